@@ -1,0 +1,20 @@
+// Marks the built command line as executable, and, in a checkout of this repository, links it where `npx launch` looks.
+// A package's own `bin` is linked into node_modules/.bin only in the projects that install it, never in itself.
+import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const entry = join(root, 'dist', 'cli', 'main.js');
+if (existsSync(entry)) {
+  chmodSync(entry, 0o755);
+  const bin = join(root, 'node_modules', '.bin');
+  if (existsSync(join(root, 'node_modules')) && process.platform !== 'win32') {
+    mkdirSync(bin, { recursive: true });
+    for (const name of ['launch', 'lockstep']) {
+      const link = join(bin, name);
+      rmSync(link, { force: true });
+      symlinkSync(relative(bin, entry), link);
+    }
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * The engine interface: device tensors and the kernels that a GPT needs, forward and backward side by side.
+ * It knows nothing of models, gradients tapes or workers. Backends: `native/` (C++), `tfjs/` (TensorFlow.js).
+ *
+ * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, HS head size, V vocabulary, N rows (B·T),
+ * IC / OC input and output channels.
+ *
+ * Contract of every kernel:
+ * - All tensors are float32, row-major and contiguous unless said otherwise; shapes are checked, a wrong one is an InvariantError.
+ * - Gradients of *parameters* (`dweight`, `dbias`, `dwte`, `dwpe`) are accumulated (`+=`).
+ * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`.
+ * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
+ */
+import type { RandomKey } from '../base/counterRandom.ts';
+
+export type DType = 'float32' | 'int32';
+export type Shape = readonly number[];
+
+/** A block of device memory with a shape. Only the engine that made it can read it. */
+export interface Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Number of elements. */
+  readonly size: number;
+}
+
+/** Several float32 tensors laid one after another in one block, so that a range of tensors is a range of numbers. */
+export interface TensorGroup {
+  readonly tensors: readonly Tensor[];
+  /** Where each tensor starts in the block, in elements. Backends may pad between tensors; the padding is and stays 0. */
+  readonly offsets: readonly number[];
+  /** Elements of the whole block, padding included. */
+  readonly length: number;
+}
+
+export interface EngineMemory {
+  readonly bytesInUse: number;
+  readonly bytesPooled: number;
+  readonly bytesPeak: number;
+}
+
+/**
+ * Dropout keeps an element with probability 1 - rate and scales it by 1/(1 - rate). The mask is recomputed, never stored:
+ * element i of sample b is kept iff randomUniform(keys[b], i) >= rate (base/counterRandom.ts), i counted from the sample's
+ * first element. A sample's key depends on seed, step, sample and layer only, so never on the worker that computes it.
+ */
+export interface Dropout {
+  readonly rate: number;
+  /** One key for each sample of the batch: the leading dimension of the tensor it is applied to. */
+  readonly keys: readonly RandomKey[];
+}
+
+export type ActivationKind = 'gelu' | 'relu';
+
+export interface LinearOptions {
+  /** [N, IC] (leading dimensions are flattened). */
+  readonly inp: Tensor;
+  /** [IC, OC], as GPT-2 stores it; with `weightTransposed` [OC, IC], as a tied head uses the token embedding. */
+  readonly weight: Tensor;
+  readonly weightTransposed?: boolean;
+}
+
+export interface LinearBackwardOptions extends LinearOptions {
+  /** [N, OC]. */
+  readonly dout: Tensor;
+  /** [N, IC], assigned, or accumulated with `accumulate`. Absent: not computed. */
+  readonly dinp?: Tensor;
+  readonly accumulate?: boolean;
+  /** The shape of `weight`, accumulated. */
+  readonly dweight: Tensor;
+  /** [OC], accumulated. */
+  readonly dbias?: Tensor;
+}
+
+export interface AttentionOptions {
+  /** [B, T, 3C]: query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. */
+  readonly qkv: Tensor;
+  readonly nHead: number;
+  /** [B, NH, T]: log of the softmax denominator (with the maximum), saved for the backward pass. */
+  readonly lse: Tensor;
+  /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
+  readonly dropout?: Dropout;
+}
+
+export interface AdamwOptions {
+  readonly param: Tensor;
+  readonly grad: Tensor;
+  /** First and second moment. */
+  readonly m: Tensor;
+  readonly v: Tensor;
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
+  readonly weightDecay: number;
+  /** 1 for the first update (for the bias correction). */
+  readonly step: number;
+  /** The gradient is multiplied by this first (clipping). */
+  readonly gradScale: number;
+}
+
+export interface Engine {
+  /** The backend, as in the config: `native` or `tfjs`. */
+  readonly name: string;
+  /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */
+  readonly description: string;
+
+  /** A tensor from the pool; its contents are unspecified. */
+  alloc(shape: Shape, dtype?: DType): Tensor;
+  /** Zero-filled tensors in one block; lives until `dispose`. */
+  allocGroup(shapes: readonly Shape[]): TensorGroup;
+  /** Gives an `alloc`ed tensor back to the pool. It must not be used afterwards. */
+  release(tensor: Tensor): void;
+  /** Copies `data` (the tensor's size) in; `data` may be reused at once. */
+  upload(tensor: Tensor, data: Float32Array | Int32Array): void;
+  /** Waits for everything enqueued and copies the contents out. */
+  download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void>;
+  /** The live contents on a SharedArrayBuffer, where the device is the host's memory (native); else undefined. */
+  hostView(tensor: Tensor): Float32Array | undefined;
+  /** The same for a group: its whole block. */
+  hostViewOfGroup(group: TensorGroup): Float32Array | undefined;
+  /** Resolves when every enqueued kernel has run. */
+  finish(): Promise<void>;
+  memory(): EngineMemory;
+  /** Ends threads and frees memory. The engine must not be used afterwards. */
+  dispose(): Promise<void>;
+
+  zero(tensor: Tensor): void;
+  zeroGroup(group: TensorGroup): void;
+  /** out = a + b, element by element; `out` may be `a` or `b`. */
+  add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
+  /** out = inp with dropout (assigned, or accumulated). Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
+  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout; accumulate?: boolean }): void;
+
+  /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */
+  embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
+  /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
+  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte: Tensor; dwpe?: Tensor }): void;
+
+  /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. */
+  layerNormForward(options: {
+    out: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    bias?: Tensor;
+    eps: number;
+  }): void;
+  layerNormBackward(options: {
+    dinp: Tensor;
+    accumulate?: boolean;
+    dweight: Tensor;
+    dbias?: Tensor;
+    dout: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+  }): void;
+
+  /** out [N, OC] = inp @ weight (+ bias [OC]). */
+  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void;
+  linearBackward(options: LinearBackwardOptions): void;
+
+  /** GELU in its tanh form (GPT-2) or ReLU. */
+  activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
+  /** `dinp` may be `dout`. */
+  activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
+
+  /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, C]. */
+  attentionForward(options: AttentionOptions & { out: Tensor }): void;
+  /** dqkv [B, T, 3C] is assigned. */
+  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
+  /**
+   * One more token for one sequence: writes the key and value of qkv [1, 3C] to row `position` of keys and values
+   * ([blockSize, C] each) and attends over rows 0..position. out [1, C].
+   */
+  attentionDecode(options: {
+    out: Tensor;
+    qkv: Tensor;
+    keys: Tensor;
+    values: Tensor;
+    position: number;
+    nHead: number;
+  }): void;
+
+  /**
+   * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is
+   * ignored: its loss and gradient are 0. With `dlogits` (may be `logits`): dlogits = (softmax - onehot) · scale, assigned.
+   */
+  crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void;
+
+  /** The sum of squares of the whole group, accumulated in more than float32's precision where the device can. */
+  squaredNorm(group: TensorGroup): Promise<number>;
+  /** One AdamW update of `param`, `m` and `v`. */
+  adamw(options: AdamwOptions): void;
+}

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+/** Four suites: `unit` is quick and part of `npm run check`; the others need the built `dist/` and take minutes. */
+export default defineConfig({
+  test: {
+    projects: ['unit', 'parity', 'fault', 'e2e'].map((name) => ({
+      test: {
+        name,
+        include: [`test/${name}/**/*.test.ts`],
+        testTimeout: name === 'unit' ? 20_000 : 300_000,
+        hookTimeout: 120_000,
+        pool: 'forks' as const,
+        fileParallelism: name === 'unit' || name === 'parity',
+      },
+    })),
+  },
+});
