@@ -1,0 +1,274 @@
+/**
+ * The control protocol between the coordinator and its workers: every message, who sends it, and what it means.
+ * Gradients do not travel here but around the ring (ringFrames.ts).
+ *
+ * A message is one msgpack frame, optionally followed by one raw payload frame:
+ *
+ *     ┌──────────────────────────────┐┌───────────────────────────────┐
+ *     │ msgpack { type, … }          ││ payload (assign, stateChunk…) │
+ *     └──────────────────────────────┘└───────────────────────────────┘
+ *
+ * The life of a run, between the coordinator C and a worker W:
+ *
+ *     W→C join     C→W welcome | refused
+ *     C→W form     (epoch, rank, ring neighbour; state initialised or received in stateChunks)
+ *     W→C ready    (hash of the parameters: all ranks must agree)
+ *     C→W assign   step s+1 while step s runs: one step ahead
+ *     W→C reduced  gradients of step s are summed on this rank
+ *     C→W commit   every rank said so: apply AdamW; W→C applied
+ *     C→W evaluate, snapshot, then proceed: only while the workers hold after a commit
+ *     C→W stop
+ *
+ * Everything that comes from the wire is validated here, once; inside, the types are trusted.
+ */
+import { Packr } from 'msgpackr';
+import { z } from 'zod';
+import { messageOf, PeerError } from '../base/errors.ts';
+
+/** Raised with every incompatible change of a message; peers of another version are refused. */
+export const protocolVersion = 1;
+
+/** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
+const messageBytesMax = 4 << 20;
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const rank = z.number().int().min(0).max(65_535);
+const text = z.string().max(4_096);
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const milliseconds = z.number().min(0);
+
+/** What a worker is doing, as the messages of a failure name it. */
+const workerPhases = [
+  'starting',
+  'building',
+  'receiving state',
+  'waiting for work',
+  'forward and backward',
+  'all-reduce',
+  'waiting for commit',
+  'optimizer',
+  'evaluation',
+  'snapshot',
+  'stopping',
+] as const;
+export type WorkerPhase = (typeof workerPhases)[number];
+const phase = z.enum(workerPhases);
+
+const tensorTable = z
+  .array(z.object({ name: z.string().min(1).max(256), shape: z.array(z.number().int().min(1)).min(1).max(4) }))
+  .min(1)
+  .max(65_536);
+/** The table of parameters, in the order in which they lie in a state stream. */
+export type TensorTable = z.infer<typeof tensorTable>;
+
+const stepTimings = z.object({
+  /** Waiting for the tokens of the step. */
+  dataWaitMs: milliseconds,
+  forwardBackwardMs: milliseconds,
+  /** From the end of backward to the last reduced bucket: the communication that was not overlapped. */
+  ringWaitMs: milliseconds,
+  /** From `reduced` to `commit`. */
+  commitWaitMs: milliseconds,
+  optimizerMs: milliseconds,
+});
+/** Time that a rank spent in each part of a step, in milliseconds. */
+export type StepTimings = z.infer<typeof stepTimings>;
+
+/** One piece of a state stream: parameters, first moments, second moments, each in the order of the tensor table. */
+const stateChunk = z.object({ type: z.literal('stateChunk'), step: count, offset: count });
+/** Received and stored up to this offset: the sender may go on. */
+const stateAck = z.object({ type: z.literal('stateAck'), step: count, offset: count });
+
+const workerMessage = z.discriminatedUnion('type', [
+  /** First message of a worker. */
+  z.object({
+    type: z.literal('join'),
+    protocolVersion: z.number().int(),
+    version: text,
+    host: text,
+    pid: count,
+    /** Where the previous rank of the ring connects to. */
+    ringAddress: z.string().min(1).max(512),
+  }),
+  /** The replica is built, its state is in place and its ring is connected. */
+  z.object({
+    type: z.literal('ready'),
+    epoch: count,
+    /** Steps already applied to the state. */
+    step: count,
+    parameterHash: hash,
+    engine: text,
+    tensors: tensorTable,
+  }),
+  /** The gradients of the step are summed over all ranks, on this rank. */
+  z.object({
+    type: z.literal('reduced'),
+    epoch: count,
+    step: count,
+    /** Sum of the losses of this rank's targets, and their number. */
+    lossSum: z.number(),
+    targets: count,
+    /** Global gradient norm before clipping, the same on every rank. */
+    gradNorm: z.number(),
+  }),
+  /** AdamW has been applied for the step. */
+  z.object({
+    type: z.literal('applied'),
+    epoch: count,
+    step: count,
+    timings: stepTimings,
+    ringBytesSent: count,
+    /** Present where `commit` asked for it. */
+    parameterHash: hash.optional(),
+  }),
+  z.object({ type: z.literal('evaluated'), epoch: count, step: count, lossSum: z.number(), targets: count }),
+  /** The state has been copied aside and the worker can go on. The copy follows as stateChunks. */
+  z.object({ type: z.literal('snapshotTaken'), epoch: count, step: count, bytes: count }),
+  stateChunk,
+  stateAck,
+  z.object({ type: z.literal('heartbeat'), step: count, phase }),
+  /** The worker cannot go on; it ends after this message. */
+  z.object({ type: z.literal('failed'), step: count, phase, message: z.string().max(65_536) }),
+]);
+
+const coordinatorMessage = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('welcome'),
+    /** The resolved config; the worker parses it again. */
+    config: z.record(z.string(), z.unknown()),
+    vocabSize: count.min(1),
+  }),
+  /** The worker is not wanted: it speaks another version, or the run has its members. */
+  z.object({ type: z.literal('refused'), reason: text }),
+  /** The membership of an epoch: take this rank, connect the ring, get the state ready. */
+  z.object({
+    type: z.literal('form'),
+    epoch: count,
+    rank,
+    worldSize: rank.min(1),
+    /** Ring address of rank + 1. */
+    nextAddress: z.string().min(1).max(512),
+    /** Steps already applied to the state. */
+    step: count,
+    /** `receive`: stateChunks follow. */
+    state: z.enum(['initialise', 'receive']),
+  }),
+  /** The samples of a step for this rank; payload: int32 tokens [count, T], then int32 targets [count, T]. */
+  z.object({
+    type: z.literal('assign'),
+    epoch: count,
+    step: count,
+    /** Index of the first sample in the global batch. */
+    sampleFrom: count,
+    sampleCount: count,
+    /** Targets of the whole global batch: every loss is divided by it. */
+    globalTargets: count.min(1),
+  }),
+  z.object({
+    type: z.literal('commit'),
+    epoch: count,
+    step: count,
+    learningRate: z.number().min(0),
+    /** Answer with the hash of the parameters. */
+    hash: z.boolean(),
+    /** Do not start the next step before `proceed`. */
+    hold: z.boolean(),
+  }),
+  /** Payload as in `assign`; targets of -1 do not count. */
+  z.object({ type: z.literal('evaluate'), epoch: count, step: count, sampleCount: count }),
+  z.object({ type: z.literal('snapshot'), epoch: count, step: count }),
+  z.object({ type: z.literal('proceed'), epoch: count, step: count }),
+  stateChunk,
+  stateAck,
+  z.object({ type: z.literal('heartbeat') }),
+  z.object({ type: z.literal('stop'), reason: text }),
+]);
+
+/** What a worker sends. */
+export type WorkerMessage = z.infer<typeof workerMessage>;
+/** What the coordinator sends. */
+export type CoordinatorMessage = z.infer<typeof coordinatorMessage>;
+/** One kind of worker message. */
+export type WorkerMessageOf<T extends WorkerMessage['type']> = Extract<WorkerMessage, { type: T }>;
+/** One kind of coordinator message. */
+export type CoordinatorMessageOf<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { type: T }>;
+
+// Records would make each frame depend on those before it; plain maps keep every message readable by itself.
+const packr = new Packr({ useRecords: false });
+
+/** Bytes of a state stream in one stateChunk. */
+export const stateChunkBytes = 4 << 20;
+/** Chunks of a state stream that may be under way without an acknowledgement. */
+export const stateChunksInFlight = 4;
+
+export function encodeMessage(message: WorkerMessage | CoordinatorMessage): Uint8Array {
+  return packr.pack(message);
+}
+
+/** @throws PeerError if the frame is not a message that a worker may send */
+export function decodeWorkerMessage(frame: Uint8Array): WorkerMessage {
+  return decode(workerMessage, frame);
+}
+
+/** @throws PeerError if the frame is not a message that the coordinator may send */
+export function decodeCoordinatorMessage(frame: Uint8Array): CoordinatorMessage {
+  return decode(coordinatorMessage, frame);
+}
+
+function decode<T>(schema: z.ZodType<T>, frame: Uint8Array): T {
+  if (frame.byteLength > messageBytesMax) {
+    throw new PeerError(`expected a control message of at most ${messageBytesMax} bytes, received ${frame.byteLength}`);
+  }
+  let value: unknown;
+  try {
+    value = packr.unpack(frame);
+  } catch (error) {
+    throw new PeerError(`expected a msgpack control message, received ${frame.byteLength} bytes: ${messageOf(error)}`);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new PeerError(
+      `malformed control message: ${issue?.path.join('.') || 'message'}: ${issue?.message ?? 'unknown'}`,
+    );
+  }
+  return parsed.data;
+}
+
+/** Tokens and targets, each [samples, blockSize]. */
+export interface Batch {
+  readonly tokens: Int32Array;
+  readonly targets: Int32Array;
+}
+
+/** The payload of `assign` and `evaluate`. */
+export function encodeBatch(batch: Batch): Uint8Array {
+  const both = new Int32Array(batch.tokens.length + batch.targets.length);
+  both.set(batch.tokens);
+  both.set(batch.targets, batch.tokens.length);
+  return new Uint8Array(both.buffer);
+}
+
+/** @throws PeerError if the size is wrong or a token is outside the vocabulary */
+export function decodeBatch(
+  payload: Uint8Array | undefined,
+  { sampleCount, blockSize, vocabSize }: { sampleCount: number; blockSize: number; vocabSize: number },
+): Batch {
+  const size = sampleCount * blockSize;
+  if ((payload?.byteLength ?? 0) !== size * 8) {
+    throw new PeerError(
+      `expected ${size * 8} bytes of tokens (${sampleCount} samples), received ${payload?.byteLength ?? 0}`,
+    );
+  }
+  const both = new Int32Array(new Uint8Array(payload ?? []).buffer);
+  const tokens = both.subarray(0, size);
+  const targets = both.subarray(size);
+  for (let i = 0; i < size; i++) {
+    const token = tokens[i] ?? -1;
+    const target = targets[i] ?? -2;
+    if (token < 0 || token >= vocabSize || target < -1 || target >= vocabSize) {
+      throw new PeerError(`expected tokens below ${vocabSize}, received token ${token}, target ${target}`);
+    }
+  }
+  return { tokens, targets };
+}
