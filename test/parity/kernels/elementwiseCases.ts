@@ -1,0 +1,174 @@
+/** Kernel suite: add, dropout, activations, and the embedding. */
+import { describe, expect, it } from 'vitest';
+import type { Tensor } from '../../../src/engine/engine.ts';
+import { type ContextGetter, seededIntegers, seededKeys, seededValues, sizeOf } from './harness.ts';
+import * as reference from './reference.ts';
+
+export function elementwiseCases(context: ContextGetter): void {
+  describe('add and zero', () => {
+    it.each([[1], [3, 5, 7], [3, 33_337]])('adds [%s, …]', async (...shape) => {
+      const k = context();
+      const [a, b] = [seededValues(1, sizeOf(shape)), seededValues(2, sizeOf(shape))];
+      const out = k.out(shape);
+      k.engine.add({ out, a: k.put(shape, a), b: k.put(shape, b) });
+      await k.expectClose(
+        out,
+        Float64Array.from(a, (x, i) => x + b[i]!),
+        'add',
+        'out',
+      );
+    });
+
+    it('adds in place, into a and into b', async () => {
+      const k = context();
+      const [a, b] = [seededValues(1, 77), seededValues(2, 77)];
+      const expected = Float64Array.from(a, (x, i) => x + b[i]!);
+      const [first, second] = [k.put([77], a), k.put([77], b)];
+      k.engine.add({ out: first, a: first, b: second });
+      await k.expectClose(first, expected, 'add', 'out = a');
+      await k.expectClose(second, Float64Array.from(b), 'add', 'b stays');
+      const third = k.put([77], a);
+      k.engine.add({ out: second, a: third, b: second });
+      await k.expectClose(second, expected, 'add', 'out = b');
+    });
+
+    it('zeroes', async () => {
+      const k = context();
+      const tensor = k.out([5, 9]);
+      k.engine.zero(tensor);
+      expect(await k.read(tensor)).toEqual(new Float32Array(45));
+    });
+  });
+
+  describe('dropout', () => {
+    const rate = 0.3;
+    it.each([
+      [1, 1],
+      [3, 65],
+      [4, 20_011],
+    ])('of %i samples of %i elements: the mask of base/counterRandom.ts', async (samples, perSample) => {
+      const k = context();
+      const shape = [samples, perSample];
+      const keys = seededKeys(7, samples);
+      const inp = seededValues(1, sizeOf(shape));
+      const expected = reference.dropoutMask({ rate, keys }, perSample).map((factor, i) => factor * inp[i]!);
+      const out = k.out(shape);
+      k.engine.dropout({ out, inp: k.put(shape, inp), dropout: { rate, keys } });
+      await k.expectClose(out, expected, 'dropout', 'out');
+      const dropped = await k.read(out);
+      expect(dropped.every((value, i) => (value === 0) === (expected[i] === 0))).toBe(true);
+    });
+
+    it('in place, accumulated, and with rate 0', async () => {
+      const k = context();
+      const shape = [2, 5, 7];
+      const keys = seededKeys(8, 2);
+      const [inp, initial] = [seededValues(1, 70), seededValues(2, 70)];
+      const expected = reference.dropoutMask({ rate, keys }, 35).map((factor, i) => factor * inp[i]!);
+      const inPlace = k.put(shape, inp);
+      k.engine.dropout({ out: inPlace, inp: inPlace, dropout: { rate, keys } });
+      await k.expectClose(inPlace, expected, 'dropout', 'out = inp');
+      const accumulated = k.put(shape, initial);
+      k.engine.dropout({ out: accumulated, inp: k.put(shape, inp), dropout: { rate, keys }, accumulate: true });
+      await k.expectAccumulated(accumulated, initial, expected, 'dropout', 'accumulated');
+      const all = k.out(shape);
+      k.engine.dropout({ out: all, inp: k.put(shape, inp), dropout: { rate: 0, keys } });
+      await k.expectClose(all, inp, 'dropout', 'rate 0');
+    });
+  });
+
+  describe.each(['gelu', 'relu'] as const)('%s', (kind) => {
+    it.each([[1], [3, 13], [2, 3, 6_007]])('forward and backward of [%s, …]', async (...shape) => {
+      const k = context();
+      const inp = seededValues(1, sizeOf(shape)).map((x) => 6 * x);
+      const dout = seededValues(2, inp.length);
+      const x = k.put(shape, inp);
+      const [out, dinp, inPlace] = [k.out(shape), k.out(shape), k.put(shape, dout)];
+      k.engine.activationForward({ kind, out, inp: x });
+      await k.expectClose(out, reference.activationForward(kind, inp), 'activationForward', 'out');
+      const expected = reference.activationBackward(kind, inp, dout);
+      k.engine.activationBackward({ kind, dinp, dout: k.put(shape, dout), inp: x });
+      await k.expectClose(dinp, expected, 'activationBackward', 'dinp');
+      k.engine.activationBackward({ kind, dinp: inPlace, dout: inPlace, inp: x });
+      await k.expectClose(inPlace, expected, 'activationBackward', 'dinp = dout');
+    });
+
+    it('saturates for large inputs', async () => {
+      const k = context();
+      const inp = Float32Array.of(-1000, -30, -0, 0, 30, 1000);
+      const [out, dinp, x] = [k.out([6]), k.out([6]), k.put([6], inp)];
+      k.engine.activationForward({ kind, out, inp: x });
+      k.engine.activationBackward({ kind, dinp, dout: k.put([6], new Float32Array(6).fill(1)), inp: x });
+      await k.expectClose(out, Float32Array.of(0, 0, 0, 0, 30, 1000), 'activationForward', 'out');
+      const atZero = kind === 'gelu' ? 0.5 : 0;
+      await k.expectClose(dinp, Float32Array.of(0, 0, atZero, atZero, 1, 1), 'activationBackward', 'dinp');
+    });
+  });
+
+  embeddingCases(context);
+}
+
+function embeddingCases(context: ContextGetter): void {
+  describe('embedding', () => {
+    const cases = [
+      { b: 1, t: 1, c: 1, v: 7, positions: 1 },
+      { b: 2, t: 13, c: 3, v: 7, positions: 16 },
+      { b: 3, t: 5, c: 65, v: 50, positions: 5 },
+      { b: 4, t: 64, c: 96, v: 301, positions: 64 },
+    ];
+    it.each(cases)('B=$b T=$t C=$c V=$v, forward and backward', async ({ b, t, c, v, positions }) => {
+      const k = context();
+      const input = { tokens: seededIntegers(1, b * t, v), b, t, c };
+      const [wte, wpe, dout] = [seededValues(2, v * c), seededValues(3, positions * c), seededValues(4, b * t * c)];
+      const [dwte, dwpe] = [seededValues(5, v * c), seededValues(6, positions * c)];
+      const tokens = k.put([b, t], input.tokens);
+      const tables = { wte: k.put([v, c], wte), wpe: k.put([positions, c], wpe) };
+      const gradients = { dwte: k.put([v, c], dwte), dwpe: k.put([positions, c], dwpe) };
+      const out = k.out([b, t, c]);
+      k.engine.embeddingForward({ out, tokens, ...tables });
+      await k.expectClose(out, reference.embeddingForward(input, wte, wpe), 'embeddingForward', 'out');
+      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, ...gradients });
+      const expected = reference.embeddingBackward(input, dout, { v, positions });
+      await k.expectAccumulated(gradients.dwte, dwte, expected.dwte, 'embeddingBackward', 'dwte');
+      await k.expectAccumulated(gradients.dwpe, dwpe, expected.dwpe, 'embeddingBackward', 'dwpe');
+    });
+
+    it('without positions, and from a later position', async () => {
+      const k = context();
+      const [b, t, c, v, positions, positionOffset] = [2, 3, 5, 7, 9, 4];
+      const input = { tokens: seededIntegers(1, b * t, v), b, t, c };
+      const [wte, wpe, dout] = [seededValues(2, v * c), seededValues(3, positions * c), seededValues(4, b * t * c)];
+      const [tokens, wteTensor] = [k.put([b, t], input.tokens), k.put([v, c], wte)];
+      const [plain, shifted] = [k.out([b, t, c]), k.out([b, t, c])];
+      const dwte: Tensor = k.put([v, c], new Float32Array(v * c));
+      k.engine.embeddingForward({ out: plain, tokens, wte: wteTensor });
+      await k.expectClose(plain, reference.embeddingForward(input, wte), 'embeddingForward', 'no wpe');
+      k.engine.embeddingForward({
+        out: shifted,
+        tokens,
+        wte: wteTensor,
+        wpe: k.put([positions, c], wpe),
+        positionOffset,
+      });
+      const expected = reference.embeddingForward(input, wte, wpe, positionOffset);
+      await k.expectClose(shifted, expected, 'embeddingForward', 'positionOffset');
+      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwte });
+      const gradients = reference.embeddingBackward(input, dout, { v, positions });
+      await k.expectClose(dwte, gradients.dwte, 'embeddingBackward', 'dwte without wpe');
+    });
+
+    it('gives the same bits twice', async () => {
+      const k = context();
+      const [b, t, c, v] = [4, 100, 17, 5];
+      const tokens = k.put([b, t], seededIntegers(1, b * t, v));
+      const dout = k.put([b, t, c], seededValues(2, b * t * c));
+      const runs: Float32Array[] = [];
+      for (let run = 0; run < 2; run++) {
+        const dwte = k.put([v, c], new Float32Array(v * c));
+        k.engine.embeddingBackward({ dout, tokens, dwte });
+        runs.push(await k.read(dwte));
+      }
+      expect(runs[1]).toEqual(runs[0]);
+    });
+  });
+}

@@ -1,0 +1,113 @@
+/** What the kernel suite's cases share: seeded inputs, tensors that are released after each test, and the comparison. */
+import { expect } from 'vitest';
+import { type RandomKey, randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import type { Engine, Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
+import type { Numbers } from './reference.ts';
+import { TOLERANCES, type ToleranceName } from './tolerances.ts';
+
+/** Values in [-1, 1), exactly representable in float32, the same for the same seed. */
+export function seededValues(seed: number, size: number): Float32Array {
+  const key = randomKey(seed, size);
+  return Float32Array.from({ length: size }, (_, i) => 2 * randomUniform(key, i) - 1);
+}
+
+/** Integers in [0, below). */
+export function seededIntegers(seed: number, size: number, below: number): Int32Array {
+  const key = randomKey(seed, size, below);
+  return Int32Array.from({ length: size }, (_, i) => Math.floor(randomUniform(key, i) * below));
+}
+
+export function seededKeys(seed: number, count: number): RandomKey[] {
+  return Array.from({ length: count }, (_, sample) => randomKey(seed, sample));
+}
+
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/** The largest difference, relative to the largest expected magnitude; infinite where a number is missing or not finite. */
+export function relativeError(actual: Numbers, expected: Numbers): number {
+  if (actual.length !== expected.length) return Infinity;
+  let difference = 0;
+  let magnitude = 0;
+  for (let i = 0; i < expected.length; i++) {
+    if (!Number.isFinite(actual[i]!)) return Infinity;
+    difference = Math.max(difference, Math.abs(actual[i]! - expected[i]!));
+    magnitude = Math.max(magnitude, Math.abs(expected[i]!));
+  }
+  return difference === 0 ? 0 : difference / Math.max(magnitude, Number.MIN_VALUE);
+}
+
+/** What a case of the suite works with; one for each engine. */
+export class KernelContext {
+  readonly engine: Engine;
+  private readonly toleranceFactor: number;
+  private live: Tensor[] = [];
+
+  constructor(engine: Engine, toleranceFactor: number) {
+    this.engine = engine;
+    this.toleranceFactor = toleranceFactor;
+  }
+
+  /** A tensor with these contents. */
+  put(shape: Shape, data: Float32Array | Int32Array): Tensor {
+    const tensor = this.engine.alloc(shape, data instanceof Int32Array ? 'int32' : 'float32');
+    this.live.push(tensor);
+    this.engine.upload(tensor, data);
+    return tensor;
+  }
+
+  /** A tensor full of NaN: what a kernel assigns must not depend on what was there, and must all be written. */
+  out(shape: Shape): Tensor {
+    return this.put(shape, new Float32Array(sizeOf(shape)).fill(Number.NaN));
+  }
+
+  async read(tensor: Tensor): Promise<Float32Array> {
+    const data = new Float32Array(tensor.size);
+    await this.engine.download(tensor, data);
+    return data;
+  }
+
+  /** Fills the tensors of a group with seeded values and returns them. */
+  fillGroup(group: TensorGroup, seed: number): Float32Array[] {
+    return group.tensors.map((tensor, i) => {
+      const data = seededValues(seed + i, tensor.size);
+      this.engine.upload(tensor, data);
+      return data;
+    });
+  }
+
+  expectNumbers(actual: Numbers, expected: Numbers, kernel: ToleranceName, what: string): void {
+    const error = relativeError(actual, expected);
+    const tolerance = TOLERANCES[kernel] * this.toleranceFactor;
+    expect(error, `${kernel}: ${what} is off by ${error}, tolerance ${tolerance}`).toBeLessThanOrEqual(tolerance);
+  }
+
+  async expectClose(actual: Tensor, expected: Numbers, kernel: ToleranceName, what: string): Promise<void> {
+    this.expectNumbers(await this.read(actual), expected, kernel, what);
+  }
+
+  /** As `expectClose`, for a tensor that held `initial` and to which `added` was accumulated. */
+  async expectAccumulated(
+    actual: Tensor,
+    initial: Numbers,
+    added: Float64Array,
+    kernel: ToleranceName,
+    what: string,
+  ): Promise<void> {
+    await this.expectClose(
+      actual,
+      added.map((value, i) => value + initial[i]!),
+      kernel,
+      what,
+    );
+  }
+
+  releaseAll(): void {
+    for (const tensor of this.live) this.engine.release(tensor);
+    this.live = [];
+  }
+}
+
+/** How a family of cases reaches the context, which exists once the engine has started. */
+export type ContextGetter = () => KernelContext;

@@ -1,0 +1,35 @@
+/** The common suite: every kernel of an engine, forward and backward, against the float64 reference. */
+import { afterAll, afterEach, beforeAll, describe } from 'vitest';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { attentionCases } from './attentionCases.ts';
+import { elementwiseCases } from './elementwiseCases.ts';
+import { KernelContext } from './harness.ts';
+import { lossCases } from './lossCases.ts';
+import { matrixCases } from './matrixCases.ts';
+import { memoryCases } from './memoryCases.ts';
+
+export interface KernelSuiteOptions {
+  /** Multiplies every tolerance of tolerances.ts, for a device whose arithmetic is looser than IEEE float32. */
+  readonly toleranceFactor?: number;
+}
+
+export function kernelSuite(name: string, createEngine: () => Promise<Engine>, options: KernelSuiteOptions = {}): void {
+  describe(name, () => {
+    let context: KernelContext | undefined;
+    const getContext = (): KernelContext => {
+      if (context === undefined) throw new Error(`${name} did not start`);
+      return context;
+    };
+    beforeAll(async () => {
+      context = new KernelContext(await createEngine(), options.toleranceFactor ?? 1);
+    });
+    afterEach(() => context?.releaseAll());
+    afterAll(async () => context?.engine.dispose());
+
+    elementwiseCases(getContext);
+    matrixCases(getContext);
+    attentionCases(getContext);
+    lossCases(getContext);
+    memoryCases(getContext);
+  });
+}

@@ -1,0 +1,118 @@
+/** Kernel suite: tensors, groups, the pool, and what an engine says of its memory. */
+import { describe, expect, it } from 'vitest';
+import { InvariantError } from '../../../src/base/errors.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { type ContextGetter, seededIntegers, seededValues } from './harness.ts';
+
+/** A forward and backward pass of one linear layer with its activation: what a training step does to the pool. */
+async function smallStep(engine: Engine): Promise<void> {
+  const [inp, weight, dweight] = [engine.alloc([8, 5]), engine.alloc([5, 9]), engine.alloc([5, 9])];
+  const [hidden, out, dout] = [engine.alloc([8, 9]), engine.alloc([8, 9]), engine.alloc([8, 9])];
+  engine.upload(inp, seededValues(1, 40));
+  engine.upload(weight, seededValues(2, 45));
+  engine.zero(dweight);
+  engine.linearForward({ out: hidden, inp, weight });
+  engine.activationForward({ kind: 'gelu', out, inp: hidden });
+  engine.activationBackward({ kind: 'gelu', dinp: dout, dout: out, inp: hidden });
+  engine.linearBackward({ inp, weight, dout, dweight });
+  for (const tensor of [inp, weight, hidden, out, dout]) engine.release(tensor);
+  await engine.download(dweight, new Float32Array(45));
+  engine.release(dweight);
+}
+
+export function memoryCases(context: ContextGetter): void {
+  describe('tensors', () => {
+    it('keep what was uploaded, float32 and int32, though the source changes afterwards', async () => {
+      const k = context();
+      const [floats, integers] = [seededValues(1, 12), seededIntegers(2, 12, 2 ** 31 - 1)];
+      const [a, b] = [k.put([3, 4], floats.slice()), k.engine.alloc([12], 'int32')];
+      const source = integers.slice();
+      k.engine.upload(b, source);
+      source.fill(0);
+      expect(a.shape).toEqual([3, 4]);
+      expect([a.dtype, b.dtype, a.size, b.size]).toEqual(['float32', 'int32', 12, 12]);
+      expect(await k.read(a)).toEqual(floats);
+      const back = new Int32Array(12);
+      await k.engine.download(b, back);
+      expect(back).toEqual(integers);
+      k.engine.release(b);
+    });
+
+    it('that are released may be taken again while kernels that read them are still enqueued', async () => {
+      const k = context();
+      const [a, b] = [seededValues(1, 5000), seededValues(2, 5000)];
+      const [first, second] = [k.engine.alloc([5000]), k.engine.alloc([5000])];
+      k.engine.upload(first, a);
+      k.engine.upload(second, b);
+      const out = k.out([5000]);
+      k.engine.add({ out, a: first, b: second });
+      k.engine.release(first);
+      k.engine.release(second);
+      const again = k.put([5000], seededValues(3, 5000));
+      await k.expectClose(
+        out,
+        Float64Array.from(a, (x, i) => x + b[i]!),
+        'add',
+        'out',
+      );
+      expect(await k.read(again)).toEqual(seededValues(3, 5000));
+    });
+
+    it('of a wrong shape or size are an InvariantError', () => {
+      const k = context();
+      const [inp, weight, out] = [k.out([2, 3]), k.out([4, 5]), k.out([2, 5])];
+      expect(() => k.engine.linearForward({ out, inp, weight })).toThrow(InvariantError);
+      expect(() => k.engine.add({ out: inp, a: inp, b: weight })).toThrow(InvariantError);
+      expect(() => k.engine.upload(inp, new Float32Array(5))).toThrow(InvariantError);
+    });
+  });
+
+  describe('groups', () => {
+    it('start at 0, hold their tensors apart, and can be zeroed', async () => {
+      const k = context();
+      const shapes = [[3], [5, 7], [1], [2, 33]];
+      const group = k.engine.allocGroup(shapes);
+      expect(group.tensors.map(({ shape }) => [...shape])).toEqual(shapes);
+      for (const tensor of group.tensors) expect((await k.read(tensor)).every((value) => value === 0)).toBe(true);
+      group.tensors.forEach((tensor, i) => {
+        const end = group.offsets[i]! + tensor.size;
+        expect(end).toBeLessThanOrEqual(group.offsets[i + 1] ?? group.length);
+      });
+      const values = k.fillGroup(group, 1);
+      for (const [i, tensor] of group.tensors.entries()) expect(await k.read(tensor)).toEqual(values[i]);
+      k.engine.zeroGroup(group);
+      for (const tensor of group.tensors) expect((await k.read(tensor)).every((value) => value === 0)).toBe(true);
+    });
+
+    it('show their block where the engine has a host view: tensors at their offsets, zeros between', async () => {
+      const k = context();
+      const group = k.engine.allocGroup([[3], [5, 7], [2, 33]]);
+      const values = k.fillGroup(group, 1);
+      await k.engine.finish();
+      const view = k.engine.hostViewOfGroup(group);
+      const tensorView = k.engine.hostView(group.tensors[1]!);
+      expect(tensorView === undefined).toBe(view === undefined);
+      if (view === undefined || tensorView === undefined) return;
+      expect(view.buffer).toBeInstanceOf(SharedArrayBuffer);
+      const expected = new Float32Array(group.length);
+      values.forEach((data, i) => {
+        expected.set(data, group.offsets[i]);
+      });
+      expect(view).toEqual(expected);
+      expect([...tensorView]).toEqual([...values[1]!]);
+    });
+  });
+
+  describe('memory', () => {
+    it('is the same after every step, and counts what is held', async () => {
+      const k = context();
+      await smallStep(k.engine);
+      const before = k.engine.memory();
+      for (let step = 0; step < 5; step++) await smallStep(k.engine);
+      expect(k.engine.memory()).toEqual(before);
+      const held = k.put([1000], seededValues(1, 1000));
+      expect(k.engine.memory().bytesInUse).toBeGreaterThanOrEqual(before.bytesInUse + 4 * held.size);
+      expect(k.engine.memory().bytesPeak).toBeGreaterThanOrEqual(k.engine.memory().bytesInUse);
+    });
+  });
+}

@@ -1,0 +1,109 @@
+/** The reference's backward functions against central finite differences of its forward functions, in float64. */
+import { describe, expect, it } from 'vitest';
+import { randomKey } from '../../../src/base/counterRandom.ts';
+import { seededValues } from './harness.ts';
+import * as reference from './reference.ts';
+import { attentionBackward, attentionForward } from './referenceAttention.ts';
+
+const STEP = 1e-5;
+/** Central differences with this step in float64 are good to about 1e-10 of the function's scale. */
+const TOLERANCE = 1e-8;
+
+const values = (seed: number, size: number) => Float64Array.from(seededValues(seed, size));
+const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+
+/** Compares `gradient` with that of `loss` at `at`, for every element. */
+function expectGradient(at: Float64Array, gradient: Float64Array, loss: () => number): void {
+  expect(gradient.length).toBe(at.length);
+  for (let i = 0; i < at.length; i++) {
+    const original = at[i]!;
+    at[i] = original + STEP;
+    const above = loss();
+    at[i] = original - STEP;
+    const below = loss();
+    at[i] = original;
+    const expected = (above - below) / (2 * STEP);
+    expect(Math.abs(gradient[i]! - expected), `element ${i}: ${gradient[i]} against ${expected}`).toBeLessThan(
+      TOLERANCE,
+    );
+  }
+}
+
+describe('the reference against finite differences', () => {
+  it.each([false, true])('linear, transposed weight %s', (transposed) => {
+    const [n, ic, oc] = [3, 5, 4];
+    const input = { inp: values(1, n * ic), weight: values(2, ic * oc), bias: values(3, oc), n, ic, oc, transposed };
+    const dout = values(4, n * oc);
+    const loss = () => dot(reference.linearForward(input), dout);
+    const gradients = reference.linearBackward(input, dout);
+    expectGradient(input.inp, gradients.dinp, loss);
+    expectGradient(input.weight, gradients.dweight, loss);
+    expectGradient(input.bias, gradients.dbias, loss);
+  });
+
+  it('layer norm', () => {
+    const [n, c] = [4, 6];
+    const input = { inp: values(1, n * c), weight: values(2, c), bias: values(3, c), n, c, eps: 1e-5 };
+    const dout = values(4, n * c);
+    const loss = () => dot(reference.layerNormForward(input).out, dout);
+    const gradients = reference.layerNormBackward(input, dout);
+    expectGradient(input.inp, gradients.dinp, loss);
+    expectGradient(input.weight, gradients.dweight, loss);
+    expectGradient(input.bias, gradients.dbias, loss);
+  });
+
+  it.each(['gelu', 'relu'] as const)('%s', (kind) => {
+    const inp = values(1, 40).map((x) => 3 * x);
+    const dout = values(2, 40);
+    expectGradient(inp, reference.activationBackward(kind, inp, dout), () =>
+      dot(reference.activationForward(kind, inp), dout),
+    );
+  });
+
+  it('embedding', () => {
+    const input = { tokens: Int32Array.of(2, 0, 2, 4, 4, 2), b: 2, t: 3, c: 2 };
+    const [wte, wpe, dout] = [values(1, 10), values(2, 8), values(3, 12)];
+    const loss = () => dot(reference.embeddingForward(input, wte, wpe), dout);
+    const gradients = reference.embeddingBackward(input, dout, { v: 5, positions: 4 });
+    expectGradient(wte, gradients.dwte, loss);
+    expectGradient(wpe, gradients.dwpe, loss);
+  });
+
+  it('dropout: its own backward', () => {
+    const mask = reference.dropoutMask({ rate: 0.4, keys: [randomKey(1), randomKey(2)] }, 5);
+    const [inp, dout] = [values(1, 10), values(2, 10)];
+    const apply = (x: Float64Array) => x.map((value, i) => value * mask[i]!);
+    expectGradient(inp, apply(dout), () => dot(apply(inp), dout));
+  });
+
+  it.each([0, 0.3])('attention with dropout %s', (rate) => {
+    const [b, t, nHead, headSize] = [2, 4, 2, 3];
+    const mask = reference.dropoutMask({ rate, keys: [randomKey(5), randomKey(6)] }, nHead * t * t);
+    const input = { qkv: values(1, b * t * 3 * nHead * headSize), b, t, nHead, headSize, mask };
+    const dout = values(2, b * t * nHead * headSize);
+    expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
+  });
+
+  it('attention: the log of the denominator', () => {
+    const input = { qkv: values(3, 2 * 3), b: 1, t: 2, nHead: 1, headSize: 1 };
+    const score = (j: number) => input.qkv[3]! * input.qkv[3 * j + 1]!;
+    expect(attentionForward(input).lse[1]).toBeCloseTo(Math.log(Math.exp(score(0)) + Math.exp(score(1))), 12);
+  });
+
+  it('cross-entropy, with an ignored target', () => {
+    const input = { logits: values(1, 20).map((x) => 4 * x), targets: Int32Array.of(3, -1, 0, 4), n: 4, v: 5 };
+    const scale = 0.7;
+    const { dlogits } = reference.crossEntropy(input, scale);
+    expectGradient(input.logits, dlogits, () =>
+      reference.crossEntropy(input, scale).losses.reduce((sum, loss) => sum + scale * loss, 0),
+    );
+  });
+
+  it('AdamW moves by the learning rate along the sign at its first step, and decays apart from that', () => {
+    const state = { param: Float64Array.of(2, 2), m: new Float64Array(2), v: new Float64Array(2) };
+    const settings = { learningRate: 0.1, beta1: 0.9, beta2: 0.95, eps: 0, weightDecay: 0.5, step: 1, gradScale: 3 };
+    reference.adamw(state, Float64Array.of(7, -0.01), settings);
+    expect(state.param[0]).toBeCloseTo(2 * (1 - 0.05) - 0.1, 12);
+    expect(state.param[1]).toBeCloseTo(2 * (1 - 0.05) + 0.1, 12);
+  });
+});

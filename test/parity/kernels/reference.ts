@@ -1,0 +1,239 @@
+/**
+ * The kernels of src/engine/engine.ts from their mathematical definitions: float64, plain loops, no blocking, nothing shared with
+ * any engine. It is what every engine is compared with; reference.test.ts holds its gradients against finite differences.
+ * Attention is in referenceAttention.ts.
+ *
+ * B batch, T time, C channels, V vocabulary, N rows (B·T), IC / OC input and output channels.
+ */
+import { randomUniform } from '../../../src/base/counterRandom.ts';
+import type { ActivationKind, Dropout } from '../../../src/engine/engine.ts';
+
+/** What a float32 or float64 input is to the reference. */
+export type Numbers = Float32Array | Float64Array;
+
+export interface LinearInput {
+  readonly inp: Numbers;
+  readonly weight: Numbers;
+  readonly bias?: Numbers | undefined;
+  readonly n: number;
+  readonly ic: number;
+  readonly oc: number;
+  /** weight is [OC, IC] instead of [IC, OC]. */
+  readonly transposed: boolean;
+}
+
+function weightIndex({ ic, oc, transposed }: LinearInput, i: number, o: number): number {
+  return transposed ? o * ic + i : i * oc + o;
+}
+
+/** out[n, o] = Σi inp[n, i] · W[i, o] + bias[o]. */
+export function linearForward(input: LinearInput): Float64Array {
+  const { inp, weight, bias, n, ic, oc } = input;
+  const out = new Float64Array(n * oc);
+  for (let row = 0; row < n; row++) {
+    for (let o = 0; o < oc; o++) {
+      let sum = bias?.[o] ?? 0;
+      for (let i = 0; i < ic; i++) sum += inp[row * ic + i]! * weight[weightIndex(input, i, o)]!;
+      out[row * oc + o] = sum;
+    }
+  }
+  return out;
+}
+
+export function linearBackward(input: LinearInput, dout: Numbers) {
+  const { inp, weight, n, ic, oc } = input;
+  const dinp = new Float64Array(n * ic);
+  const dweight = new Float64Array(ic * oc);
+  const dbias = new Float64Array(oc);
+  for (let row = 0; row < n; row++) {
+    for (let o = 0; o < oc; o++) {
+      const d = dout[row * oc + o]!;
+      dbias[o]! += d;
+      for (let i = 0; i < ic; i++) {
+        const w = weightIndex(input, i, o);
+        dinp[row * ic + i]! += d * weight[w]!;
+        dweight[w]! += d * inp[row * ic + i]!;
+      }
+    }
+  }
+  return { dinp, dweight, dbias };
+}
+
+export interface LayerNormInput {
+  readonly inp: Numbers;
+  readonly weight: Numbers;
+  readonly bias?: Numbers | undefined;
+  readonly n: number;
+  readonly c: number;
+  readonly eps: number;
+}
+
+/** Mean and variance (not the unbiased one) over the C values of each row. */
+export function layerNormForward({ inp, weight, bias, n, c, eps }: LayerNormInput) {
+  const out = new Float64Array(n * c);
+  const mean = new Float64Array(n);
+  const rstd = new Float64Array(n);
+  for (let row = 0; row < n; row++) {
+    let sum = 0;
+    for (let i = 0; i < c; i++) sum += inp[row * c + i]!;
+    const mu = sum / c;
+    let squares = 0;
+    for (let i = 0; i < c; i++) squares += (inp[row * c + i]! - mu) ** 2;
+    const r = 1 / Math.sqrt(squares / c + eps);
+    for (let i = 0; i < c; i++) {
+      out[row * c + i] = (inp[row * c + i]! - mu) * r * weight[i]! + (bias?.[i] ?? 0);
+    }
+    mean[row] = mu;
+    rstd[row] = r;
+  }
+  return { out, mean, rstd };
+}
+
+export function layerNormBackward(input: LayerNormInput, dout: Numbers) {
+  const { inp, weight, n, c } = input;
+  const { mean, rstd } = layerNormForward(input);
+  const dinp = new Float64Array(n * c);
+  const dweight = new Float64Array(c);
+  const dbias = new Float64Array(c);
+  for (let row = 0; row < n; row++) {
+    const normalised = (i: number) => (inp[row * c + i]! - mean[row]!) * rstd[row]!;
+    let meanD = 0;
+    let meanDNorm = 0;
+    for (let i = 0; i < c; i++) {
+      const d = dout[row * c + i]!;
+      dbias[i]! += d;
+      dweight[i]! += d * normalised(i);
+      meanD += (d * weight[i]!) / c;
+      meanDNorm += (d * weight[i]! * normalised(i)) / c;
+    }
+    for (let i = 0; i < c; i++) {
+      dinp[row * c + i] = rstd[row]! * (dout[row * c + i]! * weight[i]! - meanD - normalised(i) * meanDNorm);
+    }
+  }
+  return { dinp, dweight, dbias };
+}
+
+const GELU_SCALE = Math.sqrt(2 / Math.PI);
+
+/** gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))); relu(x) = max(x, 0). */
+export function activationForward(kind: ActivationKind, inp: Numbers): Float64Array {
+  return Float64Array.from(inp, (x) =>
+    kind === 'relu' ? Math.max(x, 0) : 0.5 * x * (1 + Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3))),
+  );
+}
+
+export function activationBackward(kind: ActivationKind, inp: Numbers, dout: Numbers): Float64Array {
+  return Float64Array.from(inp, (x, i) => {
+    if (kind === 'relu') return x > 0 ? dout[i]! : 0;
+    const tanh = Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3));
+    const slope = 0.5 * (1 + tanh) + 0.5 * x * (1 - tanh ** 2) * GELU_SCALE * (1 + 3 * 0.044715 * x ** 2);
+    return dout[i]! * slope;
+  });
+}
+
+export interface EmbeddingInput {
+  readonly tokens: Int32Array;
+  readonly b: number;
+  readonly t: number;
+  readonly c: number;
+}
+
+export function embeddingForward(
+  { tokens, b, t, c }: EmbeddingInput,
+  wte: Numbers,
+  wpe?: Numbers,
+  positionOffset = 0,
+): Float64Array {
+  const out = new Float64Array(b * t * c);
+  for (let row = 0; row < b * t; row++) {
+    for (let i = 0; i < c; i++) {
+      out[row * c + i] = wte[tokens[row]! * c + i]! + (wpe?.[(positionOffset + (row % t)) * c + i] ?? 0);
+    }
+  }
+  return out;
+}
+
+/** Gradients of a [V, C] token table and a [positions, C] position table. */
+export function embeddingBackward(
+  { tokens, b, t, c }: EmbeddingInput,
+  dout: Numbers,
+  sizes: { v: number; positions: number },
+) {
+  const dwte = new Float64Array(sizes.v * c);
+  const dwpe = new Float64Array(sizes.positions * c);
+  for (let row = 0; row < b * t; row++) {
+    for (let i = 0; i < c; i++) {
+      dwte[tokens[row]! * c + i]! += dout[row * c + i]!;
+      dwpe[(row % t) * c + i]! += dout[row * c + i]!;
+    }
+  }
+  return { dwte, dwpe };
+}
+
+/** What dropout multiplies each element by: 0 or 1/(1 - rate). The samples follow one another, `perSample` elements each. */
+export function dropoutMask({ rate, keys }: Dropout, perSample: number): Float64Array {
+  const mask = new Float64Array(keys.length * perSample);
+  keys.forEach((key, sample) => {
+    for (let i = 0; i < perSample; i++) {
+      mask[sample * perSample + i] = randomUniform(key, i) >= rate ? 1 / (1 - rate) : 0;
+    }
+  });
+  return mask;
+}
+
+export interface CrossEntropyInput {
+  readonly logits: Numbers;
+  /** -1: ignored. */
+  readonly targets: Int32Array;
+  readonly n: number;
+  readonly v: number;
+}
+
+/** losses[n] = -log softmax(logits[n])[target]; dlogits = (softmax - onehot) · scale. */
+export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale: number) {
+  const losses = new Float64Array(n);
+  const dlogits = new Float64Array(n * v);
+  for (let row = 0; row < n; row++) {
+    const target = targets[row]!;
+    if (target === -1) continue;
+    let max = -Infinity;
+    for (let i = 0; i < v; i++) max = Math.max(max, logits[row * v + i]!);
+    let sum = 0;
+    for (let i = 0; i < v; i++) sum += Math.exp(logits[row * v + i]! - max);
+    losses[row] = Math.log(sum) + max - logits[row * v + target]!;
+    for (let i = 0; i < v; i++) {
+      dlogits[row * v + i] = (Math.exp(logits[row * v + i]! - max) / sum - (i === target ? 1 : 0)) * scale;
+    }
+  }
+  return { losses, dlogits };
+}
+
+export interface AdamwState {
+  readonly param: Float64Array;
+  readonly m: Float64Array;
+  readonly v: Float64Array;
+}
+
+export interface AdamwSettings {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  readonly step: number;
+  readonly gradScale: number;
+}
+
+/** Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2, in PyTorch's order. Changes `state`. */
+export function adamw(state: AdamwState, grad: Numbers, settings: AdamwSettings): void {
+  const { learningRate, beta1, beta2, eps, weightDecay, step, gradScale } = settings;
+  for (let i = 0; i < state.param.length; i++) {
+    const g = grad[i]! * gradScale;
+    state.m[i] = beta1 * state.m[i]! + (1 - beta1) * g;
+    state.v[i] = beta2 * state.v[i]! + (1 - beta2) * g * g;
+    const mHat = state.m[i]! / (1 - beta1 ** step);
+    const vHat = state.v[i]! / (1 - beta2 ** step);
+    state.param[i] =
+      state.param[i]! * (1 - learningRate * weightDecay) - (learningRate * mHat) / (Math.sqrt(vHat) + eps);
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Causal multi-head attention from its definition, in float64 (see reference.ts).
+ *
+ * B batch, T time, NH heads, HS head size, C = NH·HS channels.
+ */
+import type { Numbers } from './reference.ts';
+
+export interface AttentionInput {
+  /** [B, T, 3C]: q|k|v. */
+  readonly qkv: Numbers;
+  readonly b: number;
+  readonly t: number;
+  readonly nHead: number;
+  readonly headSize: number;
+  /** [B, NH, T, T], multiplies the attention weights: dropout. */
+  readonly mask?: Float64Array | undefined;
+}
+
+type Part = 'q' | 'k' | 'v';
+const PART_OFFSET: Record<Part, number> = { q: 0, k: 1, v: 2 };
+
+function indexer({ t, nHead, headSize }: AttentionInput) {
+  const c = nHead * headSize;
+  return {
+    c,
+    qkvAt: (part: Part, sample: number, time: number, head: number, e: number) =>
+      (sample * t + time) * 3 * c + PART_OFFSET[part] * c + head * headSize + e,
+    outAt: (sample: number, time: number, head: number, e: number) => (sample * t + time) * c + head * headSize + e,
+    maskAt: (sample: number, head: number, i: number, j: number) => ((sample * nHead + head) * t + i) * t + j,
+  };
+}
+
+/** The weights of query i over keys 0..i, and the log of their denominator. */
+function softmaxRow(input: AttentionInput, sample: number, head: number, i: number) {
+  const { qkv, headSize } = input;
+  const { qkvAt } = indexer(input);
+  const scores = new Float64Array(i + 1);
+  for (let j = 0; j <= i; j++) {
+    let dot = 0;
+    for (let e = 0; e < headSize; e++) {
+      dot += qkv[qkvAt('q', sample, i, head, e)]! * qkv[qkvAt('k', sample, j, head, e)]!;
+    }
+    scores[j] = dot / Math.sqrt(headSize);
+  }
+  const max = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const sum = scores.reduce((total, score) => total + Math.exp(score - max), 0);
+  return { weights: scores.map((score) => Math.exp(score - max) / sum), lse: max + Math.log(sum) };
+}
+
+export function attentionForward(input: AttentionInput) {
+  const { qkv, b, t, nHead, headSize, mask } = input;
+  const { c, qkvAt, outAt, maskAt } = indexer(input);
+  const out = new Float64Array(b * t * c);
+  const lse = new Float64Array(b * nHead * t);
+  for (let sample = 0; sample < b; sample++) {
+    for (let head = 0; head < nHead; head++) {
+      for (let i = 0; i < t; i++) {
+        const row = softmaxRow(input, sample, head, i);
+        lse[(sample * nHead + head) * t + i] = row.lse;
+        for (let j = 0; j <= i; j++) {
+          const weight = row.weights[j]! * (mask?.[maskAt(sample, head, i, j)] ?? 1);
+          for (let e = 0; e < headSize; e++) {
+            out[outAt(sample, i, head, e)]! += weight * qkv[qkvAt('v', sample, j, head, e)]!;
+          }
+        }
+      }
+    }
+  }
+  return { out, lse };
+}
+
+/** dqkv [B, T, 3C] for dout [B, T, C]. */
+export function attentionBackward(input: AttentionInput, dout: Numbers): Float64Array {
+  const { qkv, b, t, nHead, headSize, mask } = input;
+  const { qkvAt, outAt, maskAt } = indexer(input);
+  const dqkv = new Float64Array(qkv.length);
+  for (let sample = 0; sample < b; sample++) {
+    for (let head = 0; head < nHead; head++) {
+      for (let i = 0; i < t; i++) {
+        const { weights } = softmaxRow(input, sample, head, i);
+        const dweights = new Float64Array(i + 1);
+        for (let j = 0; j <= i; j++) {
+          const keep = mask?.[maskAt(sample, head, i, j)] ?? 1;
+          for (let e = 0; e < headSize; e++) {
+            const d = dout[outAt(sample, i, head, e)]!;
+            dweights[j]! += d * qkv[qkvAt('v', sample, j, head, e)]! * keep;
+            dqkv[qkvAt('v', sample, j, head, e)]! += d * weights[j]! * keep;
+          }
+        }
+        const meanD = weights.reduce((sum, weight, j) => sum + weight * dweights[j]!, 0);
+        for (let j = 0; j <= i; j++) {
+          const dscore = (weights[j]! * (dweights[j]! - meanD)) / Math.sqrt(headSize);
+          for (let e = 0; e < headSize; e++) {
+            dqkv[qkvAt('q', sample, i, head, e)]! += dscore * qkv[qkvAt('k', sample, j, head, e)]!;
+            dqkv[qkvAt('k', sample, j, head, e)]! += dscore * qkv[qkvAt('q', sample, i, head, e)]!;
+          }
+        }
+      }
+    }
+  }
+  return dqkv;
+}

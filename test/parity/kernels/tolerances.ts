@@ -1,0 +1,27 @@
+/**
+ * How far an engine's float32 result may be from the float64 reference: the largest difference over all elements, divided by the
+ * largest magnitude among the expected values (see `expectClose` in harness.ts). float32 rounds to 6e-8; the rest is the length
+ * of the sums and the polynomials that stand for exp and tanh.
+ */
+export const TOLERANCES = {
+  /** One rounding. */
+  add: 1.2e-7,
+  /** The factor 1/(1 - rate) and one product. */
+  dropout: 2.4e-7,
+  embeddingForward: 1.2e-7,
+  embeddingBackward: 3e-6,
+  layerNormForward: 5e-6,
+  layerNormBackward: 1e-5,
+  /** Sums of up to 600 products. */
+  linearForward: 1e-5,
+  linearBackward: 1e-5,
+  activationForward: 2e-6,
+  activationBackward: 4e-6,
+  attentionForward: 1e-5,
+  attentionBackward: 2e-5,
+  crossEntropy: 5e-6,
+  squaredNorm: 2e-6,
+  adamw: 5e-6,
+} as const satisfies Record<string, number>;
+
+export type ToleranceName = keyof typeof TOLERANCES;
