@@ -1,0 +1,126 @@
+/**
+ * Loads the configuration of a run: a YAML file, then `--set` overrides, checked against the schema. Every error is a UserError
+ * that names file and line (or the override), what was expected, what came, and the nearest key for an unknown one.
+ */
+import type { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { configGroups, configKey, nearestKey } from './keys.ts';
+import { readConfigFile } from './locate.ts';
+import { type Override, parseOverride } from './overrides.ts';
+import { type Config, configSchema, crossChecks } from './schema.ts';
+import { parseYaml } from './yamlSource.ts';
+
+/** What `launch` runs when no config is named. */
+const defaultConfig = 'quickstart.yaml';
+/** A file of another program has hundreds of wrong keys; the first few say enough. */
+const problemsMax = 8;
+
+export interface LoadConfigOptions {
+  /** A path, or the name of a config in the working folder or of a shipped one. Default: `quickstart.yaml`. */
+  readonly file?: string | undefined;
+  /** Each `group.key=value`; they win over the file, a later one over an earlier one. */
+  readonly overrides?: readonly string[] | undefined;
+  /** The working folder. */
+  readonly cwd: string;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** The file it came from, for people. */
+  readonly source: string;
+}
+
+export function loadConfig({ file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
+  const configFile = readConfigFile(file ?? defaultConfig, cwd);
+  return { config: parseConfig({ text: configFile.text, name: configFile.name, overrides }), source: configFile.name };
+}
+
+export interface ParseConfigOptions {
+  /** YAML. */
+  readonly text: string;
+  /** How messages call the text: a file name. */
+  readonly name: string;
+  readonly overrides?: readonly string[] | undefined;
+}
+
+/** {@link loadConfig} on text that is already read, as the `config.yaml` inside a checkpoint. */
+export function parseConfig({ text, name, overrides = [] }: ParseConfigOptions): Config {
+  const yaml = parseYaml(text, name);
+  const parsedOverrides = overrides.map(parseOverride);
+  const input = withOverrides(yaml.value, parsedOverrides);
+  const result = configSchema.safeParse(input);
+  if (result.success) return result.data;
+
+  const origin = (path: readonly PropertyKey[]): string => {
+    const dotted = path.slice(0, 2).join('.');
+    const override = parsedOverrides.findLast(({ key }) => key.path === dotted);
+    if (override) return `--set ${override.text}`;
+    return valueAt(yaml.value, path) === undefined ? 'default' : `${name}:${yaml.lineOf(path)}`;
+  };
+  const problems = result.error.issues.flatMap((issue) => describeIssue(issue, input, origin));
+  const more = problems.length > problemsMax ? [`... and ${problems.length - problemsMax} more.`] : [];
+  throw new UserError([...problems.slice(0, problemsMax), ...more].join('\n'));
+}
+
+function withOverrides(fileValue: unknown, overrides: readonly Override[]): unknown {
+  if (overrides.length === 0 || !isRecord(fileValue)) return fileValue;
+  const value: Record<string, unknown> = { ...fileValue };
+  for (const { key, value: leaf } of overrides) {
+    const group = value[key.group] ?? {};
+    // A group that is not a map is an error of the file; it is left for the schema to report.
+    if (isRecord(group)) value[key.group] = { ...group, [key.name]: leaf };
+  }
+  return value;
+}
+
+/** One line for each thing that is wrong. */
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  input: unknown,
+  origin: (path: readonly PropertyKey[]) => string,
+): string[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((name) => {
+      const path = [...issue.path, name];
+      const dotted = path.join('.');
+      const guess = nearestKey(dotted);
+      const known = issue.path.length === 0 ? `Groups: ${configGroups.map((group) => group.name).join(', ')}.` : '';
+      return `${origin(path)}: unknown key ${dotted}. ${guess === undefined ? known : `Did you mean ${guess}?`}`.trim();
+    });
+  }
+  const dotted = issue.path.slice(0, 2).join('.');
+  const got = valueAt(input, issue.path.slice(0, 2));
+  if (issue.code === 'custom') {
+    const check = crossChecks[Number(issue.params?.['crossCheck'])];
+    const otherPath = check?.other.split('.') ?? [];
+    // Defaults are not in the input, so values are read through the schema's own view of it.
+    const show = (path: readonly string[]) =>
+      `${path.join('.')} = ${shown(valueAt(input, path) ?? configKey(path.join('.'))?.defaultValue)}`;
+    const path = issue.path.map(String);
+    return [`${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)}).`];
+  }
+  const expected = configKey(dotted)?.expects ?? 'a group of keys, indented below it';
+  return [`${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`];
+}
+
+/** A value as the user would recognise it, with its type where the text alone is ambiguous. */
+function shown(value: unknown): string {
+  if (value === null) return 'nothing (null)';
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object') return 'a group of keys';
+  return String(value);
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  let current = value;
+  for (const part of path) {
+    if (!isRecord(current) || !Object.hasOwn(current, part)) return undefined;
+    current = current[String(part)];
+  }
+  return current;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

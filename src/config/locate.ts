@@ -1,0 +1,73 @@
+/**
+ * Finds and reads a config file: a name without a path first in the working folder, then among the configs shipped with the
+ * package, each with and without `.yaml`. It does not parse.
+ */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, extname, join, relative, resolve } from 'node:path';
+import { messageOf, UserError } from '../base/errors.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+import { nearest } from './keys.ts';
+
+/** A config is a page of text; anything much longer is another file by mistake. */
+const fileBytesMax = 256 * 1024;
+
+export interface ConfigFile {
+  /** Absolute. */
+  readonly path: string;
+  /** How messages call it: relative to the working folder where that is shorter. */
+  readonly name: string;
+  readonly text: string;
+}
+
+const shippedFolder = join(packageRoot, 'configs');
+
+/** Names of the configs in the package, without `.yaml`, sorted. */
+export function shippedConfigs(): string[] {
+  return readdirSync(shippedFolder)
+    .filter((file) => extname(file) === '.yaml')
+    .map((file) => basename(file, '.yaml'))
+    .sort();
+}
+
+/** Reads the config called `name`. Throws a UserError that lists the shipped configs if there is none. */
+export function readConfigFile(name: string, cwd: string): ConfigFile {
+  const withoutPath = !/[\\/]/.test(name);
+  const folders = withoutPath ? [cwd, shippedFolder] : [cwd];
+  const endings = /\.ya?ml$/.test(name) ? [''] : ['', '.yaml'];
+  for (const folder of folders) {
+    for (const ending of endings) {
+      const path = resolve(folder, name + ending);
+      if (statSync(path, { throwIfNoEntry: false })?.isFile()) return read(path, cwd);
+    }
+  }
+  const shipped = shippedConfigs();
+  const guess = nearest(basename(name).replace(/\.ya?ml$/, ''), shipped, (candidate) => candidate);
+  const searched = withoutPath ? `${cwd} and the shipped configs` : cwd;
+  throw new UserError(
+    `config ${JSON.stringify(name)} not found (searched ${searched}).${guess === undefined ? '' : ` Did you mean ${guess}.yaml?`}\n` +
+      `Shipped configs: ${shipped.map((config) => `${config}.yaml`).join(', ')}.`,
+  );
+}
+
+function read(path: string, cwd: string): ConfigFile {
+  const shorter = relative(cwd, path);
+  const name = shorter.startsWith('..') && shorter.length > 40 ? path : shorter;
+  let bytes: Buffer;
+  try {
+    const { size } = statSync(path);
+    if (size > fileBytesMax) {
+      throw new UserError(
+        `${name}: expected a config of at most ${fileBytesMax} bytes, got ${size}. Is this the right file?`,
+      );
+    }
+    bytes = readFileSync(path);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${name}: cannot be read (${messageOf(error)}).`);
+  }
+  try {
+    return { path, name, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+  } catch {
+    throw new UserError(`${name}: expected YAML in UTF-8, got bytes that are not UTF-8. Is this the right file?`);
+  }
+}

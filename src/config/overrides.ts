@@ -1,0 +1,47 @@
+/** Parses `--set group.key=value`. The value is YAML, as it would stand in the file; whether it fits is checked with the file's. */
+import { parseDocument } from 'yaml';
+import { UserError } from '../base/errors.ts';
+import { type ConfigKey, configKey, nearestKey } from './keys.ts';
+
+export interface Override {
+  /** As the user typed it. */
+  readonly text: string;
+  readonly key: ConfigKey;
+  readonly value: unknown;
+}
+
+/** Throws a UserError naming the override if it has no `=` or names no key. */
+export function parseOverride(text: string): Override {
+  const equals = text.indexOf('=');
+  if (equals < 1) {
+    throw new UserError(`--set ${text}: expected group.key=value, as in --set train.maxSteps=100.`);
+  }
+  const path = text.slice(0, equals).trim();
+  const key = configKey(path);
+  if (!key) {
+    const guess = nearestKey(path);
+    throw new UserError(
+      `--set ${text}: there is no key ${path}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
+    );
+  }
+  return { text, key, value: parseValue(text.slice(equals + 1), key) };
+}
+
+/**
+ * YAML where that fits the key, else the text itself where the key takes any text: `data.text=*.md` and `sample.prompt=1: one` mean
+ * what they say although they are not YAML strings.
+ */
+function parseValue(text: string, key: ConfigKey): unknown {
+  const document = parseDocument(text, { logLevel: 'error' });
+  let value: unknown;
+  let valid = document.errors.length === 0 && document.warnings.length === 0;
+  try {
+    value = valid ? document.toJS({ maxAliasCount: 0 }) : undefined;
+  } catch {
+    valid = false;
+  }
+  // A list is written [a, b]; `- a` is a name with a dash.
+  const unmeant = Array.isArray(value) && !text.trimStart().startsWith('[');
+  if (valid && value !== null && !unmeant && key.schema.safeParse(value).success) return value;
+  return key.schema.safeParse(text).success || !valid ? text : value;
+}

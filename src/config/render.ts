@@ -1,0 +1,34 @@
+/** Writes a configuration as YAML with every key's documentation as a comment; it loads back to an equal configuration. */
+import { configGroups } from './keys.ts';
+import type { Config } from './schema.ts';
+
+const commentWidth = 110;
+
+/** The text of a run's `config.yaml`. */
+export function renderConfig(config: Config): string {
+  const lines: string[] = [];
+  for (const group of configGroups) {
+    lines.push(...comment(group.doc, ''), `${group.name}:`);
+    const values: Record<string, unknown> = config[group.name as keyof Config];
+    for (const key of group.keys) {
+      // JSON is YAML: strings quoted and escaped, numbers in full.
+      lines.push(...comment(key.doc, '  '), `  ${key.name}: ${JSON.stringify(values[key.name])}`);
+    }
+    lines.push('');
+  }
+  return lines.join('\n');
+}
+
+/** Wrapped at words. */
+function comment(text: string, indent: string): string[] {
+  const lines: string[] = [];
+  let line = `${indent}#`;
+  for (const word of text.split(' ')) {
+    if (line.length + word.length >= commentWidth) {
+      lines.push(line);
+      line = `${indent}#`;
+    }
+    line += ` ${word}`;
+  }
+  return [...lines, line];
+}

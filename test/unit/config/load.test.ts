@@ -1,0 +1,290 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { configGroups, nearestKey } from '../../../src/config/keys.ts';
+import { loadConfig, parseConfig } from '../../../src/config/load.ts';
+import { shippedConfigs } from '../../../src/config/locate.ts';
+import { renderConfig } from '../../../src/config/render.ts';
+import { type Config, configSchema } from '../../../src/config/schema.ts';
+
+let cwd: string;
+beforeAll(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-config-'));
+});
+afterAll(() => {
+  rmSync(cwd, { recursive: true });
+});
+
+/** The message of the UserError that loading gives. */
+function refusal(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UserError);
+    return (error as UserError).message;
+  }
+  throw new Error('expected a UserError');
+}
+const parse = (text: string, overrides: string[] = []): Config => parseConfig({ text, name: 'my.yaml', overrides });
+const refused = (text: string, overrides: string[] = []): string => refusal(() => parse(text, overrides));
+
+describe('shipped configs', () => {
+  it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small'])('%s is shipped and loads', (name) => {
+    expect(shippedConfigs()).toContain(name);
+    const withoutEnding = loadConfig({ file: name, cwd });
+    expect(withoutEnding.config).toEqual(loadConfig({ file: `${name}.yaml`, cwd }).config);
+    expect(withoutEnding.source).toMatch(new RegExp(`${name}\\.yaml$`));
+  });
+
+  it('has the sizes of GPT-2 small', () => {
+    const { model, data } = loadConfig({ file: 'gpt-small.yaml', cwd }).config;
+    expect(model).toMatchObject({ nLayer: 12, nHead: 12, nEmbd: 768, blockSize: 1024, bias: true, tiedHead: true });
+    expect(data.tokenizer).toBe('gpt2');
+  });
+
+  it('runs quickstart when no config is named', () => {
+    expect(loadConfig({ cwd })).toEqual(loadConfig({ file: 'quickstart.yaml', cwd }));
+  });
+});
+
+describe('finding a config', () => {
+  it('takes a file of the working folder before the shipped one of the same name', () => {
+    const folder = mkdtempSync(join(cwd, 'own-'));
+    writeFileSync(join(folder, 'quickstart.yaml'), 'train:\n  maxSteps: 7\n');
+    expect(loadConfig({ file: 'quickstart', cwd: folder })).toMatchObject({
+      config: { train: { maxSteps: 7 } },
+      source: 'quickstart.yaml',
+    });
+  });
+
+  it('resolves a path against the working folder, and does not take a shipped one for it', () => {
+    mkdirSync(join(cwd, 'sub'), { recursive: true });
+    writeFileSync(join(cwd, 'sub', 'a.yaml'), 'train:\n  maxSteps: 8\n');
+    expect(loadConfig({ file: 'sub/a', cwd }).config.train.maxSteps).toBe(8);
+    expect(loadConfig({ file: join(cwd, 'sub', 'a.yaml'), cwd: tmpdir() }).config.train.maxSteps).toBe(8);
+    expect(refusal(() => loadConfig({ file: './quickstart.yaml', cwd }))).toContain('not found');
+  });
+
+  it('lists the shipped configs and the nearest of them for a name that is not there', () => {
+    const message = refusal(() => loadConfig({ file: 'gpt-smal.yaml', cwd }));
+    expect(message).toContain('Did you mean gpt-small.yaml?');
+    expect(message).toContain('quickstart.yaml, shakespeare-char.yaml, shakespeare-gpt.yaml');
+  });
+
+  it('refuses a file that is too long or not UTF-8', () => {
+    writeFileSync(join(cwd, 'long.yaml'), '#'.repeat(300_000));
+    writeFileSync(join(cwd, 'binary.yaml'), new Uint8Array([0x6d, 0xff, 0xfe]));
+    expect(refusal(() => loadConfig({ file: 'long.yaml', cwd }))).toMatch(
+      /long\.yaml: expected a config of at most 262144 bytes, got 300000/,
+    );
+    expect(refusal(() => loadConfig({ file: 'binary.yaml', cwd }))).toContain('not UTF-8');
+  });
+});
+
+describe('what is wrong, and where', () => {
+  it('names file, line and nearest key for an unknown key', () => {
+    expect(refused('model:\n  nLayer: 4\n  nHeads: 4\n')).toBe(
+      'my.yaml:3: unknown key model.nHeads. Did you mean model.nHead?',
+    );
+    expect(refused('model:\n  n_layer: 4\n')).toBe('my.yaml:2: unknown key model.n_layer. Did you mean model.nLayer?');
+    expect(refused('# a\nmodle:\n  nLayer: 4\n')).toBe('my.yaml:2: unknown key modle. Did you mean model?');
+    expect(refused('nLayer: 4\n')).toBe('my.yaml:1: unknown key nLayer. Did you mean model.nLayer?');
+    expect(refused('model:\n  maxSteps: 4\n')).toBe(
+      'my.yaml:2: unknown key model.maxSteps. Did you mean train.maxSteps?',
+    );
+    expect(refused('zzzzzzzz: 4\n')).toContain('my.yaml:1: unknown key zzzzzzzz. Groups: model, data, train');
+  });
+
+  it('names what was expected and what came for a wrong type or value', () => {
+    expect(refused('model:\n  nLayer: four\n')).toBe(
+      'my.yaml:2: model.nLayer: expected a whole number from 1 to 512, got "four".',
+    );
+    expect(refused('model:\n  nLayer: 1.5\n')).toContain(
+      'model.nLayer: expected a whole number from 1 to 512, got 1.5',
+    );
+    expect(refused('model:\n  nLayer: 0\n')).toContain('got 0');
+    expect(refused('model:\n  nLayer: null\n')).toContain('got nothing (null)');
+    expect(refused('model:\n  bias: no\n')).toContain('model.bias: expected true or false, got "no"');
+    expect(refused('model:\n  dropout: .nan\n')).toContain('model.dropout: expected a number from 0 to 0.95, got NaN');
+    expect(refused('schedule:\n  learningRate: .inf\n')).toContain('got Infinity');
+    expect(refused('data:\n  tokenizer: bert\n')).toBe(
+      'my.yaml:2: data.tokenizer: expected one of char, gpt2, got "bert".',
+    );
+    expect(refused('data:\n  text: []\n')).toContain('got an empty list');
+    expect(refused('data:\n  text: [a, 3]\n')).toContain(
+      'expected builtin, or a path, folder or glob, or a list of them',
+    );
+    expect(refused('train: 7\n')).toBe('my.yaml:1: train: expected a group of keys, indented below it, got 7.');
+    expect(refused('train: [1]\n')).toContain('got a list');
+  });
+
+  it('reports several problems at once, but not hundreds', () => {
+    expect(refused('model:\n  nLayer: 0\n  bais: true\n').split('\n')).toHaveLength(2);
+    const many = Array.from({ length: 100 }, (_, i) => `key${i}: 1`).join('\n');
+    expect(refused(many).split('\n')).toHaveLength(9);
+  });
+
+  it('names both keys, and where each came from, when two do not fit each other', () => {
+    expect(refused('model:\n  nEmbd: 100\n  nHead: 3\n')).toBe(
+      'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (my.yaml:3).',
+    );
+    expect(refused('model:\n  nEmbd: 100\n', ['model.nHead=3'])).toBe(
+      'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (--set model.nHead=3).',
+    );
+    expect(refused('model:\n  nHead: 3\n')).toContain('default: model.nEmbd = 128 must be divisible');
+    expect(refused('train:\n  globalBatchSize: 10\n  microBatchSize: 4\n')).toContain(
+      'must be divisible by train.microBatchSize = 4',
+    );
+    expect(refused('train:\n  globalBatchSize: 3\n  microBatchSize: 1\n', ['train.workers=4'])).toContain(
+      '--set train.workers=4',
+    );
+    expect(refused('schedule:\n  minLearningRate: 1\n')).toContain(
+      'must not be above schedule.learningRate = 0.001 (default)',
+    );
+    expect(refused('engine:\n  name: native\n  device: wasm\n')).toContain('for the tfjs engine only');
+    expect(refused('comm:\n  heartbeatTimeoutMs: 1500\n')).toContain('at least twice');
+    expect(refused('comm:\n  bucketBytesMax: 1024\n')).toContain('must be at least comm.chunkBytes');
+    expect(refused('comm:\n  chunkBytes: 1022\n')).toContain('comm.chunkBytes: expected');
+  });
+
+  it('refuses YAML that is broken, doubled, aliased or nested without end', () => {
+    expect(refused('model:\n  nLayer: 4\n nHead: 2\n')).toMatch(/^my\.yaml:3: not valid YAML/);
+    expect(refused('model:\n  nLayer: 4\n  nHead: 4\n  nLayer: 5\n')).toBe(
+      'my.yaml:4: this key stands here for the second time. Remove one of the two.',
+    );
+    expect(refused('model: {}\n---\nmodel: {}\n')).toMatch(/^my\.yaml:2: expected one YAML document/);
+    expect(refused('model: &m\n  nLayer: 4\ntrain: *m\n')).toMatch(/^my\.yaml:3: YAML aliases are not supported/);
+    expect(refused('data:\n  text: *.txt\n')).toContain('a string that starts with * needs quotes');
+    expect(refused('model: !!js/function x\n')).toMatch(/^my\.yaml:1: not valid YAML/);
+    expect(refused('[model]\n')).toContain('expected groups of keys (model:, train:, ...), got a list');
+    expect(refused('hello\n')).toContain('got the text "hello"');
+    expect(refused('['.repeat(50_000))).toMatch(/^my\.yaml.* not valid YAML/);
+    expect(refused('{a: '.repeat(20_000))).toMatch(/^my\.yaml.* not valid YAML/);
+    expect(refused('__proto__:\n  nLayer: 4\n')).toContain('unknown key __proto__');
+    expect(refused('model:\n  __proto__: 4\n')).toBe('my.yaml:2: unknown key __proto__.');
+    expect(refused('1: 2\n')).toMatch(/^my\.yaml:1: /);
+  });
+
+  it('takes a group whose keys are all commented out, and an empty file, as the defaults', () => {
+    expect(parse('model:\n  # nLayer: 4\n')).toEqual(configSchema.parse({}));
+    expect(parse('')).toEqual(configSchema.parse({}));
+  });
+});
+
+describe('--set', () => {
+  it('wins over the file, and a later one over an earlier one', () => {
+    expect(parse('train:\n  maxSteps: 5\n', ['train.maxSteps=6', 'train.maxSteps=7']).train.maxSteps).toBe(7);
+  });
+
+  it('reads YAML values, and text where the key takes text', () => {
+    const text = (value: string) => parse('', [`data.text=${value}`]).data.text;
+    expect(text('../a b.txt')).toBe('../a b.txt');
+    expect(text('*.md')).toBe('*.md');
+    expect(text('{a,b}.md')).toBe('{a,b}.md');
+    expect(text('"quoted.txt"')).toBe('quoted.txt');
+    expect(text('[a.txt, b.txt]')).toEqual(['a.txt', 'b.txt']);
+    expect(text('2024')).toBe('2024');
+    const prompt = (value: string) => parse('', [`sample.prompt=${value}`]).sample.prompt;
+    expect(prompt('"\\n"')).toBe('\n');
+    expect(prompt('')).toBe('');
+    expect(prompt('a=b: c # d')).toBe('a=b: c # d');
+    expect(parse('', ['schedule.learningRate=3e-4']).schedule.learningRate).toBe(3e-4);
+    expect(parse('', ['model.bias=false']).model.bias).toBe(false);
+  });
+
+  it('is named instead of a line when it is wrong', () => {
+    expect(refused('', ['model.nLayers=4'])).toBe(
+      '--set model.nLayers=4: there is no key model.nLayers. Did you mean model.nLayer?',
+    );
+    expect(refused('', ['nlayer=4'])).toContain('Did you mean model.nLayer?');
+    expect(refused('', ['model=4'])).toContain('there is no key model');
+    expect(refused('', ['model.nLayer'])).toContain('expected group.key=value');
+    expect(refused('model:\n  nLayer: 3\n', ['model.nLayer=x'])).toBe(
+      '--set model.nLayer=x: model.nLayer: expected a whole number from 1 to 512, got "x".',
+    );
+    expect(refused('', ['model.nLayer='])).toContain('--set model.nLayer=: model.nLayer: expected a whole number');
+    expect(refused('', ['model.nLayer={a: 1}'])).toContain('got a group of keys');
+    expect(refused('', ['__proto__.x=1'])).toContain('there is no key __proto__.x');
+  });
+
+  it('sets any whole number, and any string without YAML syntax, to exactly that', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+        (seed) => parse('', [`train.seed=${seed}`]).train.seed === seed,
+      ),
+    );
+    fc.assert(
+      fc.property(fc.stringMatching(/^[\w./ *?-]{1,40}$/), (glob) => {
+        const { text } = parse('', [`data.text=${glob}`]).data;
+        // YAML trims plain strings; nothing else may change.
+        return text === glob || text === glob.trim();
+      }),
+    );
+  });
+});
+
+/** Any valid value of every key, from the bounds in the schema. */
+const anyConfig: fc.Arbitrary<Config> = fc
+  .record({
+    head: fc.integer({ min: 1, max: 64 }),
+    headSize: fc.integer({ min: 1, max: 64 }),
+    text: fc.oneof(
+      fc.string({ minLength: 1, unit: 'binary' }),
+      fc.array(fc.string({ minLength: 1 }), { minLength: 1, maxLength: 3 }),
+    ),
+    prompt: fc.string({ unit: 'binary' }),
+    dropout: fc.double({ min: 0, max: 0.95, noNaN: true }),
+    learningRate: fc.double({ min: 1e-3, max: 100, noNaN: true }),
+    micro: fc.integer({ min: 1, max: 16 }),
+    accumulation: fc.integer({ min: 1, max: 16 }),
+    bias: fc.boolean(),
+    tokenizer: fc.constantFrom('char', 'gpt2'),
+  })
+  .map((any) =>
+    configSchema.parse({
+      model: { nHead: any.head, nEmbd: any.head * any.headSize, dropout: Math.abs(any.dropout), bias: any.bias },
+      data: { text: any.text, tokenizer: any.tokenizer },
+      train: { globalBatchSize: any.micro * any.accumulation, microBatchSize: any.micro },
+      schedule: { learningRate: any.learningRate },
+      sample: { prompt: any.prompt },
+    }),
+  );
+
+describe('renderConfig', () => {
+  it('gives YAML that loads back to an equal configuration', () => {
+    fc.assert(
+      fc.property(anyConfig, (config) => {
+        expect(parse(renderConfig(config))).toEqual(config);
+      }),
+    );
+  });
+
+  it('documents every key in a comment', () => {
+    const lines = renderConfig(configSchema.parse({})).split('\n');
+    for (const { keys } of configGroups) {
+      for (const key of keys) {
+        const line = lines.findIndex((text) => text.startsWith(`  ${key.name}: ${JSON.stringify(key.defaultValue)}`));
+        expect(lines[line - 1]).toMatch(/^ {2}# \S/);
+      }
+    }
+  });
+});
+
+describe('the keys', () => {
+  it('all have documentation and say what they expect', () => {
+    for (const { keys } of configGroups) {
+      for (const key of keys) {
+        expect(key.doc, key.path).toMatch(/\.$/);
+        expect(key.expects, key.path).not.toBe('');
+      }
+    }
+  });
+
+  it('suggests nothing for a word that is far from every key', () => {
+    expect(nearestKey('qqqqqqqqqqqq')).toBeUndefined();
+  });
+});
