@@ -1,0 +1,303 @@
+/**
+ * Opens and reads one checkpoint folder: one of ours (with `manifest.json`: every size and sha256 is verified before
+ * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors`, tokenizer files:
+ * structure is verified, there are no hashes to compare). Tensors are streamed, never held whole.
+ */
+import { createHash } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InvariantError, UserError } from '../base/errors.ts';
+import { widenBfloat16, widenFloat16 } from './halfFloats.ts';
+import {
+  CONFIG_FILE,
+  MANIFEST_FILE,
+  type Manifest,
+  MODEL_FILE,
+  OPTIMIZER_FILE,
+  readManifest,
+  readTrainer,
+  SMALL_FILE_BYTES_MAX,
+  TRAINER_FILE,
+  type TrainerState,
+  tokenizerFileNames,
+} from './manifest.ts';
+import { type CheckpointModelConfig, decodeModelConfig, matchTensors } from './modelConfig.ts';
+import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
+import { damaged, errorCode, parseJsonObject, readBoundedFile, readFailure } from './strictJson.ts';
+
+/** Parameters, first and second moments of AdamW. */
+export type CheckpointPart = 'params' | 'm' | 'v';
+
+export interface OpenOptions {
+  /** `model` does not read the optimizer's file through (twice the model's size): enough to generate or evaluate. */
+  readonly verify?: 'all' | 'model';
+}
+
+const CONFIG_BYTES_MAX = 2 ** 20;
+const HASH_CHUNK_BYTES = 2 ** 20;
+const STREAM_CHUNK_BYTES = 4 * 2 ** 20;
+
+/** The tokenizer files that Hugging Face's GPT-2 folders have; those that are there are read. */
+const HF_TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'special_tokens_map.json',
+  'added_tokens.json',
+];
+
+type TensorTable = ReadonlyMap<string, SafetensorsEntry>;
+
+/** A verified checkpoint. Holds tables and small files; the tensors stay on the disk. */
+export class Checkpoint {
+  readonly path: string;
+  readonly modelConfig: CheckpointModelConfig;
+  /** Undefined for a folder that Lockstep did not write: it has no optimizer state either. */
+  readonly trainer: TrainerState | undefined;
+  readonly tokenizerFiles: Readonly<Record<string, string>>;
+  /** The parameters, by our names, in the order of their bytes in the file. */
+  readonly tensors: readonly TensorShape[];
+  readonly #tables: Readonly<Record<CheckpointPart, TensorTable | undefined>>;
+
+  /** @internal use {@link openCheckpoint} */
+  constructor(fields: {
+    path: string;
+    modelConfig: CheckpointModelConfig;
+    trainer: TrainerState | undefined;
+    tokenizerFiles: Record<string, string>;
+    tables: Record<CheckpointPart, TensorTable | undefined>;
+  }) {
+    this.path = fields.path;
+    this.modelConfig = fields.modelConfig;
+    this.trainer = fields.trainer;
+    this.tokenizerFiles = fields.tokenizerFiles;
+    this.#tables = fields.tables;
+    this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
+  }
+
+  /** Whether `m` and `v` can be streamed: training can go on exactly. */
+  get hasOptimizer(): boolean {
+    return this.#tables.m !== undefined;
+  }
+
+  /**
+   * Float32 little-endian bytes of the named tensors, dense, in the given order, in chunks of at most 4 MiB that may end
+   * inside a tensor but never inside a number. Float16 and bfloat16 weights are widened.
+   * @throws UserError when the file has changed since it was verified
+   */
+  async *stream(part: CheckpointPart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
+    const table = this.#tables[part];
+    if (table === undefined) throw new UserError(`${this.path} has no optimizer state: it cannot be resumed from`);
+    const path = join(this.path, part === 'params' ? MODEL_FILE : OPTIMIZER_FILE);
+    const handle = await open(path, 'r').catch((error: unknown) => {
+      throw readFailure(path, error);
+    });
+    try {
+      for (const name of inOrder) {
+        const entry = table.get(name);
+        if (entry === undefined) throw new InvariantError(`${path} has no tensor ${name} for part ${part}`);
+        const widen = WIDEN[entry.dtype as keyof typeof WIDEN];
+        const step = widen === undefined ? STREAM_CHUNK_BYTES : STREAM_CHUNK_BYTES / 2;
+        for (let at = entry.begin; at < entry.end; ) {
+          const chunk = new Uint8Array(Math.min(step, entry.end - at));
+          await readFully(handle, chunk, at, path);
+          at += chunk.length;
+          yield widen === undefined ? chunk : widen(chunk);
+        }
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
+const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
+
+/**
+ * Opens and verifies a checkpoint folder.
+ * @throws UserError naming the file and what is wrong: missing, damaged, another format version, another architecture
+ */
+export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
+  const isOurs = await isFile(join(path, MANIFEST_FILE));
+  if (isOurs) return openOurs(path, options.verify ?? 'all');
+  for (const name of [TRAINER_FILE, OPTIMIZER_FILE]) {
+    if (await isFile(join(path, name))) {
+      throw damaged(path, `${MANIFEST_FILE} is missing (it has ${name}, so a Lockstep run wrote it)`);
+    }
+  }
+  return openHuggingFace(path);
+}
+
+/** Whether `path` looks like a checkpoint folder of either kind, damaged or not. */
+export async function isCheckpointFolder(path: string): Promise<boolean> {
+  for (const name of [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE]) {
+    if (await isFile(join(path, name))) return true;
+  }
+  return false;
+}
+
+async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoint> {
+  const manifest = await readManifest(path);
+  await verifyFiles(path, manifest, verify);
+  const trainer = await readTrainer(path);
+  if (trainer.step !== manifest.step) {
+    throw damaged(path, `${MANIFEST_FILE} is of step ${manifest.step}, ${TRAINER_FILE} of step ${trainer.step}`);
+  }
+  const modelConfig = await readModelConfig(path);
+  const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
+  const params = await readModelTable(path, modelConfig);
+  const { m, v } = await readOptimizerTables(path, params);
+  return new Checkpoint({ path, modelConfig, trainer, tokenizerFiles, tables: { params, m, v } });
+}
+
+async function openHuggingFace(path: string): Promise<Checkpoint> {
+  if (!(await isFile(join(path, CONFIG_FILE)))) {
+    throw new UserError(`${path} is not a checkpoint: it has neither ${MANIFEST_FILE} nor ${CONFIG_FILE}`);
+  }
+  const modelConfig = await readModelConfig(path);
+  if (!(await isFile(join(path, MODEL_FILE)))) {
+    const others = ['model.safetensors.index.json', 'pytorch_model.bin'];
+    for (const other of others) {
+      if (await isFile(join(path, other))) {
+        throw new UserError(`${path} has ${other}, which is not supported: expected the weights in one ${MODEL_FILE}`);
+      }
+    }
+  }
+  const params = await readModelTable(path, modelConfig);
+  const present: string[] = [];
+  for (const name of HF_TOKENIZER_FILES) if (await isFile(join(path, name))) present.push(name);
+  const tokenizerFiles = await readTexts(path, present);
+  return new Checkpoint({
+    path,
+    modelConfig,
+    trainer: undefined,
+    tokenizerFiles,
+    tables: { params, m: undefined, v: undefined },
+  });
+}
+
+async function readModelConfig(folder: string): Promise<CheckpointModelConfig> {
+  const path = join(folder, CONFIG_FILE);
+  return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
+}
+
+async function readModelTable(folder: string, config: CheckpointModelConfig): Promise<TensorTable> {
+  const path = join(folder, MODEL_FILE);
+  const { entries } = await readSafetensorsHeader(path);
+  const table = matchTensors(entries, config, path);
+  for (const { name, dtype } of table.values()) {
+    if (!FLOAT_DTYPES.includes(dtype)) {
+      throw new UserError(`${path}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
+    }
+  }
+  return table;
+}
+
+/** The moments must be float32 and have exactly the parameters' names and shapes. */
+async function readOptimizerTables(folder: string, params: TensorTable): Promise<{ m: TensorTable; v: TensorTable }> {
+  const path = join(folder, OPTIMIZER_FILE);
+  const { entries } = await readSafetensorsHeader(path);
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  if (entries.length !== 2 * params.size) {
+    throw damaged(path, `it has ${entries.length} tensors: expected ${2 * params.size}, two for each parameter`);
+  }
+  const pick = (moment: string): TensorTable => {
+    const table = new Map<string, SafetensorsEntry>();
+    for (const [name, { shape }] of params) {
+      const entry = byName.get(`${moment}.${name}`);
+      if (entry === undefined) throw damaged(path, `it lacks tensor ${moment}.${name}`);
+      if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
+        throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
+      }
+      table.set(name, entry);
+    }
+    return table;
+  };
+  return { m: pick('m'), v: pick('v') };
+}
+
+/** Compares every file of the manifest with the disk: size first, which costs nothing, then sha256. */
+async function verifyFiles(folder: string, manifest: Manifest, verify: 'all' | 'model'): Promise<void> {
+  await verifySizes(folder, manifest);
+  for (const [name, expected] of Object.entries(manifest.files)) {
+    if (verify === 'model' && name === OPTIMIZER_FILE) continue;
+    const path = join(folder, name);
+    const sha256 = await hashFile(path, expected.bytes);
+    if (sha256 !== expected.sha256) {
+      throw damaged(path, `its sha256 is ${sha256}, but ${MANIFEST_FILE} says ${expected.sha256}`);
+    }
+  }
+}
+
+/** @throws UserError when a file of the manifest is missing or of another size */
+export async function verifySizes(folder: string, manifest: Manifest): Promise<void> {
+  for (const [name, { bytes }] of Object.entries(manifest.files)) {
+    const path = join(folder, name);
+    const found = await stat(path).catch((error: unknown) => {
+      throw readFailure(path, error);
+    });
+    if (!found.isFile()) throw new UserError(`${path} is not a regular file`);
+    if (found.size !== bytes) throw damaged(path, `it has ${found.size} bytes, but ${MANIFEST_FILE} says ${bytes}`);
+  }
+}
+
+async function hashFile(path: string, bytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    throw readFailure(path, error);
+  });
+  try {
+    const buffer = new Uint8Array(Math.min(HASH_CHUNK_BYTES, bytes));
+    for (let at = 0; at < bytes; ) {
+      const chunk = buffer.subarray(0, Math.min(buffer.length, bytes - at));
+      await readFully(handle, chunk, at, path);
+      hash.update(chunk);
+      at += chunk.length;
+    }
+  } finally {
+    await handle.close();
+  }
+  return hash.digest('hex');
+}
+
+async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for (const name of names) {
+    const path = join(folder, name);
+    const bytes = await readBoundedFile(path, SMALL_FILE_BYTES_MAX);
+    try {
+      texts[name] = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    } catch {
+      throw damaged(path, 'it is not valid UTF-8 text');
+    }
+  }
+  return texts;
+}
+
+async function readFully(
+  handle: Awaited<ReturnType<typeof open>>,
+  into: Uint8Array,
+  position: number,
+  path: string,
+): Promise<void> {
+  for (let filled = 0; filled < into.length; ) {
+    const { bytesRead } = await handle
+      .read(into, filled, into.length - filled, position + filled)
+      .catch((error: unknown) => {
+        throw readFailure(path, error);
+      });
+    if (bytesRead === 0) throw damaged(path, `it ends at byte ${position + filled}`);
+    filled += bytesRead;
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errorCode(error))) return false;
+    throw readFailure(path, error);
+  }
+}

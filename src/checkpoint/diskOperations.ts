@@ -1,0 +1,69 @@
+/**
+ * The few operations with which a checkpoint changes the disk. One small interface, so that a test can stop a write after
+ * any of them; `nodeDisk` is the only implementation that ships.
+ */
+import { mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+
+/** A new file, written from its beginning to its end. */
+export interface OutputFile {
+  write(bytes: Uint8Array): Promise<void>;
+  /** Returns once the content is on the disk. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface DiskOperations {
+  /** Makes the folder and its parents, each entry durable; does nothing when it exists. */
+  makeDirectory(path: string): Promise<void>;
+  /** Fails when the file exists. */
+  createFile(path: string): Promise<OutputFile>;
+  rename(from: string, to: string): Promise<void>;
+  /** Makes the entries of a folder (names made, renamed, removed) durable. */
+  syncDirectory(path: string): Promise<void>;
+  removeTree(path: string): Promise<void>;
+  /** Bytes that an ordinary user may still write on the file system of `path`. */
+  freeBytes(path: string): Promise<number>;
+}
+
+async function createFile(path: string): Promise<OutputFile> {
+  const handle = await open(path, 'wx');
+  return {
+    async write(bytes) {
+      for (let done = 0; done < bytes.length; ) {
+        const { bytesWritten } = await handle.write(bytes, done, bytes.length - done);
+        done += bytesWritten;
+      }
+    },
+    sync: () => handle.sync(),
+    close: () => handle.close(),
+  };
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  const topmost = await mkdir(path, { recursive: true });
+  if (topmost === undefined) return;
+  const stop = dirname(resolve(topmost));
+  for (let made = resolve(path); made !== stop; made = dirname(made)) await syncDirectory(dirname(made));
+}
+
+export const nodeDisk: DiskOperations = {
+  makeDirectory,
+  createFile,
+  rename,
+  syncDirectory,
+  removeTree: (path) => rm(path, { recursive: true, force: true }),
+  async freeBytes(path) {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  },
+};

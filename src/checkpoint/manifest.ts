@@ -1,0 +1,138 @@
+/**
+ * The two JSON files of ours in a checkpoint folder, their schemas and versions, and the names of all its files.
+ * `manifest.json` lists every other file with size and sha256 and is written last; `trainer.json` is what resuming needs
+ * besides tensors. Everything is deterministic: no time, no host, no path.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { damaged, parseJsonObject, readBoundedFile } from './strictJson.ts';
+
+export const MANIFEST_FILE = 'manifest.json';
+export const TRAINER_FILE = 'trainer.json';
+export const CONFIG_FILE = 'config.json';
+export const MODEL_FILE = 'model.safetensors';
+export const OPTIMIZER_FILE = 'optimizer.safetensors';
+const OWN_FILES: readonly string[] = [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE];
+const REQUIRED_FILES = OWN_FILES.filter((name) => name !== MANIFEST_FILE);
+
+/** Bounds on what is read whole into memory. */
+const MANIFEST_BYTES_MAX = 2 ** 20;
+export const SMALL_FILE_BYTES_MAX = 64 * 2 ** 20;
+
+const FORMAT_VERSION = 1;
+const MANIFEST_FORMAT = 'lockstep-checkpoint';
+const TRAINER_FORMAT = 'lockstep-trainer';
+
+/** A plain file name: no separator, no leading dot, so that it cannot leave its folder. */
+const fileName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, 'not a plain file name');
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a sha256 in lower-case hex');
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+const manifestSchema = z.strictObject({
+  format: z.literal(MANIFEST_FORMAT),
+  version: z.literal(FORMAT_VERSION),
+  step: count,
+  files: z.record(fileName, z.strictObject({ bytes: count, sha256 })),
+});
+export type Manifest = z.infer<typeof manifestSchema>;
+
+const trainerSchema = z.strictObject({
+  format: z.literal(TRAINER_FORMAT),
+  version: z.literal(FORMAT_VERSION),
+  step: count,
+  seed: z.number().int(),
+  data: z.strictObject({ sha256: z.string().max(128), samplesSeen: count }),
+  valLoss: z.number().nullable(),
+  config: z.record(z.string(), z.unknown()),
+});
+
+/** The state of a run after `step` optimizer steps, apart from its tensors. */
+export interface TrainerState {
+  /** Optimizer steps that the tensors contain; training goes on with step number `step` (counted from 0). */
+  readonly step: number;
+  readonly seed: number;
+  /** `sha256` identifies the tokens; `samplesSeen` is the cursor: the sampler is a pure function of seed and index. */
+  readonly data: { readonly sha256: string; readonly samplesSeen: number };
+  /** The validation loss at this step, in nats per token; null when it was not measured. */
+  readonly valLoss: number | null;
+  /** The full resolved config, as the config layer's schema wrote it. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** @throws UserError unless `name` may be a tokenizer file in a checkpoint */
+export function checkTokenizerFileName(name: string): void {
+  const result = fileName.safeParse(name);
+  if (!result.success || OWN_FILES.includes(name)) {
+    throw new UserError(`${JSON.stringify(name)} cannot be the name of a tokenizer file in a checkpoint`);
+  }
+}
+
+/** The names in a manifest that are not of ours: tokenizer files. */
+export function tokenizerFileNames(manifest: Manifest): string[] {
+  return Object.keys(manifest.files).filter((name) => !OWN_FILES.includes(name));
+}
+
+export function encodeManifest(step: number, files: ReadonlyMap<string, { bytes: number; sha256: string }>): string {
+  const sorted = [...files].sort(([a], [b]) => (a < b ? -1 : 1));
+  const manifest: Manifest = {
+    format: MANIFEST_FORMAT,
+    version: FORMAT_VERSION,
+    step,
+    files: Object.fromEntries(sorted),
+  };
+  return `${JSON.stringify(manifest, undefined, 2)}\n`;
+}
+
+/** @throws UserError when it is missing, damaged, of another version, or names no complete set of files */
+export async function readManifest(folder: string): Promise<Manifest> {
+  const path = join(folder, MANIFEST_FILE);
+  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  checkVersion(value, MANIFEST_FORMAT, path);
+  const manifest = parseWith(manifestSchema, value, path);
+  for (const name of REQUIRED_FILES) {
+    if (!Object.hasOwn(manifest.files, name)) throw damaged(path, `it does not list ${name}`);
+  }
+  return manifest;
+}
+
+export function encodeTrainer(state: TrainerState): string {
+  const value: z.infer<typeof trainerSchema> = {
+    format: TRAINER_FORMAT,
+    version: FORMAT_VERSION,
+    step: state.step,
+    seed: state.seed,
+    data: { sha256: state.data.sha256, samplesSeen: state.data.samplesSeen },
+    valLoss: state.valLoss !== null && Number.isFinite(state.valLoss) ? state.valLoss : null,
+    config: { ...state.config },
+  };
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
+
+/** @throws UserError when it is missing, damaged or of another version */
+export async function readTrainer(folder: string): Promise<TrainerState> {
+  const path = join(folder, TRAINER_FILE);
+  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  checkVersion(value, TRAINER_FORMAT, path);
+  const { format: _format, version: _version, ...state } = parseWith(trainerSchema, value, path);
+  return state;
+}
+
+/** Looks at format and version before anything else, so that a newer file is called newer and not damaged. */
+function checkVersion(value: Record<string, unknown>, format: string, path: string): void {
+  if (value['format'] !== format) {
+    throw new UserError(`${path} is not Lockstep's: its format is ${JSON.stringify(value['format'])}, not "${format}"`);
+  }
+  if (value['version'] !== FORMAT_VERSION) {
+    throw new UserError(
+      `${path} has format version ${JSON.stringify(value['version'])}; this Lockstep reads version ${FORMAT_VERSION}`,
+    );
+  }
+}
+
+function parseWith<Schema extends z.ZodType>(schema: Schema, value: unknown, path: string): z.infer<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw damaged(path, `${issue?.path.join('.') || 'content'}: ${issue?.message}`);
+}

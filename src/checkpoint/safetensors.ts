@@ -1,0 +1,188 @@
+/**
+ * The safetensors file format (https://github.com/huggingface/safetensors#format): 8 bytes header length (little-endian),
+ * a JSON header `{name: {dtype, shape, data_offsets: [begin, end]}, __metadata__: {string: string}}`, then the tensors.
+ * This module reads and writes headers and trusts nothing in them: length bounded, offsets in bounds, no overlap, no gap,
+ * no duplicate name, sizes that follow from dtype and shape. It does not hold tensor data; callers stream it.
+ */
+import { open } from 'node:fs/promises';
+import { invariant, UserError } from '../base/errors.ts';
+import { damaged, parseJsonObject, readFailure } from './strictJson.ts';
+
+/** Bytes per element of every dtype that the format knows and that whole bytes can hold. */
+const DTYPE_BYTES = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
+} as const;
+
+export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
+
+/** A tensor's name and dimensions; row-major and contiguous, always. */
+export interface TensorShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** One tensor in a file. `begin` and `end` are byte offsets from the start of the file. */
+export interface SafetensorsEntry extends TensorShape {
+  readonly dtype: SafetensorsDtype;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** A validated header; `entries` are in the order of their bytes and cover everything from `dataStart` to `fileBytes`. */
+export interface SafetensorsHeader {
+  readonly entries: readonly SafetensorsEntry[];
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly dataStart: number;
+  readonly fileBytes: number;
+}
+
+/** Far above any real model (GPT-2 XL needs 60 kB), far below what would hurt to allocate. */
+export const HEADER_BYTES_MAX = 16 * 2 ** 20;
+const LENGTH_BYTES = 8;
+const DIMENSIONS_MAX = 8;
+
+/** Number of elements; 1 for a scalar. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/**
+ * Length in bytes of the JSON header, from the file's first 8 bytes, bounded by the file's size and {@link HEADER_BYTES_MAX}.
+ * @param path names the file in errors
+ */
+export function headerLength(prefix: Uint8Array, fileBytes: number, path: string): number {
+  if (fileBytes < LENGTH_BYTES || prefix.length < LENGTH_BYTES) {
+    throw damaged(path, `a safetensors file has at least ${LENGTH_BYTES} bytes, this one has ${fileBytes}`);
+  }
+  const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
+  const limit = Math.min(HEADER_BYTES_MAX, fileBytes - LENGTH_BYTES);
+  if (length < 2n || length > BigInt(limit)) {
+    throw damaged(path, `its header claims ${length} bytes: expected 2 to ${limit}`);
+  }
+  return Number(length);
+}
+
+/** Validates the JSON header `json` of a file of `fileBytes` bytes. @throws UserError naming `path` and what is wrong */
+export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
+  if (json[0] !== 0x7b) throw damaged(path, 'its header does not begin with "{"');
+  const object = parseJsonObject(json, path);
+  const dataStart = LENGTH_BYTES + json.length;
+  const metadata = Object.hasOwn(object, '__metadata__') ? parseMetadata(object['__metadata__'], path) : {};
+  const entries = Object.entries(object)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, value]) => parseEntry(name, value, dataStart, path))
+    .sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let position = dataStart;
+  for (const entry of entries) {
+    if (entry.begin !== position) {
+      const kind = entry.begin < position ? 'overlaps the tensor before it' : 'leaves a gap before it';
+      throw damaged(path, `tensor ${JSON.stringify(entry.name)} ${kind}`);
+    }
+    position = entry.end;
+  }
+  if (position !== fileBytes) {
+    throw damaged(path, `its tensors end at byte ${position}, but the file has ${fileBytes} bytes`);
+  }
+  return { entries, metadata, dataStart, fileBytes };
+}
+
+function parseMetadata(value: unknown, path: string): Record<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw damaged(path, '__metadata__ is not an object');
+  }
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text !== 'string') throw damaged(path, `__metadata__ ${JSON.stringify(key)} is not a string`);
+  }
+  return value as Record<string, string>;
+}
+
+function parseEntry(name: string, value: unknown, dataStart: number, path: string): SafetensorsEntry {
+  const which = `tensor ${JSON.stringify(name.slice(0, 200))}`;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw damaged(path, `${which} is not described by an object`);
+  }
+  const { dtype, shape, data_offsets: offsets, ...others } = value as Record<string, unknown>;
+  const unknownKey = Object.keys(others)[0];
+  if (unknownKey !== undefined) throw damaged(path, `${which} has the unknown key ${JSON.stringify(unknownKey)}`);
+  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPE_BYTES, dtype)) {
+    throw damaged(path, `${which} has the unknown dtype ${JSON.stringify(dtype)}`);
+  }
+  if (!isSizes(shape) || shape.length > DIMENSIONS_MAX) throw damaged(path, `${which} has an impossible shape`);
+  if (!isSizes(offsets) || offsets.length !== 2) throw damaged(path, `${which} has impossible data_offsets`);
+  const [begin, end] = offsets as [number, number];
+  const bytes = elementCount(shape) * DTYPE_BYTES[dtype as SafetensorsDtype];
+  if (!Number.isSafeInteger(bytes) || end - begin !== bytes) {
+    throw damaged(path, `${which} of shape [${shape}] and dtype ${dtype} needs ${bytes} bytes, not ${end - begin}`);
+  }
+  return { name, dtype: dtype as SafetensorsDtype, shape, begin: dataStart + begin, end: dataStart + end };
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+/** Opens `path`, reads and validates its header. @throws UserError naming the file; PeerError when reading fails */
+export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
+  try {
+    const handle = await open(path, 'r');
+    try {
+      const stat = await handle.stat();
+      if (!stat.isFile()) throw new UserError(`${path} is not a regular file`);
+      const prefix = new Uint8Array(LENGTH_BYTES);
+      await handle.read(prefix, 0, LENGTH_BYTES, 0);
+      const json = new Uint8Array(headerLength(prefix, stat.size, path));
+      let filled = 0;
+      while (filled < json.length) {
+        const { bytesRead } = await handle.read(json, filled, json.length - filled, LENGTH_BYTES + filled);
+        if (bytesRead === 0) throw damaged(path, 'its header is cut off');
+        filled += bytesRead;
+      }
+      return parseSafetensorsHeader(json, stat.size, path);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw readFailure(path, error);
+  }
+}
+
+/**
+ * The file's beginning (length and JSON header) for float32 tensors whose bytes follow in this order. Deterministic; the
+ * header is padded with spaces to 8 bytes, so that the data is aligned.
+ */
+export function encodeSafetensorsHeader(
+  tensors: readonly TensorShape[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  const table = new Map<string, unknown>([['__metadata__', metadata]]);
+  let offset = 0;
+  for (const { name, shape } of tensors) {
+    invariant(!table.has(name), `two tensors are named ${name}`);
+    const end = offset + elementCount(shape) * DTYPE_BYTES.F32;
+    table.set(name, { dtype: 'F32', shape, data_offsets: [offset, end] });
+    offset = end;
+  }
+  // Built by hand: an object would move names that look like integers to the front.
+  const fields = [...table].map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
+  const json = new TextEncoder().encode(`{${fields.join(',')}}`);
+  const padded = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(LENGTH_BYTES + padded).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  bytes.set(json, LENGTH_BYTES);
+  return bytes;
+}

@@ -1,0 +1,210 @@
+/**
+ * The checkpoints of one run: a folder of `step-…` folders. Begins writes, finds the newest whole checkpoint, keeps the
+ * newest K and the best by validation loss, and clears away what a killed process left half done.
+ */
+import { lstat, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, UserError } from '../base/errors.ts';
+import { type Checkpoint, openCheckpoint, verifySizes } from './checkpoint.ts';
+import { type DiskOperations, nodeDisk } from './diskOperations.ts';
+import {
+  claimHiddenName,
+  type HiddenFolder,
+  isWriterGone,
+  parseHiddenName,
+  releaseHiddenName,
+  stepFolderName,
+  stepOfFolderName,
+} from './folderNames.ts';
+import { readManifest, readTrainer } from './manifest.ts';
+import { errorCode, readFailure } from './strictJson.ts';
+import { beginCheckpoint, type CheckpointContents, type CheckpointWriter } from './writer.ts';
+
+export interface StoreOptions {
+  /** How many of the newest checkpoints stay; the best by validation loss stays besides. 0 keeps all. Default 0. */
+  readonly keep?: number;
+  /** Never changes the folder: for commands that look into a run that may be going on. Default false. */
+  readonly readOnly?: boolean;
+  /** Called with what could not be cleaned up; the run does not depend on it. */
+  readonly onWarning?: (message: string) => void;
+  readonly disk?: DiskOperations;
+}
+
+/** What a glance shows: names and sizes are checked, hashes are not. */
+export interface CheckpointSummary {
+  readonly step: number;
+  readonly path: string;
+  readonly valLoss: number | null;
+  /** Why it cannot be used, or undefined. */
+  readonly problem: string | undefined;
+}
+
+export interface NewestWhole {
+  readonly checkpoint: Checkpoint;
+  /** Newer ones that did not verify, newest first. */
+  readonly skipped: readonly { readonly step: number; readonly reason: string }[];
+}
+
+export class CheckpointStore {
+  readonly directory: string;
+  readonly #options: StoreOptions;
+  readonly #disk: DiskOperations;
+  #recovered: Promise<void> | undefined;
+
+  /** @param directory for example `runs/NAME/checkpoints`; made by the first write */
+  constructor(directory: string, options: StoreOptions = {}) {
+    this.directory = directory;
+    this.#options = options;
+    this.#disk = options.disk ?? nodeDisk;
+  }
+
+  /** Starts to write the checkpoint of `contents.trainer.step`. @throws PeerError when the disk refuses or lacks room */
+  async beginWrite(contents: CheckpointContents): Promise<CheckpointWriter> {
+    await this.#recoverOnce();
+    const { step } = contents.trainer;
+    return beginCheckpoint(this.#disk, this.directory, contents, () => this.#retain(step));
+  }
+
+  /** All checkpoints, newest first. */
+  async list(): Promise<CheckpointSummary[]> {
+    await this.#recoverOnce();
+    return this.#summaries();
+  }
+
+  /**
+   * Opens the newest checkpoint that verifies in full.
+   * @returns undefined when there is no checkpoint at all
+   * @throws UserError when there are some and none is whole, with the reason of each
+   */
+  async newestWhole(options: { verify?: 'all' | 'model' } = {}): Promise<NewestWhole | undefined> {
+    await this.#recoverOnce();
+    const skipped: { step: number; reason: string }[] = [];
+    for (const step of await this.#steps()) {
+      try {
+        const checkpoint = await openCheckpoint(join(this.directory, stepFolderName(step)), options);
+        if (checkpoint.trainer?.step === step) return { checkpoint, skipped };
+        skipped.push({ step, reason: `its content is of step ${checkpoint.trainer?.step}` });
+      } catch (error) {
+        skipped.push({ step, reason: messageOf(error) });
+      }
+    }
+    if (skipped.length === 0) return undefined;
+    const reasons = skipped.map(({ step, reason }) => `\n  step ${step}: ${reason}`).join('');
+    throw new UserError(`No checkpoint in ${this.directory} is whole:${reasons}`);
+  }
+
+  /** Steps that have a folder, newest first. */
+  async #steps(): Promise<number[]> {
+    const names = await this.#names();
+    const steps = names.map(stepOfFolderName).filter((step) => step !== undefined);
+    return steps.sort((a, b) => b - a);
+  }
+
+  async #names(): Promise<string[]> {
+    try {
+      return await readdir(this.directory);
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return [];
+      throw readFailure(this.directory, error);
+    }
+  }
+
+  async #summaries(): Promise<CheckpointSummary[]> {
+    const summaries: CheckpointSummary[] = [];
+    for (const step of await this.#steps()) {
+      const path = join(this.directory, stepFolderName(step));
+      try {
+        await verifySizes(path, await readManifest(path));
+        const { valLoss } = await readTrainer(path);
+        summaries.push({ step, path, valLoss, problem: undefined });
+      } catch (error) {
+        summaries.push({ step, path, valLoss: null, problem: messageOf(error) });
+      }
+    }
+    return summaries;
+  }
+
+  /**
+   * Deletes what retention no longer keeps, after step `written` was committed. Only whole checkpoints up to that step
+   * count and are deleted: a damaged one takes nobody's place, and a later one belongs to a future that was given up.
+   */
+  async #retain(written: number): Promise<void> {
+    const { keep = 0 } = this.#options;
+    if (keep === 0) return;
+    try {
+      const whole = (await this.#summaries()).filter(({ step, problem }) => step <= written && problem === undefined);
+      const kept = new Set(whole.slice(0, keep));
+      const measured = whole.filter(({ valLoss }) => valLoss !== null);
+      const best = measured.reduce<CheckpointSummary | undefined>(
+        (least, candidate) => (least === undefined || candidate.valLoss! < least.valLoss! ? candidate : least),
+        undefined,
+      );
+      if (best !== undefined) kept.add(best);
+      for (const summary of whole) if (!kept.has(summary)) await this.#delete(summary);
+    } catch (error) {
+      this.#warn(`Old checkpoints in ${this.directory} could not be deleted: ${messageOf(error)}`);
+    }
+  }
+
+  /** Hidden first, so that a checkpoint that is half deleted is not seen. */
+  async #delete({ path, step }: CheckpointSummary): Promise<void> {
+    const name = claimHiddenName('tmp', stepFolderName(step));
+    try {
+      await this.#disk.rename(path, join(this.directory, name));
+      await this.#disk.removeTree(join(this.directory, name));
+    } finally {
+      releaseHiddenName(name);
+    }
+  }
+
+  #recoverOnce(): Promise<void> {
+    if (this.#options.readOnly) return Promise.resolve();
+    this.#recovered ??= this.#recover();
+    return this.#recovered;
+  }
+
+  /** Finishes or undoes what dead processes left: only folders with our names whose writer is certainly gone. */
+  async #recover(): Promise<void> {
+    for (const name of await this.#names()) {
+      const hidden = parseHiddenName(name);
+      if (hidden === undefined) continue;
+      try {
+        const idleMs = await newestChangeAgeMs(join(this.directory, name));
+        if (idleMs !== undefined && isWriterGone(hidden, idleMs)) await this.#clear(hidden);
+      } catch (error) {
+        this.#warn(`${join(this.directory, name)}, left by a dead process, could not be removed: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  async #clear({ name, kind, target }: HiddenFolder): Promise<void> {
+    const path = join(this.directory, name);
+    const isReplaced = (await this.#names()).includes(target);
+    if (kind === 'old' && !isReplaced) {
+      await this.#disk.rename(path, join(this.directory, target)); // killed between the two renames of a replacement
+      await this.#disk.syncDirectory(this.directory);
+    } else {
+      await this.#disk.removeTree(path);
+    }
+  }
+
+  #warn(message: string): void {
+    this.#options.onWarning?.(message);
+  }
+}
+
+/** Time since the folder or a file in it changed; undefined when it is not a folder or is gone. */
+async function newestChangeAgeMs(path: string): Promise<number | undefined> {
+  try {
+    if (!(await lstat(path)).isDirectory()) return undefined;
+    let newest = 0;
+    const entries = await readdir(path, { withFileTypes: true });
+    for (const file of ['.', ...entries.map(({ name }) => name)]) {
+      newest = Math.max(newest, (await stat(join(path, file))).mtimeMs);
+    }
+    return Date.now() - newest;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,293 @@
+/**
+ * Writes one checkpoint from an ordered byte stream, in a hidden folder beside its final place, then renames it: a reader
+ * sees the whole checkpoint or none. Memory is bounded by the caller's chunk; sha256 and file writes go slice by slice, so
+ * that the event loop of the coordinator is never held for more than a few milliseconds.
+ *
+ * Durability: every file is fsynced, then the hidden folder, then it is renamed, then the parent folder is fsynced. The
+ * rename is the only moment at which anything visible changes, and all it makes visible is already on the disk.
+ */
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
+import type { DiskOperations, OutputFile } from './diskOperations.ts';
+import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
+import {
+  CONFIG_FILE,
+  checkTokenizerFileName,
+  encodeManifest,
+  encodeTrainer,
+  MANIFEST_FILE,
+  MODEL_FILE,
+  OPTIMIZER_FILE,
+  TRAINER_FILE,
+  type TrainerState,
+} from './manifest.ts';
+import { type CheckpointModelConfig, encodeModelConfig, matchTensors } from './modelConfig.ts';
+import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safetensors.ts';
+import { errorCode } from './strictJson.ts';
+
+/** What a checkpoint holds besides the tensors' bytes. */
+export interface CheckpointContents {
+  /** Every parameter, in the order in which the bytes will come. */
+  readonly tensors: readonly TensorShape[];
+  readonly modelConfig: CheckpointModelConfig;
+  /** File name → content, in Hugging Face's layout; read back by the tokenizer itself. */
+  readonly tokenizerFiles: Readonly<Record<string, string>>;
+  readonly trainer: TrainerState;
+}
+
+/** Hashed and written at once; 1 MiB of sha256 takes 1 to 3 ms. */
+const SLICE_BYTES = 2 ** 20;
+/** Asked of the disk beyond the tensors: headers, JSON, folder entries. */
+const FREE_BYTES_MARGIN = 2 ** 20;
+
+interface OpenFile {
+  readonly name: string;
+  readonly file: OutputFile;
+  readonly hash: ReturnType<typeof createHash>;
+  bytes: number;
+}
+
+type State = 'open' | 'committed' | 'aborted';
+
+/** Made by `CheckpointStore.beginWrite`. After any error it has cleaned up after itself and accepts nothing more. */
+export class CheckpointWriter {
+  /** Bytes of tensors that must come before {@link commit}: 3 × 4 × parameters. */
+  readonly expectedBytes: number;
+  readonly #disk: DiskOperations;
+  readonly #directory: string;
+  readonly #contents: CheckpointContents;
+  readonly #afterCommit: () => Promise<void>;
+  readonly #target: string;
+  readonly #hiddenName: string;
+  readonly #hidden: string;
+  readonly #files = new Map<string, { bytes: number; sha256: string }>();
+  readonly #parameterBytes: number;
+  #current: OpenFile | undefined;
+  #receivedBytes = 0;
+  #state: State = 'open';
+  #isVisible = false;
+  #queue: Promise<void> = Promise.resolve();
+
+  /** @internal use {@link beginCheckpoint} */
+  constructor(disk: DiskOperations, directory: string, contents: CheckpointContents, afterCommit: () => Promise<void>) {
+    this.#disk = disk;
+    this.#directory = directory;
+    this.#contents = contents;
+    this.#afterCommit = afterCommit;
+    this.#parameterBytes = 4 * contents.tensors.reduce((total, { shape }) => total + elementCount(shape), 0);
+    this.expectedBytes = 3 * this.#parameterBytes;
+    this.#target = stepFolderName(contents.trainer.step);
+    this.#hiddenName = claimHiddenName('tmp', this.#target);
+    this.#hidden = join(directory, this.#hiddenName);
+  }
+
+  /** Makes the hidden folder and writes everything but the tensors. Called once, by the store. */
+  begin(): Promise<void> {
+    return this.#exclusively(async () => {
+      const { modelConfig, tokenizerFiles, trainer, tensors } = this.#contents;
+      await this.#disk.makeDirectory(this.#directory);
+      const free = await this.#disk.freeBytes(this.#directory);
+      if (free < this.expectedBytes + FREE_BYTES_MARGIN) {
+        throw new Error(`it needs ${this.expectedBytes + FREE_BYTES_MARGIN} bytes, but the disk has only ${free} free`);
+      }
+      await this.#disk.makeDirectory(this.#hidden);
+      for (const [name, content] of Object.entries(tokenizerFiles).sort(([a], [b]) => (a < b ? -1 : 1))) {
+        await this.#writeSmallFile(name, content);
+      }
+      await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig));
+      await this.#writeSmallFile(TRAINER_FILE, encodeTrainer(trainer));
+      await this.#openFile(MODEL_FILE);
+      await this.#append(encodeSafetensorsHeader(tensors, { format: 'pt' })); // from_pretrained asks for this key
+    });
+  }
+
+  /**
+   * Takes the next bytes of the stream: all parameters, then all m, then all v, float32 little-endian, each in the order
+   * of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure); `bytes` must not change
+   * until then.
+   * @throws PeerError with the cause when the disk is full or fails: nothing is left of this checkpoint
+   */
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#exclusively(async () => {
+      if (this.#receivedBytes + bytes.length > this.expectedBytes) {
+        throw new InvariantError(`a checkpoint of ${this.expectedBytes} bytes was sent more than that`);
+      }
+      for (let done = 0; done < bytes.length; ) {
+        const untilOptimizer = this.#parameterBytes - this.#receivedBytes;
+        if (untilOptimizer === 0) await this.#beginOptimizerFile();
+        const room = untilOptimizer > 0 ? Math.min(SLICE_BYTES, untilOptimizer) : SLICE_BYTES;
+        const slice = bytes.subarray(done, done + room);
+        await this.#append(slice);
+        done += slice.length;
+        this.#receivedBytes += slice.length;
+      }
+    });
+  }
+
+  /**
+   * Makes the checkpoint durable and visible, then lets the store delete what retention no longer keeps.
+   * @returns the path of the new folder
+   * @throws PeerError as {@link write}
+   */
+  async commit(): Promise<string> {
+    const path = join(this.#directory, this.#target);
+    await this.#exclusively(async () => {
+      invariant(
+        this.#receivedBytes === this.expectedBytes,
+        `a checkpoint of ${this.expectedBytes} bytes was committed after ${this.#receivedBytes}`,
+      );
+      await this.#finishFile();
+      await this.#writeSmallFile(MANIFEST_FILE, encodeManifest(this.#contents.trainer.step, this.#files));
+      await this.#disk.syncDirectory(this.#hidden);
+      await this.#publish(path);
+      this.#state = 'committed';
+      releaseHiddenName(this.#hiddenName);
+    });
+    await this.#afterCommit();
+    return path;
+  }
+
+  /** Gives the checkpoint up and removes what was written. Does nothing after commit or another abort. Never throws. */
+  async abort(): Promise<void> {
+    await this.#queue.catch(() => undefined);
+    await this.#discard();
+  }
+
+  /** Renames the hidden folder to `path`; what was there (the same step, written before) is replaced. */
+  async #publish(path: string): Promise<void> {
+    if (!(await exists(path))) {
+      await this.#disk.rename(this.#hidden, path);
+      this.#isVisible = true;
+      await this.#disk.syncDirectory(this.#directory);
+      return;
+    }
+    // Two renames: after a crash between them, the store finds the replaced one and puts it back.
+    const oldName = claimHiddenName('old', this.#target);
+    const old = join(this.#directory, oldName);
+    try {
+      await this.#disk.rename(path, old);
+      try {
+        await this.#disk.rename(this.#hidden, path);
+      } catch (error) {
+        await this.#disk.rename(old, path);
+        throw error;
+      }
+      this.#isVisible = true;
+      await this.#disk.syncDirectory(this.#directory);
+      await this.#disk.removeTree(old).catch(() => undefined); // the store removes it when it is next opened
+    } finally {
+      releaseHiddenName(oldName);
+    }
+  }
+
+  async #writeSmallFile(name: string, content: string): Promise<void> {
+    await this.#openFile(name);
+    await this.#append(new TextEncoder().encode(content));
+    await this.#finishFile();
+  }
+
+  async #beginOptimizerFile(): Promise<void> {
+    if (this.#current?.name === OPTIMIZER_FILE) return;
+    await this.#finishFile();
+    const { tensors } = this.#contents;
+    const moments = ['m', 'v'].flatMap((moment) =>
+      tensors.map(({ name, shape }) => ({ name: `${moment}.${name}`, shape })),
+    );
+    await this.#openFile(OPTIMIZER_FILE);
+    await this.#append(encodeSafetensorsHeader(moments, {}));
+  }
+
+  async #openFile(name: string): Promise<void> {
+    const file = await this.#disk.createFile(join(this.#hidden, name));
+    this.#current = { name, file, hash: createHash('sha256'), bytes: 0 };
+  }
+
+  async #append(bytes: Uint8Array): Promise<void> {
+    const current = this.#current;
+    invariant(current !== undefined, 'a checkpoint file is open');
+    current.hash.update(bytes);
+    current.bytes += bytes.length;
+    await current.file.write(bytes);
+  }
+
+  async #finishFile(): Promise<void> {
+    const current = this.#current;
+    invariant(current !== undefined, 'a checkpoint file is open');
+    await current.file.sync();
+    this.#current = undefined;
+    await current.file.close();
+    this.#files.set(current.name, { bytes: current.bytes, sha256: current.hash.digest('hex') });
+  }
+
+  /** One operation at a time, in the order of the calls; the first failure discards everything. */
+  #exclusively(operation: () => Promise<void>): Promise<void> {
+    const done = this.#queue.then(async () => {
+      if (this.#state !== 'open') throw new InvariantError(`this checkpoint writer is ${this.#state}`);
+      try {
+        await operation();
+      } catch (error) {
+        await this.#discard();
+        if (error instanceof InvariantError) throw error;
+        throw this.#failure(error);
+      }
+    });
+    this.#queue = done.catch(() => undefined);
+    return done;
+  }
+
+  async #discard(): Promise<void> {
+    if (this.#state !== 'open') return;
+    this.#state = 'aborted';
+    const current = this.#current;
+    this.#current = undefined;
+    // What cannot be removed now, the store removes when it is next opened.
+    await current?.file.close().catch(() => undefined);
+    await this.#disk.removeTree(this.#hidden).catch(() => undefined);
+    releaseHiddenName(this.#hiddenName);
+  }
+
+  #failure(error: unknown): PeerError {
+    const meaning = { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only' };
+    const code = errorCode(error);
+    const why = code in meaning ? `${meaning[code as keyof typeof meaning]} (${messageOf(error)})` : messageOf(error);
+    if (this.#isVisible) {
+      const path = join(this.#directory, this.#target);
+      return new PeerError(`${path} is whole, but might not survive a power cut: ${why}`, { cause: error });
+    }
+    return new PeerError(
+      `The checkpoint of step ${this.#contents.trainer.step} was not written to ${this.#directory}: ${why}. ` +
+        'Nothing of it is left; earlier checkpoints are as they were.',
+      { cause: error },
+    );
+  }
+}
+
+/** Checks the contents and starts the write. @throws PeerError when the disk refuses */
+export async function beginCheckpoint(
+  disk: DiskOperations,
+  directory: string,
+  contents: CheckpointContents,
+  afterCommit: () => Promise<void>,
+): Promise<CheckpointWriter> {
+  try {
+    matchTensors(contents.tensors, contents.modelConfig, 'the new checkpoint');
+  } catch (error) {
+    throw new InvariantError(messageOf(error));
+  }
+  for (const name of Object.keys(contents.tokenizerFiles)) checkTokenizerFileName(name);
+  const writer = new CheckpointWriter(disk, directory, contents, afterCommit);
+  await writer.begin();
+  return writer;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
