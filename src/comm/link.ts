@@ -1,0 +1,89 @@
+/**
+ * The interfaces between the protocol and what carries it: a control link (star: one server, many clients) and a ring link
+ * (every rank sends to its next and hears from its previous). Two implementations: `zmqLink.ts` (ZeroMQ over TCP) and
+ * `memoryLink.ts` (one process). This file knows bytes only: the messages are in `protocol.ts`, the ring's frames in `ringFrames.ts`.
+ *
+ * Rules that hold for both implementations, and that one test suite checks on both:
+ * - messages from one sender arrive whole and in order, never during the call that sent them;
+ * - a message above `maxMessageBytes` is an error at the sender and is never delivered to a receiver;
+ * - the bytes given to `send` must not change until the message has arrived (they may be sent without a copy);
+ * - the bytes given to a listener belong to the listener;
+ * - after `close` no listener is called again, and nothing keeps the process alive.
+ */
+
+/** The coordinator's end of the control star. */
+export interface ControlServer {
+  /** The address clients connect to; port 0 in `listen` has become the port that the system chose. */
+  readonly address: string;
+  /** How many messages were refused: wrong number of frames, too large, from a peer without a valid id. */
+  readonly dropped: number;
+  /** Queues a message. Sending to a peer that is gone reports it to `onPeerGone` again and is otherwise without effect. */
+  send(peer: string, message: Uint8Array, payload?: Uint8Array): void;
+  onMessage(listener: (peer: string, message: Uint8Array, payload?: Uint8Array) => void): void;
+  /** The connection of a peer that had sent something is lost, or its queue is full because it does not read. */
+  onPeerGone(listener: (peer: string, reason: string) => void): void;
+  /** Sends what is queued (for one second at most), then closes. The address is free again when this resolves. */
+  close(): Promise<void>;
+}
+
+/** A worker's end of the control star. */
+export interface ControlClient {
+  send(message: Uint8Array, payload?: Uint8Array): void;
+  onMessage(listener: (message: Uint8Array, payload?: Uint8Array) => void): void;
+  /** The server is gone. The client does not connect again by itself: messages may have been lost. */
+  onServerGone(listener: (reason: string) => void): void;
+  close(): Promise<void>;
+}
+
+/** One rank's two neighbours. A frame is a short header and a payload. */
+export interface RingLink {
+  /** Where the previous rank connects to. */
+  readonly address: string;
+  readonly dropped: number;
+  /** Sends to `next` from now on. What was queued for the rank before it is discarded. */
+  connect(next: string): void;
+  /** Queues a frame. The header is copied; the payload is read some time before it arrives at the next rank. */
+  send(header: Uint8Array, payload: Uint8Array): void;
+  /** Frames from whoever is connected. While a promise returned by the listener is pending no further frame is delivered. */
+  onFrame(listener: (header: Uint8Array, payload: Uint8Array) => Promise<void> | undefined): void;
+  /** The connection to the next rank is lost, or could not be made. */
+  onNextGone(listener: (reason: string) => void): void;
+  /** Stops sending; what is queued is discarded. Frames are still received. */
+  disconnect(): void;
+  close(): Promise<void>;
+}
+
+/** Opens links. Addresses of one transport mean nothing to another. */
+export interface Transport {
+  /** @throws UserError if the address is malformed, in use, or not one of this machine's. */
+  listen(address: string): Promise<ControlServer>;
+  /**
+   * @param peerId the name the server will know this client by, unique among its clients; see {@link isPeerId}.
+   * @throws UserError if the address is malformed or its host unknown; PeerError if nobody answers in time.
+   */
+  connect(address: string, peerId: string): Promise<ControlClient>;
+  /** @param host the interface to be reached at, from {@link Transport.hostFacing} */
+  openRing(host: string): Promise<RingLink>;
+  /** The address of this machine that faces `address`: the one under which others who reach `address` reach us. */
+  hostFacing(address: string): Promise<string>;
+}
+
+export interface LinkOptions {
+  /** The largest frame that is sent or accepted, in bytes. */
+  maxMessageBytes: number;
+  /** How long `connect` waits for the server to answer. */
+  connectTimeoutMs: number;
+  /** Told about every refused message and every failed send. */
+  log: (message: string) => void;
+}
+
+export const defaultLinkOptions: LinkOptions = {
+  maxMessageBytes: 256 * 2 ** 20,
+  connectTimeoutMs: 10_000,
+  log: () => {},
+};
+
+/** Letters, digits, `.`, `_`, `-`; at most 64. ZeroMQ makes up ids that start with a zero byte, so they cannot collide. */
+export function isPeerId(text: string): boolean {
+  return /^[A-Za-z0-9._-]{1,64}$/.test(text);
+}

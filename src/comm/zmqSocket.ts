@@ -1,0 +1,95 @@
+/**
+ * What the control and ring sockets share over zeromq.js: binding with errors a user can act on, a receive loop, a monitor
+ * loop, bounded closing. Sockets are for main threads only: opened in worker threads they corrupt the heap at exit
+ * (zeromq.js 6.8.0).
+ */
+import * as zmq from 'zeromq';
+import { messageOf, UserError } from '../base/errors.ts';
+import { firstExternalHost, formatTcpAddress, isEveryInterface, parseTcpAddress, resolveHost } from './linkAddress.ts';
+
+/** How long a closed socket may go on sending what was queued. */
+export const lingerMs = 1000;
+
+// Without this the process would wait at exit for as long as a peer does not read.
+zmq.context.blocky = false;
+
+/** Options of every socket: the bound on what a peer can make us allocate, and prompt notice of a host that went away. */
+export function commonOptions(maxMessageBytes: number) {
+  return {
+    maxMessageSize: maxMessageBytes,
+    linger: 0,
+    ipv6: false,
+    tcpKeepalive: 1,
+    tcpKeepaliveIdle: 30,
+    tcpKeepaliveInterval: 10,
+    tcpKeepaliveCount: 3,
+  };
+}
+
+/** Binds and returns the address to advertise. */
+export async function bindTcp(socket: zmq.Socket, address: string): Promise<string> {
+  const wanted = parseTcpAddress(address);
+  const host = await resolveHost(wanted.host);
+  if (host.includes(':')) socket.ipv6 = true;
+  try {
+    await socket.bind(`tcp://${host.includes(':') ? `[${host}]` : host}:${wanted.port === 0 ? '*' : wanted.port}`);
+  } catch (error) {
+    throw new UserError(bindFailure(address, error));
+  }
+  const { port } = parseTcpAddress(socket.lastEndpoint ?? address);
+  return formatTcpAddress({ host: isEveryInterface(wanted.host) ? firstExternalHost() : host, port });
+}
+
+function bindFailure(address: string, error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const reason = {
+    EADDRINUSE: 'the port is in use: stop the program that uses it, choose another, or write port 0 for any free one',
+    EACCES: 'ports below 1024 need privileges: choose another, or write port 0 for any free one',
+    EADDRNOTAVAIL: 'it is not an address of this machine: write one of its own, or tcp://0.0.0.0:PORT for all of them',
+    ENODEV: 'it is not an address of this machine: write one of its own, or tcp://0.0.0.0:PORT for all of them',
+  }[String(code)];
+  return `Cannot listen on ${address}: ${reason ?? messageOf(error)}.`;
+}
+
+/** The address as zeromq.js wants it, with the name looked up. */
+export async function connectable(address: string): Promise<string> {
+  const { host, port } = parseTcpAddress(address);
+  if (port === 0)
+    throw new UserError(`Expected the port that the other end listens on in "${address}", but received 0.`);
+  return formatTcpAddress({ host: await resolveHost(host), port });
+}
+
+/** Hands every message to `deliver`, one after the other, until the socket is closed. A promise it returns is waited for. */
+export async function receiveLoop(
+  socket: zmq.Socket & zmq.Readable,
+  deliver: (frames: Buffer[]) => Promise<void> | undefined,
+): Promise<void> {
+  while (!socket.closed) {
+    let frames: Buffer[];
+    try {
+      frames = await socket.receive();
+    } catch (error) {
+      if (socket.closed) return;
+      throw error;
+    }
+    if (socket.closed) return;
+    const waiting = deliver(frames);
+    if (waiting) await waiting;
+  }
+}
+
+/** Hands the socket's connection events to `deliver` until it is closed. */
+export async function monitorLoop(socket: zmq.Socket, deliver: (type: zmq.EventType) => void): Promise<void> {
+  const events = socket.events;
+  while (!events.closed) {
+    let event: zmq.Event | undefined;
+    try {
+      event = await events.receive();
+    } catch (error) {
+      if (events.closed || socket.closed) return;
+      throw error;
+    }
+    if (event === undefined || event.type === 'end') return;
+    deliver(event.type);
+  }
+}

@@ -1,0 +1,340 @@
+/** One suite over both implementations of the links, then what only sockets have. */
+import { readdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { PeerError, UserError } from '../../../src/base/errors.ts';
+import type { ControlClient, ControlServer, RingLink, Transport } from '../../../src/comm/link.ts';
+import { memoryTransport } from '../../../src/comm/memoryLink.ts';
+import { zmqTransport } from '../../../src/comm/zmqLink.ts';
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function closing<T extends { close(): Promise<void> }>(link: T): T {
+  cleanups.push(() => link.close());
+  return link;
+}
+
+const bytes = (...values: number[]) => Uint8Array.from(values);
+
+/** Collects what a listener is called with and resolves once there are `count` calls. */
+function collector<T>() {
+  const items: T[] = [];
+  let wake = () => {};
+  return {
+    items,
+    push: (item: T) => {
+      items.push(item);
+      wake();
+    },
+    async reach(count: number): Promise<T[]> {
+      while (items.length < count) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      return items;
+    },
+  };
+}
+
+const kinds: { name: string; any: string; make: (maxMessageBytes?: number) => Transport }[] = [
+  { name: 'zmq', any: 'tcp://127.0.0.1:0', make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes }) },
+  { name: 'memory', any: 'memory://0', make: (maxMessageBytes = 2 ** 28) => memoryTransport({ maxMessageBytes }) },
+];
+
+describe.each(kinds)('$name control link', ({ any, make }) => {
+  async function pair(maxMessageBytes?: number): Promise<{ server: ControlServer; client: ControlClient }> {
+    const transport = make(maxMessageBytes);
+    const server = closing(await transport.listen(any));
+    const client = closing(await transport.connect(server.address, 'worker-1'));
+    return { server, client };
+  }
+
+  it('delivers both ways, in order, with and without a payload', async () => {
+    const { server, client } = await pair();
+    const atServer = collector<[string, number, number | undefined]>();
+    const atClient = collector<[number, number | undefined]>();
+    server.onMessage((peer, message, payload) => {
+      atServer.push([peer, message[0]!, payload?.length]);
+      server.send(peer, message, payload);
+    });
+    client.onMessage((message, payload) => atClient.push([message[0]!, payload?.length]));
+    for (let i = 0; i < 200; i++) client.send(bytes(i, 1), i % 3 === 0 ? new Uint8Array(i * 10) : undefined);
+    await atClient.reach(200);
+    const expected = Array.from({ length: 200 }, (_, i) => [i, i % 3 === 0 ? i * 10 : undefined]);
+    expect(atClient.items).toEqual(expected);
+    expect(atServer.items).toEqual(expected.map((item) => ['worker-1', ...item]));
+    expect(server.dropped).toBe(0);
+  });
+
+  it('never delivers during send, and keeps what comes before a listener is set', async () => {
+    const { server, client } = await pair();
+    const got = collector<number>();
+    client.send(bytes(7));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    server.onMessage((_peer, message) => got.push(message[0]!));
+    client.send(bytes(8));
+    expect(got.items).not.toContain(8);
+    expect(await got.reach(2)).toEqual([7, 8]);
+  });
+
+  it('keeps clients apart', async () => {
+    const transport = make();
+    const server = closing(await transport.listen(any));
+    server.onMessage((peer, message) => server.send(peer, bytes(message[0]! + 100)));
+    const clients = await Promise.all(
+      [0, 1, 2, 3].map(async (i) => closing(await transport.connect(server.address, `w${i}`))),
+    );
+    const answers = clients.map((client, i) => {
+      const got = collector<number>();
+      client.onMessage((message) => got.push(message[0]!));
+      client.send(bytes(i));
+      return got;
+    });
+    expect(await Promise.all(answers.map((got) => got.reach(1)))).toEqual([[100], [101], [102], [103]]);
+  });
+
+  it('tells the server which client is gone, and the client that the server is', async () => {
+    const transport = make();
+    const server = closing(await transport.listen(any));
+    const heard = collector<string>();
+    const gone = collector<string>();
+    server.onMessage((peer) => heard.push(peer));
+    server.onPeerGone((peer) => gone.push(peer));
+    const [a, b] = await Promise.all(
+      ['a', 'b'].map(async (id) => closing(await transport.connect(server.address, id))),
+    );
+    a!.send(bytes(1));
+    b!.send(bytes(1));
+    await heard.reach(2);
+    await a!.close();
+    expect(await gone.reach(1)).toEqual(['a']);
+    server.send('a', bytes(1));
+    expect(await gone.reach(2)).toEqual(['a', 'a']);
+    const lost = collector<string>();
+    b!.onServerGone((reason) => lost.push(reason));
+    await server.close();
+    await lost.reach(1);
+    expect(gone.items).toEqual(['a', 'a']);
+  });
+
+  it('sends what was queued before it closes', async () => {
+    const { server, client } = await pair();
+    const got = collector<number>();
+    server.onMessage((_peer, message) => got.push(message[0]!));
+    for (let i = 0; i < 50; i++) client.send(bytes(i), new Uint8Array(10_000));
+    await client.close();
+    expect(await got.reach(50)).toEqual(Array.from({ length: 50 }, (_, i) => i));
+  });
+
+  it('refuses to send above the bound', async () => {
+    const { client, server } = await pair(1000);
+    server.onMessage(() => {});
+    expect(() => client.send(bytes(1), new Uint8Array(1001))).toThrow(PeerError);
+    expect(() => server.send('worker-1', new Uint8Array(1001))).toThrow(/1001 bytes is above the limit of 1000/);
+  });
+
+  it('refuses an address that is in use, and frees it when it closes', async () => {
+    const transport = make();
+    const first = closing(await transport.listen(any));
+    await expect(transport.listen(first.address)).rejects.toThrow(UserError);
+    await expect(transport.listen(first.address)).rejects.toThrow(first.address);
+    await first.close();
+    closing(await transport.listen(first.address));
+  });
+
+  it('refuses malformed addresses and peer ids', async () => {
+    const transport = make();
+    for (const address of ['', 'tcp://', 'tcp://localhost', '127.0.0.1:1', 'tcp://a b:1', 'tcp://127.0.0.1:70000']) {
+      await expect(transport.listen(address), address).rejects.toThrow(UserError);
+    }
+    const server = closing(await transport.listen(any));
+    for (const id of ['', 'a b', 'x'.repeat(65), '\0abc']) {
+      await expect(transport.connect(server.address, id), id).rejects.toThrow(UserError);
+    }
+  });
+});
+
+describe.each(kinds)('$name ring link', ({ any, make }) => {
+  async function two(maxMessageBytes?: number): Promise<{ a: RingLink; b: RingLink }> {
+    const transport = make(maxMessageBytes);
+    const host = any.startsWith('tcp') ? '127.0.0.1' : 'memory';
+    const a = closing(await transport.openRing(host));
+    const b = closing(await transport.openRing(host));
+    a.connect(b.address);
+    return { a, b };
+  }
+
+  it('delivers frames in order', async () => {
+    const { a, b } = await two();
+    const got = collector<[number, number, number]>();
+    b.onFrame((header, payload) => {
+      got.push([header[0]!, payload.length, payload[0]!]);
+      return undefined;
+    });
+    const header = new Uint8Array(32);
+    for (let i = 0; i < 600; i++) {
+      header[0] = i & 255; // headers are copied: one is enough
+      a.send(header, new Uint8Array(1000 + i).fill(i));
+    }
+    await got.reach(600);
+    expect(got.items).toEqual(Array.from({ length: 600 }, (_, i) => [i & 255, 1000 + i, i & 255]));
+  });
+
+  it('holds frames back while the listener waits', async () => {
+    const { a, b } = await two();
+    const got = collector<number>();
+    let release = () => {};
+    b.onFrame((header) => {
+      got.push(header[0]!);
+      if (header[0] !== 1) return undefined;
+      return new Promise((resolve) => {
+        release = resolve;
+      });
+    });
+    for (let i = 0; i < 4; i++) a.send(bytes(i), new Uint8Array(8));
+    await got.reach(2);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(got.items).toEqual([0, 1]);
+    release();
+    expect(await got.reach(4)).toEqual([0, 1, 2, 3]);
+  });
+
+  it('sends a part of a SharedArrayBuffer, which arrives in memory of its own', async () => {
+    const { a, b } = await two();
+    const shared = new Float32Array(new SharedArrayBuffer(4096)).map((_, i) => i);
+    const got = collector<Uint8Array>();
+    b.onFrame((_header, payload) => {
+      got.push(payload);
+      return undefined;
+    });
+    a.send(bytes(1), new Uint8Array(shared.buffer, 400, 800));
+    const [payload] = await got.reach(1);
+    shared.fill(0);
+    const values = new Float32Array(payload!.buffer.slice(payload!.byteOffset, payload!.byteOffset + 800));
+    expect([...values.subarray(0, 3)]).toEqual([100, 101, 102]);
+  });
+
+  it('passes 64 MiB', async () => {
+    const { a, b } = await two();
+    const big = new Uint8Array(64 * 2 ** 20).map((_, i) => i * 31);
+    const got = collector<Uint8Array>();
+    b.onFrame((_header, payload) => {
+      got.push(payload);
+      return undefined;
+    });
+    a.send(bytes(1), big);
+    const [payload] = await got.reach(1);
+    expect(Buffer.compare(payload!, big)).toBe(0);
+  });
+
+  it('tells that the next rank is gone; a new next rank gets only what is sent from then on', async () => {
+    const { a, b } = await two();
+    const transportOfA = collector<string>();
+    a.onNextGone((reason) => transportOfA.push(reason));
+    const got = collector<number>();
+    b.onFrame((header) => {
+      got.push(header[0]!);
+      return undefined;
+    });
+    a.send(bytes(1), new Uint8Array(8));
+    await got.reach(1);
+    await b.close();
+    await transportOfA.reach(1);
+    a.send(bytes(2), new Uint8Array(8));
+    const own = collector<number>();
+    a.onFrame((header) => {
+      own.push(header[0]!);
+      return undefined;
+    });
+    a.connect(a.address); // a ring of one
+    a.send(bytes(3), new Uint8Array(8));
+    expect(await own.reach(1)).toEqual([3]);
+  });
+
+  it('refuses to send above the bound', async () => {
+    const { a } = await two(1000);
+    expect(() => a.send(bytes(1), new Uint8Array(1001))).toThrow(PeerError);
+  });
+});
+
+describe('zmq link', () => {
+  it('says that a port is in use by another program, and what to do', async () => {
+    const other = createServer();
+    const port = await new Promise<number>((resolve) => {
+      other.listen(0, '127.0.0.1', () => resolve((other.address() as { port: number }).port));
+    });
+    cleanups.push(() => new Promise((resolve) => void other.close(() => resolve())));
+    await expect(zmqTransport().listen(`tcp://127.0.0.1:${port}`)).rejects.toThrow(
+      new RegExp(`Cannot listen on tcp://127.0.0.1:${port}: the port is in use: .*port 0`),
+    );
+  });
+
+  it("refuses another machine's address and unknown hosts", async () => {
+    await expect(zmqTransport().listen('tcp://192.0.2.1:0')).rejects.toThrow(/not an address of this machine/);
+    await expect(zmqTransport().listen('tcp://no-such-host.invalid:1')).rejects.toThrow(UserError);
+    await expect(zmqTransport().connect('tcp://no-such-host.invalid:1', 'w')).rejects.toThrow(/is not known here/);
+    await expect(zmqTransport().connect('tcp://127.0.0.1:0', 'w')).rejects.toThrow(/received 0/);
+  });
+
+  it('gives up on a server that does not answer', async () => {
+    const silent = createServer((socket) => void socket.resume());
+    const port = await new Promise<number>((resolve) => {
+      silent.listen(0, '127.0.0.1', () => resolve((silent.address() as { port: number }).port));
+    });
+    cleanups.push(() => new Promise((resolve) => void silent.close(() => resolve())));
+    const transport = zmqTransport({ connectTimeoutMs: 200 });
+    await expect(transport.connect(`tcp://127.0.0.1:${port}`, 'w')).rejects.toThrow(/Nobody answers at/);
+  });
+
+  it('closes the connection of a peer that sends a frame above the bound, and stays up for others', async () => {
+    const server = closing(await zmqTransport({ maxMessageBytes: 10_000 }).listen('tcp://127.0.0.1:0'));
+    const got = collector<number>();
+    const gone = collector<string>();
+    server.onMessage((_peer, message) => got.push(message.length));
+    server.onPeerGone((peer) => gone.push(peer));
+    const rude = closing(await zmqTransport().connect(server.address, 'rude'));
+    rude.send(new Uint8Array(5));
+    await got.reach(1);
+    rude.send(new Uint8Array(10_001));
+    expect(await gone.reach(1)).toEqual(['rude']);
+    const polite = closing(await zmqTransport().connect(server.address, 'polite'));
+    polite.send(new Uint8Array(6));
+    expect(await got.reach(2)).toEqual([5, 6]);
+  });
+
+  it('finds the address that faces another', async () => {
+    expect(await zmqTransport().hostFacing('tcp://127.0.0.1:5555')).toBe('127.0.0.1');
+    expect(await zmqTransport().hostFacing('tcp://localhost:5555')).toBe('127.0.0.1');
+  });
+
+  it('binds to every interface and advertises one that can be connected to', async () => {
+    const server = closing(await zmqTransport().listen('tcp://0.0.0.0:0'));
+    expect(server.address).not.toContain('0.0.0.0');
+    closing(await zmqTransport().connect(server.address, 'w'));
+  });
+
+  it('leaves no descriptor open after 200 cycles with messages that were never sent', async () => {
+    const descriptors = () => readdirSync('/proc/self/fd').length;
+    const transport = zmqTransport();
+    const cycle = async () => {
+      const server = await transport.listen('tcp://127.0.0.1:0');
+      const client = await transport.connect(server.address, 'w');
+      const ring = await transport.openRing('127.0.0.1');
+      server.onMessage(() => {});
+      client.send(bytes(1), new Uint8Array(100_000));
+      ring.connect('tcp://127.0.0.1:9'); // nobody: what is sent stays queued
+      ring.send(bytes(1), new Uint8Array(100_000));
+      await Promise.all([client.close(), ring.close(), server.close()]);
+    };
+    await cycle();
+    const before = descriptors();
+    for (let i = 0; i < 200; i++) await cycle();
+    // ZeroMQ's threads close the last few in their own time.
+    for (let i = 0; i < 40 && descriptors() > before; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(descriptors()).toBeLessThanOrEqual(before);
+  });
+});
