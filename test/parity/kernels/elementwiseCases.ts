@@ -85,12 +85,14 @@ export function elementwiseCases(context: ContextGetter): void {
       const x = k.put(shape, inp);
       const [out, dinp, inPlace] = [k.out(shape), k.out(shape), k.put(shape, dout)];
       k.engine.activationForward({ kind, out, inp: x });
-      await k.expectClose(out, reference.activationForward(kind, inp), 'activationForward', 'out');
+      // Where tanh is nearly -1, 1 + tanh cancels: what remains is rounded as the input is.
+      const scale = 6;
+      await k.expectClose(out, reference.activationForward(kind, inp), 'activationForward', 'out', scale);
       const expected = reference.activationBackward(kind, inp, dout);
       k.engine.activationBackward({ kind, dinp, dout: k.put(shape, dout), inp: x });
-      await k.expectClose(dinp, expected, 'activationBackward', 'dinp');
+      await k.expectClose(dinp, expected, 'activationBackward', 'dinp', 1);
       k.engine.activationBackward({ kind, dinp: inPlace, dout: inPlace, inp: x });
-      await k.expectClose(inPlace, expected, 'activationBackward', 'dinp = dout');
+      await k.expectClose(inPlace, expected, 'activationBackward', 'dinp = dout', 1);
     });
 
     it('saturates for large inputs', async () => {

@@ -25,11 +25,14 @@ export function sizeOf(shape: Shape): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
-/** The largest difference, relative to the largest expected magnitude; infinite where a number is missing or not finite. */
-export function relativeError(actual: Numbers, expected: Numbers): number {
+/**
+ * The largest difference, relative to the largest expected magnitude, or to `scale` if that is larger: the size of the terms, for
+ * results that are small because they cancel. Infinite where a number is missing or not finite.
+ */
+export function relativeError(actual: Numbers, expected: Numbers, scale = 0): number {
   if (actual.length !== expected.length) return Infinity;
   let difference = 0;
-  let magnitude = 0;
+  let magnitude = scale;
   for (let i = 0; i < expected.length; i++) {
     if (!Number.isFinite(actual[i]!)) return Infinity;
     difference = Math.max(difference, Math.abs(actual[i]! - expected[i]!));
@@ -77,14 +80,14 @@ export class KernelContext {
     });
   }
 
-  expectNumbers(actual: Numbers, expected: Numbers, kernel: ToleranceName, what: string): void {
-    const error = relativeError(actual, expected);
+  expectNumbers(actual: Numbers, expected: Numbers, kernel: ToleranceName, what: string, scale = 0): void {
+    const error = relativeError(actual, expected, scale);
     const tolerance = TOLERANCES[kernel] * this.toleranceFactor;
     expect(error, `${kernel}: ${what} is off by ${error}, tolerance ${tolerance}`).toBeLessThanOrEqual(tolerance);
   }
 
-  async expectClose(actual: Tensor, expected: Numbers, kernel: ToleranceName, what: string): Promise<void> {
-    this.expectNumbers(await this.read(actual), expected, kernel, what);
+  async expectClose(actual: Tensor, expected: Numbers, kernel: ToleranceName, what: string, scale = 0): Promise<void> {
+    this.expectNumbers(await this.read(actual), expected, kernel, what, scale);
   }
 
   /** As `expectClose`, for a tensor that held `initial` and to which `added` was accumulated. */

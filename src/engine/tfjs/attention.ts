@@ -1,0 +1,101 @@
+/**
+ * Causal multi-head attention in TensorFlow.js operations. The weights [B·NH, T, T] are materialised, forward and backward: this
+ * engine is read and compared with, not raced.
+ *
+ * B batch, T time, NH heads, HS head size, C = NH·HS.
+ */
+import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
+import { matMul, type Ops } from './math.ts';
+
+export interface AttentionDims {
+  readonly batchSize: number;
+  readonly time: number;
+  readonly nHead: number;
+  readonly headSize: number;
+}
+
+/** Low enough that its exponential is 0, and finite: not every GPU has infinities. */
+const MASKED_SCORE = -1e30;
+
+/** [B, T, 3C] → query, key, value, each [B·NH, T, HS]. */
+function splitHeads({ tf }: Ops, qkv: TfTensor, { batchSize, time, nHead, headSize }: AttentionDims) {
+  const parts = tf.transpose(tf.reshape(qkv, [batchSize * time, 3, nHead * headSize]), [1, 0, 2]);
+  const [q, k, v] = tf.unstack(parts).map((part) => {
+    const heads = tf.transpose(tf.reshape(part, [batchSize, time, nHead, headSize]), [0, 2, 1, 3]);
+    return tf.reshape(heads, [batchSize * nHead, time, headSize]);
+  });
+  return { q: q!, k: k!, v: v! };
+}
+
+/** [B·NH, T, HS] → [B·T, C]. */
+function mergeHeads({ tf }: Ops, heads: TfTensor, { batchSize, time, nHead, headSize }: AttentionDims): TfTensor {
+  const merged = tf.transpose(tf.reshape(heads, [batchSize, nHead, time, headSize]), [0, 2, 1, 3]);
+  return tf.reshape(merged, [batchSize * time, nHead * headSize]);
+}
+
+/** Scores of every query with every key, those in its future masked: [B·NH, T, T]. */
+function causalScores(ops: Ops, q: TfTensor, k: TfTensor, { time, headSize }: AttentionDims): TfTensor {
+  const { tf } = ops;
+  const mask = new Float32Array(time * time);
+  for (let i = 0; i < time; i++) mask.fill(MASKED_SCORE, i * time + i + 1, (i + 1) * time);
+  const scores = tf.mul(matMul(ops, q, k, false, true), 1 / Math.sqrt(headSize));
+  return tf.add(scores, tf.tensor3d(mask, [1, time, time]));
+}
+
+/** `dropout`: what each attention weight is multiplied by, [B·NH, T, T]. out [B·T, C], lse [B·NH, T, 1]. */
+export function attention(ops: Ops, qkv: TfTensor, dims: AttentionDims, dropout?: TfTensor) {
+  const { tf } = ops;
+  const { q, k, v } = splitHeads(ops, qkv, dims);
+  const scores = causalScores(ops, q, k, dims);
+  const max = tf.max(scores, 2, true);
+  const exponentials = tf.exp(tf.sub(scores, max));
+  const sums = tf.sum(exponentials, 2, true);
+  const weights = tf.div(exponentials, sums);
+  const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
+  return { out: mergeHeads(ops, matMul(ops, kept, v), dims), lse: tf.add(max, tf.log(sums)) };
+}
+
+/** dqkv [B·T, 3C] from dout [B·T, C] and the forward pass's lse [B·NH, T, 1]. */
+export function attentionGradient(
+  ops: Ops,
+  { qkv, dout, lse, dropout }: { qkv: TfTensor; dout: TfTensor; lse: TfTensor; dropout?: TfTensor | undefined },
+  dims: AttentionDims,
+): TfTensor {
+  const { tf } = ops;
+  const { batchSize, time, nHead, headSize } = dims;
+  const { q, k, v } = splitHeads(ops, qkv, dims);
+  const weights = tf.exp(tf.sub(causalScores(ops, q, k, dims), lse));
+  const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
+  const doutHeads = tf.reshape(tf.transpose(tf.reshape(dout, [batchSize, time, nHead, headSize]), [0, 2, 1, 3]), [
+    batchSize * nHead,
+    time,
+    headSize,
+  ]);
+  const dkept = matMul(ops, doutHeads, v, false, true);
+  const dweights = dropout === undefined ? dkept : tf.mul(dkept, dropout);
+  const dscores = tf.mul(
+    tf.mul(weights, tf.sub(dweights, tf.sum(tf.mul(weights, dweights), 2, true))),
+    1 / Math.sqrt(headSize),
+  );
+  const parts = [matMul(ops, dscores, k), matMul(ops, dscores, q, true), matMul(ops, kept, doutHeads, true)];
+  return tf.concat(
+    parts.map((part) => mergeHeads(ops, part, dims)),
+    1,
+  );
+}
+
+/** One query q [C] over keys and values [positions, C]: out [1, C]. */
+export function attendOnce(
+  { tf }: Ops,
+  { q, keys, values }: Record<'q' | 'keys' | 'values', TfTensor>,
+  nHead: number,
+): TfTensor {
+  const headSize = q.size / nHead;
+  const positions = keys.shape[0]!;
+  const products = tf.reshape(tf.mul(keys, tf.reshape(q, [1, -1])), [positions, nHead, headSize]);
+  const scores = tf.mul(tf.sum(products, 2), 1 / Math.sqrt(headSize)); // [positions, NH]
+  const exponentials = tf.exp(tf.sub(scores, tf.max(scores, 0, true)));
+  const weights = tf.div(exponentials, tf.sum(exponentials, 0, true));
+  const weighted = tf.mul(tf.reshape(values, [positions, nHead, headSize]), tf.reshape(weights, [positions, nHead, 1]));
+  return tf.reshape(tf.sum(weighted, 0), [1, nHead * headSize]);
+}

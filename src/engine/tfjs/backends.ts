@@ -1,0 +1,190 @@
+/**
+ * Which TensorFlow.js backends this machine has, loaded at run time: the optional packages are never imported unless asked for, and
+ * what is missing is said with what to install. It holds no tensors and knows no kernels (tfjsEngine.ts does).
+ */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import type * as TfCore from '@tensorflow/tfjs-core';
+import { messageOf, UserError } from '../../base/errors.ts';
+
+export type Tf = typeof TfCore;
+export type TfjsDevice = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+
+/** In the order in which they are listed to people: fastest first. */
+export const TFJS_DEVICES: readonly TfjsDevice[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
+
+/** What to do to have a device, for messages. */
+export const TFJS_INSTALL_HINTS = {
+  tensorflow:
+    'npm install @tensorflow/tfjs-node-gpu@4.22.0 (NVIDIA, CUDA 11.2) or @tensorflow/tfjs-node@4.22.0 (CPU); Node 22 or older',
+  webgpu:
+    'npm install webgpu @tensorflow/tfjs-backend-webgpu@4.22.0, and a Vulkan, Metal or Direct3D 12 driver for the GPU',
+  wasm: 'npm install @tensorflow/tfjs-backend-wasm@4.22.0',
+  cpu: 'npm install @tensorflow/tfjs-backend-cpu@4.22.0',
+} as const satisfies Record<TfjsDevice, string>;
+
+export interface TfjsBackend {
+  readonly tf: Tf;
+  readonly device: TfjsDevice;
+  /** For people: `wasm`, `webgpu: NVIDIA H200`. */
+  readonly detail: string;
+  /** Makes it the backend of the next operations: TensorFlow.js has one active backend for each thread. */
+  activate(): void;
+  /** Resolves when the device has run what it was given. */
+  finish(): Promise<void>;
+  /** Frees the device when no other engine of this thread uses it. */
+  release(): void;
+}
+
+/** Loads a package whose presence is not known when this is compiled. */
+async function importOptional(specifier: string): Promise<unknown> {
+  return import(specifier);
+}
+
+function isMissingModule(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
+}
+
+/** The first of several packages that is installed; the reason why each is not, if none is. */
+async function importFirst(specifiers: readonly string[]): Promise<string> {
+  const reasons: string[] = [];
+  for (const specifier of specifiers) {
+    try {
+      await importOptional(specifier);
+      return specifier;
+    } catch (error) {
+      reasons.push(isMissingModule(error) ? `${specifier} is not installed` : `${specifier}: ${firstLine(error)}`);
+    }
+  }
+  throw new Error(reasons.join('; '));
+}
+
+function firstLine(error: unknown): string {
+  return messageOf(error).split('\n', 1)[0]!;
+}
+
+/** Puts a GPU adapter of Dawn where the WebGPU backend looks for it: `navigator.gpu`. Returns its name. */
+async function provideWebgpu(): Promise<string> {
+  const dawn = (await importOptional('webgpu')) as {
+    create(flags: readonly string[]): { requestAdapter(): Promise<{ info?: Record<string, string> } | null> };
+    globals: object;
+  };
+  const scope = globalThis as { navigator?: { gpu?: ReturnType<typeof dawn.create> } };
+  if (scope.navigator?.gpu === undefined) {
+    Object.assign(globalThis, dawn.globals);
+    const gpu = dawn.create([]);
+    if (scope.navigator === undefined) scope.navigator = { gpu };
+    else scope.navigator.gpu = gpu;
+  }
+  const adapter = await scope.navigator?.gpu?.requestAdapter();
+  if (!adapter)
+    throw new Error('no GPU adapter was found: is a Vulkan driver installed (VK_ICD_FILENAMES selects one)?');
+  return adapter.info?.['device'] || adapter.info?.['description'] || adapter.info?.['vendor'] || 'unnamed adapter';
+}
+
+/**
+ * The wasm module installs process-wide handlers that turn a rejected promise anywhere in the program into an exception of its
+ * own. An engine has no business there, so they are taken off again.
+ */
+async function withoutNewProcessHandlers<T>(load: () => Promise<T>): Promise<T> {
+  const events = ['uncaughtException', 'unhandledRejection'];
+  const before = new Map(events.map((event) => [event, process.rawListeners(event)]));
+  try {
+    return await load();
+  } finally {
+    for (const event of events) {
+      for (const listener of process.rawListeners(event)) {
+        if (!before.get(event)!.includes(listener)) {
+          process.removeListener(event, listener as (...args: unknown[]) => void);
+        }
+      }
+    }
+  }
+}
+
+let wasmPathIsSet = false;
+
+/** Registers a device's backend with TensorFlow.js. Returns what to tell people about it. */
+async function register(device: TfjsDevice): Promise<string> {
+  switch (device) {
+    case 'tensorflow':
+      // Read by the C++ library when it loads: only warnings and errors.
+      process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
+      return importFirst(['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']);
+    case 'webgpu': {
+      const adapter = await provideWebgpu();
+      await importOptional('@tensorflow/tfjs-backend-webgpu');
+      return adapter;
+    }
+    case 'wasm': {
+      const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+      const require = createRequire(import.meta.url);
+      if (!wasmPathIsSet) setWasmPaths(`${dirname(require.resolve('@tensorflow/tfjs-backend-wasm'))}/`);
+      wasmPathIsSet = true;
+      return '1 thread';
+    }
+    case 'cpu':
+      await import('@tensorflow/tfjs-backend-cpu');
+      return 'JavaScript, 1 thread';
+    default:
+      return device satisfies never;
+  }
+}
+
+/** How many engines of this thread hold each device. */
+const users = new Map<TfjsDevice, number>();
+
+function releaseDevice(tf: Tf, device: TfjsDevice): void {
+  const left = (users.get(device) ?? 1) - 1;
+  users.set(device, left);
+  if (left > 0) return;
+  const factory = tf.findBackendFactory(device);
+  tf.removeBackend(device);
+  // Registered again, so that a later engine of this thread can start the device anew.
+  tf.registerBackend(device, factory);
+}
+
+interface GpuQueue {
+  readonly queue?: { onSubmittedWorkDone?(): Promise<unknown> };
+  submitQueue?(): void;
+}
+
+/** Starts a device. A UserError, saying what to install, if it is not there. */
+export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
+  const tf = await import('@tensorflow/tfjs-core');
+  // Production mode: no greetings and hints on the console, no checks of every value.
+  tf.env().set('PROD', true);
+  let detail: string;
+  try {
+    detail = await withoutNewProcessHandlers(async () => {
+      const said = await register(device);
+      // Small tensors would otherwise be computed on the host and large ones on the GPU.
+      if (device === 'webgpu') tf.env().set('WEBGPU_CPU_FORWARD', false);
+      if (!(await tf.setBackend(device))) throw new Error('TensorFlow.js could not start it');
+      await tf.ready();
+      return said;
+    });
+  } catch (error) {
+    const reason = isMissingModule(error) ? 'its packages are not installed' : firstLine(error);
+    throw new UserError(
+      `engine tfjs: device '${device}' is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[device]}`,
+    );
+  }
+  users.set(device, (users.get(device) ?? 0) + 1);
+  return {
+    tf,
+    device,
+    detail,
+    activate: () => {
+      // Switching to a backend that has started takes effect before the promise is returned.
+      if (tf.getBackend() !== device) void tf.setBackend(device);
+    },
+    finish: async () => {
+      const gpu = tf.engine().findBackend(device) as GpuQueue;
+      gpu.submitQueue?.();
+      await gpu.queue?.onSubmittedWorkDone?.();
+    },
+    release: () => releaseDevice(tf, device),
+  };
+}

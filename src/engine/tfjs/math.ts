@@ -1,0 +1,170 @@
+/**
+ * The kernels' formulas in TensorFlow.js operations, on immutable tensors: no engine, no buffers. Attention is in attention.ts.
+ *
+ * B batch, T time, C channels, V vocabulary, N rows, IC / OC input and output channels.
+ */
+import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
+import { randomUniform } from '../../base/counterRandom.ts';
+import type { ActivationKind, AdamwOptions, Dropout } from '../engine.ts';
+import type { Tf } from './backends.ts';
+
+/** TensorFlow.js and what its active backend does badly. */
+export interface Ops {
+  readonly tf: Tf;
+  /** The wasm backend multiplies fast only what is neither transposed nor batched. */
+  readonly plainMatMulOnly: boolean;
+}
+
+/** a @ b over the last two dimensions, either transposed; both have the same leading dimensions (one at most, if any). */
+export function matMul(
+  { tf, plainMatMulOnly }: Ops,
+  a: TfTensor,
+  b: TfTensor,
+  transposeA = false,
+  transposeB = false,
+): TfTensor {
+  if (!plainMatMulOnly) return tf.matMul(a, b, transposeA, transposeB);
+  const swapped = (x: TfTensor, transpose: boolean) => (transpose ? tf.transpose(x) : x);
+  if (a.rank === 2) return tf.matMul(swapped(a, transposeA), swapped(b, transposeB));
+  const right = tf.unstack(b);
+  return tf.stack(
+    tf.unstack(a).map((matrix, i) => tf.matMul(swapped(matrix, transposeA), swapped(right[i]!, transposeB))),
+  );
+}
+
+/** inp [N, IC] @ weight + bias [OC]. */
+export function linear(
+  ops: Ops,
+  inp: TfTensor,
+  weight: TfTensor,
+  weightTransposed: boolean,
+  bias?: TfTensor,
+): TfTensor {
+  const product = matMul(ops, inp, weight, false, weightTransposed);
+  return bias === undefined ? product : ops.tf.add(product, bias);
+}
+
+/** The gradient of the weight, in the weight's layout. */
+export function linearWeightGradient(ops: Ops, inp: TfTensor, dout: TfTensor, weightTransposed: boolean): TfTensor {
+  return weightTransposed ? matMul(ops, dout, inp, true) : matMul(ops, inp, dout, true);
+}
+
+/** inp [N, C]; mean and rstd come out as [N, 1]. */
+export function layerNorm({ tf }: Ops, inp: TfTensor, weight: TfTensor, bias: TfTensor | undefined, eps: number) {
+  const mean = tf.mean(inp, 1, true);
+  const centred = tf.sub(inp, mean);
+  const rstd = tf.rsqrt(tf.add(tf.mean(tf.square(centred), 1, true), eps));
+  const scaled = tf.mul(tf.mul(centred, rstd), weight);
+  return { out: bias === undefined ? scaled : tf.add(scaled, bias), mean, rstd };
+}
+
+/** All [N, C], weight [C], mean and rstd [N, 1]. */
+export function layerNormGradients(
+  { tf }: Ops,
+  { dout, inp, weight, mean, rstd }: Record<'dout' | 'inp' | 'weight' | 'mean' | 'rstd', TfTensor>,
+) {
+  const normalised = tf.mul(tf.sub(inp, mean), rstd);
+  const dnormalised = tf.mul(dout, weight);
+  const along = tf.mean(tf.mul(dnormalised, normalised), 1, true);
+  const dinp = tf.mul(rstd, tf.sub(tf.sub(dnormalised, tf.mean(dnormalised, 1, true)), tf.mul(normalised, along)));
+  return { dinp, dweight: tf.sum(tf.mul(dout, normalised), 0), dbias: tf.sum(dout, 0) };
+}
+
+const GELU_SCALE = Math.sqrt(2 / Math.PI);
+const GELU_CUBIC = 0.044715;
+
+/** tanh(√(2/π) · (x + 0.044715 x³)). Its argument is held where tanh is ±1 in float32, so that nothing overflows. */
+function geluTanh({ tf }: Ops, x: TfTensor): TfTensor {
+  const cubic = tf.mul(x, tf.add(tf.mul(tf.square(x), GELU_CUBIC), 1));
+  return tf.tanh(tf.clipByValue(tf.mul(cubic, GELU_SCALE), -20, 20));
+}
+
+export function activation(ops: Ops, kind: ActivationKind, x: TfTensor): TfTensor {
+  const { tf } = ops;
+  if (kind === 'relu') return tf.relu(x);
+  return tf.mul(tf.mul(x, 0.5), tf.add(geluTanh(ops, x), 1));
+}
+
+export function activationGradient(ops: Ops, kind: ActivationKind, x: TfTensor, dout: TfTensor): TfTensor {
+  const { tf } = ops;
+  if (kind === 'relu') return tf.mul(dout, tf.step(x));
+  const tanh = geluTanh(ops, x);
+  const slope = tf.mul(
+    tf.sub(1, tf.square(tanh)),
+    tf.add(tf.mul(tf.square(x), 3 * GELU_CUBIC * GELU_SCALE), GELU_SCALE),
+  );
+  return tf.mul(dout, tf.mul(0.5, tf.add(tf.add(tanh, 1), tf.mul(x, slope))));
+}
+
+/**
+ * The sum of the rows of dout [N, C] that belong to each token, as a [V, C] table. The rows of a token are summed by a product
+ * with a 0/1 matrix over the tokens that occur: scattering them would sum in an order that GPUs do not fix.
+ */
+export function embeddingGradient(ops: Ops, tokens: Int32Array, dout: TfTensor, vocabSize: number): TfTensor {
+  const { tf } = ops;
+  const distinct = [...new Set(tokens)];
+  const rowOf = new Map(distinct.map((token, row) => [token, row]));
+  const membership = new Float32Array(distinct.length * tokens.length);
+  tokens.forEach((token, n) => {
+    membership[rowOf.get(token)! * tokens.length + n] = 1;
+  });
+  const sums = matMul(ops, tf.tensor2d(membership, [distinct.length, tokens.length]), dout);
+  const indices = tf.tensor2d(distinct, [distinct.length, 1], 'int32');
+  return tf.scatterND(indices, sums, [vocabSize, dout.shape[1]!]);
+}
+
+/** logits [N, V]; a target of -1 counts nothing. */
+export function crossEntropy(
+  { tf }: Ops,
+  logits: TfTensor,
+  targets: Int32Array,
+  gradientScale: number | undefined,
+): { losses: TfTensor; dlogits: TfTensor | undefined } {
+  const counted = tf.tensor1d(Float32Array.from(targets, (target) => (target === -1 ? 0 : 1)));
+  const indices = tf.tensor2d(
+    Int32Array.from({ length: 2 * targets.length }, (_, i) =>
+      i % 2 === 0 ? i / 2 : Math.max(targets[(i - 1) / 2]!, 0),
+    ),
+    [targets.length, 2],
+    'int32',
+  );
+  const shifted = tf.sub(logits, tf.max(logits, 1, true));
+  const exponentials = tf.exp(shifted);
+  const sums = tf.sum(exponentials, 1, true); // [N, 1]
+  const picked = tf.gatherND(shifted, indices); // [N]
+  const losses = tf.mul(counted, tf.sub(tf.log(tf.reshape(sums, [-1])), picked));
+  if (gradientScale === undefined) return { losses, dlogits: undefined };
+  const weights = tf.mul(counted, gradientScale);
+  const expected = tf.scatterND(indices, weights, logits.shape);
+  const predicted = tf.mul(exponentials, tf.div(tf.reshape(weights, [-1, 1]), sums));
+  return { losses, dlogits: tf.sub(predicted, expected) };
+}
+
+/** 0 or 1/(1 - rate) for each element, computed on the host: the generator's integer arithmetic is not TensorFlow.js's. */
+export function dropoutFactors({ rate, keys }: Dropout, perSample: number): Float32Array {
+  const factors = new Float32Array(keys.length * perSample);
+  const kept = 1 / (1 - rate);
+  keys.forEach((key, sample) => {
+    const start = sample * perSample;
+    for (let i = 0; i < perSample; i++) factors[start + i] = randomUniform(key, i) >= rate ? kept : 0;
+  });
+  return factors;
+}
+
+/** Sums of squares of the rows of a matrix or of a vector's one row, to be added up in float64. */
+export function rowSquares({ tf }: Ops, x: TfTensor): TfTensor {
+  return tf.sum(tf.square(tf.reshape(x, [-1, x.shape.at(-1) ?? 1])), 1);
+}
+
+type AdamwTensors = Record<'param' | 'grad' | 'm' | 'v', TfTensor>;
+
+/** The updated parameter and moments. */
+export function adamw({ tf }: Ops, old: AdamwTensors, options: Omit<AdamwOptions, keyof AdamwTensors>) {
+  const { learningRate, beta1, beta2, eps, weightDecay, step, gradScale } = options;
+  const grad = tf.mul(old.grad, gradScale);
+  const m = tf.add(tf.mul(old.m, beta1), tf.mul(grad, 1 - beta1));
+  const v = tf.add(tf.mul(old.v, beta2), tf.mul(tf.square(grad), 1 - beta2));
+  const denominator = tf.add(tf.mul(tf.sqrt(v), 1 / Math.sqrt(1 - beta2 ** step)), eps);
+  const update = tf.mul(tf.div(m, denominator), learningRate / (1 - beta1 ** step));
+  return { param: tf.sub(tf.mul(old.param, 1 - learningRate * weightDecay), update), m, v };
+}

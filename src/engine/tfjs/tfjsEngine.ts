@@ -1,0 +1,384 @@
+/**
+ * The tfjs engine: the kernels of engine.ts over TensorFlow.js operations, on whichever of its backends is there. It serves GPUs
+ * and machines without a compiler, and is the independent implementation that parity tests hold the native engine against: it
+ * shares no formula with it. Formulas are in math.ts and attention.ts; this file checks shapes and moves results into tensors.
+ */
+import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
+import { invariant } from '../../base/errors.ts';
+import type {
+  AttentionOptions,
+  Dropout,
+  DType,
+  Engine,
+  EngineMemory,
+  LinearOptions,
+  Shape,
+  Tensor,
+  TensorGroup,
+} from '../engine.ts';
+import { type AttentionDims, attendOnce, attention, attentionGradient } from './attention.ts';
+import { loadBackend, type TfjsBackend, type TfjsDevice } from './backends.ts';
+import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
+import * as math from './math.ts';
+import { TensorStore } from './tensorStore.ts';
+
+/** Options of one kernel of the interface. */
+type Options<K extends keyof Engine> = Engine[K] extends (options: infer O) => unknown ? O : never;
+
+export interface TfjsEngineOptions {
+  readonly device: TfjsDevice;
+}
+
+/** A UserError, saying what to install, if the device is not there. */
+export async function createTfjsEngine({ device }: TfjsEngineOptions): Promise<Engine> {
+  return new TfjsEngine(await loadBackend(device));
+}
+
+class TfjsEngine implements Engine {
+  readonly name = 'tfjs';
+  readonly description: string;
+  private readonly backend: TfjsBackend;
+  private readonly ops: math.Ops;
+  private readonly store: TensorStore;
+  private disposed = false;
+
+  constructor(backend: TfjsBackend) {
+    this.backend = backend;
+    this.description = `tfjs (${backend.device}: ${backend.detail})`;
+    this.ops = { tf: backend.tf, plainMatMulOnly: backend.device === 'wasm' };
+    this.store = new TensorStore(backend);
+  }
+
+  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.store.alloc(shape, dtype);
+  }
+
+  allocGroup(shapes: readonly Shape[]): TensorGroup {
+    return this.store.allocGroup(shapes);
+  }
+
+  release(tensor: Tensor): void {
+    this.store.release(deviceTensor(tensor));
+  }
+
+  upload(tensor: Tensor, data: Float32Array | Int32Array): void {
+    this.store.upload(deviceTensor(tensor), data);
+  }
+
+  async download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void> {
+    await this.store.download(deviceTensor(tensor), into);
+  }
+
+  hostView(): undefined {
+    return undefined;
+  }
+
+  hostViewOfGroup(): undefined {
+    return undefined;
+  }
+
+  async finish(): Promise<void> {
+    await this.backend.finish();
+  }
+
+  memory(): EngineMemory {
+    return this.store.memory();
+  }
+
+  async dispose(): Promise<void> {
+    if (this.disposed) return;
+    this.disposed = true;
+    await this.backend.finish();
+    this.store.disposeAll();
+    this.backend.release();
+  }
+
+  zero(tensor: Tensor): void {
+    this.write([tensor], () => [this.ops.tf.zeros([...tensor.shape], tensor.dtype)]);
+  }
+
+  zeroGroup(group: TensorGroup): void {
+    for (const tensor of group.tensors) this.zero(tensor);
+  }
+
+  add({ out, a, b }: Options<'add'>): void {
+    expectSizes('add', { a: [a, out.size], b: [b, out.size] });
+    this.write([out], () => [this.ops.tf.add(this.rows(a), this.rows(b))]);
+  }
+
+  dropout({ out, inp, dropout, accumulate }: Options<'dropout'>): void {
+    expectSizes('dropout', { inp: [inp, out.size] });
+    this.write([out], () => {
+      const factors = this.dropoutFactors(dropout, inp.size / dropout.keys.length, inp.shape);
+      return [this.accumulated(out, this.ops.tf.mul(this.read(inp), factors), accumulate)];
+    });
+  }
+
+  embeddingForward({ out, tokens, wte, wpe, positionOffset = 0 }: Options<'embeddingForward'>): void {
+    const { tf } = this.ops;
+    const c = lastExtent(wte);
+    const time = lastExtent(tokens);
+    this.expectTokens('embeddingForward', tokens, wte);
+    expectSizes('embeddingForward', { out: [out, tokens.size * c] });
+    this.write([out], () => {
+      const rows = tf.gather(this.rows(wte), tf.reshape(this.read(tokens), [-1]));
+      if (wpe === undefined) return [rows];
+      const positions = tf.slice(this.rows(wpe), [positionOffset, 0], [time, c]);
+      return [tf.add(tf.reshape(rows, [-1, time, c]), positions)];
+    });
+  }
+
+  embeddingBackward({ dout, tokens, dwte, dwpe }: Options<'embeddingBackward'>): void {
+    const { tf } = this.ops;
+    const c = lastExtent(dwte);
+    const time = lastExtent(tokens);
+    const host = this.expectTokens('embeddingBackward', tokens, dwte);
+    expectSizes('embeddingBackward', { dout: [dout, tokens.size * c] });
+    this.write([dwte], () => [
+      tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
+    ]);
+    if (dwpe === undefined) return;
+    this.write([dwpe], () => {
+      const sums = tf.sum(tf.reshape(this.read(dout), [-1, time, c]), 0);
+      const unused = dwpe.size / c - time;
+      const padded = unused === 0 ? sums : tf.concat([sums, tf.zeros([unused, c])]);
+      return [tf.add(this.rows(dwpe), padded)];
+    });
+  }
+
+  layerNormForward({ out, mean, rstd, inp, weight, bias, eps }: Options<'layerNormForward'>): void {
+    this.expectRows('layerNormForward', { inp, weight, mean, rstd, bias, out });
+    this.write([out, mean, rstd], () => {
+      const results = math.layerNorm(this.ops, this.rows(inp), this.read(weight), this.readOptional(bias), eps);
+      return [results.out, results.mean, results.rstd];
+    });
+  }
+
+  layerNormBackward(options: Options<'layerNormBackward'>): void {
+    const { dinp, accumulate, dweight, dbias, dout, inp, weight, mean, rstd } = options;
+    this.expectRows('layerNormBackward', { inp, weight, mean, rstd, bias: dbias, out: dout });
+    expectSizes('layerNormBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
+    const { tf } = this.ops;
+    this.write(dbias === undefined ? [dinp, dweight] : [dinp, dweight, dbias], () => {
+      const gradients = math.layerNormGradients(this.ops, {
+        dout: this.rows(dout),
+        inp: this.rows(inp),
+        weight: this.read(weight),
+        mean: tf.reshape(this.read(mean), [-1, 1]),
+        rstd: tf.reshape(this.read(rstd), [-1, 1]),
+      });
+      const results = [
+        this.accumulated(dinp, gradients.dinp, accumulate),
+        this.accumulated(dweight, gradients.dweight, true),
+      ];
+      return dbias === undefined ? results : [...results, this.accumulated(dbias, gradients.dbias, true)];
+    });
+  }
+
+  linearForward(options: Options<'linearForward'>): void {
+    const { out, inp, weight, weightTransposed = false, bias } = options;
+    this.expectLinear('linearForward', options, { out, bias });
+    this.write([out], () => [
+      math.linear(this.ops, this.rows(inp), this.read(weight), weightTransposed, this.readOptional(bias)),
+    ]);
+  }
+
+  linearBackward(options: Options<'linearBackward'>): void {
+    const { inp, weight, weightTransposed = false, dout, dinp, accumulate, dweight, dbias } = options;
+    this.expectLinear('linearBackward', options, { out: dout, bias: dbias });
+    expectSizes('linearBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
+    if (dinp !== undefined) {
+      this.write([dinp], () => {
+        const product = math.matMul(this.ops, this.rows(dout), this.read(weight), false, !weightTransposed);
+        return [this.accumulated(dinp, product, accumulate)];
+      });
+    }
+    this.write([dweight], () => {
+      const gradient = math.linearWeightGradient(this.ops, this.rows(inp), this.rows(dout), weightTransposed);
+      return [this.accumulated(dweight, gradient, true)];
+    });
+    if (dbias === undefined) return;
+    this.write([dbias], () => [this.accumulated(dbias, this.ops.tf.sum(this.rows(dout), 0), true)]);
+  }
+
+  activationForward({ kind, out, inp }: Options<'activationForward'>): void {
+    expectSizes('activationForward', { out: [out, inp.size] });
+    this.write([out], () => [math.activation(this.ops, kind, this.read(inp))]);
+  }
+
+  activationBackward({ kind, dinp, dout, inp }: Options<'activationBackward'>): void {
+    expectSizes('activationBackward', { dinp: [dinp, inp.size], dout: [dout, inp.size] });
+    this.write([dinp], () => [math.activationGradient(this.ops, kind, this.rows(inp), this.rows(dout))]);
+  }
+
+  attentionForward({ out, ...options }: Options<'attentionForward'>): void {
+    const { qkv, lse } = options;
+    const dims = this.attentionDims('attentionForward', options, { out });
+    this.write([out, lse], () => {
+      const results = attention(this.ops, this.read(qkv), dims, this.attentionDropout(options.dropout, dims));
+      return [results.out, results.lse];
+    });
+  }
+
+  attentionBackward({ dqkv, dout, out, ...options }: Options<'attentionBackward'>): void {
+    const dims = this.attentionDims('attentionBackward', options, { out, dout });
+    expectSizes('attentionBackward', { dqkv: [dqkv, options.qkv.size] });
+    this.write([dqkv], () => {
+      const operands = {
+        qkv: this.read(options.qkv),
+        dout: this.read(dout),
+        lse: this.ops.tf.reshape(this.read(options.lse), [-1, dims.time, 1]),
+        dropout: this.attentionDropout(options.dropout, dims),
+      };
+      return [attentionGradient(this.ops, operands, dims)];
+    });
+  }
+
+  attentionDecode({ out, qkv, keys, values, position, nHead }: Options<'attentionDecode'>): void {
+    const { tf } = this.ops;
+    const c = lastExtent(keys);
+    const blockSize = keys.size / c;
+    invariant(position < blockSize, `attentionDecode: position ${position} is past the cache's ${blockSize} rows`);
+    expectSizes('attentionDecode', { qkv: [qkv, 3 * c], values: [values, keys.size], out: [out, c] });
+    const part = (index: number) => tf.slice(tf.reshape(this.read(qkv), [3, c]), [index, 0], [1, c]);
+    const appended = (cache: Tensor, row: TfTensor) => {
+      const old = this.rows(cache);
+      const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];
+      const after = blockSize - position - 1;
+      return tf.concat([...before, row, ...(after === 0 ? [] : [tf.slice(old, [position + 1, 0], [after, c])])]);
+    };
+    this.write([keys, values], () => [appended(keys, part(1)), appended(values, part(2))]);
+    this.write([out], () => {
+      const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + 1, c]);
+      return [attendOnce(this.ops, { q: part(0), keys: seen(keys), values: seen(values) }, nHead)];
+    });
+  }
+
+  crossEntropy({ losses, logits, targets, dlogits, scale = 1 }: Options<'crossEntropy'>): void {
+    expectSizes('crossEntropy', {
+      losses: [losses, targets.size],
+      logits: [logits, targets.size * lastExtent(logits)],
+      dlogits: [dlogits, logits.size],
+    });
+    const host = this.store.hostIntegers(deviceTensor(targets));
+    const wrong = host.find((target) => target < -1 || target >= lastExtent(logits));
+    invariant(wrong === undefined, `crossEntropy: target ${wrong} is outside of the ${lastExtent(logits)} classes`);
+    this.write(dlogits === undefined ? [losses] : [losses, dlogits], () => {
+      const gradientScale = dlogits === undefined ? undefined : scale;
+      const results = math.crossEntropy(this.ops, this.rows(logits), host, gradientScale);
+      return results.dlogits === undefined ? [results.losses] : [results.losses, results.dlogits];
+    });
+  }
+
+  async squaredNorm(group: TensorGroup): Promise<number> {
+    const { tf } = this.ops;
+    const written = group.tensors.map(deviceTensor).filter(({ value }) => value !== undefined);
+    this.backend.activate();
+    const sums = written.map((tensor) => tf.tidy(() => math.rowSquares(this.ops, this.read(tensor))));
+    const downloaded = await Promise.all(sums.map(async (sum) => sum.data<'float32'>()));
+    for (const sum of sums) sum.dispose();
+    return downloaded.reduce((total, rows) => rows.reduce((partial, row) => partial + row, total), 0);
+  }
+
+  adamw({ param, grad, m, v, ...settings }: Options<'adamw'>): void {
+    expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
+    this.write([param, m, v], () => {
+      const old = { param: this.read(param), grad: this.read(grad), m: this.read(m), v: this.read(v) };
+      const updated = math.adamw(this.ops, old, settings);
+      return [updated.param, updated.m, updated.v];
+    });
+  }
+
+  /** Runs a kernel and makes its results the contents of `outs`. */
+  private write(outs: readonly Tensor[], kernel: () => TfTensor[]): void {
+    this.store.write(outs.map(deviceTensor), kernel);
+  }
+
+  private read(tensor: Tensor): TfTensor {
+    return this.store.read(deviceTensor(tensor));
+  }
+
+  private readOptional(tensor: Tensor | undefined): TfTensor | undefined {
+    return tensor === undefined ? undefined : this.read(tensor);
+  }
+
+  /** As a matrix: leading dimensions flattened. */
+  private rows(tensor: Tensor): TfTensor {
+    return this.ops.tf.reshape(this.read(tensor), [-1, lastExtent(tensor)]);
+  }
+
+  private accumulated(into: Tensor, value: TfTensor, accumulate: boolean | undefined): TfTensor {
+    if (accumulate !== true) return value;
+    return this.ops.tf.add(this.read(into), this.ops.tf.reshape(value, [...into.shape]));
+  }
+
+  private dropoutFactors(dropout: Dropout, perSample: number, shape: Shape): TfTensor {
+    invariant(Number.isInteger(perSample), `dropout: ${dropout.keys.length} keys do not divide [${shape.join(', ')}]`);
+    return this.ops.tf.tensor(math.dropoutFactors(dropout, perSample), [...shape]);
+  }
+
+  private attentionDropout(dropout: Dropout | undefined, dims: AttentionDims): TfTensor | undefined {
+    if (dropout === undefined) return undefined;
+    const { batchSize, nHead, time } = dims;
+    invariant(
+      dropout.keys.length === batchSize,
+      `attention: ${dropout.keys.length} dropout keys for ${batchSize} samples`,
+    );
+    return this.dropoutFactors(dropout, nHead * time * time, [batchSize * nHead, time, time]);
+  }
+
+  private attentionDims(
+    kernel: string,
+    { qkv, nHead, lse }: AttentionOptions,
+    outs: Record<string, Tensor>,
+  ): AttentionDims {
+    const [batchSize = 0, time = 0, width = 0] = qkv.shape;
+    const headSize = width / (3 * nHead);
+    invariant(
+      qkv.shape.length === 3 && Number.isInteger(headSize),
+      `${kernel}: expected qkv [B, T, 3·${nHead}·HS], received [${qkv.shape.join(', ')}]`,
+    );
+    expectSizes(kernel, { lse: [lse, batchSize * nHead * time] });
+    for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
+    return { batchSize, time, nHead, headSize };
+  }
+
+  private expectLinear(
+    kernel: string,
+    options: LinearOptions,
+    { out, bias }: { out: Tensor; bias: Tensor | undefined },
+  ): void {
+    const { inp, weight, weightTransposed } = options;
+    const [rows = 0, columns = 0] = weight.shape;
+    const [ic, oc] = weightTransposed === true ? [columns, rows] : [rows, columns];
+    invariant(
+      weight.shape.length === 2 && lastExtent(inp) === ic,
+      `${kernel}: inp [${inp.shape.join(', ')}] does not fit weight [${weight.shape.join(', ')}]${weightTransposed ? ' (transposed)' : ''}`,
+    );
+    expectSizes(kernel, { out: [out, (inp.size / ic) * oc], bias: [bias, oc] });
+  }
+
+  private expectRows(
+    kernel: string,
+    tensors: Record<'inp' | 'weight' | 'mean' | 'rstd' | 'out', Tensor> & { bias: Tensor | undefined },
+  ): void {
+    const { inp, weight, mean, rstd, out, bias } = tensors;
+    const c = lastExtent(inp);
+    expectSizes(kernel, {
+      out: [out, inp.size],
+      weight: [weight, c],
+      bias: [bias, c],
+      mean: [mean, inp.size / c],
+      rstd: [rstd, inp.size / c],
+    });
+  }
+
+  /** The tokens on the host, each inside of the table. */
+  private expectTokens(kernel: string, tokens: Tensor, table: Tensor): Int32Array {
+    const host = this.store.hostIntegers(deviceTensor(tokens));
+    const vocabSize = table.size / lastExtent(table);
+    const wrong = host.find((token) => token < 0 || token >= vocabSize);
+    invariant(wrong === undefined, `${kernel}: token ${wrong} is outside of the vocabulary of ${vocabSize}`);
+    return host;
+  }
+}

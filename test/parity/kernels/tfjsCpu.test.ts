@@ -1,0 +1,4 @@
+import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
+import { kernelSuite } from './kernelSuite.ts';
+
+kernelSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));
