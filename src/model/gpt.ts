@@ -1,0 +1,168 @@
+/**
+ * GPT-2, forward only: the backward pass is the tape's. No optimizer, no data, no sampling here.
+ * After "Language Models are Unsupervised Multitask Learners" (Radford et al., 2019) and nanoGPT's model.py
+ * (https://github.com/karpathy/nanoGPT), whose structure it follows.
+ *
+ * B batch, T time, C channels (nEmbd), V vocabulary, N rows (B·T).
+ */
+import { type RandomKey, randomKey } from '../base/counterRandom.ts';
+import { invariant } from '../base/errors.ts';
+import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
+import { layerNormEps, type ModelConfig } from './config.ts';
+import type { Parameter, Parameters } from './parameterStore.ts';
+import type { Tape, Variable } from './tape.ts';
+
+/** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
+export interface DropoutSource {
+  readonly seed: number;
+  readonly step: number;
+  /** The index of each sequence of this batch in the step's global batch. */
+  readonly sampleIndices: ArrayLike<number>;
+}
+
+/** Keys and values of the tokens seen so far, [blockSize, C] for each layer. */
+export interface KeyValueCache {
+  readonly layers: readonly { readonly keys: Tensor; readonly values: Tensor }[];
+}
+
+interface Affine {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+}
+
+interface Block {
+  readonly ln1: Affine;
+  readonly cAttn: Affine;
+  readonly attnProj: Affine;
+  readonly ln2: Affine;
+  readonly cFc: Affine;
+  readonly mlpProj: Affine;
+}
+
+/** What differs between attending over a whole batch and over a cache. */
+type Attend = (layer: number, qkv: Variable) => Variable;
+/** The dropout of one place in the model, or none. */
+type DropoutAt = (site: number) => Dropout | undefined;
+
+const noDropout: DropoutAt = () => undefined;
+
+export class GPT {
+  readonly config: ModelConfig;
+  readonly #engine: Engine;
+  readonly #wte: Parameter;
+  readonly #wpe: Parameter;
+  readonly #blocks: readonly Block[];
+  readonly #lnF: Affine;
+  readonly #head: Parameter;
+
+  constructor(engine: Engine, config: ModelConfig, parameters: Parameters) {
+    this.config = config;
+    this.#engine = engine;
+    const get = (name: string): Parameter => parameters.list[parameters.indexOf(name)]!;
+    const affine = (name: string): Affine => ({ weight: get(`${name}.weight`), bias: parameters.find(`${name}.bias`) });
+    this.#wte = get('transformer.wte.weight');
+    this.#wpe = get('transformer.wpe.weight');
+    this.#blocks = Array.from({ length: config.nLayer }, (_, layer) => ({
+      ln1: affine(`transformer.h.${layer}.ln_1`),
+      cAttn: affine(`transformer.h.${layer}.attn.c_attn`),
+      attnProj: affine(`transformer.h.${layer}.attn.c_proj`),
+      ln2: affine(`transformer.h.${layer}.ln_2`),
+      cFc: affine(`transformer.h.${layer}.mlp.c_fc`),
+      mlpProj: affine(`transformer.h.${layer}.mlp.c_proj`),
+    }));
+    this.#lnF = affine('transformer.ln_f');
+    this.#head = config.tiedHead ? this.#wte : get('lm_head.weight');
+  }
+
+  /** Logits [N, V] of tokens [B, T] int32. Without `dropout` nothing is dropped. */
+  forward(tape: Tape, tokens: Tensor, dropout?: DropoutSource): Variable {
+    return this.#logits(tape, this.#hidden(tape, tokens, dropout));
+  }
+
+  /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. */
+  forwardLast(tape: Tape, tokens: Tensor): Variable {
+    const hidden = this.#hidden(tape, tokens); // (N, C)
+    return this.#logits(tape, tape.selectRow(hidden, tokens.size - 1));
+  }
+
+  /** Logits [1, V] after one more token [1, 1] at `position`, given the cache of those before it, which it extends. */
+  decode(tape: Tape, token: Tensor, position: number, cache: KeyValueCache): Variable {
+    return this.#logits(tape, this.extendCache(tape, token, position, cache));
+  }
+
+  /** Extends the cache as `decode` does, without the logits; the final hidden state [1, C]. */
+  extendCache(tape: Tape, token: Tensor, position: number, cache: KeyValueCache): Variable {
+    const x = tape.embedding(token, this.#wte, this.#wpe, position); // (1, 1, C)
+    const attend: Attend = (layer, qkv) => tape.attentionDecode(qkv, cache.layers[layer]!, position, this.config.nHead);
+    return this.#layers(tape, x, attend, noDropout);
+  }
+
+  /** An empty cache; `releaseCache` gives it back. */
+  allocCache(): KeyValueCache {
+    const shape = [this.config.blockSize, this.config.nEmbd];
+    return { layers: this.#blocks.map(() => ({ keys: this.#engine.alloc(shape), values: this.#engine.alloc(shape) })) };
+  }
+
+  releaseCache(cache: KeyValueCache): void {
+    for (const { keys, values } of cache.layers) {
+      this.#engine.release(keys);
+      this.#engine.release(values);
+    }
+  }
+
+  /** Final hidden states [N, C] of tokens [B, T]. */
+  #hidden(tape: Tape, tokens: Tensor, source?: DropoutSource): Variable {
+    const T = tokens.shape[1]!;
+    invariant(
+      T <= this.config.blockSize,
+      `a sequence of ${T} tokens is longer than blockSize ${this.config.blockSize}`,
+    );
+    const dropoutAt = this.#dropoutAt(source);
+
+    let x = tape.embedding(tokens, this.#wte, this.#wpe); // (B, T, C)
+    x = tape.dropout(x, dropoutAt(0));
+    const attend: Attend = (layer, qkv) => tape.attention(qkv, this.config.nHead, dropoutAt(3 * layer + 1));
+    return this.#layers(tape, x, attend, dropoutAt);
+  }
+
+  #layers(tape: Tape, input: Variable, attend: Attend, dropoutAt: DropoutAt): Variable {
+    let x = input; // (B, T, C)
+    for (const [layer, block] of this.#blocks.entries()) {
+      const attention = this.#attention(tape, block, this.#layerNorm(tape, x, block.ln1), layer, attend);
+      x = tape.residual(x, tape.dropout(attention, dropoutAt(3 * layer + 2)));
+      const mlp = this.#mlp(tape, block, this.#layerNorm(tape, x, block.ln2));
+      x = tape.residual(x, tape.dropout(mlp, dropoutAt(3 * layer + 3)));
+    }
+    const [B, T, C] = x.shape as [number, number, number];
+    return this.#layerNorm(tape, x, this.#lnF, [B * T, C]); // (N, C)
+  }
+
+  #attention(tape: Tape, block: Block, x: Variable, layer: number, attend: Attend): Variable {
+    const qkv = tape.linear(x, block.cAttn.weight, block.cAttn.bias); // (B, T, 3C)
+    const y = attend(layer, qkv); // (B, T, C)
+    return tape.linear(y, block.attnProj.weight, block.attnProj.bias); // (B, T, C)
+  }
+
+  #mlp(tape: Tape, block: Block, x: Variable): Variable {
+    const inner = tape.linear(x, block.cFc.weight, block.cFc.bias); // (B, T, 4C)
+    const active = tape.activation(this.config.activation, inner);
+    return tape.linear(active, block.mlpProj.weight, block.mlpProj.bias); // (B, T, C)
+  }
+
+  #logits(tape: Tape, hidden: Variable): Variable {
+    return tape.linear(hidden, this.#head, undefined, { weightTransposed: true }); // (N, V)
+  }
+
+  #layerNorm(tape: Tape, x: Variable, { weight, bias }: Affine, outShape = x.shape): Variable {
+    return tape.layerNorm(x, weight, bias, layerNormEps, outShape);
+  }
+
+  /** Sites: 0 the embeddings; then for each layer the attention weights, the attention's projection, the MLP's. */
+  #dropoutAt(source: DropoutSource | undefined): DropoutAt {
+    const rate = this.config.dropout;
+    if (source === undefined || rate === 0) return noDropout;
+    const { seed, step, sampleIndices } = source;
+    const keyOf = (sample: number, site: number): RandomKey => randomKey(seed, step, sample, site);
+    return (site) => ({ rate, keys: Array.from(sampleIndices, (sample) => keyOf(sample, site)) });
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It never learns that
+ * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
+ */
+import { invariant, UserError } from '../base/errors.ts';
+import type { Engine, Tensor } from '../engine/engine.ts';
+import type { ModelConfig } from './config.ts';
+import { type DropoutSource, GPT } from './gpt.ts';
+import { Parameters } from './parameterStore.ts';
+import { Tape } from './tape.ts';
+
+/** Sequences of equal length, row after row: row b is [b·T, (b+1)·T). */
+export interface Batch {
+  /** [B, T]. */
+  readonly tokens: Int32Array;
+  /** [B, T]: the token that follows each, or -1 where there is nothing to predict. */
+  readonly targets: Int32Array;
+  /** B. */
+  readonly batchSize: number;
+  /** T, at most the model's blockSize. */
+  readonly blockSize: number;
+}
+
+export interface MicroStepOptions extends Batch {
+  /**
+   * The weight of each target's loss: 1 / (targets of the global batch), so that the gradients of all microbatches on all
+   * ranks add up to the gradient of the mean loss.
+   */
+  readonly lossScale: number;
+  /** Must be there if the model has dropout. */
+  readonly dropout?: DropoutSource;
+  /** Called during the backward pass with the index of each parameter whose gradient gets nothing more from this call. */
+  readonly onGradReady?: (parameterIndex: number) => void;
+  /** Adds the milliseconds of both passes, at the price of waiting for the device between them. */
+  readonly phaseTimes?: PhaseTimes;
+}
+
+export interface PhaseTimes {
+  forwardMs: number;
+  backwardMs: number;
+}
+
+export interface AdamwStep {
+  /** 1 for the first update. */
+  readonly step: number;
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** Applied to matrices only. */
+  readonly weightDecay: number;
+  /** The largest global norm of the gradient; 0 for no clipping. */
+  readonly gradClip: number;
+  /** The global norm where it is known already (from another rank, to be equal to the bit); else it is computed. */
+  readonly gradNorm?: number;
+}
+
+export class Trainer {
+  readonly engine: Engine;
+  readonly parameters: Parameters;
+  readonly model: GPT;
+  #losses = new Float32Array(0);
+
+  /** Allocates parameters, gradients and moments on the engine and initialises the parameters from the seed. */
+  constructor(engine: Engine, config: ModelConfig, options: { seed: number }) {
+    this.engine = engine;
+    this.parameters = new Parameters(engine, config, { training: true });
+    this.parameters.initialise(options.seed);
+    this.model = new GPT(engine, config, this.parameters);
+  }
+
+  /** Adds one microbatch's gradients; resolves to the sum of the losses of its targets, unscaled, in nats. */
+  async microStep(options: MicroStepOptions): Promise<number> {
+    const { dropout, phaseTimes, lossScale, onGradReady } = options;
+    invariant(
+      this.model.config.dropout === 0 || dropout !== undefined,
+      'a model with dropout needs to know its samples',
+    );
+    return await this.#withBatch(options, async (tape, tokens, targets) => {
+      const start = performance.now();
+      const losses = tape.crossEntropy(this.model.forward(tape, tokens, dropout), targets, lossScale);
+      if (phaseTimes !== undefined) await this.engine.finish();
+      const afterForward = performance.now();
+      tape.backward(onGradReady);
+      const lossSum = await this.#takeSum(losses); // waits for both passes
+      if (phaseTimes !== undefined) {
+        phaseTimes.forwardMs += afterForward - start;
+        phaseTimes.backwardMs += performance.now() - afterForward;
+      }
+      return lossSum;
+    });
+  }
+
+  /** The sum of the losses of a batch's targets, without dropout and without gradients. */
+  async evaluate(batch: Batch): Promise<number> {
+    return await this.#withBatch(batch, async (tape, tokens, targets) => {
+      const losses = tape.crossEntropy(this.model.forward(tape, tokens), targets);
+      return await this.#takeSum(losses);
+    });
+  }
+
+  zeroGrads(): void {
+    this.engine.zeroGroup(this.parameters.grads);
+  }
+
+  /** The Euclidean norm of the whole gradient. */
+  async gradNorm(): Promise<number> {
+    return Math.sqrt(await this.engine.squaredNorm(this.parameters.grads));
+  }
+
+  /**
+   * Clips the gradient to `gradClip` and updates every parameter; the gradients stay as they were. Resolves to the norm
+   * before clipping. A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
+   */
+  async applyAdamw(options: AdamwStep): Promise<{ gradNorm: number }> {
+    const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
+    if (!Number.isFinite(gradNorm)) {
+      throw new UserError(
+        `step ${options.step}: the norm of the gradient is ${gradNorm}, so training has diverged; ` +
+          'use a lower schedule.learningRate, a longer schedule.warmupSteps or a smaller optimizer.gradClip',
+      );
+    }
+    const clipped = gradClip > 0 && gradNorm > gradClip;
+    const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
+    const { specs, values, grads, m, v } = this.parameters;
+    for (const [i, { decay }] of specs.entries()) {
+      const tensors = { param: values.tensors[i]!, grad: grads.tensors[i]!, m: m.tensors[i]!, v: v.tensors[i]! };
+      this.engine.adamw({ ...tensors, ...shared, weightDecay: decay ? weightDecay : 0, gradScale });
+    }
+    return { gradNorm };
+  }
+
+  /** Runs `body` with the batch on the device and a fresh tape; whatever happens, the buffers are back in the pool after it. */
+  async #withBatch<Result>(
+    { tokens, targets, batchSize: B, blockSize: T }: Batch,
+    body: (tape: Tape, tokens: Tensor, targets: Tensor) => Promise<Result>,
+  ): Promise<Result> {
+    invariant(tokens.length === B * T && targets.length === B * T, `expected ${B}·${T} tokens and targets`);
+    const onDevice = (data: Int32Array, shape: readonly number[]): Tensor => {
+      const tensor = this.engine.alloc(shape, 'int32');
+      this.engine.upload(tensor, data);
+      return tensor;
+    };
+    const tokenTensor = onDevice(tokens, [B, T]);
+    const targetTensor = onDevice(targets, [B * T]);
+    const tape = new Tape(this.engine);
+    try {
+      return await body(tape, tokenTensor, targetTensor);
+    } finally {
+      tape.discard();
+      this.engine.release(tokenTensor);
+      this.engine.release(targetTensor);
+    }
+  }
+
+  /** Downloads the losses, releases them, and adds them up in float64. */
+  async #takeSum(losses: Tensor): Promise<number> {
+    if (this.#losses.length !== losses.size) this.#losses = new Float32Array(losses.size);
+    await this.engine.download(losses, this.#losses);
+    this.engine.release(losses);
+    let sum = 0;
+    for (const loss of this.#losses) sum += loss;
+    return sum;
+  }
+}
