@@ -26,7 +26,7 @@ export function tokenProbabilities(logits: Float32Array, options: SamplingOption
   for (let token = 0; token < logits.length; token++) {
     probabilities[token] = Math.exp((logits[token]! - highest) / temperature);
   }
-  if ((topK > 0 && topK < logits.length) || topP < 1) keepLikeliest(probabilities, topK, topP);
+  if ((topK > 0 && topK < logits.length) || topP < 1) keepLikeliest(probabilities, logits, topK, topP);
   const total = sum(probabilities);
   for (let token = 0; token < probabilities.length; token++) probabilities[token]! /= total;
   return probabilities;
@@ -47,10 +47,10 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, unif
   return last; // the sum fell short of 1 by rounding
 }
 
-/** Sets the weights of all but the likeliest tokens to 0. */
-function keepLikeliest(weights: Float64Array, topK: number, topP: number): void {
-  const byWeight = Uint32Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
-  const candidates = topK > 0 ? byWeight.subarray(0, topK) : byWeight;
+/** Sets the weights of all but the likeliest tokens to 0. Ranks by logits: weights may be equal by rounding. */
+function keepLikeliest(weights: Float64Array, logits: Float32Array, topK: number, topP: number): void {
+  const ranked = Uint32Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  const candidates = topK > 0 ? ranked.subarray(0, topK) : ranked;
   let total = 0;
   for (const token of candidates) total += weights[token]!;
 
@@ -59,7 +59,7 @@ function keepLikeliest(weights: Float64Array, topK: number, topP: number): void 
   while (kept < candidates.length && (kept === 0 || cumulative < topP * total)) {
     cumulative += weights[candidates[kept++]!]!;
   }
-  for (const token of byWeight.subarray(kept)) weights[token] = 0;
+  for (const token of ranked.subarray(kept)) weights[token] = 0;
 }
 
 function argmax(values: Float32Array): number {

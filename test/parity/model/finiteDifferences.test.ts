@@ -1,0 +1,67 @@
+/** The gradients of the tape, for whole models, against central finite differences, both in float64. */
+import { describe, expect, it } from 'vitest';
+import type { Tensor } from '../../../src/engine/engine.ts';
+import { GPT } from '../../../src/model/gpt.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { Tape } from '../../../src/model/tape.ts';
+import { Float64Engine, numbers } from './float64Engine.ts';
+import { dropoutSource, randomBatch, variants } from './tinyModels.ts';
+
+const step = 1e-5;
+/** A central difference is off by about step² of the third derivative, and by 1e-14 of the loss divided by the step. */
+const tolerance = 1e-6;
+
+describe('whole model, every parameter', () => {
+  it.each(variants)('$name', ({ config }) => {
+    const engine = new Float64Engine();
+    const parameters = new Parameters(engine, config, { training: true });
+    parameters.initialise(3);
+    // Away from the initial point, where biases are 0 and layer norms 1, so that a swapped or missing term shows.
+    for (const { value } of parameters.list) {
+      const data = numbers(value);
+      for (let i = 0; i < data.length; i++) data[i] = 4 * data[i]! * (1 + 0.1 * Math.sin(i)) + 0.1 * Math.cos(3 * i);
+    }
+    const model = new GPT(engine, config, parameters);
+    const batch = randomBatch(config, { seed: 5, batchSize: 2, ignoreEvery: 5 });
+    const tokens = tensorOf(engine, batch.tokens, [2, config.blockSize]);
+    const targets = tensorOf(engine, batch.targets, [2 * config.blockSize]);
+    const tape = new Tape(engine);
+    const forward = (withGradient: boolean): number => {
+      const logits = model.forward(tape, tokens, dropoutSource(2));
+      const losses = tape.crossEntropy(logits, targets, withGradient ? 1 : undefined);
+      const sum = numbers(losses).reduce((total, loss) => total + loss, 0);
+      engine.release(losses);
+      return sum;
+    };
+    forward(true);
+    tape.backward();
+
+    for (const { name, value, grad } of parameters.list) {
+      const data = numbers(value);
+      const gradient = numbers(grad!);
+      expect(gradient.some((g) => Math.abs(g) > 100 * tolerance)).toBe(true);
+      const stride = Math.max(1, Math.floor(data.length / 13)); // elements of every row and column are met
+      for (let i = 0; i < data.length; i += stride) {
+        const original = data[i]!;
+        const lossAt = (x: number): number => {
+          data[i] = x;
+          const loss = forward(false);
+          tape.discard();
+          return loss;
+        };
+        const difference = (lossAt(original + step) - lossAt(original - step)) / (2 * step);
+        data[i] = original;
+        const error = Math.abs(difference - gradient[i]!);
+        expect(error, `${name}[${i}]: ${gradient[i]} against ${difference}`).toBeLessThan(
+          tolerance * Math.max(1, Math.abs(difference)),
+        );
+      }
+    }
+  });
+});
+
+function tensorOf(engine: Float64Engine, data: Int32Array, shape: number[]): Tensor {
+  const tensor = engine.alloc(shape, 'int32');
+  engine.upload(tensor, data);
+  return tensor;
+}

@@ -1,0 +1,270 @@
+/**
+ * An engine in float64: the kernels are the reference of test/parity/kernels, plain loops from the definitions. Through it
+ * the tape and the model can be held against finite differences to many digits, and fast engines against the whole model.
+ * It is strict: fresh tensors are NaN, and a released tensor must not be used.
+ */
+import { InvariantError, invariant } from '../../../src/base/errors.ts';
+import type {
+  AdamwOptions,
+  AttentionOptions,
+  Dropout,
+  DType,
+  Engine,
+  EngineMemory,
+  LinearBackwardOptions,
+  LinearOptions,
+  Shape,
+  Tensor,
+  TensorGroup,
+} from '../../../src/engine/engine.ts';
+import * as reference from '../kernels/reference.ts';
+import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
+
+type Kernel<Name extends keyof Engine> = Engine[Name] extends (options: infer Options) => unknown ? Options : never;
+
+class Float64Tensor implements Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly size: number;
+  readonly data: Float64Array;
+  released = false;
+
+  constructor(shape: Shape, dtype: DType, fill: number) {
+    this.shape = shape;
+    this.dtype = dtype;
+    this.size = shape.reduce((product, extent) => product * extent, 1);
+    this.data = new Float64Array(this.size).fill(fill);
+  }
+}
+
+export class Float64Engine implements Engine {
+  readonly name = 'float64';
+  readonly description = 'float64 (reference loops)';
+  #allocated = 0;
+  #peak = 0;
+
+  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
+    this.#allocated += 4 * shape.reduce((product, extent) => product * extent, 1);
+    this.#peak = Math.max(this.#peak, this.#allocated);
+    return new Float64Tensor(shape, dtype, Number.NaN);
+  }
+
+  allocGroup(shapes: readonly Shape[]): TensorGroup {
+    const tensors = shapes.map((shape) => new Float64Tensor(shape, 'float32', 0));
+    const offsets: number[] = [];
+    let length = 0;
+    for (const { size } of tensors) {
+      offsets.push(length);
+      length += size;
+    }
+    this.#allocated += 4 * length;
+    this.#peak = Math.max(this.#peak, this.#allocated);
+    return { tensors, offsets, length };
+  }
+
+  release(tensor: Tensor): void {
+    numbers(tensor); // not released yet
+    (tensor as Float64Tensor).released = true;
+    this.#allocated -= 4 * tensor.size;
+  }
+
+  upload(tensor: Tensor, data: Float32Array | Int32Array): void {
+    invariant(data.length === tensor.size, `upload of ${data.length} numbers to a tensor of ${tensor.size}`);
+    numbers(tensor).set(data);
+  }
+
+  async download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void> {
+    into.set(numbers(tensor));
+  }
+
+  hostView(): undefined {
+    return undefined;
+  }
+
+  hostViewOfGroup(): undefined {
+    return undefined;
+  }
+
+  async finish(): Promise<void> {}
+
+  memory(): EngineMemory {
+    return { bytesInUse: this.#allocated, bytesPooled: 0, bytesPeak: this.#peak };
+  }
+
+  async dispose(): Promise<void> {}
+
+  zero(tensor: Tensor): void {
+    numbers(tensor).fill(0);
+  }
+
+  zeroGroup(group: TensorGroup): void {
+    for (const tensor of group.tensors) this.zero(tensor);
+  }
+
+  add({ out, a, b }: Kernel<'add'>): void {
+    const addend = numbers(b);
+    assign(
+      out,
+      numbers(a).map((value, i) => value + addend[i]!),
+    );
+  }
+
+  dropout({ out, inp, dropout, accumulate }: Kernel<'dropout'>): void {
+    const mask = reference.dropoutMask(dropout, inp.size / dropout.keys.length);
+    put(
+      out,
+      numbers(inp).map((value, i) => value * mask[i]!),
+      accumulate,
+    );
+  }
+
+  embeddingForward({ out, tokens, wte, wpe, positionOffset }: Kernel<'embeddingForward'>): void {
+    const position = wpe && numbers(wpe);
+    assign(out, reference.embeddingForward(embeddingInput(tokens, wte), numbers(wte), position, positionOffset));
+  }
+
+  embeddingBackward({ dout, tokens, dwte, dwpe }: Kernel<'embeddingBackward'>): void {
+    const sizes = { v: dwte.shape[0]!, positions: dwpe?.shape[0] ?? tokens.shape[1]! };
+    const gradients = reference.embeddingBackward(embeddingInput(tokens, dwte), numbers(dout), sizes);
+    put(dwte, gradients.dwte, true);
+    if (dwpe !== undefined) put(dwpe, gradients.dwpe, true);
+  }
+
+  layerNormForward({ out, mean, rstd, inp, weight, bias, eps }: Kernel<'layerNormForward'>): void {
+    const input = { inp: numbers(inp), weight: numbers(weight), bias: bias && numbers(bias), ...rowsOf(inp), eps };
+    const result = reference.layerNormForward(input);
+    assign(out, result.out);
+    assign(mean, result.mean);
+    assign(rstd, result.rstd);
+  }
+
+  layerNormBackward(options: Kernel<'layerNormBackward'>): void {
+    const { dinp, accumulate, dweight, dbias, dout, inp, weight, rstd } = options;
+    // The reference recomputes the statistics; that it has the right eps is checked by those saved.
+    const input = { inp: numbers(inp), weight: numbers(weight), ...rowsOf(inp), eps: 1e-5 };
+    const recomputed = reference.layerNormForward(input).rstd;
+    invariant(Math.abs(recomputed[0]! / numbers(rstd)[0]! - 1) < 1e-12, 'the saved rstd is not of this input');
+    const gradients = reference.layerNormBackward(input, numbers(dout));
+    put(dinp, gradients.dinp, accumulate);
+    put(dweight, gradients.dweight, true);
+    if (dbias !== undefined) put(dbias, gradients.dbias, true);
+  }
+
+  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void {
+    assign(options.out, reference.linearForward(linearInput(options, options.bias)));
+  }
+
+  linearBackward(options: LinearBackwardOptions): void {
+    const { dinp, accumulate, dweight, dbias } = options;
+    const gradients = reference.linearBackward(linearInput(options), numbers(options.dout));
+    if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
+    put(dweight, gradients.dweight, true);
+    if (dbias !== undefined) put(dbias, gradients.dbias, true);
+  }
+
+  activationForward({ kind, out, inp }: Kernel<'activationForward'>): void {
+    assign(out, reference.activationForward(kind, numbers(inp)));
+  }
+
+  activationBackward({ kind, dinp, dout, inp }: Kernel<'activationBackward'>): void {
+    assign(dinp, reference.activationBackward(kind, numbers(inp), numbers(dout)));
+  }
+
+  attentionForward(options: AttentionOptions & { out: Tensor }): void {
+    const result = attentionForward(attentionInput(options));
+    assign(options.out, result.out);
+    assign(options.lse, result.lse);
+  }
+
+  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void {
+    numbers(options.out); // must still be there
+    numbers(options.lse);
+    assign(options.dqkv, attentionBackward(attentionInput(options), numbers(options.dout)));
+  }
+
+  attentionDecode({ out, qkv, keys, values, position, nHead }: Kernel<'attentionDecode'>): void {
+    const C = keys.shape[1]!;
+    const T = position + 1;
+    const fresh = numbers(qkv);
+    numbers(keys).set(fresh.subarray(C, 2 * C), position * C);
+    numbers(values).set(fresh.subarray(2 * C), position * C);
+    const all = new Float64Array(T * 3 * C);
+    all.set(fresh, position * 3 * C);
+    for (let t = 0; t < T; t++) {
+      all.set(numbers(keys).subarray(t * C, (t + 1) * C), t * 3 * C + C);
+      all.set(numbers(values).subarray(t * C, (t + 1) * C), t * 3 * C + 2 * C);
+    }
+    const result = attentionForward({ qkv: all, b: 1, t: T, nHead, headSize: C / nHead });
+    assign(out, result.out.subarray(position * C));
+  }
+
+  crossEntropy({ losses, logits, targets, dlogits, scale }: Kernel<'crossEntropy'>): void {
+    const [n, v] = [targets.size, logits.size / targets.size];
+    const input = { logits: numbers(logits), targets: Int32Array.from(numbers(targets)), n, v };
+    const result = reference.crossEntropy(input, scale ?? 1);
+    assign(losses, result.losses);
+    if (dlogits !== undefined) assign(dlogits, result.dlogits);
+  }
+
+  async squaredNorm(group: TensorGroup): Promise<number> {
+    let sum = 0;
+    for (const tensor of group.tensors) for (const value of numbers(tensor)) sum += value * value;
+    return sum;
+  }
+
+  adamw({ param, grad, m, v, ...settings }: AdamwOptions): void {
+    reference.adamw({ param: numbers(param), m: numbers(m), v: numbers(v) }, numbers(grad), settings);
+  }
+}
+
+/** The live numbers of a tensor of this engine, in float64. */
+export function numbers(tensor: Tensor): Float64Array {
+  if (!(tensor instanceof Float64Tensor)) throw new InvariantError('a tensor of another engine');
+  invariant(!tensor.released, 'a tensor was used after its release');
+  return tensor.data;
+}
+
+function assign(tensor: Tensor, values: Float64Array): void {
+  invariant(values.length === tensor.size, `a result of ${values.length} numbers for a tensor of ${tensor.size}`);
+  numbers(tensor).set(values);
+}
+
+function put(tensor: Tensor, values: Float64Array, accumulate: boolean | undefined): void {
+  const old = numbers(tensor);
+  assign(tensor, accumulate ? values.map((value, i) => value + old[i]!) : values);
+}
+
+function rowsOf(tensor: Tensor): { n: number; c: number } {
+  const c = tensor.shape.at(-1)!;
+  return { n: tensor.size / c, c };
+}
+
+function embeddingInput(tokens: Tensor, table: Tensor): reference.EmbeddingInput {
+  const [b, t] = tokens.shape as [number, number];
+  return { tokens: Int32Array.from(numbers(tokens)), b, t, c: table.shape[1]! };
+}
+
+function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Tensor): reference.LinearInput {
+  const transposed = weightTransposed ?? false;
+  const ic = weight.shape[transposed ? 1 : 0]!;
+  const oc = weight.shape[transposed ? 0 : 1]!;
+  invariant(inp.shape.at(-1) === ic, `a linear layer of ${ic} inputs was given ${inp.shape}`);
+  return {
+    inp: numbers(inp),
+    weight: numbers(weight),
+    bias: bias && numbers(bias),
+    n: inp.size / ic,
+    ic,
+    oc,
+    transposed,
+  };
+}
+
+function attentionInput({ qkv, nHead, dropout }: AttentionOptions): AttentionInput {
+  const [b, t, threeC] = qkv.shape as [number, number, number];
+  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask: maskOf(dropout, nHead * t * t) };
+}
+
+function maskOf(dropout: Dropout | undefined, perSample: number): Float64Array | undefined {
+  return dropout && reference.dropoutMask(dropout, perSample);
+}

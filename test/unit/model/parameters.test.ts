@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelConfig } from '../../../src/model/config.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { memoryPerWorker, parameterCount, parameterSpecs } from '../../../src/model/parameters.ts';
+import { Float64Engine } from '../../parity/model/float64Engine.ts';
+
+const gpt2: ModelConfig = {
+  vocabSize: 50257,
+  blockSize: 1024,
+  nLayer: 12,
+  nHead: 12,
+  nEmbd: 768,
+  dropout: 0,
+  bias: true,
+  activation: 'gelu',
+  tiedHead: true,
+};
+const tiny: ModelConfig = { ...gpt2, vocabSize: 11, blockSize: 4, nLayer: 2, nHead: 2, nEmbd: 8 };
+
+async function initialised(config: ModelConfig, seed: number): Promise<Map<string, Float32Array>> {
+  const parameters = new Parameters(new Float64Engine(), config, { training: false });
+  parameters.initialise(seed);
+  const byName = new Map<string, Float32Array>();
+  for (const [index, { name, size }] of parameters.specs.entries()) {
+    const into = new Float32Array(size);
+    await parameters.readTensor('params', index, into);
+    byName.set(name, into);
+  }
+  return byName;
+}
+
+describe('parameterSpecs', () => {
+  it('counts GPT-2 as published', () => {
+    expect(parameterCount(gpt2)).toBe(124_439_808);
+    expect(parameterCount({ ...gpt2, tiedHead: false })).toBe(124_439_808 + 50257 * 768);
+    expect(parameterCount({ ...gpt2, bias: false })).toBe(124_439_808 - 12 * 768 * (3 + 1 + 4 + 1 + 2) - 768);
+  });
+
+  it('has the names and shapes that Hugging Face saves, from the head to the embeddings', () => {
+    const specs = parameterSpecs({ ...tiny, nLayer: 1, tiedHead: false });
+    expect(specs.map(({ name, shape }) => [name, shape.join('x')])).toEqual([
+      ['lm_head.weight', '11x8'],
+      ['transformer.ln_f.weight', '8'],
+      ['transformer.ln_f.bias', '8'],
+      ['transformer.h.0.mlp.c_proj.weight', '32x8'],
+      ['transformer.h.0.mlp.c_proj.bias', '8'],
+      ['transformer.h.0.mlp.c_fc.weight', '8x32'],
+      ['transformer.h.0.mlp.c_fc.bias', '32'],
+      ['transformer.h.0.ln_2.weight', '8'],
+      ['transformer.h.0.ln_2.bias', '8'],
+      ['transformer.h.0.attn.c_proj.weight', '8x8'],
+      ['transformer.h.0.attn.c_proj.bias', '8'],
+      ['transformer.h.0.attn.c_attn.weight', '8x24'],
+      ['transformer.h.0.attn.c_attn.bias', '24'],
+      ['transformer.h.0.ln_1.weight', '8'],
+      ['transformer.h.0.ln_1.bias', '8'],
+      ['transformer.wpe.weight', '4x8'],
+      ['transformer.wte.weight', '11x8'],
+    ]);
+  });
+
+  it('decays matrices only', () => {
+    for (const { name, decay, shape } of parameterSpecs(gpt2))
+      expect([name, decay]).toEqual([name, shape.length === 2]);
+  });
+
+  it('refuses sizes that make no GPT', () => {
+    expect(() => parameterSpecs({ ...tiny, nHead: 3 })).toThrow('must be a multiple of');
+    expect(() => parameterSpecs({ ...tiny, nLayer: 0 })).toThrow('model.nLayer must be a positive integer, got 0');
+  });
+});
+
+describe('initialise', () => {
+  it("has GPT-2's standard deviations", async () => {
+    const config: ModelConfig = { ...tiny, vocabSize: 500, nEmbd: 64, nLayer: 8 };
+    for (const [name, values] of await initialised(config, 1)) {
+      if (name.includes('ln_') || name.endsWith('bias')) {
+        const constant = name.includes('ln_') && name.endsWith('weight') ? 1 : 0;
+        expect(new Set(values), name).toEqual(new Set([constant]));
+      } else {
+        const expected = name.includes('c_proj') ? 0.02 / 4 : 0.02; // 1/sqrt(2·8) = 1/4
+        const deviation = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
+        expect(Math.abs(deviation / expected - 1), name).toBeLessThan(4 / Math.sqrt(2 * values.length));
+      }
+    }
+  });
+
+  it('gives every tensor a stream of its own, by seed and name', async () => {
+    const [first, again, other, deeper] = await Promise.all([
+      initialised(tiny, 1),
+      initialised(tiny, 1),
+      initialised(tiny, 2),
+      initialised({ ...tiny, nLayer: 3 }, 1),
+    ]);
+    expect(again).toEqual(first);
+    const weights = 'transformer.h.0.mlp.c_fc.weight';
+    expect(other.get(weights)).not.toEqual(first.get(weights));
+    expect(deeper.get(weights)).toEqual(first.get(weights));
+    expect(first.get('transformer.h.1.mlp.c_fc.weight')).not.toEqual(first.get(weights));
+  });
+});
+
+describe('state', () => {
+  it('is exported and imported unpadded, in the order of the specs', async () => {
+    const parameters = new Parameters(new Float64Engine(), tiny, { training: true });
+    const numbers = Float32Array.from({ length: parameters.count }, (_, i) => i);
+    parameters.importState('m', numbers);
+    const exported = new Float32Array(parameters.count);
+    await parameters.exportState('m', exported);
+    expect(exported).toEqual(numbers);
+
+    const second = new Float32Array(parameters.specs[1]!.size);
+    await parameters.readTensor('m', 1, second);
+    expect(second[0]).toBe(parameters.specs[0]!.size);
+    parameters.writeTensor('m', 0, new Float32Array(parameters.specs[0]!.size).fill(-1));
+    await parameters.exportState('m', exported);
+    expect([exported[0], exported[parameters.specs[0]!.size]]).toEqual([-1, second[0]]);
+
+    await parameters.exportState('v', exported);
+    expect(new Set(exported)).toEqual(new Set([0]));
+    expect(() => parameters.importState('params', new Float32Array(3))).toThrow('got 3');
+  });
+
+  it('has no gradients and moments outside training', () => {
+    const parameters = new Parameters(new Float64Engine(), tiny, { training: false });
+    expect(() => parameters.grads).toThrow('only for training');
+    expect(parameters.list.every(({ grad }) => grad === undefined)).toBe(true);
+  });
+});
+
+describe('memoryPerWorker', () => {
+  it('adds up', () => {
+    const { total, ...parts } = memoryPerWorker(gpt2, { microBatchSize: 4 });
+    expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
+    expect(parts.parameters).toBe(4 * 124_439_808);
+    expect(parts.logits).toBe(4 * 4 * 1024 * 50257);
+  });
+});
