@@ -1,0 +1,37 @@
+/** Token ids in the smallest integer type that holds the vocabulary, and a buffer that grows while a text is being encoded. */
+
+/** Uint16Array where the vocabulary has at most 65,536 tokens, else Uint32Array. */
+export type TokenArray = Uint16Array | Uint32Array;
+
+const uint16Max = 65_536;
+
+/** An array of `length` zeros that can hold any id of a vocabulary of this size. */
+export function newTokenArray(vocabSize: number, length: number): TokenArray {
+  return vocabSize <= uint16Max ? new Uint16Array(length) : new Uint32Array(length);
+}
+
+/** Collects tokens; doubles its storage when full, so that n pushes take O(n). */
+export class TokenBuffer {
+  length = 0;
+  #storage: TokenArray;
+  readonly #vocabSize: number;
+
+  constructor(vocabSize: number, capacity = 1024) {
+    this.#vocabSize = vocabSize;
+    this.#storage = newTokenArray(vocabSize, Math.max(1, capacity));
+  }
+
+  push(token: number): void {
+    if (this.length === this.#storage.length) {
+      const grown = newTokenArray(this.#vocabSize, 2 * this.length);
+      grown.set(this.#storage);
+      this.#storage = grown;
+    }
+    this.#storage[this.length++] = token;
+  }
+
+  /** The tokens so far, in storage of exactly their size. */
+  take(): TokenArray {
+    return this.#storage.slice(0, this.length);
+  }
+}

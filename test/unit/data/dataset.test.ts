@@ -1,0 +1,186 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { readCorpus } from '../../../src/data/corpus.ts';
+import { type DataOptions, openDataset } from '../../../src/data/dataset.ts';
+import { createTokenizer } from '../../../src/data/tokenizer.ts';
+
+let cwd: string;
+beforeAll(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-data-'));
+  mkdirSync(join(cwd, 'corpus', 'deep'), { recursive: true });
+  mkdirSync(join(cwd, 'nothing'));
+  mkdirSync(join(cwd, 'mixed'));
+  writeFileSync(join(cwd, 'corpus', 'b.txt'), 'second\n');
+  writeFileSync(join(cwd, 'corpus', 'a.txt'), 'first');
+  writeFileSync(join(cwd, 'corpus', 'empty.txt'), '');
+  writeFileSync(join(cwd, 'corpus', 'deep', 'c.md'), 'third\n');
+  writeFileSync(join(cwd, 'empty.txt'), '');
+  writeFileSync(join(cwd, 'binary.txt'), new Uint8Array([65, 66, 0, 67]));
+  writeFileSync(join(cwd, 'latin1.txt'), new Uint8Array([65, 0xe9, 66]));
+  writeFileSync(join(cwd, 'mixed', 'a.txt'), 'text');
+  writeFileSync(join(cwd, 'mixed', 'b.png'), new Uint8Array([0x89, 0x50, 0]));
+  writeFileSync(join(cwd, 'bom.txt'), '\ufeffabc');
+  writeFileSync(join(cwd, 'a[1].txt'), 'brackets');
+  writeFileSync(join(cwd, 'letters.txt'), 'abcdefghij'.repeat(100));
+});
+afterAll(() => {
+  rmSync(cwd, { recursive: true });
+});
+
+const read = (text: string | string[]) => readCorpus({ text, cwd });
+const open = (data: Partial<DataOptions>, blockSize = 8) =>
+  openDataset({ text: 'letters.txt', tokenizer: 'char', valFraction: 0.1, ...data }, { blockSize, cwd });
+
+async function refusal(action: Promise<unknown>): Promise<string> {
+  const error = await action.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(UserError);
+  return (error as UserError).message;
+}
+
+describe('readCorpus', () => {
+  it('reads a file exactly, a folder in order, a glob, and a list with each file once', async () => {
+    expect((await read('corpus/a.txt')).text).toBe('first');
+    expect(await read('corpus')).toMatchObject({
+      text: 'first\nsecond\nthird\n',
+      name: 'corpus (3 files)',
+      fileCount: 3,
+    });
+    expect((await read('corpus/*.txt')).text).toBe('first\nsecond\n');
+    expect((await read(join(cwd, 'corpus', '**', '*.md'))).text).toBe('third\n');
+    expect((await read('{corpus,mixed}/*.txt')).text).toBe('first\nsecond\ntext');
+    expect((await read(['corpus/b.txt', 'corpus', './corpus/a.txt'])).text).toBe('second\nfirst\nthird\n');
+    expect((await read('a[1].txt')).text).toBe('brackets');
+    expect((await read('bom.txt')).text).toBe('abc');
+  });
+
+  it("has the project's own text built in", async () => {
+    const { text, fileCount } = await read('builtin');
+    expect(text).toContain('export function windowStart');
+    expect(fileCount).toBeGreaterThan(20);
+    expect(text.length).toBeGreaterThan(90_000);
+  });
+
+  it('refuses what is missing, empty or not text, and says what to do', async () => {
+    expect(await refusal(read('no.txt'))).toBe(
+      `data.text: there is no file or folder no.txt in ${cwd}. Name your text with --set data.text=PATH (a file, folder or glob); data.text=builtin needs none.`,
+    );
+    expect(await refusal(read('no/*.txt'))).toContain('no file matches no/*.txt');
+    expect(await refusal(read('empty.txt'))).toBe('data.text: empty.txt is empty. Give text to train on.');
+    expect(await refusal(read(['empty.txt', 'corpus/empty.txt']))).toContain('all of empty.txt, corpus/empty.txt');
+    expect(await refusal(read('nothing'))).toContain('the folder nothing has no files');
+    expect(await refusal(read('binary.txt'))).toContain(
+      'binary.txt: expected text, got a binary file (a zero byte at offset 2)',
+    );
+    expect(await refusal(read('mixed'))).toContain('mixed/b.png: expected text, got a binary file');
+    expect(await refusal(read('latin1.txt'))).toContain(
+      'latin1.txt: expected text in UTF-8, got bytes that are not UTF-8',
+    );
+    expect(await refusal(read('/dev/null'))).toContain('is neither');
+    expect(await refusal(read('letters.txt/x'))).toContain('there is no file or folder');
+    expect(await refusal(read('x'.repeat(5000)))).toContain('there is no file or folder');
+    expect(await refusal(read('a\0b'))).toContain('cannot be read');
+  });
+
+  it('ends on a folder that contains itself, and names a link to nothing', async () => {
+    mkdirSync(join(cwd, 'loop'));
+    writeFileSync(join(cwd, 'loop', 'a.txt'), 'once');
+    symlinkSync('.', join(cwd, 'loop', 'again'));
+    expect((await read('loop/a.txt')).text).toBe('once');
+    expect((await read('loop')).text).toMatch(/^once/);
+    symlinkSync('gone.txt', join(cwd, 'dangling.txt'));
+    expect(await refusal(read('dangling.txt'))).toContain('there is no file or folder dangling.txt');
+  });
+});
+
+describe('openDataset', () => {
+  it('splits by characters, the first to train', async () => {
+    const { train, val, tokenizer, vocabSize, description } = await open({ valFraction: 0.25 });
+    expect(train).toHaveLength(750);
+    expect(val).toHaveLength(250);
+    expect(tokenizer.decode(train) + tokenizer.decode(val)).toBe('abcdefghij'.repeat(100));
+    expect(vocabSize).toBe(10);
+    expect(description).toBe(
+      'letters.txt: 1,000 characters, char tokenizer with 10 tokens, 750 tokens to train on, 250 to validate',
+    );
+  });
+
+  it('does not cut a character in two', async () => {
+    writeFileSync(join(cwd, 'emoji.txt'), '😀'.repeat(101));
+    const { train, val } = await open({ text: 'emoji.txt', valFraction: 0.5 });
+    expect(train.length + val.length).toBe(101);
+  });
+
+  it('hashes the tokens: the same for the same text, another for another text, split or tokenizer', async () => {
+    writeFileSync(join(cwd, 'changed.txt'), `${'abcdefghij'.repeat(99)}abcdefghia`);
+    const [same, again, changed, split, gpt2] = await Promise.all([
+      open({}),
+      open({}),
+      open({ text: 'changed.txt' }),
+      open({ valFraction: 0.2 }),
+      open({ tokenizer: 'gpt2' }),
+    ]);
+    expect(same.sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(again.sha256).toBe(same.sha256);
+    expect(again.tokenizerSha256).toBe(same.tokenizerSha256);
+    expect(new Set([same, changed, split, gpt2].map(({ sha256 }) => sha256)).size).toBe(4);
+    expect(changed.tokenizerSha256).toBe(same.tokenizerSha256);
+    expect(gpt2.tokenizerSha256).not.toBe(same.tokenizerSha256);
+  });
+
+  it('encodes with the tokenizer of a checkpoint, and names what that does not know', async () => {
+    const data = { text: 'letters.txt', tokenizer: 'char', valFraction: 0.1 } as const;
+    const larger = await createTokenizer('char', 'abcdefghijklm');
+    const { vocabSize } = await openDataset(data, { blockSize: 8, cwd, tokenizer: larger });
+    expect(vocabSize).toBe(13);
+    const smaller = await createTokenizer('char', 'abcdefghi');
+    expect(await refusal(openDataset(data, { blockSize: 8, cwd, tokenizer: smaller }))).toContain('"j" (U+006A)');
+  });
+
+  it('takes a padded vocabulary, but none that is smaller than the tokenizer', async () => {
+    const data = { text: 'letters.txt', tokenizer: 'char', valFraction: 0.1 } as const;
+    expect((await openDataset(data, { blockSize: 8, cwd, vocabSize: 64 })).vocabSize).toBe(64);
+    expect((await openDataset(data, { blockSize: 8, cwd, vocabSize: 0 })).vocabSize).toBe(10);
+    expect(await refusal(openDataset(data, { blockSize: 8, cwd, vocabSize: 9 }))).toBe(
+      'model.vocabSize: expected 0 or at least 10, the size of the char tokenizer, got 9.',
+    );
+  });
+
+  it('refuses a text that is too short for one window, with the numbers', async () => {
+    expect((await open({}, 899)).train).toHaveLength(900);
+    expect(await refusal(open({}, 900))).toContain(
+      'data.text is too short: the text (letters.txt) has 1,000 characters, which give 900 tokens to train on and 100 to validate (data.valFraction: 0.1), but model.blockSize: 900 needs at least 901 tokens',
+    );
+    expect(await refusal(open({ valFraction: 0.001 }))).toContain('validation needs at least 2');
+  });
+
+  it('reports progress on long texts', async () => {
+    writeFileSync(join(cwd, 'long.txt'), 'abcdefghi\n'.repeat(400_000));
+    const seen: number[] = [];
+    await openDataset(
+      { text: 'long.txt', tokenizer: 'gpt2', valFraction: 0.1 },
+      { blockSize: 8, cwd, onProgress: (done) => seen.push(done) },
+    );
+    expect(seen.length).toBeGreaterThan(1);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    expect(seen.every((done) => done > 0 && done <= 1)).toBe(true);
+  });
+
+  it("has nanoGPT's split of tiny shakespeare (or, where that text is absent, splits the built-in corpus)", async () => {
+    const path = fileURLToPath(new URL('../../../../shared/data/tinyshakespeare.txt', import.meta.url));
+    if (existsSync(path)) {
+      const { train, val, vocabSize } = await open({ text: path });
+      expect([train.length, val.length, vocabSize]).toEqual([1_003_854, 111_540, 65]);
+    } else {
+      process.stderr.write('tinyshakespeare.txt is not there: the built-in corpus is used instead\n');
+      const { train, val } = await open({ text: 'builtin' });
+      expect(train.length).toBe(Math.floor((train.length + val.length) * 0.9));
+    }
+  });
+});
