@@ -23,6 +23,16 @@ export const TFJS_INSTALL_HINTS = {
   cpu: 'npm install @tensorflow/tfjs-backend-cpu@4.22.0',
 } as const satisfies Record<TfjsDevice, string>;
 
+/** A device was asked for that this machine does not have. */
+export class DeviceUnavailableError extends UserError {
+  readonly reason: string;
+
+  constructor(device: TfjsDevice, reason: string) {
+    super(`engine tfjs: device '${device}' is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[device]}`);
+    this.reason = reason;
+  }
+}
+
 export interface TfjsBackend {
   readonly tf: Tf;
   readonly device: TfjsDevice;
@@ -78,8 +88,7 @@ async function provideWebgpu(): Promise<string> {
     else scope.navigator.gpu = gpu;
   }
   const adapter = await scope.navigator?.gpu?.requestAdapter();
-  if (!adapter)
-    throw new Error('no GPU adapter was found: is a Vulkan driver installed (VK_ICD_FILENAMES selects one)?');
+  if (!adapter) throw new Error('no GPU adapter was found (VK_ICD_FILENAMES selects a Vulkan driver)');
   return adapter.info?.['device'] || adapter.info?.['description'] || adapter.info?.['vendor'] || 'unnamed adapter';
 }
 
@@ -145,7 +154,9 @@ function releaseDevice(tf: Tf, device: TfjsDevice): void {
   tf.registerBackend(device, factory);
 }
 
+/** What the GPU backend has beyond the common interface; `commandEncoder` is null while no kernel waits to be submitted. */
 interface GpuQueue {
+  readonly commandEncoder?: object | null;
   readonly queue?: { onSubmittedWorkDone?(): Promise<unknown> };
   submitQueue?(): void;
 }
@@ -166,9 +177,9 @@ export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
       return said;
     });
   } catch (error) {
-    const reason = isMissingModule(error) ? 'its packages are not installed' : firstLine(error);
-    throw new UserError(
-      `engine tfjs: device '${device}' is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[device]}`,
+    throw new DeviceUnavailableError(
+      device,
+      isMissingModule(error) ? 'its packages are not installed' : firstLine(error),
     );
   }
   users.set(device, (users.get(device) ?? 0) + 1);
@@ -182,7 +193,7 @@ export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
     },
     finish: async () => {
       const gpu = tf.engine().findBackend(device) as GpuQueue;
-      gpu.submitQueue?.();
+      if (gpu.commandEncoder) gpu.submitQueue?.();
       await gpu.queue?.onSubmittedWorkDone?.();
     },
     release: () => releaseDevice(tf, device),

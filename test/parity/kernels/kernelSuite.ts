@@ -11,10 +11,14 @@ import { memoryCases } from './memoryCases.ts';
 export interface KernelSuiteOptions {
   /** Multiplies every tolerance of tolerances.ts, for a device whose arithmetic is looser than IEEE float32. */
   readonly toleranceFactor?: number;
+  /** Why this machine cannot run the engine. The suite is then left out, and says so. */
+  readonly unavailable?: string | undefined;
 }
 
 export function kernelSuite(name: string, createEngine: () => Promise<Engine>, options: KernelSuiteOptions = {}): void {
-  describe(name, () => {
+  if (options.unavailable !== undefined) process.stdout.write(`${name}: not run: ${options.unavailable}\n`);
+
+  describe.runIf(options.unavailable === undefined)(name, () => {
     let context: KernelContext | undefined;
     const getContext = (): KernelContext => {
       if (context === undefined) throw new Error(`${name} did not start`);
