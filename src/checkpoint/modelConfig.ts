@@ -24,6 +24,13 @@ export interface CheckpointModelConfig {
 
 const LAYER_NORM_EPSILON = 1e-5;
 const GPT2_END_OF_TEXT = 50256;
+/** Hugging Face has several names for the same tanh approximation. */
+const ACTIVATIONS = new Map<string, 'gelu' | 'relu'>([
+  ['gelu_new', 'gelu'],
+  ['gelu_pytorch_tanh', 'gelu'],
+  ['gelu_fast', 'gelu'],
+  ['relu', 'relu'],
+]);
 const SUPPORTED = 'supported: GPT-2 (model_type "gpt2", architectures ["GPT2LMHeadModel"])';
 
 /** The text of `config.json`; the same bytes for the same model, always. */
@@ -108,9 +115,9 @@ export function decodeModelConfig(value: Record<string, unknown>, path: string):
   if (!hf.scale_attn_weights) throw unsupported('scale_attn_weights', false, 'true');
   if (hf.scale_attn_by_inverse_layer_idx) throw unsupported('scale_attn_by_inverse_layer_idx', true, 'false');
   if (hf.add_cross_attention) throw unsupported('add_cross_attention', true, 'false');
-  const activation = ACTIVATIONS[hf.activation_function];
+  const activation = ACTIVATIONS.get(hf.activation_function);
   if (activation === undefined) {
-    throw unsupported('activation_function', hf.activation_function, Object.keys(ACTIVATIONS).join(' or '));
+    throw unsupported('activation_function', hf.activation_function, [...ACTIVATIONS.keys()].join(' or '));
   }
   return {
     vocabSize: hf.vocab_size,
@@ -124,14 +131,6 @@ export function decodeModelConfig(value: Record<string, unknown>, path: string):
     tiedHead: hf.tie_word_embeddings,
   };
 }
-
-/** Hugging Face has several names for the same tanh approximation. */
-const ACTIVATIONS: Record<string, 'gelu' | 'relu' | undefined> = {
-  gelu_new: 'gelu',
-  gelu_pytorch_tanh: 'gelu',
-  gelu_fast: 'gelu',
-  relu: 'relu',
-};
 
 /** Name and shape of every tensor of a model of this config, as `GPT2LMHeadModel` saves it; in no particular order. */
 export function expectedTensors(config: CheckpointModelConfig): Map<string, readonly number[]> {

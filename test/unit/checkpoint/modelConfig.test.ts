@@ -1,0 +1,221 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import {
+  type CheckpointModelConfig,
+  decodeModelConfig,
+  encodeModelConfig,
+  expectedTensors,
+} from '../../../src/checkpoint/modelConfig.ts';
+import { encodeSafetensorsHeader, type TensorShape } from '../../../src/checkpoint/safetensors.ts';
+import { CheckpointStore } from '../../../src/checkpoint/store.ts';
+import { collect, contentsAt, temporaryFolder, tensorsOf, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';
+
+/** What OpenAI's GPT-2 has in its config.json, as published (task settings included), but small. */
+const published = {
+  activation_function: 'gelu_new',
+  architectures: ['GPT2LMHeadModel'],
+  attn_pdrop: 0.1,
+  bos_token_id: 50256,
+  embd_pdrop: 0.1,
+  eos_token_id: 50256,
+  initializer_range: 0.02,
+  layer_norm_epsilon: 1e-5,
+  model_type: 'gpt2',
+  n_ctx: 8,
+  n_embd: 6,
+  n_head: 2,
+  n_layer: 2,
+  n_positions: 8,
+  resid_pdrop: 0.1,
+  summary_activation: null,
+  task_specific_params: { 'text-generation': { do_sample: true, max_length: 50 } },
+  vocab_size: 11,
+};
+
+describe('config.json', () => {
+  test.each<Partial<CheckpointModelConfig>>([
+    {},
+    { bias: false },
+    { tiedHead: false, activation: 'relu', dropout: 0 },
+    { vocabSize: 50257, blockSize: 1024, nLayer: 12, nHead: 12, nEmbd: 768 },
+  ])('holds every field of a model: %o', (changes) => {
+    const config = { ...tinyModel, ...changes };
+    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config)), 'config.json')).toEqual(config);
+  });
+
+  test('GPT-2 as published is read', () => {
+    expect(decodeModelConfig(published, 'config.json')).toEqual(tinyModel);
+  });
+
+  test.each<[Record<string, unknown>, string]>([
+    [{ model_type: 'llama', architectures: ['LlamaForCausalLM'] }, 'another architecture: {"model_type":"llama"'],
+    [{ architectures: ['GPT2ForSequenceClassification'] }, 'another architecture'],
+    [{ model_type: undefined }, 'supported: GPT-2'],
+    [{ n_inner: 100 }, 'n_inner is 100, which is not supported: expected 24'],
+    [{ activation_function: 'silu' }, 'activation_function is "silu", which is not supported: expected gelu_new'],
+    [{ activation_function: 'constructor' }, 'activation_function is "constructor"'],
+    [{ layer_norm_epsilon: 1e-6 }, 'layer_norm_epsilon is 0.000001'],
+    [{ scale_attn_by_inverse_layer_idx: true }, 'scale_attn_by_inverse_layer_idx is true'],
+    [{ n_head: 4 }, 'n_embd 6 is not divisible by n_head 4'],
+    [{ n_layer: 0 }, 'n_layer'],
+    [{ n_embd: '6' }, 'n_embd'],
+    [{ lockstep: { version: 2, bias: true } }, 'lockstep.version is 2'],
+  ])('%o is refused', (changes, message) => {
+    const read = () => decodeModelConfig({ ...published, ...changes }, 'config.json');
+    expect(read).toThrow(UserError);
+    expect(read).toThrow(message);
+  });
+
+  test('GPT-2 small means 124,439,808 parameters', () => {
+    const config = { ...tinyModel, vocabSize: 50257, blockSize: 1024, nLayer: 12, nHead: 12, nEmbd: 768 };
+    const sizes = [...expectedTensors(config).values()].map((shape) => shape.reduce((a, b) => a * b, 1));
+    expect(sizes.reduce((a, b) => a + b, 0)).toBe(124_439_808);
+  });
+});
+
+/** Makes a folder as others publish them: no manifest. `encode` turns numbers into the bytes of `dtype`. */
+function publishedFolder(options: {
+  tensors: TensorShape[];
+  config?: Record<string, unknown>;
+  dtype?: { name: string; encode: (values: Float32Array) => Uint8Array };
+}): string {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(options.config ?? published));
+  writeFileSync(join(folder, 'merges.txt'), '#version: 0.2\n');
+  const values = valuesOf(options.tensors, 0, 0);
+  let header = Buffer.from(encodeSafetensorsHeader(options.tensors, { format: 'pt' }));
+  let data = new Uint8Array(values.buffer);
+  if (options.dtype !== undefined) {
+    const { name, encode } = options.dtype;
+    const json = header.toString('utf8', 8).replaceAll('"F32"', JSON.stringify(name));
+    const halved = json.replace(/"data_offsets":\[(\d+),(\d+)\]/g, (_, a, b) => `"data_offsets":[${a / 2},${b / 2}]`);
+    header = Buffer.concat(
+      [new BigUint64Array([BigInt(Buffer.byteLength(halved))]), Buffer.from(halved)].map(
+        (part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength),
+      ),
+    );
+    data = new Uint8Array(encode(values));
+  }
+  writeFileSync(join(folder, 'model.safetensors'), Buffer.concat([header, data]));
+  return folder;
+}
+
+describe('a folder that Lockstep did not write', () => {
+  const tensors = tensorsOf(tinyModel);
+  const names = tensors.map(({ name }) => name);
+
+  test('with names as transformers saves them', async () => {
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors }));
+    expect(checkpoint.modelConfig).toEqual(tinyModel);
+    expect(checkpoint.trainer).toBeUndefined();
+    expect(checkpoint.hasOptimizer).toBe(false);
+    expect(checkpoint.tokenizerFiles).toEqual({ 'merges.txt': '#version: 0.2\n' });
+    expect(await collect(checkpoint.stream('params', names))).toEqual(valuesOf(tensors, 0, 0));
+    await expect(collect(checkpoint.stream('m', names))).rejects.toThrow('has no optimizer state');
+  });
+
+  test("with OpenAI's names: no prefix, mask buffers, a copy of the tied head", async () => {
+    const bare = tensors.map(({ name, shape }) => ({ name: name.replace('transformer.', ''), shape }));
+    const extra = [
+      { name: 'h.0.attn.bias', shape: [1, 1, 8, 8] },
+      { name: 'h.1.attn.masked_bias', shape: [] },
+      { name: 'lm_head.weight', shape: [11, 6] },
+    ];
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors: [...bare, ...extra] }));
+    expect(checkpoint.tensors).toEqual(tensors);
+    expect(await collect(checkpoint.stream('params', names))).toEqual(valuesOf(tensors, 0, 0));
+  });
+
+  test('with an untied head, and without biases', async () => {
+    const model = { ...tinyModel, tiedHead: false, bias: false };
+    const config = JSON.parse(encodeModelConfig(model));
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors: tensorsOf(model), config }));
+    expect(checkpoint.modelConfig).toEqual(model);
+    expect(checkpoint.tensors.map(({ name }) => name)).toContain('lm_head.weight');
+  });
+
+  test('in bfloat16: every value is the upper half of its float32', async () => {
+    const encode = (values: Float32Array): Uint8Array => {
+      const halves = Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16);
+      return new Uint8Array(halves.buffer);
+    };
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors, dtype: { name: 'BF16', encode } }));
+    const read = await collect(checkpoint.stream('params', names));
+    const expected = Uint32Array.from(new Uint32Array(valuesOf(tensors, 0, 0).buffer), (bits) => bits & 0xffff0000);
+    expect(read).toEqual(new Float32Array(expected.buffer));
+  });
+
+  test('in float16: every kind of number', async () => {
+    const known: [number, number][] = [
+      [0x0000, 0],
+      [0x8000, -0],
+      [0x3c00, 1],
+      [0xc000, -2],
+      [0x7bff, 65504],
+      [0x0400, 2 ** -14],
+      [0x0001, 2 ** -24],
+      [0x83ff, -1023 * 2 ** -24],
+      [0x3555, 0.333251953125],
+      [0x7c00, Number.POSITIVE_INFINITY],
+      [0xfc00, Number.NEGATIVE_INFINITY],
+      [0x7e00, Number.NaN],
+    ];
+    const encode = (values: Float32Array): Uint8Array => {
+      const halves = Uint16Array.from({ length: values.length }, (_, i) => known[i % known.length]![0]);
+      return new Uint8Array(halves.buffer);
+    };
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors, dtype: { name: 'F16', encode } }));
+    const read = await collect(checkpoint.stream('params', names));
+    expect([...read.subarray(0, known.length)]).toEqual(known.map(([, value]) => value));
+  });
+
+  test.each<[string, (list: TensorShape[]) => TensorShape[], string]>([
+    ['a missing tensor', (list) => list.slice(1), 'lacks tensor transformer.ln_f.bias'],
+    ['an unknown tensor', (list) => [...list, { name: 'extra', shape: [1] }], 'holds "extra"'],
+    [
+      'another shape',
+      (list) => list.map((t) => (t.shape.length === 2 ? { ...t, shape: [...t.shape].reverse() } : t)),
+      'has shape [',
+    ],
+    ['the same tensor twice', (list) => [...list, { name: 'ln_f.bias', shape: [6] }], 'occurs twice'],
+  ])('%s is refused', async (_name, change, message) => {
+    await expect(openCheckpoint(publishedFolder({ tensors: change(tensors) }))).rejects.toThrow(message);
+  });
+
+  test('weights of integers, and weights in another container, are refused', async () => {
+    const encode = (values: Float32Array) => new Uint8Array(2 * values.length);
+    const integers = publishedFolder({ tensors, dtype: { name: 'I16', encode } });
+    await expect(openCheckpoint(integers)).rejects.toThrow('is I16: expected F32, F16, BF16');
+    rmSync(join(integers, 'model.safetensors'));
+    await expect(openCheckpoint(integers)).rejects.toThrow('model.safetensors is missing');
+    writeFileSync(join(integers, 'pytorch_model.bin'), '');
+    await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which is not supported');
+  });
+
+  test('an empty folder, a file and an absent path are no checkpoint', async () => {
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, 'empty'));
+    writeFileSync(join(folder, 'file'), '');
+    for (const name of ['empty', 'file', 'absent']) {
+      await expect(openCheckpoint(join(folder, name)), name).rejects.toThrow('is not a checkpoint');
+    }
+  });
+});
+
+test("a run's own checkpoint is also a folder in Hugging Face's layout", async () => {
+  const store = new CheckpointStore(temporaryFolder());
+  const contents = contentsAt(1);
+  const path = await writeTiny(store, contents);
+  for (const name of ['manifest.json', 'trainer.json', 'optimizer.safetensors']) rmSync(join(path, name));
+  const checkpoint = await openCheckpoint(path);
+  expect(checkpoint.tensors).toEqual(contents.tensors);
+  expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toMatchObject({
+    architectures: ['GPT2LMHeadModel'],
+    model_type: 'gpt2',
+    activation_function: 'gelu_new',
+    eos_token_id: null,
+  });
+});
