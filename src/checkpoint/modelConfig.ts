@@ -65,7 +65,7 @@ const size = z
   .int()
   .min(1)
   .max(2 ** 31);
-const probability = z.number().min(0).max(1);
+const probability = z.number().min(0).lt(1);
 const hfConfigSchema = z.object({
   n_layer: z.number().int().min(1).max(10_000),
   n_head: size,

@@ -1,0 +1,70 @@
+/**
+ * Run by checkpointKill.test.ts in a process of its own: writes one checkpoint into a folder and kills itself with SIGKILL
+ * before the disk operation whose number it is given, or in the middle of it.
+ * usage: node checkpointWriter.mjs FOLDER STEP KILL_AT [half]
+ */
+import { nodeDisk } from '../../dist/checkpoint/diskOperations.js';
+import { expectedTensors } from '../../dist/checkpoint/modelConfig.js';
+import { CheckpointStore } from '../../dist/checkpoint/store.js';
+
+const [folder, step, killAt, half] = process.argv.slice(2);
+let operations = 0;
+
+async function maybeDie(halfDo) {
+  if (operations++ !== Number(killAt)) return;
+  if (half) await halfDo?.();
+  process.kill(process.pid, 'SIGKILL');
+  await new Promise(() => undefined); // until the signal arrives
+}
+
+const dying = (operation) => async (path, to) => {
+  await maybeDie();
+  return nodeDisk[operation](path, to);
+};
+const disk = {
+  makeDirectory: dying('makeDirectory'),
+  rename: dying('rename'),
+  syncDirectory: dying('syncDirectory'),
+  removeTree: dying('removeTree'),
+  freeBytes: nodeDisk.freeBytes,
+  async createFile(path) {
+    await maybeDie();
+    const file = await nodeDisk.createFile(path);
+    return {
+      async write(bytes) {
+        await maybeDie(() => file.write(bytes.subarray(0, bytes.length >> 1)));
+        await file.write(bytes);
+      },
+      async sync() {
+        await maybeDie();
+        await file.sync();
+      },
+      close: () => file.close(),
+    };
+  },
+};
+
+const modelConfig = {
+  vocabSize: 11,
+  blockSize: 8,
+  nLayer: 1,
+  nHead: 2,
+  nEmbd: 6,
+  dropout: 0,
+  bias: true,
+  activation: 'gelu',
+  tiedHead: true,
+};
+const tensors = [...expectedTensors(modelConfig)].map(([name, shape]) => ({ name, shape }));
+const trainer = {
+  step: Number(step),
+  seed: 1,
+  data: { sha256: '0'.repeat(64), samplesSeen: 0 },
+  valLoss: null,
+  config: {},
+};
+const store = new CheckpointStore(folder, { keep: 1, disk });
+const writer = await store.beginWrite({ tensors, modelConfig, tokenizerFiles: { 'tokenizer.json': '{}' }, trainer });
+const values = new Float32Array(writer.expectedBytes / 4).fill(Number(step));
+await writer.write(new Uint8Array(values.buffer));
+await writer.commit();
