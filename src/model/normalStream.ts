@@ -66,24 +66,23 @@ export function fillNormal(out: Float32Array, key: RandomKey, std: number): void
   let counter = 0;
   for (let i = 0; i < out.length; i++) {
     for (;;) {
-      const bits = randomBits(key, counter++);
-      const layer = bits & 255; // bits 0-7: the layer; 8: the sign; 9-31: the magnitude
-      const x = ((bits >>> 9) + 0.5) * 2 ** -23 * edges[layer]!;
-      const signedStd = (bits & 256) === 0 ? std : -std;
-      if (x < edges[layer + 1]!) {
-        out[i] = x * signedStd;
+      const bits = randomBits(key, counter++) | 0;
+      const layer = bits & 255; // bits 0-7: the layer; 9-31: a signed fraction of its width
+      const x = ((bits >> 9) + 0.5) * 2 ** -22 * edges[layer]!;
+      if (Math.abs(x) < edges[layer + 1]!) {
+        out[i] = x * std;
         break;
       }
       if (layer === 0) {
         const [tail, used] = sampleTail(key, counter);
         counter = used;
-        out[i] = tail * signedStd;
+        out[i] = (x < 0 ? -tail : tail) * std;
         break;
       }
       const low = heights[layer]!;
       const y = low + randomUniform(key, counter++) * (heights[layer + 1]! - low);
       if (y < density(x)) {
-        out[i] = x * signedStd;
+        out[i] = x * std;
         break;
       }
     }

@@ -1,0 +1,4 @@
+import { Float64Engine } from './float64Engine.ts';
+import { modelSuite } from './modelSuite.ts';
+
+modelSuite('float64', async () => new Float64Engine());

@@ -1,0 +1,175 @@
+/** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { learningRateAt } from '../../../src/config/schedule.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import type { ModelConfig } from '../../../src/model/config.ts';
+import { Tape } from '../../../src/model/tape.ts';
+import { type Batch, type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
+import { relativeError } from '../kernels/harness.ts';
+import { Float64Engine } from './float64Engine.ts';
+import { fixtureTraining, fixtureVariants, initialParameters } from './pytorchFixtures.ts';
+import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
+
+/** Of the largest magnitude in each tensor. */
+const tolerance = 1e-4;
+
+export function modelSuite(name: string, createEngine: () => Promise<Engine>): void {
+  describe(name, () => {
+    let engine: Engine;
+    beforeEach(async () => {
+      engine = await createEngine();
+    });
+    afterEach(async () => engine.dispose());
+
+    describe('against PyTorch', () => {
+      it.each(fixtureVariants)('$name: logits, loss and every gradient', async ({ config, batch, ...expected }) => {
+        const trainer = fromFixture(engine, config);
+        expectClose(await logitsOf(trainer, batch), expected.logits, 'logits');
+        expect(relative(await trainer.evaluate(batch), expected.lossSum)).toBeLessThan(tolerance);
+        expect(relative(await trainer.microStep(meanLoss(batch)), expected.lossSum)).toBeLessThan(tolerance);
+        await expectGradients(trainer, expected.gradients);
+      });
+
+      it('gradients of microbatches add up to those of the batch', async () => {
+        const { config, batch, lossSum, gradients } = fixtureVariants.find(({ name }) => name === 'ignoredTargets')!;
+        const trainer = fromFixture(engine, config);
+        let sum = 0;
+        for (const part of split(batch, [1, 2, 1])) {
+          sum += await trainer.microStep({ ...part, lossScale: meanLoss(batch).lossScale });
+        }
+        expect(relative(sum, lossSum)).toBeLessThan(tolerance);
+        await expectGradients(trainer, gradients);
+      });
+
+      it('ten steps of AdamW with clipping, decay on matrices and a schedule', async () => {
+        const { config, optimizer, schedule, steps, final } = fixtureTraining;
+        const trainer = fromFixture(engine, config);
+        for (const [index, { batch, ...expected }] of steps.entries()) {
+          trainer.zeroGrads();
+          const loss = (await trainer.microStep(meanLoss(batch))) / batch.targets.length;
+          const learningRate = learningRateAt(index, schedule);
+          expect(learningRate).toBeCloseTo(expected.learningRate, 12);
+          const { gradNorm } = await trainer.applyAdamw({ ...optimizer, learningRate, step: index + 1 });
+          expect(relative(loss, expected.loss), `loss of step ${index}`).toBeLessThan(tolerance);
+          expect(relative(gradNorm, expected.gradNorm), `norm of step ${index}`).toBeLessThan(tolerance);
+        }
+        for (const [name, values] of await read(trainer, 'params')) expectClose(values, final.get(name)!, name);
+      });
+    });
+
+    describe('against float64', () => {
+      let reference: Float64Engine;
+      beforeAll(() => {
+        reference = new Float64Engine();
+      });
+      afterAll(async () => reference.dispose());
+
+      it.each(variants)('$name: loss and every gradient', async ({ config }) => {
+        const batch = randomBatch(config, { seed: 8, batchSize: 3, blockSize: config.blockSize - 1, ignoreEvery: 7 });
+        const step = { ...meanLoss(batch), dropout: dropoutSource(3) };
+        const [actual, expected] = [engine, reference].map((each) => new Trainer(each, config, { seed: 5 })) as [
+          Trainer,
+          Trainer,
+        ];
+        const loss = await expected.microStep(step);
+        expect(relative(await actual.microStep(step), loss)).toBeLessThan(tolerance);
+        await expectGradients(actual, await read(expected, 'grads'));
+      });
+
+      it('dropout belongs to the sample, not to the microbatch', async () => {
+        const config: ModelConfig = { ...tinyConfig, dropout: 0.3 };
+        const batch = randomBatch(config, { seed: 8, batchSize: 4 });
+        const whole = new Trainer(reference, config, { seed: 5 });
+        await whole.microStep({ ...meanLoss(batch), dropout: dropoutSource(4) });
+        const parts = new Trainer(engine, config, { seed: 5 });
+        for (const [index, part] of split(batch, [3, 1]).entries()) {
+          const dropout = dropoutSource(part.batchSize, 3 * index);
+          await parts.microStep({ ...part, lossScale: meanLoss(batch).lossScale, dropout });
+        }
+        await expectGradients(parts, await read(whole, 'grads'));
+      });
+    });
+
+    it('an untrained model predicts nothing: its loss is the logarithm of the vocabulary', async () => {
+      const config: ModelConfig = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
+      const trainer = new Trainer(engine, config, { seed: 2 });
+      const batch = randomBatch(config, { seed: 3, batchSize: 8 });
+      const loss = (await trainer.evaluate(batch)) / batch.targets.length;
+      expect(Math.abs(loss / Math.log(300) - 1)).toBeLessThan(0.02);
+    });
+
+    it('steps, evaluations and updates leave the memory as it was', async () => {
+      const config: ModelConfig = { ...tinyConfig, dropout: 0.1, tiedHead: false };
+      const trainer = new Trainer(engine, config, { seed: 2 });
+      const batch = randomBatch(config, { seed: 3, batchSize: 2 });
+      const idle = engine.memory().bytesInUse;
+      const step = async (index: number): Promise<void> => {
+        trainer.zeroGrads();
+        await trainer.microStep({ ...meanLoss(batch), dropout: dropoutSource(2) });
+        await trainer.evaluate(batch);
+        await trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate: 1e-3, step: index });
+      };
+      await step(1);
+      const after = engine.memory();
+      for (let index = 2; index < 6; index++) await step(index);
+      expect(engine.memory()).toEqual(after);
+      expect(after.bytesInUse).toBe(idle);
+    });
+  });
+}
+
+function fromFixture(engine: Engine, config: ModelConfig): Trainer {
+  const trainer = new Trainer(engine, config, { seed: 1 });
+  for (const [index, { name }] of trainer.parameters.specs.entries()) {
+    trainer.parameters.writeTensor('params', index, initialParameters.get(name)!);
+  }
+  return trainer;
+}
+
+function meanLoss(batch: Batch): MicroStepOptions {
+  return { ...batch, lossScale: 1 / batch.targets.filter((target) => target >= 0).length };
+}
+
+/** The sequences of a batch in microbatches of these sizes. */
+function split({ tokens, targets, blockSize }: Batch, sizes: readonly number[]): Batch[] {
+  let start = 0;
+  return sizes.map((batchSize) => {
+    const [from, to] = [start * blockSize, (start + batchSize) * blockSize];
+    start += batchSize;
+    return { tokens: tokens.slice(from, to), targets: targets.slice(from, to), batchSize, blockSize };
+  });
+}
+
+async function logitsOf({ engine, model }: Trainer, { tokens, batchSize, blockSize }: Batch): Promise<Float32Array> {
+  const tape = new Tape(engine);
+  const onDevice = engine.alloc([batchSize, blockSize], 'int32');
+  engine.upload(onDevice, tokens);
+  const logits = model.forward(tape, onDevice).value;
+  const into = new Float32Array(logits.size);
+  await engine.download(logits, into);
+  tape.discard();
+  engine.release(onDevice);
+  return into;
+}
+
+async function read({ parameters }: Trainer, part: 'params' | 'grads'): Promise<Map<string, Float32Array>> {
+  const result = new Map<string, Float32Array>();
+  for (const [index, { name, size }] of parameters.specs.entries()) {
+    const into = new Float32Array(size);
+    await parameters.readTensor(part, index, into);
+    result.set(name, into);
+  }
+  return result;
+}
+
+async function expectGradients(trainer: Trainer, expected: ReadonlyMap<string, Float32Array>): Promise<void> {
+  const actual = await read(trainer, 'grads');
+  expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
+  for (const [name, gradient] of actual) expectClose(gradient, expected.get(name)!, name);
+}
+
+function expectClose(actual: Float32Array, expected: Float32Array, what: string): void {
+  expect(relativeError(actual, expected), what).toBeLessThan(tolerance);
+}
+
+const relative = (actual: number, expected: number): number => Math.abs(actual / expected - 1);
