@@ -27,6 +27,12 @@ import { bindTcp, commonOptions, connectable, lingerMs, monitorLoop, receiveLoop
  */
 const queuedMessagesMax = 4096;
 
+/**
+ * When to probe after a connection was lost: ZeroMQ tells of the loss before its sending side has heard (it looks for news
+ * once a millisecond), so that a probe sent at once may seem to succeed.
+ */
+const probeDelaysMs = [3, 30, 300];
+
 /** How long `close` waits for the system to release the port. */
 const unbindWaitMs = 500;
 
@@ -88,7 +94,7 @@ class RouterServer implements ControlServer {
     this.#maxMessageBytes = maxMessageBytes;
     this.#log = log;
     void monitorLoop(socket, (type) => {
-      if (type === 'disconnect') this.#probe();
+      if (type === 'disconnect') for (const delayMs of probeDelaysMs) setTimeout(() => this.#probe(), delayMs).unref();
       if (type === 'close') this.#onUnbound();
     });
   }

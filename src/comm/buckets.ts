@@ -1,0 +1,98 @@
+/**
+ * Buckets: how one flat gradient is cut into the ranges that the ring reduces, and when each may start. Tensors are known
+ * here by index and range only.
+ */
+import { invariant } from '../base/errors.ts';
+
+/** Elements [start, end) of the flat gradient. */
+export interface Bucket {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface BucketPlan {
+  /** In the order in which backward completes them. Together they cover the flat gradient without a gap. */
+  readonly buckets: readonly Bucket[];
+  /** Of each tensor: its first and last bucket. They differ only where a tensor is larger than a bucket may be. */
+  readonly bucketsOfTensor: readonly { readonly first: number; readonly last: number }[];
+}
+
+export interface BucketOptions {
+  /** First element of each tensor, ascending, which is the order in which backward completes them. */
+  offsets: readonly number[];
+  /** Elements of each tensor. What lies between two tensors is padding, and travels with the one before. */
+  sizes: readonly number[];
+  /** Elements of the whole flat gradient. */
+  length: number;
+  bucketBytesMax: number;
+}
+
+/**
+ * Neighbouring tensors share a bucket while they fit; a tensor above the bound is cut into equal pieces. Many small buckets
+ * start early but cost a round trip each; few large ones leave nothing to overlap.
+ */
+export function makeBuckets({ offsets, sizes, length, bucketBytesMax }: BucketOptions): BucketPlan {
+  const elementsMax = Math.max(1, Math.floor(bucketBytesMax / Float32Array.BYTES_PER_ELEMENT));
+  const buckets: { start: number; end: number }[] = [];
+  const bucketsOfTensor: { first: number; last: number }[] = [];
+  let open = false; // whether the last bucket takes more tensors
+  for (const [i, offset] of offsets.entries()) {
+    const start = i === 0 ? 0 : offset;
+    const end = offsets[i + 1] ?? length;
+    invariant(
+      offset >= 0 && offset + (sizes[i] ?? Number.NaN) <= end,
+      `tensor ${i} at ${offset} overlaps the one behind it`,
+    );
+    const current = buckets.at(-1);
+    if (current && open && end - current.start <= elementsMax) {
+      current.end = end;
+    } else {
+      const pieces = Math.max(1, Math.ceil((end - start) / elementsMax));
+      const pieceElements = Math.ceil((end - start) / pieces);
+      for (let piece = 0; piece < pieces; piece++) {
+        const from = start + piece * pieceElements;
+        buckets.push({ start: from, end: Math.min(end, from + pieceElements) });
+      }
+      open = pieces === 1;
+      bucketsOfTensor.push({ first: buckets.length - pieces, last: buckets.length - 1 });
+      continue;
+    }
+    bucketsOfTensor.push({ first: buckets.length - 1, last: buckets.length - 1 });
+  }
+  return { buckets, bucketsOfTensor };
+}
+
+/** Counts down, from one `reset` to the next, the tensors that each bucket still waits for. */
+export class BucketTracker {
+  readonly #plan: BucketPlan;
+  readonly #missing: Int32Array;
+  readonly #ready: Uint8Array;
+
+  constructor(plan: BucketPlan) {
+    this.#plan = plan;
+    this.#missing = new Int32Array(plan.buckets.length);
+    this.#ready = new Uint8Array(plan.bucketsOfTensor.length);
+    this.reset();
+  }
+
+  /** To be called before each step. */
+  reset(): void {
+    this.#ready.fill(0);
+    this.#missing.fill(0);
+    for (const { first, last } of this.#plan.bucketsOfTensor) {
+      for (let bucket = first; bucket <= last; bucket++) this.#missing[bucket]!++;
+    }
+  }
+
+  /** The gradient of a tensor is final. Returns the buckets that are complete with it. */
+  ready(tensor: number): number[] {
+    const range = this.#plan.bucketsOfTensor[tensor];
+    invariant(range !== undefined && this.#ready[tensor] === 0, `tensor ${tensor} is reported ready twice or unknown`);
+    this.#ready[tensor] = 1;
+    const complete: number[] = [];
+    for (let bucket = range.first; bucket <= range.last; bucket++) {
+      if (--this.#missing[bucket]! === 0) complete.push(bucket);
+    }
+    return complete;
+  }
+}

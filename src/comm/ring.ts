@@ -1,0 +1,332 @@
+/**
+ * The ring all-reduce of a step: buckets of one flat Float32Array, each started as soon as this rank's part of it is final,
+ * several in flight. `ringBucket.ts` has the algorithm of a bucket; here is what is around it: epochs and steps, frames that
+ * come early or late, deadlines, failure.
+ *
+ * How far may a neighbour be ahead? A rank begins step s+1 only after `commit` of step s, and the coordinator sends that only
+ * after every rank has reported step s as reduced. So when the first frame of step s+1 arrives here, our step s is complete:
+ * the previous rank is at most one step ahead, and never while we still miss frames of our own step. Within a step it may be
+ * ahead by whole buckets (its backward is faster), and after a failure by an epoch (it heard of the new ring first). Such
+ * frames are kept, up to `earlyBytesMax`; above that the link is asked to wait, which fills the sender's queue of references
+ * and not our memory. Waiting cannot deadlock: a queued frame is freed by starting its bucket, and when a bucket starts
+ * depends on this rank's own computation only, never on a frame that waits behind.
+ *
+ * What is older than the current epoch or step is dropped: after a failure the memory that such a frame was sent from may
+ * already hold something else.
+ */
+import { invariant, PeerError } from '../base/errors.ts';
+import type { Bucket } from './buckets.ts';
+import type { RingLink } from './link.ts';
+import { BucketReduction, type ReduceInto } from './ringBucket.ts';
+import { EarlyFrames } from './ringEarly.ts';
+import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase, ringHeaderBytes } from './ringFrames.ts';
+
+export interface RingOptions {
+  link: RingLink;
+  /** The sum. In training it is native code. */
+  reduce: ReduceInto;
+  /** Payload of one frame, at most. */
+  chunkBytes: number;
+  /** A step fails when nothing arrives for this long while a frame is due. */
+  stepTimeoutMs: number;
+  /** Frames that are kept because their bucket, step or epoch has not begun here. */
+  earlyBytesMax?: number;
+  log?: (message: string) => void;
+}
+
+/** A rank's place in the ring of an epoch. */
+export interface RingPlace {
+  epoch: number;
+  rank: number;
+  worldSize: number;
+  /** Ring address of rank + 1; not used in a world of one. */
+  next: string;
+}
+
+export interface RingStep {
+  step: number;
+  /** This rank's gradients; when the step is done, the sums over all ranks. May be a view of a SharedArrayBuffer. */
+  data: Float32Array;
+  /** The same on every rank. */
+  buckets: readonly Bucket[];
+}
+
+/** Of the step begun last. */
+export interface RingStats {
+  readonly bytesSent: number;
+  readonly framesSent: number;
+  readonly framesReceived: number;
+  /** From the first start of a bucket to the end of the last one. */
+  readonly activeMs: number;
+  /** From the last start of a bucket to the end of the last one: what was not hidden behind backward. */
+  readonly exposedMs: number;
+  /** Frames dropped since the ring was made: older than the epoch or step, or not what was expected. */
+  readonly stale: number;
+  readonly malformed: number;
+}
+
+const earlyBytesMaxDefault = 64 * 2 ** 20;
+/** Malformed frames that are logged one by one; all are counted. */
+const malformedLoggedMax = 5;
+/** A step fails at this tick without progress. Ticks, not clocks: a process that was suspended sees one tick, not a timeout. */
+const ticksMax = 4;
+
+type State =
+  | { kind: 'idle' } // no place in a ring yet, or it failed
+  | { kind: 'formed' } // between steps
+  | { kind: 'active'; step: number };
+
+/** The end of a step, good or bad, for whoever waits for it now or later. */
+class Completion {
+  resolve: () => void = () => {};
+  reject: (reason: Error) => void = () => {};
+  readonly promise = new Promise<void>((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  });
+
+  constructor() {
+    this.promise.catch(() => {}); // a failure that nobody waits for yet is not unhandled
+  }
+}
+
+export class RingAllReduce {
+  readonly #options: Required<RingOptions>;
+  readonly #header = new Uint8Array(ringHeaderBytes);
+  #place: RingPlace = { epoch: -1, rank: 0, worldSize: 1, next: '' };
+  #state: State = { kind: 'idle' };
+  /** The last step begun in this epoch; -1: none. */
+  #step = -1;
+  #plan: RingStep | undefined;
+  #reductions: BucketReduction[] = [];
+  #unfinished = 0;
+  #done = new Completion();
+  #nextGone: string | undefined;
+
+  readonly #early: EarlyFrames;
+  #timer: NodeJS.Timeout | undefined;
+  #ticks = 0;
+  #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
+  #times = { first: 0, last: 0, end: 0 };
+
+  constructor(options: RingOptions) {
+    this.#options = { earlyBytesMax: earlyBytesMaxDefault, log: () => {}, ...options };
+    this.#early = new EarlyFrames(this.#options.earlyBytesMax);
+    options.link.onFrame((header, payload) => this.#onFrame(header, payload));
+    options.link.onNextGone((reason) => this.#onNextGone(reason));
+  }
+
+  /** Takes a place in the ring of a new epoch. What is left of an older one is discarded. */
+  form(place: RingPlace): void {
+    invariant(place.epoch > this.#place.epoch, `expected an epoch above ${this.#place.epoch}, received ${place.epoch}`);
+    this.abort(new PeerError(`the ring of epoch ${this.#place.epoch} was replaced by epoch ${place.epoch}`));
+    this.#place = { ...place };
+    this.#plan = undefined;
+    this.#step = -1;
+    this.#nextGone = undefined;
+    this.#state = { kind: 'formed' };
+    if (place.worldSize > 1) this.#options.link.connect(place.next);
+    this.#forgetEarly((header) => header.epoch < place.epoch);
+  }
+
+  /** Opens a step. No bucket is started by it. */
+  begin(step: RingStep): void {
+    invariant(
+      this.#state.kind === 'formed',
+      `a step begins between steps of a formed ring, not when it is ${this.#state.kind}`,
+    );
+    invariant(step.step > this.#step, `step ${step.step} begins after step ${this.#step}`);
+    this.#prepare(step);
+    this.#step = step.step;
+    this.#state = { kind: 'active', step: step.step };
+    this.#unfinished = step.buckets.length;
+    this.#done = new Completion();
+    this.#counts = { ...this.#counts, bytesSent: 0, framesSent: 0, framesReceived: 0 };
+    this.#times = { first: 0, last: 0, end: 0 };
+    this.#forgetEarly((header) => header.epoch === this.#place.epoch && header.step < step.step);
+    if (this.#unfinished === 0) this.#complete();
+  }
+
+  /** This rank's gradients of a bucket are final. Every rank must start the buckets in the same order. Without effect after a failure. */
+  start(bucket: number): void {
+    if (this.#state.kind === 'idle') return;
+    const reduction = this.#reductions[bucket];
+    invariant(
+      this.#state.kind === 'active' && reduction !== undefined && !reduction.started,
+      `bucket ${bucket} cannot start`,
+    );
+    const now = performance.now();
+    if (this.#timer === undefined) this.#watch();
+    this.#times = { first: this.#times.first || now, last: now, end: 0 };
+    if (this.#nextGone !== undefined) {
+      this.#fail(this.#nextGone);
+      return;
+    }
+    reduction.start();
+    if (reduction.done) this.#finishBucket(); // a world of one, or an empty bucket
+    const { epoch } = this.#place;
+    const due = (header: RingHeader) =>
+      header.epoch === epoch && header.step === this.#step && header.bucket === bucket;
+    for (const { header, payload } of this.#early.take(due)) this.#apply(header, payload);
+  }
+
+  /** Resolves when every bucket of the step holds the sums. Rejects with a PeerError when a neighbour fails or `abort` is called. */
+  whenDone(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  /** Ends the step, if there is one, and leaves the ring: nothing is sent or kept until `form`. */
+  abort(reason: Error): void {
+    this.#stopWatch();
+    this.#state = { kind: 'idle' };
+    this.#options.link.disconnect();
+    // Frames of the epoch that follows may have come already.
+    this.#forgetEarly((header) => header.epoch <= this.#place.epoch);
+    this.#done.reject(reason);
+  }
+
+  stats(): RingStats {
+    const { first, last, end } = this.#times;
+    const over = first > 0 && end > 0;
+    return { ...this.#counts, activeMs: over ? end - first : 0, exposedMs: over ? end - last : 0 };
+  }
+
+  #prepare(step: RingStep): void {
+    const plan = this.#plan;
+    if (plan?.data === step.data && plan.buckets === step.buckets) {
+      for (const reduction of this.#reductions) reduction.reset();
+      return;
+    }
+    this.#plan = step;
+    const { rank, worldSize } = this.#place;
+    const { reduce, chunkBytes } = this.#options;
+    const chunkElements = Math.max(1, Math.floor(chunkBytes / Float32Array.BYTES_PER_ELEMENT));
+    this.#reductions = step.buckets.map((bucket, index) => {
+      invariant(
+        0 <= bucket.start && bucket.start <= bucket.end && bucket.end <= step.data.length,
+        `bucket ${index} is outside`,
+      );
+      const send = (phase: RingPhase, segment: number, chunk: number, payload: Uint8Array) =>
+        this.#send(index, phase, segment, chunk, payload);
+      return new BucketReduction({ data: step.data, bucket, rank, worldSize, chunkElements, reduce, send });
+    });
+  }
+
+  #send(bucket: number, phase: RingPhase, segment: number, chunk: number, payload: Uint8Array): void {
+    const { epoch, rank } = this.#place;
+    this.#counts.bytesSent += payload.byteLength;
+    this.#counts.framesSent++;
+    const header = encodeRingHeader({ epoch, step: this.#step, bucket, phase, segment, chunk, rank }, this.#header);
+    this.#options.link.send(header, payload);
+  }
+
+  #onFrame(bytes: Uint8Array, payload: Uint8Array): Promise<void> | undefined {
+    const header = decodeRingHeader(bytes);
+    if (!header) return this.#malformed('its header is not one of this protocol');
+    if (this.#isStale(header)) {
+      this.#counts.stale++;
+      return undefined;
+    }
+    if (header.epoch > this.#place.epoch) return this.#early.keep(header, payload);
+    if (header.rank !== this.#previous()) return this.#malformed(`it is from rank ${header.rank}`);
+    if (this.#state.kind === 'active' && header.step === this.#step) {
+      const reduction = this.#reductions[header.bucket];
+      if (!reduction) return this.#malformed(`bucket ${header.bucket} of ${this.#reductions.length} does not exist`);
+      if (reduction.started) return this.#apply(header, payload);
+    }
+    return this.#early.keep(header, payload);
+  }
+
+  #isStale({ epoch, step }: RingHeader): boolean {
+    if (epoch !== this.#place.epoch) return epoch < this.#place.epoch;
+    return this.#state.kind === 'idle' || (this.#state.kind === 'active' ? step < this.#step : step <= this.#step);
+  }
+
+  #apply(header: RingHeader, payload: Uint8Array): undefined {
+    const reduction = this.#reductions[header.bucket];
+    if (!reduction || this.#state.kind !== 'active') return undefined;
+    const outcome = reduction.accept(header.phase, header.segment, header.chunk, payload);
+    switch (outcome) {
+      case 'applied':
+        this.#ticks = 0;
+        this.#counts.framesReceived++;
+        if (reduction.done) this.#finishBucket();
+        return undefined;
+      case 'duplicate':
+        this.#counts.stale++;
+        return undefined;
+      case 'malformed':
+        return this.#malformed(
+          `segment ${header.segment}, chunk ${header.chunk}, ${payload.byteLength} bytes were not expected`,
+        );
+      case 'gap':
+        this.#fail(`lost a frame: ${this.#describe(header.bucket)} is missing, chunk ${header.chunk} came`);
+        return undefined;
+      default:
+        return outcome satisfies never;
+    }
+  }
+
+  /** Frames that will never be used. */
+  #forgetEarly(drop: (header: RingHeader) => boolean): void {
+    this.#counts.stale += this.#early.take(drop).length;
+  }
+
+  #finishBucket(): void {
+    if (--this.#unfinished === 0) this.#complete();
+  }
+
+  #complete(): void {
+    this.#stopWatch();
+    this.#times.end = performance.now();
+    this.#state = { kind: 'formed' };
+    this.#done.resolve();
+  }
+
+  #watch(): void {
+    this.#ticks = 0;
+    this.#timer = setInterval(() => this.#tick(), this.#options.stepTimeoutMs / ticksMax);
+    this.#timer.unref();
+  }
+
+  #stopWatch(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #tick(): void {
+    const waitingFor = this.#reductions.findIndex((reduction) => reduction.started && !reduction.done);
+    // While the link waits for us, or nothing that was started is missing, the delay is our own.
+    if (waitingFor === -1 || this.#early.full) this.#ticks = 0;
+    else if (++this.#ticks >= ticksMax) {
+      this.#fail(`sent nothing for ${this.#options.stepTimeoutMs} ms: ${this.#describe(waitingFor)} is missing`);
+    }
+  }
+
+  #onNextGone(reason: string): void {
+    const { rank, worldSize } = this.#place;
+    this.#nextGone = `rank ${(rank + 1) % worldSize} (next in the ring) is gone: ${reason}`;
+    if (this.#state.kind === 'active' && this.#timer !== undefined) this.#fail(this.#nextGone);
+  }
+
+  /** @param what about the previous rank, unless it names another */
+  #fail(what: string): void {
+    const who = what.startsWith('rank ') ? '' : `rank ${this.#previous()} (previous in the ring) `;
+    this.abort(new PeerError(`${who}${what} (epoch ${this.#place.epoch}, step ${this.#step})`));
+  }
+
+  #describe(bucket: number): string {
+    return `bucket ${bucket}, ${this.#reductions[bucket]?.describeMissing() ?? 'nothing'}`;
+  }
+
+  #previous(): number {
+    const { rank, worldSize } = this.#place;
+    return (rank + worldSize - 1) % worldSize;
+  }
+
+  #malformed(why: string): undefined {
+    this.#counts.malformed++;
+    if (this.#counts.malformed <= malformedLoggedMax) this.#options.log(`dropped a ring frame: ${why}`);
+    return undefined;
+  }
+}
