@@ -1,11 +1,95 @@
 {
+  # The kernels are one source, compiled once per instruction set (a static library each) and chosen at run time.
+  "variables": {
+    "kernel_sources": [
+      "native/kernels/activation.cc",
+      "native/kernels/adamw.cc",
+      "native/kernels/attention.cc",
+      "native/kernels/attentionDecode.cc",
+      "native/kernels/crossEntropy.cc",
+      "native/kernels/elementwise.cc",
+      "native/kernels/embedding.cc",
+      "native/kernels/fmaLimit.cc",
+      "native/kernels/gemm.cc",
+      "native/kernels/layerNorm.cc",
+      "native/kernels/linear.cc",
+      "native/kernels/squaredNorm.cc",
+      "native/kernels/table.cc"
+    ]
+  },
+  "target_defaults": {
+    "cflags_cc": ["-std=c++20", "-O3", "-Wall", "-Wextra", "-fno-math-errno", "-fvisibility=hidden"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-rtti"],
+    "defines": ["NAPI_VERSION=8"],
+    "xcode_settings": {
+      "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
+      "GCC_OPTIMIZATION_LEVEL": "3",
+      "MACOSX_DEPLOYMENT_TARGET": "11.0",
+      "OTHER_CPLUSPLUSFLAGS": ["-Wall", "-Wextra", "-fno-math-errno"]
+    }
+  },
   "targets": [
     {
+      "target_name": "kernels_scalar",
+      "type": "static_library",
+      "sources": ["<@(kernel_sources)"],
+      "defines": ["LOCKSTEP_ISA=scalar"]
+    },
+    {
       "target_name": "lockstep_native",
-      "sources": ["native/addon.cc"],
-      "cflags_cc": ["-std=c++20", "-O3", "-Wall", "-Wextra"],
-      "cflags_cc!": ["-std=gnu++17", "-fno-rtti"],
-      "defines": ["NAPI_VERSION=8"]
+      "sources": [
+        "native/addon.cc",
+        "native/arguments.cc",
+        "native/bindings/activation.cc",
+        "native/bindings/attention.cc",
+        "native/bindings/crossEntropy.cc",
+        "native/bindings/elementwise.cc",
+        "native/bindings/embedding.cc",
+        "native/bindings/engine.cc",
+        "native/bindings/layerNorm.cc",
+        "native/bindings/linear.cc",
+        "native/bindings/optimizer.cc",
+        "native/instructionSet.cc",
+        "native/threadPool.cc"
+      ],
+      "dependencies": ["kernels_scalar"],
+      "libraries": ["-lpthread"],
+      "conditions": [
+        ["target_arch=='x64'", { "dependencies": ["kernels_avx2", "kernels_avx512"] }],
+        ["target_arch=='arm64'", { "dependencies": ["kernels_neon"] }]
+      ]
     }
+  ],
+  "conditions": [
+    ["target_arch=='x64'", {
+      "targets": [
+        {
+          "target_name": "kernels_avx2",
+          "type": "static_library",
+          "sources": ["<@(kernel_sources)"],
+          "defines": ["LOCKSTEP_ISA=avx2"],
+          "cflags_cc": ["-mavx2", "-mfma"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma"] }
+        },
+        {
+          "target_name": "kernels_avx512",
+          "type": "static_library",
+          "sources": ["<@(kernel_sources)"],
+          "defines": ["LOCKSTEP_ISA=avx512"],
+          "cflags_cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"] }
+        }
+      ]
+    }],
+    ["target_arch=='arm64'", {
+      "targets": [
+        {
+          "target_name": "kernels_neon",
+          "type": "static_library",
+          "sources": ["<@(kernel_sources)"],
+          "defines": ["LOCKSTEP_ISA=neon"]
+        }
+      ]
+    }]
   ]
 }

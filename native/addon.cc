@@ -1,3 +1,57 @@
+// The export table.
 #include <node_api.h>
-static napi_value Init(napi_env, napi_value exports) { return exports; }
-NAPI_MODULE(NODE_GYP_MODULE_NAME, Init)
+
+#include "bindings/bindings.h"
+#include "engine.h"
+
+namespace {
+
+struct Export {
+  const char* name;
+  napi_callback function;
+};
+
+constexpr Export exportTable[] = {
+    {"instructionSets", lockstep::instructionSets},
+    {"createEngine", lockstep::createEngine},
+    {"disposeEngine", lockstep::disposeEngine},
+    {"misalignment", lockstep::misalignment},
+    {"fmaLimit", lockstep::fmaLimit},
+    {"zero", lockstep::zero},
+    {"add", lockstep::add},
+    {"addInto", lockstep::addInto},
+    {"dropout", lockstep::dropout},
+    {"embeddingForward", lockstep::embeddingForward},
+    {"embeddingBackward", lockstep::embeddingBackward},
+    {"layerNormForward", lockstep::layerNormForward},
+    {"layerNormBackward", lockstep::layerNormBackward},
+    {"linearForward", lockstep::linearForward},
+    {"linearBackward", lockstep::linearBackward},
+    {"activationForward", lockstep::activationForward},
+    {"activationBackward", lockstep::activationBackward},
+    {"attentionForward", lockstep::attentionForward},
+    {"attentionBackward", lockstep::attentionBackward},
+    {"attentionDecode", lockstep::attentionDecode},
+    {"crossEntropy", lockstep::crossEntropy},
+    {"squaredNorm", lockstep::squaredNorm},
+    {"adamw", lockstep::adamw},
+};
+
+napi_value initialise(napi_env env, napi_value exports) {
+  if (!lockstep::initialiseEngines(env)) {
+    napi_throw_error(env, nullptr, "the native engine could not be set up: out of memory");
+    return nullptr;
+  }
+  for (const Export& entry : exportTable) {
+    napi_value function;
+    if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function) != napi_ok ||
+        napi_set_named_property(env, exports, entry.name, function) != napi_ok) {
+      return nullptr;
+    }
+  }
+  return exports;
+}
+
+}  // namespace
+
+NAPI_MODULE(NODE_GYP_MODULE_NAME, initialise)

@@ -1,0 +1,151 @@
+#include "arguments.h"
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+
+namespace lockstep {
+
+Index sizeOf(Index a, Index b, Index c) {
+  Index product;
+  if (__builtin_mul_overflow(a, b, &product) || __builtin_mul_overflow(product, c, &product)) return INT64_MAX;
+  return product;
+}
+
+Arguments::Arguments(napi_env env, napi_callback_info info, const char* function)
+    : env_(env), function_(function), count_(sizeof values_ / sizeof *values_) {
+  ok_ = napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr) == napi_ok;
+}
+
+void Arguments::fail(const char* format, ...) {
+  if (!ok_) return;
+  ok_ = false;
+  char reason[256], message[320];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(reason, sizeof reason, format, list);
+  va_end(list);
+  snprintf(message, sizeof message, "%s: %s", function_, reason);
+  napi_throw_type_error(env_, nullptr, message);
+}
+
+napi_value Arguments::next() {
+  const size_t capacity = sizeof values_ / sizeof *values_;
+  if (index_ >= count_ || index_ >= capacity) {
+    fail("expected more than %zu arguments", count_);
+    return nullptr;
+  }
+  return values_[index_++];
+}
+
+bool Arguments::isNull(napi_value value) {
+  napi_valuetype type;
+  return value != nullptr && napi_typeof(env_, value, &type) == napi_ok && (type == napi_null || type == napi_undefined);
+}
+
+double Arguments::number(const char* name) {
+  const napi_value value = next();
+  double result = 0;
+  if (ok_ && napi_get_value_double(env_, value, &result) != napi_ok) fail("expected a number for %s", name);
+  return ok_ ? result : 0;
+}
+
+Index Arguments::count(const char* name) {
+  const double value = number(name);
+  if (ok_ && !(value >= 0 && value < 2147483648.0 && value == std::floor(value))) {
+    fail("expected an integer of at least 0 for %s but received %g", name, value);
+  }
+  return ok_ ? Index(value) : 0;
+}
+
+Index Arguments::positive(const char* name) {
+  const Index value = count(name);
+  if (ok_ && value == 0) fail("expected an integer of at least 1 for %s but received 0", name);
+  return ok_ ? value : 1;
+}
+
+bool Arguments::flag(const char* name) {
+  const napi_value value = next();
+  bool result = false;
+  if (ok_ && napi_get_value_bool(env_, value, &result) != napi_ok) fail("expected a boolean for %s", name);
+  return ok_ && result;
+}
+
+void Arguments::text(const char* name, char* into, size_t capacity) {
+  const napi_value value = next();
+  size_t length = 0;
+  into[0] = 0;
+  if (ok_ && napi_get_value_string_utf8(env_, value, into, capacity, &length) != napi_ok) {
+    fail("expected a string for %s", name);
+  }
+}
+
+Engine* Arguments::engine() {
+  const Index handle = count("engine");
+  Engine* engine = ok_ ? findEngine(env_, handle) : nullptr;
+  if (ok_ && engine == nullptr) fail("engine %lld is disposed or was never created", static_cast<long long>(handle));
+  return engine;
+}
+
+void* Arguments::typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size,
+                            Index* actualSize) {
+  const napi_value value = next();
+  if (!ok_) return nullptr;
+  napi_typedarray_type actualType;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env_, value, &actualType, &length, &data, nullptr, nullptr) != napi_ok ||
+      actualType != type) {
+    fail("expected a %s for %s", typeName, name);
+    return nullptr;
+  }
+  if (actualSize != nullptr) {
+    *actualSize = Index(length);
+  } else if (Index(length) != size) {
+    fail("expected %lld elements in %s but received %zu", static_cast<long long>(size), name, length);
+    return nullptr;
+  }
+  if (data == nullptr && length > 0) fail("%s has no memory", name);
+  return ok_ ? data : nullptr;
+}
+
+float* Arguments::floats(const char* name, Index size) {
+  return static_cast<float*>(typedArray(name, napi_float32_array, "Float32Array", size, nullptr));
+}
+
+float* Arguments::floatsOfAnySize(const char* name, Index* size) {
+  *size = 0;
+  return static_cast<float*>(typedArray(name, napi_float32_array, "Float32Array", 0, size));
+}
+
+int32_t* Arguments::ints(const char* name, Index size) {
+  return static_cast<int32_t*>(typedArray(name, napi_int32_array, "Int32Array", size, nullptr));
+}
+
+float* Arguments::floatsOrNull(const char* name, Index size) {
+  if (index_ < count_ && isNull(values_[index_])) {
+    index_++;
+    return nullptr;
+  }
+  return floats(name, size);
+}
+
+DropoutArguments Arguments::dropout(Index samples) {
+  if (index_ + 1 < count_ && isNull(values_[index_ + 1])) {
+    index_ += 2;
+    return {nullptr, 0, 1};
+  }
+  const double rate = number("dropout rate");
+  if (ok_ && !(rate >= 0 && rate < 1)) fail("expected a dropout rate in [0, 1) but received %g", rate);
+  const Index size = sizeOf(samples, 2);
+  const void* keys = typedArray("dropout keys", napi_uint32_array, "Uint32Array", size, nullptr);
+  if (!ok_) return {nullptr, 0, 1};
+  return {static_cast<const uint32_t*>(keys), uint32_t(std::ceil(rate * 16777216.0)), float(1 / (1 - rate))};
+}
+
+napi_value Arguments::finish(bool enoughMemory) {
+  if (ok_ && !enoughMemory) fail("out of memory");
+  return nullptr;
+}
+
+}  // namespace lockstep

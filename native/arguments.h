@@ -1,0 +1,60 @@
+// Reads and checks the arguments of a native function one after another. The first that is wrong throws a JavaScript TypeError or
+// RangeError; what is read after it is 0 or null, and `ok()` says so. No kernel runs on arguments that are not ok.
+#pragma once
+
+#include <node_api.h>
+
+#include "engine.h"
+
+namespace lockstep {
+
+// The product of sizes, or INT64_MAX if it is greater.
+Index sizeOf(Index a, Index b = 1, Index c = 1);
+
+class Arguments {
+ public:
+  // `function` is named in errors.
+  Arguments(napi_env env, napi_callback_info info, const char* function);
+
+  bool ok() const { return ok_; }
+  napi_env env() const { return env_; }
+
+  // The handle of an engine that lives.
+  Engine* engine();
+  // An integer in [0, 2^31).
+  Index count(const char* name);
+  // An integer in [1, 2^31).
+  Index positive(const char* name);
+  double number(const char* name);
+  bool flag(const char* name);
+  // A Float32Array or Int32Array of exactly `size` elements.
+  float* floats(const char* name, Index size);
+  int32_t* ints(const char* name, Index size);
+  // The same, or null for null.
+  float* floatsOrNull(const char* name, Index size);
+  // A Float32Array of any size.
+  float* floatsOfAnySize(const char* name, Index* size);
+  // rate, and a Uint32Array with the two words of each sample's key; or null twice.
+  DropoutArguments dropout(Index samples);
+  // A string of fewer than `capacity` bytes.
+  void text(const char* name, char* into, size_t capacity);
+
+  // Throws with a message of one's own.
+  void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
+  // The value that a function without a result returns: throws "out of memory" unless `enoughMemory`.
+  napi_value finish(bool enoughMemory);
+
+ private:
+  napi_value next();
+  bool isNull(napi_value value);
+  void* typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size, Index* actualSize);
+
+  napi_env env_;
+  const char* function_;
+  bool ok_;
+  size_t index_ = 0;
+  size_t count_;
+  napi_value values_[24];
+};
+
+}  // namespace lockstep

@@ -1,0 +1,31 @@
+#include "../arguments.h"
+#include "bindings.h"
+
+namespace lockstep {
+
+// activationForward(engine, size, relu, out, inp)
+napi_value activationForward(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "activationForward");
+  Engine* engine = args.engine();
+  ActivationArguments p = {};
+  p.size = args.positive("size");
+  p.relu = args.flag("relu");
+  p.out = args.floats("out", p.size);
+  p.inp = args.floats("inp", p.size);
+  return args.finish(args.ok() && engine->kernels->activationForward(*engine->pool, p));
+}
+
+// activationBackward(engine, size, relu, dinp, dout, inp)
+napi_value activationBackward(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "activationBackward");
+  Engine* engine = args.engine();
+  ActivationArguments p = {};
+  p.size = args.positive("size");
+  p.relu = args.flag("relu");
+  p.out = args.floats("dinp", p.size);
+  p.dout = args.floats("dout", p.size);
+  p.inp = args.floats("inp", p.size);
+  return args.finish(args.ok() && engine->kernels->activationBackward(*engine->pool, p));
+}
+
+}  // namespace lockstep

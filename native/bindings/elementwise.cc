@@ -1,0 +1,52 @@
+#include "../arguments.h"
+#include "../instructionSet.h"
+#include "bindings.h"
+
+namespace lockstep {
+
+// zero(engine, array)
+napi_value zero(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "zero");
+  Engine* engine = args.engine();
+  Index size;
+  float* data = args.floatsOfAnySize("array", &size);
+  return args.finish(args.ok() && engine->kernels->zero(*engine->pool, data, size));
+}
+
+// add(engine, size, out, a, b)
+napi_value add(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "add");
+  Engine* engine = args.engine();
+  const Index size = args.positive("size");
+  float* out = args.floats("out", size);
+  const float* a = args.floats("a", size);
+  const float* b = args.floats("b", size);
+  return args.finish(args.ok() && engine->kernels->add(*engine->pool, out, a, b, size));
+}
+
+// addInto(dst, src): on the calling thread, without an engine
+napi_value addInto(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "addInto");
+  Index size;
+  float* dst = args.floatsOfAnySize("dst", &size);
+  const float* src = args.floats("src", size);
+  if (args.ok()) usableKernels()[0]->addInto(dst, src, size);
+  return nullptr;
+}
+
+// dropout(engine, b, sampleSize, accumulate, out, inp, rate, keys)
+napi_value dropout(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "dropout");
+  Engine* engine = args.engine();
+  DropoutForwardArguments p = {};
+  p.b = args.positive("b");
+  p.sampleSize = args.positive("sampleSize");
+  p.accumulate = args.flag("accumulate");
+  p.out = args.floats("out", sizeOf(p.b, p.sampleSize));
+  p.inp = args.floats("inp", sizeOf(p.b, p.sampleSize));
+  p.dropout = args.dropout(p.b);
+  if (args.ok() && p.dropout.keys == nullptr) args.fail("expected a Uint32Array for dropout keys");
+  return args.finish(args.ok() && engine->kernels->dropout(*engine->pool, p));
+}
+
+}  // namespace lockstep

@@ -1,0 +1,142 @@
+// Engines: creation, disposal, and what the machine can do.
+#include "../engine.h"
+
+#include <cstdint>
+#include <cstring>
+#include <new>
+
+#include "../arguments.h"
+#include "../instructionSet.h"
+#include "bindings.h"
+
+namespace lockstep {
+namespace {
+
+constexpr Index enginesMost = 4096;
+
+// Handles are never used twice: the generation is part of the number.
+struct Engines {
+  Engine* slots[enginesMost] = {};
+  uint32_t generations[enginesMost] = {};
+};
+
+void destroy(Engine* engine) {
+  if (engine == nullptr) return;
+  delete engine->pool;
+  delete engine;
+}
+
+void destroyAll(napi_env, void* data, void*) {
+  auto* engines = static_cast<Engines*>(data);
+  for (Engine* engine : engines->slots) destroy(engine);
+  delete engines;
+}
+
+Engines* enginesOf(napi_env env) {
+  void* data = nullptr;
+  return napi_get_instance_data(env, &data) == napi_ok ? static_cast<Engines*>(data) : nullptr;
+}
+
+Index handleOf(const Engines& engines, Index slot) { return Index(engines.generations[slot] % 500000) * enginesMost + slot; }
+
+// The slot of a live engine, or -1.
+Index slotOf(const Engines& engines, Index handle) {
+  const Index slot = handle % enginesMost;
+  return engines.slots[slot] != nullptr && handleOf(engines, slot) == handle ? slot : -1;
+}
+
+napi_value numberValue(napi_env env, double number) {
+  napi_value value;
+  return napi_create_double(env, number, &value) == napi_ok ? value : nullptr;
+}
+
+}  // namespace
+
+bool initialiseEngines(napi_env env) {
+  auto* engines = new (std::nothrow) Engines();
+  if (engines == nullptr) return false;
+  if (napi_set_instance_data(env, engines, destroyAll, nullptr) == napi_ok) return true;
+  delete engines;
+  return false;
+}
+
+Engine* findEngine(napi_env env, Index handle) {
+  const Engines* engines = enginesOf(env);
+  if (engines == nullptr) return nullptr;
+  const Index slot = slotOf(*engines, handle);
+  return slot < 0 ? nullptr : engines->slots[slot];
+}
+
+// instructionSets(): string[]
+napi_value instructionSets(napi_env env, napi_callback_info) {
+  napi_value list;
+  if (napi_create_array(env, &list) != napi_ok) return nullptr;
+  uint32_t index = 0;
+  for (const KernelTable* const* table = usableKernels(); *table != nullptr; table++) {
+    napi_value name;
+    if (napi_create_string_utf8(env, (*table)->name, NAPI_AUTO_LENGTH, &name) != napi_ok ||
+        napi_set_element(env, list, index++, name) != napi_ok) {
+      return nullptr;
+    }
+  }
+  return list;
+}
+
+// createEngine(threads, isa): handle
+napi_value createEngine(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "createEngine");
+  const Index threads = args.positive("threads");
+  char isa[32];
+  args.text("isa", isa, sizeof isa);
+  if (args.ok() && threads > ThreadPool::maxThreads) args.fail("expected at most %d threads", ThreadPool::maxThreads);
+  const KernelTable* kernels = args.ok() ? kernelsFor(isa) : nullptr;
+  if (args.ok() && kernels == nullptr) args.fail("this machine or this build has no instruction set '%s'", isa);
+  Engines* engines = enginesOf(env);
+  Index slot = 0;
+  while (engines != nullptr && slot < enginesMost && engines->slots[slot] != nullptr) slot++;
+  if (engines == nullptr || slot == enginesMost) args.fail("too many engines: dispose those no longer used");
+  if (!args.ok()) return nullptr;
+  const char* error = "out of memory";
+  auto* engine = new (std::nothrow) Engine{kernels, nullptr};
+  if (engine != nullptr) engine->pool = ThreadPool::create(int(threads), kernels->workspaceBytes(), &error);
+  if (engine == nullptr || engine->pool == nullptr) {
+    delete engine;
+    args.fail("no thread pool of %d threads: %s", int(threads), error);
+    return nullptr;
+  }
+  engines->slots[slot] = engine;
+  engines->generations[slot]++;
+  return numberValue(env, double(handleOf(*engines, slot)));
+}
+
+// disposeEngine(handle): nothing happens if it is disposed already
+napi_value disposeEngine(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "disposeEngine");
+  const Index handle = args.count("engine");
+  Engines* engines = enginesOf(env);
+  if (!args.ok() || engines == nullptr) return nullptr;
+  const Index slot = slotOf(*engines, handle);
+  if (slot < 0) return nullptr;
+  destroy(engines->slots[slot]);
+  engines->slots[slot] = nullptr;
+  return nullptr;
+}
+
+// misalignment(array): bytes from its start to the next multiple of 64
+napi_value misalignment(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "misalignment");
+  Index size;
+  const float* data = args.floatsOfAnySize("array", &size);
+  return args.ok() ? numberValue(env, double(-reinterpret_cast<uintptr_t>(data) & 63)) : nullptr;
+}
+
+// fmaLimit(handle, seconds): floating-point operations a second
+napi_value fmaLimit(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "fmaLimit");
+  Engine* engine = args.engine();
+  const double seconds = args.number("seconds");
+  if (args.ok() && !(seconds > 0 && seconds <= 10)) args.fail("expected seconds in (0, 10] but received %g", seconds);
+  return args.ok() ? numberValue(env, engine->kernels->fmaLimit(*engine->pool, seconds)) : nullptr;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,60 @@
+// Softmax and cross-entropy of each row in one pass over the logits for the maximum and one for the sum.
+#include <math.h>
+
+#include "math.h"
+#include "parallel.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+namespace {
+
+float maximumOf(const float* x, Index size) {
+  float most = x[0];
+  Index i = 0;
+  if (size >= W) {
+    Vec v = load(x);
+    for (i = W; i + W <= size; i += W) v = max(v, load(x + i));
+    most = maxLane(v);
+  }
+  for (; i < size; i++) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
+// The sum of e^(x - maximum); the terms go to `terms` too, unless it is null.
+float sumOfExponentials(const float* x, Index size, float maximum, float* terms) {
+  Vec sum = {};
+  forVectors(size, [&](Index i, int count) {
+    const Vec e = exp(loadAny(x + i, count) - splat(maximum));
+    if (terms != nullptr) storeAny(terms + i, e, count);
+    if (count == W) sum += e;
+    else for (int lane = 0; lane < count; lane++) sum[lane] += e[lane];
+  });
+  return sumLanes(sum);
+}
+
+}  // namespace
+
+bool crossEntropy(ThreadPool& pool, const CrossEntropyArguments& p) {
+  parallelRanges(pool, p.n, 1 + 8192 / (p.v + 1), 1, [&](Index begin, Index end, int) {
+    for (Index row = begin; row < end; row++) {
+      const float* logits = p.logits + row * p.v;
+      float* dlogits = p.dlogits == nullptr ? nullptr : p.dlogits + row * p.v;
+      const int32_t target = p.targets[row];
+      if (target < 0) {
+        p.losses[row] = 0;
+        if (dlogits != nullptr) __builtin_memset(dlogits, 0, size_t(p.v) * sizeof(float));
+        continue;
+      }
+      const float maximum = maximumOf(logits, p.v);
+      const float targetLogit = logits[target];
+      const float sum = sumOfExponentials(logits, p.v, maximum, dlogits);
+      p.losses[row] = float(::log(double(sum)) + double(maximum) - double(targetLogit));
+      if (dlogits == nullptr) continue;
+      const Vec factor = splat(p.scale / sum);
+      forVectors(p.v, [&](Index i, int count) { storeAny(dlogits + i, loadAny(dlogits + i, count) * factor, count); });
+      dlogits[target] -= p.scale;
+    }
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

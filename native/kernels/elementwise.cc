@@ -1,0 +1,50 @@
+// Sums, zeros and dropout, element by element.
+#include "dropout.h"
+#include "parallel.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+namespace {
+constexpr Index grain = 16384;
+}
+
+void addInto(float* dst, const float* src, Index size) {
+  forVectors(size, [&](Index i, int count) { storeAny(dst + i, loadAny(dst + i, count) + loadAny(src + i, count), count); });
+}
+
+bool add(ThreadPool& pool, float* out, const float* a, const float* b, Index size) {
+  parallelRanges(pool, size, grain, 64, [&](Index begin, Index end, int) {
+    forVectors(end - begin, [&](Index offset, int count) {
+      const Index i = begin + offset;
+      storeAny(out + i, loadAny(a + i, count) + loadAny(b + i, count), count);
+    });
+  });
+  return true;
+}
+
+bool zero(ThreadPool& pool, float* data, Index size) {
+  parallelRanges(pool, size, 4 * grain, 64, [&](Index begin, Index end, int) {
+    __builtin_memset(data + begin, 0, size_t(end - begin) * sizeof(float));
+  });
+  return true;
+}
+
+bool dropout(ThreadPool& pool, const DropoutForwardArguments& p) {
+  parallelRanges(pool, p.b * p.sampleSize, grain, 64, [&](Index begin, Index end, int) {
+    // A range may cover the end of one sample and the start of the next.
+    while (begin < end) {
+      const Index sample = begin / p.sampleSize;
+      const Index sampleStart = sample * p.sampleSize;
+      const Index stop = end < sampleStart + p.sampleSize ? end : sampleStart + p.sampleSize;
+      forVectors(stop - begin, [&](Index offset, int count) {
+        const Index i = begin + offset;
+        Vec x = loadAny(p.inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart);
+        if (p.accumulate) x += loadAny(p.out + i, count);
+        storeAny(p.out + i, x, count);
+      });
+      begin = stop;
+    }
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

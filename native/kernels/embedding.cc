@@ -1,0 +1,41 @@
+// Token and position embeddings. In the backward pass threads share the channels, so that the rows of a token are summed in
+// the order of the tokens.
+#include "parallel.h"
+#include "simd.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+
+bool embeddingForward(ThreadPool& pool, const EmbeddingForwardArguments& p) {
+  parallelRanges(pool, p.b * p.t, 1 + 16384 / (p.c + 1), 1, [&](Index begin, Index end, int) {
+    for (Index row = begin; row < end; row++) {
+      const float* token = p.wte + Index(p.tokens[row]) * p.c;
+      const float* position = p.wpe == nullptr ? nullptr : p.wpe + (p.positionOffset + row % p.t) * p.c;
+      float* out = p.out + row * p.c;
+      forVectors(p.c, [&](Index i, int count) {
+        Vec x = loadAny(token + i, count);
+        if (position != nullptr) x += loadAny(position + i, count);
+        storeAny(out + i, x, count);
+      });
+    }
+  });
+  return true;
+}
+
+bool embeddingBackward(ThreadPool& pool, const EmbeddingBackwardArguments& p) {
+  parallelRanges(pool, p.c, 32, 16, [&](Index begin, Index end, int) {
+    const auto addRow = [&](float* to, const float* from) {
+      forVectors(end - begin, [&](Index offset, int count) {
+        const Index i = begin + offset;
+        storeAny(to + i, loadAny(to + i, count) + loadAny(from + i, count), count);
+      });
+    };
+    for (Index row = 0; row < p.b * p.t; row++) {
+      const float* dout = p.dout + row * p.c;
+      addRow(p.dwte + Index(p.tokens[row]) * p.c, dout);
+      if (p.dwpe != nullptr) addRow(p.dwpe + row % p.t * p.c, dout);
+    }
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

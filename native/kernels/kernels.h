@@ -1,0 +1,183 @@
+// The kernels of one instruction set as a table of functions, and the arguments of each: pointers that are already checked
+// and sizes. B batch, T time, C channels, NH heads, HS head size, V vocabulary, N rows, IC / OC input and output channels.
+// Kernels return false if there was no memory for their scratch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../threadPool.h"
+
+namespace lockstep {
+
+using Index = int64_t;
+
+// Element i of sample b is kept iff the upper 24 bits of randomBits(keys[b], i) are at least `threshold`.
+struct DropoutArguments {
+  const uint32_t* keys;  // k0, k1 of each sample; null: no dropout
+  uint32_t threshold;    // ceil(rate · 2^24)
+  float scale;           // 1 / (1 - rate)
+};
+
+struct LinearForwardArguments {
+  Index n, ic, oc;
+  bool weightTransposed;
+  float* out;           // [N, OC]
+  const float* inp;     // [N, IC]
+  const float* weight;  // [IC, OC], or [OC, IC] if transposed
+  const float* bias;    // [OC] or null
+};
+
+struct LinearBackwardArguments {
+  Index n, ic, oc;
+  bool weightTransposed, accumulate;
+  float* dinp;     // [N, IC] or null; assigned, or accumulated
+  float* dweight;  // accumulated
+  float* dbias;    // [OC] or null; accumulated
+  const float* dout;
+  const float* inp;
+  const float* weight;
+};
+
+struct AttentionForwardArguments {
+  Index b, t, c, nHead;
+  float* out;        // [B, T, C]
+  float* lse;        // [B, NH, T]
+  const float* qkv;  // [B, T, 3C]
+  DropoutArguments dropout;
+};
+
+struct AttentionBackwardArguments {
+  Index b, t, c, nHead;
+  float* dqkv;  // [B, T, 3C], assigned
+  const float* dout;
+  const float* out;
+  const float* qkv;
+  const float* lse;
+  DropoutArguments dropout;
+};
+
+struct AttentionDecodeArguments {
+  Index c, nHead, position;
+  float* out;        // [C]
+  float* keys;       // [> position, C]; row `position` is written
+  float* values;     // the same
+  const float* qkv;  // [3C]
+};
+
+struct LayerNormForwardArguments {
+  Index n, c;
+  float* out;
+  float* mean;
+  float* rstd;
+  const float* inp;
+  const float* weight;
+  const float* bias;  // or null
+  float eps;
+};
+
+struct LayerNormBackwardArguments {
+  Index n, c;
+  bool accumulate;
+  float* dinp;
+  float* dweight;
+  float* dbias;  // or null
+  const float* dout;
+  const float* inp;
+  const float* weight;
+  const float* mean;
+  const float* rstd;
+};
+
+struct ActivationArguments {
+  Index size;
+  bool relu;          // else GELU
+  float* out;         // dinp in the backward pass
+  const float* inp;
+  const float* dout;  // backward only
+};
+
+struct EmbeddingForwardArguments {
+  Index b, t, c, positionOffset;
+  float* out;
+  const int32_t* tokens;
+  const float* wte;
+  const float* wpe;  // or null
+};
+
+struct EmbeddingBackwardArguments {
+  Index b, t, c;
+  float* dwte;
+  float* dwpe;  // or null
+  const float* dout;
+  const int32_t* tokens;
+};
+
+struct CrossEntropyArguments {
+  Index n, v;
+  float* losses;
+  float* dlogits;  // or null; may be `logits`
+  const float* logits;
+  const int32_t* targets;
+  float scale;
+};
+
+struct AdamwArguments {
+  Index size;
+  float* param;
+  float* m;
+  float* v;
+  const float* grad;
+  // Everything that does not depend on the element, worked out in double precision by the caller.
+  float gradScale, beta1, beta2, decay /* 1 - lr · weightDecay */, stepSize /* lr / biasCorrection1 */,
+      inverseSqrtBiasCorrection2, eps;
+};
+
+struct DropoutForwardArguments {
+  Index b, sampleSize;
+  bool accumulate;
+  float* out;
+  const float* inp;
+  DropoutArguments dropout;
+};
+
+struct KernelTable {
+  const char* name;
+  size_t (*workspaceBytes)();  // per thread
+  bool (*linearForward)(ThreadPool&, const LinearForwardArguments&);
+  bool (*linearBackward)(ThreadPool&, const LinearBackwardArguments&);
+  bool (*attentionForward)(ThreadPool&, const AttentionForwardArguments&);
+  bool (*attentionBackward)(ThreadPool&, const AttentionBackwardArguments&);
+  bool (*attentionDecode)(ThreadPool&, const AttentionDecodeArguments&);
+  bool (*layerNormForward)(ThreadPool&, const LayerNormForwardArguments&);
+  bool (*layerNormBackward)(ThreadPool&, const LayerNormBackwardArguments&);
+  bool (*activationForward)(ThreadPool&, const ActivationArguments&);
+  bool (*activationBackward)(ThreadPool&, const ActivationArguments&);
+  bool (*embeddingForward)(ThreadPool&, const EmbeddingForwardArguments&);
+  bool (*embeddingBackward)(ThreadPool&, const EmbeddingBackwardArguments&);
+  bool (*crossEntropy)(ThreadPool&, const CrossEntropyArguments&);
+  bool (*adamw)(ThreadPool&, const AdamwArguments&);
+  bool (*squaredNorm)(ThreadPool&, const float* data, Index size, double* result);
+  bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);
+  bool (*add)(ThreadPool&, float* out, const float* a, const float* b, Index size);
+  bool (*zero)(ThreadPool&, float* data, Index size);
+  // dst += src, on the calling thread.
+  void (*addInto)(float* dst, const float* src, Index size);
+  // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.
+  double (*fmaLimit)(ThreadPool&, double seconds);
+};
+
+namespace scalar {
+extern const KernelTable kernelTable;
+}
+namespace avx2 {
+extern const KernelTable kernelTable;
+}
+namespace avx512 {
+extern const KernelTable kernelTable;
+}
+namespace neon {
+extern const KernelTable kernelTable;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,117 @@
+// Layer norm over the last dimension. dweight and dbias are summed over pieces of rows that depend on the size alone, then over
+// the pieces in order, so that they are the same at any thread count.
+#include "parallel.h"
+#include "simd.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+namespace {
+
+constexpr Index grainElements = 8192;
+constexpr Index piecesMost = 32;
+
+inline Index rowGrain(Index c) { return c >= grainElements ? 1 : grainElements / c; }
+
+float sumOf(const float* x, Index c) {
+  Vec sum = {};
+  forVectors(c, [&](Index i, int count) { sum += loadAny(x + i, count); });
+  return sumLanes(sum);
+}
+
+float sumOfSquaredDeviations(const float* x, Index c, float mean) {
+  Vec sum = {};
+  forVectors(c, [&](Index i, int count) {
+    if (count == W) {
+      const Vec d = load(x + i) - splat(mean);
+      sum = fma(d, d, sum);
+    } else {
+      // The lanes that are not there must not count as deviations.
+      for (int lane = 0; lane < count; lane++) sum[lane] += (x[i + lane] - mean) * (x[i + lane] - mean);
+    }
+  });
+  return sumLanes(sum);
+}
+
+struct RowGradient {
+  const LayerNormBackwardArguments& p;
+  float* dweight;
+  float* dbias;
+
+  void add(Index row) const {
+    const float* dout = p.dout + row * p.c;
+    const float* inp = p.inp + row * p.c;
+    float* dinp = p.dinp + row * p.c;
+    const Vec mean = splat(p.mean[row]);
+    const Vec rstd = splat(p.rstd[row]);
+    Vec sumD = {}, sumDNorm = {};
+    forVectors(p.c, [&](Index i, int count) {
+      const Vec d = loadAny(dout + i, count);
+      const Vec norm = (loadAny(inp + i, count) - mean) * rstd;
+      const Vec dNorm = d * loadAny(p.weight + i, count);  // 0 in the lanes that are not there
+      sumD += dNorm;
+      sumDNorm = fma(dNorm, norm, sumDNorm);
+      storeAny(dweight + i, fma(d, norm, loadAny(dweight + i, count)), count);
+      storeAny(dbias + i, loadAny(dbias + i, count) + d, count);
+    });
+    const Vec meanD = splat(sumLanes(sumD) / float(p.c));
+    const Vec meanDNorm = splat(sumLanes(sumDNorm) / float(p.c));
+    forVectors(p.c, [&](Index i, int count) {
+      const Vec norm = (loadAny(inp + i, count) - mean) * rstd;
+      Vec x = (loadAny(dout + i, count) * loadAny(p.weight + i, count) - meanD - norm * meanDNorm) * rstd;
+      if (p.accumulate) x += loadAny(dinp + i, count);
+      storeAny(dinp + i, x, count);
+    });
+  }
+};
+
+}  // namespace
+
+bool layerNormForward(ThreadPool& pool, const LayerNormForwardArguments& p) {
+  parallelRanges(pool, p.n, rowGrain(p.c), 1, [&](Index begin, Index end, int) {
+    for (Index row = begin; row < end; row++) {
+      const float* inp = p.inp + row * p.c;
+      float* out = p.out + row * p.c;
+      const float mean = sumOf(inp, p.c) / float(p.c);
+      const float variance = sumOfSquaredDeviations(inp, p.c, mean) / float(p.c);
+      const float rstd = 1.0f / __builtin_sqrtf(variance + p.eps);
+      p.mean[row] = mean;
+      p.rstd[row] = rstd;
+      forVectors(p.c, [&](Index i, int count) {
+        const Vec norm = (loadAny(inp + i, count) - splat(mean)) * splat(rstd);
+        const Vec bias = p.bias != nullptr ? loadAny(p.bias + i, count) : Vec{};
+        storeAny(out + i, fma(norm, loadAny(p.weight + i, count), bias), count);
+      });
+    }
+  });
+  return true;
+}
+
+bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
+  Index pieces = p.n / rowGrain(p.c);
+  pieces = pieces < 1 ? 1 : pieces > piecesMost ? piecesMost : pieces;
+  const Index rows = (p.n + pieces - 1) / pieces;
+  float* partial = pool.scratch(size_t(pieces * 2 * p.c));  // [pieces][2][C]
+  if (partial == nullptr) return false;
+  parallelTasks(pool, pieces, [&](int piece, int) {
+    float* dweight = partial + piece * 2 * p.c;
+    __builtin_memset(dweight, 0, size_t(2 * p.c) * sizeof(float));
+    const RowGradient gradient = {p, dweight, dweight + p.c};
+    const Index begin = piece * rows;
+    const Index end = begin + rows < p.n ? begin + rows : p.n;
+    for (Index row = begin; row < end; row++) gradient.add(row);
+  });
+  parallelRanges(pool, p.c, 512, 64, [&](Index begin, Index end, int) {
+    forVectors(end - begin, [&](Index offset, int count) {
+      const Index i = begin + offset;
+      Vec dweight = {}, dbias = {};
+      for (Index piece = 0; piece < pieces; piece++) {
+        dweight += loadAny(partial + piece * 2 * p.c + i, count);
+        dbias += loadAny(partial + (piece * 2 + 1) * p.c + i, count);
+      }
+      storeAny(p.dweight + i, loadAny(p.dweight + i, count) + dweight, count);
+      if (p.dbias != nullptr) storeAny(p.dbias + i, loadAny(p.dbias + i, count) + dbias, count);
+    });
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

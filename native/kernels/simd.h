@@ -1,0 +1,138 @@
+// A vector of W floats for the instruction set this file is compiled for, on the vector extensions that GCC and Clang share;
+// intrinsics only where the extensions have no word for it (fused multiply-add, masks, square root).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+namespace lockstep::LOCKSTEP_ISA {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(W * 4)));
+typedef int32_t VecI __attribute__((vector_size(W * 4)));
+typedef uint32_t VecU __attribute__((vector_size(W * 4)));
+
+static inline Vec splat(float x) { return x - Vec{}; }
+static inline VecU splatU(uint32_t x) { return x - VecU{}; }
+
+static inline Vec load(const float* p) {
+  Vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static inline void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
+
+#if defined(__AVX512F__)
+static inline Vec loadPart(const float* p, int count) { return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p); }
+static inline void storePart(float* p, Vec v, int count) { _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v); }
+#elif defined(__AVX2__)
+static inline __m256i partMask(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline Vec loadPart(const float* p, int count) { return _mm256_maskload_ps(p, partMask(count)); }
+static inline void storePart(float* p, Vec v, int count) { _mm256_maskstore_ps(p, partMask(count), v); }
+#else
+// The first `count` (0..W) floats at p; the other lanes are 0.
+static inline Vec loadPart(const float* p, int count) {
+  Vec v = {};
+  for (int i = 0; i < count; i++) v[i] = p[i];
+  return v;
+}
+static inline void storePart(float* p, Vec v, int count) {
+  for (int i = 0; i < count; i++) p[i] = v[i];
+}
+#endif
+
+// a · b + c
+static inline Vec fma(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_NEON)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+static inline Vec sqrt(Vec a) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(__mmask16(-1), a);  // the plain form makes GCC 12 warn
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(a);
+#elif defined(__x86_64__)
+  return _mm_sqrt_ps(a);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(a);
+#else
+  for (int i = 0; i < W; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+#endif
+}
+
+// The larger and the smaller lane; where `b` is not a number, so is the result.
+static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+static inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+static inline Vec toFloat(VecI a) { return __builtin_convertvector(a, Vec); }
+static inline VecU bitsOf(Vec a) { return VecU(a); }
+static inline Vec fromBits(VecU a) { return Vec(a); }
+
+// Sum of the lanes, halves first: the order is fixed.
+static inline float sumLanes(Vec v) {
+  float lane[W];
+  store(lane, v);
+  for (int half = W / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  }
+  return lane[0];
+}
+
+static inline float maxLane(Vec v) {
+  float lane[W];
+  store(lane, v);
+  for (int half = W / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; i++) lane[i] = lane[i + half] > lane[i] ? lane[i + half] : lane[i];
+  }
+  return lane[0];
+}
+
+// Lanes 0, 1, 2, ...
+template <int... L>
+static inline VecU laneNumbers(std::integer_sequence<int, L...>) {
+  return VecU{uint32_t(L)...};
+}
+static inline VecU laneNumbers() { return laneNumbers(std::make_integer_sequence<int, W>()); }
+
+// Calls body(offset, count) for every vector of [0, size): count is W but for the last.
+template <class Body>
+static inline void forVectors(Index size, Body body) {
+  Index i = 0;
+  for (; i + W <= size; i += W) body(i, W);
+  if (i < size) body(i, int(size - i));
+}
+static inline Vec loadAny(const float* p, int count) { return count == W ? load(p) : loadPart(p, count); }
+static inline void storeAny(float* p, Vec v, int count) {
+  if (count == W) store(p, v);
+  else storePart(p, v, count);
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

@@ -1,0 +1,52 @@
+// The kernels of this instruction set. The table must be a constant: nothing here may run where the machine lacks the set.
+#include "gemm.h"
+#include "kernels.h"
+
+#define LOCKSTEP_TEXT_OF(x) #x
+#define LOCKSTEP_TEXT(x) LOCKSTEP_TEXT_OF(x)
+
+namespace lockstep::LOCKSTEP_ISA {
+
+bool linearForward(ThreadPool&, const LinearForwardArguments&);
+bool linearBackward(ThreadPool&, const LinearBackwardArguments&);
+bool attentionForward(ThreadPool&, const AttentionForwardArguments&);
+bool attentionBackward(ThreadPool&, const AttentionBackwardArguments&);
+bool attentionDecode(ThreadPool&, const AttentionDecodeArguments&);
+bool layerNormForward(ThreadPool&, const LayerNormForwardArguments&);
+bool layerNormBackward(ThreadPool&, const LayerNormBackwardArguments&);
+bool activationForward(ThreadPool&, const ActivationArguments&);
+bool activationBackward(ThreadPool&, const ActivationArguments&);
+bool embeddingForward(ThreadPool&, const EmbeddingForwardArguments&);
+bool embeddingBackward(ThreadPool&, const EmbeddingBackwardArguments&);
+bool crossEntropy(ThreadPool&, const CrossEntropyArguments&);
+bool adamw(ThreadPool&, const AdamwArguments&);
+bool squaredNorm(ThreadPool&, const float*, Index, double*);
+bool dropout(ThreadPool&, const DropoutForwardArguments&);
+bool add(ThreadPool&, float*, const float*, const float*, Index);
+bool zero(ThreadPool&, float*, Index);
+void addInto(float*, const float*, Index);
+double fmaLimit(ThreadPool&, double);
+
+constinit const KernelTable kernelTable = {LOCKSTEP_TEXT(LOCKSTEP_ISA),
+                                 gemmWorkspaceBytes,
+                                 linearForward,
+                                 linearBackward,
+                                 attentionForward,
+                                 attentionBackward,
+                                 attentionDecode,
+                                 layerNormForward,
+                                 layerNormBackward,
+                                 activationForward,
+                                 activationBackward,
+                                 embeddingForward,
+                                 embeddingBackward,
+                                 crossEntropy,
+                                 adamw,
+                                 squaredNorm,
+                                 dropout,
+                                 add,
+                                 zero,
+                                 addInto,
+                                 fmaLimit};
+
+}  // namespace lockstep::LOCKSTEP_ISA

@@ -1,0 +1,41 @@
+// A pool of threads that shares out the tasks of one kernel at a time. The caller works too; helpers spin for some tens of
+// microseconds after a kernel, because the next one is usually near, and then sleep, so that several processes can share a
+// machine. Tasks are claimed one by one: a helper that the system does not run delays nobody.
+//
+// The header defines no inline function: kernels are compiled for several instruction sets, and the linker might keep
+// the copy of a shared inline function that the machine cannot run.
+#pragma once
+
+#include <cstddef>
+
+namespace lockstep {
+
+// Runs task number `task` on thread number `thread` (0 is the caller).
+using TaskFunction = void (*)(void* context, int task, int thread);
+
+class ThreadPool {
+ public:
+  // `workspaceBytes` of scratch memory for each thread. Null, with `*error` set, if the system has no thread or memory left.
+  static ThreadPool* create(int threads, size_t workspaceBytes, const char** error);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const;
+  // Calls `function` once for every task in [0, tasks), in any order and on any thread, and returns when all are done.
+  void run(int tasks, TaskFunction function, void* context);
+  // The scratch memory of one thread, aligned to 64 bytes.
+  void* workspace(int thread) const;
+  // Memory for the kernel that runs now, aligned to 64 bytes, its contents unspecified; null if there is none.
+  float* scratch(size_t floats);
+
+  static constexpr int maxThreads = 256;
+  static constexpr int maxTasks = 1 << 19;
+
+ private:
+  ThreadPool();
+  struct State;
+  State* state_;
+};
+
+}  // namespace lockstep

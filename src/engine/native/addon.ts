@@ -1,0 +1,234 @@
+/**
+ * The compiled addon (native/addon.cc): its functions as TypeScript sees them, and how it is found. Every function checks its
+ * arguments and throws a TypeError that names the wrong one; none keeps a reference to an array after it returns.
+ */
+import { createRequire } from 'node:module';
+import { messageOf } from '../../base/errors.ts';
+
+type Floats = Float32Array;
+type FloatsOrNull = Float32Array | null;
+/** Two words for each sample, or null for no dropout. */
+type Keys = Uint32Array | null;
+
+export type InstructionSet = 'avx512' | 'avx2' | 'neon' | 'scalar';
+
+/** Arguments are in the order of the C++ side: sizes, numbers and flags, then outputs, then inputs. */
+export interface NativeAddon {
+  /** The instruction sets that this build has and this machine can run, best first. */
+  instructionSets(): InstructionSet[];
+  /** A handle for the functions below, with its own thread pool. */
+  createEngine(threads: number, isa: InstructionSet | 'auto'): number;
+  /** Ends the engine's threads; disposing twice does nothing. */
+  disposeEngine(engine: number): void;
+  /** Bytes from the array's start to the next multiple of 64. */
+  misalignment(array: Floats): number;
+  /** Floating-point operations a second that all threads of the engine reach together, in registers. */
+  fmaLimit(engine: number, seconds: number): number;
+
+  zero(engine: number, array: Floats): void;
+  add(engine: number, size: number, out: Floats, a: Floats, b: Floats): void;
+  addInto(dst: Floats, src: Floats): void;
+  dropout(
+    ...args: [
+      engine: number,
+      b: number,
+      sampleSize: number,
+      accumulate: boolean,
+      out: Floats,
+      inp: Floats,
+      rate: number,
+      keys: Uint32Array,
+    ]
+  ): void;
+  embeddingForward(
+    ...args: [
+      engine: number,
+      b: number,
+      t: number,
+      c: number,
+      v: number,
+      positions: number,
+      positionOffset: number,
+      out: Floats,
+      tokens: Int32Array,
+      wte: Floats,
+      wpe: FloatsOrNull,
+    ]
+  ): void;
+  embeddingBackward(
+    ...args: [
+      engine: number,
+      b: number,
+      t: number,
+      c: number,
+      v: number,
+      positions: number,
+      dwte: Floats,
+      dwpe: FloatsOrNull,
+      dout: Floats,
+      tokens: Int32Array,
+    ]
+  ): void;
+  layerNormForward(
+    ...args: [
+      engine: number,
+      n: number,
+      c: number,
+      eps: number,
+      out: Floats,
+      mean: Floats,
+      rstd: Floats,
+      inp: Floats,
+      weight: Floats,
+      bias: FloatsOrNull,
+    ]
+  ): void;
+  layerNormBackward(
+    ...args: [
+      engine: number,
+      n: number,
+      c: number,
+      accumulate: boolean,
+      dinp: Floats,
+      dweight: Floats,
+      dbias: FloatsOrNull,
+      dout: Floats,
+      inp: Floats,
+      weight: Floats,
+      mean: Floats,
+      rstd: Floats,
+    ]
+  ): void;
+  linearForward(
+    ...args: [
+      engine: number,
+      n: number,
+      ic: number,
+      oc: number,
+      weightTransposed: boolean,
+      out: Floats,
+      inp: Floats,
+      weight: Floats,
+      bias: FloatsOrNull,
+    ]
+  ): void;
+  linearBackward(
+    ...args: [
+      engine: number,
+      n: number,
+      ic: number,
+      oc: number,
+      weightTransposed: boolean,
+      accumulate: boolean,
+      dinp: FloatsOrNull,
+      dweight: Floats,
+      dbias: FloatsOrNull,
+      dout: Floats,
+      inp: Floats,
+      weight: Floats,
+    ]
+  ): void;
+  activationForward(engine: number, size: number, relu: boolean, out: Floats, inp: Floats): void;
+  activationBackward(engine: number, size: number, relu: boolean, dinp: Floats, dout: Floats, inp: Floats): void;
+  attentionForward(
+    ...args: [
+      engine: number,
+      b: number,
+      t: number,
+      c: number,
+      nHead: number,
+      out: Floats,
+      lse: Floats,
+      qkv: Floats,
+      rate: number,
+      keys: Keys,
+    ]
+  ): void;
+  attentionBackward(
+    ...args: [
+      engine: number,
+      b: number,
+      t: number,
+      c: number,
+      nHead: number,
+      dqkv: Floats,
+      dout: Floats,
+      out: Floats,
+      qkv: Floats,
+      lse: Floats,
+      rate: number,
+      keys: Keys,
+    ]
+  ): void;
+  attentionDecode(
+    ...args: [
+      engine: number,
+      rows: number,
+      c: number,
+      nHead: number,
+      position: number,
+      out: Floats,
+      qkv: Floats,
+      keys: Floats,
+      values: Floats,
+    ]
+  ): void;
+  crossEntropy(
+    ...args: [
+      engine: number,
+      n: number,
+      v: number,
+      scale: number,
+      losses: Floats,
+      logits: Floats,
+      targets: Int32Array,
+      dlogits: FloatsOrNull,
+    ]
+  ): void;
+  squaredNorm(engine: number, array: Floats): number;
+  adamw(
+    ...args: [
+      engine: number,
+      size: number,
+      learningRate: number,
+      beta1: number,
+      beta2: number,
+      eps: number,
+      weightDecay: number,
+      step: number,
+      gradScale: number,
+      param: Floats,
+      grad: Floats,
+      m: Floats,
+      v: Floats,
+    ]
+  ): void;
+}
+
+export type NativeLoad = { readonly addon: NativeAddon } | { readonly error: string };
+
+let loaded: NativeLoad | undefined;
+
+/** Loads the addon once; `error` says in one line why it cannot be used. */
+export function loadNative(): NativeLoad {
+  loaded ??= tryLoad();
+  return loaded;
+}
+
+function tryLoad(): NativeLoad {
+  try {
+    // The same path from src/engine/native and from dist/engine/native.
+    return { addon: createRequire(import.meta.url)('../../../build/Release/lockstep_native.node') as NativeAddon };
+  } catch (error) {
+    const reason = messageOf(error).split('\n')[0] ?? '';
+    return {
+      error: `the native addon cannot be loaded; build it with \`npm run build:native\` (needs python3, make, g++): ${reason}`,
+    };
+  }
+}
+
+/** dst += src in native code on the calling thread; undefined where the addon is missing. */
+export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void) | undefined {
+  const load = loadNative();
+  return 'addon' in load ? load.addon.addInto : undefined;
+}

@@ -1,0 +1,95 @@
+/** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
+import { InvariantError } from '../../base/errors.ts';
+import type { AttentionOptions, Dropout, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
+import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
+
+export function nativeTensor(tensor: Tensor, name: string): NativeTensor {
+  if (tensor instanceof NativeTensor) return tensor;
+  throw new InvariantError(`${name} is not a tensor of the native engine`);
+}
+
+/** The array of a float32 tensor, of `size` elements if given. */
+export function floats(tensor: Tensor, name: string, size = tensor.size): Float32Array {
+  const { data, shape } = nativeTensor(tensor, name);
+  if (!(data instanceof Float32Array)) throw new InvariantError(`${name} [${shape}] is int32; expected float32`);
+  if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
+  return data;
+}
+
+/** The array of an int32 tensor, of `size` elements if given. */
+export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Array {
+  const { data, shape } = nativeTensor(tensor, name);
+  if (!(data instanceof Int32Array)) throw new InvariantError(`${name} [${shape}] is float32; expected int32`);
+  if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
+  return data;
+}
+
+export function floatsOfGroup(group: TensorGroup): Float32Array {
+  if (group instanceof NativeTensorGroup) return group.data;
+  throw new InvariantError('not a tensor group of the native engine');
+}
+
+/** The two extents of a matrix. */
+export function matrix(tensor: Tensor, name: string): [rows: number, columns: number] {
+  const [rows, columns] = tensor.shape;
+  if (tensor.shape.length !== 2 || rows === undefined || columns === undefined) {
+    throw new InvariantError(`${name} is [${tensor.shape}]; expected two dimensions`);
+  }
+  return [rows, columns];
+}
+
+export function lastExtent(tensor: Tensor): number {
+  return tensor.shape.at(-1) ?? 1;
+}
+
+/** N, IC and OC; the last extent of `inp` must be the weight's IC. */
+export function linearShape({ inp, weight, weightTransposed = false }: LinearOptions) {
+  const [rows, columns] = matrix(weight, 'weight');
+  const [ic, oc] = weightTransposed ? [columns, rows] : [rows, columns];
+  if (lastExtent(inp) !== ic) {
+    const form = weightTransposed ? '[OC, IC]' : '[IC, OC]';
+    throw new InvariantError(`inp is [${inp.shape}] but weight ${form} is [${weight.shape}]`);
+  }
+  return { n: inp.size / ic, ic, oc, transposed: weightTransposed };
+}
+
+/** B, T and C of qkv [B, T, 3C]. */
+export function attentionShape({ qkv, nHead }: AttentionOptions) {
+  const [b, t, width] = qkv.shape;
+  if (
+    qkv.shape.length !== 3 ||
+    b === undefined ||
+    t === undefined ||
+    width === undefined ||
+    width % (3 * nHead) !== 0
+  ) {
+    throw new InvariantError(`qkv is [${qkv.shape}]; expected [B, T, 3C] with C a multiple of nHead = ${nHead}`);
+  }
+  return { b, t, c: width / 3 };
+}
+
+/** The words of the keys of `samples` samples. */
+export function keysOf({ keys }: Dropout, samples: number): Uint32Array {
+  if (keys.length !== samples) {
+    throw new InvariantError(`dropout has ${keys.length} keys; expected one for each of the ${samples} samples`);
+  }
+  const words = new Uint32Array(2 * samples);
+  for (const [i, key] of keys.entries()) {
+    words[2 * i] = key.k0;
+    words[2 * i + 1] = key.k1;
+  }
+  return words;
+}
+
+/** Host data must have the tensor's type and size. */
+export function checkHostArray(
+  own: Float32Array | Int32Array,
+  other: Float32Array | Int32Array,
+  operation: string,
+): void {
+  if (own instanceof Int32Array !== other instanceof Int32Array || own.length !== other.length) {
+    throw new InvariantError(
+      `${operation}: the tensor is ${own.constructor.name}(${own.length}), the array ${other.constructor.name}(${other.length})`,
+    );
+  }
+}

@@ -1,0 +1,403 @@
+/**
+ * The native engine: shapes are checked here, the kernels run in the C++ addon (native/) on the engine's own thread pool. A call
+ * returns when its kernel has run, so nothing is ever pending; several engines may live in one process, one per JavaScript thread
+ * or more.
+ */
+import { availableParallelism } from 'node:os';
+import { UserError } from '../../base/errors.ts';
+import type {
+  ActivationKind,
+  AdamwOptions,
+  AttentionOptions,
+  Dropout,
+  DType,
+  Engine,
+  EngineMemory,
+  LinearBackwardOptions,
+  LinearOptions,
+  Shape,
+  Tensor,
+  TensorGroup,
+} from '../engine.ts';
+import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
+import {
+  attentionShape,
+  checkHostArray,
+  floats,
+  floatsOfGroup,
+  ints,
+  keysOf,
+  lastExtent,
+  linearShape,
+  matrix,
+  nativeTensor,
+} from './checks.ts';
+import { SharedMemory } from './sharedMemory.ts';
+
+export interface NativeEngineOptions {
+  /** Threads that a kernel uses, the calling one included; default: the cores this process may use. */
+  readonly threads?: number;
+  /** Default `auto`: the best that this machine can run. */
+  readonly isa?: InstructionSet | 'auto';
+}
+
+/** An engine on the compiled addon. Throws a UserError if the addon is not built or the machine lacks `isa`. */
+export function createNativeEngine(options: NativeEngineOptions = {}): NativeEngine {
+  const load = loadNative();
+  if ('error' in load) throw new UserError(`engine native: ${load.error}`);
+  const sets = load.addon.instructionSets();
+  const isa = options.isa === undefined || options.isa === 'auto' ? sets[0] : options.isa;
+  if (!isa || !sets.includes(isa)) {
+    throw new UserError(
+      `engine native: the instruction set ${isa} is not available here; available: ${sets.join(', ')}`,
+    );
+  }
+  const threads = options.threads || availableParallelism();
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
+    throw new UserError(`engine native: expected 1 to 256 threads (0: one per core) but received ${threads}`);
+  }
+  return new NativeEngine(load.addon, isa, threads);
+}
+
+export class NativeEngine implements Engine {
+  readonly name = 'native';
+  readonly description: string;
+  readonly isa: InstructionSet;
+  readonly threads: number;
+  readonly #addon: NativeAddon;
+  readonly #handle: number;
+  readonly #memory: SharedMemory;
+
+  constructor(addon: NativeAddon, isa: InstructionSet, threads: number) {
+    this.isa = isa;
+    this.threads = threads;
+    this.description = `native (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`;
+    this.#addon = addon;
+    this.#handle = addon.createEngine(threads, isa);
+    this.#memory = new SharedMemory(addon.misalignment);
+  }
+
+  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.#memory.alloc(shape, dtype);
+  }
+
+  allocGroup(shapes: readonly Shape[]): TensorGroup {
+    return this.#memory.allocGroup(shapes);
+  }
+
+  release(tensor: Tensor): void {
+    this.#memory.release(nativeTensor(tensor, 'tensor'));
+  }
+
+  upload(tensor: Tensor, data: Float32Array | Int32Array): void {
+    const { data: own } = nativeTensor(tensor, 'tensor');
+    checkHostArray(own, data, 'upload');
+    own.set(data);
+  }
+
+  async download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void> {
+    const { data: own } = nativeTensor(tensor, 'tensor');
+    checkHostArray(own, into, 'download');
+    into.set(own);
+  }
+
+  hostView(tensor: Tensor): Float32Array | undefined {
+    const { data } = nativeTensor(tensor, 'tensor');
+    return data instanceof Float32Array ? data : undefined;
+  }
+
+  hostViewOfGroup(group: TensorGroup): Float32Array {
+    return floatsOfGroup(group);
+  }
+
+  async finish(): Promise<void> {}
+
+  memory(): EngineMemory {
+    return this.#memory.memory();
+  }
+
+  async dispose(): Promise<void> {
+    this.#addon.disposeEngine(this.#handle);
+    this.#memory.clear();
+  }
+
+  /** Floating-point operations a second that the engine's threads reach in registers: what kernels are measured against. */
+  fmaLimit(seconds: number): number {
+    return this.#addon.fmaLimit(this.#handle, seconds);
+  }
+
+  zero(tensor: Tensor): void {
+    const { data } = nativeTensor(tensor, 'tensor');
+    if (data instanceof Float32Array) this.#addon.zero(this.#handle, data);
+    else data.fill(0);
+  }
+
+  zeroGroup(group: TensorGroup): void {
+    this.#addon.zero(this.#handle, floatsOfGroup(group));
+  }
+
+  add({ out, a, b }: { out: Tensor; a: Tensor; b: Tensor }): void {
+    this.#addon.add(this.#handle, out.size, floats(out, 'out'), floats(a, 'a', out.size), floats(b, 'b', out.size));
+  }
+
+  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout; accumulate?: boolean }): void {
+    const { out, inp, dropout } = options;
+    const b = out.shape[0] ?? 1;
+    this.#addon.dropout(
+      this.#handle,
+      b,
+      out.size / b,
+      options.accumulate ?? false,
+      floats(out, 'out'),
+      floats(inp, 'inp', out.size),
+      dropout.rate,
+      keysOf(dropout, b),
+    );
+  }
+
+  embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void {
+    const { out, tokens, wte, wpe } = options;
+    const [b, t] = matrix(tokens, 'tokens');
+    const [v, c] = matrix(wte, 'wte');
+    this.#addon.embeddingForward(
+      this.#handle,
+      b,
+      t,
+      c,
+      v,
+      wpe ? matrix(wpe, 'wpe')[0] : 0,
+      options.positionOffset ?? 0,
+      floats(out, 'out', b * t * c),
+      ints(tokens, 'tokens'),
+      floats(wte, 'wte'),
+      wpe ? floats(wpe, 'wpe') : null,
+    );
+  }
+
+  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte: Tensor; dwpe?: Tensor }): void {
+    const { dout, tokens, dwte, dwpe } = options;
+    const [b, t] = matrix(tokens, 'tokens');
+    const [v, c] = matrix(dwte, 'dwte');
+    this.#addon.embeddingBackward(
+      this.#handle,
+      b,
+      t,
+      c,
+      v,
+      dwpe ? matrix(dwpe, 'dwpe')[0] : 0,
+      floats(dwte, 'dwte'),
+      dwpe ? floats(dwpe, 'dwpe') : null,
+      floats(dout, 'dout', b * t * c),
+      ints(tokens, 'tokens'),
+    );
+  }
+
+  layerNormForward(options: {
+    out: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    bias?: Tensor;
+    eps: number;
+  }): void {
+    const { out, mean, rstd, inp, weight, bias, eps } = options;
+    const c = lastExtent(inp);
+    const n = inp.size / c;
+    this.#addon.layerNormForward(
+      this.#handle,
+      n,
+      c,
+      eps,
+      floats(out, 'out', inp.size),
+      floats(mean, 'mean', n),
+      floats(rstd, 'rstd', n),
+      floats(inp, 'inp'),
+      floats(weight, 'weight', c),
+      bias ? floats(bias, 'bias', c) : null,
+    );
+  }
+
+  layerNormBackward(options: {
+    dinp: Tensor;
+    accumulate?: boolean;
+    dweight: Tensor;
+    dbias?: Tensor;
+    dout: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+  }): void {
+    const { dinp, dweight, dbias, dout, inp, weight, mean, rstd } = options;
+    const c = lastExtent(inp);
+    const n = inp.size / c;
+    this.#addon.layerNormBackward(
+      this.#handle,
+      n,
+      c,
+      options.accumulate ?? false,
+      floats(dinp, 'dinp', inp.size),
+      floats(dweight, 'dweight', c),
+      dbias ? floats(dbias, 'dbias', c) : null,
+      floats(dout, 'dout', inp.size),
+      floats(inp, 'inp'),
+      floats(weight, 'weight', c),
+      floats(mean, 'mean', n),
+      floats(rstd, 'rstd', n),
+    );
+  }
+
+  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void {
+    const { out, bias, inp, weight } = options;
+    const { n, ic, oc, transposed } = linearShape(options);
+    this.#addon.linearForward(
+      this.#handle,
+      n,
+      ic,
+      oc,
+      transposed,
+      floats(out, 'out', n * oc),
+      floats(inp, 'inp'),
+      floats(weight, 'weight'),
+      bias ? floats(bias, 'bias', oc) : null,
+    );
+  }
+
+  linearBackward(options: LinearBackwardOptions): void {
+    const { dinp, dweight, dbias, dout, inp, weight } = options;
+    const { n, ic, oc, transposed } = linearShape(options);
+    this.#addon.linearBackward(
+      this.#handle,
+      n,
+      ic,
+      oc,
+      transposed,
+      options.accumulate ?? false,
+      dinp ? floats(dinp, 'dinp', inp.size) : null,
+      floats(dweight, 'dweight', weight.size),
+      dbias ? floats(dbias, 'dbias', oc) : null,
+      floats(dout, 'dout', n * oc),
+      floats(inp, 'inp'),
+      floats(weight, 'weight'),
+    );
+  }
+
+  activationForward({ kind, out, inp }: { kind: ActivationKind; out: Tensor; inp: Tensor }): void {
+    this.#addon.activationForward(
+      this.#handle,
+      inp.size,
+      kind === 'relu',
+      floats(out, 'out', inp.size),
+      floats(inp, 'inp'),
+    );
+  }
+
+  activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void {
+    const { kind, dinp, dout, inp } = options;
+    this.#addon.activationBackward(
+      this.#handle,
+      inp.size,
+      kind === 'relu',
+      floats(dinp, 'dinp', inp.size),
+      floats(dout, 'dout', inp.size),
+      floats(inp, 'inp'),
+    );
+  }
+
+  attentionForward(options: AttentionOptions & { out: Tensor }): void {
+    const { b, t, c } = attentionShape(options);
+    this.#addon.attentionForward(
+      this.#handle,
+      b,
+      t,
+      c,
+      options.nHead,
+      floats(options.out, 'out', b * t * c),
+      floats(options.lse, 'lse', b * options.nHead * t),
+      floats(options.qkv, 'qkv'),
+      options.dropout?.rate ?? 0,
+      options.dropout ? keysOf(options.dropout, b) : null,
+    );
+  }
+
+  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void {
+    const { b, t, c } = attentionShape(options);
+    this.#addon.attentionBackward(
+      this.#handle,
+      b,
+      t,
+      c,
+      options.nHead,
+      floats(options.dqkv, 'dqkv', options.qkv.size),
+      floats(options.dout, 'dout', b * t * c),
+      floats(options.out, 'out', b * t * c),
+      floats(options.qkv, 'qkv'),
+      floats(options.lse, 'lse', b * options.nHead * t),
+      options.dropout?.rate ?? 0,
+      options.dropout ? keysOf(options.dropout, b) : null,
+    );
+  }
+
+  attentionDecode(options: {
+    out: Tensor;
+    qkv: Tensor;
+    keys: Tensor;
+    values: Tensor;
+    position: number;
+    nHead: number;
+  }): void {
+    const { out, qkv, keys, values, position, nHead } = options;
+    const [rows, c] = matrix(keys, 'keys');
+    this.#addon.attentionDecode(
+      this.#handle,
+      rows,
+      c,
+      nHead,
+      position,
+      floats(out, 'out', c),
+      floats(qkv, 'qkv', 3 * c),
+      floats(keys, 'keys'),
+      floats(values, 'values', keys.size),
+    );
+  }
+
+  crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void {
+    const { losses, logits, targets, dlogits } = options;
+    const v = lastExtent(logits);
+    const n = logits.size / v;
+    this.#addon.crossEntropy(
+      this.#handle,
+      n,
+      v,
+      options.scale ?? 1,
+      floats(losses, 'losses', n),
+      floats(logits, 'logits'),
+      ints(targets, 'targets', n),
+      dlogits ? floats(dlogits, 'dlogits', logits.size) : null,
+    );
+  }
+
+  async squaredNorm(group: TensorGroup): Promise<number> {
+    return this.#addon.squaredNorm(this.#handle, floatsOfGroup(group));
+  }
+
+  adamw(options: AdamwOptions): void {
+    const { param, grad, m, v } = options;
+    this.#addon.adamw(
+      this.#handle,
+      param.size,
+      options.learningRate,
+      options.beta1,
+      options.beta2,
+      options.eps,
+      options.weightDecay,
+      options.step,
+      options.gradScale,
+      floats(param, 'param'),
+      floats(grad, 'grad', param.size),
+      floats(m, 'm', param.size),
+      floats(v, 'v', param.size),
+    );
+  }
+}
