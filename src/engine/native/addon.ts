@@ -226,9 +226,3 @@ function tryLoad(): NativeLoad {
     };
   }
 }
-
-/** dst += src in native code on the calling thread; undefined where the addon is missing. */
-export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void) | undefined {
-  const load = loadNative();
-  return 'addon' in load ? load.addon.addInto : undefined;
-}

@@ -59,6 +59,12 @@ export function createNativeEngine(options: NativeEngineOptions = {}): NativeEng
   return new NativeEngine(load.addon, isa, threads);
 }
 
+/** dst += src in native code on the calling thread; undefined where the addon is missing. */
+export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void) | undefined {
+  const load = loadNative();
+  return 'addon' in load ? load.addon.addInto : undefined;
+}
+
 export class NativeEngine implements Engine {
   readonly name = 'native';
   readonly description: string;

@@ -1,0 +1,281 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import { InvariantError, UserError } from '../../../src/base/errors.ts';
+import type { Shape, Tensor } from '../../../src/engine/engine.ts';
+import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
+import { createNativeEngine, type NativeEngine, nativeAddInto } from '../../../src/engine/native/nativeEngine.ts';
+
+const engines: NativeEngine[] = [];
+
+function engineOf(threads: number, isa: InstructionSet | 'auto' = 'auto'): NativeEngine {
+  const engine = createNativeEngine({ threads, isa });
+  engines.push(engine);
+  return engine;
+}
+
+afterEach(async () => {
+  await Promise.all(engines.splice(0).map((engine) => engine.dispose()));
+});
+
+function addon() {
+  const load = loadNative();
+  if ('error' in load) throw new Error(load.error);
+  return load.addon;
+}
+
+function values(size: number, seed: number): Float32Array {
+  const key = randomKey(seed);
+  return Float32Array.from({ length: size }, (_, i) => 2 * randomUniform(key, i) - 1);
+}
+
+/** Runs a small layer of every kernel that sums, and returns all results in one array. */
+async function runKernels(engine: NativeEngine): Promise<Float32Array> {
+  const [b, t, c, nHead, v] = [3, 70, 96, 3, 65];
+  const n = b * t;
+  let seed = 1;
+  const random = (shape: Shape): Tensor => {
+    const tensor = engine.alloc(shape);
+    engine.upload(tensor, values(tensor.size, seed++));
+    return tensor;
+  };
+  const tokens = engine.alloc([b, t], 'int32');
+  engine.upload(
+    tokens,
+    Int32Array.from({ length: n }, (_, i) => (i * 7) % v),
+  );
+  const keys = Array.from({ length: b }, (_, sample) => randomKey(5, sample));
+  const dropout = { rate: 0.2, keys };
+
+  const [inp, weight, bias, out, dout] = [
+    random([n, c]),
+    random([c, 3 * c]),
+    random([3 * c]),
+    random([n, 3 * c]),
+    random([n, 3 * c]),
+  ];
+  engine.linearForward({ inp, weight, bias, out });
+  const [dinp, dweight, dbias] = [random([n, c]), random([c, 3 * c]), random([3 * c])];
+  engine.linearBackward({ inp, weight, dout, dinp, dweight, dbias });
+  const qkv = random([b, t, 3 * c]);
+  engine.upload(qkv, (engine.hostView(out) as Float32Array).slice());
+  const [attended, lse, dqkv, dattended] = [
+    random([b, t, c]),
+    random([b, nHead, t]),
+    random([b, t, 3 * c]),
+    random([b, t, c]),
+  ];
+  engine.attentionForward({ qkv, nHead, lse, dropout, out: attended });
+  engine.attentionBackward({ qkv, nHead, lse, dropout, out: attended, dout: dattended, dqkv });
+  const [norm, mean, rstd, scale, shift] = [random([n, c]), random([n]), random([n]), random([c]), random([c])];
+  engine.layerNormForward({ out: norm, mean, rstd, inp, weight: scale, bias: shift, eps: 1e-5 });
+  const [dnorm, dscale, dshift] = [random([n, c]), random([c]), random([c])];
+  engine.layerNormBackward({ dinp: dnorm, dweight: dscale, dbias: dshift, dout: dinp, inp, weight: scale, mean, rstd });
+  const [dwte, dwpe] = [random([v, c]), random([t, c])];
+  engine.embeddingBackward({ dout: dnorm, tokens, dwte, dwpe });
+  const [logits, losses] = [random([n, v]), random([n])];
+  const targets = engine.alloc([n], 'int32');
+  engine.upload(
+    targets,
+    Int32Array.from({ length: n }, (_, i) => i % v),
+  );
+  engine.crossEntropy({ losses, logits, targets, dlogits: logits, scale: 1 / n });
+  const group = engine.allocGroup([[70001], [33]]);
+  engine.upload(group.tensors[0]!, values(70001, 99));
+  const norm2 = await engine.squaredNorm(group);
+
+  const results = [
+    out,
+    dinp,
+    dweight,
+    dbias,
+    attended,
+    lse,
+    dqkv,
+    norm,
+    dnorm,
+    dscale,
+    dshift,
+    dwte,
+    dwpe,
+    logits,
+    losses,
+  ];
+  const all = results.flatMap((tensor) => [...(engine.hostView(tensor) as Float32Array)]);
+  return Float32Array.from([...all, norm2]);
+}
+
+describe('results', () => {
+  const sets = addon().instructionSets();
+
+  test.each(sets)('%s: the same bits with 1, 2, 3 and 8 threads', async (isa) => {
+    const one = await runKernels(engineOf(1, isa));
+    for (const threads of [2, 3, 8]) {
+      const other = await runKernels(engineOf(threads, isa));
+      expect(Buffer.compare(Buffer.from(one.buffer), Buffer.from(other.buffer)), `${threads} threads`).toBe(0);
+    }
+  });
+
+  test('the instruction sets agree', async () => {
+    const expected = await runKernels(engineOf(1, 'scalar'));
+    for (const isa of sets) {
+      const actual = await runKernels(engineOf(2, isa));
+      const worst = actual.reduce((most, x, i) => {
+        return Math.max(most, Math.abs(x - expected[i]!) / Math.max(1, Math.abs(expected[i]!)));
+      }, 0);
+      expect(worst, isa).toBeLessThan(2e-4);
+    }
+  });
+
+  test.each(sets)('%s: dropout draws what counterRandom.ts draws', async (isa) => {
+    const engine = engineOf(2, isa);
+    const keys = [randomKey(1, 2), randomKey(3, 4)];
+    const tensor = engine.alloc([2, 1003]);
+    for (const rate of [0, 0.1, 0.5, 1 / 3]) {
+      engine.upload(tensor, new Float32Array(2006).fill(1));
+      engine.dropout({ out: tensor, inp: tensor, dropout: { rate, keys } });
+      const expected = Float32Array.from({ length: 2006 }, (_, i) => {
+        return randomUniform(keys[Math.floor(i / 1003)]!, i % 1003) >= rate ? 1 / (1 - rate) : 0;
+      });
+      expect(engine.hostView(tensor)).toEqual(expected);
+    }
+  });
+
+  test('what is not a number stays visible', async () => {
+    const engine = engineOf(1);
+    const logits = engine.alloc([1, 40]);
+    engine.upload(logits, new Float32Array(40).fill(Number.NaN));
+    const losses = engine.alloc([1]);
+    const targets = engine.alloc([1], 'int32');
+    engine.upload(targets, Int32Array.of(3));
+    engine.crossEntropy({ losses, logits, targets });
+    expect(engine.hostView(losses)![0]).toBeNaN();
+    engine.activationForward({ kind: 'gelu', out: logits, inp: logits });
+    expect(engine.hostView(logits)!.every(Number.isNaN)).toBe(true);
+  });
+
+  test('addInto sums arrays of any length and rejects different ones', () => {
+    const addInto = nativeAddInto()!;
+    for (const size of [0, 1, 15, 16, 1000]) {
+      const dst = new Float32Array(new SharedArrayBuffer(4 * size + 4), 4, size);
+      dst.set(values(size, 1));
+      const expected = dst.map((x, i) => x + values(size, 2)[i]!);
+      addInto(dst, values(size, 2));
+      expect(dst).toEqual(expected);
+    }
+    expect(() => addInto(new Float32Array(3), new Float32Array(4))).toThrow(
+      'expected 3 elements in src but received 4',
+    );
+  });
+});
+
+describe('bad arguments are errors', () => {
+  test('at the engine', () => {
+    const engine = engineOf(1);
+    const [a, b] = [engine.alloc([2, 3]), engine.alloc([3, 2])];
+    const ints = engine.alloc([2, 3], 'int32');
+    expect(() => engine.linearForward({ inp: a, weight: a, out: b })).toThrow(InvariantError);
+    expect(() => engine.linearForward({ inp: a, weight: b, out: a })).toThrow('out is [2,3]; expected 4 elements');
+    expect(() => engine.add({ out: a, a, b: ints })).toThrow('b [2,3] is int32; expected float32');
+    expect(() => engine.add({ out: a, a, b: { shape: [2, 3], dtype: 'float32', size: 6 } })).toThrow('native engine');
+    expect(() => engine.upload(a, new Float32Array(5))).toThrow('upload: the tensor is Float32Array(6)');
+    expect(() => engine.alloc([2, 0])).toThrow(InvariantError);
+    expect(() => engine.dropout({ out: a, inp: a, dropout: { rate: 0.5, keys: [] } })).toThrow('dropout has 0 keys');
+    expect(() => engine.dropout({ out: a, inp: a, dropout: { rate: 1, keys: [randomKey(1), randomKey(2)] } })).toThrow(
+      'rate',
+    );
+    engine.release(a);
+    expect(() => engine.release(a)).toThrow('released twice');
+  });
+
+  test('tokens and targets outside the vocabulary', () => {
+    const engine = engineOf(1);
+    const tokens = engine.alloc([1, 2], 'int32');
+    const [wte, out] = [engine.alloc([5, 4]), engine.alloc([1, 2, 4])];
+    for (const token of [5, -1, 2 ** 31 - 1]) {
+      engine.upload(tokens, Int32Array.of(0, token));
+      expect(() => engine.embeddingForward({ out, tokens, wte })).toThrow(`token 1 is ${token}`);
+      expect(() => engine.embeddingBackward({ dout: out, tokens, dwte: wte })).toThrow(`token 1 is ${token}`);
+    }
+    const targets = engine.alloc([2], 'int32');
+    engine.upload(targets, Int32Array.of(-1, 4));
+    const [losses, logits] = [engine.alloc([2]), engine.alloc([2, 4])];
+    expect(() => engine.crossEntropy({ losses, logits, targets })).toThrow('target 1 is 4');
+    const wpe = engine.alloc([3, 4]);
+    engine.upload(tokens, Int32Array.of(0, 1));
+    expect(() => engine.embeddingForward({ out, tokens, wte, wpe, positionOffset: 2 })).toThrow('every position');
+  });
+
+  test('at the native boundary, whatever is passed', () => {
+    const native = addon() as unknown as Record<string, (...args: unknown[]) => unknown>;
+    const handle = native['createEngine']!(1, 'auto') as number;
+    const floats = new Float32Array(16);
+    const odd = [undefined, null, -1, 1.5, Number.NaN, 2 ** 40, 'x', {}, [], true, floats, new Float64Array(16), 10n];
+    for (const [name, call] of Object.entries(native)) {
+      if (['instructionSets', 'misalignment', 'addInto', 'createEngine', 'disposeEngine'].includes(name)) continue;
+      expect(() => call(), name).toThrow(TypeError);
+      expect(() => call(handle), name).toThrow(TypeError);
+      for (const value of odd) {
+        expect(() => call(value, ...Array(20).fill(value)), `${name}(${String(value)}, …)`).toThrow(TypeError);
+        // One array of any size, or one number, is all that some need: those may do their work.
+        if (name === 'fmaLimit') continue;
+        try {
+          call(handle, ...Array(20).fill(value));
+        } catch (error) {
+          expect(error, name).toBeInstanceOf(TypeError);
+        }
+      }
+      expect(() => call(handle, 2 ** 31 - 1, 2 ** 31 - 1, 2 ** 31 - 1, 2 ** 31 - 1, floats, floats), name).toThrow(
+        TypeError,
+      );
+    }
+    expect(() => native['createEngine']!(0, 'auto')).toThrow(TypeError);
+    expect(() => native['createEngine']!(100000, 'auto')).toThrow('at most 256 threads');
+    expect(() => native['createEngine']!(1, 'mmx')).toThrow("no instruction set 'mmx'");
+    native['disposeEngine']!(handle);
+  });
+
+  test('impossible options', () => {
+    expect(() => createNativeEngine({ threads: 1000 })).toThrow(UserError);
+    expect(() => createNativeEngine({ threads: 1.5 })).toThrow(UserError);
+    const missing = process.arch === 'arm64' ? 'avx2' : 'neon';
+    expect(() => createNativeEngine({ isa: missing })).toThrow(UserError);
+  });
+});
+
+describe('engines', () => {
+  test('are created and disposed many times without leaving a thread', async () => {
+    const { readdirSync, existsSync } = await import('node:fs');
+    const count = () => (existsSync('/proc/self/task') ? readdirSync('/proc/self/task').length : 0);
+    const before = count();
+    for (let i = 0; i < 50; i++) {
+      const engine = createNativeEngine({ threads: 4 });
+      const tensor = engine.alloc([100, 1000]);
+      engine.zero(tensor);
+      await engine.dispose();
+    }
+    expect(count()).toBeLessThanOrEqual(before);
+  });
+
+  test('are unusable once disposed', async () => {
+    const engine = createNativeEngine({ threads: 2 });
+    const tensor = engine.alloc([4]);
+    await engine.dispose();
+    await engine.dispose();
+    expect(() => engine.zero(tensor)).toThrow('is disposed or was never created');
+  });
+
+  test('give released memory out again, aligned to cache lines', () => {
+    const engine = engineOf(1);
+    for (let i = 0; i < 3; i++) {
+      const tensors = [engine.alloc([33, 7]), engine.alloc([33, 7], 'int32'), engine.alloc([5])];
+      expect(engine.memory()).toEqual({ bytesInUse: 2 * 960 + 64, bytesPooled: 0, bytesPeak: 2 * 960 + 64 });
+      for (const tensor of tensors) engine.release(tensor);
+      expect(engine.memory().bytesPooled).toBe(2 * 960 + 64);
+    }
+    const group = engine.allocGroup([[3], [17], [16]]);
+    expect(group.offsets).toEqual([0, 16, 48]);
+    expect(group.length).toBe(64);
+    for (const tensor of group.tensors) expect(addon().misalignment(engine.hostView(tensor)!)).toBe(0);
+    expect(engine.hostViewOfGroup(group).every((x) => x === 0)).toBe(true);
+  });
+});
