@@ -65,7 +65,7 @@ export class Tape {
       wte: wte.value,
       ...(wpe && { wpe: wpe.value, positionOffset }),
     });
-    return this.#record(out, [], wpe ? [wte, wpe] : [wte], (dout) => {
+    return this.#record(out, [], wpe ? [wpe, wte] : [wte], (dout) => {
       invariant(positionOffset === 0, 'the embedding has no backward at a position offset');
       const dwpe = wpe && { dwpe: gradOf(wpe) };
       this.#engine.embeddingBackward({ dout: dout.tensor, tokens, dwte: gradOf(wte), ...dwpe });

@@ -1,4 +1,6 @@
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
+import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
 
 modelSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));
+generationSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));

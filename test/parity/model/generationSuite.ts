@@ -1,0 +1,123 @@
+/** The common suite: generation on one engine. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
+import { GPT } from '../../../src/model/gpt.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { tokenProbabilities } from '../../../src/model/sampling.ts';
+import { Tape } from '../../../src/model/tape.ts';
+import { tinyConfig, variants } from './tinyModels.ts';
+
+const all = { temperature: 1, topK: 0, topP: 1 };
+const greedy = { temperature: 0, topK: 0, topP: 1 };
+/** Twice blockSize and more: the window slides. */
+const maxTokens = 20;
+
+export function generationSuite(name: string, createEngine: () => Promise<Engine>): void {
+  describe(`${name}: generation`, () => {
+    let engine: Engine;
+    let model: GPT;
+    const modelOf = async (config = tinyConfig): Promise<GPT> => {
+      const parameters = new Parameters(engine, config, { training: false });
+      parameters.initialise(4);
+      for (const [index, { size, decay }] of parameters.specs.entries()) {
+        if (!decay) continue;
+        // Ten times GPT-2's matrices: an untrained model gives every token about 1/V, whatever came before.
+        const values = new Float32Array(size);
+        await parameters.readTensor('params', index, values);
+        parameters.writeTensor(
+          'params',
+          index,
+          values.map((value) => 10 * value),
+        );
+      }
+      return new GPT(engine, config, parameters);
+    };
+    const tokensOf = async (options: Partial<GenerateOptions>, of = model): Promise<number[]> => {
+      const tokens: number[] = [];
+      const defaults = { ...all, prompt: [1, 2], maxTokens, seed: 1 };
+      for await (const token of generate(engine, of, { ...defaults, ...options })) tokens.push(token);
+      return tokens;
+    };
+
+    beforeAll(async () => {
+      engine = await createEngine();
+      model = await modelOf();
+    });
+    afterAll(async () => engine.dispose());
+
+    it('is reproducible by its seed', async () => {
+      const first = await tokensOf({ seed: 7 });
+      expect(first.length).toBe(maxTokens);
+      expect(new Set(first).size).toBeGreaterThan(5);
+      expect(await tokensOf({ seed: 7 })).toEqual(first);
+      expect(await tokensOf({ seed: 8 })).not.toEqual(first);
+    });
+
+    it.each(variants)(
+      'gives the same tokens with and without the cache, past blockSize too: $name',
+      async ({ config }) => {
+        const of = await modelOf(config);
+        for (let seed = 0; seed < 8; seed++) {
+          // From one token, to a prompt that just fits, to one that is cropped.
+          const prompt = Array.from({ length: 1 + (seed % (config.blockSize + 2)) }, (_, i) => (seed + 3 * i) % 7);
+          const options = { prompt, seed, temperature: 0.5 + seed / 6, topK: seed % 5, topP: seed % 2 ? 0.9 : 1 };
+          const cached = await tokensOf({ ...options, useCache: true }, of);
+          expect(cached).toEqual(await tokensOf({ ...options, useCache: false }, of));
+        }
+      },
+    );
+
+    it('top-k 1 is greedy, whatever the seed', async () => {
+      const expected = await tokensOf(greedy);
+      for (const seed of [1, 2, 3]) expect(await tokensOf({ topK: 1, seed })).toEqual(expected);
+    });
+
+    it('depends on the last blockSize tokens only', async () => {
+      const end = [5, 6, 7, 8, 9, 10, 11, 12];
+      const expected = await tokensOf({ prompt: end });
+      expect(await tokensOf({ prompt: [20, 21, ...end] })).toEqual(expected);
+      expect(await tokensOf({ prompt: end.with(0, 4) })).not.toEqual(expected);
+    });
+
+    it('draws the first token from the predicted distribution', async () => {
+      const prompt = [3, 1, 4];
+      const tape = new Tape(engine);
+      const onDevice = engine.alloc([1, prompt.length], 'int32');
+      engine.upload(onDevice, Int32Array.from(prompt));
+      const logits = new Float32Array(tinyConfig.vocabSize);
+      await engine.download(model.forwardLast(tape, onDevice).value, logits);
+      tape.discard();
+      engine.release(onDevice);
+      const options = { temperature: 1.2, topK: 10, topP: 0.95 };
+      const expected = tokenProbabilities(logits, options);
+
+      const draws = 300;
+      const counts = new Float64Array(expected.length);
+      for (let seed = 0; seed < draws; seed++) {
+        for (const token of await tokensOf({ prompt, ...options, seed, maxTokens: 1 })) counts[token]!++;
+      }
+      expected.forEach((p, token) => {
+        const deviation = Math.sqrt((p * (1 - p)) / draws);
+        expect(Math.abs(counts[token]! / draws - p), `token ${token}`).toBeLessThanOrEqual(4.5 * deviation);
+      });
+    });
+
+    it('streams, and gives its buffers back when it ends or is left early', async () => {
+      const idle = engine.memory().bytesInUse;
+      await tokensOf({});
+      expect(engine.memory().bytesInUse).toBe(idle);
+      let seen = 0;
+      for await (const _ of generate(engine, model, { ...all, prompt: [1], maxTokens: 1000, seed: 1 })) {
+        expect(engine.memory().bytesInUse).toBeGreaterThan(idle);
+        if (++seen === 3) break;
+      }
+      expect(engine.memory().bytesInUse).toBe(idle);
+    });
+
+    it('refuses an empty prompt and tokens that are not in the vocabulary', async () => {
+      await expect(tokensOf({ prompt: [] })).rejects.toThrow('at least one token');
+      await expect(tokensOf({ prompt: [29] })).rejects.toThrow('outside the vocabulary of 29');
+    });
+  });
+}
