@@ -1,0 +1,35 @@
+/** The reference of all config keys as Markdown: docs/config.md is its output (scripts/write-config-docs.mjs). */
+import { configGroups } from './keys.ts';
+import { shippedConfigs } from './locate.ts';
+
+/** Every group and key with its default, what it accepts and what it means. */
+export function describeConfig(): string {
+  const shipped = shippedConfigs().map((name) => `\`${name}.yaml\``);
+  const head = `# Config keys
+
+A config is a YAML file with the groups below; every key may be left out. \`launch --config NAME\` looks for a name without a path
+in the working folder, then among the configs that the package ships: ${shipped.join(', ')}. Without \`--config\`,
+\`quickstart.yaml\` runs. \`--set group.key=value\` overrides a key, as often as needed. Unknown keys are errors.
+
+This page is written from the schema (\`src/config/schema.ts\`) by \`scripts/write-config-docs.mjs\`; edit those.
+`;
+  const groups = configGroups.map(({ name, doc, keys }) => {
+    const rows = keys.map((key) =>
+      row([`\`${key.path}\``, `\`${JSON.stringify(key.defaultValue)}\``, key.expects, key.doc]),
+    );
+    return [
+      `## ${name}`,
+      '',
+      doc,
+      '',
+      row(['key', 'default', 'value', 'meaning']),
+      row(['---', '---', '---', '---']),
+      ...rows,
+    ].join('\n');
+  });
+  return `${[head, ...groups.map((group) => `${group}\n`)].join('\n')}`;
+}
+
+function row(cells: readonly string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+}
