@@ -8,28 +8,18 @@ export function describeConfig(): string {
   const head = `# Config keys
 
 A config is a YAML file with the groups below; every key may be left out. \`launch --config NAME\` looks for a name without a path
-in the working folder, then among the configs that the package ships: ${shipped.join(', ')}. Without \`--config\`,
-\`quickstart.yaml\` runs. \`--set group.key=value\` overrides a key, as often as needed. Unknown keys are errors.
+in the working folder, then among the configs that the package ships:
+${shipped.join(', ')}.
+Without \`--config\`, \`quickstart.yaml\` runs. \`--set group.key=value\` overrides a key, as often as needed. Unknown keys are errors.
 
 This page is written from the schema (\`src/config/schema.ts\`) by \`scripts/write-config-docs.mjs\`; edit those.
 `;
   const groups = configGroups.map(({ name, doc, keys }) => {
-    const rows = keys.map((key) =>
-      row([`\`${key.path}\``, `\`${JSON.stringify(key.defaultValue)}\``, key.expects, key.doc]),
+    const items = keys.map(
+      ({ path, doc: keyDoc, expects, defaultValue }) =>
+        `- \`${path}\`: ${keyDoc} Default \`${JSON.stringify(defaultValue)}\`, ${expects}.`,
     );
-    return [
-      `## ${name}`,
-      '',
-      doc,
-      '',
-      row(['key', 'default', 'value', 'meaning']),
-      row(['---', '---', '---', '---']),
-      ...rows,
-    ].join('\n');
+    return `## ${name}\n\n${doc}\n\n${items.join('\n')}\n`;
   });
-  return `${[head, ...groups.map((group) => `${group}\n`)].join('\n')}`;
-}
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [head, ...groups].join('\n');
 }
