@@ -4,12 +4,15 @@
  */
 import { messageOf, UserError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
+import { loadNative } from './native/addon.ts';
+import { createNativeEngine } from './native/nativeEngine.ts';
 import { DeviceUnavailableError, TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevice } from './tfjs/backends.ts';
 import { createTfjsEngine } from './tfjs/tfjsEngine.ts';
+import { tryEngine } from './trial.ts';
 
 export interface EngineOptions {
   readonly name: 'auto' | 'native' | 'tfjs';
-  /** For `tfjs`; `auto` (or absent) is wasm, which is everywhere. */
+  /** For `tfjs`; `auto` (or absent) is wasm, which is everywhere. The native engine runs on the cpu only. */
   readonly device?: TfjsDevice | 'auto' | undefined;
   /** For `native`; 0 or absent: one for each core. */
   readonly threads?: number | undefined;
@@ -18,24 +21,38 @@ export interface EngineOptions {
 /** An engine that is to be started, and why this one. */
 export interface EngineChoice {
   readonly name: 'native' | 'tfjs';
-  readonly device: TfjsDevice | undefined;
+  readonly device: TfjsDevice;
+  /** Of `native`; 0: one for each core. */
   readonly threads: number;
   readonly reason: string;
 }
 
-/** What `probeEngines` found of one engine and device. */
-export interface EngineProbe {
+/** One engine on one device, as `launch doctor` lists them. */
+export interface EngineTarget {
   readonly name: 'native' | 'tfjs';
-  readonly device: string;
+  readonly device: TfjsDevice;
+}
+
+/** What was found of one engine and device. */
+export interface EngineProbe extends EngineTarget {
+  /** It starts, and multiplies matrices correctly. */
   readonly available: boolean;
   /** What it runs on, or why it is not available. */
   readonly detail: string;
-  /** What to install to have it. */
+  /** What to do to have it. */
   readonly install: string;
 }
 
-/** Decides without starting anything. */
+export const ENGINE_TARGETS: readonly EngineTarget[] = [
+  { name: 'native', device: 'cpu' },
+  ...TFJS_DEVICES.map((device) => ({ name: 'tfjs', device }) as const),
+];
+
+const NATIVE_INSTALL_HINT = 'install python3, make and g++, then run npm run build:native';
+
+/** Decides without starting anything; whether what is asked for is there shows when it is started. */
 export function selectEngine({ name, device = 'auto', threads = 0 }: EngineOptions): EngineChoice {
+  const native = (reason: string): EngineChoice => ({ name: 'native', device: 'cpu', threads, reason });
   const tfjs = (reason: string): EngineChoice => ({
     name: 'tfjs',
     device: device === 'auto' ? 'wasm' : device,
@@ -46,10 +63,17 @@ export function selectEngine({ name, device = 'auto', threads = 0 }: EngineOptio
     case 'tfjs':
       return tfjs('engine tfjs was asked for');
     case 'native':
-      throw new UserError('engine native is not part of this build; use engine.name=tfjs');
-    case 'auto':
+      if (device !== 'auto' && device !== 'cpu') {
+        throw new UserError(
+          `engine native runs on the cpu, not on device '${device}': set engine.name to tfjs for that`,
+        );
+      }
+      return native('engine native was asked for');
+    case 'auto': {
       if (device !== 'auto') return tfjs(`device ${device} was asked for`);
-      return tfjs('the native engine is not part of this build');
+      const load = loadNative();
+      return 'addon' in load ? native('the native addon is built') : tfjs(load.error);
+    }
     default:
       return name satisfies never;
   }
@@ -57,25 +81,25 @@ export function selectEngine({ name, device = 'auto', threads = 0 }: EngineOptio
 
 /** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there. */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const choice = selectEngine(options);
-  return createTfjsEngine({ device: choice.device ?? 'wasm' });
+  const { name, device, threads } = selectEngine(options);
+  return name === 'native' ? createNativeEngine({ threads }) : createTfjsEngine({ device });
 }
 
-/** Starts and ends every engine once, to say which are there. */
-export async function probeEngines(): Promise<EngineProbe[]> {
-  const probes: EngineProbe[] = [];
-  for (const device of TFJS_DEVICES) probes.push(await probe('tfjs', device));
-  return probes;
+export function installHint({ name, device }: EngineTarget): string {
+  return name === 'native' ? NATIVE_INSTALL_HINT : TFJS_INSTALL_HINTS[device];
 }
 
-async function probe(name: 'tfjs', device: TfjsDevice): Promise<EngineProbe> {
-  const install = TFJS_INSTALL_HINTS[device];
+/** Starts an engine, multiplies two matrices on it, ends it. */
+export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
+  const install = installHint(target);
   try {
-    const engine = await createEngine({ name, device });
+    const engine = await createEngine(target);
+    const { correct, maxError } = await tryEngine(engine);
     await engine.dispose();
-    return { name, device, available: true, detail: engine.description, install };
+    const detail = correct ? engine.description : `${engine.description} multiplies wrongly: off by ${maxError}`;
+    return { ...target, available: correct, detail, install };
   } catch (error) {
     const detail = error instanceof DeviceUnavailableError ? error.reason : messageOf(error);
-    return { name, device, available: false, detail, install };
+    return { ...target, available: false, detail, install };
   }
 }
