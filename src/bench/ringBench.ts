@@ -1,0 +1,137 @@
+/**
+ * The ring all-reduce between real processes over loopback TCP: what a step costs in communication when nothing hides it.
+ *
+ * `busGBs` is the bytes that each rank sends, 2(N-1)/N of the data, over the time: comparable between numbers of ranks, and with
+ * what other all-reduce benches call bus bandwidth.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { PeerError } from '../base/errors.ts';
+import type { RingBenchReply, RingBenchRequest } from './ringBenchRank.ts';
+
+export interface RingBenchOptions {
+  ranks: readonly number[];
+  /** Size of the data, in 10^6 bytes of float32. */
+  mbytes: number;
+  repetitions: number;
+  bucketBytes: number;
+  chunkBytes: number;
+}
+
+export interface RingBenchResult {
+  name: 'ringAllReduce';
+  ranks: number;
+  mbytes: number;
+  /** Time until the last rank has the sums: the median, and the smallest, over the repetitions. */
+  medianMs: number;
+  minMs: number;
+  busGBs: number;
+  /** Processor time of all ranks for one all-reduce, median. */
+  cpuMs: number;
+  bytesSentPerRank: number;
+  reduce: 'native' | 'javascript';
+}
+
+export interface RingBenchReport {
+  machine: { cores: number };
+  results: RingBenchResult[];
+}
+
+const warmups = 3;
+
+/** @throws PeerError if a rank fails or a sum is wrong */
+export async function runRingBench(options: RingBenchOptions): Promise<RingBenchReport> {
+  const results: RingBenchResult[] = [];
+  for (const worldSize of options.ranks) results.push(await benchWorld(worldSize, options));
+  return { machine: { cores: availableParallelism() }, results };
+}
+
+async function benchWorld(worldSize: number, options: RingBenchOptions): Promise<RingBenchResult> {
+  const elements = Math.round((options.mbytes * 1e6) / Float32Array.BYTES_PER_ELEMENT);
+  const bucketElements = Math.max(1, Math.floor(options.bucketBytes / Float32Array.BYTES_PER_ELEMENT));
+  const ranks = Array.from({ length: worldSize }, (_, rank) => new RankProcess(rank));
+  try {
+    const opened = await Promise.all(
+      ranks.map((process, rank) =>
+        process.ask(
+          { type: 'open', rank, worldSize, elements, bucketElements, chunkBytes: options.chunkBytes },
+          'opened',
+        ),
+      ),
+    );
+    const next = (rank: number) => opened[(rank + 1) % worldSize]?.address ?? '';
+    await Promise.all(ranks.map((process, rank) => process.ask({ type: 'form', next: next(rank) }, 'formed')));
+    const times: number[] = [];
+    const cpuTimes: number[] = [];
+    let bytesSentPerRank = 0;
+    for (let step = 0; step < warmups + options.repetitions; step++) {
+      await Promise.all(ranks.map((process) => process.ask({ type: 'prepare', step }, 'prepared')));
+      const check = step === 0 || step === warmups + options.repetitions - 1;
+      const ends = await Promise.all(ranks.map((process) => process.ask({ type: 'step', check }, 'stepped')));
+      const wrong = ends.reduce((sum, end) => sum + end.wrong, 0);
+      if (wrong > 0) throw new PeerError(`${wrong} sums are wrong with ${worldSize} ranks, in repetition ${step}`);
+      if (step < warmups) continue;
+      times.push(Math.max(...ends.map(({ ms }) => ms)));
+      cpuTimes.push(ends.reduce((sum, { cpuMs }) => sum + cpuMs, 0));
+      bytesSentPerRank = Math.max(...ends.map(({ bytesSent }) => bytesSent));
+    }
+    const medianMs = median(times);
+    return {
+      name: 'ringAllReduce',
+      ranks: worldSize,
+      mbytes: options.mbytes,
+      medianMs,
+      minMs: Math.min(...times),
+      busGBs: bytesSentPerRank / medianMs / 1e6,
+      cpuMs: median(cpuTimes),
+      bytesSentPerRank,
+      reduce: opened[0]?.reduce ?? 'javascript',
+    };
+  } finally {
+    for (const process of ranks) process.end();
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+}
+
+/** A forked rank that answers one request at a time. */
+class RankProcess {
+  readonly #rank: number;
+  readonly #child: ChildProcess;
+  #settle: ((reply: RingBenchReply) => void) | undefined;
+
+  constructor(rank: number) {
+    this.#rank = rank;
+    this.#child = fork(fileURLToPath(new URL('./ringBenchRank.js', import.meta.url)));
+    this.#child.on('message', (reply: RingBenchReply) => this.#reply(reply));
+    this.#child.on('exit', (code, signal) =>
+      this.#reply({ type: 'failed', message: `it ended with ${signal ?? code}` }),
+    );
+  }
+
+  async ask<T extends RingBenchReply['type']>(
+    request: RingBenchRequest,
+    expected: T,
+  ): Promise<Extract<RingBenchReply, { type: T }>> {
+    const reply = await new Promise<RingBenchReply>((resolve) => {
+      this.#settle = resolve;
+      this.#child.send(request);
+    });
+    if (reply.type === expected) return reply as Extract<RingBenchReply, { type: T }>;
+    throw new PeerError(`rank ${this.#rank} failed: ${reply.type === 'failed' ? reply.message : reply.type}`);
+  }
+
+  end(): void {
+    if (this.#child.connected) this.#child.disconnect();
+  }
+
+  #reply(reply: RingBenchReply): void {
+    this.#settle?.(reply);
+    this.#settle = undefined;
+  }
+}

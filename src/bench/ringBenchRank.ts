@@ -1,0 +1,120 @@
+/**
+ * One rank of the ring bench: a process of its own, as a worker is, that `ringBench.ts` forks and tells what to do. The data is
+ * such that the sums are exact, so that every element can be checked.
+ */
+import { InvariantError, messageOf } from '../base/errors.ts';
+import type { Bucket } from '../comm/buckets.ts';
+import { RingAllReduce } from '../comm/ring.ts';
+import { zmqTransport } from '../comm/zmqLink.ts';
+import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+
+/** From the parent, in this order; `prepare` and `step` as often as it likes. */
+export type RingBenchRequest =
+  | { type: 'open'; rank: number; worldSize: number; elements: number; bucketElements: number; chunkBytes: number }
+  | { type: 'form'; next: string }
+  | { type: 'prepare'; step: number }
+  | { type: 'step'; check: boolean };
+
+/** To the parent, one for each request. */
+export type RingBenchReply =
+  | { type: 'opened'; address: string; reduce: 'native' | 'javascript' }
+  | { type: 'formed' }
+  | { type: 'prepared' }
+  | { type: 'stepped'; ms: number; bytesSent: number; wrong: number; cpuMs: number }
+  | { type: 'failed'; message: string };
+
+const stepTimeoutMs = 30_000;
+
+function addInto(dst: Float32Array, src: Float32Array): void {
+  for (let i = 0; i < dst.length; i++) dst[i] = (dst[i] ?? 0) + (src[i] ?? 0);
+}
+
+/** Small integers: exact in float32 in any order of summation. */
+const valueAt = (index: number, rank: number) => ((index * 7 + rank * 13) & 63) - 31;
+
+class BenchRank {
+  readonly #open: Extract<RingBenchRequest, { type: 'open' }>;
+  readonly #ring: RingAllReduce;
+  readonly #data: Float32Array;
+  readonly #buckets: Bucket[] = [];
+
+  private constructor(open: Extract<RingBenchRequest, { type: 'open' }>, ring: RingAllReduce) {
+    this.#open = open;
+    this.#ring = ring;
+    this.#data = new Float32Array(new SharedArrayBuffer(open.elements * Float32Array.BYTES_PER_ELEMENT));
+    for (let start = 0; start < open.elements; start += open.bucketElements) {
+      this.#buckets.push({ start, end: Math.min(open.elements, start + open.bucketElements) });
+    }
+  }
+
+  static async create(open: Extract<RingBenchRequest, { type: 'open' }>): Promise<[BenchRank, RingBenchReply]> {
+    const link = await zmqTransport().openRing('127.0.0.1');
+    const native = nativeAddInto();
+    const ring = new RingAllReduce({ link, reduce: native ?? addInto, chunkBytes: open.chunkBytes, stepTimeoutMs });
+    const reply = { type: 'opened', address: link.address, reduce: native ? 'native' : 'javascript' } as const;
+    return [new BenchRank(open, ring), reply];
+  }
+
+  form(next: string): void {
+    this.#ring.form({ epoch: 0, rank: this.#open.rank, worldSize: this.#open.worldSize, next });
+  }
+
+  prepare(step: number): void {
+    for (let i = 0; i < this.#data.length; i++) this.#data[i] = valueAt(i, this.#open.rank);
+    this.#ring.begin({ step, data: this.#data, buckets: this.#buckets });
+  }
+
+  /** One all-reduce of everything: all buckets at once, as at the end of a backward that hides nothing. */
+  async step(check: boolean): Promise<RingBenchReply> {
+    const cpu = process.cpuUsage();
+    const from = performance.now();
+    for (const bucket of this.#buckets.keys()) this.#ring.start(bucket);
+    await this.#ring.whenDone();
+    const ms = performance.now() - from;
+    const { user, system } = process.cpuUsage(cpu);
+    const cpuMs = (user + system) / 1000;
+    return { type: 'stepped', ms, cpuMs, bytesSent: this.#ring.stats().bytesSent, wrong: check ? this.#wrong() : 0 };
+  }
+
+  #wrong(): number {
+    let wrong = 0;
+    for (let i = 0; i < this.#data.length; i++) {
+      let sum = 0;
+      for (let rank = 0; rank < this.#open.worldSize; rank++) sum += valueAt(i, rank);
+      if (this.#data[i] !== sum) wrong++;
+    }
+    return wrong;
+  }
+}
+
+let rank: BenchRank | undefined;
+
+async function answer(request: RingBenchRequest): Promise<RingBenchReply> {
+  if (request.type === 'open') {
+    const [created, reply] = await BenchRank.create(request);
+    rank = created;
+    return reply;
+  }
+  if (!rank) throw new InvariantError(`expected "open" before "${request.type}"`);
+  switch (request.type) {
+    case 'form':
+      rank.form(request.next);
+      return { type: 'formed' };
+    case 'prepare':
+      rank.prepare(request.step);
+      return { type: 'prepared' };
+    case 'step':
+      return await rank.step(request.check);
+    default:
+      return request satisfies never;
+  }
+}
+
+process.on('message', (request: RingBenchRequest) => {
+  answer(request).then(
+    (reply) => process.send?.(reply),
+    (error: unknown) => process.send?.({ type: 'failed', message: messageOf(error) } satisfies RingBenchReply),
+  );
+});
+// The parent is done, or gone.
+process.on('disconnect', () => process.exit(0));

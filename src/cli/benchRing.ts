@@ -1,0 +1,72 @@
+/** `launch bench ring`: times the ring all-reduce between processes on this machine. */
+import type { CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { type RingBenchReport, runRingBench } from '../bench/ringBench.ts';
+
+interface BenchRingArguments {
+  ranks: string;
+  mbytes: number;
+  repetitions: number;
+  'bucket-bytes': number;
+  'chunk-bytes': number;
+  json: boolean;
+}
+
+export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
+  command: 'ring',
+  describe: 'Time the ring all-reduce between processes on this machine',
+  builder: (yargs) =>
+    yargs
+      .option('ranks', { type: 'string', default: '2,4', describe: 'Numbers of processes, with commas between' })
+      .option('mbytes', { type: 'number', default: 43, describe: 'Size of the float32 data in millions of bytes' })
+      .option('repetitions', { type: 'number', default: 15, describe: 'All-reduces timed, after three that are not' })
+      .option('bucket-bytes', {
+        type: 'number',
+        default: 4 * 2 ** 20,
+        describe: 'Largest bucket, as comm.bucketBytesMax',
+      })
+      .option('chunk-bytes', { type: 'number', default: 256 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('launch bench ring', '43 MB between 2 and between 4 processes')
+      .example('launch bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
+  handler: async ({ ranks, mbytes, repetitions, json, ...rest }) => {
+    const { 'bucket-bytes': bucketBytes, 'chunk-bytes': chunkBytes } = rest;
+    for (const [name, value] of Object.entries({
+      mbytes,
+      repetitions,
+      'bucket-bytes': bucketBytes,
+      'chunk-bytes': chunkBytes,
+    })) {
+      if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
+    }
+    const report = await runRingBench({ ranks: parseRanks(ranks), mbytes, repetitions, bucketBytes, chunkBytes });
+    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : table(report));
+  },
+};
+
+function parseRanks(text: string): number[] {
+  const ranks = text.split(',').map(Number);
+  if (ranks.some((count) => !Number.isInteger(count) || count < 2 || count > 64)) {
+    throw new UserError(`Expected numbers from 2 to 64 for --ranks, like 2,4, but received "${text}".`);
+  }
+  return ranks;
+}
+
+function table({ machine, results }: RingBenchReport): string {
+  const lines = [
+    `ring all-reduce over loopback TCP, ${machine.cores} cores`,
+    'ranks      MB  median ms  min ms  bus GB/s  CPU ms  sum',
+  ];
+  for (const { ranks, mbytes, medianMs, minMs, busGBs, cpuMs, reduce } of results) {
+    const cells = [
+      String(ranks).padStart(5),
+      mbytes.toFixed(1).padStart(8),
+      medianMs.toFixed(1).padStart(11),
+      minMs.toFixed(1).padStart(8),
+      busGBs.toFixed(2).padStart(10),
+      cpuMs.toFixed(0).padStart(8),
+    ];
+    lines.push(`${cells.join('')}  ${reduce}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
