@@ -28,3 +28,8 @@ export function invariant(condition: boolean, message: string): asserts conditio
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** The exit code of a command that ended with `error`: 2 for the user's, 1 for any other. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof UserError ? 2 : 1;
+}

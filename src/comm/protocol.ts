@@ -128,7 +128,14 @@ const workerMessage = z.discriminatedUnion('type', [
   stateAck,
   z.object({ type: z.literal('heartbeat'), step: count, phase }),
   /** The worker cannot go on; it ends after this message. */
-  z.object({ type: z.literal('failed'), step: count, phase, message: z.string().max(65_536) }),
+  z.object({
+    type: z.literal('failed'),
+    step: count,
+    phase,
+    message: z.string().max(65_536),
+    /** What to mend: the user's input, or the run. */
+    blame: z.enum(['user', 'run']),
+  }),
 ]);
 
 const coordinatorMessage = z.discriminatedUnion('type', [

@@ -1,0 +1,11 @@
+/** The version of this package, as package.json states it. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { packageRoot } from './packageRoot.ts';
+
+const packageJson = z.object({ version: z.string() });
+
+export const version: string = packageJson.parse(
+  JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')),
+).version;

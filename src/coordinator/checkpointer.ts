@@ -1,0 +1,130 @@
+/**
+ * Turns the state stream of a worker into a checkpoint on disk, in the background, and streams a checkpoint to workers that
+ * resume. Chunks are acknowledged when they are stored, which bounds what is under way.
+ */
+import { messageOf, PeerError } from '../base/errors.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { CheckpointStore } from '../checkpoint/store.ts';
+import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
+import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
+
+/** What became of a checkpoint. */
+export type CheckpointOutcome =
+  | { readonly step: number; readonly path: string }
+  | { readonly step: number; readonly error: string };
+
+interface Incoming {
+  readonly step: number;
+  readonly from: string;
+  readonly bytes: number;
+  receivedBytes: number;
+  writer: CheckpointWriter | undefined;
+  /** Writes in the order of arrival. */
+  queue: Promise<void>;
+}
+
+export class Checkpointer {
+  readonly #store: CheckpointStore;
+  readonly #acknowledge: (to: string, step: number, offset: number) => void;
+  readonly #onOutcome: (outcome: CheckpointOutcome) => void;
+  #incoming: Incoming | undefined;
+
+  constructor(options: {
+    store: CheckpointStore;
+    acknowledge: (to: string, step: number, offset: number) => void;
+    onOutcome: (outcome: CheckpointOutcome) => void;
+  }) {
+    this.#store = options.store;
+    this.#acknowledge = options.acknowledge;
+    this.#onOutcome = options.onOutcome;
+  }
+
+  /** Opens a checkpoint for the stream of `bytes` bytes that `from` sends next. */
+  begin(options: { step: number; from: string; bytes: number; contents: CheckpointContents }): void {
+    const { step, from, bytes, contents } = options;
+    const incoming: Incoming = { step, from, bytes, receivedBytes: 0, writer: undefined, queue: Promise.resolve() };
+    this.#incoming = incoming;
+    this.#enqueue(incoming, async () => {
+      incoming.writer = await this.#store.beginWrite(contents);
+    });
+  }
+
+  /** One chunk of the stream. A chunk that does not belong to it ends the checkpoint, not the run. */
+  receive(from: string, step: number, offset: number, payload: Uint8Array | undefined): void {
+    const incoming = this.#incoming;
+    if (incoming === undefined || incoming.from !== from || incoming.step !== step) return;
+    const size = payload?.byteLength ?? 0;
+    const isNext = offset === incoming.receivedBytes && size > 0 && offset + size <= incoming.bytes;
+    incoming.receivedBytes += size;
+    this.#enqueue(incoming, async () => {
+      if (payload === undefined || !isNext) {
+        throw new PeerError(`expected state from byte ${offset} of ${incoming.bytes}, received ${size} bytes`);
+      }
+      await incoming.writer?.write(payload);
+      this.#acknowledge(from, step, offset + size);
+      if (offset + size < incoming.bytes || incoming.writer === undefined) return;
+      const path = await incoming.writer.commit();
+      this.#incoming = undefined;
+      this.#onOutcome({ step, path });
+    });
+  }
+
+  /** Gives up the checkpoint that is being written, if any, and removes what is there of it. */
+  async abort(): Promise<void> {
+    const incoming = this.#incoming;
+    this.#incoming = undefined;
+    await incoming?.queue;
+    await incoming?.writer?.abort();
+  }
+
+  #enqueue(incoming: Incoming, work: () => Promise<void>): void {
+    incoming.queue = incoming.queue.then(async () => {
+      if (this.#incoming !== incoming) return;
+      try {
+        await work();
+      } catch (error) {
+        this.#incoming = undefined;
+        await incoming.writer?.abort();
+        this.#onOutcome({ step: incoming.step, error: messageOf(error) });
+      }
+    });
+  }
+}
+
+/** Streams a checkpoint's state to one worker, a few chunks ahead of its acknowledgements. */
+export class StateFeed {
+  #acknowledgedBytes = 0;
+  #wake: () => void = () => {};
+  #stopped = false;
+
+  /** @param send one chunk that starts at `offset` */
+  async run(checkpoint: Checkpoint, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
+    let offset = 0;
+    for (const part of ['params', 'm', 'v'] as const) {
+      for await (const chunk of checkpoint.stream(part, names)) {
+        for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
+          while (offset - this.#acknowledgedBytes > stateChunkBytes * (stateChunksInFlight - 1) && !this.#stopped) {
+            await new Promise<void>((resolve) => {
+              this.#wake = resolve;
+            });
+          }
+          if (this.#stopped) return;
+          const piece = chunk.subarray(start, Math.min(start + stateChunkBytes, chunk.byteLength));
+          // A copy: the stream may use its buffer again before the link has sent it.
+          send(offset, piece.slice());
+          offset += piece.byteLength;
+        }
+      }
+    }
+  }
+
+  acknowledged(offset: number): void {
+    this.#acknowledgedBytes = offset;
+    this.#wake();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake();
+  }
+}
