@@ -1,0 +1,302 @@
+/**
+ * A worker's main thread: it moves messages and gradients while the compute thread (replica.ts) runs the kernels, so that a
+ * heartbeat is answered and a bucket travels in the middle of backward. `run` reads like the protocol (comm/protocol.ts).
+ */
+import { hostname } from 'node:os';
+import { invariant, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { version } from '../base/version.ts';
+import { type BucketPlan, BucketTracker, makeBuckets } from '../comm/buckets.ts';
+import type { ControlClient, RingLink, Transport } from '../comm/link.ts';
+import {
+  type CoordinatorMessageOf,
+  decodeBatch,
+  decodeCoordinatorMessage,
+  encodeMessage,
+  protocolVersion,
+  type WorkerMessage,
+  type WorkerPhase,
+} from '../comm/protocol.ts';
+import { RingAllReduce } from '../comm/ring.ts';
+import { type Config, configSchema } from '../config/schema.ts';
+import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+import { Inbox } from './inbox.ts';
+import { Replica } from './replica.ts';
+import type { BuildResult } from './replicaProtocol.ts';
+import { StateReceiver, StateSender } from './stateStream.ts';
+
+export interface AgentOptions {
+  readonly transport: Transport;
+  readonly coordinatorAddress: string;
+  /** The name under which the coordinator knows this worker. */
+  readonly id: string;
+  /** Workers that share this machine's cores, this one included. */
+  readonly workersOnHost: number;
+  readonly cores: number;
+}
+
+/** Why a run ended, when it ended well. */
+class Stopped extends Error {
+  override readonly name = 'Stopped';
+}
+
+/** The membership of an epoch, from this rank's side. */
+interface Membership {
+  readonly form: CoordinatorMessageOf<'form'>;
+  readonly ring: RingAllReduce;
+  readonly plan: BucketPlan;
+  readonly tracker: BucketTracker;
+  /** The flat gradients, shared with the compute thread. */
+  readonly gradients: Float32Array;
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #control: ControlClient;
+  readonly #ringLink: RingLink;
+  readonly #inbox = new Inbox();
+  readonly #replica = new Replica();
+  readonly #outgoingState = new StateSender((message, payload) => this.#send(message, payload));
+  #lastHeardMs = Date.now();
+  #phase: WorkerPhase = 'starting';
+  #step = 0;
+
+  private constructor(options: AgentOptions, control: ControlClient, ringLink: RingLink) {
+    this.#options = options;
+    this.#control = control;
+    this.#ringLink = ringLink;
+    control.onMessage((message, payload) => this.#receive(message, payload));
+    control.onServerGone((reason) => this.#inbox.end(new PeerError(`lost the coordinator: ${reason}`)));
+  }
+
+  /**
+   * Joins the run at `coordinatorAddress` and works until it ends.
+   * @throws UserError | PeerError when it could not work to the end; the coordinator has been told
+   */
+  static async work(options: AgentOptions): Promise<void> {
+    const { transport, coordinatorAddress, id } = options;
+    const control = await transport.connect(coordinatorAddress, id);
+    const ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+    const agent = new Agent(options, control, ringLink);
+    try {
+      await agent.#run();
+    } catch (error) {
+      if (!(error instanceof Stopped)) {
+        agent.#report(error);
+        throw error;
+      }
+    } finally {
+      await agent.#close();
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { config, vocabSize } = await this.#join();
+    const built = await this.#build(config, vocabSize);
+    const membership = await this.#form(config, built);
+    for (let step = membership.form.step + 1; ; step++) {
+      const commit = await this.#trainStep(step, membership, config, vocabSize);
+      if (commit.hold) await this.#hold(step, config, vocabSize, built);
+    }
+  }
+
+  async #join(): Promise<{ config: Config; vocabSize: number }> {
+    this.#send({
+      type: 'join',
+      protocolVersion,
+      version,
+      host: hostname(),
+      pid: process.pid,
+      ringAddress: this.#ringLink.address,
+    });
+    const { message } = await this.#inbox.take('welcome', 'refused');
+    if (message.type === 'refused') throw new UserError(`the coordinator refused this worker: ${message.reason}`);
+    const config = configSchema.parse(message.config);
+    this.#startHeartbeat(config);
+    return { config, vocabSize: message.vocabSize };
+  }
+
+  async #build(config: Config, vocabSize: number): Promise<BuildResult> {
+    this.#enter('building');
+    const { workersOnHost, cores } = this.#options;
+    const threads = config.engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
+    return this.#inbox.orEnd(this.#replica.build({ config, vocabSize, threads }));
+  }
+
+  /** Takes a rank, joins the ring and gets the state in place. */
+  async #form(config: Config, built: BuildResult): Promise<Membership> {
+    const { message: form } = await this.#inbox.take('form');
+    this.#step = form.step;
+    const { bucketBytesMax, chunkBytes, stepTimeoutMs } = config.comm;
+    const { gradients, offsets, sizes } = built;
+    const plan = makeBuckets({ offsets, sizes, length: gradients.length, bucketBytesMax });
+    const ring = new RingAllReduce({
+      link: this.#ringLink,
+      reduce: nativeAddInto() ?? addInto,
+      chunkBytes,
+      stepTimeoutMs,
+    });
+    const { epoch, rank, worldSize, nextAddress: next } = form;
+    ring.form({ epoch, rank, worldSize, next });
+    if (form.state === 'receive') await this.#receiveState(built);
+    this.#send({
+      type: 'ready',
+      epoch: form.epoch,
+      step: form.step,
+      parameterHash: await this.#inbox.orEnd(this.#replica.parameterHash()),
+      engine: built.engine,
+      tensors: built.tensors,
+    });
+    return { form, ring, plan, tracker: new BucketTracker(plan), gradients };
+  }
+
+  async #receiveState(built: BuildResult): Promise<void> {
+    this.#enter('receiving state');
+    const receiver = new StateReceiver(built.sizes, (offset) =>
+      this.#send({ type: 'stateAck', step: this.#step, offset }),
+    );
+    while (!receiver.isComplete) {
+      const { message, payload } = await this.#inbox.take('stateChunk');
+      receiver.add(message.offset, payload);
+    }
+    await this.#inbox.orEnd(this.#replica.importState({ state: receiver.state }));
+  }
+
+  /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
+  async #trainStep(
+    step: number,
+    { form, ring, plan, tracker, gradients }: Membership,
+    config: Config,
+    vocabSize: number,
+  ): Promise<CoordinatorMessageOf<'commit'>> {
+    this.#step = step;
+    this.#enter('waiting for work');
+    const startMs = performance.now();
+    const { message: assign, payload } = await this.#inbox.take('assign');
+    invariant(assign.step === step, `expected the samples of step ${step}, received those of step ${assign.step}`);
+    const { sampleFrom, sampleCount, globalTargets } = assign;
+    const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
+
+    this.#enter('forward and backward');
+    const assignedMs = performance.now();
+    tracker.reset();
+    ring.begin({ step, data: gradients, buckets: plan.buckets });
+    const loss = await this.#inbox.orEnd(
+      this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (parameter) => {
+        for (const bucket of tracker.ready(parameter)) ring.start(bucket);
+      }),
+    );
+
+    this.#enter('all-reduce');
+    const computedMs = performance.now();
+    await this.#inbox.orEnd(ring.whenDone());
+    const reducedMs = performance.now();
+    const gradNorm = await this.#inbox.orEnd(this.#replica.gradNorm());
+    if (!Number.isFinite(gradNorm)) {
+      throw new UserError(
+        `the gradient of step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
+      );
+    }
+    this.#send({ type: 'reduced', epoch: form.epoch, step, ...loss, gradNorm });
+
+    this.#enter('waiting for commit');
+    const { message: commit } = await this.#inbox.take('commit');
+    invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
+    this.#enter('optimizer');
+    const commitMs = performance.now();
+    await this.#inbox.orEnd(this.#replica.apply({ step, learningRate: commit.learningRate, gradNorm }));
+    const parameterHash = commit.hash ? await this.#inbox.orEnd(this.#replica.parameterHash()) : undefined;
+    this.#send({
+      type: 'applied',
+      epoch: form.epoch,
+      step,
+      timings: {
+        dataWaitMs: assignedMs - startMs,
+        forwardBackwardMs: computedMs - assignedMs,
+        ringWaitMs: reducedMs - computedMs,
+        commitWaitMs: commitMs - reducedMs,
+        optimizerMs: performance.now() - commitMs,
+      },
+      ringBytesSent: ring.stats().bytesSent,
+      ...(parameterHash !== undefined && { parameterHash }),
+    });
+    return commit;
+  }
+
+  /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
+  async #hold(step: number, config: Config, vocabSize: number, built: BuildResult): Promise<void> {
+    for (;;) {
+      this.#enter('waiting for work');
+      const { message, payload } = await this.#inbox.take('evaluate', 'snapshot', 'proceed');
+      const { epoch } = message;
+      if (message.type === 'proceed') return;
+      if (message.type === 'evaluate') {
+        this.#enter('evaluation');
+        const { sampleCount } = message;
+        const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
+        const loss = await this.#inbox.orEnd(this.#replica.evaluate({ sampleCount, ...batch }));
+        this.#send({ type: 'evaluated', epoch, step, ...loss });
+      } else {
+        this.#enter('snapshot');
+        const state = this.#outgoingState.buffer(built.sizes);
+        await this.#inbox.orEnd(this.#replica.exportState({ state }));
+        this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
+        this.#outgoingState.start(step);
+      }
+    }
+  }
+
+  #receive(frame: Uint8Array, payload: Uint8Array | undefined): void {
+    this.#lastHeardMs = Date.now();
+    try {
+      const message = decodeCoordinatorMessage(frame);
+      if (message.type === 'stop') this.#inbox.end(new Stopped(message.reason));
+      else if (message.type === 'stateAck') this.#outgoingState.acknowledged(message.step, message.offset);
+      else if (message.type !== 'heartbeat') this.#inbox.deliver({ message, payload });
+    } catch (error) {
+      this.#inbox.end(error);
+    }
+  }
+
+  #startHeartbeat({ comm: { heartbeatIntervalMs, heartbeatTimeoutMs } }: Config): void {
+    this.#heartbeat = setInterval(() => {
+      this.#send({ type: 'heartbeat', step: this.#step, phase: this.#phase });
+      const silentMs = Date.now() - this.#lastHeardMs;
+      if (silentMs > heartbeatTimeoutMs) {
+        this.#inbox.end(new PeerError(`the coordinator has been silent for ${(silentMs / 1_000).toFixed(1)} s`));
+      }
+    }, heartbeatIntervalMs);
+  }
+
+  #heartbeat: NodeJS.Timeout | undefined;
+
+  /** A new phase is told at once, so that the message of a failure names the right one. */
+  #enter(phase: WorkerPhase): void {
+    this.#phase = phase;
+    this.#send({ type: 'heartbeat', step: this.#step, phase });
+  }
+
+  #send(message: WorkerMessage, payload?: Uint8Array): void {
+    this.#control.send(encodeMessage(message), payload);
+  }
+
+  #report(error: unknown): void {
+    const blame = error instanceof UserError ? 'user' : 'run';
+    this.#send({
+      type: 'failed',
+      step: this.#step,
+      phase: this.#phase,
+      message: messageOf(error).slice(0, 60_000),
+      blame,
+    });
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#heartbeat);
+    await Promise.all([this.#ringLink.close(), this.#control.close(), this.#replica.close()]);
+  }
+}
+
+/** Without the addon: the same sum in JavaScript. */
+function addInto(target: Float32Array, source: Float32Array): void {
+  for (let i = 0; i < target.length; i++) target[i] = (target[i] ?? 0) + (source[i] ?? 0);
+}

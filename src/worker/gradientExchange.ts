@@ -1,0 +1,60 @@
+/**
+ * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces.
+ * If the device is the host's memory, that is the gradients themselves; else a copy, downloaded as gradients become final
+ * and uploaded once they are reduced.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import { invariant } from '../base/errors.ts';
+import type { Engine, TensorGroup } from '../engine/engine.ts';
+
+export class GradientExchange {
+  /** The flat gradients, [group.length]. */
+  readonly shared: Float32Array;
+  readonly #engine: Engine;
+  readonly #group: TensorGroup;
+  readonly #inPlace: boolean;
+  /** Gradients that are final on the device and not yet downloaded. */
+  #waiting: number[] = [];
+
+  constructor(engine: Engine, group: TensorGroup) {
+    this.#engine = engine;
+    this.#group = group;
+    const view = engine.hostViewOfGroup(group);
+    this.#inPlace = view !== undefined;
+    this.shared = view ?? new Float32Array(new SharedArrayBuffer(group.length * 4));
+  }
+
+  /** Parameter `index` has its final gradient on this rank: tell the agent, or download it first. */
+  ready(index: number, port: MessagePort): void {
+    if (this.#inPlace) port.postMessage(index);
+    else this.#waiting.push(index);
+  }
+
+  /** Resolves when every gradient is where the agent can read it, and the agent has been told. */
+  async flush(port: MessagePort): Promise<void> {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const index of waiting) {
+      await this.#engine.download(this.#tensor(index), this.#slice(index));
+      port.postMessage(index);
+    }
+    await this.#engine.finish();
+  }
+
+  /** Brings the reduced gradients back to the device. */
+  takeReduced(): void {
+    if (this.#inPlace) return;
+    for (const index of this.#group.tensors.keys()) this.#engine.upload(this.#tensor(index), this.#slice(index));
+  }
+
+  #tensor(index: number) {
+    const tensor = this.#group.tensors[index];
+    invariant(tensor !== undefined, `the group has no tensor ${index}`);
+    return tensor;
+  }
+
+  #slice(index: number): Float32Array {
+    const offset = this.#group.offsets[index] ?? 0;
+    return this.shared.subarray(offset, offset + this.#tensor(index).size);
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * The agent's handle on its compute thread: one Piscina thread that holds the replica (replicaThread.ts). Each method is one
+ * task; tasks run one after another.
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import type { Config } from '../config/schema.ts';
+import type {
+  ApplyTask,
+  BuildResult,
+  BuildTask,
+  EvaluateTask,
+  LossSum,
+  StateTask,
+  StepTask,
+} from './replicaProtocol.ts';
+import { type TaskOutcome, unwrap } from './taskOutcome.ts';
+
+export class Replica {
+  readonly #pool: Piscina;
+  readonly #gradients: MessagePort;
+  readonly #gradientsFar: MessagePort;
+  #onGradReady: (parameter: number) => void = () => {};
+
+  constructor() {
+    this.#pool = new Piscina({
+      filename: new URL('./replicaThread.js', import.meta.url).href,
+      minThreads: 1,
+      maxThreads: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+    });
+    const { port1, port2 } = new MessageChannel();
+    this.#gradients = port1;
+    this.#gradientsFar = port2;
+    this.#gradients.on('message', (parameter: number) => this.#onGradReady(parameter));
+  }
+
+  build(options: { config: Config; vocabSize: number; threads: number }): Promise<BuildResult> {
+    const task: BuildTask = { ...options, gradientPort: this.#gradientsFar };
+    return this.#run('build', task, [this.#gradientsFar]);
+  }
+
+  /** @param onGradReady told each parameter whose gradient is final on this rank, while backward is still running */
+  step(task: StepTask, onGradReady: (parameter: number) => void): Promise<LossSum> {
+    this.#onGradReady = onGradReady;
+    return this.#run('step', task);
+  }
+
+  gradNorm(): Promise<number> {
+    return this.#run('gradNorm');
+  }
+
+  apply(task: ApplyTask): Promise<void> {
+    return this.#run('apply', task);
+  }
+
+  evaluate(task: EvaluateTask): Promise<LossSum> {
+    return this.#run('evaluate', task);
+  }
+
+  exportState(task: StateTask): Promise<void> {
+    return this.#run('exportState', task);
+  }
+
+  importState(task: StateTask): Promise<void> {
+    return this.#run('importState', task);
+  }
+
+  parameterHash(): Promise<string> {
+    return this.#run('parameterHash');
+  }
+
+  /** Ends the thread, at once if it is idle, else as soon as the kernel that it runs returns. */
+  async close(): Promise<void> {
+    if (this.#pool.queueSize === 0 && this.#pool.utilization === 0) await this.#run('dispose');
+    this.#gradients.close();
+    await this.#pool.destroy();
+  }
+
+  async #run<T>(name: string, task: unknown = undefined, transferList: MessagePort[] = []): Promise<T> {
+    const outcome: TaskOutcome<T> = await this.#pool.run(task, { name, transferList });
+    return unwrap(outcome);
+  }
+}

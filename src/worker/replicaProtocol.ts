@@ -1,0 +1,60 @@
+/** What the agent (main thread) and the replica (compute thread) say to each other. Types only. */
+import type { MessagePort } from 'node:worker_threads';
+import type { TensorTable } from '../comm/protocol.ts';
+import type { Config } from '../config/schema.ts';
+
+export interface BuildTask {
+  readonly config: Config;
+  readonly vocabSize: number;
+  /** Compute threads. */
+  readonly threads: number;
+  /** The replica posts the index of each parameter here as soon as its gradient is final. */
+  readonly gradientPort: MessagePort;
+}
+
+export interface BuildResult {
+  readonly engine: string;
+  readonly tensors: TensorTable;
+  /** The flat gradients, shared with the main thread, which all-reduces them in place. */
+  readonly gradients: Float32Array;
+  /** Where each parameter's gradient starts in `gradients`, and how long it is. */
+  readonly offsets: readonly number[];
+  readonly sizes: readonly number[];
+}
+
+/** Parameters, first and second moments, dense, in the order of the tensor table: what a state stream carries. */
+export interface StateTask {
+  /** On a SharedArrayBuffer, so that the main thread can stream it while the replica goes on. */
+  readonly state: Float32Array;
+}
+
+export interface StepTask {
+  /** 1 is the first. */
+  readonly step: number;
+  /** Index of the first sample in the global batch. */
+  readonly sampleFrom: number;
+  readonly sampleCount: number;
+  /** [sampleCount, blockSize] */
+  readonly tokens: Int32Array;
+  readonly targets: Int32Array;
+  readonly globalTargets: number;
+}
+
+export interface EvaluateTask {
+  readonly sampleCount: number;
+  readonly tokens: Int32Array;
+  readonly targets: Int32Array;
+}
+
+export interface LossSum {
+  readonly lossSum: number;
+  readonly targets: number;
+}
+
+export interface ApplyTask {
+  /** 1 is the first. */
+  readonly step: number;
+  readonly learningRate: number;
+  /** The global norm of the reduced gradient, before clipping. */
+  readonly gradNorm: number;
+}

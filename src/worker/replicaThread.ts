@@ -1,0 +1,186 @@
+/**
+ * The compute thread of a worker: owns the engine and the replica, and does what the agent asks, one task at a time. Run by
+ * Piscina, which calls the exported functions by name; there is one such thread to a worker, so its state lives here.
+ * It knows nothing of messages and ranks: it reports each parameter whose gradient is final, no more.
+ */
+import { createHash } from 'node:crypto';
+import type { MessagePort } from 'node:worker_threads';
+import { invariant, UserError } from '../base/errors.ts';
+import type { Config } from '../config/schema.ts';
+import type { Engine } from '../engine/engine.ts';
+import { createEngine } from '../engine/registry.ts';
+import type { ModelConfig } from '../model/config.ts';
+import { Trainer } from '../model/training.ts';
+import { GradientExchange } from './gradientExchange.ts';
+import type {
+  ApplyTask,
+  BuildResult,
+  BuildTask,
+  EvaluateTask,
+  LossSum,
+  StateTask,
+  StepTask,
+} from './replicaProtocol.ts';
+import { outcomeOf } from './taskOutcome.ts';
+
+interface Replica {
+  readonly config: Config;
+  readonly engine: Engine;
+  readonly trainer: Trainer;
+  readonly exchange: GradientExchange;
+  readonly port: MessagePort;
+}
+
+let replica: Replica | undefined;
+
+function built(): Replica {
+  invariant(replica !== undefined, 'the replica is used before it is built');
+  return replica;
+}
+
+/** Creates the engine and the model with its initial parameters. */
+async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildTask): Promise<BuildResult> {
+  const { name, device } = config.engine;
+  const engine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
+  const modelConfig: ModelConfig = { ...config.model, vocabSize };
+  const trainer = new Trainer(engine, modelConfig, { seed: config.train.seed });
+  const { specs, grads } = trainer.parameters;
+  const exchange = new GradientExchange(engine, grads);
+  replica = { config, engine, trainer, exchange, port: gradientPort };
+  return {
+    engine: engine.description,
+    tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
+    gradients: exchange.shared,
+    offsets: grads.offsets,
+    sizes: specs.map(({ size }) => size),
+  };
+}
+
+/** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
+async function runStep(task: StepTask): Promise<LossSum> {
+  const { config, trainer, exchange, port } = built();
+  const { microBatchSize, seed } = config.train;
+  const { blockSize, dropout } = config.model;
+  trainer.zeroGrads();
+  let lossSum = 0;
+  for (let from = 0; from < task.sampleCount; from += microBatchSize) {
+    const size = Math.min(microBatchSize, task.sampleCount - from);
+    const last = from + size === task.sampleCount;
+    const range = [from * blockSize, (from + size) * blockSize] as const;
+    lossSum += await trainer.microStep({
+      tokens: task.tokens.subarray(...range),
+      targets: task.targets.subarray(...range),
+      batchSize: size,
+      blockSize,
+      lossScale: 1 / task.globalTargets,
+      ...(dropout > 0 && {
+        dropout: {
+          seed,
+          step: task.step,
+          sampleIndices: Int32Array.from({ length: size }, (_, i) => task.sampleFrom + from + i),
+        },
+      }),
+      ...(last && { onGradReady: (index: number) => exchange.ready(index, port) }),
+    });
+  }
+  if (!Number.isFinite(lossSum)) {
+    throw new UserError(
+      `the loss of step ${task.step} is ${lossSum}, expected a finite number: lower schedule.learningRate, lengthen schedule.warmupSteps, or set optimizer.gradClip`,
+    );
+  }
+  await exchange.flush(port);
+  return { lossSum, targets: countTargets(task.targets) };
+}
+
+/** The global norm of the reduced gradient. Call once a step, after the ring and before `apply`. */
+async function reducedGradNorm(): Promise<number> {
+  const { trainer, exchange } = built();
+  exchange.takeReduced();
+  return trainer.gradNorm();
+}
+
+/** AdamW on the reduced gradient. */
+async function applyAdamw({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
+  const { config, engine, trainer } = built();
+  const { beta1, beta2, eps, weightDecay, gradClip } = config.optimizer;
+  await trainer.applyAdamw({ step: update, learningRate, beta1, beta2, eps, weightDecay, gradClip, gradNorm: norm });
+  await engine.finish();
+}
+
+/** Sum of the losses over targets other than -1. */
+async function evaluateLoss(task: EvaluateTask): Promise<LossSum> {
+  const { config, trainer } = built();
+  const { microBatchSize } = config.train;
+  const { blockSize } = config.model;
+  let lossSum = 0;
+  for (let from = 0; from < task.sampleCount; from += microBatchSize) {
+    const size = Math.min(microBatchSize, task.sampleCount - from);
+    const range = [from * blockSize, (from + size) * blockSize] as const;
+    lossSum += await trainer.evaluate({
+      tokens: task.tokens.subarray(...range),
+      targets: task.targets.subarray(...range),
+      batchSize: size,
+      blockSize,
+    });
+  }
+  return { lossSum, targets: countTargets(task.targets) };
+}
+
+/** Copies parameters and moments into `state`. */
+async function copyStateOut({ state }: StateTask): Promise<void> {
+  const { parameters } = built().trainer;
+  for (const [i, part] of (['params', 'm', 'v'] as const).entries()) {
+    await parameters.exportState(part, state.subarray(i * parameters.count, (i + 1) * parameters.count));
+  }
+}
+
+/** The inverse of `exportState`. */
+async function copyStateIn({ state }: StateTask): Promise<void> {
+  const { parameters } = built().trainer;
+  for (const [i, part] of (['params', 'm', 'v'] as const).entries()) {
+    parameters.importState(part, state.subarray(i * parameters.count, (i + 1) * parameters.count));
+  }
+}
+
+/** SHA-256 over the bits of every parameter, in the order of the tensor table. */
+async function hashParameters(): Promise<string> {
+  const { engine, trainer } = built();
+  const { specs, values } = trainer.parameters;
+  await engine.finish();
+  const hash = createHash('sha256');
+  for (const [i, { size }] of specs.entries()) {
+    const tensor = values.tensors[i];
+    invariant(tensor !== undefined, `parameter ${i} has no tensor`);
+    let numbers = engine.hostView(tensor);
+    if (numbers === undefined) {
+      numbers = new Float32Array(size);
+      await engine.download(tensor, numbers);
+    }
+    hash.update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** Ends the engine's threads. */
+async function disposeReplica(): Promise<void> {
+  await replica?.engine.dispose();
+  replica?.port.close();
+  replica = undefined;
+}
+
+function countTargets(targets: Int32Array): number {
+  let count = 0;
+  for (const target of targets) if (target >= 0) count++;
+  return count;
+}
+
+// The tasks, by the names that replica.ts calls.
+export const build = (task: BuildTask) => outcomeOf(() => buildReplica(task));
+export const step = (task: StepTask) => outcomeOf(() => runStep(task));
+export const gradNorm = () => outcomeOf(reducedGradNorm);
+export const apply = (task: ApplyTask) => outcomeOf(() => applyAdamw(task));
+export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
+export const exportState = (task: StateTask) => outcomeOf(() => copyStateOut(task));
+export const importState = (task: StateTask) => outcomeOf(() => copyStateIn(task));
+export const parameterHash = () => outcomeOf(hashParameters);
+export const dispose = () => outcomeOf(disposeReplica);

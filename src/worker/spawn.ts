@@ -1,0 +1,103 @@
+/**
+ * Starts workers on this machine: as processes (the usual way), or in this process (`--single-process`: the same agents over
+ * in-memory links, each with its own compute thread).
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { messageOf } from '../base/errors.ts';
+import type { Transport } from '../comm/link.ts';
+import { Agent } from './agent.ts';
+
+/** Workers that run on this machine. */
+export interface LocalWorkers {
+  /** Ends those that still run and resolves when all are gone; `graceMs` is for those that end by themselves. */
+  stop(graceMs: number): Promise<void>;
+  /** Resolves when all have ended by themselves. */
+  readonly ended: Promise<void>;
+}
+
+export interface StartOptions {
+  readonly ids: readonly string[];
+  readonly coordinatorAddress: string;
+  readonly cores: number;
+  /** A worker has ended; `description` completes "rank 1 …". */
+  readonly onExit: (id: string, description: string) => void;
+}
+
+/** What a worker process is told, as JSON in its only argument. */
+export interface WorkerArguments {
+  readonly id: string;
+  readonly coordinatorAddress: string;
+  readonly workersOnHost: number;
+  readonly cores: number;
+}
+
+/** What a worker process says over IPC before it ends badly. */
+export interface WorkerFailure {
+  readonly message: string;
+}
+
+/** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
+export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOptions): LocalWorkers {
+  const children = ids.map((id) => {
+    const options: WorkerArguments = { id, coordinatorAddress, workersOnHost: ids.length, cores };
+    const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify(options)], {
+      // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
+      detached: true,
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    child.on('error', (error) => onExit(id, `could not be started: ${error.message}`));
+    let failure: WorkerFailure | undefined;
+    child.on('message', (message) => {
+      failure = message as WorkerFailure;
+    });
+    child.on('exit', (code, signal) => onExit(id, describeExit(code, signal, failure)));
+    return child;
+  });
+  const ended = Promise.all(children.map(exitOf)).then(() => {});
+  return {
+    ended,
+    stop: async (graceMs) => {
+      const patience = setTimeout(() => {
+        for (const child of children) if (isRunning(child)) child.kill('SIGKILL');
+      }, graceMs);
+      await ended;
+      clearTimeout(patience);
+    },
+  };
+}
+
+/** All agents in this process, over in-memory links. */
+export function startInProcess(
+  { ids, coordinatorAddress, cores, onExit }: StartOptions,
+  transport: Transport,
+): LocalWorkers {
+  const ended = Promise.all(
+    ids.map(async (id) => {
+      try {
+        await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
+        onExit(id, 'has ended');
+      } catch (error) {
+        onExit(id, `failed: ${messageOf(error)}`);
+      }
+    }),
+  ).then(() => {});
+  // In-process agents end with the run: the coordinator's `stop` reaches each of them.
+  return { ended, stop: () => ended };
+}
+
+function isRunning(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+function exitOf(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (!isRunning(child)) resolve();
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  });
+}
+
+function describeExit(code: number | null, signal: NodeJS.Signals | null, failure: WorkerFailure | undefined): string {
+  if (failure !== undefined) return `failed: ${failure.message}`;
+  return signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
+}

@@ -1,0 +1,30 @@
+/**
+ * How a task's result crosses from the compute thread: errors of our own kinds keep their kind, which the structured clone
+ * of an Error would lose.
+ */
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
+
+export type TaskOutcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly kind: 'user' | 'peer' | 'ours'; readonly message: string; readonly stack: string };
+
+/** Runs a task and wraps what it returns or throws. */
+export async function outcomeOf<T>(task: () => Promise<T>): Promise<TaskOutcome<T>> {
+  try {
+    return { ok: true, value: await task() };
+  } catch (error) {
+    const kind = error instanceof UserError ? 'user' : error instanceof PeerError ? 'peer' : 'ours';
+    return { ok: false, kind, message: messageOf(error), stack: error instanceof Error ? (error.stack ?? '') : '' };
+  }
+}
+
+/** The value, or the error again, of its own kind. */
+export function unwrap<T>(outcome: TaskOutcome<T>): T {
+  if (outcome.ok) return outcome.value;
+  const { kind, message, stack } = outcome;
+  if (kind === 'user') throw new UserError(message);
+  if (kind === 'peer') throw new PeerError(message);
+  const error = new Error(message);
+  error.stack = stack;
+  throw error;
+}
