@@ -1,2 +1,37 @@
 #!/usr/bin/env node
-process.stdout.write('lockstep\n');
+/** The command line: `launch` and its subcommands. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted. */
+import yargs from 'yargs';
+import { hideBin } from 'yargs/helpers';
+import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { version } from '../base/version.ts';
+import { joinCommand } from './join.ts';
+import { trainCommand } from './train.ts';
+
+// Output cut off by `| head` is not an error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
+try {
+  await yargs(hideBin(process.argv))
+    .scriptName('launch')
+    .command(trainCommand)
+    .command(joinCommand)
+    .version(version)
+    .strict()
+    .wrap(Math.min(120, process.stdout.columns ?? 100))
+    .fail((message, error) => {
+      throw error ?? new UserError(`${message}\nSee launch --help.`);
+    })
+    .parseAsync();
+} catch (error) {
+  const expected = error instanceof UserError || error instanceof PeerError;
+  process.stderr.write(`launch: ${expected ? messageOf(error) : stackOf(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}
+
+/** Ours is a bug: whoever reports it needs the stack. */
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,25 @@
+/** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
+import type { Config } from '../config/schema.ts';
+import type { Dataset } from '../data/dataset.ts';
+import { memoryPerWorker, parameterCount } from '../model/parameters.ts';
+import { bytes, print } from './progress.ts';
+
+export function printPlan(config: Config, dataset: Dataset): void {
+  const { model, train } = config;
+  const { vocabSize } = dataset;
+  const modelConfig = { ...model, vocabSize };
+  const { total, ...parts } = memoryPerWorker(modelConfig, { microBatchSize: train.microBatchSize });
+  const stepTokens = train.globalBatchSize * model.blockSize;
+  const n = (value: number) => value.toLocaleString('en-US');
+  print(`model        ${n(parameterCount(modelConfig))} parameters`);
+  print(
+    `             ${model.nLayer} layers, ${model.nHead} heads, ${model.nEmbd} wide, context ${model.blockSize}, vocabulary ${n(vocabSize)}`,
+  );
+  print(`data         ${dataset.description}`);
+  print(`step         ${n(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} workers`);
+  print(
+    `run          ${n(train.maxSteps)} steps, ${n(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
+  );
+  print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
+  for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
+}

@@ -1,0 +1,92 @@
+/** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
+import { basename } from 'node:path';
+import type { RunListener } from '../coordinator/coordinator.ts';
+
+export interface ProgressOptions {
+  readonly maxSteps: number;
+  readonly logEverySteps: number;
+  /** Tokens of one step. */
+  readonly stepTokens: number;
+}
+
+/** Prints to standard output; warnings to standard error. */
+export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: ProgressOptions): RunListener {
+  const width = String(maxSteps).length;
+  const stepLabel = (step: number) => `step ${String(step).padStart(width)}/${maxSteps}`;
+  let firstPrinted = false;
+  // Smoothed, so that one slow step does not shake the time left.
+  let tokensPerSecond = 0;
+  return {
+    started(members) {
+      const engines = new Set(members.map(({ ready }) => ready?.engine ?? ''));
+      print(`${members.length} worker${members.length === 1 ? '' : 's'} ready: ${[...engines].join(', ')}`);
+    },
+    step(metrics) {
+      const { step, loss, lr, gradNorm } = metrics;
+      tokensPerSecond =
+        tokensPerSecond === 0 ? metrics.tokensPerSecond : 0.9 * tokensPerSecond + 0.1 * metrics.tokensPerSecond;
+      if (firstPrinted && step % logEverySteps !== 0 && step !== maxSteps) return;
+      firstPrinted = true;
+      const left = ((maxSteps - step) * stepTokens) / tokensPerSecond;
+      print(
+        `${stepLabel(step)}  loss ${loss.toFixed(4)}  lr ${lr.toExponential(2)}  grad norm ${gradNorm.toFixed(2)}  ` +
+          `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s  ${duration(left)} left`,
+      );
+    },
+    evaluated(step, valLoss) {
+      print(`${stepLabel(step)}  validation loss ${valLoss.toFixed(4)}`);
+    },
+    checkpoint(outcome) {
+      if ('error' in outcome) {
+        warn(
+          `the checkpoint of step ${outcome.step} was not written: ${outcome.error}; the ones before it are kept, training goes on`,
+        );
+      } else {
+        print(`${stepLabel(outcome.step)}  checkpoint ${basename(outcome.path)}`);
+      }
+    },
+    warning: warn,
+  };
+}
+
+/** Says how far the encoding of a text is, once it has taken two seconds. */
+export function encodingProgress(): (done: number) => void {
+  const startMs = performance.now();
+  let printedMs = startMs;
+  return (done) => {
+    const nowMs = performance.now();
+    if (nowMs - printedMs < 2_000) return;
+    printedMs = nowMs;
+    const left = ((nowMs - startMs) / 1_000) * (1 / Math.max(done, 1e-6) - 1);
+    print(`encoding the text: ${Math.round(done * 100)} %, ${duration(left)} left`);
+  };
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+export function warn(line: string): void {
+  process.stderr.write(`warning: ${line}\n`);
+}
+
+/** `1:02:03` or `2:03`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const hours = Math.floor(whole / 3_600);
+  const minutes = Math.floor(whole / 60) % 60;
+  const rest = String(whole % 60).padStart(2, '0');
+  return hours > 0 ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** `1.5 GiB`. */
+export function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = count;
+  let unit = 0;
+  while (value >= 1_024 && unit < units.length - 1) {
+    value /= 1_024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
