@@ -1,0 +1,138 @@
+/** `launch generate`: continues a prompt with a trained model, printing the text as it comes. */
+import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { generate } from '../model/generate.ts';
+import { type LoadedModel, loadModel } from './loadModel.ts';
+import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './modelOptions.ts';
+
+interface GenerateArguments extends ModelArguments {
+  readonly prompt: string | undefined;
+  readonly 'max-tokens': number | undefined;
+  readonly temperature: number | undefined;
+  readonly 'top-k': number | undefined;
+  readonly 'top-p': number | undefined;
+  readonly seed: number;
+  readonly cache: boolean;
+}
+
+/** How a text is continued; the meaning of each number is the config's group `sample`. */
+export interface TextOptions {
+  readonly prompt: string;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly seed: number;
+  /** Whether keys and values of earlier tokens are kept; the tokens are the same without. */
+  readonly useCache?: boolean;
+}
+
+/** What is taken where neither the command line nor a run's config says otherwise. */
+const fallback = { prompt: '\n', maxTokens: 200, temperature: 0.8, topK: 200, topP: 1 };
+
+export const generateCommand: CommandModule<object, GenerateArguments> = {
+  command: 'generate',
+  describe: 'Continue a prompt with a trained model',
+  builder: (yargs: Argv<object>) =>
+    withModelOptions(yargs)
+      .option('prompt', {
+        type: 'string',
+        requiresArg: true,
+        describe: "Text to continue [default: the run's, or a new line]",
+      })
+      .option('max-tokens', {
+        type: 'number',
+        requiresArg: true,
+        describe: "Tokens to generate [default: the run's, or 200]",
+      })
+      .option('temperature', {
+        type: 'number',
+        requiresArg: true,
+        describe: 'Below 1 likelier tokens, above 1 more variety, 0 always the likeliest [default: 0.8]',
+      })
+      .option('top-k', {
+        type: 'number',
+        requiresArg: true,
+        describe: 'Draw from the K likeliest only; 0 from all [default: 200]',
+      })
+      .option('top-p', {
+        type: 'number',
+        requiresArg: true,
+        describe: 'Draw from the likeliest that together have this probability [default: 1, all]',
+      })
+      .option('seed', {
+        type: 'number',
+        requiresArg: true,
+        default: 1337,
+        describe: 'The same seed gives the same text',
+      })
+      .option('cache', { type: 'boolean', default: true, describe: 'Keep keys and values; --no-cache recomputes them' })
+      .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
+      .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
+  handler: run,
+};
+
+async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
+  const engine = engineOptionsOf(args);
+  checkNumbers(args);
+  const loaded = await loadModel({
+    path: args.checkpoint,
+    cwd: process.cwd(),
+    engine,
+    onWarning: (message) => process.stderr.write(`warning: ${message}\n`),
+  });
+  try {
+    process.stderr.write(`${loaded.description}\n`);
+    for await (const piece of continueText(loaded, textOptionsOf(args, loaded))) process.stdout.write(piece);
+    process.stdout.write('\n');
+  } finally {
+    await loaded.engine.dispose();
+  }
+}
+
+/** Before a model is loaded, which may take a while. */
+function checkNumbers(args: ArgumentsCamelCase<GenerateArguments>): void {
+  const check = (name: string, value: number | undefined, range: Parameters<typeof numberOption>[2]): void => {
+    if (value !== undefined) numberOption(name, value, range);
+  };
+  check('max-tokens', args.maxTokens, { min: 0, max: 1e9, whole: true });
+  check('temperature', args.temperature, { min: 0, max: 100 });
+  check('top-k', args.topK, { min: 0, max: 2 ** 31, whole: true });
+  check('top-p', args.topP, { min: 1e-4, max: 1 });
+  check('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
+}
+
+/** The command line wins over the config of the run that wrote the checkpoint. */
+function textOptionsOf(args: ArgumentsCamelCase<GenerateArguments>, { runConfig }: LoadedModel): TextOptions {
+  const sample = runConfig?.sample ?? fallback;
+  return {
+    prompt: args.prompt ?? sample.prompt,
+    // A run that prints no sample has 0 there, which nobody who asks for text means.
+    maxTokens: args.maxTokens ?? (sample.maxTokens || fallback.maxTokens),
+    temperature: args.temperature ?? sample.temperature,
+    topK: args.topK ?? sample.topK,
+    topP: args.topP ?? sample.topP,
+    seed: args.seed,
+    useCache: args.cache,
+  };
+}
+
+/**
+ * Yields the prompt, then the text that follows it, piece by piece; a character whose bytes are split over tokens comes whole.
+ * @throws UserError for an empty prompt or one with characters outside the vocabulary
+ */
+export async function* continueText(
+  { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
+  { prompt, ...options }: TextOptions,
+): AsyncGenerator<string, void, undefined> {
+  const tokens = tokenizer.encode(prompt);
+  if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
+  yield prompt;
+  const decoder = tokenizer.streamDecoder();
+  for await (const token of generate(engine, model, { ...options, prompt: tokens })) {
+    const piece = decoder.push(token);
+    if (piece !== '') yield piece;
+  }
+  const rest = decoder.flush();
+  if (rest !== '') yield rest;
+}

@@ -1,0 +1,131 @@
+/**
+ * From a path on the command line to a model that can compute: finds the checkpoint, opens its tokenizer, starts an engine and
+ * fills in the parameters. For inference: no gradients and no moments are allocated. Used by `generate`, `eval` and the sample
+ * that ends a run.
+ */
+import { stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { CheckpointStore } from '../checkpoint/store.ts';
+import { type Config, configSchema } from '../config/schema.ts';
+import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../data/tokenizer.ts';
+import type { Engine } from '../engine/engine.ts';
+import { createEngine, type EngineOptions } from '../engine/registry.ts';
+import { GPT } from '../model/gpt.ts';
+import { Parameters } from '../model/parameterStore.ts';
+
+/** GPT-2's vocabulary; a folder with so many tokens and no tokenizer files means this one. */
+const GPT2_VOCABULARY = 50257;
+
+export interface LoadModelOptions {
+  /** A checkpoint, a run directory (its newest whole checkpoint) or a folder in Hugging Face's layout for GPT-2. */
+  readonly path: string;
+  /** Relative paths start here. */
+  readonly cwd: string;
+  readonly engine: EngineOptions;
+  /** Told what was passed over on the way. */
+  readonly onWarning: (message: string) => void;
+}
+
+export interface LoadedModel {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  /** The caller ends it with `engine.dispose()`. */
+  readonly engine: Engine;
+  readonly model: GPT;
+  /** The config of the run that wrote the checkpoint; undefined for a folder that no run wrote. */
+  readonly runConfig: Config | undefined;
+  /** One line for people: which checkpoint, how large, on what. */
+  readonly description: string;
+}
+
+/** @throws UserError for a path that is no checkpoint, a damaged one, an engine that is not there */
+export async function loadModel(options: LoadModelOptions): Promise<LoadedModel> {
+  const checkpoint = await findCheckpoint(options);
+  const tokenizer = await openTokenizer(checkpoint);
+  const runConfig = readRunConfig(checkpoint);
+  const engine = await createEngine(options.engine);
+  try {
+    const parameters = new Parameters(engine, checkpoint.modelConfig, { training: false });
+    await fillParameters(engine, parameters, checkpoint);
+    const model = new GPT(engine, checkpoint.modelConfig, parameters);
+    const description = describe(checkpoint, parameters.count, engine);
+    return { checkpoint, tokenizer, engine, model, runConfig, description };
+  } catch (error) {
+    await engine.dispose();
+    throw error;
+  }
+}
+
+/** Opens the checkpoint that `path` means; only what inference reads is verified by hash. */
+async function findCheckpoint({ path, cwd, onWarning }: LoadModelOptions): Promise<Checkpoint> {
+  const folder = resolve(cwd, path);
+  if (await isCheckpointFolder(folder)) return openCheckpoint(folder, { verify: 'model' });
+  const inRun = join(folder, 'checkpoints');
+  const directory = (await isDirectory(inRun)) ? inRun : folder;
+  if (!(await isDirectory(directory))) {
+    throw new UserError(
+      `${folder} does not exist: expected a checkpoint, a run directory or a folder with a GPT-2 model`,
+    );
+  }
+  const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify: 'model' });
+  if (newest === undefined) {
+    throw new UserError(
+      `${folder} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
+        'config.json and model.safetensors',
+    );
+  }
+  for (const { step, reason } of newest.skipped) onWarning(`skipped the checkpoint of step ${step}: ${reason}`);
+  return newest.checkpoint;
+}
+
+async function openTokenizer({ tokenizerFiles, modelConfig, path, trainer }: Checkpoint): Promise<Tokenizer> {
+  const isBareGpt2 =
+    trainer === undefined && !('tokenizer.json' in tokenizerFiles) && modelConfig.vocabSize >= GPT2_VOCABULARY;
+  const tokenizer = isBareGpt2 ? await createTokenizer('gpt2', '') : await tokenizerFromFiles(tokenizerFiles, path);
+  if (tokenizer.vocabSize > modelConfig.vocabSize) {
+    throw new UserError(
+      `${path}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${modelConfig.vocabSize}: they do not belong together`,
+    );
+  }
+  return tokenizer;
+}
+
+function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
+  if (trainer === undefined) return undefined;
+  const result = configSchema.safeParse(trainer.config);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new UserError(
+    `${path}/trainer.json: its config is not one of this version: ${issue?.path.join('.')}: ${issue?.message}`,
+  );
+}
+
+/** One tensor at a time, straight into the engine's memory where that is the host's. */
+async function fillParameters(engine: Engine, parameters: Parameters, checkpoint: Checkpoint): Promise<void> {
+  for (const [index, { name, size }] of parameters.specs.entries()) {
+    const view = engine.hostView(parameters.values.tensors[index]!);
+    const values = view ?? new Float32Array(size);
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    let filled = 0;
+    for await (const chunk of checkpoint.stream('params', [name])) {
+      bytes.set(chunk, filled);
+      filled += chunk.length;
+    }
+    if (view === undefined) parameters.writeTensor('params', index, values);
+  }
+}
+
+function describe({ path, trainer }: Checkpoint, parameterCount: number, engine: Engine): string {
+  const loss = trainer?.valLoss == null ? '' : `, validation loss ${trainer.valLoss.toFixed(4)}`;
+  const step = trainer === undefined ? '' : ` (step ${trainer.step}${loss})`;
+  return `${path}${step}: ${parameterCount.toLocaleString('en-US')} parameters, ${engine.description}`;
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}

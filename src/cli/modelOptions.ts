@@ -1,0 +1,43 @@
+/** The options that `generate` and `eval` share, and the checking of numbers, which yargs leaves as NaN. */
+import type { Argv } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import type { EngineOptions } from '../engine/registry.ts';
+
+const engineNames = ['auto', 'native', 'tfjs'] as const;
+const deviceNames = ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
+
+export interface ModelArguments {
+  readonly checkpoint: string;
+  readonly engine: EngineOptions['name'];
+  readonly device: (typeof deviceNames)[number];
+  readonly threads: number;
+}
+
+export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
+  return yargs
+    .option('checkpoint', {
+      type: 'string',
+      demandOption: true,
+      requiresArg: true,
+      describe: 'A checkpoint, a run directory (its newest whole one is taken) or a GPT-2 folder of Hugging Face',
+    })
+    .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'What computes' })
+    .option('device', { choices: deviceNames, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
+    .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0 takes one for each core' });
+}
+
+/** The engine that was asked for. @throws UserError for a number of threads that cannot be */
+export function engineOptionsOf({ engine, device, threads }: ModelArguments): EngineOptions {
+  return { name: engine, device, threads: numberOption('threads', threads, { min: 0, max: 1024, whole: true }) };
+}
+
+/** @throws UserError unless `value` is a number in the range */
+export function numberOption(
+  name: string,
+  value: number,
+  { min, max, whole = false }: { min: number; max: number; whole?: boolean },
+): number {
+  if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
+  const expected = `${whole ? 'a whole number' : 'a number'} from ${min} to ${max}`;
+  throw new UserError(`--${name}: expected ${expected}, got ${Array.isArray(value) ? value.join(' and ') : value}`);
+}
