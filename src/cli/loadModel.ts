@@ -65,9 +65,7 @@ async function findCheckpoint({ path, cwd, onWarning }: LoadModelOptions): Promi
   const inRun = join(folder, 'checkpoints');
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
-    throw new UserError(
-      `${folder} does not exist: expected a checkpoint, a run directory or a folder with a GPT-2 model`,
-    );
+    throw new UserError(`there is no folder ${folder}: expected a checkpoint, a run directory or a GPT-2 model`);
   }
   const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify: 'model' });
   if (newest === undefined) {

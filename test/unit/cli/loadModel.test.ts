@@ -1,0 +1,173 @@
+import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
+import { lossOver } from '../../../src/cli/evaluate.ts';
+import { continueText, type TextOptions } from '../../../src/cli/generate.ts';
+import { type LoadedModel, loadModel } from '../../../src/cli/loadModel.ts';
+import { numberOption } from '../../../src/cli/modelOptions.ts';
+import { openDataset } from '../../../src/data/dataset.ts';
+import { valBatches } from '../../../src/data/sampler.ts';
+import { createTokenizer } from '../../../src/data/tokenizer.ts';
+import { generate } from '../../../src/model/generate.ts';
+import { parameterSpecs } from '../../../src/model/parameters.ts';
+import { blockSize, cpu, type TrainedRun, trainRun } from './trainedModel.ts';
+
+const warnings: string[] = [];
+const load = (path: string): Promise<LoadedModel> =>
+  loadModel({ path, cwd: folder, engine: cpu, onWarning: (message) => warnings.push(message) });
+
+let folder: string;
+let run: TrainedRun;
+let loaded: LoadedModel;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lockstep-test-'));
+  run = await trainRun(join(folder, 'run'), { steps: [3, 5] });
+  loaded = await load('run');
+});
+afterAll(async () => {
+  await loaded.engine.dispose();
+  await run.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const greedy: TextOptions = { prompt: 'the ', maxTokens: 20, temperature: 0, topK: 0, topP: 1, seed: 1 };
+
+async function textOf(model: LoadedModel, options: Partial<TextOptions>): Promise<string> {
+  const pieces: string[] = [];
+  for await (const piece of continueText(model, { ...greedy, ...options })) pieces.push(piece);
+  return pieces.join('');
+}
+
+test.each([{}, { bias: false }, { tiedHead: false, nLayer: 3 }])(
+  'the checkpoint layer knows the tensors of the model layer: %o',
+  (changes) => {
+    const config = { ...run.modelConfig, ...changes };
+    const specs = new Map(parameterSpecs(config).map(({ name, shape }) => [name, shape]));
+    expect(new Map([...expectedTensors(config)].sort())).toEqual(new Map([...specs].sort()));
+  },
+);
+
+describe('a checkpoint is found', () => {
+  test('in a run directory: the newest', () => {
+    expect(loaded.checkpoint.path).toBe(join(folder, 'run', 'checkpoints', 'step-00000005'));
+    expect(loaded.description).toContain('(step 5)');
+    expect(loaded.runConfig?.sample.prompt).toBe('the ');
+  });
+
+  test.each([
+    ['run/checkpoints', 5],
+    ['run/checkpoints/step-00000003', 3],
+  ])('at %s', async (path, step) => {
+    const found = await load(path);
+    await found.engine.dispose();
+    expect(found.checkpoint.trainer?.step).toBe(step);
+  });
+
+  test('past a damaged one, with a warning', async () => {
+    cpSync(join(folder, 'run'), join(folder, 'damaged'), { recursive: true });
+    appendFileSync(join(folder, 'damaged', 'checkpoints', 'step-00000005', 'config.json'), ' ');
+    const found = await load('damaged');
+    await found.engine.dispose();
+    expect(found.checkpoint.trainer?.step).toBe(3);
+    expect(warnings).toEqual([expect.stringMatching(/skipped the checkpoint of step 5: .*config.json is damaged/)]);
+  });
+
+  test('as a bare model folder, which gives the same text', async () => {
+    const bare = join(folder, 'bare');
+    cpSync(loaded.checkpoint.path, bare, { recursive: true });
+    for (const name of ['manifest.json', 'trainer.json', 'optimizer.safetensors']) rmSync(join(bare, name));
+    const found = await load('bare');
+    expect(found.runConfig).toBeUndefined();
+    expect(await textOf(found, {})).toBe(await textOf(loaded, {}));
+    await found.engine.dispose();
+  });
+
+  test('nowhere else', async () => {
+    mkdirSync(join(folder, 'empty'));
+    writeFileSync(join(folder, 'file'), '');
+    for (const [path, message] of [
+      ['absent', 'there is no folder'],
+      ['file', 'there is no folder'],
+      ['empty', 'holds no checkpoint'],
+    ] as const) {
+      await expect(load(path)).rejects.toThrow(UserError);
+      await expect(load(path)).rejects.toThrow(message);
+    }
+  });
+
+  test('and its tokenizer must fit the model', async () => {
+    const mixed = join(folder, 'mixed');
+    cpSync(join(folder, 'bare'), mixed, { recursive: true });
+    const gpt2 = await openDataset(
+      { text: join(folder, 'run', 'text.txt'), tokenizer: 'gpt2', valFraction: 0.1 },
+      { blockSize, cwd: folder },
+    );
+    for (const [name, content] of Object.entries(gpt2.tokenizer.files())) writeFileSync(join(mixed, name), content);
+    await expect(load('mixed')).rejects.toThrow('the tokenizer has 50257 tokens, but the model only');
+  });
+});
+
+describe('generated text', () => {
+  test('begins with the prompt, and is the same with and without the cache, past blockSize too', async () => {
+    for (const temperature of [0, 1]) {
+      const cached = await textOf(loaded, { temperature });
+      expect(cached.startsWith('the ')).toBe(true);
+      expect(cached.length).toBe(4 + 20);
+      expect(await textOf(loaded, { temperature, useCache: false })).toBe(cached);
+    }
+  });
+
+  test('depends on the seed alone', async () => {
+    const hot = { temperature: 1.5, maxTokens: 40 };
+    const one = await textOf(loaded, { ...hot, seed: 1 });
+    expect(await textOf(loaded, { ...hot, seed: 1 })).toBe(one);
+    expect(await textOf(loaded, { ...hot, seed: 2 })).not.toBe(one);
+  });
+
+  test('needs a prompt, of known characters', async () => {
+    await expect(textOf(loaded, { prompt: '' })).rejects.toThrow('the prompt is empty');
+    await expect(textOf(loaded, { prompt: 'THE' })).rejects.toThrow(UserError);
+  });
+
+  test('comes in whole characters, though a token may hold a part of one', async () => {
+    // GPT-2's first 256 tokens are the single bytes; a hot model of 256 tokens draws all of them.
+    const ofBytes = await trainRun(join(folder, 'bytes'), { steps: [1], model: { vocabSize: 256, nLayer: 1 } });
+    const model = { ...(await load('bytes')), tokenizer: await createTokenizer('gpt2', '') };
+    try {
+      const options = { ...greedy, prompt: 'a', temperature: 10, maxTokens: 300 };
+      const prompt = model.tokenizer.encode(options.prompt);
+      const tokens: number[] = [];
+      for await (const token of generate(model.engine, model.model, { ...options, prompt })) tokens.push(token);
+      const alone = tokens.map((token) => model.tokenizer.decode([token])).join('');
+      const together = model.tokenizer.decode(tokens);
+      expect(together).not.toBe(alone); // or else no character was split
+      expect(await textOf(model, options)).toBe(options.prompt + together);
+    } finally {
+      await model.engine.dispose();
+      await ofBytes.dispose();
+    }
+  });
+});
+
+test('the loss over a split is the mean of every token but the first, whatever the batches', async () => {
+  const dataset = await openDataset(loaded.runConfig!.data, { blockSize, cwd: folder, tokenizer: loaded.tokenizer });
+  expect(dataset.sha256).toBe(loaded.checkpoint.trainer?.data.sha256);
+  let expected = 0;
+  for (const batch of valBatches(dataset.val, { blockSize, batchSize: 1 })) expected += await run.valLossSum(batch);
+  const shares: number[] = [];
+  const { sum, tokens } = await lossOver(loaded, dataset.val, (done) => shares.push(done));
+  expect(tokens).toBe(dataset.val.length - 1);
+  expect(sum).toBeCloseTo(expected, 3);
+  expect(shares.at(-1)).toBe(1);
+  const untrained = Math.log(run.modelConfig.vocabSize);
+  expect(sum / tokens).toBeLessThan(untrained);
+});
+
+test.each([Number.NaN, -1, 1.5, 11, '3', [1, 2]])('--top-k %o is refused', (value) => {
+  const check = () => numberOption('top-k', value as number, { min: 0, max: 10, whole: true });
+  expect(check).toThrow(UserError);
+  expect(check).toThrow('--top-k: expected a whole number from 0 to 10, got');
+});

@@ -1,0 +1,81 @@
+/** A run directory with a checkpoint of a tiny, briefly trained model over a small text, made with the engine `tfjs cpu`. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CheckpointStore } from '../../../src/checkpoint/store.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import { openDataset } from '../../../src/data/dataset.ts';
+import { trainBatch } from '../../../src/data/sampler.ts';
+import { createEngine } from '../../../src/engine/registry.ts';
+import type { ModelConfig } from '../../../src/model/config.ts';
+import { Trainer } from '../../../src/model/training.ts';
+
+export const cpu = { name: 'tfjs', device: 'cpu' } as const;
+export const blockSize = 8;
+const text = 'the cat sat on the mat, naïve as ever. '.repeat(30);
+
+export interface TrainedRun {
+  /** The run directory; its text is `text.txt` in it. */
+  readonly folder: string;
+  readonly modelConfig: ModelConfig;
+  /** Sum of the losses over the whole validation split, by the trainer itself. */
+  readonly valLossSum: (batch: Parameters<Trainer['evaluate']>[0]) => Promise<number>;
+  readonly dispose: () => Promise<void>;
+}
+
+/** Trains for a few steps in `folder` and writes the checkpoint of each of `steps`. */
+export async function trainRun(
+  folder: string,
+  options: { steps?: number[]; model?: Partial<ModelConfig> } = {},
+): Promise<TrainedRun> {
+  const textPath = join(folder, 'text.txt');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(textPath, text);
+  const config = configSchema.parse({
+    data: { text: textPath },
+    sample: { prompt: 'the ', maxTokens: 12 },
+  });
+  const dataset = await openDataset(config.data, { blockSize, cwd: folder });
+  const modelConfig: ModelConfig = {
+    vocabSize: dataset.vocabSize,
+    blockSize,
+    nLayer: 2,
+    nHead: 2,
+    nEmbd: 8,
+    dropout: 0,
+    bias: true,
+    activation: 'gelu',
+    tiedHead: true,
+    ...options.model,
+  };
+  const engine = await createEngine(cpu);
+  const trainer = new Trainer(engine, modelConfig, { seed: 7 });
+  const store = new CheckpointStore(join(folder, 'checkpoints'));
+  const adamw = { learningRate: 0.03, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, gradClip: 1 };
+  const steps = options.steps ?? [5];
+  for (let step = 0; step < Math.max(...steps); step++) {
+    const batch = trainBatch(dataset, { seed: 7, step, from: 0, count: 4, blockSize });
+    trainer.zeroGrads();
+    await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
+    await trainer.applyAdamw({ ...adamw, step: step + 1 });
+    if (!steps.includes(step + 1)) continue;
+    const writer = await store.beginWrite({
+      tensors: trainer.parameters.specs,
+      modelConfig,
+      tokenizerFiles: dataset.tokenizer.files(),
+      trainer: {
+        step: step + 1,
+        seed: 7,
+        data: { sha256: dataset.sha256, samplesSeen: 4 * (step + 1) },
+        valLoss: null,
+        config,
+      },
+    });
+    for (const part of ['params', 'm', 'v'] as const) {
+      const state = new Float32Array(trainer.parameters.count);
+      await trainer.parameters.exportState(part, state);
+      await writer.write(new Uint8Array(state.buffer));
+    }
+    await writer.commit();
+  }
+  return { folder, modelConfig, valLossSum: (batch) => trainer.evaluate(batch), dispose: () => engine.dispose() };
+}
