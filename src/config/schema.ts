@@ -43,8 +43,8 @@ function choice<const T extends readonly [string, ...string[]]>(
 }
 
 function string({ doc, max, ...rest }: KeyDoc & { default: string; max: number }) {
-  const expects = `a string of at most ${max} characters`;
-  return z.string().max(max).default(rest.default).meta({ description: doc, expects });
+  const expects = `a string of 1 to ${max} characters`;
+  return z.string().min(1).max(max).default(rest.default).meta({ description: doc, expects });
 }
 
 const pathMax = 4096;

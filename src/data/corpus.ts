@@ -2,7 +2,7 @@
  * Finds and reads text: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and encoding are
  * dataset.ts. Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { messageOf, UserError } from '../base/errors.ts';
@@ -37,7 +37,10 @@ export interface ReadCorpusOptions {
 export async function readCorpus({ text, cwd, setting = 'data.text' }: ReadCorpusOptions): Promise<Corpus> {
   const entries = typeof text === 'string' ? [text] : text;
   const paths = new Set<string>();
-  for (const entry of entries) for (const path of await filesOf(entry, cwd, setting)) paths.add(path);
+  for (const entry of entries) {
+    // A link back into its own folder would give the same file many times under different paths.
+    for (const path of await filesOf(entry, cwd, setting)) paths.add(await realpath(path).catch(() => path));
+  }
 
   const parts: string[] = [];
   let bytesTotal = 0;

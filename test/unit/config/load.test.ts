@@ -189,7 +189,6 @@ describe('--set', () => {
     expect(text('2024')).toBe('2024');
     const prompt = (value: string) => parse('', [`sample.prompt=${value}`]).sample.prompt;
     expect(prompt('"\\n"')).toBe('\n');
-    expect(prompt('')).toBe('');
     expect(prompt('a=b: c # d')).toBe('a=b: c # d');
     expect(parse('', ['schedule.learningRate=3e-4']).schedule.learningRate).toBe(3e-4);
     expect(parse('', ['model.bias=false']).model.bias).toBe(false);
@@ -206,6 +205,7 @@ describe('--set', () => {
       '--set model.nLayer=x: model.nLayer: expected a whole number from 1 to 512, got "x".',
     );
     expect(refused('', ['model.nLayer='])).toContain('--set model.nLayer=: model.nLayer: expected a whole number');
+    expect(refused('', ['sample.prompt='])).toContain('sample.prompt: expected a string of 1 to 100000 characters');
     expect(refused('', ['model.nLayer={a: 1}'])).toContain('got a group of keys');
     expect(refused('', ['__proto__.x=1'])).toContain('there is no key __proto__.x');
   });
@@ -236,7 +236,7 @@ const anyConfig: fc.Arbitrary<Config> = fc
       fc.string({ minLength: 1, unit: 'binary' }),
       fc.array(fc.string({ minLength: 1 }), { minLength: 1, maxLength: 3 }),
     ),
-    prompt: fc.string({ unit: 'binary' }),
+    prompt: fc.string({ unit: 'binary', minLength: 1 }),
     dropout: fc.double({ min: 0, max: 0.95, noNaN: true }),
     learningRate: fc.double({ min: 1e-3, max: 100, noNaN: true }),
     micro: fc.integer({ min: 1, max: 16 }),
