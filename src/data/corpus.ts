@@ -51,7 +51,7 @@ export async function readCorpus({ text, cwd, setting = 'data.text' }: ReadCorpu
     if (part !== '') parts.push(part);
   }
   if (parts.length === 0) {
-    throw new UserError(`${setting}: ${quoted(entries)} is empty. Give text to train on.`);
+    throw new UserError(`${setting}: ${quoted(entries)} is empty. Give a file with text in it.`);
   }
   return { text: joined(parts), name: nameOf(entries, parts.length), fileCount: parts.length };
 }
@@ -79,8 +79,8 @@ async function filesOf(entry: string, cwd: string, setting: string): Promise<str
   }
   if (!isDynamicPattern(entry)) {
     throw new UserError(
-      `${setting}: there is no file or folder ${entry} in ${cwd}. ` +
-        'Name your text with --set data.text=PATH (a file, folder or glob); data.text=builtin needs none.',
+      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting === 'data.text' ? '--set data.text=PATH' : `${setting} PATH`} ` +
+        '(a file, folder or glob); the built-in text, called builtin, is always there.',
     );
   }
   const files = await sortedGlob([entry], cwd);

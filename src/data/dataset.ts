@@ -25,6 +25,8 @@ export interface DatasetOptions {
   readonly vocabSize?: number;
   /** The tokenizer of the checkpoint that is resumed. Absent: a new one of the kind that the config names. */
   readonly tokenizer?: Tokenizer;
+  /** How messages call the setting that named the text. Default `data.text`. */
+  readonly setting?: string;
   /** Called now and then while a long text is encoded, with the share that is done, from 0 to 1. */
   readonly onProgress?: (done: number) => void;
 }
@@ -45,7 +47,8 @@ export interface Dataset {
 
 /** Reads, encodes and splits. Throws a UserError for text that is missing, unreadable, too short, or beyond the vocabulary. */
 export async function openDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
-  const corpus = await readCorpus({ text: data.text, cwd: options.cwd });
+  const setting = options.setting ?? 'data.text';
+  const corpus = await readCorpus({ text: data.text, cwd: options.cwd, setting });
   const tokenizer = options.tokenizer ?? (await createTokenizer(data.tokenizer, corpus.text));
   const vocabSize = options.vocabSize || tokenizer.vocabSize;
   if (vocabSize < tokenizer.vocabSize) {
@@ -58,7 +61,7 @@ export async function openDataset(data: DataOptions, options: DatasetOptions): P
   const progress = (from: number) => (units: number) => options.onProgress?.((from + units) / corpus.text.length);
   const train = await encodeInSlices(tokenizer, corpus.text.slice(0, boundary), progress(0));
   const val = await encodeInSlices(tokenizer, corpus.text.slice(boundary), progress(boundary));
-  checkLengths({ corpus, data, train, val, blockSize: options.blockSize });
+  checkLengths({ setting, corpus, data, train, val, blockSize: options.blockSize });
 
   return {
     tokenizer,
@@ -96,6 +99,7 @@ async function encodeInSlices(
 }
 
 interface Lengths {
+  readonly setting: string;
   readonly corpus: Corpus;
   readonly data: DataOptions;
   readonly train: TokenArray;
@@ -104,18 +108,18 @@ interface Lengths {
 }
 
 /** Training needs one whole window and the token after it; validation one token and the one after it. */
-function checkLengths({ corpus, data, train, val, blockSize }: Lengths): void {
+function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths): void {
   const numbers =
     `the text (${corpus.name}) has ${count(corpus.text.length)} characters, which give ${count(train.length)} tokens to train on ` +
     `and ${count(val.length)} to validate (data.valFraction: ${data.valFraction})`;
   if (train.length < blockSize + 1) {
     throw new UserError(
-      `data.text is too short: ${numbers}, but model.blockSize: ${blockSize} needs at least ${count(blockSize + 1)} tokens to train on. Give more text or a smaller model.blockSize.`,
+      `${setting} is too short: ${numbers}, but model.blockSize: ${blockSize} needs at least ${count(blockSize + 1)} tokens to train on. Give more text or a smaller model.blockSize.`,
     );
   }
   if (val.length < 2) {
     throw new UserError(
-      `data.text is too short: ${numbers}, but validation needs at least 2. Give more text or a larger data.valFraction.`,
+      `${setting} is too short: ${numbers}, but validation needs at least 2. Give more text or a larger data.valFraction.`,
     );
   }
 }

@@ -69,10 +69,13 @@ describe('readCorpus', () => {
 
   it('refuses what is missing, empty or not text, and says what to do', async () => {
     expect(await refusal(read('no.txt'))).toBe(
-      `data.text: there is no file or folder no.txt in ${cwd}. Name your text with --set data.text=PATH (a file, folder or glob); data.text=builtin needs none.`,
+      `data.text: there is no file or folder no.txt in ${cwd}. Name your text with --set data.text=PATH (a file, folder or glob); the built-in text, called builtin, is always there.`,
+    );
+    expect(await refusal(readCorpus({ text: 'no.txt', cwd, setting: '--data' }))).toContain(
+      '--data: there is no file or folder no.txt',
     );
     expect(await refusal(read('no/*.txt'))).toContain('no file matches no/*.txt');
-    expect(await refusal(read('empty.txt'))).toBe('data.text: empty.txt is empty. Give text to train on.');
+    expect(await refusal(read('empty.txt'))).toBe('data.text: empty.txt is empty. Give a file with text in it.');
     expect(await refusal(read(['empty.txt', 'corpus/empty.txt']))).toContain('all of empty.txt, corpus/empty.txt');
     expect(await refusal(read('nothing'))).toContain('the folder nothing has no files');
     expect(await refusal(read('binary.txt'))).toContain(
