@@ -15,7 +15,10 @@ export interface Ops {
   readonly plainMatMulOnly: boolean;
 }
 
-/** a @ b over the last two dimensions, either transposed; both have the same leading dimensions (one at most, if any). */
+/** From so many products on, a matrix of a batch is worth its own multiplication; below, slicing it out costs more. */
+const UNBATCHED_PRODUCTS = 2 ** 18;
+
+/** a @ b over the last two dimensions, either transposed; both have the same leading dimension, if any. */
 export function matMul(
   { tf, plainMatMulOnly }: Ops,
   a: TfTensor,
@@ -24,12 +27,13 @@ export function matMul(
   transposeB = false,
 ): TfTensor {
   if (!plainMatMulOnly) return tf.matMul(a, b, transposeA, transposeB);
-  const swapped = (x: TfTensor, transpose: boolean) => (transpose ? tf.transpose(x) : x);
-  if (a.rank === 2) return tf.matMul(swapped(a, transposeA), swapped(b, transposeB));
+  const plain = (x: TfTensor, y: TfTensor) =>
+    tf.matMul(transposeA ? tf.transpose(x) : x, transposeB ? tf.transpose(y) : y);
+  if (a.rank === 2) return plain(a, b);
+  const products = (a.shape[1]! * a.shape[2]! * b.size) / (b.shape[0]! * b.shape[transposeB ? 2 : 1]!);
+  if (products < UNBATCHED_PRODUCTS) return tf.matMul(a, b, transposeA, transposeB);
   const right = tf.unstack(b);
-  return tf.stack(
-    tf.unstack(a).map((matrix, i) => tf.matMul(swapped(matrix, transposeA), swapped(right[i]!, transposeB))),
-  );
+  return tf.stack(tf.unstack(a).map((matrix, i) => plain(matrix, right[i]!)));
 }
 
 /** inp [N, IC] @ weight + bias [OC]. */
