@@ -7,7 +7,7 @@
  * - messages from one sender arrive whole and in order, never during the call that sent them;
  * - a message above `maxMessageBytes` is an error at the sender and is never delivered to a receiver;
  * - the bytes given to `send` must not change until the message has arrived (they may be sent without a copy);
- * - the bytes given to a listener belong to the listener;
+ * - the bytes of a message belong to its listener; those of a ring frame only during the call;
  * - after `close` no listener is called again, and nothing keeps the process alive.
  */
 
@@ -35,16 +35,22 @@ export interface ControlClient {
   close(): Promise<void>;
 }
 
-/** One rank's two neighbours. A frame is a short header and a payload. */
+/** Every ring frame has a header of this length. */
+export const ringHeaderBytes = 28;
+
+/** One rank's two neighbours. A frame is a header and a payload of any length, also none. */
 export interface RingLink {
   /** Where the previous rank connects to. */
   readonly address: string;
   readonly dropped: number;
   /** Sends to `next` from now on. What was queued for the rank before it is discarded. */
   connect(next: string): void;
-  /** Queues a frame. The header is copied; the payload is read some time before it arrives at the next rank. */
+  /** Queues a frame. The header, of ringHeaderBytes, is copied; the payload is read some time before it arrives at the next rank. */
   send(header: Uint8Array, payload: Uint8Array): void;
-  /** Frames from whoever is connected. While a promise returned by the listener is pending no further frame is delivered. */
+  /**
+   * Frames from whoever is connected. The bytes may be overwritten when the listener has returned. While a promise that it
+   * returns is pending, no further frame is delivered.
+   */
   onFrame(listener: (header: Uint8Array, payload: Uint8Array) => Promise<void> | undefined): void;
   /** The connection to the next rank is lost, or could not be made. */
   onNextGone(listener: (reason: string) => void): void;

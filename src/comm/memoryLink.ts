@@ -2,7 +2,7 @@
  * The links of `link.ts` inside one thread, for `--single-process`, tests and debugging. What a wire does is kept: delivery
  * is asynchronous and in order, payloads are copied, bounds hold, a closed end is noticed. Not for several threads.
  */
-import { PeerError, UserError } from '../base/errors.ts';
+import { invariant, PeerError, UserError } from '../base/errors.ts';
 import {
   type ControlClient,
   type ControlServer,
@@ -10,6 +10,7 @@ import {
   isPeerId,
   type LinkOptions,
   type RingLink,
+  ringHeaderBytes,
   type Transport,
 } from './link.ts';
 
@@ -150,8 +151,8 @@ function makeServer(hub: Hub, address: string): ServerEnd {
         hub.schedule(() => closed || onPeerGone(peer, 'its connection is closed'));
         return;
       }
-      const copy = message.slice();
-      const payloadCopy = payload?.slice();
+      const copy = new Uint8Array(message);
+      const payloadCopy = payload && new Uint8Array(payload);
       client.out.push(() => client.end.receive(copy, payloadCopy));
     },
     accept(end) {
@@ -190,8 +191,8 @@ function makeClient(hub: Hub, server: ServerEnd, peerId: string): ClientEnd {
     send(message, payload) {
       checkSize(hub.settings, message, payload);
       if (!open) return;
-      const copy = message.slice();
-      const payloadCopy = payload?.slice();
+      const copy = new Uint8Array(message);
+      const payloadCopy = payload && new Uint8Array(payload);
       out.push(() => server.receive(peerId, copy, payloadCopy));
     },
     onMessage: (listener) => inbox.set((...args) => void (open && listener(...args))),
@@ -243,12 +244,13 @@ function makeRing(hub: Hub, address: string): RingEnd {
       next = { end, out: new Channel(hub.schedule), unwatch: end.watch(() => lost('its connection is closed')) };
     },
     send(header, payload) {
-      checkSize(hub.settings, header, payload);
-      const headerCopy = header.slice();
+      invariant(header.byteLength === ringHeaderBytes, `a ring header has ${ringHeaderBytes} bytes`);
+      checkSize(hub.settings, payload);
+      const headerCopy = new Uint8Array(header);
       const to = next?.end;
       // The payload is copied on delivery, not now: as late as a wire may read it, so that a ring which overwrites a
       // segment too early fails in tests with this link as well.
-      next?.out.push(() => to?.receive(headerCopy, payload.slice()));
+      next?.out.push(() => to?.receive(headerCopy, new Uint8Array(payload)));
     },
     onFrame: (listener) => inbox.set((header, payload) => (closed ? undefined : listener(header, payload))),
     onNextGone: (listener) => {

@@ -16,10 +16,10 @@
  */
 import { invariant, PeerError } from '../base/errors.ts';
 import type { Bucket } from './buckets.ts';
-import type { RingLink } from './link.ts';
+import { type RingLink, ringHeaderBytes } from './link.ts';
 import { BucketReduction, type ReduceInto } from './ringBucket.ts';
 import { EarlyFrames } from './ringEarly.ts';
-import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase, ringHeaderBytes } from './ringFrames.ts';
+import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase } from './ringFrames.ts';
 
 export interface RingOptions {
   link: RingLink;

@@ -32,9 +32,10 @@ export class EarlyFrames {
     return this.#bytes;
   }
 
-  /** Keeps a frame, by reference. The promise, if any, resolves when there is room again. */
+  /** Keeps a copy of a frame. The promise, if any, resolves when there is room again. */
   keep(header: RingHeader, payload: Uint8Array): Promise<void> | undefined {
-    this.#frames.push({ header, payload });
+    // A Uint8Array, since `slice` of a Buffer is a view.
+    this.#frames.push({ header, payload: new Uint8Array(payload) });
     this.#bytes += payload.byteLength + frameOverheadBytes;
     if (this.#bytes <= this.#bytesMax) return undefined;
     this.#waiting ??= new Promise((resolve) => {

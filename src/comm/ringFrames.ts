@@ -14,11 +14,10 @@
  */
 import { endianness } from 'node:os';
 import { InvariantError } from '../base/errors.ts';
+import { ringHeaderBytes } from './link.ts';
 
 /** "LSR1": changes with every incompatible change of the layout or of the order of the frames. */
 const magic = 0x3152534c;
-
-export const ringHeaderBytes = 28;
 
 /** Reduce-scatter sums segments on their way round; all-gather carries the finished ones round. */
 export type RingPhase = 'reduceScatter' | 'allGather';
@@ -77,5 +76,5 @@ if (endianness() !== 'LE')
 /** The payload as floats: a view where its alignment allows one, else a copy. */
 export function floatsOf(payload: Uint8Array): Float32Array {
   if (payload.byteOffset % 4 === 0) return new Float32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
-  return new Float32Array(payload.slice().buffer);
+  return new Float32Array(new Uint8Array(payload).buffer); // `slice` of a Buffer would be a view
 }

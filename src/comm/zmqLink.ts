@@ -36,12 +36,17 @@ const probeDelaysMs = [3, 30, 300];
 /** How long `close` waits for the system to release the port. */
 const unbindWaitMs = 500;
 
-export function zmqTransport(options: Partial<LinkOptions> = {}): Transport {
-  const settings = { ...defaultLinkOptions, ...options };
+export interface ZmqOptions extends LinkOptions {
+  /** Between processes of one machine, send ring frames through a Unix socket (`linkLocal.ts`); default true. */
+  localRing: boolean;
+}
+
+export function zmqTransport(options: Partial<ZmqOptions> = {}): Transport {
+  const settings = { ...defaultLinkOptions, localRing: true, ...options };
   return {
     listen: (address) => listen(address, settings),
     connect: (address, peerId) => connect(address, peerId, settings),
-    openRing: (host) => openZmqRing(host, settings),
+    openRing: (host) => openZmqRing(host, settings, settings.localRing),
     hostFacing,
   };
 }

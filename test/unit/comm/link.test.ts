@@ -1,9 +1,16 @@
 /** One suite over both implementations of the links, then what only sockets have. */
+import { randomFillSync } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
-import type { ControlClient, ControlServer, RingLink, Transport } from '../../../src/comm/link.ts';
+import {
+  type ControlClient,
+  type ControlServer,
+  type RingLink,
+  ringHeaderBytes,
+  type Transport,
+} from '../../../src/comm/link.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
 
@@ -18,6 +25,9 @@ function closing<T extends { close(): Promise<void> }>(link: T): T {
 }
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
+
+/** A ring header that is told from others by its first byte. */
+const header = (first: number) => new Uint8Array(ringHeaderBytes).fill(first, 0, 1);
 
 /** Collects what a listener is called with and resolves once there are `count` calls. */
 function collector<T>() {
@@ -158,7 +168,16 @@ describe.each(kinds)('$name control link', ({ any, make }) => {
   });
 });
 
-describe.each(kinds)('$name ring link', ({ any, make }) => {
+const ringKinds = [
+  ...kinds,
+  {
+    name: 'zmq, TCP only',
+    any: 'tcp://127.0.0.1:0',
+    make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes, localRing: false }),
+  },
+];
+
+describe.each(ringKinds)('$name ring link', ({ any, make }) => {
   async function two(maxMessageBytes?: number): Promise<{ a: RingLink; b: RingLink }> {
     const transport = make(maxMessageBytes);
     const host = any.startsWith('tcp') ? '127.0.0.1' : 'memory';
@@ -171,14 +190,14 @@ describe.each(kinds)('$name ring link', ({ any, make }) => {
   it('delivers frames in order', async () => {
     const { a, b } = await two();
     const got = collector<[number, number, number]>();
-    b.onFrame((header, payload) => {
-      got.push([header[0]!, payload.length, payload[0]!]);
+    b.onFrame((head, payload) => {
+      got.push([head[0]!, payload.length, payload[0]!]);
       return undefined;
     });
-    const header = new Uint8Array(32);
+    const reused = header(0);
     for (let i = 0; i < 600; i++) {
-      header[0] = i & 255; // headers are copied: one is enough
-      a.send(header, new Uint8Array(1000 + i).fill(i));
+      reused[0] = i & 255; // headers are copied: one is enough
+      a.send(reused, new Uint8Array(1000 + i).fill(i));
     }
     await got.reach(600);
     expect(got.items).toEqual(Array.from({ length: 600 }, (_, i) => [i & 255, 1000 + i, i & 255]));
@@ -188,14 +207,14 @@ describe.each(kinds)('$name ring link', ({ any, make }) => {
     const { a, b } = await two();
     const got = collector<number>();
     let release = () => {};
-    b.onFrame((header) => {
-      got.push(header[0]!);
-      if (header[0] !== 1) return undefined;
+    b.onFrame((head) => {
+      got.push(head[0]!);
+      if (head[0] !== 1) return undefined;
       return new Promise((resolve) => {
         release = resolve;
       });
     });
-    for (let i = 0; i < 4; i++) a.send(bytes(i), new Uint8Array(8));
+    for (let i = 0; i < 4; i++) a.send(header(i), new Uint8Array(8));
     await got.reach(2);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(got.items).toEqual([0, 1]);
@@ -208,10 +227,10 @@ describe.each(kinds)('$name ring link', ({ any, make }) => {
     const shared = new Float32Array(new SharedArrayBuffer(4096)).map((_, i) => i);
     const got = collector<Uint8Array>();
     b.onFrame((_header, payload) => {
-      got.push(payload);
+      got.push(new Uint8Array(payload));
       return undefined;
     });
-    a.send(bytes(1), new Uint8Array(shared.buffer, 400, 800));
+    a.send(header(1), new Uint8Array(shared.buffer, 400, 800));
     const [payload] = await got.reach(1);
     shared.fill(0);
     const values = new Float32Array(payload!.buffer.slice(payload!.byteOffset, payload!.byteOffset + 800));
@@ -220,44 +239,44 @@ describe.each(kinds)('$name ring link', ({ any, make }) => {
 
   it('passes 64 MiB', async () => {
     const { a, b } = await two();
-    const big = new Uint8Array(64 * 2 ** 20).map((_, i) => i * 31);
+    const big = randomFillSync(new Uint8Array(64 * 2 ** 20));
     const got = collector<Uint8Array>();
     b.onFrame((_header, payload) => {
-      got.push(payload);
+      got.push(new Uint8Array(payload));
       return undefined;
     });
-    a.send(bytes(1), big);
+    a.send(header(1), big);
     const [payload] = await got.reach(1);
     expect(Buffer.compare(payload!, big)).toBe(0);
   });
 
   it('tells that the next rank is gone; a new next rank gets only what is sent from then on', async () => {
     const { a, b } = await two();
-    const transportOfA = collector<string>();
-    a.onNextGone((reason) => transportOfA.push(reason));
+    const goneAtA = collector<string>();
+    a.onNextGone((reason) => goneAtA.push(reason));
     const got = collector<number>();
-    b.onFrame((header) => {
-      got.push(header[0]!);
+    b.onFrame((head) => {
+      got.push(head[0]!);
       return undefined;
     });
-    a.send(bytes(1), new Uint8Array(8));
+    a.send(header(1), new Uint8Array(8));
     await got.reach(1);
     await b.close();
-    await transportOfA.reach(1);
-    a.send(bytes(2), new Uint8Array(8));
+    await goneAtA.reach(1);
+    a.send(header(2), new Uint8Array(8));
     const own = collector<number>();
-    a.onFrame((header) => {
-      own.push(header[0]!);
+    a.onFrame((head) => {
+      own.push(head[0]!);
       return undefined;
     });
     a.connect(a.address); // a ring of one
-    a.send(bytes(3), new Uint8Array(8));
+    a.send(header(3), new Uint8Array(8));
     expect(await own.reach(1)).toEqual([3]);
   });
 
   it('refuses to send above the bound', async () => {
     const { a } = await two(1000);
-    expect(() => a.send(bytes(1), new Uint8Array(1001))).toThrow(PeerError);
+    expect(() => a.send(header(1), new Uint8Array(1001))).toThrow(PeerError);
   });
 });
 
@@ -327,7 +346,7 @@ describe('zmq link', () => {
       server.onMessage(() => {});
       client.send(bytes(1), new Uint8Array(100_000));
       ring.connect('tcp://127.0.0.1:9'); // nobody: what is sent stays queued
-      ring.send(bytes(1), new Uint8Array(100_000));
+      ring.send(header(1), new Uint8Array(100_000));
       await Promise.all([client.close(), ring.close(), server.close()]);
     };
     await cycle();
