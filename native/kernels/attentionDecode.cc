@@ -29,13 +29,13 @@ bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
         weights[j] = dot(p.qkv + h * hs, p.keys + j * p.c + h * hs, hs) * scale;
         most = weights[j] > most ? weights[j] : most;
       }
-      float sum = 0;
+      Vec sums = {};
       forVectors(length, [&](Index j, int count) {
         const Vec e = exp(loadAny(weights + j, count) - splat(most));
         storeAny(weights + j, e, count);
-        for (int lane = 0; lane < count; lane++) sum += e[lane];
+        sums += count == W ? e : firstLanes(e, count, Vec{});
       });
-      const Vec factor = splat(1.0f / sum);
+      const Vec factor = splat(1.0f / sumLanes(sums));
       forVectors(hs, [&](Index i, int count) {
         Vec out = {};
         const float* value = p.values + h * hs + i;

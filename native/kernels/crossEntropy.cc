@@ -8,15 +8,12 @@ namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
 float maximumOf(const float* x, Index size) {
-  float most = x[0];
-  Index i = 0;
-  if (size >= W) {
-    Vec v = load(x);
-    for (i = W; i + W <= size; i += W) v = max(v, load(x + i));
-    most = maxLane(v);
-  }
-  for (; i < size; i++) most = x[i] > most ? x[i] : most;
-  return most;
+  Vec most = splat(x[0]);
+  forVectors(size, [&](Index i, int count) {
+    const Vec v = loadAny(x + i, count);
+    most = max(most, count == W ? v : firstLanes(v, count, most));
+  });
+  return maxLane(most);
 }
 
 // The sum of e^(x - maximum); the terms go to `terms` too, unless it is null.
@@ -25,8 +22,7 @@ float sumOfExponentials(const float* x, Index size, float maximum, float* terms)
   forVectors(size, [&](Index i, int count) {
     const Vec e = exp(loadAny(x + i, count) - splat(maximum));
     if (terms != nullptr) storeAny(terms + i, e, count);
-    if (count == W) sum += e;
-    else for (int lane = 0; lane < count; lane++) sum[lane] += e[lane];
+    sum += count == W ? e : firstLanes(e, count, Vec{});
   });
   return sumLanes(sum);
 }

@@ -7,17 +7,7 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// The register tile: MR rows of NV vectors. MR · NV accumulators, NV vectors of b and one of a fill the registers.
-#if defined(__AVX512F__)
-constexpr int MR = 14, NV = 2;
-#elif defined(__AVX2__)
-constexpr int MR = 6, NV = 2;
-#elif defined(__aarch64__)
-constexpr int MR = 8, NV = 3;
-#else
-constexpr int MR = 4, NV = 2;
-#endif
-constexpr int NR = NV * W;
+constexpr int MR = tileRows, NV = tileVectors, NR = tileColumns;
 constexpr Index KC = 384;                    // depth of a block: a panel of b (KC · NR) stays in L1
 constexpr Index MC = (252 + MR - 1) / MR * MR;  // rows of a block of a: MC · KC floats stay in L2
 constexpr Index NC = 1536 / NR * NR;         // columns of a block of b
@@ -261,6 +251,23 @@ Grid chooseGrid(const Gemm& p, int threads) {
 }
 
 }  // namespace
+
+void packRows(const float* a, Index rowStride, Index kStride, Index rows, Index depth, float* to) {
+  packPanels<MR>(a, rowStride, kStride, rows, depth, to);
+}
+
+void packColumns(const float* b, Index columnStride, Index kStride, Index columns, Index depth, float* to) {
+  packPanels<NR>(b, columnStride, kStride, columns, depth, to);
+}
+
+void multiplyRowPanel(const RowPanel& p) {
+  const float* b = p.b;
+  for (Index j = 0; j < p.columns; j += NR, b += p.bPanelStride) {
+    const int columns = int(smaller(NR, p.columns - j));
+    const Tile tile = {p.depth, p.a, b, NR, p.c + j, p.ldc, columns, nullptr, p.accumulate};
+    tileFunctions.at[p.rows - 1][(columns + W - 1) / W - 1](tile);
+  }
+}
 
 size_t gemmWorkspaceBytes() { return (packedAFloats + packedBFloats) * sizeof(float); }
 

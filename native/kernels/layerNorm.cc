@@ -20,13 +20,10 @@ float sumOf(const float* x, Index c) {
 float sumOfSquaredDeviations(const float* x, Index c, float mean) {
   Vec sum = {};
   forVectors(c, [&](Index i, int count) {
-    if (count == W) {
-      const Vec d = load(x + i) - splat(mean);
-      sum = fma(d, d, sum);
-    } else {
-      // The lanes that are not there must not count as deviations.
-      for (int lane = 0; lane < count; lane++) sum[lane] += (x[i + lane] - mean) * (x[i + lane] - mean);
-    }
+    // The lanes that are not there must not count as deviations.
+    const Vec d = loadAny(x + i, count) - splat(mean);
+    const Vec own = count == W ? d : firstLanes(d, count, Vec{});
+    sum = fma(own, own, sum);
   });
   return sumLanes(sum);
 }

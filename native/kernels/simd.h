@@ -96,24 +96,50 @@ static inline Vec toFloat(VecI a) { return __builtin_convertvector(a, Vec); }
 static inline VecU bitsOf(Vec a) { return VecU(a); }
 static inline Vec fromBits(VecU a) { return Vec(a); }
 
-// Sum of the lanes, halves first: the order is fixed.
-static inline float sumLanes(Vec v) {
-  float lane[W];
-  store(lane, v);
-  for (int half = W / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-  }
-  return lane[0];
+// Lanes below `count` of `v`, the others of `rest`.
+static inline Vec firstLanes(Vec v, int count, Vec rest) {
+#if defined(__AVX512F__)
+  return _mm512_mask_mov_ps(rest, __mmask16((1u << count) - 1), v);
+#elif defined(__AVX2__)
+  return _mm256_blendv_ps(rest, v, _mm256_castsi256_ps(partMask(count)));
+#else
+  for (int i = count; i < W; i++) v[i] = rest[i];
+  return v;
+#endif
 }
 
-static inline float maxLane(Vec v) {
-  float lane[W];
-  store(lane, v);
-  for (int half = W / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; i++) lane[i] = lane[i + half] > lane[i] ? lane[i + half] : lane[i];
-  }
-  return lane[0];
+// Sum and maximum of the lanes, in a fixed order.
+#if defined(__AVX2__)
+static inline float sumLanes8(__m256 v) {
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
+static inline float maxLane8(__m256 v) {
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+#endif
+#if defined(__AVX512F__)
+// The masked form: the plain ones make GCC 12 warn of its own header.
+template <int Half>
+static inline __m256 half(Vec v) {
+  return _mm512_maskz_extractf32x8_ps(0xff, v, Half);
+}
+static inline float sumLanes(Vec v) { return sumLanes8(_mm256_add_ps(half<0>(v), half<1>(v))); }
+static inline float maxLane(Vec v) { return maxLane8(_mm256_max_ps(half<0>(v), half<1>(v))); }
+#elif defined(__AVX2__)
+static inline float sumLanes(Vec v) { return sumLanes8(v); }
+static inline float maxLane(Vec v) { return maxLane8(v); }
+#else
+static inline float sumLanes(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+static inline float maxLane(Vec v) {
+  const float a = v[0] > v[2] ? v[0] : v[2];
+  const float b = v[1] > v[3] ? v[1] : v[3];
+  return a > b ? a : b;
+}
+#endif
 
 // Lanes 0, 1, 2, ...
 template <int... L>
