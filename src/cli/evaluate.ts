@@ -7,7 +7,7 @@ import type { TokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { Tape } from '../model/tape.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
-import { engineOptionsOf, type ModelArguments, withModelOptions } from './modelOptions.ts';
+import { engineOptionsOf, type ModelArguments, textOption, withModelOptions } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -52,11 +52,13 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
 async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const cwd = process.cwd();
-  const loaded = await loadModel({ path: args.checkpoint, cwd, engine: engineOptionsOf(args), onWarning: warn });
+  const path = textOption('checkpoint', args.checkpoint);
+  const text = args.data === undefined ? undefined : textOption('data', args.data);
+  const loaded = await loadModel({ path, cwd, engine: engineOptionsOf(args), onWarning: warn });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    const dataset = await openData(loaded, args.data, cwd);
-    const isOwnData = compareData(loaded, dataset, args.data, warn);
+    const dataset = await openData(loaded, text, cwd);
+    const isOwnData = compareData(loaded, dataset, text, warn);
     const result = await evaluateDataset(loaded, dataset, args.split);
     process.stdout.write(
       args.json ? `${toJson(loaded, dataset, isOwnData, args.split, result)}\n` : toText(dataset, args.split, result),
@@ -76,7 +78,9 @@ async function openData(loaded: LoadedModel, text: string | undefined, cwd: stri
   const valFraction = runConfig?.data.valFraction ?? 0.1;
   const data: DataOptions = { text: source, tokenizer: tokenizer.kind, valFraction };
   const { blockSize, vocabSize } = model.config;
-  return openDataset(data, { blockSize, vocabSize, cwd, tokenizer, onProgress: statusLine('encoding the text') });
+  const setting = text === undefined ? 'data.text' : '--data';
+  const onProgress = statusLine('encoding the text');
+  return openDataset(data, { blockSize, vocabSize, cwd, tokenizer, setting, onProgress });
 }
 
 /** Whether the tokens are those that the run trained on; undefined where that is not known. Warns if its own text changed. */
