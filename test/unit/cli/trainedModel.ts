@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { openDataset } from '../../../src/data/dataset.ts';
-import { trainBatch } from '../../../src/data/sampler.ts';
+import { trainBatch, valBatches } from '../../../src/data/sampler.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -17,8 +17,8 @@ export interface TrainedRun {
   /** The run directory; its text is `text.txt` in it. */
   readonly folder: string;
   readonly modelConfig: ModelConfig;
-  /** Sum of the losses over the whole validation split, by the trainer itself. */
-  readonly valLossSum: (batch: Parameters<Trainer['evaluate']>[0]) => Promise<number>;
+  /** The mean loss over the validation split, by the trainer itself. */
+  readonly valLoss: () => Promise<number>;
   readonly dispose: () => Promise<void>;
 }
 
@@ -77,5 +77,10 @@ export async function trainRun(
     }
     await writer.commit();
   }
-  return { folder, modelConfig, valLossSum: (batch) => trainer.evaluate(batch), dispose: () => engine.dispose() };
+  const valLoss = async (): Promise<number> => {
+    let sum = 0;
+    for (const batch of valBatches(dataset.val, { blockSize, batchSize: 1 })) sum += await trainer.evaluate(batch);
+    return sum / (dataset.val.length - 1);
+  };
+  return { folder, modelConfig, valLoss, dispose: () => engine.dispose() };
 }
