@@ -112,7 +112,7 @@ export class TensorStore {
     return { bytesInUse: this.bytesInUse, bytesPooled: this.bytesPooled(), bytesPeak: this.bytesPeak };
   }
 
-  /** Buffers that the GPU backend holds for re-use; the others have no pool. */
+  /** Buffers that the GPU backend holds for re-use, for all engines of the thread; the others have no pool. */
   private bytesPooled(): number {
     const memory = this.backend.tf.memory() as { numBytesInGPU?: number; numBytesAllocatedInGPU?: number };
     return (memory.numBytesAllocatedInGPU ?? 0) - (memory.numBytesInGPU ?? 0);
