@@ -1,0 +1,34 @@
+/** A process that has used the links ends by itself: nothing of them holds the event loop. Needs dist/. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+
+const dist = new URL('../../dist/comm/', import.meta.url).href;
+
+const script = `
+import { zmqTransport } from '${dist}zmqLink.js';
+const transport = zmqTransport();
+for (let i = 0; i < 50; i++) {
+  const server = await transport.listen('tcp://127.0.0.1:0');
+  const client = await transport.connect(server.address, 'w');
+  const [a, b] = [await transport.openRing('127.0.0.1'), await transport.openRing('127.0.0.1')];
+  server.onMessage(() => {});
+  client.onMessage(() => {});
+  const arrived = new Promise((resolve) => b.onFrame(() => void resolve()));
+  a.connect(b.address);
+  a.send(new Uint8Array(28), new Uint8Array(1000));
+  await arrived;
+  b.connect('tcp://127.0.0.1:9'); // nobody: what is sent stays queued
+  for (const link of [a, b]) link.send(new Uint8Array(28), new Uint8Array(1 << 20));
+  client.send(new Uint8Array(5), new Uint8Array(1 << 20));
+  await Promise.all([client, server, a, b].map((link) => link.close()));
+}
+process.stdout.write('closed');
+`;
+
+it('50 cycles of every link, with messages left unsent, then the process ends', async () => {
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+    timeout: 60_000,
+  });
+  expect({ stdout, stderr }).toEqual({ stdout: 'closed', stderr: '' });
+});
