@@ -25,7 +25,7 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
         default: 4 * 2 ** 20,
         describe: 'Largest bucket, as comm.bucketBytesMax',
       })
-      .option('chunk-bytes', { type: 'number', default: 256 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
+      .option('chunk-bytes', { type: 'number', default: 512 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('launch bench ring', '43 MB between 2 and between 4 processes')
       .example('launch bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),

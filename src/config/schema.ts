@@ -231,7 +231,7 @@ const comm = z
       doc: 'Gradients travel in buckets of at most this many bytes, each as soon as it is final.',
     }),
     chunkBytes: bytes({
-      default: 256 * 2 ** 10,
+      default: 512 * 2 ** 10,
       min: 4,
       max: 2 ** 28,
       doc: 'Bytes in one message of the ring.',
