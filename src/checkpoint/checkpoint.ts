@@ -3,15 +3,14 @@
  * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors`, tokenizer files:
  * structure is verified, there are no hashes to compare). Tensors are streamed, never held whole.
  */
-import { createHash } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvariantError, UserError } from '../base/errors.ts';
+import { isFile, readFully, verifyFiles } from './fileIntegrity.ts';
 import { widenBfloat16, widenFloat16 } from './halfFloats.ts';
 import {
   CONFIG_FILE,
   MANIFEST_FILE,
-  type Manifest,
   MODEL_FILE,
   OPTIMIZER_FILE,
   readManifest,
@@ -23,7 +22,7 @@ import {
 } from './manifest.ts';
 import { type CheckpointModelConfig, decodeModelConfig, matchTensors } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
-import { damaged, errorCode, parseJsonObject, readBoundedFile, readFailure } from './strictJson.ts';
+import { damaged, parseJsonObject, readBoundedFile, readFailure } from './strictJson.ts';
 
 /** Parameters, first and second moments of AdamW. */
 export type CheckpointPart = 'params' | 'm' | 'v';
@@ -34,7 +33,6 @@ export interface OpenOptions {
 }
 
 const CONFIG_BYTES_MAX = 2 ** 20;
-const HASH_CHUNK_BYTES = 2 ** 20;
 const STREAM_CHUNK_BYTES = 4 * 2 ** 20;
 
 /** The tokenizer files that Hugging Face's GPT-2 folders have; those that are there are read. */
@@ -218,50 +216,6 @@ async function readOptimizerTables(folder: string, params: TensorTable): Promise
   return { m: pick('m'), v: pick('v') };
 }
 
-/** Compares every file of the manifest with the disk: size first, which costs nothing, then sha256. */
-async function verifyFiles(folder: string, manifest: Manifest, verify: 'all' | 'model'): Promise<void> {
-  await verifySizes(folder, manifest);
-  for (const [name, expected] of Object.entries(manifest.files)) {
-    if (verify === 'model' && name === OPTIMIZER_FILE) continue;
-    const path = join(folder, name);
-    const sha256 = await hashFile(path, expected.bytes);
-    if (sha256 !== expected.sha256) {
-      throw damaged(path, `its sha256 is ${sha256}, but ${MANIFEST_FILE} says ${expected.sha256}`);
-    }
-  }
-}
-
-/** @throws UserError when a file of the manifest is missing or of another size */
-export async function verifySizes(folder: string, manifest: Manifest): Promise<void> {
-  for (const [name, { bytes }] of Object.entries(manifest.files)) {
-    const path = join(folder, name);
-    const found = await stat(path).catch((error: unknown) => {
-      throw readFailure(path, error);
-    });
-    if (!found.isFile()) throw new UserError(`${path} is not a regular file`);
-    if (found.size !== bytes) throw damaged(path, `it has ${found.size} bytes, but ${MANIFEST_FILE} says ${bytes}`);
-  }
-}
-
-async function hashFile(path: string, bytes: number): Promise<string> {
-  const hash = createHash('sha256');
-  const handle = await open(path, 'r').catch((error: unknown) => {
-    throw readFailure(path, error);
-  });
-  try {
-    const buffer = new Uint8Array(Math.min(HASH_CHUNK_BYTES, bytes));
-    for (let at = 0; at < bytes; ) {
-      const chunk = buffer.subarray(0, Math.min(buffer.length, bytes - at));
-      await readFully(handle, chunk, at, path);
-      hash.update(chunk);
-      at += chunk.length;
-    }
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
-}
-
 async function readTexts(folder: string, names: readonly string[]): Promise<Record<string, string>> {
   const texts: Record<string, string> = {};
   for (const name of names) {
@@ -274,30 +228,4 @@ async function readTexts(folder: string, names: readonly string[]): Promise<Reco
     }
   }
   return texts;
-}
-
-async function readFully(
-  handle: Awaited<ReturnType<typeof open>>,
-  into: Uint8Array,
-  position: number,
-  path: string,
-): Promise<void> {
-  for (let filled = 0; filled < into.length; ) {
-    const { bytesRead } = await handle
-      .read(into, filled, into.length - filled, position + filled)
-      .catch((error: unknown) => {
-        throw readFailure(path, error);
-      });
-    if (bytesRead === 0) throw damaged(path, `it ends at byte ${position + filled}`);
-    filled += bytesRead;
-  }
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile();
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errorCode(error))) return false;
-    throw readFailure(path, error);
-  }
 }

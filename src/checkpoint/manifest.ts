@@ -18,6 +18,8 @@ const REQUIRED_FILES = OWN_FILES.filter((name) => name !== MANIFEST_FILE);
 
 /** Bounds on what is read whole into memory. */
 const MANIFEST_BYTES_MAX = 2 ** 20;
+/** The config in it may list a thousand paths. */
+const TRAINER_BYTES_MAX = 16 * 2 ** 20;
 export const SMALL_FILE_BYTES_MAX = 64 * 2 ** 20;
 
 const FORMAT_VERSION = 1;
@@ -112,7 +114,7 @@ export function encodeTrainer(state: TrainerState): string {
 /** @throws UserError when it is missing, damaged or of another version */
 export async function readTrainer(folder: string): Promise<TrainerState> {
   const path = join(folder, TRAINER_FILE);
-  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  const value = parseJsonObject(await readBoundedFile(path, TRAINER_BYTES_MAX), path);
   checkVersion(value, TRAINER_FORMAT, path);
   const { format: _format, version: _version, ...state } = parseWith(trainerSchema, value, path);
   return state;

@@ -5,8 +5,9 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
-import { type Checkpoint, openCheckpoint, verifySizes } from './checkpoint.ts';
+import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 import { type DiskOperations, nodeDisk } from './diskOperations.ts';
+import { verifySizes } from './fileIntegrity.ts';
 import {
   claimHiddenName,
   type HiddenFolder,
@@ -83,7 +84,8 @@ export class CheckpointStore {
       try {
         const checkpoint = await openCheckpoint(join(this.directory, stepFolderName(step)), options);
         if (checkpoint.trainer?.step === step) return { checkpoint, skipped };
-        skipped.push({ step, reason: `its content is of step ${checkpoint.trainer?.step}` });
+        const isOf = checkpoint.trainer === undefined ? 'no run' : `step ${checkpoint.trainer.step}`;
+        skipped.push({ step, reason: `${checkpoint.path} is the checkpoint of ${isOf}` });
       } catch (error) {
         skipped.push({ step, reason: messageOf(error) });
       }

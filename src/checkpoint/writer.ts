@@ -252,15 +252,11 @@ export class CheckpointWriter {
     const meaning = { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only' };
     const code = errorCode(error);
     const why = code in meaning ? `${meaning[code as keyof typeof meaning]} (${messageOf(error)})` : messageOf(error);
-    if (this.#isVisible) {
-      const path = join(this.#directory, this.#target);
-      return new PeerError(`${path} is whole, but might not survive a power cut: ${why}`, { cause: error });
-    }
-    return new PeerError(
-      `The checkpoint of step ${this.#contents.trainer.step} was not written to ${this.#directory}: ${why}. ` +
-        'Nothing of it is left; earlier checkpoints are as they were.',
-      { cause: error },
-    );
+    const path = join(this.#directory, this.#target);
+    const message = this.#isVisible
+      ? `${path} is whole, but might not survive a power cut: ${why}`
+      : `${path} could not be written: ${why}; nothing of it is left`;
+    return new PeerError(message, { cause: error });
   }
 }
 

@@ -138,7 +138,9 @@ test('one failure at any operation: the writer cleans up and says what happened'
     failed = done > count && typeof outcome !== 'string';
     if (typeof outcome !== 'string') {
       expect(outcome).toBeInstanceOf(PeerError);
-      expect(outcome.message).toContain(renamed ? 'might not survive a power cut' : 'step 20 was not written');
+      expect(outcome.message).toContain(
+        renamed ? 'might not survive a power cut' : 'step-00000020 could not be written',
+      );
       expect(outcome.message).toContain('EIO: input/output error');
     }
     expect(readdirSync(directory)).toEqual(renamed ? ['step-00000010', 'step-00000020'] : ['step-00000010']);

@@ -228,7 +228,9 @@ describe('newestWhole', () => {
     const store = new CheckpointStore(temporaryFolder());
     await writeTiny(store, contentsAt(100));
     renameSync(join(store.directory, 'step-00000100'), join(store.directory, 'step-00000101'));
-    await expect(store.newestWhole()).rejects.toThrow(/No checkpoint in .* is whole:\n {2}step 101: .*of step 100/);
+    await expect(store.newestWhole()).rejects.toThrow(
+      /No checkpoint in .* is whole:\n {2}step 101: .* is the checkpoint of step 100/,
+    );
   });
 });
 
@@ -322,6 +324,6 @@ test('too little room is noticed before anything is written', async () => {
   const store = new CheckpointStore(temporaryFolder(), { disk });
   const failure = await store.beginWrite(contentsAt(1)).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(PeerError);
-  expect(String(failure)).toMatch(/checkpoint of step 1 was not written .* only 1000 free/);
+  expect(String(failure)).toMatch(/step-00000001 could not be written: .* only 1000 free/);
   expect(readdirSync(store.directory)).toEqual([]);
 });
