@@ -2,9 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, availableParallelism, cpus, freemem, platform, totalmem } from 'node:os';
-import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
-import { packageRoot } from '../base/packageRoot.ts';
+import { version } from '../base/version.ts';
 import { loadNative } from '../engine/native/addon.ts';
 
 export interface MachineFacts {
@@ -32,7 +31,7 @@ export async function machineFacts(): Promise<MachineFacts> {
     memoryBytes,
     memoryFreeBytes: Math.min(freemem(), memoryBytes),
     versions: {
-      lockstep: packageVersion(join(packageRoot, 'package.json')),
+      lockstep: version,
       node: process.versions.node,
       zeromq: await zeromqVersion(),
       tfjs: packageVersion(createRequire(import.meta.url).resolve('@tensorflow/tfjs-core/package.json')),
@@ -48,9 +47,9 @@ function packageVersion(file: string): string {
 /** The package's version, and that its native part loads. */
 async function zeromqVersion(): Promise<string> {
   try {
-    const { version } = await import('zeromq');
+    const { version: libzmq } = await import('zeromq');
     const file = createRequire(import.meta.url).resolve('zeromq/package.json');
-    return `${packageVersion(file)} (libzmq ${version})`;
+    return `${packageVersion(file)} (libzmq ${libzmq})`;
   } catch (error) {
     return `does not load: ${messageOf(error).split('\n', 1)[0]}`;
   }
