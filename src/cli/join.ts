@@ -1,8 +1,8 @@
 /** `launch join`: adds workers of this machine to a run that another machine (or process) coordinates. */
 import { availableParallelism, hostname } from 'node:os';
 import type { CommandModule } from 'yargs';
-import { PeerError } from '../base/errors.ts';
-import { forkWorkers } from '../worker/spawn.ts';
+import { PeerError, UserError } from '../base/errors.ts';
+import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { print } from './progress.ts';
 
 interface JoinArguments {
@@ -22,20 +22,22 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
     const host = hostname()
       .replace(/[^A-Za-z0-9._-]/g, '-')
       .slice(0, 32);
-    const failures: string[] = [];
+    const failures: WorkerExit[] = [];
     const workers = forkWorkers({
       ids: Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${i}`),
       coordinatorAddress: address,
       cores: availableParallelism(),
-      onExit: (_id, description) => {
-        if (description !== 'exited with code 0') failures.push(description);
+      onExit: (exit) => {
+        if (!exit.clean) failures.push(exit);
       },
     });
     const onSignal = () => void workers.stop(0);
     process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
     print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
     await workers.ended;
-    if (failures.length > 0) throw new PeerError(`the worker ${failures[0]}`);
+    const [failure] = failures;
+    if (failure?.blame === 'user') throw new UserError(`the worker ${failure.description}`);
+    if (failure !== undefined) throw new PeerError(`the worker ${failure.description}`);
     print('the run is over');
   },
 };

@@ -4,6 +4,11 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
+import { benchEngineCommand } from './benchEngine.ts';
+import { benchRingCommand } from './benchRing.ts';
+import { doctorCommand } from './doctor.ts';
+import { evaluateCommand } from './evaluate.ts';
+import { generateCommand } from './generate.ts';
 import { joinCommand } from './join.ts';
 import { trainCommand } from './train.ts';
 
@@ -18,6 +23,12 @@ try {
     .scriptName('launch')
     .command(trainCommand)
     .command(joinCommand)
+    .command(generateCommand)
+    .command(evaluateCommand)
+    .command('bench', 'Measure kernels, training steps and the ring', (bench) =>
+      bench.command(benchEngineCommand).command(benchRingCommand).demandCommand(1, 'Name what to measure.'),
+    )
+    .command(doctorCommand)
     .version(version)
     .strict()
     .wrap(Math.min(120, process.stdout.columns ?? 100))

@@ -49,19 +49,6 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
   };
 }
 
-/** Says how far the encoding of a text is, once it has taken two seconds. */
-export function encodingProgress(): (done: number) => void {
-  const startMs = performance.now();
-  let printedMs = startMs;
-  return (done) => {
-    const nowMs = performance.now();
-    if (nowMs - printedMs < 2_000) return;
-    printedMs = nowMs;
-    const left = ((nowMs - startMs) / 1_000) * (1 / Math.max(done, 1e-6) - 1);
-    print(`encoding the text: ${Math.round(done * 100)} %, ${duration(left)} left`);
-  };
-}
-
 export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }

@@ -1,23 +1,20 @@
 /** `launch` and `launch train`: starts a coordinator and its workers, and sees a run through to its sample. */
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { isDeepStrictEqual } from 'node:util';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { UserError } from '../base/errors.ts';
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { CheckpointStore } from '../checkpoint/store.ts';
+import { PeerError } from '../base/errors.ts';
+import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
-import { loadConfig } from '../config/load.ts';
 import { renderConfig } from '../config/render.ts';
-import type { Config } from '../config/schema.ts';
+import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
-import { type Dataset, openDataset } from '../data/dataset.ts';
-import { forkWorkers, type LocalWorkers, startInProcess } from '../worker/spawn.ts';
+import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { printPlan } from './plan.ts';
-import { encodingProgress, print, progressPrinter, warn } from './progress.ts';
-import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
+import { prepareRun, type Run } from './prepareRun.ts';
+import { print, progressPrinter, warn } from './progress.ts';
+import { printSample } from './sample.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
 const stopGraceMs = 3_000;
@@ -45,7 +42,10 @@ const trainOptions = {
     default: false,
     describe: 'Coordinator and workers in one process, without sockets',
   },
-  listen: { type: 'string', default: loopback, describe: 'Where workers join; port 0 lets the system choose' },
+  listen: {
+    type: 'string',
+    describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
+  },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
 } as const satisfies Record<string, Options>;
 
@@ -67,152 +67,96 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
   },
 };
 
-/** What a run needs before anything is started. */
-interface Run {
-  readonly config: Config;
-  readonly folder: RunFolder;
-  readonly store: CheckpointStore;
-  readonly resume: Checkpoint | undefined;
-  readonly dataset: Dataset;
-}
-
 async function train(args: TrainArguments): Promise<number> {
-  const run = await prepare(args, process.cwd());
+  const run = await prepareRun(args, process.cwd());
   if (args.dryRun) {
     printPlan(run.config, run.dataset);
     return 0;
   }
-  await run.folder.claim();
+  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
+  const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? loopback);
+  // Before anything is written: a port in use leaves no run directory behind.
+  const server = await transport.listen(address);
   try {
+    await run.folder.claim();
     await writeFile(run.folder.configPath, renderConfig(run.config));
-    const interrupted = await runToTheEnd(args, run);
-    if (interrupted) {
+    if (await runToTheEnd(args, run, transport, server)) {
       print(`stopped; go on with: launch --resume ${run.folder.path}`);
       return interruptedExitCode;
     }
+    await printSample(run.config, run.folder.path);
     print(`done: ${run.folder.path}`);
     return 0;
   } finally {
+    await server.close();
     await run.folder.release();
   }
 }
 
-/** Config, run directory, checkpoint and data: everything that can be wrong is found here, before a worker starts. */
-async function prepare(args: TrainArguments, cwd: string): Promise<Run> {
-  const overrides = [...(args.set ?? []), ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`])];
-  const resuming = args.resume !== undefined;
-  if (resuming && (args.config ?? args.runDir) !== undefined) {
-    throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
-  }
-  const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
-  const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
-  const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
-  const dataset = await openDataset(config.data, {
-    blockSize: config.model.blockSize,
-    vocabSize: config.model.vocabSize,
-    cwd,
-    onProgress: encodingProgress(),
-  });
-  const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: warn });
-  const resume = resuming ? await openResume(store, config, dataset) : undefined;
-  return { config, folder, store, resume, dataset };
-}
-
-/** The newest whole checkpoint, which must fit the config and the data. Undefined if the run has written none yet. */
-async function openResume(store: CheckpointStore, config: Config, dataset: Dataset): Promise<Checkpoint | undefined> {
-  const newest = await store.newestWhole();
-  if (newest === undefined) {
-    warn(`${store.directory} has no checkpoint yet: the run starts from the beginning`);
-    return undefined;
-  }
-  const { checkpoint, skipped } = newest;
-  for (const { step, reason } of skipped) warn(`skipped the checkpoint of step ${step}: ${reason}`);
-  const { trainer, modelConfig } = checkpoint;
-  const wanted = { ...config.model, vocabSize: dataset.vocabSize };
-  for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
-    if (wanted[key] !== modelConfig[key]) {
-      throw new UserError(
-        `${checkpoint.path} has model.${key} = ${modelConfig[key]}, but the config says ${wanted[key]}: a run resumes with its own model`,
-      );
-    }
-  }
-  if (trainer === undefined || !checkpoint.hasOptimizer) {
-    throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
-  }
-  if (
-    trainer.data.sha256 !== dataset.sha256 ||
-    !isDeepStrictEqual(checkpoint.tokenizerFiles, dataset.tokenizer.files())
-  ) {
-    throw new UserError(
-      `the text or the tokenizer has changed since ${checkpoint.path} was written: restore it, or start a new run`,
-    );
-  }
-  if (trainer.seed !== config.train.seed) {
-    throw new UserError(
-      `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
-    );
-  }
-  print(`resuming ${checkpoint.path} (step ${trainer.step})`);
-  return checkpoint;
-}
-
 /** Trains; true if the user ended the run early. */
-async function runToTheEnd(args: TrainArguments, run: Run): Promise<boolean> {
-  const { config, dataset, store, resume } = run;
+async function runToTheEnd(
+  args: TrainArguments,
+  run: Run,
+  transport: Transport,
+  server: ControlServer,
+): Promise<boolean> {
+  const { config, dataset, store, resume, worldSize } = run;
   const ids = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
-  const worldSize = Math.max(args.minWorkers ?? ids.length, ids.length);
-  if (config.train.globalBatchSize < worldSize) {
-    throw new UserError(
-      `train.globalBatchSize is ${config.train.globalBatchSize}, fewer sequences than the ${worldSize} workers: raise it, or use fewer workers`,
-    );
-  }
-  // Once the run is over its workers hang up, which is no news.
-  let isOver = false;
-  const log = (message: string) => (isOver ? undefined : warn(message));
-  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log });
   const metrics = await MetricsLog.open(run.folder.metricsPath, resume?.trainer?.step ?? 0, warn);
-  const coordinator = await Coordinator.start({
+  const printer = progressPrinter({
+    maxSteps: config.train.maxSteps,
+    logEverySteps: config.train.logEverySteps,
+    stepTokens: config.train.globalBatchSize * config.model.blockSize,
+  });
+  let lastCheckpoint: CheckpointOutcome | undefined;
+  const coordinator = new Coordinator({
     config,
     dataset,
-    transport,
-    listenAddress: args.singleProcess ? 'memory://coordinator' : args.listen,
+    server,
     worldSize,
     localWorkers: new Set(ids),
     store,
     metrics,
     ...(resume !== undefined && { resume }),
-    listener: progressPrinter({
-      maxSteps: config.train.maxSteps,
-      logEverySteps: config.train.logEverySteps,
-      stepTokens: config.train.globalBatchSize * config.model.blockSize,
-    }),
+    listener: {
+      ...printer,
+      checkpoint(outcome) {
+        lastCheckpoint = outcome;
+        printer.checkpoint(outcome);
+      },
+    },
   });
   const start = {
     ids,
-    coordinatorAddress: coordinator.address,
+    coordinatorAddress: server.address,
     cores: availableParallelism(),
-    onExit: (id: string, description: string) => coordinator.workerExited(id, description),
+    onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
-  printHeader(run, args, coordinator.address, worldSize);
+  printHeader(run, args, server.address);
   const signals = handleSignals(coordinator, workers);
   try {
     const step = await coordinator.finished;
+    if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
+      throw new PeerError(
+        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; ` +
+          `make room, then repeat the steps after the newest checkpoint with --resume ${run.folder.path}`,
+      );
+    }
     return signals.interrupted && step < config.train.maxSteps;
   } finally {
-    isOver = true;
     await workers.stop(stopGraceMs);
     await coordinator.close();
     signals.restore();
   }
 }
 
-function printHeader({ config, dataset, folder }: Run, args: TrainArguments, address: string, worldSize: number): void {
+function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, address: string): void {
   print(`run ${folder.path}`);
   print(`data ${dataset.description}`);
   const others = worldSize - config.train.workers;
   if (others > 0) print(`waiting for ${others} more: launch join ${address}`);
-  else if (args.listen !== loopback) print(`listening on ${address}`);
+  else if (args.listen !== undefined) print(`listening on ${address}`);
 }
 
 /** The first SIGINT or SIGTERM ends the run in order, the second at once. */

@@ -133,8 +133,8 @@ const workerMessage = z.discriminatedUnion('type', [
     step: count,
     phase,
     message: z.string().max(65_536),
-    /** What to mend: the user's input, or the run. */
-    blame: z.enum(['user', 'run']),
+    /** Whose fault it is: the user's input, a peer's, or this worker's own. */
+    blame: z.enum(['user', 'peer', 'run']),
   }),
 ]);
 

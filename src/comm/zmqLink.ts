@@ -164,7 +164,6 @@ class RouterServer implements ControlServer {
             : messageOf(error);
       const wasProbe = frames[0]?.byteLength === 0;
       if (!this.#peers.delete(peer) && wasProbe) return;
-      this.#log(`cannot send to ${peer}: ${reason}`);
       this.#onPeerGone(peer, reason);
     });
   }

@@ -7,7 +7,7 @@ import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
-import type { ControlServer, Transport } from '../comm/link.ts';
+import type { ControlServer } from '../comm/link.ts';
 import { type CoordinatorMessage, decodeWorkerMessage, encodeBatch, encodeMessage } from '../comm/protocol.ts';
 import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
@@ -31,8 +31,8 @@ export interface RunListener {
 export interface CoordinatorOptions {
   readonly config: Config;
   readonly dataset: Dataset;
-  readonly transport: Transport;
-  readonly listenAddress: string;
+  /** Where workers join; it stays the caller's to close. */
+  readonly server: ControlServer;
   /** Workers that must join before the run starts. */
   readonly worldSize: number;
   /** Ids of the workers that this machine starts; `workerExited` is called for them. */
@@ -60,7 +60,8 @@ export class Coordinator {
   #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
-  private constructor(options: CoordinatorOptions, server: ControlServer) {
+  constructor(options: CoordinatorOptions) {
+    const { server } = options;
     this.#options = options;
     this.#server = server;
     this.#state = initialState(planOf(options), Date.now());
@@ -80,24 +81,14 @@ export class Coordinator {
     server.onPeerGone((peer, reason) => {
       // The exit of a process of this machine is reported by itself, and says more.
       if (options.localWorkers.has(peer)) return;
-      this.#handle({ kind: 'workerExited', id: peer, description: `is gone (${reason})` });
+      this.#handle({ kind: 'workerExited', id: peer, description: `is gone (${reason})`, blame: 'run' });
     });
     this.#ticker = setInterval(() => this.#handle({ kind: 'tick' }), tickIntervalMs);
   }
 
-  /** @throws UserError if the address cannot be listened on */
-  static async start(options: CoordinatorOptions): Promise<Coordinator> {
-    return new Coordinator(options, await options.transport.listen(options.listenAddress));
-  }
-
-  /** Where workers join. */
-  get address(): string {
-    return this.#server.address;
-  }
-
-  /** A worker process of this machine has ended, and how. */
-  workerExited(id: string, description: string): void {
-    this.#handle({ kind: 'workerExited', id, description });
+  /** A worker of this machine has ended, and how. */
+  workerExited(exit: { id: string; description: string; blame: 'user' | 'run' }): void {
+    this.#handle({ kind: 'workerExited', ...exit });
   }
 
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
@@ -111,7 +102,6 @@ export class Coordinator {
     for (const feed of this.#feeds.values()) feed.stop();
     await this.#checkpointer.abort();
     await this.#options.metrics.flush();
-    await this.#server.close();
   }
 
   #receive(peer: string, frame: Uint8Array, payload: Uint8Array | undefined): void {

@@ -9,13 +9,16 @@ import { InvariantError } from '../base/errors.ts';
 import { protocolVersion, type WorkerMessage, type WorkerMessageOf } from '../comm/protocol.ts';
 import { type Decision, type Effect, type Member, type RunEvent, type RunState, shareOf } from './runState.ts';
 
+/** How long after a member gave up because of a peer the cause may take to show. */
+const causeGraceMs = 1_000;
+
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
   if (state.stage === 'finished' || state.stage === 'failed') return nothing(state);
   switch (event.kind) {
     case 'message':
       return onMessage(seen(state, event.from, event.message, nowMs), event.from, event.message, nowMs);
     case 'workerExited':
-      return onWorkerExited(state, event.id, event.description);
+      return onWorkerExited(state, event);
     case 'checkpointWritten':
     case 'checkpointFailed':
       return afterApplied({ ...state, checkpointInFlight: undefined }, `checkpoint of step ${event.step} ended`);
@@ -44,10 +47,7 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
     case 'snapshotTaken':
       return onSnapshotTaken(state, member, message);
     case 'failed':
-      return fail(
-        state,
-        `${nameOf(member)} failed in step ${message.step} during ${message.phase}: ${message.message}`,
-      );
+      return onFailed(state, member, message, nowMs);
     case 'heartbeat':
     case 'stateChunk':
     case 'stateAck':
@@ -171,7 +171,8 @@ function onReduced(state: RunState, member: Member, reduced: WorkerMessageOf<'re
     message: { type: 'commit', epoch: next.epoch, step, learningRate: 0, hash, hold },
   }));
   effects.push(...assign(next, step + 2));
-  return { state: { ...next, step, holding: hold }, effects, reason: `every member reduced step ${step}` };
+  const committed = { loss: meanLoss(next.members.map((other) => other.reduced)).loss, gradNorm };
+  return { state: { ...next, step, committed, holding: hold }, effects, reason: `every member reduced step ${step}` };
 }
 
 function onApplied(state: RunState, member: Member, applied: WorkerMessageOf<'applied'>): Decision {
@@ -189,8 +190,7 @@ function onApplied(state: RunState, member: Member, applied: WorkerMessageOf<'ap
     kind: 'stepDone',
     step,
     epoch: next.epoch,
-    ...meanLoss(next.members.map((other) => other.reduced)),
-    gradNorm: next.members[0]?.reduced?.gradNorm ?? 0,
+    ...next.committed,
     ranks: next.members.map((other) => ({ rank: other.rank, ...required(other.applied) })),
   };
   return afterApplied({ ...next, appliedStep: step }, `every member applied step ${step}`, [done]);
@@ -274,15 +274,30 @@ function onSnapshotTaken(state: RunState, member: Member, message: WorkerMessage
   return afterApplied(next, `the snapshot of step ${step} is taken`, [begin]);
 }
 
-function onWorkerExited(state: RunState, id: string, description: string): Decision {
+/**
+ * A member that fails because of a peer is seldom the cause: the one that died is known a moment later, by its exit, its
+ * lost connection or its silence. Only if nothing comes is this the message.
+ */
+function onFailed(state: RunState, member: Member, failed: WorkerMessageOf<'failed'>, nowMs: number): Decision {
+  const message = `${nameOf(member)} failed in step ${failed.step} during ${failed.phase}: ${failed.message}`;
+  if (failed.blame !== 'peer') return fail(state, message, failed.blame);
+  return nothing(
+    withMember(state, { ...member, gaveUp: { atMs: nowMs, message } }),
+    `${message}; looking for the cause`,
+  );
+}
+
+function onWorkerExited(state: RunState, exit: Extract<RunEvent, { kind: 'workerExited' }>): Decision {
+  const { id, description, blame } = exit;
   const member = state.members.find((other) => other.id === id);
+  if (member?.gaveUp !== undefined) return nothing(state);
   if (state.stage === 'finishing' && id !== state.members[0]?.id) return nothing(state);
-  if (member === undefined) return fail(state, `worker ${id} ${description} before it joined`);
+  if (member === undefined) return fail(state, `worker ${id} ${description} before it joined`, blame);
   const where =
     state.stage === 'gathering'
-      ? `while the run gathered its workers`
+      ? 'while the run gathered its workers'
       : `in step ${member.step} during ${member.phase}`;
-  return fail(state, `${nameOf(member)} ${description} ${where}`);
+  return fail(state, `${nameOf(member)} ${description} ${where}`, blame);
 }
 
 function onStopRequested(state: RunState): Decision {
@@ -299,7 +314,11 @@ function onTick(state: RunState, nowMs: number): Decision {
         `start the others with \`launch join\`, or ask for fewer with --min-workers`,
     );
   }
-  const silent = members.find((member) => nowMs - member.lastSeenMs > plan.heartbeatTimeoutMs);
+  const gaveUp = members.find((member) => nowMs - (member.gaveUp?.atMs ?? nowMs) > causeGraceMs)?.gaveUp;
+  if (gaveUp !== undefined) return fail(state, gaveUp.message);
+  const silent = members.find(
+    (member) => member.gaveUp === undefined && nowMs - member.lastSeenMs > plan.heartbeatTimeoutMs,
+  );
   if (silent === undefined) return nothing(state);
   return fail(
     state,

@@ -2,7 +2,7 @@
  * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
  * so far), tokensPerSecond, epoch and the phase times of each rank; a validation line has step and valLoss.
  */
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
 import { messageOf } from '../base/errors.ts';
 import type { StepTimings } from '../comm/protocol.ts';
 
@@ -44,7 +44,9 @@ export class MetricsLog {
   static async open(path: string, step: number, onWarning: (message: string) => void): Promise<MetricsLog> {
     const text = step === 0 ? '' : await readFile(path, 'utf8').catch(() => '');
     const kept = text.split('\n').filter((line) => stepOf(line) <= step);
-    await writeFile(path, kept.map((line) => `${line}\n`).join(''));
+    // Beside and renamed: a crash here must not lose the lines that are kept.
+    await writeFile(`${path}.new`, kept.map((line) => `${line}\n`).join(''));
+    await rename(`${path}.new`, path);
     return new MetricsLog(path, onWarning);
   }
 

@@ -43,6 +43,8 @@ export interface Member {
     readonly ringBytesSent: number;
     readonly parameterHash: string | undefined;
   };
+  /** It gave up because of somebody else; who that was is about to be known. */
+  readonly gaveUp?: { readonly atMs: number; readonly message: string };
   readonly evaluated?: { readonly step: number; readonly lossSum: number; readonly targets: number };
 }
 
@@ -67,6 +69,8 @@ export interface RunState {
   readonly epoch: number;
   /** Updates committed. */
   readonly step: number;
+  /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
+  readonly committed: { readonly loss: number; readonly gradNorm: number };
   /** Updates whose commit every member has applied. */
   readonly appliedStep: number;
   readonly members: readonly Member[];
@@ -83,8 +87,14 @@ export interface RunState {
 
 export type RunEvent =
   | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
-  /** A worker process that this machine started has ended. */
-  | { readonly kind: 'workerExited'; readonly id: string; readonly description: string }
+  /** A worker that this machine started has ended, or the connection of another one is lost. */
+  | {
+      readonly kind: 'workerExited';
+      readonly id: string;
+      /** Completes "rank 1 …". */
+      readonly description: string;
+      readonly blame: 'user' | 'run';
+    }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }
   | { readonly kind: 'stopRequested' }
@@ -155,6 +165,7 @@ export function initialState(plan: RunPlan, nowMs: number): RunState {
     startedMs: nowMs,
     epoch: 0,
     step: plan.startStep,
+    committed: { loss: 0, gradNorm: 0 },
     appliedStep: plan.startStep,
     members: [],
     stopRequested: false,

@@ -280,7 +280,7 @@ export class Agent {
   }
 
   #report(error: unknown): void {
-    const blame = error instanceof UserError ? 'user' : 'run';
+    const blame = error instanceof UserError ? 'user' : error instanceof PeerError ? 'peer' : 'run';
     this.#send({
       type: 'failed',
       step: this.#step,

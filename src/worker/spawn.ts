@@ -3,7 +3,7 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { messageOf } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import type { Transport } from '../comm/link.ts';
 import { Agent } from './agent.ts';
 
@@ -15,12 +15,20 @@ export interface LocalWorkers {
   readonly ended: Promise<void>;
 }
 
+/** How a worker ended. */
+export interface WorkerExit {
+  readonly id: string;
+  /** Completes "rank 1 …". */
+  readonly description: string;
+  readonly blame: 'user' | 'run';
+  readonly clean: boolean;
+}
+
 export interface StartOptions {
   readonly ids: readonly string[];
   readonly coordinatorAddress: string;
   readonly cores: number;
-  /** A worker has ended; `description` completes "rank 1 …". */
-  readonly onExit: (id: string, description: string) => void;
+  readonly onExit: (exit: WorkerExit) => void;
 }
 
 /** What a worker process is told, as JSON in its only argument. */
@@ -34,6 +42,7 @@ export interface WorkerArguments {
 /** What a worker process says over IPC before it ends badly. */
 export interface WorkerFailure {
   readonly message: string;
+  readonly blame: 'user' | 'run';
 }
 
 /** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
@@ -45,15 +54,17 @@ export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOpt
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
-    child.on('error', (error) => onExit(id, `could not be started: ${error.message}`));
+    child.on('error', (error) =>
+      onExit({ id, description: `could not be started: ${error.message}`, blame: 'run', clean: false }),
+    );
     let failure: WorkerFailure | undefined;
     child.on('message', (message) => {
       failure = message as WorkerFailure;
     });
-    child.on('exit', (code, signal) => onExit(id, describeExit(code, signal, failure)));
+    child.on('exit', (code, signal) => onExit(exitOf(id, code, signal, failure)));
     return child;
   });
-  const ended = Promise.all(children.map(exitOf)).then(() => {});
+  const ended = Promise.all(children.map(whenGone)).then(() => {});
   return {
     ended,
     stop: async (graceMs) => {
@@ -75,9 +86,9 @@ export function startInProcess(
     ids.map(async (id) => {
       try {
         await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
-        onExit(id, 'has ended');
+        onExit({ id, description: 'has ended', blame: 'run', clean: true });
       } catch (error) {
-        onExit(id, `failed: ${messageOf(error)}`);
+        onExit({ id, description: `failed: ${messageOf(error)}`, blame: blameOf(error), clean: false });
       }
     }),
   ).then(() => {});
@@ -89,7 +100,7 @@ function isRunning(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-function exitOf(child: ChildProcess): Promise<void> {
+function whenGone(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     if (!isRunning(child)) resolve();
     child.once('exit', () => resolve());
@@ -97,7 +108,19 @@ function exitOf(child: ChildProcess): Promise<void> {
   });
 }
 
-function describeExit(code: number | null, signal: NodeJS.Signals | null, failure: WorkerFailure | undefined): string {
-  if (failure !== undefined) return `failed: ${failure.message}`;
-  return signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
+function exitOf(
+  id: string,
+  code: number | null,
+  signal: NodeJS.Signals | null,
+  failure: WorkerFailure | undefined,
+): WorkerExit {
+  if (failure !== undefined)
+    return { id, description: `failed: ${failure.message}`, blame: failure.blame, clean: false };
+  const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
+  return { id, description, blame: 'run', clean: code === 0 };
+}
+
+/** What a failed worker reports of its error. */
+export function blameOf(error: unknown): 'user' | 'run' {
+  return error instanceof UserError ? 'user' : 'run';
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { exitCodeOf, messageOf } from '../base/errors.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
-import type { WorkerArguments, WorkerFailure } from './spawn.ts';
+import { blameOf, type WorkerArguments, type WorkerFailure } from './spawn.ts';
 
 const workerArguments = z.object({
   id: z.string(),
@@ -20,6 +20,6 @@ try {
   await Agent.work({ transport: zmqTransport(), ...options });
   process.exit(0);
 } catch (error) {
-  const failure: WorkerFailure = { message: messageOf(error) };
+  const failure: WorkerFailure = { message: messageOf(error), blame: blameOf(error) };
   process.send?.(failure, () => process.exit(exitCodeOf(error)));
 }

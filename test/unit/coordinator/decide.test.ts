@@ -125,6 +125,15 @@ describe('the decision core', () => {
     expect(effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1 });
   });
 
+  it('reports the loss of the step, though a fast member has reduced the next one already', () => {
+    const script = new Script().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1);
+    script.from('w0', { type: 'reduced', epoch: 1, step: 2, lossSum: 60, targets: 3, gradNorm: 9 });
+    script.applied('w1', 1);
+    expect(script.effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1 });
+    script.reduced('w1', 2);
+    expect(script.state.step).toBe(2);
+  });
+
   it('holds for evaluation, then a checkpoint, then proceeds, and never writes two checkpoints at once', () => {
     const script = new Script().start().step(1).reduced('w0', 2).reduced('w1', 2);
     expect(script.effects[0]).toMatchObject({ message: { type: 'commit', hold: true } });
@@ -172,12 +181,12 @@ describe('the decision core', () => {
         s
           .start()
           .from('w1', { type: 'heartbeat', step: 1, phase: 'all-reduce' })
-          .event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' }),
+          .event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' }),
       /rank 1 .* was killed by SIGKILL in step 1 during all-reduce/,
     ],
     [
       'a worker that never joined',
-      (s) => s.event({ kind: 'workerExited', id: 'w1', description: 'exited with code 1' }),
+      (s) => s.event({ kind: 'workerExited', id: 'w1', description: 'exited with code 1', blame: 'run' }),
       /worker w1 exited with code 1 before it joined/,
     ],
     [
@@ -190,6 +199,21 @@ describe('the decision core', () => {
     expect(script.state.stage).toBe('failed');
     expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', message: expect.stringMatching(message) });
     expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(script.state.members.length);
+  });
+
+  it('names the one that died, not the neighbour that noticed first', () => {
+    const failed = { type: 'failed', step: 1, phase: 'all-reduce', message: 'rank 1 is gone', blame: 'peer' } as const;
+    const script = new Script().start().from('w0', failed);
+    expect(script.state.stage).toBe('stepping');
+    script.event({ kind: 'workerExited', id: 'w0', description: 'failed: rank 1 is gone', blame: 'run' });
+    expect(script.state.stage).toBe('stepping');
+    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' });
+    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .* was killed/) });
+
+    const alone = new Script({ heartbeatTimeoutMs: 1e6 }).start().from('w0', failed);
+    alone.nowMs = 1_001;
+    alone.event({ kind: 'tick' });
+    expect(alone.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 0 .* rank 1 is gone/) });
   });
 
   it('finds a silent member by its heartbeats, and a missing one by the clock', () => {

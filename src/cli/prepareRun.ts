@@ -1,0 +1,115 @@
+/** Everything a run needs before it starts, from the command line: what can be wrong is found here, before anything is written. */
+import { isDeepStrictEqual } from 'node:util';
+import { UserError } from '../base/errors.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { CheckpointStore } from '../checkpoint/store.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { type Dataset, openDataset } from '../data/dataset.ts';
+import { createEngine } from '../engine/registry.ts';
+import { print, warn } from './progress.ts';
+import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
+import { statusLine } from './statusLine.ts';
+
+/** The arguments of `launch train` that say what to train. */
+export interface RunArguments {
+  readonly config?: string | undefined;
+  readonly workers?: number | undefined;
+  readonly minWorkers?: number | undefined;
+  readonly set?: readonly string[] | undefined;
+  readonly runDir?: string | undefined;
+  /** Empty: the newest run. */
+  readonly resume?: string | undefined;
+}
+
+/** What a run needs before anything is started or written. */
+export interface Run {
+  readonly config: Config;
+  readonly folder: RunFolder;
+  readonly store: CheckpointStore;
+  readonly resume: Checkpoint | undefined;
+  readonly dataset: Dataset;
+  /** Workers that must have joined before the run starts: those of this machine and those of others. */
+  readonly worldSize: number;
+}
+
+/** Config, run directory, checkpoint and data: everything that can be wrong is found here, before a worker starts. */
+export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> {
+  const overrides = [...(args.set ?? []), ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`])];
+  const resuming = args.resume !== undefined;
+  if (resuming && (args.config ?? args.runDir) !== undefined) {
+    throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
+  }
+  const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
+  const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
+  const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
+  const worldSize = worldSizeOf(config, args.minWorkers);
+  await checkEngine(config);
+  const dataset = await openDataset(config.data, {
+    blockSize: config.model.blockSize,
+    vocabSize: config.model.vocabSize,
+    cwd,
+    onProgress: statusLine('encoding the text'),
+  });
+  const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: warn });
+  const resume = resuming ? await openResume(store, config, dataset) : undefined;
+  return { config, folder, store, resume, dataset, worldSize };
+}
+
+function worldSizeOf({ train }: Config, minWorkers = train.workers): number {
+  if (!Number.isInteger(minWorkers) || minWorkers < train.workers) {
+    throw new UserError(
+      `--min-workers: expected a whole number of at least ${train.workers}, the workers of this machine, got ${minWorkers}`,
+    );
+  }
+  if (train.globalBatchSize < minWorkers) {
+    throw new UserError(
+      `train.globalBatchSize is ${train.globalBatchSize}, fewer sequences than the ${minWorkers} workers: raise it, or use fewer workers`,
+    );
+  }
+  return minWorkers;
+}
+
+/** Starts the engine for a moment: one that is not there is better known now than by each worker. */
+async function checkEngine({ engine: { name, device } }: Config): Promise<void> {
+  const engine = await createEngine({ name, device, threads: 1 });
+  await engine.dispose();
+}
+
+/** The newest whole checkpoint, which must fit the config and the data. Undefined if the run has written none yet. */
+async function openResume(store: CheckpointStore, config: Config, dataset: Dataset): Promise<Checkpoint | undefined> {
+  const newest = await store.newestWhole();
+  if (newest === undefined) {
+    warn(`${store.directory} has no checkpoint yet: the run starts from the beginning`);
+    return undefined;
+  }
+  const { checkpoint, skipped } = newest;
+  for (const { step, reason } of skipped) warn(`skipped the checkpoint of step ${step}: ${reason}`);
+  const { trainer, modelConfig } = checkpoint;
+  const wanted = { ...config.model, vocabSize: dataset.vocabSize };
+  for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
+    if (wanted[key] !== modelConfig[key]) {
+      throw new UserError(
+        `${checkpoint.path} has model.${key} = ${modelConfig[key]}, but the config says ${wanted[key]}: a run resumes with its own model`,
+      );
+    }
+  }
+  if (trainer === undefined || !checkpoint.hasOptimizer) {
+    throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
+  }
+  if (
+    trainer.data.sha256 !== dataset.sha256 ||
+    !isDeepStrictEqual(checkpoint.tokenizerFiles, dataset.tokenizer.files())
+  ) {
+    throw new UserError(
+      `the text or the tokenizer has changed since ${checkpoint.path} was written: restore it, or start a new run`,
+    );
+  }
+  if (trainer.seed !== config.train.seed) {
+    throw new UserError(
+      `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
+    );
+  }
+  print(`resuming ${checkpoint.path} (step ${trainer.step})`);
+  return checkpoint;
+}

@@ -1,0 +1,55 @@
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { existingRunFolder, newRunFolder } from '../../../src/cli/runFolder.ts';
+
+let cwd = '';
+beforeEach(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'lockstep-runs-'));
+});
+afterEach(() => rm(cwd, { recursive: true, force: true }));
+
+async function makeRun(name: string, changed: number): Promise<string> {
+  const path = join(cwd, 'runs', name);
+  await mkdir(path, { recursive: true });
+  await writeFile(join(path, 'config.yaml'), '');
+  await writeFile(join(path, 'metrics.jsonl'), '');
+  await utimes(join(path, 'metrics.jsonl'), changed, changed);
+  return path;
+}
+
+it('names a run after its config, and counts further ones', async () => {
+  expect((await newRunFolder(undefined, '/x/gpt-small.yaml', cwd)).path).toBe(join(cwd, 'runs/gpt-small'));
+  await makeRun('gpt-small', 1);
+  expect((await newRunFolder(undefined, '/x/gpt-small.yaml', cwd)).path).toBe(join(cwd, 'runs/gpt-small-2'));
+});
+
+it('refuses a directory that holds a run', async () => {
+  const path = await makeRun('mine', 1);
+  await expect(newRunFolder(path, 'x', cwd)).rejects.toThrow(/holds a run already: go on with it with --resume/);
+});
+
+it('resumes the run that was written to last', async () => {
+  await makeRun('older', 100);
+  const newer = await makeRun('newer', 200);
+  expect((await existingRunFolder(undefined, cwd)).path).toBe(newer);
+  await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(/expected a run directory/);
+});
+
+it('says that there is nothing to resume', async () => {
+  await expect(existingRunFolder(undefined, cwd)).rejects.toThrow(/no run to resume/);
+});
+
+it('is claimed by one living process at a time', async () => {
+  const folder = await newRunFolder('run', 'x', cwd);
+  await folder.claim();
+  await folder.claim();
+  await writeFile(join(folder.path, 'run.lock'), `${process.ppid}\n`);
+  await expect(folder.claim()).rejects.toThrow(/is training in/);
+  // A process that was killed leaves its lock; nobody has a pid beyond the kernel's limit.
+  await writeFile(join(folder.path, 'run.lock'), '99999999\n');
+  await folder.claim();
+  await folder.release();
+  expect(await readdir(folder.path)).toEqual([]);
+});
