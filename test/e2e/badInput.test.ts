@@ -1,0 +1,78 @@
+/** Wrong input: exit code 2, one message that says what was expected, what came and what to do, and nothing written. */
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { launch, set, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+
+beforeAll(async () => {
+  const write = (name: string, content: string | Uint8Array) => writeFile(join(folder(), name), content);
+  await write('typo.yaml', 'model:\n  nLayer: 2\n  nHeads: 2\n');
+  await write('type.yaml', 'train:\n  maxSteps: many\n');
+  await write('broken.yaml', 'model: [1, 2\n');
+  await write('empty.txt', '');
+  await write('short.txt', 'too short');
+  await write('binary.txt', new Uint8Array([65, 0, 66, 0]));
+  await write('latin1.txt', new Uint8Array([65, 0xe9, 66]));
+  await mkdir(join(folder(), 'bare'), { recursive: true });
+});
+
+const cases: Record<string, [readonly string[], RegExp]> = {
+  'an unknown command': [['trian'], /Unknown argument: trian/],
+  'an unknown option': [['--worker', '2'], /Unknown argument/],
+  'a config that does not exist': [['--config', 'nosuch'], /nosuch[\s\S]*quickstart/],
+  'an unknown key': [['--config', 'typo.yaml'], /typo\.yaml:3[\s\S]*nHeads[\s\S]*nHead/],
+  'a mistyped value': [['--config', 'type.yaml'], /type\.yaml:2[\s\S]*maxSteps[\s\S]*many/],
+  'broken YAML': [['--config', 'broken.yaml'], /broken\.yaml:\d/],
+  'an unknown override': [set('model.nLayers=2'), /nLayers[\s\S]*model\.nLayer/],
+  'heads that do not divide the width': [set('model.nHead=3'), /nEmbd[\s\S]*divisible by[\s\S]*nHead/],
+  'a batch that does not divide': [set('train.microBatchSize=5'), /globalBatchSize[\s\S]*microBatchSize/],
+  'a vocabulary smaller than the tokenizer': [set('model.vocabSize=10'), /vocabSize/],
+  'more workers than sequences': [['--workers', '20', ...set('train.globalBatchSize=16')], /globalBatchSize/],
+  'workers that are no number': [['--workers', 'two'], /train\.workers/],
+  'a world larger than the batch': [['--min-workers', '20'], /globalBatchSize is 16, fewer sequences than the 20/],
+  'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a whole number/],
+  'a missing text': [set('data.text=nosuch.txt'), /nosuch\.txt/],
+  'an empty text': [set('data.text=empty.txt'), /empty\.txt/],
+  'a binary text': [set('data.text=binary.txt'), /binary\.txt/],
+  'a text that is not UTF-8': [set('data.text=latin1.txt'), /latin1\.txt/],
+  'a text that is too short': [set('data.text=short.txt'), /too short/],
+  'a run to resume that is not there': [['--resume', 'bare'], /config\.yaml/],
+  'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /leave out --config/],
+  'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
+  'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
+  'a join without address': [['join'], /Not enough non-option arguments/],
+};
+
+describe('bad input', () => {
+  it.each(Object.entries(cases))('%s', async (_, [args, message]) => {
+    const before = await readdir(folder(), { recursive: true });
+    const result = await launch(args, folder());
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).not.toMatch(/\n {4}at /);
+    expect(result.code).toBe(2);
+    expect(result.orphans).toEqual([]);
+    expect(await readdir(folder(), { recursive: true })).toEqual(before);
+  });
+
+  it('a port in use', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    const result = await launch(['--listen', `tcp://127.0.0.1:${port}`, ...set(...tiny)], folder());
+    server.close();
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(new RegExp(`${port}[\\s\\S]*in use`));
+  });
+
+  it('an engine whose device is not there', async () => {
+    const overrides = [...tiny, 'engine.name=tfjs', 'engine.device=tensorflow'];
+    const result = await launch(['--run-dir', 'nodevice', ...set(...overrides)], folder());
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(/@tensorflow\/tfjs-node/);
+    expect(result.orphans).toEqual([]);
+  });
+});

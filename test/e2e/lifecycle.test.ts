@@ -1,0 +1,103 @@
+/** Starting, joining, stopping: every way a run can end leaves nothing behind. */
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { launch, lossesOf, set, start, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+const long = [...tiny, 'train.maxSteps=100000'];
+
+it('runs ten times in a row, ends with code 0, and leaves no process, lock or temporary file', async () => {
+  for (let i = 0; i < 10; i++) {
+    const result = await launch(['--workers', '2', ...set(...tiny, 'train.maxSteps=5')], folder());
+    expect(result).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  }
+  // Each run without a --run-dir gets the next free name.
+  expect((await readdir(join(folder(), 'runs'))).sort()).toEqual(
+    ['quickstart', ...Array.from({ length: 9 }, (_, i) => `quickstart-${i + 2}`)].sort(),
+  );
+  expect((await readdir(join(folder(), 'runs/quickstart'))).sort()).toEqual([
+    'checkpoints',
+    'config.yaml',
+    'metrics.jsonl',
+  ]);
+  expect(await readdir(join(folder(), 'runs/quickstart/checkpoints'))).toEqual(['step-00000005']);
+  // The system's temporary folder is this one too.
+  expect(await readdir(folder())).toEqual(['runs']);
+});
+
+it.each([
+  ['with processes', []],
+  ['in one process', ['--single-process']],
+])('on Ctrl-C finishes the step, writes a checkpoint, ends with 130, and can go on: %s', async (label, flags) => {
+  const runDir = `interrupted ${label}`;
+  const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
+  await running.printed(/step +5\//);
+  running.process.kill('SIGINT');
+  const result = await running.finished;
+  expect(result.code).toBe(130);
+  expect(result.stdout).toMatch(/stopped; go on with: launch --resume/);
+  expect(await running.descendants()).toEqual([]);
+  const steps = (await lossesOf(join(folder(), runDir))).length;
+  const name = `step-${String(steps).padStart(8, '0')}`;
+  expect(await readdir(join(folder(), runDir, 'checkpoints'))).toEqual([name]);
+  const resumed = await launch(['--resume', runDir, ...set(`train.maxSteps=${steps + 2}`)], folder());
+  expect(resumed).toMatchObject({ code: 0, orphans: [] });
+  expect(await lossesOf(join(folder(), runDir))).toHaveLength(steps + 2);
+});
+
+it('on a second Ctrl-C ends at once', async () => {
+  const slow = [...long, 'model.nLayer=12', 'model.nEmbd=256', 'model.blockSize=128', 'train.globalBatchSize=64'];
+  const running = start(['--workers', '2', ...set(...slow)], folder());
+  await running.printed(/workers ready/);
+  running.process.kill('SIGINT');
+  await running.printed(/once more to stop at once/);
+  running.process.kill('SIGINT');
+  expect((await running.finished).code).toBe(130);
+  expect(await running.descendants()).toEqual([]);
+});
+
+it('trains with a worker that joins from another process', async () => {
+  const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '2', '--run-dir', 'joined'];
+  const running = start([...args, ...set(...tiny, 'train.maxSteps=10')], folder());
+  const [, address = ''] = await running.printed(/launch join (\S+)/);
+  const joined = await launch(['join', address], folder());
+  expect(joined).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  const result = await running.finished;
+  expect(result).toMatchObject({ code: 0, stderr: '' });
+  await launch(['--workers', '2', '--run-dir', 'forked', ...set(...tiny, 'train.maxSteps=10')], folder());
+  expect(await lossesOf(join(folder(), 'joined'))).toEqual(await lossesOf(join(folder(), 'forked')));
+});
+
+it('refuses a worker that comes too late, and trains on', async () => {
+  const running = start(
+    ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--run-dir', 'full', ...set(...long)],
+    folder(),
+  );
+  const [, address = ''] = await running.printed(/listening on (\S+)/);
+  await running.printed(/step +1\//);
+  const late = await launch(['join', address], folder());
+  expect(late.code).toBe(2);
+  expect(late.stderr).toMatch(/refused this worker: the run has started/);
+  running.process.kill('SIGINT');
+  expect((await running.finished).code).toBe(130);
+});
+
+it('says so when the workers that it waits for do not come', async () => {
+  const args = ['--workers', '1', '--min-workers', '2', ...set(...tiny, 'comm.joinTimeoutMs=1500')];
+  const result = await launch(args, folder());
+  expect(result.code).toBe(1);
+  expect(result.stderr).toMatch(/1 of 2 workers joined within 1\.5 s/);
+  expect(result.orphans).toEqual([]);
+});
+
+it('refuses a run directory that another process trains in', async () => {
+  await mkdir(join(folder(), 'busy'), { recursive: true });
+  const running = start(['--workers', '1', '--run-dir', 'busy', ...set(...long)], folder());
+  await running.printed(/step +1\//);
+  const second = await launch(['--resume', 'busy'], folder());
+  expect(second.code).toBe(2);
+  expect(second.stderr).toMatch(/is training in/);
+  running.process.kill('SIGINT');
+  await running.finished;
+});

@@ -1,0 +1,91 @@
+/** Going on with a run is the same as never having stopped. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { launch, lossesOf, set, start, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+const schedule = ['schedule.decaySteps=200', 'schedule.warmupSteps=20', 'model.dropout=0.1'];
+const overrides = [...tiny, ...schedule];
+
+async function train(args: readonly string[], ...more: readonly string[]): Promise<void> {
+  const result = await launch([...args, ...set(...more)], folder());
+  expect(result.stderr).toBe('');
+  expect(result.code).toBe(0);
+}
+
+function checkpoint(run: string, step: number, file = 'model.safetensors'): Promise<Buffer> {
+  return readFile(join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`, file));
+}
+
+it('gives the same bytes after 100 + 100 steps as after 200', async () => {
+  const runDirs = ['--workers', '2', '--run-dir'];
+  await train([...runDirs, 'straight'], ...overrides, 'train.maxSteps=200');
+  await train([...runDirs, 'halves'], ...overrides, 'train.maxSteps=100');
+  await train(['--resume', 'halves'], 'train.maxSteps=200');
+  expect((await checkpoint('halves', 200)).equals(await checkpoint('straight', 200))).toBe(true);
+  for (const file of ['optimizer.safetensors', 'trainer.json']) {
+    expect((await checkpoint('halves', 200, file)).equals(await checkpoint('straight', 200, file)), file).toBe(true);
+  }
+  expect(await lossesOf(join(folder(), 'halves'))).toEqual(await lossesOf(join(folder(), 'straight')));
+});
+
+it('goes on from the newest whole checkpoint after SIGKILL, whenever it comes', async () => {
+  const options = ['train.maxSteps=120', 'checkpoint.everySteps=10', 'checkpoint.keep=2'];
+  await train(['--workers', '2', '--run-dir', 'undisturbed'], ...overrides, ...options);
+  const expected = await checkpoint('undisturbed', 120);
+  let args = ['--workers', '2', '--run-dir', 'killed', ...set(...overrides, ...options)];
+  for (const moment of [/step +12\//, /step +37\//, /step +40\/120 +checkpoint/, /step +71\//]) {
+    const running = start(args, folder());
+    await running.printed(moment);
+    running.process.kill('SIGKILL');
+    await running.finished;
+    // The workers notice that nobody coordinates them any more.
+    while ((await running.descendants()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    args = ['--resume', 'killed'];
+  }
+  const last = await launch(args, folder());
+  expect(last.code).toBe(0);
+  expect(last.stdout).toMatch(/resuming .*step-000000[67]0/);
+  expect((await checkpoint('killed', 120)).equals(expected)).toBe(true);
+  expect(await lossesOf(join(folder(), 'killed'))).toEqual(await lossesOf(join(folder(), 'undisturbed')));
+});
+
+it('resumes with another number of workers: the same samples, the same losses to 1e-4', async () => {
+  await train(['--workers', '4', '--run-dir', 'four'], ...overrides, 'train.maxSteps=60', 'checkpoint.everySteps=30');
+  const reference = await lossesOf(join(folder(), 'four'));
+  for (const workers of ['1', '3']) {
+    const run = `from-four-to-${workers}`;
+    await train(['--workers', '4', '--run-dir', run], ...overrides, 'train.maxSteps=30');
+    await train(['--resume', run, '--workers', workers], 'train.maxSteps=60');
+    for (const [i, loss] of (await lossesOf(join(folder(), run))).entries()) {
+      expect(Math.abs(loss / (reference[i] ?? 0) - 1), `step ${i + 1}`).toBeLessThan(1e-4);
+    }
+  }
+});
+
+it('skips a damaged checkpoint, and says so', async () => {
+  await train(
+    ['--workers', '1', '--run-dir', 'damaged'],
+    ...overrides,
+    'train.maxSteps=20',
+    'checkpoint.everySteps=10',
+  );
+  const { writeFile } = await import('node:fs/promises');
+  await writeFile(join(folder(), 'damaged/checkpoints/step-00000020/model.safetensors'), 'nonsense');
+  const result = await launch(['--resume', 'damaged', ...set('train.maxSteps=21')], folder());
+  expect(result.stderr).toMatch(/skipped the checkpoint of step 20: .*model\.safetensors/);
+  expect(result.stdout).toMatch(/resuming .*step-00000010/);
+  expect(result.code).toBe(0);
+});
+
+it.each([
+  ['another model', ['model.nLayer=3'], /model\.nLayer = 2, but the config says 3/],
+  ['another seed', ['train.seed=7'], /train\.seed 1337, not 7/],
+  ['another text', ['data.valFraction=0.2'], /text or the tokenizer has changed/],
+])('refuses to resume with %s', async (_, changes, message) => {
+  await launch(['--workers', '1', '--run-dir', 'fixed', ...set(...overrides, 'train.maxSteps=3')], folder());
+  const result = await launch(['--resume', 'fixed', ...set(...changes)], folder());
+  expect(result.code).toBe(2);
+  expect(result.stderr).toMatch(message);
+});

@@ -1,0 +1,75 @@
+/** A worker that dies or freezes ends the run: with an error that names it, in bounded time, and with no process left. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { type Running, set, start, tiny, useFolder } from '../e2e/launch.ts';
+
+const folder = useFolder();
+const endless = [...tiny, 'train.maxSteps=1000000', 'comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000'];
+
+/** The pids of the run's worker processes, in the order of their ids. */
+async function workersOf(running: Running): Promise<number[]> {
+  const workers: { pid: number; id: string }[] = [];
+  for (const pid of await running.descendants()) {
+    const [, , options] = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0');
+    const { id } = JSON.parse(options ?? '{}') as { id?: string };
+    if (id !== undefined) workers.push({ pid, id });
+  }
+  return workers.sort((a, b) => (a.id < b.id ? -1 : 1)).map(({ pid }) => pid);
+}
+
+interface Fault {
+  readonly signal: NodeJS.Signals;
+  /** Which worker. */
+  readonly rank: number;
+  /** When standard output shows this. */
+  readonly moment: RegExp;
+  readonly message: RegExp;
+}
+
+const faults: Record<string, Fault> = {
+  'killed while its replica is built': {
+    signal: 'SIGKILL',
+    rank: 1,
+    moment: /^data /m,
+    message: /launch: (rank 1 \(pid \d+ on .+\)|worker local-0001) was killed by SIGKILL/,
+  },
+  'the first rank, killed while it trains': {
+    signal: 'SIGKILL',
+    rank: 0,
+    moment: /step +3\//,
+    message: /launch: rank 0 \(pid \d+ on .+\) was killed by SIGKILL in step \d+ during [a-z-]+/,
+  },
+  'another rank, killed while it trains': {
+    signal: 'SIGKILL',
+    rank: 2,
+    moment: /step +10\//,
+    message: /launch: rank 2 \(pid \d+ on .+\) was killed by SIGKILL in step \d+ during [a-z-]+/,
+  },
+  'asked to end while it trains': {
+    signal: 'SIGTERM',
+    rank: 1,
+    moment: /step +10\//,
+    message: /launch: rank 1 \(pid \d+ on .+\) was killed by SIGTERM in step \d+ during [a-z-]+/,
+  },
+  'frozen while it trains': {
+    signal: 'SIGSTOP',
+    rank: 1,
+    moment: /step +10\//,
+    message: /launch: rank 1 \(pid \d+ on .+\) has been silent for 2\.\d s in step \d+ during [a-z-]+/,
+  },
+};
+
+it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, message }) => {
+  const running = start(['--workers', '3', '--run-dir', name, ...set(...endless)], folder());
+  await running.printed(moment);
+  // The processes exist before the header is printed, but may still be starting.
+  let workers: number[] = [];
+  while (workers.length < 3) workers = await workersOf(running);
+  process.kill(workers[rank]!, signal);
+  const result = await running.finished;
+  expect(result.code).toBe(1);
+  expect(result.stderr).toMatch(message);
+  expect(await running.descendants()).toEqual([]);
+  expect((await readdir(join(folder(), name))).filter((file) => file === 'run.lock')).toEqual([]);
+});
