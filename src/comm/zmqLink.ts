@@ -19,7 +19,7 @@ import {
 } from './link.ts';
 import { hostFacing } from './linkAddress.ts';
 import { openZmqRing } from './zmqLinkRing.ts';
-import { bindTcp, commonOptions, connectable, lingerMs, monitorLoop, receiveLoop } from './zmqSocket.ts';
+import { bindTcp, closeGently, commonOptions, connectable, monitorLoop, receiveLoop } from './zmqSocket.ts';
 
 /**
  * Messages queued for a peer that does not read, before it counts as gone. Control traffic is a few messages a step, so a
@@ -32,9 +32,6 @@ const queuedMessagesMax = 4096;
  * once a millisecond), so that a probe sent at once may seem to succeed.
  */
 const probeDelaysMs = [3, 30, 300];
-
-/** How long `close` waits for the system to release the port. */
-const unbindWaitMs = 500;
 
 export interface ZmqOptions extends LinkOptions {
   /** Between processes of one machine, send ring frames through a Unix socket (`linkLocal.ts`); default true. */
@@ -88,19 +85,15 @@ class RouterServer implements ControlServer {
   readonly #peers = new Set<string>();
   #onPeerGone: (peer: string, reason: string) => void = () => {};
   #listening = false;
-  #onUnbound: () => void = () => {};
-  readonly #unbound = new Promise<void>((resolve) => {
-    this.#onUnbound = resolve;
-  });
+  readonly #monitor: Promise<void>;
 
   constructor(socket: zmq.Router, address: string, maxMessageBytes: number, log: (message: string) => void) {
     this.#socket = socket;
     this.address = address;
     this.#maxMessageBytes = maxMessageBytes;
     this.#log = log;
-    void monitorLoop(socket, (type) => {
+    this.#monitor = monitorLoop(socket, (type) => {
       if (type === 'disconnect') for (const delayMs of probeDelaysMs) setTimeout(() => this.#probe(), delayMs).unref();
-      if (type === 'close') this.#onUnbound();
     });
   }
 
@@ -138,12 +131,7 @@ class RouterServer implements ControlServer {
     if (this.#socket.closed) return;
     this.#peers.clear();
     this.#onPeerGone = () => {};
-    this.#socket.linger = lingerMs;
-    this.#socket.close();
-    // ZeroMQ's own thread closes the listening socket: wait, so that the address can be used again at once.
-    const timer = setTimeout(() => this.#onUnbound(), unbindWaitMs);
-    await this.#unbound;
-    clearTimeout(timer);
+    await closeGently(this.#socket, this.#monitor);
   }
 
   /** A monitor tells that a connection was lost, but not whose. Sending to each peer finds out: to the lost one it fails. */
@@ -204,6 +192,7 @@ class DealerClient implements ControlClient {
   /** Set when the server is lost before anyone listens for it. */
   #goneReason: string | undefined;
   #listening = false;
+  #monitor: Promise<void> = Promise.resolve();
   #settle: (connected: boolean) => void = () => {};
 
   constructor(socket: zmq.Dealer, target: string, maxMessageBytes: number, log: (message: string) => void) {
@@ -223,7 +212,7 @@ class DealerClient implements ControlClient {
       };
     });
     let shaken = false;
-    void monitorLoop(this.#socket, (type) => {
+    this.#monitor = monitorLoop(this.#socket, (type) => {
       if (type === 'handshake') {
         shaken = true;
         this.#settle(true);
@@ -265,8 +254,7 @@ class DealerClient implements ControlClient {
   async close(): Promise<void> {
     if (this.#socket.closed) return;
     this.#onServerGone = () => {};
-    this.#socket.linger = lingerMs;
-    this.#socket.close();
+    await closeGently(this.#socket, this.#monitor);
   }
 
   #lost(reason: string): void {

@@ -8,7 +8,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { firstExternalHost, formatTcpAddress, isEveryInterface, parseTcpAddress, resolveHost } from './linkAddress.ts';
 
 /** How long a closed socket may go on sending what was queued. */
-export const lingerMs = 1000;
+const lingerMs = 1000;
 
 // Without this the process would wait at exit for as long as a peer does not read.
 zmq.context.blocky = false;
@@ -92,4 +92,19 @@ export async function monitorLoop(socket: zmq.Socket, deliver: (type: zmq.EventT
     if (event === undefined || event.type === 'end') return;
     deliver(event.type);
   }
+}
+
+/**
+ * Closes a socket that has a monitor, and waits until ZeroMQ's own thread is done with it: what was queued is sent, or the
+ * linger time is over, and the address is free again. Whoever leaves with `process.exit` afterwards loses nothing.
+ */
+export async function closeGently(socket: zmq.Socket, monitor: Promise<void>): Promise<void> {
+  socket.linger = lingerMs;
+  socket.close();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, 2 * lingerMs);
+  });
+  await Promise.race([monitor, late]);
+  clearTimeout(timer);
 }
