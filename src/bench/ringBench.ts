@@ -1,5 +1,5 @@
 /**
- * The ring all-reduce between real processes over loopback TCP: what a step costs in communication when nothing hides it.
+ * The ring all-reduce between real processes of this machine: what a step costs in communication when nothing hides it.
  *
  * `busGBs` is the bytes that each rank sends, 2(N-1)/N of the data, over the time: comparable between numbers of ranks, and with
  * what other all-reduce benches call bus bandwidth.
@@ -17,12 +17,15 @@ export interface RingBenchOptions {
   repetitions: number;
   bucketBytes: number;
   chunkBytes: number;
+  /** Unix sockets, as workers of one machine use; false: ZeroMQ over loopback TCP, as between machines. */
+  localRing: boolean;
 }
 
 export interface RingBenchResult {
   name: 'ringAllReduce';
   ranks: number;
   mbytes: number;
+  carrier: 'unix' | 'tcp';
   /** Time until the last rank has the sums: the median, and the smallest, over the repetitions. */
   medianMs: number;
   minMs: number;
@@ -48,16 +51,14 @@ export async function runRingBench(options: RingBenchOptions): Promise<RingBench
 }
 
 async function benchWorld(worldSize: number, options: RingBenchOptions): Promise<RingBenchResult> {
+  const { chunkBytes, localRing } = options;
   const elements = Math.round((options.mbytes * 1e6) / Float32Array.BYTES_PER_ELEMENT);
   const bucketElements = Math.max(1, Math.floor(options.bucketBytes / Float32Array.BYTES_PER_ELEMENT));
   const ranks = Array.from({ length: worldSize }, (_, rank) => new RankProcess(rank));
   try {
     const opened = await Promise.all(
       ranks.map((process, rank) =>
-        process.ask(
-          { type: 'open', rank, worldSize, elements, bucketElements, chunkBytes: options.chunkBytes },
-          'opened',
-        ),
+        process.ask({ type: 'open', rank, worldSize, elements, bucketElements, chunkBytes, localRing }, 'opened'),
       ),
     );
     const next = (rank: number) => opened[(rank + 1) % worldSize]?.address ?? '';
@@ -81,6 +82,7 @@ async function benchWorld(worldSize: number, options: RingBenchOptions): Promise
       name: 'ringAllReduce',
       ranks: worldSize,
       mbytes: options.mbytes,
+      carrier: opened[0]?.local ? 'unix' : 'tcp',
       medianMs,
       minMs: Math.min(...times),
       busGBs: bytesSentPerRank / medianMs / 1e6,

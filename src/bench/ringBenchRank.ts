@@ -4,20 +4,29 @@
  */
 import { InvariantError, messageOf } from '../base/errors.ts';
 import type { Bucket } from '../comm/buckets.ts';
+import { localHostId } from '../comm/linkLocal.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 
 /** From the parent, in this order; `prepare` and `step` as often as it likes. */
 export type RingBenchRequest =
-  | { type: 'open'; rank: number; worldSize: number; elements: number; bucketElements: number; chunkBytes: number }
+  | {
+      type: 'open';
+      rank: number;
+      worldSize: number;
+      elements: number;
+      bucketElements: number;
+      chunkBytes: number;
+      localRing: boolean;
+    }
   | { type: 'form'; next: string }
   | { type: 'prepare'; step: number }
   | { type: 'step'; check: boolean };
 
 /** To the parent, one for each request. */
 export type RingBenchReply =
-  | { type: 'opened'; address: string; reduce: 'native' | 'javascript' }
+  | { type: 'opened'; address: string; local: boolean; reduce: 'native' | 'javascript' }
   | { type: 'formed' }
   | { type: 'prepared' }
   | { type: 'stepped'; ms: number; bytesSent: number; wrong: number; cpuMs: number }
@@ -48,10 +57,12 @@ class BenchRank {
   }
 
   static async create(open: Extract<RingBenchRequest, { type: 'open' }>): Promise<[BenchRank, RingBenchReply]> {
-    const link = await zmqTransport().openRing('127.0.0.1');
+    const link = await zmqTransport({ localRing: open.localRing }).openRing('127.0.0.1');
     const native = nativeAddInto();
     const ring = new RingAllReduce({ link, reduce: native ?? addInto, chunkBytes: open.chunkBytes, stepTimeoutMs });
-    const reply = { type: 'opened', address: link.address, reduce: native ? 'native' : 'javascript' } as const;
+    const local = open.localRing && localHostId() !== undefined;
+    const reduce = native ? 'native' : 'javascript';
+    const reply = { type: 'opened', address: link.address, local, reduce } as const;
     return [new BenchRank(open, ring), reply];
   }
 

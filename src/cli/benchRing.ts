@@ -9,6 +9,7 @@ interface BenchRingArguments {
   repetitions: number;
   'bucket-bytes': number;
   'chunk-bytes': number;
+  tcp: boolean;
   json: boolean;
 }
 
@@ -26,10 +27,11 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
         describe: 'Largest bucket, as comm.bucketBytesMax',
       })
       .option('chunk-bytes', { type: 'number', default: 512 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
+      .option('tcp', { type: 'boolean', default: false, describe: 'ZeroMQ over loopback TCP, as between machines' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('launch bench ring', '43 MB between 2 and between 4 processes')
       .example('launch bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
-  handler: async ({ ranks, mbytes, repetitions, json, ...rest }) => {
+  handler: async ({ ranks, mbytes, repetitions, tcp, json, ...rest }) => {
     const { 'bucket-bytes': bucketBytes, 'chunk-bytes': chunkBytes } = rest;
     for (const [name, value] of Object.entries({
       mbytes,
@@ -39,7 +41,14 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
     })) {
       if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
     }
-    const report = await runRingBench({ ranks: parseRanks(ranks), mbytes, repetitions, bucketBytes, chunkBytes });
+    const report = await runRingBench({
+      ranks: parseRanks(ranks),
+      mbytes,
+      repetitions,
+      bucketBytes,
+      chunkBytes,
+      localRing: !tcp,
+    });
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : table(report));
   },
 };
@@ -54,10 +63,10 @@ function parseRanks(text: string): number[] {
 
 function table({ machine, results }: RingBenchReport): string {
   const lines = [
-    `ring all-reduce over loopback TCP, ${machine.cores} cores`,
-    'ranks      MB  median ms  min ms  bus GB/s  CPU ms  sum',
+    `ring all-reduce between processes, ${machine.cores} cores`,
+    'ranks      MB  median ms  min ms  bus GB/s  CPU ms  over  sum',
   ];
-  for (const { ranks, mbytes, medianMs, minMs, busGBs, cpuMs, reduce } of results) {
+  for (const { ranks, mbytes, medianMs, minMs, busGBs, cpuMs, carrier, reduce } of results) {
     const cells = [
       String(ranks).padStart(5),
       mbytes.toFixed(1).padStart(8),
@@ -66,7 +75,7 @@ function table({ machine, results }: RingBenchReport): string {
       busGBs.toFixed(2).padStart(10),
       cpuMs.toFixed(0).padStart(8),
     ];
-    lines.push(`${cells.join('')}  ${reduce}`);
+    lines.push(`${cells.join('')}  ${carrier.padEnd(4)}  ${reduce}`);
   }
   return `${lines.join('\n')}\n`;
 }

@@ -23,7 +23,15 @@ it('SIGKILL of a rank in the middle of a step: the one before it names it, and e
   children.push(...ranks);
   const opened = await Promise.all(
     ranks.map((child, rank) =>
-      ask(child, { type: 'open', rank, worldSize, elements: 3e6, bucketElements: 1e6, chunkBytes: 65_536 }),
+      ask(child, {
+        type: 'open',
+        rank,
+        worldSize,
+        elements: 3e6,
+        bucketElements: 1e6,
+        chunkBytes: 65_536,
+        localRing: true,
+      }),
     ),
   );
   const addresses = opened.map((reply) => (reply.type === 'opened' ? reply.address : ''));
