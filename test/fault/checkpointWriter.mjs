@@ -1,18 +1,18 @@
 /**
  * Run by checkpointKill.test.ts in a process of its own: writes one checkpoint into a folder and kills itself with SIGKILL
- * before the disk operation whose number it is given, or in the middle of it.
- * usage: node checkpointWriter.mjs FOLDER STEP KILL_AT [half]
+ * at the disk operation whose number it is given: in the middle of a write, before any other.
+ * usage: node checkpointWriter.mjs FOLDER STEP KILL_AT
  */
 import { nodeDisk } from '../../dist/checkpoint/diskOperations.js';
 import { expectedTensors } from '../../dist/checkpoint/modelConfig.js';
 import { CheckpointStore } from '../../dist/checkpoint/store.js';
 
-const [folder, step, killAt, half] = process.argv.slice(2);
+const [folder, step, killAt] = process.argv.slice(2);
 let operations = 0;
 
 async function maybeDie(halfDo) {
   if (operations++ !== Number(killAt)) return;
-  if (half) await halfDo?.();
+  await halfDo?.();
   process.kill(process.pid, 'SIGKILL');
   await new Promise(() => undefined); // until the signal arrives
 }
