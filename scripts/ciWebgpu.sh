@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the kernel and model suites on WebGPU without a GPU: on the software Vulkan driver of Debian's chromium. For CI: as root on
-# Debian, after `npm ci`. The optional packages go into node_modules and not into package.json; without the driver the tests fail.
+# Debian, after `npm ci`. It copies the optional packages into node_modules. Without the driver the tests fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,11 +10,16 @@ if ! [ -f "$icd" ] || ! ldconfig -p | grep -q libvulkan.so.1; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-common libvulkan1 >/dev/null
 fi
 
-# No scripts: none of the two needs one on Linux, and this package's own would compile the addon again.
-npm install --no-save --ignore-scripts --no-audit --no-fund webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0
+# Installed elsewhere and copied in: npm does not install a package's own optional peers without writing them down as dependencies.
+# No scripts: neither needs one on Linux.
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+npm install --prefix "$scratch" --no-save --legacy-peer-deps --ignore-scripts --no-audit --no-fund \
+  webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0
+rm -rf node_modules/webgpu node_modules/@tensorflow/tfjs-backend-webgpu
+cp -r "$scratch/node_modules/webgpu" node_modules/
+cp -r "$scratch/node_modules/@tensorflow/tfjs-backend-webgpu" node_modules/@tensorflow/
 
-export VK_ICD_FILENAMES="$icd" LOCKSTEP_REQUIRE_WEBGPU=1
-XDG_RUNTIME_DIR="$(mktemp -d)" # the driver asks for one
-export XDG_RUNTIME_DIR
-trap 'rmdir "$XDG_RUNTIME_DIR"' EXIT
+# The driver asks for XDG_RUNTIME_DIR.
+export VK_ICD_FILENAMES="$icd" XDG_RUNTIME_DIR="$scratch" LOCKSTEP_REQUIRE_WEBGPU=1
 npx vitest run --project parity webgpu

@@ -71,7 +71,7 @@ async function importFirst(specifiers: readonly string[]): Promise<string> {
 }
 
 function firstLine(error: unknown): string {
-  return messageOf(error).split('\n', 1)[0]!;
+  return messageOf(error).split('\n', 1)[0]!.replace(/\.$/, '');
 }
 
 /** Puts a GPU adapter of Dawn where the WebGPU backend looks for it: `navigator.gpu`. Returns its name. */
