@@ -8,9 +8,10 @@ namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
 constexpr int MR = tileRows, NV = tileVectors, NR = tileColumns;
-constexpr Index KC = 384;                    // depth of a block: a panel of b (KC · NR) stays in L1
+constexpr Index KC = 384;  // depth of a block: a panel of b (KC · NR floats) stays in L1, or nearly so
 constexpr Index MC = (252 + MR - 1) / MR * MR;  // rows of a block of a: MC · KC floats stay in L2
-constexpr Index NC = 1536 / NR * NR;         // columns of a block of b
+constexpr Index NC = 1536 / NR * NR;  // columns of a block of b
+constexpr Index NCFew = 4 * NR;       // the same where few rows use the block: it stays in L2
 
 constexpr size_t packedAFloats = size_t(MC + MR) * KC + 64;
 constexpr size_t packedBFloats = size_t(NC + NR) * KC + 64;
@@ -119,6 +120,7 @@ void multiplyTile(const Tile& tile) {
   const Index bStride = tile.bStride;
   for (int r = 0; r < ROWS; r++) __builtin_prefetch(tile.c + r * tile.ldc, 1);
   for (Index k = tile.depth; k > 0; k--, a += MR, b += bStride) {
+    __builtin_prefetch(a + MR * 8);  // b's panel is used again and again, a's only once
     Vec bv[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) bv[v] = load(b + v * W);
@@ -208,6 +210,26 @@ void multiplyBlock(const Block& block) {
   }
 }
 
+// One panel of rows (packed) uses each number of b only once: it is read where it lies, but for the columns that do not fill
+// a tile, which are packed.
+void multiplyUnpacked(const Gemm& p, Index k, Index depth, const float* packedA, float* packedB) {
+  for (Index j = 0; j < p.n; j += NR) {
+    const float* b = p.b + k * p.bRow + j;
+    const int columns = int(smaller(NR, p.n - j));
+    if (columns < NR) packPanels<NR>(b, 1, p.bRow, columns, depth, packedB);
+    const Tile tile = {depth,
+                       packedA,
+                       columns < NR ? packedB : b,
+                       columns < NR ? NR : p.bRow,
+                       p.c + j,
+                       p.ldc,
+                       columns,
+                       k == 0 && p.bias != nullptr ? p.bias + j : nullptr,
+                       p.accumulate || k > 0};
+    tileFunctions.at[p.m - 1][(columns + W - 1) / W - 1](tile);
+  }
+}
+
 void clear(const Gemm& p) {
   for (Index i = 0; i < p.m; i++) {
     for (Index j = 0; j < p.n; j++) {
@@ -276,8 +298,17 @@ void gemmSerial(void* workspace, const Gemm& p) {
   float* packedA = static_cast<float*>(workspace);
   float* packedB = packedA + packedAFloats;
   const Index depthMost = blockDepth(p.k);
-  for (Index j = 0; j < p.n; j += NC) {
-    const Index columns = smaller(NC, p.n - j);
+  if (p.m <= MR && p.bCol == 1) {
+    for (Index k = 0; k < p.k; k += depthMost) {
+      const Index depth = smaller(depthMost, p.k - k);
+      packPanels<MR>(p.a + k * p.aCol, p.aRow, p.aCol, p.m, depth, packedA);
+      multiplyUnpacked(p, k, depth, packedA, packedB);
+    }
+    return;
+  }
+  const Index columnsMost = p.m <= MR ? NCFew : NC;
+  for (Index j = 0; j < p.n; j += columnsMost) {
+    const Index columns = smaller(columnsMost, p.n - j);
     for (Index k = 0; k < p.k; k += depthMost) {
       const Index depth = smaller(depthMost, p.k - k);
       packPanels<NR>(p.b + k * p.bRow + j * p.bCol, p.bCol, p.bRow, columns, depth, packedB);
