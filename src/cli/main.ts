@@ -6,6 +6,7 @@ import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { benchEngineCommand } from './benchEngine.ts';
 import { benchRingCommand } from './benchRing.ts';
+import { benchStepCommand } from './benchStep.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
@@ -26,7 +27,11 @@ try {
     .command(generateCommand)
     .command(evaluateCommand)
     .command('bench', 'Measure kernels, training steps and the ring', (bench) =>
-      bench.command(benchEngineCommand).command(benchRingCommand).demandCommand(1, 'Name what to measure.'),
+      bench
+        .command(benchStepCommand)
+        .command(benchEngineCommand)
+        .command(benchRingCommand)
+        .demandCommand(1, 'Name what to measure.'),
     )
     .command(doctorCommand)
     .version(version)
