@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { runStepBench, stepFlops } from '../../../src/bench/stepBench.ts';
+import { Float64Engine } from '../../parity/model/float64Engine.ts';
+import { tinyConfig } from '../../parity/model/tinyModels.ts';
+
+const optimizer = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+
+describe('stepFlops', () => {
+  it('counts six for each weight that is multiplied, and the causal half of attention', () => {
+    const { nLayer: L, nEmbd: C, blockSize: T, vocabSize: V } = tinyConfig;
+    const weights = L * 12 * C * C + V * C;
+    const vectors = L * 13 * C + 2 * C; // biases and layer norms, at most a few per cent in a real model
+    const attention = L * C * T;
+    expect(stepFlops(tinyConfig, 10)).toBe(60 * (weights + vectors + attention));
+    expect(stepFlops({ ...tinyConfig, tiedHead: false }, 10)).toBe(stepFlops(tinyConfig, 10));
+  });
+});
+
+describe('runStepBench', () => {
+  it('times every phase of whole steps in microbatches', async () => {
+    const report = await runStepBench(new Float64Engine(), {
+      model: { ...tinyConfig, dropout: 0.1 },
+      train: { globalBatchSize: 4, microBatchSize: 2, seed: 1 },
+      optimizer,
+      steps: 3,
+      threads: 1,
+    });
+    expect(report.tokensPerStep).toBe(4 * tinyConfig.blockSize);
+    expect(report.machine).toBeUndefined();
+    expect(report.results.map(({ name }) => name)).toEqual(['step', 'forward', 'backward', 'optimizer']);
+    const [step, ...phases] = report.results;
+    for (const { minMs, medianMs } of report.results) expect(minMs > 0 && medianMs >= minMs).toBe(true);
+    expect(phases.reduce((sum, { minMs }) => sum + minMs, 0)).toBeLessThanOrEqual(step!.minMs + 1e-9);
+    expect(step!.gflops).toBeCloseTo(stepFlops(tinyConfig, 32) / step!.medianMs / 1e6, 12);
+    expect(step!.tokensPerSecond).toBeCloseTo(32_000 / step!.medianMs, 6);
+    expect(report.results.map(({ gflops }) => gflops === undefined)).toEqual([false, false, false, true]);
+  });
+});
