@@ -78,6 +78,15 @@ const graphs: Record<string, Graph> = {
     },
     width: V,
   },
+  'a gradient is added to one of those that share it': {
+    shapes: { u: [V, V], v: [V, V], w: [V, V] },
+    logits: (tape, x, p) => {
+      const [a, b] = [tape.linear(x, p['v']!), tape.linear(x, p['w']!)];
+      const inner = tape.linear(a, p['u']!);
+      return tape.residual(tape.residual(a, b), inner);
+    },
+    width: V,
+  },
   'the same input twice': {
     shapes: { v: [V, V], w: [V, V] },
     logits: (tape, x, p) => tape.residual(tape.linear(x, p['v']!), tape.linear(x, p['w']!)),
