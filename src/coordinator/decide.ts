@@ -49,6 +49,8 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
     case 'failed':
       return onFailed(state, member, message, nowMs);
     case 'heartbeat':
+      // Answered, so that a worker in a long step knows that the coordinator lives.
+      return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
     case 'stateChunk':
     case 'stateAck':
       return nothing(state);

@@ -216,6 +216,11 @@ describe('the decision core', () => {
     expect(alone.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 0 .* rank 1 is gone/) });
   });
 
+  it('answers heartbeats, so that a member in a long step hears of the coordinator', () => {
+    const script = new Script().start().from('w1', { type: 'heartbeat', step: 1, phase: 'forward and backward' });
+    expect(script.effects.at(-1)).toEqual({ kind: 'send', to: 'w1', message: { type: 'heartbeat' } });
+  });
+
   it('finds a silent member by its heartbeats, and a missing one by the clock', () => {
     const silent = new Script().start();
     silent.nowMs = 900;
