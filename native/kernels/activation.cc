@@ -14,7 +14,9 @@ inline Vec gelu(Vec x) {
   return x * sigmoid(u2);
 }
 
-inline Vec geluSlope(Vec x) {
+// Beyond ±16 the slope is 0 or 1 in float32; held there, since x⁴ overflows before x does. Not a number stays so.
+inline Vec geluSlope(Vec input) {
+  const Vec x = min(splat(16.0f), max(splat(-16.0f), input));
   const Vec xx = x * x;
   const Vec u2 = splat(twiceRoot) * x * fma(xx, splat(cubic), splat(1.0f));
   const Vec du2 = splat(twiceRoot) * fma(xx, splat(3 * cubic), splat(1.0f));

@@ -197,3 +197,6 @@ export interface Engine {
   /** One AdamW update of `param`, `m` and `v`. */
   adamw(options: AdamwOptions): void;
 }
+
+/** The options of one kernel of the interface, for the backends. */
+export type KernelOptions<K extends keyof Engine> = Engine[K] extends (options: infer O) => unknown ? O : never;

@@ -16,7 +16,7 @@ export class DeviceTensor implements Tensor {
   readonly size: number;
   /** The contents; undefined until the first write. */
   value: TfTensor | undefined;
-  /** What was uploaded last to an int32 tensor: tokens and targets are wanted on the host too. */
+  /** What was uploaded last to an int32 tensor, until something else is written: tokens and targets are wanted on the host too. */
   hostValues: Int32Array | undefined;
   released = false;
 
@@ -34,6 +34,7 @@ export class DeviceTensor implements Tensor {
   write(value: TfTensor): void {
     this.value?.dispose();
     this.value = value;
+    this.hostValues = undefined;
   }
 
   dispose(): void {

@@ -89,9 +89,10 @@ export function activation(ops: Ops, kind: ActivationKind, x: TfTensor): TfTenso
   return tf.mul(tf.mul(x, 0.5), tf.add(geluTanh(ops, x), 1));
 }
 
-export function activationGradient(ops: Ops, kind: ActivationKind, x: TfTensor, dout: TfTensor): TfTensor {
+export function activationGradient(ops: Ops, kind: ActivationKind, input: TfTensor, dout: TfTensor): TfTensor {
   const { tf } = ops;
-  if (kind === 'relu') return tf.mul(dout, tf.step(x));
+  if (kind === 'relu') return tf.mul(dout, tf.step(input));
+  const x = tf.clipByValue(input, -16, 16); // beyond, the slope is 0 or 1 in float32
   const tanh = geluTanh(ops, x);
   const slope = tf.mul(
     tf.sub(1, tf.square(tanh)),

@@ -70,8 +70,11 @@ export class TensorStore {
     this.backend.activate();
     // Another handle on the contents: they are read though the tensor is written or released meanwhile.
     const snapshot = this.backend.tf.clone(this.read(tensor));
-    into.set(await snapshot.data<'float32'>());
-    snapshot.dispose();
+    try {
+      into.set(await snapshot.data<'float32'>());
+    } finally {
+      snapshot.dispose();
+    }
   }
 
   /** The contents; zeros if nothing was written yet. */

@@ -11,6 +11,7 @@ import type {
   DType,
   Engine,
   EngineMemory,
+  KernelOptions,
   LinearOptions,
   Shape,
   Tensor,
@@ -21,9 +22,6 @@ import { loadBackend, type TfjsBackend, type TfjsDevice } from './backends.ts';
 import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';
-
-/** Options of one kernel of the interface. */
-type Options<K extends keyof Engine> = Engine[K] extends (options: infer O) => unknown ? O : never;
 
 export interface TfjsEngineOptions {
   readonly device: TfjsDevice;
@@ -94,19 +92,20 @@ class TfjsEngine implements Engine {
   }
 
   zero(tensor: Tensor): void {
-    this.write([tensor], () => [this.ops.tf.zeros([...tensor.shape], tensor.dtype)]);
+    if (tensor.dtype === 'int32') this.upload(tensor, new Int32Array(tensor.size));
+    else this.write([tensor], () => [this.ops.tf.zeros([...tensor.shape])]);
   }
 
   zeroGroup(group: TensorGroup): void {
     for (const tensor of group.tensors) this.zero(tensor);
   }
 
-  add({ out, a, b }: Options<'add'>): void {
+  add({ out, a, b }: KernelOptions<'add'>): void {
     expectSizes('add', { a: [a, out.size], b: [b, out.size] });
     this.write([out], () => [this.ops.tf.add(this.rows(a), this.rows(b))]);
   }
 
-  dropout({ out, inp, dropout, accumulate }: Options<'dropout'>): void {
+  dropout({ out, inp, dropout, accumulate }: KernelOptions<'dropout'>): void {
     expectSizes('dropout', { inp: [inp, out.size] });
     this.write([out], () => {
       const factors = this.dropoutFactors(dropout, inp.size / dropout.keys.length, inp.shape);
@@ -114,7 +113,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  embeddingForward({ out, tokens, wte, wpe, positionOffset = 0 }: Options<'embeddingForward'>): void {
+  embeddingForward({ out, tokens, wte, wpe, positionOffset = 0 }: KernelOptions<'embeddingForward'>): void {
     const { tf } = this.ops;
     const c = lastExtent(wte);
     const time = lastExtent(tokens);
@@ -128,7 +127,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  embeddingBackward({ dout, tokens, dwte, dwpe }: Options<'embeddingBackward'>): void {
+  embeddingBackward({ dout, tokens, dwte, dwpe }: KernelOptions<'embeddingBackward'>): void {
     const { tf } = this.ops;
     const c = lastExtent(dwte);
     const time = lastExtent(tokens);
@@ -146,7 +145,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  layerNormForward({ out, mean, rstd, inp, weight, bias, eps }: Options<'layerNormForward'>): void {
+  layerNormForward({ out, mean, rstd, inp, weight, bias, eps }: KernelOptions<'layerNormForward'>): void {
     this.expectRows('layerNormForward', { inp, weight, mean, rstd, bias, out });
     this.write([out, mean, rstd], () => {
       const results = math.layerNorm(this.ops, this.rows(inp), this.read(weight), this.readOptional(bias), eps);
@@ -154,7 +153,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  layerNormBackward(options: Options<'layerNormBackward'>): void {
+  layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
     const { dinp, accumulate, dweight, dbias, dout, inp, weight, mean, rstd } = options;
     this.expectRows('layerNormBackward', { inp, weight, mean, rstd, bias: dbias, out: dout });
     expectSizes('layerNormBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
@@ -175,7 +174,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  linearForward(options: Options<'linearForward'>): void {
+  linearForward(options: KernelOptions<'linearForward'>): void {
     const { out, inp, weight, weightTransposed = false, bias } = options;
     this.expectLinear('linearForward', options, { out, bias });
     this.write([out], () => [
@@ -183,7 +182,7 @@ class TfjsEngine implements Engine {
     ]);
   }
 
-  linearBackward(options: Options<'linearBackward'>): void {
+  linearBackward(options: KernelOptions<'linearBackward'>): void {
     const { inp, weight, weightTransposed = false, dout, dinp, accumulate, dweight, dbias } = options;
     this.expectLinear('linearBackward', options, { out: dout, bias: dbias });
     expectSizes('linearBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
@@ -201,17 +200,17 @@ class TfjsEngine implements Engine {
     this.write([dbias], () => [this.accumulated(dbias, this.ops.tf.sum(this.rows(dout), 0), true)]);
   }
 
-  activationForward({ kind, out, inp }: Options<'activationForward'>): void {
+  activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
     expectSizes('activationForward', { out: [out, inp.size] });
     this.write([out], () => [math.activation(this.ops, kind, this.read(inp))]);
   }
 
-  activationBackward({ kind, dinp, dout, inp }: Options<'activationBackward'>): void {
+  activationBackward({ kind, dinp, dout, inp }: KernelOptions<'activationBackward'>): void {
     expectSizes('activationBackward', { dinp: [dinp, inp.size], dout: [dout, inp.size] });
     this.write([dinp], () => [math.activationGradient(this.ops, kind, this.rows(inp), this.rows(dout))]);
   }
 
-  attentionForward({ out, ...options }: Options<'attentionForward'>): void {
+  attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {
     const { qkv, lse } = options;
     const dims = this.attentionDims('attentionForward', options, { out });
     this.write([out, lse], () => {
@@ -220,7 +219,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  attentionBackward({ dqkv, dout, out, ...options }: Options<'attentionBackward'>): void {
+  attentionBackward({ dqkv, dout, out, ...options }: KernelOptions<'attentionBackward'>): void {
     const dims = this.attentionDims('attentionBackward', options, { out, dout });
     expectSizes('attentionBackward', { dqkv: [dqkv, options.qkv.size] });
     this.write([dqkv], () => {
@@ -234,7 +233,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  attentionDecode({ out, qkv, keys, values, position, nHead }: Options<'attentionDecode'>): void {
+  attentionDecode({ out, qkv, keys, values, position, nHead }: KernelOptions<'attentionDecode'>): void {
     const { tf } = this.ops;
     const c = lastExtent(keys);
     const blockSize = keys.size / c;
@@ -254,7 +253,7 @@ class TfjsEngine implements Engine {
     });
   }
 
-  crossEntropy({ losses, logits, targets, dlogits, scale = 1 }: Options<'crossEntropy'>): void {
+  crossEntropy({ losses, logits, targets, dlogits, scale = 1 }: KernelOptions<'crossEntropy'>): void {
     expectSizes('crossEntropy', {
       losses: [losses, targets.size],
       logits: [logits, targets.size * lastExtent(logits)],
@@ -275,12 +274,13 @@ class TfjsEngine implements Engine {
     const written = group.tensors.map(deviceTensor).filter(({ value }) => value !== undefined);
     this.backend.activate();
     const sums = written.map((tensor) => tf.tidy(() => math.rowSquares(this.ops, this.read(tensor))));
-    const downloaded = await Promise.all(sums.map(async (sum) => sum.data<'float32'>()));
-    for (const sum of sums) sum.dispose();
+    const downloaded = await Promise.all(sums.map(async (sum) => sum.data<'float32'>())).finally(() => {
+      for (const sum of sums) sum.dispose();
+    });
     return downloaded.reduce((total, rows) => rows.reduce((partial, row) => partial + row, total), 0);
   }
 
-  adamw({ param, grad, m, v, ...settings }: Options<'adamw'>): void {
+  adamw({ param, grad, m, v, ...settings }: KernelOptions<'adamw'>): void {
     expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
     this.write([param, m, v], () => {
       const old = { param: this.read(param), grad: this.read(grad), m: this.read(m), v: this.read(v) };

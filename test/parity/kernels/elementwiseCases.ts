@@ -38,6 +38,15 @@ export function elementwiseCases(context: ContextGetter): void {
       k.engine.zero(tensor);
       expect(await k.read(tensor)).toEqual(new Float32Array(45));
     });
+
+    it('zeroes tokens, which select row 0 then', async () => {
+      const k = context();
+      const tokens = k.put([1, 2], Int32Array.of(3, 1));
+      k.engine.zero(tokens);
+      const out = k.out([1, 2, 2]);
+      k.engine.embeddingForward({ out, tokens, wte: k.put([4, 2], Float32Array.of(5, 6, 1, 1, 1, 1, 1, 1)) });
+      expect(await k.read(out)).toEqual(Float32Array.of(5, 6, 5, 6));
+    });
   });
 
   describe('dropout', () => {
@@ -104,6 +113,13 @@ export function elementwiseCases(context: ContextGetter): void {
       await k.expectClose(out, Float32Array.of(0, 0, 0, 0, 30, 1000), 'activationForward', 'out');
       const atZero = kind === 'gelu' ? 0.5 : 0;
       await k.expectClose(dinp, Float32Array.of(0, 0, atZero, atZero, 1, 1), 'activationBackward', 'dinp');
+    });
+
+    it('has the slope 0 or 1 where powers of the input overflow', async () => {
+      const k = context();
+      const [x, dinp] = [k.put([4], Float32Array.of(-1e20, -1e15, 1e15, 1e20)), k.out([4])];
+      k.engine.activationBackward({ kind, dinp, dout: k.put([4], new Float32Array(4).fill(1)), inp: x });
+      await k.expectClose(dinp, Float32Array.of(0, 0, 1, 1), 'activationBackward', 'dinp');
     });
   });
 
