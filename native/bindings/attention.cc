@@ -12,10 +12,6 @@ void readShape(Arguments& args, P& p) {
   p.c = args.positive("c");
   p.nHead = args.positive("nHead");
   if (args.ok() && p.c % p.nHead != 0) args.fail("expected nHead to divide the channels");
-  // Tasks are counted in int, and rows of qkv in elements of an array.
-  if (args.ok() && sizeOf(p.b, p.nHead) > ThreadPool::maxTasks) {
-    args.fail("expected at most %d heads in a batch", ThreadPool::maxTasks);
-  }
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ struct Head {
   const DropoutArguments& dropout;
 
   template <class Arguments>
-  Head(const Arguments& p, int task)
+  Head(const Arguments& p, Index task)
       : sample(task / p.nHead), head(task % p.nHead), t(p.t), hs(p.c / p.nHead), c(p.c), dropout(p.dropout) {
     query = p.qkv + sample * t * 3 * c + head * hs;
     key = query + c;
@@ -275,14 +275,14 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
   ForwardScratch(size, p.t, hs);
   float* block = pool.scratch(size_t(size.used * pool.threads()));
   if (block == nullptr) return false;
-  parallelTasks(pool, p.b * p.nHead, [&](int task, int thread) {
+  parallelTasks(pool, p.b * p.nHead, [&](Index task, int thread) {
     const Head head(p, task);
     Carver carver = {block + thread * size.used};
     const ForwardScratch scratch(carver, p.t, hs);
     packColumns(head.key, 3 * p.c, 1, p.t, hs, scratch.keyColumns);
     packColumns(head.value, 1, 3 * p.c, hs, p.t, scratch.valueColumns);
     float* out = p.out + head.sample * p.t * p.c + head.head * hs;
-    for (Index i0 = 0; i0 < p.t; i0 += R) forwardPanel(head, scratch, i0, out, p.lse + Index(task) * p.t);
+    for (Index i0 = 0; i0 < p.t; i0 += R) forwardPanel(head, scratch, i0, out, p.lse + task * p.t);
   });
   return true;
 }
@@ -293,7 +293,7 @@ bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
   BackwardScratch(size, p.t, hs);
   float* block = pool.scratch(size_t(size.used * pool.threads()));
   if (block == nullptr) return false;
-  parallelTasks(pool, p.b * p.nHead, [&](int task, int thread) {
+  parallelTasks(pool, p.b * p.nHead, [&](Index task, int thread) {
     const Head head(p, task);
     Carver carver = {block + thread * size.used};
     const BackwardScratch scratch(carver, p.t, hs);
@@ -303,7 +303,7 @@ bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
                  scratch,
                  p.dout + rows * p.c + head.head * hs,
                  p.out + rows * p.c + head.head * hs,
-                 p.lse + Index(task) * p.t,
+                 p.lse + task * p.t,
                  dquery,
                  dquery + p.c,
                  dquery + 2 * p.c}

@@ -33,7 +33,7 @@ float runChains(int rounds, float seed) {
 double fmaLimit(ThreadPool& pool, double seconds) {
   constexpr int rounds = 20000;
   double rates[ThreadPool::maxThreads] = {};
-  parallelTasks(pool, pool.threads(), [&](int task, int) {
+  parallelTasks(pool, pool.threads(), [&](Index task, int) {
     // The best of some slices of the time, since others may use the machine too.
     volatile float sink = 1e-3f;  // what each run starts from and ends with, so that none can be left out
     const double start = now();

@@ -326,7 +326,7 @@ void gemm(ThreadPool& pool, const Gemm& p) {
   const Grid grid = chooseGrid(p, pool.threads());
   const Index rowStep = ceilDiv(ceilDiv(p.m, MR), grid.rowParts) * MR;
   const Index columnStep = ceilDiv(ceilDiv(p.n, NR), grid.columnParts) * NR;
-  parallelTasks(pool, grid.rowParts * grid.columnParts, [&](int task, int thread) {
+  parallelTasks(pool, grid.rowParts * grid.columnParts, [&](Index task, int thread) {
     const Index i = task % grid.rowParts * rowStep;
     const Index j = task / grid.rowParts * columnStep;
     if (i >= p.m || j >= p.n) return;

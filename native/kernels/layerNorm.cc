@@ -88,7 +88,7 @@ bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
   const Index rows = (p.n + pieces - 1) / pieces;
   float* partial = pool.scratch(size_t(pieces * 2 * p.c));  // [pieces][2][C]
   if (partial == nullptr) return false;
-  parallelTasks(pool, pieces, [&](int piece, int) {
+  parallelTasks(pool, pieces, [&](Index piece, int) {
     float* dweight = partial + piece * 2 * p.c;
     __builtin_memset(dweight, 0, size_t(2 * p.c) * sizeof(float));
     const RowGradient gradient = {p, dweight, dweight + p.c};

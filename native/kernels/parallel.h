@@ -5,12 +5,23 @@
 
 namespace lockstep::LOCKSTEP_ISA {
 
-// body(task, thread) for every task.
+// body(task, thread) for every task in [0, tasks), of any number: the pool gets them in rounds of what it can count.
 template <class Body>
 static inline void parallelTasks(ThreadPool& pool, Index tasks, Body body) {
-  if (tasks <= 0) return;
   if (tasks == 1) return body(0, 0);
-  pool.run(int(tasks), [](void* context, int task, int thread) { (*static_cast<Body*>(context))(task, thread); }, &body);
+  struct Round {
+    Body& body;
+    Index first;
+  };
+  for (Index first = 0; first < tasks; first += ThreadPool::maxTasks) {
+    Round round = {body, first};
+    const Index rest = tasks - first;
+    const auto runTask = [](void* context, int task, int thread) {
+      const Round& round = *static_cast<Round*>(context);
+      round.body(round.first + task, thread);
+    };
+    pool.run(int(rest < ThreadPool::maxTasks ? rest : ThreadPool::maxTasks), runTask, &round);
+  }
 }
 
 // body(begin, end, thread) over [0, size), in pieces of at least `grain` and a multiple of `unit`; a few for each thread, so that
@@ -25,7 +36,7 @@ static inline void parallelRanges(ThreadPool& pool, Index size, Index grain, Ind
     return;
   }
   const Index piece = ((size + pieces - 1) / pieces + unit - 1) / unit * unit;
-  parallelTasks(pool, (size + piece - 1) / piece, [&](int task, int thread) {
+  parallelTasks(pool, (size + piece - 1) / piece, [&](Index task, int thread) {
     const Index begin = task * piece;
     body(begin, begin + piece < size ? begin + piece : size, thread);
   });

@@ -5,20 +5,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
-import type {
-  ActivationKind,
-  AdamwOptions,
-  AttentionOptions,
-  Dropout,
-  DType,
-  Engine,
-  EngineMemory,
-  LinearBackwardOptions,
-  LinearOptions,
-  Shape,
-  Tensor,
-  TensorGroup,
-} from '../engine.ts';
+import type { DType, Engine, EngineMemory, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
 import {
   attentionShape,
@@ -35,7 +22,7 @@ import {
 import { SharedMemory } from './sharedMemory.ts';
 
 export interface NativeEngineOptions {
-  /** Threads that a kernel uses, the calling one included; default: the cores this process may use. */
+  /** Threads that a kernel uses, the calling one included, at most 256; 0 or absent: one for each core this process may use. */
   readonly threads?: number;
   /** Default `auto`: the best that this machine can run. */
   readonly isa?: InstructionSet | 'auto';
@@ -52,11 +39,20 @@ export function createNativeEngine(options: NativeEngineOptions = {}): NativeEng
       `engine native: the instruction set ${isa} is not available here; available: ${sets.join(', ')}`,
     );
   }
-  const threads = options.threads || availableParallelism();
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
-    throw new UserError(`engine native: expected 1 to 256 threads (0: one per core) but received ${threads}`);
+  return new NativeEngine(load.addon, isa, threadCount(options.threads ?? 0, availableParallelism()));
+}
+
+/** The most that the addon's thread pool starts (native/threadPool.h). */
+const THREADS_MAX = 256;
+
+/** How many threads an engine gets on a machine of so many cores: as asked for, as far as the pool goes. */
+export function threadCount(requested: number, cores: number): number {
+  if (!Number.isInteger(requested) || requested < 0) {
+    throw new UserError(
+      `engine native: expected a whole number of threads (0: one per core) but received ${requested}`,
+    );
   }
-  return new NativeEngine(load.addon, isa, threads);
+  return Math.min(requested || cores, THREADS_MAX);
 }
 
 /** dst += src in native code on the calling thread; undefined where the addon is missing. */
@@ -142,11 +138,11 @@ export class NativeEngine implements Engine {
     this.#addon.zero(this.#handle, floatsOfGroup(group));
   }
 
-  add({ out, a, b }: { out: Tensor; a: Tensor; b: Tensor }): void {
+  add({ out, a, b }: KernelOptions<'add'>): void {
     this.#addon.add(this.#handle, out.size, floats(out, 'out'), floats(a, 'a', out.size), floats(b, 'b', out.size));
   }
 
-  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout; accumulate?: boolean }): void {
+  dropout(options: KernelOptions<'dropout'>): void {
     const { out, inp, dropout } = options;
     const b = out.shape[0] ?? 1;
     this.#addon.dropout(
@@ -161,7 +157,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void {
+  embeddingForward(options: KernelOptions<'embeddingForward'>): void {
     const { out, tokens, wte, wpe } = options;
     const [b, t] = matrix(tokens, 'tokens');
     const [v, c] = matrix(wte, 'wte');
@@ -180,7 +176,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte: Tensor; dwpe?: Tensor }): void {
+  embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
     const { dout, tokens, dwte, dwpe } = options;
     const [b, t] = matrix(tokens, 'tokens');
     const [v, c] = matrix(dwte, 'dwte');
@@ -198,15 +194,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  layerNormForward(options: {
-    out: Tensor;
-    mean: Tensor;
-    rstd: Tensor;
-    inp: Tensor;
-    weight: Tensor;
-    bias?: Tensor;
-    eps: number;
-  }): void {
+  layerNormForward(options: KernelOptions<'layerNormForward'>): void {
     const { out, mean, rstd, inp, weight, bias, eps } = options;
     const c = lastExtent(inp);
     const n = inp.size / c;
@@ -224,17 +212,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  layerNormBackward(options: {
-    dinp: Tensor;
-    accumulate?: boolean;
-    dweight: Tensor;
-    dbias?: Tensor;
-    dout: Tensor;
-    inp: Tensor;
-    weight: Tensor;
-    mean: Tensor;
-    rstd: Tensor;
-  }): void {
+  layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
     const { dinp, dweight, dbias, dout, inp, weight, mean, rstd } = options;
     const c = lastExtent(inp);
     const n = inp.size / c;
@@ -254,7 +232,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void {
+  linearForward(options: KernelOptions<'linearForward'>): void {
     const { out, bias, inp, weight } = options;
     const { n, ic, oc, transposed } = linearShape(options);
     this.#addon.linearForward(
@@ -270,7 +248,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  linearBackward(options: LinearBackwardOptions): void {
+  linearBackward(options: KernelOptions<'linearBackward'>): void {
     const { dinp, dweight, dbias, dout, inp, weight } = options;
     const { n, ic, oc, transposed } = linearShape(options);
     this.#addon.linearBackward(
@@ -289,7 +267,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  activationForward({ kind, out, inp }: { kind: ActivationKind; out: Tensor; inp: Tensor }): void {
+  activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
     this.#addon.activationForward(
       this.#handle,
       inp.size,
@@ -299,7 +277,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void {
+  activationBackward(options: KernelOptions<'activationBackward'>): void {
     const { kind, dinp, dout, inp } = options;
     this.#addon.activationBackward(
       this.#handle,
@@ -311,7 +289,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  attentionForward(options: AttentionOptions & { out: Tensor }): void {
+  attentionForward(options: KernelOptions<'attentionForward'>): void {
     const { b, t, c } = attentionShape(options);
     this.#addon.attentionForward(
       this.#handle,
@@ -327,7 +305,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void {
+  attentionBackward(options: KernelOptions<'attentionBackward'>): void {
     const { b, t, c } = attentionShape(options);
     this.#addon.attentionBackward(
       this.#handle,
@@ -345,14 +323,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  attentionDecode(options: {
-    out: Tensor;
-    qkv: Tensor;
-    keys: Tensor;
-    values: Tensor;
-    position: number;
-    nHead: number;
-  }): void {
+  attentionDecode(options: KernelOptions<'attentionDecode'>): void {
     const { out, qkv, keys, values, position, nHead } = options;
     const [rows, c] = matrix(keys, 'keys');
     this.#addon.attentionDecode(
@@ -368,7 +339,7 @@ export class NativeEngine implements Engine {
     );
   }
 
-  crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void {
+  crossEntropy(options: KernelOptions<'crossEntropy'>): void {
     const { losses, logits, targets, dlogits } = options;
     const v = lastExtent(logits);
     const n = logits.size / v;
@@ -388,7 +359,7 @@ export class NativeEngine implements Engine {
     return this.#addon.squaredNorm(this.#handle, floatsOfGroup(group));
   }
 
-  adamw(options: AdamwOptions): void {
+  adamw(options: KernelOptions<'adamw'>): void {
     const { param, grad, m, v } = options;
     this.#addon.adamw(
       this.#handle,

@@ -3,7 +3,12 @@ import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import { InvariantError, UserError } from '../../../src/base/errors.ts';
 import type { Shape, Tensor } from '../../../src/engine/engine.ts';
 import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
-import { createNativeEngine, type NativeEngine, nativeAddInto } from '../../../src/engine/native/nativeEngine.ts';
+import {
+  createNativeEngine,
+  type NativeEngine,
+  nativeAddInto,
+  threadCount,
+} from '../../../src/engine/native/nativeEngine.ts';
 
 const engines: NativeEngine[] = [];
 
@@ -235,7 +240,7 @@ describe('bad arguments are errors', () => {
   });
 
   test('impossible options', () => {
-    expect(() => createNativeEngine({ threads: 1000 })).toThrow(UserError);
+    expect(() => createNativeEngine({ threads: -1 })).toThrow(UserError);
     expect(() => createNativeEngine({ threads: 1.5 })).toThrow(UserError);
     const missing = process.arch === 'arm64' ? 'avx2' : 'neon';
     expect(() => createNativeEngine({ isa: missing })).toThrow(UserError);
@@ -243,6 +248,26 @@ describe('bad arguments are errors', () => {
 });
 
 describe('engines', () => {
+  test('take a thread for each core, and on a machine of many cores what the pool can start', () => {
+    expect(threadCount(0, 16)).toBe(16);
+    expect(threadCount(3, 16)).toBe(3);
+    expect(threadCount(0, 384)).toBe(256);
+    expect(threadCount(1000, 2)).toBe(256);
+  });
+
+  test('attend in batches of more heads than the pool counts tasks', async () => {
+    const engine = engineOf(2);
+    const b = 2 ** 19 + 3;
+    const [qkv, out, lse] = [engine.alloc([b, 1, 3]), engine.alloc([b, 1, 1]), engine.alloc([b, 1, 1])];
+    engine.upload(
+      qkv,
+      Float32Array.from({ length: 3 * b }, (_, i) => i),
+    );
+    engine.attentionForward({ qkv, nHead: 1, lse, out });
+    // One token attends to itself alone: its value.
+    expect(engine.hostView(out)!.every((x, i) => x === 3 * i + 2)).toBe(true);
+  });
+
   test('are created and disposed many times without leaving a thread', async () => {
     const { readdirSync, existsSync } = await import('node:fs');
     const count = () => (existsSync('/proc/self/task') ? readdirSync('/proc/self/task').length : 0);
