@@ -1,5 +1,5 @@
 /** From logits to a token: temperature, top-k, top-p. Pure; the randomness is an argument. */
-import { invariant } from '../base/errors.ts';
+import { invariant, UserError } from '../base/errors.ts';
 
 export interface SamplingOptions {
   /** Divides the logits; 0 takes the likeliest token (greedy). */
@@ -62,9 +62,19 @@ function keepLikeliest(weights: Float64Array, logits: Float32Array, topK: number
   for (const token of ranked.subarray(kept)) weights[token] = 0;
 }
 
-function argmax(values: Float32Array): number {
+/** The first of the largest. A UserError where there is none: weights that diverged or are damaged predict nothing. */
+function argmax(logits: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  for (let i = 0; i < logits.length; i++) {
+    if (logits[i]! > logits[best]!) best = i;
+    if (Number.isNaN(logits[i])) best = i; // no comparison leaves it again
+  }
+  if (!Number.isFinite(logits[best])) {
+    throw new UserError(
+      `the model predicts ${logits[best]} for token ${best}, expected a finite number: its training diverged or its weights are ` +
+        'damaged. Use an earlier checkpoint.',
+    );
+  }
   return best;
 }
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import { UserError } from '../../../src/base/errors.ts';
 import { sampleToken, tokenProbabilities } from '../../../src/model/sampling.ts';
 
 const all = { temperature: 1, topK: 0, topP: 1 };
@@ -31,6 +32,27 @@ describe('tokenProbabilities', () => {
     const kept = softmax(Float32Array.of(3, 3.5, 2), 1);
     expectClose(top3, [0, kept[0]!, 0, kept[1]!, 0, kept[2]!]);
     expectClose(tokenProbabilities(Float32Array.of(0, 1, 1, 1), { ...all, topK: 2 }), [0, 0.5, 0.5, 0]);
+  });
+
+  it.each([0, 1])('refuses what is not a number or infinite, at temperature %s', (temperature) => {
+    for (const [bad, token] of [
+      [[Number.NaN, 1, 2], 0],
+      [[1, 2, Number.NaN], 2],
+      [[5, Number.NaN, 1], 1],
+      [[1, Number.POSITIVE_INFINITY, 2], 1],
+    ] as const) {
+      const sample = () => sampleToken(Float32Array.from(bad), { ...all, temperature }, 0.5);
+      expect(sample).toThrow(UserError);
+      expect(sample).toThrow(`for token ${token}, expected a finite number`);
+    }
+    const masked = Float32Array.of(Number.NEGATIVE_INFINITY, 1);
+    expect(sampleToken(masked, { ...all, temperature }, 0)).toBe(1);
+  });
+
+  it('takes all tokens where topK is above their number, and one where topP is tiny', () => {
+    expectClose(tokenProbabilities(logits, { ...all, topK: 1000 }), softmax(logits, 1));
+    expectClose(tokenProbabilities(logits, { ...all, topP: 1e-12 }), [0, 0, 0, 1, 0, 0]);
+    expect(sampleToken(Float32Array.of(1, 7, 7), { ...all, temperature: 0 }, 0.99)).toBe(1);
   });
 
   it('does not overflow', () => {
