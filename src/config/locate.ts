@@ -37,7 +37,7 @@ export function readConfigFile(name: string, cwd: string): ConfigFile {
   for (const folder of folders) {
     for (const ending of endings) {
       const path = resolve(folder, name + ending);
-      if (statSync(path, { throwIfNoEntry: false })?.isFile()) return read(path, cwd);
+      if (isFile(path, name)) return read(path, cwd);
     }
   }
   const shipped = shippedConfigs();
@@ -47,6 +47,16 @@ export function readConfigFile(name: string, cwd: string): ConfigFile {
     `config ${JSON.stringify(name)} not found (searched ${searched}).${guess === undefined ? '' : ` Did you mean ${guess}.yaml?`}\n` +
       `Shipped configs: ${shipped.map((config) => `${config}.yaml`).join(', ')}.`,
   );
+}
+
+function isFile(path: string, name: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+  } catch (error) {
+    throw new UserError(
+      `config ${JSON.stringify(name.slice(0, 200))} cannot be read (${messageOf(error).slice(0, 200)}).`,
+    );
+  }
 }
 
 function read(path: string, cwd: string): ConfigFile {

@@ -3,8 +3,10 @@ import { parseDocument } from 'yaml';
 import { UserError } from '../base/errors.ts';
 import { type ConfigKey, configKey, nearestKey } from './keys.ts';
 
+const shownMax = 200;
+
 export interface Override {
-  /** As the user typed it. */
+  /** As the user typed it; a very long one is cut. */
   readonly text: string;
   readonly key: ConfigKey;
   readonly value: unknown;
@@ -13,18 +15,19 @@ export interface Override {
 /** Throws a UserError naming the override if it has no `=` or names no key. */
 export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
+  const shown = text.length > shownMax ? `${text.slice(0, shownMax)}...` : text;
   if (equals < 1) {
-    throw new UserError(`--set ${text}: expected group.key=value, as in --set train.maxSteps=100.`);
+    throw new UserError(`--set ${shown}: expected group.key=value, as in --set train.maxSteps=100.`);
   }
   const path = text.slice(0, equals).trim();
   const key = configKey(path);
   if (!key) {
     const guess = nearestKey(path);
     throw new UserError(
-      `--set ${text}: there is no key ${path}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
+      `--set ${shown}: there is no key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
     );
   }
-  return { text, key, value: parseValue(text.slice(equals + 1), key) };
+  return { text: shown, key, value: parseValue(text.slice(equals + 1), key) };
 }
 
 /**

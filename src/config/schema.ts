@@ -216,7 +216,7 @@ const engine = z
     }),
     threads: whole({
       default: 0,
-      max: 1024,
+      max: 256,
       doc: 'Compute threads of each worker; 0 divides the cores among the workers of this machine.',
     }),
   })

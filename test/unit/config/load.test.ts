@@ -66,6 +66,8 @@ describe('finding a config', () => {
     expect(loadConfig({ file: 'sub/a', cwd }).config.train.maxSteps).toBe(8);
     expect(loadConfig({ file: join(cwd, 'sub', 'a.yaml'), cwd: tmpdir() }).config.train.maxSteps).toBe(8);
     expect(refusal(() => loadConfig({ file: './quickstart.yaml', cwd }))).toContain('not found');
+    expect(refusal(() => loadConfig({ file: 'x'.repeat(5000), cwd }))).toMatch(/cannot be read \(ENAMETOOLONG/);
+    expect(refusal(() => loadConfig({ file: 'a\0b', cwd }))).toContain('cannot be read');
   });
 
   it('lists the shipped configs and the nearest of them for a name that is not there', () => {
@@ -204,6 +206,9 @@ describe('--set', () => {
     expect(refused('model:\n  nLayer: 3\n', ['model.nLayer=x'])).toBe(
       '--set model.nLayer=x: model.nLayer: expected a whole number from 1 to 512, got "x".',
     );
+    const long = refused('', [`model.nLayer=${'['.repeat(60_000)}`]);
+    expect(long).toContain('expected a whole number');
+    expect(long.length).toBeLessThan(500);
     expect(refused('', ['model.nLayer='])).toContain('--set model.nLayer=: model.nLayer: expected a whole number');
     expect(refused('', ['sample.prompt='])).toContain('sample.prompt: expected a string of 1 to 100000 characters');
     expect(refused('', ['model.nLayer={a: 1}'])).toContain('got a group of keys');
