@@ -94,8 +94,7 @@ export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
   const install = installHint(target);
   try {
     const engine = await createEngine(target);
-    const { correct, maxError } = await tryEngine(engine);
-    await engine.dispose();
+    const { correct, maxError } = await tryEngine(engine).finally(() => engine.dispose());
     const detail = correct ? engine.description : `${engine.description} multiplies wrongly: off by ${maxError}`;
     return { ...target, available: correct, detail, install };
   } catch (error) {
