@@ -100,12 +100,9 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
   let bytes: Buffer;
   try {
     const { size } = await stat(path);
-    if (size > bytesLeft) {
-      throw new UserError(
-        `${name}: with it the text has more than ${corpusBytesMax.toLocaleString('en')} bytes, which is the most that fits in memory. Give less text.`,
-      );
-    }
+    if (size > bytesLeft) throw tooLong(name);
     bytes = await readFile(path);
+    if (bytes.length > bytesLeft) throw tooLong(name); // it grew, or the system does not know its size
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`${name}: cannot be read (${messageOf(error)}).`);
@@ -119,6 +116,12 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
   } catch {
     throw new UserError(`${name}: expected text in UTF-8, got bytes that are not UTF-8. ${advice}`);
   }
+}
+
+function tooLong(name: string): UserError {
+  return new UserError(
+    `${name}: with it the text has more than ${corpusBytesMax.toLocaleString('en')} bytes, which is the most that fits in memory. Give less text.`,
+  );
 }
 
 function displayName(path: string, cwd: string): string {
