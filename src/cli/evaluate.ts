@@ -7,7 +7,7 @@ import type { TokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { Tape } from '../model/tape.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
-import { engineOptionsOf, type ModelArguments, textOption, withModelOptions } from './modelOptions.ts';
+import { engineOptionsOf, type ModelArguments, withModelOptions } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -52,8 +52,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
 async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const cwd = process.cwd();
-  const path = textOption('checkpoint', args.checkpoint);
-  const text = args.data === undefined ? undefined : textOption('data', args.data);
+  const { checkpoint: path, data: text } = args;
   const loaded = await loadModel({ path, cwd, engine: engineOptionsOf(args), onWarning: warn });
   try {
     process.stderr.write(`${loaded.description}\n`);

@@ -3,7 +3,7 @@ import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { generate } from '../model/generate.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
-import { engineOptionsOf, type ModelArguments, numberOption, textOption, withModelOptions } from './modelOptions.ts';
+import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './modelOptions.ts';
 
 interface GenerateArguments extends ModelArguments {
   readonly prompt: string | undefined;
@@ -75,9 +75,8 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
 async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   const engine = engineOptionsOf(args);
   checkNumbers(args);
-  if (args.prompt !== undefined) textOption('prompt', args.prompt);
   const loaded = await loadModel({
-    path: textOption('checkpoint', args.checkpoint),
+    path: args.checkpoint,
     cwd: process.cwd(),
     engine,
     onWarning: (message) => process.stderr.write(`warning: ${message}\n`),

@@ -2,7 +2,10 @@
 import { availableParallelism, hostname } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
+import { parseTcpAddress } from '../comm/linkAddress.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
+import { interruptedExitCode } from './interrupt.ts';
+import { numberOption } from './modelOptions.ts';
 import { print } from './progress.ts';
 
 interface JoinArguments {
@@ -16,28 +19,53 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
   builder: (yargs) =>
     yargs
       .positional('address', { type: 'string', demandOption: true, describe: 'tcp://HOST:PORT that `launch` printed' })
-      .option('workers', { alias: 'w', type: 'number', default: 1, describe: 'Worker processes on this machine' })
+      .option('workers', {
+        alias: 'w',
+        type: 'number',
+        requiresArg: true,
+        default: 1,
+        describe: 'Worker processes on this machine',
+      })
       .example('$0 join tcp://192.168.1.10:5555 --workers 2', 'two workers for the run on that machine'),
   handler: async ({ address, workers: count }) => {
-    const host = hostname()
-      .replace(/[^A-Za-z0-9._-]/g, '-')
-      .slice(0, 32);
-    const failures: WorkerExit[] = [];
-    const workers = forkWorkers({
-      ids: Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${i}`),
-      coordinatorAddress: address,
-      cores: availableParallelism(),
-      onExit: (exit) => {
-        if (!exit.clean) failures.push(exit);
-      },
-    });
-    const onSignal = () => void workers.stop(0);
-    process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
-    print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
-    await workers.ended;
-    const [failure] = failures;
-    if (failure?.blame === 'user') throw new UserError(`the worker ${failure.description}`);
-    if (failure !== undefined) throw new PeerError(`the worker ${failure.description}`);
-    print('the run is over');
+    numberOption('workers', count, { min: 1, max: 1024, whole: true });
+    if (parseTcpAddress(address).port === 0) {
+      throw new UserError(`expected the port that \`launch\` printed, received ${address}`);
+    }
+    process.exitCode = await join(address, count);
   },
 };
+
+/** Works until the run is over. @returns the exit code */
+async function join(address: string, count: number): Promise<number> {
+  const host = hostname()
+    .replace(/[^A-Za-z0-9._-]/g, '-')
+    .slice(0, 32);
+  const failures: WorkerExit[] = [];
+  const workers = forkWorkers({
+    ids: Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${i}`),
+    coordinatorAddress: address,
+    cores: availableParallelism(),
+    onExit: (exit) => {
+      if (!exit.clean) failures.push(exit);
+    },
+  });
+  let interrupted = false;
+  const onSignal = () => {
+    interrupted = true;
+    void workers.stop(0);
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
+  await workers.ended;
+  process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  if (interrupted) {
+    print('left the run');
+    return interruptedExitCode;
+  }
+  const [failure] = failures;
+  if (failure?.blame === 'user') throw new UserError(`the worker ${failure.description}`);
+  if (failure !== undefined) throw new PeerError(`the worker ${failure.description}`);
+  print('the run is over');
+  return 0;
+}

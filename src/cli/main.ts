@@ -7,6 +7,7 @@ import { version } from '../base/version.ts';
 import { benchEngineCommand } from './benchEngine.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
+import { checkArguments } from './checkArguments.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
@@ -19,8 +20,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
+const typed = hideBin(process.argv);
 try {
-  await yargs(hideBin(process.argv))
+  await yargs(typed)
     .scriptName('launch')
     .command(trainCommand)
     .command(joinCommand)
@@ -36,9 +38,12 @@ try {
     .command(doctorCommand)
     .version(version)
     .strict()
+    .check((parsed) => checkArguments(parsed, typed))
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .fail((message, error) => {
-      throw error ?? new UserError(`${message}\nSee launch --help.`);
+      // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
+      if (error !== undefined && error.name !== 'YError') throw error;
+      throw new UserError(`${message ?? error?.message}\nSee launch --help.`);
     })
     .parseAsync();
 } catch (error) {

@@ -1,4 +1,4 @@
-/** The options that `generate` and `eval` share, and the checking of numbers, which yargs leaves as NaN. */
+/** The options that `generate` and `eval` share, and the checking of numbers and texts that several commands take. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import type { EngineOptions } from '../engine/registry.ts';
@@ -31,20 +31,14 @@ export function engineOptionsOf({ engine, device, threads }: ModelArguments): En
   return { name: engine, device, threads: numberOption('threads', threads, { min: 0, max: 1024, whole: true }) };
 }
 
-/** yargs makes a list of an option that is given twice. @throws UserError for that, and for an empty text */
-export function textOption(name: string, value: string): string {
-  if (typeof value === 'string' && value !== '') return value;
-  throw new UserError(`--${name}: expected one text that is not empty, got ${JSON.stringify(value)}`);
-}
-
 /** @throws UserError unless `value` is a number in the range */
 export function numberOption(
   name: string,
   value: number,
   { min, max, whole = false }: { min: number; max: number; whole?: boolean },
 ): number {
-  if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
-  const came = Array.isArray(value) ? `${value.length} of them` : Number.isNaN(value) ? 'something else' : value;
-  const expected = `${whole ? 'a whole number' : 'a number'} from ${min} to ${max}`;
-  throw new UserError(`--${name}: expected ${expected}, got ${came}`);
+  if (value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
+  throw new UserError(
+    `--${name}: expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${value}`,
+  );
 }

@@ -7,6 +7,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Dataset, openDataset } from '../data/dataset.ts';
 import { createEngine } from '../engine/registry.ts';
+import { numberOption } from './modelOptions.ts';
 import { print, warn } from './progress.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 import { statusLine } from './statusLine.ts';
@@ -20,6 +21,8 @@ export interface RunArguments {
   readonly runDir?: string | undefined;
   /** Empty: the newest run. */
   readonly resume?: string | undefined;
+  readonly singleProcess: boolean;
+  readonly listen?: string | undefined;
 }
 
 /** What a run needs before anything is started or written. */
@@ -35,6 +38,7 @@ export interface Run {
 
 /** Config, run directory, checkpoint and data: everything that can be wrong is found here, before a worker starts. */
 export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> {
+  if (args.workers !== undefined) numberOption('workers', args.workers, { min: 1, max: 1024, whole: true });
   const overrides = [...(args.set ?? []), ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`])];
   const resuming = args.resume !== undefined;
   if (resuming && (args.config ?? args.runDir) !== undefined) {
@@ -44,6 +48,9 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
   const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
   const worldSize = worldSizeOf(config, args.minWorkers);
+  if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {
+    throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
+  }
   await checkEngine(config);
   const dataset = await openDataset(config.data, {
     blockSize: config.model.blockSize,
@@ -51,6 +58,7 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
     cwd,
     onProgress: statusLine('encoding the text'),
   });
+  if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: warn });
   const resume = resuming ? await openResume(store, config, dataset) : undefined;
   return { config, folder, store, resume, dataset, worldSize };
@@ -59,7 +67,7 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
 function worldSizeOf({ train }: Config, minWorkers = train.workers): number {
   if (!Number.isInteger(minWorkers) || minWorkers < train.workers) {
     throw new UserError(
-      `--min-workers: expected a whole number of at least ${train.workers}, the workers of this machine, got ${minWorkers}`,
+      `--min-workers: expected a whole number of at least ${train.workers}, the workers of this machine, received ${minWorkers}`,
     );
   }
   if (train.globalBatchSize < minWorkers) {
@@ -68,6 +76,17 @@ function worldSizeOf({ train }: Config, minWorkers = train.workers): number {
     );
   }
   return minWorkers;
+}
+
+/** The prompt of the sample that ends the run: better refused now than hours later. */
+function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): void {
+  try {
+    if (tokenizer.encode(prompt).length > 0) return;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`sample.prompt: ${error.message}; or set sample.maxTokens=0 for no sample`);
+  }
+  throw new UserError('sample.prompt is empty: expected at least one character, or sample.maxTokens=0 for no sample');
 }
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */

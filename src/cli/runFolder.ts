@@ -2,15 +2,18 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `checkpoints/`, and a lock while a run writes to it. Finds
  * the place for a new run, and the run to resume.
  */
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, extname, join, resolve } from 'node:path';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
 
 export class RunFolder {
   readonly path: string;
+  /** Whether a run begins here, rather than goes on. */
+  readonly #isNew: boolean;
 
-  constructor(path: string) {
+  constructor(path: string, options: { isNew?: boolean } = {}) {
     this.path = path;
+    this.#isNew = options.isNew ?? false;
   }
 
   get configPath(): string {
@@ -34,18 +37,45 @@ export class RunFolder {
    * @throws UserError if another living process has it, or it cannot be made
    */
   async claim(): Promise<void> {
-    await mkdir(this.path, { recursive: true }).catch((error: unknown) => {
+    await makeFolder(this.path).catch((error: unknown) => {
       throw new UserError(`cannot make the run directory ${this.path}: ${messageOf(error)}`);
     });
-    const owner = Number(await readFile(this.#lockPath, 'utf8').catch(() => ''));
-    if (owner > 0 && owner !== process.pid && isAlive(owner)) {
-      throw new UserError(
-        `process ${owner} is training in ${this.path} (${this.#lockPath} says so): wait for it, or choose another --run-dir`,
-      );
+    while (!(await this.#lock())) {
+      const owner = Number(await readFile(this.#lockPath, 'utf8').catch(() => ''));
+      if (owner > 0 && owner !== process.pid && isAlive(owner)) {
+        throw new UserError(
+          `process ${owner} is training in ${this.path} (${this.#lockPath} says so): wait for it, or choose another --run-dir`,
+        );
+      }
+      // Left by a process that was killed.
+      await rm(this.#lockPath, { force: true });
     }
-    await writeFile(this.#lockPath, `${process.pid}\n`).catch((error: unknown) => {
+    // Another process may have chosen the same name, and be done already.
+    if (this.#isNew && (await exists(this.configPath))) {
+      await this.release();
+      throw new UserError(`another run has begun in ${this.path} meanwhile: start again, or choose another --run-dir`);
+    }
+  }
+
+  /** Keeps the resolved config: whole or not at all, since a resume starts from it. */
+  async writeConfig(text: string): Promise<void> {
+    const beside = `${this.configPath}.new`;
+    await writeFile(beside, text)
+      .then(() => rename(beside, this.configPath))
+      .catch((error: unknown) => {
+        throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
+      });
+  }
+
+  /** False if there is a lock already. Creating the file is what decides between two processes. */
+  async #lock(): Promise<boolean> {
+    try {
+      await writeFile(this.#lockPath, `${process.pid}\n`, { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false;
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
-    });
+    }
   }
 
   async release(): Promise<void> {
@@ -56,7 +86,7 @@ export class RunFolder {
 /** The directory of a new run: the one asked for, which must hold no run yet, or the next free one of its name in `runs/`. */
 export async function newRunFolder(runDir: string | undefined, source: string, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
-    const folder = new RunFolder(resolve(cwd, runDir));
+    const folder = new RunFolder(resolve(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
       throw new UserError(
         `${folder.path} holds a run already: go on with it with --resume ${runDir}, or choose another --run-dir`,
@@ -66,7 +96,7 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
   }
   const name = basename(source, extname(source));
   for (let attempt = 1; ; attempt++) {
-    const folder = new RunFolder(join(cwd, 'runs', attempt === 1 ? name : `${name}-${attempt}`));
+    const folder = new RunFolder(join(cwd, 'runs', attempt === 1 ? name : `${name}-${attempt}`), { isNew: true });
     if (!(await exists(folder.path))) return folder;
   }
 }
@@ -75,22 +105,48 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
 export async function existingRunFolder(runDir: string | undefined, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
     const folder = new RunFolder(resolve(cwd, runDir));
-    if (!(await exists(folder.configPath))) {
-      throw new UserError(`expected a run directory with a config.yaml, found none in ${folder.path}`);
-    }
-    return folder;
+    if (await exists(folder.configPath)) return folder;
+    const around = await runAround(folder.path);
+    const hint = around === undefined ? '' : `; it lies in a run: give that directory, --resume ${around}`;
+    throw new UserError(`expected a run directory with a config.yaml, found none in ${folder.path}${hint}`);
   }
   const runs = join(cwd, 'runs');
   let newest: { folder: RunFolder; changedMs: number } | undefined;
   for (const name of await readdir(runs).catch(() => [])) {
     const folder = new RunFolder(join(runs, name));
-    const info = await stat(folder.metricsPath).catch(() => undefined);
-    if (info !== undefined && info.mtimeMs > (newest?.changedMs ?? 0)) newest = { folder, changedMs: info.mtimeMs };
+    const metrics = await stat(folder.metricsPath).catch(() => undefined);
+    // A run that ended before its first step has nothing to go on with.
+    if (metrics === undefined || metrics.size === 0 || !(await exists(folder.configPath))) continue;
+    if (metrics.mtimeMs > (newest?.changedMs ?? 0)) newest = { folder, changedMs: metrics.mtimeMs };
   }
   if (newest === undefined) {
     throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
   }
   return newest.folder;
+}
+
+/** The run directory that a checkpoint, or the folder of checkpoints, belongs to. */
+async function runAround(path: string): Promise<string | undefined> {
+  for (const candidate of [dirname(path), dirname(dirname(path))]) {
+    if (await exists(new RunFolder(candidate).configPath)) return candidate;
+  }
+  return undefined;
+}
+
+/** Makes a folder and those above it. Not `mkdir` with `recursive`, which never returns in a place like /proc (Node 20). */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await mkdir(path);
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -105,6 +161,6 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+    return codeOf(error) === 'EPERM';
   }
 }

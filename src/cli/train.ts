@@ -1,5 +1,4 @@
 /** `launch` and `launch train`: starts a coordinator and its workers, and sees a run through to its sample. */
-import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { PeerError } from '../base/errors.ts';
@@ -11,31 +10,44 @@ import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import { interruptedExitCode } from './interrupt.ts';
 import { printPlan } from './plan.ts';
 import { prepareRun, type Run } from './prepareRun.ts';
 import { print, progressPrinter, warn } from './progress.ts';
+import type { RunFolder } from './runFolder.ts';
 import { printSample } from './sample.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
 const stopGraceMs = 3_000;
+/** How long a run that is stopped at once may take to remove what it was writing. */
+const cleanUpMs = 1_000;
 /** Only this machine, any free port. */
 const loopback = 'tcp://127.0.0.1:0';
-/** The exit code of a run that the user interrupted, as shells have it: 128 + SIGINT. */
-const interruptedExitCode = 130;
 
 const trainOptions = {
   config: {
     alias: 'c',
     type: 'string',
+    requiresArg: true,
     describe: 'YAML file, or the name of a shipped one [default: quickstart.yaml]',
   },
-  workers: { alias: 'w', type: 'number', describe: 'Worker processes on this machine (train.workers)' },
+  workers: {
+    alias: 'w',
+    type: 'number',
+    requiresArg: true,
+    describe: 'Worker processes on this machine (train.workers)',
+  },
   'min-workers': {
     type: 'number',
+    requiresArg: true,
     describe: 'Workers, with those of `launch join`, that must be there before the run starts [default: --workers]',
   },
   set: { type: 'string', array: true, requiresArg: true, describe: 'Override a key: model.nLayer=4' },
-  'run-dir': { type: 'string', describe: 'Directory for metrics and checkpoints [default: runs/NAME]' },
+  'run-dir': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Directory for metrics and checkpoints [default: runs/NAME]',
+  },
   resume: { type: 'string', describe: 'Go on with the run in this directory, or with the newest in runs/' },
   'single-process': {
     type: 'boolean',
@@ -44,6 +56,7 @@ const trainOptions = {
   },
   listen: {
     type: 'string',
+    requiresArg: true,
     describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
   },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
@@ -73,24 +86,35 @@ async function train(args: TrainArguments): Promise<number> {
     printPlan(run.config, run.dataset);
     return 0;
   }
+  const stepsDone = run.resume?.trainer?.step ?? 0;
+  if (stepsDone >= run.config.train.maxSteps) {
+    print(
+      `nothing left to train: ${run.folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
+        `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
+    );
+    return 0;
+  }
   const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
   const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? loopback);
   // Before anything is written: a port in use leaves no run directory behind.
   const server = await transport.listen(address);
   try {
     await run.folder.claim();
-    await writeFile(run.folder.configPath, renderConfig(run.config));
-    if (await runToTheEnd(args, run, transport, server)) {
-      print(`stopped; go on with: launch --resume ${run.folder.path}`);
-      return interruptedExitCode;
+    try {
+      await run.folder.writeConfig(renderConfig(run.config));
+      if (await runToTheEnd(args, run, transport, server)) {
+        print(`stopped; go on with: launch --resume ${run.folder.path}`);
+        return interruptedExitCode;
+      }
+    } finally {
+      await run.folder.release();
     }
-    await printSample(run.config, run.folder.path);
-    print(`done: ${run.folder.path}`);
-    return 0;
   } finally {
     await server.close();
-    await run.folder.release();
   }
+  await printSample(run.config, run.folder.path);
+  print(`done: ${run.folder.path}`);
+  return 0;
 }
 
 /** Trains; true if the user ended the run early. */
@@ -132,10 +156,11 @@ async function runToTheEnd(
     cores: availableParallelism(),
     onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
   };
-  const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
-  printHeader(run, args, server.address);
-  const signals = handleSignals(coordinator, workers);
+  let workers: LocalWorkers | undefined;
+  const signals = handleSignals(coordinator, () => workers, run.folder);
   try {
+    workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
+    printHeader(run, args, server.address);
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
@@ -145,7 +170,7 @@ async function runToTheEnd(
     }
     return signals.interrupted && step < config.train.maxSteps;
   } finally {
-    await workers.stop(stopGraceMs);
+    await workers?.stop(stopGraceMs);
     await coordinator.close();
     signals.restore();
   }
@@ -160,16 +185,18 @@ function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArg
 }
 
 /** The first SIGINT or SIGTERM ends the run in order, the second at once. */
-function handleSignals(coordinator: Coordinator, workers: LocalWorkers) {
+function handleSignals(coordinator: Coordinator, workers: () => LocalWorkers | undefined, folder: RunFolder) {
   const state = { interrupted: false, restore: () => {} };
   const onSignal = () => {
-    if (state.interrupted) {
-      void workers.stop(0).finally(() => process.exit(interruptedExitCode));
+    if (!state.interrupted) {
+      state.interrupted = true;
+      print('stopping after this step, with a checkpoint; once more to stop at once');
+      coordinator.requestStop();
       return;
     }
-    state.interrupted = true;
-    print('stopping after this step, with a checkpoint; once more to stop at once');
-    coordinator.requestStop();
+    const exit = () => process.exit(interruptedExitCode);
+    setTimeout(exit, cleanUpMs);
+    void Promise.all([workers()?.stop(0), coordinator.close(), folder.release()]).finally(exit);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   state.restore = () => {

@@ -138,6 +138,13 @@ const workerMessage = z.discriminatedUnion('type', [
   }),
 ]);
 
+/** What a `join` has in every version of the protocol, so that a peer of another one can be told so. */
+const anyJoin = z.object({
+  type: z.literal('join'),
+  protocolVersion: z.number().int(),
+  version: text.optional().catch(undefined),
+});
+
 const coordinatorMessage = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('welcome'),
@@ -214,24 +221,32 @@ export function encodeMessage(message: WorkerMessage | CoordinatorMessage): Uint
 
 /** @throws PeerError if the frame is not a message that a worker may send */
 export function decodeWorkerMessage(frame: Uint8Array): WorkerMessage {
-  return decode(workerMessage, frame);
+  const value = unpack(frame);
+  const foreign = anyJoin.safeParse(value);
+  if (foreign.success && foreign.data.protocolVersion !== protocolVersion) {
+    const { version = 'unknown' } = foreign.data;
+    return { ...foreign.data, version, host: 'unknown', pid: 0, ringAddress: 'unknown' };
+  }
+  return validate(workerMessage, value);
 }
 
 /** @throws PeerError if the frame is not a message that the coordinator may send */
 export function decodeCoordinatorMessage(frame: Uint8Array): CoordinatorMessage {
-  return decode(coordinatorMessage, frame);
+  return validate(coordinatorMessage, unpack(frame));
 }
 
-function decode<T>(schema: z.ZodType<T>, frame: Uint8Array): T {
+function unpack(frame: Uint8Array): unknown {
   if (frame.byteLength > messageBytesMax) {
     throw new PeerError(`expected a control message of at most ${messageBytesMax} bytes, received ${frame.byteLength}`);
   }
-  let value: unknown;
   try {
-    value = packr.unpack(frame);
+    return packr.unpack(frame);
   } catch (error) {
     throw new PeerError(`expected a msgpack control message, received ${frame.byteLength} bytes: ${messageOf(error)}`);
   }
+}
+
+function validate<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];

@@ -8,7 +8,13 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import type { ControlServer } from '../comm/link.ts';
-import { type CoordinatorMessage, decodeWorkerMessage, encodeBatch, encodeMessage } from '../comm/protocol.ts';
+import {
+  type CoordinatorMessage,
+  decodeWorkerMessage,
+  encodeBatch,
+  encodeMessage,
+  type WorkerMessage,
+} from '../comm/protocol.ts';
 import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -45,6 +51,8 @@ export interface CoordinatorOptions {
 }
 
 const tickIntervalMs = 250;
+/** Warnings about strangers that are shown. */
+const warningsMax = 10;
 
 export class Coordinator {
   /** Steps applied when the run has ended well; rejects with a PeerError or UserError when it has not. */
@@ -57,6 +65,7 @@ export class Coordinator {
   readonly #ticker: NodeJS.Timeout;
   #state: RunState;
   #stepStartedMs = performance.now();
+  #warnings = 0;
   #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
@@ -81,7 +90,7 @@ export class Coordinator {
     server.onPeerGone((peer, reason) => {
       // The exit of a process of this machine is reported by itself, and says more.
       if (options.localWorkers.has(peer)) return;
-      this.#handle({ kind: 'workerExited', id: peer, description: `is gone (${reason})`, blame: 'run' });
+      this.#handle({ kind: 'peerGone', id: peer, reason });
     });
     this.#ticker = setInterval(() => this.#handle({ kind: 'tick' }), tickIntervalMs);
   }
@@ -105,21 +114,31 @@ export class Coordinator {
   }
 
   #receive(peer: string, frame: Uint8Array, payload: Uint8Array | undefined): void {
+    let message: WorkerMessage;
     try {
-      const message = decodeWorkerMessage(frame);
-      if (message.type === 'stateChunk') this.#checkpointer.receive(peer, message.step, message.offset, payload);
-      else if (message.type === 'stateAck') this.#feeds.get(peer)?.acknowledged(message.offset);
-      this.#handle({ kind: 'message', from: peer, message });
+      message = decodeWorkerMessage(frame);
     } catch (error) {
-      if (error instanceof PeerError) this.#options.listener.warning(`dropped a message of ${peer}: ${error.message}`);
-      else this.#settle.reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
+      this.#handle({ kind: 'malformed', from: peer, problem: messageOf(error) });
+      return;
+    }
+    if (message.type === 'stateChunk') this.#checkpointer.receive(peer, message.step, message.offset, payload);
+    else if (message.type === 'stateAck') this.#feeds.get(peer)?.acknowledged(message.offset);
+    this.#handle({ kind: 'message', from: peer, message });
+  }
+
+  /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
+  #handle(event: RunEvent): void {
+    try {
+      const { state, effects } = decide(this.#state, event, Date.now());
+      this.#state = state;
+      for (const effect of effects) this.#carryOut(effect);
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
-  #handle(event: RunEvent): void {
-    const { state, effects } = decide(this.#state, event, Date.now());
-    this.#state = state;
-    for (const effect of effects) this.#carryOut(effect);
+  #fail(error: unknown): void {
+    this.#settle.reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
   }
 
   #carryOut(effect: Effect): void {
@@ -167,6 +186,9 @@ export class Coordinator {
         this.#options.metrics.append({ step: effect.step, valLoss: effect.loss, valTargets: effect.targets });
         listener.evaluated(effect.step, effect.loss);
         break;
+      case 'warn':
+        this.#warn(effect.message);
+        break;
       case 'finish':
         this.#settle.resolve(effect.step);
         break;
@@ -176,6 +198,14 @@ export class Coordinator {
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
+  }
+
+  /** Whoever reaches the port can cause warnings: they must not fill a terminal. */
+  #warn(message: string): void {
+    if (++this.#warnings > warningsMax) return;
+    this.#options.listener.warning(
+      this.#warnings < warningsMax ? message : `${message} (further warnings of this kind are left out)`,
+    );
   }
 
   #send(to: string, message: CoordinatorMessage, payload?: Uint8Array): void {
@@ -226,7 +256,7 @@ export class Coordinator {
         resume.tensors.map(({ name }) => name),
         (offset, chunk) => this.#send(to, { type: 'stateChunk', step, offset }, chunk),
       )
-      .catch((error: unknown) => this.#settle.reject(error instanceof Error ? error : new PeerError(messageOf(error))));
+      .catch((error: unknown) => this.#fail(error));
   }
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {

@@ -1,6 +1,6 @@
 /**
  * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). No clock, socket, file or
- * randomness: server.ts feeds it events and carries out its effects. A step is committed only when every member has
+ * randomness: coordinator.ts feeds it events and carries out its effects. A step is committed only when every member has
  * reduced it, so that it is applied on every replica or on none.
  *
  * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
@@ -13,10 +13,18 @@ import { type Decision, type Effect, type Member, type RunEvent, type RunState, 
 const causeGraceMs = 1_000;
 
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
-  if (state.stage === 'finished' || state.stage === 'failed') return nothing(state);
+  if (state.stage === 'finished' || state.stage === 'failed') {
+    // Whoever comes now would wait for an answer.
+    const isJoin = event.kind === 'message' && event.message.type === 'join';
+    return isJoin ? refuse(state, event.from, 'the run is over') : nothing(state);
+  }
   switch (event.kind) {
     case 'message':
       return onMessage(seen(state, event.from, event.message, nowMs), event.from, event.message, nowMs);
+    case 'malformed':
+      return onMalformed(state, event);
+    case 'peerGone':
+      return onPeerGone(state, event);
     case 'workerExited':
       return onWorkerExited(state, event);
     case 'checkpointWritten':
@@ -60,18 +68,15 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
 }
 
 function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, nowMs: number): Decision {
-  const refuse = (reason: string): Decision => ({
-    state,
-    effects: [{ kind: 'send', to: from, message: { type: 'refused', reason } }],
-    reason: `refused ${from}: ${reason}`,
-  });
   if (join.protocolVersion !== protocolVersion) {
     return refuse(
+      state,
+      from,
       `the coordinator speaks protocol version ${protocolVersion}, this worker ${join.protocolVersion} (lockstep ${join.version}): install the same lockstep on both machines`,
     );
   }
   if (state.stage !== 'gathering') {
-    return refuse(`the run has started with its ${state.plan.worldSize} workers and takes no more`);
+    return refuse(state, from, `the run has started with its ${state.plan.worldSize} workers and takes no more`);
   }
   if (state.members.some(({ id }) => id === from)) return nothing(state, `ignored a second join of ${from}`);
   const member: Member = {
@@ -89,6 +94,27 @@ function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, no
   const welcome: Effect = { kind: 'welcome', to: from };
   if (joined.members.length < state.plan.worldSize) return { state: joined, effects: [welcome], reason };
   return form(joined, [welcome], reason);
+}
+
+function refuse(state: RunState, from: string, reason: string): Decision {
+  return {
+    state,
+    effects: [{ kind: 'send', to: from, message: { type: 'refused', reason } }],
+    reason: `refused ${from}: ${reason}`,
+  };
+}
+
+/** A member that cannot be understood would be waited for in vain; a stranger who knocks at the port harms nobody. */
+function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
+  const member = state.members.find(({ id }) => id === from);
+  if (member !== undefined) return fail(state, `${nameOf(member)} sent what is no message: ${problem}`);
+  const message = `ignored a message of ${from}, which is no worker of this run: ${problem}`;
+  return { state, effects: [{ kind: 'warn', message }], reason: message };
+}
+
+function onPeerGone(state: RunState, { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>): Decision {
+  if (!state.members.some((member) => member.id === id)) return nothing(state, `${id}, which is no member, is gone`);
+  return onWorkerExited(state, { kind: 'workerExited', id, description: `is gone (${reason})`, blame: 'run' });
 }
 
 /** Everyone is there: give out ranks and ring neighbours. Ranks follow the ids, so that local workers keep their order. */

@@ -87,7 +87,11 @@ export interface RunState {
 
 export type RunEvent =
   | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
-  /** A worker that this machine started has ended, or the connection of another one is lost. */
+  /** What somebody sent is no message; `problem` says why. */
+  | { readonly kind: 'malformed'; readonly from: string; readonly problem: string }
+  /** The connection of a worker that another machine started, or of a stranger, is lost. */
+  | { readonly kind: 'peerGone'; readonly id: string; readonly reason: string }
+  /** A worker that this machine started has ended. */
   | {
       readonly kind: 'workerExited';
       readonly id: string;
@@ -149,6 +153,8 @@ export type Effect =
   | { readonly kind: 'evaluationDone'; readonly step: number; readonly loss: number; readonly targets: number }
   | { readonly kind: 'started'; readonly members: readonly Member[] }
   | { readonly kind: 'finish'; readonly step: number }
+  /** Something that a user should know and that does not end the run. */
+  | { readonly kind: 'warn'; readonly message: string }
   | { readonly kind: 'fail'; readonly message: string; readonly blame: 'user' | 'run' };
 
 export interface Decision {

@@ -34,6 +34,9 @@ export interface AgentOptions {
   readonly cores: number;
 }
 
+/** How long a coordinator may take to answer a join. */
+const joinAnswerMs = 30_000;
+
 /** Why a run ended, when it ended well. */
 class Stopped extends Error {
   override readonly name = 'Stopped';
@@ -56,6 +59,7 @@ export class Agent {
   readonly #inbox = new Inbox();
   readonly #replica = new Replica();
   readonly #outgoingState = new StateSender((message, payload) => this.#send(message, payload));
+  #heartbeat: NodeJS.Timeout | undefined;
   #lastHeardMs = Date.now();
   #phase: WorkerPhase = 'starting';
   #step = 0;
@@ -75,7 +79,13 @@ export class Agent {
   static async work(options: AgentOptions): Promise<void> {
     const { transport, coordinatorAddress, id } = options;
     const control = await transport.connect(coordinatorAddress, id);
-    const ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+    let ringLink: RingLink;
+    try {
+      ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+    } catch (error) {
+      await control.close();
+      throw error;
+    }
     const agent = new Agent(options, control, ringLink);
     try {
       await agent.#run();
@@ -108,11 +118,19 @@ export class Agent {
       pid: process.pid,
       ringAddress: this.#ringLink.address,
     });
-    const { message } = await this.#inbox.take('welcome', 'refused');
+    const noAnswer = setTimeout(
+      () =>
+        this.#inbox.end(new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`)),
+      joinAnswerMs,
+    );
+    const { message } = await this.#inbox.take('welcome', 'refused').finally(() => clearTimeout(noAnswer));
     if (message.type === 'refused') throw new UserError(`the coordinator refused this worker: ${message.reason}`);
-    const config = configSchema.parse(message.config);
-    this.#startHeartbeat(config);
-    return { config, vocabSize: message.vocabSize };
+    const config = configSchema.safeParse(message.config);
+    if (!config.success) {
+      throw new PeerError(`the coordinator's config is none of this version's: ${messageOf(config.error)}`);
+    }
+    this.#startHeartbeat(config.data);
+    return { config: config.data, vocabSize: message.vocabSize };
   }
 
   async #build(config: Config, vocabSize: number): Promise<BuildResult> {
@@ -234,6 +252,11 @@ export class Agent {
         const { sampleCount } = message;
         const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
         const loss = await this.#inbox.orEnd(this.#replica.evaluate({ sampleCount, ...batch }));
+        if (!Number.isFinite(loss.lossSum)) {
+          throw new UserError(
+            `the validation loss after step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
+          );
+        }
         this.#send({ type: 'evaluated', epoch, step, ...loss });
       } else {
         this.#enter('snapshot');
@@ -266,8 +289,6 @@ export class Agent {
       }
     }, heartbeatIntervalMs);
   }
-
-  #heartbeat: NodeJS.Timeout | undefined;
 
   /** A new phase is told at once, so that the message of a failure names the right one. */
   #enter(phase: WorkerPhase): void {

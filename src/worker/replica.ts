@@ -21,6 +21,8 @@ export class Replica {
   readonly #gradients: MessagePort;
   readonly #gradientsFar: MessagePort;
   #onGradReady: (parameter: number) => void = () => {};
+  /** Tasks that have not ended. */
+  #running = 0;
 
   constructor() {
     this.#pool = new Piscina({
@@ -72,13 +74,18 @@ export class Replica {
 
   /** Ends the thread, at once if it is idle, else as soon as the kernel that it runs returns. */
   async close(): Promise<void> {
-    if (this.#pool.queueSize === 0 && this.#pool.utilization === 0) await this.#run('dispose');
+    if (this.#running === 0) await this.#run('dispose');
     this.#gradients.close();
     await this.#pool.destroy();
   }
 
   async #run<T>(name: string, task: unknown = undefined, transferList: MessagePort[] = []): Promise<T> {
-    const outcome: TaskOutcome<T> = await this.#pool.run(task, { name, transferList });
-    return unwrap(outcome);
+    this.#running++;
+    try {
+      const outcome: TaskOutcome<T> = await this.#pool.run(task, { name, transferList });
+      return unwrap(outcome);
+    } finally {
+      this.#running--;
+    }
   }
 }

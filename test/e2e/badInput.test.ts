@@ -17,6 +17,12 @@ beforeAll(async () => {
   await write('binary.txt', new Uint8Array([65, 0, 66, 0]));
   await write('latin1.txt', new Uint8Array([65, 0xe9, 66]));
   await mkdir(join(folder(), 'bare'), { recursive: true });
+  await mkdir(join(folder(), 'run/checkpoints/step-00000001'), { recursive: true });
+  await write('run/config.yaml', '');
+  // A run that ended before its first step.
+  await mkdir(join(folder(), 'runs/untrained'), { recursive: true });
+  await write('runs/untrained/config.yaml', '');
+  await write('runs/untrained/metrics.jsonl', '');
 });
 
 const cases: Record<string, [readonly string[], RegExp]> = {
@@ -31,19 +37,50 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a batch that does not divide': [set('train.microBatchSize=5'), /globalBatchSize[\s\S]*microBatchSize/],
   'a vocabulary smaller than the tokenizer': [set('model.vocabSize=10'), /vocabSize/],
   'more workers than sequences': [['--workers', '20', ...set('train.globalBatchSize=16')], /globalBatchSize/],
-  'workers that are no number': [['--workers', 'two'], /train\.workers/],
+  'workers that are no number': [['--workers', 'two'], /--workers: expected a number, received "two"/],
+  'no workers': [['--workers', '0'], /--workers: expected a whole number from 1 to 1024, received 0/],
+  'half a worker': [['--workers=1.5'], /--workers: expected a whole number from 1 to 1024, received 1\.5/],
+  'an option given twice': [['--workers', '2', '--workers', '3'], /--workers was given 2 times/],
+  'a text given twice': [['--run-dir', 'a', '--run-dir', 'b'], /--run-dir was given 2 times/],
+  'an option without its value': [['--set'], /Not enough arguments following: set/],
+  'an empty run directory': [['--run-dir', ''], /--run-dir: expected a text that is not empty/],
+  'a run directory that cannot be': [
+    ['--run-dir', '/proc/x', ...set(...tiny)],
+    /cannot make the run directory \/proc\/x/,
+  ],
+  'a run directory below a file': [['--run-dir', 'short.txt/x', ...set(...tiny)], /cannot make the run directory/],
   'a world larger than the batch': [['--min-workers', '20'], /globalBatchSize is 16, fewer sequences than the 20/],
-  'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a whole number/],
+  'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a number, received "x"/],
+  'a world smaller than its workers': [
+    ['--workers', '2', '--min-workers', '1'],
+    /--min-workers: expected a whole number/,
+  ],
+  'others in one process': [['--single-process', '--workers', '1', '--min-workers', '2'], /nobody can join/],
+  'an empty prompt for the sample': [set(...tiny, 'sample.maxTokens=5', 'sample.prompt='), /sample\.prompt/],
+  'a sample of characters that the text lacks': [
+    set(...tiny, 'sample.maxTokens=5', 'sample.prompt=\u2603'),
+    /sample\.prompt/,
+  ],
   'a missing text': [set('data.text=nosuch.txt'), /nosuch\.txt/],
   'an empty text': [set('data.text=empty.txt'), /empty\.txt/],
   'a binary text': [set('data.text=binary.txt'), /binary\.txt/],
   'a text that is not UTF-8': [set('data.text=latin1.txt'), /latin1\.txt/],
   'a text that is too short': [set('data.text=short.txt'), /too short/],
   'a run to resume that is not there': [['--resume', 'bare'], /config\.yaml/],
+  'a checkpoint to resume': [['--resume', 'run/checkpoints/step-00000001'], /give that directory, --resume .*\/run\n/],
+  'the checkpoints of a run to resume': [['--resume', 'run/checkpoints'], /give that directory, --resume .*\/run\n/],
   'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /leave out --config/],
   'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
   'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
   'a join without address': [['join'], /Not enough non-option arguments/],
+  'a join of no workers': [['join', 'tcp://127.0.0.1:5555', '--workers', '0'], /--workers: expected a whole number/],
+  'a join of workers that are no number': [
+    ['join', 'tcp://127.0.0.1:5555', '-w', 'abc'],
+    /-w: expected .* received "abc"/,
+  ],
+  'a join to no address': [['join', '127.0.0.1:5555'], /tcp:\/\/127\.0\.0\.1:5555[\s\S]*received "127\.0\.0\.1:5555"/],
+  'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the port that `launch` printed/],
+  'a bare resume where nothing was trained': [['--resume'], /there is no run to resume/],
 };
 
 describe('bad input', () => {
@@ -52,6 +89,7 @@ describe('bad input', () => {
     const result = await launch(args, folder());
     expect(result.stderr).toMatch(message);
     expect(result.stderr).not.toMatch(/\n {4}at /);
+    expect(result.stdout).toBe('');
     expect(result.code).toBe(2);
     expect(result.orphans).toEqual([]);
     expect(await readdir(folder(), { recursive: true })).toEqual(before);

@@ -51,8 +51,8 @@ describe('launch generate', () => {
   test.each<[string[], string]>([
     [['--prompt', ''], 'launch: --prompt: expected one text that is not empty'],
     [['--prompt', 'THE'], 'launch: the text has characters that are not among'],
-    [['--top-p', '2'], 'launch: --top-p: expected a number from 0.0001 to 1, got 2'],
-    [['--temperature', 'warm'], 'launch: --temperature: expected a number from 0 to 100, got something else'],
+    [['--top-p', '2'], 'launch: --top-p: expected a number from 0.0001 to 1, received 2'],
+    [['--temperature', 'warm'], 'launch: --temperature: expected a number, received "warm"'],
     [['--max-tokens', '-1'], 'launch: --max-tokens: expected a whole number from 0'],
     [['--engine', 'abacus'], 'Invalid values'],
     [['--frobnicate'], 'Unknown argument: frobnicate'],

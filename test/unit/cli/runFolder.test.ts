@@ -10,11 +10,11 @@ beforeEach(async () => {
 });
 afterEach(() => rm(cwd, { recursive: true, force: true }));
 
-async function makeRun(name: string, changed: number): Promise<string> {
+async function makeRun(name: string, changed: number, metrics = '{"step":1}\n'): Promise<string> {
   const path = join(cwd, 'runs', name);
   await mkdir(path, { recursive: true });
   await writeFile(join(path, 'config.yaml'), '');
-  await writeFile(join(path, 'metrics.jsonl'), '');
+  await writeFile(join(path, 'metrics.jsonl'), metrics);
   await utimes(join(path, 'metrics.jsonl'), changed, changed);
   return path;
 }
@@ -35,6 +35,36 @@ it('resumes the run that was written to last', async () => {
   const newer = await makeRun('newer', 200);
   expect((await existingRunFolder(undefined, cwd)).path).toBe(newer);
   await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(/expected a run directory/);
+});
+
+it('resumes no run that ended before its first step', async () => {
+  const trained = await makeRun('trained', 100);
+  await makeRun('untrained', 200, '');
+  expect((await existingRunFolder(undefined, cwd)).path).toBe(trained);
+});
+
+it('tells who names a checkpoint which directory to resume', async () => {
+  const run = await makeRun('mine', 1);
+  const message = `it lies in a run: give that directory, --resume ${run}`;
+  await expect(existingRunFolder('runs/mine/checkpoints/step-00000001', cwd)).rejects.toThrow(message);
+  await expect(existingRunFolder('runs/mine/checkpoints', cwd)).rejects.toThrow(message);
+});
+
+it('makes every folder above it, and says where one cannot be made', async () => {
+  const folder = await newRunFolder('a/b/c', 'x', cwd);
+  await folder.claim();
+  expect(await readdir(join(cwd, 'a/b/c'))).toEqual(['run.lock']);
+  const below = await newRunFolder('a/b/c/run.lock/d', 'x', cwd);
+  await expect(below.claim()).rejects.toThrow(/cannot make the run directory .*run\.lock\/d: ENOTDIR/);
+});
+
+it('begins no run where another one began since the place was chosen', async () => {
+  const [first, second] = [await newRunFolder('run', 'x', cwd), await newRunFolder('run', 'x', cwd)];
+  await first.claim();
+  await first.writeConfig('model: {}\n');
+  await first.release();
+  await expect(second.claim()).rejects.toThrow(/another run has begun in .*run meanwhile/);
+  expect(await readdir(first.path)).toEqual(['config.yaml']);
 });
 
 it('says that there is nothing to resume', async () => {

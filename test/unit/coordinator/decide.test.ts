@@ -248,6 +248,59 @@ describe('the decision core', () => {
     ]);
   });
 
+  it('lets a stranger come, be refused and go: the run trains on', () => {
+    const script = new Script().start().join('stranger');
+    script.event({ kind: 'peerGone', id: 'stranger', reason: 'its connection is closed' });
+    expect(script.state.stage).toBe('stepping');
+    script.event({ kind: 'malformed', from: 'stranger', problem: 'no msgpack' });
+    expect(script.effects).toEqual([
+      { kind: 'warn', message: expect.stringMatching(/ignored a message of stranger, which is no worker.*no msgpack/) },
+    ]);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/rank 1 .* is gone \(its connection/),
+    });
+  });
+
+  it('ends when a member cannot be understood: it would wait for it in vain', () => {
+    const script = new Script().start().event({ kind: 'malformed', from: 'w1', problem: 'lossSum: expected number' });
+    expect(script.effects.at(-1)).toMatchObject({
+      kind: 'fail',
+      message: expect.stringMatching(/rank 1 .* sent what is no message: lossSum/),
+    });
+  });
+
+  it('refuses who joins after the end, who would wait for ever', () => {
+    const script = new Script().join('w0').event({ kind: 'stopRequested' });
+    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 0 });
+    expect(script.join('w1').effects).toMatchObject([
+      { to: 'w1', message: { type: 'refused', reason: expect.stringMatching(/is over/) } },
+    ]);
+  });
+
+  it.each<[string, (script: Script) => Script]>([
+    ['gathering', (s) => s.join('w0')],
+    ['forming', (s) => s.join('w0').join('w1').ready('w0')],
+    ['stepping', (s) => s.start().reduced('w0', 1)],
+    ['evaluating', (s) => s.start().step(1).step(2)],
+    ['snapshotting', (s) => s.start().step(1).step(2).evaluated(2)],
+    ['finishing', (s) => s.start().step(1).step(2).evaluated(2).snapshotTaken(2)],
+  ])('comes to its end when it is stopped while %s', (_, play) => {
+    const script = play(new Script({ maxSteps: 2 })).event({ kind: 'stopRequested' });
+    // What the members would send next, each at most once.
+    for (let i = 0; i < 12 && script.state.stage !== 'finished'; i++) {
+      const { stage, step, appliedStep } = script.state;
+      if (stage === 'stepping' && appliedStep < step) script.applied('w0', step).applied('w1', step);
+      else if (stage === 'stepping') script.reduced('w0', step + 1).reduced('w1', step + 1);
+      else if (stage === 'evaluating') script.evaluated(step);
+      else if (stage === 'snapshotting') script.snapshotTaken(step);
+      else if (stage === 'finishing') script.event({ kind: 'checkpointWritten', step });
+    }
+    expect(script.state.stage).toBe('finished');
+    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: script.state.appliedStep });
+    expect(script.state.snapshotStep).toBe(script.state.appliedStep);
+  });
+
   it('stops in order when asked: finishes the step, evaluates, writes a checkpoint', () => {
     const script = new Script({ maxSteps: 100, evalEverySteps: 0, checkpointEverySteps: 0 }).start();
     script.event({ kind: 'stopRequested' }).step(1);

@@ -1,0 +1,42 @@
+import { expect, it } from 'vitest';
+import yargs from 'yargs';
+import { UserError } from '../../../src/base/errors.ts';
+import { checkArguments } from '../../../src/cli/checkArguments.ts';
+
+/** As main.ts does it, over options of every kind. */
+function check(...typed: string[]): true {
+  const parsed = yargs(typed)
+    .exitProcess(false)
+    .options({
+      workers: { alias: 'w', type: 'number' },
+      'min-workers': { type: 'number' },
+      set: { type: 'string', array: true },
+      resume: { type: 'string' },
+      config: { alias: 'c', type: 'string' },
+      json: { type: 'boolean', default: false },
+    })
+    .parseSync();
+  return checkArguments(parsed, typed);
+}
+
+it.each([
+  [[]],
+  [['--workers', '2', '-c', 'x.yaml', '--json']],
+  [['--set', 'a=1', 'b=2', '--set', 'c=']],
+  [['--resume']],
+  [['train', 'twice', 'twice']],
+])('takes %j', (typed) => {
+  expect(check(...typed)).toBe(true);
+});
+
+it.each([
+  [['--workers', 'two'], '--workers: expected a number, received "two"'],
+  [['--workers=two'], '--workers: expected a number, received "two"'],
+  [['-w', '2x'], '-w: expected a number, received "2x"'],
+  [['--minWorkers', 'x'], '--minWorkers: expected a number, received "x"'],
+  [['--workers', '1', '-w', '2'], '--workers was given 2 times: expected it once'],
+  [['--config', 'a', '--config', 'a'], '--config was given 2 times: expected it once'],
+  [['--config='], '--config: expected a text that is not empty'],
+])('refuses %j', (typed, message) => {
+  expect(() => check(...typed)).toThrow(new UserError(message));
+});
