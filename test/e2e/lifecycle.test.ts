@@ -46,6 +46,20 @@ it.each([
   expect(await lossesOf(join(folder(), runDir))).toHaveLength(steps + 2);
 });
 
+it.each([
+  ['with processes', []],
+  ['in one process', ['--single-process']],
+])('on Ctrl-C while its workers start ends with 130 and nothing is left: %s', async (label, flags) => {
+  const runDir = `early ${label}`;
+  const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
+  await running.printed(/^data /m);
+  running.process.kill('SIGINT');
+  const result = await running.finished;
+  expect(result).toMatchObject({ code: 130, stderr: '' });
+  expect(await running.descendants()).toEqual([]);
+  expect(await readdir(join(folder(), runDir))).not.toContain('run.lock');
+});
+
 it('on a second Ctrl-C ends at once', async () => {
   const slow = [...long, 'model.nLayer=12', 'model.nEmbd=256', 'model.blockSize=128', 'train.globalBatchSize=64'];
   const running = start(['--workers', '2', ...set(...slow)], folder());
@@ -55,6 +69,8 @@ it('on a second Ctrl-C ends at once', async () => {
   running.process.kill('SIGINT');
   expect((await running.finished).code).toBe(130);
   expect(await running.descendants()).toEqual([]);
+  const left = await readdir(join(folder(), 'runs'), { recursive: true });
+  expect(left.filter((name) => /run\.lock|\.tmp-/.test(name))).toEqual([]);
 });
 
 it('trains with a worker that joins from another process', async () => {

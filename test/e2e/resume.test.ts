@@ -64,6 +64,27 @@ it('resumes with another number of workers: the same samples, the same losses to
   }
 });
 
+it('has nothing to do where the run has come to its end, and says so', async () => {
+  await train(['--workers', '1', '--run-dir', 'complete'], ...overrides, 'train.maxSteps=5');
+  const before = await readFile(join(folder(), 'complete/metrics.jsonl'));
+  const again = await launch(['--resume', 'complete'], folder());
+  expect(again).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  expect(again.stdout).toMatch(/nothing left to train: .* step 5 of 5; to go on, .*train\.maxSteps=10/);
+  expect(again.stdout).not.toMatch(/workers? ready/);
+  expect((await readFile(join(folder(), 'complete/metrics.jsonl'))).equals(before)).toBe(true);
+});
+
+it('begins again, with a warning, where the run has no checkpoint', async () => {
+  const run = start(['--workers', '1', '--run-dir', 'young', ...set(...overrides, 'train.maxSteps=100000')], folder());
+  await run.printed(/step +2\//);
+  run.process.kill('SIGKILL');
+  await run.finished;
+  const result = await launch(['--resume', 'young', ...set('train.maxSteps=4')], folder());
+  expect(result.code).toBe(0);
+  expect(result.stderr).toMatch(/has no checkpoint yet: the run starts from the beginning/);
+  expect(await lossesOf(join(folder(), 'young'))).toHaveLength(4);
+});
+
 it('skips a damaged checkpoint, and says so', async () => {
   await train(
     ['--workers', '1', '--run-dir', 'damaged'],

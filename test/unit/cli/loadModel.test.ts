@@ -166,5 +166,5 @@ test('the loss over a split is the mean of every token but the first, whatever t
 test.each([Number.NaN, -1, 1.5, 11, '3', [1, 2]])('--top-k %o is refused', (value) => {
   const check = () => numberOption('top-k', value as number, { min: 0, max: 10, whole: true });
   expect(check).toThrow(UserError);
-  expect(check).toThrow('--top-k: expected a whole number from 0 to 10, got');
+  expect(check).toThrow('--top-k: expected a whole number from 0 to 10, received');
 });

@@ -1,0 +1,68 @@
+/** A disk that fills up while a run goes on: the run trains to its end, its last checkpoint stays, the user is told. */
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, expect, it } from 'vitest';
+import { launch, lossesOf, set, start, tiny, useFolder } from '../e2e/launch.ts';
+
+const folder = useFolder();
+const run = promisify(execFile);
+let mounted: string | undefined;
+
+/** A disk of its own for the run directory; false where mounting is not permitted. */
+async function mountSmallDisk(path: string, bytes: number): Promise<boolean> {
+  await mkdir(path, { recursive: true });
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
+  } catch (error) {
+    process.stdout.write(`no disk of its own (${String(error).split('\n')[0]}): a file stands where checkpoints go\n`);
+    return false;
+  }
+  mounted = path;
+  return true;
+}
+
+afterEach(async () => {
+  if (mounted !== undefined) await run('umount', [mounted]);
+  mounted = undefined;
+});
+
+it('keeps the checkpoint before, trains on, and ends with code 1 and what to do', async () => {
+  const disk = join(folder(), 'disk');
+  const isDisk = await mountSmallDisk(disk, 8 << 20);
+  const runDir = join(disk, 'run');
+  const checkpoints = join(runDir, 'checkpoints');
+  const options = [...tiny, 'train.maxSteps=60', 'checkpoint.everySteps=20', 'checkpoint.keep=0'];
+  const running = start(['--workers', '2', '--run-dir', runDir, ...set(...options)], folder());
+  await running.printed(/step 20\/60 +checkpoint step-00000020/);
+  const filler = join(disk, 'filler');
+  if (isDisk) await writeFile(filler, Buffer.alloc(16 << 20)).catch(() => undefined);
+  else {
+    await run('mv', [checkpoints, join(disk, 'aside')]);
+    await writeFile(checkpoints, '');
+  }
+  const result = await running.finished;
+  expect(result.code).toBe(1);
+  expect(result.stderr).toMatch(
+    /warning: the checkpoint of step (40|60) was not written: .*; the ones before it are kept/,
+  );
+  expect(result.stderr).toMatch(/launch: the run came to step 60, but its last checkpoint could not be written/);
+  expect(result.stderr).not.toMatch(/\n {4}at /);
+  expect(result.stdout).toMatch(/step 60\/60 +loss/);
+  expect(await running.descendants()).toEqual([]);
+
+  // Room again: nothing half written is left, and the run goes on from the checkpoint that stayed.
+  if (isDisk) await rm(filler);
+  else {
+    await rm(checkpoints);
+    await run('mv', [join(disk, 'aside'), checkpoints]);
+  }
+  expect((await readdir(checkpoints)).filter((name) => !/^step-000000[24]0$/.test(name))).toEqual([]);
+  const resumed = await launch(['--resume', runDir], folder());
+  expect(resumed).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  expect(resumed.stdout).toMatch(/resuming .*step-000000[24]0/);
+  const losses = await lossesOf(runDir);
+  expect(losses).toHaveLength(60);
+  expect(await readdir(runDir)).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
+});
