@@ -33,9 +33,9 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   const isDisk = await mountSmallDisk(disk, 8 << 20);
   const runDir = join(disk, 'run');
   const checkpoints = join(runDir, 'checkpoints');
-  const options = [...tiny, 'train.maxSteps=60', 'checkpoint.everySteps=20', 'checkpoint.keep=0'];
+  const options = [...tiny, 'train.maxSteps=450', 'checkpoint.everySteps=150', 'checkpoint.keep=9'];
   const running = start(['--workers', '2', '--run-dir', runDir, ...set(...options)], folder());
-  await running.printed(/step 20\/60 +checkpoint step-00000020/);
+  await running.printed(/step 150\/450 +checkpoint step-00000150/);
   const filler = join(disk, 'filler');
   if (isDisk) await writeFile(filler, Buffer.alloc(16 << 20)).catch(() => undefined);
   else {
@@ -45,11 +45,11 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   const result = await running.finished;
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(
-    /warning: the checkpoint of step (40|60) was not written: .*; the ones before it are kept/,
+    /warning: the checkpoint of step (300|450) was not written: .*; the ones before it are kept/,
   );
-  expect(result.stderr).toMatch(/launch: the run came to step 60, but its last checkpoint could not be written/);
+  expect(result.stderr).toMatch(/launch: the run came to step 450, but its last checkpoint could not be written/);
   expect(result.stderr).not.toMatch(/\n {4}at /);
-  expect(result.stdout).toMatch(/step 60\/60 +loss/);
+  expect(result.stdout).toMatch(/step 450\/450 +loss/);
   expect(await running.descendants()).toEqual([]);
 
   // Room again: nothing half written is left, and the run goes on from the checkpoint that stayed.
@@ -58,11 +58,11 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
     await rm(checkpoints);
     await run('mv', [join(disk, 'aside'), checkpoints]);
   }
-  expect((await readdir(checkpoints)).filter((name) => !/^step-000000[24]0$/.test(name))).toEqual([]);
+  expect((await readdir(checkpoints)).filter((name) => !/^step-00000(150|300)$/.test(name))).toEqual([]);
   const resumed = await launch(['--resume', runDir], folder());
   expect(resumed).toMatchObject({ code: 0, stderr: '', orphans: [] });
-  expect(resumed.stdout).toMatch(/resuming .*step-000000[24]0/);
+  expect(resumed.stdout).toMatch(/resuming .*step-00000(150|300)/);
   const losses = await lossesOf(runDir);
-  expect(losses).toHaveLength(60);
+  expect(losses).toHaveLength(450);
   expect(await readdir(runDir)).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
 });
