@@ -9,6 +9,7 @@ export default defineConfig({
         include: [`test/${name}/**/*.test.ts`],
         testTimeout: name === 'unit' ? 20_000 : 300_000,
         hookTimeout: 120_000,
+        setupFiles: ['test/setup.ts'],
         pool: 'forks' as const,
         fileParallelism: name === 'unit' || name === 'parity',
       },

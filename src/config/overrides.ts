@@ -43,8 +43,8 @@ function parseValue(text: string, key: ConfigKey): unknown {
   } catch {
     valid = false;
   }
-  // A list is written [a, b]; `- a` is a name with a dash.
-  const unmeant = Array.isArray(value) && !text.trimStart().startsWith('[');
+  // A list is written [a, b]; `- a` is a name with a dash, and `--- a` is one too, not the start of a document.
+  const unmeant = (Array.isArray(value) && !text.trimStart().startsWith('[')) || /^\s*(---|\.\.\.)(\s|$)/.test(text);
   if (valid && value !== null && !unmeant && key.schema.safeParse(value).success) return value;
   return key.schema.safeParse(text).success || !valid ? text : value;
 }

@@ -215,6 +215,10 @@ describe('--set', () => {
     expect(refused('', ['__proto__.x=1'])).toContain('there is no key __proto__.x');
   });
 
+  it.each(['--- a', '---', '... b', '- a', '*.md', 'a: b'])('takes the name %s as it is', (name) => {
+    expect(parse('', [`data.text=${name}`]).data.text).toBe(name);
+  });
+
   it('sets any whole number, and any string without YAML syntax, to exactly that', () => {
     fc.assert(
       fc.property(
