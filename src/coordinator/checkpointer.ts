@@ -93,17 +93,20 @@ export class Checkpointer {
 
 /** Streams a checkpoint's state to one worker, a few chunks ahead of its acknowledgements. */
 export class StateFeed {
+  #sentBytes = 0;
   #acknowledgedBytes = 0;
   #wake: () => void = () => {};
   #stopped = false;
 
   /** @param send one chunk that starts at `offset` */
   async run(checkpoint: Checkpoint, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
-    let offset = 0;
     for (const part of ['params', 'm', 'v'] as const) {
       for await (const chunk of checkpoint.stream(part, names)) {
         for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
-          while (offset - this.#acknowledgedBytes > stateChunkBytes * (stateChunksInFlight - 1) && !this.#stopped) {
+          while (
+            this.#sentBytes - this.#acknowledgedBytes > stateChunkBytes * (stateChunksInFlight - 1) &&
+            !this.#stopped
+          ) {
             await new Promise<void>((resolve) => {
               this.#wake = resolve;
             });
@@ -111,15 +114,18 @@ export class StateFeed {
           if (this.#stopped) return;
           const piece = chunk.subarray(start, Math.min(start + stateChunkBytes, chunk.byteLength));
           // A copy: the stream may use its buffer again before the link has sent it.
+          const offset = this.#sentBytes;
+          this.#sentBytes += piece.byteLength;
           send(offset, piece.slice());
-          offset += piece.byteLength;
         }
       }
     }
   }
 
+  /** Of what was sent, everything before `offset` has arrived. What was not sent cannot have. */
   acknowledged(offset: number): void {
-    this.#acknowledgedBytes = offset;
+    if (offset > this.#sentBytes) return;
+    this.#acknowledgedBytes = Math.max(this.#acknowledgedBytes, offset);
     this.#wake();
   }
 

@@ -7,6 +7,21 @@
  */
 import { InvariantError } from '../base/errors.ts';
 import { protocolVersion, type WorkerMessage, type WorkerMessageOf } from '../comm/protocol.ts';
+import {
+  fail,
+  finish,
+  firstDifference,
+  isDue,
+  meanLoss,
+  nameOf,
+  nothing,
+  refuse,
+  required,
+  seconds,
+  seen,
+  stale,
+  withMember,
+} from './decisionParts.ts';
 import { type Decision, type Effect, type Member, type RunEvent, type RunState, shareOf } from './runState.ts';
 
 /** How long after a member gave up because of a peer the cause may take to show. */
@@ -94,14 +109,6 @@ function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, no
   const welcome: Effect = { kind: 'welcome', to: from };
   if (joined.members.length < state.plan.worldSize) return { state: joined, effects: [welcome], reason };
   return form(joined, [welcome], reason);
-}
-
-function refuse(state: RunState, from: string, reason: string): Decision {
-  return {
-    state,
-    effects: [{ kind: 'send', to: from, message: { type: 'refused', reason } }],
-    reason: `refused ${from}: ${reason}`,
-  };
 }
 
 /** A member that cannot be understood would be waited for in vain; a stranger who knocks at the port harms nobody. */
@@ -362,84 +369,4 @@ function end(state: RunState, before: readonly Effect[], why: string): Decision 
     effects: before,
     reason: `${why}; waiting for the checkpoint`,
   };
-}
-
-function finish(state: RunState, before: readonly Effect[], why: string): Decision {
-  const effects: Effect[] = [
-    ...before,
-    ...stopAll(state, 'the run is complete'),
-    { kind: 'finish', step: state.appliedStep },
-  ];
-  return { state: { ...state, stage: 'finished' }, effects, reason: `${why}; the run is complete` };
-}
-
-function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
-  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000)), { kind: 'fail', message, blame }];
-  return { state: { ...state, stage: 'failed' }, effects, reason: message };
-}
-
-function stopAll(state: RunState, reason: string): Effect[] {
-  return state.members.map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason } }));
-}
-
-function nothing(state: RunState, reason = ''): Decision {
-  return { state, effects: [], reason };
-}
-
-function stale(state: RunState, member: Member, what: string): Decision {
-  return nothing(
-    state,
-    `ignored ${what} of ${nameOf(member)} (epoch ${state.epoch}, step ${state.step}, ${state.stage})`,
-  );
-}
-
-function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
-  const member = state.members.find(({ id }) => id === from);
-  if (member === undefined) return state;
-  const progress = message.type === 'heartbeat' ? { phase: message.phase, step: message.step } : {};
-  return withMember(state, { ...member, ...progress, lastSeenMs: nowMs });
-}
-
-function withMember(state: RunState, member: Member): RunState {
-  return { ...state, members: state.members.map((other) => (other.id === member.id ? member : other)) };
-}
-
-function isDue(step: number, everySteps: number): boolean {
-  return everySteps > 0 && step % everySteps === 0;
-}
-
-function meanLoss(parts: readonly ({ lossSum: number; targets: number } | undefined)[]): {
-  loss: number;
-  targets: number;
-} {
-  let lossSum = 0;
-  let targets = 0;
-  for (const part of parts) {
-    lossSum += part?.lossSum ?? 0;
-    targets += part?.targets ?? 0;
-  }
-  return { loss: lossSum / Math.max(targets, 1), targets };
-}
-
-function firstDifference(members: readonly Member[]): string | undefined {
-  const first = members[0];
-  const odd = members.find((member) => member.applied?.parameterHash !== first?.applied?.parameterHash);
-  if (first === undefined || odd === undefined) return undefined;
-  const short = (member: Member) => member.applied?.parameterHash?.slice(0, 12) ?? 'no hash';
-  return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}`;
-}
-
-function required<T>(value: T | undefined): T {
-  if (value === undefined) throw new InvariantError('a member without a report was counted as done');
-  return value;
-}
-
-/** How messages name a member: `rank 2 (pid 4711 on host)`. */
-export function nameOf(member: Member): string {
-  const who = member.rank < 0 ? `worker ${member.id}` : `rank ${member.rank}`;
-  return `${who} (pid ${member.pid} on ${member.host})`;
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1_000).toFixed(1)} s`;
 }

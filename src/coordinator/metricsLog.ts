@@ -3,7 +3,7 @@
  * so far), tokensPerSecond, epoch and the phase times of each rank; a validation line has step and valLoss.
  */
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
-import { messageOf } from '../base/errors.ts';
+import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/protocol.ts';
 
 export interface StepMetrics {
@@ -34,19 +34,27 @@ export class MetricsLog {
   #pending: string[] = [];
   #writing: Promise<void> | undefined;
   #failed = false;
+  #torn = false;
 
   private constructor(path: string, onWarning: (message: string) => void) {
     this.#path = path;
     this.#onWarning = onWarning;
   }
 
-  /** Opens the log, dropping lines after `step`: a resumed run writes those steps again. */
+  /**
+   * Opens the log, dropping lines after `step`: a resumed run writes those steps again.
+   * @throws PeerError if it cannot be read or written
+   */
   static async open(path: string, step: number, onWarning: (message: string) => void): Promise<MetricsLog> {
-    const text = step === 0 ? '' : await readFile(path, 'utf8').catch(() => '');
-    const kept = text.split('\n').filter((line) => stepOf(line) <= step);
-    // Beside and renamed: a crash here must not lose the lines that are kept.
-    await writeFile(`${path}.new`, kept.map((line) => `${line}\n`).join(''));
-    await rename(`${path}.new`, path);
+    try {
+      const text = step === 0 ? '' : await readIfThere(path);
+      const kept = text.split('\n').filter((line) => stepOf(line) <= step);
+      // Beside and renamed: a crash here must not lose the lines that are kept.
+      await writeFile(`${path}.new`, kept.map((line) => `${line}\n`).join(''));
+      await rename(`${path}.new`, path);
+    } catch (error) {
+      throw new PeerError(`cannot open ${path}: ${messageOf(error)}`);
+    }
     return new MetricsLog(path, onWarning);
   }
 
@@ -63,17 +71,30 @@ export class MetricsLog {
 
   async #drain(): Promise<void> {
     while (this.#pending.length > 0) {
-      const lines = this.#pending.join('');
+      // A write that failed may have left part of a line.
+      const lines = `${this.#torn ? '\n' : ''}${this.#pending.join('')}`;
       this.#pending = [];
       try {
         await appendFile(this.#path, lines);
+        this.#torn = false;
       } catch (error) {
         if (!this.#failed)
           this.#onWarning(`cannot write ${this.#path}: ${messageOf(error)}; metrics are lost until it can`);
         this.#failed = true;
+        this.#torn = true;
       }
     }
     this.#writing = undefined;
+  }
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    // Any other error would lose what the run has measured so far.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
   }
 }
 

@@ -38,8 +38,8 @@ export class StateSender {
   }
 
   acknowledged(step: number, offset: number): void {
-    if (step !== this.#step) return;
-    this.#acknowledgedBytes = offset;
+    if (step !== this.#step || offset > this.#sentBytes) return;
+    this.#acknowledgedBytes = Math.max(this.#acknowledgedBytes, offset);
     this.#pump();
   }
 

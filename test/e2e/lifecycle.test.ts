@@ -27,24 +27,27 @@ it('runs ten times in a row, ends with code 0, and leaves no process, lock or te
 });
 
 it.each([
-  ['with processes', []],
-  ['in one process', ['--single-process']],
-])('on Ctrl-C finishes the step, writes a checkpoint, ends with 130, and can go on: %s', async (label, flags) => {
-  const runDir = `interrupted ${label}`;
-  const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
-  await running.printed(/step +5\//);
-  running.process.kill('SIGINT');
-  const result = await running.finished;
-  expect(result.code).toBe(130);
-  expect(result.stdout).toMatch(/stopped; go on with: launch --resume/);
-  expect(await running.descendants()).toEqual([]);
-  const steps = (await lossesOf(join(folder(), runDir))).length;
-  const name = `step-${String(steps).padStart(8, '0')}`;
-  expect(await readdir(join(folder(), runDir, 'checkpoints'))).toEqual([name]);
-  const resumed = await launch(['--resume', runDir, ...set(`train.maxSteps=${steps + 2}`)], folder());
-  expect(resumed).toMatchObject({ code: 0, orphans: [] });
-  expect(await lossesOf(join(folder(), runDir))).toHaveLength(steps + 2);
-});
+  ['with processes', 'SIGINT', []],
+  ['in one process', 'SIGTERM', ['--single-process']],
+] as const)(
+  'on Ctrl-C finishes the step, writes a checkpoint, ends with 130, and can go on: %s',
+  async (label, signal, flags) => {
+    const runDir = `interrupted ${label}`;
+    const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
+    await running.printed(/step +5\//);
+    running.process.kill(signal);
+    const result = await running.finished;
+    expect(result.code).toBe(130);
+    expect(result.stdout).toMatch(/stopped; go on with: launch --resume/);
+    expect(await running.descendants()).toEqual([]);
+    const steps = (await lossesOf(join(folder(), runDir))).length;
+    const name = `step-${String(steps).padStart(8, '0')}`;
+    expect(await readdir(join(folder(), runDir, 'checkpoints'))).toEqual([name]);
+    const resumed = await launch(['--resume', runDir, ...set(`train.maxSteps=${steps + 2}`)], folder());
+    expect(resumed).toMatchObject({ code: 0, orphans: [] });
+    expect(await lossesOf(join(folder(), runDir))).toHaveLength(steps + 2);
+  },
+);
 
 it.each([
   ['with processes', []],

@@ -248,6 +248,19 @@ describe('the decision core', () => {
     ]);
   });
 
+  it('names the engines where replicas that compute on different ones come apart', () => {
+    const script = new Script().join('w0').join('w1').ready('w0');
+    const tensor = { type: 'ready', epoch: 1, step: 0, parameterHash: hash('a'), tensors } as const;
+    script
+      .from('w1', { ...tensor, engine: 'another' })
+      .reduced('w0', 1)
+      .reduced('w1', 1);
+    script.applied('w0', 1).applied('w1', 1, hash('f'));
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/they compute on e and another: use the same engine everywhere/),
+    });
+  });
+
   it('lets a stranger come, be refused and go: the run trains on', () => {
     const script = new Script().start().join('stranger');
     script.event({ kind: 'peerGone', id: 'stranger', reason: 'its connection is closed' });

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -45,4 +45,10 @@ it('warns once when the disk refuses, and goes on', async () => {
   log.append(line(2));
   await log.flush();
   expect(warnings).toEqual([expect.stringMatching(/cannot write .*d\.jsonl/)]);
+});
+
+it('does not lose the metrics of a run because they cannot be read for a moment', async () => {
+  const path = join(folder, 'folder.jsonl');
+  await mkdir(path);
+  await expect(MetricsLog.open(path, 2, () => {})).rejects.toThrow(/cannot open .*folder\.jsonl: EISDIR/);
 });

@@ -1,0 +1,98 @@
+/**
+ * What the decisions of decide.ts are made of: the ways to answer an event (nothing, a refusal, the end, a failure), a state
+ * with one member changed, and what the reports of all members come to. Pure, like decide.ts itself.
+ */
+import { InvariantError } from '../base/errors.ts';
+import type { WorkerMessage } from '../comm/protocol.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+
+export function refuse(state: RunState, from: string, reason: string): Decision {
+  return {
+    state,
+    effects: [{ kind: 'send', to: from, message: { type: 'refused', reason } }],
+    reason: `refused ${from}: ${reason}`,
+  };
+}
+
+export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
+  const effects: Effect[] = [
+    ...before,
+    ...stopAll(state, 'the run is complete'),
+    { kind: 'finish', step: state.appliedStep },
+  ];
+  return { state: { ...state, stage: 'finished' }, effects, reason: `${why}; the run is complete` };
+}
+
+export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
+  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000)), { kind: 'fail', message, blame }];
+  return { state: { ...state, stage: 'failed' }, effects, reason: message };
+}
+
+function stopAll(state: RunState, reason: string): Effect[] {
+  return state.members.map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason } }));
+}
+
+export function nothing(state: RunState, reason = ''): Decision {
+  return { state, effects: [], reason };
+}
+
+export function stale(state: RunState, member: Member, what: string): Decision {
+  return nothing(
+    state,
+    `ignored ${what} of ${nameOf(member)} (epoch ${state.epoch}, step ${state.step}, ${state.stage})`,
+  );
+}
+
+export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
+  const member = state.members.find(({ id }) => id === from);
+  if (member === undefined) return state;
+  const progress = message.type === 'heartbeat' ? { phase: message.phase, step: message.step } : {};
+  return withMember(state, { ...member, ...progress, lastSeenMs: nowMs });
+}
+
+export function withMember(state: RunState, member: Member): RunState {
+  return { ...state, members: state.members.map((other) => (other.id === member.id ? member : other)) };
+}
+
+export function isDue(step: number, everySteps: number): boolean {
+  return everySteps > 0 && step % everySteps === 0;
+}
+
+export function meanLoss(parts: readonly ({ lossSum: number; targets: number } | undefined)[]): {
+  loss: number;
+  targets: number;
+} {
+  let lossSum = 0;
+  let targets = 0;
+  for (const part of parts) {
+    lossSum += part?.lossSum ?? 0;
+    targets += part?.targets ?? 0;
+  }
+  return { loss: lossSum / Math.max(targets, 1), targets };
+}
+
+export function firstDifference(members: readonly Member[]): string | undefined {
+  const first = members[0];
+  const odd = members.find((member) => member.applied?.parameterHash !== first?.applied?.parameterHash);
+  if (first === undefined || odd === undefined) return undefined;
+  const short = (member: Member) => member.applied?.parameterHash?.slice(0, 12) ?? 'no hash';
+  const [engine, oddEngine] = [first.ready?.engine, odd.ready?.engine];
+  const why =
+    engine === oddEngine ? '' : `; they compute on ${engine} and ${oddEngine}: use the same engine everywhere`;
+  return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${why}`;
+}
+
+export function required<T>(value: T | undefined): T {
+  if (value === undefined) throw new InvariantError('a member without a report was counted as done');
+  return value;
+}
+
+/** How messages name a member: `rank 2 (pid 4711 on host)`. */
+export function nameOf(member: Member): string {
+  const who = member.rank < 0 ? `worker ${member.id}` : `rank ${member.rank}`;
+  return `${who} (pid ${member.pid} on ${member.host})`;
+}
+
+export function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`;
+}

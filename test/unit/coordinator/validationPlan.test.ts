@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { configSchema } from '../../../src/config/schema.ts';
+import { ValidationPlan } from '../../../src/coordinator/validationPlan.ts';
+import type { Dataset } from '../../../src/data/dataset.ts';
+
+const blockSize = 8;
+
+/** A plan over a split whose token at position i is i. */
+function planOf(valTokens: number, batches: number): ValidationPlan {
+  const dataset = { val: Uint16Array.from({ length: valTokens }, (_, i) => i) } as unknown as Dataset;
+  const config = configSchema.parse({
+    model: { blockSize },
+    train: { globalBatchSize: 4, microBatchSize: 4 },
+    eval: { batches },
+  });
+  return new ValidationPlan(dataset, config);
+}
+
+/** The first token of each window of each rank. */
+function startsOf(plan: ValidationPlan, worldSize: number): number[][] {
+  return Array.from({ length: worldSize }, (_, rank) => {
+    const { sampleCount, batch } = plan.share(rank, worldSize);
+    expect(batch.tokens).toHaveLength(sampleCount * blockSize);
+    expect(batch.targets).toHaveLength(sampleCount * blockSize);
+    return Array.from({ length: sampleCount }, (__, i) => batch.tokens[i * blockSize]!);
+  });
+}
+
+describe('the validation plan', () => {
+  it.each([1, 2, 3, 5, 12, 20])('takes the same windows, each once, with %i workers', (worldSize) => {
+    const plan = planOf(1_000, 3);
+    const shares = startsOf(plan, worldSize);
+    expect(shares.flat()).toEqual(startsOf(plan, 1).flat());
+    expect(new Set(shares.flat()).size).toBe(12);
+    const sizes = shares.map(({ length }) => length);
+    expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+  });
+
+  it('spreads an estimate over the whole split', () => {
+    const [starts = []] = startsOf(planOf(1_000, 3), 1);
+    expect(starts[0]).toBe(0);
+    const gaps = starts.slice(1).map((start, i) => start - starts[i]!);
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(80);
+    expect(starts.at(-1)).toBeGreaterThan(900);
+  });
+
+  it('takes a short split whole: every token but the first is a target once, the rest is padding', () => {
+    const { batch } = planOf(30, 50).share(0, 1);
+    expect([...batch.targets].filter((target) => target >= 0)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
+    expect(batch.targets).toHaveLength(4 * blockSize);
+  });
+
+  it('gives a rank without windows an empty batch', () => {
+    const { sampleCount, batch } = planOf(17, 1).share(3, 4);
+    expect(sampleCount).toBe(0);
+    expect(batch.tokens).toHaveLength(0);
+  });
+});
