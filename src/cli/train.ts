@@ -9,6 +9,7 @@ import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
+import { selectEngine } from '../engine/registry.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { printPlan } from './plan.ts';
@@ -179,6 +180,10 @@ async function runToTheEnd(
 function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, address: string): void {
   print(`run ${folder.path}`);
   print(`data ${dataset.description}`);
+  if (config.engine.name === 'auto') {
+    const { name, device, reason } = selectEngine(config.engine);
+    print(`engine ${name} (${device}): ${reason}`);
+  }
   const others = worldSize - config.train.workers;
   if (others > 0) print(`waiting for ${others} more: launch join ${address}`);
   else if (args.listen !== undefined) print(`listening on ${address}`);

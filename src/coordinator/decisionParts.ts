@@ -46,7 +46,8 @@ export function stale(state: RunState, member: Member, what: string): Decision {
 export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
   const member = state.members.find(({ id }) => id === from);
   if (member === undefined) return state;
-  const progress = message.type === 'heartbeat' ? { phase: message.phase, step: message.step } : {};
+  const tellsPhase = message.type === 'heartbeat' || message.type === 'phase';
+  const progress = tellsPhase ? { phase: message.phase, step: message.step } : {};
   return withMember(state, { ...member, ...progress, lastSeenMs: nowMs });
 }
 

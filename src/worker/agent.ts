@@ -290,10 +290,9 @@ export class Agent {
     }, heartbeatIntervalMs);
   }
 
-  /** A new phase is told at once, so that the message of a failure names the right one. */
   #enter(phase: WorkerPhase): void {
     this.#phase = phase;
-    this.#send({ type: 'heartbeat', step: this.#step, phase });
+    this.#send({ type: 'phase', step: this.#step, phase });
   }
 
   #send(message: WorkerMessage, payload?: Uint8Array): void {

@@ -216,6 +216,13 @@ describe('the decision core', () => {
     expect(alone.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 0 .* rank 1 is gone/) });
   });
 
+  it('notes a new phase without an answer', () => {
+    const script = new Script().start().from('w1', { type: 'phase', step: 1, phase: 'optimizer' });
+    expect(script.effects).toEqual([]);
+    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' });
+    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/in step 1 during optimizer/) });
+  });
+
   it('answers heartbeats, so that a member in a long step hears of the coordinator', () => {
     const script = new Script().start().from('w1', { type: 'heartbeat', step: 1, phase: 'forward and backward' });
     expect(script.effects.at(-1)).toEqual({ kind: 'send', to: 'w1', message: { type: 'heartbeat' } });
