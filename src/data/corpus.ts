@@ -2,6 +2,7 @@
  * Finds and reads text: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and encoding are
  * dataset.ts. Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
+import { type Dirent, readdir } from 'node:fs';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
@@ -62,7 +63,7 @@ function joined(parts: readonly string[]): string {
 }
 
 async function filesOf(entry: string, cwd: string, setting: string): Promise<string[]> {
-  if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot);
+  if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot, setting);
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
@@ -70,7 +71,7 @@ async function filesOf(entry: string, cwd: string, setting: string): Promise<str
   });
   if (found?.isFile()) return [path];
   if (found?.isDirectory()) {
-    const files = await sortedGlob(['**/*'], path);
+    const files = await sortedGlob(['**/*'], path, setting);
     if (files.length > 0) return files;
     throw new UserError(`${setting}: the folder ${entry} has no files. Give a folder with text files in it.`);
   }
@@ -83,16 +84,40 @@ async function filesOf(entry: string, cwd: string, setting: string): Promise<str
         '(a file, folder or glob); the built-in text, called builtin, is always there.',
     );
   }
-  const files = await sortedGlob([entry], cwd);
+  const files = await sortedGlob([entry], cwd, setting);
   if (files.length > 0) return files;
   throw new UserError(
     `${setting}: no file matches ${entry} in ${cwd}. Give a glob that matches, such as corpus/**/*.txt.`,
   );
 }
 
-/** Absolute paths, sorted by code unit so that every machine has the same order. Hidden files and node_modules are left out. */
-async function sortedGlob(patterns: readonly string[], cwd: string): Promise<string[]> {
-  const files = await glob([...patterns], { cwd, absolute: true, onlyFiles: true, ignore: ['**/node_modules/**'] });
+/** The form of fs.readdir that the search for files uses. */
+type ListFolder = (
+  folder: string,
+  options: { withFileTypes: true },
+  callback: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void,
+) => void;
+
+/**
+ * Absolute paths, sorted by code unit so that every machine has the same order. Hidden files and node_modules are left out. A
+ * folder that may not be read is an error: without it the text would be another one, and nobody would know.
+ */
+async function sortedGlob(patterns: readonly string[], cwd: string, setting: string): Promise<string[]> {
+  let refused: NodeJS.ErrnoException | undefined;
+  const list: ListFolder = (folder, options, callback) =>
+    readdir(folder, options, (error, entries) => {
+      if (error?.code === 'EACCES' || error?.code === 'EPERM') refused ??= error;
+      callback(error, entries);
+    });
+  const ignore = ['**/node_modules/**'];
+  const files = await glob([...patterns], {
+    cwd,
+    absolute: true,
+    onlyFiles: true,
+    ignore,
+    fs: { readdir: list as typeof readdir },
+  });
+  if (refused) throw new UserError(`${setting}: the folder ${refused.path} cannot be read (${refused.message}).`);
   return files.sort();
 }
 

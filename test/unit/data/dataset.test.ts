@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -58,6 +58,35 @@ describe('readCorpus', () => {
     expect((await read(['corpus/b.txt', 'corpus', './corpus/a.txt'])).text).toBe('second\nfirst\nthird\n');
     expect((await read('a[1].txt')).text).toBe('brackets');
     expect((await read('bom.txt')).text).toBe('abc');
+  });
+
+  it('refuses a folder with a part that may not be read, rather than leaving it out', async () => {
+    mkdirSync(join(cwd, 'partly', 'locked'), { recursive: true });
+    writeFileSync(join(cwd, 'partly', 'a.txt'), 'text');
+    chmodSync(cwd, 0o755);
+    chmodSync(join(cwd, 'partly', 'locked'), 0);
+    // The superuser reads everything.
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      for (const text of ['partly', 'partly/**/*.txt']) {
+        expect(await refusal(read(text))).toMatch(/the folder .*locked.* cannot be read \(EACCES/);
+      }
+      expect((await read('partly/*.txt')).text).toBe('text');
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+      chmodSync(join(cwd, 'partly', 'locked'), 0o755);
+    }
+  });
+
+  it('reads folders with links in a circle, each file once', async () => {
+    mkdirSync(join(cwd, 'circle', 'deep'), { recursive: true });
+    writeFileSync(join(cwd, 'circle', 'a.txt'), 'text');
+    for (const name of ['one', 'two', 'three']) symlinkSync('..', join(cwd, 'circle', 'deep', name));
+    symlinkSync('self', join(cwd, 'circle', 'self'));
+    symlinkSync('nowhere', join(cwd, 'circle', 'broken'));
+    expect(await read('circle')).toMatchObject({ text: 'text', fileCount: 1 });
+    expect(await refusal(read('circle/self'))).toContain('circle/self cannot be read (ELOOP');
   });
 
   it("has the project's own text built in", async () => {
