@@ -1,5 +1,5 @@
-// Reads and checks the arguments of a native function one after another. The first that is wrong throws a JavaScript TypeError or
-// RangeError; what is read after it is 0 or null, and `ok()` says so. No kernel runs on arguments that are not ok.
+// Reads and checks the arguments of a native function one after another. The first that is wrong throws a JavaScript TypeError;
+// what is read after it is 0 or null, and `ok()` says so. No kernel runs on arguments that are not ok.
 #pragma once
 
 #include <node_api.h>

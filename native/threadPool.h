@@ -22,7 +22,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
-  // Calls `function` once for every task in [0, tasks), in any order and on any thread, and returns when all are done.
+  // Calls `function` once for every task in [0, tasks), in any order and on any thread, and returns when all are done. At most
+  // maxTasks, which is what a ticket can count.
   void run(int tasks, TaskFunction function, void* context);
   // The scratch memory of one thread, aligned to 64 bytes.
   void* workspace(int thread) const;

@@ -1,6 +1,6 @@
 /**
  * The engine interface: device tensors and the kernels that a GPT needs, forward and backward side by side.
- * It knows nothing of models, gradients tapes or workers. Backends: `native/` (C++), `tfjs/` (TensorFlow.js).
+ * It knows nothing of models, tapes or workers. Backends: `native/` (C++), `tfjs/` (TensorFlow.js).
  *
  * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, HS head size, V vocabulary, N rows (B·T),
  * IC / OC input and output channels.
