@@ -18,7 +18,9 @@ const build = spawnSync(command, [...args, 'rebuild', '--jobs', 'max'], {
 if (build.status !== 0) {
   if (strict) process.exit(build.status ?? 1);
   const reason =
-    (build.error?.message ?? build.stderr ?? '').split('\n').find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '';
+    (build.error?.message ?? build.stderr ?? '')
+      .split('\n')
+      .find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '';
   process.stdout.write(
     `lockstep: the native engine was not compiled (it needs python3, make and a C++20 compiler); the slower tfjs engine will be used. ${reason.trim()}\n`,
   );
