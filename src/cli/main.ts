@@ -14,10 +14,14 @@ import { generateCommand } from './generate.ts';
 import { joinCommand } from './join.ts';
 import { trainCommand } from './train.ts';
 
-// Output cut off by `| head` is not an error.
+// Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
+let isCutOff = false;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+  if (isCutOff) return;
+  isCutOff = true;
+  if (process.listenerCount('SIGTERM') === 0) process.exit(0);
+  process.kill(process.pid, 'SIGTERM');
 });
 
 const typed = hideBin(process.argv);

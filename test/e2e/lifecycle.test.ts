@@ -76,6 +76,30 @@ it('on a second Ctrl-C ends at once', async () => {
   expect(left.filter((name) => /run\.lock|\.tmp-/.test(name))).toEqual([]);
 });
 
+it('stops in order, with a checkpoint, when nobody reads its output any more', async () => {
+  const running = start(['--workers', '1', '--run-dir', 'cut off', ...set(...long)], folder());
+  await running.printed(/step +2\//);
+  running.process.stdout?.destroy();
+  expect((await running.finished).code).toBe(130);
+  expect(await running.descendants()).toEqual([]);
+  expect((await readdir(join(folder(), 'cut off'))).sort()).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
+  expect(await readdir(join(folder(), 'cut off/checkpoints'))).toHaveLength(1);
+});
+
+it.each([
+  ['with processes', []],
+  ['in one process', ['--single-process']],
+])('ends with code 2 and what to do when the loss is no number any more: %s', async (label, flags) => {
+  const diverging = ['schedule.learningRate=100', 'schedule.warmupSteps=0', 'optimizer.gradClip=0'];
+  const args = ['--workers', '2', '--run-dir', `diverged ${label}`, ...flags, ...set(...long, ...diverging)];
+  const result = await launch(args, folder());
+  expect(result.stderr).toMatch(
+    /launch: rank \d .* failed in step \d+ .* (is NaN|is not finite).*lower schedule\.learningRate/,
+  );
+  expect(result.stderr).not.toMatch(/\n {4}at /);
+  expect(result).toMatchObject({ code: 2, orphans: [] });
+});
+
 it('trains with a worker that joins from another process', async () => {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '2', '--run-dir', 'joined'];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=10')], folder());
