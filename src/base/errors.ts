@@ -29,6 +29,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The system's code (`ENOENT`, `ENOSPC`, …) of anything that was thrown, or ''. */
+export function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
 /** The exit code of a command that ended with `error`: 2 for the user's, 1 for any other. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof UserError ? 2 : 1;

@@ -111,6 +111,7 @@ class RankProcess {
     this.#rank = rank;
     this.#child = fork(fileURLToPath(new URL('./ringBenchRank.js', import.meta.url)));
     this.#child.on('message', (reply: RingBenchReply) => this.#reply(reply));
+    this.#child.on('error', ({ message }) => this.#reply({ type: 'failed', message }));
     this.#child.on('exit', (code, signal) =>
       this.#reply({ type: 'failed', message: `it ended with ${signal ?? code}` }),
     );
@@ -122,7 +123,9 @@ class RankProcess {
   ): Promise<Extract<RingBenchReply, { type: T }>> {
     const reply = await new Promise<RingBenchReply>((resolve) => {
       this.#settle = resolve;
-      this.#child.send(request);
+      this.#child.send(request, (error) => {
+        if (error) this.#reply({ type: 'failed', message: `its process is gone (${error.message})` });
+      });
     });
     if (reply.type === expected) return reply as Extract<RingBenchReply, { type: T }>;
     throw new PeerError(`rank ${this.#rank} failed: ${reply.type === 'failed' ? reply.message : reply.type}`);

@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { UserError } from '../base/errors.ts';
+import { errorCode, UserError } from '../base/errors.ts';
 import { MANIFEST_FILE, type Manifest, OPTIMIZER_FILE } from './manifest.ts';
-import { damaged, errorCode, readFailure } from './strictJson.ts';
+import { damaged, readFailure } from './strictJson.ts';
 
 const HASH_CHUNK_BYTES = 2 ** 20;
 

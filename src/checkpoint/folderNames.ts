@@ -5,8 +5,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { invariant } from '../base/errors.ts';
-import { errorCode } from './strictJson.ts';
+import { errorCode, invariant } from '../base/errors.ts';
 
 const STEP_NAME = /^step-(\d{8,15})$/;
 const HIDDEN_NAME = /^\.(tmp|old)-(step-\d{8,15})-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{8})$/;

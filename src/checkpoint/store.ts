@@ -4,7 +4,7 @@
  */
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 import { type DiskOperations, nodeDisk } from './diskOperations.ts';
 import { verifySizes } from './fileIntegrity.ts';
@@ -18,7 +18,7 @@ import {
   stepOfFolderName,
 } from './folderNames.ts';
 import { readManifest, readTrainer } from './manifest.ts';
-import { errorCode, readFailure } from './strictJson.ts';
+import { readFailure } from './strictJson.ts';
 import { beginCheckpoint, type CheckpointContents, type CheckpointWriter } from './writer.ts';
 
 export interface StoreOptions {

@@ -3,16 +3,11 @@
  * object at the top, no key twice (`JSON.parse` alone would silently take the last one). Not for user-written config.
  */
 import { open } from 'node:fs/promises';
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 
 /** An error that says that a checkpoint file exists but cannot be what was written. */
 export function damaged(path: string, what: string): UserError {
   return new UserError(`${path} is damaged: ${what}`);
-}
-
-/** The system's error code (`ENOENT`, `ENOSPC`, …) of anything thrown, or ''. */
-export function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
 /** Turns a failed open or read into the user's error where the path is at fault, else into a PeerError (I/O). */

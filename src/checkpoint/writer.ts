@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
+import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import type { DiskOperations, OutputFile } from './diskOperations.ts';
 import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
 import {
@@ -25,7 +25,6 @@ import {
 } from './manifest.ts';
 import { type CheckpointModelConfig, encodeModelConfig, matchTensors } from './modelConfig.ts';
 import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safetensors.ts';
-import { errorCode } from './strictJson.ts';
 
 /** What a checkpoint holds besides the tensors' bytes. */
 export interface CheckpointContents {

@@ -4,7 +4,7 @@
  */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { messageOf, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
 
 export class RunFolder {
   readonly path: string;
@@ -60,11 +60,13 @@ export class RunFolder {
   /** Keeps the resolved config: whole or not at all, since a resume starts from it. */
   async writeConfig(text: string): Promise<void> {
     const beside = `${this.configPath}.new`;
-    await writeFile(beside, text)
-      .then(() => rename(beside, this.configPath))
-      .catch((error: unknown) => {
-        throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
-      });
+    try {
+      await writeFile(beside, text);
+      await rename(beside, this.configPath);
+    } catch (error) {
+      await rm(beside, { force: true }).catch(() => undefined);
+      throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
+    }
   }
 
   /** False if there is a lock already. Creating the file is what decides between two processes. */
@@ -73,7 +75,7 @@ export class RunFolder {
       await writeFile(this.#lockPath, `${process.pid}\n`, { flag: 'wx' });
       return true;
     } catch (error) {
-      if (codeOf(error) === 'EEXIST') return false;
+      if (errorCode(error) === 'EEXIST') return false;
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     }
   }
@@ -138,15 +140,11 @@ async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
   } catch (error) {
-    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
-    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    if (errorCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error;
     await makeFolder(dirname(path));
     await mkdir(path);
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -161,6 +159,6 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return codeOf(error) === 'EPERM';
+    return errorCode(error) === 'EPERM';
   }
 }

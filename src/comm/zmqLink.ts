@@ -8,7 +8,7 @@
  * ```
  */
 import * as zmq from 'zeromq';
-import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { errorCode, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import {
   type ControlClient,
   type ControlServer,
@@ -143,7 +143,7 @@ class RouterServer implements ControlServer {
     if (this.#socket.closed) return;
     this.#socket.send([peer, ...frames]).catch((error: unknown) => {
       if (this.#socket.closed) return;
-      const code = error instanceof Error && 'code' in error ? error.code : undefined;
+      const code = errorCode(error);
       const reason =
         code === 'EHOSTUNREACH'
           ? 'its connection is closed'

@@ -4,7 +4,7 @@
  * (zeromq.js 6.8.0).
  */
 import * as zmq from 'zeromq';
-import { messageOf, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { firstExternalHost, formatTcpAddress, isEveryInterface, parseTcpAddress, resolveHost } from './linkAddress.ts';
 
 /** How long a closed socket may go on sending what was queued. */
@@ -41,13 +41,12 @@ export async function bindTcp(socket: zmq.Socket, address: string): Promise<stri
 }
 
 function bindFailure(address: string, error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const reason = {
     EADDRINUSE: 'the port is in use: stop the program that uses it, choose another, or write port 0 for any free one',
     EACCES: 'ports below 1024 need privileges: choose another, or write port 0 for any free one',
     EADDRNOTAVAIL: 'it is not an address of this machine: write one of its own, or tcp://0.0.0.0:PORT for all of them',
     ENODEV: 'it is not an address of this machine: write one of its own, or tcp://0.0.0.0:PORT for all of them',
-  }[String(code)];
+  }[errorCode(error)];
   return `Cannot listen on ${address}: ${reason ?? messageOf(error)}.`;
 }
 

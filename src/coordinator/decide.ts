@@ -213,7 +213,7 @@ function onReduced(state: RunState, member: Member, reduced: WorkerMessageOf<'re
 
 function onApplied(state: RunState, member: Member, applied: WorkerMessageOf<'applied'>): Decision {
   const { step } = state;
-  if (applied.epoch !== state.epoch || applied.step !== step) {
+  if (applied.epoch !== state.epoch || applied.step !== step || state.appliedStep === step) {
     return stale(state, member, `applied of step ${applied.step}`);
   }
   const { timings, ringBytesSent, parameterHash } = applied;

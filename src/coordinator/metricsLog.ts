@@ -3,7 +3,7 @@
  * so far), tokensPerSecond, epoch and the phase times of each rank; a validation line has step and valLoss.
  */
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
-import { messageOf, PeerError } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/protocol.ts';
 
 export interface StepMetrics {
@@ -93,7 +93,7 @@ async function readIfThere(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     // Any other error would lose what the run has measured so far.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (errorCode(error) === 'ENOENT') return '';
     throw error;
   }
 }

@@ -255,6 +255,14 @@ describe('the decision core', () => {
     ]);
   });
 
+  it('counts a step once, whatever a member repeats', () => {
+    const script = new Script().start().step(1);
+    expect(script.applied('w0', 1).effects).toEqual([]);
+    expect(script.reason).toMatch(/ignored applied of step 1/);
+    expect(script.reduced('w0', 2).reduced('w0', 2).effects).toEqual([]);
+    expect(script.state.step).toBe(1);
+  });
+
   it('names the engines where replicas that compute on different ones come apart', () => {
     const script = new Script().join('w0').join('w1').ready('w0');
     const tensor = { type: 'ready', epoch: 1, step: 0, parameterHash: hash('a'), tensors } as const;
