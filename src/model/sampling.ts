@@ -49,8 +49,7 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, unif
 
 /** Sets the weights of all but the likeliest tokens to 0. Ranks by logits: weights may be equal by rounding. */
 function keepLikeliest(weights: Float64Array, logits: Float32Array, topK: number, topP: number): void {
-  const ranked = Uint32Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
-  const candidates = topK > 0 ? ranked.subarray(0, topK) : ranked;
+  const candidates = likeliest(logits, topK > 0 ? Math.min(topK, logits.length) : logits.length);
   let total = 0;
   for (const token of candidates) total += weights[token]!;
 
@@ -59,7 +58,21 @@ function keepLikeliest(weights: Float64Array, logits: Float32Array, topK: number
   while (kept < candidates.length && (kept === 0 || cumulative < topP * total)) {
     cumulative += weights[candidates[kept++]!]!;
   }
-  for (const token of ranked.subarray(kept)) weights[token] = 0;
+  const keptWeights = Float64Array.from(candidates.subarray(0, kept), (token) => weights[token]!);
+  weights.fill(0);
+  for (const [i, weight] of keptWeights.entries()) weights[candidates[i]!] = weight;
+}
+
+/** The `count` likeliest tokens, likeliest first. Numbers sort much faster than tokens, so few tokens are left to compare. */
+function likeliest(logits: Float32Array, count: number): Uint32Array {
+  const least = count < logits.length ? logits.toSorted()[logits.length - count]! : Number.NEGATIVE_INFINITY;
+  const candidates = new Uint32Array(logits.length);
+  let found = 0;
+  for (let token = 0; token < logits.length; token++) {
+    if (logits[token]! >= least) candidates[found++] = token;
+  }
+  const ranked = candidates.subarray(0, found).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  return ranked.subarray(0, count);
 }
 
 /** The first of the largest. A UserError where there is none: weights that diverged or are damaged predict nothing. */

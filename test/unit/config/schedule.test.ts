@@ -29,6 +29,18 @@ describe('learningRateAt', () => {
     expect([0, 3, 4, 5000].map((step) => learningRateAt(step, constant) * 1e3)).toEqual([0.2, 0.8, 1, 1]);
   });
 
+  it('is finite and between 0 and the peak wherever warm-up and decay end', () => {
+    for (let warmupSteps = 0; warmupSteps < 6; warmupSteps++) {
+      for (let decaySteps = 0; decaySteps < 6; decaySteps++) {
+        for (let step = 0; step < 8; step++) {
+          const rate = learningRateAt(step, { ...cosine, warmupSteps, decaySteps });
+          expect(rate, `${step}, ${warmupSteps}, ${decaySteps}`).toBeGreaterThan(0);
+          expect(rate).toBeLessThanOrEqual(1e-3);
+        }
+      }
+    }
+  });
+
   it('starts at the peak without a warm-up', () => {
     expect(learningRateAt(0, { ...cosine, warmupSteps: 0 })).toBe(1e-3);
   });

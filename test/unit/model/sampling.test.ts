@@ -55,6 +55,13 @@ describe('tokenProbabilities', () => {
     expect(sampleToken(Float32Array.of(1, 7, 7), { ...all, temperature: 0 }, 0.99)).toBe(1);
   });
 
+  it('keeps the first of tokens that are equal at the edge of the k likeliest', () => {
+    const equal = Float32Array.of(1, 2, 1, 0, 1);
+    const [two, one] = softmax(Float32Array.of(2, 1, 1), 1);
+    expectClose(tokenProbabilities(equal, { ...all, topK: 3 }), [one!, two!, one!, 0, 0]);
+    expectClose(tokenProbabilities(new Float32Array(5), { ...all, topK: 2 }), [0.5, 0.5, 0, 0, 0]);
+  });
+
   it('does not overflow', () => {
     expectClose(tokenProbabilities(Float32Array.of(3e38, 0, -3e38), all), [1, 0, 0]);
   });
