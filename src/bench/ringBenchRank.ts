@@ -6,6 +6,7 @@ import { InvariantError, messageOf } from '../base/errors.ts';
 import type { Bucket } from '../comm/buckets.ts';
 import { localHostId } from '../comm/linkLocal.ts';
 import { RingAllReduce } from '../comm/ring.ts';
+import { addInto } from '../comm/ringBucket.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 
@@ -33,10 +34,6 @@ export type RingBenchReply =
   | { type: 'failed'; message: string };
 
 const stepTimeoutMs = 30_000;
-
-function addInto(dst: Float32Array, src: Float32Array): void {
-  for (let i = 0; i < dst.length; i++) dst[i] = (dst[i] ?? 0) + (src[i] ?? 0);
-}
 
 /** Small integers: exact in float32 in any order of summation. */
 const valueAt = (index: number, rank: number) => ((index * 7 + rank * 13) & 63) - 31;

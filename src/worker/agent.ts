@@ -17,6 +17,7 @@ import {
   type WorkerPhase,
 } from '../comm/protocol.ts';
 import { RingAllReduce } from '../comm/ring.ts';
+import { addInto } from '../comm/ringBucket.ts';
 import { type Config, configSchema } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 import { Inbox } from './inbox.ts';
@@ -314,9 +315,4 @@ export class Agent {
     clearInterval(this.#heartbeat);
     await Promise.all([this.#ringLink.close(), this.#control.close(), this.#replica.close()]);
   }
-}
-
-/** Without the addon: the same sum in JavaScript. */
-function addInto(target: Float32Array, source: Float32Array): void {
-  for (let i = 0; i < target.length; i++) target[i] = (target[i] ?? 0) + (source[i] ?? 0);
 }

@@ -49,7 +49,7 @@ describe('launch generate', () => {
   });
 
   test.each<[string[], string]>([
-    [['--prompt', ''], 'launch: --prompt: expected one text that is not empty'],
+    [['--prompt', ''], 'launch: --prompt: expected a text that is not empty'],
     [['--prompt', 'THE'], 'launch: the text has characters that are not among'],
     [['--top-p', '2'], 'launch: --top-p: expected a number from 0.0001 to 1, received 2'],
     [['--temperature', 'warm'], 'launch: --temperature: expected a number, received "warm"'],
