@@ -128,7 +128,10 @@ const workerMessage = z.discriminatedUnion('type', [
   stateAck,
   /** A sign of life, every heartbeatIntervalMs; the coordinator answers it. */
   z.object({ type: z.literal('heartbeat'), step: count, phase }),
-  /** A new phase, told at once, so that the message of a failure names the right one. Not answered. */
+  /**
+   * A new phase, told at once, so that the message of a failure names the right one; those that follow from `reduced`,
+   * `commit`, `applied` and `proceed` are not told. Not answered.
+   */
   z.object({ type: z.literal('phase'), step: count, phase }),
   /** The worker cannot go on; it ends after this message. */
   z.object({

@@ -8,9 +8,11 @@
 import { InvariantError } from '../base/errors.ts';
 import { protocolVersion, type WorkerMessage, type WorkerMessageOf } from '../comm/protocol.ts';
 import {
+  allTraining,
   fail,
   finish,
   firstDifference,
+  idle,
   isDue,
   meanLoss,
   nameOf,
@@ -20,6 +22,7 @@ import {
   seconds,
   seen,
   stale,
+  training,
   withMember,
 } from './decisionParts.ts';
 import { type Decision, type Effect, type Member, type RunEvent, type RunState, shareOf } from './runState.ts';
@@ -172,7 +175,7 @@ function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'
   const started: Effect = { kind: 'started', members: next.members };
   if (next.step >= next.plan.maxSteps) return end(next, [started], 'nothing left to do');
   const effects = [started, ...assign(next, next.step + 1), ...assign(next, next.step + 2)];
-  return { state: { ...next, stage: 'stepping' }, effects, reason: 'every member is ready' };
+  return { state: { ...allTraining(next), stage: 'stepping' }, effects, reason: 'every member is ready' };
 }
 
 /** Leases a step's samples to the members, in contiguous shares. */
@@ -190,7 +193,8 @@ function onReduced(state: RunState, member: Member, reduced: WorkerMessageOf<'re
     return stale(state, member, `reduced of step ${reduced.step}`);
   }
   const { lossSum, targets, gradNorm } = reduced;
-  const next = withMember(state, { ...member, reduced: { step, lossSum, targets, gradNorm } });
+  const phase = 'waiting for commit';
+  const next = withMember(state, { ...member, phase, step, reduced: { step, lossSum, targets, gradNorm } });
   if (next.members.some((other) => other.reduced?.step !== step)) return nothing(next);
 
   const { plan } = next;
@@ -208,7 +212,12 @@ function onReduced(state: RunState, member: Member, reduced: WorkerMessageOf<'re
   }));
   effects.push(...assign(next, step + 2));
   const committed = { loss: meanLoss(next.members.map((other) => other.reduced)).loss, gradNorm };
-  return { state: { ...next, step, committed, holding: hold }, effects, reason: `every member reduced step ${step}` };
+  const members = next.members.map((other): Member => ({ ...other, phase: 'optimizer' }));
+  return {
+    state: { ...next, members, step, committed, holding: hold },
+    effects,
+    reason: `every member reduced step ${step}`,
+  };
 }
 
 function onApplied(state: RunState, member: Member, applied: WorkerMessageOf<'applied'>): Decision {
@@ -217,7 +226,12 @@ function onApplied(state: RunState, member: Member, applied: WorkerMessageOf<'ap
     return stale(state, member, `applied of step ${applied.step}`);
   }
   const { timings, ringBytesSent, parameterHash } = applied;
-  const next = withMember(state, { ...member, applied: { step, timings, ringBytesSent, parameterHash } });
+  const doing = state.holding ? idle : training(step + 1);
+  const next = withMember(state, {
+    ...member,
+    ...doing,
+    applied: { step, timings, ringBytesSent, parameterHash },
+  });
   if (next.members.some((other) => other.applied?.step !== step)) return nothing(next);
 
   const diverged = firstDifference(next.members);
@@ -240,8 +254,8 @@ function afterApplied(state: RunState, why: string, before: readonly Effect[] = 
       ? finish(state, before, why)
       : { state, effects: before, reason: why };
   }
-  const idle = state.stage === 'stepping' && state.holding && state.appliedStep === step;
-  if (!idle) return { state, effects: before, reason: why };
+  const isHeld = state.stage === 'stepping' && state.holding && state.appliedStep === step;
+  if (!isHeld) return { state, effects: before, reason: why };
 
   const last = step >= plan.maxSteps || state.stopRequested;
   if (state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last)) {
@@ -279,7 +293,7 @@ function afterApplied(state: RunState, why: string, before: readonly Effect[] = 
     to: id,
     message: { type: 'proceed', epoch: state.epoch, step },
   }));
-  return { state: { ...state, holding: false }, effects: [...before, ...proceed], reason: why };
+  return { state: { ...allTraining(state), holding: false }, effects: [...before, ...proceed], reason: why };
 }
 
 function onEvaluated(state: RunState, member: Member, message: WorkerMessageOf<'evaluated'>): Decision {

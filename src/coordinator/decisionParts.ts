@@ -97,3 +97,16 @@ export function nameOf(member: Member): string {
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
 }
+
+/** What a member does when nothing is asked of it. */
+export const idle = { phase: 'waiting for work' } as const;
+
+/** What a member does from when it may begin a step. */
+export function training(step: number) {
+  return { phase: 'forward and backward', step } as const;
+}
+
+/** Every member begins the step after the committed one. */
+export function allTraining(state: RunState): RunState {
+  return { ...state, members: state.members.map((member) => ({ ...member, ...training(state.step + 1) })) };
+}

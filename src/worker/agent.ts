@@ -5,7 +5,6 @@
 import { hostname } from 'node:os';
 import { invariant, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
-import { type BucketPlan, BucketTracker, makeBuckets } from '../comm/buckets.ts';
 import type { ControlClient, RingLink, Transport } from '../comm/link.ts';
 import {
   type CoordinatorMessageOf,
@@ -47,10 +46,7 @@ class Stopped extends Error {
 interface Membership {
   readonly form: CoordinatorMessageOf<'form'>;
   readonly ring: RingAllReduce;
-  readonly plan: BucketPlan;
-  readonly tracker: BucketTracker;
-  /** The flat gradients, shared with the compute thread. */
-  readonly gradients: Float32Array;
+  readonly built: BuildResult;
 }
 
 export class Agent {
@@ -145,9 +141,7 @@ export class Agent {
   async #form(config: Config, built: BuildResult): Promise<Membership> {
     const { message: form } = await this.#inbox.take('form');
     this.#step = form.step;
-    const { bucketBytesMax, chunkBytes, stepTimeoutMs } = config.comm;
-    const { gradients, offsets, sizes } = built;
-    const plan = makeBuckets({ offsets, sizes, length: gradients.length, bucketBytesMax });
+    const { chunkBytes, stepTimeoutMs } = config.comm;
     const ring = new RingAllReduce({
       link: this.#ringLink,
       reduce: nativeAddInto() ?? addInto,
@@ -165,7 +159,7 @@ export class Agent {
       engine: built.engine,
       tensors: built.tensors,
     });
-    return { form, ring, plan, tracker: new BucketTracker(plan), gradients };
+    return { form, ring, built };
   }
 
   async #receiveState(built: BuildResult): Promise<void> {
@@ -183,29 +177,26 @@ export class Agent {
   /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
   async #trainStep(
     step: number,
-    { form, ring, plan, tracker, gradients }: Membership,
+    { form, ring, built }: Membership,
     config: Config,
     vocabSize: number,
   ): Promise<CoordinatorMessageOf<'commit'>> {
     this.#step = step;
-    this.#enter('waiting for work');
+    this.#phase = 'waiting for work';
     const startMs = performance.now();
     const { message: assign, payload } = await this.#inbox.take('assign');
     invariant(assign.step === step, `expected the samples of step ${step}, received those of step ${assign.step}`);
     const { sampleFrom, sampleCount, globalTargets } = assign;
     const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
 
-    this.#enter('forward and backward');
+    this.#phase = 'forward and backward';
     const assignedMs = performance.now();
-    tracker.reset();
-    ring.begin({ step, data: gradients, buckets: plan.buckets });
+    ring.begin({ step, data: built.gradients, buckets: built.buckets });
     const loss = await this.#inbox.orEnd(
-      this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (parameter) => {
-        for (const bucket of tracker.ready(parameter)) ring.start(bucket);
-      }),
+      this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) => ring.start(bucket)),
     );
 
-    this.#enter('all-reduce');
+    if (form.worldSize > 1) this.#enter('all-reduce');
     const computedMs = performance.now();
     await this.#inbox.orEnd(ring.whenDone());
     const reducedMs = performance.now();
@@ -217,10 +208,10 @@ export class Agent {
     }
     this.#send({ type: 'reduced', epoch: form.epoch, step, ...loss, gradNorm });
 
-    this.#enter('waiting for commit');
+    this.#phase = 'waiting for commit';
     const { message: commit } = await this.#inbox.take('commit');
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
-    this.#enter('optimizer');
+    this.#phase = 'optimizer';
     const commitMs = performance.now();
     await this.#inbox.orEnd(this.#replica.apply({ step, learningRate: commit.learningRate, gradNorm }));
     const parameterHash = commit.hash ? await this.#inbox.orEnd(this.#replica.parameterHash()) : undefined;
@@ -244,7 +235,7 @@ export class Agent {
   /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
   async #hold(step: number, config: Config, vocabSize: number, built: BuildResult): Promise<void> {
     for (;;) {
-      this.#enter('waiting for work');
+      this.#phase = 'waiting for work';
       const { message, payload } = await this.#inbox.take('evaluate', 'snapshot', 'proceed');
       const { epoch } = message;
       if (message.type === 'proceed') return;
@@ -291,6 +282,7 @@ export class Agent {
     }, heartbeatIntervalMs);
   }
 
+  /** Tells the coordinator of a phase that it cannot know from the other messages of a step (decide.ts). */
   #enter(phase: WorkerPhase): void {
     this.#phase = phase;
     this.#send({ type: 'phase', step: this.#step, phase });

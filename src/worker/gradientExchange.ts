@@ -1,10 +1,12 @@
 /**
  * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces.
  * If the device is the host's memory, that is the gradients themselves; else a copy, downloaded as gradients become final
- * and uploaded once they are reduced.
+ * and uploaded once they are reduced. It tells the agent of whole buckets, not of single gradients: each message wakes a
+ * thread that shares the cores with the kernels.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { invariant } from '../base/errors.ts';
+import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
 import type { Engine, TensorGroup } from '../engine/engine.ts';
 
 export class GradientExchange {
@@ -13,21 +15,29 @@ export class GradientExchange {
   readonly #engine: Engine;
   readonly #group: TensorGroup;
   readonly #inPlace: boolean;
+  readonly #tracker: BucketTracker;
   /** Gradients that are final on the device and not yet downloaded. */
   #waiting: number[] = [];
 
-  constructor(engine: Engine, group: TensorGroup) {
+  constructor(engine: Engine, group: TensorGroup, plan: BucketPlan) {
     this.#engine = engine;
     this.#group = group;
     const view = engine.hostViewOfGroup(group);
     this.#inPlace = view !== undefined;
+    this.#tracker = new BucketTracker(plan);
     this.shared = view ?? new Float32Array(new SharedArrayBuffer(group.length * 4));
   }
 
-  /** Parameter `index` has its final gradient on this rank: tell the agent, or download it first. */
+  /** To be called before each step. */
+  begin(): void {
+    this.#waiting = [];
+    this.#tracker.reset();
+  }
+
+  /** Parameter `index` has its final gradient on this rank: tell the agent of the buckets that it completes. */
   ready(index: number, port: MessagePort): void {
-    if (this.#inPlace) port.postMessage(index);
-    else this.#waiting.push(index);
+    if (this.#inPlace) this.#tell(index, port);
+    else this.#waiting.push(index); // to be downloaded first
   }
 
   /** Resolves when every gradient is where the agent can read it, and the agent has been told. */
@@ -36,7 +46,7 @@ export class GradientExchange {
     this.#waiting = [];
     for (const index of waiting) {
       await this.#engine.download(this.#tensor(index), this.#slice(index));
-      port.postMessage(index);
+      this.#tell(index, port);
     }
     await this.#engine.finish();
   }
@@ -45,6 +55,10 @@ export class GradientExchange {
   takeReduced(): void {
     if (this.#inPlace) return;
     for (const index of this.#group.tensors.keys()) this.#engine.upload(this.#tensor(index), this.#slice(index));
+  }
+
+  #tell(index: number, port: MessagePort): void {
+    for (const bucket of this.#tracker.ready(index)) port.postMessage(bucket);
   }
 
   #tensor(index: number) {

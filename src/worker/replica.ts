@@ -20,7 +20,7 @@ export class Replica {
   readonly #pool: Piscina;
   readonly #gradients: MessagePort;
   readonly #gradientsFar: MessagePort;
-  #onGradReady: (parameter: number) => void = () => {};
+  #onBucketReady: (bucket: number) => void = () => {};
   /** Tasks that have not ended. */
   #running = 0;
 
@@ -34,7 +34,7 @@ export class Replica {
     const { port1, port2 } = new MessageChannel();
     this.#gradients = port1;
     this.#gradientsFar = port2;
-    this.#gradients.on('message', (parameter: number) => this.#onGradReady(parameter));
+    this.#gradients.on('message', (bucket: number) => this.#onBucketReady(bucket));
   }
 
   build(options: { config: Config; vocabSize: number; threads: number }): Promise<BuildResult> {
@@ -42,9 +42,9 @@ export class Replica {
     return this.#run('build', task, [this.#gradientsFar]);
   }
 
-  /** @param onGradReady told each parameter whose gradient is final on this rank, while backward is still running */
-  step(task: StepTask, onGradReady: (parameter: number) => void): Promise<LossSum> {
-    this.#onGradReady = onGradReady;
+  /** @param onBucketReady told each bucket whose gradients are final on this rank, while backward is still running */
+  step(task: StepTask, onBucketReady: (bucket: number) => void): Promise<LossSum> {
+    this.#onBucketReady = onBucketReady;
     return this.#run('step', task);
   }
 

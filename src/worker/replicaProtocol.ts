@@ -1,5 +1,6 @@
 /** What the agent (main thread) and the replica (compute thread) say to each other. Types only. */
 import type { MessagePort } from 'node:worker_threads';
+import type { Bucket } from '../comm/buckets.ts';
 import type { TensorTable } from '../comm/protocol.ts';
 import type { Config } from '../config/schema.ts';
 
@@ -8,7 +9,7 @@ export interface BuildTask {
   readonly vocabSize: number;
   /** Compute threads. */
   readonly threads: number;
-  /** The replica posts the index of each parameter here as soon as its gradient is final. */
+  /** The replica posts the index of each bucket here as soon as all its gradients are final. */
   readonly gradientPort: MessagePort;
 }
 
@@ -17,8 +18,9 @@ export interface BuildResult {
   readonly tensors: TensorTable;
   /** The flat gradients, shared with the main thread, which all-reduces them in place. */
   readonly gradients: Float32Array;
-  /** Where each parameter's gradient starts in `gradients`, and how long it is. */
-  readonly offsets: readonly number[];
+  /** How the ring cuts `gradients`. */
+  readonly buckets: readonly Bucket[];
+  /** Numbers in each parameter, in the order of `tensors`. */
   readonly sizes: readonly number[];
 }
 

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { invariant, UserError } from '../base/errors.ts';
+import { makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
@@ -45,14 +46,21 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
   const trainer = new Trainer(engine, modelConfig, { seed: config.train.seed });
   const { specs, grads } = trainer.parameters;
-  const exchange = new GradientExchange(engine, grads);
+  const sizes = specs.map(({ size }) => size);
+  const plan = makeBuckets({
+    offsets: grads.offsets,
+    sizes,
+    length: grads.length,
+    bucketBytesMax: config.comm.bucketBytesMax,
+  });
+  const exchange = new GradientExchange(engine, grads, plan);
   replica = { config, engine, trainer, exchange, port: gradientPort };
   return {
     engine: engine.description,
     tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
     gradients: exchange.shared,
-    offsets: grads.offsets,
-    sizes: specs.map(({ size }) => size),
+    buckets: plan.buckets,
+    sizes,
   };
 }
 
@@ -61,6 +69,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
   const { config, trainer, exchange, port } = built();
   const { microBatchSize, seed } = config.train;
   const { blockSize, dropout } = config.model;
+  exchange.begin();
   trainer.zeroGrads();
   let lossSum = 0;
   for (let from = 0; from < task.sampleCount; from += microBatchSize) {

@@ -216,6 +216,18 @@ describe('the decision core', () => {
     expect(alone.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 0 .* rank 1 is gone/) });
   });
 
+  it('knows from the messages of a step what each member does', () => {
+    const script = new Script({ evalEverySteps: 0, checkpointEverySteps: 0 }).start();
+    const doing = () => script.state.members.map(({ phase, step }) => `${phase} ${step}`);
+    expect(doing()).toEqual(['forward and backward 1', 'forward and backward 1']);
+    script.reduced('w0', 1);
+    expect(doing()).toEqual(['waiting for commit 1', 'forward and backward 1']);
+    script.reduced('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'optimizer 1']);
+    script.applied('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'forward and backward 2']);
+  });
+
   it('notes a new phase without an answer', () => {
     const script = new Script().start().from('w1', { type: 'phase', step: 1, phase: 'optimizer' });
     expect(script.effects).toEqual([]);

@@ -20,7 +20,11 @@ describe.each([
     engine = await createEngine({ name, device: name === 'tfjs' ? 'cpu' : 'auto', threads: 1 });
     group = engine.allocGroup(shapes);
     channel = new MessageChannel();
-    exchange = new GradientExchange(engine, group);
+    const { offsets, length } = group;
+    exchange = new GradientExchange(engine, group, {
+      buckets: offsets.map((start, i) => ({ start, end: offsets[i + 1] ?? length })),
+      bucketsOfTensor: offsets.map((_, i) => ({ first: i, last: i })),
+    });
   });
   afterEach(async () => {
     channel.port1.close();
@@ -42,7 +46,7 @@ describe.each([
   const slice = (index: number) =>
     exchange.shared.subarray(group.offsets[index]!, group.offsets[index]! + group.tensors[index]!.size);
 
-  it('tells of each gradient once, in the order in which they became final, when the ring can read it', async () => {
+  it('tells of each bucket once a step, in the order in which they became final, when the ring can read it', async () => {
     for (const index of [2, 0, 1]) {
       engine.upload(group.tensors[index]!, valuesOf(index, 1));
       await engine.finish();
@@ -55,6 +59,10 @@ describe.each([
     for (const index of shapes.keys()) expect(slice(index)).toEqual(valuesOf(index, 1));
     await exchange.flush(channel.port1);
     expect(told(channel.port2)).toEqual([]);
+    exchange.begin();
+    exchange.ready(1, channel.port1);
+    await exchange.flush(channel.port1);
+    expect(told(channel.port2)).toEqual([1]);
   });
 
   it('brings the sums of the ring back to the device', async () => {
