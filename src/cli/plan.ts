@@ -16,7 +16,9 @@ export function printPlan(config: Config, dataset: Dataset): void {
     `             ${model.nLayer} layers, ${model.nHead} heads, ${model.nEmbd} wide, context ${model.blockSize}, vocabulary ${n(vocabSize)}`,
   );
   print(`data         ${dataset.description}`);
-  print(`step         ${n(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} workers`);
+  print(
+    `step         ${n(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
+  );
   print(
     `run          ${n(train.maxSteps)} steps, ${n(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
