@@ -107,6 +107,9 @@ async function train(args: TrainArguments): Promise<number> {
         print(`stopped; go on with: launch --resume ${run.folder.path}`);
         return interruptedExitCode;
       }
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error;
+      throw new PeerError(`${error.message}\n${await resumeHint(run)}`, { cause: error });
     } finally {
       await run.folder.release();
     }
@@ -116,6 +119,14 @@ async function train(args: TrainArguments): Promise<number> {
   await printSample(run.config, run.folder.path);
   print(`done: ${run.folder.path}`);
   return 0;
+}
+
+/** What a user can do about a run that failed. */
+async function resumeHint({ store, folder }: Run): Promise<string> {
+  const newest = (await store.list()).find(({ problem }) => problem === undefined);
+  return newest === undefined
+    ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
+    : `go on from step ${newest.step} with: launch --resume ${folder.path}`;
 }
 
 /** Trains; true if the user ended the run early. */
@@ -165,8 +176,7 @@ async function runToTheEnd(
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
-        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; ` +
-          `make room, then repeat the steps after the newest checkpoint with --resume ${run.folder.path}`,
+        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,
       );
     }
     return signals.interrupted && step < config.train.maxSteps;

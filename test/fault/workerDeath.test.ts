@@ -70,6 +70,7 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   const result = await running.finished;
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(message);
+  expect(result.stderr).toMatch(/no checkpoint was written yet/);
   expect(await running.descendants()).toEqual([]);
   expect((await readdir(join(folder(), name))).filter((file) => file === 'run.lock')).toEqual([]);
 });
