@@ -1,7 +1,7 @@
 /**
  * The compute thread of a worker: owns the engine and the replica, and does what the agent asks, one task at a time. Run by
  * Piscina, which calls the exported functions by name; there is one such thread to a worker, so its state lives here.
- * It knows nothing of messages and ranks: it reports each parameter whose gradient is final, no more.
+ * It knows nothing of messages and ranks: it reports each bucket whose gradients are final, no more.
  */
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
