@@ -13,6 +13,7 @@
       "native/kernels/gemm.cc",
       "native/kernels/layerNorm.cc",
       "native/kernels/linear.cc",
+      "native/kernels/readBandwidth.cc",
       "native/kernels/squaredNorm.cc",
       "native/kernels/table.cc"
     ]

@@ -17,6 +17,7 @@ constexpr Export exportTable[] = {
     {"disposeEngine", lockstep::disposeEngine},
     {"misalignment", lockstep::misalignment},
     {"fmaLimit", lockstep::fmaLimit},
+    {"readBandwidth", lockstep::readBandwidth},
     {"zero", lockstep::zero},
     {"add", lockstep::add},
     {"addInto", lockstep::addInto},

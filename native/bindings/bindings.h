@@ -11,6 +11,7 @@ napi_value createEngine(napi_env, napi_callback_info);
 napi_value disposeEngine(napi_env, napi_callback_info);
 napi_value misalignment(napi_env, napi_callback_info);
 napi_value fmaLimit(napi_env, napi_callback_info);
+napi_value readBandwidth(napi_env, napi_callback_info);
 
 napi_value zero(napi_env, napi_callback_info);
 napi_value add(napi_env, napi_callback_info);

@@ -50,6 +50,12 @@ napi_value numberValue(napi_env env, double number) {
   return napi_create_double(env, number, &value) == napi_ok ? value : nullptr;
 }
 
+double measuringTime(Arguments& args) {
+  const double seconds = args.number("seconds");
+  if (args.ok() && !(seconds > 0 && seconds <= 10)) args.fail("expected seconds in (0, 10] but received %g", seconds);
+  return seconds;
+}
+
 }  // namespace
 
 bool initialiseEngines(napi_env env) {
@@ -130,13 +136,23 @@ napi_value misalignment(napi_env env, napi_callback_info info) {
   return args.ok() ? numberValue(env, double(-reinterpret_cast<uintptr_t>(data) & 63)) : nullptr;
 }
 
-// fmaLimit(handle, seconds): floating-point operations a second
+// fmaLimit(engine, seconds): floating-point operations a second
 napi_value fmaLimit(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "fmaLimit");
   Engine* engine = args.engine();
-  const double seconds = args.number("seconds");
-  if (args.ok() && !(seconds > 0 && seconds <= 10)) args.fail("expected seconds in (0, 10] but received %g", seconds);
+  const double seconds = measuringTime(args);
   return args.ok() ? numberValue(env, engine->kernels->fmaLimit(*engine->pool, seconds)) : nullptr;
+}
+
+// readBandwidth(engine, seconds, array): bytes a second
+napi_value readBandwidth(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "readBandwidth");
+  Engine* engine = args.engine();
+  const double seconds = measuringTime(args);
+  Index size;
+  const float* data = args.floatsOfAnySize("array", &size);
+  if (args.ok() && size == 0) args.fail("expected an array with at least one element");
+  return args.ok() ? numberValue(env, engine->kernels->readBandwidth(*engine->pool, data, size, seconds)) : nullptr;
 }
 
 }  // namespace lockstep

@@ -1,17 +1,10 @@
 // How many floating-point operations a second the machine can do at best: chains of fused multiply-adds in registers.
-#include <time.h>
-
+#include "clock.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
-
-double now() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
-}
 
 constexpr int chains = 12;  // more than latency times throughput of any of these machines
 

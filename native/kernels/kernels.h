@@ -165,6 +165,8 @@ struct KernelTable {
   void (*addInto)(float* dst, const float* src, Index size);
   // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.
   double (*fmaLimit)(ThreadPool&, double seconds);
+  // Bytes a second at which the pool's threads together read `data`.
+  double (*readBandwidth)(ThreadPool&, const float* data, Index size, double seconds);
 };
 
 namespace scalar {

@@ -26,6 +26,7 @@ bool add(ThreadPool&, float*, const float*, const float*, Index);
 bool zero(ThreadPool&, float*, Index);
 void addInto(float*, const float*, Index);
 double fmaLimit(ThreadPool&, double);
+double readBandwidth(ThreadPool&, const float*, Index, double);
 
 constinit const KernelTable kernelTable = {LOCKSTEP_TEXT(LOCKSTEP_ISA),
                                  gemmWorkspaceBytes,
@@ -47,6 +48,7 @@ constinit const KernelTable kernelTable = {LOCKSTEP_TEXT(LOCKSTEP_ISA),
                                  add,
                                  zero,
                                  addInto,
-                                 fmaLimit};
+                                 fmaLimit,
+                                 readBandwidth};
 
 }  // namespace lockstep::LOCKSTEP_ISA

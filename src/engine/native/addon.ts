@@ -24,6 +24,8 @@ export interface NativeAddon {
   misalignment(array: Floats): number;
   /** Floating-point operations a second that all threads of the engine reach together, in registers. */
   fmaLimit(engine: number, seconds: number): number;
+  /** Bytes a second at which all threads of the engine together read the array, again and again. */
+  readBandwidth(engine: number, seconds: number, array: Floats): number;
 
   zero(engine: number, array: Floats): void;
   add(engine: number, size: number, out: Floats, a: Floats, b: Floats): void;

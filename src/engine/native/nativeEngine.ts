@@ -128,6 +128,15 @@ export class NativeEngine implements Engine {
     return this.#addon.fmaLimit(this.#handle, seconds);
   }
 
+  /**
+   * Bytes a second at which the engine's threads read `bytes` of memory: what kernels that read each number once are measured
+   * against. Choose more than the caches hold, or as much as the work that is measured reads.
+   */
+  readBandwidth({ bytes, seconds }: { bytes: number; seconds: number }): number {
+    const numbers = new Float32Array(Math.ceil(bytes / 4)).fill(1); // written once: memory never touched is all one page
+    return this.#addon.readBandwidth(this.#handle, seconds, numbers);
+  }
+
   zero(tensor: Tensor): void {
     const { data } = nativeTensor(tensor, 'tensor');
     if (data instanceof Float32Array) this.#addon.zero(this.#handle, data);

@@ -281,6 +281,15 @@ describe('engines', () => {
     expect(count()).toBeLessThanOrEqual(before);
   });
 
+  test("measure the machine's limits", () => {
+    const engine = engineOf(2);
+    expect(engine.fmaLimit(0.001)).toBeGreaterThan(1e8);
+    for (const bytes of [4, 1000, 5 * 2 ** 20 + 12]) {
+      const bandwidth = engine.readBandwidth({ bytes, seconds: 0.001 });
+      expect(bandwidth > 0 && bandwidth < 1e14, `${bytes} bytes: ${bandwidth}`).toBe(true);
+    }
+  });
+
   test('are unusable once disposed', async () => {
     const engine = createNativeEngine({ threads: 2 });
     const tensor = engine.alloc([4]);
