@@ -9,7 +9,7 @@ napi_value activationForward(napi_env env, napi_callback_info info) {
   Engine* engine = args.engine();
   ActivationArguments p = {};
   p.size = args.positive("size");
-  p.relu = args.flag("relu");
+  p.kind = args.flag("relu") ? Activation::relu : Activation::gelu;
   p.out = args.floats("out", p.size);
   p.inp = args.floats("inp", p.size);
   return args.finish(args.ok() && engine->kernels->activationForward(*engine->pool, p));
@@ -21,7 +21,7 @@ napi_value activationBackward(napi_env env, napi_callback_info info) {
   Engine* engine = args.engine();
   ActivationArguments p = {};
   p.size = args.positive("size");
-  p.relu = args.flag("relu");
+  p.kind = args.flag("relu") ? Activation::relu : Activation::gelu;
   p.out = args.floats("dinp", p.size);
   p.dout = args.floats("dout", p.size);
   p.inp = args.floats("inp", p.size);

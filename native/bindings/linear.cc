@@ -12,7 +12,7 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.ic = args.positive("ic");
   p.oc = args.positive("oc");
   p.weightTransposed = args.flag("weightTransposed");
-  p.out = args.floats("out", sizeOf(p.n, p.oc));
+  p.out = {args.floats("out", sizeOf(p.n, p.oc)), false};
   p.inp = args.floats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
   p.bias = args.floatsOrNull("bias", p.oc);
@@ -29,7 +29,7 @@ napi_value linearBackward(napi_env env, napi_callback_info info) {
   p.oc = args.positive("oc");
   p.weightTransposed = args.flag("weightTransposed");
   p.accumulate = args.flag("accumulate");
-  p.dinp = args.floatsOrNull("dinp", sizeOf(p.n, p.ic));
+  p.dinp = {args.floatsOrNull("dinp", sizeOf(p.n, p.ic)), false};
   p.dweight = args.floats("dweight", sizeOf(p.ic, p.oc));
   p.dbias = args.floatsOrNull("dbias", p.oc);
   p.dout = args.floats("dout", sizeOf(p.n, p.oc));

@@ -180,6 +180,19 @@ constexpr TileFunctions tileFunctions = makeTileFunctions();
 
 // ---- Blocks --------------------------------------------------------------------------------------------------------------
 
+// A product whose sums go to c as they are: c = a · b + bias, or c +=.
+struct Plain {
+  Index m, n, k;
+  const float* a;
+  Index aRow, aCol;
+  const float* b;
+  Index bRow, bCol;
+  float* c;
+  Index ldc;
+  const float* bias;
+  bool accumulate;
+};
+
 struct Block {
   Index rows, columns, depth;
   const float* a;  // packed
@@ -212,7 +225,7 @@ void multiplyBlock(const Block& block) {
 
 // One panel of rows (packed) uses each number of b only once: it is read where it lies, but for the columns that do not fill
 // a tile, which are packed.
-void multiplyUnpacked(const Gemm& p, Index k, Index depth, const float* packedA, float* packedB) {
+void multiplyUnpacked(const Plain& p, Index k, Index depth, const float* packedA, float* packedB) {
   for (Index j = 0; j < p.n; j += NR) {
     const float* b = p.b + k * p.bRow + j;
     const int columns = int(smaller(NR, p.n - j));
@@ -230,7 +243,7 @@ void multiplyUnpacked(const Gemm& p, Index k, Index depth, const float* packedA,
   }
 }
 
-void clear(const Gemm& p) {
+void clear(const Plain& p) {
   for (Index i = 0; i < p.m; i++) {
     for (Index j = 0; j < p.n; j++) {
       p.c[i * p.ldc + j] = (p.accumulate ? p.c[i * p.ldc + j] : 0.0f) + (p.bias == nullptr ? 0.0f : p.bias[j]);
@@ -247,7 +260,7 @@ struct Grid {
 
 // The cut with the least work on the busiest thread. Costs are in multiply-adds of one vector: a part computes rows · columns · k
 // of them over W, and packs (rows + columns) · k numbers, each for about the price of one in four.
-Grid chooseGrid(const Gemm& p, int threads) {
+Grid chooseGrid(const Plain& p, int threads) {
   const Index rowPanels = ceilDiv(p.m, MR);
   const Index columnPanels = ceilDiv(p.n, NR);
   const double work = double(p.m) * double(p.n) * double(p.k);
@@ -272,28 +285,7 @@ Grid chooseGrid(const Gemm& p, int threads) {
   return best;
 }
 
-}  // namespace
-
-void packRows(const float* a, Index rowStride, Index kStride, Index rows, Index depth, float* to) {
-  packPanels<MR>(a, rowStride, kStride, rows, depth, to);
-}
-
-void packColumns(const float* b, Index columnStride, Index kStride, Index columns, Index depth, float* to) {
-  packPanels<NR>(b, columnStride, kStride, columns, depth, to);
-}
-
-void multiplyRowPanel(const RowPanel& p) {
-  const float* b = p.b;
-  for (Index j = 0; j < p.columns; j += NR, b += p.bPanelStride) {
-    const int columns = int(smaller(NR, p.columns - j));
-    const Tile tile = {p.depth, p.a, b, NR, p.c + j, p.ldc, columns, nullptr, p.accumulate};
-    tileFunctions.at[p.rows - 1][(columns + W - 1) / W - 1](tile);
-  }
-}
-
-size_t gemmWorkspaceBytes() { return (packedAFloats + packedBFloats) * sizeof(float); }
-
-void gemmSerial(void* workspace, const Gemm& p) {
+void multiplyPart(void* workspace, const Plain& p) {
   if (p.k <= 0) return clear(p);
   float* packedA = static_cast<float*>(workspace);
   float* packedB = packedA + packedAFloats;
@@ -322,7 +314,7 @@ void gemmSerial(void* workspace, const Gemm& p) {
   }
 }
 
-void gemm(ThreadPool& pool, const Gemm& p) {
+void multiply(ThreadPool& pool, const Plain& p) {
   const Grid grid = chooseGrid(p, pool.threads());
   const Index rowStep = ceilDiv(ceilDiv(p.m, MR), grid.rowParts) * MR;
   const Index columnStep = ceilDiv(ceilDiv(p.n, NR), grid.columnParts) * NR;
@@ -330,15 +322,53 @@ void gemm(ThreadPool& pool, const Gemm& p) {
     const Index i = task % grid.rowParts * rowStep;
     const Index j = task / grid.rowParts * columnStep;
     if (i >= p.m || j >= p.n) return;
-    Gemm part = p;
+    Plain part = p;
     part.m = smaller(rowStep, p.m - i);
     part.n = smaller(columnStep, p.n - j);
     part.a += i * p.aRow;
     part.b += j * p.bCol;
     part.c += i * p.ldc + j;
     if (part.bias != nullptr) part.bias += j;
-    gemmSerial(pool.workspace(thread), part);
+    multiplyPart(pool.workspace(thread), part);
   });
+}
+
+}  // namespace
+
+void packRows(const float* a, Index rowStride, Index kStride, Index rows, Index depth, float* to) {
+  packPanels<MR>(a, rowStride, kStride, rows, depth, to);
+}
+
+void packColumns(const float* b, Index columnStride, Index kStride, Index columns, Index depth, float* to) {
+  packPanels<NR>(b, columnStride, kStride, columns, depth, to);
+}
+
+void multiplyRowPanel(const RowPanel& p) {
+  const float* b = p.b;
+  for (Index j = 0; j < p.columns; j += NR, b += p.bPanelStride) {
+    const int columns = int(smaller(NR, p.columns - j));
+    const Tile tile = {p.depth, p.a, b, NR, p.c + j, p.ldc, columns, nullptr, p.accumulate};
+    tileFunctions.at[p.rows - 1][(columns + W - 1) / W - 1](tile);
+  }
+}
+
+size_t gemmWorkspaceBytes() { return (packedAFloats + packedBFloats) * sizeof(float); }
+
+bool gemm(ThreadPool& pool, const Gemm& p) {
+  const Epilogue& to = p.to;
+  if (to.plain()) {
+    multiply(pool, {p.m, p.n, p.k, p.a, p.aRow, p.aCol, p.b, p.bRow, p.bCol, static_cast<float*>(to.c.data), to.ldc, to.bias,
+                    to.accumulate});
+    return true;
+  }
+  const Index ld = ceilDiv(p.n, W) * W;
+  float* sums = pool.scratch(size_t(p.m * ld));
+  if (sums == nullptr) return false;
+  multiply(pool, {p.m, p.n, p.k, p.a, p.aRow, p.aCol, p.b, p.bRow, p.bCol, sums, ld, nullptr, false});
+  parallelRanges(pool, p.m, 1 + 16384 / ld, 1, [&](Index begin, Index end, int) {
+    applyEpilogue(to, {sums + begin * ld, ld, int(end - begin), int(p.n), begin, 0});
+  });
+  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

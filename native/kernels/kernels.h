@@ -19,19 +19,34 @@ struct DropoutArguments {
   float scale;           // 1 / (1 - rate)
 };
 
+enum class Activation { none, gelu, relu };
+
+// Numbers in memory: float32, or bfloat16 (the upper half of a float32).
+struct FloatArray {
+  void* data;
+  bool bfloat16;
+};
+
 struct LinearForwardArguments {
   Index n, ic, oc;
   bool weightTransposed;
-  float* out;           // [N, OC]
-  const float* inp;     // [N, IC]
-  const float* weight;  // [IC, OC], or [OC, IC] if transposed
-  const float* bias;    // [OC] or null
+  FloatArray out;           // [N, OC]
+  const float* inp;         // [N, IC]
+  const float* weight;      // [IC, OC], or [OC, IC] if transposed
+  const float* bias;        // [OC] or null
+  Activation activation;    // out = act(inp · weight + bias)
+  FloatArray preActivation; // [N, OC], assigned: what the activation was applied to; or null
+  const float* residual;    // [N, OC] or null; out = residual + dropout(inp · weight + bias); may be `out`
+  DropoutArguments dropout;
+  Index sampleRows;         // rows of one sample of the dropout
 };
 
 struct LinearBackwardArguments {
   Index n, ic, oc;
   bool weightTransposed, accumulate;
-  float* dinp;     // [N, IC] or null; assigned, or accumulated
+  FloatArray dinp;  // [N, IC] or null; assigned, or accumulated
+  Activation dinpActivation;     // dinp = (dout · weightᵀ) · act'(dinpPreActivation)
+  FloatArray dinpPreActivation;  // [N, IC]
   float* dweight;  // accumulated
   float* dbias;    // [OC] or null; accumulated
   const float* dout;
@@ -91,7 +106,7 @@ struct LayerNormBackwardArguments {
 
 struct ActivationArguments {
   Index size;
-  bool relu;          // else GELU
+  Activation kind;
   float* out;         // dinp in the backward pass
   const float* inp;
   const float* dout;  // backward only

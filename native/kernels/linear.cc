@@ -41,25 +41,37 @@ void addColumnSums(ThreadPool& pool, const float* matrix, Index rows, Index colu
 
 bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
   const WeightStrides weight = stridesOf(p.ic, p.oc, p.weightTransposed);
-  gemm(pool, {p.n, p.oc, p.ic, p.inp, p.ic, 1, p.weight, weight.ic, weight.oc, p.out, p.oc, p.bias, false});
-  return true;
+  const Epilogue to = {.c = p.out,
+                       .ldc = p.oc,
+                       .bias = p.bias,
+                       .activation = p.activation,
+                       .preActivation = p.preActivation,
+                       .residual = p.residual,
+                       .dropout = p.dropout,
+                       .sampleRows = p.sampleRows};
+  return gemm(pool, {p.n, p.oc, p.ic, p.inp, p.ic, 1, p.weight, weight.ic, weight.oc, to});
 }
 
 bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {
   const WeightStrides weight = stridesOf(p.ic, p.oc, p.weightTransposed);
   // dinp [N, IC] = dout [N, OC] · weightᵀ
-  if (p.dinp != nullptr) {
-    gemm(pool, {p.n, p.ic, p.oc, p.dout, p.oc, 1, p.weight, weight.oc, weight.ic, p.dinp, p.ic, nullptr, p.accumulate});
+  if (p.dinp.data != nullptr) {
+    const Epilogue to = {.c = p.dinp,
+                         .ldc = p.ic,
+                         .activation = p.dinpActivation,
+                         .preActivation = p.dinpPreActivation,
+                         .slope = true,
+                         .accumulate = p.accumulate};
+    if (!gemm(pool, {p.n, p.ic, p.oc, p.dout, p.oc, 1, p.weight, weight.oc, weight.ic, to})) return false;
   }
-  if (p.weightTransposed) {
-    // dweight [OC, IC] += doutᵀ · inp
-    gemm(pool, {p.oc, p.ic, p.n, p.dout, 1, p.oc, p.inp, p.ic, 1, p.dweight, p.ic, nullptr, true});
-  } else {
-    // dweight [IC, OC] += inpᵀ · dout
-    gemm(pool, {p.ic, p.oc, p.n, p.inp, 1, p.ic, p.dout, p.oc, 1, p.dweight, p.oc, nullptr, true});
-  }
+  // dweight [IC, OC] += inpᵀ · dout, or [OC, IC] += doutᵀ · inp
+  const FloatArray dweight = {p.dweight, false};
+  const bool summed = p.weightTransposed ? gemm(pool, {p.oc, p.ic, p.n, p.dout, 1, p.oc, p.inp, p.ic, 1,
+                                                       {.c = dweight, .ldc = p.ic, .accumulate = true}})
+                                         : gemm(pool, {p.ic, p.oc, p.n, p.inp, 1, p.ic, p.dout, p.oc, 1,
+                                                       {.c = dweight, .ldc = p.oc, .accumulate = true}});
   if (p.dbias != nullptr) addColumnSums(pool, p.dout, p.n, p.oc, p.dbias);
-  return true;
+  return summed;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -1,4 +1,4 @@
-// Vectorised exp, and what is made of it.
+// Vectorised exp, and what is made of it: sigmoid and the activations.
 #pragma once
 
 #include "simd.h"
@@ -29,5 +29,30 @@ static inline Vec exp(Vec x) {
 
 // 1 / (1 + e^-x)
 static inline Vec sigmoid(Vec x) { return splat(1.0f) / (splat(1.0f) + exp(-x)); }
+
+// GELU in its tanh form. With u = √(2/π) · (x + 0.044715 x³): ½ x (1 + tanh u) = x · sigmoid(2u).
+constexpr float geluTwiceRoot = 1.5957691216057308f;  // 2 · √(2/π)
+constexpr float geluCubic = 0.044715f;
+
+static inline Vec gelu(Vec x) {
+  const Vec u2 = splat(geluTwiceRoot) * x * fma(x * x, splat(geluCubic), splat(1.0f));
+  return x * sigmoid(u2);
+}
+
+// Beyond ±16 the slope is 0 or 1 in float32; held there, since x⁴ overflows before x does. Not a number stays so.
+static inline Vec geluSlope(Vec input) {
+  const Vec x = min(splat(16.0f), max(splat(-16.0f), input));
+  const Vec xx = x * x;
+  const Vec u2 = splat(geluTwiceRoot) * x * fma(xx, splat(geluCubic), splat(1.0f));
+  const Vec du2 = splat(geluTwiceRoot) * fma(xx, splat(3 * geluCubic), splat(1.0f));
+  const Vec s = sigmoid(u2);
+  return s + x * s * (splat(1.0f) - s) * du2;
+}
+
+static inline Vec relu(Vec x) { return max(Vec{}, x); }
+
+// d · act'(x)
+static inline Vec timesGeluSlope(Vec d, Vec x) { return d * geluSlope(x); }
+static inline Vec timesReluSlope(Vec d, Vec x) { return x > Vec{} ? d : Vec{}; }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -161,4 +161,29 @@ static inline void storeAny(float* p, Vec v, int count) {
   else storePart(p, v, count);
 }
 
+
+// ---- bfloat16: the upper half of a float32 ---------------------------------------------------------------------------------
+
+typedef uint16_t VecH __attribute__((vector_size(W * 2)));
+
+// Rounded to the nearest, to even between two. Not a number stays so.
+static inline VecH toBfloat16(Vec v) {
+  const VecU bits = bitsOf(v);
+  const VecU rounded = (bits + splatU(0x7fff) + ((bits >> 16) & splatU(1))) >> 16;
+  return __builtin_convertvector(v == v ? rounded : (bits >> 16) | splatU(0x40), VecH);
+}
+static inline Vec fromBfloat16(VecH h) { return fromBits(__builtin_convertvector(h, VecU) << 16); }
+
+static inline Vec loadAny(const uint16_t* p, int count) {
+  VecH h = {};
+  if (count == W) __builtin_memcpy(&h, p, sizeof h);
+  else __builtin_memcpy(&h, p, size_t(count) * sizeof *p);
+  return fromBfloat16(h);
+}
+static inline void storeAny(uint16_t* p, Vec v, int count) {
+  const VecH h = toBfloat16(v);
+  if (count == W) __builtin_memcpy(p, &h, sizeof h);
+  else __builtin_memcpy(p, &h, size_t(count) * sizeof *p);
+}
+
 }  // namespace lockstep::LOCKSTEP_ISA

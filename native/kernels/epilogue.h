@@ -1,0 +1,108 @@
+// What becomes of the sums of a product, c = epilogue(a · b): applied to a tile of them while it is in L1, by the float32 and the
+// bfloat16 products alike.
+#pragma once
+
+#include "dropout.h"
+#include "math.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+
+// y = sum + bias, and then one of
+//   activation: c = act(y), y kept in preActivation unless that is null;
+//   slope:      c = y · act'(preActivation);
+//   residual:   c = residual + dropout(y);
+//   accumulate: c += y;
+// or none: c = y.
+struct Epilogue {
+  FloatArray c;
+  Index ldc;                  // of c, preActivation and residual
+  const float* bias = {};     // [columns] or null
+  Activation activation = {};
+  FloatArray preActivation = {};
+  bool slope = {};
+  const float* residual = {};     // or null; may be c
+  DropoutArguments dropout = {};  // no keys: none
+  Index sampleRows = {};          // rows of one sample of the dropout
+  bool accumulate = {};
+
+  // c = y or c += y, in float32: a product may do that itself, and add its parts up in c.
+  bool plain() const { return !c.bfloat16 && activation == Activation::none && residual == nullptr; }
+};
+
+// A tile of sums, [rows, columns] with rows of `stride` floats, all whole vectors, and where it lies in c.
+struct SumTile {
+  const float* sums;
+  Index stride;
+  int rows, columns;
+  Index row, column;
+};
+
+// store(pointer to c, y, index, count) for every vector of the tile, `index` being that of its first element.
+template <class C, class Store>
+static inline void forTile(const Epilogue& e, const SumTile& tile, Store store) {
+  for (int j = 0; j < tile.columns; j += W) {
+    const int count = tile.columns - j < W ? tile.columns - j : W;
+    const Vec bias = e.bias != nullptr ? loadAny(e.bias + tile.column + j, count) : Vec{};
+    for (int i = 0; i < tile.rows; i++) {
+      const Index index = (tile.row + i) * e.ldc + tile.column + j;
+      store(static_cast<C*>(e.c.data) + index, load(tile.sums + i * tile.stride + j) + bias, index, count);
+    }
+  }
+}
+
+template <class C, class P, Vec (*forward)(Vec), Vec (*timesSlope)(Vec, Vec)>
+static inline void applyActivation(const Epilogue& e, const SumTile& tile) {
+  P* preActivation = static_cast<P*>(e.preActivation.data);
+  if (e.slope) {
+    forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
+      storeAny(c, timesSlope(y, loadAny(preActivation + index, count)), count);
+    });
+  } else if (preActivation != nullptr) {
+    forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
+      storeAny(preActivation + index, y, count);
+      storeAny(c, forward(y), count);
+    });
+  } else {
+    forTile<C>(e, tile, [&](C* c, Vec y, Index, int count) { storeAny(c, forward(y), count); });
+  }
+}
+
+template <class C, class P>
+static inline void applyActivation(const Epilogue& e, const SumTile& tile) {
+  if (e.activation == Activation::relu) applyActivation<C, P, relu, timesReluSlope>(e, tile);
+  else applyActivation<C, P, gelu, timesGeluSlope>(e, tile);
+}
+
+template <class C>
+static inline void applyResidual(const Epilogue& e, const SumTile& tile) {
+  if (e.dropout.keys == nullptr) {
+    forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) { storeAny(c, loadAny(e.residual + index, count) + y, count); });
+    return;
+  }
+  const Index sampleSize = e.sampleRows * e.ldc;
+  forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
+    const Vec kept = y * dropoutFactors(e.dropout, index / sampleSize, index % sampleSize);
+    storeAny(c, loadAny(e.residual + index, count) + kept, count);
+  });
+}
+
+template <class C>
+static inline void applyEpilogueTo(const Epilogue& e, const SumTile& tile) {
+  if (e.activation != Activation::none) {
+    if (e.preActivation.bfloat16) applyActivation<C, uint16_t>(e, tile);
+    else applyActivation<C, float>(e, tile);
+  } else if (e.residual != nullptr) {
+    applyResidual<C>(e, tile);
+  } else if (e.accumulate) {
+    forTile<C>(e, tile, [](C* c, Vec y, Index, int count) { storeAny(c, loadAny(c, count) + y, count); });
+  } else {
+    forTile<C>(e, tile, [](C* c, Vec y, Index, int count) { storeAny(c, y, count); });
+  }
+}
+
+static inline void applyEpilogue(const Epilogue& e, const SumTile& tile) {
+  if (e.c.bfloat16) applyEpilogueTo<uint16_t>(e, tile);
+  else applyEpilogueTo<float>(e, tile);
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA
