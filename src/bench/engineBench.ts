@@ -5,7 +5,7 @@
 import { randomKey } from '../base/counterRandom.ts';
 import type { Shape, Tensor } from '../engine/engine.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
-import { fmaLimitOf, type Machine, measureMachine } from './machine.ts';
+import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
 import type { BenchReport, BenchResult } from './report.ts';
 
 const sampleMs = 15;
@@ -45,10 +45,8 @@ export async function runEngineBench(options: NativeEngineOptions): Promise<Benc
   const engine = createNativeEngine({ isa: options.isa ?? 'auto', threads: machine.threads });
   const cases = [linearCase('linearForward', 1024, 768, 3072), ...modelShapes.flatMap(casesOf)];
   const timed = cases.map((kernel) => ({ kernel, ...time(engine, kernel) }));
-  // Others may have used the machine while the limit was measured first: the better of two is nearer to the truth.
-  const fmaGflops = Math.max(machine.fmaGflops, fmaLimitOf(engine));
+  const measured = withBetterLimit(machine, engine);
   await engine.dispose();
-  const measured: Machine = { ...machine, fmaGflops };
   return {
     machine: measured,
     results: timed.map(({ kernel, medianUs, minUs }) => resultOf(kernel, medianUs, minUs, measured)),

@@ -1,8 +1,11 @@
 /**
- * What a bench ran on, so that its numbers mean something elsewhere: the processor, its instruction set, and the floating-point limit
- * that it reached in the same run.
+ * What a bench ran on, so that its numbers mean something elsewhere: the processor, its instruction set, the versions, and the
+ * floating-point limit that it reached in the same run.
  */
+import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import { packageRoot } from '../base/packageRoot.ts';
+import { version } from '../base/version.ts';
 import { createNativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
 
 export interface Machine {
@@ -12,6 +15,9 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly os: string;
   readonly node: string;
+  readonly lockstep: string;
+  /** Of the checkout, with `+` where files differ from it; absent outside of one. */
+  readonly commit?: string;
   readonly isa: string;
   /** Threads that the bench used. */
   readonly threads: number;
@@ -35,12 +41,15 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
     fmaGflopsByThreads[count] = fmaLimitOf(engine);
     await engine.dispose();
   }
+  const commit = commitOfCheckout();
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     os: `${process.platform} ${process.arch}`,
     node: process.versions.node,
+    lockstep: version,
+    ...(commit !== undefined && { commit }),
     isa,
     threads,
     fmaGflops,
@@ -48,7 +57,34 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
   };
 }
 
+/**
+ * The machine with its limit measured once more: others may have used it while the limit was measured first, and the better of
+ * two is nearer to the truth.
+ */
+export function withBetterLimit(machine: Machine, engine: { fmaLimit(seconds: number): number }): Machine {
+  return { ...machine, fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)) };
+}
+
+/** Two lines for people. */
+export function renderMachine(machine: Machine): string {
+  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops } = machine;
+  return (
+    `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${os}, Node.js ${node}, Lockstep ${lockstep}${commit ? ` at ${commit}` : ''}\n` +
+    `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s\n`
+  );
+}
+
 /** 10^9 floating-point operations a second: the best slice of the time, since others may use the machine too. */
-export function fmaLimitOf(engine: { fmaLimit(seconds: number): number }): number {
+function fmaLimitOf(engine: { fmaLimit(seconds: number): number }): number {
   return engine.fmaLimit(measureSeconds) / 1e9;
+}
+
+/** Undefined where this is no checkout, or git is not installed. */
+function commitOfCheckout(): string | undefined {
+  try {
+    const describe = ['describe', '--always', '--exclude=*', '--dirty=+'];
+    return execFileSync('git', describe, { cwd: packageRoot, stdio: 'pipe', encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
 }

@@ -1,5 +1,5 @@
 /** What `launch bench engine` gives: as an object for programs, as a table for people. */
-import type { Machine } from './machine.ts';
+import { type Machine, renderMachine } from './machine.ts';
 
 export interface BenchResult {
   /** The kernel, as the engine interface calls it. */
@@ -42,12 +42,5 @@ export function renderReport({ machine, results }: BenchReport): string {
       .join('  ')
       .trimEnd(),
   );
-  const threads = `${machine.threads} ${machine.threads === 1 ? 'thread' : 'threads'}`;
-  return [
-    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.os}, Node.js ${machine.node}`,
-    `${machine.isa}, ${threads}, FMA limit ${machine.fmaGflops.toFixed(0)} GFLOP/s`,
-    '',
-    ...lines,
-    '',
-  ].join('\n');
+  return [renderMachine(machine), ...lines, ''].join('\n');
 }

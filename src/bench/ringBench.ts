@@ -8,6 +8,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { PeerError } from '../base/errors.ts';
+import { median } from './median.ts';
 import type { RingBenchReply, RingBenchRequest } from './ringBenchRank.ts';
 
 export interface RingBenchOptions {
@@ -93,12 +94,6 @@ async function benchWorld(worldSize: number, options: RingBenchOptions): Promise
   } finally {
     for (const process of ranks) process.end();
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
 /** A forked rank that answers one request at a time. */

@@ -1,27 +1,36 @@
 /**
  * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
- * tokens. What a step is worth is counted as 6 · P · tokens for the matrix products (2 forward, 4 backward; P their
- * weights) plus 6 · nLayer · nEmbd · T · tokens for attention, of whose T × T scores the causal half is counted.
+ * tokens. Further steps time each kernel, so that the first are not disturbed. What a step is worth is counted as
+ * 6 · P · tokens for the matrix products (2 forward, 4 backward; P their weights) plus 6 · nLayer · nEmbd · T · tokens for
+ * attention, of whose T × T scores the causal half is counted.
  */
-import { randomKey, randomUniform } from '../base/counterRandom.ts';
-import type { Config } from '../config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
+import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { parameterCount } from '../model/parameters.ts';
-import { type Batch, type PhaseTimes, Trainer } from '../model/training.ts';
-import { type Machine, measureMachine } from './machine.ts';
+import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
+import { KernelTimer } from './kernelTimer.ts';
+import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
+import { median } from './median.ts';
+import { StepRunner, type StepTimes, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export const stepFlopFormula =
   '6 * matmulParameters * tokens + 6 * nLayer * nEmbd * blockSize * tokens (attention, the causal half)';
 
-export interface StepBenchOptions {
-  readonly model: ModelConfig;
-  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'seed'>;
-  readonly optimizer: Config['optimizer'];
-  /** Steps timed, after two that are not. */
+export interface StepBenchOptions extends TrainedShape {
+  /** Steps timed, after those that warm up; and at most `kernelStepsMost` more whose kernels are. */
   readonly steps: number;
-  /** Of the machine's limit, measured beside the steps; 0: one for each core. */
-  readonly threads: number;
+  /** Tells calls of a kernel with different shapes apart. */
+  readonly byShape?: boolean;
+}
+
+/** Told what is known as soon as it is. */
+export interface StepBenchListener {
+  started?(head: StepBenchHead): void;
+  /** The part of all steps that is done, from 0 to 1. */
+  progress?(done: number): void;
+  /** Before the kernels are timed. */
+  stepsTimed?(results: readonly StepBenchResult[]): void;
 }
 
 export interface StepBenchResult {
@@ -37,24 +46,87 @@ export interface StepBenchResult {
   readonly tokensPerSecond?: number;
 }
 
-export interface StepBenchReport {
+/** What is known before the first step. */
+export interface StepBenchHead {
   readonly machine: Machine | undefined;
   readonly engine: string;
+  readonly shape: string;
   readonly parameters: number;
   readonly tokensPerStep: number;
-  readonly formula: string;
-  readonly results: readonly StepBenchResult[];
+  readonly steps: number;
 }
 
-export async function runStepBench(engine: Engine, options: StepBenchOptions): Promise<StepBenchReport> {
-  const { model, train, steps } = options;
-  const samples = await timeSteps(engine, options);
-  // On the engine's machine right after the steps, so that both see the same neighbours and the same clock.
-  const machine = engine.name === 'native' ? await measureMachine({ threads: options.threads }) : undefined;
+export interface StepBenchReport extends StepBenchHead {
+  readonly formula: string;
+  readonly results: readonly StepBenchResult[];
+  /** Only of the native engine, whose kernels have run when a call returns. */
+  readonly kernels?: KernelSummary;
+  /** The most that this process had resident, and that the engine's tensors took. */
+  readonly peakResidentBytes: number;
+  readonly peakTensorBytes: number;
+}
 
-  const tokensPerStep = train.globalBatchSize * model.blockSize;
-  const flops = stepFlops(model, tokensPerStep);
-  const shape = `B ${train.globalBatchSize} T ${model.blockSize} C ${model.nEmbd} L ${model.nLayer} V ${model.vocabSize}`;
+const kernelStepsMost = 10;
+/** Not timed: two steps, or one if it takes longer than this. */
+const warmUpSteps = 2;
+const warmUpMs = 3000;
+
+export async function runStepBench(
+  engine: Engine,
+  options: StepBenchOptions,
+  listener: StepBenchListener = {},
+): Promise<StepBenchReport> {
+  const { model, train, steps, byShape = false } = options;
+  const native = engine instanceof NativeEngine ? engine : undefined;
+  const kernelSteps = native === undefined ? 0 : Math.min(steps, kernelStepsMost);
+  const head: StepBenchHead = {
+    machine: native && (await measureMachine(native)),
+    engine: engine.description,
+    shape: `B ${train.globalBatchSize} T ${model.blockSize} C ${model.nEmbd} L ${model.nLayer} V ${model.vocabSize}`,
+    parameters: parameterCount(model),
+    tokensPerStep: train.globalBatchSize * model.blockSize,
+    steps,
+  };
+  listener.started?.(head);
+
+  const timer = new KernelTimer(engine);
+  const runner = new StepRunner(timer.engine, options);
+  let stepsRun = 0;
+  const run = async (): Promise<StepTimes> => {
+    const times = await runner.step();
+    listener.progress?.(++stepsRun / (warmUpSteps + steps + kernelSteps));
+    return times;
+  };
+  for (let step = 0, ms = 0; step < warmUpSteps && ms < warmUpMs; step++) ms += totalMs(await run());
+  const samples: StepTimes[] = [];
+  while (samples.length < steps) samples.push(await run());
+  // On the engine itself, before and right after the steps, so that all see the same neighbours and the same clock.
+  const machine = native && head.machine && withBetterLimit(head.machine, native);
+  const results = resultsOf(samples, head, stepFlops(model, head.tokensPerStep), machine);
+  listener.stepsTimed?.(results);
+
+  const timedSteps: TimedStep[] = [];
+  while (timedSteps.length < kernelSteps) {
+    const { calls, result } = await timer.timed(run);
+    timedSteps.push({ calls, wallMs: totalMs(result) });
+  }
+  return {
+    ...head,
+    machine,
+    formula: stepFlopFormula,
+    results,
+    ...(kernelSteps > 0 && { kernels: summariseKernels(timedSteps, { fmaGflops: machine?.fmaGflops, byShape }) }),
+    peakResidentBytes: process.resourceUsage().maxRSS * 1024,
+    peakTensorBytes: engine.memory().bytesPeak,
+  };
+}
+
+function resultsOf(
+  samples: readonly StepTimes[],
+  { shape, tokensPerStep }: StepBenchHead,
+  flops: number,
+  machine: Machine | undefined,
+): StepBenchResult[] {
   const result = (name: StepBenchResult['name'], times: number[], share: number): StepBenchResult => {
     const medianMs = median(times);
     const gflops = (share * flops) / medianMs / 1e6;
@@ -69,22 +141,12 @@ export async function runStepBench(engine: Engine, options: StepBenchOptions): P
     };
   };
   const column = (phase: keyof StepTimes): number[] => samples.map((sample) => sample[phase]);
-  const totals = samples.map(({ forwardMs, backwardMs, optimizerMs }) => forwardMs + backwardMs + optimizerMs);
-  const results = [
-    result('step', totals, 1),
+  return [
+    result('step', samples.map(totalMs), 1),
     result('forward', column('forwardMs'), 1 / 3),
     result('backward', column('backwardMs'), 2 / 3),
     result('optimizer', column('optimizerMs'), 0),
   ];
-  const parameters = parameterCount(model);
-  return {
-    machine,
-    engine: `${engine.description}, ${steps} steps`,
-    parameters,
-    tokensPerStep,
-    formula: stepFlopFormula,
-    results,
-  };
 }
 
 /** Floating-point operations of one forward and backward pass over `tokens` tokens. */
@@ -94,59 +156,4 @@ export function stepFlops(model: ModelConfig, tokens: number): number {
   const lookedUp = nEmbd * (blockSize + (model.tiedHead ? 0 : vocabSize));
   const matmulParameters = parameterCount(model) - lookedUp;
   return 6 * tokens * (matmulParameters + nLayer * nEmbd * blockSize);
-}
-
-interface StepTimes extends PhaseTimes {
-  optimizerMs: number;
-}
-
-async function timeSteps(engine: Engine, { model, train, optimizer, steps }: StepBenchOptions): Promise<StepTimes[]> {
-  const trainer = new Trainer(engine, model, { seed: train.seed });
-  const samples: StepTimes[] = [];
-  const warmUpSteps = 2;
-  for (let step = 1; step <= warmUpSteps + steps; step++) {
-    const times: StepTimes = { forwardMs: 0, backwardMs: 0, optimizerMs: 0 };
-    const microBatches = train.globalBatchSize / train.microBatchSize;
-    for (let index = 0; index < microBatches; index++) {
-      const first = index * train.microBatchSize;
-      await trainer.microStep({
-        ...randomBatch(model, train.microBatchSize, randomKey(train.seed, step, index)),
-        lossScale: 1 / (train.globalBatchSize * model.blockSize),
-        dropout: {
-          seed: train.seed,
-          step,
-          sampleIndices: Array.from({ length: train.microBatchSize }, (_, i) => first + i),
-        },
-        phaseTimes: times,
-      });
-    }
-    const start = performance.now();
-    await trainer.applyAdamw({ ...optimizer, step, learningRate: 1e-4 });
-    trainer.zeroGrads();
-    await engine.finish();
-    times.optimizerMs = performance.now() - start;
-    if (step > warmUpSteps) samples.push(times);
-  }
-  return samples;
-}
-
-function randomBatch(
-  { vocabSize, blockSize }: ModelConfig,
-  batchSize: number,
-  key: ReturnType<typeof randomKey>,
-): Batch {
-  const token = (i: number): number => Math.floor(randomUniform(key, i) * vocabSize);
-  const size = batchSize * blockSize;
-  return {
-    tokens: Int32Array.from({ length: size }, (_, i) => token(i)),
-    targets: Int32Array.from({ length: size }, (_, i) => token(i + 1)),
-    batchSize,
-    blockSize,
-  };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

@@ -23,7 +23,6 @@ describe('runStepBench', () => {
       train: { globalBatchSize: 4, microBatchSize: 2, seed: 1 },
       optimizer,
       steps: 3,
-      threads: 1,
     });
     expect(report.tokensPerStep).toBe(4 * tinyConfig.blockSize);
     expect(report.machine).toBeUndefined();

@@ -1,0 +1,84 @@
+/**
+ * What one call of a kernel has to do, worked out from the options that it is called with: floating-point operations of matrix
+ * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
+ */
+import type { Engine, KernelOptions, LinearOptions, Tensor, TensorGroup } from '../engine/engine.ts';
+
+export interface KernelWork {
+  /** Two for each multiply-add that is executed; absent for kernels that are bound by memory. */
+  readonly flops?: number;
+  /** Read and written: each tensor of the options once, unless `bytesOf` below knows better. */
+  readonly bytes: number;
+}
+
+type PerKernel = { readonly [K in keyof Engine]?: (options: KernelOptions<K>) => number };
+
+const flopsOf: PerKernel = {
+  linearForward: productFlops,
+  linearBackward: (options) => productFlops(options) * (options.dinp === undefined ? 1 : 2),
+  // Two products of T×T/2 by HS a head; backward five, the scores being computed again.
+  attentionForward: (options) => 2 * attentionFlops(options),
+  attentionBackward: (options) => 5 * attentionFlops(options),
+};
+
+const bytesOf: PerKernel = {
+  // Of the tables only the rows that are looked up.
+  embeddingForward: ({ out, wpe }) => (wpe ? 3 : 2) * tensorBytes(out),
+  embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
+  attentionDecode: ({ qkv, keys, position }) =>
+    2 * tensorBytes(qkv) + 2 * (position + 1) * (tensorBytes(keys) / keys.shape[0]!),
+  // The gradient is read, the parameter and both moments are read and written.
+  adamw: ({ param }) => 7 * tensorBytes(param),
+};
+
+export function kernelWork(kernel: keyof Engine, options: unknown): KernelWork {
+  const flops = (flopsOf[kernel] as ((options: unknown) => number) | undefined)?.(options);
+  const bytes = (bytesOf[kernel] as ((options: unknown) => number) | undefined)?.(options) ?? bytesIn(options);
+  return { ...(flops !== undefined && { flops }), bytes };
+}
+
+/** The shapes that tell one call of a kernel from another: those of its largest tensors. */
+export function kernelShape(options: unknown): string {
+  const { inp, weight, qkv, nHead, weightTransposed } = options as Partial<Record<string, Tensor & number>>;
+  if (inp !== undefined && weight !== undefined && weight.shape.length === 2) {
+    const ic = inp.shape.at(-1)!;
+    return `${inp.size / ic}×${ic}×${weight.size / ic}${weightTransposed ? ' transposed' : ''}`;
+  }
+  if (qkv !== undefined) return `${qkv.shape.join('×')} NH ${nHead}`;
+  const largest = tensorsIn(options).toSorted((a, b) => b.size - a.size)[0];
+  return largest === undefined ? '' : largest.shape.join('×');
+}
+
+/** N·IC·OC multiply-adds. */
+function productFlops({ inp, weight }: LinearOptions): number {
+  return (2 * inp.size * weight.size) / inp.shape.at(-1)!;
+}
+
+/** B·T·T·C: one product of the causal half of all heads' scores. */
+function attentionFlops({ qkv, lse }: { qkv: Tensor; lse: Tensor }): number {
+  return (qkv.size / 3) * lse.shape.at(-1)!;
+}
+
+function bytesIn(options: unknown): number {
+  return tensorsIn(options).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+}
+
+function tensorBytes({ size }: Tensor): number {
+  return 4 * size;
+}
+
+/** Every tensor of the options, also inside of other objects; a group is one of them. */
+function tensorsIn(value: unknown): Tensor[] {
+  if (typeof value !== 'object' || value === null) return [];
+  if (isTensor(value)) return [value];
+  if (isGroup(value)) return [{ shape: [value.length], dtype: 'float32', size: value.length }];
+  return Object.values(value).flatMap(tensorsIn);
+}
+
+function isTensor(value: object): value is Tensor {
+  return 'shape' in value && 'dtype' in value && 'size' in value;
+}
+
+function isGroup(value: object): value is TensorGroup {
+  return 'tensors' in value && 'offsets' in value && 'length' in value;
+}

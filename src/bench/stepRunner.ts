@@ -1,0 +1,77 @@
+/** Whole training steps of one replica on random tokens, one at a time: what the benches time. */
+import { randomKey, randomUniform } from '../base/counterRandom.ts';
+import type { Config } from '../config/schema.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { ModelConfig } from '../model/config.ts';
+import { type Batch, type PhaseTimes, Trainer } from '../model/training.ts';
+
+/** A model and how it is trained. */
+export interface TrainedShape {
+  readonly model: ModelConfig;
+  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'seed'>;
+  readonly optimizer: Config['optimizer'];
+}
+
+/** Milliseconds of one step, all its microbatches together. */
+export interface StepTimes extends PhaseTimes {
+  optimizerMs: number;
+}
+
+export function totalMs({ forwardMs, backwardMs, optimizerMs }: StepTimes): number {
+  return forwardMs + backwardMs + optimizerMs;
+}
+
+/** One replica that trains on random tokens, a step at a time. */
+export class StepRunner {
+  readonly #engine: Engine;
+  readonly #options: TrainedShape;
+  readonly #trainer: Trainer;
+  #step = 0;
+
+  constructor(engine: Engine, options: TrainedShape) {
+    this.#engine = engine;
+    this.#options = options;
+    this.#trainer = new Trainer(engine, options.model, { seed: options.train.seed });
+  }
+
+  async step(): Promise<StepTimes> {
+    const { model, train, optimizer } = this.#options;
+    const step = ++this.#step;
+    const times: StepTimes = { forwardMs: 0, backwardMs: 0, optimizerMs: 0 };
+    const microBatches = train.globalBatchSize / train.microBatchSize;
+    for (let index = 0; index < microBatches; index++) {
+      const first = index * train.microBatchSize;
+      await this.#trainer.microStep({
+        ...randomBatch(model, train.microBatchSize, randomKey(train.seed, step, index)),
+        lossScale: 1 / (train.globalBatchSize * model.blockSize),
+        dropout: {
+          seed: train.seed,
+          step,
+          sampleIndices: Array.from({ length: train.microBatchSize }, (_, i) => first + i),
+        },
+        phaseTimes: times,
+      });
+    }
+    const start = performance.now();
+    await this.#trainer.applyAdamw({ ...optimizer, step, learningRate: 1e-4 });
+    this.#trainer.zeroGrads();
+    await this.#engine.finish();
+    times.optimizerMs = performance.now() - start;
+    return times;
+  }
+}
+
+function randomBatch(
+  { vocabSize, blockSize }: ModelConfig,
+  batchSize: number,
+  key: ReturnType<typeof randomKey>,
+): Batch {
+  const token = (i: number): number => Math.floor(randomUniform(key, i) * vocabSize);
+  const size = batchSize * blockSize;
+  return {
+    tokens: Int32Array.from({ length: size }, (_, i) => token(i)),
+    targets: Int32Array.from({ length: size }, (_, i) => token(i + 1)),
+    batchSize,
+    blockSize,
+  };
+}

@@ -1,0 +1,10 @@
+/** Options that several benches share. */
+import type { InstructionSet } from '../engine/native/addon.ts';
+
+export type IsaOption = InstructionSet | 'auto';
+
+export const isaOption = {
+  choices: ['auto', 'avx512', 'avx2', 'neon', 'scalar'] as const satisfies readonly IsaOption[],
+  default: 'auto' as const,
+  describe: 'Instruction set of the native engine',
+};

@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { summariseKernels } from '../../../src/bench/kernelSummary.ts';
+import type { KernelCall } from '../../../src/bench/kernelTimer.ts';
+import type { Machine } from '../../../src/bench/machine.ts';
+import { renderMachine } from '../../../src/bench/machine.ts';
+import { median } from '../../../src/bench/median.ts';
+import { renderHead, renderKernels, renderPhases } from '../../../src/bench/stepReport.ts';
+import { numberColumn, tableHeading, tableRow, textColumn } from '../../../src/bench/table.ts';
+
+const machine: Machine = {
+  cpu: 'Some CPU',
+  cores: 2,
+  memoryGiB: 8,
+  os: 'linux x64',
+  node: '20.19.0',
+  lockstep: '0.1.0',
+  isa: 'avx2',
+  threads: 1,
+  fmaGflops: 100,
+  fmaGflopsByThreads: { 1: 100 },
+};
+
+function product(shape: string, ms: number): KernelCall {
+  return { kernel: 'linearForward', shape, ms, flops: 60e6, bytes: 1 };
+}
+
+function add(ms: number): KernelCall {
+  return { kernel: 'add', shape: '5', ms, bytes: 3e6 };
+}
+
+describe('summariseKernels', () => {
+  const steps = [
+    { calls: [product('a', 1), product('b', 1), add(1)], wallMs: 4 },
+    { calls: [product('a', 3), product('b', 1), add(0.5)], wallMs: 5 },
+    { calls: [product('a', 9), product('b', 9), add(3)], wallMs: 30 },
+  ];
+
+  it('gives medians over the steps, rates by them, and what is between', () => {
+    const summary = summariseKernels(steps, { fmaGflops: 60, byShape: false });
+    expect(summary).toEqual({
+      stepMs: 5,
+      kernels: [
+        { name: 'linearForward', calls: 2, msPerStep: 4, minMsPerStep: 2, share: 0.8, gflops: 30, ofLimit: 0.5 },
+        { name: 'add', calls: 1, msPerStep: 1, minMsPerStep: 0.5, share: 0.2, gbytes: 3 },
+      ],
+      betweenMs: 1,
+    });
+  });
+
+  it('tells shapes apart, and leaves out the limit where there is none', () => {
+    const { kernels } = summariseKernels(steps, { fmaGflops: undefined, byShape: true });
+    expect(kernels.map(({ name, shape }) => `${name} ${shape}`)).toEqual([
+      'linearForward a',
+      'linearForward b',
+      'add 5',
+    ]);
+    expect(kernels[0]).toMatchObject({ gflops: 20 });
+    expect(kernels[0]).not.toHaveProperty('ofLimit');
+  });
+});
+
+describe('reports', () => {
+  it('keep columns below their headings, whatever is printed first', () => {
+    const columns = [textColumn('name', ['a', 'longer']), numberColumn('ms', 5)];
+    expect(tableHeading(columns)).toBe('name       ms');
+    expect(tableRow(columns, ['a', '1.25'])).toBe('a        1.25');
+    expect(tableRow(columns, ['longer'])).toBe('longer');
+  });
+
+  it('say what was measured on', () => {
+    expect(renderMachine({ ...machine, commit: 'abc1234+' })).toBe(
+      'Some CPU, 2 cores, 8 GiB, linux x64, Node.js 20.19.0, Lockstep 0.1.0 at abc1234+\navx2, 1 thread, FMA limit 100 GFLOP/s\n',
+    );
+    const head = {
+      machine: undefined,
+      engine: 'tfjs (cpu)',
+      shape: 'B 1',
+      parameters: 5e5,
+      tokensPerStep: 8,
+      steps: 3,
+    };
+    expect(renderHead(head)).toBe('tfjs (cpu): B 1, 0.50 M parameters, 8 tokens a step, 3 steps\n');
+  });
+
+  it('show a step by phase', () => {
+    const shape = 'B 1';
+    const text = renderPhases([
+      { name: 'step', shape, medianMs: 12.345, minMs: 10, gflops: 50.04, ofLimit: 0.5, tokensPerSecond: 1234.5 },
+      { name: 'optimizer', shape, medianMs: 2, minMs: 1.5 },
+    ]);
+    expect(text).toBe(
+      [
+        '',
+        'phase      median ms     min ms  GFLOP/s  of limit  tokens/s',
+        'step           12.35      10.00     50.0      50 %      1235',
+        'optimizer       2.00       1.50',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  it('show a step by kernel, whose shares add up', () => {
+    const kernel = { name: 'add', calls: 3, msPerStep: 1.5, minMsPerStep: 1, share: 0.75, gbytes: 12 };
+    const lines = [
+      '',
+      'kernel           calls  ms a step     min ms  share  GFLOP/s  of limit    GB/s',
+      'add                  3      1.500      1.000   75 %                       12.0',
+      'between kernels             0.500             25 %',
+      'step                        2.000            100 %',
+      '',
+    ];
+    const rendered = renderKernels({ stepMs: 2, kernels: [kernel], betweenMs: 0.5 });
+    expect(rendered.split('\n').map((line) => line.replaceAll(/ +/g, ' '))).toEqual(
+      lines.map((line) => line.replaceAll(/ +/g, ' ')),
+    );
+    expect(renderKernels({ stepMs: 2, kernels: [{ ...kernel, shape: '2×3' }], betweenMs: 0.5 })).toContain('2×3');
+  });
+});
+
+describe('median', () => {
+  it('is the middle, or between both', () => {
+    expect(median([5])).toBe(5);
+    expect(median([9, 1, 5])).toBe(5);
+    expect(median([10, 2, 4, 100])).toBe(7);
+  });
+});
