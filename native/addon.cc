@@ -16,6 +16,7 @@ constexpr Export exportTable[] = {
     {"createEngine", lockstep::createEngine},
     {"disposeEngine", lockstep::disposeEngine},
     {"misalignment", lockstep::misalignment},
+    {"adviseHugePages", lockstep::adviseHugePages},
     {"fmaLimit", lockstep::fmaLimit},
     {"readBandwidth", lockstep::readBandwidth},
     {"zero", lockstep::zero},

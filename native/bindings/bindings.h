@@ -10,6 +10,7 @@ napi_value instructionSets(napi_env, napi_callback_info);
 napi_value createEngine(napi_env, napi_callback_info);
 napi_value disposeEngine(napi_env, napi_callback_info);
 napi_value misalignment(napi_env, napi_callback_info);
+napi_value adviseHugePages(napi_env, napi_callback_info);
 napi_value fmaLimit(napi_env, napi_callback_info);
 napi_value readBandwidth(napi_env, napi_callback_info);
 

@@ -86,9 +86,9 @@ export function memoryPerWorker(config: ModelConfig, options: { microBatchSize: 
   const parameters = 4 * parameterCount(config);
   // ln_1 C, qkv 3C, attention C, residual C, ln_2 C, c_fc 4C, activation 4C, residual C; mean and rstd twice; lse.
   const perLayer = 16 * C + 4 + nHead;
-  // Embedding and ln_f C each, mean and rstd of one; tokens, targets, losses. In backward gradients of the sizes C (residual
-  // stream, branch), 4C (in the MLP) and 3C (qkv), each allocated once, since the pool reuses a block only for its own size.
-  const once = 2 * C + 2 + 3 + (2 + 4 + 3) * C;
+  // Embedding and ln_f C each, mean and rstd of one; tokens, targets, losses. Backward's first gradients, 6C, lie where the
+  // logits were as far as these are large enough, but for the gradient of ln_f; later ones lie where activations were.
+  const once = 2 * C + 2 + 3 + Math.max(C, 6 * C - V);
   const activations = 4 * rows * (nLayer * perLayer + once);
   const logits = 4 * rows * V;
   return {

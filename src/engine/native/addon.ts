@@ -22,6 +22,8 @@ export interface NativeAddon {
   disposeEngine(engine: number): void;
   /** Bytes from the array's start to the next multiple of 64. */
   misalignment(array: Floats): number;
+  /** Asks the system for huge pages where the array covers whole ones and is not yet written to; nothing where it has none. */
+  adviseHugePages(array: Floats): void;
   /** Floating-point operations a second that all threads of the engine reach together, in registers. */
   fmaLimit(engine: number, seconds: number): number;
   /** Bytes a second at which all threads of the engine together read the array, again and again. */

@@ -76,7 +76,7 @@ export class NativeEngine implements Engine {
     this.description = `native (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`;
     this.#addon = addon;
     this.#handle = addon.createEngine(threads, isa);
-    this.#memory = new SharedMemory(addon.misalignment);
+    this.#memory = new SharedMemory(addon);
   }
 
   alloc(shape: Shape, dtype: DType = 'float32'): Tensor {

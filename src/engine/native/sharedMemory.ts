@@ -1,20 +1,21 @@
 /**
  * The memory of the native engine: arrays on SharedArrayBuffers that start at a multiple of 64 bytes (a cache line, a vector).
- * Released blocks are kept by size and used again, so that a training step after the first allocates nothing. What is kept is
- * bounded: sizes that never come again (a context that grows token by token) make room for those that do.
+ * Tensors share a few big slabs (arena.ts): what forward has released serves backward, and a training step after the first
+ * takes no new memory and finds its tensors at the same addresses. The system gives a slab its memory page by page as it is first
+ * written to, so what a slab has beyond the most that was ever in use costs nothing.
  */
 import { InvariantError, UserError } from '../../base/errors.ts';
 import type { DType, EngineMemory, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { NativeAddon } from './addon.ts';
+import { Arena, type Block } from './arena.ts';
 
 const LINE_BYTES = 64;
 const LINE_FLOATS = LINE_BYTES / 4;
-/**
- * Before a block is made, pooled ones are dropped until all together are at most so many times what was ever in use at once. One
- * shape of batch needs up to 1.5 (forward and backward take different sizes); a last microbatch that is smaller nearly that again.
- */
-const KEPT_PER_PEAK = 3;
-/** Below this nothing is dropped. */
-const KEPT_BYTES_MIN = 1 << 24;
+/** A slab is as large as all before it together, within these bounds, so that there are few. */
+const SLAB_BYTES_MIN = 2 ** 26;
+const SLAB_BYTES_MAX = 2 ** 30;
+/** What a slab has beyond this, and a group of this size, asks for huge pages: with them small models would take more memory. */
+const SMALL_PAGES_BYTES = 2 ** 22;
 
 /** A tensor in the host's memory. */
 export class NativeTensor implements Tensor {
@@ -22,7 +23,7 @@ export class NativeTensor implements Tensor {
   readonly dtype: DType;
   readonly size: number;
   readonly data: Float32Array | Int32Array;
-  /** The pooled block it lies in; undefined once released, and for a tensor of a group. */
+  /** Its place in the slabs; undefined once released, and for a tensor of a group. */
   block: Block | undefined;
 
   constructor(shape: Shape, data: Float32Array | Int32Array, block?: Block) {
@@ -48,8 +49,8 @@ export class NativeTensorGroup implements TensorGroup {
   }
 }
 
-/** A whole number of cache lines. */
-interface Block {
+/** Zero-filled memory: a whole number of cache lines. */
+interface Memory {
   readonly buffer: SharedArrayBuffer;
   readonly byteOffset: number;
   readonly bytes: number;
@@ -67,48 +68,34 @@ export function sizeOfShape(shape: Shape): number {
 }
 
 export class SharedMemory {
-  readonly #misalignment: (array: Float32Array) => number;
-  /** By size in bytes, the size released last at the end. */
-  readonly #pool = new Map<number, Block[]>();
-  #bytesInUse = 0;
-  #bytesPooled = 0;
-  #bytesPeak = 0;
-  /** Of what is in use, that of groups, which live to the end. */
+  readonly #addon: Pick<NativeAddon, 'misalignment' | 'adviseHugePages'>;
+  /** Counts in cache lines. */
+  #arena = new Arena();
+  #slabs: Memory[] = [];
   #bytesOfGroups = 0;
-  /** The most that tensors outside of groups ever used at once. */
-  #tensorBytesPeak = 0;
+  #bytesOfTensors = 0;
+  #bytesPeak = 0;
 
-  /** `misalignment` says how many bytes an array's start is before the next multiple of 64. */
-  constructor(misalignment: (array: Float32Array) => number) {
-    this.#misalignment = misalignment;
+  constructor(addon: Pick<NativeAddon, 'misalignment' | 'adviseHugePages'>) {
+    this.#addon = addon;
   }
 
   alloc(shape: Shape, dtype: DType): NativeTensor {
     const size = sizeOfShape(shape);
-    const bytes = Math.ceil(size / LINE_FLOATS) * LINE_BYTES;
-    const block = this.#pool.get(bytes)?.pop();
-    if (block) this.#bytesPooled -= bytes;
-    else this.#makeRoom(bytes);
-    const taken = block ?? newBlock(bytes, this.#misalignment);
-    this.#use(bytes);
-    this.#tensorBytesPeak = Math.max(this.#tensorBytesPeak, this.#bytesInUse - this.#bytesOfGroups);
-    const data =
-      dtype === 'int32'
-        ? new Int32Array(taken.buffer, taken.byteOffset, size)
-        : new Float32Array(taken.buffer, taken.byteOffset, size);
-    return new NativeTensor([...shape], data, taken);
+    const block = this.#takeLines(Math.ceil(size / LINE_FLOATS));
+    this.#bytesOfTensors += block.size * LINE_BYTES;
+    const { buffer, byteOffset } = this.#slabs[block.slab.index]!;
+    const start = byteOffset + block.offset * LINE_BYTES;
+    const data = dtype === 'int32' ? new Int32Array(buffer, start, size) : new Float32Array(buffer, start, size);
+    return new NativeTensor([...shape], data, block);
   }
 
   release(tensor: NativeTensor): void {
     const block = tensor.block;
     if (!block) throw new InvariantError(`a tensor [${tensor.shape}] was released twice, or belongs to a group`);
     tensor.block = undefined;
-    const pooled = this.#pool.get(block.bytes) ?? [];
-    pooled.push(block);
-    this.#pool.delete(block.bytes); // to the end
-    this.#pool.set(block.bytes, pooled);
-    this.#bytesInUse -= block.bytes;
-    this.#bytesPooled += block.bytes;
+    this.#bytesOfTensors -= block.size * LINE_BYTES;
+    this.#arena.give(block);
   }
 
   /** Zero-filled tensors one after another, each on its own cache lines. */
@@ -119,57 +106,69 @@ export class SharedMemory {
       offsets.push(length);
       length += Math.ceil(sizeOfShape(shape) / LINE_FLOATS) * LINE_FLOATS;
     }
-    const { buffer, byteOffset, bytes } = newBlock(length * 4, this.#misalignment);
-    this.#use(bytes);
-    this.#bytesOfGroups += bytes;
+    const memory = this.#newMemory(length * 4) ?? outOfMemory(length * 4);
+    if (memory.bytes >= SMALL_PAGES_BYTES) this.#adviseHugePages(memory, 0);
+    this.#bytesOfGroups += memory.bytes;
+    this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld());
+    const { buffer, byteOffset } = memory;
     const tensors = shapes.map((shape, i) => {
-      const data = new Float32Array(buffer, byteOffset + offsets[i]! * 4, sizeOfShape(shape));
-      return new NativeTensor([...shape], data);
+      return new NativeTensor([...shape], new Float32Array(buffer, byteOffset + offsets[i]! * 4, sizeOfShape(shape)));
     });
     return new NativeTensorGroup(tensors, offsets, new Float32Array(buffer, byteOffset, length));
   }
 
   memory(): EngineMemory {
-    return { bytesInUse: this.#bytesInUse, bytesPooled: this.#bytesPooled, bytesPeak: this.#bytesPeak };
+    const bytesInUse = this.#bytesOfGroups + this.#bytesOfTensors;
+    return { bytesInUse, bytesPooled: this.#bytesHeld() - bytesInUse, bytesPeak: this.#bytesPeak };
   }
 
-  /** Forgets every block; those still referred to live on until the garbage collector finds them. */
+  /** Forgets everything; what is still referred to lives on until the garbage collector finds it. */
   clear(): void {
-    this.#pool.clear();
-    this.#bytesInUse = 0;
-    this.#bytesPooled = 0;
+    this.#arena = new Arena();
+    this.#slabs = [];
     this.#bytesOfGroups = 0;
+    this.#bytesOfTensors = 0;
   }
 
-  /** Drops pooled blocks, those of the size released longest ago first, before one of `bytes` is made. */
-  #makeRoom(bytes: number): void {
-    const inUse = this.#bytesInUse - this.#bytesOfGroups + bytes;
-    const most = Math.max(KEPT_PER_PEAK * Math.max(inUse, this.#tensorBytesPeak), KEPT_BYTES_MIN);
-    for (const [size, blocks] of this.#pool) {
-      while (blocks.length > 0 && inUse + this.#bytesPooled > most) {
-        blocks.pop();
-        this.#bytesPooled -= size;
-      }
-      if (blocks.length > 0) return;
-      this.#pool.delete(size);
+  /** Groups, and of the slabs what tensors ever lay on. */
+  #bytesHeld(): number {
+    return this.#bytesOfGroups + this.#arena.touched * LINE_BYTES;
+  }
+
+  #takeLines(lines: number): Block {
+    const block = this.#arena.take(lines) ?? this.#takeFromNewSlab(lines);
+    this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld());
+    return block;
+  }
+
+  #takeFromNewSlab(lines: number): Block {
+    const least = lines * LINE_BYTES;
+    const most = Math.min(Math.max(this.#arena.capacity * LINE_BYTES, SLAB_BYTES_MIN), SLAB_BYTES_MAX);
+    const memory = (most > least ? this.#newMemory(most) : undefined) ?? this.#newMemory(least) ?? outOfMemory(least);
+    this.#adviseHugePages(memory, SMALL_PAGES_BYTES);
+    this.#slabs.push(memory);
+    this.#arena.addSlab(memory.bytes / LINE_BYTES);
+    return this.#arena.take(lines)!;
+  }
+
+  /** Undefined if the system has no more. */
+  #newMemory(bytes: number): Memory | undefined {
+    try {
+      const buffer = new SharedArrayBuffer(bytes + LINE_BYTES);
+      return { buffer, byteOffset: this.#addon.misalignment(new Float32Array(buffer)), bytes };
+    } catch {
+      return undefined;
     }
   }
 
-  #use(bytes: number): void {
-    this.#bytesInUse += bytes;
-    this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesInUse + this.#bytesPooled);
+  #adviseHugePages({ buffer, byteOffset, bytes }: Memory, from: number): void {
+    if (bytes > from) this.#addon.adviseHugePages(new Float32Array(buffer, byteOffset + from, (bytes - from) / 4));
   }
 }
 
-function newBlock(bytes: number, misalignment: (array: Float32Array) => number): Block {
-  let buffer: SharedArrayBuffer;
-  try {
-    buffer = new SharedArrayBuffer(bytes + LINE_BYTES);
-  } catch {
-    throw new UserError(
-      `engine native: the system has no ${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB more memory. Use a smaller model, ` +
-        'a smaller train.microBatchSize or fewer workers (--dry-run shows what a run needs).',
-    );
-  }
-  return { buffer, byteOffset: misalignment(new Float32Array(buffer)), bytes };
+function outOfMemory(bytes: number): never {
+  throw new UserError(
+    `engine native: the system has no ${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB more memory. Use a smaller model, ` +
+      'a smaller train.microBatchSize or fewer workers (--dry-run shows what a run needs).',
+  );
 }

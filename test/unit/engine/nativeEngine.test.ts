@@ -216,7 +216,12 @@ describe('bad arguments are errors', () => {
     const floats = new Float32Array(16);
     const odd = [undefined, null, -1, 1.5, Number.NaN, 2 ** 40, 'x', {}, [], true, floats, new Float64Array(16), 10n];
     for (const [name, call] of Object.entries(native)) {
-      if (['instructionSets', 'misalignment', 'addInto', 'createEngine', 'disposeEngine'].includes(name)) continue;
+      if (
+        ['instructionSets', 'misalignment', 'adviseHugePages', 'addInto', 'createEngine', 'disposeEngine'].includes(
+          name,
+        )
+      )
+        continue;
       expect(() => call(), name).toThrow(TypeError);
       expect(() => call(handle), name).toThrow(TypeError);
       for (const value of odd) {
