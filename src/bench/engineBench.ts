@@ -228,12 +228,12 @@ function rowCases(n: number, c: number, v: number): Case[] {
       name: 'adamw',
       shape: `${12 * c * c}`,
       bytes: 4 * 7 * 12 * c * c,
-      prepare: (engine, tensor) => {
+      prepare: (engine) => {
         const size = 12 * c * c;
-        const tensors = { param: tensor(size), grad: tensor(size), m: tensor(size), v: tensor(size) };
-        engine.zero(tensors.v);
-        const rates = { learningRate: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 };
-        return () => engine.adamw({ ...tensors, ...rates, step: 1, gradScale: 1 });
+        const group = () => engine.allocGroup([[size]]);
+        const groups = { params: group(), grads: group(), m: group(), v: group() };
+        const rates = { learningRate: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: [0.1] };
+        return () => engine.adamw({ ...groups, ...rates, step: 1, gradScale: 1 });
       },
     },
   ];

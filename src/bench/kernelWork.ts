@@ -16,6 +16,7 @@ type PerKernel = { readonly [K in keyof Engine]?: (options: KernelOptions<K>) =>
 const flopsOf: PerKernel = {
   linearForward: productFlops,
   linearBackward: (options) => productFlops(options) * (options.dinp === undefined ? 1 : 2),
+  linearCrossEntropy: (options) => productFlops(options) * (options.dinp === undefined ? 1 : 3),
   // Two products of T×T/2 by HS a head; backward five, the scores being computed again.
   attentionForward: (options) => 2 * attentionFlops(options),
   attentionBackward: (options) => 5 * attentionFlops(options),
@@ -27,8 +28,8 @@ const bytesOf: PerKernel = {
   embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
   attentionDecode: ({ qkv, keys, position }) =>
     2 * tensorBytes(qkv) + 2 * (position + 1) * (tensorBytes(keys) / keys.shape[0]!),
-  // The gradient is read, the parameter and both moments are read and written.
-  adamw: ({ param }) => 7 * tensorBytes(param),
+  // The gradients are read, and zeroed perhaps; parameters and both moments are read and written.
+  adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
 };
 
 export function kernelWork(kernel: keyof Engine, options: unknown): KernelWork {

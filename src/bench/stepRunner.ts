@@ -54,7 +54,6 @@ export class StepRunner {
     }
     const start = performance.now();
     await this.#trainer.applyAdamw({ ...optimizer, step, learningRate: 1e-4 });
-    this.#trainer.zeroGrads();
     await this.#engine.finish();
     times.optimizerMs = performance.now() - start;
     return times;

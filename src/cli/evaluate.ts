@@ -24,9 +24,9 @@ export interface LossSum {
   readonly tokens: number;
 }
 
-/** Bounds on one batch, in numbers: rows of activations, and logits. */
+/** Bounds on one batch: rows, and numbers of activations. */
 const BATCH_ROWS_MAX = 8192;
-const BATCH_LOGITS_MAX = 64 * 2 ** 20;
+const BATCH_ACTIVATIONS_MAX = 2 ** 28;
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   command: 'eval',
@@ -130,8 +130,8 @@ export async function lossOver(
   tokens: TokenArray,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<LossSum> {
-  const { blockSize, vocabSize } = model.config;
-  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_LOGITS_MAX / vocabSize);
+  const { blockSize, nLayer, nEmbd } = model.config;
+  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / (16 * nLayer * nEmbd)); // see memoryPerWorker
   const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
   const windows = valWindowCount(tokens.length, blockSize);
   const tape = new Tape(engine);
@@ -142,7 +142,7 @@ export async function lossOver(
     const targets = engine.alloc([batch.batchSize * blockSize], 'int32');
     engine.upload(inputs, batch.tokens);
     engine.upload(targets, batch.targets);
-    const losses = tape.crossEntropy(model.forward(tape, inputs), targets);
+    const losses = model.losses(tape, inputs, targets);
     const values = new Float32Array(losses.size);
     await engine.download(losses, values); // 0 where the target is -1
     tape.discard();

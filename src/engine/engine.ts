@@ -60,16 +60,44 @@ export interface LinearOptions {
   readonly weightTransposed?: boolean;
 }
 
+export interface LinearForwardOptions extends LinearOptions {
+  /** [N, OC]. With y = inp @ weight + bias it is y, act(y) with `activation`, or residual + dropout(y) with `residual`. */
+  readonly out: Tensor;
+  /** [OC]. */
+  readonly bias?: Tensor;
+  /** Excludes `residual`. `preActivation` [N, OC]: y, where the backward pass needs it. */
+  readonly activation?: { readonly kind: ActivationKind; readonly preActivation?: Tensor };
+  /** [N, OC]; `out` may be `residual`. */
+  readonly residual?: Tensor;
+  /** Of y, before it is added to `residual`, which must be there. */
+  readonly dropout?: Dropout;
+}
+
 export interface LinearBackwardOptions extends LinearOptions {
-  /** [N, OC]. */
+  /** [N, OC]: the gradient of y = inp @ weight + bias. */
   readonly dout: Tensor;
   /** [N, IC], assigned, or accumulated with `accumulate`. Absent: not computed. */
   readonly dinp?: Tensor;
   readonly accumulate?: boolean;
+  /** Where inp = act(preActivation [N, IC]): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
+  readonly dinpActivation?: { readonly kind: ActivationKind; readonly preActivation: Tensor };
   /** The shape of `weight`, accumulated. */
   readonly dweight: Tensor;
   /** [OC], accumulated. */
   readonly dbias?: Tensor;
+}
+
+export interface LinearCrossEntropyOptions extends LinearOptions {
+  /** [N]: of the logits inp @ weight [N, V], as `crossEntropy` gives them. */
+  readonly losses: Tensor;
+  /** [N] int32; -1: ignored. */
+  readonly targets: Tensor;
+  /** What the sum of the losses is multiplied by before it is derived: 1 if absent. */
+  readonly scale?: number;
+  /** [N, IC], assigned; `dinp` and `dweight` come together or not at all. */
+  readonly dinp?: Tensor;
+  /** The shape of `weight`, accumulated. */
+  readonly dweight?: Tensor;
 }
 
 export interface AttentionOptions {
@@ -83,21 +111,24 @@ export interface AttentionOptions {
 }
 
 export interface AdamwOptions {
-  readonly param: Tensor;
-  readonly grad: Tensor;
-  /** First and second moment. */
-  readonly m: Tensor;
-  readonly v: Tensor;
+  /** Groups of the same shapes. */
+  readonly params: TensorGroup;
+  readonly grads: TensorGroup;
+  /** First and second moments. */
+  readonly m: TensorGroup;
+  readonly v: TensorGroup;
+  /** Of each tensor. Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
+  readonly weightDecay: readonly number[];
   readonly learningRate: number;
   readonly beta1: number;
   readonly beta2: number;
   readonly eps: number;
-  /** Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
-  readonly weightDecay: number;
   /** 1 for the first update (for the bias correction). */
   readonly step: number;
-  /** The gradient is multiplied by this first (clipping). */
+  /** The gradients are multiplied by this first (clipping). */
   readonly gradScale: number;
+  /** Leaves the gradients 0, for the next step. */
+  readonly zeroGrads?: boolean;
 }
 
 export interface Engine {
@@ -160,8 +191,8 @@ export interface Engine {
     rstd: Tensor;
   }): void;
 
-  /** out [N, OC] = inp @ weight (+ bias [OC]). */
-  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void;
+  /** One linear layer, with the bias, activation, dropout and residual add that follow it. */
+  linearForward(options: LinearForwardOptions): void;
   linearBackward(options: LinearBackwardOptions): void;
 
   /** GELU in its tanh form (GPT-2) or ReLU. */
@@ -192,9 +223,12 @@ export interface Engine {
    */
   crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void;
 
+  /** The head and its loss in one: logits exist for some rows at a time (linearOptions.ts), never all [N, V]. */
+  linearCrossEntropy(options: LinearCrossEntropyOptions): void;
+
   /** The sum of squares of the whole group, accumulated in more than float32's precision where the device can. */
   squaredNorm(group: TensorGroup): Promise<number>;
-  /** One AdamW update of `param`, `m` and `v`. */
+  /** One AdamW update of `params`, `m` and `v`. */
   adamw(options: AdamwOptions): void;
 }
 

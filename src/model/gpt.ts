@@ -10,7 +10,7 @@ import { invariant } from '../base/errors.ts';
 import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
 import { layerNormEps, type ModelConfig } from './config.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
-import type { Tape, Variable } from './tape.ts';
+import type { Affine, LinearLayer, Tape, Variable } from './tape.ts';
 
 /** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
 export interface DropoutSource {
@@ -23,11 +23,6 @@ export interface DropoutSource {
 /** Keys and values of the tokens seen so far, [blockSize, C] for each layer. */
 export interface KeyValueCache {
   readonly layers: readonly { readonly keys: Tensor; readonly values: Tensor }[];
-}
-
-interface Affine {
-  readonly weight: Parameter;
-  readonly bias: Parameter | undefined;
 }
 
 interface Block {
@@ -53,7 +48,7 @@ export class GPT {
   readonly #wpe: Parameter;
   readonly #blocks: readonly Block[];
   readonly #lnF: Affine;
-  readonly #head: Parameter;
+  readonly #head: LinearLayer;
 
   constructor(engine: Engine, config: ModelConfig, parameters: Parameters) {
     this.config = config;
@@ -71,12 +66,26 @@ export class GPT {
       mlpProj: affine(`transformer.h.${layer}.mlp.c_proj`),
     }));
     this.#lnF = affine('transformer.ln_f');
-    this.#head = config.tiedHead ? this.#wte : get('lm_head.weight');
+    this.#head = { weight: config.tiedHead ? this.#wte : get('lm_head.weight'), weightTransposed: true };
   }
 
-  /** Logits [N, V] of tokens [B, T] int32. Without `dropout` nothing is dropped. */
-  forward(tape: Tape, tokens: Tensor, dropout?: DropoutSource): Variable {
-    return this.#logits(tape, this.#hidden(tape, tokens, dropout));
+  /** Logits [N, V] of tokens [B, T] int32. */
+  forward(tape: Tape, tokens: Tensor): Variable {
+    return this.#logits(tape, this.#hidden(tape, tokens));
+  }
+
+  /**
+   * Losses [N] of tokens [B, T] int32 against targets [N] int32 (-1: none), the caller's to release. With `lossScale` the tape's
+   * `backward` can follow, from the gradient of lossScale · (sum of losses). Without `dropout` nothing is dropped.
+   */
+  losses(
+    tape: Tape,
+    tokens: Tensor,
+    targets: Tensor,
+    options: { lossScale?: number | undefined; dropout?: DropoutSource | undefined } = {},
+  ): Tensor {
+    const hidden = this.#hidden(tape, tokens, options.dropout); // (N, C)
+    return tape.linearCrossEntropy(hidden, this.#head, targets, options.lossScale);
   }
 
   /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. */
@@ -128,33 +137,23 @@ export class GPT {
   #layers(tape: Tape, input: Variable, attend: Attend, dropoutAt: DropoutAt): Variable {
     let x = input; // (B, T, C)
     for (const [layer, block] of this.#blocks.entries()) {
-      const attention = this.#attention(tape, block, this.#layerNorm(tape, x, block.ln1), layer, attend);
-      x = tape.residual(x, tape.dropout(attention, dropoutAt(3 * layer + 2)));
-      const mlp = this.#mlp(tape, block, this.#layerNorm(tape, x, block.ln2));
-      x = tape.residual(x, tape.dropout(mlp, dropoutAt(3 * layer + 3)));
+      const qkv = tape.linear(this.#layerNorm(tape, x, block.ln1), block.cAttn); // (B, T, 3C)
+      const y = attend(layer, qkv); // (B, T, C)
+      x = tape.linear(y, { ...block.attnProj, residual: x, dropout: dropoutAt(3 * layer + 2) });
+      const inner = this.#layerNorm(tape, x, block.ln2);
+      const active = tape.linear(inner, { ...block.cFc, activation: this.config.activation }); // (B, T, 4C)
+      x = tape.linear(active, { ...block.mlpProj, residual: x, dropout: dropoutAt(3 * layer + 3) });
     }
     const [B, T, C] = x.shape as [number, number, number];
     return this.#layerNorm(tape, x, this.#lnF, [B * T, C]); // (N, C)
   }
 
-  #attention(tape: Tape, block: Block, x: Variable, layer: number, attend: Attend): Variable {
-    const qkv = tape.linear(x, block.cAttn.weight, block.cAttn.bias); // (B, T, 3C)
-    const y = attend(layer, qkv); // (B, T, C)
-    return tape.linear(y, block.attnProj.weight, block.attnProj.bias); // (B, T, C)
-  }
-
-  #mlp(tape: Tape, block: Block, x: Variable): Variable {
-    const inner = tape.linear(x, block.cFc.weight, block.cFc.bias); // (B, T, 4C)
-    const active = tape.activation(this.config.activation, inner);
-    return tape.linear(active, block.mlpProj.weight, block.mlpProj.bias); // (B, T, C)
-  }
-
   #logits(tape: Tape, hidden: Variable): Variable {
-    return tape.linear(hidden, this.#head, undefined, { weightTransposed: true }); // (N, V)
+    return tape.linear(hidden, this.#head); // (N, V)
   }
 
-  #layerNorm(tape: Tape, x: Variable, { weight, bias }: Affine, outShape = x.shape): Variable {
-    return tape.layerNorm(x, weight, bias, layerNormEps, outShape);
+  #layerNorm(tape: Tape, x: Variable, norm: Affine, outShape = x.shape): Variable {
+    return tape.layerNorm(x, norm, layerNormEps, outShape);
   }
 
   /** Sites: 0 the embeddings; then for each layer the attention weights, the attention's projection, the MLP's. */

@@ -4,6 +4,7 @@
  *
  * V vocabulary, C nEmbd.
  */
+import { logitsRows } from '../engine/linearOptions.ts';
 import { checkModelConfig, type ModelConfig } from './config.ts';
 
 export interface ParameterSpec {
@@ -71,7 +72,7 @@ export interface MemoryEstimate {
   readonly moments: number;
   /** What forward keeps for backward, and the largest gradients that live beside it; without the logits. */
   readonly activations: number;
-  /** Logits, whose buffer their gradient takes over. */
+  /** Of the rows that the loss holds at once; their gradient takes over the buffer. */
   readonly logits: number;
   readonly total: number;
 }
@@ -90,7 +91,7 @@ export function memoryPerWorker(config: ModelConfig, options: { microBatchSize: 
   // logits were as far as these are large enough, but for the gradient of ln_f; later ones lie where activations were.
   const once = 2 * C + 2 + 3 + Math.max(C, 6 * C - V);
   const activations = 4 * rows * (nLayer * perLayer + once);
-  const logits = 4 * rows * V;
+  const logits = 4 * logitsRows(rows, V) * V;
   return {
     parameters,
     gradients: parameters,

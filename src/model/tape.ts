@@ -3,17 +3,16 @@
  * activation: all buffers come from the engine's pool and are back in it after `backward` or `discard`, so a second step of
  * the same shapes allocates nothing. It knows no architecture (gpt.ts) and no optimizer (training.ts).
  *
- * Gradients of activations: a residual connection gives both its inputs the same gradient, which they share without a copy
- * until one of them is written to; an operation whose gradient may overwrite its output's does so.
+ * Gradients of activations: the first operation that has one for a variable writes it, those after it add to it. Where an
+ * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
  */
 import { invariant } from '../base/errors.ts';
 import type { ActivationKind, Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
 import type { Parameter } from './parameterStore.ts';
 
-/** A gradient's buffer and how many variables own it. */
-interface SharedTensor {
-  readonly tensor: Tensor;
-  owners: number;
+interface Activation {
+  readonly kind: ActivationKind;
+  readonly preActivation: Tensor;
 }
 
 /** The result of an operation on the tape. Valid until the tape's `backward` or `discard`. */
@@ -21,9 +20,14 @@ export class Variable {
   readonly shape: Shape;
   /** Absent once another operation took the buffer over. */
   buffer: Tensor | undefined;
+  /** How many operations read it. */
+  uses = 0;
   /** Whether a backward still needs the value, so that nothing may overwrite it. */
   saved = false;
-  grad: SharedTensor | undefined;
+  /** What made it of its operation's sum; `grad` may be that of the sum then. */
+  activation: Activation | undefined;
+  grad: Tensor | undefined;
+  gradIsOfPreActivation = false;
 
   constructor(buffer: Tensor) {
     this.shape = buffer.shape;
@@ -36,12 +40,29 @@ export class Variable {
   }
 }
 
+export interface Affine {
+  readonly weight: Parameter;
+  readonly bias?: Parameter | undefined;
+}
+
+export interface LinearLayer extends Affine {
+  /** [OC, IC] instead of [IC, OC]. */
+  readonly weightTransposed?: boolean;
+  /** Excludes `residual`. */
+  readonly activation?: ActivationKind;
+  /** Is added to the result, after `dropout` of that. */
+  readonly residual?: Variable;
+  readonly dropout?: Dropout | undefined;
+}
+
 interface Recorded {
-  readonly out: Variable;
-  /** Buffers of this operation alone (statistics, losses), released after its backward. */
+  /** Absent where backward has nothing to wait for. */
+  readonly out: Variable | undefined;
+  /** Buffers of this operation alone (statistics, pre-activations), released after its backward. */
   readonly scratch: readonly Tensor[];
   readonly parameters: readonly Parameter[];
-  readonly backward: (dout: SharedTensor) => void;
+  /** `dout` is the gradient of `out`. */
+  readonly backward: (dout: Tensor) => void;
 }
 
 type Write = (dinp: Tensor, accumulate: boolean) => void;
@@ -68,12 +89,12 @@ export class Tape {
     return this.#record(out, [], wpe ? [wpe, wte] : [wte], (dout) => {
       invariant(positionOffset === 0, 'the embedding has no backward at a position offset');
       const dwpe = wpe && { dwpe: gradOf(wpe) };
-      this.#engine.embeddingBackward({ dout: dout.tensor, tokens, dwte: gradOf(wte), ...dwpe });
+      this.#engine.embeddingBackward({ dout, tokens, dwte: gradOf(wte), ...dwpe });
     });
   }
 
   /** Normalises the last dimension; `outShape` may give the same rows another shape. */
-  layerNorm(x: Variable, weight: Parameter, bias: Parameter | undefined, eps: number, outShape = x.shape): Variable {
+  layerNorm(x: Variable, { weight, bias }: Affine, eps: number, outShape = x.shape): Variable {
     const inp = save(x);
     const rows = inp.size / inp.shape.at(-1)!;
     const out = new Variable(this.#engine.alloc(outShape));
@@ -84,35 +105,45 @@ export class Tape {
     return this.#record(out, [mean, rstd], bias ? [weight, bias] : [weight], (dout) => {
       const dparameters = { dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
       this.#flow(x, (dinp, accumulate) =>
-        this.#engine.layerNormBackward({ ...shared, ...dparameters, dout: dout.tensor, dinp, accumulate }),
+        this.#engine.layerNormBackward({ ...shared, ...dparameters, dout, dinp, accumulate }),
       );
     });
   }
 
-  /** [..., OC] = x [..., IC] @ weight (+ bias); with `weightTransposed` the weight is [OC, IC]. */
-  linear(x: Variable, weight: Parameter, bias?: Parameter, options?: { weightTransposed: boolean }): Variable {
-    const weightTransposed = options?.weightTransposed ?? false;
+  /** [..., OC] = x [..., IC] @ weight (+ bias), and what the layer has after it. */
+  linear(x: Variable, layer: LinearLayer): Variable {
+    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
     const shared = { inp: save(x), weight: weight.value, weightTransposed };
-    const outputs = weight.value.shape[weightTransposed ? 0 : 1]!;
-    const out = new Variable(this.#engine.alloc([...x.shape.slice(0, -1), outputs]));
-    this.#engine.linearForward({ ...shared, out: out.value, ...(bias && { bias: bias.value }) });
-    return this.#record(out, [], bias ? [weight, bias] : [weight], (dout) => {
-      const dparameters = { dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
-      this.#flow(x, (dinp, accumulate) =>
-        this.#engine.linearBackward({ ...shared, ...dparameters, dout: dout.tensor, dinp, accumulate }),
-      );
+    const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
+    const out = new Variable(this.#engine.alloc(shape));
+    out.activation = kind && { kind, preActivation: this.#engine.alloc(shape) };
+    this.#engine.linearForward({
+      ...shared,
+      out: out.value,
+      ...(bias && { bias: bias.value }),
+      ...(out.activation && { activation: out.activation }),
+      ...(residual && { residual: use(residual) }),
+      ...(dropout && { dropout }),
     });
-  }
-
-  activation(kind: ActivationKind, x: Variable): Variable {
-    const inp = save(x);
-    const out = new Variable(this.#engine.alloc(x.shape));
-    this.#engine.activationForward({ kind, out: out.value, inp });
-    return this.#record(out, [], [], (dout) =>
-      this.#flowInPlace(x, out, dout, (dinp) =>
-        this.#engine.activationBackward({ kind, dinp, dout: dout.tensor, inp }),
-      ),
-    );
+    const scratch = out.activation ? [out.activation.preActivation] : [];
+    return this.#record(out, scratch, bias ? [weight, bias] : [weight], (dout) => {
+      if (out.activation && !out.gradIsOfPreActivation) {
+        const { preActivation: inp } = out.activation;
+        this.#engine.activationBackward({ kind: out.activation.kind, dinp: dout, dout, inp });
+      }
+      const dsum = dropout ? this.#dropped(dout, dropout) : dout;
+      const gradients = { dout: dsum, dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
+      if (x.activation && x.uses === 1) {
+        // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
+        x.grad = this.#engine.alloc(x.shape);
+        x.gradIsOfPreActivation = true;
+        this.#engine.linearBackward({ ...shared, ...gradients, dinp: x.grad, dinpActivation: x.activation });
+      } else {
+        this.#flow(x, (dinp, accumulate) => this.#engine.linearBackward({ ...shared, ...gradients, dinp, accumulate }));
+      }
+      if (dsum !== dout) this.#engine.release(dsum);
+      if (residual) this.#handOn(out, residual);
+    });
   }
 
   /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. */
@@ -122,57 +153,52 @@ export class Tape {
     const out = new Variable(this.#engine.alloc([B, T, threeC / 3]));
     const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
-    const saved = save(out);
+    const result = out.value;
+    out.saved = true;
     return this.#record(out, [lse], [], (dout) =>
-      this.#flowAssigned(qkv, (dqkv) =>
-        this.#engine.attentionBackward({ ...shared, dqkv, dout: dout.tensor, out: saved }),
-      ),
+      this.#flowAssigned(qkv, (dqkv) => this.#engine.attentionBackward({ ...shared, dqkv, dout, out: result })),
     );
   }
 
   /** Drops elements of `x`, whose buffer it takes over unless the value is saved; `undefined` returns `x` itself. */
   dropout(x: Variable, dropout: Dropout | undefined): Variable {
     if (dropout === undefined) return x;
-    const inp = x.value;
+    const inp = use(x);
     const out = this.#takeOver(x);
     this.#engine.dropout({ out: out.value, inp, dropout });
-    return this.#record(out, [], [], (dout) =>
-      this.#flowInPlace(x, out, dout, (dinp) => this.#engine.dropout({ out: dinp, inp: dout.tensor, dropout })),
-    );
-  }
-
-  /** x + branch; takes over the buffer of `branch` unless its value is saved. */
-  residual(x: Variable, branch: Variable): Variable {
-    const [a, b] = [x.value, branch.value];
-    const out = this.#takeOver(branch);
-    this.#engine.add({ out: out.value, a, b });
     return this.#record(out, [], [], (dout) => {
-      for (const input of [x, branch]) this.#share(input, dout);
+      this.#engine.dropout({ out: dout, inp: dout, dropout });
+      this.#handOn(out, x);
     });
   }
 
   /**
-   * Losses [N] of logits [..., V] against targets [N] int32 (-1: ignored). With `scale`, the gradient of scale · (sum of
-   * losses) takes over the buffer of `logits`, and `backward` starts from it. The losses are the caller's to release.
+   * Losses [N] of the head's logits, x [N, IC] @ weight, against targets [N] int32 (-1: ignored). With `scale`, `backward`
+   * starts from the gradient of scale · (sum of losses). The losses are the caller's to release.
    */
-  crossEntropy(logits: Variable, targets: Tensor, scale?: number): Tensor {
+  linearCrossEntropy(
+    x: Variable,
+    { weight, weightTransposed = false }: Pick<LinearLayer, 'weight' | 'weightTransposed'>,
+    targets: Tensor,
+    scale?: number,
+  ): Tensor {
     const losses = this.#engine.alloc([targets.size]);
-    const shared = { losses, logits: logits.value, targets };
+    const shared = { losses, inp: use(x), weight: weight.value, weightTransposed, targets };
     if (scale === undefined) {
-      this.#engine.crossEntropy(shared);
-    } else {
-      invariant(!logits.saved, 'the logits are still needed by another operation');
-      this.#engine.crossEntropy({ ...shared, dlogits: logits.value, scale });
-      logits.grad = { tensor: logits.value, owners: 1 };
-      logits.buffer = undefined;
+      this.#engine.linearCrossEntropy(shared);
+      return losses;
     }
+    invariant(x.uses === 1, 'what goes to the loss must have no other use');
+    x.grad = this.#engine.alloc(x.shape);
+    this.#engine.linearCrossEntropy({ ...shared, scale, dinp: x.grad, dweight: gradOf(weight) });
+    this.#record(undefined, [], [weight], () => undefined);
     return losses;
   }
 
   /** One token against a cache (see Engine.attentionDecode): qkv [1, 1, 3C] to [1, 1, C]. It has no backward. */
   attentionDecode(qkv: Variable, cache: { keys: Tensor; values: Tensor }, position: number, nHead: number): Variable {
     const out = new Variable(this.#engine.alloc([1, 1, qkv.shape[2]! / 3]));
-    this.#engine.attentionDecode({ out: out.value, qkv: qkv.value, ...cache, position, nHead });
+    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });
     return this.#record(out, [], [], () => invariant(false, 'attentionDecode has no backward'));
   }
 
@@ -181,12 +207,12 @@ export class Tape {
     const index = this.#engine.alloc([1, 1], 'int32');
     const out = new Variable(this.#engine.alloc([1, 1, x.shape[1]!]));
     this.#engine.upload(index, Int32Array.of(row));
-    this.#engine.embeddingForward({ out: out.value, tokens: index, wte: x.value }); // a table look-up, as of an embedding
+    this.#engine.embeddingForward({ out: out.value, tokens: index, wte: use(x) }); // a table look-up, as of an embedding
     return this.#record(out, [index], [], () => invariant(false, 'selectRow has no backward'));
   }
 
   /**
-   * Replays the tape in reverse from the gradients that `crossEntropy` left, adds to the gradients of parameters, and
+   * Replays the tape in reverse from the gradient that `linearCrossEntropy` left, adds to the gradients of parameters, and
    * releases every buffer. `onGradReady` is called with a parameter's index when the last kernel that adds to its gradient
    * has been enqueued, once for each parameter used.
    */
@@ -195,8 +221,7 @@ export class Tape {
       const operation = this.#recorded.pop();
       if (operation === undefined) return;
       const { out, parameters } = operation;
-      const dout = out.grad;
-      if (dout !== undefined) operation.backward(dout);
+      if (out?.grad !== undefined) operation.backward(out.grad);
       this.#free(operation);
       for (const parameter of parameters) {
         const pending = this.#pendingUses.get(parameter)! - 1;
@@ -212,12 +237,12 @@ export class Tape {
     this.#pendingUses.clear();
   }
 
-  #record(
-    out: Variable,
+  #record<Out extends Variable | undefined>(
+    out: Out,
     scratch: readonly Tensor[],
     parameters: readonly Parameter[],
     backward: Recorded['backward'],
-  ): Variable {
+  ): Out {
     this.#recorded.push({ out, scratch, parameters, backward });
     for (const parameter of parameters) {
       this.#pendingUses.set(parameter, (this.#pendingUses.get(parameter) ?? 0) + 1);
@@ -227,9 +252,12 @@ export class Tape {
 
   /** Whoever used this output ran its backward already, so nothing of the operation is needed any more. */
   #free({ out, scratch }: Recorded): void {
-    if (out.buffer !== undefined) this.#engine.release(out.buffer);
-    out.buffer = undefined;
-    this.#disown(out);
+    if (out?.buffer !== undefined) this.#engine.release(out.buffer);
+    if (out?.grad !== undefined) this.#engine.release(out.grad);
+    if (out !== undefined) {
+      out.buffer = undefined;
+      out.grad = undefined;
+    }
     for (const tensor of scratch) this.#engine.release(tensor);
   }
 
@@ -241,9 +269,9 @@ export class Tape {
     return out;
   }
 
-  /** Adds a kernel's gradient to that of `x`, in place if nobody shares it; for kernels that can accumulate. */
+  /** Adds a kernel's gradient to that of `x`; for kernels that can accumulate. */
   #flow(x: Variable, write: Write): void {
-    if (x.grad?.owners === 1) write(x.grad.tensor, true);
+    if (x.grad !== undefined) write(x.grad, true);
     else this.#flowAssigned(x, (dinp) => write(dinp, false));
   }
 
@@ -251,49 +279,42 @@ export class Tape {
   #flowAssigned(x: Variable, write: (dinp: Tensor) => void): void {
     const fresh = this.#engine.alloc(x.shape);
     write(fresh);
-    if (x.grad !== undefined) {
-      this.#engine.add({ out: fresh, a: fresh, b: x.grad.tensor });
-      this.#disown(x);
-    }
-    x.grad = { tensor: fresh, owners: 1 };
+    this.#give(x, fresh);
   }
 
-  /** The same for kernels whose gradient may overwrite the gradient of their output. */
-  #flowInPlace(x: Variable, out: Variable, dout: SharedTensor, write: (dinp: Tensor) => void): void {
-    if (x.grad !== undefined || dout.owners > 1) {
-      this.#flowAssigned(x, write);
-      return;
-    }
-    write(dout.tensor);
-    x.grad = dout;
+  /** The gradient of `out` is added to that of `x`, and is not that of `out` any more. */
+  #handOn(out: Variable, x: Variable): void {
+    this.#give(x, out.grad!);
     out.grad = undefined;
   }
 
-  /** Adds `dout` to the gradient of `x`: `x` becomes one of its owners if it has none yet. */
-  #share(x: Variable, dout: SharedTensor): void {
-    if (x.grad === undefined) {
-      x.grad = dout;
-      dout.owners++;
-    } else if (x.grad.owners === 1) {
-      this.#engine.add({ out: x.grad.tensor, a: x.grad.tensor, b: dout.tensor });
-    } else {
-      const fresh = this.#engine.alloc(x.shape);
-      this.#engine.add({ out: fresh, a: x.grad.tensor, b: dout.tensor });
-      this.#disown(x);
-      x.grad = { tensor: fresh, owners: 1 };
+  /** Adds `grad`, whose buffer is the receiver's now, to the gradient of `x`. */
+  #give(x: Variable, grad: Tensor): void {
+    if (x.grad !== undefined) {
+      this.#engine.add({ out: grad, a: grad, b: x.grad });
+      this.#engine.release(x.grad);
     }
+    x.grad = grad;
   }
 
-  #disown(x: Variable): void {
-    if (x.grad !== undefined && --x.grad.owners === 0) this.#engine.release(x.grad.tensor);
-    x.grad = undefined;
+  /** A copy of `dout` with the elements dropped that dropout had dropped. */
+  #dropped(dout: Tensor, dropout: Dropout): Tensor {
+    const out = this.#engine.alloc(dout.shape);
+    this.#engine.dropout({ out, inp: dout, dropout });
+    return out;
   }
 }
 
-/** The value of `x`, kept until the backward of its operation. */
+/** The value of `x`, for one more operation. */
+function use(x: Variable): Tensor {
+  x.uses++;
+  return x.value;
+}
+
+/** The same, kept until the backward of that operation. */
 function save(x: Variable): Tensor {
   x.saved = true;
-  return x.value;
+  return use(x);
 }
 
 function gradOf(parameter: Parameter): Tensor {

@@ -60,6 +60,8 @@ export class Trainer {
   readonly parameters: Parameters;
   readonly model: GPT;
   #losses = new Float32Array(0);
+  /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
+  #gradsAreZero = true;
 
   /** Allocates parameters, gradients and moments on the engine and initialises the parameters from the seed. */
   constructor(engine: Engine, config: ModelConfig, options: { seed: number }) {
@@ -76,9 +78,10 @@ export class Trainer {
       this.model.config.dropout === 0 || dropout !== undefined,
       'a model with dropout needs to know its samples',
     );
+    this.#gradsAreZero = false;
     return await this.#withBatch(options, async (tape, tokens, targets) => {
       const start = performance.now();
-      const losses = tape.crossEntropy(this.model.forward(tape, tokens, dropout), targets, lossScale);
+      const losses = this.model.losses(tape, tokens, targets, { lossScale, dropout });
       if (phaseTimes !== undefined) await this.engine.finish();
       const afterForward = performance.now();
       tape.backward(onGradReady);
@@ -94,13 +97,16 @@ export class Trainer {
   /** The sum of the losses of a batch's targets, without dropout and without gradients. */
   async evaluate(batch: Batch): Promise<number> {
     return await this.#withBatch(batch, async (tape, tokens, targets) => {
-      const losses = tape.crossEntropy(this.model.forward(tape, tokens), targets);
+      const losses = this.model.losses(tape, tokens, targets);
       return await this.#takeSum(losses);
     });
   }
 
+  /** Forgets the microbatches since the last update. */
   zeroGrads(): void {
+    if (this.#gradsAreZero) return;
     this.engine.zeroGroup(this.parameters.grads);
+    this.#gradsAreZero = true;
   }
 
   /** The Euclidean norm of the whole gradient. */
@@ -109,8 +115,8 @@ export class Trainer {
   }
 
   /**
-   * Clips the gradient to `gradClip` and updates every parameter; the gradients stay as they were. Resolves to the norm
-   * before clipping. A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
+   * Clips the gradient to `gradClip`, updates every parameter and zeroes the gradients. Resolves to the norm before clipping.
+   * A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
    */
   async applyAdamw(options: AdamwStep): Promise<{ gradNorm: number }> {
     const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
@@ -122,11 +128,10 @@ export class Trainer {
     }
     const clipped = gradClip > 0 && gradNorm > gradClip;
     const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
-    const { specs, values, grads, m, v } = this.parameters;
-    for (const [i, { decay }] of specs.entries()) {
-      const tensors = { param: values.tensors[i]!, grad: grads.tensors[i]!, m: m.tensors[i]!, v: v.tensors[i]! };
-      this.engine.adamw({ ...tensors, ...shared, weightDecay: decay ? weightDecay : 0, gradScale });
-    }
+    const { specs, values: params, grads, m, v } = this.parameters;
+    const decays = specs.map(({ decay }) => (decay ? weightDecay : 0));
+    this.engine.adamw({ params, grads, m, v, ...shared, weightDecay: decays, gradScale, zeroGrads: true });
+    this.#gradsAreZero = true;
     return { gradNorm };
   }
 

@@ -70,7 +70,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
   const { microBatchSize, seed } = config.train;
   const { blockSize, dropout } = config.model;
   exchange.begin();
-  trainer.zeroGrads();
+  trainer.zeroGrads(); // of a step that was not applied
   let lossSum = 0;
   for (let from = 0; from < task.sampleCount; from += microBatchSize) {
     const size = Math.min(microBatchSize, task.sampleCount - from);

@@ -6,6 +6,7 @@
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
 import type { DType, Engine, EngineMemory, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
+import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
 import {
   attentionShape,
@@ -242,23 +243,30 @@ export class NativeEngine implements Engine {
   }
 
   linearForward(options: KernelOptions<'linearForward'>): void {
-    const { out, bias, inp, weight } = options;
+    checkLinearForward(options);
+    const { out, bias, inp, weight, activation, residual, dropout } = options;
     const { n, ic, oc, transposed } = linearShape(options);
+    const y = activation?.preActivation ?? (residual === out ? this.alloc(out.shape) : out);
     this.#addon.linearForward(
       this.#handle,
       n,
       ic,
       oc,
       transposed,
-      floats(out, 'out', n * oc),
+      floats(y, 'out', n * oc),
       floats(inp, 'inp'),
       floats(weight, 'weight'),
       bias ? floats(bias, 'bias', oc) : null,
     );
+    if (activation) this.activationForward({ kind: activation.kind, out, inp: y });
+    if (dropout) this.dropout({ out: y, inp: y, dropout });
+    if (residual) this.add({ out, a: residual, b: y });
+    if (residual === out) this.release(y);
   }
 
   linearBackward(options: KernelOptions<'linearBackward'>): void {
-    const { dinp, dweight, dbias, dout, inp, weight } = options;
+    checkLinearBackward(options);
+    const { dinp, dinpActivation, dweight, dbias, dout, inp, weight } = options;
     const { n, ic, oc, transposed } = linearShape(options);
     this.#addon.linearBackward(
       this.#handle,
@@ -274,6 +282,10 @@ export class NativeEngine implements Engine {
       floats(inp, 'inp'),
       floats(weight, 'weight'),
     );
+    if (dinp && dinpActivation) {
+      const { kind, preActivation } = dinpActivation;
+      this.activationBackward({ kind, dinp, dout: dinp, inp: preActivation });
+    }
   }
 
   activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
@@ -364,26 +376,53 @@ export class NativeEngine implements Engine {
     );
   }
 
+  linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
+    checkLinearCrossEntropy(options);
+    const { losses, targets, inp, weight, scale = 1, dinp, dweight } = options;
+    const { n, ic, oc, transposed } = linearShape(options);
+    const all = { losses: floats(losses, 'losses', n), targets: ints(targets, 'targets', n), inp: floats(inp, 'inp') };
+    const dall = dinp && floats(dinp, 'dinp', inp.size);
+    const w = floats(weight, 'weight');
+    const rows = logitsRows(n, oc);
+    const chunk = this.alloc([rows, oc]);
+    for (let from = 0; from < n; from += rows) {
+      const count = Math.min(rows, n - from);
+      const logits = floats(chunk, 'logits').subarray(0, count * oc);
+      const x = all.inp.subarray(from * ic, (from + count) * ic);
+      this.#addon.linearForward(this.#handle, count, ic, oc, transposed, logits, x, w, null);
+      const [loss, target] = [all.losses.subarray(from, from + count), all.targets.subarray(from, from + count)];
+      this.#addon.crossEntropy(this.#handle, count, oc, scale, loss, logits, target, dall ? logits : null);
+      if (!dall || !dweight) continue;
+      const dx = dall.subarray(from * ic, (from + count) * ic);
+      const dw = floats(dweight, 'dweight', weight.size);
+      this.#addon.linearBackward(this.#handle, count, ic, oc, transposed, false, dx, dw, null, logits, x, w);
+    }
+    this.release(chunk);
+  }
+
   async squaredNorm(group: TensorGroup): Promise<number> {
     return this.#addon.squaredNorm(this.#handle, floatsOfGroup(group));
   }
 
   adamw(options: KernelOptions<'adamw'>): void {
-    const { param, grad, m, v } = options;
-    this.#addon.adamw(
-      this.#handle,
-      param.size,
-      options.learningRate,
-      options.beta1,
-      options.beta2,
-      options.eps,
-      options.weightDecay,
-      options.step,
-      options.gradScale,
-      floats(param, 'param'),
-      floats(grad, 'grad', param.size),
-      floats(m, 'm', param.size),
-      floats(v, 'v', param.size),
-    );
+    const { params, grads, m, v, weightDecay } = options;
+    for (const [i, param] of params.tensors.entries()) {
+      this.#addon.adamw(
+        this.#handle,
+        param.size,
+        options.learningRate,
+        options.beta1,
+        options.beta2,
+        options.eps,
+        weightDecay[i]!,
+        options.step,
+        options.gradScale,
+        floats(param, 'params'),
+        floats(grads.tensors[i]!, 'grads', param.size),
+        floats(m.tensors[i]!, 'm', param.size),
+        floats(v.tensors[i]!, 'v', param.size),
+      );
+    }
+    if (options.zeroGrads) this.zeroGroup(grads);
   }
 }

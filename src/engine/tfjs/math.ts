@@ -145,6 +145,40 @@ export function crossEntropy(
   return { losses, dlogits: tf.sub(predicted, expected) };
 }
 
+/** The losses of inp @ weight, `rows` rows of logits at a time; with `gradients` also dinp, and dweight with what was in it. */
+export function linearCrossEntropy(
+  ops: Ops,
+  {
+    inp,
+    weight,
+    weightTransposed,
+    targets,
+  }: { inp: TfTensor; weight: TfTensor; weightTransposed: boolean; targets: Int32Array },
+  rows: number,
+  gradients: { scale: number; dweight: TfTensor } | undefined,
+): TfTensor[] {
+  const { tf } = ops;
+  const losses: TfTensor[] = [];
+  const dinps: TfTensor[] = [];
+  let dweight = gradients?.dweight;
+  for (let from = 0; from < targets.length; from += rows) {
+    const count = Math.min(rows, targets.length - from);
+    const results = tf.tidy(() => {
+      const chunk = tf.slice(inp, [from, 0], [count, inp.shape[1]!]);
+      const logits = linear(ops, chunk, weight, weightTransposed);
+      const loss = crossEntropy(ops, logits, targets.subarray(from, from + count), gradients?.scale);
+      if (loss.dlogits === undefined || dweight === undefined) return [loss.losses];
+      const dinp = matMul(ops, loss.dlogits, weight, false, !weightTransposed);
+      const added = linearWeightGradient(ops, chunk, loss.dlogits, weightTransposed);
+      return [loss.losses, dinp, tf.add(dweight, added)];
+    });
+    losses.push(results[0]!);
+    if (results[1] !== undefined) dinps.push(results[1]);
+    dweight = results[2];
+  }
+  return dweight === undefined ? [tf.concat(losses)] : [tf.concat(losses), tf.concat(dinps), dweight];
+}
+
 /** 0 or 1/(1 - rate) for each element, computed on the host: the generator's integer arithmetic is not TensorFlow.js's. */
 export function dropoutFactors({ rate, keys }: Dropout, perSample: number): Float32Array {
   const factors = new Float32Array(keys.length * perSample);
@@ -162,9 +196,10 @@ export function rowSquares({ tf }: Ops, x: TfTensor): TfTensor {
 }
 
 type AdamwTensors = Record<'param' | 'grad' | 'm' | 'v', TfTensor>;
+type AdamwSettings = Pick<AdamwOptions, 'learningRate' | 'beta1' | 'beta2' | 'eps' | 'step' | 'gradScale'>;
 
 /** The updated parameter and moments. */
-export function adamw({ tf }: Ops, old: AdamwTensors, options: Omit<AdamwOptions, keyof AdamwTensors>) {
+export function adamw({ tf }: Ops, old: AdamwTensors, options: AdamwSettings & { weightDecay: number }) {
   const { learningRate, beta1, beta2, eps, weightDecay, step, gradScale } = options;
   const grad = tf.mul(old.grad, gradScale);
   const m = tf.add(tf.mul(old.m, beta1), tf.mul(grad, 1 - beta1));

@@ -17,6 +17,7 @@ import type {
   Tensor,
   TensorGroup,
 } from '../engine.ts';
+import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type AttentionDims, attendOnce, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend, type TfjsDevice } from './backends.ts';
 import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
@@ -175,21 +176,38 @@ class TfjsEngine implements Engine {
   }
 
   linearForward(options: KernelOptions<'linearForward'>): void {
-    const { out, inp, weight, weightTransposed = false, bias } = options;
+    checkLinearForward(options);
+    const { out, inp, weight, weightTransposed = false, bias, activation, residual, dropout } = options;
     this.expectLinear('linearForward', options, { out, bias });
-    this.write([out], () => [
-      math.linear(this.ops, this.rows(inp), this.read(weight), weightTransposed, this.readOptional(bias)),
-    ]);
+    expectSizes('linearForward', {
+      preActivation: [activation?.preActivation, out.size],
+      residual: [residual, out.size],
+    });
+    const pre = activation?.preActivation;
+    this.write(pre === undefined ? [out] : [out, pre], () => {
+      const y = math.linear(this.ops, this.rows(inp), this.read(weight), weightTransposed, this.readOptional(bias));
+      if (activation !== undefined) {
+        const active = math.activation(this.ops, activation.kind, y);
+        return pre === undefined ? [active] : [active, y];
+      }
+      if (residual === undefined) return [y];
+      const factors = dropout && this.dropoutFactors(dropout, y.size / dropout.keys.length, y.shape);
+      return [this.ops.tf.add(this.rows(residual), factors === undefined ? y : this.ops.tf.mul(y, factors))];
+    });
   }
 
   linearBackward(options: KernelOptions<'linearBackward'>): void {
-    const { inp, weight, weightTransposed = false, dout, dinp, accumulate, dweight, dbias } = options;
+    checkLinearBackward(options);
+    const { inp, weight, weightTransposed = false, dout, dinp, accumulate, dinpActivation, dweight, dbias } = options;
     this.expectLinear('linearBackward', options, { out: dout, bias: dbias });
     expectSizes('linearBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
+    expectSizes('linearBackward', { preActivation: [dinpActivation?.preActivation, inp.size] });
     if (dinp !== undefined) {
       this.write([dinp], () => {
         const product = math.matMul(this.ops, this.rows(dout), this.read(weight), false, !weightTransposed);
-        return [this.accumulated(dinp, product, accumulate)];
+        if (dinpActivation === undefined) return [this.accumulated(dinp, product, accumulate)];
+        const { kind, preActivation } = dinpActivation;
+        return [math.activationGradient(this.ops, kind, this.rows(preActivation), product)];
       });
     }
     this.write([dweight], () => {
@@ -259,13 +277,32 @@ class TfjsEngine implements Engine {
       logits: [logits, targets.size * lastExtent(logits)],
       dlogits: [dlogits, logits.size],
     });
-    const host = this.store.hostIntegers(deviceTensor(targets));
-    const wrong = host.find((target) => target < -1 || target >= lastExtent(logits));
-    invariant(wrong === undefined, `crossEntropy: target ${wrong} is outside of the ${lastExtent(logits)} classes`);
+    const host = this.expectTargets('crossEntropy', targets, lastExtent(logits));
     this.write(dlogits === undefined ? [losses] : [losses, dlogits], () => {
       const gradientScale = dlogits === undefined ? undefined : scale;
       const results = math.crossEntropy(this.ops, this.rows(logits), host, gradientScale);
       return results.dlogits === undefined ? [results.losses] : [results.losses, results.dlogits];
+    });
+  }
+
+  linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
+    checkLinearCrossEntropy(options);
+    const { losses, targets, inp, weight, weightTransposed = false, scale = 1, dinp, dweight } = options;
+    const n = targets.size;
+    const v = weight.shape[weightTransposed ? 0 : 1] ?? 0;
+    this.expectLinear('linearCrossEntropy', options, {});
+    expectSizes('linearCrossEntropy', {
+      inp: [inp, n * lastExtent(inp)],
+      losses: [losses, n],
+      dinp: [dinp, inp.size],
+      dweight: [dweight, weight.size],
+    });
+    const host = this.expectTargets('linearCrossEntropy', targets, v);
+    const outs = dinp && dweight ? [losses, dinp, dweight] : [losses];
+    this.write(outs, () => {
+      const operands = { inp: this.rows(inp), weight: this.read(weight), weightTransposed, targets: host };
+      const gradients = dweight && { scale, dweight: this.read(dweight) };
+      return math.linearCrossEntropy(this.ops, operands, logitsRows(n, v), gradients);
     });
   }
 
@@ -280,13 +317,17 @@ class TfjsEngine implements Engine {
     return downloaded.reduce((total, rows) => rows.reduce((partial, row) => partial + row, total), 0);
   }
 
-  adamw({ param, grad, m, v, ...settings }: KernelOptions<'adamw'>): void {
-    expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
-    this.write([param, m, v], () => {
-      const old = { param: this.read(param), grad: this.read(grad), m: this.read(m), v: this.read(v) };
-      const updated = math.adamw(this.ops, old, settings);
-      return [updated.param, updated.m, updated.v];
-    });
+  adamw({ params, grads, m: ms, v: vs, weightDecay, zeroGrads, ...settings }: KernelOptions<'adamw'>): void {
+    for (const [i, param] of params.tensors.entries()) {
+      const [grad, m, v] = [grads.tensors[i]!, ms.tensors[i]!, vs.tensors[i]!];
+      expectSizes('adamw', { grad: [grad, param.size], m: [m, param.size], v: [v, param.size] });
+      this.write([param, m, v], () => {
+        const old = { param: this.read(param), grad: this.read(grad), m: this.read(m), v: this.read(v) };
+        const updated = math.adamw(this.ops, old, { ...settings, weightDecay: weightDecay[i]! });
+        return [updated.param, updated.m, updated.v];
+      });
+    }
+    if (zeroGrads === true) this.zeroGroup(grads);
   }
 
   /** Runs a kernel and makes its results the contents of `outs`. */
@@ -346,7 +387,7 @@ class TfjsEngine implements Engine {
   private expectLinear(
     kernel: string,
     options: LinearOptions,
-    { out, bias }: { out: Tensor; bias: Tensor | undefined },
+    { out, bias }: { out?: Tensor; bias?: Tensor | undefined },
   ): void {
     const { inp, weight, weightTransposed } = options;
     const [rows = 0, columns = 0] = weight.shape;
@@ -371,6 +412,14 @@ class TfjsEngine implements Engine {
       mean: [mean, inp.size / c],
       rstd: [rstd, inp.size / c],
     });
+  }
+
+  /** The targets on the host, each a class or -1. */
+  private expectTargets(kernel: string, targets: Tensor, classes: number): Int32Array {
+    const host = this.store.hostIntegers(deviceTensor(targets));
+    const wrong = host.find((target) => target < -1 || target >= classes);
+    invariant(wrong === undefined, `${kernel}: target ${wrong} is outside of the ${classes} classes`);
+    return host;
   }
 
   /** The tokens on the host, each inside of the table. */

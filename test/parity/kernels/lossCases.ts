@@ -66,37 +66,104 @@ export function lossCases(context: ContextGetter): void {
     });
   });
 
+  describe('linear cross-entropy', () => {
+    const cases = [
+      { n: 1, c: 3, v: 7, transposed: false },
+      { n: 3, c: 1, v: 1, transposed: true },
+      { n: 13, c: 17, v: 65, transposed: false },
+      { n: 13, c: 17, v: 65, transposed: true },
+      { n: 70, c: 64, v: 1003, transposed: false },
+      { n: 70, c: 64, v: 1003, transposed: true },
+      { n: 6, c: 5, v: 50257, transposed: true },
+      { n: 340, c: 1, v: 50257, transposed: true }, // several chunks of rows
+    ];
+    it.each(cases)('N=$n C=$c V=$v, transposed weight $transposed', async ({ n, c, v, transposed }) => {
+      const k = context();
+      const [inpValues, weightValues] = [seededValues(1, n * c), seededValues(2, c * v)];
+      const targetValues = seededIntegers(3, n, v);
+      if (n > 1) targetValues[1] = -1;
+      const input = { inp: inpValues, weight: weightValues, n, ic: c, oc: v, transposed, targets: targetValues };
+      const scale = 0.37;
+      const expected = reference.linearCrossEntropy(input, scale);
+      const shape = transposed ? [v, c] : [c, v];
+      const operands = {
+        inp: k.put([n, c], inpValues),
+        weight: k.put(shape, weightValues),
+        targets: k.put([n], targetValues),
+        ...(transposed && { weightTransposed: true }),
+      };
+      const [alone, losses, dinp] = [k.out([n]), k.out([n]), k.out([n, c])];
+      const initial = seededValues(4, c * v);
+      const dweight = k.put(shape, initial);
+      k.engine.linearCrossEntropy({ ...operands, losses: alone });
+      await k.expectClose(alone, expected.losses, 'linearCrossEntropy', 'losses alone');
+      k.engine.linearCrossEntropy({ ...operands, losses, scale, dinp, dweight });
+      await k.expectClose(losses, expected.losses, 'linearCrossEntropy', 'losses');
+      await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp', scale);
+      await k.expectAccumulated(dweight, initial, expected.dweight, 'linearCrossEntropy', 'dweight');
+    });
+
+    it('scales by 1 when nothing is said, and takes both gradients or none', async () => {
+      const k = context();
+      const [n, c, v] = [4, 3, 9];
+      const input = { inp: seededValues(1, n * c), weight: seededValues(2, c * v), n, ic: c, oc: v, transposed: false };
+      const targets = seededIntegers(3, n, v);
+      const operands = {
+        losses: k.out([n]),
+        inp: k.put([n, c], input.inp),
+        weight: k.put([c, v], input.weight),
+        targets: k.put([n], targets),
+      };
+      const [dinp, dweight] = [k.out([n, c]), k.put([c, v], new Float32Array(c * v))];
+      k.engine.linearCrossEntropy({ ...operands, dinp, dweight });
+      const expected = reference.linearCrossEntropy({ ...input, targets }, 1);
+      await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp with the default scale');
+      expect(() => k.engine.linearCrossEntropy({ ...operands, dinp })).toThrow('come together');
+      expect(() => k.engine.linearCrossEntropy({ ...operands, dweight })).toThrow('come together');
+    });
+  });
+
   describe('AdamW', () => {
     it.each([
-      { size: 1, weightDecay: 0 },
-      { size: 65, weightDecay: 0.1 },
-      { size: 40_013, weightDecay: 0.1 },
-    ])('five steps of $size parameters, weight decay $weightDecay', async ({ size, weightDecay }) => {
+      { sizes: [1], weightDecay: [0] },
+      { sizes: [65], weightDecay: [0.1] },
+      { sizes: [3, 40_013, 1, 96, 20_000], weightDecay: [0.1, 0.2, 0, 0, 0.3] },
+    ])('five steps of tensors of $sizes parameters, weight decay $weightDecay', async ({ sizes, weightDecay }) => {
       const k = context();
-      const initial = seededValues(1, size);
-      const state = { param: Float64Array.from(initial), m: new Float64Array(size), v: new Float64Array(size) };
-      const tensors = {
-        param: k.put([size], initial),
-        m: k.put([size], new Float32Array(size)),
-        v: k.put([size], new Float32Array(size)),
-      };
+      const group = () => k.engine.allocGroup(sizes.map((size) => [size]));
+      const groups = { params: group(), grads: group(), m: group(), v: group() };
+      const states = k.fillGroup(groups.params, 1).map((initial, i) => ({
+        param: Float64Array.from(initial),
+        m: new Float64Array(sizes[i]!),
+        v: new Float64Array(sizes[i]!),
+      }));
       for (let step = 1; step <= 5; step++) {
-        const gradient = seededValues(10 + step, size);
+        const gradients = k.fillGroup(groups.grads, 10 * step);
         const settings = {
           learningRate: 0.01 / step,
           beta1: 0.9,
           beta2: 0.95,
           eps: 1e-8,
-          weightDecay,
           step,
           gradScale: step === 3 ? 0.25 : 1,
         };
-        reference.adamw(state, gradient, settings);
-        k.engine.adamw({ ...tensors, grad: k.put([size], gradient), ...settings });
+        for (const [i, state] of states.entries()) {
+          reference.adamw(state, gradients[i]!, { ...settings, weightDecay: weightDecay[i]! });
+        }
+        k.engine.adamw({ ...groups, weightDecay, ...settings, zeroGrads: step === 5 });
+        for (const [i, grad] of groups.grads.tensors.entries()) {
+          const expected = step === 5 ? new Float32Array(grad.size) : gradients[i]!;
+          expect(await k.read(grad), `gradients after step ${step}`).toEqual(expected);
+        }
       }
-      await k.expectClose(tensors.param, state.param, 'adamw', 'param');
-      await k.expectClose(tensors.m, state.m, 'adamw', 'm');
-      await k.expectClose(tensors.v, state.v, 'adamw', 'v');
+      for (const [i, state] of states.entries()) {
+        await k.expectClose(groups.params.tensors[i]!, state.param, 'adamw', `param ${i}`);
+        await k.expectClose(groups.m.tensors[i]!, state.m, 'adamw', `m ${i}`);
+        await k.expectClose(groups.v.tensors[i]!, state.v, 'adamw', `v ${i}`);
+      }
+      k.engine.zeroGroup(groups.grads);
+      k.engine.zeroGroup(groups.params);
+      expect(await k.engine.squaredNorm(groups.params), 'the padding is 0').toBe(0);
     });
   });
 }

@@ -1,10 +1,12 @@
-/** Kernel suite: linear and layer norm. */
-import { describe, it } from 'vitest';
-import { type ContextGetter, type KernelContext, seededValues } from './harness.ts';
+/** Kernel suite: linear, with what it does after its product, and layer norm. */
+import { describe, expect, it } from 'vitest';
+import { InvariantError } from '../../../src/base/errors.ts';
+import { type ContextGetter, type KernelContext, seededKeys, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function matrixCases(context: ContextGetter): void {
   linearCases(context);
+  epilogueCases(context);
   layerNormCases(context);
 }
 
@@ -87,6 +89,100 @@ function linearCases(context: ContextGetter): void {
       k.engine.linearBackward({ inp, weight, dout: k.put([2, 3, 4], input.dout), dweight });
       await k.expectClose(dweight, reference.linearBackward(input, input.dout).dweight, 'linearBackward', 'dweight');
     });
+  });
+}
+
+/** What a linear layer does after its product, in every combination of options. */
+function epilogueCases(context: ContextGetter): void {
+  const shapes = [
+    [1, 1, 1],
+    [2, 5, 33],
+    [14, 64, 96],
+    [31, 17, 65],
+    [60, 300, 130],
+  ] as const;
+  const cases = [false, true].flatMap((transposed) =>
+    shapes.flatMap(([n, ic, oc]) => [false, true].map((biased) => ({ n, ic, oc, transposed, biased }))),
+  );
+  const kinds = ['gelu', 'relu'] as const;
+
+  describe.each(cases)('linear N=$n IC=$ic OC=$oc, transposed weight $transposed, bias $biased', (shape) => {
+    const { n, ic, oc, biased } = shape;
+    const input = { ...linearInputs(shape), ...(biased ? {} : { bias: undefined }) };
+    const put = (k: KernelContext) => ({
+      ...putLinear(k, linearInputs(shape)),
+      ...(input.bias && { bias: k.put([oc], input.bias) }),
+    });
+
+    it.each(kinds)('%s, the sum saved or not', async (kind) => {
+      const k = context();
+      const y = reference.linearForward(input);
+      const expected = reference.linearEpilogue(y, { activation: kind });
+      const [out, alone, preActivation] = [k.out([n, oc]), k.out([n, oc]), k.out([n, oc])];
+      k.engine.linearForward({ ...put(k), out, activation: { kind, preActivation } });
+      k.engine.linearForward({ ...put(k), out: alone, activation: { kind } });
+      await k.expectClose(preActivation, y, 'linearForward', 'preActivation');
+      const scale = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      await k.expectClose(out, expected.out, 'linearForward', 'out', scale);
+      expect(await k.read(alone)).toEqual(await k.read(out));
+    });
+
+    it('the residual, with dropout and without, in place and not', async () => {
+      const k = context();
+      const y = reference.linearForward(input);
+      const values = seededValues(8, n * oc);
+      for (const samples of [0, 1, n]) {
+        const dropout = { rate: 0.3, keys: seededKeys(9, samples) };
+        const mask = samples > 0 ? reference.dropoutMask(dropout, (n * oc) / samples) : undefined;
+        const expected = reference.linearEpilogue(y, { residual: values, mask }).out;
+        // A sample is what the leading dimension counts.
+        const outShape = samples === 1 ? [1, n, oc] : [n, oc];
+        const [residual, inPlace, out] = [k.put(outShape, values), k.put(outShape, values), k.out(outShape)];
+        const options = { ...put(k), ...(samples > 0 && { dropout }) };
+        k.engine.linearForward({ ...options, out, residual });
+        k.engine.linearForward({ ...options, out: inPlace, residual: inPlace });
+        await k.expectClose(out, expected, 'linearForward', `residual, dropout of ${samples} samples`);
+        await k.expectClose(residual, values, 'linearForward', 'the residual stays');
+        expect(await k.read(inPlace)).toEqual(await k.read(out));
+      }
+    });
+
+    it.each(kinds)('dinp through %s', async (kind) => {
+      const k = context();
+      const { bias: _, ...operands } = put(k);
+      const preValues = seededValues(10, n * ic).map((x) => 4 * x);
+      const expected = reference.linearBackward(input, input.dout);
+      const dweight = k.put(operands.weight.shape, new Float32Array(ic * oc));
+      const dbias = biased ? { dbias: k.put([oc], new Float32Array(oc)) } : {};
+      const dinpActivation = { kind, preActivation: k.put([n, ic], preValues) };
+      const dinp = k.out([n, ic]);
+      k.engine.linearBackward({
+        ...operands,
+        dout: k.put([n, oc], input.dout),
+        dinp,
+        dinpActivation,
+        dweight,
+        ...dbias,
+      });
+      const dpre = reference.activationBackward(kind, preValues, expected.dinp);
+      const scale = expected.dinp.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      await k.expectClose(dinp, dpre, 'linearBackward', 'dinp', scale);
+      await k.expectClose(dweight, expected.dweight, 'linearBackward', 'dweight');
+      if (dbias.dbias) await k.expectClose(dbias.dbias, expected.dbias, 'linearBackward', 'dbias');
+    });
+  });
+
+  it('options that exclude each other are an InvariantError', () => {
+    const k = context();
+    const [inp, weight, out] = [k.out([2, 3]), k.out([3, 4]), k.out([2, 4])];
+    const [dinp, dweight] = [k.out([2, 3]), k.out([3, 4])];
+    const dropout = { rate: 0.1, keys: seededKeys(1, 2) };
+    const activation = { kind: 'gelu' } as const;
+    expect(() => k.engine.linearForward({ inp, weight, out, activation, residual: out })).toThrow(InvariantError);
+    expect(() => k.engine.linearForward({ inp, weight, out, dropout })).toThrow(InvariantError);
+    const backward = { inp, weight, dout: out, dweight, dinpActivation: { ...activation, preActivation: inp } };
+    expect(() => k.engine.linearBackward(backward)).toThrow(InvariantError);
+    expect(() => k.engine.linearBackward({ ...backward, dinp, accumulate: true })).toThrow(InvariantError);
   });
 }
 

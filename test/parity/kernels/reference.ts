@@ -40,6 +40,16 @@ export function linearForward(input: LinearInput): Float64Array {
   return out;
 }
 
+/** What follows the sum y = inp · W + bias: out = act(y), or residual + mask · y. */
+export function linearEpilogue(
+  y: Float64Array,
+  after: { activation?: ActivationKind | undefined; residual?: Numbers | undefined; mask?: Float64Array | undefined },
+): { y: Float64Array; out: Float64Array } {
+  const { activation, residual, mask } = after;
+  if (activation !== undefined) return { y, out: activationForward(activation, y) };
+  return { y, out: y.map((value, i) => (residual?.[i] ?? 0) + (mask?.[i] ?? 1) * value) };
+}
+
 export function linearBackward(input: LinearInput, dout: Numbers) {
   const { inp, weight, n, ic, oc } = input;
   const dinp = new Float64Array(n * ic);
@@ -206,6 +216,14 @@ export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale
     }
   }
   return { losses, dlogits };
+}
+
+/** The head: cross-entropy of the logits inp · W, with the gradients of scale · (the sum of the losses). */
+export function linearCrossEntropy(input: LinearInput & { targets: Int32Array }, scale: number) {
+  const { targets, n, oc: v } = input;
+  const { losses, dlogits } = crossEntropy({ logits: linearForward(input), targets, n, v }, scale);
+  const { dinp, dweight } = linearBackward(input, dlogits);
+  return { losses, dinp, dweight };
 }
 
 export interface AdamwState {

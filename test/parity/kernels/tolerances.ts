@@ -20,6 +20,8 @@ export const TOLERANCES = {
   attentionForward: 1e-5,
   attentionBackward: 2e-5,
   crossEntropy: 5e-6,
+  /** Sums over a vocabulary of 50,257. */
+  linearCrossEntropy: 2e-5,
   squaredNorm: 2e-6,
   adamw: 5e-6,
 } as const satisfies Record<string, number>;

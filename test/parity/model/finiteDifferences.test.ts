@@ -27,8 +27,8 @@ describe('whole model, every parameter', () => {
     const targets = tensorOf(engine, batch.targets, [2 * config.blockSize]);
     const tape = new Tape(engine);
     const forward = (withGradient: boolean): number => {
-      const logits = model.forward(tape, tokens, dropoutSource(2));
-      const losses = tape.crossEntropy(logits, targets, withGradient ? 1 : undefined);
+      const lossScale = withGradient ? 1 : undefined;
+      const losses = model.losses(tape, tokens, targets, { lossScale, dropout: dropoutSource(2) });
       const sum = numbers(losses).reduce((total, loss) => total + loss, 0);
       engine.release(losses);
       return sum;

@@ -12,11 +12,14 @@ import type {
   Engine,
   EngineMemory,
   LinearBackwardOptions,
+  LinearCrossEntropyOptions,
+  LinearForwardOptions,
   LinearOptions,
   Shape,
   Tensor,
   TensorGroup,
 } from '../../../src/engine/engine.ts';
+import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward } from '../../../src/engine/linearOptions.ts';
 import * as reference from '../kernels/reference.ts';
 import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
 
@@ -150,14 +153,26 @@ export class Float64Engine implements Engine {
     if (dbias !== undefined) put(dbias, gradients.dbias, true);
   }
 
-  linearForward(options: LinearOptions & { out: Tensor; bias?: Tensor }): void {
-    assign(options.out, reference.linearForward(linearInput(options, options.bias)));
+  linearForward(options: LinearForwardOptions): void {
+    checkLinearForward(options);
+    const { out, bias, activation, residual, dropout } = options;
+    const result = reference.linearEpilogue(reference.linearForward(linearInput(options, bias)), {
+      activation: activation?.kind,
+      residual: residual && numbers(residual),
+      mask: dropout && reference.dropoutMask(dropout, out.size / dropout.keys.length),
+    });
+    if (activation?.preActivation) assign(activation.preActivation, result.y);
+    assign(out, result.out);
   }
 
   linearBackward(options: LinearBackwardOptions): void {
-    const { dinp, accumulate, dweight, dbias } = options;
+    checkLinearBackward(options);
+    const { dinp, accumulate, dinpActivation, dweight, dbias } = options;
     const gradients = reference.linearBackward(linearInput(options), numbers(options.dout));
-    if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
+    if (dinp !== undefined && dinpActivation !== undefined) {
+      const { kind, preActivation } = dinpActivation;
+      assign(dinp, reference.activationBackward(kind, numbers(preActivation), gradients.dinp));
+    } else if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
     put(dweight, gradients.dweight, true);
     if (dbias !== undefined) put(dbias, gradients.dbias, true);
   }
@@ -206,14 +221,28 @@ export class Float64Engine implements Engine {
     if (dlogits !== undefined) assign(dlogits, result.dlogits);
   }
 
+  linearCrossEntropy(options: LinearCrossEntropyOptions): void {
+    checkLinearCrossEntropy(options);
+    const { losses, targets, scale, dinp, dweight } = options;
+    const input = { ...linearInput(options), targets: Int32Array.from(numbers(targets)) };
+    const result = reference.linearCrossEntropy(input, scale ?? 1);
+    assign(losses, result.losses);
+    if (dinp !== undefined) assign(dinp, result.dinp);
+    if (dweight !== undefined) put(dweight, result.dweight, true);
+  }
+
   async squaredNorm(group: TensorGroup): Promise<number> {
     let sum = 0;
     for (const tensor of group.tensors) for (const value of numbers(tensor)) sum += value * value;
     return sum;
   }
 
-  adamw({ param, grad, m, v, ...settings }: AdamwOptions): void {
-    reference.adamw({ param: numbers(param), m: numbers(m), v: numbers(v) }, numbers(grad), settings);
+  adamw({ params, grads, m, v, weightDecay, zeroGrads, ...settings }: AdamwOptions): void {
+    for (const [i, param] of params.tensors.entries()) {
+      const state = { param: numbers(param), m: numbers(m.tensors[i]!), v: numbers(v.tensors[i]!) };
+      reference.adamw(state, numbers(grads.tensors[i]!), { ...settings, weightDecay: weightDecay[i]! });
+    }
+    if (zeroGrads) this.zeroGroup(grads);
   }
 }
 

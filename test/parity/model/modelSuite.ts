@@ -107,6 +107,22 @@ export function modelSuite(
       expect(Math.abs(loss / Math.log(300) - 1)).toBeLessThan(0.02);
     });
 
+    it('gradients are zero after an update, and after zeroGrads if their microbatch is not to count', async () => {
+      const trainer = new Trainer(engine, tinyConfig, { seed: 2 });
+      const batch = randomBatch(tinyConfig, { seed: 3, batchSize: 2 });
+      const allZero = async () =>
+        [...(await read(trainer, 'grads')).values()].every((grad) => grad.every((g) => g === 0));
+      for (const clear of [
+        () => trainer.applyAdamw({ ...fixtureTraining.optimizer, learningRate: 1e-3, step: 1 }),
+        () => trainer.zeroGrads(),
+      ]) {
+        await trainer.microStep(meanLoss(batch));
+        expect(await allZero()).toBe(false);
+        await clear();
+        expect(await allZero()).toBe(true);
+      }
+    });
+
     it('steps, evaluations and updates leave the memory as it was', async () => {
       const config: ModelConfig = { ...tinyConfig, dropout: 0.1, tiedHead: false };
       const trainer = new Trainer(engine, config, { seed: 2 });

@@ -16,6 +16,12 @@ describe('kernelWork', () => {
     expect(kernelWork('linearBackward', { ...gradients, dinp: product.inp }).flops).toBe(3080);
   });
 
+  it('counts one product for the loss of the head, three with its gradients', () => {
+    const head = { inp: tensor(10, 7), weight: tensor(11, 7), weightTransposed: true, losses: tensor(10) };
+    expect(kernelWork('linearCrossEntropy', head).flops).toBe(1540);
+    expect(kernelWork('linearCrossEntropy', { ...head, dinp: head.inp, dweight: head.weight }).flops).toBe(3 * 1540);
+  });
+
   it('counts the causal half of attention: two products forward, five backward', () => {
     const options = { qkv: tensor(2, 8, 3 * 6), nHead: 2, lse: tensor(2, 2, 8), out: tensor(2, 8, 6) };
     expect(kernelWork('attentionForward', options).flops).toBe(2 * 2 * 8 * 8 * 6);
@@ -40,6 +46,10 @@ describe('kernelWork', () => {
     expect(kernelWork('embeddingBackward', { dout: tensor(2, 3, 4), tokens, dwte: wte, dwpe: wte })).toEqual({
       bytes: 5 * 96,
     });
+    const group = { tensors: [wte], offsets: [0], length: 4000 };
+    const update = { params: group, grads: group, m: group, v: group };
+    expect(kernelWork('adamw', update)).toEqual({ bytes: 7 * 16_000 });
+    expect(kernelWork('adamw', { ...update, zeroGrads: true })).toEqual({ bytes: 8 * 16_000 });
     const cache = { keys: tensor(1024, 4), values: tensor(1024, 4) };
     const decode = { ...cache, out: tensor(1, 4), qkv: tensor(1, 12), position: 9, nHead: 2 };
     expect(kernelWork('attentionDecode', decode)).toEqual({ bytes: 2 * 48 + 2 * 10 * 16 });

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
-import type { Engine } from '../../../src/engine/engine.ts';
+import type { Engine, Tensor } from '../../../src/engine/engine.ts';
 import type { TfjsDevice } from '../../../src/engine/tfjs/backends.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 
@@ -65,8 +65,10 @@ async function trainingStep(engine: Engine): Promise<number> {
   engine.linearBackward({ inp: normed, weight, dout: dqkv, dinp: x, dweight });
   engine.layerNormBackward({ dinp: x, dweight: dgain, dout: x, inp: normed, weight: gain, mean, rstd });
   engine.embeddingBackward({ dout: x, tokens, dwte });
-  const settings = { learningRate: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, step: 1, gradScale: 1 };
-  engine.adamw({ param: wte, grad: dwte, m, v: second, ...settings });
+  const settings = { learningRate: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: [0.1], step: 1, gradScale: 1 };
+  const group = (tensor: Tensor) => ({ tensors: [tensor], offsets: [0], length: tensor.size });
+  const groups = { params: group(wte), grads: group(dwte), m: group(m), v: group(second) };
+  engine.adamw({ ...groups, ...settings });
   const result = new Float32Array(losses.size);
   await engine.download(losses, result);
   for (const tensor of live) engine.release(tensor);

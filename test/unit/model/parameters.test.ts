@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { logitsRows } from '../../../src/engine/linearOptions.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { memoryPerWorker, parameterCount, parameterSpecs } from '../../../src/model/parameters.ts';
@@ -133,6 +134,6 @@ describe('memoryPerWorker', () => {
     const { total, ...parts } = memoryPerWorker(gpt2, { microBatchSize: 4 });
     expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
     expect(parts.parameters).toBe(4 * 124_439_808);
-    expect(parts.logits).toBe(4 * 4 * 1024 * 50257);
+    expect(parts.logits).toBe(4 * logitsRows(4 * 1024, 50257) * 50257);
   });
 });

@@ -29,97 +29,123 @@ function parametersOf(engine: Float64Engine, shapes: Record<string, readonly num
 interface Graph {
   readonly shapes: Record<string, readonly number[]>;
   /** From the embeddings [B, T, C] of random tokens to logits [..., V]; C is `width`. */
-  readonly logits: (tape: Tape, x: Variable, p: Record<string, Parameter>) => Variable;
+  readonly hidden: (tape: Tape, x: Variable, p: Record<string, Parameter>) => Variable;
   readonly width?: number;
 }
 
 /** Each operation once, and the ways in which gradients can meet. */
 const graphs: Record<string, Graph> = {
-  'embedding, token and position': { shapes: {}, logits: (_, x) => x, width: V },
-  linear: { shapes: { w: [C, V], b: [V] }, logits: (tape, x, p) => tape.linear(x, p['w']!, p['b']) },
+  'embedding, token and position': { shapes: {}, hidden: (_, x) => x, width: V },
+  linear: { shapes: { w: [C, V], b: [V] }, hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, bias: p['b'] }) },
   'linear without bias, transposed': {
     shapes: { w: [V, C] },
-    logits: (tape, x, p) => tape.linear(x, p['w']!, undefined, { weightTransposed: true }),
+    hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, weightTransposed: true }),
   },
   'layer norm': {
     shapes: { w: [V], b: [V] },
-    logits: (tape, x, p) => tape.layerNorm(x, p['w']!, p['b'], 1e-5),
+    hidden: (tape, x, p) => tape.layerNorm(x, { weight: p['w']!, bias: p['b'] }, 1e-5),
     width: V,
   },
   'layer norm without bias': {
     shapes: { w: [V] },
-    logits: (tape, x, p) => tape.layerNorm(x, p['w']!, undefined, 1e-5, [2 * T, V]),
+    hidden: (tape, x, p) => tape.layerNorm(x, { weight: p['w']! }, 1e-5, [2 * T, V]),
     width: V,
   },
-  gelu: { shapes: {}, logits: (tape, x) => tape.activation('gelu', x), width: V },
-  relu: { shapes: {}, logits: (tape, x) => tape.activation('relu', x), width: V },
   attention: {
     shapes: { w: [C, V] },
-    logits: (tape, x, p) => tape.linear(tape.attention(x, 2), p['w']!),
+    hidden: (tape, x, p) => tape.linear(tape.attention(x, 2), { weight: p['w']! }),
     width: 3 * C,
   },
   'attention with dropout': {
     shapes: { w: [C, V] },
-    logits: (tape, x, p) => tape.linear(tape.attention(x, 2, dropout), p['w']!),
+    hidden: (tape, x, p) => tape.linear(tape.attention(x, 2, dropout), { weight: p['w']! }),
     width: 3 * C,
   },
-  dropout: { shapes: {}, logits: (tape, x) => tape.dropout(x, dropout), width: V },
+  dropout: { shapes: {}, hidden: (tape, x) => tape.dropout(x, dropout), width: V },
   'a residual around a layer': {
     shapes: { w: [V, V] },
-    logits: (tape, x, p) => tape.residual(x, tape.linear(x, p['w']!)),
+    hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, residual: x }),
     width: V,
+  },
+  'a residual around a layer, with dropout and bias': {
+    shapes: { w: [V, V], b: [V] },
+    hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, bias: p['b'], residual: x, dropout }),
+    width: V,
+  },
+  'an activation, its result used once': {
+    shapes: { v: [C, 7], b: [7], w: [7, V] },
+    hidden: (tape, x, p) => {
+      const active = tape.linear(x, { weight: p['v']!, bias: p['b'], activation: 'gelu' });
+      return tape.linear(active, { weight: p['w']! });
+    },
+  },
+  'an activation, its result used twice': {
+    shapes: { v: [C, V], w: [V, V] },
+    hidden: (tape, x, p) => {
+      const active = tape.linear(x, { weight: p['v']!, activation: 'relu' });
+      return tape.linear(active, { weight: p['w']!, residual: active });
+    },
+  },
+  'an activation before the head': {
+    shapes: { w: [C, V] },
+    hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, activation: 'gelu' }),
+  },
+  'an activation before another': {
+    shapes: { v: [C, C], w: [C, V] },
+    hidden: (tape, x, p) => {
+      const active = tape.linear(x, { weight: p['v']!, activation: 'gelu' });
+      return tape.linear(active, { weight: p['w']!, activation: 'relu' });
+    },
+  },
+  'an activation before a layer with a residual': {
+    shapes: { u: [C, V], v: [C, C], w: [C, V] },
+    hidden: (tape, x, p) => {
+      const y = tape.linear(x, { weight: p['u']! });
+      const active = tape.linear(x, { weight: p['v']!, activation: 'gelu' });
+      return tape.linear(active, { weight: p['w']!, residual: y, dropout });
+    },
   },
   'a residual whose stream is used by a later operation than its branch': {
-    shapes: { v: [V, V], w: [V, V] },
-    logits: (tape, x, p) => {
-      const branch = tape.linear(x, p['v']!);
-      const inner = tape.linear(tape.activation('gelu', branch), p['w']!);
-      return tape.residual(tape.residual(x, inner), branch);
-    },
-    width: V,
-  },
-  'a gradient is added to one of those that share it': {
     shapes: { u: [V, V], v: [V, V], w: [V, V] },
-    logits: (tape, x, p) => {
-      const [a, b] = [tape.linear(x, p['v']!), tape.linear(x, p['w']!)];
-      const inner = tape.linear(a, p['u']!);
-      return tape.residual(tape.residual(a, b), inner);
+    hidden: (tape, x, p) => {
+      const branch = tape.linear(x, { weight: p['v']!, activation: 'gelu' });
+      const inner = tape.linear(branch, { weight: p['w']!, residual: x });
+      return tape.linear(inner, { weight: p['u']!, residual: branch });
     },
     width: V,
   },
   'the same input twice': {
     shapes: { v: [V, V], w: [V, V] },
-    logits: (tape, x, p) => tape.residual(tape.linear(x, p['v']!), tape.linear(x, p['w']!)),
+    hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, residual: tape.linear(x, { weight: p['v']! }) }),
     width: V,
   },
-  'a saved branch is not overwritten': {
+  'dropout keeps a value that is saved': {
     shapes: { w: [V, V] },
-    logits: (tape, x, p) => {
-      const branch = tape.linear(x, p['w']!);
-      const active = tape.activation('gelu', branch); // its backward needs the branch's value
-      return tape.residual(active, branch);
+    hidden: (tape, x, p) => {
+      const y = tape.linear(x, { weight: p['w']! }); // its backward needs the value of x
+      return tape.linear(tape.dropout(x, dropout), { weight: p['w']!, residual: y });
     },
     width: V,
   },
   'dropout between residuals': {
     shapes: { v: [V, V], w: [V, V] },
-    logits: (tape, x, p) => {
-      const y = tape.residual(x, tape.dropout(tape.linear(x, p['v']!), dropout));
-      return tape.residual(y, tape.dropout(tape.linear(y, p['w']!), dropout));
+    hidden: (tape, x, p) => {
+      const y = tape.linear(x, { weight: p['v']!, residual: x, dropout });
+      return tape.linear(y, { weight: p['w']!, residual: y, dropout });
     },
     width: V,
   },
   'one weight in two places': {
     shapes: { w: [V, V] },
-    logits: (tape, x, p) => tape.linear(tape.linear(x, p['w']!), p['w']!),
+    hidden: (tape, x, p) => tape.linear(tape.linear(x, { weight: p['w']! }), { weight: p['w']! }),
     width: V,
   },
 };
 
 describe('gradients against finite differences', () => {
-  it.each(Object.entries(graphs))('%s', (_, { shapes, logits, width = C }) => {
+  it.each(Object.entries(graphs))('%s', (_, { shapes, hidden, width = C }) => {
     const engine = new Float64Engine();
-    const p = parametersOf(engine, { wte: [6, width], wpe: [T, width], ...shapes });
+    const p = parametersOf(engine, { wte: [6, width], wpe: [T, width], head: [V, V], ...shapes });
     const tokens = engine.alloc([2, T], 'int32');
     engine.upload(tokens, Int32Array.of(3, 1, 3, 0, 5, 2));
     const targets = engine.alloc([2 * T], 'int32');
@@ -127,7 +153,7 @@ describe('gradients against finite differences', () => {
     const tape = new Tape(engine);
     const run = (scale?: number): number => {
       const x = tape.embedding(tokens, p['wte']!, p['wpe']!);
-      const losses = tape.crossEntropy(logits(tape, x, p), targets, scale);
+      const losses = tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, scale);
       const sum = numbers(losses).reduce((a, b) => a + b);
       engine.release(losses);
       return sum;
@@ -198,7 +224,7 @@ describe('misuse', () => {
     const tape = new Tape(engine);
     const x = tape.embedding(tokens, p['wte']!);
     tape.dropout(x, { rate, keys: [randomKey(1)] });
-    expect(() => tape.activation('gelu', x)).toThrow('took over its buffer');
+    expect(() => tape.linear(x, { weight: p['wte']!, weightTransposed: true })).toThrow('took over its buffer');
   });
 
   it('a failed step leaves no buffer behind', async () => {

@@ -1,0 +1,28 @@
+/** What every backend makes of the options of the linear kernels: which exclude one another, and how the head is cut. */
+import { invariant } from '../base/errors.ts';
+import type { KernelOptions } from './engine.ts';
+
+export function checkLinearForward({ activation, residual, dropout }: KernelOptions<'linearForward'>): void {
+  invariant(
+    activation === undefined || residual === undefined,
+    'linearForward: activation and residual exclude each other',
+  );
+  invariant(dropout === undefined || residual !== undefined, 'linearForward: dropout needs a residual');
+}
+
+export function checkLinearBackward({ dinp, accumulate, dinpActivation }: KernelOptions<'linearBackward'>): void {
+  if (dinpActivation === undefined) return;
+  invariant(dinp !== undefined && accumulate !== true, 'linearBackward: dinpActivation needs a dinp that is assigned');
+}
+
+export function checkLinearCrossEntropy({ dinp, dweight }: KernelOptions<'linearCrossEntropy'>): void {
+  invariant((dinp === undefined) === (dweight === undefined), 'linearCrossEntropy: dinp and dweight come together');
+}
+
+/** The logits that `linearCrossEntropy` holds at once, at least one row of them. */
+const LOGITS_MAX = 1 << 24;
+
+/** How many rows of logits `linearCrossEntropy` holds at once. */
+export function logitsRows(rows: number, vocabSize: number): number {
+  return Math.max(1, Math.min(rows, Math.floor(LOGITS_MAX / vocabSize)));
+}
