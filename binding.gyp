@@ -11,6 +11,7 @@
       "native/kernels/embedding.cc",
       "native/kernels/fmaLimit.cc",
       "native/kernels/gemm.cc",
+      "native/kernels/gemv.cc",
       "native/kernels/layerNorm.cc",
       "native/kernels/linear.cc",
       "native/kernels/readBandwidth.cc",

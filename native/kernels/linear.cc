@@ -1,5 +1,5 @@
 // Linear layer: three matrix products and a column sum.
-#include "gemm.h"
+#include "gemv.h"
 #include "parallel.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -49,7 +49,8 @@ bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
                        .residual = p.residual,
                        .dropout = p.dropout,
                        .sampleRows = p.sampleRows};
-  return gemm(pool, {p.n, p.oc, p.ic, p.inp, p.ic, 1, p.weight, weight.ic, weight.oc, to});
+  const Gemm product = {p.n, p.oc, p.ic, p.inp, p.ic, 1, p.weight, weight.ic, weight.oc, to};
+  return p.n <= gemvRowsMost ? gemv(pool, product) : gemm(pool, product);
 }
 
 bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {

@@ -59,6 +59,11 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     random([n, 3 * c]),
   ];
   engine.linearForward({ inp, weight, bias, out });
+  const [row, few, table] = [random([1, v]), random([4, 515]), random([3 * c, 515])];
+  engine.linearForward({ inp: random([1, 3 * c]), weight: random([3 * c, v]), out: row });
+  engine.linearForward({ inp: random([4, 3 * c]), weight: table, out: few });
+  const scores = random([2, 3 * c]);
+  engine.linearForward({ inp: random([2, 515]), weight: table, weightTransposed: true, out: scores });
   const [dinp, dweight, dbias] = [random([n, c]), random([c, 3 * c]), random([3 * c])];
   engine.linearBackward({ inp, weight, dout, dinp, dweight, dbias });
   const qkv = random([b, t, 3 * c]);
@@ -90,6 +95,9 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
 
   const results = [
     out,
+    row,
+    few,
+    scores,
     dinp,
     dweight,
     dbias,

@@ -1,0 +1,15 @@
+// Products of a few rows with a whole weight, as generation needs them token by token: each number of the weight is used only
+// once or so, so what counts is how fast the weight streams from memory. Nothing is packed.
+#pragma once
+
+#include "gemm.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+
+// From more rows on packing pays.
+constexpr Index gemvRowsMost = 4;
+
+// The same as gemm for 1 to gemvRowsMost rows of a that are contiguous (aCol 1). A row's sums do not depend on the other rows.
+bool gemv(ThreadPool& pool, const Gemm& product);
+
+}  // namespace lockstep::LOCKSTEP_ISA
