@@ -1,90 +1,215 @@
 /**
- * Times the native engine's kernels at the shapes of the shipped configs, against the floating-point limit that the machine reaches
- * in the same run. Speed only: test/parity/kernels compares the results with the reference.
+ * Times the native engine's kernels against the floating-point limit that the machine reaches in the same run, and its matrix
+ * products against other libraries', in turns. Speed only: test/parity/kernels compares the results with the reference; here a
+ * checksum shows that all libraries computed the same product.
  */
-import { randomKey } from '../base/counterRandom.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { InvariantError, UserError } from '../base/errors.ts';
 import type { Shape, Tensor } from '../engine/engine.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
+import { type KernelCase, kernelCases, type PreparedCase } from './kernelCases.ts';
 import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
-import type { BenchReport, BenchResult } from './report.ts';
+import { median } from './median.ts';
+import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
 
+/** One sample of one kernel, and how many there are; fewer of one whose single call takes longer than `slowMs`. */
 const sampleMs = 15;
-/** Samples of one kernel, and of one whose single call takes longer than `slowMs`. */
 const samplesMost = 9;
 const samplesSlow = 3;
 const slowMs = 150;
+/** Between two libraries, whose threads go on spinning for a moment. */
+const pauseMs = 3;
 
-/** One kernel at one shape. */
-interface Case {
+export interface EngineBenchOptions extends NativeEngineOptions {
+  /** Whether other libraries are timed beside. */
+  readonly peers: boolean;
+  /** Only the cases whose name and shape, like `linearForward NN 768×128×384`, match. */
+  readonly only?: RegExp;
+}
+
+/** Of one library: microseconds of one call, the median over the samples and the smallest. */
+export interface CaseTimes {
+  readonly medianUs: number;
+  readonly minUs: number;
+  /** 10^9 floating-point operations a second, by the median time; absent for kernels that only move memory. */
+  readonly gflops?: number;
+}
+
+export interface BenchResult extends CaseTimes {
+  /** The kernel, as the engine interface calls it; of a product also which operands lie transposed. */
   readonly name: string;
   readonly shape: string;
-  readonly flops?: number;
-  /** Read and written, each array once. */
-  readonly bytes?: number;
-  /** Makes its tensors with `tensor` and returns the call that is timed. */
-  readonly prepare: (engine: NativeEngine, tensor: (...shape: number[]) => Tensor) => () => void;
+  /** `gflops` over the machine's `fmaGflops`, from 0 to 1. */
+  readonly ofLimit?: number;
+  /** 10^9 bytes a second read and written, by the median time. */
+  readonly gbytes?: number;
+  /** The same product by others; `ratio` is how many times as fast ours is, by the median times. */
+  readonly peers: Partial<Record<PeerName, CaseTimes & { readonly ratio: number }>>;
 }
 
-/** The products of one shipped config: N rows of C channels. */
-interface ModelShape {
-  readonly rows: number;
-  readonly t: number;
-  readonly c: number;
-  readonly nHead: number;
-  readonly v: number;
+/** What is known before the first kernel is timed. */
+export interface EngineBenchHead {
+  readonly machine: Machine;
+  /** Name and version of each library that is compared with. */
+  readonly peers: readonly { readonly name: PeerName; readonly version: string }[];
+  readonly missingPeers: readonly string[];
+  readonly cases: readonly Pick<KernelCase, 'name' | 'shape'>[];
 }
 
-const modelShapes: readonly ModelShape[] = [
-  { rows: 768, t: 64, c: 128, nHead: 4, v: 65 }, // shakespeare-char
-  { rows: 4096, t: 256, c: 384, nHead: 6, v: 65 }, // shakespeare-gpt
-  { rows: 1024, t: 1024, c: 768, nHead: 12, v: 50257 }, // gpt-small
-];
+export interface EngineBenchReport extends Omit<EngineBenchHead, 'cases'> {
+  readonly results: readonly BenchResult[];
+}
 
-export async function runEngineBench(options: NativeEngineOptions): Promise<BenchReport> {
+/** Told what is known as soon as it is. */
+export interface EngineBenchListener {
+  started?(head: EngineBenchHead): void;
+  measured?(result: BenchResult): void;
+}
+
+export async function runEngineBench(
+  options: EngineBenchOptions,
+  listener: EngineBenchListener = {},
+): Promise<EngineBenchReport> {
+  const cases = casesMatching(options.only);
   const machine = await measureMachine(options);
-  const engine = createNativeEngine({ isa: options.isa ?? 'auto', threads: machine.threads });
-  const cases = [linearCase('linearForward', 1024, 768, 3072), ...modelShapes.flatMap(casesOf)];
-  const timed = cases.map((kernel) => ({ kernel, ...time(engine, kernel) }));
-  const measured = withBetterLimit(machine, engine);
-  await engine.dispose();
-  return {
-    machine: measured,
-    results: timed.map(({ kernel, medianUs, minUs }) => resultOf(kernel, medianUs, minUs, measured)),
-  };
+  const engine = createNativeEngine(machine);
+  const opened = options.peers ? await openProductPeers(machine) : noPeers;
+  try {
+    const peers = opened.peers.map(({ name, version }) => ({ name, version }));
+    const head = { machine, peers, missingPeers: opened.missing };
+    listener.started?.({ ...head, cases });
+    const measured: { kernel: KernelCase; times: SourceTimes[] }[] = [];
+    for (const kernel of cases) {
+      const times = await timeCase(engine, kernel, opened.peers);
+      measured.push({ kernel, times });
+      listener.measured?.(resultOf(kernel, times, machine));
+    }
+    const better = withBetterLimit(machine, engine);
+    const results = measured.map(({ kernel, times }) => resultOf(kernel, times, better));
+    return { ...head, machine: better, results };
+  } finally {
+    await opened.close();
+    await engine.dispose();
+  }
 }
 
-function resultOf({ name, shape, flops, bytes }: Case, medianUs: number, minUs: number, machine: Machine): BenchResult {
-  const rate = (amount: number) => amount / medianUs / 1e3;
+const noPeers: ProductPeers = { peers: [], missing: [], close: async () => {} };
+
+function casesMatching(only: RegExp | undefined): KernelCase[] {
+  const cases = kernelCases();
+  const matching = cases.filter(({ name, shape }) => only?.test(`${name} ${shape}`) ?? true);
+  if (matching.length > 0) return matching;
+  const names = [...new Set(cases.map(({ name }) => name))];
+  throw new UserError(`no kernel and shape matches ${only}; the kernels are ${names.join(', ')}`);
+}
+
+interface SourceTimes {
+  readonly source: 'ours' | PeerName;
+  readonly us: readonly number[];
+}
+
+function resultOf(
+  { name, shape, flops, bytes }: KernelCase,
+  times: readonly SourceTimes[],
+  machine: Machine,
+): BenchResult {
+  const [ours, ...others] = times.map(({ source, us }) => {
+    const medianUs = median(us);
+    const rate = flops !== undefined && { gflops: flops / medianUs / 1e3 };
+    return { source, times: { medianUs, minUs: Math.min(...us), ...rate } };
+  });
+  const { medianUs, gflops } = ours!.times;
   return {
     name,
     shape,
-    medianUs,
-    minUs,
-    ...(flops !== undefined && { gflops: rate(flops), ofLimit: rate(flops) / machine.fmaGflops }),
-    ...(bytes !== undefined && { gbytes: rate(bytes) }),
+    ...ours!.times,
+    ...(gflops !== undefined && { ofLimit: gflops / machine.fmaGflops }),
+    ...(bytes !== undefined && { gbytes: bytes / medianUs / 1e3 }),
+    peers: Object.fromEntries(
+      others.map(({ source, times }) => [source, { ...times, ratio: times.medianUs / medianUs }]),
+    ),
   };
 }
 
-function time(engine: NativeEngine, { prepare }: Case): { medianUs: number; minUs: number } {
+/** Every library that has the case, ours first, sampled in turns. */
+async function timeCase(
+  engine: NativeEngine,
+  kernel: KernelCase,
+  peers: readonly ProductPeer[],
+): Promise<SourceTimes[]> {
   const tensors: Tensor[] = [];
-  const call = prepare(engine, (...shape) => {
+  const prepared = kernel.prepare(engine, (...shape) => {
     const tensor = randomTensor(engine, shape);
     tensors.push(tensor);
     return tensor;
   });
-  call();
-  const start = performance.now();
-  call();
-  const firstMs = performance.now() - start;
-  const samples = firstMs > slowMs ? samplesSlow : samplesMost;
-  const repetitions = Math.max(1, Math.round(sampleMs / firstMs));
-  const times = Array.from({ length: samples }, () => {
-    const before = performance.now();
-    for (let i = 0; i < repetitions; i++) call();
-    return ((performance.now() - before) / repetitions) * 1000;
-  }).sort((a, b) => a - b);
+  prepared.call();
+  const others = kernel.product ? await preparePeers(engine, kernel.product, prepared, peers) : [];
+  const { sample, callMs } = sampler(prepared.call);
+  const sources = [
+    { source: 'ours' as const, sample, us: [] as number[] },
+    ...others.map((peer) => ({ source: peer.name, sample: (ms: number) => peer.sample(ms), us: [] as number[] })),
+  ];
+  const rounds = callMs > slowMs ? samplesSlow : samplesMost;
+  for (let round = 0; round < rounds; round++) {
+    for (const source of sources) {
+      if (others.length > 0) await sleep(pauseMs);
+      source.us.push(await source.sample(sampleMs));
+    }
+  }
   for (const tensor of tensors) engine.release(tensor);
-  return { medianUs: times[samples >> 1]!, minUs: times[0]! };
+  return sources;
+}
+
+function sampler(call: () => void): { sample: (ms: number) => number; callMs: number } {
+  const timeOf = (repetitions: number): number => {
+    const start = performance.now();
+    for (let i = 0; i < repetitions; i++) call();
+    return (performance.now() - start) / repetitions;
+  };
+  let callMs = timeOf(1);
+  const sample = (ms: number): number => {
+    if (callMs < slowMs) call(); // others have used the caches meanwhile
+    callMs = timeOf(Math.max(1, Math.round(ms / callMs)));
+    return callMs * 1000;
+  };
+  return { sample, callMs };
+}
+
+/** The peers that can compute the product; each must have computed the same. */
+async function preparePeers(
+  engine: NativeEngine,
+  product: Product,
+  { result }: PreparedCase,
+  peers: readonly ProductPeer[],
+): Promise<ProductPeer[]> {
+  const able: ProductPeer[] = [];
+  const ours = checksum(engine.hostView(result!)!);
+  for (const peer of peers) {
+    const theirs = await peer.prepare(product);
+    if (theirs === undefined) continue;
+    const error = Math.abs(theirs - ours.sum) / ours.scale;
+    if (!(error < checksumTolerance[product.dtype])) {
+      throw new InvariantError(`${peer.name} computed another product: its checksum is ${theirs}, ours ${ours.sum}`);
+    }
+    able.push(peer);
+  }
+  return able;
+}
+
+const checksumTolerance = { f32: 1e-5, bf16: 1e-2 } as const satisfies Record<Product['dtype'], number>;
+
+/** As sumOf in bench/peers/productPeer.h, and what it is accurate to. */
+function checksum(values: Float32Array): { sum: number; scale: number } {
+  const stride = Math.floor(values.length / 100_000) + 1;
+  let sum = 0;
+  let scale = 0;
+  for (let i = 0; i < values.length; i += stride) {
+    const term = values[i]! * ((i % 7) + 1);
+    sum += term;
+    scale += Math.abs(term);
+  }
+  return { sum, scale };
 }
 
 /** Values in [-0.5, 0.5) from a short cycle: kernels take as long whatever the values, while zeros or denormals might not. */
@@ -93,148 +218,4 @@ function randomTensor(engine: NativeEngine, shape: Shape): Tensor {
   const data = engine.hostView(tensor)!;
   for (let i = 0; i < data.length; i++) data[i] = ((i * 7919) % 8191) / 8191 - 0.5;
   return tensor;
-}
-
-function linearCase(name: 'linearForward' | 'linearBackward', n: number, ic: number, oc: number): Case {
-  const forward = name === 'linearForward';
-  return {
-    name,
-    shape: `${n}×${ic}×${oc}`,
-    flops: (forward ? 2 : 4) * n * ic * oc,
-    prepare: (engine, tensor) => {
-      const [inp, weight, bias, out] = [tensor(n, ic), tensor(ic, oc), tensor(oc), tensor(n, oc)];
-      if (forward) return () => engine.linearForward({ inp, weight, bias, out });
-      const [dinp, dweight, dbias] = [tensor(n, ic), tensor(ic, oc), tensor(oc)];
-      return () => engine.linearBackward({ inp, weight, dout: out, dinp, dweight, dbias });
-    },
-  };
-}
-
-function casesOf({ rows, t, c, nHead, v }: ModelShape): Case[] {
-  const products = [
-    [c, 3 * c],
-    [c, c],
-    [c, 4 * c],
-    [4 * c, c],
-    [c, v],
-  ] as const;
-  return [
-    ...products.flatMap(([ic, oc]) => [
-      linearCase('linearForward', rows, ic, oc),
-      linearCase('linearBackward', rows, ic, oc),
-    ]),
-    ...attentionCases(rows / t, t, c, nHead),
-    ...rowCases(rows, c, v),
-  ];
-}
-
-function attentionCases(b: number, t: number, c: number, nHead: number): Case[] {
-  const shape = `B=${b} T=${t} NH=${nHead} HS=${c / nHead}`;
-  // Two products of T×T/2 by HS a head forward; five backward, the scores being computed again.
-  const product = b * t * t * c;
-  const tensors = (tensor: (...shape: number[]) => Tensor) => ({
-    qkv: tensor(b, t, 3 * c),
-    out: tensor(b, t, c),
-    lse: tensor(b, nHead, t),
-    nHead,
-  });
-  return [
-    {
-      name: 'attentionForward',
-      shape,
-      flops: 2 * product,
-      prepare: (engine, tensor) => {
-        const options = tensors(tensor);
-        return () => engine.attentionForward(options);
-      },
-    },
-    {
-      name: 'attentionBackward',
-      shape,
-      flops: 5 * product,
-      prepare: (engine, tensor) => {
-        const options = { ...tensors(tensor), dout: tensor(b, t, c), dqkv: tensor(b, t, 3 * c) };
-        engine.attentionForward(options);
-        return () => engine.attentionBackward(options);
-      },
-    },
-  ];
-}
-
-/** The kernels that are bound by memory, or nearly so. */
-function rowCases(n: number, c: number, v: number): Case[] {
-  const wide = 4 * c;
-  return [
-    {
-      name: 'layerNormForward',
-      shape: `${n}×${c}`,
-      bytes: 4 * 2 * n * c,
-      prepare: (engine, tensor) => {
-        const options = { inp: tensor(n, c), out: tensor(n, c), mean: tensor(n), rstd: tensor(n), eps: 1e-5 };
-        const parameters = { weight: tensor(c), bias: tensor(c) };
-        return () => engine.layerNormForward({ ...options, ...parameters });
-      },
-    },
-    {
-      name: 'layerNormBackward',
-      shape: `${n}×${c}`,
-      bytes: 4 * 3 * n * c,
-      prepare: (engine, tensor) => {
-        const options = { inp: tensor(n, c), dout: tensor(n, c), dinp: tensor(n, c), mean: tensor(n), rstd: tensor(n) };
-        const parameters = { weight: tensor(c), dweight: tensor(c), dbias: tensor(c) };
-        return () => engine.layerNormBackward({ ...options, ...parameters });
-      },
-    },
-    {
-      name: 'activationForward gelu',
-      shape: `${n}×${wide}`,
-      bytes: 4 * 2 * n * wide,
-      prepare: (engine, tensor) => {
-        const [inp, out] = [tensor(n, wide), tensor(n, wide)];
-        return () => engine.activationForward({ kind: 'gelu', inp, out });
-      },
-    },
-    {
-      name: 'activationBackward gelu',
-      shape: `${n}×${wide}`,
-      bytes: 4 * 3 * n * wide,
-      prepare: (engine, tensor) => {
-        const [inp, dout, dinp] = [tensor(n, wide), tensor(n, wide), tensor(n, wide)];
-        return () => engine.activationBackward({ kind: 'gelu', inp, dout, dinp });
-      },
-    },
-    {
-      name: 'dropout',
-      shape: `${n}×${c}`,
-      bytes: 4 * 2 * n * c,
-      prepare: (engine, tensor) => {
-        const [inp, out] = [tensor(1, n, c), tensor(1, n, c)];
-        const dropout = { rate: 0.2, keys: [randomKey(1)] };
-        return () => engine.dropout({ inp, out, dropout });
-      },
-    },
-    {
-      name: 'crossEntropy',
-      shape: `${n}×${v}`,
-      bytes: 4 * 2 * n * v,
-      prepare: (engine, tensor) => {
-        const [logits, dlogits, losses] = [tensor(n, v), tensor(n, v), tensor(n)];
-        const targets = engine.alloc([n], 'int32');
-        engine.zero(targets);
-        return () => engine.crossEntropy({ logits, dlogits, losses, targets });
-      },
-    },
-    {
-      name: 'adamw',
-      shape: `${12 * c * c}`,
-      bytes: 4 * 7 * 12 * c * c,
-      prepare: (engine) => {
-        const size = 12 * c * c;
-        const group = () => engine.allocGroup([[size]]);
-        const groups = { params: group(), grads: group(), m: group(), v: group() };
-        const rates = { learningRate: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: [0.1] };
-        return () => engine.adamw({ ...groups, ...rates, step: 1, gradScale: 1 });
-      },
-    },
-  ];
 }

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { packageRoot } from '../base/packageRoot.ts';
 import { version } from '../base/version.ts';
+import type { InstructionSet } from '../engine/native/addon.ts';
 import { createNativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
 
 export interface Machine {
@@ -18,7 +19,7 @@ export interface Machine {
   readonly lockstep: string;
   /** Of the checkout, with `+` where files differ from it; absent outside of one. */
   readonly commit?: string;
-  readonly isa: string;
+  readonly isa: InstructionSet;
   /** Threads that the bench used. */
   readonly threads: number;
   /** 10^9 floating-point operations a second in fused multiply-adds on registers, by that many threads together. */

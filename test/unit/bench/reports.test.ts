@@ -1,24 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { summariseKernels } from '../../../src/bench/kernelSummary.ts';
 import type { KernelCall } from '../../../src/bench/kernelTimer.ts';
-import type { Machine } from '../../../src/bench/machine.ts';
 import { renderMachine } from '../../../src/bench/machine.ts';
 import { median } from '../../../src/bench/median.ts';
 import { renderHead, renderKernels, renderPhases } from '../../../src/bench/stepReport.ts';
 import { numberColumn, tableHeading, tableRow, textColumn } from '../../../src/bench/table.ts';
-
-const machine: Machine = {
-  cpu: 'Some CPU',
-  cores: 2,
-  memoryGiB: 8,
-  os: 'linux x64',
-  node: '20.19.0',
-  lockstep: '0.1.0',
-  isa: 'avx2',
-  threads: 1,
-  fmaGflops: 100,
-  fmaGflopsByThreads: { 1: 100 },
-};
+import { machine } from './someMachine.ts';
 
 function product(shape: string, ms: number): KernelCall {
   return { kernel: 'linearForward', shape, ms, flops: 60e6, bytes: 1 };

@@ -1,0 +1,166 @@
+/** What `launch bench engine` times: the native engine's kernels at the shapes of the shipped configs. */
+import { randomKey } from '../base/counterRandom.ts';
+import type { Tensor } from '../engine/engine.ts';
+import type { NativeEngine } from '../engine/native/nativeEngine.ts';
+import { linearCases } from './productCases.ts';
+import type { Product } from './productPeers.ts';
+
+/** Makes a tensor that is released after the case. */
+export type MakeTensor = (...shape: number[]) => Tensor;
+
+export interface PreparedCase {
+  /** What is timed. */
+  readonly call: () => void;
+  /** Of a product: where it is after the first call. */
+  readonly result?: Tensor;
+}
+
+/** One kernel at one shape. */
+export interface KernelCase {
+  readonly name: string;
+  readonly shape: string;
+  readonly flops?: number;
+  /** Read and written, each array once. */
+  readonly bytes?: number;
+  /** The same work for other libraries. */
+  readonly product?: Product;
+  readonly prepare: (engine: NativeEngine, tensor: MakeTensor) => PreparedCase;
+}
+
+/** The products of one shipped config: N rows of C channels. */
+interface ModelShape {
+  readonly rows: number;
+  readonly t: number;
+  readonly c: number;
+  readonly nHead: number;
+  readonly v: number;
+}
+
+const modelShapes: readonly ModelShape[] = [
+  { rows: 768, t: 64, c: 128, nHead: 4, v: 65 }, // shakespeare-char
+  { rows: 4096, t: 256, c: 384, nHead: 6, v: 65 }, // shakespeare-gpt
+  { rows: 1024, t: 1024, c: 768, nHead: 12, v: 50257 }, // gpt-small
+];
+
+export function kernelCases(): KernelCase[] {
+  return modelShapes.flatMap(({ rows, t, c, nHead, v }) => [
+    ...linearCases({ n: rows, ic: c, oc: 3 * c, weightTransposed: false }),
+    ...linearCases({ n: rows, ic: c, oc: c, weightTransposed: false }),
+    ...linearCases({ n: rows, ic: c, oc: 4 * c, weightTransposed: false }),
+    ...linearCases({ n: rows, ic: 4 * c, oc: c, weightTransposed: false }),
+    ...linearCases({ n: rows, ic: c, oc: v, weightTransposed: true }),
+    ...attentionCases(rows / t, t, c, nHead),
+    ...rowCases(rows, c, v),
+  ]);
+}
+
+function attentionCases(b: number, t: number, c: number, nHead: number): KernelCase[] {
+  const shape = `B=${b} T=${t} NH=${nHead} HS=${c / nHead}`;
+  // Two products of T×T/2 by HS a head forward; five backward, the scores being computed again.
+  const product = b * t * t * c;
+  const tensors = (tensor: MakeTensor) => ({
+    qkv: tensor(b, t, 3 * c),
+    out: tensor(b, t, c),
+    lse: tensor(b, nHead, t),
+    nHead,
+  });
+  return [
+    {
+      name: 'attentionForward',
+      shape,
+      flops: 2 * product,
+      prepare: (engine, tensor) => {
+        const options = tensors(tensor);
+        return { call: () => engine.attentionForward(options) };
+      },
+    },
+    {
+      name: 'attentionBackward',
+      shape,
+      flops: 5 * product,
+      prepare: (engine, tensor) => {
+        const options = { ...tensors(tensor), dout: tensor(b, t, c), dqkv: tensor(b, t, 3 * c) };
+        engine.attentionForward(options);
+        return { call: () => engine.attentionBackward(options) };
+      },
+    },
+  ];
+}
+
+/** The kernels that are bound by memory, or nearly so. */
+function rowCases(n: number, c: number, v: number): KernelCase[] {
+  const wide = 4 * c;
+  return [
+    {
+      name: 'layerNormForward',
+      shape: `${n}×${c}`,
+      bytes: 4 * 2 * n * c,
+      prepare: (engine, tensor) => {
+        const options = { inp: tensor(n, c), out: tensor(n, c), mean: tensor(n), rstd: tensor(n), eps: 1e-5 };
+        const parameters = { weight: tensor(c), bias: tensor(c) };
+        return { call: () => engine.layerNormForward({ ...options, ...parameters }) };
+      },
+    },
+    {
+      name: 'layerNormBackward',
+      shape: `${n}×${c}`,
+      bytes: 4 * 3 * n * c,
+      prepare: (engine, tensor) => {
+        const options = { inp: tensor(n, c), dout: tensor(n, c), dinp: tensor(n, c), mean: tensor(n), rstd: tensor(n) };
+        const parameters = { weight: tensor(c), dweight: tensor(c), dbias: tensor(c) };
+        return { call: () => engine.layerNormBackward({ ...options, ...parameters }) };
+      },
+    },
+    {
+      name: 'activationForward gelu',
+      shape: `${n}×${wide}`,
+      bytes: 4 * 2 * n * wide,
+      prepare: (engine, tensor) => {
+        const [inp, out] = [tensor(n, wide), tensor(n, wide)];
+        return { call: () => engine.activationForward({ kind: 'gelu', inp, out }) };
+      },
+    },
+    {
+      name: 'activationBackward gelu',
+      shape: `${n}×${wide}`,
+      bytes: 4 * 3 * n * wide,
+      prepare: (engine, tensor) => {
+        const [inp, dout, dinp] = [tensor(n, wide), tensor(n, wide), tensor(n, wide)];
+        return { call: () => engine.activationBackward({ kind: 'gelu', inp, dout, dinp }) };
+      },
+    },
+    {
+      name: 'dropout',
+      shape: `${n}×${c}`,
+      bytes: 4 * 2 * n * c,
+      prepare: (engine, tensor) => {
+        const [inp, out] = [tensor(1, n, c), tensor(1, n, c)];
+        const dropout = { rate: 0.2, keys: [randomKey(1)] };
+        return { call: () => engine.dropout({ inp, out, dropout }) };
+      },
+    },
+    {
+      name: 'crossEntropy',
+      shape: `${n}×${v}`,
+      bytes: 4 * 2 * n * v,
+      prepare: (engine, tensor) => {
+        const [logits, dlogits, losses] = [tensor(n, v), tensor(n, v), tensor(n)];
+        const targets = engine.alloc([n], 'int32');
+        engine.zero(targets);
+        return { call: () => engine.crossEntropy({ logits, dlogits, losses, targets }) };
+      },
+    },
+    {
+      name: 'adamw',
+      shape: `${12 * c * c}`,
+      bytes: 4 * 7 * 12 * c * c,
+      prepare: (engine) => {
+        const size = 12 * c * c;
+        const group = () => engine.allocGroup([[size]]);
+        const groups = { params: group(), grads: group(), m: group(), v: group() };
+        const rates = { learningRate: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: [0.1] };
+        return { call: () => engine.adamw({ ...groups, ...rates, step: 1, gradScale: 1 }) };
+      },
+    },
+  ];
+}

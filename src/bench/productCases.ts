@@ -1,0 +1,72 @@
+/** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
+import type { NativeEngine } from '../engine/native/nativeEngine.ts';
+import type { KernelCase, MakeTensor, PreparedCase } from './kernelCases.ts';
+import type { Product } from './productPeers.ts';
+
+/** A linear layer on N rows; the weight of a tied head lies as [OC, IC]. */
+export interface LinearShape {
+  readonly n: number;
+  readonly ic: number;
+  readonly oc: number;
+  readonly weightTransposed: boolean;
+}
+
+/** The three products of a layer one by one, then its backward as training calls it, with the bias and both gradients. */
+export function linearCases(shape: LinearShape): KernelCase[] {
+  const { n, ic, oc, weightTransposed } = shape;
+  const text = `${n}×${ic}×${oc}`;
+  const flops = 2 * n * ic * oc;
+  const product = { dtype: 'f32', transposedA: false, accumulate: false } as const;
+  const forward: Product = { ...product, m: n, k: ic, n: oc, transposedB: weightTransposed };
+  const dinp: Product = { ...product, m: n, k: oc, n: ic, transposedB: !weightTransposed };
+  const [m, columns] = weightTransposed ? [oc, ic] : [ic, oc];
+  const dweight: Product = { ...product, m, k: n, n: columns, transposedA: true, transposedB: false, accumulate: true };
+  const case_ = (name: string, of: Product, prepare: KernelCase['prepare']): KernelCase => ({
+    name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}`,
+    shape: text,
+    flops,
+    product: of,
+    prepare,
+  });
+  return [
+    case_('linearForward', forward, (engine, tensor) => prepareForward(engine, tensor, forward)),
+    case_('linearBackward dinp', dinp, (engine, tensor) => prepareForward(engine, tensor, dinp)),
+    case_('linearBackward dweight', dweight, (engine, tensor) => prepareDweight(engine, tensor, shape)),
+    {
+      name: 'linearBackward',
+      shape: text,
+      flops: 2 * flops,
+      prepare: (engine, tensor) => {
+        const inputs = { inp: tensor(n, ic), weight: tensor(...weightShape(shape)), dout: tensor(n, oc) };
+        const gradients = { dinp: tensor(n, ic), dweight: tensor(...weightShape(shape)), dbias: tensor(oc) };
+        return { call: () => engine.linearBackward({ ...inputs, weightTransposed, ...gradients }) };
+      },
+    },
+  ];
+}
+
+/** The gradient of the inputs is a forward product with the weight lying the other way. */
+function prepareForward(engine: NativeEngine, tensor: MakeTensor, { m, k, n, transposedB }: Product): PreparedCase {
+  const inp = tensor(m, k);
+  const weight = transposedB ? tensor(n, k) : tensor(k, n);
+  const out = tensor(m, n);
+  return { call: () => engine.linearForward({ inp, weight, weightTransposed: transposedB, out }), result: out };
+}
+
+function prepareDweight(engine: NativeEngine, tensor: MakeTensor, shape: LinearShape): PreparedCase {
+  const { n, ic, oc, weightTransposed } = shape;
+  // In memory the left operand comes first, as for the peers.
+  const [left, right] = weightTransposed ? [tensor(n, oc), tensor(n, ic)] : [tensor(n, ic), tensor(n, oc)];
+  const [inp, dout] = weightTransposed ? [right, left] : [left, right];
+  const dweight = tensor(...weightShape(shape));
+  engine.zero(dweight);
+  // Without `dinp` the weight itself is not read.
+  return {
+    call: () => engine.linearBackward({ inp, weight: dweight, weightTransposed, dout, dweight }),
+    result: dweight,
+  };
+}
+
+function weightShape({ ic, oc, weightTransposed }: LinearShape): [number, number] {
+  return weightTransposed ? [oc, ic] : [ic, oc];
+}

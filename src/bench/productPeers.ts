@@ -1,0 +1,135 @@
+/**
+ * oneDNN's and OpenBLAS' matrix products beside ours: small programs of our own (bench/peers/), compiled on demand against what is
+ * installed. Each runs in a process of its own, with as many threads as our engine.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { errorCode, messageOf } from '../base/errors.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+import type { InstructionSet } from '../engine/native/addon.ts';
+import { PeerProcess } from './peerProcess.ts';
+
+/** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
+export interface Product {
+  readonly dtype: 'f32' | 'bf16';
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+  readonly transposedA: boolean;
+  readonly transposedB: boolean;
+  readonly accumulate: boolean;
+}
+
+export type PeerName = 'oneDNN' | 'OpenBLAS';
+
+interface PeerSource {
+  readonly name: PeerName;
+  readonly source: string;
+  readonly flags: readonly string[];
+  readonly install: string;
+}
+
+const sources: readonly PeerSource[] = [
+  {
+    name: 'oneDNN',
+    source: 'onednnProduct.cc',
+    flags: ['-ldnnl'],
+    install: 'apt-get install libdnnl-dev',
+  },
+  {
+    name: 'OpenBLAS',
+    source: 'openblasProduct.cc',
+    flags: ['-I/usr/include/openblas', '-lopenblas'],
+    install: 'apt-get install libopenblas-dev',
+  },
+];
+
+/** How to keep a library to an instruction set; where nothing is said it takes its best. */
+const isaLimits: Partial<Record<InstructionSet, Readonly<Record<string, string>>>> = {
+  avx2: { ONEDNN_MAX_CPU_ISA: 'AVX2', OPENBLAS_CORETYPE: 'Haswell' },
+};
+
+export interface ProductPeer {
+  readonly name: PeerName;
+  readonly version: string;
+  /** Computes the product once on the values of `randomTensor`: its checksum, or undefined if the library cannot. */
+  prepare(product: Product): Promise<number | undefined>;
+  /** Microseconds of one call, from about `ms` milliseconds of calls. */
+  sample(ms: number): Promise<number>;
+}
+
+export interface ProductPeers {
+  readonly peers: readonly ProductPeer[];
+  /** For each library that is missing: why, and how to have it. */
+  readonly missing: readonly string[];
+  close(): Promise<void>;
+}
+
+export async function openProductPeers(options: { threads: number; isa: InstructionSet }): Promise<ProductPeers> {
+  const folder = await mkdtemp(join(tmpdir(), 'lockstep-peers-'));
+  const processes: PeerProcess[] = [];
+  const close = async (): Promise<void> => {
+    for (const process of processes) process.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const peers: ProductPeer[] = [];
+  const missing: string[] = [];
+  try {
+    for (const source of sources) {
+      const program = join(folder, source.name);
+      const reason = await compile(source, program);
+      if (reason !== undefined) {
+        missing.push(`${source.name} is not compared with: ${reason}`);
+        continue;
+      }
+      const process = new PeerProcess({ name: source.name, file: program, env: environment(options) });
+      processes.push(process);
+      peers.push(await startPeer(source.name, process));
+    }
+    return { peers, missing, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function startPeer(name: PeerName, process: PeerProcess): Promise<ProductPeer> {
+  const version = (await process.line()).replace(/^ready /, '');
+  return {
+    name,
+    version,
+    prepare: async ({ dtype, m, k, n, transposedA, transposedB, accumulate }) => {
+      const flags = [transposedA, transposedB, accumulate].map(Number);
+      const answer = await process.ask(['prepare', dtype, m, k, n, ...flags].join(' '));
+      return answer === 'unsupported' ? undefined : Number(answer.replace(/^ok /, ''));
+    },
+    sample: (ms) => process.askNumber(`time ${ms}`, 'us'),
+  };
+}
+
+function environment({ threads, isa }: { threads: number; isa: InstructionSet }): Record<string, string> {
+  return {
+    OMP_NUM_THREADS: String(threads),
+    OPENBLAS_NUM_THREADS: String(threads),
+    // Else its idle threads go on spinning while the next library is timed.
+    OPENBLAS_THREAD_TIMEOUT: '20',
+    ...isaLimits[isa],
+  };
+}
+
+/** Undefined, or why there is no program and what to do. */
+async function compile({ source, flags, install }: PeerSource, program: string): Promise<string | undefined> {
+  const file = join(packageRoot, 'bench', 'peers', source);
+  try {
+    await promisify(execFile)('c++', ['-std=c++17', '-O2', '-o', program, file, ...flags]);
+    return undefined;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return 'there is no C++ compiler c++ (apt-get install g++)';
+    const { stderr } = error as { stderr?: string };
+    const line = (stderr ?? messageOf(error)).split('\n').find((text) => /error|cannot find/.test(text)) ?? '';
+    return `${line.replace(/^.*?: /, '')} (${install})`;
+  }
+}
