@@ -8,7 +8,7 @@ import { type Batch, type PhaseTimes, Trainer } from '../model/training.ts';
 /** A model and how it is trained. */
 export interface TrainedShape {
   readonly model: ModelConfig;
-  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'seed'>;
+  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'activationRecompute' | 'seed'>;
   readonly optimizer: Config['optimizer'];
 }
 
@@ -31,7 +31,7 @@ export class StepRunner {
   constructor(engine: Engine, options: TrainedShape) {
     this.#engine = engine;
     this.#options = options;
-    this.#trainer = new Trainer(engine, options.model, { seed: options.train.seed });
+    this.#trainer = new Trainer(engine, options.model, options.train);
   }
 
   async step(): Promise<StepTimes> {

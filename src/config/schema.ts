@@ -120,6 +120,10 @@ const train = z
       max: 2 ** 16,
       doc: 'Most sequences that go through the model at once on one worker (memory); must divide globalBatchSize.',
     }),
+    activationRecompute: choice(['none', 'block'], {
+      default: 'none',
+      doc: 'block: forward keeps of each block only its input, and backward computes the rest again; less memory, the same result.',
+    }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
     hashEverySteps: whole({
       default: 50,

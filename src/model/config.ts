@@ -24,6 +24,9 @@ export interface ModelConfig {
   readonly tiedHead: boolean;
 }
 
+/** What forward keeps for backward: all of it, or of each block its input, from which the rest is computed again. */
+export type ActivationRecompute = 'none' | 'block';
+
 /** GPT-2's, and PyTorch's default. */
 export const layerNormEps = 1e-5;
 

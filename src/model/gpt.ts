@@ -8,9 +8,9 @@
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
-import { layerNormEps, type ModelConfig } from './config.ts';
+import { type ActivationRecompute, layerNormEps, type ModelConfig } from './config.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
-import type { Affine, LinearLayer, Tape, Variable } from './tape.ts';
+import type { Affine, CheckpointBody, LinearLayer, Tape, Variable } from './tape.ts';
 
 /** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
 export interface DropoutSource {
@@ -35,9 +35,22 @@ interface Block {
 }
 
 /** What differs between attending over a whole batch and over a cache. */
-type Attend = (layer: number, qkv: Variable) => Variable;
+type Attend = (tape: Tape, layer: number, qkv: Variable) => Variable;
 /** The dropout of one place in the model, or none. */
 type DropoutAt = (site: number) => Dropout | undefined;
+
+interface Pass {
+  readonly attend: Attend;
+  readonly dropoutAt: DropoutAt;
+  /** Whether a block's activations are given up when it is through. */
+  readonly checkpoints?: boolean;
+}
+
+interface LossOptions {
+  readonly lossScale?: number | undefined;
+  readonly dropout?: DropoutSource | undefined;
+  readonly activationRecompute?: ActivationRecompute | undefined;
+}
 
 const noDropout: DropoutAt = () => undefined;
 
@@ -82,10 +95,11 @@ export class GPT {
     tape: Tape,
     tokens: Tensor,
     targets: Tensor,
-    options: { lossScale?: number | undefined; dropout?: DropoutSource | undefined } = {},
+    { lossScale, dropout, activationRecompute }: LossOptions = {},
   ): Tensor {
-    const hidden = this.#hidden(tape, tokens, options.dropout); // (N, C)
-    return tape.linearCrossEntropy(hidden, this.#head, targets, options.lossScale);
+    const checkpoints = lossScale === undefined || activationRecompute === 'block';
+    const hidden = this.#hidden(tape, tokens, dropout, checkpoints); // (N, C)
+    return tape.linearCrossEntropy(hidden, this.#head, targets, lossScale);
   }
 
   /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. */
@@ -102,8 +116,9 @@ export class GPT {
   /** Extends the cache as `decode` does, without the logits; the final hidden state [1, C]. */
   extendCache(tape: Tape, token: Tensor, position: number, cache: KeyValueCache): Variable {
     const x = tape.embedding(token, this.#wte, this.#wpe, position); // (1, 1, C)
-    const attend: Attend = (layer, qkv) => tape.attentionDecode(qkv, cache.layers[layer]!, position, this.config.nHead);
-    return this.#layers(tape, x, attend, noDropout);
+    const attend: Attend = (on, layer, qkv) =>
+      on.attentionDecode(qkv, cache.layers[layer]!, position, this.config.nHead);
+    return this.#layers(tape, x, { attend, dropoutAt: noDropout });
   }
 
   /** An empty cache; `releaseCache` gives it back. */
@@ -120,7 +135,7 @@ export class GPT {
   }
 
   /** Final hidden states [N, C] of tokens [B, T]. */
-  #hidden(tape: Tape, tokens: Tensor, source?: DropoutSource): Variable {
+  #hidden(tape: Tape, tokens: Tensor, source?: DropoutSource, checkpoints = false): Variable {
     const T = tokens.shape[1]!;
     invariant(
       T <= this.config.blockSize,
@@ -130,22 +145,29 @@ export class GPT {
 
     let x = tape.embedding(tokens, this.#wte, this.#wpe); // (B, T, C)
     x = tape.dropout(x, dropoutAt(0));
-    const attend: Attend = (layer, qkv) => tape.attention(qkv, this.config.nHead, dropoutAt(3 * layer + 1));
-    return this.#layers(tape, x, attend, dropoutAt);
+    const attend: Attend = (on, layer, qkv) => on.attention(qkv, this.config.nHead, dropoutAt(3 * layer + 1));
+    return this.#layers(tape, x, { attend, dropoutAt, checkpoints });
   }
 
-  #layers(tape: Tape, input: Variable, attend: Attend, dropoutAt: DropoutAt): Variable {
+  #layers(tape: Tape, input: Variable, pass: Pass): Variable {
     let x = input; // (B, T, C)
-    for (const [layer, block] of this.#blocks.entries()) {
-      const qkv = tape.linear(this.#layerNorm(tape, x, block.ln1), block.cAttn); // (B, T, 3C)
-      const y = attend(layer, qkv); // (B, T, C)
-      x = tape.linear(y, { ...block.attnProj, residual: x, dropout: dropoutAt(3 * layer + 2) });
-      const inner = this.#layerNorm(tape, x, block.ln2);
-      const active = tape.linear(inner, { ...block.cFc, activation: this.config.activation }); // (B, T, 4C)
-      x = tape.linear(active, { ...block.mlpProj, residual: x, dropout: dropoutAt(3 * layer + 3) });
+    for (const layer of this.#blocks.keys()) {
+      const body: CheckpointBody = (on, blockInput) => this.#block(on, blockInput, layer, pass);
+      x = pass.checkpoints ? tape.checkpoint(x, body) : tape.linear(...body(tape, x));
     }
     const [B, T, C] = x.shape as [number, number, number];
     return this.#layerNorm(tape, x, this.#lnF, [B * T, C]); // (N, C)
+  }
+
+  /** One block up to its last linear layer. */
+  #block(tape: Tape, input: Variable, layer: number, { attend, dropoutAt }: Pass): [Variable, LinearLayer] {
+    const block = this.#blocks[layer]!;
+    const qkv = tape.linear(this.#layerNorm(tape, input, block.ln1), block.cAttn); // (B, T, 3C)
+    const y = attend(tape, layer, qkv); // (B, T, C)
+    const x = tape.linear(y, { ...block.attnProj, residual: input, dropout: dropoutAt(3 * layer + 2) });
+    const inner = this.#layerNorm(tape, x, block.ln2);
+    const active = tape.linear(inner, { ...block.cFc, activation: this.config.activation }); // (B, T, 4C)
+    return [active, { ...block.mlpProj, residual: x, dropout: dropoutAt(3 * layer + 3) }];
   }
 
   #logits(tape: Tape, hidden: Variable): Variable {

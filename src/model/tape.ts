@@ -3,6 +3,9 @@
  * activation: all buffers come from the engine's pool and are back in it after `backward` or `discard`, so a second step of
  * the same shapes allocates nothing. It knows no architecture (gpt.ts) and no optimizer (training.ts).
  *
+ * A checkpoint keeps only what goes in and what comes out; its backward first runs its forward again (Chen et al., "Training
+ * Deep Nets with Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174).
+ *
  * Gradients of activations: the first operation that has one for a variable writes it, those after it add to it. Where an
  * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
  */
@@ -29,8 +32,8 @@ export class Variable {
   grad: Tensor | undefined;
   gradIsOfPreActivation = false;
 
-  constructor(buffer: Tensor) {
-    this.shape = buffer.shape;
+  constructor(shape: Shape, buffer?: Tensor) {
+    this.shape = shape;
     this.buffer = buffer;
   }
 
@@ -55,14 +58,21 @@ export interface LinearLayer extends Affine {
   readonly dropout?: Dropout | undefined;
 }
 
+/** Runs operations on x up to the last, a linear layer, which it only names: its result is not needed a second time. */
+export type CheckpointBody = (tape: Tape, x: Variable) => readonly [input: Variable, last: LinearLayer];
+
+/** A use of the parameter has added to its gradient. */
+type UseDone = (parameter: Parameter) => void;
+
 interface Recorded {
   /** Absent where backward has nothing to wait for. */
   readonly out: Variable | undefined;
   /** Buffers of this operation alone (statistics, pre-activations), released after its backward. */
   readonly scratch: readonly Tensor[];
-  readonly parameters: readonly Parameter[];
+  /** Used once each, done when `backward` returns. */
+  readonly parameters: Iterable<Parameter>;
   /** `dout` is the gradient of `out`. */
-  readonly backward: (dout: Tensor) => void;
+  readonly backward: (dout: Tensor, useDone: UseDone) => void;
 }
 
 type Write = (dinp: Tensor, accumulate: boolean) => void;
@@ -79,7 +89,7 @@ export class Tape {
 
   /** [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32 stay the caller's. */
   embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, positionOffset = 0): Variable {
-    const out = new Variable(this.#engine.alloc([...tokens.shape, wte.value.shape[1]!]));
+    const out = this.#variable([...tokens.shape, wte.value.shape[1]!]);
     this.#engine.embeddingForward({
       out: out.value,
       tokens,
@@ -97,7 +107,7 @@ export class Tape {
   layerNorm(x: Variable, { weight, bias }: Affine, eps: number, outShape = x.shape): Variable {
     const inp = save(x);
     const rows = inp.size / inp.shape.at(-1)!;
-    const out = new Variable(this.#engine.alloc(outShape));
+    const out = this.#variable(outShape);
     const mean = this.#engine.alloc([rows]);
     const rstd = this.#engine.alloc([rows]);
     const shared = { inp, weight: weight.value, mean, rstd };
@@ -113,18 +123,25 @@ export class Tape {
   /** [..., OC] = x [..., IC] @ weight (+ bias), and what the layer has after it. */
   linear(x: Variable, layer: LinearLayer): Variable {
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
-    const shared = { inp: save(x), weight: weight.value, weightTransposed };
-    const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
-    const out = new Variable(this.#engine.alloc(shape));
-    out.activation = kind && { kind, preActivation: this.#engine.alloc(shape) };
+    const out = this.#variable([...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!]);
+    out.activation = kind && { kind, preActivation: this.#engine.alloc(out.shape) };
     this.#engine.linearForward({
-      ...shared,
+      inp: x.value,
+      weight: weight.value,
+      weightTransposed,
       out: out.value,
       ...(bias && { bias: bias.value }),
       ...(out.activation && { activation: out.activation }),
-      ...(residual && { residual: use(residual) }),
+      ...(residual && { residual: residual.value }),
       ...(dropout && { dropout }),
     });
+    return this.#recordLinear(out, x, layer);
+  }
+
+  #recordLinear(out: Variable, x: Variable, layer: LinearLayer): Variable {
+    const { weight, bias, weightTransposed = false, residual, dropout } = layer;
+    const shared = { inp: save(x), weight: weight.value, weightTransposed };
+    if (residual) use(residual);
     const scratch = out.activation ? [out.activation.preActivation] : [];
     return this.#record(out, scratch, bias ? [weight, bias] : [weight], (dout) => {
       if (out.activation && !out.gradIsOfPreActivation) {
@@ -150,7 +167,7 @@ export class Tape {
   attention(qkv: Variable, nHead: number, dropout?: Dropout): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const lse = this.#engine.alloc([B, nHead, T]);
-    const out = new Variable(this.#engine.alloc([B, T, threeC / 3]));
+    const out = this.#variable([B, T, threeC / 3]);
     const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
@@ -195,9 +212,46 @@ export class Tape {
     return losses;
   }
 
+  /**
+   * The last layer of `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then.
+   * Gradients are those that the same operations have without a checkpoint, bit for bit.
+   */
+  checkpoint(x: Variable, body: CheckpointBody): Variable {
+    const inp = save(x);
+    const again = (): [tape: Tape, x: Variable] => {
+      const copy = new Variable(x.shape, inp);
+      copy.saved = true;
+      return [new Tape(this.#engine), copy];
+    };
+    const [forward, forwardX] = again();
+    try {
+      const out = forward.linear(...body(forward, forwardX));
+      const result = new Variable(out.shape, out.value);
+      out.buffer = undefined;
+      const parameters = new Set(forward.#pendingUses.keys());
+      return this.#record(result, [], parameters, (dout, useDone) => {
+        const [tape, tapeX] = again();
+        try {
+          const [input, last] = body(tape, tapeX);
+          tape.#recordLinear(new Variable(result.shape), input, last).grad = dout;
+          result.grad = undefined;
+          tape.#replay((parameter) => {
+            parameters.delete(parameter);
+            useDone(parameter);
+          });
+          this.#give(x, tapeX.grad!);
+        } finally {
+          tape.discard();
+        }
+      });
+    } finally {
+      forward.discard();
+    }
+  }
+
   /** One token against a cache (see Engine.attentionDecode): qkv [1, 1, 3C] to [1, 1, C]. It has no backward. */
   attentionDecode(qkv: Variable, cache: { keys: Tensor; values: Tensor }, position: number, nHead: number): Variable {
-    const out = new Variable(this.#engine.alloc([1, 1, qkv.shape[2]! / 3]));
+    const out = this.#variable([1, 1, qkv.shape[2]! / 3]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });
     return this.#record(out, [], [], () => invariant(false, 'attentionDecode has no backward'));
   }
@@ -205,7 +259,7 @@ export class Tape {
   /** Row `row` of x [N, C] as [1, 1, C]. It has no backward. */
   selectRow(x: Variable, row: number): Variable {
     const index = this.#engine.alloc([1, 1], 'int32');
-    const out = new Variable(this.#engine.alloc([1, 1, x.shape[1]!]));
+    const out = this.#variable([1, 1, x.shape[1]!]);
     this.#engine.upload(index, Int32Array.of(row));
     this.#engine.embeddingForward({ out: out.value, tokens: index, wte: use(x) }); // a table look-up, as of an embedding
     return this.#record(out, [index], [], () => invariant(false, 'selectRow has no backward'));
@@ -217,18 +271,7 @@ export class Tape {
    * has been enqueued, once for each parameter used.
    */
   backward(onGradReady?: (parameterIndex: number) => void): void {
-    for (;;) {
-      const operation = this.#recorded.pop();
-      if (operation === undefined) return;
-      const { out, parameters } = operation;
-      if (out?.grad !== undefined) operation.backward(out.grad);
-      this.#free(operation);
-      for (const parameter of parameters) {
-        const pending = this.#pendingUses.get(parameter)! - 1;
-        this.#pendingUses.set(parameter, pending);
-        if (pending === 0) onGradReady?.(parameter.index);
-      }
-    }
+    this.#replay((parameter) => onGradReady?.(parameter.index));
   }
 
   /** Releases every buffer without a backward pass. Harmless when there is nothing left. */
@@ -237,10 +280,30 @@ export class Tape {
     this.#pendingUses.clear();
   }
 
+  #replay(onGradReady: (parameter: Parameter) => void): void {
+    const useDone: UseDone = (parameter) => {
+      const pending = this.#pendingUses.get(parameter)! - 1;
+      this.#pendingUses.set(parameter, pending);
+      if (pending === 0) onGradReady(parameter);
+    };
+    for (;;) {
+      const operation = this.#recorded.pop();
+      if (operation === undefined) return;
+      const { out, parameters } = operation;
+      if (out?.grad !== undefined) operation.backward(out.grad, useDone);
+      this.#free(operation);
+      for (const parameter of parameters) useDone(parameter);
+    }
+  }
+
+  #variable(shape: Shape): Variable {
+    return new Variable(shape, this.#engine.alloc(shape));
+  }
+
   #record<Out extends Variable | undefined>(
     out: Out,
     scratch: readonly Tensor[],
-    parameters: readonly Parameter[],
+    parameters: Iterable<Parameter>,
     backward: Recorded['backward'],
   ): Out {
     this.#recorded.push({ out, scratch, parameters, backward });
@@ -263,8 +326,8 @@ export class Tape {
 
   /** A variable in the buffer of `x` if its value is not needed any more, else in a new one. */
   #takeOver(x: Variable): Variable {
-    if (x.saved) return new Variable(this.#engine.alloc(x.shape));
-    const out = new Variable(x.value);
+    if (x.saved) return this.#variable(x.shape);
+    const out = new Variable(x.shape, x.value);
     x.buffer = undefined;
     return out;
   }

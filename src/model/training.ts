@@ -4,7 +4,7 @@
  */
 import { invariant, UserError } from '../base/errors.ts';
 import type { Engine, Tensor } from '../engine/engine.ts';
-import type { ModelConfig } from './config.ts';
+import type { ActivationRecompute, ModelConfig } from './config.ts';
 import { type DropoutSource, GPT } from './gpt.ts';
 import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
@@ -59,13 +59,19 @@ export class Trainer {
   readonly engine: Engine;
   readonly parameters: Parameters;
   readonly model: GPT;
+  readonly #activationRecompute: ActivationRecompute;
   #losses = new Float32Array(0);
   /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
   #gradsAreZero = true;
 
   /** Allocates parameters, gradients and moments on the engine and initialises the parameters from the seed. */
-  constructor(engine: Engine, config: ModelConfig, options: { seed: number }) {
+  constructor(
+    engine: Engine,
+    config: ModelConfig,
+    options: { seed: number; activationRecompute?: ActivationRecompute },
+  ) {
     this.engine = engine;
+    this.#activationRecompute = options.activationRecompute ?? 'none';
     this.parameters = new Parameters(engine, config, { training: true });
     this.parameters.initialise(options.seed);
     this.model = new GPT(engine, config, this.parameters);
@@ -81,7 +87,8 @@ export class Trainer {
     this.#gradsAreZero = false;
     return await this.#withBatch(options, async (tape, tokens, targets) => {
       const start = performance.now();
-      const losses = this.model.losses(tape, tokens, targets, { lossScale, dropout });
+      const activationRecompute = this.#activationRecompute;
+      const losses = this.model.losses(tape, tokens, targets, { lossScale, dropout, activationRecompute });
       if (phaseTimes !== undefined) await this.engine.finish();
       const afterForward = performance.now();
       tape.backward(onGradReady);

@@ -44,7 +44,8 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
   const { name, device } = config.engine;
   const engine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
-  const trainer = new Trainer(engine, modelConfig, { seed: config.train.seed });
+  const { seed, activationRecompute } = config.train;
+  const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute });
   const { specs, grads } = trainer.parameters;
   const sizes = specs.map(({ size }) => size);
   const plan = makeBuckets({

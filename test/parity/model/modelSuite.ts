@@ -99,6 +99,16 @@ export function modelSuite(
       });
     });
 
+    it('blocks that are computed again give the same gradients to the bit', async () => {
+      const config: ModelConfig = { ...tinyConfig, dropout: 0.2 };
+      const step = { ...meanLoss(randomBatch(config, { seed: 8, batchSize: 3 })), dropout: dropoutSource(3) };
+      const [kept, again] = (['none', 'block'] as const).map((activationRecompute) => {
+        return new Trainer(engine, config, { seed: 5, activationRecompute });
+      }) as [Trainer, Trainer];
+      expect(await again.microStep(step)).toBe(await kept.microStep(step));
+      expect(await read(again, 'grads')).toEqual(await read(kept, 'grads'));
+    });
+
     it('an untrained model predicts nothing: its loss is the logarithm of the vocabulary', async () => {
       const config: ModelConfig = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
       const trainer = new Trainer(engine, config, { seed: 2 });

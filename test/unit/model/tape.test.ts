@@ -1,9 +1,9 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
 import { describe, expect, it } from 'vitest';
 import { randomKey } from '../../../src/base/counterRandom.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
+import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
-import { Tape, type Variable } from '../../../src/model/tape.ts';
+import { type CheckpointBody, Tape, type Variable } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
 import { dropoutSource, randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
@@ -140,6 +140,30 @@ const graphs: Record<string, Graph> = {
     hidden: (tape, x, p) => tape.linear(tape.linear(x, { weight: p['w']! }), { weight: p['w']! }),
     width: V,
   },
+  'a checkpoint, whose input and parameters have other uses before and after': {
+    shapes: { v: [V, V], w: [V, V] },
+    hidden: (tape, x, p) => {
+      const before = tape.linear(x, { weight: p['w']! });
+      const y = tape.checkpoint(before, (on, inp) => {
+        const active = on.linear(on.dropout(inp, dropout), { weight: p['v']!, activation: 'gelu' });
+        return [active, { weight: p['w']!, residual: inp, dropout }];
+      });
+      return tape.linear(y, { weight: p['v']!, residual: before });
+    },
+    width: V,
+  },
+  'checkpoints in a row, and one in another': {
+    shapes: { v: [V, V], w: [V, V], b: [V] },
+    hidden: (tape, x, p) => {
+      const body: CheckpointBody = (on, inp) => {
+        const norm = on.layerNorm(inp, { weight: p['b']! }, 1e-5);
+        return [on.linear(norm, { weight: p['v']!, activation: 'gelu' }), { weight: p['w']!, residual: inp }];
+      };
+      const y = tape.checkpoint(tape.checkpoint(x, body), body);
+      return tape.checkpoint(y, (on, inp) => [on.checkpoint(inp, body), { weight: p['v']!, residual: inp }]);
+    },
+    width: V,
+  },
 };
 
 describe('gradients against finite differences', () => {
@@ -186,8 +210,11 @@ describe('gradients against finite differences', () => {
 });
 
 describe('onGradReady', () => {
-  async function orderOf(config: ModelConfig): Promise<{ order: number[]; trainer: Trainer }> {
-    const trainer = new Trainer(new Float64Engine(), config, { seed: 1 });
+  async function orderOf(
+    config: ModelConfig,
+    activationRecompute: ActivationRecompute,
+  ): Promise<{ order: number[]; trainer: Trainer }> {
+    const trainer = new Trainer(new Float64Engine(), config, { seed: 1, activationRecompute });
     const order: number[] = [];
     const snapshots = new Map<number, Float64Array>();
     await trainer.microStep({
@@ -206,12 +233,41 @@ describe('onGradReady', () => {
   }
 
   it.each([
-    ['tied', tinyConfig],
-    ['untied', { ...tinyConfig, tiedHead: false, bias: false }],
-    ['with dropout', { ...tinyConfig, dropout: 0.1, nLayer: 3 }],
-  ] as const)('comes once for each parameter, in the order of the specs: %s', async (_, config) => {
-    const { order, trainer } = await orderOf(config);
+    ['tied', tinyConfig, 'none'],
+    ['untied', { ...tinyConfig, tiedHead: false, bias: false }, 'none'],
+    ['with dropout', { ...tinyConfig, dropout: 0.1, nLayer: 3 }, 'none'],
+    ['with blocks computed again', { ...tinyConfig, dropout: 0.1, nLayer: 3 }, 'block'],
+  ] as const)('comes once for each parameter, in the order of the specs: %s', async (_, config, recompute) => {
+    const { order, trainer } = await orderOf(config, recompute);
     expect(order).toEqual([...trainer.parameters.specs.keys()]);
+  });
+});
+
+describe('blocks that are computed again', () => {
+  async function step(engine: Float64Engine, activationRecompute: ActivationRecompute) {
+    const config: ModelConfig = { ...tinyConfig, nLayer: 6, dropout: 0.2 };
+    const trainer = new Trainer(engine, config, { seed: 1, activationRecompute });
+    const idle = engine.memory().bytesInUse;
+    const batch = randomBatch(config, { seed: 1, batchSize: 3 });
+    const loss = await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource(3) });
+    expect(engine.memory().bytesInUse).toBe(idle);
+    const grads = trainer.parameters.grads.tensors.map((grad) => numbers(grad));
+    return { loss, grads, bytes: engine.memory().bytesPeak - idle, trainer, batch };
+  }
+
+  it('have the same loss and gradients to the bit, in less memory', async () => {
+    const kept = await step(new Float64Engine(), 'none');
+    const again = await step(new Float64Engine(), 'block');
+    expect(again.loss).toBe(kept.loss);
+    expect(again.grads).toEqual(kept.grads);
+    expect(again.bytes).toBeLessThan(0.4 * kept.bytes);
+  });
+
+  it('are not kept where no backward follows', async () => {
+    const engine = new Float64Engine();
+    const { bytes, trainer, batch } = await step(engine, 'block');
+    await trainer.evaluate(batch);
+    expect(engine.memory().bytesPeak - engine.memory().bytesInUse).toBe(bytes);
   });
 });
 
