@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 
 namespace lockstep {
 
@@ -78,6 +79,16 @@ void Arguments::text(const char* name, char* into, size_t capacity) {
   if (ok_ && napi_get_value_string_utf8(env_, value, into, capacity, &length) != napi_ok) {
     fail("expected a string for %s", name);
   }
+}
+
+Activation Arguments::activation(const char* name) {
+  char kind[8];
+  text(name, kind, sizeof kind);
+  if (!ok_ || strcmp(kind, "none") == 0) return Activation::none;
+  if (strcmp(kind, "gelu") == 0) return Activation::gelu;
+  if (strcmp(kind, "relu") == 0) return Activation::relu;
+  fail("expected 'gelu', 'relu' or 'none' for %s but received '%s'", name, kind);
+  return Activation::none;
 }
 
 Engine* Arguments::engine() {

@@ -36,6 +36,8 @@ class Arguments {
   float* floatsOfAnySize(const char* name, Index* size);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
+  // 'gelu', 'relu' or 'none'.
+  Activation activation(const char* name);
   // A string of fewer than `capacity` bytes.
   void text(const char* name, char* into, size_t capacity);
 

@@ -3,7 +3,8 @@
 
 namespace lockstep {
 
-// linearForward(engine, n, ic, oc, weightTransposed, out, inp, weight, bias | null)
+// linearForward(engine, n, ic, oc, weightTransposed, samples, activation, out, preActivation | null, inp, weight, bias | null,
+//               residual | null, rate, keys | null)
 napi_value linearForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "linearForward");
   Engine* engine = args.engine();
@@ -12,14 +13,25 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.ic = args.positive("ic");
   p.oc = args.positive("oc");
   p.weightTransposed = args.flag("weightTransposed");
+  const Index samples = args.positive("samples");
+  p.activation = args.activation("activation");
   p.out = {args.floats("out", sizeOf(p.n, p.oc)), false};
+  p.preActivation = {args.floatsOrNull("preActivation", sizeOf(p.n, p.oc)), false};
   p.inp = args.floats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
   p.bias = args.floatsOrNull("bias", p.oc);
+  p.residual = args.floatsOrNull("residual", sizeOf(p.n, p.oc));
+  p.dropout = args.dropout(samples);
+  p.sampleRows = p.n / samples;
+  if (args.ok() && p.activation != Activation::none && p.residual != nullptr) args.fail("activation and residual exclude each other");
+  if (args.ok() && p.n % samples != 0) {
+    args.fail("expected samples to divide n = %lld but received %lld", static_cast<long long>(p.n), static_cast<long long>(samples));
+  }
   return args.finish(args.ok() && engine->kernels->linearForward(*engine->pool, p));
 }
 
-// linearBackward(engine, n, ic, oc, weightTransposed, accumulate, dinp | null, dweight, dbias | null, dout, inp, weight)
+// linearBackward(engine, n, ic, oc, weightTransposed, accumulate, dinpActivation, dinp | null, dinpPreActivation | null, dweight,
+//                dbias | null, dout, inp, weight)
 napi_value linearBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "linearBackward");
   Engine* engine = args.engine();
@@ -29,12 +41,18 @@ napi_value linearBackward(napi_env env, napi_callback_info info) {
   p.oc = args.positive("oc");
   p.weightTransposed = args.flag("weightTransposed");
   p.accumulate = args.flag("accumulate");
+  p.dinpActivation = args.activation("dinpActivation");
   p.dinp = {args.floatsOrNull("dinp", sizeOf(p.n, p.ic)), false};
+  p.dinpPreActivation = {args.floatsOrNull("dinpPreActivation", sizeOf(p.n, p.ic)), false};
   p.dweight = args.floats("dweight", sizeOf(p.ic, p.oc));
   p.dbias = args.floatsOrNull("dbias", p.oc);
   p.dout = args.floats("dout", sizeOf(p.n, p.oc));
   p.inp = args.floats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
+  if (args.ok() && p.dinpActivation != Activation::none && p.dinpPreActivation.data == nullptr) {
+    args.fail("expected a Float32Array for dinpPreActivation");
+  }
+  if (args.ok() && p.dinpActivation != Activation::none && p.accumulate) args.fail("dinpActivation and accumulate exclude each other");
   return args.finish(args.ok() && engine->kernels->linearBackward(*engine->pool, p));
 }
 

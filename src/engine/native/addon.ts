@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module';
 import { messageOf } from '../../base/errors.ts';
+import type { ActivationKind } from '../engine.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
@@ -110,10 +111,16 @@ export interface NativeAddon {
       ic: number,
       oc: number,
       weightTransposed: boolean,
+      samples: number,
+      activation: ActivationKind | 'none',
       out: Floats,
+      preActivation: FloatsOrNull,
       inp: Floats,
       weight: Floats,
       bias: FloatsOrNull,
+      residual: FloatsOrNull,
+      rate: number,
+      keys: Keys,
     ]
   ): void;
   linearBackward(
@@ -124,7 +131,9 @@ export interface NativeAddon {
       oc: number,
       weightTransposed: boolean,
       accumulate: boolean,
+      dinpActivation: ActivationKind | 'none',
       dinp: FloatsOrNull,
+      dinpPreActivation: FloatsOrNull,
       dweight: Floats,
       dbias: FloatsOrNull,
       dout: Floats,

@@ -246,22 +246,24 @@ export class NativeEngine implements Engine {
     checkLinearForward(options);
     const { out, bias, inp, weight, activation, residual, dropout } = options;
     const { n, ic, oc, transposed } = linearShape(options);
-    const y = activation?.preActivation ?? (residual === out ? this.alloc(out.shape) : out);
+    const samples = dropout ? (out.shape[0] ?? 1) : 1;
     this.#addon.linearForward(
       this.#handle,
       n,
       ic,
       oc,
       transposed,
-      floats(y, 'out', n * oc),
+      samples,
+      activation?.kind ?? 'none',
+      floats(out, 'out', n * oc),
+      activation?.preActivation ? floats(activation.preActivation, 'preActivation', n * oc) : null,
       floats(inp, 'inp'),
       floats(weight, 'weight'),
       bias ? floats(bias, 'bias', oc) : null,
+      residual ? floats(residual, 'residual', n * oc) : null,
+      dropout?.rate ?? 0,
+      dropout ? keysOf(dropout, samples) : null,
     );
-    if (activation) this.activationForward({ kind: activation.kind, out, inp: y });
-    if (dropout) this.dropout({ out: y, inp: y, dropout });
-    if (residual) this.add({ out, a: residual, b: y });
-    if (residual === out) this.release(y);
   }
 
   linearBackward(options: KernelOptions<'linearBackward'>): void {
@@ -275,17 +277,15 @@ export class NativeEngine implements Engine {
       oc,
       transposed,
       options.accumulate ?? false,
+      dinpActivation?.kind ?? 'none',
       dinp ? floats(dinp, 'dinp', inp.size) : null,
+      dinpActivation ? floats(dinpActivation.preActivation, 'preActivation', inp.size) : null,
       floats(dweight, 'dweight', weight.size),
       dbias ? floats(dbias, 'dbias', oc) : null,
       floats(dout, 'dout', n * oc),
       floats(inp, 'inp'),
       floats(weight, 'weight'),
     );
-    if (dinp && dinpActivation) {
-      const { kind, preActivation } = dinpActivation;
-      this.activationBackward({ kind, dinp, dout: dinp, inp: preActivation });
-    }
   }
 
   activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
@@ -389,13 +389,44 @@ export class NativeEngine implements Engine {
       const count = Math.min(rows, n - from);
       const logits = floats(chunk, 'logits').subarray(0, count * oc);
       const x = all.inp.subarray(from * ic, (from + count) * ic);
-      this.#addon.linearForward(this.#handle, count, ic, oc, transposed, logits, x, w, null);
+      this.#addon.linearForward(
+        this.#handle,
+        count,
+        ic,
+        oc,
+        transposed,
+        1,
+        'none',
+        logits,
+        null,
+        x,
+        w,
+        null,
+        null,
+        0,
+        null,
+      );
       const [loss, target] = [all.losses.subarray(from, from + count), all.targets.subarray(from, from + count)];
       this.#addon.crossEntropy(this.#handle, count, oc, scale, loss, logits, target, dall ? logits : null);
       if (!dall || !dweight) continue;
       const dx = dall.subarray(from * ic, (from + count) * ic);
       const dw = floats(dweight, 'dweight', weight.size);
-      this.#addon.linearBackward(this.#handle, count, ic, oc, transposed, false, dx, dw, null, logits, x, w);
+      this.#addon.linearBackward(
+        this.#handle,
+        count,
+        ic,
+        oc,
+        transposed,
+        false,
+        'none',
+        dx,
+        null,
+        dw,
+        null,
+        logits,
+        x,
+        w,
+      );
     }
     this.release(chunk);
   }
