@@ -1,14 +1,15 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { memoryPerWorker, parameterCount } from '../model/parameters.ts';
+import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
+import { parameterCount } from '../model/parameters.ts';
 import { bytes, print } from './progress.ts';
 
 export function printPlan(config: Config, dataset: Dataset): void {
   const { model, train } = config;
   const { vocabSize } = dataset;
   const modelConfig = { ...model, vocabSize };
-  const { total, ...parts } = memoryPerWorker(modelConfig, { microBatchSize: train.microBatchSize });
+  const { total, ...parts } = memoryPerWorker(modelConfig, train);
   const stepTokens = train.globalBatchSize * model.blockSize;
   const n = (value: number) => value.toLocaleString('en-US');
   print(`model        ${n(parameterCount(modelConfig))} parameters`);
@@ -24,4 +25,5 @@ export function printPlan(config: Config, dataset: Dataset): void {
   );
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
+  print(`  first worker   ${bytes(checkpointCopyBytes(modelConfig))} more, the copy that checkpoints are written from`);
 }

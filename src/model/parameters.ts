@@ -1,10 +1,9 @@
 /**
- * What parameters a GPT has: names, shapes, order, and what they cost in memory. Names are those that Hugging Face's
+ * What parameters a GPT has: names, shapes and order. Names are those that Hugging Face's
  * GPT2LMHeadModel saves, so a checkpoint is readable as it is. No tensor is allocated here.
  *
  * V vocabulary, C nEmbd.
  */
-import { logitsRows } from '../engine/linearOptions.ts';
 import { checkModelConfig, type ModelConfig } from './config.ts';
 
 export interface ParameterSpec {
@@ -62,42 +61,4 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
 /** Trainable numbers in the whole model, a tied head counted once. */
 export function parameterCount(config: ModelConfig): number {
   return parameterSpecs(config).reduce((sum, spec) => sum + spec.size, 0);
-}
-
-/** Bytes that training takes on one worker. */
-export interface MemoryEstimate {
-  readonly parameters: number;
-  readonly gradients: number;
-  /** AdamW's first and second moments. */
-  readonly moments: number;
-  /** What forward keeps for backward, and the largest gradients that live beside it; without the logits. */
-  readonly activations: number;
-  /** Of the rows that the loss holds at once; their gradient takes over the buffer. */
-  readonly logits: number;
-  readonly total: number;
-}
-
-/**
- * Estimates the engine memory of one training worker whose microbatches hold `microBatchSize` sequences of blockSize
- * tokens. It leaves out the engine's own scratch space and the process itself (Node: about 60 MB).
- */
-export function memoryPerWorker(config: ModelConfig, options: { microBatchSize: number }): MemoryEstimate {
-  const { nEmbd: C, nHead, nLayer, vocabSize: V } = config;
-  const rows = options.microBatchSize * config.blockSize;
-  const parameters = 4 * parameterCount(config);
-  // ln_1 C, qkv 3C, attention C, residual C, ln_2 C, c_fc 4C, activation 4C, residual C; mean and rstd twice; lse.
-  const perLayer = 16 * C + 4 + nHead;
-  // Embedding and ln_f C each, mean and rstd of one; tokens, targets, losses. Backward's first gradients, 6C, lie where the
-  // logits were as far as these are large enough, but for the gradient of ln_f; later ones lie where activations were.
-  const once = 2 * C + 2 + 3 + Math.max(C, 6 * C - V);
-  const activations = 4 * rows * (nLayer * perLayer + once);
-  const logits = 4 * logitsRows(rows, V) * V;
-  return {
-    parameters,
-    gradients: parameters,
-    moments: 2 * parameters,
-    activations,
-    logits,
-    total: 4 * parameters + activations + logits,
-  };
 }

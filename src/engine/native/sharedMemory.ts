@@ -9,7 +9,7 @@ import type { DType, EngineMemory, Shape, Tensor, TensorGroup } from '../engine.
 import type { NativeAddon } from './addon.ts';
 import { Arena, type Block } from './arena.ts';
 
-const LINE_BYTES = 64;
+export const LINE_BYTES = 64;
 const LINE_FLOATS = LINE_BYTES / 4;
 /** A slab is as large as all before it together, within these bounds, so that there are few. */
 const SLAB_BYTES_MIN = 2 ** 26;
@@ -143,8 +143,7 @@ export class SharedMemory {
 
   #takeFromNewSlab(lines: number): Block {
     const least = lines * LINE_BYTES;
-    const most = Math.min(Math.max(this.#arena.capacity * LINE_BYTES, SLAB_BYTES_MIN), SLAB_BYTES_MAX);
-    const memory = (most > least ? this.#newMemory(most) : undefined) ?? this.#newMemory(least) ?? outOfMemory(least);
+    const memory = this.#newMemory(slabBytes(least, this.#arena)) ?? this.#newMemory(least) ?? outOfMemory(least);
     this.#adviseHugePages(memory, SMALL_PAGES_BYTES);
     this.#slabs.push(memory);
     this.#arena.addSlab(memory.bytes / LINE_BYTES);
@@ -164,6 +163,11 @@ export class SharedMemory {
   #adviseHugePages({ buffer, byteOffset, bytes }: Memory, from: number): void {
     if (bytes > from) this.#addon.adviseHugePages(new Float32Array(buffer, byteOffset + from, (bytes - from) / 4));
   }
+}
+
+/** The size of the next slab of an arena that counts in cache lines, for a block of `least` bytes. */
+export function slabBytes(least: number, { capacity }: Arena): number {
+  return Math.max(least, Math.min(Math.max(capacity * LINE_BYTES, SLAB_BYTES_MIN), SLAB_BYTES_MAX));
 }
 
 function outOfMemory(bytes: number): never {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { logitsRows } from '../../../src/engine/linearOptions.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
-import { memoryPerWorker, parameterCount, parameterSpecs } from '../../../src/model/parameters.ts';
+import { parameterCount, parameterSpecs } from '../../../src/model/parameters.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 
 const gpt2: ModelConfig = {
@@ -126,14 +125,5 @@ describe('state', () => {
     const parameters = new Parameters(new Float64Engine(), tiny, { training: false });
     expect(() => parameters.grads).toThrow('only for training');
     expect(parameters.list.every(({ grad }) => grad === undefined)).toBe(true);
-  });
-});
-
-describe('memoryPerWorker', () => {
-  it('adds up', () => {
-    const { total, ...parts } = memoryPerWorker(gpt2, { microBatchSize: 4 });
-    expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
-    expect(parts.parameters).toBe(4 * 124_439_808);
-    expect(parts.logits).toBe(4 * logitsRows(4 * 1024, 50257) * 50257);
   });
 });

@@ -1,0 +1,108 @@
+/**
+ * An engine that holds and computes nothing: it lays tensors out as the native engine does, to say how much memory they take
+ * before there is any. Of the kernels only those do something that need memory of their own.
+ */
+import { invariant } from '../../base/errors.ts';
+import type { DType, Engine, EngineMemory, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
+import { logitsRows } from '../linearOptions.ts';
+import { Arena, type Block } from './arena.ts';
+import { LINE_BYTES, sizeOfShape, slabBytes } from './sharedMemory.ts';
+
+const elementBytes = { float32: 4, int32: 4 } satisfies Record<DType, number>;
+
+class PlannedTensor implements Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly size: number;
+  block: Block | undefined;
+
+  constructor(shape: Shape, dtype: DType) {
+    this.shape = shape;
+    this.dtype = dtype;
+    this.size = sizeOfShape(shape);
+  }
+
+  get lines(): number {
+    return Math.ceil((this.size * elementBytes[this.dtype]) / LINE_BYTES);
+  }
+}
+
+export class PlanningEngine implements Engine {
+  readonly name = 'planning';
+  readonly description = 'planning';
+  /** Counts in cache lines. */
+  readonly #arena = new Arena();
+  #linesOfGroups = 0;
+  #linesOfTensors = 0;
+
+  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
+    const tensor = new PlannedTensor(shape, dtype);
+    const { lines } = tensor;
+    tensor.block = this.#arena.take(lines) ?? this.#takeFromNewSlab(lines);
+    this.#linesOfTensors += lines;
+    return tensor;
+  }
+
+  allocGroup(shapes: readonly Shape[]): TensorGroup {
+    const tensors = shapes.map((shape) => new PlannedTensor(shape, 'float32'));
+    const offsets: number[] = [];
+    let lines = 0;
+    for (const tensor of tensors) {
+      offsets.push((lines * LINE_BYTES) / elementBytes.float32);
+      lines += tensor.lines;
+    }
+    this.#linesOfGroups += lines;
+    return { tensors, offsets, length: (lines * LINE_BYTES) / elementBytes.float32 };
+  }
+
+  release(tensor: Tensor): void {
+    invariant(tensor instanceof PlannedTensor && tensor.block !== undefined, 'released twice, or not a planned tensor');
+    this.#arena.give(tensor.block);
+    tensor.block = undefined;
+    this.#linesOfTensors -= tensor.lines;
+  }
+
+  memory(): EngineMemory {
+    const bytesPeak = (this.#linesOfGroups + this.#arena.touched) * LINE_BYTES;
+    const bytesInUse = (this.#linesOfGroups + this.#linesOfTensors) * LINE_BYTES;
+    return { bytesInUse, bytesPooled: bytesPeak - bytesInUse, bytesPeak };
+  }
+
+  /** The logits of some rows. */
+  linearCrossEntropy({ targets, weight, weightTransposed }: KernelOptions<'linearCrossEntropy'>): void {
+    const vocabSize = weight.shape[weightTransposed ? 0 : 1]!;
+    this.release(this.alloc([logitsRows(targets.size, vocabSize), vocabSize]));
+  }
+
+  #takeFromNewSlab(lines: number): Block {
+    this.#arena.addSlab(slabBytes(lines * LINE_BYTES, this.#arena) / LINE_BYTES);
+    return this.#arena.take(lines)!;
+  }
+
+  hostView(): undefined {}
+  hostViewOfGroup(): undefined {}
+  async download(): Promise<void> {}
+  async finish(): Promise<void> {}
+  async dispose(): Promise<void> {}
+  async squaredNorm(): Promise<number> {
+    return 0;
+  }
+  upload(): void {}
+  zero(): void {}
+  zeroGroup(): void {}
+  add(): void {}
+  dropout(): void {}
+  embeddingForward(): void {}
+  embeddingBackward(): void {}
+  layerNormForward(): void {}
+  layerNormBackward(): void {}
+  linearForward(): void {}
+  linearBackward(): void {}
+  activationForward(): void {}
+  activationBackward(): void {}
+  attentionForward(): void {}
+  attentionBackward(): void {}
+  attentionDecode(): void {}
+  crossEntropy(): void {}
+  adamw(): void {}
+}

@@ -1,0 +1,51 @@
+/** How much memory training takes, from a step that is planned and not computed. */
+import { PlanningEngine } from '../engine/native/planningEngine.ts';
+import type { ActivationRecompute, ModelConfig } from './config.ts';
+import { GPT } from './gpt.ts';
+import { Parameters } from './parameterStore.ts';
+import { parameterCount } from './parameters.ts';
+import { Tape } from './tape.ts';
+
+/** Bytes of the copy of parameters and moments that the first worker makes for a checkpoint, and keeps for the next. */
+export function checkpointCopyBytes(config: ModelConfig): number {
+  return 3 * 4 * parameterCount(config);
+}
+
+/** Bytes that training takes on one worker. */
+export interface MemoryEstimate {
+  readonly parameters: number;
+  readonly gradients: number;
+  /** AdamW's first and second moments. */
+  readonly moments: number;
+  /** All that lives only for a pass: what forward keeps for backward, and the gradients and logits beside it. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+/**
+ * The engine memory of one training worker on the native engine, whose microbatches hold `microBatchSize` sequences of blockSize
+ * tokens. It leaves out the scratch space of the engine's threads and the process itself (Node: about 60 MB).
+ */
+export function memoryPerWorker(
+  config: ModelConfig,
+  { microBatchSize: B, ...options }: { microBatchSize: number; activationRecompute?: ActivationRecompute },
+): MemoryEstimate {
+  const engine = new PlanningEngine();
+  const parameters = new Parameters(engine, config, { training: true });
+  const model = new GPT(engine, config, parameters);
+  const state = engine.memory().bytesInUse;
+  const tape = new Tape(engine);
+  const tokens = engine.alloc([B, config.blockSize], 'int32');
+  const targets = engine.alloc([B * config.blockSize], 'int32');
+  const dropout = { seed: 0, step: 0, sampleIndices: new Int32Array(B) };
+  model.losses(tape, tokens, targets, { ...options, lossScale: 1, dropout });
+  tape.backward();
+  const total = engine.memory().bytesPeak;
+  return {
+    parameters: state / 4,
+    gradients: state / 4,
+    moments: state / 2,
+    activations: total - state,
+    total,
+  };
+}
