@@ -2,7 +2,7 @@
 import { randomKey } from '../base/counterRandom.ts';
 import type { Tensor } from '../engine/engine.ts';
 import type { NativeEngine } from '../engine/native/nativeEngine.ts';
-import { linearCases } from './productCases.ts';
+import { fusedCases, headCase, linearCases } from './productCases.ts';
 import type { Product } from './productPeers.ts';
 
 /** Makes a tensor that is released after the case. */
@@ -49,6 +49,8 @@ export function kernelCases(): KernelCase[] {
     ...linearCases({ n: rows, ic: c, oc: 4 * c, weightTransposed: false }),
     ...linearCases({ n: rows, ic: 4 * c, oc: c, weightTransposed: false }),
     ...linearCases({ n: rows, ic: c, oc: v, weightTransposed: true }),
+    ...fusedCases(rows, c),
+    headCase(rows, c, v),
     ...attentionCases(rows / t, t, c, nHead),
     ...rowCases(rows, c, v),
   ]);

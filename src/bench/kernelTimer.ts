@@ -30,12 +30,19 @@ export interface KernelCall extends KernelWork {
   readonly ms: number;
 }
 
+/** As it is noted down; what it had to do is worked out later, so as not to take the step's time. */
+interface NotedCall {
+  readonly kernel: KernelName;
+  readonly options: unknown;
+  readonly ms: number;
+}
+
 type Method = (...args: unknown[]) => unknown;
 
 export class KernelTimer {
   /** Computes what the engine inside computes. */
   readonly engine: Engine;
-  #calls: KernelCall[] | undefined;
+  #noted: NotedCall[] | undefined;
 
   constructor(inner: Engine) {
     const members = new Map<PropertyKey, unknown>();
@@ -49,12 +56,19 @@ export class KernelTimer {
 
   /** Times the kernels that `body` calls. */
   async timed<T>(body: () => Promise<T>): Promise<{ calls: readonly KernelCall[]; result: T }> {
-    const calls: KernelCall[] = [];
-    this.#calls = calls;
+    const noted: NotedCall[] = [];
+    this.#noted = noted;
     try {
-      return { calls, result: await body() };
+      const result = await body();
+      const calls = noted.map(({ kernel, options, ms }) => ({
+        kernel,
+        shape: kernelShape(options),
+        ms,
+        ...kernelWork(kernel, options),
+      }));
+      return { calls, result };
     } finally {
-      this.#calls = undefined;
+      this.#noted = undefined;
     }
   }
 
@@ -67,16 +81,15 @@ export class KernelTimer {
 
   #timedKernel(kernel: KernelName, method: Method): Method {
     return (...args) => {
-      const calls = this.#calls;
-      if (calls === undefined) return method(...args);
+      const noted = this.#noted;
+      if (noted === undefined) return method(...args);
       const start = performance.now();
-      const record = (): void => {
-        const ms = performance.now() - start;
-        calls.push({ kernel, shape: kernelShape(args[0]), ms, ...kernelWork(kernel, args[0]) });
+      const note = (): void => {
+        noted.push({ kernel, options: args[0], ms: performance.now() - start });
       };
       const result = method(...args);
-      if (result instanceof Promise) return result.finally(record);
-      record();
+      if (result instanceof Promise) return result.finally(note);
+      note();
       return result;
     };
   }

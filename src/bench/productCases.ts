@@ -1,4 +1,5 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
+import { randomKey } from '../base/counterRandom.ts';
 import type { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { KernelCase, MakeTensor, PreparedCase } from './kernelCases.ts';
 import type { Product } from './productPeers.ts';
@@ -43,6 +44,66 @@ export function linearCases(shape: LinearShape): KernelCase[] {
       },
     },
   ];
+}
+
+/** The layers of an MLP from C to 4C channels and back as training calls them, with all that is fused into them. */
+export function fusedCases(n: number, c: number): KernelCase[] {
+  const wide = 4 * c;
+  const flops = 2 * n * c * wide;
+  return [
+    {
+      name: 'linearForward gelu',
+      shape: `${n}×${c}×${wide}`,
+      flops,
+      prepare: (engine, tensor) => {
+        const layer = { inp: tensor(n, c), weight: tensor(c, wide), bias: tensor(wide), out: tensor(n, wide) };
+        const activation = { kind: 'gelu', preActivation: tensor(n, wide) } as const;
+        return { call: () => engine.linearForward({ ...layer, activation }) };
+      },
+    },
+    {
+      name: 'linearForward residual',
+      shape: `${n}×${wide}×${c}`,
+      flops,
+      prepare: (engine, tensor) => {
+        const layer = { inp: tensor(1, n, wide), weight: tensor(wide, c), bias: tensor(c) };
+        const dropout = { rate: 0.2, keys: [randomKey(1)] };
+        const [out, residual] = [tensor(1, n, c), tensor(1, n, c)];
+        return { call: () => engine.linearForward({ ...layer, out, residual, dropout }) };
+      },
+    },
+    {
+      name: 'linearBackward gelu',
+      shape: `${n}×${wide}×${c}`,
+      flops: 2 * flops,
+      prepare: (engine, tensor) => {
+        const inputs = { inp: tensor(n, wide), weight: tensor(wide, c), dout: tensor(n, c) };
+        const gradients = { dinp: tensor(n, wide), dweight: tensor(wide, c), dbias: tensor(c) };
+        const dinpActivation = { kind: 'gelu', preActivation: tensor(n, wide) } as const;
+        return { call: () => engine.linearBackward({ ...inputs, ...gradients, dinpActivation }) };
+      },
+    },
+  ];
+}
+
+/** The head with its loss and both gradients. */
+export function headCase(n: number, c: number, v: number): KernelCase {
+  return {
+    name: 'linearCrossEntropy',
+    shape: `${n}×${c}×${v}`,
+    flops: 6 * n * c * v,
+    prepare: (engine, tensor) => {
+      const [inp, weight, losses] = [tensor(n, c), tensor(v, c), tensor(n)];
+      const gradients = { dinp: tensor(n, c), dweight: tensor(v, c) };
+      // Logits near 0, as when training starts: of large ones most probabilities are denormal, which is slow.
+      const values = engine.hostView(weight)!;
+      for (let i = 0; i < values.length; i++) values[i]! *= 0.01;
+      const targets = engine.alloc([n], 'int32');
+      engine.zero(targets);
+      const head = { inp, weight, weightTransposed: true, losses, targets };
+      return { call: () => engine.linearCrossEntropy({ ...head, ...gradients, scale: 1 / n }) };
+    },
+  };
 }
 
 /** The gradient of the inputs is a forward product with the weight lying the other way. */

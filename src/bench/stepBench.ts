@@ -2,7 +2,7 @@
  * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
  * tokens. Further steps time each kernel, so that the first are not disturbed. What a step is worth is counted as
  * 6 · P · tokens for the matrix products (2 forward, 4 backward; P their weights) plus 6 · nLayer · nEmbd · T · tokens for
- * attention, of whose T × T scores the causal half is counted.
+ * attention, of whose T × T scores the causal half is counted. What is computed twice, like attention's scores, counts once.
  */
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
@@ -102,7 +102,7 @@ export async function runStepBench(
   while (samples.length < steps) samples.push(await run());
   // On the engine itself, before and right after the steps, so that all see the same neighbours and the same clock.
   const machine = native && head.machine && withBetterLimit(head.machine, native);
-  const results = resultsOf(samples, head, stepFlops(model, head.tokensPerStep), machine);
+  const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep), machine);
   listener.stepsTimed?.(results);
 
   const timedSteps: TimedStep[] = [];
@@ -124,36 +124,48 @@ export async function runStepBench(
 function resultsOf(
   samples: readonly StepTimes[],
   { shape, tokensPerStep }: StepBenchHead,
-  flops: number,
+  { forward, backward }: PhaseFlops,
   machine: Machine | undefined,
 ): StepBenchResult[] {
-  const result = (name: StepBenchResult['name'], times: number[], share: number): StepBenchResult => {
+  const result = (name: StepBenchResult['name'], times: number[], flops: number): StepBenchResult => {
     const medianMs = median(times);
-    const gflops = (share * flops) / medianMs / 1e6;
+    const gflops = flops / medianMs / 1e6;
     return {
       name,
       shape,
       medianMs,
       minMs: Math.min(...times),
-      ...(share > 0 && { gflops }),
-      ...(share > 0 && machine && { ofLimit: gflops / machine.fmaGflops }),
+      ...(flops > 0 && { gflops }),
+      ...(flops > 0 && machine && { ofLimit: gflops / machine.fmaGflops }),
       ...(name === 'step' && { tokensPerSecond: (1000 * tokensPerStep) / medianMs }),
     };
   };
   const column = (phase: keyof StepTimes): number[] => samples.map((sample) => sample[phase]);
   return [
-    result('step', samples.map(totalMs), 1),
-    result('forward', column('forwardMs'), 1 / 3),
-    result('backward', column('backwardMs'), 2 / 3),
+    result('step', samples.map(totalMs), forward + backward),
+    result('forward', column('forwardMs'), forward),
+    result('backward', column('backwardMs'), backward),
     result('optimizer', column('optimizerMs'), 0),
   ];
 }
 
-/** Floating-point operations of one forward and backward pass over `tokens` tokens. */
-export function stepFlops(model: ModelConfig, tokens: number): number {
+export interface PhaseFlops {
+  /** With the gradients of the head, which are computed with the loss. */
+  readonly forward: number;
+  readonly backward: number;
+}
+
+/** Floating-point operations of both passes over `tokens` tokens. */
+export function phaseFlops(model: ModelConfig, tokens: number): PhaseFlops {
   const { nLayer, nEmbd, blockSize, vocabSize } = model;
+  const head = vocabSize * nEmbd;
   // The position table is only looked up, and so is a token table that is not the head as well.
-  const lookedUp = nEmbd * (blockSize + (model.tiedHead ? 0 : vocabSize));
-  const matmulParameters = parameterCount(model) - lookedUp;
-  return 6 * tokens * (matmulParameters + nLayer * nEmbd * blockSize);
+  const lookedUp = nEmbd * blockSize + (model.tiedHead ? 0 : head);
+  const layers = parameterCount(model) - lookedUp - head + nLayer * nEmbd * blockSize;
+  return { forward: tokens * (2 * layers + 6 * head), backward: tokens * 4 * layers };
+}
+
+export function stepFlops(model: ModelConfig, tokens: number): number {
+  const { forward, backward } = phaseFlops(model, tokens);
+  return forward + backward;
 }

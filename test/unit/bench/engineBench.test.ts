@@ -50,7 +50,7 @@ describe('runEngineBench', () => {
   it('times what matches, and tells each result when it is there', async () => {
     const told: string[] = [];
     const report = await runEngineBench(
-      { threads: 1, peers: false, only: /linear.* 768×128×65$/ },
+      { threads: 1, peers: false, only: /(Forward|Backward).* 768×128×65$/ },
       {
         started: ({ cases }) => told.push(`${cases.length} cases`),
         measured: ({ name }) => told.push(name),

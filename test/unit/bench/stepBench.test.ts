@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runStepBench, stepFlops } from '../../../src/bench/stepBench.ts';
+import { phaseFlops, runStepBench, stepFlops } from '../../../src/bench/stepBench.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 
@@ -13,6 +13,12 @@ describe('stepFlops', () => {
     const attention = L * C * T;
     expect(stepFlops(tinyConfig, 10)).toBe(60 * (weights + vectors + attention));
     expect(stepFlops({ ...tinyConfig, tiedHead: false }, 10)).toBe(stepFlops(tinyConfig, 10));
+  });
+
+  it('counts the whole head with the forward pass, where its gradients are computed', () => {
+    const model = { ...tinyConfig, nLayer: 1, nEmbd: 2, nHead: 1, blockSize: 4, vocabSize: 100, bias: false };
+    const layer = 12 * 2 * 2 + 2 * 2 + 2 + 2 * 4; // weights, layer norms, the last one, attention
+    expect(phaseFlops(model, 3)).toEqual({ forward: 3 * (2 * layer + 6 * 200), backward: 3 * 4 * layer });
   });
 });
 
