@@ -133,12 +133,23 @@ int32_t* Arguments::ints(const char* name, Index size) {
   return static_cast<int32_t*>(typedArray(name, napi_int32_array, "Int32Array", size, nullptr));
 }
 
-float* Arguments::floatsOrNull(const char* name, Index size) {
-  if (index_ < count_ && isNull(values_[index_])) {
-    index_++;
-    return nullptr;
-  }
-  return floats(name, size);
+bool Arguments::skipNull() {
+  if (index_ >= count_ || !isNull(values_[index_])) return false;
+  index_++;
+  return true;
+}
+
+float* Arguments::floatsOrNull(const char* name, Index size) { return skipNull() ? nullptr : floats(name, size); }
+
+FloatArray Arguments::anyFloats(const char* name, Index size) {
+  napi_typedarray_type type = napi_float32_array;
+  if (ok_ && index_ < count_) napi_get_typedarray_info(env_, values_[index_], &type, nullptr, nullptr, nullptr, nullptr);
+  if (type != napi_uint16_array) return {floats(name, size), false};
+  return {typedArray(name, napi_uint16_array, "Uint16Array", size, nullptr), true};
+}
+
+FloatArray Arguments::anyFloatsOrNull(const char* name, Index size) {
+  return skipNull() ? FloatArray{nullptr, false} : anyFloats(name, size);
 }
 
 DropoutArguments Arguments::dropout(Index samples) {

@@ -32,6 +32,9 @@ class Arguments {
   int32_t* ints(const char* name, Index size);
   // The same, or null for null.
   float* floatsOrNull(const char* name, Index size);
+  // A Float32Array, or a Uint16Array of bfloat16 numbers, of exactly `size` elements.
+  FloatArray anyFloats(const char* name, Index size);
+  FloatArray anyFloatsOrNull(const char* name, Index size);
   // A Float32Array of any size.
   float* floatsOfAnySize(const char* name, Index* size);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
@@ -49,6 +52,8 @@ class Arguments {
  private:
   napi_value next();
   bool isNull(napi_value value);
+  // Whether the next argument is null; goes past it if so.
+  bool skipNull();
   void* typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size, Index* actualSize);
 
   napi_env env_;

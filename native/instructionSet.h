@@ -5,10 +5,17 @@
 
 namespace lockstep {
 
-// The kernels of the set with this name, or of the best one for "auto". Null if this build or this machine lacks it.
-const KernelTable* kernelsFor(const char* name);
+// As the user names it. Those for bfloat16 products add a unit to the kernels of avx512.
+struct InstructionSet {
+  const char* name;
+  const KernelTable* kernels;
+  Bf16Unit bf16Unit;
+};
 
-// The sets that run here, best first; ends with null.
-const KernelTable* const* usableKernels();
+// The set with this name, or the best one for "auto". Null if this build or this machine lacks it.
+const InstructionSet* instructionSetFor(const char* name);
+
+// The sets that run here, best first; ends with one without a name.
+const InstructionSet* usableInstructionSets();
 
 }  // namespace lockstep

@@ -68,6 +68,7 @@ struct ThreadPool::State {
   };
 
   int threads = 1;
+  Bf16Unit bf16Unit = Bf16Unit::widened;
   int helpersStarted = 0;
   Helper helpers[maxThreads];
   void* workspaces[maxThreads] = {};
@@ -161,7 +162,7 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool() : state_(nullptr) {}
 
-ThreadPool* ThreadPool::create(int threads, size_t workspaceBytes, const char** error) {
+ThreadPool* ThreadPool::create(int threads, size_t workspaceBytes, Bf16Unit bf16Unit, const char** error) {
   auto* pool = new (std::nothrow) ThreadPool();
   if (pool == nullptr || (pool->state_ = new (std::nothrow) State()) == nullptr) {
     *error = "out of memory";
@@ -170,6 +171,7 @@ ThreadPool* ThreadPool::create(int threads, size_t workspaceBytes, const char** 
   }
   State& state = *pool->state_;
   state.threads = threads;
+  state.bf16Unit = bf16Unit;
   for (int thread = 0; thread < threads; thread++) {
     state.workspaces[thread] = allocateAligned(workspaceBytes);
     if (state.workspaces[thread] == nullptr) {
@@ -197,6 +199,8 @@ ThreadPool::~ThreadPool() {
 }
 
 int ThreadPool::threads() const { return state_->threads; }
+
+Bf16Unit ThreadPool::bf16Unit() const { return state_->bf16Unit; }
 
 void* ThreadPool::workspace(int thread) const { return state_->workspaces[thread]; }
 

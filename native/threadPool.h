@@ -8,6 +8,8 @@
 
 #include <cstddef>
 
+#include "bf16Unit.h"
+
 namespace lockstep {
 
 // Runs task number `task` on thread number `thread` (0 is the caller).
@@ -16,12 +18,14 @@ using TaskFunction = void (*)(void* context, int task, int thread);
 class ThreadPool {
  public:
   // `workspaceBytes` of scratch memory for each thread. Null, with `*error` set, if the system has no thread or memory left.
-  static ThreadPool* create(int threads, size_t workspaceBytes, const char** error);
+  static ThreadPool* create(int threads, size_t workspaceBytes, Bf16Unit bf16Unit, const char** error);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
+  // What kernels multiply bfloat16 numbers with.
+  Bf16Unit bf16Unit() const;
   // Calls `function` once for every task in [0, tasks), in any order and on any thread, and returns when all are done. At most
   // maxTasks, which is what a ticket can count.
   void run(int tasks, TaskFunction function, void* context);

@@ -30,7 +30,7 @@ napi_value addInto(napi_env env, napi_callback_info info) {
   Index size;
   float* dst = args.floatsOfAnySize("dst", &size);
   const float* src = args.floats("src", size);
-  if (args.ok()) usableKernels()[0]->addInto(dst, src, size);
+  if (args.ok()) usableInstructionSets()->kernels->addInto(dst, src, size);
   return nullptr;
 }
 

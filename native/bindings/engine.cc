@@ -82,9 +82,9 @@ napi_value instructionSets(napi_env env, napi_callback_info) {
   napi_value list;
   if (napi_create_array(env, &list) != napi_ok) return nullptr;
   uint32_t index = 0;
-  for (const KernelTable* const* table = usableKernels(); *table != nullptr; table++) {
+  for (const InstructionSet* set = usableInstructionSets(); set->name != nullptr; set++) {
     napi_value name;
-    if (napi_create_string_utf8(env, (*table)->name, NAPI_AUTO_LENGTH, &name) != napi_ok ||
+    if (napi_create_string_utf8(env, set->name, NAPI_AUTO_LENGTH, &name) != napi_ok ||
         napi_set_element(env, list, index++, name) != napi_ok) {
       return nullptr;
     }
@@ -99,16 +99,16 @@ napi_value createEngine(napi_env env, napi_callback_info info) {
   char isa[32];
   args.text("isa", isa, sizeof isa);
   if (args.ok() && threads > ThreadPool::maxThreads) args.fail("expected at most %d threads", ThreadPool::maxThreads);
-  const KernelTable* kernels = args.ok() ? kernelsFor(isa) : nullptr;
-  if (args.ok() && kernels == nullptr) args.fail("this machine or this build has no instruction set '%s'", isa);
+  const InstructionSet* set = args.ok() ? instructionSetFor(isa) : nullptr;
+  if (args.ok() && set == nullptr) args.fail("this machine or this build has no instruction set '%s'", isa);
   Engines* engines = enginesOf(env);
   Index slot = 0;
   while (engines != nullptr && slot < enginesMost && engines->slots[slot] != nullptr) slot++;
   if (engines == nullptr || slot == enginesMost) args.fail("too many engines: dispose those no longer used");
   if (!args.ok()) return nullptr;
   const char* error = "out of memory";
-  auto* engine = new (std::nothrow) Engine{kernels, nullptr};
-  if (engine != nullptr) engine->pool = ThreadPool::create(int(threads), kernels->workspaceBytes(), &error);
+  auto* engine = new (std::nothrow) Engine{set->kernels, nullptr};
+  if (engine != nullptr) engine->pool = ThreadPool::create(int(threads), set->kernels->workspaceBytes(), set->bf16Unit, &error);
   if (engine == nullptr || engine->pool == nullptr) {
     delete engine;
     args.fail("no thread pool of %d threads: %s", int(threads), error);

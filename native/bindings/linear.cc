@@ -15,9 +15,9 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.weightTransposed = args.flag("weightTransposed");
   const Index samples = args.positive("samples");
   p.activation = args.activation("activation");
-  p.out = {args.floats("out", sizeOf(p.n, p.oc)), false};
-  p.preActivation = {args.floatsOrNull("preActivation", sizeOf(p.n, p.oc)), false};
-  p.inp = args.floats("inp", sizeOf(p.n, p.ic));
+  p.out = args.anyFloats("out", sizeOf(p.n, p.oc));
+  p.preActivation = args.anyFloatsOrNull("preActivation", sizeOf(p.n, p.oc));
+  p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
   p.bias = args.floatsOrNull("bias", p.oc);
   p.residual = args.floatsOrNull("residual", sizeOf(p.n, p.oc));
@@ -42,15 +42,15 @@ napi_value linearBackward(napi_env env, napi_callback_info info) {
   p.weightTransposed = args.flag("weightTransposed");
   p.accumulate = args.flag("accumulate");
   p.dinpActivation = args.activation("dinpActivation");
-  p.dinp = {args.floatsOrNull("dinp", sizeOf(p.n, p.ic)), false};
-  p.dinpPreActivation = {args.floatsOrNull("dinpPreActivation", sizeOf(p.n, p.ic)), false};
+  p.dinp = args.anyFloatsOrNull("dinp", sizeOf(p.n, p.ic));
+  p.dinpPreActivation = args.anyFloatsOrNull("dinpPreActivation", sizeOf(p.n, p.ic));
   p.dweight = args.floats("dweight", sizeOf(p.ic, p.oc));
   p.dbias = args.floatsOrNull("dbias", p.oc);
-  p.dout = args.floats("dout", sizeOf(p.n, p.oc));
-  p.inp = args.floats("inp", sizeOf(p.n, p.ic));
+  p.dout = args.anyFloats("dout", sizeOf(p.n, p.oc));
+  p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
   if (args.ok() && p.dinpActivation != Activation::none && p.dinpPreActivation.data == nullptr) {
-    args.fail("expected a Float32Array for dinpPreActivation");
+    args.fail("expected a Float32Array or Uint16Array for dinpPreActivation");
   }
   if (args.ok() && p.dinpActivation != Activation::none && p.accumulate) args.fail("dinpActivation and accumulate exclude each other");
   return args.finish(args.ok() && engine->kernels->linearBackward(*engine->pool, p));

@@ -27,11 +27,12 @@ struct FloatArray {
   bool bfloat16;
 };
 
+// The products are of bfloat16 numbers if `inp` or `dout` are: the other operand and the weight are then rounded.
 struct LinearForwardArguments {
   Index n, ic, oc;
   bool weightTransposed;
   FloatArray out;           // [N, OC]
-  const float* inp;         // [N, IC]
+  FloatArray inp;           // [N, IC]
   const float* weight;      // [IC, OC], or [OC, IC] if transposed
   const float* bias;        // [OC] or null
   Activation activation;    // out = act(inp · weight + bias)
@@ -49,8 +50,8 @@ struct LinearBackwardArguments {
   FloatArray dinpPreActivation;  // [N, IC]
   float* dweight;  // accumulated
   float* dbias;    // [OC] or null; accumulated
-  const float* dout;
-  const float* inp;
+  FloatArray dout;
+  FloatArray inp;
   const float* weight;
 };
 
@@ -157,7 +158,6 @@ struct DropoutForwardArguments {
 };
 
 struct KernelTable {
-  const char* name;
   size_t (*workspaceBytes)();  // per thread
   bool (*linearForward)(ThreadPool&, const LinearForwardArguments&);
   bool (*linearBackward)(ThreadPool&, const LinearBackwardArguments&);

@@ -1,5 +1,6 @@
 // Linear layer: three matrix products and a column sum.
 #include "gemv.h"
+#include "linearBf16.h"
 #include "parallel.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -40,6 +41,7 @@ void addColumnSums(ThreadPool& pool, const float* matrix, Index rows, Index colu
 }  // namespace
 
 bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
+  if (p.inp.bfloat16) return linearForwardBf16(pool, p);
   const WeightStrides weight = stridesOf(p.ic, p.oc, p.weightTransposed);
   const Epilogue to = {.c = p.out,
                        .ldc = p.oc,
@@ -49,11 +51,14 @@ bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
                        .residual = p.residual,
                        .dropout = p.dropout,
                        .sampleRows = p.sampleRows};
-  const Gemm product = {p.n, p.oc, p.ic, p.inp, p.ic, 1, p.weight, weight.ic, weight.oc, to};
+  const Gemm product = {p.n, p.oc, p.ic, static_cast<const float*>(p.inp.data), p.ic, 1, p.weight, weight.ic, weight.oc, to};
   return p.n <= gemvRowsMost ? gemv(pool, product) : gemm(pool, product);
 }
 
 bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {
+  if (p.inp.bfloat16 || p.dout.bfloat16) return linearBackwardBf16(pool, p);
+  const float* inp = static_cast<const float*>(p.inp.data);
+  const float* dout = static_cast<const float*>(p.dout.data);
   const WeightStrides weight = stridesOf(p.ic, p.oc, p.weightTransposed);
   // dinp [N, IC] = dout [N, OC] · weightᵀ
   if (p.dinp.data != nullptr) {
@@ -63,15 +68,15 @@ bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {
                          .preActivation = p.dinpPreActivation,
                          .slope = true,
                          .accumulate = p.accumulate};
-    if (!gemm(pool, {p.n, p.ic, p.oc, p.dout, p.oc, 1, p.weight, weight.oc, weight.ic, to})) return false;
+    if (!gemm(pool, {p.n, p.ic, p.oc, dout, p.oc, 1, p.weight, weight.oc, weight.ic, to})) return false;
   }
   // dweight [IC, OC] += inpᵀ · dout, or [OC, IC] += doutᵀ · inp
   const FloatArray dweight = {p.dweight, false};
-  const bool summed = p.weightTransposed ? gemm(pool, {p.oc, p.ic, p.n, p.dout, 1, p.oc, p.inp, p.ic, 1,
+  const bool summed = p.weightTransposed ? gemm(pool, {p.oc, p.ic, p.n, dout, 1, p.oc, inp, p.ic, 1,
                                                        {.c = dweight, .ldc = p.ic, .accumulate = true}})
-                                         : gemm(pool, {p.ic, p.oc, p.n, p.inp, 1, p.ic, p.dout, p.oc, 1,
+                                         : gemm(pool, {p.ic, p.oc, p.n, inp, 1, p.ic, dout, p.oc, 1,
                                                        {.c = dweight, .ldc = p.oc, .accumulate = true}});
-  if (p.dbias != nullptr) addColumnSums(pool, p.dout, p.n, p.oc, p.dbias);
+  if (p.dbias != nullptr) addColumnSums(pool, dout, p.n, p.oc, p.dbias);
   return summed;
 }
 

@@ -1,9 +1,7 @@
 // The kernels of this instruction set. The table must be a constant: nothing here may run where the machine lacks the set.
 #include "gemm.h"
+#include "gemmBf16.h"
 #include "kernels.h"
-
-#define LOCKSTEP_TEXT_OF(x) #x
-#define LOCKSTEP_TEXT(x) LOCKSTEP_TEXT_OF(x)
 
 namespace lockstep::LOCKSTEP_ISA {
 
@@ -28,8 +26,11 @@ void addInto(float*, const float*, Index);
 double fmaLimit(ThreadPool&, double);
 double readBandwidth(ThreadPool&, const float*, Index, double);
 
-constinit const KernelTable kernelTable = {LOCKSTEP_TEXT(LOCKSTEP_ISA),
-                                 gemmWorkspaceBytes,
+size_t workspaceBytes() {
+  return gemmWorkspaceBytes() > gemmBf16WorkspaceBytes() ? gemmWorkspaceBytes() : gemmBf16WorkspaceBytes();
+}
+
+constinit const KernelTable kernelTable = {workspaceBytes,
                                  linearForward,
                                  linearBackward,
                                  attentionForward,
