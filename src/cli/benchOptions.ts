@@ -4,7 +4,7 @@ import type { InstructionSet } from '../engine/native/addon.ts';
 export type IsaOption = InstructionSet | 'auto';
 
 export const isaOption = {
-  choices: ['auto', 'avx512', 'avx2', 'neon', 'scalar'] as const satisfies readonly IsaOption[],
+  choices: ['auto', 'amx', 'avx512bf16', 'avx512', 'avx2', 'neon', 'scalar'] as const satisfies readonly IsaOption[],
   default: 'auto' as const,
   describe: 'Instruction set of the native engine',
 };

@@ -7,13 +7,17 @@
  *
  * Contract of every kernel:
  * - All tensors are float32, row-major and contiguous unless said otherwise; shapes are checked, a wrong one is an InvariantError.
+ * - A tensor "or bfloat16" may be of either type, whatever the others are: numbers are rounded to nearest even as they are written,
+ *   and computed with in float32. The native engine alone has bfloat16.
  * - Gradients of *parameters* (`dweight`, `dbias`, `dwte`, `dwpe`) are accumulated (`+=`).
  * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`.
  * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
  */
 import type { RandomKey } from '../base/counterRandom.ts';
 
-export type DType = 'float32' | 'int32';
+export type DType = 'float32' | 'bfloat16' | 'int32';
+/** Contents on the host. A bfloat16 is the upper half of a float32, in a Uint16Array. */
+export type HostArray = Float32Array | Uint16Array | Int32Array;
 export type Shape = readonly number[];
 
 /** A block of device memory with a shape. Only the engine that made it can read it. */
@@ -52,8 +56,9 @@ export interface Dropout {
 
 export type ActivationKind = 'gelu' | 'relu';
 
+/** Where `inp` or `dout` is bfloat16, the product is one of bfloat16 numbers, summed in float32: the weight is rounded for it. */
 export interface LinearOptions {
-  /** [N, IC] (leading dimensions are flattened). */
+  /** [N, IC] (leading dimensions are flattened); or bfloat16. */
   readonly inp: Tensor;
   /** [IC, OC], as GPT-2 stores it; with `weightTransposed` [OC, IC], as a tied head uses the token embedding. */
   readonly weight: Tensor;
@@ -61,11 +66,11 @@ export interface LinearOptions {
 }
 
 export interface LinearForwardOptions extends LinearOptions {
-  /** [N, OC]. With y = inp @ weight + bias it is y, act(y) with `activation`, or residual + dropout(y) with `residual`. */
+  /** [N, OC]; or bfloat16. With y = inp @ weight + bias it is y, act(y) with `activation`, or residual + dropout(y) with `residual`. */
   readonly out: Tensor;
   /** [OC]. */
   readonly bias?: Tensor;
-  /** Excludes `residual`. `preActivation` [N, OC]: y, where the backward pass needs it. */
+  /** Excludes `residual`. `preActivation` [N, OC], or bfloat16: y, where the backward pass needs it. */
   readonly activation?: { readonly kind: ActivationKind; readonly preActivation?: Tensor };
   /** [N, OC]; `out` may be `residual`. */
   readonly residual?: Tensor;
@@ -74,12 +79,12 @@ export interface LinearForwardOptions extends LinearOptions {
 }
 
 export interface LinearBackwardOptions extends LinearOptions {
-  /** [N, OC]: the gradient of y = inp @ weight + bias. */
+  /** [N, OC]; or bfloat16: the gradient of y = inp @ weight + bias. */
   readonly dout: Tensor;
-  /** [N, IC], assigned, or accumulated with `accumulate`. Absent: not computed. */
+  /** [N, IC]; or bfloat16. Assigned, or accumulated with `accumulate`. Absent: not computed. */
   readonly dinp?: Tensor;
   readonly accumulate?: boolean;
-  /** Where inp = act(preActivation [N, IC]): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
+  /** Where inp = act(preActivation [N, IC]; or bfloat16): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
   readonly dinpActivation?: { readonly kind: ActivationKind; readonly preActivation: Tensor };
   /** The shape of `weight`, accumulated. */
   readonly dweight: Tensor;
@@ -144,9 +149,9 @@ export interface Engine {
   /** Gives an `alloc`ed tensor back to the pool. It must not be used afterwards. */
   release(tensor: Tensor): void;
   /** Copies `data` (the tensor's size) in; `data` may be reused at once. */
-  upload(tensor: Tensor, data: Float32Array | Int32Array): void;
+  upload(tensor: Tensor, data: HostArray): void;
   /** Waits for everything enqueued and copies the contents out. */
-  download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void>;
+  download(tensor: Tensor, into: HostArray): Promise<void>;
   /** The live contents on a SharedArrayBuffer, where the device is the host's memory (native); else undefined. */
   hostView(tensor: Tensor): Float32Array | undefined;
   /** The same for a group: its whole block. */

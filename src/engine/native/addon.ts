@@ -8,10 +8,12 @@ import type { ActivationKind } from '../engine.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
+/** float32, or bfloat16. */
+type AnyFloats = Float32Array | Uint16Array;
 /** Two words for each sample, or null for no dropout. */
 type Keys = Uint32Array | null;
 
-export type InstructionSet = 'avx512' | 'avx2' | 'neon' | 'scalar';
+export type InstructionSet = 'amx' | 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'scalar';
 
 /** Arguments are in the order of the C++ side: sizes, numbers and flags, then outputs, then inputs. */
 export interface NativeAddon {
@@ -113,9 +115,9 @@ export interface NativeAddon {
       weightTransposed: boolean,
       samples: number,
       activation: ActivationKind | 'none',
-      out: Floats,
-      preActivation: FloatsOrNull,
-      inp: Floats,
+      out: AnyFloats,
+      preActivation: AnyFloats | null,
+      inp: AnyFloats,
       weight: Floats,
       bias: FloatsOrNull,
       residual: FloatsOrNull,
@@ -132,12 +134,12 @@ export interface NativeAddon {
       weightTransposed: boolean,
       accumulate: boolean,
       dinpActivation: ActivationKind | 'none',
-      dinp: FloatsOrNull,
-      dinpPreActivation: FloatsOrNull,
+      dinp: AnyFloats | null,
+      dinpPreActivation: AnyFloats | null,
       dweight: Floats,
       dbias: FloatsOrNull,
-      dout: Floats,
-      inp: Floats,
+      dout: AnyFloats,
+      inp: AnyFloats,
       weight: Floats,
     ]
   ): void;

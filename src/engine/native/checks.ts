@@ -1,6 +1,6 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
-import type { AttentionOptions, Dropout, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
+import type { AttentionOptions, Dropout, HostArray, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
 export function nativeTensor(tensor: Tensor, name: string): NativeTensor {
@@ -10,16 +10,24 @@ export function nativeTensor(tensor: Tensor, name: string): NativeTensor {
 
 /** The array of a float32 tensor, of `size` elements if given. */
 export function floats(tensor: Tensor, name: string, size = tensor.size): Float32Array {
+  const { data, dtype, shape } = nativeTensor(tensor, name);
+  if (!(data instanceof Float32Array)) throw new InvariantError(`${name} [${shape}] is ${dtype}; expected float32`);
+  if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
+  return data;
+}
+
+/** The array of a float32 or bfloat16 tensor, of `size` elements if given. */
+export function anyFloats(tensor: Tensor, name: string, size = tensor.size): Float32Array | Uint16Array {
   const { data, shape } = nativeTensor(tensor, name);
-  if (!(data instanceof Float32Array)) throw new InvariantError(`${name} [${shape}] is int32; expected float32`);
+  if (data instanceof Int32Array) throw new InvariantError(`${name} [${shape}] is int32; expected float32 or bfloat16`);
   if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
   return data;
 }
 
 /** The array of an int32 tensor, of `size` elements if given. */
 export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Array {
-  const { data, shape } = nativeTensor(tensor, name);
-  if (!(data instanceof Int32Array)) throw new InvariantError(`${name} [${shape}] is float32; expected int32`);
+  const { data, dtype, shape } = nativeTensor(tensor, name);
+  if (!(data instanceof Int32Array)) throw new InvariantError(`${name} [${shape}] is ${dtype}; expected int32`);
   if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
   return data;
 }
@@ -82,12 +90,8 @@ export function keysOf({ keys }: Dropout, samples: number): Uint32Array {
 }
 
 /** Host data must have the tensor's type and size. */
-export function checkHostArray(
-  own: Float32Array | Int32Array,
-  other: Float32Array | Int32Array,
-  operation: string,
-): void {
-  if (own instanceof Int32Array !== other instanceof Int32Array || own.length !== other.length) {
+export function checkHostArray(own: HostArray, other: HostArray, operation: string): void {
+  if (own.constructor !== other.constructor || own.length !== other.length) {
     throw new InvariantError(
       `${operation}: the tensor is ${own.constructor.name}(${own.length}), the array ${other.constructor.name}(${other.length})`,
     );

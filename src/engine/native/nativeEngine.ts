@@ -5,10 +5,11 @@
  */
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
-import type { DType, Engine, EngineMemory, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { DType, Engine, EngineMemory, HostArray, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
 import {
+  anyFloats,
   attentionShape,
   checkHostArray,
   floats,
@@ -92,13 +93,13 @@ export class NativeEngine implements Engine {
     this.#memory.release(nativeTensor(tensor, 'tensor'));
   }
 
-  upload(tensor: Tensor, data: Float32Array | Int32Array): void {
+  upload(tensor: Tensor, data: HostArray): void {
     const { data: own } = nativeTensor(tensor, 'tensor');
     checkHostArray(own, data, 'upload');
     own.set(data);
   }
 
-  async download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void> {
+  async download(tensor: Tensor, into: HostArray): Promise<void> {
     const { data: own } = nativeTensor(tensor, 'tensor');
     checkHostArray(own, into, 'download');
     into.set(own);
@@ -255,9 +256,9 @@ export class NativeEngine implements Engine {
       transposed,
       samples,
       activation?.kind ?? 'none',
-      floats(out, 'out', n * oc),
-      activation?.preActivation ? floats(activation.preActivation, 'preActivation', n * oc) : null,
-      floats(inp, 'inp'),
+      anyFloats(out, 'out', n * oc),
+      activation?.preActivation ? anyFloats(activation.preActivation, 'preActivation', n * oc) : null,
+      anyFloats(inp, 'inp'),
       floats(weight, 'weight'),
       bias ? floats(bias, 'bias', oc) : null,
       residual ? floats(residual, 'residual', n * oc) : null,
@@ -278,12 +279,12 @@ export class NativeEngine implements Engine {
       transposed,
       options.accumulate ?? false,
       dinpActivation?.kind ?? 'none',
-      dinp ? floats(dinp, 'dinp', inp.size) : null,
-      dinpActivation ? floats(dinpActivation.preActivation, 'preActivation', inp.size) : null,
+      dinp ? anyFloats(dinp, 'dinp', inp.size) : null,
+      dinpActivation ? anyFloats(dinpActivation.preActivation, 'preActivation', inp.size) : null,
       floats(dweight, 'dweight', weight.size),
       dbias ? floats(dbias, 'dbias', oc) : null,
-      floats(dout, 'dout', n * oc),
-      floats(inp, 'inp'),
+      anyFloats(dout, 'dout', n * oc),
+      anyFloats(inp, 'inp'),
       floats(weight, 'weight'),
     );
   }

@@ -5,7 +5,7 @@
  * written to, so what a slab has beyond the most that was ever in use costs nothing.
  */
 import { InvariantError, UserError } from '../../base/errors.ts';
-import type { DType, EngineMemory, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
 import type { NativeAddon } from './addon.ts';
 import { Arena, type Block } from './arena.ts';
 
@@ -17,18 +17,33 @@ const SLAB_BYTES_MAX = 2 ** 30;
 /** What a slab has beyond this, and a group of this size, asks for huge pages: with them small models would take more memory. */
 const SMALL_PAGES_BYTES = 2 ** 22;
 
+interface ArrayOnMemory {
+  readonly BYTES_PER_ELEMENT: number;
+  new (buffer: SharedArrayBuffer, byteOffset: number, length: number): HostArray;
+}
+const ARRAYS: Readonly<Record<DType, ArrayOnMemory>> = {
+  float32: Float32Array,
+  bfloat16: Uint16Array,
+  int32: Int32Array,
+};
+
+function dtypeOf(data: HostArray): DType {
+  if (data instanceof Float32Array) return 'float32';
+  return data instanceof Uint16Array ? 'bfloat16' : 'int32';
+}
+
 /** A tensor in the host's memory. */
 export class NativeTensor implements Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
   readonly size: number;
-  readonly data: Float32Array | Int32Array;
+  readonly data: HostArray;
   /** Its place in the slabs; undefined once released, and for a tensor of a group. */
   block: Block | undefined;
 
-  constructor(shape: Shape, data: Float32Array | Int32Array, block?: Block) {
+  constructor(shape: Shape, data: HostArray, block?: Block) {
     this.shape = shape;
-    this.dtype = data instanceof Int32Array ? 'int32' : 'float32';
+    this.dtype = dtypeOf(data);
     this.size = data.length;
     this.data = data;
     this.block = block;
@@ -82,12 +97,12 @@ export class SharedMemory {
 
   alloc(shape: Shape, dtype: DType): NativeTensor {
     const size = sizeOfShape(shape);
-    const block = this.#takeLines(Math.ceil(size / LINE_FLOATS));
+    const Elements = ARRAYS[dtype];
+    const block = this.#takeLines(Math.ceil((size * Elements.BYTES_PER_ELEMENT) / LINE_BYTES));
     this.#bytesOfTensors += block.size * LINE_BYTES;
     const { buffer, byteOffset } = this.#slabs[block.slab.index]!;
     const start = byteOffset + block.offset * LINE_BYTES;
-    const data = dtype === 'int32' ? new Int32Array(buffer, start, size) : new Float32Array(buffer, start, size);
-    return new NativeTensor([...shape], data, block);
+    return new NativeTensor([...shape], new Elements(buffer, start, size), block);
   }
 
   release(tensor: NativeTensor): void {

@@ -10,9 +10,12 @@ export function sizeOf(shape: Shape): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
+/** What TensorFlow.js has of the engine's types. */
+export type DeviceDType = Exclude<DType, 'bfloat16'>;
+
 export class DeviceTensor implements Tensor {
   readonly shape: Shape;
-  readonly dtype: DType;
+  readonly dtype: DeviceDType;
   readonly size: number;
   /** The contents; undefined until the first write. */
   value: TfTensor | undefined;
@@ -20,7 +23,7 @@ export class DeviceTensor implements Tensor {
   hostValues: Int32Array | undefined;
   released = false;
 
-  constructor(shape: Shape, dtype: DType) {
+  constructor(shape: Shape, dtype: DeviceDType) {
     this.shape = [...shape];
     this.dtype = dtype;
     this.size = sizeOf(shape);

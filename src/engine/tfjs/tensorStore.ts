@@ -3,8 +3,8 @@
  * contents. Every intermediate of a kernel is freed when the kernel ends, and every tensor is counted.
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
-import { invariant } from '../../base/errors.ts';
-import type { DType, EngineMemory, Shape, TensorGroup } from '../engine.ts';
+import { invariant, UserError } from '../../base/errors.ts';
+import type { DType, EngineMemory, HostArray, Shape, TensorGroup } from '../engine.ts';
 import type { TfjsBackend } from './backends.ts';
 import { DeviceTensor } from './deviceTensor.ts';
 
@@ -19,6 +19,9 @@ export class TensorStore {
   }
 
   alloc(shape: Shape, dtype: DType): DeviceTensor {
+    if (dtype === 'bfloat16') {
+      throw new UserError('engine tfjs has no bfloat16: set engine.precision to float32, or engine.name to native');
+    }
     const tensor = new DeviceTensor(shape, dtype);
     this.live.add(tensor);
     this.bytesInUse += tensor.bytes;
@@ -48,7 +51,7 @@ export class TensorStore {
     for (const tensor of [...this.live]) this.release(tensor);
   }
 
-  upload(tensor: DeviceTensor, data: Float32Array | Int32Array): void {
+  upload(tensor: DeviceTensor, data: HostArray): void {
     const expected = tensor.dtype === 'int32' ? Int32Array : Float32Array;
     invariant(data instanceof expected, `upload: expected a ${expected.name} for a tensor of ${tensor.dtype}`);
     invariant(
@@ -62,7 +65,7 @@ export class TensorStore {
     if (copy instanceof Int32Array) tensor.hostValues = copy;
   }
 
-  async download(tensor: DeviceTensor, into: Float32Array | Int32Array): Promise<void> {
+  async download(tensor: DeviceTensor, into: HostArray): Promise<void> {
     invariant(
       into.length === tensor.size,
       `download: expected room for ${tensor.size} numbers, received an array of ${into.length}`,

@@ -11,6 +11,7 @@ import type {
   DType,
   Engine,
   EngineMemory,
+  HostArray,
   KernelOptions,
   LinearOptions,
   Shape,
@@ -60,11 +61,11 @@ class TfjsEngine implements Engine {
     this.store.release(deviceTensor(tensor));
   }
 
-  upload(tensor: Tensor, data: Float32Array | Int32Array): void {
+  upload(tensor: Tensor, data: HostArray): void {
     this.store.upload(deviceTensor(tensor), data);
   }
 
-  async download(tensor: Tensor, into: Float32Array | Int32Array): Promise<void> {
+  async download(tensor: Tensor, into: HostArray): Promise<void> {
     await this.store.download(deviceTensor(tensor), into);
   }
 

@@ -1,7 +1,8 @@
 /** What the kernel suite's cases share: seeded inputs, tensors that are released after each test, and the comparison. */
 import { expect } from 'vitest';
 import { type RandomKey, randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
-import type { Engine, Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
+import type { DType, Engine, HostArray, Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
+import { fromBfloat16, toBfloat16 } from './bfloat16.ts';
 import type { Numbers } from './reference.ts';
 import { TOLERANCES, type ToleranceName } from './tolerances.ts';
 
@@ -41,6 +42,11 @@ export function relativeError(actual: Numbers, expected: Numbers, scale = 0): nu
   return difference === 0 ? 0 : difference / Math.max(magnitude, Number.MIN_VALUE);
 }
 
+function dtypeOf(data: HostArray): DType {
+  if (data instanceof Float32Array) return 'float32';
+  return data instanceof Uint16Array ? 'bfloat16' : 'int32';
+}
+
 /** What a case of the suite works with; one for each engine. */
 export class KernelContext {
   readonly engine: Engine;
@@ -53,19 +59,26 @@ export class KernelContext {
   }
 
   /** A tensor with these contents. */
-  put(shape: Shape, data: Float32Array | Int32Array): Tensor {
-    const tensor = this.engine.alloc(shape, data instanceof Int32Array ? 'int32' : 'float32');
+  put(shape: Shape, data: HostArray): Tensor {
+    const tensor = this.engine.alloc(shape, dtypeOf(data));
     this.live.push(tensor);
     this.engine.upload(tensor, data);
     return tensor;
   }
 
   /** A tensor full of NaN: what a kernel assigns must not depend on what was there, and must all be written. */
-  out(shape: Shape): Tensor {
-    return this.put(shape, new Float32Array(sizeOf(shape)).fill(Number.NaN));
+  out(shape: Shape, dtype: 'float32' | 'bfloat16' = 'float32'): Tensor {
+    const data = new Float32Array(sizeOf(shape)).fill(Number.NaN);
+    return this.put(shape, dtype === 'bfloat16' ? toBfloat16(data) : data);
   }
 
+  /** The numbers of a float32 or bfloat16 tensor. */
   async read(tensor: Tensor): Promise<Float32Array> {
+    if (tensor.dtype === 'bfloat16') {
+      const halves = new Uint16Array(tensor.size);
+      await this.engine.download(tensor, halves);
+      return fromBfloat16(halves);
+    }
     const data = new Float32Array(tensor.size);
     await this.engine.download(tensor, data);
     return data;

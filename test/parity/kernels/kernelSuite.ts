@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { attentionCases } from './attentionCases.ts';
+import { bfloat16Cases } from './bfloat16Cases.ts';
 import { elementwiseCases } from './elementwiseCases.ts';
 import { KernelContext } from './harness.ts';
 import { lossCases } from './lossCases.ts';
@@ -11,6 +12,8 @@ import { memoryCases } from './memoryCases.ts';
 export interface KernelSuiteOptions {
   /** Multiplies every tolerance of tolerances.ts, for a device whose arithmetic is looser than IEEE float32. */
   readonly toleranceFactor?: number;
+  /** Whether the engine has tensors of bfloat16. */
+  readonly bfloat16?: boolean;
   /** Why this machine cannot run the engine. The suite is then left out, and says so. */
   readonly unavailable?: string | undefined;
 }
@@ -35,5 +38,6 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     attentionCases(getContext);
     lossCases(getContext);
     memoryCases(getContext);
+    if (options.bfloat16) bfloat16Cases(getContext);
   });
 }

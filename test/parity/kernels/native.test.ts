@@ -13,6 +13,8 @@ test('the addon is built and has at least the kernels that run anywhere', () => 
 
 for (const isa of sets) {
   for (const threads of [1, 3]) {
-    kernelSuite(`native ${isa}, ${threads} threads`, async () => createNativeEngine({ isa, threads }));
+    kernelSuite(`native ${isa}, ${threads} threads`, async () => createNativeEngine({ isa, threads }), {
+      bfloat16: true,
+    });
   }
 }

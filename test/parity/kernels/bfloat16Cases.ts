@@ -1,0 +1,150 @@
+/**
+ * Kernel suite: bfloat16 tensors, for engines that have them. The reference computes with the rounded inputs, so that float32
+ * results agree as closely as those of float32 products; a bfloat16 result is rounded once more.
+ */
+import { describe, expect, it } from 'vitest';
+import type { Shape } from '../../../src/engine/engine.ts';
+import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
+import { type ContextGetter, seededKeys, seededValues } from './harness.ts';
+import * as reference from './reference.ts';
+
+export function bfloat16Cases(context: ContextGetter): void {
+  describe('bfloat16', () => {
+    it('is kept as it is', async () => {
+      const k = context();
+      const halves = Uint16Array.from({ length: 77 }, (_, i) => i * 849);
+      expect(fromBfloat16(halves)).toEqual(await k.read(k.put([7, 11], halves)));
+    });
+    linearCases(context);
+    epilogueCases(context);
+  });
+}
+
+const both = ['float32', 'bfloat16'] as const;
+type FloatType = (typeof both)[number];
+
+/** Seeded values as a tensor of this type holds them, and how to put them there. */
+function operand(seed: number, shape: Shape, type: FloatType) {
+  const values = seededValues(
+    seed,
+    shape.reduce((size, extent) => size * extent, 1),
+  );
+  const rounded = roundedToBfloat16(values);
+  return { shape, data: type === 'bfloat16' ? toBfloat16(values) : values, rounded };
+}
+
+const shapes = [
+  [1, 1, 1],
+  [1, 3, 65],
+  [2, 16, 32],
+  [13, 3, 7],
+  [5, 65, 1],
+  [33, 17, 65],
+  [64, 96, 129],
+  [39, 300, 40],
+  [300, 40, 33],
+] as const;
+
+function linearCases(context: ContextGetter): void {
+  const cases = [false, true].flatMap((transposed) => shapes.map(([n, ic, oc]) => ({ n, ic, oc, transposed })));
+
+  describe.each(cases)('linear N=$n IC=$ic OC=$oc, transposed weight $transposed', ({ n, ic, oc, transposed }) => {
+    const weight = operand(2, transposed ? [oc, ic] : [ic, oc], 'float32');
+    const bias = seededValues(3, oc);
+    const weightTransposed = transposed;
+
+    it.each(both)('forward to %s', async (type) => {
+      const k = context();
+      const inp = operand(1, [n, ic], 'bfloat16');
+      const out = k.out([n, oc], type);
+      const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
+      k.engine.linearForward({ ...tensors, weightTransposed, bias: k.put([oc], bias), out });
+      const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed };
+      const tolerance = type === 'float32' ? 'linearForward' : 'roundedToBfloat16';
+      await k.expectClose(out, reference.linearForward(input), tolerance, 'out');
+    });
+
+    it.each([
+      ['bfloat16', 'bfloat16', 'float32'],
+      ['bfloat16', 'bfloat16', 'bfloat16'],
+      ['bfloat16', 'float32', 'bfloat16'],
+      ['float32', 'bfloat16', 'float32'],
+    ] as const)('backward, inp %s, dout %s, dinp %s', async (inpType, doutType, dinpType) => {
+      const k = context();
+      const [inp, dout] = [operand(1, [n, ic], inpType), operand(4, [n, oc], doutType)];
+      const tensors = {
+        inp: k.put(inp.shape, inp.data),
+        dout: k.put(dout.shape, dout.data),
+        weight: k.put(weight.shape, weight.data),
+        weightTransposed,
+      };
+      const initial = { dweight: seededValues(6, ic * oc), dbias: seededValues(7, oc) };
+      const [dweight, dbias] = [k.put(weight.shape, initial.dweight), k.put([oc], initial.dbias)];
+      const dinp = k.out([n, ic], dinpType);
+      const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed };
+      const expected = reference.linearBackward(input, dout.rounded);
+      const tolerance = dinpType === 'float32' ? 'linearBackward' : 'roundedToBfloat16';
+
+      k.engine.linearBackward({ ...tensors, dinp, dweight, dbias });
+      await k.expectClose(dinp, expected.dinp, tolerance, 'dinp');
+      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'linearBackward', 'dweight');
+      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'linearBackward', 'dbias');
+
+      k.engine.linearBackward({ ...tensors, dinp, accumulate: true, dweight });
+      const twice = { dinp: expected.dinp.map((x) => 2 * x), dweight: expected.dweight.map((x) => 2 * x) };
+      await k.expectClose(dinp, twice.dinp, tolerance, 'dinp, accumulated');
+      await k.expectAccumulated(dweight, initial.dweight, twice.dweight, 'linearBackward', 'dweight, the second time');
+    });
+  });
+}
+
+function epilogueCases(context: ContextGetter): void {
+  const cases = [
+    { n: 1, ic: 1, oc: 1 },
+    { n: 31, ic: 17, oc: 65 },
+    { n: 60, ic: 300, oc: 130 },
+  ];
+
+  describe.each(cases)('linear N=$n IC=$ic OC=$oc', ({ n, ic, oc }) => {
+    const [inp, weight] = [operand(1, [n, ic], 'bfloat16'), operand(2, [ic, oc], 'float32')];
+    const bias = seededValues(3, oc);
+    const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed: false };
+    const y = reference.linearForward(input);
+    const largest = (values: Float64Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+    it.each(['gelu', 'relu'] as const)('%s forward and backward', async (kind) => {
+      const k = context();
+      const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
+      const [out, preActivation] = [k.out([n, oc], 'bfloat16'), k.out([n, oc], 'bfloat16')];
+      k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, activation: { kind, preActivation } });
+      const expected = reference.linearEpilogue(y, { activation: kind }).out;
+      await k.expectClose(preActivation, y, 'roundedToBfloat16', 'preActivation');
+      await k.expectClose(out, expected, 'roundedToBfloat16', 'out', largest(y));
+
+      const dout = operand(4, [n, oc], 'bfloat16');
+      const before = operand(10, [n, ic], 'bfloat16');
+      const dinp = k.out([n, ic], 'bfloat16');
+      k.engine.linearBackward({
+        ...tensors,
+        dout: k.put(dout.shape, dout.data),
+        dinp,
+        dinpActivation: { kind, preActivation: k.put(before.shape, before.data) },
+        dweight: k.put(weight.shape, new Float32Array(ic * oc)),
+      });
+      const { dinp: dsum } = reference.linearBackward(input, dout.rounded);
+      const dpre = reference.activationBackward(kind, before.rounded, dsum);
+      await k.expectClose(dinp, dpre, 'roundedToBfloat16', 'dinp', largest(dsum));
+    });
+
+    it('the residual with dropout', async () => {
+      const k = context();
+      const residual = seededValues(8, n * oc);
+      const dropout = { rate: 0.3, keys: seededKeys(9, n) };
+      const out = k.put([n, oc], residual);
+      const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
+      k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, residual: out, dropout });
+      const mask = reference.dropoutMask(dropout, oc);
+      await k.expectClose(out, reference.linearEpilogue(y, { residual, mask }).out, 'linearForward', 'out');
+    });
+  });
+}
