@@ -8,7 +8,7 @@ import { logitsRows } from '../linearOptions.ts';
 import { Arena, type Block } from './arena.ts';
 import { LINE_BYTES, sizeOfShape, slabBytes } from './sharedMemory.ts';
 
-const elementBytes = { float32: 4, int32: 4 } satisfies Record<DType, number>;
+const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } satisfies Record<DType, number>;
 
 class PlannedTensor implements Tensor {
   readonly shape: Shape;
