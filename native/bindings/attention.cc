@@ -46,19 +46,23 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }
 
-// attentionDecode(engine, rows, c, nHead, position, out, qkv, keys, values), keys and values of `rows` rows
+// attentionDecode(engine, rows, t, c, nHead, position, out, qkv, keys, values), keys and values of `rows` rows
 napi_value attentionDecode(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionDecode");
   Engine* engine = args.engine();
   AttentionDecodeArguments p = {};
   const Index rows = args.positive("rows");
+  p.t = args.positive("t");
   p.c = args.positive("c");
   p.nHead = args.positive("nHead");
   p.position = args.count("position");
   if (args.ok() && p.c % p.nHead != 0) args.fail("expected nHead to divide the channels");
-  if (args.ok() && p.position >= rows) args.fail("expected a position below %lld", static_cast<long long>(rows));
-  p.out = args.floats("out", p.c);
-  p.qkv = args.floats("qkv", sizeOf(p.c, 3));
+  if (args.ok() && p.position + p.t > rows) {
+    args.fail("%lld tokens from position %lld on do not fit a cache of %lld rows", static_cast<long long>(p.t),
+              static_cast<long long>(p.position), static_cast<long long>(rows));
+  }
+  p.out = args.floats("out", sizeOf(p.t, p.c));
+  p.qkv = args.floats("qkv", sizeOf(p.t, p.c, 3));
   p.keys = args.floats("keys", sizeOf(rows, p.c));
   p.values = args.floats("values", sizeOf(rows, p.c));
   return args.finish(args.ok() && engine->kernels->attentionDecode(*engine->pool, p));

@@ -1,49 +1,158 @@
-// Attention of one new token to the keys and values of one sequence.
+// Attention of the newest tokens of one sequence to its keys and values, theirs included.
+//
+// Positions are cut into blocks whose length depends on C alone. Each block, a task, gives every head a maximum, a sum of weights and
+// a weighted sum of values; these are merged in order. So keys and values stream from memory as they lie there, row after row, and
+// a long sequence keeps every thread busy.
 #include "math.h"
 #include "parallel.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-float dot(const float* a, const float* b, Index size) {
+// Numbers of a block of keys, about: below it a hand-over to another thread costs more than it saves.
+constexpr Index blockNumbers = 1 << 16;
+
+// Positions that are read at once.
+constexpr Index rowsAtOnce = 4;
+
+inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
+
+// One query of all heads.
+struct Query {
+  const float* query;  // [C]
+  const float* keys;   // [length, C]
+  const float* values;
+  Index c, nHead, hs, length;
+
+  Index blockPositions() const { return roundUp(blockNumbers / c + 1, W); }
+};
+
+// What a block leaves of its positions, and the weights on the way there.
+struct Part {
+  float* maximum;  // [NH]
+  float* sum;      // [NH]
+  float* values;   // [C]
+  float* weights;  // [NH, blockPositions]
+
+  static Index size(const Query& q) { return roundUp(2 * q.nHead + q.c, W) + q.nHead * q.blockPositions(); }
+  Part(const Query& q, float* memory)
+      : maximum(memory), sum(memory + q.nHead), values(sum + q.nHead), weights(memory + roundUp(2 * q.nHead + q.c, W)) {}
+};
+
+// weights[r] = query · keys[r] for ROWS rows of one head.
+template <Index ROWS>
+void score(const float* query, const float* keys, Index stride, Index hs, float scale, float* weights) {
+  Vec sums[ROWS] = {};
+  forVectors(hs, [&](Index x, int count) {
+    const Vec part = loadAny(query + x, count);
+#pragma GCC unroll 4
+    for (Index r = 0; r < ROWS; r++) sums[r] = fma(part, loadAny(keys + r * stride + x, count), sums[r]);
+  });
+  for (Index r = 0; r < ROWS; r++) weights[r] = sumLanes(sums[r]) * scale;
+}
+
+// Turns the scores of one head into weights and says what they add up to.
+float weigh(float* weights, Index positions, float& maximum) {
+  Vec most = splat(-__builtin_inff());
+  forVectors(positions, [&](Index j, int count) { most = max(most, firstLanes(loadAny(weights + j, count), count, most)); });
+  maximum = maxLane(most);
   Vec sum = {};
-  forVectors(size, [&](Index i, int count) { sum = fma(loadAny(a + i, count), loadAny(b + i, count), sum); });
+  forVectors(positions, [&](Index j, int count) {
+    const Vec weight = exp(loadAny(weights + j, count) - splat(maximum));
+    storeAny(weights + j, weight, count);
+    sum += firstLanes(weight, count, Vec{});
+  });
   return sumLanes(sum);
+}
+
+// sums += Σ weights[r] · values[r] of ROWS rows of one head.
+template <Index ROWS>
+void addValues(const float* weights, const float* values, Index stride, Index hs, float* sums) {
+  Vec factors[ROWS];
+  for (Index r = 0; r < ROWS; r++) factors[r] = splat(weights[r]);
+  forVectors(hs, [&](Index x, int count) {
+    Vec sum = loadAny(sums + x, count);
+#pragma GCC unroll 4
+    for (Index r = 0; r < ROWS; r++) sum = fma(factors[r], loadAny(values + r * stride + x, count), sum);
+    storeAny(sums + x, sum, count);
+  });
+}
+
+// body.operator()<ROWS>(row) for all rows, several at once as far as that goes.
+template <class Body>
+void forRows(Index rows, Body body) {
+  Index j = 0;
+  for (; j + rowsAtOnce <= rows; j += rowsAtOnce) body.template operator()<rowsAtOnce>(j);
+  for (; j < rows; j++) body.template operator()<1>(j);
+}
+
+void attendToBlock(const Query& q, Index first, Index positions, const Part& part) {
+  const float scale = 1.0f / __builtin_sqrtf(float(q.hs));
+  const Index stride = q.blockPositions();
+  forRows(positions, [&]<Index ROWS>(Index j) {
+    const float* keys = q.keys + (first + j) * q.c;
+    for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
+      score<ROWS>(q.query + x, keys + x, q.c, q.hs, scale, part.weights + h * stride + j);
+    }
+  });
+  for (Index h = 0; h < q.nHead; h++) part.sum[h] = weigh(part.weights + h * stride, positions, part.maximum[h]);
+  __builtin_memset(part.values, 0, size_t(q.c) * sizeof(float));
+  forRows(positions, [&]<Index ROWS>(Index j) {
+    const float* values = q.values + (first + j) * q.c;
+    for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
+      addValues<ROWS>(part.weights + h * stride + j, values + x, q.c, q.hs, part.values + x);
+    }
+  });
+}
+
+void merge(const Query& q, float* memory, Index blocks, float* out) {
+  const auto partOf = [&](Index block) { return Part(q, memory + block * Part::size(q)); };
+  for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
+    float maximum = -__builtin_inff();
+    for (Index block = 0; block < blocks; block++) {
+      const float other = partOf(block).maximum[h];
+      maximum = other > maximum ? other : maximum;
+    }
+    float total = 0;
+    for (Index block = 0; block < blocks; block++) {
+      const Part part = partOf(block);
+      const float factor = exp(splat(part.maximum[h] - maximum))[0];
+      total += factor * part.sum[h];
+      forVectors(q.hs, [&](Index i, int count) {
+        const Vec before = block == 0 ? Vec{} : loadAny(out + x + i, count);
+        storeAny(out + x + i, fma(splat(factor), loadAny(part.values + x + i, count), before), count);
+      });
+    }
+    const Vec factor = splat(1.0f / total);
+    forVectors(q.hs, [&](Index i, int count) { storeAny(out + x + i, loadAny(out + x + i, count) * factor, count); });
+  }
+}
+
+bool attend(ThreadPool& pool, const Query& q, float* out) {
+  const Index step = q.blockPositions();
+  const Index blocks = (q.length + step - 1) / step;
+  float* memory = pool.scratch(size_t(blocks * Part::size(q)));
+  if (memory == nullptr) return false;
+  parallelTasks(pool, blocks, [&](Index block, int) {
+    const Index first = block * step;
+    attendToBlock(q, first, smaller(step, q.length - first), Part(q, memory + block * Part::size(q)));
+  });
+  merge(q, memory, blocks, out);
+  return true;
 }
 
 }  // namespace
 
 bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
-  const Index hs = p.c / p.nHead;
-  const Index length = p.position + 1;
-  float* scratch = pool.scratch(size_t(p.nHead * length));
-  if (scratch == nullptr) return false;
-  __builtin_memcpy(p.keys + p.position * p.c, p.qkv + p.c, size_t(p.c) * sizeof(float));
-  __builtin_memcpy(p.values + p.position * p.c, p.qkv + 2 * p.c, size_t(p.c) * sizeof(float));
-  const float scale = 1.0f / __builtin_sqrtf(float(hs));
-  parallelRanges(pool, p.nHead, 1 + 32768 / (length * hs), 1, [&](Index begin, Index end, int) {
-    for (Index h = begin; h < end; h++) {
-      float* weights = scratch + h * length;
-      float most = -__builtin_inff();
-      for (Index j = 0; j < length; j++) {
-        weights[j] = dot(p.qkv + h * hs, p.keys + j * p.c + h * hs, hs) * scale;
-        most = weights[j] > most ? weights[j] : most;
-      }
-      Vec sums = {};
-      forVectors(length, [&](Index j, int count) {
-        const Vec e = exp(loadAny(weights + j, count) - splat(most));
-        storeAny(weights + j, e, count);
-        sums += count == W ? e : firstLanes(e, count, Vec{});
-      });
-      const Vec factor = splat(1.0f / sumLanes(sums));
-      forVectors(hs, [&](Index i, int count) {
-        Vec out = {};
-        const float* value = p.values + h * hs + i;
-        for (Index j = 0; j < length; j++) out = fma(splat(weights[j]), loadAny(value + j * p.c, count), out);
-        storeAny(p.out + h * hs + i, out * factor, count);
-      });
-    }
-  });
+  for (Index i = 0; i < p.t; i++) {
+    const float* query = p.qkv + i * 3 * p.c;
+    const Index position = p.position + i;
+    __builtin_memcpy(p.keys + position * p.c, query + p.c, size_t(p.c) * sizeof(float));
+    __builtin_memcpy(p.values + position * p.c, query + 2 * p.c, size_t(p.c) * sizeof(float));
+    const Query q = {query, p.keys, p.values, p.c, p.nHead, p.c / p.nHead, position + 1};
+    if (!attend(pool, q, p.out + i * p.c)) return false;
+  }
   return true;
 }
 

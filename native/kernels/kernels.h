@@ -74,11 +74,11 @@ struct AttentionBackwardArguments {
 };
 
 struct AttentionDecodeArguments {
-  Index c, nHead, position;
-  float* out;        // [C]
-  float* keys;       // [> position, C]; row `position` is written
+  Index t, c, nHead, position;
+  float* out;        // [T, C]
+  float* keys;       // [>= position + T, C]; the rows from `position` on are written
   float* values;     // the same
-  const float* qkv;  // [3C]
+  const float* qkv;  // [T, 3C]
 };
 
 struct LayerNormForwardArguments {

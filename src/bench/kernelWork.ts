@@ -27,7 +27,7 @@ const bytesOf: PerKernel = {
   embeddingForward: ({ out, wpe }) => (wpe ? 3 : 2) * tensorBytes(out),
   embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
   attentionDecode: ({ qkv, keys, position }) =>
-    2 * tensorBytes(qkv) + 2 * (position + 1) * (tensorBytes(keys) / keys.shape[0]!),
+    2 * tensorBytes(qkv) + 2 * (position + qkv.shape.at(-2)!) * (tensorBytes(keys) / keys.shape[0]!),
   // The gradients are read, and zeroed perhaps; parameters and both moments are read and written.
   adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
 };

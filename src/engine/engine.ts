@@ -210,8 +210,8 @@ export interface Engine {
   /** dqkv [B, T, 3C] is assigned. */
   attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
   /**
-   * One more token for one sequence: writes the key and value of qkv [1, 3C] to row `position` of keys and values
-   * ([blockSize, C] each) and attends over rows 0..position. out [1, C].
+   * The next T tokens of one sequence: writes the keys and values of qkv [1, T, 3C] to the rows from `position` on of keys and
+   * values ([blockSize, C] each), and each token attends over the rows up to its own. out [1, T, C].
    */
   attentionDecode(options: {
     out: Tensor;

@@ -179,6 +179,7 @@ export interface NativeAddon {
     ...args: [
       engine: number,
       rows: number,
+      t: number,
       c: number,
       nHead: number,
       position: number,

@@ -348,14 +348,16 @@ export class NativeEngine implements Engine {
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
     const { out, qkv, keys, values, position, nHead } = options;
     const [rows, c] = matrix(keys, 'keys');
+    const t = qkv.size / (3 * c);
     this.#addon.attentionDecode(
       this.#handle,
       rows,
+      t,
       c,
       nHead,
       position,
-      floats(out, 'out', c),
-      floats(qkv, 'qkv', 3 * c),
+      floats(out, 'out', t * c),
+      floats(qkv, 'qkv'),
       floats(keys, 'keys'),
       floats(values, 'values', keys.size),
     );

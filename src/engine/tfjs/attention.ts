@@ -33,26 +33,31 @@ function mergeHeads({ tf }: Ops, heads: TfTensor, { batchSize, time, nHead, head
   return tf.reshape(merged, [batchSize * time, nHead * headSize]);
 }
 
-/** Scores of every query with every key, those in its future masked: [B·NH, T, T]. */
-function causalScores(ops: Ops, q: TfTensor, k: TfTensor, { time, headSize }: AttentionDims): TfTensor {
+/** Scores of the last queries with every key, those in a query's future masked: [B·NH, queries, keys]. */
+function causalScores(ops: Ops, q: TfTensor, k: TfTensor): TfTensor {
   const { tf } = ops;
-  const mask = new Float32Array(time * time);
-  for (let i = 0; i < time; i++) mask.fill(MASKED_SCORE, i * time + i + 1, (i + 1) * time);
+  const [, queries, headSize] = q.shape as [number, number, number];
+  const keys = k.shape[1]!;
+  const mask = new Float32Array(queries * keys);
+  for (let i = 0; i < queries; i++) mask.fill(MASKED_SCORE, i * keys + keys - queries + i + 1, (i + 1) * keys);
   const scores = tf.mul(matMul(ops, q, k, false, true), 1 / Math.sqrt(headSize));
-  return tf.add(scores, tf.tensor3d(mask, [1, time, time]));
+  return tf.add(scores, tf.tensor3d(mask, [1, queries, keys]));
+}
+
+/** Over the last dimension: the weights, and the log of what they were divided by. */
+function softmax({ tf }: Ops, scores: TfTensor) {
+  const max = tf.max(scores, 2, true);
+  const exponentials = tf.exp(tf.sub(scores, max));
+  const sums = tf.sum(exponentials, 2, true);
+  return { weights: tf.div(exponentials, sums), lse: tf.add(max, tf.log(sums)) };
 }
 
 /** `dropout`: what each attention weight is multiplied by, [B·NH, T, T]. out [B·T, C], lse [B·NH, T, 1]. */
 export function attention(ops: Ops, qkv: TfTensor, dims: AttentionDims, dropout?: TfTensor) {
-  const { tf } = ops;
   const { q, k, v } = splitHeads(ops, qkv, dims);
-  const scores = causalScores(ops, q, k, dims);
-  const max = tf.max(scores, 2, true);
-  const exponentials = tf.exp(tf.sub(scores, max));
-  const sums = tf.sum(exponentials, 2, true);
-  const weights = tf.div(exponentials, sums);
-  const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
-  return { out: mergeHeads(ops, matMul(ops, kept, v), dims), lse: tf.add(max, tf.log(sums)) };
+  const { weights, lse } = softmax(ops, causalScores(ops, q, k));
+  const kept = dropout === undefined ? weights : ops.tf.mul(weights, dropout);
+  return { out: mergeHeads(ops, matMul(ops, kept, v), dims), lse };
 }
 
 /** dqkv [B·T, 3C] from dout [B·T, C] and the forward pass's lse [B·NH, T, 1]. */
@@ -64,7 +69,7 @@ export function attentionGradient(
   const { tf } = ops;
   const { batchSize, time, nHead, headSize } = dims;
   const { q, k, v } = splitHeads(ops, qkv, dims);
-  const weights = tf.exp(tf.sub(causalScores(ops, q, k, dims), lse));
+  const weights = tf.exp(tf.sub(causalScores(ops, q, k), lse));
   const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
   const doutHeads = tf.reshape(tf.transpose(tf.reshape(dout, [batchSize, time, nHead, headSize]), [0, 2, 1, 3]), [
     batchSize * nHead,
@@ -84,18 +89,15 @@ export function attentionGradient(
   );
 }
 
-/** One query q [C] over keys and values [positions, C]: out [1, C]. */
-export function attendOnce(
-  { tf }: Ops,
+/** The newest T tokens of one sequence: q [T, C] over keys and values [positions, C], their own the last. out [T, C]. */
+export function attendToCache(
+  ops: Ops,
   { q, keys, values }: Record<'q' | 'keys' | 'values', TfTensor>,
   nHead: number,
 ): TfTensor {
-  const headSize = q.size / nHead;
-  const positions = keys.shape[0]!;
-  const products = tf.reshape(tf.mul(keys, tf.reshape(q, [1, -1])), [positions, nHead, headSize]);
-  const scores = tf.mul(tf.sum(products, 2), 1 / Math.sqrt(headSize)); // [positions, NH]
-  const exponentials = tf.exp(tf.sub(scores, tf.max(scores, 0, true)));
-  const weights = tf.div(exponentials, tf.sum(exponentials, 0, true));
-  const weighted = tf.mul(tf.reshape(values, [positions, nHead, headSize]), tf.reshape(weights, [positions, nHead, 1]));
-  return tf.reshape(tf.sum(weighted, 0), [1, nHead * headSize]);
+  const [time, headSize] = [q.shape[0]!, q.shape[1]! / nHead];
+  const headsOf = (rows: TfTensor) =>
+    ops.tf.transpose(ops.tf.reshape(rows, [rows.shape[0]!, nHead, headSize]), [1, 0, 2]);
+  const { weights } = softmax(ops, causalScores(ops, headsOf(q), headsOf(keys)));
+  return mergeHeads(ops, matMul(ops, weights, headsOf(values)), { batchSize: 1, time, nHead, headSize });
 }

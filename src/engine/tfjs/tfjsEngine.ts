@@ -19,7 +19,7 @@ import type {
   TensorGroup,
 } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
-import { type AttentionDims, attendOnce, attention, attentionGradient } from './attention.ts';
+import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend, type TfjsDevice } from './backends.ts';
 import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
 import * as math from './math.ts';
@@ -256,19 +256,21 @@ class TfjsEngine implements Engine {
     const { tf } = this.ops;
     const c = lastExtent(keys);
     const blockSize = keys.size / c;
-    invariant(position < blockSize, `attentionDecode: position ${position} is past the cache's ${blockSize} rows`);
-    expectSizes('attentionDecode', { qkv: [qkv, 3 * c], values: [values, keys.size], out: [out, c] });
-    const part = (index: number) => tf.slice(tf.reshape(this.read(qkv), [3, c]), [index, 0], [1, c]);
-    const appended = (cache: Tensor, row: TfTensor) => {
+    const t = out.size / c;
+    const end = position + t;
+    invariant(end <= blockSize, `attentionDecode: position ${end - 1} is past the cache's ${blockSize} rows`);
+    expectSizes('attentionDecode', { qkv: [qkv, 3 * t * c], values: [values, keys.size], out: [out, t * c] });
+    const part = (index: number) => tf.slice(tf.reshape(this.read(qkv), [t, 3 * c]), [0, index * c], [t, c]);
+    const extended = (cache: Tensor, rows: TfTensor) => {
       const old = this.rows(cache);
       const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];
-      const after = blockSize - position - 1;
-      return tf.concat([...before, row, ...(after === 0 ? [] : [tf.slice(old, [position + 1, 0], [after, c])])]);
+      const after = blockSize - end;
+      return tf.concat([...before, rows, ...(after === 0 ? [] : [tf.slice(old, [end, 0], [after, c])])]);
     };
-    this.write([keys, values], () => [appended(keys, part(1)), appended(values, part(2))]);
+    this.write([keys, values], () => [extended(keys, part(1)), extended(values, part(2))]);
     this.write([out], () => {
-      const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + 1, c]);
-      return [attendOnce(this.ops, { q: part(0), keys: seen(keys), values: seen(values) }, nHead)];
+      const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [end, c]);
+      return [attendToCache(this.ops, { q: part(0), keys: seen(keys), values: seen(values) }, nHead)];
     });
   }
 

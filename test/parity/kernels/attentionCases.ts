@@ -1,5 +1,5 @@
 /** Kernel suite: attention, whole and token by token. */
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type ContextGetter, seededKeys, seededValues } from './harness.ts';
 import { dropoutMask } from './reference.ts';
 import { attentionBackward, attentionForward } from './referenceAttention.ts';
@@ -52,23 +52,35 @@ export function attentionCases(context: ContextGetter): void {
     });
 
     it.each([
-      { t: 1, nHead: 1, headSize: 1 },
-      { t: 13, nHead: 5, headSize: 3 },
-      { t: 40, nHead: 2, headSize: 32 },
-    ])('decodes token by token what it computes at once: T=$t NH=$nHead HS=$headSize', async (shape) => {
+      { chunks: [1], nHead: 1, headSize: 1 },
+      { chunks: Array(13).fill(1), nHead: 5, headSize: 3 },
+      { chunks: [4, 1, 2, 33], nHead: 2, headSize: 32 },
+      { chunks: [70, 1, 130], nHead: 3, headSize: 20 },
+      { chunks: [570, 1, 1, 28], nHead: 4, headSize: 64 },
+    ])('decodes chunk by chunk what it computes at once: $chunks NH=$nHead HS=$headSize', async (shape) => {
       const k = context();
-      const { t, nHead, headSize } = shape;
+      const { chunks, nHead, headSize } = shape;
+      const t = chunks.reduce((sum, size) => sum + size);
       const c = nHead * headSize;
-      const qkvValues = seededValues(1, t * 3 * c);
-      const whole = attentionForward({ qkv: qkvValues, b: 1, ...shape });
+      const qkvValues = seededValues(1, t * 3 * c).map((x) => 2 * x);
+      const whole = attentionForward({ qkv: qkvValues, b: 1, t, nHead, headSize });
       const [keys, values] = [k.out([t + 3, c]), k.out([t + 3, c])];
-      for (let position = 0; position < t; position++) {
-        const qkv = k.put([1, 3 * c], qkvValues.slice(position * 3 * c, (position + 1) * 3 * c));
-        const out = k.out([1, c]);
+      let position = 0;
+      for (const size of chunks) {
+        const end = position + size;
+        const qkv = k.put([1, size, 3 * c], qkvValues.slice(position * 3 * c, end * 3 * c));
+        const out = k.out([1, size, c]);
         k.engine.attentionDecode({ out, qkv, keys, values, position, nHead });
-        const expected = whole.out.subarray(position * c, (position + 1) * c);
-        await k.expectClose(out, expected, 'attentionForward', `position ${position}`);
+        await k.expectClose(out, whole.out.subarray(position * c, end * c), 'attentionForward', `from ${position}`);
+        position = end;
       }
+    });
+
+    it('refuses tokens that do not fit the cache', () => {
+      const k = context();
+      const cache = { keys: k.out([5, 4]), values: k.out([5, 4]) };
+      const decode = { qkv: k.out([1, 3, 12]), out: k.out([1, 3, 4]), nHead: 2 };
+      expect(() => k.engine.attentionDecode({ ...cache, ...decode, position: 3 })).toThrow('cache');
     });
   });
 }

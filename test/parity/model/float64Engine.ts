@@ -199,15 +199,17 @@ export class Float64Engine implements Engine {
 
   attentionDecode({ out, qkv, keys, values, position, nHead }: Kernel<'attentionDecode'>): void {
     const C = keys.shape[1]!;
-    const T = position + 1;
     const fresh = numbers(qkv);
-    numbers(keys).set(fresh.subarray(C, 2 * C), position * C);
-    numbers(values).set(fresh.subarray(2 * C), position * C);
+    const T = position + fresh.length / (3 * C);
     const all = new Float64Array(T * 3 * C);
     all.set(fresh, position * 3 * C);
     for (let t = 0; t < T; t++) {
-      all.set(numbers(keys).subarray(t * C, (t + 1) * C), t * 3 * C + C);
-      all.set(numbers(values).subarray(t * C, (t + 1) * C), t * 3 * C + 2 * C);
+      for (const [part, cache] of [keys, values].entries()) {
+        const row = numbers(cache).subarray(t * C, (t + 1) * C);
+        const inAll = all.subarray((3 * t + 1 + part) * C, (3 * t + 2 + part) * C);
+        if (t < position) inAll.set(row);
+        else row.set(inAll);
+      }
     }
     const result = attentionForward({ qkv: all, b: 1, t: T, nHead, headSize: C / nHead });
     assign(out, result.out.subarray(position * C));

@@ -76,6 +76,8 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
   ];
   engine.attentionForward({ qkv, nHead, lse, dropout, out: attended });
   engine.attentionBackward({ qkv, nHead, lse, dropout, out: attended, dout: dattended, dqkv });
+  const [decoded, cache] = [random([1, 2, c]), { keys: random([1500, c]), values: random([1500, c]) }];
+  engine.attentionDecode({ qkv: random([1, 2, 3 * c]), ...cache, position: 1490, nHead, out: decoded });
   const [norm, mean, rstd, scale, shift] = [random([n, c]), random([n]), random([n]), random([c]), random([c])];
   engine.layerNormForward({ out: norm, mean, rstd, inp, weight: scale, bias: shift, eps: 1e-5 });
   const [dnorm, dscale, dshift] = [random([n, c]), random([c]), random([c])];
@@ -104,6 +106,7 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     attended,
     lse,
     dqkv,
+    decoded,
     norm,
     dnorm,
     dscale,
