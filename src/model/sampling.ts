@@ -1,5 +1,6 @@
 /** From logits to a token: temperature, top-k, top-p. Pure; the randomness is an argument. */
 import { invariant, UserError } from '../base/errors.ts';
+import { largest } from './largest.ts';
 
 export interface SamplingOptions {
   /** Divides the logits; 0 takes the likeliest token (greedy). */
@@ -10,69 +11,52 @@ export interface SamplingOptions {
   readonly topP: number;
 }
 
+/** Tokens that may be drawn, ascending, and the weight of each: its probability but for the sum. */
+interface Candidates {
+  readonly tokens: Uint32Array;
+  readonly weights: Float64Array;
+}
+
 /**
  * The probability of every token [V] under the options: softmax(logits / temperature) over the k likeliest, of these the
  * smallest set that reaches topP, normalised. Of equal logits the lower token comes first.
  */
 export function tokenProbabilities(logits: Float32Array, options: SamplingOptions): Float64Array {
-  const { temperature, topK, topP } = options;
-  invariant(temperature >= 0 && topK >= 0 && topP > 0 && topP <= 1, 'sampling options out of range');
   const probabilities = new Float64Array(logits.length);
-  if (temperature === 0) {
-    probabilities[argmax(logits)] = 1;
-    return probabilities;
-  }
-  const highest = logits[argmax(logits)]!;
-  for (let token = 0; token < logits.length; token++) {
-    probabilities[token] = Math.exp((logits[token]! - highest) / temperature);
-  }
-  if ((topK > 0 && topK < logits.length) || topP < 1) keepLikeliest(probabilities, logits, topK, topP);
-  const total = sum(probabilities);
-  for (let token = 0; token < probabilities.length; token++) probabilities[token]! /= total;
+  const { tokens, weights } = candidatesOf(logits, options);
+  const total = sum(weights);
+  for (let i = 0; i < tokens.length; i++) probabilities[tokens[i]!] = weights[i]! / total;
   return probabilities;
 }
 
 /** The token at `uniform`, a number in [0, 1), of the distribution that the options give. */
 export function sampleToken(logits: Float32Array, options: SamplingOptions, uniform: number): number {
-  if (options.temperature === 0) return argmax(logits);
-  const probabilities = tokenProbabilities(logits, options);
+  const { tokens, weights } = candidatesOf(logits, options);
+  const target = uniform * sum(weights);
   let last = 0;
   let cumulative = 0;
-  for (let token = 0; token < probabilities.length; token++) {
-    if (probabilities[token] === 0) continue;
-    cumulative += probabilities[token]!;
-    last = token;
-    if (uniform < cumulative) return token;
-  }
-  return last; // the sum fell short of 1 by rounding
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue;
+    cumulative += weights[i]!;
+    last = i;
+    if (target < cumulative) break;
+  } // where the sum falls short by rounding, the last
+  return tokens[last]!;
 }
 
-/** Sets the weights of all but the likeliest tokens to 0. Ranks by logits: weights may be equal by rounding. */
-function keepLikeliest(weights: Float64Array, logits: Float32Array, topK: number, topP: number): void {
-  const candidates = likeliest(logits, topK > 0 ? Math.min(topK, logits.length) : logits.length);
-  let total = 0;
-  for (const token of candidates) total += weights[token]!;
+function candidatesOf(logits: Float32Array, { temperature, topK, topP }: SamplingOptions): Candidates {
+  invariant(temperature >= 0 && topK >= 0 && topP > 0 && topP <= 1, 'sampling options out of range');
+  const likeliest = argmax(logits);
+  if (temperature === 0) return { tokens: Uint32Array.of(likeliest), weights: Float64Array.of(1) };
 
-  let kept = 0;
-  let cumulative = 0;
-  while (kept < candidates.length && (kept === 0 || cumulative < topP * total)) {
-    cumulative += weights[candidates[kept++]!]!;
-  }
-  const keptWeights = Float64Array.from(candidates.subarray(0, kept), (token) => weights[token]!);
-  weights.fill(0);
-  for (const [i, weight] of keptWeights.entries()) weights[candidates[i]!] = weight;
-}
-
-/** The `count` likeliest tokens, likeliest first. Numbers sort much faster than tokens, so few tokens are left to compare. */
-function likeliest(logits: Float32Array, count: number): Uint32Array {
-  const least = count < logits.length ? logits.toSorted()[logits.length - count]! : Number.NEGATIVE_INFINITY;
-  const candidates = new Uint32Array(logits.length);
-  let found = 0;
-  for (let token = 0; token < logits.length; token++) {
-    if (logits[token]! >= least) candidates[found++] = token;
-  }
-  const ranked = candidates.subarray(0, found).sort((a, b) => logits[b]! - logits[a]! || a - b);
-  return ranked.subarray(0, count);
+  const tokens = largest(logits, topK > 0 ? topK : logits.length);
+  const kept = select(logits, tokens);
+  const weights = new Float64Array(tokens.length);
+  for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((kept[i]! - logits[likeliest]!) / temperature);
+  if (topP === 1) return { tokens, weights };
+  // Ranks by logits: weights may be equal by rounding.
+  const nucleus = largest(kept, topP * sum(weights), weights);
+  return { tokens: select(tokens, nucleus), weights: select(weights, nucleus) };
 }
 
 /** The first of the largest. A UserError where there is none: weights that diverged or are damaged predict nothing. */
@@ -93,6 +77,13 @@ function argmax(logits: Float32Array): number {
 
 function sum(values: Float64Array): number {
   let total = 0;
-  for (const value of values) total += value;
+  for (let i = 0; i < values.length; i++) total += values[i]!;
   return total;
+}
+
+/** The elements at `positions`. */
+function select<A extends Float32Array | Float64Array | Uint32Array>(from: A, positions: Uint32Array): A {
+  const selected = from.slice(0, positions.length) as A;
+  for (let i = 0; i < positions.length; i++) selected[i] = from[positions[i]!]!;
+  return selected;
 }

@@ -1,0 +1,52 @@
+/**
+ * Selects the largest of many numbers without sorting them: a histogram shows in which bin the selection ends, and only that bin is
+ * ranked. For sampling, where a vocabulary of 50,000 tokens is sorted no faster than the model computes its logits.
+ */
+
+const BINS = 2048;
+/** What is further below the largest value shares a bin. */
+const SPAN_MOST = 64;
+
+/**
+ * Positions, ascending, of the largest of `values`: as few as reach `target` together, each counting 1 or what `shares` says; all
+ * if they do not reach it. Of equal values the first counts as the larger. None may be NaN.
+ */
+export function largest(values: Float32Array, target: number, shares?: Float64Array): Uint32Array {
+  const bins = binsOf(values);
+  if (shares === undefined && target >= values.length) return positionsOf(bins, 0, BINS);
+  const sums = new Float64Array(BINS);
+  for (let i = 0; i < bins.length; i++) sums[bins[i]!]! += shares === undefined ? 1 : shares[i]!;
+  let edge = BINS - 1;
+  let reached = 0;
+  while (edge > 0 && reached + sums[edge]! < target) reached += sums[edge--]!;
+
+  const ranked = positionsOf(bins, edge, edge).sort((a, b) => values[b]! - values[a]! || a - b);
+  for (const i of ranked) {
+    if (reached >= target) break;
+    reached += shares === undefined ? 1 : shares[i]!;
+    bins[i] = BINS;
+  }
+  return positionsOf(bins, edge + 1, BINS);
+}
+
+/** Ascending. */
+function positionsOf(bins: Uint16Array, from: number, to: number): Uint32Array {
+  const positions = new Uint32Array(bins.length);
+  let count = 0;
+  for (let i = 0; i < bins.length; i++) if (bins[i]! >= from && bins[i]! <= to) positions[count++] = i;
+  return positions.subarray(0, count);
+}
+
+/** A larger value is never in a lower bin. */
+function binsOf(values: Float32Array): Uint16Array {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let i = 0; i < values.length; i++) {
+    if (values[i]! < low) low = values[i]!;
+    if (values[i]! > high) high = values[i]!;
+  }
+  low = Math.max(low, high - SPAN_MOST);
+  const scale = high > low ? (BINS - 1) / (high - low) : 0;
+  const bins = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) bins[i] = values[i]! > low ? (values[i]! - low) * scale : 0;
+  return bins;
+}

@@ -1,0 +1,54 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { largest } from '../../../src/model/largest.ts';
+
+/** Sorts everything. */
+function expected(values: Float32Array, target: number, shares: Float64Array): number[] {
+  const ranked = [...values.keys()].sort((a, b) => values[b]! - values[a]! || a - b);
+  const selected: number[] = [];
+  for (let reached = 0; reached < target && selected.length < ranked.length; ) {
+    const next = ranked[selected.length]!;
+    selected.push(next);
+    reached += shares[next]!;
+  }
+  return selected.sort((a, b) => a - b);
+}
+
+const anyValues = fc
+  .array(
+    fc.oneof(
+      fc.float({ min: -30, max: 30, noNaN: true }),
+      fc.integer({ min: -2, max: 2 }),
+      fc.constantFrom(Number.NEGATIVE_INFINITY, -3e38, 3e38),
+    ),
+    { minLength: 1, maxLength: 60 },
+  )
+  .map((values) => Float32Array.from(values));
+
+describe('largest', () => {
+  it('selects by number what sorting everything selects', () => {
+    fc.assert(
+      fc.property(anyValues, fc.integer({ min: 1, max: 70 }), (values, count) => {
+        const ones = new Float64Array(values.length).fill(1);
+        expect([...largest(values, count)]).toEqual(expected(values, count, ones));
+      }),
+    );
+  });
+
+  it('and by shares', () => {
+    fc.assert(
+      fc.property(anyValues, fc.integer({ min: 1, max: 100 }), fc.integer(), (values, target, seed) => {
+        const shares = Float64Array.from(values, (_, i) => Math.abs(seed * 31 + i * 7) % 5); // whole numbers: sums are exact
+        expect([...largest(values, target, shares)]).toEqual(expected(values, target, shares));
+      }),
+    );
+  });
+
+  it('ranks what lies closer together than a bin is wide', () => {
+    const values = Float32Array.from({ length: 5000 }, (_, i) => 1 + ((i * 911) % 5000) * 2 ** -20);
+    values[7] = -50;
+    values[8] = 40;
+    const ones = new Float64Array(values.length).fill(1);
+    for (const count of [1, 2, 100, 4999]) expect([...largest(values, count)]).toEqual(expected(values, count, ones));
+  });
+});
