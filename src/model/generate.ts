@@ -1,8 +1,9 @@
 /**
  * Generation: one token after another, each sampled from the model's prediction for what came before.
  *
- * Up to blockSize tokens a cache of keys and values makes each new token cheap. Past it the context is the last blockSize
- * tokens, as in nanoGPT's `generate`; since this shifts the position of every token, each step recomputes the window.
+ * Up to blockSize tokens a cache of keys and values makes each new token cheap: the prompt fills it in large chunks, and then each
+ * token goes through the model alone. Past blockSize the context is the last blockSize tokens, as in nanoGPT's `generate`; since
+ * this shifts the position of every token, each step recomputes the window.
  */
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
@@ -18,8 +19,13 @@ export interface GenerateOptions extends SamplingOptions {
   readonly maxTokens: number;
   /** Equal seeds give equal tokens. */
   readonly seed: number;
-  /** Off, every step recomputes the whole window: slower, the same tokens. Default on. */
+  /**
+   * Off, every step recomputes the whole window: slower, the same tokens, unless two are so nearly as good that rounding decides.
+   * Default on.
+   */
   readonly useCache?: boolean;
+  /** Tokens of the prompt that go through the model at once. Default 512: more would take more memory and gain no speed. */
+  readonly promptChunk?: number;
 }
 
 /** Yields the generated tokens as they are sampled, without the prompt. Its buffers are released when it ends or is left. */
@@ -37,7 +43,7 @@ export async function* generate(
   );
   const key = randomKey(options.seed);
   const logits = new Float32Array(vocabSize);
-  const predictor = new Predictor(engine, model, options.useCache ?? true);
+  const predictor = new Predictor(engine, model, options);
   try {
     for (let i = 0; i < options.maxTokens; i++) {
       await predictor.predict(context.slice(-blockSize), context.length, logits);
@@ -54,60 +60,53 @@ export async function* generate(
 class Predictor {
   readonly #engine: Engine;
   readonly #model: GPT;
-  readonly #token: Tensor;
   readonly #tape: Tape;
+  readonly #promptChunk: number;
   #cache: KeyValueCache | undefined;
   /** How many tokens of the context the cache holds. */
   #cached = 0;
 
-  constructor(engine: Engine, model: GPT, useCache: boolean) {
+  constructor(engine: Engine, model: GPT, { useCache = true, promptChunk = 512 }: GenerateOptions) {
     this.#engine = engine;
     this.#model = model;
-    this.#token = engine.alloc([1, 1], 'int32');
     this.#tape = new Tape(engine);
+    this.#promptChunk = promptChunk;
     this.#cache = useCache ? model.allocCache() : undefined;
   }
 
   /** `window` is the end of a context of `contextLength` tokens that grows by one from call to call. */
   async predict(window: readonly number[], contextLength: number, into: Float32Array): Promise<void> {
     if (contextLength > window.length) this.#releaseCache(); // every position has shifted
-    if (this.#cache === undefined) {
-      await this.#recompute(window, into);
+    const cache = this.#cache;
+    if (cache === undefined) {
+      await this.#run(window, (tokens) => this.#model.forwardLast(this.#tape, tokens), into);
       return;
     }
-    for (; this.#cached < window.length - 1; this.#cached++) {
-      this.#uploadToken(window[this.#cached]!);
-      this.#model.extendCache(this.#tape, this.#token, this.#cached, this.#cache);
-      this.#tape.discard();
+    for (; window.length - this.#cached > this.#promptChunk; this.#cached += this.#promptChunk) {
+      const chunk = window.slice(this.#cached, this.#cached + this.#promptChunk);
+      await this.#run(chunk, (tokens) => this.#model.extendCache(this.#tape, tokens, this.#cached, cache));
     }
-    this.#uploadToken(window[this.#cached]!);
-    await this.#take(this.#model.decode(this.#tape, this.#token, this.#cached, this.#cache), into);
-    this.#cached++;
+    const rest = window.slice(this.#cached);
+    await this.#run(rest, (tokens) => this.#model.decode(this.#tape, tokens, this.#cached, cache), into);
+    this.#cached = window.length;
   }
 
   release(): void {
     this.#tape.discard();
     this.#releaseCache();
-    this.#engine.release(this.#token);
   }
 
-  async #recompute(window: readonly number[], into: Float32Array): Promise<void> {
-    const tokens = this.#engine.alloc([1, window.length], 'int32');
+  /** Uploads the tokens as [1, T], runs `forward` on them, and copies its result out if there is a place for it. */
+  async #run(context: readonly number[], forward: (tokens: Tensor) => Variable, into?: Float32Array): Promise<void> {
+    const tokens = this.#engine.alloc([1, context.length], 'int32');
     try {
-      this.#engine.upload(tokens, Int32Array.from(window));
-      await this.#take(this.#model.forwardLast(this.#tape, tokens), into);
+      this.#engine.upload(tokens, Int32Array.from(context));
+      const result = forward(tokens);
+      if (into !== undefined) await this.#engine.download(result.value, into);
     } finally {
+      this.#tape.discard();
       this.#engine.release(tokens);
     }
-  }
-
-  async #take(logits: Variable, into: Float32Array): Promise<void> {
-    await this.#engine.download(logits.value, into);
-    this.#tape.discard();
-  }
-
-  #uploadToken(token: number): void {
-    this.#engine.upload(this.#token, Int32Array.of(token));
   }
 
   #releaseCache(): void {

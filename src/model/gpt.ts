@@ -102,23 +102,25 @@ export class GPT {
     return tape.linearCrossEntropy(hidden, this.#head, targets, lossScale);
   }
 
-  /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. */
+  /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. There is no backward. */
   forwardLast(tape: Tape, tokens: Tensor): Variable {
-    const hidden = this.#hidden(tape, tokens); // (N, C)
-    return this.#logits(tape, tape.selectRow(hidden, tokens.size - 1));
+    return this.#logits(tape, tape.lastRow(this.#hidden(tape, tokens, undefined, true)));
   }
 
-  /** Logits [1, V] after one more token [1, 1] at `position`, given the cache of those before it, which it extends. */
-  decode(tape: Tape, token: Tensor, position: number, cache: KeyValueCache): Variable {
-    return this.#logits(tape, this.extendCache(tape, token, position, cache));
+  /**
+   * Logits [1, V] of the last of tokens [1, T] that stand at `position` and after it, given the cache of those before them, which
+   * they extend. There is no backward.
+   */
+  decode(tape: Tape, tokens: Tensor, position: number, cache: KeyValueCache): Variable {
+    return this.#logits(tape, tape.lastRow(this.extendCache(tape, tokens, position, cache)));
   }
 
-  /** Extends the cache as `decode` does, without the logits; the final hidden state [1, C]. */
-  extendCache(tape: Tape, token: Tensor, position: number, cache: KeyValueCache): Variable {
-    const x = tape.embedding(token, this.#wte, this.#wpe, position); // (1, 1, C)
+  /** Extends the cache as `decode` does, without the logits; the final hidden states [T, C]. */
+  extendCache(tape: Tape, tokens: Tensor, position: number, cache: KeyValueCache): Variable {
+    const x = tape.embedding(tokens, this.#wte, this.#wpe, position); // (1, T, C)
     const attend: Attend = (on, layer, qkv) =>
       on.attentionDecode(qkv, cache.layers[layer]!, position, this.config.nHead);
-    return this.#layers(tape, x, { attend, dropoutAt: noDropout });
+    return this.#layers(tape, x, { attend, dropoutAt: noDropout, checkpoints: tokens.size > 1 });
   }
 
   /** An empty cache; `releaseCache` gives it back. */

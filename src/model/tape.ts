@@ -249,20 +249,23 @@ export class Tape {
     }
   }
 
-  /** One token against a cache (see Engine.attentionDecode): qkv [1, 1, 3C] to [1, 1, C]. It has no backward. */
+  /** Tokens against a cache (see Engine.attentionDecode): qkv [1, T, 3C] to [1, T, C]. It has no backward. */
   attentionDecode(qkv: Variable, cache: { keys: Tensor; values: Tensor }, position: number, nHead: number): Variable {
-    const out = this.#variable([1, 1, qkv.shape[2]! / 3]);
+    const [B, T, threeC] = qkv.shape as [number, number, number];
+    const out = this.#variable([B, T, threeC / 3]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });
     return this.#record(out, [], [], () => invariant(false, 'attentionDecode has no backward'));
   }
 
-  /** Row `row` of x [N, C] as [1, 1, C]. It has no backward. */
-  selectRow(x: Variable, row: number): Variable {
+  /** The last row of x [N, C] as [1, C]. It has no backward. */
+  lastRow(x: Variable): Variable {
+    const [N, C] = x.shape as [number, number];
+    if (N === 1) return x;
     const index = this.#engine.alloc([1, 1], 'int32');
-    const out = this.#variable([1, 1, x.shape[1]!]);
-    this.#engine.upload(index, Int32Array.of(row));
+    const out = this.#variable([1, C]);
+    this.#engine.upload(index, Int32Array.of(N - 1));
     this.#engine.embeddingForward({ out: out.value, tokens: index, wte: use(x) }); // a table look-up, as of an embedding
-    return this.#record(out, [index], [], () => invariant(false, 'selectRow has no backward'));
+    return this.#record(out, [index], [], () => invariant(false, 'lastRow has no backward'));
   }
 
   /**

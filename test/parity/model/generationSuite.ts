@@ -1,11 +1,12 @@
 /** The common suite: generation on one engine. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Engine } from '../../../src/engine/engine.ts';
+import type { Engine, Tensor } from '../../../src/engine/engine.ts';
 import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
 import { GPT } from '../../../src/model/gpt.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { tokenProbabilities } from '../../../src/model/sampling.ts';
-import { Tape } from '../../../src/model/tape.ts';
+import { Tape, type Variable } from '../../../src/model/tape.ts';
+import { relativeError } from '../kernels/harness.ts';
 import { tinyConfig, variants } from './tinyModels.ts';
 
 const all = { temperature: 1, topK: 0, topP: 1 };
@@ -67,6 +68,38 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
         }
       },
     );
+
+    it('predicts the same from a prompt in one piece, in chunks, and token by token', async () => {
+      const tokens = Int32Array.of(3, 1, 4, 1, 5, 9, 2);
+      const tape = new Tape(engine);
+      const logitsOf = async (forward: (tokens: Tensor) => Variable, chunk: Int32Array): Promise<Float32Array> => {
+        const onDevice = engine.alloc([1, chunk.length], 'int32');
+        engine.upload(onDevice, chunk);
+        const logits = new Float32Array(tinyConfig.vocabSize);
+        await engine.download(forward(onDevice).value, logits);
+        tape.discard();
+        engine.release(onDevice);
+        return logits;
+      };
+      const expected = await logitsOf((onDevice) => model.forwardLast(tape, onDevice), tokens);
+      for (const chunks of [[7], [1, 1, 1, 1, 1, 1, 1], [3, 4], [5, 1, 1], [1, 6]]) {
+        const cache = model.allocCache();
+        let position = 0;
+        let logits: Float32Array = new Float32Array();
+        for (const size of chunks) {
+          const chunk = tokens.subarray(position, position + size);
+          logits = await logitsOf((onDevice) => model.decode(tape, onDevice, position, cache), chunk);
+          position += size;
+        }
+        model.releaseCache(cache);
+        expect(relativeError(logits, expected), `chunks of ${chunks}`).toBeLessThan(1e-4);
+      }
+    });
+
+    it.each([1, 3, 7, 8])('gives the same tokens with the prompt in chunks of %i', async (promptChunk) => {
+      const options = { prompt: [3, 1, 4, 1, 5, 9, 2, 6], seed: 2 };
+      expect(await tokensOf({ ...options, promptChunk })).toEqual(await tokensOf(options));
+    });
 
     it('top-k 1 is greedy, whatever the seed', async () => {
       const expected = await tokensOf(greedy);
