@@ -17,6 +17,7 @@
       "native/kernels/layerNorm.cc",
       "native/kernels/linear.cc",
       "native/kernels/linearBf16.cc",
+      "native/kernels/linearCrossEntropy.cc",
       "native/kernels/packBf16.cc",
       "native/kernels/readBandwidth.cc",
       "native/kernels/squaredNorm.cc",

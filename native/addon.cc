@@ -35,6 +35,7 @@ constexpr Export exportTable[] = {
     {"attentionBackward", lockstep::attentionBackward},
     {"attentionDecode", lockstep::attentionDecode},
     {"crossEntropy", lockstep::crossEntropy},
+    {"linearCrossEntropy", lockstep::linearCrossEntropy},
     {"squaredNorm", lockstep::squaredNorm},
     {"adamw", lockstep::adamw},
 };

@@ -129,6 +129,15 @@ float* Arguments::floatsOfAnySize(const char* name, Index* size) {
   return static_cast<float*>(typedArray(name, napi_float32_array, "Float32Array", 0, size));
 }
 
+double* Arguments::doublesOfAnySize(const char* name, Index* size) {
+  *size = 0;
+  return static_cast<double*>(typedArray(name, napi_float64_array, "Float64Array", 0, size));
+}
+
+double* Arguments::doubles(const char* name, Index size) {
+  return static_cast<double*>(typedArray(name, napi_float64_array, "Float64Array", size, nullptr));
+}
+
 int32_t* Arguments::ints(const char* name, Index size) {
   return static_cast<int32_t*>(typedArray(name, napi_int32_array, "Int32Array", size, nullptr));
 }

@@ -35,8 +35,10 @@ class Arguments {
   // A Float32Array, or a Uint16Array of bfloat16 numbers, of exactly `size` elements.
   FloatArray anyFloats(const char* name, Index size);
   FloatArray anyFloatsOrNull(const char* name, Index size);
-  // A Float32Array of any size.
+  // A Float32Array or Float64Array of any size.
   float* floatsOfAnySize(const char* name, Index* size);
+  double* doublesOfAnySize(const char* name, Index* size);
+  double* doubles(const char* name, Index size);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
   // 'gelu', 'relu' or 'none'.

@@ -30,6 +30,7 @@ napi_value attentionForward(napi_env, napi_callback_info);
 napi_value attentionBackward(napi_env, napi_callback_info);
 napi_value attentionDecode(napi_env, napi_callback_info);
 napi_value crossEntropy(napi_env, napi_callback_info);
+napi_value linearCrossEntropy(napi_env, napi_callback_info);
 napi_value squaredNorm(napi_env, napi_callback_info);
 napi_value adamw(napi_env, napi_callback_info);
 

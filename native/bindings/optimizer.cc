@@ -1,5 +1,7 @@
 // AdamW and the norm it is clipped by.
 #include <cmath>
+#include <memory>
+#include <new>
 
 #include "../arguments.h"
 #include "bindings.h"
@@ -18,26 +20,42 @@ napi_value squaredNorm(napi_env env, napi_callback_info info) {
   return args.ok() && napi_create_double(env, result, &value) == napi_ok ? value : nullptr;
 }
 
-// adamw(engine, size, learningRate, beta1, beta2, eps, weightDecay, step, gradScale, param, grad, m, v)
+// adamw(engine, learningRate, beta1, beta2, eps, step, gradScale, zeroGrads, params, grads, m, v, ranges, weightDecay): `ranges`
+// has the start and end of each tensor in the blocks
 napi_value adamw(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "adamw");
   Engine* engine = args.engine();
   AdamwArguments p = {};
-  p.size = args.positive("size");
   const double learningRate = args.number("learningRate");
   const double beta1 = args.number("beta1");
   const double beta2 = args.number("beta2");
   p.eps = float(args.number("eps"));
-  const double weightDecay = args.number("weightDecay");
   const double step = double(args.positive("step"));
   p.gradScale = float(args.number("gradScale"));
-  p.param = args.floats("param", p.size);
-  p.grad = args.floats("grad", p.size);
+  p.zeroGrads = args.flag("zeroGrads");
+  p.params = args.floatsOfAnySize("params", &p.size);
+  p.grads = args.floats("grads", p.size);
   p.m = args.floats("m", p.size);
   p.v = args.floats("v", p.size);
+  const double* ranges = args.doublesOfAnySize("ranges", &p.count);
+  if (args.ok() && p.count % 2 != 0) args.fail("expected a start and an end for each tensor in ranges");
+  p.count /= 2;
+  const double* weightDecay = args.doubles("weightDecay", p.count);
+  const std::unique_ptr<AdamwTensor[]> tensors(new (std::nothrow) AdamwTensor[size_t(p.count)]);
+  if (tensors == nullptr) args.fail("out of memory");
+  double last = 0;
+  for (Index i = 0; args.ok() && i < p.count; i++) {
+    const double start = ranges[2 * i], end = ranges[2 * i + 1];
+    if (!(start >= last && end >= start && end <= double(p.size))) {
+      args.fail("expected ascending ranges within %lld elements but tensor %lld is [%g, %g)", static_cast<long long>(p.size),
+                static_cast<long long>(i), start, end);
+    }
+    tensors[i] = {Index(start), Index(end), float(1 - learningRate * weightDecay[i])};
+    last = end;
+  }
+  p.tensors = tensors.get();
   p.beta1 = float(beta1);
   p.beta2 = float(beta2);
-  p.decay = float(1 - learningRate * weightDecay);
   p.stepSize = float(learningRate / (1 - std::pow(beta1, step)));
   p.inverseSqrtBiasCorrection2 = float(1 / std::sqrt(1 - std::pow(beta2, step)));
   return args.finish(args.ok() && engine->kernels->adamw(*engine->pool, p));

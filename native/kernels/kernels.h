@@ -138,15 +138,36 @@ struct CrossEntropyArguments {
   float scale;
 };
 
+struct LinearCrossEntropyArguments {
+  Index n, ic, v;
+  Index rows;  // of logits at a time
+  bool weightTransposed;
+  float* losses;   // [N]
+  float* logits;   // [rows, V], scratch
+  FloatArray dinp;  // [N, IC], assigned; null together with `dweight`
+  float* dweight;   // accumulated
+  FloatArray inp;
+  const float* weight;
+  const int32_t* targets;
+  float scale;
+};
+
+// A tensor of a group: elements [start, end) of its block. `decay` is 1 - lr · weightDecay.
+struct AdamwTensor {
+  Index start, end;
+  float decay;
+};
+
 struct AdamwArguments {
-  Index size;
-  float* param;
+  const AdamwTensor* tensors;  // ascending, without overlap
+  Index count, size;           // of tensors, and of each block
+  float* params;
+  float* grads;
   float* m;
   float* v;
-  const float* grad;
+  bool zeroGrads;
   // Everything that does not depend on the element, worked out in double precision by the caller.
-  float gradScale, beta1, beta2, decay /* 1 - lr · weightDecay */, stepSize /* lr / biasCorrection1 */,
-      inverseSqrtBiasCorrection2, eps;
+  float gradScale, beta1, beta2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
 };
 
 struct DropoutForwardArguments {
@@ -171,6 +192,7 @@ struct KernelTable {
   bool (*embeddingForward)(ThreadPool&, const EmbeddingForwardArguments&);
   bool (*embeddingBackward)(ThreadPool&, const EmbeddingBackwardArguments&);
   bool (*crossEntropy)(ThreadPool&, const CrossEntropyArguments&);
+  bool (*linearCrossEntropy)(ThreadPool&, const LinearCrossEntropyArguments&);
   bool (*adamw)(ThreadPool&, const AdamwArguments&);
   bool (*squaredNorm)(ThreadPool&, const float* data, Index size, double* result);
   bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);

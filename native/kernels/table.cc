@@ -17,6 +17,7 @@ bool activationBackward(ThreadPool&, const ActivationArguments&);
 bool embeddingForward(ThreadPool&, const EmbeddingForwardArguments&);
 bool embeddingBackward(ThreadPool&, const EmbeddingBackwardArguments&);
 bool crossEntropy(ThreadPool&, const CrossEntropyArguments&);
+bool linearCrossEntropy(ThreadPool&, const LinearCrossEntropyArguments&);
 bool adamw(ThreadPool&, const AdamwArguments&);
 bool squaredNorm(ThreadPool&, const float*, Index, double*);
 bool dropout(ThreadPool&, const DropoutForwardArguments&);
@@ -43,6 +44,7 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  embeddingForward,
                                  embeddingBackward,
                                  crossEntropy,
+                                 linearCrossEntropy,
                                  adamw,
                                  squaredNorm,
                                  dropout,

@@ -201,22 +201,43 @@ export interface NativeAddon {
       dlogits: FloatsOrNull,
     ]
   ): void;
+  /** `logits` is scratch, of `rows` rows. */
+  linearCrossEntropy(
+    ...args: [
+      engine: number,
+      n: number,
+      ic: number,
+      v: number,
+      rows: number,
+      weightTransposed: boolean,
+      scale: number,
+      losses: Floats,
+      logits: Floats,
+      dinp: AnyFloats | null,
+      dweight: FloatsOrNull,
+      inp: AnyFloats,
+      weight: Floats,
+      targets: Int32Array,
+    ]
+  ): void;
   squaredNorm(engine: number, array: Floats): number;
+  /** `ranges` has the start and end of each tensor in the blocks. */
   adamw(
     ...args: [
       engine: number,
-      size: number,
       learningRate: number,
       beta1: number,
       beta2: number,
       eps: number,
-      weightDecay: number,
       step: number,
       gradScale: number,
-      param: Floats,
-      grad: Floats,
+      zeroGrads: boolean,
+      params: Floats,
+      grads: Floats,
       m: Floats,
       v: Floats,
+      ranges: Float64Array,
+      weightDecay: Float64Array,
     ]
   ): void;
 }

@@ -381,57 +381,27 @@ export class NativeEngine implements Engine {
 
   linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
     checkLinearCrossEntropy(options);
-    const { losses, targets, inp, weight, scale = 1, dinp, dweight } = options;
-    const { n, ic, oc, transposed } = linearShape(options);
-    const all = { losses: floats(losses, 'losses', n), targets: ints(targets, 'targets', n), inp: floats(inp, 'inp') };
-    const dall = dinp && floats(dinp, 'dinp', inp.size);
-    const w = floats(weight, 'weight');
-    const rows = logitsRows(n, oc);
-    const chunk = this.alloc([rows, oc]);
-    for (let from = 0; from < n; from += rows) {
-      const count = Math.min(rows, n - from);
-      const logits = floats(chunk, 'logits').subarray(0, count * oc);
-      const x = all.inp.subarray(from * ic, (from + count) * ic);
-      this.#addon.linearForward(
-        this.#handle,
-        count,
-        ic,
-        oc,
-        transposed,
-        1,
-        'none',
-        logits,
-        null,
-        x,
-        w,
-        null,
-        null,
-        0,
-        null,
-      );
-      const [loss, target] = [all.losses.subarray(from, from + count), all.targets.subarray(from, from + count)];
-      this.#addon.crossEntropy(this.#handle, count, oc, scale, loss, logits, target, dall ? logits : null);
-      if (!dall || !dweight) continue;
-      const dx = dall.subarray(from * ic, (from + count) * ic);
-      const dw = floats(dweight, 'dweight', weight.size);
-      this.#addon.linearBackward(
-        this.#handle,
-        count,
-        ic,
-        oc,
-        transposed,
-        false,
-        'none',
-        dx,
-        null,
-        dw,
-        null,
-        logits,
-        x,
-        w,
-      );
-    }
-    this.release(chunk);
+    const { losses, targets, inp, weight, dinp, dweight } = options;
+    const { n, ic, oc: v, transposed } = linearShape(options);
+    const rows = logitsRows(n, v);
+    const logits = this.alloc([rows, v]);
+    this.#addon.linearCrossEntropy(
+      this.#handle,
+      n,
+      ic,
+      v,
+      rows,
+      transposed,
+      options.scale ?? 1,
+      floats(losses, 'losses', n),
+      floats(logits, 'logits'),
+      dinp ? anyFloats(dinp, 'dinp', inp.size) : null,
+      dweight ? floats(dweight, 'dweight', weight.size) : null,
+      anyFloats(inp, 'inp'),
+      floats(weight, 'weight'),
+      ints(targets, 'targets', n),
+    );
+    this.release(logits);
   }
 
   async squaredNorm(group: TensorGroup): Promise<number> {
@@ -439,24 +409,22 @@ export class NativeEngine implements Engine {
   }
 
   adamw(options: KernelOptions<'adamw'>): void {
-    const { params, grads, m, v, weightDecay } = options;
-    for (const [i, param] of params.tensors.entries()) {
-      this.#addon.adamw(
-        this.#handle,
-        param.size,
-        options.learningRate,
-        options.beta1,
-        options.beta2,
-        options.eps,
-        weightDecay[i]!,
-        options.step,
-        options.gradScale,
-        floats(param, 'params'),
-        floats(grads.tensors[i]!, 'grads', param.size),
-        floats(m.tensors[i]!, 'm', param.size),
-        floats(v.tensors[i]!, 'v', param.size),
-      );
-    }
-    if (options.zeroGrads) this.zeroGroup(grads);
+    const { params, grads, m, v } = options;
+    this.#addon.adamw(
+      this.#handle,
+      options.learningRate,
+      options.beta1,
+      options.beta2,
+      options.eps,
+      options.step,
+      options.gradScale,
+      options.zeroGrads ?? false,
+      floatsOfGroup(params),
+      floatsOfGroup(grads),
+      floatsOfGroup(m),
+      floatsOfGroup(v),
+      Float64Array.from(params.tensors.flatMap(({ size }, i) => [params.offsets[i]!, params.offsets[i]! + size])),
+      Float64Array.from(options.weightDecay),
+    );
   }
 }

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import { InvariantError, UserError } from '../../../src/base/errors.ts';
-import type { Shape, Tensor } from '../../../src/engine/engine.ts';
+import type { Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
 import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
 import {
   createNativeEngine,
@@ -9,6 +9,9 @@ import {
   nativeAddInto,
   threadCount,
 } from '../../../src/engine/native/nativeEngine.ts';
+import { type NativeTensor, NativeTensorGroup } from '../../../src/engine/native/sharedMemory.ts';
+
+type Four<T> = [T, T, T, T];
 
 const engines: NativeEngine[] = [];
 
@@ -91,6 +94,15 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     Int32Array.from({ length: n }, (_, i) => i % v),
   );
   engine.crossEntropy({ losses, logits, targets, dlogits: logits, scale: 1 / n });
+  const [headLosses, hidden, head, dhidden, dhead] = [
+    random([n]),
+    random([n, c]),
+    random([v, c]),
+    random([n, c]),
+    random([v, c]),
+  ];
+  const headOptions = { inp: hidden, weight: head, weightTransposed: true, dinp: dhidden, dweight: dhead };
+  engine.linearCrossEntropy({ ...headOptions, losses: headLosses, targets, scale: 1 / n });
   const group = engine.allocGroup([[70001], [33]]);
   engine.upload(group.tensors[0]!, values(70001, 99));
   const norm2 = await engine.squaredNorm(group);
@@ -115,6 +127,9 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     dwpe,
     logits,
     losses,
+    headLosses,
+    dhidden,
+    dhead,
   ];
   const all = results.flatMap((tensor) => [...(engine.hostView(tensor) as Float32Array)]);
   return Float32Array.from([...all, norm2]);
@@ -216,6 +231,8 @@ describe('bad arguments are errors', () => {
     engine.upload(targets, Int32Array.of(-1, 4));
     const [losses, logits] = [engine.alloc([2]), engine.alloc([2, 4])];
     expect(() => engine.crossEntropy({ losses, logits, targets })).toThrow('target 1 is 4');
+    const [inp, weight] = [engine.alloc([2, 3]), engine.alloc([3, 4])];
+    expect(() => engine.linearCrossEntropy({ losses, inp, weight, targets })).toThrow('target 1 is 4');
     const wpe = engine.alloc([3, 4]);
     engine.upload(tokens, Int32Array.of(0, 1));
     expect(() => engine.embeddingForward({ out, tokens, wte, wpe, positionOffset: 2 })).toThrow('every position');
@@ -253,6 +270,25 @@ describe('bad arguments are errors', () => {
     expect(() => native['createEngine']!(100000, 'auto')).toThrow('at most 256 threads');
     expect(() => native['createEngine']!(1, 'mmx')).toThrow("no instruction set 'mmx'");
     native['disposeEngine']!(handle);
+  });
+
+  test('groups of other shapes, and tensors that are not in them', () => {
+    const engine = engineOf(1);
+    const [params, grads, m, v] = Array.from({ length: 4 }, () => engine.allocGroup([[20], [3]])) as Four<TensorGroup>;
+    const rates = { learningRate: 1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weightDecay: [0, 0], step: 1, gradScale: 1 };
+    engine.adamw({ params, grads, m, v, ...rates });
+    const other = engine.allocGroup([[80]]);
+    expect(() => engine.adamw({ params, grads, m, v: other, ...rates })).toThrow('elements in v but received');
+    expect(() => engine.adamw({ params, grads, m, v, ...rates, weightDecay: [0] })).toThrow('in weightDecay');
+    for (const offsets of [
+      [0, -1],
+      [0, 19],
+      [0, 46],
+      [Number.NaN, 32],
+    ]) {
+      const moved = new NativeTensorGroup(params.tensors as NativeTensor[], offsets, engine.hostViewOfGroup(params));
+      expect(() => engine.adamw({ params: moved, grads, m, v, ...rates })).toThrow('expected ascending ranges');
+    }
   });
 
   test('impossible options', () => {
