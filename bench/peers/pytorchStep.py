@@ -1,9 +1,14 @@
-"""One training step of the same GPT in PyTorch, for comparison with `launch bench step`: forward, backward, clipping, AdamW.
+"""Training steps of the same GPT in PyTorch: forward, backward, clipping, AdamW. What `launch bench peers` compares with.
 
     apt-get install python3-torch libopenblas0-pthread     # without OpenBLAS, Debian's PyTorch is ten times slower
     /usr/bin/python3 bench/peers/pytorchStep.py [--layers 4 --heads 4 --width 128 --block 64 --batch 12 --vocab 65] [--threads 2]
 
 Prints JSON with the same names as `launch bench step --json`. The defaults are the sizes of configs/shakespeare-char.yaml.
+With --serve it answers lines on standard input instead, as src/bench/pytorchPeer.ts asks them:
+
+    ready VERSION           what it says first
+    step THREADS            one training step
+    ms MILLISECONDS         that it took
 
 B batch, T time, C channels, NH heads, HS head size.
 """
@@ -12,6 +17,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 
 import torch
@@ -19,42 +25,91 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class Block(nn.Module):
-    def __init__(self, width, heads):
+class Norm(nn.Module):
+    def __init__(self, width, bias):
         super().__init__()
-        self.heads = heads
-        self.norm1 = nn.Parameter(torch.ones(width))
-        self.norm2 = nn.Parameter(torch.ones(width))
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+
+    def forward(self, x):
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias)
+
+
+class Block(nn.Module):
+    def __init__(self, options):
+        super().__init__()
+        width, bias = options.width, options.bias
+        self.heads = options.heads
+        self.dropout = options.dropout
+        self.norm1 = Norm(width, bias)
+        self.norm2 = Norm(width, bias)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+        self.up = nn.Linear(width, 4 * width, bias=bias)
+        self.down = nn.Linear(4 * width, width, bias=bias)
 
     def forward(self, x, future):
         B, T, C = x.shape
         heads = (B, T, self.heads, C // self.heads)
-        q, k, v = (part.view(heads).transpose(1, 2) for part in self.qkv(F.layer_norm(x, (C,), self.norm1)).split(C, 2))
-        scores = (q @ k.transpose(2, 3)) / math.sqrt(C // self.heads)  # (B, NH, T, T)
-        attended = scores.masked_fill(future, -math.inf).softmax(-1) @ v  # (B, NH, T, HS)
-        x = x + self.out(attended.transpose(1, 2).reshape(B, T, C))
-        return x + self.down(F.gelu(self.up(F.layer_norm(x, (C,), self.norm2)), approximate="tanh"))
+        q, k, v = (part.view(heads).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(C, 2))
+        attended = attention(q, k, v, future, self.dropout)  # (B, NH, T, HS)
+        x = x + F.dropout(self.out(attended.transpose(1, 2).reshape(B, T, C)), self.dropout)
+        inner = F.gelu(self.up(self.norm2(x)), approximate="tanh")
+        return x + F.dropout(self.down(inner), self.dropout)
+
+
+def attention(q, k, v, future, dropout):
+    if hasattr(F, "scaled_dot_product_attention"):  # PyTorch 2
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+    scores = (q @ k.transpose(2, 3)) / math.sqrt(q.shape[3])  # (B, NH, T, T)
+    return F.dropout(scores.masked_fill(future, -math.inf).softmax(-1), dropout) @ v
 
 
 class Gpt(nn.Module):
     def __init__(self, options):
         super().__init__()
+        self.dropout = options.dropout
         self.tokens = nn.Embedding(options.vocab, options.width)
         self.positions = nn.Embedding(options.block, options.width)
-        self.blocks = nn.ModuleList([Block(options.width, options.heads) for _ in range(options.layers)])
-        self.norm = nn.Parameter(torch.ones(options.width))
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.blocks = nn.ModuleList([Block(options) for _ in range(options.layers)])
+        self.norm = Norm(options.width, options.bias)
         self.register_buffer("future", torch.ones(options.block, options.block, dtype=torch.bool).triu(1))
 
     def forward(self, tokens, targets):
-        x = self.tokens(tokens) + self.positions.weight
+        x = F.dropout(self.tokens(tokens) + self.positions.weight, self.dropout)
         for block in self.blocks:
             x = block(x, self.future)
-        logits = F.layer_norm(x, self.norm.shape, self.norm) @ self.tokens.weight.T
+        logits = self.norm(x) @ self.tokens.weight.T
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class Trainer:
+    def __init__(self, options):
+        torch.manual_seed(1)
+        self.options = options
+        self.model = Gpt(options)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1)
+
+    def step(self):
+        """The seconds of each phase."""
+        options = self.options
+        text = torch.randint(options.vocab, (options.batch, options.block + 1))
+        start = time.perf_counter()
+        loss = self.model(text[:, :-1], text[:, 1:])
+        after_forward = time.perf_counter()
+        loss.backward()
+        after_backward = time.perf_counter()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        end = time.perf_counter()
+        return dict(
+            step=end - start,
+            forward=after_forward - start,
+            backward=after_backward - after_forward,
+            optimizer=end - after_backward,
+        )
 
 
 def parse():
@@ -62,41 +117,35 @@ def parse():
     sizes = dict(layers=4, heads=4, width=128, block=64, batch=12, vocab=65, threads=0, steps=200)
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--bias", action="store_true")
+    parser.add_argument("--serve", action="store_true")
     return parser.parse_args()
 
 
-def main():
-    options = parse()
+def serve(options):
+    trainer = Trainer(options)
+    print(f"ready {torch.__version__}", flush=True)
+    for line in sys.stdin:
+        _, threads = line.split()
+        torch.set_num_threads(int(threads))
+        print(f"ms {1e3 * trainer.step()['step']:.6f}", flush=True)
+
+
+def report(options):
     if options.threads > 0:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(1)
-    model = Gpt(options)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1)
-    times = dict(step=[], forward=[], backward=[], optimizer=[])
-    for step in range(options.steps + 5):
-        text = torch.randint(options.vocab, (options.batch, options.block + 1))
-        start = time.perf_counter()
-        loss = model(text[:, :-1], text[:, 1:])
-        after_forward = time.perf_counter()
-        loss.backward()
-        after_backward = time.perf_counter()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        end = time.perf_counter()
-        if step < 5:
-            continue
-        times["step"].append(end - start)
-        times["forward"].append(after_forward - start)
-        times["backward"].append(after_backward - after_forward)
-        times["optimizer"].append(end - after_backward)
+    trainer = Trainer(options)
+    samples = [trainer.step() for _ in range(options.steps + 5)][5:]
+    parameters = sum(p.numel() for p in trainer.model.parameters())
     tokens = options.batch * options.block
-    weights = sum(p.numel() for p in model.parameters()) - options.block * options.width
+    weights = parameters - options.block * options.width
     flops = 6 * tokens * (weights + options.layers * options.width * options.block)
+    times = {name: [sample[name] for sample in samples] for name in samples[0]}
     median = statistics.median(times["step"])
-    report = dict(
+    results = dict(
         engine=f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads",
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         tokensPerStep=tokens,
         tokensPerSecond=tokens / median,
         gflops=flops / median / 1e9,
@@ -105,7 +154,15 @@ def main():
             for name, values in times.items()
         ],
     )
-    print(json.dumps(report, indent=2))
+    print(json.dumps(results, indent=2))
+
+
+def main():
+    options = parse()
+    if options.serve:
+        serve(options)
+    else:
+        report(options)
 
 
 main()

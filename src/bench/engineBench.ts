@@ -8,7 +8,7 @@ import { InvariantError, UserError } from '../base/errors.ts';
 import type { Shape, Tensor } from '../engine/engine.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
 import { type KernelCase, kernelCases, type PreparedCase } from './kernelCases.ts';
-import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
+import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from './machine.ts';
 import { median } from './median.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
 
@@ -71,8 +71,9 @@ export async function runEngineBench(
   listener: EngineBenchListener = {},
 ): Promise<EngineBenchReport> {
   const cases = casesMatching(options.only);
-  const machine = await measureMachine(options);
-  const engine = createNativeEngine(machine);
+  const limits = await measureMachine(options);
+  const engine = createNativeEngine(limits);
+  const machine = { ...limits, readGBs: measureBandwidth(engine) };
   const opened = options.peers ? await openProductPeers(machine) : noPeers;
   try {
     const peers = opened.peers.map(({ name, version }) => ({ name, version }));

@@ -7,7 +7,7 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { packageRoot } from '../base/packageRoot.ts';
 import { version } from '../base/version.ts';
 import type { InstructionSet } from '../engine/native/addon.ts';
-import { createNativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
+import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
 
 export interface Machine {
   readonly cpu: string;
@@ -26,9 +26,13 @@ export interface Machine {
   readonly fmaGflops: number;
   /** The same for 1, 2, … `threads` threads, doubling. */
   readonly fmaGflopsByThreads: Readonly<Record<number, number>>;
+  /** 10^9 bytes a second read from memory by the threads together; absent where no bandwidth was measured. */
+  readonly readGBs?: number;
 }
 
 const measureSeconds = 0.15;
+/** More than caches hold. */
+const bandwidthBytes = 512e6;
 
 /** Describes this machine and measures its limit. Throws a UserError where the native engine is missing. */
 export async function measureMachine(options: NativeEngineOptions): Promise<Machine> {
@@ -66,12 +70,18 @@ export function withBetterLimit(machine: Machine, engine: { fmaLimit(seconds: nu
   return { ...machine, fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)) };
 }
 
+/** 10^9 bytes a second. It takes half a gigabyte for a moment, so it is not for benches that look at their memory. */
+export function measureBandwidth(engine: NativeEngine): number {
+  return engine.readBandwidth({ bytes: bandwidthBytes, seconds: measureSeconds }) / 1e9;
+}
+
 /** Two lines for people. */
 export function renderMachine(machine: Machine): string {
-  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops } = machine;
+  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops, readGBs } = machine;
   return (
     `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${os}, Node.js ${node}, Lockstep ${lockstep}${commit ? ` at ${commit}` : ''}\n` +
-    `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s\n`
+    `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s` +
+    `${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
   );
 }
 

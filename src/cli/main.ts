@@ -5,6 +5,7 @@ import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { benchEngineCommand } from './benchEngine.ts';
+import { benchPeersCommand } from './benchPeers.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { checkArguments } from './checkArguments.ts';
@@ -37,6 +38,7 @@ try {
         .command(benchStepCommand)
         .command(benchEngineCommand)
         .command(benchRingCommand)
+        .command(benchPeersCommand)
         .demandCommand(1, 'Name what to measure.'),
     )
     .command(doctorCommand)

@@ -1,0 +1,53 @@
+/** Training steps of the same shape in PyTorch: bench/peers/pytorchStep.py in a process of its own. */
+import { join } from 'node:path';
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+import { PeerProcess } from './peerProcess.ts';
+import type { TrainedShape } from './stepRunner.ts';
+
+export interface PyTorchPeer {
+  readonly version: string;
+  /** Milliseconds of one step with so many threads. */
+  step(threads: number): Promise<number>;
+  close(): void;
+}
+
+/** @throws UserError where `python` or its torch is missing */
+export async function openPyTorch(python: string, shape: TrainedShape): Promise<PyTorchPeer> {
+  const script = join(packageRoot, 'bench', 'peers', 'pytorchStep.py');
+  const process = new PeerProcess({ name: 'PyTorch', file: python, args: [script, ...sizesOf(shape), '--serve'] });
+  try {
+    const version = (await process.line()).replace(/^ready /, '');
+    return {
+      version,
+      step: (threads) => process.askNumber(`step ${threads}`, 'ms'),
+      close: () => process.close(),
+    };
+  } catch (error) {
+    process.close();
+    if (error instanceof PeerError && /No module named|ENOENT/.test(error.message)) {
+      throw new UserError(
+        `there is no PyTorch to compare with at ${python}: name a Python that has torch with --python, ` +
+          `or install one (apt-get install python3-torch libopenblas0-pthread). ${messageOf(error)}`,
+      );
+    }
+    throw error;
+  }
+}
+
+/** All sequences of the global batch in one pass. */
+function sizesOf({ model, train }: TrainedShape): string[] {
+  const sizes = {
+    layers: model.nLayer,
+    heads: model.nHead,
+    width: model.nEmbd,
+    block: model.blockSize,
+    batch: train.globalBatchSize,
+    vocab: model.vocabSize,
+    dropout: model.dropout,
+  };
+  return [
+    ...Object.entries(sizes).flatMap(([name, size]) => [`--${name}`, String(size)]),
+    ...(model.bias ? ['--bias'] : []),
+  ];
+}

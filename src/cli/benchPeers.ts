@@ -1,0 +1,104 @@
+/** `launch bench peers`, for `npm run bench:peers`: the same training steps in Lockstep and in PyTorch, in one run. */
+import type { CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { type NamedShape, runTrainingPeers, type TrainingPeersListener } from '../bench/trainingPeers.ts';
+import { trainingTable } from '../bench/trainingReport.ts';
+import { loadConfig } from '../config/load.ts';
+import { numberOption } from './modelOptions.ts';
+import { statusLine } from './statusLine.ts';
+
+interface BenchPeersArguments {
+  shapes: string;
+  threads: number;
+  python: string;
+  seconds: number;
+  json: boolean;
+}
+
+/** Shipped configs, and what of them is made smaller so that a step takes seconds; all sequences in one pass. */
+const shapes: Readonly<Record<string, { config: string; vocabSize: number; batch: number; blockSize: number }>> = {
+  'shakespeare-char': { config: 'shakespeare-char', vocabSize: 65, batch: 12, blockSize: 64 },
+  'shakespeare-gpt': { config: 'shakespeare-gpt', vocabSize: 65, batch: 16, blockSize: 256 },
+  'gpt2-t64': { config: 'gpt-small', vocabSize: 50257, batch: 4, blockSize: 64 },
+  'gpt2-t256': { config: 'gpt-small', vocabSize: 50257, batch: 2, blockSize: 256 },
+};
+
+export const benchPeersCommand: CommandModule<unknown, BenchPeersArguments> = {
+  command: 'peers',
+  describe: 'Time the same training steps in Lockstep and in PyTorch, in turns',
+  builder: (yargs) =>
+    yargs
+      .option('shapes', {
+        type: 'string',
+        default: Object.keys(shapes).join(','),
+        requiresArg: true,
+        describe: 'What is trained, with commas between',
+      })
+      .option('threads', {
+        type: 'number',
+        default: 0,
+        describe: 'Threads; 0: one per core. PyTorch may take 1 instead',
+      })
+      .option('python', { type: 'string', default: '/usr/bin/python3', describe: 'A Python that has torch' })
+      .option('seconds', { type: 'number', default: 20, describe: 'About how long each shape is timed' })
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('npm run bench:peers', 'every shape')
+      .example('launch bench peers --shapes shakespeare-gpt --python ~/venv/bin/python', 'one, with another PyTorch'),
+  handler: async ({ shapes: names, threads, python, seconds, json }) => {
+    const report = await runTrainingPeers(
+      {
+        shapes: names.split(',').map(shapeOf),
+        threads: numberOption('threads', threads, { min: 0, max: 256, whole: true }),
+        python,
+        secondsPerShape: numberOption('seconds', seconds, { min: 0, max: 86_400 }),
+      },
+      json ? progress() : { ...progress(), ...printer() },
+    );
+    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  },
+};
+
+function shapeOf(name: string): NamedShape {
+  const shape = shapes[name];
+  if (shape === undefined) {
+    throw new UserError(
+      `--shapes: expected some of ${Object.keys(shapes).join(',')}, received ${JSON.stringify(name)}`,
+    );
+  }
+  const { config, vocabSize, batch, blockSize } = shape;
+  const overrides = {
+    'model.vocabSize': vocabSize,
+    'model.blockSize': blockSize,
+    'train.globalBatchSize': batch,
+    'train.microBatchSize': batch,
+  };
+  const { model, train, optimizer } = loadConfig({
+    file: `${config}.yaml`,
+    overrides: Object.entries(overrides).map(([key, value]) => `${key}=${value}`),
+    cwd: process.cwd(),
+  }).config;
+  return { name, model, train, optimizer };
+}
+
+function progress(): TrainingPeersListener {
+  let current = '';
+  let status = statusLine('');
+  return {
+    progress: (what, done) => {
+      if (what !== current) status = statusLine(what);
+      current = what;
+      status(done);
+    },
+  };
+}
+
+function printer(): TrainingPeersListener {
+  let table: ReturnType<typeof trainingTable>;
+  return {
+    started: (machine, names) => {
+      table = trainingTable(machine, names);
+      process.stdout.write(table.heading);
+    },
+    measured: (results) => process.stdout.write(table.rows(results)),
+  };
+}
