@@ -4,8 +4,9 @@
     "kernel_sources": [
       "native/kernels/activation.cc",
       "native/kernels/adamw.cc",
-      "native/kernels/attention.cc",
+      "native/kernels/attentionBackward.cc",
       "native/kernels/attentionDecode.cc",
+      "native/kernels/attentionForward.cc",
       "native/kernels/blockBf16.cc",
       "native/kernels/crossEntropy.cc",
       "native/kernels/elementwise.cc",

@@ -7,11 +7,15 @@
 
 namespace lockstep::LOCKSTEP_ISA {
 
+// The lanes whose element is kept, of sample `sample`.
+static inline VecI dropoutKeeps(const DropoutArguments& dropout, Index sample, VecU elements) {
+  const RandomKey key = {dropout.keys[2 * sample], dropout.keys[2 * sample + 1]};
+  return VecI(randomBits<VecU>(key, elements) >> 8) >= VecI(splatU(dropout.threshold));
+}
+
 // The factors of elements index, index + 1, ... of sample `sample`. The generator counts in 32 bits.
 static inline Vec dropoutFactors(const DropoutArguments& dropout, Index sample, Index index) {
-  const RandomKey key = {dropout.keys[2 * sample], dropout.keys[2 * sample + 1]};
-  const VecU bits = randomBits<VecU>(key, laneNumbers() + splatU(uint32_t(index)));
-  return VecI(bits >> 8) >= VecI(splatU(dropout.threshold)) ? splat(dropout.scale) : Vec{};
+  return dropoutKeeps(dropout, sample, laneNumbers() + splatU(uint32_t(index))) ? splat(dropout.scale) : Vec{};
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -14,6 +14,10 @@ export function attentionCases(context: ContextGetter): void {
     { b: 2, t: 64, nHead: 4, headSize: 32 },
     { b: 1, t: 130, nHead: 2, headSize: 64 },
     { b: 1, t: 257, nHead: 1, headSize: 20 },
+    // Around the edges of a vector and of a block, and head sizes with whole vectors, half ones and hardly any.
+    ...[2, 15, 16, 17, 31, 32, 65].map((t) => ({ b: 2, t, nHead: 2, headSize: 5 })),
+    ...[63, 127, 128, 129].map((t) => ({ b: 1, t, nHead: 1, headSize: 80 })),
+    { b: 1, t: 193, nHead: 1, headSize: 128 },
   ];
   const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ ...shape, rate })));
 
@@ -49,6 +53,25 @@ export function attentionCases(context: ContextGetter): void {
       // Rounding a score of about 1000 moves its weight by 1e-4 relative: 20 times what the tolerance is for values of 30.
       await k.expectClose(out, expected.out, 'attentionForward', 'out', 20 * 30);
       await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+    });
+
+    it('neither overflows nor loses all weights where scores are 80 apart', async () => {
+      const k = context();
+      const [t, headSize] = [150, 4];
+      // Keys of 80, 0 and -80 in turn, queries and values of 1.
+      const qkvValues = Float32Array.from({ length: t * 3 * headSize }, (_, i) =>
+        Math.floor(i / headSize) % 3 === 1 ? 40 * (1 - (Math.floor(i / (3 * headSize)) % 3)) : 1,
+      );
+      const input = { qkv: qkvValues, b: 1, t, nHead: 1, headSize };
+      const qkv = k.put([1, t, 3 * headSize], qkvValues);
+      const [out, lse, dqkv] = [k.out([1, t, headSize]), k.out([1, 1, t]), k.out([1, t, 3 * headSize])];
+      const doutValues = seededValues(2, t * headSize);
+      k.engine.attentionForward({ qkv, nHead: 1, lse, out });
+      k.engine.attentionBackward({ qkv, nHead: 1, lse, out, dqkv, dout: k.put([1, t, headSize], doutValues) });
+      const expected = attentionForward(input);
+      await k.expectClose(out, expected.out, 'attentionForward', 'out');
+      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', 80);
     });
 
     it.each([
