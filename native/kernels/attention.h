@@ -4,21 +4,40 @@
 // of weights is what the products read: one number at a time from the one side, whole rows of channels from the other.
 #pragma once
 
+#include <numeric>
+
 #include "dropout.h"
 #include "parallel.h"
+#include "prefetch.h"
 #include "simd.h"
 #include "transpose.h"
 
 namespace lockstep::LOCKSTEP_ISA {
+namespace {
 
-// A tile in registers: rows and vectors. The rows divide a vector, and vectors the blocks.
-#if defined(__AVX512F__)
-constexpr int attentionRows = 8, attentionVectors = 2;
-#elif defined(__aarch64__)
-constexpr int attentionRows = 4, attentionVectors = 4;
+constexpr float log2e = 1.44269504f;
+
+inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline Index larger(Index a, Index b) { return a > b ? a : b; }
+inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
+
+// Tiles in registers, rows by vectors. The wide one loads less for its work, where there are enough columns.
+template <int Rows, int Vectors>
+struct TileShape {
+  static constexpr int rows = Rows, vectors = Vectors, columns = Vectors * W;
+};
+#if defined(__AVX512F__) || defined(__aarch64__)
+using Narrow = TileShape<8, 3>;
+using Wide = TileShape<6, 4>;
 #else
-constexpr int attentionRows = 4, attentionVectors = 2;
+using Narrow = TileShape<6, 2>;
+using Wide = Narrow;
 #endif
+
+// Queries in a block at most; rows of blocks of keys are a multiple of rowsUnit.
+constexpr Index blockQueries = 48;
+constexpr Index rowsUnit = 24;
+static_assert(blockQueries % rowsUnit == 0 && rowsUnit % Narrow::rows == 0 && rowsUnit % Wide::rows == 0 && blockQueries % W == 0);
 
 // Hands out a block of memory piece by piece, each aligned to 64 bytes; without a block, counts only.
 struct Carver {
@@ -27,24 +46,14 @@ struct Carver {
 
   float* take(Index floats) {
     float* piece = block == nullptr ? nullptr : block + used;
-    used += (floats + 15) / 16 * 16;
+    used += roundUp(floats, 16);
     return piece;
   }
 };
 
-namespace {
-
-constexpr Index R = attentionRows;
-static_assert(W % R == 0);
-constexpr float log2e = 1.44269504f;
-
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index larger(Index a, Index b) { return a > b ? a : b; }
-inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
-
-// One head of one sample. Gathered rows are `width` floats long and end with zeros.
+// One head of one sample. Gathered rows are `width` floats long and end with zeros; there are `rows` of them.
 struct Head {
-  Index sample, head, t, hs, c, width;
+  Index sample, head, t, hs, c, width, rows;
   float scale;
   const DropoutArguments& dropout;
 
@@ -56,19 +65,31 @@ struct Head {
         hs(p.c / p.nHead),
         c(p.c),
         width(roundUp(hs, W)),
+        rows(roundUp(t, rowsUnit)),
         scale(1.0f / __builtin_sqrtf(float(hs))),
         dropout(p.dropout) {}
 
   // Where this head begins in a tensor whose rows have `parts` times C channels.
   Index offset(Index parts) const { return sample * t * parts * c + head * hs; }
 
-  bool drops() const { return dropout.keys != nullptr; }
+  // Whether rows of channels fill the wide tile.
+  bool wide() const { return width % Wide::columns == 0; }
+  // Queries of the block from i0 on: about as many in each, and so that no tile and no vector lies in two blocks.
+  Index queriesFrom(Index i0) const {
+    const Index blocks = (t + blockQueries - 1) / blockQueries;
+    const Index unit = wide() ? std::lcm(W, Wide::rows) : std::lcm(W, Narrow::rows);
+    return smaller(roundUp((t + blocks - 1) / blocks, unit), t - i0);
+  }
 
-  // The lanes whose query keeps key j, where `random` is queryRandom of the first.
-  VecI keeps(VecU random, Index j) const { return dropoutKeeps(dropout, sample, random + splatU(uint32_t(j))); }
-  // Indices of the weights of key 0 for queries i, i + 1, ...
-  VecU queryRandom(Index i) const {
+  bool drops() const { return dropout.keys != nullptr; }
+  float dropoutScale() const { return drops() ? dropout.scale : 1.0f; }
+
+  // Of queries i, i + 1, ...: the element number of the weight of key 0, and which of them keep key j.
+  VecU firstElements(Index i) const {
     return splatU(uint32_t((head * t + i) * t)) + laneNumbers() * splatU(uint32_t(t));
+  }
+  VecI keeps(VecU firstElements, Index j) const {
+    return dropoutKeeps(dropout, sample, firstElements + splatU(uint32_t(j)));
   }
 };
 
@@ -91,88 +112,115 @@ inline void scatterRows(const float* from, Index width, Index rows, Index size, 
   }
 }
 
-// to[x · columns + i] = from[i · stride + x] for `rows` rows; columns, a multiple of W, are filled up with zeros.
-inline void transposeRows(const float* from, Index stride, Index rows, Index size, float* to, Index columns) {
-  for (Index i = 0; i < columns; i += W) {
-    const int count = int(larger(0, smaller(W, rows - i)));
+// to[x · blockQueries + i] = from[i · stride + x] · factor for `rows` rows; zeros up to whole vectors.
+inline void transposeRows(const float* from, Index stride, Index rows, Index size, float factor, float* to) {
+  for (Index i = 0; i < rows; i += W) {
     for (Index x = 0; x < size; x += W) {
-      transposeTile(from + i * stride + x, stride, count, int(smaller(W, size - x)), to + x * columns + i, columns);
+      float* tile = to + x * blockQueries + i;
+      const Index depth = smaller(W, size - x);
+      transposeTile(from + i * stride + x, stride, int(smaller(W, rows - i)), int(depth), tile, blockQueries);
+      if (factor != 1) {
+        for (Index k = 0; k < depth; k++, tile += blockQueries) store(tile, load(tile) * splat(factor));
+      }
     }
   }
 }
 
-// How the R rows of a factor lie: one after another, or as columns.
+// How the rows of a factor lie: one after another, or as columns.
 enum class Lies { inRows, inColumns };
 
 // c = a · b, or += with `accumulate`: R rows, V vectors, a sum over `depth`.
-template <Lies lies, int V>
+template <Lies lies, int R, int V>
 inline void multiplyTile(const float* a, Index lda, const float* b, Index ldb, Index depth, float* c, Index ldc, bool accumulate) {
   Vec sum[R][V] = {};
 #pragma GCC unroll 2
   for (Index k = 0; k < depth; k++, b += ldb, a += lies == Lies::inRows ? 1 : lda) {
     Vec bv[V];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) bv[v] = load(b + v * W);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       const Vec av = splat(a[lies == Lies::inRows ? r * lda : r]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int v = 0; v < V; v++) sum[r][v] = fma(av, bv[v], sum[r][v]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++, c += ldc) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < V; v++) store(c + v * W, accumulate ? load(c + v * W) + sum[r][v] : sum[r][v]);
   }
 }
 
 // The same for `columns` columns, a multiple of W.
-template <Lies lies, int V = attentionVectors>
+template <Lies lies, int R, int V>
 inline void multiplyRows(const float* a, Index lda, const float* b, Index ldb, Index depth, float* c, Index ldc, Index columns,
                          bool accumulate) {
   Index x = 0;
-  for (; x + V * W <= columns; x += V * W) multiplyTile<lies, V>(a, lda, b + x, ldb, depth, c + x, ldc, accumulate);
+  for (; x + V * W <= columns; x += V * W) multiplyTile<lies, R, V>(a, lda, b + x, ldb, depth, c + x, ldc, accumulate);
   if constexpr (V > 1) {
-    if (x < columns) multiplyRows<lies, V / 2>(a, lda, b + x, ldb, depth, c + x, ldc, columns - x, accumulate);
+    if (x < columns) multiplyRows<lies, R, V - 1>(a, lda, b + x, ldb, depth, c + x, ldc, columns - x, accumulate);
   }
 }
 
-// A block of queries against a block of keys, `Queries` lanes to a row.
-template <Index Queries>
+// A block of queries against a block of keys. Products and weights have a row of blockQueries for each key.
 struct Block {
-  Index i0, queries, j0, keys;  // keys is a multiple of R
+  Index i0, queries, j0, keys;
+  const Head& head;
+  Prefetcher& prefetcher;
 
   // Keys of this block that some of the queries before i0 + q see.
   Index keysBefore(Index q) const { return larger(0, smaller(keys, i0 + q - j0)); }
+  // Keys whose weights for W queries from q on the sums read.
+  Index keysReadFrom(Index q) const { return keysBefore(roundUp(q + W, head.wide() ? Wide::rows : Narrow::rows)); }
 
-  // products[j · Queries + q] = keyRows[j0 + j] · queries[q], where some query of a vector sees the key. `queryColumns` are rows
-  // of Queries.
-  void multiplyQueries(const float* queryColumns, const float* keyRows, Index width, Index hs, float* products) const {
-    for (Index j = 0; j < keys; j += R) {
+  // products[j][q] = keyRows[j0 + j] · queries[q], where some query of a vector sees the key. `queryColumns` are rows of blockQueries.
+  void multiplyQueries(const float* queryColumns, const float* keyRows, float* products) const {
+    for (Index j = 0; j < keys; j += Narrow::rows) {
       const Index q = larger(0, (j0 + j - i0) / W * W);
-      multiplyRows<Lies::inRows>(keyRows + (j0 + j) * width, width, queryColumns + q, Queries, hs, products + j * Queries + q,
-                                 Queries, roundUp(queries, W) - q, false);
+      prefetcher.step();
+      if (q >= queries) continue;
+      multiplyRows<Lies::inRows, Narrow::rows, Narrow::vectors>(keyRows + (j0 + j) * head.width, head.width, queryColumns + q,
+                                                                blockQueries, head.hs, products + j * blockQueries + q,
+                                                                blockQueries, roundUp(queries, W) - q, false);
     }
   }
 
-  // sums[q] = or += Σ over the keys that q may see of weights[j · Queries + q] · rows[j0 + j].
-  void sumOverKeys(const float* weights, const float* rows, Index width, float* sums) const {
-    for (Index q = 0; q < queries; q += R) {
-      const Index depth = keysBefore(q + R);
+  // sums[q] = or += Σ over the keys that q may see of weights[j][q] · rows[j0 + j].
+  void sumOverKeys(const float* weights, const float* rows, float* sums) const {
+    if (head.wide()) sumOverKeysWith<Wide>(weights, rows, sums);
+    else sumOverKeysWith<Narrow>(weights, rows, sums);
+  }
+
+  // sums[j0 + j] = or += Σ over the queries that may see key j of weights[j][q] · rows[q]. The first block of queries that sees a key
+  // assigns.
+  void sumOverQueries(const float* weights, const float* rows, float* sums) const {
+    if (head.wide()) sumOverQueriesWith<Wide>(weights, rows, sums);
+    else sumOverQueriesWith<Narrow>(weights, rows, sums);
+  }
+
+ private:
+  template <class Shape>
+  void sumOverKeysWith(const float* weights, const float* rows, float* sums) const {
+    const Index width = head.width;
+    for (Index q = 0; q < queries; q += Shape::rows) {
+      const Index depth = keysBefore(q + Shape::rows);
+      prefetcher.step();
       if (depth == 0) continue;
-      multiplyRows<Lies::inColumns>(weights + q, Queries, rows + j0 * width, width, depth, sums + q * width, width, width, j0 > 0);
+      multiplyRows<Lies::inColumns, Shape::rows, Shape::vectors>(weights + q, blockQueries, rows + j0 * width, width, depth,
+                                                                 sums + q * width, width, width, j0 > 0);
     }
   }
 
-  // sums[j0 + j] = or += Σ over the queries that may see key j of weights[j · Queries + q] · rows[q]. The first block of queries that
-  // sees a key assigns.
-  void sumOverQueries(const float* weights, const float* rows, Index width, float* sums) const {
-    const Index end = roundUp(queries, R);
-    for (Index j = 0; j < keys; j += R) {
+  template <class Shape>
+  void sumOverQueriesWith(const float* weights, const float* rows, float* sums) const {
+    const Index width = head.width;
+    for (Index j = 0; j < keys; j += Shape::rows) {
       const Index q = larger(0, j0 + j - i0);
-      multiplyRows<Lies::inRows>(weights + j * Queries + q, Queries, rows + q * width, width, end - q, sums + (j0 + j) * width,
-                                 width, width, j0 + j < i0);
+      prefetcher.step();
+      if (q >= queries) continue;
+      multiplyRows<Lies::inRows, Shape::rows, Shape::vectors>(weights + j * blockQueries + q, blockQueries, rows + q * width, width,
+                                                              queries - q, sums + (j0 + j) * width, width, width, j0 + j < i0);
     }
   }
 };

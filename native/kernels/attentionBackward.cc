@@ -6,90 +6,86 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-constexpr Index blockQueries = 64;
-constexpr Index blockKeys = 32;
-using BackwardBlock = Block<blockQueries>;
+constexpr Index blockKeys = 48;
+static_assert(blockKeys % rowsUnit == 0);
 
 struct Scratch {
   float *keyRows, *valueRows, *dkey, *dvalue;  // [T, width]
   float *queryRows, *doutRows, *dquery;        // [blockQueries, width]
-  float *queryColumns, *doutColumns;           // [HS, blockQueries]
+  float *queryColumns, *doutColumns;           // [width, blockQueries]
   float *weights, *dscores;                    // [blockKeys, blockQueries]
   float *lse, *delta;                          // [blockQueries]
 
   Scratch(Carver& carver, const Head& head) {
-    const Index keys = roundUp(head.t, R) * head.width;
-    const Index queries = blockQueries * head.width;
-    for (float** rows : {&keyRows, &valueRows, &dkey, &dvalue}) *rows = carver.take(keys);
-    for (float** rows : {&queryRows, &doutRows, &dquery, &queryColumns, &doutColumns}) *rows = carver.take(queries);
+    for (float** rows : {&keyRows, &valueRows, &dkey, &dvalue}) *rows = carver.take(head.rows * head.width);
+    for (float** rows : {&queryRows, &doutRows, &dquery, &queryColumns, &doutColumns}) *rows = carver.take(blockQueries * head.width);
     for (float** tile : {&weights, &dscores}) *tile = carver.take(blockKeys * blockQueries);
     for (float** numbers : {&lse, &delta}) *numbers = carver.take(blockQueries);
   }
 };
 
-// One head: where its rows begin in the tensors.
+// One head: where its rows begin in the tensors, and the next head's queries, null after the last.
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
-  const float *query, *dout, *out, *lse;
+  const float *query, *nextQuery, *dout, *out, *lse;
   float* dquery;
 
   void run() const {
-    const Index t = head.t, c = head.c, stride = 3 * c, rows = roundUp(t, R);
-    gatherRows(query + c, stride, t, rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(query + 2 * c, stride, t, rows, head.hs, scratch.valueRows, head.width);
-    for (Index i0 = 0; i0 < t; i0 += blockQueries) queriesFrom(i0);
-    scatterRows(scratch.dkey, head.width, t, head.hs, head.scale, dquery + c, stride);
-    scatterRows(scratch.dvalue, head.width, t, head.hs, head.drops() ? head.dropout.scale : 1.0f, dquery + 2 * c, stride);
+    const Index c = head.c, stride = 3 * c;
+    gatherRows(query + c, stride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
+    gatherRows(query + 2 * c, stride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    for (Index i0 = 0; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = smaller(blockQueries, head.t - i0);
-    const Index keysMost = roundUp(i0 + queries, R);
+    const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
+    const Index keysMost = i0 + queries;
+    const bool last = keysMost == head.t;
+    Prefetcher prefetcher = fetchAhead(i0, queries);
     gatherQueries(i0, queries);
     for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
-      const BackwardBlock block = {i0, queries, j0, smaller(blockKeys, keysMost - j0)};
-      block.multiplyQueries(scratch.queryColumns, scratch.keyRows, head.width, head.hs, scratch.weights);
-      block.multiplyQueries(scratch.doutColumns, scratch.valueRows, head.width, head.hs, scratch.dscores);
-      for (Index q = 0; q < queries; q += W) scoreGradients(q, i0 + q, j0, block.keysBefore(q + W));
-      block.sumOverKeys(scratch.dscores, scratch.keyRows, head.width, scratch.dquery);
-      block.sumOverQueries(scratch.weights, scratch.doutRows, head.width, scratch.dvalue);
-      block.sumOverQueries(scratch.dscores, scratch.queryRows, head.width, scratch.dkey);
+      const Block block = {i0, queries, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+      if (last) fetchKeyGradients(prefetcher, j0, block.keys);
+      block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
+      block.multiplyQueries(scratch.doutColumns, scratch.valueRows, scratch.dscores);
+      for (Index q = 0; q < queries; q += W) scoreGradients(q, i0 + q, j0, block.keysReadFrom(q));
+      block.sumOverKeys(scratch.dscores, scratch.keyRows, scratch.dquery);
+      block.sumOverQueries(scratch.weights, scratch.doutRows, scratch.dvalue);
+      block.sumOverQueries(scratch.dscores, scratch.queryRows, scratch.dkey);
+      if (last) scatterKeyGradients(j0, block.keys);
     }
-    scatterRows(scratch.dquery, head.width, queries, head.hs, head.scale, dquery + i0 * 3 * head.c, 3 * head.c);
+    scatterRows(scratch.dquery, head.width, queries, head.hs, head.scale, dquery + i0 * stride, stride);
   }
 
   void gatherQueries(Index i0, Index queries) const {
-    const Index hs = head.hs, c = head.c;
-    gatherRows(query + i0 * 3 * c, 3 * c, queries, blockQueries, hs, scratch.queryRows, head.width);
-    gatherRows(dout + i0 * c, c, queries, blockQueries, hs, scratch.doutRows, head.width);
-    transposeRows(scratch.queryRows, head.width, queries, hs, scratch.queryColumns, blockQueries);
-    transposeRows(scratch.doutRows, head.width, queries, hs, scratch.doutColumns, blockQueries);
+    const Index hs = head.hs, c = head.c, width = head.width;
+    gatherRows(query + i0 * 3 * c, 3 * c, queries, blockQueries, hs, scratch.queryRows, width);
+    gatherRows(dout + i0 * c, c, queries, blockQueries, hs, scratch.doutRows, width);
+    transposeRows(scratch.queryRows, width, queries, hs, head.scale * log2e, scratch.queryColumns);
+    transposeRows(scratch.doutRows, width, queries, hs, 1, scratch.doutColumns);
     for (Index q = 0; q < queries; q++) {
       const float* row = out + (i0 + q) * c;
       Vec sum = {};
-      forVectors(hs, [&](Index x, int count) {
-        sum = fma(load(scratch.doutRows + q * head.width + x), loadAny(row + x, count), sum);
-      });
+      forVectors(hs, [&](Index x, int count) { sum = fma(load(scratch.doutRows + q * width + x), loadAny(row + x, count), sum); });
       scratch.delta[q] = sumLanes(sum);
       scratch.lse[q] = lse[i0 + q] * log2e;
     }
     for (Index q = queries; q < roundUp(queries, W); q++) scratch.delta[q] = scratch.lse[q] = 0;
   }
 
-  // For W queries from the block's q on, which is query i: turns scores into weights (0 where dropped, not yet scaled for that)
-  // and the gradients of the weights into those of the scaled scores.
+  // For W queries from the block's q on, the first of which is i: turns scores into weights (0 where dropped, the others not yet
+  // scaled for that) and the gradients of the weights into those of the scores.
   void scoreGradients(Index q, Index i, Index j0, Index keys) const {
-    const Vec scale = splat(head.scale * log2e), lseOfQuery = load(scratch.lse + q), delta = load(scratch.delta + q);
-    const Vec dropoutScale = splat(head.dropout.scale);
-    const VecU random = head.queryRandom(i);
+    const Vec lseOfQuery = load(scratch.lse + q), delta = load(scratch.delta + q), dropoutScale = splat(head.dropout.scale);
+    const VecU elements = head.firstElements(i);
     float* weights = scratch.weights + q;
     float* dscores = scratch.dscores + q;
-    const auto weigh = [&](Index j) { return exp2(fma(load(weights + j * blockQueries), scale, -lseOfQuery)); };
-    const auto keep = [&](Index j, Vec weight) {
-      const Vec dweight = load(dscores + j * blockQueries);
+    const auto turn = [&](Index j, auto onlySeen) {
+      const Vec weight = onlySeen(exp2(load(weights + j * blockQueries) - lseOfQuery));
+      const Vec dweight = onlySeen(load(dscores + j * blockQueries));
       if (head.drops()) {
-        const VecI keeps = head.keeps(random, j0 + j);
+        const VecI keeps = head.keeps(elements, j0 + j);
         store(weights + j * blockQueries, where(keeps, weight, Vec{}));
         store(dscores + j * blockQueries, weight * fma(where(keeps, dweight, Vec{}), dropoutScale, -delta));
       } else {
@@ -97,10 +93,44 @@ struct HeadBackward {
         store(dscores + j * blockQueries, weight * (dweight - delta));
       }
     };
+    // Keys that all the queries see.
     const Index common = larger(0, smaller(keys, i + 1 - j0));
     Index j = 0;
-    for (; j < common; j++) keep(j, weigh(j));
-    for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));
+    for (; j < common; j++) turn(j, [](Vec x) { return x; });
+    for (; j < keys; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j), x, Vec{}); });
+  }
+
+  void scatterKeyGradients(Index j0, Index keys) const {
+    const Index c = head.c, stride = 3 * c, from = j0 * head.width;
+    float* to = dquery + j0 * stride;
+    scatterRows(scratch.dkey + from, head.width, keys, head.hs, head.scale, to + c, stride);
+    scatterRows(scratch.dvalue + from, head.width, keys, head.hs, head.dropoutScale(), to + 2 * c, stride);
+  }
+
+  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  Prefetcher fetchAhead(Index i0, Index queries) const {
+    constexpr Index size = sizeof(float);
+    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    const Index nextQueries = smaller(queries, head.t - next);
+    Prefetcher prefetcher;
+    if (nextQuery != nullptr) {
+      const float* row = nextQuery + i0 * stride;
+      for (const float* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+    }
+    prefetcher.add(query + next * stride, stride * size, nextQueries, bytes);
+    prefetcher.add(dout + next * c, c * size, nextQueries, bytes);
+    prefetcher.add(out + next * c, c * size, nextQueries, bytes);
+    prefetcher.add(dquery + i0 * stride, stride * size, queries, bytes, true);
+    prefetcher.spread(4 * next / Narrow::rows);
+    return prefetcher;
+  }
+
+  void fetchKeyGradients(Prefetcher& prefetcher, Index j0, Index keys) const {
+    constexpr Index size = sizeof(float);
+    const Index stride = 3 * head.c;
+    float* to = dquery + j0 * stride;
+    prefetcher.add(to + head.c, stride * size, keys, head.hs * size, true);
+    prefetcher.add(to + 2 * head.c, stride * size, keys, head.hs * size, true);
   }
 };
 
@@ -111,18 +141,21 @@ bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
   Scratch(size, Head(p, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
-  parallelTasks(pool, p.b * p.nHead, [&](Index task, int thread) {
-    const Head head(p, task);
-    Carver carver = {memory + thread * size.used};
-    const Scratch scratch(carver, head);
-    HeadBackward{head,
-                 scratch,
-                 p.qkv + head.offset(3),
-                 p.dout + head.offset(1),
-                 p.out + head.offset(1),
-                 p.lse + task * p.t,
-                 p.dqkv + head.offset(3)}
-        .run();
+  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+    for (Index task = begin; task < end; task++) {
+      const Head head(p, task);
+      Carver carver = {memory + thread * size.used};
+      const Scratch scratch(carver, head);
+      HeadBackward{head,
+                   scratch,
+                   p.qkv + head.offset(3),
+                   task + 1 < end ? p.qkv + Head(p, task + 1).offset(3) : nullptr,
+                   p.dout + head.offset(1),
+                   p.out + head.offset(1),
+                   p.lse + task * p.t,
+                   p.dqkv + head.offset(3)}
+          .run();
+    }
   });
   return true;
 }

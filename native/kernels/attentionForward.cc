@@ -1,59 +1,56 @@
 // Causal multi-head attention in tiles of queries by keys, with the softmax kept as a running maximum and sum, so that no T x T
 // matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied with those keys only that some
 // query of it sees.
-#include <math.h>
-
 #include "attention.h"
 #include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-constexpr Index blockQueries = 32;
-constexpr Index blockKeys = 128;
-using ForwardBlock = Block<blockQueries>;
+constexpr Index blockKeys = 96;
+static_assert(blockKeys % rowsUnit == 0);
 
 struct Scratch {
   float *keyRows, *valueRows;  // [T, width]
-  float* queryColumns;         // [HS, blockQueries]
+  float* queryColumns;         // [width, blockQueries]
   float* weights;              // [blockKeys, blockQueries]
   float* sums;                 // [blockQueries, width]
+  float* factors;              // [blockQueries]
 
   Scratch(Carver& carver, const Head& head) {
-    const Index keys = roundUp(head.t, R);
-    keyRows = carver.take(keys * head.width);
-    valueRows = carver.take(keys * head.width);
+    for (float** rows : {&keyRows, &valueRows}) *rows = carver.take(head.rows * head.width);
     queryColumns = carver.take(head.width * blockQueries);
     weights = carver.take(blockKeys * blockQueries);
     sums = carver.take(blockQueries * head.width);
+    factors = carver.take(blockQueries);
   }
 };
 
-// The running softmax of W queries, with scores in powers of 2.
+// The running softmax of W queries; scores are powers of 2.
 struct State {
   Vec maximum = splat(-__builtin_inff()), sum = {};
 };
 
-// Turns the scores of W queries from i on into weights 2^(scale · score - maximum), 0 where a query does not see the key, before
-// they are divided by their sum. Returns by what the queries' sums so far must be multiplied.
+// Turns the scores of W queries from i on into weights 2^(score - maximum), 0 where a query does not see the key, before they are
+// divided by their sum. Returns by what the queries' sums so far must be multiplied.
 Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, State& state) {
-  const Vec scale = splat(head.scale * log2e);
   // Keys that all the queries see.
   const Index common = larger(0, smaller(keys, i + 1 - j0));
-  Vec most[4] = {splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff())};
+  Vec most[4] = {state.maximum, state.maximum, state.maximum, state.maximum};
   Index j = 0;
   for (; j + 4 <= common; j += 4) {
+#pragma GCC unroll 4
     for (int n = 0; n < 4; n++) most[n] = max(most[n], load(weights + (j + n) * blockQueries));
   }
   for (; j < common; j++) most[0] = max(most[0], load(weights + j * blockQueries));
-  for (; j < keys; j++) most[0] = max(most[0], where(sees(i, j0 + j), load(weights + j * blockQueries), most[0]));
-  const Vec maximum = max(state.maximum, max(max(most[0], most[1]), max(most[2], most[3])) * scale);
+  for (; j < keys; j++) most[1] = max(most[1], where(sees(i, j0 + j), load(weights + j * blockQueries), most[1]));
+  const Vec maximum = max(max(most[0], most[1]), max(most[2], most[3]));
   Vec sum = {};
-  const VecU random = head.queryRandom(i);
-  const auto weigh = [&](Index j) { return exp2(fma(load(weights + j * blockQueries), scale, -maximum)); };
+  const VecU elements = head.firstElements(i);
+  const auto weigh = [&](Index j) { return exp2(load(weights + j * blockQueries) - maximum); };
   const auto keep = [&](Index j, Vec weight) {
     sum += weight;
-    store(weights + j * blockQueries, head.drops() ? where(head.keeps(random, j0 + j), weight, Vec{}) : weight);
+    store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements, j0 + j), weight, Vec{}) : weight);
   };
   for (j = 0; j < common; j++) keep(j, weigh(j));
   for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));
@@ -62,35 +59,71 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
   return correction;
 }
 
-void multiplyRowsBy(const Vec factors, float* rows, Index width) {
-  for (int i = 0; i < W; i++, rows += width) {
-    for (Index x = 0; x < width; x += W) store(rows + x, load(rows + x) * splat(factors[i]));
-  }
-}
+// One head: where its rows begin in the tensors, and the next head's, null after the last.
+struct HeadForward {
+  const Head& head;
+  const Scratch& scratch;
+  const float *query, *nextQuery;
+  float *out, *lse;
 
-// Up to blockQueries queries from i0 on.
-void forwardBlock(const Head& head, const Scratch& scratch, Index i0, const float* query, float* out, float* lse) {
-  const Index queries = smaller(blockQueries, head.t - i0);
-  const Index keysMost = roundUp(i0 + queries, R);
-  State states[blockQueries / W];
-  transposeRows(query + i0 * 3 * head.c, 3 * head.c, queries, head.hs, scratch.queryColumns, blockQueries);
-  for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
-    const ForwardBlock block = {i0, queries, j0, smaller(blockKeys, keysMost - j0)};
-    block.multiplyQueries(scratch.queryColumns, scratch.keyRows, head.width, head.hs, scratch.weights);
-    for (Index q = 0; q < queries; q += W) {
-      const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.keysBefore(q + W), states[q / W]);
-      if (j0 > 0) multiplyRowsBy(correction, scratch.sums + q * head.width, head.width);
+  void run() const {
+    const Index c = head.c, stride = 3 * c;
+    gatherRows(query + c, stride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
+    gatherRows(query + 2 * c, stride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    for (Index i0 = 0; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
+  }
+
+  void queriesFrom(Index i0) const {
+    const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
+    const Index keysMost = i0 + queries;
+    Prefetcher prefetcher = fetchAhead(i0, queries);
+    State states[blockQueries / W];
+    transposeRows(query + i0 * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
+    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
+      const Block block = {i0, queries, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+      block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
+      for (Index q = 0; q < queries; q += W) {
+        const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.keysReadFrom(q), states[q / W]);
+        if (j0 > 0) multiplySums(q, correction);
+      }
+      block.sumOverKeys(scratch.weights, scratch.valueRows, scratch.sums);
     }
-    block.sumOverKeys(scratch.weights, scratch.valueRows, head.width, scratch.sums);
+    for (Index q = 0; q < queries; q += W) finish(i0, q, int(smaller(W, queries - q)), states[q / W]);
   }
-  for (Index q = 0; q < queries; q++) {
-    const State& state = states[q / W];
-    const float sum = state.sum[q % W];
-    const float factor = (head.drops() ? head.dropout.scale : 1.0f) / sum;
-    scatterRows(scratch.sums + q * head.width, head.width, 1, head.hs, factor, out + (i0 + q) * head.c, head.c);
-    lse[i0 + q] = (state.maximum[q % W] + ::log2f(sum)) / log2e;
+
+  void multiplySums(Index q, Vec factors) const {
+    store(scratch.factors, factors);
+    float* row = scratch.sums + q * head.width;
+    for (int i = 0; i < W; i++, row += head.width) {
+      const Vec factor = splat(scratch.factors[i]);
+      for (Index x = 0; x < head.width; x += W) store(row + x, load(row + x) * factor);
+    }
   }
-}
+
+  void finish(Index i0, Index q, int count, const State& state) const {
+    store(scratch.factors, splat(head.dropoutScale()) / state.sum);
+    storeAny(lse + i0 + q, (state.maximum + log2(state.sum)) * splat(1 / log2e), count);
+    for (int i = 0; i < count; i++) {
+      scatterRows(scratch.sums + (q + i) * head.width, head.width, 1, head.hs, scratch.factors[i], out + (i0 + q + i) * head.c,
+                  head.c);
+    }
+  }
+
+  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  Prefetcher fetchAhead(Index i0, Index queries) const {
+    constexpr Index size = sizeof(float);
+    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    Prefetcher prefetcher;
+    if (nextQuery != nullptr) {
+      const float* row = nextQuery + i0 * stride;
+      for (const float* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+    }
+    prefetcher.add(query + next * stride, stride * size, smaller(queries, head.t - next), bytes);
+    prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
+    prefetcher.spread(next / Narrow::rows + (next + blockKeys - 1) / blockKeys * queries / Narrow::rows);
+    return prefetcher;
+  }
+};
 
 }  // namespace
 
@@ -99,16 +132,13 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
   Scratch(size, Head(p, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
-  parallelTasks(pool, p.b * p.nHead, [&](Index task, int thread) {
-    const Head head(p, task);
-    Carver carver = {memory + thread * size.used};
-    const Scratch scratch(carver, head);
-    const float* query = p.qkv + head.offset(3);
-    const Index stride = 3 * p.c, rows = roundUp(p.t, R);
-    gatherRows(query + p.c, stride, p.t, rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(query + 2 * p.c, stride, p.t, rows, head.hs, scratch.valueRows, head.width);
-    for (Index i0 = 0; i0 < p.t; i0 += blockQueries) {
-      forwardBlock(head, scratch, i0, query, p.out + head.offset(1), p.lse + task * p.t);
+  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+    for (Index task = begin; task < end; task++) {
+      const Head head(p, task);
+      Carver carver = {memory + thread * size.used};
+      const Scratch scratch(carver, head);
+      const float* nextQuery = task + 1 < end ? p.qkv + Head(p, task + 1).offset(3) : nullptr;
+      HeadForward{head, scratch, p.qkv + head.offset(3), nextQuery, p.out + head.offset(1), p.lse + task * p.t}.run();
     }
   });
   return true;
