@@ -1,41 +1,22 @@
 /** `launch bench step`: times whole training steps of one replica. */
 import type { CommandModule } from 'yargs';
-import { UserError } from '../base/errors.ts';
 import { runStepBench, type StepBenchListener } from '../bench/stepBench.ts';
 import { renderHead, renderKernels, renderMemory, renderPhases } from '../bench/stepReport.ts';
-import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
-import type { Engine } from '../engine/engine.ts';
-import { createNativeEngine } from '../engine/native/nativeEngine.ts';
-import { createEngine, selectEngine } from '../engine/registry.ts';
-import { type IsaOption, isaOption } from './benchOptions.ts';
+import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
 import { numberOption } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 
-interface BenchStepArguments {
-  config?: string | undefined;
-  set: string[];
-  engine?: Config['engine']['name'] | undefined;
-  threads?: number | undefined;
-  isa: IsaOption;
-  steps: number;
-  shapes: boolean;
-  json: boolean;
+interface BenchStepArguments extends BenchConfigArguments {
+  readonly steps: number;
+  readonly shapes: boolean;
+  readonly json: boolean;
 }
-
-/** The vocabulary where no text says it: that of GPT-2, or of Shakespeare's characters. */
-const defaultVocabSize = { gpt2: 50257, char: 65 } as const satisfies Record<Config['data']['tokenizer'], number>;
 
 export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
   command: 'step',
   describe: 'Time whole training steps of one replica on random tokens, by phase and by kernel',
   builder: (yargs) =>
-    yargs
-      .option('config', { type: 'string', describe: 'Configuration file, as for launch' })
-      .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
-      .option('engine', { choices: ['auto', 'native', 'tfjs'] as const, describe: 'As engine.name' })
-      .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })
-      .option('isa', isaOption)
+    withBenchConfig(yargs)
       .option('steps', { type: 'number', default: 20, describe: 'Steps timed, after one or two that are not' })
       .option('shapes', { type: 'boolean', default: false, describe: 'Kernels by shape too' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
@@ -44,18 +25,11 @@ export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
         'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3',
         '124 M',
       ),
-  handler: async ({ config: file, set, engine: name, threads, isa, steps, shapes: byShape, json }) => {
+  handler: async ({ steps, shapes: byShape, json, ...args }) => {
     numberOption('steps', steps, { min: 1, max: 1e6, whole: true });
-    const overrides = [
-      ...set,
-      ...(name === undefined ? [] : [`engine.name=${name}`]),
-      ...(threads === undefined ? [] : [`engine.threads=${threads}`]),
-    ];
-    const { config } = loadConfig({ ...(file !== undefined && { file }), overrides, cwd: process.cwd() });
+    const { config, model } = benchConfigOf(args);
     const { train, optimizer } = config;
-    const vocabSize = config.model.vocabSize || defaultVocabSize[config.data.tokenizer];
-    const model = { ...config.model, vocabSize };
-    const engine = await engineOf(config, isa);
+    const engine = await benchEngineOf(config.engine, args.isa);
     try {
       const status = statusLine('timing steps');
       const listener = json ? { progress: status } : { ...printer, progress: status };
@@ -76,12 +50,4 @@ const printer: StepBenchListener = {
 
 function print(text: string): void {
   process.stdout.write(text);
-}
-
-/** The config's engine, on the instruction set that was asked for. */
-async function engineOf({ engine }: Config, isa: IsaOption): Promise<Engine> {
-  const { name, threads } = selectEngine(engine);
-  if (name === 'native') return createNativeEngine({ threads, isa });
-  if (isa !== 'auto') throw new UserError(`--isa ${isa} is for the native engine, but the engine is ${name}`);
-  return await createEngine(engine);
 }

@@ -83,8 +83,11 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    for await (const piece of continueText(loaded, textOptionsOf(args, loaded))) process.stdout.write(piece);
+    const tokenTimesMs = [performance.now()];
+    const onToken = () => tokenTimesMs.push(performance.now());
+    for await (const piece of continueText(loaded, textOptionsOf(args, loaded), onToken)) process.stdout.write(piece);
     process.stdout.write('\n');
+    process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);
   } finally {
     await loaded.engine.dispose();
   }
@@ -117,19 +120,32 @@ function textOptionsOf(args: ArgumentsCamelCase<GenerateArguments>, { runConfig 
   };
 }
 
+/** From the time at which generation began and that of each token, in milliseconds. */
+export function describeSpeed([startMs, ...tokenMs]: readonly number[]): string {
+  const [first, last] = [tokenMs[0], tokenMs.at(-1)];
+  if (startMs === undefined || first === undefined || last === undefined) return '0 tokens';
+  const then =
+    tokenMs.length === 1 ? '' : `, then ${((1000 * (tokenMs.length - 1)) / (last - first)).toFixed(1)} a second`;
+  const count = `${tokenMs.length} ${tokenMs.length === 1 ? 'token' : 'tokens'}`;
+  return `${count}: the first after ${((first - startMs) / 1000).toFixed(2)} s${then}`;
+}
+
 /**
- * Yields the prompt, then the text that follows it, piece by piece; a character whose bytes are split over tokens comes whole.
+ * Yields the prompt, then the text that follows it, piece by piece; a character whose bytes are split over tokens comes whole. `onToken`
+ * is called for each token as it comes.
  * @throws UserError for an empty prompt or one with characters outside the vocabulary
  */
 export async function* continueText(
   { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
   { prompt, ...options }: TextOptions,
+  onToken: () => void = () => undefined,
 ): AsyncGenerator<string, void, undefined> {
   const tokens = tokenizer.encode(prompt);
   if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
   yield prompt;
   const decoder = tokenizer.streamDecoder();
   for await (const token of generate(engine, model, { ...options, prompt: tokens })) {
+    onToken();
     const piece = decoder.push(token);
     if (piece !== '') yield piece;
   }

@@ -5,6 +5,7 @@ import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { benchEngineCommand } from './benchEngine.ts';
+import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
@@ -33,9 +34,10 @@ try {
     .command(joinCommand)
     .command(generateCommand)
     .command(evaluateCommand)
-    .command('bench', 'Measure kernels, training steps and the ring', (bench) =>
+    .command('bench', 'Measure kernels, training steps, generation and the ring', (bench) =>
       bench
         .command(benchStepCommand)
+        .command(benchGenerateCommand)
         .command(benchEngineCommand)
         .command(benchRingCommand)
         .command(benchPeersCommand)

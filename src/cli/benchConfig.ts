@@ -1,0 +1,50 @@
+/** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
+import type { Argv } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import type { Engine } from '../engine/engine.ts';
+import { createNativeEngine } from '../engine/native/nativeEngine.ts';
+import { createEngine, type EngineOptions, selectEngine } from '../engine/registry.ts';
+import type { ModelConfig } from '../model/config.ts';
+import { type IsaOption, isaOption } from './benchOptions.ts';
+
+export interface BenchConfigArguments {
+  readonly config?: string | undefined;
+  readonly set: string[];
+  readonly engine?: Config['engine']['name'] | undefined;
+  readonly threads?: number | undefined;
+  readonly isa: IsaOption;
+}
+
+/** The vocabulary where no text says it: that of GPT-2, or of Shakespeare's characters. */
+const defaultVocabSize = { gpt2: 50257, char: 65 } as const satisfies Record<Config['data']['tokenizer'], number>;
+
+export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArguments> {
+  return yargs
+    .option('config', { type: 'string', describe: 'Configuration file, as for launch' })
+    .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
+    .option('engine', { choices: ['auto', 'native', 'tfjs'] as const, describe: 'As engine.name' })
+    .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })
+    .option('isa', isaOption);
+}
+
+export function benchConfigOf(args: BenchConfigArguments): { config: Config; model: ModelConfig } {
+  const overrides = [
+    ...args.set,
+    ...(args.engine === undefined ? [] : [`engine.name=${args.engine}`]),
+    ...(args.threads === undefined ? [] : [`engine.threads=${args.threads}`]),
+  ];
+  const file = args.config === undefined ? {} : { file: args.config };
+  const { config } = loadConfig({ ...file, overrides, cwd: process.cwd() });
+  const vocabSize = config.model.vocabSize || defaultVocabSize[config.data.tokenizer];
+  return { config, model: { ...config.model, vocabSize } };
+}
+
+/** The engine of the options, on the instruction set that was asked for. */
+export async function benchEngineOf(options: EngineOptions, isa: IsaOption): Promise<Engine> {
+  const { name, threads } = selectEngine(options);
+  if (name === 'native') return createNativeEngine({ threads, isa });
+  if (isa !== 'auto') throw new UserError(`--isa ${isa} is for the native engine, but the engine is ${name}`);
+  return await createEngine(options);
+}

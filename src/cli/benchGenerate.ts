@@ -1,0 +1,90 @@
+/** `launch bench generate`: times prompts and tokens, of random weights or a checkpoint's. */
+import type { CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { runGenerateBench } from '../bench/generateBench.ts';
+import { renderGeneration } from '../bench/generateReport.ts';
+import type { Engine } from '../engine/engine.ts';
+import { GPT } from '../model/gpt.ts';
+import { Parameters } from '../model/parameterStore.ts';
+import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
+import { loadModel } from './loadModel.ts';
+import { numberOption } from './modelOptions.ts';
+
+interface BenchGenerateArguments extends BenchConfigArguments {
+  readonly checkpoint?: string | undefined;
+  readonly prompts?: string | undefined;
+  readonly tokens?: number | undefined;
+  readonly runs: number;
+  readonly json: boolean;
+}
+
+export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments> = {
+  command: 'generate',
+  describe: 'Time generation against the time that reading the weights takes',
+  builder: (yargs) =>
+    withBenchConfig(yargs)
+      .option('checkpoint', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'As for generate, instead of random weights of the config',
+      })
+      .option('prompts', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'Lengths of prompts, with commas between [default: a 64th of blockSize, and half of it]',
+      })
+      .option('tokens', {
+        type: 'number',
+        requiresArg: true,
+        describe: "Tokens timed after a prompt's first [default: 32, or as many as fit]",
+      })
+      .option('runs', { type: 'number', default: 3, describe: 'Runs of each prompt, after one that is not timed' })
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('launch bench generate --config gpt-small.yaml', '124 M parameters')
+      .example('launch bench generate --checkpoint runs/quickstart --prompts 1,100 --json', 'for a program to read'),
+  handler: async (args) => {
+    numberOption('runs', args.runs, { min: 1, max: 1e6, whole: true });
+    if (args.tokens !== undefined) numberOption('tokens', args.tokens, { min: 1, max: 1e6, whole: true });
+    const { engine, model } = await modelOf(args);
+    try {
+      const { blockSize } = model.config;
+      const prompts = args.prompts === undefined ? defaultPrompts(blockSize) : parsePrompts(args.prompts);
+      const tokens = args.tokens ?? Math.max(1, Math.min(32, blockSize - Math.max(...prompts)));
+      const report = await runGenerateBench(engine, model, { prompts, tokens, runs: args.runs });
+      process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : renderGeneration(report));
+    } finally {
+      await engine.dispose();
+    }
+  },
+};
+
+async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; model: GPT }> {
+  const { config, model } = benchConfigOf(args);
+  if (args.checkpoint === undefined) {
+    const engine = await benchEngineOf(config.engine, args.isa);
+    const parameters = new Parameters(engine, model, { training: false });
+    parameters.initialise(config.train.seed);
+    return { engine, model: new GPT(engine, model, parameters) };
+  }
+  if (args.config !== undefined || args.set.length > 0 || args.isa !== 'auto') {
+    throw new UserError('--checkpoint says what the model is: leave out --config, --set and --isa');
+  }
+  return await loadModel({
+    path: args.checkpoint,
+    cwd: process.cwd(),
+    engine: config.engine,
+    onWarning: (message) => process.stderr.write(`warning: ${message}\n`),
+  });
+}
+
+function defaultPrompts(blockSize: number): number[] {
+  return [Math.max(1, blockSize >> 6), Math.max(1, blockSize >> 1)];
+}
+
+function parsePrompts(text: string): number[] {
+  const prompts = text.split(',').map(Number);
+  if (prompts.some((length) => !Number.isInteger(length) || length < 1 || length > 1e6)) {
+    throw new UserError(`Expected numbers from 1 to 1000000 for --prompts, like 16,512, but received "${text}".`);
+  }
+  return prompts;
+}

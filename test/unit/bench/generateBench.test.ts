@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest';
+import { type GenerateBenchReport, runGenerateBench, weightBytesOf } from '../../../src/bench/generateBench.ts';
+import { renderGeneration } from '../../../src/bench/generateReport.ts';
+import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import { GPT } from '../../../src/model/gpt.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { Float64Engine } from '../../parity/model/float64Engine.ts';
+import { tinyConfig } from '../../parity/model/tinyModels.ts';
+import { machine } from './someMachine.ts';
+
+const options = { prompts: [1, 4], tokens: 3, runs: 2 };
+
+describe('weightBytesOf', () => {
+  it('leaves out the tables of which a token reads one row', () => {
+    const { nLayer: L, nEmbd: C, vocabSize: V } = tinyConfig;
+    const read = L * (12 * C * C + 13 * C) + 2 * C + V * C;
+    expect(weightBytesOf(tinyConfig)).toBe(4 * read);
+    expect(weightBytesOf({ ...tinyConfig, tiedHead: false })).toBe(4 * read);
+  });
+});
+
+describe('runGenerateBench', () => {
+  it('times prompts and the tokens after them', async () => {
+    const engine = new Float64Engine();
+    const model = new GPT(engine, tinyConfig, new Parameters(engine, tinyConfig, { training: false }));
+    const report = await runGenerateBench(engine, model, options);
+    expect(report).toMatchObject({ ...options, machine: undefined, engine: engine.description });
+    expect(report).not.toHaveProperty('readGbytes');
+    expect(report.results.map(({ promptTokens }) => promptTokens)).toEqual([1, 4]);
+    for (const result of report.results) {
+      expect(result.promptTokensPerSecond).toBeCloseTo((1000 * result.promptTokens) / result.promptMs, 9);
+      expect(result.tokensPerSecond).toBeCloseTo(1000 / result.medianMs, 9);
+      expect(result.minMs > 0 && result.minMs <= result.medianMs).toBe(true);
+      expect(result).not.toHaveProperty('ofLimit');
+    }
+  });
+
+  it("measures the native engine against the memory's bandwidth", async () => {
+    const engine = createNativeEngine({ threads: 1 });
+    try {
+      const model = new GPT(engine, tinyConfig, new Parameters(engine, tinyConfig, { training: false }));
+      const { machine: on, readGbytes, weightBytes, results } = await runGenerateBench(engine, model, options);
+      expect(on?.threads).toBe(1);
+      for (const { medianMs, ofLimit } of results) {
+        expect(ofLimit).toBeCloseTo(weightBytes / readGbytes! / 1e6 / medianMs, 12);
+      }
+    } finally {
+      await engine.dispose();
+    }
+  });
+});
+
+describe('renderGeneration', () => {
+  const result = { promptTokens: 16, promptMs: 40, promptTokensPerSecond: 400, medianMs: 20, minMs: 19.5 };
+  const report: GenerateBenchReport = {
+    ...options,
+    machine,
+    engine: 'native (avx2, 1 thread)',
+    parameters: 124.44e6,
+    weightBytes: 494.6e6,
+    readGbytes: 30,
+    results: [{ ...result, tokensPerSecond: 50, ofLimit: 0.82 }],
+  };
+
+  it('shows the limit and how near each token comes', () => {
+    expect(renderGeneration(report).split('\n').slice(2)).toEqual([
+      'native (avx2, 1 thread): 124.44 M parameters, 3 tokens after the first, 2 runs',
+      '494.6 MB of weights, read at 30.0 GB/s in 16.49 ms: the limit of a token',
+      '',
+      'prompt tokens        ms   tokens/s  then ms a token   min ms   tokens/s  of limit',
+      '           16      40.0        400            20.00    19.50       50.0      82 %',
+      '',
+    ]);
+  });
+
+  it('leaves the limit out where none was measured', () => {
+    const { readGbytes: _, ...rest } = report;
+    const text = renderGeneration({ ...rest, machine: undefined, results: [{ ...result, tokensPerSecond: 50 }] });
+    expect(text).toContain('494.6 MB of weights\n');
+    expect(text).not.toContain('%');
+  });
+});
