@@ -7,6 +7,7 @@
       "native/kernels/attentionBackward.cc",
       "native/kernels/attentionDecode.cc",
       "native/kernels/attentionForward.cc",
+      "native/kernels/bf16Limit.cc",
       "native/kernels/blockBf16.cc",
       "native/kernels/crossEntropy.cc",
       "native/kernels/elementwise.cc",

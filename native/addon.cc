@@ -18,6 +18,7 @@ constexpr Export exportTable[] = {
     {"misalignment", lockstep::misalignment},
     {"adviseHugePages", lockstep::adviseHugePages},
     {"fmaLimit", lockstep::fmaLimit},
+    {"bf16Limit", lockstep::bf16Limit},
     {"readBandwidth", lockstep::readBandwidth},
     {"zero", lockstep::zero},
     {"add", lockstep::add},

@@ -12,6 +12,7 @@ napi_value disposeEngine(napi_env, napi_callback_info);
 napi_value misalignment(napi_env, napi_callback_info);
 napi_value adviseHugePages(napi_env, napi_callback_info);
 napi_value fmaLimit(napi_env, napi_callback_info);
+napi_value bf16Limit(napi_env, napi_callback_info);
 napi_value readBandwidth(napi_env, napi_callback_info);
 
 napi_value zero(napi_env, napi_callback_info);

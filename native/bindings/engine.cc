@@ -165,6 +165,14 @@ napi_value fmaLimit(napi_env env, napi_callback_info info) {
   return args.ok() ? numberValue(env, engine->kernels->fmaLimit(*engine->pool, seconds)) : nullptr;
 }
 
+// bf16Limit(engine, seconds): the same of products of bfloat16 numbers
+napi_value bf16Limit(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "bf16Limit");
+  Engine* engine = args.engine();
+  const double seconds = measuringTime(args);
+  return args.ok() ? numberValue(env, engine->kernels->bf16Limit(*engine->pool, seconds)) : nullptr;
+}
+
 // readBandwidth(engine, seconds, array): bytes a second
 napi_value readBandwidth(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "readBandwidth");

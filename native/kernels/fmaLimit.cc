@@ -1,6 +1,5 @@
 // How many floating-point operations a second the machine can do at best: chains of fused multiply-adds in registers.
-#include "clock.h"
-#include "parallel.h"
+#include "registerLimit.h"
 #include "simd.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -25,23 +24,7 @@ float runChains(int rounds, float seed) {
 
 double fmaLimit(ThreadPool& pool, double seconds) {
   constexpr int rounds = 20000;
-  double rates[ThreadPool::maxThreads] = {};
-  parallelTasks(pool, pool.threads(), [&](Index task, int) {
-    // The best of some slices of the time, since others may use the machine too.
-    volatile float sink = 1e-3f;  // what each run starts from and ends with, so that none can be left out
-    const double start = now();
-    double before = start;
-    while (before - start < seconds) {
-      for (int i = 0; i < 10; i++) sink = runChains(rounds, sink * 1e-6f + 1e-3f);
-      const double after = now();
-      const double rate = 10.0 * rounds * chains * W * 2 / (after - before);
-      if (rate > rates[task]) rates[task] = rate;
-      before = after;
-    }
-  });
-  double total = 0;
-  for (double rate : rates) total += rate;
-  return total;
+  return registerLimit(pool, seconds, 2.0 * rounds * chains * W, [](float seed) { return runChains(rounds, seed); });
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

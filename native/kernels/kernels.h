@@ -202,6 +202,8 @@ struct KernelTable {
   void (*addInto)(float* dst, const float* src, Index size);
   // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.
   double (*fmaLimit)(ThreadPool&, double seconds);
+  // The same of bfloat16 numbers on the pool's unit.
+  double (*bf16Limit)(ThreadPool&, double seconds);
   // Bytes a second at which the pool's threads together read `data`.
   double (*readBandwidth)(ThreadPool&, const float* data, Index size, double seconds);
 };

@@ -25,6 +25,7 @@ bool add(ThreadPool&, float*, const float*, const float*, Index);
 bool zero(ThreadPool&, float*, Index);
 void addInto(float*, const float*, Index);
 double fmaLimit(ThreadPool&, double);
+double bf16Limit(ThreadPool&, double);
 double readBandwidth(ThreadPool&, const float*, Index, double);
 
 size_t workspaceBytes() {
@@ -52,6 +53,7 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  zero,
                                  addInto,
                                  fmaLimit,
+                                 bf16Limit,
                                  readBandwidth};
 
 }  // namespace lockstep::LOCKSTEP_ISA

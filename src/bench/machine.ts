@@ -26,6 +26,8 @@ export interface Machine {
   readonly fmaGflops: number;
   /** The same for 1, 2, … `threads` threads, doubling. */
   readonly fmaGflopsByThreads: Readonly<Record<number, number>>;
+  /** The same in products of bfloat16 numbers summed in float32: AMX, AVX512-BF16 or float32 multiply-adds. */
+  readonly bf16Gflops: number;
   /** 10^9 bytes a second read from memory by the threads together; absent where no bandwidth was measured. */
   readonly readGBs?: number;
 }
@@ -39,6 +41,7 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
   const probe = createNativeEngine(options);
   const { isa, threads } = probe;
   const fmaGflops = fmaLimitOf(probe);
+  const bf16Gflops = bf16LimitOf(probe);
   await probe.dispose();
   const fmaGflopsByThreads: Record<number, number> = { [threads]: fmaGflops };
   for (let count = 1; count < threads; count *= 2) {
@@ -59,15 +62,20 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
     threads,
     fmaGflops,
     fmaGflopsByThreads,
+    bf16Gflops,
   };
 }
 
 /**
- * The machine with its limit measured once more: others may have used it while the limit was measured first, and the better of
+ * The machine with its limits measured once more: others may have used it while they were measured first, and the better of
  * two is nearer to the truth.
  */
-export function withBetterLimit(machine: Machine, engine: { fmaLimit(seconds: number): number }): Machine {
-  return { ...machine, fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)) };
+export function withBetterLimit(machine: Machine, engine: NativeEngine): Machine {
+  return {
+    ...machine,
+    fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)),
+    bf16Gflops: Math.max(machine.bf16Gflops, bf16LimitOf(engine)),
+  };
 }
 
 /** 10^9 bytes a second. It takes half a gigabyte for a moment, so it is not for benches that look at their memory. */
@@ -77,17 +85,21 @@ export function measureBandwidth(engine: NativeEngine): number {
 
 /** Two lines for people. */
 export function renderMachine(machine: Machine): string {
-  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops, readGBs } = machine;
+  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops, bf16Gflops, readGBs } = machine;
   return (
     `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${os}, Node.js ${node}, Lockstep ${lockstep}${commit ? ` at ${commit}` : ''}\n` +
     `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s` +
-    `${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
+    `, bf16 limit ${bf16Gflops.toFixed(0)} GFLOP/s${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
   );
 }
 
 /** 10^9 floating-point operations a second: the best slice of the time, since others may use the machine too. */
-function fmaLimitOf(engine: { fmaLimit(seconds: number): number }): number {
+function fmaLimitOf(engine: NativeEngine): number {
   return engine.fmaLimit(measureSeconds) / 1e9;
+}
+
+function bf16LimitOf(engine: NativeEngine): number {
+  return engine.bf16Limit(measureSeconds) / 1e9;
 }
 
 /** Undefined where this is no checkout, or git is not installed. */

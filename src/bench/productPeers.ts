@@ -49,6 +49,8 @@ const sources: readonly PeerSource[] = [
 
 /** How to keep a library to an instruction set; where nothing is said it takes its best. */
 const isaLimits: Partial<Record<InstructionSet, Readonly<Record<string, string>>>> = {
+  avx512bf16: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE_BF16' },
+  avx512: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' },
   avx2: { ONEDNN_MAX_CPU_ISA: 'AVX2', OPENBLAS_CORETYPE: 'Haswell' },
 };
 

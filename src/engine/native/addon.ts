@@ -29,6 +29,8 @@ export interface NativeAddon {
   adviseHugePages(array: Floats): void;
   /** Floating-point operations a second that all threads of the engine reach together, in registers. */
   fmaLimit(engine: number, seconds: number): number;
+  /** The same in products of bfloat16 numbers summed in float32, on the unit of the engine's instruction set. */
+  bf16Limit(engine: number, seconds: number): number;
   /** Bytes a second at which all threads of the engine together read the array, again and again. */
   readBandwidth(engine: number, seconds: number, array: Floats): number;
 

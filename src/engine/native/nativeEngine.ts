@@ -130,6 +130,11 @@ export class NativeEngine implements Engine {
     return this.#addon.fmaLimit(this.#handle, seconds);
   }
 
+  /** The same in products of bfloat16 numbers, which are summed in float32. */
+  bf16Limit(seconds: number): number {
+    return this.#addon.bf16Limit(this.#handle, seconds);
+  }
+
   /**
    * Bytes a second at which the engine's threads read `bytes` of memory: what kernels that read each number once are measured
    * against. Choose more than the caches hold, or as much as the work that is measured reads.

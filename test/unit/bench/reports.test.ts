@@ -56,7 +56,7 @@ describe('reports', () => {
 
   it('say what was measured on', () => {
     expect(renderMachine({ ...machine, commit: 'abc1234+' })).toBe(
-      'Some CPU, 2 cores, 8 GiB, linux x64, Node.js 20.19.0, Lockstep 0.1.0 at abc1234+\navx2, 1 thread, FMA limit 100 GFLOP/s\n',
+      'Some CPU, 2 cores, 8 GiB, linux x64, Node.js 20.19.0, Lockstep 0.1.0 at abc1234+\navx2, 1 thread, FMA limit 100 GFLOP/s, bf16 limit 200 GFLOP/s\n',
     );
     const head = {
       machine: undefined,

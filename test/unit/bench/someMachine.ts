@@ -12,4 +12,5 @@ export const machine: Machine = {
   threads: 1,
   fmaGflops: 100,
   fmaGflopsByThreads: { 1: 100 },
+  bf16Gflops: 200,
 };

@@ -74,7 +74,7 @@ describe('trainingTable', () => {
   it('has a row for each contender', () => {
     const table = trainingTable({ ...machine, readGBs: 12.34 }, ['tiny']);
     const result = { shape: 'tiny', threads: 2, steps: 5, minMs: 9, tokensPerSecond: 1000, gflops: 50 };
-    expect(table.heading).toContain('FMA limit 100 GFLOP/s, reads 12.3 GB/s\n');
+    expect(table.heading).toContain('bf16 limit 200 GFLOP/s, reads 12.3 GB/s\n');
     const rows = table.rows([
       { ...result, name: 'Lockstep float32', medianMs: 10, ofLimit: 0.5, timesPyTorch: 3 },
       { ...result, name: 'PyTorch 1.13.0', threads: 1, medianMs: 30, ofLimit: 0.2, timesPyTorch: 1 },

@@ -255,7 +255,7 @@ describe('bad arguments are errors', () => {
       for (const value of odd) {
         expect(() => call(value, ...Array(20).fill(value)), `${name}(${String(value)}, …)`).toThrow(TypeError);
         // One array of any size, or one number, is all that some need: those may do their work.
-        if (name === 'fmaLimit') continue;
+        if (name === 'fmaLimit' || name === 'bf16Limit') continue;
         try {
           call(handle, ...Array(20).fill(value));
         } catch (error) {
@@ -336,6 +336,7 @@ describe('engines', () => {
   test("measure the machine's limits", () => {
     const engine = engineOf(2);
     expect(engine.fmaLimit(0.001)).toBeGreaterThan(1e8);
+    expect(engine.bf16Limit(0.001)).toBeGreaterThan(1e8);
     for (const bytes of [4, 1000, 5 * 2 ** 20 + 12]) {
       const bandwidth = engine.readBandwidth({ bytes, seconds: 0.001 });
       expect(bandwidth > 0 && bandwidth < 1e14, `${bytes} bytes: ${bandwidth}`).toBe(true);
