@@ -25,5 +25,7 @@ export function printPlan(config: Config, dataset: Dataset): void {
   );
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
-  print(`  first worker   ${bytes(checkpointCopyBytes(modelConfig))} more, the copy that checkpoints are written from`);
+  print(
+    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig))} more, if a checkpoint takes longer to send than a step`,
+  );
 }

@@ -6,7 +6,7 @@ import { Parameters } from './parameterStore.ts';
 import { parameterCount } from './parameters.ts';
 import { Tape } from './tape.ts';
 
-/** Bytes of the copy of parameters and moments that the first worker makes for a checkpoint, and keeps for the next. */
+/** The most that the first worker copies of parameters and moments, where an update is due before a checkpoint is sent. */
 export function checkpointCopyBytes(config: ModelConfig): number {
   return 3 * 4 * parameterCount(config);
 }

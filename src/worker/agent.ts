@@ -22,7 +22,7 @@ import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 import { Inbox } from './inbox.ts';
 import { Replica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
-import { StateReceiver, StateSender } from './stateStream.ts';
+import { newState, StateBytes, StateReceiver, StateSender } from './stateStream.ts';
 
 export interface AgentOptions {
   readonly transport: Transport;
@@ -164,14 +164,17 @@ export class Agent {
 
   async #receiveState(built: BuildResult): Promise<void> {
     this.#enter('receiving state');
-    const receiver = new StateReceiver(built.sizes, (offset) =>
-      this.#send({ type: 'stateAck', step: this.#step, offset }),
+    const { state: blocks, offsets, sizes } = built;
+    const aside = blocks ? undefined : newState(sizes);
+    const receiver = new StateReceiver(
+      blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
+      (offset) => this.#send({ type: 'stateAck', step: this.#step, offset }),
     );
     while (!receiver.isComplete) {
       const { message, payload } = await this.#inbox.take('stateChunk');
       receiver.add(message.offset, payload);
     }
-    await this.#inbox.orEnd(this.#replica.importState({ state: receiver.state }));
+    if (aside) await this.#inbox.orEnd(this.#replica.importState({ state: aside }));
   }
 
   /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
@@ -213,6 +216,7 @@ export class Agent {
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     this.#phase = 'optimizer';
     const commitMs = performance.now();
+    this.#outgoingState.keep();
     await this.#inbox.orEnd(this.#replica.apply({ step, learningRate: commit.learningRate, gradNorm }));
     const parameterHash = commit.hash ? await this.#inbox.orEnd(this.#replica.parameterHash()) : undefined;
     this.#send({
@@ -252,12 +256,19 @@ export class Agent {
         this.#send({ type: 'evaluated', epoch, step, ...loss });
       } else {
         this.#enter('snapshot');
-        const state = this.#outgoingState.buffer(built.sizes);
-        await this.#inbox.orEnd(this.#replica.exportState({ state }));
+        const state = await this.#snapshot(built);
         this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
-        this.#outgoingState.start(step);
+        this.#outgoingState.start(step, state);
       }
     }
+  }
+
+  /** The state itself where it can be read, until the next update; else a copy. */
+  async #snapshot({ state: blocks, offsets, sizes }: BuildResult): Promise<StateBytes> {
+    if (blocks) return StateBytes.ofBlocks(blocks, offsets, sizes);
+    const state = newState(sizes);
+    await this.#inbox.orEnd(this.#replica.exportState({ state }));
+    return new StateBytes([state]);
   }
 
   #receive(frame: Uint8Array, payload: Uint8Array | undefined): void {

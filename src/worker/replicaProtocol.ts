@@ -22,11 +22,17 @@ export interface BuildResult {
   readonly buckets: readonly Bucket[];
   /** Numbers in each parameter, in the order of `tensors`. */
   readonly sizes: readonly number[];
+  /**
+   * Parameters, first and second moments themselves, where the device is the host's memory: only an update changes them. In each
+   * the tensors start at `offsets`.
+   */
+  readonly state?: readonly Float32Array[];
+  readonly offsets: readonly number[];
 }
 
 /** Parameters, first and second moments, dense, in the order of the tensor table: what a state stream carries. */
 export interface StateTask {
-  /** On a SharedArrayBuffer, so that the main thread can stream it while the replica goes on. */
+  /** On a SharedArrayBuffer, which the main thread has made. */
   readonly state: Float32Array;
 }
 

@@ -46,7 +46,7 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
   const { seed, activationRecompute } = config.train;
   const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute });
-  const { specs, grads } = trainer.parameters;
+  const { specs, grads, values, m, v } = trainer.parameters;
   const sizes = specs.map(({ size }) => size);
   const plan = makeBuckets({
     offsets: grads.offsets,
@@ -55,6 +55,7 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
     bucketBytesMax: config.comm.bucketBytesMax,
   });
   const exchange = new GradientExchange(engine, grads, plan);
+  const state = [values, m, v].map((group) => engine.hostViewOfGroup(group));
   replica = { config, engine, trainer, exchange, port: gradientPort };
   return {
     engine: engine.description,
@@ -62,6 +63,8 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
     gradients: exchange.shared,
     buckets: plan.buckets,
     sizes,
+    ...(state.every((block) => block !== undefined) && { state }),
+    offsets: values.offsets,
   };
 }
 

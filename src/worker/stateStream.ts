@@ -7,14 +7,58 @@ import { stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../com
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 
-/** Parts of a state stream: parameters, m, v. */
-const parts = 3;
+/** Shared memory for a whole state, one number after another. */
+export function newState(sizes: readonly number[]): Float32Array {
+  const parts = 3; // parameters, m, v
+  return new Float32Array(new SharedArrayBuffer(parts * sizes.reduce((sum, size) => sum + size, 0) * 4));
+}
 
-/** Streams a snapshot to the coordinator while the replica goes on with the next steps. */
+/** A state as one row of bytes, wherever its pieces lie. */
+export class StateBytes {
+  readonly byteLength: number;
+  readonly #pieces: readonly Uint8Array[];
+
+  /** The state in `blocks` (parameters, m, v), each of which has the tensors at `offsets`. */
+  static ofBlocks(blocks: readonly Float32Array[], offsets: readonly number[], sizes: readonly number[]): StateBytes {
+    return new StateBytes(
+      blocks.flatMap((block) => offsets.map((offset, i) => block.subarray(offset, offset + sizes[i]!))),
+    );
+  }
+
+  constructor(pieces: readonly (Float32Array | Uint8Array)[]) {
+    this.#pieces = pieces.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
+    this.byteLength = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  }
+
+  copy(from: number, size: number): Uint8Array {
+    const copy = new Uint8Array(size);
+    for (const [at, piece] of this.#range(from, size)) copy.set(piece, at);
+    return copy;
+  }
+
+  write(from: number, data: Uint8Array): void {
+    for (const [at, piece] of this.#range(from, data.byteLength)) piece.set(data.subarray(at, at + piece.byteLength));
+  }
+
+  /** The pieces that lie in a range, and where in it each starts. */
+  *#range(from: number, size: number): Generator<[at: number, piece: Uint8Array]> {
+    let start = 0;
+    for (const piece of this.#pieces) {
+      const [first, last] = [Math.max(from, start), Math.min(from + size, start + piece.byteLength)];
+      if (first < last) yield [first - from, piece.subarray(first - start, last - start)];
+      start += piece.byteLength;
+    }
+  }
+}
+
+/** Streams a state to the coordinator while the replica goes on with the next step, and beyond it after `keep`. */
 export class StateSender {
   readonly #send: Send;
-  #state: Float32Array | undefined;
+  /** What is still to be sent, from byte `#keptFrom` of the stream on. */
+  #state: StateBytes | undefined;
+  #keptFrom = 0;
   #step = 0;
+  #bytes = 0;
   #sentBytes = 0;
   #acknowledgedBytes = 0;
 
@@ -22,19 +66,23 @@ export class StateSender {
     this.#send = send;
   }
 
-  /** The memory for a snapshot of parameters of these sizes; the same at every call. */
-  buffer(sizes: readonly number[]): Float32Array {
-    const length = parts * sizes.reduce((sum, size) => sum + size, 0);
-    this.#state ??= new Float32Array(new SharedArrayBuffer(length * 4));
-    return this.#state;
-  }
-
-  /** Begins to stream the buffer. One stream at a time: the coordinator asks for the next when it has this one. */
-  start(step: number): void {
+  /** Begins to stream. One stream at a time: the coordinator asks for the next when it has this one. */
+  start(step: number, state: StateBytes): void {
     this.#step = step;
+    this.#state = state;
+    this.#keptFrom = 0;
+    this.#bytes = state.byteLength;
     this.#sentBytes = 0;
     this.#acknowledgedBytes = 0;
     this.#pump();
+  }
+
+  /** The state is about to change: copies what has not been sent. */
+  keep(): void {
+    if (this.#state === undefined) return;
+    const rest = this.#state.copy(this.#sentBytes - this.#keptFrom, this.#bytes - this.#sentBytes);
+    this.#state = new StateBytes([rest]);
+    this.#keptFrom = this.#sentBytes;
   }
 
   acknowledged(step: number, offset: number): void {
@@ -44,51 +92,45 @@ export class StateSender {
   }
 
   #pump(): void {
-    const state = this.#state;
-    if (state === undefined) return;
     while (
-      this.#sentBytes < state.byteLength &&
+      this.#state !== undefined &&
       this.#sentBytes - this.#acknowledgedBytes < stateChunkBytes * stateChunksInFlight
     ) {
-      const size = Math.min(stateChunkBytes, state.byteLength - this.#sentBytes);
-      const chunk = new Uint8Array(state.buffer, state.byteOffset + this.#sentBytes, size);
-      // A copy: the buffer is shared memory, and the link may read the chunk later.
-      this.#send({ type: 'stateChunk', step: this.#step, offset: this.#sentBytes }, chunk.slice());
+      const size = Math.min(stateChunkBytes, this.#bytes - this.#sentBytes);
+      // A copy: the link may read the chunk later.
+      const chunk = this.#state.copy(this.#sentBytes - this.#keptFrom, size);
+      this.#send({ type: 'stateChunk', step: this.#step, offset: this.#sentBytes }, chunk);
       this.#sentBytes += size;
+      if (this.#sentBytes === this.#bytes) this.#state = undefined;
     }
   }
 }
 
-/** Gathers the state that the coordinator streams to a worker that resumes. */
+/** Puts the state that the coordinator streams to a worker that resumes where it belongs. */
 export class StateReceiver {
-  readonly state: Float32Array;
+  readonly #state: StateBytes;
   readonly #acknowledge: (offset: number) => void;
   #receivedBytes = 0;
 
-  constructor(sizes: readonly number[], acknowledge: (offset: number) => void) {
-    const length = parts * sizes.reduce((sum, size) => sum + size, 0);
-    this.state = new Float32Array(new SharedArrayBuffer(length * 4));
+  constructor(state: StateBytes, acknowledge: (offset: number) => void) {
+    this.#state = state;
     this.#acknowledge = acknowledge;
   }
 
   get isComplete(): boolean {
-    return this.#receivedBytes === this.state.byteLength;
+    return this.#receivedBytes === this.#state.byteLength;
   }
 
   /** @throws PeerError if the chunk is not the next one or goes beyond the state */
   add(offset: number, payload: Uint8Array | undefined): void {
+    const { byteLength } = this.#state;
     const size = payload?.byteLength ?? 0;
-    if (
-      payload === undefined ||
-      size === 0 ||
-      offset !== this.#receivedBytes ||
-      offset + size > this.state.byteLength
-    ) {
+    if (payload === undefined || size === 0 || offset !== this.#receivedBytes || offset + size > byteLength) {
       throw new PeerError(
-        `expected state from byte ${this.#receivedBytes} of ${this.state.byteLength}, received ${size} bytes from ${offset}`,
+        `expected state from byte ${this.#receivedBytes} of ${byteLength}, received ${size} bytes from ${offset}`,
       );
     }
-    new Uint8Array(this.state.buffer, offset, size).set(payload);
+    this.#state.write(offset, payload);
     this.#receivedBytes += size;
     this.#acknowledge(this.#receivedBytes);
   }

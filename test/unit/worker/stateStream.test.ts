@@ -1,39 +1,91 @@
 import { describe, expect, it } from 'vitest';
 import { stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../../../src/comm/protocol.ts';
-import { StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
+import { newState, StateBytes, StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
 
 /** 9 MiB of state in all: three chunks of parameters, m and v. */
 const sizes = [3 << 18, 7];
+const offsets = [0, (3 << 18) + 16];
+
+/** Parameters, m and v as an engine holds them, with gaps; the numbers themselves are 0, 1, … in the order of the stream. */
+function blocksOf(first: number): Float32Array[] {
+  let next = first;
+  return Array.from({ length: 3 }, () => {
+    const block = new Float32Array(new SharedArrayBuffer(4 * (offsets[1]! + 16))).fill(Number.NaN);
+    for (const [i, offset] of offsets.entries()) {
+      for (let j = 0; j < sizes[i]!; j++) block[offset + j] = next++;
+    }
+    return block;
+  });
+}
+
+const bytesOf = (block: Float32Array): Buffer => Buffer.from(block.buffer);
+
+interface Sent {
+  readonly offset: number;
+  readonly payload: Uint8Array;
+}
+
+function senderTo(sent: Sent[]): StateSender {
+  return new StateSender((message: WorkerMessage, payload) => {
+    if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
+  });
+}
+
+/** Hands one chunk after another over; `before` is told how many have been. */
+function receiveAll(sender: StateSender, sent: Sent[], into: StateBytes, before: (chunks: number) => void): void {
+  const acknowledged: number[] = [];
+  const receiver = new StateReceiver(into, (offset) => acknowledged.push(offset));
+  while (!receiver.isComplete) {
+    before(acknowledged.length);
+    const { offset, payload } = sent.shift()!;
+    receiver.add(offset, payload);
+    sender.acknowledged(5, acknowledged.at(-1)!);
+  }
+  expect(sent).toEqual([]);
+}
 
 describe('a state stream', () => {
   it('arrives whole, with a bounded number of chunks under way', () => {
-    const sent: { offset: number; payload: Uint8Array }[] = [];
-    const sender = new StateSender((message: WorkerMessage, payload) => {
-      if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
-    });
-    const state = sender.buffer(sizes);
+    const sent: Sent[] = [];
+    const sender = senderTo(sent);
+    const state = newState(sizes);
     for (const i of state.keys()) state[i] = i;
-    sender.start(5);
-    const acknowledged: number[] = [];
-    const receiver = new StateReceiver(sizes, (offset) => acknowledged.push(offset));
+    sender.start(5, new StateBytes([state]));
+    const received = newState(sizes);
     let underWayMax = 0;
-    while (!receiver.isComplete) {
+    receiveAll(sender, sent, new StateBytes([received]), () => {
       underWayMax = Math.max(underWayMax, sent.length);
-      const { offset, payload } = sent.shift()!;
-      receiver.add(offset, payload);
-      sender.acknowledged(5, acknowledged.at(-1)!);
-    }
-    expect(sent).toEqual([]);
+    });
     expect(underWayMax).toBeLessThanOrEqual(stateChunksInFlight);
     expect(state.byteLength).toBeGreaterThan(stateChunkBytes * 2);
-    expect(Buffer.from(receiver.state.buffer).equals(Buffer.from(state.buffer))).toBe(true);
+    expect(bytesOf(received).equals(bytesOf(state))).toBe(true);
   });
+
+  it.each([0, 1, 2, 3, 6])(
+    'from one engine to another is what it was when it began, changed after %i chunks',
+    (after) => {
+      const sent: Sent[] = [];
+      const sender = senderTo(sent);
+      const [from, to] = [blocksOf(0), blocksOf(-1e6)];
+      // Many chunks: more than can be under way.
+      const many = { offsets: Array(8).fill(offsets).flat(), sizes: Array(8).fill(sizes).flat() };
+      sender.start(5, StateBytes.ofBlocks(from, many.offsets, many.sizes));
+      receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), (chunks) => {
+        if (chunks !== after) return;
+        sender.keep();
+        for (const block of from) block.fill(-1);
+        sender.keep();
+      });
+      const expected = blocksOf(0);
+      for (const [i, block] of to.entries()) expect(bytesOf(block).equals(bytesOf(expected[i]!))).toBe(true);
+      sender.keep(); // nothing is left to keep
+    },
+  );
 
   it('ignores acknowledgements of another step', () => {
     let chunks = 0;
     const sender = new StateSender(() => chunks++);
-    sender.buffer([8 << 20]);
-    sender.start(2);
+    sender.start(2, new StateBytes([newState([8 << 20])]));
     sender.acknowledged(1, stateChunkBytes);
     expect(chunks).toBe(stateChunksInFlight);
   });
@@ -43,7 +95,7 @@ describe('a state stream', () => {
     ['beyond the end', 0, 1_000],
     ['empty', 0, 0],
   ])('refuses a chunk that is %s', (_, offset, size) => {
-    const receiver = new StateReceiver([2], () => {});
+    const receiver = new StateReceiver(new StateBytes([newState([2])]), () => {});
     expect(() => receiver.add(offset, new Uint8Array(size))).toThrow(/expected state from byte 0 of 24/);
   });
 });
