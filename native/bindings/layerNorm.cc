@@ -11,7 +11,7 @@ napi_value layerNormForward(napi_env env, napi_callback_info info) {
   p.n = args.positive("n");
   p.c = args.positive("c");
   p.eps = float(args.number("eps"));
-  p.out = args.floats("out", sizeOf(p.n, p.c));
+  p.out = args.anyFloats("out", sizeOf(p.n, p.c));
   p.mean = args.floats("mean", p.n);
   p.rstd = args.floats("rstd", p.n);
   p.inp = args.floats("inp", sizeOf(p.n, p.c));
@@ -31,7 +31,7 @@ napi_value layerNormBackward(napi_env env, napi_callback_info info) {
   p.dinp = args.floats("dinp", sizeOf(p.n, p.c));
   p.dweight = args.floats("dweight", p.c);
   p.dbias = args.floatsOrNull("dbias", p.c);
-  p.dout = args.floats("dout", sizeOf(p.n, p.c));
+  p.dout = args.anyFloats("dout", sizeOf(p.n, p.c));
   p.inp = args.floats("inp", sizeOf(p.n, p.c));
   p.weight = args.floats("weight", p.c);
   p.mean = args.floats("mean", p.n);

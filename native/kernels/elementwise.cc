@@ -28,7 +28,11 @@ bool zero(ThreadPool& pool, float* data, Index size) {
   return true;
 }
 
-bool dropout(ThreadPool& pool, const DropoutForwardArguments& p) {
+namespace {
+
+template <class Out>
+void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
+  Out* out = static_cast<Out*>(p.out.data);
   parallelRanges(pool, p.b * p.sampleSize, grain, 64, [&](Index begin, Index end, int) {
     // A range may cover the end of one sample and the start of the next.
     while (begin < end) {
@@ -38,12 +42,34 @@ bool dropout(ThreadPool& pool, const DropoutForwardArguments& p) {
       forVectors(stop - begin, [&](Index offset, int count) {
         const Index i = begin + offset;
         Vec x = loadAny(p.inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart);
-        if (p.accumulate) x += loadAny(p.out + i, count);
-        storeAny(p.out + i, x, count);
+        if (p.accumulate) x += loadAny(out + i, count);
+        storeAny(out + i, x, count);
       });
       begin = stop;
     }
   });
+}
+
+template <class Out, class Inp>
+void castTo(ThreadPool& pool, FloatArray out, FloatArray inp, Index size) {
+  parallelRanges(pool, size, grain, 64, [&](Index begin, Index end, int) {
+    Out* to = static_cast<Out*>(out.data) + begin;
+    const Inp* from = static_cast<const Inp*>(inp.data) + begin;
+    forVectors(end - begin, [&](Index i, int count) { storeAny(to + i, loadAny(from + i, count), count); });
+  });
+}
+
+}  // namespace
+
+bool dropout(ThreadPool& pool, const DropoutForwardArguments& p) {
+  if (p.out.bfloat16) dropoutTo<uint16_t>(pool, p);
+  else dropoutTo<float>(pool, p);
+  return true;
+}
+
+bool cast(ThreadPool& pool, FloatArray out, FloatArray inp, Index size) {
+  if (out.bfloat16) castTo<uint16_t, float>(pool, out, inp, size);
+  else castTo<float, uint16_t>(pool, out, inp, size);
   return true;
 }
 

@@ -83,7 +83,7 @@ struct AttentionDecodeArguments {
 
 struct LayerNormForwardArguments {
   Index n, c;
-  float* out;
+  FloatArray out;
   float* mean;
   float* rstd;
   const float* inp;
@@ -98,7 +98,7 @@ struct LayerNormBackwardArguments {
   float* dinp;
   float* dweight;
   float* dbias;  // or null
-  const float* dout;
+  FloatArray dout;
   const float* inp;
   const float* weight;
   const float* mean;
@@ -173,7 +173,7 @@ struct AdamwArguments {
 struct DropoutForwardArguments {
   Index b, sampleSize;
   bool accumulate;
-  float* out;
+  FloatArray out;
   const float* inp;
   DropoutArguments dropout;
 };
@@ -198,6 +198,8 @@ struct KernelTable {
   bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);
   bool (*add)(ThreadPool&, float* out, const float* a, const float* b, Index size);
   bool (*zero)(ThreadPool&, float* data, Index size);
+  // out = inp, between float32 and bfloat16.
+  bool (*cast)(ThreadPool&, FloatArray out, FloatArray inp, Index size);
   // dst += src, on the calling thread.
   void (*addInto)(float* dst, const float* src, Index size);
   // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.

@@ -28,13 +28,30 @@ float sumOfSquaredDeviations(const float* x, Index c, float mean) {
   return sumLanes(sum);
 }
 
+template <class Out>
+void normalise(const LayerNormForwardArguments& p, Index row) {
+  const float* inp = p.inp + row * p.c;
+  Out* out = static_cast<Out*>(p.out.data) + row * p.c;
+  const float mean = sumOf(inp, p.c) / float(p.c);
+  const float variance = sumOfSquaredDeviations(inp, p.c, mean) / float(p.c);
+  const float rstd = 1.0f / __builtin_sqrtf(variance + p.eps);
+  p.mean[row] = mean;
+  p.rstd[row] = rstd;
+  forVectors(p.c, [&](Index i, int count) {
+    const Vec norm = (loadAny(inp + i, count) - splat(mean)) * splat(rstd);
+    const Vec bias = p.bias != nullptr ? loadAny(p.bias + i, count) : Vec{};
+    storeAny(out + i, fma(norm, loadAny(p.weight + i, count), bias), count);
+  });
+}
+
+template <class Dout>
 struct RowGradient {
   const LayerNormBackwardArguments& p;
   float* dweight;
   float* dbias;
 
   void add(Index row) const {
-    const float* dout = p.dout + row * p.c;
+    const Dout* dout = static_cast<const Dout*>(p.dout.data) + row * p.c;
     const float* inp = p.inp + row * p.c;
     float* dinp = p.dinp + row * p.c;
     const Vec mean = splat(p.mean[row]);
@@ -65,18 +82,8 @@ struct RowGradient {
 bool layerNormForward(ThreadPool& pool, const LayerNormForwardArguments& p) {
   parallelRanges(pool, p.n, rowGrain(p.c), 1, [&](Index begin, Index end, int) {
     for (Index row = begin; row < end; row++) {
-      const float* inp = p.inp + row * p.c;
-      float* out = p.out + row * p.c;
-      const float mean = sumOf(inp, p.c) / float(p.c);
-      const float variance = sumOfSquaredDeviations(inp, p.c, mean) / float(p.c);
-      const float rstd = 1.0f / __builtin_sqrtf(variance + p.eps);
-      p.mean[row] = mean;
-      p.rstd[row] = rstd;
-      forVectors(p.c, [&](Index i, int count) {
-        const Vec norm = (loadAny(inp + i, count) - splat(mean)) * splat(rstd);
-        const Vec bias = p.bias != nullptr ? loadAny(p.bias + i, count) : Vec{};
-        storeAny(out + i, fma(norm, loadAny(p.weight + i, count), bias), count);
-      });
+      if (p.out.bfloat16) normalise<uint16_t>(p, row);
+      else normalise<float>(p, row);
     }
   });
   return true;
@@ -91,10 +98,12 @@ bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
   parallelTasks(pool, pieces, [&](Index piece, int) {
     float* dweight = partial + piece * 2 * p.c;
     __builtin_memset(dweight, 0, size_t(2 * p.c) * sizeof(float));
-    const RowGradient gradient = {p, dweight, dweight + p.c};
     const Index begin = piece * rows;
     const Index end = begin + rows < p.n ? begin + rows : p.n;
-    for (Index row = begin; row < end; row++) gradient.add(row);
+    for (Index row = begin; row < end; row++) {
+      if (p.dout.bfloat16) RowGradient<uint16_t>{p, dweight, dweight + p.c}.add(row);
+      else RowGradient<float>{p, dweight, dweight + p.c}.add(row);
+    }
   });
   parallelRanges(pool, p.c, 512, 64, [&](Index begin, Index end, int) {
     forVectors(end - begin, [&](Index offset, int count) {

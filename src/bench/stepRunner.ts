@@ -10,6 +10,7 @@ export interface TrainedShape {
   readonly model: ModelConfig;
   readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'activationRecompute' | 'seed'>;
   readonly optimizer: Config['optimizer'];
+  readonly precision?: Config['engine']['precision'] | undefined;
 }
 
 /** Milliseconds of one step, all its microbatches together. */
@@ -31,7 +32,7 @@ export class StepRunner {
   constructor(engine: Engine, options: TrainedShape) {
     this.#engine = engine;
     this.#options = options;
-    this.#trainer = new Trainer(engine, options.model, options.train);
+    this.#trainer = new Trainer(engine, options.model, { ...options.train, precision: options.precision });
   }
 
   async step(): Promise<StepTimes> {

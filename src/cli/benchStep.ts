@@ -33,7 +33,11 @@ export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
     try {
       const status = statusLine('timing steps');
       const listener = json ? { progress: status } : { ...printer, progress: status };
-      const report = await runStepBench(engine, { model, train, optimizer, steps, byShape }, listener);
+      const report = await runStepBench(
+        engine,
+        { model, train, optimizer, precision: config.engine.precision, steps, byShape },
+        listener,
+      );
       if (json) return print(`${JSON.stringify(report, null, 2)}\n`);
       if (report.kernels !== undefined) print(renderKernels(report.kernels));
       print(renderMemory(report));

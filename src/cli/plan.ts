@@ -9,7 +9,7 @@ export function printPlan(config: Config, dataset: Dataset): void {
   const { model, train } = config;
   const { vocabSize } = dataset;
   const modelConfig = { ...model, vocabSize };
-  const { total, ...parts } = memoryPerWorker(modelConfig, train);
+  const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
   const stepTokens = train.globalBatchSize * model.blockSize;
   const n = (value: number) => value.toLocaleString('en-US');
   print(`model        ${n(parameterCount(modelConfig))} parameters`);

@@ -90,9 +90,13 @@ function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): vo
 }
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */
-async function checkEngine({ engine: { name, device } }: Config): Promise<void> {
+async function checkEngine({ engine: { name, device, precision } }: Config): Promise<void> {
   const engine = await createEngine({ name, device, threads: 1 });
-  await engine.dispose();
+  try {
+    if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
+  } finally {
+    await engine.dispose();
+  }
 }
 
 /** The newest whole checkpoint, which must fit the config and the data. Undefined if the run has written none yet. */

@@ -223,6 +223,10 @@ const engine = z
       max: 256,
       doc: 'Compute threads of each worker; 0 divides the cores among the workers of this machine.',
     }),
+    precision: choice(['float32', 'bf16'], {
+      default: 'float32',
+      doc: 'bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. For the native engine; fast where the CPU has AMX or AVX512-BF16 (launch doctor).',
+    }),
   })
   .meta({ description: 'What computes.' });
 
@@ -328,6 +332,12 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'engine.name',
     must: 'is for the tfjs engine only, but there is',
     holds: ({ engine }) => engine.device === 'auto' || engine.name === 'tfjs',
+  },
+  {
+    key: 'engine.precision',
+    other: 'engine.name',
+    must: 'is for the native engine only, but there is',
+    holds: ({ engine }) => engine.precision === 'float32' || engine.name !== 'tfjs',
   },
   {
     key: 'comm.heartbeatTimeoutMs',

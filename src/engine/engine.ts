@@ -166,7 +166,7 @@ export interface Engine {
   zeroGroup(group: TensorGroup): void;
   /** out = a + b, element by element; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
-  /** out = inp with dropout (assigned, or accumulated). Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
+  /** out = inp with dropout (assigned, or accumulated); `out` may be bfloat16. Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout; accumulate?: boolean }): void;
 
   /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */
@@ -174,7 +174,7 @@ export interface Engine {
   /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
   embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte: Tensor; dwpe?: Tensor }): void;
 
-  /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. */
+  /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. `out` and `dout` may be bfloat16. */
   layerNormForward(options: {
     out: Tensor;
     mean: Tensor;

@@ -1,6 +1,6 @@
 /** How much memory training takes, from a step that is planned and not computed. */
 import { PlanningEngine } from '../engine/native/planningEngine.ts';
-import type { ActivationRecompute, ModelConfig } from './config.ts';
+import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
 import { GPT } from './gpt.ts';
 import { Parameters } from './parameterStore.ts';
 import { parameterCount } from './parameters.ts';
@@ -28,17 +28,25 @@ export interface MemoryEstimate {
  */
 export function memoryPerWorker(
   config: ModelConfig,
-  { microBatchSize: B, ...options }: { microBatchSize: number; activationRecompute?: ActivationRecompute },
+  {
+    microBatchSize: B,
+    activationRecompute,
+    precision,
+  }: {
+    microBatchSize: number;
+    activationRecompute?: ActivationRecompute | undefined;
+    precision?: Precision | undefined;
+  },
 ): MemoryEstimate {
   const engine = new PlanningEngine();
   const parameters = new Parameters(engine, config, { training: true });
   const model = new GPT(engine, config, parameters);
   const state = engine.memory().bytesInUse;
-  const tape = new Tape(engine);
+  const tape = new Tape(engine, precision);
   const tokens = engine.alloc([B, config.blockSize], 'int32');
   const targets = engine.alloc([B * config.blockSize], 'int32');
   const dropout = { seed: 0, step: 0, sampleIndices: new Int32Array(B) };
-  model.losses(tape, tokens, targets, { ...options, lossScale: 1, dropout });
+  model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
   tape.backward();
   const total = engine.memory().bytesPeak;
   return {

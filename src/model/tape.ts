@@ -8,10 +8,16 @@
  *
  * Gradients of activations: the first operation that has one for a variable writes it, those after it add to it. Where an
  * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
+ *
+ * With precision bf16 what products read and write is bfloat16, and so are the gradients of it: the results of layer norms, of
+ * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32.
  */
 import { invariant } from '../base/errors.ts';
 import type { ActivationKind, Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
+import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
+
+type FloatType = 'float32' | 'bfloat16';
 
 interface Activation {
   readonly kind: ActivationKind;
@@ -21,6 +27,8 @@ interface Activation {
 /** The result of an operation on the tape. Valid until the tape's `backward` or `discard`. */
 export class Variable {
   readonly shape: Shape;
+  /** Of the value and of its gradient. */
+  readonly dtype: FloatType;
   /** Absent once another operation took the buffer over. */
   buffer: Tensor | undefined;
   /** How many operations read it. */
@@ -32,8 +40,9 @@ export class Variable {
   grad: Tensor | undefined;
   gradIsOfPreActivation = false;
 
-  constructor(shape: Shape, buffer?: Tensor) {
+  constructor(shape: Shape, dtype: FloatType, buffer?: Tensor) {
     this.shape = shape;
+    this.dtype = dtype;
     this.buffer = buffer;
   }
 
@@ -79,12 +88,17 @@ type Write = (dinp: Tensor, accumulate: boolean) => void;
 
 export class Tape {
   readonly #engine: Engine;
+  readonly #precision: Precision;
+  /** Of what products read and write. */
+  readonly #operandType: FloatType;
   readonly #recorded: Recorded[] = [];
   /** For each parameter, how many recorded operations have still to add to its gradient. */
   readonly #pendingUses = new Map<Parameter, number>();
 
-  constructor(engine: Engine) {
+  constructor(engine: Engine, precision: Precision = 'float32') {
     this.#engine = engine;
+    this.#precision = precision;
+    this.#operandType = precision === 'bf16' ? 'bfloat16' : 'float32';
   }
 
   /** [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32 stay the caller's. */
@@ -107,7 +121,7 @@ export class Tape {
   layerNorm(x: Variable, { weight, bias }: Affine, eps: number, outShape = x.shape): Variable {
     const inp = save(x);
     const rows = inp.size / inp.shape.at(-1)!;
-    const out = this.#variable(outShape);
+    const out = this.#variable(outShape, this.#operandType);
     const mean = this.#engine.alloc([rows]);
     const rstd = this.#engine.alloc([rows]);
     const shared = { inp, weight: weight.value, mean, rstd };
@@ -123,8 +137,9 @@ export class Tape {
   /** [..., OC] = x [..., IC] @ weight (+ bias), and what the layer has after it. */
   linear(x: Variable, layer: LinearLayer): Variable {
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
-    const out = this.#variable([...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!]);
-    out.activation = kind && { kind, preActivation: this.#engine.alloc(out.shape) };
+    const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
+    const out = this.#variable(shape, residual ? residual.dtype : this.#operandType);
+    out.activation = kind && { kind, preActivation: this.#engine.alloc(out.shape, out.dtype) };
     this.#engine.linearForward({
       inp: x.value,
       weight: weight.value,
@@ -152,7 +167,7 @@ export class Tape {
       const gradients = { dout: dsum, dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
       if (x.activation && x.uses === 1) {
         // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
-        x.grad = this.#engine.alloc(x.shape);
+        x.grad = this.#engine.alloc(x.shape, x.dtype);
         x.gradIsOfPreActivation = true;
         this.#engine.linearBackward({ ...shared, ...gradients, dinp: x.grad, dinpActivation: x.activation });
       } else {
@@ -167,7 +182,7 @@ export class Tape {
   attention(qkv: Variable, nHead: number, dropout?: Dropout): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const lse = this.#engine.alloc([B, nHead, T]);
-    const out = this.#variable([B, T, threeC / 3]);
+    const out = this.#variable([B, T, threeC / 3], this.#operandType);
     const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
@@ -206,7 +221,7 @@ export class Tape {
       return losses;
     }
     invariant(x.uses === 1, 'what goes to the loss must have no other use');
-    x.grad = this.#engine.alloc(x.shape);
+    x.grad = this.#engine.alloc(x.shape, x.dtype);
     this.#engine.linearCrossEntropy({ ...shared, scale, dinp: x.grad, dweight: gradOf(weight) });
     this.#record(undefined, [], [weight], () => undefined);
     return losses;
@@ -219,21 +234,21 @@ export class Tape {
   checkpoint(x: Variable, body: CheckpointBody): Variable {
     const inp = save(x);
     const again = (): [tape: Tape, x: Variable] => {
-      const copy = new Variable(x.shape, inp);
+      const copy = new Variable(x.shape, x.dtype, inp);
       copy.saved = true;
-      return [new Tape(this.#engine), copy];
+      return [new Tape(this.#engine, this.#precision), copy];
     };
     const [forward, forwardX] = again();
     try {
       const out = forward.linear(...body(forward, forwardX));
-      const result = new Variable(out.shape, out.value);
+      const result = new Variable(out.shape, out.dtype, out.value);
       out.buffer = undefined;
       const parameters = new Set(forward.#pendingUses.keys());
       return this.#record(result, [], parameters, (dout, useDone) => {
         const [tape, tapeX] = again();
         try {
           const [input, last] = body(tape, tapeX);
-          tape.#recordLinear(new Variable(result.shape), input, last).grad = dout;
+          tape.#recordLinear(new Variable(result.shape, result.dtype), input, last).grad = dout;
           result.grad = undefined;
           tape.#replay((parameter) => {
             parameters.delete(parameter);
@@ -299,8 +314,8 @@ export class Tape {
     }
   }
 
-  #variable(shape: Shape): Variable {
-    return new Variable(shape, this.#engine.alloc(shape));
+  #variable(shape: Shape, dtype: FloatType = 'float32'): Variable {
+    return new Variable(shape, dtype, this.#engine.alloc(shape, dtype));
   }
 
   #record<Out extends Variable | undefined>(
@@ -329,8 +344,8 @@ export class Tape {
 
   /** A variable in the buffer of `x` if its value is not needed any more, else in a new one. */
   #takeOver(x: Variable): Variable {
-    if (x.saved) return this.#variable(x.shape);
-    const out = new Variable(x.shape, x.value);
+    if (x.saved) return this.#variable(x.shape, x.dtype);
+    const out = new Variable(x.shape, x.dtype, x.value);
     x.buffer = undefined;
     return out;
   }
@@ -343,7 +358,7 @@ export class Tape {
 
   /** The same for kernels that only assign. */
   #flowAssigned(x: Variable, write: (dinp: Tensor) => void): void {
-    const fresh = this.#engine.alloc(x.shape);
+    const fresh = this.#engine.alloc(x.shape, x.dtype);
     write(fresh);
     this.#give(x, fresh);
   }
@@ -365,7 +380,7 @@ export class Tape {
 
   /** A copy of `dout` with the elements dropped that dropout had dropped. */
   #dropped(dout: Tensor, dropout: Dropout): Tensor {
-    const out = this.#engine.alloc(dout.shape);
+    const out = this.#engine.alloc(dout.shape, this.#operandType);
     this.#engine.dropout({ out, inp: dout, dropout });
     return out;
   }

@@ -4,7 +4,7 @@
  */
 import { invariant, UserError } from '../base/errors.ts';
 import type { Engine, Tensor } from '../engine/engine.ts';
-import type { ActivationRecompute, ModelConfig } from './config.ts';
+import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
 import { type DropoutSource, GPT } from './gpt.ts';
 import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
@@ -60,6 +60,7 @@ export class Trainer {
   readonly parameters: Parameters;
   readonly model: GPT;
   readonly #activationRecompute: ActivationRecompute;
+  readonly #precision: Precision;
   #losses = new Float32Array(0);
   /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
   #gradsAreZero = true;
@@ -68,10 +69,11 @@ export class Trainer {
   constructor(
     engine: Engine,
     config: ModelConfig,
-    options: { seed: number; activationRecompute?: ActivationRecompute },
+    options: { seed: number; activationRecompute?: ActivationRecompute; precision?: Precision | undefined },
   ) {
     this.engine = engine;
     this.#activationRecompute = options.activationRecompute ?? 'none';
+    this.#precision = options.precision ?? 'float32';
     this.parameters = new Parameters(engine, config, { training: true });
     this.parameters.initialise(options.seed);
     this.model = new GPT(engine, config, this.parameters);
@@ -155,7 +157,7 @@ export class Trainer {
     };
     const tokenTensor = onDevice(tokens, [B, T]);
     const targetTensor = onDevice(targets, [B * T]);
-    const tape = new Tape(this.engine);
+    const tape = new Tape(this.engine, this.#precision);
     try {
       return await body(tape, tokenTensor, targetTensor);
     } finally {

@@ -41,11 +41,11 @@ function built(): Replica {
 
 /** Creates the engine and the model with its initial parameters. */
 async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildTask): Promise<BuildResult> {
-  const { name, device } = config.engine;
+  const { name, device, precision } = config.engine;
   const engine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
   const { seed, activationRecompute } = config.train;
-  const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute });
+  const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute, precision });
   const { specs, grads, values, m, v } = trainer.parameters;
   const sizes = specs.map(({ size }) => size);
   const plan = makeBuckets({

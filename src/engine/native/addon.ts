@@ -36,6 +36,8 @@ export interface NativeAddon {
 
   zero(engine: number, array: Floats): void;
   add(engine: number, size: number, out: Floats, a: Floats, b: Floats): void;
+  /** Between float32 and bfloat16. */
+  cast(engine: number, size: number, out: AnyFloats, inp: AnyFloats): void;
   addInto(dst: Floats, src: Floats): void;
   dropout(
     ...args: [
@@ -43,7 +45,7 @@ export interface NativeAddon {
       b: number,
       sampleSize: number,
       accumulate: boolean,
-      out: Floats,
+      out: AnyFloats,
       inp: Floats,
       rate: number,
       keys: Uint32Array,
@@ -84,7 +86,7 @@ export interface NativeAddon {
       n: number,
       c: number,
       eps: number,
-      out: Floats,
+      out: AnyFloats,
       mean: Floats,
       rstd: Floats,
       inp: Floats,
@@ -101,7 +103,7 @@ export interface NativeAddon {
       dinp: Floats,
       dweight: Floats,
       dbias: FloatsOrNull,
-      dout: Floats,
+      dout: AnyFloats,
       inp: Floats,
       weight: Floats,
       mean: Floats,

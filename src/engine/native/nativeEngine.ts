@@ -166,7 +166,7 @@ export class NativeEngine implements Engine {
       b,
       out.size / b,
       options.accumulate ?? false,
-      floats(out, 'out'),
+      anyFloats(out, 'out'),
       floats(inp, 'inp', out.size),
       dropout.rate,
       keysOf(dropout, b),
@@ -219,7 +219,7 @@ export class NativeEngine implements Engine {
       n,
       c,
       eps,
-      floats(out, 'out', inp.size),
+      anyFloats(out, 'out', inp.size),
       floats(mean, 'mean', n),
       floats(rstd, 'rstd', n),
       floats(inp, 'inp'),
@@ -240,7 +240,7 @@ export class NativeEngine implements Engine {
       floats(dinp, 'dinp', inp.size),
       floats(dweight, 'dweight', c),
       dbias ? floats(dbias, 'dbias', c) : null,
-      floats(dout, 'dout', inp.size),
+      anyFloats(dout, 'dout', inp.size),
       floats(inp, 'inp'),
       floats(weight, 'weight', c),
       floats(mean, 'mean', n),
@@ -318,35 +318,41 @@ export class NativeEngine implements Engine {
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {
     const { b, t, c } = attentionShape(options);
-    this.#addon.attentionForward(
-      this.#handle,
-      b,
-      t,
-      c,
-      options.nHead,
-      floats(options.out, 'out', b * t * c),
-      floats(options.lse, 'lse', b * options.nHead * t),
-      floats(options.qkv, 'qkv'),
-      options.dropout?.rate ?? 0,
-      options.dropout ? keysOf(options.dropout, b) : null,
+    const { out, lse, qkv, nHead, dropout } = options;
+    this.#inFloat32({ out }, { qkv }, (tensor) =>
+      this.#addon.attentionForward(
+        this.#handle,
+        b,
+        t,
+        c,
+        nHead,
+        floats(tensor(out), 'out', b * t * c),
+        floats(lse, 'lse', b * nHead * t),
+        floats(tensor(qkv), 'qkv'),
+        dropout?.rate ?? 0,
+        dropout ? keysOf(dropout, b) : null,
+      ),
     );
   }
 
   attentionBackward(options: KernelOptions<'attentionBackward'>): void {
     const { b, t, c } = attentionShape(options);
-    this.#addon.attentionBackward(
-      this.#handle,
-      b,
-      t,
-      c,
-      options.nHead,
-      floats(options.dqkv, 'dqkv', options.qkv.size),
-      floats(options.dout, 'dout', b * t * c),
-      floats(options.out, 'out', b * t * c),
-      floats(options.qkv, 'qkv'),
-      floats(options.lse, 'lse', b * options.nHead * t),
-      options.dropout?.rate ?? 0,
-      options.dropout ? keysOf(options.dropout, b) : null,
+    const { dqkv, dout, out, lse, qkv, nHead, dropout } = options;
+    this.#inFloat32({ dqkv }, { dout, out, qkv }, (tensor) =>
+      this.#addon.attentionBackward(
+        this.#handle,
+        b,
+        t,
+        c,
+        nHead,
+        floats(tensor(dqkv), 'dqkv', qkv.size),
+        floats(tensor(dout), 'dout', b * t * c),
+        floats(tensor(out), 'out', b * t * c),
+        floats(tensor(qkv), 'qkv'),
+        floats(lse, 'lse', b * nHead * t),
+        dropout?.rate ?? 0,
+        dropout ? keysOf(dropout, b) : null,
+      ),
     );
   }
 
@@ -431,5 +437,27 @@ export class NativeEngine implements Engine {
       Float64Array.from(params.tensors.flatMap(({ size }, i) => [params.offsets[i]!, params.offsets[i]! + size])),
       Float64Array.from(options.weightDecay),
     );
+  }
+
+  /** Runs a kernel that has no bfloat16 on float32 copies of the tensors that are. */
+  #inFloat32(
+    outputs: Readonly<Record<string, Tensor>>,
+    inputs: Readonly<Record<string, Tensor>>,
+    run: (copyOf: (tensor: Tensor) => Tensor) => void,
+  ): void {
+    const copies = new Map<Tensor, Tensor>();
+    for (const tensor of Object.values({ ...outputs, ...inputs })) {
+      if (tensor.dtype === 'bfloat16') copies.set(tensor, this.alloc(tensor.shape));
+    }
+    for (const [name, tensor] of Object.entries(inputs)) {
+      const copy = copies.get(tensor);
+      if (copy) this.#addon.cast(this.#handle, copy.size, floats(copy, name), anyFloats(tensor, name));
+    }
+    run((tensor) => copies.get(tensor) ?? tensor);
+    for (const [name, tensor] of Object.entries(outputs)) {
+      const copy = copies.get(tensor);
+      if (copy) this.#addon.cast(this.#handle, copy.size, anyFloats(tensor, name), floats(copy, name));
+    }
+    for (const copy of copies.values()) this.release(copy);
   }
 }

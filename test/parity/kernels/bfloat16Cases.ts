@@ -17,6 +17,8 @@ export function bfloat16Cases(context: ContextGetter): void {
     });
     linearCases(context);
     epilogueCases(context);
+    layerNormCases(context);
+    dropoutCases(context);
   });
 }
 
@@ -146,5 +148,42 @@ function epilogueCases(context: ContextGetter): void {
       const mask = reference.dropoutMask(dropout, oc);
       await k.expectClose(out, reference.linearEpilogue(y, { residual, mask }).out, 'linearForward', 'out');
     });
+  });
+}
+
+function layerNormCases(context: ContextGetter): void {
+  it.each([
+    { n: 1, c: 3 },
+    { n: 13, c: 65 },
+    { n: 129, c: 96 },
+  ])('layer norm N=$n C=$c', async ({ n, c }) => {
+    const k = context();
+    const eps = 1e-5;
+    const [inpValues, weightValues, bias] = [seededValues(1, n * c), seededValues(2, c), seededValues(3, c)];
+    const input = { inp: inpValues, weight: weightValues, bias, n, c, eps };
+    const [inp, weight] = [k.put([n, c], inpValues), k.put([c], weightValues)];
+    const [out, mean, rstd] = [k.out([n, c], 'bfloat16'), k.out([n]), k.out([n])];
+    k.engine.layerNormForward({ out, mean, rstd, inp, weight, bias: k.put([c], bias), eps });
+    await k.expectClose(out, reference.layerNormForward(input).out, 'roundedToBfloat16', 'out');
+
+    const dout = operand(4, [n, c], 'bfloat16');
+    const expected = reference.layerNormBackward(input, dout.rounded);
+    const [dinp, dweight, dbias] = [k.out([n, c]), k.put([c], new Float32Array(c)), k.put([c], new Float32Array(c))];
+    k.engine.layerNormBackward({ dinp, dweight, dbias, dout: k.put([n, c], dout.data), inp, weight, mean, rstd });
+    await k.expectClose(dinp, expected.dinp, 'layerNormBackward', 'dinp');
+    await k.expectClose(dweight, expected.dweight, 'layerNormBackward', 'dweight');
+    await k.expectClose(dbias, expected.dbias, 'layerNormBackward', 'dbias');
+  });
+}
+
+function dropoutCases(context: ContextGetter): void {
+  it('dropout', async () => {
+    const k = context();
+    const inp = seededValues(1, 5 * 131);
+    const dropout = { rate: 0.3, keys: seededKeys(9, 5) };
+    const out = k.out([5, 131], 'bfloat16');
+    k.engine.dropout({ out, inp: k.put([5, 131], inp), dropout });
+    const expected = reference.dropoutMask(dropout, 131).map((factor, i) => factor * inp[i]!);
+    await k.expectClose(out, expected, 'roundedToBfloat16', 'out');
   });
 }

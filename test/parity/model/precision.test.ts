@@ -1,0 +1,97 @@
+/** Training with precision bf16 beside float32: gradients within the rounding of bfloat16, and loss curves that stay together. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import type { ModelConfig, Precision } from '../../../src/model/config.ts';
+import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
+import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
+
+const engines: NativeEngine[] = [];
+afterEach(async () => {
+  for (const engine of engines.splice(0)) await engine.dispose();
+});
+
+interface Options {
+  readonly threads?: number;
+  readonly activationRecompute?: 'none' | 'block';
+}
+
+function trainerOf(config: ModelConfig, precision: Precision, { threads = 2, activationRecompute }: Options = {}) {
+  const engine = createNativeEngine({ threads });
+  engines.push(engine);
+  return new Trainer(engine, config, { seed: 5, precision, ...(activationRecompute && { activationRecompute }) });
+}
+
+function batchOf(config: ModelConfig, seed: number): MicroStepOptions {
+  const batch = randomBatch(config, { seed, batchSize: 4, ignoreEvery: 7 });
+  const lossScale = 1 / batch.targets.filter((target) => target >= 0).length;
+  return { ...batch, lossScale, dropout: dropoutSource(4) };
+}
+
+/** The gradients of one batch, tensor by tensor, and its loss. */
+async function gradientsOf(trainer: Trainer) {
+  const loss = await trainer.microStep(batchOf(trainer.model.config, 1));
+  const { grads, specs } = trainer.parameters;
+  return { loss, tensors: specs.map(({ name }, i) => ({ name, values: trainer.engine.hostView(grads.tensors[i]!)! })) };
+}
+
+const norm = (values: Float32Array) => Math.hypot(...values);
+
+describe('gradients with precision bf16', () => {
+  it.each(variants)('$name: of each tensor as with float32, to 3 % of their norm', async ({ config }) => {
+    const [float32, bf16] = [
+      await gradientsOf(trainerOf(config, 'float32')),
+      await gradientsOf(trainerOf(config, 'bf16')),
+    ];
+    expect(Math.abs(bf16.loss / float32.loss - 1)).toBeLessThan(2e-3);
+    // The bias of the keys has no gradient but for rounding: it adds the same to all scores of a query.
+    const whole = norm(Float32Array.from(float32.tensors, ({ values }) => norm(values)));
+    for (const [i, { name, values }] of bf16.tensors.entries()) {
+      const expected = float32.tensors[i]!.values;
+      const difference = norm(values.map((x, j) => x - expected[j]!));
+      expect(difference / Math.max(norm(expected), 1e-2 * whole), name).toBeLessThan(0.03);
+    }
+  });
+
+  it('are the same bits at any number of threads, and with activations recomputed', async () => {
+    const config = { ...tinyConfig, nEmbd: 48, blockSize: 33, dropout: 0.1 };
+    const expected = await gradientsOf(trainerOf(config, 'bf16', { threads: 1 }));
+    for (const options of [{ threads: 2 }, { threads: 3 }, { activationRecompute: 'block' }] as const) {
+      expect(await gradientsOf(trainerOf(config, 'bf16', options))).toEqual(expected);
+    }
+  });
+});
+
+describe('training with precision bf16', () => {
+  const config = { ...tinyConfig, nEmbd: 32, blockSize: 16 };
+  const adamw = { learningRate: 2e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+
+  /** Losses for each target of 250 steps on four batches. */
+  async function lossesOf(trainer: Trainer): Promise<number[]> {
+    const losses: number[] = [];
+    for (let step = 1; step <= 250; step++) {
+      const batch = batchOf(config, step % 4);
+      losses.push((await trainer.microStep(batch)) * batch.lossScale);
+      await trainer.applyAdamw({ ...adamw, step });
+    }
+    return losses;
+  }
+
+  it('learns as fast as with float32', async () => {
+    const means = (losses: number[]) =>
+      Array.from({ length: 10 }, (_, i) => losses.slice(25 * i, 25 * (i + 1)).reduce((sum, x) => sum + x / 25, 0));
+    const float32 = means(await lossesOf(trainerOf(config, 'float32')));
+    const bf16 = means(await lossesOf(trainerOf(config, 'bf16')));
+    expect(float32.at(-1)).toBeLessThan(0.3 * float32[0]!);
+    for (const [i, mean] of bf16.entries()) {
+      expect(Math.abs(mean - float32[i]!), `steps from ${25 * i}`).toBeLessThan(0.02 * float32[0]!);
+    }
+  });
+
+  it('evaluates what it trains to nearly the same loss in either precision', async () => {
+    const [float32, bf16] = [trainerOf(config, 'float32'), trainerOf(config, 'bf16')];
+    const batch = batchOf(config, 1);
+    const [expected, actual] = [await float32.evaluate(batch), await bf16.evaluate(batch)];
+    expect(Math.abs(actual / expected - 1)).toBeLessThan(1e-3);
+    expect(actual).not.toBe(expected);
+  });
+});
