@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { InvariantError, UserError } from '../base/errors.ts';
 import type { Shape, Tensor } from '../engine/engine.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
-import { type KernelCase, kernelCases, type PreparedCase } from './kernelCases.ts';
+import { type KernelCase, kernelCases, type MakeTensor, type PreparedCase } from './kernelCases.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from './machine.ts';
 import { median } from './median.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
@@ -39,7 +39,7 @@ export interface BenchResult extends CaseTimes {
   /** The kernel, as the engine interface calls it; of a product also which operands lie transposed. */
   readonly name: string;
   readonly shape: string;
-  /** `gflops` over the machine's `fmaGflops`, from 0 to 1. */
+  /** `gflops` over the machine's limit, `fmaGflops` or for bfloat16 products `bf16Gflops`, from 0 to 1. */
   readonly ofLimit?: number;
   /** 10^9 bytes a second read and written, by the median time. */
   readonly gbytes?: number;
@@ -110,7 +110,7 @@ interface SourceTimes {
 }
 
 function resultOf(
-  { name, shape, flops, bytes }: KernelCase,
+  { name, shape, flops, bytes, product }: KernelCase,
   times: readonly SourceTimes[],
   machine: Machine,
 ): BenchResult {
@@ -120,11 +120,12 @@ function resultOf(
     return { source, times: { medianUs, minUs: Math.min(...us), ...rate } };
   });
   const { medianUs, gflops } = ours!.times;
+  const limit = product?.dtype === 'bf16' ? machine.bf16Gflops : machine.fmaGflops;
   return {
     name,
     shape,
     ...ours!.times,
-    ...(gflops !== undefined && { ofLimit: gflops / machine.fmaGflops }),
+    ...(gflops !== undefined && { ofLimit: gflops / limit }),
     ...(bytes !== undefined && { gbytes: bytes / medianUs / 1e3 }),
     peers: Object.fromEntries(
       others.map(({ source, times }) => [source, { ...times, ratio: times.medianUs / medianUs }]),
@@ -139,11 +140,14 @@ async function timeCase(
   peers: readonly ProductPeer[],
 ): Promise<SourceTimes[]> {
   const tensors: Tensor[] = [];
-  const prepared = kernel.prepare(engine, (...shape) => {
-    const tensor = randomTensor(engine, shape);
-    tensors.push(tensor);
-    return tensor;
-  });
+  const maker = (dtype: 'float32' | 'bfloat16'): MakeTensor => {
+    return (...shape) => {
+      const tensor = randomTensor(engine, shape, dtype);
+      tensors.push(tensor);
+      return tensor;
+    };
+  };
+  const prepared = kernel.prepare(engine, maker('float32'), maker('bfloat16'));
   prepared.call();
   const others = kernel.product ? await preparePeers(engine, kernel.product, prepared, peers) : [];
   const { sample, callMs } = sampler(prepared.call);
@@ -214,9 +218,16 @@ function checksum(values: Float32Array): { sum: number; scale: number } {
 }
 
 /** Values in [-0.5, 0.5) from a short cycle: kernels take as long whatever the values, while zeros or denormals might not. */
-function randomTensor(engine: NativeEngine, shape: Shape): Tensor {
-  const tensor = engine.alloc(shape);
-  const data = engine.hostView(tensor)!;
-  for (let i = 0; i < data.length; i++) data[i] = ((i * 7919) % 8191) / 8191 - 0.5;
+function randomTensor(engine: NativeEngine, shape: Shape, dtype: 'float32' | 'bfloat16'): Tensor {
+  const tensor = engine.alloc(shape, dtype);
+  const values = engine.hostView(tensor) ?? new Float32Array(tensor.size);
+  for (let i = 0; i < values.length; i++) values[i] = ((i * 7919) % 8191) / 8191 - 0.5;
+  if (dtype === 'bfloat16') engine.upload(tensor, bfloat16Of(values));
   return tensor;
+}
+
+/** Rounded to the nearest, to even where two are as near. */
+function bfloat16Of(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  return Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
 }

@@ -24,7 +24,7 @@ export interface KernelCase {
   readonly bytes?: number;
   /** The same work for other libraries. */
   readonly product?: Product;
-  readonly prepare: (engine: NativeEngine, tensor: MakeTensor) => PreparedCase;
+  readonly prepare: (engine: NativeEngine, tensor: MakeTensor, bf16Tensor: MakeTensor) => PreparedCase;
 }
 
 /** The products of one shipped config: N rows of C channels. */

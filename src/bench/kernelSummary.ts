@@ -1,9 +1,10 @@
 /** From the timed calls of some steps to one line for each kernel, and what is left between them. */
 import type { KernelCall } from './kernelTimer.ts';
+import type { Machine } from './machine.ts';
 import { median } from './median.ts';
 
 export interface KernelResult {
-  /** The kernel, as the engine interface calls it. */
+  /** The kernel, as the engine interface calls it, and whether it computes with bfloat16 numbers. */
   readonly name: string;
   /** Of all its calls, if they are told apart. */
   readonly shape?: string;
@@ -16,6 +17,7 @@ export interface KernelResult {
   readonly share: number;
   /** 10^9 a second: floating-point operations of products and attention, else bytes read and written. */
   readonly gflops?: number;
+  /** `gflops` over the machine's limit for such numbers. */
   readonly ofLimit?: number;
   readonly gbytes?: number;
 }
@@ -36,25 +38,26 @@ export interface TimedStep {
 
 export function summariseKernels(
   steps: readonly TimedStep[],
-  options: { fmaGflops: number | undefined; byShape: boolean },
+  options: { machine: Pick<Machine, 'fmaGflops' | 'bf16Gflops'> | undefined; byShape: boolean },
 ): KernelSummary {
-  const { fmaGflops, byShape } = options;
+  const { machine, byShape } = options;
   const stepMs = median(steps.map(({ wallMs }) => wallMs));
-  const keyOf = ({ kernel, shape }: KernelCall): string => (byShape ? `${kernel} ${shape}` : kernel);
+  const keyOf = (call: KernelCall): string => (byShape ? `${nameOf(call)} ${call.shape}` : nameOf(call));
   const byKernel = steps.map(({ calls }) => groupBy(calls, keyOf));
   const kernels = [...byKernel[0]!].map(([key, calls]): KernelResult => {
     const times = byKernel.map((step) => sumOf(step.get(key) ?? [], ({ ms }) => ms));
     const msPerStep = median(times);
     const flops = sumOf(calls, (call) => call.flops ?? 0);
     const gflops = flops / msPerStep / 1e6;
+    const limit = calls[0]!.bf16 ? machine?.bf16Gflops : machine?.fmaGflops;
     return {
-      name: calls[0]!.kernel,
+      name: nameOf(calls[0]!),
       ...(byShape && { shape: calls[0]!.shape }),
       calls: calls.length,
       msPerStep,
       minMsPerStep: Math.min(...times),
       share: msPerStep / stepMs,
-      ...(flops > 0 && { gflops, ...(fmaGflops !== undefined && { ofLimit: gflops / fmaGflops }) }),
+      ...(flops > 0 && { gflops, ...(limit !== undefined && { ofLimit: gflops / limit }) }),
       ...(flops === 0 && { gbytes: sumOf(calls, ({ bytes }) => bytes) / msPerStep / 1e6 }),
     };
   });
@@ -63,6 +66,11 @@ export function summariseKernels(
     kernels: kernels.toSorted((a, b) => b.msPerStep - a.msPerStep),
     betweenMs: median(steps.map(({ calls, wallMs }) => wallMs - sumOf(calls, ({ ms }) => ms))),
   };
+}
+
+/** Those of bfloat16 numbers are told apart, since their limit is another. */
+function nameOf({ kernel, bf16 }: KernelCall): string {
+  return bf16 ? `${kernel} bf16` : kernel;
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {

@@ -2,11 +2,13 @@
  * What one call of a kernel has to do, worked out from the options that it is called with: floating-point operations of matrix
  * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
  */
-import type { Engine, KernelOptions, LinearOptions, Tensor, TensorGroup } from '../engine/engine.ts';
+import type { DType, Engine, KernelOptions, LinearOptions, Tensor, TensorGroup } from '../engine/engine.ts';
 
 export interface KernelWork {
   /** Two for each multiply-add that is executed; absent for kernels that are bound by memory. */
   readonly flops?: number;
+  /** Whether they are of bfloat16 numbers, whose limit is another. */
+  readonly bf16?: boolean;
   /** Read and written: each tensor of the options once, unless `bytesOf` below knows better. */
   readonly bytes: number;
 }
@@ -35,7 +37,13 @@ const bytesOf: PerKernel = {
 export function kernelWork(kernel: keyof Engine, options: unknown): KernelWork {
   const flops = (flopsOf[kernel] as ((options: unknown) => number) | undefined)?.(options);
   const bytes = (bytesOf[kernel] as ((options: unknown) => number) | undefined)?.(options) ?? bytesIn(options);
-  return { ...(flops !== undefined && { flops }), bytes };
+  return { ...(flops !== undefined && { flops, bf16: isOfBf16(options) }), bytes };
+}
+
+/** As the engine decides it: by what is multiplied with the weight, or by the queries. */
+function isOfBf16(options: unknown): boolean {
+  const { inp, dout, qkv } = options as Partial<Record<'inp' | 'dout' | 'qkv', Tensor>>;
+  return [inp, dout, qkv].some((tensor) => tensor?.dtype === 'bfloat16');
 }
 
 /** The shapes that tell one call of a kernel from another: those of its largest tensors. */
@@ -64,8 +72,10 @@ function bytesIn(options: unknown): number {
   return tensorsIn(options).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 }
 
-function tensorBytes({ size }: Tensor): number {
-  return 4 * size;
+const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } satisfies Record<DType, number>;
+
+function tensorBytes({ size, dtype }: Tensor): number {
+  return elementBytes[dtype] * size;
 }
 
 /** Every tensor of the options, also inside of other objects; a group is one of them. */

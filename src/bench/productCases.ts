@@ -15,34 +15,49 @@ export interface LinearShape {
 /** The three products of a layer one by one, then its backward as training calls it, with the bias and both gradients. */
 export function linearCases(shape: LinearShape): KernelCase[] {
   const { n, ic, oc, weightTransposed } = shape;
-  const text = `${n}×${ic}×${oc}`;
-  const flops = 2 * n * ic * oc;
-  const product = { dtype: 'f32', transposedA: false, accumulate: false } as const;
-  const forward: Product = { ...product, m: n, k: ic, n: oc, transposedB: weightTransposed };
-  const dinp: Product = { ...product, m: n, k: oc, n: ic, transposedB: !weightTransposed };
-  const [m, columns] = weightTransposed ? [oc, ic] : [ic, oc];
-  const dweight: Product = { ...product, m, k: n, n: columns, transposedA: true, transposedB: false, accumulate: true };
-  const case_ = (name: string, of: Product, prepare: KernelCase['prepare']): KernelCase => ({
-    name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}`,
-    shape: text,
-    flops,
-    product: of,
-    prepare,
-  });
   return [
-    case_('linearForward', forward, (engine, tensor) => prepareForward(engine, tensor, forward)),
-    case_('linearBackward dinp', dinp, (engine, tensor) => prepareForward(engine, tensor, dinp)),
-    case_('linearBackward dweight', dweight, (engine, tensor) => prepareDweight(engine, tensor, shape)),
+    ...productCases(shape, 'f32'),
     {
       name: 'linearBackward',
-      shape: text,
-      flops: 2 * flops,
+      shape: `${n}×${ic}×${oc}`,
+      flops: 4 * n * ic * oc,
       prepare: (engine, tensor) => {
         const inputs = { inp: tensor(n, ic), weight: tensor(...weightShape(shape)), dout: tensor(n, oc) };
         const gradients = { dinp: tensor(n, ic), dweight: tensor(...weightShape(shape)), dbias: tensor(oc) };
         return { call: () => engine.linearBackward({ ...inputs, weightTransposed, ...gradients }) };
       },
     },
+    ...productCases(shape, 'bf16'),
+  ];
+}
+
+/** Of bfloat16 activations or gradients: ours rounds the float32 weight as it is packed, the others have it rounded already. */
+function productCases(shape: LinearShape, dtype: Product['dtype']): KernelCase[] {
+  const { n, ic, oc, weightTransposed } = shape;
+  const product = { dtype, transposedA: false, accumulate: false };
+  const forward: Product = { ...product, m: n, k: ic, n: oc, transposedB: weightTransposed };
+  const dinp: Product = { ...product, m: n, k: oc, n: ic, transposedB: !weightTransposed };
+  const [m, columns] = weightShape(shape);
+  const dweight: Product = { ...product, m, k: n, n: columns, transposedA: true, transposedB: false, accumulate: true };
+  const caseOf = (name: string, of: Product, prepare: KernelCase['prepare']): KernelCase => ({
+    name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}${dtype === 'bf16' ? ' bf16' : ''}`,
+    shape: `${n}×${ic}×${oc}`,
+    flops: 2 * n * ic * oc,
+    product: of,
+    prepare,
+  });
+  const activation = (tensor: MakeTensor, bf16Tensor: MakeTensor): MakeTensor =>
+    dtype === 'bf16' ? bf16Tensor : tensor;
+  return [
+    caseOf('linearForward', forward, (engine, tensor, half) =>
+      prepareForward(engine, forward, tensor, activation(tensor, half)),
+    ),
+    caseOf('linearBackward dinp', dinp, (engine, tensor, half) =>
+      prepareForward(engine, dinp, tensor, activation(tensor, half)),
+    ),
+    caseOf('linearBackward dweight', dweight, (engine, tensor, half) =>
+      prepareDweight(engine, shape, tensor, activation(tensor, half)),
+    ),
   ];
 }
 
@@ -107,18 +122,26 @@ export function headCase(n: number, c: number, v: number): KernelCase {
 }
 
 /** The gradient of the inputs is a forward product with the weight lying the other way. */
-function prepareForward(engine: NativeEngine, tensor: MakeTensor, { m, k, n, transposedB }: Product): PreparedCase {
-  const inp = tensor(m, k);
+function prepareForward(
+  engine: NativeEngine,
+  { m, k, n, transposedB }: Product,
+  tensor: MakeTensor,
+  activation: MakeTensor,
+): PreparedCase {
+  const inp = activation(m, k);
   const weight = transposedB ? tensor(n, k) : tensor(k, n);
   const out = tensor(m, n);
   return { call: () => engine.linearForward({ inp, weight, weightTransposed: transposedB, out }), result: out };
 }
 
-function prepareDweight(engine: NativeEngine, tensor: MakeTensor, shape: LinearShape): PreparedCase {
+function prepareDweight(
+  engine: NativeEngine,
+  shape: LinearShape,
+  tensor: MakeTensor,
+  activation: MakeTensor,
+): PreparedCase {
   const { n, ic, oc, weightTransposed } = shape;
-  // In memory the left operand comes first, as for the peers.
-  const [left, right] = weightTransposed ? [tensor(n, oc), tensor(n, ic)] : [tensor(n, ic), tensor(n, oc)];
-  const [inp, dout] = weightTransposed ? [right, left] : [left, right];
+  const [inp, dout] = [activation(n, ic), activation(n, oc)];
   const dweight = tensor(...weightShape(shape));
   engine.zero(dweight);
   // Without `dinp` the weight itself is not read.

@@ -115,7 +115,7 @@ export async function runStepBench(
     machine,
     formula: stepFlopFormula,
     results,
-    ...(kernelSteps > 0 && { kernels: summariseKernels(timedSteps, { fmaGflops: machine?.fmaGflops, byShape }) }),
+    ...(kernelSteps > 0 && { kernels: summariseKernels(timedSteps, { machine, byShape }) }),
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
     peakTensorBytes: engine.memory().bytesPeak,
   };

@@ -14,12 +14,15 @@ describe('linearCases', () => {
       ...(p ? [p.m, p.k, p.n, p.accumulate] : []),
     ]);
 
-  it('are the three products of a layer, and its whole backward', () => {
+  it('are the three products of a layer in both precisions, and its whole backward', () => {
     expect(products(false)).toEqual([
       ['linearForward NN', 300, 10, 3, 5, false],
       ['linearBackward dinp NT', 300, 10, 5, 3, false],
       ['linearBackward dweight TN', 300, 3, 10, 5, true],
       ['linearBackward', 600],
+      ['linearForward NN bf16', 300, 10, 3, 5, false],
+      ['linearBackward dinp NT bf16', 300, 10, 5, 3, false],
+      ['linearBackward dweight TN bf16', 300, 3, 10, 5, true],
     ]);
   });
 
@@ -29,6 +32,9 @@ describe('linearCases', () => {
       ['linearBackward dinp NN', 300, 10, 5, 3, false],
       ['linearBackward dweight TN', 300, 5, 10, 3, true],
       ['linearBackward', 600],
+      ['linearForward NT bf16', 300, 10, 3, 5, false],
+      ['linearBackward dinp NN bf16', 300, 10, 5, 3, false],
+      ['linearBackward dweight TN bf16', 300, 5, 10, 3, true],
     ]);
   });
 });
@@ -56,10 +62,11 @@ describe('runEngineBench', () => {
         measured: ({ name }) => told.push(name),
       },
     );
-    expect(told).toEqual(['4 cases', ...report.results.map(({ name }) => name)]);
-    for (const { medianUs, minUs, gflops, ofLimit, peers } of report.results) {
+    expect(told).toEqual(['7 cases', ...report.results.map(({ name }) => name)]);
+    for (const { name, medianUs, minUs, gflops, ofLimit, peers } of report.results) {
       expect(minUs > 0 && medianUs >= minUs && gflops! > 0).toBe(true);
-      expect(ofLimit).toBeCloseTo(gflops! / report.machine.fmaGflops, 9);
+      const { fmaGflops, bf16Gflops } = report.machine;
+      expect(ofLimit).toBeCloseTo(gflops! / (name.endsWith('bf16') ? bf16Gflops : fmaGflops), 9);
       expect(peers).toEqual({});
     }
   });

@@ -28,6 +28,13 @@ describe('kernelWork', () => {
     expect(kernelWork('attentionBackward', options).flops).toBe(5 * 2 * 8 * 8 * 6);
   });
 
+  it('knows bfloat16 numbers: half the bytes, and products of their own', () => {
+    const half: Tensor = { ...tensor(10, 7), dtype: 'bfloat16' };
+    const product = { inp: half, weight: tensor(7, 11), out: tensor(10, 11) };
+    expect(kernelWork('linearForward', product)).toEqual({ flops: 1540, bf16: true, bytes: 140 + 308 + 440 });
+    expect(kernelWork('linearForward', { ...product, inp: tensor(10, 7) })).toMatchObject({ bf16: false });
+  });
+
   it('counts each tensor once, groups and tensors inside of objects too', () => {
     expect(kernelWork('add', { out: tensor(5), a: tensor(5), b: tensor(5) })).toEqual({ bytes: 60 });
     const group = { tensors: [tensor(3), tensor(4)], offsets: [0, 16], length: 32 };

@@ -23,7 +23,7 @@ describe('summariseKernels', () => {
   ];
 
   it('gives medians over the steps, rates by them, and what is between', () => {
-    const summary = summariseKernels(steps, { fmaGflops: 60, byShape: false });
+    const summary = summariseKernels(steps, { machine: { fmaGflops: 60, bf16Gflops: 240 }, byShape: false });
     expect(summary).toEqual({
       stepMs: 5,
       kernels: [
@@ -34,8 +34,20 @@ describe('summariseKernels', () => {
     });
   });
 
+  it('tells kernels of bfloat16 numbers apart, which have a limit of their own', () => {
+    const calls = [product('a', 1), { ...product('a', 1), bf16: true }];
+    const { kernels } = summariseKernels([{ calls, wallMs: 2 }], {
+      machine: { fmaGflops: 60, bf16Gflops: 240 },
+      byShape: false,
+    });
+    expect(kernels.map(({ name, ofLimit }) => [name, ofLimit])).toEqual([
+      ['linearForward', 1],
+      ['linearForward bf16', 0.25],
+    ]);
+  });
+
   it('tells shapes apart, and leaves out the limit where there is none', () => {
-    const { kernels } = summariseKernels(steps, { fmaGflops: undefined, byShape: true });
+    const { kernels } = summariseKernels(steps, { machine: undefined, byShape: true });
     expect(kernels.map(({ name, shape }) => `${name} ${shape}`)).toEqual([
       'linearForward a',
       'linearForward b',
