@@ -1,8 +1,5 @@
-/** What training takes and keeps of the machine's memory, beside the estimate of `--dry-run`. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+/** What the native engine takes and keeps of memory, beside the estimate of `--dry-run`. What the process takes: residentMemory.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EngineMemory } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
 import { generate } from '../../../src/model/generate.ts';
@@ -21,18 +18,6 @@ const gpt: ModelConfig = {
   activation: 'gelu',
   tiedHead: true,
 };
-
-const adamw = { learningRate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
-const MIB = 2 ** 20;
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-
-/** Of the process, without garbage; what the first collection found, the next has given back. */
-function residentBytes(): number {
-  for (let i = 0; i < 3; i++) collectGarbage();
-  return process.memoryUsage.rss();
-}
 
 let engine: NativeEngine;
 beforeEach(() => {
@@ -65,33 +50,9 @@ describe.each(['none', 'block'] as const)('memoryPerWorker, activationRecompute 
     const { bytesInUse, bytesPooled, bytesPeak } = engine.memory();
     expect([bytesInUse + bytesPooled, bytesPeak]).toEqual([total, total]);
   });
-
-  it('is what the process takes for a step, its update and an evaluation, to 10 %', async () => {
-    const config = { ...gpt, vocabSize: 5000, nEmbd: 256, blockSize: 256, nLayer: 6 };
-    const before = residentBytes();
-    const trainer = trainerOf(config, activationRecompute);
-    await microStep(trainer, 4);
-    await trainer.applyAdamw({ ...adamw, step: 1 });
-    await trainer.evaluate(randomBatch(config, { seed: 2, batchSize: 4 }));
-    const { total } = memoryPerWorker(config, { microBatchSize: 4, activationRecompute });
-    const taken = residentBytes() - before;
-    expect(Math.abs(taken / total - 1), `${taken} taken, ${total} estimated`).toBeLessThan(0.1);
-  });
 });
 
 describe('memory stays', () => {
-  it('what it is over hundreds of steps: that of the process and that of the engine', async () => {
-    const trainer = trainerOf({ ...gpt, nLayer: 2, dropout: 0.1 });
-    const held: { engine: EngineMemory; resident: number }[] = [];
-    for (let step = 1; step <= 400; step++) {
-      await microStep(trainer, 4);
-      await trainer.applyAdamw({ ...adamw, step });
-      if (step % 100 === 0) held.push({ engine: engine.memory(), resident: residentBytes() });
-    }
-    for (const each of held) expect(each.engine).toEqual(held[0]!.engine);
-    expect(held.at(-1)!.resident - held[0]!.resident, 'bytes that 300 steps added').toBeLessThan(4 * MIB);
-  });
-
   it('that of the largest microbatch, whatever sizes come after it', async () => {
     const trainer = trainerOf(gpt);
     await microStep(trainer, 12);
