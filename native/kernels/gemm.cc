@@ -1,91 +1,121 @@
-// The algorithm is Goto's: blocks of b stay in the outer caches and blocks of a in L2, both packed into the order in which a
-// tile of c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf).
+// The algorithm is Goto's: panels of b go through L1 while a block of a stays in L2, both packed into the order in which a tile of
+// c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf). b is packed once, by all
+// threads; then each multiplies some rows of a, which it packs only where they are not contiguous.
 #include "gemm.h"
 
+#include "gemmPacking.h"
 #include "parallel.h"
-#include "transpose.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-constexpr int MR = tileRows, NV = tileVectors, NR = tileColumns;
-constexpr Index KC = 384;  // depth of a block: a panel of b (KC · NR floats) stays in L1, or nearly so
-constexpr Index MC = (252 + MR - 1) / MR * MR;  // rows of a block of a: MC · KC floats stay in L2
-constexpr Index NC = 1536 / NR * NR;  // columns of a block of b
-constexpr Index NCFew = 4 * NR;       // the same where few rows use the block: it stays in L2
+// The register tile: MR rows of NV vectors. Their accumulators, the vectors of b and one of a fill the registers.
+#if defined(__AVX512F__)
+constexpr int MR = 14, NV = 2;
+#elif defined(__AVX2__)
+constexpr int MR = 6, NV = 2;
+#elif defined(__aarch64__)
+constexpr int MR = 8, NV = 3;
+#else
+constexpr int MR = 4, NV = 2;
+#endif
+constexpr int NR = NV * W;
+// A panel's height is at most a vector or a multiple of it.
+constexpr int heightUnit = MR > W ? W : 1;
+// Contiguous rows of a are read where they lie, as far as there are addresses for so many.
+#if defined(__aarch64__)
+constexpr bool readsRows = false;
+#else
+constexpr bool readsRows = true;
+#endif
+constexpr Index KC = 8192 / NR < 384 ? 8192 / NR : 384;  // depth of a block: a panel of b is two thirds of L1
+constexpr Index MC = 168 / MR * MR;                      // rows of a task: MC · KC floats stay in L2
+constexpr Index NC = 1024 / NR * NR;                     // columns of a task: MC · NC sums stay in L2
+constexpr Index packedBFloats = 1 << 20;                 // of b, packed at once
 
-constexpr size_t packedAFloats = size_t(MC + MR) * KC + 64;
-constexpr size_t packedBFloats = size_t(NC + NR) * KC + 64;
+constexpr size_t packedAFloats = size_t(MC) * KC + size_t(MC) * W;
+constexpr size_t sumsFloats = size_t(MC) * NC;
 
 inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
+inline Index roundUp(Index a, Index unit) { return ceilDiv(a, unit) * unit; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
-// Depth of every block but the last: the same for all of them, as far as it goes.
-inline Index blockDepth(Index k) {
-  const Index blocks = ceilDiv(k, KC);
-  return ceilDiv(ceilDiv(k, blocks < 1 ? 1 : blocks), 8) * 8;
-}
-
-// ---- Packing -------------------------------------------------------------------------------------------------------------
-
-// Packs `count` lines (rows of a, or columns of b) in panels of P lines: panel p holds, for each k, its P values one after
-// another. Lines beyond `count` in the last panel are 0.
-template <int P>
-inline void packPanels(const float* from, Index lineStride, Index kStride, Index count, Index depth, float* to) {
-  // A tile narrower than a vector is written with a whole one: what it writes too much, the next k overwrites.
-  static_assert(P < W || P % W == 0);
-  for (Index first = 0; first < count; first += P, to += P * depth) {
-    const int lines = int(smaller(P, count - first));
-    const float* panel = from + first * lineStride;
-    if (kStride == 1 && lineStride != 1) {
-      for (Index k = 0; k < depth; k += W) {
-        const int part = int(smaller(W, depth - k));
-        for (int line = 0; line < P; line += W) {
-          const int rows = lines > line ? int(smaller(W, lines - line)) : 0;
-          transposeTile(panel + line * lineStride + k, lineStride, rows, part, to + k * P + line, P);
-        }
-      }
-    } else if (lines == P) {
-      for (Index k = 0; k < depth; k++) __builtin_memcpy(to + k * P, panel + k * kStride, P * sizeof(float));
-    } else {
-      for (Index k = 0; k < depth; k++) {
-        for (int line = 0; line < P; line++) to[k * P + line] = line < lines ? panel[k * kStride + line] : 0.0f;
-      }
-    }
-  }
-}
+// Depth of every block of k but the last: the same for all of them, as far as it goes.
+inline Index blockDepth(Index k) { return roundUp(ceilDiv(k, larger(1, ceilDiv(k, KC))), 8); }
 
 // ---- The tile in registers -----------------------------------------------------------------------------------------------
 
 struct Tile {
   Index depth;
-  const float* a;  // [depth][MR]
-  const float* b;  // [depth], rows of bStride
-  Index bStride;
+  const float* a;  // [depth], rows of aStride; or [rows] along k, aStride apart
+  Index aStride;
+  const float* b;  // [depth], rows of NR
+  const float* next;  // read soon: fetched into L2 meanwhile
   float* c;
   Index ldc;
   int columns;        // of NV · W
-  const float* bias;  // or null
+  const float* bias;  // what the sums start from, or null
   bool accumulate;
 };
 
-template <int ROWS, int VECTORS>
-void multiplyTile(const Tile& tile) {
-  Vec sum[ROWS][VECTORS] = {};
-  const float* a = tile.a;
-  const float* b = tile.b;
-  const Index bStride = tile.bStride;
-  for (int r = 0; r < ROWS; r++) __builtin_prefetch(tile.c + r * tile.ldc, 1);
-  for (Index k = tile.depth; k > 0; k--, a += MR, b += bStride) {
-    __builtin_prefetch(a + MR * 8);  // b's panel is used again and again, a's only once
-    Vec bv[VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) bv[v] = load(b + v * W);
+// One column of a of ROWS numbers after another: of a panel, or of rows as they lie in memory, of which each third has its address.
+template <int ROWS, bool PANEL>
+struct ColumnsOfA {
+  const float* at[PANEL ? 1 : (ROWS + 2) / 3];
+  Index stride;
+
+  explicit ColumnsOfA(const Tile& tile) : stride(tile.aStride) {
 #pragma GCC unroll 16
-    for (int r = 0; r < ROWS; r++) {
-      const Vec av = splat(a[r]);
+    for (int i = 0; i < int(sizeof at / sizeof *at); i++) at[i] = tile.a + 3 * i * stride;
+  }
+  float row(int r) const { return PANEL ? at[0][r] : at[r / 3][r % 3 * stride]; }
+  void advance() {
+    if (PANEL) at[0] += stride;
+    else {
+#pragma GCC unroll 16
+      for (const float*& p : at) p++;
+    }
+  }
+};
+
+// A tile fetches so many cache lines of what follows its panel of b, and does so in so many steps.
+constexpr int nextLines = 48, fetchParts = 4;
+
+// The loop over k is short enough to stay in the processor's loop buffer: unrolled further it is slower.
+template <int ROWS, int VECTORS, bool PANEL>
+void multiplyTile(const Tile& tile) {
+  Vec sum[ROWS][VECTORS];
 #pragma GCC unroll 4
-      for (int v = 0; v < VECTORS; v++) sum[r][v] = fma(av, bv[v], sum[r][v]);
+  for (int v = 0; v < VECTORS; v++) {
+    const Vec start = tile.bias == nullptr ? Vec{} : loadAny(tile.bias + v * W, int(smaller(tile.columns - v * W, W)));
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) sum[r][v] = start;
+  }
+  ColumnsOfA<ROWS, PANEL> a(tile);
+  const float* b = tile.b;
+  const float* next = tile.next;
+  const float* c = tile.c;
+  // What will be needed is fetched a few lines at a time: all at once would keep the loads of a waiting.
+  const Index step = tile.depth / fetchParts;
+#pragma GCC unroll 1
+  for (int part = 0; part < fetchParts; part++) {
+    for (int i = 0; i < nextLines / fetchParts; i++, next += 16) __builtin_prefetch(next, 0, 2);
+    for (int r = 0; r < (ROWS + fetchParts - 1) / fetchParts; r++, c += tile.ldc) {
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) __builtin_prefetch(c + v * W, 1);
+    }
+    for (Index k = part + 1 < fetchParts ? step : tile.depth - (fetchParts - 1) * step; k > 0; k--, b += NR) {
+      Vec bv[VECTORS];
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) bv[v] = load(b + v * W);
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; r++) {
+        const Vec av = splat(a.row(r));
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sum[r][v] = fma(av, bv[v], sum[r][v]);
+      }
+      a.advance();
     }
   }
 #pragma GCC unroll 4
@@ -94,22 +124,12 @@ void multiplyTile(const Tile& tile) {
     if (columns <= 0) break;
     float* c = tile.c + v * W;
     if (columns >= W) {
-      const Vec bias = tile.bias != nullptr ? load(tile.bias + v * W) : Vec{};
 #pragma GCC unroll 16
-      for (int r = 0; r < ROWS; r++, c += tile.ldc) {
-        Vec x = sum[r][v];
-        if (tile.accumulate) x += load(c);
-        if (tile.bias != nullptr) x += bias;
-        store(c, x);
-      }
+      for (int r = 0; r < ROWS; r++, c += tile.ldc) store(c, tile.accumulate ? load(c) + sum[r][v] : sum[r][v]);
     } else {
-      const Vec bias = tile.bias != nullptr ? loadPart(tile.bias + v * W, columns) : Vec{};
 #pragma GCC unroll 16
       for (int r = 0; r < ROWS; r++, c += tile.ldc) {
-        Vec x = sum[r][v];
-        if (tile.accumulate) x += loadPart(c, columns);
-        if (tile.bias != nullptr) x += bias;
-        storePart(c, x, columns);
+        storePart(c, tile.accumulate ? loadPart(c, columns) + sum[r][v] : sum[r][v], columns);
       }
     }
   }
@@ -117,121 +137,141 @@ void multiplyTile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// tileFunctions[rows - 1][vectors - 1]
+// at[rows - 1][vectors - 1]
+template <bool PANEL>
 struct TileFunctions {
   TileFunction at[MR][NV];
+
+  constexpr TileFunctions() : at() { fill<MR>(); }
+
+  template <int ROWS>
+  constexpr void fill() {
+    at[ROWS - 1][0] = multiplyTile<ROWS, 1, PANEL>;
+    at[ROWS - 1][1] = multiplyTile<ROWS, 2, PANEL>;
+    if constexpr (NV > 2) at[ROWS - 1][NV - 1] = multiplyTile<ROWS, NV, PANEL>;
+    if constexpr (ROWS > 1) fill<ROWS - 1>();
+  }
 };
-template <int ROWS>
-constexpr void fillTileFunctions(TileFunctions& functions) {
-  functions.at[ROWS - 1][0] = multiplyTile<ROWS, 1>;
-  functions.at[ROWS - 1][1] = multiplyTile<ROWS, 2>;
-  if constexpr (NV > 2) functions.at[ROWS - 1][NV - 1] = multiplyTile<ROWS, NV>;
-  if constexpr (ROWS > 1) fillTileFunctions<ROWS - 1>(functions);
+template <bool PANEL>
+constexpr TileFunctions<PANEL> tileFunctions = {};
+
+template <bool PANEL>
+inline void multiplyTile(const Tile& tile, int rows) {
+  tileFunctions<PANEL>.at[rows - 1][(tile.columns + W - 1) / W - 1](tile);
 }
-constexpr TileFunctions makeTileFunctions() {
-  TileFunctions functions = {};
-  fillTileFunctions<MR>(functions);
-  return functions;
-}
-constexpr TileFunctions tileFunctions = makeTileFunctions();
 
 // ---- Blocks --------------------------------------------------------------------------------------------------------------
 
-// A product whose sums go to c as they are: c = a · b + bias, or c +=.
-struct Plain {
-  Index m, n, k;
-  const float* a;
-  Index aRow, aCol;
+// A part of a product: all rows, some columns and some of k, with this part of b packed, one block of k after another and panel
+// by panel in each.
+struct Chunk {
+  Index column, columns;
+  Index k, depth, blockDepth;
+  float* b;
+
+  Index blocks() const { return ceilDiv(depth, blockDepth); }
+  Index panels() const { return ceilDiv(columns, NR); }
+  Index depthOf(Index block) const { return smaller(blockDepth, depth - block * blockDepth); }
+  float* panel(Index block, Index panel) const { return b + (block * blockDepth * panels() + panel * depthOf(block)) * NR; }
+};
+
+void packPanelOfB(const Gemm& p, const Chunk& chunk, Index panel) {
+  const Index column = chunk.column + panel * NR;
+  const Index count = smaller(NR, chunk.column + chunk.columns - column);
+  for (Index block = 0; block < chunk.blocks(); block++) {
+    const Index k = chunk.k + block * chunk.blockDepth, depth = chunk.depthOf(block);
+    float* to = chunk.panel(block, panel);
+    packPanel<NR>({p.b + column * p.bCol + k * p.bRow, p.bCol, p.bRow, count, depth}, to);
+    if (p.columnSums != nullptr) addPanelSums<NR>(to, depth, int(count), p.columnSums + column);
+  }
+}
+
+// Rows and columns of c that one task computes.
+struct Part {
+  Index row, rows;
+  Index column, columns;
+};
+
+// Some columns of c, as many as a panel of b, for all rows of a part.
+struct Stripe {
+  Index depth;
+  const float* a;  // panels of `height` rows, panelStride apart
+  Index panelStride, aStride;
+  int height;
   const float* b;
-  Index bRow, bCol;
-  float* c;
-  Index ldc;
-  const float* bias;
-  bool accumulate;
+  Index column;
+  int columns;
+  bool first, last;  // block of k
 };
 
-struct Block {
-  Index rows, columns, depth;
-  const float* a;  // packed
-  const float* b;  // packed
-  float* c;
-  Index ldc;
-  const float* bias;
-  bool accumulate;
-};
-
-void multiplyBlock(const Block& block) {
-  for (Index j = 0; j < block.columns; j += NR) {
-    const int columns = int(smaller(NR, block.columns - j));
-    const int vectors = (columns + W - 1) / W;
-    for (Index i = 0; i < block.rows; i += MR) {
-      const int rows = int(smaller(MR, block.rows - i));
-      const Tile tile = {block.depth,
-                         block.a + i * block.depth,
-                         block.b + j * block.depth,
-                         NR,
-                         block.c + i * block.ldc + j,
-                         block.ldc,
-                         columns,
-                         block.bias == nullptr ? nullptr : block.bias + j,
-                         block.accumulate};
-      tileFunctions.at[rows - 1][vectors - 1](tile);
+// Sums go straight to c if they only are added there, else to `sums` until they are complete; a tile that is complete at once needs
+// room for itself only.
+template <bool PANEL>
+void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sums) {
+  const Index column = part.column + s.column;
+  const bool direct = p.to.plain(), alone = s.first && s.last;
+  for (Index i = 0; i < part.rows; i += s.height) {
+    const int rows = int(smaller(s.height, part.rows - i));
+    const float* a = s.a + i / s.height * s.panelStride;
+    const float* next = s.b + s.depth * NR + i / s.height * nextLines * 16;
+    if (direct) {
+      multiplyTile<PANEL>({s.depth, a, s.aStride, s.b, next, static_cast<float*>(p.to.c.data) + (part.row + i) * p.to.ldc + column,
+                           p.to.ldc, s.columns, s.first && p.to.bias != nullptr ? p.to.bias + column : nullptr,
+                           p.to.accumulate || !s.first},
+                          rows);
+    } else {
+      const Index stride = alone ? NR : NC;
+      float* c = alone ? sums : sums + i * NC + s.column;
+      multiplyTile<PANEL>({s.depth, a, s.aStride, s.b, next, c, stride, int(roundUp(s.columns, W)), nullptr, !s.first}, rows);
+      if (s.last) applyEpilogue(p.to, {c, stride, rows, s.columns, part.row + i, column});
     }
   }
 }
 
-// One panel of rows (packed) uses each number of b only once: it is read where it lies, but for the columns that do not fill
-// a tile, which are packed.
-void multiplyUnpacked(const Plain& p, Index k, Index depth, const float* packedA, float* packedB) {
-  for (Index j = 0; j < p.n; j += NR) {
-    const float* b = p.b + k * p.bRow + j;
-    const int columns = int(smaller(NR, p.n - j));
-    if (columns < NR) packPanels<NR>(b, 1, p.bRow, columns, depth, packedB);
-    const Tile tile = {depth,
-                       packedA,
-                       columns < NR ? packedB : b,
-                       columns < NR ? NR : p.bRow,
-                       p.c + j,
-                       p.ldc,
-                       columns,
-                       k == 0 && p.bias != nullptr ? p.bias + j : nullptr,
-                       p.accumulate || k > 0};
-    tileFunctions.at[p.m - 1][(columns + W - 1) / W - 1](tile);
-  }
-}
-
-void clear(const Plain& p) {
-  for (Index i = 0; i < p.m; i++) {
-    for (Index j = 0; j < p.n; j++) {
-      p.c[i * p.ldc + j] = (p.accumulate ? p.c[i * p.ldc + j] : 0.0f) + (p.bias == nullptr ? 0.0f : p.bias[j]);
+// Multiplies all of a chunk's k.
+void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* workspace) {
+  float* packedA = workspace;
+  float* sums = workspace + packedAFloats;
+  const bool inPlace = readsRows && p.aCol == 1;
+  const int height = int(roundUp(ceilDiv(part.rows, ceilDiv(part.rows, MR)), heightUnit));
+  const Index firstPanel = (part.column - chunk.column) / NR;
+  for (Index block = 0; block < chunk.blocks(); block++) {
+    const Index k = chunk.k + block * chunk.blockDepth, depth = chunk.depthOf(block);
+    const float* a = p.a + part.row * p.aRow + k * p.aCol;
+    const Index panelStride = inPlace ? height * p.aRow : height * depth + W;
+    if (!inPlace) packPanels({a, p.aRow, p.aCol, part.rows, depth}, height, packedA, panelStride);
+    for (Index j = 0; j < part.columns; j += NR) {
+      const Stripe stripe = {depth, inPlace ? a : packedA, panelStride, inPlace ? p.aRow : height, height,
+                             chunk.panel(block, firstPanel + j / NR), j, int(smaller(NR, part.columns - j)), k == 0,
+                             k + depth == p.k};
+      if (inPlace) multiplyStripe<false>(p, part, stripe, sums);
+      else multiplyStripe<true>(p, part, stripe, sums);
     }
   }
 }
 
 // ---- Threads -------------------------------------------------------------------------------------------------------------
 
-// How c is cut into parts, each the task of one thread.
+// How the rows and columns of a chunk are cut, each part the task of one thread.
 struct Grid {
   Index rowParts, columnParts;
 };
 
 // The cut with the least work on the busiest thread. Costs are in multiply-adds of one vector: a part computes rows · columns · k
-// of them over W, and packs (rows + columns) · k numbers, each for about the price of one in four.
-Grid chooseGrid(const Plain& p, int threads) {
-  const Index rowPanels = ceilDiv(p.m, MR);
-  const Index columnPanels = ceilDiv(p.n, NR);
-  const double work = double(p.m) * double(p.n) * double(p.k);
-  // Below this a hand-over costs more than it saves.
-  if (threads == 1 || work < 2e5) return {1, 1};
+// of them over W, and packs rows · k numbers, each for about the price of four.
+Grid chooseGrid(Index rows, Index columns, Index depth, int threads) {
+  const Index columnPanels = ceilDiv(columns, NR);
+  const Index rowsLeast = ceilDiv(rows, MC), columnsLeast = ceilDiv(columns, NC);
   // More parts than threads even out interruptions, where there is enough work.
-  const Index partsMost = work / threads > 4e6 ? Index(threads) * 3 : threads;
-  Grid best = {1, 1};
+  const double work = double(rows) * double(columns) * double(depth);
+  const Index partsMost = larger(rowsLeast * columnsLeast, work / threads > 4e6 ? Index(threads) * 3 : threads);
+  Grid best = {rowsLeast, columnsLeast};
   double bestCost = 1e300;
-  for (Index rowParts = 1; rowParts <= rowPanels && rowParts <= partsMost; rowParts++) {
-    for (Index columnParts = 1; columnParts <= columnPanels && rowParts * columnParts <= partsMost; columnParts++) {
-      const double rows = double(ceilDiv(rowPanels, rowParts) * MR);
-      const double columns = double(ceilDiv(columnPanels, columnParts) * NR);
-      const double part = rows * columns / W + (rows + columns) * 0.25 + 3000.0 / double(p.k);
+  for (Index rowParts = rowsLeast; rowParts <= ceilDiv(rows, 4) && rowParts <= partsMost; rowParts++) {
+    for (Index columnParts = columnsLeast; columnParts <= columnPanels && rowParts * columnParts <= partsMost; columnParts++) {
+      const double partRows = double(ceilDiv(rows, rowParts));
+      const double partColumns = double(ceilDiv(columnPanels, columnParts) * NR);
+      const double part = partRows * (partColumns / W + 4) + 8 * partColumns / W + 3000.0 / double(depth);
       const double cost = part * double(ceilDiv(rowParts * columnParts, threads));
       if (cost < bestCost * (1 - 1e-9)) {
         bestCost = cost;
@@ -242,89 +282,57 @@ Grid chooseGrid(const Plain& p, int threads) {
   return best;
 }
 
-void multiplyPart(void* workspace, const Plain& p) {
-  if (p.k <= 0) return clear(p);
-  float* packedA = static_cast<float*>(workspace);
-  float* packedB = packedA + packedAFloats;
-  const Index depthMost = blockDepth(p.k);
-  if (p.m <= MR && p.bCol == 1) {
-    for (Index k = 0; k < p.k; k += depthMost) {
-      const Index depth = smaller(depthMost, p.k - k);
-      packPanels<MR>(p.a + k * p.aCol, p.aRow, p.aCol, p.m, depth, packedA);
-      multiplyUnpacked(p, k, depth, packedA, packedB);
-    }
-    return;
-  }
-  const Index columnsMost = p.m <= MR ? NCFew : NC;
-  for (Index j = 0; j < p.n; j += columnsMost) {
-    const Index columns = smaller(columnsMost, p.n - j);
-    for (Index k = 0; k < p.k; k += depthMost) {
-      const Index depth = smaller(depthMost, p.k - k);
-      packPanels<NR>(p.b + k * p.bRow + j * p.bCol, p.bCol, p.bRow, columns, depth, packedB);
-      for (Index i = 0; i < p.m; i += MC) {
-        const Index rows = smaller(MC, p.m - i);
-        packPanels<MR>(p.a + i * p.aRow + k * p.aCol, p.aRow, p.aCol, rows, depth, packedA);
-        multiplyBlock({rows, columns, depth, packedA, packedB, p.c + i * p.ldc + j, p.ldc,
-                       k == 0 && p.bias != nullptr ? p.bias + j : nullptr, p.accumulate || k > 0});
-      }
-    }
-  }
+void multiplyChunk(ThreadPool& pool, int threads, const Gemm& p, const Chunk& chunk) {
+  const auto run = [&](Index tasks, auto body) {
+    if (threads > 1) return parallelTasks(pool, tasks, body);
+    for (Index task = 0; task < tasks; task++) body(task, 0);
+  };
+  const Index panelsAtOnce = larger(1, 16384 / (chunk.depth * NR));
+  run(ceilDiv(chunk.panels(), panelsAtOnce), [&](Index task, int) {
+    const Index end = smaller((task + 1) * panelsAtOnce, chunk.panels());
+    for (Index panel = task * panelsAtOnce; panel < end; panel++) packPanelOfB(p, chunk, panel);
+  });
+  const Grid grid = chooseGrid(p.m, chunk.columns, chunk.depth, threads);
+  run(grid.rowParts * grid.columnParts, [&](Index task, int thread) {
+    const Index i = task / grid.columnParts, j = task % grid.columnParts;
+    const Index row = i * p.m / grid.rowParts, rowEnd = (i + 1) * p.m / grid.rowParts;
+    const Index column = j * chunk.panels() / grid.columnParts * NR;
+    const Index columnEnd = smaller((j + 1) * chunk.panels() / grid.columnParts * NR, chunk.columns);
+    multiplyPart(p, chunk, {row, rowEnd - row, chunk.column + column, columnEnd - column},
+                 static_cast<float*>(pool.workspace(thread)));
+  });
 }
 
-void multiply(ThreadPool& pool, const Plain& p) {
-  const Grid grid = chooseGrid(p, pool.threads());
-  const Index rowStep = ceilDiv(ceilDiv(p.m, MR), grid.rowParts) * MR;
-  const Index columnStep = ceilDiv(ceilDiv(p.n, NR), grid.columnParts) * NR;
-  parallelTasks(pool, grid.rowParts * grid.columnParts, [&](Index task, int thread) {
-    const Index i = task % grid.rowParts * rowStep;
-    const Index j = task / grid.rowParts * columnStep;
-    if (i >= p.m || j >= p.n) return;
-    Plain part = p;
-    part.m = smaller(rowStep, p.m - i);
-    part.n = smaller(columnStep, p.n - j);
-    part.a += i * p.aRow;
-    part.b += j * p.bCol;
-    part.c += i * p.ldc + j;
-    if (part.bias != nullptr) part.bias += j;
-    multiplyPart(pool.workspace(thread), part);
-  });
+// Without anything to sum up: c = epilogue(0).
+void finishZeros(const Gemm& p) {
+  const float zeros[NR] = {};
+  for (Index j = 0; j < p.n; j += NR) {
+    for (Index i = 0; i < p.m; i++) applyEpilogue(p.to, {zeros, NR, 1, int(smaller(NR, p.n - j)), i, j});
+  }
 }
 
 }  // namespace
 
-void packRows(const float* a, Index rowStride, Index kStride, Index rows, Index depth, float* to) {
-  packPanels<MR>(a, rowStride, kStride, rows, depth, to);
-}
-
-void packColumns(const float* b, Index columnStride, Index kStride, Index columns, Index depth, float* to) {
-  packPanels<NR>(b, columnStride, kStride, columns, depth, to);
-}
-
-void multiplyRowPanel(const RowPanel& p) {
-  const float* b = p.b;
-  for (Index j = 0; j < p.columns; j += NR, b += p.bPanelStride) {
-    const int columns = int(smaller(NR, p.columns - j));
-    const Tile tile = {p.depth, p.a, b, NR, p.c + j, p.ldc, columns, nullptr, p.accumulate};
-    tileFunctions.at[p.rows - 1][(columns + W - 1) / W - 1](tile);
-  }
-}
-
-size_t gemmWorkspaceBytes() { return (packedAFloats + packedBFloats) * sizeof(float); }
+size_t gemmWorkspaceBytes() { return (packedAFloats + sumsFloats) * sizeof(float); }
 
 bool gemm(ThreadPool& pool, const Gemm& p) {
-  const Epilogue& to = p.to;
-  if (to.plain()) {
-    multiply(pool, {p.m, p.n, p.k, p.a, p.aRow, p.aCol, p.b, p.bRow, p.bCol, static_cast<float*>(to.c.data), to.ldc, to.bias,
-                    to.accumulate});
+  if (p.k <= 0) {
+    finishZeros(p);
     return true;
   }
-  const Index ld = ceilDiv(p.n, W) * W;
-  float* sums = pool.scratch(size_t(p.m * ld));
-  if (sums == nullptr) return false;
-  multiply(pool, {p.m, p.n, p.k, p.a, p.aRow, p.aCol, p.b, p.bRow, p.bCol, sums, ld, nullptr, false});
-  parallelRanges(pool, p.m, 1 + 16384 / ld, 1, [&](Index begin, Index end, int) {
-    applyEpilogue(to, {sums + begin * ld, ld, int(end - begin), int(p.n), begin, 0});
-  });
+  const Index depthOfBlock = blockDepth(p.k);
+  // Sums that go straight to c let a long k be cut; else the epilogue waits for them. The cut does not depend on the number of threads.
+  const Index depth = p.to.plain() ? smaller(p.k, 4 * depthOfBlock) : p.k;
+  const Index columns = larger(NR, packedBFloats / depth / NR * NR);
+  float* packedB = pool.scratch(size_t(roundUp(smaller(columns, p.n), NR) * smaller(depth, p.k)));
+  if (packedB == nullptr) return false;
+  // Below this a hand-over costs more than it saves.
+  const int threads = double(p.m) * double(p.n) * double(p.k) < 2e5 ? 1 : pool.threads();
+  for (Index j = 0; j < p.n; j += columns) {
+    for (Index k = 0; k < p.k; k += depth) {
+      multiplyChunk(pool, threads, p, {j, smaller(columns, p.n - j), k, smaller(depth, p.k - k), depthOfBlock, packedB});
+    }
+  }
   return true;
 }
 

@@ -17,43 +17,13 @@ struct Gemm {
   const float* b;
   Index bRow, bCol;
   Epilogue to;
+  float* columnSums = {};  // [n], += the sums of b's columns; or null
 };
 
-// On the thread pool. False if there was no memory for the sums.
+// On the thread pool. False if there was no memory to pack into.
 bool gemm(ThreadPool& pool, const Gemm& product);
 
+// Of each thread of the pool.
 size_t gemmWorkspaceBytes();
-
-// ---- The pieces, for kernels that use what they packed several times -------------------------------------------------------
-
-// The register tile: tileRows rows of tileVectors vectors. Their accumulators, the vectors of b and one of a fill the registers.
-#if defined(__AVX512F__)
-constexpr int tileRows = 14, tileVectors = 2;
-#elif defined(__AVX2__)
-constexpr int tileRows = 6, tileVectors = 2;
-#elif defined(__aarch64__)
-constexpr int tileRows = 8, tileVectors = 3;
-#else
-constexpr int tileRows = 4, tileVectors = 2;
-#endif
-constexpr int tileColumns = tileVectors * W;
-
-// A panel is tileRows rows of a (or tileColumns columns of b) with, for each k, its values one after another; what is missing in the
-// last panel is 0. Packing writes up to W floats past the last panel of a.
-void packRows(const float* a, Index rowStride, Index kStride, Index rows, Index depth, float* to);
-void packColumns(const float* b, Index columnStride, Index kStride, Index columns, Index depth, float* to);
-
-// c [rows, columns] = a · b, or += with `accumulate`; `a` is one panel, the panels of b are bPanelStride floats apart.
-struct RowPanel {
-  const float* a;
-  const float* b;
-  Index bPanelStride, depth;
-  int rows;
-  Index columns;
-  float* c;
-  Index ldc;
-  bool accumulate;
-};
-void multiplyRowPanel(const RowPanel& panel);
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -1,4 +1,4 @@
-// Linear layer: three matrix products and a column sum.
+// Linear layer: three matrix products.
 #include "gemv.h"
 #include "linearBf16.h"
 #include "parallel.h"
@@ -14,26 +14,14 @@ WeightStrides stridesOf(Index ic, Index oc, bool transposed) {
   return transposed ? WeightStrides{1, ic} : WeightStrides{oc, 1};
 }
 
-// sums[j] += the sum over rows of matrix[i, j], in the order of the rows. Threads share the columns.
+// sums[j] += the sum over rows of matrix[i, j], in the order of the rows.
 void addColumnSums(ThreadPool& pool, const float* matrix, Index rows, Index columns, float* sums) {
-  const Index grain = 1 + 65536 / (rows + 1);
-  parallelRanges(pool, columns, grain < 64 ? 64 : grain, 64, [&](Index begin, Index end, int) {
-    Index j = begin;
-    for (; j + 4 * W <= end; j += 4 * W) {
-      Vec sum[4] = {};
-      const float* p = matrix + j;
-      for (Index i = 0; i < rows; i++, p += columns) {
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) sum[v] += load(p + v * W);
-      }
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; v++) store(sums + j + v * W, load(sums + j + v * W) + sum[v]);
-    }
-    forVectors(end - j, [&](Index offset, int count) {
+  parallelRanges(pool, columns, 64, 64, [&](Index begin, Index end, int) {
+    forVectors(end - begin, [&](Index offset, int count) {
       Vec sum = {};
-      const float* p = matrix + j + offset;
+      const float* p = matrix + begin + offset;
       for (Index i = 0; i < rows; i++, p += columns) sum += loadAny(p, count);
-      storeAny(sums + j + offset, loadAny(sums + j + offset, count) + sum, count);
+      storeAny(sums + begin + offset, loadAny(sums + begin + offset, count) + sum, count);
     });
   });
 }
@@ -70,14 +58,14 @@ bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {
                          .accumulate = p.accumulate};
     if (!gemm(pool, {p.n, p.ic, p.oc, dout, p.oc, 1, p.weight, weight.oc, weight.ic, to})) return false;
   }
-  // dweight [IC, OC] += inpᵀ · dout, or [OC, IC] += doutᵀ · inp
   const FloatArray dweight = {p.dweight, false};
-  const bool summed = p.weightTransposed ? gemm(pool, {p.oc, p.ic, p.n, dout, 1, p.oc, inp, p.ic, 1,
-                                                       {.c = dweight, .ldc = p.ic, .accumulate = true}})
-                                         : gemm(pool, {p.ic, p.oc, p.n, inp, 1, p.ic, dout, p.oc, 1,
-                                                       {.c = dweight, .ldc = p.oc, .accumulate = true}});
+  if (!p.weightTransposed) {
+    // dweight [IC, OC] += inpᵀ · dout, and dbias with it
+    return gemm(pool, {p.ic, p.oc, p.n, inp, 1, p.ic, dout, p.oc, 1, {.c = dweight, .ldc = p.oc, .accumulate = true}, p.dbias});
+  }
+  // dweight [OC, IC] += doutᵀ · inp
   if (p.dbias != nullptr) addColumnSums(pool, dout, p.n, p.oc, p.dbias);
-  return summed;
+  return gemm(pool, {p.oc, p.ic, p.n, dout, 1, p.oc, inp, p.ic, 1, {.c = dweight, .ldc = p.ic, .accumulate = true}});
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA
