@@ -19,10 +19,11 @@ export function checkLinearCrossEntropy({ dinp, dweight }: KernelOptions<'linear
   invariant((dinp === undefined) === (dweight === undefined), 'linearCrossEntropy: dinp and dweight come together');
 }
 
-/** The logits that `linearCrossEntropy` holds at once, at least one row of them. */
+/** The most logits that `linearCrossEntropy` holds at once, but at least one row of them. */
 const LOGITS_MAX = 1 << 24;
 
-/** How many rows of logits `linearCrossEntropy` holds at once. */
+/** How many rows of logits `linearCrossEntropy` holds at once: as many as may be, in chunks of about the same size. */
 export function logitsRows(rows: number, vocabSize: number): number {
-  return Math.max(1, Math.min(rows, Math.floor(LOGITS_MAX / vocabSize)));
+  const chunks = Math.ceil(rows / Math.max(1, Math.floor(LOGITS_MAX / vocabSize)));
+  return Math.ceil(rows / chunks);
 }
