@@ -89,8 +89,16 @@ static inline Vec sqrt(Vec a) {
 }
 
 // The larger and the smaller lane; where `b` is not a number, so is the result.
+#if defined(__AVX512F__)
+static inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(__mmask16(-1), a, b); }  // the plain forms make GCC 12 warn
+static inline Vec min(Vec a, Vec b) { return _mm512_maskz_min_ps(__mmask16(-1), a, b); }
+#elif defined(__AVX2__)
+static inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+static inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+#else
 static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 static inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+#endif
 
 static inline Vec toFloat(VecI a) { return __builtin_convertvector(a, Vec); }
 static inline VecU bitsOf(Vec a) { return VecU(a); }
