@@ -43,6 +43,8 @@ export interface StepBenchResult {
   readonly gflops?: number;
   /** `gflops` over the machine's `fmaGflops`; absent without the native engine, which measures that. */
   readonly ofLimit?: number;
+  /** Over its `bf16Gflops`, if that is the precision. */
+  readonly ofBf16Limit?: number;
   readonly tokensPerSecond?: number;
 }
 
@@ -50,6 +52,7 @@ export interface StepBenchResult {
 export interface StepBenchHead {
   readonly machine: Machine | undefined;
   readonly engine: string;
+  readonly precision: 'float32' | 'bf16';
   readonly shape: string;
   readonly parameters: number;
   readonly tokensPerStep: number;
@@ -82,6 +85,7 @@ export async function runStepBench(
   const head: StepBenchHead = {
     machine: native && (await measureMachine(native)),
     engine: engine.description,
+    precision: options.precision ?? 'float32',
     shape: `B ${train.globalBatchSize} T ${model.blockSize} C ${model.nEmbd} L ${model.nLayer} V ${model.vocabSize}`,
     parameters: parameterCount(model),
     tokensPerStep: train.globalBatchSize * model.blockSize,
@@ -123,7 +127,7 @@ export async function runStepBench(
 
 function resultsOf(
   samples: readonly StepTimes[],
-  { shape, tokensPerStep }: StepBenchHead,
+  { shape, precision, tokensPerStep }: StepBenchHead,
   { forward, backward }: PhaseFlops,
   machine: Machine | undefined,
 ): StepBenchResult[] {
@@ -137,6 +141,7 @@ function resultsOf(
       minMs: Math.min(...times),
       ...(flops > 0 && { gflops }),
       ...(flops > 0 && machine && { ofLimit: gflops / machine.fmaGflops }),
+      ...(flops > 0 && machine && precision === 'bf16' && { ofBf16Limit: gflops / machine.bf16Gflops }),
       ...(name === 'step' && { tokensPerSecond: (1000 * tokensPerStep) / medianMs }),
     };
   };

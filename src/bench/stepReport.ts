@@ -4,29 +4,40 @@ import { renderMachine } from './machine.ts';
 import type { StepBenchHead, StepBenchReport, StepBenchResult } from './stepBench.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from './table.ts';
 
-export function renderHead({ machine, engine, shape, parameters, tokensPerStep, steps }: StepBenchHead): string {
+export function renderHead({
+  machine,
+  engine,
+  precision,
+  shape,
+  parameters,
+  tokensPerStep,
+  steps,
+}: StepBenchHead): string {
   return (
     (machine === undefined ? '' : renderMachine(machine)) +
-    `${engine}: ${shape}, ${(parameters / 1e6).toFixed(2)} M parameters, ${tokensPerStep} tokens a step, ${steps} steps\n`
+    `${engine}, ${precision}: ${shape}, ${(parameters / 1e6).toFixed(2)} M parameters, ${tokensPerStep} tokens a step, ${steps} steps\n`
   );
 }
 
 export function renderPhases(results: readonly StepBenchResult[]): string {
+  const bf16 = results.some(({ ofBf16Limit }) => ofBf16Limit !== undefined);
   const columns = [
     textColumn('phase', ['optimizer']),
     numberColumn('median ms'),
     numberColumn('min ms', 9),
     numberColumn('GFLOP/s'),
     numberColumn('of limit'),
+    ...(bf16 ? [numberColumn('of bf16 limit')] : []),
     numberColumn('tokens/s'),
   ];
-  const rows = results.map(({ name, medianMs, minMs, gflops, ofLimit, tokensPerSecond }) =>
+  const rows = results.map(({ name, medianMs, minMs, gflops, ofLimit, ofBf16Limit, tokensPerSecond }) =>
     tableRow(columns, [
       name,
       fixed(medianMs, 2),
       fixed(minMs, 2),
       fixed(gflops, 1),
       percent(ofLimit),
+      ...(bf16 ? [percent(ofBf16Limit)] : []),
       fixed(tokensPerSecond, 0),
     ]),
   );

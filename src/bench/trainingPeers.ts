@@ -6,6 +6,8 @@ import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';
 import { stepFlops } from './stepBench.ts';
 import { StepRunner, type TrainedShape, totalMs } from './stepRunner.ts';
 
+export type Precision = 'float32' | 'bf16';
+
 export interface NamedShape extends TrainedShape {
   readonly name: string;
 }
@@ -15,6 +17,8 @@ export interface TrainingPeersOptions {
   /** Of our engine; 0: one for each core. PyTorch gets the better of as many and one. */
   readonly threads: number;
   readonly python: string;
+  /** Of ours; PyTorch's is float32. */
+  readonly precisions: readonly Precision[];
   /** About how long the timed steps of one shape may take together. */
   readonly secondsPerShape: number;
 }
@@ -31,8 +35,9 @@ export interface TrainingResult {
   /** By the flops of the model (`stepFlops`) and the median time, and over the machine's `fmaGflops`. */
   readonly gflops: number;
   readonly ofLimit: number;
-  /** How many times as fast as PyTorch, by the median times. */
+  /** How many times as fast as PyTorch, by the median times; and as our float32, if that was timed. */
   readonly timesPyTorch: number;
+  readonly timesFloat32?: number;
 }
 
 export interface TrainingPeersReport {
@@ -81,13 +86,15 @@ interface Contender {
 async function compare(
   shape: NamedShape,
   machine: Machine,
-  { python, secondsPerShape }: TrainingPeersOptions,
+  { python, precisions, secondsPerShape }: TrainingPeersOptions,
   progress: (done: number) => void,
 ): Promise<TrainingResult[]> {
   const pytorch = await openPyTorch(python, shape);
   const engine = createNativeEngine(machine);
   try {
-    const contenders = [await ours(engine, shape), await theirs(pytorch, machine.threads)];
+    const contenders: Contender[] = [];
+    for (const precision of precisions) contenders.push(await ours(engine, { ...shape, precision }));
+    contenders.push(await theirs(pytorch, machine.threads));
     const start = performance.now();
     const budgetMs = 1000 * secondsPerShape;
     for (let round = 0; round < roundsLeast || performance.now() - start < budgetMs; round++) {
@@ -106,7 +113,7 @@ async function ours(engine: NativeEngine, shape: TrainedShape): Promise<Contende
   const runner = new StepRunner(engine, shape);
   const step = async (): Promise<number> => totalMs(await runner.step());
   await step();
-  return { name: 'Lockstep float32', threads: engine.threads, step, ms: [] };
+  return { name: `Lockstep ${shape.precision}`, threads: engine.threads, step, ms: [] };
 }
 
 /** With the number of threads that is faster for this shape: small ones are slower with several. */
@@ -124,9 +131,11 @@ async function theirs(pytorch: PyTorchPeer, threads: number): Promise<Contender>
 function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine: Machine): TrainingResult[] {
   const tokens = shape.train.globalBatchSize * shape.model.blockSize;
   const flops = stepFlops(shape.model, tokens);
-  const pytorchMs = median(contenders.at(-1)!.ms);
+  const medians = new Map(contenders.map(({ name, ms }) => [name, median(ms)]));
+  const pytorchMs = medians.get(contenders.at(-1)!.name)!;
+  const float32Ms = medians.get('Lockstep float32');
   return contenders.map(({ name, threads, ms }) => {
-    const medianMs = median(ms);
+    const medianMs = medians.get(name)!;
     const gflops = flops / medianMs / 1e6;
     return {
       shape: shape.name,
@@ -139,6 +148,7 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
       gflops,
       ofLimit: gflops / machine.fmaGflops,
       timesPyTorch: pytorchMs / medianMs,
+      ...(float32Ms !== undefined && { timesFloat32: float32Ms / medianMs }),
     };
   });
 }

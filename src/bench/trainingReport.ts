@@ -18,6 +18,7 @@ export function trainingTable(
     numberColumn('GFLOP/s'),
     numberColumn('of limit'),
     numberColumn('times PyTorch'),
+    numberColumn('times float32'),
   ];
   const row = (result: TrainingResult): string =>
     tableRow(columns, [
@@ -31,6 +32,7 @@ export function trainingTable(
       fixed(result.gflops, 1),
       percent(result.ofLimit),
       fixed(result.timesPyTorch, 2),
+      fixed(result.timesFloat32, 2),
     ]);
   return {
     heading: `${renderMachine(machine)}\n${tableHeading(columns)}\n`,

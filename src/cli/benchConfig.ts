@@ -14,6 +14,7 @@ export interface BenchConfigArguments {
   readonly set: string[];
   readonly engine?: Config['engine']['name'] | undefined;
   readonly threads?: number | undefined;
+  readonly precision?: Config['engine']['precision'] | undefined;
   readonly isa: IsaOption;
 }
 
@@ -26,6 +27,7 @@ export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArgument
     .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
     .option('engine', { choices: ['auto', 'native', 'tfjs'] as const, describe: 'As engine.name' })
     .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })
+    .option('precision', { choices: ['float32', 'bf16'] as const, describe: 'As engine.precision' })
     .option('isa', isaOption);
 }
 
@@ -34,6 +36,7 @@ export function benchConfigOf(args: BenchConfigArguments): { config: Config; mod
     ...args.set,
     ...(args.engine === undefined ? [] : [`engine.name=${args.engine}`]),
     ...(args.threads === undefined ? [] : [`engine.threads=${args.threads}`]),
+    ...(args.precision === undefined ? [] : [`engine.precision=${args.precision}`]),
   ];
   const file = args.config === undefined ? {} : { file: args.config };
   const { config } = loadConfig({ ...file, overrides, cwd: process.cwd() });

@@ -1,7 +1,12 @@
 /** `launch bench peers`, for `npm run bench:peers`: the same training steps in Lockstep and in PyTorch, in one run. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import { type NamedShape, runTrainingPeers, type TrainingPeersListener } from '../bench/trainingPeers.ts';
+import {
+  type NamedShape,
+  type Precision,
+  runTrainingPeers,
+  type TrainingPeersListener,
+} from '../bench/trainingPeers.ts';
 import { trainingTable } from '../bench/trainingReport.ts';
 import { loadConfig } from '../config/load.ts';
 import { numberOption } from './modelOptions.ts';
@@ -10,6 +15,7 @@ import { statusLine } from './statusLine.ts';
 interface BenchPeersArguments {
   shapes: string;
   threads: number;
+  precision: Precision | 'both';
   python: string;
   seconds: number;
   json: boolean;
@@ -39,17 +45,23 @@ export const benchPeersCommand: CommandModule<unknown, BenchPeersArguments> = {
         default: 0,
         describe: 'Threads; 0: one per core. PyTorch may take 1 instead',
       })
+      .option('precision', {
+        choices: ['both', 'float32', 'bf16'] as const,
+        default: 'both' as const,
+        describe: 'Of ours; PyTorch computes in float32',
+      })
       .option('python', { type: 'string', default: '/usr/bin/python3', describe: 'A Python that has torch' })
       .option('seconds', { type: 'number', default: 20, describe: 'About how long each shape is timed' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('npm run bench:peers', 'every shape')
       .example('launch bench peers --shapes shakespeare-gpt --python ~/venv/bin/python', 'one, with another PyTorch'),
-  handler: async ({ shapes: names, threads, python, seconds, json }) => {
+  handler: async ({ shapes: names, threads, precision, python, seconds, json }) => {
     const report = await runTrainingPeers(
       {
         shapes: names.split(',').map(shapeOf),
         threads: numberOption('threads', threads, { min: 0, max: 256, whole: true }),
         python,
+        precisions: precision === 'both' ? ['float32', 'bf16'] : [precision],
         secondsPerShape: numberOption('seconds', seconds, { min: 0, max: 86_400 }),
       },
       json ? progress() : { ...progress(), ...printer() },

@@ -73,12 +73,13 @@ describe('reports', () => {
     const head = {
       machine: undefined,
       engine: 'tfjs (cpu)',
+      precision: 'float32' as const,
       shape: 'B 1',
       parameters: 5e5,
       tokensPerStep: 8,
       steps: 3,
     };
-    expect(renderHead(head)).toBe('tfjs (cpu): B 1, 0.50 M parameters, 8 tokens a step, 3 steps\n');
+    expect(renderHead(head)).toBe('tfjs (cpu), float32: B 1, 0.50 M parameters, 8 tokens a step, 3 steps\n');
   });
 
   it('show a step by phase', () => {
@@ -96,6 +97,13 @@ describe('reports', () => {
         '',
       ].join('\n'),
     );
+  });
+
+  it('show both limits of a step in bf16', () => {
+    const step = { name: 'step' as const, shape: 'B 1', medianMs: 10, minMs: 10, gflops: 200, tokensPerSecond: 1 };
+    const [, heading, row] = renderPhases([{ ...step, ofLimit: 2, ofBf16Limit: 0.25 }]).split('\n');
+    expect(heading).toMatch(/of limit {2}of bf16 limit {2}tokens\/s$/);
+    expect(row).toMatch(/ 200 % +25 % +1$/);
   });
 
   it('show a step by kernel, whose shares add up', () => {

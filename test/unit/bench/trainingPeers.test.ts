@@ -40,9 +40,15 @@ describe('runTrainingPeers', () => {
        require('node:readline').createInterface({ input: process.stdin })
          .on('line', (line) => console.log('ms ' + 100 * Number(line.split(' ')[1])));`,
     );
-    const options = { shapes: [shape], threads: 2, python, secondsPerShape: 0 };
+    const options = {
+      shapes: [shape],
+      threads: 2,
+      python,
+      secondsPerShape: 0,
+      precisions: ['float32', 'bf16'] as const,
+    };
     const { results } = await runTrainingPeers(options);
-    const [ours, theirs] = results;
+    const [ours, half, theirs] = results;
     expect(theirs).toMatchObject({
       shape: 'tiny',
       name: 'PyTorch 9.9',
@@ -54,11 +60,13 @@ describe('runTrainingPeers', () => {
     expect(theirs!.tokensPerSecond).toBe(160);
     expect(theirs!.gflops).toBeCloseTo(stepFlops(shape.model, 16) / 1e8, 12);
     expect(ours).toMatchObject({ name: 'Lockstep float32', threads: 2, steps: 3 });
+    expect(ours!.timesFloat32).toBe(1);
+    expect(half).toMatchObject({ name: 'Lockstep bf16', timesFloat32: ours!.medianMs / half!.medianMs });
     expect(ours!.timesPyTorch).toBeCloseTo(100 / ours!.medianMs, 9);
   });
 
   it('says what to install where torch is missing, and what went wrong where it is not', async () => {
-    const options = { shapes: [shape], threads: 1, secondsPerShape: 0 };
+    const options = { shapes: [shape], threads: 1, secondsPerShape: 0, precisions: ['float32', 'bf16'] as const };
     const without = await program('without', `console.error("No module named 'torch'"); process.exit(1);`);
     const missing = runTrainingPeers({ ...options, python: without });
     await expect(missing).rejects.toThrow(UserError);
@@ -76,11 +84,11 @@ describe('trainingTable', () => {
     const result = { shape: 'tiny', threads: 2, steps: 5, minMs: 9, tokensPerSecond: 1000, gflops: 50 };
     expect(table.heading).toContain('bf16 limit 200 GFLOP/s, reads 12.3 GB/s\n');
     const rows = table.rows([
-      { ...result, name: 'Lockstep float32', medianMs: 10, ofLimit: 0.5, timesPyTorch: 3 },
+      { ...result, name: 'Lockstep float32', medianMs: 10, ofLimit: 0.5, timesPyTorch: 3, timesFloat32: 1 },
       { ...result, name: 'PyTorch 1.13.0', threads: 1, medianMs: 30, ofLimit: 0.2, timesPyTorch: 1 },
     ]);
     expect(rows.replaceAll(/ +/g, ' ').split('\n')).toEqual([
-      'tiny Lockstep float32 2 5 10.0 9.0 1000 50.0 50 % 3.00',
+      'tiny Lockstep float32 2 5 10.0 9.0 1000 50.0 50 % 3.00 1.00',
       'tiny PyTorch 1.13.0 1 5 30.0 9.0 1000 50.0 20 % 1.00',
       '',
     ]);
