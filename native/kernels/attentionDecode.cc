@@ -3,11 +3,16 @@
 // Positions are cut into blocks whose length depends on C alone. Each block, a task, gives every head a maximum, a sum of weights and
 // a weighted sum of values; these are merged in order. So keys and values stream from memory as they lie there, row after row, and
 // a long sequence keeps every thread busy.
+#include "attentionDecode.h"
+
 #include "math.h"
 #include "parallel.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
+
+// From so many tokens on tiles are faster.
+constexpr Index tiledTokens = 8;
 
 // Numbers of a block of keys, about: below it a hand-over to another thread costs more than it saves.
 constexpr Index blockNumbers = 1 << 16;
@@ -146,11 +151,13 @@ bool attend(ThreadPool& pool, const Query& q, float* out) {
 
 bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
   for (Index i = 0; i < p.t; i++) {
-    const float* query = p.qkv + i * 3 * p.c;
-    const Index position = p.position + i;
-    __builtin_memcpy(p.keys + position * p.c, query + p.c, size_t(p.c) * sizeof(float));
-    __builtin_memcpy(p.values + position * p.c, query + 2 * p.c, size_t(p.c) * sizeof(float));
-    const Query q = {query, p.keys, p.values, p.c, p.nHead, p.c / p.nHead, position + 1};
+    const float* key = p.qkv + (3 * i + 1) * p.c;
+    __builtin_memcpy(p.keys + (p.position + i) * p.c, key, size_t(p.c) * sizeof(float));
+    __builtin_memcpy(p.values + (p.position + i) * p.c, key + p.c, size_t(p.c) * sizeof(float));
+  }
+  if (p.t >= tiledTokens) return attendInTiles(pool, p);
+  for (Index i = 0; i < p.t; i++) {
+    const Query q = {p.qkv + 3 * i * p.c, p.keys, p.values, p.c, p.nHead, p.c / p.nHead, p.position + i + 1};
     if (!attend(pool, q, p.out + i * p.c)) return false;
   }
   return true;

@@ -2,6 +2,7 @@
 // matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied with those keys only that some
 // query of it sees.
 #include "attention.h"
+#include "attentionDecode.h"
 #include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -63,14 +64,16 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
 struct HeadForward {
   const Head& head;
   const Scratch& scratch;
+  const float *key, *value;  // of token 0, rows of keyStride
+  Index keyStride;
+  Index first;  // token: the one where `query`, `out` and `lse` begin
   const float *query, *nextQuery;
-  float *out, *lse;
+  float *out, *lse;  // lse or null
 
   void run() const {
-    const Index c = head.c, stride = 3 * c;
-    gatherRows(query + c, stride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(query + 2 * c, stride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
-    for (Index i0 = 0; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
+    gatherRows(key, keyStride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
+    gatherRows(value, keyStride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    for (Index i0 = first; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
@@ -78,7 +81,7 @@ struct HeadForward {
     const Index keysMost = i0 + queries;
     Prefetcher prefetcher = fetchAhead(i0, queries);
     State states[blockQueries / W];
-    transposeRows(query + i0 * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
+    transposeRows(query + (i0 - first) * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
     for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
       const Block block = {i0, queries, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
@@ -88,7 +91,7 @@ struct HeadForward {
       }
       block.sumOverKeys(scratch.weights, scratch.valueRows, scratch.sums);
     }
-    for (Index q = 0; q < queries; q += W) finish(i0, q, int(smaller(W, queries - q)), states[q / W]);
+    for (Index q = 0; q < queries; q += W) finish(i0 - first + q, q, int(smaller(W, queries - q)), states[q / W]);
   }
 
   void multiplySums(Index q, Vec factors) const {
@@ -100,12 +103,12 @@ struct HeadForward {
     }
   }
 
-  void finish(Index i0, Index q, int count, const State& state) const {
+  // Writes `count` rows from `row` on, whose sums are those of queries q, q + 1, ... of the block.
+  void finish(Index row, Index q, int count, const State& state) const {
     store(scratch.factors, splat(head.dropoutScale()) / state.sum);
-    storeAny(lse + i0 + q, (state.maximum + log2(state.sum)) * splat(1 / log2e), count);
+    if (lse != nullptr) storeAny(lse + row, (state.maximum + log2(state.sum)) * splat(1 / log2e), count);
     for (int i = 0; i < count; i++) {
-      scatterRows(scratch.sums + (q + i) * head.width, head.width, 1, head.hs, scratch.factors[i], out + (i0 + q + i) * head.c,
-                  head.c);
+      scatterRows(scratch.sums + (q + i) * head.width, head.width, 1, head.hs, scratch.factors[i], out + (row + i) * head.c, head.c);
     }
   }
 
@@ -113,13 +116,14 @@ struct HeadForward {
   Prefetcher fetchAhead(Index i0, Index queries) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    const Index row = i0 - first;
     Prefetcher prefetcher;
     if (nextQuery != nullptr) {
-      const float* row = nextQuery + i0 * stride;
-      for (const float* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+      const float* from = nextQuery + row * stride;
+      for (const float* part : {from, from + c, from + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
     }
-    prefetcher.add(query + next * stride, stride * size, smaller(queries, head.t - next), bytes);
-    prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
+    prefetcher.add(query + (row + queries) * stride, stride * size, smaller(queries, head.t - next), bytes);
+    prefetcher.add(out + row * c, c * size, queries, bytes, true);
     prefetcher.spread(next / Narrow::rows + (next + blockKeys - 1) / blockKeys * queries / Narrow::rows);
     return prefetcher;
   }
@@ -138,8 +142,29 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
       Carver carver = {memory + thread * size.used};
       const Scratch scratch(carver, head);
       const float* nextQuery = task + 1 < end ? p.qkv + Head(p, task + 1).offset(3) : nullptr;
-      HeadForward{head, scratch, p.qkv + head.offset(3), nextQuery, p.out + head.offset(1), p.lse + task * p.t}.run();
+      const float* query = p.qkv + head.offset(3);
+      HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, p.out + head.offset(1), p.lse + task * p.t}
+          .run();
     }
+  });
+  return true;
+}
+
+bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p) {
+  AttentionForwardArguments whole = {};
+  whole.t = p.position + p.t;
+  whole.c = p.c;
+  whole.nHead = p.nHead;
+  Carver size = {nullptr};
+  Scratch(size, Head(whole, 0));
+  float* memory = pool.scratch(size_t(size.used * pool.threads()));
+  if (memory == nullptr) return false;
+  parallelTasks(pool, p.nHead, [&](Index task, int thread) {
+    const Head head(whole, task);
+    Carver carver = {memory + thread * size.used};
+    const Scratch scratch(carver, head);
+    const Index x = head.offset(1);
+    HeadForward{head, scratch, p.keys + x, p.values + x, p.c, p.position, p.qkv + x, nullptr, p.out + x, nullptr}.run();
   });
   return true;
 }
