@@ -1,6 +1,6 @@
 // The algorithm is Goto's: panels of b go through L1 while a block of a stays in L2, both packed into the order in which a tile of
-// c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf). b is packed once, by all
-// threads; then each multiplies some rows of a, which it packs only where they are not contiguous.
+// c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf). Rows of a that are contiguous are
+// read where they lie; contiguous rows of b are packed by the first tile that multiplies them, else b by all threads beforehand.
 #include "gemm.h"
 
 #include "gemmPacking.h"
@@ -29,11 +29,13 @@ constexpr bool readsRows = false;
 constexpr bool readsRows = true;
 #endif
 constexpr Index KC = 8192 / NR < 384 ? 8192 / NR : 384;  // depth of a block: a panel of b is two thirds of L1
-constexpr Index MC = 168 / MR * MR;                      // rows of a task: MC · KC floats stay in L2
-constexpr Index NC = 1024 / NR * NR;                     // columns of a task: MC · NC sums stay in L2
+// Rows of a task: MC · KC floats of a stay in L2, beside MC · NC sums; without these, and with b from afar, more rows use it.
+constexpr Index MC = 168 / MR * MR;
+constexpr Index MCMost = W == 16 ? 28 * MR : MC;
+constexpr Index NC = 1024 / NR * NR;      // columns of a task
 constexpr Index packedBFloats = 1 << 20;                 // of b, packed at once
 
-constexpr size_t packedAFloats = size_t(MC) * KC + size_t(MC) * W;
+constexpr size_t packedAFloats = size_t(MCMost) * (KC + W);
 constexpr size_t sumsFloats = size_t(MC) * NC;
 
 inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
@@ -46,12 +48,20 @@ inline Index blockDepth(Index k) { return roundUp(ceilDiv(k, larger(1, ceilDiv(k
 
 // ---- The tile in registers -----------------------------------------------------------------------------------------------
 
+// Rows of NR floats of b that are read soon, to be fetched into L2 meanwhile.
+struct Ahead {
+  const float* from;
+  Index stride, rows;
+};
+
 struct Tile {
   Index depth;
   const float* a;  // [depth], rows of aStride; or [rows] along k, aStride apart
   Index aStride;
-  const float* b;  // [depth], rows of NR
-  const float* next;  // read soon: fetched into L2 meanwhile
+  const float* b;  // [depth], rows of NR; or of bStride where b lies, to be packed on the way
+  Index bStride;
+  float* packedB;
+  Ahead ahead;
   float* c;
   Index ldc;
   int columns;        // of NV · W
@@ -79,11 +89,11 @@ struct ColumnsOfA {
   }
 };
 
-// A tile fetches so many cache lines of what follows its panel of b, and does so in so many steps.
-constexpr int nextLines = 48, fetchParts = 4;
+// What will be needed is fetched in so many steps, a few lines at a time: all at once would keep the loads of a waiting.
+constexpr int fetchSteps = 4;
 
 // The loop over k is short enough to stay in the processor's loop buffer: unrolled further it is slower.
-template <int ROWS, int VECTORS, bool PANEL>
+template <int ROWS, int VECTORS, bool PANEL, bool PACKS>
 void multiplyTile(const Tile& tile) {
   Vec sum[ROWS][VECTORS];
 #pragma GCC unroll 4
@@ -94,21 +104,30 @@ void multiplyTile(const Tile& tile) {
   }
   ColumnsOfA<ROWS, PANEL> a(tile);
   const float* b = tile.b;
-  const float* next = tile.next;
+  const Index bStride = PACKS ? tile.bStride : NR;
+  float* packedB = tile.packedB;
+  const float* ahead = tile.ahead.from;
   const float* c = tile.c;
-  // What will be needed is fetched a few lines at a time: all at once would keep the loads of a waiting.
-  const Index step = tile.depth / fetchParts;
+  const Index steps = tile.depth / fetchSteps;
+  const int aheadRows = int(tile.ahead.rows / fetchSteps);
 #pragma GCC unroll 1
-  for (int part = 0; part < fetchParts; part++) {
-    for (int i = 0; i < nextLines / fetchParts; i++, next += 16) __builtin_prefetch(next, 0, 2);
-    for (int r = 0; r < (ROWS + fetchParts - 1) / fetchParts; r++, c += tile.ldc) {
+  for (int fetch = 0; fetch < fetchSteps; fetch++) {
+    for (int i = 0; i < aheadRows; i++, ahead += tile.ahead.stride) {
+      for (int column = 0; column < NR; column += 16) __builtin_prefetch(ahead + column, 0, 2);
+    }
+    for (int r = 0; r < (ROWS + fetchSteps - 1) / fetchSteps; r++, c += tile.ldc) {
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; v++) __builtin_prefetch(c + v * W, 1);
     }
-    for (Index k = part + 1 < fetchParts ? step : tile.depth - (fetchParts - 1) * step; k > 0; k--, b += NR) {
+    for (Index k = fetch + 1 < fetchSteps ? steps : tile.depth - (fetchSteps - 1) * steps; k > 0; k--, b += bStride) {
       Vec bv[VECTORS];
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; v++) bv[v] = load(b + v * W);
+      if constexpr (PACKS) {
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) store(packedB + v * W, bv[v]);
+        packedB += NR;
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < ROWS; r++) {
         const Vec av = splat(a.row(r));
@@ -137,37 +156,34 @@ void multiplyTile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// at[rows - 1][vectors - 1]
+// at[rows - 1][vectors - 1], and of whole tiles that pack b on the way.
 template <bool PANEL>
 struct TileFunctions {
   TileFunction at[MR][NV];
+  TileFunction packing[MR];
 
-  constexpr TileFunctions() : at() { fill<MR>(); }
+  constexpr TileFunctions() : at(), packing() { fill<MR>(); }
 
   template <int ROWS>
   constexpr void fill() {
-    at[ROWS - 1][0] = multiplyTile<ROWS, 1, PANEL>;
-    at[ROWS - 1][1] = multiplyTile<ROWS, 2, PANEL>;
-    if constexpr (NV > 2) at[ROWS - 1][NV - 1] = multiplyTile<ROWS, NV, PANEL>;
+    at[ROWS - 1][0] = multiplyTile<ROWS, 1, PANEL, false>;
+    at[ROWS - 1][1] = multiplyTile<ROWS, 2, PANEL, false>;
+    if constexpr (NV > 2) at[ROWS - 1][NV - 1] = multiplyTile<ROWS, NV, PANEL, false>;
+    packing[ROWS - 1] = multiplyTile<ROWS, NV, PANEL, true>;
     if constexpr (ROWS > 1) fill<ROWS - 1>();
   }
 };
 template <bool PANEL>
 constexpr TileFunctions<PANEL> tileFunctions = {};
 
-template <bool PANEL>
-inline void multiplyTile(const Tile& tile, int rows) {
-  tileFunctions<PANEL>.at[rows - 1][(tile.columns + W - 1) / W - 1](tile);
-}
-
 // ---- Blocks --------------------------------------------------------------------------------------------------------------
 
 // A part of a product: all rows, some columns and some of k, with this part of b packed, one block of k after another and panel
-// by panel in each.
+// by panel in each; or with b where it lies, its rows contiguous.
 struct Chunk {
   Index column, columns;
   Index k, depth, blockDepth;
-  float* b;
+  float* b;  // or null
 
   Index blocks() const { return ceilDiv(depth, blockDepth); }
   Index panels() const { return ceilDiv(columns, NR); }
@@ -198,7 +214,10 @@ struct Stripe {
   const float* a;  // panels of `height` rows, panelStride apart
   Index panelStride, aStride;
   int height;
-  const float* b;
+  const float* b;     // packed, or to be packed into packedB by the first tile
+  Index bStride;
+  float* packedB;     // or null
+  const float* nextB;
   Index column;
   int columns;
   bool first, last;  // block of k
@@ -210,28 +229,33 @@ template <bool PANEL>
 void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sums) {
   const Index column = part.column + s.column;
   const bool direct = p.to.plain(), alone = s.first && s.last;
+  const Index aheadRows = roundUp(ceilDiv(s.depth * s.height, part.rows), fetchSteps);
+  Tile tile = {.depth = s.depth, .a = s.a, .aStride = s.aStride, .b = s.b, .bStride = s.bStride, .packedB = s.packedB,
+               .ahead = {s.nextB, s.bStride, aheadRows}, .c = nullptr, .ldc = direct ? p.to.ldc : alone ? NR : NC,
+               .columns = direct ? s.columns : int(roundUp(s.columns, W)),
+               .bias = direct && s.first && p.to.bias != nullptr ? p.to.bias + column : nullptr,
+               .accumulate = direct ? p.to.accumulate || !s.first : !s.first};
   for (Index i = 0; i < part.rows; i += s.height) {
     const int rows = int(smaller(s.height, part.rows - i));
-    const float* a = s.a + i / s.height * s.panelStride;
-    const float* next = s.b + s.depth * NR + i / s.height * nextLines * 16;
-    if (direct) {
-      multiplyTile<PANEL>({s.depth, a, s.aStride, s.b, next, static_cast<float*>(p.to.c.data) + (part.row + i) * p.to.ldc + column,
-                           p.to.ldc, s.columns, s.first && p.to.bias != nullptr ? p.to.bias + column : nullptr,
-                           p.to.accumulate || !s.first},
-                          rows);
+    tile.c = direct ? static_cast<float*>(p.to.c.data) + (part.row + i) * p.to.ldc + column
+             : alone ? sums : sums + i * NC + s.column;
+    if (i == 0 && s.packedB != nullptr) {
+      tileFunctions<PANEL>.packing[rows - 1](tile);
+      tile.b = s.packedB;
     } else {
-      const Index stride = alone ? NR : NC;
-      float* c = alone ? sums : sums + i * NC + s.column;
-      multiplyTile<PANEL>({s.depth, a, s.aStride, s.b, next, c, stride, int(roundUp(s.columns, W)), nullptr, !s.first}, rows);
-      if (s.last) applyEpilogue(p.to, {c, stride, rows, s.columns, part.row + i, column});
+      tileFunctions<PANEL>.at[rows - 1][(tile.columns + W - 1) / W - 1](tile);
     }
+    if (!direct && s.last) applyEpilogue(p.to, {tile.c, tile.ldc, rows, s.columns, part.row + i, column});
+    tile.a += s.panelStride;
+    tile.ahead.from += aheadRows * s.bStride;
   }
 }
 
 // Multiplies all of a chunk's k.
 void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* workspace) {
   float* packedA = workspace;
-  float* sums = workspace + packedAFloats;
+  float* sums = packedA + packedAFloats;
+  float* packedB = sums + sumsFloats;
   const bool inPlace = readsRows && p.aCol == 1;
   const int height = int(roundUp(ceilDiv(part.rows, ceilDiv(part.rows, MR)), heightUnit));
   const Index firstPanel = (part.column - chunk.column) / NR;
@@ -241,11 +265,25 @@ void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* wo
     const Index panelStride = inPlace ? height * p.aRow : height * depth + W;
     if (!inPlace) packPanels({a, p.aRow, p.aCol, part.rows, depth}, height, packedA, panelStride);
     for (Index j = 0; j < part.columns; j += NR) {
-      const Stripe stripe = {depth, inPlace ? a : packedA, panelStride, inPlace ? p.aRow : height, height,
-                             chunk.panel(block, firstPanel + j / NR), j, int(smaller(NR, part.columns - j)), k == 0,
-                             k + depth == p.k};
+      const int columns = int(smaller(NR, part.columns - j));
+      Stripe stripe = {depth, inPlace ? a : packedA, panelStride, inPlace ? p.aRow : height, height, nullptr, NR, nullptr, nullptr,
+                       j, columns, k == 0, k + depth == p.k};
+      if (chunk.b != nullptr) {
+        stripe.b = chunk.panel(block, firstPanel + j / NR);
+        stripe.nextB = stripe.b + depth * NR;
+      } else {
+        const float* b = p.b + k * p.bRow + part.column + j;
+        stripe.nextB = b + (j + NR < part.columns ? NR : depth * p.bRow - j);
+        stripe.bStride = p.bRow;
+        stripe.b = columns < NR ? packedB : b;
+        if (columns < NR) packPanel<NR>({b, 1, p.bRow, columns, depth}, packedB);
+        else stripe.packedB = packedB;
+      }
       if (inPlace) multiplyStripe<false>(p, part, stripe, sums);
       else multiplyStripe<true>(p, part, stripe, sums);
+      if (chunk.b == nullptr && p.columnSums != nullptr && part.row == 0) {
+        addPanelSums<NR>(packedB, depth, columns, p.columnSums + part.column + j);
+      }
     }
   }
 }
@@ -259,9 +297,9 @@ struct Grid {
 
 // The cut with the least work on the busiest thread. Costs are in multiply-adds of one vector: a part computes rows · columns · k
 // of them over W, and packs rows · k numbers, each for about the price of four.
-Grid chooseGrid(Index rows, Index columns, Index depth, int threads) {
+Grid chooseGrid(Index rows, Index rowsMost, Index columns, Index depth, int threads) {
   const Index columnPanels = ceilDiv(columns, NR);
-  const Index rowsLeast = ceilDiv(rows, MC), columnsLeast = ceilDiv(columns, NC);
+  const Index rowsLeast = ceilDiv(rows, rowsMost), columnsLeast = ceilDiv(columns, NC);
   // More parts than threads even out interruptions, where there is enough work.
   const double work = double(rows) * double(columns) * double(depth);
   const Index partsMost = larger(rowsLeast * columnsLeast, work / threads > 4e6 ? Index(threads) * 3 : threads);
@@ -287,12 +325,15 @@ void multiplyChunk(ThreadPool& pool, int threads, const Gemm& p, const Chunk& ch
     if (threads > 1) return parallelTasks(pool, tasks, body);
     for (Index task = 0; task < tasks; task++) body(task, 0);
   };
-  const Index panelsAtOnce = larger(1, 16384 / (chunk.depth * NR));
-  run(ceilDiv(chunk.panels(), panelsAtOnce), [&](Index task, int) {
-    const Index end = smaller((task + 1) * panelsAtOnce, chunk.panels());
-    for (Index panel = task * panelsAtOnce; panel < end; panel++) packPanelOfB(p, chunk, panel);
-  });
-  const Grid grid = chooseGrid(p.m, chunk.columns, chunk.depth, threads);
+  if (chunk.b != nullptr) {
+    const Index panelsAtOnce = larger(1, 16384 / (chunk.depth * NR));
+    run(ceilDiv(chunk.panels(), panelsAtOnce), [&](Index task, int) {
+      const Index end = smaller((task + 1) * panelsAtOnce, chunk.panels());
+      for (Index panel = task * panelsAtOnce; panel < end; panel++) packPanelOfB(p, chunk, panel);
+    });
+  }
+  const Index rowsMost = chunk.b == nullptr && p.to.plain() ? MCMost : MC;
+  const Grid grid = chooseGrid(p.m, rowsMost, chunk.columns, chunk.depth, threads);
   run(grid.rowParts * grid.columnParts, [&](Index task, int thread) {
     const Index i = task / grid.columnParts, j = task % grid.columnParts;
     const Index row = i * p.m / grid.rowParts, rowEnd = (i + 1) * p.m / grid.rowParts;
@@ -313,7 +354,7 @@ void finishZeros(const Gemm& p) {
 
 }  // namespace
 
-size_t gemmWorkspaceBytes() { return (packedAFloats + sumsFloats) * sizeof(float); }
+size_t gemmWorkspaceBytes() { return (packedAFloats + sumsFloats + KC * NR) * sizeof(float); }
 
 bool gemm(ThreadPool& pool, const Gemm& p) {
   if (p.k <= 0) {
@@ -321,13 +362,17 @@ bool gemm(ThreadPool& pool, const Gemm& p) {
     return true;
   }
   const Index depthOfBlock = blockDepth(p.k);
+  // Below this a hand-over costs more than it saves.
+  const int threads = double(p.m) * double(p.n) * double(p.k) < 2e5 ? 1 : pool.threads();
+  if (p.bCol == 1) {
+    multiplyChunk(pool, threads, p, {0, p.n, 0, p.k, depthOfBlock, nullptr});
+    return true;
+  }
   // Sums that go straight to c let a long k be cut; else the epilogue waits for them. The cut does not depend on the number of threads.
   const Index depth = p.to.plain() ? smaller(p.k, 4 * depthOfBlock) : p.k;
   const Index columns = larger(NR, packedBFloats / depth / NR * NR);
   float* packedB = pool.scratch(size_t(roundUp(smaller(columns, p.n), NR) * smaller(depth, p.k)));
   if (packedB == nullptr) return false;
-  // Below this a hand-over costs more than it saves.
-  const int threads = double(p.m) * double(p.n) * double(p.k) < 2e5 ? 1 : pool.threads();
   for (Index j = 0; j < p.n; j += columns) {
     for (Index k = 0; k < p.k; k += depth) {
       multiplyChunk(pool, threads, p, {j, smaller(columns, p.n - j), k, smaller(depth, p.k - k), depthOfBlock, packedB});
