@@ -302,7 +302,7 @@ Grid chooseGrid(Index rows, Index rowsMost, Index columns, Index depth, int thre
   const Index rowsLeast = ceilDiv(rows, rowsMost), columnsLeast = ceilDiv(columns, NC);
   // More parts than threads even out interruptions, where there is enough work.
   const double work = double(rows) * double(columns) * double(depth);
-  const Index partsMost = larger(rowsLeast * columnsLeast, work / threads > 4e6 ? Index(threads) * 3 : threads);
+  const Index partsMost = larger(rowsLeast * columnsLeast + threads - 1, work / threads > 4e6 ? Index(threads) * 3 : threads);
   Grid best = {rowsLeast, columnsLeast};
   double bestCost = 1e300;
   for (Index rowParts = rowsLeast; rowParts <= ceilDiv(rows, 4) && rowParts <= partsMost; rowParts++) {
@@ -332,7 +332,9 @@ void multiplyChunk(ThreadPool& pool, int threads, const Gemm& p, const Chunk& ch
       for (Index panel = task * panelsAtOnce; panel < end; panel++) packPanelOfB(p, chunk, panel);
     });
   }
-  const Index rowsMost = chunk.b == nullptr && p.to.plain() ? MCMost : MC;
+  // Rows that lie a multiple of 4 KiB apart compete for the same cache sets.
+  const bool crowded = p.aCol == 1 && p.aRow % 1024 == 0;
+  const Index rowsMost = chunk.b == nullptr && p.to.plain() && !crowded ? MCMost : MC;
   const Grid grid = chooseGrid(p.m, rowsMost, chunk.columns, chunk.depth, threads);
   run(grid.rowParts * grid.columnParts, [&](Index task, int thread) {
     const Index i = task / grid.columnParts, j = task % grid.columnParts;
