@@ -53,7 +53,7 @@ void widenedPart(const Bf16Block& block, int row, int column) {
   for (int r = 0; r < widenedRows; r++) {
 #pragma GCC unroll 2
     for (int v = 0; v < widenedVectors; v++) {
-      float* to = block.sums + (row + r) * bf16Side + column + v * W;
+      float* to = block.sums + (row + r) * block.sumsRow + column + v * W;
       store(to, block.accumulate ? load(to) + sum[r][v] : sum[r][v]);
     }
   }
@@ -94,7 +94,7 @@ LOCKSTEP_WITH_DOTS void dotPart(const Bf16Block& block, int row) {
   for (int r = 0; r < dotRows; r++) {
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
-      float* to = block.sums + (row + r) * bf16Side + v * W;
+      float* to = block.sums + (row + r) * block.sumsRow + v * W;
       store(to, block.accumulate ? load(to) + sum[r][v] : sum[r][v]);
     }
   }
@@ -124,10 +124,11 @@ LOCKSTEP_WITH_TILES void configureTiles() { _tile_loadconfig(&tileConfiguration)
 LOCKSTEP_WITH_TILES void releaseTiles() { _tile_release(); }
 
 LOCKSTEP_WITH_TILES void multiplyTiles(const Bf16Block& block) {
-  constexpr int sumsStride = bf16Side * sizeof(float), bStride = bf16Side * 2 * sizeof(uint16_t);
+  constexpr int bStride = bf16Side * 2 * sizeof(uint16_t);
+  const Index sumsStride = block.sumsRow * Index(sizeof(float));
   const Index aStride = block.aRow * Index(sizeof(uint16_t));
   float* sums = block.sums;
-  float* lower = sums + tileSide * bf16Side;
+  float* lower = sums + tileSide * block.sumsRow;
   if (block.accumulate) {
     _tile_loadd(0, sums, sumsStride);
     _tile_loadd(1, sums + tileSide, sumsStride);

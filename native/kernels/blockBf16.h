@@ -16,8 +16,9 @@ struct Bf16Block {
   // 32 columns of b: for each pair of k, the two numbers of the first column, of the second, ...
   const uint16_t* b;
   int steps;
-  float* sums;      // [32][32]
-  bool accumulate;  // else assigned
+  float* sums;               // 32 rows of 32
+  bool accumulate;           // else assigned
+  Index sumsRow = bf16Side;  // from one row of the sums to the next
 };
 
 using Bf16BlockFunction = void (*)(const Bf16Block&);

@@ -38,15 +38,17 @@ struct SumTile {
 };
 
 // store(pointer to c, y, index, count) for every vector of the tile, `index` being that of its first element.
+// Row by row, so that memory is read and written from one end to the other.
 template <class C, class Store>
 static inline void forTile(const Epilogue& e, const SumTile& tile, Store store) {
-  for (int j = 0; j < tile.columns; j += W) {
-    const int count = tile.columns - j < W ? tile.columns - j : W;
-    const Vec bias = e.bias != nullptr ? loadAny(e.bias + tile.column + j, count) : Vec{};
-    for (int i = 0; i < tile.rows; i++) {
-      const Index index = (tile.row + i) * e.ldc + tile.column + j;
-      store(static_cast<C*>(e.c.data) + index, load(tile.sums + i * tile.stride + j) + bias, index, count);
-    }
+  for (int i = 0; i < tile.rows; i++) {
+    const Index first = (tile.row + i) * e.ldc + tile.column;
+    C* c = static_cast<C*>(e.c.data) + first;
+    const float* sums = tile.sums + i * tile.stride;
+    forVectors(tile.columns, [&](Index j, int count) {
+      const Vec bias = e.bias != nullptr ? loadAny(e.bias + tile.column + j, count) : Vec{};
+      store(c + j, load(sums + j) + bias, first + j, count);
+    });
   }
 }
 

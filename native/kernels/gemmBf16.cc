@@ -15,7 +15,7 @@ constexpr Index sumsOfBlock = side * side;
 // The workspace of a thread: the sums of a part of c, and packed numbers.
 constexpr Index blocksMost = 192;          // 768 KiB of sums
 constexpr Index packedMost = 512 * 1024;   // numbers, 1 MiB
-constexpr Index rowsMost = 512;            // of a in a part where all of k is packed
+constexpr Index rowsMost = 512;            // of a in a part
 
 inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
@@ -59,41 +59,35 @@ struct RowPanel {
   Index row, step;
 };
 
-bool lieReady(const GemmBf16& p) { return p.a.bfloat16 && p.a.depth == 1 && p.k % bf16Depth == 0; }
-
-// The panels of a part: where they lie, or packed. All of k.
-void rowPanels(const GemmBf16& p, Range rows, uint16_t* packed, RowPanel* panels) {
-  const Index stride = paddedDepth(p.k) * side;
-  for (Index panel = 0; panel < rows.panels(); panel++) {
-    const Index row = rows.begin + panel * side;
-    const LinesBf16 lines = p.a.from(row, 0);
-    const Index count = smaller(side, rows.end - row);
-    if (count == side && lieReady(p)) {
-      panels[panel] = {static_cast<const uint16_t*>(lines.data), p.a.line, bf16Depth};
-    } else {
-      packRowsBf16({lines, count, p.k, packed, stride, nullptr});
-      panels[panel] = {packed, bf16Depth, side * bf16Depth};
-      packed += stride;
-    }
+// Where the panel lies, or packed. All of k.
+RowPanel rowPanel(const GemmBf16& p, Index row, uint16_t* packed) {
+  const LinesBf16 lines = p.a.from(row, 0);
+  const Index count = smaller(side, p.m - row);
+  if (count == side && p.a.bfloat16 && p.a.depth == 1 && p.k % bf16Depth == 0) {
+    return {static_cast<const uint16_t*>(lines.data), p.a.line, bf16Depth};
   }
+  packRowsBf16({lines, count, p.k, packed, 0, nullptr});
+  return {packed, bf16Depth, side * bf16Depth};
 }
 
+// Rows of a one panel after another, so that rows of c are written from one end to the other: of a's panel a chunk stays in L1, and
+// all these columns of b in L2.
 void multiplyRows(const GemmBf16& p, Bf16BlockFunction multiply, const uint16_t* b, Range rows, Range columns, void* memory) {
   const Workspace workspace(memory);
-  RowPanel panels[rowsMost / side];
-  rowPanels(p, rows, workspace.packed, panels);
   const Index depth = paddedDepth(p.k);
-  for (Index column = columns.begin; column < columns.end; column += side) {
+  // The rows of the sums must not all lie in the same few places of L1.
+  const Index sumsRow = columns.panels() * side + W;
+  for (Index row = rows.begin; row < rows.end; row += side) {
+    const RowPanel a = rowPanel(p, row, workspace.packed);
     for (Index k = 0; k < depth; k += chunkDepth) {
       const int steps = int(smaller(chunkDepth, depth - k) / bf16Depth);
-      for (Index panel = 0; panel < rows.panels(); panel++) {
-        // One chunk needs no more than one block of sums, which stays in L1.
-        float* sums = workspace.sums + (depth <= chunkDepth ? 0 : panel * sumsOfBlock);
-        const RowPanel& a = panels[panel];
-        multiply({a.data + k / bf16Depth * a.step, a.row, a.step, b + column * depth + k * side, steps, sums, k > 0});
-        if (k + chunkDepth >= depth) finish(p, sums, rows.begin + panel * side, column, false);
+      for (Index column = columns.begin; column < columns.end; column += side) {
+        float* sums = workspace.sums + (column - columns.begin);
+        multiply({a.data + k / bf16Depth * a.step, a.row, a.step, b + column * depth + k * side, steps, sums, k > 0, sumsRow});
       }
     }
+    const int rowCount = int(smaller(side, rows.end - row)), columnCount = int(columns.end - columns.begin);
+    applyEpilogue(p.to, {workspace.sums, sumsRow, rowCount, columnCount, row, columns.begin});
   }
 }
 
@@ -151,9 +145,10 @@ bool gemmBf16(ThreadPool& pool, const GemmBf16& p) {
   });
 
   const Index threads = pool.threads();
-  const Index rowStep = panelsOfPart(rowPanels, smaller(rowsMost, packedMost / depth) / side, threads * 3);
+  const Index columnsMost = larger(1, smaller(blocksMost - 1, packedMost / (depth * side)));
+  const Index rowStep = panelsOfPart(rowPanels, rowsMost / side, threads * 3);
   const Index rowParts = ceilDiv(rowPanels, rowStep);
-  const Index columnStep = panelsOfPart(columnPanels, columnPanels, threads == 1 ? 1 : ceilDiv(threads * 3, rowParts));
+  const Index columnStep = panelsOfPart(columnPanels, columnsMost, threads == 1 ? 1 : ceilDiv(threads * 3, rowParts));
   const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
   parallelTasks(pool, rowParts * ceilDiv(columnPanels, columnStep), [&](Index task, int thread) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
