@@ -74,6 +74,20 @@ function lastLine(error: unknown): string {
   return `${signal ?? `exit code ${code}`}: ${said}`;
 }
 
+/** Whether `engine.precision: bf16` is faster here than float32. */
+function bf16Report([best]: readonly string[]): string {
+  switch (best) {
+    case 'amx':
+      return 'engine.precision: bf16 is accelerated here, by AMX';
+    case 'avx512bf16':
+      return 'engine.precision: bf16 has AVX512-BF16 here, faster than float32 on some processors: see launch bench step';
+    case undefined:
+      return 'engine.precision: bf16 needs the native engine';
+    default:
+      return 'engine.precision: bf16 works here but is not accelerated: that takes a processor with AMX or AVX512-BF16';
+  }
+}
+
 const GIB = 2 ** 30;
 
 /** The report for people. */
@@ -90,6 +104,6 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
     lines.push(`  ${available ? 'ok     ' : 'missing'}  ${`${name} ${device}`.padEnd(16)} ${detail}`);
     if (!available) lines.push(`${' '.repeat(28)}to have it: ${install}`);
   }
-  lines.push('', `engine.name: auto takes ${auto.name} (${auto.device}): ${auto.reason}`);
+  lines.push('', bf16Report(machine.isa), `engine.name: auto takes ${auto.name} (${auto.device}): ${auto.reason}`);
   return `${lines.join('\n')}\n`;
 }

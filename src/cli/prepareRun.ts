@@ -46,6 +46,7 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
+  if (existing) sayNewPrecision(config, existing, cwd);
   const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
   const worldSize = worldSizeOf(config, args.minWorkers);
   if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {
@@ -76,6 +77,12 @@ function worldSizeOf({ train }: Config, minWorkers = train.workers): number {
     );
   }
   return minWorkers;
+}
+
+/** A run may change its precision, since parameters are float32 in either; it does not go on with the same bits then. */
+function sayNewPrecision({ engine: { precision } }: Config, { configPath }: RunFolder, cwd: string): void {
+  const before = loadConfig({ file: configPath, cwd }).config.engine.precision;
+  if (before !== precision) print(`engine.precision was ${before} and is ${precision} from here on`);
 }
 
 /** The prompt of the sample that ends the run: better refused now than hours later. */

@@ -18,16 +18,31 @@ function checkpoint(run: string, step: number, file = 'model.safetensors'): Prom
   return readFile(join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`, file));
 }
 
-it('gives the same bytes after 100 + 100 steps as after 200', async () => {
+it.each(['float32', 'bf16'])('gives the same bytes after 100 + 100 steps as after 200, in %s', async (precision) => {
   const runDirs = ['--workers', '2', '--run-dir'];
-  await train([...runDirs, 'straight'], ...overrides, 'train.maxSteps=200');
-  await train([...runDirs, 'halves'], ...overrides, 'train.maxSteps=100');
-  await train(['--resume', 'halves'], 'train.maxSteps=200');
-  expect((await checkpoint('halves', 200)).equals(await checkpoint('straight', 200))).toBe(true);
+  const [straight, halves] = [`straight-${precision}`, `halves-${precision}`];
+  const options = [...overrides, `engine.precision=${precision}`];
+  await train([...runDirs, straight], ...options, 'train.maxSteps=200');
+  await train([...runDirs, halves], ...options, 'train.maxSteps=100');
+  await train(['--resume', halves], 'train.maxSteps=200');
+  expect((await checkpoint(halves, 200)).equals(await checkpoint(straight, 200))).toBe(true);
   for (const file of ['optimizer.safetensors', 'trainer.json']) {
-    expect((await checkpoint('halves', 200, file)).equals(await checkpoint('straight', 200, file)), file).toBe(true);
+    expect((await checkpoint(halves, 200, file)).equals(await checkpoint(straight, 200, file)), file).toBe(true);
   }
-  expect(await lossesOf(join(folder(), 'halves'))).toEqual(await lossesOf(join(folder(), 'straight')));
+  expect(await lossesOf(join(folder(), halves))).toEqual(await lossesOf(join(folder(), straight)));
+});
+
+it('resumes with another precision, and says so', async () => {
+  const end = 'train.maxSteps=30';
+  await train(['--workers', '1', '--run-dir', 'float32'], ...overrides, end, 'checkpoint.everySteps=15');
+  await train(['--workers', '1', '--run-dir', 'changed'], ...overrides, 'train.maxSteps=15');
+  const result = await launch(['--resume', 'changed', ...set(end, 'engine.precision=bf16')], folder());
+  expect(result).toMatchObject({ code: 0, stderr: '' });
+  expect(result.stdout).toContain('engine.precision was float32 and is bf16 from here on');
+  const expected = await lossesOf(join(folder(), 'float32'));
+  for (const [i, loss] of (await lossesOf(join(folder(), 'changed'))).entries()) {
+    expect(Math.abs(loss / expected[i]! - 1), `step ${i + 1}`).toBeLessThan(i < 15 ? 1e-9 : 0.01);
+  }
 });
 
 it('goes on from the newest whole checkpoint after SIGKILL, whenever it comes', async () => {

@@ -37,5 +37,6 @@ describe('renderReport', () => {
     expect(text).toMatch(/missing {2}tfjs webgpu +no GPU adapter\n +to have it: install a driver/);
     expect(text).toMatch(/ok {7}tfjs wasm +tfjs \(wasm: 1 thread\)/);
     expect(text).toContain('auto takes tfjs (wasm): nothing else is there');
+    expect(text).toContain('bf16 works here but is not accelerated');
   });
 });
