@@ -23,7 +23,6 @@ constexpr Export exportTable[] = {
     {"zero", lockstep::zero},
     {"add", lockstep::add},
     {"addInto", lockstep::addInto},
-    {"cast", lockstep::cast},
     {"dropout", lockstep::dropout},
     {"embeddingForward", lockstep::embeddingForward},
     {"embeddingBackward", lockstep::embeddingBackward},

@@ -14,6 +14,10 @@ void readShape(Arguments& args, P& p) {
   if (args.ok() && p.c % p.nHead != 0) args.fail("expected nHead to divide the channels");
 }
 
+void checkType(Arguments& args, const char* name, FloatArray array, FloatArray qkv) {
+  if (args.ok() && array.bfloat16 != qkv.bfloat16) args.fail("expected %s of the type of qkv", name);
+}
+
 }  // namespace
 
 // attentionForward(engine, b, t, c, nHead, out, lse, qkv, rate, keys | null)
@@ -23,9 +27,10 @@ napi_value attentionForward(napi_env env, napi_callback_info info) {
   AttentionForwardArguments p = {};
   readShape(args, p);
   const Index rows = sizeOf(p.b, p.t);
-  p.out = args.floats("out", sizeOf(rows, p.c));
+  p.out = args.anyFloats("out", sizeOf(rows, p.c));
   p.lse = args.floats("lse", sizeOf(rows, p.nHead));
-  p.qkv = args.floats("qkv", sizeOf(rows, p.c, 3));
+  p.qkv = args.anyFloats("qkv", sizeOf(rows, p.c, 3));
+  checkType(args, "out", p.out, p.qkv);
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionForward(*engine->pool, p));
 }
@@ -37,10 +42,13 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   AttentionBackwardArguments p = {};
   readShape(args, p);
   const Index rows = sizeOf(p.b, p.t);
-  p.dqkv = args.floats("dqkv", sizeOf(rows, p.c, 3));
-  p.dout = args.floats("dout", sizeOf(rows, p.c));
-  p.out = args.floats("out", sizeOf(rows, p.c));
-  p.qkv = args.floats("qkv", sizeOf(rows, p.c, 3));
+  p.dqkv = args.anyFloats("dqkv", sizeOf(rows, p.c, 3));
+  p.dout = args.anyFloats("dout", sizeOf(rows, p.c));
+  p.out = args.anyFloats("out", sizeOf(rows, p.c));
+  p.qkv = args.anyFloats("qkv", sizeOf(rows, p.c, 3));
+  checkType(args, "dqkv", p.dqkv, p.qkv);
+  checkType(args, "dout", p.dout, p.qkv);
+  checkType(args, "out", p.out, p.qkv);
   p.lse = args.floats("lse", sizeOf(rows, p.nHead));
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));

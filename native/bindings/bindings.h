@@ -18,7 +18,6 @@ napi_value readBandwidth(napi_env, napi_callback_info);
 napi_value zero(napi_env, napi_callback_info);
 napi_value add(napi_env, napi_callback_info);
 napi_value addInto(napi_env, napi_callback_info);
-napi_value cast(napi_env, napi_callback_info);
 napi_value dropout(napi_env, napi_callback_info);
 napi_value embeddingForward(napi_env, napi_callback_info);
 napi_value embeddingBackward(napi_env, napi_callback_info);

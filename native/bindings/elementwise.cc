@@ -34,17 +34,6 @@ napi_value addInto(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// cast(engine, size, out, inp): one of them float32, the other bfloat16
-napi_value cast(napi_env env, napi_callback_info info) {
-  Arguments args(env, info, "cast");
-  Engine* engine = args.engine();
-  const Index size = args.positive("size");
-  const FloatArray out = args.anyFloats("out", size);
-  const FloatArray inp = args.anyFloats("inp", size);
-  if (args.ok() && out.bfloat16 == inp.bfloat16) args.fail("expected a Float32Array and a Uint16Array");
-  return args.finish(args.ok() && engine->kernels->cast(*engine->pool, out, inp, size));
-}
-
 // dropout(engine, b, sampleSize, accumulate, out, inp, rate, keys)
 napi_value dropout(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "dropout");

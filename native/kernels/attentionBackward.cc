@@ -1,6 +1,6 @@
 // The gradients of causal attention, with the weights computed again from the scores and their log-sum-exp, in the tiles of the
 // forward pass. A block of queries meets its keys from first to last, so that every sum has one order.
-#include "attention.h"
+#include "attentionBf16.h"
 #include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -137,10 +137,15 @@ struct HeadBackward {
 }  // namespace
 
 bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
+  if (p.qkv.bfloat16) return attentionBackwardBf16(pool, p);
   Carver size = {nullptr};
   Scratch(size, Head(p, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
+  const auto* qkv = static_cast<const float*>(p.qkv.data);
+  const auto* dout = static_cast<const float*>(p.dout.data);
+  const auto* out = static_cast<const float*>(p.out.data);
+  auto* dqkv = static_cast<float*>(p.dqkv.data);
   parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
     for (Index task = begin; task < end; task++) {
       const Head head(p, task);
@@ -148,12 +153,12 @@ bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
       const Scratch scratch(carver, head);
       HeadBackward{head,
                    scratch,
-                   p.qkv + head.offset(3),
-                   task + 1 < end ? p.qkv + Head(p, task + 1).offset(3) : nullptr,
-                   p.dout + head.offset(1),
-                   p.out + head.offset(1),
+                   qkv + head.offset(3),
+                   task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr,
+                   dout + head.offset(1),
+                   out + head.offset(1),
                    p.lse + task * p.t,
-                   p.dqkv + head.offset(3)}
+                   dqkv + head.offset(3)}
           .run();
     }
   });

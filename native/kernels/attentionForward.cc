@@ -1,7 +1,7 @@
 // Causal multi-head attention in tiles of queries by keys, with the softmax kept as a running maximum and sum, so that no T x T
 // matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied with those keys only that some
 // query of it sees.
-#include "attention.h"
+#include "attentionBf16.h"
 #include "attentionDecode.h"
 #include "math.h"
 
@@ -132,18 +132,21 @@ struct HeadForward {
 }  // namespace
 
 bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
+  if (p.qkv.bfloat16) return attentionForwardBf16(pool, p);
   Carver size = {nullptr};
   Scratch(size, Head(p, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
+  const auto* qkv = static_cast<const float*>(p.qkv.data);
+  auto* out = static_cast<float*>(p.out.data);
   parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
     for (Index task = begin; task < end; task++) {
       const Head head(p, task);
       Carver carver = {memory + thread * size.used};
       const Scratch scratch(carver, head);
-      const float* nextQuery = task + 1 < end ? p.qkv + Head(p, task + 1).offset(3) : nullptr;
-      const float* query = p.qkv + head.offset(3);
-      HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, p.out + head.offset(1), p.lse + task * p.t}
+      const float* nextQuery = task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr;
+      const float* query = qkv + head.offset(3);
+      HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1), p.lse + task * p.t}
           .run();
     }
   });

@@ -50,26 +50,11 @@ void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
   });
 }
 
-template <class Out, class Inp>
-void castTo(ThreadPool& pool, FloatArray out, FloatArray inp, Index size) {
-  parallelRanges(pool, size, grain, 64, [&](Index begin, Index end, int) {
-    Out* to = static_cast<Out*>(out.data) + begin;
-    const Inp* from = static_cast<const Inp*>(inp.data) + begin;
-    forVectors(end - begin, [&](Index i, int count) { storeAny(to + i, loadAny(from + i, count), count); });
-  });
-}
-
 }  // namespace
 
 bool dropout(ThreadPool& pool, const DropoutForwardArguments& p) {
   if (p.out.bfloat16) dropoutTo<uint16_t>(pool, p);
   else dropoutTo<float>(pool, p);
-  return true;
-}
-
-bool cast(ThreadPool& pool, FloatArray out, FloatArray inp, Index size) {
-  if (out.bfloat16) castTo<uint16_t, float>(pool, out, inp, size);
-  else castTo<float, uint16_t>(pool, out, inp, size);
   return true;
 }
 

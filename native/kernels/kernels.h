@@ -55,20 +55,21 @@ struct LinearBackwardArguments {
   const float* weight;
 };
 
+// All tensors but lse are of one type. The products are of bfloat16 numbers if those are.
 struct AttentionForwardArguments {
   Index b, t, c, nHead;
-  float* out;        // [B, T, C]
-  float* lse;        // [B, NH, T]
-  const float* qkv;  // [B, T, 3C]
+  FloatArray out;  // [B, T, C]
+  float* lse;      // [B, NH, T]
+  FloatArray qkv;  // [B, T, 3C]
   DropoutArguments dropout;
 };
 
 struct AttentionBackwardArguments {
   Index b, t, c, nHead;
-  float* dqkv;  // [B, T, 3C], assigned
-  const float* dout;
-  const float* out;
-  const float* qkv;
+  FloatArray dqkv;  // [B, T, 3C], assigned
+  FloatArray dout;
+  FloatArray out;
+  FloatArray qkv;
   const float* lse;
   DropoutArguments dropout;
 };
@@ -198,8 +199,6 @@ struct KernelTable {
   bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);
   bool (*add)(ThreadPool&, float* out, const float* a, const float* b, Index size);
   bool (*zero)(ThreadPool&, float* data, Index size);
-  // out = inp, between float32 and bfloat16.
-  bool (*cast)(ThreadPool&, FloatArray out, FloatArray inp, Index size);
   // dst += src, on the calling thread.
   void (*addInto)(float* dst, const float* src, Index size);
   // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.

@@ -22,7 +22,7 @@ class Prefetcher {
   }
 
  private:
-  static constexpr int most = 8;
+  static constexpr int most = 10;
   struct Run {
     const char* row;
     Index stride, rows, bytes;

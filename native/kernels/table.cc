@@ -23,7 +23,6 @@ bool squaredNorm(ThreadPool&, const float*, Index, double*);
 bool dropout(ThreadPool&, const DropoutForwardArguments&);
 bool add(ThreadPool&, float*, const float*, const float*, Index);
 bool zero(ThreadPool&, float*, Index);
-bool cast(ThreadPool&, FloatArray, FloatArray, Index);
 void addInto(float*, const float*, Index);
 double fmaLimit(ThreadPool&, double);
 double bf16Limit(ThreadPool&, double);
@@ -52,7 +51,6 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  dropout,
                                  add,
                                  zero,
-                                 cast,
                                  addInto,
                                  fmaLimit,
                                  bf16Limit,

@@ -106,7 +106,10 @@ export interface LinearCrossEntropyOptions extends LinearOptions {
 }
 
 export interface AttentionOptions {
-  /** [B, T, 3C]: query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. */
+  /**
+   * [B, T, 3C]: query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
+   * `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in float32.
+   */
   readonly qkv: Tensor;
   readonly nHead: number;
   /** [B, NH, T]: log of the softmax denominator (with the maximum), saved for the backward pass. */

@@ -36,8 +36,6 @@ export interface NativeAddon {
 
   zero(engine: number, array: Floats): void;
   add(engine: number, size: number, out: Floats, a: Floats, b: Floats): void;
-  /** Between float32 and bfloat16. */
-  cast(engine: number, size: number, out: AnyFloats, inp: AnyFloats): void;
   addInto(dst: Floats, src: Floats): void;
   dropout(
     ...args: [
@@ -156,9 +154,9 @@ export interface NativeAddon {
       t: number,
       c: number,
       nHead: number,
-      out: Floats,
+      out: AnyFloats,
       lse: Floats,
-      qkv: Floats,
+      qkv: AnyFloats,
       rate: number,
       keys: Keys,
     ]
@@ -170,10 +168,10 @@ export interface NativeAddon {
       t: number,
       c: number,
       nHead: number,
-      dqkv: Floats,
-      dout: Floats,
-      out: Floats,
-      qkv: Floats,
+      dqkv: AnyFloats,
+      dout: AnyFloats,
+      out: AnyFloats,
+      qkv: AnyFloats,
       lse: Floats,
       rate: number,
       keys: Keys,

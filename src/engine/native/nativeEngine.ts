@@ -318,41 +318,35 @@ export class NativeEngine implements Engine {
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {
     const { b, t, c } = attentionShape(options);
-    const { out, lse, qkv, nHead, dropout } = options;
-    this.#inFloat32({ out }, { qkv }, (tensor) =>
-      this.#addon.attentionForward(
-        this.#handle,
-        b,
-        t,
-        c,
-        nHead,
-        floats(tensor(out), 'out', b * t * c),
-        floats(lse, 'lse', b * nHead * t),
-        floats(tensor(qkv), 'qkv'),
-        dropout?.rate ?? 0,
-        dropout ? keysOf(dropout, b) : null,
-      ),
+    this.#addon.attentionForward(
+      this.#handle,
+      b,
+      t,
+      c,
+      options.nHead,
+      anyFloats(options.out, 'out', b * t * c),
+      floats(options.lse, 'lse', b * options.nHead * t),
+      anyFloats(options.qkv, 'qkv'),
+      options.dropout?.rate ?? 0,
+      options.dropout ? keysOf(options.dropout, b) : null,
     );
   }
 
   attentionBackward(options: KernelOptions<'attentionBackward'>): void {
     const { b, t, c } = attentionShape(options);
-    const { dqkv, dout, out, lse, qkv, nHead, dropout } = options;
-    this.#inFloat32({ dqkv }, { dout, out, qkv }, (tensor) =>
-      this.#addon.attentionBackward(
-        this.#handle,
-        b,
-        t,
-        c,
-        nHead,
-        floats(tensor(dqkv), 'dqkv', qkv.size),
-        floats(tensor(dout), 'dout', b * t * c),
-        floats(tensor(out), 'out', b * t * c),
-        floats(tensor(qkv), 'qkv'),
-        floats(lse, 'lse', b * nHead * t),
-        dropout?.rate ?? 0,
-        dropout ? keysOf(dropout, b) : null,
-      ),
+    this.#addon.attentionBackward(
+      this.#handle,
+      b,
+      t,
+      c,
+      options.nHead,
+      anyFloats(options.dqkv, 'dqkv', options.qkv.size),
+      anyFloats(options.dout, 'dout', b * t * c),
+      anyFloats(options.out, 'out', b * t * c),
+      anyFloats(options.qkv, 'qkv'),
+      floats(options.lse, 'lse', b * options.nHead * t),
+      options.dropout?.rate ?? 0,
+      options.dropout ? keysOf(options.dropout, b) : null,
     );
   }
 
@@ -437,27 +431,5 @@ export class NativeEngine implements Engine {
       Float64Array.from(params.tensors.flatMap(({ size }, i) => [params.offsets[i]!, params.offsets[i]! + size])),
       Float64Array.from(options.weightDecay),
     );
-  }
-
-  /** Runs a kernel that has no bfloat16 on float32 copies of the tensors that are. */
-  #inFloat32(
-    outputs: Readonly<Record<string, Tensor>>,
-    inputs: Readonly<Record<string, Tensor>>,
-    run: (copyOf: (tensor: Tensor) => Tensor) => void,
-  ): void {
-    const copies = new Map<Tensor, Tensor>();
-    for (const tensor of Object.values({ ...outputs, ...inputs })) {
-      if (tensor.dtype === 'bfloat16') copies.set(tensor, this.alloc(tensor.shape));
-    }
-    for (const [name, tensor] of Object.entries(inputs)) {
-      const copy = copies.get(tensor);
-      if (copy) this.#addon.cast(this.#handle, copy.size, floats(copy, name), anyFloats(tensor, name));
-    }
-    run((tensor) => copies.get(tensor) ?? tensor);
-    for (const [name, tensor] of Object.entries(outputs)) {
-      const copy = copies.get(tensor);
-      if (copy) this.#addon.cast(this.#handle, copy.size, anyFloats(tensor, name), floats(copy, name));
-    }
-    for (const copy of copies.values()) this.release(copy);
   }
 }

@@ -1,5 +1,6 @@
 /** Kernel suite: attention, whole and token by token. */
 import { describe, expect, it } from 'vitest';
+import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, seededKeys, seededValues } from './harness.ts';
 import { dropoutMask } from './reference.ts';
 import { attentionBackward, attentionForward } from './referenceAttention.ts';
@@ -104,6 +105,51 @@ export function attentionCases(context: ContextGetter): void {
       const cache = { keys: k.out([5, 4]), values: k.out([5, 4]) };
       const decode = { qkv: k.out([1, 3, 12]), out: k.out([1, 3, 4]), nHead: 2 };
       expect(() => k.engine.attentionDecode({ ...cache, ...decode, position: 3 })).toThrow('cache');
+    });
+  });
+}
+
+/** For engines with tensors of bfloat16. The reference computes with the rounded inputs. */
+export function attentionBfloat16Cases(context: ContextGetter): void {
+  const shapes = [
+    { b: 3, t: 1, nHead: 2, headSize: 8 },
+    ...[2, 15, 16, 17, 31, 32, 33].map((t) => ({ b: 1, t, nHead: 3, headSize: 5 })),
+    { b: 2, t: 64, nHead: 4, headSize: 32 },
+    { b: 1, t: 65, nHead: 2, headSize: 80 },
+    ...[63, 127, 128, 130].map((t) => ({ b: 1, t, nHead: 1, headSize: 64 })),
+    { b: 1, t: 257, nHead: 1, headSize: 32 },
+    { b: 1, t: 97, nHead: 1, headSize: 128 },
+  ];
+  const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ ...shape, rate })));
+
+  describe('attention on bfloat16', () => {
+    it.each(cases)('B=$b T=$t NH=$nHead HS=$headSize dropout $rate, forward and backward', async (shape) => {
+      const k = context();
+      const { b, t, nHead, headSize, rate } = shape;
+      const c = nHead * headSize;
+      const dropout = { rate, keys: seededKeys(3, b) };
+      const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
+      const doutValues = seededValues(2, b * t * c);
+      const mask = dropoutMask(dropout, nHead * t * t);
+      const input = { qkv: roundedToBfloat16(qkvValues), b, t, nHead, headSize, mask };
+      const qkv = k.put([b, t, 3 * c], toBfloat16(qkvValues));
+      const dout = k.put([b, t, c], toBfloat16(doutValues));
+      const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, 3 * c], 'bfloat16')];
+      const lse = k.out([b, nHead, t]);
+      const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
+      k.engine.attentionForward(options);
+      const expected = attentionForward(input);
+      await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out');
+      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      k.engine.attentionBackward({ ...options, dqkv, dout });
+      const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
+      await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv');
+    });
+
+    it('wants tensors of one type', () => {
+      const k = context();
+      const [qkv, out, lse] = [k.out([1, 2, 12], 'bfloat16'), k.out([1, 2, 4]), k.out([1, 2, 2])];
+      expect(() => k.engine.attentionForward({ qkv, nHead: 2, lse, out })).toThrow('out of the type of qkv');
     });
   });
 }

@@ -1,7 +1,7 @@
 /** The common suite: every kernel of an engine, forward and backward, against the float64 reference. */
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
-import { attentionCases } from './attentionCases.ts';
+import { attentionBfloat16Cases, attentionCases } from './attentionCases.ts';
 import { bfloat16Cases } from './bfloat16Cases.ts';
 import { elementwiseCases } from './elementwiseCases.ts';
 import { KernelContext } from './harness.ts';
@@ -38,6 +38,9 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     attentionCases(getContext);
     lossCases(getContext);
     memoryCases(getContext);
-    if (options.bfloat16) bfloat16Cases(getContext);
+    if (options.bfloat16) {
+      bfloat16Cases(getContext);
+      attentionBfloat16Cases(getContext);
+    }
   });
 }

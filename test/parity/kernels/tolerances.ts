@@ -21,6 +21,10 @@ export const TOLERANCES = {
   activationBackward: 4e-6,
   attentionForward: 1e-5,
   attentionBackward: 2e-5,
+  /** The result's own rounding, and that of the weights. */
+  attentionForwardBfloat16: 6e-3,
+  /** Also that of the gradients of scores, and of `out`. */
+  attentionBackwardBfloat16: 1.2e-2,
   crossEntropy: 5e-6,
   /** Sums over a vocabulary of 50,257. */
   linearCrossEntropy: 2e-5,

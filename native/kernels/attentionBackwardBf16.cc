@@ -1,0 +1,264 @@
+// The gradients of attention on bfloat16 tensors: attentionBackward.cc in blocks of the unit that multiplies them.
+#include "attentionBf16.h"
+#include "math.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+namespace {
+
+// A block of queries is of two panels.
+constexpr Index panels = 2, queriesMost = panels * side;
+constexpr Index blockKeys = 64;
+constexpr Index pairsOfPanel = side * blockKeys;  // numbers of one panel's pairs of keys
+static_assert(blockKeys % side == 0);
+
+struct Scratch {
+  uint16_t *keyRows, *valueRows;          // for each 32 keys, their channels
+  uint16_t* keyColumns;                   // for each 32 channels, the keys
+  float *dkey, *dvalue;                   // for each 32 keys and each 32 channels, [32, 32]
+  uint16_t *queryColumns, *doutColumns;   // for each panel, pairs of channels
+  uint16_t *queryPairs, *doutPairs;       // for each 32 channels, pairs of queries
+  float* dquery;                          // for each panel and each 32 channels, [32, 32]: channels, queries
+  float *scores, *dweights;               // for each panel, [blockKeys, 32]
+  uint16_t *weightRows, *dscoreRows;      // [blockKeys, queries]: for each 2 W queries, pairs of the one and the other W
+  uint16_t* dscorePairs;                  // for each panel, pairs of keys
+  float *lse, *delta, *factors;           // [queries]
+
+  Scratch(Carver& carver, const Head& head) {
+    const Index channels = blocksOf(head.hs), all = blocksOf(head.t) * channels * blockFloats;
+    for (uint16_t** numbers : {&keyRows, &valueRows, &keyColumns}) *numbers = takeBf16(carver, all);
+    for (float** sums : {&dkey, &dvalue}) *sums = carver.take(all);
+    for (uint16_t** numbers : {&queryColumns, &doutColumns, &queryPairs, &doutPairs}) {
+      *numbers = takeBf16(carver, panels * channels * blockFloats);
+    }
+    dquery = carver.take(panels * channels * blockFloats);
+    for (float** products : {&scores, &dweights}) *products = carver.take(panels * blockKeys * side);
+    for (uint16_t** numbers : {&weightRows, &dscoreRows, &dscorePairs}) *numbers = takeBf16(carver, panels * pairsOfPanel);
+    for (float** numbers : {&lse, &delta, &factors}) *numbers = carver.take(queriesMost);
+  }
+};
+
+// Rows of queries as the right factor of a sum over queries: for each 32 channels, for each 2 W queries, pairs of a number of the one
+// W and of the other.
+void packQueryPairs(const uint16_t* from, Index stride, Index queries, Index size, uint16_t* to) {
+  for (Index x0 = 0; x0 < size; x0 += side) {
+    for (Index q0 = 0; q0 < queriesMost; q0 += 2 * W) {
+      for (Index q = q0; q < q0 + W; q++, to += 2 * side) {
+        for (Index x = 0; x < side; x += W) {
+          const int count = int(larger(0, smaller(W, size - x0 - x)));
+          const auto row = [&](Index i) {
+            return i < queries && count > 0 ? bitsOf(loadAny(from + i * stride + x0 + x, count)) : VecU{};
+          };
+          storePairs(to + 2 * x, pairOf(row(q), row(q + W)));
+        }
+      }
+    }
+  }
+}
+
+// One head: where its rows begin in the tensors, and the next head's queries, null after the last.
+struct HeadBackward {
+  const Head& head;
+  const Scratch& scratch;
+  Bf16BlockFunction multiply;
+  const uint16_t *query, *nextQuery, *dout, *out;
+  const float* lse;
+  uint16_t* dquery;
+
+  Index channels() const { return blocksOf(head.hs); }
+
+  void run() const {
+    const Index c = head.c, stride = 3 * c;
+    packRowsOf(query + c, stride, head.t, head.hs, scratch.keyRows);
+    packRowsOf(query + 2 * c, stride, head.t, head.hs, scratch.valueRows);
+    packRowsTransposed(query + c, stride, head.t, head.hs, scratch.keyColumns);
+    for (Index i0 = 0; i0 < head.t; i0 += queriesMost) queriesFrom(i0);
+  }
+
+  void queriesFrom(Index i0) const {
+    const Index queries = smaller(queriesMost, head.t - i0), keysMost = roundUp(i0 + queries, side);
+    const bool last = i0 + queries == head.t;
+    Prefetcher prefetcher = fetchAhead(i0, queries);
+    packQueries(i0, queries);
+    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
+      const Index keys = smaller(blockKeys, keysMost - j0);
+      for (Index panel = 0; panel * side < queries; panel++) {
+        const Index i = i0 + panel * side, seen = larger(0, smaller(keys, i + side - j0));
+        for (Index j = 0; j < seen; j += side) {
+          multiplyPanel(scratch.keyRows, scratch.queryColumns, panel, j0 + j, scratch.scores + (panel * blockKeys + j) * side);
+          multiplyPanel(scratch.valueRows, scratch.doutColumns, panel, j0 + j, scratch.dweights + (panel * blockKeys + j) * side);
+          prefetcher.step();
+        }
+        for (Index q = 0; q < side; q += 2 * W) scoreGradients(panel, q, i, j0, seen);
+        if (seen > 0) sumOverKeys(panel, j0, seen);
+      }
+      for (Index j = 0; j < keys; j += side) sumOverQueries(i0, queries, j0, j);
+      if (last) scatterKeyGradients(j0, smaller(keys, head.t - j0));
+    }
+    for (Index q = 0; q < side; q++) scratch.factors[q] = head.scale;
+    for (Index q = 0; q < queries; q += side) {
+      scatterTransposed(scratch.dquery + q / side * channels() * blockFloats, scratch.factors, smaller(side, queries - q), head.hs,
+                        dquery + (i0 + q) * 3 * head.c, 3 * head.c);
+    }
+  }
+
+  void packQueries(Index i0, Index queries) const {
+    const Index hs = head.hs, c = head.c;
+    const uint16_t *queryRows = query + i0 * 3 * c, *doutRows = dout + i0 * c;
+    packColumnsOf(queryRows, 3 * c, queries, hs, scratch.queryColumns);
+    packColumnsOf(doutRows, c, queries, hs, scratch.doutColumns);
+    packQueryPairs(queryRows, 3 * c, queries, hs, scratch.queryPairs);
+    packQueryPairs(doutRows, c, queries, hs, scratch.doutPairs);
+    for (Index q = 0; q < queriesMost; q++) {
+      Vec sum = {};
+      if (q < queries) {
+        forVectors(hs, [&](Index x, int count) {
+          sum = fma(loadAny(doutRows + q * c + x, count), loadAny(out + (i0 + q) * c + x, count), sum);
+        });
+      }
+      scratch.delta[q] = sumLanes(sum);
+      scratch.lse[q] = q < queries ? lse[i0 + q] * log2e : 0;
+    }
+  }
+
+  // products[key][query] of 32 keys from j on and a panel's queries.
+  void multiplyPanel(const uint16_t* rows, const uint16_t* columns, Index panel, Index j, float* products) const {
+    multiply({rows + j / side * channels() * blockFloats, side, blockFloats, columns + panel * channels() * blockFloats,
+              int(channels()), products, false});
+  }
+
+  // For 2 W queries from the panel's q on, turns scores and the gradients of weights into weights (0 where dropped, the others not yet
+  // scaled for that) and the gradients of scores, rounded, as the sums read them. The panel's first query is i.
+  void scoreGradients(Index panel, Index q, Index i, Index j0, Index keys) const {
+    const Index first = panel * side + q;
+    const float* scores = scratch.scores + panel * blockKeys * side + q;
+    const float* dweights = scratch.dweights + panel * blockKeys * side + q;
+    uint16_t* weightRow = scratch.weightRows + first;
+    uint16_t* dscoreRow = scratch.dscoreRows + first;
+    uint16_t* dscorePair = scratch.dscorePairs + panel * pairsOfPanel + 2 * q;
+    const Vec scale = splat(head.scale * log2e), dropoutScale = splat(head.dropout.scale);
+    const Vec lseOf[2] = {load(scratch.lse + first), load(scratch.lse + first + W)};
+    const Vec delta[2] = {load(scratch.delta + first), load(scratch.delta + first + W)};
+    const VecU elements[2] = {head.firstElements(i + q), head.firstElements(i + q + W)};
+    const auto turn = [&](Index j, auto onlySeen) {
+      VecU dscore[2][2];
+#pragma GCC unroll 2
+      for (Index key = 0; key < 2; key++) {
+        VecU weight[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+          const Index at = (j + key) * side + v * W;
+          Vec kept = onlySeen(exp2(fma(load(scores + at), scale, -lseOf[v])), j + key, v);
+          const Vec full = kept;
+          Vec dweight = load(dweights + at);
+          if (head.drops()) {
+            const VecI keeps = head.keeps(elements[v], j0 + j + key);
+            kept = where(keeps, kept, Vec{});
+            dweight = where(keeps, dweight, Vec{}) * dropoutScale;
+          }
+          weight[v] = roundedUpper(kept);
+          dscore[key][v] = roundedUpper(full * (dweight - delta[v]));
+        }
+        storePairs(weightRow + (j + key) * queriesMost, pairOf(weight[0], weight[1]));
+        storePairs(dscoreRow + (j + key) * queriesMost, pairOf(dscore[key][0], dscore[key][1]));
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) storePairs(dscorePair + j * side + 2 * v * W, pairOf(dscore[0][v], dscore[1][v]));
+    };
+    const Index common = larger(0, smaller(keys, i - j0));  // keys before the panel's queries
+    for (Index j = 0; j < common; j += 2) turn(j, [](Vec x, Index, int) { return x; });
+    for (Index j = common; j < keys; j += 2) {
+      turn(j, [&](Vec x, Index key, int v) { return where(sees(i + q + v * W, j0 + key), x, Vec{}); });
+    }
+  }
+
+  // dquery of a panel = or += Σ over keys from j0 on.
+  void sumOverKeys(Index panel, Index j0, Index keys) const {
+    for (Index x = 0; x < channels(); x++) {
+      multiply({scratch.keyColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats, side, blockFloats,
+                scratch.dscorePairs + panel * pairsOfPanel, int(keys / side), scratch.dquery + (panel * channels() + x) * blockFloats,
+                j0 > 0});
+    }
+  }
+
+  // dkey and dvalue of 32 keys from j0 + j on = or += Σ over the panels that see them. The first block of queries that sees a key assigns.
+  void sumOverQueries(Index i0, Index queries, Index j0, Index j) const {
+    const Index panel = larger(0, (j0 + j - i0) / side), from = panel * side;
+    const int steps = int(blocksOf(queries) - panel);
+    const bool accumulate = j0 + j < i0;
+    for (Index x = 0; x < channels(); x++) {
+      const Index sums = ((j0 + j) / side * channels() + x) * blockFloats;
+      const Index columns = (x * panels + panel) * blockFloats, row = j * queriesMost + from;
+      multiply({scratch.weightRows + row, queriesMost, side, scratch.doutPairs + columns, steps, scratch.dvalue + sums, accumulate});
+      multiply({scratch.dscoreRows + row, queriesMost, side, scratch.queryPairs + columns, steps, scratch.dkey + sums, accumulate});
+    }
+  }
+
+  void scatterKeyGradients(Index j0, Index keys) const {
+    const Index c = head.c;
+    for (Index j = j0; j < j0 + keys; j++) {
+      const Index sums = j / side * channels() * blockFloats + j % side * side;
+      uint16_t* to = dquery + j * 3 * c + c;
+      for (Index x0 = 0; x0 < head.hs; x0 += side) {
+        forVectors(smaller(side, head.hs - x0), [&](Index x, int count) {
+          const Index at = sums + x0 * side + x;
+          storeAny(to + x0 + x, load(scratch.dkey + at) * splat(head.scale), count);
+          storeAny(to + c + x0 + x, load(scratch.dvalue + at) * splat(head.dropoutScale()), count);
+        });
+      }
+    }
+  }
+
+  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  Prefetcher fetchAhead(Index i0, Index queries) const {
+    constexpr Index size = sizeof(uint16_t);
+    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    const Index nextQueries = smaller(queries, head.t - next);
+    Prefetcher prefetcher;
+    if (nextQuery != nullptr) {
+      const uint16_t* row = nextQuery + i0 * stride;
+      for (const uint16_t* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+    }
+    prefetcher.add(query + next * stride, stride * size, nextQueries, bytes);
+    prefetcher.add(dout + next * c, c * size, nextQueries, bytes);
+    prefetcher.add(out + next * c, c * size, nextQueries, bytes);
+    for (uint16_t* part = dquery + i0 * stride; part < dquery + i0 * stride + stride; part += c) {
+      prefetcher.add(part, stride * size, queries, bytes, true);
+    }
+    prefetcher.spread(panels * blocksOf(next));
+    return prefetcher;
+  }
+};
+
+}  // namespace
+
+bool attentionBackwardBf16(ThreadPool& pool, const AttentionBackwardArguments& p) {
+  Carver size = {nullptr};
+  Scratch(size, Head(p, 0));
+  float* memory = pool.scratch(size_t(size.used * pool.threads()));
+  if (memory == nullptr) return false;
+  const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
+  const auto* dout = static_cast<const uint16_t*>(p.dout.data);
+  const auto* out = static_cast<const uint16_t*>(p.out.data);
+  auto* dqkv = static_cast<uint16_t*>(p.dqkv.data);
+  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+    const Bf16UnitInUse inUse(pool.bf16Unit());
+    for (Index task = begin; task < end; task++) {
+      const Head head(p, task);
+      Carver carver = {memory + thread * size.used};
+      const Scratch scratch(carver, head);
+      HeadBackward{head,
+                   scratch,
+                   bf16BlockFunction(pool.bf16Unit()),
+                   qkv + head.offset(3),
+                   task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr,
+                   dout + head.offset(1),
+                   out + head.offset(1),
+                   p.lse + task * p.t,
+                   dqkv + head.offset(3)}
+          .run();
+    }
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA

@@ -1,0 +1,152 @@
+// The forward pass of attention on bfloat16 tensors: attentionForward.cc in blocks of the unit that multiplies them.
+#include "attentionBf16.h"
+#include "math.h"
+
+namespace lockstep::LOCKSTEP_ISA {
+namespace {
+
+constexpr Index blockKeys = 128;
+static_assert(blockKeys % side == 0);
+
+struct Scratch {
+  uint16_t* keyRows;          // for each 32 keys, their channels
+  uint16_t* valueColumns;     // for each 32 channels, the keys
+  uint16_t* queryColumns;     // of 32 queries
+  float* scores;              // [blockKeys, 32]
+  uint16_t* weights;          // [blockKeys / 2, 32, 2]
+  float* sums;                // for each 32 channels, [32, 32]: channels, queries
+  float* factors;             // [32]
+
+  Scratch(Carver& carver, const Head& head) {
+    const Index channels = blocksOf(head.hs), all = blocksOf(head.t) * channels * blockFloats;
+    for (uint16_t** panels : {&keyRows, &valueColumns}) *panels = takeBf16(carver, all);
+    queryColumns = takeBf16(carver, channels * blockFloats);
+    scores = carver.take(blockKeys * side);
+    weights = takeBf16(carver, blockKeys * side);
+    sums = carver.take(channels * blockFloats);
+    factors = carver.take(side);
+  }
+};
+
+// The running softmax of W queries; scores are powers of 2.
+struct State {
+  Vec maximum = splat(-__builtin_inff()), sum = {};
+};
+
+// One head: where its rows begin in the tensors, and the next head's, null after the last.
+struct HeadForward {
+  const Head& head;
+  const Scratch& scratch;
+  Bf16BlockFunction multiply;
+  const uint16_t *query, *nextQuery;
+  uint16_t* out;
+  float* lse;
+
+  void run() const {
+    const Index c = head.c, stride = 3 * c;
+    packRowsOf(query + c, stride, head.t, head.hs, scratch.keyRows);
+    packRowsTransposed(query + 2 * c, stride, head.t, head.hs, scratch.valueColumns);
+    for (Index i0 = 0; i0 < head.t; i0 += side) queriesFrom(i0);
+  }
+
+  void queriesFrom(Index i0) const {
+    const Index queries = smaller(side, head.t - i0), stride = 3 * head.c, channels = blocksOf(head.hs), keysMost = i0 + side;
+    Prefetcher prefetcher = fetchAhead(i0, queries);
+    State states[side / W];
+    packColumnsOf(query + i0 * stride, stride, queries, head.hs, scratch.queryColumns);
+    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
+      const Index keys = smaller(blockKeys, keysMost - j0);
+      for (Index j = 0; j < keys; j += side) {
+        const uint16_t* rows = scratch.keyRows + (j0 + j) / side * channels * blockFloats;
+        multiply({rows, side, blockFloats, scratch.queryColumns, int(channels), scratch.scores + j * side, false});
+        prefetcher.step();
+      }
+      for (Index q = 0; q < side; q += W) softmax(q, i0 + q, j0, keys, states[q / W]);
+      for (Index x = 0; x < channels; x++) {
+        const uint16_t* columns = scratch.valueColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats;
+        multiply({columns, side, blockFloats, scratch.weights, int(keys / side), scratch.sums + x * blockFloats, j0 > 0});
+      }
+    }
+    for (Index q = 0; q < queries; q += W) {
+      const State& state = states[q / W];
+      store(scratch.factors + q, splat(head.dropoutScale()) / state.sum);
+      storeAny(lse + i0 + q, (state.maximum + log2(state.sum)) * splat(1 / log2e), int(smaller(W, queries - q)));
+    }
+    scatterTransposed(scratch.sums, scratch.factors, queries, head.hs, out + i0 * head.c, head.c);
+  }
+
+  // Turns the scores of W queries from the block's q on, the first of which is i, into weights in pairs of keys, before they are divided
+  // by their sum; multiplies the queries' sums so far by what the new maximum asks.
+  void softmax(Index q, Index i, Index j0, Index keys, State& state) const {
+    float* scores = scratch.scores + q;
+    uint16_t* weights = scratch.weights + 2 * q;
+    const Index common = larger(0, smaller(keys, i / side * side - j0));  // keys before the block of the queries
+    Vec most[4] = {splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff())};
+    for (Index j = 0; j < common; j += 4) {
+#pragma GCC unroll 4
+      for (int n = 0; n < 4; n++) most[n] = max(most[n], load(scores + (j + n) * side));
+    }
+    for (Index j = common; j < keys; j++) most[0] = max(most[0], where(sees(i, j0 + j), load(scores + j * side), most[0]));
+    const Vec scale = splat(head.scale * log2e);
+    const Vec maximum = max(state.maximum, max(max(most[0], most[1]), max(most[2], most[3])) * scale);
+    const VecU elements = head.firstElements(i);
+    Vec sum = {};
+    const auto weigh = [&](Index j, auto onlySeen) {
+      const Vec weight = onlySeen(exp2(fma(load(scores + j * side), scale, -maximum)), j);
+      sum += weight;
+      return roundedUpper(head.drops() ? where(head.keeps(elements, j0 + j), weight, Vec{}) : weight);
+    };
+    const auto keep = [&](Index j, auto onlySeen) {
+      const VecU lower = weigh(j, onlySeen), upper = weigh(j + 1, onlySeen);
+      storePairs(weights + j * side, pairOf(lower, upper));
+    };
+    for (Index j = 0; j < common; j += 2) keep(j, [](Vec x, Index) { return x; });
+    for (Index j = common; j < keys; j += 2) keep(j, [&](Vec x, Index key) { return where(sees(i, j0 + key), x, Vec{}); });
+    const Vec correction = exp2(state.maximum - maximum);
+    state = {maximum, fma(state.sum, correction, sum)};
+    if (j0 == 0) return;
+    float* row = scratch.sums + q;
+    for (Index x = 0; x < blocksOf(head.hs) * side; x++, row += side) store(row, load(row) * correction);
+  }
+
+  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  Prefetcher fetchAhead(Index i0, Index queries) const {
+    constexpr Index size = sizeof(uint16_t);
+    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    Prefetcher prefetcher;
+    if (nextQuery != nullptr) {
+      const uint16_t* row = nextQuery + i0 * stride;
+      for (const uint16_t* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+    }
+    prefetcher.add(query + next * stride, stride * size, smaller(queries, head.t - next), bytes);
+    prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
+    prefetcher.spread(blocksOf(next));
+    return prefetcher;
+  }
+};
+
+}  // namespace
+
+bool attentionForwardBf16(ThreadPool& pool, const AttentionForwardArguments& p) {
+  Carver size = {nullptr};
+  Scratch(size, Head(p, 0));
+  float* memory = pool.scratch(size_t(size.used * pool.threads()));
+  if (memory == nullptr) return false;
+  const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
+  auto* out = static_cast<uint16_t*>(p.out.data);
+  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+    const Bf16UnitInUse inUse(pool.bf16Unit());
+    for (Index task = begin; task < end; task++) {
+      const Head head(p, task);
+      Carver carver = {memory + thread * size.used};
+      const Scratch scratch(carver, head);
+      const uint16_t* nextQuery = task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr;
+      HeadForward{head,      scratch, bf16BlockFunction(pool.bf16Unit()), qkv + head.offset(3), nextQuery, out + head.offset(1),
+                  p.lse + task * p.t}
+          .run();
+    }
+  });
+  return true;
+}
+
+}  // namespace lockstep::LOCKSTEP_ISA
