@@ -84,13 +84,11 @@ struct Head {
   bool drops() const { return dropout.keys != nullptr; }
   float dropoutScale() const { return drops() ? dropout.scale : 1.0f; }
 
-  // Of queries i, i + 1, ...: the element number of the weight of key 0, and which of them keep key j.
-  VecU firstElements(Index i) const {
-    return splatU(uint32_t((head * t + i) * t)) + laneNumbers() * splatU(uint32_t(t));
+  // Element numbers of the weights of key j for queries i, i + 1, ..., the next key's being one more; and which of them are kept.
+  VecU elementsFrom(Index i, Index j) const {
+    return splatU(uint32_t((head * t + i) * t + j)) + laneNumbers() * splatU(uint32_t(t));
   }
-  VecI keeps(VecU firstElements, Index j) const {
-    return dropoutKeeps(dropout, sample, firstElements + splatU(uint32_t(j)));
-  }
+  VecI keeps(VecU elements) const { return dropoutKeeps(dropout, sample, elements); }
 };
 
 // Of the queries from i on, those that see key j.

@@ -78,14 +78,15 @@ struct HeadBackward {
   // scaled for that) and the gradients of the weights into those of the scores.
   void scoreGradients(Index q, Index i, Index j0, Index keys) const {
     const Vec lseOfQuery = load(scratch.lse + q), delta = load(scratch.delta + q), dropoutScale = splat(head.dropout.scale);
-    const VecU elements = head.firstElements(i);
+    VecU elements = head.elementsFrom(i, j0);
     float* weights = scratch.weights + q;
     float* dscores = scratch.dscores + q;
     const auto turn = [&](Index j, auto onlySeen) {
       const Vec weight = onlySeen(exp2(load(weights + j * blockQueries) - lseOfQuery));
       const Vec dweight = onlySeen(load(dscores + j * blockQueries));
       if (head.drops()) {
-        const VecI keeps = head.keeps(elements, j0 + j);
+        const VecI keeps = head.keeps(elements);
+        elements += 1;
         store(weights + j * blockQueries, where(keeps, weight, Vec{}));
         store(dscores + j * blockQueries, weight * fma(where(keeps, dweight, Vec{}), dropoutScale, -delta));
       } else {

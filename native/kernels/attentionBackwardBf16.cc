@@ -138,7 +138,7 @@ struct HeadBackward {
     const Vec scale = splat(head.scale * log2e), dropoutScale = splat(head.dropout.scale);
     const Vec lseOf[2] = {load(scratch.lse + first), load(scratch.lse + first + W)};
     const Vec delta[2] = {load(scratch.delta + first), load(scratch.delta + first + W)};
-    const VecU elements[2] = {head.firstElements(i + q), head.firstElements(i + q + W)};
+    VecU elements[2] = {head.elementsFrom(i + q, j0), head.elementsFrom(i + q + W, j0)};
     const auto turn = [&](Index j, auto onlySeen) {
       VecU dscore[2][2];
 #pragma GCC unroll 2
@@ -151,7 +151,8 @@ struct HeadBackward {
           const Vec full = kept;
           Vec dweight = load(dweights + at);
           if (head.drops()) {
-            const VecI keeps = head.keeps(elements[v], j0 + j + key);
+            const VecI keeps = head.keeps(elements[v]);
+            elements[v] += 1;
             kept = where(keeps, kept, Vec{});
             dweight = where(keeps, dweight, Vec{}) * dropoutScale;
           }

@@ -47,11 +47,12 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
   for (; j < keys; j++) most[1] = max(most[1], where(sees(i, j0 + j), load(weights + j * blockQueries), most[1]));
   const Vec maximum = max(max(most[0], most[1]), max(most[2], most[3]));
   Vec sum = {};
-  const VecU elements = head.firstElements(i);
+  VecU elements = head.elementsFrom(i, j0);
   const auto weigh = [&](Index j) { return exp2(load(weights + j * blockQueries) - maximum); };
   const auto keep = [&](Index j, Vec weight) {
     sum += weight;
-    store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements, j0 + j), weight, Vec{}) : weight);
+    store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements), weight, Vec{}) : weight);
+    elements += 1;
   };
   for (j = 0; j < common; j++) keep(j, weigh(j));
   for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));

@@ -89,12 +89,14 @@ struct HeadForward {
     for (Index j = common; j < keys; j++) most[0] = max(most[0], where(sees(i, j0 + j), load(scores + j * side), most[0]));
     const Vec scale = splat(head.scale * log2e);
     const Vec maximum = max(state.maximum, max(max(most[0], most[1]), max(most[2], most[3])) * scale);
-    const VecU elements = head.firstElements(i);
+    VecU elements = head.elementsFrom(i, j0);
     Vec sum = {};
     const auto weigh = [&](Index j, auto onlySeen) {
       const Vec weight = onlySeen(exp2(fma(load(scores + j * side), scale, -maximum)), j);
       sum += weight;
-      return roundedUpper(head.drops() ? where(head.keeps(elements, j0 + j), weight, Vec{}) : weight);
+      const Vec kept = head.drops() ? where(head.keeps(elements), weight, Vec{}) : weight;
+      elements += 1;
+      return roundedUpper(kept);
     };
     const auto keep = [&](Index j, auto onlySeen) {
       const VecU lower = weigh(j, onlySeen), upper = weigh(j + 1, onlySeen);

@@ -10,7 +10,7 @@ namespace lockstep::LOCKSTEP_ISA {
 // The lanes whose element is kept, of sample `sample`.
 static inline VecI dropoutKeeps(const DropoutArguments& dropout, Index sample, VecU elements) {
   const RandomKey key = {dropout.keys[2 * sample], dropout.keys[2 * sample + 1]};
-  return VecI(randomBits<VecU>(key, elements) >> 8) >= VecI(splatU(dropout.threshold));
+  return randomBits<VecU>(key, elements) >= splatU(dropout.threshold << 8);
 }
 
 // The factors of elements index, index + 1, ... of sample `sample`. The generator counts in 32 bits.

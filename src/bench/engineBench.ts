@@ -39,7 +39,7 @@ export interface BenchResult extends CaseTimes {
   /** The kernel, as the engine interface calls it; of a product also which operands lie transposed. */
   readonly name: string;
   readonly shape: string;
-  /** `gflops` over the machine's limit, `fmaGflops` or for bfloat16 products `bf16Gflops`, from 0 to 1. */
+  /** `gflops` over the machine's limit, `fmaGflops` or for products of bfloat16 numbers `bf16Gflops`, from 0 to 1. */
   readonly ofLimit?: number;
   /** 10^9 bytes a second read and written, by the median time. */
   readonly gbytes?: number;
@@ -110,7 +110,7 @@ interface SourceTimes {
 }
 
 function resultOf(
-  { name, shape, flops, bytes, product }: KernelCase,
+  { name, shape, flops, bf16, bytes, product }: KernelCase,
   times: readonly SourceTimes[],
   machine: Machine,
 ): BenchResult {
@@ -120,7 +120,7 @@ function resultOf(
     return { source, times: { medianUs, minUs: Math.min(...us), ...rate } };
   });
   const { medianUs, gflops } = ours!.times;
-  const limit = product?.dtype === 'bf16' ? machine.bf16Gflops : machine.fmaGflops;
+  const limit = bf16 || product?.dtype === 'bf16' ? machine.bf16Gflops : machine.fmaGflops;
   return {
     name,
     shape,

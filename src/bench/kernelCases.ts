@@ -20,6 +20,8 @@ export interface KernelCase {
   readonly name: string;
   readonly shape: string;
   readonly flops?: number;
+  /** Whether they are of bfloat16 numbers, whose limit is another. */
+  readonly bf16?: boolean;
   /** Read and written, each array once. */
   readonly bytes?: number;
   /** The same work for other libraries. */
@@ -56,37 +58,48 @@ export function kernelCases(): KernelCase[] {
   ]);
 }
 
+/** Forward and backward: plain, with dropout, and on bfloat16 tensors. */
 function attentionCases(b: number, t: number, c: number, nHead: number): KernelCase[] {
   const shape = `B=${b} T=${t} NH=${nHead} HS=${c / nHead}`;
+  const variants = [
+    { suffix: '', rate: 0, bf16: false },
+    { suffix: ' dropout', rate: 0.2, bf16: false },
+    { suffix: ' bf16', rate: 0, bf16: true },
+    { suffix: ' bf16 dropout', rate: 0.2, bf16: true },
+  ];
   // Two products of T×T/2 by HS a head forward; five backward, the scores being computed again.
   const product = b * t * t * c;
-  const tensors = (tensor: MakeTensor) => ({
-    qkv: tensor(b, t, 3 * c),
-    out: tensor(b, t, c),
-    lse: tensor(b, nHead, t),
-    nHead,
+  return variants.flatMap(({ suffix, rate, bf16 }) => {
+    const dropout = { rate, keys: Array.from({ length: b }, (_, sample) => randomKey(1, sample)) };
+    const optionsOf = (tensor: MakeTensor, lse: Tensor) => ({
+      ...{ qkv: tensor(b, t, 3 * c), out: tensor(b, t, c), lse, nHead },
+      ...(rate > 0 && { dropout }),
+    });
+    return [
+      {
+        name: `attentionForward${suffix}`,
+        shape,
+        flops: 2 * product,
+        bf16,
+        prepare: (engine, tensor, bf16Tensor) => {
+          const options = optionsOf(bf16 ? bf16Tensor : tensor, tensor(b, nHead, t));
+          return { call: () => engine.attentionForward(options) };
+        },
+      },
+      {
+        name: `attentionBackward${suffix}`,
+        shape,
+        flops: 5 * product,
+        bf16,
+        prepare: (engine, tensor, bf16Tensor) => {
+          const make = bf16 ? bf16Tensor : tensor;
+          const options = { ...optionsOf(make, tensor(b, nHead, t)), dout: make(b, t, c), dqkv: make(b, t, 3 * c) };
+          engine.attentionForward(options);
+          return { call: () => engine.attentionBackward(options) };
+        },
+      },
+    ] satisfies KernelCase[];
   });
-  return [
-    {
-      name: 'attentionForward',
-      shape,
-      flops: 2 * product,
-      prepare: (engine, tensor) => {
-        const options = tensors(tensor);
-        return { call: () => engine.attentionForward(options) };
-      },
-    },
-    {
-      name: 'attentionBackward',
-      shape,
-      flops: 5 * product,
-      prepare: (engine, tensor) => {
-        const options = { ...tensors(tensor), dout: tensor(b, t, c), dqkv: tensor(b, t, 3 * c) };
-        engine.attentionForward(options);
-        return { call: () => engine.attentionBackward(options) };
-      },
-    },
-  ];
 }
 
 /** The kernels that are bound by memory, or nearly so. */
