@@ -1,7 +1,7 @@
 /**
  * Times generation, one sequence at a time: how long a prompt takes until its first token, and each token after it. To compute a
  * token every weight must be read once, so what it is measured against is the time that reading so many bytes takes on the
- * engine's threads, measured in the same run.
+ * engine's threads, measured before and after each run: others may use the memory too.
  */
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -31,7 +31,9 @@ export interface GenerateBenchResult {
   readonly medianMs: number;
   readonly minMs: number;
   readonly tokensPerSecond: number;
-  /** The time that reading the weights takes at `readGbytes`, over `medianMs`; absent without the native engine. */
+  /** 10^9 bytes a second that the engine's threads read from as much memory: the median over the runs. Absent without the native engine. */
+  readonly readGBs?: number;
+  /** The time that reading the weights takes at the bandwidth beside a run, over that run's median token: the median over the runs. */
   readonly ofLimit?: number;
 }
 
@@ -41,14 +43,12 @@ export interface GenerateBenchReport extends GenerateBenchOptions {
   readonly parameters: number;
   /** What a token reads of them. */
   readonly weightBytes: number;
-  /** 10^9 bytes a second that the engine's threads read from as much memory; absent without the native engine. */
-  readonly readGbytes?: number;
   readonly results: readonly GenerateBenchResult[];
 }
 
 /** As `launch generate` draws where nothing else is said. */
 const sampling = { temperature: 0.8, topK: 200, topP: 1 };
-const bandwidthSeconds = 0.3;
+const bandwidthSeconds = 0.1;
 
 export async function runGenerateBench(
   engine: Engine,
@@ -57,21 +57,27 @@ export async function runGenerateBench(
 ): Promise<GenerateBenchReport> {
   const native = engine instanceof NativeEngine ? engine : undefined;
   const weightBytes = weightBytesOf(model.config);
-  const measureGbytes = (): number =>
-    native === undefined ? 0 : native.readBandwidth({ bytes: weightBytes, seconds: bandwidthSeconds }) / 1e9;
-  const gbytesBefore = measureGbytes();
-  const times: GenerationTimes[] = [];
-  for (const promptTokens of options.prompts) times.push(await timeGeneration(engine, model, promptTokens, options));
-  // Others may use the machine too: the better of two is nearer to the truth.
-  const readGbytes = Math.max(gbytesBefore, measureGbytes());
+  const asMany = new Float32Array(native === undefined ? 0 : weightBytes / 4).fill(1);
+  const readGBs = native && (() => native.readBandwidth(asMany, bandwidthSeconds) / 1e9);
+  const results: GenerateBenchResult[] = [];
+  for (const promptTokens of options.prompts) {
+    const runs: Run[] = [];
+    await timeRun(engine, model, { ...options, promptTokens, seed: 0 }); // not counted
+    for (let seed = 1; seed <= options.runs; seed++) {
+      const before = readGBs?.();
+      const times = await timeRun(engine, model, { ...options, promptTokens, seed });
+      const after = readGBs?.();
+      runs.push({ ...times, ...(before && after && { readGBs: Math.max(before, after) }) });
+    }
+    results.push(resultOf(promptTokens, runs, weightBytes));
+  }
   return {
     ...options,
     machine: native && (await measureMachine(native)),
     engine: engine.description,
     parameters: parameterCount(model.config),
     weightBytes,
-    ...(native && { readGbytes }),
-    results: times.map((of) => resultOf(of, native && weightBytes / readGbytes / 1e6)),
+    results,
   };
 }
 
@@ -81,47 +87,45 @@ export function weightBytesOf(model: ModelConfig): number {
   return 4 * (parameterCount(model) - lookedUp);
 }
 
-interface GenerationTimes {
-  readonly promptTokens: number;
-  readonly promptMs: number[];
-  readonly tokenMs: number[];
+interface Run {
+  readonly promptMs: number;
+  readonly tokenMs: readonly number[];
+  readonly readGBs?: number;
 }
 
-async function timeGeneration(
+async function timeRun(
   engine: Engine,
   model: GPT,
-  promptTokens: number,
-  { tokens, runs }: GenerateBenchOptions,
-): Promise<GenerationTimes> {
+  { promptTokens, tokens, seed }: { promptTokens: number; tokens: number; seed: number },
+): Promise<Run> {
   const key = randomKey(promptTokens);
   const { vocabSize } = model.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => Math.floor(randomUniform(key, i) * vocabSize));
-  const times: GenerationTimes = { promptTokens, promptMs: [], tokenMs: [] };
-  for (let run = 0; run <= runs; run++) {
-    let before = performance.now();
-    let seen = 0;
-    for await (const _ of generate(engine, model, { ...sampling, prompt, maxTokens: 1 + tokens, seed: run })) {
-      const now = performance.now();
-      if (run > 0) (seen === 0 ? times.promptMs : times.tokenMs).push(now - before);
-      before = now;
-      seen++;
-    }
+  const tokenMs: number[] = [];
+  let before = performance.now();
+  for await (const _ of generate(engine, model, { ...sampling, prompt, maxTokens: 1 + tokens, seed })) {
+    const now = performance.now();
+    tokenMs.push(now - before);
+    before = now;
   }
-  return times;
+  return { promptMs: tokenMs.shift()!, tokenMs };
 }
 
-function resultOf(
-  { promptTokens, promptMs, tokenMs }: GenerationTimes,
-  limitMs: number | undefined,
-): GenerateBenchResult {
-  const [prompt, medianMs] = [median(promptMs), median(tokenMs)];
+function resultOf(promptTokens: number, runs: readonly Run[], weightBytes: number): GenerateBenchResult {
+  const promptMs = median(runs.map((run) => run.promptMs));
+  const tokenMs = runs.flatMap((run) => run.tokenMs);
+  const medianMs = median(tokenMs);
+  const bandwidths = runs.flatMap(({ readGBs }) => readGBs ?? []);
+  const ofLimits = runs.flatMap((run) =>
+    run.readGBs === undefined ? [] : weightBytes / run.readGBs / 1e6 / median(run.tokenMs),
+  );
   return {
     promptTokens,
-    promptMs: prompt,
-    promptTokensPerSecond: (1000 * promptTokens) / prompt,
+    promptMs,
+    promptTokensPerSecond: (1000 * promptTokens) / promptMs,
     medianMs,
     minMs: Math.min(...tokenMs),
     tokensPerSecond: 1000 / medianMs,
-    ...(limitMs !== undefined && { ofLimit: limitMs / medianMs }),
+    ...(bandwidths.length > 0 && { readGBs: median(bandwidths), ofLimit: median(ofLimits) }),
   };
 }

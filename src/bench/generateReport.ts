@@ -4,7 +4,7 @@ import { renderMachine } from './machine.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts';
 
 export function renderGeneration(report: GenerateBenchReport): string {
-  const { machine, engine, parameters, tokens, runs, weightBytes, readGbytes, results } = report;
+  const { machine, engine, parameters, tokens, runs, weightBytes, results } = report;
   const columns = [
     numberColumn('prompt tokens'),
     numberColumn('ms', 8),
@@ -12,6 +12,7 @@ export function renderGeneration(report: GenerateBenchReport): string {
     numberColumn('then ms a token'),
     numberColumn('min ms', 7),
     numberColumn('tokens/s', 9),
+    numberColumn('reads GB/s'),
     numberColumn('of limit'),
   ];
   const rows = results.map((result) =>
@@ -22,17 +23,14 @@ export function renderGeneration(report: GenerateBenchReport): string {
       fixed(result.medianMs, 2),
       fixed(result.minMs, 2),
       fixed(result.tokensPerSecond, 1),
+      fixed(result.readGBs, 1),
       percent(result.ofLimit),
     ]),
   );
-  const limit =
-    readGbytes === undefined
-      ? ''
-      : `, read at ${readGbytes.toFixed(1)} GB/s in ${(weightBytes / readGbytes / 1e6).toFixed(2)} ms: the limit of a token`;
   return [
     ...(machine === undefined ? [] : [renderMachine(machine).trimEnd()]),
     `${engine}: ${(parameters / 1e6).toFixed(2)} M parameters, ${tokens} tokens after the first, ${runs} runs`,
-    `${(weightBytes / 1e6).toFixed(1)} MB of weights${limit}`,
+    `${(weightBytes / 1e6).toFixed(1)} MB of weights; the limit of a token is the time to read them`,
     '',
     tableHeading(columns),
     ...rows,

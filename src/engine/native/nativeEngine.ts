@@ -136,12 +136,11 @@ export class NativeEngine implements Engine {
   }
 
   /**
-   * Bytes a second at which the engine's threads read `bytes` of memory: what kernels that read each number once are measured
-   * against. Choose more than the caches hold, or as much as the work that is measured reads.
+   * Bytes a second at which the engine's threads read `array`: what kernels that read each number once are measured against. Choose
+   * it larger than the caches, or as large as what the measured work reads, and fill it: memory never written is all one page.
    */
-  readBandwidth({ bytes, seconds }: { bytes: number; seconds: number }): number {
-    const numbers = new Float32Array(Math.ceil(bytes / 4)).fill(1); // written once: memory never touched is all one page
-    return this.#addon.readBandwidth(this.#handle, seconds, numbers);
+  readBandwidth(array: Float32Array, seconds: number): number {
+    return this.#addon.readBandwidth(this.#handle, seconds, array);
   }
 
   zero(tensor: Tensor): void {
