@@ -32,11 +32,12 @@ constexpr Index KC = 8192 / NR < 384 ? 8192 / NR : 384;  // depth of a block: a 
 // Rows of a task: MC · KC floats of a stay in L2, beside MC · NC sums; without these, and with b from afar, more rows use it.
 constexpr Index MC = 168 / MR * MR;
 constexpr Index MCMost = W == 16 ? 28 * MR : MC;
-constexpr Index NC = 1024 / NR * NR;      // columns of a task
-constexpr Index packedBFloats = 1 << 20;                 // of b, packed at once
+constexpr Index NC = 512 / NR * NR;        // columns of a task
+constexpr Index packedBFloats = 1 << 20;   // of b, packed at once
 
 constexpr size_t packedAFloats = size_t(MCMost) * (KC + W);
-constexpr size_t sumsFloats = size_t(MC) * NC;
+constexpr Index sumsStride = NC + W;  // not a multiple of 4 KiB: a tile's rows would share few lines of L1
+constexpr size_t sumsFloats = size_t(MC) * sumsStride;
 
 inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
 inline Index roundUp(Index a, Index unit) { return ceilDiv(a, unit) * unit; }
@@ -220,32 +221,29 @@ struct Stripe {
   const float* nextB;
   Index column;
   int columns;
-  bool first, last;  // block of k
+  bool first;  // block of k
 };
 
-// Sums go straight to c if they only are added there, else to `sums` until they are complete; a tile that is complete at once needs
-// room for itself only.
+// Sums go straight to c if they only are added there, else to `sums` until all of the part's are complete.
 template <bool PANEL>
 void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sums) {
   const Index column = part.column + s.column;
-  const bool direct = p.to.plain(), alone = s.first && s.last;
+  const bool direct = p.to.plain();
   const Index aheadRows = roundUp(ceilDiv(s.depth * s.height, part.rows), fetchSteps);
   Tile tile = {.depth = s.depth, .a = s.a, .aStride = s.aStride, .b = s.b, .bStride = s.bStride, .packedB = s.packedB,
-               .ahead = {s.nextB, s.bStride, aheadRows}, .c = nullptr, .ldc = direct ? p.to.ldc : alone ? NR : NC,
+               .ahead = {s.nextB, s.bStride, aheadRows}, .c = nullptr, .ldc = direct ? p.to.ldc : sumsStride,
                .columns = direct ? s.columns : int(roundUp(s.columns, W)),
                .bias = direct && s.first && p.to.bias != nullptr ? p.to.bias + column : nullptr,
                .accumulate = direct ? p.to.accumulate || !s.first : !s.first};
   for (Index i = 0; i < part.rows; i += s.height) {
     const int rows = int(smaller(s.height, part.rows - i));
-    tile.c = direct ? static_cast<float*>(p.to.c.data) + (part.row + i) * p.to.ldc + column
-             : alone ? sums : sums + i * NC + s.column;
+    tile.c = direct ? static_cast<float*>(p.to.c.data) + (part.row + i) * p.to.ldc + column : sums + i * sumsStride + s.column;
     if (i == 0 && s.packedB != nullptr) {
       tileFunctions<PANEL>.packing[rows - 1](tile);
       tile.b = s.packedB;
     } else {
       tileFunctions<PANEL>.at[rows - 1][(tile.columns + W - 1) / W - 1](tile);
     }
-    if (!direct && s.last) applyEpilogue(p.to, {tile.c, tile.ldc, rows, s.columns, part.row + i, column});
     tile.a += s.panelStride;
     tile.ahead.from += aheadRows * s.bStride;
   }
@@ -267,7 +265,7 @@ void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* wo
     for (Index j = 0; j < part.columns; j += NR) {
       const int columns = int(smaller(NR, part.columns - j));
       Stripe stripe = {depth, inPlace ? a : packedA, panelStride, inPlace ? p.aRow : height, height, nullptr, NR, nullptr, nullptr,
-                       j, columns, k == 0, k + depth == p.k};
+                       j, columns, k == 0};
       if (chunk.b != nullptr) {
         stripe.b = chunk.panel(block, firstPanel + j / NR);
         stripe.nextB = stripe.b + depth * NR;
@@ -286,6 +284,7 @@ void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* wo
       }
     }
   }
+  if (!p.to.plain()) applyEpilogue(p.to, {sums, sumsStride, int(part.rows), int(part.columns), part.row, part.column});
 }
 
 // ---- Threads -------------------------------------------------------------------------------------------------------------
