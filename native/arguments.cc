@@ -153,12 +153,20 @@ float* Arguments::floatsOrNull(const char* name, Index size) { return skipNull()
 FloatArray Arguments::anyFloats(const char* name, Index size) {
   napi_typedarray_type type = napi_float32_array;
   if (ok_ && index_ < count_) napi_get_typedarray_info(env_, values_[index_], &type, nullptr, nullptr, nullptr, nullptr);
-  if (type != napi_uint16_array) return {floats(name, size), false};
-  return {typedArray(name, napi_uint16_array, "Uint16Array", size, nullptr), true};
+  const bool bfloat16 = type == napi_uint16_array;
+  return {typedArray(name, bfloat16 ? napi_uint16_array : napi_float32_array, "Float32Array or Uint16Array", size, nullptr), bfloat16};
 }
 
 FloatArray Arguments::anyFloatsOrNull(const char* name, Index size) {
   return skipNull() ? FloatArray{nullptr, false} : anyFloats(name, size);
+}
+
+void Arguments::apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize) {
+  if (!ok_ || array.data == nullptr || other.data == nullptr) return;
+  const auto begin = reinterpret_cast<uintptr_t>(array.data), otherBegin = reinterpret_cast<uintptr_t>(other.data);
+  const uintptr_t end = begin + uintptr_t(size) * (array.bfloat16 ? 2 : 4);
+  const uintptr_t otherEnd = otherBegin + uintptr_t(otherSize) * (other.bfloat16 ? 2 : 4);
+  if (begin < otherEnd && otherBegin < end) fail("expected %s and %s to share no memory", name, otherName);
 }
 
 DropoutArguments Arguments::dropout(Index samples) {
@@ -167,11 +175,12 @@ DropoutArguments Arguments::dropout(Index samples) {
     return {nullptr, 0, 1};
   }
   const double rate = number("dropout rate");
-  if (ok_ && !(rate >= 0 && rate < 1)) fail("expected a dropout rate in [0, 1) but received %g", rate);
+  constexpr double steps = 1 << 24;  // the generator's: a rate so near to 1 that it drops each of them would overflow the threshold
+  if (ok_ && !(rate >= 0 && rate <= 1 - 1 / steps)) fail("expected a dropout rate in [0, 1 - 2^-24] but received %.9g", rate);
   const Index size = sizeOf(samples, 2);
   const void* keys = typedArray("dropout keys", napi_uint32_array, "Uint32Array", size, nullptr);
   if (!ok_) return {nullptr, 0, 1};
-  return {static_cast<const uint32_t*>(keys), uint32_t(std::ceil(rate * 16777216.0)), float(1 / (1 - rate))};
+  return {static_cast<const uint32_t*>(keys), uint32_t(std::ceil(rate * steps)), float(1 / (1 - rate))};
 }
 
 napi_value Arguments::finish(bool enoughMemory) {

@@ -35,10 +35,13 @@ class Arguments {
   // A Float32Array, or a Uint16Array of bfloat16 numbers, of exactly `size` elements.
   FloatArray anyFloats(const char* name, Index size);
   FloatArray anyFloatsOrNull(const char* name, Index size);
+  // A Float64Array of exactly `size` elements.
+  double* doubles(const char* name, Index size);
   // A Float32Array or Float64Array of any size.
   float* floatsOfAnySize(const char* name, Index* size);
   double* doublesOfAnySize(const char* name, Index* size);
-  double* doubles(const char* name, Index size);
+  // Fails if an array that is written shares memory with one that is read meanwhile. Null shares none.
+  void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
   // 'gelu', 'relu' or 'none'.

@@ -56,15 +56,17 @@ constexpr bool hasTask(uint64_t ticket) { return nextOf(ticket) < tasksOf(ticket
 
 // In huge pages, where the system gives them for the asking: what is packed is read again and again.
 void* allocateAligned(size_t bytes) {
-  constexpr size_t hugePage = 2 << 20;
-  const bool huge = bytes >= hugePage / 2;
-  if (huge) bytes = (bytes + hugePage - 1) / hugePage * hugePage;
   void* memory = nullptr;
-  if (posix_memalign(&memory, huge ? hugePage : 64, bytes) != 0) return nullptr;
 #ifdef MADV_HUGEPAGE
-  if (huge) madvise(memory, bytes, MADV_HUGEPAGE);
+  constexpr size_t hugePage = 2 << 20;
+  if (bytes >= hugePage / 2) {
+    bytes = (bytes + hugePage - 1) / hugePage * hugePage;
+    if (posix_memalign(&memory, hugePage, bytes) != 0) return nullptr;
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+  }
 #endif
-  return memory;
+  return posix_memalign(&memory, 64, bytes) == 0 ? memory : nullptr;
 }
 
 }  // namespace

@@ -52,7 +52,8 @@ napi_value linearCrossEntropy(napi_env env, napi_callback_info info) {
   p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.v));
   p.targets = targetsOf(args, p.n, p.v);
-  if ((p.dinp.data == nullptr) != (p.dweight == nullptr)) args.fail("expected dinp and dweight together or not at all");
+  if (args.ok() && (p.dinp.data == nullptr) != (p.dweight == nullptr)) args.fail("expected dinp and dweight together or not at all");
+  args.apart("dinp", p.dinp, p.n * p.ic, "inp", p.inp, p.n * p.ic);
   return args.finish(args.ok() && engine->kernels->linearCrossEntropy(*engine->pool, p));
 }
 

@@ -24,6 +24,14 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.dropout = args.dropout(samples);
   p.sampleRows = p.n / samples;
   if (args.ok() && p.activation != Activation::none && p.residual != nullptr) args.fail("activation and residual exclude each other");
+  if (args.ok() && p.activation == Activation::none && p.preActivation.data != nullptr) args.fail("preActivation needs an activation");
+  if (args.ok() && p.dropout.keys != nullptr && p.residual == nullptr) args.fail("dropout needs a residual");
+  const Index inputs = p.n * p.ic, outputs = p.n * p.oc;
+  const FloatArray residual = {const_cast<float*>(p.residual), false};
+  args.apart("out", p.out, outputs, "inp", p.inp, inputs);
+  args.apart("out", p.out, outputs, "preActivation", p.preActivation, outputs);
+  args.apart("preActivation", p.preActivation, outputs, "inp", p.inp, inputs);
+  if (residual.data != p.out.data) args.apart("out", p.out, outputs, "residual", residual, outputs);
   if (args.ok() && p.n % samples != 0) {
     args.fail("expected samples to divide n = %lld but received %lld", static_cast<long long>(p.n), static_cast<long long>(samples));
   }
@@ -49,10 +57,13 @@ napi_value linearBackward(napi_env env, napi_callback_info info) {
   p.dout = args.anyFloats("dout", sizeOf(p.n, p.oc));
   p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
-  if (args.ok() && p.dinpActivation != Activation::none && p.dinpPreActivation.data == nullptr) {
-    args.fail("expected a Float32Array or Uint16Array for dinpPreActivation");
-  }
-  if (args.ok() && p.dinpActivation != Activation::none && p.accumulate) args.fail("dinpActivation and accumulate exclude each other");
+  const bool hasSlope = p.dinpActivation != Activation::none;
+  if (args.ok() && hasSlope != (p.dinpPreActivation.data != nullptr)) args.fail("expected dinpActivation and dinpPreActivation together");
+  if (args.ok() && hasSlope && p.dinp.data == nullptr) args.fail("dinpActivation needs dinp");
+  if (args.ok() && hasSlope && p.accumulate) args.fail("dinpActivation and accumulate exclude each other");
+  // dweight is computed from inp and dout after dinp is written.
+  args.apart("dinp", p.dinp, p.n * p.ic, "inp", p.inp, p.n * p.ic);
+  args.apart("dinp", p.dinp, p.n * p.ic, "dout", p.dout, p.n * p.oc);
   return args.finish(args.ok() && engine->kernels->linearBackward(*engine->pool, p));
 }
 

@@ -77,7 +77,8 @@ struct Head {
   // Queries of the block from i0 on: about as many in each, and so that no tile and no vector lies in two blocks.
   Index queriesFrom(Index i0) const {
     const Index blocks = (t + blockQueries - 1) / blockQueries;
-    const Index unit = wide() ? std::lcm(W, Wide::rows) : std::lcm(W, Narrow::rows);
+    static constexpr Index wideUnit = std::lcm(W, Wide::rows), narrowUnit = std::lcm(W, Narrow::rows);
+    const Index unit = wide() ? wideUnit : narrowUnit;
     return smaller(roundUp((t + blocks - 1) / blocks, unit), t - i0);
   }
 

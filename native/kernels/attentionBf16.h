@@ -27,15 +27,15 @@ inline VecU roundedUpper(Vec v) { return bitsOf(v) + splatU(0x8000); }
 inline VecU pairOf(VecU lower, VecU upper) { return lower >> 16 | (upper & splatU(0xffff0000u)); }
 inline void storePairs(uint16_t* to, VecU pairs) { __builtin_memcpy(to, &pairs, sizeof pairs); }
 
-// Panels of 32 rows as the left factor, with the sum over their numbers (`rows` of `size` numbers, `stride` apart) or, transposed, over
-// the rows.
+// Panels of 32 rows as the left factor of a product that sums over their numbers (`rows` of `size` numbers, `stride` apart) or,
+// transposed, over the rows.
 inline void packRowsOf(const uint16_t* from, Index stride, Index rows, Index size, uint16_t* to) {
   packRowsBf16({{from, true, stride, 1}, rows, size, to, blocksOf(size) * blockFloats, nullptr});
 }
 inline void packRowsTransposed(const uint16_t* from, Index stride, Index rows, Index size, uint16_t* to) {
   packRowsBf16({{from, true, 1, stride}, size, rows, to, blocksOf(rows) * blockFloats, nullptr});
 }
-// Panels of 32 rows as the columns of the right factor, with the sum over their numbers.
+// Panels of 32 rows as the columns of the right factor of a product that sums over their numbers.
 inline void packColumnsOf(const uint16_t* from, Index stride, Index rows, Index size, uint16_t* to) {
   packColumnsBf16({{from, true, stride, 1}, rows, size, to, blocksOf(size) * blockFloats, nullptr});
 }

@@ -38,6 +38,7 @@ __attribute__((target("amx-tile,amx-bf16"))) float runTiles(int rounds, float se
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
+  __asm__ volatile("" ::: "memory");  // the loads do not say what they read
   _tile_loadd(4, numbers, 64);
   _tile_loadd(5, numbers, 64);
   _tile_loadd(6, numbers, 64);

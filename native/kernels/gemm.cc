@@ -277,8 +277,12 @@ void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* wo
         if (columns < NR) packPanel<NR>({b, 1, p.bRow, columns, depth}, packedB);
         else stripe.packedB = packedB;
       }
-      if (inPlace) multiplyStripe<false>(p, part, stripe, sums);
-      else multiplyStripe<true>(p, part, stripe, sums);
+      if constexpr (readsRows) {
+        if (inPlace) multiplyStripe<false>(p, part, stripe, sums);
+        else multiplyStripe<true>(p, part, stripe, sums);
+      } else {
+        multiplyStripe<true>(p, part, stripe, sums);
+      }
       if (chunk.b == nullptr && p.columnSums != nullptr && part.row == 0) {
         addPanelSums<NR>(packedB, depth, columns, p.columnSums + part.column + j);
       }

@@ -42,7 +42,9 @@ static inline void packPanel(const Lines& lines, float* to) {
   }
   const int count = int(lines.count);
   for (Index k = 0; k < lines.depth; k++, from += lines.kStride, to += P) {
-    for (int line = 0; line < P; line += W) store(to + line, count - line >= W ? load(from + line) : loadPart(from + line, count > line ? count - line : 0));
+    for (int line = 0; line < P; line += W) {
+      store(to + line, count - line >= W ? load(from + line) : loadPart(from + line, count > line ? count - line : 0));
+    }
   }
 }
 

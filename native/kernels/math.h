@@ -27,8 +27,8 @@ static inline Vec exp(Vec x) {
   return p * power;
 }
 
-// 2^x = 2^n · 2^f with f in [-1/2, 1/2], 2^f by a minimax polynomial of degree 5. Relative error below 2.5e-7; 0 below -126, for
-// x up to 127. Not a number stays so.
+// 2^x = 2^n · 2^f with f in [-1/2, 1/2], 2^f by a minimax polynomial of degree 5. Relative error below 2.5e-7 for x in [-126, 127];
+// below -126 at most 2^-126, 0 at last. Not a number stays so.
 static inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
   const Vec f = _mm512_maskz_reduce_ps(__mmask16(-1), x, 0);
@@ -72,7 +72,7 @@ static inline Vec log2(Vec x) {
 }
 
 // GELU in its tanh form. With u = √(2/π) · (x + 0.044715 x³): ½ x (1 + tanh u) = x · sigmoid(2u) = x / (1 + 2^t), t = -2u / ln 2.
-// Within 6e-7 for x in [-12, 12]. Not a number stays so.
+// Within 6e-7 for x in [-12, 12]; below -1e32 no longer 0. Not a number stays so.
 constexpr float geluCubic = 0.044715f;
 constexpr float geluTwiceRoot = 1.5957691216057308f;  // 2 · √(2/π)
 constexpr float geluExponent = -2.302208198f;         // -2 · √(2/π) / ln 2

@@ -42,7 +42,7 @@ double readBandwidth(ThreadPool& pool, const float* data, Index size, double sec
     });
     const double after = now();
     const double rate = double(size) * sizeof(float) / (after - before);
-    if (rate > best) best = rate;
+    if (after > before && rate > best) best = rate;
     before = after;
   } while (before - start < seconds);
   return best;

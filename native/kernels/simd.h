@@ -169,7 +169,6 @@ static inline void storeAny(float* p, Vec v, int count) {
   else storePart(p, v, count);
 }
 
-
 // ---- bfloat16: the upper half of a float32 ---------------------------------------------------------------------------------
 
 typedef uint16_t VecH __attribute__((vector_size(W * 2)));

@@ -272,6 +272,29 @@ describe('bad arguments are errors', () => {
     native['disposeEngine']!(handle);
   });
 
+  test('arrays that would be read after they are overwritten', () => {
+    const engine = engineOf(2);
+    const [a, b] = [engine.alloc([4, 4]), engine.alloc([4, 4])];
+    const weight = engine.alloc([4, 4]);
+    expect(() => engine.linearForward({ inp: a, weight, out: a })).toThrow('out and inp to share no memory');
+    engine.linearForward({ inp: a, weight, out: b, residual: b });
+    const dweight = engine.alloc([4, 4]);
+    const backward = { inp: a, weight, dout: b, dweight };
+    expect(() => engine.linearBackward({ ...backward, dinp: a })).toThrow('dinp and inp to share no memory');
+    expect(() => engine.linearBackward({ ...backward, dinp: b })).toThrow('dinp and dout to share no memory');
+    const [targets, losses] = [engine.alloc([4], 'int32'), engine.alloc([4])];
+    engine.zero(targets);
+    const head = { inp: a, weight, targets, losses, scale: 1, dweight };
+    expect(() => engine.linearCrossEntropy({ ...head, dinp: a })).toThrow('dinp and inp to share no memory');
+  });
+
+  test('a dropout rate that would drop all but what the generator cannot count', () => {
+    const engine = engineOf(1);
+    const inp = engine.alloc([1, 64]);
+    const dropout = { rate: 1 - 2 ** -25, keys: [randomKey(1)] };
+    expect(() => engine.dropout({ out: inp, inp, dropout })).toThrow('dropout rate in [0, 1 - 2^-24]');
+  });
+
   test('groups of other shapes, and tensors that are not in them', () => {
     const engine = engineOf(1);
     const [params, grads, m, v] = Array.from({ length: 4 }, () => engine.allocGroup([[20], [3]])) as Four<TensorGroup>;
