@@ -138,15 +138,12 @@ export async function lossOver(
   const result = { sum: 0, tokens: 0 };
   let done = 0;
   for (const batch of valBatches(tokens, { blockSize, batchSize })) {
-    const inputs = engine.alloc([batch.batchSize, blockSize], 'int32');
-    const targets = engine.alloc([batch.batchSize * blockSize], 'int32');
-    engine.upload(inputs, batch.tokens);
-    engine.upload(targets, batch.targets);
+    const inputs = tape.upload(batch.tokens, [batch.batchSize, blockSize]);
+    const targets = tape.upload(batch.targets, [batch.batchSize * blockSize]);
     const losses = model.losses(tape, inputs, targets);
     const values = new Float32Array(losses.size);
     await engine.download(losses, values); // 0 where the target is -1
     tape.discard();
-    for (const tensor of [losses, targets, inputs]) engine.release(tensor);
     for (const loss of values) result.sum += loss;
     result.tokens += batch.targetCount;
     done += batch.batchSize;

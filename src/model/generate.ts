@@ -98,14 +98,11 @@ class Predictor {
 
   /** Uploads the tokens as [1, T], runs `forward` on them, and copies its result out if there is a place for it. */
   async #run(context: readonly number[], forward: (tokens: Tensor) => Variable, into?: Float32Array): Promise<void> {
-    const tokens = this.#engine.alloc([1, context.length], 'int32');
     try {
-      this.#engine.upload(tokens, Int32Array.from(context));
-      const result = forward(tokens);
+      const result = forward(this.#tape.upload(Int32Array.from(context), [1, context.length]));
       if (into !== undefined) await this.#engine.download(result.value, into);
     } finally {
       this.#tape.discard();
-      this.#engine.release(tokens);
     }
   }
 

@@ -88,7 +88,7 @@ export class GPT {
   }
 
   /**
-   * Losses [N] of tokens [B, T] int32 against targets [N] int32 (-1: none), the caller's to release. With `lossScale` the tape's
+   * Losses [N] of tokens [B, T] int32 against targets [N] int32 (-1: none), valid until the tape's `discard`. With `lossScale` its
    * `backward` can follow, from the gradient of lossScale · (sum of losses). Without `dropout` nothing is dropped.
    */
   losses(

@@ -1,7 +1,7 @@
 /**
  * The tape: runs the engine's forward kernels, records each with its backward, and replays them in reverse. It owns every
- * activation: all buffers come from the engine's pool and are back in it after `backward` or `discard`, so a second step of
- * the same shapes allocates nothing. It knows no architecture (gpt.ts) and no optimizer (training.ts).
+ * activation: all buffers come from the engine's pool and are back in it after `discard`, wherever a kernel has thrown before, so
+ * a second step of the same shapes allocates nothing. It knows no architecture (gpt.ts) and no optimizer (training.ts).
  *
  * A checkpoint keeps only what goes in and what comes out; its backward first runs its forward again (Chen et al., "Training
  * Deep Nets with Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174).
@@ -14,6 +14,7 @@
  */
 import { invariant } from '../base/errors.ts';
 import type { ActivationKind, Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
+import { Buffers } from './buffers.ts';
 import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
 
@@ -88,6 +89,7 @@ type Write = (dinp: Tensor, accumulate: boolean) => void;
 
 export class Tape {
   readonly #engine: Engine;
+  readonly #buffers: Buffers;
   readonly #precision: Precision;
   /** Of what products read and write. */
   readonly #operandType: FloatType;
@@ -95,13 +97,22 @@ export class Tape {
   /** For each parameter, how many recorded operations have still to add to its gradient. */
   readonly #pendingUses = new Map<Parameter, number>();
 
-  constructor(engine: Engine, precision: Precision = 'float32') {
+  /** A tape within another shares its buffers. */
+  constructor(engine: Engine, precision: Precision = 'float32', buffers = new Buffers(engine)) {
     this.#engine = engine;
+    this.#buffers = buffers;
     this.#precision = precision;
     this.#operandType = precision === 'bf16' ? 'bfloat16' : 'float32';
   }
 
-  /** [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32 stay the caller's. */
+  /** What comes from outside, int32. Valid until `discard`. */
+  upload(data: Int32Array, shape: Shape): Tensor {
+    const tensor = this.#buffers.alloc(shape, 'int32');
+    this.#engine.upload(tensor, data);
+    return tensor;
+  }
+
+  /** [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32. */
   embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, positionOffset = 0): Variable {
     const out = this.#variable([...tokens.shape, wte.value.shape[1]!]);
     this.#engine.embeddingForward({
@@ -122,8 +133,8 @@ export class Tape {
     const inp = save(x);
     const rows = inp.size / inp.shape.at(-1)!;
     const out = this.#variable(outShape, this.#operandType);
-    const mean = this.#engine.alloc([rows]);
-    const rstd = this.#engine.alloc([rows]);
+    const mean = this.#buffers.alloc([rows]);
+    const rstd = this.#buffers.alloc([rows]);
     const shared = { inp, weight: weight.value, mean, rstd };
     this.#engine.layerNormForward({ ...shared, out: out.value, ...(bias && { bias: bias.value }), eps });
     return this.#record(out, [mean, rstd], bias ? [weight, bias] : [weight], (dout) => {
@@ -139,7 +150,7 @@ export class Tape {
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
     const out = this.#variable(shape, residual ? residual.dtype : this.#operandType);
-    out.activation = kind && { kind, preActivation: this.#engine.alloc(out.shape, out.dtype) };
+    out.activation = kind && { kind, preActivation: this.#buffers.alloc(out.shape, out.dtype) };
     this.#engine.linearForward({
       inp: x.value,
       weight: weight.value,
@@ -167,13 +178,13 @@ export class Tape {
       const gradients = { dout: dsum, dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
       if (x.activation && x.uses === 1) {
         // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
-        x.grad = this.#engine.alloc(x.shape, x.dtype);
+        x.grad = this.#buffers.alloc(x.shape, x.dtype);
         x.gradIsOfPreActivation = true;
         this.#engine.linearBackward({ ...shared, ...gradients, dinp: x.grad, dinpActivation: x.activation });
       } else {
         this.#flow(x, (dinp, accumulate) => this.#engine.linearBackward({ ...shared, ...gradients, dinp, accumulate }));
       }
-      if (dsum !== dout) this.#engine.release(dsum);
+      if (dsum !== dout) this.#buffers.release(dsum);
       if (residual) this.#handOn(out, residual);
     });
   }
@@ -181,7 +192,7 @@ export class Tape {
   /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. */
   attention(qkv: Variable, nHead: number, dropout?: Dropout): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
-    const lse = this.#engine.alloc([B, nHead, T]);
+    const lse = this.#buffers.alloc([B, nHead, T]);
     const out = this.#variable([B, T, threeC / 3], this.#operandType);
     const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
@@ -206,7 +217,7 @@ export class Tape {
 
   /**
    * Losses [N] of the head's logits, x [N, IC] @ weight, against targets [N] int32 (-1: ignored). With `scale`, `backward`
-   * starts from the gradient of scale · (sum of losses). The losses are the caller's to release.
+   * starts from the gradient of scale · (sum of losses). The losses are valid until `discard`.
    */
   linearCrossEntropy(
     x: Variable,
@@ -214,14 +225,14 @@ export class Tape {
     targets: Tensor,
     scale?: number,
   ): Tensor {
-    const losses = this.#engine.alloc([targets.size]);
+    const losses = this.#buffers.alloc([targets.size]);
     const shared = { losses, inp: use(x), weight: weight.value, weightTransposed, targets };
     if (scale === undefined) {
       this.#engine.linearCrossEntropy(shared);
       return losses;
     }
     invariant(x.uses === 1, 'what goes to the loss must have no other use');
-    x.grad = this.#engine.alloc(x.shape, x.dtype);
+    x.grad = this.#buffers.alloc(x.shape, x.dtype);
     this.#engine.linearCrossEntropy({ ...shared, scale, dinp: x.grad, dweight: gradOf(weight) });
     this.#record(undefined, [], [weight], () => undefined);
     return losses;
@@ -236,32 +247,25 @@ export class Tape {
     const again = (): [tape: Tape, x: Variable] => {
       const copy = new Variable(x.shape, x.dtype, inp);
       copy.saved = true;
-      return [new Tape(this.#engine, this.#precision), copy];
+      return [new Tape(this.#engine, this.#precision, this.#buffers), copy];
     };
     const [forward, forwardX] = again();
-    try {
-      const out = forward.linear(...body(forward, forwardX));
-      const result = new Variable(out.shape, out.dtype, out.value);
-      out.buffer = undefined;
-      const parameters = new Set(forward.#pendingUses.keys());
-      return this.#record(result, [], parameters, (dout, useDone) => {
-        const [tape, tapeX] = again();
-        try {
-          const [input, last] = body(tape, tapeX);
-          tape.#recordLinear(new Variable(result.shape, result.dtype), input, last).grad = dout;
-          result.grad = undefined;
-          tape.#replay((parameter) => {
-            parameters.delete(parameter);
-            useDone(parameter);
-          });
-          this.#give(x, tapeX.grad!);
-        } finally {
-          tape.discard();
-        }
+    const out = forward.linear(...body(forward, forwardX));
+    const result = new Variable(out.shape, out.dtype, out.value);
+    out.buffer = undefined;
+    const parameters = new Set(forward.#pendingUses.keys());
+    forward.#forget();
+    return this.#record(result, [], parameters, (dout, useDone) => {
+      const [tape, tapeX] = again();
+      const [input, last] = body(tape, tapeX);
+      tape.#recordLinear(new Variable(result.shape, result.dtype), input, last).grad = dout;
+      result.grad = undefined;
+      tape.#replay((parameter) => {
+        parameters.delete(parameter);
+        useDone(parameter);
       });
-    } finally {
-      forward.discard();
-    }
+      this.#give(x, tapeX.grad!);
+    });
   }
 
   /** Tokens against a cache (see Engine.attentionDecode): qkv [1, T, 3C] to [1, T, C]. It has no backward. */
@@ -276,24 +280,29 @@ export class Tape {
   lastRow(x: Variable): Variable {
     const [N, C] = x.shape as [number, number];
     if (N === 1) return x;
-    const index = this.#engine.alloc([1, 1], 'int32');
+    const tokens = this.upload(Int32Array.of(N - 1), [1, 1]);
     const out = this.#variable([1, C]);
-    this.#engine.upload(index, Int32Array.of(N - 1));
-    this.#engine.embeddingForward({ out: out.value, tokens: index, wte: use(x) }); // a table look-up, as of an embedding
-    return this.#record(out, [index], [], () => invariant(false, 'lastRow has no backward'));
+    this.#engine.embeddingForward({ out: out.value, tokens, wte: use(x) }); // a table look-up, as of an embedding
+    return this.#record(out, [], [], () => invariant(false, 'lastRow has no backward'));
   }
 
   /**
    * Replays the tape in reverse from the gradient that `linearCrossEntropy` left, adds to the gradients of parameters, and
-   * releases every buffer. `onGradReady` is called with a parameter's index when the last kernel that adds to its gradient
+   * releases the buffers of every operation. `onGradReady` is called with a parameter's index when the last kernel that adds to its gradient
    * has been enqueued, once for each parameter used.
    */
   backward(onGradReady?: (parameterIndex: number) => void): void {
     this.#replay((parameter) => onGradReady?.(parameter.index));
   }
 
-  /** Releases every buffer without a backward pass. Harmless when there is nothing left. */
+  /** Releases every buffer, also those that a failed operation left. Harmless when there is nothing left. */
   discard(): void {
+    this.#forget();
+    this.#buffers.releaseAll();
+  }
+
+  /** Releases the buffers of the operations without a backward pass. */
+  #forget(): void {
     for (const operation of this.#recorded.splice(0)) this.#free(operation);
     this.#pendingUses.clear();
   }
@@ -315,7 +324,7 @@ export class Tape {
   }
 
   #variable(shape: Shape, dtype: FloatType = 'float32'): Variable {
-    return new Variable(shape, dtype, this.#engine.alloc(shape, dtype));
+    return new Variable(shape, dtype, this.#buffers.alloc(shape, dtype));
   }
 
   #record<Out extends Variable | undefined>(
@@ -333,13 +342,13 @@ export class Tape {
 
   /** Whoever used this output ran its backward already, so nothing of the operation is needed any more. */
   #free({ out, scratch }: Recorded): void {
-    if (out?.buffer !== undefined) this.#engine.release(out.buffer);
-    if (out?.grad !== undefined) this.#engine.release(out.grad);
+    if (out?.buffer !== undefined) this.#buffers.release(out.buffer);
+    if (out?.grad !== undefined) this.#buffers.release(out.grad);
     if (out !== undefined) {
       out.buffer = undefined;
       out.grad = undefined;
     }
-    for (const tensor of scratch) this.#engine.release(tensor);
+    for (const tensor of scratch) this.#buffers.release(tensor);
   }
 
   /** A variable in the buffer of `x` if its value is not needed any more, else in a new one. */
@@ -358,7 +367,7 @@ export class Tape {
 
   /** The same for kernels that only assign. */
   #flowAssigned(x: Variable, write: (dinp: Tensor) => void): void {
-    const fresh = this.#engine.alloc(x.shape, x.dtype);
+    const fresh = this.#buffers.alloc(x.shape, x.dtype);
     write(fresh);
     this.#give(x, fresh);
   }
@@ -373,14 +382,14 @@ export class Tape {
   #give(x: Variable, grad: Tensor): void {
     if (x.grad !== undefined) {
       this.#engine.add({ out: grad, a: grad, b: x.grad });
-      this.#engine.release(x.grad);
+      this.#buffers.release(x.grad);
     }
     x.grad = grad;
   }
 
   /** A copy of `dout` with the elements dropped that dropout had dropped. */
   #dropped(dout: Tensor, dropout: Dropout): Tensor {
-    const out = this.#engine.alloc(dout.shape, this.#operandType);
+    const out = this.#buffers.alloc(dout.shape, this.#operandType);
     this.#engine.dropout({ out, inp: dout, dropout });
     return out;
   }

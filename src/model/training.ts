@@ -94,7 +94,7 @@ export class Trainer {
       if (phaseTimes !== undefined) await this.engine.finish();
       const afterForward = performance.now();
       tape.backward(onGradReady);
-      const lossSum = await this.#takeSum(losses); // waits for both passes
+      const lossSum = await this.#sum(losses); // waits for both passes
       if (phaseTimes !== undefined) {
         phaseTimes.forwardMs += afterForward - start;
         phaseTimes.backwardMs += performance.now() - afterForward;
@@ -107,7 +107,7 @@ export class Trainer {
   async evaluate(batch: Batch): Promise<number> {
     return await this.#withBatch(batch, async (tape, tokens, targets) => {
       const losses = this.model.losses(tape, tokens, targets);
-      return await this.#takeSum(losses);
+      return await this.#sum(losses);
     });
   }
 
@@ -144,34 +144,24 @@ export class Trainer {
     return { gradNorm };
   }
 
-  /** Runs `body` with the batch on the device and a fresh tape; whatever happens, the buffers are back in the pool after it. */
+  /** Runs `body` with the batch on the device and a tape; whatever happens, all buffers are back in the pool after it. */
   async #withBatch<Result>(
     { tokens, targets, batchSize: B, blockSize: T }: Batch,
     body: (tape: Tape, tokens: Tensor, targets: Tensor) => Promise<Result>,
   ): Promise<Result> {
     invariant(tokens.length === B * T && targets.length === B * T, `expected ${B}·${T} tokens and targets`);
-    const onDevice = (data: Int32Array, shape: readonly number[]): Tensor => {
-      const tensor = this.engine.alloc(shape, 'int32');
-      this.engine.upload(tensor, data);
-      return tensor;
-    };
-    const tokenTensor = onDevice(tokens, [B, T]);
-    const targetTensor = onDevice(targets, [B * T]);
     const tape = new Tape(this.engine, this.#precision);
     try {
-      return await body(tape, tokenTensor, targetTensor);
+      return await body(tape, tape.upload(tokens, [B, T]), tape.upload(targets, [B * T]));
     } finally {
       tape.discard();
-      this.engine.release(tokenTensor);
-      this.engine.release(targetTensor);
     }
   }
 
-  /** Downloads the losses, releases them, and adds them up in float64. */
-  async #takeSum(losses: Tensor): Promise<number> {
+  /** Downloads the losses and adds them up in float64. */
+  async #sum(losses: Tensor): Promise<number> {
     if (this.#losses.length !== losses.size) this.#losses = new Float32Array(losses.size);
     await this.engine.download(losses, this.#losses);
-    this.engine.release(losses);
     let sum = 0;
     for (const loss of this.#losses) sum += loss;
     return sum;

@@ -389,23 +389,26 @@ export class NativeEngine implements Engine {
     const { n, ic, oc: v, transposed } = linearShape(options);
     const rows = logitsRows(n, v);
     const logits = this.alloc([rows, v]);
-    this.#addon.linearCrossEntropy(
-      this.#handle,
-      n,
-      ic,
-      v,
-      rows,
-      transposed,
-      options.scale ?? 1,
-      floats(losses, 'losses', n),
-      floats(logits, 'logits'),
-      dinp ? anyFloats(dinp, 'dinp', inp.size) : null,
-      dweight ? floats(dweight, 'dweight', weight.size) : null,
-      anyFloats(inp, 'inp'),
-      floats(weight, 'weight'),
-      ints(targets, 'targets', n),
-    );
-    this.release(logits);
+    try {
+      this.#addon.linearCrossEntropy(
+        this.#handle,
+        n,
+        ic,
+        v,
+        rows,
+        transposed,
+        options.scale ?? 1,
+        floats(losses, 'losses', n),
+        floats(logits, 'logits'),
+        dinp ? anyFloats(dinp, 'dinp', inp.size) : null,
+        dweight ? floats(dweight, 'dweight', weight.size) : null,
+        anyFloats(inp, 'inp'),
+        floats(weight, 'weight'),
+        ints(targets, 'targets', n),
+      );
+    } finally {
+      this.release(logits);
+    }
   }
 
   async squaredNorm(group: TensorGroup): Promise<number> {

@@ -73,12 +73,10 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
       const tokens = Int32Array.of(3, 1, 4, 1, 5, 9, 2);
       const tape = new Tape(engine);
       const logitsOf = async (forward: (tokens: Tensor) => Variable, chunk: Int32Array): Promise<Float32Array> => {
-        const onDevice = engine.alloc([1, chunk.length], 'int32');
-        engine.upload(onDevice, chunk);
+        const onDevice = tape.upload(chunk, [1, chunk.length]);
         const logits = new Float32Array(tinyConfig.vocabSize);
         await engine.download(forward(onDevice).value, logits);
         tape.discard();
-        engine.release(onDevice);
         return logits;
       };
       const expected = await logitsOf((onDevice) => model.forwardLast(tape, onDevice), tokens);
@@ -116,12 +114,10 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
     it('draws the first token from the predicted distribution', async () => {
       const prompt = [3, 1, 4];
       const tape = new Tape(engine);
-      const onDevice = engine.alloc([1, prompt.length], 'int32');
-      engine.upload(onDevice, Int32Array.from(prompt));
+      const onDevice = tape.upload(Int32Array.from(prompt), [1, prompt.length]);
       const logits = new Float32Array(tinyConfig.vocabSize);
       await engine.download(model.forwardLast(tape, onDevice).value, logits);
       tape.discard();
-      engine.release(onDevice);
       const options = { temperature: 1.2, topK: 10, topP: 0.95 };
       const expected = tokenProbabilities(logits, options);
 

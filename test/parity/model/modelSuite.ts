@@ -179,13 +179,10 @@ function split({ tokens, targets, blockSize }: Batch, sizes: readonly number[]):
 
 async function logitsOf({ engine, model }: Trainer, { tokens, batchSize, blockSize }: Batch): Promise<Float32Array> {
   const tape = new Tape(engine);
-  const onDevice = engine.alloc([batchSize, blockSize], 'int32');
-  engine.upload(onDevice, tokens);
-  const logits = model.forward(tape, onDevice).value;
+  const logits = model.forward(tape, tape.upload(tokens, [batchSize, blockSize])).value;
   const into = new Float32Array(logits.size);
   await engine.download(logits, into);
   tape.discard();
-  engine.release(onDevice);
   return into;
 }
 

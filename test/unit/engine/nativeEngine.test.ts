@@ -232,7 +232,9 @@ describe('bad arguments are errors', () => {
     const [losses, logits] = [engine.alloc([2]), engine.alloc([2, 4])];
     expect(() => engine.crossEntropy({ losses, logits, targets })).toThrow('target 1 is 4');
     const [inp, weight] = [engine.alloc([2, 3]), engine.alloc([3, 4])];
+    const { bytesInUse } = engine.memory();
     expect(() => engine.linearCrossEntropy({ losses, inp, weight, targets })).toThrow('target 1 is 4');
+    expect(engine.memory().bytesInUse).toBe(bytesInUse);
     const wpe = engine.alloc([3, 4]);
     engine.upload(tokens, Int32Array.of(0, 1));
     expect(() => engine.embeddingForward({ out, tokens, wte, wpe, positionOffset: 2 })).toThrow('every position');
