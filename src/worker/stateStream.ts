@@ -13,6 +13,9 @@ export function newState(sizes: readonly number[]): Float32Array {
   return new Float32Array(new SharedArrayBuffer(parts * sizes.reduce((sum, size) => sum + size, 0) * 4));
 }
 
+/** Below 4 GiB, which is more than a Uint8Array holds in Node 20. */
+const pieceBytesMax = 1 << 30;
+
 /** A state as one row of bytes, wherever its pieces lie. */
 export class StateBytes {
   readonly byteLength: number;
@@ -25,8 +28,14 @@ export class StateBytes {
     );
   }
 
-  constructor(pieces: readonly (Float32Array | Uint8Array)[]) {
-    this.#pieces = pieces.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
+  /** @param maxBytes longer pieces are cut */
+  constructor(pieces: readonly (Float32Array | Uint8Array)[], maxBytes = pieceBytesMax) {
+    this.#pieces = pieces.flatMap(({ buffer, byteOffset, byteLength }) =>
+      Array.from({ length: Math.ceil(byteLength / maxBytes) }, (_, i) => {
+        const start = i * maxBytes;
+        return new Uint8Array(buffer, byteOffset + start, Math.min(maxBytes, byteLength - start));
+      }),
+    );
     this.byteLength = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 

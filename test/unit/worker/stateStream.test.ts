@@ -31,6 +31,11 @@ function senderTo(sent: Sent[]): StateSender {
   });
 }
 
+function numbered(state: Float32Array): Float32Array {
+  for (const i of state.keys()) state[i] = i;
+  return state;
+}
+
 /** Hands one chunk after another over; `before` is told how many have been. */
 function receiveAll(sender: StateSender, sent: Sent[], into: StateBytes, before: (chunks: number) => void): void {
   const acknowledged: number[] = [];
@@ -48,8 +53,7 @@ describe('a state stream', () => {
   it('arrives whole, with a bounded number of chunks under way', () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
-    const state = newState(sizes);
-    for (const i of state.keys()) state[i] = i;
+    const state = numbered(newState(sizes));
     sender.start(5, new StateBytes([state]));
     const received = newState(sizes);
     let underWayMax = 0;
@@ -81,6 +85,33 @@ describe('a state stream', () => {
       sender.keep(); // nothing is left to keep
     },
   );
+
+  it('reads and writes pieces that are cut, wherever a range begins', () => {
+    const numbers = numbered(newState([7, 2]));
+    const whole = bytesOf(numbers);
+    const state = new StateBytes([numbers.subarray(0, 5), numbers.subarray(5)], 12);
+    expect(state.byteLength).toBe(whole.byteLength);
+    for (const [from, size] of [
+      [0, whole.byteLength],
+      [10, 15],
+      [19, 2],
+      [20, 0],
+    ] as const) {
+      expect(Buffer.from(state.copy(from, size)).equals(whole.subarray(from, from + size))).toBe(true);
+    }
+    const copy = newState([7, 2]);
+    new StateBytes([copy], 12).write(0, whole);
+    expect(bytesOf(copy).equals(whole)).toBe(true);
+  });
+
+  it('may be longer than a Uint8Array', () => {
+    // Address space only: two pages of it are touched.
+    const numbers = new Float32Array(new SharedArrayBuffer(2 ** 32 + 64));
+    numbers.set([1, 2], 2 ** 30);
+    const state = new StateBytes([numbers]);
+    expect(state.byteLength).toBe(2 ** 32 + 64);
+    expect(new Float32Array(state.copy(2 ** 32 - 4, 12).buffer)).toEqual(new Float32Array([0, 1, 2]));
+  });
 
   it('ignores acknowledgements of another step', () => {
     let chunks = 0;
