@@ -26,7 +26,7 @@ import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;
@@ -122,7 +122,7 @@ const workerMessage = z.discriminatedUnion('type', [
     parameterHash: hash.optional(),
   }),
   z.object({ type: z.literal('evaluated'), epoch: count, step: count, lossSum: z.number(), targets: count }),
-  /** The state has been copied aside and the worker can go on. The copy follows as stateChunks. */
+  /** The worker can go on. The state as it is now follows as stateChunks. */
   z.object({ type: z.literal('snapshotTaken'), epoch: count, step: count, bytes: count }),
   stateChunk,
   stateAck,
@@ -200,6 +200,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('proceed'), epoch: count, step: count }),
   stateChunk,
   stateAck,
+  /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
+  z.object({ type: z.literal('stateGivenUp'), step: count }),
   z.object({ type: z.literal('heartbeat') }),
   z.object({ type: z.literal('stop'), reason: text }),
 ]);

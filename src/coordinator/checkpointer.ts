@@ -26,16 +26,20 @@ interface Incoming {
 export class Checkpointer {
   readonly #store: CheckpointStore;
   readonly #acknowledge: (to: string, step: number, offset: number) => void;
+  readonly #giveUp: (to: string, step: number) => void;
   readonly #onOutcome: (outcome: CheckpointOutcome) => void;
   #incoming: Incoming | undefined;
 
+  /** @param options.giveUp tells the sender of a stream that the rest of it is not wanted */
   constructor(options: {
     store: CheckpointStore;
     acknowledge: (to: string, step: number, offset: number) => void;
+    giveUp: (to: string, step: number) => void;
     onOutcome: (outcome: CheckpointOutcome) => void;
   }) {
     this.#store = options.store;
     this.#acknowledge = options.acknowledge;
+    this.#giveUp = options.giveUp;
     this.#onOutcome = options.onOutcome;
   }
 
@@ -84,6 +88,7 @@ export class Checkpointer {
         await work();
       } catch (error) {
         this.#incoming = undefined;
+        this.#giveUp(incoming.from, incoming.step);
         await incoming.writer?.abort();
         this.#onOutcome({ step: incoming.step, error: messageOf(error) });
       }

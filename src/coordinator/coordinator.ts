@@ -84,6 +84,7 @@ export class Coordinator {
     this.#checkpointer = new Checkpointer({
       store: options.store,
       acknowledge: (to, step, offset) => this.#send(to, { type: 'stateAck', step, offset }),
+      giveUp: (to, step) => this.#send(to, { type: 'stateGivenUp', step }),
       onOutcome: (outcome) => this.#checkpointEnded(outcome),
     });
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));

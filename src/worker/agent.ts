@@ -216,7 +216,7 @@ export class Agent {
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     this.#phase = 'optimizer';
     const commitMs = performance.now();
-    this.#outgoingState.keep();
+    await this.#inbox.orEnd(this.#outgoingState.keep());
     await this.#inbox.orEnd(this.#replica.apply({ step, learningRate: commit.learningRate, gradNorm }));
     const parameterHash = commit.hash ? await this.#inbox.orEnd(this.#replica.parameterHash()) : undefined;
     this.#send({
@@ -258,7 +258,7 @@ export class Agent {
         this.#enter('snapshot');
         const state = await this.#snapshot(built);
         this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
-        this.#outgoingState.start(step, state);
+        this.#outgoingState.start(step, state, { isCopy: built.state === undefined });
       }
     }
   }
@@ -277,6 +277,7 @@ export class Agent {
       const message = decodeCoordinatorMessage(frame);
       if (message.type === 'stop') this.#inbox.end(new Stopped(message.reason));
       else if (message.type === 'stateAck') this.#outgoingState.acknowledged(message.step, message.offset);
+      else if (message.type === 'stateGivenUp') this.#outgoingState.drop(message.step);
       else if (message.type !== 'heartbeat') this.#inbox.deliver({ message, payload });
     } catch (error) {
       this.#inbox.end(error);
@@ -316,6 +317,7 @@ export class Agent {
 
   async #close(): Promise<void> {
     clearInterval(this.#heartbeat);
+    this.#outgoingState.drop();
     await Promise.all([this.#ringLink.close(), this.#control.close(), this.#replica.close()]);
   }
 }

@@ -1,7 +1,8 @@
 /**
- * A replica's state (parameters, first and second moments) as a stream of chunks with acknowledgements, so that neither
- * side holds more than a few chunks beyond the state itself.
+ * A replica's state (parameters, first and second moments) as a stream of chunks with acknowledgements. Only a few chunks are
+ * under way; beside them the sender holds a second time, at most once, what an update would change before it is sent.
  */
+import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
 import { stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../comm/protocol.ts';
 
@@ -60,38 +61,68 @@ export class StateBytes {
   }
 }
 
+/** Copied at once by `keep`: some tens of milliseconds. */
+const keepBytesMax = 64 << 20;
+
 /** Streams a state to the coordinator while the replica goes on with the next step, and beyond it after `keep`. */
 export class StateSender {
   readonly #send: Send;
+  readonly #keepBytes: number;
   /** What is still to be sent, from byte `#keptFrom` of the stream on. */
   #state: StateBytes | undefined;
   #keptFrom = 0;
+  /** Settles when no update can change `#state` any more. */
+  #kept: Promise<void> | undefined;
   #step = 0;
   #bytes = 0;
   #sentBytes = 0;
   #acknowledgedBytes = 0;
 
-  constructor(send: Send) {
+  constructor(send: Send, keepBytes = keepBytesMax) {
     this.#send = send;
+    this.#keepBytes = keepBytes;
   }
 
-  /** Begins to stream. One stream at a time: the coordinator asks for the next when it has this one. */
-  start(step: number, state: StateBytes): void {
+  /**
+   * Begins to stream. One stream at a time: the coordinator asks for the next when it has this one, or has given it up.
+   * @param isCopy updates do not change this state: there is nothing to keep
+   */
+  start(step: number, state: StateBytes, { isCopy = false } = {}): void {
     this.#step = step;
     this.#state = state;
     this.#keptFrom = 0;
+    this.#kept = isCopy ? Promise.resolve() : undefined;
     this.#bytes = state.byteLength;
     this.#sentBytes = 0;
     this.#acknowledgedBytes = 0;
     this.#pump();
   }
 
-  /** The state is about to change: copies what has not been sent. */
-  keep(): void {
-    if (this.#state === undefined) return;
-    const rest = this.#state.copy(this.#sentBytes - this.#keptFrom, this.#bytes - this.#sentBytes);
-    this.#state = new StateBytes([rest]);
-    this.#keptFrom = this.#sentBytes;
+  /** The state is about to change: copies what has not been sent, once. The change must wait for it. */
+  keep(): Promise<void> {
+    this.#kept ??= this.#copyRest();
+    return this.#kept;
+  }
+
+  /** Nobody wants the rest of the stream of `step`. */
+  drop(step = this.#step): void {
+    if (step === this.#step) this.#state = undefined;
+  }
+
+  /** Piece by piece, between which messages come and go, those of this stream too. */
+  async #copyRest(): Promise<void> {
+    const state = this.#state;
+    const from = this.#sentBytes;
+    if (state === undefined) return;
+    const pieces: Uint8Array[] = [];
+    for (let at = from; at < this.#bytes; at += this.#keepBytes) {
+      if (at > from) await eventLoop();
+      // Sent to its end meanwhile, or dropped.
+      if (this.#state !== state) return;
+      pieces.push(state.copy(at, Math.min(this.#keepBytes, this.#bytes - at)));
+    }
+    this.#state = new StateBytes(pieces);
+    this.#keptFrom = from;
   }
 
   acknowledged(step: number, offset: number): void {

@@ -21,6 +21,7 @@ const chunkBytes = 1_000;
 /** A checkpointer on a store, with what it reports. */
 function setUp(disk: DiskOperations = nodeDisk) {
   const acknowledged: number[] = [];
+  const givenUp: [to: string, step: number][] = [];
   const outcomes: CheckpointOutcome[] = [];
   let settled = () => {};
   const ended = new Promise<void>((resolve) => {
@@ -29,12 +30,13 @@ function setUp(disk: DiskOperations = nodeDisk) {
   const checkpointer = new Checkpointer({
     store: new CheckpointStore(folder, { disk }),
     acknowledge: (_, __, offset) => acknowledged.push(offset),
+    giveUp: (to, step) => givenUp.push([to, step]),
     onOutcome: (outcome) => {
       outcomes.push(outcome);
       settled();
     },
   });
-  return { checkpointer, acknowledged, outcomes, ended };
+  return { checkpointer, acknowledged, givenUp, outcomes, ended };
 }
 
 function begin(checkpointer: Checkpointer, step: number): Uint8Array {
@@ -71,12 +73,13 @@ function smallDisk(capacity: number): DiskOperations {
 
 describe('a checkpointer', () => {
   it('stores what is streamed, and acknowledges each chunk once it is stored', async () => {
-    const { checkpointer, acknowledged, outcomes, ended } = setUp();
+    const { checkpointer, acknowledged, givenUp, outcomes, ended } = setUp();
     const bytes = begin(checkpointer, 3);
     stream(checkpointer, 3, bytes);
     await ended;
     expect(outcomes).toEqual([{ step: 3, path: join(folder, 'step-00000003') }]);
     expect(acknowledged.at(-1)).toBe(bytes.byteLength);
+    expect(givenUp).toEqual([]);
     expect(acknowledged).toEqual([...acknowledged].sort((a, b) => a - b));
     const checkpoint = await openCheckpoint(join(folder, 'step-00000003'));
     const read: Uint8Array[] = [];
@@ -110,12 +113,13 @@ describe('a checkpointer', () => {
   });
 
   it('gives up when the disk fills up in the middle of the stream, once, and can write the next', async () => {
-    const { checkpointer, outcomes, ended, acknowledged } = setUp(smallDisk(20_000));
+    const { checkpointer, outcomes, ended, acknowledged, givenUp } = setUp(smallDisk(20_000));
     const bytes = begin(checkpointer, 3);
     stream(checkpointer, 3, bytes);
     await ended;
     await checkpointer.abort();
     expect(outcomes).toEqual([{ step: 3, error: expect.stringMatching(/the disk is full \(ENOSPC/) }]);
+    expect(givenUp).toEqual([['w0', 3]]);
     expect(acknowledged.at(-1)).toBeGreaterThan(0);
     expect(acknowledged.at(-1)).toBeLessThan(bytes.byteLength);
     expect(await readdir(folder)).toEqual([]);

@@ -25,11 +25,24 @@ interface Sent {
   readonly payload: Uint8Array;
 }
 
-function senderTo(sent: Sent[]): StateSender {
+function senderTo(sent: Sent[], keepBytes?: number): StateSender {
   return new StateSender((message: WorkerMessage, payload) => {
     if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
-  });
+  }, keepBytes);
 }
+
+/** A state that counts the bytes that are read of it. */
+class CountedState extends StateBytes {
+  readBytes = 0;
+
+  override copy(from: number, size: number): Uint8Array {
+    this.readBytes += size;
+    return super.copy(from, size);
+  }
+}
+
+/** 36 MiB: nine chunks. */
+const nineChunks = [3 << 20];
 
 function numbered(state: Float32Array): Float32Array {
   for (const i of state.keys()) state[i] = i;
@@ -37,11 +50,16 @@ function numbered(state: Float32Array): Float32Array {
 }
 
 /** Hands one chunk after another over; `before` is told how many have been. */
-function receiveAll(sender: StateSender, sent: Sent[], into: StateBytes, before: (chunks: number) => void): void {
+async function receiveAll(
+  sender: StateSender,
+  sent: Sent[],
+  into: StateBytes,
+  before: (chunks: number) => Promise<void> | void = () => {},
+): Promise<void> {
   const acknowledged: number[] = [];
   const receiver = new StateReceiver(into, (offset) => acknowledged.push(offset));
   while (!receiver.isComplete) {
-    before(acknowledged.length);
+    await before(acknowledged.length);
     const { offset, payload } = sent.shift()!;
     receiver.add(offset, payload);
     sender.acknowledged(5, acknowledged.at(-1)!);
@@ -50,14 +68,14 @@ function receiveAll(sender: StateSender, sent: Sent[], into: StateBytes, before:
 }
 
 describe('a state stream', () => {
-  it('arrives whole, with a bounded number of chunks under way', () => {
+  it('arrives whole, with a bounded number of chunks under way', async () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     const state = numbered(newState(sizes));
     sender.start(5, new StateBytes([state]));
     const received = newState(sizes);
     let underWayMax = 0;
-    receiveAll(sender, sent, new StateBytes([received]), () => {
+    await receiveAll(sender, sent, new StateBytes([received]), () => {
       underWayMax = Math.max(underWayMax, sent.length);
     });
     expect(underWayMax).toBeLessThanOrEqual(stateChunksInFlight);
@@ -67,24 +85,99 @@ describe('a state stream', () => {
 
   it.each([0, 1, 2, 3, 6])(
     'from one engine to another is what it was when it began, changed after %i chunks',
-    (after) => {
+    async (after) => {
       const sent: Sent[] = [];
-      const sender = senderTo(sent);
+      const sender = senderTo(sent, 5 << 20);
       const [from, to] = [blocksOf(0), blocksOf(-1e6)];
       // Many chunks: more than can be under way.
       const many = { offsets: Array(8).fill(offsets).flat(), sizes: Array(8).fill(sizes).flat() };
       sender.start(5, StateBytes.ofBlocks(from, many.offsets, many.sizes));
-      receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), (chunks) => {
+      await receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), async (chunks) => {
         if (chunks !== after) return;
-        sender.keep();
+        await sender.keep();
         for (const block of from) block.fill(-1);
-        sender.keep();
+        await sender.keep();
       });
       const expected = blocksOf(0);
       for (const [i, block] of to.entries()) expect(bytesOf(block).equals(bytesOf(expected[i]!))).toBe(true);
-      sender.keep(); // nothing is left to keep
+      await sender.keep(); // nothing is left to keep
     },
   );
+
+  it('is copied aside once, however many updates come before its end', async () => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent);
+    const numbers = numbered(newState(nineChunks));
+    const state = new CountedState([numbers]);
+    const received = newState(nineChunks);
+    sender.start(5, state);
+    await receiveAll(sender, sent, new StateBytes([received]), async () => {
+      await sender.keep();
+      numbers.fill(-1);
+    });
+    expect(state.readBytes).toBe(state.byteLength);
+    expect(bytesOf(received).equals(bytesOf(numbered(numbers)))).toBe(true);
+  });
+
+  it('is not copied aside if it is a copy', async () => {
+    const sender = senderTo([]);
+    const state = new CountedState([newState(nineChunks)]);
+    sender.start(5, state, { isCopy: true });
+    await sender.keep();
+    expect(state.readBytes).toBe(stateChunksInFlight * stateChunkBytes);
+  });
+
+  it('lets the event loop turn while it is copied aside, and goes on meanwhile', async () => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent, stateChunkBytes);
+    const numbers = numbered(newState(nineChunks));
+    const received = newState(nineChunks);
+    sender.start(5, new StateBytes([numbers]));
+    let [turns, isKept] = [0, false];
+    const turn = () => {
+      if (isKept) return;
+      turns++;
+      if (turns === 2) sender.acknowledged(5, 2 * stateChunkBytes);
+      setImmediate(turn);
+    };
+    setImmediate(turn);
+    await sender.keep();
+    isKept = true;
+    expect(turns).toBeGreaterThanOrEqual(4);
+    expect(sent).toHaveLength(stateChunksInFlight + 2);
+    numbers.fill(-1);
+    await receiveAll(sender, sent, new StateBytes([received]));
+    expect(bytesOf(received).equals(bytesOf(numbered(numbers)))).toBe(true);
+  });
+
+  it.each([
+    ['before an update', 0],
+    ['while it is copied aside', 1],
+    ['after an update', 2],
+  ])('is let go of when its checkpoint is given up %s; the next arrives whole', async (_, when) => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent, stateChunkBytes);
+    const state = new CountedState([newState(nineChunks)]);
+    sender.start(4, state);
+    sender.drop(3); // another one
+    if (when === 0) sender.drop(4);
+    const kept = sender.keep();
+    if (when === 1) sender.drop(4);
+    await kept;
+    if (when === 2) sender.drop(4);
+    const { readBytes } = state;
+    await sender.keep();
+    sender.acknowledged(4, stateChunkBytes);
+    expect(sent.splice(0)).toHaveLength(stateChunksInFlight);
+    expect(state.readBytes).toBe(readBytes);
+    expect(readBytes).toBe([4, 5, 9][when]! * stateChunkBytes);
+
+    const numbers = numbered(newState(nineChunks));
+    const received = newState(nineChunks);
+    sender.start(5, new StateBytes([numbers]));
+    await receiveAll(sender, sent, new StateBytes([received]));
+    expect(bytesOf(received).equals(bytesOf(numbers))).toBe(true);
+  });
 
   it('reads and writes pieces that are cut, wherever a range begins', () => {
     const numbers = numbered(newState([7, 2]));
