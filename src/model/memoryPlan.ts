@@ -6,7 +6,7 @@ import { Parameters } from './parameterStore.ts';
 import { parameterCount } from './parameters.ts';
 import { Tape } from './tape.ts';
 
-/** The most that the first worker copies of parameters and moments, where an update is due before a checkpoint is sent. */
+/** The most that the first worker holds twice of parameters and moments, where an update is due before a checkpoint is sent. */
 export function checkpointCopyBytes(config: ModelConfig): number {
   return 3 * 4 * parameterCount(config);
 }
@@ -24,7 +24,7 @@ export interface MemoryEstimate {
 
 /**
  * The engine memory of one training worker on the native engine, whose microbatches hold `microBatchSize` sequences of blockSize
- * tokens. It leaves out the scratch space of the engine's threads and the process itself (Node: about 60 MB).
+ * tokens. It leaves out the process itself with the scratch space of the engine's threads: a bit more than 100 MiB together.
  */
 export function memoryPerWorker(
   config: ModelConfig,
