@@ -50,24 +50,30 @@ export interface GenerateBenchReport extends GenerateBenchOptions {
 const sampling = { temperature: 0.8, topK: 200, topP: 1 };
 const bandwidthSeconds = 0.1;
 
+/** @param onProgress called after each run with the share that is done */
 export async function runGenerateBench(
   engine: Engine,
   model: GPT,
   options: GenerateBenchOptions,
+  onProgress: (done: number) => void = () => undefined,
 ): Promise<GenerateBenchReport> {
   const native = engine instanceof NativeEngine ? engine : undefined;
   const weightBytes = weightBytesOf(model.config);
   const asMany = new Float32Array(native === undefined ? 0 : weightBytes / 4).fill(1);
   const readGBs = native && (() => native.readBandwidth(asMany, bandwidthSeconds) / 1e9);
   const results: GenerateBenchResult[] = [];
+  let done = 0;
+  const progress = () => onProgress(++done / (options.prompts.length * (1 + options.runs)));
   for (const promptTokens of options.prompts) {
     const runs: Run[] = [];
     await timeRun(engine, model, { ...options, promptTokens, seed: 0 }); // not counted
+    progress();
     for (let seed = 1; seed <= options.runs; seed++) {
       const before = readGBs?.();
       const times = await timeRun(engine, model, { ...options, promptTokens, seed });
       const after = readGBs?.();
       runs.push({ ...times, ...(before && after && { readGBs: Math.max(before, after) }) });
+      progress();
     }
     results.push(resultOf(promptTokens, runs, weightBytes));
   }

@@ -44,14 +44,27 @@ export interface RingBenchReport {
 
 const warmups = 3;
 
-/** @throws PeerError if a rank fails or a sum is wrong */
-export async function runRingBench(options: RingBenchOptions): Promise<RingBenchReport> {
+/**
+ * @param onProgress called after each all-reduce with the share that is done
+ * @throws PeerError if a rank fails or a sum is wrong
+ */
+export async function runRingBench(
+  options: RingBenchOptions,
+  onProgress: (done: number) => void = () => undefined,
+): Promise<RingBenchReport> {
   const results: RingBenchResult[] = [];
-  for (const worldSize of options.ranks) results.push(await benchWorld(worldSize, options));
+  for (const [i, worldSize] of options.ranks.entries()) {
+    const progress = (done: number) => onProgress((i + done) / options.ranks.length);
+    results.push(await benchWorld(worldSize, options, progress));
+  }
   return { machine: { cores: availableParallelism() }, results };
 }
 
-async function benchWorld(worldSize: number, options: RingBenchOptions): Promise<RingBenchResult> {
+async function benchWorld(
+  worldSize: number,
+  options: RingBenchOptions,
+  onProgress: (done: number) => void,
+): Promise<RingBenchResult> {
   const { chunkBytes, localRing } = options;
   const elements = Math.round((options.mbytes * 1e6) / Float32Array.BYTES_PER_ELEMENT);
   const bucketElements = Math.max(1, Math.floor(options.bucketBytes / Float32Array.BYTES_PER_ELEMENT));
@@ -67,12 +80,14 @@ async function benchWorld(worldSize: number, options: RingBenchOptions): Promise
     const times: number[] = [];
     const cpuTimes: number[] = [];
     let bytesSentPerRank = 0;
-    for (let step = 0; step < warmups + options.repetitions; step++) {
+    const steps = warmups + options.repetitions;
+    for (let step = 0; step < steps; step++) {
       await Promise.all(ranks.map((process) => process.ask({ type: 'prepare', step }, 'prepared')));
-      const check = step === 0 || step === warmups + options.repetitions - 1;
+      const check = step === 0 || step === steps - 1;
       const ends = await Promise.all(ranks.map((process) => process.ask({ type: 'step', check }, 'stepped')));
       const wrong = ends.reduce((sum, end) => sum + end.wrong, 0);
       if (wrong > 0) throw new PeerError(`${wrong} sums are wrong with ${worldSize} ranks, in repetition ${step}`);
+      onProgress((step + 1) / steps);
       if (step < warmups) continue;
       times.push(Math.max(...ends.map(({ ms }) => ms)));
       cpuTimes.push(ends.reduce((sum, { cpuMs }) => sum + cpuMs, 0));

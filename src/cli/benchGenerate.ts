@@ -9,6 +9,7 @@ import { Parameters } from '../model/parameterStore.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
 import { loadModel } from './loadModel.ts';
 import { numberOption } from './modelOptions.ts';
+import { statusLine } from './statusLine.ts';
 
 interface BenchGenerateArguments extends BenchConfigArguments {
   readonly checkpoint?: string | undefined;
@@ -49,8 +50,15 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
     try {
       const { blockSize } = model.config;
       const prompts = args.prompts === undefined ? defaultPrompts(blockSize) : parsePrompts(args.prompts);
-      const tokens = args.tokens ?? Math.max(1, Math.min(32, blockSize - Math.max(...prompts)));
-      const report = await runGenerateBench(engine, model, { prompts, tokens, runs: args.runs });
+      const longest = Math.max(...prompts);
+      const tokens = args.tokens ?? Math.max(1, Math.min(32, blockSize - longest));
+      if (longest + tokens > blockSize) {
+        throw new UserError(
+          `a prompt of ${longest} tokens and ${tokens} after it are more than the model's blockSize ${blockSize}: lower --prompts or --tokens`,
+        );
+      }
+      const options = { prompts, tokens, runs: args.runs };
+      const report = await runGenerateBench(engine, model, options, statusLine('timing generation'));
       process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : renderGeneration(report));
     } finally {
       await engine.dispose();
@@ -60,6 +68,11 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
 
 async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; model: GPT }> {
   const { config, model } = benchConfigOf(args);
+  if (config.engine.precision !== 'float32') {
+    throw new UserError(
+      `generation computes in float32, but engine.precision is ${config.engine.precision}: leave it out, or set --precision float32`,
+    );
+  }
   if (args.checkpoint === undefined) {
     const engine = await benchEngineOf(config.engine, args.isa);
     const parameters = new Parameters(engine, model, { training: false });

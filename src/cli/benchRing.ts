@@ -2,6 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { type RingBenchReport, runRingBench } from '../bench/ringBench.ts';
+import { statusLine } from './statusLine.ts';
 
 interface BenchRingArguments {
   ranks: string;
@@ -41,14 +42,8 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
     })) {
       if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
     }
-    const report = await runRingBench({
-      ranks: parseRanks(ranks),
-      mbytes,
-      repetitions,
-      bucketBytes,
-      chunkBytes,
-      localRing: !tcp,
-    });
+    const options = { ranks: parseRanks(ranks), mbytes, repetitions, bucketBytes, chunkBytes, localRing: !tcp };
+    const report = await runRingBench(options, statusLine('timing the ring'));
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : table(report));
   },
 };

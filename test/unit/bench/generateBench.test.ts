@@ -23,7 +23,9 @@ describe('runGenerateBench', () => {
   it('times prompts and the tokens after them', async () => {
     const engine = new Float64Engine();
     const model = new GPT(engine, tinyConfig, new Parameters(engine, tinyConfig, { training: false }));
-    const report = await runGenerateBench(engine, model, options);
+    const shares: number[] = [];
+    const report = await runGenerateBench(engine, model, options, (done) => shares.push(done));
+    expect(shares).toEqual([1, 2, 3, 4, 5, 6].map((runs) => runs / 6));
     expect(report).toMatchObject({ ...options, machine: undefined, engine: engine.description });
     expect(report.results.map(({ promptTokens }) => promptTokens)).toEqual([1, 4]);
     for (const result of report.results) {
