@@ -23,7 +23,7 @@ export interface TextOptions {
   readonly topK: number;
   readonly topP: number;
   readonly seed: number;
-  /** Whether keys and values of earlier tokens are kept; the tokens are the same without. */
+  /** As GenerateOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
   readonly useCache?: boolean;
 }
 
@@ -66,7 +66,11 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         default: 1337,
         describe: 'The same seed gives the same text',
       })
-      .option('cache', { type: 'boolean', default: true, describe: 'Keep keys and values; --no-cache recomputes them' })
+      .option('cache', {
+        type: 'boolean',
+        default: true,
+        describe: 'Keep keys and values; --no-cache recomputes them: slower, the same tokens but for rounding',
+      })
       .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
       .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
   handler: run,

@@ -41,6 +41,11 @@ export async function* generate(
     context.every((token) => Number.isInteger(token) && token >= 0 && token < vocabSize),
     `the prompt has a token outside the vocabulary of ${vocabSize}`,
   );
+  const { promptChunk } = options;
+  invariant(
+    promptChunk === undefined || (Number.isInteger(promptChunk) && promptChunk >= 1),
+    `promptChunk must be a whole number of at least 1, got ${promptChunk}`,
+  );
   const key = randomKey(options.seed);
   const logits = new Float32Array(vocabSize);
   const predictor = new Predictor(engine, model, options);

@@ -147,6 +147,9 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
     it('refuses an empty prompt and tokens that are not in the vocabulary', async () => {
       await expect(tokensOf({ prompt: [] })).rejects.toThrow('at least one token');
       await expect(tokensOf({ prompt: [29] })).rejects.toThrow('outside the vocabulary of 29');
+      for (const promptChunk of [0, -1, 1.5, Number.NaN]) {
+        await expect(tokensOf({ promptChunk })).rejects.toThrow(`promptChunk must be a whole number of at least 1`);
+      }
     });
   });
 }
