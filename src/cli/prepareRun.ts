@@ -7,6 +7,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Dataset, openDataset } from '../data/dataset.ts';
 import { createEngine } from '../engine/registry.ts';
+import { checkPrecision } from '../model/training.ts';
 import { numberOption } from './modelOptions.ts';
 import { print, warn } from './progress.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
@@ -100,7 +101,7 @@ function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): vo
 async function checkEngine({ engine: { name, device, precision } }: Config): Promise<void> {
   const engine = await createEngine({ name, device, threads: 1 });
   try {
-    if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
+    checkPrecision(engine, precision);
   } finally {
     await engine.dispose();
   }

@@ -55,6 +55,11 @@ export interface AdamwStep {
   readonly gradNorm?: number;
 }
 
+/** Throws a UserError if the engine has not the numbers of the precision. */
+export function checkPrecision(engine: Engine, precision: Precision): void {
+  if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
+}
+
 export class Trainer {
   readonly engine: Engine;
   readonly parameters: Parameters;
@@ -65,7 +70,7 @@ export class Trainer {
   /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
   #gradsAreZero = true;
 
-  /** Allocates parameters, gradients and moments on the engine and initialises the parameters from the seed. */
+  /** Allocates parameters, gradients and moments on the engine, which must have the precision, and initialises the parameters. */
   constructor(
     engine: Engine,
     config: ModelConfig,
@@ -74,6 +79,7 @@ export class Trainer {
     this.engine = engine;
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.#precision = options.precision ?? 'float32';
+    checkPrecision(engine, this.#precision);
     this.parameters = new Parameters(engine, config, { training: true });
     this.parameters.initialise(options.seed);
     this.model = new GPT(engine, config, this.parameters);

@@ -1,0 +1,14 @@
+import { MessageChannel } from 'node:worker_threads';
+import { expect, it } from 'vitest';
+import { configSchema } from '../../../src/config/schema.ts';
+import { build } from '../../../src/worker/replicaThread.ts';
+
+it('refuses to build in bf16 where the engine that it finds has none', async () => {
+  // As `auto` finds it on a machine that joins without the native addon; asked for by name, the config is refused already.
+  const { engine, ...rest } = configSchema.parse({});
+  const config = { ...rest, engine: { ...engine, name: 'tfjs', device: 'cpu', precision: 'bf16' } } as const;
+  const { port1, port2 } = new MessageChannel();
+  const outcome = await build({ config, vocabSize: 65, threads: 1, gradientPort: port2 });
+  port1.close();
+  expect(outcome).toMatchObject({ ok: false, kind: 'user', message: expect.stringContaining('tfjs has no bfloat16') });
+});
