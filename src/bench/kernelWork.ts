@@ -2,7 +2,14 @@
  * What one call of a kernel has to do, worked out from the options that it is called with: floating-point operations of matrix
  * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
  */
-import type { DType, Engine, KernelOptions, LinearOptions, Tensor, TensorGroup } from '../engine/engine.ts';
+import {
+  type Engine,
+  elementBytes,
+  type KernelOptions,
+  type LinearOptions,
+  type Tensor,
+  type TensorGroup,
+} from '../engine/engine.ts';
 
 export interface KernelWork {
   /** Two for each multiply-add that is executed; absent for kernels that are bound by memory. */
@@ -71,8 +78,6 @@ function attentionFlops({ qkv, lse }: { qkv: Tensor; lse: Tensor }): number {
 function bytesIn(options: unknown): number {
   return tensorsIn(options).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 }
-
-const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } satisfies Record<DType, number>;
 
 function tensorBytes({ size, dtype }: Tensor): number {
   return elementBytes[dtype] * size;

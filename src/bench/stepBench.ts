@@ -6,7 +6,7 @@
  */
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
-import type { ModelConfig } from '../model/config.ts';
+import type { ModelConfig, Precision } from '../model/config.ts';
 import { parameterCount } from '../model/parameters.ts';
 import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
 import { KernelTimer } from './kernelTimer.ts';
@@ -52,7 +52,7 @@ export interface StepBenchResult {
 export interface StepBenchHead {
   readonly machine: Machine | undefined;
   readonly engine: string;
-  readonly precision: 'float32' | 'bf16';
+  readonly precision: Precision;
   readonly shape: string;
   readonly parameters: number;
   readonly tokensPerStep: number;

@@ -1,14 +1,10 @@
 /** `launch bench peers`, for `npm run bench:peers`: the same training steps in Lockstep and in PyTorch, in one run. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import {
-  type NamedShape,
-  type Precision,
-  runTrainingPeers,
-  type TrainingPeersListener,
-} from '../bench/trainingPeers.ts';
+import { type NamedShape, runTrainingPeers, type TrainingPeersListener } from '../bench/trainingPeers.ts';
 import { trainingTable } from '../bench/trainingReport.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Precision } from '../model/config.ts';
 import { numberOption } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 

@@ -16,6 +16,7 @@
 import type { RandomKey } from '../base/counterRandom.ts';
 
 export type DType = 'float32' | 'bfloat16' | 'int32';
+export const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } as const satisfies Record<DType, number>;
 /** Contents on the host. A bfloat16 is the upper half of a float32, in a Uint16Array. */
 export type HostArray = Float32Array | Uint16Array | Int32Array;
 export type Shape = readonly number[];

@@ -3,12 +3,19 @@
  * before there is any. Of the kernels only those do something that need memory of their own.
  */
 import { invariant } from '../../base/errors.ts';
-import type { DType, Engine, EngineMemory, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
+import {
+  type DType,
+  type Engine,
+  type EngineMemory,
+  elementBytes,
+  type KernelOptions,
+  type Shape,
+  type Tensor,
+  type TensorGroup,
+} from '../engine.ts';
 import { logitsRows } from '../linearOptions.ts';
 import { Arena, type Block } from './arena.ts';
 import { LINE_BYTES, sizeOfShape, slabBytes } from './sharedMemory.ts';
-
-const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } satisfies Record<DType, number>;
 
 class PlannedTensor implements Tensor {
   readonly shape: Shape;
