@@ -5,6 +5,7 @@ import { type DataOptions, type Dataset, openDataset } from '../data/dataset.ts'
 import { valBatches, valWindowCount } from '../data/sampler.ts';
 import type { TokenArray } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
+import type { ModelConfig } from '../model/config.ts';
 import { Tape } from '../model/tape.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
 import { engineOptionsOf, type ModelArguments, withModelOptions } from './modelOptions.ts';
@@ -130,8 +131,8 @@ export async function lossOver(
   tokens: TokenArray,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<LossSum> {
-  const { blockSize, nLayer, nEmbd } = model.config;
-  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / (16 * nLayer * nEmbd)); // see memoryPerWorker
+  const { blockSize } = model.config;
+  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / activationsOfRow(model.config));
   const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
   const windows = valWindowCount(tokens.length, blockSize);
   const tape = new Tape(engine);
@@ -150,6 +151,14 @@ export async function lossOver(
     onProgress(done / windows);
   }
   return result;
+}
+
+/**
+ * Numbers that a row takes at once: each block's input, the activations of one block, and its attention weights twice, which tfjs
+ * writes out. The head's logits come in chunks that do not grow with the batch.
+ */
+function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): number {
+  return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
 }
 
 /** UTF-8 bytes of every token but the first, which is not predicted. In slices: a text may be long. */

@@ -1,6 +1,7 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
+import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { parameterCount } from '../model/parameters.ts';
 import { bytes, print } from './progress.ts';
@@ -24,6 +25,7 @@ export function printPlan(config: Config, dataset: Dataset): void {
     `run          ${n(train.maxSteps)} steps, ${n(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
+  if (selectEngine(config.engine).name === 'tfjs') print('             as the native engine takes it: tfjs differs');
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
     `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig))} more, if a checkpoint takes longer to send than a step`,

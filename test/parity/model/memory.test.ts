@@ -1,7 +1,7 @@
 /** What the native engine takes and keeps of memory, beside the estimate of `--dry-run`. What the process takes: residentMemory.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
-import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
+import type { ActivationRecompute, ModelConfig, Precision } from '../../../src/model/config.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -25,8 +25,13 @@ beforeEach(() => {
 });
 afterEach(async () => engine.dispose());
 
-function trainerOf(config: ModelConfig, activationRecompute: ActivationRecompute = 'none'): Trainer {
-  return new Trainer(engine, config, { seed: 1, activationRecompute });
+interface Options {
+  readonly activationRecompute: ActivationRecompute;
+  readonly precision: Precision;
+}
+
+function trainerOf(config: ModelConfig, options?: Options): Trainer {
+  return new Trainer(engine, config, { seed: 1, ...options });
 }
 
 async function microStep(trainer: Trainer, batchSize: number): Promise<void> {
@@ -34,7 +39,12 @@ async function microStep(trainer: Trainer, batchSize: number): Promise<void> {
   await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource(batchSize) });
 }
 
-describe.each(['none', 'block'] as const)('memoryPerWorker, activationRecompute %s', (activationRecompute) => {
+describe.each<Options>([
+  { activationRecompute: 'none', precision: 'float32' },
+  { activationRecompute: 'block', precision: 'float32' },
+  { activationRecompute: 'none', precision: 'bf16' },
+  { activationRecompute: 'block', precision: 'bf16' },
+])('memoryPerWorker, $precision, activationRecompute $activationRecompute', (options) => {
   it.each([
     { name: 'activations lead', config: gpt, microBatchSize: 8 },
     { name: 'logits lead', config: { ...gpt, vocabSize: 8000, nLayer: 1, nEmbd: 32 }, microBatchSize: 4 },
@@ -43,8 +53,8 @@ describe.each(['none', 'block'] as const)('memoryPerWorker, activationRecompute 
     { name: 'many small heads', config: { ...gpt, nHead: 32, bias: false }, microBatchSize: 4 },
     { name: 'several slabs', config: { ...gpt, blockSize: 256, nEmbd: 256 }, microBatchSize: 8 },
   ])('is what the engine takes for a step: $name', async ({ config, microBatchSize }) => {
-    const trainer = trainerOf(config, activationRecompute);
-    const { total, activations } = memoryPerWorker(config, { microBatchSize, activationRecompute });
+    const trainer = trainerOf(config, options);
+    const { total, activations } = memoryPerWorker(config, { microBatchSize, ...options });
     expect(engine.memory().bytesInUse).toBe(total - activations);
     await microStep(trainer, microBatchSize);
     const { bytesInUse, bytesPooled, bytesPeak } = engine.memory();
