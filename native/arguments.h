@@ -4,6 +4,7 @@
 
 #include <node_api.h>
 
+#include "denormals.h"
 #include "engine.h"
 
 namespace lockstep {
@@ -67,6 +68,7 @@ class Arguments {
   size_t index_ = 0;
   size_t count_;
   napi_value values_[24];
+  DenormalsAsZero denormalsAsZero_;  // for the kernel that is called
 };
 
 }  // namespace lockstep

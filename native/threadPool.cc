@@ -1,5 +1,7 @@
 #include "threadPool.h"
 
+#include "denormals.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -148,6 +150,7 @@ struct ThreadPool::State {
   }
 
   static void* helperMain(void* argument) {
+    const DenormalsAsZero denormalsAsZero;
     auto* helper = static_cast<Helper*>(argument);
     helper->pool->helperLoop(helper->thread);
     return nullptr;

@@ -290,6 +290,20 @@ describe('bad arguments are errors', () => {
     expect(() => engine.linearCrossEntropy({ ...head, dinp: a })).toThrow('dinp and inp to share no memory');
   });
 
+  test('denormal numbers are 0 in kernels, on every thread, and numbers again afterwards', () => {
+    const size = 1 << 17;
+    for (const isa of addon().instructionSets()) {
+      const engine = engineOf(2, isa);
+      const [a, b, out] = [engine.alloc([size]), engine.alloc([size]), engine.alloc([size])];
+      engine.upload(a, new Float32Array(size).fill(1e-40));
+      engine.zero(b);
+      engine.add({ out, a, b });
+      expect(engine.hostView(out)!.every((sum) => sum === 0)).toBe(true);
+    }
+    expect(Math.fround(1e-40) * 2).toBeGreaterThan(0);
+    expect(5e-324 + 5e-324).toBe(1e-323);
+  });
+
   test('a dropout rate that would drop all but what the generator cannot count', () => {
     const engine = engineOf(1);
     const inp = engine.alloc([1, 64]);
