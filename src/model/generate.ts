@@ -10,7 +10,8 @@ import { invariant } from '../base/errors.ts';
 import type { Engine, Tensor } from '../engine/engine.ts';
 import type { GPT, KeyValueCache } from './gpt.ts';
 import { type SamplingOptions, sampleToken } from './sampling.ts';
-import { Tape, type Variable } from './tape.ts';
+import { Tape } from './tape.ts';
+import type { Variable } from './variable.ts';
 
 export interface GenerateOptions extends SamplingOptions {
   /** At least one token. */

@@ -10,7 +10,8 @@ import { invariant } from '../base/errors.ts';
 import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
 import { type ActivationRecompute, layerNormEps, type ModelConfig } from './config.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
-import type { Affine, CheckpointBody, LinearLayer, Tape, Variable } from './tape.ts';
+import type { CheckpointBody, Tape } from './tape.ts';
+import type { Affine, LastLayer, LinearLayer, Variable } from './variable.ts';
 
 /** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
 export interface DropoutSource {
@@ -162,7 +163,7 @@ export class GPT {
   }
 
   /** One block up to its last linear layer. */
-  #block(tape: Tape, input: Variable, layer: number, { attend, dropoutAt }: Pass): [Variable, LinearLayer] {
+  #block(tape: Tape, input: Variable, layer: number, { attend, dropoutAt }: Pass): [Variable, LastLayer] {
     const block = this.#blocks[layer]!;
     const qkv = tape.linear(this.#layerNorm(tape, input, block.ln1), block.cAttn); // (B, T, 3C)
     const y = attend(tape, layer, qkv); // (B, T, C)

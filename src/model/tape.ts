@@ -10,66 +10,18 @@
  * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
  *
  * With precision bf16 what products read and write is bfloat16, and so are the gradients of it: the results of layer norms, of
- * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32.
+ * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. Gradients
+ * are added up in float32 alone, so a bfloat16 variable may have one use that gives it one.
  */
 import { invariant } from '../base/errors.ts';
-import type { ActivationKind, Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
+import type { Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
 import { Buffers } from './buffers.ts';
 import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
-
-type FloatType = 'float32' | 'bfloat16';
-
-interface Activation {
-  readonly kind: ActivationKind;
-  readonly preActivation: Tensor;
-}
-
-/** The result of an operation on the tape. Valid until the tape's `backward` or `discard`. */
-export class Variable {
-  readonly shape: Shape;
-  /** Of the value and of its gradient. */
-  readonly dtype: FloatType;
-  /** Absent once another operation took the buffer over. */
-  buffer: Tensor | undefined;
-  /** How many operations read it. */
-  uses = 0;
-  /** Whether a backward still needs the value, so that nothing may overwrite it. */
-  saved = false;
-  /** What made it of its operation's sum; `grad` may be that of the sum then. */
-  activation: Activation | undefined;
-  grad: Tensor | undefined;
-  gradIsOfPreActivation = false;
-
-  constructor(shape: Shape, dtype: FloatType, buffer?: Tensor) {
-    this.shape = shape;
-    this.dtype = dtype;
-    this.buffer = buffer;
-  }
-
-  get value(): Tensor {
-    invariant(this.buffer !== undefined, 'a variable was used after an operation took over its buffer');
-    return this.buffer;
-  }
-}
-
-export interface Affine {
-  readonly weight: Parameter;
-  readonly bias?: Parameter | undefined;
-}
-
-export interface LinearLayer extends Affine {
-  /** [OC, IC] instead of [IC, OC]. */
-  readonly weightTransposed?: boolean;
-  /** Excludes `residual`. */
-  readonly activation?: ActivationKind;
-  /** Is added to the result, after `dropout` of that. */
-  readonly residual?: Variable;
-  readonly dropout?: Dropout | undefined;
-}
+import { type Affine, type FloatType, type LastLayer, type LinearLayer, save, use, Variable } from './variable.ts';
 
 /** Runs operations on x up to the last, a linear layer, which it only names: its result is not needed a second time. */
-export type CheckpointBody = (tape: Tape, x: Variable) => readonly [input: Variable, last: LinearLayer];
+export type CheckpointBody = (tape: Tape, x: Variable) => readonly [input: Variable, last: LastLayer];
 
 /** A use of the parameter has added to its gradient. */
 type UseDone = (parameter: Parameter) => void;
@@ -240,7 +192,8 @@ export class Tape {
 
   /**
    * The last layer of `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then.
-   * Gradients are those that the same operations have without a checkpoint, bit for bit.
+   * Gradients are those that the same operations have without a checkpoint; bit for bit where x has no use outside, since those of
+   * its uses in `body` are added up on their own first.
    */
   checkpoint(x: Variable, body: CheckpointBody): Variable {
     const inp = save(x);
@@ -361,7 +314,8 @@ export class Tape {
 
   /** Adds a kernel's gradient to that of `x`; for kernels that can accumulate. */
   #flow(x: Variable, write: Write): void {
-    if (x.grad !== undefined) write(x.grad, true);
+    const before = gradBefore(x);
+    if (before !== undefined) write(before, true);
     else this.#flowAssigned(x, (dinp) => write(dinp, false));
   }
 
@@ -380,9 +334,10 @@ export class Tape {
 
   /** Adds `grad`, whose buffer is the receiver's now, to the gradient of `x`. */
   #give(x: Variable, grad: Tensor): void {
-    if (x.grad !== undefined) {
-      this.#engine.add({ out: grad, a: grad, b: x.grad });
-      this.#buffers.release(x.grad);
+    const before = gradBefore(x);
+    if (before !== undefined) {
+      this.#engine.add({ out: grad, a: grad, b: before });
+      this.#buffers.release(before);
     }
     x.grad = grad;
   }
@@ -395,16 +350,10 @@ export class Tape {
   }
 }
 
-/** The value of `x`, for one more operation. */
-function use(x: Variable): Tensor {
-  x.uses++;
-  return x.value;
-}
-
-/** The same, kept until the backward of that operation. */
-function save(x: Variable): Tensor {
-  x.saved = true;
-  return use(x);
+/** The gradient that another is to be added to, if `x` has one. */
+function gradBefore(x: Variable): Tensor | undefined {
+  invariant(x.grad === undefined || x.dtype === 'float32', 'a bfloat16 variable has two uses that give it a gradient');
+  return x.grad;
 }
 
 function gradOf(parameter: Parameter): Tensor {

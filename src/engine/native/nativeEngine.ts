@@ -5,13 +5,12 @@
  */
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
-import type { DType, Engine, EngineMemory, HostArray, KernelOptions, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { Engine, KernelOptions, Tensor, TensorGroup } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
 import {
   anyFloats,
   attentionShape,
-  checkHostArray,
   floats,
   floatsOfGroup,
   ints,
@@ -21,7 +20,7 @@ import {
   matrix,
   nativeTensor,
 } from './checks.ts';
-import { SharedMemory } from './sharedMemory.ts';
+import { NativeTensors } from './nativeTensors.ts';
 
 export interface NativeEngineOptions {
   /** Threads that a kernel uses, the calling one included, at most 256; 0 or absent: one for each core this process may use. */
@@ -63,66 +62,26 @@ export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void
   return 'addon' in load ? load.addon.addInto : undefined;
 }
 
-export class NativeEngine implements Engine {
+export class NativeEngine extends NativeTensors implements Engine {
   readonly name = 'native';
   readonly description: string;
   readonly isa: InstructionSet;
   readonly threads: number;
   readonly #addon: NativeAddon;
   readonly #handle: number;
-  readonly #memory: SharedMemory;
 
   constructor(addon: NativeAddon, isa: InstructionSet, threads: number) {
+    super(addon);
     this.isa = isa;
     this.threads = threads;
     this.description = `native (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`;
     this.#addon = addon;
     this.#handle = addon.createEngine(threads, isa);
-    this.#memory = new SharedMemory(addon);
-  }
-
-  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
-    return this.#memory.alloc(shape, dtype);
-  }
-
-  allocGroup(shapes: readonly Shape[]): TensorGroup {
-    return this.#memory.allocGroup(shapes);
-  }
-
-  release(tensor: Tensor): void {
-    this.#memory.release(nativeTensor(tensor, 'tensor'));
-  }
-
-  upload(tensor: Tensor, data: HostArray): void {
-    const { data: own } = nativeTensor(tensor, 'tensor');
-    checkHostArray(own, data, 'upload');
-    own.set(data);
-  }
-
-  async download(tensor: Tensor, into: HostArray): Promise<void> {
-    const { data: own } = nativeTensor(tensor, 'tensor');
-    checkHostArray(own, into, 'download');
-    into.set(own);
-  }
-
-  hostView(tensor: Tensor): Float32Array | undefined {
-    const { data } = nativeTensor(tensor, 'tensor');
-    return data instanceof Float32Array ? data : undefined;
-  }
-
-  hostViewOfGroup(group: TensorGroup): Float32Array {
-    return floatsOfGroup(group);
-  }
-
-  async finish(): Promise<void> {}
-
-  memory(): EngineMemory {
-    return this.#memory.memory();
   }
 
   async dispose(): Promise<void> {
     this.#addon.disposeEngine(this.#handle);
-    this.#memory.clear();
+    this.clear();
   }
 
   /** Floating-point operations a second that the engine's threads reach in registers: what kernels are measured against. */

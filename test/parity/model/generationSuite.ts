@@ -5,7 +5,8 @@ import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
 import { GPT } from '../../../src/model/gpt.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { tokenProbabilities } from '../../../src/model/sampling.ts';
-import { Tape, type Variable } from '../../../src/model/tape.ts';
+import { Tape } from '../../../src/model/tape.ts';
+import type { Variable } from '../../../src/model/variable.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { tinyConfig, variants } from './tinyModels.ts';
 

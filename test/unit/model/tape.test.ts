@@ -1,10 +1,12 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
 import { describe, expect, it } from 'vitest';
 import { randomKey } from '../../../src/base/counterRandom.ts';
+import { PlanningEngine } from '../../../src/engine/native/planningEngine.ts';
 import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
-import { type CheckpointBody, Tape, type Variable } from '../../../src/model/tape.ts';
+import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import type { Variable } from '../../../src/model/variable.ts';
 import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
 import { dropoutSource, randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
@@ -280,6 +282,19 @@ describe('misuse', () => {
     const x = tape.embedding(tokens, p['wte']!);
     tape.dropout(x, { rate, keys: [randomKey(1)] });
     expect(() => tape.linear(x, { weight: p['wte']!, weightTransposed: true })).toThrow('took over its buffer');
+  });
+
+  it('a bfloat16 variable gets one gradient', () => {
+    const engine = new PlanningEngine();
+    const parameter = (shape: readonly number[]): Parameter => {
+      return { index: 0, name: 'p', value: engine.alloc(shape), grad: engine.alloc(shape) };
+    };
+    const tape = new Tape(engine, 'bf16');
+    const tokens = tape.upload(Int32Array.of(0, 1), [1, 2]);
+    const x = tape.layerNorm(tape.embedding(tokens, parameter([6, V])), { weight: parameter([V]) }, 1e-5);
+    const y = tape.linear(x, { weight: parameter([V, V]), residual: tape.linear(x, { weight: parameter([V, V]) }) });
+    tape.linearCrossEntropy(y, { weight: parameter([V, V]) }, tape.upload(Int32Array.of(0, 1), [2]), 1);
+    expect(() => tape.backward()).toThrow('a bfloat16 variable has two uses that give it a gradient');
   });
 });
 
