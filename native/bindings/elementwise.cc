@@ -34,14 +34,13 @@ napi_value addInto(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// dropout(engine, b, sampleSize, accumulate, out, inp, rate, keys)
+// dropout(engine, b, sampleSize, out, inp, rate, keys)
 napi_value dropout(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "dropout");
   Engine* engine = args.engine();
   DropoutForwardArguments p = {};
   p.b = args.positive("b");
   p.sampleSize = args.positive("sampleSize");
-  p.accumulate = args.flag("accumulate");
   p.out = args.anyFloats("out", sizeOf(p.b, p.sampleSize));
   p.inp = args.floats("inp", sizeOf(p.b, p.sampleSize));
   p.dropout = args.dropout(p.b);

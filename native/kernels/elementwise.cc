@@ -41,9 +41,7 @@ void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
       const Index stop = end < sampleStart + p.sampleSize ? end : sampleStart + p.sampleSize;
       forVectors(stop - begin, [&](Index offset, int count) {
         const Index i = begin + offset;
-        Vec x = loadAny(p.inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart);
-        if (p.accumulate) x += loadAny(out + i, count);
-        storeAny(out + i, x, count);
+        storeAny(out + i, loadAny(p.inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart), count);
       });
       begin = stop;
     }

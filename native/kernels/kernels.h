@@ -173,7 +173,6 @@ struct AdamwArguments {
 
 struct DropoutForwardArguments {
   Index b, sampleSize;
-  bool accumulate;
   FloatArray out;
   const float* inp;
   DropoutArguments dropout;

@@ -170,8 +170,8 @@ export interface Engine {
   zeroGroup(group: TensorGroup): void;
   /** out = a + b, element by element; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
-  /** out = inp with dropout (assigned, or accumulated); `out` may be bfloat16. Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
-  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout; accumulate?: boolean }): void;
+  /** out = inp with dropout; `out` may be bfloat16. Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
+  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
   /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */
   embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
@@ -204,7 +204,7 @@ export interface Engine {
   linearForward(options: LinearForwardOptions): void;
   linearBackward(options: LinearBackwardOptions): void;
 
-  /** GELU in its tanh form (GPT-2) or ReLU. */
+  /** GELU in its tanh form (GPT-2) or ReLU. For tests and benchmarks: models have it in `linearForward`. */
   activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
   /** `dinp` may be `dout`. */
   activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
@@ -229,6 +229,7 @@ export interface Engine {
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is
    * ignored: its loss and gradient are 0. With `dlogits` (may be `logits`): dlogits = (softmax - onehot) · scale, assigned.
+   * For tests and benchmarks: models have it in `linearCrossEntropy`.
    */
   crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void;
 

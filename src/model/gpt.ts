@@ -83,7 +83,7 @@ export class GPT {
     this.#head = { weight: config.tiedHead ? this.#wte : get('lm_head.weight'), weightTransposed: true };
   }
 
-  /** Logits [N, V] of tokens [B, T] int32. */
+  /** Logits [N, V] of tokens [B, T] int32: to compare the model with others, since training never has them all. */
   forward(tape: Tape, tokens: Tensor): Variable {
     return this.#logits(tape, this.#hidden(tape, tokens));
   }

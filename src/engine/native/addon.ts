@@ -42,7 +42,6 @@ export interface NativeAddon {
       engine: number,
       b: number,
       sampleSize: number,
-      accumulate: boolean,
       out: AnyFloats,
       inp: Floats,
       rate: number,

@@ -116,14 +116,12 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.#addon.add(this.#handle, out.size, floats(out, 'out'), floats(a, 'a', out.size), floats(b, 'b', out.size));
   }
 
-  dropout(options: KernelOptions<'dropout'>): void {
-    const { out, inp, dropout } = options;
+  dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {
     const b = out.shape[0] ?? 1;
     this.#addon.dropout(
       this.#handle,
       b,
       out.size / b,
-      options.accumulate ?? false,
       anyFloats(out, 'out'),
       floats(inp, 'inp', out.size),
       dropout.rate,

@@ -107,11 +107,11 @@ class TfjsEngine implements Engine {
     this.write([out], () => [this.ops.tf.add(this.rows(a), this.rows(b))]);
   }
 
-  dropout({ out, inp, dropout, accumulate }: KernelOptions<'dropout'>): void {
+  dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {
     expectSizes('dropout', { inp: [inp, out.size] });
     this.write([out], () => {
       const factors = this.dropoutFactors(dropout, inp.size / dropout.keys.length, inp.shape);
-      return [this.accumulated(out, this.ops.tf.mul(this.read(inp), factors), accumulate)];
+      return [this.ops.tf.mul(this.read(inp), factors)];
     });
   }
 

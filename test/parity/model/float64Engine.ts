@@ -112,12 +112,11 @@ export class Float64Engine implements Engine {
     );
   }
 
-  dropout({ out, inp, dropout, accumulate }: Kernel<'dropout'>): void {
+  dropout({ out, inp, dropout }: Kernel<'dropout'>): void {
     const mask = reference.dropoutMask(dropout, inp.size / dropout.keys.length);
-    put(
+    assign(
       out,
       numbers(inp).map((value, i) => value * mask[i]!),
-      accumulate,
     );
   }
 
