@@ -1,5 +1,6 @@
-// Products of matrices rounded to bfloat16, c = epilogue(a · b), summed in float32: twice (AVX512-BF16) to fifteen times (AMX) as
-// fast as float32 multiply-adds. Numbers that are float32 in memory are rounded as they are packed.
+// Products of matrices rounded to bfloat16, c = epilogue(a · b), summed in float32: with AMX up to fifteen times as fast as float32
+// multiply-adds, with AVX512-BF16 half to twice as fast, as the processor has it. Numbers that are float32 in memory are rounded as
+// they are packed.
 //
 // Every element of c is summed over k in one fixed order that depends on k's length alone: results are bit-identical at any number
 // of threads. On units of other kinds the sums round differently.

@@ -225,7 +225,7 @@ const engine = z
     }),
     precision: choice(['float32', 'bf16'], {
       default: 'float32',
-      doc: 'bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX or AVX512-BF16 (launch doctor).',
+      doc: 'bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX, on some with AVX512-BF16 (launch doctor).',
     }),
   })
   .meta({ description: 'What computes.' });
