@@ -64,8 +64,10 @@ async function join(address: string, count: number): Promise<number> {
     return interruptedExitCode;
   }
   const [failure] = failures;
-  if (failure?.blame === 'user') throw new UserError(`the worker ${failure.description}`);
-  if (failure !== undefined) throw new PeerError(`the worker ${failure.description}`);
+  if (failure !== undefined) {
+    const message = `the worker ${failure.description}${failure.error === undefined ? '' : `: ${failure.error}`}`;
+    throw failure.blame === 'user' ? new UserError(message) : new PeerError(message);
+  }
   print('the run is over');
   return 0;
 }

@@ -97,7 +97,7 @@ export class Coordinator {
   }
 
   /** A worker of this machine has ended, and how. */
-  workerExited(exit: { id: string; description: string; blame: 'user' | 'run' }): void {
+  workerExited(exit: Omit<Extract<RunEvent, { kind: 'workerExited' }>, 'kind'>): void {
     this.#handle({ kind: 'workerExited', ...exit });
   }
 

@@ -42,9 +42,9 @@ export function decide(state: RunState, event: RunEvent, nowMs: number): Decisio
     case 'malformed':
       return onMalformed(state, event);
     case 'peerGone':
-      return onPeerGone(state, event);
+      return onPeerGone(state, event, nowMs);
     case 'workerExited':
-      return onWorkerExited(state, event);
+      return onWorkerExited(state, event, nowMs);
     case 'checkpointWritten':
     case 'checkpointFailed':
       return afterApplied({ ...state, checkpointInFlight: undefined }, `checkpoint of step ${event.step} ended`);
@@ -123,9 +123,9 @@ function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kin
   return { state, effects: [{ kind: 'warn', message }], reason: message };
 }
 
-function onPeerGone(state: RunState, { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>): Decision {
+function onPeerGone(state: RunState, { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>, nowMs: number): Decision {
   if (!state.members.some((member) => member.id === id)) return nothing(state, `${id}, which is no member, is gone`);
-  return onWorkerExited(state, { kind: 'workerExited', id, description: `is gone (${reason})`, blame: 'run' });
+  return onWorkerExited(state, { kind: 'workerExited', id, description: `is gone (${reason})`, blame: 'run' }, nowMs);
 }
 
 /** Everyone is there: give out ranks and ring neighbours. Ranks follow the ids, so that local workers keep their order. */
@@ -324,30 +324,37 @@ function onSnapshotTaken(state: RunState, member: Member, message: WorkerMessage
   return afterApplied(next, `the snapshot of step ${step} is taken`, [begin]);
 }
 
+function onFailed(state: RunState, member: Member, failed: WorkerMessageOf<'failed'>, nowMs: number): Decision {
+  const message = `${nameOf(member)} failed in step ${failed.step} during ${failed.phase}: ${failed.message}`;
+  return failed.blame === 'peer' ? giveUp(state, member, message, nowMs) : fail(state, message, failed.blame);
+}
+
 /**
  * A member that fails because of a peer is seldom the cause: the one that died is known a moment later, by its exit, its
  * lost connection or its silence. Only if nothing comes is this the message.
  */
-function onFailed(state: RunState, member: Member, failed: WorkerMessageOf<'failed'>, nowMs: number): Decision {
-  const message = `${nameOf(member)} failed in step ${failed.step} during ${failed.phase}: ${failed.message}`;
-  if (failed.blame !== 'peer') return fail(state, message, failed.blame);
+function giveUp(state: RunState, member: Member, message: string, nowMs: number): Decision {
   return nothing(
     withMember(state, { ...member, gaveUp: { atMs: nowMs, message } }),
     `${message}; looking for the cause`,
   );
 }
 
-function onWorkerExited(state: RunState, exit: Extract<RunEvent, { kind: 'workerExited' }>): Decision {
-  const { id, description, blame } = exit;
+/** Of a worker's own report (onFailed) and its exit either may come first: they lead to the same, in the same words. */
+function onWorkerExited(state: RunState, exit: Extract<RunEvent, { kind: 'workerExited' }>, nowMs: number): Decision {
+  const { id, description, error, blame } = exit;
   const member = state.members.find((other) => other.id === id);
   if (member?.gaveUp !== undefined) return nothing(state);
   if (state.stage === 'finishing' && id !== state.members[0]?.id) return nothing(state);
-  if (member === undefined) return fail(state, `worker ${id} ${description} before it joined`, blame);
+  const why = error === undefined ? '' : `: ${error}`;
+  if (member === undefined)
+    return fail(state, `worker ${id} ${description} before it joined${why}`, blame === 'user' ? 'user' : 'run');
   const where =
     state.stage === 'gathering'
       ? 'while the run gathered its workers'
       : `in step ${member.step} during ${member.phase}`;
-  return fail(state, `${nameOf(member)} ${description} ${where}`, blame);
+  const message = `${nameOf(member)} ${description} ${where}${why}`;
+  return blame === 'peer' ? giveUp(state, member, message, nowMs) : fail(state, message, blame);
 }
 
 function onStopRequested(state: RunState): Decision {

@@ -2,7 +2,14 @@
  * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and what can be done about it.
  * Plain data only.
  */
-import type { CoordinatorMessage, StepTimings, TensorTable, WorkerMessage, WorkerPhase } from '../comm/protocol.ts';
+import type {
+  CoordinatorMessage,
+  StepTimings,
+  TensorTable,
+  WorkerMessage,
+  WorkerMessageOf,
+  WorkerPhase,
+} from '../comm/protocol.ts';
 
 /** What does not change during a run. */
 export interface RunPlan {
@@ -97,7 +104,8 @@ export type RunEvent =
       readonly id: string;
       /** Completes "rank 1 …". */
       readonly description: string;
-      readonly blame: 'user' | 'run';
+      readonly error?: string;
+      readonly blame: WorkerMessageOf<'failed'>['blame'];
     }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }

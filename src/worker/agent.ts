@@ -19,6 +19,7 @@ import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
 import { type Config, configSchema } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+import { blameOf } from './blame.ts';
 import { Inbox } from './inbox.ts';
 import { Replica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
@@ -305,13 +306,12 @@ export class Agent {
   }
 
   #report(error: unknown): void {
-    const blame = error instanceof UserError ? 'user' : error instanceof PeerError ? 'peer' : 'run';
     this.#send({
       type: 'failed',
       step: this.#step,
       phase: this.#phase,
       message: messageOf(error).slice(0, 60_000),
-      blame,
+      blame: blameOf(error),
     });
   }
 

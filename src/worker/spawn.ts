@@ -3,9 +3,10 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { messageOf, UserError } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import type { Transport } from '../comm/link.ts';
 import { Agent } from './agent.ts';
+import { type Blame, blameOf } from './blame.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -20,7 +21,9 @@ export interface WorkerExit {
   readonly id: string;
   /** Completes "rank 1 …". */
   readonly description: string;
-  readonly blame: 'user' | 'run';
+  /** The message of the error it failed with, where it left one. */
+  readonly error?: string;
+  readonly blame: Blame;
   readonly clean: boolean;
 }
 
@@ -42,7 +45,7 @@ export interface WorkerArguments {
 /** What a worker process says over IPC before it ends badly. */
 export interface WorkerFailure {
   readonly message: string;
-  readonly blame: 'user' | 'run';
+  readonly blame: Blame;
 }
 
 /** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
@@ -55,7 +58,7 @@ export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOpt
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child.on('error', (error) =>
-      onExit({ id, description: `could not be started: ${error.message}`, blame: 'run', clean: false }),
+      onExit({ id, description: 'could not be started', error: error.message, blame: 'run', clean: false }),
     );
     let failure: WorkerFailure | undefined;
     child.on('message', (message) => {
@@ -88,7 +91,7 @@ export function startInProcess(
         await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
         onExit({ id, description: 'has ended', blame: 'run', clean: true });
       } catch (error) {
-        onExit({ id, description: `failed: ${messageOf(error)}`, blame: blameOf(error), clean: false });
+        onExit({ id, description: 'failed', error: messageOf(error), blame: blameOf(error), clean: false });
       }
     }),
   ).then(() => {});
@@ -115,12 +118,7 @@ function exitOf(
   failure: WorkerFailure | undefined,
 ): WorkerExit {
   if (failure !== undefined)
-    return { id, description: `failed: ${failure.message}`, blame: failure.blame, clean: false };
+    return { id, description: 'failed', error: failure.message, blame: failure.blame, clean: false };
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
   return { id, description, blame: 'run', clean: code === 0 };
-}
-
-/** What a failed worker reports of its error. */
-export function blameOf(error: unknown): 'user' | 'run' {
-  return error instanceof UserError ? 'user' : 'run';
 }

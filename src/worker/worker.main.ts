@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { exitCodeOf, messageOf } from '../base/errors.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
-import { blameOf, type WorkerArguments, type WorkerFailure } from './spawn.ts';
+import { blameOf } from './blame.ts';
+import type { WorkerArguments, WorkerFailure } from './spawn.ts';
 
 const workerArguments = z.object({
   id: z.string(),

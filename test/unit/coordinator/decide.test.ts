@@ -201,11 +201,25 @@ describe('the decision core', () => {
     expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(script.state.members.length);
   });
 
+  it.each(['user', 'peer', 'run'] as const)(
+    'leads to the same whether a failed worker is known by its report or its exit first: blame %s',
+    (blame) => {
+      const phase = { type: 'phase', step: 1, phase: 'all-reduce' } as const;
+      const reported = new Script().start().from('w0', phase);
+      reported.from('w0', { type: 'failed', step: 1, phase: 'all-reduce', message: 'it broke', blame });
+      const exited = new Script().start().from('w0', phase);
+      exited.event({ kind: 'workerExited', id: 'w0', description: 'failed', error: 'it broke', blame });
+      expect(reported.state.stage).toBe(blame === 'peer' ? 'stepping' : 'failed');
+      expect(exited.state).toEqual(reported.state);
+      expect(exited.effects).toEqual(reported.effects);
+    },
+  );
+
   it('names the one that died, not the neighbour that noticed first', () => {
     const failed = { type: 'failed', step: 1, phase: 'all-reduce', message: 'rank 1 is gone', blame: 'peer' } as const;
     const script = new Script().start().from('w0', failed);
     expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'workerExited', id: 'w0', description: 'failed: rank 1 is gone', blame: 'run' });
+    script.event({ kind: 'workerExited', id: 'w0', description: 'failed', error: 'rank 1 is gone', blame: 'run' });
     expect(script.state.stage).toBe('stepping');
     script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' });
     expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .* was killed/) });
