@@ -14,6 +14,9 @@ export interface PeerCommand {
 
 const stderrCharsMost = 10_000;
 
+/** So that a library's idle threads do not go on spinning, for tens of milliseconds by default, while the next one is timed. */
+export const idleThreadsSleep = { OPENBLAS_THREAD_TIMEOUT: '20', GOMP_SPINCOUNT: '20000' } as const;
+
 export class PeerProcess {
   readonly #name: string;
   readonly #child: ChildProcessWithoutNullStreams;

@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { errorCode, messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import type { InstructionSet } from '../engine/native/addon.ts';
-import { PeerProcess } from './peerProcess.ts';
+import { idleThreadsSleep, PeerProcess } from './peerProcess.ts';
 
 /** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
 export interface Product {
@@ -116,8 +116,7 @@ function environment({ threads, isa }: { threads: number; isa: InstructionSet })
   return {
     OMP_NUM_THREADS: String(threads),
     OPENBLAS_NUM_THREADS: String(threads),
-    // Else its idle threads go on spinning while the next library is timed.
-    OPENBLAS_THREAD_TIMEOUT: '20',
+    ...idleThreadsSleep,
     ...isaLimits[isa],
   };
 }

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
-import { PeerProcess } from './peerProcess.ts';
+import { idleThreadsSleep, PeerProcess } from './peerProcess.ts';
 import type { TrainedShape } from './stepRunner.ts';
 
 export interface PyTorchPeer {
@@ -15,7 +15,8 @@ export interface PyTorchPeer {
 /** @throws UserError where `python` or its torch is missing */
 export async function openPyTorch(python: string, shape: TrainedShape): Promise<PyTorchPeer> {
   const script = join(packageRoot, 'bench', 'peers', 'pytorchStep.py');
-  const process = new PeerProcess({ name: 'PyTorch', file: python, args: [script, ...sizesOf(shape), '--serve'] });
+  const args = [script, ...sizesOf(shape), '--serve'];
+  const process = new PeerProcess({ name: 'PyTorch', file: python, args, env: idleThreadsSleep });
   try {
     const version = (await process.line()).replace(/^ready /, '');
     return {
