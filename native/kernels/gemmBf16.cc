@@ -125,6 +125,21 @@ Index panelsOfPart(Index panels, Index most, Index partsWanted) {
   return ceilDiv(panels, parts);
 }
 
+// Panels in a part, at most `most`, so that the busiest of the threads gets the least work. The panels of each part come `rowParts`
+// times, and a part costs half a panel more than its panels do.
+Index evenPanels(Index panels, Index most, Index rowParts, int threads) {
+  Index best = 1;
+  double bestCost = 1e300;
+  for (Index step = smaller(panels, most); step > 0; step--) {
+    const double cost = double(ceilDiv(ceilDiv(panels, step) * rowParts, threads)) * (double(step) + 0.5);
+    if (cost < bestCost) {
+      bestCost = cost;
+      best = step;
+    }
+  }
+  return best;
+}
+
 uint16_t* packedScratch(ThreadPool& pool, Index lines, Index depth) {
   return reinterpret_cast<uint16_t*>(pool.scratch(size_t(ceilDiv(lines, side) * side * depth / 2)));
 }
@@ -172,7 +187,7 @@ bool gemmBf16LongSums(ThreadPool& pool, const GemmBf16& p, bool transposed) {
   const Index rowStep = panelsOfPart(rowPanels, 32, 1);
   const Index rowParts = ceilDiv(rowPanels, rowStep);
   const Index columnsMost = smaller(blocksMost / rowStep, packedMost / (chunkDepth * side));
-  const Index columnStep = panelsOfPart(columnPanels, columnsMost, ceilDiv(pool.threads(), rowParts));
+  const Index columnStep = evenPanels(columnPanels, columnsMost, rowParts, pool.threads());
   const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
   parallelTasks(pool, rowParts * ceilDiv(columnPanels, columnStep), [&](Index task, int thread) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
