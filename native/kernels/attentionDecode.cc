@@ -17,8 +17,8 @@ constexpr Index tiledTokens = 8;
 // Numbers of a block of keys, about: below it a hand-over to another thread costs more than it saves.
 constexpr Index blockNumbers = 1 << 16;
 
-// Positions that are read at once.
-constexpr Index rowsAtOnce = 4;
+// Keys and values are read from one end to the other; what follows this many numbers later is fetched meanwhile.
+constexpr Index fetchAhead = 1536;
 
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
@@ -45,16 +45,14 @@ struct Part {
       : maximum(memory), sum(memory + q.nHead), values(sum + q.nHead), weights(memory + roundUp(2 * q.nHead + q.c, W)) {}
 };
 
-// weights[r] = query · keys[r] for ROWS rows of one head.
-template <Index ROWS>
-void score(const float* query, const float* keys, Index stride, Index hs, float scale, float* weights) {
-  Vec sums[ROWS] = {};
+// query · key of one head.
+inline float score(const float* query, const float* key, Index hs) {
+  Vec sum = {};
   forVectors(hs, [&](Index x, int count) {
-    const Vec part = loadAny(query + x, count);
-#pragma GCC unroll 4
-    for (Index r = 0; r < ROWS; r++) sums[r] = fma(part, loadAny(keys + r * stride + x, count), sums[r]);
+    __builtin_prefetch(key + x + fetchAhead);
+    sum = fma(loadAny(query + x, count), loadAny(key + x, count), sum);
   });
-  for (Index r = 0; r < ROWS; r++) weights[r] = sumLanes(sums[r]) * scale;
+  return sumLanes(sum);
 }
 
 // Turns the scores of one head into weights and says what they add up to.
@@ -71,44 +69,32 @@ float weigh(float* weights, Index positions, float& maximum) {
   return sumLanes(sum);
 }
 
-// sums += Σ weights[r] · values[r] of ROWS rows of one head.
-template <Index ROWS>
-void addValues(const float* weights, const float* values, Index stride, Index hs, float* sums) {
-  Vec factors[ROWS];
-  for (Index r = 0; r < ROWS; r++) factors[r] = splat(weights[r]);
+// sums += weight · value of one head.
+inline void addValue(float weight, const float* value, Index hs, float* sums) {
+  const Vec factor = splat(weight);
   forVectors(hs, [&](Index x, int count) {
-    Vec sum = loadAny(sums + x, count);
-#pragma GCC unroll 4
-    for (Index r = 0; r < ROWS; r++) sum = fma(factors[r], loadAny(values + r * stride + x, count), sum);
-    storeAny(sums + x, sum, count);
+    __builtin_prefetch(value + x + fetchAhead);
+    storeAny(sums + x, fma(factor, loadAny(value + x, count), loadAny(sums + x, count)), count);
   });
-}
-
-// body.operator()<ROWS>(row) for all rows, several at once as far as that goes.
-template <class Body>
-void forRows(Index rows, Body body) {
-  Index j = 0;
-  for (; j + rowsAtOnce <= rows; j += rowsAtOnce) body.template operator()<rowsAtOnce>(j);
-  for (; j < rows; j++) body.template operator()<1>(j);
 }
 
 void attendToBlock(const Query& q, Index first, Index positions, const Part& part) {
   const float scale = 1.0f / __builtin_sqrtf(float(q.hs));
   const Index stride = q.blockPositions();
-  forRows(positions, [&]<Index ROWS>(Index j) {
-    const float* keys = q.keys + (first + j) * q.c;
+  for (Index j = 0; j < positions; j++) {
+    const float* key = q.keys + (first + j) * q.c;
     for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
-      score<ROWS>(q.query + x, keys + x, q.c, q.hs, scale, part.weights + h * stride + j);
+      part.weights[h * stride + j] = score(q.query + x, key + x, q.hs) * scale;
     }
-  });
+  }
   for (Index h = 0; h < q.nHead; h++) part.sum[h] = weigh(part.weights + h * stride, positions, part.maximum[h]);
   __builtin_memset(part.values, 0, size_t(q.c) * sizeof(float));
-  forRows(positions, [&]<Index ROWS>(Index j) {
-    const float* values = q.values + (first + j) * q.c;
+  for (Index j = 0; j < positions; j++) {
+    const float* value = q.values + (first + j) * q.c;
     for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
-      addValues<ROWS>(part.weights + h * stride + j, values + x, q.c, q.hs, part.values + x);
+      addValue(part.weights[h * stride + j], value + x, q.hs, part.values + x);
     }
-  });
+  }
 }
 
 void merge(const Query& q, float* memory, Index blocks, float* out) {
