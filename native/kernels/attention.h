@@ -17,9 +17,6 @@ namespace {
 
 constexpr float log2e = 1.44269504f;
 
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index larger(Index a, Index b) { return a > b ? a : b; }
-inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
 
 // Tiles in registers, rows by vectors. The wide one loads less for its work, where there are enough columns.
 template <int Rows, int Vectors>
@@ -76,10 +73,10 @@ struct Head {
   bool wide() const { return width % Wide::columns == 0; }
   // Queries of the block from i0 on: about as many in each, and so that no tile and no vector lies in two blocks.
   Index queriesFrom(Index i0) const {
-    const Index blocks = (t + blockQueries - 1) / blockQueries;
+    const Index blocks = ceilDiv(t, blockQueries);
     static constexpr Index wideUnit = std::lcm(W, Wide::rows), narrowUnit = std::lcm(W, Narrow::rows);
     const Index unit = wide() ? wideUnit : narrowUnit;
-    return smaller(roundUp((t + blocks - 1) / blocks, unit), t - i0);
+    return smaller(roundUp(ceilDiv(t, blocks), unit), t - i0);
   }
 
   bool drops() const { return dropout.keys != nullptr; }

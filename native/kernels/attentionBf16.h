@@ -17,7 +17,7 @@ constexpr Index side = bf16Side;
 constexpr Index blockFloats = side * side;  // sums of a block
 static_assert(bf16Depth == side && side % (2 * W) == 0);
 
-inline Index blocksOf(Index size) { return (size + side - 1) / side; }
+inline Index blocksOf(Index size) { return ceilDiv(size, side); }
 
 // `numbers` bfloat16 numbers.
 inline uint16_t* takeBf16(Carver& carver, Index numbers) { return reinterpret_cast<uint16_t*>(carver.take((numbers + 1) / 2)); }

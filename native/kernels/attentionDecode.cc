@@ -20,8 +20,6 @@ constexpr Index blockNumbers = 1 << 16;
 // Keys and values are read from one end to the other; what follows this many numbers later is fetched meanwhile.
 constexpr Index fetchAhead = 1536;
 
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index roundUp(Index a, Index unit) { return (a + unit - 1) / unit * unit; }
 
 // One query of all heads.
 struct Query {
@@ -122,7 +120,7 @@ void merge(const Query& q, float* memory, Index blocks, float* out) {
 
 bool attend(ThreadPool& pool, const Query& q, float* out) {
   const Index step = q.blockPositions();
-  const Index blocks = (q.length + step - 1) / step;
+  const Index blocks = ceilDiv(q.length, step);
   float* memory = pool.scratch(size_t(blocks * Part::size(q)));
   if (memory == nullptr) return false;
   parallelTasks(pool, blocks, [&](Index block, int) {

@@ -125,7 +125,7 @@ struct HeadForward {
     }
     prefetcher.add(query + (row + queries) * stride, stride * size, smaller(queries, head.t - next), bytes);
     prefetcher.add(out + row * c, c * size, queries, bytes, true);
-    prefetcher.spread(next / Narrow::rows + (next + blockKeys - 1) / blockKeys * queries / Narrow::rows);
+    prefetcher.spread(next / Narrow::rows + ceilDiv(next, blockKeys) * queries / Narrow::rows);
     return prefetcher;
   }
 };

@@ -39,10 +39,6 @@ constexpr size_t packedAFloats = size_t(MCMost) * (KC + W);
 constexpr Index sumsStride = NC + W;  // not a multiple of 4 KiB: a tile's rows would share few lines of L1
 constexpr size_t sumsFloats = size_t(MC) * sumsStride;
 
-inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
-inline Index roundUp(Index a, Index unit) { return ceilDiv(a, unit) * unit; }
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
 // Depth of every block of k but the last: the same for all of them, as far as it goes.
 inline Index blockDepth(Index k) { return roundUp(ceilDiv(k, larger(1, ceilDiv(k, KC))), 8); }
@@ -116,7 +112,7 @@ void multiplyTile(const Tile& tile) {
     for (int i = 0; i < aheadRows; i++, ahead += tile.ahead.stride) {
       for (int column = 0; column < NR; column += 16) __builtin_prefetch(ahead + column, 0, 2);
     }
-    for (int r = 0; r < (ROWS + fetchSteps - 1) / fetchSteps; r++, c += tile.ldc) {
+    for (int r = 0; r < ceilDiv(ROWS, fetchSteps); r++, c += tile.ldc) {
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; v++) __builtin_prefetch(c + v * W, 1);
     }
@@ -242,7 +238,7 @@ void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sum
       tileFunctions<PANEL>.packing[rows - 1](tile);
       tile.b = s.packedB;
     } else {
-      tileFunctions<PANEL>.at[rows - 1][(tile.columns + W - 1) / W - 1](tile);
+      tileFunctions<PANEL>.at[rows - 1][ceilDiv(tile.columns, W) - 1](tile);
     }
     tile.a += s.panelStride;
     tile.ahead.from += aheadRows * s.bStride;

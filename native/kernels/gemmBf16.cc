@@ -17,9 +17,6 @@ constexpr Index blocksMost = 192;          // 768 KiB of sums
 constexpr Index packedMost = 512 * 1024;   // numbers, 1 MiB
 constexpr Index rowsMost = 512;            // of a in a part
 
-inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index larger(Index a, Index b) { return a > b ? a : b; }
 inline Index paddedDepth(Index k) { return stepsBf16(k) * bf16Depth; }
 
 struct Workspace {

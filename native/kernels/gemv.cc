@@ -8,8 +8,6 @@ namespace {
 // Below this a hand-over to other threads costs more than it saves.
 constexpr Index sharedWorkLeast = 200'000;
 
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-inline Index ceilDiv(Index a, Index b) { return (a + b - 1) / b; }
 
 // Runs the tasks on the pool, or all of them here if the product is small.
 template <class Body>

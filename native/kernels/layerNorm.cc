@@ -92,7 +92,7 @@ bool layerNormForward(ThreadPool& pool, const LayerNormForwardArguments& p) {
 bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
   Index pieces = p.n / rowGrain(p.c);
   pieces = pieces < 1 ? 1 : pieces > piecesMost ? piecesMost : pieces;
-  const Index rows = (p.n + pieces - 1) / pieces;
+  const Index rows = ceilDiv(p.n, pieces);
   float* partial = pool.scratch(size_t(pieces * 2 * p.c));  // [pieces][2][C]
   if (partial == nullptr) return false;
   parallelTasks(pool, pieces, [&](Index piece, int) {

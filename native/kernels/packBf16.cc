@@ -87,7 +87,7 @@ inline uint16_t* columnsAt(const PackBf16& p, Index i, Index pair) {
   return panelOf(p, i) + (pair * bf16Side + i % bf16Side) * 2;
 }
 
-inline Index wholePanels(Index count) { return (count + bf16Side - 1) / bf16Side * bf16Side; }
+inline Index wholePanels(Index count) { return roundUp(count, bf16Side); }
 
 // Vectors of pairs as they are read, along a line (rows) or across lines (columns).
 template <class T>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "blockBf16.h"
+#include "indexMath.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 
@@ -27,7 +28,7 @@ struct PackBf16 {
   float* sums;        // [count], += the sums of the lines as they are packed; or null. Not for lines that lie along the depth.
 };
 
-constexpr Index stepsBf16(Index depth) { return (depth + bf16Depth - 1) / bf16Depth; }
+constexpr Index stepsBf16(Index depth) { return ceilDiv(depth, bf16Depth); }
 
 // Steps one after another, of each the 32 rows one after another.
 void packRowsBf16(const PackBf16& pack);

@@ -1,7 +1,7 @@
 // Loops over the thread pool. Where a loop is cut never changes a result: kernels that sum cut by size, not by thread count.
 #pragma once
 
-#include "kernels.h"
+#include "indexMath.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 
@@ -35,8 +35,8 @@ static inline void parallelRanges(ThreadPool& pool, Index size, Index grain, Ind
     if (size > 0) body(Index(0), size, 0);
     return;
   }
-  const Index piece = ((size + pieces - 1) / pieces + unit - 1) / unit * unit;
-  parallelTasks(pool, (size + piece - 1) / piece, [&](Index task, int thread) {
+  const Index piece = roundUp(ceilDiv(size, pieces), unit);
+  parallelTasks(pool, ceilDiv(size, piece), [&](Index task, int thread) {
     const Index begin = task * piece;
     body(begin, begin + piece < size ? begin + piece : size, thread);
   });

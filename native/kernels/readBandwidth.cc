@@ -35,7 +35,7 @@ double readBandwidth(ThreadPool& pool, const float* data, Index size, double sec
   const double start = now();
   double before = start;
   do {
-    parallelTasks(pool, (size + pieceFloats - 1) / pieceFloats, [&](Index task, int) {
+    parallelTasks(pool, ceilDiv(size, pieceFloats), [&](Index task, int) {
       const Index first = task * pieceFloats;
       volatile float sink = sumPiece(data + first, size - first < pieceFloats ? size - first : pieceFloats);
       (void)sink;

@@ -33,7 +33,7 @@ double sumOfSquares(const float* x, Index size) {
 }  // namespace
 
 bool squaredNorm(ThreadPool& pool, const float* data, Index size, double* result) {
-  const Index pieces = (size + piece - 1) / piece;
+  const Index pieces = ceilDiv(size, piece);
   auto* sums = reinterpret_cast<double*>(pool.scratch(size_t(pieces + 1) * 2));
   if (sums == nullptr) return false;
   parallelRanges(pool, pieces, 2, 1, [&](Index begin, Index end, int) {
