@@ -89,6 +89,24 @@ struct Head {
   VecI keeps(VecU elements) const { return dropoutKeeps(dropout, sample, elements); }
 };
 
+// body(head, scratch, task, hasNext) for every head of every sample, one after another on each thread, the next being task + 1 if
+// there is one. False if there is no memory.
+template <class Scratch, class Arguments, class Body>
+bool forHeads(ThreadPool& pool, const Arguments& p, Body body) {
+  Carver size = {nullptr};
+  Scratch(size, Head(p, 0));
+  float* memory = pool.scratch(size_t(size.used * pool.threads()));
+  if (memory == nullptr) return false;
+  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+    for (Index task = begin; task < end; task++) {
+      const Head head(p, task);
+      Carver carver = {memory + thread * size.used};
+      body(head, Scratch(carver, head), task, task + 1 < end);
+    }
+  });
+  return true;
+}
+
 // Of the queries from i on, those that see key j.
 inline VecI sees(Index i, Index j) { return VecI(laneNumbers()) >= VecI(splatU(uint32_t(int32_t(j - i)))); }
 inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }

@@ -139,31 +139,22 @@ struct HeadBackward {
 
 bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
   if (p.qkv.bfloat16) return attentionBackwardBf16(pool, p);
-  Carver size = {nullptr};
-  Scratch(size, Head(p, 0));
-  float* memory = pool.scratch(size_t(size.used * pool.threads()));
-  if (memory == nullptr) return false;
   const auto* qkv = static_cast<const float*>(p.qkv.data);
   const auto* dout = static_cast<const float*>(p.dout.data);
   const auto* out = static_cast<const float*>(p.out.data);
   auto* dqkv = static_cast<float*>(p.dqkv.data);
-  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
-    for (Index task = begin; task < end; task++) {
-      const Head head(p, task);
-      Carver carver = {memory + thread * size.used};
-      const Scratch scratch(carver, head);
-      HeadBackward{head,
-                   scratch,
-                   qkv + head.offset(3),
-                   task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr,
-                   dout + head.offset(1),
-                   out + head.offset(1),
-                   p.lse + task * p.t,
-                   dqkv + head.offset(3)}
-          .run();
-    }
+  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
+    const float* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
+    HeadBackward{head,
+                 scratch,
+                 qkv + head.offset(3),
+                 nextQuery,
+                 dout + head.offset(1),
+                 out + head.offset(1),
+                 p.lse + task * p.t,
+                 dqkv + head.offset(3)}
+        .run();
   });
-  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -233,33 +233,25 @@ struct HeadBackward {
 }  // namespace
 
 bool attentionBackwardBf16(ThreadPool& pool, const AttentionBackwardArguments& p) {
-  Carver size = {nullptr};
-  Scratch(size, Head(p, 0));
-  float* memory = pool.scratch(size_t(size.used * pool.threads()));
-  if (memory == nullptr) return false;
   const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
   const auto* dout = static_cast<const uint16_t*>(p.dout.data);
   const auto* out = static_cast<const uint16_t*>(p.out.data);
   auto* dqkv = static_cast<uint16_t*>(p.dqkv.data);
-  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+  const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
+  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
-    for (Index task = begin; task < end; task++) {
-      const Head head(p, task);
-      Carver carver = {memory + thread * size.used};
-      const Scratch scratch(carver, head);
-      HeadBackward{head,
-                   scratch,
-                   bf16BlockFunction(pool.bf16Unit()),
-                   qkv + head.offset(3),
-                   task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr,
-                   dout + head.offset(1),
-                   out + head.offset(1),
-                   p.lse + task * p.t,
-                   dqkv + head.offset(3)}
-          .run();
-    }
+    const uint16_t* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
+    HeadBackward{head,
+                 scratch,
+                 multiply,
+                 qkv + head.offset(3),
+                 nextQuery,
+                 dout + head.offset(1),
+                 out + head.offset(1),
+                 p.lse + task * p.t,
+                 dqkv + head.offset(3)}
+        .run();
   });
-  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -134,24 +134,14 @@ struct HeadForward {
 
 bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
   if (p.qkv.bfloat16) return attentionForwardBf16(pool, p);
-  Carver size = {nullptr};
-  Scratch(size, Head(p, 0));
-  float* memory = pool.scratch(size_t(size.used * pool.threads()));
-  if (memory == nullptr) return false;
   const auto* qkv = static_cast<const float*>(p.qkv.data);
   auto* out = static_cast<float*>(p.out.data);
-  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
-    for (Index task = begin; task < end; task++) {
-      const Head head(p, task);
-      Carver carver = {memory + thread * size.used};
-      const Scratch scratch(carver, head);
-      const float* nextQuery = task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr;
-      const float* query = qkv + head.offset(3);
-      HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1), p.lse + task * p.t}
-          .run();
-    }
+  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
+    const float* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
+    const float* query = qkv + head.offset(3);
+    HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1), p.lse + task * p.t}
+        .run();
   });
-  return true;
 }
 
 bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p) {

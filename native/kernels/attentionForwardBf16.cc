@@ -130,25 +130,14 @@ struct HeadForward {
 }  // namespace
 
 bool attentionForwardBf16(ThreadPool& pool, const AttentionForwardArguments& p) {
-  Carver size = {nullptr};
-  Scratch(size, Head(p, 0));
-  float* memory = pool.scratch(size_t(size.used * pool.threads()));
-  if (memory == nullptr) return false;
   const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
   auto* out = static_cast<uint16_t*>(p.out.data);
-  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
+  const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
+  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
-    for (Index task = begin; task < end; task++) {
-      const Head head(p, task);
-      Carver carver = {memory + thread * size.used};
-      const Scratch scratch(carver, head);
-      const uint16_t* nextQuery = task + 1 < end ? qkv + Head(p, task + 1).offset(3) : nullptr;
-      HeadForward{head,      scratch, bf16BlockFunction(pool.bf16Unit()), qkv + head.offset(3), nextQuery, out + head.offset(1),
-                  p.lse + task * p.t}
-          .run();
-    }
+    const uint16_t* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
+    HeadForward{head, scratch, multiply, qkv + head.offset(3), nextQuery, out + head.offset(1), p.lse + task * p.t}.run();
   });
-  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA
