@@ -18,7 +18,7 @@ namespace {
 
 constexpr Index enginesMost = 4096;
 
-// Handles are never used twice: the generation is part of the number.
+// A handle is not used again before 500,000 engines have had its slot: the generation is part of the number.
 struct Engines {
   Engine* slots[enginesMost] = {};
   uint32_t generations[enginesMost] = {};

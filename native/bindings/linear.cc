@@ -31,7 +31,8 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   args.apart("out", p.out, outputs, "inp", p.inp, inputs);
   args.apart("out", p.out, outputs, "preActivation", p.preActivation, outputs);
   args.apart("preActivation", p.preActivation, outputs, "inp", p.inp, inputs);
-  if (residual.data != p.out.data) args.apart("out", p.out, outputs, "residual", residual, outputs);
+  // In place only where an element of one is as long as one of the other.
+  if (p.out.bfloat16 || residual.data != p.out.data) args.apart("out", p.out, outputs, "residual", residual, outputs);
   if (args.ok() && p.n % samples != 0) {
     args.fail("expected samples to divide n = %lld but received %lld", static_cast<long long>(p.n), static_cast<long long>(samples));
   }

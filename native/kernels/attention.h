@@ -17,7 +17,6 @@ namespace {
 
 constexpr float log2e = 1.44269504f;
 
-
 // Tiles in registers, rows by vectors. The wide one loads less for its work, where there are enough columns.
 template <int Rows, int Vectors>
 struct TileShape {

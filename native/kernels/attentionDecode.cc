@@ -20,7 +20,6 @@ constexpr Index blockNumbers = 1 << 16;
 // Keys and values are read from one end to the other; what follows this many numbers later is fetched meanwhile.
 constexpr Index fetchAhead = 1536;
 
-
 // One query of all heads.
 struct Query {
   const float* query;  // [C]

@@ -39,7 +39,6 @@ constexpr size_t packedAFloats = size_t(MCMost) * (KC + W);
 constexpr Index sumsStride = NC + W;  // not a multiple of 4 KiB: a tile's rows would share few lines of L1
 constexpr size_t sumsFloats = size_t(MC) * sumsStride;
 
-
 // Depth of every block of k but the last: the same for all of them, as far as it goes.
 inline Index blockDepth(Index k) { return roundUp(ceilDiv(k, larger(1, ceilDiv(k, KC))), 8); }
 
@@ -345,23 +344,11 @@ void multiplyChunk(ThreadPool& pool, int threads, const Gemm& p, const Chunk& ch
   });
 }
 
-// Without anything to sum up: c = epilogue(0).
-void finishZeros(const Gemm& p) {
-  const float zeros[NR] = {};
-  for (Index j = 0; j < p.n; j += NR) {
-    for (Index i = 0; i < p.m; i++) applyEpilogue(p.to, {zeros, NR, 1, int(smaller(NR, p.n - j)), i, j});
-  }
-}
-
 }  // namespace
 
 size_t gemmWorkspaceBytes() { return (packedAFloats + sumsFloats + KC * NR) * sizeof(float); }
 
 bool gemm(ThreadPool& pool, const Gemm& p) {
-  if (p.k <= 0) {
-    finishZeros(p);
-    return true;
-  }
   const Index depthOfBlock = blockDepth(p.k);
   // Below this a hand-over costs more than it saves.
   const int threads = double(p.m) * double(p.n) * double(p.k) < 2e5 ? 1 : pool.threads();

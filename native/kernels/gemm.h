@@ -11,7 +11,7 @@ namespace lockstep::LOCKSTEP_ISA {
 // Element (i, k) of a is a[i · aRow + k · aCol], element (k, j) of b is b[k · bRow + j · bCol]; one stride of each is 1, so
 // that a transposed matrix is one with its strides exchanged. c is to.c.
 struct Gemm {
-  Index m, n, k;
+  Index m, n, k;  // at least 1
   const float* a;
   Index aRow, aCol;
   const float* b;

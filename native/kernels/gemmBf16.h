@@ -13,7 +13,7 @@ namespace lockstep::LOCKSTEP_ISA {
 
 // `a` is by rows: LinesBf16 of m rows; `b` by columns: of n columns.
 struct GemmBf16 {
-  Index m, n, k;
+  Index m, n, k;  // at least 1
   LinesBf16 a, b;
   Epilogue to;
   float* rowSums = nullptr;     // [m], += the sums of a's rows, where they are not along k; or null

@@ -8,7 +8,6 @@ namespace {
 // Below this a hand-over to other threads costs more than it saves.
 constexpr Index sharedWorkLeast = 200'000;
 
-
 // Runs the tasks on the pool, or all of them here if the product is small.
 template <class Body>
 void runTasks(ThreadPool& pool, const Gemm& p, Index tasks, Body body) {

@@ -45,6 +45,9 @@ const shapes = [
   [64, 96, 129],
   [39, 300, 40],
   [300, 40, 33],
+  // Several parts of rows and of columns of a weight's gradient; a weight too deep to be packed whole.
+  [9, 1060, 1090],
+  [3, 5, 17_000],
 ] as const;
 
 function linearCases(context: ContextGetter): void {

@@ -9,7 +9,7 @@ import {
   nativeAddInto,
   threadCount,
 } from '../../../src/engine/native/nativeEngine.ts';
-import { type NativeTensor, NativeTensorGroup } from '../../../src/engine/native/sharedMemory.ts';
+import { NativeTensor, NativeTensorGroup } from '../../../src/engine/native/sharedMemory.ts';
 
 type Four<T> = [T, T, T, T];
 
@@ -288,6 +288,12 @@ describe('bad arguments are errors', () => {
     engine.zero(targets);
     const head = { inp: a, weight, targets, losses, scale: 1, dweight };
     expect(() => engine.linearCrossEntropy({ ...head, dinp: a })).toThrow('dinp and inp to share no memory');
+    const residual = engine.alloc([4, 4]) as NativeTensor;
+    const halves = new Uint16Array(residual.data.buffer, residual.data.byteOffset, 16);
+    const narrower = new NativeTensor([4, 4], halves);
+    expect(() => engine.linearForward({ inp: a, weight, out: narrower, residual })).toThrow(
+      'out and residual to share',
+    );
   });
 
   test('denormal numbers are 0 in kernels, on every thread, and numbers again afterwards', () => {
