@@ -63,10 +63,11 @@ async function join(address: string, count: number): Promise<number> {
     print('left the run');
     return interruptedExitCode;
   }
-  const [failure] = failures;
-  if (failure !== undefined) {
-    const message = `the worker ${failure.description}${failure.error === undefined ? '' : `: ${failure.error}`}`;
-    throw failure.blame === 'user' ? new UserError(message) : new PeerError(message);
+  // One that lost a peer is seldom the cause.
+  const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
+  if (exit !== undefined) {
+    const message = `the worker ${exit.description}`;
+    throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
   }
   print('the run is over');
   return 0;

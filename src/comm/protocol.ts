@@ -212,6 +212,8 @@ export type WorkerMessage = z.infer<typeof workerMessage>;
 export type CoordinatorMessage = z.infer<typeof coordinatorMessage>;
 /** One kind of worker message. */
 export type WorkerMessageOf<T extends WorkerMessage['type']> = Extract<WorkerMessage, { type: T }>;
+/** What a worker that cannot go on says of it: to the coordinator, and as it exits to whoever started it. */
+export type WorkerFailure = Omit<WorkerMessageOf<'failed'>, 'type'>;
 /** One kind of coordinator message. */
 export type CoordinatorMessageOf<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { type: T }>;
 

@@ -6,7 +6,7 @@
  * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
  */
 import { InvariantError } from '../base/errors.ts';
-import { protocolVersion, type WorkerMessage, type WorkerMessageOf } from '../comm/protocol.ts';
+import { protocolVersion, type WorkerFailure, type WorkerMessage, type WorkerMessageOf } from '../comm/protocol.ts';
 import {
   allTraining,
   fail,
@@ -125,7 +125,7 @@ function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kin
 
 function onPeerGone(state: RunState, { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>, nowMs: number): Decision {
   if (!state.members.some((member) => member.id === id)) return nothing(state, `${id}, which is no member, is gone`);
-  return onWorkerExited(state, { kind: 'workerExited', id, description: `is gone (${reason})`, blame: 'run' }, nowMs);
+  return onWorkerExited(state, { kind: 'workerExited', id, description: `is gone (${reason})` }, nowMs);
 }
 
 /** Everyone is there: give out ranks and ring neighbours. Ranks follow the ids, so that local workers keep their order. */
@@ -324,7 +324,8 @@ function onSnapshotTaken(state: RunState, member: Member, message: WorkerMessage
   return afterApplied(next, `the snapshot of step ${step} is taken`, [begin]);
 }
 
-function onFailed(state: RunState, member: Member, failed: WorkerMessageOf<'failed'>, nowMs: number): Decision {
+function onFailed(state: RunState, member: Member, failed: WorkerFailure, nowMs: number): Decision {
+  if (isDispensable(state, member)) return nothing(state);
   const message = `${nameOf(member)} failed in step ${failed.step} during ${failed.phase}: ${failed.message}`;
   return failed.blame === 'peer' ? giveUp(state, member, message, nowMs) : fail(state, message, failed.blame);
 }
@@ -334,27 +335,31 @@ function onFailed(state: RunState, member: Member, failed: WorkerMessageOf<'fail
  * lost connection or its silence. Only if nothing comes is this the message.
  */
 function giveUp(state: RunState, member: Member, message: string, nowMs: number): Decision {
-  return nothing(
-    withMember(state, { ...member, gaveUp: { atMs: nowMs, message } }),
-    `${message}; looking for the cause`,
-  );
+  const gaveUp = member.gaveUp ?? { atMs: nowMs, message };
+  return nothing(withMember(state, { ...member, gaveUp }), `${message}; looking for the cause`);
 }
 
-/** Of a worker's own report (onFailed) and its exit either may come first: they lead to the same, in the same words. */
+/** A worker's exit comes before or after its own report, if it could report: they lead to the same. */
 function onWorkerExited(state: RunState, exit: Extract<RunEvent, { kind: 'workerExited' }>, nowMs: number): Decision {
-  const { id, description, error, blame } = exit;
+  const { id, description, failure } = exit;
   const member = state.members.find((other) => other.id === id);
-  if (member?.gaveUp !== undefined) return nothing(state);
-  if (state.stage === 'finishing' && id !== state.members[0]?.id) return nothing(state);
-  const why = error === undefined ? '' : `: ${error}`;
-  if (member === undefined)
-    return fail(state, `worker ${id} ${description} before it joined${why}`, blame === 'user' ? 'user' : 'run');
+  if (member === undefined) {
+    if (state.stage === 'finishing') return nothing(state);
+    const blame = failure?.blame === 'user' ? 'user' : 'run';
+    return fail(state, `worker ${id} ${description} before it joined`, blame);
+  }
+  if (member.gaveUp !== undefined || isDispensable(state, member)) return nothing(state);
+  if (failure !== undefined) return onFailed(state, member, failure, nowMs);
   const where =
     state.stage === 'gathering'
       ? 'while the run gathered its workers'
       : `in step ${member.step} during ${member.phase}`;
-  const message = `${nameOf(member)} ${description} ${where}${why}`;
-  return blame === 'peer' ? giveUp(state, member, message, nowMs) : fail(state, message, blame);
+  return fail(state, `${nameOf(member)} ${description} ${where}`);
+}
+
+/** Nothing is asked any more of any member but the first, whose state is being written. */
+function isDispensable(state: RunState, { id }: Member): boolean {
+  return state.stage === 'finishing' && id !== state.members[0]?.id;
 }
 
 function onStopRequested(state: RunState): Decision {
@@ -371,8 +376,8 @@ function onTick(state: RunState, nowMs: number): Decision {
         `start the others with \`launch join\`, or ask for fewer with --min-workers`,
     );
   }
-  const gaveUp = members.find((member) => nowMs - (member.gaveUp?.atMs ?? nowMs) > causeGraceMs)?.gaveUp;
-  if (gaveUp !== undefined) return fail(state, gaveUp.message);
+  const [first] = members.flatMap(({ gaveUp }) => gaveUp ?? []).toSorted((a, b) => a.atMs - b.atMs);
+  if (first !== undefined && nowMs - first.atMs > causeGraceMs) return fail(state, first.message);
   const silent = members.find(
     (member) => member.gaveUp === undefined && nowMs - member.lastSeenMs > plan.heartbeatTimeoutMs,
   );

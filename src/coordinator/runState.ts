@@ -6,8 +6,8 @@ import type {
   CoordinatorMessage,
   StepTimings,
   TensorTable,
+  WorkerFailure,
   WorkerMessage,
-  WorkerMessageOf,
   WorkerPhase,
 } from '../comm/protocol.ts';
 
@@ -104,8 +104,8 @@ export type RunEvent =
       readonly id: string;
       /** Completes "rank 1 …". */
       readonly description: string;
-      readonly error?: string;
-      readonly blame: WorkerMessageOf<'failed'>['blame'];
+      /** What it reported of a failure, which may come before its own message of it. */
+      readonly failure?: WorkerFailure;
     }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }

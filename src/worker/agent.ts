@@ -12,6 +12,7 @@ import {
   decodeCoordinatorMessage,
   encodeMessage,
   protocolVersion,
+  type WorkerFailure,
   type WorkerMessage,
   type WorkerPhase,
 } from '../comm/protocol.ts';
@@ -19,11 +20,11 @@ import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
 import { type Config, configSchema } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
-import { blameOf } from './blame.ts';
 import { Inbox } from './inbox.ts';
 import { Replica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
 import { newState, StateBytes, StateReceiver, StateSender } from './stateStream.ts';
+import { failureOf } from './workerFailure.ts';
 
 export interface AgentOptions {
   readonly transport: Transport;
@@ -71,33 +72,38 @@ export class Agent {
   }
 
   /**
-   * Joins the run at `coordinatorAddress` and works until it ends.
-   * @throws UserError | PeerError when it could not work to the end; the coordinator has been told
+   * Joins the run at `coordinatorAddress` and works until it ends. What failed, if it could not work to the end: the coordinator
+   * has been told, unless it could not be reached.
    */
-  static async work(options: AgentOptions): Promise<void> {
-    const { transport, coordinatorAddress, id } = options;
-    const control = await transport.connect(coordinatorAddress, id);
-    let ringLink: RingLink;
+  static async work(options: AgentOptions): Promise<WorkerFailure | undefined> {
+    let agent: Agent;
     try {
-      ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+      agent = await Agent.#connect(options);
     } catch (error) {
-      await control.close();
-      throw error;
+      return failureOf(error, 0, 'starting');
     }
-    const agent = new Agent(options, control, ringLink);
     try {
-      await agent.#run();
+      return await agent.#run();
     } catch (error) {
-      if (!(error instanceof Stopped)) {
-        agent.#report(error);
-        throw error;
-      }
+      return error instanceof Stopped ? undefined : agent.#report(error);
     } finally {
       await agent.#close();
     }
   }
 
-  async #run(): Promise<void> {
+  static async #connect(options: AgentOptions): Promise<Agent> {
+    const { transport, coordinatorAddress, id } = options;
+    const control = await transport.connect(coordinatorAddress, id);
+    try {
+      return new Agent(options, control, await transport.openRing(await transport.hostFacing(coordinatorAddress)));
+    } catch (error) {
+      await control.close();
+      throw error;
+    }
+  }
+
+  /** Until the run ends, which is thrown. */
+  async #run(): Promise<never> {
     const { config, vocabSize } = await this.#join();
     const built = await this.#build(config, vocabSize);
     const membership = await this.#form(config, built);
@@ -305,14 +311,10 @@ export class Agent {
     this.#control.send(encodeMessage(message), payload);
   }
 
-  #report(error: unknown): void {
-    this.#send({
-      type: 'failed',
-      step: this.#step,
-      phase: this.#phase,
-      message: messageOf(error).slice(0, 60_000),
-      blame: blameOf(error),
-    });
+  #report(error: unknown): WorkerFailure {
+    const failure = failureOf(error, this.#step, this.#phase);
+    this.#send({ type: 'failed', ...failure });
+    return failure;
   }
 
   async #close(): Promise<void> {

@@ -3,10 +3,9 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { messageOf } from '../base/errors.ts';
 import type { Transport } from '../comm/link.ts';
+import type { WorkerFailure } from '../comm/protocol.ts';
 import { Agent } from './agent.ts';
-import { type Blame, blameOf } from './blame.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -21,9 +20,8 @@ export interface WorkerExit {
   readonly id: string;
   /** Completes "rank 1 …". */
   readonly description: string;
-  /** The message of the error it failed with, where it left one. */
-  readonly error?: string;
-  readonly blame: Blame;
+  /** What it said before, where it said something. */
+  readonly failure?: WorkerFailure;
   readonly clean: boolean;
 }
 
@@ -42,12 +40,6 @@ export interface WorkerArguments {
   readonly cores: number;
 }
 
-/** What a worker process says over IPC before it ends badly. */
-export interface WorkerFailure {
-  readonly message: string;
-  readonly blame: Blame;
-}
-
 /** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
 export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOptions): LocalWorkers {
   const children = ids.map((id) => {
@@ -57,9 +49,7 @@ export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOpt
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
-    child.on('error', (error) =>
-      onExit({ id, description: 'could not be started', error: error.message, blame: 'run', clean: false }),
-    );
+    child.on('error', (error) => onExit({ id, description: `could not be started: ${error.message}`, clean: false }));
     let failure: WorkerFailure | undefined;
     child.on('message', (message) => {
       failure = message as WorkerFailure;
@@ -87,12 +77,8 @@ export function startInProcess(
 ): LocalWorkers {
   const ended = Promise.all(
     ids.map(async (id) => {
-      try {
-        await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
-        onExit({ id, description: 'has ended', blame: 'run', clean: true });
-      } catch (error) {
-        onExit({ id, description: 'failed', error: messageOf(error), blame: blameOf(error), clean: false });
-      }
+      const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
+      onExit(failure === undefined ? { id, description: 'has ended', clean: true } : failedExit(id, failure));
     }),
   ).then(() => {});
   // In-process agents end with the run: the coordinator's `stop` reaches each of them.
@@ -117,8 +103,11 @@ function exitOf(
   signal: NodeJS.Signals | null,
   failure: WorkerFailure | undefined,
 ): WorkerExit {
-  if (failure !== undefined)
-    return { id, description: 'failed', error: failure.message, blame: failure.blame, clean: false };
+  if (failure !== undefined) return failedExit(id, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
-  return { id, description, blame: 'run', clean: code === 0 };
+  return { id, description, clean: code === 0 };
+}
+
+function failedExit(id: string, failure: WorkerFailure): WorkerExit {
+  return { id, description: `failed: ${failure.message}`, failure, clean: false };
 }

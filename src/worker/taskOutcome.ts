@@ -3,27 +3,29 @@
  * of an Error would lose.
  */
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import type { WorkerFailure } from '../comm/protocol.ts';
+import { blameOf } from './workerFailure.ts';
 
 export type TaskOutcome<T> =
   | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly kind: 'user' | 'peer' | 'ours'; readonly message: string; readonly stack: string };
+  | { readonly ok: false; readonly blame: WorkerFailure['blame']; readonly message: string; readonly stack: string };
 
 /** Runs a task and wraps what it returns or throws. */
 export async function outcomeOf<T>(task: () => Promise<T>): Promise<TaskOutcome<T>> {
   try {
     return { ok: true, value: await task() };
   } catch (error) {
-    const kind = error instanceof UserError ? 'user' : error instanceof PeerError ? 'peer' : 'ours';
-    return { ok: false, kind, message: messageOf(error), stack: error instanceof Error ? (error.stack ?? '') : '' };
+    const stack = error instanceof Error ? (error.stack ?? '') : '';
+    return { ok: false, blame: blameOf(error), message: messageOf(error), stack };
   }
 }
 
 /** The value, or the error again, of its own kind. */
 export function unwrap<T>(outcome: TaskOutcome<T>): T {
   if (outcome.ok) return outcome.value;
-  const { kind, message, stack } = outcome;
-  if (kind === 'user') throw new UserError(message);
-  if (kind === 'peer') throw new PeerError(message);
+  const { blame, message, stack } = outcome;
+  if (blame === 'user') throw new UserError(message);
+  if (blame === 'peer') throw new PeerError(message);
   const error = new Error(message);
   error.stack = stack;
   throw error;

@@ -1,10 +1,10 @@
 /** The entry of a worker process: `spawn.ts` forks it with one JSON argument. */
 import { z } from 'zod';
-import { exitCodeOf, messageOf } from '../base/errors.ts';
+import type { WorkerFailure } from '../comm/protocol.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
-import { blameOf } from './blame.ts';
-import type { WorkerArguments, WorkerFailure } from './spawn.ts';
+import type { WorkerArguments } from './spawn.ts';
+import { failureOf } from './workerFailure.ts';
 
 const workerArguments = z.object({
   id: z.string(),
@@ -18,9 +18,12 @@ process.on('disconnect', () => process.exit(1));
 
 try {
   const options = workerArguments.parse(JSON.parse(process.argv[2] ?? ''));
-  await Agent.work({ transport: zmqTransport(), ...options });
-  process.exit(0);
+  end(await Agent.work({ transport: zmqTransport(), ...options }));
 } catch (error) {
-  const failure: WorkerFailure = { message: messageOf(error), blame: blameOf(error) };
-  process.send?.(failure, () => process.exit(exitCodeOf(error)));
+  end(failureOf(error, 0, 'starting'));
+}
+
+function end(failure: WorkerFailure | undefined): void {
+  if (failure === undefined) process.exit(0);
+  process.send?.(failure, () => process.exit(1));
 }

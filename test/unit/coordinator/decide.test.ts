@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { protocolVersion, type WorkerMessage } from '../../../src/comm/protocol.ts';
 import { decide } from '../../../src/coordinator/decide.ts';
-import { type Effect, initialState, type RunEvent, type RunPlan, shareOf } from '../../../src/coordinator/runState.ts';
+import {
+  type Effect,
+  initialState,
+  type RunEvent,
+  type RunPlan,
+  type RunState,
+  shareOf,
+} from '../../../src/coordinator/runState.ts';
 
 const plan: RunPlan = {
   worldSize: 2,
@@ -181,12 +188,12 @@ describe('the decision core', () => {
         s
           .start()
           .from('w1', { type: 'heartbeat', step: 1, phase: 'all-reduce' })
-          .event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' }),
+          .event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' }),
       /rank 1 .* was killed by SIGKILL in step 1 during all-reduce/,
     ],
     [
       'a worker that never joined',
-      (s) => s.event({ kind: 'workerExited', id: 'w1', description: 'exited with code 1', blame: 'run' }),
+      (s) => s.event({ kind: 'workerExited', id: 'w1', description: 'exited with code 1' }),
       /worker w1 exited with code 1 before it joined/,
     ],
     [
@@ -201,27 +208,54 @@ describe('the decision core', () => {
     expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(script.state.members.length);
   });
 
-  it.each(['user', 'peer', 'run'] as const)(
-    'leads to the same whether a failed worker is known by its report or its exit first: blame %s',
-    (blame) => {
-      const phase = { type: 'phase', step: 1, phase: 'all-reduce' } as const;
-      const reported = new Script().start().from('w0', phase);
-      reported.from('w0', { type: 'failed', step: 1, phase: 'all-reduce', message: 'it broke', blame });
-      const exited = new Script().start().from('w0', phase);
-      exited.event({ kind: 'workerExited', id: 'w0', description: 'failed', error: 'it broke', blame });
-      expect(reported.state.stage).toBe(blame === 'peer' ? 'stepping' : 'failed');
+  describe.each(['user', 'peer', 'run'] as const)('a worker that failed, blame %s', (blame) => {
+    const failure = { step: 1, phase: 'all-reduce', message: 'it broke', blame } as const;
+    const report = { type: 'failed', ...failure } as const;
+    const exit = { kind: 'workerExited', id: 'w1', description: 'failed: it broke', failure } as const;
+    const finishing = (script: Script): Script => {
+      script.state = { ...script.start().state, stage: 'finishing', checkpointInFlight: 1 };
+      return script;
+    };
+
+    it.each<[string, (script: Script) => Script, RunState['stage']]>([
+      ['while the run gathers', (s) => s.join('w1'), blame === 'peer' ? 'gathering' : 'failed'],
+      ['in a step', (s) => s.start(), blame === 'peer' ? 'stepping' : 'failed'],
+      ['when nothing is asked of it any more', finishing, 'finishing'],
+    ])('leads to the same whether its report or its exit comes first: %s', (_, play, stage) => {
+      const reported = play(new Script()).from('w1', report);
+      const exited = play(new Script());
+      exited.event(exit);
+      expect(reported.state.stage).toBe(stage);
       expect(exited.state).toEqual(reported.state);
       expect(exited.effects).toEqual(reported.effects);
-    },
-  );
+    });
+
+    it('is named by its id before it joined', () => {
+      const script = new Script();
+      script.event(exit);
+      const message = 'worker w1 failed: it broke before it joined';
+      expect(script.effects.at(-1)).toEqual({ kind: 'fail', message, blame: blame === 'user' ? 'user' : 'run' });
+    });
+  });
+
+  it('takes the first of several that gave up for the cause', () => {
+    const script = new Script({ heartbeatTimeoutMs: 1e6 }).start();
+    const failed = { type: 'failed', step: 1, phase: 'all-reduce', blame: 'peer' } as const;
+    script.from('w1', { ...failed, message: 'the link broke' });
+    script.nowMs = 100;
+    script.from('w0', { ...failed, message: 'rank 1 is gone' });
+    script.nowMs = 1_250;
+    script.event({ kind: 'tick' });
+    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .*: the link broke/) });
+  });
 
   it('names the one that died, not the neighbour that noticed first', () => {
     const failed = { type: 'failed', step: 1, phase: 'all-reduce', message: 'rank 1 is gone', blame: 'peer' } as const;
     const script = new Script().start().from('w0', failed);
     expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'workerExited', id: 'w0', description: 'failed', error: 'rank 1 is gone', blame: 'run' });
+    script.event({ kind: 'workerExited', id: 'w0', description: 'failed: rank 1 is gone', failure: failed });
     expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' });
+    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' });
     expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .* was killed/) });
 
     const alone = new Script({ heartbeatTimeoutMs: 1e6 }).start().from('w0', failed);
@@ -245,7 +279,7 @@ describe('the decision core', () => {
   it('notes a new phase without an answer', () => {
     const script = new Script().start().from('w1', { type: 'phase', step: 1, phase: 'optimizer' });
     expect(script.effects).toEqual([]);
-    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL', blame: 'run' });
+    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' });
     expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/in step 1 during optimizer/) });
   });
 

@@ -10,5 +10,5 @@ it('refuses to build in bf16 where the engine that it finds has none', async () 
   const { port1, port2 } = new MessageChannel();
   const outcome = await build({ config, vocabSize: 65, threads: 1, gradientPort: port2 });
   port1.close();
-  expect(outcome).toMatchObject({ ok: false, kind: 'user', message: expect.stringContaining('tfjs has no bfloat16') });
+  expect(outcome).toMatchObject({ ok: false, blame: 'user', message: expect.stringContaining('tfjs has no bfloat16') });
 });
