@@ -1,7 +1,7 @@
 /** What the process takes of the machine's memory, and keeps. A file, and so a process, of its own: nothing else comes and goes. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EngineMemory } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
@@ -38,6 +38,13 @@ async function step(trainer: Trainer, batchSize: number, index: number): Promise
   await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource(batchSize) });
   await trainer.applyAdamw({ ...adamw, step: index });
 }
+
+/** What the process takes once, for code and its compilers, is nobody's estimate. */
+beforeAll(async () => {
+  const trainer = trainerOf({ ...tinyConfig, vocabSize: 65, nHead: 4, nEmbd: 128, blockSize: 64 }, 'none');
+  for (let index = 1; index <= 20; index++) await step(trainer, 4, index);
+  await trainer.evaluate(randomBatch(trainer.model.config, { seed: 2, batchSize: 4 }));
+});
 
 it.each(['none', 'block'] as const)(
   'a step, its update and an evaluation take what is estimated, to 10 %: activationRecompute %s',
