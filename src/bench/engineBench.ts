@@ -89,12 +89,12 @@ export async function runEngineBench(
     const results = measured.map(({ kernel, times }) => resultOf(kernel, times, better));
     return { ...head, machine: better, results };
   } finally {
-    await opened.close();
+    opened.close();
     await engine.dispose();
   }
 }
 
-const noPeers: ProductPeers = { peers: [], missing: [], close: async () => {} };
+const noPeers: ProductPeers = { peers: [], missing: [], close: () => {} };
 
 function casesMatching(only: RegExp | undefined): KernelCase[] {
   const cases = kernelCases();

@@ -3,14 +3,13 @@
  * installed. Each runs in a process of its own, with as many threads as our engine.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { errorCode, messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import type { InstructionSet } from '../engine/native/addon.ts';
 import { idleThreadsSleep, PeerProcess } from './peerProcess.ts';
+import { withTemporaryFolder } from './temporaryFolder.ts';
 
 /** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
 export interface Product {
@@ -67,33 +66,34 @@ export interface ProductPeers {
   readonly peers: readonly ProductPeer[];
   /** For each library that is missing: why, and how to have it. */
   readonly missing: readonly string[];
-  close(): Promise<void>;
+  close(): void;
 }
 
 export async function openProductPeers(options: { threads: number; isa: InstructionSet }): Promise<ProductPeers> {
-  const folder = await mkdtemp(join(tmpdir(), 'lockstep-peers-'));
   const processes: PeerProcess[] = [];
-  const close = async (): Promise<void> => {
+  const close = (): void => {
     for (const process of processes) process.close();
-    await rm(folder, { recursive: true, force: true });
   };
   const peers: ProductPeer[] = [];
   const missing: string[] = [];
   try {
-    for (const source of sources) {
-      const program = join(folder, source.name);
-      const reason = await compile(source, program);
-      if (reason !== undefined) {
-        missing.push(`${source.name} is not compared with: ${reason}`);
-        continue;
+    // The programs are needed until they run.
+    await withTemporaryFolder('lockstep-peers-', async (folder, interrupted) => {
+      for (const source of sources) {
+        const program = join(folder, source.name);
+        const reason = await compile(source, program, interrupted);
+        if (reason !== undefined) {
+          missing.push(`${source.name} is not compared with: ${reason}`);
+          continue;
+        }
+        const process = new PeerProcess({ name: source.name, file: program, env: environment(options) });
+        processes.push(process);
+        peers.push(await startPeer(source.name, process));
       }
-      const process = new PeerProcess({ name: source.name, file: program, env: environment(options) });
-      processes.push(process);
-      peers.push(await startPeer(source.name, process));
-    }
+    });
     return { peers, missing, close };
   } catch (error) {
-    await close();
+    close();
     throw error;
   }
 }
@@ -122,10 +122,14 @@ function environment({ threads, isa }: { threads: number; isa: InstructionSet })
 }
 
 /** Undefined, or why there is no program and what to do. */
-async function compile({ source, flags, install }: PeerSource, program: string): Promise<string | undefined> {
+async function compile(
+  { source, flags, install }: PeerSource,
+  program: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const file = join(packageRoot, 'bench', 'peers', source);
   try {
-    await promisify(execFile)('c++', ['-std=c++17', '-O2', '-o', program, file, ...flags]);
+    await promisify(execFile)('c++', ['-std=c++17', '-O2', '-o', program, file, ...flags], { signal });
     return undefined;
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return 'there is no C++ compiler c++ (apt-get install g++)';

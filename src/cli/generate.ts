@@ -48,17 +48,17 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .option('temperature', {
         type: 'number',
         requiresArg: true,
-        describe: 'Below 1 likelier tokens, above 1 more variety, 0 always the likeliest [default: 0.8]',
+        describe: "Below 1 likelier tokens, above 1 more variety, 0 always the likeliest [default: the run's, or 0.8]",
       })
       .option('top-k', {
         type: 'number',
         requiresArg: true,
-        describe: 'Draw from the K likeliest only; 0 from all [default: 200]',
+        describe: "Draw from the K likeliest only; 0 from all [default: the run's, or 200]",
       })
       .option('top-p', {
         type: 'number',
         requiresArg: true,
-        describe: 'Draw from the likeliest that together have this probability [default: 1, all]',
+        describe: "Draw from the likeliest that together have this probability [default: the run's, or 1: all]",
       })
       .option('seed', {
         type: 'number',

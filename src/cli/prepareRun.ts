@@ -92,7 +92,7 @@ function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): vo
     if (tokenizer.encode(prompt).length > 0) return;
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    throw new UserError(`sample.prompt: ${error.message}; or set sample.maxTokens=0 for no sample`);
+    throw new UserError(`sample.prompt: ${error.message.replace(/\.$/, '')}; or set sample.maxTokens=0 for no sample`);
   }
   throw new UserError('sample.prompt is empty: expected at least one character, or sample.maxTokens=0 for no sample');
 }

@@ -47,13 +47,13 @@ export interface Running {
   descendants(): Promise<number[]>;
 }
 
-/** Starts `launch ARGS…` in `cwd`. */
-export function start(args: readonly string[], cwd: string): Running {
+/** Starts `launch ARGS…` in `cwd`, with what `env` adds to this process' environment. */
+export function start(args: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): Running {
   const mark = `LOCKSTEP_TEST=${randomUUID()}`;
   const [name = '', value = ''] = mark.split('=');
   const child = spawn(process.execPath, [entry, ...args], {
     cwd,
-    env: { ...process.env, [name]: value, TMPDIR: cwd },
+    env: { ...process.env, ...env, [name]: value, TMPDIR: cwd },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

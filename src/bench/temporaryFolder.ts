@@ -1,0 +1,33 @@
+/** A folder below the system's for temporary files. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+/**
+ * Runs `body` with a new folder that is gone afterwards, also where a signal ends this process meanwhile: `interrupted` then aborts,
+ * for the processes that `body` has started.
+ */
+export async function withTemporaryFolder<T>(
+  prefix: string,
+  body: (folder: string, interrupted: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), prefix));
+  const interruption = new AbortController();
+  const leave = (): void => {
+    for (const signal of signals) process.off(signal, onSignal);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  const onSignal = (signal: NodeJS.Signals): void => {
+    interruption.abort();
+    leave();
+    process.kill(process.pid, signal); // as if nobody had listened
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    return await body(folder, interruption.signal);
+  } finally {
+    leave();
+  }
+}
