@@ -82,13 +82,15 @@ export class Agent {
     } catch (error) {
       return failureOf(error, 0, 'starting');
     }
-    try {
-      return await agent.#run();
-    } catch (error) {
+    const failure = await agent.#run().catch((error: unknown) => {
       return error instanceof Stopped ? undefined : agent.#report(error);
-    } finally {
+    });
+    try {
       await agent.#close();
+    } catch (error) {
+      return failure ?? failureOf(error, agent.#step, agent.#phase);
     }
+    return failure;
   }
 
   static async #connect(options: AgentOptions): Promise<Agent> {
