@@ -1,0 +1,280 @@
+/**
+ * `journal.jsonl` of a run directory: what the coordinator has decided, so that one that is killed can be started again
+ * without a checkpoint. What the records mean is journalRecords.ts; why it is so, docs/decisions/journal.md.
+ *
+ * A record has left the process when `append` returns: killing the process loses none. Commits come to the disk soon after,
+ * several with one sync; the others are rare and are on the disk when `append` returns. The file is written anew, beside and
+ * renamed, when it has grown and after the disk has refused something, so that no half line ever lies between others.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { errorCode, InvariantError, messageOf, PeerError } from '../base/errors.ts';
+import { type JournalDisk, nodeJournalDisk } from './journalDisk.ts';
+import {
+  compacted,
+  encodeLine,
+  follow,
+  type JournalContents,
+  type JournalHistory,
+  type JournalRecord,
+  misplaced,
+  type Recovered,
+  readContents,
+  recoveredFrom,
+} from './journalRecords.ts';
+
+/** Where decisions are kept. */
+export interface JournalSink {
+  /** Returns once the record would survive the end of this process. */
+  append(record: JournalRecord): void;
+  /** Resolves once the records would survive a power cut, or the disk has refused. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface JournalOptions {
+  /** Above this size the file is written anew. Default 1 MiB. */
+  readonly compactAboveBytes?: number;
+  readonly disk?: JournalDisk;
+}
+
+/** Largest file that is read: more than the records that are kept can come to. */
+const fileBytesMax = 128 * 2 ** 20;
+
+export class Journal implements JournalSink {
+  readonly #path: string;
+  readonly #onWarning: (message: string) => void;
+  readonly #compactAboveBytes: number;
+  readonly #disk: JournalDisk;
+  #history: JournalHistory | undefined;
+  /** What of the file is records; the rest is torn. */
+  #bytes: number;
+  #crc: number;
+  /** Whether the file says what `#history` does, so that a line may be added to it. */
+  #isWhole: boolean;
+  #compactAt: number;
+  #descriptor: number | undefined;
+  #syncing: Promise<void> | undefined;
+  #isDirty = false;
+  /** Descriptors of files that were replaced. One that a sync still uses must not be closed: its number could be another file's. */
+  readonly #retired: number[] = [];
+  #hasWarned = false;
+  #isClosed = false;
+
+  private constructor(
+    path: string,
+    contents: JournalContents,
+    onWarning: (message: string) => void,
+    { compactAboveBytes = 2 ** 20, disk = nodeJournalDisk }: JournalOptions,
+  ) {
+    this.#path = path;
+    this.#onWarning = onWarning;
+    this.#compactAboveBytes = compactAboveBytes;
+    this.#compactAt = compactAboveBytes;
+    this.#disk = disk;
+    this.#history = contents.history;
+    this.#bytes = contents.bytes;
+    this.#crc = contents.crc;
+    this.#isWhole = contents.isWhole;
+  }
+
+  /**
+   * Reads the journal of a run and goes on with it. Where there is nothing to recover (no journal, a run that ended, damage,
+   * which is warned of) the first record must be a `run`, which takes the place of what was there.
+   * @throws PeerError if there is a journal that cannot be read: it may hold what the run needs
+   */
+  static open(
+    path: string,
+    onWarning: (message: string) => void,
+    options: JournalOptions = {},
+  ): { journal: Journal; recovered: Recovered | undefined } {
+    const file = readIfThere(path);
+    removeQuietly(options.disk ?? nodeJournalDisk, besideOf(path));
+    const contents = 'problem' in file ? file : readContents(file);
+    if ('problem' in contents) {
+      onWarning(`${path} is damaged and not used: ${contents.problem}; the run can be resumed from a checkpoint`);
+    } else {
+      const recovered = recoveredFrom(contents.history);
+      if (recovered !== undefined) return { journal: new Journal(path, contents, onWarning, options), recovered };
+    }
+    return { journal: Journal.create(path, onWarning, options), recovered: undefined };
+  }
+
+  /** Starts afresh: the first record, a `run`, takes the place of what is there; until then nothing changes. */
+  static create(path: string, onWarning: (message: string) => void, options: JournalOptions = {}): Journal {
+    return new Journal(path, { history: undefined, bytes: 0, crc: 0, isWhole: false }, onWarning, options);
+  }
+
+  /** Throws only for a record that cannot come here. A disk that refuses is warned of once; the run goes on. */
+  append(record: JournalRecord): void {
+    const problem = this.#isClosed ? 'it is closed' : misplaced(this.#history, record);
+    if (problem !== undefined) throw new InvariantError(`a record for ${this.#path} cannot be written: ${problem}`);
+    this.#history = follow(this.#history, record);
+    try {
+      const { line, crc } = encodeLine(record, this.#crc);
+      const bytes = Buffer.from(line);
+      if (!this.#isWhole || this.#bytes + bytes.length > this.#compactAt) {
+        this.#rewrite(this.#history);
+      } else {
+        this.#add(bytes, crc);
+        if (record.kind === 'commit') this.#syncSoon();
+        else this.#disk.sync(this.#open());
+      }
+    } catch (error) {
+      this.#refused(record, error);
+    }
+  }
+
+  async flush(): Promise<void> {
+    await this.#syncing;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.flush();
+    if (this.#descriptor !== undefined) closeQuietly(this.#disk, this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  #open(): number {
+    this.#descriptor ??= this.#disk.open(this.#path);
+    return this.#descriptor;
+  }
+
+  #add(bytes: Uint8Array, crc: number): void {
+    writeFully(this.#disk, this.#open(), bytes);
+    this.#bytes += bytes.length;
+    this.#crc = crc;
+  }
+
+  /** Writes what the history needs into a new file and puts it in place, all of it durable. */
+  #rewrite(history: JournalHistory): void {
+    const beside = besideOf(this.#path);
+    let crc = 0;
+    const lines = compacted(history).map((record) => {
+      const encoded = encodeLine(record, crc);
+      crc = encoded.crc;
+      return encoded.line;
+    });
+    const bytes = Buffer.from(lines.join(''));
+    const descriptor = this.#disk.create(beside);
+    try {
+      writeFully(this.#disk, descriptor, bytes);
+      this.#disk.sync(descriptor);
+      this.#disk.rename(beside, this.#path);
+    } catch (error) {
+      closeQuietly(this.#disk, descriptor);
+      removeQuietly(this.#disk, beside);
+      throw error;
+    }
+    if (this.#descriptor !== undefined) this.#retired.push(this.#descriptor);
+    if (this.#syncing === undefined) this.#closeRetired();
+    this.#descriptor = descriptor;
+    this.#bytes = bytes.length;
+    this.#crc = crc;
+    this.#isWhole = true;
+    this.#compactAt = Math.max(this.#compactAboveBytes, 2 * bytes.length);
+    this.#disk.syncFolderOf(this.#path);
+  }
+
+  /**
+   * The next record writes the file anew. Until then it may lack the newest commits, which workers can prove; a file that
+   * lacks any other record would be wrong, and is emptied.
+   */
+  #refused({ kind }: JournalRecord, error: unknown): void {
+    this.#isWhole = false;
+    if (kind !== 'commit') this.#bytes = 0;
+    try {
+      this.#disk.truncate(this.#path, this.#bytes);
+    } catch {
+      // A torn line at the end does no harm, so that only an outdated file must go.
+      if (kind !== 'commit') this.#discard();
+    }
+    this.#warn(error);
+  }
+
+  #discard(): void {
+    try {
+      this.#disk.remove(this.#path);
+    } catch (error) {
+      this.#onWarning(`${this.#path} is outdated and could not be removed: ${messageOf(error)}; remove it by hand`);
+    }
+  }
+
+  #warn(error: unknown): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#onWarning(
+      `cannot write ${this.#path}: ${messageOf(error)}; the run goes on, but until it can be written a coordinator ` +
+        'that dies is resumed from an earlier step or a checkpoint',
+    );
+  }
+
+  /** One sync at a time: what is appended meanwhile is covered by the next. */
+  #syncSoon(): void {
+    this.#isDirty = true;
+    this.#syncing ??= this.#syncWhileDirty();
+  }
+
+  async #syncWhileDirty(): Promise<void> {
+    while (this.#isDirty) {
+      this.#isDirty = false;
+      const descriptor = this.#open();
+      try {
+        await this.#disk.syncInBackground(descriptor);
+      } catch (error) {
+        // What the system could not write it may have forgotten: nothing but a new file is sure to hold it.
+        if (descriptor === this.#descriptor) this.#isWhole = false;
+        this.#warn(error);
+      }
+      this.#closeRetired();
+    }
+    this.#syncing = undefined;
+  }
+
+  #closeRetired(): void {
+    for (const descriptor of this.#retired.splice(0)) closeQuietly(this.#disk, descriptor);
+  }
+}
+
+function writeFully(disk: JournalDisk, descriptor: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    const taken = disk.write(descriptor, bytes.subarray(done));
+    if (taken === 0) throw new PeerError(`the disk took ${done} of ${bytes.length} bytes`);
+    done += taken;
+  }
+}
+
+/** What matters was synced before. */
+function closeQuietly(disk: JournalDisk, descriptor: number): void {
+  try {
+    disk.close(descriptor);
+  } catch {
+    // The system has let go of it all the same.
+  }
+}
+
+/** Where the file is written anew. */
+function besideOf(path: string): string {
+  return `${path}.new`;
+}
+
+/** What is left is removed, or written over, another time. */
+function removeQuietly(disk: JournalDisk, path: string): void {
+  try {
+    disk.remove(path);
+  } catch {
+    // It harms nobody: nobody reads it.
+  }
+}
+
+function readIfThere(path: string): Buffer | { readonly problem: string } {
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw new PeerError('it is not a regular file');
+    if (stat.size > fileBytesMax) return { problem: `expected at most ${fileBytesMax} bytes, found ${stat.size}` };
+    return readFileSync(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return Buffer.alloc(0);
+    throw new PeerError(`cannot read ${path}: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The few operations with which a journal changes the disk. One small interface, so that a test can stop a write before any
+ * of them; `nodeJournalDisk` is the only implementation that ships. All but one are synchronous: a record must be out of the
+ * process before what it says is acted on.
+ */
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+
+export interface JournalDisk {
+  /** Opens the file to write at its end. @returns a descriptor */
+  open(path: string): number;
+  /** The same of an empty file, in place of what may lie there. */
+  create(path: string): number;
+  /** @returns how many of the bytes were taken; less than all when the disk fills up */
+  write(descriptor: number, bytes: Uint8Array): number;
+  /** Returns once the content is on the disk. */
+  sync(descriptor: number): void;
+  syncInBackground(descriptor: number): Promise<void>;
+  close(descriptor: number): void;
+  /** Cuts the file to so many bytes, durably. */
+  truncate(path: string, bytes: number): void;
+  rename(from: string, to: string): void;
+  /** Makes the entries of the folder in which the file lies (names made, renamed, removed) durable. */
+  syncFolderOf(path: string): void;
+  /** Does nothing when there is none. */
+  remove(path: string): void;
+}
+
+export const nodeJournalDisk: JournalDisk = {
+  open: (path) => openSync(path, 'a'),
+  create(path) {
+    rmSync(path, { force: true });
+    return openSync(path, 'ax');
+  },
+  write: (descriptor, bytes) => writeSync(descriptor, bytes),
+  sync: fdatasyncSync,
+  syncInBackground: (descriptor) =>
+    new Promise((resolve, reject) => {
+      fdatasync(descriptor, (error) => (error === null ? resolve() : reject(error)));
+    }),
+  close: closeSync,
+  truncate(path, bytes) {
+    const descriptor = openSync(path, 'r+');
+    try {
+      ftruncateSync(descriptor, bytes);
+      fdatasyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  },
+  rename: renameSync,
+  syncFolderOf(path) {
+    const descriptor = openSync(dirname(path), 'r');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  },
+  remove: (path) => rmSync(path, { force: true }),
+};
