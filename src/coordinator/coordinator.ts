@@ -22,7 +22,15 @@ import { trainBatch } from '../data/sampler.ts';
 import { Checkpointer, type CheckpointOutcome, StateFeed } from './checkpointer.ts';
 import { decide } from './decide.ts';
 import type { MetricsLog, StepMetrics } from './metricsLog.ts';
-import { type Effect, initialState, type Member, type RunEvent, type RunPlan, type RunState } from './runState.ts';
+import {
+  type Effect,
+  initialState,
+  type Member,
+  type RunEvent,
+  type RunPlan,
+  type RunState,
+  shareOf,
+} from './runState.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
@@ -238,7 +246,10 @@ export class Coordinator {
       tokens: step * stepTokens,
       tokensPerSecond: (stepTokens / (nowMs - this.#stepStartedMs)) * 1_000,
       epoch,
-      ranks: ranks.map(({ rank, timings, ringBytesSent }) => ({ rank, ...timings, ringBytesSent })),
+      ranks: ranks.map(({ rank, timings, ringBytesSent }) => {
+        const { from, count } = shareOf(config.train.globalBatchSize, rank, ranks.length);
+        return { rank, sampleFrom: from, sampleCount: count, ...timings, ringBytesSent };
+      }),
       ...(ranks[0]?.parameterHash !== undefined && { parameterHash: ranks[0].parameterHash }),
     };
     this.#stepStartedMs = nowMs;

@@ -1,12 +1,21 @@
 /**
  * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
- * so far), tokensPerSecond, epoch and the phase times of each rank; a validation line has step and valLoss.
+ * so far), tokensPerSecond, epoch, and of each rank the samples that it computed and its phase times; a validation line has
+ * step and valLoss. The step lines are the ledger of a run: every sample of every step is in one of them, once.
  */
-import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
-import { errorCode, messageOf, PeerError } from '../base/errors.ts';
+import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/protocol.ts';
+import { LineLog, readLines, replaceLines } from './lineLog.ts';
 
-export interface StepMetrics {
+/** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */
+export interface RankShare {
+  readonly rank: number;
+  readonly sampleFrom: number;
+  readonly sampleCount: number;
+}
+
+/** What is known of every committed step: of one whose coordinator was killed before it wrote its line, no more than this. */
+export interface CommittedStep {
   /** 1 is the first. */
   readonly step: number;
   /** Mean over the targets of the global batch, before the update. */
@@ -15,9 +24,13 @@ export interface StepMetrics {
   /** Before clipping. */
   readonly gradNorm: number;
   readonly tokens: number;
-  readonly tokensPerSecond: number;
   readonly epoch: number;
-  readonly ranks: readonly (StepTimings & { readonly rank: number; readonly ringBytesSent: number })[];
+  readonly ranks: readonly RankShare[];
+}
+
+export interface StepMetrics extends CommittedStep {
+  readonly tokensPerSecond: number;
+  readonly ranks: readonly (RankShare & StepTimings & { readonly ringBytesSent: number })[];
   /** The same on every rank; present every `train.hashEverySteps` steps. */
   readonly parameterHash?: string;
 }
@@ -29,83 +42,66 @@ export interface EvaluationMetrics {
 }
 
 export class MetricsLog {
-  readonly #path: string;
-  readonly #onWarning: (message: string) => void;
-  #pending: string[] = [];
-  #writing: Promise<void> | undefined;
-  #failed = false;
-  #torn = false;
+  readonly #log: LineLog;
 
-  private constructor(path: string, onWarning: (message: string) => void) {
-    this.#path = path;
-    this.#onWarning = onWarning;
+  private constructor(log: LineLog) {
+    this.#log = log;
   }
 
   /**
-   * Opens the log, dropping lines after `step`: a resumed run writes those steps again.
+   * Opens the log, dropping lines after `step`: a resumed run writes those steps again. Of `commits`, those up to `step` that
+   * are newer than the last step line get the line that they lack.
+   * @param commits oldest first
    * @throws PeerError if it cannot be read or written
    */
-  static async open(path: string, step: number, onWarning: (message: string) => void): Promise<MetricsLog> {
+  static async open(
+    path: string,
+    step: number,
+    onWarning: (message: string) => void,
+    commits: readonly CommittedStep[] = [],
+  ): Promise<MetricsLog> {
     try {
-      const text = step === 0 ? '' : await readIfThere(path);
-      const kept = text.split('\n').filter((line) => stepOf(line) <= step);
-      // Beside and renamed: a crash here must not lose the lines that are kept.
-      await writeFile(`${path}.new`, kept.map((line) => `${line}\n`).join(''));
-      await rename(`${path}.new`, path);
+      const lines = step === 0 ? [] : (await readLines(path)).map(parseLine);
+      const kept = lines.filter((line) => line.step <= step);
+      const lastStep = kept.reduce((last, line) => (line.isStep ? Math.max(last, line.step) : last), 0);
+      const missing = commits.filter((commit) => commit.step > lastStep && commit.step <= step);
+      await replaceLines(path, [...kept.map(({ text }) => text), ...missing.map(encodeCommitted)]);
     } catch (error) {
       throw new PeerError(`cannot open ${path}: ${messageOf(error)}`);
     }
-    return new MetricsLog(path, onWarning);
+    return new MetricsLog(new LineLog(path, 'metrics', onWarning));
   }
 
   /** Queues a line. A disk that refuses it is reported once; the run goes on. */
   append(line: StepMetrics | EvaluationMetrics): void {
-    this.#pending.push(`${JSON.stringify(line)}\n`);
-    this.#writing ??= this.#drain();
+    this.#log.append(line);
+  }
+
+  /** Drops the lines after `step`, of those appended so far: the run goes on from there and writes those steps again. */
+  rewind(step: number): void {
+    this.#log.filter((line) => parseLine(line).step <= step);
   }
 
   /** Resolves when every line is written. */
-  async flush(): Promise<void> {
-    await this.#writing;
-  }
-
-  async #drain(): Promise<void> {
-    while (this.#pending.length > 0) {
-      // A write that failed may have left part of a line.
-      const lines = `${this.#torn ? '\n' : ''}${this.#pending.join('')}`;
-      this.#pending = [];
-      try {
-        await appendFile(this.#path, lines);
-        this.#torn = false;
-      } catch (error) {
-        if (!this.#failed)
-          this.#onWarning(`cannot write ${this.#path}: ${messageOf(error)}; metrics are lost until it can`);
-        this.#failed = true;
-        this.#torn = true;
-      }
-    }
-    this.#writing = undefined;
+  flush(): Promise<void> {
+    return this.#log.flush();
   }
 }
 
-async function readIfThere(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    // Any other error would lose what the run has measured so far.
-    if (errorCode(error) === 'ENOENT') return '';
-    throw error;
-  }
+/** Only what belongs in the line, in the order in which a live step has it. */
+function encodeCommitted({ step, loss, lr, gradNorm, tokens, epoch, ranks }: CommittedStep): string {
+  const shares = ranks.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
+  return JSON.stringify({ step, loss, lr, gradNorm, tokens, epoch, ranks: shares });
 }
 
-/** The step of a line; a torn last line counts as none to keep. */
-function stepOf(line: string): number {
+/** A line with its step; one torn by a crash in the middle of a write counts as none to keep. */
+function parseLine(text: string): { text: string; step: number; isStep: boolean } {
   try {
-    const value: unknown = JSON.parse(line);
+    const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'number')
-      return value.step;
+      return { text, step: value.step, isStep: 'loss' in value };
   } catch {
-    // Torn by a crash in the middle of a write.
+    // Torn.
   }
-  return Number.POSITIVE_INFINITY;
+  return { text, step: Number.POSITIVE_INFINITY, isStep: false };
 }

@@ -1,8 +1,9 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MetricsLog } from '../../../src/coordinator/metricsLog.ts';
+import { commit } from './journalFixtures.ts';
 
 let folder = '';
 beforeAll(async () => {
@@ -51,4 +52,60 @@ it('does not lose the metrics of a run because they cannot be read for a moment'
   const path = join(folder, 'folder.jsonl');
   await mkdir(path);
   await expect(MetricsLog.open(path, 2, () => {})).rejects.toThrow(/cannot open .*folder\.jsonl: EISDIR/);
+});
+
+it('rewinds in order with what is appended before and after', async () => {
+  const path = join(folder, 'rewind.jsonl');
+  const log = await MetricsLog.open(path, 0, () => {});
+  for (const step of [1, 2, 3, 4]) log.append(line(step));
+  log.rewind(2);
+  for (const step of [3, 4, 5]) log.append(line(step));
+  log.rewind(4);
+  log.rewind(9);
+  await log.flush();
+  expect(await readFile(path, 'utf8')).toBe([1, 2, 3, 4].map((step) => `${JSON.stringify(line(step))}\n`).join(''));
+  log.append(line(5));
+  log.rewind(0);
+  log.append(line(1));
+  await log.flush();
+  expect(await readFile(path, 'utf8')).toBe(`${JSON.stringify(line(1))}\n`);
+});
+
+it('a rewind that the disk refuses is warned of, and the run goes on', async () => {
+  const path = join(folder, 'refused', 'metrics.jsonl');
+  await mkdir(dirname(path));
+  const warnings: string[] = [];
+  const log = await MetricsLog.open(path, 0, (message) => warnings.push(message));
+  log.append(line(1));
+  await log.flush();
+  await mkdir(`${path}.new`);
+  log.rewind(0);
+  log.append(line(1));
+  await log.flush();
+  expect(warnings).toEqual([expect.stringMatching(/cannot write .*metrics\.jsonl: EISDIR/)]);
+  expect(await readFile(path, 'utf8')).toBe(`${JSON.stringify(line(1))}\n`.repeat(2));
+});
+
+it('writes the steps that a killed coordinator had committed and not written', async () => {
+  const path = join(folder, 'commits.jsonl');
+  const before = ['{"step":1,"loss":4}', '{"step":2,"loss":3}', '{"step":2,"valLoss":3}'];
+  await writeFile(path, [...before, '{"step":3,"lo'].join('\n'));
+  const commits = [1, 2, 3, 4, 5].map((step) => commit(step));
+  await MetricsLog.open(path, 4, () => {}, commits);
+  const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+  expect(lines.slice(0, 3)).toEqual(before);
+  expect(lines.slice(3).map((text) => JSON.parse(text))).toEqual(
+    [3, 4].map((step) => {
+      const { kind: _, ...rest } = commit(step);
+      return rest;
+    }),
+  );
+});
+
+it('a validation line is no step line: the step before it is still missing', async () => {
+  const path = join(folder, 'validation.jsonl');
+  await writeFile(path, '{"step":1,"loss":4}\n{"step":2,"valLoss":3}\n');
+  await MetricsLog.open(path, 2, () => {}, [commit(1), commit(2)]);
+  const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+  expect(lines.map((text) => JSON.parse(text).step)).toEqual([1, 2, 2]);
 });
