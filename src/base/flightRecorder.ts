@@ -1,0 +1,104 @@
+/**
+ * The last things that a process did, for whoever must find out why it failed. A ring of fixed size that keeps references and
+ * formats nothing until it is asked, so that recording costs well under a microsecond and can stay on in every run.
+ */
+import { rmSync, writeFileSync } from 'node:fs';
+import { type Clock, systemClock } from './clock.ts';
+import { messageOf } from './errors.ts';
+
+/** Longest line of a dump, in characters. */
+const lineLengthMax = 1_024;
+const textLengthMax = 256;
+
+export interface FlightRecorderOptions {
+  /** How many events are kept. Default 1000. */
+  readonly capacity?: number;
+  readonly clock?: Pick<Clock, 'now' | 'monotonic'>;
+}
+
+export class FlightRecorder {
+  readonly #capacity: number;
+  readonly #clock: Pick<Clock, 'now' | 'monotonic'>;
+  readonly #walls: Float64Array;
+  readonly #monotonics: Float64Array;
+  readonly #whats: string[];
+  readonly #details: (object | undefined)[];
+  #count = 0;
+
+  constructor({ capacity = 1_000, clock = systemClock }: FlightRecorderOptions = {}) {
+    this.#capacity = capacity;
+    this.#clock = clock;
+    this.#walls = new Float64Array(capacity);
+    this.#monotonics = new Float64Array(capacity);
+    this.#whats = new Array<string>(capacity).fill('');
+    this.#details = new Array<object | undefined>(capacity).fill(undefined);
+  }
+
+  /**
+   * @param what the kind of event: `sent`, `received`, `epoch`
+   * @param details kept by reference until 1000 events later and read when it is dumped: small, and not changed afterwards
+   */
+  record(what: string, details?: object): void {
+    const at = this.#count++ % this.#capacity;
+    this.#walls[at] = this.#clock.now();
+    this.#monotonics[at] = this.#clock.monotonic();
+    this.#whats[at] = what;
+    this.#details[at] = details;
+  }
+
+  /** One JSON object a line, the newest last. What is too long is cut, what cannot be written as JSON is left out. */
+  dump(): string {
+    const lines: string[] = [];
+    for (let i = Math.max(0, this.#count - this.#capacity); i < this.#count; i++) lines.push(this.#line(i));
+    return lines.join('');
+  }
+
+  /** Writes the dump for this user alone. Never throws, since a process that does this is failing already. @returns what went wrong */
+  write(path: string): string | undefined {
+    try {
+      // A file that was there would keep its mode.
+      rmSync(path, { force: true });
+      writeFileSync(path, this.dump(), { mode: 0o600, flag: 'wx' });
+      return undefined;
+    } catch (error) {
+      return `cannot write ${path}: ${messageOf(error)}`;
+    }
+  }
+
+  #line(index: number): string {
+    const at = index % this.#capacity;
+    const head = {
+      number: index + 1,
+      time: timeOf(this.#walls[at] ?? 0),
+      ms: Math.round((this.#monotonics[at] ?? 0) * 1_000) / 1_000,
+      what: this.#whats[at]?.slice(0, textLengthMax) ?? '',
+    };
+    const details = this.#details[at];
+    if (details === undefined) return `${JSON.stringify(head)}\n`;
+    const line = textOf({ ...head, details });
+    if (line !== undefined && line.length <= lineLengthMax) return `${line}\n`;
+    const text = textOf(details);
+    const cut =
+      text === undefined ? { omitted: 'no JSON' } : { cut: text.slice(0, textLengthMax), length: text.length };
+    return `${JSON.stringify({ ...head, details: cut })}\n`;
+  }
+}
+
+/** Bytes are told by their number: a payload must not be spelled out. */
+function textOf(value: object): string | undefined {
+  try {
+    return JSON.stringify(value, (_, part: unknown) => {
+      if (part instanceof Uint8Array || ArrayBuffer.isView(part)) return `${part.byteLength} bytes`;
+      if (typeof part === 'bigint') return String(part);
+      return part;
+    });
+  } catch {
+    // It refers to itself, or one of its getters threw.
+    return undefined;
+  }
+}
+
+function timeOf(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? '' : date.toISOString();
+}
