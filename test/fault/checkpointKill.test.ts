@@ -1,14 +1,14 @@
 /** Checkpoint writes that the system ends: processes killed with SIGKILL at every disk operation, and a disk that fills up. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PeerError } from '../../src/base/errors.ts';
 import { type DiskOperations, nodeDisk } from '../../src/checkpoint/diskOperations.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
-import { collect, contentsAt, streamBytes, writeTiny } from '../unit/checkpoint/tinyCheckpoint.ts';
+import { collect, contentsAt, streamBytes, temporaryFolder, writeTiny } from '../unit/checkpoint/tinyCheckpoint.ts';
 
 const script = join(import.meta.dirname, 'checkpointWriter.mjs');
 let folder: string;
@@ -17,7 +17,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-function runWriter(step: number, killAt: number) {
+/** Writes the checkpoint of `step`, or with 'open' only looks for the newest, and kills itself at operation `killAt`. */
+function runProcess(step: number | 'open', killAt: number) {
   return spawnSync(process.execPath, [script, folder, `${step}`, `${killAt}`], { encoding: 'utf8' });
 }
 
@@ -41,22 +42,89 @@ async function stateAfterRestart(): Promise<number | undefined> {
   return step;
 }
 
-test('SIGKILL at every disk operation of a write, in its middle where it has one', async () => {
-  let renamed = false;
-  let killed = runWriter(200, 0);
-  for (let killAt = 0; killed.signal === 'SIGKILL'; killAt++) {
-    rmSync(folder, { recursive: true, force: true });
-    expect(runWriter(100, -1)).toMatchObject({ status: 0, stderr: '' });
-    killed = runWriter(200, killAt);
-    const message = `killed at operation ${killAt}: ${killed.stderr}`;
-    const step = await stateAfterRestart();
-    expect([100, 200], message).toContain(step);
-    if (renamed) expect(step, message).toBe(200); // once it is visible it stays
-    renamed ||= step === 200;
-  }
-  expect(killed).toMatchObject({ status: 0, stderr: '' });
-  expect(renamed).toBe(true);
+interface Scenario {
+  name: string;
+  /** Steps written before. */
+  before: number[];
+  step: number;
+  /** The newest whole one before, and after. */
+  newest: [before: number | undefined, after: number];
+  /** What kills leave in the folder besides whole checkpoints, over all moments. */
+  leaves: string[];
+}
+
+const scenarios: Scenario[] = [
+  { name: 'the first checkpoint of a run', before: [], step: 200, newest: [undefined, 200], leaves: ['.tmp-200'] },
+  {
+    name: 'a later one that pushes one out',
+    before: [100],
+    step: 200,
+    newest: [100, 200],
+    leaves: ['.tmp-100 200', '.tmp-200 100'],
+  },
+  {
+    name: 'a step that is written again',
+    before: [200],
+    step: 200,
+    newest: [200, 200],
+    leaves: ['.old-200 .tmp-200', '.old-200 200', '.tmp-200 200'],
+  },
+];
+
+/** The names in the folder, without what differs from process to process. */
+function names(): string {
+  const found = existsSync(folder) ? readdirSync(folder) : [];
+  return found
+    .map((name) => name.replace(/(^|-)step-0*(\d+).*/, '$1$2'))
+    .sort()
+    .join(' ');
+}
+
+describe.each(scenarios)('$name', ({ before, step, newest, leaves }) => {
+  test('SIGKILL at every disk operation, in its middle where it has one, of the write and of the start after it', async () => {
+    for (const earlier of before) expect(runProcess(earlier, -1)).toMatchObject({ status: 0, stderr: '' });
+    const whole = copyOfFolder();
+    const left = new Map<string, string>();
+    let isAfter = false;
+    for await (const { message, found } of killedEverywhere(step, whole, () => {
+      if (names().includes('.') && !left.has(names())) left.set(names(), copyOfFolder());
+    })) {
+      expect(newest, message).toContain(found);
+      if (isAfter) expect(found, message).toBe(newest[1]); // once it is visible it stays
+      isAfter ||= found === newest[1];
+    }
+    expect(isAfter).toBe(true);
+    expect([...left.keys()].sort()).toEqual(leaves);
+
+    for (const [name, template] of left) {
+      for await (const { message, found } of killedEverywhere('open', template)) {
+        expect(newest, `${name}, ${message}`).toContain(found);
+      }
+    }
+  });
 });
+
+/** What is found after a process was killed at each of its operations in turn; the last one came to its end. */
+async function* killedEverywhere(step: number | 'open', template: string, onKilled = (): void => undefined) {
+  for (let killAt = 0; ; killAt++) {
+    rmSync(folder, { recursive: true, force: true });
+    cpSync(template, folder, { recursive: true });
+    const { signal, status, stderr } = runProcess(step, killAt);
+    onKilled();
+    yield { message: `killed at operation ${killAt}: ${stderr}`, found: await stateAfterRestart() };
+    if (signal === 'SIGKILL') continue;
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(killAt).toBeGreaterThan(0);
+    return;
+  }
+}
+
+/** Gone when the test is over. */
+function copyOfFolder(): string {
+  const copy = temporaryFolder();
+  cpSync(folder, copy, { recursive: true });
+  return copy;
+}
 
 test('a disk that fills up: the write fails and says so, the last checkpoint stays, and there is room again', async () => {
   const { disk, release } = await tinyDisk(folder);

@@ -1,7 +1,7 @@
 /**
- * Run by checkpointKill.test.ts in a process of its own: writes one checkpoint into a folder and kills itself with SIGKILL
- * at the disk operation whose number it is given: in the middle of a write, before any other.
- * usage: node checkpointWriter.mjs FOLDER STEP KILL_AT
+ * Run by checkpointKill.test.ts in a process of its own: writes one checkpoint into a folder, or only looks for the newest in
+ * it, and kills itself with SIGKILL at the disk operation whose number it is given: in the middle of a write, before any other.
+ * usage: node checkpointWriter.mjs FOLDER STEP|open KILL_AT
  */
 import { nodeDisk } from '../../dist/checkpoint/diskOperations.js';
 import { expectedTensors } from '../../dist/checkpoint/modelConfig.js';
@@ -44,6 +44,11 @@ const disk = {
   },
 };
 
+const store = new CheckpointStore(folder, { keep: 1, disk });
+if (step === 'open') {
+  await store.newestWhole();
+  process.exit();
+}
 const modelConfig = {
   vocabSize: 11,
   blockSize: 8,
@@ -63,7 +68,6 @@ const trainer = {
   valLoss: null,
   config: {},
 };
-const store = new CheckpointStore(folder, { keep: 1, disk });
 const writer = await store.beginWrite({ tensors, modelConfig, tokenizerFiles: { 'tokenizer.json': '{}' }, trainer });
 const values = new Float32Array(writer.expectedBytes / 4).fill(Number(step));
 await writer.write(new Uint8Array(values.buffer));
