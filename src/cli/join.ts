@@ -40,24 +40,30 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
 async function join(address: string, count: number): Promise<number> {
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
-    .slice(0, 32);
+    .slice(0, 24);
   const failures: WorkerExit[] = [];
   const workers = forkWorkers({
-    ids: Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${i}`),
     coordinatorAddress: address,
+    workersOnHost: count,
     cores: availableParallelism(),
     onExit: (exit) => {
       if (!exit.clean) failures.push(exit);
     },
   });
+  for (let i = 0; i < count; i++) workers.start(`remote-${host}-${process.pid}-${i}`);
   let interrupted = false;
   const onSignal = () => {
+    if (interrupted) {
+      void workers.stop(0);
+      return;
+    }
     interrupted = true;
-    void workers.stop(0);
+    print('leaving after this step; once more to leave at once');
+    workers.leave();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
-  await workers.ended;
+  await workers.ended();
   process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   if (interrupted) {
     print('left the run');

@@ -33,8 +33,10 @@ export interface Run {
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
   readonly dataset: Dataset;
-  /** Workers that must have joined before the run starts: those of this machine and those of others. */
+  /** Workers that the run waits for before it starts: those of this machine and those of others. */
   readonly worldSize: number;
+  /** The fewest that it goes on with. */
+  readonly minWorkers: number;
 }
 
 /** Config, run directory, checkpoint and data: everything that can be wrong is found here, before a worker starts. */
@@ -49,7 +51,8 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
   if (existing) sayNewPrecision(config, existing, cwd);
   const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
-  const worldSize = worldSizeOf(config, args.minWorkers);
+  const minWorkers = minWorkersOf(config, args.minWorkers);
+  const worldSize = Math.max(config.train.workers, minWorkers);
   if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {
     throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
   }
@@ -63,15 +66,11 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: warn });
   const resume = resuming ? await openResume(store, config, dataset) : undefined;
-  return { config, folder, store, resume, dataset, worldSize };
+  return { config, folder, store, resume, dataset, worldSize, minWorkers };
 }
 
-function worldSizeOf({ train }: Config, minWorkers = train.workers): number {
-  if (!Number.isInteger(minWorkers) || minWorkers < train.workers) {
-    throw new UserError(
-      `--min-workers: expected a whole number of at least ${train.workers}, the workers of this machine, received ${minWorkers}`,
-    );
-  }
+function minWorkersOf({ train }: Config, minWorkers = 1): number {
+  numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   if (train.globalBatchSize < minWorkers) {
     throw new UserError(
       `train.globalBatchSize is ${train.globalBatchSize}, fewer sequences than the ${minWorkers} workers: raise it, or use fewer workers`,

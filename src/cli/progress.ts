@@ -18,7 +18,7 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
   let tokensPerSecond = 0;
   return {
     started(members) {
-      const engines = new Set(members.map(({ ready }) => ready?.engine ?? ''));
+      const engines = new Set(members.map(({ prepared }) => prepared?.engine ?? ''));
       print(`${members.length} worker${members.length === 1 ? '' : 's'} ready: ${[...engines].join(', ')}`);
     },
     step(metrics) {
@@ -44,6 +44,11 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
       } else {
         print(`${stepLabel(outcome.step)}  checkpoint ${basename(outcome.path)}`);
       }
+    },
+    event({ event, reason, action }) {
+      const line = action === undefined ? reason : `${reason}; ${action}`;
+      if (event === 'lost' || event === 'warning') warn(line);
+      else print(line);
     },
     warning: warn,
   };

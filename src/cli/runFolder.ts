@@ -1,5 +1,5 @@
 /**
- * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `checkpoints/`, and a lock while a run writes to it. Finds
+ * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, and a lock while a run writes to it. Finds
  * the place for a new run, and the run to resume.
  */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -10,6 +10,7 @@ export class RunFolder {
   readonly path: string;
   /** Whether a run begins here, rather than goes on. */
   readonly #isNew: boolean;
+  #isClaimed = false;
 
   constructor(path: string, options: { isNew?: boolean } = {}) {
     this.path = path;
@@ -22,6 +23,14 @@ export class RunFolder {
 
   get metricsPath(): string {
     return join(this.path, 'metrics.jsonl');
+  }
+
+  get journalPath(): string {
+    return join(this.path, 'journal.jsonl');
+  }
+
+  get eventsPath(): string {
+    return join(this.path, 'events.jsonl');
   }
 
   get checkpointsPath(): string {
@@ -73,6 +82,7 @@ export class RunFolder {
   async #lock(): Promise<boolean> {
     try {
       await writeFile(this.#lockPath, `${process.pid}\n`, { flag: 'wx' });
+      this.#isClaimed = true;
       return true;
     } catch (error) {
       if (errorCode(error) === 'EEXIST') return false;
@@ -80,7 +90,10 @@ export class RunFolder {
     }
   }
 
+  /** Without effect unless this process has it. */
   async release(): Promise<void> {
+    if (!this.#isClaimed) return;
+    this.#isClaimed = false;
     await rm(this.#lockPath, { force: true });
   }
 }
@@ -154,7 +167,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

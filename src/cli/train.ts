@@ -8,13 +8,16 @@ import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
+import { EventsLog } from '../coordinator/eventsLog.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
+import { numberOption } from './modelOptions.ts';
 import { printPlan } from './plan.ts';
 import { prepareRun, type Run } from './prepareRun.ts';
 import { print, progressPrinter, warn } from './progress.ts';
+import { findWaitingWorkers, openJournal, type ResumePoint } from './resumePoint.ts';
 import type { RunFolder } from './runFolder.ts';
 import { printSample } from './sample.ts';
 
@@ -41,7 +44,14 @@ const trainOptions = {
   'min-workers': {
     type: 'number',
     requiresArg: true,
-    describe: 'Workers, with those of `launch join`, that must be there before the run starts [default: --workers]',
+    default: 1,
+    describe: 'Fewest workers, with those of `launch join`, that the run starts and goes on with; below it waits',
+  },
+  'max-restarts': {
+    type: 'number',
+    requiresArg: true,
+    default: 10,
+    describe: 'How often, over the whole run, workers of this machine that died are started again',
   },
   set: { type: 'string', array: true, requiresArg: true, describe: 'Override a key: model.nLayer=4' },
   'run-dir': {
@@ -75,7 +85,8 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data parallel over 4 processes')
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
-      .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`'),
+      .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
+      .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
   handler: async (args) => {
     process.exitCode = await train(args);
   },
@@ -87,38 +98,47 @@ async function train(args: TrainArguments): Promise<number> {
     printPlan(run.config, run.dataset);
     return 0;
   }
-  const stepsDone = run.resume?.trainer?.step ?? 0;
-  if (stepsDone >= run.config.train.maxSteps) {
-    print(
-      `nothing left to train: ${run.folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
-        `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
-    );
-    return 0;
-  }
-  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
-  const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? loopback);
-  // Before anything is written: a port in use leaves no run directory behind.
-  const server = await transport.listen(address);
+  numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
+  const { folder } = run;
+  // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
+  if (args.resume !== undefined) await folder.claim();
   try {
-    await run.folder.claim();
-    try {
-      await run.folder.writeConfig(renderConfig(run.config));
-      if (await runToTheEnd(args, run, transport, server)) {
-        print(`stopped; go on with: launch --resume ${run.folder.path}`);
-        return interruptedExitCode;
-      }
-    } catch (error) {
-      if (!(error instanceof PeerError)) throw error;
-      throw new PeerError(`${error.message}\n${await resumeHint(run)}`, { cause: error });
-    } finally {
-      await run.folder.release();
+    const point = args.resume === undefined ? undefined : findWaitingWorkers(folder);
+    const stepsDone = point?.resumed.step ?? run.resume?.trainer?.step ?? 0;
+    if (stepsDone >= run.config.train.maxSteps) {
+      print(
+        `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
+          `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
+      );
+      return 0;
     }
+    if (await trainFrom(args, run, point)) {
+      print(`stopped; go on with: launch --resume ${folder.path}`);
+      return interruptedExitCode;
+    }
+  } catch (error) {
+    if (!(error instanceof PeerError)) throw error;
+    throw new PeerError(`${error.message}\n${await resumeHint(run)}`, { cause: error });
   } finally {
-    await server.close();
+    await folder.release();
   }
   await printSample(run.config, run.folder.path);
   print(`done: ${run.folder.path}`);
   return 0;
+}
+
+/** Listens, claims a new directory, trains; true if the user ended the run early. */
+async function trainFrom(args: TrainArguments, run: Run, point: ResumePoint | undefined): Promise<boolean> {
+  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
+  const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? point?.recovered.address ?? loopback);
+  const server = await transport.listen(address);
+  try {
+    if (args.resume === undefined) await run.folder.claim();
+    await run.folder.writeConfig(renderConfig(run.config));
+    return await runToTheEnd(args, run, point, transport, server);
+  } finally {
+    await server.close();
+  }
 }
 
 /** What a user can do about a run that failed. */
@@ -133,27 +153,39 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
 async function runToTheEnd(
   args: TrainArguments,
   run: Run,
+  point: ResumePoint | undefined,
   transport: Transport,
   server: ControlServer,
 ): Promise<boolean> {
-  const { config, dataset, store, resume, worldSize } = run;
-  const ids = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
-  const metrics = await MetricsLog.open(run.folder.metricsPath, resume?.trainer?.step ?? 0, warn);
+  const { config, dataset, store, resume, worldSize, minWorkers } = run;
+  const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+  const startStep = resume?.trainer?.step ?? 0;
+  const journal = openJournal(run.folder, server.address, point, startStep);
+  const stepsDone = point?.resumed.step ?? startStep;
+  const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, warn, point?.recovered.commits);
+  const events = await EventsLog.open(run.folder.eventsPath, warn);
   const printer = progressPrinter({
     maxSteps: config.train.maxSteps,
     logEverySteps: config.train.logEverySteps,
     stepTokens: config.train.globalBatchSize * config.model.blockSize,
   });
   let lastCheckpoint: CheckpointOutcome | undefined;
-  const coordinator = new Coordinator({
-    config,
-    dataset,
-    server,
-    worldSize,
-    localWorkers: new Set(ids),
-    store,
-    metrics,
+  let coordinator: Coordinator | undefined;
+  const start = {
+    coordinatorAddress: server.address,
+    workersOnHost: config.train.workers,
+    cores: availableParallelism(),
+    onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
+  };
+  const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
+  coordinator = new Coordinator({
+    ...{ config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
+    restartsMax: args.singleProcess ? 0 : args.maxRestarts,
+    open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,
+    startWorker: (worker) => workers.start(worker),
+    killWorker: (worker) => workers.kill(worker),
     ...(resume !== undefined && { resume }),
+    ...(point !== undefined && { resumed: point.resumed }),
     listener: {
       ...printer,
       checkpoint(outcome) {
@@ -162,16 +194,10 @@ async function runToTheEnd(
       },
     },
   });
-  const start = {
-    ids,
-    coordinatorAddress: server.address,
-    cores: availableParallelism(),
-    onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
-  };
-  let workers: LocalWorkers | undefined;
-  const signals = handleSignals(coordinator, () => workers, run.folder);
+  const signals = handleSignals(coordinator, workers, run.folder);
   try {
-    workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
+    const waiting = point?.resumed.workers ?? [];
+    for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
     printHeader(run, args, server.address);
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
@@ -181,7 +207,7 @@ async function runToTheEnd(
     }
     return signals.interrupted && step < config.train.maxSteps;
   } finally {
-    await workers?.stop(stopGraceMs);
+    await workers.stop(stopGraceMs);
     await coordinator.close();
     signals.restore();
   }
@@ -200,7 +226,7 @@ function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArg
 }
 
 /** The first SIGINT or SIGTERM ends the run in order, the second at once. */
-function handleSignals(coordinator: Coordinator, workers: () => LocalWorkers | undefined, folder: RunFolder) {
+function handleSignals(coordinator: Coordinator, workers: LocalWorkers, folder: RunFolder) {
   const state = { interrupted: false, restore: () => {} };
   const onSignal = () => {
     if (!state.interrupted) {
@@ -211,7 +237,7 @@ function handleSignals(coordinator: Coordinator, workers: () => LocalWorkers | u
     }
     const exit = () => process.exit(interruptedExitCode);
     setTimeout(exit, cleanUpMs);
-    void Promise.all([workers()?.stop(0), coordinator.close(), folder.release()]).finally(exit);
+    void Promise.all([workers.stop(0), coordinator.close(), folder.release()]).finally(exit);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   state.restore = () => {

@@ -65,9 +65,10 @@ export interface Transport {
   listen(address: string): Promise<ControlServer>;
   /**
    * @param peerId the name the server will know this client by, unique among its clients; see {@link isPeerId}.
+   * @param timeoutMs how long to wait for the server to answer, instead of `connectTimeoutMs`
    * @throws UserError if the address is malformed or its host unknown; PeerError if nobody answers in time.
    */
-  connect(address: string, peerId: string): Promise<ControlClient>;
+  connect(address: string, peerId: string, timeoutMs?: number): Promise<ControlClient>;
   /** @param host the interface to be reached at, from {@link Transport.hostFacing} */
   openRing(host: string): Promise<RingLink>;
   /** The address of this machine that faces `address`: the one under which others who reach `address` reach us. */

@@ -8,16 +8,23 @@
  *     │ msgpack { type, … }          ││ payload (assign, stateChunk…) │
  *     └──────────────────────────────┘└───────────────────────────────┘
  *
- * The life of a run, between the coordinator C and a worker W:
+ * The life of a worker W in a run of the coordinator C:
  *
- *     W→C join     C→W welcome | refused
- *     C→W form     (epoch, rank, ring neighbour; state initialised or received in stateChunks)
- *     W→C ready    (hash of the parameters: all ranks must agree)
- *     C→W assign   step s+1 while step s runs: one step ahead
- *     W→C reduced  gradients of step s are summed on this rank
- *     C→W commit   every rank said so: apply AdamW; W→C applied
- *     C→W evaluate, snapshot, then proceed: only while the workers hold after a commit
+ *     W→C join      with the step that its replica is at         C→W welcome | refused
+ *     W→C prepared  the replica is built: it may be taken in at the next step boundary
+ *     C→W form      a new epoch: rank, ring neighbours, and whether to keep the state, to receive it, or to send it to others
+ *     W→C ready     (with a hash of the state, where somebody received it: all ranks must agree)
+ *     C→W proceed   train; an epoch begins held
+ *     C→W assign    step s+1 while step s runs: one step ahead
+ *     W→C reduced   gradients of step s are summed on this rank
+ *     C→W commit    every rank said so: apply AdamW; W→C applied
+ *     C→W evaluate, snapshot, then proceed or form: only while the workers hold
+ *     W→C leave     it wants to go: C→W stop at the next boundary
  *     C→W stop
+ *
+ * Whenever a member is lost, or its ring breaks, the coordinator sends a new `form`: what the workers do for the step that is not
+ * committed is given up, and its samples are assigned anew. A worker that loses its connection joins again and says what it has;
+ * one that no longer belongs to the run is told `fenced`, and joins again likewise.
  *
  * Everything that comes from the wire is validated here, once; inside, the types are trusted.
  */
@@ -26,7 +33,7 @@ import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;
@@ -35,6 +42,7 @@ const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const rank = z.number().int().min(0).max(65_535);
 const text = z.string().max(4_096);
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const peerName = z.string().regex(/^[A-Za-z0-9._-]{1,48}$/);
 const milliseconds = z.number().min(0);
 
 /** What a worker is doing, as the messages of a failure name it. */
@@ -75,9 +83,29 @@ const stepTimings = z.object({
 export type StepTimings = z.infer<typeof stepTimings>;
 
 /** One piece of a state stream: parameters, first moments, second moments, each in the order of the tensor table. */
-const stateChunk = z.object({ type: z.literal('stateChunk'), step: count, offset: count });
+const stateStream = {
+  /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
+  purpose: z.enum(['checkpoint', 'transfer']),
+  epoch: count,
+  step: count,
+  offset: count,
+};
+const stateChunk = z.object({ type: z.literal('stateChunk'), ...stateStream });
 /** Received and stored up to this offset: the sender may go on. */
-const stateAck = z.object({ type: z.literal('stateAck'), step: count, offset: count });
+const stateAck = z.object({ type: z.literal('stateAck'), ...stateStream });
+/** What a stream of state is for. */
+export type StreamPurpose = z.infer<typeof stateChunk>['purpose'];
+
+const stateClaim = z.object({
+  /** Updates applied to the replica; 0 is the initial state. */
+  step: count,
+  /** The epoch in which that step was committed. */
+  epoch: count,
+  /** A step whose gradients are reduced on the replica, and whose commit has not come. */
+  pending: z.object({ step: count, epoch: count }).optional(),
+});
+/** What a worker's replica holds. Step and epoch of the commit together name one state, to the bit. */
+export type StateClaim = z.infer<typeof stateClaim>;
 
 const workerMessage = z.discriminatedUnion('type', [
   /** First message of a worker. */
@@ -87,24 +115,32 @@ const workerMessage = z.discriminatedUnion('type', [
     version: text,
     host: text,
     pid: count,
+    /** The name that stays when the worker comes back through another connection. */
+    worker: peerName,
     /** Where the previous rank of the ring connects to. */
     ringAddress: z.string().min(1).max(512),
+    /** Absent: nothing that could be used. */
+    state: stateClaim.optional(),
   }),
-  /** The replica is built, its state is in place and its ring is connected. */
+  /** The replica is built. */
+  z.object({ type: z.literal('prepared'), engine: text, tensors: tensorTable }),
+  /** The state is in place and the ring is connected. */
   z.object({
     type: z.literal('ready'),
     epoch: count,
-    /** Steps already applied to the state. */
+    /** Updates applied to the state. */
     step: count,
-    parameterHash: hash,
-    engine: text,
-    tensors: tensorTable,
+    /** Of parameters and moments; present where `form` asked for it. */
+    stateHash: hash.optional(),
   }),
   /** The gradients of the step are summed over all ranks, on this rank. */
   z.object({
     type: z.literal('reduced'),
     epoch: count,
     step: count,
+    /** The samples of the global batch that this rank has computed: [sampleFrom, sampleFrom + sampleCount). */
+    sampleFrom: count,
+    sampleCount: count,
     /** Sum of the losses of this rank's targets, and their number. */
     lossSum: z.number(),
     targets: count,
@@ -127,12 +163,29 @@ const workerMessage = z.discriminatedUnion('type', [
   stateChunk,
   stateAck,
   /** A sign of life, every heartbeatIntervalMs; the coordinator answers it. */
-  z.object({ type: z.literal('heartbeat'), step: count, phase }),
+  z.object({
+    type: z.literal('heartbeat'),
+    step: count,
+    phase,
+    /** Ring frames received in this step: whether the ring moves. */
+    ringFrames: count,
+  }),
   /**
    * A new phase, told at once, so that the message of a failure names the right one; those that follow from `reduced`,
    * `commit`, `applied` and `proceed` are not told. Not answered.
    */
   z.object({ type: z.literal('phase'), step: count, phase }),
+  /** The ring of this epoch does not work; the worker waits for the next one. */
+  z.object({
+    type: z.literal('ringBroken'),
+    epoch: count,
+    step: count,
+    /** The neighbour that it blames, if any. */
+    suspect: rank.optional(),
+    message: text,
+  }),
+  /** The worker wants to go, at the next step boundary. */
+  z.object({ type: z.literal('leave') }),
   /** The worker cannot go on; it ends after this message. */
   z.object({
     type: z.literal('failed'),
@@ -158,8 +211,10 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     config: z.record(z.string(), z.unknown()),
     vocabSize: count.min(1),
   }),
-  /** The worker is not wanted: it speaks another version, or the run has its members. */
+  /** The worker is not wanted: it speaks another version, or the run has ended. */
   z.object({ type: z.literal('refused'), reason: text }),
+  /** The sender does not belong to the run any more, since it was silent for too long, say: it may join again. */
+  z.object({ type: z.literal('fenced'), reason: text }),
   /** The membership of an epoch: take this rank, connect the ring, get the state ready. */
   z.object({
     type: z.literal('form'),
@@ -168,10 +223,16 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     worldSize: rank.min(1),
     /** Ring address of rank + 1. */
     nextAddress: z.string().min(1).max(512),
-    /** Steps already applied to the state. */
+    /** Updates applied to the state. */
     step: count,
-    /** `receive`: stateChunks follow. */
-    state: z.enum(['initialise', 'receive']),
+    /** The epoch in which that step was committed. */
+    committedEpoch: count,
+    /** `keep`: what the replica holds is the state. `initialise`: make the initial one again. `receive`: stateChunks follow. */
+    state: z.enum(['keep', 'initialise', 'receive']),
+    /** Stream the state to the coordinator, which passes it on. */
+    send: z.boolean(),
+    /** Answer with the hash of the state. */
+    verify: z.boolean(),
   }),
   /** The samples of a step for this rank; payload: int32 tokens [count, T], then int32 targets [count, T]. */
   z.object({
@@ -235,7 +296,8 @@ export function decodeWorkerMessage(frame: Uint8Array): WorkerMessage {
   const foreign = anyJoin.safeParse(value);
   if (foreign.success && foreign.data.protocolVersion !== protocolVersion) {
     const { version = 'unknown' } = foreign.data;
-    return { ...foreign.data, version, host: 'unknown', pid: 0, ringAddress: 'unknown' };
+    const unknown = { host: 'unknown', pid: 0, worker: 'unknown', ringAddress: 'unknown' };
+    return { ...foreign.data, version, ...unknown };
   }
   return validate(workerMessage, value);
 }

@@ -42,7 +42,8 @@ export function zmqTransport(options: Partial<ZmqOptions> = {}): Transport {
   const settings = { ...defaultLinkOptions, localRing: true, ...options };
   return {
     listen: (address) => listen(address, settings),
-    connect: (address, peerId) => connect(address, peerId, settings),
+    connect: (address, peerId, timeoutMs) =>
+      connect(address, peerId, { ...settings, connectTimeoutMs: timeoutMs ?? settings.connectTimeoutMs }),
     openRing: (host) => openZmqRing(host, settings, settings.localRing),
     hostFacing,
   };

@@ -124,6 +124,10 @@ const train = z
       default: 'none',
       doc: 'block: forward keeps of each block only its input, and backward computes the rest again; less memory, the same result.',
     }),
+    leases: choice(['equal', 'proportional'], {
+      default: 'equal',
+      doc: 'equal: every worker gets the same number of sequences of a step. proportional: as many as its measured speed allows, so that a slow one does not set the pace; the split then depends on timing, and losses are the same up to rounding.',
+    }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
     hashEverySteps: whole({
       default: 50,
@@ -260,13 +264,18 @@ const comm = z
       default: 600_000,
       min: 100,
       max: 360_000_000,
-      doc: 'Milliseconds in which every worker must have finished a step.',
+      doc: 'Milliseconds in which every worker must have finished a step; one that has not is left out.',
     }),
     joinTimeoutMs: whole({
       default: 60_000,
       min: 100,
       max: 36_000_000,
-      doc: 'Milliseconds in which the workers of a run must have joined.',
+      doc: 'Milliseconds that a run waits for workers: those it starts with, or those it needs after a loss.',
+    }),
+    rejoinTimeoutMs: whole({
+      default: 60_000,
+      max: 36_000_000,
+      doc: 'Milliseconds that a worker which has lost its coordinator keeps its state and tries to reach it, or the one that `launch --resume` starts.',
     }),
   })
   .meta({ description: 'Messages between the processes.' });

@@ -13,7 +13,15 @@ export type CheckpointOutcome =
   | { readonly step: number; readonly path: string }
   | { readonly step: number; readonly error: string };
 
+/** Where a state stream has come to. */
+export interface StreamPosition {
+  readonly epoch: number;
+  readonly step: number;
+  readonly offset: number;
+}
+
 interface Incoming {
+  readonly epoch: number;
   readonly step: number;
   readonly from: string;
   readonly bytes: number;
@@ -25,7 +33,7 @@ interface Incoming {
 
 export class Checkpointer {
   readonly #store: CheckpointStore;
-  readonly #acknowledge: (to: string, step: number, offset: number) => void;
+  readonly #acknowledge: (to: string, at: StreamPosition) => void;
   readonly #giveUp: (to: string, step: number) => void;
   readonly #onOutcome: (outcome: CheckpointOutcome) => void;
   #incoming: Incoming | undefined;
@@ -33,7 +41,7 @@ export class Checkpointer {
   /** @param options.giveUp tells the sender of a stream that the rest of it is not wanted */
   constructor(options: {
     store: CheckpointStore;
-    acknowledge: (to: string, step: number, offset: number) => void;
+    acknowledge: (to: string, at: StreamPosition) => void;
     giveUp: (to: string, step: number) => void;
     onOutcome: (outcome: CheckpointOutcome) => void;
   }) {
@@ -44,9 +52,17 @@ export class Checkpointer {
   }
 
   /** Opens a checkpoint for the stream of `bytes` bytes that `from` sends next. */
-  begin(options: { step: number; from: string; bytes: number; contents: CheckpointContents }): void {
-    const { step, from, bytes, contents } = options;
-    const incoming: Incoming = { step, from, bytes, receivedBytes: 0, writer: undefined, queue: Promise.resolve() };
+  begin(options: { epoch: number; step: number; from: string; bytes: number; contents: CheckpointContents }): void {
+    const { epoch, step, from, bytes, contents } = options;
+    const incoming: Incoming = {
+      epoch,
+      step,
+      from,
+      bytes,
+      receivedBytes: 0,
+      writer: undefined,
+      queue: Promise.resolve(),
+    };
     this.#incoming = incoming;
     this.#enqueue(incoming, async () => {
       incoming.writer = await this.#store.beginWrite(contents);
@@ -54,9 +70,9 @@ export class Checkpointer {
   }
 
   /** One chunk of the stream. A chunk that does not belong to it ends the checkpoint, not the run. */
-  receive(from: string, step: number, offset: number, payload: Uint8Array | undefined): void {
+  receive(from: string, { epoch, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
     const incoming = this.#incoming;
-    if (incoming === undefined || incoming.from !== from || incoming.step !== step) return;
+    if (incoming === undefined || incoming.from !== from || incoming.step !== step || incoming.epoch !== epoch) return;
     const size = payload?.byteLength ?? 0;
     const isNext = offset === incoming.receivedBytes && size > 0 && offset + size <= incoming.bytes;
     incoming.receivedBytes += size;
@@ -65,7 +81,7 @@ export class Checkpointer {
         throw new PeerError(`expected state from byte ${offset} of ${incoming.bytes}, received ${size} bytes`);
       }
       await incoming.writer?.write(payload);
-      this.#acknowledge(from, step, offset + size);
+      this.#acknowledge(from, { epoch, step, offset: offset + size });
       if (offset + size < incoming.bytes || incoming.writer === undefined) return;
       const path = await incoming.writer.commit();
       this.#incoming = undefined;

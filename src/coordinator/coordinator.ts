@@ -19,18 +19,21 @@ import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { trainBatch } from '../data/sampler.ts';
-import { Checkpointer, type CheckpointOutcome, StateFeed } from './checkpointer.ts';
+import { Checkpointer, type CheckpointOutcome, StateFeed, type StreamPosition } from './checkpointer.ts';
 import { decide } from './decide.ts';
+import type { EventsLog, LoggedEvent } from './eventsLog.ts';
+import type { JournalSink } from './journal.ts';
 import type { MetricsLog, StepMetrics } from './metricsLog.ts';
 import {
   type Effect,
   initialState,
   type Member,
+  type Resumed,
   type RunEvent,
   type RunPlan,
   type RunState,
-  shareOf,
 } from './runState.ts';
+import { StateRelay } from './stateRelay.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
@@ -39,6 +42,8 @@ export interface RunListener {
   step(metrics: StepMetrics): void;
   evaluated(step: number, valLoss: number): void;
   checkpoint(outcome: CheckpointOutcome): void;
+  /** A loss, a restart, somebody who came or left: one line. */
+  event(event: LoggedEvent): void;
   warning(message: string): void;
 }
 
@@ -47,18 +52,31 @@ export interface CoordinatorOptions {
   readonly dataset: Dataset;
   /** Where workers join; it stays the caller's to close. */
   readonly server: ControlServer;
-  /** Workers that must join before the run starts. */
+  /** Workers that should be there before the run starts, and the fewest that it goes on with. */
   readonly worldSize: number;
-  /** Ids of the workers that this machine starts; `workerExited` is called for them. */
-  readonly localWorkers: ReadonlySet<string>;
+  readonly minWorkers: number;
+  /** Names of the workers that this machine starts; `workerExited` is called for them. */
+  readonly localWorkers: readonly string[];
+  readonly restartsMax: number;
+  /** Whether others may join. */
+  readonly open: boolean;
+  /** Starts a local worker, again or for the first time. */
+  readonly startWorker: (worker: string) => void;
+  readonly killWorker: (worker: string) => void;
   readonly store: CheckpointStore;
   readonly metrics: MetricsLog;
+  readonly events: EventsLog;
+  readonly journal: JournalSink;
   /** The checkpoint to go on from. */
   readonly resume?: Checkpoint;
+  /** Where a coordinator that was killed had come to, if its workers may still be there. */
+  readonly resumed?: Resumed;
   readonly listener: RunListener;
 }
 
-const tickIntervalMs = 250;
+const tickIntervalMs = 100;
+/** How much later than its lost connection the exit of a local process may be known. */
+const exitGraceMs = 300;
 /** Warnings about strangers that are shown. */
 const warningsMax = 10;
 
@@ -69,7 +87,11 @@ export class Coordinator {
   readonly #server: ControlServer;
   readonly #checkpointer: Checkpointer;
   readonly #validation: ValidationPlan;
-  readonly #feeds = new Map<string, StateFeed>();
+  readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #relay: StateRelay | undefined;
+  /** Whose share each sample of the committed step was. */
+  #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   readonly #ticker: NodeJS.Timeout;
   #state: RunState;
   #stepStartedMs = performance.now();
@@ -81,7 +103,7 @@ export class Coordinator {
     const { server } = options;
     this.#options = options;
     this.#server = server;
-    this.#state = initialState(planOf(options), Date.now());
+    this.#state = initialState(planOf(options), performance.now(), options.resumed);
     this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
@@ -91,22 +113,33 @@ export class Coordinator {
     this.finished.catch(() => {});
     this.#checkpointer = new Checkpointer({
       store: options.store,
-      acknowledge: (to, step, offset) => this.#send(to, { type: 'stateAck', step, offset }),
+      acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose: 'checkpoint', ...at }),
       giveUp: (to, step) => this.#send(to, { type: 'stateGivenUp', step }),
       onOutcome: (outcome) => this.#checkpointEnded(outcome),
     });
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
-    server.onPeerGone((peer, reason) => {
-      // The exit of a process of this machine is reported by itself, and says more.
-      if (options.localWorkers.has(peer)) return;
-      this.#handle({ kind: 'peerGone', id: peer, reason });
-    });
+    server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
     this.#ticker = setInterval(() => this.#handle({ kind: 'tick' }), tickIntervalMs);
   }
 
   /** A worker of this machine has ended, and how. */
   workerExited(exit: Omit<Extract<RunEvent, { kind: 'workerExited' }>, 'kind'>): void {
     this.#handle({ kind: 'workerExited', ...exit });
+  }
+
+  /** The exit of a process of this machine is reported by itself, and says more: it is waited for. */
+  #peerGone(id: string, reason: string): void {
+    const isLocal = this.#options.localWorkers.some((worker) => id.startsWith(`${worker}.`));
+    if (isLocal) this.#later(exitGraceMs, () => this.#handle({ kind: 'peerGone', id, reason }));
+    else this.#handle({ kind: 'peerGone', id, reason });
+  }
+
+  #later(ms: number, run: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      run();
+    }, ms);
+    this.#timers.add(timer);
   }
 
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
@@ -117,9 +150,12 @@ export class Coordinator {
   /** Lets go of everything; a checkpoint that is being written is given up. */
   async close(): Promise<void> {
     clearInterval(this.#ticker);
-    for (const feed of this.#feeds.values()) feed.stop();
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const { feed } of this.#feeds.values()) feed.stop();
     await this.#checkpointer.abort();
     await this.#options.metrics.flush();
+    await this.#options.events.flush();
+    await this.#options.journal.close();
   }
 
   #receive(peer: string, frame: Uint8Array, payload: Uint8Array | undefined): void {
@@ -130,15 +166,21 @@ export class Coordinator {
       this.#handle({ kind: 'malformed', from: peer, problem: messageOf(error) });
       return;
     }
-    if (message.type === 'stateChunk') this.#checkpointer.receive(peer, message.step, message.offset, payload);
-    else if (message.type === 'stateAck') this.#feeds.get(peer)?.acknowledged(message.offset);
+    if (message.type === 'stateChunk') {
+      if (message.purpose === 'checkpoint') this.#checkpointer.receive(peer, message, payload);
+      else this.#relay?.chunk(peer, message, payload);
+    } else if (message.type === 'stateAck') {
+      this.#relay?.acknowledged(peer, message);
+      const feed = this.#feeds.get(peer);
+      if (feed?.epoch === message.epoch) feed.feed.acknowledged(message.offset);
+    }
     this.#handle({ kind: 'message', from: peer, message });
   }
 
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
   #handle(event: RunEvent): void {
     try {
-      const { state, effects } = decide(this.#state, event, Date.now());
+      const { state, effects } = decide(this.#state, event, performance.now());
       this.#state = state;
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {
@@ -147,6 +189,11 @@ export class Coordinator {
   }
 
   #fail(error: unknown): void {
+    if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
+      const { members, joiners } = this.#state;
+      this.#state = { ...this.#state, stage: 'failed' };
+      for (const { id } of [...members, ...joiners]) this.#send(id, { type: 'stop', reason: 'the coordinator failed' });
+    }
     this.#settle.reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
   }
 
@@ -175,14 +222,41 @@ export class Coordinator {
         this.#send(to, { type: 'evaluate', epoch, step, sampleCount }, encodeBatch(batch));
         break;
       }
-      case 'sendState':
-        this.#feedState(effect.to, effect.step);
+      case 'transfer':
+        this.#transfer(effect);
+        break;
+      case 'rewind':
+        this.#options.journal.append(effect);
+        this.#options.metrics.rewind(effect.step);
+        break;
+      case 'epochOpened': {
+        const { epoch, step } = effect;
+        const members = effect.members.map(({ worker, host, pid }) => ({ worker, host, pid }));
+        this.#options.journal.append({ kind: 'epoch', epoch, step, members });
+        break;
+      }
+      case 'committed':
+        this.#committed(effect);
+        break;
+      case 'startWorker':
+        this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));
+        break;
+      case 'killWorker':
+        this.#options.killWorker(effect.worker);
+        break;
+      case 'event':
+        this.#options.events.append(effect.event);
+        if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
         const { step, from, bytes, tensors } = effect;
-        this.#checkpointer.begin({ step, from, bytes, contents: this.#checkpointContents(step, tensors) });
+        const { epoch } = this.#state;
+        this.#checkpointer.begin({ epoch, step, from, bytes, contents: this.#checkpointContents(step, tensors) });
         break;
       }
+      case 'abandonCheckpoint':
+        void this.#checkpointer.abort().catch((error: unknown) => this.#warn(messageOf(error)));
+        break;
       case 'started':
         this.#stepStartedMs = performance.now();
         listener.started(effect.members);
@@ -199,9 +273,17 @@ export class Coordinator {
         this.#warn(effect.message);
         break;
       case 'finish':
+        this.#options.journal.append({ kind: 'ended', step: effect.step });
         this.#settle.resolve(effect.step);
         break;
       case 'fail':
+        this.#options.events.append({
+          event: 'failed',
+          reason: effect.message,
+          epoch: this.#state.epoch,
+          step: this.#state.step,
+        });
+        this.#options.journal.append({ kind: 'ended', step: this.#state.step });
         this.#settle.reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
@@ -234,41 +316,79 @@ export class Coordinator {
     return learningRateAt(step - 1, { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps });
   }
 
-  #stepDone({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>): void {
-    const { config, metrics, listener } = this.#options;
-    const stepTokens = config.train.globalBatchSize * config.model.blockSize;
-    const nowMs = performance.now();
-    const line: StepMetrics = {
+  /** Kept before it is sent: a coordinator that is killed goes on from here. */
+  #committed({ epoch, step, loss, gradNorm, ranks }: Extract<Effect, { kind: 'committed' }>): void {
+    this.#shares = ranks;
+    const tokens = step * this.#stepTokens;
+    this.#options.journal.append({
+      kind: 'commit',
+      epoch,
       step,
       loss,
-      lr: this.#learningRate(step),
       gradNorm,
-      tokens: step * stepTokens,
-      tokensPerSecond: (stepTokens / (nowMs - this.#stepStartedMs)) * 1_000,
-      epoch,
-      ranks: ranks.map(({ rank, timings, ringBytesSent }) => {
-        const { from, count } = shareOf(config.train.globalBatchSize, rank, ranks.length);
-        return { rank, sampleFrom: from, sampleCount: count, ...timings, ringBytesSent };
+      tokens,
+      lr: this.#learningRate(step),
+      ranks,
+    });
+  }
+
+  get #stepTokens(): number {
+    const { train, model } = this.#options.config;
+    return train.globalBatchSize * model.blockSize;
+  }
+
+  #stepDone({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>): void {
+    const { metrics, listener } = this.#options;
+    const nowMs = performance.now();
+    const reports = new Map(ranks.map((report) => [report.rank, report]));
+    const [first] = ranks;
+    const line: StepMetrics = {
+      ...{ step, loss, lr: this.#learningRate(step), gradNorm, tokens: step * this.#stepTokens, epoch },
+      tokensPerSecond: (this.#stepTokens / (nowMs - this.#stepStartedMs)) * 1_000,
+      // Whoever was lost after the commit computed its share all the same.
+      ranks: this.#shares.map((share) => {
+        const report = reports.get(share.rank);
+        return report === undefined ? share : { ...share, ...report.timings, ringBytesSent: report.ringBytesSent };
       }),
-      ...(ranks[0]?.parameterHash !== undefined && { parameterHash: ranks[0].parameterHash }),
+      ...(first?.parameterHash !== undefined && { parameterHash: first.parameterHash }),
     };
     this.#stepStartedMs = nowMs;
     metrics.append(line);
     listener.step(line);
   }
 
-  #feedState(to: string, step: number): void {
-    const { resume } = this.#options;
-    if (resume === undefined) throw new InvariantError('state is to be sent, but the run resumes nothing');
-    const feed = new StateFeed();
-    this.#feeds.set(to, feed);
-    feed
-      .run(
-        resume,
-        resume.tensors.map(({ name }) => name),
-        (offset, chunk) => this.#send(to, { type: 'stateChunk', step, offset }, chunk),
-      )
-      .catch((error: unknown) => this.#fail(error));
+  /** Brings the state of a step to workers that have none. */
+  #transfer({ from, to, epoch, step }: Extract<Effect, { kind: 'transfer' }>): void {
+    this.#relay = undefined;
+    if (from === 'checkpoint') {
+      void this.#feedCheckpoint(to, epoch, step).catch((error: unknown) => this.#fail(error));
+      return;
+    }
+    const purpose = 'transfer';
+    this.#relay = new StateRelay({
+      ...{ from, to, epoch, step },
+      forward: (id, at, chunk) => this.#send(id, { type: 'stateChunk', purpose, ...pick(at) }, chunk),
+      acknowledge: (id, at) => this.#send(id, { type: 'stateAck', purpose, ...pick(at) }),
+    });
+  }
+
+  async #feedCheckpoint(to: readonly string[], epoch: number, step: number): Promise<void> {
+    const { resume, store } = this.#options;
+    const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
+    if (checkpoint?.trainer?.step !== step) {
+      throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
+    }
+    const names = checkpoint.tensors.map(({ name }) => name);
+    await Promise.all(
+      to.map((id) => {
+        this.#feeds.get(id)?.feed.stop();
+        const feed = new StateFeed();
+        this.#feeds.set(id, { feed, epoch });
+        return feed.run(checkpoint, names, (offset, chunk) =>
+          this.#send(id, { type: 'stateChunk', purpose: 'transfer', epoch, step, offset }, chunk),
+        );
+      }),
+    );
   }
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {
@@ -295,10 +415,15 @@ export class Coordinator {
   }
 }
 
-function planOf({ config, worldSize, resume }: CoordinatorOptions): RunPlan {
+function pick({ epoch, step, offset }: StreamPosition): StreamPosition {
+  return { epoch, step, offset };
+}
+
+function planOf(options: CoordinatorOptions): RunPlan {
+  const { config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint } = config;
   return {
-    worldSize,
+    ...{ worldSize, minWorkers, localWorkers, restartsMax, open },
     startStep: resume?.trainer?.step ?? 0,
     maxSteps: train.maxSteps,
     globalBatchSize: train.globalBatchSize,
@@ -307,5 +432,7 @@ function planOf({ config, worldSize, resume }: CoordinatorOptions): RunPlan {
     hashEverySteps: train.hashEverySteps,
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
     joinTimeoutMs: comm.joinTimeoutMs,
+    stepTimeoutMs: comm.stepTimeoutMs,
+    leases: train.leases,
   };
 }

@@ -29,7 +29,7 @@ export function fail(state: RunState, message: string, blame: 'user' | 'run' = '
 }
 
 function stopAll(state: RunState, reason: string): Effect[] {
-  return state.members.map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason } }));
+  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason } }));
 }
 
 export function nothing(state: RunState, reason = ''): Decision {
@@ -44,15 +44,45 @@ export function stale(state: RunState, member: Member, what: string): Decision {
 }
 
 export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
-  const member = state.members.find(({ id }) => id === from);
+  const member = everyone(state).find(({ id }) => id === from);
   if (member === undefined) return state;
   const tellsPhase = message.type === 'heartbeat' || message.type === 'phase';
   const progress = tellsPhase ? { phase: message.phase, step: message.step } : {};
   return withMember(state, { ...member, ...progress, lastSeenMs: nowMs });
 }
 
+/** The ring, then who is not in it. */
+export function everyone(state: RunState): readonly Member[] {
+  return [...state.members, ...state.joiners];
+}
+
 export function withMember(state: RunState, member: Member): RunState {
-  return { ...state, members: state.members.map((other) => (other.id === member.id ? member : other)) };
+  const replaced = (other: Member) => (other.id === member.id ? member : other);
+  return { ...state, members: state.members.map(replaced), joiners: state.joiners.map(replaced) };
+}
+
+/** Whether its replica has the state of the committed step, to the bit. */
+export function hasState({ step, committedEpoch }: RunState, { holds }: Member): boolean {
+  return holds?.step === step && holds.epoch === committedEpoch;
+}
+
+/** Whether the commit of the committed step is all that it lacks. */
+export function lacksCommit({ step, committedEpoch }: RunState, { holds }: Member): boolean {
+  return holds?.pending?.step === step && holds.pending.epoch === committedEpoch;
+}
+
+/** A decision with effects that come before its own. */
+export function after(before: readonly Effect[], { state, effects, reason }: Decision): Decision {
+  return { state, effects: [...before, ...effects], reason };
+}
+
+/** What events.jsonl says of a member. */
+export function factsOf(state: RunState, { worker, rank, phase, step }: Member) {
+  return { worker, epoch: state.epoch, step, phase, ...(rank >= 0 && { rank }) };
+}
+
+export function workersOf(count: number): string {
+  return `${count} worker${count === 1 ? '' : 's'}`;
 }
 
 export function isDue(step: number, everySteps: number): boolean {
@@ -77,7 +107,7 @@ export function firstDifference(members: readonly Member[]): string | undefined 
   const odd = members.find((member) => member.applied?.parameterHash !== first?.applied?.parameterHash);
   if (first === undefined || odd === undefined) return undefined;
   const short = (member: Member) => member.applied?.parameterHash?.slice(0, 12) ?? 'no hash';
-  const [engine, oddEngine] = [first.ready?.engine, odd.ready?.engine];
+  const [engine, oddEngine] = [first.prepared?.engine, odd.prepared?.engine];
   const why =
     engine === oddEngine ? '' : `; they compute on ${engine} and ${oddEngine}: use the same engine everywhere`;
   return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${why}`;
@@ -90,7 +120,7 @@ export function required<T>(value: T | undefined): T {
 
 /** How messages name a member: `rank 2 (pid 4711 on host)`. */
 export function nameOf(member: Member): string {
-  const who = member.rank < 0 ? `worker ${member.id}` : `rank ${member.rank}`;
+  const who = member.rank < 0 ? `worker ${member.worker}` : `rank ${member.rank}`;
   return `${who} (pid ${member.pid} on ${member.host})`;
 }
 

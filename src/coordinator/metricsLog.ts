@@ -30,7 +30,8 @@ export interface CommittedStep {
 
 export interface StepMetrics extends CommittedStep {
   readonly tokensPerSecond: number;
-  readonly ranks: readonly (RankShare & StepTimings & { readonly ringBytesSent: number })[];
+  /** A rank that was lost before it could say how long the step took has its share only. */
+  readonly ranks: readonly (RankShare & Partial<StepTimings & { readonly ringBytesSent: number }>)[];
   /** The same on every rank; present every `train.hashEverySteps` steps. */
   readonly parameterHash?: string;
 }
@@ -73,7 +74,7 @@ export class MetricsLog {
   }
 
   /** Queues a line. A disk that refuses it is reported once; the run goes on. */
-  append(line: StepMetrics | EvaluationMetrics): void {
+  append(line: StepMetrics | CommittedStep | EvaluationMetrics): void {
     this.#log.append(line);
   }
 

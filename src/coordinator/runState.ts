@@ -4,17 +4,27 @@
  */
 import type {
   CoordinatorMessage,
+  StateClaim,
   StepTimings,
   TensorTable,
   WorkerFailure,
   WorkerMessage,
   WorkerPhase,
 } from '../comm/protocol.ts';
+import type { LoggedEvent } from './eventsLog.ts';
 
 /** What does not change during a run. */
 export interface RunPlan {
-  /** Workers that must have joined before the run starts. */
+  /** Workers that should be there before the run starts; fewer will do after `joinTimeoutMs`, down to `minWorkers`. */
   readonly worldSize: number;
+  /** Below this number of workers the run waits. */
+  readonly minWorkers: number;
+  /** Names of the workers that this machine starts. */
+  readonly localWorkers: readonly string[];
+  /** How often, over the whole run, a worker of this machine is started again. */
+  readonly restartsMax: number;
+  /** Whether workers of others may join. */
+  readonly open: boolean;
   /** Updates applied before the run: 0, or the step of the checkpoint that it resumes. */
   readonly startStep: number;
   readonly maxSteps: number;
@@ -26,23 +36,57 @@ export interface RunPlan {
   readonly hashEverySteps: number;
   readonly heartbeatTimeoutMs: number;
   readonly joinTimeoutMs: number;
+  readonly stepTimeoutMs: number;
+  /** Whether every rank gets the same number of samples, or as many as its speed allows. */
+  readonly leases: 'equal' | 'proportional';
+}
+
+/** Where a coordinator that was killed had come to (journal.ts). */
+export interface Resumed {
+  readonly epoch: number;
+  readonly step: number;
+  readonly committedEpoch: number;
+  /** Names of the workers that may still be there with their state. */
+  readonly workers: readonly string[];
 }
 
 /** One worker, as the coordinator knows it. `step` counts updates: step 1 is the first. */
 export interface Member {
+  /** Of its connection: a worker that comes back has another. */
   readonly id: string;
+  /** Its name, which stays. */
+  readonly worker: string;
   readonly host: string;
   readonly pid: number;
   readonly ringAddress: string;
-  /** -1 until the membership is formed. */
+  /** -1 while it is not in the ring. */
   readonly rank: number;
   readonly lastSeenMs: number;
   readonly phase: WorkerPhase;
   /** The step that it works on. */
   readonly step: number;
-  readonly ready?: { readonly parameterHash: string; readonly engine: string; readonly tensors: TensorTable };
+  /** What its replica holds, or will hold once it has done what it was told. */
+  readonly holds: StateClaim | undefined;
+  /** Set once its replica is built. */
+  readonly prepared?: { readonly engine: string; readonly tensors: TensorTable };
+  /** The epoch that it is ready for, and the hash of its state if it was asked for. */
+  readonly ready?: { readonly epoch: number; readonly stateHash: string | undefined };
   /** The newest step whose gradients are reduced on it. */
-  readonly reduced?: { readonly step: number; readonly lossSum: number; readonly targets: number; gradNorm: number };
+  readonly reduced?: {
+    readonly step: number;
+    readonly sampleFrom: number;
+    readonly sampleCount: number;
+    readonly lossSum: number;
+    readonly targets: number;
+    readonly gradNorm: number;
+  };
+  /** Its share of the step committed last, if it took part in it; it may have reduced the next one already. */
+  readonly took?: {
+    readonly step: number;
+    readonly rank: number;
+    readonly sampleFrom: number;
+    readonly sampleCount: number;
+  };
   /** The newest step that it applied. */
   readonly applied?: {
     readonly step: number;
@@ -50,14 +94,16 @@ export interface Member {
     readonly ringBytesSent: number;
     readonly parameterHash: string | undefined;
   };
-  /** It gave up because of somebody else; who that was is about to be known. */
-  readonly gaveUp?: { readonly atMs: number; readonly message: string };
   readonly evaluated?: { readonly step: number; readonly lossSum: number; readonly targets: number };
+  /** It goes at the next step boundary. */
+  readonly leaving: boolean;
+  /** Samples a millisecond, smoothed; 0 until it is measured. */
+  readonly speed: number;
 }
 
 /**
- * gathering → forming → stepping ⇄ (evaluating, snapshotting) → finishing → finished; failed from anywhere.
- * In `finishing` the last checkpoint is still being written.
+ * gathering → forming → stepping ⇄ (evaluating, snapshotting) → finishing → finished; failed from anywhere. A loss leads to
+ * forming, or to gathering if too few are left. In `finishing` the last checkpoint is still being written.
  */
 export type Stage =
   | 'gathering'
@@ -72,24 +118,51 @@ export type Stage =
 export interface RunState {
   readonly plan: RunPlan;
   readonly stage: Stage;
-  readonly startedMs: number;
+  /** Since when the stage lasts; in `stepping`, since when the step does. */
+  readonly sinceMs: number;
   readonly epoch: number;
   /** Updates committed. */
   readonly step: number;
+  /** The epoch in which `step` was committed; together they name one state, to the bit. */
+  readonly committedEpoch: number;
   /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
-  readonly committed: { readonly loss: number; readonly gradNorm: number };
+  readonly committed: { readonly loss: number; readonly gradNorm: number; readonly worldSize: number };
   /** Updates whose commit every member has applied. */
   readonly appliedStep: number;
+  /** Steps whose samples are assigned in this epoch. */
+  readonly assignedStep: number;
+  /** The ring, in the order of ranks; empty while the run gathers. */
   readonly members: readonly Member[];
+  /** Workers that are not in the ring. */
+  readonly joiners: readonly Member[];
+  /** Local workers that were started and have not joined. */
+  readonly starting: readonly string[];
+  /** Workers that may come back with their state: lost, but not known to be dead. */
+  readonly missing: readonly string[];
+  readonly restarts: number;
+  /** How many workers the run waits for while it gathers. */
+  readonly needed: number;
+  /** What became of the last worker that was lost, for the message if the run cannot go on. */
+  readonly lastLoss: string | undefined;
+  /** The ring of this epoch does not work; who is to blame is about to be known. */
+  readonly broken:
+    | { readonly atMs: number; readonly message: string; readonly suspect: number | undefined }
+    | undefined;
+  /** Rings that broke at this step without anybody being lost. */
+  readonly ringFaults: number;
   /** Set once the user asked for an orderly end. */
   readonly stopRequested: boolean;
   /** The members wait for `proceed` after the committed step. */
   readonly holding: boolean;
-  /** Step of the checkpoint that is being written. */
-  readonly checkpointInFlight: number | undefined;
+  /** The checkpoint that is being written: its step, and the connection it comes through. */
+  readonly checkpointInFlight: { readonly step: number; readonly from: string } | undefined;
+  /** The newest whole checkpoint; what a run falls back to when every state is lost. */
+  readonly checkpointStep: number;
   /** The newest step with a snapshot taken (or tried). */
   readonly snapshotStep: number;
   readonly evaluatedStep: number;
+  /** A checkpoint that was due is lost: the next boundary takes it. */
+  readonly checkpointOwed: boolean;
 }
 
 export type RunEvent =
@@ -101,11 +174,15 @@ export type RunEvent =
   /** A worker that this machine started has ended. */
   | {
       readonly kind: 'workerExited';
-      readonly id: string;
+      /** Its name. */
+      readonly worker: string;
+      readonly pid: number;
       /** Completes "rank 1 …". */
       readonly description: string;
       /** What it reported of a failure, which may come before its own message of it. */
       readonly failure?: WorkerFailure;
+      /** It ended as it was meant to. */
+      readonly clean: boolean;
     }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }
@@ -140,8 +217,31 @@ export type Effect =
       readonly step: number;
       readonly rank: number;
     }
-  /** Stream the state of the checkpoint that the run resumes. */
-  | { readonly kind: 'sendState'; readonly to: string; readonly step: number }
+  /** Stream the state of the newest checkpoint, or pass on what `from` sends, to workers that have none. */
+  | {
+      readonly kind: 'transfer';
+      readonly from: string | 'checkpoint';
+      readonly to: readonly string[];
+      readonly epoch: number;
+      readonly step: number;
+    }
+  /** Everybody's state is lost: what was written for later steps is void. */
+  | { readonly kind: 'rewind'; readonly step: number }
+  | { readonly kind: 'epochOpened'; readonly epoch: number; readonly step: number; readonly members: readonly Member[] }
+  /** To be kept before it is sent. */
+  | {
+      readonly kind: 'committed';
+      readonly epoch: number;
+      readonly step: number;
+      readonly loss: number;
+      readonly gradNorm: number;
+      readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
+    }
+  | { readonly kind: 'startWorker'; readonly worker: string; readonly afterMs: number }
+  /** It is frozen, or otherwise in the way of its replacement. */
+  | { readonly kind: 'killWorker'; readonly worker: string }
+  /** What happened, for people: kept in events.jsonl, and shown where `show` says so. */
+  | { readonly kind: 'event'; readonly event: LoggedEvent; readonly show: boolean }
   /** Open a checkpoint for the stream that `from` is about to send. */
   | {
       readonly kind: 'beginCheckpoint';
@@ -158,6 +258,8 @@ export type Effect =
       readonly gradNorm: number;
       readonly ranks: readonly RankReport[];
     }
+  /** Its sender is lost. */
+  | { readonly kind: 'abandonCheckpoint'; readonly step: number }
   | { readonly kind: 'evaluationDone'; readonly step: number; readonly loss: number; readonly targets: number }
   | { readonly kind: 'started'; readonly members: readonly Member[] }
   | { readonly kind: 'finish'; readonly step: number }
@@ -172,27 +274,34 @@ export interface Decision {
   readonly reason: string;
 }
 
-export function initialState(plan: RunPlan, nowMs: number): RunState {
+export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): RunState {
+  const step = resumed?.step ?? plan.startStep;
+  const returning = resumed?.workers ?? [];
   return {
     plan,
     stage: 'gathering',
-    startedMs: nowMs,
-    epoch: 0,
-    step: plan.startStep,
-    committed: { loss: 0, gradNorm: 0 },
-    appliedStep: plan.startStep,
+    sinceMs: nowMs,
+    epoch: resumed?.epoch ?? 0,
+    step,
+    committedEpoch: resumed?.committedEpoch ?? 0,
+    committed: { loss: 0, gradNorm: 0, worldSize: 0 },
+    appliedStep: step,
+    assignedStep: step,
     members: [],
+    joiners: [],
+    starting: plan.localWorkers.filter((worker) => !returning.includes(worker)),
+    missing: returning,
+    restarts: 0,
+    needed: returning.length > 0 ? returning.length : plan.worldSize,
+    lastLoss: undefined,
+    broken: undefined,
+    ringFaults: 0,
     stopRequested: false,
-    holding: false,
+    holding: true,
     checkpointInFlight: undefined,
-    snapshotStep: plan.startStep,
-    evaluatedStep: plan.startStep,
+    checkpointStep: plan.startStep,
+    snapshotStep: step,
+    evaluatedStep: step,
+    checkpointOwed: false,
   };
-}
-
-/** The contiguous share of `total` items that `rank` gets; the first ranks get one more where it does not divide. */
-export function shareOf(total: number, rank: number, worldSize: number): { from: number; count: number } {
-  const each = Math.floor(total / worldSize);
-  const extra = total % worldSize;
-  return { from: rank * each + Math.min(rank, extra), count: each + (rank < extra ? 1 : 0) };
 }

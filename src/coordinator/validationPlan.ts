@@ -6,7 +6,7 @@ import type { Batch } from '../comm/protocol.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
-import { shareOf } from './runState.ts';
+import { shareOf } from './leases.ts';
 
 export class ValidationPlan {
   readonly #dataset: Dataset;

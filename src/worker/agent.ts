@@ -1,25 +1,25 @@
 /**
  * A worker's main thread: it moves messages and gradients while the compute thread (replica.ts) runs the kernels, so that a
- * heartbeat is answered and a bucket travels in the middle of backward. `run` reads like the protocol (comm/protocol.ts).
+ * heartbeat is answered and a bucket travels in the middle of backward. `#run` reads like the protocol (comm/protocol.ts).
+ *
+ * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.
  */
-import { hostname } from 'node:os';
-import { invariant, messageOf, PeerError, UserError } from '../base/errors.ts';
-import { version } from '../base/version.ts';
-import type { ControlClient, RingLink, Transport } from '../comm/link.ts';
+import { invariant, PeerError, UserError } from '../base/errors.ts';
+import type { RingLink, Transport } from '../comm/link.ts';
 import {
+  type CoordinatorMessage,
   type CoordinatorMessageOf,
   decodeBatch,
-  decodeCoordinatorMessage,
-  encodeMessage,
-  protocolVersion,
+  type StateClaim,
   type WorkerFailure,
   type WorkerMessage,
   type WorkerPhase,
 } from '../comm/protocol.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
-import { type Config, configSchema } from '../config/schema.ts';
+import type { Config } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+import { CoordinatorLink } from './coordinatorLink.ts';
 import { Inbox } from './inbox.ts';
 import { Replica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
@@ -36,52 +36,59 @@ export interface AgentOptions {
   readonly cores: number;
 }
 
-/** How long a coordinator may take to answer a join. */
-const joinAnswerMs = 30_000;
-
 /** Why a run ended, when it ended well. */
 class Stopped extends Error {
   override readonly name = 'Stopped';
 }
 
-/** The membership of an epoch, from this rank's side. */
-interface Membership {
-  readonly form: CoordinatorMessageOf<'form'>;
-  readonly ring: RingAllReduce;
-  readonly built: BuildResult;
+/** The epoch is over for this rank: a new one has come, or its ring is broken. */
+class EpochOver extends Error {
+  override readonly name = 'EpochOver';
+}
+
+/** What the run is, as the coordinator told this worker. */
+interface Job {
+  readonly config: Config;
+  readonly vocabSize: number;
 }
 
 export class Agent {
   readonly #options: AgentOptions;
-  readonly #control: ControlClient;
   readonly #ringLink: RingLink;
   readonly #inbox = new Inbox();
-  readonly #replica = new Replica();
-  readonly #outgoingState = new StateSender((message, payload) => this.#send(message, payload));
-  #heartbeat: NodeJS.Timeout | undefined;
-  #lastHeardMs = Date.now();
+  readonly #checkpointStream = new StateSender((message, payload) => this.#send(message, payload), 'checkpoint');
+  readonly #transferStream = new StateSender((message, payload) => this.#send(message, payload), 'transfer');
+  #link: CoordinatorLink | undefined;
+  #replica = new Replica();
+  #built: BuildResult | undefined;
+  #ring: RingAllReduce | undefined;
   #phase: WorkerPhase = 'starting';
   #step = 0;
+  /** What the replica holds; undefined while it is being overwritten. */
+  #holds: StateClaim | undefined = { step: 0, epoch: 0 };
+  #epoch = 0;
 
-  private constructor(options: AgentOptions, control: ControlClient, ringLink: RingLink) {
+  private constructor(options: AgentOptions, ringLink: RingLink) {
     this.#options = options;
-    this.#control = control;
     this.#ringLink = ringLink;
-    control.onMessage((message, payload) => this.#receive(message, payload));
-    control.onServerGone((reason) => this.#inbox.end(new PeerError(`lost the coordinator: ${reason}`)));
   }
 
   /**
    * Joins the run at `coordinatorAddress` and works until it ends. What failed, if it could not work to the end: the coordinator
    * has been told, unless it could not be reached.
+   * @param onStart told the agent, so that it can be asked to leave
    */
-  static async work(options: AgentOptions): Promise<WorkerFailure | undefined> {
+  static async work(
+    options: AgentOptions,
+    onStart: (agent: Agent) => void = () => {},
+  ): Promise<WorkerFailure | undefined> {
     let agent: Agent;
     try {
       agent = await Agent.#connect(options);
     } catch (error) {
       return failureOf(error, 0, 'starting');
     }
+    onStart(agent);
     const failure = await agent.#run().catch((error: unknown) => {
       return error instanceof Stopped ? undefined : agent.#report(error);
     });
@@ -93,106 +100,142 @@ export class Agent {
     return failure;
   }
 
+  /** Asks the coordinator to let this worker go at the next step boundary. */
+  leave(): void {
+    this.#send({ type: 'leave' });
+  }
+
   static async #connect(options: AgentOptions): Promise<Agent> {
     const { transport, coordinatorAddress, id } = options;
-    const control = await transport.connect(coordinatorAddress, id);
+    const ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+    const agent = new Agent(options, ringLink);
     try {
-      return new Agent(options, control, await transport.openRing(await transport.hostFacing(coordinatorAddress)));
+      agent.#link = await CoordinatorLink.open({
+        transport,
+        address: coordinatorAddress,
+        worker: id,
+        ringAddress: ringLink.address,
+        claim: () => agent.#holds,
+        pulse: () => {
+          return { step: agent.#step, phase: agent.#phase, ringFrames: agent.#ring?.stats().framesReceived ?? 0 };
+        },
+        onMessage: (message, payload) => agent.#receive(message, payload),
+        onWelcome: () => agent.#tellPrepared(),
+        onLost: (error) => agent.#inbox.end(error),
+      });
+      return agent;
     } catch (error) {
-      await control.close();
+      await Promise.all([ringLink.close(), agent.#replica.close()]);
       throw error;
     }
   }
 
   /** Until the run ends, which is thrown. */
   async #run(): Promise<never> {
-    const { config, vocabSize } = await this.#join();
-    const built = await this.#build(config, vocabSize);
-    const membership = await this.#form(config, built);
-    for (let step = membership.form.step + 1; ; step++) {
-      const commit = await this.#trainStep(step, membership, config, vocabSize);
-      if (commit.hold) await this.#hold(step, config, vocabSize, built);
+    invariant(this.#link !== undefined, 'an agent runs without a link');
+    const job = await this.#inbox.orEnd(this.#link.join());
+    const { chunkBytes, stepTimeoutMs } = job.config.comm;
+    const reduce = nativeAddInto() ?? addInto;
+    const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs });
+    this.#ring = ring;
+    await this.#build(job);
+    this.#tellPrepared();
+    for (;;) {
+      this.#enter('waiting for work');
+      const { message: form } = await this.#inbox.takeForm();
+      try {
+        await this.#epochOf(form, ring, job);
+      } catch (error) {
+        if (!(error instanceof EpochOver)) throw error;
+      } finally {
+        await this.#giveUpStep(ring);
+      }
     }
   }
 
-  async #join(): Promise<{ config: Config; vocabSize: number }> {
-    this.#send({
-      type: 'join',
-      protocolVersion,
-      version,
-      host: hostname(),
-      pid: process.pid,
-      ringAddress: this.#ringLink.address,
-    });
-    const noAnswer = setTimeout(
-      () =>
-        this.#inbox.end(new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`)),
-      joinAnswerMs,
-    );
-    const { message } = await this.#inbox.take('welcome', 'refused').finally(() => clearTimeout(noAnswer));
-    if (message.type === 'refused') throw new UserError(`the coordinator refused this worker: ${message.reason}`);
-    const config = configSchema.safeParse(message.config);
-    if (!config.success) {
-      throw new PeerError(`the coordinator's config is none of this version's: ${messageOf(config.error)}`);
-    }
-    this.#startHeartbeat(config.data);
-    return { config: config.data, vocabSize: message.vocabSize };
-  }
-
-  async #build(config: Config, vocabSize: number): Promise<BuildResult> {
+  async #build({ config, vocabSize }: Job): Promise<void> {
     this.#enter('building');
     const { workersOnHost, cores } = this.#options;
     const threads = config.engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
-    return this.#inbox.orEnd(this.#replica.build({ config, vocabSize, threads }));
+    this.#built = await this.#inbox.orEnd(this.#replica.build({ config, vocabSize, threads }));
   }
 
-  /** Takes a rank, joins the ring and gets the state in place. */
-  async #form(config: Config, built: BuildResult): Promise<Membership> {
-    const { message: form } = await this.#inbox.take('form');
-    this.#step = form.step;
-    const { chunkBytes, stepTimeoutMs } = config.comm;
-    const ring = new RingAllReduce({
-      link: this.#ringLink,
-      reduce: nativeAddInto() ?? addInto,
-      chunkBytes,
-      stepTimeoutMs,
-    });
+  #tellPrepared(): void {
+    if (this.#built === undefined) return;
+    this.#send({ type: 'prepared', engine: this.#built.engine, tensors: this.#built.tensors });
+  }
+
+  /** One membership: take a rank, get the state in place, then step after step. Ends with EpochOver, or with the run. */
+  async #epochOf(form: CoordinatorMessageOf<'form'>, ring: RingAllReduce, job: Job): Promise<never> {
     const { epoch, rank, worldSize, nextAddress: next } = form;
+    this.#step = form.step;
+    this.#epoch = epoch;
     ring.form({ epoch, rank, worldSize, next });
-    if (form.state === 'receive') await this.#receiveState(built);
-    this.#send({
-      type: 'ready',
-      epoch: form.epoch,
-      step: form.step,
-      parameterHash: await this.#inbox.orEnd(this.#replica.parameterHash()),
-      engine: built.engine,
-      tensors: built.tensors,
-    });
-    return { form, ring, built };
+    await this.#takeState(form, job);
+    const stateHash = form.verify ? await this.#inbox.orEnd(this.#replica.stateHash()) : undefined;
+    this.#holds = { step: form.step, epoch: form.committedEpoch };
+    this.#send({ type: 'ready', epoch, step: form.step, ...(stateHash !== undefined && { stateHash }) });
+    if (form.send) this.#transferStream.start(form, await this.#snapshot());
+    await this.#hold(form.step, job);
+    for (let step = form.step + 1; ; step++) {
+      const commit = await this.#trainStep(step, form, ring, job);
+      if (commit.hold) await this.#hold(step, job);
+    }
   }
 
-  async #receiveState(built: BuildResult): Promise<void> {
+  /** Leaves the ring and waits for the compute thread: what it did for an uncommitted step is void. */
+  async #giveUpStep(ring: RingAllReduce): Promise<void> {
+    ring.abort(new PeerError('the epoch is over'));
+    this.#transferStream.drop();
+    this.#replica.giveUp();
+    if (this.#holds?.pending !== undefined) this.#holds = { step: this.#holds.step, epoch: this.#holds.epoch };
+  }
+
+  async #takeState(form: CoordinatorMessageOf<'form'>, job: Job): Promise<void> {
+    if (form.state === 'keep') {
+      const { step } = this.#holds ?? { step: 'nothing' };
+      invariant(step === form.step, `asked to keep the state of step ${form.step}, but the replica holds ${step}`);
+    } else if (form.state === 'receive') {
+      this.#holds = undefined;
+      await this.#receiveState(form);
+    } else if (this.#holds?.step !== 0) {
+      // Only a new replica has the initial state.
+      this.#holds = undefined;
+      await this.#replica.close();
+      this.#replica = new Replica();
+      await this.#build(job);
+    }
+  }
+
+  async #receiveState({ epoch, step }: CoordinatorMessageOf<'form'>): Promise<void> {
     this.#enter('receiving state');
-    const { state: blocks, offsets, sizes } = built;
+    const { state: blocks, offsets, sizes } = this.#replicaBuilt();
     const aside = blocks ? undefined : newState(sizes);
     const receiver = new StateReceiver(
       blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
-      (offset) => this.#send({ type: 'stateAck', step: this.#step, offset }),
+      (offset) => this.#send({ type: 'stateAck', purpose: 'transfer', epoch, step, offset }),
     );
     while (!receiver.isComplete) {
       const { message, payload } = await this.#inbox.take('stateChunk');
-      receiver.add(message.offset, payload);
+      if (message.epoch === epoch) receiver.add(message.offset, payload);
     }
     if (aside) await this.#inbox.orEnd(this.#replica.importState({ state: aside }));
+  }
+
+  #replicaBuilt(): BuildResult {
+    invariant(this.#built !== undefined, 'the replica is used before it is built');
+    return this.#built;
   }
 
   /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
   async #trainStep(
     step: number,
-    { form, ring, built }: Membership,
-    config: Config,
-    vocabSize: number,
+    form: CoordinatorMessageOf<'form'>,
+    ring: RingAllReduce,
+    { config, vocabSize }: Job,
   ): Promise<CoordinatorMessageOf<'commit'>> {
+    const { epoch } = form;
+    const { gradients, buckets } = this.#replicaBuilt();
     this.#step = step;
     this.#phase = 'waiting for work';
     const startMs = performance.now();
@@ -203,14 +246,15 @@ export class Agent {
 
     this.#phase = 'forward and backward';
     const assignedMs = performance.now();
-    ring.begin({ step, data: built.gradients, buckets: built.buckets });
-    const loss = await this.#inbox.orEnd(
+    ring.begin({ step, data: gradients, buckets });
+    const loss = await this.#computing(
       this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) => ring.start(bucket)),
+      ring,
     );
 
     if (form.worldSize > 1) this.#enter('all-reduce');
     const computedMs = performance.now();
-    await this.#inbox.orEnd(ring.whenDone());
+    await this.#inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error, form));
     const reducedMs = performance.now();
     const gradNorm = await this.#inbox.orEnd(this.#replica.gradNorm());
     if (!Number.isFinite(gradNorm)) {
@@ -218,19 +262,24 @@ export class Agent {
         `the gradient of step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
       );
     }
-    this.#send({ type: 'reduced', epoch: form.epoch, step, ...loss, gradNorm });
+    invariant(this.#holds !== undefined, 'a step is reduced on a replica without state');
+    this.#holds = { step: this.#holds.step, epoch: this.#holds.epoch, pending: { step, epoch } };
+    this.#send({ type: 'reduced', epoch, step, sampleFrom, sampleCount, ...loss, gradNorm });
 
     this.#phase = 'waiting for commit';
     const { message: commit } = await this.#inbox.take('commit');
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     this.#phase = 'optimizer';
     const commitMs = performance.now();
-    await this.#inbox.orEnd(this.#outgoingState.keep());
-    await this.#inbox.orEnd(this.#replica.apply({ step, learningRate: commit.learningRate, gradNorm }));
-    const parameterHash = commit.hash ? await this.#inbox.orEnd(this.#replica.parameterHash()) : undefined;
+    const { learningRate } = commit;
+    // A commit holds whatever comes after it: this is not interrupted.
+    await this.#checkpointStream.keep();
+    await this.#replica.apply({ step, learningRate, gradNorm });
+    this.#holds = { step, epoch };
+    const parameterHash = commit.hash ? await this.#replica.parameterHash() : undefined;
     this.#send({
       type: 'applied',
-      epoch: form.epoch,
+      epoch,
       step,
       timings: {
         dataWaitMs: assignedMs - startMs,
@@ -245,8 +294,30 @@ export class Agent {
     return commit;
   }
 
+  /** Waits for the compute thread even when the epoch is over: its next task needs the same buffers. */
+  async #computing<T>(work: Promise<T>, ring: RingAllReduce): Promise<T> {
+    try {
+      return await this.#inbox.orEnd(work);
+    } catch (error) {
+      ring.abort(new PeerError('the step is given up'));
+      this.#replica.giveUp();
+      await work.catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Tells the coordinator, which opens another epoch. */
+  #ringBroke(error: unknown, { epoch, rank, worldSize }: CoordinatorMessageOf<'form'>): never {
+    if (!(error instanceof PeerError)) throw error;
+    const named = /^rank (\d+)/.exec(error.message)?.[1];
+    const suspect = named === undefined ? (rank + worldSize - 1) % worldSize : Number(named);
+    const message = error.message.slice(0, 4_000);
+    this.#send({ type: 'ringBroken', epoch, step: this.#step, suspect, message });
+    throw new EpochOver(message);
+  }
+
   /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
-  async #hold(step: number, config: Config, vocabSize: number, built: BuildResult): Promise<void> {
+  async #hold(step: number, { config, vocabSize }: Job): Promise<void> {
     for (;;) {
       this.#phase = 'waiting for work';
       const { message, payload } = await this.#inbox.take('evaluate', 'snapshot', 'proceed');
@@ -265,42 +336,35 @@ export class Agent {
         this.#send({ type: 'evaluated', epoch, step, ...loss });
       } else {
         this.#enter('snapshot');
-        const state = await this.#snapshot(built);
+        const state = await this.#snapshot();
         this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
-        this.#outgoingState.start(step, state, { isCopy: built.state === undefined });
+        this.#checkpointStream.start({ epoch, step }, state, { isCopy: this.#replicaBuilt().state === undefined });
       }
     }
   }
 
   /** The state itself where it can be read, until the next update; else a copy. */
-  async #snapshot({ state: blocks, offsets, sizes }: BuildResult): Promise<StateBytes> {
+  async #snapshot(): Promise<StateBytes> {
+    const { state: blocks, offsets, sizes } = this.#replicaBuilt();
     if (blocks) return StateBytes.ofBlocks(blocks, offsets, sizes);
     const state = newState(sizes);
     await this.#inbox.orEnd(this.#replica.exportState({ state }));
     return new StateBytes([state]);
   }
 
-  #receive(frame: Uint8Array, payload: Uint8Array | undefined): void {
-    this.#lastHeardMs = Date.now();
-    try {
-      const message = decodeCoordinatorMessage(frame);
-      if (message.type === 'stop') this.#inbox.end(new Stopped(message.reason));
-      else if (message.type === 'stateAck') this.#outgoingState.acknowledged(message.step, message.offset);
-      else if (message.type === 'stateGivenUp') this.#outgoingState.drop(message.step);
-      else if (message.type !== 'heartbeat') this.#inbox.deliver({ message, payload });
-    } catch (error) {
-      this.#inbox.end(error);
-    }
+  #receive(message: CoordinatorMessage, payload: Uint8Array | undefined): void {
+    if (message.type === 'stop') this.#inbox.end(new Stopped(message.reason));
+    else if (message.type === 'stateAck') this.#streamOf(message.purpose).acknowledged(message);
+    else if (message.type === 'stateGivenUp') this.#checkpointStream.drop(message.step);
+    else if (message.type === 'form') {
+      if (message.epoch <= this.#epoch) return; // of a coordinator that has been replaced
+      this.#inbox.deliver({ message, payload });
+      this.#inbox.interrupt(new EpochOver(`epoch ${message.epoch} has begun`));
+    } else this.#inbox.deliver({ message, payload });
   }
 
-  #startHeartbeat({ comm: { heartbeatIntervalMs, heartbeatTimeoutMs } }: Config): void {
-    this.#heartbeat = setInterval(() => {
-      this.#send({ type: 'heartbeat', step: this.#step, phase: this.#phase });
-      const silentMs = Date.now() - this.#lastHeardMs;
-      if (silentMs > heartbeatTimeoutMs) {
-        this.#inbox.end(new PeerError(`the coordinator has been silent for ${(silentMs / 1_000).toFixed(1)} s`));
-      }
-    }, heartbeatIntervalMs);
+  #streamOf(purpose: 'checkpoint' | 'transfer'): StateSender {
+    return purpose === 'checkpoint' ? this.#checkpointStream : this.#transferStream;
   }
 
   /** Tells the coordinator of a phase that it cannot know from the other messages of a step (decide.ts). */
@@ -310,7 +374,7 @@ export class Agent {
   }
 
   #send(message: WorkerMessage, payload?: Uint8Array): void {
-    this.#control.send(encodeMessage(message), payload);
+    this.#link?.send(message, payload);
   }
 
   #report(error: unknown): WorkerFailure {
@@ -320,8 +384,8 @@ export class Agent {
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#heartbeat);
-    this.#outgoingState.drop();
-    await Promise.all([this.#ringLink.close(), this.#control.close(), this.#replica.close()]);
+    this.#checkpointStream.drop();
+    this.#transferStream.drop();
+    await Promise.all([this.#ringLink.close(), this.#link?.close(), this.#replica.close()]);
   }
 }

@@ -18,6 +18,7 @@ export class GradientExchange {
   readonly #tracker: BucketTracker;
   /** Gradients that are final on the device and not yet downloaded. */
   #waiting: number[] = [];
+  #attempt = 0;
 
   constructor(engine: Engine, group: TensorGroup, plan: BucketPlan) {
     this.#engine = engine;
@@ -28,8 +29,9 @@ export class GradientExchange {
     this.shared = view ?? new Float32Array(new SharedArrayBuffer(group.length * 4));
   }
 
-  /** To be called before each step. */
-  begin(): void {
+  /** To be called before each step. @param attempt what the agent knows this one by */
+  begin(attempt: number): void {
+    this.#attempt = attempt;
     this.#waiting = [];
     this.#tracker.reset();
   }
@@ -58,7 +60,7 @@ export class GradientExchange {
   }
 
   #tell(index: number, port: MessagePort): void {
-    for (const bucket of this.#tracker.ready(index)) port.postMessage(bucket);
+    for (const bucket of this.#tracker.ready(index)) port.postMessage([this.#attempt, bucket]);
   }
 
   #tensor(index: number) {

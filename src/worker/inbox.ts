@@ -1,6 +1,7 @@
 /**
  * Turns the coordinator's messages, which arrive as events, into values that the agent awaits in the order of its algorithm.
- * `end` (a stop, a lost coordinator, a broken ring) rejects every wait at once.
+ * `end` (a stop, a coordinator that is lost for good) rejects every wait at once; `interrupt` (a new epoch, a broken ring) all but
+ * those for the next `form`, until that is taken.
  */
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/protocol.ts';
 
@@ -16,7 +17,9 @@ export class Inbox {
   readonly #queue: Delivery[] = [];
   readonly #arrivals = new Set<() => void>();
   readonly #endings = new Set<(cause: unknown) => void>();
+  readonly #interruptions = new Set<(cause: unknown) => void>();
   #ended: { readonly cause: unknown } | undefined;
+  #interrupted: { readonly cause: unknown } | undefined;
 
   /** Keeps a message until it is taken. */
   deliver(delivery: Delivery): void {
@@ -31,29 +34,74 @@ export class Inbox {
     for (const reject of this.#endings) reject(cause);
   }
 
-  /** The oldest message of one of these types; waits until there is one. */
-  take<T extends MessageType>(...types: readonly T[]): Promise<Delivery<T>> {
-    let arrival = () => {};
-    const arrived = new Promise<Delivery<T>>((resolve) => {
-      arrival = () => {
-        const index = this.#queue.findIndex(({ message }) => (types as readonly MessageType[]).includes(message.type));
-        if (index < 0) return;
-        this.#arrivals.delete(arrival);
-        // The type was compared above, which TypeScript cannot carry over to T.
-        resolve(this.#queue.splice(index, 1)[0] as unknown as Delivery<T>);
-      };
-    });
-    this.#arrivals.add(arrival);
-    arrival();
-    return this.orEnd(arrived).finally(() => this.#arrivals.delete(arrival));
+  /** Rejects the present waits of this epoch, and later ones until {@link takeForm}. */
+  interrupt(cause: unknown): void {
+    this.#interrupted ??= { cause };
+    for (const reject of this.#interruptions) reject(cause);
   }
 
-  /** Settles like `work`, but rejects as soon as the inbox ends. */
+  /** The newest `form`; what came for the epochs before it is dropped. */
+  async takeForm(): Promise<Delivery<'form'>> {
+    let newest = await this.#take(['form'], [this.#endings], () => this.#ended);
+    for (let i = this.#queue.length - 1; i >= 0; i--) {
+      const { message } = this.#queue[i]!;
+      if (message.type === 'form' && message.epoch > newest.message.epoch) newest = this.#queue[i] as Delivery<'form'>;
+    }
+    const { epoch } = newest.message;
+    const kept = this.#queue.filter(
+      ({ message }) => 'epoch' in message && message.epoch >= epoch && message !== newest.message,
+    );
+    this.#queue.splice(0, this.#queue.length, ...kept);
+    this.#interrupted = undefined;
+    return newest;
+  }
+
+  /** The oldest message of one of these types; waits until there is one. */
+  take<T extends MessageType>(...types: readonly T[]): Promise<Delivery<T>> {
+    return this.#take(types, [this.#endings, this.#interruptions], () => this.#ended ?? this.#interrupted);
+  }
+
+  /** Settles like `work`, but rejects as soon as the inbox ends or is interrupted. */
   orEnd<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#endings.add(reject);
-      work.then(resolve, reject).finally(() => this.#endings.delete(reject));
-      if (this.#ended !== undefined) reject(this.#ended.cause);
+      this.#interruptions.add(reject);
+      work.then(resolve, reject).finally(() => {
+        this.#endings.delete(reject);
+        this.#interruptions.delete(reject);
+      });
+      const over = this.#ended ?? this.#interrupted;
+      if (over !== undefined) reject(over.cause);
+    });
+  }
+
+  /** A message that is there is taken even when the wait is over: a commit that came before a new epoch counts. */
+  #take<T extends MessageType>(
+    types: readonly T[],
+    rejections: readonly Set<(cause: unknown) => void>[],
+    over: () => { readonly cause: unknown } | undefined,
+  ): Promise<Delivery<T>> {
+    return new Promise<Delivery<T>>((resolve, reject) => {
+      const done = () => {
+        this.#arrivals.delete(arrival);
+        for (const set of rejections) set.delete(refuse);
+      };
+      const arrival = () => {
+        const index = this.#queue.findIndex(({ message }) => (types as readonly MessageType[]).includes(message.type));
+        if (index < 0) return;
+        done();
+        // The type was compared above, which TypeScript cannot carry over to T.
+        resolve(this.#queue.splice(index, 1)[0] as unknown as Delivery<T>);
+      };
+      const refuse = (cause: unknown) => {
+        done();
+        reject(cause);
+      };
+      this.#arrivals.add(arrival);
+      for (const set of rejections) set.add(refuse);
+      arrival();
+      const ended = over();
+      if (ended !== undefined && this.#arrivals.has(arrival)) refuse(ended.cause);
     });
   }
 }

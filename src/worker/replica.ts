@@ -20,6 +20,7 @@ export class Replica {
   readonly #pool: Piscina;
   readonly #gradients: MessagePort;
   readonly #gradientsFar: MessagePort;
+  readonly #wanted = new Int32Array(new SharedArrayBuffer(4));
   #onBucketReady: (bucket: number) => void = () => {};
   /** Tasks that have not ended. */
   #running = 0;
@@ -34,18 +35,27 @@ export class Replica {
     const { port1, port2 } = new MessageChannel();
     this.#gradients = port1;
     this.#gradientsFar = port2;
-    this.#gradients.on('message', (bucket: number) => this.#onBucketReady(bucket));
+    this.#gradients.on('message', ([attempt, bucket]: [number, number]) => {
+      // Of a step that was given up, some may still be under way.
+      if (attempt === this.#wanted[0]) this.#onBucketReady(bucket);
+    });
   }
 
   build(options: { config: Config; vocabSize: number; threads: number }): Promise<BuildResult> {
-    const task: BuildTask = { ...options, gradientPort: this.#gradientsFar };
+    const task: BuildTask = { ...options, gradientPort: this.#gradientsFar, wanted: this.#wanted };
     return this.#run('build', task, [this.#gradientsFar]);
   }
 
   /** @param onBucketReady told each bucket whose gradients are final on this rank, while backward is still running */
-  step(task: StepTask, onBucketReady: (bucket: number) => void): Promise<LossSum> {
+  step(task: Omit<StepTask, 'attempt'>, onBucketReady: (bucket: number) => void): Promise<LossSum> {
     this.#onBucketReady = onBucketReady;
-    return this.#run('step', task);
+    const attempt = Atomics.add(this.#wanted, 0, 1) + 1;
+    return this.#run('step', { ...task, attempt });
+  }
+
+  /** Gives up the step that is running: it ends before its next microbatch. */
+  giveUp(): void {
+    Atomics.add(this.#wanted, 0, 1);
   }
 
   gradNorm(): Promise<number> {
@@ -70,6 +80,10 @@ export class Replica {
 
   parameterHash(): Promise<string> {
     return this.#run('parameterHash');
+  }
+
+  stateHash(): Promise<string> {
+    return this.#run('stateHash');
   }
 
   /** Ends the thread, at once if it is idle, else as soon as the kernel that it runs returns. */

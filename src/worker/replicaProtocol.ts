@@ -9,8 +9,10 @@ export interface BuildTask {
   readonly vocabSize: number;
   /** Compute threads. */
   readonly threads: number;
-  /** The replica posts the index of each bucket here as soon as all its gradients are final. */
+  /** The replica posts [attempt, bucket] here as soon as all gradients of a bucket are final. */
   readonly gradientPort: MessagePort;
+  /** The attempt that is wanted: a step of another one ends before its next microbatch. On a SharedArrayBuffer. */
+  readonly wanted: Int32Array;
 }
 
 export interface BuildResult {
@@ -37,6 +39,8 @@ export interface StateTask {
 }
 
 export interface StepTask {
+  /** Counts the steps begun, also those that are given up. */
+  readonly attempt: number;
   /** 1 is the first. */
   readonly step: number;
   /** Index of the first sample in the global batch. */

@@ -30,6 +30,7 @@ interface Replica {
   readonly trainer: Trainer;
   readonly exchange: GradientExchange;
   readonly port: MessagePort;
+  readonly wanted: Int32Array;
 }
 
 let replica: Replica | undefined;
@@ -40,7 +41,7 @@ function built(): Replica {
 }
 
 /** Creates the engine and the model with its initial parameters. */
-async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildTask): Promise<BuildResult> {
+async function buildReplica({ config, vocabSize, threads, gradientPort, wanted }: BuildTask): Promise<BuildResult> {
   const { name, device, precision } = config.engine;
   const engine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
@@ -56,7 +57,7 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
   });
   const exchange = new GradientExchange(engine, grads, plan);
   const state = [values, m, v].map((group) => engine.hostViewOfGroup(group));
-  replica = { config, engine, trainer, exchange, port: gradientPort };
+  replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
   return {
     engine: engine.description,
     tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
@@ -70,13 +71,14 @@ async function buildReplica({ config, vocabSize, threads, gradientPort }: BuildT
 
 /** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
 async function runStep(task: StepTask): Promise<LossSum> {
-  const { config, trainer, exchange, port } = built();
+  const { config, trainer, exchange, port, wanted } = built();
   const { microBatchSize, seed } = config.train;
   const { blockSize, dropout } = config.model;
-  exchange.begin();
+  exchange.begin(task.attempt);
   trainer.zeroGrads(); // of a step that was not applied
   let lossSum = 0;
   for (let from = 0; from < task.sampleCount; from += microBatchSize) {
+    if (Atomics.load(wanted, 0) !== task.attempt) return { lossSum: 0, targets: 0 };
     const size = Math.min(microBatchSize, task.sampleCount - from);
     const last = from + size === task.sampleCount;
     const range = [from * blockSize, (from + size) * blockSize] as const;
@@ -155,21 +157,22 @@ async function copyStateIn({ state }: StateTask): Promise<void> {
   }
 }
 
-/** SHA-256 over the bits of every parameter, in the order of the tensor table. */
-async function hashParameters(): Promise<string> {
+/** SHA-256 over the bits of every tensor of these groups, in the order of the tensor table. */
+async function hashOf(groups: readonly ('values' | 'm' | 'v')[]): Promise<string> {
   const { engine, trainer } = built();
-  const { specs, values } = trainer.parameters;
   await engine.finish();
   const hash = createHash('sha256');
-  for (const [i, { size }] of specs.entries()) {
-    const tensor = values.tensors[i];
-    invariant(tensor !== undefined, `parameter ${i} has no tensor`);
-    let numbers = engine.hostView(tensor);
-    if (numbers === undefined) {
-      numbers = new Float32Array(size);
-      await engine.download(tensor, numbers);
+  for (const group of groups) {
+    for (const [i, { size }] of trainer.parameters.specs.entries()) {
+      const tensor = trainer.parameters[group].tensors[i];
+      invariant(tensor !== undefined, `parameter ${i} has no tensor in ${group}`);
+      let numbers = engine.hostView(tensor);
+      if (numbers === undefined) {
+        numbers = new Float32Array(size);
+        await engine.download(tensor, numbers);
+      }
+      hash.update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
     }
-    hash.update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
   }
   return hash.digest('hex');
 }
@@ -195,5 +198,6 @@ export const apply = (task: ApplyTask) => outcomeOf(() => applyAdamw(task));
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
 export const exportState = (task: StateTask) => outcomeOf(() => copyStateOut(task));
 export const importState = (task: StateTask) => outcomeOf(() => copyStateIn(task));
-export const parameterHash = () => outcomeOf(hashParameters);
+export const parameterHash = () => outcomeOf(() => hashOf(['values']));
+export const stateHash = () => outcomeOf(() => hashOf(['values', 'm', 'v']));
 export const dispose = () => outcomeOf(disposeReplica);

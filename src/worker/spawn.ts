@@ -9,15 +9,23 @@ import { Agent } from './agent.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
+  /** Starts one more, or one again. */
+  start(worker: string): void;
+  /** Ends one at once. */
+  kill(worker: string): void;
+  /** Asks all to leave the run at the next step boundary. */
+  leave(): void;
   /** Ends those that still run and resolves when all are gone; `graceMs` is for those that end by themselves. */
   stop(graceMs: number): Promise<void>;
-  /** Resolves when all have ended by themselves. */
-  readonly ended: Promise<void>;
+  /** Resolves as soon as none is left. */
+  ended(): Promise<void>;
 }
 
 /** How a worker ended. */
 export interface WorkerExit {
-  readonly id: string;
+  /** Its name. */
+  readonly worker: string;
+  readonly pid: number;
   /** Completes "rank 1 …". */
   readonly description: string;
   /** What it said before, where it said something. */
@@ -26,8 +34,9 @@ export interface WorkerExit {
 }
 
 export interface StartOptions {
-  readonly ids: readonly string[];
   readonly coordinatorAddress: string;
+  /** Workers that share this machine. */
+  readonly workersOnHost: number;
   readonly cores: number;
   readonly onExit: (exit: WorkerExit) => void;
 }
@@ -40,74 +49,105 @@ export interface WorkerArguments {
   readonly cores: number;
 }
 
-/** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
-export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOptions): LocalWorkers {
-  const children = ids.map((id) => {
-    const options: WorkerArguments = { id, coordinatorAddress, workersOnHost: ids.length, cores };
-    const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify(options)], {
-      // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
-      detached: true,
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+/**
+ * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
+ * (`comm.rejoinTimeoutMs`), and end by themselves.
+ */
+export function forkWorkers({ coordinatorAddress, workersOnHost, cores, onExit }: StartOptions): LocalWorkers {
+  const children = new Map<string, ChildProcess>();
+  let whenNone: () => void = () => {};
+  let isStopped = false;
+  const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
+    if (children.get(id) !== child) return;
+    children.delete(id);
+    onExit(exit);
+    if (children.size === 0) whenNone();
+  };
+  const ended = () =>
+    new Promise<void>((resolve) => {
+      whenNone = resolve;
+      if (children.size === 0) resolve();
     });
-    child.on('error', (error) => onExit({ id, description: `could not be started: ${error.message}`, clean: false }));
-    let failure: WorkerFailure | undefined;
-    child.on('message', (message) => {
-      failure = message as WorkerFailure;
-    });
-    child.on('exit', (code, signal) => onExit(exitOf(id, code, signal, failure)));
-    return child;
-  });
-  const ended = Promise.all(children.map(whenGone)).then(() => {});
   return {
-    ended,
+    start(id) {
+      if (isStopped || children.has(id)) return;
+      const options: WorkerArguments = { id, coordinatorAddress, workersOnHost, cores };
+      const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify(options)], {
+        // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
+        detached: true,
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      });
+      children.set(id, child);
+      const pid = child.pid ?? 0;
+      let failure: WorkerFailure | undefined;
+      child.on('message', (message) => {
+        failure = message as WorkerFailure;
+      });
+      child.on('error', (error) =>
+        gone(id, child, { worker: id, pid, description: `could not be started: ${error.message}`, clean: false }),
+      );
+      child.on('exit', (code, signal) => gone(id, child, exitOf(id, pid, code, signal, failure)));
+    },
+    kill: (id) => void children.get(id)?.kill('SIGKILL'),
+    leave: () => {
+      for (const child of children.values()) child.kill('SIGTERM');
+    },
     stop: async (graceMs) => {
+      isStopped = true;
       const patience = setTimeout(() => {
-        for (const child of children) if (isRunning(child)) child.kill('SIGKILL');
+        for (const child of children.values()) child.kill('SIGKILL');
       }, graceMs);
-      await ended;
+      await ended();
       clearTimeout(patience);
     },
+    ended,
   };
 }
 
 /** All agents in this process, over in-memory links. */
 export function startInProcess(
-  { ids, coordinatorAddress, cores, onExit }: StartOptions,
+  { coordinatorAddress, workersOnHost, cores, onExit }: StartOptions,
   transport: Transport,
 ): LocalWorkers {
-  const ended = Promise.all(
-    ids.map(async (id) => {
-      const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: ids.length, cores });
-      onExit(failure === undefined ? { id, description: 'has ended', clean: true } : failedExit(id, failure));
-    }),
-  ).then(() => {});
-  // In-process agents end with the run: the coordinator's `stop` reaches each of them.
-  return { ended, stop: () => ended };
-}
-
-function isRunning(child: ChildProcess): boolean {
-  return child.exitCode === null && child.signalCode === null;
-}
-
-function whenGone(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    if (!isRunning(child)) resolve();
-    child.once('exit', () => resolve());
-    child.once('error', () => resolve());
-  });
+  const working = new Map<string, Promise<void>>();
+  const agents = new Map<string, Agent>();
+  const ended = async () => void (await Promise.all(working.values()));
+  return {
+    start(id) {
+      const options = { transport, coordinatorAddress, id, workersOnHost, cores };
+      const work = Agent.work(options, (agent) => agents.set(id, agent)).then((failure) => {
+        agents.delete(id);
+        const { pid } = process;
+        onExit(
+          failure === undefined
+            ? { worker: id, pid, description: 'has ended', clean: true }
+            : failedExit(id, pid, failure),
+        );
+      });
+      working.set(id, work);
+    },
+    kill: () => {}, // one that hangs hangs this process
+    leave: () => {
+      for (const agent of agents.values()) agent.leave();
+    },
+    // In-process agents end with the run: the coordinator's `stop` reaches each of them.
+    stop: ended,
+    ended,
+  };
 }
 
 function exitOf(
-  id: string,
+  worker: string,
+  pid: number,
   code: number | null,
   signal: NodeJS.Signals | null,
   failure: WorkerFailure | undefined,
 ): WorkerExit {
-  if (failure !== undefined) return failedExit(id, failure);
+  if (failure !== undefined) return failedExit(worker, pid, failure);
   const description = signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
-  return { id, description, clean: code === 0 };
+  return { worker, pid, description, clean: code === 0 };
 }
 
-function failedExit(id: string, failure: WorkerFailure): WorkerExit {
-  return { id, description: `failed: ${failure.message}`, failure, clean: false };
+function failedExit(worker: string, pid: number, failure: WorkerFailure): WorkerExit {
+  return { worker, pid, description: `failed: ${failure.message}`, failure, clean: false };
 }

@@ -4,7 +4,7 @@
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
-import { stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../comm/protocol.ts';
+import { type StreamPurpose, stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../comm/protocol.ts';
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 
@@ -67,19 +67,22 @@ const keepBytesMax = 64 << 20;
 /** Streams a state to the coordinator while the replica goes on with the next step, and beyond it after `keep`. */
 export class StateSender {
   readonly #send: Send;
+  readonly #purpose: StreamPurpose;
   readonly #keepBytes: number;
   /** What is still to be sent, from byte `#keptFrom` of the stream on. */
   #state: StateBytes | undefined;
   #keptFrom = 0;
   /** Settles when no update can change `#state` any more. */
   #kept: Promise<void> | undefined;
+  #epoch = 0;
   #step = 0;
   #bytes = 0;
   #sentBytes = 0;
   #acknowledgedBytes = 0;
 
-  constructor(send: Send, keepBytes = keepBytesMax) {
+  constructor(send: Send, purpose: StreamPurpose, keepBytes = keepBytesMax) {
     this.#send = send;
+    this.#purpose = purpose;
     this.#keepBytes = keepBytes;
   }
 
@@ -87,7 +90,8 @@ export class StateSender {
    * Begins to stream. One stream at a time: the coordinator asks for the next when it has this one, or has given it up.
    * @param isCopy updates do not change this state: there is nothing to keep
    */
-  start(step: number, state: StateBytes, { isCopy = false } = {}): void {
+  start({ epoch, step }: { epoch: number; step: number }, state: StateBytes, { isCopy = false } = {}): void {
+    this.#epoch = epoch;
     this.#step = step;
     this.#state = state;
     this.#keptFrom = 0;
@@ -125,8 +129,8 @@ export class StateSender {
     this.#keptFrom = from;
   }
 
-  acknowledged(step: number, offset: number): void {
-    if (step !== this.#step || offset > this.#sentBytes) return;
+  acknowledged({ epoch, step, offset }: { epoch: number; step: number; offset: number }): void {
+    if (epoch !== this.#epoch || step !== this.#step || offset > this.#sentBytes) return;
     this.#acknowledgedBytes = Math.max(this.#acknowledgedBytes, offset);
     this.#pump();
   }
@@ -139,7 +143,8 @@ export class StateSender {
       const size = Math.min(stateChunkBytes, this.#bytes - this.#sentBytes);
       // A copy: the link may read the chunk later.
       const chunk = this.#state.copy(this.#sentBytes - this.#keptFrom, size);
-      this.#send({ type: 'stateChunk', step: this.#step, offset: this.#sentBytes }, chunk);
+      const at = { epoch: this.#epoch, step: this.#step, offset: this.#sentBytes };
+      this.#send({ type: 'stateChunk', purpose: this.#purpose, ...at }, chunk);
       this.#sentBytes += size;
       if (this.#sentBytes === this.#bytes) this.#state = undefined;
     }

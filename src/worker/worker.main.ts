@@ -13,17 +13,32 @@ const workerArguments = z.object({
   cores: z.number().int().min(1),
 }) satisfies z.ZodType<WorkerArguments>;
 
-// Whoever started this worker is gone, killed perhaps: nobody is left to train for.
-process.on('disconnect', () => process.exit(1));
+// Whoever started this worker may be gone: it keeps its state for a coordinator that takes over (coordinatorLink.ts), but while
+// it has none there is nothing to keep.
+let agent: Agent | undefined;
+let isLeaving = false;
+process.on('disconnect', () => {
+  if (agent === undefined) process.exit(1);
+});
+// A clean leave; the second time at once.
+process.on('SIGTERM', () => {
+  if (isLeaving || agent === undefined) process.exit(143);
+  isLeaving = true;
+  agent.leave();
+});
 
 try {
   const options = workerArguments.parse(JSON.parse(process.argv[2] ?? ''));
-  end(await Agent.work({ transport: zmqTransport(), ...options }));
+  const failure = await Agent.work({ transport: zmqTransport(), ...options }, (started) => {
+    agent = started;
+  });
+  end(failure);
 } catch (error) {
   end(failureOf(error, 0, 'starting'));
 }
 
 function end(failure: WorkerFailure | undefined): void {
   if (failure === undefined) process.exit(0);
+  if (!process.connected) process.exit(1);
   process.send?.(failure, () => process.exit(1));
 }

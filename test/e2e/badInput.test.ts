@@ -51,10 +51,8 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a run directory below a file': [['--run-dir', 'short.txt/x', ...set(...tiny)], /cannot make the run directory/],
   'a world larger than the batch': [['--min-workers', '20'], /globalBatchSize is 16, fewer sequences than the 20/],
   'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a number, received "x"/],
-  'a world smaller than its workers': [
-    ['--workers', '2', '--min-workers', '1'],
-    /--min-workers: expected a whole number/,
-  ],
+  'a world of nobody': [['--min-workers', '0'], /--min-workers: expected a whole number/],
+  'restarts below none': [['--max-restarts', '-1'], /--max-restarts: expected a whole number/],
   'others in one process': [['--single-process', '--workers', '1', '--min-workers', '2'], /nobody can join/],
   'an empty prompt for the sample': [set(...tiny, 'sample.maxTokens=5', 'sample.prompt='), /sample\.prompt/],
   'a sample of characters that the text lacks': [

@@ -6,7 +6,8 @@ import { launch, lossesOf, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
 const schedule = ['schedule.decaySteps=200', 'schedule.warmupSteps=20', 'model.dropout=0.1'];
-const overrides = [...tiny, ...schedule];
+// Workers end with their coordinator: these tests are about checkpoints.
+const overrides = [...tiny, ...schedule, 'comm.rejoinTimeoutMs=0'];
 
 async function train(args: readonly string[], ...more: readonly string[]): Promise<void> {
   const result = await launch([...args, ...set(...more)], folder());

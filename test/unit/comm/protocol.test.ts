@@ -10,11 +10,22 @@ import {
   encodeMessage,
 } from '../../../src/comm/protocol.ts';
 
+const reduced = {
+  type: 'reduced',
+  epoch: 1,
+  step: 1,
+  sampleFrom: 0,
+  sampleCount: 1,
+  lossSum: 1,
+  targets: 1,
+  gradNorm: 1,
+};
+
 describe('control messages', () => {
   it('come back as they were sent', () => {
     const commit = { type: 'commit', epoch: 1, step: 2, learningRate: 1e-3, hash: true, hold: false } as const;
     expect(decodeCoordinatorMessage(encodeMessage(commit))).toEqual(commit);
-    const heartbeat = { type: 'heartbeat', step: 7, phase: 'all-reduce' } as const;
+    const heartbeat = { type: 'heartbeat', step: 7, phase: 'all-reduce', ringFrames: 3 } as const;
     expect(decodeWorkerMessage(encodeMessage(heartbeat))).toEqual(heartbeat);
   });
 
@@ -24,10 +35,10 @@ describe('control messages', () => {
   });
 
   it.each<[string, unknown]>([
-    ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce' }],
-    ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch' }],
-    ['a loss that is not finite', { type: 'reduced', epoch: 1, step: 1, lossSum: Number.NaN, targets: 1, gradNorm: 1 }],
-    ['a hash of another length', { type: 'ready', epoch: 1, step: 0, parameterHash: 'ab', engine: 'e', tensors: [] }],
+    ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
+    ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch', ringFrames: 0 }],
+    ['a loss that is not finite', { ...reduced, lossSum: Number.NaN }],
+    ['a hash of another length', { type: 'ready', epoch: 1, step: 0, stateHash: 'ab' }],
     ['nothing', null],
   ])('are refused with %s', (_, value) => {
     expect(() => decodeWorkerMessage(new Packr({ useRecords: false }).pack(value))).toThrow(PeerError);

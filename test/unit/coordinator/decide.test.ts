@@ -1,17 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { protocolVersion, type WorkerMessage } from '../../../src/comm/protocol.ts';
+import { protocolVersion, type StateClaim, type WorkerMessage } from '../../../src/comm/protocol.ts';
 import { decide } from '../../../src/coordinator/decide.ts';
 import {
   type Effect,
   initialState,
+  type Resumed,
   type RunEvent,
   type RunPlan,
-  type RunState,
-  shareOf,
 } from '../../../src/coordinator/runState.ts';
 
 const plan: RunPlan = {
   worldSize: 2,
+  minWorkers: 1,
+  localWorkers: ['w0', 'w1'],
+  restartsMax: 2,
+  open: false,
   startStep: 0,
   maxSteps: 4,
   globalBatchSize: 5,
@@ -20,20 +23,23 @@ const plan: RunPlan = {
   hashEverySteps: 1,
   heartbeatTimeoutMs: 1_000,
   joinTimeoutMs: 5_000,
+  stepTimeoutMs: 60_000,
+  leases: 'equal',
 };
 const hash = (digit: string) => digit.repeat(64);
 const timings = { dataWaitMs: 0, forwardBackwardMs: 1, ringWaitMs: 1, commitWaitMs: 0, optimizerMs: 1 };
 const tensors = [{ name: 'w', shape: [2] }];
+const quiet = { evalEverySteps: 0, checkpointEverySteps: 0 };
 
-/** Drives the core like a rim would, with scripted workers. */
+/** Drives the core like a rim would, with scripted workers: `w0` connects as `w0`, a second time as `w0b`, and so on. */
 class Script {
   state;
   nowMs = 0;
   effects: readonly Effect[] = [];
   reason = '';
 
-  constructor(changes: Partial<RunPlan> = {}) {
-    this.state = initialState({ ...plan, ...changes }, 0);
+  constructor(changes: Partial<RunPlan> = {}, resumed?: Resumed) {
+    this.state = initialState({ ...plan, ...changes }, 0, resumed);
   }
 
   event(event: RunEvent): this {
@@ -45,64 +51,129 @@ class Script {
     return this.event({ kind: 'message', from: id, message });
   }
 
-  join(id: string, version = protocolVersion): this {
-    const join = { type: 'join', protocolVersion: version, version: '0', host: 'h', pid: 1, ringAddress: `ring-${id}` };
-    return this.from(id, join as WorkerMessage);
+  join(id: string, state: StateClaim | undefined = { step: 0, epoch: 0 }, version = protocolVersion): this {
+    const who = { version: '0', host: 'h', pid: 1, worker: id.slice(0, 2), ringAddress: `ring-${id}` };
+    return this.from(id, { type: 'join', protocolVersion: version, ...who, ...(state && { state }) });
   }
 
-  ready(id: string, step = 0, parameterHash = hash('a')): this {
-    return this.from(id, { type: 'ready', epoch: 1, step, parameterHash, engine: 'e', tensors });
+  prepared(...ids: string[]): this {
+    for (const id of ids) this.from(id, { type: 'prepared', engine: `engine of ${id}`, tensors });
+    return this;
   }
 
-  reduced(id: string, step: number): this {
-    return this.from(id, { type: 'reduced', epoch: 1, step, lossSum: 6, targets: 3, gradNorm: 1 });
+  ready(id: string, stateHash = hash('a')): this {
+    const { epoch, step } = this.state;
+    return this.from(id, { type: 'ready', epoch, step, stateHash });
+  }
+
+  reduced(id: string, step: number, epoch = this.state.epoch): this {
+    const { rank } = this.state.members.find((member) => member.id === id) ?? { rank: 0 };
+    const shares = [
+      [[0, 5]],
+      [
+        [0, 3],
+        [3, 2],
+      ],
+      [
+        [0, 2],
+        [2, 2],
+        [4, 1],
+      ],
+    ][this.state.members.length - 1];
+    const [sampleFrom = 0, sampleCount = 0] = shares?.[rank] ?? [];
+    return this.from(id, {
+      type: 'reduced',
+      epoch,
+      step,
+      sampleFrom,
+      sampleCount,
+      lossSum: 6,
+      targets: 3,
+      gradNorm: 1,
+    });
   }
 
   applied(id: string, step: number, parameterHash = hash('b')): this {
-    return this.from(id, { type: 'applied', epoch: 1, step, timings, ringBytesSent: 8, parameterHash });
+    const epoch = this.state.committedEpoch;
+    return this.from(id, { type: 'applied', epoch, step, timings, ringBytesSent: 8, parameterHash });
   }
 
   start(): this {
-    return this.join('w0').join('w1').ready('w0', this.state.step).ready('w1', this.state.step);
+    return this.join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1');
+  }
+
+  get ids(): string[] {
+    return this.state.members.map(({ id }) => id);
   }
 
   step(step: number): this {
-    return this.reduced('w0', step).reduced('w1', step).applied('w0', step).applied('w1', step);
+    for (const id of this.ids) this.reduced(id, step);
+    for (const id of this.ids) this.applied(id, step);
+    return this;
   }
 
   evaluated(step: number): this {
-    for (const id of ['w0', 'w1']) this.from(id, { type: 'evaluated', epoch: 1, step, lossSum: 4, targets: 4 });
+    const { epoch } = this.state;
+    for (const id of this.ids) this.from(id, { type: 'evaluated', epoch, step, lossSum: 4, targets: 4 });
     return this;
   }
 
   snapshotTaken(step: number): this {
-    return this.from('w0', { type: 'snapshotTaken', epoch: 1, step, bytes: 24 });
+    return this.from('w0', { type: 'snapshotTaken', epoch: this.state.epoch, step, bytes: 24 });
   }
 
+  exited(worker: string, description = 'was killed by SIGKILL'): this {
+    return this.event({ kind: 'workerExited', worker, pid: 1, description, clean: false });
+  }
+
+  tick(nowMs: number): this {
+    this.nowMs = nowMs;
+    return this.event({ kind: 'tick' });
+  }
+
+  beat(id: string): this {
+    return this.from(id, { type: 'heartbeat', step: 1, phase: 'forward and backward', ringFrames: 0 });
+  }
+
+  /** What is done, without what is only said. */
   kinds(): string[] {
-    return this.effects.map((effect) => (effect.kind === 'send' ? `${effect.message.type}→${effect.to}` : effect.kind));
+    return this.effects
+      .filter(({ kind }) => kind !== 'event')
+      .map((effect) => (effect.kind === 'send' ? `${effect.message.type}→${effect.to}` : effect.kind));
+  }
+
+  forms() {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'send' && effect.message.type === 'form' ? [{ to: effect.to, ...effect.message }] : [],
+    );
+  }
+
+  leases() {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'assign' ? [[effect.to, effect.step, effect.sampleFrom, effect.sampleCount]] : [],
+    );
   }
 }
 
-describe('the decision core', () => {
-  it('forms the ring when everyone has joined, ranks in the order of ids', () => {
+describe('the decision core: steps', () => {
+  it('forms the ring when everyone has joined and is prepared, ranks in the order of names', () => {
     const script = new Script().join('w1');
     expect(script.kinds()).toEqual(['welcome']);
-    script.join('w0');
+    script.join('w0').prepared('w1');
+    expect(script.reason).toMatch(/1 of 2 workers are ready, waiting for w0/);
+    script.prepared('w0');
     expect(script.state.stage).toBe('forming');
-    const forms = script.effects.flatMap((effect) =>
-      effect.kind === 'send' && effect.message.type === 'form' ? [{ to: effect.to, ...effect.message }] : [],
-    );
-    expect(forms).toMatchObject([
-      { to: 'w0', rank: 0, worldSize: 2, nextAddress: 'ring-w1', state: 'initialise', epoch: 1 },
-      { to: 'w1', rank: 1, worldSize: 2, nextAddress: 'ring-w0', state: 'initialise', epoch: 1 },
+    const keep = { state: 'keep', send: false, verify: true, epoch: 1, worldSize: 2 };
+    expect(script.forms()).toMatchObject([
+      { to: 'w0', rank: 0, nextAddress: 'ring-w1', ...keep },
+      { to: 'w1', rank: 1, nextAddress: 'ring-w0', ...keep },
     ]);
   });
 
   it('leases every sample of two steps once, then starts', () => {
-    const { effects } = new Script().start();
-    const leases = effects.flatMap((effect) => (effect.kind === 'assign' ? [effect] : []));
-    expect(leases.map(({ to, step, sampleFrom, sampleCount }) => [to, step, sampleFrom, sampleCount])).toEqual([
+    const script = new Script().start();
+    expect(script.kinds().slice(0, 3)).toEqual(['started', 'proceed→w0', 'proceed→w1']);
+    expect(script.leases()).toEqual([
       ['w0', 1, 0, 3],
       ['w1', 1, 3, 2],
       ['w0', 2, 0, 3],
@@ -110,40 +181,48 @@ describe('the decision core', () => {
     ]);
   });
 
-  it('commits a step only when every member has reduced it', () => {
+  it('commits a step only when every member has reduced it, and keeps that before it says so', () => {
     const script = new Script().start().reduced('w0', 1);
     expect(script.effects).toEqual([]);
     expect(script.state.step).toBe(0);
     script.reduced('w1', 1);
-    expect(script.kinds().slice(0, 2)).toEqual(['commit→w0', 'commit→w1']);
+    expect(script.kinds().slice(0, 3)).toEqual(['committed', 'commit→w0', 'commit→w1']);
     expect(script.state.step).toBe(1);
+  });
+
+  it('does not commit a step whose samples were not computed once each', () => {
+    const script = new Script().start().reduced('w0', 1);
+    const twice = { sampleFrom: 0, sampleCount: 3, lossSum: 6, targets: 3, gradNorm: 1 };
+    script.from('w1', { type: 'reduced', epoch: 1, step: 1, ...twice });
+    expect(script.effects.at(-1)).toMatchObject({
+      kind: 'fail',
+      message: expect.stringMatching(/not computed once each/),
+    });
   });
 
   it('ignores what belongs to another epoch or step', () => {
     const script = new Script().start().reduced('w0', 2);
     expect(script.reason).toMatch(/ignored reduced of step 2/);
-    script.from('w0', { type: 'reduced', epoch: 0, step: 1, lossSum: 1, targets: 1, gradNorm: 1 });
+    script.reduced('w0', 1, 0);
     expect(script.reason).toMatch(/ignored/);
     expect(script.state.members.every(({ reduced }) => reduced === undefined)).toBe(true);
   });
 
-  it('reports a step with the mean loss over all targets', () => {
-    const { effects } = new Script().start().step(1);
-    expect(effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1 });
-  });
-
   it('reports the loss of the step, though a fast member has reduced the next one already', () => {
-    const script = new Script().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1);
-    script.from('w0', { type: 'reduced', epoch: 1, step: 2, lossSum: 60, targets: 3, gradNorm: 9 });
+    const script = new Script().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).reduced('w0', 2);
     script.applied('w1', 1);
-    expect(script.effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1 });
+    const ranks = [
+      { rank: 0, timings },
+      { rank: 1, timings },
+    ];
+    expect(script.effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1, ranks });
     script.reduced('w1', 2);
     expect(script.state.step).toBe(2);
   });
 
   it('holds for evaluation, then a checkpoint, then proceeds, and never writes two checkpoints at once', () => {
     const script = new Script().start().step(1).reduced('w0', 2).reduced('w1', 2);
-    expect(script.effects[0]).toMatchObject({ message: { type: 'commit', hold: true } });
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', hold: true } });
     script.applied('w0', 2).applied('w1', 2);
     expect(script.kinds()).toEqual(['stepDone', 'evaluate', 'evaluate']);
     script.evaluated(2);
@@ -169,150 +248,14 @@ describe('the decision core', () => {
   });
 
   it('sends the state to everyone when the run resumes', () => {
-    const script = new Script({ startStep: 2 }).join('w0').join('w1');
-    expect(script.kinds()).toEqual(['welcome', 'form→w0', 'sendState', 'form→w1', 'sendState']);
-    script.ready('w0', 2).ready('w1', 2);
-    expect(script.effects.flatMap((effect) => (effect.kind === 'assign' ? [effect.step] : []))).toEqual([3, 3, 4, 4]);
-  });
-
-  it.each<[string, (script: Script) => Script, RegExp]>([
-    ['another start', (s) => s.join('w0').join('w1').ready('w0').ready('w1', 0, hash('f')), /different parameters/],
-    [
-      'diverged replicas',
-      (s) => s.start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
-      /replicas differ after step 1.*rank 0.*rank 1/,
-    ],
-    [
-      'a killed worker',
-      (s) =>
-        s
-          .start()
-          .from('w1', { type: 'heartbeat', step: 1, phase: 'all-reduce' })
-          .event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' }),
-      /rank 1 .* was killed by SIGKILL in step 1 during all-reduce/,
-    ],
-    [
-      'a worker that never joined',
-      (s) => s.event({ kind: 'workerExited', id: 'w1', description: 'exited with code 1' }),
-      /worker w1 exited with code 1 before it joined/,
-    ],
-    [
-      'a failed worker',
-      (s) => s.start().from('w0', { type: 'failed', step: 1, phase: 'optimizer', message: 'boom', blame: 'run' }),
-      /rank 0 .* failed in step 1 during optimizer: boom/,
-    ],
-  ])('ends the run and stops everyone: %s', (_, play, message) => {
-    const script = play(new Script());
-    expect(script.state.stage).toBe('failed');
-    expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', message: expect.stringMatching(message) });
-    expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(script.state.members.length);
-  });
-
-  describe.each(['user', 'peer', 'run'] as const)('a worker that failed, blame %s', (blame) => {
-    const failure = { step: 1, phase: 'all-reduce', message: 'it broke', blame } as const;
-    const report = { type: 'failed', ...failure } as const;
-    const exit = { kind: 'workerExited', id: 'w1', description: 'failed: it broke', failure } as const;
-    const finishing = (script: Script): Script => {
-      script.state = { ...script.start().state, stage: 'finishing', checkpointInFlight: 1 };
-      return script;
-    };
-
-    it.each<[string, (script: Script) => Script, RunState['stage']]>([
-      ['while the run gathers', (s) => s.join('w1'), blame === 'peer' ? 'gathering' : 'failed'],
-      ['in a step', (s) => s.start(), blame === 'peer' ? 'stepping' : 'failed'],
-      ['when nothing is asked of it any more', finishing, 'finishing'],
-    ])('leads to the same whether its report or its exit comes first: %s', (_, play, stage) => {
-      const reported = play(new Script()).from('w1', report);
-      const exited = play(new Script());
-      exited.event(exit);
-      expect(reported.state.stage).toBe(stage);
-      expect(exited.state).toEqual(reported.state);
-      expect(exited.effects).toEqual(reported.effects);
+    const script = new Script({ startStep: 2 }).join('w0').join('w1').prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['epochOpened', 'form→w0', 'form→w1', 'transfer']);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
+      from: 'checkpoint',
+      to: ['w0', 'w1'],
     });
-
-    it('is named by its id before it joined', () => {
-      const script = new Script();
-      script.event(exit);
-      const message = 'worker w1 failed: it broke before it joined';
-      expect(script.effects.at(-1)).toEqual({ kind: 'fail', message, blame: blame === 'user' ? 'user' : 'run' });
-    });
-  });
-
-  it('takes the first of several that gave up for the cause', () => {
-    const script = new Script({ heartbeatTimeoutMs: 1e6 }).start();
-    const failed = { type: 'failed', step: 1, phase: 'all-reduce', blame: 'peer' } as const;
-    script.from('w1', { ...failed, message: 'the link broke' });
-    script.nowMs = 100;
-    script.from('w0', { ...failed, message: 'rank 1 is gone' });
-    script.nowMs = 1_250;
-    script.event({ kind: 'tick' });
-    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .*: the link broke/) });
-  });
-
-  it('names the one that died, not the neighbour that noticed first', () => {
-    const failed = { type: 'failed', step: 1, phase: 'all-reduce', message: 'rank 1 is gone', blame: 'peer' } as const;
-    const script = new Script().start().from('w0', failed);
-    expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'workerExited', id: 'w0', description: 'failed: rank 1 is gone', failure: failed });
-    expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' });
-    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 1 .* was killed/) });
-
-    const alone = new Script({ heartbeatTimeoutMs: 1e6 }).start().from('w0', failed);
-    alone.nowMs = 1_001;
-    alone.event({ kind: 'tick' });
-    expect(alone.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/rank 0 .* rank 1 is gone/) });
-  });
-
-  it('knows from the messages of a step what each member does', () => {
-    const script = new Script({ evalEverySteps: 0, checkpointEverySteps: 0 }).start();
-    const doing = () => script.state.members.map(({ phase, step }) => `${phase} ${step}`);
-    expect(doing()).toEqual(['forward and backward 1', 'forward and backward 1']);
-    script.reduced('w0', 1);
-    expect(doing()).toEqual(['waiting for commit 1', 'forward and backward 1']);
-    script.reduced('w1', 1);
-    expect(doing()).toEqual(['optimizer 1', 'optimizer 1']);
-    script.applied('w1', 1);
-    expect(doing()).toEqual(['optimizer 1', 'forward and backward 2']);
-  });
-
-  it('notes a new phase without an answer', () => {
-    const script = new Script().start().from('w1', { type: 'phase', step: 1, phase: 'optimizer' });
-    expect(script.effects).toEqual([]);
-    script.event({ kind: 'workerExited', id: 'w1', description: 'was killed by SIGKILL' });
-    expect(script.effects.at(-1)).toMatchObject({ message: expect.stringMatching(/in step 1 during optimizer/) });
-  });
-
-  it('answers heartbeats, so that a member in a long step hears of the coordinator', () => {
-    const script = new Script().start().from('w1', { type: 'heartbeat', step: 1, phase: 'forward and backward' });
-    expect(script.effects.at(-1)).toEqual({ kind: 'send', to: 'w1', message: { type: 'heartbeat' } });
-  });
-
-  it('finds a silent member by its heartbeats, and a missing one by the clock', () => {
-    const silent = new Script().start();
-    silent.nowMs = 900;
-    silent.from('w0', { type: 'heartbeat', step: 1, phase: 'forward and backward' });
-    silent.nowMs = 1_100;
-    silent.event({ kind: 'tick' });
-    expect(silent.effects.at(-1)).toMatchObject({
-      message: expect.stringMatching(/rank 1 .* silent for 1.1 s in step/),
-    });
-
-    const missing = new Script({ heartbeatTimeoutMs: 1e6 }).join('w0');
-    missing.nowMs = 5_001;
-    missing.event({ kind: 'tick' });
-    expect(missing.effects.at(-1)).toMatchObject({
-      message: expect.stringMatching(/1 of 2 workers joined within 5.0 s/),
-    });
-  });
-
-  it('refuses another protocol version, and workers that come after the start', () => {
-    expect(new Script().join('w0', protocolVersion + 1).effects).toMatchObject([
-      { message: { type: 'refused', reason: expect.stringMatching(/protocol version/) } },
-    ]);
-    expect(new Script().start().join('w2').effects).toMatchObject([
-      { to: 'w2', message: { type: 'refused', reason: expect.stringMatching(/has started/) } },
-    ]);
+    script.ready('w0').ready('w1');
+    expect(script.leases().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
   });
 
   it('counts a step once, whatever a member repeats', () => {
@@ -323,52 +266,29 @@ describe('the decision core', () => {
     expect(script.state.step).toBe(1);
   });
 
-  it('names the engines where replicas that compute on different ones come apart', () => {
-    const script = new Script().join('w0').join('w1').ready('w0');
-    const tensor = { type: 'ready', epoch: 1, step: 0, parameterHash: hash('a'), tensors } as const;
-    script
-      .from('w1', { ...tensor, engine: 'another' })
-      .reduced('w0', 1)
-      .reduced('w1', 1);
-    script.applied('w0', 1).applied('w1', 1, hash('f'));
-    expect(script.effects.at(-1)).toMatchObject({
-      message: expect.stringMatching(/they compute on e and another: use the same engine everywhere/),
-    });
+  it('knows from the messages of a step what each member does', () => {
+    const script = new Script(quiet).start();
+    const doing = () => script.state.members.map(({ phase, step }) => `${phase} ${step}`);
+    expect(doing()).toEqual(['forward and backward 1', 'forward and backward 1']);
+    script.reduced('w0', 1);
+    expect(doing()).toEqual(['waiting for commit 1', 'forward and backward 1']);
+    script.reduced('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'optimizer 1']);
+    script.applied('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'forward and backward 2']);
   });
 
-  it('lets a stranger come, be refused and go: the run trains on', () => {
-    const script = new Script().start().join('stranger');
-    script.event({ kind: 'peerGone', id: 'stranger', reason: 'its connection is closed' });
-    expect(script.state.stage).toBe('stepping');
-    script.event({ kind: 'malformed', from: 'stranger', problem: 'no msgpack' });
-    expect(script.effects).toEqual([
-      { kind: 'warn', message: expect.stringMatching(/ignored a message of stranger, which is no worker.*no msgpack/) },
-    ]);
-    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
-    expect(script.effects.at(-1)).toMatchObject({
-      message: expect.stringMatching(/rank 1 .* is gone \(its connection/),
-    });
-  });
-
-  it('ends when a member cannot be understood: it would wait for it in vain', () => {
-    const script = new Script().start().event({ kind: 'malformed', from: 'w1', problem: 'lossSum: expected number' });
-    expect(script.effects.at(-1)).toMatchObject({
-      kind: 'fail',
-      message: expect.stringMatching(/rank 1 .* sent what is no message: lossSum/),
-    });
-  });
-
-  it('refuses who joins after the end, who would wait for ever', () => {
-    const script = new Script().join('w0').event({ kind: 'stopRequested' });
-    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 0 });
-    expect(script.join('w1').effects).toMatchObject([
-      { to: 'w1', message: { type: 'refused', reason: expect.stringMatching(/is over/) } },
-    ]);
+  it('stops in order when asked: finishes the step, evaluates, writes a checkpoint', () => {
+    const script = new Script({ maxSteps: 100, ...quiet }).start();
+    script.event({ kind: 'stopRequested' }).step(1);
+    expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
+    script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
   });
 
   it.each<[string, (script: Script) => Script]>([
     ['gathering', (s) => s.join('w0')],
-    ['forming', (s) => s.join('w0').join('w1').ready('w0')],
+    ['forming', (s) => s.join('w0').join('w1').prepared('w0', 'w1').ready('w0')],
     ['stepping', (s) => s.start().reduced('w0', 1)],
     ['evaluating', (s) => s.start().step(1).step(2)],
     ['snapshotting', (s) => s.start().step(1).step(2).evaluated(2)],
@@ -389,41 +309,274 @@ describe('the decision core', () => {
     expect(script.state.snapshotStep).toBe(script.state.appliedStep);
   });
 
-  it('stops in order when asked: finishes the step, evaluates, writes a checkpoint', () => {
-    const script = new Script({ maxSteps: 100, evalEverySteps: 0, checkpointEverySteps: 0 }).start();
-    script.event({ kind: 'stopRequested' }).step(1);
-    expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
-    script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
-    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
+  it.each<[string, (script: Script) => Script, RegExp]>([
+    [
+      'another start',
+      (s) => s.join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1', hash('f')),
+      /different parameters.*they compute on engine of w1 and engine of w0/,
+    ],
+    [
+      'diverged replicas',
+      (s) => s.start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
+      /replicas differ after step 1.*rank 0.*rank 1.*they compute on engine of w0 and engine of w1/,
+    ],
+    [
+      'an error of the user',
+      (s) => s.start().from('w0', { type: 'failed', step: 1, phase: 'optimizer', message: 'NaN', blame: 'user' }),
+      /rank 0 .* failed in step 1 during optimizer: NaN/,
+    ],
+    [
+      'a worker that fails before the run begins',
+      (s) =>
+        s.join('w1').from('w1', { type: 'failed', step: 0, phase: 'building', message: 'no engine', blame: 'run' }),
+      /worker w1 .* failed in step 0 during building: no engine/,
+    ],
+  ])('ends the run and stops everyone: %s', (_, play, message) => {
+    const script = play(new Script());
+    expect(script.state.stage).toBe('failed');
+    expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', message: expect.stringMatching(message) });
+    const { members, joiners } = script.state;
+    expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(members.length + joiners.length);
   });
 
   it('is pure: the same state and event give the same decision and leave the state alone', () => {
     const before = new Script().start().state;
     const frozen = structuredClone(before);
-    const event: RunEvent = {
-      kind: 'message',
-      from: 'w0',
-      message: { type: 'reduced', epoch: 1, step: 1, lossSum: 1, targets: 1, gradNorm: 1 },
-    };
+    const event: RunEvent = { kind: 'workerExited', worker: 'w0', pid: 1, description: 'was killed', clean: false };
     expect(decide(before, event, 5)).toEqual(decide(before, event, 5));
     expect(before).toEqual(frozen);
   });
 });
 
-describe('shareOf', () => {
-  it.each([
-    [12, 1],
-    [12, 5],
-    [3, 3],
-    [2, 4],
-    [0, 2],
-  ])('splits %i items over %i ranks, each once', (total, worldSize) => {
-    const items: number[] = [];
-    for (let rank = 0; rank < worldSize; rank++) {
-      const { from, count } = shareOf(total, rank, worldSize);
-      for (let i = 0; i < count; i++) items.push(from + i);
-      expect(count - Math.floor(total / worldSize)).toBeLessThanOrEqual(1);
+describe('the decision core: losses', () => {
+  it('goes on with the others from the committed step, and starts another in its place', () => {
+    const script = new Script().start().step(1).reduced('w0', 2).exited('w1');
+    expect(script.kinds()).toEqual(['startWorker', 'epochOpened', 'form→w0']);
+    expect(script.forms()).toMatchObject([{ epoch: 2, rank: 0, worldSize: 1, step: 1, state: 'keep', verify: false }]);
+    expect(script.effects.find(({ kind }) => kind === 'event')).toMatchObject({ event: { event: 'restart' } });
+    expect(script.effects).toContainEqual({
+      kind: 'event',
+      show: true,
+      event: expect.objectContaining({
+        event: 'lost',
+        rank: 1,
+        reason: expect.stringMatching(/rank 1 .* was killed by SIGKILL in step 2 during forward and backward/),
+        action: '1 worker goes on from step 1 (epoch 2)',
+      }),
+    });
+    // What was reduced for the lost epoch is void: the step is leased anew.
+    script.ready('w0');
+    expect(script.leases()).toEqual([
+      ['w0', 2, 0, 5],
+      ['w0', 3, 0, 5],
+    ]);
+    script.reduced('w0', 2);
+    expect(script.state.step).toBe(2);
+  });
+
+  it('applies a committed step everywhere, though a member dies before it has', () => {
+    const script = new Script(quiet).start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).exited('w1');
+    expect(script.kinds()).toEqual(['startWorker', 'stepDone', 'epochOpened', 'form→w0']);
+    expect(script.forms()).toMatchObject([{ step: 1, committedEpoch: 1, state: 'keep' }]);
+    const late = new Script(quiet).start().reduced('w0', 1).reduced('w1', 1).exited('w1').applied('w0', 1);
+    expect(late.kinds()).toEqual(['stepDone']);
+    expect(late.state.stage).toBe('forming');
+  });
+
+  it('takes a newcomer in at the next boundary, with the state of a member', () => {
+    const script = new Script(quiet).start().exited('w1').ready('w0').join('w1b').prepared('w1b');
+    expect(script.kinds()).toEqual([]);
+    script.reduced('w0', 1);
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', hold: true } });
+    script.applied('w0', 1);
+    expect(script.kinds()).toEqual(['stepDone', 'epochOpened', 'form→w0', 'form→w1b', 'transfer']);
+    expect(script.forms()).toMatchObject([
+      { to: 'w0', state: 'keep', send: true, verify: true },
+      { to: 'w1b', state: 'receive', send: false, verify: true, step: 1, committedEpoch: 2 },
+    ]);
+    expect(script.effects.at(-2)).toMatchObject({ kind: 'transfer', from: 'w0', to: ['w1b'] });
+    script.ready('w0').ready('w1b');
+    expect(script.kinds()).toContain('proceed→w1b');
+  });
+
+  it('finds another source when the one that sends the state dies', () => {
+    const script = new Script({ ...quiet, worldSize: 3, localWorkers: ['w0', 'w1', 'w2'] });
+    for (const id of ['w0', 'w1', 'w2']) script.join(id).prepared(id);
+    for (const id of script.ids) script.ready(id);
+    script.step(1).exited('w2').ready('w0').ready('w1').join('w2b').prepared('w2b').step(2);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w0', to: ['w2b'] });
+    script.exited('w0');
+    expect(script.ids).toEqual(['w1', 'w2b']);
+    expect(script.forms()).toMatchObject([
+      { to: 'w1', state: 'keep', send: true },
+      { to: 'w2b', state: 'receive' },
+    ]);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w1', to: ['w2b'] });
+  });
+
+  it('finds a silent member by its heartbeats, fences it, and ends its process', () => {
+    const script = new Script().start();
+    script.nowMs = 900;
+    script.beat('w0').tick(1_100);
+    expect(script.kinds()).toEqual(['fenced→w1', 'killWorker', 'epochOpened', 'form→w0']);
+    // Back from the dead: what it says has no effect but that it must join again.
+    script.reduced('w1', 1, 1);
+    expect(script.kinds()).toEqual(['fenced→w1']);
+    expect(script.state.members).toHaveLength(1);
+  });
+
+  it('waits below the fewest workers, and takes back who still has the state without sending it', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    expect(script.state.stage).toBe('gathering');
+    expect(script.reason).toMatch(/1 of 2 workers are ready, waiting for w1/);
+    script.join('w1b', { step: 1, epoch: 1 }).prepared('w1b');
+    expect(script.forms()).toMatchObject([{ state: 'keep' }, { state: 'keep', to: 'w1b', verify: true }]);
+    expect(script.kinds()).not.toContain('transfer');
+  });
+
+  it('gives the commit to whoever comes back with the reduced gradient, and with it only', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.reduced('w0', 2).reduced('w1', 2).applied('w0', 2);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    script.join('w1b', { step: 1, epoch: 1, pending: { step: 2, epoch: 1 } }).prepared('w1b');
+    expect(script.kinds().filter((kind) => kind.endsWith('w1b'))).toEqual(['commit→w1b', 'form→w1b']);
+    expect(script.forms()[1]).toMatchObject({ to: 'w1b', state: 'keep', step: 2, committedEpoch: 1 });
+  });
+
+  it('goes back to the newest checkpoint when no state is left, but waits for who may still have it', () => {
+    const all = new Script({ ...quiet, open: true }).start().step(1).exited('w0').exited('w1');
+    expect(all.state.stage).toBe('gathering');
+    all.join('w0b').prepared('w0b');
+    expect(all.kinds()).toEqual(['rewind', 'epochOpened', 'form→w0b']);
+    expect(all.forms()).toMatchObject([{ step: 0, state: 'initialise' }]);
+
+    const cut = new Script({ ...quiet, open: true }).start().step(1);
+    for (const id of ['w0', 'w1']) cut.event({ kind: 'peerGone', id, reason: 'cut off' });
+    cut.join('w2').prepared('w2');
+    expect(cut.reason).toMatch(/waiting for w0, w1, which had the state of step 1/);
+    cut.join('w0b', { step: 1, epoch: 1 }).prepared('w0b');
+    expect(cut.kinds()).not.toContain('rewind');
+    expect(cut.forms()).toMatchObject([
+      { to: 'w0b', state: 'keep', send: true },
+      { to: 'w2', state: 'receive' },
+    ]);
+  });
+
+  it('ends when nobody can come any more, with what happened last', () => {
+    const script = new Script({ restartsMax: 0 }).start().exited('w0').exited('w1');
+    expect(script.effects.at(-1)).toMatchObject({
+      kind: 'fail',
+      message: expect.stringMatching(/rank \d .* was killed by SIGKILL .*; 0 workers are left, and the run needs 1/),
+    });
+  });
+
+  it('starts workers again with growing pauses, and not for ever', () => {
+    const script = new Script({ restartsMax: 2 }).start();
+    const pauses: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      script.exited('w1');
+      pauses.push(...script.effects.flatMap((effect) => (effect.kind === 'startWorker' ? [effect.afterMs] : [])));
+      script.join(`w1${i}`);
     }
-    expect(items).toEqual(Array.from({ length: total }, (_, i) => i));
+    expect(pauses).toEqual([250, 500]);
+  });
+
+  it('forms the same ring again when it broke and nobody is lost, in the end without the rank that is blamed', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    const broken = () => {
+      const { epoch, step } = script.state;
+      return { type: 'ringBroken', epoch, step: step + 1, suspect: 1, message: 'rank 1 is gone' } as const;
+    };
+    for (let fault = 1; fault <= 3; fault++) {
+      expect(script.from('w0', broken()).kinds()).toEqual([]);
+      script.tick(script.nowMs + 1_001);
+      if (fault < 3) expect(script.ids).toEqual(['w0', 'w1']);
+      script.ready('w0').ready('w1');
+    }
+    expect(script.ids).toEqual(['w0']);
+  });
+
+  it('leaves out a member that does not finish its step, and names the time when nobody does', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    script.from('w0', { type: 'phase', step: 1, phase: 'all-reduce' }).tick(60_001);
+    expect(script.ids).toEqual(['w0']);
+    const all = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start().tick(60_001);
+    expect(all.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/no worker has finished step 1 .*raise comm/),
+    });
+  });
+
+  it('lets a worker leave at the boundary, and the others go on', () => {
+    const script = new Script(quiet).start().from('w1', { type: 'leave' });
+    expect(script.kinds()).toEqual([]);
+    script.step(1);
+    expect(script.kinds()).toEqual(['stepDone', 'stop→w1', 'epochOpened', 'form→w0']);
+  });
+
+  it('takes the checkpoint again when the member that sent it is lost', () => {
+    const script = new Script({ evalEverySteps: 0, maxSteps: 9 }).start().step(1).step(2).snapshotTaken(2);
+    script.exited('w0');
+    expect(script.kinds()).toContain('abandonCheckpoint');
+    script.ready('w1');
+    expect(script.kinds()).toContain('snapshot→w1');
+  });
+
+  it('takes a worker that comes back through another connection for a new one', () => {
+    const script = new Script(quiet).start().join('w1b');
+    expect(script.state.members.map(({ id }) => id)).toEqual(['w0']);
+    expect(script.state.joiners.map(({ id }) => id)).toEqual(['w1b']);
+  });
+
+  it('gives up waiting for the workers of the start by the clock; fewer will do if they are enough', () => {
+    const script = new Script({ heartbeatTimeoutMs: 1e6, minWorkers: 2 }).join('w0').prepared('w0').tick(5_001);
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/1 of 2 workers joined within 5.0 s/),
+    });
+    const enough = new Script({ heartbeatTimeoutMs: 1e6 }).join('w0').prepared('w0').tick(5_001);
+    expect(enough.forms()).toMatchObject([{ to: 'w0', worldSize: 1 }]);
+  });
+
+  it('drops what it cannot understand, answers heartbeats, refuses other versions and who comes after the end', () => {
+    const script = new Script().start().event({ kind: 'malformed', from: 'w1', problem: 'no msgpack' });
+    expect(script.effects).toEqual([
+      { kind: 'warn', message: expect.stringMatching(/ignored a message of w1: no msgpack/) },
+    ]);
+    expect(script.state.stage).toBe('stepping');
+    expect(script.beat('w1').effects).toEqual([{ kind: 'send', to: 'w1', message: { type: 'heartbeat' } }]);
+    expect(new Script().join('w0', undefined, protocolVersion + 1).effects).toMatchObject([
+      { message: { type: 'refused', reason: expect.stringMatching(/protocol version/) } },
+    ]);
+    const over = new Script().join('w0').event({ kind: 'stopRequested' });
+    expect(over.effects.at(-1)).toEqual({ kind: 'finish', step: 0 });
+    expect(over.join('w1').effects).toMatchObject([
+      { to: 'w1', message: { reason: expect.stringMatching(/is over/) } },
+    ]);
+  });
+});
+
+describe('the decision core: a coordinator that takes over', () => {
+  const resumed: Resumed = { epoch: 3, step: 7, committedEpoch: 2, workers: ['w0', 'w1'] };
+
+  it('goes on with the workers that kept their state, and without a checkpoint', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
+    script.join('w0', { step: 7, epoch: 2 }).join('w1', { step: 6, epoch: 2, pending: { step: 7, epoch: 2 } });
+    script.prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['epochOpened', 'commit→w1', 'form→w0', 'form→w1']);
+    expect(script.forms()).toMatchObject([{ epoch: 4, step: 7, state: 'keep' }, { state: 'keep' }]);
+    script.ready('w0').ready('w1');
+    expect(script.leases().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
+  });
+
+  it('takes a later step that a worker proves, if the journal had lost it', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 8, epoch: 3 });
+    expect(script.state).toMatchObject({ step: 8, committedEpoch: 3 });
+  });
+
+  it('starts those that do not come back', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 7, epoch: 2 }).prepared('w0');
+    script.nowMs = 900;
+    script.beat('w0').tick(1_001);
+    expect(script.effects).toContainEqual({ kind: 'startWorker', worker: 'w1', afterMs: 0 });
   });
 });

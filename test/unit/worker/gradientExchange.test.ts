@@ -53,16 +53,32 @@ describe.each([
       exchange.ready(index, channel.port1);
     }
     // Where a download is needed nothing may be told before it is done.
-    expect(told(channel.port2)).toEqual(inPlace ? [2, 0, 1] : []);
+    expect(told(channel.port2)).toEqual(
+      inPlace
+        ? [
+            [0, 2],
+            [0, 0],
+            [0, 1],
+          ]
+        : [],
+    );
     await exchange.flush(channel.port1);
-    expect(told(channel.port2)).toEqual(inPlace ? [] : [2, 0, 1]);
+    expect(told(channel.port2)).toEqual(
+      inPlace
+        ? []
+        : [
+            [0, 2],
+            [0, 0],
+            [0, 1],
+          ],
+    );
     for (const index of shapes.keys()) expect(slice(index)).toEqual(valuesOf(index, 1));
     await exchange.flush(channel.port1);
     expect(told(channel.port2)).toEqual([]);
-    exchange.begin();
+    exchange.begin(7);
     exchange.ready(1, channel.port1);
     await exchange.flush(channel.port1);
-    expect(told(channel.port2)).toEqual([1]);
+    expect(told(channel.port2)).toEqual([[7, 1]]);
   });
 
   it('brings the sums of the ring back to the device', async () => {

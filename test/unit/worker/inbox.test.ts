@@ -8,6 +8,11 @@ const proceed = (step: number): { message: CoordinatorMessage; payload: undefine
 });
 const snapshot = { message: { type: 'snapshot', epoch: 1, step: 1 } as const, payload: undefined };
 
+const form = (epoch: number): { message: CoordinatorMessage; payload: undefined } => {
+  const place = { rank: 0, worldSize: 1, nextAddress: 'next', step: 0, committedEpoch: 0 };
+  return { message: { type: 'form', epoch, ...place, state: 'keep', send: false, verify: false }, payload: undefined };
+};
+
 describe('the inbox', () => {
   it('gives messages of the wanted types, oldest first, whether they come before or after the wait', async () => {
     const inbox = new Inbox();
@@ -36,5 +41,32 @@ describe('the inbox', () => {
     const inbox = new Inbox();
     expect(await inbox.orEnd(Promise.resolve(3))).toBe(3);
     await expect(inbox.orEnd(Promise.reject(new Error('own')))).rejects.toThrow('own');
+  });
+
+  it('is interrupted until the next form is taken, of which only the newest counts', async () => {
+    const inbox = new Inbox();
+    const waiting = inbox.take('assign');
+    inbox.deliver(proceed(1));
+    inbox.deliver(form(2));
+    inbox.interrupt(new Error('epoch 2'));
+    await expect(waiting).rejects.toThrow('epoch 2');
+    await expect(inbox.orEnd(Promise.resolve(1))).rejects.toThrow('epoch 2');
+    await expect(inbox.take('assign')).rejects.toThrow('epoch 2');
+    inbox.deliver(form(3));
+    expect((await inbox.takeForm()).message.epoch).toBe(3);
+    // What came for an older epoch is gone.
+    const next = inbox.take('proceed');
+    inbox.deliver({ message: { type: 'proceed', epoch: 3, step: 9 }, payload: undefined });
+    expect((await next).message.step).toBe(9);
+  });
+
+  it('gives a commit that came before the interruption', async () => {
+    const inbox = new Inbox();
+    const waiting = inbox.take('commit');
+    const commit = { type: 'commit', epoch: 1, step: 1, learningRate: 0, hash: false, hold: false } as const;
+    inbox.deliver({ message: commit, payload: undefined });
+    inbox.deliver(form(2));
+    inbox.interrupt(new Error('epoch 2'));
+    expect((await waiting).message).toEqual(commit);
   });
 });

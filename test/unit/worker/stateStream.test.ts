@@ -26,9 +26,13 @@ interface Sent {
 }
 
 function senderTo(sent: Sent[], keepBytes?: number): StateSender {
-  return new StateSender((message: WorkerMessage, payload) => {
-    if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
-  }, keepBytes);
+  return new StateSender(
+    (message: WorkerMessage, payload) => {
+      if (message.type === 'stateChunk' && payload !== undefined) sent.push({ offset: message.offset, payload });
+    },
+    'checkpoint',
+    keepBytes,
+  );
 }
 
 /** A state that counts the bytes that are read of it. */
@@ -62,7 +66,7 @@ async function receiveAll(
     await before(acknowledged.length);
     const { offset, payload } = sent.shift()!;
     receiver.add(offset, payload);
-    sender.acknowledged(5, acknowledged.at(-1)!);
+    sender.acknowledged({ epoch: 1, step: 5, offset: acknowledged.at(-1)! });
   }
   expect(sent).toEqual([]);
 }
@@ -72,7 +76,7 @@ describe('a state stream', () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     const state = numbered(newState(sizes));
-    sender.start(5, new StateBytes([state]));
+    sender.start({ epoch: 1, step: 5 }, new StateBytes([state]));
     const received = newState(sizes);
     let underWayMax = 0;
     await receiveAll(sender, sent, new StateBytes([received]), () => {
@@ -91,7 +95,7 @@ describe('a state stream', () => {
       const [from, to] = [blocksOf(0), blocksOf(-1e6)];
       // Many chunks: more than can be under way.
       const many = { offsets: Array(8).fill(offsets).flat(), sizes: Array(8).fill(sizes).flat() };
-      sender.start(5, StateBytes.ofBlocks(from, many.offsets, many.sizes));
+      sender.start({ epoch: 1, step: 5 }, StateBytes.ofBlocks(from, many.offsets, many.sizes));
       await receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), async (chunks) => {
         if (chunks !== after) return;
         await sender.keep();
@@ -110,7 +114,7 @@ describe('a state stream', () => {
     const numbers = numbered(newState(nineChunks));
     const state = new CountedState([numbers]);
     const received = newState(nineChunks);
-    sender.start(5, state);
+    sender.start({ epoch: 1, step: 5 }, state);
     await receiveAll(sender, sent, new StateBytes([received]), async () => {
       await sender.keep();
       numbers.fill(-1);
@@ -122,7 +126,7 @@ describe('a state stream', () => {
   it('is not copied aside if it is a copy', async () => {
     const sender = senderTo([]);
     const state = new CountedState([newState(nineChunks)]);
-    sender.start(5, state, { isCopy: true });
+    sender.start({ epoch: 1, step: 5 }, state, { isCopy: true });
     await sender.keep();
     expect(state.readBytes).toBe(stateChunksInFlight * stateChunkBytes);
   });
@@ -132,12 +136,12 @@ describe('a state stream', () => {
     const sender = senderTo(sent, stateChunkBytes);
     const numbers = numbered(newState(nineChunks));
     const received = newState(nineChunks);
-    sender.start(5, new StateBytes([numbers]));
+    sender.start({ epoch: 1, step: 5 }, new StateBytes([numbers]));
     let [turns, isKept] = [0, false];
     const turn = () => {
       if (isKept) return;
       turns++;
-      if (turns === 2) sender.acknowledged(5, 2 * stateChunkBytes);
+      if (turns === 2) sender.acknowledged({ epoch: 1, step: 5, offset: 2 * stateChunkBytes });
       setImmediate(turn);
     };
     setImmediate(turn);
@@ -158,7 +162,7 @@ describe('a state stream', () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent, stateChunkBytes);
     const state = new CountedState([newState(nineChunks)]);
-    sender.start(4, state);
+    sender.start({ epoch: 1, step: 4 }, state);
     sender.drop(3); // another one
     if (when === 0) sender.drop(4);
     const kept = sender.keep();
@@ -167,14 +171,14 @@ describe('a state stream', () => {
     if (when === 2) sender.drop(4);
     const { readBytes } = state;
     await sender.keep();
-    sender.acknowledged(4, stateChunkBytes);
+    sender.acknowledged({ epoch: 1, step: 4, offset: stateChunkBytes });
     expect(sent.splice(0)).toHaveLength(stateChunksInFlight);
     expect(state.readBytes).toBe(readBytes);
     expect(readBytes).toBe([4, 5, 9][when]! * stateChunkBytes);
 
     const numbers = numbered(newState(nineChunks));
     const received = newState(nineChunks);
-    sender.start(5, new StateBytes([numbers]));
+    sender.start({ epoch: 1, step: 5 }, new StateBytes([numbers]));
     await receiveAll(sender, sent, new StateBytes([received]));
     expect(bytesOf(received).equals(bytesOf(numbers))).toBe(true);
   });
@@ -208,9 +212,9 @@ describe('a state stream', () => {
 
   it('ignores acknowledgements of another step', () => {
     let chunks = 0;
-    const sender = new StateSender(() => chunks++);
-    sender.start(2, new StateBytes([newState([8 << 20])]));
-    sender.acknowledged(1, stateChunkBytes);
+    const sender = new StateSender(() => chunks++, 'checkpoint');
+    sender.start({ epoch: 1, step: 2 }, new StateBytes([newState([8 << 20])]));
+    sender.acknowledged({ epoch: 1, step: 1, offset: stateChunkBytes });
     expect(chunks).toBe(stateChunksInFlight);
   });
 

@@ -1,0 +1,159 @@
+/**
+ * Who is in the ring: opens an epoch, and decides after a loss whether the others go on or wait. Pure, a part of decide.ts.
+ *
+ * A member of a new epoch keeps its state if that is the committed one. If it is not, another member sends it; if nobody has it,
+ * all get that of the newest checkpoint, and the steps after it are done again.
+ */
+import {
+  after,
+  everyone,
+  factsOf,
+  fail,
+  hasState,
+  idle,
+  lacksCommit,
+  nothing,
+  seconds,
+  workersOf,
+} from './decisionParts.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+
+/** Opens the next epoch with these members, who hold until everyone is ready. */
+export function openEpoch(before: RunState, ring: readonly Member[], nowMs: number, why: string): Decision {
+  const epoch = before.epoch + 1;
+  const isLost = !ring.some((member) => hasState(before, member) || lacksCommit(before, member));
+  const state = isLost && before.step > before.checkpointStep ? rewound(before, epoch) : before;
+  const { step, committedEpoch } = state;
+  const verify = ring.some((member) => member.ready === undefined || !hasState(state, member));
+  const effects: Effect[] = state === before ? [] : [{ kind: 'rewind', step }];
+  const held = { step, epoch: committedEpoch };
+  const sorted = [...ring].sort((a, b) => (a.worker < b.worker ? -1 : 1));
+  const members = sorted.map((member, rank): Member => {
+    const keeps = hasState(state, member) || lacksCommit(state, member);
+    // Of a step that is given up, or of an evaluation that is done again, nothing counts.
+    const { evaluated: _, reduced: __, ready: ___, ...rest } = member;
+    return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined };
+  });
+  effects.push({ kind: 'epochOpened', epoch, step, members });
+  for (const member of sorted) {
+    if (!lacksCommit(state, member)) continue;
+    // It has the gradients of the committed step, from the epoch that committed it.
+    const commit = { type: 'commit', epoch: committedEpoch, step, learningRate: 0, hash: false, hold: true } as const;
+    effects.push({ kind: 'send', to: member.id, message: commit });
+  }
+  const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);
+  const source = members.find(({ holds }) => holds !== undefined)?.id;
+  const at = (rank: number) => members[(rank + members.length) % members.length]?.ringAddress ?? '';
+  for (const { id, rank, holds } of members) {
+    const place = { rank, worldSize: members.length, nextAddress: at(rank + 1) };
+    const kind = holds !== undefined ? 'keep' : step === 0 && source === undefined ? 'initialise' : 'receive';
+    const send = id === source && receivers.length > 0;
+    const form = { type: 'form', epoch, ...place, step, committedEpoch, state: kind, send, verify } as const;
+    effects.push({ kind: 'send', to: id, message: form });
+  }
+  const isTransferred = receivers.length > 0 && (source !== undefined || step > 0);
+  if (isTransferred) effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, epoch, step });
+  const ids = new Set(ring.map(({ id }) => id));
+  const joiners = everyone(state).filter(({ id }) => !ids.has(id));
+  const reason = `${why}: ${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (epoch ${epoch})`;
+  effects.push({ kind: 'event', event: { event: 'epoch', reason, epoch, step }, show: false });
+  const opened = {
+    stage: 'forming',
+    sinceMs: nowMs,
+    epoch,
+    members,
+    joiners,
+    holding: true,
+    broken: undefined,
+  } as const;
+  return { state: { ...state, ...opened, assignedStep: step }, effects, reason };
+}
+
+/** Nobody has the state of the committed step: back to the newest checkpoint. */
+function rewound(state: RunState, epoch: number): RunState {
+  const step = state.checkpointStep;
+  return { ...state, step, committedEpoch: epoch, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+}
+
+/** After a loss or a departure: the others go on if they are enough, else the run gathers. */
+export function reform(state: RunState, nowMs: number, why: string): Decision {
+  const stay = state.members.filter(({ leaving }) => !leaving);
+  if (stay.length >= state.plan.minWorkers && stay.some((member) => hasState(state, member))) {
+    return openEpoch(state, stay, nowMs, why);
+  }
+  const joiners = everyone(state).map((member): Member => ({ ...member, ...idle, rank: -1 }));
+  const needed = state.plan.minWorkers;
+  const gathering = { stage: 'gathering', sinceMs: nowMs, members: [], joiners, needed, broken: undefined } as const;
+  return tryToOpen({ ...state, ...gathering }, nowMs, why);
+}
+
+/** While the run gathers: opens an epoch once enough workers are there. */
+export function tryToOpen(state: RunState, nowMs: number, why: string): Decision {
+  const { plan, needed, missing, starting, joiners } = state;
+  const there = joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
+  if (there.length >= needed) {
+    const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
+    // Whoever has the state may be about to come back.
+    const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
+    if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openEpoch(state, there, nowMs, why);
+    return nothing(state, `${why}: waiting for ${missing.join(', ')}, which had the state of step ${state.step}`);
+  }
+  const possible = joiners.length + starting.length + missing.length;
+  if (possible < plan.minWorkers && !plan.open) {
+    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
+    return fail(state, state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`);
+  }
+  const awaited = [...starting, ...missing, ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker)];
+  const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
+  return nothing(state, `${why}: ${there.length} of ${needed} workers are ready, waiting for ${whom}`);
+}
+
+/** Time has passed while the run gathers. */
+export function onGatheringTick(state: RunState, nowMs: number): Decision {
+  const { plan, joiners, missing, needed } = state;
+  const waitedMs = nowMs - state.sinceMs;
+  if (missing.length > 0 && waitedMs > plan.heartbeatTimeoutMs) {
+    const again = plan.localWorkers.filter((worker) => missing.includes(worker));
+    const next = {
+      ...state,
+      sinceMs: nowMs,
+      missing: [],
+      starting: [...state.starting, ...again],
+      needed: plan.worldSize,
+    };
+    const effects = again.map((worker): Effect => ({ kind: 'startWorker', worker, afterMs: 0 }));
+    return after(
+      effects,
+      tryToOpen(next, nowMs, `${missing.join(', ')} did not come back within ${seconds(waitedMs)}`),
+    );
+  }
+  if (waitedMs <= plan.joinTimeoutMs) return nothing(state);
+  const there = joiners.filter(({ prepared }) => prepared !== undefined).length;
+  if (there >= plan.minWorkers) {
+    const enough = `${there} of ${needed} workers are ready after ${seconds(plan.joinTimeoutMs)}, which is enough (--min-workers)`;
+    return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
+  }
+  const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
+  return fail(
+    state,
+    `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`,
+  );
+}
+
+/** Workers that leave, at a boundary: they are let go, the others go on. */
+export function letGo(state: RunState): { state: RunState; effects: Effect[]; names: string[] } {
+  const leavers = everyone(state).filter(({ leaving }) => leaving);
+  const effects = leavers.flatMap((member): Effect[] => {
+    const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
+    return [
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run' } },
+      { kind: 'event', event, show: true },
+    ];
+  });
+  const stays = ({ leaving }: Member) => !leaving;
+  return {
+    state: { ...state, members: state.members.filter(stays), joiners: state.joiners.filter(stays) },
+    effects,
+    names: leavers.map(({ worker }) => worker),
+  };
+}

@@ -1,0 +1,310 @@
+/**
+ * Workers that come, are lost, and go: what each such event makes of the run. Pure, a part of decide.ts.
+ */
+import { protocolVersion, type WorkerFailure, type WorkerMessageOf } from '../comm/protocol.ts';
+import {
+  after,
+  everyone,
+  factsOf,
+  fail,
+  nameOf,
+  nothing,
+  refuse,
+  seconds,
+  stale,
+  withMember,
+} from './decisionParts.ts';
+import { onGatheringTick, reform, tryToOpen } from './epochs.ts';
+import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
+import { atBoundary, whenApplied } from './stepping.ts';
+
+/** How long after a ring broke the cause may take to show. */
+const causeGraceMs = 1_000;
+/** Rings that may break at one step, with nobody lost, before the rank that is blamed must go. */
+const ringFaultsMax = 2;
+/** Pause before a worker is started again: doubled each time, up to the most. */
+const restartPauseMs = 250;
+const restartPauseMostMs = 30_000;
+
+export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, nowMs: number): Decision {
+  const { worker, host, pid, ringAddress, state: holds } = join;
+  if (join.protocolVersion !== protocolVersion) {
+    return refuse(
+      state,
+      from,
+      `the coordinator speaks protocol version ${protocolVersion}, this worker ${join.protocolVersion} (lockstep ${join.version}): install the same lockstep on both machines`,
+    );
+  }
+  if (everyone(state).some(({ id }) => id === from)) return nothing(state, `ignored a second join of ${from}`);
+  const former = everyone(state).find((other) => other.worker === worker);
+  if (former !== undefined) {
+    const { state: without, effects } = lose(state, [former], 'came back through another connection', nowMs);
+    return after(effects, onJoin(without, from, join, nowMs));
+  }
+  if (everyone(state).length >= state.plan.globalBatchSize) {
+    return refuse(
+      state,
+      from,
+      `the run has ${everyone(state).length} workers, one for each sequence of a step: raise train.globalBatchSize`,
+    );
+  }
+  const member: Member = {
+    ...{ id: from, worker, host, pid, ringAddress, rank: -1, lastSeenMs: nowMs, holds },
+    ...{ phase: 'starting', step: state.step, leaving: false, speed: 0 },
+  };
+  const isNot = (name: string) => name !== worker;
+  const joined = {
+    ...proven(state, holds),
+    joiners: [...state.joiners, member],
+    starting: state.starting.filter(isNot),
+    missing: state.missing.filter(isNot),
+  };
+  const reason = `${nameOf(member)} joined`;
+  const event = { event: 'join', reason, ...factsOf(joined, member) } as const;
+  const effects: Effect[] = [
+    { kind: 'welcome', to: from },
+    { kind: 'event', event, show: state.epoch > 0 && !state.plan.localWorkers.includes(worker) },
+  ];
+  return { state: joined, effects, reason };
+}
+
+/**
+ * After a power cut the journal may lack the last commits. A worker that comes back with a later step of the same epoch proves that
+ * it was committed.
+ */
+function proven(state: RunState, holds: Member['holds']): RunState {
+  const isProof =
+    state.stage === 'gathering' && holds !== undefined && holds.epoch === state.epoch && holds.step > state.step;
+  if (!isProof || state.epoch === 0) return state;
+  const { step, epoch: committedEpoch } = holds;
+  return { ...state, step, committedEpoch, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+}
+
+export function onPrepared(
+  state: RunState,
+  member: Member,
+  message: WorkerMessageOf<'prepared'>,
+  nowMs: number,
+): Decision {
+  const { engine, tensors } = message;
+  if (member.rank >= 0) return stale(state, member, 'prepared');
+  const next = withMember(state, { ...member, phase: 'waiting for work', prepared: { engine, tensors } });
+  const reason = `${nameOf(member)} is prepared`;
+  if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
+  // At a boundary already; else the next commit makes the members hold.
+  return atBoundary(next, nowMs, reason);
+}
+
+export function onLeave(state: RunState, member: Member, nowMs: number): Decision {
+  const reason = `${nameOf(member)} wants to leave`;
+  const next = withMember(state, { ...member, leaving: true });
+  if (next.stage === 'gathering' || member.rank < 0) {
+    const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
+    const joiners = next.joiners.filter(({ id }) => id !== member.id);
+    const effects: Effect[] = [
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run' } },
+      { kind: 'event', event, show: true },
+    ];
+    const without = { ...next, joiners };
+    return after(effects, next.stage === 'gathering' ? tryToOpen(without, nowMs, reason) : nothing(without, reason));
+  }
+  return atBoundary(next, nowMs, reason);
+}
+
+/** @param dead it cannot come back: its process has ended */
+export function lose(
+  state: RunState,
+  lost: readonly Member[],
+  cause: string,
+  nowMs: number,
+  { dead = false } = {},
+): Decision {
+  const ids = new Set(lost.map(({ id }) => id));
+  const stays = ({ id }: Member) => !ids.has(id);
+  const names = lost.map(({ worker }) => worker);
+  const inFlight = state.checkpointInFlight;
+  const isSource = inFlight !== undefined && ids.has(inFlight.from);
+  const inRing = lost.filter(({ rank }) => rank >= 0);
+  const [first] = lost;
+  const message = first === undefined ? cause : `${nameOf(first)} ${cause}${whereOf(first)}`;
+  const without: RunState = {
+    ...state,
+    members: state.members.filter(stays),
+    joiners: state.joiners.filter(stays),
+    missing: dead ? state.missing.filter((name) => !names.includes(name)) : [...state.missing, ...names],
+    lastLoss: message,
+    ...(isSource && {
+      checkpointInFlight: undefined,
+      checkpointOwed: true,
+      snapshotStep: Math.min(state.snapshotStep, inFlight.step - 1),
+    }),
+  };
+  const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
+  const action = next.reason.startsWith(`${message}: `) ? next.reason.slice(message.length + 2) : next.reason;
+  const events = lost.map((member): Effect => {
+    const reason = `${nameOf(member)} ${cause}${whereOf(member)}`;
+    const event = { event: 'lost', reason, cause, action, ...factsOf(state, member) } as const;
+    return { kind: 'event', event, show: member.rank >= 0 || state.epoch > 0 };
+  });
+  const abandon: Effect[] = isSource ? [{ kind: 'abandonCheckpoint', step: inFlight.step }] : [];
+  return after([...events, ...abandon], next);
+}
+
+function whereOf({ phase, step, rank }: Member): string {
+  return rank < 0 ? '' : ` in step ${step} during ${phase}`;
+}
+
+function afterLoss(state: RunState, wasInRing: boolean, nowMs: number, why: string, wasSource: boolean): Decision {
+  // It may have been the last that had not applied the committed step.
+  const reported = whenApplied(state, nowMs);
+  const next = reported.state;
+  if (next.stage === 'gathering') return after(reported.effects, tryToOpen(next, nowMs, why));
+  if (!wasInRing) return after(reported.effects, nothing(next, 'the others go on'));
+  // Nothing is asked of the ring any more.
+  if (next.stage === 'finishing' && !wasSource) return after(reported.effects, nothing(next, 'its work was done'));
+  return after(reported.effects, reform(next, nowMs, why));
+}
+
+/** A process of this machine has ended: with it its member, if it was one; another is started in its place, if that may help. */
+export function onWorkerExited(
+  state: RunState,
+  exit: Extract<RunEvent, { kind: 'workerExited' }>,
+  nowMs: number,
+): Decision {
+  const { worker, description, failure, clean } = exit;
+  const member = everyone(state).find((other) => other.worker === worker && other.pid === exit.pid);
+  if (failure !== undefined && isHopeless(state, failure)) {
+    const message = member === undefined ? `worker ${worker} ${description}` : failedMessage(member, failure);
+    return fail(state, message, failure.blame === 'user' ? 'user' : 'run');
+  }
+  const isNot = (name: string) => name !== worker;
+  const gone = { ...state, starting: state.starting.filter(isNot), missing: state.missing.filter(isNot) };
+  const again =
+    !clean &&
+    state.stage !== 'finishing' &&
+    !everyone(state).some((other) => other.worker === worker && other !== member);
+  const { state: next, effects } = again ? startAgain(gone, worker) : { state: gone, effects: [] };
+  if (member !== undefined) return after(effects, lose(next, [member], description, nowMs, { dead: true }));
+  if (clean) return nothing(next, `worker ${worker} ${description}`);
+  const lost = { ...next, lastLoss: next.lastLoss ?? `worker ${worker} ${description} before it joined` };
+  const reason = `worker ${worker} ${description}`;
+  return after(effects, lost.stage === 'gathering' ? tryToOpen(lost, nowMs, reason) : nothing(lost, reason));
+}
+
+/** What would happen to every other worker too, or to the same one again. */
+function isHopeless(state: RunState, { blame }: WorkerFailure): boolean {
+  return blame === 'user' || (blame === 'run' && state.epoch === 0);
+}
+
+function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
+  const { plan, restarts } = state;
+  if (restarts >= plan.restartsMax) return { state, effects: [] };
+  const afterMs = Math.min(restartPauseMostMs, restartPauseMs * 2 ** Math.min(restarts, 16));
+  const reason = `worker ${worker} is started again in ${seconds(afterMs)} (${restarts + 1} of ${plan.restartsMax} restarts)`;
+  const event = { event: 'restart', reason, worker, epoch: state.epoch, step: state.step } as const;
+  return {
+    state: { ...state, restarts: restarts + 1, starting: [...state.starting, worker] },
+    effects: [
+      { kind: 'event', event, show: true },
+      { kind: 'startWorker', worker, afterMs },
+    ],
+  };
+}
+
+function failedMessage(member: Member, { step, phase, message }: WorkerFailure): string {
+  return `${nameOf(member)} failed in step ${step} during ${phase}: ${message}`;
+}
+
+/** A member that cannot go on says so; its process ends, and is replaced when it has. */
+export function onFailed(state: RunState, member: Member, failed: WorkerFailure, nowMs: number): Decision {
+  if (isHopeless(state, failed))
+    return fail(state, failedMessage(member, failed), failed.blame === 'user' ? 'user' : 'run');
+  return lose(state, [{ ...member, phase: failed.phase, step: failed.step }], `failed: ${failed.message}`, nowMs);
+}
+
+export function onPeerGone(
+  state: RunState,
+  { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>,
+  nowMs: number,
+): Decision {
+  const member = everyone(state).find((other) => other.id === id);
+  if (member === undefined) return nothing(state, `${id}, which is no member, is gone`);
+  return lose(state, [member], `is gone (${reason})`, nowMs);
+}
+
+export function onRingBroken(
+  state: RunState,
+  member: Member,
+  report: WorkerMessageOf<'ringBroken'>,
+  nowMs: number,
+): Decision {
+  if (report.epoch !== state.epoch || state.stage === 'gathering') return stale(state, member, 'a broken ring');
+  const message = `the ring of ${nameOf(member)} broke: ${report.message}`;
+  const broken = state.broken ?? { atMs: nowMs, message, suspect: report.suspect };
+  return nothing({ ...state, broken }, `${message}; looking for the cause`);
+}
+
+export function onTick(state: RunState, nowMs: number): Decision {
+  const { plan, broken } = state;
+  const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
+  if (silent !== undefined) return onSilent(state, silent, nowMs);
+  if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
+  if (broken !== undefined && nowMs - broken.atMs > causeGraceMs) return onRingFault(state, broken, nowMs);
+  if (nowMs - state.sinceMs > plan.stepTimeoutMs) return onLate(state, nowMs);
+  return nothing(state);
+}
+
+function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
+  const { plan } = state;
+  const cause = `has been silent for ${seconds(nowMs - silent.lastSeenMs)}`;
+  const lost = lose(state, [silent], cause, nowMs);
+  // A frozen process of ours makes room for another; without restarts left it may still come back by itself.
+  const kill = plan.localWorkers.includes(silent.worker) && state.restarts < plan.restartsMax;
+  const effects: Effect[] = [{ kind: 'send', to: silent.id, message: { type: 'fenced', reason: cause } }];
+  if (kill) effects.push({ kind: 'killWorker', worker: silent.worker });
+  return after(effects, lost);
+}
+
+/** Nobody died, and yet the ring does not work: once more with the same members, in the end without the one that is blamed. */
+function onRingFault(state: RunState, { message, suspect }: NonNullable<RunState['broken']>, nowMs: number): Decision {
+  const culprit = state.members.find(({ rank }) => rank === suspect);
+  const next = { ...state, broken: undefined, ringFaults: state.ringFaults + 1 };
+  if (culprit !== undefined && next.ringFaults > ringFaultsMax && next.members.length > 1) {
+    const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}`;
+    const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
+    return after([fenced], lose(next, [culprit], `cannot be reached in the ring: ${message}`, nowMs));
+  }
+  const warning = { event: 'warning', reason: message, epoch: state.epoch, step: state.step } as const;
+  return after([{ kind: 'event', event: warning, show: true }], reform(next, nowMs, message));
+}
+
+/** The stage takes too long. Those that the others wait for are lost; if it is everyone, the time is too short. */
+function onLate(state: RunState, nowMs: number): Decision {
+  const late = state.members.filter((member) => isLate(state, member));
+  const cause = `has not finished within ${seconds(state.plan.stepTimeoutMs)} (comm.stepTimeoutMs)`;
+  if (late.length === 0) return nothing({ ...state, sinceMs: nowMs });
+  if (late.length === state.members.length) {
+    return fail(
+      state,
+      `no worker has finished step ${state.step + 1} within ${seconds(state.plan.stepTimeoutMs)}: raise comm.stepTimeoutMs`,
+    );
+  }
+  const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
+  return after(fenced, lose(state, late, cause, nowMs));
+}
+
+function isLate(state: RunState, member: Member): boolean {
+  switch (state.stage) {
+    case 'forming':
+      return member.ready?.epoch !== state.epoch;
+    case 'evaluating':
+      return member.evaluated?.step !== state.step;
+    case 'snapshotting':
+      return member.phase === 'snapshot';
+    case 'stepping':
+      if (state.appliedStep < state.step) return member.applied?.step !== state.step;
+      return !state.holding && member.phase !== 'all-reduce' && member.phase !== 'waiting for commit';
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * A worker's connection to its coordinator: joins, gives signs of life, and joins again when the connection is lost or the
+ * coordinator says that the worker no longer belongs to the run. What the worker does for its step is not disturbed by that.
+ */
+import { hostname } from 'node:os';
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { version } from '../base/version.ts';
+import type { ControlClient, Transport } from '../comm/link.ts';
+import {
+  type CoordinatorMessage,
+  decodeCoordinatorMessage,
+  encodeMessage,
+  protocolVersion,
+  type StateClaim,
+  type WorkerMessage,
+  type WorkerMessageOf,
+} from '../comm/protocol.ts';
+import { type Config, configSchema } from '../config/schema.ts';
+
+/** How long a coordinator may take to answer a join. */
+const joinAnswerMs = 30_000;
+/** How long one attempt to reach the coordinator again may take. */
+const attemptMs = 2_000;
+/** Pause between two attempts to reach the coordinator again. */
+const retryMs = 200;
+
+export interface CoordinatorLinkOptions {
+  readonly transport: Transport;
+  readonly address: string;
+  /** The worker's name. */
+  readonly worker: string;
+  readonly ringAddress: string;
+  /** What the replica holds now. */
+  readonly claim: () => StateClaim | undefined;
+  /** What a heartbeat says. */
+  readonly pulse: () => Omit<WorkerMessageOf<'heartbeat'>, 'type'>;
+  /** Everything but the answers to a join. */
+  readonly onMessage: (message: CoordinatorMessage, payload: Uint8Array | undefined) => void;
+  /** The coordinator took this worker, for the first time or again. */
+  readonly onWelcome: () => void;
+  /** The coordinator is lost for good, or refuses this worker. */
+  readonly onLost: (error: Error) => void;
+}
+
+type Welcome = { config: Config; vocabSize: number };
+
+export class CoordinatorLink {
+  readonly #options: CoordinatorLinkOptions;
+  #control: ControlClient | undefined;
+  #connections = 0;
+  #config: Config | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #noAnswer: NodeJS.Timeout | undefined;
+  #lastHeardMs = performance.now();
+  #closed = false;
+  #onJoined: (welcome: Welcome) => void = () => {};
+
+  private constructor(options: CoordinatorLinkOptions) {
+    this.#options = options;
+  }
+
+  /** Connects once; whether anybody answers there is known when this resolves. */
+  static async open(options: CoordinatorLinkOptions): Promise<CoordinatorLink> {
+    const link = new CoordinatorLink(options);
+    link.#use(await link.#connect());
+    return link;
+  }
+
+  /** Asks to be taken. */
+  join(): Promise<Welcome> {
+    return new Promise((resolve) => {
+      this.#onJoined = resolve;
+      this.#sendJoin();
+    });
+  }
+
+  /** Sends, if there is a connection: what is lost while there is none, the next `form` makes good. */
+  send(message: WorkerMessage, payload?: Uint8Array): void {
+    this.#control?.send(encodeMessage(message), payload);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#heartbeat);
+    clearTimeout(this.#noAnswer);
+    await this.#control?.close();
+  }
+
+  /** Each connection has a name of its own, so that the coordinator cannot take a late message of an old one for a new one's. */
+  #connect(timeoutMs?: number): Promise<ControlClient> {
+    const { transport, address, worker } = this.#options;
+    return transport.connect(address, `${worker}.${process.pid}.${++this.#connections}`, timeoutMs);
+  }
+
+  #use(control: ControlClient): void {
+    this.#control = control;
+    this.#lastHeardMs = performance.now();
+    control.onMessage((frame, payload) => {
+      if (control === this.#control) this.#receive(frame, payload);
+    });
+    control.onServerGone((reason) => {
+      if (control === this.#control) void this.#comeBack(`its connection is lost: ${reason}`);
+    });
+  }
+
+  #sendJoin(): void {
+    const { worker, ringAddress, claim } = this.#options;
+    const state = claim();
+    const who = { host: hostname(), pid: process.pid, worker, ringAddress };
+    this.send({ type: 'join', protocolVersion, version, ...who, ...(state !== undefined && { state }) });
+    clearTimeout(this.#noAnswer);
+    this.#noAnswer = setTimeout(() => {
+      const error = new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`);
+      this.#options.onLost(error);
+    }, joinAnswerMs);
+  }
+
+  #receive(frame: Uint8Array, payload: Uint8Array | undefined): void {
+    this.#lastHeardMs = performance.now();
+    let message: CoordinatorMessage;
+    try {
+      message = decodeCoordinatorMessage(frame);
+    } catch (error) {
+      this.#options.onLost(error instanceof Error ? error : new PeerError(messageOf(error)));
+      return;
+    }
+    if (message.type === 'welcome') this.#welcomed(message);
+    else if (message.type === 'refused') {
+      this.#options.onLost(new UserError(`the coordinator refused this worker: ${message.reason}`));
+    } else if (message.type === 'fenced') void this.#comeBack(message.reason);
+    else if (message.type !== 'heartbeat') this.#options.onMessage(message, payload);
+  }
+
+  #welcomed({ config: sent, vocabSize }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
+    clearTimeout(this.#noAnswer);
+    const config = configSchema.safeParse(sent);
+    if (!config.success) {
+      const problem = messageOf(config.error);
+      this.#options.onLost(new PeerError(`the coordinator's config is none of this version's: ${problem}`));
+      return;
+    }
+    const isFirst = this.#config === undefined;
+    this.#config = config.data;
+    if (isFirst) this.#startHeartbeat(config.data);
+    this.#onJoined({ config: config.data, vocabSize });
+    this.#options.onWelcome();
+  }
+
+  #startHeartbeat({ comm: { heartbeatIntervalMs, heartbeatTimeoutMs } }: Config): void {
+    this.#heartbeat = setInterval(() => {
+      this.send({ type: 'heartbeat', ...this.#options.pulse() });
+      const silentMs = performance.now() - this.#lastHeardMs;
+      if (this.#control !== undefined && silentMs > heartbeatTimeoutMs) {
+        void this.#comeBack(`the coordinator has been silent for ${(silentMs / 1_000).toFixed(1)} s`);
+      }
+    }, heartbeatIntervalMs);
+  }
+
+  /** Reaches the coordinator again, or another that took over at its address, within `comm.rejoinTimeoutMs`. */
+  async #comeBack(reason: string): Promise<void> {
+    const old = this.#control;
+    if (this.#closed || old === undefined) return;
+    this.#control = undefined;
+    await old.close();
+    const deadlineMs = performance.now() + (this.#config?.comm.rejoinTimeoutMs ?? 0);
+    while (!this.#closed && performance.now() < deadlineMs) {
+      try {
+        const control = await this.#connect(Math.min(attemptMs, deadlineMs - performance.now()));
+        if (this.#closed) await control.close();
+        else {
+          this.#use(control);
+          this.#sendJoin();
+        }
+        return;
+      } catch (error) {
+        if (!(error instanceof PeerError)) {
+          this.#options.onLost(error instanceof Error ? error : new PeerError(messageOf(error)));
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, retryMs));
+      }
+    }
+    this.#options.onLost(new PeerError(`lost the coordinator: ${reason}`));
+  }
+}
