@@ -14,6 +14,7 @@
  * What is older than the current epoch or step is dropped: after a failure the memory that such a frame was sent from may
  * already hold something else.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
 import type { Bucket } from './buckets.ts';
 import { type RingLink, ringHeaderBytes } from './link.ts';
@@ -32,6 +33,7 @@ export interface RingOptions {
   /** Frames that are kept because their bucket, step or epoch has not begun here. */
   earlyBytesMax?: number;
   log?: (message: string) => void;
+  clock?: Clock;
 }
 
 /** A rank's place in the ring of an epoch. */
@@ -104,13 +106,13 @@ export class RingAllReduce {
   #nextGone: string | undefined;
 
   readonly #early: EarlyFrames;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTimer: (() => void) | undefined;
   #ticks = 0;
   #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
   #times = { first: 0, last: 0, end: 0 };
 
   constructor(options: RingOptions) {
-    this.#options = { earlyBytesMax: earlyBytesMaxDefault, log: () => {}, ...options };
+    this.#options = { earlyBytesMax: earlyBytesMaxDefault, log: () => {}, clock: systemClock, ...options };
     this.#early = new EarlyFrames(this.#options.earlyBytesMax);
     options.link.onFrame((header, payload) => this.#onFrame(header, payload));
     options.link.onNextGone((reason) => this.#onNextGone(reason));
@@ -155,8 +157,8 @@ export class RingAllReduce {
       this.#state.kind === 'active' && reduction !== undefined && !reduction.started,
       `bucket ${bucket} cannot start`,
     );
-    const now = performance.now();
-    if (this.#timer === undefined) this.#watch();
+    const now = this.#options.clock.monotonic();
+    if (this.#stopTimer === undefined) this.#watch();
     this.#times = { first: this.#times.first || now, last: now, end: 0 };
     if (this.#nextGone !== undefined) {
       this.#fail(this.#nextGone);
@@ -278,20 +280,19 @@ export class RingAllReduce {
 
   #complete(): void {
     this.#stopWatch();
-    this.#times.end = performance.now();
+    this.#times.end = this.#options.clock.monotonic();
     this.#state = { kind: 'formed' };
     this.#done.resolve();
   }
 
   #watch(): void {
     this.#ticks = 0;
-    this.#timer = setInterval(() => this.#tick(), this.#options.stepTimeoutMs / ticksMax);
-    this.#timer.unref();
+    this.#stopTimer = this.#options.clock.every(this.#options.stepTimeoutMs / ticksMax, () => this.#tick());
   }
 
   #stopWatch(): void {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
   }
 
   #tick(): void {
@@ -306,7 +307,7 @@ export class RingAllReduce {
   #onNextGone(reason: string): void {
     const { rank, worldSize } = this.#place;
     this.#nextGone = `rank ${(rank + 1) % worldSize} (next in the ring) is gone: ${reason}`;
-    if (this.#state.kind === 'active' && this.#timer !== undefined) this.#fail(this.#nextGone);
+    if (this.#state.kind === 'active' && this.#stopTimer !== undefined) this.#fail(this.#nextGone);
   }
 
   /** @param what about the previous rank, unless it names another */

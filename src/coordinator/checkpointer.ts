@@ -4,9 +4,17 @@
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
+
+/** What is asked of a checkpoint store: that of a run directory, or one in memory. */
+export interface StateStore {
+  beginWrite(contents: CheckpointContents): Promise<Pick<CheckpointWriter, 'write' | 'commit' | 'abort'>>;
+  newestWhole(): Promise<{ readonly checkpoint: StoredState } | undefined>;
+}
+
+/** What is asked of a checkpoint. */
+export type StoredState = Pick<Checkpoint, 'trainer' | 'tensors' | 'stream'>;
 
 /** What became of a checkpoint. */
 export type CheckpointOutcome =
@@ -26,13 +34,13 @@ interface Incoming {
   readonly from: string;
   readonly bytes: number;
   receivedBytes: number;
-  writer: CheckpointWriter | undefined;
+  writer: Pick<CheckpointWriter, 'write' | 'commit' | 'abort'> | undefined;
   /** Writes in the order of arrival. */
   queue: Promise<void>;
 }
 
 export class Checkpointer {
-  readonly #store: CheckpointStore;
+  readonly #store: StateStore;
   readonly #acknowledge: (to: string, at: StreamPosition) => void;
   readonly #giveUp: (to: string, step: number) => void;
   readonly #onOutcome: (outcome: CheckpointOutcome) => void;
@@ -40,7 +48,7 @@ export class Checkpointer {
 
   /** @param options.giveUp tells the sender of a stream that the rest of it is not wanted */
   constructor(options: {
-    store: CheckpointStore;
+    store: StateStore;
     acknowledge: (to: string, at: StreamPosition) => void;
     giveUp: (to: string, step: number) => void;
     onOutcome: (outcome: CheckpointOutcome) => void;
@@ -120,7 +128,7 @@ export class StateFeed {
   #stopped = false;
 
   /** @param send one chunk that starts at `offset` */
-  async run(checkpoint: Checkpoint, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
+  async run(checkpoint: StoredState, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
     for (const part of ['params', 'm', 'v'] as const) {
       for await (const chunk of checkpoint.stream(part, names)) {
         for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {

@@ -3,9 +3,8 @@
  * control link, the dataset, the checkpoint store and the metrics. It decides nothing itself, and it computes nothing:
  * it runs on a machine without an engine.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import type { ControlServer } from '../comm/link.ts';
 import {
@@ -19,7 +18,14 @@ import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { trainBatch } from '../data/sampler.ts';
-import { Checkpointer, type CheckpointOutcome, StateFeed, type StreamPosition } from './checkpointer.ts';
+import {
+  Checkpointer,
+  type CheckpointOutcome,
+  StateFeed,
+  type StateStore,
+  type StoredState,
+  type StreamPosition,
+} from './checkpointer.ts';
 import { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
@@ -63,15 +69,16 @@ export interface CoordinatorOptions {
   /** Starts a local worker, again or for the first time. */
   readonly startWorker: (worker: string) => void;
   readonly killWorker: (worker: string) => void;
-  readonly store: CheckpointStore;
-  readonly metrics: MetricsLog;
-  readonly events: EventsLog;
+  readonly store: StateStore;
+  readonly metrics: Pick<MetricsLog, 'append' | 'rewind' | 'flush'>;
+  readonly events: Pick<EventsLog, 'append' | 'flush'>;
   readonly journal: JournalSink;
   /** The checkpoint to go on from. */
-  readonly resume?: Checkpoint;
+  readonly resume?: StoredState;
   /** Where a coordinator that was killed had come to, if its workers may still be there. */
   readonly resumed?: Resumed;
   readonly listener: RunListener;
+  readonly clock?: Clock;
 }
 
 const tickIntervalMs = 100;
@@ -88,13 +95,15 @@ export class Coordinator {
   readonly #checkpointer: Checkpointer;
   readonly #validation: ValidationPlan;
   readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
-  readonly #timers = new Set<NodeJS.Timeout>();
+  /** What cancels them. */
+  readonly #timers = new Set<() => void>();
   #relay: StateRelay | undefined;
   /** Whose share each sample of the committed step was. */
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
-  readonly #ticker: NodeJS.Timeout;
+  readonly #clock: Clock;
+  readonly #stopTicking: () => void;
   #state: RunState;
-  #stepStartedMs = performance.now();
+  #stepStartedMs: number;
   #warnings = 0;
   #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
@@ -103,7 +112,9 @@ export class Coordinator {
     const { server } = options;
     this.#options = options;
     this.#server = server;
-    this.#state = initialState(planOf(options), performance.now(), options.resumed);
+    this.#clock = options.clock ?? systemClock;
+    this.#stepStartedMs = this.#clock.monotonic();
+    this.#state = initialState(planOf(options), this.#stepStartedMs, options.resumed);
     this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
@@ -119,7 +130,7 @@ export class Coordinator {
     });
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
-    this.#ticker = setInterval(() => this.#handle({ kind: 'tick' }), tickIntervalMs);
+    this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#handle({ kind: 'tick' }));
   }
 
   /** A worker of this machine has ended, and how. */
@@ -135,11 +146,11 @@ export class Coordinator {
   }
 
   #later(ms: number, run: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
+    const cancel = this.#clock.after(ms, () => {
+      this.#timers.delete(cancel);
       run();
-    }, ms);
-    this.#timers.add(timer);
+    });
+    this.#timers.add(cancel);
   }
 
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
@@ -149,8 +160,8 @@ export class Coordinator {
 
   /** Lets go of everything; a checkpoint that is being written is given up. */
   async close(): Promise<void> {
-    clearInterval(this.#ticker);
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#stopTicking();
+    for (const cancel of this.#timers) cancel();
     for (const { feed } of this.#feeds.values()) feed.stop();
     await this.#checkpointer.abort();
     await this.#options.metrics.flush();
@@ -180,7 +191,7 @@ export class Coordinator {
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
   #handle(event: RunEvent): void {
     try {
-      const { state, effects } = decide(this.#state, event, performance.now());
+      const { state, effects } = decide(this.#state, event, this.#clock.monotonic());
       this.#state = state;
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {
@@ -258,7 +269,7 @@ export class Coordinator {
         void this.#checkpointer.abort().catch((error: unknown) => this.#warn(messageOf(error)));
         break;
       case 'started':
-        this.#stepStartedMs = performance.now();
+        this.#stepStartedMs = this.#clock.monotonic();
         listener.started(effect.members);
         break;
       case 'stepDone':
@@ -304,7 +315,7 @@ export class Coordinator {
   }
 
   #sendFilledIn(to: string, message: CoordinatorMessage): void {
-    if (message.type === 'proceed') this.#stepStartedMs = performance.now();
+    if (message.type === 'proceed') this.#stepStartedMs = this.#clock.monotonic();
     this.#send(
       to,
       message.type === 'commit' ? { ...message, learningRate: this.#learningRate(message.step) } : message,
@@ -339,7 +350,7 @@ export class Coordinator {
 
   #stepDone({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>): void {
     const { metrics, listener } = this.#options;
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonic();
     const reports = new Map(ranks.map((report) => [report.rank, report]));
     const [first] = ranks;
     const line: StepMetrics = {

@@ -4,6 +4,8 @@
  *
  * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.
  */
+import { hostname } from 'node:os';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError, UserError } from '../base/errors.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
 import {
@@ -21,7 +23,7 @@ import type { Config } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
 import { Inbox } from './inbox.ts';
-import { Replica } from './replica.ts';
+import { type ComputeReplica, Replica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
 import { newState, StateBytes, StateReceiver, StateSender } from './stateStream.ts';
 import { failureOf } from './workerFailure.ts';
@@ -34,6 +36,12 @@ export interface AgentOptions {
   /** Workers that share this machine's cores, this one included. */
   readonly workersOnHost: number;
   readonly cores: number;
+  readonly clock?: Clock;
+  /** A new compute thread, or what stands for one. */
+  readonly makeReplica?: () => ComputeReplica;
+  /** The process that it runs in, as others see it. */
+  readonly host?: string;
+  readonly pid?: number;
 }
 
 /** Why a run ended, when it ended well. */
@@ -59,7 +67,8 @@ export class Agent {
   readonly #checkpointStream = new StateSender((message, payload) => this.#send(message, payload), 'checkpoint');
   readonly #transferStream = new StateSender((message, payload) => this.#send(message, payload), 'transfer');
   #link: CoordinatorLink | undefined;
-  #replica = new Replica();
+  readonly #clock: Clock;
+  #replica: ComputeReplica;
   #built: BuildResult | undefined;
   #ring: RingAllReduce | undefined;
   #phase: WorkerPhase = 'starting';
@@ -71,6 +80,12 @@ export class Agent {
   private constructor(options: AgentOptions, ringLink: RingLink) {
     this.#options = options;
     this.#ringLink = ringLink;
+    this.#clock = options.clock ?? systemClock;
+    this.#replica = this.#makeReplica();
+  }
+
+  #makeReplica(): ComputeReplica {
+    return this.#options.makeReplica?.() ?? new Replica();
   }
 
   /**
@@ -114,6 +129,9 @@ export class Agent {
         transport,
         address: coordinatorAddress,
         worker: id,
+        host: options.host ?? hostname(),
+        pid: options.pid ?? process.pid,
+        clock: agent.#clock,
         ringAddress: ringLink.address,
         claim: () => agent.#holds,
         pulse: () => {
@@ -136,7 +154,7 @@ export class Agent {
     const job = await this.#inbox.orEnd(this.#link.join());
     const { chunkBytes, stepTimeoutMs } = job.config.comm;
     const reduce = nativeAddInto() ?? addInto;
-    const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs });
+    const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs, clock: this.#clock });
     this.#ring = ring;
     await this.#build(job);
     this.#tellPrepared();
@@ -202,7 +220,7 @@ export class Agent {
       // Only a new replica has the initial state.
       this.#holds = undefined;
       await this.#replica.close();
-      this.#replica = new Replica();
+      this.#replica = this.#makeReplica();
       await this.#build(job);
     }
   }
@@ -238,14 +256,14 @@ export class Agent {
     const { gradients, buckets } = this.#replicaBuilt();
     this.#step = step;
     this.#phase = 'waiting for work';
-    const startMs = performance.now();
+    const startMs = this.#clock.monotonic();
     const { message: assign, payload } = await this.#inbox.take('assign');
     invariant(assign.step === step, `expected the samples of step ${step}, received those of step ${assign.step}`);
     const { sampleFrom, sampleCount, globalTargets } = assign;
     const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
 
     this.#phase = 'forward and backward';
-    const assignedMs = performance.now();
+    const assignedMs = this.#clock.monotonic();
     ring.begin({ step, data: gradients, buckets });
     const loss = await this.#computing(
       this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) => ring.start(bucket)),
@@ -253,9 +271,9 @@ export class Agent {
     );
 
     if (form.worldSize > 1) this.#enter('all-reduce');
-    const computedMs = performance.now();
+    const computedMs = this.#clock.monotonic();
     await this.#inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error, form));
-    const reducedMs = performance.now();
+    const reducedMs = this.#clock.monotonic();
     const gradNorm = await this.#inbox.orEnd(this.#replica.gradNorm());
     if (!Number.isFinite(gradNorm)) {
       throw new UserError(
@@ -270,7 +288,7 @@ export class Agent {
     const { message: commit } = await this.#inbox.take('commit');
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     this.#phase = 'optimizer';
-    const commitMs = performance.now();
+    const commitMs = this.#clock.monotonic();
     const { learningRate } = commit;
     // A commit holds whatever comes after it: this is not interrupted.
     await this.#checkpointStream.keep();
@@ -286,7 +304,7 @@ export class Agent {
         forwardBackwardMs: computedMs - assignedMs,
         ringWaitMs: reducedMs - computedMs,
         commitWaitMs: commitMs - reducedMs,
-        optimizerMs: performance.now() - commitMs,
+        optimizerMs: this.#clock.monotonic() - commitMs,
       },
       ringBytesSent: ring.stats().bytesSent,
       ...(parameterHash !== undefined && { parameterHash }),

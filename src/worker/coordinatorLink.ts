@@ -2,7 +2,7 @@
  * A worker's connection to its coordinator: joins, gives signs of life, and joins again when the connection is lost or the
  * coordinator says that the worker no longer belongs to the run. What the worker does for its step is not disturbed by that.
  */
-import { hostname } from 'node:os';
+import type { Clock } from '../base/clock.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
@@ -29,6 +29,9 @@ export interface CoordinatorLinkOptions {
   readonly address: string;
   /** The worker's name. */
   readonly worker: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly clock: Clock;
   readonly ringAddress: string;
   /** What the replica holds now. */
   readonly claim: () => StateClaim | undefined;
@@ -49,14 +52,16 @@ export class CoordinatorLink {
   #control: ControlClient | undefined;
   #connections = 0;
   #config: Config | undefined;
-  #heartbeat: NodeJS.Timeout | undefined;
-  #noAnswer: NodeJS.Timeout | undefined;
-  #lastHeardMs = performance.now();
+  #stopHeartbeat: () => void = () => {};
+  /** Ends the wait for the answer to a join. */
+  #answered: () => void = () => {};
+  #lastHeardMs: number;
   #closed = false;
   #onJoined: (welcome: Welcome) => void = () => {};
 
   private constructor(options: CoordinatorLinkOptions) {
     this.#options = options;
+    this.#lastHeardMs = options.clock.monotonic();
   }
 
   /** Connects once; whether anybody answers there is known when this resolves. */
@@ -81,20 +86,20 @@ export class CoordinatorLink {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#heartbeat);
-    clearTimeout(this.#noAnswer);
+    this.#stopHeartbeat();
+    this.#answered();
     await this.#control?.close();
   }
 
   /** Each connection has a name of its own, so that the coordinator cannot take a late message of an old one for a new one's. */
   #connect(timeoutMs?: number): Promise<ControlClient> {
-    const { transport, address, worker } = this.#options;
-    return transport.connect(address, `${worker}.${process.pid}.${++this.#connections}`, timeoutMs);
+    const { transport, address, worker, pid } = this.#options;
+    return transport.connect(address, `${worker}.${pid}.${++this.#connections}`, timeoutMs);
   }
 
   #use(control: ControlClient): void {
     this.#control = control;
-    this.#lastHeardMs = performance.now();
+    this.#lastHeardMs = this.#options.clock.monotonic();
     control.onMessage((frame, payload) => {
       if (control === this.#control) this.#receive(frame, payload);
     });
@@ -104,19 +109,19 @@ export class CoordinatorLink {
   }
 
   #sendJoin(): void {
-    const { worker, ringAddress, claim } = this.#options;
+    const { host, pid, worker, ringAddress, claim, clock } = this.#options;
     const state = claim();
-    const who = { host: hostname(), pid: process.pid, worker, ringAddress };
+    const who = { host, pid, worker, ringAddress };
     this.send({ type: 'join', protocolVersion, version, ...who, ...(state !== undefined && { state }) });
-    clearTimeout(this.#noAnswer);
-    this.#noAnswer = setTimeout(() => {
+    this.#answered();
+    this.#answered = clock.after(joinAnswerMs, () => {
       const error = new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`);
       this.#options.onLost(error);
-    }, joinAnswerMs);
+    });
   }
 
   #receive(frame: Uint8Array, payload: Uint8Array | undefined): void {
-    this.#lastHeardMs = performance.now();
+    this.#lastHeardMs = this.#options.clock.monotonic();
     let message: CoordinatorMessage;
     try {
       message = decodeCoordinatorMessage(frame);
@@ -132,7 +137,7 @@ export class CoordinatorLink {
   }
 
   #welcomed({ config: sent, vocabSize }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
-    clearTimeout(this.#noAnswer);
+    this.#answered();
     const config = configSchema.safeParse(sent);
     if (!config.success) {
       const problem = messageOf(config.error);
@@ -147,13 +152,13 @@ export class CoordinatorLink {
   }
 
   #startHeartbeat({ comm: { heartbeatIntervalMs, heartbeatTimeoutMs } }: Config): void {
-    this.#heartbeat = setInterval(() => {
+    this.#stopHeartbeat = this.#options.clock.every(heartbeatIntervalMs, () => {
       this.send({ type: 'heartbeat', ...this.#options.pulse() });
-      const silentMs = performance.now() - this.#lastHeardMs;
+      const silentMs = this.#options.clock.monotonic() - this.#lastHeardMs;
       if (this.#control !== undefined && silentMs > heartbeatTimeoutMs) {
         void this.#comeBack(`the coordinator has been silent for ${(silentMs / 1_000).toFixed(1)} s`);
       }
-    }, heartbeatIntervalMs);
+    });
   }
 
   /** Reaches the coordinator again, or another that took over at its address, within `comm.rejoinTimeoutMs`. */
@@ -162,10 +167,10 @@ export class CoordinatorLink {
     if (this.#closed || old === undefined) return;
     this.#control = undefined;
     await old.close();
-    const deadlineMs = performance.now() + (this.#config?.comm.rejoinTimeoutMs ?? 0);
-    while (!this.#closed && performance.now() < deadlineMs) {
+    const deadlineMs = this.#options.clock.monotonic() + (this.#config?.comm.rejoinTimeoutMs ?? 0);
+    while (!this.#closed && this.#options.clock.monotonic() < deadlineMs) {
       try {
-        const control = await this.#connect(Math.min(attemptMs, deadlineMs - performance.now()));
+        const control = await this.#connect(Math.min(attemptMs, deadlineMs - this.#options.clock.monotonic()));
         if (this.#closed) await control.close();
         else {
           this.#use(control);
@@ -177,7 +182,7 @@ export class CoordinatorLink {
           this.#options.onLost(error instanceof Error ? error : new PeerError(messageOf(error)));
           return;
         }
-        await new Promise((resolve) => setTimeout(resolve, retryMs));
+        await new Promise<void>((resolve) => void this.#options.clock.after(retryMs, resolve));
       }
     }
     this.#options.onLost(new PeerError(`lost the coordinator: ${reason}`));

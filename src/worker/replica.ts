@@ -16,6 +16,9 @@ import type {
 } from './replicaProtocol.ts';
 import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 
+/** What an agent asks of what computes. */
+export type ComputeReplica = Pick<Replica, keyof Replica>;
+
 export class Replica {
   readonly #pool: Piscina;
   readonly #gradients: MessagePort;
