@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** Four suites: `unit` is quick and part of `npm run check`; the others need the built `dist/` and take minutes. */
 export default defineConfig({
   test: {
-    projects: ['unit', 'parity', 'fault', 'e2e'].map((name) => ({
+    projects: ['unit', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
       test: {
         name,
         include: [`test/${name}/**/*.test.ts`],

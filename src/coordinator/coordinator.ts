@@ -79,6 +79,8 @@ export interface CoordinatorOptions {
   readonly resumed?: Resumed;
   readonly listener: RunListener;
   readonly clock?: Clock;
+  /** The core. */
+  readonly decide?: typeof decide;
 }
 
 const tickIntervalMs = 100;
@@ -191,7 +193,8 @@ export class Coordinator {
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
   #handle(event: RunEvent): void {
     try {
-      const { state, effects } = decide(this.#state, event, this.#clock.monotonic());
+      const core = this.#options.decide ?? decide;
+      const { state, effects } = core(this.#state, event, this.#clock.monotonic());
       this.#state = state;
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {

@@ -1,0 +1,128 @@
+/** What survives a crash: the journal, with its real lines, and checkpoints that are there whole or not at all. */
+import type { CheckpointContents } from '../../src/checkpoint/writer.ts';
+import type { StateStore, StoredState } from '../../src/coordinator/checkpointer.ts';
+import type { JournalSink } from '../../src/coordinator/journal.ts';
+import {
+  encodeLine,
+  follow,
+  type JournalHistory,
+  type JournalRecord,
+  misplaced,
+  type Recovered,
+  readContents,
+  recoveredFrom,
+} from '../../src/coordinator/journalRecords.ts';
+import { type Reference, sizes } from './reference.ts';
+import type { SimProcess, World } from './world.ts';
+
+/** How soon a commit is safe from a power cut. */
+const syncMs = 15;
+/** Numbers of a part of the state. */
+const partLength = sizes[0] + sizes[1];
+
+export class JournalFile {
+  #lines: { readonly line: string; readonly kind: JournalRecord['kind']; readonly atMs: number }[] = [];
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  recovered(): Recovered | undefined {
+    return recoveredFrom(this.#read().history);
+  }
+
+  /** Commits that were not synced are lost. */
+  cutPower(): void {
+    while (this.#lines.at(-1)?.kind === 'commit' && this.#lines.at(-1)!.atMs > this.#world.nowMs - syncMs) this.#lines.pop();
+  }
+
+  /** @param isNew the first record takes the place of what is there */
+  open(isNew: boolean, onRecord: (record: JournalRecord) => void): JournalSink {
+    let { history, crc }: { history: JournalHistory | undefined; crc: number } = isNew
+      ? { history: undefined, crc: 0 }
+      : this.#read();
+    if (isNew) this.#lines = [];
+    return {
+      append: (record) => {
+        const problem = misplaced(history, record);
+        if (problem !== undefined) throw new Error(`a record that cannot come here: ${problem}`);
+        history = follow(history, record);
+        const encoded = encodeLine(record, crc);
+        crc = encoded.crc;
+        this.#lines.push({ line: encoded.line, kind: record.kind, atMs: this.#world.nowMs });
+        onRecord(record);
+      },
+      flush: async () => {},
+      close: async () => {},
+    };
+  }
+
+  #read() {
+    const contents = readContents(Buffer.from(this.#lines.map(({ line }) => line).join('')));
+    if ('problem' in contents) throw new Error(`the journal cannot be read: ${contents.problem}`);
+    return contents;
+  }
+}
+
+export class CheckpointDisk {
+  readonly #world: World;
+  readonly #reference: Reference;
+  readonly #whole = new Map<number, { contents: CheckpointContents; state: Uint8Array }>();
+
+  constructor(world: World, reference: Reference) {
+    this.#world = world;
+    this.#reference = reference;
+  }
+
+  get newestStep(): number {
+    return Math.max(0, ...this.#whole.keys());
+  }
+
+  newest(): StoredState | undefined {
+    const newest = this.#whole.get(this.newestStep);
+    if (newest === undefined) return undefined;
+    const { contents, state } = newest;
+    return {
+      trainer: contents.trainer,
+      tensors: contents.tensors,
+      async *stream(part) {
+        const from = ['params', 'm', 'v'].indexOf(part) * partLength * 4;
+        yield state.slice(from, from + partLength * 4);
+      },
+    };
+  }
+
+  storeOf(process: SimProcess): StateStore {
+    const takes = (ms: number) =>
+      new Promise<void>((resolve) => void process.after(this.#world.random.between(0, ms), resolve));
+    return {
+      newestWhole: async () => {
+        await takes(10);
+        const checkpoint = this.newest();
+        return checkpoint && { checkpoint };
+      },
+      beginWrite: async (contents) => {
+        await takes(5);
+        const chunks: Uint8Array[] = [];
+        return {
+          write: async (chunk) => {
+            chunks.push(chunk.slice());
+            await takes(20);
+          },
+          commit: async () => {
+            await takes(50);
+            const state = new Uint8Array(Buffer.concat(chunks));
+            const { step } = contents.trainer;
+            if (!this.#reference.isState(step, new Float32Array(state.slice().buffer))) {
+              this.#world.wrong(`the checkpoint of step ${step} does not hold the state of that step`);
+            }
+            this.#whole.set(step, { contents, state });
+            return `step-${step}`;
+          },
+          abort: async () => {},
+        };
+      },
+    };
+  }
+}

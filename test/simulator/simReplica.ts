@@ -1,0 +1,136 @@
+/** What stands for the compute thread: tasks one after the other, each of which takes virtual time. */
+import type { ComputeReplica } from '../../src/worker/replica.ts';
+import {
+  blockLength,
+  buckets,
+  dense,
+  fill,
+  gradientOf,
+  hashOf,
+  isEqual,
+  newBlocks,
+  offsets,
+  type Reference,
+  sizes,
+  tensors,
+  update,
+} from './reference.ts';
+import type { SimProcess } from './world.ts';
+
+export interface SimReplicaOptions {
+  readonly process: SimProcess;
+  readonly reference: Reference;
+  /** Whether the state can be read where it lies, as on a CPU. */
+  readonly isShared: boolean;
+  /** Told of every update, after it. */
+  readonly onApplied: (step: number) => void;
+}
+
+export class SimReplica implements ComputeReplica {
+  readonly #options: SimReplicaOptions;
+  readonly blocks = newBlocks();
+  readonly #gradients = new Float32Array(blockLength);
+  #attempt = 0;
+  #tasks: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SimReplicaOptions) {
+    this.#options = options;
+  }
+
+  build() {
+    return this.#task(20, () => ({
+      engine: 'simulated',
+      tensors,
+      gradients: this.#gradients,
+      buckets,
+      sizes,
+      offsets,
+      ...(this.#options.isShared && { state: this.blocks }),
+    }));
+  }
+
+  step({ step, sampleFrom, sampleCount }: Parameters<ComputeReplica['step']>[0], onBucketReady: (bucket: number) => void) {
+    const attempt = ++this.#attempt;
+    return this.#after(async () => {
+      this.#gradients.fill(0);
+      await this.#takes(2 * sampleCount);
+      for (const [index, { start, end }] of buckets.entries()) {
+        await this.#takes(2);
+        if (attempt !== this.#attempt) return { lossSum: 0, targets: 0 };
+        for (let at = start; at < end; at++) {
+          let sum = 0;
+          for (let i = 0; i < sampleCount; i++) sum += gradientOf(step, sampleFrom + i, at);
+          this.#gradients[at] = sum;
+        }
+        onBucketReady(index);
+      }
+      await this.#takes(1);
+      return { lossSum: sampleCount, targets: sampleCount };
+    });
+  }
+
+  giveUp(): void {
+    this.#attempt++;
+  }
+
+  gradNorm() {
+    return this.#task(0.5, () => Math.sqrt(this.#gradients.reduce((sum, g) => sum + g * g, 0)));
+  }
+
+  apply({ step }: { step: number }) {
+    return this.#task(3, () => {
+      const { process, reference, onApplied } = this.#options;
+      if (!reference.isState(step - 1, dense(this.blocks))) {
+        process.world.wrong(`${process.name} applies step ${step} to a state that is not that of step ${step - 1}`);
+      }
+      if (!isEqual(reference.gradients[step], this.#gradients)) {
+        process.world.wrong(`${process.name} applies step ${step} with other gradients than the sum over the batch`);
+      }
+      update(this.blocks, this.#gradients, step);
+      onApplied(step);
+    });
+  }
+
+  evaluate({ sampleCount }: { sampleCount: number }) {
+    return this.#task(5, () => ({ lossSum: sampleCount, targets: sampleCount }));
+  }
+
+  exportState({ state }: { state: Float32Array }) {
+    return this.#task(1, () => state.set(dense(this.blocks)));
+  }
+
+  importState({ state }: { state: Float32Array }) {
+    return this.#task(1, () => fill(this.blocks, state));
+  }
+
+  parameterHash() {
+    return this.#task(1, () => hashOf(this.blocks[0]));
+  }
+
+  stateHash() {
+    return this.#task(1, () => hashOf(dense(this.blocks)));
+  }
+
+  async close(): Promise<void> {
+    this.giveUp();
+  }
+
+  #task<T>(ms: number, work: () => T): Promise<T> {
+    return this.#after(async () => {
+      await this.#takes(ms);
+      return work();
+    });
+  }
+
+  #after<T>(work: () => Promise<T>): Promise<T> {
+    const task = this.#tasks.then(work);
+    this.#tasks = task.catch(() => undefined);
+    return task;
+  }
+
+  #takes(ms: number): Promise<void> {
+    const { process } = this.#options;
+    const { random } = process.world;
+    return new Promise((resolve) => void process.after(ms * random.between(0.5, 2) * process.slowness, resolve));
+  }
+}

@@ -1,0 +1,519 @@
+/**
+ * A run of the real coordinator and real agents in virtual time, with faults, and what must hold of it whatever happens.
+ * Its parts: world.ts (time), network.ts, disks.ts, simReplica.ts (compute); here are the processes, the faults and the checks.
+ */
+import { type Config, configSchema } from '../../src/config/schema.ts';
+import { Coordinator, type RunListener } from '../../src/coordinator/coordinator.ts';
+import { decide as realDecide } from '../../src/coordinator/decide.ts';
+import type { JournalRecord } from '../../src/coordinator/journalRecords.ts';
+import type { Decision, Effect, Member, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
+import { Agent } from '../../src/worker/agent.ts';
+import { CheckpointDisk, JournalFile } from './disks.ts';
+import { drawFaults, type Fault } from './faults.ts';
+import { Network } from './network.ts';
+import { dense, Reference } from './reference.ts';
+import { SimReplica } from './simReplica.ts';
+import { SimProcess, World } from './world.ts';
+
+export interface SimulationOptions {
+  readonly seed: number;
+  /** Which kinds of faults may come; absent: all. */
+  readonly faults?: readonly Fault['kind'][];
+  /** Another core, to see that the checks notice. */
+  readonly decide?: typeof realDecide;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly violation: string | undefined;
+  /** What happened, for people: the setting, the faults, the last events and decisions. */
+  readonly report: string;
+  readonly traceHash: number;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly rewinds: number;
+  readonly epochs: number;
+  readonly faults: number;
+  /** Why the command ended and was started again with --resume, each time. */
+  readonly failures: readonly string[];
+}
+
+/** After the last fault a run must end within this time. */
+const quietMsMost = 180_000;
+const address = 'coordinator';
+const mainHost = 'host-0';
+/** Times that a command which failed is started again. */
+const failuresMost = 3;
+
+interface Worker {
+  readonly name: string;
+  readonly process: SimProcess;
+  readonly replicas: SimReplica[];
+  agent: Agent | undefined;
+}
+
+/** What a seed chooses before anything happens. */
+interface Setting {
+  readonly local: number;
+  readonly remote: number;
+  readonly minWorkers: number;
+  readonly isShared: boolean;
+  readonly config: Config;
+}
+
+export class Simulation {
+  readonly #options: SimulationOptions;
+  readonly #world: World;
+  readonly #network: Network;
+  readonly #setting: Setting;
+  readonly #reference: Reference;
+  readonly #journal: JournalFile;
+  readonly #checkpoints: CheckpointDisk;
+  readonly #workers = new Set<Worker>();
+  #coordinator: { readonly process: SimProcess; readonly rim: Coordinator } | undefined;
+  #pids = 100;
+  #hosts = 1;
+  #faultsLeft: number;
+  #lastFaultMs = 0;
+  #finishedStep: number | undefined;
+  /** What was decided last: never lowered by a power cut, which forgets but does not undo. */
+  #committedStep = 0;
+  #epoch = 0;
+  #rewinds = 0;
+  readonly #failures: string[] = [];
+  /** Steps of the lines of metrics.jsonl. */
+  #lines: number[] = [];
+
+  constructor(options: SimulationOptions) {
+    this.#options = options;
+    this.#world = new World(options.seed);
+    this.#network = new Network(this.#world);
+    this.#setting = this.#drawSetting();
+    const { maxSteps, globalBatchSize } = this.#setting.config.train;
+    this.#reference = new Reference(maxSteps, globalBatchSize);
+    this.#journal = new JournalFile(this.#world);
+    this.#checkpoints = new CheckpointDisk(this.#world, this.#reference);
+    this.#faultsLeft = 0;
+  }
+
+  async run(): Promise<SimulationResult> {
+    const world = this.#world;
+    const faults = drawFaults(world.random, this.#options.faults);
+    this.#faultsLeft = faults.length;
+    for (const fault of faults) {
+      world.schedule(fault.atMs, () => {
+        this.#faultsLeft--;
+        this.#lastFaultMs = world.nowMs + ('forMs' in fault ? fault.forMs : 0);
+        if (this.#finishedStep === undefined) this.#inflict(fault);
+      });
+    }
+    world.schedule(0, () => this.#startCommand());
+    for (let i = 0; i < this.#setting.remote; i++) this.#joinFrom(`host-${this.#hosts++}`);
+    const isLate = () => this.#faultsLeft === 0 && world.nowMs > this.#lastFaultMs + quietMsMost;
+    const isOver = () => this.#finishedStep !== undefined || isLate();
+    await world.run(isOver, Number.POSITIVE_INFINITY, () => {});
+    if (world.violation === undefined) this.#checkEnd();
+    return this.#result();
+  }
+
+  #drawSetting(): Setting {
+    const { random } = this.#world;
+    const local = random.whole(0, 3);
+    const remote = random.whole(local === 0 ? 2 : 0, 2);
+    const config = configSchema.parse({
+      model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: 2 },
+      train: {
+        maxSteps: random.whole(6, 16),
+        globalBatchSize: random.whole(6, 9),
+        microBatchSize: 1,
+        workers: Math.max(1, local),
+        hashEverySteps: random.pick([0, 1, 3]),
+        leases: random.pick(['equal', 'proportional']),
+      },
+      checkpoint: { everySteps: random.pick([0, 2, 4]) },
+      eval: { everySteps: random.pick([0, 0, 3]) },
+      comm: {
+        chunkBytes: random.pick([4, 1024]),
+        heartbeatIntervalMs: 250,
+        heartbeatTimeoutMs: 1_500,
+        stepTimeoutMs: 4_000,
+        joinTimeoutMs: 15_000,
+        rejoinTimeoutMs: 20_000,
+      },
+    });
+    const minWorkers = random.whole(1, Math.max(1, local + remote - 1));
+    return { local, remote, minWorkers, isShared: random.chance(0.5), config };
+  }
+
+  // The command `launch`, which is the coordinator and forks the local workers.
+
+  #startCommand(): void {
+    const process = new SimProcess(this.#world, 'coordinator', mainHost, this.#pids++);
+    this.#network.watch(process);
+    void this.#command(process).catch((error: unknown) => this.#world.wrong(`the command threw: ${String(error)}`));
+  }
+
+  async #command(process: SimProcess): Promise<void> {
+    const { config, local, remote, minWorkers } = this.#setting;
+    const point = this.#resumePoint();
+    const resume = this.#checkpoints.newest();
+    const startStep = resume?.trainer?.step ?? 0;
+    const stepsDone = point?.step ?? startStep;
+    this.#world.trace(`launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`);
+    if (stepsDone >= config.train.maxSteps) {
+      this.#finishedStep = stepsDone;
+      return;
+    }
+    const server = await this.#network.transportOf(process).listen(address);
+    const journal = this.#journal.open(point === undefined, (record) => this.#recorded(record));
+    if (point === undefined) {
+      journal.append({ kind: 'run', format: 1, runId: 'run', address });
+      if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
+      this.#committedStep = startStep;
+    }
+    this.#openMetrics(stepsDone);
+    const children = new Map<string, Worker>();
+    const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
+    const rim: Coordinator = new Coordinator({
+      ...{ config, dataset, server, minWorkers, localWorkers, journal },
+      worldSize: local + remote,
+      restartsMax: 1_000,
+      open: remote > 0 || point !== undefined,
+      startWorker: (worker) => this.#fork(worker, process, () => rim, children),
+      killWorker: (worker) => children.get(worker)?.process.die(),
+      store: this.#checkpoints.storeOf(process),
+      metrics: {
+        append: (line) => {
+          if ('loss' in line) this.#line(line.step);
+        },
+        rewind: (step) => {
+          this.#lines = this.#lines.filter((other) => other <= step);
+        },
+        flush: async () => {},
+      },
+      events: {
+        append: ({ event, reason }) => this.#world.trace(`event ${event}: ${reason}`),
+        flush: async () => {},
+      },
+      listener: this.#listener(),
+      clock: process,
+      decide: (state, event, nowMs) => this.#decide(state, event, nowMs),
+      ...(resume !== undefined && { resume }),
+      ...(point !== undefined && { resumed: point }),
+    });
+    this.#coordinator = { process, rim };
+    for (const worker of localWorkers) {
+      if (point?.workers.includes(worker) !== true) this.#fork(worker, process, () => rim, children);
+    }
+    await rim.finished.then(
+      (step) => this.#finished(step),
+      (error: Error) => this.#failed(error, process, children),
+    );
+  }
+
+  /** As cli/resumePoint.ts. */
+  #resumePoint() {
+    const recovered = this.#journal.recovered();
+    if (recovered === undefined) return undefined;
+    const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
+    const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
+    if (waiting.length === 0) return undefined;
+    const { epoch, step, committedEpoch } = recovered;
+    return { epoch, step, committedEpoch, workers: waiting.map(({ worker }) => worker) };
+  }
+
+  #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {
+    this.#world.trace(`the command failed: ${error.message}`);
+    this.#failures.push(error.message);
+    if (error.name !== 'PeerError') this.#world.wrong(`the run failed with ${error.name}: ${error.message}`);
+    else if (this.#failures.length > failuresMost) this.#world.wrong(`the run failed again: ${error.message}`);
+    for (const worker of children.values()) this.#world.schedule(500, () => worker.process.die());
+    this.#world.schedule(600, () => process.die());
+    // Whoever watches it starts it again, and the workers of other machines, which were told to stop.
+    this.#world.schedule(2_000, () => {
+      this.#startCommand();
+      for (let i = 0; i < this.#setting.remote; i++) this.#joinFrom(`host-${this.#hosts++}`);
+    });
+  }
+
+  #finished(step: number): void {
+    this.#world.trace(`finished at step ${step}`);
+    this.#finishedStep = step;
+  }
+
+  // Workers.
+
+  #fork(name: string, parent: SimProcess, rim: () => Coordinator, children: Map<string, Worker>): void {
+    if (children.has(name) || parent.isDead) return;
+    const worker = this.#startWorker(name, mainHost, (description, clean, failure) => {
+      this.#world.schedule(
+        this.#world.random.between(1, 60),
+        () => {
+          children.delete(name);
+          rim().workerExited({ worker: name, pid: worker.process.pid, description, clean, ...(failure && { failure }) });
+        },
+        parent,
+      );
+    });
+    children.set(name, worker);
+  }
+
+  /** `launch join` on another machine, which starts its worker again when it dies. */
+  #joinFrom(host: string): void {
+    const again = () => {
+      const delayMs = this.#world.random.between(100, 1_500);
+      this.#world.schedule(delayMs, () => {
+        if (this.#finishedStep === undefined) this.#joinFrom(host);
+      });
+    };
+    const name = `${host}-${this.#pids}`;
+    this.#startWorker(name, host, (_, clean) => clean || again());
+  }
+
+  #startWorker(
+    name: string,
+    host: string,
+    onExit: (description: string, clean: boolean, failure: Awaited<ReturnType<typeof Agent.work>>) => void,
+  ): Worker {
+    const process = new SimProcess(this.#world, name, host, this.#pids++);
+    this.#network.watch(process);
+    const worker: Worker = { name, process, replicas: [], agent: undefined };
+    this.#workers.add(worker);
+    this.#world.trace(`${name} starts (pid ${process.pid})`);
+    let hasEnded = false;
+    process.onDeath.push(() => {
+      this.#workers.delete(worker);
+      this.#world.trace(`${name} (pid ${process.pid}) has ended`);
+      if (!hasEnded) onExit('was killed by SIGKILL', false, undefined);
+    });
+    const makeReplica = () => {
+      const { isShared } = this.#setting;
+      const onApplied = (step: number) => this.#applied(worker, step);
+      const replica = new SimReplica({ process, reference: this.#reference, isShared, onApplied });
+      worker.replicas.push(replica);
+      return replica;
+    };
+    const start = async () => {
+      const failure = await Agent.work(
+        {
+          transport: this.#network.transportOf(process),
+          ...{ coordinatorAddress: address, id: name, workersOnHost: 1, cores: 1, clock: process, makeReplica },
+          ...{ host, pid: process.pid },
+        },
+        (agent) => {
+          worker.agent = agent;
+        },
+      );
+      if (process.isDead) return;
+      if (failure?.blame === 'run') this.#world.wrong(`${name} failed in ${failure.phase}: ${failure.message}`);
+      hasEnded = true;
+      onExit(failure === undefined ? 'has ended' : `failed: ${failure.message}`, failure === undefined, failure);
+      process.after(200, () => process.die());
+    };
+    process.after(this.#world.random.between(1, 100), () => {
+      void start().catch((error: unknown) => this.#world.wrong(`${name} threw ${String(error)}`));
+    });
+    return worker;
+  }
+
+  // Faults.
+
+  #inflict(fault: Fault): void {
+    const world = this.#world;
+    const living = [...this.#workers].filter(({ process }) => !process.isDead);
+    const victim = living[Math.floor(fault.who * living.length)];
+    const text = JSON.stringify(fault, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value));
+    world.fault(`${text} ${victim?.name ?? ''}`);
+    switch (fault.kind) {
+      case 'crash':
+        victim?.process.die();
+        break;
+      case 'freeze':
+        if (victim) victim.process.frozenUntilMs = world.nowMs + fault.forMs;
+        break;
+      case 'slow':
+        if (!victim) break;
+        victim.process.slowness = fault.factor;
+        world.schedule(fault.forMs, () => {
+          victim.process.slowness = 1;
+        });
+        break;
+      case 'partition': {
+        const host = victim?.process.host;
+        if (host === undefined || host === mainHost) break;
+        this.#network.part(host);
+        world.schedule(fault.forMs, () => this.#network.heal(host, fault.isReset));
+        break;
+      }
+      case 'cut': {
+        const connections = [...this.#network.connections];
+        connections[Math.floor(fault.who * connections.length)]?.cut('the connection was cut');
+        break;
+      }
+      case 'leave':
+        victim?.agent?.leave();
+        break;
+      case 'comer':
+        if (this.#setting.remote > 0) this.#joinFrom(`host-${this.#hosts++}`);
+        break;
+      case 'coordinatorCrash':
+      case 'powerCut':
+        this.#endCoordinator(fault);
+        break;
+      case 'coordinatorFreeze':
+        if (this.#coordinator) this.#coordinator.process.frozenUntilMs = world.nowMs + fault.forMs;
+        break;
+      default:
+        throw new Error(`unknown fault ${JSON.stringify(fault satisfies never)}`);
+    }
+  }
+
+  #endCoordinator({ kind, forMs }: { kind: Fault['kind']; forMs: number }): void {
+    const { process } = this.#coordinator ?? {};
+    if (process === undefined || process.isDead) return;
+    process.die();
+    if (kind === 'powerCut') {
+      this.#journal.cutPower();
+      for (const { process: worker } of [...this.#workers]) if (worker.host === mainHost) worker.die();
+    }
+    this.#world.schedule(forMs, () => this.#startCommand());
+  }
+
+  // What must hold.
+
+  #decide(state: RunState, event: RunEvent, nowMs: number): Decision {
+    const decision = (this.#options.decide ?? realDecide)(state, event, nowMs);
+    if (decision.reason !== '') this.#world.trace(`decided (${decision.state.stage}): ${decision.reason}`);
+    for (const effect of decision.effects) this.#checkEffect(effect, state, decision.effects);
+    return decision;
+  }
+
+  #checkEffect(effect: Effect, before: RunState, all: readonly Effect[]): void {
+    const { train } = this.#setting.config;
+    if (effect.kind === 'committed') {
+      let next = 0;
+      for (const { sampleFrom, sampleCount } of effect.ranks) {
+        if (sampleFrom !== next) this.#world.wrong(`step ${effect.step} is committed with samples out of order`);
+        next += sampleCount;
+      }
+      if (next !== train.globalBatchSize) this.#world.wrong(`step ${effect.step} is committed with ${next} samples`);
+    } else if (effect.kind === 'rewind') {
+      this.#rewinds++;
+      const opened = all.find((other) => other.kind === 'epochOpened');
+      for (const member of opened?.kind === 'epochOpened' ? opened.members : []) {
+        const replica = this.#replicaOf(member);
+        if (replica && this.#reference.isState(before.step, dense(replica.blocks))) {
+          this.#world.wrong(`rewound from step ${before.step} to ${effect.step} although ${member.worker} has its state`);
+        }
+      }
+    }
+  }
+
+  #recorded(record: JournalRecord): void {
+    this.#world.trace(`journal: ${record.kind} ${'step' in record ? record.step : ''}`);
+    if (record.kind === 'epoch') {
+      if (record.epoch <= this.#epoch && this.#failures.length === 0) {
+        this.#world.wrong(`epoch ${record.epoch} is opened after epoch ${this.#epoch}`);
+      }
+      this.#epoch = record.epoch;
+      this.#committedStep = record.step;
+    } else if (record.kind === 'commit') {
+      if (record.step !== this.#committedStep + 1) {
+        this.#world.wrong(`step ${record.step} is committed after step ${this.#committedStep}`);
+      }
+      this.#committedStep = record.step;
+    } else if (record.kind === 'rewind') this.#committedStep = record.step;
+  }
+
+  #applied({ name, replicas }: Worker, step: number): void {
+    this.#world.trace(`${name} applied step ${step}`);
+    if (step > this.#committedStep) {
+      this.#world.wrong(`${name} applied step ${step}, but step ${this.#committedStep} is the last that is committed`);
+    }
+    const replica = replicas.at(-1);
+    if (!replica || !this.#reference.isState(step, dense(replica.blocks))) {
+      this.#world.wrong(`${name} has not the state of step ${step} after it`);
+    }
+  }
+
+  #listener(): RunListener {
+    return {
+      started: (members) => this.#checkReady(members),
+      step: () => {},
+      evaluated: () => {},
+      checkpoint: (outcome) => this.#world.trace(`checkpoint ${JSON.stringify(outcome)}`),
+      event: () => {},
+      warning: (message) => this.#world.trace(`warning: ${message}`),
+    };
+  }
+
+  /** Everyone who is ready has the state that was committed last. */
+  #checkReady(members: readonly Member[]): void {
+    for (const member of members) {
+      const replica = this.#replicaOf(member);
+      if (replica && !this.#reference.isState(this.#committedStep, dense(replica.blocks))) {
+        this.#world.wrong(`${member.worker} is ready without the state of step ${this.#committedStep}`);
+      }
+    }
+  }
+
+  #replicaOf({ pid }: { pid: number }): SimReplica | undefined {
+    return [...this.#workers].find(({ process }) => process.pid === pid)?.replicas.at(-1);
+  }
+
+  /** As MetricsLog.open: what is later is dropped, what is missing is added from the journal. */
+  #openMetrics(step: number): void {
+    this.#lines = this.#lines.filter((line) => line <= step);
+    const last = this.#lines.at(-1) ?? 0;
+    for (let line = last + 1; line <= step; line++) this.#lines.push(line);
+  }
+
+  #line(step: number): void {
+    const last = this.#lines.at(-1) ?? 0;
+    if (step !== last + 1) this.#world.wrong(`metrics.jsonl gets step ${step} after step ${last}`);
+    this.#lines.push(step);
+  }
+
+  #checkEnd(): void {
+    const { maxSteps } = this.#setting.config.train;
+    const world = this.#world;
+    if (this.#finishedStep === undefined) {
+      world.wrong(`the run has not ended ${quietMsMost / 1_000} s after the last fault`);
+    } else if (this.#finishedStep !== maxSteps) {
+      world.wrong(`the run ended at step ${this.#finishedStep} of ${maxSteps}`);
+    } else if (this.#checkpoints.newestStep !== maxSteps) {
+      world.wrong(`the run ended, but its newest checkpoint is of step ${this.#checkpoints.newestStep}`);
+    } else if (this.#lines.length !== maxSteps) {
+      world.wrong(`the run ended with ${this.#lines.length} lines of ${maxSteps} steps`);
+    }
+  }
+
+  #result(): SimulationResult {
+    const { nowMs, violation, traceHash, events, faults, recent } = this.#world;
+    const { local, remote, minWorkers, config } = this.#setting;
+    const setting = { local, remote, minWorkers, train: config.train, checkpoint: config.checkpoint.everySteps };
+    const report = [
+      `seed ${this.#options.seed}: ${violation ?? 'nothing is wrong'}`,
+      `setting: ${JSON.stringify(setting)}`,
+      'faults:',
+      ...faults,
+      'last events:',
+      ...recent.slice(-120),
+    ].join('\n');
+    return {
+      ...{ seed: this.#options.seed, violation, report, traceHash, events, virtualMs: nowMs, rewinds: this.#rewinds },
+      ...{ epochs: this.#epoch, faults: faults.length, failures: this.#failures },
+    };
+  }
+}
+
+const dataset: Dataset = {
+  tokenizer: { files: () => ({}) } as unknown as Dataset['tokenizer'],
+  vocabSize: 8,
+  train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
+  val: Uint16Array.from({ length: 16 }, (_, i) => i % 8),
+  description: 'simulated',
+  sha256: '',
+  tokenizerSha256: '',
+};
