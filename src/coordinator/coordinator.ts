@@ -263,8 +263,7 @@ export class Coordinator {
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
-        const { step, from, bytes, tensors } = effect;
-        const { epoch } = this.#state;
+        const { epoch, step, from, bytes, tensors } = effect;
         this.#checkpointer.begin({ epoch, step, from, bytes, contents: this.#checkpointContents(step, tensors) });
         break;
       }

@@ -246,6 +246,8 @@ export type Effect =
   | {
       readonly kind: 'beginCheckpoint';
       readonly from: string;
+      /** Of the stream, which may go on in a later one. */
+      readonly epoch: number;
       readonly step: number;
       readonly bytes: number;
       readonly tensors: TensorTable;

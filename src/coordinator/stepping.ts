@@ -267,7 +267,8 @@ export function onSnapshotTaken(
     return stale(state, member, `snapshot of step ${message.step}`);
   }
   const tensors = member.prepared?.tensors ?? [];
-  const begin: Effect = { kind: 'beginCheckpoint', from: member.id, step, bytes: message.bytes, tensors };
+  const { epoch } = message;
+  const begin: Effect = { kind: 'beginCheckpoint', from: member.id, epoch, step, bytes: message.bytes, tensors };
   const checkpointInFlight = { step, from: member.id };
   const next: RunState = { ...state, stage: 'stepping', snapshotStep: step, checkpointInFlight, checkpointOwed: false };
   return after(
