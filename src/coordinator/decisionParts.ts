@@ -76,6 +76,17 @@ export function after(before: readonly Effect[], { state, effects, reason }: Dec
   return { state, effects: [...before, ...effects], reason };
 }
 
+/** A checkpoint that is being written cannot be if its sender is among those who go; the next boundary takes it. */
+export function withoutSource(state: RunState, gone: ReadonlySet<string>): { state: RunState; effects: Effect[] } {
+  const inFlight = state.checkpointInFlight;
+  if (inFlight === undefined || !gone.has(inFlight.from)) return { state, effects: [] };
+  const snapshotStep = Math.min(state.snapshotStep, inFlight.step - 1);
+  return {
+    state: { ...state, checkpointInFlight: undefined, checkpointOwed: true, snapshotStep },
+    effects: [{ kind: 'abandonCheckpoint', step: inFlight.step }],
+  };
+}
+
 /** What events.jsonl says of a member. */
 export function factsOf(state: RunState, { worker, rank, phase, step }: Member) {
   return { worker, epoch: state.epoch, step, phase, ...(rank >= 0 && { rank }) };

@@ -13,6 +13,7 @@ import {
   seconds,
   stale,
   withMember,
+  withoutSource,
 } from './decisionParts.ts';
 import { onGatheringTick, reform, tryToOpen } from './epochs.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
@@ -101,11 +102,12 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
   if (next.stage === 'gathering' || member.rank < 0) {
     const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
     const joiners = next.joiners.filter(({ id }) => id !== member.id);
+    const { state: without, effects: abandon } = withoutSource({ ...next, joiners }, new Set([member.id]));
     const effects: Effect[] = [
       { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run' } },
       { kind: 'event', event, show: true },
+      ...abandon,
     ];
-    const without = { ...next, joiners };
     return after(effects, next.stage === 'gathering' ? tryToOpen(without, nowMs, reason) : nothing(without, reason));
   }
   return atBoundary(next, nowMs, reason);
@@ -122,22 +124,17 @@ export function lose(
   const ids = new Set(lost.map(({ id }) => id));
   const stays = ({ id }: Member) => !ids.has(id);
   const names = lost.map(({ worker }) => worker);
-  const inFlight = state.checkpointInFlight;
-  const isSource = inFlight !== undefined && ids.has(inFlight.from);
+  const { state: known, effects: abandon } = withoutSource(state, ids);
+  const isSource = abandon.length > 0;
   const inRing = lost.filter(({ rank }) => rank >= 0);
   const [first] = lost;
   const message = first === undefined ? cause : `${nameOf(first)} ${cause}${whereOf(first)}`;
   const without: RunState = {
-    ...state,
+    ...known,
     members: state.members.filter(stays),
     joiners: state.joiners.filter(stays),
     missing: dead ? state.missing.filter((name) => !names.includes(name)) : [...state.missing, ...names],
     lastLoss: message,
-    ...(isSource && {
-      checkpointInFlight: undefined,
-      checkpointOwed: true,
-      snapshotStep: Math.min(state.snapshotStep, inFlight.step - 1),
-    }),
   };
   const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
   const action = next.reason.startsWith(`${message}: `) ? next.reason.slice(message.length + 2) : next.reason;
@@ -146,7 +143,6 @@ export function lose(
     const event = { event: 'lost', reason, cause, action, ...factsOf(state, member) } as const;
     return { kind: 'event', event, show: member.rank >= 0 || state.epoch > 0 };
   });
-  const abandon: Effect[] = isSource ? [{ kind: 'abandonCheckpoint', step: inFlight.step }] : [];
   return after([...events, ...abandon], next);
 }
 

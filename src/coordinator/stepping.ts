@@ -219,6 +219,9 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     return nothing({ ...state, stage: 'finishing' }, `${why}; waiting for the checkpoint`);
   }
   const comers = state.joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
+  // Nobody else can send the rest of its state.
+  const sender = state.members.find(({ id }) => id === state.checkpointInFlight?.from);
+  if (sender?.leaving) return nothing(state, `${why}; ${nameOf(sender)} leaves when its checkpoint is written`);
   const gone = letGo(state);
   if (gone.names.length > 0) {
     if (comers.length === 0) return after(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
