@@ -104,7 +104,8 @@ async function train(args: TrainArguments): Promise<number> {
   if (args.resume !== undefined) await folder.claim();
   try {
     const point = args.resume === undefined ? undefined : findWaitingWorkers(folder);
-    const stepsDone = point?.resumed.step ?? run.resume?.trainer?.step ?? 0;
+    // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
+    const stepsDone = run.resume?.trainer?.step ?? 0;
     if (stepsDone >= run.config.train.maxSteps) {
       print(
         `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +

@@ -78,7 +78,7 @@ function proven(state: RunState, holds: Member['holds']): RunState {
     state.stage === 'gathering' && holds !== undefined && holds.epoch === state.epoch && holds.step > state.step;
   if (!isProof || state.epoch === 0) return state;
   const { step, epoch: committedEpoch } = holds;
-  return { ...state, step, committedEpoch, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+  return { ...state, step, committedEpoch, appliedStep: step, evaluatedStep: step };
 }
 
 export function onPrepared(

@@ -302,7 +302,8 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     holding: true,
     checkpointInFlight: undefined,
     checkpointStep: plan.startStep,
-    snapshotStep: step,
+    // A step that was committed before the coordinator was killed may have no checkpoint yet.
+    snapshotStep: plan.startStep,
     evaluatedStep: step,
     checkpointOwed: false,
   };
