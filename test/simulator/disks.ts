@@ -21,7 +21,9 @@ const syncMs = 15;
 const partLength = sizes[0] + sizes[1];
 
 export class JournalFile {
-  #lines: { readonly line: string; readonly kind: JournalRecord['kind']; readonly atMs: number }[] = [];
+  #lines: { readonly line: string; readonly record: JournalRecord; readonly atMs: number }[] = [];
+  /** Steps whose commit a power cut has taken. */
+  readonly lostSteps = new Set<number>();
   readonly #world: World;
 
   constructor(world: World) {
@@ -34,7 +36,12 @@ export class JournalFile {
 
   /** Commits that were not synced are lost. */
   cutPower(): void {
-    while (this.#lines.at(-1)?.kind === 'commit' && this.#lines.at(-1)!.atMs > this.#world.nowMs - syncMs) this.#lines.pop();
+    for (;;) {
+      const last = this.#lines.at(-1);
+      if (last?.record.kind !== 'commit' || last.atMs <= this.#world.nowMs - syncMs) return;
+      this.lostSteps.add(last.record.step);
+      this.#lines.pop();
+    }
   }
 
   /** @param isNew the first record takes the place of what is there */
@@ -50,7 +57,7 @@ export class JournalFile {
         history = follow(history, record);
         const encoded = encodeLine(record, crc);
         crc = encoded.crc;
-        this.#lines.push({ line: encoded.line, kind: record.kind, atMs: this.#world.nowMs });
+        this.#lines.push({ line: encoded.line, record, atMs: this.#world.nowMs });
         onRecord(record);
       },
       flush: async () => {},

@@ -11,9 +11,10 @@ it('runs', async () => {
   let first: string | undefined;
   let events = 0;
   for (let seed = from; seed < from + count; seed++) {
-    const r = await new Simulation({ seed, ...(faults && { faults }) }).run();
+    const r = await new Simulation({ seed, ...(faults ? { faults } : {}) }).run();
     events += r.events;
     for (const f of r.failures) { const k = f.replace(/\d+(\.\d+)?/g, 'N').slice(0, 160); fails.set(k, [...(fails.get(k) ?? []), seed]); }
+    if (process.env['SIM_SHOW']) first ??= r.report;
     if (r.violation) {
       first ??= r.report;
       const key = r.violation.replace(/\d+(\.\d+)?/g, 'N').slice(0, 200);

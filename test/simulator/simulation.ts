@@ -80,6 +80,8 @@ export class Simulation {
   /** What was decided last: never lowered by a power cut, which forgets but does not undo. */
   #committedStep = 0;
   #epoch = 0;
+  /** Processes of the ring of that epoch. */
+  #ring: readonly number[] = [];
   #rewinds = 0;
   readonly #failures: string[] = [];
   /** Steps of the lines of metrics.jsonl. */
@@ -161,8 +163,8 @@ export class Simulation {
     const startStep = resume?.trainer?.step ?? 0;
     const stepsDone = point?.step ?? startStep;
     this.#world.trace(`launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`);
-    if (stepsDone >= config.train.maxSteps) {
-      this.#finishedStep = stepsDone;
+    if (startStep >= config.train.maxSteps) {
+      this.#finishedStep = startStep;
       return;
     }
     const server = await this.#network.transportOf(process).listen(address);
@@ -171,6 +173,7 @@ export class Simulation {
       journal.append({ kind: 'run', format: 1, runId: 'run', address });
       if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
       this.#committedStep = startStep;
+      this.#epoch = 0;
     }
     this.#openMetrics(stepsDone);
     const children = new Map<string, Worker>();
@@ -413,10 +416,11 @@ export class Simulation {
   #recorded(record: JournalRecord): void {
     this.#world.trace(`journal: ${record.kind} ${'step' in record ? record.step : ''}`);
     if (record.kind === 'epoch') {
-      if (record.epoch <= this.#epoch && this.#failures.length === 0) {
+      if (record.epoch <= this.#epoch) {
         this.#world.wrong(`epoch ${record.epoch} is opened after epoch ${this.#epoch}`);
       }
       this.#epoch = record.epoch;
+      this.#ring = record.members.map(({ pid }) => pid);
       this.#committedStep = record.step;
     } else if (record.kind === 'commit') {
       if (record.step !== this.#committedStep + 1) {
@@ -426,9 +430,9 @@ export class Simulation {
     } else if (record.kind === 'rewind') this.#committedStep = record.step;
   }
 
-  #applied({ name, replicas }: Worker, step: number): void {
+  #applied({ name, process, replicas }: Worker, step: number): void {
     this.#world.trace(`${name} applied step ${step}`);
-    if (step > this.#committedStep) {
+    if (step > this.#committedStep && this.#ring.includes(process.pid)) {
       this.#world.wrong(`${name} applied step ${step}, but step ${this.#committedStep} is the last that is committed`);
     }
     const replica = replicas.at(-1);
@@ -470,7 +474,9 @@ export class Simulation {
   }
 
   #line(step: number): void {
-    const last = this.#lines.at(-1) ?? 0;
+    let last = this.#lines.at(-1) ?? 0;
+    // What these were is only known to the disk that lost it.
+    while (this.#journal.lostSteps.has(last + 1)) this.#lines.push(++last);
     if (step !== last + 1) this.#world.wrong(`metrics.jsonl gets step ${step} after step ${last}`);
     this.#lines.push(step);
   }
@@ -499,7 +505,7 @@ export class Simulation {
       'faults:',
       ...faults,
       'last events:',
-      ...recent.slice(-120),
+      ...recent.slice(-400),
     ].join('\n');
     return {
       ...{ seed: this.#options.seed, violation, report, traceHash, events, virtualMs: nowMs, rewinds: this.#rewinds },
