@@ -57,6 +57,7 @@ export class JournalFile {
         history = follow(history, record);
         const encoded = encodeLine(record, crc);
         crc = encoded.crc;
+        if (record.kind === 'commit') this.lostSteps.delete(record.step);
         this.#lines.push({ line: encoded.line, record, atMs: this.#world.nowMs });
         onRecord(record);
       },

@@ -54,7 +54,7 @@ class Stream {
   #arrive(): void {
     if (this.#connection.isCut) return;
     if (this.#network.isParted(this.#from, this.#to.process)) {
-      this.#network.whenHealed(() => this.#arm());
+      this.#network.whenHealed(() => this.#arm(), this.#to.process);
       return;
     }
     if (this.#isPaused) return;
@@ -96,7 +96,7 @@ class Connection {
     const { world, random } = this.#network;
     const tell = () => {
       // A reset does not get through either.
-      if (this.#network.isParted(end.process, other.process)) this.#network.whenHealed(tell);
+      if (this.#network.isParted(end.process, other.process)) this.#network.whenHealed(tell, end.process);
       else end.lost(reason);
     };
     world.schedule(random.chance(0.2) ? random.between(50, 900) : random.between(1, 20), tell, end.process);
@@ -110,7 +110,7 @@ export class Network {
   readonly rings = new Map<string, Host>();
   /** Hosts apart from the others. */
   readonly #apart = new Set<string>();
-  #whenHealed: (() => void)[] = [];
+  #whenHealed: { readonly run: () => void; readonly process: SimProcess }[] = [];
   #nextRing = 1;
 
   constructor(world: World) {
@@ -131,8 +131,8 @@ export class Network {
     return a.host !== b.host && (this.#apart.has(a.host) || this.#apart.has(b.host));
   }
 
-  whenHealed(run: () => void): void {
-    this.#whenHealed.push(run);
+  whenHealed(run: () => void, process: SimProcess): void {
+    this.#whenHealed.push({ run, process });
   }
 
   part(host: string): void {
@@ -152,7 +152,7 @@ export class Network {
     }
     const waiting = this.#whenHealed;
     this.#whenHealed = [];
-    for (const run of waiting) this.world.schedule(0, run);
+    for (const { run, process } of waiting) this.world.schedule(0, run, process);
   }
 
   /** Connections of a process are gone with it. */
