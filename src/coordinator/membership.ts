@@ -175,10 +175,9 @@ export function onWorkerExited(
   }
   const isNot = (name: string) => name !== worker;
   const gone = { ...state, starting: state.starting.filter(isNot), missing: state.missing.filter(isNot) };
-  const again =
-    !clean &&
-    state.stage !== 'finishing' &&
-    !everyone(state).some((other) => other.worker === worker && other !== member);
+  // At the end there is work for another only if the last checkpoint came from this one.
+  const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
+  const again = !clean && isNeeded && !everyone(state).some((other) => other.worker === worker && other !== member);
   const { state: next, effects } = again ? startAgain(gone, worker) : { state: gone, effects: [] };
   if (member !== undefined) return after(effects, lose(next, [member], description, nowMs, { dead: true }));
   if (clean) return nothing(next, `worker ${worker} ${description}`);
