@@ -30,7 +30,7 @@ it('Ctrl-C on `launch join` takes its workers along, at a step boundary, and the
   joined.process.kill('SIGINT');
   expect(await joined.finished).toMatchObject({ code: 130, stderr: '' });
   expect(await joined.descendants()).toEqual([]);
-  const [, step] = await running.printed(/1 worker ready.*\n(?:.*\n)*?step +(\d+)/);
+  const [, step] = await running.printed(/2 workers ready(?:.*\n)*1 worker ready.*\n(?:.*\n)*?step +(\d+)/);
   expect(Number(step)).toBeGreaterThan(3);
   running.process.kill('SIGINT');
   expect((await running.finished).code).toBe(130);

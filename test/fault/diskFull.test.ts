@@ -65,5 +65,11 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   expect(resumed.stdout).toMatch(/resuming .*step-00000(150|300)/);
   const losses = await lossesOf(runDir);
   expect(losses).toHaveLength(450);
-  expect(await readdir(runDir)).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
+  expect(await readdir(runDir)).toEqual([
+    'checkpoints',
+    'config.yaml',
+    'events.jsonl',
+    'journal.jsonl',
+    'metrics.jsonl',
+  ]);
 });

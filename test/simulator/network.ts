@@ -226,7 +226,11 @@ export class Network {
       let triesLeft = 3;
       const attempt = () => {
         const server = this.servers.get(address);
-        if (server !== undefined && !this.isParted(process, server.process) && server.process.frozenUntilMs <= this.world.nowMs) {
+        if (
+          server !== undefined &&
+          !this.isParted(process, server.process) &&
+          server.process.frozenUntilMs <= this.world.nowMs
+        ) {
           resolve(this.#client(process, server, peerId));
         } else if (--triesLeft > 0) process.after(this.random.between(20, 600), attempt);
         else reject(new PeerError(`nobody answers at ${address}`));

@@ -60,7 +60,9 @@ export function fill(blocks: Blocks, numbers: Float32Array): void {
 }
 
 export function hashOf(numbers: Float32Array): string {
-  return createHash('sha256').update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength)).digest('hex');
+  return createHash('sha256')
+    .update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength))
+    .digest('hex');
 }
 
 /** What every replica must be after each step: computed once. */

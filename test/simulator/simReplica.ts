@@ -49,7 +49,10 @@ export class SimReplica implements ComputeReplica {
     }));
   }
 
-  step({ step, sampleFrom, sampleCount }: Parameters<ComputeReplica['step']>[0], onBucketReady: (bucket: number) => void) {
+  step(
+    { step, sampleFrom, sampleCount }: Parameters<ComputeReplica['step']>[0],
+    onBucketReady: (bucket: number) => void,
+  ) {
     const attempt = ++this.#attempt;
     return this.#after(async () => {
       this.#gradients.fill(0);

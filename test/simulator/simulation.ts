@@ -162,7 +162,9 @@ export class Simulation {
     const resume = this.#checkpoints.newest();
     const startStep = resume?.trainer?.step ?? 0;
     const stepsDone = point?.step ?? startStep;
-    this.#world.trace(`launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`);
+    this.#world.trace(
+      `launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`,
+    );
     if (startStep >= config.train.maxSteps) {
       this.#finishedStep = startStep;
       return;
@@ -254,7 +256,13 @@ export class Simulation {
         this.#world.random.between(1, 60),
         () => {
           children.delete(name);
-          rim().workerExited({ worker: name, pid: worker.process.pid, description, clean, ...(failure && { failure }) });
+          rim().workerExited({
+            worker: name,
+            pid: worker.process.pid,
+            description,
+            clean,
+            ...(failure && { failure }),
+          });
         },
         parent,
       );
@@ -326,7 +334,9 @@ export class Simulation {
     const world = this.#world;
     const living = [...this.#workers].filter(({ process }) => !process.isDead);
     const victim = living[Math.floor(fault.who * living.length)];
-    const text = JSON.stringify(fault, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value));
+    const text = JSON.stringify(fault, (_, value) =>
+      typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value,
+    );
     world.fault(`${text} ${victim?.name ?? ''}`);
     switch (fault.kind) {
       case 'crash':
@@ -407,7 +417,9 @@ export class Simulation {
       for (const member of opened?.kind === 'epochOpened' ? opened.members : []) {
         const replica = this.#replicaOf(member);
         if (replica && this.#reference.isState(before.step, dense(replica.blocks))) {
-          this.#world.wrong(`rewound from step ${before.step} to ${effect.step} although ${member.worker} has its state`);
+          this.#world.wrong(
+            `rewound from step ${before.step} to ${effect.step} although ${member.worker} has its state`,
+          );
         }
       }
     }

@@ -3,7 +3,7 @@
  * time (promises). Everything random comes from one generator, so that a seed is a whole run.
  */
 import type { Clock } from '../../src/base/clock.ts';
-import { mix32, randomBits, randomKey, type RandomKey } from '../../src/base/counterRandom.ts';
+import { mix32, type RandomKey, randomBits, randomKey } from '../../src/base/counterRandom.ts';
 
 interface Scheduled {
   readonly atMs: number;
