@@ -14,6 +14,7 @@ import {
   lacksCommit,
   nothing,
   seconds,
+  withoutSource,
   workersOf,
 } from './decisionParts.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
@@ -81,10 +82,12 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   if (stay.length >= state.plan.minWorkers && stay.some((member) => hasState(state, member))) {
     return openEpoch(state, stay, nowMs, why);
   }
-  const joiners = everyone(state).map((member): Member => ({ ...member, ...idle, rank: -1 }));
+  // Without a ring there is no boundary that they could wait for.
+  const { state: rest, effects } = letGo(state);
+  const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
   const needed = state.plan.minWorkers;
   const gathering = { stage: 'gathering', sinceMs: nowMs, members: [], joiners, needed, broken: undefined } as const;
-  return tryToOpen({ ...state, ...gathering }, nowMs, why);
+  return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
 }
 
 /** While the run gathers: opens an epoch once enough workers are there. */
@@ -151,9 +154,11 @@ export function letGo(state: RunState): { state: RunState; effects: Effect[]; na
     ];
   });
   const stays = ({ leaving }: Member) => !leaving;
+  const left = { ...state, members: state.members.filter(stays), joiners: state.joiners.filter(stays) };
+  const { state: without, effects: abandon } = withoutSource(left, new Set(leavers.map(({ id }) => id)));
   return {
-    state: { ...state, members: state.members.filter(stays), joiners: state.joiners.filter(stays) },
-    effects,
+    state: without,
+    effects: [...effects, ...abandon],
     names: leavers.map(({ worker }) => worker),
   };
 }
