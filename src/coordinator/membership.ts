@@ -39,8 +39,12 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
   if (everyone(state).some(({ id }) => id === from)) return nothing(state, `ignored a second join of ${from}`);
   const former = everyone(state).find((other) => other.worker === worker);
   if (former !== undefined) {
-    const { state: without, effects } = lose(state, [former], 'came back through another connection', nowMs);
-    return after(effects, onJoin(without, from, join, nowMs));
+    const isSame = former.pid === pid && former.host === host;
+    const cause = isSame ? 'came back through another connection' : `gave way to pid ${pid} on ${host}`;
+    const { state: without, effects } = lose(state, [former], cause, nowMs);
+    // Were it only fenced, it would come back, and each would take the place of the other for ever.
+    const stop: Effect = { kind: 'send', to: former.id, message: { type: 'stop', reason: `it ${cause}` } };
+    return after(isSame ? effects : [stop, ...effects], onJoin(without, from, join, nowMs));
   }
   if (everyone(state).length >= state.plan.globalBatchSize) {
     return refuse(
