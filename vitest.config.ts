@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Four suites: `unit` is quick and part of `npm run check`; the others need the built `dist/` and take minutes. */
+/** `unit` is quick and part of `npm run check`; `simulator` takes a minute; the others need the built `dist/` and take minutes. */
 export default defineConfig({
   test: {
     projects: ['unit', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
@@ -11,7 +11,7 @@ export default defineConfig({
         hookTimeout: 120_000,
         setupFiles: ['test/setup.ts'],
         pool: 'forks' as const,
-        fileParallelism: name === 'unit' || name === 'parity',
+        fileParallelism: name === 'unit' || name === 'parity' || name === 'simulator',
       },
     })),
   },

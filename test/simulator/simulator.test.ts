@@ -1,0 +1,101 @@
+/**
+ * Many runs in virtual time, a seed each: the real coordinator and agents, with faults. `npm run simulate -- --seeds 10000` runs
+ * more; a seed that fails is shown with its faults and decisions, and `--from SEED --seeds 1` repeats it.
+ */
+import { appendFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../src/coordinator/decide.ts';
+import type { Decision, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import { Simulation, type SimulationResult } from './simulation.ts';
+
+const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
+const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 2_000);
+/** Where to write what the seeds came to. */
+const summaryPath = process.env['LOCKSTEP_SIMULATE_SUMMARY'];
+
+describe('a run in virtual time', () => {
+  it('without faults ends as it should', async () => {
+    for (let seed = 1; seed <= 50; seed++) {
+      const result = await new Simulation({ seed, faults: [] }).run();
+      expect(result.violation, result.report).toBeUndefined();
+      expect(result.failures).toEqual([]);
+      expect(result.rewinds).toBe(0);
+    }
+  });
+
+  it('is the same whenever its seed is run', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const [one, other] = [await new Simulation({ seed }).run(), await new Simulation({ seed }).run()];
+      expect(other).toEqual(one);
+    }
+  });
+
+  it(`keeps what must hold whatever happens: ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
+    const sum = { seeds, events: 0, virtualMs: 0, epochs: 0, faults: 0, rewinds: 0, failures: 0 };
+    for (let seed = from; seed < from + seeds; seed++) {
+      const result = await new Simulation({ seed }).run();
+      if (summaryPath !== undefined && result.violation !== undefined)
+        appendFileSync(summaryPath, `${result.report}\n\n`);
+      expect(result.violation, result.report).toBeUndefined();
+      for (const key of ['events', 'virtualMs', 'epochs', 'faults', 'rewinds'] as const) sum[key] += result[key];
+      sum.failures += result.failures.length;
+    }
+    if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
+  });
+});
+
+describe('what it would catch', () => {
+  it.each([
+    ['commits when all but one have reduced', commitsEarly],
+    ['counts what was reduced in an epoch before', takesOldReduced],
+    ['goes back to the checkpoint after every loss', forgetsState],
+    ['forgets the last committed step when it opens an epoch', losesStep],
+  ])('a core that %s', async (_, broken) => {
+    expect((await firstCaught(broken))?.violation).toBeDefined();
+  });
+});
+
+async function firstCaught(broken: typeof decide): Promise<SimulationResult | undefined> {
+  for (let seed = 1; seed <= 300; seed++) {
+    const result = await new Simulation({ seed, decide: broken }).run();
+    if (result.violation !== undefined) return result;
+  }
+  return undefined;
+}
+
+function commitsEarly(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = decide(state, event, nowMs);
+  const { members, stage, step } = decision.state;
+  const lacking = members.filter(({ reduced }) => reduced?.step !== step + 1);
+  const [last] = lacking;
+  const isReduced = event.kind === 'message' && event.message.type === 'reduced';
+  if (!isReduced || stage !== 'stepping' || lacking.length !== 1 || last === undefined || members.length < 2)
+    return decision;
+  const sampleFrom = members.reduce((sum, { rank, reduced }) => sum + (rank < last.rank ? reduced!.sampleCount : 0), 0);
+  const others = members.reduce((sum, member) => sum + (member === last ? 0 : member.reduced!.sampleCount), 0);
+  const sampleCount = decision.state.plan.globalBatchSize - others;
+  const message = { ...event.message, sampleFrom, sampleCount } as Extract<RunEvent, { kind: 'message' }>['message'];
+  const early = decide(decision.state, { kind: 'message', from: last.id, message }, nowMs);
+  return { ...early, effects: [...decision.effects, ...early.effects] };
+}
+
+function takesOldReduced(state: RunState, event: RunEvent, nowMs: number): Decision {
+  if (event.kind !== 'message' || event.message.type !== 'reduced' || event.message.epoch >= state.epoch) {
+    return decide(state, event, nowMs);
+  }
+  const message = { ...event.message, epoch: state.epoch };
+  const stage = state.stage === 'forming' ? 'stepping' : state.stage;
+  return decide({ ...state, stage }, { ...event, message }, nowMs);
+}
+
+function forgetsState(state: RunState, event: RunEvent, nowMs: number): Decision {
+  if (event.kind !== 'peerGone' && event.kind !== 'workerExited') return decide(state, event, nowMs);
+  const members = state.members.map((member) => ({ ...member, holds: undefined }));
+  return decide({ ...state, members }, event, nowMs);
+}
+
+function losesStep(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = decide(state, event, nowMs);
+  if (decision.state.epoch === state.epoch || decision.state.step < 2) return decision;
+  return { ...decision, state: { ...decision.state, step: decision.state.step - 1 } };
+}
