@@ -26,7 +26,7 @@ import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;
@@ -89,6 +89,8 @@ const workerMessage = z.discriminatedUnion('type', [
     pid: count,
     /** Where the previous rank of the ring connects to. */
     ringAddress: z.string().min(1).max(512),
+    /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
+    token: z.string().max(256).exactOptional(),
   }),
   /** The replica is built, its state is in place and its ring is connected. */
   z.object({
@@ -168,6 +170,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     worldSize: rank.min(1),
     /** Ring address of rank + 1. */
     nextAddress: z.string().min(1).max(512),
+    /** Ring address of rank - 1, the only one that may connect. */
+    previousAddress: z.string().min(1).max(512),
     /** Steps already applied to the state. */
     step: count,
     /** `receive`: stateChunks follow. */

@@ -137,7 +137,8 @@ function form(state: RunState, before: readonly Effect[], why: string): Decision
   const worldSize = members.length;
   const effects: Effect[] = [...before];
   for (const [rank, { id }] of members.entries()) {
-    const next = members[(rank + 1) % worldSize] ?? members[0];
+    const next = members[(rank + 1) % worldSize];
+    const previous = members[(rank + worldSize - 1) % worldSize];
     effects.push({
       kind: 'send',
       to: id,
@@ -147,6 +148,7 @@ function form(state: RunState, before: readonly Effect[], why: string): Decision
         rank,
         worldSize,
         nextAddress: next?.ringAddress ?? '',
+        previousAddress: previous?.ringAddress ?? '',
         step: state.step,
         state: state.step === 0 ? 'initialise' : 'receive',
       },

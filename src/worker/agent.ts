@@ -34,6 +34,8 @@ export interface AgentOptions {
   /** Workers that share this machine's cores, this one included. */
   readonly workersOnHost: number;
   readonly cores: number;
+  /** The run's, if it has one: shown to the coordinator when joining. */
+  readonly token?: string | undefined;
 }
 
 /** How long a coordinator may take to answer a join. */
@@ -116,6 +118,7 @@ export class Agent {
   }
 
   async #join(): Promise<{ config: Config; vocabSize: number }> {
+    const { token } = this.#options;
     this.#send({
       type: 'join',
       protocolVersion,
@@ -123,6 +126,7 @@ export class Agent {
       host: hostname(),
       pid: process.pid,
       ringAddress: this.#ringLink.address,
+      ...(token !== undefined && { token }),
     });
     const noAnswer = setTimeout(
       () =>
@@ -157,8 +161,8 @@ export class Agent {
       chunkBytes,
       stepTimeoutMs,
     });
-    const { epoch, rank, worldSize, nextAddress: next } = form;
-    ring.form({ epoch, rank, worldSize, next });
+    const { epoch, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
+    ring.form({ epoch, rank, worldSize, next, previous });
     if (form.state === 'receive') await this.#receiveState(built);
     this.#send({
       type: 'ready',

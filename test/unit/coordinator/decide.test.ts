@@ -94,8 +94,24 @@ describe('the decision core', () => {
       effect.kind === 'send' && effect.message.type === 'form' ? [{ to: effect.to, ...effect.message }] : [],
     );
     expect(forms).toMatchObject([
-      { to: 'w0', rank: 0, worldSize: 2, nextAddress: 'ring-w1', state: 'initialise', epoch: 1 },
-      { to: 'w1', rank: 1, worldSize: 2, nextAddress: 'ring-w0', state: 'initialise', epoch: 1 },
+      {
+        to: 'w0',
+        rank: 0,
+        worldSize: 2,
+        nextAddress: 'ring-w1',
+        previousAddress: 'ring-w1',
+        state: 'initialise',
+        epoch: 1,
+      },
+      {
+        to: 'w1',
+        rank: 1,
+        worldSize: 2,
+        nextAddress: 'ring-w0',
+        previousAddress: 'ring-w0',
+        state: 'initialise',
+        epoch: 1,
+      },
     ]);
   });
 
