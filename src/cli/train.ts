@@ -4,6 +4,7 @@ import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } 
 import { PeerError } from '../base/errors.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
+import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
@@ -16,6 +17,7 @@ import { printPlan } from './plan.ts';
 import { prepareRun, type Run } from './prepareRun.ts';
 import { print, progressPrinter, warn } from './progress.ts';
 import type { RunFolder } from './runFolder.ts';
+import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { printSample } from './sample.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
@@ -60,6 +62,12 @@ const trainOptions = {
     requiresArg: true,
     describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
   },
+  encrypt: {
+    type: 'boolean',
+    default: true,
+    describe:
+      'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
+  },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
 } as const satisfies Record<string, Options>;
 
@@ -95,7 +103,8 @@ async function train(args: TrainArguments): Promise<number> {
     );
     return 0;
   }
-  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
+  const keys = await keysOf(args, run);
+  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn, keys });
   const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? loopback);
   // Before anything is written: a port in use leaves no run directory behind.
   const server = await transport.listen(address);
@@ -103,7 +112,8 @@ async function train(args: TrainArguments): Promise<number> {
     await run.folder.claim();
     try {
       await run.folder.writeConfig(renderConfig(run.config));
-      if (await runToTheEnd(args, run, transport, server)) {
+      if (keys) await writeRunKeys(run.folder, keys);
+      if (await runToTheEnd(args, run, keys, transport, server)) {
         print(`stopped; go on with: launch --resume ${run.folder.path}`);
         return interruptedExitCode;
       }
@@ -121,6 +131,15 @@ async function train(args: TrainArguments): Promise<number> {
   return 0;
 }
 
+/** None where nothing is to be encrypted. */
+async function keysOf(
+  { encrypt, singleProcess, resume }: TrainArguments,
+  { folder }: Run,
+): Promise<RunKeys | undefined> {
+  if (!encrypt || singleProcess) return undefined;
+  return resume === undefined ? newRunKeys() : await keysToResumeWith(folder);
+}
+
 /** What a user can do about a run that failed. */
 async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
@@ -133,6 +152,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
 async function runToTheEnd(
   args: TrainArguments,
   run: Run,
+  keys: RunKeys | undefined,
   transport: Transport,
   server: ControlServer,
 ): Promise<boolean> {
@@ -153,6 +173,7 @@ async function runToTheEnd(
     localWorkers: new Set(ids),
     store,
     metrics,
+    token: keys?.token,
     ...(resume !== undefined && { resume }),
     listener: {
       ...printer,
@@ -166,13 +187,14 @@ async function runToTheEnd(
     ids,
     coordinatorAddress: server.address,
     cores: availableParallelism(),
+    keys: keys && joinKeysOf(keys),
     onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
   };
   let workers: LocalWorkers | undefined;
   const signals = handleSignals(coordinator, () => workers, run.folder);
   try {
     workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
-    printHeader(run, args, server.address);
+    printHeader(run, args, server.address, keys !== undefined);
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
@@ -187,7 +209,12 @@ async function runToTheEnd(
   }
 }
 
-function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, address: string): void {
+function printHeader(
+  { config, dataset, folder, worldSize }: Run,
+  args: TrainArguments,
+  address: string,
+  encrypted: boolean,
+): void {
   print(`run ${folder.path}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
@@ -195,8 +222,9 @@ function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArg
     print(`engine ${name} (${device}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  if (others > 0) print(`waiting for ${others} more: launch join ${address}`);
-  else if (args.listen !== undefined) print(`listening on ${address}`);
+  const join = `launch join ${address}${encrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
+  if (others > 0) print(`waiting for ${others} more: ${join}`);
+  else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
 /** The first SIGINT or SIGTERM ends the run in order, the second at once. */
@@ -218,4 +246,9 @@ function handleSignals(coordinator: Coordinator, workers: () => LocalWorkers | u
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   };
   return state;
+}
+
+/** A path as a shell takes it. */
+function shellWord(path: string): string {
+  return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -11,8 +11,11 @@
  * The handler runs while there are domains, so that nothing of it holds the process. Without it ZeroMQ refuses everybody, since
  * sockets are made with `zapEnforceDomain`.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as zmq from 'zeromq';
+import { errorCode } from '../base/errors.ts';
 import { hexOfKey } from './z85.ts';
+import { receiveLoop } from './zmqSocket.ts';
 
 const endpoint = 'inproc://zeromq.zap.01';
 
@@ -90,6 +93,9 @@ export class ZapDomain {
   }
 }
 
+/** How long ZeroMQ may take to let go of the name of a handler that was closed. */
+const nameFreeMs = 2_000;
+
 const domains = new Map<string, ZapDomain>();
 let domainsMade = 0;
 let handler: zmq.Router | undefined;
@@ -122,28 +128,31 @@ function change(): Promise<void> {
     .catch(() => undefined)
     .then(async () => {
       if (domains.size > 0 && handler === undefined) {
-        const socket = new zmq.Router({ linger: 0, sendTimeout: 0 });
-        await socket.bind(endpoint);
-        handler = socket;
-        void serve(socket);
-      } else if (domains.size === 0 && handler !== undefined) {
+        handler = await start();
         const socket = handler;
+        void receiveLoop(socket, (frames) => void answer(socket, frames));
+      } else if (domains.size === 0 && handler !== undefined) {
+        // Not `unbind`: zeromq.js calls it in another thread, beside the main thread that reads from the same socket.
+        handler.close();
         handler = undefined;
-        // ZeroMQ lets go of the name of a closed socket some time later: until then a new handler could not have it.
-        await socket.unbind(endpoint);
-        socket.close();
       }
     });
   return changing;
 }
 
-async function serve(socket: zmq.Router): Promise<void> {
-  while (socket === handler) {
+/** ZeroMQ lets go of the name of a closed socket in its own time. */
+async function start(): Promise<zmq.Router> {
+  const socket = new zmq.Router({ linger: 0, sendTimeout: 0 });
+  for (const endMs = performance.now() + nameFreeMs; ; ) {
     try {
-      answer(socket, await socket.receive());
+      await socket.bind(endpoint);
+      return socket;
     } catch (error) {
-      // While it stops it can neither receive nor send, and there is nobody left to let in.
-      if (socket === handler) throw error;
+      if (errorCode(error) === 'EADDRINUSE' && performance.now() < endMs) await sleep(1);
+      else {
+        socket.close();
+        throw error;
+      }
     }
   }
 }
@@ -151,7 +160,7 @@ async function serve(socket: zmq.Router): Promise<void> {
 function answer(socket: zmq.Router, [route, empty, version, id, domain, address, , mechanism, key]: Buffer[]): void {
   if (route === undefined || empty === undefined || id === undefined) return;
   const reply = (allowed: boolean) => {
-    if (socket !== handler) return;
+    if (socket.closed) return;
     const status = allowed ? ['200', 'OK'] : ['400', 'not a key of this run'];
     // Fails only where the client is gone already.
     socket.send([route, empty, '1.0', id, ...status, '', '']).catch(() => undefined);

@@ -21,6 +21,7 @@ import type { Dataset } from '../data/dataset.ts';
 import { trainBatch } from '../data/sampler.ts';
 import { Checkpointer, type CheckpointOutcome, StateFeed } from './checkpointer.ts';
 import { decide } from './decide.ts';
+import { tokenRefusal } from './joinToken.ts';
 import type { MetricsLog, StepMetrics } from './metricsLog.ts';
 import { type Effect, initialState, type Member, type RunEvent, type RunPlan, type RunState } from './runState.ts';
 import { ValidationPlan } from './validationPlan.ts';
@@ -48,6 +49,8 @@ export interface CoordinatorOptions {
   /** The checkpoint to go on from. */
   readonly resume?: Checkpoint;
   readonly listener: RunListener;
+  /** What a worker must show to join; without it everybody may. */
+  readonly token?: string | undefined;
 }
 
 const tickIntervalMs = 250;
@@ -120,6 +123,12 @@ export class Coordinator {
       message = decodeWorkerMessage(frame);
     } catch (error) {
       this.#handle({ kind: 'malformed', from: peer, problem: messageOf(error) });
+      return;
+    }
+    const refusal = message.type === 'join' ? tokenRefusal(message, this.#options.token) : undefined;
+    if (refusal !== undefined) {
+      this.#send(peer, { type: 'refused', reason: refusal });
+      this.#warn(`refused ${peer}, which asked to join: ${refusal}`);
       return;
     }
     if (message.type === 'stateChunk') this.#checkpointer.receive(peer, message.step, message.offset, payload);

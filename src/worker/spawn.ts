@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Transport } from '../comm/link.ts';
 import type { WorkerFailure } from '../comm/protocol.ts';
+import type { RunKeys } from '../comm/runKeys.ts';
 import { Agent } from './agent.ts';
 
 /** Workers that run on this machine. */
@@ -29,26 +30,32 @@ export interface StartOptions {
   readonly ids: readonly string[];
   readonly coordinatorAddress: string;
   readonly cores: number;
+  /** The run's, those for joining. Absent: nothing is encrypted. */
+  readonly keys?: RunKeys | undefined;
   readonly onExit: (exit: WorkerExit) => void;
 }
 
-/** What a worker process is told, as JSON in its only argument. */
+/** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
 export interface WorkerArguments {
   readonly id: string;
   readonly coordinatorAddress: string;
   readonly workersOnHost: number;
   readonly cores: number;
+  readonly keys?: RunKeys | undefined;
 }
 
 /** One process to a worker. They end when this process ends, however it ends: they watch its IPC channel. */
-export function forkWorkers({ ids, coordinatorAddress, cores, onExit }: StartOptions): LocalWorkers {
+export function forkWorkers({ ids, coordinatorAddress, cores, keys, onExit }: StartOptions): LocalWorkers {
   const children = ids.map((id) => {
-    const options: WorkerArguments = { id, coordinatorAddress, workersOnHost: ids.length, cores };
-    const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify(options)], {
+    const options: WorkerArguments = { id, coordinatorAddress, workersOnHost: ids.length, cores, keys };
+    // The id is for whoever looks at a list of processes.
+    const child = fork(new URL('./worker.main.js', import.meta.url), [id], {
       // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    // One that has ended already says so itself.
+    child.send(options, () => undefined);
     child.on('error', (error) => onExit({ id, description: `could not be started: ${error.message}`, clean: false }));
     let failure: WorkerFailure | undefined;
     child.on('message', (message) => {

@@ -19,7 +19,9 @@ it('runs ten times in a row, ends with code 0, and leaves no process, lock or te
   expect((await readdir(join(folder(), 'runs/quickstart'))).sort()).toEqual([
     'checkpoints',
     'config.yaml',
+    'join.key',
     'metrics.jsonl',
+    'run.key',
   ]);
   expect(await readdir(join(folder(), 'runs/quickstart/checkpoints'))).toEqual(['step-00000005']);
   // The system's temporary folder is this one too.
@@ -82,7 +84,13 @@ it('stops in order, with a checkpoint, when nobody reads its output any more', a
   running.process.stdout?.destroy();
   expect((await running.finished).code).toBe(130);
   expect(await running.descendants()).toEqual([]);
-  expect((await readdir(join(folder(), 'cut off'))).sort()).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
+  expect((await readdir(join(folder(), 'cut off'))).sort()).toEqual([
+    'checkpoints',
+    'config.yaml',
+    'join.key',
+    'metrics.jsonl',
+    'run.key',
+  ]);
   expect(await readdir(join(folder(), 'cut off/checkpoints'))).toHaveLength(1);
 });
 
@@ -103,8 +111,8 @@ it.each([
 it('trains with a worker that joins from another process', async () => {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '2', '--run-dir', 'joined'];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=10')], folder());
-  const [, address = ''] = await running.printed(/launch join (\S+)/);
-  const joined = await launch(['join', address], folder());
+  const [, ...asPrinted] = await running.printed(/launch (join) (\S+) (--key) (\S+)/);
+  const joined = await launch(asPrinted, folder());
   expect(joined).toMatchObject({ code: 0, stderr: '', orphans: [] });
   const result = await running.finished;
   expect(result).toMatchObject({ code: 0, stderr: '' });
@@ -119,7 +127,7 @@ it('refuses a worker that comes too late, and trains on', async () => {
   );
   const [, address = ''] = await running.printed(/listening on (\S+)/);
   await running.printed(/step +1\//);
-  const late = await launch(['join', address], folder());
+  const late = await launch(['join', address, '--key', join('full', 'join.key')], folder());
   expect(late.code).toBe(2);
   expect(late.stderr).toMatch(/refused this worker: the run has started/);
   running.process.kill('SIGINT');

@@ -8,8 +8,8 @@ const folder = useFolder();
 async function joinedRun(runDir: string) {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '2', '--run-dir', runDir];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=1000000')], folder());
-  const [, address = ''] = await running.printed(/launch join (\S+)/);
-  const joined = start(['join', address], folder());
+  const [, ...join] = await running.printed(/launch (join) (\S+) (--key) (\S+)/);
+  const joined = start(join, folder());
   await running.printed(/step +3\//);
   return { running, joined };
 }
