@@ -1,5 +1,5 @@
 /** Who knocks at the coordinator's port and is no worker of this run: gets an answer where there is one, and harms nobody. */
-import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { join as joinPath } from 'node:path';
 import { Packr } from 'msgpackr';
 import { expect, it } from 'vitest';
@@ -154,6 +154,39 @@ it('launch join says what is wrong with its keys, and takes them from the enviro
   const worker = start(['join', address], folder(), environment);
   expect(await worker.finished).toMatchObject({ code: 0, stderr: '' });
   expect((await running.finished).code).toBe(0);
+});
+
+it('a run that goes on has the keys that it had, and not where others could read them', async () => {
+  const { running, address, keyPath } = await waitingRun('kept keys');
+  const copied = joinPath(folder(), 'kept.key');
+  await copyFile(keyPath, copied);
+  await expectToTrain(running, address, keyPath);
+  const args = ['--resume', 'kept keys', '--min-workers', '2', ...set('train.workers=1', 'train.maxSteps=6')];
+  const runKey = joinPath(folder(), 'kept keys', 'run.key');
+  await chmod(runKey, 0o640);
+  const open = await launch(args, folder());
+  expect(open.code).toBe(2);
+  expect(open.stderr).toMatch(/kept keys\/run\.key is open to other users \(mode 640\): chmod 600/);
+  await chmod(runKey, 0o600);
+  await rm(keyPath);
+  const resumed = start(args, folder());
+  const [, again = ''] = await resumed.printed(/launch join (\S+)/);
+  await expectToTrain(resumed, again, copied);
+  expect(await readFile(keyPath, 'utf8')).toBe(await readFile(copied, 'utf8'));
+});
+
+it('no secret is in the arguments of a process or in what a run prints', async () => {
+  const { running, address, keyPath } = await waitingRun('arguments');
+  const keys = parseRunKeys(await readFile(joinPath(folder(), 'arguments', 'run.key'), 'utf8'));
+  const environment = { LOCKSTEP_JOIN_KEY: await readFile(keyPath, 'utf8') };
+  const pids = [running.process.pid, ...(await running.descendants())];
+  const worker = start(['join', address], folder(), environment);
+  pids.push(worker.process.pid);
+  const shown = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8')));
+  expect(shown.join()).toContain('local-0000');
+  const outputs = await Promise.all([worker.finished, running.finished]);
+  const printed = [...shown, ...outputs.flatMap(({ stdout, stderr }) => [stdout, stderr])].join();
+  for (const [name, value] of Object.entries(keys)) expect(printed.includes(value), name).toBe(false);
 });
 
 it('without encryption it listens on this machine alone', async () => {

@@ -340,6 +340,22 @@ describe('zmq link', () => {
     expect(await got.reach(2)).toEqual([5, 6]);
   });
 
+  it('has a bound of its own for what clients send, which holds for strangers too', async () => {
+    const server = closing(await zmqTransport().listen('tcp://127.0.0.1:0'));
+    const client = closing(await zmqTransport().connect(server.address, 'w'));
+    expect(() => client.send(bytes(1), new Uint8Array(8 * 2 ** 20 + 1))).toThrow(/above the limit of 8388608/);
+    const got = collector<number>();
+    server.onMessage((_peer, _message, payload) => {
+      got.push(payload?.length ?? 0);
+      server.send('w', bytes(2), new Uint8Array(9 * 2 ** 20));
+    });
+    const answered = collector<number>();
+    client.onMessage((_message, payload) => answered.push(payload?.length ?? 0));
+    client.send(bytes(1), new Uint8Array(8 * 2 ** 20));
+    expect(await got.reach(1)).toEqual([8 * 2 ** 20]);
+    expect(await answered.reach(1)).toEqual([9 * 2 ** 20]);
+  });
+
   it('finds the address that faces another', async () => {
     expect(await zmqTransport().hostFacing('tcp://127.0.0.1:5555')).toBe('127.0.0.1');
     expect(await zmqTransport().hostFacing('tcp://localhost:5555')).toBe('127.0.0.1');
