@@ -75,8 +75,12 @@ async function benchWorld(
         process.ask({ type: 'open', rank, worldSize, elements, bucketElements, chunkBytes, localRing }, 'opened'),
       ),
     );
-    const next = (rank: number) => opened[(rank + 1) % worldSize]?.address ?? '';
-    await Promise.all(ranks.map((process, rank) => process.ask({ type: 'form', next: next(rank) }, 'formed')));
+    const address = (rank: number) => opened[(rank + worldSize) % worldSize]?.address ?? '';
+    await Promise.all(
+      ranks.map((process, rank) =>
+        process.ask({ type: 'form', next: address(rank + 1), previous: address(rank - 1) }, 'formed'),
+      ),
+    );
     const times: number[] = [];
     const cpuTimes: number[] = [];
     let bytesSentPerRank = 0;

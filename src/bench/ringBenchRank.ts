@@ -21,7 +21,7 @@ export type RingBenchRequest =
       chunkBytes: number;
       localRing: boolean;
     }
-  | { type: 'form'; next: string }
+  | { type: 'form'; next: string; previous: string }
   | { type: 'prepare'; step: number }
   | { type: 'step'; check: boolean };
 
@@ -63,8 +63,8 @@ class BenchRank {
     return [new BenchRank(open, ring), reply];
   }
 
-  form(next: string): void {
-    this.#ring.form({ epoch: 0, rank: this.#open.rank, worldSize: this.#open.worldSize, next });
+  form(next: string, previous: string): void {
+    this.#ring.form({ epoch: 0, rank: this.#open.rank, worldSize: this.#open.worldSize, next, previous });
   }
 
   prepare(step: number): void {
@@ -106,7 +106,7 @@ async function answer(request: RingBenchRequest): Promise<RingBenchReply> {
   if (!rank) throw new InvariantError(`expected "open" before "${request.type}"`);
   switch (request.type) {
     case 'form':
-      rank.form(request.next);
+      rank.form(request.next, request.previous);
       return { type: 'formed' };
     case 'prepare':
       rank.prepare(request.step);

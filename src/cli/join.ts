@@ -3,14 +3,17 @@ import { availableParallelism, hostname } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
+import type { RunKeys } from '../comm/runKeys.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
 import { print } from './progress.ts';
+import { joinKeys, joinKeyVariable } from './runKeyFiles.ts';
 
 interface JoinArguments {
   address: string;
   workers: number;
+  key?: string | undefined;
 }
 
 export const joinCommand: CommandModule<object, JoinArguments> = {
@@ -26,18 +29,24 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         default: 1,
         describe: 'Worker processes on this machine',
       })
-      .example('$0 join tcp://192.168.1.10:5555 --workers 2', 'two workers for the run on that machine'),
-  handler: async ({ address, workers: count }) => {
+      .option('key', {
+        alias: 'k',
+        type: 'string',
+        requiresArg: true,
+        describe: `The run's join.key, copied from its directory [default: the content of ${joinKeyVariable}]`,
+      })
+      .example('$0 join tcp://192.168.1.10:5555 --key join.key --workers 2', 'two workers for the run on that machine'),
+  handler: async ({ address, workers: count, key }) => {
     numberOption('workers', count, { min: 1, max: 1024, whole: true });
     if (parseTcpAddress(address).port === 0) {
       throw new UserError(`expected the port that \`launch\` printed, received ${address}`);
     }
-    process.exitCode = await join(address, count);
+    process.exitCode = await join(address, count, await joinKeys(key, process.env[joinKeyVariable]));
   },
 };
 
 /** Works until the run is over. @returns the exit code */
-async function join(address: string, count: number): Promise<number> {
+async function join(address: string, count: number, keys: RunKeys | undefined): Promise<number> {
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
     .slice(0, 24);
@@ -46,6 +55,7 @@ async function join(address: string, count: number): Promise<number> {
     coordinatorAddress: address,
     workersOnHost: count,
     cores: availableParallelism(),
+    keys,
     onExit: (exit) => {
       if (!exit.clean) failures.push(exit);
     },

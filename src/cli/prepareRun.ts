@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../base/errors.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
+import { isLoopback } from '../comm/linkAddress.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Dataset, openDataset } from '../data/dataset.ts';
@@ -24,6 +25,7 @@ export interface RunArguments {
   readonly resume?: string | undefined;
   readonly singleProcess: boolean;
   readonly listen?: string | undefined;
+  readonly encrypt: boolean;
 }
 
 /** What a run needs before anything is started or written. */
@@ -55,6 +57,11 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   const worldSize = Math.max(config.train.workers, minWorkers);
   if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {
     throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
+  }
+  if (!args.encrypt && args.listen !== undefined && !(await isLoopback(args.listen))) {
+    throw new UserError(
+      `--no-encrypt is for this machine alone, and others reach ${args.listen}: leave it out, or listen on tcp://127.0.0.1:PORT`,
+    );
   }
   await checkEngine(config);
   const dataset = await openDataset(config.data, {

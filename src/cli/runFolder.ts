@@ -1,6 +1,6 @@
 /**
- * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, and a lock while a run writes to it. Finds
- * the place for a new run, and the run to resume.
+ * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
+ * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -35,6 +35,14 @@ export class RunFolder {
 
   get checkpointsPath(): string {
     return join(this.path, 'checkpoints');
+  }
+
+  get runKeyPath(): string {
+    return join(this.path, 'run.key');
+  }
+
+  get joinKeyPath(): string {
+    return join(this.path, 'join.key');
   }
 
   get #lockPath(): string {

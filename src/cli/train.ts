@@ -4,6 +4,7 @@ import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } 
 import { PeerError } from '../base/errors.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
+import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
@@ -19,6 +20,7 @@ import { prepareRun, type Run } from './prepareRun.ts';
 import { print, progressPrinter, warn } from './progress.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint } from './resumePoint.ts';
 import type { RunFolder } from './runFolder.ts';
+import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { printSample } from './sample.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
@@ -69,6 +71,12 @@ const trainOptions = {
     type: 'string',
     requiresArg: true,
     describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
+  },
+  encrypt: {
+    type: 'boolean',
+    default: true,
+    describe:
+      'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
   },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
 } as const satisfies Record<string, Options>;
@@ -130,16 +138,36 @@ async function train(args: TrainArguments): Promise<number> {
 
 /** Listens, claims a new directory, trains; true if the user ended the run early. */
 async function trainFrom(args: TrainArguments, run: Run, point: ResumePoint | undefined): Promise<boolean> {
-  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn });
+  const keys = await keysOf(args, run);
+  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn, keys });
   const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? point?.recovered.address ?? loopback);
   const server = await transport.listen(address);
   try {
     if (args.resume === undefined) await run.folder.claim();
     await run.folder.writeConfig(renderConfig(run.config));
-    return await runToTheEnd(args, run, point, transport, server);
+    if (keys) await writeRunKeys(run.folder, keys);
+    return await runToTheEnd({ args, run, point, keys, transport, server });
   } finally {
     await server.close();
   }
+}
+
+/** None where nothing is to be encrypted. */
+async function keysOf(
+  { encrypt, singleProcess, resume }: TrainArguments,
+  { folder }: Run,
+): Promise<RunKeys | undefined> {
+  if (!encrypt || singleProcess) return undefined;
+  return resume === undefined ? newRunKeys() : await keysToResumeWith(folder);
+}
+
+interface Start {
+  readonly args: TrainArguments;
+  readonly run: Run;
+  readonly point: ResumePoint | undefined;
+  readonly keys: RunKeys | undefined;
+  readonly transport: Transport;
+  readonly server: ControlServer;
 }
 
 /** What a user can do about a run that failed. */
@@ -151,13 +179,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
 }
 
 /** Trains; true if the user ended the run early. */
-async function runToTheEnd(
-  args: TrainArguments,
-  run: Run,
-  point: ResumePoint | undefined,
-  transport: Transport,
-  server: ControlServer,
-): Promise<boolean> {
+async function runToTheEnd({ args, run, point, keys, transport, server }: Start): Promise<boolean> {
   const { config, dataset, store, resume, worldSize, minWorkers } = run;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const startStep = resume?.trainer?.step ?? 0;
@@ -176,6 +198,7 @@ async function runToTheEnd(
     coordinatorAddress: server.address,
     workersOnHost: config.train.workers,
     cores: availableParallelism(),
+    keys: keys && joinKeysOf(keys),
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
@@ -185,6 +208,7 @@ async function runToTheEnd(
     open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),
+    token: keys?.token,
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
     listener: {
@@ -199,7 +223,7 @@ async function runToTheEnd(
   try {
     const waiting = point?.resumed.workers ?? [];
     for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
-    printHeader(run, args, server.address);
+    printHeader(run, args, server.address, keys !== undefined);
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
@@ -214,7 +238,12 @@ async function runToTheEnd(
   }
 }
 
-function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, address: string): void {
+function printHeader(
+  { config, dataset, folder, worldSize }: Run,
+  args: TrainArguments,
+  address: string,
+  encrypted: boolean,
+): void {
   print(`run ${folder.path}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
@@ -222,8 +251,9 @@ function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArg
     print(`engine ${name} (${device}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  if (others > 0) print(`waiting for ${others} more: launch join ${address}`);
-  else if (args.listen !== undefined) print(`listening on ${address}`);
+  const join = `launch join ${address}${encrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
+  if (others > 0) print(`waiting for ${others} more: ${join}`);
+  else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
 /** The first SIGINT or SIGTERM ends the run in order, the second at once. */
@@ -245,4 +275,9 @@ function handleSignals(coordinator: Coordinator, workers: LocalWorkers, folder: 
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   };
   return state;
+}
+
+/** A path as a shell takes it. */
+function shellWord(path: string): string {
+  return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -15,7 +15,7 @@
 export interface ControlServer {
   /** The address clients connect to; port 0 in `listen` has become the port that the system chose. */
   readonly address: string;
-  /** How many messages were refused: wrong number of frames, too large, from a peer without a valid id. */
+  /** How many were refused: messages of a wrong number of frames or from a peer without a valid id, and connections. */
   readonly dropped: number;
   /** Queues a message. Sending to a peer that is gone reports it to `onPeerGone` again and is otherwise without effect. */
   send(peer: string, message: Uint8Array, payload?: Uint8Array): void;
@@ -42,9 +42,14 @@ export const ringHeaderBytes = 28;
 export interface RingLink {
   /** Where the previous rank connects to. */
   readonly address: string;
+  /** How many messages, connections and local streams were refused. */
   readonly dropped: number;
-  /** Sends to `next` from now on. What was queued for the rank before it is discarded. */
-  connect(next: string): void;
+  /**
+   * Sends to `next` from now on; what was queued for the rank before it is discarded. In an encrypted run only `previous` can connect
+   * to this rank from now on, until then nobody.
+   * @throws PeerError if one of them is no address of this transport's ring links
+   */
+  connect(next: string, previous: string): void;
   /** Queues a frame. The header, of ringHeaderBytes, is copied; the payload is read some time before it arrives at the next rank. */
   send(header: Uint8Array, payload: Uint8Array): void;
   /**
@@ -66,7 +71,8 @@ export interface Transport {
   /**
    * @param peerId the name the server will know this client by, unique among its clients; see {@link isPeerId}.
    * @param timeoutMs how long to wait for the server to answer, instead of `connectTimeoutMs`
-   * @throws UserError if the address is malformed or its host unknown; PeerError if nobody answers in time.
+   * @throws UserError if the address is malformed, its host unknown, or the keys are not those of its run; PeerError if nobody
+   *   answers in time.
    */
   connect(address: string, peerId: string, timeoutMs?: number): Promise<ControlClient>;
   /** @param host the interface to be reached at, from {@link Transport.hostFacing} */

@@ -45,6 +45,12 @@ export async function resolveHost(host: string): Promise<string> {
   }
 }
 
+/** Whether `address` can be reached from this machine only. */
+export async function isLoopback(address: string): Promise<boolean> {
+  const host = await resolveHost(parseTcpAddress(address).host);
+  return host === '::1' || host.startsWith('127.');
+}
+
 /** What to tell others to connect to when bound to every interface: the first address that is not loopback, if any. */
 export function firstExternalHost(): string {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);

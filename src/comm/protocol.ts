@@ -121,6 +121,8 @@ const workerMessage = z.discriminatedUnion('type', [
     ringAddress: z.string().min(1).max(512),
     /** Absent: nothing that could be used. */
     state: stateClaim.optional(),
+    /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
+    token: z.string().max(256).exactOptional(),
   }),
   /** The replica is built. */
   z.object({ type: z.literal('prepared'), engine: text, tensors: tensorTable }),
@@ -223,6 +225,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     worldSize: rank.min(1),
     /** Ring address of rank + 1. */
     nextAddress: z.string().min(1).max(512),
+    /** Ring address of rank - 1, the only one that may connect. */
+    previousAddress: z.string().min(1).max(512),
     /** Updates applied to the state. */
     step: count,
     /** The epoch in which that step was committed. */

@@ -43,6 +43,8 @@ export interface RingPlace {
   worldSize: number;
   /** Ring address of rank + 1; not used in a world of one. */
   next: string;
+  /** Ring address of rank - 1, which is who may connect to this rank. */
+  previous: string;
 }
 
 export interface RingStep {
@@ -95,7 +97,7 @@ class Completion {
 export class RingAllReduce {
   readonly #options: Required<RingOptions>;
   readonly #header = new Uint8Array(ringHeaderBytes);
-  #place: RingPlace = { epoch: -1, rank: 0, worldSize: 1, next: '' };
+  #place: RingPlace = { epoch: -1, rank: 0, worldSize: 1, next: '', previous: '' };
   #state: State = { kind: 'idle' };
   /** The last step begun in this epoch; -1: none. */
   #step = -1;
@@ -127,7 +129,7 @@ export class RingAllReduce {
     this.#step = -1;
     this.#nextGone = undefined;
     this.#state = { kind: 'formed' };
-    if (place.worldSize > 1) this.#options.link.connect(place.next);
+    if (place.worldSize > 1) this.#options.link.connect(place.next, place.previous);
     this.#forgetEarly((header) => header.epoch < place.epoch);
   }
 

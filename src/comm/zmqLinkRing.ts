@@ -4,20 +4,23 @@
  *
  * ```
  *  frame:  [ header (RingHeader, `ringFrames.ts`) | payload (float32, little-endian) ]
- *  offer:  [ name of a local socket ]                                       the first message of a PUSH, if any
- *
- *  address:  tcp://HOST:PORT or tcp://HOST:PORT/HOST-ID                     equal host ids: the same machine
+ *  offer:  [ LocalOffer, `linkLocal.ts` ]                                   the first message of a PUSH, if any
  * ```
  *
- * A PUSH is made anew for every `connect`: it then has one connection in its life, so that its monitor's "disconnect" can
- * only mean the next rank, and frames queued for a rank that was replaced disappear with it.
+ * In an encrypted run each ring end has a key pair of its own, made when it is opened; its public key is part of its address
+ * (`ringAddress.ts`), which only the coordinator and its neighbours learn. The PUSH speaks with the holder of the next rank's key
+ * alone, and the PULL lets in the previous rank's alone. The PUSH is in `zmqRingNext.ts`.
  */
 import * as zmq from 'zeromq';
-import { InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
+import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
-import { formatTcpAddress, parseTcpAddress } from './linkAddress.ts';
-import { isLocalName, LocalReceiver, LocalSender, localHostId } from './linkLocal.ts';
-import { bindTcp, commonOptions, monitorLoop, receiveLoop } from './zmqSocket.ts';
+import { formatTcpAddress } from './linkAddress.ts';
+import { type LocalOffer, LocalReceiver, localHostId, parseOffer } from './linkLocal.ts';
+import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
+import { Strangers } from './strangers.ts';
+import { openZapDomain, type ZapDomain } from './zap.ts';
+import { NextRank } from './zmqRingNext.ts';
+import { bindTcp, commonOptions, curveServer, type KeyPair, monitorLoop, receiveLoop } from './zmqSocket.ts';
 
 /**
  * Frames that wait in memory between ZeroMQ's thread and a listener that is busy or has asked to wait. Above it the
@@ -26,34 +29,64 @@ import { bindTcp, commonOptions, monitorLoop, receiveLoop } from './zmqSocket.ts
  */
 const receivedFramesMax = 64;
 
-/** How long an offer stands. Containers that share a machine but no network cannot take it up. */
-const offerTimeoutMs = 3000;
+/**
+ * How long a rank may be behind the one before it in learning of a new ring, of which it takes this long to say that it does not
+ * know it. Within the 30 s that ZeroMQ gives a handshake.
+ */
+const patienceMs = 20_000;
 
 /** Local streams at a time. More than one only while the previous rank is being replaced. */
 const localReceiversMax = 8;
 
+/** Messages that are dropped with a line in the log; all are counted. */
+const malformedLoggedMax = 5;
+
 type FrameListener = (header: Uint8Array, payload: Uint8Array) => Promise<void> | undefined;
 
-/** @param local whether to use the local path where it is available */
-export async function openZmqRing(host: string, options: LinkOptions, local = true): Promise<RingLink> {
-  const { maxMessageBytes } = options;
-  const pull = new zmq.Pull({ ...commonOptions(maxMessageBytes), receiveHighWaterMark: receivedFramesMax });
+export interface RingLinkOptions extends LinkOptions {
+  /** Whether to use the local path where it is available. */
+  localRing: boolean;
+  /** Whether to have a key pair, and to speak with nobody who has none. */
+  encrypted: boolean;
+}
+
+export async function openZmqRing(host: string, options: RingLinkOptions): Promise<RingLink> {
+  const { maxMessageBytes, encrypted, log } = options;
+  const strangers = new Strangers("the ring's port", log);
+  const onRefused = (from: string) => strangers.add('it is not from the previous rank', ` from ${from}`);
+  const keys = encrypted ? zmq.curveKeyPair() : undefined;
+  const domain = encrypted ? await openZapDomain({ patienceMs, onRefused }) : undefined;
+  const pull = new zmq.Pull({
+    ...commonOptions(maxMessageBytes),
+    ...(keys && domain && curveServer(keys, domain.name)),
+    receiveHighWaterMark: receivedFramesMax,
+  });
   try {
-    const address = await bindTcp(pull, formatTcpAddress({ host, port: 0 }));
-    return new ZmqRing(pull, address, local ? localHostId() : undefined, options);
+    const tcp = await bindTcp(pull, formatTcpAddress({ host, port: 0 }));
+    return new ZmqRing({ pull, tcp, keys, domain, strangers }, options);
   } catch (error) {
     pull.close();
+    domain?.close();
     throw error;
   }
 }
 
+interface Parts {
+  readonly pull: zmq.Pull;
+  readonly tcp: string;
+  readonly keys: KeyPair | undefined;
+  readonly domain: ZapDomain | undefined;
+  readonly strangers: Strangers;
+}
+
 class ZmqRing implements RingLink {
   readonly address: string;
-  dropped = 0;
-  readonly #options: LinkOptions;
+  readonly #parts: Parts;
+  readonly #options: RingLinkOptions;
   readonly #hostId: string | undefined;
   readonly #pull: zmq.Pull;
   readonly #receivers = new Set<LocalReceiver>();
+  #malformed = 0;
   #next: NextRank | undefined;
   #onNextGone: (reason: string) => void = () => {};
   #listener: FrameListener | undefined;
@@ -62,23 +95,42 @@ class ZmqRing implements RingLink {
     this.#setListener = resolve;
   });
 
-  constructor(pull: zmq.Pull, address: string, hostId: string | undefined, options: LinkOptions) {
-    this.#pull = pull;
-    this.#hostId = hostId;
+  constructor(parts: Parts, options: RingLinkOptions) {
+    const { pull, tcp, keys, strangers } = parts;
+    this.#parts = parts;
     this.#options = options;
-    this.address = hostId === undefined ? address : `${address}/${hostId}`;
+    this.#pull = pull;
+    this.#hostId = options.localRing ? localHostId() : undefined;
+    this.address = formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
+    void monitorLoop(pull, (event) => strangers.watch(event));
     void receiveLoop(pull, (frames) => this.#receive(frames));
   }
 
-  connect(next: string): void {
+  get dropped(): number {
+    return this.#malformed + this.#parts.strangers.count;
+  }
+
+  connect(next: string, previous: string): void {
     this.disconnect();
-    const slash = next.indexOf('/', 'tcp://'.length);
-    const address = slash === -1 ? next : next.slice(0, slash);
-    const local = this.#hostId !== undefined && next.slice(address.length + 1) === this.#hostId;
-    const rank: NextRank = new NextRank(address, local, this.#options, (reason) => {
-      if (this.#next !== rank) return;
-      this.disconnect();
-      this.#onNextGone(reason);
+    const { tcp, hostId, publicKey: serverKey } = parseRingAddress(next);
+    const { keys, domain } = this.#parts;
+    if (domain) {
+      const { publicKey } = parseRingAddress(previous);
+      if (publicKey === undefined || serverKey === undefined) {
+        throw new PeerError(`expected ring addresses with keys, received next ${next}, previous ${previous}`);
+      }
+      domain.allow([publicKey]);
+    }
+    const rank: NextRank = new NextRank({
+      tcp,
+      local: hostId !== undefined && hostId === this.#hostId,
+      keys: keys && serverKey !== undefined ? { own: keys, serverKey } : undefined,
+      link: this.#options,
+      gone: (reason) => {
+        if (this.#next !== rank) return;
+        this.disconnect();
+        this.#onNextGone(reason);
+      },
     });
     this.#next = rank;
   }
@@ -112,34 +164,35 @@ class ZmqRing implements RingLink {
     this.disconnect();
     for (const receiver of this.#receivers) receiver.close();
     this.#pull.close();
+    this.#parts.domain?.close();
   }
 
   #receive(frames: Buffer[]): Promise<void> | undefined {
     const [header, payload] = frames;
     if (header && payload && frames.length === 2) return this.#deliver(header, payload);
-    const name = header?.toString('latin1') ?? '';
-    if (frames.length === 1 && isLocalName(name) && this.#receivers.size < localReceiversMax)
-      this.#receiveLocally(name);
-    else {
-      this.dropped++;
-      this.#options.log(`dropped a ring message of ${frames.length} frames where 2 were expected`);
-    }
+    const offer = header && frames.length === 1 ? parseOffer(header) : undefined;
+    if (offer && this.#receivers.size < localReceiversMax) this.#receiveLocally(offer);
+    else this.#drop(`dropped a ring message of ${frames.length} frames where 2 were expected`);
     return undefined;
   }
 
-  #receiveLocally(name: string): void {
+  #receiveLocally(offer: LocalOffer): void {
     const receiver = new LocalReceiver({
-      name,
+      offer,
       maxMessageBytes: this.#options.maxMessageBytes,
       onFrame: (header, payload) => this.#deliver(header, payload),
       onEnd: (reason) => {
         this.#receivers.delete(receiver);
         if (reason === undefined || this.#pull.closed) return;
-        this.dropped++;
-        this.#options.log(`the local stream from the previous rank ended: ${reason}`);
+        this.#drop(`the local stream from the previous rank ended: ${reason}`);
       },
     });
     this.#receivers.add(receiver);
+  }
+
+  #drop(message: string): void {
+    this.#malformed++;
+    if (this.#malformed <= malformedLoggedMax) this.#options.log(message);
   }
 
   #deliver(header: Uint8Array, payload: Uint8Array): Promise<void> | undefined {
@@ -147,69 +200,5 @@ class ZmqRing implements RingLink {
     return this.#listener
       ? this.#listener(header, payload)
       : this.#listening.then(() => this.#deliver(header, payload));
-  }
-}
-
-/** The way to the next rank: through ZeroMQ, or through a local stream once it is connected. One of them, for all frames. */
-class NextRank {
-  readonly #push: zmq.Push;
-  readonly #gone: (reason: string) => void;
-  #local: LocalSender | undefined;
-  #offerTimer: NodeJS.Timeout | undefined;
-  /** Frames that wait for the decision which way is taken. */
-  #undecided: [header: Uint8Array, payload: Uint8Array][] | undefined;
-
-  constructor(address: string, local: boolean, { maxMessageBytes, log }: LinkOptions, gone: (reason: string) => void) {
-    this.#gone = gone;
-    const ipv6 = parseTcpAddress(address).host.includes(':');
-    this.#push = new zmq.Push({ ...commonOptions(maxMessageBytes), sendTimeout: 0, sendHighWaterMark: 0, ipv6 });
-    void monitorLoop(this.#push, (type) => {
-      if (type === 'disconnect') gone('its connection is closed');
-    });
-    this.#push.connect(address);
-    if (local) this.#offer(log);
-  }
-
-  send(header: Uint8Array, payload: Uint8Array): void {
-    if (this.#undecided) this.#undecided.push([new Uint8Array(header), payload]);
-    else if (this.#local) this.#local.send(header, payload);
-    else this.#post([header, payload]);
-  }
-
-  close(): void {
-    clearTimeout(this.#offerTimer);
-    this.#undecided = undefined;
-    this.#local?.close();
-    this.#push.close();
-  }
-
-  #offer(log: (message: string) => void): void {
-    this.#undecided = [];
-    const refuse = (reason: string) => {
-      log(`no local stream to the next rank (${reason}): using TCP`);
-      this.#local?.close();
-      this.#local = undefined;
-      this.#decided();
-    };
-    const local = new LocalSender({
-      listening: () => this.#post([Buffer.from(local.name, 'latin1')]),
-      connected: () => this.#decided(),
-      gone: (reason) => (this.#undecided ? refuse(reason) : this.#gone(reason)),
-    });
-    this.#local = local;
-    this.#offerTimer = setTimeout(() => refuse(`not taken up within ${offerTimeoutMs} ms`), offerTimeoutMs);
-  }
-
-  #decided(): void {
-    clearTimeout(this.#offerTimer);
-    const frames = this.#undecided ?? [];
-    this.#undecided = undefined;
-    for (const [header, payload] of frames) this.send(header, payload);
-  }
-
-  /** Names and headers are so short that zeromq.js copies them during the call; payloads it refers to. */
-  #post(frames: Uint8Array[]): void {
-    if (this.#push.closed) return;
-    this.#push.send(frames).catch((error: unknown) => this.#gone(messageOf(error)));
   }
 }

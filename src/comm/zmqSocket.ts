@@ -4,7 +4,7 @@
  * (zeromq.js 6.8.0).
  */
 import * as zmq from 'zeromq';
-import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { firstExternalHost, formatTcpAddress, isEveryInterface, parseTcpAddress, resolveHost } from './linkAddress.ts';
 
 /** How long a closed socket may go on sending what was queued. */
@@ -24,6 +24,52 @@ export function commonOptions(maxMessageBytes: number) {
     tcpKeepaliveInterval: 10,
     tcpKeepaliveCount: 3,
   };
+}
+
+/**
+ * Messages queued for a peer that does not read, before it counts as gone. Control traffic is a few messages a step, so a
+ * queue this long means a stuck peer; without a bound it would grow until the memory is full.
+ */
+export const queuedMessagesMax = 4096;
+
+/**
+ * The largest message of a client, which is also what a stranger can make the coordinator allocate before ZeroMQ knows that it
+ * is one. Workers send messages and chunks of state, of 4 MiB at most each (`protocol.ts`).
+ */
+export function clientMessageBytes(maxMessageBytes: number): number {
+  return Math.min(maxMessageBytes, 8 * 2 ** 20);
+}
+
+/** @throws PeerError if one of the frames is too large */
+export function checkSize(maxMessageBytes: number, frames: readonly Uint8Array[]): void {
+  for (const frame of frames) {
+    if (frame.byteLength > maxMessageBytes) {
+      throw new PeerError(`A message of ${frame.byteLength} bytes is above the limit of ${maxMessageBytes}.`);
+    }
+  }
+}
+
+/** A CURVE key pair, in Z85. */
+export interface KeyPair {
+  readonly publicKey: string;
+  readonly secretKey: string;
+}
+
+/** A socket that only speaks with clients that know its public key, and that `zapDomain` (`zap.ts`) lets in. */
+export function curveServer({ publicKey, secretKey }: KeyPair, zapDomain: string) {
+  return {
+    curveServer: true,
+    curvePublicKey: publicKey,
+    curveSecretKey: secretKey,
+    zapDomain,
+    // Nobody gets in while no handler runs.
+    zapEnforceDomain: true,
+  };
+}
+
+/** A socket that only speaks with the holder of `serverKey`, and shows it its own key. */
+export function curveClient({ publicKey, secretKey }: KeyPair, serverKey: string) {
+  return { curveServerKey: serverKey, curvePublicKey: publicKey, curveSecretKey: secretKey };
 }
 
 /** Binds and returns the address to advertise. */
@@ -78,7 +124,7 @@ export async function receiveLoop(
 }
 
 /** Hands the socket's connection events to `deliver` until it is closed. */
-export async function monitorLoop(socket: zmq.Socket, deliver: (type: zmq.EventType) => void): Promise<void> {
+export async function monitorLoop(socket: zmq.Socket, deliver: (event: zmq.Event) => void): Promise<void> {
   const events = socket.events;
   while (!events.closed) {
     let event: zmq.Event | undefined;
@@ -89,7 +135,7 @@ export async function monitorLoop(socket: zmq.Socket, deliver: (type: zmq.EventT
       throw error;
     }
     if (event === undefined || event.type === 'end') return;
-    deliver(event.type);
+    deliver(event);
   }
 }
 

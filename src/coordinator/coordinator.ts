@@ -28,6 +28,7 @@ import {
 } from './checkpointer.ts';
 import { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
+import { tokenRefusal } from './joinToken.ts';
 import type { JournalSink } from './journal.ts';
 import type { MetricsLog, StepMetrics } from './metricsLog.ts';
 import {
@@ -78,6 +79,8 @@ export interface CoordinatorOptions {
   /** Where a coordinator that was killed had come to, if its workers may still be there. */
   readonly resumed?: Resumed;
   readonly listener: RunListener;
+  /** What a worker must show to join; without it everybody may. */
+  readonly token?: string | undefined;
   readonly clock?: Clock;
   /** The core. */
   readonly decide?: typeof decide;
@@ -177,6 +180,12 @@ export class Coordinator {
       message = decodeWorkerMessage(frame);
     } catch (error) {
       this.#handle({ kind: 'malformed', from: peer, problem: messageOf(error) });
+      return;
+    }
+    const refusal = message.type === 'join' ? tokenRefusal(message, this.#options.token) : undefined;
+    if (refusal !== undefined) {
+      this.#send(peer, { type: 'refused', reason: refusal });
+      this.#warn(`refused ${peer}, which asked to join: ${refusal}`);
       return;
     }
     if (message.type === 'stateChunk') {

@@ -46,7 +46,7 @@ export function openEpoch(before: RunState, ring: readonly Member[], nowMs: numb
   const source = members.find(({ holds }) => holds !== undefined)?.id;
   const at = (rank: number) => members[(rank + members.length) % members.length]?.ringAddress ?? '';
   for (const { id, rank, holds } of members) {
-    const place = { rank, worldSize: members.length, nextAddress: at(rank + 1) };
+    const place = { rank, worldSize: members.length, nextAddress: at(rank + 1), previousAddress: at(rank - 1) };
     const kind = holds !== undefined ? 'keep' : step === 0 && source === undefined ? 'initialise' : 'receive';
     const send = id === source && receivers.length > 0;
     const form = { type: 'form', epoch, ...place, step, committedEpoch, state: kind, send, verify } as const;

@@ -31,6 +31,8 @@ import { failureOf } from './workerFailure.ts';
 export interface AgentOptions {
   readonly transport: Transport;
   readonly coordinatorAddress: string;
+  /** The run's, if it has one: shown to the coordinator when joining. */
+  readonly token?: string | undefined;
   /** The name under which the coordinator knows this worker. */
   readonly id: string;
   /** Workers that share this machine's cores, this one included. */
@@ -133,6 +135,7 @@ export class Agent {
         pid: options.pid ?? process.pid,
         clock: agent.#clock,
         ringAddress: ringLink.address,
+        token: options.token,
         claim: () => agent.#holds,
         pulse: () => {
           return { step: agent.#step, phase: agent.#phase, ringFrames: agent.#ring?.stats().framesReceived ?? 0 };
@@ -185,10 +188,10 @@ export class Agent {
 
   /** One membership: take a rank, get the state in place, then step after step. Ends with EpochOver, or with the run. */
   async #epochOf(form: CoordinatorMessageOf<'form'>, ring: RingAllReduce, job: Job): Promise<never> {
-    const { epoch, rank, worldSize, nextAddress: next } = form;
+    const { epoch, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
     this.#step = form.step;
     this.#epoch = epoch;
-    ring.form({ epoch, rank, worldSize, next });
+    ring.form({ epoch, rank, worldSize, next, previous });
     await this.#takeState(form, job);
     const stateHash = form.verify ? await this.#inbox.orEnd(this.#replica.stateHash()) : undefined;
     this.#holds = { step: form.step, epoch: form.committedEpoch };

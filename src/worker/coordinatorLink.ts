@@ -33,6 +33,8 @@ export interface CoordinatorLinkOptions {
   readonly pid: number;
   readonly clock: Clock;
   readonly ringAddress: string;
+  /** The run's, if it has one. */
+  readonly token?: string | undefined;
   /** What the replica holds now. */
   readonly claim: () => StateClaim | undefined;
   /** What a heartbeat says. */
@@ -112,7 +114,7 @@ export class CoordinatorLink {
     const { host, pid, worker, ringAddress, claim, clock } = this.#options;
     const state = claim();
     const who = { host, pid, worker, ringAddress };
-    this.send({ type: 'join', protocolVersion, version, ...who, ...(state !== undefined && { state }) });
+    this.send({ type: 'join', protocolVersion, version, ...who, ...(state !== undefined && { state }), ...(token !== undefined && { token }) });
     this.#answered();
     this.#answered = clock.after(joinAnswerMs, () => {
       const error = new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`);

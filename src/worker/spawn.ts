@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Transport } from '../comm/link.ts';
 import type { WorkerFailure } from '../comm/protocol.ts';
+import type { RunKeys } from '../comm/runKeys.ts';
 import { Agent } from './agent.ts';
 
 /** Workers that run on this machine. */
@@ -38,22 +39,25 @@ export interface StartOptions {
   /** Workers that share this machine. */
   readonly workersOnHost: number;
   readonly cores: number;
+  /** The run's, those for joining. Absent: nothing is encrypted. */
+  readonly keys?: RunKeys | undefined;
   readonly onExit: (exit: WorkerExit) => void;
 }
 
-/** What a worker process is told, as JSON in its only argument. */
+/** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
 export interface WorkerArguments {
   readonly id: string;
   readonly coordinatorAddress: string;
   readonly workersOnHost: number;
   readonly cores: number;
+  readonly keys?: RunKeys | undefined;
 }
 
 /**
  * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
  * (`comm.rejoinTimeoutMs`), and end by themselves.
  */
-export function forkWorkers({ coordinatorAddress, workersOnHost, cores, onExit }: StartOptions): LocalWorkers {
+export function forkWorkers({ coordinatorAddress, workersOnHost, cores, keys, onExit }: StartOptions): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   let whenNone: () => void = () => {};
   let isStopped = false;
@@ -71,12 +75,15 @@ export function forkWorkers({ coordinatorAddress, workersOnHost, cores, onExit }
   return {
     start(id) {
       if (isStopped || children.has(id)) return;
-      const options: WorkerArguments = { id, coordinatorAddress, workersOnHost, cores };
-      const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify(options)], {
+      const options: WorkerArguments = { id, coordinatorAddress, workersOnHost, cores, keys };
+      // The id is for whoever looks at a list of processes.
+      const child = fork(new URL('./worker.main.js', import.meta.url), [id], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
         detached: true,
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       });
+      // One that has ended already says so itself.
+      child.send(options, () => undefined);
       children.set(id, child);
       const pid = child.pid ?? 0;
       let failure: WorkerFailure | undefined;

@@ -1,6 +1,8 @@
-/** The entry of a worker process: `spawn.ts` forks it with one JSON argument. */
+/** The entry of a worker process: `spawn.ts` forks it, and tells it what to do in the first IPC message. */
+import { once } from 'node:events';
 import { z } from 'zod';
 import type { WorkerFailure } from '../comm/protocol.ts';
+import { runKeysSchema } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
 import type { WorkerArguments } from './spawn.ts';
@@ -11,7 +13,11 @@ const workerArguments = z.object({
   coordinatorAddress: z.string(),
   workersOnHost: z.number().int().min(1),
   cores: z.number().int().min(1),
+  keys: runKeysSchema.optional(),
 }) satisfies z.ZodType<WorkerArguments>;
+
+/** Warnings of the sockets that are shown: who reaches a port can cause any number of them. */
+const warningsMax = 5;
 
 // Whoever started this worker may be gone: it keeps its state for a coordinator that takes over (coordinatorLink.ts), but while
 // it has none there is nothing to keep.
@@ -28,8 +34,10 @@ process.on('SIGTERM', () => {
 });
 
 try {
-  const options = workerArguments.parse(JSON.parse(process.argv[2] ?? ''));
-  const failure = await Agent.work({ transport: zmqTransport(), ...options }, (started) => {
+  const [message] = await once(process, 'message');
+  const { keys, ...options } = workerArguments.parse(message);
+  const transport = zmqTransport({ keys, log: warningsOf(options.id) });
+  const failure = await Agent.work({ transport, token: keys?.token, ...options }, (started) => {
     agent = started;
   });
   end(failure);
@@ -41,4 +49,11 @@ function end(failure: WorkerFailure | undefined): void {
   if (failure === undefined) process.exit(0);
   if (!process.connected) process.exit(1);
   process.send?.(failure, () => process.exit(1));
+}
+
+function warningsOf(id: string): (message: string) => void {
+  let count = 0;
+  return (message) => {
+    if (++count <= warningsMax) process.stderr.write(`warning: ${id}: ${message}\n`);
+  };
 }

@@ -6,7 +6,9 @@ import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './laun
 
 const folder = useFolder();
 /** What a run leaves in its directory. */
-const files = ['checkpoints', 'config.yaml', 'events.jsonl', 'journal.jsonl', 'metrics.jsonl'];
+const files = [
+  ...['checkpoints', 'config.yaml', 'events.jsonl', 'join.key', 'journal.jsonl', 'metrics.jsonl', 'run.key'],
+];
 const long = [...tiny, 'train.maxSteps=100000'];
 
 it('runs ten times in a row, ends with code 0, and leaves no process, lock or temporary file', async () => {
@@ -101,8 +103,8 @@ it.each([
 it('trains with a worker that joins from another process', async () => {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '2', '--run-dir', 'joined'];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=10')], folder());
-  const [, address = ''] = await running.printed(/launch join (\S+)/);
-  const joined = await launch(['join', address], folder());
+  const [, ...asPrinted] = await running.printed(/launch (join) (\S+) (--key) (\S+)/);
+  const joined = await launch(asPrinted, folder());
   expect(joined).toMatchObject({ code: 0, stderr: '', orphans: [] });
   const result = await running.finished;
   expect(result).toMatchObject({ code: 0, stderr: '' });
@@ -115,7 +117,7 @@ it('takes a worker that comes late, at the next step boundary, and trains the sa
   const running = start([...late, ...set(...tiny, 'train.maxSteps=3000')], folder());
   const [, address = ''] = await running.printed(/listening on (\S+)/);
   await running.printed(/step +1\//);
-  expect(await launch(['join', address], folder())).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  expect(await launch(['join', address, '--key', join('late', 'join.key')], folder())).toMatchObject({ code: 0, stderr: '', orphans: [] });
   expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
   const lines = (await metricsOf(join(folder(), 'late'))).filter(({ loss }) => loss !== undefined);
   expect(lines.map(({ ranks }) => ranks?.length)).toContain(2);

@@ -8,8 +8,8 @@ const folder = useFolder();
 async function joinedRun(runDir: string) {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '1', '--run-dir', runDir];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=1000000', 'comm.rejoinTimeoutMs=1000')], folder());
-  const [, address = ''] = await running.printed(/listening on (\S+)/);
-  const joined = start(['join', address], folder());
+  const [, ...join] = await running.printed(/launch (join) (\S+) (--key) ([^\s)]+)/);
+  const joined = start(join, folder());
   await running.printed(/2 workers ready.*\n(?:.*\n)*?step/);
   return { running, joined };
 }

@@ -35,8 +35,10 @@ it('SIGKILL of a rank in the middle of a step: the one before it names it, and e
     ),
   );
   const addresses = opened.map((reply) => (reply.type === 'opened' ? reply.address : ''));
-  const next = (rank: number) => addresses[(rank + 1) % worldSize]!;
-  await Promise.all(ranks.map((child, rank) => ask(child, { type: 'form', next: next(rank) })));
+  const at = (rank: number) => addresses[(rank + worldSize) % worldSize]!;
+  await Promise.all(
+    ranks.map((child, rank) => ask(child, { type: 'form', next: at(rank + 1), previous: at(rank - 1) })),
+  );
   const [first, second, third] = ranks;
   const step = async (number: number) => {
     await Promise.all(ranks.map((child) => ask(child, { type: 'prepare', step: number })));

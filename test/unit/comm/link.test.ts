@@ -12,6 +12,8 @@ import {
   type Transport,
 } from '../../../src/comm/link.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
+import { newRunKeys } from '../../../src/comm/runKeys.ts';
+import { hexOfKey } from '../../../src/comm/z85.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
@@ -50,8 +52,15 @@ function collector<T>() {
   };
 }
 
+const keys = newRunKeys();
+
 const kinds: { name: string; any: string; make: (maxMessageBytes?: number) => Transport }[] = [
   { name: 'zmq', any: 'tcp://127.0.0.1:0', make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes }) },
+  {
+    name: 'zmq, encrypted',
+    any: 'tcp://127.0.0.1:0',
+    make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes, keys }),
+  },
   { name: 'memory', any: 'memory://0', make: (maxMessageBytes = 2 ** 28) => memoryTransport({ maxMessageBytes }) },
 ];
 
@@ -175,6 +184,11 @@ const ringKinds = [
     any: 'tcp://127.0.0.1:0',
     make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes, localRing: false }),
   },
+  {
+    name: 'zmq, TCP only, encrypted',
+    any: 'tcp://127.0.0.1:0',
+    make: (maxMessageBytes = 2 ** 28) => zmqTransport({ maxMessageBytes, localRing: false, keys }),
+  },
 ];
 
 describe.each(ringKinds)('$name ring link', ({ any, make }) => {
@@ -183,7 +197,8 @@ describe.each(ringKinds)('$name ring link', ({ any, make }) => {
     const host = any.startsWith('tcp') ? '127.0.0.1' : 'memory';
     const a = closing(await transport.openRing(host));
     const b = closing(await transport.openRing(host));
-    a.connect(b.address);
+    a.connect(b.address, b.address);
+    b.connect(a.address, a.address);
     return { a, b };
   }
 
@@ -269,7 +284,7 @@ describe.each(ringKinds)('$name ring link', ({ any, make }) => {
       own.push(head[0]!);
       return undefined;
     });
-    a.connect(a.address); // a ring of one
+    a.connect(a.address, a.address); // a ring of one
     a.send(header(3), new Uint8Array(8));
     expect(await own.reach(1)).toEqual([3]);
   });
@@ -325,6 +340,22 @@ describe('zmq link', () => {
     expect(await got.reach(2)).toEqual([5, 6]);
   });
 
+  it('has a bound of its own for what clients send, which holds for strangers too', async () => {
+    const server = closing(await zmqTransport().listen('tcp://127.0.0.1:0'));
+    const client = closing(await zmqTransport().connect(server.address, 'w'));
+    expect(() => client.send(bytes(1), new Uint8Array(8 * 2 ** 20 + 1))).toThrow(/above the limit of 8388608/);
+    const got = collector<number>();
+    server.onMessage((_peer, _message, payload) => {
+      got.push(payload?.length ?? 0);
+      server.send('w', bytes(2), new Uint8Array(9 * 2 ** 20));
+    });
+    const answered = collector<number>();
+    client.onMessage((_message, payload) => answered.push(payload?.length ?? 0));
+    client.send(bytes(1), new Uint8Array(8 * 2 ** 20));
+    expect(await got.reach(1)).toEqual([8 * 2 ** 20]);
+    expect(await answered.reach(1)).toEqual([9 * 2 ** 20]);
+  });
+
   it('finds the address that faces another', async () => {
     expect(await zmqTransport().hostFacing('tcp://127.0.0.1:5555')).toBe('127.0.0.1');
     expect(await zmqTransport().hostFacing('tcp://localhost:5555')).toBe('127.0.0.1');
@@ -336,16 +367,20 @@ describe('zmq link', () => {
     closing(await zmqTransport().connect(server.address, 'w'));
   });
 
-  it('leaves no descriptor open after 200 cycles with messages that were never sent', async () => {
+  it.each([
+    ['plain', undefined],
+    ['encrypted', keys],
+  ])('leaves no descriptor open after 200 cycles with messages that were never sent: %s', async (_, given) => {
     const descriptors = () => readdirSync('/proc/self/fd').length;
-    const transport = zmqTransport();
+    const transport = zmqTransport({ keys: given });
+    const nobody = `tcp://127.0.0.1:9${given ? `//${hexOfKey(given.joinPublicKey)}` : ''}`;
     const cycle = async () => {
       const server = await transport.listen('tcp://127.0.0.1:0');
       const client = await transport.connect(server.address, 'w');
       const ring = await transport.openRing('127.0.0.1');
       server.onMessage(() => {});
       client.send(bytes(1), new Uint8Array(100_000));
-      ring.connect('tcp://127.0.0.1:9'); // nobody: what is sent stays queued
+      ring.connect(nobody, ring.address); // what is sent stays queued
       ring.send(header(1), new Uint8Array(100_000));
       await Promise.all([client.close(), ring.close(), server.close()]);
     };

@@ -225,12 +225,12 @@ describe('frames that must not count', () => {
     await Promise.all(ranks.map(({ ring }) => ring.whenDone()));
     expectSums(ranks, sum);
 
-    a!.ring.form({ epoch: 4, rank: 0, worldSize: 2, next: b!.link.address });
+    a!.ring.form({ epoch: 4, rank: 0, worldSize: 2, next: b!.link.address, previous: b!.link.address });
     sum = fillAll(ranks, 64, new Random(5));
     a!.ring.begin({ step: 1, data: a!.data, buckets });
     a!.ring.start(0);
     await pause(5);
-    b!.ring.form({ epoch: 4, rank: 1, worldSize: 2, next: a!.link.address });
+    b!.ring.form({ epoch: 4, rank: 1, worldSize: 2, next: a!.link.address, previous: a!.link.address });
     b!.ring.begin({ step: 1, data: b!.data, buckets });
     b!.ring.start(0);
     await Promise.all(ranks.map(({ ring }) => ring.whenDone()));
@@ -323,7 +323,7 @@ describe('failure', () => {
     expect(() => a!.ring.begin({ ...step, buckets: [{ start: 0, end: 65 }] })).toThrow(InvariantError);
     a!.ring.begin(step);
     expect(() => a!.ring.begin(step)).toThrow(InvariantError);
-    expect(() => a!.ring.form({ epoch: 3, rank: 0, worldSize: 2, next: '' })).toThrow(InvariantError);
+    expect(() => a!.ring.form({ epoch: 3, rank: 0, worldSize: 2, next: '', previous: '' })).toThrow(InvariantError);
     a!.ring.start(0);
     expect(() => a!.ring.start(0)).toThrow(InvariantError);
   });

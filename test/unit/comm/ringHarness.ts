@@ -81,7 +81,9 @@ export async function openMembers(
 export function formAll(members: readonly Member[], epoch: number): void {
   const worldSize = members.length;
   for (const [rank, { ring }] of members.entries()) {
-    ring.form({ epoch, rank, worldSize, next: members[(rank + 1) % worldSize]!.link.address });
+    const { address: next } = members[(rank + 1) % worldSize]!.link;
+    const { address: previous } = members[(rank + worldSize - 1) % worldSize]!.link;
+    ring.form({ epoch, rank, worldSize, next, previous });
   }
 }
 

@@ -9,7 +9,7 @@ const proceed = (step: number): { message: CoordinatorMessage; payload: undefine
 const snapshot = { message: { type: 'snapshot', epoch: 1, step: 1 } as const, payload: undefined };
 
 const form = (epoch: number): { message: CoordinatorMessage; payload: undefined } => {
-  const place = { rank: 0, worldSize: 1, nextAddress: 'next', step: 0, committedEpoch: 0 };
+  const place = { rank: 0, worldSize: 1, nextAddress: 'next', previousAddress: 'previous', step: 0, committedEpoch: 0 };
   return { message: { type: 'form', epoch, ...place, state: 'keep', send: false, verify: false }, payload: undefined };
 };
 

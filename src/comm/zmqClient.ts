@@ -1,0 +1,169 @@
+/** A worker's end of the control star: a ZeroMQ DEALER. What its messages look like is in `zmqLink.ts`. */
+import * as zmq from 'zeromq';
+import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { type ControlClient, isPeerId, type LinkOptions } from './link.ts';
+import type { RunKeys } from './runKeys.ts';
+import {
+  checkSize,
+  clientMessageBytes,
+  closeGently,
+  commonOptions,
+  connectable,
+  curveClient,
+  monitorLoop,
+  queuedMessagesMax,
+  receiveLoop,
+} from './zmqSocket.ts';
+
+/**
+ * A coordinator of another run does not say why it ends a handshake: it cannot read who we are. ZeroMQ tries again every 0.1 s;
+ * after so many times it is no accident.
+ */
+const brokenHandshakesMax = 5;
+
+/** Why there is no connection. */
+type ConnectFailure = 'refused' | 'mismatch' | 'foreign' | 'broken' | 'timeout';
+
+/**
+ * @throws UserError if the address is malformed, its host unknown, or the keys are not those of the run; PeerError if nobody
+ *   answers in time
+ */
+export async function connect(
+  address: string,
+  peerId: string,
+  keys: RunKeys | undefined,
+  { maxMessageBytes, connectTimeoutMs, log }: LinkOptions,
+): Promise<ControlClient> {
+  if (!isPeerId(peerId))
+    throw new UserError(`Expected a peer id of up to 64 letters and digits, received "${peerId}".`);
+  const target = await connectable(address);
+  const socket = new zmq.Dealer({
+    ...commonOptions(maxMessageBytes),
+    ...(keys && curveClient({ publicKey: keys.joinPublicKey, secretKey: keys.joinSecretKey }, keys.serverPublicKey)),
+    routingId: peerId,
+    sendTimeout: 0, // a send that cannot queue its message rejects at once
+    sendHighWaterMark: queuedMessagesMax,
+    receiveHighWaterMark: queuedMessagesMax,
+  });
+  if (target.includes('[')) socket.ipv6 = true;
+  const client = new DealerClient(socket, target, clientMessageBytes(maxMessageBytes), log);
+  const failure = await client.connected(connectTimeoutMs, keys !== undefined);
+  if (failure === undefined) return client;
+  await client.close();
+  throw failureError(failure, address, connectTimeoutMs, keys !== undefined);
+}
+
+function failureError(failure: ConnectFailure, address: string, timeoutMs: number, keyed: boolean): Error {
+  switch (failure) {
+    case 'refused':
+    case 'broken':
+      return new UserError(`The coordinator at ${address} does not know this key: is it the join.key of the same run?`);
+    case 'mismatch':
+      return new UserError(
+        keyed
+          ? `What listens at ${address} does not encrypt, and a key was given: is it the coordinator of this run?`
+          : `The coordinator at ${address} expects the key of its run: pass on the join.key of its run directory.`,
+      );
+    case 'foreign':
+      return new PeerError(`What listens at ${address} is no coordinator: is this its address?`);
+    case 'timeout':
+      return new PeerError(
+        `Nobody answers at ${address} after ${timeoutMs} ms: is the coordinator running, and is this its address?`,
+      );
+    default:
+      return failure satisfies never;
+  }
+}
+
+class DealerClient implements ControlClient {
+  readonly #socket: zmq.Dealer;
+  readonly #target: string;
+  readonly #maxMessageBytes: number;
+  readonly #log: (message: string) => void;
+  #onServerGone: (reason: string) => void = () => {};
+  /** Set when the server is lost before anyone listens for it. */
+  #goneReason: string | undefined;
+  #listening = false;
+  #monitor: Promise<void> = Promise.resolve();
+  #settle: (failure: ConnectFailure | undefined) => void = () => {};
+
+  constructor(socket: zmq.Dealer, target: string, maxMessageBytes: number, log: (message: string) => void) {
+    this.#socket = socket;
+    this.#target = target;
+    this.#maxMessageBytes = maxMessageBytes;
+    this.#log = log;
+  }
+
+  /** Connects; what went wrong, if there was no handshake in time or will be none. */
+  connected(timeoutMs: number, keyed: boolean): Promise<ConnectFailure | undefined> {
+    const result = new Promise<ConnectFailure | undefined>((resolve) => {
+      const timer = setTimeout(() => resolve('timeout'), timeoutMs);
+      this.#settle = (failure) => {
+        clearTimeout(timer);
+        resolve(failure);
+      };
+    });
+    let shaken = false;
+    let brokenTotal = 0;
+    let broken = false;
+    this.#monitor = monitorLoop(this.#socket, (event) => {
+      if (event.type === 'connect') broken = false;
+      else if (event.type === 'handshake') {
+        shaken = true;
+        this.#settle(undefined);
+      } else if (event.type === 'handshake:error:auth') this.#settle('refused');
+      else if (event.type === 'handshake:error:protocol') {
+        this.#settle(event.error.code === 'ERR_ZMTP_MECHANISM_MISMATCH' ? 'mismatch' : 'foreign');
+      } else if (event.type === 'handshake:error:other') {
+        broken = true;
+        if (keyed && ++brokenTotal === brokenHandshakesMax) this.#settle('broken');
+      } else if (event.type === 'disconnect' && shaken) this.#lost('its connection is closed');
+      // What is not even the protocol of ZeroMQ has no event of its own, and is not tried again.
+      else if (event.type === 'disconnect' && !broken) this.#settle('foreign');
+    });
+    this.#socket.connect(this.#target);
+    return result;
+  }
+
+  send(message: Uint8Array, payload?: Uint8Array): void {
+    const frames = payload ? [message, payload] : [message];
+    checkSize(this.#maxMessageBytes, frames);
+    if (message.byteLength === 0) throw new InvariantError('An empty control message is a probe.');
+    if (this.#socket.closed || this.#goneReason !== undefined) return;
+    this.#socket.send(frames).catch((error: unknown) => {
+      if (this.#socket.closed) return;
+      this.#log(`cannot send to the coordinator: ${messageOf(error)}`);
+      this.#lost(`it does not read: ${queuedMessagesMax} messages are queued for it`);
+    });
+  }
+
+  onMessage(listener: (message: Uint8Array, payload?: Uint8Array) => void): void {
+    if (this.#listening) throw new InvariantError('A control client has one listener.');
+    this.#listening = true;
+    void receiveLoop(this.#socket, ([message, payload, ...rest]) => {
+      if (!message || message.byteLength === 0) return undefined; // a probe
+      if (rest.length > 0) this.#log(`dropped a control message of ${2 + rest.length} frames`);
+      else listener(message, payload);
+      return undefined;
+    });
+  }
+
+  onServerGone(listener: (reason: string) => void): void {
+    this.#onServerGone = listener;
+    if (this.#goneReason !== undefined) listener(this.#goneReason);
+  }
+
+  async close(): Promise<void> {
+    if (this.#socket.closed) return;
+    this.#onServerGone = () => {};
+    await closeGently(this.#socket, this.#monitor);
+  }
+
+  #lost(reason: string): void {
+    if (this.#socket.closed || this.#goneReason !== undefined) return;
+    this.#goneReason = reason;
+    // Without this the socket would connect again, with a gap in the messages that nobody notices.
+    this.#socket.disconnect(this.#target);
+    this.#onServerGone(reason);
+  }
+}
