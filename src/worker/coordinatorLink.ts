@@ -111,10 +111,17 @@ export class CoordinatorLink {
   }
 
   #sendJoin(): void {
-    const { host, pid, worker, ringAddress, claim, clock } = this.#options;
+    const { host, pid, worker, ringAddress, token, claim, clock } = this.#options;
     const state = claim();
     const who = { host, pid, worker, ringAddress };
-    this.send({ type: 'join', protocolVersion, version, ...who, ...(state !== undefined && { state }), ...(token !== undefined && { token }) });
+    this.send({
+      type: 'join',
+      protocolVersion,
+      version,
+      ...who,
+      ...(state !== undefined && { state }),
+      ...(token !== undefined && { token }),
+    });
     this.#answered();
     this.#answered = clock.after(joinAnswerMs, () => {
       const error = new PeerError(`no answer within ${joinAnswerMs / 1_000} s: is it a coordinator's address?`);

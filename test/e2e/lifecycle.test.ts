@@ -117,7 +117,11 @@ it('takes a worker that comes late, at the next step boundary, and trains the sa
   const running = start([...late, ...set(...tiny, 'train.maxSteps=3000')], folder());
   const [, address = ''] = await running.printed(/listening on (\S+)/);
   await running.printed(/step +1\//);
-  expect(await launch(['join', address, '--key', join('late', 'join.key')], folder())).toMatchObject({ code: 0, stderr: '', orphans: [] });
+  expect(await launch(['join', address, '--key', join('late', 'join.key')], folder())).toMatchObject({
+    code: 0,
+    stderr: '',
+    orphans: [],
+  });
   expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
   const lines = (await metricsOf(join(folder(), 'late'))).filter(({ loss }) => loss !== undefined);
   expect(lines.map(({ ranks }) => ranks?.length)).toContain(2);
