@@ -20,13 +20,16 @@ export interface RingBenchOptions {
   chunkBytes: number;
   /** Unix sockets, as workers of one machine use; false: ZeroMQ over loopback TCP, as between machines. */
   localRing: boolean;
+  /** CURVE on the TCP connections, as between the machines of a run. */
+  encrypted: boolean;
 }
 
 export interface RingBenchResult {
   name: 'ringAllReduce';
   ranks: number;
   mbytes: number;
-  carrier: 'unix' | 'tcp';
+  /** `curve`: TCP, encrypted. */
+  carrier: 'unix' | 'curve' | 'tcp';
   /** Time until the last rank has the sums: the median, and the smallest, over the repetitions. */
   medianMs: number;
   minMs: number;
@@ -60,19 +63,27 @@ export async function runRingBench(
   return { machine: { cores: availableParallelism() }, results };
 }
 
+function carrierOf(local: boolean, encrypted: boolean): RingBenchResult['carrier'] {
+  if (local) return 'unix';
+  return encrypted ? 'curve' : 'tcp';
+}
+
 async function benchWorld(
   worldSize: number,
   options: RingBenchOptions,
   onProgress: (done: number) => void,
 ): Promise<RingBenchResult> {
-  const { chunkBytes, localRing } = options;
+  const { chunkBytes, localRing, encrypted } = options;
   const elements = Math.round((options.mbytes * 1e6) / Float32Array.BYTES_PER_ELEMENT);
   const bucketElements = Math.max(1, Math.floor(options.bucketBytes / Float32Array.BYTES_PER_ELEMENT));
   const ranks = Array.from({ length: worldSize }, (_, rank) => new RankProcess(rank));
   try {
     const opened = await Promise.all(
       ranks.map((process, rank) =>
-        process.ask({ type: 'open', rank, worldSize, elements, bucketElements, chunkBytes, localRing }, 'opened'),
+        process.ask(
+          { type: 'open', rank, worldSize, elements, bucketElements, chunkBytes, localRing, encrypted },
+          'opened',
+        ),
       ),
     );
     const address = (rank: number) => opened[(rank + worldSize) % worldSize]?.address ?? '';
@@ -102,7 +113,7 @@ async function benchWorld(
       name: 'ringAllReduce',
       ranks: worldSize,
       mbytes: options.mbytes,
-      carrier: opened[0]?.local ? 'unix' : 'tcp',
+      carrier: carrierOf(opened[0]?.local === true, encrypted),
       medianMs,
       minMs: Math.min(...times),
       busGBs: bytesSentPerRank / medianMs / 1e6,

@@ -7,6 +7,7 @@ import type { Bucket } from '../comm/buckets.ts';
 import { localHostId } from '../comm/linkLocal.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
+import { newRunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 
@@ -20,6 +21,7 @@ export type RingBenchRequest =
       bucketElements: number;
       chunkBytes: number;
       localRing: boolean;
+      encrypted: boolean;
     }
   | { type: 'form'; next: string; previous: string }
   | { type: 'prepare'; step: number }
@@ -54,7 +56,9 @@ class BenchRank {
   }
 
   static async create(open: Extract<RingBenchRequest, { type: 'open' }>): Promise<[BenchRank, RingBenchReply]> {
-    const link = await zmqTransport({ localRing: open.localRing }).openRing('127.0.0.1');
+    // Each rank's ring has keys of its own; those of the run are only for the control links.
+    const keys = open.encrypted ? newRunKeys() : undefined;
+    const link = await zmqTransport({ localRing: open.localRing, keys }).openRing('127.0.0.1');
     const native = nativeAddInto();
     const ring = new RingAllReduce({ link, reduce: native ?? addInto, chunkBytes: open.chunkBytes, stepTimeoutMs });
     const local = open.localRing && localHostId() !== undefined;

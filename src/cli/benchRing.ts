@@ -11,6 +11,7 @@ interface BenchRingArguments {
   'bucket-bytes': number;
   'chunk-bytes': number;
   tcp: boolean;
+  encrypt: boolean;
   json: boolean;
 }
 
@@ -28,11 +29,12 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
         describe: 'Largest bucket, as comm.bucketBytesMax',
       })
       .option('chunk-bytes', { type: 'number', default: 512 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
-      .option('tcp', { type: 'boolean', default: false, describe: 'ZeroMQ over loopback TCP, as between machines' })
+      .option('tcp', { type: 'boolean', default: false, describe: 'ZeroMQ over loopback TCP instead of Unix sockets' })
+      .option('encrypt', { type: 'boolean', default: false, describe: 'Encrypt TCP: with --tcp, what machines do' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('launch bench ring', '43 MB between 2 and between 4 processes')
       .example('launch bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
-  handler: async ({ ranks, mbytes, repetitions, tcp, json, ...rest }) => {
+  handler: async ({ ranks, mbytes, repetitions, tcp, encrypt, json, ...rest }) => {
     const { 'bucket-bytes': bucketBytes, 'chunk-bytes': chunkBytes } = rest;
     for (const [name, value] of Object.entries({
       mbytes,
@@ -42,7 +44,15 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
     })) {
       if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
     }
-    const options = { ranks: parseRanks(ranks), mbytes, repetitions, bucketBytes, chunkBytes, localRing: !tcp };
+    const options = {
+      ranks: parseRanks(ranks),
+      mbytes,
+      repetitions,
+      bucketBytes,
+      chunkBytes,
+      localRing: !tcp,
+      encrypted: encrypt,
+    };
     const report = await runRingBench(options, statusLine('timing the ring'));
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : table(report));
   },
@@ -59,7 +69,7 @@ function parseRanks(text: string): number[] {
 function table({ machine, results }: RingBenchReport): string {
   const lines = [
     `ring all-reduce between processes, ${machine.cores} cores`,
-    'ranks      MB  median ms  min ms  bus GB/s  CPU ms  over  sum',
+    'ranks      MB  median ms  min ms  bus GB/s  CPU ms  over   sum',
   ];
   for (const { ranks, mbytes, medianMs, minMs, busGBs, cpuMs, carrier, reduce } of results) {
     const cells = [
@@ -70,7 +80,7 @@ function table({ machine, results }: RingBenchReport): string {
       busGBs.toFixed(2).padStart(10),
       cpuMs.toFixed(0).padStart(8),
     ];
-    lines.push(`${cells.join('')}  ${carrier.padEnd(4)}  ${reduce}`);
+    lines.push(`${cells.join('')}  ${carrier.padEnd(5)}  ${reduce}`);
   }
   return `${lines.join('\n')}\n`;
 }

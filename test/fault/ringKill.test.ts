@@ -31,6 +31,7 @@ it('SIGKILL of a rank in the middle of a step: the one before it names it, and e
         bucketElements: 1e6,
         chunkBytes: 65_536,
         localRing: true,
+        encrypted: true,
       }),
     ),
   );

@@ -209,8 +209,8 @@ describe.each([true, false])('the ring of an encrypted run, local path: %s', (lo
   it('hears nobody but the previous rank, other members of the run neither', async () => {
     const { links, heard } = await ranks(3);
     const [a, b, intruder] = links as [RingLink, RingLink, RingLink];
-    a.connect(b.address, b.address);
-    b.connect(a.address, a.address);
+    a.connect(b.address, intruder.address);
+    b.connect(intruder.address, a.address); // the next rank is not let in either
     intruder.connect(b.address, b.address);
     const { tcp, publicKey } = parseRingAddress(b.address);
     const pushes = [
@@ -229,7 +229,7 @@ describe.each([true, false])('the ring of an encrypted run, local path: %s', (lo
     await pause(300);
     expect(heard[1]).toEqual([1, 2, 3]);
     // Where the ring changes, the rank that was kept waiting is let in, and the one before it is known no more.
-    b.connect(intruder.address, intruder.address);
+    b.connect(a.address, intruder.address);
     await until(() => heard[1]!.includes(66));
   });
 
