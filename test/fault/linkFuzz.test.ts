@@ -18,7 +18,7 @@ import { joinKeysOf, newRunKeys, type RunKeys } from '../../src/comm/runKeys.ts'
 import { openZapDomain } from '../../src/comm/zap.ts';
 import { zmqTransport } from '../../src/comm/zmqLink.ts';
 import { curveClient, curveServer } from '../../src/comm/zmqSocket.ts';
-import { cut, fillAll, formAll, openMembers, Random } from './ringHarness.ts';
+import { cut, fillAll, formAll, openMembers, Random } from '../unit/comm/ringHarness.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterAll(async () => {
