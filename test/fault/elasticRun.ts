@@ -1,0 +1,124 @@
+/** What the tests of runs whose workers come and go share: what such a run must have in its files, and when its steps came. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { launch, type Running, set, tiny } from '../e2e/launch.ts';
+
+/** Samples of a step in the config that all these tests use. */
+const globalBatchSize = 12;
+
+/** Signs of life in quick succession. The model takes a few milliseconds a step. */
+export function elastic(maxSteps: number, ...more: readonly string[]): string[] {
+  const beats = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=1500'];
+  return [...tiny, `train.globalBatchSize=${globalBatchSize}`, `train.maxSteps=${maxSteps}`, ...beats, ...more];
+}
+
+export interface StepLine {
+  readonly step: number;
+  readonly loss: number;
+  readonly epoch: number;
+  readonly parameterHash?: string;
+  readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
+}
+
+export interface EventLine {
+  readonly time: string;
+  readonly event: string;
+  readonly reason: string;
+  readonly epoch: number;
+  readonly step: number;
+  readonly worker?: string;
+}
+
+async function linesOf<T>(path: string): Promise<T[]> {
+  const text = (await readFile(path, 'utf8')).trimEnd();
+  return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as T);
+}
+
+/** The step lines of `metrics.jsonl`, in the order in which they are there. */
+export async function stepsOf(runDir: string): Promise<StepLine[]> {
+  return (await linesOf<StepLine>(join(runDir, 'metrics.jsonl'))).filter(({ loss }) => loss !== undefined);
+}
+
+export function eventsOf(runDir: string): Promise<EventLine[]> {
+  return linesOf<EventLine>(join(runDir, 'events.jsonl'));
+}
+
+/** The losses of a run of 4 workers to which nothing happens. */
+export async function undisturbedLosses(overrides: readonly string[], cwd: string): Promise<number[]> {
+  const result = await launch(['--workers', '4', '--run-dir', 'undisturbed', ...set(...overrides)], cwd);
+  expect(result).toMatchObject({ code: 0, orphans: [] });
+  return (await stepsOf(join(cwd, 'undisturbed'))).map(({ loss }) => loss);
+}
+
+/** Every step once, in order, and of every step every sample once. */
+export function expectWholeLedger(steps: readonly StepLine[], maxSteps: number): void {
+  expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: maxSteps }, (_, i) => i + 1));
+  for (const { step, ranks } of steps) {
+    let next = 0;
+    for (const { sampleFrom, sampleCount } of [...ranks].sort((a, b) => a.sampleFrom - b.sampleFrom)) {
+      expect(sampleFrom, `first sample of a rank in step ${step}: ${JSON.stringify(ranks)}`).toBe(next);
+      next += sampleCount;
+    }
+    expect(next, `samples of step ${step}: ${JSON.stringify(ranks)}`).toBe(globalBatchSize);
+  }
+}
+
+/** The losses of the same steps differ by no more than the rounding of sums in another order. */
+export function expectSameLosses(steps: readonly StepLine[], losses: readonly number[], relative: number): void {
+  expect(steps).toHaveLength(losses.length);
+  for (const { step, loss } of steps) {
+    const expected = losses[step - 1]!;
+    const difference = Math.abs(loss - expected) / expected;
+    expect(difference, `loss of step ${step}: ${loss}, undisturbed ${expected}`).toBeLessThanOrEqual(relative);
+  }
+}
+
+/** When each step line was seen on standard output, as `Date.now()`. Resolves steps that others wait for. */
+export class StepClock {
+  readonly seenMs = new Map<number, number>();
+  readonly #waiting = new Set<() => void>();
+  readonly #running: Running;
+  #tail = '';
+
+  constructor(running: Running) {
+    this.#running = running;
+    running.process.stdout?.on('data', (chunk: string) => this.#read(chunk));
+  }
+
+  get newest(): number {
+    return Math.max(0, ...this.seenMs.keys());
+  }
+
+  /** Resolves when the line of `step` or of a later one has come; rejects if the run ends before. */
+  reached(step: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (this.newest < step) return;
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+      void this.#running.finished.then(({ stdout, stderr }) => {
+        reject(new Error(`ended before step ${step}:\n${stdout}${stderr}`));
+      });
+    });
+  }
+
+  #read(chunk: string): void {
+    const nowMs = Date.now();
+    const lines = (this.#tail + chunk).split('\n');
+    this.#tail = lines.pop() ?? '';
+    for (const line of lines) {
+      const step = /^step +(\d+)\/\d+ {2}loss /.exec(line)?.[1];
+      if (step !== undefined && !this.seenMs.has(Number(step))) this.seenMs.set(Number(step), nowMs);
+    }
+    for (const look of [...this.#waiting]) look();
+  }
+}
+
+/** Resolves when `condition` holds, which nobody tells: asked again and again. */
+export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+}

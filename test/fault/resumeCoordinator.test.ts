@@ -1,0 +1,67 @@
+/**
+ * `launch` is killed, in different moments, and resumed: its workers are still there, and nothing is lost or done twice. When they
+ * are gone too, the newest checkpoint is where it goes on.
+ */
+import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, it } from 'vitest';
+import { type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { elastic, eventsOf, expectSameLosses, expectWholeLedger, stepsOf, undisturbedLosses } from './elasticRun.ts';
+
+const folder = useFolder();
+const maxSteps = 200;
+const config = elastic(maxSteps, 'checkpoint.everySteps=40');
+let undisturbed: number[] = [];
+
+beforeAll(async () => {
+  undisturbed = await undisturbedLosses(config, folder());
+});
+
+/** Starts a run and kills it, not its workers, when its output shows the moment. */
+async function killedRun(runDir: string, moment: RegExp): Promise<Running> {
+  const running = start(['--workers', '3', '--run-dir', runDir, ...set(...config)], folder());
+  await running.printed(moment);
+  running.process.kill('SIGKILL');
+  // Not `finished`, which waits for the workers too: they have its standard output.
+  await once(running.process, 'exit');
+  return running;
+}
+
+async function expectWhole(runDir: string): Promise<void> {
+  const steps = await stepsOf(join(folder(), runDir));
+  expectWholeLedger(steps, maxSteps);
+  expectSameLosses(steps, undisturbed, 1e-4);
+}
+
+it.each([
+  ['in its first steps', /step +3\//],
+  ['as a checkpoint is written', /step +40\/\d+ +loss/],
+  ['between two checkpoints', /step +71\//],
+])('%s: its workers go on from the last committed step, without a checkpoint', async (runDir, moment) => {
+  const killed = await killedRun(runDir, moment);
+  const resumed = start(['--resume', runDir], folder());
+  const result = await resumed.finished;
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(result.stdout).toMatch(/looking for local-0000, local-0001, local-0002\n/);
+  expect(result.stdout).toMatch(/3 workers ready/);
+  await expectWhole(runDir);
+  const joins = (await eventsOf(join(folder(), runDir))).filter(({ event }) => event === 'join');
+  const pids = joins.map(({ reason }) => /pid \d+/.exec(reason)?.[0]);
+  expect(pids).toHaveLength(6);
+  expect(new Set(pids).size).toBe(3);
+  expect([...(await killed.descendants()), ...(await resumed.descendants())]).toEqual([]);
+  expect((await readdir(join(folder(), runDir))).filter((name) => name.includes('lock'))).toEqual([]);
+});
+
+it('with its workers: from the newest checkpoint', async () => {
+  const killed = await killedRun('all', /step +71\//);
+  for (const pid of await killed.descendants()) process.kill(pid, 'SIGKILL');
+  while ((await killed.descendants()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  const resumed = start(['--resume', 'all'], folder());
+  const result = await resumed.finished;
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(result.stdout).toMatch(/resuming .*step-00000040/);
+  await expectWhole('all');
+  expect(await resumed.descendants()).toEqual([]);
+});
