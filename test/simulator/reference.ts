@@ -1,6 +1,6 @@
 /**
- * A model whose training is a pure function of the steps applied: gradients are sums of small whole numbers, exact in float32
- * however they are divided, and an update mixes the step into every number.
+ * A model whose training is a pure function of the steps applied: gradients are small whole numbers, whose sums are exact in float32
+ * in any order, and an update mixes the step into every number.
  */
 import { createHash } from 'node:crypto';
 import { mix32 } from '../../src/base/counterRandom.ts';
@@ -21,7 +21,7 @@ export const tensors = [
 export type Blocks = readonly [Float32Array, Float32Array, Float32Array];
 
 /** Of one sample. */
-export function gradientOf(step: number, sample: number, element: number): number {
+function gradientOf(step: number, sample: number, element: number): number {
   return (mix32(step * 65_537 + sample * 257 + element) % 15) - 7;
 }
 
@@ -65,24 +65,35 @@ export function hashOf(numbers: Float32Array): string {
     .digest('hex');
 }
 
-/** What every replica must be after each step: computed once. */
+/** The samples [sampleFrom, sampleFrom + sampleCount) of a step, as one rank computes them. */
+export interface Share {
+  readonly sampleFrom: number;
+  readonly sampleCount: number;
+}
+
+/** With what depends on the share, as rounding does: a step that is done again by other ranks gives another state. */
+export function gradientOfShare(step: number, { sampleFrom, sampleCount }: Share, element: number): number {
+  let sum = mix32(step * 8_191 + sampleFrom * 127 + sampleCount * 31 + element) % 3;
+  for (let i = 0; i < sampleCount; i++) sum += gradientOf(step, sampleFrom + i, element);
+  return sum;
+}
+
+/** What every replica must be after each step: a pure function of the steps committed and of how each was divided. */
 export class Reference {
   /** Of each step, over the global batch. */
   readonly gradients: Float32Array[] = [new Float32Array(blockLength)];
-  readonly states: Float32Array[];
+  readonly states: Float32Array[] = [dense(newBlocks())];
 
-  constructor(maxSteps: number, globalBatchSize: number) {
-    const blocks = newBlocks();
-    this.states = [dense(blocks)];
-    for (let step = 1; step <= maxSteps; step++) {
-      const gradients = new Float32Array(blockLength);
-      for (let sample = 0; sample < globalBatchSize; sample++) {
-        for (let j = 0; j < blockLength; j++) gradients[j]! += gradientOf(step, sample, j);
-      }
-      update(blocks, gradients, step);
-      this.gradients.push(gradients);
-      this.states.push(dense(blocks));
+  commit(step: number, shares: readonly Share[]): void {
+    const gradients = new Float32Array(blockLength);
+    for (const share of shares) {
+      for (let at = 0; at < blockLength; at++) gradients[at]! += gradientOfShare(step, share, at);
     }
+    const blocks = newBlocks();
+    fill(blocks, this.states[step - 1]!);
+    update(blocks, gradients, step);
+    this.gradients[step] = gradients;
+    this.states[step] = dense(blocks);
   }
 
   isState(step: number, numbers: Float32Array): boolean {

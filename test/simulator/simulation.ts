@@ -94,8 +94,7 @@ export class Simulation {
     this.#world = new World(options.seed);
     this.#network = new Network(this.#world);
     this.#setting = this.#drawSetting();
-    const { maxSteps, globalBatchSize } = this.#setting.config.train;
-    this.#reference = new Reference(maxSteps, globalBatchSize);
+    this.#reference = new Reference();
     this.#journal = new JournalFile(this.#world);
     this.#checkpoints = new CheckpointDisk(this.#world, this.#reference);
     this.#faultsLeft = 0;
@@ -303,8 +302,9 @@ export class Simulation {
     });
     const makeReplica = () => {
       const { isShared } = this.#setting;
+      const isMember = () => this.#ring.includes(process.pid);
       const onApplied = (step: number) => this.#applied(worker, step);
-      const replica = new SimReplica({ process, reference: this.#reference, isShared, onApplied });
+      const replica = new SimReplica({ process, reference: this.#reference, isShared, isMember, onApplied });
       worker.replicas.push(replica);
       return replica;
     };
@@ -442,6 +442,7 @@ export class Simulation {
         this.#world.wrong(`step ${record.step} is committed after step ${this.#committedStep}`);
       }
       this.#committedStep = record.step;
+      this.#reference.commit(record.step, record.ranks);
     } else if (record.kind === 'rewind') this.#committedStep = record.step;
   }
 
@@ -451,6 +452,7 @@ export class Simulation {
       this.#world.wrong(`${name} applied step ${step}, but step ${this.#committedStep} is the last that is committed`);
     }
     const replica = replicas.at(-1);
+    if (!this.#ring.includes(process.pid)) return;
     if (!replica || !this.#reference.isState(step, dense(replica.blocks))) {
       this.#world.wrong(`${name} has not the state of step ${step} after it`);
     }
