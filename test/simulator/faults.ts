@@ -9,7 +9,7 @@ interface Common {
 
 export type Fault = Common &
   (
-    | { readonly kind: 'crash' | 'cut' | 'leave' | 'comer' }
+    | { readonly kind: 'crash' | 'crashAll' | 'cut' | 'leave' | 'comer' }
     | { readonly kind: 'freeze' | 'coordinatorFreeze'; readonly forMs: number }
     | { readonly kind: 'slow'; readonly factor: number; readonly forMs: number }
     | { readonly kind: 'partition'; readonly forMs: number; readonly isReset: boolean }
@@ -20,7 +20,7 @@ export type Fault = Common &
 /** Often enough for each other to meet. */
 const kinds: readonly Fault['kind'][] = [
   ...(['crash', 'crash', 'freeze', 'freeze', 'slow', 'cut', 'cut', 'partition', 'partition'] as const),
-  ...(['comer', 'leave', 'coordinatorCrash', 'coordinatorCrash', 'coordinatorFreeze', 'powerCut'] as const),
+  ...(['comer', 'leave', 'coordinatorCrash', 'coordinatorCrash', 'coordinatorFreeze', 'powerCut', 'crashAll'] as const),
 ];
 
 export function drawFaults(random: Random, allowed: readonly Fault['kind'][] = kinds): Fault[] {

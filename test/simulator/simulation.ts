@@ -345,6 +345,9 @@ export class Simulation {
       case 'crash':
         victim?.process.die();
         break;
+      case 'crashAll':
+        for (const { process } of living) process.die();
+        break;
       case 'freeze':
         if (victim) victim.process.frozenUntilMs = world.nowMs + fault.forMs;
         break;
