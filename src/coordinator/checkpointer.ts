@@ -92,7 +92,7 @@ export class Checkpointer {
       this.#acknowledge(from, { epoch, step, offset: offset + size });
       if (offset + size < incoming.bytes || incoming.writer === undefined) return;
       const path = await incoming.writer.commit();
-      this.#incoming = undefined;
+      this.#forget(incoming);
       this.#onOutcome({ step, path });
     });
   }
@@ -105,13 +105,18 @@ export class Checkpointer {
     await incoming?.writer?.abort();
   }
 
+  /** Another may have begun since this one was given up. */
+  #forget(incoming: Incoming): void {
+    if (this.#incoming === incoming) this.#incoming = undefined;
+  }
+
   #enqueue(incoming: Incoming, work: () => Promise<void>): void {
     incoming.queue = incoming.queue.then(async () => {
       if (this.#incoming !== incoming) return;
       try {
         await work();
       } catch (error) {
-        this.#incoming = undefined;
+        this.#forget(incoming);
         this.#giveUp(incoming.from, incoming.step);
         await incoming.writer?.abort();
         this.#onOutcome({ step: incoming.step, error: messageOf(error) });

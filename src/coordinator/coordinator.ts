@@ -277,7 +277,7 @@ export class Coordinator {
         break;
       }
       case 'abandonCheckpoint':
-        void this.#checkpointer.abort().catch((error: unknown) => this.#warn(messageOf(error)));
+        void this.#abandonCheckpoint(effect.step);
         break;
       case 'started':
         this.#stepStartedMs = this.#clock.monotonic();
@@ -428,6 +428,12 @@ export class Coordinator {
         config,
       },
     };
+  }
+
+  /** It may be too late for that: then its outcome was told before. */
+  async #abandonCheckpoint(step: number): Promise<void> {
+    await this.#checkpointer.abort().catch((error: unknown) => this.#warn(messageOf(error)));
+    this.#handle({ kind: 'checkpointFailed', step });
   }
 
   #checkpointEnded(outcome: CheckpointOutcome): void {

@@ -9,6 +9,7 @@
 import { InvariantError } from '../base/errors.ts';
 import type { WorkerMessage } from '../comm/protocol.ts';
 import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
+import { tryToOpen } from './epochs.ts';
 import {
   onFailed,
   onJoin,
@@ -37,17 +38,9 @@ export function decide(state: RunState, event: RunEvent, nowMs: number): Decisio
       return onPeerGone(state, event, nowMs);
     case 'workerExited':
       return onWorkerExited(state, event, nowMs);
-    case 'checkpointWritten': {
-      const next = { ...state, checkpointInFlight: undefined, checkpointStep: event.step };
-      return atBoundary(next, nowMs, `the checkpoint of step ${event.step} is written`);
-    }
+    case 'checkpointWritten':
     case 'checkpointFailed':
-      if (state.checkpointInFlight?.step !== event.step) return nothing(state);
-      return atBoundary(
-        { ...state, checkpointInFlight: undefined },
-        nowMs,
-        `the checkpoint of step ${event.step} failed`,
-      );
+      return onCheckpointEnded(state, event, nowMs);
     case 'stopRequested':
       return onStopRequested(state, nowMs);
     case 'tick':
@@ -90,6 +83,26 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
     default:
       throw new InvariantError(`unknown message ${JSON.stringify(message satisfies never)}`);
   }
+}
+
+/** Also one that was abandoned may have been written. */
+function onCheckpointEnded(
+  state: RunState,
+  { kind, step }: Extract<RunEvent, { kind: 'checkpointWritten' | 'checkpointFailed' }>,
+  nowMs: number,
+): Decision {
+  const wasAbandoned = state.checkpointAbandoned === step;
+  if (!wasAbandoned && state.checkpointInFlight?.step !== step) return nothing(state);
+  const ended = wasAbandoned ? { checkpointAbandoned: undefined } : { checkpointInFlight: undefined };
+  const isWritten = kind === 'checkpointWritten';
+  const next: RunState = {
+    ...state,
+    ...ended,
+    ...(isWritten && { checkpointStep: step }),
+    ...(isWritten && wasAbandoned && { checkpointOwed: false, snapshotStep: Math.max(step, state.snapshotStep) }),
+  };
+  const reason = `the checkpoint of step ${step} ${isWritten ? 'is written' : 'failed'}`;
+  return next.stage === 'gathering' ? tryToOpen(next, nowMs, reason) : atBoundary(next, nowMs, reason);
 }
 
 /** Whoever was declared dead and is not learns that it must join again; what it says has no effect. */

@@ -82,7 +82,13 @@ export function withoutSource(state: RunState, gone: ReadonlySet<string>): { sta
   if (inFlight === undefined || !gone.has(inFlight.from)) return { state, effects: [] };
   const snapshotStep = Math.min(state.snapshotStep, inFlight.step - 1);
   return {
-    state: { ...state, checkpointInFlight: undefined, checkpointOwed: true, snapshotStep },
+    state: {
+      ...state,
+      checkpointInFlight: undefined,
+      checkpointAbandoned: inFlight.step,
+      checkpointOwed: true,
+      snapshotStep,
+    },
     effects: [{ kind: 'abandonCheckpoint', step: inFlight.step }],
   };
 }

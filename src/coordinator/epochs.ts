@@ -96,6 +96,9 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   const there = joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
   if (there.length >= needed) {
     const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
+    // What to go back to is about to be known.
+    if (isLost && state.checkpointAbandoned !== undefined)
+      return nothing(state, `${why}; a checkpoint is still written`);
     // Whoever has the state may be about to come back.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
     if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openEpoch(state, there, nowMs, why);

@@ -156,6 +156,8 @@ export interface RunState {
   readonly holding: boolean;
   /** The checkpoint that is being written: its step, and the connection it comes through. */
   readonly checkpointInFlight: { readonly step: number; readonly from: string } | undefined;
+  /** Step of a checkpoint whose sender is lost: whether it was written all the same is about to be known. */
+  readonly checkpointAbandoned: number | undefined;
   /** The newest whole checkpoint; what a run falls back to when every state is lost. */
   readonly checkpointStep: number;
   /** The newest step with a snapshot taken (or tried). */
@@ -301,6 +303,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     stopRequested: false,
     holding: true,
     checkpointInFlight: undefined,
+    checkpointAbandoned: undefined,
     checkpointStep: plan.startStep,
     // A step that was committed before the coordinator was killed may have no checkpoint yet.
     snapshotStep: plan.startStep,

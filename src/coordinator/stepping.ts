@@ -205,7 +205,8 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   const source = state.members.find((member) => hasState(state, member));
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the one before is on disk.
-    if (state.checkpointInFlight !== undefined) return nothing(state, `${why}; a checkpoint is still written`);
+    const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
+    if (isWriting) return nothing(state, `${why}; a checkpoint is still written`);
     const message = { type: 'snapshot', epoch: state.epoch, step } as const;
     const effects: Effect[] = [{ kind: 'send', to: source.id, message }];
     return {
