@@ -288,7 +288,9 @@ export class Agent {
     this.#send({ type: 'reduced', epoch, step, sampleFrom, sampleCount, ...loss, gradNorm });
 
     this.#phase = 'waiting for commit';
-    const { message: commit } = await this.#inbox.take('commit');
+    let { message: commit } = await this.#inbox.take('commit');
+    // One that was being applied as this worker joined again is sent once more.
+    while (commit.step < step) commit = (await this.#inbox.take('commit')).message;
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     this.#phase = 'optimizer';
     const commitMs = this.#clock.monotonic();
