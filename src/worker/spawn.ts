@@ -77,7 +77,7 @@ export function forkWorkers({ coordinatorAddress, workersOnHost, cores, keys, on
       if (isStopped || children.has(id)) return;
       const options: WorkerArguments = { id, coordinatorAddress, workersOnHost, cores, keys };
       // The id is for whoever looks at a list of processes.
-      const child = fork(new URL('./worker.main.js', import.meta.url), [id], {
+      const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify({ id })], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
         detached: true,
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
