@@ -10,7 +10,14 @@ import { launch, type Running, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
 const packr = new Packr({ useRecords: false });
-const join = { type: 'join', version: '9.9.9', host: 'h', pid: 1, ringAddress: 'tcp://127.0.0.1:9' };
+const join = {
+  type: 'join',
+  version: '9.9.9',
+  host: 'h',
+  pid: 1,
+  worker: 'stranger',
+  ringAddress: 'tcp://127.0.0.1:9',
+};
 
 /** A run that waits for one more worker, where it listens, and what one joins it with. */
 async function waitingRun(runDir: string, ...flags: string[]) {

@@ -69,7 +69,9 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
     'checkpoints',
     'config.yaml',
     'events.jsonl',
+    'join.key',
     'journal.jsonl',
     'metrics.jsonl',
+    'run.key',
   ]);
 });
