@@ -117,8 +117,3 @@ export class StepClock {
     for (const look of [...this.#waiting]) look();
   }
 }
-
-/** Resolves when `condition` holds, which nobody tells: asked again and again. */
-export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
