@@ -518,7 +518,7 @@ describe('the decision core: losses', () => {
     const script = new Script({ evalEverySteps: 0, maxSteps: 9 }).start().step(1).step(2).snapshotTaken(2);
     script.exited('w0');
     expect(script.kinds()).toContain('abandonCheckpoint');
-    script.ready('w1');
+    script.ready('w1').event({ kind: 'checkpointFailed', step: 2 });
     expect(script.kinds()).toContain('snapshot→w1');
   });
 
