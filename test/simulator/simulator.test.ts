@@ -56,7 +56,7 @@ describe('what it would catch', () => {
 });
 
 async function firstCaught(broken: typeof decide): Promise<SimulationResult | undefined> {
-  for (let seed = 1; seed <= 300; seed++) {
+  for (let seed = 1; seed <= 3_000; seed++) {
     const result = await new Simulation({ seed, decide: broken }).run();
     if (result.violation !== undefined) return result;
   }
