@@ -30,9 +30,11 @@ export interface EventLine {
   readonly worker?: string;
 }
 
+/** The whole lines: the run may be writing another. */
 async function linesOf<T>(path: string): Promise<T[]> {
-  const text = (await readFile(path, 'utf8')).trimEnd();
-  return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as T);
+  const text = await readFile(path, 'utf8').catch(() => '');
+  const whole = text.split('\n').slice(0, -1);
+  return whole.map((line) => JSON.parse(line) as T);
 }
 
 /** The step lines of `metrics.jsonl`, in the order in which they are there. */
@@ -116,4 +118,20 @@ export class StepClock {
     }
     for (const look of [...this.#waiting]) look();
   }
+}
+
+/** Resolves when `condition` holds, which nobody tells: asked again and again. */
+export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Name and pid of each living worker process that the command has started. */
+export async function workerPids(running: Running): Promise<Map<string, number>> {
+  const workers = new Map<string, number>();
+  for (const pid of await running.descendants()) {
+    const [, , options = '{}'] = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+    const name = /"id":"([^"]+)"/.exec(options)?.[1];
+    if (name !== undefined) workers.set(name, pid);
+  }
+  return workers;
 }
