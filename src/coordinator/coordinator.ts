@@ -14,18 +14,10 @@ import {
   encodeMessage,
   type WorkerMessage,
 } from '../comm/protocol.ts';
-import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { trainBatch } from '../data/sampler.ts';
-import {
-  Checkpointer,
-  type CheckpointOutcome,
-  StateFeed,
-  type StateStore,
-  type StoredState,
-  type StreamPosition,
-} from './checkpointer.ts';
+import { Checkpointer, type CheckpointOutcome, type StateStore, type StoredState } from './checkpointer.ts';
 import { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import { tokenRefusal } from './joinToken.ts';
@@ -40,7 +32,8 @@ import {
   type RunPlan,
   type RunState,
 } from './runState.ts';
-import { StateRelay } from './stateRelay.ts';
+import { StateTransfers } from './stateTransfers.ts';
+import { StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
@@ -99,16 +92,13 @@ export class Coordinator {
   readonly #server: ControlServer;
   readonly #checkpointer: Checkpointer;
   readonly #validation: ValidationPlan;
-  readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
+  readonly #transfers: StateTransfers;
+  readonly #steps: StepRecords;
   /** What cancels them. */
   readonly #timers = new Set<() => void>();
-  #relay: StateRelay | undefined;
-  /** Whose share each sample of the committed step was. */
-  #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   readonly #clock: Clock;
   readonly #stopTicking: () => void;
   #state: RunState;
-  #stepStartedMs: number;
   #warnings = 0;
   #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
@@ -118,8 +108,9 @@ export class Coordinator {
     this.#options = options;
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
-    this.#stepStartedMs = this.#clock.monotonic();
-    this.#state = initialState(planOf(options), this.#stepStartedMs, options.resumed);
+    const nowMs = this.#clock.monotonic();
+    this.#steps = new StepRecords(options.config, nowMs);
+    this.#state = initialState(planOf(options), nowMs, options.resumed);
     this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
@@ -132,6 +123,14 @@ export class Coordinator {
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose: 'checkpoint', ...at }),
       giveUp: (to, step) => this.#send(to, { type: 'stateGivenUp', step }),
       onOutcome: (outcome) => this.#checkpointEnded(outcome),
+    });
+    const purpose = 'transfer';
+    this.#transfers = new StateTransfers({
+      store: options.store,
+      resume: options.resume,
+      forward: (to, at, chunk) => this.#send(to, { type: 'stateChunk', purpose, ...at }, chunk),
+      acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose, ...at }),
+      onError: (error) => this.#fail(error),
     });
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
@@ -167,7 +166,7 @@ export class Coordinator {
   async close(): Promise<void> {
     this.#stopTicking();
     for (const cancel of this.#timers) cancel();
-    for (const { feed } of this.#feeds.values()) feed.stop();
+    this.#transfers.stop();
     await this.#checkpointer.abort();
     await this.#options.metrics.flush();
     await this.#options.events.flush();
@@ -190,12 +189,8 @@ export class Coordinator {
     }
     if (message.type === 'stateChunk') {
       if (message.purpose === 'checkpoint') this.#checkpointer.receive(peer, message, payload);
-      else this.#relay?.chunk(peer, message, payload);
-    } else if (message.type === 'stateAck') {
-      this.#relay?.acknowledged(peer, message);
-      const feed = this.#feeds.get(peer);
-      if (feed?.epoch === message.epoch) feed.feed.acknowledged(message.offset);
-    }
+      else this.#transfers.chunk(peer, message, payload);
+    } else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
     this.#handle({ kind: 'message', from: peer, message });
   }
 
@@ -246,7 +241,7 @@ export class Coordinator {
         break;
       }
       case 'transfer':
-        this.#transfer(effect);
+        this.#transfers.begin(effect);
         break;
       case 'rewind':
         this.#options.journal.append(effect);
@@ -259,7 +254,8 @@ export class Coordinator {
         break;
       }
       case 'committed':
-        this.#committed(effect);
+        // Kept before it is sent: a coordinator that is killed goes on from here.
+        this.#options.journal.append(this.#steps.commit(effect));
         break;
       case 'startWorker':
         this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));
@@ -280,12 +276,15 @@ export class Coordinator {
         void this.#abandonCheckpoint(effect.step);
         break;
       case 'started':
-        this.#stepStartedMs = this.#clock.monotonic();
+        this.#steps.begin(this.#clock.monotonic());
         listener.started(effect.members);
         break;
-      case 'stepDone':
-        this.#stepDone(effect);
+      case 'stepDone': {
+        const line = this.#steps.metrics(effect, this.#clock.monotonic());
+        this.#options.metrics.append(line);
+        listener.step(line);
         break;
+      }
       case 'evaluationDone':
         this.#lastValLoss = { step: effect.step, loss: effect.loss };
         this.#options.metrics.append({ step: effect.step, valLoss: effect.loss, valTargets: effect.targets });
@@ -326,91 +325,9 @@ export class Coordinator {
   }
 
   #sendFilledIn(to: string, message: CoordinatorMessage): void {
-    if (message.type === 'proceed') this.#stepStartedMs = this.#clock.monotonic();
-    this.#send(
-      to,
-      message.type === 'commit' ? { ...message, learningRate: this.#learningRate(message.step) } : message,
-    );
-  }
-
-  #learningRate(step: number): number {
-    const { schedule, train } = this.#options.config;
-    return learningRateAt(step - 1, { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps });
-  }
-
-  /** Kept before it is sent: a coordinator that is killed goes on from here. */
-  #committed({ epoch, step, loss, gradNorm, ranks }: Extract<Effect, { kind: 'committed' }>): void {
-    this.#shares = ranks;
-    const tokens = step * this.#stepTokens;
-    this.#options.journal.append({
-      kind: 'commit',
-      epoch,
-      step,
-      loss,
-      gradNorm,
-      tokens,
-      lr: this.#learningRate(step),
-      ranks,
-    });
-  }
-
-  get #stepTokens(): number {
-    const { train, model } = this.#options.config;
-    return train.globalBatchSize * model.blockSize;
-  }
-
-  #stepDone({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>): void {
-    const { metrics, listener } = this.#options;
-    const nowMs = this.#clock.monotonic();
-    const reports = new Map(ranks.map((report) => [report.rank, report]));
-    const [first] = ranks;
-    const line: StepMetrics = {
-      ...{ step, loss, lr: this.#learningRate(step), gradNorm, tokens: step * this.#stepTokens, epoch },
-      tokensPerSecond: (this.#stepTokens / (nowMs - this.#stepStartedMs)) * 1_000,
-      // Whoever was lost after the commit computed its share all the same.
-      ranks: this.#shares.map((share) => {
-        const report = reports.get(share.rank);
-        return report === undefined ? share : { ...share, ...report.timings, ringBytesSent: report.ringBytesSent };
-      }),
-      ...(first?.parameterHash !== undefined && { parameterHash: first.parameterHash }),
-    };
-    this.#stepStartedMs = nowMs;
-    metrics.append(line);
-    listener.step(line);
-  }
-
-  /** Brings the state of a step to workers that have none. */
-  #transfer({ from, to, epoch, step }: Extract<Effect, { kind: 'transfer' }>): void {
-    this.#relay = undefined;
-    if (from === 'checkpoint') {
-      void this.#feedCheckpoint(to, epoch, step).catch((error: unknown) => this.#fail(error));
-      return;
-    }
-    const purpose = 'transfer';
-    this.#relay = new StateRelay({
-      ...{ from, to, epoch, step },
-      forward: (id, at, chunk) => this.#send(id, { type: 'stateChunk', purpose, ...pick(at) }, chunk),
-      acknowledge: (id, at) => this.#send(id, { type: 'stateAck', purpose, ...pick(at) }),
-    });
-  }
-
-  async #feedCheckpoint(to: readonly string[], epoch: number, step: number): Promise<void> {
-    const { resume, store } = this.#options;
-    const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
-    if (checkpoint?.trainer?.step !== step) {
-      throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
-    }
-    const names = checkpoint.tensors.map(({ name }) => name);
-    await Promise.all(
-      to.map((id) => {
-        this.#feeds.get(id)?.feed.stop();
-        const feed = new StateFeed();
-        this.#feeds.set(id, { feed, epoch });
-        return feed.run(checkpoint, names, (offset, chunk) =>
-          this.#send(id, { type: 'stateChunk', purpose: 'transfer', epoch, step, offset }, chunk),
-        );
-      }),
-    );
+    if (message.type === 'proceed') this.#steps.begin(this.#clock.monotonic());
+    const isCommit = message.type === 'commit';
+    this.#send(to, isCommit ? { ...message, learningRate: this.#steps.learningRate(message.step) } : message);
   }
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {
@@ -441,10 +358,6 @@ export class Coordinator {
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';
     this.#handle({ kind, step: outcome.step });
   }
-}
-
-function pick({ epoch, step, offset }: StreamPosition): StreamPosition {
-  return { epoch, step, offset };
 }
 
 function planOf(options: CoordinatorOptions): RunPlan {

@@ -1,0 +1,74 @@
+/**
+ * Brings the state of a step to workers that have none: from a member, whose chunks it passes on (stateRelay.ts), or from a
+ * checkpoint (checkpointer.ts).
+ */
+import { PeerError } from '../base/errors.ts';
+import { StateFeed, type StateStore, type StoredState, type StreamPosition } from './checkpointer.ts';
+import type { Effect } from './runState.ts';
+import { StateRelay } from './stateRelay.ts';
+
+export interface StateTransfersOptions {
+  readonly store: StateStore;
+  /** The checkpoint that the run goes on from, read already. */
+  readonly resume: StoredState | undefined;
+  /** A chunk for a worker. */
+  readonly forward: (to: string, at: StreamPosition, chunk: Uint8Array) => void;
+  /** To the member that streams: everybody has what lies before. */
+  readonly acknowledge: (from: string, at: StreamPosition) => void;
+  /** A checkpoint could not be read. */
+  readonly onError: (error: unknown) => void;
+}
+
+export class StateTransfers {
+  readonly #options: StateTransfersOptions;
+  readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
+  #relay: StateRelay | undefined;
+
+  constructor(options: StateTransfersOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the place of the transfer before. */
+  begin({ from, to, epoch, step }: Extract<Effect, { kind: 'transfer' }>): void {
+    this.#relay = undefined;
+    if (from === 'checkpoint') {
+      void this.#feedCheckpoint(to, epoch, step).catch(this.#options.onError);
+      return;
+    }
+    const { forward, acknowledge } = this.#options;
+    this.#relay = new StateRelay({ from, to, epoch, step, forward, acknowledge });
+  }
+
+  /** Of a member that streams its state. */
+  chunk(from: string, { epoch, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
+    this.#relay?.chunk(from, { epoch, step, offset }, payload);
+  }
+
+  /** A worker has what lies before `offset`. */
+  acknowledged(by: string, { epoch, step, offset }: StreamPosition): void {
+    this.#relay?.acknowledged(by, { epoch, step, offset });
+    const feed = this.#feeds.get(by);
+    if (feed?.epoch === epoch) feed.feed.acknowledged(offset);
+  }
+
+  stop(): void {
+    for (const { feed } of this.#feeds.values()) feed.stop();
+  }
+
+  async #feedCheckpoint(to: readonly string[], epoch: number, step: number): Promise<void> {
+    const { resume, store, forward } = this.#options;
+    const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
+    if (checkpoint?.trainer?.step !== step) {
+      throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
+    }
+    const names = checkpoint.tensors.map(({ name }) => name);
+    await Promise.all(
+      to.map((id) => {
+        this.#feeds.get(id)?.feed.stop();
+        const feed = new StateFeed();
+        this.#feeds.set(id, { feed, epoch });
+        return feed.run(checkpoint, names, (offset, chunk) => forward(id, { epoch, step, offset }, chunk));
+      }),
+    );
+  }
+}

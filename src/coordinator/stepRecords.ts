@@ -1,0 +1,61 @@
+/**
+ * What is written down of a step: in the journal when it is committed, before anyone is told, and in the metrics when every
+ * member has applied it.
+ */
+import { learningRateAt } from '../config/schedule.ts';
+import type { Config } from '../config/schema.ts';
+import type { JournalRecord } from './journalRecords.ts';
+import type { StepMetrics } from './metricsLog.ts';
+import type { Effect } from './runState.ts';
+
+export class StepRecords {
+  readonly #config: Config;
+  /** Whose share each sample of the committed step was. */
+  #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
+  #startedMs: number;
+
+  /** @param nowMs of the run's monotonic clock, as everywhere below */
+  constructor(config: Config, nowMs: number) {
+    this.#config = config;
+    this.#startedMs = nowMs;
+  }
+
+  /** The members begin the next step now: what came before was no part of it. */
+  begin(nowMs: number): void {
+    this.#startedMs = nowMs;
+  }
+
+  learningRate(step: number): number {
+    const { schedule, train } = this.#config;
+    return learningRateAt(step - 1, { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps });
+  }
+
+  commit(committed: Extract<Effect, { kind: 'committed' }>): JournalRecord {
+    const { kind: _, ranks, step, ...rest } = committed;
+    this.#shares = ranks;
+    return { kind: 'commit', ...rest, step, tokens: step * this.#stepTokens, lr: this.learningRate(step), ranks };
+  }
+
+  /** The line of a step that ends now. */
+  metrics({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>, nowMs: number): StepMetrics {
+    const reports = new Map(ranks.map((report) => [report.rank, report]));
+    const [first] = ranks;
+    const line: StepMetrics = {
+      ...{ step, loss, lr: this.learningRate(step), gradNorm, tokens: step * this.#stepTokens, epoch },
+      tokensPerSecond: (this.#stepTokens / (nowMs - this.#startedMs)) * 1_000,
+      // Whoever was lost after the commit computed its share all the same.
+      ranks: this.#shares.map((share) => {
+        const report = reports.get(share.rank);
+        return report === undefined ? share : { ...share, ...report.timings, ringBytesSent: report.ringBytesSent };
+      }),
+      ...(first?.parameterHash !== undefined && { parameterHash: first.parameterHash }),
+    };
+    this.#startedMs = nowMs;
+    return line;
+  }
+
+  get #stepTokens(): number {
+    const { train, model } = this.#config;
+    return train.globalBatchSize * model.blockSize;
+  }
+}
