@@ -2,7 +2,8 @@
  * The last things that a process did, for whoever must find out why it failed. A ring of fixed size that keeps references and
  * formats nothing until it is asked, so that recording costs well under a microsecond and can stay on in every run.
  */
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from './clock.ts';
 import { messageOf } from './errors.ts';
 
@@ -11,12 +12,17 @@ const lineLengthMax = 1_024;
 const textLengthMax = 256;
 
 export interface FlightRecorderOptions {
+  /** Where {@link FlightRecorder.write} makes its file, `NAME.jsonl`. */
+  readonly folder: string;
+  /** Of the process. */
+  readonly name: string;
   /** How many events are kept. Default 1000. */
   readonly capacity?: number;
   readonly clock?: Pick<Clock, 'now' | 'monotonic'>;
 }
 
 export class FlightRecorder {
+  readonly path: string;
   readonly #capacity: number;
   readonly #clock: Pick<Clock, 'now' | 'monotonic'>;
   readonly #walls: Float64Array;
@@ -25,7 +31,8 @@ export class FlightRecorder {
   readonly #details: (object | undefined)[];
   #count = 0;
 
-  constructor({ capacity = 1_000, clock = systemClock }: FlightRecorderOptions = {}) {
+  constructor({ folder, name, capacity = 1_000, clock = systemClock }: FlightRecorderOptions) {
+    this.path = join(folder, `${name}.jsonl`);
     this.#capacity = capacity;
     this.#clock = clock;
     this.#walls = new Float64Array(capacity);
@@ -54,14 +61,15 @@ export class FlightRecorder {
   }
 
   /** Writes the dump for this user alone. Never throws, since a process that does this is failing already. @returns what went wrong */
-  write(path: string): string | undefined {
+  write(): string | undefined {
     try {
+      mkdirSync(dirname(this.path), { recursive: true });
       // A file that was there would keep its mode.
-      rmSync(path, { force: true });
-      writeFileSync(path, this.dump(), { mode: 0o600, flag: 'wx' });
+      rmSync(this.path, { force: true });
+      writeFileSync(this.path, this.dump(), { mode: 0o600, flag: 'wx' });
       return undefined;
     } catch (error) {
-      return `cannot write ${path}: ${messageOf(error)}`;
+      return `cannot write ${this.path}: ${messageOf(error)}`;
     }
   }
 

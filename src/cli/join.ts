@@ -1,5 +1,7 @@
 /** `launch join`: adds workers of this machine to a run that another machine (or process) coordinates. */
+import { existsSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
+import { join as joinPath } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
@@ -45,6 +47,9 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
   },
 };
 
+/** Where a worker writes what it did last, if it fails or the run does. */
+const flightFolder = 'lockstep-flight';
+
 /** Works until the run is over. @returns the exit code */
 async function join(address: string, count: number, keys: RunKeys | undefined): Promise<number> {
   const host = hostname()
@@ -56,6 +61,7 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
     workersOnHost: count,
     cores: availableParallelism(),
     keys,
+    flightFolder,
     onExit: (exit) => {
       if (!exit.clean) failures.push(exit);
     },
@@ -82,9 +88,15 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   // One that lost a peer is seldom the cause.
   const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
   if (exit !== undefined) {
-    const message = `the worker ${exit.description}`;
+    const message = `the worker ${exit.description}${flightOf(exit.worker)}`;
     throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
   }
   print('the run is over');
   return 0;
+}
+
+/** Where to look, if there is something to see: a worker that did not come to work has nothing to tell. */
+function flightOf(worker: string): string {
+  const path = joinPath(flightFolder, `${worker}.jsonl`);
+  return existsSync(path) ? `\nwhat it did last is in ${path}` : '';
 }

@@ -33,6 +33,11 @@ export class RunFolder {
     return join(this.path, 'events.jsonl');
   }
 
+  /** What every process of a run that failed did last. */
+  get flightPath(): string {
+    return join(this.path, 'flight');
+  }
+
   get checkpointsPath(): string {
     return join(this.path, 'checkpoints');
   }

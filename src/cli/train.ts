@@ -1,7 +1,8 @@
 /** `launch` and `launch train`: starts a coordinator and its workers, and sees a run through to its sample. */
 import { availableParallelism } from 'node:os';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { PeerError } from '../base/errors.ts';
+import { PeerError, UserError } from '../base/errors.ts';
+import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
@@ -126,8 +127,13 @@ async function train(args: TrainArguments): Promise<number> {
       return interruptedExitCode;
     }
   } catch (error) {
-    if (!(error instanceof PeerError)) throw error;
-    throw new PeerError(`${error.message}\n${await resumeHint(run)}`, { cause: error });
+    if (error instanceof UserError) throw error;
+    const flight = `what every process did last is in ${folder.flightPath}`;
+    if (!(error instanceof PeerError)) {
+      warn(flight);
+      throw error;
+    }
+    throw new PeerError(`${error.message}\n${await resumeHint(run)}\n${flight}`, { cause: error });
   } finally {
     await folder.release();
   }
@@ -199,6 +205,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     workersOnHost: config.train.workers,
     cores: availableParallelism(),
     keys: keys && joinKeysOf(keys),
+    flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
@@ -209,6 +216,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),
     token: keys?.token,
+    recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
     listener: {

@@ -268,7 +268,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
   /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
   z.object({ type: z.literal('stateGivenUp'), step: count }),
   z.object({ type: z.literal('heartbeat') }),
-  z.object({ type: z.literal('stop'), reason: text }),
+  /** The worker's part is over; `failed`: because the run is. */
+  z.object({ type: z.literal('stop'), reason: text, failed: z.boolean() }),
 ]);
 
 /** What a worker sends. */

@@ -5,6 +5,7 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import type { ControlServer } from '../comm/link.ts';
 import {
@@ -75,6 +76,8 @@ export interface CoordinatorOptions {
   /** What a worker must show to join; without it everybody may. */
   readonly token?: string | undefined;
   readonly clock?: Clock;
+  /** Written if the run fails. */
+  readonly recorder?: FlightRecorder;
   /** The core. */
   readonly decide?: typeof decide;
 }
@@ -198,8 +201,10 @@ export class Coordinator {
   #handle(event: RunEvent): void {
     try {
       const core = this.#options.decide ?? decide;
-      const { state, effects } = core(this.#state, event, this.#clock.monotonic());
+      const { state, effects, reason } = core(this.#state, event, this.#clock.monotonic());
       this.#state = state;
+      if (isTelling(event)) this.#options.recorder?.record('received', { ...withoutSecrets(event), reason });
+      else if (reason !== '') this.#options.recorder?.record('decided', { reason });
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {
       this.#fail(error);
@@ -210,9 +215,18 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      for (const { id } of [...members, ...joiners]) this.#send(id, { type: 'stop', reason: 'the coordinator failed' });
+      const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
+      for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
-    this.#settle.reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
+    this.#reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
+  }
+
+  #reject(error: Error): void {
+    const { recorder, listener } = this.#options;
+    recorder?.record('failed', { error: error.message });
+    const problem = recorder?.write();
+    if (problem !== undefined) listener.warning(problem);
+    this.#settle.reject(error);
   }
 
   #carryOut(effect: Effect): void {
@@ -305,7 +319,7 @@ export class Coordinator {
           step: this.#state.step,
         });
         this.#options.journal.append({ kind: 'ended', step: this.#state.step });
-        this.#settle.reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
+        this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
@@ -321,6 +335,7 @@ export class Coordinator {
   }
 
   #send(to: string, message: CoordinatorMessage, payload?: Uint8Array): void {
+    if (isTelling({ kind: 'message', message })) this.#options.recorder?.record('sent', { to, message });
     this.#server.send(to, encodeMessage(message), payload);
   }
 
@@ -358,6 +373,17 @@ export class Coordinator {
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';
     this.#handle({ kind, step: outcome.step });
   }
+}
+
+/** Whether the flight recorder keeps it: what comes all the time would drive out the rest. */
+function isTelling(event: { readonly kind: RunEvent['kind']; readonly message?: { readonly type: string } }): boolean {
+  return event.kind !== 'tick' && !['heartbeat', 'stateChunk', 'stateAck'].includes(event.message?.type ?? '');
+}
+
+function withoutSecrets(event: RunEvent): RunEvent {
+  if (event.kind !== 'message' || event.message.type !== 'join') return event;
+  const { token: _, ...message } = event.message;
+  return { ...event, message };
 }
 
 function planOf(options: CoordinatorOptions): RunPlan {

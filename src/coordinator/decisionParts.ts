@@ -17,19 +17,19 @@ export function refuse(state: RunState, from: string, reason: string): Decision 
 export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
   const effects: Effect[] = [
     ...before,
-    ...stopAll(state, 'the run is complete'),
+    ...stopAll(state, 'the run is complete', false),
     { kind: 'finish', step: state.appliedStep },
   ];
   return { state: { ...state, stage: 'finished' }, effects, reason: `${why}; the run is complete` };
 }
 
 export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
-  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000)), { kind: 'fail', message, blame }];
+  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000), true), { kind: 'fail', message, blame }];
   return { state: { ...state, stage: 'failed' }, effects, reason: message };
 }
 
-function stopAll(state: RunState, reason: string): Effect[] {
-  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason } }));
+function stopAll(state: RunState, reason: string, failed: boolean): Effect[] {
+  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason, failed } }));
 }
 
 export function nothing(state: RunState, reason = ''): Decision {

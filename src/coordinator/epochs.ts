@@ -152,7 +152,7 @@ export function letGo(state: RunState): { state: RunState; effects: Effect[]; na
   const effects = leavers.flatMap((member): Effect[] => {
     const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
     return [
-      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run' } },
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run', failed: false } },
       { kind: 'event', event, show: true },
     ];
   });

@@ -43,7 +43,11 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     const cause = isSame ? 'came back through another connection' : `gave way to pid ${pid} on ${host}`;
     const { state: without, effects } = lose(state, [former], cause, nowMs);
     // Were it only fenced, it would come back, and each would take the place of the other for ever.
-    const stop: Effect = { kind: 'send', to: former.id, message: { type: 'stop', reason: `it ${cause}` } };
+    const stop: Effect = {
+      kind: 'send',
+      to: former.id,
+      message: { type: 'stop', reason: `it ${cause}`, failed: false },
+    };
     return after(isSame ? effects : [stop, ...effects], onJoin(without, from, join, nowMs));
   }
   if (everyone(state).length >= state.plan.globalBatchSize) {
@@ -108,7 +112,7 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
     const joiners = next.joiners.filter(({ id }) => id !== member.id);
     const { state: without, effects: abandon } = withoutSource({ ...next, joiners }, new Set([member.id]));
     const effects: Effect[] = [
-      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run' } },
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run', failed: false } },
       { kind: 'event', event, show: true },
       ...abandon,
     ];

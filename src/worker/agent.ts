@@ -7,6 +7,7 @@
 import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError, UserError } from '../base/errors.ts';
+import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
 import {
   type CoordinatorMessage,
@@ -44,11 +45,21 @@ export interface AgentOptions {
   /** The process that it runs in, as others see it. */
   readonly host?: string;
   readonly pid?: number;
+  /** Written if this worker or the run fails. */
+  readonly recorder?: FlightRecorder;
+  /** For what does not end the run. */
+  readonly warn?: (message: string) => void;
 }
 
-/** Why a run ended, when it ended well. */
+/** The coordinator ended this worker's part; `failed`: because the run failed, though not by this worker. */
 class Stopped extends Error {
   override readonly name = 'Stopped';
+  readonly failed: boolean;
+
+  constructor({ reason, failed }: CoordinatorMessageOf<'stop'>) {
+    super(reason);
+    this.failed = failed;
+  }
 }
 
 /** The epoch is over for this rank: a new one has come, or its ring is broken. */
@@ -106,9 +117,7 @@ export class Agent {
       return failureOf(error, 0, 'starting');
     }
     onStart(agent);
-    const failure = await agent.#run().catch((error: unknown) => {
-      return error instanceof Stopped ? undefined : agent.#report(error);
-    });
+    const failure = await agent.#run().catch((error: unknown) => agent.#ended(error));
     try {
       await agent.#close();
     } catch (error) {
@@ -140,6 +149,7 @@ export class Agent {
         pulse: () => {
           return { step: agent.#step, phase: agent.#phase, ringFrames: agent.#ring?.stats().framesReceived ?? 0 };
         },
+        record: (what, details) => agent.#record(what, details),
         onMessage: (message, payload) => agent.#receive(message, payload),
         onWelcome: () => agent.#tellPrepared(),
         onLost: (error) => agent.#inbox.end(error),
@@ -376,7 +386,8 @@ export class Agent {
   }
 
   #receive(message: CoordinatorMessage, payload: Uint8Array | undefined): void {
-    if (message.type === 'stop') this.#inbox.end(new Stopped(message.reason));
+    if (message.type !== 'stateChunk' && message.type !== 'stateAck') this.#record('received', message);
+    if (message.type === 'stop') this.#inbox.end(new Stopped(message));
     else if (message.type === 'stateAck') this.#streamOf(message.purpose).acknowledged(message);
     else if (message.type === 'stateGivenUp') this.#checkpointStream.drop(message.step);
     else if (message.type === 'form') {
@@ -397,12 +408,21 @@ export class Agent {
   }
 
   #send(message: WorkerMessage, payload?: Uint8Array): void {
+    if (message.type !== 'stateChunk' && message.type !== 'stateAck') this.#record('sent', message);
     this.#link?.send(message, payload);
   }
 
-  #report(error: unknown): WorkerFailure {
-    const failure = failureOf(error, this.#step, this.#phase);
-    this.#send({ type: 'failed', ...failure });
+  #record(what: string, details: object): void {
+    this.#options.recorder?.record(what, details);
+  }
+
+  /** What failed, if this worker did: the coordinator is told. */
+  #ended(error: unknown): WorkerFailure | undefined {
+    const failure = error instanceof Stopped ? undefined : failureOf(error, this.#step, this.#phase);
+    if (failure !== undefined) this.#send({ type: 'failed', ...failure });
+    const isBad = failure !== undefined || (error as Stopped).failed;
+    const problem = isBad ? this.#options.recorder?.write() : undefined;
+    if (problem !== undefined) this.#options.warn?.(problem);
     return failure;
   }
 

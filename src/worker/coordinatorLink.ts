@@ -39,6 +39,8 @@ export interface CoordinatorLinkOptions {
   readonly claim: () => StateClaim | undefined;
   /** What a heartbeat says. */
   readonly pulse: () => Omit<WorkerMessageOf<'heartbeat'>, 'type'>;
+  /** For the flight recorder. */
+  readonly record: (what: string, details: object) => void;
   /** Everything but the answers to a join. */
   readonly onMessage: (message: CoordinatorMessage, payload: Uint8Array | undefined) => void;
   /** The coordinator took this worker, for the first time or again. */
@@ -114,6 +116,7 @@ export class CoordinatorLink {
     const { host, pid, worker, ringAddress, token, claim, clock } = this.#options;
     const state = claim();
     const who = { host, pid, worker, ringAddress };
+    this.#options.record('joining', { ...who, state });
     this.send({
       type: 'join',
       protocolVersion,
@@ -174,6 +177,7 @@ export class CoordinatorLink {
   async #comeBack(reason: string): Promise<void> {
     const old = this.#control;
     if (this.#closed || old === undefined) return;
+    this.#options.record('reconnecting', { reason });
     this.#control = undefined;
     await old.close();
     const deadlineMs = this.#options.clock.monotonic() + (this.#config?.comm.rejoinTimeoutMs ?? 0);

@@ -3,6 +3,7 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
 import type { WorkerFailure } from '../comm/protocol.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
@@ -41,6 +42,8 @@ export interface StartOptions {
   readonly cores: number;
   /** The run's, those for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
+  /** Where a worker writes what it did last, if it fails or the run does. */
+  readonly flightFolder: string;
   readonly onExit: (exit: WorkerExit) => void;
 }
 
@@ -51,13 +54,14 @@ export interface WorkerArguments {
   readonly workersOnHost: number;
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
+  readonly flightFolder: string;
 }
 
 /**
  * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
  * (`comm.rejoinTimeoutMs`), and end by themselves.
  */
-export function forkWorkers({ coordinatorAddress, workersOnHost, cores, keys, onExit }: StartOptions): LocalWorkers {
+export function forkWorkers({ onExit, ...given }: StartOptions): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   let whenNone: () => void = () => {};
   let isStopped = false;
@@ -75,7 +79,7 @@ export function forkWorkers({ coordinatorAddress, workersOnHost, cores, keys, on
   return {
     start(id) {
       if (isStopped || children.has(id)) return;
-      const options: WorkerArguments = { id, coordinatorAddress, workersOnHost, cores, keys };
+      const options: WorkerArguments = { id, ...given };
       // The id is for whoever looks at a list of processes.
       const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify({ id })], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
@@ -113,7 +117,7 @@ export function forkWorkers({ coordinatorAddress, workersOnHost, cores, keys, on
 
 /** All agents in this process, over in-memory links. */
 export function startInProcess(
-  { coordinatorAddress, workersOnHost, cores, onExit }: StartOptions,
+  { coordinatorAddress, workersOnHost, cores, flightFolder, onExit }: StartOptions,
   transport: Transport,
 ): LocalWorkers {
   const working = new Map<string, Promise<void>>();
@@ -121,7 +125,8 @@ export function startInProcess(
   const ended = async () => void (await Promise.all(working.values()));
   return {
     start(id) {
-      const options = { transport, coordinatorAddress, id, workersOnHost, cores };
+      const recorder = new FlightRecorder({ folder: flightFolder, name: id });
+      const options = { transport, coordinatorAddress, id, workersOnHost, cores, recorder };
       const work = Agent.work(options, (agent) => agents.set(id, agent)).then((failure) => {
         agents.delete(id);
         const { pid } = process;

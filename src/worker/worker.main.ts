@@ -1,6 +1,7 @@
 /** The entry of a worker process: `spawn.ts` forks it, and tells it what to do in the first IPC message. */
 import { once } from 'node:events';
 import { z } from 'zod';
+import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { WorkerFailure } from '../comm/protocol.ts';
 import { runKeysSchema } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
@@ -14,6 +15,7 @@ const workerArguments = z.object({
   workersOnHost: z.number().int().min(1),
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
+  flightFolder: z.string(),
 }) satisfies z.ZodType<WorkerArguments>;
 
 /** Warnings of the sockets that are shown: who reaches a port can cause any number of them. */
@@ -35,9 +37,13 @@ process.on('SIGTERM', () => {
 
 try {
   const [message] = await once(process, 'message');
-  const { keys, ...options } = workerArguments.parse(message);
-  const transport = zmqTransport({ keys, log: warningsOf(options.id) });
-  const failure = await Agent.work({ transport, token: keys?.token, ...options }, (started) => {
+  const { keys, flightFolder, ...options } = workerArguments.parse(message);
+  const warn = warningsOf(options.id);
+  const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
+  // Node prints the error itself, and ends.
+  process.on('uncaughtExceptionMonitor', () => recorder.write());
+  const transport = zmqTransport({ keys, log: warn });
+  const failure = await Agent.work({ transport, token: keys?.token, recorder, warn, ...options }, (started) => {
     agent = started;
   });
   end(failure);

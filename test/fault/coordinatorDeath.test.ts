@@ -1,4 +1,7 @@
 /** Workers whose coordinator is gone and does not come back end by themselves, those of other machines too. */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { set, start, tiny, useFolder } from '../e2e/launch.ts';
 
@@ -8,8 +11,8 @@ const folder = useFolder();
 async function joinedRun(runDir: string) {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '1', '--min-workers', '1', '--run-dir', runDir];
   const running = start([...args, ...set(...tiny, 'train.maxSteps=1000000', 'comm.rejoinTimeoutMs=1000')], folder());
-  const [, ...join] = await running.printed(/launch (join) (\S+) (--key) ([^\s)]+)/);
-  const joined = start(join, folder());
+  const [, ...joinArguments] = await running.printed(/launch (join) (\S+) (--key) ([^\s)]+)/);
+  const joined = start(joinArguments, folder());
   await running.printed(/2 workers ready.*\n(?:.*\n)*?step/);
   return { running, joined };
 }
@@ -21,6 +24,8 @@ it('a coordinator that is killed: every worker ends, and `launch join` says why'
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(/the worker failed: lost the coordinator: its connection is lost/);
   expect(await joined.descendants()).toEqual([]);
+  const [, flight = ''] = /what it did last is in (\S+)/.exec(result.stderr) ?? [];
+  expect(await readFile(join(folder(), flight), 'utf8')).toMatch(/"what":"reconnecting".*its connection is lost/);
   await running.finished;
   while ((await running.descendants()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
 });
@@ -35,4 +40,6 @@ it('Ctrl-C on `launch join` takes its workers along, at a step boundary, and the
   running.process.kill('SIGINT');
   expect((await running.finished).code).toBe(130);
   expect(await running.descendants()).toEqual([]);
+  // Nothing ended badly.
+  expect(existsSync(join(folder(), 'left', 'flight'))).toBe(false);
 });

@@ -2,10 +2,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { parseRunKeys } from '../../src/comm/runKeys.ts';
 import { type Running, set, start, tiny, useFolder } from '../e2e/launch.ts';
 
 const folder = useFolder();
-const timeouts = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000', 'comm.joinTimeoutMs=1500'];
+const timeouts = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000', 'comm.joinTimeoutMs=3000'];
 const endless = [...tiny, 'train.maxSteps=1000000', ...timeouts];
 /** All three are needed, and none is started again. */
 const fragile = ['--workers', '3', '--min-workers', '3', '--max-restarts', '0'];
@@ -76,5 +77,26 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   expect(result.stderr).toMatch(message);
   expect(result.stderr).toMatch(/no checkpoint was written yet/);
   expect(await running.descendants()).toEqual([]);
-  expect((await readdir(join(folder(), name))).filter((file) => file === 'run.lock')).toEqual([]);
+  const runDir = join(folder(), name);
+  expect((await readdir(runDir)).filter((file) => file === 'run.lock')).toEqual([]);
+  await expectFlight(runDir, rank, result.stderr);
 });
+
+/** What every process but the lost one did last is written down: what the coordinator decided, and what the workers were told. */
+async function expectFlight(runDir: string, lost: number, stderr: string): Promise<void> {
+  expect(stderr).toContain(`what every process did last is in`);
+  const flight = (name: string) => readFile(join(runDir, 'flight', `${name}.jsonl`), 'utf8');
+  const coordinator = await flight('coordinator');
+  expect(coordinator.split('\n').length).toBeLessThanOrEqual(1_001);
+  expect(coordinator).toMatch(
+    /"what":"received".*"reason":"[^"]*(was killed by SIGKILL|wants to leave|has been silent)/s,
+  );
+  expect(coordinator).toMatch(/"what":"failed"[^\n]*\n$/);
+  for (const rank of [0, 1, 2]) {
+    if (rank === lost) continue;
+    // It may have come to join only then.
+    expect(await flight(`local-000${rank}`)).toMatch(/"type":"stop".*"failed":true|the run is over/);
+  }
+  const { token } = parseRunKeys(await readFile(join(runDir, 'run.key'), 'utf8'));
+  expect(coordinator).not.toContain(token);
+}

@@ -22,7 +22,11 @@ const linesOf = (text: string): Line[] =>
 describe('a flight recorder', () => {
   it('tells what was recorded, oldest first, with both times', () => {
     let ms = 1_000;
-    const recorder = new FlightRecorder({ clock: { now: () => ms, monotonic: () => ms / 7 } });
+    const recorder = new FlightRecorder({
+      folder: 'unwritten',
+      name: 'it',
+      clock: { now: () => ms, monotonic: () => ms / 7 },
+    });
     expect(recorder.dump()).toBe('');
     recorder.record('received', { type: 'commit', step: 3 });
     ms = 2_000;
@@ -40,7 +44,7 @@ describe('a flight recorder', () => {
   });
 
   it('keeps the last 1000', () => {
-    const recorder = new FlightRecorder();
+    const recorder = new FlightRecorder({ folder: 'unwritten', name: 'it' });
     for (let i = 1; i <= 2_345; i++) recorder.record(`event ${i}`);
     const lines = linesOf(recorder.dump());
     expect(lines).toHaveLength(1_000);
@@ -50,7 +54,7 @@ describe('a flight recorder', () => {
   });
 
   it('cuts what is long, counts bytes, and survives what is no JSON', () => {
-    const recorder = new FlightRecorder();
+    const recorder = new FlightRecorder({ folder: 'unwritten', name: 'it' });
     const circular: { self?: object } = {};
     circular.self = circular;
     recorder.record('long', { text: 'x'.repeat(1_000_000) });
@@ -70,7 +74,7 @@ describe('a flight recorder', () => {
   it('makes a bounded line of JSON of anything', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 3_000 }), fc.object(), (what, details) => {
-        const recorder = new FlightRecorder();
+        const recorder = new FlightRecorder({ folder: 'unwritten', name: 'it' });
         recorder.record(what, details);
         const text = recorder.dump();
         expect(linesOf(text)).toHaveLength(1);
@@ -80,16 +84,19 @@ describe('a flight recorder', () => {
   });
 
   it('writes a file for this user alone, and only says what went wrong', () => {
-    const path = join(temporaryFolder(), 'flight.jsonl');
-    const recorder = new FlightRecorder();
+    const recorder = new FlightRecorder({ folder: join(temporaryFolder(), 'flight'), name: 'local-0000' });
+    const { path } = recorder;
+    expect(path).toMatch(/flight\/local-0000\.jsonl$/);
     recorder.record('one');
-    expect(recorder.write(path)).toBeUndefined();
+    expect(recorder.write()).toBeUndefined();
     expect(readFileSync(path, 'utf8')).toBe(recorder.dump());
     expect(statSync(path).mode & 0o777).toBe(0o600);
     chmodSync(path, 0o644);
     writeFileSync(path, 'old');
-    expect(recorder.write(path)).toBeUndefined();
+    expect(recorder.write()).toBeUndefined();
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(recorder.write(join(path, 'below'))).toMatch(/^cannot write .*below: ENOTDIR/);
+    expect(new FlightRecorder({ folder: join(path, 'below'), name: 'it' }).write()).toMatch(
+      /^cannot write .*it.*: ENOTDIR/,
+    );
   });
 });
