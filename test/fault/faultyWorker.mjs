@@ -1,7 +1,7 @@
 /**
- * Run by survive.test.ts in a process of its own: a worker like any other, which sends itself a signal at a named moment of one
- * of its first steps. Before, it prints `FAULT` and where it was, as JSON.
- * usage: node faultyWorker.mjs '{"id":…,"coordinatorAddress":…,"signal":"SIGKILL"|"SIGSTOP","moment":…}'
+ * Run by faultyWorker.ts in a process of its own: a worker like any other, which at a named moment of one of its first steps sends
+ * a signal to itself, or to `victim`. Before, it prints `FAULT` and where it was, as JSON.
+ * usage: node faultyWorker.mjs '{"id":…,"coordinatorAddress":…,"signal":"SIGKILL"|"SIGSTOP","moment":…,"victim":PID}'
  */
 import { writeSync } from 'node:fs';
 import { decodeCoordinatorMessage, decodeWorkerMessage } from '../../dist/comm/protocol.js';
@@ -12,7 +12,7 @@ import { Agent } from '../../dist/worker/agent.js';
 /** Steps that it works before the one with the fault. */
 const healthySteps = 3;
 
-const { id, coordinatorAddress, signal, moment } = JSON.parse(process.argv[2]);
+const { id, coordinatorAddress, signal, moment, victim = process.pid } = JSON.parse(process.argv[2]);
 const pause = new Int32Array(new SharedArrayBuffer(4));
 let epoch = 0;
 /** The step with the fault: known from the first `form`. */
@@ -23,9 +23,9 @@ function fault(step) {
   if (isDone) return;
   isDone = true;
   writeSync(1, `FAULT ${JSON.stringify({ moment, step, epoch, timeMs: Date.now() })}\n`);
-  process.kill(process.pid, signal);
+  process.kill(victim, signal);
   // Should the signal reach another thread first, this one does nothing more.
-  Atomics.wait(pause, 0, 0, 20);
+  if (victim === process.pid) Atomics.wait(pause, 0, 0, 20);
 }
 
 /** What the worker says: `deliver` sends it. */
@@ -46,7 +46,9 @@ function onReceive(message, deliver) {
   if (message.type === 'form') {
     epoch = message.epoch;
     if (faultStep === Number.POSITIVE_INFINITY) faultStep = message.step + 1 + healthySteps;
+    if (moment === 'forming') fault(message.step);
   }
+  if (message.type === moment && message.step >= faultStep) fault(message.step);
   const isCommit = message.type === 'commit' && message.step === faultStep;
   if (moment === 'afterCommit' && isCommit) fault(message.step);
   deliver();

@@ -5,13 +5,16 @@
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it, vi } from 'vitest';
 import { type Running, set, start, useFolder } from '../e2e/launch.ts';
 import { elastic, eventsOf, expectSameLosses, expectWholeLedger, stepsOf, undisturbedLosses } from './elasticRun.ts';
+import { stepMoments, useFaultyWorkers } from './faultyWorker.ts';
 
 const folder = useFolder();
+const startFaulty = useFaultyWorkers();
 const maxSteps = 200;
-const config = elastic(maxSteps, 'checkpoint.everySteps=40');
+// So long workers are waited for when a coordinator takes over: longer than it takes them on a busy machine.
+const config = elastic(maxSteps, 'checkpoint.everySteps=40', 'comm.heartbeatTimeoutMs=8000');
 let undisturbed: number[] = [];
 
 beforeAll(async () => {
@@ -34,6 +37,12 @@ async function expectWhole(runDir: string): Promise<void> {
   expectSameLosses(steps, undisturbed, 1e-4);
 }
 
+/** Workers that the second `launch` found are not its children: they end when they hear that the run is over, by themselves. */
+async function expectGone(...runs: readonly Running[]): Promise<void> {
+  const left = async () => (await Promise.all(runs.map((run) => run.descendants()))).flat();
+  await vi.waitFor(async () => expect(await left()).toEqual([]), { timeout: 10_000, interval: 50 });
+}
+
 it.each([
   ['in its first steps', /step +3\//],
   ['as a checkpoint is written', /step +40\/\d+ +loss/],
@@ -50,8 +59,45 @@ it.each([
   const pids = joins.map(({ reason }) => /pid \d+/.exec(reason)?.[0]);
   expect(pids).toHaveLength(6);
   expect(new Set(pids).size).toBe(3);
-  expect([...(await killed.descendants()), ...(await resumed.descendants())]).toEqual([]);
+  await expectGone(killed, resumed);
   expect((await readdir(join(folder(), runDir))).filter((name) => name.includes('lock'))).toEqual([]);
+});
+
+/** At each of them a message is on its way, or a decision is just made. */
+const moments = ['forming', ...stepMoments, 'evaluate', 'snapshot'] as const;
+
+it.each(moments)('killed at a moment of a step, %s: all its workers go on', async (moment) => {
+  const overrides = set(...config, 'eval.everySteps=20', 'eval.batches=2');
+  const args = [
+    '--listen',
+    'tcp://127.0.0.1:0',
+    '--no-encrypt',
+    '--workers',
+    '3',
+    '--min-workers',
+    '4',
+    '--run-dir',
+    moment,
+  ];
+  const running = start([...args, ...overrides], folder());
+  const exit = once(running.process, 'exit');
+  const [, address = ''] = await running.printed(/launch join (\S+)/);
+  const victim = running.process.pid;
+  const { child, fault } = startFaulty({ coordinatorAddress: address, signal: 'SIGKILL', moment, victim });
+  const { step } = await fault;
+  await exit;
+
+  const resumed = start(['--resume', moment, '--no-encrypt'], folder());
+  const [result] = await Promise.all([resumed.finished, child.exitCode ?? once(child, 'exit')]);
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(child.exitCode).toBe(0);
+  const [, from] = /ended at step (\d+): looking for /.exec(result.stdout) ?? [];
+  expect(Number(from)).toBeGreaterThanOrEqual(step - 1);
+  await expectWhole(moment);
+  const joins = (await eventsOf(join(folder(), moment))).filter(({ event }) => event === 'join');
+  const pids = new Set(joins.map(({ reason }) => /pid \d+/.exec(reason)?.[0]));
+  expect(pids.size, JSON.stringify(joins)).toBe(4);
+  await expectGone(running, resumed);
 });
 
 it('with its workers: from the newest checkpoint', async () => {

@@ -2,11 +2,9 @@
  * A worker that is killed or stopped at any moment of a step: the others go on, and what they compute is what they would have
  * computed with it. How long they stood still is measured and printed, not asserted.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { set, start, useFolder } from '../e2e/launch.ts';
 import {
   elastic,
@@ -17,42 +15,22 @@ import {
   stepsOf,
   undisturbedLosses,
 } from './elasticRun.ts';
+import { faultyWorker, stepMoments, useFaultyWorkers } from './faultyWorker.ts';
 
 const folder = useFolder();
-const script = fileURLToPath(new URL('./faultyWorker.mjs', import.meta.url));
+const startFaulty = useFaultyWorkers();
 const maxSteps = 200;
 const config = elastic(maxSteps, 'checkpoint.everySteps=20');
-/** Before `local-…`: the first rank, which is the one that streams checkpoints. */
-const worker = 'a-faulty';
-
-const moments = [
-  'forward',
-  'reduceScatter',
-  'allGather',
-  'beforeCommit',
-  'afterCommit',
-  'optimizer',
-  'checkpoint',
-] as const;
 const signals = ['SIGKILL', 'SIGSTOP'] as const;
-const faults = signals.flatMap((signal) => moments.map((moment) => [`${signal} ${moment}`, signal, moment] as const));
-
-interface Fault {
-  readonly step: number;
-  readonly epoch: number;
-  readonly timeMs: number;
-}
+const faults = signals.flatMap((signal) =>
+  stepMoments.map((moment) => [`${signal} ${moment}`, signal, moment] as const),
+);
 
 const recoveries: { name: string; signal: string; ms: number }[] = [];
-const started: ChildProcess[] = [];
 let undisturbed: number[] = [];
 
 beforeAll(async () => {
   undisturbed = await undisturbedLosses(config, folder());
-});
-
-afterEach(() => {
-  for (const child of started.splice(0)) child.kill('SIGKILL'); // ends a stopped one too
 });
 
 afterAll(() => {
@@ -68,29 +46,12 @@ afterAll(() => {
   }
 });
 
-/** Starts the worker; resolves with where it was when it sent itself the signal. */
-function startFaulty(coordinatorAddress: string, signal: string, moment: string) {
-  const options = JSON.stringify({ id: worker, coordinatorAddress, signal, moment });
-  const child = spawn(process.execPath, [script, options], { stdio: ['ignore', 'pipe', 'inherit'] });
-  started.push(child);
-  const fault = new Promise<Fault>((resolve, reject) => {
-    let stdout = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      stdout += chunk;
-      const said = /^FAULT (.+)\n/m.exec(stdout)?.[1];
-      if (said !== undefined) resolve(JSON.parse(said) as Fault);
-    });
-    child.on('close', (code) => reject(new Error(`the worker ended with ${code} before its fault`)));
-  });
-  return { child, fault };
-}
-
 it.each(faults)('%s', async (name, signal, moment) => {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '3', '--run-dir', name];
   const running = start([...args, ...set(...config)], folder());
   const clock = new StepClock(running);
   const [, address = ''] = await running.printed(/^listening on (\S+)/m);
-  const { child, fault } = startFaulty(address, signal, moment);
+  const { child, fault } = startFaulty({ coordinatorAddress: address, signal, moment });
   const gone = once(child, 'exit').then(() => Date.now());
   const { step, epoch, timeMs } = await fault;
   const faultMs = signal === 'SIGKILL' ? await gone : timeMs;
@@ -103,7 +64,7 @@ it.each(faults)('%s', async (name, signal, moment) => {
   expectSameLosses(steps, undisturbed, 1e-4);
   expect(steps.filter(({ parameterHash }) => parameterHash === undefined)).toEqual([]);
   const lost = (await eventsOf(join(folder(), name))).filter(({ event }) => event === 'lost');
-  expect(lost.map((event) => event.worker)).toEqual([worker]);
+  expect(lost.map((event) => event.worker)).toEqual([faultyWorker]);
 
   const next = steps.find((line) => line.epoch > epoch);
   expect(next?.step, `a step after the fault in step ${step}`).toBeGreaterThanOrEqual(step);
