@@ -14,7 +14,9 @@ export function refuse(state: RunState, from: string, reason: string): Decision 
   };
 }
 
+/** The end in order; of a run that gives up, its failure. */
 export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
+  if (state.givingUp !== undefined) return after(before, fail(state, state.givingUp));
   const effects: Effect[] = [
     ...before,
     ...stopAll(state, 'the run is complete', false),
@@ -46,9 +48,12 @@ export function stale(state: RunState, member: Member, what: string): Decision {
 export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
   const member = everyone(state).find(({ id }) => id === from);
   if (member === undefined) return state;
-  const tellsPhase = message.type === 'heartbeat' || message.type === 'phase';
-  const progress = tellsPhase ? { phase: message.phase, step: message.step } : {};
-  return withMember(state, { ...member, ...progress, lastSeenMs: nowMs });
+  const now = { ...member, lastSeenMs: nowMs };
+  if (message.type !== 'heartbeat' && message.type !== 'phase') return withMember(state, now);
+  const { phase, step } = message;
+  const frames = message.type === 'heartbeat' ? message.ringFrames : (member.ring?.frames ?? 0);
+  const isSame = frames === member.ring?.frames && phase === member.phase && step === member.step;
+  return withMember(state, { ...now, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } });
 }
 
 /** The ring, then who is not in it. */

@@ -8,7 +8,7 @@ import {
   after,
   everyone,
   factsOf,
-  fail,
+  finish,
   hasState,
   idle,
   lacksCommit,
@@ -79,7 +79,8 @@ function rewound(state: RunState, epoch: number): RunState {
 /** After a loss or a departure: the others go on if they are enough, else the run gathers. */
 export function reform(state: RunState, nowMs: number, why: string): Decision {
   const stay = state.members.filter(({ leaving }) => !leaving);
-  if (stay.length >= state.plan.minWorkers && stay.some((member) => hasState(state, member))) {
+  const enough = state.stopRequested ? 1 : state.plan.minWorkers;
+  if (stay.length >= enough && stay.some((member) => hasState(state, member))) {
     return openEpoch(state, stay, nowMs, why);
   }
   // Without a ring there is no boundary that they could wait for.
@@ -92,6 +93,7 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
 
 /** While the run gathers: opens an epoch once enough workers are there. */
 export function tryToOpen(state: RunState, nowMs: number, why: string): Decision {
+  if (state.stopRequested) return endGathering(state, nowMs, why);
   const { plan, needed, missing, starting, joiners } = state;
   const there = joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
   if (there.length >= needed) {
@@ -107,15 +109,39 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
     const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
-    return fail(state, state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`);
+    return giveUp(state, state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`, nowMs);
   }
   const awaited = [...starting, ...missing, ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker)];
   const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
   return nothing(state, `${why}: ${there.length} of ${needed} workers are ready, waiting for ${whom}`);
 }
 
+/**
+ * A run that is to end while it gathers: what workers hold beyond the newest checkpoint is saved first, however few they are; who
+ * holds it may be about to come back.
+ */
+export function endGathering(state: RunState, nowMs: number, why: string): Decision {
+  if (state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined) {
+    return nothing(state, `${why}; a checkpoint is still written`);
+  }
+  if (state.step <= state.checkpointStep) return finish(state, [], why);
+  const holders = state.joiners.filter((member) => hasState(state, member) || lacksCommit(state, member));
+  const prepared = holders.filter((member) => member.prepared !== undefined);
+  if (prepared.length > 0) return openEpoch(state, prepared, nowMs, `${why}; the state of step ${state.step} is saved`);
+  const mayReturn = holders.length > 0 || state.missing.length > 0;
+  if (mayReturn && nowMs - state.sinceMs <= state.plan.heartbeatTimeoutMs) {
+    return nothing(state, `${why}; waiting for who had the state of step ${state.step}`);
+  }
+  return finish(state, [], why);
+}
+
+function giveUp(state: RunState, message: string, nowMs: number): Decision {
+  return endGathering({ ...state, stopRequested: true, givingUp: message }, nowMs, message);
+}
+
 /** Time has passed while the run gathers. */
 export function onGatheringTick(state: RunState, nowMs: number): Decision {
+  if (state.stopRequested) return endGathering(state, nowMs, 'the run was to end');
   const { plan, joiners, missing, needed } = state;
   const waitedMs = nowMs - state.sinceMs;
   if (missing.length > 0 && waitedMs > plan.heartbeatTimeoutMs) {
@@ -140,9 +166,10 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
     return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
   }
   const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
-  return fail(
+  return giveUp(
     state,
     `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`,
+    nowMs,
   );
 }
 

@@ -15,14 +15,10 @@ import {
   withMember,
   withoutSource,
 } from './decisionParts.ts';
-import { onGatheringTick, reform, tryToOpen } from './epochs.ts';
+import { reform, tryToOpen } from './epochs.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 
-/** How long after a ring broke the cause may take to show. */
-const causeGraceMs = 1_000;
-/** Rings that may break at one step, with nobody lost, before the rank that is blamed must go. */
-const ringFaultsMax = 2;
 /** Pause before a worker is started again: doubled each time, up to the most. */
 const restartPauseMs = 250;
 const restartPauseMostMs = 30_000;
@@ -141,7 +137,9 @@ export function lose(
     ...known,
     members: state.members.filter(stays),
     joiners: state.joiners.filter(stays),
-    missing: dead ? state.missing.filter((name) => !names.includes(name)) : [...state.missing, ...names],
+    ...(dead
+      ? { missing: state.missing.filter((name) => !names.includes(name)) }
+      : { missing: [...state.missing, ...names], missingSinceMs: nowMs }),
     lastLoss: message,
   };
   const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
@@ -199,7 +197,8 @@ function isHopeless(state: RunState, { blame }: WorkerFailure): boolean {
   return blame === 'user' || (blame === 'run' && state.epoch === 0);
 }
 
-function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
+/** Starts a worker of this machine once more, after a pause, if it may. */
+export function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
   const { plan, restarts } = state;
   if (restarts >= plan.restartsMax) return { state, effects: [] };
   const afterMs = Math.min(restartPauseMostMs, restartPauseMs * 2 ** Math.min(restarts, 16));
@@ -233,81 +232,4 @@ export function onPeerGone(
   const member = everyone(state).find((other) => other.id === id);
   if (member === undefined) return nothing(state, `${id}, which is no member, is gone`);
   return lose(state, [member], `is gone (${reason})`, nowMs);
-}
-
-export function onRingBroken(
-  state: RunState,
-  member: Member,
-  report: WorkerMessageOf<'ringBroken'>,
-  nowMs: number,
-): Decision {
-  if (report.epoch !== state.epoch || state.stage === 'gathering') return stale(state, member, 'a broken ring');
-  const message = `the ring of ${nameOf(member)} broke: ${report.message}`;
-  const broken = state.broken ?? { atMs: nowMs, message, suspect: report.suspect };
-  return nothing({ ...state, broken }, `${message}; looking for the cause`);
-}
-
-export function onTick(state: RunState, nowMs: number): Decision {
-  const { plan, broken } = state;
-  const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
-  if (silent !== undefined) return onSilent(state, silent, nowMs);
-  if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
-  if (broken !== undefined && nowMs - broken.atMs > causeGraceMs) return onRingFault(state, broken, nowMs);
-  if (nowMs - state.sinceMs > plan.stepTimeoutMs) return onLate(state, nowMs);
-  return nothing(state);
-}
-
-function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
-  const { plan } = state;
-  const cause = `has been silent for ${seconds(nowMs - silent.lastSeenMs)}`;
-  const lost = lose(state, [silent], cause, nowMs);
-  // A frozen process of ours makes room for another; without restarts left it may still come back by itself.
-  const kill = plan.localWorkers.includes(silent.worker) && state.restarts < plan.restartsMax;
-  const effects: Effect[] = [{ kind: 'send', to: silent.id, message: { type: 'fenced', reason: cause } }];
-  if (kill) effects.push({ kind: 'killWorker', worker: silent.worker });
-  return after(effects, lost);
-}
-
-/** Nobody died, and yet the ring does not work: once more with the same members, in the end without the one that is blamed. */
-function onRingFault(state: RunState, { message, suspect }: NonNullable<RunState['broken']>, nowMs: number): Decision {
-  const culprit = state.members.find(({ rank }) => rank === suspect);
-  const next = { ...state, broken: undefined, ringFaults: state.ringFaults + 1 };
-  if (culprit !== undefined && next.ringFaults > ringFaultsMax && next.members.length > 1) {
-    const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}`;
-    const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
-    return after([fenced], lose(next, [culprit], `cannot be reached in the ring: ${message}`, nowMs));
-  }
-  const warning = { event: 'warning', reason: message, epoch: state.epoch, step: state.step } as const;
-  return after([{ kind: 'event', event: warning, show: true }], reform(next, nowMs, message));
-}
-
-/** The stage takes too long. Those that the others wait for are lost; if it is everyone, the time is too short. */
-function onLate(state: RunState, nowMs: number): Decision {
-  const late = state.members.filter((member) => isLate(state, member));
-  const cause = `has not finished within ${seconds(state.plan.stepTimeoutMs)} (comm.stepTimeoutMs)`;
-  if (late.length === 0) return nothing({ ...state, sinceMs: nowMs });
-  if (late.length === state.members.length) {
-    return fail(
-      state,
-      `no worker has finished step ${state.step + 1} within ${seconds(state.plan.stepTimeoutMs)}: raise comm.stepTimeoutMs`,
-    );
-  }
-  const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
-  return after(fenced, lose(state, late, cause, nowMs));
-}
-
-function isLate(state: RunState, member: Member): boolean {
-  switch (state.stage) {
-    case 'forming':
-      return member.ready?.epoch !== state.epoch;
-    case 'evaluating':
-      return member.evaluated?.step !== state.step;
-    case 'snapshotting':
-      return member.phase === 'snapshot';
-    case 'stepping':
-      if (state.appliedStep < state.step) return member.applied?.step !== state.step;
-      return !state.holding && member.phase !== 'all-reduce' && member.phase !== 'waiting for commit';
-    default:
-      return false;
-  }
 }

@@ -95,6 +95,8 @@ export interface Member {
     readonly parameterHash: string | undefined;
   };
   readonly evaluated?: { readonly step: number; readonly lossSum: number; readonly targets: number };
+  /** Frames of the ring that it has received in its step, and since when there were no more, or it does what it does. */
+  readonly ring?: { readonly frames: number; readonly sinceMs: number };
   /** It goes at the next step boundary. */
   readonly leaving: boolean;
   /** Samples a millisecond, smoothed; 0 until it is measured. */
@@ -139,6 +141,8 @@ export interface RunState {
   readonly starting: readonly string[];
   /** Workers that may come back with their state: lost, but not known to be dead. */
   readonly missing: readonly string[];
+  /** When the last of them was lost. */
+  readonly missingSinceMs: number;
   readonly restarts: number;
   /** How many workers the run waits for while it gathers. */
   readonly needed: number;
@@ -150,8 +154,10 @@ export interface RunState {
     | undefined;
   /** Rings that broke at this step without anybody being lost. */
   readonly ringFaults: number;
-  /** Set once the user asked for an orderly end. */
+  /** Set once the run is to end in order: the user asked for it, or it gives up. */
   readonly stopRequested: boolean;
+  /** Why it gives up: the message that it fails with once what the workers hold is saved. */
+  readonly givingUp: string | undefined;
   /** The members wait for `proceed` after the committed step. */
   readonly holding: boolean;
   /** The checkpoint that is being written: its step, and the connection it comes through. */
@@ -295,12 +301,14 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     joiners: [],
     starting: plan.localWorkers.filter((worker) => !returning.includes(worker)),
     missing: returning,
+    missingSinceMs: nowMs,
     restarts: 0,
     needed: returning.length > 0 ? returning.length : plan.worldSize,
     lastLoss: undefined,
     broken: undefined,
     ringFaults: 0,
     stopRequested: false,
+    givingUp: undefined,
     holding: true,
     checkpointInFlight: undefined,
     checkpointAbandoned: undefined,

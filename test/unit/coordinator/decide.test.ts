@@ -463,6 +463,36 @@ describe('the decision core: losses', () => {
     ]);
   });
 
+  it('saves what the others hold when the user stops it while it waits for workers', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' }).event({ kind: 'stopRequested' });
+    expect(script.kinds()).toEqual(['epochOpened', 'form→w0']);
+    expect(script.ready('w0').kinds()).toEqual(['started', 'snapshot→w0']);
+    script.snapshotTaken(1);
+    expect(script.event({ kind: 'checkpointWritten', step: 1 }).kinds()).toEqual(['stop→w0', 'finish']);
+    // What is saved already is not saved again.
+    const saved = new Script({ minWorkers: 2, open: true }).start().step(1).step(2).evaluated(2).snapshotTaken(2);
+    saved.event({ kind: 'checkpointWritten', step: 2 }).exited('w1').event({ kind: 'stopRequested' });
+    expect(saved.kinds()).toEqual(['stop→w0', 'finish']);
+  });
+
+  it('saves what the others hold before it gives up, then fails with the reason', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, restartsMax: 0, open: true }).start().step(1).exited('w1');
+    script.nowMs = 5_000;
+    script.beat('w0').tick(5_001);
+    expect(script.kinds()).toEqual(['epochOpened', 'form→w0']);
+    script.ready('w0').snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.kinds()).toEqual(['stop→w0', 'fail']);
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/rank 1 .* was killed by SIGKILL .*; 1 of 2 workers joined within 5\.0 s/),
+    });
+    // Nobody can come: at once.
+    const closed = new Script({ ...quiet, minWorkers: 2, restartsMax: 0 }).start().step(1).exited('w1');
+    expect(closed.kinds()).toEqual(['epochOpened', 'form→w0']);
+    closed.exited('w0');
+    expect(closed.kinds()).toEqual(['fail']);
+  });
+
   it('ends when nobody can come any more, with what happened last', () => {
     const script = new Script({ restartsMax: 0 }).start().exited('w0').exited('w1');
     expect(script.effects.at(-1)).toMatchObject({
@@ -495,6 +525,28 @@ describe('the decision core: losses', () => {
       script.ready('w0').ready('w1');
     }
     expect(script.ids).toEqual(['w0']);
+  });
+
+  it('finds a ring in which nothing moves, though everybody lives', () => {
+    const script = new Script(quiet).start();
+    const beat = (id: string, phase: 'forward and backward' | 'all-reduce', ringFrames: number) =>
+      script.from(id, { type: 'heartbeat', step: 1, phase, ringFrames });
+    beat('w0', 'all-reduce', 5);
+    beat('w1', 'forward and backward', 0);
+    script.nowMs = 900;
+    beat('w0', 'all-reduce', 5);
+    beat('w1', 'all-reduce', 2);
+    // Nobody is stuck while somebody computes or receives.
+    expect(script.tick(1_800).kinds()).toEqual([]);
+    script.nowMs = 1_850;
+    beat('w0', 'all-reduce', 6);
+    beat('w1', 'all-reduce', 2);
+    expect(script.tick(2_800).kinds()).toEqual([]);
+    beat('w0', 'all-reduce', 6);
+    beat('w1', 'all-reduce', 2);
+    script.tick(2_900);
+    expect(script.reason).toMatch(/rank 1 .* has waited 2\.0 s for a frame of the ring in step 1, .*go on from step 0/);
+    expect(script.kinds()).toEqual(['epochOpened', 'form→w0', 'form→w1']);
   });
 
   it('leaves out a member that does not finish its step, and names the time when nobody does', () => {
@@ -571,6 +623,27 @@ describe('the decision core: a coordinator that takes over', () => {
   it('takes a later step that a worker proves, if the journal had lost it', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 8, epoch: 3 });
     expect(script.state).toMatchObject({ step: 8, committedEpoch: 3 });
+  });
+
+  it('starts one that is lost later and does not come back: it is no child of its own', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
+    script.join('w0', { step: 7, epoch: 2 }).join('w1', { step: 7, epoch: 2 }).prepared('w0', 'w1');
+    script.ready('w0').ready('w1').event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    expect(script.ids).toEqual(['w0']);
+    script.ready('w0').nowMs = 900;
+    expect(script.beat('w0').tick(1_000).kinds()).toEqual([]);
+    expect(script.tick(1_001).effects).toContainEqual({ kind: 'startWorker', worker: 'w1', afterMs: 250 });
+    expect(script.tick(1_100).kinds()).toEqual([]);
+  });
+
+  it('waits for who holds the state before it stops, but not for ever', () => {
+    const back = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
+    expect(back.kinds()).toEqual([]);
+    back.join('w0', { step: 7, epoch: 2 }).prepared('w0').ready('w0');
+    expect(back.kinds()).toEqual(['started', 'snapshot→w0']);
+    const gone = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
+    expect(gone.tick(1_000).kinds()).toEqual([]);
+    expect(gone.tick(1_001).kinds()).toEqual(['finish']);
   });
 
   it('starts those that do not come back', () => {
