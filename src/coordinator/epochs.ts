@@ -79,10 +79,12 @@ function rewound(state: RunState, epoch: number): RunState {
 /** After a loss or a departure: the others go on if they are enough, else the run gathers. */
 export function reform(state: RunState, nowMs: number, why: string): Decision {
   const stay = state.members.filter(({ leaving }) => !leaving);
+  const holds = (member: Member) => hasState(state, member);
   const enough = state.stopRequested ? 1 : state.plan.minWorkers;
-  if (stay.length >= enough && stay.some((member) => hasState(state, member))) {
-    return openEpoch(state, stay, nowMs, why);
-  }
+  if (stay.length >= enough && stay.some(holds)) return openEpoch(state, stay, nowMs, why);
+  // Those that leave do so at the next boundary; if the state would go with them, it is saved there first.
+  const isSaved = state.step <= Math.max(state.checkpointStep, state.snapshotStep);
+  if (!isSaved && !stay.some(holds) && state.members.some(holds)) return openEpoch(state, state.members, nowMs, why);
   // Without a ring there is no boundary that they could wait for.
   const { state: rest, effects } = letGo(state);
   const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
@@ -109,7 +111,8 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
     const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
-    return giveUp(state, state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`, nowMs);
+    const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
+    return endGathering(givingUp(state, message), nowMs, `${why}: ${left}`);
   }
   const awaited = [...starting, ...missing, ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker)];
   const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
@@ -132,11 +135,12 @@ export function endGathering(state: RunState, nowMs: number, why: string): Decis
   if (mayReturn && nowMs - state.sinceMs <= state.plan.heartbeatTimeoutMs) {
     return nothing(state, `${why}; waiting for who had the state of step ${state.step}`);
   }
-  return finish(state, [], why);
+  const message = `nobody is left who has the state of step ${state.step}: the newest checkpoint is of step ${state.checkpointStep}`;
+  return finish({ ...state, appliedStep: state.checkpointStep }, [{ kind: 'warn', message }], why);
 }
 
-function giveUp(state: RunState, message: string, nowMs: number): Decision {
-  return endGathering({ ...state, stopRequested: true, givingUp: message }, nowMs, message);
+function givingUp(state: RunState, message: string): RunState {
+  return { ...state, stopRequested: true, givingUp: message };
 }
 
 /** Time has passed while the run gathers. */
@@ -166,11 +170,8 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
     return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
   }
   const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
-  return giveUp(
-    state,
-    `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`,
-    nowMs,
-  );
+  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`;
+  return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
 }
 
 /** Workers that leave, at a boundary: they are let go, the others go on. */

@@ -7,6 +7,8 @@ import {
   everyone,
   factsOf,
   fail,
+  hasState,
+  lacksCommit,
   nameOf,
   nothing,
   refuse,
@@ -15,7 +17,7 @@ import {
   withMember,
   withoutSource,
 } from './decisionParts.ts';
-import { reform, tryToOpen } from './epochs.ts';
+import { openEpoch, reform, tryToOpen } from './epochs.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 
@@ -103,6 +105,10 @@ export function onPrepared(
 export function onLeave(state: RunState, member: Member, nowMs: number): Decision {
   const reason = `${nameOf(member)} wants to leave`;
   const next = withMember(state, { ...member, leaving: true });
+  if (next.stage === 'gathering' && isOnlyHolder(next, member)) {
+    const why = `${reason}; the state of step ${next.step} is saved`;
+    return openEpoch(next, [{ ...member, leaving: true }], nowMs, why);
+  }
   if (next.stage === 'gathering' || member.rank < 0) {
     const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
     const joiners = next.joiners.filter(({ id }) => id !== member.id);
@@ -115,6 +121,13 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
     return after(effects, next.stage === 'gathering' ? tryToOpen(without, nowMs, reason) : nothing(without, reason));
   }
   return atBoundary(next, nowMs, reason);
+}
+
+/** Whether a state that is in no checkpoint would be lost with it. */
+function isOnlyHolder(state: RunState, member: Member): boolean {
+  const isSaved = state.step <= Math.max(state.checkpointStep, state.snapshotStep);
+  const holders = state.joiners.filter((other) => hasState(state, other) || lacksCommit(state, other));
+  return !isSaved && member.prepared !== undefined && holders.length === 1 && holders[0]?.id === member.id;
 }
 
 /** @param dead it cannot come back: its process has ended */
@@ -175,7 +188,9 @@ export function onWorkerExited(
 ): Decision {
   const { worker, description, failure, clean } = exit;
   const member = everyone(state).find((other) => other.worker === worker && other.pid === exit.pid);
-  if (failure !== undefined && isHopeless(state, failure)) {
+  // A newcomer that was refused, since there is no room for it, is no reason to end what goes well.
+  const isRefused = failure?.blame === 'user' && member === undefined && state.epoch > 0;
+  if (failure !== undefined && !isRefused && isHopeless(state, failure)) {
     const message = member === undefined ? `worker ${worker} ${description}` : failedMessage(member, failure);
     return fail(state, message, failure.blame === 'user' ? 'user' : 'run');
   }
@@ -183,7 +198,8 @@ export function onWorkerExited(
   const gone = { ...state, starting: state.starting.filter(isNot), missing: state.missing.filter(isNot) };
   // At the end there is work for another only if the last checkpoint came from this one.
   const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
-  const again = !clean && isNeeded && !everyone(state).some((other) => other.worker === worker && other !== member);
+  const again =
+    !clean && !isRefused && isNeeded && !everyone(state).some((other) => other.worker === worker && other !== member);
   const { state: next, effects } = again ? startAgain(gone, worker) : { state: gone, effects: [] };
   if (member !== undefined) return after(effects, lose(next, [member], description, nowMs, { dead: true }));
   if (clean) return nothing(next, `worker ${worker} ${description}`);

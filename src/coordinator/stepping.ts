@@ -201,7 +201,9 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     });
     return { state: { ...state, stage: 'evaluating', sinceMs: nowMs }, effects, reason: `${why}; evaluation is due` };
   }
-  const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || last;
+  // With the last member the state would go.
+  const isLastLeave = state.members.every(({ leaving }) => leaving);
+  const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || last || isLastLeave;
   const source = state.members.find((member) => hasState(state, member));
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the one before is on disk.

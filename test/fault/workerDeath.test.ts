@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { parseRunKeys } from '../../src/comm/runKeys.ts';
 import { type Running, set, start, tiny, useFolder } from '../e2e/launch.ts';
+import { eventsOf, until } from './elasticRun.ts';
 
 const folder = useFolder();
 const timeouts = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=2000', 'comm.joinTimeoutMs=3000'];
@@ -75,11 +76,36 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   const result = await running.finished;
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(message);
-  expect(result.stderr).toMatch(/no checkpoint was written yet/);
+  // What the others had computed is saved.
+  const [, step] = /\+(\d+)/.exec(String(moment)) ?? [];
+  const [, saved] = /go on from step (\d+) with: launch --resume/.exec(result.stderr) ?? [];
+  if (step === undefined) expect(result.stderr).toMatch(/no checkpoint was written yet/);
+  else expect(Number(saved)).toBeGreaterThanOrEqual(Number(step));
   expect(await running.descendants()).toEqual([]);
   const runDir = join(folder(), name);
   expect((await readdir(runDir)).filter((file) => file === 'run.lock')).toEqual([]);
   await expectFlight(runDir, rank, result.stderr);
+});
+
+it('stopped while it waits for workers: what the others hold is saved, and a resume goes on from there', async () => {
+  const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '2', '--min-workers', '2', '--max-restarts', '0'];
+  const long = ['comm.joinTimeoutMs=600000', 'comm.heartbeatIntervalMs=100'];
+  const steps = set(...tiny, 'train.maxSteps=1000000', ...long);
+  const running = start([...args, '--run-dir', 'waits', ...steps], folder());
+  await running.printed(/step +10\//);
+  process.kill((await workersOf(running))[1]!, 'SIGKILL');
+  await until(async () => (await eventsOf(join(folder(), 'waits'))).some(({ event }) => event === 'lost'));
+  running.process.kill('SIGINT');
+  const result = await running.finished;
+  expect(result).toMatchObject({ code: 130 });
+  const [, step] = /checkpoint .*step-0*(\d+)/.exec(result.stdout) ?? [];
+  expect(Number(step)).toBeGreaterThanOrEqual(10);
+  expect(await running.descendants()).toEqual([]);
+  const resumed = start(['--resume', 'waits', ...set(`train.maxSteps=${Number(step) + 5}`)], folder());
+  expect(await resumed.finished).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(`resuming .*step-0*${step}\\b`),
+  });
 });
 
 /** What every process but the lost one did last is written down: what the coordinator decided, and what the workers were told. */

@@ -10,6 +10,8 @@ interface Common {
 export type Fault = Common &
   (
     | { readonly kind: 'crash' | 'crashAll' | 'cut' | 'leave' | 'comer' }
+    /** The user ends the run in order, and resumes it later. */
+    | { readonly kind: 'stop' }
     | { readonly kind: 'freeze' | 'coordinatorFreeze'; readonly forMs: number }
     | { readonly kind: 'slow'; readonly factor: number; readonly forMs: number }
     | { readonly kind: 'partition'; readonly forMs: number; readonly isReset: boolean }
@@ -20,7 +22,16 @@ export type Fault = Common &
 /** Often enough for each other to meet. */
 const kinds: readonly Fault['kind'][] = [
   ...(['crash', 'crash', 'freeze', 'freeze', 'slow', 'cut', 'cut', 'partition', 'partition'] as const),
-  ...(['comer', 'leave', 'coordinatorCrash', 'coordinatorCrash', 'coordinatorFreeze', 'powerCut', 'crashAll'] as const),
+  ...([
+    'comer',
+    'leave',
+    'stop',
+    'coordinatorCrash',
+    'coordinatorCrash',
+    'coordinatorFreeze',
+    'powerCut',
+    'crashAll',
+  ] as const),
 ];
 
 export function drawFaults(random: Random, allowed: readonly Fault['kind'][] = kinds): Fault[] {

@@ -213,7 +213,7 @@ export class Simulation {
       if (point?.workers.includes(worker) !== true) this.#fork(worker, process, () => rim, children);
     }
     await rim.finished.then(
-      (step) => this.#finished(step),
+      (step) => this.#finished(step, process, children),
       (error: Error) => this.#failed(error, process, children),
     );
   }
@@ -235,18 +235,25 @@ export class Simulation {
     if (error.name !== 'PeerError') this.#world.wrong(`the run failed with ${error.name}: ${error.message}`);
     else if (!mayFail.test(error.message)) this.#world.wrong(`the run failed: ${error.message}`);
     else if (this.#failures.length > failuresMost) this.#world.wrong(`the run failed again: ${error.message}`);
+    this.#resumeLater(process, children);
+  }
+
+  /** The command ends, with its workers. Whoever watches it starts it again, and the workers of other machines, which were told to stop. */
+  #resumeLater(process: SimProcess, children: Map<string, Worker>): void {
+    // What kills a command has it started again too.
+    if (this.#coordinator?.process === process) this.#coordinator = undefined;
     for (const worker of children.values()) this.#world.schedule(500, () => worker.process.die());
     this.#world.schedule(600, () => process.die());
-    // Whoever watches it starts it again, and the workers of other machines, which were told to stop.
     this.#world.schedule(2_000, () => {
       this.#startCommand();
       for (let i = 0; i < this.#setting.remote; i++) this.#joinFrom(`host-${this.#hosts++}`);
     });
   }
 
-  #finished(step: number): void {
+  #finished(step: number, process: SimProcess, children: Map<string, Worker>): void {
     this.#world.trace(`finished at step ${step}`);
-    this.#finishedStep = step;
+    if (step < this.#setting.config.train.maxSteps) this.#resumeLater(process, children);
+    else this.#finishedStep = step;
   }
 
   // Workers.
@@ -373,6 +380,9 @@ export class Simulation {
       case 'leave':
         victim?.agent?.leave();
         break;
+      case 'stop':
+        if (this.#coordinator?.process.isDead === false) this.#coordinator.rim.requestStop();
+        break;
       case 'comer':
         if (this.#setting.remote > 0) this.#joinFrom(`host-${this.#hosts++}`);
         break;
@@ -404,11 +414,11 @@ export class Simulation {
   #decide(state: RunState, event: RunEvent, nowMs: number): Decision {
     const decision = (this.#options.decide ?? realDecide)(state, event, nowMs);
     if (decision.reason !== '') this.#world.trace(`decided (${decision.state.stage}): ${decision.reason}`);
-    for (const effect of decision.effects) this.#checkEffect(effect, state, decision.effects);
+    for (const effect of decision.effects) this.#checkEffect(effect, state, decision);
     return decision;
   }
 
-  #checkEffect(effect: Effect, before: RunState, all: readonly Effect[]): void {
+  #checkEffect(effect: Effect, before: RunState, { state: after, effects: all }: Decision): void {
     const { train } = this.#setting.config;
     if (effect.kind === 'committed') {
       let next = 0;
@@ -417,6 +427,19 @@ export class Simulation {
         next += sampleCount;
       }
       if (next !== train.globalBatchSize) this.#world.wrong(`step ${effect.step} is committed with ${next} samples`);
+    } else if (effect.kind === 'finish' || effect.kind === 'fail') {
+      const { step, checkpointStep, snapshotStep } = after;
+      const { members, joiners } = before;
+      const holder = [...members, ...joiners].find((member) => {
+        const replica = member.prepared && this.#replicaOf(member);
+        return replica && this.#reference.isState(step, dense(replica.blocks));
+      });
+      // One that was taken may not have been written: a full disk.
+      if (step > Math.max(checkpointStep, snapshotStep) && holder !== undefined) {
+        this.#world.wrong(
+          `${effect.kind} at step ${step} without a checkpoint, although ${holder.worker} has its state`,
+        );
+      }
     } else if (effect.kind === 'rewind') {
       this.#rewinds++;
       const opened = all.find((other) => other.kind === 'epochOpened');

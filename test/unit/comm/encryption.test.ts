@@ -320,7 +320,7 @@ describe('the ZAP handler', () => {
     await pause(100);
     const rest = Array.from({ length: 20 }, () => push(pull));
     await until(() => refused.length === 5);
-    expect(first.events).toContain('handshake:error:auth');
+    await until(() => first.events.includes('handshake:error:auth'));
     domain.allow([rest.at(-1)!.pair.publicKey]);
     expect(String(await pull.receive())).toBe('hello');
   });

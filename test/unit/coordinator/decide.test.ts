@@ -490,7 +490,42 @@ describe('the decision core: losses', () => {
     const closed = new Script({ ...quiet, minWorkers: 2, restartsMax: 0 }).start().step(1).exited('w1');
     expect(closed.kinds()).toEqual(['epochOpened', 'form→w0']);
     closed.exited('w0');
-    expect(closed.kinds()).toEqual(['fail']);
+    expect(closed.kinds()).toEqual(['warn', 'fail']);
+  });
+
+  it('saves the state before the last member leaves, at a boundary and without a ring', () => {
+    const script = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
+    script.from('w0', { type: 'leave' });
+    expect(script.kinds()).toEqual([]);
+    expect(script.step(2).kinds()).toEqual(['stepDone', 'snapshot→w0']);
+    expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
+    expect(script.event({ kind: 'checkpointWritten', step: 2 }).kinds()).toEqual(['stop→w0']);
+
+    const waiting = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1).exited('w1');
+    expect(waiting.from('w0', { type: 'leave' }).kinds()).toEqual(['epochOpened', 'form→w0']);
+    expect(waiting.ready('w0').kinds()).toEqual(['started', 'snapshot→w0']);
+    waiting.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(waiting.kinds()).toEqual(['stop→w0']);
+
+    // The member that stays has no state yet.
+    const only = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
+    only.join('w1b').prepared('w1b').step(2);
+    expect(only.forms()).toMatchObject([{ send: true }, { state: 'receive' }]);
+    only.from('w0', { type: 'leave' }).ready('w0').exited('w1');
+    expect(only.forms()).toMatchObject([{ to: 'w0', state: 'keep' }]);
+  });
+
+  it('goes on when a newcomer is refused for want of room', () => {
+    const script = new Script({ ...quiet, open: true }).start();
+    const failure = {
+      step: 0,
+      phase: 'starting',
+      message: 'the coordinator refused this worker',
+      blame: 'user',
+    } as const;
+    script.event({ kind: 'workerExited', worker: 'w1', pid: 7, description: 'failed', clean: false, failure });
+    expect(script.kinds()).toEqual([]);
+    expect(script.state.stage).toBe('stepping');
   });
 
   it('ends when nobody can come any more, with what happened last', () => {
@@ -643,7 +678,10 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(back.kinds()).toEqual(['started', 'snapshot→w0']);
     const gone = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
     expect(gone.tick(1_000).kinds()).toEqual([]);
-    expect(gone.tick(1_001).kinds()).toEqual(['finish']);
+    expect(gone.tick(1_001).effects).toEqual([
+      { kind: 'warn', message: 'nobody is left who has the state of step 7: the newest checkpoint is of step 0' },
+      { kind: 'finish', step: 0 },
+    ]);
   });
 
   it('starts those that do not come back', () => {

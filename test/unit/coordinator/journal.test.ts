@@ -146,7 +146,7 @@ describe('a file that is not as it was written', () => {
         else expect({ recovered, warnings }, message).toEqual({ recovered: expected, warnings: [] });
       }
     }
-  });
+  }, 120_000);
 
   test('a line that is missing, doubled or moved', async () => {
     const path = newPath();
