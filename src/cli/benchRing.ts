@@ -2,6 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { type RingBenchReport, runRingBench } from '../bench/ringBench.ts';
+import { countsOption } from './benchOptions.ts';
 import { statusLine } from './statusLine.ts';
 
 interface BenchRingArguments {
@@ -45,7 +46,7 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
       if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
     }
     const options = {
-      ranks: parseRanks(ranks),
+      ranks: countsOption('ranks', ranks, { min: 2, max: 64 }),
       mbytes,
       repetitions,
       bucketBytes,
@@ -57,14 +58,6 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : table(report));
   },
 };
-
-function parseRanks(text: string): number[] {
-  const ranks = text.split(',').map(Number);
-  if (ranks.some((count) => !Number.isInteger(count) || count < 2 || count > 64)) {
-    throw new UserError(`Expected numbers from 2 to 64 for --ranks, like 2,4, but received "${text}".`);
-  }
-  return ranks;
-}
 
 function table({ machine, results }: RingBenchReport): string {
   const lines = [

@@ -7,6 +7,7 @@ import { version } from '../base/version.ts';
 import { benchEngineCommand } from './benchEngine.ts';
 import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
+import { benchProtocolCommand } from './benchProtocol.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { checkArguments } from './checkArguments.ts';
@@ -34,12 +35,13 @@ try {
     .command(joinCommand)
     .command(generateCommand)
     .command(evaluateCommand)
-    .command('bench', 'Measure kernels, training steps, generation and the ring', (bench) =>
+    .command('bench', 'Measure kernels, training steps, generation, the ring and the protocol', (bench) =>
       bench
         .command(benchStepCommand)
         .command(benchGenerateCommand)
         .command(benchEngineCommand)
         .command(benchRingCommand)
+        .command(benchProtocolCommand)
         .command(benchPeersCommand)
         .demandCommand(1, 'Name what to measure.'),
     )

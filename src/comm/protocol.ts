@@ -75,8 +75,9 @@ const stepTimings = z.object({
   forwardBackwardMs: milliseconds,
   /** From the end of backward to the last reduced bucket: the communication that was not overlapped. */
   ringWaitMs: milliseconds,
-  /** From `reduced` to `commit`. */
+  /** From `reduced` to `commit`: on the rank that is last, what the round trip takes; on others also what they wait for it. */
   commitWaitMs: milliseconds,
+  /** The norm of the gradient, before `reduced`, and AdamW. */
   optimizerMs: milliseconds,
 });
 /** Time that a rank spent in each part of a step, in milliseconds. */

@@ -295,6 +295,7 @@ export class Agent {
     }
     invariant(this.#holds !== undefined, 'a step is reduced on a replica without state');
     this.#holds = { step: this.#holds.step, epoch: this.#holds.epoch, pending: { step, epoch } };
+    const saidMs = this.#clock.monotonic();
     this.#send({ type: 'reduced', epoch, step, sampleFrom, sampleCount, ...loss, gradNorm });
 
     this.#phase = 'waiting for commit';
@@ -318,8 +319,8 @@ export class Agent {
         dataWaitMs: assignedMs - startMs,
         forwardBackwardMs: computedMs - assignedMs,
         ringWaitMs: reducedMs - computedMs,
-        commitWaitMs: commitMs - reducedMs,
-        optimizerMs: this.#clock.monotonic() - commitMs,
+        commitWaitMs: commitMs - saidMs,
+        optimizerMs: saidMs - reducedMs + this.#clock.monotonic() - commitMs,
       },
       ringBytesSent: ring.stats().bytesSent,
       ...(parameterHash !== undefined && { parameterHash }),
