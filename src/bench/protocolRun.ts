@@ -91,6 +91,7 @@ async function inFolder<T>({ options, config, dataset, folder, interrupted, obse
     coordinatorAddress: server.address,
     workersOnHost: count,
     cores: count,
+    flightFolder: join(folder, 'flight'),
     keys: keys && joinKeysOf(keys),
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
   });
