@@ -1,5 +1,5 @@
 /** What the tests of runs whose workers come and go share: what such a run must have in its files, and when its steps came. */
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { launch, type Running, set, tiny } from '../e2e/launch.ts';
@@ -40,6 +40,21 @@ async function linesOf<T>(path: string): Promise<T[]> {
 /** The step lines of `metrics.jsonl`, in the order in which they are there. */
 export async function stepsOf(runDir: string): Promise<StepLine[]> {
   return (await linesOf<StepLine>(join(runDir, 'metrics.jsonl'))).filter(({ loss }) => loss !== undefined);
+}
+
+/** The newest step line: of a long file it reads no more than the end. */
+export async function lastStepOf(runDir: string): Promise<StepLine | undefined> {
+  const file = await open(join(runDir, 'metrics.jsonl')).catch(() => undefined);
+  if (file === undefined) return undefined;
+  try {
+    const { size } = await file.stat();
+    const from = Math.max(0, size - 65_536);
+    const end = (await file.read(Buffer.alloc(size - from), 0, size - from, from)).buffer.toString();
+    const lines = end.split('\n').slice(from === 0 ? 0 : 1, -1);
+    return lines.map((line) => JSON.parse(line) as StepLine).findLast(({ loss }) => loss !== undefined);
+  } finally {
+    await file.close();
+  }
 }
 
 export function eventsOf(runDir: string): Promise<EventLine[]> {

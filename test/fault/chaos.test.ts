@@ -1,0 +1,119 @@
+/**
+ * Workers that are killed, frozen, added and sent away at random while a run trains: what it computes stays the same, and nothing
+ * is left behind. A failing run prints what was done to whom at which step. For longer, and with other mishaps:
+ *
+ * LOCKSTEP_CHAOS_SECONDS=600 LOCKSTEP_CHAOS_SEED=7 npx vitest run --project fault test/fault/chaos.test.ts
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { launch, type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { drawMishaps } from './chaosPlan.ts';
+import { Chaos } from './chaosRun.ts';
+import {
+  elastic,
+  eventsOf,
+  expectSameLosses,
+  expectWholeLedger,
+  lastStepOf,
+  StepClock,
+  stepsOf,
+  until,
+  workerPids,
+} from './elasticRun.ts';
+import { rssSlopeMiBPerMinute, type Usage, UsageLog, usageOf } from './processUsage.ts';
+
+const folder = useFolder();
+const seconds = Number(process.env['LOCKSTEP_CHAOS_SECONDS'] ?? 20);
+const seed = Number(process.env['LOCKSTEP_CHAOS_SEED'] ?? 1);
+const localWorkers = 3;
+const deadlineMs = 1_500;
+/** Steps between two lines on standard output. */
+const logEverySteps = 10;
+
+/** The same losses whatever the number of steps; a rate at which they do not come to depend on how sums are rounded. */
+function config(maxSteps: number): string[] {
+  const rate = ['schedule.kind=constant', 'schedule.learningRate=2e-4'];
+  const more = ['checkpoint.everySteps=200', `train.logEverySteps=${logEverySteps}`, ...rate];
+  return elastic(maxSteps, `comm.heartbeatTimeoutMs=${deadlineMs}`, ...more);
+}
+
+/** Names of this machine's workers that the run counts on: all but those that have left. */
+async function localMembers(runDir: string): Promise<string[]> {
+  const last = new Map<string, string>();
+  for (const { event, worker } of await eventsOf(runDir)) {
+    if (worker?.startsWith('local-') && ['join', 'leave', 'lost', 'restart'].includes(event)) last.set(worker, event);
+  }
+  return [...last].filter(([, event]) => event !== 'leave').map(([worker]) => worker);
+}
+
+/** Its open files while just this machine's workers train, all of them; and how many they are. */
+async function usageAtRest(running: Running, clock: StepClock, runDir: string): Promise<Usage & { workers: number }> {
+  let workers: number | undefined;
+  await until(async () => {
+    workers = (await lastStepOf(runDir))?.ranks.length;
+    return workers === (await localMembers(runDir)).length;
+  });
+  await clock.reached(clock.newest + 3 * logEverySteps);
+  return { ...(await usageOf(running.process.pid!))!, workers: workers! };
+}
+
+it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seconds }, async ({ onTestFailed }) => {
+  const runDir = join(folder(), 'chaos');
+  const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', `${localWorkers}`, '--max-restarts', '1000000'];
+  const running = start([...args, '--run-dir', runDir, ...set(...config(100_000_000))], folder());
+  const clock = new StepClock(running);
+  const coordinator = running.process.pid!;
+  const [, address = ''] = await running.printed(/^listening on (\S+)/m);
+  const joinArgs = [address, '--key', join(runDir, 'join.key')];
+  const spared = `local-000${localWorkers - 1}`;
+  const before = await usageAtRest(running, clock, runDir);
+
+  const chaos = new Chaos({ running, clock, joinArgs, folder: folder(), localWorkers, spared, deadlineMs });
+  onTestFailed(async () => {
+    chaos.thaw();
+    const again = `LOCKSTEP_CHAOS_SECONDS=${seconds} LOCKSTEP_CHAOS_SEED=${seed}`;
+    const events = (await eventsOf(runDir)).slice(-60).map((event) => JSON.stringify(event));
+    process.stdout.write(`${chaos.record.join('\n')}\nlast events:\n${events.join('\n')}\n`);
+    process.stdout.write(`again: ${again} npx vitest run --project fault test/fault/chaos.test.ts\n`);
+  });
+  const usage = new UsageLog(async () => [coordinator, ...(await workerPids(running)).values()]);
+  await chaos.wreak(drawMishaps(seed, seconds, deadlineMs));
+  await usage.stop();
+  await chaos.calm();
+  const after = await usageAtRest(running, clock, runDir);
+  running.process.kill('SIGINT');
+  const result = await running.finished;
+
+  expect(result.code, result.stderr).toBe(130);
+  const guests = await Promise.all(chaos.guests.map(({ finished }) => finished));
+  const orphans = await Promise.all([running, ...chaos.guests].map((started) => started.descendants()));
+  expect(orphans.flat()).toEqual([]);
+  expect(await readdir(folder())).toEqual(['chaos']);
+  const steps = await stepsOf(runDir);
+  expectWholeLedger(steps, steps.length);
+  const undisturbed = await launch(
+    ['--workers', '4', '--run-dir', 'undisturbed', ...set(...config(steps.length))],
+    folder(),
+  );
+  expect(undisturbed).toMatchObject({ code: 0, orphans: [] });
+  const losses = (await stepsOf(join(folder(), 'undisturbed'))).map(({ loss }) => loss);
+  const worst = Math.max(...steps.map(({ step, loss }) => Math.abs(loss - losses[step - 1]!)));
+  const { samples } = usage.longestLived(coordinator);
+  const rss = usage.of(coordinator);
+  const slope = rssSlopeMiBPerMinute(rss.slice(rss.length / 2));
+  const range = (some: readonly Usage[]) => {
+    const fds = some.map((each) => each.fds);
+    return `${Math.min(...fds)} to ${Math.max(...fds)}`;
+  };
+  const third = Math.floor(samples.length / 3);
+  process.stdout.write(
+    `chaos, seed ${seed}, ${seconds} s: ${JSON.stringify(chaos.counts)}, ${guests.length} guests, ${steps.length} steps, ` +
+      `${steps.at(-1)?.epoch} epochs, worst loss difference ${worst.toExponential(1)}; coordinator ${before.fds} fds with ` +
+      `${before.workers} workers, then ${after.fds} with ${after.workers}, ${before.rssMiB.toFixed(0)} MiB, then ` +
+      `${after.rssMiB.toFixed(0)}, ${slope.toFixed(1)} MiB/min in the second half; a worker of ${samples.length / 2} s ` +
+      `${range(samples.slice(0, third))} fds, then ${range(samples.slice(-third))}\n`,
+  );
+  expectSameLosses(steps, losses, 1e-4);
+  expect(worst).toBeLessThan(1e-3);
+});
