@@ -18,7 +18,10 @@ export function onTick(state: RunState, nowMs: number): Decision {
   const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
   if (silent !== undefined) return onSilent(state, silent, nowMs);
   if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
-  if (broken !== undefined && nowMs - broken.atMs > causeGraceMs) return onRingFault(state, broken, nowMs);
+  // Nobody is late in a step whose ring is broken: those who noticed wait for the next one.
+  if (broken !== undefined) {
+    return nowMs - broken.atMs > causeGraceMs ? onRingFault(state, broken, nowMs) : nothing(state);
+  }
   const stuck = stuckRing(state, nowMs);
   if (stuck !== undefined) return onRingFault(state, stuck, nowMs);
   const absent = plan.localWorkers.filter((worker) => state.missing.includes(worker));

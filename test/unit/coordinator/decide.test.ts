@@ -584,6 +584,18 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).toEqual(['epochOpened', 'form→w0', 'form→w1']);
   });
 
+  it('looks for the cause of a broken ring also when the time for the step is over meanwhile', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    const { epoch } = script.state;
+    script.tick(59_900);
+    for (const [rank, from] of ['w0', 'w1'].entries()) {
+      script.from(from, { type: 'ringBroken', epoch, step: 1, suspect: 1 - rank, message: 'nothing came' });
+      script.from(from, { type: 'phase', step: 1, phase: 'waiting for work' });
+    }
+    expect(script.tick(60_100).kinds()).toEqual([]);
+    expect(script.tick(61_000).kinds()).toEqual(['epochOpened', 'form→w0', 'form→w1']);
+  });
+
   it('leaves out a member that does not finish its step, and names the time when nobody does', () => {
     const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
     script.from('w0', { type: 'phase', step: 1, phase: 'all-reduce' }).tick(60_001);
