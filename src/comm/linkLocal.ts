@@ -14,7 +14,7 @@
  * receiver shows the ticket, and the sender answers with the proof. Frames are not encrypted: they never leave the machine.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { ringHeaderBytes } from './link.ts';
 
@@ -35,11 +35,15 @@ export interface LocalOffer {
   readonly proof: Buffer;
 }
 
-/** What two processes have in common if they run on the same machine; undefined where the local path is not available. */
+/**
+ * What two processes have in common if they run on the same machine and in the same network namespace, which abstract sockets
+ * belong to: two containers may share a machine, but no such socket. Undefined where the local path is not available.
+ */
 export function localHostId(): string | undefined {
   if (process.platform !== 'linux') return undefined;
   try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    const [network = ''] = /\d+/.exec(readlinkSync('/proc/self/ns/net')) ?? []; // net:[4026531833]
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}-${network}`;
   } catch {
     return undefined;
   }

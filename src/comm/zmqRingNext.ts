@@ -12,7 +12,7 @@ import { parseTcpAddress } from './linkAddress.ts';
 import { LocalSender } from './linkLocal.ts';
 import { commonOptions, curveClient, type KeyPair, monitorLoop } from './zmqSocket.ts';
 
-/** How long an offer stands. Containers that share a machine but no network cannot take it up. */
+/** How long an offer stands. */
 const offerTimeoutMs = 3000;
 
 export interface NextRankOptions {
