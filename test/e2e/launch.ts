@@ -47,11 +47,20 @@ export interface Running {
   descendants(): Promise<number[]>;
 }
 
-/** Starts `launch ARGS…` in `cwd`, with what `env` adds to this process' environment. */
-export function start(args: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): Running {
+/**
+ * Starts `launch ARGS…` in `cwd`, with what `env` adds to this process' environment.
+ * @param within a command that runs the one that follows it, in its own place: `ip netns exec NAME`
+ */
+export function start(
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+  within: readonly string[] = [],
+): Running {
   const mark = `LOCKSTEP_TEST=${randomUUID()}`;
   const [name = '', value = ''] = mark.split('=');
-  const child = spawn(process.execPath, [entry, ...args], {
+  const [command, ...words] = [...within, process.execPath, entry, ...args] as const;
+  const child = spawn(command!, words, {
     cwd,
     env: { ...process.env, ...env, [name]: value, TMPDIR: cwd },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -2,7 +2,7 @@
 import { setTimeout as after } from 'node:timers/promises';
 import { type Running, start } from '../e2e/launch.ts';
 import type { Mishap } from './chaosPlan.ts';
-import { type StepClock, workerPids } from './elasticRun.ts';
+import { type StepClock, signal, workerPids } from './elasticRun.ts';
 
 /** Fewer workers than this, and another `launch join` comes. */
 const workersMin = 3;
@@ -165,14 +165,6 @@ export class Chaos {
     this.counts[kind] = (this.counts[kind] ?? 0) + 1;
     const seconds = ((Date.now() - this.#startMs) / 1_000).toFixed(2);
     this.record.push(`${seconds} s, step ${this.#options.clock.newest}: ${what}`);
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It has ended meanwhile.
   }
 }
 

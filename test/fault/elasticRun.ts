@@ -62,10 +62,14 @@ export function eventsOf(runDir: string): Promise<EventLine[]> {
 }
 
 /** The losses of a run of 4 workers to which nothing happens. */
-export async function undisturbedLosses(overrides: readonly string[], cwd: string): Promise<number[]> {
-  const result = await launch(['--workers', '4', '--run-dir', 'undisturbed', ...set(...overrides)], cwd);
+export async function undisturbedLosses(
+  overrides: readonly string[],
+  cwd: string,
+  name = 'undisturbed',
+): Promise<number[]> {
+  const result = await launch(['--workers', '4', '--run-dir', name, ...set(...overrides)], cwd);
   expect(result).toMatchObject({ code: 0, orphans: [] });
-  return (await stepsOf(join(cwd, 'undisturbed'))).map(({ loss }) => loss);
+  return (await stepsOf(join(cwd, name))).map(({ loss }) => loss);
 }
 
 /** Every step once, in order, and of every step every sample once. */
@@ -149,4 +153,13 @@ export async function workerPids(running: Running): Promise<Map<string, number>>
     if (name !== undefined) workers.set(name, pid);
   }
   return workers;
+}
+
+/** Sends a signal to a process that may have ended. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has.
+  }
 }
