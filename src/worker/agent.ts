@@ -89,6 +89,7 @@ export class Agent {
   /** What the replica holds; undefined while it is being overwritten. */
   #holds: StateClaim | undefined = { step: 0, epoch: 0 };
   #epoch = 0;
+  #isLeaving = false;
 
   private constructor(options: AgentOptions, ringLink: RingLink) {
     this.#options = options;
@@ -126,8 +127,9 @@ export class Agent {
     return failure;
   }
 
-  /** Asks the coordinator to let this worker go at the next step boundary. */
+  /** Asks the coordinator to let this worker go at the next step boundary: again whenever it joins, until it is gone. */
   leave(): void {
+    this.#isLeaving = true;
     this.#send({ type: 'leave' });
   }
 
@@ -151,7 +153,7 @@ export class Agent {
         },
         record: (what, details) => agent.#record(what, details),
         onMessage: (message, payload) => agent.#receive(message, payload),
-        onWelcome: () => agent.#tellPrepared(),
+        onWelcome: () => agent.#welcomed(),
         onLost: (error) => agent.#inbox.end(error),
       });
       return agent;
@@ -189,6 +191,12 @@ export class Agent {
     const { workersOnHost, cores } = this.#options;
     const threads = config.engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
     this.#built = await this.#inbox.orEnd(this.#replica.build({ config, vocabSize, threads }));
+  }
+
+  #welcomed(): void {
+    // It may have been said while there was no connection, or for a place that is lost.
+    if (this.#isLeaving) this.#send({ type: 'leave' });
+    else this.#tellPrepared();
   }
 
   #tellPrepared(): void {

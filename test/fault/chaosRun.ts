@@ -55,16 +55,17 @@ export class Chaos {
     }
   }
 
-  /** Nothing is frozen any more, every guest is asked to leave; resolves when all who were asked to leave are gone. */
+  /** Nothing is frozen any more. Whoever was asked to leave does so, then all guests are. Resolves when they are gone. */
   async calm(): Promise<void> {
-    for (const pid of this.#frozen.keys()) this.#thaw(pid);
-    for (const guest of this.#guestsToInterrupt()) this.#interrupt(guest);
-    await Promise.all(this.guests.map(({ finished }) => finished));
+    this.thaw();
     for (const [pid, name] of this.#leaving) {
       while ((await this.#workers()).some((worker) => worker.pid === pid)) await after(20);
-      this.#leaving.delete(pid);
       this.#note('left', `${name} is gone`);
     }
+    const interrupted = [...this.#interrupted];
+    await Promise.all(interrupted.map(({ finished }) => finished));
+    for (const guest of this.#guestsToInterrupt()) this.#interrupt(guest);
+    await Promise.all(this.guests.map(({ finished }) => finished));
   }
 
   /** After a failed test nothing may stay frozen. */

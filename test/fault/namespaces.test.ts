@@ -173,6 +173,19 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     expect(await run.storyOf(2)).toEqual(['join']);
   });
 
+  it('a worker behind a cut that is asked to leave: it does when it reaches the coordinator again', async () => {
+    const run = await Run.ofFour('leaves');
+    await network.plug('c', 'down');
+    await run.event('lost', () => true);
+    run.guests[1]!.process.kill('SIGINT');
+    await run.guests[1]!.printed(/^leaving after this step/m);
+    await network.plug('c', 'up');
+    expect(await run.guests[1]!.finished).toMatchObject({ code: 130, stderr: '' });
+    await run.ranks(3);
+    await run.finish();
+    expect(await run.storyOf(1)).toEqual(['join', 'lost', 'join', 'leave']);
+  });
+
   it('the cable of the coordinator: its own workers go on, and the others come back', async () => {
     const run = await Run.ofFour('coordinator cut');
     await network.plug('a', 'down');
