@@ -21,7 +21,7 @@ import {
   until,
   workerPids,
 } from './elasticRun.ts';
-import { rssSlopeMiBPerMinute, type Usage, UsageLog, usageOf } from './processUsage.ts';
+import { type Usage, UsageLog, usageOf } from './processUsage.ts';
 
 const folder = useFolder();
 const seconds = Number(process.env['LOCKSTEP_CHAOS_SECONDS'] ?? 20);
@@ -45,6 +45,21 @@ async function localMembers(runDir: string): Promise<string[]> {
     if (worker?.startsWith('local-') && ['join', 'leave', 'lost', 'restart'].includes(event)) last.set(worker, event);
   }
   return [...last].filter(([, event]) => event !== 'leave').map(([worker]) => worker);
+}
+
+/** The same number of samples each, the last ones last. */
+function thirds(samples: readonly Usage[]): [readonly Usage[], readonly Usage[], readonly Usage[]] {
+  const third = Math.ceil(samples.length / 3);
+  return [samples.slice(0, third), samples.slice(-2 * third, -third), samples.slice(-third)];
+}
+
+/** What is left of the resident memory when it has been tidied up: between that it grows and shrinks. */
+function leastRss(samples: readonly Usage[]): number {
+  return Math.min(...samples.map(({ rssMiB }) => rssMiB));
+}
+
+function mostFds(samples: readonly Usage[]): number {
+  return Math.max(...samples.map(({ fds }) => fds));
 }
 
 /** Its open files while just this machine's workers train, all of them; and how many they are. */
@@ -87,6 +102,7 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
 
   expect(result.code, result.stderr).toBe(130);
   const guests = await Promise.all(chaos.guests.map(({ finished }) => finished));
+  expect(await Promise.all(chaos.endedUnharmed.map(({ finished }) => finished))).toEqual([]);
   const orphans = await Promise.all([running, ...chaos.guests].map((started) => started.descendants()));
   expect(orphans.flat()).toEqual([]);
   expect(await readdir(folder())).toEqual(['chaos']);
@@ -99,21 +115,19 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
   expect(undisturbed).toMatchObject({ code: 0, orphans: [] });
   const losses = (await stepsOf(join(folder(), 'undisturbed'))).map(({ loss }) => loss);
   const worst = Math.max(...steps.map(({ step, loss }) => Math.abs(loss - losses[step - 1]!)));
-  const { samples } = usage.longestLived(coordinator);
-  const rss = usage.of(coordinator);
-  const slope = rssSlopeMiBPerMinute(rss.slice(rss.length / 2));
-  const range = (some: readonly Usage[]) => {
-    const fds = some.map((each) => each.fds);
-    return `${Math.min(...fds)} to ${Math.max(...fds)}`;
-  };
-  const third = Math.floor(samples.length / 3);
+  const old = usage.longestLived(coordinator).samples;
+  const [, oldThen, oldNow] = thirds(old);
+  const [, then, now] = thirds(usage.of(coordinator));
   process.stdout.write(
     `chaos, seed ${seed}, ${seconds} s: ${JSON.stringify(chaos.counts)}, ${guests.length} guests, ${steps.length} steps, ` +
-      `${steps.at(-1)?.epoch} epochs, worst loss difference ${worst.toExponential(1)}; coordinator ${before.fds} fds with ` +
-      `${before.workers} workers, then ${after.fds} with ${after.workers}, ${before.rssMiB.toFixed(0)} MiB, then ` +
-      `${after.rssMiB.toFixed(0)}, ${slope.toFixed(1)} MiB/min in the second half; a worker of ${samples.length / 2} s ` +
-      `${range(samples.slice(0, third))} fds, then ${range(samples.slice(-third))}\n`,
+      `${steps.at(-1)?.epoch} epochs, worst loss difference ${worst.toExponential(1)}; coordinator ${before.fds} open files ` +
+      `with ${before.workers} workers, then ${after.fds} with ${after.workers}, at least ${leastRss(then).toFixed(0)} MiB, then ` +
+      `${leastRss(now).toFixed(0)}; a worker of ${Math.round(old.length / 2)} s ${mostFds(oldThen)} open files, then ${mostFds(oldNow)}\n`,
   );
   expectSameLosses(steps, losses, 1e-4);
   expect(worst).toBeLessThan(1e-3);
+  // A checkpoint may be being written.
+  expect(after.fds).toBeLessThanOrEqual(before.fds + 4);
+  expect(leastRss(now)).toBeLessThan(leastRss(then) + 32);
+  expect(mostFds(oldNow)).toBeLessThanOrEqual(mostFds(oldThen) + 6);
 });

@@ -36,6 +36,8 @@ export class Chaos {
   /** What was done, with the second and the step. */
   readonly record: string[] = [];
   readonly counts: Record<string, number> = {};
+  /** Names of workers that were killed, or asked to leave. */
+  readonly #harmed = new Set<string>();
   /** Workers of this machine that were asked to leave. */
   readonly #localLeavers = new Set<string>();
   readonly #leaving = new Map<number, string>();
@@ -66,6 +68,12 @@ export class Chaos {
     await Promise.all(interrupted.map(({ finished }) => finished));
     for (const guest of this.#guestsToInterrupt()) this.#interrupt(guest);
     await Promise.all(this.guests.map(({ finished }) => finished));
+  }
+
+  /** Guests that have ended though nothing was done to them but freezing. There must be none. */
+  get endedUnharmed(): Running[] {
+    const isHarmed = ({ process: { pid } }: Running) => [...this.#harmed].some((name) => name.includes(`-${pid}-`));
+    return this.guests.filter((guest) => !this.#interrupted.has(guest) && !isHarmed(guest));
   }
 
   /** After a failed test nothing may stay frozen. */
@@ -120,6 +128,7 @@ export class Chaos {
   #kill(kind: string, worker: Worker | undefined): void {
     if (worker === undefined) return;
     this.#note(kind, `SIGKILL ${worker.name} (pid ${worker.pid})`);
+    this.#harmed.add(worker.name);
     signal(worker.pid, 'SIGKILL');
   }
 
@@ -149,6 +158,7 @@ export class Chaos {
     this.#note('leave', `SIGTERM ${name} (pid ${pid})`);
     if (name.startsWith('local-')) this.#localLeavers.add(name);
     this.#leaving.set(pid, name);
+    this.#harmed.add(name);
     signal(pid, 'SIGTERM');
   }
 

@@ -59,18 +59,3 @@ export class UsageLog {
     }
   }
 }
-
-/** Least squares: how fast the resident memory grows. */
-export function rssSlopeMiBPerMinute(samples: readonly Usage[]): number {
-  const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const minutes = samples.map(({ atMs }) => atMs / 60_000);
-  const meanMinute = meanOf(minutes);
-  const meanRss = meanOf(samples.map(({ rssMiB }) => rssMiB));
-  let covariance = 0;
-  let variance = 0;
-  samples.forEach(({ rssMiB }, i) => {
-    covariance += (minutes[i]! - meanMinute) * (rssMiB - meanRss);
-    variance += (minutes[i]! - meanMinute) ** 2;
-  });
-  return covariance / variance;
-}
