@@ -68,7 +68,7 @@ async function usageAtRest(running: Running, clock: StepClock, runDir: string): 
   await until(async () => {
     workers = (await lastStepOf(runDir))?.ranks.length;
     return workers === (await localMembers(runDir)).length;
-  });
+  }, running);
   await clock.reached(clock.newest + 3 * logEverySteps);
   return { ...(await usageOf(running.process.pid!))!, workers: workers! };
 }

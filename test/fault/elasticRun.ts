@@ -139,9 +139,18 @@ export class StepClock {
   }
 }
 
-/** Resolves when `condition` holds, which nobody tells: asked again and again. */
-export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+/**
+ * Resolves when `condition` holds, which nobody tells: asked again and again.
+ * @param running rejects if this has ended before
+ */
+export async function until(condition: () => Promise<boolean> | boolean, running?: Running): Promise<void> {
+  while (!(await condition())) {
+    if (running !== undefined && (running.process.exitCode ?? running.process.signalCode) !== null) {
+      const { code, stdout, stderr } = await running.finished;
+      throw new Error(`ended with ${code}, and waited for something else:\n${stdout}${stderr}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** Name and pid of each living worker process that the command has started. */

@@ -72,7 +72,7 @@ class Run {
 
   async event(event: string, isOf: (worker: string) => boolean) {
     const find = async () => (await this.events()).find((line) => line.event === event && isOf(line.worker ?? ''));
-    await until(async () => (await find()) !== undefined);
+    await until(async () => (await find()) !== undefined, this.running);
     return (await find())!;
   }
 
@@ -89,7 +89,7 @@ class Run {
 
   /** Resolves when so many ranks have done some steps together. */
   async ranks(count: number): Promise<void> {
-    await until(async () => (await lastStepOf(this.runDir))?.ranks.length === count);
+    await until(async () => (await lastStepOf(this.runDir))?.ranks.length === count, this.running);
     await this.clock.reached(this.clock.newest + someSteps);
   }
 
@@ -109,7 +109,9 @@ class Run {
 
   #config(maxSteps: number): string[] {
     const schedule = ['schedule.kind=constant', 'schedule.learningRate=2e-4'];
-    return elastic(maxSteps, 'checkpoint.everySteps=100', ...schedule, ...this.#overrides);
+    // Longer than a busy machine keeps a process waiting.
+    const deadline = 'comm.heartbeatTimeoutMs=3000';
+    return elastic(maxSteps, 'checkpoint.everySteps=100', deadline, ...schedule, ...this.#overrides);
   }
 }
 
@@ -148,7 +150,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     await network.plug('c', 'up');
     await run.ranks(4);
     // The connection that was cut is not kept.
-    await until(async () => (await usageOf(run.running.process.pid!))!.fds <= before.fds);
+    await until(async () => (await usageOf(run.running.process.pid!))!.fds <= before.fds, run.running);
     await run.finish();
     expect(await run.storyOf(0)).toEqual(['join']);
     expect(await run.storyOf(1)).toEqual(['join', 'lost', 'join']);
