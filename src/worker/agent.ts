@@ -13,20 +13,18 @@ import {
   type CoordinatorMessage,
   type CoordinatorMessageOf,
   decodeBatch,
-  type StateClaim,
   type WorkerFailure,
   type WorkerMessage,
   type WorkerPhase,
 } from '../comm/protocol.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
-import type { Config } from '../config/schema.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
+import { HeldReplica, type Job } from './heldReplica.ts';
 import { Inbox } from './inbox.ts';
 import { type ComputeReplica, Replica } from './replica.ts';
-import type { BuildResult } from './replicaProtocol.ts';
-import { newState, StateBytes, StateReceiver, StateSender } from './stateStream.ts';
+import { StateSender } from './stateStream.ts';
 import { failureOf } from './workerFailure.ts';
 
 export interface AgentOptions {
@@ -67,12 +65,6 @@ class EpochOver extends Error {
   override readonly name = 'EpochOver';
 }
 
-/** What the run is, as the coordinator told this worker. */
-interface Job {
-  readonly config: Config;
-  readonly vocabSize: number;
-}
-
 export class Agent {
   readonly #options: AgentOptions;
   readonly #ringLink: RingLink;
@@ -81,13 +73,10 @@ export class Agent {
   readonly #transferStream = new StateSender((message, payload) => this.#send(message, payload), 'transfer');
   #link: CoordinatorLink | undefined;
   readonly #clock: Clock;
-  #replica: ComputeReplica;
-  #built: BuildResult | undefined;
+  readonly #held: HeldReplica;
   #ring: RingAllReduce | undefined;
   #phase: WorkerPhase = 'starting';
   #step = 0;
-  /** What the replica holds; undefined while it is being overwritten. */
-  #holds: StateClaim | undefined = { step: 0, epoch: 0 };
   #epoch = 0;
   #isLeaving = false;
 
@@ -95,11 +84,11 @@ export class Agent {
     this.#options = options;
     this.#ringLink = ringLink;
     this.#clock = options.clock ?? systemClock;
-    this.#replica = this.#makeReplica();
-  }
-
-  #makeReplica(): ComputeReplica {
-    return this.#options.makeReplica?.() ?? new Replica();
+    this.#held = new HeldReplica({
+      makeReplica: options.makeReplica ?? (() => new Replica()),
+      inbox: this.#inbox,
+      send: (message) => this.#send(message),
+    });
   }
 
   /**
@@ -147,7 +136,7 @@ export class Agent {
         clock: agent.#clock,
         ringAddress: ringLink.address,
         token: options.token,
-        claim: () => agent.#holds,
+        claim: () => agent.#held.claim,
         pulse: () => {
           return { step: agent.#step, phase: agent.#phase, ringFrames: agent.#ring?.stats().framesReceived ?? 0 };
         },
@@ -158,7 +147,7 @@ export class Agent {
       });
       return agent;
     } catch (error) {
-      await Promise.all([ringLink.close(), agent.#replica.close()]);
+      await Promise.all([ringLink.close(), agent.#held.close()]);
       throw error;
     }
   }
@@ -166,12 +155,16 @@ export class Agent {
   /** Until the run ends, which is thrown. */
   async #run(): Promise<never> {
     invariant(this.#link !== undefined, 'an agent runs without a link');
-    const job = await this.#inbox.orEnd(this.#link.join());
-    const { chunkBytes, stepTimeoutMs } = job.config.comm;
+    const welcome = await this.#inbox.orEnd(this.#link.join());
+    const { engine, comm } = welcome.config;
+    const { workersOnHost, cores } = this.#options;
+    const job = { ...welcome, threads: engine.threads || Math.max(1, Math.floor(cores / workersOnHost)) };
+    const { chunkBytes, stepTimeoutMs } = comm;
     const reduce = nativeAddInto() ?? addInto;
     const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs, clock: this.#clock });
     this.#ring = ring;
-    await this.#build(job);
+    this.#enter('building');
+    await this.#held.build(job);
     this.#tellPrepared();
     for (;;) {
       this.#enter('waiting for work');
@@ -186,22 +179,16 @@ export class Agent {
     }
   }
 
-  async #build({ config, vocabSize }: Job): Promise<void> {
-    this.#enter('building');
-    const { workersOnHost, cores } = this.#options;
-    const threads = config.engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
-    this.#built = await this.#inbox.orEnd(this.#replica.build({ config, vocabSize, threads }));
-  }
-
   #welcomed(): void {
+    this.#tellPrepared();
     // It may have been said while there was no connection, or for a place that is lost.
     if (this.#isLeaving) this.#send({ type: 'leave' });
-    else this.#tellPrepared();
   }
 
   #tellPrepared(): void {
-    if (this.#built === undefined) return;
-    this.#send({ type: 'prepared', engine: this.#built.engine, tensors: this.#built.tensors });
+    if (!this.#held.isBuilt) return;
+    const { engine, tensors } = this.#held.built;
+    this.#send({ type: 'prepared', engine, tensors });
   }
 
   /** One membership: take a rank, get the state in place, then step after step. Ends with EpochOver, or with the run. */
@@ -210,11 +197,11 @@ export class Agent {
     this.#step = form.step;
     this.#epoch = epoch;
     ring.form({ epoch, rank, worldSize, next, previous });
-    await this.#takeState(form, job);
-    const stateHash = form.verify ? await this.#inbox.orEnd(this.#replica.stateHash()) : undefined;
-    this.#holds = { step: form.step, epoch: form.committedEpoch };
+    if (form.state === 'receive') this.#enter('receiving state');
+    await this.#held.take(form);
+    const stateHash = form.verify ? await this.#inbox.orEnd(this.#held.replica.stateHash()) : undefined;
     this.#send({ type: 'ready', epoch, step: form.step, ...(stateHash !== undefined && { stateHash }) });
-    if (form.send) this.#transferStream.start(form, await this.#snapshot());
+    if (form.send) this.#transferStream.start(form, await this.#held.snapshot());
     await this.#hold(form.step, job);
     for (let step = form.step + 1; ; step++) {
       const commit = await this.#trainStep(step, form, ring, job);
@@ -226,44 +213,7 @@ export class Agent {
   async #giveUpStep(ring: RingAllReduce): Promise<void> {
     ring.abort(new PeerError('the epoch is over'));
     this.#transferStream.drop();
-    this.#replica.giveUp();
-    if (this.#holds?.pending !== undefined) this.#holds = { step: this.#holds.step, epoch: this.#holds.epoch };
-  }
-
-  async #takeState(form: CoordinatorMessageOf<'form'>, job: Job): Promise<void> {
-    if (form.state === 'keep') {
-      const { step } = this.#holds ?? { step: 'nothing' };
-      invariant(step === form.step, `asked to keep the state of step ${form.step}, but the replica holds ${step}`);
-    } else if (form.state === 'receive') {
-      this.#holds = undefined;
-      await this.#receiveState(form);
-    } else if (this.#holds?.step !== 0) {
-      // Only a new replica has the initial state.
-      this.#holds = undefined;
-      await this.#replica.close();
-      this.#replica = this.#makeReplica();
-      await this.#build(job);
-    }
-  }
-
-  async #receiveState({ epoch, step }: CoordinatorMessageOf<'form'>): Promise<void> {
-    this.#enter('receiving state');
-    const { state: blocks, offsets, sizes } = this.#replicaBuilt();
-    const aside = blocks ? undefined : newState(sizes);
-    const receiver = new StateReceiver(
-      blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
-      (offset) => this.#send({ type: 'stateAck', purpose: 'transfer', epoch, step, offset }),
-    );
-    while (!receiver.isComplete) {
-      const { message, payload } = await this.#inbox.take('stateChunk');
-      if (message.epoch === epoch) receiver.add(message.offset, payload);
-    }
-    if (aside) await this.#inbox.orEnd(this.#replica.importState({ state: aside }));
-  }
-
-  #replicaBuilt(): BuildResult {
-    invariant(this.#built !== undefined, 'the replica is used before it is built');
-    return this.#built;
+    this.#held.giveUpStep();
   }
 
   /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
@@ -274,7 +224,7 @@ export class Agent {
     { config, vocabSize }: Job,
   ): Promise<CoordinatorMessageOf<'commit'>> {
     const { epoch } = form;
-    const { gradients, buckets } = this.#replicaBuilt();
+    const { gradients, buckets } = this.#held.built;
     this.#step = step;
     this.#phase = 'waiting for work';
     const startMs = this.#clock.monotonic();
@@ -287,7 +237,9 @@ export class Agent {
     const assignedMs = this.#clock.monotonic();
     ring.begin({ step, data: gradients, buckets });
     const loss = await this.#computing(
-      this.#replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) => ring.start(bucket)),
+      this.#held.replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) =>
+        ring.start(bucket),
+      ),
       ring,
     );
 
@@ -295,14 +247,13 @@ export class Agent {
     const computedMs = this.#clock.monotonic();
     await this.#inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error, form));
     const reducedMs = this.#clock.monotonic();
-    const gradNorm = await this.#inbox.orEnd(this.#replica.gradNorm());
+    const gradNorm = await this.#inbox.orEnd(this.#held.replica.gradNorm());
     if (!Number.isFinite(gradNorm)) {
       throw new UserError(
         `the gradient of step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
       );
     }
-    invariant(this.#holds !== undefined, 'a step is reduced on a replica without state');
-    this.#holds = { step: this.#holds.step, epoch: this.#holds.epoch, pending: { step, epoch } };
+    this.#held.reduced(step, epoch);
     const saidMs = this.#clock.monotonic();
     this.#send({ type: 'reduced', epoch, step, sampleFrom, sampleCount, ...loss, gradNorm });
 
@@ -316,9 +267,8 @@ export class Agent {
     const { learningRate } = commit;
     // A commit holds whatever comes after it: this is not interrupted.
     await this.#checkpointStream.keep();
-    await this.#replica.apply({ step, learningRate, gradNorm });
-    this.#holds = { step, epoch };
-    const parameterHash = commit.hash ? await this.#replica.parameterHash() : undefined;
+    await this.#held.apply({ step, learningRate, gradNorm }, epoch);
+    const parameterHash = commit.hash ? await this.#held.replica.parameterHash() : undefined;
     this.#send({
       type: 'applied',
       epoch,
@@ -342,7 +292,7 @@ export class Agent {
       return await this.#inbox.orEnd(work);
     } catch (error) {
       ring.abort(new PeerError('the step is given up'));
-      this.#replica.giveUp();
+      this.#held.replica.giveUp();
       await work.catch(() => undefined);
       throw error;
     }
@@ -369,7 +319,7 @@ export class Agent {
         this.#enter('evaluation');
         const { sampleCount } = message;
         const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
-        const loss = await this.#inbox.orEnd(this.#replica.evaluate({ sampleCount, ...batch }));
+        const loss = await this.#inbox.orEnd(this.#held.replica.evaluate({ sampleCount, ...batch }));
         if (!Number.isFinite(loss.lossSum)) {
           throw new UserError(
             `the validation loss after step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
@@ -378,20 +328,11 @@ export class Agent {
         this.#send({ type: 'evaluated', epoch, step, ...loss });
       } else {
         this.#enter('snapshot');
-        const state = await this.#snapshot();
+        const state = await this.#held.snapshot();
         this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
-        this.#checkpointStream.start({ epoch, step }, state, { isCopy: this.#replicaBuilt().state === undefined });
+        this.#checkpointStream.start({ epoch, step }, state, { isCopy: this.#held.built.state === undefined });
       }
     }
-  }
-
-  /** The state itself where it can be read, until the next update; else a copy. */
-  async #snapshot(): Promise<StateBytes> {
-    const { state: blocks, offsets, sizes } = this.#replicaBuilt();
-    if (blocks) return StateBytes.ofBlocks(blocks, offsets, sizes);
-    const state = newState(sizes);
-    await this.#inbox.orEnd(this.#replica.exportState({ state }));
-    return new StateBytes([state]);
   }
 
   #receive(message: CoordinatorMessage, payload: Uint8Array | undefined): void {
@@ -438,6 +379,6 @@ export class Agent {
   async #close(): Promise<void> {
     this.#checkpointStream.drop();
     this.#transferStream.drop();
-    await Promise.all([this.#ringLink.close(), this.#link?.close(), this.#replica.close()]);
+    await Promise.all([this.#ringLink.close(), this.#link?.close(), this.#held.close()]);
   }
 }

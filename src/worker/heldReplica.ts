@@ -1,0 +1,127 @@
+/**
+ * A worker's replica, and which state it holds: the committed step, and a step that is reduced and not yet committed. What it
+ * claims is true at every moment, since the coordinator decides by it who goes on and who must be sent a state (epochs.ts).
+ */
+import { invariant } from '../base/errors.ts';
+import type { CoordinatorMessageOf, StateClaim, WorkerMessage } from '../comm/protocol.ts';
+import type { Config } from '../config/schema.ts';
+import type { Inbox } from './inbox.ts';
+import type { ComputeReplica } from './replica.ts';
+import type { BuildResult } from './replicaProtocol.ts';
+import { newState, StateBytes, StateReceiver } from './stateStream.ts';
+
+/** What the run is, as the coordinator told this worker. */
+export interface Job {
+  readonly config: Config;
+  readonly vocabSize: number;
+  /** Of this worker's compute. */
+  readonly threads: number;
+}
+
+export interface HeldReplicaOptions {
+  readonly makeReplica: () => ComputeReplica;
+  readonly inbox: Inbox;
+  /** To the coordinator. */
+  readonly send: (message: WorkerMessage) => void;
+}
+
+export class HeldReplica {
+  readonly #options: HeldReplicaOptions;
+  #replica: ComputeReplica;
+  #job: Job | undefined;
+  #built: BuildResult | undefined;
+  #claim: StateClaim | undefined = { step: 0, epoch: 0 };
+
+  constructor(options: HeldReplicaOptions) {
+    this.#options = options;
+    this.#replica = options.makeReplica();
+  }
+
+  get replica(): ComputeReplica {
+    return this.#replica;
+  }
+
+  /** What it holds; undefined while that is being overwritten. */
+  get claim(): StateClaim | undefined {
+    return this.#claim;
+  }
+
+  get isBuilt(): boolean {
+    return this.#built !== undefined;
+  }
+
+  get built(): BuildResult {
+    invariant(this.#built !== undefined, 'the replica is used before it is built');
+    return this.#built;
+  }
+
+  async build(job: Job): Promise<void> {
+    this.#job = job;
+    this.#built = await this.#options.inbox.orEnd(this.#replica.build(job));
+  }
+
+  /** Comes to hold the state that an epoch begins with: it has it, makes it or receives it. */
+  async take(form: CoordinatorMessageOf<'form'>): Promise<void> {
+    if (form.state === 'keep') {
+      const { step } = this.#claim ?? { step: 'nothing' };
+      invariant(step === form.step, `asked to keep the state of step ${form.step}, but the replica holds ${step}`);
+    } else if (form.state === 'receive') {
+      this.#claim = undefined;
+      await this.#receive(form);
+    } else if (this.#claim?.step !== 0) {
+      // Only a new replica has the initial state.
+      this.#claim = undefined;
+      await this.#replica.close();
+      this.#replica = this.#options.makeReplica();
+      invariant(this.#job !== undefined, 'a replica is made anew before it was built');
+      await this.build(this.#job);
+    }
+    this.#claim = { step: form.step, epoch: form.committedEpoch };
+  }
+
+  /** The gradients of this step are reduced; its commit has not come. */
+  reduced(step: number, epoch: number): void {
+    invariant(this.#claim !== undefined, 'a step is reduced on a replica without state');
+    this.#claim = { step: this.#claim.step, epoch: this.#claim.epoch, pending: { step, epoch } };
+  }
+
+  /** The commit of the reduced step has come. */
+  async apply(update: Parameters<ComputeReplica['apply']>[0], epoch: number): Promise<void> {
+    await this.#replica.apply(update);
+    this.#claim = { step: update.step, epoch };
+  }
+
+  /** What was computed for a step that is not committed is void. */
+  giveUpStep(): void {
+    this.#replica.giveUp();
+    if (this.#claim?.pending !== undefined) this.#claim = { step: this.#claim.step, epoch: this.#claim.epoch };
+  }
+
+  /** The state itself where it can be read, until the next update; else a copy. */
+  async snapshot(): Promise<StateBytes> {
+    const { state: blocks, offsets, sizes } = this.built;
+    if (blocks) return StateBytes.ofBlocks(blocks, offsets, sizes);
+    const state = newState(sizes);
+    await this.#options.inbox.orEnd(this.#replica.exportState({ state }));
+    return new StateBytes([state]);
+  }
+
+  close(): Promise<void> {
+    return this.#replica.close();
+  }
+
+  async #receive({ epoch, step }: CoordinatorMessageOf<'form'>): Promise<void> {
+    const { inbox, send } = this.#options;
+    const { state: blocks, offsets, sizes } = this.built;
+    const aside = blocks ? undefined : newState(sizes);
+    const receiver = new StateReceiver(
+      blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
+      (offset) => send({ type: 'stateAck', purpose: 'transfer', epoch, step, offset }),
+    );
+    while (!receiver.isComplete) {
+      const { message, payload } = await inbox.take('stateChunk');
+      if (message.epoch === epoch) receiver.add(message.offset, payload);
+    }
+    if (aside) await inbox.orEnd(this.#replica.importState({ state: aside }));
+  }
+}
