@@ -12,7 +12,7 @@ import { stepMoments, useFaultyWorkers } from './faultyWorker.ts';
 
 const folder = useFolder();
 const startFaulty = useFaultyWorkers();
-const maxSteps = 200;
+const maxSteps = 100;
 // So long workers are waited for when a coordinator takes over: longer than it takes them on a busy machine.
 const config = elastic(maxSteps, 'checkpoint.everySteps=40', 'comm.heartbeatTimeoutMs=8000');
 let undisturbed: number[] = [];
