@@ -17,6 +17,7 @@ export interface StepLine {
   readonly step: number;
   readonly loss: number;
   readonly epoch: number;
+  readonly tokensPerSecond: number;
   readonly parameterHash?: string;
   readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
 }

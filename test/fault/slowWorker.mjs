@@ -1,0 +1,23 @@
+/**
+ * Run by unevenWorkers.test.ts in a process of its own: a worker that takes so many milliseconds longer for each sample than its
+ * processor needs, as on a slower machine.
+ * usage: node slowWorker.mjs '{"id":…,"coordinatorAddress":…,"msPerSample":…}'
+ */
+import { setTimeout as after } from 'node:timers/promises';
+import { zmqTransport } from '../../dist/comm/zmqLink.js';
+import { Agent } from '../../dist/worker/agent.js';
+import { Replica } from '../../dist/worker/replica.js';
+
+const { id, coordinatorAddress, msPerSample } = JSON.parse(process.argv[2]);
+
+class SlowReplica extends Replica {
+  async step(task, onBucketReady) {
+    await after(task.sampleCount * msPerSample);
+    return super.step(task, onBucketReady);
+  }
+}
+
+const makeReplica = () => new SlowReplica();
+const transport = zmqTransport();
+const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: 2, cores: 2, makeReplica });
+process.exit(failure === undefined ? 0 : 1);
