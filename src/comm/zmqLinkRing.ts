@@ -20,7 +20,15 @@ import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
 import { Strangers } from './strangers.ts';
 import { openZapDomain, type ZapDomain } from './zap.ts';
 import { NextRank } from './zmqRingNext.ts';
-import { bindTcp, commonOptions, curveServer, type KeyPair, monitorLoop, receiveLoop } from './zmqSocket.ts';
+import {
+  bindTcp,
+  commonOptions,
+  curveServer,
+  type KeyPair,
+  monitorLoop,
+  receiveLoop,
+  ringMessageBytes,
+} from './zmqSocket.ts';
 
 /**
  * Frames that wait in memory between ZeroMQ's thread and a listener that is busy or has asked to wait. Above it the
@@ -50,7 +58,8 @@ export interface RingLinkOptions extends LinkOptions {
   encrypted: boolean;
 }
 
-export async function openZmqRing(host: string, options: RingLinkOptions): Promise<RingLink> {
+export async function openZmqRing(host: string, given: RingLinkOptions): Promise<RingLink> {
+  const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
   const { maxMessageBytes, encrypted, log } = options;
   const strangers = new Strangers("the ring's port", log);
   const onRefused = (from: string) => strangers.add('it is not from the previous rank', ` from ${from}`);

@@ -40,6 +40,11 @@ export function clientMessageBytes(maxMessageBytes: number): number {
   return Math.min(maxMessageBytes, 8 * 2 ** 20);
 }
 
+/** Likewise of the previous rank: a chunk, as long as `comm.chunkBytes` may be, and a little for what encryption adds. */
+export function ringMessageBytes(maxMessageBytes: number): number {
+  return Math.min(maxMessageBytes, 16 * 2 ** 20 + 1_024);
+}
+
 /** @throws PeerError if one of the frames is too large */
 export function checkSize(maxMessageBytes: number, frames: readonly Uint8Array[]): void {
   for (const frame of frames) {

@@ -245,7 +245,7 @@ const comm = z
     chunkBytes: bytes({
       default: 512 * 2 ** 10,
       min: 4,
-      max: 2 ** 28,
+      max: 2 ** 24, // what a stranger can have a rank allocate (comm/zmqSocket.ts)
       doc: 'Bytes in one message of the ring.',
     }),
     heartbeatIntervalMs: whole({

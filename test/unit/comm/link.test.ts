@@ -15,6 +15,7 @@ import { memoryTransport } from '../../../src/comm/memoryLink.ts';
 import { newRunKeys } from '../../../src/comm/runKeys.ts';
 import { hexOfKey } from '../../../src/comm/z85.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -252,9 +253,11 @@ describe.each(ringKinds)('$name ring link', ({ any, make }) => {
     expect([...values.subarray(0, 3)]).toEqual([100, 101, 102]);
   });
 
-  it('passes 64 MiB', async () => {
+  it('passes the largest chunk that there may be', async () => {
     const { a, b } = await two();
-    const big = randomFillSync(new Uint8Array(64 * 2 ** 20));
+    const big = randomFillSync(new Uint8Array(2 ** 24));
+    expect(configSchema.safeParse({ comm: { bucketBytesMax: 2 ** 28, chunkBytes: 2 ** 24 } }).success).toBe(true);
+    expect(configSchema.safeParse({ comm: { bucketBytesMax: 2 ** 28, chunkBytes: 2 ** 24 + 4 } }).success).toBe(false);
     const got = collector<Uint8Array>();
     b.onFrame((_header, payload) => {
       got.push(new Uint8Array(payload));
