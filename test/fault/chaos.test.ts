@@ -7,7 +7,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { launch, type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { type Running, set, start, useFolder } from '../e2e/launch.ts';
 import { drawMishaps } from './chaosPlan.ts';
 import { Chaos } from './chaosRun.ts';
 import {
@@ -18,6 +18,7 @@ import {
   lastStepOf,
   StepClock,
   stepsOf,
+  undisturbedLosses,
   until,
   workerPids,
 } from './elasticRun.ts';
@@ -62,7 +63,7 @@ function mostFds(samples: readonly Usage[]): number {
   return Math.max(...samples.map(({ fds }) => fds));
 }
 
-/** Its open files while just this machine's workers train, all of them; and how many they are. */
+/** What the coordinator holds while just this machine's workers train, all of them; and how many they are. */
 async function usageAtRest(running: Running, clock: StepClock, runDir: string): Promise<Usage & { workers: number }> {
   let workers: number | undefined;
   await until(async () => {
@@ -108,12 +109,7 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
   expect(await readdir(folder())).toEqual(['chaos']);
   const steps = await stepsOf(runDir);
   expectWholeLedger(steps, steps.length);
-  const undisturbed = await launch(
-    ['--workers', '4', '--run-dir', 'undisturbed', ...set(...config(steps.length))],
-    folder(),
-  );
-  expect(undisturbed).toMatchObject({ code: 0, orphans: [] });
-  const losses = (await stepsOf(join(folder(), 'undisturbed'))).map(({ loss }) => loss);
+  const losses = await undisturbedLosses(config(steps.length), folder());
   const worst = Math.max(...steps.map(({ step, loss }) => Math.abs(loss - losses[step - 1]!)));
   const old = usage.longestLived(coordinator).samples;
   const [, oldThen, oldNow] = thirds(old);
