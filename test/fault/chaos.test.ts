@@ -124,6 +124,7 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
   expect(worst).toBeLessThan(1e-3);
   // A checkpoint may be being written.
   expect(after.fds).toBeLessThanOrEqual(before.fds + 4);
-  expect(leastRss(now)).toBeLessThan(leastRss(then) + 32);
+  // When it is tidied up is V8's choice: this differs by 30 MiB with a heap that stays the same.
+  expect(leastRss(now)).toBeLessThan(leastRss(then) + 64);
   expect(mostFds(oldNow)).toBeLessThanOrEqual(mostFds(oldThen) + 6);
 });
