@@ -185,6 +185,8 @@ const workerMessage = z.discriminatedUnion('type', [
     step: count,
     /** The neighbour that it blames, if any. */
     suspect: rank.optional(),
+    /** That it has received in the step. */
+    ringFrames: count,
     message: text,
   }),
   /** The worker wants to go, at the next step boundary. */

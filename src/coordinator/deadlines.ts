@@ -1,17 +1,12 @@
 /**
- * What is found out by waiting: workers that are silent, late or do not come back, and rings that do not work. Pure, a part of
- * decide.ts.
+ * What is found out by waiting: workers that are silent, late or do not come back. Pure, a part of decide.ts. Rings that do not
+ * work are ringFaults.ts.
  */
-import type { WorkerMessageOf } from '../comm/protocol.ts';
-import { after, everyone, fail, nameOf, nothing, seconds, stale } from './decisionParts.ts';
-import { onGatheringTick, reform } from './epochs.ts';
+import { after, everyone, fail, nothing, seconds } from './decisionParts.ts';
+import { onGatheringTick } from './epochs.ts';
 import { lose, startAgain } from './membership.ts';
+import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
-
-/** How long after a ring broke the cause may take to show. */
-const causeGraceMs = 1_000;
-/** Rings that may break at one step, with nobody lost, before the rank that is blamed must go. */
-const ringFaultsMax = 2;
 
 export function onTick(state: RunState, nowMs: number): Decision {
   const { plan, broken } = state;
@@ -53,34 +48,6 @@ function onAbsent(state: RunState, absent: readonly string[]): Decision {
   return { state: next, effects, reason: `${absent.join(', ')} did not come back` };
 }
 
-/**
- * A ring in which every rank is done or waits for frames, and none has received any for as long as a worker may be silent: a
- * connection that is cut without a word. The rank before the one that has come least far is blamed.
- */
-function stuckRing({ stage, holding, members, step, plan }: RunState, nowMs: number): RunState['broken'] {
-  if (stage !== 'stepping' || holding) return undefined;
-  const waiting = members.filter(({ reduced }) => reduced?.step !== step + 1);
-  const isStuck = ({ phase, ring, step: at }: Member) =>
-    phase === 'all-reduce' && at === step + 1 && ring !== undefined && nowMs - ring.sinceMs > plan.heartbeatTimeoutMs;
-  const [first] = [...waiting].sort((a, b) => (a.ring?.frames ?? 0) - (b.ring?.frames ?? 0) || a.rank - b.rank);
-  if (first?.ring === undefined || !waiting.every(isStuck)) return undefined;
-  const message = `${nameOf(first)} has waited ${seconds(nowMs - first.ring.sinceMs)} for a frame of the ring in step ${step + 1}, and nobody else has received one`;
-  return { atMs: nowMs, message, suspect: (first.rank + members.length - 1) % members.length };
-}
-
-/** Nobody died, and yet the ring does not work: once more with the same members, in the end without the one that is blamed. */
-function onRingFault(state: RunState, { message, suspect }: NonNullable<RunState['broken']>, nowMs: number): Decision {
-  const culprit = state.members.find(({ rank }) => rank === suspect);
-  const next = { ...state, broken: undefined, ringFaults: state.ringFaults + 1 };
-  if (culprit !== undefined && next.ringFaults > ringFaultsMax && next.members.length > 1) {
-    const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}`;
-    const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
-    return after([fenced], lose(next, [culprit], `cannot be reached in the ring: ${message}`, nowMs));
-  }
-  const warning = { event: 'warning', reason: message, epoch: state.epoch, step: state.step } as const;
-  return after([{ kind: 'event', event: warning, show: true }], reform(next, nowMs, message));
-}
-
 /** The stage takes too long. Those that the others wait for are lost; if it is everyone, the time is too short. */
 function onLate(state: RunState, nowMs: number): Decision {
   const late = state.members.filter((member) => isLate(state, member));
@@ -110,16 +77,4 @@ function isLate(state: RunState, member: Member): boolean {
     default:
       return false;
   }
-}
-
-export function onRingBroken(
-  state: RunState,
-  member: Member,
-  report: WorkerMessageOf<'ringBroken'>,
-  nowMs: number,
-): Decision {
-  if (report.epoch !== state.epoch || state.stage === 'gathering') return stale(state, member, 'a broken ring');
-  const message = `the ring of ${nameOf(member)} broke: ${report.message}`;
-  const broken = state.broken ?? { atMs: nowMs, message, suspect: report.suspect };
-  return nothing({ ...state, broken }, `${message}; looking for the cause`);
 }

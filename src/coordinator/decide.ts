@@ -2,16 +2,17 @@
  * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). No clock, socket, file or
  * randomness: coordinator.ts feeds it events and carries out its effects. A step is committed only when every member has
  * reduced it, so that it is applied on every replica or on none. Its parts: membership.ts (workers come and go), deadlines.ts (what
- * is found out by waiting), epochs.ts (who is in the ring), stepping.ts (one step after the other).
+ * is found out by waiting), ringFaults.ts, epochs.ts (who is in the ring), stepping.ts (one step after the other).
  *
  * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
  */
 import { InvariantError } from '../base/errors.ts';
 import type { WorkerMessage } from '../comm/protocol.ts';
-import { onRingBroken, onTick } from './deadlines.ts';
+import { onTick } from './deadlines.ts';
 import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
 import { endGathering, tryToOpen } from './epochs.ts';
 import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onWorkerExited } from './membership.ts';
+import { onRingBroken } from './ringFaults.ts';
 import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
 import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onSnapshotTaken } from './stepping.ts';
 

@@ -76,6 +76,11 @@ export function lacksCommit({ step, committedEpoch }: RunState, { holds }: Membe
   return holds?.pending?.step === step && holds.pending.epoch === committedEpoch;
 }
 
+/** Whether a worker had to leave the ring a short time ago, and would break it again. */
+export function isAbsent({ absences }: RunState, worker: string, nowMs: number): boolean {
+  return absences.some((absence) => absence.worker === worker && nowMs < absence.untilMs);
+}
+
 /** A decision with effects that come before its own. */
 export function after(before: readonly Effect[], { state, effects, reason }: Decision): Decision {
   return { state, effects: [...before, ...effects], reason };

@@ -154,6 +154,8 @@ export interface RunState {
     | undefined;
   /** Rings that broke at this step without anybody being lost. */
   readonly ringFaults: number;
+  /** Workers that had to leave the ring because it did not work with them: how often, and until when they stay out. */
+  readonly absences: readonly { readonly worker: string; readonly times: number; readonly untilMs: number }[];
   /** Set once the run is to end in order: the user asked for it, or it gives up. */
   readonly stopRequested: boolean;
   /** Why it gives up: the message that it fails with once what the workers hold is saved. */
@@ -307,6 +309,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     lastLoss: undefined,
     broken: undefined,
     ringFaults: 0,
+    absences: [],
     stopRequested: false,
     givingUp: undefined,
     holding: true,

@@ -12,6 +12,7 @@ import {
   firstDifference,
   hasState,
   idle,
+  isAbsent,
   isDue,
   meanLoss,
   nameOf,
@@ -90,7 +91,7 @@ export function onReduced(
   const shares = next.members.map(({ rank, reduced: share }) => ({ rank, ...required(share) }));
   const gap = firstGap(shares, plan.globalBatchSize);
   if (gap !== undefined) return fail(next, `the samples of step ${step} were not computed once each: ${gap}`);
-  const hold = step === plan.maxSteps || isBoundaryNeeded(next, step);
+  const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
   const hash = isDue(step, plan.hashEverySteps);
   const { loss } = meanLoss(shares);
   const committed = { loss, gradNorm: reduced.gradNorm, worldSize: next.members.length };
@@ -125,7 +126,7 @@ export function onReduced(
 }
 
 /** Whether anything is to be done between this step and the next. */
-function isBoundaryNeeded(state: RunState, step: number): boolean {
+function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean {
   const { plan, members, joiners } = state;
   return (
     state.stopRequested ||
@@ -133,8 +134,12 @@ function isBoundaryNeeded(state: RunState, step: number): boolean {
     isDue(step, plan.evalEverySteps) ||
     isDue(step, plan.checkpointEverySteps) ||
     members.some(({ leaving }) => leaving) ||
-    joiners.some(({ prepared, leaving }) => prepared !== undefined || leaving)
+    joiners.some((joiner) => joiner.leaving || mayComeIn(state, joiner, nowMs))
   );
+}
+
+function mayComeIn(state: RunState, { prepared, worker }: Member, nowMs: number): boolean {
+  return prepared !== undefined && !isAbsent(state, worker, nowMs);
 }
 
 /** Where the shares do not tile the global batch. */
@@ -221,7 +226,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     if (state.checkpointInFlight === undefined) return finish(state, [], why);
     return nothing({ ...state, stage: 'finishing' }, `${why}; waiting for the checkpoint`);
   }
-  const comers = state.joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
+  const comers = state.joiners.filter((joiner) => !joiner.leaving && mayComeIn(state, joiner, nowMs));
   // Nobody else can send the rest of its state.
   const sender = state.members.find(({ id }) => id === state.checkpointInFlight?.from);
   if (sender?.leaving) return nothing(state, `${why}; ${nameOf(sender)} leaves when its checkpoint is written`);

@@ -304,7 +304,8 @@ export class Agent {
     const named = /^rank (\d+)/.exec(error.message)?.[1];
     const suspect = named === undefined ? (rank + worldSize - 1) % worldSize : Number(named);
     const message = error.message.slice(0, 4_000);
-    this.#send({ type: 'ringBroken', epoch, step: this.#step, suspect, message });
+    const ringFrames = this.#ring?.stats().framesReceived ?? 0;
+    this.#send({ type: 'ringBroken', epoch, step: this.#step, suspect, ringFrames, message });
     throw new EpochOver(message);
   }
 

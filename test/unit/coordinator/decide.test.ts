@@ -551,7 +551,14 @@ describe('the decision core: losses', () => {
     const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
     const broken = () => {
       const { epoch, step } = script.state;
-      return { type: 'ringBroken', epoch, step: step + 1, suspect: 1, message: 'rank 1 is gone' } as const;
+      return {
+        type: 'ringBroken',
+        epoch,
+        step: step + 1,
+        suspect: 1,
+        ringFrames: 0,
+        message: 'rank 1 is gone',
+      } as const;
     };
     for (let fault = 1; fault <= 3; fault++) {
       expect(script.from('w0', broken()).kinds()).toEqual([]);
@@ -560,6 +567,33 @@ describe('the decision core: losses', () => {
       script.ready('w0').ready('w1');
     }
     expect(script.ids).toEqual(['w0']);
+  });
+
+  it('blames the way to the rank that has come least far, and lets one end of it come back after a pause', () => {
+    const local = { localWorkers: ['w0', 'w1'], worldSize: 3 };
+    const script = new Script({ ...quiet, ...local, open: true, maxSteps: 99, heartbeatTimeoutMs: 10_000 });
+    for (const id of ['w0', 'w1', 'w2']) script.join(id);
+    script.prepared('w0', 'w1', 'w2');
+    for (let fault = 1; fault <= 3; fault++) {
+      for (const id of script.ids) script.ready(id);
+      const { epoch } = script.state;
+      // Nothing comes from rank 2 to rank 0; each rank blames the one before it.
+      for (const [suspect, id, ringFrames] of [
+        [0, 'w1', 3],
+        [1, 'w2', 4],
+        [2, 'w0', 1],
+      ] as const) {
+        script.from(id, { type: 'ringBroken', epoch, step: 1, suspect, ringFrames, message: 'sent nothing' });
+      }
+      script.tick(script.nowMs + 1_001);
+    }
+    expect(script.ids).toEqual(['w0', 'w1']);
+    expect(script.kinds()).toContain('fenced→w2');
+    expect(script.reason).toMatch(/rank 2 .* stays out of the ring for 30\.0 s, which does not work with it/);
+    script.ready('w0').ready('w1').join('w2b').prepared('w2b').step(1);
+    expect(script.ids).toEqual(['w0', 'w1']);
+    script.nowMs += 30_001;
+    expect(script.step(2).ids).toEqual(['w0', 'w1', 'w2b']);
   });
 
   it('finds a ring in which nothing moves, though everybody lives', () => {
@@ -589,7 +623,14 @@ describe('the decision core: losses', () => {
     const { epoch } = script.state;
     script.tick(59_900);
     for (const [rank, from] of ['w0', 'w1'].entries()) {
-      script.from(from, { type: 'ringBroken', epoch, step: 1, suspect: 1 - rank, message: 'nothing came' });
+      script.from(from, {
+        type: 'ringBroken',
+        epoch,
+        step: 1,
+        suspect: 1 - rank,
+        ringFrames: 0,
+        message: 'nothing came',
+      });
       script.from(from, { type: 'phase', step: 1, phase: 'waiting for work' });
     }
     expect(script.tick(60_100).kinds()).toEqual([]);
