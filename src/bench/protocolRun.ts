@@ -100,10 +100,11 @@ async function inFolder<T>({ options, config, dataset, folder, interrupted, obse
   };
   interrupted.addEventListener('abort', kill);
   try {
+    const runId = randomUUID();
     const journal = Journal.create(join(folder, 'journal.jsonl'), onWarning);
-    journal.append({ kind: 'run', format: 1, runId: randomUUID(), address: server.address });
+    journal.append({ kind: 'run', format: 1, runId, address: server.address });
     const started = new Coordinator({
-      ...{ config, dataset, server, journal, localWorkers },
+      ...{ runId, config, dataset, server, journal, localWorkers },
       store: new CheckpointStore(join(folder, 'checkpoints'), { onWarning }),
       metrics: await MetricsLog.open(join(folder, 'metrics.jsonl'), 0, onWarning),
       events: await EventsLog.open(join(folder, 'events.jsonl'), onWarning),

@@ -1,4 +1,5 @@
 /** `launch join`: adds workers of this machine to a run that another machine (or process) coordinates. */
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
 import { join as joinPath } from 'node:path';
@@ -54,7 +55,7 @@ const flightFolder = 'lockstep-flight';
 async function join(address: string, count: number, keys: RunKeys | undefined): Promise<number> {
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
-    .slice(0, 24);
+    .slice(0, 20);
   const failures: WorkerExit[] = [];
   const workers = forkWorkers({
     coordinatorAddress: address,
@@ -66,7 +67,9 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
       if (!exit.clean) failures.push(exit);
     },
   });
-  for (let i = 0; i < count; i++) workers.start(`remote-${host}-${process.pid}-${i}`);
+  // Two containers may have the same host name and pid.
+  const nonce = randomBytes(3).toString('hex');
+  for (let i = 0; i < count; i++) workers.start(`remote-${host}-${process.pid}-${nonce}-${i}`);
   let interrupted = false;
   const onSignal = () => {
     if (interrupted) {

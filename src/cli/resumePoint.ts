@@ -16,11 +16,14 @@ export interface ResumePoint {
   readonly resumed: Resumed;
 }
 
-/** Where the workers of a coordinator that was killed may be waiting; undefined if none can be. */
-export function findWaitingWorkers(folder: RunFolder): ResumePoint | undefined {
+/**
+ * Where the workers of a coordinator that was killed may be waiting; undefined if none can be.
+ * @param startStep of the newest checkpoint: workers that have less are of no use
+ */
+export function findWaitingWorkers(folder: RunFolder, startStep: number): ResumePoint | undefined {
   const { recovered, journal } = Journal.open(folder.journalPath, warn);
   void journal.close();
-  if (recovered === undefined) return undefined;
+  if (recovered === undefined || recovered.step < startStep) return undefined;
   // Of those of this machine it is known whether they live.
   const waiting = recovered.members.filter(({ host, pid }) => host !== hostname() || isAlive(pid));
   if (waiting.length === 0) return undefined;
@@ -30,16 +33,29 @@ export function findWaitingWorkers(folder: RunFolder): ResumePoint | undefined {
   return { recovered, resumed: { epoch, step, committedEpoch, workers } };
 }
 
-/** The journal of a run that goes on where its coordinator was killed, or begins at `startStep`. */
+/** The point, if this coordinator listens where the one before did: the workers look nowhere else. */
+export function reachable(point: ResumePoint | undefined, address: string): ResumePoint | undefined {
+  if (point === undefined || point.recovered.address === address) return point;
+  const { workers } = point.resumed;
+  warn(
+    `${workers.join(', ')} look for their coordinator at ${point.recovered.address}, not at ${address}: others are started`,
+  );
+  return undefined;
+}
+
+/** The journal of a run that goes on where its coordinator was killed, or begins at `startStep`; and the run's id. */
 export function openJournal(
   folder: RunFolder,
   address: string,
   point: ResumePoint | undefined,
   startStep: number,
-): Journal {
-  if (point !== undefined) return Journal.open(folder.journalPath, warn).journal;
+): { journal: Journal; runId: string } {
+  if (point !== undefined) {
+    return { journal: Journal.open(folder.journalPath, warn).journal, runId: point.recovered.runId };
+  }
+  const runId = randomUUID();
   const journal = Journal.create(folder.journalPath, warn);
-  journal.append({ kind: 'run', format: 1, runId: randomUUID(), address });
+  journal.append({ kind: 'run', format: 1, runId, address });
   if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
-  return journal;
+  return { journal, runId };
 }

@@ -1,4 +1,6 @@
 /** `launch` and `launch train`: starts a coordinator and its workers, and sees a run through to its sample. */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
@@ -19,7 +21,7 @@ import { numberOption } from './modelOptions.ts';
 import { printPlan } from './plan.ts';
 import { prepareRun, type Run } from './prepareRun.ts';
 import { print, progressPrinter, warn } from './progress.ts';
-import { findWaitingWorkers, openJournal, type ResumePoint } from './resumePoint.ts';
+import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import type { RunFolder } from './runFolder.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { printSample } from './sample.ts';
@@ -112,9 +114,9 @@ async function train(args: TrainArguments): Promise<number> {
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
   if (args.resume !== undefined) await folder.claim();
   try {
-    const point = args.resume === undefined ? undefined : findWaitingWorkers(folder);
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
+    const point = args.resume === undefined ? undefined : findWaitingWorkers(folder, stepsDone);
     if (stepsDone >= run.config.train.maxSteps) {
       print(
         `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
@@ -128,12 +130,12 @@ async function train(args: TrainArguments): Promise<number> {
     }
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const flight = `what every process did last is in ${folder.flightPath}`;
+    const flight = existsSync(folder.flightPath) ? `\nwhat every process did last is in ${folder.flightPath}` : '';
     if (!(error instanceof PeerError)) {
-      warn(flight);
+      if (flight !== '') warn(flight.trim());
       throw error;
     }
-    throw new PeerError(`${error.message}\n${await resumeHint(run)}\n${flight}`, { cause: error });
+    throw new PeerError(`${error.message}\n${await resumeHint(run)}${flight}`, { cause: error });
   } finally {
     await folder.release();
   }
@@ -150,9 +152,11 @@ async function trainFrom(args: TrainArguments, run: Run, point: ResumePoint | un
   const server = await transport.listen(address);
   try {
     if (args.resume === undefined) await run.folder.claim();
+    // What it has to tell is of an earlier failure.
+    await rm(run.folder.flightPath, { recursive: true, force: true });
     await run.folder.writeConfig(renderConfig(run.config));
     if (keys) await writeRunKeys(run.folder, keys);
-    return await runToTheEnd({ args, run, point, keys, transport, server });
+    return await runToTheEnd({ args, run, point: reachable(point, server.address), keys, transport, server });
   } finally {
     await server.close();
   }
@@ -189,7 +193,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   const { config, dataset, store, resume, worldSize, minWorkers } = run;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const startStep = resume?.trainer?.step ?? 0;
-  const journal = openJournal(run.folder, server.address, point, startStep);
+  const { journal, runId } = openJournal(run.folder, server.address, point, startStep);
   const stepsDone = point?.resumed.step ?? startStep;
   const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, warn, point?.recovered.commits);
   const events = await EventsLog.open(run.folder.eventsPath, warn);
@@ -210,7 +214,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
   coordinator = new Coordinator({
-    ...{ config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
+    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
     restartsMax: args.singleProcess ? 0 : args.maxRestarts,
     open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),

@@ -43,6 +43,7 @@ const rank = z.number().int().min(0).max(65_535);
 const text = z.string().max(4_096);
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const peerName = z.string().regex(/^[A-Za-z0-9._-]{1,48}$/);
+const runId = z.string().min(1).max(64);
 const milliseconds = z.number().min(0);
 
 /** What a worker is doing, as the messages of a failure name it. */
@@ -118,6 +119,8 @@ const workerMessage = z.discriminatedUnion('type', [
     pid: count,
     /** The name that stays when the worker comes back through another connection. */
     worker: peerName,
+    /** The run that it belongs to, if it was welcomed before. */
+    runId: runId.optional(),
     /** Where the previous rank of the ring connects to. */
     ringAddress: z.string().min(1).max(512),
     /** Absent: nothing that could be used. */
@@ -212,6 +215,7 @@ const anyJoin = z.object({
 const coordinatorMessage = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('welcome'),
+    runId,
     /** The resolved config; the worker parses it again. */
     config: z.record(z.string(), z.unknown()),
     vocabSize: count.min(1),

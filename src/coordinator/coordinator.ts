@@ -49,6 +49,7 @@ export interface RunListener {
 }
 
 export interface CoordinatorOptions {
+  readonly runId: string;
   readonly config: Config;
   readonly dataset: Dataset;
   /** Where workers join; it stays the caller's to close. */
@@ -103,6 +104,7 @@ export class Coordinator {
   readonly #stopTicking: () => void;
   #state: RunState;
   #warnings = 0;
+  #isClosed = false;
   #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
@@ -148,6 +150,7 @@ export class Coordinator {
   /** The exit of a process of this machine is reported by itself, and says more: it is waited for. */
   #peerGone(id: string, reason: string): void {
     const isLocal = this.#options.localWorkers.some((worker) => id.startsWith(`${worker}.`));
+    if (this.#isClosed) return;
     if (isLocal) this.#later(exitGraceMs, () => this.#handle({ kind: 'peerGone', id, reason }));
     else this.#handle({ kind: 'peerGone', id, reason });
   }
@@ -167,6 +170,7 @@ export class Coordinator {
 
   /** Lets go of everything; a checkpoint that is being written is given up. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#stopTicking();
     for (const cancel of this.#timers) cancel();
     this.#transfers.stop();
@@ -199,6 +203,8 @@ export class Coordinator {
 
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
   #handle(event: RunEvent): void {
+    // Workers that end meanwhile still say so.
+    if (this.#isClosed) return;
     try {
       const core = this.#options.decide ?? decide;
       const { state, effects, reason } = core(this.#state, event, this.#clock.monotonic());
@@ -215,6 +221,8 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
+      const { epoch, step } = this.#state;
+      this.#options.events.append({ event: 'failed', reason: messageOf(error), epoch, step });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -230,13 +238,13 @@ export class Coordinator {
   }
 
   #carryOut(effect: Effect): void {
-    const { listener, config, dataset } = this.#options;
+    const { listener, config, dataset, runId } = this.#options;
     switch (effect.kind) {
       case 'send':
         this.#sendFilledIn(effect.to, effect.message);
         break;
       case 'welcome':
-        this.#send(effect.to, { type: 'welcome', config, vocabSize: dataset.vocabSize });
+        this.#send(effect.to, { type: 'welcome', runId, config, vocabSize: dataset.vocabSize });
         break;
       case 'assign': {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
@@ -305,7 +313,8 @@ export class Coordinator {
         listener.evaluated(effect.step, effect.loss);
         break;
       case 'warn':
-        this.#warn(effect.message);
+        if (effect.ofStranger === true) this.#warn(effect.message);
+        else listener.warning(effect.message);
         break;
       case 'finish':
         this.#options.journal.append({ kind: 'ended', step: effect.step });
@@ -364,7 +373,7 @@ export class Coordinator {
 
   /** It may be too late for that: then its outcome was told before. */
   async #abandonCheckpoint(step: number): Promise<void> {
-    await this.#checkpointer.abort().catch((error: unknown) => this.#warn(messageOf(error)));
+    await this.#checkpointer.abort().catch((error: unknown) => this.#options.listener.warning(messageOf(error)));
     this.#handle({ kind: 'checkpointFailed', step });
   }
 
@@ -387,10 +396,10 @@ function withoutSecrets(event: RunEvent): RunEvent {
 }
 
 function planOf(options: CoordinatorOptions): RunPlan {
-  const { config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
+  const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint } = config;
   return {
-    ...{ worldSize, minWorkers, localWorkers, restartsMax, open },
+    ...{ runId, worldSize, minWorkers, localWorkers, restartsMax, open },
     startStep: resume?.trainer?.step ?? 0,
     maxSteps: train.maxSteps,
     globalBatchSize: train.globalBatchSize,

@@ -2,7 +2,7 @@
  * What is found out by waiting: workers that are silent, late or do not come back. Pure, a part of decide.ts. Rings that do not
  * work are ringFaults.ts.
  */
-import { after, everyone, fail, nothing, seconds } from './decisionParts.ts';
+import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
 import { onGatheringTick } from './epochs.ts';
 import { lose, startAgain } from './membership.ts';
 import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
@@ -19,8 +19,8 @@ export function onTick(state: RunState, nowMs: number): Decision {
   }
   const stuck = stuckRing(state, nowMs);
   if (stuck !== undefined) return onRingFault(state, stuck, nowMs);
-  const absent = plan.localWorkers.filter((worker) => state.missing.includes(worker));
-  if (absent.length > 0 && nowMs - state.missingSinceMs > plan.heartbeatTimeoutMs) return onAbsent(state, absent);
+  const absent = state.missing.filter(({ sinceMs }) => nowMs - sinceMs > plan.heartbeatTimeoutMs);
+  if (absent.length > 0 && state.stage !== 'finishing') return onAbsent(state, namesOf(absent));
   if (nowMs - state.sinceMs > plan.stepTimeoutMs) return onLate(state, nowMs);
   return nothing(state);
 }
@@ -36,11 +36,14 @@ function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
   return after(effects, lost);
 }
 
-/** Workers of this machine that are no children of this coordinator, so that nobody tells of their exit: they do not come back. */
+/**
+ * Workers that do not come back. Those of this machine are no children of this coordinator, or their exit would have been told:
+ * they are started again.
+ */
 function onAbsent(state: RunState, absent: readonly string[]): Decision {
-  let next: RunState = { ...state, missing: state.missing.filter((name) => !absent.includes(name)) };
+  let next: RunState = { ...state, missing: state.missing.filter(({ worker }) => !absent.includes(worker)) };
   const effects: Effect[] = [];
-  for (const worker of absent) {
+  for (const worker of state.plan.localWorkers.filter((name) => absent.includes(name))) {
     const started = startAgain(next, worker);
     next = started.state;
     effects.push(...started.effects);
@@ -60,7 +63,9 @@ function onLate(state: RunState, nowMs: number): Decision {
     );
   }
   const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
-  return after(fenced, lose(state, late, cause, nowMs));
+  // Whose compute hangs says so again at once, and would be late again.
+  const held = late.reduce((next, { worker }) => withAbsence(next, worker, nowMs).held, state);
+  return after(fenced, lose(held, late, cause, nowMs));
 }
 
 function isLate(state: RunState, member: Member): boolean {

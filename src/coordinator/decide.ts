@@ -109,7 +109,7 @@ function fence(state: RunState, from: string, type: WorkerMessage['type']): Deci
 function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
   const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is no worker of this run`;
   const message = `ignored a message of ${who}: ${problem}`;
-  return { state, effects: [{ kind: 'warn', message }], reason: message };
+  return { state, effects: [{ kind: 'warn', message, ofStranger: true }], reason: message };
 }
 
 function onStopRequested(state: RunState, nowMs: number): Decision {

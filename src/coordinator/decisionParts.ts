@@ -6,6 +6,10 @@ import { InvariantError } from '../base/errors.ts';
 import type { WorkerMessage } from '../comm/protocol.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
+/** How long a worker stays out of the ring that had to leave it, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */
+const absenceTimeouts = 3;
+const absenceMostMs = 600_000;
+
 export function refuse(state: RunState, from: string, reason: string): Decision {
   return {
     state,
@@ -76,9 +80,30 @@ export function lacksCommit({ step, committedEpoch }: RunState, { holds }: Membe
   return holds?.pending?.step === step && holds.pending.epoch === committedEpoch;
 }
 
+/** Whether the committed state is in a checkpoint, or will be in none: its last one could not be written. */
+export function isSaved({
+  step,
+  checkpointStep,
+  snapshotStep,
+  checkpointInFlight,
+  checkpointAbandoned,
+}: RunState): boolean {
+  const isWriting = checkpointInFlight !== undefined || checkpointAbandoned !== undefined;
+  return step <= checkpointStep || (step <= snapshotStep && !isWriting);
+}
+
 /** Whether a worker had to leave the ring a short time ago, and would break it again. */
 export function isAbsent({ absences }: RunState, worker: string, nowMs: number): boolean {
   return absences.some((absence) => absence.worker === worker && nowMs < absence.untilMs);
+}
+
+/** It stays out of the ring for a while: longer each time. */
+export function withAbsence(state: RunState, worker: string, nowMs: number): { held: RunState; pauseMs: number } {
+  const times = state.absences.find((absence) => absence.worker === worker)?.times ?? 0;
+  const pauseMs = Math.min(absenceMostMs, absenceTimeouts * state.plan.heartbeatTimeoutMs * 2 ** Math.min(times, 16));
+  const others = state.absences.filter((absence) => absence.worker !== worker);
+  const absences = [...others, { worker, times: times + 1, untilMs: nowMs + pauseMs }];
+  return { held: { ...state, absences }, pauseMs };
 }
 
 /** A decision with effects that come before its own. */
@@ -106,6 +131,10 @@ export function withoutSource(state: RunState, gone: ReadonlySet<string>): { sta
 /** What events.jsonl says of a member. */
 export function factsOf(state: RunState, { worker, rank, phase, step }: Member) {
   return { worker, epoch: state.epoch, step, phase, ...(rank >= 0 && { rank }) };
+}
+
+export function namesOf(workers: readonly { readonly worker: string }[]): string[] {
+  return workers.map(({ worker }) => worker);
 }
 
 export function workersOf(count: number): string {

@@ -11,7 +11,9 @@ import {
   finish,
   hasState,
   idle,
+  isSaved,
   lacksCommit,
+  namesOf,
   nothing,
   seconds,
   withoutSource,
@@ -66,6 +68,7 @@ export function openEpoch(before: RunState, ring: readonly Member[], nowMs: numb
     joiners,
     holding: true,
     broken: undefined,
+    openedAtStep: step,
   } as const;
   return { state: { ...state, ...opened, assignedStep: step }, effects, reason };
 }
@@ -83,8 +86,8 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   const enough = state.stopRequested ? 1 : state.plan.minWorkers;
   if (stay.length >= enough && stay.some(holds)) return openEpoch(state, stay, nowMs, why);
   // Those that leave do so at the next boundary; if the state would go with them, it is saved there first.
-  const isSaved = state.step <= Math.max(state.checkpointStep, state.snapshotStep);
-  if (!isSaved && !stay.some(holds) && state.members.some(holds)) return openEpoch(state, state.members, nowMs, why);
+  if (!isSaved(state) && !stay.some(holds) && state.members.some(holds))
+    return openEpoch(state, state.members, nowMs, why);
   // Without a ring there is no boundary that they could wait for.
   const { state: rest, effects } = letGo(state);
   const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
@@ -106,7 +109,10 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
     // Whoever has the state may be about to come back.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
     if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openEpoch(state, there, nowMs, why);
-    return nothing(state, `${why}: waiting for ${missing.join(', ')}, which had the state of step ${state.step}`);
+    return nothing(
+      state,
+      `${why}: waiting for ${namesOf(missing).join(', ')}, which had the state of step ${state.step}`,
+    );
   }
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
@@ -114,7 +120,11 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
     const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
     return endGathering(givingUp(state, message), nowMs, `${why}: ${left}`);
   }
-  const awaited = [...starting, ...missing, ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker)];
+  const awaited = [
+    ...starting,
+    ...namesOf(missing),
+    ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker),
+  ];
   const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
   return nothing(state, `${why}: ${there.length} of ${needed} workers are ready, waiting for ${whom}`);
 }
@@ -149,18 +159,19 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
   const { plan, joiners, missing, needed } = state;
   const waitedMs = nowMs - state.sinceMs;
   if (missing.length > 0 && waitedMs > plan.heartbeatTimeoutMs) {
-    const again = plan.localWorkers.filter((worker) => missing.includes(worker));
+    const again = plan.localWorkers.filter((worker) => namesOf(missing).includes(worker));
     const next = {
       ...state,
       sinceMs: nowMs,
       missing: [],
       starting: [...state.starting, ...again],
-      needed: plan.worldSize,
+      // A run that goes on begins with as many as it would anew.
+      needed: state.openedAtStep === undefined ? plan.worldSize : needed,
     };
     const effects = again.map((worker): Effect => ({ kind: 'startWorker', worker, afterMs: 0 }));
     return after(
       effects,
-      tryToOpen(next, nowMs, `${missing.join(', ')} did not come back within ${seconds(waitedMs)}`),
+      tryToOpen(next, nowMs, `${namesOf(missing).join(', ')} did not come back within ${seconds(waitedMs)}`),
     );
   }
   if (waitedMs <= plan.joinTimeoutMs) return nothing(state);

@@ -1,13 +1,14 @@
 /**
  * Workers that come, are lost, and go: what each such event makes of the run. Pure, a part of decide.ts.
  */
-import { protocolVersion, type WorkerFailure, type WorkerMessageOf } from '../comm/protocol.ts';
+import { protocolVersion, type WorkerFailure, type WorkerMessageOf, type WorkerPhase } from '../comm/protocol.ts';
 import {
   after,
   everyone,
   factsOf,
   fail,
   hasState,
+  isSaved,
   lacksCommit,
   nameOf,
   nothing,
@@ -21,6 +22,8 @@ import { openEpoch, reform, tryToOpen } from './epochs.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 
+/** What a worker goes through before it is taken into the ring. */
+const newcomerPhases: readonly WorkerPhase[] = ['starting', 'building', 'waiting for work'];
 /** Pause before a worker is started again: doubled each time, up to the most. */
 const restartPauseMs = 250;
 const restartPauseMostMs = 30_000;
@@ -33,6 +36,9 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
       from,
       `the coordinator speaks protocol version ${protocolVersion}, this worker ${join.protocolVersion} (lockstep ${join.version}): install the same lockstep on both machines`,
     );
+  }
+  if (join.runId !== undefined && join.runId !== state.plan.runId) {
+    return refuse(state, from, 'the run that this worker belonged to has ended: start it again');
   }
   if (everyone(state).some(({ id }) => id === from)) return nothing(state, `ignored a second join of ${from}`);
   const former = everyone(state).find((other) => other.worker === worker);
@@ -64,7 +70,7 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     ...proven(state, holds),
     joiners: [...state.joiners, member],
     starting: state.starting.filter(isNot),
-    missing: state.missing.filter(isNot),
+    missing: state.missing.filter((other) => other.worker !== worker),
   };
   const reason = `${nameOf(member)} joined`;
   const event = { event: 'join', reason, ...factsOf(joined, member) } as const;
@@ -95,6 +101,14 @@ export function onPrepared(
 ): Decision {
   const { engine, tensors } = message;
   if (member.rank >= 0) return stale(state, member, 'prepared');
+  // Two engines round differently, which the hashes of the next step would show. How many threads they use makes no difference.
+  const nameOfEngine = (description = '') => description.split(' ', 1)[0];
+  const other = state.members.find((present) => nameOfEngine(present.prepared?.engine) !== nameOfEngine(engine));
+  if (other !== undefined && state.plan.hashEverySteps > 0) {
+    const reason = `it computes on ${engine}, the others on ${other.prepared?.engine}: use the same engine everywhere`;
+    const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
+    return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
+  }
   const next = withMember(state, { ...member, phase: 'waiting for work', prepared: { engine, tensors } });
   const reason = `${nameOf(member)} is prepared`;
   if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
@@ -125,9 +139,8 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
 
 /** Whether a state that is in no checkpoint would be lost with it. */
 function isOnlyHolder(state: RunState, member: Member): boolean {
-  const isSaved = state.step <= Math.max(state.checkpointStep, state.snapshotStep);
   const holders = state.joiners.filter((other) => hasState(state, other) || lacksCommit(state, other));
-  return !isSaved && member.prepared !== undefined && holders.length === 1 && holders[0]?.id === member.id;
+  return !isSaved(state) && member.prepared !== undefined && holders.length === 1 && holders[0]?.id === member.id;
 }
 
 /** @param dead it cannot come back: its process has ended */
@@ -150,9 +163,10 @@ export function lose(
     ...known,
     members: state.members.filter(stays),
     joiners: state.joiners.filter(stays),
-    ...(dead
-      ? { missing: state.missing.filter((name) => !names.includes(name)) }
-      : { missing: [...state.missing, ...names], missingSinceMs: nowMs }),
+    missing: [
+      ...state.missing.filter(({ worker }) => !names.includes(worker)),
+      ...(dead ? [] : names.map((worker) => ({ worker, sinceMs: nowMs }))),
+    ],
     lastLoss: message,
   };
   const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
@@ -188,18 +202,23 @@ export function onWorkerExited(
 ): Decision {
   const { worker, description, failure, clean } = exit;
   const member = everyone(state).find((other) => other.worker === worker && other.pid === exit.pid);
-  // A newcomer that was refused, since there is no room for it, is no reason to end what goes well.
-  const isRefused = failure?.blame === 'user' && member === undefined && state.epoch > 0;
-  if (failure !== undefined && !isRefused && isHopeless(state, failure)) {
+  if (failure !== undefined && isHopeless(state, member, failure)) {
     const message = member === undefined ? `worker ${worker} ${description}` : failedMessage(member, failure);
     return fail(state, message, failure.blame === 'user' ? 'user' : 'run');
   }
   const isNot = (name: string) => name !== worker;
-  const gone = { ...state, starting: state.starting.filter(isNot), missing: state.missing.filter(isNot) };
+  const gone = {
+    ...state,
+    starting: state.starting.filter(isNot),
+    missing: state.missing.filter((other) => other.worker !== worker),
+  };
   // At the end there is work for another only if the last checkpoint came from this one.
   const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
   const again =
-    !clean && !isRefused && isNeeded && !everyone(state).some((other) => other.worker === worker && other !== member);
+    !clean &&
+    failure?.blame !== 'user' &&
+    isNeeded &&
+    !everyone(state).some((other) => other.worker === worker && other !== member);
   const { state: next, effects } = again ? startAgain(gone, worker) : { state: gone, effects: [] };
   if (member !== undefined) return after(effects, lose(next, [member], description, nowMs, { dead: true }));
   if (clean) return nothing(next, `worker ${worker} ${description}`);
@@ -208,9 +227,14 @@ export function onWorkerExited(
   return after(effects, lost.stage === 'gathering' ? tryToOpen(lost, nowMs, reason) : nothing(lost, reason));
 }
 
-/** What would happen to every other worker too, or to the same one again. */
-function isHopeless(state: RunState, { blame }: WorkerFailure): boolean {
-  return blame === 'user' || (blame === 'run' && state.epoch === 0);
+/**
+ * What would happen to every other worker too, or to the same one again. A newcomer that fails, or is refused for want of room, is no
+ * reason to end what goes well.
+ */
+function isHopeless(state: RunState, member: Member | undefined, { blame, phase }: WorkerFailure): boolean {
+  if (state.epoch === 0) return blame !== 'peer';
+  const wasAtWork = member === undefined ? !newcomerPhases.includes(phase) : member.rank >= 0;
+  return blame === 'user' && wasAtWork;
 }
 
 /** Starts a worker of this machine once more, after a pause, if it may. */
@@ -235,7 +259,7 @@ function failedMessage(member: Member, { step, phase, message }: WorkerFailure):
 
 /** A member that cannot go on says so; its process ends, and is replaced when it has. */
 export function onFailed(state: RunState, member: Member, failed: WorkerFailure, nowMs: number): Decision {
-  if (isHopeless(state, failed))
+  if (isHopeless(state, member, failed))
     return fail(state, failedMessage(member, failed), failed.blame === 'user' ? 'user' : 'run');
   return lose(state, [{ ...member, phase: failed.phase, step: failed.step }], `failed: ${failed.message}`, nowMs);
 }

@@ -3,7 +3,7 @@
  * formed again; if that does not help, one of the two must go, and may come back later. Pure, a part of decide.ts.
  */
 import type { WorkerMessageOf } from '../comm/protocol.ts';
-import { after, nameOf, nothing, seconds, stale, withMember } from './decisionParts.ts';
+import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
 import { reform } from './epochs.ts';
 import { lose } from './membership.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
@@ -12,9 +12,6 @@ import type { Decision, Effect, Member, RunState } from './runState.ts';
 export const causeGraceMs = 1_000;
 /** Rings that may break at one step, with nobody lost, before a rank must go. */
 const ringFaultsMax = 2;
-/** How long it stays away, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */
-const absenceTimeouts = 3;
-const absenceMostMs = 600_000;
 
 export function onRingBroken(
   state: RunState,
@@ -82,12 +79,4 @@ function unfinished({ members, step }: RunState): Member[] {
   const frames = ({ ring }: Member) => ring?.frames ?? 0;
   const waiting = members.filter(({ reduced }) => reduced?.step !== step + 1);
   return waiting.sort((a, b) => frames(a) - frames(b) || a.rank - b.rank);
-}
-
-function withAbsence(state: RunState, worker: string, nowMs: number): { held: RunState; pauseMs: number } {
-  const times = state.absences.find((absence) => absence.worker === worker)?.times ?? 0;
-  const pauseMs = Math.min(absenceMostMs, absenceTimeouts * state.plan.heartbeatTimeoutMs * 2 ** Math.min(times, 16));
-  const others = state.absences.filter((absence) => absence.worker !== worker);
-  const absences = [...others, { worker, times: times + 1, untilMs: nowMs + pauseMs }];
-  return { held: { ...state, absences }, pauseMs };
 }

@@ -15,6 +15,8 @@ import type { LoggedEvent } from './eventsLog.ts';
 
 /** What does not change during a run. */
 export interface RunPlan {
+  /** What the workers of an earlier run, which may still look for their coordinator, do not have. */
+  readonly runId: string;
   /** Workers that should be there before the run starts; fewer will do after `joinTimeoutMs`, down to `minWorkers`. */
   readonly worldSize: number;
   /** Below this number of workers the run waits. */
@@ -129,6 +131,8 @@ export interface RunState {
   readonly committedEpoch: number;
   /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
   readonly committed: { readonly loss: number; readonly gradNorm: number; readonly worldSize: number };
+  /** The step at which this coordinator opened its last epoch; undefined before the first. */
+  readonly openedAtStep: number | undefined;
   /** Updates whose commit every member has applied. */
   readonly appliedStep: number;
   /** Steps whose samples are assigned in this epoch. */
@@ -140,9 +144,7 @@ export interface RunState {
   /** Local workers that were started and have not joined. */
   readonly starting: readonly string[];
   /** Workers that may come back with their state: lost, but not known to be dead. */
-  readonly missing: readonly string[];
-  /** When the last of them was lost. */
-  readonly missingSinceMs: number;
+  readonly missing: readonly { readonly worker: string; readonly sinceMs: number }[];
   readonly restarts: number;
   /** How many workers the run waits for while it gathers. */
   readonly needed: number;
@@ -276,7 +278,7 @@ export type Effect =
   | { readonly kind: 'started'; readonly members: readonly Member[] }
   | { readonly kind: 'finish'; readonly step: number }
   /** Something that a user should know and that does not end the run. */
-  | { readonly kind: 'warn'; readonly message: string }
+  | { readonly kind: 'warn'; readonly message: string; readonly ofStranger?: true }
   | { readonly kind: 'fail'; readonly message: string; readonly blame: 'user' | 'run' };
 
 export interface Decision {
@@ -297,13 +299,13 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     step,
     committedEpoch: resumed?.committedEpoch ?? 0,
     committed: { loss: 0, gradNorm: 0, worldSize: 0 },
+    openedAtStep: undefined,
     appliedStep: step,
     assignedStep: step,
     members: [],
     joiners: [],
     starting: plan.localWorkers.filter((worker) => !returning.includes(worker)),
-    missing: returning,
-    missingSinceMs: nowMs,
+    missing: returning.map((worker) => ({ worker, sinceMs: nowMs })),
     restarts: 0,
     needed: returning.length > 0 ? returning.length : plan.worldSize,
     lastLoss: undefined,

@@ -23,6 +23,8 @@ export class StateTransfers {
   readonly #options: StateTransfersOptions;
   readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
   #relay: StateRelay | undefined;
+  /** Counts the transfers. */
+  #turn = 0;
 
   constructor(options: StateTransfersOptions) {
     this.#options = options;
@@ -31,6 +33,8 @@ export class StateTransfers {
   /** Takes the place of the transfer before. */
   begin({ from, to, epoch, step }: Extract<Effect, { kind: 'transfer' }>): void {
     this.#relay = undefined;
+    this.stop();
+    this.#turn++;
     if (from === 'checkpoint') {
       void this.#feedCheckpoint(to, epoch, step).catch(this.#options.onError);
       return;
@@ -53,18 +57,20 @@ export class StateTransfers {
 
   stop(): void {
     for (const { feed } of this.#feeds.values()) feed.stop();
+    this.#feeds.clear();
   }
 
   async #feedCheckpoint(to: readonly string[], epoch: number, step: number): Promise<void> {
     const { resume, store, forward } = this.#options;
+    const turn = this.#turn;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
     if (checkpoint?.trainer?.step !== step) {
       throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
     }
+    if (turn !== this.#turn) return;
     const names = checkpoint.tensors.map(({ name }) => name);
     await Promise.all(
       to.map((id) => {
-        this.#feeds.get(id)?.feed.stop();
         const feed = new StateFeed();
         this.#feeds.set(id, { feed, epoch });
         return feed.run(checkpoint, names, (offset, chunk) => forward(id, { epoch, step, offset }, chunk));

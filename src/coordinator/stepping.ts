@@ -232,11 +232,14 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (sender?.leaving) return nothing(state, `${why}; ${nameOf(sender)} leaves when its checkpoint is written`);
   const gone = letGo(state);
   if (gone.names.length > 0) {
-    if (comers.length === 0) return after(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
+    const isEnough = gone.state.members.length + comers.length >= plan.minWorkers;
+    if (comers.length === 0 || !isEnough)
+      return after(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
     const ring = [...gone.state.members, ...comers];
     return after(gone.effects, openEpoch(gone.state, ring, nowMs, `${gone.names.join(', ')} left, others joined`));
   }
-  if (comers.length > 0) {
+  // Were there no step between two epochs, workers that fail at once could keep the run from any.
+  if (comers.length > 0 && step !== state.openedAtStep) {
     const names = comers.map(({ worker }) => worker).join(', ');
     return openEpoch(state, [...state.members, ...comers], nowMs, `${names} joined`);
   }

@@ -174,7 +174,7 @@ export class Agent {
       } catch (error) {
         if (!(error instanceof EpochOver)) throw error;
       } finally {
-        await this.#giveUpStep(ring);
+        this.#giveUpStep(ring);
       }
     }
   }
@@ -209,8 +209,8 @@ export class Agent {
     }
   }
 
-  /** Leaves the ring and waits for the compute thread: what it did for an uncommitted step is void. */
-  async #giveUpStep(ring: RingAllReduce): Promise<void> {
+  /** Leaves the ring: what was done for an uncommitted step is void. */
+  #giveUpStep(ring: RingAllReduce): void {
     ring.abort(new PeerError('the epoch is over'));
     this.#transferStream.drop();
     this.#held.giveUpStep();

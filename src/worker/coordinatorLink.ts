@@ -56,6 +56,7 @@ export class CoordinatorLink {
   #control: ControlClient | undefined;
   #connections = 0;
   #config: Config | undefined;
+  #runId: string | undefined;
   #stopHeartbeat: () => void = () => {};
   /** Ends the wait for the answer to a join. */
   #answered: () => void = () => {};
@@ -124,6 +125,7 @@ export class CoordinatorLink {
       ...who,
       ...(state !== undefined && { state }),
       ...(token !== undefined && { token }),
+      ...(this.#runId !== undefined && { runId: this.#runId }),
     });
     this.#answered();
     this.#answered = clock.after(joinAnswerMs, () => {
@@ -148,7 +150,7 @@ export class CoordinatorLink {
     else if (message.type !== 'heartbeat') this.#options.onMessage(message, payload);
   }
 
-  #welcomed({ config: sent, vocabSize }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
+  #welcomed({ runId, config: sent, vocabSize }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
     this.#answered();
     const config = configSchema.safeParse(sent);
     if (!config.success) {
@@ -158,6 +160,7 @@ export class CoordinatorLink {
     }
     const isFirst = this.#config === undefined;
     this.#config = config.data;
+    this.#runId = runId;
     if (isFirst) this.#startHeartbeat(config.data);
     this.#onJoined({ config: config.data, vocabSize });
     this.#options.onWelcome();

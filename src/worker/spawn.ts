@@ -63,18 +63,19 @@ export interface WorkerArguments {
  */
 export function forkWorkers({ onExit, ...given }: StartOptions): LocalWorkers {
   const children = new Map<string, ChildProcess>();
-  let whenNone: () => void = () => {};
+  const waiting: (() => void)[] = [];
   let isStopped = false;
   const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
     if (children.get(id) !== child) return;
     children.delete(id);
     onExit(exit);
-    if (children.size === 0) whenNone();
+    if (children.size > 0) return;
+    for (const resolve of waiting.splice(0)) resolve();
   };
   const ended = () =>
     new Promise<void>((resolve) => {
-      whenNone = resolve;
       if (children.size === 0) resolve();
+      else waiting.push(resolve);
     });
   return {
     start(id) {

@@ -43,3 +43,21 @@ it('Ctrl-C on `launch join` takes its workers along, at a step boundary, and the
   // Nothing ended badly.
   expect(existsSync(join(folder(), 'left', 'flight'))).toBe(false);
 });
+
+it('Ctrl-C twice ends `launch join` at once, though its coordinator does not answer, and `launch` without a word of bugs', async () => {
+  const { running, joined } = await joinedRun('twice');
+  running.process.kill('SIGSTOP');
+  joined.process.kill('SIGINT');
+  await joined.printed(/once more to leave at once/);
+  joined.process.kill('SIGINT');
+  expect(await joined.finished).toMatchObject({ code: 130, stderr: '' });
+  expect(await joined.descendants()).toEqual([]);
+  running.process.kill('SIGCONT');
+  running.process.kill('SIGINT');
+  await running.printed(/once more to stop at once/);
+  running.process.kill('SIGINT');
+  const result = await running.finished;
+  expect(result.code).toBe(130);
+  expect(result.stderr).not.toMatch(/Error|flight|started again/);
+  expect(await running.descendants()).toEqual([]);
+});

@@ -100,6 +100,20 @@ it.each(moments)('killed at a moment of a step, %s: all its workers go on', asyn
   await expectGone(running, resumed);
 });
 
+it('resumed at another address, where its workers do not look: it says so, and starts others', async () => {
+  const run = ['--workers', '2', '--run-dir', 'elsewhere', ...set(...config, 'comm.rejoinTimeoutMs=1000')];
+  const killed = start(run, folder());
+  await killed.printed(/step +45\//);
+  killed.process.kill('SIGKILL');
+  await once(killed.process, 'exit');
+  const resumed = start(['--resume', 'elsewhere', '--listen', 'tcp://127.0.0.1:0'], folder());
+  const result = await resumed.finished;
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(result.stderr).toMatch(/local-0000, local-0001 look for their coordinator at tcp:\S+, not at tcp:\S+: others/);
+  await expectWhole('elsewhere');
+  await expectGone(killed, resumed);
+});
+
 it('with its workers: from the newest checkpoint', async () => {
   const killed = await killedRun('all', /step +71\//);
   for (const pid of await killed.descendants()) process.kill(pid, 'SIGKILL');

@@ -123,6 +123,11 @@ async function expectFlight(runDir: string, lost: number, stderr: string): Promi
     // It may have come to join only then.
     expect(await flight(`local-000${rank}`)).toMatch(/"type":"stop".*"failed":true|the run is over/);
   }
-  const { token } = parseRunKeys(await readFile(join(runDir, 'run.key'), 'utf8'));
-  expect(coordinator).not.toContain(token);
+  const keys = parseRunKeys(await readFile(join(runDir, 'run.key'), 'utf8'));
+  for (const file of await readdir(join(runDir, 'flight'))) {
+    const text = await readFile(join(runDir, 'flight', file), 'utf8');
+    for (const secret of [keys.token, keys.joinSecretKey, keys.serverSecretKey!]) {
+      expect(text.includes(secret), file).toBe(false);
+    }
+  }
 }

@@ -86,6 +86,7 @@ export class Simulation {
   #ring: readonly number[] = [];
   #rewinds = 0;
   readonly #failures: string[] = [];
+  #runId = '';
   /** Steps of the lines of metrics.jsonl. */
   #lines: number[] = [];
 
@@ -173,7 +174,8 @@ export class Simulation {
     const server = await this.#network.transportOf(process).listen(address);
     const journal = this.#journal.open(point === undefined, (record) => this.#recorded(record));
     if (point === undefined) {
-      journal.append({ kind: 'run', format: 1, runId: 'run', address });
+      this.#runId = `run-${this.#pids}`;
+      journal.append({ kind: 'run', format: 1, runId: this.#runId, address });
       if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
       this.#committedStep = startStep;
       this.#epoch = 0;
@@ -183,6 +185,7 @@ export class Simulation {
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
       ...{ config, dataset, server, minWorkers, localWorkers, journal },
+      runId: this.#runId,
       worldSize: local + remote,
       restartsMax: 1_000,
       open: remote > 0 || point !== undefined,

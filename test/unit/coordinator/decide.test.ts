@@ -10,6 +10,7 @@ import {
 } from '../../../src/coordinator/runState.ts';
 
 const plan: RunPlan = {
+  runId: 'r',
   worldSize: 2,
   minWorkers: 1,
   localWorkers: ['w0', 'w1'],
@@ -37,6 +38,7 @@ class Script {
   nowMs = 0;
   effects: readonly Effect[] = [];
   reason = '';
+  engineOf: (id: string) => string = () => 'native';
 
   constructor(changes: Partial<RunPlan> = {}, resumed?: Resumed) {
     this.state = initialState({ ...plan, ...changes }, 0, resumed);
@@ -57,7 +59,7 @@ class Script {
   }
 
   prepared(...ids: string[]): this {
-    for (const id of ids) this.from(id, { type: 'prepared', engine: `engine of ${id}`, tensors });
+    for (const id of ids) this.from(id, { type: 'prepared', engine: this.engineOf(id), tensors });
     return this;
   }
 
@@ -96,6 +98,12 @@ class Script {
   applied(id: string, step: number, parameterHash = hash('b')): this {
     const epoch = this.state.committedEpoch;
     return this.from(id, { type: 'applied', epoch, step, timings, ringBytesSent: 8, parameterHash });
+  }
+
+  /** Each worker computes on an engine of its own. */
+  mixed(): this {
+    this.engineOf = (id) => `engine of ${id}`;
+    return this;
   }
 
   start(): this {
@@ -312,12 +320,12 @@ describe('the decision core: steps', () => {
   it.each<[string, (script: Script) => Script, RegExp]>([
     [
       'another start',
-      (s) => s.join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1', hash('f')),
+      (s) => s.mixed().join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1', hash('f')),
       /different parameters.*they compute on engine of w1 and engine of w0/,
     ],
     [
       'diverged replicas',
-      (s) => s.start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
+      (s) => s.mixed().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
       /replicas differ after step 1.*rank 0.*rank 1.*they compute on engine of w0 and engine of w1/,
     ],
     [
@@ -515,6 +523,84 @@ describe('the decision core: losses', () => {
     expect(only.forms()).toMatchObject([{ to: 'w0', state: 'keep' }]);
   });
 
+  it('does not take a snapshot that is under way for a checkpoint', () => {
+    const evalNever = { evalEverySteps: 0, maxSteps: 99, open: true };
+    const leaver = new Script(evalNever).start().step(1).from('w0', { type: 'leave' }).step(2).snapshotTaken(2);
+    expect(leaver.reason).toMatch(/leaves when its checkpoint is written/);
+    leaver.exited('w1');
+    expect(leaver.forms()).toMatchObject([{ to: 'w0', state: 'keep', step: 2 }]);
+    leaver.ready('w0').event({ kind: 'checkpointWritten', step: 2 });
+    expect(leaver.kinds()).toContain('stop→w0');
+
+    const waiting = new Script({ ...evalNever, minWorkers: 2 }).start().step(1).step(2).snapshotTaken(2).exited('w1');
+    waiting.from('w0', { type: 'leave' });
+    expect(waiting.kinds()).toEqual(['epochOpened', 'form→w0']);
+    waiting.ready('w0').event({ kind: 'checkpointWritten', step: 2 });
+    expect(waiting.kinds()).toEqual(['stop→w0']);
+  });
+
+  it('keeps to the fewest workers when some leave and others come', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().join('w2').prepared('w2');
+    script.from('w0', { type: 'leave' }).from('w1', { type: 'leave' }).step(1).snapshotTaken(1);
+    script.event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.state.stage).toBe('gathering');
+    script.join('w3').prepared('w3');
+    expect(script.ids).toEqual(['w2', 'w3']);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'checkpoint' });
+  });
+
+  it('gathers for as many workers as it needs, not for those of its start', () => {
+    const script = new Script({ ...quiet, worldSize: 2, minWorkers: 1, open: true }).start().step(1);
+    for (const id of ['w0', 'w1']) script.event({ kind: 'peerGone', id, reason: 'cut off' });
+    script.tick(1_001).join('w2').prepared('w2');
+    expect(script.ids).toEqual(['w2']);
+  });
+
+  it('makes a step before it lets a worker in again that was late, and then only after a pause', () => {
+    const script = new Script({ ...quiet, maxSteps: 99, heartbeatTimeoutMs: 1e6, open: true }).start();
+    script.from('w0', { type: 'phase', step: 1, phase: 'all-reduce' }).tick(60_001);
+    script.join('w1b').prepared('w1b').ready('w0').step(1).step(2);
+    expect(script.ids).toEqual(['w0']);
+    script.nowMs += 600_001;
+    expect(script.step(3).ids).toEqual(['w0', 'w1b']);
+    // Another that comes as an epoch begins waits for a step too.
+    script.join('w2').prepared('w2').ready('w0').ready('w1b');
+    expect(script.ids).toEqual(['w0', 'w1b']);
+    expect(script.step(4).ids).toEqual(['w0', 'w1b', 'w2']);
+  });
+
+  it('forgets guests that do not come back', () => {
+    const script = new Script({ ...quiet, open: true, globalBatchSize: 99 }).start().join('w2').join('w3');
+    for (const id of ['w2', 'w3']) script.event({ kind: 'peerGone', id, reason: 'cut off' });
+    expect(script.state.missing).toHaveLength(2);
+    script.nowMs = 1_001;
+    script.beat('w0').beat('w1').tick(1_001);
+    expect(script.state).toMatchObject({ missing: [], restarts: 0 });
+  });
+
+  it('goes on when a guest fails, or computes on another engine', () => {
+    const failed = { type: 'failed', step: 0, phase: 'building', message: 'no addon', blame: 'user' } as const;
+    const script = new Script({ ...quiet, open: true }).start().join('w2').from('w2', failed);
+    expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
+    script.engineOf = (id) => (id === 'w2' ? 'native (avx512, 64 threads)' : 'tfjs (wasm: simd)');
+    script.join('w2').prepared('w2');
+    expect(script.kinds()).toEqual([]);
+    script.from('w2', { type: 'leave' }).join('w3').prepared('w3');
+    expect(script.kinds()).toEqual(['refused→w3']);
+    const reason = expect.stringMatching(/w3 .* computes on tfjs \(wasm: simd\), the others on native/);
+    expect(script.effects).toContainEqual(expect.objectContaining({ event: expect.objectContaining({ reason }) }));
+    expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
+  });
+
+  it('refuses the workers of another run, whatever they claim to have', () => {
+    const script = new Script({ ...quiet, open: true });
+    const who = { protocolVersion, version: '0', host: 'h', pid: 1, worker: 'w7', ringAddress: 'ring' };
+    script.from('w7', { type: 'join', ...who, runId: 'another', state: { step: 30, epoch: 8 } });
+    expect(script.kinds()).toEqual(['refused→w7']);
+    script.from('w7', { type: 'join', ...who, runId: 'r', state: { step: 0, epoch: 0 } });
+    expect(script.kinds()).toEqual(['welcome']);
+  });
+
   it('goes on when a newcomer is refused for want of room', () => {
     const script = new Script({ ...quiet, open: true }).start();
     const failure = {
@@ -680,7 +766,7 @@ describe('the decision core: losses', () => {
   it('drops what it cannot understand, answers heartbeats, refuses other versions and who comes after the end', () => {
     const script = new Script().start().event({ kind: 'malformed', from: 'w1', problem: 'no msgpack' });
     expect(script.effects).toEqual([
-      { kind: 'warn', message: expect.stringMatching(/ignored a message of w1: no msgpack/) },
+      { kind: 'warn', message: expect.stringMatching(/ignored a message of w1: no msgpack/), ofStranger: true },
     ]);
     expect(script.state.stage).toBe('stepping');
     expect(script.beat('w1').effects).toEqual([{ kind: 'send', to: 'w1', message: { type: 'heartbeat' } }]);

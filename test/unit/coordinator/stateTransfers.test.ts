@@ -1,0 +1,67 @@
+import { expect, it } from 'vitest';
+import { stateChunkBytes } from '../../../src/comm/protocol.ts';
+import type { StateStore, StoredState } from '../../../src/coordinator/checkpointer.ts';
+import { StateTransfers } from '../../../src/coordinator/stateTransfers.ts';
+
+/** Let go of, or read to the end. */
+let closed = 0;
+
+/** A checkpoint of step 3 with more chunks than may be under way. */
+const checkpoint = {
+  trainer: { step: 3 },
+  tensors: [{ name: 'w' }],
+  async *stream() {
+    try {
+      for (let i = 0; i < 20; i++) yield new Uint8Array(stateChunkBytes);
+    } finally {
+      closed++;
+    }
+  },
+} as unknown as StoredState;
+
+function transfers(newestWhole: StateStore['newestWhole'] = async () => ({ checkpoint })) {
+  const sent: string[] = [];
+  const errors: unknown[] = [];
+  const transfer = new StateTransfers({
+    store: { newestWhole } as StateStore,
+    resume: undefined,
+    forward: (to, { epoch }) => sent.push(`${to}@${epoch}`),
+    acknowledge: (from, { offset }) => sent.push(`${from} may go on from ${offset}`),
+    onError: (error) => errors.push(error),
+  });
+  return { transfer, sent, errors };
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+it('lets go of the checkpoint when a receiver is lost, and another transfer begins', async () => {
+  closed = 0;
+  const { transfer, sent } = transfers();
+  for (let epoch = 1; epoch <= 20; epoch++) {
+    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${epoch}`], epoch, step: 3 });
+    await turn();
+    await turn();
+  }
+  expect(new Set(sent).size).toBe(20);
+  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], epoch: 21, step: 3 });
+  await turn();
+  await turn();
+  expect(closed).toBe(20);
+});
+
+it('a checkpoint that is found too late is not sent', async () => {
+  const found: (() => void)[] = [];
+  const { transfer, sent, errors } = transfers(
+    () => new Promise((resolve) => void found.push(() => resolve({ checkpoint }))),
+  );
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], epoch: 1, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], epoch: 2, step: 3 });
+  for (const resolve of found.reverse()) {
+    resolve();
+    await turn();
+    await turn();
+  }
+  expect(new Set(sent)).toEqual(new Set(['w1@2']));
+  transfer.stop();
+  expect(errors).toEqual([]);
+});
