@@ -13,6 +13,7 @@ const codePoints = 0x11_0000;
 
 export class CharTokenizer implements Tokenizer {
   readonly kind = 'char';
+  readonly endOfText = undefined;
   readonly #characters: readonly string[];
   /** Id + 1 by code point; 0 is a character outside the vocabulary. */
   readonly #idPlusOne: Uint32Array;

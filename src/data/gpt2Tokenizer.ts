@@ -10,7 +10,7 @@ import { type TokenArray, TokenBuffer } from './tokenArray.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import type { TokenizerJson } from './tokenizerFiles.ts';
 
-const endOfText = '<|endoftext|>';
+const endOfTextName = '<|endoftext|>';
 const sliceUnits = 1 << 20;
 /** The longest token of GPT-2 has 128 characters; a longer piece is never one token. */
 const tokenUnitsMax = 128;
@@ -29,6 +29,7 @@ export class Gpt2Tokenizer implements Tokenizer {
   readonly kind = 'gpt2';
   /** The ranks and the end-of-text token. */
   readonly vocabSize: number;
+  readonly endOfText: number;
   readonly #bytesById: readonly Uint8Array[];
   readonly #idByText: ReadonlyMap<string, number>;
   readonly #pairs: BytePairs;
@@ -43,6 +44,7 @@ export class Gpt2Tokenizer implements Tokenizer {
     this.#idByText = new Map(ranks.flatMap((token, id) => (typeof token === 'string' ? [[token, id] as const] : [])));
     ({ pairs: this.#pairs, merges: this.#merges } = mergesOfVocabulary(this.#bytesById));
     this.vocabSize = ranks.length + 1;
+    this.endOfText = ranks.length;
   }
 
   encode(text: string): TokenArray {
@@ -94,7 +96,7 @@ export class Gpt2Tokenizer implements Tokenizer {
       push: (token) => {
         const bytes = this.#bytesById[token];
         if (bytes) return utf8.decode(bytes, { stream: true });
-        return utf8.decode() + (token === this.vocabSize - 1 ? endOfText : '\ufffd');
+        return utf8.decode() + (token === this.endOfText ? endOfTextName : '\ufffd');
       },
       flush: () => utf8.decode(),
     };
@@ -107,14 +109,14 @@ export class Gpt2Tokenizer implements Tokenizer {
     const config = {
       tokenizer_class: 'GPT2Tokenizer',
       add_prefix_space: false,
-      bos_token: endOfText,
-      eos_token: endOfText,
-      unk_token: endOfText,
+      bos_token: endOfTextName,
+      eos_token: endOfTextName,
+      unk_token: endOfTextName,
       clean_up_tokenization_spaces: false,
     };
-    const special = { bos_token: endOfText, eos_token: endOfText, unk_token: endOfText };
+    const special = { bos_token: endOfTextName, eos_token: endOfTextName, unk_token: endOfTextName };
     return {
-      'tokenizer.json': JSON.stringify(tokenizerJson(vocab, merges, this.vocabSize - 1)),
+      'tokenizer.json': JSON.stringify(tokenizerJson(vocab, merges, this.endOfText)),
       'vocab.json': JSON.stringify(vocab),
       'merges.txt': `#version: 0.2\n${merges.join('\n')}\n`,
       'tokenizer_config.json': `${JSON.stringify(config, undefined, 2)}\n`,
@@ -145,7 +147,7 @@ export class Gpt2Tokenizer implements Tokenizer {
   /** Each token as vocab.json writes it: one printable character for each byte. */
   #names(): string[] {
     const characters = byteCharacters();
-    return [...this.#bytesById.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join('')), endOfText];
+    return [...this.#bytesById.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join('')), endOfTextName];
   }
 }
 
@@ -167,7 +169,7 @@ function tokenizerJson(vocab: Record<string, number>, merges: readonly string[],
     added_tokens: [
       {
         id: endOfTextId,
-        content: endOfText,
+        content: endOfTextName,
         single_word: false,
         lstrip: false,
         rstrip: false,

@@ -17,6 +17,8 @@ export interface Tokenizer {
   readonly kind: TokenizerKind;
   /** Ids are 0 .. vocabSize - 1. */
   readonly vocabSize: number;
+  /** The token that ends a document; undefined where the vocabulary has none. */
+  readonly endOfText: number | undefined;
   /** Plain text only: nothing in it becomes a special token. Throws a UserError for characters it cannot represent. */
   encode(text: string): TokenArray;
   /** {@link encode} for long texts: the caller may show progress or let other work run between two slices. */

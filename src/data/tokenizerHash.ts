@@ -1,0 +1,12 @@
+/** What tells two tokenizers apart: tokens mean something only together with the tokenizer that made them. */
+import { createHash } from 'node:crypto';
+import type { Tokenizer } from './tokenizer.ts';
+
+/**
+ * SHA-256, hexadecimal, of what defines a tokenizer: its tokenizer.json and which token ends a document. Two tokenizers of equal
+ * hash make the same tokens of every text; files that say nothing about that (tokenizer_config.json and such) don't count.
+ */
+export function tokenizerHash(tokenizer: Tokenizer): string {
+  const definition = [tokenizer.files()['tokenizer.json'], tokenizer.endOfText ?? null];
+  return createHash('sha256').update(JSON.stringify(definition)).digest('hex');
+}
