@@ -7,6 +7,12 @@ import type { Tokenizer } from './tokenizer.ts';
  * hash make the same tokens of every text; files that say nothing about that (tokenizer_config.json and such) don't count.
  */
 export function tokenizerHash(tokenizer: Tokenizer): string {
-  const definition = [tokenizer.files()['tokenizer.json'], tokenizer.endOfText ?? null];
-  return createHash('sha256').update(JSON.stringify(definition)).digest('hex');
+  return definitionHash(tokenizer.files()['tokenizer.json'] ?? '', tokenizer.endOfText);
+}
+
+/** {@link tokenizerHash} of a tokenizer that is not made yet: of the text of its tokenizer.json. */
+export function definitionHash(tokenizerJson: string, endOfText: number | undefined): string {
+  return createHash('sha256')
+    .update(JSON.stringify([tokenizerJson, endOfText ?? null]))
+    .digest('hex');
 }
