@@ -9,6 +9,7 @@ import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
+import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
@@ -34,12 +35,13 @@ try {
     .command(joinCommand)
     .command(generateCommand)
     .command(evaluateCommand)
-    .command('bench', 'Measure kernels, training steps, generation and the ring', (bench) =>
+    .command('bench', 'Measure kernels, training steps, generation, the ring and tokenizers', (bench) =>
       bench
         .command(benchStepCommand)
         .command(benchGenerateCommand)
         .command(benchEngineCommand)
         .command(benchRingCommand)
+        .command(benchTokenizerCommand)
         .command(benchPeersCommand)
         .demandCommand(1, 'Name what to measure.'),
     )
