@@ -31,6 +31,7 @@ export class ByteLevelTokenizer implements Tokenizer {
   readonly kind: TokenizerKind;
   readonly vocabSize: number;
   readonly endOfText: number | undefined;
+  readonly specialTokens: ReadonlyMap<string, number>;
   readonly #tables: ByteLevelTables;
   readonly #byteTokens: Uint32Array;
   readonly #pieces: PieceEncoder;
@@ -43,6 +44,7 @@ export class ByteLevelTokenizer implements Tokenizer {
     this.#tables = tables;
     this.#files = files;
     this.endOfText = tables.endOfText;
+    this.specialTokens = tables.specialTokens;
     this.vocabSize = Math.max(tables.tokens.length, ...[...tables.specialTokens.values()].map((id) => id + 1));
     this.#specialText = new Map([...tables.specialTokens].map(([text, id]) => [id, text]));
     this.#byteTokens = new Uint32Array(256);

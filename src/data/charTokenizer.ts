@@ -18,6 +18,7 @@ const everyCharacter = { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior
 export class CharTokenizer implements Tokenizer {
   readonly kind = 'char';
   readonly endOfText = undefined;
+  readonly specialTokens: ReadonlyMap<string, number> = new Map();
   readonly #characters: readonly string[];
   /** Id + 1 by code point; 0 is a character outside the vocabulary. */
   readonly #idPlusOne: Uint32Array;

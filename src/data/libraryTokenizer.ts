@@ -29,6 +29,7 @@ export class LibraryTokenizer implements Tokenizer {
   readonly kind: TokenizerKind;
   readonly vocabSize: number;
   readonly endOfText: number | undefined;
+  readonly specialTokens: ReadonlyMap<string, number>;
   readonly #library: Library;
   readonly #specialText: ReadonlyMap<number, string>;
   readonly #files: Readonly<Record<string, string>>;
@@ -39,7 +40,8 @@ export class LibraryTokenizer implements Tokenizer {
     this.kind = kind;
     this.vocabSize =
       [...ids, ...json.added_tokens.map(({ id }) => id)].reduce((most, id) => Math.max(most, id), -1) + 1;
-    this.endOfText = endOfTextId(new Map(special.map(({ content, id }) => [content, id])), config);
+    this.specialTokens = new Map(special.map(({ content, id }) => [content, id]));
+    this.endOfText = endOfTextId(this.specialTokens, config);
     this.#library = library;
     this.#specialText = new Map(special.map(({ content, id }) => [id, content]));
     this.#files = files;

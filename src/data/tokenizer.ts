@@ -28,7 +28,9 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The token that ends a document; undefined where the vocabulary has none. */
   readonly endOfText: number | undefined;
-  /** Plain text only: nothing in it becomes a special token. Throws a UserError for characters it cannot represent. */
+  /** Ids of the special tokens by name. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** Plain text only: nothing in it becomes a special token (specialTokens.ts is for those who want them). Throws a UserError for characters it cannot represent. */
   encode(text: string): TokenArray;
   /** {@link encode} for long texts: the caller may show progress or let other work run between two slices. */
   encodeSteps(text: string): EncodeSteps;

@@ -60,6 +60,10 @@ it.each([
 
   const generated = await run('generate', '--checkpoint', name, '--prompt', 'the worker', '--max-tokens', '20');
   expect(generated.startsWith('the worker')).toBe(true);
+  if (kind.startsWith('b')) {
+    const fromNothing = ['--prompt', '<|endoftext|>', '--special-tokens', '--max-tokens', '1'];
+    expect(await run('generate', '--checkpoint', name, ...fromNothing)).toMatch(/^<\|endoftext\|>/);
+  }
   expect(await run('eval', '--checkpoint', name)).toMatch(/loss/);
 });
 

@@ -5,6 +5,7 @@ import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import { encodeWithSpecialTokens } from '../../../src/data/specialTokens.ts';
 import { createTokenizer, tokenizerFromFiles } from '../../../src/data/tokenizer.ts';
 import { tokenizerHash } from '../../../src/data/tokenizerHash.ts';
 import { byteFallbackFiles, unigramFiles } from './huggingFaceFiles.ts';
@@ -63,6 +64,7 @@ describe.each(['unigram', 'byteFallback'] as const)('%s', (family) => {
     expect(tokenizer.decode(tokens)).toBe('a</s> the <s>');
     expect(tokenizer.decode([...tokens, end])).toBe('a</s> the <s></s>');
     expect(tokenizer.decode([end, 1e6])).toBe('</s>\ufffd');
+    expect(encodeWithSpecialTokens(tokenizer, 'a</s>').at(-1)).toBe(end);
   });
 
   it('writes the files it was read from', async () => {

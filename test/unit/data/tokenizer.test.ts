@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
+import { encodeWithSpecialTokens } from '../../../src/data/specialTokens.ts';
 import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../../../src/data/tokenizer.ts';
 import { anyText, trickyText } from './texts.ts';
 
@@ -67,6 +68,16 @@ describe('gpt2', () => {
     expect([...tokens]).not.toContain(50_256);
     expect(gpt2.decode(tokens)).toBe('a<|endoftext|>b');
     expect(gpt2.decode([50_256])).toBe('<|endoftext|>');
+  });
+
+  it('makes special tokens of their names for those who ask', async () => {
+    const text = 'a<|endoftext|><|endoftext|> b';
+    expect([...encodeWithSpecialTokens(gpt2, text)]).toEqual([64, 50_256, 50_256, 275]);
+    expect([...encodeWithSpecialTokens(gpt2, '')]).toEqual([]);
+    const char = await createTokenizer('char', text);
+    expect(encodeWithSpecialTokens(char, text)).toEqual(char.encode(text));
+    const cl100k = await createTokenizer('cl100k', '');
+    expect([...encodeWithSpecialTokens(cl100k, '<|fim_prefix|>(a|b)')]).toEqual([100_258, ...cl100k.encode('(a|b)')]);
   });
 
   it('encodes long runs as the short loop would, and in slices as at once', () => {
