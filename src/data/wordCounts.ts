@@ -1,7 +1,8 @@
 /**
  * How often each piece of a text occurs, as GPT-2 splits it: all that training of merges needs to know of a corpus. Bounded: when the
- * distinct pieces have more than `unitsMax` characters together, the rarest are forgotten, until half is left. A corpus has to have
- * gigabytes before that happens, and what is forgotten then was too rare for a merge of its own.
+ * distinct pieces have more than `unitsMax` characters together, the rarest are forgotten, until half is left. With spaces between
+ * words a corpus has to have gigabytes before that happens; without (Chinese, say) pieces are whole clauses, and what is kept
+ * is a sample of them besides those that come often.
  */
 import { gpt2PieceEnd } from './gpt2Pieces.ts';
 import { PieceIndex } from './pieceIndex.ts';
@@ -48,23 +49,29 @@ export class WordCounts {
     if (this.#pieces.units > this.#unitsMax) this.#forgetRarest();
   }
 
-  /** Keeps the most frequent pieces that fit half of the bound, those of one count all or none. */
+  /** Until half of the bound is left; of pieces that are equally rare those that came first are forgotten first. */
   #forgetRarest(): void {
     const all = [...this.entries()];
     const unitsByCount = new Map<number, number>();
     for (const [piece, count] of all) unitsByCount.set(count, (unitsByCount.get(count) ?? 0) + piece.length);
-    let units = this.#pieces.units;
-    let rarestKept = 1;
-    for (const [count, ofCount] of [...unitsByCount].sort(([a], [b]) => a - b)) {
-      if (units <= this.#unitsMax / 2) break;
-      units -= ofCount;
-      rarestKept = count + 1;
+    let excess = this.#pieces.units - this.#unitsMax / 2;
+    /** Pieces of this count are forgotten in part, rarer ones all. */
+    let rarest = 0;
+    for (const [count, units] of [...unitsByCount].sort(([a], [b]) => a - b)) {
+      rarest = count;
+      if (units > excess) break;
+      excess -= units;
     }
     const kept = new PieceIndex();
     const counts = new Float64Array(this.#counts.length);
     for (const [piece, count] of all) {
-      if (count >= rarestKept && kept.find(piece, 0, piece.length) < 0)
-        counts[kept.add(piece, 0, piece.length)] = count;
+      if (count < rarest) continue;
+      if (count === rarest && excess > 0) {
+        excess -= piece.length;
+        continue;
+      }
+      kept.find(piece, 0, piece.length); // which says where it goes
+      counts[kept.add(piece, 0, piece.length)] = count;
     }
     this.#pieces = kept;
     this.#counts = counts;

@@ -7,7 +7,8 @@ import { createTokenizer, tokenizerFromFiles } from '../../../src/data/tokenizer
 import { anyText, trickyText } from './texts.ts';
 
 /** JavaScript's `\s` differs from White_Space in two characters, and its `i` does not know the long s. */
-const sameEverywhere = (text: string) => !/[\u0085\ufeff\u017f]/.test(text);
+const differing = /[\u0085\ufeff\u017f]/g;
+const sameEverywhere = (text: string) => text.search(differing) < 0;
 const texts = fc.oneof(anyText, trickyText).filter(sameEverywhere);
 
 /** The encoders of the package that the ranks come from. */
@@ -57,8 +58,7 @@ describe.each(['gpt2', 'cl100k', 'o200k'] as const)('%s', (kind) => {
     const { encode } = await references[kind]();
     const expected = (text: string) => encode(text, { disallowedSpecial: new Set() });
     const { text: corpus } = await readCorpus({ text: 'builtin', cwd: '.' });
-    const plain = corpus.slice(0, 500_000);
-    expect(sameEverywhere(plain)).toBe(true);
+    const plain = corpus.slice(0, 500_000).replaceAll(differing, '');
     expect([...tokenizer.encode(plain)]).toEqual(expected(plain));
     fc.assert(
       fc.property(texts, (text) => {

@@ -129,16 +129,48 @@ describe('bpe:N', () => {
 });
 
 describe('WordCounts', () => {
-  it('forgets the rarest words when there are too many, and keeps those that matter', () => {
-    const words = new WordCounts(4000);
-    const often = Array.from({ length: 20 }, (_, i) => ` often${i}`);
-    for (let i = 0; i < 5000; i++) {
-      for (const _ of words.addSteps(`${often.join('')} rare${i}`)) expect.unreachable('a short text is one slice');
-    }
-    const kept = new Map(words.entries());
-    expect([...kept.keys()].join('').length).toBeLessThanOrEqual(4000);
-    for (const word of [' often', ' rare']) expect(kept.has(word)).toBe(true);
-    expect(kept.get(' often')).toBe(100_000);
+  const counted = (texts: Iterable<string>, unitsMax: number): Map<string, number> => {
+    const words = new WordCounts(unitsMax);
+    for (const text of texts) for (const _ of words.addSteps(text)) expect.unreachable('a short text is one slice');
+    return new Map(words.entries());
+  };
+  const unitsOf = (words: Map<string, number>): number => [...words.keys()].join('').length;
+  /** Letters that are different for each number. */
+  const word = (number: number): string => `${number}`.replace(/\d/g, (digit) => 'abcdefghij'[Number(digit)]!);
+
+  it('counts every word where there is room', () => {
+    expect(counted(['a b b', ' b c'], 100)).toEqual(
+      new Map([
+        ['a', 1],
+        [' b', 3],
+        [' c', 1],
+      ]),
+    );
+  });
+
+  it('forgets the rarest words when there are too many, and counts exactly those that come often', () => {
+    const texts = Array.from({ length: 5000 }, (_, i) => ` the of and rare${word(i)}`);
+    const words = counted(texts, 4000);
+    expect(unitsOf(words)).toBeGreaterThan(1900);
+    expect(unitsOf(words)).toBeLessThanOrEqual(4000);
+    for (const often of [' the', ' of', ' and']) expect(words.get(often)).toBe(5000);
+    // Of the rare ones it has the last.
+    expect(words.has(` rare${word(4999)}`)).toBe(true);
+    expect(words.has(` rare${word(0)}`)).toBe(false);
+  });
+
+  it('keeps a sample where no word comes twice', () => {
+    const words = counted(
+      Array.from({ length: 5000 }, (_, i) => `once${word(i)}`),
+      4000,
+    );
+    expect(unitsOf(words)).toBeGreaterThan(1900);
+    expect(unitsOf(words)).toBeLessThanOrEqual(4000);
+    expect(new Set(words.values())).toEqual(new Set([1]));
+  });
+
+  it('forgets a word that is longer than everything it may remember', () => {
+    expect([...counted([`a b ${'x'.repeat(500)} c`], 100).keys()]).not.toContain(` ${'x'.repeat(500)}`);
   });
 });
 
