@@ -9,7 +9,7 @@ import { invariant } from '../base/errors.ts';
 import { PairTable } from './pairTable.ts';
 
 /** Above this many bytes the heap is faster than looking at every pair after every merge. */
-const plainLoopBytesMax = 48;
+const plainLoopBytesMax = 120;
 const none = -1;
 const noRank = 0x7fff_ffff;
 
@@ -52,8 +52,10 @@ export class BytePairs {
       if (count === 0 || ranks[best] === noRank) return tokens.subarray(0, count);
       tokens[best] = this.#merged[ranks[best]!]!;
       count--;
-      tokens.copyWithin(best + 1, best + 2, count + 1);
-      ranks.copyWithin(best + 1, best + 2, count + 1);
+      for (let i = best + 1; i < count; i++) {
+        tokens[i] = tokens[i + 1]!;
+        ranks[i] = ranks[i + 1]!;
+      }
       ranks[best] = best + 1 < count ? this.#rank(tokens[best]!, tokens[best + 1]!) : noRank;
       if (best > 0) ranks[best - 1] = this.#rank(tokens[best - 1]!, tokens[best]!);
     }
@@ -67,33 +69,41 @@ export class BytePairs {
   /** A linked list of the tokens, and a heap of the merges that are possible; entries that are out of date are skipped. */
   #encodeLong(bytes: Uint8Array): Int32Array {
     const count = bytes.length;
-    const tokens = Int32Array.from(bytes, (byte) => this.byteTokens[byte]!);
-    const next = Int32Array.from({ length: count }, (_, i) => i + 1);
-    const previous = Int32Array.from({ length: count }, (_, i) => i - 1);
+    const tokens = new Int32Array(count);
+    const next = new Int32Array(count);
+    const previous = new Int32Array(count);
+    for (let i = 0; i < count; i++) {
+      tokens[i] = this.byteTokens[bytes[i]!]!;
+      next[i] = i + 1;
+      previous[i] = i - 1;
+    }
     const heap = new MinHeap();
-    const offer = (left: number): void => {
-      const right = left < 0 ? count : next[left]!;
-      if (right >= count) return;
+    const offer = (left: number, right: number): void => {
       const rank = this.#ranks.get(tokens[left]!, tokens[right]!);
       // Rank first, then position: both exact in a double.
       if (rank >= 0) heap.push(rank * 2 ** 32 + left);
     };
-    for (let i = 0; i + 1 < count; i++) offer(i);
+    for (let i = 0; i + 1 < count; i++) offer(i, i + 1);
     for (let entry = heap.pop(); entry !== undefined; entry = heap.pop()) {
       const rank = Math.floor(entry / 2 ** 32);
-      const left = entry % 2 ** 32;
+      const left = entry - rank * 2 ** 32;
       const right = next[left]!;
       const current = tokens[left] !== none && right < count;
       if (!current || this.#ranks.get(tokens[left]!, tokens[right]!) !== rank) continue;
       tokens[left] = this.#merged[rank]!;
       tokens[right] = none;
+      const before = previous[left]!;
       const after = next[right]!;
       next[left] = after;
-      if (after < count) previous[after] = left;
-      offer(previous[left]!);
-      offer(left);
+      if (before >= 0) offer(before, left);
+      if (after < count) {
+        previous[after] = left;
+        offer(left, after);
+      }
     }
-    return tokens.filter((token) => token !== none);
+    let kept = 0;
+    for (let i = 0; i < count; i = next[i]!) tokens[kept++] = tokens[i]!;
+    return tokens.subarray(0, kept);
   }
 }
 

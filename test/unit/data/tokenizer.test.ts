@@ -84,7 +84,7 @@ describe('gpt2', () => {
     // Above and below the length where the heap takes over, the same letters must give the same tokens.
     const run = (length: number) => Array.from({ length }, (_, i) => 'etaoinshrdlu'[(i * i + (i >> 3)) % 12]).join('');
     const reference = inHuggingFace(gpt2);
-    for (const length of [40, 47, 48, 49, 50, 200, 1000]) {
+    for (const length of [40, 119, 120, 121, 122, 200, 1000]) {
       expect([...gpt2.encode(run(length))], `${length}`).toEqual(
         reference.encode(run(length), { add_special_tokens: false }).ids,
       );
