@@ -1,6 +1,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ByteLevelTokenizer } from '../../../src/data/byteLevelTokenizer.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
 import { type PieceEnd, pieceEnds } from '../../../src/data/pieces.ts';
 import { createTokenizer, tokenizerFromFiles } from '../../../src/data/tokenizer.ts';
@@ -85,6 +86,52 @@ describe.each(['gpt2', 'cl100k', 'o200k'] as const)('%s', (kind) => {
         expect(reference.encode(text, { add_special_tokens: false }).ids).toEqual([...tokens]);
       }),
     );
+  });
+});
+
+describe('a file of another program', () => {
+  const gpt2Json = async () => JSON.parse((await createTokenizer('gpt2', '')).files()['tokenizer.json'] ?? '');
+  const read = (json: object) => tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(json) });
+
+  it('is read in the forms that Hugging Face has had', async () => {
+    const gpt2 = await createTokenizer('gpt2', '');
+    const first = await gpt2Json();
+    delete first.model.type;
+    first.pre_tokenizer = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true };
+    const newest = await gpt2Json();
+    newest.model.merges = newest.model.merges.map((merge: string) => merge.split(' '));
+    newest.model.ignore_merges = false;
+    for (const json of [first, newest]) {
+      const loaded = await read(json);
+      expect(loaded).toBeInstanceOf(ByteLevelTokenizer);
+      expect(loaded).toMatchObject({ kind: 'bpe:50257', vocabSize: 50_257, endOfText: 50_256 });
+      expect(loaded.encode("It's a text.")).toEqual(gpt2.encode("It's a text."));
+    }
+  });
+
+  it('goes to the library where it asks for what our encoder does not do', async () => {
+    const text = "It's a text.";
+    const changed = async (change: (json: Awaited<ReturnType<typeof gpt2Json>>) => void) => {
+      const json = await gpt2Json();
+      change(json);
+      const loaded = await read(json);
+      expect(loaded).not.toBeInstanceOf(ByteLevelTokenizer);
+      expect([...loaded.encode(text)]).toEqual(
+        new HuggingFaceTokenizer(json, {}).encode(text, { add_special_tokens: false }).ids,
+      );
+    };
+    await changed((json) => {
+      json.normalizer = { type: 'Lowercase' };
+    });
+    await changed((json) => {
+      json.pre_tokenizer.add_prefix_space = true;
+    });
+    await changed((json) => {
+      json.model.ignore_merges = true;
+    });
+    await changed((json) => {
+      json.added_tokens.push({ ...json.added_tokens[0], id: 50_257, content: ' text', special: false });
+    });
   });
 });
 
