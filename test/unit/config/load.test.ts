@@ -100,6 +100,21 @@ describe('what is wrong, and where', () => {
     expect(refused('zzzzzzzz: 4\n')).toContain('my.yaml:1: unknown key zzzzzzzz. Groups: model, data, train');
   });
 
+  it('takes every name of a tokenizer', () => {
+    for (const name of [
+      'char',
+      'byte',
+      'o200k',
+      'bpe:257',
+      'bpe:8000',
+      './t5',
+      'a/tokenizer.json',
+      'my.json',
+    ] as const) {
+      expect(parse('', [`data.tokenizer=${name}`]).data.tokenizer).toBe(name);
+    }
+  });
+
   it('names what was expected and what came for a wrong type or value', () => {
     expect(refused('model:\n  nLayer: four\n')).toBe(
       'my.yaml:2: model.nLayer: expected a whole number from 1 to 512, got "four".',
