@@ -10,7 +10,9 @@ import type { Splitting } from './pieces.ts';
 import { type BpeModel, endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
 
 const splittings = ['gpt2', 'cl100k', 'o200k', 'none'] as const satisfies readonly Splitting[];
-const byteOfCharacter = new Map(byteCharacters.map((character, byte) => [character, byte]));
+/** By UTF-16 unit, -1 for none; all characters are below U+0200. */
+const byteOfUnit = new Int16Array(0x200).fill(-1);
+for (const [byte, character] of byteCharacters.entries()) byteOfUnit[character.charCodeAt(0)] = byte;
 
 /**
  * Undefined if it is another kind of tokenizer, or has settings that the tables don't. Throws a UserError for a damaged one; `where`
@@ -71,11 +73,8 @@ function tokensOf(
   let singles = 0;
   for (const [name, id] of Object.entries(vocab)) {
     if (specialTokens.get(name) === id) continue;
-    const bytes = Uint8Array.from(
-      name,
-      (character) =>
-        byteOfCharacter.get(character) ?? damaged(where, `the token ${JSON.stringify(name)} is no string of bytes`),
-    );
+    const bytes = bytesOf(name);
+    if (bytes === undefined) damaged(where, `the token ${JSON.stringify(name)} is no string of bytes`);
     while (tokens.length <= id) tokens.push(undefined);
     if (tokens[id] !== undefined) damaged(where, `two tokens have the id ${id}`);
     tokens[id] = bytes;
@@ -86,14 +85,26 @@ function tokensOf(
 }
 
 function mergesOf({ vocab, merges }: BpeModel, where: string): [number, number, number][] {
+  const ids = new Map(Object.entries(vocab));
   return merges.map((merge) => {
-    const [left, right] = typeof merge === 'string' ? merge.split(' ', 2) : merge;
-    const ids = [left, right, `${left}${right}`].map((name) =>
-      Object.hasOwn(vocab, name ?? '') ? vocab[name ?? ''] : undefined,
-    );
-    if (ids.includes(undefined)) damaged(where, `the merge ${JSON.stringify(merge)} is not of three of its tokens`);
-    return ids as [number, number, number];
+    const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ', 2) : merge;
+    const [leftId, rightId, mergedId] = [ids.get(left), ids.get(right), ids.get(left + right)];
+    if (leftId === undefined || rightId === undefined || mergedId === undefined) {
+      damaged(where, `the merge ${JSON.stringify(merge)} is not of three of its tokens`);
+    }
+    return [leftId, rightId, mergedId];
   });
+}
+
+/** The bytes that a token's characters stand for; undefined where one stands for none. */
+function bytesOf(name: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(name.length);
+  for (let i = 0; i < name.length; i++) {
+    const byte = byteOfUnit[name.charCodeAt(i)];
+    if (byte === undefined || byte < 0) return undefined;
+    bytes[i] = byte;
+  }
+  return bytes;
 }
 
 function damaged(where: string, reason: string): never {
