@@ -142,6 +142,10 @@ describe('gpt2', () => {
       const boundary = Math.floor(text.length * 0.9);
       expect(gpt2.encode(text.slice(0, boundary))).toHaveLength(301_966);
       expect(gpt2.encode(text.slice(boundary))).toHaveLength(36_059);
+      const { encode } = await import('gpt-tokenizer/encoding/r50k_base');
+      const tokens = gpt2.encode(text);
+      expect(tokens).toHaveLength(338_025);
+      expect(tokens).toEqual(Uint16Array.from(encode(text)));
     } else {
       process.stderr.write('tinyshakespeare.txt is not there: the built-in corpus is used instead\n');
       const { text } = await readCorpus({ text: 'builtin', cwd: '.' });
