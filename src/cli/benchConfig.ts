@@ -1,6 +1,7 @@
 /** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -18,8 +19,8 @@ export interface BenchConfigArguments {
   readonly isa: IsaOption;
 }
 
-/** The vocabulary where no text says it: that of GPT-2, or of Shakespeare's characters. */
-const defaultVocabSize = { gpt2: 50257, char: 65 } as const satisfies Record<Config['data']['tokenizer'], number>;
+/** The vocabulary where no text says it. Of characters: Shakespeare's. */
+const vocabSizes = { char: 65, byte: 257, gpt2: 50257, cl100k: 100277, o200k: 200019 } as const;
 
 export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArguments> {
   return yargs
@@ -40,8 +41,16 @@ export function benchConfigOf(args: BenchConfigArguments): { config: Config; mod
   ];
   const file = args.config === undefined ? {} : { file: args.config };
   const { config } = loadConfig({ ...file, overrides, cwd: process.cwd() });
-  const vocabSize = config.model.vocabSize || defaultVocabSize[config.data.tokenizer];
+  const vocabSize = config.model.vocabSize || vocabSizeOf(config.data.tokenizer);
   return { config, model: { ...config.model, vocabSize } };
+}
+
+function vocabSizeOf(tokenizer: TokenizerKind): number {
+  const spec = parseTokenizerKind(tokenizer);
+  if (spec === undefined || spec.type === 'file') {
+    throw new UserError(`data.tokenizer is ${tokenizer}, which is not read here: set model.vocabSize`);
+  }
+  return spec.type === 'bpe' ? spec.vocabSize : vocabSizes[spec.type];
 }
 
 /** The engine of the options, on the instruction set that was asked for. */

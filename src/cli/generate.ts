@@ -1,12 +1,14 @@
 /** `launch generate`: continues a prompt with a trained model, printing the text as it comes. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { encodeWithSpecialTokens } from '../data/specialTokens.ts';
 import { generate } from '../model/generate.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
 import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './modelOptions.ts';
 
 interface GenerateArguments extends ModelArguments {
   readonly prompt: string | undefined;
+  readonly 'special-tokens': boolean;
   readonly 'max-tokens': number | undefined;
   readonly temperature: number | undefined;
   readonly 'top-k': number | undefined;
@@ -18,6 +20,8 @@ interface GenerateArguments extends ModelArguments {
 /** How a text is continued; the meaning of each number is the config's group `sample`. */
 export interface TextOptions {
   readonly prompt: string;
+  /** Names of special tokens in the prompt stand for them. Default: they are text as any other. */
+  readonly specialTokens?: boolean;
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topK: number;
@@ -39,6 +43,11 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         type: 'string',
         requiresArg: true,
         describe: "Text to continue [default: the run's, or a new line]",
+      })
+      .option('special-tokens', {
+        type: 'boolean',
+        default: false,
+        describe: 'Names of special tokens in the prompt, like <|endoftext|>, stand for them',
       })
       .option('max-tokens', {
         type: 'number',
@@ -114,6 +123,7 @@ function textOptionsOf(args: ArgumentsCamelCase<GenerateArguments>, { runConfig 
   const sample = runConfig?.sample ?? fallback;
   return {
     prompt: args.prompt ?? sample.prompt,
+    specialTokens: args.specialTokens,
     // A run that prints no sample has 0 there, which nobody who asks for text means.
     maxTokens: args.maxTokens ?? (sample.maxTokens || fallback.maxTokens),
     temperature: args.temperature ?? sample.temperature,
@@ -141,13 +151,15 @@ export function describeSpeed([startMs, ...tokenMs]: readonly number[]): string 
  */
 export async function* continueText(
   { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
-  { prompt, ...options }: TextOptions,
+  { prompt, specialTokens = false, ...options }: TextOptions,
   onToken: () => void = () => undefined,
 ): AsyncGenerator<string, void, undefined> {
-  const tokens = tokenizer.encode(prompt);
+  const tokens = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
   if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
   yield prompt;
   const decoder = tokenizer.streamDecoder();
+  // What the first new token stands for may depend on those before it (the space before a word of SentencePiece's).
+  for (const token of tokens) decoder.push(token);
   for await (const token of generate(engine, model, { ...options, prompt: tokens })) {
     onToken();
     const piece = decoder.push(token);

@@ -10,6 +10,7 @@ import { benchPeersCommand } from './benchPeers.ts';
 import { benchProtocolCommand } from './benchProtocol.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
+import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
@@ -35,12 +36,13 @@ try {
     .command(joinCommand)
     .command(generateCommand)
     .command(evaluateCommand)
-    .command('bench', 'Measure kernels, training steps, generation, the ring and the protocol', (bench) =>
+    .command('bench', 'Measure kernels, training steps, generation, the ring, tokenizers and the protocol', (bench) =>
       bench
         .command(benchStepCommand)
         .command(benchGenerateCommand)
         .command(benchEngineCommand)
         .command(benchRingCommand)
+        .command(benchTokenizerCommand)
         .command(benchProtocolCommand)
         .command(benchPeersCommand)
         .demandCommand(1, 'Name what to measure.'),

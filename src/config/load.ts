@@ -90,8 +90,9 @@ function describeIssue(
   }
   const dotted = issue.path.slice(0, 2).join('.');
   const got = valueAt(input, issue.path.slice(0, 2));
-  if (issue.code === 'custom') {
-    const check = crossChecks[Number(issue.params?.['crossCheck'])];
+  const crossCheck = issue.code === 'custom' ? issue.params?.['crossCheck'] : undefined;
+  if (crossCheck !== undefined) {
+    const check = crossChecks[Number(crossCheck)];
     const otherPath = check?.other.split('.') ?? [];
     // Defaults are not in the input, so values are read through the schema's own view of it.
     const show = (path: readonly string[]) =>

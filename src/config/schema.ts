@@ -5,6 +5,7 @@
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
 import { z } from 'zod';
+import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 
 /** What a leaf of the schema tells about itself, besides what zod knows. */
 interface KeyDoc {
@@ -87,10 +88,14 @@ const data = z
           "Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the project's own source and documentation, which needs no download.",
         expects: 'builtin, or a path, folder or glob, or a list of them',
       }),
-    tokenizer: choice(['char', 'gpt2'], {
-      default: 'char',
-      doc: 'char: one token for each distinct character of the text. gpt2: byte-pair encoding, 50257 tokens.',
-    }),
+    tokenizer: z
+      .custom<TokenizerKind>((value) => typeof value === 'string' && value.length <= pathMax && isTokenizerKind(value))
+      .default('char')
+      .meta({
+        description:
+          "char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder.",
+        expects: expectedTokenizer,
+      }),
     valFraction: real({
       default: 0.1,
       min: 0.0001,

@@ -2,17 +2,23 @@
  * One token for each distinct character (Unicode code point) of a text, numbered in code point order. What nanoGPT's
  * shakespeare_char uses: a tiny vocabulary, so small models spend their parameters elsewhere.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../base/errors.ts';
-import { newTokenArray, type TokenArray } from './tokenArray.ts';
+import { partsOf, type TextSource } from './textSource.ts';
+import { encodeAtOnce, newTokenArray, type TokenArray } from './tokenArray.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import { type TokenizerJson, tokensById } from './tokenizerFiles.ts';
 
 const sliceUnits = 1 << 20;
 const unknownShownMax = 10;
 const codePoints = 0x11_0000;
+/** The splitting at every character, in tokenizer.json. */
+const everyCharacter = { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false };
 
 export class CharTokenizer implements Tokenizer {
   readonly kind = 'char';
+  readonly endOfText = undefined;
+  readonly specialTokens: ReadonlyMap<string, number> = new Map();
   readonly #characters: readonly string[];
   /** Id + 1 by code point; 0 is a character outside the vocabulary. */
   readonly #idPlusOne: Uint32Array;
@@ -23,13 +29,15 @@ export class CharTokenizer implements Tokenizer {
     for (const [id, character] of characters.entries()) this.#idPlusOne[character.codePointAt(0) ?? 0] = id + 1;
   }
 
-  /** The vocabulary of all characters of `text`. */
-  static fromText(text: string): CharTokenizer {
+  /** The vocabulary of all characters of a text. */
+  static async fromText(source: TextSource): Promise<CharTokenizer> {
     const seen = new Uint8Array(codePoints);
-    for (let i = 0; i < text.length; i++) {
-      const codePoint = text.codePointAt(i) as number;
-      seen[codePoint] = 1;
-      if (codePoint > 0xffff) i++;
+    for await (const text of partsOf(source)) {
+      for (let i = 0; i < text.length; i++) {
+        const codePoint = text.codePointAt(i) as number;
+        seen[codePoint] = 1;
+        if (codePoint > 0xffff) i++;
+      }
     }
     const characters: string[] = [];
     for (let codePoint = 0; codePoint < codePoints; codePoint++) {
@@ -38,11 +46,16 @@ export class CharTokenizer implements Tokenizer {
     return new CharTokenizer(characters);
   }
 
+  /** Whether a parsed tokenizer.json is of this kind. */
+  static describes({ model, pre_tokenizer }: TokenizerJson): boolean {
+    return model.type === 'BPE' && model.merges.length === 0 && isDeepStrictEqual(pre_tokenizer, everyCharacter);
+  }
+
   /** From a parsed tokenizer.json; throws a UserError if it is not one that {@link files} wrote. */
   static fromJson({ model }: TokenizerJson, where: string): CharTokenizer {
-    const characters = tokensById(model.vocab, where);
+    const characters = model.type === 'BPE' ? tokensById(model.vocab, where) : [''];
     const odd = characters.find((token) => token === '' || token !== String.fromCodePoint(token.codePointAt(0) ?? 0));
-    if (odd !== undefined || model.merges.length > 0) {
+    if (odd !== undefined) {
       throw new UserError(`${where}/tokenizer.json: expected a character tokenizer, got tokens of several characters.`);
     }
     return new CharTokenizer(characters);
@@ -53,11 +66,7 @@ export class CharTokenizer implements Tokenizer {
   }
 
   encode(text: string): TokenArray {
-    const steps = this.encodeSteps(text);
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return step.value;
-    }
+    return encodeAtOnce(this.encodeSteps(text));
   }
 
   *encodeSteps(text: string): EncodeSteps {
@@ -90,7 +99,7 @@ export class CharTokenizer implements Tokenizer {
     const more = unknown.length > shown.length ? ` and ${unknown.length - shown.length} more` : '';
     return new UserError(
       `the text has characters that are not among the ${this.vocabSize} of this character tokenizer: ${shown.join(', ')}${more}. ` +
-        'Leave them out, or train with data.tokenizer: gpt2, which can represent every text.',
+        'Leave them out, or train with data.tokenizer: gpt2 or bpe:8000, which can represent every text.',
     );
   }
 
@@ -113,7 +122,7 @@ export class CharTokenizer implements Tokenizer {
       padding: null,
       added_tokens: [],
       normalizer: null,
-      pre_tokenizer: { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false },
+      pre_tokenizer: everyCharacter,
       post_processor: null,
       decoder: { type: 'Fuse' },
       model: {

@@ -35,3 +35,11 @@ export class TokenBuffer {
     return this.#storage.slice(0, this.length);
   }
 }
+
+/** The tokens that an encoding in slices returns in the end. */
+export function encodeAtOnce(steps: Iterator<number, TokenArray>): TokenArray {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}

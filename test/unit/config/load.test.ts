@@ -100,6 +100,21 @@ describe('what is wrong, and where', () => {
     expect(refused('zzzzzzzz: 4\n')).toContain('my.yaml:1: unknown key zzzzzzzz. Groups: model, data, train');
   });
 
+  it('takes every name of a tokenizer', () => {
+    for (const name of [
+      'char',
+      'byte',
+      'o200k',
+      'bpe:257',
+      'bpe:8000',
+      './t5',
+      'a/tokenizer.json',
+      'my.json',
+    ] as const) {
+      expect(parse('', [`data.tokenizer=${name}`]).data.tokenizer).toBe(name);
+    }
+  });
+
   it('names what was expected and what came for a wrong type or value', () => {
     expect(refused('model:\n  nLayer: four\n')).toBe(
       'my.yaml:2: model.nLayer: expected a whole number from 1 to 512, got "four".',
@@ -112,9 +127,13 @@ describe('what is wrong, and where', () => {
     expect(refused('model:\n  bias: no\n')).toContain('model.bias: expected true or false, got "no"');
     expect(refused('model:\n  dropout: .nan\n')).toContain('model.dropout: expected a number from 0 to 0.95, got NaN');
     expect(refused('schedule:\n  learningRate: .inf\n')).toContain('got Infinity');
-    expect(refused('data:\n  tokenizer: bert\n')).toBe(
-      'my.yaml:2: data.tokenizer: expected one of char, gpt2, got "bert".',
-    );
+    for (const name of ['bert', 'bpe', 'bpe:256', 'bpe:8k', 'gpt2,']) {
+      expect(refused(`data:\n  tokenizer: ${name}\n`), name).toContain(
+        'my.yaml:2: data.tokenizer: expected one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens',
+      );
+    }
+    expect(refused('data:\n  tokenizer: bert\n')).toContain('(with a / in it), got "bert".');
+    expect(refused('data:\n  tokenizer: 7\n')).toContain('got 7.');
     expect(refused('data:\n  text: []\n')).toContain('got an empty list');
     expect(refused('data:\n  text: [a, 3]\n')).toContain(
       'expected builtin, or a path, folder or glob, or a list of them',

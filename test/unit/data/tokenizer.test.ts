@@ -4,53 +4,9 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
+import { encodeWithSpecialTokens } from '../../../src/data/specialTokens.ts';
 import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../../../src/data/tokenizer.ts';
-
-const anyText = fc.string({ unit: 'binary', maxLength: 200 });
-/** Words, spaces, apostrophes, digits and symbols next to each other in all ways: what the splitting rules are about. */
-const trickyText = fc
-  .array(
-    fc.constantFrom(
-      ...[
-        "'s",
-        "'ll",
-        "'",
-        ' ',
-        '  ',
-        '\n',
-        '\t',
-        '\r\n',
-        'a',
-        'Hello',
-        'naïve',
-        '12',
-        '½',
-        '٣',
-        '日本',
-        '!',
-        '…',
-        '—',
-        '\u00a0',
-      ],
-      ...[
-        '\u3000',
-        '🙂',
-        '👩‍👩‍👧',
-        'e\u0301',
-        'ß',
-        '<|endoftext|>',
-        'İ',
-        '\u200b',
-        '_',
-        '€',
-        'हिन्दी',
-        '\u0000',
-        '\u007f',
-      ],
-    ),
-    { maxLength: 40 },
-  )
-  .map((parts) => parts.join(''));
+import { anyText, trickyText } from './texts.ts';
 
 let gpt2: Tokenizer;
 beforeAll(async () => {
@@ -114,11 +70,21 @@ describe('gpt2', () => {
     expect(gpt2.decode([50_256])).toBe('<|endoftext|>');
   });
 
+  it('makes special tokens of their names for those who ask', async () => {
+    const text = 'a<|endoftext|><|endoftext|> b';
+    expect([...encodeWithSpecialTokens(gpt2, text)]).toEqual([64, 50_256, 50_256, 275]);
+    expect([...encodeWithSpecialTokens(gpt2, '')]).toEqual([]);
+    const char = await createTokenizer('char', text);
+    expect(encodeWithSpecialTokens(char, text)).toEqual(char.encode(text));
+    const cl100k = await createTokenizer('cl100k', '');
+    expect([...encodeWithSpecialTokens(cl100k, '<|fim_prefix|>(a|b)')]).toEqual([100_258, ...cl100k.encode('(a|b)')]);
+  });
+
   it('encodes long runs as the short loop would, and in slices as at once', () => {
     // Above and below the length where the heap takes over, the same letters must give the same tokens.
     const run = (length: number) => Array.from({ length }, (_, i) => 'etaoinshrdlu'[(i * i + (i >> 3)) % 12]).join('');
     const reference = inHuggingFace(gpt2);
-    for (const length of [40, 47, 48, 49, 50, 200, 1000]) {
+    for (const length of [40, 119, 120, 121, 122, 200, 1000]) {
       expect([...gpt2.encode(run(length))], `${length}`).toEqual(
         reference.encode(run(length), { add_special_tokens: false }).ids,
       );
@@ -133,6 +99,22 @@ describe('gpt2', () => {
     expect(done).toBeGreaterThan(0);
     expect(gpt2.decode(gpt2.encode(long))).toBe(long);
   });
+
+  it('encodes a word of a megabyte, and other runs without a break, in time that is linear', () => {
+    // A quadratic encoder would take hours for each.
+    const letters = Array.from({ length: 1_000_000 }, (_, i) => 'etaoinshrdlu'[(i * i + (i >> 3)) % 12]).join('');
+    for (const text of [
+      letters,
+      ' '.repeat(1_000_000),
+      ' \n'.repeat(500_000),
+      '👩‍👩‍👧'.repeat(125_000),
+      '7'.repeat(1_000_000),
+    ]) {
+      const tokens = gpt2.encode(text);
+      expect(gpt2.decode(tokens) === text).toBe(true);
+    }
+    expect(gpt2.encode('a'.repeat(1_000_000))).toHaveLength(250_000);
+  }, 60_000);
 
   it('streams text without breaking characters that are several tokens long', () => {
     fc.assert(
@@ -160,6 +142,10 @@ describe('gpt2', () => {
       const boundary = Math.floor(text.length * 0.9);
       expect(gpt2.encode(text.slice(0, boundary))).toHaveLength(301_966);
       expect(gpt2.encode(text.slice(boundary))).toHaveLength(36_059);
+      const { encode } = await import('gpt-tokenizer/encoding/r50k_base');
+      const tokens = gpt2.encode(text);
+      expect(tokens).toHaveLength(338_025);
+      expect(tokens).toEqual(Uint16Array.from(encode(text)));
     } else {
       process.stderr.write('tinyshakespeare.txt is not there: the built-in corpus is used instead\n');
       const { text } = await readCorpus({ text: 'builtin', cwd: '.' });
@@ -246,16 +232,27 @@ describe('damaged tokenizer files', () => {
     expect(await refusal(changed({ vocab: { a: 0, b: 0 } }))).toContain('ids 0 to 1, each once');
     expect(await refusal(changed({ vocab: {} }))).toContain('damaged');
     expect(await refusal(changed({ vocab: { ab: 0 } }))).toContain('tokens of several characters');
-    expect(await refusal(changed({ pre_tokenizer: { type: 'Whitespace' } }))).toContain('another kind');
+    expect(await refusal(changed({ pre_tokenizer: { type: 'Nonsense' } }))).toContain(
+      'step-1/tokenizer.json: not a tokenizer this version can read: Unknown PreTokenizer type: Nonsense',
+    );
+    expect(await refusal(withJson('{"model": {"type": "WordPiece", "vocab": {}}}'))).toContain(
+      'expected a model of the type BPE or Unigram, got WordPiece',
+    );
   });
 
-  it('are refused when they are not quite GPT-2', async () => {
-    const files = gpt2.files();
-    const json = JSON.parse(files['tokenizer.json'] ?? '');
-    [json.model.vocab.the, json.model.vocab.The] = [json.model.vocab.The, json.model.vocab.the];
-    expect(await refusal(tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(json) }))).toContain('other tokens');
-    const swapped = JSON.parse(files['tokenizer.json'] ?? '');
-    swapped.model.merges.reverse();
-    expect(await refusal(tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(swapped) }))).toContain('other merges');
+  it('are refused where a byte-level encoding lacks a byte, a token of a merge, or has two tokens of one id', async () => {
+    const text = gpt2.files()['tokenizer.json'] ?? '';
+    const changed = (change: (model: { vocab: Record<string, number>; merges: string[] }) => void) => {
+      const json = JSON.parse(text);
+      change(json.model);
+      return refusal(tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(json) }, 'step-1'));
+    };
+    expect(await changed(({ vocab }) => delete vocab['A'])).toContain('tokens for 255 single bytes, not for all 256');
+    expect(await changed(({ vocab }) => delete vocab['Ġthe'])).toContain(
+      'the merge "Ġt he" is not of three of its tokens',
+    );
+    expect(await changed(({ merges }) => merges.push('Ġt'))).toContain('the merge "Ġt" is not of three');
+    expect(await changed(({ vocab }) => Object.assign(vocab, { Ġthe: 50 }))).toContain('two tokens have the id 50');
+    expect(await changed(({ vocab }) => Object.assign(vocab, { 日: 50_257 }))).toContain('"日" is no string of bytes');
   });
 });

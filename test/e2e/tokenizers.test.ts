@@ -1,0 +1,79 @@
+/** Runs with each kind of tokenizer: their checkpoints carry it, and are continued, sampled and evaluated with it. */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, it } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { tokenizerFromFiles } from '../../src/data/tokenizer.ts';
+import { unigramFiles } from '../unit/data/huggingFaceFiles.ts';
+import { launch, lossesOf, set, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+
+beforeAll(async () => {
+  await writeFile(join(folder(), 'text.md'), await readFile(join(packageRoot, 'ARCHITECTURE.md')));
+  await mkdir(join(folder(), 'unigram'));
+  for (const [name, content] of Object.entries(unigramFiles)) await writeFile(join(folder(), 'unigram', name), content);
+});
+
+async function run(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await launch(args, folder());
+  expect(code, stderr).toBe(0);
+  return stdout;
+}
+
+/** The tokenizer in the newest checkpoint of a run. */
+async function savedTokenizer(name: string) {
+  const checkpoints = join(folder(), name, 'checkpoints');
+  const newest = join(
+    checkpoints,
+    (await readdir(checkpoints))
+      .filter((entry) => entry.startsWith('step-'))
+      .sort()
+      .at(-1) ?? '',
+  );
+  const files: Record<string, string> = {};
+  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
+    files[file] = await readFile(join(newest, file), 'utf8');
+  return { tokenizer: await tokenizerFromFiles(files), newest };
+}
+
+it.each([
+  { kind: 'bpe:300', vocabSize: 300, rows: 300 },
+  { kind: 'byte', vocabSize: 257, rows: 320 },
+  { kind: './unigram', vocabSize: 107, rows: 107 },
+])('$kind trains, is saved, resumes, generates and evaluates', async ({ kind, vocabSize, rows }) => {
+  const name = `run-${kind.replace(/\W/g, '')}`;
+  const options = [
+    ...tiny,
+    'data.text=text.md',
+    `data.tokenizer=${kind}`,
+    `model.vocabSize=${rows === vocabSize ? 0 : rows}`,
+  ];
+  const trained = await run('--workers', '1', '--run-dir', name, ...set(...options, 'train.maxSteps=6'));
+  expect(trained).toContain(`${kind} tokenizer with ${vocabSize} tokens`);
+  const { tokenizer, newest } = await savedTokenizer(name);
+  expect(tokenizer.vocabSize).toBe(vocabSize);
+  expect(JSON.parse(await readFile(join(newest, 'config.json'), 'utf8')).vocab_size).toBe(rows);
+
+  await run('--resume', name, ...set('train.maxSteps=12'));
+  expect(await lossesOf(join(folder(), name))).toHaveLength(12);
+
+  const generated = await run('generate', '--checkpoint', name, '--prompt', 'the worker', '--max-tokens', '20');
+  expect(generated.startsWith('the worker')).toBe(true);
+  if (kind.startsWith('b')) {
+    const fromNothing = ['--prompt', '<|endoftext|>', '--special-tokens', '--max-tokens', '1'];
+    expect(await run('generate', '--checkpoint', name, ...fromNothing)).toMatch(/^<\|endoftext\|>/);
+  }
+  expect(await run('eval', '--checkpoint', name)).toMatch(/loss/);
+});
+
+it('is refused where the name is none, or the file is not there', async () => {
+  for (const [kind, message] of [
+    ['bpe:100', 'expected one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens'],
+    ['./absent', "./absent: expected Hugging Face's tokenizer.json or a folder that has one"],
+  ] as const) {
+    const { code, stderr } = await launch([...set(...tiny, `data.tokenizer=${kind}`)], folder());
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  }
+});

@@ -1,0 +1,50 @@
+/** Texts for tests of tokenizers. */
+import fc from 'fast-check';
+
+/** Any Unicode text; no halves of surrogate pairs. */
+export const anyText = fc.string({ unit: 'binary', maxLength: 200 });
+
+const parts = [
+  ...[
+    "'s",
+    "'S",
+    "'ll",
+    "'Re",
+    "'",
+    ' ',
+    '  ',
+    '\n',
+    '\t',
+    '\r\n',
+    'a',
+    'A',
+    'Hello',
+    'HELLO',
+    'naïve',
+    '12',
+    '12345',
+    '½',
+    '٣',
+  ],
+  ...[
+    '日本',
+    '!',
+    '…',
+    '—',
+    '\u00a0',
+    '\u3000',
+    '🙂',
+    '👩‍👩‍👧',
+    'e\u0301',
+    '\u0301',
+    'ß',
+    '<|endoftext|>',
+    'İ',
+    'ǅ',
+    'ʰ',
+  ],
+  ...['\u200b', '_', '€', 'हिन्दी', '\u0000', '\u007f', '/', '//', '𐐀', '𐐨', '𝒜'],
+];
+
+/** Words, spaces, apostrophes, digits and symbols next to each other in all ways: what the splitting rules are about. */
+export const trickyText = fc.array(fc.constantFrom(...parts), { maxLength: 40 }).map((chosen) => chosen.join(''));
