@@ -14,6 +14,7 @@ import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
 import { joinCommand } from './join.ts';
+import { prepareCommand } from './prepare.ts';
 import { trainCommand } from './train.ts';
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
@@ -32,6 +33,7 @@ try {
     .scriptName('launch')
     .command(trainCommand)
     .command(joinCommand)
+    .command(prepareCommand)
     .command(generateCommand)
     .command(evaluateCommand)
     .command('bench', 'Measure kernels, training steps, generation and the ring', (bench) =>

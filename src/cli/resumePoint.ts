@@ -4,11 +4,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { isAlive } from '../base/lockFile.ts';
 import { Journal } from '../coordinator/journal.ts';
 import type { Recovered } from '../coordinator/journalRecords.ts';
 import type { Resumed } from '../coordinator/runState.ts';
 import { print, warn } from './progress.ts';
-import { isAlive, type RunFolder } from './runFolder.ts';
+import type { RunFolder } from './runFolder.ts';
 
 export interface ResumePoint {
   readonly recovered: Recovered;

@@ -91,6 +91,23 @@ const data = z
       default: 'char',
       doc: 'char: one token for each distinct character of the text. gpt2: byte-pair encoding, 50257 tokens.',
     }),
+    shards: z
+      .union([path, z.array(path).max(pathsMax)])
+      .default([])
+      .meta({
+        description:
+          'Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. `tokenizer` must be the one they were made with; their splits are their own.',
+        expects: 'a folder, or a list of folders',
+      }),
+    weights: z.array(z.number().min(0.000001).max(1e9)).max(pathsMax).default([]).meta({
+      description:
+        'How the samples are shared out among the folders of `shards`, as [3, 1] for three of the first to one of the second; empty: in proportion to their tokens.',
+      expects: 'a list of numbers above 0',
+    }),
+    sampler: choice(['random', 'shuffled'], {
+      default: 'random',
+      doc: 'random: windows at random, with replacement. shuffled: every window once an epoch, in another order and from another offset each time. Either follows from the seed and the step alone.',
+    }),
     valFraction: real({
       default: 0.1,
       min: 0.0001,
@@ -306,6 +323,18 @@ export interface CrossCheck {
 }
 
 export const crossChecks: readonly CrossCheck[] = [
+  {
+    key: 'data.text',
+    other: 'data.shards',
+    must: 'must be left out where there is',
+    holds: ({ data }) => data.text === 'builtin' || data.shards.length === 0,
+  },
+  {
+    key: 'data.weights',
+    other: 'data.shards',
+    must: 'must have as many numbers as there are folders in',
+    holds: ({ data }) => data.weights.length === 0 || data.weights.length === [data.shards].flat().length,
+  },
   {
     key: 'model.nEmbd',
     other: 'model.nHead',

@@ -233,8 +233,10 @@ export class Coordinator {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
         const { blockSize } = config.model;
         const { seed, globalBatchSize } = config.train;
+        const { sampler } = config.data;
+        const share = { from: sampleFrom, count: sampleCount };
         // The sampler counts steps from 0.
-        const batch = trainBatch(dataset, { seed, step: step - 1, from: sampleFrom, count: sampleCount, blockSize });
+        const batch = trainBatch(dataset, { seed, step: step - 1, ...share, globalBatchSize, blockSize, sampler });
         const globalTargets = globalBatchSize * blockSize;
         this.#send(to, { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets }, encodeBatch(batch));
         break;
