@@ -121,17 +121,24 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
       },
     },
   }).finally(progress.end);
-  print(prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out));
+  const kind = tokenizer === 'char' ? tokenizer : tokenizer.kind;
+  print(
+    prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out, kind),
+  );
 }
 
-function summary({ documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared, out: string): string {
+function summary(
+  { documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared,
+  out: string,
+  kind: string,
+): string {
   const n = (value: number) => value.toLocaleString('en');
   const left = skipped === 0 ? '' : `, ${n(skipped)} left out`;
   if (valTokens === 0) warn('no document was drawn for validation: a run needs some (--val-documents, --val-fraction)');
   return (
     `${n(documents)} documents${left}, ${n(textBytes)} bytes of text: ${n(trainTokens)} tokens to train on, ${n(valTokens)} to validate, ` +
     `in ${n(shards)} file${shards === 1 ? '' : 's'}\n` +
-    `train on it: launch --set data.shards=${out}; look into it: launch inspect ${out}`
+    `train on it: launch --set data.shards=${out}${kind === 'char' ? '' : ` data.tokenizer=${kind}`}; look into it: launch inspect ${out}`
   );
 }
 

@@ -16,16 +16,17 @@ export interface PrepareProgress {
 export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream = process.stderr): PrepareProgress {
   const intervalMs = stream.isTTY ? terminalIntervalMs : lineIntervalMs;
   let phaseNow: PreparePhase | undefined;
-  let start = { ms: 0, bytes: 0 };
-  let printedMs = performance.now();
+  const beganMs = performance.now();
+  let start = { ms: beganMs, bytes: 0 };
+  let printedMs = beganMs;
   let isLineOpen = false;
   return {
     update(phase, bytesRead, tokens) {
       const nowMs = performance.now();
       if (phase !== phaseNow) {
-        phaseNow = phase;
         // What a resume passes over, or a first pass, says nothing about the speed.
-        start = { ms: nowMs, bytes: bytesRead };
+        start = { ms: phaseNow === undefined ? beganMs : nowMs, bytes: bytesRead };
+        phaseNow = phase;
       }
       if (nowMs - printedMs < intervalMs) return;
       printedMs = nowMs;

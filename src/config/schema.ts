@@ -203,8 +203,7 @@ const evaluation = z
     everySteps: whole({ default: 250, doc: 'Steps between estimates of the validation loss; 0 never estimates it.' }),
     batches: whole({
       default: 20,
-      min: 1,
-      doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate.',
+      doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split.',
     }),
   })
   .meta({ description: 'Validation while training. `launch eval` always uses the whole split.' });

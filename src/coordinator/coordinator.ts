@@ -17,7 +17,7 @@ import {
 import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { trainBatch } from '../data/sampler.ts';
+import { TrainBatches } from '../data/trainBatches.ts';
 import {
   Checkpointer,
   type CheckpointOutcome,
@@ -98,6 +98,7 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #server: ControlServer;
   readonly #checkpointer: Checkpointer;
+  readonly #batches: TrainBatches;
   readonly #validation: ValidationPlan;
   readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
   /** What cancels them. */
@@ -120,6 +121,11 @@ export class Coordinator {
     this.#clock = options.clock ?? systemClock;
     this.#stepStartedMs = this.#clock.monotonic();
     this.#state = initialState(planOf(options), this.#stepStartedMs, options.resumed);
+    const { model, train, data } = options.config;
+    this.#batches = new TrainBatches(options.dataset, {
+      ...{ seed: train.seed, globalBatchSize: train.globalBatchSize, blockSize: model.blockSize },
+      sampler: data.sampler,
+    });
     this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
@@ -231,13 +237,9 @@ export class Coordinator {
         break;
       case 'assign': {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
-        const { blockSize } = config.model;
-        const { seed, globalBatchSize } = config.train;
-        const { sampler } = config.data;
-        const share = { from: sampleFrom, count: sampleCount };
         // The sampler counts steps from 0.
-        const batch = trainBatch(dataset, { seed, step: step - 1, ...share, globalBatchSize, blockSize, sampler });
-        const globalTargets = globalBatchSize * blockSize;
+        const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
+        const globalTargets = this.#stepTokens;
         this.#send(to, { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets }, encodeBatch(batch));
         break;
       }

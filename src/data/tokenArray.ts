@@ -8,6 +8,8 @@ export interface TokenSequence {
   readonly length: number;
   /** The tokens [from, to), which must lie in the sequence. */
   subarray(from: number, to: number): TokenArray;
+  /** The same without waiting for the disk; absent where there is none to wait for. */
+  readonly read?: (from: number, to: number) => Promise<TokenArray>;
 }
 
 const uint16Max = 65_536;

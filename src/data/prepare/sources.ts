@@ -24,7 +24,8 @@ export interface Source {
   readonly mtimeMs: number;
 }
 
-const standardInput = '-';
+/** The name of standard input, whatever the system; messages call it `-`. */
+export const standardInput = '/dev/stdin';
 
 /**
  * @param names as the user gave them
@@ -39,9 +40,7 @@ export async function findSources(
     if (names.length > 1) throw new UserError('standard input (-) must be the only source');
     if (format === 'parquet')
       throw new UserError('a Parquet file is read from its end: give its name, not standard input');
-    return [
-      { path: undefined, name: standardInput, format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 },
-    ];
+    return [{ path: undefined, name: '-', format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 }];
   }
   const paths = await findFiles(names, cwd, 'launch prepare');
   return Promise.all(paths.map((path) => sourceOf(path, displayName(path, cwd), format)));

@@ -1,14 +1,17 @@
 /**
  * A split of prepared data as one sequence of tokens, of which nothing is in memory but what is asked for: windows of a few KB are
- * read at their place in the files. {@link ShardSequence.readAhead} reads what will be asked for while other work goes on.
+ * read at their place in the files, at once or while other work goes on.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { invariant, UserError } from '../../base/errors.ts';
 import { damaged, readFailure } from '../../base/strictJson.ts';
 import type { TokenArray, TokenSequence } from '../tokenArray.ts';
 import { decodeShardHeader, SHARD_HEADER_BYTES, type TokenBytes } from './shardFormat.ts';
-import type { ShardManifest, ShardRange } from './shardManifest.ts';
+import type { ShardEntry, ShardManifest, ShardRange } from './shardManifest.ts';
+
+const readPromise = promisify(read);
 
 /** A part of the sequence that lies in one file. */
 interface Segment {
@@ -103,7 +106,21 @@ export class ShardSequence implements TokenSequence {
     for (const { segment, position, into } of this.#reads(from, to)) {
       readFullySync(segment, bytes.subarray(into.from, into.to), position);
     }
-    return this.#tokenBytes === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer);
+    return this.#tokensOf(bytes);
+  }
+
+  /** @throws as {@link subarray} */
+  async read(from: number, to: number): Promise<TokenArray> {
+    invariant(from >= 0 && from <= to && to <= this.length, `no tokens ${from} to ${to} among ${this.length}`);
+    const bytes = new Uint8Array((to - from) * this.#tokenBytes);
+    for (const { segment, position, into } of this.#reads(from, to)) {
+      await readFullyAsync(segment, bytes.subarray(into.from, into.to), position);
+    }
+    return this.#tokensOf(bytes);
+  }
+
+  #tokensOf({ buffer }: Uint8Array<ArrayBuffer>): TokenArray {
+    return this.#tokenBytes === 2 ? new Uint16Array(buffer) : new Uint32Array(buffer);
   }
 
   /** The reads that give the tokens [from, to). */
@@ -142,6 +159,22 @@ function openFile(path: string): number {
   }
 }
 
+async function readFullyAsync(
+  { fd, path }: { fd: number; path: string },
+  into: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let filled = 0; filled < into.length; ) {
+    const { bytesRead } = await readPromise(fd, into, filled, into.length - filled, position + filled).catch(
+      (error: unknown) => {
+        throw readFailure(path, error);
+      },
+    );
+    if (bytesRead === 0) throw damaged(path, `it ends at byte ${position + filled}`);
+    filled += bytesRead;
+  }
+}
+
 function readFullySync({ fd, path }: { fd: number; path: string }, into: Uint8Array, position: number): void {
   for (let filled = 0; filled < into.length; ) {
     let bytesRead: number;
@@ -155,17 +188,14 @@ function readFullySync({ fd, path }: { fd: number; path: string }, into: Uint8Ar
   }
 }
 
-function checkShard({
-  path,
-  fd,
-  entry,
-  manifest,
-}: {
-  path: string;
-  fd: number;
-  entry: ShardManifest['shards'][number];
-  manifest: ShardManifest;
-}): void {
+interface OpenShard {
+  readonly path: string;
+  readonly fd: number;
+  readonly entry: ShardEntry;
+  readonly manifest: ShardManifest;
+}
+
+function checkShard({ path, fd, entry, manifest }: OpenShard): void {
   const { size } = fstatSync(fd);
   const bytes = Buffer.alloc(Math.min(size, SHARD_HEADER_BYTES));
   readFullySync({ fd, path }, bytes, 0);

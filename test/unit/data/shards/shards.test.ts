@@ -14,6 +14,7 @@ import {
 } from '../../../../src/data/shards/shardManifest.ts';
 import { ShardFiles } from '../../../../src/data/shards/shardSequence.ts';
 import { ShardWriter, type ShardWriterState } from '../../../../src/data/shards/shardWriter.ts';
+import { survey } from '../../../../src/data/shards/survey.ts';
 import { newTokenArray, type TokenArray } from '../../../../src/data/tokenArray.ts';
 
 let folder: string;
@@ -236,5 +237,35 @@ describe('readShardManifest', () => {
     await expect(read()).rejects.toThrow(/is no prepared data .*launch prepare/);
     writeFileSync(join(folder, 'progress.json'), '{}');
     await expect(read()).rejects.toThrow(/is not finished: run the same `launch prepare` again/);
+  });
+});
+
+describe('survey', () => {
+  it('counts every token, and the documents by their length', async () => {
+    const writer = await openWriter(100, 64);
+    // Documents of 1, 5 and 150 tokens, over the borders of shards; 99 ends each.
+    const documents = [1, 5, 150].flatMap((length) => [...Array<number>(length - 1).fill(length % 7), 99]);
+    await writer.append(Uint16Array.from(documents));
+    const manifest = manifestOf(await writer.finish());
+    const found = await survey(folder, { ...manifest, tokenizer: { ...manifest.tokenizer, endOfText: 99 } }, () => {});
+    expect(found.lengthCounts).toEqual([1, 0, 1, 0, 0, 0, 0, 1]);
+    expect([found.tokenCounts[99], found.tokenCounts[5], found.tokenCounts[3]]).toEqual([3, 4, 149]);
+    expect(found.tokenCounts.reduce((a, b) => a + b)).toBe(156);
+  });
+
+  it('finds tokens that have changed, and those that no vocabulary has', async () => {
+    const writer = await openWriter(100, 64);
+    await writer.append(counting(100, 64));
+    const manifest = manifestOf(await writer.finish());
+    const path = join(folder, 'tokens-00000.bin');
+    const bytes = readFileSync(path);
+    bytes[SHARD_HEADER_BYTES]! ^= 1;
+    writeFileSync(path, bytes);
+    await expect(survey(folder, manifest, () => {})).rejects.toThrow(
+      /its tokens have sha256 .*, but the manifest says/,
+    );
+    bytes[SHARD_HEADER_BYTES + 1] = 1;
+    writeFileSync(path, bytes);
+    await expect(survey(folder, manifest, () => {})).rejects.toThrow(/has the token 257, but the vocabulary has 100/);
   });
 });
