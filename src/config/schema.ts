@@ -323,12 +323,6 @@ export interface CrossCheck {
 
 export const crossChecks: readonly CrossCheck[] = [
   {
-    key: 'data.text',
-    other: 'data.shards',
-    must: 'must be left out where there is',
-    holds: ({ data }) => data.text === 'builtin' || data.shards.length === 0,
-  },
-  {
     key: 'data.weights',
     other: 'data.shards',
     must: 'must have as many numbers as there are folders in',

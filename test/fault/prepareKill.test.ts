@@ -23,7 +23,7 @@ function words(count: number): string {
 }
 
 const prepare = (source: string, out: string, ...more: string[]) => [
-  ...['prepare', source, '--tokenizer', 'gpt2', '--out', out, '--shard-tokens', '1500000'],
+  ...['prepare', source, '--tokenizer', 'gpt2', '--out', out, '--shard-tokens', '200000'],
   ...more,
 ];
 
@@ -64,7 +64,7 @@ describe('killed again and again', () => {
     let kills = 0;
     let wentOn = 0;
     // Later every time, so that it comes to an end on a slow machine too.
-    for (let delayMs = 700; ; delayMs = Math.ceil(delayMs * 1.3)) {
+    for (let delayMs = 900; ; delayMs = Math.ceil(delayMs * 1.4)) {
       const running = start(args, folder());
       const ended = await Promise.race([running.finished, sleep(delayMs + Math.random() * 300).then(() => undefined)]);
       if (ended === undefined) running.process.kill('SIGKILL');

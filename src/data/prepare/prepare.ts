@@ -32,7 +32,7 @@ export interface PrepareOptions {
   readonly shardTokens: number;
   readonly makePool: MakePool;
   readonly listener: PrepareListener;
-  /** How often it is made sure of what is done. Default a second. */
+  /** How often it is made sure of what is done, besides whenever a shard is complete. Default a second. */
   readonly keepIntervalMs?: number;
 }
 
@@ -142,6 +142,7 @@ async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known
   let bytesRead = sources.slice(0, from.source).reduce((sum, { size }) => sum + size, 0);
   const tokensBefore = writer.tokens;
   let keptMs = performance.now();
+  let keptShards = writer.shardCount;
   try {
     const jobs = pipeline({
       ...{ sources, from, field, skipBad, inputHash, jobsMax: pool.jobsMax, work: pool.encode },
@@ -153,9 +154,11 @@ async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known
       for (const what of result.told) listener.skipped(what);
       await folder.writing(() => writer.take(result));
       listener.progress('tokens', bytesRead, writer.tokens - tokensBefore);
-      if (performance.now() - keptMs < keepIntervalMs) continue;
+      const isShardDone = writer.shardCount > keptShards;
+      if (!isShardDone && performance.now() - keptMs < keepIntervalMs) continue;
       await folder.writing(async () => folder.keepProgress({ mtimes, cursor: next, ...(await writer.flush()) }));
       keptMs = performance.now();
+      keptShards = writer.shardCount;
     }
   } finally {
     await pool.close();

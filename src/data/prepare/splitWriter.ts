@@ -80,6 +80,11 @@ export class SplitWriter {
     return [...this.#writers.values()].reduce((sum, { tokens }) => sum + tokens, 0);
   }
 
+  /** Shards that are complete. */
+  get shardCount(): number {
+    return [...this.#writers.values()].reduce((sum, { shardCount }) => sum + shardCount, 0);
+  }
+
   async take({ tokens, documentEnds, textBytes, skipped }: EncodedJob): Promise<void> {
     const first = this.#counts.documents;
     if (this.#split.by === 'fraction') await this.#writer('tokens').append(tokens);

@@ -82,6 +82,11 @@ export class ShardWriter {
     return complete + (this.#open?.tokens ?? 0) + this.#buffered / this.#options.tokenBytes;
   }
 
+  /** Shards that are complete. */
+  get shardCount(): number {
+    return this.#shards.length;
+  }
+
   /** @throws the system's error when the disk refuses */
   async append(tokens: TokenArray): Promise<void> {
     const { tokenBytes, shardTokens } = this.#options;
