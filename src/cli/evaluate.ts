@@ -7,6 +7,7 @@ import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
+import { withFacts } from '../data/tokenizerFacts.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { Tape } from '../model/tape.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
@@ -177,14 +178,19 @@ function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): num
   return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
 }
 
-/** UTF-8 bytes of every token but the first, which is not predicted. In slices: a text may be long. */
+/**
+ * UTF-8 bytes of the text of every token but the first, which is not predicted; the end of a document is none of its text. In slices:
+ * a text may be long.
+ */
 function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {
+  const { endOfText } = withFacts(tokenizer).facts;
   const decoder = tokenizer.streamDecoder();
   decoder.push(tokens.subarray(0, 1)[0]!);
   let bytes = 0;
   for (let from = 1; from < tokens.length; from += SLICE_TOKENS) {
-    const slice = tokens.subarray(from, Math.min(tokens.length, from + SLICE_TOKENS));
-    for (const token of slice) bytes += Buffer.byteLength(decoder.push(token));
+    for (const token of tokens.subarray(from, Math.min(tokens.length, from + SLICE_TOKENS))) {
+      bytes += Buffer.byteLength(token === endOfText ? decoder.flush() : decoder.push(token));
+    }
   }
   return bytes + Buffer.byteLength(decoder.flush());
 }

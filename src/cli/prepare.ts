@@ -1,7 +1,7 @@
 /** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { resolve, sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { readBoundedFile } from '../base/strictJson.ts';
@@ -168,7 +168,10 @@ async function sourcesOf(args: ArgumentsCamelCase<PrepareArguments>, cwd: string
   const isNamed = sources.includes(SHAKESPEARE) && !(await stat(resolve(cwd, SHAKESPEARE)).catch(() => undefined));
   if (!isNamed) {
     if (from !== undefined) throw new UserError('--from gives the file for shakespeare: name that as the source');
-    return findSources(sources, { cwd, format });
+    const found = await findSources(sources, { cwd, format });
+    // What is made in a folder that is read is none of the input.
+    const inOut = resolve(cwd, args.out) + sep;
+    return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
   }
   if (sources.length > 1) throw new UserError(`${SHAKESPEARE} must be the only source`);
   const path = from === undefined ? await fetchShakespeare() : resolve(cwd, from);

@@ -9,7 +9,7 @@ import { tableRows } from './parquetRows.ts';
 import type { Source } from './sources.ts';
 
 /** Most bytes of one line of JSON: a line is held whole. */
-const lineBytesMax = 64 * 2 ** 20;
+const lineBytesMax = 32 * 2 ** 20;
 const lineFeed = 0x0a;
 
 interface ChunkBase {

@@ -13,6 +13,7 @@ const snippet = fc.oneof(
     ' ',
     '  ',
     '\n',
+    '\n\n',
     '\r\n',
     '\n\n ',
     '\t',
@@ -38,7 +39,9 @@ const snippet = fc.oneof(
   ),
   fc.string({ unit: 'grapheme', maxLength: 6 }),
 );
-const texts = fc.array(snippet, { maxLength: 80 }).map((parts) => parts.join('').toWellFormed());
+const texts = fc
+  .array(snippet, { minLength: 10, maxLength: 60, size: 'max' })
+  .map((parts) => parts.join('').toWellFormed());
 
 /** The parts of a text that arrives in pieces of `arrival` bytes. */
 function partsOf(text: string, aim: number, arrival = Number.MAX_SAFE_INTEGER, max = 1_000_000): string[] {
@@ -68,7 +71,20 @@ describe('partEnd', () => {
         expect(parts.join('')).toBe(text);
         expect(parts.flatMap((part) => [...gpt2.encode(part)])).toEqual([...gpt2.encode(text)]);
       }),
-      { numRuns: 1_500 },
+      { numRuns: 2_000 },
+    );
+  });
+
+  it.each([
+    ['cl100k', () => import('gpt-tokenizer/encoding/cl100k_base')],
+    ['o200k', () => import('gpt-tokenizer/encoding/o200k_base')],
+  ])('and those of %s, which splits in another way', async (_, load) => {
+    const { encode } = await load();
+    fc.assert(
+      fc.property(texts, fc.integer({ min: 1, max: 60 }), (text, aim) => {
+        expect(partsOf(text, aim).flatMap((part) => encode(part))).toEqual(encode(text));
+      }),
+      { numRuns: 1_000 },
     );
   });
 
@@ -85,11 +101,12 @@ describe('partEnd', () => {
     expect(parts.length).toBeGreaterThan(75);
     expect(Math.max(...parts.map(({ length }) => length))).toBeLessThanOrEqual(64);
     expect(partsOf('слово '.repeat(100), 64).length).toBeGreaterThan(15);
+    expect(partsOf('一行文字。\n'.repeat(100), 64).length).toBe(25);
   });
 
   it('cuts a text without such a place between characters, at the most', () => {
     const parts = partsOf('🙂'.repeat(100), 10, undefined, 50);
     expect(parts.join('')).toBe('🙂'.repeat(100));
-    expect(parts.every((part) => part.length === 24 || part.length === 8)).toBe(true);
+    expect(parts.every((part) => [24, 8].includes(part.length))).toBe(true);
   });
 });
