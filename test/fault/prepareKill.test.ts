@@ -1,11 +1,13 @@
 /** `launch prepare` that is killed, meets a full disk, or another one in its folder: in the end the bytes of an undisturbed one. */
-import { execFile } from 'node:child_process';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
 import { launch, start, useFolder } from '../e2e/launch.ts';
 
 const folder = useFolder();
@@ -82,6 +84,49 @@ describe('killed again and again', () => {
     expect(await contentsOf(`killed-${whole}`)).toEqual(await contentsOf(whole));
     const trained = await launch(['--set', `data.shards=${whole}`, 'data.tokenizer=gpt2', '--dry-run'], folder());
     expect(trained.code).toBe(0);
+  });
+});
+
+describe('standard input', () => {
+  /** Runs to the end, or until something is in `out` that can be gone on with. */
+  async function fromInput(
+    input: string,
+    out: string,
+    isKilled: boolean,
+  ): Promise<{ code: number | null; stderr: string }> {
+    const file = await open(join(folder(), input));
+    const args = [join(packageRoot, 'dist/cli/main.js'), ...prepare('-', out)];
+    const child = spawn(process.execPath, args, { cwd: folder(), stdio: [file.fd, 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr += chunk;
+    });
+    const closed = once(child, 'close');
+    while (isKilled && child.exitCode === null) {
+      if ((await readdir(join(folder(), out)).catch(() => [] as string[])).includes('progress.json'))
+        child.kill('SIGKILL');
+      await sleep(10);
+      if (child.signalCode !== null) break;
+    }
+    const [code] = (await closed) as [number | null];
+    await file.close();
+    return { code, stderr };
+  }
+
+  it('is gone on with if it is the same, and refused if it is not', async () => {
+    expect(await fromInput('text.txt', 'input', true)).toMatchObject({ code: null });
+    const changed = await readFile(join(folder(), 'text.txt'));
+    changed.write('X');
+    await writeFile(join(folder(), 'changed.txt'), changed);
+    await writeFile(join(folder(), 'shorter.txt'), changed.subarray(0, 1_000));
+    for (const other of ['changed.txt', 'shorter.txt']) {
+      const refused = await fromInput(other, 'input', false);
+      expect(refused.code).toBe(2);
+      expect(refused.stderr).toMatch(/launch: standard input is not what it was when the folder was begun/);
+    }
+    expect(await fromInput('text.txt', 'input', false)).toMatchObject({ code: 0 });
+    const { 'prepare.json': _, ...expected } = await contentsOf('whole-text');
+    expect(await contentsOf('input')).toMatchObject(expected);
   });
 });
 

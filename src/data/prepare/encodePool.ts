@@ -9,7 +9,7 @@ import type { EncodeThreadData } from './encodeThread.ts';
  * times that.
  */
 const threadHeapMb = 256;
-const threadYoungMb = 32;
+const threadYoungMb = 16;
 
 export interface EncodePool {
   /** Jobs that are worth having under way: more would only take memory. */
