@@ -6,7 +6,9 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvariantError, UserError } from '../base/errors.ts';
-import { isFile, readFully, verifyFiles } from './fileIntegrity.ts';
+import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
+import { isFile, readFully } from '../base/wholeFiles.ts';
+import { verifyFiles } from './fileIntegrity.ts';
 import { widenBfloat16, widenFloat16 } from './halfFloats.ts';
 import {
   CONFIG_FILE,
@@ -22,7 +24,6 @@ import {
 } from './manifest.ts';
 import { type CheckpointModelConfig, decodeModelConfig, matchTensors } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
-import { damaged, parseJsonObject, readBoundedFile, readFailure } from './strictJson.ts';
 
 /** Parameters, first and second moments of AdamW. */
 export type CheckpointPart = 'params' | 'm' | 'v';

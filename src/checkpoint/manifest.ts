@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
-import { damaged, parseJsonObject, readBoundedFile } from './strictJson.ts';
+import { damaged, parseJsonObject, readBoundedFile } from '../base/strictJson.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const TRAINER_FILE = 'trainer.json';

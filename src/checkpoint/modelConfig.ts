@@ -6,8 +6,8 @@
  */
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
+import { damaged } from '../base/strictJson.ts';
 import type { TensorShape } from './safetensors.ts';
-import { damaged } from './strictJson.ts';
 
 /** The shape of a GPT, with the fields of `ModelConfig` in src/model/config.ts (layers may not import each other). */
 export interface CheckpointModelConfig {

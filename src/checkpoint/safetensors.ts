@@ -6,7 +6,7 @@
  */
 import { open } from 'node:fs/promises';
 import { invariant, UserError } from '../base/errors.ts';
-import { damaged, parseJsonObject, readFailure } from './strictJson.ts';
+import { damaged, parseJsonObject, readFailure } from '../base/strictJson.ts';
 
 /** Bytes per element of every dtype that the format knows and that whole bytes can hold. */
 const DTYPE_BYTES = {

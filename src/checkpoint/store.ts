@@ -4,9 +4,10 @@
  */
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { readFailure } from '../base/strictJson.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
-import { type DiskOperations, nodeDisk } from './diskOperations.ts';
 import { verifySizes } from './fileIntegrity.ts';
 import {
   claimHiddenName,
@@ -18,7 +19,6 @@ import {
   stepOfFolderName,
 } from './folderNames.ts';
 import { readManifest, readTrainer } from './manifest.ts';
-import { readFailure } from './strictJson.ts';
 import { beginCheckpoint, type CheckpointContents, type CheckpointWriter } from './writer.ts';
 
 export interface StoreOptions {

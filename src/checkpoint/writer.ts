@@ -9,8 +9,8 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
 import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
-import type { DiskOperations, OutputFile } from './diskOperations.ts';
 import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
 import {
   CONFIG_FILE,

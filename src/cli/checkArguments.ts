@@ -4,8 +4,8 @@
  */
 import { UserError } from '../base/errors.ts';
 
-/** Options that may be given more than once. `_` and `$0` are yargs' own. */
-const repeatable = new Set(['set', '_', '$0']);
+/** What may be given more than once. `_` and `$0` are yargs' own. */
+const repeatable = new Set(['set', 'sources', '_', '$0']);
 
 /**
  * For yargs' `check`, before any command runs.

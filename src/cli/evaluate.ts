@@ -1,9 +1,11 @@
 /** `launch eval`: the mean loss of a trained model over a whole split of its own data, or of another text. */
+import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { type DataOptions, type Dataset, openDataset } from '../data/dataset.ts';
 import { valBatches, valWindowCount } from '../data/sampler.ts';
-import type { TokenArray } from '../data/tokenArray.ts';
+import { isPreparedFolder } from '../data/shards/shardManifest.ts';
+import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { Tape } from '../model/tape.ts';
@@ -28,6 +30,8 @@ export interface LossSum {
 /** Bounds on one batch: rows, and numbers of activations. */
 const BATCH_ROWS_MAX = 8192;
 const BATCH_ACTIVATIONS_MAX = 2 ** 28;
+/** Tokens that are decoded at a time. */
+const SLICE_TOKENS = 2 ** 16;
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   command: 'eval',
@@ -37,7 +41,8 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('data', {
         type: 'string',
         requiresArg: true,
-        describe: "Text: a file, folder or glob, or builtin [default: the run's own]",
+        describe:
+          "Text: a file, folder or glob, builtin, or a folder that `launch prepare` made [default: the run's own]",
       })
       .option('split', {
         choices: splits,
@@ -76,7 +81,16 @@ async function openData(loaded: LoadedModel, text: string | undefined, cwd: stri
     throw new UserError(`${loaded.checkpoint.path} says no data that it was trained on: give a text with --data`);
   }
   const valFraction = runConfig?.data.valFraction ?? 0.1;
-  const data: DataOptions = { text: source, tokenizer: tokenizer.kind, valFraction };
+  const isShards = text !== undefined && (await isPreparedFolder(resolve(cwd, text)));
+  const shards = text === undefined ? (runConfig?.data.shards ?? []) : isShards ? text : [];
+  const weights = text === undefined ? (runConfig?.data.weights ?? []) : [];
+  const data: DataOptions = {
+    text: source,
+    shards,
+    weights,
+    tokenizer: tokenizer.kind,
+    valFraction,
+  };
   const { blockSize, vocabSize } = model.config;
   const setting = text === undefined ? 'data.text' : '--data';
   const onProgress = statusLine('encoding the text');
@@ -108,7 +122,9 @@ async function evaluateDataset(
   dataset: Dataset,
   split: (typeof splits)[number],
 ): Promise<Evaluation> {
-  const parts: TokenArray[] = { val: [dataset.val], train: [dataset.train], all: [dataset.train, dataset.val] }[split];
+  const parts: TokenSequence[] = { val: [dataset.val], train: [dataset.train], all: [dataset.train, dataset.val] }[
+    split
+  ];
   const total = parts.reduce((count, part) => count + part.length, 0);
   const progress = statusLine('evaluating');
   const result = { sum: 0, tokens: 0, bytes: 0 };
@@ -128,7 +144,7 @@ async function evaluateDataset(
  */
 export async function lossOver(
   { engine, model }: Pick<LoadedModel, 'engine' | 'model'>,
-  tokens: TokenArray,
+  tokens: TokenSequence,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<LossSum> {
   const { blockSize } = model.config;
@@ -161,12 +177,20 @@ function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): num
   return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
 }
 
-/** UTF-8 bytes of every token but the first, which is not predicted. In slices: a text may be long. */
-function byteLength(tokenizer: Tokenizer, tokens: TokenArray): number {
+/**
+ * UTF-8 bytes of the text of every token but the first, which is not predicted; the end of a document is none of its text. In slices:
+ * a text may be long.
+ */
+function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {
+  const { endOfText } = tokenizer;
   const decoder = tokenizer.streamDecoder();
-  decoder.push(tokens[0]!);
+  decoder.push(tokens.subarray(0, 1)[0]!);
   let bytes = 0;
-  for (let i = 1; i < tokens.length; i++) bytes += Buffer.byteLength(decoder.push(tokens[i]!));
+  for (let from = 1; from < tokens.length; from += SLICE_TOKENS) {
+    for (const token of tokens.subarray(from, Math.min(tokens.length, from + SLICE_TOKENS))) {
+      bytes += Buffer.byteLength(token === endOfText ? decoder.flush() : decoder.push(token));
+    }
+  }
   return bytes + Buffer.byteLength(decoder.flush());
 }
 

@@ -4,6 +4,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
+import { standardInput } from '../data/prepare/sources.ts';
 import { benchEngineCommand } from './benchEngine.ts';
 import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
@@ -15,7 +16,9 @@ import { checkArguments } from './checkArguments.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
+import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
+import { prepareCommand } from './prepare.ts';
 import { trainCommand } from './train.ts';
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
@@ -29,11 +32,15 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const typed = hideBin(process.argv);
+// yargs loses a lone dash among several sources.
+const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : typed;
 try {
-  await yargs(typed)
+  await yargs(given)
     .scriptName('launch')
     .command(trainCommand)
     .command(joinCommand)
+    .command(prepareCommand)
+    .command(inspectCommand)
     .command(generateCommand)
     .command(evaluateCommand)
     .command('bench', 'Measure kernels, training steps, generation, the ring, tokenizers and the protocol', (bench) =>

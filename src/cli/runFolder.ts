@@ -2,10 +2,10 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
-import { isAlive } from '../base/processes.ts';
+import { claimLock, releaseLock } from '../base/lockFile.ts';
 
 export class RunFolder {
   readonly path: string;
@@ -63,16 +63,15 @@ export class RunFolder {
     await makeFolder(this.path).catch((error: unknown) => {
       throw new UserError(`cannot make the run directory ${this.path}: ${messageOf(error)}`);
     });
-    while (!(await this.#lock())) {
-      const owner = Number(await readFile(this.#lockPath, 'utf8').catch(() => ''));
-      if (owner > 0 && owner !== process.pid && isAlive(owner)) {
-        throw new UserError(
-          `process ${owner} is training in ${this.path} (${this.#lockPath} says so): wait for it, or choose another --run-dir`,
-        );
-      }
-      // Left by a process that was killed.
-      await rm(this.#lockPath, { force: true });
-    }
+    await claimLock(
+      this.#lockPath,
+      (owner) =>
+        `process ${owner} is training in ${this.path} (${this.#lockPath} says so): wait for it, or choose another --run-dir`,
+    ).catch((error: unknown) => {
+      if (error instanceof UserError) throw error;
+      throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
+    });
+    this.#isClaimed = true;
     // Another process may have chosen the same name, and be done already.
     if (this.#isNew && (await exists(this.configPath))) {
       await this.release();
@@ -92,23 +91,11 @@ export class RunFolder {
     }
   }
 
-  /** False if there is a lock already. Creating the file is what decides between two processes. */
-  async #lock(): Promise<boolean> {
-    try {
-      await writeFile(this.#lockPath, `${process.pid}\n`, { flag: 'wx' });
-      this.#isClaimed = true;
-      return true;
-    } catch (error) {
-      if (errorCode(error) === 'EEXIST') return false;
-      throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
-    }
-  }
-
   /** Without effect unless this process has it. */
   async release(): Promise<void> {
     if (!this.#isClaimed) return;
     this.#isClaimed = false;
-    await rm(this.#lockPath, { force: true });
+    await releaseLock(this.#lockPath);
   }
 }
 

@@ -96,6 +96,23 @@ const data = z
           "char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder.",
         expects: expectedTokenizer,
       }),
+    shards: z
+      .union([path, z.array(path).max(pathsMax)])
+      .default([])
+      .meta({
+        description:
+          'Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. `tokenizer` must be the one they were made with; their splits are their own.',
+        expects: 'a folder, or a list of folders',
+      }),
+    weights: z.array(z.number().min(0.000001).max(1e9)).max(pathsMax).default([]).meta({
+      description:
+        'How the samples are shared out among the folders of `shards`, as [3, 1] for three of the first to one of the second; empty: in proportion to their tokens.',
+      expects: 'a list of numbers above 0',
+    }),
+    sampler: choice(['random', 'shuffled'], {
+      default: 'random',
+      doc: 'random: windows at random, with replacement. shuffled: every window once an epoch, in another order and from another offset each time. Either follows from the seed and the step alone.',
+    }),
     valFraction: real({
       default: 0.1,
       min: 0.0001,
@@ -191,8 +208,7 @@ const evaluation = z
     everySteps: whole({ default: 250, doc: 'Steps between estimates of the validation loss; 0 never estimates it.' }),
     batches: whole({
       default: 20,
-      min: 1,
-      doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate.',
+      doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split.',
     }),
   })
   .meta({ description: 'Validation while training. `launch eval` always uses the whole split.' });
@@ -311,6 +327,12 @@ export interface CrossCheck {
 }
 
 export const crossChecks: readonly CrossCheck[] = [
+  {
+    key: 'data.weights',
+    other: 'data.shards',
+    must: 'must have as many numbers as there are folders in',
+    holds: ({ data }) => data.weights.length === 0 || data.weights.length === [data.shards].flat().length,
+  },
   {
     key: 'model.nEmbd',
     other: 'model.nHead',

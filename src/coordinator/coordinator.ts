@@ -17,7 +17,7 @@ import {
 } from '../comm/protocol.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { trainBatch } from '../data/sampler.ts';
+import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome, type StateStore, type StoredState } from './checkpointer.ts';
 import { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
@@ -95,6 +95,7 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #server: ControlServer;
   readonly #checkpointer: Checkpointer;
+  readonly #batches: TrainBatches;
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
   readonly #steps: StepRecords;
@@ -116,6 +117,11 @@ export class Coordinator {
     const nowMs = this.#clock.monotonic();
     this.#steps = new StepRecords(options.config, nowMs);
     this.#state = initialState(planOf(options), nowMs, options.resumed);
+    const { model, train, data } = options.config;
+    this.#batches = new TrainBatches(options.dataset, {
+      ...{ seed: train.seed, globalBatchSize: train.globalBatchSize, blockSize: model.blockSize },
+      sampler: data.sampler,
+    });
     this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
@@ -248,11 +254,9 @@ export class Coordinator {
         break;
       case 'assign': {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
-        const { blockSize } = config.model;
-        const { seed, globalBatchSize } = config.train;
         // The sampler counts steps from 0.
-        const batch = trainBatch(dataset, { seed, step: step - 1, from: sampleFrom, count: sampleCount, blockSize });
-        const globalTargets = globalBatchSize * blockSize;
+        const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
+        const globalTargets = config.train.globalBatchSize * config.model.blockSize;
         this.#send(to, { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets }, encodeBatch(batch));
         break;
       }

@@ -1,6 +1,6 @@
 /**
- * The validation windows of a run's periodic estimates: always the same ones, spread evenly over the validation split, so
- * that two estimates can be compared whatever the number of workers.
+ * The validation windows of a run's periodic estimates: always the same ones, spread evenly over the validation split or all of
+ * it, so that two estimates can be compared whatever the number of workers.
  */
 import type { Batch } from '../comm/protocol.ts';
 import type { Config } from '../config/schema.ts';
@@ -19,7 +19,8 @@ export class ValidationPlan {
     this.#blockSize = config.model.blockSize;
     const { batches } = config.eval;
     const batchSize = config.train.microBatchSize;
-    this.#windows = [...valBatchWindows(dataset.val.length, { blockSize: this.#blockSize, batchSize, batches })].flat();
+    const some = batches === 0 ? {} : { batches };
+    this.#windows = [...valBatchWindows(dataset.val.length, { blockSize: this.#blockSize, batchSize, ...some })].flat();
   }
 
   /** The windows of one rank. */

@@ -1,19 +1,13 @@
 /**
- * Finds and reads text: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and encoding are
- * dataset.ts. Every error is a UserError that says which file, what is wrong with it, and what to do.
+ * Reads text as a whole into memory: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and
+ * encoding are dataset.ts. What is too long for memory goes through `launch prepare` (prepare/). Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
-import { type Dirent, readdir } from 'node:fs';
-import { readFile, realpath, stat } from 'node:fs/promises';
-import { isAbsolute, relative, resolve } from 'node:path';
-import { glob, isDynamicPattern } from 'tinyglobby';
+import { readFile, stat } from 'node:fs/promises';
 import { messageOf, UserError } from '../base/errors.ts';
-import { packageRoot } from '../base/packageRoot.ts';
+import { displayName, findFiles } from './findFiles.ts';
 
 /** JavaScript strings end at 2^29 - 24 units; this leaves room and is an hour of tokens for any CPU. */
 const corpusBytesMax = 500_000_000;
-
-/** The project's own source and documentation, as the package ships them; what a build adds is not among them. */
-const builtinPatterns = ['*.md', 'configs/*.yaml', 'docs/**/*.md', 'native/**/*.{c,cc,cpp,h,hpp}', 'src/**/*.ts'];
 
 export interface Corpus {
   readonly text: string;
@@ -37,12 +31,7 @@ export interface ReadCorpusOptions {
  */
 export async function readCorpus({ text, cwd, setting = 'data.text' }: ReadCorpusOptions): Promise<Corpus> {
   const entries = typeof text === 'string' ? [text] : text;
-  const paths = new Set<string>();
-  for (const entry of entries) {
-    // A link back into its own folder would give the same file many times under different paths.
-    for (const path of await filesOf(entry, cwd, setting)) paths.add(await realpath(path).catch(() => path));
-  }
-
+  const paths = await findFiles(entries, cwd, setting);
   const parts: string[] = [];
   let bytesTotal = 0;
   for (const path of paths) {
@@ -60,65 +49,6 @@ export async function readCorpus({ text, cwd, setting = 'data.text' }: ReadCorpu
 /** Joins without copying a single file, so that its text is exactly what the file holds. */
 function joined(parts: readonly string[]): string {
   return parts.map((part, i) => (i + 1 < parts.length && !part.endsWith('\n') ? `${part}\n` : part)).join('');
-}
-
-async function filesOf(entry: string, cwd: string, setting: string): Promise<string[]> {
-  if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot, setting);
-  const path = resolve(cwd, entry);
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
-    throw new UserError(`${setting}: ${entry} cannot be read (${error.message}).`);
-  });
-  if (found?.isFile()) return [path];
-  if (found?.isDirectory()) {
-    const files = await sortedGlob(['**/*'], path, setting);
-    if (files.length > 0) return files;
-    throw new UserError(`${setting}: the folder ${entry} has no files. Give a folder with text files in it.`);
-  }
-  if (found) {
-    throw new UserError(`${setting}: expected a file or a folder, but ${entry} is neither (a device or a pipe).`);
-  }
-  if (!isDynamicPattern(entry)) {
-    throw new UserError(
-      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting === 'data.text' ? '--set data.text=PATH' : `${setting} PATH`} ` +
-        '(a file, folder or glob); the built-in text, called builtin, is always there.',
-    );
-  }
-  const files = await sortedGlob([entry], cwd, setting);
-  if (files.length > 0) return files;
-  throw new UserError(
-    `${setting}: no file matches ${entry} in ${cwd}. Give a glob that matches, such as corpus/**/*.txt.`,
-  );
-}
-
-/** The form of fs.readdir that the search for files uses. */
-type ListFolder = (
-  folder: string,
-  options: { withFileTypes: true },
-  callback: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void,
-) => void;
-
-/**
- * Absolute paths, sorted by code unit so that every machine has the same order. Hidden files and node_modules are left out. A
- * folder that may not be read is an error: without it the text would be another one, and nobody would know.
- */
-async function sortedGlob(patterns: readonly string[], cwd: string, setting: string): Promise<string[]> {
-  let refused: NodeJS.ErrnoException | undefined;
-  const list: ListFolder = (folder, options, callback) =>
-    readdir(folder, options, (error, entries) => {
-      if (error?.code === 'EACCES' || error?.code === 'EPERM') refused ??= error;
-      callback(error, entries);
-    });
-  const ignore = ['**/node_modules/**'];
-  const files = await glob([...patterns], {
-    cwd,
-    absolute: true,
-    onlyFiles: true,
-    ignore,
-    fs: { readdir: list as typeof readdir },
-  });
-  if (refused) throw new UserError(`${setting}: the folder ${refused.path} cannot be read (${refused.message}).`);
-  return files.sort();
 }
 
 async function readText(path: string, name: string, bytesLeft: number): Promise<{ text: string; bytes: number }> {
@@ -147,11 +77,6 @@ function tooLong(name: string): UserError {
   return new UserError(
     `${name}: with it the text has more than ${corpusBytesMax.toLocaleString('en')} bytes, which is the most that fits in memory. Give less text.`,
   );
-}
-
-function displayName(path: string, cwd: string): string {
-  const shorter = relative(cwd, path);
-  return isAbsolute(shorter) || shorter.startsWith('../../..') ? path : shorter;
 }
 
 function quoted(entries: readonly string[]): string {

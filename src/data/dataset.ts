@@ -1,16 +1,25 @@
 /**
- * Text to two arrays of tokens, train and val, as nanoGPT's prepare.py makes them: the first characters train, the last validate.
- * Everything is in memory. Which windows are drawn from the arrays is sampler.ts.
+ * What a run learns from: two sequences of tokens, train and val. Of text they are made here, in memory, as nanoGPT's prepare.py makes
+ * them: the first characters train, the last validate. Prepared data stays on the disk (shards/shardDataset.ts). Which windows are
+ * drawn is sampleOrder.ts.
  */
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { type Corpus, readCorpus } from './corpus.ts';
-import type { TokenArray } from './tokenArray.ts';
+import { embeddingRows } from './embeddingRows.ts';
+import type { TrainingSplit } from './sampler.ts';
+import { openShardDataset } from './shards/shardDataset.ts';
+import type { TokenArray, TokenSequence } from './tokenArray.ts';
 import { createTokenizer, type Tokenizer, type TokenizerKind } from './tokenizer.ts';
+import { tokenizerHash } from './tokenizerHash.ts';
 
 /** The `data` group of the config. */
 export interface DataOptions {
   readonly text: string | readonly string[];
+  /** Folders that `launch prepare` made, which take the place of `text`. Default none. */
+  readonly shards?: string | readonly string[];
+  /** Shares of the samples, one for each of `shards`; empty or absent: in proportion to their tokens. */
+  readonly weights?: readonly number[];
   readonly tokenizer: TokenizerKind;
   /** Share of the characters, at the end, that validates. */
   readonly valFraction: number;
@@ -31,12 +40,11 @@ export interface DatasetOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-export interface Dataset {
+export interface Dataset extends TrainingSplit {
   readonly tokenizer: Tokenizer;
   /** Rows of the token embedding: at least the tokenizer's size. */
   readonly vocabSize: number;
-  readonly train: TokenArray;
-  readonly val: TokenArray;
+  readonly val: TokenSequence;
   /** One line for people. */
   readonly description: string;
   /** Of the tokens of both splits, so that a resume notices that the text or its split has changed. Hexadecimal. */
@@ -45,17 +53,17 @@ export interface Dataset {
   readonly tokenizerSha256: string;
 }
 
-/** Reads, encodes and splits. Throws a UserError for text that is missing, unreadable, too short, or beyond the vocabulary. */
+/**
+ * Opens prepared data, or reads, encodes and splits a text.
+ * @throws UserError for data that is missing, unreadable, too short, or beyond the vocabulary
+ */
 export async function openDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
+  const { shards = [] } = data;
+  if (shards.length > 0) return openShardDataset({ ...data, shards }, options);
   const setting = options.setting ?? 'data.text';
   const corpus = await readCorpus({ text: data.text, cwd: options.cwd, setting });
-  const tokenizer = options.tokenizer ?? (await createTokenizer(data.tokenizer, corpus.text));
-  const vocabSize = options.vocabSize || tokenizer.vocabSize;
-  if (vocabSize < tokenizer.vocabSize) {
-    throw new UserError(
-      `model.vocabSize: expected 0 or at least ${tokenizer.vocabSize}, the size of the ${tokenizer.kind} tokenizer, got ${vocabSize}.`,
-    );
-  }
+  const tokenizer = options.tokenizer ?? (await createTokenizer(data.tokenizer, corpus.text, { cwd: options.cwd }));
+  const vocabSize = embeddingRows(tokenizer, options.vocabSize);
 
   const boundary = splitAt(corpus.text, data.valFraction);
   const progress = (from: number) => (units: number) => options.onProgress?.((from + units) / corpus.text.length);
@@ -67,12 +75,13 @@ export async function openDataset(data: DataOptions, options: DatasetOptions): P
     tokenizer,
     vocabSize,
     train,
+    corpora: [{ tokens: train.length, weight: 1 }],
     val,
     description:
       `${corpus.name}: ${count(corpus.text.length)} characters, ${tokenizer.kind} tokenizer with ${count(tokenizer.vocabSize)} tokens, ` +
       `${count(train.length)} tokens to train on, ${count(val.length)} to validate`,
     sha256: hashTokens([train, val]),
-    tokenizerSha256: hashText(Object.entries(tokenizer.files()).sort().flat()),
+    tokenizerSha256: tokenizerHash(tokenizer),
   };
 }
 
@@ -134,8 +143,4 @@ function hashTokens(arrays: readonly TokenArray[]): string {
   hash.update(arrays.map((array) => `${array.BYTES_PER_ELEMENT}x${array.length}`).join());
   for (const array of arrays) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
   return hash.digest('hex');
-}
-
-function hashText(texts: readonly string[]): string {
-  return createHash('sha256').update(JSON.stringify(texts)).digest('hex');
 }

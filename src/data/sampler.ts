@@ -1,16 +1,10 @@
 /**
- * Which tokens a step trains on: pure functions of (seed, step, index in the global batch). Whoever computes a sample, on however
- * many workers and after however many resumes, gets the same one; nothing is stored and nothing is consumed.
- *
- * Training draws windows at random with replacement, as nanoGPT does; validation walks over the split without gap or overlap.
- * Why not a shuffled epoch: docs/decisions/sampler.md.
+ * The tokens that a step trains on, and those that validate: windows of a split, as batches. Where the windows of a step begin is
+ * sampleOrder.ts; validation walks over its split without gap or overlap.
  */
-import { randomBits, randomKey } from '../base/counterRandom.ts';
 import { InvariantError } from '../base/errors.ts';
-import type { TokenArray } from './tokenArray.ts';
-
-/** Keeps this stream apart from others that start from the same seed. */
-const samplerStream = 0x73616d70;
+import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
+import type { TokenSequence } from './tokenArray.ts';
 
 /** Row-major [batchSize, blockSize]. `targets` are the next tokens; -1 marks a position that does not count. */
 export interface Batch {
@@ -22,47 +16,28 @@ export interface Batch {
   readonly targetCount: number;
 }
 
-export interface WindowStartOptions {
-  readonly seed: number;
-  /** From 0. */
-  readonly step: number;
-  /** The sample's index in the global batch of the step. */
-  readonly index: number;
-  /** How many tokens there are; up to 2^52. */
-  readonly tokens: number;
-  readonly blockSize: number;
+/** What a run trains on. */
+export interface TrainingSplit {
+  readonly train: TokenSequence;
+  /** The corpora that lie one after another in `train`. */
+  readonly corpora: readonly CorpusShare[];
 }
 
-/** Where the sample's window starts: uniform over all starts that leave a target for every position. */
-export function windowStart({ seed, step, index, tokens, blockSize }: WindowStartOptions): number {
-  const starts = tokens - blockSize;
-  if (starts < 1) throw new InvariantError(`${tokens} tokens hold no window of ${blockSize} and its targets`);
-  const key = randomKey(seed, samplerStream, step);
-  // 53 random bits: one start in 2^53/starts is favoured by one part in as many, 2^-21 even at 2^32 tokens.
-  const high = randomBits(key, 2 * index);
-  const low = randomBits(key, 2 * index + 1) >>> 11;
-  return Math.floor((high * 2 ** 21 + low) * 2 ** -53 * starts);
-}
-
-export interface TrainBatchOptions {
-  readonly seed: number;
-  readonly step: number;
+export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
   /** First sample, as an index in the global batch. */
   readonly from: number;
   readonly count: number;
-  readonly blockSize: number;
 }
 
 /** Samples `from` to `from + count - 1` of a step's global batch. */
-export function trainBatch(
-  { train }: { readonly train: TokenArray },
-  { seed, step, from, count, blockSize }: TrainBatchOptions,
-): Batch {
+export function trainBatch({ train, corpora }: TrainingSplit, options: TrainBatchOptions): Batch {
+  const { from, count, blockSize } = options;
   const batch = emptyBatch(count, blockSize);
   for (let row = 0; row < count; row++) {
-    const start = windowStart({ seed, step, index: from + row, tokens: train.length, blockSize });
-    batch.tokens.set(train.subarray(start, start + blockSize), row * blockSize);
-    batch.targets.set(train.subarray(start + 1, start + 1 + blockSize), row * blockSize);
+    const start = sampleStart(corpora, { ...options, index: from + row });
+    const window = train.subarray(start, start + blockSize + 1);
+    batch.tokens.set(window.subarray(0, blockSize), row * blockSize);
+    batch.targets.set(window.subarray(1), row * blockSize);
   }
   return { ...batch, targetCount: count * blockSize };
 }
@@ -79,7 +54,7 @@ export interface ValWindowsOptions {
 }
 
 /** Complete, non-overlapping windows of a split. What the last one lacks is padded with token 0 and target -1. */
-export function valWindows(val: TokenArray, { blockSize, windows }: ValWindowsOptions): Batch {
+export function valWindows(val: TokenSequence, { blockSize, windows }: ValWindowsOptions): Batch {
   const batch = emptyBatch(windows.length, blockSize);
   batch.targets.fill(-1);
   let targetCount = 0;
@@ -87,8 +62,9 @@ export function valWindows(val: TokenArray, { blockSize, windows }: ValWindowsOp
     const start = window * blockSize;
     const length = Math.min(blockSize, val.length - 1 - start);
     if (!(window >= 0 && length >= 1)) throw new InvariantError(`there is no validation window ${window}`);
-    batch.tokens.set(val.subarray(start, start + length), row * blockSize);
-    batch.targets.set(val.subarray(start + 1, start + 1 + length), row * blockSize);
+    const tokens = val.subarray(start, start + length + 1);
+    batch.tokens.set(tokens.subarray(0, length), row * blockSize);
+    batch.targets.set(tokens.subarray(1), row * blockSize);
     targetCount += length;
   }
   return { ...batch, targetCount };
@@ -116,7 +92,7 @@ export function* valBatchWindows(
 }
 
 /** The batches of a validation pass, in order. */
-export function* valBatches(val: TokenArray, options: ValBatchesOptions): Generator<Batch> {
+export function* valBatches(val: TokenSequence, options: ValBatchesOptions): Generator<Batch> {
   for (const windows of valBatchWindows(val.length, options)) {
     yield valWindows(val, { blockSize: options.blockSize, windows });
   }

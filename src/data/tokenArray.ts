@@ -3,6 +3,15 @@
 /** Uint16Array where the vocabulary has at most 65,536 tokens, else Uint32Array. */
 export type TokenArray = Uint16Array | Uint32Array;
 
+/** Tokens that are read by window: an array in memory, or shards on a disk. They never change. */
+export interface TokenSequence {
+  readonly length: number;
+  /** The tokens [from, to), which must lie in the sequence. */
+  subarray(from: number, to: number): TokenArray;
+  /** The same without waiting for the disk; absent where there is none to wait for. */
+  readonly read?: (from: number, to: number) => Promise<TokenArray>;
+}
+
 const uint16Max = 65_536;
 
 /** An array of `length` zeros that can hold any id of a vocabulary of this size. */

@@ -5,8 +5,8 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type DiskOperations, nodeDisk } from '../../src/base/diskOperations.ts';
 import { PeerError } from '../../src/base/errors.ts';
-import { type DiskOperations, nodeDisk } from '../../src/checkpoint/diskOperations.ts';
 import { CheckpointStore } from '../../src/checkpoint/store.ts';
 import { collect, contentsAt, streamBytes, temporaryFolder, writeTiny } from '../unit/checkpoint/tinyCheckpoint.ts';
 

@@ -3,7 +3,7 @@
  * it, and kills itself with SIGKILL at the disk operation whose number it is given: in the middle of a write, before any other.
  * usage: node checkpointWriter.mjs FOLDER STEP|open KILL_AT
  */
-import { nodeDisk } from '../../dist/checkpoint/diskOperations.js';
+import { nodeDisk } from '../../dist/base/diskOperations.js';
 import { expectedTensors } from '../../dist/checkpoint/modelConfig.js';
 import { CheckpointStore } from '../../dist/checkpoint/store.js';
 

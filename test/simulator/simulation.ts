@@ -569,6 +569,7 @@ const dataset: Dataset = {
   tokenizer: { files: () => ({}) } as unknown as Dataset['tokenizer'],
   vocabSize: 8,
   train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
+  corpora: [{ tokens: 64, weight: 1 }],
   val: Uint16Array.from({ length: 16 }, (_, i) => i % 8),
   description: 'simulated',
   sha256: '',

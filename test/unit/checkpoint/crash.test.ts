@@ -6,8 +6,8 @@ import { cpSync, readdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { type DiskOperations, nodeDisk, type OutputFile } from '../../../src/base/diskOperations.ts';
 import { PeerError } from '../../../src/base/errors.ts';
-import { type DiskOperations, nodeDisk, type OutputFile } from '../../../src/checkpoint/diskOperations.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, temporaryFolder, valuesOf, writeTiny } from './tinyCheckpoint.ts';
 

@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSy
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
-import { nodeDisk } from '../../../src/checkpoint/diskOperations.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, streamBytes, temporaryFolder, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';
 

@@ -53,7 +53,10 @@ export async function trainRun(
   const adamw = { learningRate: 0.03, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, gradClip: 1 };
   const steps = options.steps ?? [5];
   for (let step = 0; step < Math.max(...steps); step++) {
-    const batch = trainBatch(dataset, { seed: 7, step, from: 0, count: 4, blockSize });
+    const batch = trainBatch(dataset, {
+      ...{ seed: 7, step, from: 0, count: 4, globalBatchSize: 4, blockSize },
+      sampler: 'random',
+    });
     trainer.zeroGrads();
     await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
     await trainer.applyAdamw({ ...adamw, step: step + 1 });

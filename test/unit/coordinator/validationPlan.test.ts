@@ -50,6 +50,12 @@ describe('the validation plan', () => {
     expect(batch.targets).toHaveLength(4 * blockSize);
   });
 
+  it('takes a long split whole where it should: every token but the first is a target once', () => {
+    const plan = planOf(1_000, 0);
+    const targets = [0, 1, 2].flatMap((rank) => [...plan.share(rank, 3).batch.targets]);
+    expect(targets.filter((target) => target >= 0)).toEqual(Array.from({ length: 999 }, (_, i) => i + 1));
+  });
+
   it('gives a rank without windows an empty batch', () => {
     const { sampleCount, batch } = planOf(17, 1).share(3, 4);
     expect(sampleCount).toBe(0);

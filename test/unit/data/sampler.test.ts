@@ -1,18 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
-import {
-  trainBatch,
-  valBatches,
-  valBatchWindows,
-  valWindowCount,
-  valWindows,
-  windowStart,
-} from '../../../src/data/sampler.ts';
+import { windowStart } from '../../../src/data/sampleOrder.ts';
+import { trainBatch, valBatches, valBatchWindows, valWindowCount, valWindows } from '../../../src/data/sampler.ts';
 
 const seed = fc.nat(2 ** 32 - 1);
 const step = fc.nat(1_000_000);
 const index = fc.nat(100_000);
+
+/** One corpus of tokens that tell their own position. */
+const oneCorpus = (length: number) => ({ train: counting(length), corpora: [{ tokens: length, weight: 1 }] });
+const random = { globalBatchSize: 64, sampler: 'random' } as const;
 
 /** Tokens that tell their own position. */
 const counting = (length: number) => Uint32Array.from({ length }, (_, i) => i);
@@ -77,10 +75,14 @@ describe('windowStart', () => {
 
 describe('trainBatch', () => {
   it('gives windows and, one later, their targets', () => {
-    const { tokens, targets, targetCount } = trainBatch(
-      { train: counting(1000) },
-      { seed: 1, step: 0, from: 0, count: 5, blockSize: 16 },
-    );
+    const { tokens, targets, targetCount } = trainBatch(oneCorpus(1000), {
+      ...random,
+      seed: 1,
+      step: 0,
+      from: 0,
+      count: 5,
+      blockSize: 16,
+    });
     expect(targetCount).toBe(80);
     for (let i = 0; i < 80; i++) {
       expect(targets[i]).toBe((tokens[i] ?? 0) + 1);
@@ -95,12 +97,12 @@ describe('trainBatch', () => {
         step,
         fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 6 }),
         (s, t, parts) => {
-          const data = { train: counting(500) };
+          const data = oneCorpus(500);
           const count = parts.reduce((sum, part) => sum + part, 0);
-          const whole = trainBatch(data, { seed: s, step: t, from: 0, count, blockSize: 8 });
+          const whole = trainBatch(data, { ...random, seed: s, step: t, from: 0, count, blockSize: 8 });
           let from = 0;
           const divided = parts.map((part) => {
-            const batch = trainBatch(data, { seed: s, step: t, from, count: part, blockSize: 8 });
+            const batch = trainBatch(data, { ...random, seed: s, step: t, from, count: part, blockSize: 8 });
             from += part;
             return batch;
           });

@@ -1,5 +1,5 @@
 /**
- * The few operations with which a checkpoint changes the disk. One small interface, so that a test can stop a write after
+ * The few operations with which a checkpoint or prepared data changes the disk. One small interface, so that a test can stop a write after
  * any of them; `nodeDisk` is the only implementation that ships.
  */
 import { mkdir, open, rename, rm, statfs } from 'node:fs/promises';

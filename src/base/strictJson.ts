@@ -1,11 +1,11 @@
 /**
- * Reading of the small JSON files of a checkpoint: bounded in size before anything is allocated, strict UTF-8, one
+ * Reading of the small JSON files that the project writes (of checkpoints, of prepared data): bounded in size before anything is allocated, strict UTF-8, one
  * object at the top, no key twice (`JSON.parse` alone would silently take the last one). Not for user-written config.
  */
 import { open } from 'node:fs/promises';
-import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError, UserError } from './errors.ts';
 
-/** An error that says that a checkpoint file exists but cannot be what was written. */
+/** An error that says that a file of ours exists but cannot be what was written. */
 export function damaged(path: string, what: string): UserError {
   return new UserError(`${path} is damaged: ${what}`);
 }

@@ -1,0 +1,146 @@
+/** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
+import { resolve } from 'node:path';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { windowStart } from '../data/sampleOrder.ts';
+import { tokenizerOf } from '../data/shards/shardDataset.ts';
+import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
+import { ShardFiles } from '../data/shards/shardSequence.ts';
+import { type Survey, survey } from '../data/shards/survey.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import { numberOption } from './modelOptions.ts';
+import { statusLine } from './statusLine.ts';
+
+const barCells = 40;
+const tokensShown = 10;
+const sampleTokens = 48;
+
+const inspectOptions = {
+  samples: { type: 'number', requiresArg: true, default: 3, describe: 'Decoded samples to show' },
+  seed: { type: 'number', requiresArg: true, default: 1337, describe: 'Decides which samples' },
+  json: { type: 'boolean', default: false, describe: 'One JSON object on standard output' },
+} as const satisfies Record<string, Options>;
+
+type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly dir: string };
+
+export const inspectCommand: CommandModule<object, InspectArguments> = {
+  command: 'inspect <dir>',
+  describe: 'Verify prepared data; show counts, histograms and samples',
+  builder: (yargs) =>
+    yargs
+      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder that `launch prepare` made' })
+      .options(inspectOptions)
+      .example('$0 inspect data/corpus', 'counts, histograms, three samples')
+      .example('$0 inspect data/corpus --samples 20 --seed 1', 'more of the text') as never,
+  handler: run,
+};
+
+interface Sample {
+  readonly split: string;
+  /** Of the first token, in its split. */
+  readonly at: number;
+  readonly text: string;
+}
+
+async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
+  numberOption('samples', args.samples, { min: 0, max: 10_000, whole: true });
+  numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
+  const folder = resolve(process.cwd(), args.dir);
+  const manifest = await readShardManifest(folder, 'launch inspect');
+  const tokenizer = await tokenizerOf(folder, manifest);
+  const found = await survey(folder, manifest, statusLine('reading the shards'));
+  const samples = samplesOf(folder, manifest, { tokenizer, count: args.samples, seed: args.seed });
+  process.stdout.write(
+    args.json ? `${toJson(manifest, found, samples)}\n` : toText(args.dir, { manifest, found, samples, tokenizer }),
+  );
+}
+
+interface SampleOptions {
+  readonly tokenizer: Tokenizer;
+  readonly count: number;
+  readonly seed: number;
+}
+
+/** From the training split, or from that of validation where there is no other. */
+function samplesOf(folder: string, manifest: ShardManifest, { tokenizer, count, seed }: SampleOptions): Sample[] {
+  const files = ShardFiles.open(folder, manifest);
+  try {
+    const { train, val } = manifest.splits;
+    const [split, tokens] = train.length > 0 ? ['train', files.split(train)] : ['val', files.split(val)];
+    const blockSize = Math.min(sampleTokens, tokens.length - 1);
+    if (blockSize < 1) return [];
+    return Array.from({ length: count }, (_, index) => {
+      const at = windowStart({ seed, step: 0, index, tokens: tokens.length, blockSize });
+      return { split, at, text: tokenizer.decode(tokens.subarray(at, at + blockSize)) };
+    });
+  } finally {
+    files.close();
+  }
+}
+
+interface Report {
+  readonly manifest: ShardManifest;
+  readonly found: Survey;
+  readonly samples: readonly Sample[];
+  readonly tokenizer: Tokenizer;
+}
+
+function toText(name: string, { manifest, found, samples, tokenizer }: Report): string {
+  const { documents, textBytes, skipped, shards, tokenBytes } = manifest;
+  const { train, val, total } = sizesOf(manifest);
+  const used = found.tokenCounts.filter((count) => count > 0).length;
+  const lines = [
+    `${name}: ${manifest.tokenizer.kind} tokenizer, ${n(manifest.tokenizer.vocabSize)} tokens in the vocabulary, of which ${n(used)} occur`,
+    `documents    ${n(documents)}${skipped > 0 ? `, ${n(skipped)} were left out` : ''}`,
+    `text         ${n(textBytes)} bytes, ${(textBytes / total).toFixed(2)} a token`,
+    `tokens       ${n(total)}: ${n(train)} to train on, ${n(val)} to validate`,
+    `shards       ${n(shards.length)} of ${8 * tokenBytes}-bit tokens; sizes and sha256 are those of the manifest`,
+  ];
+  if (found.lengthCounts.length > 0) lines.push('', 'tokens of a document', ...lengthLines(found.lengthCounts));
+  lines.push('', 'most frequent tokens', ...tokenLines(found, total, tokenizer));
+  for (const { split, at, text } of samples) lines.push('', `${split}, from token ${n(at)}:`, JSON.stringify(text));
+  return `${lines.join('\n')}\n`;
+}
+
+function lengthLines(counts: readonly number[]): string[] {
+  const most = Math.max(...counts);
+  const first = counts.findIndex((count) => count > 0);
+  return counts.slice(first).map((count, i) => {
+    const range = `${n(2 ** (first + i))} to ${n(2 ** (first + i + 1) - 1)}`;
+    return `${range.padStart(28)}  ${n(count).padStart(13)}  ${'#'.repeat(Math.ceil((count / most) * barCells))}`.trimEnd();
+  });
+}
+
+function tokenLines({ tokenCounts }: Survey, total: number, tokenizer: Tokenizer): string[] {
+  return frequent(tokenCounts).map(([id, count]) => {
+    const share = `${((100 * count) / total).toFixed(1)} %`;
+    return `${String(id).padStart(8)}  ${n(count).padStart(15)}  ${share.padStart(6)}  ${JSON.stringify(tokenizer.decode([id]))}`;
+  });
+}
+
+function frequent(counts: Float64Array): [id: number, count: number][] {
+  const entries = [...counts.entries()].filter(([, count]) => count > 0);
+  return entries.sort(([, a], [, b]) => b - a).slice(0, tokensShown);
+}
+
+function sizesOf({ splits, shards }: ShardManifest) {
+  const sum = (ranges: readonly { from: number; to: number }[]) =>
+    ranges.reduce((all, { from, to }) => all + to - from, 0);
+  return { train: sum(splits.train), val: sum(splits.val), total: shards.reduce((all, { tokens }) => all + tokens, 0) };
+}
+
+function toJson(manifest: ShardManifest, found: Survey, samples: readonly Sample[]): string {
+  const { tokenizer, documents, textBytes, skipped, tokenBytes, shards } = manifest;
+  return JSON.stringify({
+    ...{ tokenizer, documents, textBytes, skipped, tokenBytes },
+    shards: shards.length,
+    tokens: sizesOf(manifest),
+    /** Documents of 2^i tokens or more, and less than the double. */
+    documentLengths: found.lengthCounts,
+    frequentTokens: frequent(found.tokenCounts).map(([id, count]) => ({ id, count })),
+    samples,
+  });
+}
+
+function n(value: number): string {
+  return value.toLocaleString('en');
+}

@@ -1,0 +1,185 @@
+/** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { resolve, sep } from 'node:path';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { expectedTokenizer, parseTokenizerKind } from '../base/tokenizerKind.ts';
+import { threadPool } from '../data/prepare/encodePool.ts';
+import { type MadeOfText, type Prepared, prepare } from '../data/prepare/prepare.ts';
+import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
+import type { Split } from '../data/prepare/splitWriter.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind } from '../data/tokenizer.ts';
+import { numberOption } from './modelOptions.ts';
+import { prepareProgress } from './prepareProgress.ts';
+import { print, warn } from './progress.ts';
+import { fetchShakespeare, SHAKESPEARE, verifyShakespeare } from './shakespeare.ts';
+
+const prepareOptions = {
+  tokenizer: {
+    type: 'string',
+    requiresArg: true,
+    demandOption: true,
+    describe:
+      'char, byte, gpt2, cl100k, o200k, bpe:N (trained on the sources), or a folder with a tokenizer.json (a checkpoint, other prepared data)',
+  },
+  out: { alias: 'o', type: 'string', requiresArg: true, demandOption: true, describe: 'Folder to make' },
+  field: {
+    type: 'string',
+    requiresArg: true,
+    default: 'text',
+    describe: 'Field of a JSON line, or column of a Parquet file, that has the text',
+  },
+  format: {
+    choices: ['text', 'jsonl', 'parquet'] as const,
+    describe: 'What the sources are [default: as their names say; standard input: text]',
+  },
+  'val-fraction': {
+    type: 'number',
+    requiresArg: true,
+    describe: 'Share of the tokens, at the end, that validates [default: 0.1]',
+  },
+  'val-documents': {
+    type: 'number',
+    requiresArg: true,
+    describe: 'Instead: share of the documents, drawn from all over the input, that validates',
+  },
+  'skip-bad': {
+    type: 'boolean',
+    default: false,
+    describe: 'Leave out JSON lines and Parquet rows that hold no text, and count them, instead of failing',
+  },
+  from: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'For shakespeare: a copy of the file, where there is no network',
+  },
+  threads: { type: 'number', requiresArg: true, describe: 'Threads that encode [default: one for each core]' },
+  'shard-tokens': {
+    type: 'number',
+    requiresArg: true,
+    default: 2 ** 27,
+    describe: 'Tokens in one file',
+  },
+} as const satisfies Record<string, Options>;
+
+type PrepareArguments = InferredOptionTypes<typeof prepareOptions> & { readonly sources: string[] };
+
+export const prepareCommand: CommandModule<object, PrepareArguments> = {
+  command: 'prepare <sources..>',
+  describe: 'Turn text into a folder of tokens to train on (data.shards)',
+  builder: (yargs) =>
+    yargs
+      .positional('sources', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'Files, folders, globs, - for standard input, or shakespeare',
+      })
+      .options(prepareOptions)
+      .conflicts('val-fraction', 'val-documents')
+      .example('$0 prepare corpus/ --tokenizer gpt2 --out data/corpus', 'all files of a folder, each a document')
+      .example('$0 prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web', 'JSON lines with a field "text"')
+      .example(
+        '$0 prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki',
+        'a column',
+      )
+      .example('zcat dump.gz | $0 prepare - --tokenizer gpt2 --out data/dump', 'standard input')
+      .example('$0 prepare books/ --tokenizer bpe:8000 --out data/books', 'a vocabulary of their own')
+      .example('$0 prepare shakespeare --tokenizer char --out data/shakespeare', 'tiny shakespeare, fetched')
+      .epilog(
+        'Names ending in .jsonl, .ndjson or .parquet are tables of documents, all others text; .gz and .zst are decompressed. ' +
+          'Killed, the same command goes on where it stopped, to the same bytes.',
+      ) as never,
+  handler: run,
+};
+
+async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
+  const cwd = process.cwd();
+  const out = resolve(cwd, args.out);
+  const split = splitOf(args);
+  numberOption('shard-tokens', args.shardTokens, { min: 1024, max: 2 ** 31, whole: true });
+  const threads = args.threads ?? availableParallelism();
+  numberOption('threads', threads, { min: 1, max: 256, whole: true });
+  const tokenizer = await tokenizerOf(args.tokenizer, cwd);
+  const sources = await sourcesOf(args, cwd);
+  const progress = prepareProgress(sources.reduce((sum, { size }) => sum + size, 0));
+  let told = 0;
+  const prepared = await prepare({
+    ...{ sources, out, tokenizer, split },
+    field: args.field,
+    skipBad: args.skipBad,
+    shardTokens: args.shardTokens,
+    makePool: threadPool(threads),
+    listener: {
+      resumed: (documents, tokens) =>
+        print(`going on after ${documents.toLocaleString('en')} documents, ${tokens.toLocaleString('en')} tokens`),
+      progress: progress.update,
+      skipped(what) {
+        if (++told <= 10) warn(`left out ${what}`);
+      },
+    },
+  }).finally(progress.end);
+  const kind = typeof tokenizer === 'string' ? tokenizer : tokenizer.kind;
+  print(
+    prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out, kind),
+  );
+}
+
+function summary(
+  { documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared,
+  out: string,
+  kind: string,
+): string {
+  const n = (value: number) => value.toLocaleString('en');
+  const left = skipped === 0 ? '' : `, ${n(skipped)} left out`;
+  if (valTokens === 0) warn('no document was drawn for validation: a run needs some (--val-documents, --val-fraction)');
+  return (
+    `${n(documents)} documents${left}, ${n(textBytes)} bytes of text: ${n(trainTokens)} tokens to train on, ${n(valTokens)} to validate, ` +
+    `in ${n(shards)} file${shards === 1 ? '' : 's'}\n` +
+    `train on it: launch --set data.shards=${out}${kind === 'char' ? '' : ` data.tokenizer=${kind}`}; look into it: launch inspect ${out}`
+  );
+}
+
+function splitOf({ valFraction, valDocuments }: ArgumentsCamelCase<PrepareArguments>): Split {
+  if (valDocuments !== undefined) {
+    numberOption('val-documents', valDocuments, { min: 0, max: 0.9 });
+    return { by: 'documents', val: valDocuments };
+  }
+  const val = valFraction ?? 0.1;
+  numberOption('val-fraction', val, { min: 0, max: 0.9 });
+  return { by: 'fraction', val };
+}
+
+async function tokenizerOf(name: string, cwd: string): Promise<Tokenizer | MadeOfText> {
+  // A folder need not have a / in its name here.
+  const spec =
+    parseTokenizerKind(name) ?? ((await exists(resolve(cwd, name))) ? parseTokenizerKind(`./${name}`) : undefined);
+  if (spec === undefined) throw new UserError(`--tokenizer: expected ${expectedTokenizer}, received ${name}`);
+  if (spec.type === 'char') return 'char';
+  if (spec.type === 'bpe') return `bpe:${spec.vocabSize}`;
+  return createTokenizer(spec.type === 'file' ? (spec.path as TokenizerKind) : spec.type, '', { cwd });
+}
+
+async function sourcesOf(args: ArgumentsCamelCase<PrepareArguments>, cwd: string): Promise<Source[]> {
+  const { sources, format, from } = args;
+  const isNamed = sources.includes(SHAKESPEARE) && !(await exists(resolve(cwd, SHAKESPEARE)));
+  if (!isNamed) {
+    if (from !== undefined) throw new UserError('--from gives the file for shakespeare: name that as the source');
+    const found = await findSources(sources, { cwd, format });
+    // What is made in a folder that is read is none of the input.
+    const inOut = resolve(cwd, args.out) + sep;
+    return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
+  }
+  if (sources.length > 1) throw new UserError(`${SHAKESPEARE} must be the only source`);
+  const path = from === undefined ? await fetchShakespeare() : resolve(cwd, from);
+  await verifyShakespeare(path);
+  return [await sourceOf(path, SHAKESPEARE, 'text')];
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

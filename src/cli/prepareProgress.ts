@@ -1,0 +1,75 @@
+/** The progress bar of `launch prepare`, on standard error: one line that changes on a terminal, else a line now and then. */
+import type { PreparePhase } from '../data/prepare/prepare.ts';
+import { bytes, duration } from './progress.ts';
+
+const terminalIntervalMs = 200;
+const lineIntervalMs = 5_000;
+const barCells = 24;
+
+export interface PrepareProgress {
+  readonly update: (phase: PreparePhase, bytesRead: number, tokens: number) => void;
+  /** Leaves the terminal at the beginning of a line. */
+  readonly end: () => void;
+}
+
+/** @param totalBytes of all sources; 0 if nobody knows */
+export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream = process.stderr): PrepareProgress {
+  const intervalMs = stream.isTTY ? terminalIntervalMs : lineIntervalMs;
+  let phaseNow: PreparePhase | undefined;
+  const beganMs = performance.now();
+  let start = { ms: beganMs, bytes: 0 };
+  let printedMs = beganMs;
+  let isLineOpen = false;
+  return {
+    update(phase, bytesRead, tokens) {
+      const nowMs = performance.now();
+      if (phase !== phaseNow) {
+        // What a resume passes over, or a first pass, says nothing about the speed.
+        start = { ms: phaseNow === undefined ? beganMs : nowMs, bytes: bytesRead };
+        phaseNow = phase;
+      }
+      if (nowMs - printedMs < intervalMs) return;
+      printedMs = nowMs;
+      const line = progressLine({
+        phase,
+        bytesRead,
+        totalBytes,
+        tokens,
+        seconds: (nowMs - start.ms) / 1_000,
+        start: start.bytes,
+      });
+      stream.write(stream.isTTY ? `\r${line}\x1b[K` : `${line}\n`);
+      isLineOpen = Boolean(stream.isTTY);
+    },
+    end() {
+      if (isLineOpen) stream.write('\r\x1b[K');
+      isLineOpen = false;
+    },
+  };
+}
+
+export interface ProgressFacts {
+  readonly phase: PreparePhase;
+  readonly bytesRead: number;
+  readonly totalBytes: number;
+  readonly tokens: number;
+  /** Since the phase began, at `start` bytes. */
+  readonly seconds: number;
+  readonly start: number;
+}
+
+/** `[######------] 50 %  1.0 GiB of 2.0 GiB  3,100,000 tokens/s  0:48 left` */
+export function progressLine({ phase, bytesRead, totalBytes, tokens, seconds, start }: ProgressFacts): string {
+  const what = phase === 'tokens' ? `${perSecond(tokens, seconds)} tokens/s` : `collecting ${phase}`;
+  if (totalBytes === 0) return `${bytes(bytesRead)}  ${what}`;
+  const done = Math.min(1, bytesRead / totalBytes);
+  const filled = Math.round(done * barCells);
+  const bar = `[${'#'.repeat(filled)}${'-'.repeat(barCells - filled)}] ${Math.floor(done * 100)} %`;
+  const rate = (bytesRead - start) / seconds;
+  const left = rate > 0 ? `  ${duration(Math.max(0, totalBytes - bytesRead) / rate)} left` : '';
+  return `${bar}  ${bytes(bytesRead)} of ${bytes(totalBytes)}  ${what}${left}`;
+}
+
+function perSecond(count: number, seconds: number): string {
+  return Math.round(count / Math.max(seconds, 0.001)).toLocaleString('en');
+}

@@ -1,0 +1,12 @@
+/** How many tokens a model must know. */
+import { UserError } from '../base/errors.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+/** Rows of the token embedding. @throws UserError when `vocabSize` has no room for the tokenizer */
+export function embeddingRows(tokenizer: Tokenizer, vocabSize = 0): number {
+  if (vocabSize === 0) return tokenizer.vocabSize;
+  if (vocabSize >= tokenizer.vocabSize) return vocabSize;
+  throw new UserError(
+    `model.vocabSize: expected 0 or at least ${tokenizer.vocabSize}, the size of the ${tokenizer.kind} tokenizer, got ${vocabSize}.`,
+  );
+}

@@ -1,0 +1,91 @@
+/**
+ * Finds the files that a user names: the built-in corpus, a file, a folder, a glob, or a list of them. Every error is a UserError
+ * that says what is wrong and what to do.
+ */
+import { type Dirent, readdir } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
+import { isAbsolute, relative, resolve } from 'node:path';
+import { glob, isDynamicPattern } from 'tinyglobby';
+import { UserError } from '../base/errors.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+
+/** The project's own source and documentation, as the package ships them; what a build adds is not among them. */
+const builtinPatterns = ['*.md', 'configs/*.yaml', 'docs/**/*.md', 'native/**/*.{c,cc,cpp,h,hpp}', 'src/**/*.ts'];
+
+/**
+ * The files of all entries, each once, those of one entry in the order of their paths.
+ * @param setting how messages call what named them
+ */
+export async function findFiles(entries: readonly string[], cwd: string, setting: string): Promise<string[]> {
+  const paths = new Set<string>();
+  for (const entry of entries) {
+    // A link back into its own folder would give the same file many times under different paths.
+    for (const path of await filesOf(entry, cwd, setting)) paths.add(await realpath(path).catch(() => path));
+  }
+  return [...paths];
+}
+
+async function filesOf(entry: string, cwd: string, setting: string): Promise<string[]> {
+  if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot, setting);
+  const path = resolve(cwd, entry);
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
+    throw new UserError(`${setting}: ${entry} cannot be read (${error.message}).`);
+  });
+  if (found?.isFile()) return [path];
+  if (found?.isDirectory()) {
+    const files = await sortedGlob(['**/*'], path, setting);
+    if (files.length > 0) return files;
+    throw new UserError(`${setting}: the folder ${entry} has no files. Give a folder with text files in it.`);
+  }
+  if (found) {
+    throw new UserError(`${setting}: expected a file or a folder, but ${entry} is neither (a device or a pipe).`);
+  }
+  if (!isDynamicPattern(entry)) {
+    throw new UserError(
+      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting === 'data.text' ? '--set data.text=PATH' : `${setting} PATH`} ` +
+        '(a file, folder or glob); the built-in text, called builtin, is always there.',
+    );
+  }
+  const files = await sortedGlob([entry], cwd, setting);
+  if (files.length > 0) return files;
+  throw new UserError(
+    `${setting}: no file matches ${entry} in ${cwd}. Give a glob that matches, such as corpus/**/*.txt.`,
+  );
+}
+
+/** The form of fs.readdir that the search for files uses. */
+type ListFolder = (
+  folder: string,
+  options: { withFileTypes: true },
+  callback: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void,
+) => void;
+
+/**
+ * Absolute paths, sorted by code unit so that every machine has the same order. Hidden files and node_modules are left out. A
+ * folder that may not be read is an error: without it the text would be another one, and nobody would know.
+ */
+async function sortedGlob(patterns: readonly string[], cwd: string, setting: string): Promise<string[]> {
+  let refused: NodeJS.ErrnoException | undefined;
+  const list: ListFolder = (folder, options, callback) =>
+    readdir(folder, options, (error, entries) => {
+      if (error?.code === 'EACCES' || error?.code === 'EPERM') refused ??= error;
+      callback(error, entries);
+    });
+  const ignore = ['**/node_modules/**'];
+  const files = await glob([...patterns], {
+    cwd,
+    absolute: true,
+    onlyFiles: true,
+    ignore,
+    fs: { readdir: list as typeof readdir },
+  });
+  if (refused) throw new UserError(`${setting}: the folder ${refused.path} cannot be read (${refused.message}).`);
+  return files.sort();
+}
+
+/** The path as a user would write it. */
+export function displayName(path: string, cwd: string): string {
+  const shorter = relative(cwd, path);
+  return isAbsolute(shorter) || shorter.startsWith('../../..') ? path : shorter;
+}

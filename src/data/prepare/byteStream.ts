@@ -1,0 +1,118 @@
+/** The bytes of a source, decompressed, from a place on, in order; never more of them in memory than a few chunks. */
+import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { Decompress } from 'fzstd';
+import { errorCode, messageOf, UserError } from '../../base/errors.ts';
+import { readFailure } from '../../base/strictJson.ts';
+import type { Compression, Source } from './sources.ts';
+
+const READ_BYTES = 2 ** 18;
+/** What is handed to the zstd decoder at once: it answers with all that this decompresses to. */
+const ZSTD_PUSH_BYTES = 2 ** 12;
+
+export interface ByteStreamOptions {
+  /** Bytes of the decompressed content to leave out. */
+  readonly from: number;
+  /** Told how many more bytes of the source have been read, as stored. */
+  readonly onRead?: (bytes: number) => void;
+  /** Sees the bytes that are left out, for standard input, which cannot be compared in another way. */
+  readonly onSkipped?: (bytes: Uint8Array) => void;
+}
+
+/** @throws UserError for a source that is missing or damaged, PeerError when the disk fails */
+export async function* byteStream(source: Source, options: ByteStreamOptions): AsyncGenerator<Buffer> {
+  const { from, onRead = () => undefined, onSkipped = () => undefined } = options;
+  if (source.compression === 'none') {
+    // Straight to the place; what lies before counts as read.
+    onRead(from);
+    yield* stored(source, from, onRead);
+    return;
+  }
+  let left = from;
+  for await (const chunk of decompressed(source, onRead)) {
+    const skipped = Math.min(left, chunk.length);
+    if (skipped > 0) onSkipped(chunk.subarray(0, skipped));
+    left -= skipped;
+    if (skipped < chunk.length) yield chunk.subarray(skipped);
+  }
+}
+
+async function* decompressed(source: Source, onRead: (bytes: number) => void): AsyncGenerator<Buffer> {
+  const bytes = stored(source, 0, onRead);
+  if (source.compression !== 'sniff') {
+    yield* decompress(source.compression as Exclude<Compression, 'none'>, bytes, source.name);
+    return;
+  }
+  const { value: first, done } = await bytes.next();
+  if (done) return;
+  const compression = sniff(first);
+  const all = prepend(first, bytes);
+  if (compression === 'none') yield* all;
+  else yield* decompress(compression, all, source.name);
+}
+
+async function* stored(
+  { path, name }: Source,
+  start: number,
+  onRead: (bytes: number) => void,
+): AsyncGenerator<Buffer, undefined> {
+  const stream = path === undefined ? process.stdin : createReadStream(path, { start, highWaterMark: READ_BYTES });
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      onRead(chunk.length);
+      yield chunk;
+    }
+  } catch (error) {
+    throw readFailure(name, error);
+  }
+}
+
+async function* prepend(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
+}
+
+function sniff(bytes: Buffer): Compression {
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return 'gzip';
+  return bytes.length >= 4 && bytes.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'none';
+}
+
+async function* decompress(
+  compression: 'gzip' | 'zstd',
+  bytes: AsyncIterable<Buffer>,
+  name: string,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* compression === 'zstd' ? unzstd(bytes) : gunzip(bytes);
+  } catch (error) {
+    if (error instanceof UserError || errorCode(error).startsWith('E')) throw error;
+    throw new UserError(
+      `${name}: expected whole ${compression} data, but it cannot be decompressed (${messageOf(error)})`,
+    );
+  }
+}
+
+async function* gunzip(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const stream = createGunzip({ chunkSize: READ_BYTES });
+  // An error of either comes out of the stream that is read here.
+  pipeline(Readable.from(bytes), stream).catch(() => undefined);
+  yield* stream as AsyncIterable<Buffer>;
+}
+
+async function* unzstd(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const ready: Buffer[] = [];
+  const decoder = new Decompress((chunk) => {
+    // The decoder goes on to use the memory.
+    if (chunk.length > 0) ready.push(Buffer.from(chunk));
+  });
+  for await (const chunk of bytes) {
+    for (let at = 0; at < chunk.length; at += ZSTD_PUSH_BYTES) {
+      decoder.push(chunk.subarray(at, at + ZSTD_PUSH_BYTES));
+      yield* ready.splice(0);
+    }
+  }
+  decoder.push(new Uint8Array(0), true);
+  yield* ready.splice(0);
+}

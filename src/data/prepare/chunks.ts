@@ -1,0 +1,191 @@
+/**
+ * Cuts the sources into chunks of bounded size that can be encoded one by one, in any order and by anybody, and knows of each where to
+ * go on after it. The chunks are a function of the content alone.
+ */
+import { UserError } from '../../base/errors.ts';
+import { byteStream } from './byteStream.ts';
+import { partBytes, partEnd } from './cuts.ts';
+import { tableRows } from './parquetRows.ts';
+import type { Source } from './sources.ts';
+
+/** Most bytes of one line of JSON: a line is held whole. */
+const lineBytesMax = 32 * 2 ** 20;
+const lineFeed = 0x0a;
+
+interface ChunkBase {
+  /** Of the source. */
+  readonly name: string;
+}
+
+/** A part of a text file, which is one document. */
+export interface TextChunk extends ChunkBase {
+  readonly kind: 'text';
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Of its first byte in the decompressed file. */
+  readonly offset: number;
+  readonly isEnd: boolean;
+}
+
+/** Whole lines, each a JSON object with a document in it. */
+export interface LinesChunk extends ChunkBase {
+  readonly kind: 'lines';
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** From 1. */
+  readonly firstLine: number;
+}
+
+/** Cells of a column of a table, each a document. */
+export interface RowsChunk extends ChunkBase {
+  readonly kind: 'rows';
+  readonly cells: readonly unknown[];
+  /** From 1. */
+  readonly firstRow: number;
+}
+
+export type Chunk = TextChunk | LinesChunk | RowsChunk;
+
+/** A place between two chunks. */
+export interface Cursor {
+  /** Index of the source. */
+  readonly source: number;
+  /** Decompressed bytes of it, or rows, that lie before. */
+  readonly offset: number;
+  /** Lines that lie before. */
+  readonly line: number;
+  /** Of the bytes of standard input that lie before. */
+  readonly inputSha256?: string;
+}
+
+export const beginning: Cursor = { source: 0, offset: 0, line: 0 };
+
+export interface ReadOptions {
+  /** The field of a JSON object, or the column of a table, that has the text. */
+  readonly field: string;
+  /** Told how many more bytes of the sources have been read, as stored. */
+  readonly onRead: (bytes: number) => void;
+  /** See byteStream.ts. */
+  readonly onSkipped?: (bytes: Uint8Array) => void;
+}
+
+export interface Reading {
+  readonly chunk: Chunk;
+  readonly next: Cursor;
+  /** What the chunk takes in memory, about. */
+  readonly size: number;
+}
+
+/** Every chunk from `from` on. @throws UserError for a source that is missing or damaged */
+export async function* readChunks(
+  sources: readonly Source[],
+  from: Cursor,
+  options: ReadOptions,
+): AsyncGenerator<Reading> {
+  for (let index = from.source; index < sources.length; index++) {
+    const source = sources[index]!;
+    const start = index === from.source ? from : { source: index, offset: 0, line: 0 };
+    if (source.format === 'text') yield* textChunks(source, start, options);
+    else if (source.format === 'jsonl') yield* lineChunks(source, start, options);
+    else yield* rowChunks(source, start, options);
+  }
+}
+
+async function* textChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
+  const reader = new PartReader(byteStream(source, { ...options, from: start.offset }));
+  for (let offset = start.offset; ; ) {
+    const part = await reader.next((bytes, isLast) => partEnd(bytes, isLast));
+    if (part === undefined) return;
+    const { bytes, isLast } = part;
+    const chunk: TextChunk = { kind: 'text', name: source.name, bytes, offset, isEnd: isLast };
+    offset += bytes.length;
+    const next = isLast ? { source: start.source + 1, offset: 0, line: 0 } : { ...start, offset };
+    yield { chunk, next, size: bytes.length };
+  }
+}
+
+async function* lineChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
+  const reader = new PartReader(byteStream(source, { ...options, from: start.offset }));
+  let { offset, line } = start;
+  const blockEnd = (bytes: Uint8Array, isLast: boolean) => linesEnd(bytes, isLast, `${source.name}:${line + 1}`);
+  for (;;) {
+    const part = await reader.next(blockEnd);
+    if (part === undefined) return;
+    const { bytes, isLast } = part;
+    const chunk: LinesChunk = { kind: 'lines', name: source.name, bytes, firstLine: line + 1 };
+    offset += bytes.length;
+    line += lineFeedsIn(bytes);
+    const next = isLast ? { source: start.source + 1, offset: 0, line: 0 } : { ...start, offset, line };
+    yield { chunk, next, size: bytes.length };
+  }
+}
+
+async function* rowChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
+  for await (const { cells, firstRow, size } of tableRows(source, start.offset, partBytes, options)) {
+    const chunk: RowsChunk = { kind: 'rows', name: source.name, cells, firstRow: firstRow + 1 };
+    yield { chunk, next: { ...start, offset: firstRow + cells.length }, size };
+  }
+}
+
+/** The end of the first block of whole lines, of about the size of a part. */
+function linesEnd(bytes: Uint8Array, isLast: boolean, where: string): number | undefined {
+  if (bytes.length <= partBytes) return isLast ? bytes.length : undefined;
+  const before = bytes.lastIndexOf(lineFeed, partBytes - 1);
+  if (before >= 0) return before + 1;
+  const after = bytes.indexOf(lineFeed, partBytes);
+  if (after >= 0 && after < lineBytesMax) return after + 1;
+  if (bytes.length > lineBytesMax) {
+    throw new UserError(
+      `${where}: expected a JSON object in each line, but this line has more than ${lineBytesMax} bytes`,
+    );
+  }
+  return isLast ? bytes.length : undefined;
+}
+
+function lineFeedsIn(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = bytes.indexOf(lineFeed); at >= 0; at = bytes.indexOf(lineFeed, at + 1)) count++;
+  return count;
+}
+
+/** Collects a stream of bytes until there is a whole part. */
+class PartReader {
+  readonly #stream: AsyncIterator<Buffer>;
+  #held: Buffer = Buffer.alloc(0);
+  #isDone = false;
+
+  constructor(stream: AsyncIterable<Buffer>) {
+    this.#stream = stream[Symbol.asyncIterator]();
+  }
+
+  /**
+   * The next part, in memory of its own; undefined at the end.
+   * @param endOf where the first part of some bytes ends, or undefined if it takes more of them to tell
+   */
+  async next(
+    endOf: (bytes: Uint8Array, isLast: boolean) => number | undefined,
+  ): Promise<{ bytes: Uint8Array<ArrayBuffer>; isLast: boolean } | undefined> {
+    for (let wanted = partBytes + 1; ; wanted = 2 * this.#held.length) {
+      await this.#fill(wanted);
+      if (this.#held.length === 0) return undefined;
+      const end = endOf(this.#held, this.#isDone);
+      if (end === undefined) continue;
+      const bytes = Uint8Array.from(this.#held.subarray(0, end));
+      this.#held = this.#held.subarray(end);
+      return { bytes, isLast: this.#isDone && this.#held.length === 0 };
+    }
+  }
+
+  /** Reads until there are `wanted` bytes, or the end is known. */
+  async #fill(wanted: number): Promise<void> {
+    const parts = [this.#held];
+    let length = this.#held.length;
+    while (length < wanted && !this.#isDone) {
+      const { value, done } = await this.#stream.next();
+      if (done) this.#isDone = true;
+      else {
+        parts.push(value);
+        length += value.length;
+      }
+    }
+    if (parts.length > 1) this.#held = Buffer.concat(parts, length);
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Chunks to tokens: what the threads of `launch prepare` do. Each document ends with the end-of-text token; where the tokenizer has
+ * none, with a line feed. What is no text is told by file, and by byte, line or row.
+ */
+import { UserError } from '../../base/errors.ts';
+import { type TokenArray, TokenBuffer } from '../tokenArray.ts';
+import type { Tokenizer } from '../tokenizer.ts';
+import type { Chunk, LinesChunk, RowsChunk, TextChunk } from './chunks.ts';
+
+const lineFeed = 0x0a;
+/** Of the documents that were left out, so many are told one by one. */
+const toldMax = 10;
+
+export interface EncodeJob {
+  readonly chunks: readonly Chunk[];
+  readonly field: string;
+  /** Leave out lines and rows that hold no text, instead of failing. */
+  readonly skipBad: boolean;
+}
+
+export interface EncodedJob {
+  readonly tokens: TokenArray;
+  /** How many of the tokens lie before the end of each document that ends in this job. */
+  readonly documentEnds: readonly number[];
+  /** UTF-8 bytes of the text. */
+  readonly textBytes: number;
+  /** Documents that were left out, and what was wrong with the first of them. */
+  readonly skipped: number;
+  readonly told: readonly string[];
+}
+
+/** What is wrong with the user's data. A thread cannot throw an error of ours: its class would be lost on the way. */
+export interface BadData {
+  readonly problem: string;
+}
+
+/** A document, or a part of one. */
+interface Text {
+  readonly text: string;
+  readonly isEnd: boolean;
+}
+
+/** Encodes jobs with one tokenizer. Stateless but for that. */
+export class JobEncoder {
+  readonly #tokenizer: Tokenizer;
+  readonly #endOfText: number | undefined;
+
+  constructor(tokenizer: Tokenizer, endOfText: number | undefined) {
+    this.#tokenizer = tokenizer;
+    this.#endOfText = endOfText;
+  }
+
+  encode(job: EncodeJob): EncodedJob | BadData {
+    return orBadData(() => {
+      const tokens = new TokenBuffer(this.#tokenizer.vocabSize, 2 ** 18);
+      const documentEnds: number[] = [];
+      const reader = new JobReader(job);
+      for (const { text, isEnd } of reader.texts()) {
+        const isClosed = !isEnd || this.#endOfText !== undefined || text.endsWith('\n');
+        for (const token of this.#tokenizer.encode(isClosed ? text : `${text}\n`)) tokens.push(token);
+        if (!isEnd) continue;
+        if (this.#endOfText !== undefined) tokens.push(this.#endOfText);
+        documentEnds.push(tokens.length);
+      }
+      const { textBytes, skipped, told } = reader;
+      return { tokens: tokens.take(), documentEnds, textBytes, skipped, told };
+    });
+  }
+}
+
+/** Each character of the job once, for the vocabulary of a tokenizer of characters. */
+export function charactersOf(job: EncodeJob): { characters: string } | BadData {
+  return orBadData(() => {
+    const characters = new Set<string>();
+    for (const { text, isEnd } of new JobReader(job).texts()) {
+      for (const character of text) characters.add(character);
+      if (isEnd) characters.add('\n');
+    }
+    return { characters: [...characters].sort().join('') };
+  });
+}
+
+/** The texts of the job: documents, or parts of them. */
+export function textsOf(job: EncodeJob): { texts: readonly string[] } | BadData {
+  return orBadData(() => ({ texts: Array.from(new JobReader(job).texts(), ({ text }) => text) }));
+}
+
+function orBadData<T>(run: () => T): T | BadData {
+  try {
+    return run();
+  } catch (error) {
+    // A UserError is the tokenizer's own complaint, about characters that it lacks.
+    if (error instanceof UserError) return { problem: error.message };
+    throw error;
+  }
+}
+
+class JobReader {
+  textBytes = 0;
+  skipped = 0;
+  readonly told: string[] = [];
+  readonly #job: EncodeJob;
+
+  constructor(job: EncodeJob) {
+    this.#job = job;
+  }
+
+  *texts(): Generator<Text> {
+    for (const chunk of this.#job.chunks) {
+      if (chunk.kind === 'text') yield this.#partOf(chunk);
+      else if (chunk.kind === 'lines') yield* this.#lines(chunk);
+      else yield* this.#rows(chunk);
+    }
+  }
+
+  #partOf({ name, bytes, offset, isEnd }: TextChunk): Text {
+    const advice = 'give text in UTF-8; of a folder, select files with a glob such as corpus/**/*.txt';
+    const zero = bytes.indexOf(0);
+    if (zero >= 0) {
+      throw new UserError(`${name}: expected text, found a zero byte at offset ${offset + zero}: ${advice}`);
+    }
+    // At the start of a file a byte order mark is none of the text.
+    const text = decodeUtf8(bytes, { ignoreBOM: offset > 0 });
+    if (text === undefined) {
+      const at = offset + firstInvalid(bytes);
+      throw new UserError(`${name}: expected text in UTF-8, found bytes that are not, at offset ${at}: ${advice}`);
+    }
+    this.textBytes += bytes.length;
+    return { text, isEnd };
+  }
+
+  *#lines({ name, bytes, firstLine }: LinesChunk): Generator<Text> {
+    let line = firstLine;
+    for (let start = 0; start < bytes.length; line++) {
+      const found = bytes.indexOf(lineFeed, start);
+      const end = found < 0 ? bytes.length : found;
+      const document = parseLine(bytes.subarray(start, end), this.#job.field);
+      start = end + 1;
+      if (document !== undefined) yield* this.#document(document, `${name}:${line}`);
+    }
+  }
+
+  *#rows({ name, cells, firstRow }: RowsChunk): Generator<Text> {
+    for (const [i, cell] of cells.entries()) {
+      const document = typeof cell === 'string' ? checkText(cell) : wrong(`a text in ${this.#job.field}`, cell);
+      yield* this.#document(document, `${name}: row ${firstRow + i}`);
+    }
+  }
+
+  *#document(document: { text: string } | { wrong: string }, where: string): Generator<Text> {
+    if ('wrong' in document) {
+      const message = `${where}: ${document.wrong}`;
+      if (!this.#job.skipBad) throw new UserError(`${message}; --skip-bad leaves out what is no text`);
+      this.skipped++;
+      if (this.told.length < toldMax) this.told.push(message);
+    } else if (document.text !== '') {
+      this.textBytes += Buffer.byteLength(document.text);
+      yield { text: document.text, isEnd: true };
+    }
+  }
+}
+
+/** The document in a line of JSON; undefined for a blank line. */
+function parseLine(bytes: Uint8Array, field: string): { text: string } | { wrong: string } | undefined {
+  const line = decodeUtf8(bytes, { ignoreBOM: false });
+  if (line === undefined) return { wrong: 'expected JSON in UTF-8, found bytes that are not UTF-8' };
+  if (/^\s*$/.test(line)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return { wrong: `expected a JSON object, found ${shown(line)}` };
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return wrong('a JSON object', value);
+  if (!Object.hasOwn(value, field)) {
+    return { wrong: `expected the field ${field}, found ${Object.keys(value).slice(0, 10).join(', ') || 'none'}` };
+  }
+  const text: unknown = (value as Record<string, unknown>)[field];
+  return typeof text === 'string' ? checkText(text) : wrong(`a text in ${field}`, text);
+}
+
+function checkText(text: string): { text: string } | { wrong: string } {
+  if (text.includes('\0')) return { wrong: 'expected text, found a zero character' };
+  if (!text.isWellFormed()) return { wrong: 'expected text, found half a surrogate pair' };
+  return { text };
+}
+
+function wrong(expected: string, value: unknown): { wrong: string } {
+  const found = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
+  return { wrong: `expected ${expected}, found ${shown(found)}` };
+}
+
+function shown(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}
+
+function decodeUtf8(bytes: Uint8Array, options: { ignoreBOM: boolean }): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { ...options, fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The offset at which bytes stop being UTF-8, by bisection: the longest beginning that is, a last half character apart. */
+function firstInvalid(bytes: Uint8Array): number {
+  const isValid = (end: number): boolean => {
+    try {
+      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, end), { stream: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  let valid = 0;
+  let invalid = bytes.length + 1;
+  while (invalid - valid > 1) {
+    const middle = (valid + invalid) >> 1;
+    if (middle <= bytes.length && isValid(middle)) valid = middle;
+    else invalid = middle;
+  }
+  return Math.min(valid, bytes.length - 1);
+}

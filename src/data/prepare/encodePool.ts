@@ -1,0 +1,62 @@
+/** Who encodes the jobs of `launch prepare`: threads, or this one. */
+import { Piscina } from 'piscina';
+import type { KnownTokenizer } from '../tokenizerFacts.ts';
+import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
+import type { EncodeThreadData } from './encodeThread.ts';
+
+/**
+ * Bounds on a thread's heap: it needs less than half, but without a bound near what it needs the collector lets it grow to several
+ * times that.
+ */
+const threadHeapMb = 256;
+const threadYoungMb = 16;
+
+export interface EncodePool {
+  /** Jobs that are worth having under way: more would only take memory. */
+  readonly jobsMax: number;
+  encode(job: EncodeJob): Promise<EncodedJob | BadData>;
+  characters(job: EncodeJob): Promise<{ characters: string } | BadData>;
+  texts(job: EncodeJob): Promise<{ texts: readonly string[] } | BadData>;
+  close(): Promise<void>;
+}
+
+/** Makes a pool; without a tokenizer it cannot encode. */
+export type MakePool = (tokenizer?: KnownTokenizer) => EncodePool;
+
+/** So many threads, each with a tokenizer of its own. The bytes of a job move to its thread: it cannot be used again. */
+export function threadPool(threads: number): MakePool {
+  return (tokenizer) => {
+    const data: EncodeThreadData = tokenizer && { files: tokenizer.facts.files, endOfText: tokenizer.facts.endOfText };
+    const pool = new Piscina({
+      filename: new URL('./encodeThread.js', import.meta.url).href,
+      minThreads: threads,
+      maxThreads: threads,
+      workerData: data,
+      resourceLimits: { maxOldGenerationSizeMb: threadHeapMb, maxYoungGenerationSizeMb: threadYoungMb },
+    });
+    const run = (name: string, job: EncodeJob) => {
+      const transferList = job.chunks.flatMap((chunk) => (chunk.kind === 'rows' ? [] : [chunk.bytes.buffer]));
+      return pool.run(job, { name, transferList });
+    };
+    return {
+      // One that is worked on and one that waits, so that no thread waits for the disk.
+      jobsMax: 2 * threads + 1,
+      encode: (job) => run('encode', job),
+      characters: (job) => run('characters', job),
+      texts: (job) => run('texts', job),
+      close: () => pool.destroy(),
+    };
+  };
+}
+
+/** In this thread: the same results, for tests. */
+export const inThisThread: MakePool = (tokenizer) => {
+  const encoder = tokenizer && new JobEncoder(tokenizer.tokenizer, tokenizer.facts.endOfText);
+  return {
+    jobsMax: 1,
+    encode: async (job) => encoder!.encode(job),
+    characters: async (job) => charactersOf(job),
+    texts: async (job) => textsOf(job),
+    close: async () => undefined,
+  };
+};

@@ -1,0 +1,24 @@
+/** A thread of `launch prepare`: encodes jobs with the tokenizer whose files it was started with. */
+import { workerData } from 'node:worker_threads';
+import { tokenizerFromFiles } from '../tokenizer.ts';
+import type { TokenizerFacts } from '../tokenizerFacts.ts';
+import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
+
+/** Undefined for a pass over the text, of which a tokenizer is to be made. */
+export type EncodeThreadData = Pick<TokenizerFacts, 'files' | 'endOfText'> | undefined;
+
+const data = workerData as EncodeThreadData;
+const encoder = data && new JobEncoder(await tokenizerFromFiles(data.files), data.endOfText);
+
+export function encode(job: EncodeJob): EncodedJob | BadData {
+  if (encoder === undefined) throw new Error('a thread without a tokenizer cannot encode');
+  return encoder.encode(job);
+}
+
+export function characters(job: EncodeJob): { characters: string } | BadData {
+  return charactersOf(job);
+}
+
+export function texts(job: EncodeJob): { texts: readonly string[] } | BadData {
+  return textsOf(job);
+}

@@ -1,0 +1,108 @@
+/** One column of a Parquet file, row group by row group: a group's column is in memory at once, since it is compressed as one. */
+import { open } from 'node:fs/promises';
+import {
+  type AsyncBuffer,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+} from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { invariant, messageOf, PeerError, UserError } from '../../base/errors.ts';
+import { readFailure } from '../../base/strictJson.ts';
+import { readFully } from '../../base/wholeFiles.ts';
+import type { Source } from './sources.ts';
+
+export interface TableRows {
+  readonly cells: readonly unknown[];
+  /** From 0. */
+  readonly firstRow: number;
+  /** Of the text, about, in bytes. */
+  readonly size: number;
+}
+
+export interface TableOptions {
+  /** The column. */
+  readonly field: string;
+  readonly onRead: (bytes: number) => void;
+}
+
+/**
+ * The cells from row `from` on, in blocks of about `blockBytes`.
+ * @throws UserError for a file that is missing or damaged, or has no such column
+ */
+export async function* tableRows(
+  source: Source,
+  from: number,
+  blockBytes: number,
+  { field, onRead }: TableOptions,
+): AsyncGenerator<TableRows> {
+  const { path, name, size } = source;
+  invariant(path !== undefined, 'a table is a file');
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    throw readFailure(name, error);
+  });
+  try {
+    const file: AsyncBuffer = {
+      byteLength: size,
+      async slice(start, end = size) {
+        const bytes = new Uint8Array(end - start);
+        await readFully(handle, bytes, start, name);
+        return bytes.buffer;
+      },
+    };
+    const metadata = await parquetMetadataAsync(file).catch((error: unknown) => {
+      throw damagedTable(name, error);
+    });
+    checkColumn(metadata, field, name);
+    let firstRow = 0;
+    for (const group of metadata.row_groups) {
+      const rowEnd = firstRow + Number(group.num_rows);
+      onRead(size / metadata.row_groups.length);
+      if (rowEnd > from) {
+        const rowStart = Math.max(from, firstRow);
+        const rows = await parquetReadObjects({
+          file,
+          metadata,
+          columns: [field],
+          rowStart,
+          rowEnd,
+          compressors,
+        }).catch((error: unknown) => {
+          throw damagedTable(name, error);
+        });
+        yield* blocksOf(
+          rows.map((row) => row[field] as unknown),
+          rowStart,
+          blockBytes,
+        );
+      }
+      firstRow = rowEnd;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+function* blocksOf(cells: readonly unknown[], firstRow: number, blockBytes: number): Generator<TableRows> {
+  let start = 0;
+  let size = 0;
+  for (const [i, cell] of cells.entries()) {
+    size += typeof cell === 'string' ? cell.length : 0;
+    if (size < blockBytes && i + 1 < cells.length) continue;
+    yield { cells: cells.slice(start, i + 1), firstRow: firstRow + start, size };
+    start = i + 1;
+    size = 0;
+  }
+}
+
+function checkColumn(metadata: FileMetaData, field: string, name: string): void {
+  const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
+  if (columns.includes(field)) return;
+  throw new UserError(`${name}: expected a column ${field}, found ${columns.join(', ')}: name one with --field`);
+}
+
+function damagedTable(name: string, error: unknown): Error {
+  if (error instanceof UserError || error instanceof PeerError) return error;
+  return new UserError(`${name}: expected a whole Parquet file, but it cannot be read (${messageOf(error)})`);
+}

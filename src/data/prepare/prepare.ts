@@ -1,0 +1,232 @@
+/**
+ * `launch prepare`: text of any size to shards of tokens, in bounded memory, with all cores, to the same bytes whatever the number of
+ * threads and however often it was interrupted. The format is in docs/shards.md.
+ */
+import { join } from 'node:path';
+import { UserError } from '../../base/errors.ts';
+import { readBoundedFile } from '../../base/strictJson.ts';
+import { encodeShardManifest, type ShardRange } from '../shards/shardManifest.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind, tokenizerFromFiles } from '../tokenizer.ts';
+import { type KnownTokenizer, withFacts } from '../tokenizerFacts.ts';
+import { beginning, type Cursor } from './chunks.ts';
+import type { BadData, EncodeJob } from './encodeJob.ts';
+import type { EncodePool, MakePool } from './encodePool.ts';
+import { InputHash } from './inputHash.ts';
+import { pipeline } from './pipeline.ts';
+import { type Plan, PrepareFolder } from './prepareFolder.ts';
+import type { Source } from './sources.ts';
+import { type Split, SplitWriter } from './splitWriter.ts';
+
+const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
+
+export interface PrepareOptions {
+  readonly sources: readonly Source[];
+  /** Where the shards go. */
+  readonly out: string;
+  /** One that is made of the text takes a pass over it first. */
+  readonly tokenizer: Tokenizer | MadeOfText;
+  /** The field of a JSON object, or the column of a table, that has the text. */
+  readonly field: string;
+  /** Leave out lines and rows that hold no text, instead of failing. */
+  readonly skipBad: boolean;
+  readonly split: Split;
+  readonly shardTokens: number;
+  readonly makePool: MakePool;
+  readonly listener: PrepareListener;
+  /** How often it is made sure of what is done, besides whenever a shard is complete. Default a second. */
+  readonly keepIntervalMs?: number;
+}
+
+/** Tokenizers whose vocabulary comes from the text. */
+export type MadeOfText = 'char' | `bpe:${number}`;
+
+export type PreparePhase = 'characters' | 'words' | 'tokens';
+
+export interface PrepareListener {
+  /** Going on with what a process left that was stopped. */
+  resumed(documents: number, tokens: number): void;
+  /** After every job: stored bytes of the input that were read, those before a resume included, and tokens made by this process. */
+  progress(phase: PreparePhase, bytesRead: number, tokens: number): void;
+  /** A document that was left out. */
+  skipped(what: string): void;
+}
+
+export interface Prepared {
+  readonly documents: number;
+  readonly textBytes: number;
+  readonly skipped: number;
+  readonly trainTokens: number;
+  readonly valTokens: number;
+  readonly shards: number;
+}
+
+/**
+ * @returns what was made, or undefined if it was there already
+ * @throws UserError for input that is no text, or a folder with something else in it; PeerError when the disk refuses
+ */
+export async function prepare(options: PrepareOptions): Promise<Prepared | undefined> {
+  const { tokenizer } = options;
+  if (typeof tokenizer === 'string' && options.sources.some(({ path }) => path === undefined)) {
+    throw new UserError(
+      `the ${tokenizer} tokenizer reads its text twice, which standard input does not allow: give a file, or another --tokenizer`,
+    );
+  }
+  const folder = new PrepareFolder(options.out);
+  const known = typeof tokenizer === 'string' ? undefined : withFacts(tokenizer);
+  await folder.claim();
+  try {
+    await folder.follow(planOf(options, known));
+    return (await folder.isWhole()) ? undefined : await fill(folder, options, known);
+  } finally {
+    await folder.release();
+  }
+}
+
+/** What decides the bytes that come out. */
+function planOf(options: PrepareOptions, known?: KnownTokenizer): Plan {
+  const { sources, field, skipBad, split, shardTokens } = options;
+  return {
+    sources: sources.map(({ name, format, compression, size }) => ({ name, format, compression, bytes: size })),
+    tokenizer: known ? `${known.tokenizer.kind}, sha256 ${known.facts.sha256}` : String(options.tokenizer),
+    ...{ field, skipBad, split, shardTokens },
+  };
+}
+
+async function fill(folder: PrepareFolder, options: PrepareOptions, known?: KnownTokenizer): Promise<Prepared> {
+  const { sources, listener, split, shardTokens } = options;
+  const progress = await folder.progress(sources);
+  const { tokenizer, facts } = await openTokenizer(folder, options, { known, isResumed: progress !== undefined });
+  const { vocabSize } = tokenizer;
+  const writer = await SplitWriter.open(
+    { folder: folder.path, vocabSize, tokenizerSha256: facts.sha256, split, shardTokens },
+    progress,
+  );
+  if (progress) listener.resumed(writer.counts.documents, writer.tokens);
+  try {
+    await encodeAll(folder, options, { known: { tokenizer, facts }, writer, from: progress?.cursor ?? beginning });
+    const { documents, textBytes, skipped } = writer.counts;
+    if (documents === 0) {
+      const more = skipped > 0 ? ` (${skipped} documents were left out)` : '';
+      throw new UserError(`${sources.map(({ name }) => name).join(', ')}: there is no text in it${more}`);
+    }
+    const { shards, splits } = await folder.writing(() => writer.finish());
+    const manifest = encodeShardManifest({
+      tokenizer: {
+        ...{ kind: tokenizer.kind, vocabSize, sha256: facts.sha256 },
+        endOfText: facts.endOfText ?? null,
+        files: Object.keys(facts.files).sort(),
+      },
+      ...{ tokenBytes: writer.tokenBytes, documents, textBytes, skipped, shards, splits },
+    });
+    await folder.writing(() => folder.complete(manifest));
+    return {
+      ...{ documents, textBytes, skipped, shards: shards.length },
+      trainTokens: tokensIn(splits.train),
+      valTokens: tokensIn(splits.val),
+    };
+  } finally {
+    await writer.close();
+  }
+}
+
+function tokensIn(ranges: readonly ShardRange[]): number {
+  return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+}
+
+interface Encoding {
+  readonly known: KnownTokenizer;
+  readonly writer: SplitWriter;
+  readonly from: Cursor;
+}
+
+async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known, writer, from }: Encoding) {
+  const { sources, field, skipBad, makePool, listener, keepIntervalMs = 1_000 } = options;
+  const mtimes = sources.map(({ mtimeMs }) => mtimeMs);
+  const pool = makePool(known);
+  const isInput = sources.some(({ path }) => path === undefined);
+  const inputHash = isInput ? new InputHash(from.inputSha256) : undefined;
+  let bytesRead = sources.slice(0, from.source).reduce((sum, { size }) => sum + size, 0);
+  const tokensBefore = writer.tokens;
+  let keptMs = performance.now();
+  let keptShards = writer.shardCount;
+  try {
+    const jobs = pipeline({
+      ...{ sources, from, field, skipBad, inputHash, jobsMax: pool.jobsMax, work: pool.encode },
+      onRead: (bytes) => {
+        bytesRead += bytes;
+      },
+    });
+    for await (const { result, next } of jobs) {
+      for (const what of result.told) listener.skipped(what);
+      await folder.writing(() => writer.take(result));
+      listener.progress('tokens', bytesRead, writer.tokens - tokensBefore);
+      const isShardDone = writer.shardCount > keptShards;
+      if (!isShardDone && performance.now() - keptMs < keepIntervalMs) continue;
+      await folder.writing(async () => folder.keepProgress({ mtimes, cursor: next, ...(await writer.flush()) }));
+      keptMs = performance.now();
+      keptShards = writer.shardCount;
+    }
+  } finally {
+    await pool.close();
+  }
+}
+
+/** The tokenizer, with its files in the folder. */
+async function openTokenizer(
+  folder: PrepareFolder,
+  options: PrepareOptions,
+  { known, isResumed }: { known: KnownTokenizer | undefined; isResumed: boolean },
+): Promise<KnownTokenizer> {
+  if (isResumed) {
+    if (known !== undefined) return known;
+    const json = await readBoundedFile(join(folder.path, 'tokenizer.json'), TOKENIZER_FILE_BYTES_MAX);
+    return withFacts(await tokenizerFromFiles({ 'tokenizer.json': json.toString() }, folder.path, kindOf(options)));
+  }
+  const opened = known ?? withFacts(await tokenizerOfText(options));
+  for (const [name, content] of Object.entries(opened.facts.files)) {
+    await folder.writing(() => folder.keep(name, content));
+  }
+  return opened;
+}
+
+function kindOf({ tokenizer }: PrepareOptions): TokenizerKind {
+  return typeof tokenizer === 'string' ? tokenizer : tokenizer.kind;
+}
+
+/** A pass over all of the input. */
+async function tokenizerOfText(options: PrepareOptions): Promise<Tokenizer> {
+  const pool = options.makePool();
+  try {
+    if (options.tokenizer !== 'char') return await createTokenizer(kindOf(options), wordsOf(options, pool));
+    const characters = new Set<string>();
+    for await (const result of passOver(options, pool, 'characters', pool.characters)) {
+      for (const character of result.characters) characters.add(character);
+    }
+    return await createTokenizer('char', [...characters].join(''));
+  } finally {
+    await pool.close();
+  }
+}
+
+async function* wordsOf(options: PrepareOptions, pool: EncodePool): AsyncGenerator<string> {
+  for await (const { texts } of passOver(options, pool, 'words', pool.texts)) yield* texts;
+}
+
+async function* passOver<T extends object>(
+  { sources, field, skipBad, listener }: PrepareOptions,
+  { jobsMax }: EncodePool,
+  phase: PreparePhase,
+  work: (job: EncodeJob) => Promise<T | BadData>,
+): AsyncGenerator<T> {
+  let bytesRead = 0;
+  const jobs = pipeline({
+    ...{ sources, from: beginning, field, skipBad, jobsMax, work },
+    onRead: (bytes) => {
+      bytesRead += bytes;
+    },
+  });
+  for await (const { result } of jobs) {
+    yield result;
+    listener.progress(phase, bytesRead, 0);
+  }
+}

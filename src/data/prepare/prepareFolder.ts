@@ -1,0 +1,140 @@
+/**
+ * The folder that `launch prepare` makes, while it is being made: `prepare.json` says what was asked for, `progress.json` how far it has
+ * come; `manifest.json`, written last, makes it whole. A process that is killed leaves a folder that the same command finishes.
+ */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { errorCode, messageOf, PeerError, UserError } from '../../base/errors.ts';
+import { claimLock, releaseLock } from '../../base/lockFile.ts';
+import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
+import { isFile } from '../../base/wholeFiles.ts';
+import { writeWhole } from '../../base/writeWhole.ts';
+import { PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
+
+const PLAN_FILE = 'prepare.json';
+const LOCK_FILE = 'prepare.lock';
+const FILE_BYTES_MAX = 256 * 2 ** 20;
+
+const count = z.number().int().nonnegative();
+const shards = z.array(z.strictObject({ name: z.string(), tokens: count, sha256: z.string() })).readonly();
+const writerState = z.strictObject({ shards, openTokens: count });
+
+const progressSchema = z.strictObject({
+  /** When each source was last changed: if that differs, it is another input. */
+  mtimes: z.array(z.number()),
+  cursor: z.strictObject({ source: count, offset: count, line: count, inputSha256: z.string().exactOptional() }),
+  documents: count,
+  textBytes: count,
+  skipped: count,
+  writers: z.record(z.string(), writerState).readonly(),
+});
+/** Everything before the cursor is in the shards, and on the disk. */
+export type Progress = z.infer<typeof progressSchema>;
+
+/** What was asked for, as plain JSON. The same plan gives the same bytes. */
+export type Plan = Readonly<Record<string, unknown>>;
+
+export class PrepareFolder {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Makes the folder where needed, and claims it for this process.
+   * @throws UserError if it has something else in it, or another process works in it
+   */
+  async claim(): Promise<void> {
+    try {
+      await mkdir(this.path, { recursive: true });
+      const names = await readdir(this.path);
+      if (names.length > 0 && !names.includes(PLAN_FILE) && !names.includes(LOCK_FILE)) {
+        throw new UserError(`${this.path} has other files in it: name a new folder with --out`);
+      }
+      await claimLock(
+        join(this.path, LOCK_FILE),
+        (owner) => `process ${owner} is preparing ${this.path}: wait for it, or choose another --out`,
+      );
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      throw new UserError(`cannot write to ${this.path}: ${messageOf(error)}`);
+    }
+  }
+
+  async release(): Promise<void> {
+    await releaseLock(join(this.path, LOCK_FILE));
+  }
+
+  /** Keeps the plan. @throws UserError if the folder was made, or begun, with another */
+  async follow(plan: Plan): Promise<void> {
+    const path = join(this.path, PLAN_FILE);
+    if (!(await isFile(path))) {
+      await this.writing(() => writeWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`));
+      return;
+    }
+    const before = parseJsonObject(await readBoundedFile(path, FILE_BYTES_MAX), path);
+    const keys = [...new Set([...Object.keys(before), ...Object.keys(plan)])];
+    const differing = keys.find((key) => !isDeepStrictEqual(before[key], plan[key]));
+    if (differing === undefined) return;
+    const [was, is] = [before[differing], plan[differing]].map(shown);
+    throw new UserError(
+      `${this.path} was prepared with ${differing} ${was}, not ${is}: choose another --out, or remove the folder`,
+    );
+  }
+
+  async isWhole(): Promise<boolean> {
+    return isFile(join(this.path, SHARD_MANIFEST_FILE));
+  }
+
+  /** How far a process had come that was stopped; undefined if it had not begun. @throws UserError if an input has changed since */
+  async progress(sources: readonly { name: string; mtimeMs: number }[]): Promise<Progress | undefined> {
+    const path = join(this.path, PROGRESS_FILE);
+    if (!(await isFile(path))) return undefined;
+    const parsed = progressSchema.safeParse(parseJsonObject(await readBoundedFile(path, FILE_BYTES_MAX), path));
+    if (!parsed.success)
+      throw damaged(path, `${parsed.error.issues[0]?.path.join('.')}: ${parsed.error.issues[0]?.message}`);
+    const changed = sources.find(({ mtimeMs }, i) => mtimeMs !== parsed.data.mtimes[i]);
+    if (changed === undefined) return parsed.data;
+    throw new UserError(
+      `${changed.name} has changed since ${this.path} was begun: remove the folder and start again, or choose another --out`,
+    );
+  }
+
+  async keepProgress(progress: Progress): Promise<void> {
+    await writeWhole(join(this.path, PROGRESS_FILE), `${JSON.stringify(progress)}\n`);
+  }
+
+  /** A small file beside the shards. */
+  async keep(name: string, content: string): Promise<void> {
+    await writeWhole(join(this.path, name), content);
+  }
+
+  /** From here on the folder is whole. */
+  async complete(manifest: string): Promise<void> {
+    await writeWhole(join(this.path, SHARD_MANIFEST_FILE), manifest);
+    await rm(join(this.path, PROGRESS_FILE), { force: true });
+  }
+
+  /** Runs something that writes here, and says what to do when the disk refuses. */
+  async writing<T>(write: () => Promise<T>): Promise<T> {
+    try {
+      return await write();
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === '' || error instanceof UserError) throw error;
+      const why = { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up' }[code] ?? 'it cannot be written';
+      throw new PeerError(
+        `${this.path}: ${why} (${messageOf(error)}). What is there is not whole, and not taken for it; when there is room, the same command goes on where it stopped.`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+function shown(value: unknown): string {
+  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+}

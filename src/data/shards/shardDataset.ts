@@ -1,0 +1,134 @@
+/** Prepared data as the dataset of a run: one folder, or a mixture of several that were made with the same tokenizer. */
+import { createHash } from 'node:crypto';
+import { join, resolve } from 'node:path';
+import { UserError } from '../../base/errors.ts';
+import { readBoundedFile } from '../../base/strictJson.ts';
+import { parseTokenizerKind } from '../../base/tokenizerKind.ts';
+import type { DataOptions, Dataset, DatasetOptions } from '../dataset.ts';
+import { embeddingRows } from '../embeddingRows.ts';
+import type { CorpusShare } from '../sampleOrder.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind, tokenizerFromFiles } from '../tokenizer.ts';
+import { tokenizerHash } from '../tokenizerHash.ts';
+import { readShardManifest, type ShardManifest, tokensSha256 } from './shardManifest.ts';
+import { ShardFiles, ShardSequence } from './shardSequence.ts';
+
+const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
+
+type ShardDataOptions = DataOptions & Required<Pick<DataOptions, 'shards'>>;
+
+interface PreparedFolder {
+  /** As the user named it. */
+  readonly name: string;
+  readonly manifest: ShardManifest;
+  readonly train: ShardSequence;
+  readonly val: ShardSequence;
+}
+
+/**
+ * Opens the folders; their files stay open until the process ends.
+ * @throws UserError for a folder that is not finished, damaged, too short, or made with another tokenizer
+ */
+export async function openShardDataset(data: ShardDataOptions, options: DatasetOptions): Promise<Dataset> {
+  const setting = options.setting ?? 'data.shards';
+  const names = typeof data.shards === 'string' ? [data.shards] : data.shards;
+  const folders: PreparedFolder[] = [];
+  for (const name of names) folders.push(await openFolder(name, resolve(options.cwd, name), setting));
+  const [first] = folders as [PreparedFolder];
+  const tokenizer = await tokenizerOf(resolve(options.cwd, first.name), first.manifest);
+  await checkTokenizers({ folders, tokenizer, data, options, setting });
+  for (const folder of folders) checkLengths(folder, options.blockSize, setting);
+
+  const train = ShardSequence.concat(folders.map((folder) => folder.train));
+  const val = ShardSequence.concat(folders.map((folder) => folder.val));
+  const corpora = folders.map((folder, i): CorpusShare => {
+    return { tokens: folder.train.length, weight: data.weights?.[i] ?? folder.train.length };
+  });
+  return {
+    tokenizer,
+    vocabSize: embeddingRows(tokenizer, options.vocabSize),
+    ...{ train, val, corpora },
+    description:
+      `${names.join(', ')}: ${tokenizer.kind} tokenizer with ${count(tokenizer.vocabSize)} tokens, ` +
+      `${count(train.length)} tokens to train on, ${count(val.length)} to validate`,
+    sha256: sha256Of(folders, corpora),
+    tokenizerSha256: tokenizerHash(tokenizer),
+  };
+}
+
+async function openFolder(name: string, path: string, setting: string): Promise<PreparedFolder> {
+  const manifest = await readShardManifest(path, setting);
+  const files = ShardFiles.open(path, manifest);
+  return { name, manifest, train: files.split(manifest.splits.train), val: files.split(manifest.splits.val) };
+}
+
+/** The tokenizer whose files lie beside the shards. @throws UserError when they are not those that the shards were made with */
+export async function tokenizerOf(folder: string, { tokenizer: made }: ShardManifest): Promise<Tokenizer> {
+  const contents: Record<string, string> = {};
+  for (const name of made.files) {
+    contents[name] = (await readBoundedFile(join(folder, name), TOKENIZER_FILE_BYTES_MAX)).toString();
+  }
+  const tokenizer = await tokenizerFromFiles(contents, folder, made.kind as TokenizerKind);
+  if (tokenizerHash(tokenizer) === made.sha256) return tokenizer;
+  throw new UserError(
+    `${join(folder, 'tokenizer.json')} is not the tokenizer that the shards beside it were made with: restore the file, or prepare the folder again`,
+  );
+}
+
+interface Tokenizers {
+  readonly folders: readonly PreparedFolder[];
+  readonly tokenizer: Tokenizer;
+  readonly data: ShardDataOptions;
+  readonly options: DatasetOptions;
+  readonly setting: string;
+}
+
+/** Ids of one tokenizer mean nothing to another. */
+async function checkTokenizers({ folders, tokenizer, data, options, setting }: Tokenizers): Promise<void> {
+  const [first] = folders as [PreparedFolder];
+  for (const { name, manifest } of folders) {
+    if (manifest.tokenizer.sha256 === first.manifest.tokenizer.sha256) continue;
+    throw new UserError(
+      `${setting}: ${name} was made with the ${manifest.tokenizer.kind} tokenizer, ${first.name} with another (${first.manifest.tokenizer.kind}): prepare both with the same --tokenizer`,
+    );
+  }
+  const wanted = options.tokenizer;
+  if (wanted !== undefined && tokenizerHash(wanted) !== first.manifest.tokenizer.sha256) {
+    throw new UserError(
+      `${setting}: ${first.name} was made with another tokenizer (${tokenizer.kind}, ${count(tokenizer.vocabSize)} tokens) than the model's (${wanted.kind}, ${count(wanted.vocabSize)} tokens): give text, or data that was prepared with the model's`,
+    );
+  }
+  if (tokenizer.kind !== data.tokenizer && !(await isInFile(data.tokenizer, tokenizer, options.cwd))) {
+    throw new UserError(
+      `${setting}: ${first.name} was made with the ${tokenizer.kind} tokenizer, but data.tokenizer is ${data.tokenizer}: set data.tokenizer=${tokenizer.kind}, or prepare the data with --tokenizer ${data.tokenizer}`,
+    );
+  }
+}
+
+/** Whether a setting that names a file of a tokenizer means this one, which another name may have had when the data was prepared. */
+async function isInFile(kind: TokenizerKind, tokenizer: Tokenizer, cwd: string): Promise<boolean> {
+  if (parseTokenizerKind(kind)?.type !== 'file') return false;
+  return tokenizerHash(await createTokenizer(kind, '', { cwd })) === tokenizerHash(tokenizer);
+}
+
+function checkLengths({ name, train, val }: PreparedFolder, blockSize: number, setting: string): void {
+  if (train.length < blockSize + 1) {
+    throw new UserError(
+      `${setting}: ${name} is too short: it has ${count(train.length)} tokens to train on, but model.blockSize: ${blockSize} needs at least ${count(blockSize + 1)}`,
+    );
+  }
+  if (val.length < 2) {
+    throw new UserError(
+      `${setting}: ${name} has ${count(val.length)} tokens to validate, but validation needs at least 2: prepare it with a larger --val-fraction or --val-documents`,
+    );
+  }
+}
+
+/** Of what decides which tokens a sample has. */
+function sha256Of(folders: readonly PreparedFolder[], corpora: readonly CorpusShare[]): string {
+  const parts = folders.map(({ manifest }, i) => [tokensSha256(manifest), corpora[i]]);
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en');
+}

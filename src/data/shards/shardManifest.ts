@@ -1,0 +1,124 @@
+/**
+ * `manifest.json` of prepared data: which shards there are, which tokens train and which validate. Written last, so a folder that
+ * has it is whole. Everything in it follows from the input and the options: no time, no host, no absolute path.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { errorCode, UserError } from '../../base/errors.ts';
+import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
+import { isFile } from '../../base/wholeFiles.ts';
+
+export const SHARD_MANIFEST_FILE = 'manifest.json';
+/** What has been done of a folder that is not finished. */
+export const PROGRESS_FILE = 'progress.json';
+const FORMAT = 'lockstep-shards';
+const FORMAT_VERSION = 1;
+const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
+
+const fileName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, 'not a plain file name');
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a sha256 in lower-case hex');
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+const shard = z.strictObject({ name: fileName, tokens: count, sha256 });
+/** The tokens [from, to) of the shard with this name. */
+const range = z.strictObject({ shard: fileName, from: count, to: count });
+
+const manifestSchema = z.strictObject({
+  format: z.literal(FORMAT),
+  version: z.literal(FORMAT_VERSION),
+  tokenizer: z.strictObject({
+    kind: z.string().max(256),
+    vocabSize: count.min(1).max(2 ** 32 - 1),
+    sha256,
+    /** Ends every document; null where the tokenizer has no such token. */
+    endOfText: count.nullable(),
+    files: z.array(fileName).min(1).max(100),
+  }),
+  tokenBytes: z.union([z.literal(2), z.literal(4)]),
+  /** Documents in all shards, and their bytes in UTF-8. */
+  documents: count,
+  textBytes: count,
+  /** Documents that were left out (`--skip-bad`). */
+  skipped: count,
+  shards: z.array(shard).min(1).max(1_000_000),
+  splits: z.strictObject({ train: z.array(range), val: z.array(range) }),
+});
+
+export type ShardManifest = z.infer<typeof manifestSchema>;
+export type ShardEntry = z.infer<typeof shard>;
+export type ShardRange = z.infer<typeof range>;
+
+export function encodeShardManifest(manifest: Omit<ShardManifest, 'format' | 'version'>): string {
+  const value: ShardManifest = { format: FORMAT, version: FORMAT_VERSION, ...manifest };
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
+
+/**
+ * The manifest of the prepared data in `folder`.
+ * @param setting how messages call what named the folder
+ * @throws UserError when there is none, or it is damaged or contradicts itself
+ */
+export async function readShardManifest(folder: string, setting: string): Promise<ShardManifest> {
+  const path = join(folder, SHARD_MANIFEST_FILE);
+  if (!(await isFile(path))) {
+    const isHalf = await isFile(join(folder, PROGRESS_FILE));
+    throw new UserError(
+      isHalf
+        ? `${setting}: ${folder} is not finished: run the same \`launch prepare\` again, it goes on where it stopped`
+        : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`launch prepare SOURCE --tokenizer gpt2 --out ${folder}\``,
+    );
+  }
+  const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
+  if (value['format'] !== FORMAT) {
+    throw new UserError(
+      `${path} is not of prepared data: its format is ${JSON.stringify(value['format'])}, not "${FORMAT}"`,
+    );
+  }
+  if (value['version'] !== FORMAT_VERSION) {
+    throw new UserError(
+      `${path} has format version ${JSON.stringify(value['version'])}; this Lockstep reads version ${FORMAT_VERSION}`,
+    );
+  }
+  const parsed = manifestSchema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw damaged(path, `${issue?.path.join('.') || 'content'}: ${issue?.message}`);
+  }
+  checkRanges(parsed.data, path);
+  return parsed.data;
+}
+
+/** Whether `path` is a folder of prepared data, finished or not. */
+export async function isPreparedFolder(path: string): Promise<boolean> {
+  if (await isFile(join(path, PROGRESS_FILE))) return true;
+  const manifest = join(path, SHARD_MANIFEST_FILE);
+  try {
+    return parseJsonObject(await readBoundedFile(manifest, MANIFEST_BYTES_MAX), manifest)['format'] === FORMAT;
+  } catch (error) {
+    // Not ours, whatever it is: what reads it as something else says what is wrong.
+    if (error instanceof UserError || errorCode(error) !== '') return false;
+    throw error;
+  }
+}
+
+function checkRanges({ shards, splits }: ShardManifest, path: string): void {
+  const tokensOf = new Map(shards.map(({ name, tokens }) => [name, tokens]));
+  if (tokensOf.size !== shards.length) throw damaged(path, 'it lists a shard twice');
+  for (const [split, ranges] of Object.entries(splits)) {
+    for (const { shard, from, to } of ranges) {
+      const tokens = tokensOf.get(shard);
+      if (tokens === undefined) throw damaged(path, `${split} names ${shard}, which is not among the shards`);
+      if (from > to || to > tokens) {
+        throw damaged(path, `${split} has the tokens ${from} to ${to} of ${shard}, which has ${tokens}`);
+      }
+    }
+  }
+}
+
+/** Names the tokens of all splits: prepared data that differs in any of them has another. Lower-case hex. */
+export function tokensSha256({ tokenizer, shards, splits }: ShardManifest): string {
+  return createHash('sha256')
+    .update(JSON.stringify([tokenizer.sha256, shards, splits]))
+    .digest('hex');
+}

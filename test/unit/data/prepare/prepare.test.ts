@@ -1,0 +1,357 @@
+/** `launch prepare` in this thread: what comes out of every kind of input, what is refused, and how it goes on after an end. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { UserError } from '../../../../src/base/errors.ts';
+import { type Dataset, openDataset } from '../../../../src/data/dataset.ts';
+import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
+import { type Prepared, type PrepareOptions, prepare } from '../../../../src/data/prepare/prepare.ts';
+import { findSources } from '../../../../src/data/prepare/sources.ts';
+import type { TokenSequence } from '../../../../src/data/tokenArray.ts';
+import { createTokenizer, type Tokenizer } from '../../../../src/data/tokenizer.ts';
+
+const END = 50_256;
+
+let cwd: string;
+let gpt2: Tokenizer;
+/** Has no end-of-text token, but small files. */
+let characters: Tokenizer;
+beforeAll(async () => {
+  gpt2 = await createTokenizer('gpt2', '');
+  characters = await createTokenizer('char', 'abcdefghijklmnopqrstuvwxyzLD0123456789ïöä ,.-\n');
+});
+beforeEach(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-prepare-'));
+});
+afterEach(() => rmSync(cwd, { recursive: true }));
+
+const skippedLines: string[] = [];
+
+interface Given extends Partial<PrepareOptions> {
+  readonly names?: string[];
+}
+
+async function run({ names = ['in'], ...options }: Given = {}): Promise<Prepared | undefined> {
+  const listener = { resumed() {}, progress() {}, skipped: (what: string) => skippedLines.push(what) };
+  return prepare({
+    ...{
+      sources: await findSources(names, { cwd }),
+      out: join(cwd, 'out'),
+      tokenizer: characters,
+      field: 'text',
+      skipBad: false,
+    },
+    ...{ split: { by: 'fraction', val: 0.1 }, shardTokens: 2 ** 20, makePool: inThisThread, listener },
+    ...options,
+  });
+}
+
+const open = (name = 'out', kind: 'char' | 'gpt2' = 'char', blockSize = 1): Promise<Dataset> =>
+  openDataset({ text: 'builtin', shards: name, tokenizer: kind, valFraction: 0.5 }, { blockSize, cwd });
+const listOf = (split: TokenSequence) => [...split.subarray(0, split.length)];
+
+/** All documents that were prepared, as text. */
+async function documents(name = 'out'): Promise<string[]> {
+  const { train, val } = await open(name, 'gpt2');
+  const texts: string[] = [];
+  let ids: number[] = [];
+  for (const id of [...listOf(train), ...listOf(val)]) {
+    if (id === END) {
+      texts.push(gpt2.decode(ids));
+      ids = [];
+    } else ids.push(id);
+  }
+  expect(ids).toEqual([]);
+  return texts;
+}
+
+function filesIn(name: string): Record<string, string> {
+  const folder = join(cwd, name);
+  return Object.fromEntries(readdirSync(folder).map((file) => [file, readFileSync(join(folder, file), 'base64')]));
+}
+
+const write = (name: string, content: string | Uint8Array) => writeFileSync(join(cwd, name), content);
+const long = (count: number) =>
+  Array.from({ length: count }, (_, i) => `Line ${i} of a text, naïve as ever.\n`).join('');
+/** Zstandard data of two frames, the first with "zstd text, ", the second with "in two frames": made by the reference tool. */
+const twoFrames = Buffer.from('KLUv/QRYWQAAenN0ZCB0ZXh0LCDSQuDYKLUv/QRYaQAAaW4gdHdvIGZyYW1lc1M+7lI=', 'base64');
+
+describe('prepare', () => {
+  it('gives the tokens of a text of many parts, and the end of the document', async () => {
+    const text = long(40_000);
+    write('in', text);
+    expect(await run({ tokenizer: gpt2, shardTokens: 100_000 })).toMatchObject({
+      documents: 1,
+      textBytes: Buffer.byteLength(text),
+    });
+    const { train, val } = await open('out', 'gpt2');
+    expect([...listOf(train), ...listOf(val)]).toEqual([...gpt2.encode(text), END]);
+    expect(val.length / (train.length + val.length)).toBeCloseTo(0.1, 4);
+  });
+
+  it('reads text, JSON lines, tables, folders and globs, plain and compressed, in order', async () => {
+    mkdirSync(join(cwd, 'in'));
+    const body = (name: string) => [
+      { text: `${name} one`, n: 1 },
+      { n: 2, text: `${name} twö\n` },
+    ];
+    const lines = (name: string) =>
+      body(name)
+        .map((value) => JSON.stringify(value))
+        .join('\n');
+    write('in/a.txt', '\ufeffplain text');
+    write('in/b.md.gz', gzipSync('gzipped text'));
+    write('in/c.txt.zst', twoFrames);
+    write('in/d.jsonl', `${lines('d')}\n\n`);
+    write('in/e.ndjson.gz', Buffer.concat([gzipSync(lines('e')), gzipSync(`\n${lines('e2')}`)]));
+    const column = { name: 'text', data: ['f one', 'f two'], type: 'STRING' as const };
+    const other = { name: 'n', data: [1, 2], type: 'INT32' as const };
+    write('in/f.parquet', new Uint8Array(parquetWriteBuffer({ columnData: [other, column] })));
+    write('in/g.txt', '');
+    const expected = ['plain text', 'gzipped text', 'zstd text, in two frames'];
+    expected.push(...['d', 'e', 'e2'].flatMap((name) => [`${name} one`, `${name} twö\n`]), 'f one', 'f two');
+    expect(await run({ tokenizer: gpt2 })).toMatchObject({ documents: 11 });
+    expect(await documents()).toEqual(expected);
+    await run({ names: ['in/*.t*'], out: join(cwd, 'out2'), tokenizer: gpt2, split: { by: 'fraction', val: 0.5 } });
+    expect(await documents('out2')).toEqual(['plain text', 'zstd text, in two frames']);
+  });
+
+  it('draws documents for validation by their number, wherever the input is cut', async () => {
+    const texts = Array.from({ length: 3_000 }, (_, i) => `document ${i}`);
+    write('in', texts.map((text) => JSON.stringify({ text })).join('\n'));
+    const split = { by: 'documents', val: 0.2 } as const;
+    await run({ names: [], sources: await findSources(['in'], { cwd, format: 'jsonl' }), split });
+    const { train, val } = await open();
+    const numbers = (part: TokenSequence) => characters.decode(listOf(part)).match(/\d+/g)!.map(Number);
+    const [inTrain, inVal] = [numbers(train), numbers(val)];
+    expect([...inTrain, ...inVal].sort((a, b) => a - b)).toEqual(texts.map((_, i) => i));
+    expect(inVal.length).toBeGreaterThan(500);
+    expect(inVal.length).toBeLessThan(700);
+    // The same documents in files of their own: the same draw.
+    mkdirSync(join(cwd, 'many'));
+    for (const [i, text] of texts.slice(0, 300).entries()) write(`many/${String(i).padStart(4, '0')}`, text);
+    await run({ names: ['many'], out: join(cwd, 'out2'), split });
+    const again = await open('out2');
+    expect(numbers(again.val)).toEqual(inVal.filter((number) => number < 300));
+  });
+
+  it('gives a text of characters the tokens that data.text gives it', async () => {
+    write('in', 'Ein Text, naïv wie immer.\n'.repeat(100));
+    await run({ tokenizer: 'char' });
+    const options = { tokenizer: 'char', valFraction: 0.1 } as const;
+    const prepared = await openDataset({ ...options, text: 'builtin', shards: 'out' }, { blockSize: 8, cwd });
+    const direct = await openDataset({ ...options, text: 'in' }, { blockSize: 8, cwd });
+    expect(listOf(prepared.train)).toEqual(listOf(direct.train));
+    expect(listOf(prepared.val)).toEqual(listOf(direct.val));
+    expect(prepared.tokenizerSha256).toBe(direct.tokenizerSha256);
+    expect(prepared.vocabSize).toBe(direct.vocabSize);
+  });
+});
+
+describe('input that is no text', () => {
+  const refusal = async (given: Given = {}) => {
+    const error = await run(given).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(UserError);
+    // Nobody takes what is there for whole.
+    await expect(open()).rejects.toThrow(UserError);
+    expect(readdirSync(join(cwd, 'out'))).not.toContain('prepare.lock');
+    return (error as UserError).message;
+  };
+
+  it('is told by file and offset', async () => {
+    const text = Buffer.from(long(40_000));
+    text[700_000] = 0;
+    write('in', text);
+    expect(await refusal()).toMatch(/^in: expected text, found a zero byte at offset 700000: give text in UTF-8/);
+    text[700_000] = 0xff;
+    text[900_000] = 0xff;
+    write('in', text);
+    rmSync(join(cwd, 'out'), { recursive: true });
+    expect(await refusal()).toMatch(/^in: expected text in UTF-8, found bytes that are not, at offset 700000/);
+  });
+
+  it('is told where a file ends in the middle of a character, or holds nothing', async () => {
+    write('in', Buffer.from('text ä').subarray(0, 6));
+    expect(await refusal()).toMatch(/at offset 5/);
+    rmSync(join(cwd, 'out'), { recursive: true });
+    write('in', '');
+    expect(await refusal()).toMatch(/^in: there is no text in it/);
+  });
+
+  it.each([
+    ['{"text": "cut sho', /^in\.jsonl:3: expected a JSON object, found \{"text": "cut sho; --skip-bad/],
+    ['[1]', /^in\.jsonl:3: expected a JSON object, found \[1\]/],
+    ['{"body": "b", "n": 1}', /^in\.jsonl:3: expected the field text, found body, n/],
+    ['{"text": 5}', /^in\.jsonl:3: expected a text in text, found 5/],
+    ['{"text": "a\\u0000b"}', /^in\.jsonl:3: expected text, found a zero character/],
+    ['{"text": "a\\ud800b"}', /^in\.jsonl:3: expected text, found half a surrogate pair/],
+  ])('is told by line: %s', async (line, message) => {
+    write('in.jsonl', `{"text": "good"}\n\n${line}\n{"text": "also good"}\n`);
+    expect(await refusal({ names: ['in.jsonl'] })).toMatch(message);
+    rmSync(join(cwd, 'out'), { recursive: true });
+    skippedLines.length = 0;
+    expect(await run({ names: ['in.jsonl'], skipBad: true })).toMatchObject({ documents: 2, skipped: 1 });
+    const { train, val } = await open();
+    expect(characters.decode([...listOf(train), ...listOf(val)])).toBe('good\nalso good\n');
+    expect(skippedLines).toEqual([expect.stringMatching(/^in\.jsonl:3: /)]);
+  });
+
+  it('is told by line in the second part of a file too', async () => {
+    const lines = Array.from({ length: 30_000 }, (_, i) => JSON.stringify({ text: `document number ${i}` }));
+    lines[29_999] = 'no JSON';
+    write('in.jsonl', lines.join('\n'));
+    expect(await refusal({ names: ['in.jsonl'] })).toMatch(/^in\.jsonl:30000: /);
+  });
+
+  it.each<[string, Uint8Array, RegExp]>([
+    ['in.gz', gzipSync(long(1_000)).subarray(0, 200), /^in\.gz: expected whole gzip data/],
+    ['in.gz', Buffer.from('no gzip'), /^in\.gz: expected whole gzip data/],
+    ['in.zst', twoFrames.subarray(0, 40), /^in\.zst: expected whole zstd data/],
+    ['in.zst', Buffer.from('this is no zstd data at all'), /^in\.zst: expected whole zstd data/],
+    ['in.parquet', Buffer.from('PAR1 this is no table PAR1'), /^in\.parquet: expected a whole Parquet file/],
+  ])('is told where %s is damaged', async (name, bytes, message) => {
+    write(name, bytes);
+    expect(await refusal({ names: [name] })).toMatch(message);
+  });
+
+  it('is told where a table has no such column', async () => {
+    const columnData = [{ name: 'body', data: ['a'], type: 'STRING' as const }];
+    write('in.parquet', new Uint8Array(parquetWriteBuffer({ columnData })));
+    expect(await refusal({ names: ['in.parquet'] })).toMatch(/^in\.parquet: expected a column text, found body/);
+  });
+});
+
+describe('going on', () => {
+  class Killed extends Error {}
+
+  /** Ends after `jobs` jobs, with every one made sure of, or none. */
+  const runUntil = async (jobs: number, given: Given) => {
+    let left = jobs;
+    const listener = {
+      resumed() {},
+      skipped() {},
+      progress() {
+        if (left-- === 0) throw new Killed();
+      },
+    };
+    await run({ ...given, listener }).catch((error: unknown) => {
+      if (!(error instanceof Killed)) throw error;
+    });
+  };
+
+  it.each([
+    ['a text', 'in.txt', (name: string) => write(name, long(80_000))],
+    ['compressed lines', 'in.jsonl.gz', (name: string) => write(name, gzipSync(jsonLines(100_000)))],
+  ])(
+    'after any job of %s comes to the same bytes',
+    async (_, name, make) => {
+      make(name);
+      const given: Given = { names: [name], shardTokens: 300_000, split: { by: 'documents', val: 0.3 } };
+      await run({ ...given, out: join(cwd, 'whole') });
+      for (const jobs of [1, 3]) {
+        for (const keepIntervalMs of [0, 1e9]) {
+          rmSync(join(cwd, 'out'), { recursive: true, force: true });
+          await runUntil(jobs, { ...given, keepIntervalMs });
+          expect(readdirSync(join(cwd, 'out'))).not.toContain('manifest.json');
+          await runUntil(1, { ...given, keepIntervalMs });
+          expect(await run(given)).toBeDefined();
+          expect(filesIn('out')).toEqual(filesIn('whole'));
+        }
+      }
+      expect(await run(given)).toBeUndefined();
+    },
+    60_000,
+  );
+
+  it('is refused with another tokenizer, option or source, and when the input has changed', async () => {
+    write('in', long(60_000));
+    write('in2', long(60_000));
+    await runUntil(2, { keepIntervalMs: 0 });
+    const refused = (given: Given, message: RegExp) => expect(run(given)).rejects.toThrow(message);
+    await refused(
+      { tokenizer: 'char' },
+      /was prepared with tokenizer "char, sha256 .*, not "char": choose another --out/,
+    );
+    await refused({ names: ['in2'] }, /was prepared with sources \[\{"name":"in"/);
+    await refused({ split: { by: 'fraction', val: 0.2 } }, /was prepared with split/);
+    utimesSync(join(cwd, 'in'), 1, 1);
+    await refused({}, /^in has changed since .* was begun: remove the folder/);
+  });
+
+  it('does not touch a folder with other things in it', async () => {
+    write('in', 'text');
+    mkdirSync(join(cwd, 'out'));
+    write('out/thesis.doc', 'years of work');
+    await expect(run()).rejects.toThrow(/has other files in it: name a new folder/);
+    expect(readdirSync(join(cwd, 'out'))).toEqual(['thesis.doc']);
+  });
+
+  it('waits for nobody: a folder that a living process works in is refused', async () => {
+    write('in', 'text '.repeat(100));
+    mkdirSync(join(cwd, 'out'));
+    write('out/prepare.lock', `${process.ppid}\n`);
+    await expect(run()).rejects.toThrow(new RegExp(`process ${process.ppid} is preparing`));
+    // One that is gone has left its lock.
+    write('out/prepare.lock', '4194303\n');
+    expect(await run()).toBeDefined();
+  });
+});
+
+function jsonLines(count: number): string {
+  return Array.from({ length: count }, (_, i) => `${JSON.stringify({ text: `Document ${i}, naïve as ever.` })}\n`).join(
+    '',
+  );
+}
+
+describe('training on prepared data', () => {
+  const other = { text: 'builtin', tokenizer: 'gpt2', valFraction: 0.1 } as const;
+
+  it('mixes folders in proportion to their tokens, or by weights', async () => {
+    write('a', long(200));
+    write('b', long(100));
+    await run({ names: ['a'], out: join(cwd, 'pa') });
+    await run({ names: ['b'], out: join(cwd, 'pb') });
+    const both = { ...other, tokenizer: 'char', shards: ['pa', 'pb'] } as const;
+    const plain = await openDataset(both, { blockSize: 8, cwd });
+    const [a, b] = [await open('pa'), await open('pb')];
+    expect(listOf(plain.train)).toEqual([...listOf(a.train), ...listOf(b.train)]);
+    expect(listOf(plain.val)).toEqual([...listOf(a.val), ...listOf(b.val)]);
+    expect(plain.corpora).toEqual([
+      { tokens: a.train.length, weight: a.train.length },
+      { tokens: b.train.length, weight: b.train.length },
+    ]);
+    const weighed = await openDataset({ ...both, weights: [3, 1] }, { blockSize: 8, cwd });
+    expect(weighed.corpora.map(({ weight }) => weight)).toEqual([3, 1]);
+    expect(new Set([plain.sha256, weighed.sha256, a.sha256, b.sha256]).size).toBe(4);
+  });
+
+  it('refuses shards of another tokenizer', async () => {
+    write('in', long(200));
+    await run({ out: join(cwd, 'pg'), tokenizer: gpt2 });
+    await run({ out: join(cwd, 'pc'), tokenizer: 'char' });
+    const opened = (data: object, options: object = {}) =>
+      openDataset({ ...other, ...data }, { blockSize: 8, cwd, ...options });
+    await expect(opened({ shards: ['pg', 'pc'] })).rejects.toThrow(
+      /pc was made with the char tokenizer, pg with another/,
+    );
+    await expect(opened({ shards: 'pc' })).rejects.toThrow(/data\.tokenizer is gpt2: set data\.tokenizer=char/);
+    const tokenizer = await createTokenizer('char', 'abc');
+    await expect(opened({ shards: 'pg' }, { tokenizer })).rejects.toThrow(/than the model's \(char, 3 tokens\)/);
+    rmSync(join(cwd, 'pc', 'tokenizer.json'));
+    writeFileSync(join(cwd, 'pc', 'tokenizer.json'), tokenizer.files()['tokenizer.json']!);
+    await expect(opened({ shards: 'pc', tokenizer: 'char' })).rejects.toThrow(/is not the tokenizer that the shards/);
+  });
+
+  it('refuses a folder that is too short for the model', async () => {
+    write('in', 'a few words');
+    await run({ split: { by: 'fraction', val: 0 } });
+    await expect(open('out', 'char', 1_000)).rejects.toThrow(/out is too short: it has 12 tokens to train on/);
+    await expect(open('out', 'char', 2)).rejects.toThrow(/has 0 tokens to validate.*--val-fraction/);
+  });
+});

@@ -1,0 +1,101 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  type CorpusShare,
+  type SampleOptions,
+  sampleStart,
+  turnOf,
+  windowsOfEpoch,
+} from '../../../src/data/sampleOrder.ts';
+
+const one = (tokens: number): CorpusShare[] => [{ tokens, weight: 1 }];
+
+/** The starts of the first `count` samples of a run. */
+function starts(corpora: readonly CorpusShare[], count: number, options: Partial<SampleOptions> = {}): number[] {
+  const globalBatchSize = 4;
+  return Array.from({ length: count }, (_, n) => {
+    const place = { step: Math.floor(n / globalBatchSize), index: n % globalBatchSize };
+    return sampleStart(corpora, { seed: 1, globalBatchSize, blockSize: 8, sampler: 'shuffled', ...place, ...options });
+  });
+}
+
+describe('shuffled', () => {
+  it('takes every window once an epoch, inside the corpus, without overlap', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 9, max: 2_000 }), fc.nat(2 ** 32 - 1), (tokens, seed) => {
+        const windows = windowsOfEpoch(tokens, 8);
+        for (const epoch of [0, 1]) {
+          const found = starts(one(tokens), 2 * windows, { seed }).slice(epoch * windows, (epoch + 1) * windows);
+          const sorted = found.toSorted((a, b) => a - b);
+          expect(sorted).toEqual(Array.from({ length: windows }, (_, i) => sorted[0]! + 8 * i));
+          expect(sorted[0]).toBeGreaterThanOrEqual(0);
+          expect(sorted.at(-1)! + 8 + 1).toBeLessThanOrEqual(tokens);
+        }
+      }),
+    );
+  });
+
+  it('has another order and another offset in every epoch, and for every seed', () => {
+    const windows = windowsOfEpoch(1_000, 8);
+    const found = starts(one(1_000), 20 * windows);
+    const epochs = Array.from({ length: 20 }, (_, epoch) => found.slice(epoch * windows, (epoch + 1) * windows));
+    expect(new Set(epochs.map((epoch) => epoch[0]! % 8)).size).toBeGreaterThan(4);
+    expect(new Set(epochs.map((epoch) => epoch.map((start) => start - (epoch[0]! % 8)).join())).size).toBe(20);
+    expect(starts(one(1_000), windows, { seed: 2 })).not.toEqual(epochs[0]);
+  });
+
+  it('never changes: a resumed run of an older version must see the same samples', () => {
+    expect(starts(one(1_000_000), 4)).toEqual([595928, 567808, 950048, 771384]);
+  });
+});
+
+describe('a mixture', () => {
+  const corpora: CorpusShare[] = [
+    { tokens: 900, weight: 5 },
+    { tokens: 500, weight: 3 },
+    { tokens: 700, weight: 2 },
+  ];
+
+  it('shares out the samples by the weights, at all times to within one or two', () => {
+    const counts = [0, 0, 0];
+    for (let sample = 0; sample < 5_000; sample++) {
+      const { corpus, number } = turnOf(corpora, sample);
+      expect(number).toBe(counts[corpus]);
+      counts[corpus]!++;
+      for (const [i, { weight }] of corpora.entries()) {
+        expect(Math.abs(counts[i]! - ((sample + 1) * weight) / 10)).toBeLessThan(2);
+      }
+    }
+  });
+
+  it('counts on for any weights and far into a run', () => {
+    const weight = fc.double({ min: 0.001, max: 1_000, noNaN: true });
+    fc.assert(
+      fc.property(fc.array(weight, { minLength: 1, maxLength: 6 }), fc.nat(2 ** 31), (weights, sample) => {
+        const mixture = weights.map((w) => ({ tokens: 100, weight: w }));
+        const [now, next] = [turnOf(mixture, sample), turnOf(mixture, sample + 1)];
+        if (now.corpus === next.corpus) expect(next.number).toBe(now.number + 1);
+      }),
+    );
+  });
+
+  it.each(['random', 'shuffled'] as const)(
+    'draws %s windows that do not cross from one corpus to the next',
+    (sampler) => {
+      const borders = [0, 900, 1_400, 2_100];
+      const found = starts(corpora, 4_000, { sampler });
+      for (const start of found) {
+        const corpus = borders.findLastIndex((border) => border <= start);
+        expect(start + 8 + 1).toBeLessThanOrEqual(borders[corpus + 1]!);
+      }
+      const inFirst = found.filter((start) => start < 900).length;
+      expect(inFirst).toBe(2_000);
+    },
+  );
+
+  it('takes every window of each corpus once in an epoch of that corpus', () => {
+    const second = starts(corpora, 2_000).filter((start) => start >= 900 && start < 1_400);
+    const windows = windowsOfEpoch(500, 8);
+    expect(new Set(second.slice(0, windows)).size).toBe(windows);
+  });
+});
