@@ -161,6 +161,34 @@ describe('a run on prepared data', () => {
     expect(c.loss).toBe(a.loss);
   });
 
+  it('validates on the whole split, and counts the bytes of the text without the ends of documents', async () => {
+    const lines = Array.from({ length: 300 }, (_, i) => JSON.stringify({ text: `Document ${i}, naïve as ever.` }));
+    await writeFile(join(folder(), 'many.jsonl'), lines.join('\n'));
+    await launch(
+      ['prepare', 'many.jsonl', '--tokenizer', 'gpt2', '--val-documents', '0.2', '--out', 'data/many'],
+      folder(),
+    );
+    const manifest = JSON.parse(await readFile(join(folder(), 'data/many/manifest.json'), 'utf8'));
+    const overrides = [
+      'data.shards=data/many',
+      'data.tokenizer=gpt2',
+      'train.maxSteps=2',
+      'eval.everySteps=2',
+      'eval.batches=0',
+    ];
+    expect((await launch(['--workers', '2', '--run-dir', 'rm', ...set(...model, ...overrides)], folder())).code).toBe(
+      0,
+    );
+    const evaluate = async (split: string) =>
+      JSON.parse((await launch(['eval', '--checkpoint', 'rm', '--json', '--split', split], folder())).stdout);
+    const all = await evaluate('all');
+    // But for the first token of either split, which nothing predicts.
+    expect(all.bytes).toBe(manifest.textBytes - 2 * 'Document'.length);
+    expect(all.tokens).toBe(manifest.shards[0].tokens + manifest.shards[1].tokens - 2);
+    const [periodic] = (await metricsOf(join(folder(), 'rm'))).flatMap(({ valLoss }) => valLoss ?? []);
+    expect((await evaluate('val')).loss).toBeCloseTo(periodic!, 4);
+  });
+
   it('goes on in a shuffled mixture where it was, with the samples of a run that was not interrupted', async () => {
     const made = await launch(['prepare', '*.txt', '--tokenizer', 'data/chars', '--out', 'data/more'], folder());
     expect(made.code).toBe(0);
