@@ -1,14 +1,14 @@
 /** `launch prepare` that is killed, meets a full disk, or another one in its folder: in the end the bytes of an undisturbed one. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { launch, start, useFolder } from '../e2e/launch.ts';
+import { launch, type Running, start, useFolder } from '../e2e/launch.ts';
 
 const folder = useFolder();
 const run = promisify(execFile);
@@ -57,6 +57,21 @@ beforeAll(async () => {
   }
 });
 
+/** Resolves when progress of this run is kept, or it has ended. */
+async function isKept(out: string, { process: { exitCode }, finished }: Running): Promise<void> {
+  const kept = () =>
+    stat(join(folder(), out, 'progress.json')).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => 0,
+    );
+  const before = await kept();
+  let hasEnded = exitCode !== null;
+  void finished.then(() => {
+    hasEnded = true;
+  });
+  while (!hasEnded && (await kept()) === before) await sleep(2);
+}
+
 describe('killed again and again', () => {
   it.each([
     ['a text', 'text.txt', 'whole-text', []],
@@ -65,11 +80,14 @@ describe('killed again and again', () => {
     const args = prepare(source, `killed-${whole}`, '--threads', '2', ...more);
     let kills = 0;
     let wentOn = 0;
-    // Later every time, so that it comes to an end on a slow machine too.
-    for (let delayMs = 900; ; delayMs = Math.ceil(delayMs * 1.4)) {
+    for (;;) {
       const running = start(args, folder());
-      const ended = await Promise.race([running.finished, sleep(delayMs + Math.random() * 300).then(() => undefined)]);
-      if (ended === undefined) running.process.kill('SIGKILL');
+      // A few times, each soon after something more was made sure of.
+      if (kills < 4) {
+        await isKept(`killed-${whole}`, running);
+        await sleep(Math.random() * 30);
+        running.process.kill('SIGKILL');
+      }
       const { code, stdout, stderr } = await running.finished;
       if (stdout.includes('going on after')) wentOn++;
       if (code === 0) break;
