@@ -25,7 +25,7 @@ import {
 import { type Usage, UsageLog, usageOf } from './processUsage.ts';
 
 const folder = useFolder();
-const seconds = Number(process.env['LOCKSTEP_CHAOS_SECONDS'] ?? 20);
+const seconds = Number(process.env['LOCKSTEP_CHAOS_SECONDS'] ?? 12);
 const seed = Number(process.env['LOCKSTEP_CHAOS_SEED'] ?? 1);
 const localWorkers = 3;
 const deadlineMs = 1_500;

@@ -19,7 +19,7 @@ import { faultyWorker, stepMoments, useFaultyWorkers } from './faultyWorker.ts';
 
 const folder = useFolder();
 const startFaulty = useFaultyWorkers();
-const maxSteps = 200;
+const maxSteps = 120;
 const config = elastic(maxSteps, 'checkpoint.everySteps=20');
 const signals = ['SIGKILL', 'SIGSTOP'] as const;
 const faults = signals.flatMap((signal) =>
