@@ -1,8 +1,9 @@
 /** Who encodes the jobs of `launch prepare`: threads, or this one. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import type { KnownTokenizer } from '../tokenizerFacts.ts';
 import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
-import type { EncodeThreadData } from './encodeThread.ts';
+import type { EncodeThreadData, ThreadUp } from './encodeThread.ts';
 
 /**
  * Bounds on a thread's heap: it needs less than half, but without a bound near what it needs the collector lets it grow to several
@@ -10,6 +11,9 @@ import type { EncodeThreadData } from './encodeThread.ts';
  */
 const threadHeapMb = 256;
 const threadYoungMb = 16;
+/** How often it is looked whether all threads are up, at the end of a very short text, and for how long at most. */
+const startPollMs = 5;
+const startMostMs = 10_000;
 
 export interface EncodePool {
   /** Jobs that are worth having under way: more would only take memory. */
@@ -34,6 +38,8 @@ export function threadPool(threads: number): MakePool {
       workerData: data,
       resourceLimits: { maxOldGenerationSizeMb: threadHeapMb, maxYoungGenerationSizeMb: threadYoungMb },
     });
+    const up = new Set<number>();
+    pool.on('message', ({ threadUp }: ThreadUp) => up.add(threadUp));
     const run = (name: string, job: EncodeJob) => {
       const transferList = job.chunks.flatMap((chunk) => (chunk.kind === 'rows' ? [] : [chunk.bytes.buffer]));
       return pool.run(job, { name, transferList });
@@ -44,7 +50,12 @@ export function threadPool(threads: number): MakePool {
       encode: (job) => run('encode', job),
       characters: (job) => run('characters', job),
       texts: (job) => run('texts', job),
-      close: () => pool.destroy(),
+      async close() {
+        // One that is ended while it starts would take the process with it (Node 20).
+        const areUp = () => pool.threads.every((thread) => up.has(thread.threadId));
+        for (let waitedMs = 0; waitedMs < startMostMs && !areUp(); waitedMs += startPollMs) await sleep(startPollMs);
+        await pool.destroy();
+      },
     };
   };
 }

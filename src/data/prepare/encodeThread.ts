@@ -1,5 +1,5 @@
 /** A thread of `launch prepare`: encodes jobs with the tokenizer whose files it was started with. */
-import { workerData } from 'node:worker_threads';
+import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { tokenizerFromFiles } from '../tokenizer.ts';
 import type { TokenizerFacts } from '../tokenizerFacts.ts';
 import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
@@ -9,6 +9,14 @@ export type EncodeThreadData = Pick<TokenizerFacts, 'files' | 'endOfText'> | und
 
 const data = workerData as EncodeThreadData;
 const encoder = data && new JobEncoder(await tokenizerFromFiles(data.files), data.endOfText);
+
+/** Tells that the thread is up. */
+export interface ThreadUp {
+  readonly threadUp: number;
+}
+
+// At once: later it sleeps without events until there is a task.
+parentPort?.postMessage({ threadUp: threadId } satisfies ThreadUp);
 
 export function encode(job: EncodeJob): EncodedJob | BadData {
   if (encoder === undefined) throw new Error('a thread without a tokenizer cannot encode');
