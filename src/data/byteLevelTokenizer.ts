@@ -5,9 +5,11 @@
  * Splitting (pieces.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
  * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
  */
+
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
 import { byteLevelFiles } from './byteLevelFiles.ts';
 import { BytePairs } from './bytePairs.ts';
+import { decodeAll } from './decodeAll.ts';
 import { PieceEncoder } from './pieceEncoder.ts';
 import { pieceEnds, type Splitting } from './pieces.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from './tokenArray.ts';
@@ -91,10 +93,7 @@ export class ByteLevelTokenizer implements Tokenizer {
   }
 
   decode(tokens: Iterable<number>): string {
-    const decoder = this.streamDecoder();
-    let text = '';
-    for (const token of tokens) text += decoder.push(token);
-    return text + decoder.flush();
+    return decodeAll(this.streamDecoder(), tokens);
   }
 
   streamDecoder(): StreamDecoder {

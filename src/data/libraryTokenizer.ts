@@ -2,9 +2,11 @@
  * Any other tokenizer.json of Hugging Face's format (BPE or Unigram: SentencePiece's models too), through Hugging Face's JavaScript
  * library. It encodes as that library does, but for one thing: plain text never becomes a special token.
  */
+
 import type { Tokenizer as Library } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../base/errors.ts';
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
+import { decodeAll } from './decodeAll.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from './tokenArray.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import { endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
@@ -89,10 +91,7 @@ export class LibraryTokenizer implements Tokenizer {
   }
 
   decode(tokens: Iterable<number>): string {
-    const decoder = this.streamDecoder();
-    let text = '';
-    for (const token of tokens) text += decoder.push(token);
-    return text + decoder.flush();
+    return decodeAll(this.streamDecoder(), tokens);
   }
 
   /**
