@@ -1,6 +1,6 @@
 /** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
-import type { RunListener } from '../coordinator/coordinator.ts';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 
 export interface ProgressOptions {
   readonly maxSteps: number;

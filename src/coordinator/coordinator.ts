@@ -5,8 +5,8 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
-import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
+import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
 import type { ControlServer } from '../comm/link.ts';
 import {
   type CoordinatorMessage,
@@ -15,73 +15,15 @@ import {
   encodeMessage,
   type WorkerMessage,
 } from '../comm/protocol.ts';
-import type { Config } from '../config/schema.ts';
-import type { Dataset } from '../data/dataset.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
-import { Checkpointer, type CheckpointOutcome, type StateStore, type StoredState } from './checkpointer.ts';
+import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
+import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './decide.ts';
-import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import { tokenRefusal } from './joinToken.ts';
-import type { JournalSink } from './journal.ts';
-import type { MetricsLog, StepMetrics } from './metricsLog.ts';
-import {
-  type Effect,
-  initialState,
-  type Member,
-  type Resumed,
-  type RunEvent,
-  type RunPlan,
-  type RunState,
-} from './runState.ts';
+import { type Effect, initialState, type RunEvent, type RunState } from './runState.ts';
 import { StateTransfers } from './stateTransfers.ts';
 import { StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
-
-/** What a user may want to see of a run. */
-export interface RunListener {
-  started(members: readonly Member[]): void;
-  step(metrics: StepMetrics): void;
-  evaluated(step: number, valLoss: number): void;
-  checkpoint(outcome: CheckpointOutcome): void;
-  /** A loss, a restart, somebody who came or left: one line. */
-  event(event: LoggedEvent): void;
-  warning(message: string): void;
-}
-
-export interface CoordinatorOptions {
-  readonly runId: string;
-  readonly config: Config;
-  readonly dataset: Dataset;
-  /** Where workers join; it stays the caller's to close. */
-  readonly server: ControlServer;
-  /** Workers that should be there before the run starts, and the fewest that it goes on with. */
-  readonly worldSize: number;
-  readonly minWorkers: number;
-  /** Names of the workers that this machine starts; `workerExited` is called for them. */
-  readonly localWorkers: readonly string[];
-  readonly restartsMax: number;
-  /** Whether others may join. */
-  readonly open: boolean;
-  /** Starts a local worker, again or for the first time. */
-  readonly startWorker: (worker: string) => void;
-  readonly killWorker: (worker: string) => void;
-  readonly store: StateStore;
-  readonly metrics: Pick<MetricsLog, 'append' | 'rewind' | 'flush'>;
-  readonly events: Pick<EventsLog, 'append' | 'flush'>;
-  readonly journal: JournalSink;
-  /** The checkpoint to go on from. */
-  readonly resume?: StoredState;
-  /** Where a coordinator that was killed had come to, if its workers may still be there. */
-  readonly resumed?: Resumed;
-  readonly listener: RunListener;
-  /** What a worker must show to join; without it everybody may. */
-  readonly token?: string | undefined;
-  readonly clock?: Clock;
-  /** Written if the run fails. */
-  readonly recorder?: FlightRecorder;
-  /** The core. */
-  readonly decide?: typeof decide;
-}
 
 const tickIntervalMs = 100;
 /** How much later than its lost connection the exit of a local process may be known. */
@@ -215,8 +157,11 @@ export class Coordinator {
       const core = this.#options.decide ?? decide;
       const { state, effects, reason } = core(this.#state, event, this.#clock.monotonic());
       this.#state = state;
-      if (isTelling(event)) this.#options.recorder?.record('received', { ...withoutSecrets(event), reason });
-      else if (reason !== '') this.#options.recorder?.record('decided', { reason });
+      if (event.kind === 'message' && isTelling(event.message)) {
+        this.#options.recorder?.record('received', { ...event, message: withoutSecrets(event.message), reason });
+      } else if (event.kind !== 'message' && event.kind !== 'tick') {
+        this.#options.recorder?.record('received', { ...event, reason });
+      } else if (reason !== '') this.#options.recorder?.record('decided', { reason });
       for (const effect of effects) this.#carryOut(effect);
     } catch (error) {
       this.#fail(error);
@@ -348,7 +293,7 @@ export class Coordinator {
   }
 
   #send(to: string, message: CoordinatorMessage, payload?: Uint8Array): void {
-    if (isTelling({ kind: 'message', message })) this.#options.recorder?.record('sent', { to, message });
+    if (isTelling(message)) this.#options.recorder?.record('sent', { to, message });
     this.#server.send(to, encodeMessage(message), payload);
   }
 
@@ -386,33 +331,4 @@ export class Coordinator {
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';
     this.#handle({ kind, step: outcome.step });
   }
-}
-
-/** Whether the flight recorder keeps it: what comes all the time would drive out the rest. */
-function isTelling(event: { readonly kind: RunEvent['kind']; readonly message?: { readonly type: string } }): boolean {
-  return event.kind !== 'tick' && !['heartbeat', 'stateChunk', 'stateAck'].includes(event.message?.type ?? '');
-}
-
-function withoutSecrets(event: RunEvent): RunEvent {
-  if (event.kind !== 'message' || event.message.type !== 'join') return event;
-  const { token: _, ...message } = event.message;
-  return { ...event, message };
-}
-
-function planOf(options: CoordinatorOptions): RunPlan {
-  const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
-  const { train, comm, checkpoint } = config;
-  return {
-    ...{ runId, worldSize, minWorkers, localWorkers, restartsMax, open },
-    startStep: resume?.trainer?.step ?? 0,
-    maxSteps: train.maxSteps,
-    globalBatchSize: train.globalBatchSize,
-    evalEverySteps: config.eval.everySteps,
-    checkpointEverySteps: checkpoint.everySteps,
-    hashEverySteps: train.hashEverySteps,
-    heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
-    joinTimeoutMs: comm.joinTimeoutMs,
-    stepTimeoutMs: comm.stepTimeoutMs,
-    leases: train.leases,
-  };
 }

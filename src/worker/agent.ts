@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError, UserError } from '../base/errors.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
+import { isTelling } from '../comm/flightMessages.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
 import {
   type CoordinatorMessage,
@@ -337,7 +338,7 @@ export class Agent {
   }
 
   #receive(message: CoordinatorMessage, payload: Uint8Array | undefined): void {
-    if (message.type !== 'stateChunk' && message.type !== 'stateAck') this.#record('received', message);
+    if (isTelling(message)) this.#record('received', message);
     if (message.type === 'stop') this.#inbox.end(new Stopped(message));
     else if (message.type === 'stateAck') this.#streamOf(message.purpose).acknowledged(message);
     else if (message.type === 'stateGivenUp') this.#checkpointStream.drop(message.step);
@@ -359,7 +360,7 @@ export class Agent {
   }
 
   #send(message: WorkerMessage, payload?: Uint8Array): void {
-    if (message.type !== 'stateChunk' && message.type !== 'stateAck') this.#record('sent', message);
+    if (isTelling(message)) this.#record('sent', message);
     this.#link?.send(message, payload);
   }
 

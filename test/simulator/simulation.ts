@@ -3,7 +3,8 @@
  * Its parts: world.ts (time), network.ts, disks.ts, simReplica.ts (compute); here are the processes, the faults and the checks.
  */
 import { type Config, configSchema } from '../../src/config/schema.ts';
-import { Coordinator, type RunListener } from '../../src/coordinator/coordinator.ts';
+import { Coordinator } from '../../src/coordinator/coordinator.ts';
+import type { RunListener } from '../../src/coordinator/coordinatorOptions.ts';
 import { decide as realDecide } from '../../src/coordinator/decide.ts';
 import type { JournalRecord } from '../../src/coordinator/journalRecords.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from '../../src/coordinator/runState.ts';

@@ -1,0 +1,14 @@
+/** Which messages a flight recorder keeps, and what of them. */
+import type { CoordinatorMessage, WorkerMessage } from './protocol.ts';
+
+/** What comes all the time would drive out the rest. */
+export function isTelling({ type }: CoordinatorMessage | WorkerMessage): boolean {
+  return type !== 'heartbeat' && type !== 'stateChunk' && type !== 'stateAck';
+}
+
+/** A `join` shows the run's token. */
+export function withoutSecrets(message: WorkerMessage): WorkerMessage {
+  if (message.type !== 'join') return message;
+  const { token: _, ...rest } = message;
+  return rest;
+}

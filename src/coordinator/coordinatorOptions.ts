@@ -1,0 +1,77 @@
+/** What a coordinator is given: by `launch`, by a bench, by the simulator. */
+import type { Clock } from '../base/clock.ts';
+import type { FlightRecorder } from '../base/flightRecorder.ts';
+import type { ControlServer } from '../comm/link.ts';
+import type { Config } from '../config/schema.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
+import type { decide } from './decide.ts';
+import type { EventsLog, LoggedEvent } from './eventsLog.ts';
+import type { JournalSink } from './journal.ts';
+import type { MetricsLog, StepMetrics } from './metricsLog.ts';
+import type { Member, Resumed, RunPlan } from './runState.ts';
+
+/** What a user may want to see of a run. */
+export interface RunListener {
+  started(members: readonly Member[]): void;
+  step(metrics: StepMetrics): void;
+  evaluated(step: number, valLoss: number): void;
+  checkpoint(outcome: CheckpointOutcome): void;
+  /** A loss, a restart, somebody who came or left: one line. */
+  event(event: LoggedEvent): void;
+  warning(message: string): void;
+}
+
+export interface CoordinatorOptions {
+  readonly runId: string;
+  readonly config: Config;
+  readonly dataset: Dataset;
+  /** Where workers join; it stays the caller's to close. */
+  readonly server: ControlServer;
+  /** Workers that should be there before the run starts, and the fewest that it goes on with. */
+  readonly worldSize: number;
+  readonly minWorkers: number;
+  /** Names of the workers that this machine starts; `workerExited` is called for them. */
+  readonly localWorkers: readonly string[];
+  readonly restartsMax: number;
+  /** Whether others may join. */
+  readonly open: boolean;
+  /** Starts a local worker, again or for the first time. */
+  readonly startWorker: (worker: string) => void;
+  readonly killWorker: (worker: string) => void;
+  readonly store: StateStore;
+  readonly metrics: Pick<MetricsLog, 'append' | 'rewind' | 'flush'>;
+  readonly events: Pick<EventsLog, 'append' | 'flush'>;
+  readonly journal: JournalSink;
+  /** The checkpoint to go on from. */
+  readonly resume?: StoredState;
+  /** Where a coordinator that was killed had come to, if its workers may still be there. */
+  readonly resumed?: Resumed;
+  readonly listener: RunListener;
+  /** What a worker must show to join; without it everybody may. */
+  readonly token?: string | undefined;
+  readonly clock?: Clock;
+  /** Written if the run fails. */
+  readonly recorder?: FlightRecorder;
+  /** The core. */
+  readonly decide?: typeof decide;
+}
+
+/** What of it the decision core knows. */
+export function planOf(options: CoordinatorOptions): RunPlan {
+  const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
+  const { train, comm, checkpoint } = config;
+  return {
+    ...{ runId, worldSize, minWorkers, localWorkers, restartsMax, open },
+    startStep: resume?.trainer?.step ?? 0,
+    maxSteps: train.maxSteps,
+    globalBatchSize: train.globalBatchSize,
+    evalEverySteps: config.eval.everySteps,
+    checkpointEverySteps: checkpoint.everySteps,
+    hashEverySteps: train.hashEverySteps,
+    heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
+    joinTimeoutMs: comm.joinTimeoutMs,
+    stepTimeoutMs: comm.stepTimeoutMs,
+    leases: train.leases,
+  };
+}
