@@ -37,7 +37,7 @@ const logEverySteps = 10;
  * on how sums are rounded (docs/log.md).
  */
 function config(maxSteps: number): string[] {
-  const rate = ['schedule.kind=constant', 'schedule.learningRate=5e-5'];
+  const rate = ['schedule.kind=constant', 'schedule.learningRate=5e-5', 'schedule.minLearningRate=5e-5'];
   const more = ['checkpoint.everySteps=200', `train.logEverySteps=${logEverySteps}`, ...rate];
   return elastic(maxSteps, `comm.heartbeatTimeoutMs=${deadlineMs}`, ...more);
 }
