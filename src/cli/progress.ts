@@ -33,8 +33,11 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
           `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s  ${duration(left)} left`,
       );
     },
-    evaluated(step, valLoss) {
-      print(`${stepLabel(step)}  validation loss ${valLoss.toFixed(4)}`);
+    evaluated({ step, valLoss, valPerplexity, valBitsPerByte }) {
+      const perByte = valBitsPerByte === undefined ? '' : `  ${valBitsPerByte.toFixed(4)} bits per byte`;
+      print(
+        `${stepLabel(step)}  validation loss ${valLoss.toFixed(4)}  perplexity ${valPerplexity.toPrecision(5)}${perByte}`,
+      );
     },
     checkpoint(outcome) {
       if ('error' in outcome) {

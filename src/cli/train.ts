@@ -12,6 +12,7 @@ import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
+import { allListeners } from '../coordinator/coordinatorOptions.ts';
 import { EventsLog } from '../coordinator/eventsLog.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { selectEngine } from '../engine/registry.ts';
@@ -223,13 +224,14 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
-    listener: {
-      ...printer,
-      checkpoint(outcome) {
-        lastCheckpoint = outcome;
-        printer.checkpoint(outcome);
+    listener: allListeners([
+      printer,
+      {
+        checkpoint(outcome) {
+          lastCheckpoint = outcome;
+        },
       },
-    },
+    ]),
   });
   const signals = handleSignals(coordinator, workers, run.folder);
   try {

@@ -20,6 +20,7 @@ import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './decide.ts';
 import { tokenRefusal } from './joinToken.ts';
+import type { EvaluationMetrics } from './metricsLog.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './runState.ts';
 import { StateTransfers } from './stateTransfers.ts';
 import { StepRecords } from './stepRecords.ts';
@@ -257,9 +258,7 @@ export class Coordinator {
         break;
       }
       case 'evaluationDone':
-        this.#lastValLoss = { step: effect.step, loss: effect.loss };
-        this.#options.metrics.append({ step: effect.step, valLoss: effect.loss, valTargets: effect.targets });
-        listener.evaluated(effect.step, effect.loss);
+        this.#evaluated(effect);
         break;
       case 'warn':
         if (effect.ofStranger === true) this.#warn(effect.message);
@@ -282,6 +281,17 @@ export class Coordinator {
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
+  }
+
+  #evaluated({ step, loss, targets }: Extract<Effect, { kind: 'evaluationDone' }>): void {
+    this.#lastValLoss = { step, loss };
+    const { validationBytes } = this.#options;
+    const line: EvaluationMetrics = {
+      ...{ step, valLoss: loss, valPerplexity: Math.exp(loss), valTargets: targets },
+      ...(validationBytes !== undefined && { valBitsPerByte: (loss * targets) / Math.LN2 / validationBytes }),
+    };
+    this.#options.metrics.append(line);
+    this.#options.listener.evaluated(line);
   }
 
   /** Whoever reaches the port can cause warnings: they must not fill a terminal. */

@@ -8,24 +8,41 @@ import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.
 import type { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
-import type { MetricsLog, StepMetrics } from './metricsLog.ts';
+import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
 import type { Member, Resumed, RunPlan } from './runState.ts';
 
 /** What a user may want to see of a run. */
 export interface RunListener {
   started(members: readonly Member[]): void;
   step(metrics: StepMetrics): void;
-  evaluated(step: number, valLoss: number): void;
+  evaluated(metrics: EvaluationMetrics): void;
   checkpoint(outcome: CheckpointOutcome): void;
   /** A loss, a restart, somebody who came or left: one line. */
   event(event: LoggedEvent): void;
   warning(message: string): void;
 }
 
+/** Tells several, in order. Each may listen to a part only. */
+export function allListeners(listeners: readonly Partial<RunListener>[]): RunListener {
+  const tellAll = (tell: (listener: Partial<RunListener>) => void) => {
+    for (const listener of listeners) tell(listener);
+  };
+  return {
+    started: (members) => tellAll((listener) => listener.started?.(members)),
+    step: (metrics) => tellAll((listener) => listener.step?.(metrics)),
+    evaluated: (metrics) => tellAll((listener) => listener.evaluated?.(metrics)),
+    checkpoint: (outcome) => tellAll((listener) => listener.checkpoint?.(outcome)),
+    event: (event) => tellAll((listener) => listener.event?.(event)),
+    warning: (message) => tellAll((listener) => listener.warning?.(message)),
+  };
+}
+
 export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
   readonly dataset: Dataset;
+  /** UTF-8 bytes of the text that the evaluated targets stand for, if known: gives bits per byte. */
+  readonly validationBytes?: number;
   /** Where workers join; it stays the caller's to close. */
   readonly server: ControlServer;
   /** Workers that should be there before the run starts, and the fewest that it goes on with. */

@@ -1,7 +1,7 @@
 /**
  * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
  * so far), tokensPerSecond, epoch, and of each rank the samples that it computed and its phase times; a validation line has
- * step and valLoss. The step lines are the ledger of a run: every sample of every step is in one of them, once.
+ * step, valLoss, valPerplexity and valBitsPerByte. The step lines are the ledger of a run: every sample of every step is in one of them, once.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/protocol.ts';
@@ -38,7 +38,11 @@ export interface StepMetrics extends CommittedStep {
 
 export interface EvaluationMetrics {
   readonly step: number;
+  /** Mean over the targets, in nats. */
   readonly valLoss: number;
+  readonly valPerplexity: number;
+  /** For comparing tokenizers: of the text that the targets stand for. Absent where nobody has counted its bytes. */
+  readonly valBitsPerByte?: number;
   readonly valTargets: number;
 }
 

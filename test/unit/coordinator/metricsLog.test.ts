@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const line = (step: number) => ({ step, valLoss: 1, valTargets: 2 });
+const line = (step: number) => ({ step, valLoss: 1, valPerplexity: Math.E, valTargets: 2 });
 
 it('appends a line for each entry', async () => {
   const path = join(folder, 'a.jsonl');
