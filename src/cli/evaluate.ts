@@ -5,6 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { type DataOptions, type Dataset, openDataset } from '../data/dataset.ts';
 import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
+import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { ModelConfig } from '../model/config.ts';
@@ -30,8 +31,6 @@ export interface LossSum {
 /** Bounds on one batch: rows, and numbers of activations. */
 const BATCH_ROWS_MAX = 8192;
 const BATCH_ACTIVATIONS_MAX = 2 ** 28;
-/** Tokens that are decoded at a time. */
-const SLICE_TOKENS = 2 ** 16;
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   command: 'eval',
@@ -177,21 +176,12 @@ function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): num
   return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
 }
 
-/**
- * UTF-8 bytes of the text of every token but the first, which is not predicted; the end of a document is none of its text. In slices:
- * a text may be long.
- */
 function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {
-  const { endOfText } = tokenizer;
-  const decoder = tokenizer.streamDecoder();
-  decoder.push(tokens.subarray(0, 1)[0]!);
-  let bytes = 0;
-  for (let from = 1; from < tokens.length; from += SLICE_TOKENS) {
-    for (const token of tokens.subarray(from, Math.min(tokens.length, from + SLICE_TOKENS))) {
-      bytes += Buffer.byteLength(token === endOfText ? decoder.flush() : decoder.push(token));
-    }
+  const steps = targetBytes(tokenizer, tokens);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
   }
-  return bytes + Buffer.byteLength(decoder.flush());
 }
 
 function measures({ sum, tokens, bytes }: Evaluation) {

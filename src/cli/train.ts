@@ -191,7 +191,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
 
 /** Trains; true if the user ended the run early. */
 async function runToTheEnd({ args, run, point, keys, transport, server }: Start): Promise<boolean> {
-  const { config, dataset, store, resume, worldSize, minWorkers } = run;
+  const { config, dataset, validationBytes, store, resume, worldSize, minWorkers } = run;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const startStep = resume?.trainer?.step ?? 0;
   const { journal, runId } = openJournal(run.folder, server.address, point, startStep);
@@ -216,6 +216,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
   coordinator = new Coordinator({
     ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
+    ...(validationBytes !== undefined && { validationBytes }),
     restartsMax: args.singleProcess ? 0 : args.maxRestarts,
     open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),

@@ -2,10 +2,12 @@
  * The validation windows of a run's periodic estimates: always the same ones, spread evenly over the validation split or all of
  * it, so that two estimates can be compared whatever the number of workers.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Batch } from '../comm/protocol.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
+import { targetBytes } from '../data/textBytes.ts';
 import { shareOf } from './leases.ts';
 
 export class ValidationPlan {
@@ -21,6 +23,40 @@ export class ValidationPlan {
     const batchSize = config.train.microBatchSize;
     const some = batches === 0 ? {} : { batches };
     this.#windows = [...valBatchWindows(dataset.val.length, { blockSize: this.#blockSize, batchSize, ...some })].flat();
+  }
+
+  /**
+   * UTF-8 bytes of the text that all targets stand for, those of neighbouring windows in one go, so that no character is cut.
+   * @param onProgress called now and then with the share that is done, from 0 to 1
+   */
+  async targetBytes(onProgress: (done: number) => void): Promise<number> {
+    const { tokenizer, val } = this.#dataset;
+    let bytes = 0;
+    let done = 0;
+    for (const { from, to } of this.#ranges()) {
+      const steps = targetBytes(tokenizer, val, from, to);
+      for (let step = steps.next(); ; step = steps.next()) {
+        if (step.done) {
+          bytes += step.value;
+          break;
+        }
+        done += step.value;
+        onProgress(done / (this.#windows.length * this.#blockSize));
+        await setImmediate();
+      }
+    }
+    return bytes;
+  }
+
+  /** The tokens of windows that follow each other, with the one before the first target. */
+  *#ranges(): Generator<{ from: number; to: number }, void> {
+    const end = (window: number) => Math.min(this.#dataset.val.length, (window + 1) * this.#blockSize + 1);
+    for (let first = 0; first < this.#windows.length; ) {
+      let last = first;
+      while (this.#windows[last + 1] === this.#windows[last]! + 1) last++;
+      yield { from: this.#windows[first]! * this.#blockSize, to: end(this.#windows[last]!) };
+      first = last + 1;
+    }
   }
 
   /** The windows of one rank. */

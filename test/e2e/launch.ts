@@ -118,6 +118,9 @@ export interface MetricsLine {
   readonly step: number;
   readonly loss?: number;
   readonly valLoss?: number;
+  readonly valPerplexity?: number;
+  readonly valBitsPerByte?: number;
+  readonly valTargets?: number;
   readonly parameterHash?: string;
   readonly ranks?: readonly { rank: number }[];
 }

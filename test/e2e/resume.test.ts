@@ -119,7 +119,8 @@ it('skips a damaged checkpoint, and says so', async () => {
 it.each([
   ['another model', ['model.nLayer=3'], /model\.nLayer = 2, but the config says 3/],
   ['another seed', ['train.seed=7'], /train\.seed 1337, not 7/],
-  ['another text', ['data.valFraction=0.2'], /text or the tokenizer has changed/],
+  ['another text', ['data.valFraction=0.2'], /the text has changed/],
+  ['another tokenizer', ['data.tokenizer=byte'], /trained with data\.tokenizer: char, but the config says byte/],
 ])('refuses to resume with %s', async (_, changes, message) => {
   await launch(['--workers', '1', '--run-dir', 'fixed', ...set(...overrides, 'train.maxSteps=3')], folder());
   const result = await launch(['--resume', 'fixed', ...set(...changes)], folder());

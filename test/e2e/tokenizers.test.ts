@@ -1,11 +1,11 @@
 /** Runs with each kind of tokenizer: their checkpoints carry it, and are continued, sampled and evaluated with it. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { tokenizerFromFiles } from '../../src/data/tokenizer.ts';
 import { unigramFiles } from '../unit/data/huggingFaceFiles.ts';
-import { launch, lossesOf, set, tiny, useFolder } from './launch.ts';
+import { launch, lossesOf, metricsOf, set, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
 
@@ -55,7 +55,7 @@ it.each([
   expect(tokenizer.vocabSize).toBe(vocabSize);
   expect(JSON.parse(await readFile(join(newest, 'config.json'), 'utf8')).vocab_size).toBe(rows);
 
-  await run('--resume', name, ...set('train.maxSteps=12'));
+  await run('--resume', name, ...set('train.maxSteps=12', 'eval.everySteps=12', 'eval.batches=0'));
   expect(await lossesOf(join(folder(), name))).toHaveLength(12);
 
   const generated = await run('generate', '--checkpoint', name, '--prompt', 'the worker', '--max-tokens', '20');
@@ -64,7 +64,28 @@ it.each([
     const fromNothing = ['--prompt', '<|endoftext|>', '--special-tokens', '--max-tokens', '1'];
     expect(await run('generate', '--checkpoint', name, ...fromNothing)).toMatch(/^<\|endoftext\|>/);
   }
-  expect(await run('eval', '--checkpoint', name)).toMatch(/loss/);
+  const evaluated = JSON.parse(await run('eval', '--checkpoint', name, '--json'));
+  expect(evaluated).toMatchObject({ step: 12, split: 'val' });
+  const last = (await metricsOf(join(folder(), name))).at(-1);
+  expect(last).toMatchObject({ step: 12, valTargets: evaluated.tokens });
+  expect(last?.valLoss).toBeCloseTo(evaluated.loss, 5);
+  expect(last?.valPerplexity).toBeCloseTo(evaluated.perplexity, 2);
+  expect(last?.valBitsPerByte).toBeCloseTo(evaluated.bitsPerByte, 5);
+});
+
+it('is taken from the checkpoint by a resume, not trained again', async () => {
+  const options = [...tiny, 'data.text=text.md', 'data.tokenizer=bpe:280', 'train.maxSteps=3'];
+  await run('--workers', '1', '--run-dir', 'own', ...set(...options));
+  const { newest } = await savedTokenizer('own');
+  const before = await readFile(join(newest, 'tokenizer.json'), 'utf8');
+  // A tokenizer trained on it would be another; what the old one makes of it is another sequence too.
+  await appendFile(join(folder(), 'text.md'), 'zq'.repeat(2_000));
+  const changed = await launch(['--resume', 'own', ...set('train.maxSteps=6')], folder());
+  expect(changed.code).toBe(2);
+  expect(changed.stderr).toMatch(/the text has changed/);
+  await writeFile(join(folder(), 'text.md'), await readFile(join(packageRoot, 'ARCHITECTURE.md')));
+  await run('--resume', 'own', ...set('train.maxSteps=6'));
+  expect(await readFile(join((await savedTokenizer('own')).newest, 'tokenizer.json'), 'utf8')).toBe(before);
 });
 
 it('is refused where the name is none, or the file is not there', async () => {

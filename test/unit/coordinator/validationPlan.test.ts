@@ -2,12 +2,20 @@ import { describe, expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
 import { ValidationPlan } from '../../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
+import { createTokenizer, type Tokenizer } from '../../../src/data/tokenizer.ts';
 
 const blockSize = 8;
 
 /** A plan over a split whose token at position i is i. */
 function planOf(valTokens: number, batches: number): ValidationPlan {
-  const dataset = { val: Uint16Array.from({ length: valTokens }, (_, i) => i) } as unknown as Dataset;
+  return planOver(
+    Uint16Array.from({ length: valTokens }, (_, i) => i),
+    batches,
+  );
+}
+
+function planOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: Tokenizer): ValidationPlan {
+  const dataset = { val, tokenizer } as unknown as Dataset;
   const config = configSchema.parse({
     model: { blockSize },
     train: { globalBatchSize: 4, microBatchSize: 4 },
@@ -60,5 +68,24 @@ describe('the validation plan', () => {
     const { sampleCount, batch } = planOf(17, 1).share(3, 4);
     expect(sampleCount).toBe(0);
     expect(batch.tokens).toHaveLength(0);
+  });
+
+  it('measures the text of its targets: of the whole split all but the first token, no character cut', async () => {
+    const tokenizer = await createTokenizer('byte', '');
+    const text = 'é日本😀 plain '.repeat(50);
+    const done: number[] = [];
+    const plan = planOver(tokenizer.encode(text), 0, tokenizer);
+    // The first token is half of the first character: its other half completes it.
+    expect(await plan.targetBytes((share) => done.push(share))).toBe(Buffer.byteLength(text));
+    expect(done.at(-1)).toBeGreaterThan(0.9);
+    expect(done.at(-1)).toBeLessThanOrEqual(1);
+  });
+
+  it('measures of an estimate its windows alone, and the end of a document as nothing', async () => {
+    const tokenizer = await createTokenizer('byte', '');
+    const val = tokenizer.encode('x'.repeat(1_000));
+    expect(await planOver(val, 3, tokenizer).targetBytes(() => {})).toBe(12 * blockSize);
+    val[1] = tokenizer.endOfText!;
+    expect(await planOver(val, 3, tokenizer).targetBytes(() => {})).toBe(12 * blockSize - 1);
   });
 });
