@@ -33,7 +33,7 @@ import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;
@@ -163,7 +163,14 @@ const workerMessage = z.discriminatedUnion('type', [
     /** Present where `commit` asked for it. */
     parameterHash: hash.optional(),
   }),
-  z.object({ type: z.literal('evaluated'), epoch: count, step: count, lossSum: z.number(), targets: count }),
+  z.object({
+    type: z.literal('evaluated'),
+    epoch: count,
+    step: count,
+    part: count,
+    lossSum: z.number(),
+    targets: count,
+  }),
   /** The worker can go on. The state as it is now follows as stateChunks. */
   z.object({ type: z.literal('snapshotTaken'), epoch: count, step: count, bytes: count }),
   stateChunk,
@@ -266,8 +273,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     /** Do not start the next step before `proceed`. */
     hold: z.boolean(),
   }),
-  /** Payload as in `assign`; targets of -1 do not count. */
-  z.object({ type: z.literal('evaluate'), epoch: count, step: count, sampleCount: count }),
+  /** One part of what a rank evaluates, counted from 0. Payload as in `assign`; targets of -1 do not count. */
+  z.object({ type: z.literal('evaluate'), epoch: count, step: count, part: count, sampleCount: count }),
   z.object({ type: z.literal('snapshot'), epoch: count, step: count }),
   z.object({ type: z.literal('proceed'), epoch: count, step: count }),
   stateChunk,

@@ -59,13 +59,13 @@ export class Coordinator {
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
     this.#steps = new StepRecords(options.config, nowMs);
-    this.#state = initialState(planOf(options), nowMs, options.resumed);
+    this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
+    this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
     this.#batches = new TrainBatches(options.dataset, {
       ...{ seed: train.seed, globalBatchSize: train.globalBatchSize, blockSize: model.blockSize },
       sampler: data.sampler,
     });
-    this.#validation = new ValidationPlan(options.dataset, options.config);
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -207,9 +207,9 @@ export class Coordinator {
         break;
       }
       case 'evaluate': {
-        const { to, epoch, step, rank } = effect;
-        const { sampleCount, batch } = this.#validation.share(rank, this.#state.members.length);
-        this.#send(to, { type: 'evaluate', epoch, step, sampleCount }, encodeBatch(batch));
+        const { to, epoch, step, rank, part } = effect;
+        const { sampleCount, batch } = this.#validation.share(rank, this.#state.members.length, part);
+        this.#send(to, { type: 'evaluate', epoch, step, part, sampleCount }, encodeBatch(batch));
         break;
       }
       case 'transfer':

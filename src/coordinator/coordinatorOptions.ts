@@ -10,6 +10,7 @@ import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
 import type { Member, Resumed, RunPlan } from './runState.ts';
+import type { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
 export interface RunListener {
@@ -43,6 +44,8 @@ export interface CoordinatorOptions {
   readonly dataset: Dataset;
   /** UTF-8 bytes of the text that the evaluated targets stand for, if known: gives bits per byte. */
   readonly validationBytes?: number;
+  /** Tokens of a rank's validation windows that are evaluated at a time. Default 32,768. */
+  readonly evalPartTokens?: number;
   /** Where workers join; it stays the caller's to close. */
   readonly server: ControlServer;
   /** Workers that should be there before the run starts, and the fewest that it goes on with. */
@@ -75,7 +78,7 @@ export interface CoordinatorOptions {
 }
 
 /** What of it the decision core knows. */
-export function planOf(options: CoordinatorOptions): RunPlan {
+export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint } = config;
   return {
@@ -84,6 +87,8 @@ export function planOf(options: CoordinatorOptions): RunPlan {
     maxSteps: train.maxSteps,
     globalBatchSize: train.globalBatchSize,
     evalEverySteps: config.eval.everySteps,
+    evalWindows: validation.windowCount,
+    evalPartWindows: validation.partWindows,
     checkpointEverySteps: checkpoint.everySteps,
     hashEverySteps: train.hashEverySteps,
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,

@@ -4,6 +4,7 @@
  */
 import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
 import { onGatheringTick } from './epochs.ts';
+import { isEvaluated } from './evaluating.ts';
 import { lose, startAgain } from './membership.ts';
 import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
@@ -73,7 +74,7 @@ function isLate(state: RunState, member: Member): boolean {
     case 'forming':
       return member.ready?.epoch !== state.epoch;
     case 'evaluating':
-      return member.evaluated?.step !== state.step;
+      return !isEvaluated(state, member);
     case 'snapshotting':
       return member.phase === 'snapshot';
     case 'stepping':

@@ -34,6 +34,9 @@ export interface RunPlan {
   readonly globalBatchSize: number;
   /** Every so many steps; 0 is never. */
   readonly evalEverySteps: number;
+  /** Windows of an evaluation, over all ranks, and the most that a rank gets at a time. */
+  readonly evalWindows: number;
+  readonly evalPartWindows: number;
   readonly checkpointEverySteps: number;
   readonly hashEverySteps: number;
   readonly heartbeatTimeoutMs: number;
@@ -96,7 +99,13 @@ export interface Member {
     readonly ringBytesSent: number;
     readonly parameterHash: string | undefined;
   };
-  readonly evaluated?: { readonly step: number; readonly lossSum: number; readonly targets: number };
+  /** The sums over the parts of the evaluation after a step that it has done, and their number. */
+  readonly evaluated?: {
+    readonly step: number;
+    readonly parts: number;
+    readonly lossSum: number;
+    readonly targets: number;
+  };
   /** Frames of the ring that it has received in its step, and since when there were no more, or it does what it does. */
   readonly ring?: { readonly frames: number; readonly sinceMs: number };
   /** It goes at the next step boundary. */
@@ -221,13 +230,14 @@ export type Effect =
       readonly sampleFrom: number;
       readonly sampleCount: number;
     }
-  /** Send this rank's share of the validation windows. */
+  /** Send a part of this rank's share of the validation windows. */
   | {
       readonly kind: 'evaluate';
       readonly to: string;
       readonly epoch: number;
       readonly step: number;
       readonly rank: number;
+      readonly part: number;
     }
   /** Stream the state of the newest checkpoint, or pass on what `from` sends, to workers that have none. */
   | {

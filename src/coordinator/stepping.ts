@@ -23,6 +23,7 @@ import {
   withMember,
 } from './decisionParts.ts';
 import { letGo, openEpoch, reform } from './epochs.ts';
+import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
 import { sharesOf } from './leases.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
@@ -201,9 +202,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   // Only after a step of this run: what a run resumes from has been evaluated and saved.
   const isNew = step > plan.startStep;
   if (state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last)) {
-    const effects = state.members.map(({ id, rank }): Effect => {
-      return { kind: 'evaluate', to: id, epoch: state.epoch, step, rank };
-    });
+    const effects = state.members.map((member) => evaluatePart(state, member, 0));
     return { state: { ...state, stage: 'evaluating', sinceMs: nowMs }, effects, reason: `${why}; evaluation is due` };
   }
   // With the last member the state would go.
@@ -256,13 +255,10 @@ export function onEvaluated(
   message: WorkerMessageOf<'evaluated'>,
   nowMs: number,
 ): Decision {
-  const { step } = state;
-  if (state.stage !== 'evaluating' || message.epoch !== state.epoch || message.step !== step) {
-    return stale(state, member, `evaluated of step ${message.step}`);
-  }
-  const { lossSum, targets } = message;
-  const next = withMember(state, { ...member, ...idle, evaluated: { step, lossSum, targets } });
-  if (next.members.some((other) => other.evaluated?.step !== step)) return nothing(next);
+  if (!isNextPart(state, member, message)) return stale(state, member, `evaluated of step ${message.step}`);
+  const { state: next, effects } = withPart(state, member, message, nowMs);
+  if (next.members.some((other) => !isEvaluated(next, other))) return { state: next, effects, reason: '' };
+  const { step } = next;
   const done: Effect = { kind: 'evaluationDone', step, ...meanLoss(next.members.map((other) => other.evaluated)) };
   return after(
     [done],

@@ -16,13 +16,22 @@ export class ValidationPlan {
   /** Indices of the chosen windows. */
   readonly #windows: readonly number[];
 
-  constructor(dataset: Dataset, config: Config) {
+  /** Windows of a rank in one message: whole micro-batches, so that sums are the same as of all at once. */
+  readonly partWindows: number;
+
+  /** @param partTokens about how many tokens a rank is to evaluate at a time; a whole split may be more than a message may hold */
+  constructor(dataset: Dataset, config: Config, partTokens = 2 ** 15) {
     this.#dataset = dataset;
     this.#blockSize = config.model.blockSize;
     const { batches } = config.eval;
     const batchSize = config.train.microBatchSize;
     const some = batches === 0 ? {} : { batches };
     this.#windows = [...valBatchWindows(dataset.val.length, { blockSize: this.#blockSize, batchSize, ...some })].flat();
+    this.partWindows = batchSize * Math.max(1, Math.floor(partTokens / (batchSize * this.#blockSize)));
+  }
+
+  get windowCount(): number {
+    return this.#windows.length;
   }
 
   /**
@@ -59,10 +68,12 @@ export class ValidationPlan {
     }
   }
 
-  /** The windows of one rank. */
-  share(rank: number, worldSize: number): { sampleCount: number; batch: Batch } {
+  /** A part of the windows of one rank, counted from 0; empty where it has fewer parts. */
+  share(rank: number, worldSize: number, part: number): { sampleCount: number; batch: Batch } {
     const { from, count } = shareOf(this.#windows.length, rank, worldSize);
-    const windows = this.#windows.slice(from, from + count);
-    return { sampleCount: count, batch: valWindows(this.#dataset.val, { blockSize: this.#blockSize, windows }) };
+    const start = part * this.partWindows;
+    const windows = this.#windows.slice(from + start, from + Math.min(count, start + this.partWindows));
+    const batch = valWindows(this.#dataset.val, { blockSize: this.#blockSize, windows });
+    return { sampleCount: windows.length, batch };
   }
 }

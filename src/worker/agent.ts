@@ -319,7 +319,7 @@ export class Agent {
       if (message.type === 'proceed') return;
       if (message.type === 'evaluate') {
         this.#enter('evaluation');
-        const { sampleCount } = message;
+        const { part, sampleCount } = message;
         const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
         const loss = await this.#inbox.orEnd(this.#held.replica.evaluate({ sampleCount, ...batch }));
         if (!Number.isFinite(loss.lossSum)) {
@@ -327,7 +327,7 @@ export class Agent {
             `the validation loss after step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
           );
         }
-        this.#send({ type: 'evaluated', epoch, step, ...loss });
+        this.#send({ type: 'evaluated', epoch, step, part, ...loss });
       } else {
         this.#enter('snapshot');
         const state = await this.#held.snapshot();

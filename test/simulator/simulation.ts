@@ -7,14 +7,16 @@ import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import type { RunListener } from '../../src/coordinator/coordinatorOptions.ts';
 import { decide as realDecide } from '../../src/coordinator/decide.ts';
 import type { JournalRecord } from '../../src/coordinator/journalRecords.ts';
+import type { EvaluationMetrics } from '../../src/coordinator/metricsLog.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import { Agent } from '../../src/worker/agent.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
 import { Network } from './network.ts';
 import { dense, Reference } from './reference.ts';
-import { SimReplica } from './simReplica.ts';
+import { SimReplica, simulatedLoss } from './simReplica.ts';
 import { SimProcess, World } from './world.ts';
 
 export interface SimulationOptions {
@@ -63,6 +65,7 @@ interface Setting {
   readonly minWorkers: number;
   readonly isShared: boolean;
   readonly config: Config;
+  readonly evalPartTokens: number;
 }
 
 export class Simulation {
@@ -148,7 +151,8 @@ export class Simulation {
       },
     });
     const minWorkers = random.whole(1, Math.max(1, local + remote - 1));
-    return { local, remote, minWorkers, isShared: random.chance(0.5), config };
+    const isShared = random.chance(0.5);
+    return { local, remote, minWorkers, isShared, config, evalPartTokens: random.pick([2, 6, 2 ** 15]) };
   }
 
   // The command `launch`, which is the coordinator and forks the local workers.
@@ -160,7 +164,7 @@ export class Simulation {
   }
 
   async #command(process: SimProcess): Promise<void> {
-    const { config, local, remote, minWorkers } = this.#setting;
+    const { config, local, remote, minWorkers, evalPartTokens } = this.#setting;
     const point = this.#resumePoint();
     const resume = this.#checkpoints.newest();
     const startStep = resume?.trainer?.step ?? 0;
@@ -185,7 +189,7 @@ export class Simulation {
     const children = new Map<string, Worker>();
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
-      ...{ config, dataset, server, minWorkers, localWorkers, journal },
+      ...{ config, dataset, server, minWorkers, localWorkers, journal, evalPartTokens },
       runId: this.#runId,
       worldSize: local + remote,
       restartsMax: 1_000,
@@ -488,11 +492,21 @@ export class Simulation {
     }
   }
 
+  /** Every window was evaluated once, whoever came or went. */
+  #checkEvaluated({ step, valLoss, valTargets }: EvaluationMetrics): void {
+    const { config } = this.#setting;
+    const { lossSum, targets } = simulatedLoss(new ValidationPlan(dataset, config, 2 ** 30).share(0, 1, 0).batch);
+    if (valTargets === targets && valLoss === lossSum / targets) return;
+    this.#world.wrong(
+      `the evaluation of step ${step} has loss ${valLoss} of ${valTargets} targets, not ${lossSum / targets} of ${targets}`,
+    );
+  }
+
   #listener(): RunListener {
     return {
       started: (members) => this.#checkReady(members),
       step: () => {},
-      evaluated: () => {},
+      evaluated: (metrics) => this.#checkEvaluated(metrics),
       checkpoint: (outcome) => this.#world.trace(`checkpoint ${JSON.stringify(outcome)}`),
       event: () => {},
       warning: (message) => this.#world.trace(`warning: ${message}`),
@@ -571,7 +585,7 @@ const dataset: Dataset = {
   vocabSize: 8,
   train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
   corpora: [{ tokens: 64, weight: 1 }],
-  val: Uint16Array.from({ length: 16 }, (_, i) => i % 8),
+  val: Uint16Array.from({ length: 60 }, (_, i) => (i * i + (i >> 3)) % 8),
   description: 'simulated',
   sha256: '',
   tokenizerSha256: '',

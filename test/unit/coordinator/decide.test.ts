@@ -20,6 +20,8 @@ const plan: RunPlan = {
   maxSteps: 4,
   globalBatchSize: 5,
   evalEverySteps: 2,
+  evalWindows: 8,
+  evalPartWindows: 8,
   checkpointEverySteps: 2,
   hashEverySteps: 1,
   heartbeatTimeoutMs: 1_000,
@@ -121,9 +123,13 @@ class Script {
   }
 
   evaluated(step: number): this {
-    const { epoch } = this.state;
-    for (const id of this.ids) this.from(id, { type: 'evaluated', epoch, step, lossSum: 4, targets: 4 });
+    for (const id of this.ids) this.evaluatedPart(id, step, 0);
     return this;
+  }
+
+  evaluatedPart(id: string, step: number, part: number, lossSum = 4): this {
+    const { epoch } = this.state;
+    return this.from(id, { type: 'evaluated', epoch, step, part, lossSum, targets: 4 });
   }
 
   snapshotTaken(step: number): this {
@@ -246,6 +252,31 @@ describe('the decision core: steps', () => {
     expect(script.state.stage).toBe('finishing');
     script.event({ kind: 'checkpointWritten', step: 4 });
     expect(script.kinds()).toEqual(['stop→w0', 'stop→w1', 'finish']);
+  });
+
+  it('evaluates part by part, each rank at its own pace, and adds up', () => {
+    // 5 windows a rank, 2 at a time.
+    const script = new Script({ evalWindows: 9, evalPartWindows: 2 }).start().step(1).step(2);
+    expect(script.effects.slice(1)).toMatchObject([
+      { kind: 'evaluate', to: 'w0', rank: 0, part: 0 },
+      { kind: 'evaluate', to: 'w1', rank: 1, part: 0 },
+    ]);
+    script.evaluatedPart('w0', 2, 0, 1);
+    expect(script.effects).toEqual([{ kind: 'evaluate', to: 'w0', epoch: 1, step: 2, rank: 0, part: 1 }]);
+    script.evaluatedPart('w0', 2, 0, 100);
+    expect(script.effects).toEqual([]);
+    script.evaluatedPart('w0', 2, 1, 2).evaluatedPart('w0', 2, 2, 3);
+    expect(script.effects).toEqual([]);
+    script.evaluatedPart('w1', 2, 0, 4).evaluatedPart('w1', 2, 1, 5).evaluatedPart('w1', 2, 2, 6);
+    expect(script.effects[0]).toEqual({ kind: 'evaluationDone', step: 2, loss: 21 / 24, targets: 24 });
+  });
+
+  it('begins the next evaluation with nothing of the one before', () => {
+    const script = new Script({ evalWindows: 9, evalPartWindows: 3, checkpointEverySteps: 0 }).start().step(1).step(2);
+    for (const part of [0, 1]) script.evaluatedPart('w0', 2, part, 9).evaluatedPart('w1', 2, part, 9);
+    script.step(3).step(4);
+    for (const part of [0, 1]) script.evaluatedPart('w0', 4, part, 1).evaluatedPart('w1', 4, part, 1);
+    expect(script.effects[0]).toMatchObject({ kind: 'evaluationDone', loss: 4 / 16, targets: 16 });
   });
 
   it('goes on training when a checkpoint could not be written', () => {

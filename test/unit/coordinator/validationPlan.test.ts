@@ -14,20 +14,20 @@ function planOf(valTokens: number, batches: number): ValidationPlan {
   );
 }
 
-function planOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: Tokenizer): ValidationPlan {
+function planOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: Tokenizer, partTokens?: number) {
   const dataset = { val, tokenizer } as unknown as Dataset;
   const config = configSchema.parse({
     model: { blockSize },
     train: { globalBatchSize: 4, microBatchSize: 4 },
     eval: { batches },
   });
-  return new ValidationPlan(dataset, config);
+  return new ValidationPlan(dataset, config, partTokens);
 }
 
 /** The first token of each window of each rank. */
 function startsOf(plan: ValidationPlan, worldSize: number): number[][] {
   return Array.from({ length: worldSize }, (_, rank) => {
-    const { sampleCount, batch } = plan.share(rank, worldSize);
+    const { sampleCount, batch } = plan.share(rank, worldSize, 0);
     expect(batch.tokens).toHaveLength(sampleCount * blockSize);
     expect(batch.targets).toHaveLength(sampleCount * blockSize);
     return Array.from({ length: sampleCount }, (__, i) => batch.tokens[i * blockSize]!);
@@ -53,19 +53,32 @@ describe('the validation plan', () => {
   });
 
   it('takes a short split whole: every token but the first is a target once, the rest is padding', () => {
-    const { batch } = planOf(30, 50).share(0, 1);
+    const { batch } = planOf(30, 50).share(0, 1, 0);
     expect([...batch.targets].filter((target) => target >= 0)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
     expect(batch.targets).toHaveLength(4 * blockSize);
   });
 
   it('takes a long split whole where it should: every token but the first is a target once', () => {
     const plan = planOf(1_000, 0);
-    const targets = [0, 1, 2].flatMap((rank) => [...plan.share(rank, 3).batch.targets]);
+    const targets = [0, 1, 2].flatMap((rank) => [...plan.share(rank, 3, 0).batch.targets]);
     expect(targets.filter((target) => target >= 0)).toEqual(Array.from({ length: 999 }, (_, i) => i + 1));
   });
 
+  it('comes in parts of whole micro-batches, which are the same windows in the same order', () => {
+    const val = Uint16Array.from({ length: 1_000 }, (_, i) => i);
+    // 4 windows of 8 tokens: 125 windows over 3 ranks are 42, 42 and 41, in 11 parts each.
+    const plan = planOver(val, 0, undefined, 50);
+    expect(plan).toMatchObject({ windowCount: 125, partWindows: 4 });
+    const whole = planOver(val, 0);
+    for (const rank of [0, 1, 2]) {
+      const parts = Array.from({ length: 12 }, (_, part) => plan.share(rank, 3, part));
+      expect(parts.map(({ sampleCount }) => sampleCount)).toEqual([...Array(10).fill(4), rank === 2 ? 1 : 2, 0]);
+      expect(parts.flatMap(({ batch }) => [...batch.tokens])).toEqual([...whole.share(rank, 3, 0).batch.tokens]);
+    }
+  });
+
   it('gives a rank without windows an empty batch', () => {
-    const { sampleCount, batch } = planOf(17, 1).share(3, 4);
+    const { sampleCount, batch } = planOf(17, 1).share(3, 4, 0);
     expect(sampleCount).toBe(0);
     expect(batch.tokens).toHaveLength(0);
   });
