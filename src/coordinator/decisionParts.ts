@@ -71,7 +71,7 @@ export function withMember(state: RunState, member: Member): RunState {
 }
 
 /** Whether its replica has the state of the committed step, to the bit. */
-export function hasState({ step, committedEpoch }: RunState, { holds }: Member): boolean {
+export function hasState({ step, committedEpoch }: RunState, { holds }: Pick<Member, 'holds'>): boolean {
   return holds?.step === step && holds.epoch === committedEpoch;
 }
 

@@ -44,6 +44,14 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
   const former = everyone(state).find((other) => other.worker === worker);
   if (former !== undefined) {
     const isSame = former.pid === pid && former.host === host;
+    // One that was thought to be gone, and replaced: what the run has come to since is not to be lost for it.
+    if (!isSame && hasState(state, former) && !hasState(state, { holds })) {
+      return refuse(
+        state,
+        from,
+        `pid ${former.pid} on ${former.host} has taken its place as ${worker}, and holds the state`,
+      );
+    }
     const cause = isSame ? 'came back through another connection' : `gave way to pid ${pid} on ${host}`;
     const { state: without, effects } = lose(state, [former], cause, nowMs);
     // Were it only fenced, it would come back, and each would take the place of the other for ever.

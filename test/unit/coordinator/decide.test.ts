@@ -785,6 +785,18 @@ describe('the decision core: losses', () => {
     expect(script.state.joiners.map(({ id }) => id)).toEqual(['w1b']);
   });
 
+  it('refuses a worker that was replaced while it was away, if only the one in its place has the state', () => {
+    const join = { type: 'join', protocolVersion, version: '0', host: 'h', pid: 7, worker: 'w1' } as const;
+    const script = new Script(quiet).start().step(1).step(2);
+    const comer = { ...join, ringAddress: 'ring', state: { step: 1, epoch: 1 } };
+    expect(script.from('w1b', comer).effects).toEqual([
+      { kind: 'send', to: 'w1b', message: { type: 'refused', reason: expect.stringMatching(/has taken its place/) } },
+    ]);
+    expect(script.ids).toEqual(['w0', 'w1']);
+    script.from('w1c', { ...comer, state: { step: 2, epoch: 1 } });
+    expect(script.state.joiners.map(({ id }) => id)).toEqual(['w1c']);
+  });
+
   it('gives up waiting for the workers of the start by the clock; fewer will do if they are enough', () => {
     const script = new Script({ heartbeatTimeoutMs: 1e6, minWorkers: 2 }).join('w0').prepared('w0').tick(5_001);
     expect(script.effects.at(-1)).toMatchObject({
