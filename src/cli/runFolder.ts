@@ -35,6 +35,10 @@ export class RunFolder {
   }
 
   /** What every process of a run that failed did last. */
+  get tracePath(): string {
+    return join(this.path, 'trace.json');
+  }
+
   get flightPath(): string {
     return join(this.path, 'flight');
   }

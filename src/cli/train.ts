@@ -15,6 +15,7 @@ import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners } from '../coordinator/coordinatorOptions.ts';
 import { EventsLog } from '../coordinator/eventsLog.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
+import { TraceFile } from '../coordinator/traceFile.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
@@ -82,6 +83,11 @@ const trainOptions = {
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
   },
+  trace: {
+    type: 'number',
+    requiresArg: true,
+    describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
+  },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
 } as const satisfies Record<string, Options>;
 
@@ -98,6 +104,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
+      .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
       .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
   handler: async (args) => {
     process.exitCode = await train(args);
@@ -110,6 +117,7 @@ async function train(args: TrainArguments): Promise<number> {
     printPlan(run.config, run.dataset);
     return 0;
   }
+  if (args.trace !== undefined) numberOption('trace', args.trace, { min: 1, max: 1_000, whole: true });
   numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
@@ -198,11 +206,14 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   const stepsDone = point?.resumed.step ?? startStep;
   const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, warn, point?.recovered.commits);
   const events = await EventsLog.open(run.folder.eventsPath, warn);
+  const { maxSteps, globalBatchSize } = config.train;
+  const stepTokens = globalBatchSize * config.model.blockSize;
   const printer = progressPrinter({
-    maxSteps: config.train.maxSteps,
+    maxSteps,
     logEverySteps: config.train.logEverySteps,
-    stepTokens: config.train.globalBatchSize * config.model.blockSize,
+    stepTokens,
   });
+  const tracer = args.trace === undefined ? undefined : await openTrace(run, args.trace, stepsDone);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const start = {
@@ -222,6 +233,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),
     token: keys?.token,
+    ...(tracer && { tracer }),
     recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
@@ -231,6 +243,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
         checkpoint(outcome) {
           lastCheckpoint = outcome;
         },
+        step: (metrics) => tracer?.step(metrics, stepTokens),
       },
     ]),
   });
@@ -249,8 +262,14 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   } finally {
     await workers.stop(stopGraceMs);
     await coordinator.close();
+    await tracer?.close();
     signals.restore();
   }
+}
+
+function openTrace({ folder, config }: Run, steps: number, afterStep: number): Promise<TraceFile> {
+  const { maxSteps } = config.train;
+  return TraceFile.open({ path: folder.tracePath, afterStep, steps, maxSteps, onWarning: warn });
 }
 
 function printHeader(

@@ -14,7 +14,9 @@ import {
   encodeBatch,
   encodeMessage,
   type WorkerMessage,
+  type WorkerMessageOf,
 } from '../comm/protocol.ts';
+import { decodeSpans } from '../comm/spans.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
@@ -147,7 +149,19 @@ export class Coordinator {
       if (message.purpose === 'checkpoint') this.#checkpointer.receive(peer, message, payload);
       else this.#transfers.chunk(peer, message, payload);
     } else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
+    else if (message.type === 'trace') this.#traced(peer, message, payload);
     this.#handle({ kind: 'message', from: peer, message });
+  }
+
+  /** Only of members, who alone were asked. */
+  #traced(peer: string, message: WorkerMessageOf<'trace'>, payload: Uint8Array | undefined): void {
+    const member = this.#state.members.find(({ id }) => id === peer);
+    if (member === undefined || this.#options.tracer?.isTraced(message.step) !== true) return;
+    try {
+      this.#options.tracer.add({ ...message, member, spans: decodeSpans(payload), receivedAtMs: this.#clock.now() });
+    } catch (error) {
+      this.#warn(`ignored a trace of ${peer}: ${messageOf(error)}`);
+    }
   }
 
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
@@ -196,14 +210,19 @@ export class Coordinator {
         this.#sendFilledIn(effect.to, effect.message);
         break;
       case 'welcome':
-        this.#send(effect.to, { type: 'welcome', runId, config, vocabSize: dataset.vocabSize });
+        this.#send(effect.to, {
+          ...{ type: 'welcome', runId, config, vocabSize: dataset.vocabSize },
+          trace: this.#options.tracer !== undefined,
+        });
         break;
       case 'assign': {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
         // The sampler counts steps from 0.
         const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
         const globalTargets = config.train.globalBatchSize * config.model.blockSize;
-        this.#send(to, { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets }, encodeBatch(batch));
+        const trace = this.#options.tracer?.isTraced(step) ?? false;
+        const assign = { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets, trace } as const;
+        this.#send(to, assign, encodeBatch(batch));
         break;
       }
       case 'evaluate': {

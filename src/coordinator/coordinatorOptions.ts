@@ -10,6 +10,7 @@ import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
 import type { Member, Resumed, RunPlan } from './runState.ts';
+import type { TraceFile } from './traceFile.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
@@ -71,6 +72,8 @@ export interface CoordinatorOptions {
   /** What a worker must show to join; without it everybody may. */
   readonly token?: string | undefined;
   readonly clock?: Clock;
+  /** Where the steps that are traced are written down. */
+  readonly tracer?: Pick<TraceFile, 'isTraced' | 'add'>;
   /** Written if the run fails. */
   readonly recorder?: FlightRecorder;
   /** The core. */
