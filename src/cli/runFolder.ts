@@ -35,6 +35,10 @@ export class RunFolder {
   }
 
   /** What every process of a run that failed did last. */
+  get samplesPath(): string {
+    return join(this.path, 'samples.jsonl');
+  }
+
   get tracePath(): string {
     return join(this.path, 'trace.json');
   }

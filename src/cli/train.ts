@@ -18,6 +18,8 @@ import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { TraceFile } from '../coordinator/traceFile.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import { CheckpointSamples } from './checkpointSamples.ts';
+import { dashboardHost, openDashboard } from './dashboard.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
 import { printPlan } from './plan.ts';
@@ -83,6 +85,11 @@ const trainOptions = {
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
   },
+  dashboard: {
+    type: 'string',
+    describe: 'Serve a page with live curves, on this port [default: 3141, or any]',
+  },
+  ...dashboardHost,
   trace: {
     type: 'number',
     requiresArg: true,
@@ -104,6 +111,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
+      .example('$0 --dashboard', 'with a page of live curves')
       .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
       .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
   handler: async (args) => {
@@ -214,6 +222,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     stepTokens,
   });
   const tracer = args.trace === undefined ? undefined : await openTrace(run, args.trace, stepsDone);
+  const { dashboard, samples } = await openPage(args, run);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const start = {
@@ -245,6 +254,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
         },
         step: (metrics) => tracer?.step(metrics, stepTokens),
       },
+      ...(samples ? [samples] : []),
     ]),
   });
   const signals = handleSignals(coordinator, workers, run.folder);
@@ -252,6 +262,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     const waiting = point?.resumed.workers ?? [];
     for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
     printHeader(run, args, server.address, keys !== undefined);
+    if (dashboard) print(`dashboard ${dashboard.url}`);
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
@@ -263,8 +274,18 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     await workers.stop(stopGraceMs);
     await coordinator.close();
     await tracer?.close();
+    await samples?.close();
+    await dashboard?.close();
     signals.restore();
   }
+}
+
+/** The dashboard, and what it has of the run besides its files. */
+async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments, { folder, config }: Run) {
+  if (port === undefined) return {};
+  const dashboard = await openDashboard([folder.path], port, host);
+  const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
+  return { dashboard, samples };
 }
 
 function openTrace({ folder, config }: Run, steps: number, afterStep: number): Promise<TraceFile> {
