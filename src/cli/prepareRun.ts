@@ -10,7 +10,7 @@ import { type Dataset, openDataset } from '../data/dataset.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import { numberOption } from './modelOptions.ts';
-import { print, warn } from './progress.ts';
+import { print, warn } from './output.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 import { statusLine } from './statusLine.ts';
 
