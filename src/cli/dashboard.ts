@@ -6,7 +6,7 @@ import { UserError } from '../base/errors.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
-import { print, warn } from './progress.ts';
+import { print, warn } from './output.ts';
 import { existingRunFolder, RunFolder } from './runFolder.ts';
 
 const loopback = '127.0.0.1';

@@ -10,7 +10,7 @@ import type { RunKeys } from '../comm/runKeys.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
-import { print } from './progress.ts';
+import { print } from './output.ts';
 import { joinKeys, joinKeyVariable } from './runKeyFiles.ts';
 
 interface JoinArguments {

@@ -11,7 +11,7 @@ import { type Tokenizer, tokenizerFromFiles } from '../data/tokenizer.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import { numberOption } from './modelOptions.ts';
-import { print, warn } from './progress.ts';
+import { print, warn } from './output.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 import { statusLine } from './statusLine.ts';
 

@@ -8,7 +8,7 @@ import { isAlive } from '../base/processes.ts';
 import { Journal } from '../coordinator/journal.ts';
 import type { Recovered } from '../coordinator/journalRecords.ts';
 import type { Resumed } from '../coordinator/runState.ts';
-import { print, warn } from './progress.ts';
+import { print, warn } from './output.ts';
 import type { RunFolder } from './runFolder.ts';
 
 export interface ResumePoint {

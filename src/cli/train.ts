@@ -22,12 +22,13 @@ import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
+import { conclude, print, warn } from './output.ts';
 import { printPlan } from './plan.ts';
 import { prepareRun, type Run } from './prepareRun.ts';
-import { print, progressPrinter, warn } from './progress.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import type { RunFolder } from './runFolder.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
+import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
@@ -96,6 +97,9 @@ const trainOptions = {
     describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
   },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
+  plain: { type: 'boolean', describe: 'A line now and then, as into a file, also on a terminal' },
+  quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
+  json: { type: 'boolean', describe: 'Print JSON lines: every step, evaluation, checkpoint, event, warning' },
 } as const satisfies Record<string, Options>;
 
 type TrainArguments = ArgumentsCamelCase<InferredOptionTypes<typeof trainOptions>>;
@@ -115,7 +119,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
       .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
   handler: async (args) => {
-    process.exitCode = await train(args);
+    process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
   },
 };
 
@@ -135,14 +139,14 @@ async function train(args: TrainArguments): Promise<number> {
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = args.resume === undefined ? undefined : findWaitingWorkers(folder, stepsDone);
     if (stepsDone >= run.config.train.maxSteps) {
-      print(
+      conclude(
         `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
           `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
       );
       return 0;
     }
     if (await trainFrom(args, run, point)) {
-      print(`stopped; go on with: launch --resume ${folder.path}`);
+      conclude(`stopped; go on with: launch --resume ${folder.path}`);
       return interruptedExitCode;
     }
   } catch (error) {
@@ -157,7 +161,7 @@ async function train(args: TrainArguments): Promise<number> {
     await folder.release();
   }
   await printSample(run.config, run.folder.path);
-  print(`done: ${run.folder.path}`);
+  conclude(`done: ${run.folder.path}`);
   return 0;
 }
 
@@ -214,17 +218,16 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   const stepsDone = point?.resumed.step ?? startStep;
   const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, warn, point?.recovered.commits);
   const events = await EventsLog.open(run.folder.eventsPath, warn);
-  const { maxSteps, globalBatchSize } = config.train;
+  const { maxSteps, globalBatchSize, logEverySteps } = config.train;
   const stepTokens = globalBatchSize * config.model.blockSize;
-  const printer = progressPrinter({
-    maxSteps,
-    logEverySteps: config.train.logEverySteps,
-    stepTokens,
-  });
-  const tracer = args.trace === undefined ? undefined : await openTrace(run, args.trace, stepsDone);
-  const { dashboard, samples } = await openPage(args, run);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
+  const tracer = args.trace === undefined ? undefined : await openTrace(run, args.trace, stepsDone);
+  const { dashboard, samples } = await openPage(args, run);
+  const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
+    ...{ maxSteps, logEverySteps, stepTokens, startStep: stepsDone },
+    state: () => coordinator?.state,
+  });
   const start = {
     coordinatorAddress: server.address,
     workersOnHost: config.train.workers,
@@ -232,6 +235,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     keys: keys && joinKeysOf(keys),
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
+    onOutput: output.onWorkerOutput,
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
   coordinator = new Coordinator({
@@ -247,7 +251,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
     listener: allListeners([
-      printer,
+      output.listener,
       {
         checkpoint(outcome) {
           lastCheckpoint = outcome;
@@ -277,6 +281,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     await samples?.close();
     await dashboard?.close();
     signals.restore();
+    output.close();
   }
 }
 

@@ -21,6 +21,7 @@ import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './decide.ts';
+import type { LoggedEvent } from './eventsLog.ts';
 import { tokenRefusal } from './joinToken.ts';
 import type { EvaluationMetrics } from './metricsLog.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './runState.ts';
@@ -114,6 +115,11 @@ export class Coordinator {
     this.#timers.add(cancel);
   }
 
+  /** What it knows of the run at this moment. */
+  get state(): RunState {
+    return this.#state;
+  }
+
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
   requestStop(): void {
     this.#handle({ kind: 'stopRequested' });
@@ -188,7 +194,7 @@ export class Coordinator {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
       const { epoch, step } = this.#state;
-      this.#options.events.append({ event: 'failed', reason: messageOf(error), epoch, step });
+      this.#log({ event: 'failed', reason: messageOf(error), epoch, step });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -255,7 +261,7 @@ export class Coordinator {
         this.#options.killWorker(effect.worker);
         break;
       case 'event':
-        this.#options.events.append(effect.event);
+        this.#log(effect.event);
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
@@ -288,18 +294,18 @@ export class Coordinator {
         this.#settle.resolve(effect.step);
         break;
       case 'fail':
-        this.#options.events.append({
-          event: 'failed',
-          reason: effect.message,
-          epoch: this.#state.epoch,
-          step: this.#state.step,
-        });
+        this.#log({ event: 'failed', reason: effect.message, epoch: this.#state.epoch, step: this.#state.step });
         this.#options.journal.append({ kind: 'ended', step: this.#state.step });
         this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
+  }
+
+  #log(event: LoggedEvent): void {
+    this.#options.events.append(event);
+    this.#options.listener.logged?.(event);
   }
 
   #evaluated({ step, loss, targets }: Extract<Effect, { kind: 'evaluationDone' }>): void {

@@ -21,6 +21,8 @@ export interface RunListener {
   checkpoint(outcome: CheckpointOutcome): void;
   /** A loss, a restart, somebody who came or left: one line. */
   event(event: LoggedEvent): void;
+  /** All that events.jsonl gets, those of `event` among them. */
+  logged?(event: LoggedEvent): void;
   warning(message: string): void;
 }
 
@@ -35,6 +37,7 @@ export function allListeners(listeners: readonly Partial<RunListener>[]): RunLis
     evaluated: (metrics) => tellAll((listener) => listener.evaluated?.(metrics)),
     checkpoint: (outcome) => tellAll((listener) => listener.checkpoint?.(outcome)),
     event: (event) => tellAll((listener) => listener.event?.(event)),
+    logged: (event) => tellAll((listener) => listener.logged?.(event)),
     warning: (message) => tellAll((listener) => listener.warning?.(message)),
   };
 }
