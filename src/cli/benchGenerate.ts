@@ -6,8 +6,8 @@ import { renderGeneration } from '../bench/generateReport.ts';
 import type { Engine } from '../engine/engine.ts';
 import { GPT } from '../model/gpt.ts';
 import { Parameters } from '../model/parameterStore.ts';
+import { loadModel } from '../run/loadModel.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
-import { loadModel } from './loadModel.ts';
 import { numberOption } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 

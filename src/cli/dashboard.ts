@@ -4,10 +4,10 @@ import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
+import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
 import { print, warn } from './output.ts';
-import { existingRunFolder, RunFolder } from './runFolder.ts';
 
 const loopback = '127.0.0.1';
 /** Where the page is if it is free and nobody asks for another. */

@@ -3,14 +3,10 @@ import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { type DataOptions, type Dataset, openDataset } from '../data/dataset.ts';
-import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
-import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
-import type { Tokenizer } from '../data/tokenizer.ts';
-import type { ModelConfig } from '../model/config.ts';
-import { Tape } from '../model/tape.ts';
-import { type LoadedModel, loadModel } from './loadModel.ts';
+import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
+import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { engineOptionsOf, type ModelArguments, withModelOptions } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 
@@ -21,16 +17,6 @@ interface EvaluateArguments extends ModelArguments {
   readonly split: (typeof splits)[number];
   readonly json: boolean;
 }
-
-/** The sum of the losses of every token of a text but the first, each in nats. */
-export interface LossSum {
-  readonly sum: number;
-  readonly tokens: number;
-}
-
-/** Bounds on one batch: rows, and numbers of activations. */
-const BATCH_ROWS_MAX = 8192;
-const BATCH_ACTIVATIONS_MAX = 2 ** 28;
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
   command: 'eval',
@@ -63,7 +49,7 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     process.stderr.write(`${loaded.description}\n`);
     const dataset = await openData(loaded, text, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
-    const result = await evaluateDataset(loaded, dataset, args.split);
+    const result = await evaluateTokens(loaded, partsOf(dataset, args.split), statusLine('evaluating'));
     process.stdout.write(
       args.json ? `${toJson(loaded, dataset, isOwnData, args.split, result)}\n` : toText(dataset, args.split, result),
     );
@@ -111,82 +97,8 @@ function compareData(
   return isSame;
 }
 
-interface Evaluation extends LossSum {
-  /** UTF-8 bytes of the tokens that were predicted. */
-  readonly bytes: number;
-}
-
-async function evaluateDataset(
-  loaded: LoadedModel,
-  dataset: Dataset,
-  split: (typeof splits)[number],
-): Promise<Evaluation> {
-  const parts: TokenSequence[] = { val: [dataset.val], train: [dataset.train], all: [dataset.train, dataset.val] }[
-    split
-  ];
-  const total = parts.reduce((count, part) => count + part.length, 0);
-  const progress = statusLine('evaluating');
-  const result = { sum: 0, tokens: 0, bytes: 0 };
-  for (const part of parts) {
-    const before = result.tokens;
-    const { sum, tokens } = await lossOver(loaded, part, (done) => progress((before + done * part.length) / total));
-    result.sum += sum;
-    result.tokens += tokens;
-    result.bytes += byteLength(loaded.tokenizer, part);
-  }
-  return result;
-}
-
-/**
- * The loss over all of `tokens`, in windows of blockSize that neither overlap nor leave anything out.
- * @param onProgress called after each batch with the share that is done
- */
-export async function lossOver(
-  { engine, model }: Pick<LoadedModel, 'engine' | 'model'>,
-  tokens: TokenSequence,
-  onProgress: (done: number) => void = () => undefined,
-): Promise<LossSum> {
-  const { blockSize } = model.config;
-  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / activationsOfRow(model.config));
-  const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
-  const windows = valWindowCount(tokens.length, blockSize);
-  const tape = new Tape(engine);
-  const result = { sum: 0, tokens: 0 };
-  let done = 0;
-  for (const batch of valBatches(tokens, { blockSize, batchSize })) {
-    const inputs = tape.upload(batch.tokens, [batch.batchSize, blockSize]);
-    const targets = tape.upload(batch.targets, [batch.batchSize * blockSize]);
-    const losses = model.losses(tape, inputs, targets);
-    const values = new Float32Array(losses.size);
-    await engine.download(losses, values); // 0 where the target is -1
-    tape.discard();
-    for (const loss of values) result.sum += loss;
-    result.tokens += batch.targetCount;
-    done += batch.batchSize;
-    onProgress(done / windows);
-  }
-  return result;
-}
-
-/**
- * Numbers that a row takes at once: each block's input, the activations of one block, and its attention weights twice, which tfjs
- * writes out. The head's logits come in chunks that do not grow with the batch.
- */
-function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): number {
-  return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
-}
-
-function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {
-  const steps = targetBytes(tokenizer, tokens);
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-  }
-}
-
-function measures({ sum, tokens, bytes }: Evaluation) {
-  const loss = sum / tokens;
-  return { loss, perplexity: Math.exp(loss), bitsPerByte: sum / Math.LN2 / bytes, tokens, bytes };
+function partsOf({ train, val }: Dataset, split: (typeof splits)[number]): TokenSequence[] {
+  return { val: [val], train: [train], all: [train, val] }[split];
 }
 
 function toText({ description }: Dataset, split: string, evaluation: Evaluation): string {

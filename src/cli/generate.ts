@@ -1,9 +1,7 @@
 /** `launch generate`: continues a prompt with a trained model, printing the text as it comes. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import { UserError } from '../base/errors.ts';
-import { encodeWithSpecialTokens } from '../data/specialTokens.ts';
-import { generate } from '../model/generate.ts';
-import { type LoadedModel, loadModel } from './loadModel.ts';
+import { continueText, type TextOptions } from '../run/continueText.ts';
+import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './modelOptions.ts';
 
 interface GenerateArguments extends ModelArguments {
@@ -15,20 +13,6 @@ interface GenerateArguments extends ModelArguments {
   readonly 'top-p': number | undefined;
   readonly seed: number;
   readonly cache: boolean;
-}
-
-/** How a text is continued; the meaning of each number is the config's group `sample`. */
-export interface TextOptions {
-  readonly prompt: string;
-  /** Names of special tokens in the prompt stand for them. Default: they are text as any other. */
-  readonly specialTokens?: boolean;
-  readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly seed: number;
-  /** As GenerateOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
-  readonly useCache?: boolean;
 }
 
 /** What is taken where neither the command line nor a run's config says otherwise. */
@@ -142,29 +126,4 @@ export function describeSpeed([startMs, ...tokenMs]: readonly number[]): string 
     tokenMs.length === 1 ? '' : `, then ${((1000 * (tokenMs.length - 1)) / (last - first)).toFixed(1)} a second`;
   const count = `${tokenMs.length} ${tokenMs.length === 1 ? 'token' : 'tokens'}`;
   return `${count}: the first after ${((first - startMs) / 1000).toFixed(2)} s${then}`;
-}
-
-/**
- * Yields the prompt, then the text that follows it, piece by piece; a character whose bytes are split over tokens comes whole. `onToken`
- * is called for each token as it comes.
- * @throws UserError for an empty prompt or one with characters outside the vocabulary
- */
-export async function* continueText(
-  { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
-  { prompt, specialTokens = false, ...options }: TextOptions,
-  onToken: () => void = () => undefined,
-): AsyncGenerator<string, void, undefined> {
-  const tokens = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
-  if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
-  yield prompt;
-  const decoder = tokenizer.streamDecoder();
-  // What the first new token stands for may depend on those before it (the space before a word of SentencePiece's).
-  for (const token of tokens) decoder.push(token);
-  for await (const token of generate(engine, model, { ...options, prompt: tokens })) {
-    onToken();
-    const piece = decoder.push(token);
-    if (piece !== '') yield piece;
-  }
-  const rest = decoder.flush();
-  if (rest !== '') yield rest;
 }

@@ -7,11 +7,11 @@ import type { CommandModule } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
+import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
 import { print } from './output.ts';
-import { joinKeys, joinKeyVariable } from './runKeyFiles.ts';
 
 interface JoinArguments {
   address: string;

@@ -1,7 +1,7 @@
 /** The text that ends a run: its newest checkpoint, loaded as `launch generate` loads it, continues `sample.prompt`. */
 import type { Config } from '../config/schema.ts';
-import { continueText } from './generate.ts';
-import { loadModel } from './loadModel.ts';
+import { continueText } from '../run/continueText.ts';
+import { loadModel } from '../run/loadModel.ts';
 import { currentOutput, warn } from './output.ts';
 
 /** Nothing is printed if `sample.maxTokens` is 0, or nobody wants a sample. */

@@ -1,42 +1,23 @@
-/** `launch` and `launch train`: starts a coordinator and its workers, and sees a run through to its sample. */
-import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+/** `launch` and `launch train`: prints what a run says, ends it on Ctrl-C, and prints its sample. The run is `run/trainRun.ts`. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { PeerError, UserError } from '../base/errors.ts';
-import { FlightRecorder } from '../base/flightRecorder.ts';
-import type { ControlServer, Transport } from '../comm/link.ts';
-import { memoryTransport } from '../comm/memoryLink.ts';
-import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
-import { zmqTransport } from '../comm/zmqLink.ts';
-import { renderConfig } from '../config/render.ts';
-import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
-import { Coordinator } from '../coordinator/coordinator.ts';
-import { allListeners } from '../coordinator/coordinatorOptions.ts';
-import { EventsLog } from '../coordinator/eventsLog.ts';
-import { MetricsLog } from '../coordinator/metricsLog.ts';
-import { TraceFile } from '../coordinator/traceFile.ts';
 import { selectEngine } from '../engine/registry.ts';
-import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import type { RunMessages } from '../run/messages.ts';
+import { prepareRun, type Run } from '../run/prepareRun.ts';
+import { type RunOutcome, type StartedRun, trainRun } from '../run/trainRun.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
 import { conclude, print, warn } from './output.ts';
 import { printPlan } from './plan.ts';
-import { prepareRun, type Run } from './prepareRun.ts';
-import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
-import type { RunFolder } from './runFolder.ts';
-import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
+import { statusLine } from './statusLine.ts';
 
-/** How long workers have to end by themselves once the run is over, before they are killed. */
-const stopGraceMs = 3_000;
 /** How long a run that is stopped at once may take to remove what it was writing. */
 const cleanUpMs = 1_000;
-/** Only this machine, any free port. */
-const loopback = 'tcp://127.0.0.1:0';
+
+const messages: RunMessages = { note: print, warn, progress: statusLine };
 
 const trainOptions = {
   config: {
@@ -124,185 +105,81 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
 };
 
 async function train(args: TrainArguments): Promise<number> {
-  const run = await prepareRun(args, process.cwd());
+  checkNumbers(args);
+  const run = await prepareRun(args, process.cwd(), messages);
   if (args.dryRun) {
     printPlan(run.config, run.dataset);
     return 0;
   }
-  if (args.trace !== undefined) numberOption('trace', args.trace, { min: 1, max: 1_000, whole: true });
-  numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
-  const { folder } = run;
-  // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
-  if (args.resume !== undefined) await folder.claim();
-  try {
-    // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
-    const stepsDone = run.resume?.trainer?.step ?? 0;
-    const point = args.resume === undefined ? undefined : findWaitingWorkers(folder, stepsDone);
-    if (stepsDone >= run.config.train.maxSteps) {
-      conclude(
-        `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
-          `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
-      );
-      return 0;
-    }
-    if (await trainFrom(args, run, point)) {
-      conclude(`stopped; go on with: launch --resume ${folder.path}`);
-      return interruptedExitCode;
-    }
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    const flight = existsSync(folder.flightPath) ? `\nwhat every process did last is in ${folder.flightPath}` : '';
-    if (!(error instanceof PeerError)) {
-      if (flight !== '') warn(flight.trim());
-      throw error;
-    }
-    throw new PeerError(`${error.message}\n${await resumeHint(run)}${flight}`, { cause: error });
-  } finally {
-    await folder.release();
+  const { config, folder } = run;
+  const { end, step } = await watched(run, args);
+  if (end === 'nothingLeft') {
+    conclude(
+      `nothing left to train: ${folder.path} has come to step ${step} of ${config.train.maxSteps}; ` +
+        `to go on, raise the last step: --set train.maxSteps=${2 * step}`,
+    );
+    return 0;
   }
-  await printSample(run.config, run.folder.path);
-  conclude(`done: ${run.folder.path}`);
+  if (end === 'stopped') {
+    conclude(`stopped; go on with: launch --resume ${folder.path}`);
+    return interruptedExitCode;
+  }
+  await printSample(config, folder.path);
+  conclude(`done: ${folder.path}`);
   return 0;
 }
 
-/** Listens, claims a new directory, trains; true if the user ended the run early. */
-async function trainFrom(args: TrainArguments, run: Run, point: ResumePoint | undefined): Promise<boolean> {
-  const keys = await keysOf(args, run);
-  const transport = args.singleProcess ? memoryTransport() : zmqTransport({ log: warn, keys });
-  const address = args.singleProcess ? 'memory://coordinator' : (args.listen ?? point?.recovered.address ?? loopback);
-  const server = await transport.listen(address);
-  try {
-    if (args.resume === undefined) await run.folder.claim();
-    // What it has to tell is of an earlier failure.
-    await rm(run.folder.flightPath, { recursive: true, force: true });
-    await run.folder.writeConfig(renderConfig(run.config));
-    if (keys) await writeRunKeys(run.folder, keys);
-    return await runToTheEnd({ args, run, point: reachable(point, server.address), keys, transport, server });
-  } finally {
-    await server.close();
-  }
-}
-
-/** None where nothing is to be encrypted. */
-async function keysOf(
-  { encrypt, singleProcess, resume }: TrainArguments,
-  { folder }: Run,
-): Promise<RunKeys | undefined> {
-  if (!encrypt || singleProcess) return undefined;
-  return resume === undefined ? newRunKeys() : await keysToResumeWith(folder);
-}
-
-interface Start {
-  readonly args: TrainArguments;
-  readonly run: Run;
-  readonly point: ResumePoint | undefined;
-  readonly keys: RunKeys | undefined;
-  readonly transport: Transport;
-  readonly server: ControlServer;
-}
-
-/** What a user can do about a run that failed. */
-async function resumeHint({ store, folder }: Run): Promise<string> {
-  const newest = (await store.list()).find(({ problem }) => problem === undefined);
-  return newest === undefined
-    ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: launch --resume ${folder.path}`;
-}
-
-/** Trains; true if the user ended the run early. */
-async function runToTheEnd({ args, run, point, keys, transport, server }: Start): Promise<boolean> {
-  const { config, dataset, validationBytes, store, resume, worldSize, minWorkers } = run;
-  const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
-  const startStep = resume?.trainer?.step ?? 0;
-  const { journal, runId } = openJournal(run.folder, server.address, point, startStep);
-  const stepsDone = point?.resumed.step ?? startStep;
-  const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, warn, point?.recovered.commits);
-  const events = await EventsLog.open(run.folder.eventsPath, warn);
-  const { maxSteps, globalBatchSize, logEverySteps } = config.train;
-  const stepTokens = globalBatchSize * config.model.blockSize;
-  let lastCheckpoint: CheckpointOutcome | undefined;
-  let coordinator: Coordinator | undefined;
-  const tracer = args.trace === undefined ? undefined : await openTrace(run, args.trace, stepsDone);
-  const { dashboard, samples } = await openPage(args, run);
+/** Trains, with all that shows the run meanwhile, and Ctrl-C. */
+async function watched(run: Run, args: TrainArguments): Promise<RunOutcome> {
+  const { singleProcess, encrypt, listen, maxRestarts, trace: traceSteps } = args;
+  const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
+  const page = await openPage(run, args);
+  let started: StartedRun | undefined;
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
-    ...{ maxSteps, logEverySteps, stepTokens, startStep: stepsDone },
-    state: () => coordinator?.state,
+    ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
+    startStep: run.resume?.trainer?.step ?? 0,
+    state: () => started?.state,
   });
-  const start = {
-    coordinatorAddress: server.address,
-    workersOnHost: config.train.workers,
-    cores: availableParallelism(),
-    keys: keys && joinKeysOf(keys),
-    flightFolder: run.folder.flightPath,
-    onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
-    onOutput: output.onWorkerOutput,
-  };
-  const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
-  coordinator = new Coordinator({
-    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
-    ...(validationBytes !== undefined && { validationBytes }),
-    restartsMax: args.singleProcess ? 0 : args.maxRestarts,
-    open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,
-    startWorker: (worker) => workers.start(worker),
-    killWorker: (worker) => workers.kill(worker),
-    token: keys?.token,
-    ...(tracer && { tracer }),
-    recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
-    ...(resume !== undefined && { resume }),
-    ...(point !== undefined && { resumed: point.resumed }),
-    listener: allListeners([
-      output.listener,
-      {
-        checkpoint(outcome) {
-          lastCheckpoint = outcome;
-        },
-        step: (metrics) => tracer?.step(metrics, stepTokens),
-      },
-      ...(samples ? [samples] : []),
-    ]),
-  });
-  const signals = handleSignals(coordinator, workers, run.folder);
+  let ignoreSignals = () => {};
   try {
-    const waiting = point?.resumed.workers ?? [];
-    for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
-    printHeader(run, args, server.address, keys !== undefined);
-    if (dashboard) print(`dashboard ${dashboard.url}`);
-    const step = await coordinator.finished;
-    if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
-      throw new PeerError(
-        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,
-      );
-    }
-    return signals.interrupted && step < config.train.maxSteps;
+    return await trainRun({
+      ...{ run, singleProcess, encrypt, listen, maxRestarts, messages, traceSteps },
+      onWorkerOutput: output.onWorkerOutput,
+      listeners: [output.listener, ...(page ? [page.samples] : [])],
+      onStart: (startedRun) => {
+        started = startedRun;
+        ignoreSignals = handleSignals(startedRun);
+        printHeader(run, args, startedRun);
+        if (page) print(`dashboard ${page.dashboard.url}`);
+      },
+    });
   } finally {
-    await workers.stop(stopGraceMs);
-    await coordinator.close();
-    await tracer?.close();
-    await samples?.close();
-    await dashboard?.close();
-    signals.restore();
+    await page?.samples.close();
+    await page?.dashboard.close();
+    ignoreSignals();
     output.close();
   }
 }
 
 /** The dashboard, and what it has of the run besides its files. */
-async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments, { folder, config }: Run) {
-  if (port === undefined) return {};
+async function openPage({ folder, config }: Run, { dashboard: port, dashboardHost: host }: TrainArguments) {
+  if (port === undefined) return undefined;
   const dashboard = await openDashboard([folder.path], port, host);
   const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
   return { dashboard, samples };
 }
 
-function openTrace({ folder, config }: Run, steps: number, afterStep: number): Promise<TraceFile> {
-  const { maxSteps } = config.train;
-  return TraceFile.open({ path: folder.tracePath, afterStep, steps, maxSteps, onWarning: warn });
+function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {
+  if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
+  if (workers !== undefined) numberOption('workers', workers, { min: 1, max: 1024, whole: true });
+  numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
+  numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
 }
 
 function printHeader(
   { config, dataset, folder, worldSize }: Run,
   args: TrainArguments,
-  address: string,
-  encrypted: boolean,
+  { address, isEncrypted }: StartedRun,
 ): void {
   print(`run ${folder.path}`);
   print(`data ${dataset.description}`);
@@ -311,30 +188,27 @@ function printHeader(
     print(`engine ${name} (${device}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  const join = `launch join ${address}${encrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
+  const join = `launch join ${address}${isEncrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
   if (others > 0) print(`waiting for ${others} more: ${join}`);
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
-/** The first SIGINT or SIGTERM ends the run in order, the second at once. */
-function handleSignals(coordinator: Coordinator, workers: LocalWorkers, folder: RunFolder) {
-  const state = { interrupted: false, restore: () => {} };
+/** The first SIGINT or SIGTERM ends the run in order, the second at once. @returns what takes the handlers away */
+function handleSignals(run: StartedRun): () => void {
+  let isInterrupted = false;
   const onSignal = () => {
-    if (!state.interrupted) {
-      state.interrupted = true;
+    if (!isInterrupted) {
+      isInterrupted = true;
       print('stopping after this step, with a checkpoint; once more to stop at once');
-      coordinator.requestStop();
+      run.stop();
       return;
     }
     const exit = () => process.exit(interruptedExitCode);
     setTimeout(exit, cleanUpMs);
-    void Promise.all([workers.stop(0), coordinator.close(), folder.release()]).finally(exit);
+    void run.abandon().finally(exit);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  state.restore = () => {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-  };
-  return state;
+  return () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
 }
 
 /** A path as a shell takes it. */

@@ -5,7 +5,7 @@
  * - All who join share one key pair. The coordinator talks to nobody without it.
  * - A `join` message carries the token as well, so that a port without encryption in front of this one gives nothing away.
  *
- * The files that hold them are `cli/runKeyFiles.ts`'s; the ring's keys are made anew by each rank (`zmqLinkRing.ts`).
+ * The files that hold them are `run/runKeyFiles.ts`'s; the ring's keys are made anew by each rank (`zmqLinkRing.ts`).
  */
 import { randomBytes } from 'node:crypto';
 import { curveKeyPair } from 'zeromq';

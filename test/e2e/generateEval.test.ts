@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { trainRun } from '../unit/cli/trainedModel.ts';
+import { trainRun } from '../unit/run/trainedModel.ts';
 
 let folder: string;
 let valLoss: number;

@@ -226,7 +226,7 @@ export class Simulation {
     );
   }
 
-  /** As cli/resumePoint.ts. */
+  /** As run/resumePoint.ts. */
   #resumePoint() {
     const recovered = this.#journal.recovered();
     if (recovered === undefined) return undefined;

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { existingRunFolder, newRunFolder } from '../../../src/cli/runFolder.ts';
+import { existingRunFolder, newRunFolder } from '../../../src/run/runFolder.ts';
 
 let cwd = '';
 beforeEach(async () => {

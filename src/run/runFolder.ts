@@ -10,12 +10,12 @@ import { claimLock, releaseLock } from '../base/lockFile.ts';
 export class RunFolder {
   readonly path: string;
   /** Whether a run begins here, rather than goes on. */
-  readonly #isNew: boolean;
+  readonly isNew: boolean;
   #isClaimed = false;
 
   constructor(path: string, options: { isNew?: boolean } = {}) {
     this.path = path;
-    this.#isNew = options.isNew ?? false;
+    this.isNew = options.isNew ?? false;
   }
 
   get configPath(): string {
@@ -81,7 +81,7 @@ export class RunFolder {
     });
     this.#isClaimed = true;
     // Another process may have chosen the same name, and be done already.
-    if (this.#isNew && (await exists(this.configPath))) {
+    if (this.isNew && (await exists(this.configPath))) {
       await this.release();
       throw new UserError(`another run has begun in ${this.path} meanwhile: start again, or choose another --run-dir`);
     }

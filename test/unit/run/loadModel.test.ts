@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
-import { lossOver } from '../../../src/cli/evaluate.ts';
-import { continueText, type TextOptions } from '../../../src/cli/generate.ts';
-import { type LoadedModel, loadModel } from '../../../src/cli/loadModel.ts';
 import { numberOption } from '../../../src/cli/modelOptions.ts';
 import { openDataset } from '../../../src/data/dataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { parameterSpecs } from '../../../src/model/parameters.ts';
+import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
+import { lossOver } from '../../../src/run/evaluateTokens.ts';
+import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { blockSize, cpu, type TrainedRun, trainRun } from './trainedModel.ts';
 
 const warnings: string[] = [];

@@ -8,7 +8,7 @@ import { isAlive } from '../base/processes.ts';
 import { Journal } from '../coordinator/journal.ts';
 import type { Recovered } from '../coordinator/journalRecords.ts';
 import type { Resumed } from '../coordinator/runState.ts';
-import { print, warn } from './output.ts';
+import type { RunMessages } from './messages.ts';
 import type { RunFolder } from './runFolder.ts';
 
 export interface ResumePoint {
@@ -20,7 +20,11 @@ export interface ResumePoint {
  * Where the workers of a coordinator that was killed may be waiting; undefined if none can be.
  * @param startStep of the newest checkpoint: workers that have less are of no use
  */
-export function findWaitingWorkers(folder: RunFolder, startStep: number): ResumePoint | undefined {
+export function findWaitingWorkers(
+  folder: RunFolder,
+  startStep: number,
+  { note, warn }: RunMessages,
+): ResumePoint | undefined {
   const { recovered, journal } = Journal.open(folder.journalPath, warn);
   void journal.close();
   if (recovered === undefined || recovered.step < startStep) return undefined;
@@ -29,12 +33,16 @@ export function findWaitingWorkers(folder: RunFolder, startStep: number): Resume
   if (waiting.length === 0) return undefined;
   const { epoch, step, committedEpoch } = recovered;
   const workers = waiting.map(({ worker }) => worker);
-  print(`the coordinator of ${folder.path} ended at step ${step}: looking for ${workers.join(', ')}`);
+  note(`the coordinator of ${folder.path} ended at step ${step}: looking for ${workers.join(', ')}`);
   return { recovered, resumed: { epoch, step, committedEpoch, workers } };
 }
 
 /** The point, if this coordinator listens where the one before did: the workers look nowhere else. */
-export function reachable(point: ResumePoint | undefined, address: string): ResumePoint | undefined {
+export function reachable(
+  point: ResumePoint | undefined,
+  address: string,
+  { warn }: RunMessages,
+): ResumePoint | undefined {
   if (point === undefined || point.recovered.address === address) return point;
   const { workers } = point.resumed;
   warn(
@@ -47,8 +55,11 @@ export function reachable(point: ResumePoint | undefined, address: string): Resu
 export function openJournal(
   folder: RunFolder,
   address: string,
-  point: ResumePoint | undefined,
-  startStep: number,
+  {
+    point,
+    startStep,
+    messages: { warn },
+  }: { point: ResumePoint | undefined; startStep: number; messages: RunMessages },
 ): { journal: Journal; runId: string } {
   if (point !== undefined) {
     return { journal: Journal.open(folder.journalPath, warn).journal, runId: point.recovered.runId };

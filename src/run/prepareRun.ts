@@ -1,4 +1,4 @@
-/** Everything a run needs before it starts, from the command line: what can be wrong is found here, before anything is written. */
+/** Everything a run needs before it starts: what can be wrong is found here, before a worker starts or anything is written. */
 import { UserError } from '../base/errors.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -10,12 +10,10 @@ import { type Dataset, openDataset } from '../data/dataset.ts';
 import { type Tokenizer, tokenizerFromFiles } from '../data/tokenizer.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
-import { numberOption } from './modelOptions.ts';
-import { print, warn } from './output.ts';
+import type { RunMessages } from './messages.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
-import { statusLine } from './statusLine.ts';
 
-/** The arguments of `launch train` that say what to train. */
+/** What to train, as the arguments of `launch train` say it. Numbers are in their ranges. */
 export interface RunArguments {
   readonly config?: string | undefined;
   readonly workers?: number | undefined;
@@ -45,9 +43,8 @@ export interface Run {
   readonly minWorkers: number;
 }
 
-/** Config, run directory, checkpoint and data: everything that can be wrong is found here, before a worker starts. */
-export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> {
-  if (args.workers !== undefined) numberOption('workers', args.workers, { min: 1, max: 1024, whole: true });
+/** Config, run directory, checkpoint and data. @throws UserError for what cannot be trained, or not so */
+export async function prepareRun(args: RunArguments, cwd: string, messages: RunMessages): Promise<Run> {
   const overrides = [...(args.set ?? []), ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`])];
   const resuming = args.resume !== undefined;
   if (resuming && (args.config ?? args.runDir) !== undefined) {
@@ -55,7 +52,7 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
-  if (existing) sayNewPrecision(config, existing, cwd);
+  if (existing) sayNewPrecision(config, existing, cwd, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
   const minWorkers = minWorkersOf(config, args.minWorkers);
   const worldSize = Math.max(config.train.workers, minWorkers);
@@ -68,29 +65,28 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
     );
   }
   await checkEngine(config);
-  const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: warn });
-  const resume = resuming ? await newestCheckpoint(store) : undefined;
+  const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: messages.warn });
+  const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const dataset = await openDataset(config.data, {
     blockSize: config.model.blockSize,
     vocabSize: config.model.vocabSize,
     ...(resume && { tokenizer: await tokenizerOf(resume, config) }),
     cwd,
-    onProgress: statusLine('encoding the text'),
+    onProgress: messages.progress('encoding the text'),
   });
   if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
-  if (resume !== undefined) checkResume(resume, config, dataset);
-  const validationBytes = args.dryRun ? undefined : await validationBytesOf(config, dataset);
+  if (resume !== undefined) checkResume(resume, config, dataset, messages);
+  const validationBytes = args.dryRun ? undefined : await validationBytesOf(config, dataset, messages);
   return { config, folder, store, resume, dataset, validationBytes, worldSize, minWorkers };
 }
 
 /** A long validation split takes a while: some 10 MB/s. */
-async function validationBytesOf(config: Config, dataset: Dataset): Promise<number | undefined> {
+async function validationBytesOf(config: Config, dataset: Dataset, messages: RunMessages): Promise<number | undefined> {
   if (config.eval.everySteps === 0) return undefined;
-  return new ValidationPlan(dataset, config).targetBytes(statusLine('measuring the validation text'));
+  return new ValidationPlan(dataset, config).targetBytes(messages.progress('measuring the validation text'));
 }
 
 function minWorkersOf({ train }: Config, minWorkers = 1): number {
-  numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   if (train.globalBatchSize < minWorkers) {
     throw new UserError(
       `train.globalBatchSize is ${train.globalBatchSize}, fewer sequences than the ${minWorkers} workers: raise it, or use fewer workers`,
@@ -100,9 +96,14 @@ function minWorkersOf({ train }: Config, minWorkers = 1): number {
 }
 
 /** A run may change its precision, since parameters are float32 in either; it does not go on with the same bits then. */
-function sayNewPrecision({ engine: { precision } }: Config, { configPath }: RunFolder, cwd: string): void {
+function sayNewPrecision(
+  { engine: { precision } }: Config,
+  { configPath }: RunFolder,
+  cwd: string,
+  { note }: RunMessages,
+): void {
   const before = loadConfig({ file: configPath, cwd }).config.engine.precision;
-  if (before !== precision) print(`engine.precision was ${before} and is ${precision} from here on`);
+  if (before !== precision) note(`engine.precision was ${before} and is ${precision} from here on`);
 }
 
 /** The prompt of the sample that ends the run: better refused now than hours later. */
@@ -127,7 +128,7 @@ async function checkEngine({ engine: { name, device, precision } }: Config): Pro
 }
 
 /** Undefined if the run has written none yet. */
-async function newestCheckpoint(store: CheckpointStore): Promise<Checkpoint | undefined> {
+async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): Promise<Checkpoint | undefined> {
   const newest = await store.newestWhole();
   if (newest === undefined) {
     warn(`${store.directory} has no checkpoint yet: the run starts from the beginning`);
@@ -150,7 +151,7 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
 }
 
 /** What the checkpoint must have in common with the config and the data. */
-function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset): void {
+function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
   const wanted = { ...config.model, vocabSize: dataset.vocabSize };
   for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
@@ -171,5 +172,5 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset): 
       `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
     );
   }
-  print(`resuming ${checkpoint.path} (step ${trainer.step})`);
+  note(`resuming ${checkpoint.path} (step ${trainer.step})`);
 }

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { RunFolder } from '../../../src/cli/runFolder.ts';
-import { joinKeys, keysToResumeWith, writeRunKeys } from '../../../src/cli/runKeyFiles.ts';
 import { joinKeysOf, newRunKeys, renderRunKeys } from '../../../src/comm/runKeys.ts';
+import { RunFolder } from '../../../src/run/runFolder.ts';
+import { joinKeys, keysToResumeWith, writeRunKeys } from '../../../src/run/runKeyFiles.ts';
 
 let folder: RunFolder;
 beforeEach(async () => {

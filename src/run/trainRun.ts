@@ -1,0 +1,226 @@
+/**
+ * Sees a prepared run through: claims its directory, listens, starts the workers of this machine, trains to the last step or until it
+ * is stopped, and leaves nothing running. It prints nothing and knows no signals: those are its caller's, `launch` or the library.
+ */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { PeerError, UserError } from '../base/errors.ts';
+import { FlightRecorder } from '../base/flightRecorder.ts';
+import type { ControlServer, Transport } from '../comm/link.ts';
+import { memoryTransport } from '../comm/memoryLink.ts';
+import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
+import { zmqTransport } from '../comm/zmqLink.ts';
+import { renderConfig } from '../config/render.ts';
+import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
+import { Coordinator } from '../coordinator/coordinator.ts';
+import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
+import { EventsLog } from '../coordinator/eventsLog.ts';
+import { MetricsLog } from '../coordinator/metricsLog.ts';
+import type { RunState } from '../coordinator/runState.ts';
+import { TraceFile } from '../coordinator/traceFile.ts';
+import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import type { RunMessages } from './messages.ts';
+import type { Run } from './prepareRun.ts';
+import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
+import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
+
+/** How long workers have to end by themselves once the run is over, before they are killed. */
+const stopGraceMs = 3_000;
+/** Only this machine, any free port. */
+const loopback = 'tcp://127.0.0.1:0';
+
+export interface TrainRunOptions {
+  readonly run: Run;
+  /** Workers in this process, without sockets. */
+  readonly singleProcess: boolean;
+  readonly encrypt: boolean;
+  /** Where others join; absent: this machine only. */
+  readonly listen?: string | undefined;
+  /** How often workers of this machine that died are started again. */
+  readonly maxRestarts: number;
+  /** Steps that are traced (trace.json). Absent: none. */
+  readonly traceSteps?: number | undefined;
+  /** Takes what worker processes print, line by line; without it they print where this process does. */
+  readonly onWorkerOutput?: ((line: string) => void) | undefined;
+  /** Told in order. */
+  readonly listeners: readonly Partial<RunListener>[];
+  readonly messages: RunMessages;
+  /** Called once, when the workers of this machine have been started. */
+  readonly onStart: (started: StartedRun) => void;
+}
+
+/** A run that is going on. */
+export interface StartedRun {
+  /** Where workers join. */
+  readonly address: string;
+  readonly isEncrypted: boolean;
+  /** What the coordinator knows at this moment. */
+  readonly state: RunState;
+  /** Ends it in order: the step in progress, a checkpoint. Without effect after the first time. */
+  stop(): void;
+  /** Ends it at once; what was not written is lost. Resolves when nothing is left of it. */
+  abandon(): Promise<void>;
+}
+
+export interface RunOutcome {
+  /** `nothingLeft`: it had come to its last step before. */
+  readonly end: 'trained' | 'stopped' | 'nothingLeft';
+  /** Updates applied. */
+  readonly step: number;
+}
+
+/** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
+export async function trainRun(options: TrainRunOptions): Promise<RunOutcome> {
+  const { run, messages } = options;
+  const { folder } = run;
+  // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
+  if (!folder.isNew) await folder.claim();
+  try {
+    // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
+    const stepsDone = run.resume?.trainer?.step ?? 0;
+    const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
+    if (stepsDone >= run.config.train.maxSteps) return { end: 'nothingLeft', step: stepsDone };
+    return await trainFrom(options, point);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const flight = existsSync(folder.flightPath) ? `\nwhat every process did last is in ${folder.flightPath}` : '';
+    if (!(error instanceof PeerError)) {
+      if (flight !== '') messages.warn(flight.trim());
+      throw error;
+    }
+    throw new PeerError(`${error.message}\n${await resumeHint(run)}${flight}`, { cause: error });
+  } finally {
+    await folder.release();
+  }
+}
+
+/** Listens, claims a new directory, trains. */
+async function trainFrom(options: TrainRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
+  const { run, singleProcess, listen, messages } = options;
+  const keys = await keysOf(options);
+  const transport = singleProcess ? memoryTransport() : zmqTransport({ log: messages.warn, keys });
+  const address = singleProcess ? 'memory://coordinator' : (listen ?? point?.recovered.address ?? loopback);
+  const server = await transport.listen(address);
+  try {
+    if (run.folder.isNew) await run.folder.claim();
+    // What it has to tell is of an earlier failure.
+    await rm(run.folder.flightPath, { recursive: true, force: true });
+    await run.folder.writeConfig(renderConfig(run.config));
+    if (keys) await writeRunKeys(run.folder, keys);
+    const from = reachable(point, server.address, messages);
+    return await runToTheEnd({ ...options, point: from, keys, transport, server });
+  } finally {
+    await server.close();
+  }
+}
+
+/** None where nothing is to be encrypted. */
+async function keysOf({ encrypt, singleProcess, run: { folder } }: TrainRunOptions): Promise<RunKeys | undefined> {
+  if (!encrypt || singleProcess) return undefined;
+  return folder.isNew ? newRunKeys() : await keysToResumeWith(folder);
+}
+
+/** What a user can do about a run that failed. */
+async function resumeHint({ store, folder }: Run): Promise<string> {
+  const newest = (await store.list()).find(({ problem }) => problem === undefined);
+  return newest === undefined
+    ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
+    : `go on from step ${newest.step} with: launch --resume ${folder.path}`;
+}
+
+interface Start extends TrainRunOptions {
+  readonly point: ResumePoint | undefined;
+  readonly keys: RunKeys | undefined;
+  readonly transport: Transport;
+  readonly server: ControlServer;
+}
+
+async function runToTheEnd(start: Start): Promise<RunOutcome> {
+  const { run, point, keys, transport, server, singleProcess } = start;
+  const { config, dataset, validationBytes, store, resume, worldSize, minWorkers } = run;
+  const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
+  const { runId, tracer, ...logs } = await openLogs(start);
+  const stepTokens = config.train.globalBatchSize * config.model.blockSize;
+  let lastCheckpoint: CheckpointOutcome | undefined;
+  let coordinator: Coordinator | undefined;
+  const workerStart = {
+    coordinatorAddress: server.address,
+    workersOnHost: config.train.workers,
+    cores: availableParallelism(),
+    keys: keys && joinKeysOf(keys),
+    flightFolder: run.folder.flightPath,
+    onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
+    onOutput: start.onWorkerOutput,
+  };
+  const workers = singleProcess ? startInProcess(workerStart, transport) : forkWorkers(workerStart);
+  coordinator = new Coordinator({
+    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, ...logs },
+    ...(validationBytes !== undefined && { validationBytes }),
+    restartsMax: singleProcess ? 0 : start.maxRestarts,
+    open: start.listen !== undefined || point !== undefined || worldSize > config.train.workers,
+    startWorker: (worker) => workers.start(worker),
+    killWorker: (worker) => workers.kill(worker),
+    token: keys?.token,
+    ...(tracer && { tracer }),
+    recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
+    ...(resume !== undefined && { resume }),
+    ...(point !== undefined && { resumed: point.resumed }),
+    listener: allListeners([
+      ...start.listeners,
+      {
+        checkpoint(outcome) {
+          lastCheckpoint = outcome;
+        },
+        step: (metrics) => tracer?.step(metrics, stepTokens),
+      },
+    ]),
+  });
+  try {
+    const waiting = point?.resumed.workers ?? [];
+    for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
+    let isStopped = false;
+    start.onStart({
+      address: server.address,
+      isEncrypted: keys !== undefined,
+      get state() {
+        return coordinator.state;
+      },
+      stop: () => {
+        isStopped = true;
+        coordinator.requestStop();
+      },
+      abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),
+    });
+    const step = await coordinator.finished;
+    if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
+      throw new PeerError(
+        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,
+      );
+    }
+    return { end: isStopped && step < config.train.maxSteps ? 'stopped' : 'trained', step };
+  } finally {
+    await workers.stop(stopGraceMs);
+    await coordinator.close();
+    await tracer?.close();
+  }
+}
+
+/** The journal, the metrics, the events and the trace of the run directory, and the run's id. The coordinator closes all but the trace. */
+async function openLogs({ run, point, server, messages, traceSteps: steps }: Start) {
+  const startStep = run.resume?.trainer?.step ?? 0;
+  const { journal, runId } = openJournal(run.folder, server.address, { point, startStep, messages });
+  try {
+    const stepsDone = point?.resumed.step ?? startStep;
+    const commits = point?.recovered.commits;
+    const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, messages.warn, commits);
+    const events = await EventsLog.open(run.folder.eventsPath, messages.warn);
+    const { maxSteps } = run.config.train;
+    const traced = { path: run.folder.tracePath, afterStep: stepsDone, maxSteps, onWarning: messages.warn };
+    const tracer = steps === undefined ? undefined : await TraceFile.open({ ...traced, steps });
+    return { runId, journal, metrics, events, tracer };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
