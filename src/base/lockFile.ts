@@ -34,6 +34,12 @@ export async function releaseLock(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
+/** Whether a living process has it. */
+export async function isLocked(path: string): Promise<boolean> {
+  const owner = await ownerOf(path);
+  return owner > 0 && isAlive(owner);
+}
+
 /** 0 if nobody's pid is in it, or it is gone. */
 async function ownerOf(path: string): Promise<number> {
   return Number(await readFile(path, 'utf8').catch(() => '')) || 0;

@@ -1,28 +1,7 @@
-/**
- * An Engine around any Engine that times each kernel of the interface while it is told to, and does nothing else. Kernels that are
- * added to the interface are timed without a change here. Times mean something where a kernel has run when its call returns or its
- * promise resolves, as on the native engine; others only enqueue.
- */
+/** Times each kernel that an engine is asked for, and works out what it had to do. */
 import type { Engine } from '../engine/engine.ts';
+import { type KernelName, type KernelObserver, observeKernels } from '../engine/observeKernels.ts';
 import { type KernelWork, kernelShape, kernelWork } from './kernelWork.ts';
-
-/** The members of the interface that are no kernels. */
-const housekeeping = [
-  'name',
-  'description',
-  'alloc',
-  'allocGroup',
-  'release',
-  'upload',
-  'download',
-  'hostView',
-  'hostViewOfGroup',
-  'finish',
-  'memory',
-  'dispose',
-] as const satisfies readonly (keyof Engine)[];
-
-export type KernelName = Exclude<keyof Engine, (typeof housekeeping)[number]>;
 
 export interface KernelCall extends KernelWork {
   readonly kernel: KernelName;
@@ -37,27 +16,19 @@ interface NotedCall {
   readonly ms: number;
 }
 
-type Method = (...args: unknown[]) => unknown;
-
 export class KernelTimer {
   /** Computes what the engine inside computes. */
   readonly engine: Engine;
-  #noted: NotedCall[] | undefined;
+  #observer: KernelObserver | undefined;
 
   constructor(inner: Engine) {
-    const members = new Map<PropertyKey, unknown>();
-    this.engine = new Proxy(inner, {
-      get: (target, key) => {
-        if (!members.has(key)) members.set(key, this.#memberOf(target, key as keyof Engine));
-        return members.get(key);
-      },
-    });
+    this.engine = observeKernels(inner, () => this.#observer);
   }
 
   /** Times the kernels that `body` calls. */
   async timed<T>(body: () => Promise<T>): Promise<{ calls: readonly KernelCall[]; result: T }> {
     const noted: NotedCall[] = [];
-    this.#noted = noted;
+    this.#observer = (kernel, options, startMs, endMs) => void noted.push({ kernel, options, ms: endMs - startMs });
     try {
       const result = await body();
       const calls = noted.map(({ kernel, options, ms }) => ({
@@ -68,29 +39,7 @@ export class KernelTimer {
       }));
       return { calls, result };
     } finally {
-      this.#noted = undefined;
+      this.#observer = undefined;
     }
-  }
-
-  #memberOf(inner: Engine, key: keyof Engine): unknown {
-    const member: unknown = inner[key];
-    if (typeof member !== 'function') return member;
-    const method = (member as Method).bind(inner);
-    return (housekeeping as readonly string[]).includes(key) ? method : this.#timedKernel(key as KernelName, method);
-  }
-
-  #timedKernel(kernel: KernelName, method: Method): Method {
-    return (...args) => {
-      const noted = this.#noted;
-      if (noted === undefined) return method(...args);
-      const start = performance.now();
-      const note = (): void => {
-        noted.push({ kernel, options: args[0], ms: performance.now() - start });
-      };
-      const result = method(...args);
-      if (result instanceof Promise) return result.finally(note);
-      note();
-      return result;
-    };
   }
 }

@@ -5,7 +5,7 @@ import { type ProtocolBenchListener, runProtocolBench } from '../bench/protocolB
 import { renderProtocolBound, renderProtocolHead, renderProtocolRow } from '../bench/protocolReport.ts';
 import { countsOption } from './benchOptions.ts';
 import { numberOption } from './modelOptions.ts';
-import { warn } from './progress.ts';
+import { warn } from './output.ts';
 import { statusLine } from './statusLine.ts';
 
 interface BenchProtocolArguments {

@@ -11,7 +11,7 @@ import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
-import { print } from './progress.ts';
+import { print } from './output.ts';
 
 interface JoinArguments {
   address: string;

@@ -13,6 +13,7 @@ import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
+import { dashboardCommand } from './dashboard.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
@@ -54,6 +55,7 @@ try {
         .command(benchPeersCommand)
         .demandCommand(1, 'Name what to measure.'),
     )
+    .command(dashboardCommand)
     .command(doctorCommand)
     .version(version)
     .strict()

@@ -4,7 +4,8 @@ import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { parameterCount } from '../model/parameters.ts';
-import { bytes, print } from './progress.ts';
+import { print } from './output.ts';
+import { bytes } from './progress.ts';
 
 export function printPlan(config: Config, dataset: Dataset): void {
   const { model, train } = config;

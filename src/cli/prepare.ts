@@ -11,8 +11,8 @@ import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
 import { createTokenizer, type Tokenizer, type TokenizerKind } from '../data/tokenizer.ts';
 import { numberOption } from './modelOptions.ts';
+import { print, warn } from './output.ts';
 import { prepareProgress } from './prepareProgress.ts';
-import { print, warn } from './progress.ts';
 import { fetchShakespeare, SHAKESPEARE, verifyShakespeare } from './shakespeare.ts';
 
 const prepareOptions = {

@@ -1,6 +1,8 @@
 /** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import type { StepMetrics } from '../coordinator/metricsLog.ts';
+import { print, warn } from './output.ts';
 
 export interface ProgressOptions {
   readonly maxSteps: number;
@@ -9,10 +11,10 @@ export interface ProgressOptions {
   readonly stepTokens: number;
 }
 
-/** Prints to standard output; warnings to standard error. */
-export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: ProgressOptions): RunListener {
-  const width = String(maxSteps).length;
-  const stepLabel = (step: number) => `step ${String(step).padStart(width)}/${maxSteps}`;
+/** Prints what happens, with the lines of output.ts. */
+export function progressPrinter(options: ProgressOptions): RunListener {
+  const { maxSteps, logEverySteps } = options;
+  const stepLabel = (step: number) => labelOf(step, maxSteps);
   let firstPrinted = false;
   // Smoothed, so that one slow step does not shake the time left.
   let tokensPerSecond = 0;
@@ -22,16 +24,13 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
       print(`${members.length} worker${members.length === 1 ? '' : 's'} ready: ${[...engines].join(', ')}`);
     },
     step(metrics) {
-      const { step, loss, lr, gradNorm } = metrics;
+      const { step } = metrics;
       tokensPerSecond =
         tokensPerSecond === 0 ? metrics.tokensPerSecond : 0.9 * tokensPerSecond + 0.1 * metrics.tokensPerSecond;
       if (firstPrinted && step % logEverySteps !== 0 && step !== maxSteps) return;
       firstPrinted = true;
-      const left = ((maxSteps - step) * stepTokens) / tokensPerSecond;
-      print(
-        `${stepLabel(step)}  loss ${loss.toFixed(4)}  lr ${lr.toExponential(2)}  grad norm ${gradNorm.toFixed(2)}  ` +
-          `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s  ${duration(left)} left`,
-      );
+      const left = ((maxSteps - step) * options.stepTokens) / tokensPerSecond;
+      print(`${stepLine(metrics, maxSteps, tokensPerSecond)}  ${duration(left)} left`);
     },
     evaluated({ step, valLoss, valPerplexity, valBitsPerByte }) {
       const perByte = valBitsPerByte === undefined ? '' : `  ${valBitsPerByte.toFixed(4)} bits per byte`;
@@ -57,12 +56,16 @@ export function progressPrinter({ maxSteps, logEverySteps, stepTokens }: Progres
   };
 }
 
-export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
+/** `step  400/2000  loss 2.2749  …`: the numbers of one step. @param tokensPerSecond smoothed */
+export function stepLine({ step, loss, lr, gradNorm }: StepMetrics, maxSteps: number, tokensPerSecond: number): string {
+  return (
+    `${labelOf(step, maxSteps)}  loss ${loss.toFixed(4)}  lr ${lr.toExponential(2)}  grad norm ${gradNorm.toFixed(2)}  ` +
+    `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`
+  );
 }
 
-export function warn(line: string): void {
-  process.stderr.write(`warning: ${line}\n`);
+function labelOf(step: number, maxSteps: number): string {
+  return `step ${String(step).padStart(String(maxSteps).length)}/${maxSteps}`;
 }
 
 /** `1:02:03` or `2:03`. */

@@ -2,11 +2,12 @@
 import type { Config } from '../config/schema.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
-import { warn } from './progress.ts';
+import { currentOutput, warn } from './output.ts';
 
-/** Prints to standard output. Nothing is printed if `sample.maxTokens` is 0. */
+/** Nothing is printed if `sample.maxTokens` is 0, or nobody wants a sample. */
 export async function printSample(config: Config, runFolder: string): Promise<void> {
-  if (config.sample.maxTokens === 0) return;
+  const { sample } = currentOutput();
+  if (config.sample.maxTokens === 0 || sample === undefined) return;
   const { name, device, threads } = config.engine;
   const loaded = await loadModel({
     path: runFolder,
@@ -15,11 +16,7 @@ export async function printSample(config: Config, runFolder: string): Promise<vo
     onWarning: warn,
   });
   try {
-    process.stdout.write('\n--- sample ---\n');
-    for await (const piece of continueText(loaded, { ...config.sample, seed: config.train.seed })) {
-      process.stdout.write(piece);
-    }
-    process.stdout.write('\n--------------\n\n');
+    await sample(continueText(loaded, { ...config.sample, seed: config.train.seed }));
   } finally {
     await loaded.engine.dispose();
   }

@@ -1,13 +1,20 @@
-/** `launch` and `launch train`: prints what a run says, ends it on Ctrl-C, and prints its sample. The run is `run/trainRun.ts`. */
+/**
+ * `launch` and `launch train`: shows a run while it trains, ends it on Ctrl-C, and prints its sample. The run itself is
+ * `run/trainRun.ts`.
+ */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { selectEngine } from '../engine/registry.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
-import { type StartedRun, trainRun } from '../run/trainRun.ts';
+import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
+import { trainRun } from '../run/trainRun.ts';
+import { CheckpointSamples } from './checkpointSamples.ts';
+import { dashboardHost, openDashboard } from './dashboard.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
+import { conclude, print, warn } from './output.ts';
 import { printPlan } from './plan.ts';
-import { print, progressPrinter, warn } from './progress.ts';
+import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 import { statusLine } from './statusLine.ts';
 
@@ -64,7 +71,20 @@ const trainOptions = {
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
   },
+  dashboard: {
+    type: 'string',
+    describe: 'Serve a page with live curves, on this port [default: 3141, or any]',
+  },
+  ...dashboardHost,
+  trace: {
+    type: 'number',
+    requiresArg: true,
+    describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
+  },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
+  plain: { type: 'boolean', describe: 'A line now and then, as into a file, also on a terminal' },
+  quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
+  json: { type: 'boolean', describe: 'Print JSON lines: every step, evaluation, checkpoint, event, warning' },
 } as const satisfies Record<string, Options>;
 
 type TrainArguments = ArgumentsCamelCase<InferredOptionTypes<typeof trainOptions>>;
@@ -80,9 +100,11 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
+      .example('$0 --dashboard', 'with a page of live curves')
+      .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
       .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
   handler: async (args) => {
-    process.exitCode = await train(args);
+    process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
   },
 };
 
@@ -94,41 +116,66 @@ async function train(args: TrainArguments): Promise<number> {
     return 0;
   }
   const { config, folder } = run;
-  const { singleProcess, encrypt, listen, maxRestarts } = args;
-  const printer = progressPrinter({
-    maxSteps: config.train.maxSteps,
-    logEverySteps: config.train.logEverySteps,
-    stepTokens: config.train.globalBatchSize * config.model.blockSize,
-  });
-  let ignoreSignals = () => {};
+  const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
   const { end, step } = await trainRun({
-    ...{ run, singleProcess, encrypt, listen, maxRestarts, messages },
-    listeners: [printer],
-    onStart: (started) => {
-      ignoreSignals = handleSignals(started);
-      printHeader(run, args, started);
-    },
-  }).finally(() => ignoreSignals());
+    ...{ run, singleProcess, encrypt, listen, maxRestarts, traceSteps: trace, messages },
+    observe: (view) => observe(args, run, view),
+  });
   if (end === 'nothingLeft') {
-    print(
+    conclude(
       `nothing left to train: ${folder.path} has come to step ${step} of ${config.train.maxSteps}; ` +
         `to go on, raise the last step: --set train.maxSteps=${2 * step}`,
     );
     return 0;
   }
   if (end === 'stopped') {
-    print(`stopped; go on with: launch --resume ${folder.path}`);
+    conclude(`stopped; go on with: launch --resume ${folder.path}`);
     return interruptedExitCode;
   }
   await printSample(config, folder.path);
-  print(`done: ${folder.path}`);
+  conclude(`done: ${folder.path}`);
   return 0;
 }
 
-function checkNumbers({ workers, minWorkers, maxRestarts }: TrainArguments): void {
+function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {
   if (workers !== undefined) numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
+  if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
+}
+
+/** The view on the terminal, the dashboard, and Ctrl-C. */
+async function observe(args: TrainArguments, run: Run, view: RunView): Promise<RunObserver> {
+  const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
+  const { dashboard, samples } = await openPage(args, run);
+  const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
+    ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
+    ...view,
+  });
+  let ignoreSignals = () => {};
+  return {
+    listeners: samples ? [output.listener, samples] : [output.listener],
+    onWorkerOutput: output.onWorkerOutput,
+    started(started) {
+      ignoreSignals = handleSignals(started);
+      printHeader(run, args, started);
+      if (dashboard) print(`dashboard ${dashboard.url}`);
+    },
+    async close() {
+      await samples?.close();
+      await dashboard?.close();
+      ignoreSignals();
+      output.close();
+    },
+  };
+}
+
+/** The dashboard, and what it has of the run besides its files. */
+async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments, { folder, config }: Run) {
+  if (port === undefined) return {};
+  const dashboard = await openDashboard([folder.path], port, host);
+  const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
+  return { dashboard, samples };
 }
 
 function printHeader(

@@ -183,6 +183,16 @@ const workerMessage = z.discriminatedUnion('type', [
     /** Ring frames received in this step: whether the ring moves. */
     ringFrames: count,
   }),
+  /** What the worker did in a step that is traced; payload: spans (spans.ts). It changes nothing for the run. */
+  z.object({
+    type: z.literal('trace'),
+    epoch: count,
+    step: count,
+    /** By the clock that the spans have. */
+    sentAtMs: z.number().finite(),
+    /** Spans that were left out, since there were too many. */
+    dropped: count,
+  }),
   /**
    * A new phase, told at once, so that the message of a failure names the right one; those that follow from `reduced`,
    * `commit`, `applied` and `proceed` are not told. Not answered.
@@ -226,6 +236,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     /** The resolved config; the worker parses it again. */
     config: z.record(z.string(), z.unknown()),
     vocabSize: count.min(1),
+    /** Some steps will be traced. */
+    trace: z.boolean(),
   }),
   /** The worker is not wanted: it speaks another version, or the run has ended. */
   z.object({ type: z.literal('refused'), reason: text }),
@@ -262,6 +274,8 @@ const coordinatorMessage = z.discriminatedUnion('type', [
     sampleCount: count,
     /** Targets of the whole global batch: every loss is divided by it. */
     globalTargets: count.min(1),
+    /** Tell what this worker does in the step, and when. */
+    trace: z.boolean(),
   }),
   z.object({
     type: z.literal('commit'),

@@ -53,6 +53,16 @@ export interface RingStep {
   data: Float32Array;
   /** The same on every rank. */
   buckets: readonly Bucket[];
+  /** Told of the step's frames and buckets. */
+  observer?: RingObserver | undefined;
+}
+
+/** Who wants to know when what happened in a step; times are of the ring's clock. */
+export interface RingObserver {
+  /** A bucket's sums are complete on this rank. */
+  bucket(bucket: number, startMs: number, endMs: number): void;
+  /** A chunk was summed or put into place, and sent on. */
+  chunk(header: RingHeader, startMs: number, endMs: number): void;
 }
 
 /** Of the step begun last. */
@@ -112,6 +122,9 @@ export class RingAllReduce {
   #ticks = 0;
   #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
   #times = { first: 0, last: 0, end: 0 };
+  #observer: RingObserver | undefined;
+  /** When each bucket was started, where somebody observes. */
+  readonly #startedMs = new Map<number, number>();
 
   constructor(options: RingOptions) {
     this.#options = { earlyBytesMax: earlyBytesMaxDefault, log: () => {}, clock: systemClock, ...options };
@@ -147,6 +160,8 @@ export class RingAllReduce {
     this.#done = new Completion();
     this.#counts = { ...this.#counts, bytesSent: 0, framesSent: 0, framesReceived: 0 };
     this.#times = { first: 0, last: 0, end: 0 };
+    this.#observer = step.observer;
+    this.#startedMs.clear();
     this.#forgetEarly((header) => header.epoch === this.#place.epoch && header.step < step.step);
     if (this.#unfinished === 0) this.#complete();
   }
@@ -166,8 +181,9 @@ export class RingAllReduce {
       this.#fail(this.#nextGone);
       return;
     }
+    if (this.#observer !== undefined) this.#startedMs.set(bucket, now);
     reduction.start();
-    if (reduction.done) this.#finishBucket(); // a world of one, or an empty bucket
+    if (reduction.done) this.#finishBucket(bucket); // a world of one, or an empty bucket
     const { epoch } = this.#place;
     const due = (header: RingHeader) =>
       header.epoch === epoch && header.step === this.#step && header.bucket === bucket;
@@ -249,12 +265,15 @@ export class RingAllReduce {
   #apply(header: RingHeader, payload: Uint8Array): undefined {
     const reduction = this.#reductions[header.bucket];
     if (!reduction || this.#state.kind !== 'active') return undefined;
+    const observer = this.#observer;
+    const startMs = observer === undefined ? 0 : this.#options.clock.monotonic();
     const outcome = reduction.accept(header.phase, header.segment, header.chunk, payload);
+    observer?.chunk(header, startMs, this.#options.clock.monotonic());
     switch (outcome) {
       case 'applied':
         this.#ticks = 0;
         this.#counts.framesReceived++;
-        if (reduction.done) this.#finishBucket();
+        if (reduction.done) this.#finishBucket(header.bucket);
         return undefined;
       case 'duplicate':
         this.#counts.stale++;
@@ -276,7 +295,9 @@ export class RingAllReduce {
     this.#counts.stale += this.#early.take(drop).length;
   }
 
-  #finishBucket(): void {
+  #finishBucket(bucket: number): void {
+    const startMs = this.#startedMs.get(bucket);
+    if (startMs !== undefined) this.#observer?.bucket(bucket, startMs, this.#options.clock.monotonic());
     if (--this.#unfinished === 0) this.#complete();
   }
 

@@ -14,11 +14,14 @@ import {
   encodeBatch,
   encodeMessage,
   type WorkerMessage,
+  type WorkerMessageOf,
 } from '../comm/protocol.ts';
+import { decodeSpans } from '../comm/spans.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './decide.ts';
+import type { LoggedEvent } from './eventsLog.ts';
 import { tokenRefusal } from './joinToken.ts';
 import type { EvaluationMetrics } from './metricsLog.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './runState.ts';
@@ -112,6 +115,11 @@ export class Coordinator {
     this.#timers.add(cancel);
   }
 
+  /** What it knows of the run at this moment. */
+  get state(): RunState {
+    return this.#state;
+  }
+
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
   requestStop(): void {
     this.#handle({ kind: 'stopRequested' });
@@ -147,7 +155,19 @@ export class Coordinator {
       if (message.purpose === 'checkpoint') this.#checkpointer.receive(peer, message, payload);
       else this.#transfers.chunk(peer, message, payload);
     } else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
+    else if (message.type === 'trace') this.#traced(peer, message, payload);
     this.#handle({ kind: 'message', from: peer, message });
+  }
+
+  /** Only of members, who alone were asked. */
+  #traced(peer: string, message: WorkerMessageOf<'trace'>, payload: Uint8Array | undefined): void {
+    const member = this.#state.members.find(({ id }) => id === peer);
+    if (member === undefined || this.#options.tracer?.isTraced(message.step) !== true) return;
+    try {
+      this.#options.tracer.add({ ...message, member, spans: decodeSpans(payload), receivedAtMs: this.#clock.now() });
+    } catch (error) {
+      this.#warn(`ignored a trace of ${peer}: ${messageOf(error)}`);
+    }
   }
 
   /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
@@ -174,7 +194,7 @@ export class Coordinator {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
       const { epoch, step } = this.#state;
-      this.#options.events.append({ event: 'failed', reason: messageOf(error), epoch, step });
+      this.#log({ event: 'failed', reason: messageOf(error), epoch, step });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -196,14 +216,19 @@ export class Coordinator {
         this.#sendFilledIn(effect.to, effect.message);
         break;
       case 'welcome':
-        this.#send(effect.to, { type: 'welcome', runId, config, vocabSize: dataset.vocabSize });
+        this.#send(effect.to, {
+          ...{ type: 'welcome', runId, config, vocabSize: dataset.vocabSize },
+          trace: this.#options.tracer !== undefined,
+        });
         break;
       case 'assign': {
         const { to, epoch, step, sampleFrom, sampleCount } = effect;
         // The sampler counts steps from 0.
         const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
         const globalTargets = config.train.globalBatchSize * config.model.blockSize;
-        this.#send(to, { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets }, encodeBatch(batch));
+        const trace = this.#options.tracer?.isTraced(step) ?? false;
+        const assign = { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets, trace } as const;
+        this.#send(to, assign, encodeBatch(batch));
         break;
       }
       case 'evaluate': {
@@ -236,7 +261,7 @@ export class Coordinator {
         this.#options.killWorker(effect.worker);
         break;
       case 'event':
-        this.#options.events.append(effect.event);
+        this.#log(effect.event);
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
@@ -269,18 +294,18 @@ export class Coordinator {
         this.#settle.resolve(effect.step);
         break;
       case 'fail':
-        this.#options.events.append({
-          event: 'failed',
-          reason: effect.message,
-          epoch: this.#state.epoch,
-          step: this.#state.step,
-        });
+        this.#log({ event: 'failed', reason: effect.message, epoch: this.#state.epoch, step: this.#state.step });
         this.#options.journal.append({ kind: 'ended', step: this.#state.step });
         this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
+  }
+
+  #log(event: LoggedEvent): void {
+    this.#options.events.append(event);
+    this.#options.listener.logged?.(event);
   }
 
   #evaluated({ step, loss, targets }: Extract<Effect, { kind: 'evaluationDone' }>): void {

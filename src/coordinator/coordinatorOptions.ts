@@ -10,6 +10,7 @@ import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
 import type { Member, Resumed, RunPlan } from './runState.ts';
+import type { TraceFile } from './traceFile.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
 /** What a user may want to see of a run. */
@@ -20,6 +21,8 @@ export interface RunListener {
   checkpoint(outcome: CheckpointOutcome): void;
   /** A loss, a restart, somebody who came or left: one line. */
   event(event: LoggedEvent): void;
+  /** All that events.jsonl gets, those of `event` among them. */
+  logged?(event: LoggedEvent): void;
   warning(message: string): void;
 }
 
@@ -34,6 +37,7 @@ export function allListeners(listeners: readonly Partial<RunListener>[]): RunLis
     evaluated: (metrics) => tellAll((listener) => listener.evaluated?.(metrics)),
     checkpoint: (outcome) => tellAll((listener) => listener.checkpoint?.(outcome)),
     event: (event) => tellAll((listener) => listener.event?.(event)),
+    logged: (event) => tellAll((listener) => listener.logged?.(event)),
     warning: (message) => tellAll((listener) => listener.warning?.(message)),
   };
 }
@@ -71,6 +75,8 @@ export interface CoordinatorOptions {
   /** What a worker must show to join; without it everybody may. */
   readonly token?: string | undefined;
   readonly clock?: Clock;
+  /** Where the steps that are traced are written down. */
+  readonly tracer?: Pick<TraceFile, 'isTraced' | 'add'>;
   /** Written if the run fails. */
   readonly recorder?: FlightRecorder;
   /** The core. */

@@ -70,6 +70,7 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
       // Answered, so that a worker in a long step knows that the coordinator lives.
       return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
     case 'phase':
+    case 'trace':
     case 'stateChunk':
     case 'stateAck':
       return nothing(state);

@@ -34,6 +34,15 @@ export class RunFolder {
     return join(this.path, 'events.jsonl');
   }
 
+  /** Text that a looked-at run writes from each checkpoint. */
+  get samplesPath(): string {
+    return join(this.path, 'samples.jsonl');
+  }
+
+  get tracePath(): string {
+    return join(this.path, 'trace.json');
+  }
+
   /** What every process of a run that failed did last. */
   get flightPath(): string {
     return join(this.path, 'flight');

@@ -26,6 +26,7 @@ import { HeldReplica, type Job } from './heldReplica.ts';
 import { Inbox } from './inbox.ts';
 import { type ComputeReplica, Replica } from './replica.ts';
 import { StateSender } from './stateStream.ts';
+import { StepTrace } from './stepTrace.ts';
 import { failureOf } from './workerFailure.ts';
 
 export interface AgentOptions {
@@ -159,7 +160,7 @@ export class Agent {
     const welcome = await this.#inbox.orEnd(this.#link.join());
     const { engine, comm } = welcome.config;
     const { workersOnHost, cores } = this.#options;
-    const job = { ...welcome, threads: engine.threads || Math.max(1, Math.floor(cores / workersOnHost)) };
+    const job: Job = { ...welcome, threads: engine.threads || Math.max(1, Math.floor(cores / workersOnHost)) };
     const { chunkBytes, stepTimeoutMs } = comm;
     const reduce = nativeAddInto() ?? addInto;
     const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs, clock: this.#clock });
@@ -236,10 +237,12 @@ export class Agent {
 
     this.#phase = 'forward and backward';
     const assignedMs = this.#clock.monotonic();
-    ring.begin({ step, data: gradients, buckets });
+    const trace = assign.trace ? new StepTrace() : undefined;
+    ring.begin({ step, data: gradients, buckets, observer: trace?.ring });
     const loss = await this.#computing(
-      this.#held.replica.step({ step, sampleFrom, sampleCount, globalTargets, ...batch }, (bucket) =>
-        ring.start(bucket),
+      this.#held.replica.step(
+        { step, sampleFrom, sampleCount, globalTargets, ...batch, trace: assign.trace },
+        (bucket) => ring.start(bucket),
       ),
       ring,
     );
@@ -270,6 +273,17 @@ export class Agent {
     await this.#checkpointStream.keep();
     await this.#held.apply({ step, learningRate, gradNorm }, epoch);
     const parameterHash = commit.hash ? await this.#held.replica.parameterHash() : undefined;
+    const appliedMs = this.#clock.monotonic();
+    if (trace !== undefined) {
+      // Before `applied`, after which the run may be over.
+      trace.add('agent', 'wait for data', startMs, assignedMs);
+      trace.add('agent', 'forward and backward', assignedMs, computedMs);
+      trace.add('agent', 'wait for the ring', computedMs, reducedMs);
+      trace.add('agent', 'gradient norm', reducedMs, saidMs);
+      trace.add('agent', 'wait for commit', saidMs, commitMs);
+      trace.add('agent', 'optimizer', commitMs, appliedMs);
+      this.#send(...trace.message({ epoch, step }, await this.#held.replica.takeSpans()));
+    }
     this.#send({
       type: 'applied',
       epoch,
@@ -279,7 +293,7 @@ export class Agent {
         forwardBackwardMs: computedMs - assignedMs,
         ringWaitMs: reducedMs - computedMs,
         commitWaitMs: commitMs - saidMs,
-        optimizerMs: saidMs - reducedMs + this.#clock.monotonic() - commitMs,
+        optimizerMs: saidMs - reducedMs + appliedMs - commitMs,
       },
       ringBytesSent: ring.stats().bytesSent,
       ...(parameterHash !== undefined && { parameterHash }),

@@ -49,7 +49,7 @@ export interface CoordinatorLinkOptions {
   readonly onLost: (error: Error) => void;
 }
 
-type Welcome = { config: Config; vocabSize: number };
+type Welcome = { config: Config; vocabSize: number; trace: boolean };
 
 export class CoordinatorLink {
   readonly #options: CoordinatorLinkOptions;
@@ -150,7 +150,7 @@ export class CoordinatorLink {
     else if (message.type !== 'heartbeat') this.#options.onMessage(message, payload);
   }
 
-  #welcomed({ runId, config: sent, vocabSize }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
+  #welcomed({ runId, config: sent, vocabSize, trace }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
     this.#answered();
     const config = configSchema.safeParse(sent);
     if (!config.success) {
@@ -162,7 +162,7 @@ export class CoordinatorLink {
     this.#config = config.data;
     this.#runId = runId;
     if (isFirst) this.#startHeartbeat(config.data);
-    this.#onJoined({ config: config.data, vocabSize });
+    this.#onJoined({ config: config.data, vocabSize, trace });
     this.#options.onWelcome();
   }
 

@@ -16,6 +16,8 @@ export interface Job {
   readonly vocabSize: number;
   /** Of this worker's compute. */
   readonly threads: number;
+  /** Some steps will be traced. */
+  readonly trace: boolean;
 }
 
 export interface HeldReplicaOptions {

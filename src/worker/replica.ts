@@ -4,7 +4,7 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import type { Config } from '../config/schema.ts';
+import type { Span } from '../comm/spans.ts';
 import type {
   ApplyTask,
   BuildResult,
@@ -44,7 +44,7 @@ export class Replica {
     });
   }
 
-  build(options: { config: Config; vocabSize: number; threads: number }): Promise<BuildResult> {
+  build(options: Omit<BuildTask, 'gradientPort' | 'wanted'>): Promise<BuildResult> {
     const task: BuildTask = { ...options, gradientPort: this.#gradientsFar, wanted: this.#wanted };
     return this.#run('build', task, [this.#gradientsFar]);
   }
@@ -71,6 +71,11 @@ export class Replica {
 
   evaluate(task: EvaluateTask): Promise<LossSum> {
     return this.#run('evaluate', task);
+  }
+
+  /** What was computed since the step that is traced began. */
+  takeSpans(): Promise<Span[]> {
+    return this.#run('takeSpans');
   }
 
   exportState(task: StateTask): Promise<void> {

@@ -9,6 +9,8 @@ export interface BuildTask {
   readonly vocabSize: number;
   /** Compute threads. */
   readonly threads: number;
+  /** Some steps will be traced: the kernels must be observable. */
+  readonly trace: boolean;
   /** The replica posts [attempt, bucket] here as soon as all gradients of a bucket are final. */
   readonly gradientPort: MessagePort;
   /** The attempt that is wanted: a step of another one ends before its next microbatch. On a SharedArrayBuffer. */
@@ -50,6 +52,8 @@ export interface StepTask {
   readonly tokens: Int32Array;
   readonly targets: Int32Array;
   readonly globalTargets: number;
+  /** Note down what is computed when, from here to `takeSpans`. */
+  readonly trace: boolean;
 }
 
 export interface EvaluateTask {

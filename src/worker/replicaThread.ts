@@ -12,6 +12,7 @@ import type { Engine } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { Trainer } from '../model/training.ts';
+import { ComputeSpans } from './computeSpans.ts';
 import { GradientExchange } from './gradientExchange.ts';
 import type {
   ApplyTask,
@@ -34,6 +35,8 @@ interface Replica {
 }
 
 let replica: Replica | undefined;
+/** Of the step that is traced. */
+const spans = new ComputeSpans();
 
 function built(): Replica {
   invariant(replica !== undefined, 'the replica is used before it is built');
@@ -41,9 +44,11 @@ function built(): Replica {
 }
 
 /** Creates the engine and the model with its initial parameters. */
-async function buildReplica({ config, vocabSize, threads, gradientPort, wanted }: BuildTask): Promise<BuildResult> {
+async function buildReplica(task: BuildTask): Promise<BuildResult> {
+  const { config, vocabSize, threads, trace, gradientPort, wanted } = task;
   const { name, device, precision } = config.engine;
-  const engine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
+  const plainEngine = await createEngine({ name, ...(device === 'auto' ? {} : { device }), threads });
+  const engine = trace ? spans.observed(plainEngine) : plainEngine;
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
   const { seed, activationRecompute } = config.train;
   const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute, precision });
@@ -75,6 +80,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
   const { microBatchSize, seed } = config.train;
   const { blockSize, dropout } = config.model;
   exchange.begin(task.attempt);
+  spans.begin(task.trace);
   trainer.zeroGrads(); // of a step that was not applied
   let lossSum = 0;
   for (let from = 0; from < task.sampleCount; from += microBatchSize) {
@@ -82,6 +88,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
     const size = Math.min(microBatchSize, task.sampleCount - from);
     const last = from + size === task.sampleCount;
     const range = [from * blockSize, (from + size) * blockSize] as const;
+    const ended = spans.start(`microbatch ${from / microBatchSize}`);
     lossSum += await trainer.microStep({
       tokens: task.tokens.subarray(...range),
       targets: task.targets.subarray(...range),
@@ -97,6 +104,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
       }),
       ...(last && { onGradReady: (index: number) => exchange.ready(index, port) }),
     });
+    ended();
   }
   if (!Number.isFinite(lossSum)) {
     throw new UserError(
@@ -110,16 +118,21 @@ async function runStep(task: StepTask): Promise<LossSum> {
 /** The global norm of the reduced gradient. Call once a step, after the ring and before `apply`. */
 async function reducedGradNorm(): Promise<number> {
   const { trainer, exchange } = built();
+  const ended = spans.start('gradient norm');
   exchange.takeReduced();
-  return trainer.gradNorm();
+  const norm = await trainer.gradNorm();
+  ended();
+  return norm;
 }
 
 /** AdamW on the reduced gradient. */
 async function applyAdamw({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
   const { config, engine, trainer } = built();
   const { beta1, beta2, eps, weightDecay, gradClip } = config.optimizer;
+  const ended = spans.start('optimizer');
   await trainer.applyAdamw({ step: update, learningRate, beta1, beta2, eps, weightDecay, gradClip, gradNorm: norm });
   await engine.finish();
+  ended();
 }
 
 /** Sum of the losses over targets other than -1. */
@@ -195,6 +208,7 @@ export const build = (task: BuildTask) => outcomeOf(() => buildReplica(task));
 export const step = (task: StepTask) => outcomeOf(() => runStep(task));
 export const gradNorm = () => outcomeOf(reducedGradNorm);
 export const apply = (task: ApplyTask) => outcomeOf(() => applyAdamw(task));
+export const takeSpans = () => outcomeOf(async () => spans.take());
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
 export const exportState = (task: StateTask) => outcomeOf(() => copyStateOut(task));
 export const importState = (task: StateTask) => outcomeOf(() => copyStateIn(task));

@@ -3,6 +3,7 @@
  * in-memory links, each with its own compute thread).
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
 import type { WorkerFailure } from '../comm/protocol.ts';
@@ -45,6 +46,8 @@ export interface StartOptions {
   /** Where a worker writes what it did last, if it fails or the run does. */
   readonly flightFolder: string;
   readonly onExit: (exit: WorkerExit) => void;
+  /** Takes what the processes print, line by line; without it they print where this process does. */
+  readonly onOutput?: ((line: string) => void) | undefined;
 }
 
 /** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
@@ -61,7 +64,7 @@ export interface WorkerArguments {
  * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
  * (`comm.rejoinTimeoutMs`), and end by themselves.
  */
-export function forkWorkers({ onExit, ...given }: StartOptions): LocalWorkers {
+export function forkWorkers({ onExit, onOutput, ...given }: StartOptions): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   const waiting: (() => void)[] = [];
   let isStopped = false;
@@ -85,8 +88,11 @@ export function forkWorkers({ onExit, ...given }: StartOptions): LocalWorkers {
       const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify({ id })], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
         detached: true,
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],
       });
+      for (const stream of [child.stdout, child.stderr]) {
+        if (stream !== null && onOutput !== undefined) createInterface(stream).on('line', onOutput);
+      }
       // One that has ended already says so itself.
       child.send(options, () => undefined);
       children.set(id, child);

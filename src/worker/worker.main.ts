@@ -28,6 +28,12 @@ let isLeaving = false;
 process.on('disconnect', () => {
   if (agent === undefined) process.exit(1);
 });
+// Nor does it read any more what this process prints.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
 // A clean leave; the second time at once.
 process.on('SIGTERM', () => {
   if (isLeaving || agent === undefined) process.exit(143);

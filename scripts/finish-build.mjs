@@ -1,10 +1,15 @@
-// Marks the built command line as executable, and, in a checkout of this repository, links it where `npx launch` looks.
+// What the compiler leaves to do: copies the dashboard's page and style sheet, marks the command line as executable, and, in a checkout of
+// this repository, links it where `npx launch` looks.
 // A package's own `bin` is linked into node_modules/.bin only in the projects that install it, never in itself.
-import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+for (const name of ['index.html', 'page.css']) {
+  copyFileSync(join(root, 'src/dashboard/page', name), join(root, 'dist/dashboard/page', name));
+}
+
 const entry = join(root, 'dist', 'cli', 'main.js');
 if (existsSync(entry)) {
   chmodSync(entry, 0o755);

@@ -1,0 +1,85 @@
+/**
+ * Text from each checkpoint of a run that is looked at, as it is written: made by `launch generate` in a process of its own, with the
+ * lowest priority, while training goes on; one at a time, so that of checkpoints that come faster some have none.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants, setPriority } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { LineLog } from '../coordinator/lineLog.ts';
+
+const main = fileURLToPath(new URL('./main.js', import.meta.url));
+const textLengthMax = 16_384;
+
+export interface CheckpointSamplesOptions {
+  /** samples.jsonl of the run: {step, prompt, text}. */
+  readonly path: string;
+  readonly prompt: string;
+  /** 0: none. */
+  readonly maxTokens: number;
+  readonly onWarning: (message: string) => void;
+}
+
+export class CheckpointSamples implements Partial<RunListener> {
+  readonly #options: CheckpointSamplesOptions;
+  readonly #log: LineLog;
+  #child: ChildProcess | undefined;
+  #hasWarned = false;
+  #isClosed = false;
+
+  constructor(options: CheckpointSamplesOptions) {
+    this.#options = options;
+    this.#log = new LineLog(options.path, 'samples', options.onWarning);
+  }
+
+  checkpoint(outcome: Parameters<RunListener['checkpoint']>[0]): void {
+    if ('error' in outcome || this.#child !== undefined || this.#isClosed || this.#options.maxTokens === 0) return;
+    const { prompt, maxTokens } = this.#options;
+    const args = ['generate', '--checkpoint', outcome.path, '--prompt', prompt, '--max-tokens', String(maxTokens)];
+    const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    if (child.pid !== undefined) lowerPriority(child.pid);
+    const text = collect(child.stdout);
+    const problem = collect(child.stderr);
+    child.on('error', (error) => this.#ended(error.message));
+    child.on('close', (code) => {
+      if (code === 0) this.#log.append({ step: outcome.step, prompt, text: text().slice(prompt.length).trimEnd() });
+      this.#ended(code === 0 || this.#isClosed ? undefined : problem().trim());
+    });
+  }
+
+  /** Ends a sample that is being made. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const child = this.#child;
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
+      const gone = new Promise((resolve) => child.on('close', resolve));
+      child.kill('SIGKILL');
+      await gone;
+    }
+    await this.#log.flush();
+  }
+
+  #ended(problem: string | undefined): void {
+    this.#child = undefined;
+    if (problem === undefined || this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#options.onWarning(`no sample of a checkpoint: ${problem}`);
+  }
+}
+
+function lowerPriority(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_LOW);
+  } catch {
+    // It has ended already, or this system has no such thing.
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  let text = '';
+  stream.setEncoding('utf8').on('data', (piece: string) => {
+    if (text.length < textLengthMax) text += piece;
+  });
+  return () => text;
+}

@@ -1,0 +1,82 @@
+/** `launch dashboard` and `launch --dashboard`: a page with live curves of runs. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { Dashboard, isLoopback } from '../dashboard/server.ts';
+import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
+import { interruptedExitCode } from './interrupt.ts';
+import { numberOption } from './modelOptions.ts';
+import { print, warn } from './output.ts';
+
+const loopback = '127.0.0.1';
+/** Where the page is if it is free and nobody asks for another. */
+const usualPort = 3141;
+
+export const dashboardHost = {
+  'dashboard-host': {
+    type: 'string',
+    requiresArg: true,
+    default: loopback,
+    describe: 'Address that the dashboard listens on; others than loopback need the token that is printed',
+  },
+} as const satisfies Record<string, Options>;
+
+const dashboardOptions = {
+  port: { type: 'string', requiresArg: true, describe: `0: any [default: ${usualPort}, or any]` },
+  ...dashboardHost,
+} as const satisfies Record<string, Options>;
+
+type DashboardArguments = InferredOptionTypes<typeof dashboardOptions> & { readonly rundirs: string[] | undefined };
+
+export const dashboardCommand: CommandModule<object, DashboardArguments> = {
+  command: 'dashboard [rundirs..]',
+  describe: 'A page with the curves of runs, running or finished, several for comparison',
+  builder: (yargs) =>
+    yargs
+      .positional('rundirs', {
+        type: 'string',
+        array: true,
+        describe: 'Run directories [default: the newest in runs/]',
+      })
+      .options(dashboardOptions)
+      .example('$0 dashboard', 'the newest run')
+      .example('$0 dashboard runs/a runs/b --port 8080', 'two runs, one over the other'),
+  handler: run,
+};
+
+async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> {
+  const cwd = process.cwd();
+  const runDirs = await runDirsOf(args.rundirs ?? [], cwd);
+  const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
+  print(`dashboard ${dashboard.url} (Ctrl-C ends it)`);
+  await new Promise<void>((end) => {
+    process.once('SIGINT', end).once('SIGTERM', end);
+  });
+  await dashboard.close();
+  process.exitCode = interruptedExitCode;
+}
+
+async function runDirsOf(given: readonly string[], cwd: string): Promise<string[]> {
+  if (given.length === 0) return [(await existingRunFolder(undefined, cwd)).path];
+  return given.map((runDir) => {
+    const folder = new RunFolder(resolve(cwd, runDir));
+    if (existsSync(folder.configPath)) return folder.path;
+    throw new UserError(`expected a run directory with a config.yaml, found none in ${folder.path}`);
+  });
+}
+
+/** @param port as typed; empty: the usual one, or any if that is taken */
+export async function openDashboard(runDirs: readonly string[], port: string, host: string): Promise<Dashboard> {
+  const options = { runDirs, host, onWarning: warn };
+  if (!isLoopback(host)) warn(`the dashboard can be seen from ${host}, unencrypted, by whoever has its token`);
+  if (port !== '') {
+    const number = Number(port.trim() === '' ? Number.NaN : port);
+    numberOption('dashboard port', number, { min: 0, max: 65_535, whole: true });
+    return Dashboard.open({ ...options, port: number });
+  }
+  return Dashboard.open({ ...options, port: usualPort }).catch((error: unknown) => {
+    if (error instanceof UserError) return Dashboard.open({ ...options, port: 0 });
+    throw error;
+  });
+}

@@ -1,0 +1,82 @@
+/**
+ * Rows at the bottom of a terminal that change in place, below what scrolls. Only rows that differ are written again, in one write
+ * that terminals show at once (synchronized output, which others ignore); nothing but these rows is ever erased. The cursor rests
+ * on the row after them, hidden, and comes back however the process ends.
+ */
+import { onExit } from 'signal-exit';
+
+export interface BlockStream {
+  write(text: string): unknown;
+}
+
+/** A row as it is written, and the cells that it takes. */
+export interface Row {
+  readonly text: string;
+  readonly cells: number;
+}
+
+const synchronizedOn = '\x1b[?2026h';
+const synchronizedOff = '\x1b[?2026l';
+const cursorHidden = '\x1b[?25l';
+const cursorShown = '\x1b[?25h';
+const eraseToEndOfRow = '\x1b[K';
+const eraseBelow = '\x1b[J';
+
+export class LiveBlock {
+  readonly #stream: BlockStream;
+  readonly #forgetExit: () => void;
+  /** On the screen, above the cursor. */
+  #rows: readonly Row[] = [];
+  #isOpen = true;
+
+  constructor(stream: BlockStream) {
+    this.#stream = stream;
+    this.#forgetExit = onExit(() => this.close());
+    stream.write(cursorHidden);
+  }
+
+  /** Shows these rows in place of those before; none may be as wide as the terminal, and not as many as it has rows. */
+  draw(rows: readonly Row[]): void {
+    const before = this.#rows;
+    if (rows.length === before.length && rows.every(({ text }, i) => text === before[i]?.text)) return;
+    const isSame = (row: Row, i: number) => row.text === before[i]?.text;
+    const body = rows.map((row, i) => `${isSame(row, i) ? '' : row.text + eraseToEndOfRow}\n`).join('');
+    this.#write(this.#toTop() + body + (rows.length < before.length ? eraseBelow : eraseToEndOfRow));
+    this.#rows = rows;
+  }
+
+  /** Writes lines above the rows, where they scroll away with what came before. */
+  above(text: string): void {
+    const lines = text.split('\n').map((line) => `${line}${eraseToEndOfRow}\n`);
+    const body = this.#rows.map((row) => `${row.text}${eraseToEndOfRow}\n`);
+    this.#write(this.#toTop() + lines.join('') + body.join('') + eraseToEndOfRow);
+  }
+
+  /** The terminal has `columns` now: it has broken the rows that are wider, and what it shows of them goes. */
+  resized(columns: number): void {
+    const height = this.#rows.reduce((sum, { cells }) => sum + Math.max(1, Math.ceil(cells / columns)), 0);
+    this.#write(`${up(height)}${eraseBelow}`);
+    this.#rows = [];
+  }
+
+  /** Takes the rows away and gives the cursor back. */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#write(`${this.#toTop()}${eraseBelow}${cursorShown}`);
+    this.#rows = [];
+    this.#forgetExit();
+  }
+
+  #toTop(): string {
+    return up(this.#rows.length);
+  }
+
+  #write(text: string): void {
+    this.#stream.write(synchronizedOn + text + synchronizedOff);
+  }
+}
+
+function up(rows: number): string {
+  return rows === 0 ? '\r' : `\x1b[${rows}A\r`;
+}

@@ -1,0 +1,123 @@
+/**
+ * The live view as lines: progress, loss, speed, a row for each worker, the last events. Pure: the same state at the same size
+ * gives the same lines, none as wide as the terminal and fewer than it has rows.
+ */
+import type { RunState } from '../../coordinator/runState.ts';
+import { duration } from '../progress.ts';
+import { apportioned, bar, cellsOf, fitted, type Line, oneRow, type Piece, sparkline } from './text.ts';
+import { stageWords, totalMs, type ViewState, type WorkerRow, workerRows } from './viewState.ts';
+
+export interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** Rows that stay for what scrolls, in a terminal that has enough. */
+const scrollRows = 6;
+const notesMost = 3;
+const barCellsMost = 60;
+const partCellsMost = 40;
+const sparkCellsMost = 80;
+const nameCells = 24;
+
+/** @param run what the coordinator knows; absent before it is there */
+export function viewLines(view: ViewState, run: RunState | undefined, size: Size, nowMs: number): Line[] {
+  const cells = Math.max(0, size.columns - 1);
+  const rowsMost = Math.max(0, size.rows > 3 * scrollRows ? size.rows - scrollRows : size.rows - 1);
+  const head = [progressLine(view, run, cells), lossLine(view, cells), speedLine(view)];
+  const rows = run === undefined ? [] : workerRows(view, run, nowMs);
+  // Workers come before events; both leave the head alone.
+  const rowsForWorkers = Math.max(0, rowsMost - head.length - 1);
+  const workers = workerLines(rows, rowsForWorkers, cells);
+  const rowsForNotes = Math.min(notesMost, Math.max(0, rowsMost - head.length - workers.length - 1));
+  const notes = rowsForNotes === 0 ? [] : view.notes.slice(-rowsForNotes).map((note) => noteLine(note, nowMs));
+  const rule: Line = [{ text: '─'.repeat(cells), style: 'dim' }];
+  const lines = rowsMost > head.length ? [rule, ...head, ...workers, ...notes] : head;
+  return lines.slice(0, rowsMost).map((line) => fitted(line, cells));
+}
+
+function progressLine(view: ViewState, run: RunState | undefined, cells: number): Line {
+  const { step, maxSteps, stepTokens, tokensPerSecond } = view;
+  const done = maxSteps === 0 ? 1 : step / maxSteps;
+  const n = (value: number) => value.toLocaleString('en-US');
+  const label = `step ${n(step)}/${n(maxSteps)}`;
+  const stage = run === undefined ? 'starting' : stageWords(run);
+  const left = tokensPerSecond > 0 ? `  ${duration(((maxSteps - step) * stepTokens) / tokensPerSecond)} left` : '';
+  const after = `${String(Math.floor(done * 100)).padStart(3)} %${left}`;
+  const words: Piece[] = stage === '' ? [] : [{ text: `  ${stage}`, style: 'yellow' }];
+  const taken = label.length + after.length + words.reduce((sum, { text }) => sum + cellsOf(text), 0) + 4;
+  const barCells = Math.min(barCellsMost, cells - taken);
+  const middle: Line = barCells < 5 ? [{ text: '  ' }] : [{ text: '  ' }, ...bar(done, barCells), { text: '  ' }];
+  return [{ text: label, style: 'bold' }, ...middle, { text: after }, ...words];
+}
+
+function lossLine({ last, losses, evaluation }: ViewState, cells: number): Line {
+  if (last === undefined)
+    return [
+      { text: 'loss', style: 'bold' },
+      { text: '  after the first step', style: 'dim' },
+    ];
+  const loss: Piece = { text: `loss ${last.loss.toFixed(4)}`, style: 'bold' };
+  const validation =
+    evaluation === undefined
+      ? ''
+      : `  validation ${evaluation.valLoss.toFixed(4)} at step ${evaluation.step.toLocaleString('en-US')}`;
+  const room = Math.min(sparkCellsMost, cells - loss.text.length - validation.length - 2);
+  const curve = room < 5 ? '' : `  ${sparkline(losses, room)}`;
+  return [loss, { text: curve, style: 'cyan' }, { text: validation }];
+}
+
+function speedLine({ last, tokensPerSecond }: ViewState): Line {
+  if (last === undefined) return [];
+  const speed = `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`;
+  return [{ text: `lr ${last.lr.toExponential(2)}  grad norm ${last.gradNorm.toFixed(2)}  ${speed}` }];
+}
+
+/** A title and the rows; of more workers than fit, the last row says how many. */
+function workerLines(rows: readonly WorkerRow[], rowsMost: number, cells: number): Line[] {
+  if (rowsMost < 2 || rows.length === 0) return [];
+  const fits = rows.length + 1 <= rowsMost;
+  const shown = fits ? rows : rows.slice(0, rowsMost - 2);
+  const nameWidth = Math.min(nameCells, Math.max(6, ...shown.map(({ worker }) => cellsOf(worker))));
+  const partCells = Math.min(partCellsMost, cells - (4 + 2 + nameWidth + 2 + 15 + 2 + 36));
+  const title = `${'rank'}  ${'worker'.padEnd(nameWidth)}  ${'state'.padEnd(15)}  share of the step`;
+  return [
+    [{ text: title, style: 'dim' }],
+    ...shown.map((row) => workerLine(row, nameWidth, partCells)),
+    ...(fits ? [] : [[{ text: `and ${rows.length - shown.length} more workers`, style: 'dim' } as const]]),
+  ];
+}
+
+function workerLine(
+  { worker, rank, state, isTrouble, parts, samples }: WorkerRow,
+  nameWidth: number,
+  barCells: number,
+): Line {
+  const name = fitted([{ text: worker }], nameWidth)[0]?.text ?? '';
+  const who = `${(rank < 0 ? '-' : String(rank)).padStart(4)}  ${name.padEnd(nameWidth)}  `;
+  const what: Piece = { text: state.padEnd(15), style: isTrouble ? 'red' : 'green' };
+  if (parts === undefined) return [{ text: who }, what];
+  const total = totalMs(parts);
+  const percent = (ms: number) => `${Math.round((100 * ms) / total)} %`;
+  const shares = [parts.computeMs, parts.updateMs, parts.ringMs, parts.waitMs];
+  const [compute = 0, update = 0, ring = 0, wait = 0] = barCells < 5 ? [] : apportioned(shares, barCells);
+  const words = `compute ${percent(parts.computeMs)}, ring ${percent(parts.ringMs)}, wait ${percent(parts.waitMs)}`;
+  return [
+    { text: who },
+    what,
+    { text: `  ${'█'.repeat(compute)}`, style: 'green' },
+    { text: '▓'.repeat(update), style: 'blue' },
+    { text: '▒'.repeat(ring), style: 'magenta' },
+    { text: '░'.repeat(wait), style: 'dim' },
+    { text: compute + update + ring + wait === 0 ? words : `  ${words}` },
+    { text: samples === undefined ? '' : `  ${samples} sequence${samples === 1 ? '' : 's'}`, style: 'dim' },
+  ];
+}
+
+function noteLine({ atMs, text, isWarning }: ViewState['notes'][number], nowMs: number): Line {
+  const age = `${duration((nowMs - atMs) / 1_000)} ago  `;
+  return [
+    { text: age.padStart(12), style: 'dim' },
+    { text: oneRow(text), style: isWarning ? 'yellow' : undefined },
+  ];
+}

@@ -1,0 +1,200 @@
+/** What the live view knows of a run, and how it learns: pure, apart from the time, which is given. */
+import type { WorkerPhase } from '../../comm/protocol.ts';
+import type { LoggedEvent } from '../../coordinator/eventsLog.ts';
+import type { EvaluationMetrics, StepMetrics } from '../../coordinator/metricsLog.ts';
+import type { Member, RunState } from '../../coordinator/runState.ts';
+
+/** Losses that the sparkline is made of. */
+const lossesMost = 512;
+const notesMost = 8;
+/** A worker that does not come back stays in sight for this long. */
+const lostShownMs = 60_000;
+/** How much of a smoothed value each step replaces. */
+const smoothing = 0.1;
+/** In steps shorter than this what a worker does at an instant says nothing. */
+const flickerMs = 500;
+
+/** Milliseconds of a step that a rank spends, smoothed. */
+export interface StepParts {
+  readonly computeMs: number;
+  readonly ringMs: number;
+  readonly waitMs: number;
+  readonly updateMs: number;
+}
+
+export interface WorkerRow {
+  readonly worker: string;
+  /** -1 while it is not in the ring. */
+  readonly rank: number;
+  readonly state: string;
+  readonly isTrouble: boolean;
+  /** Sequences of the last step that it computed. */
+  readonly samples?: number;
+  readonly parts?: StepParts;
+}
+
+/** Something that happened: a line of the list of events. */
+export interface Note {
+  readonly atMs: number;
+  readonly text: string;
+  readonly isWarning: boolean;
+}
+
+export interface ViewState {
+  readonly maxSteps: number;
+  /** Committed. */
+  readonly step: number;
+  readonly stepTokens: number;
+  readonly losses: readonly number[];
+  readonly last?: StepMetrics;
+  readonly tokensPerSecond: number;
+  readonly evaluation?: EvaluationMetrics;
+  readonly epoch: number;
+  readonly parts: ReadonlyMap<number, StepParts>;
+  readonly notes: readonly Note[];
+  /** When those that were lost were; a worker that is back is not among them. */
+  readonly lost: ReadonlyMap<string, number>;
+  /** Workers that were in the run at some time. */
+  readonly known: ReadonlySet<string>;
+}
+
+export function initialView(facts: Pick<ViewState, 'maxSteps' | 'step' | 'stepTokens'>): ViewState {
+  return {
+    ...facts,
+    ...{ losses: [], tokensPerSecond: 0, epoch: 0, parts: new Map(), notes: [] },
+    ...{ lost: new Map(), known: new Set() },
+  };
+}
+
+export function afterStep(view: ViewState, last: StepMetrics): ViewState {
+  const { tokensPerSecond: speed } = last;
+  const before = last.epoch === view.epoch ? view.parts : new Map<number, StepParts>();
+  // A step whose coordinator was killed before it wrote the line, or that went back to a checkpoint, has come before.
+  const losses = last.step > view.step ? view.losses : [];
+  return {
+    ...view,
+    last,
+    step: last.step,
+    epoch: last.epoch,
+    losses: [...losses, last.loss].slice(-lossesMost),
+    tokensPerSecond: smoothed(view.tokensPerSecond || undefined, speed),
+    parts: new Map(
+      last.ranks.flatMap((rank) => {
+        const now = partsOf(rank);
+        const old = before.get(rank.rank);
+        if (now === undefined) return old === undefined ? [] : [[rank.rank, old] as const];
+        return [[rank.rank, old === undefined ? now : smoothedParts(old, now)] as const];
+      }),
+    ),
+  };
+}
+
+export function afterEvaluation(view: ViewState, evaluation: EvaluationMetrics): ViewState {
+  return { ...view, evaluation };
+}
+
+/** A loss is a warning as well, and comes to the list of events as such. */
+export function afterEvent(view: ViewState, { event, worker, reason }: LoggedEvent, nowMs: number): ViewState {
+  if (worker === undefined) return view;
+  const lost = new Map(view.lost);
+  if (event === 'lost') lost.set(worker, nowMs);
+  if (event === 'join' || event === 'leave') lost.delete(worker);
+  const known = new Set(view.known).add(worker);
+  const isNews = event === 'restart' || event === 'leave' || (event === 'join' && view.last !== undefined);
+  return noted({ ...view, lost, known }, isNews ? reason : '', false, nowMs);
+}
+
+/** Adds a line to the list of events; none for an empty text. */
+export function noted(view: ViewState, text: string, isWarning: boolean, atMs: number): ViewState {
+  if (text === '') return view;
+  return { ...view, notes: [...view.notes, { atMs, text, isWarning }].slice(-notesMost) };
+}
+
+/** A row for each worker that is in the run, wants to be, or was until a moment ago. In the order of ranks, the others after them. */
+export function workerRows(view: ViewState, run: RunState, nowMs: number): WorkerRow[] {
+  const inRing = run.members.map((member): WorkerRow => {
+    const parts = view.parts.get(member.rank);
+    const samples = view.last?.ranks.find(({ rank }) => rank === member.rank)?.sampleCount;
+    return {
+      ...{ worker: member.worker, rank: member.rank, state: memberState(member, run, parts), isTrouble: false },
+      ...(parts !== undefined && { parts }),
+      ...(samples !== undefined && { samples }),
+    };
+  });
+  const others: WorkerRow[] = [
+    ...run.joiners.map(({ worker, phase }) => other(worker, phase === 'waiting for work' ? 'joining' : words[phase])),
+    ...run.starting.map((worker) => other(worker, view.known.has(worker) ? 'restarting' : 'starting', true)),
+    ...run.missing.map(({ worker }) => other(worker, 'lost', true)),
+    ...[...view.lost].flatMap(([worker, atMs]) => (nowMs - atMs < lostShownMs ? [other(worker, 'lost', true)] : [])),
+  ];
+  const seen = new Set<string>();
+  return [...inRing, ...others].filter(({ worker }) => !seen.has(worker) && seen.add(worker));
+}
+
+/** What the run does as a whole, where that is not plain training. */
+export function stageWords({ stage, needed, members, joiners, stopRequested }: RunState): string {
+  const present = members.length + joiners.length;
+  const names = {
+    gathering: `waiting for workers (${present} of ${needed})`,
+    forming: 'forming the ring',
+    stepping: stopRequested ? 'stopping after this step' : '',
+    evaluating: 'evaluating',
+    snapshotting: 'taking a snapshot',
+    finishing: 'writing the last checkpoint',
+    finished: 'finished',
+    failed: 'failed',
+  } satisfies Record<RunState['stage'], string>;
+  return names[stage];
+}
+
+const words = {
+  starting: 'joining',
+  building: 'building',
+  'receiving state': 'receiving state',
+  'waiting for work': 'waiting',
+  'forward and backward': 'computing',
+  'all-reduce': 'all-reduce',
+  'waiting for commit': 'waiting',
+  optimizer: 'updating',
+  evaluation: 'evaluating',
+  snapshot: 'saving',
+  stopping: 'stopping',
+} satisfies Record<WorkerPhase, string>;
+
+function memberState(member: Member, { stage }: RunState, parts: StepParts | undefined): string {
+  if (member.leaving) return 'leaving';
+  const isQuick = parts !== undefined && totalMs(parts) < flickerMs;
+  return stage === 'stepping' && isQuick ? 'computing' : words[member.phase];
+}
+
+function other(worker: string, state: string, isTrouble = state === 'lost'): WorkerRow {
+  return { worker, rank: -1, state, isTrouble };
+}
+
+export function totalMs({ computeMs, ringMs, waitMs, updateMs }: StepParts): number {
+  return computeMs + ringMs + waitMs + updateMs;
+}
+
+function partsOf(rank: StepMetrics['ranks'][number]): StepParts | undefined {
+  const { dataWaitMs, forwardBackwardMs, ringWaitMs, commitWaitMs, optimizerMs } = rank;
+  if (forwardBackwardMs === undefined) return undefined;
+  return {
+    computeMs: forwardBackwardMs,
+    ringMs: ringWaitMs ?? 0,
+    waitMs: (dataWaitMs ?? 0) + (commitWaitMs ?? 0),
+    updateMs: optimizerMs ?? 0,
+  };
+}
+
+function smoothedParts(old: StepParts, now: StepParts): StepParts {
+  return {
+    computeMs: smoothed(old.computeMs, now.computeMs),
+    ringMs: smoothed(old.ringMs, now.ringMs),
+    waitMs: smoothed(old.waitMs, now.waitMs),
+    updateMs: smoothed(old.updateMs, now.updateMs),
+  };
+}
+
+function smoothed(old: number | undefined, now: number): number {
+  return old === undefined ? now : (1 - smoothing) * old + smoothing * now;
+}

@@ -1,0 +1,73 @@
+/** How `launch train` shows a run: a live view on a terminal, else plain lines; warnings only (`--quiet`); JSON lines (`--json`). */
+import { exitCodeOf, messageOf } from '../base/errors.ts';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { jsonListener, jsonOutput, writeJsonLine } from './jsonLines.ts';
+import { type LiveViewOptions, openLiveView } from './live/liveView.ts';
+import { quietOutput, setOutput, warn } from './output.ts';
+import { progressPrinter } from './progress.ts';
+
+export type OutputMode = 'live' | 'plain' | 'quiet' | 'json';
+
+export interface OutputArguments {
+  readonly plain?: boolean | undefined;
+  readonly quiet?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** What was asked for; without a wish, live where standard output is a terminal that a person looks at. */
+export function outputModeOf(
+  { plain, quiet, json }: OutputArguments,
+  isTTY: boolean,
+  env: NodeJS.ProcessEnv = process.env,
+): OutputMode {
+  if (json) return 'json';
+  if (quiet) return 'quiet';
+  const ci = env['CI'] ?? '';
+  const isCI = ci !== '' && ci !== '0' && ci !== 'false';
+  return isTTY && !plain && !isCI && env['TERM'] !== 'dumb' ? 'live' : 'plain';
+}
+
+/** Runs a command whose lines go where `mode` says. @returns its exit code */
+export async function withOutput(mode: OutputMode, command: () => Promise<number>): Promise<number> {
+  if (mode === 'quiet') {
+    const before = setOutput(quietOutput);
+    return await command().finally(() => setOutput(before));
+  }
+  if (mode !== 'json') return await command();
+  const before = setOutput(jsonOutput);
+  try {
+    const code = await command();
+    writeJsonLine('exit', { code });
+    return code;
+  } catch (error) {
+    writeJsonLine('exit', { code: exitCodeOf(error), error: messageOf(error) });
+    throw error;
+  } finally {
+    setOutput(before);
+  }
+}
+
+export interface RunOutput {
+  readonly listener: Partial<RunListener>;
+  /** For what worker processes print, where that would disturb. */
+  readonly onWorkerOutput?: (line: string) => void;
+  /** The run is over: what is printed now goes below all of it. */
+  close(): void;
+}
+
+/** Shows a run from now until it is closed. */
+export function openRunOutput(mode: OutputMode, options: LiveViewOptions): RunOutput {
+  // Of a warning the word is there already.
+  const onWorkerOutput = (line: string) => warn(line.replace(/^warning: /, ''));
+  switch (mode) {
+    case 'live':
+      return { ...openLiveView(options), onWorkerOutput };
+    case 'json':
+      return { listener: jsonListener, onWorkerOutput, close: () => {} };
+    case 'quiet':
+    case 'plain':
+      return { listener: progressPrinter(options), close: () => {} };
+    default:
+      return mode satisfies never;
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * What a worker was doing when, in a step that is traced: spans, and how they travel (the payload of `trace`). Times are milliseconds
+ * since 1970 by the worker's clock that never jumps, with fractions.
+ */
+import { z } from 'zod';
+import { PeerError } from '../base/errors.ts';
+
+/** Lines of a worker's timeline: what the agent waits for; kernels; buckets, several at a time; the chunks that it sums and passes on. */
+export const spanTracks = ['agent', 'compute', 'buckets', 'chunks'] as const;
+
+const span = z.object({
+  track: z.enum(spanTracks),
+  name: z.string().max(128),
+  startMs: z.number().finite(),
+  ms: z.number().min(0),
+});
+/** Spans of one track lie one after the other or inside each other, but for those of `buckets`. */
+export type Span = z.infer<typeof span>;
+
+/** Of one step of one worker; what is more is left out and counted. */
+export const spansMax = 40_000;
+const spanList = z.array(span).max(spansMax);
+
+export function encodeSpans(spans: readonly Span[]): Uint8Array {
+  return Buffer.from(JSON.stringify(spans));
+}
+
+/** @throws PeerError if the bytes are no list of spans */
+export function decodeSpans(payload: Uint8Array | undefined): Span[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(payload ?? []).toString('utf8'));
+  } catch {
+    throw new PeerError(`expected spans as JSON, received ${payload?.byteLength ?? 0} bytes`);
+  }
+  const parsed = spanList.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new PeerError(`malformed spans: ${issue?.path.join('.') || 'list'}: ${issue?.message ?? 'unknown'}`);
+}

@@ -1,0 +1,39 @@
+/** Numbers and times as people read them. */
+
+export function fixed(value: number | undefined, digits: number): string {
+  return value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits);
+}
+
+/** 12,345 or 1.23 M. */
+export function short(value: number | undefined): string {
+  if (value === undefined || Number.isNaN(value)) return '–';
+  for (const [size, unit] of [
+    [1e9, ' G'],
+    [1e6, ' M'],
+    [1e5, ' k'],
+  ] as const) {
+    if (Math.abs(value) >= size) return `${(value / (size === 1e5 ? 1e3 : size)).toPrecision(4)}${unit}`;
+  }
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** 1:02:03, 2:03. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '–';
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3_600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (value: number) => String(value).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** An element with text, or elements, in it. */
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  className = '',
+  ...content: (string | Node)[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag);
+  if (className !== '') made.className = className;
+  made.append(...content);
+  return made;
+}

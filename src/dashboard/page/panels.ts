@@ -1,0 +1,143 @@
+/** What is beside the curves: numbers, the parts of a step, events, samples. */
+import { duration, element, fixed, short } from './format.ts';
+import type { RunState } from './runState.ts';
+
+const phases = [
+  ['dataWaitMs', 'waiting for data'],
+  ['forwardBackwardMs', 'forward and backward'],
+  ['ringWaitMs', 'waiting for the ring'],
+  ['commitWaitMs', 'waiting for commit'],
+  ['optimizerMs', 'optimizer'],
+] as const;
+const svgNamespace = 'http://www.w3.org/2000/svg';
+/** Steps that the speed is averaged over. */
+const speedSteps = 10;
+
+export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void {
+  parent.replaceChildren(
+    ...runs.map((run, i) => {
+      const newest = run.timeline.at(-1);
+      const validation = run.validations.at(-1);
+      const heading = element('h2', `series-${i % 6}`, element('span', 'swatch'), run.name, ' ');
+      heading.append(element('small', '', run.isRunning ? 'running' : 'not running'));
+      const tiles = [
+        ['Step', `${short(newest?.step)}${run.maxSteps === undefined ? '' : ` of ${short(run.maxSteps)}`}`],
+        ['Loss', fixed(newest?.loss, 4)],
+        ['Validation loss', fixed(validation?.valLoss, 4)],
+        ['Bits per byte', fixed(validation?.valBitsPerByte, 4)],
+        ['Tokens/s', short(speedOf(run))],
+        ['Tokens', short(newest?.tokens)],
+        ['Time left', run.isRunning ? timeLeft(run) : '–'],
+        ['Workers', String(newest?.ranks.length ?? '–')],
+      ].map(([name = '', value = '']) => element('dl', 'tile', element('dt', '', name), element('dd', '', value)));
+      return element('div', 'run', heading, ...tiles);
+    }),
+  );
+}
+
+function speedOf({ timeline }: RunState): number | undefined {
+  const speeds = timeline.slice(-speedSteps).flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
+  if (speeds.length === 0) return undefined;
+  return speeds.length / speeds.reduce((sum, speed) => sum + 1 / speed, 0);
+}
+
+function timeLeft(run: RunState): string {
+  const { timeline, maxSteps } = run;
+  const newest = timeline.at(-1);
+  const speed = speedOf(run);
+  if (newest === undefined || maxSteps === undefined || speed === undefined) return '–';
+  return duration(((maxSteps - newest.step) * (newest.tokens / newest.step)) / speed);
+}
+
+export function drawLegend(parent: HTMLElement): void {
+  parent.replaceChildren(
+    ...phases.map(([, name], i) => {
+      const swatch = element('i', `swatch phase-${i}`);
+      return element('span', '', swatch, name);
+    }),
+  );
+}
+
+/** A bar for each rank of each run's newest step, all on one scale. */
+export function drawTimeline(parent: HTMLElement, runs: readonly RunState[]): void {
+  const rows = runs.flatMap(({ name, timeline }) => {
+    const newest = timeline.at(-1);
+    return (newest?.ranks ?? []).map((rank) => {
+      const parts = phases.map(([key]) => rank[key] ?? 0);
+      const label = runs.length > 1 ? `${name}, rank ${rank.rank}` : `rank ${rank.rank}, ${rank.sampleCount} samples`;
+      return { label, parts, total: parts.reduce((sum, ms) => sum + ms, 0) };
+    });
+  });
+  const longest = Math.max(...rows.map(({ total }) => total), 1e-9);
+  parent.replaceChildren(
+    ...rows.map(({ label, parts, total }) => {
+      const text = phases.map(([, name], i) => `${name} ${fixed(parts[i], 1)} ms`).join(', ');
+      return element(
+        'div',
+        'bar-row',
+        element('span', '', label),
+        bar(parts, longest, text),
+        element('span', '', `${fixed(total, 1)} ms`),
+      );
+    }),
+  );
+  if (rows.length === 0) parent.append(element('p', 'empty', 'No step yet.'));
+}
+
+function bar(parts: readonly number[], longest: number, text: string): SVGElement {
+  const svg = document.createElementNS(svgNamespace, 'svg');
+  svg.setAttribute('viewBox', '0 0 1000 10');
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', text);
+  const title = document.createElementNS(svgNamespace, 'title');
+  title.textContent = text;
+  svg.append(title);
+  let from = 0;
+  for (const [i, ms] of parts.entries()) {
+    const width = (ms / longest) * 1_000;
+    const part = document.createElementNS(svgNamespace, 'rect');
+    for (const [name, value] of Object.entries({ x: from, y: 0, width, height: 10 }))
+      part.setAttribute(name, String(value));
+    part.setAttribute('class', `phase-${i}`);
+    svg.append(part);
+    from += width;
+  }
+  return svg;
+}
+
+export function drawEvents(parent: HTMLElement, runs: readonly RunState[]): void {
+  const all = runs.flatMap(({ name, events }) => events.map((event) => ({ name, ...event })));
+  all.sort((a, b) => (a.time < b.time ? 1 : -1));
+  parent.replaceChildren(
+    ...all.map(({ name, time, event, reason, action }) => {
+      const when = element('time', '', new Date(time).toLocaleTimeString());
+      when.dateTime = time;
+      const isBad = event === 'lost' || event === 'failed' || event === 'warning';
+      const text = `${runs.length > 1 ? `${name}: ` : ''}${reason}${action === undefined ? '' : `; ${action}`}`;
+      return element('li', '', when, element('span', isBad ? 'bad' : '', text));
+    }),
+  );
+  if (all.length === 0) parent.append(element('li', 'empty', 'Nothing happened yet.'));
+}
+
+export function drawSamples(parent: HTMLElement, runs: readonly RunState[]): void {
+  const all = runs.flatMap(({ name, samples }) => samples.map((sample) => ({ name, ...sample }))).reverse();
+  parent.replaceChildren(
+    ...all.map(({ name, step, prompt, text }) => {
+      const heading = `${runs.length > 1 ? `${name}, ` : ''}step ${short(step)}`;
+      return element('div', '', element('strong', '', heading), element('pre', '', element('b', '', prompt), text));
+    }),
+  );
+  if (all.length === 0) parent.append(element('p', 'empty', 'A sample is generated from each checkpoint.'));
+}
+
+export function drawConfigs(parent: HTMLElement, configs: readonly { name: string; config: string }[]): void {
+  parent.replaceChildren(
+    ...configs.map(({ name, config }) => {
+      const details = element('details', '', element('summary', '', name), element('pre', '', config));
+      details.open = false;
+      return details;
+    }),
+  );
+}

@@ -1,0 +1,14 @@
+/** What the page knows of a run. Types only. */
+import type { EventLine, SampleLine, StepLine, ValidationLine } from '../lines.ts';
+import type { Point } from '../series.ts';
+
+export interface RunState {
+  readonly name: string;
+  readonly points: readonly Point[];
+  readonly validations: readonly ValidationLine[];
+  readonly timeline: readonly StepLine[];
+  readonly events: readonly EventLine[];
+  readonly samples: readonly SampleLine[];
+  readonly maxSteps: number | undefined;
+  isRunning: boolean;
+}

@@ -1,0 +1,24 @@
+/** What the server tells a page of a run. Types only: the page's code has them too. */
+import type { EventLine, SampleLine, StepLine, ValidationLine } from './lines.ts';
+import type { Point } from './series.ts';
+
+export interface RunUpdate {
+  readonly name: string;
+  /** It replaces everything that the page had. */
+  readonly reset: boolean;
+  /** They take the place of whatever the page has after the step `after`. */
+  readonly points: readonly Point[];
+  readonly after: number;
+  /** The newest steps with all ranks. */
+  readonly timeline: readonly StepLine[];
+  /** Whole lists; absent where nothing came. */
+  readonly validations?: readonly ValidationLine[];
+  readonly events?: readonly EventLine[];
+  readonly samples?: readonly SampleLine[];
+  readonly maxSteps: number | undefined;
+  /** A process trains in the directory. */
+  readonly isRunning: boolean;
+}
+
+/** Of the runs that the page shows. */
+export type IndexedUpdate = RunUpdate & { readonly index: number };

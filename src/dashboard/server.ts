@@ -1,0 +1,186 @@
+/**
+ * The dashboard's server: a page, its assets, the state of the runs as server-sent events, and Prometheus metrics. It reads run
+ * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+import { accessOf } from './access.ts';
+import { EventStream } from './eventStream.ts';
+import { exposition } from './exposition.ts';
+import { RunView } from './runView.ts';
+
+export interface DashboardOptions {
+  readonly runDirs: readonly string[];
+  /** An address of this machine; anything but loopback needs a token, which is made here. */
+  readonly host: string;
+  /** 0: the system chooses. */
+  readonly port: number;
+  readonly onWarning: (message: string) => void;
+  /** How often the directories are read. Default 250. */
+  readonly intervalMs?: number;
+}
+
+/** As the build leaves it. */
+const page = join(packageRoot, 'dist', 'dashboard', 'page');
+const types = {
+  html: 'text/html; charset=utf-8',
+  js: 'text/javascript; charset=utf-8',
+  css: 'text/css; charset=utf-8',
+};
+/** Viewers at a time: each is a socket and a little memory. */
+const viewersMax = 64;
+
+export class Dashboard {
+  readonly #options: DashboardOptions;
+  readonly #token: string | undefined;
+  readonly #server: FastifyInstance;
+  readonly #runs: readonly RunView[];
+  readonly #streams = new Set<EventStream>();
+  #timer: NodeJS.Timeout | undefined;
+  #reading: Promise<void> = Promise.resolve();
+  #isClosed = false;
+  #hasWarned = false;
+
+  private constructor(options: DashboardOptions) {
+    this.#options = options;
+    this.#token = isLoopback(options.host) ? undefined : randomBytes(18).toString('base64url');
+    this.#runs = options.runDirs.map((path) => new RunView(path));
+    this.#server = Fastify({ forceCloseConnections: true, bodyLimit: 1_024, exposeHeadRoutes: false });
+  }
+
+  /** @throws UserError if the port is taken or the address is none of this machine */
+  static async open(options: DashboardOptions): Promise<Dashboard> {
+    const dashboard = new Dashboard(options);
+    try {
+      await dashboard.#route();
+      await dashboard.#server.listen({ host: options.host, port: options.port });
+    } catch (error) {
+      await dashboard.#server.close();
+      const where = `${options.host}:${options.port}`;
+      if (errorCode(error) === 'EADDRINUSE') {
+        throw new UserError(
+          `the dashboard's port is taken: another program listens on ${where}; choose another, or 0 for any`,
+        );
+      }
+      if (errorCode(error) === 'EADDRNOTAVAIL' || errorCode(error) === 'ENOTFOUND' || errorCode(error) === 'EACCES') {
+        throw new UserError(`the dashboard cannot listen on ${where}: ${messageOf(error)}`);
+      }
+      throw error;
+    }
+    dashboard.#tick();
+    return dashboard;
+  }
+
+  /** What to open in a browser. */
+  get url(): string {
+    const address = this.#server.server.address() as AddressInfo;
+    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+    return `http://${host}:${address.port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`;
+  }
+
+  /** Reads what is new and ends every connection. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    await this.#reading;
+    await this.#refresh();
+    for (const stream of this.#streams) stream.end();
+    await this.#server.close();
+  }
+
+  async #route(): Promise<void> {
+    const assets = await readAssets();
+    this.#server.addHook('onRequest', async (request, reply) => this.#admit(request, reply, assets.policy));
+    for (const [path, { type, body }] of assets.files) {
+      this.#server.get(path, async (_, reply) => reply.type(type).send(body));
+    }
+    this.#server.get('/metrics', async (_, reply) => {
+      await this.#reading;
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(exposition(this.#runs));
+    });
+    this.#server.get('/api/config', async () => this.#runs.map(({ name, config }) => ({ name, config })));
+    this.#server.get('/api/stream', async (request, reply) => this.#stream(request, reply));
+  }
+
+  async #admit(request: FastifyRequest, reply: FastifyReply, policy: string): Promise<unknown> {
+    reply.headers({
+      'content-security-policy': policy,
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+    });
+    const { host, cookie, authorization } = request.headers;
+    const { token } = request.query as { token?: unknown };
+    const queryToken = typeof token === 'string' ? token : undefined;
+    const access = accessOf({ token: this.#token }, { host, cookie, authorization, queryToken });
+    if (!access.allowed) return reply.code(403).type('text/plain').send(`${access.reason}\n`);
+    if (access.cookie !== undefined) reply.header('set-cookie', access.cookie);
+    return undefined;
+  }
+
+  #stream(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    if (this.#streams.size >= viewersMax) return reply.code(503).type('text/plain').send('too many pages are open\n');
+    reply.hijack();
+    const headers = Object.entries(reply.getHeaders()) as [string, string][];
+    reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
+    const stream = new EventStream(reply.raw, this.#runs);
+    this.#streams.add(stream);
+    request.raw.on('close', () => this.#streams.delete(stream));
+    void this.#reading.then(() => stream.send());
+    return reply;
+  }
+
+  #tick(): void {
+    this.#reading = this.#refresh();
+    void this.#reading.then(() => {
+      if (!this.#isClosed) this.#timer = setTimeout(() => this.#tick(), this.#options.intervalMs ?? 250);
+    });
+  }
+
+  /** A directory that cannot be read now is warned of once; training has nothing to do with it. */
+  async #refresh(): Promise<void> {
+    try {
+      for (const run of this.#runs) await run.refresh();
+    } catch (error) {
+      if (!this.#hasWarned) this.#options.onWarning(`the dashboard cannot read a run: ${messageOf(error)}`);
+      this.#hasWarned = true;
+    }
+    for (const stream of this.#streams) stream.send();
+  }
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+interface Asset {
+  readonly type: string;
+  readonly body: string;
+}
+
+/** The page's own files and uPlot's, by path; and what the page may load: these and nothing else. */
+async function readAssets(): Promise<{ files: Map<string, Asset>; policy: string }> {
+  const uplot = dirname(createRequire(import.meta.url).resolve('uplot'));
+  const html = await readFile(join(page, 'index.html'), 'utf8');
+  const files = new Map<string, Asset>([
+    ['/', { type: types.html, body: html }],
+    ['/page.css', { type: types.css, body: await readFile(join(page, 'page.css'), 'utf8') }],
+    ['/uplot.js', { type: types.js, body: await readFile(join(uplot, 'uPlot.esm.js'), 'utf8') }],
+    ['/uplot.css', { type: types.css, body: await readFile(join(uplot, 'uPlot.min.css'), 'utf8') }],
+  ]);
+  for (const name of ['page', 'charts', 'panels', 'format']) {
+    files.set(`/${name}.js`, { type: types.js, body: await readFile(join(page, `${name}.js`), 'utf8') });
+  }
+  const importMap = /<script type="importmap">([\s\S]*?)<\/script>/.exec(html)?.[1] ?? '';
+  const hash = createHash('sha256').update(importMap).digest('base64');
+  const policy =
+    `default-src 'none'; script-src 'self' 'sha256-${hash}'; style-src 'self'; connect-src 'self'; ` +
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  return { files, policy };
+}

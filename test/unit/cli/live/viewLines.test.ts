@@ -1,0 +1,170 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { cellsOf, plainText } from '../../../../src/cli/live/text.ts';
+import { viewLines } from '../../../../src/cli/live/viewLines.ts';
+import {
+  afterEvaluation,
+  afterEvent,
+  afterStep,
+  initialView,
+  noted,
+  type ViewState,
+} from '../../../../src/cli/live/viewState.ts';
+import type { LoggedEvent } from '../../../../src/coordinator/eventsLog.ts';
+import type { StepMetrics } from '../../../../src/coordinator/metricsLog.ts';
+import { initialState, type Member, type RunState } from '../../../../src/coordinator/runState.ts';
+
+const plan = {
+  ...{ runId: 'r', worldSize: 2, minWorkers: 1, localWorkers: ['local-0000', 'local-0001'], restartsMax: 10 },
+  ...{
+    open: false,
+    startStep: 0,
+    maxSteps: 2000,
+    globalBatchSize: 12,
+    evalEverySteps: 0,
+    evalWindows: 1,
+    evalPartWindows: 1,
+    checkpointEverySteps: 0,
+  },
+  ...{ hashEverySteps: 0, heartbeatTimeoutMs: 1, joinTimeoutMs: 1, stepTimeoutMs: 1, leases: 'equal' as const },
+};
+
+function member(rank: number, changes: Partial<Member> = {}): Member {
+  const worker = `local-${String(Math.max(rank, 0)).padStart(4, '0')}`;
+  return {
+    ...{ id: `${worker}.1`, worker, host: 'h', pid: 1, ringAddress: 'ring', rank, lastSeenMs: 0 },
+    ...{ phase: 'forward and backward', step: 1, holds: undefined, leaving: false, speed: 0 },
+    ...changes,
+  };
+}
+
+function run(changes: Partial<RunState> = {}): RunState {
+  return { ...initialState(plan, 0), stage: 'stepping', starting: [], members: [member(0), member(1)], ...changes };
+}
+
+const timings = { dataWaitMs: 0, forwardBackwardMs: 800, ringWaitMs: 100, commitWaitMs: 60, optimizerMs: 40 };
+function metrics(step: number, changes: Partial<StepMetrics> = {}): StepMetrics {
+  const ranks = [0, 1].map((rank) => ({ rank, sampleFrom: 6 * rank, sampleCount: 6, ...timings }));
+  return {
+    ...{ step, loss: 4 - step / 1000, lr: 9.46e-4, gradNorm: 1.3, tokens: step * 768 },
+    ...{ tokensPerSecond: 25_513, epoch: 1, ranks },
+    ...changes,
+  };
+}
+const event = (changes: Partial<LoggedEvent>) =>
+  ({ event: 'lost', worker: 'local-0001', reason: 'why', epoch: 1, step: 400, ...changes }) as LoggedEvent;
+
+const start = initialView({ maxSteps: 2000, step: 0, stepTokens: 768 });
+const trained = (steps: number) =>
+  Array.from({ length: steps }, (_, i) => metrics(i + 1)).reduce<ViewState>(afterStep, start);
+const show = (view: ViewState, state: RunState | undefined, columns = 80, rows = 24, nowMs = 0) =>
+  viewLines(view, state, { columns, rows }, nowMs).map(plainText);
+
+describe('the live view', () => {
+  it('shows progress, loss, speed and a row for each worker', () => {
+    const view = afterEvaluation(trained(400), { step: 400, valLoss: 3.5, valPerplexity: 33, valTargets: 1 });
+    const lines = show(view, run());
+    expect(lines[1]).toMatch(/^step 400\/2,000 {2}█+░+ {3}20 % {2}0:48 left$/);
+    expect(lines[2]).toMatch(/^loss 3\.6000 {2}█[▁▂▃▄▅▆▇█]+▁ {2}validation 3\.5000 at step 400$/);
+    expect(lines[3]).toBe('lr 9.46e-4  grad norm 1.30  25,513 tokens/s');
+    expect(lines[4]).toBe('rank  worker      state            share of the step');
+    expect(lines[5]).toMatch(/^ {3}0 {2}local-0000 {2}computing {8}█+.* {2}compute 80 %, ring 10 %, wait 6 %/);
+    expect(lines[6]).toMatch(/^ {3}1 {2}local-0001 {2}computing/);
+    expect(lines).toHaveLength(7);
+  });
+
+  it('has room for the share of samples where the terminal is wide', () => {
+    expect(show(trained(5), run(), 200, 50)[5]).toMatch(/ {2}6 sequences$/);
+  });
+
+  it('says what each worker does in steps that are long enough to see it', () => {
+    const members = [member(0, { phase: 'waiting for commit' }), member(1, { phase: 'all-reduce' })];
+    const lines = show(trained(5), run({ members }));
+    expect(lines[5]).toContain('waiting');
+    expect(lines[6]).toContain('all-reduce');
+    const quick = metrics(6, {
+      epoch: 2,
+      ranks: [0, 1].map((rank) => ({ rank, sampleFrom: 0, sampleCount: 6, ...timings, forwardBackwardMs: 8 })),
+    });
+    expect(show(afterStep(start, quick), run({ members }))[5]).toContain('computing');
+  });
+
+  it('shows who joins, is lost, and is started again', () => {
+    const view = afterEvent(trained(400), event({}), 1_000);
+    const gone = run({ members: [member(0)] });
+    expect(show(view, gone, 80, 24, 2_000)[6]).toMatch(/^ {3}- {2}local-0001 {2}lost/);
+    expect(show(view, { ...gone, starting: ['local-0001'] }, 80, 24, 2_000)[6]).toContain('restarting');
+    expect(show(start, { ...gone, starting: ['local-0001'] })[6]).toContain('starting');
+    const joiner = member(-1, { worker: 'local-0001', phase: 'receiving state' });
+    expect(show(view, { ...gone, joiners: [joiner] }, 80, 24, 2_000)[6]).toContain('receiving state');
+    expect(show(view, gone, 80, 24, 62_000)[6]).toBeUndefined();
+    expect(show(afterEvent(view, event({ event: 'leave' }), 1), gone, 80, 24, 2_000)[6]).toContain('why');
+  });
+
+  it('shows the last events in words, with their age', () => {
+    let view = noted(trained(400), 'rank 1\nwas killed by SIGKILL', true, 0);
+    view = afterEvent(view, event({ event: 'restart', reason: 'worker local-0001 is started again' }), 60_000);
+    const lines = show(view, run(), 80, 24, 63_000);
+    expect(lines.slice(-2)).toEqual([
+      '  1:03 ago  rank 1 was killed by SIGKILL',
+      '  0:03 ago  worker local-0001 is started again',
+    ]);
+  });
+
+  it.each([
+    [{ stage: 'gathering', needed: 2, members: [] }, 'waiting for workers (0 of 2)'],
+    [{ stage: 'forming' }, 'forming the ring'],
+    [{ stage: 'evaluating' }, 'evaluating'],
+    [{ stopRequested: true }, 'stopping after this step'],
+    [{ stage: 'finishing' }, 'writing the last checkpoint'],
+  ] as const)('says what the run does as a whole: %o', (changes, words) => {
+    expect(show(trained(1), run(changes))[1]).toContain(words);
+  });
+
+  it('of more workers than fit, says how many there are', () => {
+    const members = Array.from({ length: 100 }, (_, i) => member(i));
+    const lines = show(trained(1), run({ members }));
+    expect(lines).toContainEqual('and 88 more workers');
+    expect(lines.length).toBeLessThan(24);
+    expect(show(trained(1), run({ members }), 200, 120).at(-1)).toContain('local-0099');
+  });
+
+  it('is there before the coordinator and the first step are', () => {
+    expect(show(start, undefined)).toEqual([
+      '─'.repeat(79),
+      expect.stringMatching(/^step 0\/2,000 .* 0 % {2}starting$/),
+      'loss  after the first step',
+      '',
+    ]);
+  });
+
+  it('is never as wide as the terminal, and has fewer lines than it', () => {
+    const texts = fc.string({ unit: 'grapheme', maxLength: 300 });
+    const phases = fc.constantFrom('starting', 'all-reduce', 'receiving state', 'waiting for commit');
+    const someMembers = fc.array(fc.tuple(texts, phases), { maxLength: 40 });
+    const sizes = fc.record({ columns: fc.integer({ min: 1, max: 240 }), rows: fc.integer({ min: 1, max: 70 }) });
+    const numbers = fc.double();
+    fc.assert(
+      fc.property(
+        someMembers,
+        fc.array(texts, { maxLength: 9 }),
+        numbers,
+        fc.nat(2000),
+        sizes,
+        (who, notes, x, step, size) => {
+          const members = who.map(([worker, phase], rank) =>
+            member(rank, { worker: `${rank}${worker.replaceAll(/\p{C}/gu, '')}`, phase }),
+          );
+          const line = metrics(step, { loss: x, lr: x, gradNorm: x, tokensPerSecond: x });
+          const seen = [afterStep(trained(3), line), trained(3), start];
+          for (const before of seen) {
+            const view = notes.reduce<ViewState>((v, note) => noted(v, note, true, 0), before);
+            const lines = viewLines(view, run({ members }), size, 5_000).map(plainText);
+            expect(lines.length).toBeLessThan(size.rows);
+            for (const text of lines) expect(cellsOf(text)).toBeLessThan(size.columns);
+          }
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { accessOf } from '../../../src/dashboard/access.ts';
+
+const nothing = { host: undefined, queryToken: undefined, cookie: undefined, authorization: undefined };
+
+describe('without a token', () => {
+  it.each(['127.0.0.1:3141', 'localhost:3141', '[::1]:3141', '127.0.0.1', 'localhost', '127.9.9.9:1'])(
+    '%s is let in',
+    (host) => {
+      expect(accessOf({ token: undefined }, { ...nothing, host })).toEqual({ allowed: true });
+    },
+  );
+
+  it.each([
+    undefined,
+    '',
+    'evil.example:3141',
+    '127.0.0.1.evil.example',
+    'localhost.evil.example',
+    '10.0.0.1:3141',
+    '127.evil',
+  ])('%s is not: a name of somebody else that leads here', (host) => {
+    expect(accessOf({ token: undefined }, { ...nothing, host })).toMatchObject({ allowed: false });
+  });
+});
+
+describe('with a token', () => {
+  const token = 'a-token';
+  const access = (request: Partial<typeof nothing> | object) =>
+    accessOf({ token }, { ...nothing, host: 'any.example', ...request });
+
+  it('whoever has it in the address gets a cookie, and is let in by that, or as a bearer', () => {
+    const first = access({ queryToken: token });
+    expect(first).toEqual({ allowed: true, cookie: `lockstep=${token}; HttpOnly; SameSite=Strict; Path=/` });
+    expect(access({ cookie: `other=1; lockstep=${token}` })).toEqual({ allowed: true });
+    expect(access({ authorization: `Bearer ${token}` })).toEqual({ allowed: true });
+  });
+
+  it.each([
+    ['nothing', {}],
+    ['another one', { queryToken: 'a-toke' }],
+    ['a longer one', { queryToken: 'a-token2' }],
+    ['a cookie of another name', { cookie: `xlockstep=${token}` }],
+    ['a wrong bearer', { authorization: 'Bearer x' }],
+  ])('%s is refused', (_, request) => {
+    expect(access(request)).toMatchObject({ allowed: false, reason: expect.stringMatching(/token/) });
+  });
+});
