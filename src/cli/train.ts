@@ -1,9 +1,13 @@
-/** `launch` and `launch train`: prints what a run says, ends it on Ctrl-C, and prints its sample. The run is `run/trainRun.ts`. */
+/**
+ * `launch` and `launch train`: shows a run while it trains, ends it on Ctrl-C, and prints its sample. The run itself is
+ * `run/trainRun.ts`.
+ */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { selectEngine } from '../engine/registry.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
-import { type RunOutcome, type StartedRun, trainRun } from '../run/trainRun.ts';
+import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
+import { trainRun } from '../run/trainRun.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
 import { interruptedExitCode } from './interrupt.ts';
@@ -112,7 +116,11 @@ async function train(args: TrainArguments): Promise<number> {
     return 0;
   }
   const { config, folder } = run;
-  const { end, step } = await watched(run, args);
+  const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
+  const { end, step } = await trainRun({
+    ...{ run, singleProcess, encrypt, listen, maxRestarts, traceSteps: trace, messages },
+    observe: (view) => observe(args, run, view),
+  });
   if (end === 'nothingLeft') {
     conclude(
       `nothing left to train: ${folder.path} has come to step ${step} of ${config.train.maxSteps}; ` +
@@ -129,51 +137,45 @@ async function train(args: TrainArguments): Promise<number> {
   return 0;
 }
 
-/** Trains, with all that shows the run meanwhile, and Ctrl-C. */
-async function watched(run: Run, args: TrainArguments): Promise<RunOutcome> {
-  const { singleProcess, encrypt, listen, maxRestarts, trace: traceSteps } = args;
-  const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
-  const page = await openPage(run, args);
-  let started: StartedRun | undefined;
-  const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
-    ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
-    startStep: run.resume?.trainer?.step ?? 0,
-    state: () => started?.state,
-  });
-  let ignoreSignals = () => {};
-  try {
-    return await trainRun({
-      ...{ run, singleProcess, encrypt, listen, maxRestarts, messages, traceSteps },
-      onWorkerOutput: output.onWorkerOutput,
-      listeners: [output.listener, ...(page ? [page.samples] : [])],
-      onStart: (startedRun) => {
-        started = startedRun;
-        ignoreSignals = handleSignals(startedRun);
-        printHeader(run, args, startedRun);
-        if (page) print(`dashboard ${page.dashboard.url}`);
-      },
-    });
-  } finally {
-    await page?.samples.close();
-    await page?.dashboard.close();
-    ignoreSignals();
-    output.close();
-  }
-}
-
-/** The dashboard, and what it has of the run besides its files. */
-async function openPage({ folder, config }: Run, { dashboard: port, dashboardHost: host }: TrainArguments) {
-  if (port === undefined) return undefined;
-  const dashboard = await openDashboard([folder.path], port, host);
-  const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
-  return { dashboard, samples };
-}
-
 function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {
-  if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
   if (workers !== undefined) numberOption('workers', workers, { min: 1, max: 1024, whole: true });
   numberOption('min-workers', minWorkers, { min: 1, max: 1024, whole: true });
   numberOption('max-restarts', maxRestarts, { min: 0, max: 1_000_000, whole: true });
+  if (trace !== undefined) numberOption('trace', trace, { min: 1, max: 1_000, whole: true });
+}
+
+/** The view on the terminal, the dashboard, and Ctrl-C. */
+async function observe(args: TrainArguments, run: Run, view: RunView): Promise<RunObserver> {
+  const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
+  const { dashboard, samples } = await openPage(args, run);
+  const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
+    ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
+    ...view,
+  });
+  let ignoreSignals = () => {};
+  return {
+    listeners: samples ? [output.listener, samples] : [output.listener],
+    onWorkerOutput: output.onWorkerOutput,
+    started(started) {
+      ignoreSignals = handleSignals(started);
+      printHeader(run, args, started);
+      if (dashboard) print(`dashboard ${dashboard.url}`);
+    },
+    async close() {
+      await samples?.close();
+      await dashboard?.close();
+      ignoreSignals();
+      output.close();
+    },
+  };
+}
+
+/** The dashboard, and what it has of the run besides its files. */
+async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments, { folder, config }: Run) {
+  if (port === undefined) return {};
+  const dashboard = await openDashboard([folder.path], port, host);
+  const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
+  return { dashboard, samples };
 }
 
 function printHeader(

@@ -34,7 +34,7 @@ export class RunFolder {
     return join(this.path, 'events.jsonl');
   }
 
-  /** What every process of a run that failed did last. */
+  /** Text that a looked-at run writes from each checkpoint. */
   get samplesPath(): string {
     return join(this.path, 'samples.jsonl');
   }
@@ -43,6 +43,7 @@ export class RunFolder {
     return join(this.path, 'trace.json');
   }
 
+  /** What every process of a run that failed did last. */
   get flightPath(): string {
     return join(this.path, 'flight');
   }

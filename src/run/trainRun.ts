@@ -14,16 +14,17 @@ import { zmqTransport } from '../comm/zmqLink.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
-import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
+import { allListeners } from '../coordinator/coordinatorOptions.ts';
 import { EventsLog } from '../coordinator/eventsLog.ts';
+import type { Journal } from '../coordinator/journal.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
-import type { RunState } from '../coordinator/runState.ts';
 import { TraceFile } from '../coordinator/traceFile.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import type { RunMessages } from './messages.ts';
 import type { Run } from './prepareRun.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
+import type { RunObserver, RunView } from './runObserver.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
 const stopGraceMs = 3_000;
@@ -39,28 +40,10 @@ export interface TrainRunOptions {
   readonly listen?: string | undefined;
   /** How often workers of this machine that died are started again. */
   readonly maxRestarts: number;
-  /** Steps that are traced (trace.json). Absent: none. */
+  /** Of so many steps `trace.json` says what every worker does when; absent: of none. */
   readonly traceSteps?: number | undefined;
-  /** Takes what worker processes print, line by line; without it they print where this process does. */
-  readonly onWorkerOutput?: ((line: string) => void) | undefined;
-  /** Told in order. */
-  readonly listeners: readonly Partial<RunListener>[];
   readonly messages: RunMessages;
-  /** Called once, when the workers of this machine have been started. */
-  readonly onStart: (started: StartedRun) => void;
-}
-
-/** A run that is going on. */
-export interface StartedRun {
-  /** Where workers join. */
-  readonly address: string;
-  readonly isEncrypted: boolean;
-  /** What the coordinator knows at this moment. */
-  readonly state: RunState;
-  /** Ends it in order: the step in progress, a checkpoint. Without effect after the first time. */
-  stop(): void;
-  /** Ends it at once; what was not written is lost. Resolves when nothing is left of it. */
-  abandon(): Promise<void>;
+  readonly observe: (view: RunView) => Promise<RunObserver>;
 }
 
 export interface RunOutcome {
@@ -136,11 +119,42 @@ interface Start extends TrainRunOptions {
   readonly server: ControlServer;
 }
 
+/** Opens what the run writes and who looks at it, and closes them whatever happens. */
 async function runToTheEnd(start: Start): Promise<RunOutcome> {
-  const { run, point, keys, transport, server, singleProcess } = start;
+  const { run, point, traceSteps, messages } = start;
+  const startStep = point?.resumed.step ?? run.resume?.trainer?.step ?? 0;
+  const logs = await openLogs(start, startStep);
+  let coordinator: Coordinator | undefined;
+  let tracer: TraceFile | undefined;
+  let observer: RunObserver | undefined;
+  try {
+    if (traceSteps !== undefined) {
+      const { maxSteps } = run.config.train;
+      const trace = { path: run.folder.tracePath, afterStep: startStep, steps: traceSteps, maxSteps };
+      tracer = await TraceFile.open({ ...trace, onWarning: messages.warn });
+    }
+    observer = await start.observe({ startStep, state: () => coordinator?.state });
+    return await coordinate({ ...start, ...logs, tracer, observer }, (created) => {
+      coordinator = created;
+    });
+  } finally {
+    // The coordinator closes it too, and may not have come to be.
+    await logs.journal.close();
+    await tracer?.close();
+    await observer?.close();
+  }
+}
+
+interface Coordination extends Start, Logs {
+  readonly tracer: TraceFile | undefined;
+  readonly observer: RunObserver;
+}
+
+async function coordinate(given: Coordination, onCreated: (coordinator: Coordinator) => void): Promise<RunOutcome> {
+  const { run, point, keys, transport, server, singleProcess, observer, tracer } = given;
   const { config, dataset, validationBytes, store, resume, worldSize, minWorkers } = run;
+  const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
-  const { runId, tracer, ...logs } = await openLogs(start);
   const stepTokens = config.train.globalBatchSize * config.model.blockSize;
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
@@ -151,14 +165,14 @@ async function runToTheEnd(start: Start): Promise<RunOutcome> {
     keys: keys && joinKeysOf(keys),
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),
-    onOutput: start.onWorkerOutput,
+    onOutput: observer.onWorkerOutput,
   };
   const workers = singleProcess ? startInProcess(workerStart, transport) : forkWorkers(workerStart);
   coordinator = new Coordinator({
-    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, ...logs },
+    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
     ...(validationBytes !== undefined && { validationBytes }),
-    restartsMax: singleProcess ? 0 : start.maxRestarts,
-    open: start.listen !== undefined || point !== undefined || worldSize > config.train.workers,
+    restartsMax: singleProcess ? 0 : given.maxRestarts,
+    open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),
     killWorker: (worker) => workers.kill(worker),
     token: keys?.token,
@@ -167,25 +181,23 @@ async function runToTheEnd(start: Start): Promise<RunOutcome> {
     ...(resume !== undefined && { resume }),
     ...(point !== undefined && { resumed: point.resumed }),
     listener: allListeners([
-      ...start.listeners,
+      ...observer.listeners,
       {
         checkpoint(outcome) {
           lastCheckpoint = outcome;
         },
-        step: (metrics) => tracer?.step(metrics, stepTokens),
+        step: (line) => tracer?.step(line, stepTokens),
       },
     ]),
   });
+  onCreated(coordinator);
   try {
     const waiting = point?.resumed.workers ?? [];
     for (const worker of localWorkers) if (!waiting.includes(worker)) workers.start(worker);
     let isStopped = false;
-    start.onStart({
+    observer.started({
       address: server.address,
       isEncrypted: keys !== undefined,
-      get state() {
-        return coordinator.state;
-      },
       stop: () => {
         isStopped = true;
         coordinator.requestStop();
@@ -202,23 +214,25 @@ async function runToTheEnd(start: Start): Promise<RunOutcome> {
   } finally {
     await workers.stop(stopGraceMs);
     await coordinator.close();
-    await tracer?.close();
   }
 }
 
-/** The journal, the metrics, the events and the trace of the run directory, and the run's id. The coordinator closes all but the trace. */
-async function openLogs({ run, point, server, messages, traceSteps: steps }: Start) {
+interface Logs {
+  readonly runId: string;
+  readonly journal: Journal;
+  readonly metrics: MetricsLog;
+  readonly events: EventsLog;
+}
+
+/** The journal, the metrics and the events of the run directory, and the run's id. The coordinator closes them. */
+async function openLogs({ run, point, server, messages }: Start, stepsDone: number): Promise<Logs> {
   const startStep = run.resume?.trainer?.step ?? 0;
   const { journal, runId } = openJournal(run.folder, server.address, { point, startStep, messages });
   try {
-    const stepsDone = point?.resumed.step ?? startStep;
     const commits = point?.recovered.commits;
     const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, messages.warn, commits);
     const events = await EventsLog.open(run.folder.eventsPath, messages.warn);
-    const { maxSteps } = run.config.train;
-    const traced = { path: run.folder.tracePath, afterStep: stepsDone, maxSteps, onWarning: messages.warn };
-    const tracer = steps === undefined ? undefined : await TraceFile.open({ ...traced, steps });
-    return { runId, journal, metrics, events, tracer };
+    return { runId, journal, metrics, events };
   } catch (error) {
     await journal.close();
     throw error;
