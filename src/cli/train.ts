@@ -35,7 +35,7 @@ const cleanUpMs = 1_000;
 /** Only this machine, any free port. */
 const loopback = 'tcp://127.0.0.1:0';
 
-const trainOptions = {
+export const trainOptions = {
   config: {
     alias: 'c',
     type: 'string',
