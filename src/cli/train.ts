@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
+import { stepFlops } from '../bench/stepBench.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
@@ -222,6 +223,10 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   };
   const workers = args.singleProcess ? startInProcess(start, transport) : forkWorkers(start);
   coordinator = new Coordinator({
+    stepFlops: stepFlops(
+      { ...config.model, vocabSize: dataset.vocabSize },
+      config.train.globalBatchSize * config.model.blockSize,
+    ),
     ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
     restartsMax: args.singleProcess ? 0 : args.maxRestarts,
     open: args.listen !== undefined || point !== undefined || worldSize > config.train.workers,

@@ -59,7 +59,7 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#steps = new StepRecords(options.config, nowMs);
+    this.#steps = new StepRecords(options.config, nowMs, options.stepFlops);
     this.#state = initialState(planOf(options), nowMs, options.resumed);
     const { model, train, data } = options.config;
     this.#batches = new TrainBatches(options.dataset, {
@@ -258,7 +258,7 @@ export class Coordinator {
         listener.started(effect.members);
         break;
       case 'stepDone': {
-        const line = this.#steps.metrics(effect, this.#clock.monotonic());
+        const line = this.#steps.metrics(effect, this.#clock.monotonic(), this.#state.members);
         this.#options.metrics.append(line);
         listener.step(line);
         break;
