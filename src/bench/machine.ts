@@ -2,9 +2,8 @@
  * What a bench ran on, so that its numbers mean something elsewhere: the processor, its instruction set, the versions, and the
  * floating-point limit that it reached in the same run.
  */
-import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { packageRoot } from '../base/packageRoot.ts';
+import { commitOfCode } from '../base/commit.ts';
 import { version } from '../base/version.ts';
 import type { InstructionSet } from '../engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
@@ -17,7 +16,7 @@ export interface Machine {
   readonly os: string;
   readonly node: string;
   readonly lockstep: string;
-  /** Of the checkout, with `+` where files differ from it; absent outside of one. */
+  /** Of the code that ran, with `+` where files differed from it; absent where nobody knows. */
   readonly commit?: string;
   readonly isa: InstructionSet;
   /** Threads that the bench used. */
@@ -49,7 +48,7 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
     fmaGflopsByThreads[count] = fmaLimitOf(engine);
     await engine.dispose();
   }
-  const commit = commitOfCheckout();
+  const commit = commitOfCode();
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
@@ -100,14 +99,4 @@ function fmaLimitOf(engine: NativeEngine): number {
 
 function bf16LimitOf(engine: NativeEngine): number {
   return engine.bf16Limit(measureSeconds) / 1e9;
-}
-
-/** Undefined where this is no checkout, or git is not installed. */
-function commitOfCheckout(): string | undefined {
-  try {
-    const describe = ['describe', '--always', '--exclude=*', '--dirty=+'];
-    return execFileSync('git', describe, { cwd: packageRoot, stdio: 'pipe', encoding: 'utf8' }).trim();
-  } catch {
-    return undefined;
-  }
 }

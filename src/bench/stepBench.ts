@@ -1,21 +1,17 @@
 /**
  * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
- * tokens. Further steps time each kernel, so that the first are not disturbed. What a step is worth is counted as
- * 6 · P · tokens for the matrix products (2 forward, 4 backward; P their weights) plus 6 · nLayer · nEmbd · T · tokens for
- * attention, of whose T × T scores the causal half is counted. What is computed twice, like attention's scores, counts once.
+ * tokens. Further steps time each kernel, so that the first are not disturbed.
  */
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
-import type { ModelConfig, Precision } from '../model/config.ts';
+import type { Precision } from '../model/config.ts';
+import { type PhaseFlops, phaseFlops, stepFlopFormula } from '../model/flops.ts';
 import { parameterCount } from '../model/parameters.ts';
 import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
 import { KernelTimer } from './kernelTimer.ts';
 import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
 import { median } from './median.ts';
 import { StepRunner, type StepTimes, type TrainedShape, totalMs } from './stepRunner.ts';
-
-export const stepFlopFormula =
-  '6 * matmulParameters * tokens + 6 * nLayer * nEmbd * blockSize * tokens (attention, the causal half)';
 
 export interface StepBenchOptions extends TrainedShape {
   /** Steps timed, after those that warm up; and at most `kernelStepsMost` more whose kernels are. */
@@ -152,25 +148,4 @@ function resultsOf(
     result('backward', column('backwardMs'), backward),
     result('optimizer', column('optimizerMs'), 0),
   ];
-}
-
-export interface PhaseFlops {
-  /** With the gradients of the head, which are computed with the loss. */
-  readonly forward: number;
-  readonly backward: number;
-}
-
-/** Floating-point operations of both passes over `tokens` tokens. */
-export function phaseFlops(model: ModelConfig, tokens: number): PhaseFlops {
-  const { nLayer, nEmbd, blockSize, vocabSize } = model;
-  const head = vocabSize * nEmbd;
-  // The position table is only looked up, and so is a token table that is not the head as well.
-  const lookedUp = nEmbd * blockSize + (model.tiedHead ? 0 : head);
-  const layers = parameterCount(model) - lookedUp - head + nLayer * nEmbd * blockSize;
-  return { forward: tokens * (2 * layers + 6 * head), backward: tokens * 4 * layers };
-}
-
-export function stepFlops(model: ModelConfig, tokens: number): number {
-  const { forward, backward } = phaseFlops(model, tokens);
-  return forward + backward;
 }

@@ -1,10 +1,10 @@
 /** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
 import { createNativeEngine, type NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { Precision } from '../model/config.ts';
+import { stepFlops } from '../model/flops.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from './machine.ts';
 import { median } from './median.ts';
 import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';
-import { stepFlops } from './stepBench.ts';
 import { StepRunner, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export interface NamedShape extends TrainedShape {

@@ -2,7 +2,7 @@
 /** The command line: `launch` and its subcommands. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted. */
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
-import { exitCodeOf, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { exitCodeOf, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { standardInput } from '../data/prepare/sources.ts';
 import { benchEngineCommand } from './benchEngine.ts';
@@ -13,14 +13,19 @@ import { benchRingCommand } from './benchRing.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
+import { complete } from './completion.ts';
 import { dashboardCommand } from './dashboard.ts';
+import { withGuess } from './didYouMean.ts';
 import { doctorCommand } from './doctor.ts';
+import { errorText } from './errorText.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
 import { prepareCommand } from './prepare.ts';
+import { style } from './style.ts';
 import { trainCommand } from './train.ts';
+import { versionLine } from './versionLine.ts';
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 let isCutOff = false;
@@ -35,6 +40,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const typed = hideBin(process.argv);
 // yargs loses a lone dash among several sources.
 const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : typed;
+// Which shell the script is for: yargs reads it here.
+if (typed[0] === 'completion' && (typed[1] === 'bash' || typed[1] === 'zsh')) process.env['SHELL'] = typed[1];
+const commands = ['train', 'join', 'prepare', 'inspect', 'generate', 'eval', 'bench', 'doctor', 'completion'];
+const benches = ['step', 'generate', 'engine', 'ring', 'tokenizer', 'protocol', 'peers'];
 try {
   await yargs(given)
     .scriptName('launch')
@@ -57,23 +66,32 @@ try {
     )
     .command(dashboardCommand)
     .command(doctorCommand)
-    .version(version)
+    .completion('completion', 'Print a script that completes commands: completion bash, or zsh', complete)
+    .option('debug', {
+      type: 'boolean',
+      global: true,
+      describe: 'Show of every error where it came from, and its causes',
+    })
+    .version(typed.includes('--version') ? await versionLine() : version)
+    .epilogue('Exit codes: 0 done, 1 the run or the command failed, 2 wrong input, 130 interrupted (Ctrl-C).')
     .strict()
     .check((parsed) => checkArguments(parsed, typed))
     .wrap(Math.min(120, process.stdout.columns ?? 100))
-    .fail((message, error) => {
+    .fail((message, error, usage) => {
       // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
       if (error !== undefined && error.name !== 'YError') throw error;
-      throw new UserError(`${message ?? error?.message}\nSee launch --help.`);
+      const known = { commands: typed[0] === 'bench' ? benches : commands, options: optionsOf(usage) };
+      throw new UserError(`${withGuess(message ?? error?.message ?? '', typed, known)}\nSee launch --help.`);
     })
     .parseAsync();
 } catch (error) {
-  const expected = error instanceof UserError || error instanceof PeerError;
-  process.stderr.write(`launch: ${expected ? messageOf(error) : stackOf(error)}\n`);
+  const text = errorText(error, typed.includes('--debug'));
+  process.stderr.write(`${style('red', 'launch:', process.stderr)} ${text}\n`);
   process.exitCode = exitCodeOf(error);
 }
 
-/** Ours is a bug: whoever reports it needs the stack. */
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+/** Names of the options of the command that was given: what `fail` gets is yargs' usage, for which there is no type. */
+function optionsOf(usage: object): string[] {
+  const { getDescriptions } = usage as { getDescriptions?: () => Readonly<Record<string, unknown>> };
+  return Object.keys(getDescriptions?.() ?? {});
 }

@@ -23,7 +23,7 @@ const cleanUpMs = 1_000;
 
 const messages: RunMessages = { note: print, warn, progress: statusLine };
 
-const trainOptions = {
+export const trainOptions = {
   config: {
     alias: 'c',
     type: 'string',

@@ -70,6 +70,17 @@ const tensorTable = z
 /** The table of parameters, in the order in which they lie in a state stream. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
+const computeLimit = z.object({
+  /** Floating-point operations a second of one compute thread, measured on registers in the precision of the run. */
+  threadFlops: z.number().positive(),
+  /** Compute threads of the worker. */
+  threads: count.min(1),
+  /** Of its machine, which other workers may share. */
+  cores: count.min(1),
+});
+/** What a worker could compute at best. */
+export type ComputeLimit = z.infer<typeof computeLimit>;
+
 const stepTimings = z.object({
   /** Waiting for the tokens of the step. */
   dataWaitMs: milliseconds,
@@ -129,7 +140,13 @@ const workerMessage = z.discriminatedUnion('type', [
     token: z.string().max(256).exactOptional(),
   }),
   /** The replica is built. */
-  z.object({ type: z.literal('prepared'), engine: text, tensors: tensorTable }),
+  z.object({
+    type: z.literal('prepared'),
+    engine: text,
+    tensors: tensorTable,
+    /** Absent where it cannot be measured. */
+    limit: computeLimit.exactOptional(),
+  }),
   /** The state is in place and the ring is connected. */
   z.object({
     type: z.literal('ready'),

@@ -150,6 +150,12 @@ const train = z
       default: 'equal',
       doc: 'equal: every worker gets the same number of sequences of a step. proportional: as many as its measured speed allows, so that a slow one does not set the pace; the split then depends on timing, and losses are the same up to rounding.',
     }),
+    peakTflops: real({
+      default: 0,
+      min: 0,
+      max: 1e9,
+      doc: 'What all workers together could compute at best, in 10^12 floating-point operations a second: what mfu in metrics.jsonl is a part of. 0 takes what the workers measure when they start (native engine).',
+    }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
     hashEverySteps: whole({
       default: 50,

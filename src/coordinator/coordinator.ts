@@ -61,7 +61,7 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#steps = new StepRecords(options.config, nowMs);
+    this.#steps = new StepRecords(options.config, nowMs, options.stepFlops);
     this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
@@ -277,7 +277,7 @@ export class Coordinator {
         listener.started(effect.members);
         break;
       case 'stepDone': {
-        const line = this.#steps.metrics(effect, this.#clock.monotonic());
+        const line = this.#steps.metrics(effect, this.#clock.monotonic(), this.#state.members);
         this.#options.metrics.append(line);
         listener.step(line);
         break;

@@ -46,6 +46,8 @@ export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
   readonly dataset: Dataset;
+  /** Floating-point operations of forward and backward over the tokens of a step: gives the utilisation (mfu). */
+  readonly stepFlops?: number;
   /** UTF-8 bytes of the text that the evaluated targets stand for, if known: gives bits per byte. */
   readonly validationBytes?: number;
   /** Tokens of a rank's validation windows that are evaluated at a time. Default 32,768. */

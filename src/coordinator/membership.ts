@@ -107,7 +107,7 @@ export function onPrepared(
   message: WorkerMessageOf<'prepared'>,
   nowMs: number,
 ): Decision {
-  const { engine, tensors } = message;
+  const { engine, tensors, limit } = message;
   if (member.rank >= 0) return stale(state, member, 'prepared');
   // Two engines round differently, which the hashes of the next step would show. How many threads they use makes no difference.
   const nameOfEngine = (description = '') => description.split(' ', 1)[0];
@@ -117,7 +117,11 @@ export function onPrepared(
     const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
     return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
   }
-  const next = withMember(state, { ...member, phase: 'waiting for work', prepared: { engine, tensors } });
+  const next = withMember(state, {
+    ...member,
+    phase: 'waiting for work',
+    prepared: { engine, tensors, ...(limit && { limit }) },
+  });
   const reason = `${nameOf(member)} is prepared`;
   if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
   // At a boundary already; else the next commit makes the members hold.

@@ -1,6 +1,6 @@
 /**
  * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
- * so far), tokensPerSecond, epoch, and of each rank the samples that it computed and its phase times; a validation line has
+ * so far), tokensPerSecond, mfu, epoch, and of each rank the samples that it computed and its phase times; a validation line has
  * step, valLoss, valPerplexity and valBitsPerByte. The step lines are the ledger of a run: every sample of every step is in one of them, once.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
@@ -30,6 +30,8 @@ export interface CommittedStep {
 
 export interface StepMetrics extends CommittedStep {
   readonly tokensPerSecond: number;
+  /** Model FLOP utilisation, from 0 to 1 (utilisation.ts); absent where the limit of a machine is not known. */
+  readonly mfu?: number;
   /** A rank that was lost before it could say how long the step took has its share only. */
   readonly ranks: readonly (RankShare & Partial<StepTimings & { readonly ringBytesSent: number }>)[];
   /** The same on every rank; present every `train.hashEverySteps` steps. */

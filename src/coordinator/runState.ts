@@ -3,6 +3,7 @@
  * Plain data only.
  */
 import type {
+  ComputeLimit,
   CoordinatorMessage,
   StateClaim,
   StepTimings,
@@ -73,7 +74,7 @@ export interface Member {
   /** What its replica holds, or will hold once it has done what it was told. */
   readonly holds: StateClaim | undefined;
   /** Set once its replica is built. */
-  readonly prepared?: { readonly engine: string; readonly tensors: TensorTable };
+  readonly prepared?: { readonly engine: string; readonly tensors: TensorTable; readonly limit?: ComputeLimit };
   /** The epoch that it is ready for, and the hash of its state if it was asked for. */
   readonly ready?: { readonly epoch: number; readonly stateHash: string | undefined };
   /** The newest step whose gradients are reduced on it. */

@@ -6,7 +6,8 @@ import { learningRateAt } from '../config/schedule.ts';
 import type { Config } from '../config/schema.ts';
 import type { JournalRecord } from './journalRecords.ts';
 import type { StepMetrics } from './metricsLog.ts';
-import type { Effect } from './runState.ts';
+import type { Effect, Member } from './runState.ts';
+import { utilisation } from './utilisation.ts';
 
 export class StepRecords {
   readonly #config: Config;
@@ -14,8 +15,14 @@ export class StepRecords {
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   #startedMs: number;
 
-  /** @param nowMs of the run's monotonic clock, as everywhere below */
-  constructor(config: Config, nowMs: number) {
+  readonly #stepFlops: number | undefined;
+
+  /**
+   * @param nowMs of the run's monotonic clock, as everywhere below
+   * @param stepFlops floating-point operations that a step is worth
+   */
+  constructor(config: Config, nowMs: number, stepFlops?: number) {
+    this.#stepFlops = stepFlops;
     this.#config = config;
     this.#startedMs = nowMs;
   }
@@ -37,12 +44,19 @@ export class StepRecords {
   }
 
   /** The line of a step that ends now. */
-  metrics({ step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>, nowMs: number): StepMetrics {
+  metrics(
+    { step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
+    nowMs: number,
+    members: readonly Member[] = [],
+  ): StepMetrics {
     const reports = new Map(ranks.map((report) => [report.rank, report]));
     const [first] = ranks;
+    const seconds = (nowMs - this.#startedMs) / 1_000;
+    const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       ...{ step, loss, lr: this.learningRate(step), gradNorm, tokens: step * this.#stepTokens, epoch },
-      tokensPerSecond: (this.#stepTokens / (nowMs - this.#startedMs)) * 1_000,
+      tokensPerSecond: this.#stepTokens / seconds,
+      ...(mfu !== undefined && { mfu }),
       // Whoever was lost after the commit computed its share all the same.
       ranks: this.#shares.map((share) => {
         const report = reports.get(share.rank);

@@ -19,6 +19,7 @@ import { EventsLog } from '../coordinator/eventsLog.ts';
 import type { Journal } from '../coordinator/journal.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { TraceFile } from '../coordinator/traceFile.ts';
+import { stepFlops } from '../model/flops.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import type { RunMessages } from './messages.ts';
 import type { Run } from './prepareRun.ts';
@@ -170,6 +171,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const workers = singleProcess ? startInProcess(workerStart, transport) : forkWorkers(workerStart);
   coordinator = new Coordinator({
     ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
+    stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens),
     ...(validationBytes !== undefined && { validationBytes }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,

@@ -189,8 +189,9 @@ export class Agent {
 
   #tellPrepared(): void {
     if (!this.#held.isBuilt) return;
-    const { engine, tensors } = this.#held.built;
-    this.#send({ type: 'prepared', engine, tensors });
+    const { engine, tensors, measured } = this.#held.built;
+    const limit = measured && { ...measured, cores: this.#options.cores };
+    this.#send({ type: 'prepared', engine, tensors, ...(limit && { limit }) });
   }
 
   /** One membership: take a rank, get the state in place, then step after step. Ends with EpochOver, or with the run. */

@@ -19,6 +19,8 @@ export interface BuildTask {
 
 export interface BuildResult {
   readonly engine: string;
+  /** Floating-point operations a second of one of the `threads`; absent where the engine cannot measure it. */
+  readonly measured?: { readonly threadFlops: number; readonly threads: number };
   readonly tensors: TensorTable;
   /** The flat gradients, shared with the main thread, which all-reduces them in place. */
   readonly gradients: Float32Array;

@@ -9,8 +9,9 @@ import { invariant, UserError } from '../base/errors.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
+import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import { createEngine } from '../engine/registry.ts';
-import type { ModelConfig } from '../model/config.ts';
+import type { ModelConfig, Precision } from '../model/config.ts';
 import { Trainer } from '../model/training.ts';
 import { ComputeSpans } from './computeSpans.ts';
 import { GradientExchange } from './gradientExchange.ts';
@@ -43,6 +44,16 @@ function built(): Replica {
   return replica;
 }
 
+/** Long enough for some slices of it on a machine that others use, short enough that nobody waits. */
+const limitSeconds = 0.03;
+
+/** What its threads reach, in the numbers that they multiply. */
+function measureLimit(engine: Engine, precision: Precision): BuildResult['measured'] {
+  if (!(engine instanceof NativeEngine)) return undefined;
+  const flops = precision === 'bf16' ? engine.bf16Limit(limitSeconds) : engine.fmaLimit(limitSeconds);
+  return flops > 0 ? { threadFlops: flops / engine.threads, threads: engine.threads } : undefined;
+}
+
 /** Creates the engine and the model with its initial parameters. */
 async function buildReplica(task: BuildTask): Promise<BuildResult> {
   const { config, vocabSize, threads, trace, gradientPort, wanted } = task;
@@ -63,8 +74,10 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
   const exchange = new GradientExchange(engine, grads, plan);
   const state = [values, m, v].map((group) => engine.hostViewOfGroup(group));
   replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
+  const measured = measureLimit(engine, precision);
   return {
     engine: engine.description,
+    ...(measured && { measured }),
     tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
     gradients: exchange.shared,
     buckets: plan.buckets,

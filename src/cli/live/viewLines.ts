@@ -67,10 +67,11 @@ function lossLine({ last, losses, evaluation }: ViewState, cells: number): Line 
   return [loss, { text: curve, style: 'cyan' }, { text: validation }];
 }
 
-function speedLine({ last, tokensPerSecond }: ViewState): Line {
+function speedLine({ last, tokensPerSecond, mfu }: ViewState): Line {
   if (last === undefined) return [];
   const speed = `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`;
-  return [{ text: `lr ${last.lr.toExponential(2)}  grad norm ${last.gradNorm.toFixed(2)}  ${speed}` }];
+  const utilisation = mfu === undefined ? '' : `  MFU ${Math.round(100 * mfu)} %`;
+  return [{ text: `lr ${last.lr.toExponential(2)}  grad norm ${last.gradNorm.toFixed(2)}  ${speed}${utilisation}` }];
 }
 
 /** A title and the rows; of more workers than fit, the last row says how many. */

@@ -48,6 +48,7 @@ export interface ViewState {
   readonly losses: readonly number[];
   readonly last?: StepMetrics;
   readonly tokensPerSecond: number;
+  readonly mfu?: number;
   readonly evaluation?: EvaluationMetrics;
   readonly epoch: number;
   readonly parts: ReadonlyMap<number, StepParts>;
@@ -78,6 +79,7 @@ export function afterStep(view: ViewState, last: StepMetrics): ViewState {
     epoch: last.epoch,
     losses: [...losses, last.loss].slice(-lossesMost),
     tokensPerSecond: smoothed(view.tokensPerSecond || undefined, speed),
+    ...(last.mfu !== undefined && { mfu: smoothed(view.mfu, last.mfu) }),
     parts: new Map(
       last.ranks.flatMap((rank) => {
         const now = partsOf(rank);

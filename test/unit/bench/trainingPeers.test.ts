@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { stepFlops } from '../../../src/bench/stepBench.ts';
 import { runTrainingPeers } from '../../../src/bench/trainingPeers.ts';
 import { trainingTable } from '../../../src/bench/trainingReport.ts';
+import { stepFlops } from '../../../src/model/flops.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 import { machine } from './someMachine.ts';
 

@@ -1,0 +1,17 @@
+// Writes dist/commit.txt, from which the built command knows its commit where there is no git. Run by `npm run build`.
+import { execFileSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const file = join(root, 'dist', 'commit.txt');
+rmSync(file, { force: true });
+try {
+  if (existsSync(join(root, '.git'))) {
+    const describe = ['describe', '--always', '--exclude=*', '--dirty=+'];
+    writeFileSync(file, execFileSync('git', describe, { cwd: root, stdio: 'pipe', encoding: 'utf8' }));
+  }
+} catch {
+  // Without git the command shows its version without a commit.
+}

@@ -1,0 +1,65 @@
+/**
+ * `launch completion`: what a shell offers for a word. yargs knows commands, options and choices, and writes the script for bash and
+ * zsh; here are the values that only this program knows: config names and run directories. For the rest the shell offers files.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { configGroups } from '../config/keys.ts';
+import { shippedConfigs } from '../config/locate.ts';
+import { trainOptions } from './train.ts';
+
+/** Options and commands whose value is a run directory. */
+const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint']);
+
+/** For yargs' `completion`: it answers itself where we have nothing to add. */
+export function complete(
+  current: string,
+  _argv: unknown,
+  byYargs: (then: (error: Error | null, values: string[] | undefined) => void) => void,
+  done: (values: string[]) => void,
+): void {
+  const words = process.argv.slice(process.argv.indexOf('--get-yargs-completions') + 1);
+  const values = completeValue(words, current, process.cwd());
+  if (values !== undefined) {
+    done(values);
+    return;
+  }
+  byYargs((_error, known = []) => {
+    // yargs writes `-c` as `--c`; and it does not know that without a command the options are those of `train`.
+    const isDefault = current.startsWith('-') && !words.slice(1, -1).some((word) => !word.startsWith('-'));
+    const more = isDefault ? Object.keys(trainOptions).map((name) => `--${name}`) : [];
+    done([...new Set([...known, ...more])].filter((value) => !/^--.$/.test(value)));
+  });
+}
+
+/**
+ * @param words the command line, up to the word that is completed, which may be empty
+ * @param current that word
+ * @returns what it may become; undefined where yargs knows it
+ */
+export function completeValue(words: readonly string[], current: string, cwd: string): string[] | undefined {
+  const [, option = '', typed = current] = /^(--[^=]+)=(.*)$/s.exec(current) ?? [];
+  const before = option || words.at(-2) || '';
+  const offer = (values: readonly string[]) => {
+    const fitting = values.filter((value) => value.startsWith(typed));
+    return option === '' ? fitting : fitting.map((value) => `${option}=${value}`);
+  };
+  if (before === '--config' || before === '-c') return offer(shippedConfigs());
+  if (takeRuns.has(before)) return offer(runsIn(cwd));
+  const lastOption = words.slice(0, -1).findLast((word) => word.startsWith('-'));
+  if (lastOption === '--set' && !current.startsWith('-')) {
+    return offer(configGroups.flatMap(({ keys }) => keys.map(({ path }) => `${path}=`)));
+  }
+  return undefined;
+}
+
+/** `runs/NAME`, by name. */
+function runsIn(cwd: string): string[] {
+  try {
+    const entries = readdirSync(join(cwd, 'runs'), { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join('runs', name));
+  } catch {
+    // No runs here, or none to be read: nothing to offer, and a completion is no place for an error.
+    return [];
+  }
+}

@@ -1,0 +1,46 @@
+/** For a command or an option that does not exist: the nearest one that does. */
+import { configKey, nearest, nearestKey } from '../config/keys.ts';
+
+export interface Known {
+  /** Commands where the mistyped word stands: `train`, or those of `bench`. */
+  readonly commands: readonly string[];
+  /** Options of the command, without dashes. */
+  readonly options: readonly string[];
+}
+
+/**
+ * What yargs says, and after it what was probably meant.
+ * @param message of yargs: `Unknown argument: wrokers`
+ * @param typed the command line
+ */
+export function withGuess(message: string, typed: readonly string[], known: Known): string {
+  const unknown = /^Unknown (?:arguments?|commands?): (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
+  const guesses = unknown.flatMap((name) => guessOf(name, typed, known) ?? []);
+  return guesses.length === 0 ? message : `${message}. Did you mean ${[...new Set(guesses)].join(', ')}?`;
+}
+
+function guessOf(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {
+  // yargs takes `--train.maxSteps=5` for an object `train`.
+  const isTyped = (word: string) => new RegExp(`^--?(no-)?${escaped(name)}([.=].*)?$`, 's').test(word);
+  const option = typed.find(isTyped);
+  if (option === undefined) return nearestWord(name, commands);
+  const [, path = '', value] = /^--?([^=]*)(=.*)?$/s.exec(option) ?? [];
+  if (path.includes('.') || configKey(nearestKey(path) ?? '')?.name === path) {
+    const key = nearestKey(path);
+    if (key !== undefined) return `--set ${key}${value ?? '=…'}`;
+  }
+  const guess = nearestWord(path, options);
+  return guess === undefined ? undefined : `--${guess}`;
+}
+
+/** Two letters that changed places are two mistakes by distance, which is too many for a short word. */
+function nearestWord(word: string, known: readonly string[]): string | undefined {
+  const letters = (text: string) => [...text].sort().join('');
+  return (
+    nearest(word, known, (candidate) => candidate) ?? known.find((candidate) => letters(candidate) === letters(word))
+  );
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}

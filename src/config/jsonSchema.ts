@@ -1,0 +1,33 @@
+/**
+ * The schema of a config file as JSON Schema, for editors that complete and check YAML: configs/schema.json is its output
+ * (scripts/write-config-docs.mjs). Rules between two keys (schema.ts, `crossChecks`) are not in it.
+ */
+import { z } from 'zod';
+import { bpeSizeMin } from '../base/tokenizerKind.ts';
+import { configSchema } from './schema.ts';
+
+/** The tokenizer kinds as `parseTokenizerKind` reads them; the bounds of `bpe:N` are left to it. */
+const tokenizerKind = {
+  type: 'string',
+  anyOf: [
+    { enum: ['char', 'byte', 'gpt2', 'cl100k', 'o200k', 'bpe:8000'] },
+    { pattern: '^bpe:\\d{3,7}$', description: `At least ${bpeSizeMin} tokens.` },
+    { pattern: '[/\\\\]|\\.json$' },
+  ],
+} as const;
+
+/** The text of configs/schema.json. Every key may be left out; null stands for a group without keys. */
+export function configJsonSchema(): string {
+  const { $schema, ...schema } = z.toJSONSchema(configSchema, {
+    io: 'input',
+    // `data.tokenizer` is a check in code.
+    unrepresentable: 'any',
+    override({ jsonSchema, path }) {
+      // What messages say; editors have the bounds themselves.
+      delete jsonSchema['expects'];
+      if (path.at(-1) === 'tokenizer') Object.assign(jsonSchema, tokenizerKind);
+    },
+  });
+  const title = 'A training run of Lockstep';
+  return `${JSON.stringify({ $schema, title, ...schema }, null, 2)}\n`;
+}

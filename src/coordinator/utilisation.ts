@@ -1,0 +1,44 @@
+/**
+ * Model FLOP utilisation: the floating-point operations that a step is worth, over what the machines could do in its time. What is
+ * computed twice (recomputed activations) counts once. Pure.
+ */
+import type { ComputeLimit } from '../comm/protocol.ts';
+
+interface HostMember {
+  readonly host: string;
+  readonly prepared?: { readonly limit?: ComputeLimit | undefined };
+}
+
+/**
+ * Floating-point operations a second that the machines of these workers can do: on each host, the limit of one thread for each
+ * thread of its workers, but for no more than it has cores, which they share then.
+ * @returns undefined if somebody has not measured it
+ */
+export function limitOf(members: readonly HostMember[]): number | undefined {
+  const hosts = new Map<string, { threads: number; cores: number; threadFlops: number }>();
+  for (const { host, prepared } of members) {
+    const limit = prepared?.limit;
+    if (limit === undefined) return undefined;
+    const so = hosts.get(host) ?? { threads: 0, cores: 0, threadFlops: 0 };
+    hosts.set(host, {
+      threads: so.threads + limit.threads,
+      cores: Math.max(so.cores, limit.cores),
+      // Whoever measured while others computed has seen less than there is.
+      threadFlops: Math.max(so.threadFlops, limit.threadFlops),
+    });
+  }
+  const perHost = [...hosts.values()].map(({ threads, cores, threadFlops }) => threadFlops * Math.min(threads, cores));
+  return perHost.length === 0 ? undefined : perHost.reduce((sum, flops) => sum + flops, 0);
+}
+
+/** @param peakTflops `train.peakTflops`; 0: `members` have measured it. @returns 0 to 1, or undefined where nobody knows */
+export function utilisation(
+  stepFlops: number | undefined,
+  seconds: number,
+  peakTflops: number,
+  members: readonly HostMember[],
+): number | undefined {
+  const limit = peakTflops > 0 ? peakTflops * 1e12 : limitOf(members);
+  if (stepFlops === undefined || limit === undefined || !(seconds > 0)) return undefined;
+  return stepFlops / seconds / limit;
+}
