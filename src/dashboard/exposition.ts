@@ -49,6 +49,10 @@ const metrics: readonly Metric[] = [
     samples: one((run) => run.newestStep?.tokensPerSecond),
   },
   {
+    ...{ name: 'lockstep_mfu', type: 'gauge', help: 'Model FLOP utilisation of the newest step, 0 to 1.' },
+    samples: one((run) => run.newestStep?.mfu),
+  },
+  {
     ...{ name: 'lockstep_epoch', type: 'gauge', help: 'Membership epoch: grows whenever workers come or go.' },
     samples: one((run) => run.newestStep?.epoch),
   },

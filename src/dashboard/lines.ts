@@ -23,6 +23,7 @@ const stepLine = z.object({
   tokens: finite,
   epoch: finite,
   tokensPerSecond: finite.optional(),
+  mfu: finite.optional(),
   ranks: z.array(rank),
 });
 const validationLine = z.object({

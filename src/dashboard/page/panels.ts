@@ -26,6 +26,7 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Validation loss', fixed(validation?.valLoss, 4)],
         ['Bits per byte', fixed(validation?.valBitsPerByte, 4)],
         ['Tokens/s', short(speedOf(run))],
+        ['MFU', newest?.mfu === undefined ? '–' : `${(100 * newest.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
         ['Time left', run.isRunning ? timeLeft(run) : '–'],
         ['Workers', String(newest?.ranks.length ?? '–')],
