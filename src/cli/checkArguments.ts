@@ -5,7 +5,10 @@
 import { UserError } from '../base/errors.ts';
 
 /** What may be given more than once. `_` and `$0` are yargs' own. */
-const repeatable = new Set(['set', 'sources', '_', '$0']);
+const repeatable = new Set(['set', 'sources', 'runs', '_', '$0']);
+
+/** What means something of its own when it stands alone. */
+const bare = new Set(['resume', 'smooth', 'tensorboard']);
 
 /**
  * For yargs' `check`, before any command runs.
@@ -26,8 +29,7 @@ export function checkArguments(parsed: Readonly<Record<string, unknown>>, given:
       if (texts.length === 0) continue;
       throw new UserError(`${name}: expected a number, received ${JSON.stringify(texts[0]?.text ?? '')}`);
     }
-    // Bare --resume has a meaning of its own.
-    if (value === '' && key !== 'resume') {
+    if (value === '' && !bare.has(key)) {
       throw new UserError(`${name}: expected a text that is not empty`);
     }
   }

@@ -18,6 +18,7 @@ import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
+import { plotCommand } from './plot.ts';
 import { prepareCommand } from './prepare.ts';
 import { trainCommand } from './train.ts';
 
@@ -43,6 +44,7 @@ try {
     .command(inspectCommand)
     .command(generateCommand)
     .command(evaluateCommand)
+    .command(plotCommand)
     .command('bench', 'Measure kernels, training steps, generation, the ring, tokenizers and the protocol', (bench) =>
       bench
         .command(benchStepCommand)
