@@ -10,6 +10,7 @@ import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
 import { benchProtocolCommand } from './benchProtocol.ts';
 import { benchRingCommand } from './benchRing.ts';
+import { benchScalingCommand } from './benchScaling.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
@@ -45,16 +46,20 @@ try {
     .command(generateCommand)
     .command(evaluateCommand)
     .command(plotCommand)
-    .command('bench', 'Measure kernels, training steps, generation, the ring, tokenizers and the protocol', (bench) =>
-      bench
-        .command(benchStepCommand)
-        .command(benchGenerateCommand)
-        .command(benchEngineCommand)
-        .command(benchRingCommand)
-        .command(benchTokenizerCommand)
-        .command(benchProtocolCommand)
-        .command(benchPeersCommand)
-        .demandCommand(1, 'Name what to measure.'),
+    .command(
+      'bench',
+      'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',
+      (bench) =>
+        bench
+          .command(benchStepCommand)
+          .command(benchGenerateCommand)
+          .command(benchEngineCommand)
+          .command(benchRingCommand)
+          .command(benchTokenizerCommand)
+          .command(benchProtocolCommand)
+          .command(benchScalingCommand)
+          .command(benchPeersCommand)
+          .demandCommand(1, 'Name what to measure.'),
     )
     .command(doctorCommand)
     .version(version)
