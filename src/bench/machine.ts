@@ -8,7 +8,7 @@ import { version } from '../base/version.ts';
 import type { InstructionSet } from '../engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
 
-export interface Machine {
+export interface Host {
   readonly cpu: string;
   /** Cores that this process may use. */
   readonly cores: number;
@@ -18,6 +18,9 @@ export interface Machine {
   readonly lockstep: string;
   /** Of the code that ran, with `+` where files differed from it; absent where nobody knows. */
   readonly commit?: string;
+}
+
+export interface Machine extends Host {
   readonly isa: InstructionSet;
   /** Threads that the bench used. */
   readonly threads: number;
@@ -48,6 +51,18 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
     fmaGflopsByThreads[count] = fmaLimitOf(engine);
     await engine.dispose();
   }
+  return {
+    ...describeHost(),
+    isa,
+    threads,
+    fmaGflops,
+    fmaGflopsByThreads,
+    bf16Gflops,
+  };
+}
+
+/** Everything that need not be measured. */
+export function describeHost(): Host {
   const commit = commitOfCode();
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
@@ -57,11 +72,6 @@ export async function measureMachine(options: NativeEngineOptions): Promise<Mach
     node: process.versions.node,
     lockstep: version,
     ...(commit !== undefined && { commit }),
-    isa,
-    threads,
-    fmaGflops,
-    fmaGflopsByThreads,
-    bf16Gflops,
   };
 }
 
@@ -82,11 +92,16 @@ export function measureBandwidth(engine: NativeEngine): number {
   return engine.readBandwidth(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds) / 1e9;
 }
 
+/** One line for people. */
+export function renderHost({ cpu, cores, memoryGiB, os, node, lockstep, commit }: Host): string {
+  return `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${os}, Node.js ${node}, Lockstep ${lockstep}${commit ? ` at ${commit}` : ''}\n`;
+}
+
 /** Two lines for people. */
 export function renderMachine(machine: Machine): string {
-  const { cpu, cores, memoryGiB, os, node, lockstep, commit, isa, threads, fmaGflops, bf16Gflops, readGBs } = machine;
+  const { isa, threads, fmaGflops, bf16Gflops, readGBs } = machine;
   return (
-    `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${os}, Node.js ${node}, Lockstep ${lockstep}${commit ? ` at ${commit}` : ''}\n` +
+    renderHost(machine) +
     `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s` +
     `, bf16 limit ${bf16Gflops.toFixed(0)} GFLOP/s${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
   );

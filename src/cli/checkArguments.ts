@@ -5,10 +5,10 @@
 import { UserError } from '../base/errors.ts';
 
 /** What may be given more than once. `_` and `$0` are yargs' own. */
-const repeatable = new Set(['set', 'sources', 'rundirs', '_', '$0']);
+const repeatable = new Set(['set', 'sources', 'rundirs', 'runs', '_', '$0']);
 
-/** What has a meaning without a text. */
-const bare = new Set(['resume', 'dashboard']);
+/** What means something of its own when it stands alone. */
+const bare = new Set(['resume', 'dashboard', 'smooth', 'tensorboard']);
 
 /**
  * For yargs' `check`, before any command runs.

@@ -10,6 +10,7 @@ import { benchGenerateCommand } from './benchGenerate.ts';
 import { benchPeersCommand } from './benchPeers.ts';
 import { benchProtocolCommand } from './benchProtocol.ts';
 import { benchRingCommand } from './benchRing.ts';
+import { benchScalingCommand } from './benchScaling.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
@@ -22,6 +23,7 @@ import { evaluateCommand } from './evaluate.ts';
 import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
+import { plotCommand } from './plot.ts';
 import { prepareCommand } from './prepare.ts';
 import { style } from './style.ts';
 import { trainCommand } from './train.ts';
@@ -53,16 +55,21 @@ try {
     .command(inspectCommand)
     .command(generateCommand)
     .command(evaluateCommand)
-    .command('bench', 'Measure kernels, training steps, generation, the ring, tokenizers and the protocol', (bench) =>
-      bench
-        .command(benchStepCommand)
-        .command(benchGenerateCommand)
-        .command(benchEngineCommand)
-        .command(benchRingCommand)
-        .command(benchTokenizerCommand)
-        .command(benchProtocolCommand)
-        .command(benchPeersCommand)
-        .demandCommand(1, 'Name what to measure.'),
+    .command(plotCommand)
+    .command(
+      'bench',
+      'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',
+      (bench) =>
+        bench
+          .command(benchStepCommand)
+          .command(benchGenerateCommand)
+          .command(benchEngineCommand)
+          .command(benchRingCommand)
+          .command(benchTokenizerCommand)
+          .command(benchProtocolCommand)
+          .command(benchScalingCommand)
+          .command(benchPeersCommand)
+          .demandCommand(1, 'Name what to measure.'),
     )
     .command(dashboardCommand)
     .command(doctorCommand)

@@ -19,6 +19,14 @@ import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 /** What an agent asks of what computes. */
 export type ComputeReplica = Pick<Replica, keyof Replica>;
 
+/** What runs on the compute thread: a module with the tasks of replicaThread.ts, and what Piscina hands it as `workerData`. */
+export interface ReplicaThread {
+  readonly url: URL;
+  readonly workerData?: unknown;
+}
+
+const usualThread: ReplicaThread = { url: new URL('./replicaThread.js', import.meta.url) };
+
 export class Replica {
   readonly #pool: Piscina;
   readonly #gradients: MessagePort;
@@ -28,9 +36,10 @@ export class Replica {
   /** Tasks that have not ended. */
   #running = 0;
 
-  constructor() {
+  constructor({ url, workerData }: ReplicaThread = usualThread) {
     this.#pool = new Piscina({
-      filename: new URL('./replicaThread.js', import.meta.url).href,
+      filename: url.href,
+      workerData,
       minThreads: 1,
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,

@@ -50,6 +50,15 @@ export interface StartOptions {
   readonly onOutput?: ((line: string) => void) | undefined;
 }
 
+/** What a worker process runs. */
+export interface WorkerEntry {
+  readonly url: URL;
+  /** Behind the id; other users can read them. */
+  readonly arguments: readonly string[];
+}
+
+const usualEntry: WorkerEntry = { url: new URL('./worker.main.js', import.meta.url), arguments: [] };
+
 /** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
 export interface WorkerArguments {
   readonly id: string;
@@ -64,7 +73,7 @@ export interface WorkerArguments {
  * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
  * (`comm.rejoinTimeoutMs`), and end by themselves.
  */
-export function forkWorkers({ onExit, onOutput, ...given }: StartOptions): LocalWorkers {
+export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry = usualEntry): LocalWorkers {
   const children = new Map<string, ChildProcess>();
   const waiting: (() => void)[] = [];
   let isStopped = false;
@@ -85,7 +94,7 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions): Local
       if (isStopped || children.has(id)) return;
       const options: WorkerArguments = { id, ...given };
       // The id is for whoever looks at a list of processes.
-      const child = fork(new URL('./worker.main.js', import.meta.url), [JSON.stringify({ id })], {
+      const child = fork(entry.url, [JSON.stringify({ id }), ...entry.arguments], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
         detached: true,
         stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],

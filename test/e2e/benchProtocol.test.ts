@@ -66,7 +66,7 @@ it.each(['SIGINT', 'SIGTERM'] as const)('%s while it times leaves no folder and 
   const running = start(['bench', 'protocol', '--workers', '2', '--steps', '1000000'], cwd);
   const isStepping = () => readdirSync(cwd).some((name) => existsSync(join(cwd, name, 'metrics.jsonl')));
   await vi.waitUntil(isStepping, { timeout: 20_000 });
-  expect(await readdir(cwd)).toEqual([expect.stringMatching(/^lockstep-protocol-/)]);
+  expect(await readdir(cwd)).toEqual([expect.stringMatching(/^lockstep-bench-/)]);
   await vi.waitUntil(async () => (await running.descendants()).length === 2, { timeout: 20_000 });
   running.process.kill(signal);
   await running.finished;

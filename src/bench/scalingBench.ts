@@ -1,0 +1,221 @@
+/**
+ * How training speeds up with the number of workers, on real runs (benchRun.ts).
+ *
+ * - **Weak scaling**: each worker keeps its share, the global batch grows. **Strong scaling**: the global batch stays that of the most
+ *   workers, the shares shrink. With the most workers both are the same run.
+ * - **Efficiency** is tokens per second over what the devices at work would make of it if they lost nothing, by the fewest workers. A
+ *   simulated device is one for each worker. Of real ones, workers share the cores: there are as many as cores in use.
+ * - **Share of communication** is ring wait over the time of a step: what nothing hid.
+ * - **Overlap won** is the part of the all-reduce that was hidden: 1 - ring wait / the time of the same all-reduce alone, between as many
+ *   processes that do nothing else (ringBench.ts).
+ */
+import { availableParallelism } from 'node:os';
+import type { Config } from '../config/schema.ts';
+import type { StepMetrics } from '../coordinator/metricsLog.ts';
+import { phases } from '../report/rankTimes.ts';
+import { withBenchRun } from './benchRun.ts';
+import { describeHost, type Host } from './machine.ts';
+import { median, percentile } from './median.ts';
+import { runRingBench } from './ringBench.ts';
+import { simulatedWorkers } from './simulatedDevice.ts';
+
+export type ScalingMode = 'strong' | 'weak';
+
+export interface ScalingOptions {
+  readonly config: Config;
+  /** Numbers of workers, ascending. */
+  readonly workers: readonly number[];
+  readonly modes: readonly ScalingMode[];
+  /** Milliseconds a sample on a simulated device; absent: the engine of the config. */
+  readonly computeMs?: number;
+  /** Samples of each worker in a step, with the most workers. */
+  readonly batch: number;
+  /** Timed, after {@link warmUpSteps}. */
+  readonly steps: number;
+  readonly onWarning: (message: string) => void;
+}
+
+export interface ScalingResult {
+  readonly mode: ScalingMode;
+  readonly workers: number;
+  readonly globalBatchSize: number;
+  readonly tokensPerSecond: number;
+  /** Median, and the quartiles. */
+  readonly stepMs: number;
+  readonly stepQuartilesMs: readonly [number, number];
+  /** Of the fewest workers it is 1. */
+  readonly efficiency: number;
+  readonly communicationShare: number;
+  /** The same all-reduce alone, median; absent where there is one worker. */
+  readonly ringAloneMs?: number;
+  readonly overlapWon?: number;
+  /** Medians over the steps, of the mean over the ranks, in the order of `phaseNames` (report/rankTimes.ts); the last is the rest. */
+  readonly phaseMs: readonly number[];
+}
+
+export interface ScalingReport {
+  readonly machine: Host;
+  readonly device: 'real' | 'simulated';
+  /** As the workers say it. */
+  readonly engine: string;
+  readonly computeMs?: number;
+  /** 10^6 bytes of float32. */
+  readonly gradientMB: number;
+  readonly blockSize: number;
+  readonly steps: number;
+  readonly results: readonly ScalingResult[];
+}
+
+/** What is known once the first run has begun. */
+export type ScalingHead = Omit<ScalingReport, 'results'>;
+
+export interface ScalingListener {
+  started?(head: ScalingHead): void;
+  measured?(result: ScalingResult): void;
+  /** The part of everything that is done, from 0 to 1. */
+  progress?(done: number): void;
+}
+
+/** Both ends compile their code, memory is touched for the first time. */
+export const warmUpSteps = 3;
+const ringRepetitions = 7;
+
+/** @throws PeerError if a run fails */
+export async function runScalingBench(options: ScalingOptions, listener: ScalingListener = {}): Promise<ScalingReport> {
+  const { workers: counts, modes, batch } = options;
+  const most = Math.max(...counts);
+  const runs = modes.flatMap((mode) =>
+    counts.map((workers) => ({ mode, workers, globalBatchSize: batch * (mode === 'weak' ? workers : most) })),
+  );
+  const alone = new Map<number, number>();
+  const timed = new Map<string, TimedRun>();
+  const results: ScalingResult[] = [];
+  let head: ScalingHead | undefined;
+  for (const [i, { mode, workers, globalBatchSize }] of runs.entries()) {
+    const key = `${workers} ${globalBatchSize}`;
+    const run = timed.get(key) ?? (await timeRun(options, workers, globalBatchSize));
+    timed.set(key, run);
+    if (head === undefined) {
+      head = headOf(options, run);
+      listener.started?.(head);
+    }
+    if (workers > 1 && !alone.has(workers))
+      alone.set(workers, await timeRing(options.config, workers, run.gradientBytes));
+    const first = results.find((result) => result.mode === mode);
+    const result = resultOf({ mode, workers, globalBatchSize, run, ringAloneMs: alone.get(workers), first, options });
+    results.push(result);
+    listener.measured?.(result);
+    listener.progress?.((i + 1) / runs.length);
+  }
+  return { ...headOf(options, [...timed.values()][0]!), results };
+}
+
+interface TimedRun {
+  readonly engine: string;
+  readonly gradientBytes: number;
+  readonly steps: readonly StepMetrics[];
+}
+
+async function timeRun(
+  { config, computeMs, batch, steps, onWarning }: ScalingOptions,
+  workers: number,
+  globalBatchSize: number,
+) {
+  const timed: StepMetrics[] = [];
+  let engine = '';
+  let gradientBytes = 0;
+  await withBenchRun(
+    {
+      config: {
+        ...config,
+        train: {
+          ...config.train,
+          ...{ workers, globalBatchSize, maxSteps: warmUpSteps + steps },
+          // Every global batch is a multiple of `batch`, and has to be one of this.
+          microBatchSize: commonDivisor(batch, config.train.microBatchSize),
+        },
+      },
+      encrypted: true,
+      ...(computeMs !== undefined && { entry: simulatedWorkers({ computeMs }) }),
+      listener: {
+        started([member]) {
+          engine = member?.prepared?.engine ?? '';
+          const tensors = member?.prepared?.tensors ?? [];
+          gradientBytes = 4 * tensors.reduce((sum, { shape }) => sum + shape.reduce((size, n) => size * n, 1), 0);
+        },
+        step(metrics) {
+          if (metrics.step > warmUpSteps) timed.push(metrics);
+        },
+      },
+      onWarning,
+    },
+    ({ finished }) => finished,
+  );
+  return { engine, gradientBytes, steps: timed } satisfies TimedRun;
+}
+
+function commonDivisor(a: number, b: number): number {
+  return b === 0 ? a : commonDivisor(b, a % b);
+}
+
+/** The all-reduce of as many bytes, with nothing beside it. */
+async function timeRing({ comm }: Config, ranks: number, bytes: number): Promise<number> {
+  const { bucketBytesMax: bucketBytes, chunkBytes } = comm;
+  const { results } = await runRingBench({
+    ...{ ranks: [ranks], mbytes: bytes / 1e6, repetitions: ringRepetitions, bucketBytes, chunkBytes },
+    ...{ localRing: true, encrypted: true },
+  });
+  return results[0]!.medianMs;
+}
+
+function headOf({ config, computeMs, steps }: ScalingOptions, { engine, gradientBytes }: TimedRun): ScalingHead {
+  return {
+    machine: describeHost(),
+    device: computeMs === undefined ? 'real' : 'simulated',
+    engine,
+    ...(computeMs !== undefined && { computeMs }),
+    ...{ gradientMB: gradientBytes / 1e6, blockSize: config.model.blockSize, steps },
+  };
+}
+
+interface Measured {
+  readonly mode: ScalingMode;
+  readonly workers: number;
+  readonly globalBatchSize: number;
+  readonly run: TimedRun;
+  readonly ringAloneMs: number | undefined;
+  /** That of the fewest workers. */
+  readonly first: ScalingResult | undefined;
+  readonly options: ScalingOptions;
+}
+
+function resultOf({ mode, workers, globalBatchSize, run, ringAloneMs, first, options }: Measured): ScalingResult {
+  const stepTokens = globalBatchSize * options.config.model.blockSize;
+  const times = run.steps.map(({ tokensPerSecond }) => (1_000 * stepTokens) / tokensPerSecond);
+  const stepMs = median(times);
+  const tokensPerSecond = (1_000 * stepTokens) / stepMs;
+  const phaseMs = phases.map(([phase]) => median(run.steps.map(({ ranks }) => meanOf(ranks, phase))));
+  const ringWaitMs = phaseMs[phases.findIndex(([phase]) => phase === 'ringWaitMs')]!;
+  const ownRate = tokensPerSecond / devicesOf(options, workers);
+  const firstRate = first === undefined ? ownRate : first.tokensPerSecond / devicesOf(options, first.workers);
+  return {
+    ...{ mode, workers, globalBatchSize, tokensPerSecond, stepMs },
+    stepQuartilesMs: [percentile(times, 25), percentile(times, 75)],
+    efficiency: ownRate / firstRate,
+    communicationShare: ringWaitMs / stepMs,
+    ...(ringAloneMs !== undefined && { ringAloneMs, overlapWon: Math.max(0, 1 - ringWaitMs / ringAloneMs) }),
+    phaseMs: [...phaseMs, Math.max(0, stepMs - phaseMs.reduce((sum, ms) => sum + ms, 0))],
+  };
+}
+
+/** Devices at work: one for each worker where they are simulated, else the cores that threads of theirs run on. */
+function devicesOf({ computeMs, config }: ScalingOptions, workers: number): number {
+  if (computeMs !== undefined) return workers;
+  const cores = availableParallelism();
+  const threads = config.engine.threads || Math.max(1, Math.floor(cores / workers));
+  return Math.min(cores, workers * threads);
+}
+
+function meanOf(ranks: StepMetrics['ranks'], phase: (typeof phases)[number][0]): number {
+  return ranks.reduce((sum, rank) => sum + (rank[phase] ?? 0), 0) / ranks.length;
+}

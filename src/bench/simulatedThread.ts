@@ -1,0 +1,141 @@
+/**
+ * The compute thread of a worker with a simulated device, in the place of replicaThread.ts: compute is a wait until a deadline, in
+ * which the thread sleeps, so that any number of devices runs on a few cores. Gradients are real: as large as the model's, written bucket by
+ * bucket over the simulated backward of the last microbatch, handed to the ring at that moment, and checked once they are reduced.
+ * They are small whole numbers, whose sums are exact in any order. AdamW is not simulated: a device does it by itself.
+ */
+import { createHash } from 'node:crypto';
+import type { MessagePort } from 'node:worker_threads';
+import { workerData } from 'piscina';
+import { InvariantError, invariant, PeerError } from '../base/errors.ts';
+import { type Bucket, makeBuckets } from '../comm/buckets.ts';
+import type { Config } from '../config/schema.ts';
+import { parameterSpecs } from '../model/parameters.ts';
+import type { BuildResult, BuildTask, EvaluateTask, LossSum, StepTask } from '../worker/replicaProtocol.ts';
+import { outcomeOf } from '../worker/taskOutcome.ts';
+import { backwardShare, simulatedDevice } from './simulatedDevice.ts';
+
+interface Device {
+  readonly config: Config;
+  readonly vocabSize: number;
+  readonly gradients: Float32Array;
+  readonly buckets: readonly Bucket[];
+  readonly port: MessagePort;
+  readonly wanted: Int32Array;
+  /** The gradients of one sample, over and over. */
+  readonly pattern: Float32Array;
+}
+
+const { computeMs } = simulatedDevice.parse(workerData);
+const patternLength = 2 ** 14;
+/** Reduced gradients are checked at every so many places: prime to the pattern's period and to powers of two. */
+const checkEvery = 997;
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+const noHash = createHash('sha256').update('simulated').digest('hex');
+
+let device: Device | undefined;
+
+function built(): Device {
+  invariant(device !== undefined, 'the device is used before it is built');
+  return device;
+}
+
+async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTask): Promise<BuildResult> {
+  const specs = parameterSpecs({ ...config.model, vocabSize });
+  const sizes = specs.map(({ size }) => size);
+  let length = 0;
+  const offsets = sizes.map((size) => {
+    length += size;
+    return length - size;
+  });
+  const { buckets } = makeBuckets({ offsets, sizes, length, bucketBytesMax: config.comm.bucketBytesMax });
+  const gradients = new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
+  const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
+  device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
+  const tensors = specs.map(({ name, shape }) => ({ name, shape: [...shape] }));
+  return { engine: `simulated device, ${computeMs} ms a sample`, tensors, gradients, buckets, sizes, offsets };
+}
+
+/** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */
+async function runStep({ attempt, sampleCount, targets }: StepTask): Promise<LossSum> {
+  const { config, vocabSize, gradients, buckets, port, wanted, pattern } = built();
+  const startMs = performance.now();
+  const lastMicroBatch =
+    sampleCount % config.train.microBatchSize || Math.min(sampleCount, config.train.microBatchSize);
+  const backwardMs = lastMicroBatch * computeMs * backwardShare;
+  const backwardAtMs = startMs + sampleCount * computeMs - backwardMs;
+  const own = pattern.map((value) => value * sampleCount);
+  for (const [i, { start, end }] of buckets.entries()) {
+    if (Atomics.load(wanted, 0) !== attempt) return { lossSum: 0, targets: 0 };
+    sleepUntil(backwardAtMs + (backwardMs * end) / gradients.length);
+    write(gradients.subarray(start, end), own, start);
+    port.postMessage([attempt, i]);
+  }
+  return lossOf(targets, vocabSize);
+}
+
+/** The thread is asleep meanwhile; a deadline that is over costs nothing. */
+function sleepUntil(deadlineMs: number): void {
+  const leftMs = deadlineMs - performance.now();
+  if (leftMs > 0) Atomics.wait(sleeper, 0, 0, leftMs);
+}
+
+/** Fills `into`, which begins at element `from` of the gradients. */
+function write(into: Float32Array, pattern: Float32Array, from: number): void {
+  let at = 0;
+  while (at < into.length) {
+    const phase = (from + at) % pattern.length;
+    const count = Math.min(into.length - at, pattern.length - phase);
+    into.set(pattern.subarray(phase, phase + count), at);
+    at += count;
+  }
+}
+
+function patternAt(index: number): number {
+  return ((index * 7) & 63) - 31;
+}
+
+/** The norm of the sum of all ranks, which is known beforehand. @throws where the ring has left another sum */
+async function checkedNorm(): Promise<number> {
+  const { config, gradients, pattern } = built();
+  const { globalBatchSize } = config.train;
+  for (let i = 0; i < gradients.length; i += checkEvery) {
+    const expected = globalBatchSize * pattern[i % patternLength]!;
+    if (gradients[i] === expected) continue;
+    throw new PeerError(`the ring left ${gradients[i]} in element ${i} of the gradients: expected ${expected}`);
+  }
+  const square = pattern.reduce((sum, value) => sum + value * value, 0) / patternLength;
+  return globalBatchSize * Math.sqrt(square * gradients.length);
+}
+
+async function evaluateLoss({ targets }: EvaluateTask): Promise<LossSum> {
+  return lossOf(targets, built().vocabSize);
+}
+
+/** Of a model that has learned nothing. */
+function lossOf(targets: Int32Array, vocabSize: number): LossSum {
+  const count = targets.reduce((sum, target) => (target >= 0 ? sum + 1 : sum), 0);
+  return { lossSum: count * Math.log(vocabSize), targets: count };
+}
+
+async function closePort(): Promise<void> {
+  device?.port.close();
+  device = undefined;
+}
+
+/** A state that is received would be somebody's who joined late: a bench has none. */
+async function noState(): Promise<never> {
+  throw new InvariantError('a simulated device has no state to receive');
+}
+
+// The tasks, by the names that replica.ts calls. The state is all zeros, as it comes to `exportState`.
+export const build = (task: BuildTask) => outcomeOf(() => buildDevice(task));
+export const step = (task: StepTask) => outcomeOf(() => runStep(task));
+export const gradNorm = () => outcomeOf(checkedNorm);
+export const apply = () => outcomeOf(async () => undefined);
+export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
+export const exportState = () => outcomeOf(async () => undefined);
+export const importState = () => outcomeOf(noState);
+export const parameterHash = () => outcomeOf(async () => noHash);
+export const stateHash = () => outcomeOf(async () => noHash);
+export const dispose = () => outcomeOf(closePort);

@@ -1,0 +1,112 @@
+/** `launch bench scaling`: how training speeds up with workers, as a table, pictures and a page. */
+import { join } from 'node:path';
+import type { CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { runScalingBench, type ScalingMode, type ScalingReport } from '../bench/scalingBench.ts';
+import {
+  renderScalingHead,
+  renderScalingPhases,
+  renderScalingRow,
+  scalingPage,
+  scalingPictures,
+} from '../bench/scalingReport.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { writeOutput, writePicture } from '../report/picture.ts';
+import { countsOption } from './benchOptions.ts';
+import { numberOption } from './modelOptions.ts';
+import { print } from './output.ts';
+import { statusLine } from './statusLine.ts';
+
+interface BenchScalingArguments {
+  readonly workers: string;
+  readonly config: string;
+  readonly set: string[];
+  readonly device: 'real' | 'simulated';
+  readonly 'compute-ms': number;
+  readonly mode: ScalingMode | 'both';
+  readonly batch: number;
+  readonly steps: number;
+  readonly out: string;
+  readonly json: boolean;
+}
+
+export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> = {
+  command: 'scaling',
+  describe: 'Time whole runs with several numbers of workers; table, plots and a page',
+  builder: (yargs) =>
+    yargs
+      .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, with commas between' })
+      .option('config', { type: 'string', default: 'shakespeare-gpt.yaml', describe: 'Configuration, as for launch' })
+      .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
+      .option('device', {
+        choices: ['real', 'simulated'] as const,
+        default: 'real' as const,
+        describe:
+          'The engine, its threads shared among the workers; or timed waits with real gradients, ring and protocol',
+      })
+      .option('compute-ms', { type: 'number', default: 40, describe: 'Of a sample on a simulated device' })
+      .option('mode', {
+        choices: ['strong', 'weak', 'both'] as const,
+        default: 'both' as const,
+        describe: 'The global batch stays, or the share of each worker',
+      })
+      .option('batch', { type: 'number', default: 4, describe: 'Samples of each worker, with the most workers' })
+      .option('steps', { type: 'number', default: 8, describe: 'Steps timed, after three that are not' })
+      .option('out', { type: 'string', default: 'scaling', describe: 'Folder for bench.html, bench.json and pictures' })
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('launch bench scaling --workers 1,2,4,8 --device simulated', '43 MB of gradients: about a minute')
+      .example('launch bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50', 'with the engine'),
+  handler: async (args) => {
+    const { device, mode, batch, steps, out, json } = args;
+    numberOption('steps', steps, { min: 1, max: 1e6, whole: true });
+    numberOption('batch', batch, { min: 1, max: 1e6, whole: true });
+    const computeMs = numberOption('compute-ms', args['compute-ms'], { min: 0, max: 1e6 });
+    const workers = countsOption('workers', args.workers, { min: 1, max: 64 });
+    const options = {
+      config: configOf(args),
+      workers: [...new Set(workers)].sort((a, b) => a - b),
+      modes: mode === 'both' ? (['weak', 'strong'] as const) : [mode],
+      ...(device === 'simulated' && { computeMs }),
+      ...{ batch, steps },
+      // Standard output is the table's.
+      onWarning: (message: string) => void process.stderr.write(`warning: ${message}\n`),
+    };
+    const listener = {
+      progress: statusLine('timing runs'),
+      ...(!json && {
+        started: (head: Parameters<typeof renderScalingHead>[0]) => void process.stdout.write(renderScalingHead(head)),
+        measured: (result: Parameters<typeof renderScalingRow>[0]) =>
+          void process.stdout.write(renderScalingRow(result)),
+      }),
+    };
+    const report = await runScalingBench(options, listener);
+    await writeFiles(report, out);
+    if (json) return void process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    process.stdout.write(renderScalingPhases(report));
+    print(`\npictures and page: ${join(out, 'bench.html')}`);
+  },
+};
+
+/** Of the config only what a step is made of; nothing but steps happens in the runs. */
+function configOf({ config: file, set }: BenchScalingArguments): Config {
+  const { config } = loadConfig({ file, overrides: ['data.text=builtin', ...set], cwd: process.cwd() });
+  if (config.data.shards.length > 0)
+    throw new UserError('bench scaling trains on a text: set data.text, not data.shards');
+  return {
+    ...config,
+    train: { ...config.train, hashEverySteps: 0 },
+    checkpoint: { ...config.checkpoint, everySteps: 0 },
+    eval: { ...config.eval, everySteps: 0 },
+    schedule: { ...config.schedule, decaySteps: 0 },
+  };
+}
+
+async function writeFiles(report: ScalingReport, folder: string): Promise<void> {
+  await writeOutput(join(folder, 'bench.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writeOutput(join(folder, 'bench.html'), scalingPage(report));
+  for (const { name, svg } of scalingPictures(report)) {
+    await writePicture(join(folder, `${name}.svg`), svg);
+    await writePicture(join(folder, `${name}.png`), svg);
+  }
+}

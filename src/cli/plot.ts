@@ -1,0 +1,48 @@
+/** `launch plot`: curves of one or several runs, as a picture. */
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { checkPictureName, writePicture } from '../report/picture.ts';
+import { hasMetric, runChart } from '../report/runChart.ts';
+import { metricNames, readRun } from '../report/runRecord.ts';
+import { numberOption } from './modelOptions.ts';
+import { print, warn } from './output.ts';
+
+/** Weight of the past where `--smooth` stands alone. */
+const defaultSmoothing = 0.9;
+
+const plotOptions = {
+  metric: { choices: metricNames, default: 'loss' as const, describe: 'What to show' },
+  out: { type: 'string', requiresArg: true, describe: 'A file that ends with .svg or .png [default: METRIC.svg]' },
+  smooth: { type: 'string', describe: `Moving average: the weight of the past, below 1; alone: ${defaultSmoothing}` },
+} as const satisfies Record<string, Options>;
+
+type PlotArguments = InferredOptionTypes<typeof plotOptions> & { readonly runs: string[] };
+
+export const plotCommand: CommandModule<object, PlotArguments> = {
+  command: 'plot <runs..>',
+  describe: 'Draw curves of one or several runs as SVG or PNG',
+  builder: (yargs) =>
+    yargs
+      .positional('runs', { type: 'string', array: true, demandOption: true, describe: 'Run directories' })
+      .options(plotOptions)
+      .example('$0 plot runs/quickstart', 'loss.svg, with the losses of evaluations')
+      .example('$0 plot runs/a runs/b --metric valLoss --out val.png', 'two runs in one picture')
+      .example('$0 plot runs/a runs/b --smooth 0.98', 'smoothed, the raw curves pale behind') as never,
+  handler: plot,
+};
+
+async function plot({ runs, metric, out = `${metric}.svg`, smooth }: ArgumentsCamelCase<PlotArguments>): Promise<void> {
+  checkPictureName(out);
+  const smoothing = smooth === undefined ? 0 : smooth === '' ? defaultSmoothing : Number(smooth);
+  numberOption('smooth', smoothing, { min: 0, max: 0.9999 });
+  const records = [];
+  for (const run of runs) {
+    const record = await readRun(run);
+    if (record.badLines > 0) warn(`${run}: ${record.badLines} lines of its logs cannot be read; they are left out`);
+    if (!hasMetric(record, metric)) warn(`${run} has no ${metric} (yet)`);
+    records.push(record);
+  }
+  if (!records.some((record) => hasMetric(record, metric))) throw new UserError(`there is no ${metric} to draw`);
+  await writePicture(out, runChart(records, { metric, smoothing }));
+  print(out);
+}

@@ -1,0 +1,118 @@
+/** Axes: where a value lies on the picture, and which values are labelled (d3-scale finds them). */
+import { scaleLinear, scaleLog } from 'd3-scale';
+
+export interface AxisSpec {
+  readonly label: string;
+  /** Of values above 0 only. */
+  readonly isLog?: boolean;
+  /** Labelled values, where they are given: worker counts that were measured. */
+  readonly ticks?: readonly number[];
+  /** Values that the axis reaches at least. */
+  readonly include?: readonly number[];
+  /** Of a share, from 0 to 1. */
+  readonly isPercent?: boolean;
+}
+
+export interface Tick {
+  readonly at: number;
+  readonly label: string;
+}
+
+export interface Axis {
+  /** The pixel of a value. */
+  readonly place: (value: number) => number;
+  readonly ticks: readonly Tick[];
+}
+
+/**
+ * @param values that are drawn; those that the axis cannot show (not finite, or not above 0 on a logarithmic one) count for nothing
+ * @param pixels where the axis begins and ends
+ * @param count of labels, about
+ */
+export function axisOf(
+  spec: AxisSpec,
+  values: Iterable<number>,
+  pixels: readonly [number, number],
+  count: number,
+): Axis {
+  const { isLog = false, isPercent = false } = spec;
+  const [low, high] = rangeOf([...(spec.include ?? []), ...(spec.ticks ?? [])], values, isLog);
+  // Given ticks are the ends as well.
+  const isNice = spec.ticks === undefined;
+  const scale = isLog
+    ? scaleLog(isNice ? [roundBelow(low), roundAbove(high)] : [low, high], [...pixels])
+    : scaleLinear([low, high], [...pixels]);
+  if (isNice && !isLog) scale.nice(count);
+  const place = (value: number) => scale(value);
+  const [from, to] = scale.domain() as [number, number];
+  const label = isPercent ? (value: number) => `${Number((100 * value).toPrecision(4))} %` : numberLabel;
+  const labelled = spec.ticks ?? (isLog ? logTicks(from, to, count) : scale.ticks(count));
+  return { place, ticks: labelled.map((value) => ({ at: place(value), label: label(value) })) };
+}
+
+/** The smallest and the largest of the values, made apart where they are one. */
+function rangeOf(fixed: readonly number[], values: Iterable<number>, isLog: boolean): [number, number] {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const some of [fixed, values]) {
+    for (const value of some) {
+      if (!Number.isFinite(value) || (isLog && value <= 0)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  if (low > high) return isLog ? [1, 10] : [0, 1];
+  if (low < high) return [low, high];
+  if (isLog) return [low / 2, high * 2];
+  const margin = Math.abs(low) / 10 || 1;
+  return [low - margin, high + margin];
+}
+
+/** The next of 1, 2 and 5 times a power of ten: whole powers would leave half a picture empty. */
+function roundBelow(value: number): number {
+  return 1 / roundAbove(1 / value);
+}
+
+function roundAbove(value: number): number {
+  const power = Math.floor(Math.log10(value));
+  const factor = [1, 2, 5, 10].find((some) => Number(`${some}e${power}`) >= value * (1 - 1e-9)) ?? 10;
+  return Number(`${factor}e${power}`);
+}
+
+/** Powers of ten where there are enough, else 1, 2 and 5 times them, else all round numbers between. */
+function logTicks(low: number, high: number, count: number): number[] {
+  const within = (factors: readonly number[]) => {
+    const ticks: number[] = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      for (const factor of factors) {
+        const value = Number(`${factor}e${power}`);
+        if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) ticks.push(value);
+      }
+    }
+    return ticks;
+  };
+  const tens = within([1]);
+  if (tens.length >= 3) {
+    const every = Math.ceil(tens.length / (2 * count));
+    return tens.filter((_, i) => i % every === 0);
+  }
+  const some = within([1, 2, 5]);
+  if (some.length >= 3) return some;
+  const many = within([1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]);
+  return many.length >= 2 ? many : scaleLinear([low, high], [0, 1]).ticks(count);
+}
+
+/** `1,500`, `20k`, `0.25`, `6e-4`: no longer than an axis has room for. */
+export function numberLabel(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e9) return `${short(value / 1e9)}G`;
+  if (size >= 1e6) return `${short(value / 1e6)}M`;
+  if (size >= 1e4) return `${short(value / 1e3)}k`;
+  if (size >= 1e3) return value.toLocaleString('en-US');
+  if (size !== 0 && size < 1e-3) return value.toExponential().replace(/(\.\d{2})\d*/, '$1');
+  return short(value);
+}
+
+function short(value: number): string {
+  return String(Number(value.toPrecision(6)));
+}

@@ -1,0 +1,49 @@
+/** The shell of a page that is one file: no script, no request, light and dark. */
+import { escaped } from './markup.ts';
+import { darkChartStyle, fontFamily, pageColours } from './theme.ts';
+
+const style = `
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1180px;padding:32px 24px 64px;font:15px/1.5 ${fontFamily};color:var(--ink);background:var(--paper)}
+h1{font-size:26px;line-height:1.25;margin:0 0 4px}
+h2{font-size:18px;margin:40px 0 12px}
+p,.faint{color:var(--faint)}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:20px;margin-top:28px}
+figure{margin:0;border:1px solid var(--grid);border-radius:8px;overflow:hidden}
+figure svg{display:block;width:100%;height:auto}
+.scroll{overflow:auto;max-height:520px;border:1px solid var(--grid);border-radius:8px}
+table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:6px 12px;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
+tr:last-child td{border-bottom:0}
+thead th{color:var(--faint);font-weight:500;position:sticky;top:0;background:var(--paper)}
+.number{text-align:right;white-space:nowrap}
+pre{margin:0;padding:14px 16px;font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+.prompt{color:var(--faint)}
+details{margin:0 0 10px}summary{cursor:pointer;padding:4px 0}
+@media print{.scroll{max-height:none}}
+`;
+
+/** Up to where the sections begin. The policy forbids what a text in them could ask for. */
+export function pageHead(title: string, lead: string): string {
+  return (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">' +
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">' +
+    '<meta name="viewport" content="width=device-width, initial-scale=1">' +
+    `<title>${escaped(title)}</title><style>${pageColours()}${style}${darkChartStyle()}</style></head>\n` +
+    `<body><h1>${escaped(title)}</h1><p>${escaped(lead)}</p>`
+  );
+}
+
+export const pageEnd = '</body></html>\n';
+
+/** Cells that look like numbers end at the right. @param headings none: the first column names the rows */
+export function htmlTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const numeric = (column: number) =>
+    headings.length > 0 && rows.every((row) => /^$|^[-–\d.,%\s]+$/.test(row[column] ?? ''));
+  const classes = headings.map((_, column) => (numeric(column) ? ' class="number"' : ''));
+  const head = headings.map((heading, i) => `<th${classes[i]}>${escaped(heading)}</th>`).join('');
+  const body = rows.map(
+    (row) => `<tr>${row.map((cell, i) => `<td${classes[i] ?? ''}>${escaped(cell)}</td>`).join('')}</tr>`,
+  );
+  return `<div class="scroll"><table>${head === '' ? '' : `<thead><tr>${head}</tr></thead>`}<tbody>${body.join('')}</tbody></table></div>`;
+}

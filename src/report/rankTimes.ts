@@ -1,0 +1,103 @@
+/** Where the time of steps went, rank by rank: medians over a run of any length, in bounded memory. */
+import { quantileSorted } from 'd3-array';
+import type { StepTimings } from '../comm/protocol.ts';
+
+/** The phases of a step in their order, and how a reader calls them. */
+export const phases = [
+  ['dataWaitMs', 'data wait'],
+  ['forwardBackwardMs', 'forward and backward'],
+  ['ringWaitMs', 'ring wait'],
+  ['commitWaitMs', 'commit wait'],
+  ['optimizerMs', 'optimizer'],
+] as const satisfies readonly (readonly [keyof StepTimings, string])[];
+
+/** The phases and what remains of a step: messages, logging, waiting for a core. */
+export const phaseNames: readonly string[] = [...phases.map(([, name]) => name), 'rest'];
+
+export interface RankTime {
+  readonly rank: number;
+  /** Steps that it has told the times of. */
+  readonly steps: number;
+  /** Milliseconds of a step: the mean of each phase and of what remains, in the order of {@link phaseNames}. */
+  readonly meanMs: readonly number[];
+  /** Half of its steps, and 95 of 100, took no longer in forward and backward, ring wait and all phases together. */
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+}
+
+/** What a line of metrics.jsonl says of a rank. */
+type RankLine = { readonly rank: number } & { readonly [phase in keyof StepTimings]?: number | undefined };
+
+interface Sums {
+  steps: number;
+  readonly phaseMs: number[];
+  restMs: number;
+  readonly busyMs: ThinnedSamples;
+}
+
+export class RankTimes {
+  readonly #ranks = new Map<number, Sums>();
+  readonly #stepMs = new ThinnedSamples();
+
+  /** @param tokens of this step; without a speed nothing is known of its time */
+  add(tokens: number, tokensPerSecond: number | undefined, ranks: readonly RankLine[]): void {
+    if (tokensPerSecond === undefined || !(tokensPerSecond > 0) || !(tokens > 0)) return;
+    const stepMs = (1_000 * tokens) / tokensPerSecond;
+    this.#stepMs.add(stepMs);
+    for (const line of ranks) {
+      const times = phases.map(([phase]) => line[phase]);
+      if (!times.every((time) => time !== undefined)) continue;
+      let sums = this.#ranks.get(line.rank);
+      if (sums === undefined) {
+        sums = { steps: 0, phaseMs: phases.map(() => 0), restMs: 0, busyMs: new ThinnedSamples() };
+        this.#ranks.set(line.rank, sums);
+      }
+      const busyMs = times.reduce((sum, time) => sum + time, 0);
+      sums.steps++;
+      for (const [i, time] of times.entries()) sums.phaseMs[i]! += time;
+      sums.restMs += Math.max(0, stepMs - busyMs);
+      sums.busyMs.add(busyMs);
+    }
+  }
+
+  /** Of a step, from the one before: what half of them, or as large a share, do not exceed. NaN where none is known. */
+  stepQuantileMs(share: number): number {
+    return this.#stepMs.quantile(share);
+  }
+
+  /** By rank. */
+  get ranks(): RankTime[] {
+    return [...this.#ranks]
+      .map(([rank, { steps, phaseMs, restMs, busyMs }]) => ({
+        ...{ rank, steps, meanMs: [...phaseMs, restMs].map((sum) => sum / steps) },
+        ...{ p50Ms: busyMs.quantile(0.5), p95Ms: busyMs.quantile(0.95) },
+      }))
+      .sort((a, b) => a.rank - b.rank);
+  }
+}
+
+const samplesMax = 8_192;
+
+/** Every k-th of the values, k doubling whenever there are too many. */
+class ThinnedSamples {
+  #kept: number[] = [];
+  #every = 1;
+  #count = 0;
+
+  add(value: number): void {
+    if (this.#count++ % this.#every !== 0) return;
+    this.#kept.push(value);
+    if (this.#kept.length < samplesMax) return;
+    this.#kept = this.#kept.filter((_, i) => i % 2 === 0);
+    this.#every *= 2;
+  }
+
+  quantile(share: number): number {
+    return (
+      quantileSorted(
+        this.#kept.toSorted((a, b) => a - b),
+        share,
+      ) ?? Number.NaN
+    );
+  }
+}
