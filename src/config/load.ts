@@ -7,7 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { configGroups, configKey, nearestKey } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
-import { type Config, configSchema, crossChecks } from './schema.ts';
+import { type Config, type ConfigInput, configSchema, crossChecks } from './schema.ts';
 import { parseYaml } from './yamlSource.ts';
 
 /** What `launch` runs when no config is named. */
@@ -15,7 +15,12 @@ const defaultConfig = 'quickstart.yaml';
 /** A file of another program has hundreds of wrong keys; the first few say enough. */
 const problemsMax = 8;
 
+/** How messages call a config that came as an object. */
+const objectName = 'config';
+
 export interface LoadConfigOptions {
+  /** The config itself, which takes the place of a file. */
+  readonly config?: ConfigInput | undefined;
   /** A path, or the name of a config in the working folder or of a shipped one. Default: `quickstart.yaml`. */
   readonly file?: string | undefined;
   /** Each `group.key=value`; they win over the file, a later one over an earlier one. */
@@ -26,11 +31,18 @@ export interface LoadConfigOptions {
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** The file it came from, for people. */
+  /** The file it came from, for people; `config` for an object. */
   readonly source: string;
 }
 
-export function loadConfig({ file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
+/**
+ * Reads, overrides and checks a config; keys that are left out have their defaults.
+ * @throws UserError that names each wrong key, its line, what was expected and what came
+ */
+export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
+  if (config !== undefined) {
+    return { config: checkConfig(config, { overrides, originOf: () => objectName }), source: objectName };
+  }
   const configFile = readConfigFile(file ?? defaultConfig, cwd);
   return { config: parseConfig({ text: configFile.text, name: configFile.name, overrides }), source: configFile.name };
 }
@@ -46,8 +58,18 @@ export interface ParseConfigOptions {
 /** {@link loadConfig} on text that is already read, as the `config.yaml` inside a checkpoint. */
 export function parseConfig({ text, name, overrides = [] }: ParseConfigOptions): Config {
   const yaml = parseYaml(text, name);
+  return checkConfig(yaml.value, { overrides, originOf: (path) => `${name}:${yaml.lineOf(path)}` });
+}
+
+interface CheckOptions {
+  readonly overrides: readonly string[];
+  /** Where the value at a path was written. */
+  readonly originOf: (path: readonly PropertyKey[]) => string;
+}
+
+function checkConfig(given: unknown, { overrides, originOf }: CheckOptions): Config {
   const parsedOverrides = overrides.map(parseOverride);
-  const input = withOverrides(yaml.value, parsedOverrides);
+  const input = withOverrides(given, parsedOverrides);
   const result = configSchema.safeParse(input);
   if (result.success) return result.data;
 
@@ -55,7 +77,7 @@ export function parseConfig({ text, name, overrides = [] }: ParseConfigOptions):
     const dotted = path.slice(0, 2).join('.');
     const override = parsedOverrides.findLast(({ key }) => key.path === dotted);
     if (override) return `--set ${override.text}`;
-    return valueAt(yaml.value, path) === undefined ? 'default' : `${name}:${yaml.lineOf(path)}`;
+    return valueAt(given, path) === undefined ? 'default' : originOf(path);
   };
   const problems = result.error.issues.flatMap((issue) => describeIssue(issue, input, origin));
   const more = problems.length > problemsMax ? [`... and ${problems.length - problemsMax} more.`] : [];

@@ -323,6 +323,9 @@ const groups = z.strictObject({
 /** A complete, valid configuration: what loadConfig returns and what every other layer trusts. */
 export type Config = z.infer<typeof groups>;
 
+/** A configuration as a user writes it: any key may be left out, and has its default then (docs/config.md). */
+export type ConfigInput = z.input<typeof groups>;
+
 /** A rule between two keys. Both are named, with where each value came from, when it is broken. */
 export interface CrossCheck {
   readonly key: string;

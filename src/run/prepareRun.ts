@@ -4,7 +4,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
 import { loadConfig } from '../config/load.ts';
-import { type Config, configSchema } from '../config/schema.ts';
+import { type Config, type ConfigInput, configSchema } from '../config/schema.ts';
 import { ValidationPlan } from '../coordinator/validationPlan.ts';
 import { type Dataset, openDataset } from '../data/dataset.ts';
 import { type Tokenizer, tokenizerFromFiles } from '../data/tokenizer.ts';
@@ -15,7 +15,8 @@ import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts'
 
 /** What to train, as the arguments of `launch train` say it. Numbers are in their ranges. */
 export interface RunArguments {
-  readonly config?: string | undefined;
+  /** A file, the name of a shipped config, or the config itself. */
+  readonly config?: string | ConfigInput | undefined;
   readonly workers?: number | undefined;
   readonly minWorkers?: number | undefined;
   readonly set?: readonly string[] | undefined;
@@ -51,9 +52,12 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
-  const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
+  const { config, source } = loadConfig({
+    ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
+    ...{ overrides, cwd },
+  });
   if (existing) sayNewPrecision(config, existing, cwd, messages);
-  const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
+  const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
   const minWorkers = minWorkersOf(config, args.minWorkers);
   const worldSize = Math.max(config.train.workers, minWorkers);
   if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {

@@ -97,6 +97,8 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry 
       const child = fork(entry.url, [JSON.stringify({ id }), ...entry.arguments], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
         detached: true,
+        // What a caller of the library gave Node for its own program, a script on the command line or a debugger, is not for workers.
+        execArgv: process.execArgv.filter((flag) => !/^--(input-type|inspect)/.test(flag)),
         stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],
       });
       for (const stream of [child.stdout, child.stderr]) {

@@ -1,0 +1,56 @@
+/**
+ * A training loop of your own, as nanoGPT's train.py has it, on one machine. After `npm run build`:
+ *
+ *   node build/examples/customLoop.js input.txt [steps]
+ *
+ * B batch, T time (blockSize), N rows (B·T).
+ */
+import { createEngine, learningRateAt, openDataset, Tape, Trainer, trainBatch, UserError, valBatches } from 'lockstep';
+
+const [text, steps = '300'] = process.argv.slice(2);
+if (text === undefined) throw new UserError('expected a text file: node build/examples/customLoop.js input.txt');
+const maxSteps = Number(steps);
+const [B, T, gradAccumSteps, seed] = [12, 64, 1, 1337];
+const globalBatchSize = B * gradAccumSteps;
+const adamw = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+const rates = { learningRate: 1e-3, minLearningRate: 1e-4, warmupSteps: 20, decaySteps: maxSteps };
+const drawing = { seed, count: B, globalBatchSize, blockSize: T, sampler: 'random' } as const;
+const form = { dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
+
+const data = { text, tokenizer: 'char', valFraction: 0.1 } as const;
+const dataset = await openDataset(data, { blockSize: T, cwd: process.cwd() });
+const engine = await createEngine({ name: 'auto' });
+try {
+  const sizes = { nLayer: 4, nHead: 4, nEmbd: 128, blockSize: T, vocabSize: dataset.vocabSize };
+  const trainer = new Trainer(engine, { ...sizes, ...form }, { seed }); // parameters, gradients, moments, AdamW
+  const { model } = trainer;
+
+  for (let step = 0; step < maxSteps; step++) {
+    let lossSum = 0;
+    for (let micro = 0; micro < gradAccumSteps; micro++) {
+      const batch = trainBatch(dataset, { ...drawing, step, from: micro * B });
+      const tape = new Tape(engine);
+      const tokens = tape.upload(batch.tokens, [B, T]);
+      const targets = tape.upload(batch.targets, [B * T]);
+      const losses = model.losses(tape, tokens, targets, { lossScale: 1 / (globalBatchSize * T) }); // (N)
+      tape.backward(); // adds to the gradients
+      const values = new Float32Array(losses.size);
+      await engine.download(losses, values);
+      tape.discard();
+      for (const loss of values) lossSum += loss;
+    }
+    const learningRate = learningRateAt(step, { kind: 'cosine', ...rates });
+    const { gradNorm } = await trainer.applyAdamw({ ...adamw, learningRate, step: step + 1 }); // zeroes the gradients
+    const loss = lossSum / (globalBatchSize * T);
+    if (step % 10 === 0) console.log(`step ${step}  loss ${loss.toFixed(4)}  grad norm ${gradNorm.toFixed(2)}`);
+  }
+
+  let [sum, targets] = [0, 0];
+  for (const batch of valBatches(dataset.val, { blockSize: T, batchSize: B, batches: 20 })) {
+    sum += await trainer.evaluate(batch);
+    targets += batch.targetCount;
+  }
+  console.log(`validation loss ${(sum / targets).toFixed(4)} on ${engine.description}`);
+} finally {
+  await engine.dispose();
+}

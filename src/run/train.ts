@@ -1,0 +1,134 @@
+/** Training as a library: one call from a config to a summary. What `launch train` does, without a terminal, signals or exit codes. */
+import { UserError } from '../base/errors.ts';
+import type { ConfigInput } from '../config/schema.ts';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { prepareRun, type RunArguments } from './prepareRun.ts';
+import type { StartedRun } from './runObserver.ts';
+import { trainRun } from './trainRun.ts';
+
+/** What a caller may want to see of a run. A listener that throws ends the run, and `train` throws what it threw. */
+export interface TrainListener extends Partial<RunListener> {
+  /** A fact in one line, such as the checkpoint that the run goes on from. */
+  note?(line: string): void;
+}
+
+/** How to train. Every name is that of an option of `launch`, which messages of errors use. */
+export interface TrainOptions {
+  /** A YAML file, the name of a shipped config (`shakespeare-char`), or a config, whose keys docs/config.md lists. Default `quickstart`. */
+  readonly config?: string | ConfigInput;
+  /** Each `group.key=value`, as `--set` has it; they win over the config, a later one over an earlier one. */
+  readonly overrides?: readonly string[];
+  /** Where relative paths start. Default: the working folder of the process. */
+  readonly cwd?: string;
+  /** Workers on this machine, instead of the config's `train.workers`. */
+  readonly workers?: number;
+  /** Fewest workers, with those that join, that the run starts and goes on with. Default 1. */
+  readonly minWorkers?: number;
+  /** How often workers of this machine that died are started again. Default 10. */
+  readonly maxRestarts?: number;
+  /** Workers are threads of this process, without sockets, instead of processes. Default false. */
+  readonly singleProcess?: boolean;
+  /** The directory of a new run; it must hold none yet. Default: the next free `runs/NAME`. */
+  readonly runDir?: string;
+  /** The directory of a run to go on with; excludes `config` and `runDir`. */
+  readonly resume?: string;
+  /** `tcp://HOST:PORT` where `launch join` finds the run. Default: this machine only. */
+  readonly listen?: string;
+  /** Whether connections are encrypted, with the keys in the run directory. Default true. */
+  readonly encrypt?: boolean;
+  /** Ends the run in order: the step in progress, a checkpoint. Aborted before training begins: `train` throws its reason. */
+  readonly signal?: AbortSignal;
+  /** Told of each step, evaluation, checkpoint and event. */
+  readonly listener?: TrainListener;
+}
+
+/** What a run came to. */
+export interface TrainSummary {
+  /** Updates applied, over all of the run. */
+  readonly step: number;
+  /** Of the last step of this call, in nats; undefined if it made none. */
+  readonly loss: number | undefined;
+  /** Of the last evaluation of this call, in nats; undefined if it made none. */
+  readonly valLoss: number | undefined;
+  /** Absolute. */
+  readonly runDir: string;
+  /** The newest checkpoint, for `loadCheckpoint`; undefined if this call wrote none. */
+  readonly checkpoint: string | undefined;
+  /** Whether it ended early, by `signal`. */
+  readonly stopped: boolean;
+}
+
+/**
+ * Trains a GPT in a run directory, data parallel over `workers`. Prints nothing and handles no signals; when it returns or throws,
+ * its processes, threads, sockets and timers are gone.
+ *
+ * @throws UserError for what cannot be trained; nothing was written then
+ * @throws PeerError if the run failed: a disk is full, too few workers are left; it says whether it can be resumed
+ * @example
+ * ```ts
+ * const { runDir, valLoss } = await train({
+ *   config: { data: { text: 'input.txt' }, train: { maxSteps: 500 } },
+ *   listener: { step: ({ step, loss }) => console.log(step, loss) },
+ * });
+ * ```
+ */
+export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
+  const { signal, listener = {}, singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
+  checkNumbers({ ...options, maxRestarts });
+  signal?.throwIfAborted();
+  const warn = (line: string) => listener.warning?.(line);
+  const messages = { note: (line: string) => listener.note?.(line), warn, progress: () => () => {} };
+  const run = await prepareRun(argumentsOf(options), options.cwd ?? process.cwd(), messages);
+  signal?.throwIfAborted();
+
+  const seen: { loss?: number; valLoss?: number; checkpoint?: string } = {};
+  const { end, step } = await trainRun({
+    ...{ run, singleProcess, encrypt, listen: options.listen, maxRestarts, messages },
+    observe: async () => {
+      let started: StartedRun | undefined;
+      const stop = () => started?.stop();
+      signal?.addEventListener('abort', stop);
+      return {
+        listeners: [listener, recorderOf(seen)],
+        // Of a warning the word is there already.
+        onWorkerOutput: (line) => warn(line.replace(/^warning: /, '')),
+        started(run) {
+          started = run;
+          if (signal?.aborted) stop();
+        },
+        close: async () => signal?.removeEventListener('abort', stop),
+      };
+    },
+  });
+  const { loss, valLoss, checkpoint = run.resume?.path } = seen;
+  return { step, loss, valLoss, runDir: run.folder.path, checkpoint, stopped: end === 'stopped' };
+}
+
+function argumentsOf(options: TrainOptions): RunArguments {
+  const { overrides, singleProcess = false, encrypt = true, ...rest } = options;
+  return { ...rest, set: overrides, singleProcess, encrypt, dryRun: false };
+}
+
+/** @throws UserError for a number that cannot be meant */
+function checkNumbers(options: TrainOptions): void {
+  const ranges = { workers: [1, 1024], minWorkers: [1, 1024], maxRestarts: [0, 1_000_000] } as const;
+  for (const [name, [min, max]] of Object.entries(ranges)) {
+    const value = options[name as keyof typeof ranges];
+    if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) continue;
+    throw new UserError(`${name}: expected a whole number from ${min} to ${max}, received ${value}`);
+  }
+}
+
+function recorderOf(seen: { loss?: number; valLoss?: number; checkpoint?: string }): Partial<RunListener> {
+  return {
+    step: ({ loss }) => {
+      seen.loss = loss;
+    },
+    evaluated: ({ valLoss }) => {
+      seen.valLoss = valLoss;
+    },
+    checkpoint: (outcome) => {
+      if (!('error' in outcome)) seen.checkpoint = outcome.path;
+    },
+  };
+}
