@@ -21,6 +21,7 @@ import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
 import { plotCommand } from './plot.ts';
 import { prepareCommand } from './prepare.ts';
+import { reportCommand } from './report.ts';
 import { trainCommand } from './train.ts';
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
@@ -46,6 +47,7 @@ try {
     .command(generateCommand)
     .command(evaluateCommand)
     .command(plotCommand)
+    .command(reportCommand)
     .command(
       'bench',
       'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
@@ -16,6 +17,7 @@ import { allListeners } from '../coordinator/coordinatorOptions.ts';
 import { EventsLog } from '../coordinator/eventsLog.ts';
 import { MetricsLog } from '../coordinator/metricsLog.ts';
 import { selectEngine } from '../engine/registry.ts';
+import { TensorBoardLog } from '../report/tensorBoard.ts';
 import { forkWorkers, type LocalWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { interruptedExitCode } from './interrupt.ts';
 import { numberOption } from './modelOptions.ts';
@@ -81,6 +83,10 @@ const trainOptions = {
     default: true,
     describe:
       'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
+  },
+  tensorboard: {
+    type: 'string',
+    describe: 'Write event files for TensorBoard here [tensorboard in the run directory]',
   },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
 } as const satisfies Record<string, Options>;
@@ -203,6 +209,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     logEverySteps: config.train.logEverySteps,
     stepTokens: config.train.globalBatchSize * config.model.blockSize,
   });
+  const tensorBoard = tensorBoardOf(args, run, stepsDone);
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const start = {
@@ -226,6 +233,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     ...(point !== undefined && { resumed: point.resumed }),
     listener: allListeners([
       printer,
+      ...(tensorBoard === undefined ? [] : [tensorBoard.listener]),
       {
         checkpoint(outcome) {
           lastCheckpoint = outcome;
@@ -248,8 +256,16 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
   } finally {
     await workers.stop(stopGraceMs);
     await coordinator.close();
+    await tensorBoard?.close();
     signals.restore();
   }
+}
+
+/** @param step after which this run goes on */
+function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
+  if (tensorboard === undefined) return undefined;
+  const into = tensorboard === '' ? join(folder.path, 'tensorboard') : tensorboard;
+  return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
 function printHeader(
