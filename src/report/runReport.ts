@@ -52,7 +52,7 @@ function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: 
     undefined,
   );
   const lost = events.filter(({ event }) => event === 'lost').length;
-  const [first, last] = [events[0]?.time, events.at(-1)?.time];
+  const end = events.findLast(({ event }) => event === 'finished' || event === 'failed');
   const facts: [string, string | undefined][] = [
     ['steps', grouped(steps.step.at(-1) ?? 0)],
     ['tokens', grouped(tokens)],
@@ -62,9 +62,8 @@ function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: 
     ['workers', String(rankTimes.ranks.length)],
     ['workers lost', lost > 0 ? String(lost) : undefined],
     ['a step', millis(rankTimes.stepQuantileMs(0.5), rankTimes.stepQuantileMs(0.95))],
-    ['from', first],
-    ['until', last],
-    ['how it ended', events.findLast(({ event }) => event === 'finished' || event === 'failed')?.reason],
+    ['began', events[0]?.time],
+    ['ended', end && `${end.time}: ${end.reason}`],
     ['lines that could not be read', badLines > 0 ? String(badLines) : undefined],
   ];
   return facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
