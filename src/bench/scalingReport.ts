@@ -77,6 +77,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
   const modes = [...new Set(report.results.map(({ mode }) => mode))];
   const of = (mode: ScalingMode) => report.results.filter((result) => result.mode === mode);
   const counts = [...new Set(report.results.map(({ workers }) => workers))].sort((a, b) => a - b);
+  const size = inPage ? { width: 640, height: 380 } : {};
   const subtitle = subtitleOf(report);
   const x = { label: 'workers', isLog: true, ticks: counts };
   const lines = (value: (result: ScalingResult) => number | undefined): LineSeries[] =>
@@ -99,7 +100,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
     title: string,
     y: { label: string; isLog?: boolean; isPercent?: boolean; include?: number[] },
     series: LineSeries[],
-  ) => lineChart({ title, subtitle, x, y, series }, { inPage });
+  ) => lineChart({ title, subtitle, x, y, series, ...size }, { inPage });
   return [
     {
       name: 'tokens',
@@ -137,7 +138,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
       svg: barChart(
         {
           title: `Where a step goes, ${mode} scaling`,
-          ...{ subtitle, xLabel: 'workers', y: { label: 'ms' }, parts: phaseNames },
+          ...{ subtitle, xLabel: 'workers', y: { label: 'ms' }, parts: phaseNames, ...size },
           bars: of(mode).map(({ workers, phaseMs }) => ({ name: String(workers), values: phaseMs })),
         },
         { inPage },

@@ -25,6 +25,7 @@ import { inspectCommand } from './inspect.ts';
 import { joinCommand } from './join.ts';
 import { plotCommand } from './plot.ts';
 import { prepareCommand } from './prepare.ts';
+import { reportCommand } from './report.ts';
 import { style } from './style.ts';
 import { trainCommand } from './train.ts';
 import { versionLine } from './versionLine.ts';
@@ -56,6 +57,7 @@ try {
     .command(generateCommand)
     .command(evaluateCommand)
     .command(plotCommand)
+    .command(reportCommand)
     .command(
       'bench',
       'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',

@@ -2,8 +2,11 @@
  * `launch` and `launch train`: shows a run while it trains, ends it on Ctrl-C, and prints its sample. The run itself is
  * `run/trainRun.ts`.
  */
+import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
+import { TensorBoardLog } from '../report/tensorBoard.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
@@ -81,6 +84,10 @@ export const trainOptions = {
     requiresArg: true,
     describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
   },
+  tensorboard: {
+    type: 'string',
+    describe: 'Write event files for TensorBoard here [tensorboard in the run directory]',
+  },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
   plain: { type: 'boolean', describe: 'A line now and then, as into a file, also on a terminal' },
   quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
@@ -148,13 +155,14 @@ function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArgument
 async function observe(args: TrainArguments, run: Run, view: RunView): Promise<RunObserver> {
   const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
   const { dashboard, samples } = await openPage(args, run);
+  const tensorBoard = tensorBoardOf(args, run, view.startStep);
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
     ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
     ...view,
   });
   let ignoreSignals = () => {};
   return {
-    listeners: samples ? [output.listener, samples] : [output.listener],
+    listeners: [output.listener, ...(samples ? [samples] : []), ...(tensorBoard ? [tensorBoard.listener] : [])],
     onWorkerOutput: output.onWorkerOutput,
     started(started) {
       ignoreSignals = handleSignals(started);
@@ -164,6 +172,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
     async close() {
       await samples?.close();
       await dashboard?.close();
+      await tensorBoard?.close();
       ignoreSignals();
       output.close();
     },
@@ -176,6 +185,13 @@ async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments
   const dashboard = await openDashboard([folder.path], port, host);
   const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
   return { dashboard, samples };
+}
+
+/** @param step after which this run goes on */
+function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
+  if (tensorboard === undefined) return undefined;
+  const into = tensorboard === '' ? join(folder.path, 'tensorboard') : tensorboard;
+  return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
 function printHeader(

@@ -102,14 +102,14 @@ function logTicks(low: number, high: number, count: number): number[] {
   return many.length >= 2 ? many : scaleLinear([low, high], [0, 1]).ticks(count);
 }
 
-/** `1,500`, `20k`, `0.25`, `6e-4`: no longer than an axis has room for. */
+/** `1,500`, `20k`, `0.25`, `6e-5`: no longer than an axis has room for. */
 export function numberLabel(value: number): string {
   const size = Math.abs(value);
   if (size >= 1e9) return `${short(value / 1e9)}G`;
   if (size >= 1e6) return `${short(value / 1e6)}M`;
   if (size >= 1e4) return `${short(value / 1e3)}k`;
   if (size >= 1e3) return value.toLocaleString('en-US');
-  if (size !== 0 && size < 1e-3) return value.toExponential().replace(/(\.\d{2})\d*/, '$1');
+  if (size !== 0 && size < 1e-4) return value.toExponential().replace(/(\.\d{2})\d*/, '$1');
   return short(value);
 }
 

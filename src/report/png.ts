@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { messageOf, UserError } from '../base/errors.ts';
 
-const fontFiles = ['400Regular/Inter_400Regular.ttf', '600SemiBold/Inter_600SemiBold.ttf'];
+const require = createRequire(import.meta.url);
 
 /**
  * @param scale pixels of the PNG to one of the SVG
@@ -13,9 +13,11 @@ const fontFiles = ['400Regular/Inter_400Regular.ttf', '600SemiBold/Inter_600Semi
  */
 export async function pngOf(svg: string, scale = 2): Promise<Uint8Array> {
   const { Resvg } = await loadResvg();
-  const { resolve } = createRequire(import.meta.url);
   const font = {
-    fontFiles: fontFiles.map((file) => resolve(`@expo-google-fonts/inter/${file}`)),
+    fontFiles: [
+      require.resolve('@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf'),
+      require.resolve('@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf'),
+    ],
     loadSystemFonts: false,
     defaultFontFamily: 'Inter',
   };

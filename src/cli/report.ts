@@ -1,0 +1,49 @@
+/** `launch report`: one page that tells a run, for a browser without a network. */
+import { join } from 'node:path';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { readRun } from '../report/runRecord.ts';
+import { type Facts, writeRunReport } from '../report/runReport.ts';
+import { machineFacts } from './machineFacts.ts';
+import { print, warn } from './output.ts';
+import { bytes } from './progress.ts';
+
+const reportOptions = {
+  out: { type: 'string', requiresArg: true, describe: 'The page [default: report.html in the run directory]' },
+} as const satisfies Record<string, Options>;
+
+type ReportArguments = InferredOptionTypes<typeof reportOptions> & { readonly run: string };
+
+export const reportCommand: CommandModule<object, ReportArguments> = {
+  command: 'report <run>',
+  describe: 'Write one HTML page: curves, timings, samples, events, configuration of a run',
+  builder: (yargs) =>
+    yargs
+      .positional('run', { type: 'string', demandOption: true, describe: 'Run directory' })
+      .options(reportOptions)
+      .example('$0 report runs/quickstart', 'runs/quickstart/report.html')
+      .example('$0 report runs/quickstart --out page.html', 'somewhere else') as never,
+  handler: report,
+};
+
+async function report({ run, out = join(run, 'report.html') }: ArgumentsCamelCase<ReportArguments>): Promise<void> {
+  const record = await readRun(run);
+  if (record.badLines > 0) warn(`${run}: ${record.badLines} lines of its logs cannot be read; they are left out`);
+  await writeRunReport(out, record, await machine());
+  print(out);
+}
+
+async function machine(): Promise<Facts> {
+  const { platform, cpu, cores, isa, memoryBytes, versions } = await machineFacts();
+  return [
+    ['processor', `${cpu}, ${cores} cores`],
+    ['instruction sets', isa.join(', ')],
+    ['memory', bytes(memoryBytes)],
+    ['system', platform],
+    [
+      'versions',
+      Object.entries(versions)
+        .map(([name, version]) => `${name} ${version}`)
+        .join(', '),
+    ],
+  ];
+}

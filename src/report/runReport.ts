@@ -1,0 +1,132 @@
+/** `launch report`: everything that a run directory tells, as one page. */
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { messageOf, UserError } from '../base/errors.ts';
+import { barChart } from './barChart.ts';
+import { escaped } from './markup.ts';
+import { htmlTable, pageEnd, pageHead } from './page.ts';
+import { phaseNames } from './rankTimes.ts';
+import { hasMetric, runChart } from './runChart.ts';
+import { metricNames, type RunRecord } from './runRecord.ts';
+
+/** Names and values. */
+export type Facts = readonly (readonly [name: string, value: string])[];
+
+/**
+ * Writes section after section, so that a long run's page is never whole in memory.
+ * @param machine where the report is made
+ * @throws UserError where it cannot be written
+ */
+export async function writeRunReport(path: string, run: RunRecord, machine: Facts): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await pipeline(Readable.from(sections(run, machine)), createWriteStream(path));
+  } catch (error) {
+    throw new UserError(`cannot write ${path}: ${messageOf(error)}`);
+  }
+}
+
+function* sections(run: RunRecord, machine: Facts): Generator<string> {
+  yield pageHead(run.name, run.path);
+  yield section('Summary', htmlTable([], summaryOf(run)));
+  yield* curves(run);
+  yield* timings(run);
+  yield* samples(run);
+  yield* events(run);
+  if (run.config !== undefined)
+    yield section('Configuration', `<div class="scroll"><pre>${escaped(run.config)}</pre></div>`);
+  yield section('Report made on', htmlTable([], machine));
+  yield pageEnd;
+}
+
+function section(title: string, body: string): string {
+  return `<section><h2>${escaped(title)}</h2>${body}</section>\n`;
+}
+
+function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: RunRecord): Facts {
+  const best = evaluations.reduce<(typeof evaluations)[number] | undefined>(
+    (least, one) => (least === undefined || one.valLoss < least.valLoss ? one : least),
+    undefined,
+  );
+  const lost = events.filter(({ event }) => event === 'lost').length;
+  const end = events.findLast(({ event }) => event === 'finished' || event === 'failed');
+  const facts: [string, string | undefined][] = [
+    ['steps', grouped(steps.step.at(-1) ?? 0)],
+    ['tokens', grouped(tokens)],
+    ['last loss', steps.loss.at(-1)?.toFixed(4)],
+    ['best validation loss', best && `${best.valLoss.toFixed(4)} at step ${grouped(best.step)}`],
+    ['bits per byte there', best?.valBitsPerByte?.toFixed(4)],
+    ['workers', String(rankTimes.ranks.length)],
+    ['workers lost', lost > 0 ? String(lost) : undefined],
+    ['a step', millis(rankTimes.stepQuantileMs(0.5), rankTimes.stepQuantileMs(0.95))],
+    ['began', events[0]?.time],
+    ['ended', end && `${end.time}: ${end.reason}`],
+    ['lines that could not be read', badLines > 0 ? String(badLines) : undefined],
+  ];
+  return facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
+}
+
+function millis(median: number, p95: number): string | undefined {
+  if (Number.isNaN(median)) return undefined;
+  return `${Number(median.toPrecision(3))} ms (median), 95 % within ${Number(p95.toPrecision(3))} ms`;
+}
+
+function* curves(run: RunRecord): Generator<string> {
+  yield '<section class="charts">';
+  for (const metric of metricNames) {
+    // It is drawn with the loss.
+    if (metric === 'valLoss' || !hasMetric(run, metric)) continue;
+    yield `<figure>${runChart([run], { metric, inPage: true, width: 640, height: 360 })}</figure>\n`;
+  }
+  yield '</section>';
+}
+
+function* timings({ rankTimes: { ranks } }: RunRecord): Generator<string> {
+  if (ranks.length === 0) return;
+  const headings = ['rank', 'steps', ...phaseNames, 'median', 'p95'];
+  const rows = ranks.map(({ rank, steps, meanMs, p50Ms, p95Ms }) => [
+    ...[String(rank), grouped(steps)],
+    ...[...meanMs, p50Ms, p95Ms].map((ms) => ms.toFixed(2)),
+  ]);
+  const chart = barChart(
+    {
+      title: 'Where a step goes',
+      subtitle: 'mean of all steps that a rank took part in',
+      ...{ xLabel: 'rank', y: { label: 'ms' }, parts: phaseNames, width: 1_080, height: 400 },
+      bars: ranks.map(({ rank, meanMs }) => ({ name: String(rank), values: meanMs })),
+    },
+    { inPage: true },
+  );
+  const note =
+    'Milliseconds of a step: means; the median and 95th percentile are of all phases together. “Rest” is what a step takes beyond the phases.';
+  yield section('Timings', `<figure>${chart}</figure><br>${htmlTable(headings, rows)}<p>${note}</p>`);
+}
+
+function* samples(run: RunRecord): Generator<string> {
+  if (run.samples.length === 0) return;
+  yield '<section><h2>Samples</h2>';
+  for (const [i, { step, prompt, text }] of run.samples.entries()) {
+    const open = i === run.samples.length - 1 ? ' open' : '';
+    // The text may or may not begin with what it goes on from.
+    const rest = text.startsWith(prompt) ? text.slice(prompt.length) : text;
+    yield `<details${open}><summary>step ${grouped(step)}</summary><div class="scroll"><pre><span class="prompt">${escaped(prompt)}</span>${escaped(rest)}</pre></div></details>\n`;
+  }
+  yield '</section>';
+}
+
+function* events({ events: lines, eventsLeftOut }: RunRecord): Generator<string> {
+  if (lines.length === 0) return;
+  const rows = lines.map(({ time, step, event, reason, cause, action }) => [
+    ...[time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'), grouped(step), event],
+    [reason, cause, action].filter((part) => part !== undefined).join('; '),
+  ]);
+  const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are left out.</p>` : '';
+  yield section('Events', left + htmlTable(['time', 'step', 'event', 'reason'], rows));
+}
+
+function grouped(count: number): string {
+  return count.toLocaleString('en-US');
+}

@@ -1,0 +1,126 @@
+/**
+ * `--tensorboard`: follows a run and writes what TensorBoard shows of it, in the background. A run that goes on begins another file in
+ * the same folder, and says from which step on what the others have is void. A disk that refuses is warned of once and costs events,
+ * never the run.
+ */
+import { mkdir, open } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { messageOf } from '../base/errors.ts';
+import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import type { EvaluationMetrics, StepMetrics } from '../coordinator/metricsLog.ts';
+import { type EventContent, encodeRecord } from './eventFile.ts';
+import { phases } from './rankTimes.ts';
+
+/** What is needed of a file: `FileHandle` of node:fs/promises. */
+export interface EventSink {
+  write(bytes: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesWritten: number }>;
+  close(): Promise<void>;
+}
+
+export interface TensorBoardOptions {
+  readonly folder: string;
+  /** Steps that are done: those after it are written from here on. */
+  readonly step: number;
+  /** YAML. */
+  readonly config: string;
+  readonly onWarning: (message: string) => void;
+  /** Makes the file. */
+  readonly openSink?: (path: string) => Promise<EventSink>;
+}
+
+export class TensorBoardLog {
+  readonly #options: TensorBoardOptions;
+  #sink: EventSink | undefined;
+  /** Bytes of whole records: what a write that failed has left behind is overwritten by the next. */
+  #length = 0;
+  #pending: Uint8Array[] = [];
+  #writing: Promise<void> | undefined;
+  #hasWarned = false;
+  #lastStep: number;
+
+  constructor(options: TensorBoardOptions) {
+    this.#options = options;
+    this.#lastStep = options.step;
+    this.#append(0, { kind: 'fileVersion' });
+    this.#append(options.step + 1, { kind: 'sessionStart' });
+    // Four spaces: code, in Markdown.
+    this.#append(options.step, { kind: 'text', tag: 'config', text: options.config.replaceAll(/^/gm, '    ') });
+  }
+
+  get listener(): Partial<RunListener> {
+    return {
+      step: (metrics) => {
+        // The run went back, and does these steps again.
+        if (metrics.step <= this.#lastStep) this.#append(metrics.step, { kind: 'sessionStart' });
+        this.#lastStep = metrics.step;
+        this.#append(metrics.step, { kind: 'scalars', values: scalarsOf(metrics) });
+      },
+      evaluated: (metrics) => this.#append(metrics.step, { kind: 'scalars', values: evaluationScalars(metrics) }),
+    };
+  }
+
+  /** Resolves when everything is written, or refused. */
+  async close(): Promise<void> {
+    await this.#writing;
+    await this.#sink?.close().catch((error: unknown) => this.#warn(error));
+    this.#sink = undefined;
+  }
+
+  #append(step: number, content: EventContent): void {
+    this.#pending.push(encodeRecord({ timeMs: Date.now(), step, content }));
+    this.#writing ??= this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    // What comes meanwhile is written together.
+    while (this.#pending.length > 0) {
+      const records = Buffer.concat(this.#pending);
+      this.#pending = [];
+      try {
+        this.#sink ??= await this.#open();
+        await this.#write(this.#sink, records);
+        this.#length += records.length;
+      } catch (error) {
+        this.#warn(error);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  async #open(): Promise<EventSink> {
+    const { folder, openSink = (path) => open(path, 'wx') } = this.#options;
+    await mkdir(folder, { recursive: true });
+    const seconds = String(Math.floor(Date.now() / 1_000)).padStart(10, '0');
+    const host = hostname().replaceAll(/[^\w.-]/g, '_');
+    return await openSink(join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${this.#options.step}`));
+  }
+
+  async #write(sink: EventSink, bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesWritten } = await sink.write(bytes, at, bytes.length - at, this.#length + at);
+      at += bytesWritten;
+    }
+  }
+
+  #warn(error: unknown): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#options.onWarning(`cannot write for TensorBoard, training goes on: ${messageOf(error)}`);
+  }
+}
+
+/** Tags are the names of metrics.jsonl; the phases are means over the ranks, in milliseconds. */
+function scalarsOf({ loss, lr, gradNorm, tokensPerSecond, ranks, ...rest }: StepMetrics): Record<string, number> {
+  const values: Record<string, number> = { loss, lr, gradNorm, tokensPerSecond };
+  if ('mfu' in rest && typeof rest.mfu === 'number') values['mfu'] = rest.mfu;
+  for (const [phase] of phases) {
+    const times = ranks.flatMap((rank) => rank[phase] ?? []);
+    if (times.length > 0) values[`phases/${phase}`] = times.reduce((sum, time) => sum + time, 0) / times.length;
+  }
+  return values;
+}
+
+function evaluationScalars({ valLoss, valPerplexity, valBitsPerByte }: EvaluationMetrics): Record<string, number> {
+  return { valLoss, valPerplexity, ...(valBitsPerByte !== undefined && { valBitsPerByte }) };
+}
