@@ -61,7 +61,8 @@ try {
         .command(benchTokenizerCommand)
         .command(benchProtocolCommand)
         .command(benchPeersCommand)
-        .demandCommand(1, 'Name what to measure.'),
+        .demandCommand(1, 'Name what to measure.')
+        .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
     )
     .command(doctorCommand)
     .completion('completion', 'Print a script that completes commands: completion bash, or zsh', complete)
