@@ -12,6 +12,7 @@ import { checkPrecision } from '../model/training.ts';
 import { numberOption } from './modelOptions.ts';
 import { print, warn } from './output.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
+import { shortPath } from './shortPath.ts';
 import { statusLine } from './statusLine.ts';
 
 /** The arguments of `launch train` that say what to train. */
@@ -51,7 +52,7 @@ export async function prepareRun(args: RunArguments, cwd: string): Promise<Run> 
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const { config, source } = loadConfig({ file: existing?.configPath ?? args.config, overrides, cwd });
-  if (existing) sayNewPrecision(config, existing, cwd);
+  if (existing) sayWhatChanged(config, loadConfig({ file: existing.configPath, cwd }).config);
   const folder = existing ?? (await newRunFolder(args.runDir, source, cwd));
   const minWorkers = minWorkersOf(config, args.minWorkers);
   const worldSize = Math.max(config.train.workers, minWorkers);
@@ -86,10 +87,21 @@ function minWorkersOf({ train }: Config, minWorkers = 1): number {
   return minWorkers;
 }
 
-/** A run may change its precision, since parameters are float32 in either; it does not go on with the same bits then. */
-function sayNewPrecision({ engine: { precision } }: Config, { configPath }: RunFolder, cwd: string): void {
-  const before = loadConfig({ file: configPath, cwd }).config.engine.precision;
-  if (before !== precision) print(`engine.precision was ${before} and is ${precision} from here on`);
+/** What a resumed run may change, and what a user may not think of when changing it. */
+export function sayWhatChanged(now: Config, before: Config): void {
+  // Parameters are float32 in either; but the run does not go on with the same bits.
+  const { precision } = now.engine;
+  if (before.engine.precision !== precision) {
+    print(`engine.precision was ${before.engine.precision} and is ${precision} from here on`);
+  }
+  const [steps, stepsBefore] = [now.train.maxSteps, before.train.maxSteps];
+  const { kind, decaySteps } = now.schedule;
+  if (steps !== stepsBefore && kind === 'cosine' && decaySteps === 0 && before.schedule.decaySteps === 0) {
+    print(
+      `train.maxSteps was ${stepsBefore} and is ${steps}: the learning rate falls until then (schedule.decaySteps is 0), so it changes ` +
+        `from here on; schedule.decaySteps=${stepsBefore} goes on with the curve it had`,
+    );
+  }
 }
 
 /** The prompt of the sample that ends the run: better refused now than hours later. */
@@ -147,6 +159,6 @@ async function openResume(store: CheckpointStore, config: Config, dataset: Datas
       `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
     );
   }
-  print(`resuming ${checkpoint.path} (step ${trainer.step})`);
+  print(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
   return checkpoint;
 }

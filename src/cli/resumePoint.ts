@@ -10,6 +10,7 @@ import type { Recovered } from '../coordinator/journalRecords.ts';
 import type { Resumed } from '../coordinator/runState.ts';
 import { print, warn } from './output.ts';
 import type { RunFolder } from './runFolder.ts';
+import { shortPath } from './shortPath.ts';
 
 export interface ResumePoint {
   readonly recovered: Recovered;
@@ -29,7 +30,7 @@ export function findWaitingWorkers(folder: RunFolder, startStep: number): Resume
   if (waiting.length === 0) return undefined;
   const { epoch, step, committedEpoch } = recovered;
   const workers = waiting.map(({ worker }) => worker);
-  print(`the coordinator of ${folder.path} ended at step ${step}: looking for ${workers.join(', ')}`);
+  print(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
   return { recovered, resumed: { epoch, step, committedEpoch, workers } };
 }
 

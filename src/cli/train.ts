@@ -28,6 +28,7 @@ import type { RunFolder } from './runFolder.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
+import { shortPath } from './shortPath.ts';
 
 /** How long workers have to end by themselves once the run is over, before they are killed. */
 const stopGraceMs = 3_000;
@@ -112,7 +113,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
 async function train(args: TrainArguments): Promise<number> {
   const run = await prepareRun(args, process.cwd());
   if (args.dryRun) {
-    printPlan(run.config, run.dataset);
+    await printPlan(run.config, run.dataset);
     return 0;
   }
   numberOption('max-restarts', args.maxRestarts, { min: 0, max: 1_000_000, whole: true });
@@ -125,18 +126,20 @@ async function train(args: TrainArguments): Promise<number> {
     const point = args.resume === undefined ? undefined : findWaitingWorkers(folder, stepsDone);
     if (stepsDone >= run.config.train.maxSteps) {
       conclude(
-        `nothing left to train: ${folder.path} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
+        `nothing left to train: ${shortPath(folder.path)} has come to step ${stepsDone} of ${run.config.train.maxSteps}; ` +
           `to go on, raise the last step: --set train.maxSteps=${2 * stepsDone}`,
       );
       return 0;
     }
     if (await trainFrom(args, run, point)) {
-      conclude(`stopped; go on with: launch --resume ${folder.path}`);
+      conclude(`stopped; go on with: launch --resume ${shellWord(shortPath(folder.path))}`);
       return interruptedExitCode;
     }
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const flight = existsSync(folder.flightPath) ? `\nwhat every process did last is in ${folder.flightPath}` : '';
+    const flight = existsSync(folder.flightPath)
+      ? `\nwhat every process did last is in ${shortPath(folder.flightPath)}`
+      : '';
     if (!(error instanceof PeerError)) {
       if (flight !== '') warn(flight.trim());
       throw error;
@@ -146,7 +149,7 @@ async function train(args: TrainArguments): Promise<number> {
     await folder.release();
   }
   await printSample(run.config, run.folder.path);
-  conclude(`done: ${run.folder.path}`);
+  conclude(`done: ${shortPath(run.folder.path)}`);
   return 0;
 }
 
@@ -191,7 +194,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
     ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: launch --resume ${folder.path}`;
+    : `go on from step ${newest.step} with: launch --resume ${shellWord(shortPath(folder.path))}`;
 }
 
 /** Trains; true if the user ended the run early. */
@@ -210,6 +213,7 @@ async function runToTheEnd({ args, run, point, keys, transport, server }: Start)
     logEverySteps: config.train.logEverySteps,
     stepTokens: config.train.globalBatchSize * config.model.blockSize,
     startStep: stepsDone,
+    runDir: run.folder.path,
     state: () => coordinator?.state,
   });
   const start = {
@@ -271,14 +275,14 @@ function printHeader(
   address: string,
   encrypted: boolean,
 ): void {
-  print(`run ${folder.path}`);
+  print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
     const { name, device, reason } = selectEngine(config.engine);
     print(`engine ${name} (${device}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  const join = `launch join ${address}${encrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
+  const join = `launch join ${address}${encrypted ? ` --key ${shellWord(shortPath(folder.joinKeyPath))}` : ''}`;
   if (others > 0) print(`waiting for ${others} more: ${join}`);
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
