@@ -8,6 +8,7 @@ import type { Output } from './output.ts';
 export type JsonLineType =
   | 'message'
   | 'warning'
+  | 'run'
   | 'started'
   | 'step'
   | 'evaluation'

@@ -71,7 +71,8 @@ try {
           .command(benchProtocolCommand)
           .command(benchScalingCommand)
           .command(benchPeersCommand)
-          .demandCommand(1, 'Name what to measure.'),
+          .demandCommand(1, 'Name what to measure.')
+          .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
     )
     .command(dashboardCommand)
     .command(doctorCommand)

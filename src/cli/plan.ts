@@ -4,10 +4,11 @@ import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { parameterCount } from '../model/parameters.ts';
+import { estimatedTime } from './estimate.ts';
 import { print } from './output.ts';
 import { bytes } from './progress.ts';
 
-export function printPlan(config: Config, dataset: Dataset): void {
+export async function printPlan(config: Config, dataset: Dataset): Promise<void> {
   const { model, train } = config;
   const { vocabSize } = dataset;
   const modelConfig = { ...model, vocabSize };
@@ -25,6 +26,8 @@ export function printPlan(config: Config, dataset: Dataset): void {
   print(
     `run          ${n(train.maxSteps)} steps, ${n(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
+  const time = await estimatedTime(config, vocabSize);
+  if (time !== undefined) print(`time         ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
   if (selectEngine(config.engine).name === 'tfjs') print('             as the native engine takes it: tfjs differs');
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);

@@ -55,14 +55,21 @@ export interface RunOutput {
   close(): void;
 }
 
+export interface RunFacts extends LiveViewOptions {
+  /** Absolute. */
+  readonly runDir: string;
+}
+
 /** Shows a run from now until it is closed. */
-export function openRunOutput(mode: OutputMode, options: LiveViewOptions): RunOutput {
+export function openRunOutput(mode: OutputMode, options: RunFacts): RunOutput {
   // Of a warning the word is there already.
   const onWorkerOutput = (line: string) => warn(line.replace(/^warning: /, ''));
+  const { runDir, maxSteps, startStep, stepTokens } = options;
   switch (mode) {
     case 'live':
       return { ...openLiveView(options), onWorkerOutput };
     case 'json':
+      writeJsonLine('run', { runDir, maxSteps, startStep, stepTokens });
       return { listener: jsonListener, onWorkerOutput, close: () => {} };
     case 'quiet':
     case 'plain':

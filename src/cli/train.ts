@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { shortPath } from '../base/shortPath.ts';
 import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { TensorBoardLog } from '../report/tensorBoard.ts';
@@ -119,7 +120,7 @@ async function train(args: TrainArguments): Promise<number> {
   checkNumbers(args);
   const run = await prepareRun(args, process.cwd(), messages);
   if (args.dryRun) {
-    printPlan(run.config, run.dataset);
+    await printPlan(run.config, run.dataset);
     return 0;
   }
   const { config, folder } = run;
@@ -130,17 +131,17 @@ async function train(args: TrainArguments): Promise<number> {
   });
   if (end === 'nothingLeft') {
     conclude(
-      `nothing left to train: ${folder.path} has come to step ${step} of ${config.train.maxSteps}; ` +
+      `nothing left to train: ${shortPath(folder.path)} has come to step ${step} of ${config.train.maxSteps}; ` +
         `to go on, raise the last step: --set train.maxSteps=${2 * step}`,
     );
     return 0;
   }
   if (end === 'stopped') {
-    conclude(`stopped; go on with: launch --resume ${folder.path}`);
+    conclude(`stopped; go on with: launch --resume ${shellWord(shortPath(folder.path))}`);
     return interruptedExitCode;
   }
   await printSample(config, folder.path);
-  conclude(`done: ${folder.path}`);
+  conclude(`done: ${shortPath(folder.path)}`);
   return 0;
 }
 
@@ -159,6 +160,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
     ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
     ...view,
+    runDir: run.folder.path,
   });
   let ignoreSignals = () => {};
   return {
@@ -199,14 +201,14 @@ function printHeader(
   args: TrainArguments,
   { address, isEncrypted }: StartedRun,
 ): void {
-  print(`run ${folder.path}`);
+  print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
     const { name, device, reason } = selectEngine(config.engine);
     print(`engine ${name} (${device}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  const join = `launch join ${address}${isEncrypted ? ` --key ${shellWord(folder.joinKeyPath)}` : ''}`;
+  const join = `launch join ${address}${isEncrypted ? ` --key ${shellWord(shortPath(folder.joinKeyPath))}` : ''}`;
   if (others > 0) print(`waiting for ${others} more: ${join}`);
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }

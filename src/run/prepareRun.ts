@@ -1,5 +1,6 @@
 /** Everything a run needs before it starts: what can be wrong is found here, before a worker starts or anything is written. */
 import { UserError } from '../base/errors.ts';
+import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
@@ -56,7 +57,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
     ...{ overrides, cwd },
   });
-  if (existing) sayNewPrecision(config, existing, cwd, messages);
+  if (existing) sayWhatChanged(config, loadConfig({ file: existing.configPath, cwd }).config, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
   const minWorkers = minWorkersOf(config, args.minWorkers);
   const worldSize = Math.max(config.train.workers, minWorkers);
@@ -99,15 +100,21 @@ function minWorkersOf({ train }: Config, minWorkers = 1): number {
   return minWorkers;
 }
 
-/** A run may change its precision, since parameters are float32 in either; it does not go on with the same bits then. */
-function sayNewPrecision(
-  { engine: { precision } }: Config,
-  { configPath }: RunFolder,
-  cwd: string,
-  { note }: RunMessages,
-): void {
-  const before = loadConfig({ file: configPath, cwd }).config.engine.precision;
-  if (before !== precision) note(`engine.precision was ${before} and is ${precision} from here on`);
+/** What a resumed run may change, and what a user may not think of when changing it. */
+export function sayWhatChanged(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
+  // Parameters are float32 in either; but the run does not go on with the same bits.
+  const { precision } = now.engine;
+  if (before.engine.precision !== precision) {
+    note(`engine.precision was ${before.engine.precision} and is ${precision} from here on`);
+  }
+  const [steps, stepsBefore] = [now.train.maxSteps, before.train.maxSteps];
+  const { kind, decaySteps } = now.schedule;
+  if (steps !== stepsBefore && kind === 'cosine' && decaySteps === 0 && before.schedule.decaySteps === 0) {
+    note(
+      `train.maxSteps was ${stepsBefore} and is ${steps}: the learning rate falls until then (schedule.decaySteps is 0), so it changes ` +
+        `from here on; schedule.decaySteps=${stepsBefore} goes on with the curve it had`,
+    );
+  }
 }
 
 /** The prompt of the sample that ends the run: better refused now than hours later. */
@@ -176,5 +183,5 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
       `the run has train.seed ${trainer.seed}, not ${config.train.seed}: a run resumes with its own seed`,
     );
   }
-  note(`resuming ${checkpoint.path} (step ${trainer.step})`);
+  note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isAlive } from '../base/processes.ts';
+import { shortPath } from '../base/shortPath.ts';
 import { Journal } from '../coordinator/journal.ts';
 import type { Recovered } from '../coordinator/journalRecords.ts';
 import type { Resumed } from '../coordinator/runState.ts';
@@ -33,7 +34,7 @@ export function findWaitingWorkers(
   if (waiting.length === 0) return undefined;
   const { epoch, step, committedEpoch } = recovered;
   const workers = waiting.map(({ worker }) => worker);
-  note(`the coordinator of ${folder.path} ended at step ${step}: looking for ${workers.join(', ')}`);
+  note(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
   return { recovered, resumed: { epoch, step, committedEpoch, workers } };
 }
 

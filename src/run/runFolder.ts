@@ -6,6 +6,7 @@ import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { claimLock, releaseLock } from '../base/lockFile.ts';
+import { shortPath } from '../base/shortPath.ts';
 
 export class RunFolder {
   readonly path: string;
@@ -75,7 +76,7 @@ export class RunFolder {
     await claimLock(
       this.#lockPath,
       (owner) =>
-        `process ${owner} is training in ${this.path} (${this.#lockPath} says so): wait for it, or choose another --run-dir`,
+        `process ${owner} is training in ${shortPath(this.path)} (${shortPath(this.#lockPath)} says so): wait for it, or choose another --run-dir`,
     ).catch((error: unknown) => {
       if (error instanceof UserError) throw error;
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
@@ -114,7 +115,7 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
     const folder = new RunFolder(resolve(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
       throw new UserError(
-        `${folder.path} holds a run already: go on with it with --resume ${runDir}, or choose another --run-dir`,
+        `${shortPath(folder.path, cwd)} holds a run already: go on with it with --resume ${runDir}, or choose another --run-dir`,
       );
     }
     return folder;
@@ -133,7 +134,9 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     if (await exists(folder.configPath)) return folder;
     const around = await runAround(folder.path);
     const hint = around === undefined ? '' : `; it lies in a run: give that directory, --resume ${around}`;
-    throw new UserError(`expected a run directory with a config.yaml, found none in ${folder.path}${hint}`);
+    throw new UserError(
+      `expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}${hint}`,
+    );
   }
   const runs = join(cwd, 'runs');
   let newest: { folder: RunFolder; changedMs: number } | undefined;
@@ -145,7 +148,7 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     if (metrics.mtimeMs > (newest?.changedMs ?? 0)) newest = { folder, changedMs: metrics.mtimeMs };
   }
   if (newest === undefined) {
-    throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
+    throw new UserError(`there is no run to resume in ${shortPath(runs, cwd)}: name its directory, as in --resume DIR`);
   }
   return newest.folder;
 }

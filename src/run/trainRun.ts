@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
+import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
@@ -68,7 +69,9 @@ export async function trainRun(options: TrainRunOptions): Promise<RunOutcome> {
     return await trainFrom(options, point);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const flight = existsSync(folder.flightPath) ? `\nwhat every process did last is in ${folder.flightPath}` : '';
+    const flight = existsSync(folder.flightPath)
+      ? `\nwhat every process did last is in ${shortPath(folder.flightPath)}`
+      : '';
     if (!(error instanceof PeerError)) {
       if (flight !== '') messages.warn(flight.trim());
       throw error;
@@ -110,7 +113,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
     ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: launch --resume ${folder.path}`;
+    : `go on from step ${newest.step} with: launch --resume ${shortPath(folder.path)}`;
 }
 
 interface Start extends TrainRunOptions {

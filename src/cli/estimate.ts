@@ -1,0 +1,36 @@
+/** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
+import { availableParallelism } from 'node:os';
+import type { Config } from '../config/schema.ts';
+import { createNativeEngine } from '../engine/native/nativeEngine.ts';
+import { selectEngine } from '../engine/registry.ts';
+import { stepFlops } from '../model/flops.ts';
+import { duration } from './progress.ts';
+
+/** Of the limit, what whole runs have come to (docs/log.md): small models and many workers to a core are at the lower end. */
+const efficiency = { least: 0.25, most: 0.75 };
+const measureSeconds = 0.1;
+
+/** Undefined where the limit of the machine cannot be measured: without the native engine. */
+export async function estimatedTime(config: Config, vocabSize: number): Promise<string | undefined> {
+  const { train, model, engine: wanted } = config;
+  if (selectEngine(wanted).name !== 'native') return undefined;
+  const cores = availableParallelism();
+  const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
+  const engine = createNativeEngine({ threads: Math.min(cores, perWorker * train.workers) });
+  const isBf16 = wanted.precision === 'bf16';
+  const limit = isBf16 ? engine.bf16Limit(measureSeconds) : engine.fmaLimit(measureSeconds);
+  await engine.dispose();
+  const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize);
+  return describeTime(flops, train.maxSteps, limit);
+}
+
+/** @param limit floating-point operations a second */
+export function describeTime(flops: number, steps: number, limit: number): string {
+  const seconds = (part: number) => (flops * steps) / (limit * part);
+  const percent = (part: number) => Math.round(100 * part);
+  const { least, most } = efficiency;
+  return (
+    `estimated ${duration(seconds(most))} to ${duration(seconds(least))} on this machine: ${(flops / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP a step ` +
+    `at ${percent(most)} to ${percent(least)} % of its ${Math.round(limit / 1e9)} GFLOP/s; evaluations and checkpoints not counted`
+  );
+}

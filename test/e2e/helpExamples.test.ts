@@ -1,0 +1,169 @@
+/** Every command's help has examples, and they work: each that can run here and soon is run as it stands, with a smaller model. */
+import { spawn } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Argv } from 'yargs';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { benchEngineCommand } from '../../src/cli/benchEngine.ts';
+import { benchGenerateCommand } from '../../src/cli/benchGenerate.ts';
+import { benchPeersCommand } from '../../src/cli/benchPeers.ts';
+import { benchProtocolCommand } from '../../src/cli/benchProtocol.ts';
+import { benchRingCommand } from '../../src/cli/benchRing.ts';
+import { benchScalingCommand } from '../../src/cli/benchScaling.ts';
+import { benchStepCommand } from '../../src/cli/benchStep.ts';
+import { benchTokenizerCommand } from '../../src/cli/benchTokenizer.ts';
+import { dashboardCommand } from '../../src/cli/dashboard.ts';
+import { doctorCommand } from '../../src/cli/doctor.ts';
+import { evaluateCommand } from '../../src/cli/evaluate.ts';
+import { generateCommand } from '../../src/cli/generate.ts';
+import { inspectCommand } from '../../src/cli/inspect.ts';
+import { joinCommand } from '../../src/cli/join.ts';
+import { plotCommand } from '../../src/cli/plot.ts';
+import { prepareCommand } from '../../src/cli/prepare.ts';
+import { reportCommand } from '../../src/cli/report.ts';
+import { trainCommand } from '../../src/cli/train.ts';
+import { launch, set, tiny, useFolder } from './launch.ts';
+
+const modules = [
+  ...[trainCommand, joinCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, doctorCommand],
+  ...[benchStepCommand, benchGenerateCommand, benchEngineCommand, benchRingCommand, benchTokenizerCommand],
+  ...[benchProtocolCommand, benchScalingCommand, benchPeersCommand, dashboardCommand, plotCommand, reportCommand],
+];
+
+/** What the builders hand to yargs' `example`. */
+function examplesOf({ builder }: { builder?: unknown }): string[] {
+  const examples: string[] = [];
+  const recorder: Argv = new Proxy({} as Argv, {
+    get: (_, method) => (text: string) => {
+      if (method === 'example') examples.push(text.replaceAll('$0', 'launch'));
+      return recorder;
+    },
+  });
+  (builder as (yargs: Argv) => unknown)(recorder);
+  return examples;
+}
+
+const folder = useFolder();
+const small = [...tiny, 'train.maxSteps=2'].join(' ');
+
+/** What is run, with what is added to it: a smaller model, fewer steps. In this order: some go on from others. */
+const run: Record<string, string> = {
+  launch: ` --set ${small}`,
+  'launch --workers 4 --config gpt-small.yaml': ` --set ${small}`,
+  'launch --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0': ` ${small}`,
+  'launch --resume runs/gpt-small': ' --set train.maxSteps=3',
+  'launch --workers 4 --min-workers 2': ` --set ${small}`,
+  'launch --dashboard': ` --set ${small}`,
+  'launch --trace 20': ` --set ${small}`,
+  'launch prepare corpus/ --tokenizer gpt2 --out data/corpus': '',
+  'zcat dump.gz | launch prepare - --tokenizer gpt2 --out data/dump': '',
+  'launch prepare books/ --tokenizer bpe:8000 --out data/books': '',
+  'launch inspect data/corpus': '',
+  'launch inspect data/corpus --samples 20 --seed 1': '',
+  'launch generate --checkpoint runs/quickstart': ' --max-tokens 5',
+  'launch eval --checkpoint runs/shakespeare-char': '',
+  'launch plot runs/quickstart': '',
+  'launch report runs/quickstart': '',
+  'launch report runs/quickstart --out page.html': '',
+  'launch doctor': '',
+  'launch bench step --config shakespeare-char.yaml': ' --steps 2',
+  'launch bench ring': '',
+  'launch bench generate --checkpoint runs/quickstart --prompts 1,30 --json': '',
+};
+
+/** What is not, and why. */
+const notRun: Record<string, string> = {
+  'launch --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4':
+    'waits for another machine; comeAndGo.test.ts has it',
+  'launch join tcp://192.168.1.10:5555 --key join.key --workers 2': 'needs that machine; comeAndGo.test.ts has it',
+  'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
+    'Node 20 cannot write zstd; prepare.test.ts has it',
+  'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':
+    'needs a Parquet file of thousands of documents; prepare.test.ts has one',
+  'launch prepare shakespeare --tokenizer char --out data/shakespeare': 'fetches from the network',
+  'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
+  'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
+  'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
+    'minutes of 124 M parameters',
+  'launch bench generate --config gpt-small.yaml': '124 M parameters',
+  'launch bench engine': 'minutes',
+  "launch bench engine --only 'linear.* 768×'": 'a minute',
+  'launch bench engine --threads 1 --isa avx2 --json': 'minutes, and AVX2',
+  'launch bench ring --ranks 3 --mbytes 500 --json': 'gigabytes of memory',
+  'launch bench tokenizer': 'minutes',
+  "launch bench tokenizer --text 'books/*.txt' --vocab 32000 --python ~/venv/bin/python": 'needs Python packages',
+  'launch dashboard': 'serves until it is ended; dashboard.test.ts has it',
+  'launch dashboard runs/a runs/b --port 8080': 'serves until it is ended; dashboard.test.ts has it',
+  'launch plot runs/a runs/b --metric valLoss --out val.png': 'needs two runs; records.test.ts has them',
+  'launch plot runs/a runs/b --smooth 0.98': 'needs two runs; records.test.ts has them',
+  'launch bench scaling --workers 1,2,4,8 --device simulated': 'a minute; records.test.ts has it',
+  'launch bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50': 'a minute; records.test.ts has it',
+  'launch bench protocol': 'a minute; benchProtocol.test.ts has it',
+  'launch bench protocol --workers 8 --steps 5000 --json': 'minutes',
+  'npm run bench:peers': 'needs PyTorch',
+  'launch bench peers --shapes shakespeare-gpt --python ~/venv/bin/python': 'needs PyTorch',
+};
+
+it('every example is one that is run, or is listed with the reason why not', () => {
+  const all = modules.flatMap(examplesOf);
+  expect([...Object.keys(run), ...Object.keys(notRun)].sort()).toEqual([...all].sort());
+});
+
+const commands = [
+  '',
+  'train',
+  'join',
+  'prepare',
+  'inspect',
+  'generate',
+  'eval',
+  'doctor',
+  'bench',
+  'dashboard',
+  'plot',
+  'report',
+];
+const benches = ['step', 'generate', 'engine', 'ring', 'tokenizer', 'protocol', 'scaling', 'peers'].map(
+  (name) => `bench ${name}`,
+);
+it.each([...commands, ...benches])('launch %s --help has an example', async (command) => {
+  const { code, stdout } = await launch([...command.split(' ').filter(Boolean), '--help'], folder());
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/\nExamples:\n {2}(launch|npm run)/);
+});
+
+describe('the examples', () => {
+  beforeAll(async () => {
+    const here = folder();
+    mkdirSync(join(here, 'bin'));
+    const command = join(here, 'bin/launch');
+    writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${join(packageRoot, 'dist/cli/main.js')}' "$@"\n`);
+    chmodSync(command, 0o755);
+    writeFileSync(join(here, 'my.yaml'), 'model:\n  nLayer: 1\n');
+    cpSync(join(packageRoot, 'docs'), join(here, 'corpus'), { recursive: true });
+    cpSync(join(packageRoot, 'docs'), join(here, 'books'), { recursive: true });
+    writeFileSync(join(here, 'dump.gz'), gzipSync('A line of a dump.\n'.repeat(5_000)));
+    const overrides = set(...tiny, 'train.maxSteps=1');
+    const { code, stderr } = await launch(['--run-dir', 'runs/shakespeare-char', ...overrides], here);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  it.each(Object.entries(run))('%s', async (example, added) => {
+    const env = {
+      ...process.env,
+      TMPDIR: folder(),
+      PATH: `${join(folder(), 'bin')}${delimiter}${process.env['PATH']}`,
+    };
+    const child = spawn('sh', ['-c', example + added], { cwd: folder(), env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (chunk: string) => {
+        output += chunk;
+      });
+    }
+    const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
+    expect(code, output).toBe(0);
+  });
+});

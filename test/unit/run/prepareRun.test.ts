@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest';
+import { configSchema } from '../../../src/config/schema.ts';
+import { sayWhatChanged } from '../../../src/run/prepareRun.ts';
+
+function said(before: object, now: object): string {
+  const notes: string[] = [];
+  sayWhatChanged(configSchema.parse(now), configSchema.parse(before), { note: (line) => notes.push(line) });
+  return notes.join('\n');
+}
+const steps = (maxSteps: number, schedule: object = {}) => ({ train: { maxSteps }, schedule });
+
+it('says that another last step changes the learning rate, and how to keep it', () => {
+  expect(said(steps(1000), steps(2000))).toBe(
+    'train.maxSteps was 1000 and is 2000: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on; ' +
+      'schedule.decaySteps=1000 goes on with the curve it had',
+  );
+});
+
+it.each([
+  ['the last step is the same', steps(1000), steps(1000)],
+  ['the rate is constant', steps(1000, { kind: 'constant' }), steps(2000, { kind: 'constant' })],
+  ['the curve ends by itself', steps(1000, { decaySteps: 900 }), steps(2000, { decaySteps: 900 })],
+  ['the old curve is kept', steps(1000), steps(2000, { decaySteps: 1000 })],
+])('says nothing where %s', (_, before, now) => {
+  expect(said(before, now)).toBe('');
+});
+
+it('says that the precision changes', () => {
+  expect(said({}, { engine: { precision: 'bf16' } })).toBe('engine.precision was float32 and is bf16 from here on');
+});
