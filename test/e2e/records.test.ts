@@ -1,5 +1,5 @@
 /** Pictures and records of real runs: plot, report, TensorBoard's event files, bench scaling. */
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { XMLValidator } from 'fast-xml-parser';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -55,7 +55,9 @@ describe('records of a run', () => {
     expect(await wrong('run', '--out', 'x.pdf')).toContain('ends with .svg or .png, received "x.pdf"');
     expect(await wrong('nowhere')).toContain('metrics.jsonl is not there');
     expect(await wrong('run', '--smooth', '1')).toContain('--smooth: expected a number from 0 to');
-    expect(await wrong('run', '--metric', 'mfu')).toContain('there is no mfu to draw');
+    await mkdir(join(folder(), 'empty'));
+    await writeFile(join(folder(), 'empty/metrics.jsonl'), '');
+    expect(await wrong('empty')).toContain('there is no loss to draw');
   });
 
   it('report: a page with everything, that asks for nothing', async () => {
