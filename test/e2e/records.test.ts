@@ -55,9 +55,9 @@ describe('records of a run', () => {
     expect(await wrong('run', '--out', 'x.pdf')).toContain('ends with .svg or .png, received "x.pdf"');
     expect(await wrong('nowhere')).toContain('metrics.jsonl is not there');
     expect(await wrong('run', '--smooth', '1')).toContain('--smooth: expected a number from 0 to');
-    await mkdir(join(folder(), 'young'));
-    await writeFile(join(folder(), 'young/metrics.jsonl'), '');
-    expect(await wrong('young', '--metric', 'mfu')).toContain('there is no mfu to draw');
+    await mkdir(join(folder(), 'empty'));
+    await writeFile(join(folder(), 'empty/metrics.jsonl'), '');
+    expect(await wrong('empty')).toContain('there is no loss to draw');
   });
 
   it('report: a page with everything, that asks for nothing', async () => {
