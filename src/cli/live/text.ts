@@ -12,10 +12,13 @@ export type Line = readonly Piece[];
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 const ellipsis = '…';
+/** Letters, and what bars, rules and curves are made of: one cell each. */
+const allSingle = /^[ -~…─▁-█░▒▓]*$/;
 
 /** Cells that a text takes, which has no control characters. */
 export function cellsOf(text: string): number {
-  return stringWidth(text);
+  // The library looks at every grapheme, which is most of the time that a frame takes.
+  return allSingle.test(text) ? text.length : stringWidth(text);
 }
 
 /** A text on one row: line ends and tabs are spaces; what would move the cursor or change colours is left out. */

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
 import {
   apportioned,
@@ -19,6 +20,12 @@ describe('text that fits', () => {
     expect(truncated('日本語', 5)).toBe('日本…');
     expect(truncated('日本語', 4)).toBe('日…');
     expect(truncated('x', 0)).toBe('');
+  });
+
+  it('takes as many cells as string-width says', () => {
+    const drawn = 'aZ~ …─▁▂▇█░▒▓';
+    expect(cellsOf(drawn)).toBe(stringWidth(drawn));
+    fc.assert(fc.property(fc.string({ unit: 'grapheme' }), (text) => cellsOf(text) === stringWidth(text)));
   });
 
   it('is never wider than it may be', () => {
