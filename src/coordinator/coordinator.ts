@@ -89,6 +89,10 @@ export class Coordinator {
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose, ...at }),
       onError: (error) => this.#fail(error),
     });
+    const { resume, resumed } = options;
+    if (resume !== undefined || resumed !== undefined) {
+      options.events.append({ event: 'resumed', reason: `goes on after step ${this.#state.step}`, ...this.#at });
+    }
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
     this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#handle({ kind: 'tick' }));
@@ -193,8 +197,7 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      const { epoch, step } = this.#state;
-      this.#log({ event: 'failed', reason: messageOf(error), epoch, step });
+      this.#log({ event: 'failed', reason: messageOf(error), ...this.#at });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -243,6 +246,11 @@ export class Coordinator {
       case 'rewind':
         this.#options.journal.append(effect);
         this.#options.metrics.rewind(effect.step);
+        this.#log({
+          event: 'rewind',
+          reason: `nobody has the state any more: back to step ${effect.step}`,
+          ...this.#at,
+        });
         break;
       case 'epochOpened': {
         const { epoch, step } = effect;
@@ -290,17 +298,23 @@ export class Coordinator {
         else listener.warning(effect.message);
         break;
       case 'finish':
+        this.#log({ event: 'finished', reason: `the run ended after step ${effect.step}`, ...this.#at });
         this.#options.journal.append({ kind: 'ended', step: effect.step });
         this.#settle.resolve(effect.step);
         break;
       case 'fail':
-        this.#log({ event: 'failed', reason: effect.message, epoch: this.#state.epoch, step: this.#state.step });
+        this.#log({ event: 'failed', reason: effect.message, ...this.#at });
         this.#options.journal.append({ kind: 'ended', step: this.#state.step });
         this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
         throw new InvariantError(`unknown effect ${JSON.stringify(effect satisfies never)}`);
     }
+  }
+
+  get #at(): { epoch: number; step: number } {
+    const { epoch, step } = this.#state;
+    return { epoch, step };
   }
 
   #log(event: LoggedEvent): void {

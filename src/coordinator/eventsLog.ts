@@ -35,11 +35,11 @@ type WorkerEvent = EventFacts & {
 };
 
 /**
- * What can happen to the run: a membership is formed; it goes back to a checkpoint; a checkpoint or an evaluation ends; there
- * is something to warn of; it fails or finishes; another coordinator goes on with it (resumed).
+ * What can happen to the run: a membership is formed; it goes back to a checkpoint; there is something to warn of; it fails or
+ * finishes; another coordinator goes on with it (resumed).
  */
 type RunWideEvent = EventFacts & {
-  readonly event: 'epoch' | 'rewind' | 'checkpoint' | 'evaluation' | 'warning' | 'failed' | 'finished' | 'resumed';
+  readonly event: 'epoch' | 'rewind' | 'warning' | 'failed' | 'finished' | 'resumed';
 };
 
 export type LoggedEvent = WorkerEvent | RunWideEvent;

@@ -104,7 +104,10 @@ export class Dashboard {
       await this.#reading;
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(exposition(this.#runs));
     });
-    this.#server.get('/api/config', async () => this.#runs.map(({ name, config }) => ({ name, config })));
+    this.#server.get('/api/config', async () => {
+      await this.#reading;
+      return this.#runs.map(({ name, config }) => ({ name, config }));
+    });
     this.#server.get('/api/stream', async (request, reply) => this.#stream(request, reply));
   }
 

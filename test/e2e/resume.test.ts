@@ -31,6 +31,12 @@ it.each(['float32', 'bf16'])('gives the same bytes after 100 + 100 steps as afte
     expect((await checkpoint(halves, 200, file)).equals(await checkpoint(straight, 200, file)), file).toBe(true);
   }
   expect(await lossesOf(join(folder(), halves))).toEqual(await lossesOf(join(folder(), straight)));
+  const events = (await readFile(join(folder(), halves, 'events.jsonl'), 'utf8')).trimEnd().split('\n');
+  const ofRun = events.map((line) => JSON.parse(line)).filter(({ worker }) => worker === undefined);
+  expect(ofRun.map(({ event, step }) => `${event} ${step}`)).toEqual([
+    ...['epoch 0', 'finished 100', 'resumed 100'],
+    ...['epoch 100', 'finished 200'],
+  ]);
 });
 
 it('resumes with another precision, and says so', async () => {
