@@ -1,4 +1,5 @@
 /** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
+import { setImmediate } from 'node:timers/promises';
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { EngineOptions } from '../engine/registry.ts';
@@ -100,6 +101,8 @@ export class TrainedModel {
     await pieces.next();
     for await (const piece of pieces) {
       yield piece;
+      // On a CPU a token is computed before its promise is looked at: timers, sockets and other texts get their turn here.
+      await setImmediate();
       signal?.throwIfAborted();
       this.#check();
     }

@@ -57,9 +57,17 @@ export function start(
   env: Readonly<Record<string, string>> = {},
   within: readonly string[] = [],
 ): Running {
+  return startProgram([...within, process.execPath, entry, ...args], cwd, env);
+}
+
+/** Starts any program that uses Lockstep, the same way. */
+export function startProgram(
+  [command, ...words]: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Running {
   const mark = `LOCKSTEP_TEST=${randomUUID()}`;
   const [name = '', value = ''] = mark.split('=');
-  const [command, ...words] = [...within, process.execPath, entry, ...args] as const;
   const child = spawn(command!, words, {
     cwd,
     env: { ...process.env, ...env, [name]: value, TMPDIR: cwd },

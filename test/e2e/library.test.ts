@@ -1,0 +1,138 @@
+/** Lockstep as a dependency of another package: an installed copy of what `npm pack` packs, beside its dependencies. */
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { version } from '../../src/base/version.ts';
+import { lossesOf, startProgram, useFolder } from './launch.ts';
+
+const folder = useFolder();
+const text = join(packageRoot, 'ARCHITECTURE.md');
+
+beforeAll(() => {
+  const modules = join(folder(), 'node_modules');
+  const installed = join(modules, 'lockstep');
+  mkdirSync(installed, { recursive: true });
+  const [{ filename }] = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder()], {
+      cwd: packageRoot,
+      encoding: 'utf8',
+    }),
+  );
+  execFileSync('tar', ['xzf', join(folder(), filename), '--strip-components=1', '-C', installed]);
+  // What its install script would compile.
+  mkdirSync(join(installed, 'build'));
+  cpSync(join(packageRoot, 'build', 'Release'), join(installed, 'build', 'Release'), { recursive: true });
+  for (const name of readdirSync(join(packageRoot, 'node_modules'))) {
+    if (name.startsWith('.')) continue;
+    symlinkSync(join(packageRoot, 'node_modules', name), join(modules, name));
+  }
+  writeFileSync(join(folder(), 'package.json'), '{ "type": "module" }');
+  cpSync(join(packageRoot, 'test/e2e/libraryProgram.mjs'), join(folder(), 'program.mjs'));
+});
+
+/** Runs a task of the program. It must say nothing but its result, end by itself, and leave nothing. */
+async function run(task: string, runDir: string) {
+  const program = startProgram([process.execPath, 'program.mjs', task, text, runDir], folder());
+  const { code, stdout, stderr } = await program.finished;
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  expect(await program.descendants()).toEqual([]);
+  expect(stdout.trimEnd().split('\n')).toHaveLength(1);
+  const result = JSON.parse(stdout);
+  expect(result).toMatchObject({ left: [], handlersAdded: false });
+  return result;
+}
+
+describe('train', () => {
+  test('trains over two processes, tells its listener, and sums up', async () => {
+    const { summary, told, ...rest } = await run('train', 'two');
+    expect(rest.version).toBe(version);
+    const runDir = join(folder(), 'two');
+    const losses = await lossesOf(runDir);
+    expect(losses).toHaveLength(6);
+    expect(summary).toEqual({
+      ...{ step: 6, stopped: false, runDir, loss: losses.at(-1), valLoss: expect.any(Number) },
+      checkpoint: join(runDir, 'checkpoints', 'step-00000006'),
+    });
+    expect(told).toContain('evaluated 3');
+    expect(told).toContain('checkpoint 6');
+    expect(told.filter((line: string) => line.startsWith('step'))).toHaveLength(6);
+    expect(told.filter((line: string) => line.startsWith('warning'))).toEqual([]);
+  });
+
+  test('in one process: the same losses', async () => {
+    const { summary } = await run('trainSingleProcess', 'one');
+    expect(summary.step).toBe(6);
+    expect(await lossesOf(join(folder(), 'one'))).toEqual(await lossesOf(join(folder(), 'two')));
+  });
+
+  test('goes on with a run', async () => {
+    const { summary, told } = await run('resume', 'one');
+    expect(summary).toMatchObject({ step: 8, runDir: join(folder(), 'one') });
+    expect(told).toContainEqual(expect.stringMatching(/^note resuming .*step-00000006/));
+  });
+
+  test.each(['stop', 'stopSingleProcess'])('%s: a signal ends it in order, with a checkpoint', async (task) => {
+    const { summary, again } = await run(task, task);
+    expect(summary.stopped).toBe(true);
+    expect(summary.step).toBeGreaterThanOrEqual(4);
+    expect(summary.step).toBeLessThan(1_000);
+    expect(summary.checkpoint).toMatch(new RegExp(`step-0*${summary.step}$`));
+    expect(again.name).toBe('AbortError');
+  });
+
+  test.each(['fail', 'failSingleProcess'])('%s: throws what is wrong and leaves nothing', async (task) => {
+    const result = await run(task, task);
+    expect(result.listener).toMatchObject({ name: 'RangeError', message: 'the listener is broken' });
+    expect(result.workers.message).toBe('workers: expected a whole number from 1 to 1024, received 0');
+    expect(result.config).toMatchObject({
+      isUser: true,
+      message: expect.stringContaining('Did you mean model.nLayer?'),
+    });
+    expect(result.text).toMatchObject({ isUser: true, message: expect.stringContaining('absent.txt') });
+    expect(result.madeNothing).toBe(true);
+  });
+});
+
+test('a loaded model generates, alone and two texts at once, stops when told, and measures', async () => {
+  const result = await run('model', 'two');
+  expect(result.alone[0]).toHaveLength(50);
+  expect(result.together).toEqual(result.alone);
+  expect(result.aborted.name).toBe('TimeoutError');
+  expect(result.evaluation.tokens).toBe('the cat sat on the mat'.length - 1);
+  expect(result.evaluation.perplexity).toBeCloseTo(Math.exp(result.evaluation.loss), 6);
+  expect(result.short.message).toContain('at least 2 tokens');
+  expect(result.disposed.message).toContain('was disposed');
+  expect(result.step).toBe(6);
+});
+
+test('its types are those of a strict TypeScript project', () => {
+  const program = `import { loadCheckpoint, train, type TrainSummary } from 'lockstep';
+const summary: TrainSummary = await train({ config: { model: { nLayer: 2 } }, workers: 1 });
+const model = await loadCheckpoint(summary.runDir);
+for await (const piece of model.generate('a')) piece.toUpperCase();
+// @ts-expect-error no such key
+await train({ config: { model: { nLayers: 2 } } });
+`;
+  writeFileSync(join(folder(), 'typed.ts'), program);
+  const tsc = join(packageRoot, 'node_modules', 'typescript', 'bin', 'tsc');
+  const flags = [
+    '--noEmit',
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--types',
+    'node',
+    '--skipLibCheck',
+  ];
+  execFileSync(process.execPath, [tsc, ...flags, 'typed.ts'], { cwd: folder(), encoding: 'utf8' });
+});
+
+test('package.json of an installed copy can be read', () => {
+  const path = join(folder(), 'node_modules/lockstep/package.json');
+  expect(JSON.parse(readFileSync(path, 'utf8')).exports['.'].import).toBe('./dist/index.js');
+});
