@@ -89,6 +89,7 @@ export class Simulation {
   /** Processes of the ring of that epoch. */
   #ring: readonly number[] = [];
   #rewinds = 0;
+  #rewindsLogged = 0;
   readonly #failures: string[] = [];
   #runId = '';
   /** Steps of the lines of metrics.jsonl. */
@@ -207,7 +208,10 @@ export class Simulation {
         flush: async () => {},
       },
       events: {
-        append: ({ event, reason }) => this.#world.trace(`event ${event}: ${reason}`),
+        append: ({ event, reason }) => {
+          if (event === 'rewind') this.#rewindsLogged++;
+          this.#world.trace(`event ${event}: ${reason}`);
+        },
         flush: async () => {},
       },
       listener: this.#listener(),
@@ -558,6 +562,9 @@ export class Simulation {
       world.wrong(`the run ended, but its newest checkpoint is of step ${this.#checkpoints.newestStep}`);
     } else if (this.#lines.length !== maxSteps) {
       world.wrong(`the run ended with ${this.#lines.length} lines of ${maxSteps} steps`);
+    }
+    if (this.#rewindsLogged !== this.#rewinds) {
+      world.wrong(`${this.#rewinds} times the run went back, ${this.#rewindsLogged} events say so`);
     }
   }
 
