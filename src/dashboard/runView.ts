@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { parse } from 'yaml';
 import { errorCode } from '../base/errors.ts';
 import { isLocked } from '../base/lockFile.ts';
-import { type EventLine, parseLine, type SampleLine, type StepLine, type ValidationLine } from './lines.ts';
+import { type EventLine, parseLine, type SampleLine, type StepLine, type ValidationLine } from '../report/runLines.ts';
 import type { RunUpdate } from './runUpdate.ts';
 import { Series } from './series.ts';
 import { TailFile } from './tailFile.ts';
@@ -145,8 +145,8 @@ export class RunView {
   }
 
   #step(line: StepLine): void {
-    const { step, loss, lr, gradNorm, tokensPerSecond = Number.NaN, ranks } = line;
-    this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, ringBytesPerSecond: ringRate(line) });
+    const { step, loss, lr, gradNorm, tokensPerSecond = Number.NaN, mfu = Number.NaN, ranks } = line;
+    this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond: ringRate(line) });
     const kept = this.#timeline.filter((other) => other.step < step);
     keep(kept, { ...line, ranks }, timelineSteps);
     this.#timeline = kept;

@@ -4,7 +4,7 @@
  */
 
 /** What is drawn of each step. */
-export const curves = ['loss', 'lr', 'gradNorm', 'tokensPerSecond', 'ringBytesPerSecond'] as const;
+export const curves = ['loss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu', 'ringBytesPerSecond'] as const;
 export type Curve = (typeof curves)[number];
 export type StepValues = { readonly step: number } & { readonly [K in Curve]: number };
 
@@ -80,6 +80,7 @@ function joined(first: Weighted, second: Weighted): Weighted {
     lr: mean('lr'),
     gradNorm: mean('gradNorm'),
     tokensPerSecond: mean('tokensPerSecond'),
+    mfu: mean('mfu'),
     ringBytesPerSecond: mean('ringBytesPerSecond'),
     lossMin: Math.min(first.lossMin, second.lossMin),
     lossMax: Math.max(first.lossMax, second.lossMax),

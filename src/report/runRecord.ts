@@ -6,55 +6,9 @@ import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { RankTimes } from './rankTimes.ts';
-
-const number = z.number();
-
-const rankLine = z.object({
-  rank: number.int().min(0),
-  sampleCount: number.optional(),
-  dataWaitMs: number.optional(),
-  forwardBackwardMs: number.optional(),
-  ringWaitMs: number.optional(),
-  commitWaitMs: number.optional(),
-  optimizerMs: number.optional(),
-});
-
-/** Of a step whose coordinator was killed there is no speed and no time. */
-const stepLine = z.object({
-  step: number,
-  loss: number,
-  lr: number,
-  gradNorm: number,
-  tokens: number,
-  tokensPerSecond: number.optional(),
-  mfu: number.optional(),
-  ranks: z.array(rankLine),
-});
-
-const evaluationLine = z.object({
-  step: number,
-  valLoss: number,
-  valPerplexity: number.optional(),
-  valBitsPerByte: number.optional(),
-});
-
-const eventLine = z.object({
-  time: z.string(),
-  event: z.string(),
-  reason: z.string(),
-  step: number,
-  rank: number.optional(),
-  cause: z.string().optional(),
-  action: z.string().optional(),
-});
-
-const sampleLine = z.object({ step: number, prompt: z.string(), text: z.string() });
-
-export type RunEventLine = z.infer<typeof eventLine>;
-export type RunSample = z.infer<typeof sampleLine>;
+import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
 
 /** What a plot can show. All but `valLoss` are columns of the steps. */
 export const metricNames = ['loss', 'valLoss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu'] as const;
@@ -68,12 +22,12 @@ export interface RunRecord {
   readonly steps: Readonly<Record<'step' | Exclude<MetricName, 'valLoss'>, readonly number[]>>;
   /** Trained on by the last step. */
   readonly tokens: number;
-  readonly evaluations: readonly z.infer<typeof evaluationLine>[];
+  readonly evaluations: readonly ValidationLine[];
   readonly rankTimes: RankTimes;
-  readonly events: readonly RunEventLine[];
+  readonly events: readonly EventLine[];
   /** Events that are not among `events`: of those that come most often only the last are kept. */
   readonly eventsLeftOut: number;
-  readonly samples: readonly RunSample[];
+  readonly samples: readonly SampleLine[];
   /** YAML as the run resolved it, where it is there. */
   readonly config: string | undefined;
   /** Lines of all files that could not be read. */
@@ -94,26 +48,24 @@ export async function readRun(folder: string): Promise<RunRecord> {
     keyof RunRecord['steps'],
     number[]
   >;
-  const evaluations: z.infer<typeof evaluationLine>[] = [];
+  const evaluations: ValidationLine[] = [];
   const rankTimes = new RankTimes();
+  const events = new Last<EventLine>(eventsMax);
+  const samples = new Last<SampleLine>(samplesMax);
   let tokens = 0;
-  let badLines = await eachLine(metricsPath, (value) => {
-    const evaluation = evaluationLine.safeParse(value);
-    if (evaluation.success) {
-      evaluations.push(evaluation.data);
-      return true;
+  const take = ({ kind, line }: Line): void => {
+    if (kind === 'validation') evaluations.push(line);
+    else if (kind === 'event') events.add(line);
+    else if (kind === 'sample') samples.add(line);
+    else {
+      for (const name of Object.keys(steps) as (keyof typeof steps)[]) steps[name].push(line[name] ?? Number.NaN);
+      rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
+      tokens = line.tokens;
     }
-    const { success, data } = stepLine.safeParse(value);
-    if (!success) return false;
-    for (const name of Object.keys(steps) as (keyof typeof steps)[]) steps[name].push(data[name] ?? Number.NaN);
-    rankTimes.add(data.tokens - tokens, data.tokensPerSecond, data.ranks);
-    tokens = data.tokens;
-    return true;
-  });
-  const events = new Last<RunEventLine>(eventsMax);
-  badLines += await eachLine(join(path, 'events.jsonl'), (value) => events.addParsed(eventLine.safeParse(value)));
-  const samples = new Last<RunSample>(samplesMax);
-  badLines += await eachLine(join(path, 'samples.jsonl'), (value) => samples.addParsed(sampleLine.safeParse(value)));
+  };
+  let badLines = 0;
+  for (const file of ['metrics.jsonl', 'events.jsonl', 'samples.jsonl'])
+    badLines += await eachLine(join(path, file), take);
   return {
     ...{ name: basename(path), path, steps, tokens, evaluations, rankTimes, badLines },
     ...{ events: events.kept, eventsLeftOut: events.leftOut, samples: samples.kept },
@@ -131,38 +83,28 @@ class Last<T> {
     this.#most = most;
   }
 
-  addParsed({ success, data }: { success: boolean; data?: T | undefined }): boolean {
-    if (!success || data === undefined) return false;
-    this.kept.push(data);
-    if (this.kept.length > this.#most) {
-      this.kept.shift();
-      this.leftOut++;
-    }
-    return true;
+  add(item: T): void {
+    this.kept.push(item);
+    if (this.kept.length <= this.#most) return;
+    this.kept.shift();
+    this.leftOut++;
   }
 }
 
-/** Hands each line's JSON to `take`, in constant memory. How many were no JSON, or not taken; 0 where the file is not there. */
-async function eachLine(path: string, take: (value: unknown) => boolean): Promise<number> {
+/** Hands each line to `take`, in constant memory. How many could not be read; 0 where the file is not there. */
+async function eachLine(path: string, take: (line: Line) => void): Promise<number> {
   if (!(await isFile(path))) return 0;
   let bad = 0;
   try {
-    for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
-      if (line !== '' && !take(jsonOf(line))) bad++;
+    for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
+      const line = text === '' ? undefined : parseLine(text);
+      if (line !== undefined) take(line);
+      else if (text !== '') bad++;
     }
   } catch (error) {
     throw new UserError(`cannot read ${path}: ${messageOf(error)}`);
   }
   return bad;
-}
-
-/** Undefined where it is none: torn. */
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -76,7 +76,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await page.waitForFunction((before) => Number.parseInt(document.title, 10) > before + 20, first);
     expect(await stepOf(page)).toBeGreaterThan(first);
     await page.locator('#samples pre').first().waitFor();
-    expect(await drawnCharts(page)).toEqual(Array(5).fill(true));
+    expect(await drawnCharts(page)).toEqual(Array(6).fill(true));
     expect(await tile(page, 'Workers').textContent()).toBe('4');
     expect(await page.locator('.bar-row').count()).toBe(4);
     expect(Number(await tile(page, 'Validation loss').textContent())).toBeGreaterThan(0);
@@ -113,7 +113,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     expect(await page.locator('.u-series').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
     await page.getByLabel('loss on a logarithmic axis').check();
     await page.getByLabel('smooth').check();
-    await expect.poll(() => drawnCharts(page)).toEqual(Array(5).fill(true));
+    await expect.poll(() => drawnCharts(page)).toEqual(Array(6).fill(true));
     const { width, colour } = await page.evaluate(() => {
       return { width: document.documentElement.scrollWidth, colour: getComputedStyle(document.body).backgroundColor };
     });

@@ -11,11 +11,14 @@ interface ChartKind {
   readonly validation?: boolean;
   /** Workers that are lost, as marks. */
   readonly marks?: boolean;
+  /** Not every machine knows it: no chart where no run has any. */
+  readonly optional?: boolean;
 }
 
 const kinds: readonly ChartKind[] = [
   { title: 'Loss', values: ({ loss }) => loss, validation: true, marks: true },
   { title: 'Tokens per second', values: ({ tokensPerSecond }) => tokensPerSecond },
+  { title: 'MFU, per cent of what the machines can do', values: ({ mfu }) => 100 * mfu, optional: true },
   { title: 'Gradient norm', values: ({ gradNorm }) => gradNorm },
   { title: 'Learning rate', values: ({ lr }) => lr },
   { title: 'Ring, bytes sent per rank and second', values: ({ ringBytesPerSecond }) => ringBytesPerSecond },
@@ -51,18 +54,19 @@ export class Charts {
 
   draw(runs: readonly RunState[], options: ChartOptions): void {
     this.#runs = runs;
-    const shape = JSON.stringify([runs.map(({ name }) => name), options.logarithmic]);
-    if (shape !== this.#shape) this.#build(options);
+    const shown = kinds.filter(({ optional, values }) => optional !== true || hasAny(runs, values));
+    const shape = JSON.stringify([runs.map(({ name }) => name), shown.map(({ title }) => title), options.logarithmic]);
+    if (shape !== this.#shape) this.#build(shown, options);
     this.#shape = shape;
     for (const { kind, plot } of this.#charts) plot.setData(dataOf(kind, runs, options));
   }
 
-  #build({ logarithmic }: ChartOptions): void {
+  #build(shown: readonly ChartKind[], { logarithmic }: ChartOptions): void {
     for (const { plot, box } of this.#charts) {
       plot.destroy();
       box.remove();
     }
-    this.#charts = kinds.map((kind) => {
+    this.#charts = shown.map((kind) => {
       const box = element('div', kind.validation === true ? 'chart wide' : 'chart');
       box.setAttribute('role', 'img');
       box.setAttribute('aria-label', `${kind.title} by step`);
@@ -112,7 +116,7 @@ export class Charts {
     ctx.beginPath();
     for (const { step } of this.#runs.flatMap(({ events }) => events).filter(({ event }) => event === 'lost')) {
       const { min = 0, max = 0 } = scales['x'] ?? {};
-      if (step === undefined || min === null || max === null || step < min || step > max) continue;
+      if (min === null || max === null || step < min || step > max) continue;
       const x = valToPos(step, 'x', true);
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
@@ -127,6 +131,10 @@ export class Charts {
       if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: plot.height });
     }
   }
+}
+
+function hasAny(runs: readonly RunState[], values: (point: Point) => number): boolean {
+  return runs.some(({ points }) => points.some((point) => Number.isFinite(values(point))));
 }
 
 /** Steps of all runs, then of each run its values there. */

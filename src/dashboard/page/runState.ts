@@ -1,5 +1,5 @@
 /** What the page knows of a run. Types only. */
-import type { EventLine, SampleLine, StepLine, ValidationLine } from '../lines.ts';
+import type { EventLine, SampleLine, StepLine, ValidationLine } from '../../report/runLines.ts';
 import type { Point } from '../series.ts';
 
 export interface RunState {

@@ -67,6 +67,19 @@ describe('readRun', () => {
     expect(run.rankTimes.ranks).toMatchObject([{ rank: 0, steps: 2, meanMs: [1, 50, 10, 2, 3, 14] }, { rank: 1 }]);
   });
 
+  it('keeps the steps of a run that diverged, whose loss JSON cannot say', async () => {
+    const diverged = JSON.stringify({
+      ...JSON.parse(stepLine(2)),
+      loss: Number.NaN,
+      gradNorm: Number.POSITIVE_INFINITY,
+    });
+    await write('metrics.jsonl', [stepLine(1), diverged]);
+    const run = await readRun(folder);
+    expect(run.steps.step).toEqual([1, 2]);
+    expect(run.steps.loss[1]).toBeNaN();
+    expect(run.badLines).toBe(0);
+  });
+
   it('says what was expected where there is no run', async () => {
     await expect(readRun(folder)).rejects.toThrow(/expected the directory of a run.*metrics\.jsonl is not there/);
   });

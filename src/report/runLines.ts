@@ -1,4 +1,4 @@
-/** The lines of metrics.jsonl, events.jsonl and samples.jsonl, as the dashboard reads them: what is not one of them is left out. */
+/** The lines of metrics.jsonl, events.jsonl and samples.jsonl, for all who read what a run wrote: dashboard, charts, reports. */
 import { z } from 'zod';
 
 const finite = z.number().finite();
@@ -6,7 +6,7 @@ const finite = z.number().finite();
 const orNaN = z.union([finite, z.null().transform(() => Number.NaN)]);
 
 const rank = z.object({
-  rank: finite,
+  rank: z.number().int().min(0),
   sampleCount: finite,
   dataWaitMs: finite.optional(),
   forwardBackwardMs: finite.optional(),
@@ -15,6 +15,7 @@ const rank = z.object({
   optimizerMs: finite.optional(),
   ringBytesSent: finite.optional(),
 });
+/** Of a step whose coordinator was killed there is no speed and no time. */
 const stepLine = z.object({
   step: finite,
   loss: orNaN,
@@ -37,9 +38,10 @@ const eventLine = z.object({
   event: z.string(),
   reason: z.string(),
   epoch: finite.optional(),
-  step: finite.optional(),
+  step: finite,
   rank: finite.optional(),
   worker: z.string().optional(),
+  cause: z.string().optional(),
   action: z.string().optional(),
 });
 const sampleLine = z.object({ step: finite, prompt: z.string(), text: z.string() });
@@ -56,7 +58,7 @@ export type Line =
 
 const kinds = { step: stepLine, validation: validationLine, event: eventLine, sample: sampleLine } as const;
 
-/** Undefined for a line that is torn, or of no kind that is known here. */
+/** Undefined for a line that is torn, as the last one of a killed run may be, or of no kind that is known here. */
 export function parseLine(text: string): Line | undefined {
   let value: unknown;
   try {
