@@ -9,8 +9,9 @@ export interface RunUpdate {
   /** They take the place of whatever the page has after the step `after`. */
   readonly points: readonly Point[];
   readonly after: number;
-  /** The newest steps with all ranks. */
-  readonly timeline: readonly StepLine[];
+  readonly newest: StepLine | undefined;
+  /** Over the newest steps; undefined where no speed is known. */
+  readonly tokensPerSecond: number | undefined;
   /** Whole lists; absent where nothing came. */
   readonly validations?: readonly ValidationLine[];
   readonly events?: readonly EventLine[];

@@ -9,8 +9,8 @@ import type { RunUpdate } from './runUpdate.ts';
 import { Series } from './series.ts';
 import { TailFile } from './tailFile.ts';
 
-/** Newest steps whose phases are shown, and events and samples that are kept. */
-const timelineSteps = 24;
+/** Steps that the speed is averaged over, and events, samples and evaluations that are kept. */
+const speedSteps = 10;
 const eventsMax = 500;
 const samplesMax = 50;
 const validationsMax = 5_000;
@@ -21,6 +21,8 @@ export interface Seen {
   readonly step: number;
   readonly stride: number;
   readonly restarts: number;
+  /** {@link RunView.version} */
+  readonly version: number;
   /** How many lines of each kind had come. */
   readonly lines: Readonly<Record<ListKind, number>>;
 }
@@ -33,7 +35,7 @@ export class RunView {
   readonly #files: readonly TailFile[];
   #series = new Series();
   #validations: ValidationLine[] = [];
-  #timeline: StepLine[] = [];
+  #newest: StepLine[] = [];
   #events: EventLine[] = [];
   #samples: SampleLine[] = [];
   #restarts = 0;
@@ -89,7 +91,7 @@ export class RunView {
   }
 
   get newestStep(): StepLine | undefined {
-    return this.#timeline.at(-1);
+    return this.#newest.at(-1);
   }
 
   get newestValidation(): ValidationLine | undefined {
@@ -112,7 +114,8 @@ export class RunView {
     const points = this.#series.after(after);
     const isNew = (kind: ListKind) => reset || seen.lines[kind] !== this.#lines[kind];
     const update: RunUpdate = {
-      ...{ name: this.name, reset, points, after, timeline: this.#timeline },
+      ...{ name: this.name, reset, points, after, newest: this.newestStep },
+      tokensPerSecond: speedOf(this.#newest),
       ...{ maxSteps: this.#maxSteps, isRunning: this.#isRunning },
       ...(isNew('validation') && { validations: this.#validations }),
       ...(isNew('event') && { events: this.#events }),
@@ -120,13 +123,16 @@ export class RunView {
     };
     // The last point is sent again: steps may still be added to it.
     const step = points.at(-2)?.step ?? after;
-    return { update, seen: { step, stride, restarts: this.#restarts, lines: { ...this.#lines } } };
+    return {
+      update,
+      seen: { step, stride, restarts: this.#restarts, version: this.version, lines: { ...this.#lines } },
+    };
   }
 
   #restart(): void {
     this.#series = new Series();
     this.#validations = [];
-    this.#timeline = [];
+    this.#newest = [];
     this.#restarts++;
   }
 
@@ -145,12 +151,18 @@ export class RunView {
   }
 
   #step(line: StepLine): void {
-    const { step, loss, lr, gradNorm, tokensPerSecond = Number.NaN, mfu = Number.NaN, ranks } = line;
+    const { step, loss, lr, gradNorm, tokensPerSecond = Number.NaN, mfu = Number.NaN } = line;
     this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond: ringRate(line) });
-    const kept = this.#timeline.filter((other) => other.step < step);
-    keep(kept, { ...line, ranks }, timelineSteps);
-    this.#timeline = kept;
+    if (step <= (this.newestStep?.step ?? 0)) this.#newest = this.#newest.filter((other) => other.step < step);
+    keep(this.#newest, line, speedSteps);
   }
+}
+
+/** Tokens over time: slow steps count as long as they took. */
+function speedOf(steps: readonly StepLine[]): number | undefined {
+  const speeds = steps.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
+  if (speeds.length === 0) return undefined;
+  return speeds.length / speeds.reduce((sum, speed) => sum + 1 / speed, 0);
 }
 
 /** Bytes that each rank sent, over the time of its step: how much of the wire is used. */

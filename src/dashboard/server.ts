@@ -1,6 +1,7 @@
 /**
  * The dashboard's server: a page, its assets, the state of the runs as server-sent events, and Prometheus metrics. It reads run
- * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes.
+ * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes. It reads
+ * while somebody looks: a run whose page nobody has open pays nothing for it.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -14,6 +15,7 @@ import { accessOf } from './access.ts';
 import { EventStream } from './eventStream.ts';
 import { exposition } from './exposition.ts';
 import { RunView } from './runView.ts';
+import { UpdateEncoder } from './updateEncoder.ts';
 
 export interface DashboardOptions {
   readonly runDirs: readonly string[];
@@ -22,7 +24,7 @@ export interface DashboardOptions {
   /** 0: the system chooses. */
   readonly port: number;
   readonly onWarning: (message: string) => void;
-  /** How often the directories are read. Default 250. */
+  /** How often the directories are read while a page is open. Default 500. */
   readonly intervalMs?: number;
 }
 
@@ -41,9 +43,10 @@ export class Dashboard {
   readonly #token: string | undefined;
   readonly #server: FastifyInstance;
   readonly #runs: readonly RunView[];
+  readonly #encoder: UpdateEncoder;
   readonly #streams = new Set<EventStream>();
   #timer: NodeJS.Timeout | undefined;
-  #reading: Promise<void> = Promise.resolve();
+  #reading: Promise<void> | undefined;
   #isClosed = false;
   #hasWarned = false;
 
@@ -51,6 +54,7 @@ export class Dashboard {
     this.#options = options;
     this.#token = isLoopback(options.host) ? undefined : randomBytes(18).toString('base64url');
     this.#runs = options.runDirs.map((path) => new RunView(path));
+    this.#encoder = new UpdateEncoder(this.#runs);
     this.#server = Fastify({ forceCloseConnections: true, bodyLimit: 1_024, exposeHeadRoutes: false });
   }
 
@@ -73,7 +77,6 @@ export class Dashboard {
       }
       throw error;
     }
-    dashboard.#tick();
     return dashboard;
   }
 
@@ -90,7 +93,10 @@ export class Dashboard {
     clearTimeout(this.#timer);
     await this.#reading;
     await this.#refresh();
-    for (const stream of this.#streams) stream.end();
+    for (const stream of this.#streams) {
+      stream.send();
+      stream.end();
+    }
     await this.#server.close();
   }
 
@@ -101,11 +107,11 @@ export class Dashboard {
       this.#server.get(path, async (_, reply) => reply.type(type).send(body));
     }
     this.#server.get('/metrics', async (_, reply) => {
-      await this.#reading;
+      await this.#refresh();
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(exposition(this.#runs));
     });
     this.#server.get('/api/config', async () => {
-      await this.#reading;
+      await this.#refresh();
       return this.#runs.map(({ name, config }) => ({ name, config }));
     });
     this.#server.get('/api/stream', async (request, reply) => this.#stream(request, reply));
@@ -132,29 +138,39 @@ export class Dashboard {
     reply.hijack();
     const headers = Object.entries(reply.getHeaders()) as [string, string][];
     reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
-    const stream = new EventStream(reply.raw, this.#runs);
+    const stream = new EventStream(reply.raw, this.#encoder);
     this.#streams.add(stream);
     request.raw.on('close', () => this.#streams.delete(stream));
-    void this.#reading.then(() => stream.send());
+    this.#tick();
     return reply;
   }
 
+  /** Tells every page what is new, now and from then on, until none is open. */
   #tick(): void {
-    this.#reading = this.#refresh();
-    void this.#reading.then(() => {
-      if (!this.#isClosed) this.#timer = setTimeout(() => this.#tick(), this.#options.intervalMs ?? 250);
+    void this.#refresh().then(() => {
+      for (const stream of this.#streams) stream.send();
+      clearTimeout(this.#timer);
+      if (this.#streams.size > 0 && !this.#isClosed)
+        this.#timer = setTimeout(() => this.#tick(), this.#options.intervalMs ?? 500);
     });
   }
 
+  /** Reads what is new, once for all who ask meanwhile. */
+  #refresh(): Promise<void> {
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
   /** A directory that cannot be read now is warned of once; training has nothing to do with it. */
-  async #refresh(): Promise<void> {
+  async #read(): Promise<void> {
     try {
       for (const run of this.#runs) await run.refresh();
     } catch (error) {
       if (!this.#hasWarned) this.#options.onWarning(`the dashboard cannot read a run: ${messageOf(error)}`);
       this.#hasWarned = true;
     }
-    for (const stream of this.#streams) stream.send();
   }
 }
 

@@ -49,14 +49,21 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     return Number((await tile(page, 'Step').textContent())?.split(' of ')[0]?.replaceAll(',', ''));
   }
 
-  /** Whether something is drawn on each of the charts' canvases. */
-  function drawnCharts(page: Page): Promise<boolean[]> {
-    return page.evaluate(() =>
-      [...document.querySelectorAll<HTMLCanvasElement>('.chart canvas')].map((canvas) => {
-        const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
-        return data.some((value) => value !== 0);
-      }),
-    );
+  /** Looks at each chart, until something is drawn on its canvas; they are drawn when they come into view. */
+  async function expectDrawnCharts(page: Page, count: number): Promise<void> {
+    const charts = await page.locator('.chart canvas').all();
+    expect(charts).toHaveLength(count);
+    for (const chart of charts) {
+      await chart.scrollIntoViewIfNeeded();
+      await expect
+        .poll(() =>
+          chart.evaluate((canvas: HTMLCanvasElement) => {
+            const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+            return data.some((value) => value !== 0);
+          }),
+        )
+        .toBe(true);
+    }
   }
 
   it('follows a run of four workers, live, to its end', async () => {
@@ -76,7 +83,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await page.waitForFunction((before) => Number.parseInt(document.title, 10) > before + 20, first);
     expect(await stepOf(page)).toBeGreaterThan(first);
     await page.locator('#samples pre').first().waitFor();
-    expect(await drawnCharts(page)).toEqual(Array(6).fill(true));
+    await expectDrawnCharts(page, 6);
     expect(await tile(page, 'Workers').textContent()).toBe('4');
     expect(await page.locator('.bar-row').count()).toBe(4);
     expect(Number(await tile(page, 'Validation loss').textContent())).toBeGreaterThan(0);
@@ -113,7 +120,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     expect(await page.locator('.u-series').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
     await page.getByLabel('loss on a logarithmic axis').check();
     await page.getByLabel('smooth').check();
-    await expect.poll(() => drawnCharts(page)).toEqual(Array(6).fill(true));
+    await expectDrawnCharts(page, 6);
     const { width, colour } = await page.evaluate(() => {
       return { width: document.documentElement.scrollWidth, colour: getComputedStyle(document.body).backgroundColor };
     });

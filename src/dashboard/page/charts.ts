@@ -36,6 +36,7 @@ interface Chart {
   readonly kind: ChartKind;
   readonly box: HTMLElement;
   readonly plot: uPlot;
+  isInView: boolean;
 }
 
 export class Charts {
@@ -43,6 +44,8 @@ export class Charts {
   #charts: Chart[] = [];
   #shape = '';
   #runs: readonly RunState[] = [];
+  #options: ChartOptions = { logarithmic: false, smooth: false };
+  readonly #inView = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: '100px' });
 
   constructor(parent: HTMLElement) {
     this.#parent = parent;
@@ -52,17 +55,33 @@ export class Charts {
     });
   }
 
+  /** Those in view now, the others when they come into view. */
   draw(runs: readonly RunState[], options: ChartOptions): void {
     this.#runs = runs;
+    this.#options = options;
     const shown = kinds.filter(({ optional, values }) => optional !== true || hasAny(runs, values));
     const shape = JSON.stringify([runs.map(({ name }) => name), shown.map(({ title }) => title), options.logarithmic]);
-    if (shape !== this.#shape) this.#build(shown, options);
+    if (shape !== this.#shape) this.#build(shown);
     this.#shape = shape;
-    for (const { kind, plot } of this.#charts) plot.setData(dataOf(kind, runs, options));
+    for (const chart of this.#charts) if (chart.isInView) this.#drawChart(chart);
   }
 
-  #build(shown: readonly ChartKind[], { logarithmic }: ChartOptions): void {
+  #drawChart({ kind, plot }: Chart): void {
+    plot.setData(dataOf(kind, this.#runs, this.#options));
+  }
+
+  #look(entries: readonly IntersectionObserverEntry[]): void {
+    for (const { target, isIntersecting } of entries) {
+      const chart = this.#charts.find(({ box }) => box === target);
+      if (chart === undefined) continue;
+      if (isIntersecting && !chart.isInView) this.#drawChart(chart);
+      chart.isInView = isIntersecting;
+    }
+  }
+
+  #build(shown: readonly ChartKind[]): void {
     for (const { plot, box } of this.#charts) {
+      this.#inView.unobserve(box);
       plot.destroy();
       box.remove();
     }
@@ -71,12 +90,14 @@ export class Charts {
       box.setAttribute('role', 'img');
       box.setAttribute('aria-label', `${kind.title} by step`);
       this.#parent.append(box);
-      const plot = new uPlot(this.#options(kind, box, logarithmic && kind.validation === true), [[]], box);
-      return { kind, box, plot };
+      const plot = new uPlot(this.#plotOptions(kind, box), [[]], box);
+      this.#inView.observe(box);
+      return { kind, box, plot, isInView: false };
     });
   }
 
-  #options(kind: ChartKind, box: HTMLElement, logarithmic: boolean): uPlot.Options {
+  #plotOptions(kind: ChartKind, box: HTMLElement): uPlot.Options {
+    const logarithmic = this.#options.logarithmic && kind.validation === true;
     const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--grid'), width: 1 }, ticks: { show: false } };
     const series: uPlot.Series[] = [{ label: 'step' }];
     for (const [i, { name }] of this.#runs.entries()) {

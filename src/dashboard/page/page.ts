@@ -1,15 +1,23 @@
-/** The page: takes what the server tells, and draws it, at most once a frame. */
+/**
+ * The page: takes what the server tells, and draws it. Often the machine that shows it is the one that trains, with cores for both:
+ * nothing is drawn that has not changed, is out of view, or would hardly be seen to move.
+ */
 import type { IndexedUpdate } from '../runUpdate.ts';
 import { Charts } from './charts.ts';
 import { drawConfigs, drawEvents, drawLegend, drawSamples, drawTiles, drawTimeline } from './panels.ts';
 import type { RunState } from './runState.ts';
 
+/** The curves of a run of quick steps are drawn so often; those of slow steps with each step. */
+const curvesEveryMs = 1_000;
+
 const runs: RunState[] = [];
 const charts = new Charts(byId('charts'));
 let isDrawn = true;
+let curvesTimer: number | undefined;
+let curvesDueMs = 0;
 
 drawLegend(byId('legend'));
-for (const id of ['log', 'smooth']) byId(id).addEventListener('change', draw);
+for (const id of ['log', 'smooth']) byId(id).addEventListener('change', drawCurves);
 void loadConfigs();
 connect();
 
@@ -19,8 +27,15 @@ function connect(): void {
   source.addEventListener('open', () => say('live', false));
   source.addEventListener('message', ({ data }: MessageEvent<string>) => {
     const wasEmpty = runs.length === 0;
-    for (const update of JSON.parse(data) as IndexedUpdate[]) take(update);
-    if (!wasEmpty || runs.some(({ points }) => points.length > 0)) draw();
+    const updates = JSON.parse(data) as IndexedUpdate[];
+    for (const update of updates) take(update);
+    // A page in the background draws nothing, but its title is seen.
+    document.title = `${known()
+      .map(({ newest }) => newest?.step ?? 0)
+      .join(', ')} · Lockstep`;
+    if (updates.some(({ events }) => events !== undefined)) drawEvents(byId('events'), known());
+    if (updates.some(({ samples }) => samples !== undefined)) drawSamples(byId('samples'), known());
+    draw();
     if (wasEmpty) void loadConfigs();
   });
   source.addEventListener('end', () => {
@@ -37,10 +52,10 @@ function connect(): void {
 }
 
 function take(update: IndexedUpdate): void {
-  const { index, reset, name, points, after, timeline, maxSteps, isRunning } = update;
+  const { index, reset, name, points, after, newest, tokensPerSecond, maxSteps, isRunning } = update;
   const before = reset ? undefined : runs[index];
   runs[index] = {
-    ...{ name, timeline, maxSteps, isRunning },
+    ...{ name, newest, tokensPerSecond, maxSteps, isRunning },
     points: [...(before?.points ?? []).filter(({ step }) => step <= after), ...points],
     validations: update.validations ?? before?.validations ?? [],
     events: update.events ?? before?.events ?? [],
@@ -53,14 +68,27 @@ function draw(): void {
   isDrawn = false;
   requestAnimationFrame(() => {
     isDrawn = true;
-    const known = runs.filter((run) => run !== undefined);
-    charts.draw(known, { logarithmic: isChecked('log'), smooth: isChecked('smooth') });
-    drawTiles(byId('tiles'), known);
-    drawTimeline(byId('timeline'), known);
-    drawEvents(byId('events'), known);
-    drawSamples(byId('samples'), known);
-    document.title = `${known.map(({ timeline }) => timeline.at(-1)?.step ?? 0).join(', ')} · Lockstep`;
+    drawTiles(byId('tiles'), known());
+    drawTimeline(byId('timeline'), known());
+    if (performance.now() >= curvesDueMs) drawCurves();
+    else curvesTimer ??= setTimeout(drawDueCurves, curvesDueMs - performance.now());
   });
+}
+
+function drawDueCurves(): void {
+  curvesTimer = undefined;
+  draw();
+}
+
+function drawCurves(): void {
+  clearTimeout(curvesTimer);
+  curvesTimer = undefined;
+  charts.draw(known(), { logarithmic: isChecked('log'), smooth: isChecked('smooth') });
+  curvesDueMs = performance.now() + curvesEveryMs;
+}
+
+function known(): RunState[] {
+  return runs.filter((run) => run !== undefined);
 }
 
 async function loadConfigs(): Promise<void> {

@@ -10,13 +10,11 @@ const phases = [
   ['optimizerMs', 'optimizer'],
 ] as const;
 const svgNamespace = 'http://www.w3.org/2000/svg';
-/** Steps that the speed is averaged over. */
-const speedSteps = 10;
 
 export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void {
   parent.replaceChildren(
     ...runs.map((run, i) => {
-      const newest = run.timeline.at(-1);
+      const { newest } = run;
       const validation = run.validations.at(-1);
       const heading = element('h2', `series-${i % 6}`, element('span', 'swatch'), run.name, ' ');
       heading.append(element('small', '', run.isRunning ? 'running' : 'not running'));
@@ -25,7 +23,7 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Loss', fixed(newest?.loss, 4)],
         ['Validation loss', fixed(validation?.valLoss, 4)],
         ['Bits per byte', fixed(validation?.valBitsPerByte, 4)],
-        ['Tokens/s', short(speedOf(run))],
+        ['Tokens/s', short(run.tokensPerSecond)],
         ['MFU', newest?.mfu === undefined ? '–' : `${(100 * newest.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
         ['Time left', run.isRunning ? timeLeft(run) : '–'],
@@ -36,18 +34,10 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
   );
 }
 
-function speedOf({ timeline }: RunState): number | undefined {
-  const speeds = timeline.slice(-speedSteps).flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
-  if (speeds.length === 0) return undefined;
-  return speeds.length / speeds.reduce((sum, speed) => sum + 1 / speed, 0);
-}
-
 function timeLeft(run: RunState): string {
-  const { timeline, maxSteps } = run;
-  const newest = timeline.at(-1);
-  const speed = speedOf(run);
-  if (newest === undefined || maxSteps === undefined || speed === undefined) return '–';
-  return duration(((maxSteps - newest.step) * (newest.tokens / newest.step)) / speed);
+  const { newest, maxSteps, tokensPerSecond } = run;
+  if (newest === undefined || maxSteps === undefined || tokensPerSecond === undefined) return '–';
+  return duration(((maxSteps - newest.step) * (newest.tokens / newest.step)) / tokensPerSecond);
 }
 
 export function drawLegend(parent: HTMLElement): void {
@@ -61,8 +51,7 @@ export function drawLegend(parent: HTMLElement): void {
 
 /** A bar for each rank of each run's newest step, all on one scale. */
 export function drawTimeline(parent: HTMLElement, runs: readonly RunState[]): void {
-  const rows = runs.flatMap(({ name, timeline }) => {
-    const newest = timeline.at(-1);
+  const rows = runs.flatMap(({ name, newest }) => {
     return (newest?.ranks ?? []).map((rank) => {
       const parts = phases.map(([key]) => rank[key] ?? 0);
       const label = runs.length > 1 ? `${name}, rank ${rank.rank}` : `rank ${rank.rank}, ${rank.sampleCount} samples`;

@@ -6,7 +6,8 @@ export interface RunState {
   readonly name: string;
   readonly points: readonly Point[];
   readonly validations: readonly ValidationLine[];
-  readonly timeline: readonly StepLine[];
+  readonly newest: StepLine | undefined;
+  readonly tokensPerSecond: number | undefined;
   readonly events: readonly EventLine[];
   readonly samples: readonly SampleLine[];
   readonly maxSteps: number | undefined;

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import type { IndexedUpdate } from '../../../src/dashboard/runUpdate.ts';
+import { RunView } from '../../../src/dashboard/runView.ts';
 import { Dashboard } from '../../../src/dashboard/server.ts';
+import { UpdateEncoder } from '../../../src/dashboard/updateEncoder.ts';
 
 let folder = '';
 let dashboard: Dashboard | undefined;
@@ -101,7 +103,7 @@ describe('the dashboard', () => {
       [2, 400_000],
       [3, 400_000],
     ]);
-    expect(first?.timeline).toHaveLength(3);
+    expect(first).toMatchObject({ newest: { step: 3, ranks: [{ rank: 0 }, { rank: 1 }] }, tokensPerSecond: 1_000 });
     const grown = updates.find(({ points }) => points.at(-1)?.step === 4);
     // The last point may have grown: it comes again.
     expect(grown).toMatchObject({ reset: false, after: 2 });
@@ -188,8 +190,33 @@ describe('the dashboard', () => {
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
     const seen = await follow(url, (all) => all.at(-1)?.points.at(-1)?.step === 20_050);
-    expect(seen.at(-1)?.timeline.at(-1)?.step).toBe(20_050);
+    expect(seen.at(-1)?.newest?.step).toBe(20_050);
     slow.destroy();
+  });
+
+  it('reads nothing while nobody looks', async () => {
+    const run = await writeRun('a', 0);
+    await rm(join(run, 'metrics.jsonl'));
+    await mkdir(join(run, 'metrics.jsonl'));
+    const url = await open([run]);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(warnings).toEqual([]);
+    await fetch(new URL('/metrics', url));
+    expect(warnings).toEqual([expect.stringMatching(/cannot read a run: .*directory/)]);
+  });
+
+  it('tells pages that know the same the same, put together once', async () => {
+    const run = new RunView(await writeRun('a', 3));
+    const encoder = new UpdateEncoder([run]);
+    await run.refresh();
+    const first = encoder.encode([]);
+    expect(encoder.encode([])).toBe(first);
+    expect(encoder.encode(first?.seen ?? [])).toBeUndefined();
+    await appendFile(join(run.path, 'metrics.jsonl'), `${stepLine(4)}\n`);
+    await run.refresh();
+    const second = encoder.encode(first?.seen ?? []);
+    expect(JSON.parse(second?.text ?? '')).toMatchObject([{ index: 0, reset: false, newest: { step: 4 } }]);
+    expect(encoder.encode([])).not.toBe(second);
   });
 
   it('says that it ends, and is gone at once although pages are open', async () => {
