@@ -3,12 +3,12 @@
  *
  *   node build/examples/customLoop.js input.txt [steps]
  *
- * B batch, T time (blockSize), N rows (B·T).
+ * B batch, T time (blockSize). For a loss of your own see `Tape` and `GPT` in the reference.
  */
-import { createEngine, learningRateAt, openDataset, Tape, Trainer, trainBatch, UserError, valBatches } from 'lockstep';
+import { createEngine, learningRateAt, openDataset, saveCheckpoint, Trainer, trainBatch, valBatches } from 'lockstep';
 
 const [text, steps = '300'] = process.argv.slice(2);
-if (text === undefined) throw new UserError('expected a text file: node build/examples/customLoop.js input.txt');
+if (text === undefined) throw new Error('expected a text file: node build/examples/customLoop.js input.txt');
 const maxSteps = Number(steps);
 const [B, T, gradAccumSteps, seed] = [12, 64, 1, 1337];
 const globalBatchSize = B * gradAccumSteps;
@@ -23,21 +23,12 @@ const engine = await createEngine({ name: 'auto' });
 try {
   const sizes = { nLayer: 4, nHead: 4, nEmbd: 128, blockSize: T, vocabSize: dataset.vocabSize };
   const trainer = new Trainer(engine, { ...sizes, ...form }, { seed }); // parameters, gradients, moments, AdamW
-  const { model } = trainer;
 
   for (let step = 0; step < maxSteps; step++) {
     let lossSum = 0;
     for (let micro = 0; micro < gradAccumSteps; micro++) {
       const batch = trainBatch(dataset, { ...drawing, step, from: micro * B });
-      const tape = new Tape(engine);
-      const tokens = tape.upload(batch.tokens, [B, T]);
-      const targets = tape.upload(batch.targets, [B * T]);
-      const losses = model.losses(tape, tokens, targets, { lossScale: 1 / (globalBatchSize * T) }); // (N)
-      tape.backward(); // adds to the gradients
-      const values = new Float32Array(losses.size);
-      await engine.download(losses, values);
-      tape.discard();
-      for (const loss of values) lossSum += loss;
+      lossSum += await trainer.microStep({ ...batch, lossScale: 1 / (globalBatchSize * T) }); // adds to the gradients
     }
     const learningRate = learningRateAt(step, { kind: 'cosine', ...rates });
     const { gradNorm } = await trainer.applyAdamw({ ...adamw, learningRate, step: step + 1 }); // zeroes the gradients
@@ -50,7 +41,9 @@ try {
     sum += await trainer.evaluate(batch);
     targets += batch.targetCount;
   }
-  console.log(`validation loss ${(sum / targets).toFixed(4)} on ${engine.description}`);
+  const valLoss = sum / targets;
+  const path = await saveCheckpoint('runs/custom', trainer, { step: maxSteps, dataset, valLoss });
+  console.log(`validation loss ${valLoss.toFixed(4)} on ${engine.description}, ${path}`);
 } finally {
   await engine.dispose();
 }

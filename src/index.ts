@@ -36,3 +36,9 @@ export {
   type TextEvaluation,
   TrainedModel,
 } from './run/trainedModel.ts';
+export {
+  type RestoredCheckpoint,
+  restoreCheckpoint,
+  type SaveCheckpointOptions,
+  saveCheckpoint,
+} from './run/trainerCheckpoint.ts';

@@ -42,7 +42,7 @@ export interface LoadedModel {
 
 /** @throws UserError for a path that is no checkpoint, a damaged one, an engine that is not there */
 export async function loadModel(options: LoadModelOptions): Promise<LoadedModel> {
-  const checkpoint = await findCheckpoint(options);
+  const checkpoint = await findCheckpoint({ ...options, verify: 'model' });
   const tokenizer = await openTokenizer(checkpoint);
   const runConfig = readRunConfig(checkpoint);
   const engine = await createEngine(options.engine);
@@ -58,16 +58,21 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   }
 }
 
-/** Opens the checkpoint that `path` means; only what inference reads is verified by hash. */
-async function findCheckpoint({ path, cwd, onWarning }: LoadModelOptions): Promise<Checkpoint> {
+/** Opens the checkpoint that `path` means. Hashes are verified of all of it, or of what inference reads. */
+export async function findCheckpoint({
+  path,
+  cwd,
+  onWarning,
+  verify,
+}: Omit<LoadModelOptions, 'engine'> & { readonly verify: 'all' | 'model' }): Promise<Checkpoint> {
   const folder = resolve(cwd, path);
-  if (await isCheckpointFolder(folder)) return openCheckpoint(folder, { verify: 'model' });
+  if (await isCheckpointFolder(folder)) return openCheckpoint(folder, { verify });
   const inRun = join(folder, 'checkpoints');
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
     throw new UserError(`there is no folder ${folder}: expected a checkpoint, a run directory or a GPT-2 model`);
   }
-  const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify: 'model' });
+  const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify });
   if (newest === undefined) {
     throw new UserError(
       `${folder} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
@@ -101,17 +106,23 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
 }
 
 /** One tensor at a time, straight into the engine's memory where that is the host's. */
-async function fillParameters(engine: Engine, parameters: Parameters, checkpoint: Checkpoint): Promise<void> {
+export async function fillParameters(
+  engine: Engine,
+  parameters: Parameters,
+  checkpoint: Checkpoint,
+  part: 'params' | 'm' | 'v' = 'params',
+): Promise<void> {
   for (const [index, { name, size }] of parameters.specs.entries()) {
-    const view = engine.hostView(parameters.values.tensors[index]!);
+    const { tensors } = part === 'params' ? parameters.values : parameters[part];
+    const view = engine.hostView(tensors[index]!);
     const values = view ?? new Float32Array(size);
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     let filled = 0;
-    for await (const chunk of checkpoint.stream('params', [name])) {
+    for await (const chunk of checkpoint.stream(part, [name])) {
       bytes.set(chunk, filled);
       filled += chunk.length;
     }
-    if (view === undefined) parameters.writeTensor('params', index, values);
+    if (view === undefined) parameters.writeTensor(part, index, values);
   }
 }
 

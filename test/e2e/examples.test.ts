@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { startProgram, text, useFolder } from './launch.ts';
+import { launch, startProgram, text, useFolder } from './launch.ts';
 
 const folder = useFolder();
 const corpus = text === 'builtin' ? join(packageRoot, 'ARCHITECTURE.md') : text;
@@ -26,6 +26,9 @@ it('customLoop: a training loop of its own', async () => {
   const losses = [...stdout.matchAll(/loss (\d+\.\d+)/g)].map(([, loss]) => Number(loss));
   expect(losses.length).toBeGreaterThan(2);
   expect(losses.at(-1)).toBeLessThan(losses[0]!);
+  const args = ['--checkpoint', 'runs/custom', '--prompt', 'the ', '--max-tokens', '5'];
+  const generated = await launch(['generate', ...args], folder());
+  expect(generated).toMatchObject({ code: 0, stdout: expect.stringMatching(/^the /m) });
 });
 
 it('server: streams text, refuses what is too long, and lets a client leave', async () => {

@@ -1,13 +1,12 @@
 /** A run directory with a checkpoint of a tiny, briefly trained model over a small text, made with the engine `tfjs cpu`. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CheckpointStore } from '../../../src/checkpoint/store.ts';
-import { configSchema } from '../../../src/config/schema.ts';
 import { openDataset } from '../../../src/data/dataset.ts';
 import { trainBatch, valBatches } from '../../../src/data/sampler.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import { saveCheckpoint } from '../../../src/run/trainerCheckpoint.ts';
 
 export const cpu = { name: 'tfjs', device: 'cpu' } as const;
 export const blockSize = 8;
@@ -30,11 +29,9 @@ export async function trainRun(
   const textPath = join(folder, 'text.txt');
   mkdirSync(folder, { recursive: true });
   writeFileSync(textPath, text);
-  const config = configSchema.parse({
-    data: { text: textPath },
-    sample: { prompt: 'the ', maxTokens: 12 },
-  });
-  const dataset = await openDataset(config.data, { blockSize, cwd: folder });
+  const config = { data: { text: textPath }, sample: { prompt: 'the ', maxTokens: 12 } };
+  const data = { text: textPath, tokenizer: 'char', valFraction: 0.1 } as const;
+  const dataset = await openDataset(data, { blockSize, cwd: folder });
   const modelConfig: ModelConfig = {
     vocabSize: dataset.vocabSize,
     blockSize,
@@ -49,7 +46,6 @@ export async function trainRun(
   };
   const engine = await createEngine(cpu);
   const trainer = new Trainer(engine, modelConfig, { seed: 7 });
-  const store = new CheckpointStore(join(folder, 'checkpoints'));
   const adamw = { learningRate: 0.03, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, gradClip: 1 };
   const steps = options.steps ?? [5];
   for (let step = 0; step < Math.max(...steps); step++) {
@@ -61,24 +57,7 @@ export async function trainRun(
     await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
     await trainer.applyAdamw({ ...adamw, step: step + 1 });
     if (!steps.includes(step + 1)) continue;
-    const writer = await store.beginWrite({
-      tensors: trainer.parameters.specs,
-      modelConfig,
-      tokenizerFiles: dataset.tokenizer.files(),
-      trainer: {
-        step: step + 1,
-        seed: 7,
-        data: { sha256: dataset.sha256, samplesSeen: 4 * (step + 1) },
-        valLoss: null,
-        config,
-      },
-    });
-    for (const part of ['params', 'm', 'v'] as const) {
-      const state = new Float32Array(trainer.parameters.count);
-      await trainer.parameters.exportState(part, state);
-      await writer.write(new Uint8Array(state.buffer));
-    }
-    await writer.commit();
+    await saveCheckpoint('checkpoints', trainer, { step: step + 1, dataset, config, cwd: folder });
   }
   const valLoss = async (): Promise<number> => {
     let sum = 0;

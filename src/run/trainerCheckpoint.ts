@@ -1,0 +1,102 @@
+/** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
+import { resolve } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { CheckpointStore } from '../checkpoint/store.ts';
+import { loadConfig } from '../config/load.ts';
+import type { ConfigInput } from '../config/schema.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { Trainer } from '../model/training.ts';
+import { fillParameters, findCheckpoint } from './loadModel.ts';
+
+/** What a checkpoint says besides the numbers of the model and its optimizer. */
+export interface SaveCheckpointOptions {
+  /** Updates made so far: 0 before the first. The folder is called after it. */
+  readonly step: number;
+  /** What the model learns from: its tokenizer becomes part of the checkpoint. */
+  readonly dataset: Pick<Dataset, 'tokenizer' | 'sha256'>;
+  /** Mean over the validation targets, in nats; keeps the best checkpoint from being deleted. */
+  readonly valLoss?: number;
+  /** So many of the newest stay, and the best; 0 keeps all. Default 0. */
+  readonly keep?: number;
+  /** What `launch generate` and `launch eval` take as defaults: `sample`, `data`. The model's sizes are the trainer's own. */
+  readonly config?: ConfigInput;
+  /** Where a relative path starts. Default: the working folder of the process. */
+  readonly cwd?: string;
+}
+
+/** What a loop goes on with. */
+export interface RestoredCheckpoint {
+  /** The checkpoint's folder. */
+  readonly path: string;
+  /** Updates that the parameters have seen; 0 for weights that no run wrote. */
+  readonly step: number;
+  /** Whether AdamW's moments were there: if not they are as they were, zero in a new trainer. */
+  readonly hasOptimizer: boolean;
+}
+
+/**
+ * Writes parameters and AdamW's moments to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
+ * `launch generate` and Hugging Face's `from_pretrained` read it.
+ * @returns the checkpoint's folder, absolute
+ * @throws UserError for a config that is none
+ * @throws PeerError if the disk is full or fails: nothing is left of it, and older ones are as they were
+ */
+export async function saveCheckpoint(
+  directory: string,
+  trainer: Trainer,
+  { step, dataset, valLoss, keep = 0, config = {}, cwd = process.cwd() }: SaveCheckpointOptions,
+): Promise<string> {
+  if (!Number.isSafeInteger(step) || step < 0) {
+    throw new UserError(`step: expected a whole number of updates, 0 or more, received ${step}`);
+  }
+  const { model, parameters } = trainer;
+  const { config: parsed } = loadConfig({ config: { ...config, model: model.config }, cwd });
+  const store = new CheckpointStore(resolve(cwd, directory), { keep });
+  const writer = await store.beginWrite({
+    tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
+    modelConfig: model.config,
+    tokenizerFiles: dataset.tokenizer.files(),
+    trainer: {
+      ...{ step, seed: parsed.train.seed, valLoss: valLoss ?? null, config: parsed },
+      data: { sha256: dataset.sha256, samplesSeen: step * parsed.train.globalBatchSize },
+    },
+  });
+  try {
+    for (const part of ['params', 'm', 'v'] as const) {
+      for (const [index, { size }] of parameters.specs.entries()) {
+        const values = new Float32Array(size);
+        await parameters.readTensor(part, index, values);
+        await writer.write(new Uint8Array(values.buffer));
+      }
+    }
+    return await writer.commit();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+/**
+ * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has them: a loop goes on from there, or fine-tunes
+ * weights that were trained elsewhere.
+ * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
+ * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes: nothing is filled then
+ */
+export async function restoreCheckpoint(
+  path: string,
+  trainer: Trainer,
+  { cwd = process.cwd(), onWarning = () => {} }: { cwd?: string; onWarning?: (message: string) => void } = {},
+): Promise<RestoredCheckpoint> {
+  const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
+  const { config } = trainer.model;
+  for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
+    if (config[key] === checkpoint.modelConfig[key]) continue;
+    const [expected, found] = [config[key], checkpoint.modelConfig[key]];
+    throw new UserError(`${checkpoint.path} has a model with ${key} = ${found}, but the trainer's has ${expected}`);
+  }
+  const { hasOptimizer, trainer: state } = checkpoint;
+  for (const part of hasOptimizer ? (['params', 'm', 'v'] as const) : (['params'] as const)) {
+    await fillParameters(trainer.engine, trainer.parameters, checkpoint, part);
+  }
+  return { path: checkpoint.path, step: state?.step ?? 0, hasOptimizer };
+}

@@ -1,0 +1,107 @@
+/** A training loop of one's own saves, and goes on from what it saved to the same bits. */
+import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { type Dataset, openDataset } from '../../../src/data/dataset.ts';
+import { trainBatch } from '../../../src/data/sampler.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { createEngine } from '../../../src/engine/registry.ts';
+import { Trainer } from '../../../src/model/training.ts';
+import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
+import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/trainerCheckpoint.ts';
+import { cpu } from './trainedModel.ts';
+
+const blockSize = 8;
+const sizes = { blockSize, nLayer: 2, nHead: 2, nEmbd: 8 };
+const form = { dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
+let folder = '';
+let engine: Engine;
+let dataset: Dataset;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lockstep-loop-'));
+  engine = await createEngine(cpu);
+  const data = { text: 'src', tokenizer: 'byte', valFraction: 0.1 } as const;
+  dataset = await openDataset(data, { blockSize, cwd: process.cwd() });
+});
+afterAll(async () => {
+  await engine.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+const newTrainer = (seed: number, nLayer = 2) =>
+  new Trainer(engine, { ...sizes, ...form, nLayer, vocabSize: dataset.vocabSize }, { seed });
+
+async function trainSteps(trainer: Trainer, from: number, to: number): Promise<Float32Array> {
+  for (let step = from; step < to; step++) {
+    const sampling = { seed: 3, step, from: 0, count: 2, globalBatchSize: 2, blockSize, sampler: 'random' } as const;
+    const batch = trainBatch(dataset, sampling);
+    await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
+    const adamw = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
+    await trainer.applyAdamw({ ...adamw, learningRate: 0.01, step: step + 1 });
+  }
+  const parameters = new Float32Array(trainer.parameters.count);
+  await trainer.parameters.exportState('params', parameters);
+  return parameters;
+}
+
+describe('saveCheckpoint and restoreCheckpoint', () => {
+  it('go on to the same bits, optimizer included', async () => {
+    const trainer = newTrainer(1);
+    await trainSteps(trainer, 0, 3);
+    const path = await saveCheckpoint('loop', trainer, { step: 3, dataset, valLoss: 2.5, cwd: folder });
+    expect(path).toBe(join(folder, 'loop', 'step-00000003'));
+    const uninterrupted = await trainSteps(trainer, 3, 5);
+    const another = newTrainer(2);
+    expect(await restoreCheckpoint('loop', another, { cwd: folder })).toEqual({ path, step: 3, hasOptimizer: true });
+    expect(await trainSteps(another, 3, 5)).toEqual(uninterrupted);
+  });
+
+  it('are read by what reads the checkpoints of runs', async () => {
+    const model = await loadCheckpoint('loop', { cwd: folder, engine: cpu });
+    expect(model).toMatchObject({ step: 3, config: { nLayer: 2, nEmbd: 8 } });
+    expect(model.description).toContain('validation loss 2.5000');
+    let text = '';
+    for await (const piece of model.generate('a', { maxTokens: 3 })) text += piece;
+    expect(text).not.toBe('');
+    await model.dispose();
+  });
+
+  it('fine-tune weights that have no optimizer state', async () => {
+    const bare = join(folder, 'bare');
+    cpSync(join(folder, 'loop', 'step-00000003'), bare, { recursive: true });
+    for (const name of ['manifest.json', 'trainer.json', 'optimizer.safetensors']) rmSync(join(bare, name));
+    const [trainer, original] = [newTrainer(4), newTrainer(5)];
+    expect(await restoreCheckpoint(bare, trainer)).toEqual({ path: bare, step: 0, hasOptimizer: false });
+    await restoreCheckpoint(join(folder, 'loop'), original);
+    expect(await trainSteps(trainer, 0, 0)).toEqual(await trainSteps(original, 0, 0));
+  });
+
+  it('keep the newest and the best', async () => {
+    const trainer = newTrainer(1);
+    for (const [step, valLoss] of [
+      [1, 2],
+      [2, 3],
+      [3, 3],
+      [4, 3],
+    ] as const)
+      await saveCheckpoint('kept', trainer, { step, dataset, valLoss, keep: 2, cwd: folder });
+    expect(readdirSync(join(folder, 'kept')).sort()).toEqual(['step-00000001', 'step-00000003', 'step-00000004']);
+  });
+
+  it('refuse other sizes, what is no checkpoint, and steps that are none', async () => {
+    const before = await trainSteps(newTrainer(1, 1), 0, 0);
+    const trainer = newTrainer(1, 1);
+    const other = restoreCheckpoint('loop', trainer, { cwd: folder });
+    await expect(other).rejects.toThrow(UserError);
+    await expect(other).rejects.toThrow(/has a model with nLayer = 2, but the trainer's has 1/);
+    expect(await trainSteps(trainer, 0, 0)).toEqual(before);
+    await expect(restoreCheckpoint('absent', trainer, { cwd: folder })).rejects.toThrow(/there is no folder .*absent/);
+    await expect(saveCheckpoint('x', trainer, { step: 0.5, dataset })).rejects.toThrow(/whole number of updates/);
+    await expect(
+      saveCheckpoint('x', trainer, { step: 1, dataset, config: { train: { maxSteps: 0 } }, cwd: folder }),
+    ).rejects.toThrow(/train\.maxSteps: expected/);
+  });
+});
