@@ -59,12 +59,22 @@ export class LiveBlock {
     this.#rows = [];
   }
 
+  /** Takes the rows away and gives the cursor back, for now. */
+  suspend(): void {
+    this.#write(`${this.#toTop()}${eraseBelow}${cursorShown}`);
+    this.#rows = [];
+  }
+
+  /** After {@link suspend}: rows are drawn from where the cursor is now. */
+  resume(): void {
+    this.#write(cursorHidden);
+  }
+
   /** Takes the rows away and gives the cursor back. */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#write(`${this.#toTop()}${eraseBelow}${cursorShown}`);
-    this.#rows = [];
+    this.suspend();
     this.#forgetExit();
   }
 

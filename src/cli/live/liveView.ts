@@ -48,6 +48,16 @@ export function openLiveView(options: LiveViewOptions): LiveView {
     draw();
   };
   stream.on('resize', resized);
+  // Ctrl-Z: what the shell shows then is not to lie among the rows. Stopped, this goes on in the last line, after `fg`.
+  const stopped = () => {
+    block.suspend();
+    process.kill(process.pid, 'SIGSTOP');
+  };
+  const continued = () => {
+    block.resume();
+    draw();
+  };
+  process.on('SIGTSTP', stopped).on('SIGCONT', continued);
   const timer = setInterval(draw, redrawMs);
   timer.unref();
   draw();
@@ -70,6 +80,7 @@ export function openLiveView(options: LiveViewOptions): LiveView {
     close() {
       clearInterval(timer);
       stream.off('resize', resized);
+      process.off('SIGTSTP', stopped).off('SIGCONT', continued);
       block.close();
       setOutput(before);
       if (last !== undefined) before.print(stepLine(last, maxSteps, view.tokensPerSecond));
