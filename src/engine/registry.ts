@@ -6,7 +6,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
 import { loadNative } from './native/addon.ts';
 import { createNativeEngine } from './native/nativeEngine.ts';
-import { DeviceUnavailableError, TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevice } from './tfjs/backends.ts';
+import { DeviceUnavailableError, TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevice } from './tfjs/devices.ts';
 import { createTfjsEngine } from './tfjs/tfjsEngine.ts';
 import { tryEngine } from './trial.ts';
 

@@ -5,33 +5,10 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as TfCore from '@tensorflow/tfjs-core';
-import { messageOf, UserError } from '../../base/errors.ts';
+import { messageOf } from '../../base/errors.ts';
+import { DeviceUnavailableError, type TfjsDevice } from './devices.ts';
 
 export type Tf = typeof TfCore;
-export type TfjsDevice = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
-
-/** In the order in which they are listed to people: fastest first. */
-export const TFJS_DEVICES: readonly TfjsDevice[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
-
-/** What to do to have a device, for messages. */
-export const TFJS_INSTALL_HINTS = {
-  tensorflow:
-    'npm install @tensorflow/tfjs-node-gpu@4.22.0 (NVIDIA, CUDA 11.2) or @tensorflow/tfjs-node@4.22.0 (CPU); Node 22 or older',
-  webgpu:
-    'npm install webgpu @tensorflow/tfjs-backend-webgpu@4.22.0, and a Vulkan, Metal or Direct3D 12 driver for the GPU',
-  wasm: 'npm install @tensorflow/tfjs-backend-wasm@4.22.0',
-  cpu: 'npm install @tensorflow/tfjs-backend-cpu@4.22.0',
-} as const satisfies Record<TfjsDevice, string>;
-
-/** A device was asked for that this machine does not have. */
-export class DeviceUnavailableError extends UserError {
-  readonly reason: string;
-
-  constructor(device: TfjsDevice, reason: string) {
-    super(`engine tfjs: device '${device}' is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[device]}`);
-    this.reason = reason;
-  }
-}
 
 export interface TfjsBackend {
   readonly tf: Tf;

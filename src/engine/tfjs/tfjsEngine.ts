@@ -20,7 +20,8 @@ import type {
 } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
-import { loadBackend, type TfjsBackend, type TfjsDevice } from './backends.ts';
+import { loadBackend, type TfjsBackend } from './backends.ts';
+import type { TfjsDevice } from './devices.ts';
 import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
 import type { Engine, Tensor } from '../../../src/engine/engine.ts';
-import type { TfjsDevice } from '../../../src/engine/tfjs/backends.ts';
+import type { TfjsDevice } from '../../../src/engine/tfjs/devices.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 
 /** All that TensorFlow.js holds in this thread, whoever made it. */
