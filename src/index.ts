@@ -6,9 +6,23 @@
  */
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
 export { version } from './base/version.ts';
+export type {
+  CheckpointKeys,
+  CommKeys,
+  Config,
+  ConfigInput,
+  DataKeys,
+  EngineKeys,
+  EvalKeys,
+  KeysInput,
+  ModelKeys,
+  OptimizerKeys,
+  SampleKeys,
+  ScheduleKeys,
+  TrainKeys,
+} from './config/configTypes.ts';
 export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/load.ts';
 export { learningRateAt, type Schedule } from './config/schedule.ts';
-export type { Config, ConfigInput } from './config/schema.ts';
 export type { CheckpointOutcome } from './coordinator/checkpointer.ts';
 export type { RunListener } from './coordinator/coordinatorOptions.ts';
 export type { LoggedEvent } from './coordinator/eventsLog.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { joinKeysOf, newRunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
 import { decide } from '../coordinator/decide.ts';

@@ -10,7 +10,7 @@
  *   processes that do nothing else (ringBench.ts).
  */
 import { availableParallelism } from 'node:os';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { StepMetrics } from '../coordinator/metricsLog.ts';
 import { phases } from '../report/rankTimes.ts';
 import { withBenchRun } from './benchRun.ts';

@@ -9,7 +9,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type Bucket, makeBuckets } from '../comm/buckets.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import { parameterSpecs } from '../model/parameters.ts';
 import type { BuildResult, BuildTask, EvaluateTask, LossSum, StepTask } from '../worker/replicaProtocol.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';

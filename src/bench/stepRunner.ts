@@ -1,6 +1,6 @@
 /** Whole training steps of one replica on random tokens, one at a time: what the benches time. */
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { type Batch, type PhaseTimes, Trainer } from '../model/training.ts';

@@ -2,8 +2,8 @@
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
+import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createNativeEngine } from '../engine/native/nativeEngine.ts';
 import { createEngine, type EngineOptions, selectEngine } from '../engine/registry.ts';

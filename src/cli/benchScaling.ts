@@ -10,8 +10,8 @@ import {
   scalingPage,
   scalingPictures,
 } from '../bench/scalingReport.ts';
+import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
 import { writeOutput, writePicture } from '../report/picture.ts';
 import { countsOption } from './benchOptions.ts';
 import { numberOption } from './modelOptions.ts';

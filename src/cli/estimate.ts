@@ -1,6 +1,6 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
 import { availableParallelism } from 'node:os';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import { createNativeEngine } from '../engine/native/nativeEngine.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { stepFlops } from '../model/flops.ts';

@@ -1,5 +1,5 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';

@@ -1,5 +1,5 @@
 /** The text that ends a run: its newest checkpoint, loaded as `launch generate` loads it, continues `sample.prompt`. */
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
 import { currentOutput, warn } from './output.ts';

@@ -4,10 +4,11 @@
  */
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
+import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
-import { type Config, type ConfigInput, configSchema, crossChecks } from './schema.ts';
+import { configSchema, crossChecks } from './schema.ts';
 import { parseYaml } from './yamlSource.ts';
 
 /** What `launch` runs when no config is named. */

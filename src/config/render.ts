@@ -1,6 +1,7 @@
 /** Writes a configuration as YAML with every key's documentation as a comment; it loads back to an equal configuration. */
+
+import type { Config } from './configTypes.ts';
 import { configGroups } from './keys.ts';
-import type { Config } from './schema.ts';
 
 const commentWidth = 110;
 
@@ -9,7 +10,7 @@ export function renderConfig(config: Config): string {
   const lines: string[] = [];
   for (const group of configGroups) {
     lines.push(...comment(group.doc, ''), `${group.name}:`);
-    const values: Record<string, unknown> = config[group.name as keyof Config];
+    const values: Readonly<Record<string, unknown>> = { ...config[group.name as keyof Config] };
     for (const key of group.keys) {
       // JSON is YAML: strings quoted and escaped, numbers in full.
       lines.push(...comment(key.doc, '  '), `  ${key.name}: ${JSON.stringify(values[key.name])}`);

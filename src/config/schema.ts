@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
+import type { Config, ConfigInput } from './configTypes.ts';
 
 /** What a leaf of the schema tells about itself, besides what zod knows. */
 interface KeyDoc {
@@ -320,12 +321,6 @@ const groups = z.strictObject({
   comm: comm.prefault({}),
 });
 
-/** A complete, valid configuration: what loadConfig returns and what every other layer trusts. */
-export type Config = z.infer<typeof groups>;
-
-/** A configuration as a user writes it: any key may be left out, and has its default then (docs/config.md). */
-export type ConfigInput = z.input<typeof groups>;
-
 /** A rule between two keys. Both are named, with where each value came from, when it is broken. */
 export interface CrossCheck {
   readonly key: string;
@@ -402,7 +397,7 @@ export const crossChecks: readonly CrossCheck[] = [
  * Parses a plain object (from YAML, from a checkpoint, from the wire) to a complete configuration. Unknown keys fail. A broken
  * {@link CrossCheck} is a `custom` issue on its key, with the check's index in `params.crossCheck`.
  */
-export const configSchema = groups.superRefine((config, context) => {
+export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((config, context) => {
   for (const [index, check] of crossChecks.entries()) {
     if (check.holds(config)) continue;
     context.addIssue({

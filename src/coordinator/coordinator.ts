@@ -220,7 +220,7 @@ export class Coordinator {
         break;
       case 'welcome':
         this.#send(effect.to, {
-          ...{ type: 'welcome', runId, config, vocabSize: dataset.vocabSize },
+          ...{ type: 'welcome', runId, config: { ...config }, vocabSize: dataset.vocabSize },
           trace: this.#options.tracer !== undefined,
         });
         break;
@@ -364,7 +364,7 @@ export class Coordinator {
         seed: config.train.seed,
         data: { sha256: dataset.sha256, samplesSeen },
         valLoss: this.#lastValLoss?.step === step ? this.#lastValLoss.loss : null,
-        config,
+        config: { ...config },
       },
     };
   }

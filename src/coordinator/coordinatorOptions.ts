@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { ControlServer } from '../comm/link.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
 import type { decide } from './decide.ts';

@@ -2,8 +2,9 @@
  * What is written down of a step: in the journal when it is committed, before anyone is told, and in the metrics when every
  * member has applied it.
  */
+
+import type { Config } from '../config/configTypes.ts';
 import { learningRateAt } from '../config/schedule.ts';
-import type { Config } from '../config/schema.ts';
 import type { JournalRecord } from './journalRecords.ts';
 import type { StepMetrics } from './metricsLog.ts';
 import type { Effect, Member } from './runState.ts';

@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Batch } from '../comm/protocol.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';

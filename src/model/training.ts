@@ -11,9 +11,9 @@ import { Tape } from './tape.ts';
 
 /** Sequences of equal length, row after row: row b is [b·T, (b+1)·T). */
 export interface Batch {
-  /** [B, T]. */
+  /** (B, T). */
   readonly tokens: Int32Array;
-  /** [B, T]: the token that follows each, or -1 where there is nothing to predict. */
+  /** (B, T): the token that follows each, or -1 where there is nothing to predict. */
   readonly targets: Int32Array;
   /** B. */
   readonly batchSize: number;

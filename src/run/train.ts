@@ -1,6 +1,6 @@
 /** Training as a library: one call from a config to a summary. What `launch train` does, without a terminal, signals or exit codes. */
 import { UserError } from '../base/errors.ts';
-import type { ConfigInput } from '../config/schema.ts';
+import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';

@@ -2,8 +2,8 @@
 import { resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
+import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
-import type { ConfigInput } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
 import { fillParameters, findCheckpoint } from './loadModel.ts';
@@ -57,7 +57,7 @@ export async function saveCheckpoint(
     modelConfig: model.config,
     tokenizerFiles: dataset.tokenizer.files(),
     trainer: {
-      ...{ step, seed: parsed.train.seed, valLoss: valLoss ?? null, config: parsed },
+      ...{ step, seed: parsed.train.seed, valLoss: valLoss ?? null, config: { ...parsed } },
       data: { sha256: dataset.sha256, samplesSeen: step * parsed.train.globalBatchSize },
     },
   });

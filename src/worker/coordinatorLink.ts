@@ -15,7 +15,8 @@ import {
   type WorkerMessage,
   type WorkerMessageOf,
 } from '../comm/protocol.ts';
-import { type Config, configSchema } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
+import { configSchema } from '../config/schema.ts';
 
 /** How long a coordinator may take to answer a join. */
 const joinAnswerMs = 30_000;

@@ -4,7 +4,7 @@
  */
 import { invariant } from '../base/errors.ts';
 import type { CoordinatorMessageOf, StateClaim, WorkerMessage } from '../comm/protocol.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Inbox } from './inbox.ts';
 import type { ComputeReplica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';

@@ -2,7 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { Bucket } from '../comm/buckets.ts';
 import type { TensorTable } from '../comm/protocol.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 
 export interface BuildTask {
   readonly config: Config;

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { invariant, UserError } from '../base/errors.ts';
 import { makeBuckets } from '../comm/buckets.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import { createEngine } from '../engine/registry.ts';

@@ -2,7 +2,8 @@
  * A run of the real coordinator and real agents in virtual time, with faults, and what must hold of it whatever happens.
  * Its parts: world.ts (time), network.ts, disks.ts, simReplica.ts (compute); here are the processes, the faults and the checks.
  */
-import { type Config, configSchema } from '../../src/config/schema.ts';
+import type { Config } from '../../src/config/configTypes.ts';
+import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import type { RunListener } from '../../src/coordinator/coordinatorOptions.ts';
 import { decide as realDecide } from '../../src/coordinator/decide.ts';

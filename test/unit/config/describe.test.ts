@@ -1,10 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { describeConfig } from '../../../src/config/describe.ts';
+import { describeTypes } from '../../../src/config/describeTypes.ts';
 import { configGroups } from '../../../src/config/keys.ts';
 
 it('docs/config.md is what the schema says (if not: npm run build && node scripts/write-config-docs.mjs)', () => {
   expect(readFileSync(new URL('../../../docs/config.md', import.meta.url), 'utf8')).toBe(describeConfig());
+});
+
+it('src/config/configTypes.ts is what the schema says (if not: as above)', () => {
+  expect(readFileSync(new URL('../../../src/config/configTypes.ts', import.meta.url), 'utf8')).toBe(describeTypes());
 });
 
 it('has a line for every key, with its documentation', () => {

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import type { Config } from '../../../src/config/configTypes.ts';
 import { configGroups, nearestKey } from '../../../src/config/keys.ts';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { shippedConfigs } from '../../../src/config/locate.ts';
 import { renderConfig } from '../../../src/config/render.ts';
-import { type Config, configSchema } from '../../../src/config/schema.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 
 let cwd: string;
 beforeAll(() => {
