@@ -4,8 +4,12 @@
  *
  * @packageDocumentation
  */
+export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
+export type { PublishedTokenizer } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
+export type { TensorShape } from './checkpoint/safetensors.ts';
+export type { StepTimings } from './comm/protocol.ts';
 export type {
   CheckpointKeys,
   CommKeys,
@@ -23,25 +27,71 @@ export type {
 } from './config/configTypes.ts';
 export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/load.ts';
 export { learningRateAt, type Schedule } from './config/schedule.ts';
-export type { CheckpointOutcome } from './coordinator/checkpointer.ts';
-export type { RunListener } from './coordinator/coordinatorOptions.ts';
-export type { LoggedEvent } from './coordinator/eventsLog.ts';
-export type { CommittedStep, EvaluationMetrics, RankShare, StepMetrics } from './coordinator/metricsLog.ts';
+export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './coordinator/checkpointer.ts';
+export type { PreparedReplica, RingMember, RunListener } from './coordinator/coordinatorOptions.ts';
+export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './coordinator/eventsLog.ts';
+export type {
+  CommittedStep,
+  EvaluationMetrics,
+  RankMetrics,
+  RankShare,
+  StepMetrics,
+} from './coordinator/metricsLog.ts';
 export { type DataOptions, type Dataset, type DatasetOptions, openDataset } from './data/dataset.ts';
+export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';
 export {
+  type Batch as SampledBatch,
   type TrainBatchOptions,
+  type TrainingSplit,
   trainBatch,
   type ValBatchesOptions,
   valBatches,
 } from './data/sampler.ts';
-export { type CreateTokenizerOptions, createTokenizer, type Tokenizer, type TokenizerKind } from './data/tokenizer.ts';
-export type { Engine, Tensor } from './engine/engine.ts';
+export type { TextSource } from './data/textSource.ts';
+export type { TokenArray, TokenSequence } from './data/tokenArray.ts';
+export {
+  type CreateTokenizerOptions,
+  createTokenizer,
+  type EncodeSteps,
+  type StreamDecoder,
+  type Tokenizer,
+  type TokenizerKind,
+} from './data/tokenizer.ts';
+export type { TrainingProgress } from './data/trainTokenizer.ts';
+export type {
+  ActivationKind,
+  AdamwOptions,
+  AttentionOptions,
+  Dropout,
+  DType,
+  Engine,
+  EngineMemory,
+  ForwardActivation,
+  HostArray,
+  LinearBackwardOptions,
+  LinearCrossEntropyOptions,
+  LinearForwardOptions,
+  LinearOptions,
+  Shape,
+  Tensor,
+  TensorGroup,
+} from './engine/engine.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
-export type { ModelConfig } from './model/config.ts';
-export { GPT } from './model/gpt.ts';
-export { Parameters } from './model/parameterStore.ts';
-export { Tape } from './model/tape.ts';
-export { type AdamwStep, type Batch, type MicroStepOptions, Trainer } from './model/training.ts';
+export type { TfjsDevice } from './engine/tfjs/devices.ts';
+export type { ActivationRecompute, ModelConfig, Precision } from './model/config.ts';
+export { type DropoutSource, GPT, type KeyValueCache, type LossOptions } from './model/gpt.ts';
+export { type Parameter, Parameters, type StatePart } from './model/parameterStore.ts';
+export type { ConstantInit, NormalInit, ParameterSpec } from './model/parameters.ts';
+export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
+export {
+  type AdamwStep,
+  type AppliedStep,
+  type Batch,
+  type MicroStepOptions,
+  type PhaseTimes,
+  Trainer,
+} from './model/training.ts';
+export type { Affine, FloatType, LastLayer, LinearLayer, Variable } from './model/variable.ts';
 export { type TrainListener, type TrainOptions, type TrainSummary, train } from './run/train.ts';
 export {
   type GenerateTextOptions,

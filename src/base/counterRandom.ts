@@ -9,7 +9,9 @@
 
 /** Two 32-bit words that select one random stream. */
 export interface RandomKey {
+  /** First word. */
   readonly k0: number;
+  /** Second word. */
   readonly k1: number;
 }
 

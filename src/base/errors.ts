@@ -6,16 +6,19 @@
 
 /** The user's: a wrong config, command line, data file or checkpoint. Ends the command with exit code 2 and no stack trace. */
 export class UserError extends Error {
+  /** Of the class, also across threads and versions. */
   override readonly name = 'UserError';
 }
 
 /** A peer's or the system's: a lost worker, a closed socket, a full disk. Names who or what failed; exit code 1 if it ends the run. */
 export class PeerError extends Error {
+  /** Of the class, also across threads and versions. */
   override readonly name = 'PeerError';
 }
 
 /** Ours: a broken invariant. The process stops with a stack trace, since nothing after it can be trusted. */
 export class InvariantError extends Error {
+  /** Of the class, also across threads and versions. */
   override readonly name = 'InvariantError';
 }
 

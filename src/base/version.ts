@@ -6,6 +6,7 @@ import { packageRoot } from './packageRoot.ts';
 
 const packageJson = z.object({ version: z.string() });
 
+/** Of the package: `0.1.0`. */
 export const version: string = packageJson.parse(
   JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')),
 ).version;

@@ -31,7 +31,9 @@ export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
 
 /** A tensor's name and dimensions; row-major and contiguous, always. */
 export interface TensorShape {
+  /** As in the file. */
   readonly name: string;
+  /** Outermost first. */
   readonly shape: readonly number[];
 }
 

@@ -84,6 +84,7 @@ export type ComputeLimit = z.infer<typeof computeLimit>;
 const stepTimings = z.object({
   /** Waiting for the tokens of the step. */
   dataWaitMs: milliseconds,
+  /** Both passes over all its microbatches. */
   forwardBackwardMs: milliseconds,
   /** From the end of backward to the last reduced bucket: the communication that was not overlapped. */
   ringWaitMs: milliseconds,
@@ -93,7 +94,7 @@ const stepTimings = z.object({
   optimizerMs: milliseconds,
 });
 /** Time that a rank spent in each part of a step, in milliseconds. */
-export type StepTimings = z.infer<typeof stepTimings>;
+export interface StepTimings extends z.infer<typeof stepTimings> {}
 
 /** One piece of a state stream: parameters, first moments, second moments, each in the order of the tensor table. */
 const stateStream = {

@@ -19,6 +19,7 @@ const problemsMax = 8;
 /** How messages call a config that came as an object. */
 const objectName = 'config';
 
+/** Where a config comes from. */
 export interface LoadConfigOptions {
   /** The config itself, which takes the place of a file. */
   readonly config?: ConfigInput | undefined;
@@ -30,7 +31,9 @@ export interface LoadConfigOptions {
   readonly cwd: string;
 }
 
+/** A config that was checked. */
 export interface LoadedConfig {
+  /** With every key. */
   readonly config: Config;
   /** The file it came from, for people; `config` for an object. */
   readonly source: string;

@@ -1,6 +1,8 @@
 /** The learning rate at each step: a pure function. */
 
+/** The curve of the learning rate over a run: the `schedule` group of a config. */
 export interface Schedule {
+  /** Half a cosine down, or level after the warm-up. */
   readonly kind: 'cosine' | 'constant';
   /** The highest rate, reached after the warm-up. */
   readonly learningRate: number;

@@ -17,9 +17,23 @@ export interface StateStore {
 export type StoredState = Pick<Checkpoint, 'trainer' | 'tensors' | 'stream'>;
 
 /** What became of a checkpoint. */
-export type CheckpointOutcome =
-  | { readonly step: number; readonly path: string }
-  | { readonly step: number; readonly error: string };
+export type CheckpointOutcome = WrittenCheckpoint | FailedCheckpoint;
+
+/** It is on the disk, whole. */
+export interface WrittenCheckpoint {
+  /** Updates that it contains. */
+  readonly step: number;
+  /** Its folder, absolute. */
+  readonly path: string;
+}
+
+/** It could not be written; the run goes on, and nothing of it is left. */
+export interface FailedCheckpoint {
+  /** Updates that it would have contained. */
+  readonly step: number;
+  /** Why. */
+  readonly error: string;
+}
 
 /** Where a state stream has come to. */
 export interface StreamPosition {

@@ -1,6 +1,7 @@
 /** What a coordinator is given: by `launch`, by a bench, by the simulator. */
 import type { Clock } from '../base/clock.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
+import type { TensorShape } from '../checkpoint/safetensors.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -9,21 +10,48 @@ import type { decide } from './decide.ts';
 import type { EventsLog, LoggedEvent } from './eventsLog.ts';
 import type { JournalSink } from './journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
-import type { Member, Resumed, RunPlan } from './runState.ts';
+import type { Resumed, RunPlan } from './runState.ts';
 import type { TraceFile } from './traceFile.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
+/** What a worker trains with. */
+export interface PreparedReplica {
+  /** What it computes on, for people: `native (avx512, 2 threads)`. */
+  readonly engine: string;
+  /** The model's parameters, in the order of its state. */
+  readonly tensors: readonly TensorShape[];
+}
+
+/** A worker in the ring, for those who listen. */
+export interface RingMember {
+  /** From 0, its place in the ring. */
+  readonly rank: number;
+  /** Its name, which stays when it comes back: `local-0000`. */
+  readonly worker: string;
+  /** The machine it runs on. */
+  readonly host: string;
+  /** Of its process there. */
+  readonly pid: number;
+  /** Its replica. */
+  readonly prepared?: PreparedReplica;
+}
+
 /** What a user may want to see of a run. */
 export interface RunListener {
-  started(members: readonly Member[]): void;
-  step(metrics: StepMetrics): void;
-  evaluated(metrics: EvaluationMetrics): void;
-  checkpoint(outcome: CheckpointOutcome): void;
+  /** A ring is formed, at the start and whenever workers came or went: its members go on from the same state. */
+  readonly started: (members: readonly RingMember[]) => void;
+  /** An update is applied on every rank. */
+  readonly step: (metrics: StepMetrics) => void;
+  /** The validation loss after a step (`eval.everySteps`). */
+  readonly evaluated: (metrics: EvaluationMetrics) => void;
+  /** A checkpoint is written, or could not be. */
+  readonly checkpoint: (outcome: CheckpointOutcome) => void;
   /** A loss, a restart, somebody who came or left: one line. */
-  event(event: LoggedEvent): void;
+  readonly event: (event: LoggedEvent) => void;
   /** All that events.jsonl gets, those of `event` among them. */
-  logged?(event: LoggedEvent): void;
-  warning(message: string): void;
+  readonly logged?: (event: LoggedEvent) => void;
+  /** What a user should know, in one line. */
+  readonly warning: (message: string) => void;
 }
 
 /** Tells several, in order. Each may listen to a part only. */

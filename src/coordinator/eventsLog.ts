@@ -7,13 +7,15 @@ import { messageOf, PeerError } from '../base/errors.ts';
 import type { WorkerPhase } from '../comm/protocol.ts';
 import { cutTornLine, LineLog } from './lineLog.ts';
 
-interface EventFacts {
+/** What is said of every event. */
+export interface EventFacts {
   /** Why, in words: what was expected, what came. */
   readonly reason: string;
   /** Of the membership at that moment; 0 before the first. */
   readonly epoch: number;
   /** Updates committed by then. */
   readonly step: number;
+  /** Of the worker that it is about, if it was in the ring. */
   readonly rank?: number | undefined;
   /** Its id. */
   readonly worker?: string | undefined;
@@ -29,19 +31,22 @@ interface EventFacts {
  * What can happen to one worker: it joins; it leaves as it was asked or said; it is lost; it is started again; it says
  * something of a membership that is over, and is told to go (fenced); it wants to join and may not (refused).
  */
-type WorkerEvent = EventFacts & {
+export interface WorkerEvent extends EventFacts {
+  /** What happened to it. */
   readonly event: 'join' | 'leave' | 'lost' | 'restart' | 'fenced' | 'refused';
   readonly worker: string;
-};
+}
 
 /**
  * What can happen to the run: a membership is formed; it goes back to a checkpoint; there is something to warn of; it fails or
  * finishes; another coordinator goes on with it (resumed).
  */
-type RunWideEvent = EventFacts & {
+export interface RunWideEvent extends EventFacts {
+  /** What happened to it. */
   readonly event: 'epoch' | 'rewind' | 'warning' | 'failed' | 'finished' | 'resumed';
-};
+}
 
+/** A line of events.jsonl, without its time. */
 export type LoggedEvent = WorkerEvent | RunWideEvent;
 
 /** A reason may quote what a stranger sent. */

@@ -9,8 +9,11 @@ import { LineLog, readLines, replaceLines } from './lineLog.ts';
 
 /** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */
 export interface RankShare {
+  /** From 0. */
   readonly rank: number;
+  /** Of the global batch, from 0. */
   readonly sampleFrom: number;
+  /** Samples that the rank computed. */
   readonly sampleCount: number;
 }
 
@@ -20,31 +23,47 @@ export interface CommittedStep {
   readonly step: number;
   /** Mean over the targets of the global batch, before the update. */
   readonly loss: number;
+  /** The learning rate that the update had. */
   readonly lr: number;
   /** Before clipping. */
   readonly gradNorm: number;
+  /** Trained on so far, over all of the run. */
   readonly tokens: number;
+  /** Of the membership that made the step; grows whenever workers come or go. */
   readonly epoch: number;
+  /** Whose samples were whose: together the global batch, each sample once. */
   readonly ranks: readonly RankShare[];
 }
 
+/** A rank's part of a step. */
+export interface RankMetrics extends RankShare, Partial<StepTimings> {
+  /** Bytes of gradients that it sent to the next rank. */
+  readonly ringBytesSent?: number;
+}
+
+/** A line of metrics.jsonl that is about a step. */
 export interface StepMetrics extends CommittedStep {
+  /** Of this step, over all workers, from the end of the step before it. */
   readonly tokensPerSecond: number;
   /** Model FLOP utilisation, from 0 to 1 (utilisation.ts); absent where the limit of a machine is not known. */
   readonly mfu?: number;
   /** A rank that was lost before it could say how long the step took has its share only. */
-  readonly ranks: readonly (RankShare & Partial<StepTimings & { readonly ringBytesSent: number }>)[];
+  readonly ranks: readonly RankMetrics[];
   /** The same on every rank; present every `train.hashEverySteps` steps. */
   readonly parameterHash?: string;
 }
 
+/** A line of metrics.jsonl that is about the validation split, or the batches of it that `eval.batches` asks for. */
 export interface EvaluationMetrics {
+  /** Updates that the evaluated model had. */
   readonly step: number;
   /** Mean over the targets, in nats. */
   readonly valLoss: number;
+  /** e to the power of `valLoss`. */
   readonly valPerplexity: number;
   /** For comparing tokenizers: of the text that the targets stand for. Absent where nobody has counted its bytes. */
   readonly valBitsPerByte?: number;
+  /** Tokens that were predicted. */
   readonly valTargets: number;
 }
 

@@ -15,16 +15,20 @@ import { tokenizerHash } from './tokenizerHash.ts';
 
 /** The `data` group of the config. */
 export interface DataOptions {
+  /** A file, folder or glob, a list of them, or `builtin`. */
   readonly text: string | readonly string[];
   /** Folders that `launch prepare` made, which take the place of `text`. Default none. */
   readonly shards?: string | readonly string[];
   /** Shares of the samples, one for each of `shards`; empty or absent: in proportion to their tokens. */
   readonly weights?: readonly number[];
+  /** What turns it into tokens: a new one of this kind. */
   readonly tokenizer: TokenizerKind;
   /** Share of the characters, at the end, that validates. */
   readonly valFraction: number;
 }
 
+/** What else the data must fit. */
+/** Two sequences of tokens, to train on and to validate with, and the tokenizer that made them. */
 export interface DatasetOptions {
   /** Context length, in tokens. */
   readonly blockSize: number;
@@ -41,9 +45,11 @@ export interface DatasetOptions {
 }
 
 export interface Dataset extends TrainingSplit {
+  /** What made the tokens, and makes text of them again. */
   readonly tokenizer: Tokenizer;
   /** Rows of the token embedding: at least the tokenizer's size. */
   readonly vocabSize: number;
+  /** The validation split. */
   readonly val: TokenSequence;
   /** One line for people. */
   readonly description: string;

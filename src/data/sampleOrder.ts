@@ -15,23 +15,30 @@ const shuffledStream = 0x73687566;
 /** Weights are multiples of 1 / so many: products with the number of a sample stay exact up to 2^32 samples. */
 const weightUnits = 2 ** 20;
 
+/** Windows at random, with replacement; or every window once an epoch. */
 export type SamplerKind = 'random' | 'shuffled';
 
 /** One of the corpora that lie one after another in the training split. */
 export interface CorpusShare {
+  /** How many it has. */
   readonly tokens: number;
   /** Share of the samples; the weights of a mixture need not add up to 1. */
   readonly weight: number;
 }
 
+/** What decides where a sample begins. */
 export interface SampleOptions {
+  /** Equal seeds draw equal samples. */
   readonly seed: number;
   /** From 0. */
   readonly step: number;
   /** The sample's index in the global batch of the step. */
   readonly index: number;
+  /** Samples of a step, over all workers. */
   readonly globalBatchSize: number;
+  /** Tokens of a sample, but for the one after them that is its last target. */
   readonly blockSize: number;
+  /** The order. */
   readonly sampler: SamplerKind;
 }
 

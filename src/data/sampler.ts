@@ -8,9 +8,13 @@ import type { TokenSequence } from './tokenArray.ts';
 
 /** Row-major [batchSize, blockSize]. `targets` are the next tokens; -1 marks a position that does not count. */
 export interface Batch {
+  /** (B, T), row after row. */
   readonly tokens: Int32Array;
+  /** (B, T). */
   readonly targets: Int32Array;
+  /** B: sequences. */
   readonly batchSize: number;
+  /** T: tokens of each. */
   readonly blockSize: number;
   /** Positions that count: batchSize · blockSize but for a padded last window. */
   readonly targetCount: number;
@@ -18,14 +22,17 @@ export interface Batch {
 
 /** What a run trains on. */
 export interface TrainingSplit {
+  /** The training split. */
   readonly train: TokenSequence;
   /** The corpora that lie one after another in `train`. */
   readonly corpora: readonly CorpusShare[];
 }
 
+/** Which samples of which step. */
 export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
   /** First sample, as an index in the global batch. */
   readonly from: number;
+  /** How many samples. */
   readonly count: number;
 }
 
@@ -70,7 +77,9 @@ export function valWindows(val: TokenSequence, { blockSize, windows }: ValWindow
   return { ...batch, targetCount };
 }
 
+/** How a split is walked over. */
 export interface ValBatchesOptions {
+  /** Tokens of a window. */
   readonly blockSize: number;
   /** Windows in a batch; the last batch may have fewer. */
   readonly batchSize: number;

@@ -5,6 +5,7 @@ export type TokenArray = Uint16Array | Uint32Array;
 
 /** Tokens that are read by window: an array in memory, or shards on a disk. They never change. */
 export interface TokenSequence {
+  /** How many tokens. */
   readonly length: number;
   /** The tokens [from, to), which must lie in the sequence. */
   subarray(from: number, to: number): TokenArray;

@@ -21,6 +21,7 @@ export type { TokenizerKind } from '../base/tokenizerKind.ts';
 /** Encoding in slices: yields how many UTF-16 units of the text are done, returns the tokens. */
 export type EncodeSteps = Generator<number, TokenArray, void>;
 
+/** Text to tokens and back. */
 export interface Tokenizer {
   /** As the config names it. */
   readonly kind: TokenizerKind;
@@ -42,6 +43,7 @@ export interface Tokenizer {
   files(): Record<string, string>;
 }
 
+/** Tokens to text, one after another. */
 export interface StreamDecoder {
   /** The text that `token` completes; may be empty. */
   push(token: number): string;
@@ -49,6 +51,7 @@ export interface StreamDecoder {
   flush(): string;
 }
 
+/** What else making a tokenizer may need. */
 export interface CreateTokenizerOptions {
   /** Where the path of a tokenizer.json starts. Default: the working folder. */
   readonly cwd?: string;

@@ -8,7 +8,9 @@ import { MergeTrainer } from './mergeTrainer.ts';
 import { partsOf, type TextSource } from './textSource.ts';
 import { WordCounts } from './wordCounts.ts';
 
+/** How far the training of a tokenizer is. */
 export interface TrainingProgress {
+  /** What is going on. */
   readonly phase: 'counting words' | 'merging';
   /** UTF-16 units counted, or merges found. */
   readonly done: number;

@@ -15,15 +15,19 @@
  */
 import type { RandomKey } from '../base/counterRandom.ts';
 
+/** Of the elements of a tensor. */
 export type DType = 'float32' | 'bfloat16' | 'int32';
 export const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } as const satisfies Record<DType, number>;
 /** Contents on the host. A bfloat16 is the upper half of a float32, in a Uint16Array. */
 export type HostArray = Float32Array | Uint16Array | Int32Array;
+/** Sizes of the dimensions, outermost first. */
 export type Shape = readonly number[];
 
 /** A block of device memory with a shape. Only the engine that made it can read it. */
 export interface Tensor {
+  /** Sizes of the dimensions, outermost first. */
   readonly shape: Shape;
+  /** Of its elements. */
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
@@ -31,6 +35,7 @@ export interface Tensor {
 
 /** Several float32 tensors laid one after another in one block, so that a range of tensors is a range of numbers. */
 export interface TensorGroup {
+  /** In their order in the block. */
   readonly tensors: readonly Tensor[];
   /** Where each tensor starts in the block, in elements. Backends may pad between tensors; the padding is and stays 0. */
   readonly offsets: readonly number[];
@@ -38,9 +43,13 @@ export interface TensorGroup {
   readonly length: number;
 }
 
+/** Device memory that the engine holds, in bytes. */
 export interface EngineMemory {
+  /** Of tensors that are in use. */
   readonly bytesInUse: number;
+  /** Of tensors that were given back, kept for the next. */
   readonly bytesPooled: number;
+  /** The most that it held at a time. */
   readonly bytesPeak: number;
 }
 
@@ -50,11 +59,13 @@ export interface EngineMemory {
  * first element. A sample's key depends on seed, step, sample and layer only, so never on the worker that computes it.
  */
 export interface Dropout {
+  /** Probability of dropping an element. */
   readonly rate: number;
   /** One key for each sample of the batch: the leading dimension of the tensor it is applied to. */
   readonly keys: readonly RandomKey[];
 }
 
+/** The MLP's non-linearity; gelu in its tanh form, as GPT-2 has it. */
 export type ActivationKind = 'gelu' | 'relu';
 
 /** Where `inp` or `dout` is bfloat16, the product is one of bfloat16 numbers, summed in float32: the weight is rounded for it. */
@@ -63,38 +74,51 @@ export interface LinearOptions {
   readonly inp: Tensor;
   /** [IC, OC], as GPT-2 stores it; with `weightTransposed` [OC, IC], as a tied head uses the token embedding. */
   readonly weight: Tensor;
+  /** Whether it is (OC, IC). */
   readonly weightTransposed?: boolean;
 }
 
+/** The non-linearity after a linear layer. */
+export interface ForwardActivation {
+  /** Which one. */
+  readonly kind: ActivationKind;
+  /** (N, OC), or bfloat16: the layer's result before it, where the backward pass needs it. */
+  readonly preActivation?: Tensor;
+}
+
+/** A linear layer and what follows it. */
 export interface LinearForwardOptions extends LinearOptions {
   /** [N, OC]; or bfloat16. With y = inp @ weight + bias it is y, act(y) with `activation`, or residual + dropout(y) with `residual`. */
   readonly out: Tensor;
   /** [OC]. */
   readonly bias?: Tensor;
-  /** Excludes `residual`. `preActivation` [N, OC], or bfloat16: y, where the backward pass needs it. */
-  readonly activation?: { readonly kind: ActivationKind; readonly preActivation?: Tensor };
+  /** Excludes `residual`. */
+  readonly activation?: ForwardActivation;
   /** [N, OC]; `out` may be `residual`. */
   readonly residual?: Tensor;
   /** Of y, before it is added to `residual`, which must be there. */
   readonly dropout?: Dropout;
 }
 
+/** Its gradients. */
 export interface LinearBackwardOptions extends LinearOptions {
   /** [N, OC]; or bfloat16: the gradient of y = inp @ weight + bias. */
   readonly dout: Tensor;
   /** [N, IC]; or bfloat16. Assigned, or accumulated with `accumulate`. Absent: not computed. */
   readonly dinp?: Tensor;
+  /** Adds to `dinp` instead of assigning it. */
   readonly accumulate?: boolean;
   /** Where inp = act(preActivation [N, IC]; or bfloat16): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
-  readonly dinpActivation?: { readonly kind: ActivationKind; readonly preActivation: Tensor };
+  readonly dinpActivation?: Required<ForwardActivation>;
   /** The shape of `weight`, accumulated. */
   readonly dweight: Tensor;
   /** [OC], accumulated. */
   readonly dbias?: Tensor;
 }
 
+/** The head of a model and its loss. */
 export interface LinearCrossEntropyOptions extends LinearOptions {
-  /** [N]: of the logits inp @ weight [N, V], as `crossEntropy` gives them. */
+  /** (N): of the logits inp @ weight [N, V], as `crossEntropy` gives them. */
   readonly losses: Tensor;
   /** [N] int32; -1: ignored. */
   readonly targets: Tensor;
@@ -106,31 +130,40 @@ export interface LinearCrossEntropyOptions extends LinearOptions {
   readonly dweight?: Tensor;
 }
 
+/** Causal multi-head attention. */
 export interface AttentionOptions {
   /**
-   * [B, T, 3C]: query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
+   * (B, T, 3C): query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
    * `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in float32.
    */
   readonly qkv: Tensor;
+  /** NH: heads. */
   readonly nHead: number;
-  /** [B, NH, T]: log of the softmax denominator (with the maximum), saved for the backward pass. */
+  /** (B, NH, T): log of the softmax denominator (with the maximum), saved for the backward pass. */
   readonly lse: Tensor;
   /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
   readonly dropout?: Dropout;
 }
 
+/** One update of AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it. */
 export interface AdamwOptions {
   /** Groups of the same shapes. */
   readonly params: TensorGroup;
+  /** Read, and left 0 with `zeroGrads`. */
   readonly grads: TensorGroup;
-  /** First and second moments. */
+  /** First moments. */
   readonly m: TensorGroup;
+  /** Second moments. */
   readonly v: TensorGroup;
   /** Of each tensor. Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
   readonly weightDecay: readonly number[];
+  /** Of this update. */
   readonly learningRate: number;
+  /** Decay rate of the first moment. */
   readonly beta1: number;
+  /** Decay rate of the second moment. */
   readonly beta2: number;
+  /** Keeps the division finite. */
   readonly eps: number;
   /** 1 for the first update (for the bias correction). */
   readonly step: number;
@@ -140,6 +173,7 @@ export interface AdamwOptions {
   readonly zeroGrads?: boolean;
 }
 
+/** A device: its memory, and the kernels that a GPT needs, forward and backward. */
 export interface Engine {
   /** The backend, as in the config: `native` or `tfjs`. */
   readonly name: string;
@@ -162,11 +196,14 @@ export interface Engine {
   hostViewOfGroup(group: TensorGroup): Float32Array | undefined;
   /** Resolves when every enqueued kernel has run. */
   finish(): Promise<void>;
+  /** What it holds now. */
   memory(): EngineMemory;
   /** Ends threads and frees memory. The engine must not be used afterwards. */
   dispose(): Promise<void>;
 
+  /** Fills with 0. */
   zero(tensor: Tensor): void;
+  /** Fills with 0, padding included. */
   zeroGroup(group: TensorGroup): void;
   /** out = a + b, element by element; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
@@ -188,6 +225,7 @@ export interface Engine {
     bias?: Tensor;
     eps: number;
   }): void;
+  /** Gradients of `layerNormForward`, from what it saved: `dinp`, and added to `dweight` and `dbias`. */
   layerNormBackward(options: {
     dinp: Tensor;
     accumulate?: boolean;
@@ -202,6 +240,7 @@ export interface Engine {
 
   /** One linear layer, with the bias, activation, dropout and residual add that follow it. */
   linearForward(options: LinearForwardOptions): void;
+  /** Gradients of `linearForward`. */
   linearBackward(options: LinearBackwardOptions): void;
 
   /** GELU in its tanh form (GPT-2) or ReLU. For tests and benchmarks: models have it in `linearForward`. */

@@ -10,7 +10,9 @@ import { DeviceUnavailableError, TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevi
 import { createTfjsEngine } from './tfjs/tfjsEngine.ts';
 import { tryEngine } from './trial.ts';
 
+/** Which engine, on which device. */
 export interface EngineOptions {
+  /** `auto`: the native engine where it is built, else TensorFlow.js. */
   readonly name: 'auto' | 'native' | 'tfjs';
   /** For `tfjs`; `auto` (or absent) is wasm, which is everywhere. The native engine runs on the cpu only. */
   readonly device?: TfjsDevice | 'auto' | undefined;

@@ -5,11 +5,13 @@
 import { invariant } from '../base/errors.ts';
 import type { ActivationKind } from '../engine/engine.ts';
 
+/** The sizes and the form of a GPT. */
 export interface ModelConfig {
   /** V: tokens in the vocabulary. */
   readonly vocabSize: number;
   /** The longest context, in tokens: rows of the position embedding. */
   readonly blockSize: number;
+  /** Transformer blocks. */
   readonly nLayer: number;
   /** NH: attention heads; divides nEmbd. */
   readonly nHead: number;
@@ -19,6 +21,7 @@ export interface ModelConfig {
   readonly dropout: number;
   /** Whether linear layers and layer norms have a bias (GPT-2 does). */
   readonly bias: boolean;
+  /** Between the two layers of the MLP. */
   readonly activation: ActivationKind;
   /** Whether the output head is the token embedding (GPT-2), or a matrix of its own. */
   readonly tiedHead: boolean;

@@ -10,12 +10,14 @@ import { invariant } from '../base/errors.ts';
 import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
 import { type ActivationRecompute, layerNormEps, type ModelConfig } from './config.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
-import type { CheckpointBody, Tape } from './tape.ts';
+import type { CheckpointBody, LayerCache, Tape } from './tape.ts';
 import type { Affine, LastLayer, LinearLayer, Variable } from './variable.ts';
 
 /** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
 export interface DropoutSource {
+  /** Of the run. */
   readonly seed: number;
+  /** From 0. */
   readonly step: number;
   /** The index of each sequence of this batch in the step's global batch. */
   readonly sampleIndices: ArrayLike<number>;
@@ -23,7 +25,8 @@ export interface DropoutSource {
 
 /** Keys and values of the tokens seen so far, [blockSize, C] for each layer. */
 export interface KeyValueCache {
-  readonly layers: readonly { readonly keys: Tensor; readonly values: Tensor }[];
+  /** One for each block. */
+  readonly layers: readonly LayerCache[];
 }
 
 interface Block {
@@ -47,15 +50,21 @@ interface Pass {
   readonly checkpoints?: boolean;
 }
 
-interface LossOptions {
+/** How losses are computed. */
+export interface LossOptions {
+  /** What each target's loss weighs in the gradient; absent: no backward will follow. */
   readonly lossScale?: number | undefined;
+  /** Absent: nothing is dropped. */
   readonly dropout?: DropoutSource | undefined;
+  /** Default `none`. */
   readonly activationRecompute?: ActivationRecompute | undefined;
 }
 
 const noDropout: DropoutAt = () => undefined;
 
+/** A GPT-2 over parameters on an engine. Holds no memory of its own. */
 export class GPT {
+  /** Its sizes. */
   readonly config: ModelConfig;
   readonly #engine: Engine;
   readonly #wte: Parameter;
@@ -64,6 +73,7 @@ export class GPT {
   readonly #lnF: Affine;
   readonly #head: LinearLayer;
 
+  /** The parameters are those of this config, on this engine. */
   constructor(engine: Engine, config: ModelConfig, parameters: Parameters) {
     this.config = config;
     this.#engine = engine;
@@ -130,6 +140,7 @@ export class GPT {
     return { layers: this.#blocks.map(() => ({ keys: this.#engine.alloc(shape), values: this.#engine.alloc(shape) })) };
   }
 
+  /** Gives the cache's memory back. */
   releaseCache(cache: KeyValueCache): void {
     for (const { keys, values } of cache.layers) {
       this.#engine.release(keys);

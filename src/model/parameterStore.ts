@@ -16,13 +16,19 @@ export type StatePart = 'params' | 'm' | 'v';
 export interface Parameter {
   /** Position in `parameterSpecs`. */
   readonly index: number;
+  /** As in {@link ParameterSpec}. */
   readonly name: string;
+  /** On the device. */
   readonly value: Tensor;
+  /** Its gradient, which is accumulated; undefined outside training. */
   readonly grad: Tensor | undefined;
 }
 
+/** All parameters of a model, with their gradients and AdamW's moments where it is trained. */
 export class Parameters {
+  /** Names, shapes and initial values, in the order of everything here. */
   readonly specs: readonly ParameterSpec[];
+  /** Each with its tensors. */
   readonly list: readonly Parameter[];
   /** Numbers in all parameters together, without the engine's padding. */
   readonly count: number;
@@ -49,10 +55,12 @@ export class Parameters {
     }));
   }
 
+  /** The values, in one block. */
   get values(): TensorGroup {
     return this.#groups.params;
   }
 
+  /** The gradients, in one block. InvariantError outside training. */
   get grads(): TensorGroup {
     return this.#trainingGroup('grads');
   }

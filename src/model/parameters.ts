@@ -6,15 +6,30 @@
  */
 import { checkModelConfig, type ModelConfig } from './config.ts';
 
+/** All alike. */
+export interface ConstantInit {
+  /** Of every element. */
+  readonly constant: number;
+}
+
+/** Normal, mean 0. */
+export interface NormalInit {
+  /** Standard deviation. */
+  readonly std: number;
+}
+
+/** What is known of a parameter before it has memory. */
 export interface ParameterSpec {
+  /** Hugging Face's: `transformer.h.0.attn.c_attn.weight`. */
   readonly name: string;
+  /** As Hugging Face saves it: linear layers (inputs, outputs). */
   readonly shape: readonly number[];
   /** Number of elements. */
   readonly size: number;
   /** Whether AdamW's weight decay applies: matrices only, never biases or layer norms. */
   readonly decay: boolean;
   /** Initial values: a constant, or normal with this standard deviation. */
-  readonly init: { readonly constant: number } | { readonly std: number };
+  readonly init: ConstantInit | NormalInit;
 }
 
 /**

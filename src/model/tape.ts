@@ -20,6 +20,14 @@ import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
 import { type Affine, type FloatType, type LastLayer, type LinearLayer, save, use, Variable } from './variable.ts';
 
+/** Keys and values of one block. */
+export interface LayerCache {
+  /** [blockSize, C] */
+  readonly keys: Tensor;
+  /** [blockSize, C] */
+  readonly values: Tensor;
+}
+
 /** Runs operations on x up to the last, a linear layer, which it only names: its result is not needed a second time. */
 export type CheckpointBody = (tape: Tape, x: Variable) => readonly [input: Variable, last: LastLayer];
 
@@ -39,6 +47,7 @@ interface Recorded {
 
 type Write = (dinp: Tensor, accumulate: boolean) => void;
 
+/** Records operations as they are computed, and computes their gradients in reverse: one microbatch, forward and backward. */
 export class Tape {
   readonly #engine: Engine;
   readonly #buffers: Buffers;
@@ -49,7 +58,10 @@ export class Tape {
   /** For each parameter, how many recorded operations have still to add to its gradient. */
   readonly #pendingUses = new Map<Parameter, number>();
 
-  /** A tape within another shares its buffers. */
+  /**
+   * @param precision of what matrix products read and write; bf16 needs an engine that has it
+   * @param buffers @internal a tape within another shares its buffers
+   */
   constructor(engine: Engine, precision: Precision = 'float32', buffers = new Buffers(engine)) {
     this.#engine = engine;
     this.#buffers = buffers;
@@ -222,7 +234,7 @@ export class Tape {
   }
 
   /** Tokens against a cache (see Engine.attentionDecode): qkv [1, T, 3C] to [1, T, C]. It has no backward. */
-  attentionDecode(qkv: Variable, cache: { keys: Tensor; values: Tensor }, position: number, nHead: number): Variable {
+  attentionDecode(qkv: Variable, cache: LayerCache, position: number, nHead: number): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const out = this.#variable([B, T, threeC / 3]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });

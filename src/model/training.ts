@@ -21,6 +21,7 @@ export interface Batch {
   readonly blockSize: number;
 }
 
+/** A microbatch and what its gradients weigh. */
 export interface MicroStepOptions extends Batch {
   /**
    * The weight of each target's loss: 1 / (targets of the global batch), so that the gradients of all microbatches on all
@@ -35,17 +36,25 @@ export interface MicroStepOptions extends Batch {
   readonly phaseTimes?: PhaseTimes;
 }
 
+/** Milliseconds of the passes, added up. */
 export interface PhaseTimes {
+  /** Of forward. */
   forwardMs: number;
+  /** Of backward. */
   backwardMs: number;
 }
 
+/** The update of one step: the `optimizer` group of a config, and the learning rate. */
 export interface AdamwStep {
   /** 1 for the first update. */
   readonly step: number;
+  /** Of this step. */
   readonly learningRate: number;
+  /** Decay rate of the first moment. */
   readonly beta1: number;
+  /** Decay rate of the second moment. */
   readonly beta2: number;
+  /** Keeps the division finite. */
   readonly eps: number;
   /** Applied to matrices only. */
   readonly weightDecay: number;
@@ -60,9 +69,19 @@ export function checkPrecision(engine: Engine, precision: Precision): void {
   if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
 }
 
+/** What an update was. */
+export interface AppliedStep {
+  /** The Euclidean norm of the whole gradient, before clipping. */
+  readonly gradNorm: number;
+}
+
+/** A replica in training: parameters, gradients and moments on an engine, and what is done with them. */
 export class Trainer {
+  /** What it computes on; stays the caller's to dispose. */
   readonly engine: Engine;
+  /** Values, gradients and moments. */
   readonly parameters: Parameters;
+  /** What computes losses. */
   readonly model: GPT;
   readonly #activationRecompute: ActivationRecompute;
   readonly #precision: Precision;
@@ -133,7 +152,7 @@ export class Trainer {
    * Clips the gradient to `gradClip`, updates every parameter and zeroes the gradients. Resolves to the norm before clipping.
    * A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
    */
-  async applyAdamw(options: AdamwStep): Promise<{ gradNorm: number }> {
+  async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
     const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
     if (!Number.isFinite(gradNorm)) {
       throw new UserError(

@@ -3,6 +3,7 @@ import { invariant } from '../base/errors.ts';
 import type { ActivationKind, Dropout, Shape, Tensor } from '../engine/engine.ts';
 import type { Parameter } from './parameterStore.ts';
 
+/** Of values and gradients. */
 export type FloatType = 'float32' | 'bfloat16';
 
 interface Activation {
@@ -12,26 +13,31 @@ interface Activation {
 
 /** The result of an operation on the tape. Valid until the tape's `backward` or `discard`. */
 export class Variable {
+  /** Of the value and of its gradient. */
   readonly shape: Shape;
   /** Of the value and of its gradient. */
   readonly dtype: FloatType;
-  /** Absent once another operation took the buffer over. */
+  /** @internal Absent once another operation took the buffer over. */
   buffer: Tensor | undefined;
-  /** How many operations read it. */
+  /** @internal How many operations read it. */
   uses = 0;
-  /** Whether a backward still needs the value, so that nothing may overwrite it. */
+  /** @internal Whether a backward still needs the value, so that nothing may overwrite it. */
   saved = false;
-  /** What made it of its operation's sum; `grad` may be that of the sum then. */
+  /** @internal What made it of its operation's sum; `grad` may be that of the sum then. */
   activation: Activation | undefined;
+  /** Its gradient, while the tape's `backward` needs it. */
   grad: Tensor | undefined;
+  /** @internal Whether `grad` is that of the sum before the activation. */
   gradIsOfPreActivation = false;
 
+  /** @internal variables come from operations of a tape */
   constructor(shape: Shape, dtype: FloatType, buffer?: Tensor) {
     this.shape = shape;
     this.dtype = dtype;
     this.buffer = buffer;
   }
 
+  /** The value, on the device. */
   get value(): Tensor {
     invariant(this.buffer !== undefined, 'a variable was used after an operation took over its buffer');
     return this.buffer;
@@ -50,11 +56,15 @@ export function save(x: Variable): Tensor {
   return use(x);
 }
 
+/** A weight and a bias, of a layer norm or a linear layer. */
 export interface Affine {
+  /** Of a layer norm (C), of a linear layer (IC, OC). */
   readonly weight: Parameter;
+  /** (OC); absent in models without. */
   readonly bias?: Parameter | undefined;
 }
 
+/** A linear layer, with what follows it in the same pass over memory. */
 export interface LinearLayer extends Affine {
   /** [OC, IC] instead of [IC, OC]. */
   readonly weightTransposed?: boolean;
@@ -62,8 +72,12 @@ export interface LinearLayer extends Affine {
   readonly activation?: ActivationKind;
   /** Is added to the result, after `dropout` of that. */
   readonly residual?: Variable;
+  /** Of what is added to `residual`. */
   readonly dropout?: Dropout | undefined;
 }
 
 /** One that a checkpoint ends in: its result is not computed a second time, so it can have no activation, whose backward needs more. */
-export type LastLayer = LinearLayer & { readonly activation?: never };
+export type LastLayer = LinearLayer & {
+  /** None. */
+  readonly activation?: never;
+};

@@ -5,11 +5,11 @@
 import type { Config } from '../../src/config/configTypes.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
-import type { RunListener } from '../../src/coordinator/coordinatorOptions.ts';
+import type { RingMember, RunListener } from '../../src/coordinator/coordinatorOptions.ts';
 import { decide as realDecide } from '../../src/coordinator/decide.ts';
 import type { JournalRecord } from '../../src/coordinator/journalRecords.ts';
 import type { EvaluationMetrics } from '../../src/coordinator/metricsLog.ts';
-import type { Decision, Effect, Member, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import { Agent } from '../../src/worker/agent.ts';
@@ -519,7 +519,7 @@ export class Simulation {
   }
 
   /** Everyone who is ready has the state that was committed last. */
-  #checkReady(members: readonly Member[]): void {
+  #checkReady(members: readonly RingMember[]): void {
     for (const member of members) {
       const replica = this.#replicaOf(member);
       if (replica && !this.#reference.isState(this.#committedStep, dense(replica.blocks))) {

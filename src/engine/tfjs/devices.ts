@@ -1,6 +1,7 @@
 /** What TensorFlow.js can run on, by name. Without its types: programs that import the library need not have them. */
 import { UserError } from '../../base/errors.ts';
 
+/** A backend of TensorFlow.js. */
 export type TfjsDevice = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 /** In the order in which they are listed to people: fastest first. */
