@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 /** `unit` is quick and part of `npm run check`; `simulator` takes a minute; the others need the built `dist/` and take minutes. */
 export default defineConfig({
   test: {
+    // Of two cores both: by default one is left idle.
+    maxWorkers: '100%',
     projects: ['unit', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
       test: {
         name,
