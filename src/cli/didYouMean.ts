@@ -23,7 +23,12 @@ function guessOf(name: string, typed: readonly string[], { commands, options }: 
   // yargs takes `--train.maxSteps=5` for an object `train`.
   const isTyped = (word: string) => new RegExp(`^--?(no-)?${escaped(name)}([.=].*)?$`, 's').test(word);
   const option = typed.find(isTyped);
-  if (option === undefined) return nearestWord(name, commands);
+  if (option === undefined) {
+    // What follows `--set` up to the next option is its: a key after that option is on its own.
+    const path = /^(\w+\.\w+)=/.exec(name)?.[1];
+    const key = path === undefined ? undefined : nearestKey(path);
+    return key === undefined ? nearestWord(name, commands) : `--set ${key}${name.slice(name.indexOf('='))}`;
+  }
   const [, path = '', value] = /^--?([^=]*)(=.*)?$/s.exec(option) ?? [];
   if (path.includes('.') || configKey(nearestKey(path) ?? '')?.name === path) {
     const key = nearestKey(path);

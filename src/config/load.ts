@@ -134,7 +134,11 @@ function describeIssue(
 function shown(value: unknown): string {
   if (value === null) return 'nothing (null)';
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (Array.isArray(value)) {
+    if (value.length === 0) return 'an empty list';
+    const text = JSON.stringify(value);
+    return text.length > 80 ? `a list of ${value.length}` : text;
+  }
   if (typeof value === 'object') return 'a group of keys';
   return String(value);
 }

@@ -13,6 +13,7 @@ import {
   idle,
   isSaved,
   lacksCommit,
+  nameOf,
   namesOf,
   nothing,
   seconds,
@@ -189,7 +190,11 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
 export function letGo(state: RunState): { state: RunState; effects: Effect[]; names: string[] } {
   const leavers = everyone(state).filter(({ leaving }) => leaving);
   const effects = leavers.flatMap((member): Effect[] => {
-    const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
+    const event = {
+      event: 'leave',
+      reason: `${nameOf(member)} leaves, as it was asked to`,
+      ...factsOf(state, member),
+    } as const;
     return [
       { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run', failed: false } },
       { kind: 'event', event, show: true },

@@ -136,7 +136,11 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
     return openEpoch(next, [{ ...member, leaving: true }], nowMs, why);
   }
   if (next.stage === 'gathering' || member.rank < 0) {
-    const event = { event: 'leave', reason: 'it asked to', ...factsOf(state, member) } as const;
+    const event = {
+      event: 'leave',
+      reason: `${nameOf(member)} leaves, as it was asked to`,
+      ...factsOf(state, member),
+    } as const;
     const joiners = next.joiners.filter(({ id }) => id !== member.id);
     const { state: without, effects: abandon } = withoutSource({ ...next, joiners }, new Set([member.id]));
     const effects: Effect[] = [

@@ -177,7 +177,9 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
   }
   if (trainer.data.sha256 !== dataset.sha256) {
-    throw new UserError(`the text has changed since ${checkpoint.path} was written: restore it, or start a new run`);
+    throw new UserError(
+      `the text has changed since ${checkpoint.path} was written: it is now ${dataset.description}; restore it, or start a new run`,
+    );
   }
   if (trainer.seed !== config.train.seed) {
     throw new UserError(

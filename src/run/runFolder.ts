@@ -71,7 +71,9 @@ export class RunFolder {
    */
   async claim(): Promise<void> {
     await makeFolder(this.path).catch((error: unknown) => {
-      throw new UserError(`cannot make the run directory ${this.path}: ${messageOf(error)}`);
+      throw new UserError(
+        `cannot make the run directory ${this.path}: ${messageOf(error)}; choose another with --run-dir`,
+      );
     });
     await claimLock(
       this.#lockPath,

@@ -11,9 +11,8 @@ import { claimLock, releaseLock } from '../../base/lockFile.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 import { writeWhole } from '../../base/writeWhole.ts';
-import { PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
+import { PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
 
-const PLAN_FILE = 'prepare.json';
 const LOCK_FILE = 'prepare.lock';
 const FILE_BYTES_MAX = 256 * 2 ** 20;
 
@@ -79,7 +78,7 @@ export class PrepareFolder {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(plan)])];
     const differing = keys.find((key) => !isDeepStrictEqual(before[key], plan[key]));
     if (differing === undefined) return;
-    const [was, is] = [before[differing], plan[differing]].map(shown);
+    const [was, is] = [before[differing], plan[differing]].map((value) => shown(differing, value));
     throw new UserError(
       `${this.path} was prepared with ${differing} ${was}, not ${is}: choose another --out, or remove the folder`,
     );
@@ -134,7 +133,13 @@ export class PrepareFolder {
   }
 }
 
-function shown(value: unknown): string {
-  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+const namedSources = z.array(z.object({ name: z.string(), bytes: z.number() }));
+
+/** The value of a plan's key; of sources what a reader would tell apart. */
+function shown(key: string, value: unknown): string {
+  const sources = key === 'sources' ? namedSources.safeParse(value).data : undefined;
+  const text =
+    sources?.map(({ name, bytes }) => `${name} (${bytes.toLocaleString('en')} bytes)`).join(', ') ??
+    (value === undefined ? 'nothing' : JSON.stringify(value));
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }

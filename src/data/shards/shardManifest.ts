@@ -12,6 +12,8 @@ import { isFile } from '../../base/wholeFiles.ts';
 export const SHARD_MANIFEST_FILE = 'manifest.json';
 /** What has been done of a folder that is not finished. */
 export const PROGRESS_FILE = 'progress.json';
+/** What was asked for; written first. */
+export const PLAN_FILE = 'prepare.json';
 const FORMAT = 'lockstep-shards';
 const FORMAT_VERSION = 1;
 const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
@@ -62,7 +64,8 @@ export function encodeShardManifest(manifest: Omit<ShardManifest, 'format' | 've
 export async function readShardManifest(folder: string, setting: string): Promise<ShardManifest> {
   const path = join(folder, SHARD_MANIFEST_FILE);
   if (!(await isFile(path))) {
-    const isHalf = await isFile(join(folder, PROGRESS_FILE));
+    // Before the first token is written, a tokenizer may be trained.
+    const isHalf = (await isFile(join(folder, PROGRESS_FILE))) || (await isFile(join(folder, PLAN_FILE)));
     throw new UserError(
       isHalf
         ? `${setting}: ${folder} is not finished: run the same \`launch prepare\` again, it goes on where it stopped`

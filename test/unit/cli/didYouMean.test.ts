@@ -11,6 +11,7 @@ it.each([
   ['Unknown arguments: wrokers, rundir', ['--wrokers', '2', '--rundir=x'], '--workers, --run-dir'],
   ['Unknown argument: train', ['--train.maxSteps=5'], '--set train.maxSteps=5'],
   ['Unknown argument: maxSteps', ['--maxSteps', '5'], '--set train.maxSteps=…'],
+  ['Unknown argument: sample.maxToken=0', ['--run-dir', 'x', 'sample.maxToken=0'], '--set sample.maxTokens=0'],
 ])('%s of %o: %s', (message, typed, guess) => {
   expect(withGuess(message, typed, known)).toBe(`${message}. Did you mean ${guess}?`);
 });

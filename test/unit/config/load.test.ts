@@ -140,7 +140,10 @@ describe('what is wrong, and where', () => {
       'expected builtin, or a path, folder or glob, or a list of them',
     );
     expect(refused('train: 7\n')).toBe('my.yaml:1: train: expected a group of keys, indented below it, got 7.');
-    expect(refused('train: [1]\n')).toContain('got a list');
+    expect(refused('train: [1]\n')).toContain('got [1]');
+    expect(refused('data:\n  shards: [a, b]\n  weights: [1]\n')).toBe(
+      'my.yaml:3: data.weights = [1] must have as many numbers as there are folders in data.shards = ["a","b"] (my.yaml:2).',
+    );
   });
 
   it('reports several problems at once, but not hundreds', () => {

@@ -102,6 +102,13 @@ class Script {
     return this.from(id, { type: 'applied', epoch, step, timings, ringBytesSent: 8, parameterHash });
   }
 
+  /** Who left, in words. */
+  leaves(): string[] {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'event' && effect.event.event === 'leave' ? [effect.event.reason] : [],
+    );
+  }
+
   /** Each worker computes on an engine of its own. */
   mixed(): this {
     this.engineOf = (id) => `engine of ${id}`;
@@ -539,6 +546,7 @@ describe('the decision core: losses', () => {
     expect(script.step(2).kinds()).toEqual(['stepDone', 'snapshot→w0']);
     expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
     expect(script.event({ kind: 'checkpointWritten', step: 2 }).kinds()).toEqual(['stop→w0']);
+    expect(script.leaves()).toEqual([expect.stringMatching(/^rank 0 \(pid .*\) leaves, as it was asked to$/)]);
 
     const waiting = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1).exited('w1');
     expect(waiting.from('w0', { type: 'leave' }).kinds()).toEqual(['epochOpened', 'form→w0']);
@@ -548,6 +556,8 @@ describe('the decision core: losses', () => {
 
     // The member that stays has no state yet.
     const only = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
+    only.join('w2').from('w2', { type: 'leave' });
+    expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves, as it was asked to$/)]);
     only.join('w1b').prepared('w1b').step(2);
     expect(only.forms()).toMatchObject([{ send: true }, { state: 'receive' }]);
     only.from('w0', { type: 'leave' }).ready('w0').exited('w1');

@@ -278,7 +278,10 @@ describe('going on', () => {
       { tokenizer: 'char' },
       /was prepared with tokenizer "char, sha256 .*, not "char": choose another --out/,
     );
-    await refused({ names: ['in2'] }, /was prepared with sources \[\{"name":"in"/);
+    await refused(
+      { names: ['in2'] },
+      /was prepared with sources in \([\d,]+ bytes\), not in2 \([\d,]+ bytes\): choose/,
+    );
     await refused({ split: { by: 'fraction', val: 0.2 } }, /was prepared with split/);
     utimesSync(join(cwd, 'in'), 1, 1);
     await refused({}, /^in has changed since .* was begun: remove the folder/);

@@ -235,8 +235,12 @@ describe('readShardManifest', () => {
 
   it('says what a folder without one is', async () => {
     await expect(read()).rejects.toThrow(/is no prepared data .*launch prepare/);
-    writeFileSync(join(folder, 'progress.json'), '{}');
-    await expect(read()).rejects.toThrow(/is not finished: run the same `launch prepare` again/);
+    // Killed before the first token was written, and after it.
+    for (const file of ['prepare.json', 'progress.json']) {
+      writeFileSync(join(folder, file), '{}');
+      await expect(read()).rejects.toThrow(/is not finished: run the same `launch prepare` again/);
+      rmSync(join(folder, file));
+    }
   });
 });
 

@@ -1,0 +1,92 @@
+/** The parser of `launch`: its commands, and what is refused before any of them runs. Used by `main.ts`, which runs what it says. */
+import yargs, { type Argv, type CommandModule } from 'yargs';
+import { UserError } from '../base/errors.ts';
+import { standardInput } from '../data/prepare/sources.ts';
+import { benchEngineCommand } from './benchEngine.ts';
+import { benchGenerateCommand } from './benchGenerate.ts';
+import { benchPeersCommand } from './benchPeers.ts';
+import { benchProtocolCommand } from './benchProtocol.ts';
+import { benchRingCommand } from './benchRing.ts';
+import { benchScalingCommand } from './benchScaling.ts';
+import { benchStepCommand } from './benchStep.ts';
+import { benchTokenizerCommand } from './benchTokenizer.ts';
+import { checkArguments } from './checkArguments.ts';
+import { complete } from './completion.ts';
+import { dashboardCommand } from './dashboard.ts';
+import { withGuess } from './didYouMean.ts';
+import { doctorCommand } from './doctor.ts';
+import { evaluateCommand } from './evaluate.ts';
+import { generateCommand } from './generate.ts';
+import { inspectCommand } from './inspect.ts';
+import { joinCommand } from './join.ts';
+import { plotCommand } from './plot.ts';
+import { prepareCommand } from './prepare.ts';
+import { reportCommand } from './report.ts';
+import { trainCommand } from './train.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: what yargs' own `command` takes, modules with arguments of any type.
+type Command = CommandModule<object, any>;
+
+/** In the order of the help. */
+const benches: Command[] = [
+  ...[benchStepCommand, benchGenerateCommand, benchEngineCommand, benchRingCommand, benchTokenizerCommand],
+  ...[benchProtocolCommand, benchScalingCommand, benchPeersCommand],
+];
+
+const benchCommand = {
+  command: 'bench',
+  describe: 'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',
+  builder: (yargs: Argv) =>
+    yargs
+      .command(benches)
+      .demandCommand(1, 'Name what to measure.')
+      .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
+  handler: () => undefined,
+} satisfies Command;
+
+const commands: Command[] = [
+  ...[trainCommand, joinCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, plotCommand],
+  ...[reportCommand, benchCommand, dashboardCommand, doctorCommand],
+];
+
+/**
+ * The parser; its `parseAsync()` runs the command.
+ * @param typed the words after `launch`
+ * @param version what `--version` prints
+ * @throws (by `parseAsync`) UserError for a command line that means nothing, and whatever the command throws
+ */
+export function commandLine(typed: readonly string[], version: string): Argv {
+  // yargs loses a lone dash among several sources.
+  const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : [...typed];
+  return yargs(given)
+    .scriptName('launch')
+    .command(commands)
+    .completion('completion', 'Print a script that completes commands: completion bash, or zsh', complete)
+    .option('debug', {
+      type: 'boolean',
+      global: true,
+      describe: 'Show of every error where it came from, and its causes',
+    })
+    .version(version)
+    .epilogue('Exit codes: 0 done, 1 the run or the command failed, 2 wrong input, 130 interrupted (Ctrl-C).')
+    .strict()
+    .check((parsed) => checkArguments(parsed, typed))
+    .wrap(Math.min(120, process.stdout.columns ?? 100))
+    .fail((message, error, usage) => {
+      // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
+      if (error !== undefined && error.name !== 'YError') throw error;
+      const there = { commands: namesOf(typed[0] === 'bench' ? benches : commands), options: optionsOf(usage) };
+      throw new UserError(`${withGuess(message ?? error?.message ?? '', typed, there)}\nSee launch --help.`);
+    });
+}
+
+/** Names of the options of the command that was given: what `fail` gets is yargs' usage, for which there is no type. */
+function optionsOf(usage: object): string[] {
+  const { getDescriptions } = usage as { getDescriptions?: () => Readonly<Record<string, unknown>> };
+  return Object.keys(getDescriptions?.() ?? {});
+}
+
+/** `join <address>` is called join; `train` is also the default command, `$0`. */
+function namesOf(modules: readonly Command[]): string[] {
+  return modules.flatMap(({ command }) => [command ?? []].flat().slice(0, 1)).map((text) => text.split(' ')[0] ?? '');
+}

@@ -1,0 +1,69 @@
+/** Every text that is written in src/, with its holes: string and template literals; those that are added together are one. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseSync } from 'oxc-parser';
+import { globSync } from 'tinyglobby';
+import { packageRoot } from '../../../src/base/packageRoot.ts';
+
+/** Stands in a text for what is put in when the program runs. */
+export const hole = '\0';
+
+/** As much of ESTree as is needed here. */
+interface Node {
+  readonly type: string;
+  readonly [key: string]: unknown;
+}
+
+export function textsOfSource(): Set<string> {
+  const texts = new Set<string>();
+  for (const name of globSync('src/**/*.ts', { cwd: packageRoot })) {
+    const { program, errors } = parseSync(name, readFileSync(join(packageRoot, name), 'utf8'));
+    if (errors.length > 0) throw new Error(`${name}: ${errors[0]?.message}`);
+    for (const text of textsIn(program)) texts.add(text.replaceAll(/\s+/g, ' '));
+  }
+  return texts;
+}
+
+/** The texts in a tree: a whole one, and those inside its holes. */
+export function* textsIn(tree: unknown): Generator<string> {
+  if (Array.isArray(tree)) {
+    for (const item of tree) yield* textsIn(item);
+    return;
+  }
+  if (!isNode(tree)) return;
+  const whole = textOf(tree);
+  if (whole !== undefined) yield whole;
+  for (const child of whole === undefined ? Object.values(tree) : holesOf(tree)) yield* textsIn(child);
+}
+
+/** Undefined for what is no text, like a sum of numbers. */
+function textOf(node: Node): string | undefined {
+  if (node.type === 'Literal') return typeof node['value'] === 'string' ? node['value'] : undefined;
+  if (node.type === 'TemplateLiteral') {
+    return (node['quasis'] as { value: { cooked: string } }[]).map(({ value }) => value.cooked).join(hole);
+  }
+  if (node.type !== 'BinaryExpression' || node['operator'] !== '+') return undefined;
+  const [left, right] = [node['left'] as Node, node['right'] as Node].map(textOf);
+  return left === undefined && right === undefined ? undefined : `${left ?? hole}${right ?? hole}`;
+}
+
+/** What a text is put together from and is not written in it. */
+function holesOf(node: Node): unknown[] {
+  if (node.type === 'TemplateLiteral') return node['expressions'] as unknown[];
+  if (node.type !== 'BinaryExpression') return [];
+  return [node['left'] as Node, node['right'] as Node].flatMap((side) =>
+    textOf(side) === undefined ? [side] : holesOf(side),
+  );
+}
+
+function isNode(value: unknown): value is Node {
+  return typeof value === 'object' && value !== null && 'type' in value;
+}
+
+/** Whether one of `texts` is `message`, in which … stands for any holes and any text. */
+export function isWritten(message: string, texts: Iterable<string>): boolean {
+  const parts = message.split('…').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  const pattern = new RegExp(`^${parts.join('.*')}$`, 's');
+  for (const text of texts) if (pattern.test(text)) return true;
+  return false;
+}
