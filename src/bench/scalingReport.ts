@@ -3,6 +3,7 @@ import { barChart } from '../report/barChart.ts';
 import { type LineSeries, lineChart } from '../report/lineChart.ts';
 import { htmlTable, pageEnd, pageHead } from '../report/page.ts';
 import { phaseNames } from '../report/rankTimes.ts';
+import { phaseSeries } from '../report/theme.ts';
 import { renderHost } from './machine.ts';
 import type { ScalingHead, ScalingMode, ScalingReport, ScalingResult } from './scalingBench.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from './table.ts';
@@ -138,7 +139,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
       svg: barChart(
         {
           title: `Where a step goes, ${mode} scaling`,
-          ...{ subtitle, xLabel: 'workers', y: { label: 'ms' }, parts: phaseNames, ...size },
+          ...{ subtitle, xLabel: 'workers', y: { label: 'ms' }, parts: phaseNames, series: phaseSeries, ...size },
           bars: of(mode).map(({ workers, phaseMs }) => ({ name: String(workers), values: phaseMs })),
         },
         { inPage },

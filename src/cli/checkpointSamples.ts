@@ -17,6 +17,8 @@ export interface CheckpointSamplesOptions {
   readonly prompt: string;
   /** 0: none. */
   readonly maxTokens: number;
+  /** The step whose sample ends the run, and is kept then; undefined: none does. */
+  readonly lastStep: number | undefined;
   readonly onWarning: (message: string) => void;
 }
 
@@ -33,8 +35,9 @@ export class CheckpointSamples implements Partial<RunListener> {
   }
 
   checkpoint(outcome: Parameters<RunListener['checkpoint']>[0]): void {
-    if ('error' in outcome || this.#child !== undefined || this.#isClosed || this.#options.maxTokens === 0) return;
-    const { prompt, maxTokens } = this.#options;
+    const { prompt, maxTokens, lastStep } = this.#options;
+    if ('error' in outcome || outcome.step === lastStep) return;
+    if (this.#child !== undefined || this.#isClosed || maxTokens === 0) return;
     const args = ['generate', '--checkpoint', outcome.path, '--prompt', prompt, '--max-tokens', String(maxTokens)];
     const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;

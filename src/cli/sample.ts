@@ -1,23 +1,50 @@
 /** The text that ends a run: its newest checkpoint, loaded as `launch generate` loads it, continues `sample.prompt`. */
+import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config/configTypes.ts';
+import { LineLog } from '../coordinator/lineLog.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
+import type { RunFolder } from '../run/runFolder.ts';
 import { currentOutput, warn } from './output.ts';
 
-/** Nothing is printed if `sample.maxTokens` is 0, or nobody wants a sample. */
-export async function printSample(config: Config, runFolder: string): Promise<void> {
+/**
+ * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample.
+ * @returns whether it was interrupted by Ctrl-C: then there is less of it
+ */
+export async function printSample(config: Config, folder: RunFolder): Promise<boolean> {
   const { sample } = currentOutput();
-  if (config.sample.maxTokens === 0 || sample === undefined) return;
+  if (config.sample.maxTokens === 0 || sample === undefined) return false;
   const { name, device, threads } = config.engine;
   const loaded = await loadModel({
-    path: runFolder,
-    cwd: runFolder,
+    path: folder.path,
+    cwd: folder.path,
     engine: { name, device, threads },
     onWarning: warn,
   });
+  let isInterrupted = false;
+  const onInterrupt = () => {
+    isInterrupted = true;
+  };
+  process.once('SIGINT', onInterrupt).once('SIGTERM', onInterrupt);
+  const pieces: string[] = [];
+  async function* untilInterrupted() {
+    for await (const piece of continueText(loaded, { ...config.sample, seed: config.train.seed })) {
+      pieces.push(piece);
+      yield piece;
+      // On a CPU a token is computed before its promise is looked at: signals get their turn here.
+      await setImmediate();
+      if (isInterrupted) return;
+    }
+  }
   try {
-    await sample(continueText(loaded, { ...config.sample, seed: config.train.seed }));
+    await sample(untilInterrupted());
+    const log = new LineLog(folder.samplesPath, 'samples', warn);
+    const [prompt = '', ...text] = pieces;
+    log.append({ step: loaded.checkpoint.trainer?.step, prompt, text: text.join('') });
+    await log.flush();
   } finally {
+    process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);
     await loaded.engine.dispose();
   }
+  return isInterrupted;
 }

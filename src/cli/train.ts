@@ -140,9 +140,9 @@ async function train(args: TrainArguments): Promise<number> {
     conclude(`stopped; go on with: launch --resume ${shellWord(shortPath(folder.path))}`);
     return interruptedExitCode;
   }
-  await printSample(config, folder.path);
+  const isInterrupted = await printSample(config, folder);
   conclude(`done: ${shortPath(folder.path)}`);
-  return 0;
+  return isInterrupted ? interruptedExitCode : 0;
 }
 
 function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {
@@ -182,10 +182,13 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
 }
 
 /** The dashboard, and what it has of the run besides its files. */
-async function openPage({ dashboard: port, dashboardHost: host }: TrainArguments, { folder, config }: Run) {
+async function openPage({ dashboard: port, dashboardHost: host, quiet }: TrainArguments, { folder, config }: Run) {
   if (port === undefined) return {};
   const dashboard = await openDashboard([folder.path], port, host);
-  const samples = new CheckpointSamples({ path: folder.samplesPath, ...config.sample, onWarning: warn });
+  const samples = new CheckpointSamples({
+    ...{ path: folder.samplesPath, ...config.sample, onWarning: warn },
+    lastStep: quiet ? undefined : config.train.maxSteps,
+  });
   return { dashboard, samples };
 }
 

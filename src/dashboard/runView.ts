@@ -4,13 +4,13 @@ import { basename, join } from 'node:path';
 import { parse } from 'yaml';
 import { errorCode } from '../base/errors.ts';
 import { isLocked } from '../base/lockFile.ts';
+import { RecentSpeed } from '../report/recentSpeed.ts';
 import { type EventLine, parseLine, type SampleLine, type StepLine, type ValidationLine } from '../report/runLines.ts';
 import type { RunUpdate } from './runUpdate.ts';
 import { Series } from './series.ts';
 import { TailFile } from './tailFile.ts';
 
-/** Steps that the speed is averaged over, and events, samples and evaluations that are kept. */
-const speedSteps = 10;
+/** Events, samples and evaluations that are kept. */
 const eventsMax = 500;
 const samplesMax = 50;
 const validationsMax = 5_000;
@@ -35,7 +35,9 @@ export class RunView {
   readonly #files: readonly TailFile[];
   #series = new Series();
   #validations: ValidationLine[] = [];
-  #newest: StepLine[] = [];
+  #newest: StepLine | undefined;
+  #speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
+  #tokensPerSecond: number | undefined;
   #events: EventLine[] = [];
   #samples: SampleLine[] = [];
   #restarts = 0;
@@ -91,7 +93,7 @@ export class RunView {
   }
 
   get newestStep(): StepLine | undefined {
-    return this.#newest.at(-1);
+    return this.#newest;
   }
 
   get newestValidation(): ValidationLine | undefined {
@@ -115,7 +117,7 @@ export class RunView {
     const isNew = (kind: ListKind) => reset || seen.lines[kind] !== this.#lines[kind];
     const update: RunUpdate = {
       ...{ name: this.name, reset, points, after, newest: this.newestStep },
-      tokensPerSecond: speedOf(this.#newest),
+      tokensPerSecond: this.#tokensPerSecond,
       ...{ maxSteps: this.#maxSteps, isRunning: this.#isRunning },
       ...(isNew('validation') && { validations: this.#validations }),
       ...(isNew('event') && { events: this.#events }),
@@ -132,7 +134,8 @@ export class RunView {
   #restart(): void {
     this.#series = new Series();
     this.#validations = [];
-    this.#newest = [];
+    this.#newest = undefined;
+    this.#speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
     this.#restarts++;
   }
 
@@ -151,18 +154,13 @@ export class RunView {
   }
 
   #step(line: StepLine): void {
-    const { step, loss, lr, gradNorm, tokensPerSecond = Number.NaN, mfu = Number.NaN } = line;
+    const { step, loss, lr, gradNorm } = line;
+    const tokensPerSecond = this.#speeds.tokensPerSecond.add(line.tokensPerSecond);
+    const mfu = this.#speeds.mfu.add(line.mfu);
     this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond: ringRate(line) });
-    if (step <= (this.newestStep?.step ?? 0)) this.#newest = this.#newest.filter((other) => other.step < step);
-    keep(this.#newest, line, speedSteps);
+    if (line.tokensPerSecond !== undefined) this.#tokensPerSecond = tokensPerSecond;
+    this.#newest = line;
   }
-}
-
-/** Tokens over time: slow steps count as long as they took. */
-function speedOf(steps: readonly StepLine[]): number | undefined {
-  const speeds = steps.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
-  if (speeds.length === 0) return undefined;
-  return speeds.length / speeds.reduce((sum, speed) => sum + 1 / speed, 0);
 }
 
 /** Bytes that each rank sent, over the time of its step: how much of the wire is used. */

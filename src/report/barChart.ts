@@ -10,14 +10,16 @@ export interface BarChartSpec extends FrameSpec {
   readonly y: AxisSpec;
   /** Names of the parts of a bar, from the bottom up. */
   readonly parts: readonly string[];
+  /** The colour of each. */
+  readonly series: readonly number[];
   readonly bars: readonly { readonly name: string; readonly values: readonly number[] }[];
 }
 
 const barWidthMax = 84;
 
 export function barChart(spec: BarChartSpec, options: { inPage?: boolean } = {}): string {
-  const { parts, bars } = spec;
-  const legend = parts.map((name, series): LegendEntry => ({ name, series, shape: 'box' }));
+  const { parts, bars, series } = spec;
+  const legend = parts.map((name, i): LegendEntry => ({ name, series: series[i] ?? i, shape: 'box' }));
   const totals = bars.map(({ values }) => values.reduce((sum, value) => sum + drawable(value), 0));
   const ySpec = { ...spec.y, include: [0, ...(spec.y.include ?? [])] };
   const labels = axisOf(ySpec, totals, [1, 0], 6).ticks.map(({ label }) => label);
@@ -40,7 +42,7 @@ export function barChart(spec: BarChartSpec, options: { inPage?: boolean } = {})
         const label = escaped(`${name}: ${parts[part]} ${Number(value.toPrecision(3))}`);
         return (
           `<rect x="${round(middle(i) - width / 2)}" y="${round(top)}" width="${round(width)}" height="${round(height)}" ` +
-          `${filledSeries(part)}><title>${label}</title></rect>`
+          `${filledSeries(series[part] ?? part)}><title>${label}</title></rect>`
         );
       })
       .join('');

@@ -9,14 +9,14 @@ h1{font-size:26px;line-height:1.25;margin:0 0 4px}
 h2{font-size:18px;margin:40px 0 12px}
 p,.faint{color:var(--faint)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:20px;margin-top:28px}
-figure{margin:0;border:1px solid var(--grid);border-radius:8px;overflow:hidden}
-figure svg{display:block;width:100%;height:auto}
+figure{margin:0;border:1px solid var(--grid);border-radius:8px;overflow-x:auto}
+figure svg{display:block;width:100%;min-width:560px;height:auto}
 .scroll{overflow:auto;max-height:520px;border:1px solid var(--grid);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:6px 12px;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
+th,td{padding:6px 12px;text-align:left;min-width:4em;border-bottom:1px solid var(--grid);vertical-align:top}
 tr:last-child td{border-bottom:0}
 thead th{color:var(--faint);font-weight:500;position:sticky;top:0;background:var(--paper)}
-.number{text-align:right;white-space:nowrap}
+.number{text-align:right;white-space:nowrap}td:first-child{white-space:nowrap}
 pre{margin:0;padding:14px 16px;font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .prompt{color:var(--faint)}
 details{margin:0 0 10px}summary{cursor:pointer;padding:4px 0}

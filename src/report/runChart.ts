@@ -17,8 +17,8 @@ const shownAs = {
   valLoss: { title: 'Validation loss', label: 'nats per token' },
   lr: { title: 'Learning rate', label: 'learning rate', fromZero: true },
   gradNorm: { title: 'Gradient norm, before clipping', label: 'norm', isLog: true },
-  tokensPerSecond: { title: 'Speed', label: 'tokens/s', fromZero: true },
-  mfu: { title: 'Model FLOPs utilization', label: 'of the peak', isPercent: true, fromZero: true },
+  tokensPerSecond: { title: 'Speed, over ten steps', label: 'tokens/s', fromZero: true },
+  mfu: { title: 'Model FLOPs utilization, over ten steps', label: 'of the peak', isPercent: true, fromZero: true },
 } as const satisfies Record<MetricName, Shown>;
 
 export interface RunChartOptions {

@@ -8,13 +8,14 @@ import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { RankTimes } from './rankTimes.ts';
+import { RecentSpeed } from './recentSpeed.ts';
 import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
 
 /** What a plot can show. All but `valLoss` are columns of the steps. */
 export const metricNames = ['loss', 'valLoss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu'] as const;
 export type MetricName = (typeof metricNames)[number];
 
-/** What is known of a run. Index i of every column is of one step; NaN where it has none. */
+/** What is known of a run. Index i of every column is of one step; NaN where it has none. Speed and MFU are over ten steps. */
 export interface RunRecord {
   /** The last part of its path. */
   readonly name: string;
@@ -52,13 +53,15 @@ export async function readRun(folder: string): Promise<RunRecord> {
   const rankTimes = new RankTimes();
   const events = new Last<EventLine>(eventsMax);
   const samples = new Last<SampleLine>(samplesMax);
+  const speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
   let tokens = 0;
   const take = ({ kind, line }: Line): void => {
     if (kind === 'validation') evaluations.push(line);
     else if (kind === 'event') events.add(line);
     else if (kind === 'sample') samples.add(line);
     else {
-      for (const name of Object.keys(steps) as (keyof typeof steps)[]) steps[name].push(line[name] ?? Number.NaN);
+      for (const name of ['step', 'loss', 'lr', 'gradNorm'] as const) steps[name].push(line[name]);
+      for (const name of ['tokensPerSecond', 'mfu'] as const) steps[name].push(speeds[name].add(line[name]));
       rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
       tokens = line.tokens;
     }

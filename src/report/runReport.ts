@@ -11,6 +11,7 @@ import { htmlTable, pageEnd, pageHead } from './page.ts';
 import { phaseNames } from './rankTimes.ts';
 import { hasMetric, runChart } from './runChart.ts';
 import { metricNames, type RunRecord } from './runRecord.ts';
+import { phaseSeries } from './theme.ts';
 
 /** Names and values. */
 export type Facts = readonly (readonly [name: string, value: string])[];
@@ -95,7 +96,7 @@ function* timings({ rankTimes: { ranks } }: RunRecord): Generator<string> {
     {
       title: 'Where a step goes',
       subtitle: 'mean of all steps that a rank took part in',
-      ...{ xLabel: 'rank', y: { label: 'ms' }, parts: phaseNames, width: 1_080, height: 400 },
+      ...{ xLabel: 'rank', y: { label: 'ms' }, parts: phaseNames, series: phaseSeries, width: 1_080, height: 400 },
       bars: ranks.map(({ rank, meanMs }) => ({ name: String(rank), values: meanMs })),
     },
     { inPage: true },

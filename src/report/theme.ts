@@ -30,6 +30,9 @@ const palette: readonly Tone[] = [
   { light: '#5f6b7a', dark: '#a5b0bf' },
 ];
 
+/** The parts of a step in their order, as `phaseNames` has them: a grey and then as on the dashboard. */
+export const phaseSeries: readonly number[] = [6, 0, 1, 4, 2, 3];
+
 /** What the text is set in; a PNG has the first (png.ts), a browser the first that it has. */
 export const fontFamily = 'Inter, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif';
 

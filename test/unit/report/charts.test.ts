@@ -120,6 +120,7 @@ describe('charts', () => {
         xLabel: 'rank',
         y: { label: 'ms' },
         parts: [spiteful, 'b'],
+        series: [3, 0],
         bars: [{ name: '0', values: [1, Number.NaN] }],
       }),
     ],
@@ -146,6 +147,7 @@ describe('charts', () => {
       xLabel: 'x',
       y: { label: 'ms' },
       parts: ['a', 'b'],
+      series: [3, 0],
       bars: [
         { name: '0', values: [2, 3] },
         { name: '1', values: [5] },

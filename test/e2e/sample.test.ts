@@ -1,0 +1,25 @@
+/** The text that ends a run: printed, kept, and given up when somebody has seen enough. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { launch, set, start, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+
+it('is kept in samples.jsonl, for pages and reports', async () => {
+  const options = set(...tiny, 'train.maxSteps=3', 'sample.maxTokens=30');
+  const { code, stdout } = await launch(['--run-dir', 'kept', ...options], folder());
+  expect(code).toBe(0);
+  const printed = /--- sample ---\n([\s\S]*)\n--------------\n/.exec(stdout)?.[1];
+  const kept = JSON.parse(readFileSync(join(folder(), 'kept/samples.jsonl'), 'utf8'));
+  expect(kept).toEqual({ step: 3, prompt: 'export function ', text: printed?.slice('export function '.length) });
+});
+
+it('ends with Ctrl-C; the run is done all the same', async () => {
+  const options = set(...tiny, 'train.maxSteps=3', 'sample.maxTokens=1000000');
+  const run = start(['--run-dir', 'long', ...options], folder());
+  await run.printed(/--- sample ---\n.{100}/s);
+  run.process.kill('SIGINT');
+  expect(await run.finished).toMatchObject({ code: 130, stdout: expect.stringMatching(/\n-{14}\n\ndone: long\n$/) });
+  expect(readFileSync(join(folder(), 'long/samples.jsonl'), 'utf8')).toMatch(/^\{"step":3,/);
+});
