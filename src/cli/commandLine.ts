@@ -11,7 +11,7 @@ import { benchScalingCommand } from './benchScaling.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
-import { complete } from './completion.ts';
+import { answerCommand, complete, completionCommand } from './completion.ts';
 import { dashboardCommand } from './dashboard.ts';
 import { withGuess } from './didYouMean.ts';
 import { doctorCommand } from './doctor.ts';
@@ -58,10 +58,14 @@ const commands: Command[] = [
 export function commandLine(typed: readonly string[], version: string): Argv {
   // yargs loses a lone dash among several sources.
   const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : [...typed];
-  return yargs(given)
+  const parser: Argv = yargs(given);
+  // The types do not know its parameters: the program, and how the script is asked for.
+  const { showCompletionScript } = parser as { showCompletionScript(program: string, askedFor: string): void };
+  const all = [...commands, completionCommand((askedFor) => showCompletionScript.call(parser, 'launch', askedFor))];
+  return parser
     .scriptName('launch')
-    .command(commands)
-    .completion('completion', 'Print a script that completes commands: completion bash, or zsh', complete)
+    .command(all)
+    .completion(answerCommand, false, complete)
     .option('debug', {
       type: 'boolean',
       global: true,
@@ -75,7 +79,7 @@ export function commandLine(typed: readonly string[], version: string): Argv {
     .fail((message, error, usage) => {
       // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
       if (error !== undefined && error.name !== 'YError') throw error;
-      const there = { commands: namesOf(typed[0] === 'bench' ? benches : commands), options: optionsOf(usage) };
+      const there = { commands: namesOf(typed[0] === 'bench' ? benches : all), options: optionsOf(usage) };
       throw new UserError(`${withGuess(message ?? error?.message ?? '', typed, there)}\nSee launch --help.`);
     });
 }

@@ -4,9 +4,30 @@
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CommandModule } from 'yargs';
 import { configGroups } from '../config/keys.ts';
 import { shippedConfigs } from '../config/locate.ts';
 import { trainOptions } from './train.ts';
+
+const shells = ['bash', 'zsh'] as const;
+
+/** The command that answers the shell's questions: yargs', hidden. */
+export const answerCommand = 'answer-completion';
+
+/** @param printScript yargs' own, for the shell that SHELL named when its parser was made; it is told how the script was asked for */
+export function completionCommand(
+  printScript: (askedFor: string) => void,
+): CommandModule<object, { shell?: string | undefined }> {
+  return {
+    command: 'completion [shell]',
+    describe: 'Print a script that completes commands, options, configs and runs',
+    builder: (yargs) =>
+      yargs
+        .positional('shell', { choices: shells, describe: 'Which it is for [default: that of $SHELL]' })
+        .example('$0 completion bash', 'to keep it: launch completion bash >> ~/.bashrc'),
+    handler: ({ shell }) => printScript(shell === undefined ? 'completion' : `completion ${shell}`),
+  };
+}
 
 /** Options and commands whose value is a run directory. */
 const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint']);

@@ -19,7 +19,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const typed = hideBin(process.argv);
-// Which shell the script is for: yargs reads it here.
+// Which shell the script is for: yargs reads it when its parser is made.
 if (typed[0] === 'completion' && (typed[1] === 'bash' || typed[1] === 'zsh')) process.env['SHELL'] = typed[1];
 try {
   await commandLine(typed, typed.includes('--version') ? await versionLine() : version).parseAsync();

@@ -14,6 +14,7 @@ import { benchRingCommand } from '../../src/cli/benchRing.ts';
 import { benchScalingCommand } from '../../src/cli/benchScaling.ts';
 import { benchStepCommand } from '../../src/cli/benchStep.ts';
 import { benchTokenizerCommand } from '../../src/cli/benchTokenizer.ts';
+import { completionCommand } from '../../src/cli/completion.ts';
 import { dashboardCommand } from '../../src/cli/dashboard.ts';
 import { doctorCommand } from '../../src/cli/doctor.ts';
 import { evaluateCommand } from '../../src/cli/evaluate.ts';
@@ -30,6 +31,7 @@ const modules = [
   ...[trainCommand, joinCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, doctorCommand],
   ...[benchStepCommand, benchGenerateCommand, benchEngineCommand, benchRingCommand, benchTokenizerCommand],
   ...[benchProtocolCommand, benchScalingCommand, benchPeersCommand, dashboardCommand, plotCommand, reportCommand],
+  completionCommand(() => {}),
 ];
 
 /** What the builders hand to yargs' `example`. */
@@ -68,6 +70,7 @@ const run: Record<string, string> = {
   'launch report runs/quickstart': '',
   'launch report runs/quickstart --out page.html': '',
   'launch doctor': '',
+  'launch completion bash': '',
   'launch bench step --config shakespeare-char.yaml': ' --steps 2',
   'launch bench ring': '',
   'launch bench generate --checkpoint runs/quickstart --prompts 1,30 --json': '',
@@ -124,6 +127,7 @@ const commands = [
   'dashboard',
   'plot',
   'report',
+  'completion',
 ];
 const benches = ['step', 'generate', 'engine', 'ring', 'tokenizer', 'protocol', 'scaling', 'peers'].map(
   (name) => `bench ${name}`,
