@@ -3,6 +3,7 @@
  * lowest priority, while training goes on; one at a time, so that of checkpoints that come faster some have none.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
@@ -47,7 +48,9 @@ export class CheckpointSamples implements Partial<RunListener> {
     child.on('error', (error) => this.#ended(error.message));
     child.on('close', (code) => {
       if (code === 0) this.#log.append({ step: outcome.step, prompt, text: text().slice(prompt.length).trimEnd() });
-      this.#ended(code === 0 || this.#isClosed ? undefined : problem().trim());
+      // Newer ones may have taken its place before it was read (checkpoint.keep).
+      const isExpected = code === 0 || this.#isClosed || !existsSync(outcome.path);
+      this.#ended(isExpected ? undefined : problem().trim());
     });
   }
 

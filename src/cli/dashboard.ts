@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { shortPath } from '../base/shortPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
 import { interruptedExitCode } from './interrupt.ts';
@@ -49,7 +50,7 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
   const cwd = process.cwd();
   const runDirs = await runDirsOf(args.rundirs ?? [], cwd);
   const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
-  print(`dashboard ${dashboard.url} (Ctrl-C ends it)`);
+  print(`dashboard ${dashboard.url} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`);
   await new Promise<void>((end) => {
     process.once('SIGINT', end).once('SIGTERM', end);
   });
@@ -62,7 +63,7 @@ async function runDirsOf(given: readonly string[], cwd: string): Promise<string[
   return given.map((runDir) => {
     const folder = new RunFolder(resolve(cwd, runDir));
     if (existsSync(folder.configPath)) return folder.path;
-    throw new UserError(`expected a run directory with a config.yaml, found none in ${folder.path}`);
+    throw new UserError(`expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}`);
   });
 }
 

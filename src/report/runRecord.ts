@@ -7,6 +7,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { shortPath } from '../base/shortPath.ts';
 import { RankTimes } from './rankTimes.ts';
 import { RecentSpeed } from './recentSpeed.ts';
 import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
@@ -43,7 +44,9 @@ export async function readRun(folder: string): Promise<RunRecord> {
   const path = resolve(folder);
   const metricsPath = join(path, 'metrics.jsonl');
   if (!(await isFile(metricsPath))) {
-    throw new UserError(`expected the directory of a run, like runs/quickstart, but ${metricsPath} is not there`);
+    throw new UserError(
+      `expected the directory of a run, like runs/quickstart, but ${shortPath(metricsPath)} is not there`,
+    );
   }
   const steps = { step: [], loss: [], lr: [], gradNorm: [], tokensPerSecond: [], mfu: [] } as Record<
     keyof RunRecord['steps'],

@@ -6,6 +6,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { shortPath } from '../base/shortPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -51,7 +52,7 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
     const parameters = new Parameters(engine, checkpoint.modelConfig, { training: false });
     await fillParameters(engine, parameters, checkpoint);
     const model = new GPT(engine, checkpoint.modelConfig, parameters);
-    const description = describe(checkpoint, parameters.count, engine);
+    const description = describe(checkpoint, parameters.count, { engine, cwd: options.cwd });
     return { checkpoint, tokenizer, engine, model, runConfig, description };
   } catch (error) {
     await engine.dispose();
@@ -71,12 +72,14 @@ export async function findCheckpoint({
   const inRun = join(folder, 'checkpoints');
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
-    throw new UserError(`there is no folder ${folder}: expected a checkpoint, a run directory or a GPT-2 model`);
+    throw new UserError(
+      `there is no folder ${shortPath(folder, cwd)}: expected a checkpoint, a run directory or a GPT-2 model`,
+    );
   }
   const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify });
   if (newest === undefined) {
     throw new UserError(
-      `${folder} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
+      `${shortPath(folder, cwd)} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
         'config.json and model.safetensors',
     );
   }
@@ -127,10 +130,14 @@ export async function fillParameters(
   }
 }
 
-function describe({ path, trainer }: Checkpoint, parameterCount: number, engine: Engine): string {
+function describe(
+  { path, trainer }: Checkpoint,
+  parameterCount: number,
+  { engine, cwd }: { engine: Engine; cwd: string },
+): string {
   const loss = trainer?.valLoss == null ? '' : `, validation loss ${trainer.valLoss.toFixed(4)}`;
   const step = trainer === undefined ? '' : ` (step ${trainer.step}${loss})`;
-  return `${path}${step}: ${parameterCount.toLocaleString('en-US')} parameters, ${engine.description}`;
+  return `${shortPath(path, cwd)}${step}: ${parameterCount.toLocaleString('en-US')} parameters, ${engine.description}`;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -115,7 +115,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     const [, url = ''] = await server.printed(/^dashboard (\S+) \(/m);
     const viewport = { width: 390, height: 844 };
     const { page, complaints } = await openPage(url, { viewport, colorScheme: 'dark', isMobile: true, hasTouch: true });
-    await page.getByText('not running').nth(1).waitFor();
+    await page.getByText('finished').nth(1).waitFor();
     expect(await page.locator('.run').count()).toBe(2);
     expect(await page.locator('.u-series').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
     await page.getByLabel('loss on a logarithmic axis').check();
@@ -145,7 +145,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await first.finished;
     await expect.poll(() => page.locator('#state').textContent()).toMatch(/connection is lost/);
     const again = start(['dashboard', 'short', '--port', new URL(url).port], folder());
-    await expect.poll(() => page.locator('#state').textContent(), { timeout: 20_000 }).toBe('live');
+    await expect.poll(() => page.locator('#state').textContent(), { timeout: 20_000 }).toBe('no run is going on');
     again.process.kill('SIGINT');
     await again.finished;
     await page.close();

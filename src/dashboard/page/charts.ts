@@ -99,7 +99,7 @@ export class Charts {
   #plotOptions(kind: ChartKind, box: HTMLElement): uPlot.Options {
     const logarithmic = this.#options.logarithmic && kind.validation === true;
     const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--grid'), width: 1 }, ticks: { show: false } };
-    const series: uPlot.Series[] = [{ label: 'step' }];
+    const series: uPlot.Series[] = [{ label: 'step', value: (_, step) => short(step ?? undefined) }];
     for (const [i, { name }] of this.#runs.entries()) {
       const stroke = colour(`--series-${i % seriesColours}`);
       const label = this.#runs.length > 1 ? name : kind.title.toLowerCase();
@@ -125,6 +125,7 @@ export class Charts {
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : readable(tick))) },
       ],
       cursor: { sync: { key: 'steps' } },
+      legend: { markers: { dash: (_, i) => (series[i]?.dash === undefined ? 'solid' : 'dashed') } },
       hooks: kind.marks === true ? { draw: [(plot) => this.#drawMarks(plot)] } : {},
     };
   }
@@ -178,10 +179,13 @@ function smoothed(values: readonly (number | null)[]): (number | null)[] {
   });
 }
 
+/** 12.5K, 100K, 1.2M. */
+const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
 function readable(value: number | null | undefined): string {
   if (value === null || value === undefined) return '–';
   const size = Math.abs(value);
-  if (size >= 10_000) return short(value);
+  if (size >= 10_000) return compact.format(value);
   if (size === 0) return '0';
   return size < 0.01 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
 }

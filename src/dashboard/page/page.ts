@@ -24,7 +24,6 @@ connect();
 function connect(): void {
   const source = new EventSource('/api/stream');
   let hasEnded = false;
-  source.addEventListener('open', () => say('live', false));
   source.addEventListener('message', ({ data }: MessageEvent<string>) => {
     const wasEmpty = runs.length === 0;
     const updates = JSON.parse(data) as IndexedUpdate[];
@@ -36,6 +35,7 @@ function connect(): void {
     if (updates.some(({ events }) => events !== undefined)) drawEvents(byId('events'), known());
     if (updates.some(({ samples }) => samples !== undefined)) drawSamples(byId('samples'), known());
     draw();
+    say(known().some(({ isRunning }) => isRunning) ? 'live' : 'no run is going on', false);
     if (wasEmpty) void loadConfigs();
   });
   source.addEventListener('end', () => {

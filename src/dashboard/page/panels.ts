@@ -17,7 +17,7 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
       const { newest } = run;
       const validation = run.validations.at(-1);
       const heading = element('h2', `series-${i % 6}`, element('span', 'swatch'), run.name, ' ');
-      heading.append(element('small', '', run.isRunning ? 'running' : 'not running'));
+      heading.append(element('small', '', stateOf(run)));
       const tiles = [
         ['Step', `${short(newest?.step)}${run.maxSteps === undefined ? '' : ` of ${short(run.maxSteps)}`}`],
         ['Loss', fixed(newest?.loss, 4)],
@@ -26,12 +26,19 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Tokens/s', short(run.tokensPerSecond)],
         ['MFU', newest?.mfu === undefined ? '–' : `${(100 * newest.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
-        ['Time left', run.isRunning ? timeLeft(run) : '–'],
         ['Workers', String(newest?.ranks.length ?? '–')],
+        ...(run.isRunning ? [['Time left', timeLeft(run)]] : []),
       ].map(([name = '', value = '']) => element('dl', 'tile', element('dt', '', name), element('dd', '', value)));
       return element('div', 'run', heading, ...tiles);
     }),
   );
+}
+
+/** As its last event of that kind says. */
+export function stateOf({ isRunning, events }: RunState): string {
+  if (isRunning) return 'running';
+  const end = events.findLast(({ event }) => event === 'finished' || event === 'failed' || event === 'epoch');
+  return end === undefined || end.event === 'epoch' ? 'not running' : end.event;
 }
 
 function timeLeft(run: RunState): string {
@@ -97,7 +104,10 @@ function bar(parts: readonly number[], longest: number, text: string): SVGElemen
 }
 
 export function drawEvents(parent: HTMLElement, runs: readonly RunState[]): void {
-  const all = runs.flatMap(({ name, events }) => events.map((event) => ({ name, ...event })));
+  // What is done about a loss is told of the membership that follows, too: once is enough.
+  const all = runs.flatMap(({ name, events }) =>
+    events.filter(({ reason }, i) => reason !== events[i - 1]?.reason).map((event) => ({ name, ...event })),
+  );
   all.sort((a, b) => (a.time < b.time ? 1 : -1));
   parent.replaceChildren(
     ...all.map(({ name, time, event, reason, action }) => {
