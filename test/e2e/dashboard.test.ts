@@ -86,7 +86,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await expectDrawnCharts(page, 6);
     expect(await tile(page, 'Workers').textContent()).toBe('4');
     expect(await page.locator('.bar-row').count()).toBe(4);
-    expect(Number(await tile(page, 'Validation loss').textContent())).toBeGreaterThan(0);
+    expect(Number(await tile(page, 'Val loss').textContent())).toBeGreaterThan(0);
     expect(await page.locator('#events li').allTextContents()).toContainEqual(
       expect.stringMatching(/local-0003.* joined/),
     );

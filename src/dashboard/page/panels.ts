@@ -21,8 +21,8 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
       const tiles = [
         ['Step', `${short(newest?.step)}${run.maxSteps === undefined ? '' : ` of ${short(run.maxSteps)}`}`],
         ['Loss', fixed(newest?.loss, 4)],
-        ['Validation loss', fixed(validation?.valLoss, 4)],
-        ['Bits per byte', fixed(validation?.valBitsPerByte, 4)],
+        ['Val loss', fixed(validation?.valLoss, 4)],
+        ['Bits/byte', fixed(validation?.valBitsPerByte, 4)],
         ['Tokens/s', short(run.tokensPerSecond)],
         ['MFU', newest?.mfu === undefined ? '–' : `${(100 * newest.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
