@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { parse } from 'yaml';
 import { errorCode } from '../base/errors.ts';
 import { isLocked } from '../base/lockFile.ts';
+import { withoutRepeats } from '../report/eventText.ts';
 import { RecentSpeed } from '../report/recentSpeed.ts';
 import { type EventLine, parseLine, type SampleLine, type StepLine, type ValidationLine } from '../report/runLines.ts';
 import type { RunUpdate } from './runUpdate.ts';
@@ -120,7 +121,7 @@ export class RunView {
       tokensPerSecond: this.#tokensPerSecond,
       ...{ maxSteps: this.#maxSteps, isRunning: this.#isRunning },
       ...(isNew('validation') && { validations: this.#validations }),
-      ...(isNew('event') && { events: this.#events }),
+      ...(isNew('event') && { events: withoutRepeats(this.#events) }),
       ...(isNew('sample') && { samples: this.#samples }),
     };
     // The last point is sent again: steps may still be added to it.

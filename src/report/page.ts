@@ -16,7 +16,7 @@ table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:ta
 th,td{padding:6px 12px;text-align:left;min-width:4em;border-bottom:1px solid var(--grid);vertical-align:top}
 tr:last-child td{border-bottom:0}
 thead th{color:var(--faint);font-weight:500;position:sticky;top:0;background:var(--paper)}
-.number{text-align:right;white-space:nowrap}td:first-child{white-space:nowrap}
+.number{text-align:right;white-space:nowrap}td:first-child{white-space:nowrap}td:last-child:not(.number){min-width:12em}
 pre{margin:0;padding:14px 16px;font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .prompt{color:var(--faint)}
 details{margin:0 0 10px}summary{cursor:pointer;padding:4px 0}

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, UserError } from '../base/errors.ts';
 import { barChart } from './barChart.ts';
+import { eventText, withoutRepeats } from './eventText.ts';
 import { escaped } from './markup.ts';
 import { htmlTable, pageEnd, pageHead } from './page.ts';
 import { phaseNames } from './rankTimes.ts';
@@ -120,9 +121,8 @@ function* samples(run: RunRecord): Generator<string> {
 
 function* events({ events: lines, eventsLeftOut }: RunRecord): Generator<string> {
   if (lines.length === 0) return;
-  const rows = lines.map(({ time, step, event, reason, cause, action }) => [
-    ...[time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'), grouped(step), event],
-    [reason, cause, action].filter((part) => part !== undefined).join('; '),
+  const rows = withoutRepeats(lines).map((line) => [
+    ...[line.time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'), grouped(line.step), line.event, eventText(line)],
   ]);
   const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are left out.</p>` : '';
   yield section('Events', left + htmlTable(['time', 'step', 'event', 'reason'], rows));

@@ -104,10 +104,7 @@ function bar(parts: readonly number[], longest: number, text: string): SVGElemen
 }
 
 export function drawEvents(parent: HTMLElement, runs: readonly RunState[]): void {
-  // What is done about a loss is told of the membership that follows, too: once is enough.
-  const all = runs.flatMap(({ name, events }) =>
-    events.filter(({ reason }, i) => reason !== events[i - 1]?.reason).map((event) => ({ name, ...event })),
-  );
+  const all = runs.flatMap(({ name, events }) => events.map((event) => ({ name, ...event })));
   all.sort((a, b) => (a.time < b.time ? 1 : -1));
   parent.replaceChildren(
     ...all.map(({ name, time, event, reason, action }) => {

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { eventText, withoutRepeats } from '../../../src/report/eventText.ts';
 import { RankTimes } from '../../../src/report/rankTimes.ts';
 import { runChart, smoothed } from '../../../src/report/runChart.ts';
 import { readRun } from '../../../src/report/runRecord.ts';
@@ -82,6 +83,23 @@ describe('readRun', () => {
 
   it('says what was expected where there is no run', async () => {
     await expect(readRun(folder)).rejects.toThrow(/expected the directory of a run.*metrics\.jsonl is not there/);
+  });
+});
+
+describe('events as people read them', () => {
+  const line = (event: string, reason: string, more: object = {}) => ({ time: '', step: 1, event, reason, ...more });
+
+  it('leave out a membership that the loss before it has told of, and causes that are in the reason', () => {
+    const lost = line('lost', 'rank 1 was killed', { cause: 'was killed', action: '1 worker goes on' });
+    const silent = line('lost', 'rank 1 is gone', { cause: 'silent for 10 s' });
+    const restart = line('restart', 'started again');
+    const told = line('epoch', 'rank 1 was killed: 1 worker goes on');
+    const other = line('epoch', 'local-0001 joined: 2 workers go on');
+    expect(withoutRepeats([lost, restart, told, silent, other])).toEqual([lost, restart, silent, other]);
+    expect([lost, silent].map(eventText)).toEqual([
+      'rank 1 was killed; 1 worker goes on',
+      'rank 1 is gone; silent for 10 s',
+    ]);
   });
 });
 
