@@ -79,9 +79,19 @@ export function commandLine(typed: readonly string[], version: string): Argv {
     .fail((message, error, usage) => {
       // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
       if (error !== undefined && error.name !== 'YError') throw error;
+      const missing = /^Not enough non-option arguments/.test(message ?? '') ? usageOf(typed, all) : undefined;
+      if (missing !== undefined) throw new UserError(`expected ${missing}, received no more than "${typed.join(' ')}"`);
       const there = { commands: namesOf(typed[0] === 'bench' ? benches : all), options: optionsOf(usage) };
       throw new UserError(`${withGuess(message ?? error?.message ?? '', typed, there)}\nSee launch --help.`);
     });
+}
+
+/** How the command that was given is called: `launch join <address>`. */
+function usageOf([name]: readonly string[], modules: readonly Command[]): string | undefined {
+  const [usage] = modules
+    .flatMap(({ command }) => [command ?? []].flat())
+    .filter((text) => text.split(' ')[0] === name);
+  return usage === undefined ? undefined : `launch ${usage}`;
 }
 
 /** Names of the options of the command that was given: what `fail` gets is yargs' usage, for which there is no type. */
