@@ -9,7 +9,7 @@ export { InvariantError, PeerError, UserError } from './base/errors.ts';
 export type { PublishedTokenizer } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
 export type { TensorShape } from './checkpoint/safetensors.ts';
-export type { StepTimings } from './comm/protocol.ts';
+export type { StepTimings } from './comm/messageFields.ts';
 export type {
   CheckpointKeys,
   CommKeys,

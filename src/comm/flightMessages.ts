@@ -1,5 +1,6 @@
 /** Which messages a flight recorder keeps, and what of them. */
-import type { CoordinatorMessage, WorkerMessage } from './protocol.ts';
+import type { CoordinatorMessage } from './coordinatorMessages.ts';
+import type { WorkerMessage } from './workerMessages.ts';
 
 /** What comes all the time would drive out the rest. */
 export function isTelling({ type }: CoordinatorMessage | WorkerMessage): boolean {

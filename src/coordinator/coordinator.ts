@@ -6,17 +6,13 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
+import { encodeBatch } from '../comm/batchPayload.ts';
+import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
 import type { ControlServer } from '../comm/link.ts';
-import {
-  type CoordinatorMessage,
-  decodeWorkerMessage,
-  encodeBatch,
-  encodeMessage,
-  type WorkerMessage,
-  type WorkerMessageOf,
-} from '../comm/protocol.ts';
+import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
+import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';

@@ -7,7 +7,7 @@
  * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
  */
 import { InvariantError } from '../base/errors.ts';
-import type { WorkerMessage } from '../comm/protocol.ts';
+import type { WorkerMessage } from '../comm/workerMessages.ts';
 import { onTick } from './deadlines.ts';
 import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
 import { endGathering, tryToOpen } from './epochs.ts';

@@ -3,7 +3,7 @@
  * with one member changed, and what the reports of all members come to. Pure, like decide.ts itself.
  */
 import { InvariantError } from '../base/errors.ts';
-import type { WorkerMessage } from '../comm/protocol.ts';
+import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
 /** How long a worker stays out of the ring that had to leave it, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */

@@ -2,7 +2,7 @@
  * An evaluation, part by part: each rank gets a bounded number of its windows at a time, and the next ones when it has done those. A
  * whole validation split may be more than a message may hold, and longer than a step may take. Pure, a part of decide.ts.
  */
-import type { WorkerMessageOf } from '../comm/protocol.ts';
+import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 import { idle, withMember } from './decisionParts.ts';
 import type { Effect, Member, RunState } from './runState.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf, PeerError } from '../base/errors.ts';
-import type { WorkerPhase } from '../comm/protocol.ts';
+import type { WorkerPhase } from '../comm/messageFields.ts';
 import { cutTornLine, LineLog } from './lineLog.ts';
 
 /** What is said of every event. */

@@ -3,7 +3,8 @@
  * token stands behind it, where the traffic came through something that is allowed to connect and should not join.
  */
 import { timingSafeEqual } from 'node:crypto';
-import { protocolVersion, type WorkerMessageOf } from '../comm/protocol.ts';
+import { protocolVersion } from '../comm/protocol.ts';
+import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 
 /**
  * Why a join is refused for its token; undefined if it is not.

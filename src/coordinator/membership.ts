@@ -1,7 +1,9 @@
 /**
  * Workers that come, are lost, and go: what each such event makes of the run. Pure, a part of decide.ts.
  */
-import { protocolVersion, type WorkerFailure, type WorkerMessageOf, type WorkerPhase } from '../comm/protocol.ts';
+import type { WorkerPhase } from '../comm/messageFields.ts';
+import { protocolVersion } from '../comm/protocol.ts';
+import type { WorkerFailure, WorkerMessageOf } from '../comm/workerMessages.ts';
 import {
   after,
   everyone,

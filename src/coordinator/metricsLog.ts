@@ -4,7 +4,7 @@
  * step, valLoss, valPerplexity and valBitsPerByte. The step lines are the ledger of a run: every sample of every step is in one of them, once.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
-import type { StepTimings } from '../comm/protocol.ts';
+import type { StepTimings } from '../comm/messageFields.ts';
 import { LineLog, readLines, replaceLines } from './lineLog.ts';
 
 /** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */

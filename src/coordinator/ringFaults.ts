@@ -2,7 +2,7 @@
  * Rings that do not work although everybody lives: a connection between two ranks is cut, perhaps without a word. The same ring is
  * formed again; if that does not help, one of the two must go, and may come back later. Pure, a part of decide.ts.
  */
-import type { WorkerMessageOf } from '../comm/protocol.ts';
+import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
 import { reform } from './epochs.ts';
 import { lose } from './membership.ts';

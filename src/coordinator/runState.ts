@@ -2,16 +2,9 @@
  * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and what can be done about it.
  * Plain data only.
  */
-import type {
-  ComputeLimit,
-  CoordinatorMessage,
-  StateClaim,
-  StepTimings,
-  TensorTable,
-  WorkerFailure,
-  WorkerMessage,
-  WorkerPhase,
-} from '../comm/protocol.ts';
+import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
+import type { ComputeLimit, StateClaim, StepTimings, TensorTable, WorkerPhase } from '../comm/messageFields.ts';
+import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import type { LoggedEvent } from './eventsLog.ts';
 
 /** What does not change during a run. */

@@ -2,7 +2,7 @@
  * One step after the other: ready, reduced, applied, and what is done at the boundary between two steps (evaluation, checkpoint,
  * the end, workers that come and go). Pure, a part of decide.ts.
  */
-import type { WorkerMessageOf } from '../comm/protocol.ts';
+import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 import {
   after,
   allTraining,

@@ -2,7 +2,7 @@
  * Model FLOP utilisation: the floating-point operations that a step is worth, over what the machines could do in its time. What is
  * computed twice (recomputed activations) counts once. Pure.
  */
-import type { ComputeLimit } from '../comm/protocol.ts';
+import type { ComputeLimit } from '../comm/messageFields.ts';
 
 interface HostMember {
   readonly host: string;

@@ -3,7 +3,7 @@
  * it, so that two estimates can be compared whatever the number of workers.
  */
 import { setImmediate } from 'node:timers/promises';
-import type { Batch } from '../comm/protocol.ts';
+import type { Batch } from '../comm/batchPayload.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';

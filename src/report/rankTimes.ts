@@ -1,6 +1,6 @@
 /** Where the time of steps went, rank by rank: medians over a run of any length, in bounded memory. */
 import { quantileSorted } from 'd3-array';
-import type { StepTimings } from '../comm/protocol.ts';
+import type { StepTimings } from '../comm/messageFields.ts';
 
 /** The phases of a step in their order, and how a reader calls them. */
 export const phases = [

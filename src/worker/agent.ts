@@ -8,18 +8,14 @@ import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError, UserError } from '../base/errors.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
+import { decodeBatch } from '../comm/batchPayload.ts';
+import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { isTelling } from '../comm/flightMessages.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
-import {
-  type CoordinatorMessage,
-  type CoordinatorMessageOf,
-  decodeBatch,
-  type WorkerFailure,
-  type WorkerMessage,
-  type WorkerPhase,
-} from '../comm/protocol.ts';
+import type { WorkerPhase } from '../comm/messageFields.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
+import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
 import { HeldReplica, type Job } from './heldReplica.ts';

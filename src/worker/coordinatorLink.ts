@@ -5,16 +5,11 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
+import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
-import {
-  type CoordinatorMessage,
-  decodeCoordinatorMessage,
-  encodeMessage,
-  protocolVersion,
-  type StateClaim,
-  type WorkerMessage,
-  type WorkerMessageOf,
-} from '../comm/protocol.ts';
+import type { StateClaim } from '../comm/messageFields.ts';
+import { decodeCoordinatorMessage, encodeMessage, protocolVersion } from '../comm/protocol.ts';
+import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import type { Config } from '../config/configTypes.ts';
 import { configSchema } from '../config/schema.ts';
 

@@ -3,7 +3,9 @@
  * claims is true at every moment, since the coordinator decides by it who goes on and who must be sent a state (epochs.ts).
  */
 import { invariant } from '../base/errors.ts';
-import type { CoordinatorMessageOf, StateClaim, WorkerMessage } from '../comm/protocol.ts';
+import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
+import type { StateClaim } from '../comm/messageFields.ts';
+import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Inbox } from './inbox.ts';
 import type { ComputeReplica } from './replica.ts';

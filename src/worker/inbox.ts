@@ -3,7 +3,7 @@
  * `end` (a stop, a coordinator that is lost for good) rejects every wait at once; `interrupt` (a new epoch, a broken ring) all but
  * those for the next `form`, until that is taken.
  */
-import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/protocol.ts';
+import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 
 type MessageType = CoordinatorMessage['type'];
 

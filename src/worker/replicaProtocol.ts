@@ -1,7 +1,7 @@
 /** What the agent (main thread) and the replica (compute thread) say to each other. Types only. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Bucket } from '../comm/buckets.ts';
-import type { TensorTable } from '../comm/protocol.ts';
+import type { TensorTable } from '../comm/messageFields.ts';
 import type { Config } from '../config/configTypes.ts';
 
 export interface BuildTask {

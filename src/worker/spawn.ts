@@ -6,8 +6,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
-import type { WorkerFailure } from '../comm/protocol.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
+import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { Agent } from './agent.ts';
 
 /** Workers that run on this machine. */

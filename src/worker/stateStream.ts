@@ -4,7 +4,9 @@
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
-import { type StreamPurpose, stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../comm/protocol.ts';
+import type { StreamPurpose } from '../comm/messageFields.ts';
+import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
+import type { WorkerMessage } from '../comm/workerMessages.ts';
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 

@@ -1,7 +1,8 @@
 /** The timeline of a step that is traced, as the agent sees it: what it waits for, and what the ring does. */
-import type { WorkerMessageOf } from '../comm/protocol.ts';
+
 import type { RingObserver } from '../comm/ring.ts';
 import { encodeSpans, type Span, spansMax } from '../comm/spans.ts';
+import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 
 export class StepTrace {
   readonly #spans: Span[] = [];

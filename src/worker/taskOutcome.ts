@@ -3,7 +3,7 @@
  * of an Error would lose.
  */
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
-import type { WorkerFailure } from '../comm/protocol.ts';
+import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { blameOf } from './workerFailure.ts';
 
 export type TaskOutcome<T> =

@@ -1,6 +1,7 @@
 /** What a worker that fails says of it, alike to the coordinator and to whoever started it: either may hear of it first. */
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
-import type { WorkerFailure, WorkerPhase } from '../comm/protocol.ts';
+import type { WorkerPhase } from '../comm/messageFields.ts';
+import type { WorkerFailure } from '../comm/workerMessages.ts';
 
 /** Of the longest message that the protocol takes. */
 const messageCharsMost = 60_000;

@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { z } from 'zod';
 import { FlightRecorder } from '../base/flightRecorder.ts';
-import type { WorkerFailure } from '../comm/protocol.ts';
 import { runKeysSchema } from '../comm/runKeys.ts';
+import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
 import type { ComputeReplica } from './replica.ts';

@@ -1,5 +1,5 @@
 /** What stands for the compute thread: tasks one after the other, each of which takes virtual time. */
-import type { Batch } from '../../src/comm/protocol.ts';
+import type { Batch } from '../../src/comm/batchPayload.ts';
 import type { Span } from '../../src/comm/spans.ts';
 import type { ComputeReplica } from '../../src/worker/replica.ts';
 import {

@@ -1,5 +1,5 @@
 /** What the live view knows of a run, and how it learns: pure, apart from the time, which is given. */
-import type { WorkerPhase } from '../../comm/protocol.ts';
+import type { WorkerPhase } from '../../comm/messageFields.ts';
 import type { LoggedEvent } from '../../coordinator/eventsLog.ts';
 import type { EvaluationMetrics, StepMetrics } from '../../coordinator/metricsLog.ts';
 import type { Member, RunState } from '../../coordinator/runState.ts';

@@ -2,13 +2,8 @@ import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { PeerError } from '../../../src/base/errors.ts';
-import {
-  decodeBatch,
-  decodeCoordinatorMessage,
-  decodeWorkerMessage,
-  encodeBatch,
-  encodeMessage,
-} from '../../../src/comm/protocol.ts';
+import { decodeBatch, encodeBatch } from '../../../src/comm/batchPayload.ts';
+import { decodeCoordinatorMessage, decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 
 const reduced = {
   type: 'reduced',

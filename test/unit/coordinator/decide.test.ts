@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { protocolVersion, type StateClaim, type WorkerMessage } from '../../../src/comm/protocol.ts';
+import type { StateClaim } from '../../../src/comm/messageFields.ts';
+import { protocolVersion } from '../../../src/comm/protocol.ts';
+import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
 import { decide } from '../../../src/coordinator/decide.ts';
 import {
   type Effect,

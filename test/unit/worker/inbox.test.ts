@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { CoordinatorMessage } from '../../../src/comm/protocol.ts';
+import type { CoordinatorMessage } from '../../../src/comm/coordinatorMessages.ts';
 import { Inbox } from '../../../src/worker/inbox.ts';
 
 const proceed = (step: number): { message: CoordinatorMessage; payload: undefined } => ({

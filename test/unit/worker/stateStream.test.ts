@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { stateChunkBytes, stateChunksInFlight, type WorkerMessage } from '../../../src/comm/protocol.ts';
+import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
+import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
 import { newState, StateBytes, StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
 
 /** 9 MiB of state in all: three chunks of parameters, m and v. */

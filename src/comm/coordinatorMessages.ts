@@ -1,0 +1,80 @@
+/** Every message that the coordinator sends to a worker, and what it means; when it is sent: protocol.ts. */
+import { z } from 'zod';
+import { count, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
+
+/** Validates what the coordinator sends. */
+export const coordinatorMessage = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('welcome'),
+    runId,
+    /** The resolved config; the worker parses it again. */
+    config: z.record(z.string(), z.unknown()),
+    vocabSize: count.min(1),
+    /** Some steps will be traced. */
+    trace: z.boolean(),
+  }),
+  /** The worker is not wanted: it speaks another version, or the run has ended. */
+  z.object({ type: z.literal('refused'), reason: text }),
+  /** The sender does not belong to the run any more, since it was silent for too long, say: it may join again. */
+  z.object({ type: z.literal('fenced'), reason: text }),
+  /** The membership of an epoch: take this rank, connect the ring, get the state ready. */
+  z.object({
+    type: z.literal('form'),
+    epoch: count,
+    rank,
+    worldSize: rank.min(1),
+    /** Ring address of rank + 1. */
+    nextAddress: z.string().min(1).max(512),
+    /** Ring address of rank - 1, the only one that may connect. */
+    previousAddress: z.string().min(1).max(512),
+    /** Updates applied to the state. */
+    step: count,
+    /** The epoch in which that step was committed. */
+    committedEpoch: count,
+    /** `keep`: what the replica holds is the state. `initialise`: make the initial one again. `receive`: stateChunks follow. */
+    state: z.enum(['keep', 'initialise', 'receive']),
+    /** Stream the state to the coordinator, which passes it on. */
+    send: z.boolean(),
+    /** Answer with the hash of the state. */
+    verify: z.boolean(),
+  }),
+  /** The samples of a step for this rank; payload: int32 tokens [count, T], then int32 targets [count, T]. */
+  z.object({
+    type: z.literal('assign'),
+    epoch: count,
+    step: count,
+    /** Index of the first sample in the global batch. */
+    sampleFrom: count,
+    sampleCount: count,
+    /** Targets of the whole global batch: every loss is divided by it. */
+    globalTargets: count.min(1),
+    /** Tell what this worker does in the step, and when. */
+    trace: z.boolean(),
+  }),
+  z.object({
+    type: z.literal('commit'),
+    epoch: count,
+    step: count,
+    learningRate: z.number().min(0),
+    /** Answer with the hash of the parameters. */
+    hash: z.boolean(),
+    /** Do not start the next step before `proceed`. */
+    hold: z.boolean(),
+  }),
+  /** One part of what a rank evaluates, counted from 0. Payload as in `assign`; targets of -1 do not count. */
+  z.object({ type: z.literal('evaluate'), epoch: count, step: count, part: count, sampleCount: count }),
+  z.object({ type: z.literal('snapshot'), epoch: count, step: count }),
+  z.object({ type: z.literal('proceed'), epoch: count, step: count }),
+  stateChunk,
+  stateAck,
+  /** The checkpoint of this step could not be written: the rest of its state is not wanted. */
+  z.object({ type: z.literal('stateGivenUp'), step: count }),
+  z.object({ type: z.literal('heartbeat') }),
+  /** The worker's part is over; `failed`: because the run is. */
+  z.object({ type: z.literal('stop'), reason: text, failed: z.boolean() }),
+]);
+
+/** What the coordinator sends. */
+export type CoordinatorMessage = z.infer<typeof coordinatorMessage>;
+/** One kind of coordinator message. */
+export type CoordinatorMessageOf<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { type: T }>;

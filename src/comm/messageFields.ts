@@ -1,0 +1,88 @@
+/**
+ * What messages of the control protocol (protocol.ts) are made of: the fields of several kinds, with their bounds, and the messages
+ * that both sides send. All of it validates what came over the wire.
+ */
+import { z } from 'zod';
+
+export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+export const rank = z.number().int().min(0).max(65_535);
+export const text = z.string().max(4_096);
+export const hash = z.string().regex(/^[0-9a-f]{64}$/);
+export const peerName = z.string().regex(/^[A-Za-z0-9._-]{1,48}$/);
+export const runId = z.string().min(1).max(64);
+export const milliseconds = z.number().min(0);
+
+/** What a worker is doing, as the messages of a failure name it. */
+const workerPhases = [
+  'starting',
+  'building',
+  'receiving state',
+  'waiting for work',
+  'forward and backward',
+  'all-reduce',
+  'waiting for commit',
+  'optimizer',
+  'evaluation',
+  'snapshot',
+  'stopping',
+] as const;
+export type WorkerPhase = (typeof workerPhases)[number];
+export const phase = z.enum(workerPhases);
+
+export const tensorTable = z
+  .array(z.object({ name: z.string().min(1).max(256), shape: z.array(z.number().int().min(1)).min(1).max(4) }))
+  .min(1)
+  .max(65_536);
+/** The table of parameters, in the order in which they lie in a state stream. */
+export type TensorTable = z.infer<typeof tensorTable>;
+
+export const computeLimit = z.object({
+  /** Floating-point operations a second of one compute thread, measured on registers in the precision of the run. */
+  threadFlops: z.number().positive(),
+  /** Compute threads of the worker. */
+  threads: count.min(1),
+  /** Of its machine, which other workers may share. */
+  cores: count.min(1),
+});
+/** What a worker could compute at best. */
+export type ComputeLimit = z.infer<typeof computeLimit>;
+
+export const stepTimings = z.object({
+  /** Waiting for the tokens of the step. */
+  dataWaitMs: milliseconds,
+  /** Both passes over all its microbatches. */
+  forwardBackwardMs: milliseconds,
+  /** From the end of backward to the last reduced bucket: the communication that was not overlapped. */
+  ringWaitMs: milliseconds,
+  /** From `reduced` to `commit`: on the rank that is last, what the round trip takes; on others also what they wait for it. */
+  commitWaitMs: milliseconds,
+  /** The norm of the gradient, before `reduced`, and AdamW. */
+  optimizerMs: milliseconds,
+});
+/** Time that a rank spent in each part of a step, in milliseconds. */
+export interface StepTimings extends z.infer<typeof stepTimings> {}
+
+/** One piece of a state stream: parameters, first moments, second moments, each in the order of the tensor table. */
+const stateStream = {
+  /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
+  purpose: z.enum(['checkpoint', 'transfer']),
+  epoch: count,
+  step: count,
+  offset: count,
+};
+export const stateChunk = z.object({ type: z.literal('stateChunk'), ...stateStream });
+/** Received and stored up to this offset: the sender may go on. */
+export const stateAck = z.object({ type: z.literal('stateAck'), ...stateStream });
+/** What a stream of state is for. */
+export type StreamPurpose = z.infer<typeof stateChunk>['purpose'];
+
+export const stateClaim = z.object({
+  /** Updates applied to the replica; 0 is the initial state. */
+  step: count,
+  /** The epoch in which that step was committed. */
+  epoch: count,
+  /** A step whose gradients are reduced on the replica, and whose commit has not come. */
+  pending: z.object({ step: count, epoch: count }).optional(),
+});
+/** What a worker's replica holds. Step and epoch of the commit together name one state, to the bit. */
+export type StateClaim = z.infer<typeof stateClaim>;

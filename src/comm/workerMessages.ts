@@ -1,0 +1,151 @@
+/** Every message that a worker sends to the coordinator, and what it means; when it is sent: protocol.ts. */
+import { z } from 'zod';
+import {
+  computeLimit,
+  count,
+  hash,
+  peerName,
+  phase,
+  rank,
+  runId,
+  stateAck,
+  stateChunk,
+  stateClaim,
+  stepTimings,
+  tensorTable,
+  text,
+} from './messageFields.ts';
+
+/** Validates what a worker sends. */
+export const workerMessage = z.discriminatedUnion('type', [
+  /** First message of a worker. */
+  z.object({
+    type: z.literal('join'),
+    protocolVersion: z.number().int(),
+    version: text,
+    host: text,
+    pid: count,
+    /** The name that stays when the worker comes back through another connection. */
+    worker: peerName,
+    /** The run that it belongs to, if it was welcomed before. */
+    runId: runId.optional(),
+    /** Where the previous rank of the ring connects to. */
+    ringAddress: z.string().min(1).max(512),
+    /** Absent: nothing that could be used. */
+    state: stateClaim.optional(),
+    /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
+    token: z.string().max(256).exactOptional(),
+  }),
+  /** The replica is built. */
+  z.object({
+    type: z.literal('prepared'),
+    engine: text,
+    tensors: tensorTable,
+    /** Absent where it cannot be measured. */
+    limit: computeLimit.exactOptional(),
+  }),
+  /** The state is in place and the ring is connected. */
+  z.object({
+    type: z.literal('ready'),
+    epoch: count,
+    /** Updates applied to the state. */
+    step: count,
+    /** Of parameters and moments; present where `form` asked for it. */
+    stateHash: hash.optional(),
+  }),
+  /** The gradients of the step are summed over all ranks, on this rank. */
+  z.object({
+    type: z.literal('reduced'),
+    epoch: count,
+    step: count,
+    /** The samples of the global batch that this rank has computed: [sampleFrom, sampleFrom + sampleCount). */
+    sampleFrom: count,
+    sampleCount: count,
+    /** Sum of the losses of this rank's targets, and their number. */
+    lossSum: z.number(),
+    targets: count,
+    /** Global gradient norm before clipping, the same on every rank. */
+    gradNorm: z.number(),
+  }),
+  /** AdamW has been applied for the step. */
+  z.object({
+    type: z.literal('applied'),
+    epoch: count,
+    step: count,
+    timings: stepTimings,
+    ringBytesSent: count,
+    /** Present where `commit` asked for it. */
+    parameterHash: hash.optional(),
+  }),
+  z.object({
+    type: z.literal('evaluated'),
+    epoch: count,
+    step: count,
+    part: count,
+    lossSum: z.number(),
+    targets: count,
+  }),
+  /** The worker can go on. The state as it is now follows as stateChunks. */
+  z.object({ type: z.literal('snapshotTaken'), epoch: count, step: count, bytes: count }),
+  stateChunk,
+  stateAck,
+  /** A sign of life, every heartbeatIntervalMs; the coordinator answers it. */
+  z.object({
+    type: z.literal('heartbeat'),
+    step: count,
+    phase,
+    /** Ring frames received in this step: whether the ring moves. */
+    ringFrames: count,
+  }),
+  /** What the worker did in a step that is traced; payload: spans (spans.ts). It changes nothing for the run. */
+  z.object({
+    type: z.literal('trace'),
+    epoch: count,
+    step: count,
+    /** By the clock that the spans have. */
+    sentAtMs: z.number().finite(),
+    /** Spans that were left out, since there were too many. */
+    dropped: count,
+  }),
+  /**
+   * A new phase, told at once, so that the message of a failure names the right one; those that follow from `reduced`,
+   * `commit`, `applied` and `proceed` are not told. Not answered.
+   */
+  z.object({ type: z.literal('phase'), step: count, phase }),
+  /** The ring of this epoch does not work; the worker waits for the next one. */
+  z.object({
+    type: z.literal('ringBroken'),
+    epoch: count,
+    step: count,
+    /** The neighbour that it blames, if any. */
+    suspect: rank.optional(),
+    /** That it has received in the step. */
+    ringFrames: count,
+    message: text,
+  }),
+  /** The worker wants to go, at the next step boundary. */
+  z.object({ type: z.literal('leave') }),
+  /** The worker cannot go on; it ends after this message. */
+  z.object({
+    type: z.literal('failed'),
+    step: count,
+    phase,
+    message: z.string().max(65_536),
+    /** Whose fault it is: the user's input, a peer's, or this worker's own. */
+    blame: z.enum(['user', 'peer', 'run']),
+  }),
+]);
+
+/** What a worker sends. */
+export type WorkerMessage = z.infer<typeof workerMessage>;
+/** One kind of worker message. */
+export type WorkerMessageOf<T extends WorkerMessage['type']> = Extract<WorkerMessage, { type: T }>;
+/** What a worker that cannot go on says of it: to the coordinator, and as it exits to whoever started it. */
+export type WorkerFailure = Omit<WorkerMessageOf<'failed'>, 'type'>;
+
+/** What a `join` has in every version of the protocol, so that a peer of another one can be told so. */
+export const anyJoin = z.object({
+  type: z.literal('join'),
+  protocolVersion: z.number().int(),
+  version: text.optional().catch(undefined),
+});

@@ -1,0 +1,52 @@
+/** The types that keys of a config have: each a zod type with its default, its bounds, what it expects (for messages) and its text. */
+import { z } from 'zod';
+
+/** What a leaf of the schema tells about itself, besides what zod knows. */
+interface KeyDoc {
+  readonly doc: string;
+}
+
+export function whole({
+  doc,
+  min = 0,
+  max = 2 ** 31 - 1,
+  ...rest
+}: KeyDoc & { default: number; min?: number; max?: number }) {
+  const expects = `a whole number from ${min} to ${max}`;
+  return z.int().min(min).max(max).default(rest.default).meta({ description: doc, expects });
+}
+
+export function real({ doc, min, max, ...rest }: KeyDoc & { default: number; min: number; max: number }) {
+  const expects = `a number from ${min} to ${max}`;
+  return z.number().min(min).max(max).default(rest.default).meta({ description: doc, expects });
+}
+
+export function bytes({ doc, min, max, ...rest }: KeyDoc & { default: number; min: number; max: number }) {
+  const expects = `a multiple of 4 from ${min} to ${max}`;
+  return z.int().min(min).max(max).multipleOf(4).default(rest.default).meta({ description: doc, expects });
+}
+
+export function flag({ doc, ...rest }: KeyDoc & { default: boolean }) {
+  return z.boolean().default(rest.default).meta({ description: doc, expects: 'true or false' });
+}
+
+export function choice<const T extends readonly [string, ...string[]]>(
+  values: T,
+  { doc, ...rest }: KeyDoc & { default: T[number] },
+) {
+  // A default of an enum is one of its values; zod's type for it says the same in a form TypeScript cannot relate to T.
+  const expects = `one of ${values.join(', ')}`;
+  return z
+    .enum(values)
+    .default(rest.default as z.core.util.NoUndefined<T[number]>)
+    .meta({ description: doc, expects });
+}
+
+export function string({ doc, max, ...rest }: KeyDoc & { default: string; max: number }) {
+  const expects = `a string of 1 to ${max} characters`;
+  return z.string().min(1).max(max).default(rest.default).meta({ description: doc, expects });
+}
+
+export const pathMax = 4096;
+export const pathsMax = 1000;
+export const path = z.string().min(1).max(pathMax);
