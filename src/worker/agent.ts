@@ -1,5 +1,5 @@
 /**
- * A worker's main thread: it moves messages and gradients while the compute thread (replica.ts) runs the kernels, so that a
+ * A worker's main thread: it moves messages and gradients while the compute thread (replicaThread.ts) runs the kernels, so that a
  * heartbeat is answered and a bucket travels in the middle of backward. `#run` reads like the protocol (comm/protocol.ts).
  *
  * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.

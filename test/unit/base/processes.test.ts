@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { isAlive } from '../../../src/base/processes.ts';
 
@@ -15,13 +16,24 @@ it('a process lives until it ends', async () => {
 });
 
 it.skipIf(process.platform !== 'linux')('one that nobody has waited for does not live', async () => {
-  // The shell is replaced by a process that never asks for the exit code of the child that the shell had.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
-  const [line] = await once(parent.stdout, 'data');
-  const pid = Number(String(line).trim());
-  const state = async () => / ([A-Z]) /.exec((await readFile(`/proc/${pid}/stat`, 'latin1')).replace(/.*\)/, ''))?.[1];
-  while ((await state()) !== 'Z') await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(isAlive(pid)).toBe(false);
-  parent.kill('SIGKILL');
-  await once(parent, 'exit');
+  // The shell becomes a process that never asks for the exit code of the child that the shell had; only then the child ends.
+  const script = 'cat <&3 >/dev/null & echo $!; exec sleep 60 3<&-';
+  const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] });
+  try {
+    const [line] = await once(parent.stdout!, 'data');
+    const pid = Number(String(line).trim());
+    const of = (id: number | undefined, file: string) => readFile(`/proc/${id}/${file}`, 'latin1');
+    await until(async () => (await of(parent.pid, 'comm')) === 'sleep\n');
+    expect(isAlive(pid)).toBe(true);
+    (parent.stdio[3] as Writable).end();
+    await until(async () => / ([A-Z]) /.exec((await of(pid, 'stat')).replace(/.*\)/, ''))?.[1] === 'Z');
+    expect(isAlive(pid)).toBe(false);
+  } finally {
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+  }
 });
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 5));
+}
