@@ -42,7 +42,8 @@ try {
     targets += batch.targetCount;
   }
   const valLoss = sum / targets;
-  const path = await saveCheckpoint('runs/custom', trainer, { step: maxSteps, dataset, valLoss });
+  const config = { data, train: { seed, globalBatchSize } };
+  const path = await saveCheckpoint('runs/custom', trainer, { step: maxSteps, dataset, valLoss, config });
   console.log(`validation loss ${valLoss.toFixed(4)} on ${engine.description}, ${path}`);
 } finally {
   await engine.dispose();

@@ -11,7 +11,7 @@ import { benchScalingCommand } from './benchScaling.ts';
 import { benchStepCommand } from './benchStep.ts';
 import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
-import { answerCommand, complete, completionCommand } from './completion.ts';
+import { complete, completionCommand, yargsCommand } from './completion.ts';
 import { dashboardCommand } from './dashboard.ts';
 import { withGuess } from './didYouMean.ts';
 import { doctorCommand } from './doctor.ts';
@@ -65,7 +65,7 @@ export function commandLine(typed: readonly string[], version: string): Argv {
   return parser
     .scriptName('launch')
     .command(all)
-    .completion(answerCommand, false, complete)
+    .completion(yargsCommand, false, complete)
     .option('debug', {
       type: 'boolean',
       global: true,

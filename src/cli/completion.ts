@@ -11,8 +11,8 @@ import { trainOptions } from './train.ts';
 
 const shells = ['bash', 'zsh'] as const;
 
-/** The command that answers the shell's questions: yargs', hidden. */
-export const answerCommand = 'answer-completion';
+/** yargs' own command, hidden: it prints the same script, and cannot be had without one. */
+export const yargsCommand = 'yargs-completion';
 
 /** @param printScript yargs' own, for the shell that SHELL named when its parser was made; it is told how the script was asked for */
 export function completionCommand(

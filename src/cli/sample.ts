@@ -8,12 +8,12 @@ import type { RunFolder } from '../run/runFolder.ts';
 import { currentOutput, warn } from './output.ts';
 
 /**
- * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample.
- * @returns whether it was interrupted by Ctrl-C: then there is less of it
+ * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Ctrl-C and SIGTERM end
+ * it early; the run is done all the same.
  */
-export async function printSample(config: Config, folder: RunFolder): Promise<boolean> {
+export async function printSample(config: Config, folder: RunFolder): Promise<void> {
   const { sample } = currentOutput();
-  if (config.sample.maxTokens === 0 || sample === undefined) return false;
+  if (config.sample.maxTokens === 0 || sample === undefined) return;
   const { name, device, threads } = config.engine;
   const loaded = await loadModel({
     path: folder.path,
@@ -46,5 +46,4 @@ export async function printSample(config: Config, folder: RunFolder): Promise<bo
     process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);
     await loaded.engine.dispose();
   }
-  return isInterrupted;
 }

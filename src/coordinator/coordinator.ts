@@ -26,6 +26,8 @@ import { StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 const tickIntervalMs = 100;
+/** From one tick to the next: this process was stopped, or its machine slept. */
+const pauseMs = 1_000;
 /** How much later than its lost connection the exit of a local process may be known. */
 const exitGraceMs = 300;
 /** Warnings about strangers that are shown. */
@@ -44,6 +46,7 @@ export class Coordinator {
   /** What cancels them. */
   readonly #timers = new Set<() => void>();
   readonly #clock: Clock;
+  #tickedMs: number | undefined;
   readonly #stopTicking: () => void;
   #state: RunState;
   #warnings = 0;
@@ -91,7 +94,16 @@ export class Coordinator {
     }
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
-    this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#handle({ kind: 'tick' }));
+    this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#tick());
+  }
+
+  /** After a pause of this process messages have waited too: they are heard before anybody is found silent. */
+  #tick(): void {
+    const nowMs = this.#clock.monotonic();
+    const hasPaused = this.#tickedMs !== undefined && nowMs - this.#tickedMs > pauseMs;
+    // A machine so slow that every tick is late has not paused.
+    this.#tickedMs = hasPaused ? undefined : nowMs;
+    if (!hasPaused) this.#handle({ kind: 'tick' });
   }
 
   /** A worker of this machine has ended, and how. */

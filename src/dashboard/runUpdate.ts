@@ -2,16 +2,20 @@
 import type { EventLine, SampleLine, StepLine, ValidationLine } from '../report/runLines.ts';
 import type { Point } from './series.ts';
 
+/** As JSON has it: null where a number is not known. */
+export type SentPoint = { readonly [Name in keyof Point]: Name extends 'step' ? number : number | null };
+
 export interface RunUpdate {
   readonly name: string;
   /** It replaces everything that the page had. */
   readonly reset: boolean;
   /** They take the place of whatever the page has after the step `after`. */
-  readonly points: readonly Point[];
+  readonly points: readonly SentPoint[];
   readonly after: number;
   readonly newest: StepLine | undefined;
   /** Over the newest steps; undefined where no speed is known. */
   readonly tokensPerSecond: number | undefined;
+  readonly mfu: number | undefined;
   /** Whole lists; absent where nothing came. */
   readonly validations?: readonly ValidationLine[];
   readonly events?: readonly EventLine[];

@@ -39,6 +39,7 @@ export class RunView {
   #newest: StepLine | undefined;
   #speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
   #tokensPerSecond: number | undefined;
+  #mfu: number | undefined;
   #events: EventLine[] = [];
   #samples: SampleLine[] = [];
   #restarts = 0;
@@ -118,7 +119,7 @@ export class RunView {
     const isNew = (kind: ListKind) => reset || seen.lines[kind] !== this.#lines[kind];
     const update: RunUpdate = {
       ...{ name: this.name, reset, points, after, newest: this.newestStep },
-      tokensPerSecond: this.#tokensPerSecond,
+      ...{ tokensPerSecond: this.#tokensPerSecond, mfu: this.#mfu },
       ...{ maxSteps: this.#maxSteps, isRunning: this.#isRunning },
       ...(isNew('validation') && { validations: this.#validations }),
       ...(isNew('event') && { events: withoutRepeats(this.#events) }),
@@ -160,6 +161,7 @@ export class RunView {
     const mfu = this.#speeds.mfu.add(line.mfu);
     this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond: ringRate(line) });
     if (line.tokensPerSecond !== undefined) this.#tokensPerSecond = tokensPerSecond;
+    if (line.mfu !== undefined) this.#mfu = mfu;
     this.#newest = line;
   }
 }

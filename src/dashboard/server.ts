@@ -48,7 +48,7 @@ export class Dashboard {
   #timer: NodeJS.Timeout | undefined;
   #reading: Promise<void> | undefined;
   #isClosed = false;
-  #hasWarned = false;
+  readonly #hasWarned = new Set<RunView>();
 
   private constructor(options: DashboardOptions) {
     this.#options = options;
@@ -92,7 +92,7 @@ export class Dashboard {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     await this.#reading;
-    await this.#refresh();
+    if (this.#streams.size > 0) await this.#refresh();
     for (const stream of this.#streams) {
       stream.send();
       stream.end();
@@ -163,13 +163,15 @@ export class Dashboard {
     return this.#reading;
   }
 
-  /** A directory that cannot be read now is warned of once; training has nothing to do with it. */
+  /** A directory that cannot be read now is warned of once, and the others are read; training has nothing to do with it. */
   async #read(): Promise<void> {
-    try {
-      for (const run of this.#runs) await run.refresh();
-    } catch (error) {
-      if (!this.#hasWarned) this.#options.onWarning(`the dashboard cannot read a run: ${messageOf(error)}`);
-      this.#hasWarned = true;
+    for (const run of this.#runs) {
+      try {
+        await run.refresh();
+      } catch (error) {
+        if (!this.#hasWarned.has(run)) this.#options.onWarning(`the dashboard cannot read a run: ${messageOf(error)}`);
+        this.#hasWarned.add(run);
+      }
     }
   }
 }

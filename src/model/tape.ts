@@ -60,7 +60,7 @@ export class Tape {
 
   /**
    * @param precision of what matrix products read and write; bf16 needs an engine that has it
-   * @param buffers @internal a tape within another shares its buffers
+   * @param buffers of a tape that this one is within; leave it out
    */
   constructor(engine: Engine, precision: Precision = 'float32', buffers = new Buffers(engine)) {
     this.#engine = engine;

@@ -18,10 +18,16 @@ export interface SaveCheckpointOptions {
   readonly valLoss?: number;
   /** So many of the newest stay, and the best; 0 keeps all. Default 0. */
   readonly keep?: number;
-  /** What `launch generate` and `launch eval` take as defaults: `sample`, `data`. The model's sizes are the trainer's own. */
+  /**
+   * Recorded beside: what the model learns from (`data`, which `launch eval` evaluates), how a step is drawn (`train.seed`,
+   * `train.globalBatchSize`), the defaults of `launch generate` (`sample`). What is left out is recorded with its default. The model's
+   * sizes are the trainer's own.
+   */
   readonly config?: ConfigInput;
   /** Where a relative path starts. Default: the working folder of the process. */
   readonly cwd?: string;
+  /** Told of older checkpoints that could not be deleted. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** What a loop goes on with. */
@@ -44,14 +50,15 @@ export interface RestoredCheckpoint {
 export async function saveCheckpoint(
   directory: string,
   trainer: Trainer,
-  { step, dataset, valLoss, keep = 0, config = {}, cwd = process.cwd() }: SaveCheckpointOptions,
+  { step, dataset, valLoss, keep = 0, config = {}, cwd = process.cwd(), onWarning = () => {} }: SaveCheckpointOptions,
 ): Promise<string> {
-  if (!Number.isSafeInteger(step) || step < 0) {
-    throw new UserError(`step: expected a whole number of updates, 0 or more, received ${step}`);
+  for (const [name, value] of Object.entries({ step, keep })) {
+    if (Number.isSafeInteger(value) && value >= 0) continue;
+    throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
   }
   const { model, parameters } = trainer;
   const { config: parsed } = loadConfig({ config: { ...config, model: model.config }, cwd });
-  const store = new CheckpointStore(resolve(cwd, directory), { keep });
+  const store = new CheckpointStore(resolve(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
     tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
     modelConfig: model.config,
@@ -78,7 +85,7 @@ export async function saveCheckpoint(
 
 /**
  * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has them: a loop goes on from there, or fine-tunes
- * weights that were trained elsewhere.
+ * weights that were trained elsewhere. Gradients that wait for an update are forgotten.
  * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
  * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes: nothing is filled then
  */
@@ -98,5 +105,6 @@ export async function restoreCheckpoint(
   for (const part of hasOptimizer ? (['params', 'm', 'v'] as const) : (['params'] as const)) {
     await fillParameters(trainer.engine, trainer.parameters, checkpoint, part);
   }
+  trainer.zeroGrads();
   return { path: checkpoint.path, step: state?.step ?? 0, hasOptimizer };
 }

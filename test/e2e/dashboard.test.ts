@@ -96,6 +96,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
 
     run.process.kill('SIGINT');
     await expect.poll(() => page.locator('#state').textContent()).toBe('the run has ended; what you see is its end');
+    expect(await page.locator('.run h2 small').textContent()).toBe('stopped');
     expect(await run.finished).toMatchObject({ code: 130, stderr: '' });
     expect(await run.descendants()).toEqual([]);
     expect(complaints).toEqual([]);
@@ -135,12 +136,15 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
   });
 
   it('says that the connection is lost, and comes back by itself', async () => {
-    const options = set(...tiny, 'train.maxSteps=5');
+    // An engine that does not know what its machine can do: no MFU.
+    const options = set(...tiny, 'train.maxSteps=5', 'engine.name=tfjs');
     expect((await launch(['--workers', '1', '--run-dir', 'short', ...options], folder())).code).toBe(0);
     const first = start(['dashboard', 'short', '--port', '0'], folder());
     const [, url = ''] = await first.printed(/^dashboard (\S+) \(/m);
     const { page } = await openPage(url);
     await page.waitForFunction(() => document.title.startsWith('5 '));
+    await expectDrawnCharts(page, 5);
+    expect(await tile(page, 'MFU').textContent()).toBe('–');
     first.process.kill('SIGKILL');
     await first.finished;
     await expect.poll(() => page.locator('#state').textContent()).toMatch(/connection is lost/);

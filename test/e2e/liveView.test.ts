@@ -111,20 +111,24 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     expect(await terminal.isCursorVisible()).toBe(true);
   });
 
-  it('makes way for the shell on Ctrl-Z, and goes on after fg', async () => {
-    const args = ['--run-dir', 'stopped', ...set(...tiny, 'train.maxSteps=1000000')];
+  it('makes way for the shell on Ctrl-Z, and goes on after fg, with its worker, though it was away for long', async () => {
+    const beats = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=1000'];
+    const args = ['--run-dir', 'stopped', ...set(...tiny, 'train.maxSteps=1000000', ...beats)];
     terminal = await openTerminal(args, { cwd: folder(), columns: 80, rows: 24 });
     await terminal.shows(/step [1-9]\d*\/1,000,000/);
     await terminal.keys('C-z');
     const screen = await terminal.shows(/Stopped/);
     expect(screen.filter((line) => rule.test(line))).toEqual([]);
     expect(await terminal.isCursorVisible()).toBe(true);
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
     await terminal.keys('fg', 'Enter');
-    await terminal.shows(/─\nstep [1-9]\d*\/1,000,000/);
+    await terminal.shows(/─\nstep [1-9]\d*\/1,000,000[\s\S]*local-0000 .*computing/);
     expect(await terminal.isCursorVisible()).toBe(false);
     await terminal.keys('C-c');
     await terminal.shows(/stopped; go on with:/);
     expect((await terminal.scrollBack()).filter((line) => rule.test(line))).toEqual([]);
+    const events = readFileSync(join(folder(), 'stopped', 'events.jsonl'), 'utf8');
+    expect(events).not.toMatch(/"restart"|rewind|SIGKILL/);
   });
 
   it('follows the terminal when it is made narrower and wider', async () => {

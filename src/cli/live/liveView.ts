@@ -48,16 +48,19 @@ export function openLiveView(options: LiveViewOptions): LiveView {
     draw();
   };
   stream.on('resize', resized);
-  // Ctrl-Z: what the shell shows then is not to lie among the rows. Stopped, this goes on in the last line, after `fg`.
+  // Ctrl-Z: what the shell shows then is not to lie among the rows. Stopped, this goes on after `fg`.
   const stopped = () => {
     block.suspend();
-    process.kill(process.pid, 'SIGSTOP');
+    process.off('SIGTSTP', stopped);
+    process.kill(process.pid, 'SIGTSTP');
+    // Later on: after `fg`, or at once where no shell could ever say so, and the system does not stop it.
+    setImmediate(() => {
+      process.on('SIGTSTP', stopped);
+      block.resume();
+      draw();
+    });
   };
-  const continued = () => {
-    block.resume();
-    draw();
-  };
-  process.on('SIGTSTP', stopped).on('SIGCONT', continued);
+  process.on('SIGTSTP', stopped);
   const timer = setInterval(draw, redrawMs);
   timer.unref();
   draw();
@@ -80,7 +83,7 @@ export function openLiveView(options: LiveViewOptions): LiveView {
     close() {
       clearInterval(timer);
       stream.off('resize', resized);
-      process.off('SIGTSTP', stopped).off('SIGCONT', continued);
+      process.off('SIGTSTP', stopped);
       block.close();
       setOutput(before);
       if (last !== undefined) before.print(stepLine(last, maxSteps, view.tokensPerSecond));

@@ -1,12 +1,13 @@
 /** The curves: one chart for each, all runs in it, the same steps in view everywhere. */
 import uPlot from 'uplot';
-import type { Point } from '../series.ts';
+import type { SentPoint } from '../runUpdate.ts';
 import { element, short } from './format.ts';
 import type { RunState } from './runState.ts';
 
 interface ChartKind {
   readonly title: string;
-  readonly values: (point: Point) => number;
+  /** JSON has no NaN: what is not known comes as null. */
+  readonly values: (point: SentPoint) => number | null;
   /** The validation loss beside it. */
   readonly validation?: boolean;
   /** Workers that are lost, as marks. */
@@ -18,7 +19,7 @@ interface ChartKind {
 const kinds: readonly ChartKind[] = [
   { title: 'Loss', values: ({ loss }) => loss, validation: true, marks: true },
   { title: 'Tokens per second', values: ({ tokensPerSecond }) => tokensPerSecond },
-  { title: 'MFU, per cent of what the machines can do', values: ({ mfu }) => 100 * mfu, optional: true },
+  { title: 'MFU, per cent of what the machines can do', values: ({ mfu }) => percentOf(mfu), optional: true },
   { title: 'Gradient norm', values: ({ gradNorm }) => gradNorm },
   { title: 'Learning rate', values: ({ lr }) => lr },
   { title: 'Ring, bytes sent per rank and second', values: ({ ringBytesPerSecond }) => ringBytesPerSecond },
@@ -37,6 +38,8 @@ interface Chart {
   readonly box: HTMLElement;
   readonly plot: uPlot;
   isInView: boolean;
+  /** It shows the newest data. */
+  isDrawn: boolean;
 }
 
 export class Charts {
@@ -63,18 +66,22 @@ export class Charts {
     const shape = JSON.stringify([runs.map(({ name }) => name), shown.map(({ title }) => title), options.logarithmic]);
     if (shape !== this.#shape) this.#build(shown);
     this.#shape = shape;
-    for (const chart of this.#charts) if (chart.isInView) this.#drawChart(chart);
+    for (const chart of this.#charts) {
+      chart.isDrawn = false;
+      if (chart.isInView) this.#drawChart(chart);
+    }
   }
 
-  #drawChart({ kind, plot }: Chart): void {
-    plot.setData(dataOf(kind, this.#runs, this.#options));
+  #drawChart(chart: Chart): void {
+    chart.plot.setData(dataOf(chart.kind, this.#runs, this.#options));
+    chart.isDrawn = true;
   }
 
   #look(entries: readonly IntersectionObserverEntry[]): void {
     for (const { target, isIntersecting } of entries) {
       const chart = this.#charts.find(({ box }) => box === target);
       if (chart === undefined) continue;
-      if (isIntersecting && !chart.isInView) this.#drawChart(chart);
+      if (isIntersecting && !chart.isDrawn) this.#drawChart(chart);
       chart.isInView = isIntersecting;
     }
   }
@@ -92,7 +99,7 @@ export class Charts {
       this.#parent.append(box);
       const plot = new uPlot(this.#plotOptions(kind, box), [[]], box);
       this.#inView.observe(box);
-      return { kind, box, plot, isInView: false };
+      return { kind, box, plot, isInView: false, isDrawn: false };
     });
   }
 
@@ -155,14 +162,18 @@ export class Charts {
   }
 }
 
-function hasAny(runs: readonly RunState[], values: (point: Point) => number): boolean {
+function percentOf(share: number | null): number | null {
+  return share === null ? null : 100 * share;
+}
+
+function hasAny(runs: readonly RunState[], values: ChartKind['values']): boolean {
   return runs.some(({ points }) => points.some((point) => Number.isFinite(values(point))));
 }
 
 /** Steps of all runs, then of each run its values there. */
 function dataOf(kind: ChartKind, runs: readonly RunState[], { smooth }: ChartOptions): uPlot.AlignedData {
   const tables = runs.flatMap((run): uPlot.AlignedData[] => {
-    const values = run.points.map(kind.values).map((value) => (Number.isFinite(value) ? value : null));
+    const values = run.points.map(kind.values);
     const own: uPlot.AlignedData = [run.points.map(({ step }) => step), smooth ? smoothed(values) : values];
     if (kind.validation !== true) return [own];
     return [own, [run.validations.map(({ step }) => step), run.validations.map(({ valLoss }) => valLoss)]];

@@ -1,12 +1,12 @@
 /** Numbers and times as people read them. */
 
-export function fixed(value: number | undefined, digits: number): string {
-  return value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits);
+export function fixed(value: number | null | undefined, digits: number): string {
+  return value === undefined || value === null ? '–' : value.toFixed(digits);
 }
 
 /** 12,345 or 1.23 M. */
-export function short(value: number | undefined): string {
-  if (value === undefined || Number.isNaN(value)) return '–';
+export function short(value: number | null | undefined): string {
+  if (value === undefined || value === null) return '–';
   for (const [size, unit] of [
     [1e9, ' G'],
     [1e6, ' M'],

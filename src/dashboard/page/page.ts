@@ -13,6 +13,7 @@ const curvesEveryMs = 1_000;
 const runs: RunState[] = [];
 const charts = new Charts(byId('charts'));
 let isDrawn = true;
+let areListsDrawn = false;
 let curvesTimer: number | undefined;
 let curvesDueMs = 0;
 
@@ -32,8 +33,7 @@ function connect(): void {
     document.title = `${known()
       .map(({ newest }) => newest?.step ?? 0)
       .join(', ')} · Lockstep`;
-    if (updates.some(({ events }) => events !== undefined)) drawEvents(byId('events'), known());
-    if (updates.some(({ samples }) => samples !== undefined)) drawSamples(byId('samples'), known());
+    areListsDrawn &&= updates.every(({ events, samples }) => events === undefined && samples === undefined);
     draw();
     say(known().some(({ isRunning }) => isRunning) ? 'live' : 'no run is going on', false);
     if (wasEmpty) void loadConfigs();
@@ -52,10 +52,10 @@ function connect(): void {
 }
 
 function take(update: IndexedUpdate): void {
-  const { index, reset, name, points, after, newest, tokensPerSecond, maxSteps, isRunning } = update;
+  const { index, reset, name, points, after, newest, tokensPerSecond, mfu, maxSteps, isRunning } = update;
   const before = reset ? undefined : runs[index];
   runs[index] = {
-    ...{ name, newest, tokensPerSecond, maxSteps, isRunning },
+    ...{ name, newest, tokensPerSecond, mfu, maxSteps, isRunning },
     points: [...(before?.points ?? []).filter(({ step }) => step <= after), ...points],
     validations: update.validations ?? before?.validations ?? [],
     events: update.events ?? before?.events ?? [],
@@ -70,9 +70,16 @@ function draw(): void {
     isDrawn = true;
     drawTiles(byId('tiles'), known());
     drawTimeline(byId('timeline'), known());
+    if (!areListsDrawn) drawLists();
     if (performance.now() >= curvesDueMs) drawCurves();
     else curvesTimer ??= setTimeout(drawDueCurves, curvesDueMs - performance.now());
   });
+}
+
+function drawLists(): void {
+  drawEvents(byId('events'), known());
+  drawSamples(byId('samples'), known());
+  areListsDrawn = true;
 }
 
 function drawDueCurves(): void {

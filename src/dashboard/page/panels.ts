@@ -24,7 +24,7 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Val loss', fixed(validation?.valLoss, 4)],
         ['Bits/byte', fixed(validation?.valBitsPerByte, 4)],
         ['Tokens/s', short(run.tokensPerSecond)],
-        ['MFU', newest?.mfu === undefined ? '–' : `${(100 * newest.mfu).toFixed(1)} %`],
+        ['MFU', run.mfu === undefined ? '–' : `${(100 * run.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
         ['Workers', String(newest?.ranks.length ?? '–')],
         ...(run.isRunning ? [['Time left', timeLeft(run)]] : []),
@@ -35,10 +35,11 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
 }
 
 /** As its last event of that kind says. */
-export function stateOf({ isRunning, events }: RunState): string {
+export function stateOf({ isRunning, events, newest, maxSteps }: RunState): string {
   if (isRunning) return 'running';
   const end = events.findLast(({ event }) => event === 'finished' || event === 'failed' || event === 'epoch');
-  return end === undefined || end.event === 'epoch' ? 'not running' : end.event;
+  if (end === undefined || end.event === 'epoch') return 'not running';
+  return end.event === 'finished' && (newest?.step ?? 0) < (maxSteps ?? 0) ? 'stopped' : end.event;
 }
 
 function timeLeft(run: RunState): string {

@@ -1,13 +1,14 @@
 /** What the page knows of a run. Types only. */
 import type { EventLine, SampleLine, StepLine, ValidationLine } from '../../report/runLines.ts';
-import type { Point } from '../series.ts';
+import type { SentPoint } from '../runUpdate.ts';
 
 export interface RunState {
   readonly name: string;
-  readonly points: readonly Point[];
+  readonly points: readonly SentPoint[];
   readonly validations: readonly ValidationLine[];
   readonly newest: StepLine | undefined;
   readonly tokensPerSecond: number | undefined;
+  readonly mfu: number | undefined;
   readonly events: readonly EventLine[];
   readonly samples: readonly SampleLine[];
   readonly maxSteps: number | undefined;

@@ -98,6 +98,8 @@ describe('the dashboard', () => {
     });
     const [first] = updates;
     expect(first).toMatchObject({ name: 'a', index: 0, reset: true, after: 0, maxSteps: 500, isRunning: false });
+    // Nobody knows the limit of the machine.
+    expect(first?.points.map(({ mfu }) => mfu)).toEqual([null, null, null]);
     expect(first?.points.map(({ step, ringBytesPerSecond }) => [step, ringBytesPerSecond])).toEqual([
       [1, 400_000],
       [2, 400_000],

@@ -12,7 +12,11 @@ export interface Page {
 
 /** All that a reader of the repository is shown. */
 export function readPages(): Page[] {
-  const names = ['README.md', 'ARCHITECTURE.md', ...globSync('docs/**/*.md', { cwd: packageRoot }).sort()];
+  const names = [
+    'README.md',
+    'ARCHITECTURE.md',
+    ...globSync('docs/**/*.md', { cwd: packageRoot, ignore: '**/node_modules/**' }).sort(),
+  ];
   return names.map((name) => ({ name, text: readFileSync(join(packageRoot, name), 'utf8') }));
 }
 

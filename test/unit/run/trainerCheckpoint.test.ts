@@ -55,6 +55,17 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect(path).toBe(join(folder, 'loop', 'step-00000003'));
     const uninterrupted = await trainSteps(trainer, 3, 5);
     const another = newTrainer(2);
+    // Gradients that wait for an update are none of the restored state's.
+    const batch = trainBatch(dataset, {
+      seed: 9,
+      step: 0,
+      from: 0,
+      count: 2,
+      globalBatchSize: 2,
+      blockSize,
+      sampler: 'random',
+    });
+    await another.microStep({ ...batch, lossScale: 1 });
     expect(await restoreCheckpoint('loop', another, { cwd: folder })).toEqual({ path, step: 3, hasOptimizer: true });
     expect(await trainSteps(another, 3, 5)).toEqual(uninterrupted);
   });
@@ -99,7 +110,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     await expect(other).rejects.toThrow(/has a model with nLayer = 2, but the trainer's has 1/);
     expect(await trainSteps(trainer, 0, 0)).toEqual(before);
     await expect(restoreCheckpoint('absent', trainer, { cwd: folder })).rejects.toThrow(/there is no folder .*absent/);
-    await expect(saveCheckpoint('x', trainer, { step: 0.5, dataset })).rejects.toThrow(/whole number of updates/);
+    await expect(saveCheckpoint('x', trainer, { step: 0.5, dataset })).rejects.toThrow(/step: expected a whole number/);
     await expect(
       saveCheckpoint('x', trainer, { step: 1, dataset, config: { train: { maxSteps: 0 } }, cwd: folder }),
     ).rejects.toThrow(/train\.maxSteps: expected/);
