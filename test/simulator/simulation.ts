@@ -369,7 +369,7 @@ export class Simulation {
         for (const { process } of living) process.die();
         break;
       case 'freeze':
-        if (victim) victim.process.frozenUntilMs = world.nowMs + fault.forMs;
+        victim?.process.freeze(world.nowMs + fault.forMs);
         break;
       case 'slow':
         if (!victim) break;
@@ -404,7 +404,7 @@ export class Simulation {
         this.#endCoordinator(fault);
         break;
       case 'coordinatorFreeze':
-        if (this.#coordinator) this.#coordinator.process.frozenUntilMs = world.nowMs + fault.forMs;
+        this.#coordinator?.process.freeze(world.nowMs + fault.forMs);
         break;
       default:
         throw new Error(`unknown fault ${JSON.stringify(fault satisfies never)}`);

@@ -166,6 +166,11 @@ export class SimProcess implements Clock {
     this.pid = pid;
   }
 
+  /** For longer than it is frozen already, or not at all: what was put off to the end of that must not be overtaken. */
+  freeze(untilMs: number): void {
+    this.frozenUntilMs = Math.max(this.frozenUntilMs, untilMs);
+  }
+
   now(): number {
     return this.world.nowMs;
   }
