@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { least } from 'd3-array';
 import { messageOf, UserError } from '../base/errors.ts';
 import { barChart } from './barChart.ts';
 import { eventText, withoutRepeats } from './eventText.ts';
@@ -49,10 +50,7 @@ function section(title: string, body: string): string {
 }
 
 function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: RunRecord): Facts {
-  const best = evaluations.reduce<(typeof evaluations)[number] | undefined>(
-    (least, one) => (least === undefined || one.valLoss < least.valLoss ? one : least),
-    undefined,
-  );
+  const best = least(evaluations, ({ valLoss }) => valLoss);
   const lost = events.filter(({ event }) => event === 'lost').length;
   const end = events.findLast(({ event }) => event === 'finished' || event === 'failed');
   const facts: [string, string | undefined][] = [
