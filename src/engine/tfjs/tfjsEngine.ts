@@ -6,14 +6,12 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
 import type {
-  AttentionOptions,
   Dropout,
   DType,
   Engine,
   EngineMemory,
   HostArray,
   KernelOptions,
-  LinearOptions,
   Shape,
   Tensor,
   TensorGroup,
@@ -21,6 +19,7 @@ import type {
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
+import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
 import type { TfjsDevice } from './devices.ts';
 import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
 import * as math from './math.ts';
@@ -120,7 +119,7 @@ class TfjsEngine implements Engine {
     const { tf } = this.ops;
     const c = lastExtent(wte);
     const time = lastExtent(tokens);
-    this.expectTokens('embeddingForward', tokens, wte);
+    expectTokens('embeddingForward', this.hostIntegers(tokens), wte);
     expectSizes('embeddingForward', { out: [out, tokens.size * c] });
     this.write([out], () => {
       const rows = tf.gather(this.rows(wte), tf.reshape(this.read(tokens), [-1]));
@@ -134,7 +133,8 @@ class TfjsEngine implements Engine {
     const { tf } = this.ops;
     const c = lastExtent(dwte);
     const time = lastExtent(tokens);
-    const host = this.expectTokens('embeddingBackward', tokens, dwte);
+    const host = this.hostIntegers(tokens);
+    expectTokens('embeddingBackward', host, dwte);
     expectSizes('embeddingBackward', { dout: [dout, tokens.size * c] });
     this.write([dwte], () => [
       tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
@@ -149,7 +149,7 @@ class TfjsEngine implements Engine {
   }
 
   layerNormForward({ out, mean, rstd, inp, weight, bias, eps }: KernelOptions<'layerNormForward'>): void {
-    this.expectRows('layerNormForward', { inp, weight, mean, rstd, bias, out });
+    expectRows('layerNormForward', { inp, weight, mean, rstd, bias, out });
     this.write([out, mean, rstd], () => {
       const results = math.layerNorm(this.ops, this.rows(inp), this.read(weight), this.readOptional(bias), eps);
       return [results.out, results.mean, results.rstd];
@@ -158,7 +158,7 @@ class TfjsEngine implements Engine {
 
   layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
     const { dinp, accumulate, dweight, dbias, dout, inp, weight, mean, rstd } = options;
-    this.expectRows('layerNormBackward', { inp, weight, mean, rstd, bias: dbias, out: dout });
+    expectRows('layerNormBackward', { inp, weight, mean, rstd, bias: dbias, out: dout });
     expectSizes('layerNormBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
     const { tf } = this.ops;
     this.write(dbias === undefined ? [dinp, dweight] : [dinp, dweight, dbias], () => {
@@ -180,7 +180,7 @@ class TfjsEngine implements Engine {
   linearForward(options: KernelOptions<'linearForward'>): void {
     checkLinearForward(options);
     const { out, inp, weight, weightTransposed = false, bias, activation, residual, dropout } = options;
-    this.expectLinear('linearForward', options, { out, bias });
+    expectLinear('linearForward', options, { out, bias });
     expectSizes('linearForward', {
       preActivation: [activation?.preActivation, out.size],
       residual: [residual, out.size],
@@ -201,7 +201,7 @@ class TfjsEngine implements Engine {
   linearBackward(options: KernelOptions<'linearBackward'>): void {
     checkLinearBackward(options);
     const { inp, weight, weightTransposed = false, dout, dinp, accumulate, dinpActivation, dweight, dbias } = options;
-    this.expectLinear('linearBackward', options, { out: dout, bias: dbias });
+    expectLinear('linearBackward', options, { out: dout, bias: dbias });
     expectSizes('linearBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
     expectSizes('linearBackward', { preActivation: [dinpActivation?.preActivation, inp.size] });
     if (dinp !== undefined) {
@@ -232,7 +232,7 @@ class TfjsEngine implements Engine {
 
   attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {
     const { qkv, lse } = options;
-    const dims = this.attentionDims('attentionForward', options, { out });
+    const dims = attentionDims('attentionForward', options, { out });
     this.write([out, lse], () => {
       const results = attention(this.ops, this.read(qkv), dims, this.attentionDropout(options.dropout, dims));
       return [results.out, results.lse];
@@ -240,7 +240,7 @@ class TfjsEngine implements Engine {
   }
 
   attentionBackward({ dqkv, dout, out, ...options }: KernelOptions<'attentionBackward'>): void {
-    const dims = this.attentionDims('attentionBackward', options, { out, dout });
+    const dims = attentionDims('attentionBackward', options, { out, dout });
     expectSizes('attentionBackward', { dqkv: [dqkv, options.qkv.size] });
     this.write([dqkv], () => {
       const operands = {
@@ -281,7 +281,8 @@ class TfjsEngine implements Engine {
       logits: [logits, targets.size * lastExtent(logits)],
       dlogits: [dlogits, logits.size],
     });
-    const host = this.expectTargets('crossEntropy', targets, lastExtent(logits));
+    const host = this.hostIntegers(targets);
+    expectTargets('crossEntropy', host, lastExtent(logits));
     this.write(dlogits === undefined ? [losses] : [losses, dlogits], () => {
       const gradientScale = dlogits === undefined ? undefined : scale;
       const results = math.crossEntropy(this.ops, this.rows(logits), host, gradientScale);
@@ -294,14 +295,15 @@ class TfjsEngine implements Engine {
     const { losses, targets, inp, weight, weightTransposed = false, scale = 1, dinp, dweight } = options;
     const n = targets.size;
     const v = weight.shape[weightTransposed ? 0 : 1] ?? 0;
-    this.expectLinear('linearCrossEntropy', options, {});
+    expectLinear('linearCrossEntropy', options, {});
     expectSizes('linearCrossEntropy', {
       inp: [inp, n * lastExtent(inp)],
       losses: [losses, n],
       dinp: [dinp, inp.size],
       dweight: [dweight, weight.size],
     });
-    const host = this.expectTargets('linearCrossEntropy', targets, v);
+    const host = this.hostIntegers(targets);
+    expectTargets('linearCrossEntropy', host, v);
     const outs = dinp && dweight ? [losses, dinp, dweight] : [losses];
     this.write(outs, () => {
       const operands = { inp: this.rows(inp), weight: this.read(weight), weightTransposed, targets: host };
@@ -372,66 +374,8 @@ class TfjsEngine implements Engine {
     return this.dropoutFactors(dropout, nHead * time * time, [batchSize * nHead, time, time]);
   }
 
-  private attentionDims(
-    kernel: string,
-    { qkv, nHead, lse }: AttentionOptions,
-    outs: Record<string, Tensor>,
-  ): AttentionDims {
-    const [batchSize = 0, time = 0, width = 0] = qkv.shape;
-    const headSize = width / (3 * nHead);
-    invariant(
-      qkv.shape.length === 3 && Number.isInteger(headSize),
-      `${kernel}: expected qkv [B, T, 3·${nHead}·HS], received [${qkv.shape.join(', ')}]`,
-    );
-    expectSizes(kernel, { lse: [lse, batchSize * nHead * time] });
-    for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
-    return { batchSize, time, nHead, headSize };
-  }
-
-  private expectLinear(
-    kernel: string,
-    options: LinearOptions,
-    { out, bias }: { out?: Tensor; bias?: Tensor | undefined },
-  ): void {
-    const { inp, weight, weightTransposed } = options;
-    const [rows = 0, columns = 0] = weight.shape;
-    const [ic, oc] = weightTransposed === true ? [columns, rows] : [rows, columns];
-    invariant(
-      weight.shape.length === 2 && lastExtent(inp) === ic,
-      `${kernel}: inp [${inp.shape.join(', ')}] does not fit weight [${weight.shape.join(', ')}]${weightTransposed ? ' (transposed)' : ''}`,
-    );
-    expectSizes(kernel, { out: [out, (inp.size / ic) * oc], bias: [bias, oc] });
-  }
-
-  private expectRows(
-    kernel: string,
-    tensors: Record<'inp' | 'weight' | 'mean' | 'rstd' | 'out', Tensor> & { bias: Tensor | undefined },
-  ): void {
-    const { inp, weight, mean, rstd, out, bias } = tensors;
-    const c = lastExtent(inp);
-    expectSizes(kernel, {
-      out: [out, inp.size],
-      weight: [weight, c],
-      bias: [bias, c],
-      mean: [mean, inp.size / c],
-      rstd: [rstd, inp.size / c],
-    });
-  }
-
-  /** The targets on the host, each a class or -1. */
-  private expectTargets(kernel: string, targets: Tensor, classes: number): Int32Array {
-    const host = this.store.hostIntegers(deviceTensor(targets));
-    const wrong = host.find((target) => target < -1 || target >= classes);
-    invariant(wrong === undefined, `${kernel}: target ${wrong} is outside of the ${classes} classes`);
-    return host;
-  }
-
-  /** The tokens on the host, each inside of the table. */
-  private expectTokens(kernel: string, tokens: Tensor, table: Tensor): Int32Array {
-    const host = this.store.hostIntegers(deviceTensor(tokens));
-    const vocabSize = table.size / lastExtent(table);
-    const wrong = host.find((token) => token < 0 || token >= vocabSize);
-    invariant(wrong === undefined, `${kernel}: token ${wrong} is outside of the vocabulary of ${vocabSize}`);
-    return host;
+  /** Token ids or targets, on the host. */
+  private hostIntegers(tensor: Tensor): Int32Array {
+    return this.store.hostIntegers(deviceTensor(tensor));
   }
 }

@@ -1,0 +1,67 @@
+/** What the tfjs engine's kernels take: shapes that fit each other, tokens and targets in their range. Anything else is an InvariantError. */
+import { invariant } from '../../base/errors.ts';
+import type { AttentionOptions, LinearOptions, Tensor } from '../engine.ts';
+import type { AttentionDims } from './attention.ts';
+import { expectSizes, lastExtent } from './deviceTensor.ts';
+
+/** The extents that `qkv` means, which the others fit. */
+export function attentionDims(
+  kernel: string,
+  { qkv, nHead, lse }: AttentionOptions,
+  outs: Record<string, Tensor>,
+): AttentionDims {
+  const [batchSize = 0, time = 0, width = 0] = qkv.shape;
+  const headSize = width / (3 * nHead);
+  invariant(
+    qkv.shape.length === 3 && Number.isInteger(headSize),
+    `${kernel}: expected qkv [B, T, 3·${nHead}·HS], received [${qkv.shape.join(', ')}]`,
+  );
+  expectSizes(kernel, { lse: [lse, batchSize * nHead * time] });
+  for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
+  return { batchSize, time, nHead, headSize };
+}
+
+/** The operands of a linear layer fit each other. */
+export function expectLinear(
+  kernel: string,
+  options: LinearOptions,
+  { out, bias }: { out?: Tensor; bias?: Tensor | undefined },
+): void {
+  const { inp, weight, weightTransposed } = options;
+  const [rows = 0, columns = 0] = weight.shape;
+  const [ic, oc] = weightTransposed === true ? [columns, rows] : [rows, columns];
+  invariant(
+    weight.shape.length === 2 && lastExtent(inp) === ic,
+    `${kernel}: inp [${inp.shape.join(', ')}] does not fit weight [${weight.shape.join(', ')}]${weightTransposed ? ' (transposed)' : ''}`,
+  );
+  expectSizes(kernel, { out: [out, (inp.size / ic) * oc], bias: [bias, oc] });
+}
+
+/** Those of a layer norm do. */
+export function expectRows(
+  kernel: string,
+  tensors: Record<'inp' | 'weight' | 'mean' | 'rstd' | 'out', Tensor> & { bias: Tensor | undefined },
+): void {
+  const { inp, weight, mean, rstd, out, bias } = tensors;
+  const c = lastExtent(inp);
+  expectSizes(kernel, {
+    out: [out, inp.size],
+    weight: [weight, c],
+    bias: [bias, c],
+    mean: [mean, inp.size / c],
+    rstd: [rstd, inp.size / c],
+  });
+}
+
+/** Each target is a class or -1. */
+export function expectTargets(kernel: string, targets: Int32Array, classes: number): void {
+  const wrong = targets.find((target) => target < -1 || target >= classes);
+  invariant(wrong === undefined, `${kernel}: target ${wrong} is outside of the ${classes} classes`);
+}
+
+/** Each token has a row in the table. */
+export function expectTokens(kernel: string, tokens: Int32Array, table: Tensor): void {
+  const vocabSize = table.size / lastExtent(table);
+  const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
+  invariant(wrong === undefined, `${kernel}: token ${wrong} is outside of the vocabulary of ${vocabSize}`);
+}
