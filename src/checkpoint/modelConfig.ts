@@ -22,6 +22,16 @@ export interface CheckpointModelConfig {
   readonly tiedHead: boolean;
 }
 
+const stateKeys = ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const;
+
+/** The first key in which two models differ so that neither can have the other's parameters; dropout is not among them. */
+export function differingKey(
+  one: CheckpointModelConfig,
+  other: CheckpointModelConfig,
+): (typeof stateKeys)[number] | undefined {
+  return stateKeys.find((key) => one[key] !== other[key]);
+}
+
 const LAYER_NORM_EPSILON = 1e-5;
 const GPT2_END_OF_TEXT = 50256;
 /** Hugging Face has several names for the same tanh approximation. */

@@ -2,6 +2,7 @@
 import { UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { differingKey } from '../checkpoint/modelConfig.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
@@ -166,12 +167,11 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
 function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
   const wanted = { ...config.model, vocabSize: dataset.vocabSize };
-  for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
-    if (wanted[key] !== modelConfig[key]) {
-      throw new UserError(
-        `${checkpoint.path} has model.${key} = ${modelConfig[key]}, but the config says ${wanted[key]}: a run resumes with its own model`,
-      );
-    }
+  const key = differingKey(wanted, modelConfig);
+  if (key !== undefined) {
+    throw new UserError(
+      `${checkpoint.path} has model.${key} = ${modelConfig[key]}, but the config says ${wanted[key]}: a run resumes with its own model`,
+    );
   }
   if (trainer === undefined || !checkpoint.hasOptimizer) {
     throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);

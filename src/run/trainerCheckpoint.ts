@@ -1,6 +1,7 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
 import { resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { differingKey } from '../checkpoint/modelConfig.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
@@ -96,8 +97,8 @@ export async function restoreCheckpoint(
 ): Promise<RestoredCheckpoint> {
   const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
   const { config } = trainer.model;
-  for (const key of ['nLayer', 'nHead', 'nEmbd', 'blockSize', 'vocabSize', 'bias', 'activation', 'tiedHead'] as const) {
-    if (config[key] === checkpoint.modelConfig[key]) continue;
+  const key = differingKey(config, checkpoint.modelConfig);
+  if (key !== undefined) {
     const [expected, found] = [config[key], checkpoint.modelConfig[key]];
     throw new UserError(`${checkpoint.path} has a model with ${key} = ${found}, but the trainer's has ${expected}`);
   }
