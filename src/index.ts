@@ -29,14 +29,6 @@ export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/
 export { learningRateAt, type Schedule } from './config/schedule.ts';
 export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './coordinator/checkpointer.ts';
 export type { PreparedReplica, RingMember, RunListener } from './coordinator/coordinatorOptions.ts';
-export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './coordinator/eventsLog.ts';
-export type {
-  CommittedStep,
-  EvaluationMetrics,
-  RankMetrics,
-  RankShare,
-  StepMetrics,
-} from './coordinator/metricsLog.ts';
 export { type DataOptions, type Dataset, type DatasetOptions, openDataset } from './data/dataset.ts';
 export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';
 export {
@@ -56,8 +48,8 @@ export {
   type StreamDecoder,
   type Tokenizer,
   type TokenizerKind,
-} from './data/tokenizer.ts';
-export type { TrainingProgress } from './data/trainTokenizer.ts';
+} from './data/tokenizers/tokenizer.ts';
+export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type {
   ActivationKind,
   AdamwOptions,
@@ -92,6 +84,14 @@ export {
   Trainer,
 } from './model/training.ts';
 export type { Affine, FloatType, LastLayer, LinearLayer, Variable } from './model/variable.ts';
+export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './records/eventsLog.ts';
+export type {
+  CommittedStep,
+  EvaluationMetrics,
+  RankMetrics,
+  RankShare,
+  StepMetrics,
+} from './records/metricsLog.ts';
 export { type TrainListener, type TrainOptions, type TrainSummary, train } from './run/train.ts';
 export {
   type GenerateTextOptions,

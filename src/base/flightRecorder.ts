@@ -42,7 +42,7 @@ export class FlightRecorder {
   }
 
   /**
-   * @param what the kind of event: `sent`, `received`, `epoch`
+   * @param what the kind of event: `sent`, `received`, `term`
    * @param details kept by reference until 1000 events later and read when it is dumped: small, and not changed afterwards
    */
   record(what: string, details?: object): void {

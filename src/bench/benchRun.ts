@@ -11,12 +11,12 @@ import { zmqTransport } from '../comm/zmqLink.ts';
 import type { Config } from '../config/configTypes.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
-import { decide } from '../coordinator/decide.ts';
-import { EventsLog } from '../coordinator/eventsLog.ts';
-import { Journal } from '../coordinator/journal.ts';
-import { MetricsLog } from '../coordinator/metricsLog.ts';
-import type { Decision, RunEvent } from '../coordinator/runState.ts';
+import { decide } from '../coordinator/core/decide.ts';
+import type { Decision, RunEvent } from '../coordinator/core/runState.ts';
 import { openDataset } from '../data/dataset.ts';
+import { EventsLog } from '../records/eventsLog.ts';
+import { Journal } from '../records/journal.ts';
+import { MetricsLog } from '../records/metricsLog.ts';
 import { forkWorkers, type WorkerEntry, type WorkerExit } from '../worker/spawn.ts';
 import { withTemporaryFolder } from './temporaryFolder.ts';
 

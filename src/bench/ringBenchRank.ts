@@ -68,7 +68,7 @@ class BenchRank {
   }
 
   form(next: string, previous: string): void {
-    this.#ring.form({ epoch: 0, rank: this.#open.rank, worldSize: this.#open.worldSize, next, previous });
+    this.#ring.form({ term: 0, rank: this.#open.rank, worldSize: this.#open.worldSize, next, previous });
   }
 
   prepare(step: number): void {

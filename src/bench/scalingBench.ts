@@ -11,8 +11,8 @@
  */
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/configTypes.ts';
-import type { StepMetrics } from '../coordinator/metricsLog.ts';
-import { phases } from '../report/rankTimes.ts';
+import type { StepMetrics } from '../records/metricsLog.ts';
+import { phases } from '../records/rankTimes.ts';
 import { withBenchRun } from './benchRun.ts';
 import { describeHost, type Host } from './machine.ts';
 import { median, percentile } from './median.ts';

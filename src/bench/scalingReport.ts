@@ -1,8 +1,9 @@
 /** What `launch bench scaling` shows: rows for a terminal, pictures, and a page. */
+
+import { phaseNames } from '../records/rankTimes.ts';
 import { barChart } from '../report/barChart.ts';
 import { type LineSeries, lineChart } from '../report/lineChart.ts';
 import { htmlTable, pageEnd, pageHead } from '../report/page.ts';
-import { phaseNames } from '../report/rankTimes.ts';
 import { phaseSeries } from '../report/theme.ts';
 import { renderHost } from './machine.ts';
 import type { ScalingHead, ScalingMode, ScalingReport, ScalingResult } from './scalingBench.ts';

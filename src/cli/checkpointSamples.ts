@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
-import { LineLog } from '../coordinator/lineLog.ts';
+import { LineLog } from '../records/lineLog.ts';
 
 const main = fileURLToPath(new URL('./main.js', import.meta.url));
 const textLengthMax = 16_384;

@@ -6,7 +6,7 @@ import { tokenizerOf } from '../data/shards/shardDataset.ts';
 import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
 import { ShardFiles } from '../data/shards/shardSequence.ts';
 import { type Survey, survey } from '../data/shards/survey.ts';
-import type { Tokenizer } from '../data/tokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { numberOption } from './modelOptions.ts';
 import { statusLine } from './statusLine.ts';
 

@@ -1,9 +1,9 @@
 /** `launch plot`: curves of one or several runs, as a picture. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { metricNames, readRun } from '../records/runRecord.ts';
 import { checkPictureName, writePicture } from '../report/picture.ts';
 import { hasMetric, runChart } from '../report/runChart.ts';
-import { metricNames, readRun } from '../report/runRecord.ts';
 import { numberOption } from './modelOptions.ts';
 import { print, warn } from './output.ts';
 

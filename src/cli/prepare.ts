@@ -9,7 +9,7 @@ import { threadPool } from '../data/prepare/encodePool.ts';
 import { type MadeOfText, type Prepared, prepare } from '../data/prepare/prepare.ts';
 import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
-import { createTokenizer, type Tokenizer, type TokenizerKind } from '../data/tokenizer.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind } from '../data/tokenizers/tokenizer.ts';
 import { numberOption } from './modelOptions.ts';
 import { print, warn } from './output.ts';
 import { prepareProgress } from './prepareProgress.ts';

@@ -1,7 +1,7 @@
 /** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
-import type { StepMetrics } from '../coordinator/metricsLog.ts';
+import type { StepMetrics } from '../records/metricsLog.ts';
 import { print, warn } from './output.ts';
 
 export interface ProgressOptions {

@@ -1,7 +1,7 @@
 /** `launch report`: one page that tells a run, for a browser without a network. */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { readRun } from '../report/runRecord.ts';
+import { readRun } from '../records/runRecord.ts';
 import { type Facts, writeRunReport } from '../report/runReport.ts';
 import { machineFacts } from './machineFacts.ts';
 import { print, warn } from './output.ts';

@@ -1,7 +1,7 @@
 /** The text that ends a run: its newest checkpoint, loaded as `launch generate` loads it, continues `sample.prompt`. */
 import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config/configTypes.ts';
-import { LineLog } from '../coordinator/lineLog.ts';
+import { LineLog } from '../records/lineLog.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
 import type { RunFolder } from '../run/runFolder.ts';

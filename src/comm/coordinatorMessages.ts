@@ -17,10 +17,10 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('refused'), reason: text }),
   /** The sender does not belong to the run any more, since it was silent for too long, say: it may join again. */
   z.object({ type: z.literal('fenced'), reason: text }),
-  /** The membership of an epoch: take this rank, connect the ring, get the state ready. */
+  /** The membership of a term: take this rank, connect the ring, get the state ready. */
   z.object({
     type: z.literal('form'),
-    epoch: count,
+    term: count,
     rank,
     worldSize: rank.min(1),
     /** Ring address of rank + 1. */
@@ -29,8 +29,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     previousAddress: z.string().min(1).max(512),
     /** Updates applied to the state. */
     step: count,
-    /** The epoch in which that step was committed. */
-    committedEpoch: count,
+    /** The term in which that step was committed. */
+    committedTerm: count,
     /** `keep`: what the replica holds is the state. `initialise`: make the initial one again. `receive`: stateChunks follow. */
     state: z.enum(['keep', 'initialise', 'receive']),
     /** Stream the state to the coordinator, which passes it on. */
@@ -41,7 +41,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The samples of a step for this rank; payload: int32 tokens [count, T], then int32 targets [count, T]. */
   z.object({
     type: z.literal('assign'),
-    epoch: count,
+    term: count,
     step: count,
     /** Index of the first sample in the global batch. */
     sampleFrom: count,
@@ -53,7 +53,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   }),
   z.object({
     type: z.literal('commit'),
-    epoch: count,
+    term: count,
     step: count,
     learningRate: z.number().min(0),
     /** Answer with the hash of the parameters. */
@@ -62,9 +62,9 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     hold: z.boolean(),
   }),
   /** One part of what a rank evaluates, counted from 0. Payload as in `assign`; targets of -1 do not count. */
-  z.object({ type: z.literal('evaluate'), epoch: count, step: count, part: count, sampleCount: count }),
-  z.object({ type: z.literal('snapshot'), epoch: count, step: count }),
-  z.object({ type: z.literal('proceed'), epoch: count, step: count }),
+  z.object({ type: z.literal('evaluate'), term: count, step: count, part: count, sampleCount: count }),
+  z.object({ type: z.literal('snapshot'), term: count, step: count }),
+  z.object({ type: z.literal('proceed'), term: count, step: count }),
   stateChunk,
   stateAck,
   /** The checkpoint of this step could not be written: the rest of its state is not wanted. */

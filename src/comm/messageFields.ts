@@ -66,7 +66,7 @@ export interface StepTimings extends z.infer<typeof stepTimings> {}
 const stateStream = {
   /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
   purpose: z.enum(['checkpoint', 'transfer']),
-  epoch: count,
+  term: count,
   step: count,
   offset: count,
 };
@@ -79,10 +79,10 @@ export type StreamPurpose = z.infer<typeof stateChunk>['purpose'];
 export const stateClaim = z.object({
   /** Updates applied to the replica; 0 is the initial state. */
   step: count,
-  /** The epoch in which that step was committed. */
-  epoch: count,
+  /** The term in which that step was committed. */
+  term: count,
   /** A step whose gradients are reduced on the replica, and whose commit has not come. */
-  pending: z.object({ step: count, epoch: count }).optional(),
+  pending: z.object({ step: count, term: count }).optional(),
 });
-/** What a worker's replica holds. Step and epoch of the commit together name one state, to the bit. */
+/** What a worker's replica holds. Step and term of the commit together name one state, to the bit. */
 export type StateClaim = z.infer<typeof stateClaim>;

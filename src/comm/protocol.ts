@@ -12,9 +12,9 @@
  *
  *     W→C join      with the step that its replica is at         C→W welcome | refused
  *     W→C prepared  the replica is built: it may be taken in at the next step boundary
- *     C→W form      a new epoch: rank, ring neighbours, and whether to keep the state, to receive it, or to send it to others
+ *     C→W form      a new term: rank, ring neighbours, and whether to keep the state, to receive it, or to send it to others
  *     W→C ready     (with a hash of the state, where somebody received it: all ranks must agree)
- *     C→W proceed   train; an epoch begins held
+ *     C→W proceed   train; a term begins held
  *     C→W assign    step s+1 while step s runs: one step ahead
  *     W→C reduced   gradients of step s are summed on this rank
  *     C→W commit    every rank said so: apply AdamW; W→C applied

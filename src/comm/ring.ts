@@ -1,17 +1,17 @@
 /**
  * The ring all-reduce of a step: buckets of one flat Float32Array, each started as soon as this rank's part of it is final,
- * several in flight. `ringBucket.ts` has the algorithm of a bucket; here is what is around it: epochs and steps, frames that
+ * several in flight. `ringBucket.ts` has the algorithm of a bucket; here is what is around it: terms and steps, frames that
  * come early or late, deadlines, failure.
  *
  * How far may a neighbour be ahead? A rank begins step s+1 only after `commit` of step s, and the coordinator sends that only
  * after every rank has reported step s as reduced. So when the first frame of step s+1 arrives here, our step s is complete:
  * the previous rank is at most one step ahead, and never while we still miss frames of our own step. Within a step it may be
- * ahead by whole buckets (its backward is faster), and after a failure by an epoch (it heard of the new ring first). Such
+ * ahead by whole buckets (its backward is faster), and after a failure by a term (it heard of the new ring first). Such
  * frames are kept, up to `earlyBytesMax`; above that the link is asked to wait, which fills the sender's queue of references
  * and not our memory. Waiting cannot deadlock: a queued frame is freed by starting its bucket, and when a bucket starts
  * depends on this rank's own computation only, never on a frame that waits behind.
  *
- * What is older than the current epoch or step is dropped: after a failure the memory that such a frame was sent from may
+ * What is older than the current term or step is dropped: after a failure the memory that such a frame was sent from may
  * already hold something else.
  */
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -30,15 +30,15 @@ export interface RingOptions {
   chunkBytes: number;
   /** A step fails when nothing arrives for this long while a frame is due. */
   stepTimeoutMs: number;
-  /** Frames that are kept because their bucket, step or epoch has not begun here. */
+  /** Frames that are kept because their bucket, step or term has not begun here. */
   earlyBytesMax?: number;
   log?: (message: string) => void;
   clock?: Clock;
 }
 
-/** A rank's place in the ring of an epoch. */
+/** A rank's place in the ring of a term. */
 export interface RingPlace {
-  epoch: number;
+  term: number;
   rank: number;
   worldSize: number;
   /** Ring address of rank + 1; not used in a world of one. */
@@ -74,7 +74,7 @@ export interface RingStats {
   readonly activeMs: number;
   /** From the last start of a bucket to the end of the last one: what was not hidden behind backward. */
   readonly exposedMs: number;
-  /** Frames dropped since the ring was made: older than the epoch or step, or not what was expected. */
+  /** Frames dropped since the ring was made: older than the term or step, or not what was expected. */
   readonly stale: number;
   readonly malformed: number;
 }
@@ -107,9 +107,9 @@ class Completion {
 export class RingAllReduce {
   readonly #options: Required<RingOptions>;
   readonly #header = new Uint8Array(ringHeaderBytes);
-  #place: RingPlace = { epoch: -1, rank: 0, worldSize: 1, next: '', previous: '' };
+  #place: RingPlace = { term: -1, rank: 0, worldSize: 1, next: '', previous: '' };
   #state: State = { kind: 'idle' };
-  /** The last step begun in this epoch; -1: none. */
+  /** The last step begun in this term; -1: none. */
   #step = -1;
   #plan: RingStep | undefined;
   #reductions: BucketReduction[] = [];
@@ -133,17 +133,17 @@ export class RingAllReduce {
     options.link.onNextGone((reason) => this.#onNextGone(reason));
   }
 
-  /** Takes a place in the ring of a new epoch. What is left of an older one is discarded. */
+  /** Takes a place in the ring of a new term. What is left of an older one is discarded. */
   form(place: RingPlace): void {
-    invariant(place.epoch > this.#place.epoch, `expected an epoch above ${this.#place.epoch}, received ${place.epoch}`);
-    this.abort(new PeerError(`the ring of epoch ${this.#place.epoch} was replaced by epoch ${place.epoch}`));
+    invariant(place.term > this.#place.term, `expected a term above ${this.#place.term}, received ${place.term}`);
+    this.abort(new PeerError(`the ring of term ${this.#place.term} was replaced by term ${place.term}`));
     this.#place = { ...place };
     this.#plan = undefined;
     this.#step = -1;
     this.#nextGone = undefined;
     this.#state = { kind: 'formed' };
     if (place.worldSize > 1) this.#options.link.connect(place.next, place.previous);
-    this.#forgetEarly((header) => header.epoch < place.epoch);
+    this.#forgetEarly((header) => header.term < place.term);
   }
 
   /** Opens a step. No bucket is started by it. */
@@ -162,7 +162,7 @@ export class RingAllReduce {
     this.#times = { first: 0, last: 0, end: 0 };
     this.#observer = step.observer;
     this.#startedMs.clear();
-    this.#forgetEarly((header) => header.epoch === this.#place.epoch && header.step < step.step);
+    this.#forgetEarly((header) => header.term === this.#place.term && header.step < step.step);
     if (this.#unfinished === 0) this.#complete();
   }
 
@@ -184,9 +184,8 @@ export class RingAllReduce {
     if (this.#observer !== undefined) this.#startedMs.set(bucket, now);
     reduction.start();
     if (reduction.done) this.#finishBucket(bucket); // a world of one, or an empty bucket
-    const { epoch } = this.#place;
-    const due = (header: RingHeader) =>
-      header.epoch === epoch && header.step === this.#step && header.bucket === bucket;
+    const { term } = this.#place;
+    const due = (header: RingHeader) => header.term === term && header.step === this.#step && header.bucket === bucket;
     for (const { header, payload } of this.#early.take(due)) this.#apply(header, payload);
   }
 
@@ -200,8 +199,8 @@ export class RingAllReduce {
     this.#stopWatch();
     this.#state = { kind: 'idle' };
     this.#options.link.disconnect();
-    // Frames of the epoch that follows may have come already.
-    this.#forgetEarly((header) => header.epoch <= this.#place.epoch);
+    // Frames of the term that follows may have come already.
+    this.#forgetEarly((header) => header.term <= this.#place.term);
     this.#done.reject(reason);
   }
 
@@ -233,10 +232,10 @@ export class RingAllReduce {
   }
 
   #send(bucket: number, phase: RingPhase, segment: number, chunk: number, payload: Uint8Array): void {
-    const { epoch, rank } = this.#place;
+    const { term, rank } = this.#place;
     this.#counts.bytesSent += payload.byteLength;
     this.#counts.framesSent++;
-    const header = encodeRingHeader({ epoch, step: this.#step, bucket, phase, segment, chunk, rank }, this.#header);
+    const header = encodeRingHeader({ term, step: this.#step, bucket, phase, segment, chunk, rank }, this.#header);
     this.#options.link.send(header, payload);
   }
 
@@ -247,7 +246,7 @@ export class RingAllReduce {
       this.#counts.stale++;
       return undefined;
     }
-    if (header.epoch > this.#place.epoch) return this.#early.keep(header, payload);
+    if (header.term > this.#place.term) return this.#early.keep(header, payload);
     if (header.rank !== this.#previous()) return this.#malformed(`it is from rank ${header.rank}`);
     if (this.#state.kind === 'active' && header.step === this.#step) {
       const reduction = this.#reductions[header.bucket];
@@ -257,8 +256,8 @@ export class RingAllReduce {
     return this.#early.keep(header, payload);
   }
 
-  #isStale({ epoch, step }: RingHeader): boolean {
-    if (epoch !== this.#place.epoch) return epoch < this.#place.epoch;
+  #isStale({ term, step }: RingHeader): boolean {
+    if (term !== this.#place.term) return term < this.#place.term;
     return this.#state.kind === 'idle' || (this.#state.kind === 'active' ? step < this.#step : step <= this.#step);
   }
 
@@ -336,7 +335,7 @@ export class RingAllReduce {
   /** @param what about the previous rank, unless it names another */
   #fail(what: string): void {
     const who = what.startsWith('rank ') ? '' : `rank ${this.#previous()} (previous in the ring) `;
-    this.abort(new PeerError(`${who}${what} (epoch ${this.#place.epoch}, step ${this.#step})`));
+    this.abort(new PeerError(`${who}${what} (term ${this.#place.term}, step ${this.#step})`));
   }
 
   #describe(bucket: number): string {

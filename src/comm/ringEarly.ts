@@ -1,5 +1,5 @@
 /**
- * Ring frames that came before their bucket, step or epoch has begun here: kept in order, bounded in bytes. Above the bound
+ * Ring frames that came before their bucket, step or term has begun here: kept in order, bounded in bytes. Above the bound
  * the caller is given a promise to hand to the link, which then delivers nothing until enough frames have been taken out.
  */
 import type { RingHeader } from './ringFrames.ts';

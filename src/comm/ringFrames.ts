@@ -4,7 +4,7 @@
  * ```
  *  byte  0        4        8        12       16       20      22       24     25     28
  *        ┌────────┬────────┬────────┬────────┬────────┬───────┬────────┬──────┬──────┐
- *        │ magic  │ epoch  │ step   │ bucket │ chunk  │ rank  │segment │phase │ zero │   then one frame: float32 × n
+ *        │ magic  │ term  │ step   │ bucket │ chunk  │ rank  │segment │phase │ zero │   then one frame: float32 × n
  *        └────────┴────────┴────────┴────────┴────────┴───────┴────────┴──────┴──────┘
  *          u32      u32      u32      u32      u32      u16     u16      u8     3 × u8    all little-endian
  * ```
@@ -24,7 +24,7 @@ export type RingPhase = 'reduceScatter' | 'allGather';
 const phases = ['reduceScatter', 'allGather'] as const satisfies readonly RingPhase[];
 
 export interface RingHeader {
-  epoch: number;
+  term: number;
   step: number;
   /** Index in the step's list of buckets. */
   bucket: number;
@@ -41,7 +41,7 @@ export interface RingHeader {
 export function encodeRingHeader(header: RingHeader, bytes = new Uint8Array(ringHeaderBytes)): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, ringHeaderBytes);
   view.setUint32(0, magic, true);
-  view.setUint32(4, header.epoch, true);
+  view.setUint32(4, header.term, true);
   view.setUint32(8, header.step, true);
   view.setUint32(12, header.bucket, true);
   view.setUint32(16, header.chunk, true);
@@ -59,7 +59,7 @@ export function decodeRingHeader(bytes: Uint8Array): RingHeader | undefined {
   const zero = view.getUint8(25) | view.getUint16(26, true);
   if (view.getUint32(0, true) !== magic || phase === undefined || zero !== 0) return undefined;
   return {
-    epoch: view.getUint32(4, true),
+    term: view.getUint32(4, true),
     step: view.getUint32(8, true),
     bucket: view.getUint32(12, true),
     chunk: view.getUint32(16, true),

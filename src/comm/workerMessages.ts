@@ -47,7 +47,7 @@ export const workerMessage = z.discriminatedUnion('type', [
   /** The state is in place and the ring is connected. */
   z.object({
     type: z.literal('ready'),
-    epoch: count,
+    term: count,
     /** Updates applied to the state. */
     step: count,
     /** Of parameters and moments; present where `form` asked for it. */
@@ -56,7 +56,7 @@ export const workerMessage = z.discriminatedUnion('type', [
   /** The gradients of the step are summed over all ranks, on this rank. */
   z.object({
     type: z.literal('reduced'),
-    epoch: count,
+    term: count,
     step: count,
     /** The samples of the global batch that this rank has computed: [sampleFrom, sampleFrom + sampleCount). */
     sampleFrom: count,
@@ -70,7 +70,7 @@ export const workerMessage = z.discriminatedUnion('type', [
   /** AdamW has been applied for the step. */
   z.object({
     type: z.literal('applied'),
-    epoch: count,
+    term: count,
     step: count,
     timings: stepTimings,
     ringBytesSent: count,
@@ -79,14 +79,14 @@ export const workerMessage = z.discriminatedUnion('type', [
   }),
   z.object({
     type: z.literal('evaluated'),
-    epoch: count,
+    term: count,
     step: count,
     part: count,
     lossSum: z.number(),
     targets: count,
   }),
   /** The worker can go on. The state as it is now follows as stateChunks. */
-  z.object({ type: z.literal('snapshotTaken'), epoch: count, step: count, bytes: count }),
+  z.object({ type: z.literal('snapshotTaken'), term: count, step: count, bytes: count }),
   stateChunk,
   stateAck,
   /** A sign of life, every heartbeatIntervalMs; the coordinator answers it. */
@@ -100,7 +100,7 @@ export const workerMessage = z.discriminatedUnion('type', [
   /** What the worker did in a step that is traced; payload: spans (spans.ts). It changes nothing for the run. */
   z.object({
     type: z.literal('trace'),
-    epoch: count,
+    term: count,
     step: count,
     /** By the clock that the spans have. */
     sentAtMs: z.number().finite(),
@@ -112,10 +112,10 @@ export const workerMessage = z.discriminatedUnion('type', [
    * `commit`, `applied` and `proceed` are not told. Not answered.
    */
   z.object({ type: z.literal('phase'), step: count, phase }),
-  /** The ring of this epoch does not work; the worker waits for the next one. */
+  /** The ring of this term does not work; the worker waits for the next one. */
   z.object({
     type: z.literal('ringBroken'),
-    epoch: count,
+    term: count,
     step: count,
     /** The neighbour that it blames, if any. */
     suspect: rank.optional(),

@@ -37,13 +37,13 @@ export interface FailedCheckpoint {
 
 /** Where a state stream has come to. */
 export interface StreamPosition {
-  readonly epoch: number;
+  readonly term: number;
   readonly step: number;
   readonly offset: number;
 }
 
 interface Incoming {
-  readonly epoch: number;
+  readonly term: number;
   readonly step: number;
   readonly from: string;
   readonly bytes: number;
@@ -74,10 +74,10 @@ export class Checkpointer {
   }
 
   /** Opens a checkpoint for the stream of `bytes` bytes that `from` sends next. */
-  begin(options: { epoch: number; step: number; from: string; bytes: number; contents: CheckpointContents }): void {
-    const { epoch, step, from, bytes, contents } = options;
+  begin(options: { term: number; step: number; from: string; bytes: number; contents: CheckpointContents }): void {
+    const { term, step, from, bytes, contents } = options;
     const incoming: Incoming = {
-      epoch,
+      term,
       step,
       from,
       bytes,
@@ -92,9 +92,9 @@ export class Checkpointer {
   }
 
   /** One chunk of the stream. A chunk that does not belong to it ends the checkpoint, not the run. */
-  receive(from: string, { epoch, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
+  receive(from: string, { term, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
     const incoming = this.#incoming;
-    if (incoming === undefined || incoming.from !== from || incoming.step !== step || incoming.epoch !== epoch) return;
+    if (incoming === undefined || incoming.from !== from || incoming.step !== step || incoming.term !== term) return;
     const size = payload?.byteLength ?? 0;
     const isNext = offset === incoming.receivedBytes && size > 0 && offset + size <= incoming.bytes;
     incoming.receivedBytes += size;
@@ -103,7 +103,7 @@ export class Checkpointer {
         throw new PeerError(`expected state from byte ${offset} of ${incoming.bytes}, received ${size} bytes`);
       }
       await incoming.writer?.write(payload);
-      this.#acknowledge(from, { epoch, step, offset: offset + size });
+      this.#acknowledge(from, { term, step, offset: offset + size });
       if (offset + size < incoming.bytes || incoming.writer === undefined) return;
       const path = await incoming.writer.commit();
       this.#forget(incoming);

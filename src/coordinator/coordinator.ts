@@ -14,13 +14,13 @@ import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
+import type { LoggedEvent } from '../records/eventsLog.ts';
+import type { EvaluationMetrics } from '../records/metricsLog.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
-import { decide } from './decide.ts';
-import type { LoggedEvent } from './eventsLog.ts';
+import { decide } from './core/decide.ts';
+import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
-import type { EvaluationMetrics } from './metricsLog.ts';
-import { type Effect, initialState, type RunEvent, type RunState } from './runState.ts';
 import { StateTransfers } from './stateTransfers.ts';
 import { StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
@@ -233,19 +233,19 @@ export class Coordinator {
         });
         break;
       case 'assign': {
-        const { to, epoch, step, sampleFrom, sampleCount } = effect;
+        const { to, term, step, sampleFrom, sampleCount } = effect;
         // The sampler counts steps from 0.
         const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
         const globalTargets = config.train.globalBatchSize * config.model.blockSize;
         const trace = this.#options.tracer?.isTraced(step) ?? false;
-        const assign = { type: 'assign', epoch, step, sampleFrom, sampleCount, globalTargets, trace } as const;
+        const assign = { type: 'assign', term, step, sampleFrom, sampleCount, globalTargets, trace } as const;
         this.#send(to, assign, encodeBatch(batch));
         break;
       }
       case 'evaluate': {
-        const { to, epoch, step, rank, part } = effect;
+        const { to, term, step, rank, part } = effect;
         const { sampleCount, batch } = this.#validation.share(rank, this.#state.members.length, part);
-        this.#send(to, { type: 'evaluate', epoch, step, part, sampleCount }, encodeBatch(batch));
+        this.#send(to, { type: 'evaluate', term, step, part, sampleCount }, encodeBatch(batch));
         break;
       }
       case 'transfer':
@@ -260,10 +260,10 @@ export class Coordinator {
           ...this.#at,
         });
         break;
-      case 'epochOpened': {
-        const { epoch, step } = effect;
+      case 'termOpened': {
+        const { term, step } = effect;
         const members = effect.members.map(({ worker, host, pid }) => ({ worker, host, pid }));
-        this.#options.journal.append({ kind: 'epoch', epoch, step, members });
+        this.#options.journal.append({ kind: 'term', term, step, members });
         break;
       }
       case 'committed':
@@ -281,8 +281,8 @@ export class Coordinator {
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
-        const { epoch, step, from, bytes, tensors } = effect;
-        this.#checkpointer.begin({ epoch, step, from, bytes, contents: this.#checkpointContents(step, tensors) });
+        const { term, step, from, bytes, tensors } = effect;
+        this.#checkpointer.begin({ term, step, from, bytes, contents: this.#checkpointContents(step, tensors) });
         break;
       }
       case 'abandonCheckpoint':
@@ -320,9 +320,9 @@ export class Coordinator {
     }
   }
 
-  get #at(): { epoch: number; step: number } {
-    const { epoch, step } = this.#state;
-    return { epoch, step };
+  get #at(): { term: number; step: number } {
+    const { term, step } = this.#state;
+    return { term, step };
   }
 
   #log(event: LoggedEvent): void {

@@ -5,13 +5,13 @@ import type { TensorShape } from '../checkpoint/safetensors.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
+import type { EventsLog, LoggedEvent } from '../records/eventsLog.ts';
+import type { JournalSink } from '../records/journal.ts';
+import type { EvaluationMetrics, MetricsLog, StepMetrics } from '../records/metricsLog.ts';
+import type { TraceFile } from '../records/traceFile.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
-import type { decide } from './decide.ts';
-import type { EventsLog, LoggedEvent } from './eventsLog.ts';
-import type { JournalSink } from './journal.ts';
-import type { EvaluationMetrics, MetricsLog, StepMetrics } from './metricsLog.ts';
-import type { Resumed, RunPlan } from './runState.ts';
-import type { TraceFile } from './traceFile.ts';
+import type { decide } from './core/decide.ts';
+import type { Resumed, RunPlan } from './core/runState.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
 /** What a worker trains with. */

@@ -7,7 +7,7 @@ import type { StreamPosition } from './checkpointer.ts';
 export interface StateRelayOptions {
   readonly from: string;
   readonly to: readonly string[];
-  readonly epoch: number;
+  readonly term: number;
   readonly step: number;
   /** A chunk for one of `to`. */
   readonly forward: (to: string, at: StreamPosition, chunk: Uint8Array) => void;
@@ -35,11 +35,11 @@ export class StateRelay {
     const before = this.#acknowledged.get(by);
     if (before === undefined || !this.#isOurs(at)) return;
     this.#acknowledged.set(by, Math.max(before, at.offset));
-    const { from, epoch, step, acknowledge } = this.#options;
-    acknowledge(from, { epoch, step, offset: Math.min(...this.#acknowledged.values()) });
+    const { from, term, step, acknowledge } = this.#options;
+    acknowledge(from, { term, step, offset: Math.min(...this.#acknowledged.values()) });
   }
 
-  #isOurs({ epoch, step }: StreamPosition): boolean {
-    return epoch === this.#options.epoch && step === this.#options.step;
+  #isOurs({ term, step }: StreamPosition): boolean {
+    return term === this.#options.term && step === this.#options.step;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { PeerError } from '../base/errors.ts';
 import { StateFeed, type StateStore, type StoredState, type StreamPosition } from './checkpointer.ts';
-import type { Effect } from './runState.ts';
+import type { Effect } from './core/runState.ts';
 import { StateRelay } from './stateRelay.ts';
 
 export interface StateTransfersOptions {
@@ -21,7 +21,7 @@ export interface StateTransfersOptions {
 
 export class StateTransfers {
   readonly #options: StateTransfersOptions;
-  readonly #feeds = new Map<string, { feed: StateFeed; epoch: number }>();
+  readonly #feeds = new Map<string, { feed: StateFeed; term: number }>();
   #relay: StateRelay | undefined;
   /** Counts the transfers. */
   #turn = 0;
@@ -31,28 +31,28 @@ export class StateTransfers {
   }
 
   /** Takes the place of the transfer before. */
-  begin({ from, to, epoch, step }: Extract<Effect, { kind: 'transfer' }>): void {
+  begin({ from, to, term, step }: Extract<Effect, { kind: 'transfer' }>): void {
     this.#relay = undefined;
     this.stop();
     this.#turn++;
     if (from === 'checkpoint') {
-      void this.#feedCheckpoint(to, epoch, step).catch(this.#options.onError);
+      void this.#feedCheckpoint(to, term, step).catch(this.#options.onError);
       return;
     }
     const { forward, acknowledge } = this.#options;
-    this.#relay = new StateRelay({ from, to, epoch, step, forward, acknowledge });
+    this.#relay = new StateRelay({ from, to, term, step, forward, acknowledge });
   }
 
   /** Of a member that streams its state. */
-  chunk(from: string, { epoch, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
-    this.#relay?.chunk(from, { epoch, step, offset }, payload);
+  chunk(from: string, { term, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
+    this.#relay?.chunk(from, { term, step, offset }, payload);
   }
 
   /** A worker has what lies before `offset`. */
-  acknowledged(by: string, { epoch, step, offset }: StreamPosition): void {
-    this.#relay?.acknowledged(by, { epoch, step, offset });
+  acknowledged(by: string, { term, step, offset }: StreamPosition): void {
+    this.#relay?.acknowledged(by, { term, step, offset });
     const feed = this.#feeds.get(by);
-    if (feed?.epoch === epoch) feed.feed.acknowledged(offset);
+    if (feed?.term === term) feed.feed.acknowledged(offset);
   }
 
   stop(): void {
@@ -60,7 +60,7 @@ export class StateTransfers {
     this.#feeds.clear();
   }
 
-  async #feedCheckpoint(to: readonly string[], epoch: number, step: number): Promise<void> {
+  async #feedCheckpoint(to: readonly string[], term: number, step: number): Promise<void> {
     const { resume, store, forward } = this.#options;
     const turn = this.#turn;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
@@ -72,8 +72,8 @@ export class StateTransfers {
     await Promise.all(
       to.map((id) => {
         const feed = new StateFeed();
-        this.#feeds.set(id, { feed, epoch });
-        return feed.run(checkpoint, names, (offset, chunk) => forward(id, { epoch, step, offset }, chunk));
+        this.#feeds.set(id, { feed, term });
+        return feed.run(checkpoint, names, (offset, chunk) => forward(id, { term, step, offset }, chunk));
       }),
     );
   }

@@ -5,9 +5,9 @@
 
 import type { Config } from '../config/configTypes.ts';
 import { learningRateAt } from '../config/schedule.ts';
-import type { JournalRecord } from './journalRecords.ts';
-import type { StepMetrics } from './metricsLog.ts';
-import type { Effect, Member } from './runState.ts';
+import type { JournalRecord } from '../records/journalRecords.ts';
+import type { StepMetrics } from '../records/metricsLog.ts';
+import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
 export class StepRecords {
@@ -46,7 +46,7 @@ export class StepRecords {
 
   /** The line of a step that ends now. */
   metrics(
-    { step, epoch, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
+    { step, term, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
     nowMs: number,
     members: readonly Member[] = [],
   ): StepMetrics {
@@ -55,7 +55,7 @@ export class StepRecords {
     const seconds = (nowMs - this.#startedMs) / 1_000;
     const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
-      ...{ step, loss, lr: this.learningRate(step), gradNorm, tokens: step * this.#stepTokens, epoch },
+      ...{ step, loss, lr: this.learningRate(step), gradNorm, tokens: step * this.#stepTokens, term },
       tokensPerSecond: this.#stepTokens / seconds,
       ...(mfu !== undefined && { mfu }),
       // Whoever was lost after the commit computed its share all the same.

@@ -53,8 +53,8 @@ const metrics: readonly Metric[] = [
     samples: one((run) => run.newestStep?.mfu),
   },
   {
-    ...{ name: 'lockstep_epoch', type: 'gauge', help: 'Membership epoch: grows whenever workers come or go.' },
-    samples: one((run) => run.newestStep?.epoch),
+    ...{ name: 'lockstep_term', type: 'gauge', help: 'Membership term: grows whenever workers come or go.' },
+    samples: one((run) => run.newestStep?.term),
   },
   {
     ...{ name: 'lockstep_workers', type: 'gauge', help: 'Workers in the newest step.' },

@@ -1,5 +1,5 @@
 /** What the server tells a page of a run. Types only: the page's code has them too. */
-import type { EventLine, SampleLine, StepLine, ValidationLine } from '../report/runLines.ts';
+import type { EventLine, SampleLine, StepLine, ValidationLine } from '../records/runLines.ts';
 import type { Point } from './series.ts';
 
 /** As JSON has it: null where a number is not known. */

@@ -10,8 +10,8 @@ import { embeddingRows } from './embeddingRows.ts';
 import type { TrainingSplit } from './sampler.ts';
 import { openShardDataset } from './shards/shardDataset.ts';
 import type { TokenArray, TokenSequence } from './tokenArray.ts';
-import { createTokenizer, type Tokenizer, type TokenizerKind } from './tokenizer.ts';
-import { tokenizerHash } from './tokenizerHash.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind } from './tokenizers/tokenizer.ts';
+import { tokenizerHash } from './tokenizers/tokenizerHash.ts';
 
 /** The `data` group of the config. */
 export interface DataOptions {

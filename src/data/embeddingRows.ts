@@ -1,6 +1,6 @@
 /** How many tokens a model must know. */
 import { UserError } from '../base/errors.ts';
-import type { Tokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
 /** Rows of the token embedding. @throws UserError when `vocabSize` has no room for the tokenizer */
 export function embeddingRows(tokenizer: Tokenizer, vocabSize = 0): number {

@@ -1,6 +1,6 @@
 /** How long the text is that tokens stand for, whichever the tokenizer: what a loss is divided by to compare tokenizers. */
 import type { TokenSequence } from './tokenArray.ts';
-import type { Tokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
 /** Tokens that are decoded at a time. */
 const sliceTokens = 2 ** 16;

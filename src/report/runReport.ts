@@ -6,13 +6,13 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { least } from 'd3-array';
 import { messageOf, UserError } from '../base/errors.ts';
+import { eventText, withoutRepeats } from '../records/eventText.ts';
+import { phaseNames } from '../records/rankTimes.ts';
+import { metricNames, type RunRecord } from '../records/runRecord.ts';
 import { barChart } from './barChart.ts';
-import { eventText, withoutRepeats } from './eventText.ts';
 import { escaped } from './markup.ts';
 import { htmlTable, pageEnd, pageHead } from './page.ts';
-import { phaseNames } from './rankTimes.ts';
 import { hasMetric, runChart } from './runChart.ts';
-import { metricNames, type RunRecord } from './runRecord.ts';
 import { phaseSeries } from './theme.ts';
 
 /** Names and values. */

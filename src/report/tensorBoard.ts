@@ -8,9 +8,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
-import type { EvaluationMetrics, StepMetrics } from '../coordinator/metricsLog.ts';
+import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
+import { phases } from '../records/rankTimes.ts';
 import { type EventContent, encodeRecord } from './eventFile.ts';
-import { phases } from './rankTimes.ts';
 
 /** What is needed of a file: `FileHandle` of node:fs/promises. */
 export interface EventSink {

@@ -1,6 +1,6 @@
 /** A loaded model continues a text: from text to tokens, and back as they come. */
 import { UserError } from '../base/errors.ts';
-import { encodeWithSpecialTokens } from '../data/specialTokens.ts';
+import { encodeWithSpecialTokens } from '../data/tokenizers/specialTokens.ts';
 import { generate } from '../model/generate.ts';
 import type { LoadedModel } from './loadModel.ts';
 

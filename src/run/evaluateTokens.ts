@@ -2,7 +2,7 @@
 import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
-import type { Tokenizer } from '../data/tokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { Tape } from '../model/tape.ts';
 import type { LoadedModel } from './loadModel.ts';

@@ -10,7 +10,7 @@ import { loadConfig } from '../config/load.ts';
 import { configSchema } from '../config/schema.ts';
 import { ValidationPlan } from '../coordinator/validationPlan.ts';
 import { type Dataset, openDataset } from '../data/dataset.ts';
-import { type Tokenizer, tokenizerFromFiles } from '../data/tokenizer.ts';
+import { type Tokenizer, tokenizerFromFiles } from '../data/tokenizers/tokenizer.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { RunMessages } from './messages.ts';

@@ -6,9 +6,9 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
-import { Journal } from '../coordinator/journal.ts';
-import type { Recovered } from '../coordinator/journalRecords.ts';
-import type { Resumed } from '../coordinator/runState.ts';
+import type { Resumed } from '../coordinator/core/runState.ts';
+import { Journal } from '../records/journal.ts';
+import type { Recovered } from '../records/journalRecords.ts';
 import type { RunMessages } from './messages.ts';
 import type { RunFolder } from './runFolder.ts';
 
@@ -32,10 +32,10 @@ export function findWaitingWorkers(
   // Of those of this machine it is known whether they live.
   const waiting = recovered.members.filter(({ host, pid }) => host !== hostname() || isAlive(pid));
   if (waiting.length === 0) return undefined;
-  const { epoch, step, committedEpoch } = recovered;
+  const { term, step, committedTerm } = recovered;
   const workers = waiting.map(({ worker }) => worker);
   note(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
-  return { recovered, resumed: { epoch, step, committedEpoch, workers } };
+  return { recovered, resumed: { term, step, committedTerm, workers } };
 }
 
 /** The point, if this coordinator listens where the one before did: the workers look nowhere else. */

@@ -1,6 +1,6 @@
 /** Who looks at a run while it goes on, and may end it. */
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
-import type { RunState } from '../coordinator/runState.ts';
+import type { RunState } from '../coordinator/core/runState.ts';
 
 /** What can be seen of a run besides what its listeners are told. */
 export interface RunView {

@@ -1,7 +1,7 @@
 /** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
 import { setImmediate } from 'node:timers/promises';
 import { UserError } from '../base/errors.ts';
-import type { Tokenizer } from '../data/tokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { continueText } from './continueText.ts';

@@ -58,9 +58,9 @@ class Stopped extends Error {
   }
 }
 
-/** The epoch is over for this rank: a new one has come, or its ring is broken. */
-class EpochOver extends Error {
-  override readonly name = 'EpochOver';
+/** The term is over for this rank: a new one has come, or its ring is broken. */
+class TermOver extends Error {
+  override readonly name = 'TermOver';
 }
 
 export class Agent {
@@ -75,7 +75,7 @@ export class Agent {
   #ring: RingAllReduce | undefined;
   #phase: WorkerPhase = 'starting';
   #step = 0;
-  #epoch = 0;
+  #term = 0;
   #isLeaving = false;
 
   private constructor(options: AgentOptions, ringLink: RingLink) {
@@ -168,9 +168,9 @@ export class Agent {
       this.#enter('waiting for work');
       const { message: form } = await this.#inbox.takeForm();
       try {
-        await this.#epochOf(form, ring, job);
+        await this.#termOf(form, ring, job);
       } catch (error) {
-        if (!(error instanceof EpochOver)) throw error;
+        if (!(error instanceof TermOver)) throw error;
       } finally {
         this.#giveUpStep(ring);
       }
@@ -190,16 +190,16 @@ export class Agent {
     this.#send({ type: 'prepared', engine, tensors, ...(limit && { limit }) });
   }
 
-  /** One membership: take a rank, get the state in place, then step after step. Ends with EpochOver, or with the run. */
-  async #epochOf(form: CoordinatorMessageOf<'form'>, ring: RingAllReduce, job: Job): Promise<never> {
-    const { epoch, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
+  /** One membership: take a rank, get the state in place, then step after step. Ends with TermOver, or with the run. */
+  async #termOf(form: CoordinatorMessageOf<'form'>, ring: RingAllReduce, job: Job): Promise<never> {
+    const { term, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
     this.#step = form.step;
-    this.#epoch = epoch;
-    ring.form({ epoch, rank, worldSize, next, previous });
+    this.#term = term;
+    ring.form({ term, rank, worldSize, next, previous });
     if (form.state === 'receive') this.#enter('receiving state');
     await this.#held.take(form);
     const stateHash = form.verify ? await this.#inbox.orEnd(this.#held.replica.stateHash()) : undefined;
-    this.#send({ type: 'ready', epoch, step: form.step, ...(stateHash !== undefined && { stateHash }) });
+    this.#send({ type: 'ready', term, step: form.step, ...(stateHash !== undefined && { stateHash }) });
     if (form.send) this.#transferStream.start(form, await this.#held.snapshot());
     await this.#hold(form.step, job);
     for (let step = form.step + 1; ; step++) {
@@ -210,7 +210,7 @@ export class Agent {
 
   /** Leaves the ring: what was done for an uncommitted step is void. */
   #giveUpStep(ring: RingAllReduce): void {
-    ring.abort(new PeerError('the epoch is over'));
+    ring.abort(new PeerError('the term is over'));
     this.#transferStream.drop();
     this.#held.giveUpStep();
   }
@@ -222,7 +222,7 @@ export class Agent {
     ring: RingAllReduce,
     { config, vocabSize }: Job,
   ): Promise<CoordinatorMessageOf<'commit'>> {
-    const { epoch } = form;
+    const { term } = form;
     const { gradients, buckets } = this.#held.built;
     this.#step = step;
     this.#phase = 'waiting for work';
@@ -254,9 +254,9 @@ export class Agent {
         `the gradient of step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
       );
     }
-    this.#held.reduced(step, epoch);
+    this.#held.reduced(step, term);
     const saidMs = this.#clock.monotonic();
-    this.#send({ type: 'reduced', epoch, step, sampleFrom, sampleCount, ...loss, gradNorm });
+    this.#send({ type: 'reduced', term, step, sampleFrom, sampleCount, ...loss, gradNorm });
 
     this.#phase = 'waiting for commit';
     let { message: commit } = await this.#inbox.take('commit');
@@ -268,7 +268,7 @@ export class Agent {
     const { learningRate } = commit;
     // A commit holds whatever comes after it: this is not interrupted.
     await this.#checkpointStream.keep();
-    await this.#held.apply({ step, learningRate, gradNorm }, epoch);
+    await this.#held.apply({ step, learningRate, gradNorm }, term);
     const parameterHash = commit.hash ? await this.#held.replica.parameterHash() : undefined;
     const appliedMs = this.#clock.monotonic();
     if (trace !== undefined) {
@@ -279,11 +279,11 @@ export class Agent {
       trace.add('agent', 'gradient norm', reducedMs, saidMs);
       trace.add('agent', 'wait for commit', saidMs, commitMs);
       trace.add('agent', 'optimizer', commitMs, appliedMs);
-      this.#send(...trace.message({ epoch, step }, await this.#held.replica.takeSpans()));
+      this.#send(...trace.message({ term, step }, await this.#held.replica.takeSpans()));
     }
     this.#send({
       type: 'applied',
-      epoch,
+      term,
       step,
       timings: {
         dataWaitMs: assignedMs - startMs,
@@ -298,7 +298,7 @@ export class Agent {
     return commit;
   }
 
-  /** Waits for the compute thread even when the epoch is over: its next task needs the same buffers. */
+  /** Waits for the compute thread even when the term is over: its next task needs the same buffers. */
   async #computing<T>(work: Promise<T>, ring: RingAllReduce): Promise<T> {
     try {
       return await this.#inbox.orEnd(work);
@@ -310,15 +310,15 @@ export class Agent {
     }
   }
 
-  /** Tells the coordinator, which opens another epoch. */
-  #ringBroke(error: unknown, { epoch, rank, worldSize }: CoordinatorMessageOf<'form'>): never {
+  /** Tells the coordinator, which opens another term. */
+  #ringBroke(error: unknown, { term, rank, worldSize }: CoordinatorMessageOf<'form'>): never {
     if (!(error instanceof PeerError)) throw error;
     const named = /^rank (\d+)/.exec(error.message)?.[1];
     const suspect = named === undefined ? (rank + worldSize - 1) % worldSize : Number(named);
     const message = error.message.slice(0, 4_000);
     const ringFrames = this.#ring?.stats().framesReceived ?? 0;
-    this.#send({ type: 'ringBroken', epoch, step: this.#step, suspect, ringFrames, message });
-    throw new EpochOver(message);
+    this.#send({ type: 'ringBroken', term, step: this.#step, suspect, ringFrames, message });
+    throw new TermOver(message);
   }
 
   /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
@@ -326,7 +326,7 @@ export class Agent {
     for (;;) {
       this.#phase = 'waiting for work';
       const { message, payload } = await this.#inbox.take('evaluate', 'snapshot', 'proceed');
-      const { epoch } = message;
+      const { term } = message;
       if (message.type === 'proceed') return;
       if (message.type === 'evaluate') {
         this.#enter('evaluation');
@@ -338,12 +338,12 @@ export class Agent {
             `the validation loss after step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
           );
         }
-        this.#send({ type: 'evaluated', epoch, step, part, ...loss });
+        this.#send({ type: 'evaluated', term, step, part, ...loss });
       } else {
         this.#enter('snapshot');
         const state = await this.#held.snapshot();
-        this.#send({ type: 'snapshotTaken', epoch, step, bytes: state.byteLength });
-        this.#checkpointStream.start({ epoch, step }, state, { isCopy: this.#held.built.state === undefined });
+        this.#send({ type: 'snapshotTaken', term, step, bytes: state.byteLength });
+        this.#checkpointStream.start({ term, step }, state, { isCopy: this.#held.built.state === undefined });
       }
     }
   }
@@ -354,9 +354,9 @@ export class Agent {
     else if (message.type === 'stateAck') this.#streamOf(message.purpose).acknowledged(message);
     else if (message.type === 'stateGivenUp') this.#checkpointStream.drop(message.step);
     else if (message.type === 'form') {
-      if (message.epoch <= this.#epoch) return; // of a coordinator that has been replaced
+      if (message.term <= this.#term) return; // of a coordinator that has been replaced
       this.#inbox.deliver({ message, payload });
-      this.#inbox.interrupt(new EpochOver(`epoch ${message.epoch} has begun`));
+      this.#inbox.interrupt(new TermOver(`term ${message.term} has begun`));
     } else this.#inbox.deliver({ message, payload });
   }
 

@@ -1,6 +1,6 @@
 /**
  * A worker's replica, and which state it holds: the committed step, and a step that is reduced and not yet committed. What it
- * claims is true at every moment, since the coordinator decides by it who goes on and who must be sent a state (epochs.ts).
+ * claims is true at every moment, since the coordinator decides by it who goes on and who must be sent a state (terms.ts).
  */
 import { invariant } from '../base/errors.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
@@ -34,7 +34,7 @@ export class HeldReplica {
   #replica: ComputeReplica;
   #job: Job | undefined;
   #built: BuildResult | undefined;
-  #claim: StateClaim | undefined = { step: 0, epoch: 0 };
+  #claim: StateClaim | undefined = { step: 0, term: 0 };
 
   constructor(options: HeldReplicaOptions) {
     this.#options = options;
@@ -64,7 +64,7 @@ export class HeldReplica {
     this.#built = await this.#options.inbox.orEnd(this.#replica.build(job));
   }
 
-  /** Comes to hold the state that an epoch begins with: it has it, makes it or receives it. */
+  /** Comes to hold the state that a term begins with: it has it, makes it or receives it. */
   async take(form: CoordinatorMessageOf<'form'>): Promise<void> {
     if (form.state === 'keep') {
       const { step } = this.#claim ?? { step: 'nothing' };
@@ -80,25 +80,25 @@ export class HeldReplica {
       invariant(this.#job !== undefined, 'a replica is made anew before it was built');
       await this.build(this.#job);
     }
-    this.#claim = { step: form.step, epoch: form.committedEpoch };
+    this.#claim = { step: form.step, term: form.committedTerm };
   }
 
   /** The gradients of this step are reduced; its commit has not come. */
-  reduced(step: number, epoch: number): void {
+  reduced(step: number, term: number): void {
     invariant(this.#claim !== undefined, 'a step is reduced on a replica without state');
-    this.#claim = { step: this.#claim.step, epoch: this.#claim.epoch, pending: { step, epoch } };
+    this.#claim = { step: this.#claim.step, term: this.#claim.term, pending: { step, term } };
   }
 
   /** The commit of the reduced step has come. */
-  async apply(update: Parameters<ComputeReplica['apply']>[0], epoch: number): Promise<void> {
+  async apply(update: Parameters<ComputeReplica['apply']>[0], term: number): Promise<void> {
     await this.#replica.apply(update);
-    this.#claim = { step: update.step, epoch };
+    this.#claim = { step: update.step, term };
   }
 
   /** What was computed for a step that is not committed is void. */
   giveUpStep(): void {
     this.#replica.giveUp();
-    if (this.#claim?.pending !== undefined) this.#claim = { step: this.#claim.step, epoch: this.#claim.epoch };
+    if (this.#claim?.pending !== undefined) this.#claim = { step: this.#claim.step, term: this.#claim.term };
   }
 
   /** The state itself where it can be read, until the next update; else a copy. */
@@ -114,17 +114,17 @@ export class HeldReplica {
     return this.#replica.close();
   }
 
-  async #receive({ epoch, step }: CoordinatorMessageOf<'form'>): Promise<void> {
+  async #receive({ term, step }: CoordinatorMessageOf<'form'>): Promise<void> {
     const { inbox, send } = this.#options;
     const { state: blocks, offsets, sizes } = this.built;
     const aside = blocks ? undefined : newState(sizes);
     const receiver = new StateReceiver(
       blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
-      (offset) => send({ type: 'stateAck', purpose: 'transfer', epoch, step, offset }),
+      (offset) => send({ type: 'stateAck', purpose: 'transfer', term, step, offset }),
     );
     while (!receiver.isComplete) {
       const { message, payload } = await inbox.take('stateChunk');
-      if (message.epoch === epoch) receiver.add(message.offset, payload);
+      if (message.term === term) receiver.add(message.offset, payload);
     }
     if (aside) await inbox.orEnd(this.#replica.importState({ state: aside }));
   }

@@ -1,6 +1,6 @@
 /**
  * Turns the coordinator's messages, which arrive as events, into values that the agent awaits in the order of its algorithm.
- * `end` (a stop, a coordinator that is lost for good) rejects every wait at once; `interrupt` (a new epoch, a broken ring) all but
+ * `end` (a stop, a coordinator that is lost for good) rejects every wait at once; `interrupt` (a new term, a broken ring) all but
  * those for the next `form`, until that is taken.
  */
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
@@ -34,22 +34,22 @@ export class Inbox {
     for (const reject of this.#endings) reject(cause);
   }
 
-  /** Rejects the present waits of this epoch, and later ones until {@link takeForm}. */
+  /** Rejects the present waits of this term, and later ones until {@link takeForm}. */
   interrupt(cause: unknown): void {
     this.#interrupted ??= { cause };
     for (const reject of this.#interruptions) reject(cause);
   }
 
-  /** The newest `form`; what came for the epochs before it is dropped. */
+  /** The newest `form`; what came for the terms before it is dropped. */
   async takeForm(): Promise<Delivery<'form'>> {
     let newest = await this.#take(['form'], [this.#endings], () => this.#ended);
     for (let i = this.#queue.length - 1; i >= 0; i--) {
       const { message } = this.#queue[i]!;
-      if (message.type === 'form' && message.epoch > newest.message.epoch) newest = this.#queue[i] as Delivery<'form'>;
+      if (message.type === 'form' && message.term > newest.message.term) newest = this.#queue[i] as Delivery<'form'>;
     }
-    const { epoch } = newest.message;
+    const { term } = newest.message;
     const kept = this.#queue.filter(
-      ({ message }) => 'epoch' in message && message.epoch >= epoch && message !== newest.message,
+      ({ message }) => 'term' in message && message.term >= term && message !== newest.message,
     );
     this.#queue.splice(0, this.#queue.length, ...kept);
     this.#interrupted = undefined;
@@ -75,7 +75,7 @@ export class Inbox {
     });
   }
 
-  /** A message that is there is taken even when the wait is over: a commit that came before a new epoch counts. */
+  /** A message that is there is taken even when the wait is over: a commit that came before a new term counts. */
   #take<T extends MessageType>(
     types: readonly T[],
     rejections: readonly Set<(cause: unknown) => void>[],

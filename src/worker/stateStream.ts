@@ -76,7 +76,7 @@ export class StateSender {
   #keptFrom = 0;
   /** Settles when no update can change `#state` any more. */
   #kept: Promise<void> | undefined;
-  #epoch = 0;
+  #term = 0;
   #step = 0;
   #bytes = 0;
   #sentBytes = 0;
@@ -92,8 +92,8 @@ export class StateSender {
    * Begins to stream. One stream at a time: the coordinator asks for the next when it has this one, or has given it up.
    * @param isCopy updates do not change this state: there is nothing to keep
    */
-  start({ epoch, step }: { epoch: number; step: number }, state: StateBytes, { isCopy = false } = {}): void {
-    this.#epoch = epoch;
+  start({ term, step }: { term: number; step: number }, state: StateBytes, { isCopy = false } = {}): void {
+    this.#term = term;
     this.#step = step;
     this.#state = state;
     this.#keptFrom = 0;
@@ -131,8 +131,8 @@ export class StateSender {
     this.#keptFrom = from;
   }
 
-  acknowledged({ epoch, step, offset }: { epoch: number; step: number; offset: number }): void {
-    if (epoch !== this.#epoch || step !== this.#step || offset > this.#sentBytes) return;
+  acknowledged({ term, step, offset }: { term: number; step: number; offset: number }): void {
+    if (term !== this.#term || step !== this.#step || offset > this.#sentBytes) return;
     this.#acknowledgedBytes = Math.max(this.#acknowledgedBytes, offset);
     this.#pump();
   }
@@ -145,7 +145,7 @@ export class StateSender {
       const size = Math.min(stateChunkBytes, this.#bytes - this.#sentBytes);
       // A copy: the link may read the chunk later.
       const chunk = this.#state.copy(this.#sentBytes - this.#keptFrom, size);
-      const at = { epoch: this.#epoch, step: this.#step, offset: this.#sentBytes };
+      const at = { term: this.#term, step: this.#step, offset: this.#sentBytes };
       this.#send({ type: 'stateChunk', purpose: this.#purpose, ...at }, chunk);
       this.#sentBytes += size;
       if (this.#sentBytes === this.#bytes) this.#state = undefined;

@@ -23,12 +23,12 @@ export class StepTrace {
 
   /** The message that tells of it, with its payload. */
   message(
-    { epoch, step }: { epoch: number; step: number },
+    { term, step }: { term: number; step: number },
     computed: readonly Span[],
   ): [WorkerMessageOf<'trace'>, Uint8Array] {
     const all = [...this.#spans, ...computed];
     const sentAtMs = performance.timeOrigin + performance.now();
     const dropped = Math.max(0, all.length - spansMax);
-    return [{ type: 'trace', epoch, step, sentAtMs, dropped }, encodeSpans(all.slice(0, spansMax))];
+    return [{ type: 'trace', term, step, sentAtMs, dropped }, encodeSpans(all.slice(0, spansMax))];
   }
 }

@@ -35,7 +35,7 @@ it('--json prints one object a line, with every step as metrics.jsonl has it', a
   expect(of('started')).toEqual([
     { members: [0, 1].map((rank) => expect.objectContaining({ rank, worker: expect.stringMatching(/^local-/) })) },
   ]);
-  expect(of('event').map(({ event }) => event)).toEqual(expect.arrayContaining(['join', 'join', 'epoch']));
+  expect(of('event').map(({ event }) => event)).toEqual(expect.arrayContaining(['join', 'join', 'term']));
   expect(of('sample')).toEqual([{ text: expect.any(String) }]);
   expect(lines.at(-1)).toEqual({ type: 'exit', code: 0 });
   const types = ['message', 'warning', 'run', 'started', 'step', 'evaluation', 'checkpoint', 'event', 'sample', 'exit'];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { XMLValidator } from 'fast-xml-parser';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ScalingReport } from '../../src/bench/scalingBench.ts';
-import { scalarsOf } from '../unit/report/eventReader.ts';
+import { scalarsOf } from '../unit/records/eventReader.ts';
 import { launch, lossesOf, set, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();

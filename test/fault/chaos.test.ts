@@ -119,7 +119,7 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
   const [, then, now] = thirds(usage.of(coordinator));
   process.stdout.write(
     `chaos, seed ${seed}, ${seconds} s: ${JSON.stringify(chaos.counts)}, ${guests.length} guests, ${steps.length} steps, ` +
-      `${steps.at(-1)?.epoch} epochs, worst loss difference ${worst.toExponential(1)}; coordinator ${before.fds} open files ` +
+      `${steps.at(-1)?.term} terms, worst loss difference ${worst.toExponential(1)}; coordinator ${before.fds} open files ` +
       `with ${before.workers} workers, then ${after.fds} with ${after.workers}, at least ${leastRss(then).toFixed(0)} MiB, then ` +
       `${leastRss(now).toFixed(0)}; a worker of ${Math.round(old.length / 2)} s ${mostFds(oldThen)} open files, then ${mostFds(oldNow)}\n`,
   );

@@ -16,7 +16,7 @@ export function elastic(maxSteps: number, ...more: readonly string[]): string[] 
 export interface StepLine {
   readonly step: number;
   readonly loss: number;
-  readonly epoch: number;
+  readonly term: number;
   readonly tokensPerSecond: number;
   readonly parameterHash?: string;
   readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
@@ -26,7 +26,7 @@ export interface EventLine {
   readonly time: string;
   readonly event: string;
   readonly reason: string;
-  readonly epoch: number;
+  readonly term: number;
   readonly step: number;
   readonly worker?: string;
 }

@@ -14,7 +14,7 @@ const healthySteps = 3;
 
 const { id, coordinatorAddress, signal, moment, victim = process.pid } = JSON.parse(process.argv[2]);
 const pause = new Int32Array(new SharedArrayBuffer(4));
-let epoch = 0;
+let term = 0;
 /** The step with the fault: known from the first `form`. */
 let faultStep = Number.POSITIVE_INFINITY;
 let isDone = false;
@@ -22,7 +22,7 @@ let isDone = false;
 function fault(step) {
   if (isDone) return;
   isDone = true;
-  writeSync(1, `FAULT ${JSON.stringify({ moment, step, epoch, timeMs: Date.now() })}\n`);
+  writeSync(1, `FAULT ${JSON.stringify({ moment, step, term, timeMs: Date.now() })}\n`);
   process.kill(victim, signal);
   // Should the signal reach another thread first, this one does nothing more.
   if (victim === process.pid) Atomics.wait(pause, 0, 0, 20);
@@ -44,7 +44,7 @@ function onSend(message, deliver) {
 /** What it is told: `deliver` hands it on. */
 function onReceive(message, deliver) {
   if (message.type === 'form') {
-    epoch = message.epoch;
+    term = message.term;
     if (faultStep === Number.POSITIVE_INFINITY) faultStep = message.step + 1 + healthySteps;
     if (moment === 'forming') fault(message.step);
   }

@@ -22,7 +22,7 @@ export const stepMoments = [
 /** Where a worker was when it sent the signal. */
 interface Fault {
   readonly step: number;
-  readonly epoch: number;
+  readonly term: number;
   readonly timeMs: number;
 }
 

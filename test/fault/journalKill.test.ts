@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Journal } from '../../src/coordinator/journal.ts';
+import { Journal } from '../../src/records/journal.ts';
 import { temporaryFolder } from '../unit/checkpoint/tinyCheckpoint.ts';
 
 const script = join(import.meta.dirname, 'journalWriter.mjs');

@@ -51,7 +51,7 @@ const frame = fc.oneof(
   fc
     .record({
       type: fc.constantFrom('join', 'ready', 'reduced', 'stateChunk', 'form', 'commit', 'assign', 'stop', 'heartbeat'),
-      epoch: fc.anything(),
+      term: fc.anything(),
       step: fc.oneof(fc.nat(), fc.double(), fc.constant('1')),
       protocolVersion: fc.integer(),
     })
@@ -349,8 +349,8 @@ it('without keys, a ring drops what is none of its frames: sums stay right', asy
   const buckets = cut(300, 3, random);
   const { tcp } = parseRingAddress(members[1]!.link.address);
   let step = 0;
-  const replayed = (epoch: number, at: number) =>
-    encodeRingHeader({ epoch, step: at, bucket: 0, phase: 'reduceScatter', segment: 0, chunk: 0, rank: 0 });
+  const replayed = (term: number, at: number) =>
+    encodeRingHeader({ term, step: at, bucket: 0, phase: 'reduceScatter', segment: 0, chunk: 0, rank: 0 });
   await fc.assert(
     fc.asyncProperty(messages, fc.uint8Array({ maxLength: 64 }), async (sent, payload) => {
       const stranger = new zmq.Push({ linger: 0 });

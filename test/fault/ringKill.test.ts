@@ -56,7 +56,7 @@ it('SIGKILL of a rank in the middle of a step: the one before it names it, and e
   const reply = await waiting;
   expect(reply).toMatchObject({
     type: 'failed',
-    message: expect.stringMatching(/^rank 1 \(next in the ring\) is gone: .*\(epoch 0, step 1\)$/),
+    message: expect.stringMatching(/^rank 1 \(next in the ring\) is gone: .*\(term 0, step 1\)$/),
   });
   const ends = [first!, third!].map((child) => once(child, 'exit'));
   first!.disconnect();

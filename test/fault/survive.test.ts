@@ -53,7 +53,7 @@ it.each(faults)('%s', async (name, signal, moment) => {
   const [, address = ''] = await running.printed(/^listening on (\S+)/m);
   const { child, fault } = startFaulty({ coordinatorAddress: address, signal, moment });
   const gone = once(child, 'exit').then(() => Date.now());
-  const { step, epoch, timeMs } = await fault;
+  const { step, term, timeMs } = await fault;
   const faultMs = signal === 'SIGKILL' ? await gone : timeMs;
 
   const result = await running.finished;
@@ -66,7 +66,7 @@ it.each(faults)('%s', async (name, signal, moment) => {
   const lost = (await eventsOf(join(folder(), name))).filter(({ event }) => event === 'lost');
   expect(lost.map((event) => event.worker)).toEqual([faultyWorker]);
 
-  const next = steps.find((line) => line.epoch > epoch);
+  const next = steps.find((line) => line.term > term);
   expect(next?.step, `a step after the fault in step ${step}`).toBeGreaterThanOrEqual(step);
   recoveries.push({ name, signal, ms: clock.seenMs.get(next!.step)! - faultMs });
 });

@@ -1,7 +1,7 @@
 /** What survives a crash: the journal, with its real lines, and checkpoints that are there whole or not at all. */
 import type { CheckpointContents } from '../../src/checkpoint/writer.ts';
 import type { StateStore, StoredState } from '../../src/coordinator/checkpointer.ts';
-import type { JournalSink } from '../../src/coordinator/journal.ts';
+import type { JournalSink } from '../../src/records/journal.ts';
 import {
   encodeLine,
   follow,
@@ -11,7 +11,7 @@ import {
   type Recovered,
   readContents,
   recoveredFrom,
-} from '../../src/coordinator/journalRecords.ts';
+} from '../../src/records/journalRecords.ts';
 import { type Reference, sizes } from './reference.ts';
 import type { SimProcess, World } from './world.ts';
 

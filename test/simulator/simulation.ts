@@ -6,12 +6,12 @@ import type { Config } from '../../src/config/configTypes.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import type { RingMember, RunListener } from '../../src/coordinator/coordinatorOptions.ts';
-import { decide as realDecide } from '../../src/coordinator/decide.ts';
-import type { JournalRecord } from '../../src/coordinator/journalRecords.ts';
-import type { EvaluationMetrics } from '../../src/coordinator/metricsLog.ts';
-import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import { decide as realDecide } from '../../src/coordinator/core/decide.ts';
+import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
+import type { JournalRecord } from '../../src/records/journalRecords.ts';
+import type { EvaluationMetrics } from '../../src/records/metricsLog.ts';
 import { Agent } from '../../src/worker/agent.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
@@ -37,7 +37,7 @@ export interface SimulationResult {
   readonly events: number;
   readonly virtualMs: number;
   readonly rewinds: number;
-  readonly epochs: number;
+  readonly terms: number;
   readonly faults: number;
   /** Why the command ended and was started again with --resume, each time. */
   readonly failures: readonly string[];
@@ -86,8 +86,8 @@ export class Simulation {
   #finishedStep: number | undefined;
   /** What was decided last: never lowered by a power cut, which forgets but does not undo. */
   #committedStep = 0;
-  #epoch = 0;
-  /** Processes of the ring of that epoch. */
+  #term = 0;
+  /** Processes of the ring of that term. */
   #ring: readonly number[] = [];
   #rewinds = 0;
   #rewindsLogged = 0;
@@ -185,7 +185,7 @@ export class Simulation {
       journal.append({ kind: 'run', format: 1, runId: this.#runId, address });
       if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
       this.#committedStep = startStep;
-      this.#epoch = 0;
+      this.#term = 0;
     }
     this.#openMetrics(stepsDone);
     const children = new Map<string, Worker>();
@@ -238,8 +238,8 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { epoch, step, committedEpoch } = recovered;
-    return { epoch, step, committedEpoch, workers: waiting.map(({ worker }) => worker) };
+    const { term, step, committedTerm } = recovered;
+    return { term, step, committedTerm, workers: waiting.map(({ worker }) => worker) };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {
@@ -455,8 +455,8 @@ export class Simulation {
       }
     } else if (effect.kind === 'rewind') {
       this.#rewinds++;
-      const opened = all.find((other) => other.kind === 'epochOpened');
-      for (const member of opened?.kind === 'epochOpened' ? opened.members : []) {
+      const opened = all.find((other) => other.kind === 'termOpened');
+      for (const member of opened?.kind === 'termOpened' ? opened.members : []) {
         const replica = this.#replicaOf(member);
         if (replica && this.#reference.isState(before.step, dense(replica.blocks))) {
           this.#world.wrong(
@@ -469,11 +469,11 @@ export class Simulation {
 
   #recorded(record: JournalRecord): void {
     this.#world.trace(`journal: ${record.kind} ${'step' in record ? record.step : ''}`);
-    if (record.kind === 'epoch') {
-      if (record.epoch <= this.#epoch) {
-        this.#world.wrong(`epoch ${record.epoch} is opened after epoch ${this.#epoch}`);
+    if (record.kind === 'term') {
+      if (record.term <= this.#term) {
+        this.#world.wrong(`term ${record.term} is opened after term ${this.#term}`);
       }
-      this.#epoch = record.epoch;
+      this.#term = record.term;
       this.#ring = record.members.map(({ pid }) => pid);
       this.#committedStep = record.step;
     } else if (record.kind === 'commit') {
@@ -583,7 +583,7 @@ export class Simulation {
     ].join('\n');
     return {
       ...{ seed: this.#options.seed, violation, report, traceHash, events, virtualMs: nowMs, rewinds: this.#rewinds },
-      ...{ epochs: this.#epoch, faults: faults.length, failures: this.#failures },
+      ...{ terms: this.#term, faults: faults.length, failures: this.#failures },
     };
   }
 }

@@ -4,8 +4,8 @@
  */
 import { appendFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { decide } from '../../src/coordinator/decide.ts';
-import type { Decision, RunEvent, RunState } from '../../src/coordinator/runState.ts';
+import { decide } from '../../src/coordinator/core/decide.ts';
+import type { Decision, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import { Simulation, type SimulationResult } from './simulation.ts';
 
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
@@ -31,13 +31,13 @@ describe('a run in virtual time', () => {
   });
 
   it(`keeps what must hold whatever happens: ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
-    const sum = { seeds, events: 0, virtualMs: 0, epochs: 0, faults: 0, rewinds: 0, failures: 0 };
+    const sum = { seeds, events: 0, virtualMs: 0, terms: 0, faults: 0, rewinds: 0, failures: 0 };
     for (let seed = from; seed < from + seeds; seed++) {
       const result = await new Simulation({ seed }).run();
       if (summaryPath !== undefined && result.violation !== undefined)
         appendFileSync(summaryPath, `${result.report}\n\n`);
       expect(result.violation, result.report).toBeUndefined();
-      for (const key of ['events', 'virtualMs', 'epochs', 'faults', 'rewinds'] as const) sum[key] += result[key];
+      for (const key of ['events', 'virtualMs', 'terms', 'faults', 'rewinds'] as const) sum[key] += result[key];
       sum.failures += result.failures.length;
     }
     if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
@@ -47,9 +47,9 @@ describe('a run in virtual time', () => {
 describe('what it would catch', () => {
   it.each([
     ['commits when all but one have reduced', commitsEarly],
-    ['counts what was reduced in an epoch before', takesOldReduced],
+    ['counts what was reduced in a term before', takesOldReduced],
     ['goes back to the checkpoint after every loss', forgetsState],
-    ['forgets the last committed step when it opens an epoch', losesStep],
+    ['forgets the last committed step when it opens a term', losesStep],
   ])('a core that %s', async (_, broken) => {
     expect((await firstCaught(broken))?.violation).toBeDefined();
   });
@@ -80,10 +80,10 @@ function commitsEarly(state: RunState, event: RunEvent, nowMs: number): Decision
 }
 
 function takesOldReduced(state: RunState, event: RunEvent, nowMs: number): Decision {
-  if (event.kind !== 'message' || event.message.type !== 'reduced' || event.message.epoch >= state.epoch) {
+  if (event.kind !== 'message' || event.message.type !== 'reduced' || event.message.term >= state.term) {
     return decide(state, event, nowMs);
   }
-  const message = { ...event.message, epoch: state.epoch };
+  const message = { ...event.message, term: state.term };
   const stage = state.stage === 'forming' ? 'stepping' : state.stage;
   return decide({ ...state, stage }, { ...event, message }, nowMs);
 }
@@ -96,6 +96,6 @@ function forgetsState(state: RunState, event: RunEvent, nowMs: number): Decision
 
 function losesStep(state: RunState, event: RunEvent, nowMs: number): Decision {
   const decision = decide(state, event, nowMs);
-  if (decision.state.epoch === state.epoch || decision.state.step < 2) return decision;
+  if (decision.state.term === state.term || decision.state.step < 2) return decision;
   return { ...decision, state: { ...decision.state, step: decision.state.step - 1 } };
 }

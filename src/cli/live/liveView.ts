@@ -1,7 +1,7 @@
 /** The live view of a run on a terminal: listens to the run, and draws what it knows at most ten times a second. */
 import type { RunListener } from '../../coordinator/coordinatorOptions.ts';
-import type { StepMetrics } from '../../coordinator/metricsLog.ts';
-import type { RunState } from '../../coordinator/runState.ts';
+import type { RunState } from '../../coordinator/core/runState.ts';
+import type { StepMetrics } from '../../records/metricsLog.ts';
 import { type Output, plainOutput, setOutput } from '../output.ts';
 import { type ProgressOptions, progressPrinter, stepLine } from '../progress.ts';
 import { paint, wantsColor } from '../style.ts';

@@ -2,7 +2,7 @@
  * The live view as lines: progress, loss, speed, a row for each worker, the last events. Pure: the same state at the same size
  * gives the same lines, none as wide as the terminal and fewer than it has rows.
  */
-import type { RunState } from '../../coordinator/runState.ts';
+import type { RunState } from '../../coordinator/core/runState.ts';
 import { duration } from '../progress.ts';
 import { apportioned, bar, cellsOf, fitted, type Line, oneRow, type Piece, sparkline } from './text.ts';
 import { stageWords, totalMs, type ViewState, type WorkerRow, workerRows } from './viewState.ts';

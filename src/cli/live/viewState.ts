@@ -1,8 +1,8 @@
 /** What the live view knows of a run, and how it learns: pure, apart from the time, which is given. */
 import type { WorkerPhase } from '../../comm/messageFields.ts';
-import type { LoggedEvent } from '../../coordinator/eventsLog.ts';
-import type { EvaluationMetrics, StepMetrics } from '../../coordinator/metricsLog.ts';
-import type { Member, RunState } from '../../coordinator/runState.ts';
+import type { Member, RunState } from '../../coordinator/core/runState.ts';
+import type { LoggedEvent } from '../../records/eventsLog.ts';
+import type { EvaluationMetrics, StepMetrics } from '../../records/metricsLog.ts';
 
 /** Losses that the sparkline is made of. */
 const lossesMost = 512;
@@ -50,7 +50,7 @@ export interface ViewState {
   readonly tokensPerSecond: number;
   readonly mfu?: number;
   readonly evaluation?: EvaluationMetrics;
-  readonly epoch: number;
+  readonly term: number;
   readonly parts: ReadonlyMap<number, StepParts>;
   readonly notes: readonly Note[];
   /** When those that were lost were; a worker that is back is not among them. */
@@ -62,21 +62,21 @@ export interface ViewState {
 export function initialView(facts: Pick<ViewState, 'maxSteps' | 'step' | 'stepTokens'>): ViewState {
   return {
     ...facts,
-    ...{ losses: [], tokensPerSecond: 0, epoch: 0, parts: new Map(), notes: [] },
+    ...{ losses: [], tokensPerSecond: 0, term: 0, parts: new Map(), notes: [] },
     ...{ lost: new Map(), known: new Set() },
   };
 }
 
 export function afterStep(view: ViewState, last: StepMetrics): ViewState {
   const { tokensPerSecond: speed } = last;
-  const before = last.epoch === view.epoch ? view.parts : new Map<number, StepParts>();
+  const before = last.term === view.term ? view.parts : new Map<number, StepParts>();
   // A step whose coordinator was killed before it wrote the line, or that went back to a checkpoint, has come before.
   const losses = last.step > view.step ? view.losses : [];
   return {
     ...view,
     last,
     step: last.step,
-    epoch: last.epoch,
+    term: last.term,
     losses: [...losses, last.loss].slice(-lossesMost),
     tokensPerSecond: smoothed(view.tokensPerSecond || undefined, speed),
     ...(last.mfu !== undefined && { mfu: smoothed(view.mfu, last.mfu) }),

@@ -37,8 +37,8 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
 /** As its last event of that kind says. */
 export function stateOf({ isRunning, events, newest, maxSteps }: RunState): string {
   if (isRunning) return 'running';
-  const end = events.findLast(({ event }) => event === 'finished' || event === 'failed' || event === 'epoch');
-  if (end === undefined || end.event === 'epoch') return 'not running';
+  const end = events.findLast(({ event }) => event === 'finished' || event === 'failed' || event === 'term');
+  if (end === undefined || end.event === 'term') return 'not running';
   return end.event === 'finished' && (newest?.step ?? 0) < (maxSteps ?? 0) ? 'stopped' : end.event;
 }
 

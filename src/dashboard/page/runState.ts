@@ -1,5 +1,5 @@
 /** What the page knows of a run. Types only. */
-import type { EventLine, SampleLine, StepLine, ValidationLine } from '../../report/runLines.ts';
+import type { EventLine, SampleLine, StepLine, ValidationLine } from '../../records/runLines.ts';
 import type { SentPoint } from '../runUpdate.ts';
 
 export interface RunState {

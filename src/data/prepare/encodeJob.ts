@@ -4,7 +4,7 @@
  */
 import { UserError } from '../../base/errors.ts';
 import { type TokenArray, TokenBuffer } from '../tokenArray.ts';
-import type { Tokenizer } from '../tokenizer.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { Chunk, LinesChunk, RowsChunk, TextChunk } from './chunks.ts';
 
 const lineFeed = 0x0a;

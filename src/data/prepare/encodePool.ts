@@ -1,7 +1,7 @@
 /** Who encodes the jobs of `launch prepare`: threads, or this one. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Piscina } from 'piscina';
-import type { KnownTokenizer } from '../tokenizerFacts.ts';
+import type { KnownTokenizer } from '../tokenizers/tokenizerFacts.ts';
 import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
 import type { EncodeThreadData, ThreadUp } from './encodeThread.ts';
 

@@ -1,7 +1,7 @@
 /** A thread of `launch prepare`: encodes jobs with the tokenizer whose files it was started with. */
 import { parentPort, threadId, workerData } from 'node:worker_threads';
-import { tokenizerFromFiles } from '../tokenizer.ts';
-import type { TokenizerFacts } from '../tokenizerFacts.ts';
+import { tokenizerFromFiles } from '../tokenizers/tokenizer.ts';
+import type { TokenizerFacts } from '../tokenizers/tokenizerFacts.ts';
 import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
 
 /** Undefined for a pass over the text, of which a tokenizer is to be made. */

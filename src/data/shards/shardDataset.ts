@@ -7,8 +7,8 @@ import { parseTokenizerKind } from '../../base/tokenizerKind.ts';
 import type { DataOptions, Dataset, DatasetOptions } from '../dataset.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { CorpusShare } from '../sampleOrder.ts';
-import { createTokenizer, type Tokenizer, type TokenizerKind, tokenizerFromFiles } from '../tokenizer.ts';
-import { tokenizerHash } from '../tokenizerHash.ts';
+import { createTokenizer, type Tokenizer, type TokenizerKind, tokenizerFromFiles } from '../tokenizers/tokenizer.ts';
+import { tokenizerHash } from '../tokenizers/tokenizerHash.ts';
 import { readShardManifest, type ShardManifest, tokensSha256 } from './shardManifest.ts';
 import { ShardFiles, ShardSequence } from './shardSequence.ts';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { bytes, duration, progressPrinter } from '../../../src/cli/progress.ts';
-import type { StepMetrics } from '../../../src/coordinator/metricsLog.ts';
+import type { StepMetrics } from '../../../src/records/metricsLog.ts';
 
 let out: string[] = [];
 let err: string[] = [];
@@ -19,7 +19,7 @@ const metrics = (step: number, tokensPerSecond = 1_000): StepMetrics => ({
   gradNorm: 1.234,
   tokens: step * 100,
   tokensPerSecond,
-  epoch: 1,
+  term: 1,
   ranks: [],
 });
 const printer = (maxSteps = 100) => progressPrinter({ maxSteps, logEverySteps: 10, stepTokens: 100 });

@@ -7,7 +7,7 @@ import { decodeCoordinatorMessage, decodeWorkerMessage, encodeMessage } from '..
 
 const reduced = {
   type: 'reduced',
-  epoch: 1,
+  term: 1,
   step: 1,
   sampleFrom: 0,
   sampleCount: 1,
@@ -18,14 +18,14 @@ const reduced = {
 
 describe('control messages', () => {
   it('come back as they were sent', () => {
-    const commit = { type: 'commit', epoch: 1, step: 2, learningRate: 1e-3, hash: true, hold: false } as const;
+    const commit = { type: 'commit', term: 1, step: 2, learningRate: 1e-3, hash: true, hold: false } as const;
     expect(decodeCoordinatorMessage(encodeMessage(commit))).toEqual(commit);
     const heartbeat = { type: 'heartbeat', step: 7, phase: 'all-reduce', ringFrames: 3 } as const;
     expect(decodeWorkerMessage(encodeMessage(heartbeat))).toEqual(heartbeat);
   });
 
   it('are refused in the wrong direction', () => {
-    const commit = { type: 'commit', epoch: 1, step: 2, learningRate: 0, hash: false, hold: false } as const;
+    const commit = { type: 'commit', term: 1, step: 2, learningRate: 0, hash: false, hold: false } as const;
     expect(() => decodeWorkerMessage(encodeMessage(commit))).toThrow(/malformed control message/);
   });
 
@@ -33,7 +33,7 @@ describe('control messages', () => {
     ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
     ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch', ringFrames: 0 }],
     ['a loss that is not finite', { ...reduced, lossSum: Number.NaN }],
-    ['a hash of another length', { type: 'ready', epoch: 1, step: 0, stateHash: 'ab' }],
+    ['a hash of another length', { type: 'ready', term: 1, step: 0, stateHash: 'ab' }],
     ['nothing', null],
   ])('are refused with %s', (_, value) => {
     expect(() => decodeWorkerMessage(new Packr({ useRecords: false }).pack(value))).toThrow(PeerError);

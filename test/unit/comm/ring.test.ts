@@ -141,10 +141,10 @@ async function run(ranks: readonly Member[], step: number): Promise<void> {
 }
 
 describe('frames that must not count', () => {
-  const header = { epoch: 3, step: 0, bucket: 0, phase: 'reduceScatter', segment: 1, chunk: 0, rank: 1 } as const;
+  const header = { term: 3, step: 0, bucket: 0, phase: 'reduceScatter', segment: 1, chunk: 0, rank: 1 } as const;
 
   it.each([
-    ['an older epoch', { epoch: 2 }, 64, 'stale'],
+    ['an older term', { term: 2 }, 64, 'stale'],
     ['an older step', { step: 0 }, 64, 'stale'],
     ['another rank', { rank: 0 }, 64, 'malformed'],
     ['no such bucket', { bucket: 1 }, 64, 'malformed'],
@@ -187,7 +187,7 @@ describe('frames that must not count', () => {
           for (const [at, value] of changes) changed[at] = value;
           // A header that the change left intact, and a payload of the right size, would be the frame itself.
           if (Buffer.compare(changed, valid) === 0 && payload.length === 64) return;
-          // Frames of later epochs and steps are kept for later: not what this test is about.
+          // Frames of later terms and steps are kept for later: not what this test is about.
           if (
             changed[4] !== 3 ||
             changed.subarray(5, 8).some(Boolean) ||
@@ -212,7 +212,7 @@ describe('frames that must not count', () => {
     expect(ranks[0]!.logged).toHaveLength(5);
   });
 
-  it('frames of the next step and of the next epoch are kept until they are due', async () => {
+  it('frames of the next step and of the next term are kept until they are due', async () => {
     const ranks = await formed(2);
     await run(ranks, 0);
     const [a, b] = ranks;
@@ -225,12 +225,12 @@ describe('frames that must not count', () => {
     await Promise.all(ranks.map(({ ring }) => ring.whenDone()));
     expectSums(ranks, sum);
 
-    a!.ring.form({ epoch: 4, rank: 0, worldSize: 2, next: b!.link.address, previous: b!.link.address });
+    a!.ring.form({ term: 4, rank: 0, worldSize: 2, next: b!.link.address, previous: b!.link.address });
     sum = fillAll(ranks, 64, new Random(5));
     a!.ring.begin({ step: 1, data: a!.data, buckets });
     a!.ring.start(0);
     await pause(5);
-    b!.ring.form({ epoch: 4, rank: 1, worldSize: 2, next: a!.link.address, previous: a!.link.address });
+    b!.ring.form({ term: 4, rank: 1, worldSize: 2, next: a!.link.address, previous: a!.link.address });
     b!.ring.begin({ step: 1, data: b!.data, buckets });
     b!.ring.start(0);
     await Promise.all(ranks.map(({ ring }) => ring.whenDone()));
@@ -246,7 +246,7 @@ describe('failure', () => {
     ranks[1]!.ring.start(0);
     ranks[2]!.ring.start(0);
     await expect(ranks[1]!.ring.whenDone()).rejects.toThrow(
-      'rank 0 (previous in the ring) sent nothing for 60 ms: bucket 0, reduce-scatter, segment 0, chunk 0 of 2 is missing (epoch 3, step 7)',
+      'rank 0 (previous in the ring) sent nothing for 60 ms: bucket 0, reduce-scatter, segment 0, chunk 0 of 2 is missing (term 3, step 7)',
     );
     await expect(ranks[1]!.ring.whenDone()).rejects.toThrow(PeerError);
   });
@@ -273,7 +273,7 @@ describe('failure', () => {
     ranks[0]!.ring.start(0);
     await ranks[1]!.link.close();
     await expect(ranks[0]!.ring.whenDone()).rejects.toThrow(
-      /^rank 1 \(next in the ring\) is gone: .*\(epoch 1, step 1\)$/,
+      /^rank 1 \(next in the ring\) is gone: .*\(term 1, step 1\)$/,
     );
   });
 
@@ -291,14 +291,14 @@ describe('failure', () => {
     const ranks = await formed(2);
     for (const { ring, data } of ranks) ring.begin({ step: 0, data, buckets });
     ranks[0]!.ring.start(0);
-    const second = { epoch: 3, step: 0, bucket: 0, phase: 'reduceScatter', segment: 1, chunk: 1, rank: 1 } as const;
+    const second = { term: 3, step: 0, bucket: 0, phase: 'reduceScatter', segment: 1, chunk: 1, rank: 1 } as const;
     ranks[1]!.link.send(encodeRingHeader(second), new Uint8Array(64));
     await expect(ranks[0]!.ring.whenDone()).rejects.toThrow(
       /rank 1 .*lost a frame: .*chunk 0 of 2 is missing, chunk 1 came/,
     );
   });
 
-  it('abort rejects, frees what is held, and the survivors go on in a new epoch', async () => {
+  it('abort rejects, frees what is held, and the survivors go on in a new term', async () => {
     const ranks = await formed(3);
     for (const { ring, data } of ranks) ring.begin({ step: 0, data, buckets });
     ranks[0]!.ring.start(0);
@@ -323,7 +323,7 @@ describe('failure', () => {
     expect(() => a!.ring.begin({ ...step, buckets: [{ start: 0, end: 65 }] })).toThrow(InvariantError);
     a!.ring.begin(step);
     expect(() => a!.ring.begin(step)).toThrow(InvariantError);
-    expect(() => a!.ring.form({ epoch: 3, rank: 0, worldSize: 2, next: '', previous: '' })).toThrow(InvariantError);
+    expect(() => a!.ring.form({ term: 3, rank: 0, worldSize: 2, next: '', previous: '' })).toThrow(InvariantError);
     a!.ring.start(0);
     expect(() => a!.ring.start(0)).toThrow(InvariantError);
   });

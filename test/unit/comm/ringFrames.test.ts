@@ -6,7 +6,7 @@ import { decodeRingHeader, encodeRingHeader, floatsOf, type RingPhase } from '..
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const u16 = fc.integer({ min: 0, max: 2 ** 16 - 1 });
 const header = fc.record({
-  epoch: u32,
+  term: u32,
   step: u32,
   bucket: u32,
   chunk: u32,
@@ -31,7 +31,7 @@ describe('ring header', () => {
         expect(decodeRingHeader(noise)).toBeUndefined();
       }),
     );
-    const good = encodeRingHeader({ epoch: 1, step: 2, bucket: 3, chunk: 4, rank: 5, segment: 6, phase: 'allGather' });
+    const good = encodeRingHeader({ term: 1, step: 2, bucket: 3, chunk: 4, rank: 5, segment: 6, phase: 'allGather' });
     expect(decodeRingHeader(good)).toBeDefined();
     for (const at of [0, 1, 2, 3, 24, 25, 26, 27]) {
       const bad = good.slice();
@@ -43,7 +43,7 @@ describe('ring header', () => {
   });
 
   it('has its fields where the frame diagram says', () => {
-    const bytes = encodeRingHeader({ epoch: 1, step: 2, bucket: 3, chunk: 4, rank: 5, segment: 6, phase: 'allGather' });
+    const bytes = encodeRingHeader({ term: 1, step: 2, bucket: 3, chunk: 4, rank: 5, segment: 6, phase: 'allGather' });
     expect(Buffer.from(bytes).toString('hex')).toBe(
       `4c535231${[1, 2, 3, 4].map((n) => `0${n}000000`).join('')}0500060001000000`,
     );

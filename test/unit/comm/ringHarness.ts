@@ -78,12 +78,12 @@ export async function openMembers(
   );
 }
 
-export function formAll(members: readonly Member[], epoch: number): void {
+export function formAll(members: readonly Member[], term: number): void {
   const worldSize = members.length;
   for (const [rank, { ring }] of members.entries()) {
     const { address: next } = members[(rank + 1) % worldSize]!.link;
     const { address: previous } = members[(rank + worldSize - 1) % worldSize]!.link;
-    ring.form({ epoch, rank, worldSize, next, previous });
+    ring.form({ term, rank, worldSize, next, previous });
   }
 }
 

@@ -44,13 +44,13 @@ function setUp(disk: DiskOperations = nodeDisk) {
 function begin(checkpointer: Checkpointer, step: number): Uint8Array {
   const contents = contentsAt(step);
   const bytes = streamBytes(contents.tensors, step);
-  checkpointer.begin({ epoch: 1, step, from: 'w0', bytes: bytes.byteLength, contents });
+  checkpointer.begin({ term: 1, step, from: 'w0', bytes: bytes.byteLength, contents });
   return bytes;
 }
 
 function stream(checkpointer: Checkpointer, step: number, bytes: Uint8Array, from = 'w0'): void {
   for (let offset = 0; offset < bytes.byteLength; offset += chunkBytes) {
-    checkpointer.receive(from, { epoch: 1, step, offset }, bytes.subarray(offset, offset + chunkBytes));
+    checkpointer.receive(from, { term: 1, step, offset }, bytes.subarray(offset, offset + chunkBytes));
   }
 }
 
@@ -106,13 +106,13 @@ describe('a checkpointer', () => {
     [
       'a gap',
       (c, bytes) =>
-        c.receive('w0', { epoch: 1, step: 3, offset: chunkBytes }, bytes.subarray(chunkBytes, 2 * chunkBytes)),
+        c.receive('w0', { term: 1, step: 3, offset: chunkBytes }, bytes.subarray(chunkBytes, 2 * chunkBytes)),
     ],
     [
       'more than was announced',
-      (c, bytes) => c.receive('w0', { epoch: 1, step: 3, offset: 0 }, new Uint8Array(bytes.byteLength + 4)),
+      (c, bytes) => c.receive('w0', { term: 1, step: 3, offset: 0 }, new Uint8Array(bytes.byteLength + 4)),
     ],
-    ['a chunk without bytes', (c) => c.receive('w0', { epoch: 1, step: 3, offset: 0 }, undefined)],
+    ['a chunk without bytes', (c) => c.receive('w0', { term: 1, step: 3, offset: 0 }, undefined)],
   ])('gives up a stream with %s, and leaves nothing of it', async (_, play) => {
     const { checkpointer, outcomes, ended } = setUp();
     play(checkpointer, begin(checkpointer, 3));
@@ -143,7 +143,7 @@ describe('a checkpointer', () => {
     const { checkpointer, outcomes, ended } = setUp();
     const contents = contentsAt(3);
     checkpointer.begin({
-      epoch: 1,
+      term: 1,
       step: 3,
       from: 'w0',
       bytes: 12,
@@ -157,7 +157,7 @@ describe('a checkpointer', () => {
   it('removes what is half written when it is aborted, and reports no outcome', async () => {
     const { checkpointer, outcomes } = setUp();
     const bytes = begin(checkpointer, 3);
-    checkpointer.receive('w0', { epoch: 1, step: 3, offset: 0 }, bytes.subarray(0, chunkBytes));
+    checkpointer.receive('w0', { term: 1, step: 3, offset: 0 }, bytes.subarray(0, chunkBytes));
     await checkpointer.abort();
     await checkpointer.abort();
     expect(outcomes).toEqual([]);

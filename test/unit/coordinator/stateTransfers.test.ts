@@ -25,7 +25,7 @@ function transfers(newestWhole: StateStore['newestWhole'] = async () => ({ check
   const transfer = new StateTransfers({
     store: { newestWhole } as StateStore,
     resume: undefined,
-    forward: (to, { epoch }) => sent.push(`${to}@${epoch}`),
+    forward: (to, { term }) => sent.push(`${to}@${term}`),
     acknowledge: (from, { offset }) => sent.push(`${from} may go on from ${offset}`),
     onError: (error) => errors.push(error),
   });
@@ -37,13 +37,13 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 it('lets go of the checkpoint when a receiver is lost, and another transfer begins', async () => {
   closed = 0;
   const { transfer, sent } = transfers();
-  for (let epoch = 1; epoch <= 20; epoch++) {
-    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${epoch}`], epoch, step: 3 });
+  for (let term = 1; term <= 20; term++) {
+    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${term}`], term, step: 3 });
     await turn();
     await turn();
   }
   expect(new Set(sent).size).toBe(20);
-  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], epoch: 21, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], term: 21, step: 3 });
   await turn();
   await turn();
   expect(closed).toBe(20);
@@ -54,8 +54,8 @@ it('a checkpoint that is found too late is not sent', async () => {
   const { transfer, sent, errors } = transfers(
     () => new Promise((resolve) => void found.push(() => resolve({ checkpoint }))),
   );
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], epoch: 1, step: 3 });
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], epoch: 2, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 1, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 2, step: 3 });
   for (const resolve of found.reverse()) {
     resolve();
     await turn();

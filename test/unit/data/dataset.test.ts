@@ -7,7 +7,7 @@ import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
 import { type DataOptions, openDataset } from '../../../src/data/dataset.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
-import { createTokenizer } from '../../../src/data/tokenizer.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 
 let cwd: string;
 beforeAll(() => {

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32c } from '@node-rs/crc32';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { StepMetrics } from '../../../src/coordinator/metricsLog.ts';
+import type { StepMetrics } from '../../../src/records/metricsLog.ts';
 import { encodeRecord } from '../../../src/report/eventFile.ts';
 import { TensorBoardLog } from '../../../src/report/tensorBoard.ts';
-import { readEvents, scalarsOf } from './eventReader.ts';
+import { readEvents, scalarsOf } from '../records/eventReader.ts';
 
 let folder = '';
 beforeEach(async () => {
@@ -22,7 +22,7 @@ function stepOf(step: number): StepMetrics {
   const times = { dataWaitMs: 1, forwardBackwardMs: 20, ringWaitMs: 3, commitWaitMs: 4, optimizerMs: 5 };
   const share = { sampleFrom: 0, sampleCount: 2 };
   return {
-    ...{ step, loss: 4 / step, lr: 0.001, gradNorm: 0.5, tokens: 100 * step, epoch: 1, tokensPerSecond: 5_000 },
+    ...{ step, loss: 4 / step, lr: 0.001, gradNorm: 0.5, tokens: 100 * step, term: 1, tokensPerSecond: 5_000 },
     ranks: [
       { rank: 0, ...share, ...times },
       { rank: 1, ...share, ...times, forwardBackwardMs: 30 },

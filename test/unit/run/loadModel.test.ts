@@ -6,7 +6,7 @@ import { UserError } from '../../../src/base/errors.ts';
 import { expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
 import { numberOption } from '../../../src/cli/modelOptions.ts';
 import { openDataset } from '../../../src/data/dataset.ts';
-import { createTokenizer } from '../../../src/data/tokenizer.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { parameterSpecs } from '../../../src/model/parameters.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';

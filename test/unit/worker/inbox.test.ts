@@ -3,14 +3,14 @@ import type { CoordinatorMessage } from '../../../src/comm/coordinatorMessages.t
 import { Inbox } from '../../../src/worker/inbox.ts';
 
 const proceed = (step: number): { message: CoordinatorMessage; payload: undefined } => ({
-  message: { type: 'proceed', epoch: 1, step },
+  message: { type: 'proceed', term: 1, step },
   payload: undefined,
 });
-const snapshot = { message: { type: 'snapshot', epoch: 1, step: 1 } as const, payload: undefined };
+const snapshot = { message: { type: 'snapshot', term: 1, step: 1 } as const, payload: undefined };
 
-const form = (epoch: number): { message: CoordinatorMessage; payload: undefined } => {
-  const place = { rank: 0, worldSize: 1, nextAddress: 'next', previousAddress: 'previous', step: 0, committedEpoch: 0 };
-  return { message: { type: 'form', epoch, ...place, state: 'keep', send: false, verify: false }, payload: undefined };
+const form = (term: number): { message: CoordinatorMessage; payload: undefined } => {
+  const place = { rank: 0, worldSize: 1, nextAddress: 'next', previousAddress: 'previous', step: 0, committedTerm: 0 };
+  return { message: { type: 'form', term, ...place, state: 'keep', send: false, verify: false }, payload: undefined };
 };
 
 describe('the inbox', () => {
@@ -48,25 +48,25 @@ describe('the inbox', () => {
     const waiting = inbox.take('assign');
     inbox.deliver(proceed(1));
     inbox.deliver(form(2));
-    inbox.interrupt(new Error('epoch 2'));
-    await expect(waiting).rejects.toThrow('epoch 2');
-    await expect(inbox.orEnd(Promise.resolve(1))).rejects.toThrow('epoch 2');
-    await expect(inbox.take('assign')).rejects.toThrow('epoch 2');
+    inbox.interrupt(new Error('term 2'));
+    await expect(waiting).rejects.toThrow('term 2');
+    await expect(inbox.orEnd(Promise.resolve(1))).rejects.toThrow('term 2');
+    await expect(inbox.take('assign')).rejects.toThrow('term 2');
     inbox.deliver(form(3));
-    expect((await inbox.takeForm()).message.epoch).toBe(3);
-    // What came for an older epoch is gone.
+    expect((await inbox.takeForm()).message.term).toBe(3);
+    // What came for an older term is gone.
     const next = inbox.take('proceed');
-    inbox.deliver({ message: { type: 'proceed', epoch: 3, step: 9 }, payload: undefined });
+    inbox.deliver({ message: { type: 'proceed', term: 3, step: 9 }, payload: undefined });
     expect((await next).message.step).toBe(9);
   });
 
   it('gives a commit that came before the interruption', async () => {
     const inbox = new Inbox();
     const waiting = inbox.take('commit');
-    const commit = { type: 'commit', epoch: 1, step: 1, learningRate: 0, hash: false, hold: false } as const;
+    const commit = { type: 'commit', term: 1, step: 1, learningRate: 0, hash: false, hold: false } as const;
     inbox.deliver({ message: commit, payload: undefined });
     inbox.deliver(form(2));
-    inbox.interrupt(new Error('epoch 2'));
+    inbox.interrupt(new Error('term 2'));
     expect((await waiting).message).toEqual(commit);
   });
 });

@@ -67,7 +67,7 @@ async function receiveAll(
     await before(acknowledged.length);
     const { offset, payload } = sent.shift()!;
     receiver.add(offset, payload);
-    sender.acknowledged({ epoch: 1, step: 5, offset: acknowledged.at(-1)! });
+    sender.acknowledged({ term: 1, step: 5, offset: acknowledged.at(-1)! });
   }
   expect(sent).toEqual([]);
 }
@@ -77,7 +77,7 @@ describe('a state stream', () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     const state = numbered(newState(sizes));
-    sender.start({ epoch: 1, step: 5 }, new StateBytes([state]));
+    sender.start({ term: 1, step: 5 }, new StateBytes([state]));
     const received = newState(sizes);
     let underWayMax = 0;
     await receiveAll(sender, sent, new StateBytes([received]), () => {
@@ -96,7 +96,7 @@ describe('a state stream', () => {
       const [from, to] = [blocksOf(0), blocksOf(-1e6)];
       // Many chunks: more than can be under way.
       const many = { offsets: Array(8).fill(offsets).flat(), sizes: Array(8).fill(sizes).flat() };
-      sender.start({ epoch: 1, step: 5 }, StateBytes.ofBlocks(from, many.offsets, many.sizes));
+      sender.start({ term: 1, step: 5 }, StateBytes.ofBlocks(from, many.offsets, many.sizes));
       await receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), async (chunks) => {
         if (chunks !== after) return;
         await sender.keep();
@@ -115,7 +115,7 @@ describe('a state stream', () => {
     const numbers = numbered(newState(nineChunks));
     const state = new CountedState([numbers]);
     const received = newState(nineChunks);
-    sender.start({ epoch: 1, step: 5 }, state);
+    sender.start({ term: 1, step: 5 }, state);
     await receiveAll(sender, sent, new StateBytes([received]), async () => {
       await sender.keep();
       numbers.fill(-1);
@@ -127,7 +127,7 @@ describe('a state stream', () => {
   it('is not copied aside if it is a copy', async () => {
     const sender = senderTo([]);
     const state = new CountedState([newState(nineChunks)]);
-    sender.start({ epoch: 1, step: 5 }, state, { isCopy: true });
+    sender.start({ term: 1, step: 5 }, state, { isCopy: true });
     await sender.keep();
     expect(state.readBytes).toBe(stateChunksInFlight * stateChunkBytes);
   });
@@ -137,12 +137,12 @@ describe('a state stream', () => {
     const sender = senderTo(sent, stateChunkBytes);
     const numbers = numbered(newState(nineChunks));
     const received = newState(nineChunks);
-    sender.start({ epoch: 1, step: 5 }, new StateBytes([numbers]));
+    sender.start({ term: 1, step: 5 }, new StateBytes([numbers]));
     let [turns, isKept] = [0, false];
     const turn = () => {
       if (isKept) return;
       turns++;
-      if (turns === 2) sender.acknowledged({ epoch: 1, step: 5, offset: 2 * stateChunkBytes });
+      if (turns === 2) sender.acknowledged({ term: 1, step: 5, offset: 2 * stateChunkBytes });
       setImmediate(turn);
     };
     setImmediate(turn);
@@ -163,7 +163,7 @@ describe('a state stream', () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent, stateChunkBytes);
     const state = new CountedState([newState(nineChunks)]);
-    sender.start({ epoch: 1, step: 4 }, state);
+    sender.start({ term: 1, step: 4 }, state);
     sender.drop(3); // another one
     if (when === 0) sender.drop(4);
     const kept = sender.keep();
@@ -172,14 +172,14 @@ describe('a state stream', () => {
     if (when === 2) sender.drop(4);
     const { readBytes } = state;
     await sender.keep();
-    sender.acknowledged({ epoch: 1, step: 4, offset: stateChunkBytes });
+    sender.acknowledged({ term: 1, step: 4, offset: stateChunkBytes });
     expect(sent.splice(0)).toHaveLength(stateChunksInFlight);
     expect(state.readBytes).toBe(readBytes);
     expect(readBytes).toBe([4, 5, 9][when]! * stateChunkBytes);
 
     const numbers = numbered(newState(nineChunks));
     const received = newState(nineChunks);
-    sender.start({ epoch: 1, step: 5 }, new StateBytes([numbers]));
+    sender.start({ term: 1, step: 5 }, new StateBytes([numbers]));
     await receiveAll(sender, sent, new StateBytes([received]));
     expect(bytesOf(received).equals(bytesOf(numbers))).toBe(true);
   });
@@ -214,8 +214,8 @@ describe('a state stream', () => {
   it('ignores acknowledgements of another step', () => {
     let chunks = 0;
     const sender = new StateSender(() => chunks++, 'checkpoint');
-    sender.start({ epoch: 1, step: 2 }, new StateBytes([newState([8 << 20])]));
-    sender.acknowledged({ epoch: 1, step: 1, offset: stateChunkBytes });
+    sender.start({ term: 1, step: 2 }, new StateBytes([newState([8 << 20])]));
+    sender.acknowledged({ term: 1, step: 1, offset: stateChunkBytes });
     expect(chunks).toBe(stateChunksInFlight);
   });
 

@@ -10,9 +10,9 @@ import {
   noted,
   type ViewState,
 } from '../../../../src/cli/live/viewState.ts';
-import type { LoggedEvent } from '../../../../src/coordinator/eventsLog.ts';
-import type { StepMetrics } from '../../../../src/coordinator/metricsLog.ts';
-import { initialState, type Member, type RunState } from '../../../../src/coordinator/runState.ts';
+import { initialState, type Member, type RunState } from '../../../../src/coordinator/core/runState.ts';
+import type { LoggedEvent } from '../../../../src/records/eventsLog.ts';
+import type { StepMetrics } from '../../../../src/records/metricsLog.ts';
 
 const plan = {
   ...{ runId: 'r', worldSize: 2, minWorkers: 1, localWorkers: ['local-0000', 'local-0001'], restartsMax: 10 },
@@ -47,12 +47,12 @@ function metrics(step: number, changes: Partial<StepMetrics> = {}): StepMetrics 
   const ranks = [0, 1].map((rank) => ({ rank, sampleFrom: 6 * rank, sampleCount: 6, ...timings }));
   return {
     ...{ step, loss: 4 - step / 1000, lr: 9.46e-4, gradNorm: 1.3, tokens: step * 768 },
-    ...{ tokensPerSecond: 25_513, epoch: 1, ranks },
+    ...{ tokensPerSecond: 25_513, term: 1, ranks },
     ...changes,
   };
 }
 const event = (changes: Partial<LoggedEvent>) =>
-  ({ event: 'lost', worker: 'local-0001', reason: 'why', epoch: 1, step: 400, ...changes }) as LoggedEvent;
+  ({ event: 'lost', worker: 'local-0001', reason: 'why', term: 1, step: 400, ...changes }) as LoggedEvent;
 
 const start = initialView({ maxSteps: 2000, step: 0, stepTokens: 768 });
 const trained = (steps: number) =>
@@ -83,7 +83,7 @@ describe('the live view', () => {
     expect(lines[5]).toContain('waiting');
     expect(lines[6]).toContain('all-reduce');
     const quick = metrics(6, {
-      epoch: 2,
+      term: 2,
       ranks: [0, 1].map((rank) => ({ rank, sampleFrom: 0, sampleCount: 6, ...timings, forwardBackwardMs: 8 })),
     });
     expect(show(afterStep(start, quick), run({ members }))[5]).toContain('computing');

@@ -11,7 +11,7 @@ import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
 import { type Prepared, type PrepareOptions, prepare } from '../../../../src/data/prepare/prepare.ts';
 import { findSources } from '../../../../src/data/prepare/sources.ts';
 import type { TokenSequence } from '../../../../src/data/tokenArray.ts';
-import { createTokenizer, type Tokenizer } from '../../../../src/data/tokenizer.ts';
+import { createTokenizer, type Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
 
 const END = 50_256;
 

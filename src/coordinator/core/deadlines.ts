@@ -1,0 +1,86 @@
+/**
+ * What is found out by waiting: workers that are silent, late or do not come back. Pure, a part of decide.ts. Rings that do not
+ * work are ringFaults.ts.
+ */
+import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
+import { isEvaluated } from './evaluating.ts';
+import { lose, startAgain } from './membership.ts';
+import { causeGraceMs, onRingFault, stuckRing } from './ringFaults.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+import { onGatheringTick } from './terms.ts';
+
+export function onTick(state: RunState, nowMs: number): Decision {
+  const { plan, broken } = state;
+  const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
+  if (silent !== undefined) return onSilent(state, silent, nowMs);
+  if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
+  // Nobody is late in a step whose ring is broken: those who noticed wait for the next one.
+  if (broken !== undefined) {
+    return nowMs - broken.atMs > causeGraceMs ? onRingFault(state, broken, nowMs) : nothing(state);
+  }
+  const stuck = stuckRing(state, nowMs);
+  if (stuck !== undefined) return onRingFault(state, stuck, nowMs);
+  const absent = state.missing.filter(({ sinceMs }) => nowMs - sinceMs > plan.heartbeatTimeoutMs);
+  if (absent.length > 0 && state.stage !== 'finishing') return onAbsent(state, namesOf(absent));
+  if (nowMs - state.sinceMs > plan.stepTimeoutMs) return onLate(state, nowMs);
+  return nothing(state);
+}
+
+function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
+  const { plan } = state;
+  const cause = `has been silent for ${seconds(nowMs - silent.lastSeenMs)}`;
+  const lost = lose(state, [silent], cause, nowMs);
+  // A frozen process of ours makes room for another; without restarts left it may still come back by itself.
+  const kill = plan.localWorkers.includes(silent.worker) && state.restarts < plan.restartsMax;
+  const effects: Effect[] = [{ kind: 'send', to: silent.id, message: { type: 'fenced', reason: cause } }];
+  if (kill) effects.push({ kind: 'killWorker', worker: silent.worker });
+  return after(effects, lost);
+}
+
+/**
+ * Workers that do not come back. Those of this machine are no children of this coordinator, or their exit would have been told:
+ * they are started again.
+ */
+function onAbsent(state: RunState, absent: readonly string[]): Decision {
+  let next: RunState = { ...state, missing: state.missing.filter(({ worker }) => !absent.includes(worker)) };
+  const effects: Effect[] = [];
+  for (const worker of state.plan.localWorkers.filter((name) => absent.includes(name))) {
+    const started = startAgain(next, worker);
+    next = started.state;
+    effects.push(...started.effects);
+  }
+  return { state: next, effects, reason: `${absent.join(', ')} did not come back` };
+}
+
+/** The stage takes too long. Those that the others wait for are lost; if it is everyone, the time is too short. */
+function onLate(state: RunState, nowMs: number): Decision {
+  const late = state.members.filter((member) => isLate(state, member));
+  const cause = `has not finished within ${seconds(state.plan.stepTimeoutMs)} (comm.stepTimeoutMs)`;
+  if (late.length === 0) return nothing({ ...state, sinceMs: nowMs });
+  if (late.length === state.members.length) {
+    return fail(
+      state,
+      `no worker has finished step ${state.step + 1} within ${seconds(state.plan.stepTimeoutMs)}: raise comm.stepTimeoutMs`,
+    );
+  }
+  const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
+  // Whose compute hangs says so again at once, and would be late again.
+  const held = late.reduce((next, { worker }) => withAbsence(next, worker, nowMs).held, state);
+  return after(fenced, lose(held, late, cause, nowMs));
+}
+
+function isLate(state: RunState, member: Member): boolean {
+  switch (state.stage) {
+    case 'forming':
+      return member.ready?.term !== state.term;
+    case 'evaluating':
+      return !isEvaluated(state, member);
+    case 'snapshotting':
+      return member.phase === 'snapshot';
+    case 'stepping':
+      if (state.appliedStep < state.step) return member.applied?.step !== state.step;
+      return !state.holding && member.phase !== 'all-reduce' && member.phase !== 'waiting for commit';
+    default:
+      return false;
+  }
+}

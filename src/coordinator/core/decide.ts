@@ -1,0 +1,122 @@
+/**
+ * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). No clock, socket, file or
+ * randomness: coordinator.ts feeds it events and carries out its effects. A step is committed only when every member has
+ * reduced it, so that it is applied on every replica or on none. Its parts: membership.ts (workers come and go), deadlines.ts (what
+ * is found out by waiting), ringFaults.ts, terms.ts (who is in the ring), stepping.ts (one step after the other).
+ *
+ * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
+ */
+import { InvariantError } from '../../base/errors.ts';
+import type { WorkerMessage } from '../../comm/workerMessages.ts';
+import { onTick } from './deadlines.ts';
+import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
+import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onWorkerExited } from './membership.ts';
+import { onRingBroken } from './ringFaults.ts';
+import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
+import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onSnapshotTaken } from './stepping.ts';
+import { endGathering, tryToOpen } from './terms.ts';
+
+export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
+  if (state.stage === 'finished' || state.stage === 'failed') {
+    // Whoever comes now would wait for an answer.
+    const isJoin = event.kind === 'message' && event.message.type === 'join';
+    return isJoin ? refuse(state, event.from, 'the run is over') : nothing(state);
+  }
+  switch (event.kind) {
+    case 'message':
+      return onMessage(seen(state, event.from, event.message, nowMs), event.from, event.message, nowMs);
+    case 'malformed':
+      return onMalformed(state, event);
+    case 'peerGone':
+      return onPeerGone(state, event, nowMs);
+    case 'workerExited':
+      return onWorkerExited(state, event, nowMs);
+    case 'checkpointWritten':
+    case 'checkpointFailed':
+      return onCheckpointEnded(state, event, nowMs);
+    case 'stopRequested':
+      return onStopRequested(state, nowMs);
+    case 'tick':
+      return onTick(state, nowMs);
+    default:
+      throw new InvariantError(`unknown event ${JSON.stringify(event satisfies never)}`);
+  }
+}
+
+function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs: number): Decision {
+  if (message.type === 'join') return onJoin(state, from, message, nowMs);
+  const member = everyone(state).find(({ id }) => id === from);
+  if (member === undefined) return fence(state, from, message.type);
+  switch (message.type) {
+    case 'prepared':
+      return onPrepared(state, member, message, nowMs);
+    case 'ready':
+      return onReady(state, member, message, nowMs);
+    case 'reduced':
+      return onReduced(state, member, message, nowMs);
+    case 'applied':
+      return onApplied(state, member, message, nowMs);
+    case 'evaluated':
+      return onEvaluated(state, member, message, nowMs);
+    case 'snapshotTaken':
+      return onSnapshotTaken(state, member, message, nowMs);
+    case 'ringBroken':
+      return onRingBroken(state, member, message, nowMs);
+    case 'leave':
+      return onLeave(state, member, nowMs);
+    case 'failed':
+      return onFailed(state, member, message, nowMs);
+    case 'heartbeat':
+      // Answered, so that a worker in a long step knows that the coordinator lives.
+      return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
+    case 'phase':
+    case 'trace':
+    case 'stateChunk':
+    case 'stateAck':
+      return nothing(state);
+    default:
+      throw new InvariantError(`unknown message ${JSON.stringify(message satisfies never)}`);
+  }
+}
+
+/** Also one that was abandoned may have been written. */
+function onCheckpointEnded(
+  state: RunState,
+  { kind, step }: Extract<RunEvent, { kind: 'checkpointWritten' | 'checkpointFailed' }>,
+  nowMs: number,
+): Decision {
+  const wasAbandoned = state.checkpointAbandoned === step;
+  if (!wasAbandoned && state.checkpointInFlight?.step !== step) return nothing(state);
+  const ended = wasAbandoned ? { checkpointAbandoned: undefined } : { checkpointInFlight: undefined };
+  const isWritten = kind === 'checkpointWritten';
+  const next: RunState = {
+    ...state,
+    ...ended,
+    ...(isWritten && { checkpointStep: step }),
+    ...(isWritten && wasAbandoned && { checkpointOwed: false, snapshotStep: Math.max(step, state.snapshotStep) }),
+  };
+  const reason = `the checkpoint of step ${step} ${isWritten ? 'is written' : 'failed'}`;
+  return next.stage === 'gathering' ? tryToOpen(next, nowMs, reason) : atBoundary(next, nowMs, reason);
+}
+
+/** Whoever was declared dead and is not learns that it must join again; what it says has no effect. */
+function fence(state: RunState, from: string, type: WorkerMessage['type']): Decision {
+  const reason = `${from} is no member of term ${state.term}`;
+  const fenced: Effect = { kind: 'send', to: from, message: { type: 'fenced', reason } };
+  return { state, effects: type === 'failed' ? [] : [fenced], reason: `ignored ${type}: ${reason}` };
+}
+
+/** What cannot be understood is dropped: a member that says nothing else is silent, and lost for that. */
+function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
+  const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is no worker of this run`;
+  const message = `ignored a message of ${who}: ${problem}`;
+  return { state, effects: [{ kind: 'warn', message, ofStranger: true }], reason: message };
+}
+
+function onStopRequested(state: RunState, nowMs: number): Decision {
+  const next = { ...state, stopRequested: true };
+  const reason = 'the run will stop after this step';
+  if (state.stage === 'gathering') return endGathering(next, nowMs, reason);
+  if (state.stage === 'forming' && state.step === state.plan.startStep) return finish(next, [], reason);
+  return atBoundary(next, nowMs, reason);
+}

@@ -1,0 +1,198 @@
+/**
+ * What the decisions of decide.ts are made of: the ways to answer an event (nothing, a refusal, the end, a failure), a state
+ * with one member changed, and what the reports of all members come to. Pure, like decide.ts itself.
+ */
+import { InvariantError } from '../../base/errors.ts';
+import type { WorkerMessage } from '../../comm/workerMessages.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+
+/** How long a worker stays out of the ring that had to leave it, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */
+const absenceTimeouts = 3;
+const absenceMostMs = 600_000;
+
+export function refuse(state: RunState, from: string, reason: string): Decision {
+  return {
+    state,
+    effects: [{ kind: 'send', to: from, message: { type: 'refused', reason } }],
+    reason: `refused ${from}: ${reason}`,
+  };
+}
+
+/** The end in order; of a run that gives up, its failure. */
+export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
+  if (state.givingUp !== undefined) return after(before, fail(state, state.givingUp));
+  const effects: Effect[] = [
+    ...before,
+    ...stopAll(state, 'the run is complete', false),
+    { kind: 'finish', step: state.appliedStep },
+  ];
+  return { state: { ...state, stage: 'finished' }, effects, reason: `${why}; the run is complete` };
+}
+
+export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
+  const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000), true), { kind: 'fail', message, blame }];
+  return { state: { ...state, stage: 'failed' }, effects, reason: message };
+}
+
+function stopAll(state: RunState, reason: string, failed: boolean): Effect[] {
+  return everyone(state).map(({ id }) => ({ kind: 'send', to: id, message: { type: 'stop', reason, failed } }));
+}
+
+export function nothing(state: RunState, reason = ''): Decision {
+  return { state, effects: [], reason };
+}
+
+export function stale(state: RunState, member: Member, what: string): Decision {
+  return nothing(
+    state,
+    `ignored ${what} of ${nameOf(member)} (term ${state.term}, step ${state.step}, ${state.stage})`,
+  );
+}
+
+export function seen(state: RunState, from: string, message: WorkerMessage, nowMs: number): RunState {
+  const member = everyone(state).find(({ id }) => id === from);
+  if (member === undefined) return state;
+  const now = { ...member, lastSeenMs: nowMs };
+  if (message.type !== 'heartbeat' && message.type !== 'phase') return withMember(state, now);
+  const { phase, step } = message;
+  const frames = message.type === 'heartbeat' ? message.ringFrames : (member.ring?.frames ?? 0);
+  const isSame = frames === member.ring?.frames && phase === member.phase && step === member.step;
+  return withMember(state, { ...now, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } });
+}
+
+/** The ring, then who is not in it. */
+export function everyone(state: RunState): readonly Member[] {
+  return [...state.members, ...state.joiners];
+}
+
+export function withMember(state: RunState, member: Member): RunState {
+  const replaced = (other: Member) => (other.id === member.id ? member : other);
+  return { ...state, members: state.members.map(replaced), joiners: state.joiners.map(replaced) };
+}
+
+/** Whether its replica has the state of the committed step, to the bit. */
+export function hasState({ step, committedTerm }: RunState, { holds }: Pick<Member, 'holds'>): boolean {
+  return holds?.step === step && holds.term === committedTerm;
+}
+
+/** Whether the commit of the committed step is all that it lacks. */
+export function lacksCommit({ step, committedTerm }: RunState, { holds }: Member): boolean {
+  return holds?.pending?.step === step && holds.pending.term === committedTerm;
+}
+
+/** Whether the committed state is in a checkpoint, or will be in none: its last one could not be written. */
+export function isSaved({
+  step,
+  checkpointStep,
+  snapshotStep,
+  checkpointInFlight,
+  checkpointAbandoned,
+}: RunState): boolean {
+  const isWriting = checkpointInFlight !== undefined || checkpointAbandoned !== undefined;
+  return step <= checkpointStep || (step <= snapshotStep && !isWriting);
+}
+
+/** Whether a worker had to leave the ring a short time ago, and would break it again. */
+export function isAbsent({ absences }: RunState, worker: string, nowMs: number): boolean {
+  return absences.some((absence) => absence.worker === worker && nowMs < absence.untilMs);
+}
+
+/** It stays out of the ring for a while: longer each time. */
+export function withAbsence(state: RunState, worker: string, nowMs: number): { held: RunState; pauseMs: number } {
+  const times = state.absences.find((absence) => absence.worker === worker)?.times ?? 0;
+  const pauseMs = Math.min(absenceMostMs, absenceTimeouts * state.plan.heartbeatTimeoutMs * 2 ** Math.min(times, 16));
+  const others = state.absences.filter((absence) => absence.worker !== worker);
+  const absences = [...others, { worker, times: times + 1, untilMs: nowMs + pauseMs }];
+  return { held: { ...state, absences }, pauseMs };
+}
+
+/** A decision with effects that come before its own. */
+export function after(before: readonly Effect[], { state, effects, reason }: Decision): Decision {
+  return { state, effects: [...before, ...effects], reason };
+}
+
+/** A checkpoint that is being written cannot be if its sender is among those who go; the next boundary takes it. */
+export function withoutSource(state: RunState, gone: ReadonlySet<string>): { state: RunState; effects: Effect[] } {
+  const inFlight = state.checkpointInFlight;
+  if (inFlight === undefined || !gone.has(inFlight.from)) return { state, effects: [] };
+  const snapshotStep = Math.min(state.snapshotStep, inFlight.step - 1);
+  return {
+    state: {
+      ...state,
+      checkpointInFlight: undefined,
+      checkpointAbandoned: inFlight.step,
+      checkpointOwed: true,
+      snapshotStep,
+    },
+    effects: [{ kind: 'abandonCheckpoint', step: inFlight.step }],
+  };
+}
+
+/** What events.jsonl says of a member. */
+export function factsOf(state: RunState, { worker, rank, phase, step }: Member) {
+  return { worker, term: state.term, step, phase, ...(rank >= 0 && { rank }) };
+}
+
+export function namesOf(workers: readonly { readonly worker: string }[]): string[] {
+  return workers.map(({ worker }) => worker);
+}
+
+export function workersOf(count: number): string {
+  return `${count} worker${count === 1 ? '' : 's'}`;
+}
+
+export function isDue(step: number, everySteps: number): boolean {
+  return everySteps > 0 && step % everySteps === 0;
+}
+
+export function meanLoss(parts: readonly ({ lossSum: number; targets: number } | undefined)[]): {
+  loss: number;
+  targets: number;
+} {
+  let lossSum = 0;
+  let targets = 0;
+  for (const part of parts) {
+    lossSum += part?.lossSum ?? 0;
+    targets += part?.targets ?? 0;
+  }
+  return { loss: lossSum / Math.max(targets, 1), targets };
+}
+
+export function firstDifference(members: readonly Member[]): string | undefined {
+  const first = members[0];
+  const odd = members.find((member) => member.applied?.parameterHash !== first?.applied?.parameterHash);
+  if (first === undefined || odd === undefined) return undefined;
+  const short = (member: Member) => member.applied?.parameterHash?.slice(0, 12) ?? 'no hash';
+  const [engine, oddEngine] = [first.prepared?.engine, odd.prepared?.engine];
+  const why =
+    engine === oddEngine ? '' : `; they compute on ${engine} and ${oddEngine}: use the same engine everywhere`;
+  return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${why}`;
+}
+
+export function required<T>(value: T | undefined): T {
+  if (value === undefined) throw new InvariantError('a member without a report was counted as done');
+  return value;
+}
+
+/** How messages name a member: `rank 2 (pid 4711 on host)`. */
+export function nameOf(member: Member): string {
+  const who = member.rank < 0 ? `worker ${member.worker}` : `rank ${member.rank}`;
+  return `${who} (pid ${member.pid} on ${member.host})`;
+}
+
+export function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`;
+}
+
+/** What a member does when nothing is asked of it. */
+export const idle = { phase: 'waiting for work' } as const;
+
+/** What a member does from when it may begin a step. */
+export function training(step: number) {
+  return { phase: 'forward and backward', step } as const;
+}
+
+/** Every member begins the step after the committed one. */
+export function allTraining(state: RunState): RunState {
+  return { ...state, members: state.members.map((member) => ({ ...member, ...training(state.step + 1) })) };
+}

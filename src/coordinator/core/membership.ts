@@ -1,0 +1,293 @@
+/**
+ * Workers that come, are lost, and go: what each such event makes of the run. Pure, a part of decide.ts.
+ */
+import type { WorkerPhase } from '../../comm/messageFields.ts';
+import { protocolVersion } from '../../comm/protocol.ts';
+import type { WorkerFailure, WorkerMessageOf } from '../../comm/workerMessages.ts';
+import {
+  after,
+  everyone,
+  factsOf,
+  fail,
+  hasState,
+  isSaved,
+  lacksCommit,
+  nameOf,
+  nothing,
+  refuse,
+  seconds,
+  stale,
+  withMember,
+  withoutSource,
+} from './decisionParts.ts';
+import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
+import { atBoundary, whenApplied } from './stepping.ts';
+import { openTerm, reform, tryToOpen } from './terms.ts';
+
+/** What a worker goes through before it is taken into the ring. */
+const newcomerPhases: readonly WorkerPhase[] = ['starting', 'building', 'waiting for work'];
+/** Pause before a worker is started again: doubled each time, up to the most. */
+const restartPauseMs = 250;
+const restartPauseMostMs = 30_000;
+
+export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'join'>, nowMs: number): Decision {
+  const { worker, host, pid, ringAddress, state: holds } = join;
+  if (join.protocolVersion !== protocolVersion) {
+    return refuse(
+      state,
+      from,
+      `the coordinator speaks protocol version ${protocolVersion}, this worker ${join.protocolVersion} (lockstep ${join.version}): install the same lockstep on both machines`,
+    );
+  }
+  if (join.runId !== undefined && join.runId !== state.plan.runId) {
+    return refuse(state, from, 'the run that this worker belonged to has ended: start it again');
+  }
+  if (everyone(state).some(({ id }) => id === from)) return nothing(state, `ignored a second join of ${from}`);
+  const former = everyone(state).find((other) => other.worker === worker);
+  if (former !== undefined) {
+    const isSame = former.pid === pid && former.host === host;
+    // One that was thought to be gone, and replaced: what the run has come to since is not to be lost for it.
+    if (!isSame && hasState(state, former) && !hasState(state, { holds })) {
+      return refuse(
+        state,
+        from,
+        `pid ${former.pid} on ${former.host} has taken its place as ${worker}, and holds the state`,
+      );
+    }
+    const cause = isSame ? 'came back through another connection' : `gave way to pid ${pid} on ${host}`;
+    const { state: without, effects } = lose(state, [former], cause, nowMs);
+    // Were it only fenced, it would come back, and each would take the place of the other for ever.
+    const stop: Effect = {
+      kind: 'send',
+      to: former.id,
+      message: { type: 'stop', reason: `it ${cause}`, failed: false },
+    };
+    return after(isSame ? effects : [stop, ...effects], onJoin(without, from, join, nowMs));
+  }
+  if (everyone(state).length >= state.plan.globalBatchSize) {
+    return refuse(
+      state,
+      from,
+      `the run has ${everyone(state).length} workers, one for each sequence of a step: raise train.globalBatchSize`,
+    );
+  }
+  const member: Member = {
+    ...{ id: from, worker, host, pid, ringAddress, rank: -1, lastSeenMs: nowMs, holds },
+    ...{ phase: 'starting', step: state.step, leaving: false, speed: 0 },
+  };
+  const isNot = (name: string) => name !== worker;
+  const joined = {
+    ...proven(state, holds),
+    joiners: [...state.joiners, member],
+    starting: state.starting.filter(isNot),
+    missing: state.missing.filter((other) => other.worker !== worker),
+  };
+  const reason = `${nameOf(member)} joined`;
+  const event = { event: 'join', reason, ...factsOf(joined, member) } as const;
+  const effects: Effect[] = [
+    { kind: 'welcome', to: from },
+    { kind: 'event', event, show: state.term > 0 && !state.plan.localWorkers.includes(worker) },
+  ];
+  return { state: joined, effects, reason };
+}
+
+/**
+ * After a power cut the journal may lack the last commits. A worker that comes back with a later step of the same term proves that
+ * it was committed.
+ */
+function proven(state: RunState, holds: Member['holds']): RunState {
+  const isProof =
+    state.stage === 'gathering' && holds !== undefined && holds.term === state.term && holds.step > state.step;
+  if (!isProof || state.term === 0) return state;
+  const { step, term: committedTerm } = holds;
+  return { ...state, step, committedTerm, appliedStep: step, evaluatedStep: step };
+}
+
+export function onPrepared(
+  state: RunState,
+  member: Member,
+  message: WorkerMessageOf<'prepared'>,
+  nowMs: number,
+): Decision {
+  const { engine, tensors, limit } = message;
+  if (member.rank >= 0) return stale(state, member, 'prepared');
+  // Two engines round differently, which the hashes of the next step would show. How many threads they use makes no difference.
+  const nameOfEngine = (description = '') => description.split(' ', 1)[0];
+  const other = state.members.find((present) => nameOfEngine(present.prepared?.engine) !== nameOfEngine(engine));
+  if (other !== undefined && state.plan.hashEverySteps > 0) {
+    const reason = `it computes on ${engine}, the others on ${other.prepared?.engine}: use the same engine everywhere`;
+    const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
+    return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
+  }
+  const next = withMember(state, {
+    ...member,
+    phase: 'waiting for work',
+    prepared: { engine, tensors, ...(limit && { limit }) },
+  });
+  const reason = `${nameOf(member)} is prepared`;
+  if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
+  // At a boundary already; else the next commit makes the members hold.
+  return atBoundary(next, nowMs, reason);
+}
+
+export function onLeave(state: RunState, member: Member, nowMs: number): Decision {
+  const reason = `${nameOf(member)} wants to leave`;
+  const next = withMember(state, { ...member, leaving: true });
+  if (next.stage === 'gathering' && isOnlyHolder(next, member)) {
+    const why = `${reason}; the state of step ${next.step} is saved`;
+    return openTerm(next, [{ ...member, leaving: true }], nowMs, why);
+  }
+  if (next.stage === 'gathering' || member.rank < 0) {
+    const event = {
+      event: 'leave',
+      reason: `${nameOf(member)} leaves, as it was asked to`,
+      ...factsOf(state, member),
+    } as const;
+    const joiners = next.joiners.filter(({ id }) => id !== member.id);
+    const { state: without, effects: abandon } = withoutSource({ ...next, joiners }, new Set([member.id]));
+    const effects: Effect[] = [
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run', failed: false } },
+      { kind: 'event', event, show: true },
+      ...abandon,
+    ];
+    return after(effects, next.stage === 'gathering' ? tryToOpen(without, nowMs, reason) : nothing(without, reason));
+  }
+  return atBoundary(next, nowMs, reason);
+}
+
+/** Whether a state that is in no checkpoint would be lost with it. */
+function isOnlyHolder(state: RunState, member: Member): boolean {
+  const holders = state.joiners.filter((other) => hasState(state, other) || lacksCommit(state, other));
+  return !isSaved(state) && member.prepared !== undefined && holders.length === 1 && holders[0]?.id === member.id;
+}
+
+/** @param dead it cannot come back: its process has ended */
+export function lose(
+  state: RunState,
+  lost: readonly Member[],
+  cause: string,
+  nowMs: number,
+  { dead = false } = {},
+): Decision {
+  const ids = new Set(lost.map(({ id }) => id));
+  const stays = ({ id }: Member) => !ids.has(id);
+  const names = lost.map(({ worker }) => worker);
+  const { state: known, effects: abandon } = withoutSource(state, ids);
+  const isSource = abandon.length > 0;
+  const inRing = lost.filter(({ rank }) => rank >= 0);
+  const [first] = lost;
+  const message = first === undefined ? cause : `${nameOf(first)} ${cause}${whereOf(first)}`;
+  const without: RunState = {
+    ...known,
+    members: state.members.filter(stays),
+    joiners: state.joiners.filter(stays),
+    missing: [
+      ...state.missing.filter(({ worker }) => !names.includes(worker)),
+      ...(dead ? [] : names.map((worker) => ({ worker, sinceMs: nowMs }))),
+    ],
+    lastLoss: message,
+  };
+  const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
+  const action = next.reason.startsWith(`${message}: `) ? next.reason.slice(message.length + 2) : next.reason;
+  const events = lost.map((member): Effect => {
+    const reason = `${nameOf(member)} ${cause}${whereOf(member)}`;
+    const event = { event: 'lost', reason, cause, action, ...factsOf(state, member) } as const;
+    return { kind: 'event', event, show: member.rank >= 0 || state.term > 0 };
+  });
+  return after([...events, ...abandon], next);
+}
+
+function whereOf({ phase, step, rank }: Member): string {
+  return rank < 0 ? '' : ` in step ${step} during ${phase}`;
+}
+
+function afterLoss(state: RunState, wasInRing: boolean, nowMs: number, why: string, wasSource: boolean): Decision {
+  // It may have been the last that had not applied the committed step.
+  const reported = whenApplied(state, nowMs);
+  const next = reported.state;
+  if (next.stage === 'gathering') return after(reported.effects, tryToOpen(next, nowMs, why));
+  if (!wasInRing) return after(reported.effects, nothing(next, 'the others go on'));
+  // Nothing is asked of the ring any more.
+  if (next.stage === 'finishing' && !wasSource) return after(reported.effects, nothing(next, 'its work was done'));
+  return after(reported.effects, reform(next, nowMs, why));
+}
+
+/** A process of this machine has ended: with it its member, if it was one; another is started in its place, if that may help. */
+export function onWorkerExited(
+  state: RunState,
+  exit: Extract<RunEvent, { kind: 'workerExited' }>,
+  nowMs: number,
+): Decision {
+  const { worker, description, failure, clean } = exit;
+  const member = everyone(state).find((other) => other.worker === worker && other.pid === exit.pid);
+  if (failure !== undefined && isHopeless(state, member, failure)) {
+    const message = member === undefined ? `worker ${worker} ${description}` : failedMessage(member, failure);
+    return fail(state, message, failure.blame === 'user' ? 'user' : 'run');
+  }
+  const isNot = (name: string) => name !== worker;
+  const gone = {
+    ...state,
+    starting: state.starting.filter(isNot),
+    missing: state.missing.filter((other) => other.worker !== worker),
+  };
+  // At the end there is work for another only if the last checkpoint came from this one.
+  const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
+  const again =
+    !clean &&
+    failure?.blame !== 'user' &&
+    isNeeded &&
+    !everyone(state).some((other) => other.worker === worker && other !== member);
+  const { state: next, effects } = again ? startAgain(gone, worker) : { state: gone, effects: [] };
+  if (member !== undefined) return after(effects, lose(next, [member], description, nowMs, { dead: true }));
+  if (clean) return nothing(next, `worker ${worker} ${description}`);
+  const lost = { ...next, lastLoss: next.lastLoss ?? `worker ${worker} ${description} before it joined` };
+  const reason = `worker ${worker} ${description}`;
+  return after(effects, lost.stage === 'gathering' ? tryToOpen(lost, nowMs, reason) : nothing(lost, reason));
+}
+
+/**
+ * What would happen to every other worker too, or to the same one again. A newcomer that fails, or is refused for want of room, is no
+ * reason to end what goes well.
+ */
+function isHopeless(state: RunState, member: Member | undefined, { blame, phase }: WorkerFailure): boolean {
+  if (state.term === 0) return blame !== 'peer';
+  const wasAtWork = member === undefined ? !newcomerPhases.includes(phase) : member.rank >= 0;
+  return blame === 'user' && wasAtWork;
+}
+
+/** Starts a worker of this machine once more, after a pause, if it may. */
+export function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
+  const { plan, restarts } = state;
+  if (restarts >= plan.restartsMax) return { state, effects: [] };
+  const afterMs = Math.min(restartPauseMostMs, restartPauseMs * 2 ** Math.min(restarts, 16));
+  const reason = `worker ${worker} is started again in ${seconds(afterMs)} (${restarts + 1} of ${plan.restartsMax} restarts)`;
+  const event = { event: 'restart', reason, worker, term: state.term, step: state.step } as const;
+  return {
+    state: { ...state, restarts: restarts + 1, starting: [...state.starting, worker] },
+    effects: [
+      { kind: 'event', event, show: true },
+      { kind: 'startWorker', worker, afterMs },
+    ],
+  };
+}
+
+function failedMessage(member: Member, { step, phase, message }: WorkerFailure): string {
+  return `${nameOf(member)} failed in step ${step} during ${phase}: ${message}`;
+}
+
+/** A member that cannot go on says so; its process ends, and is replaced when it has. */
+export function onFailed(state: RunState, member: Member, failed: WorkerFailure, nowMs: number): Decision {
+  if (isHopeless(state, member, failed))
+    return fail(state, failedMessage(member, failed), failed.blame === 'user' ? 'user' : 'run');
+  return lose(state, [{ ...member, phase: failed.phase, step: failed.step }], `failed: ${failed.message}`, nowMs);
+}
+
+export function onPeerGone(
+  state: RunState,
+  { id, reason }: Extract<RunEvent, { kind: 'peerGone' }>,
+  nowMs: number,
+): Decision {
+  const member = everyone(state).find((other) => other.id === id);
+  if (member === undefined) return nothing(state, `${id}, which is no member, is gone`);
+  return lose(state, [member], `is gone (${reason})`, nowMs);
+}

@@ -1,0 +1,82 @@
+/**
+ * Rings that do not work although everybody lives: a connection between two ranks is cut, perhaps without a word. The same ring is
+ * formed again; if that does not help, one of the two must go, and may come back later. Pure, a part of decide.ts.
+ */
+import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
+import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
+import { lose } from './membership.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+import { reform } from './terms.ts';
+
+/** How long after a ring broke the cause may take to show. */
+export const causeGraceMs = 1_000;
+/** Rings that may break at one step, with nobody lost, before a rank must go. */
+const ringFaultsMax = 2;
+
+export function onRingBroken(
+  state: RunState,
+  member: Member,
+  report: WorkerMessageOf<'ringBroken'>,
+  nowMs: number,
+): Decision {
+  if (report.term !== state.term || state.stage === 'gathering') return stale(state, member, 'a broken ring');
+  const message = `the ring of ${nameOf(member)} broke: ${report.message}`;
+  const broken = state.broken ?? { atMs: nowMs, message, suspect: report.suspect };
+  const ring = { frames: report.ringFrames, sinceMs: nowMs };
+  const known = withMember(state, { ...member, step: report.step, ring });
+  return nothing({ ...known, broken }, `${message}; looking for the cause`);
+}
+
+/**
+ * A ring in which every rank is done or waits for frames, and none has received any for as long as a worker may be silent: a
+ * connection that is cut without a word.
+ */
+export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
+  const { stage, holding, step, plan } = state;
+  if (stage !== 'stepping' || holding) return undefined;
+  const waiting = unfinished(state);
+  const isStuck = ({ phase, ring, step: at }: Member) =>
+    phase === 'all-reduce' && at === step + 1 && ring !== undefined && nowMs - ring.sinceMs > plan.heartbeatTimeoutMs;
+  const [first] = waiting;
+  if (first?.ring === undefined || !waiting.every(isStuck)) return undefined;
+  const message = `${nameOf(first)} has waited ${seconds(nowMs - first.ring.sinceMs)} for a frame of the ring in step ${step + 1}, and nobody else has received one`;
+  return { atMs: nowMs, message, suspect: undefined };
+}
+
+/** Nobody died, and yet the ring does not work: once more with the same members, in the end without the one that is blamed. */
+export function onRingFault(state: RunState, broken: NonNullable<RunState['broken']>, nowMs: number): Decision {
+  const { message } = broken;
+  const next = { ...state, broken: undefined, ringFaults: state.ringFaults + 1 };
+  const culprit = next.ringFaults > ringFaultsMax ? culpritOf(state, broken.suspect) : undefined;
+  if (culprit === undefined) {
+    const warning = { event: 'warning', reason: message, term: state.term, step: state.step } as const;
+    return after([{ kind: 'event', event: warning, show: true }], reform(next, nowMs, message));
+  }
+  const { held, pauseMs } = withAbsence(next, culprit.worker, nowMs);
+  const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}; it may come back in ${seconds(pauseMs)}`;
+  const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
+  const cause = `stays out of the ring for ${seconds(pauseMs)}, which does not work with it (${message})`;
+  return after([fenced], lose(held, [culprit], cause, nowMs));
+}
+
+/**
+ * The way to the rank that has received the least does not work: what it lacks, the others lack later, since it would have sent it
+ * on. Of its two ends one that this machine did not start goes, if there is one.
+ */
+function culpritOf(state: RunState, suspect: number | undefined): Member | undefined {
+  const { members, plan } = state;
+  if (members.length < 2) return undefined;
+  const at = (rank: number) => members[(rank + members.length) % members.length];
+  const [least, next] = unfinished(state);
+  const isKnown = least?.ring !== undefined && (next === undefined || least.ring.frames < (next.ring?.frames ?? 0));
+  if (!isKnown) return suspect === undefined ? at((least?.rank ?? 0) - 1) : at(suspect);
+  const ends = [at(least.rank - 1), least];
+  return ends.find((end) => end !== undefined && !plan.localWorkers.includes(end.worker)) ?? ends[0];
+}
+
+/** Ranks that have not reduced the step, the one that has received the least first. */
+function unfinished({ members, step }: RunState): Member[] {
+  const frames = ({ ring }: Member) => ring?.frames ?? 0;
+  const waiting = members.filter(({ reduced }) => reduced?.step !== step + 1);
+  return waiting.sort((a, b) => frames(a) - frames(b) || a.rank - b.rank);
+}

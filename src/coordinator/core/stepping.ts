@@ -1,0 +1,288 @@
+/**
+ * One step after the other: ready, reduced, applied, and what is done at the boundary between two steps (evaluation, checkpoint,
+ * the end, workers that come and go). Pure, a part of decide.ts.
+ */
+import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
+import {
+  after,
+  allTraining,
+  everyone,
+  fail,
+  finish,
+  firstDifference,
+  hasState,
+  idle,
+  isAbsent,
+  isDue,
+  meanLoss,
+  nameOf,
+  nothing,
+  required,
+  stale,
+  training,
+  withMember,
+} from './decisionParts.ts';
+import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
+import { sharesOf } from './leases.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+import { letGo, openTerm, reform } from './terms.ts';
+
+/** Weight of the newest measurement of a speed. */
+const speedWeight = 0.2;
+
+export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'>, nowMs: number): Decision {
+  if (state.stage !== 'forming' || ready.term !== state.term) return stale(state, member, 'ready');
+  if (ready.step !== state.step) {
+    return fail(state, `${nameOf(member)} is ready at step ${ready.step}, expected ${state.step}`);
+  }
+  const holds = { step: state.step, term: state.committedTerm };
+  const stateHash = ready.stateHash;
+  const next = withMember(state, { ...member, ...idle, holds, ready: { term: state.term, stateHash } });
+  const isReady = (other: Member) => other.ready?.term === state.term;
+  const first = next.members.find((other) => isReady(other) && other.ready?.stateHash !== undefined);
+  if (stateHash !== undefined && first?.ready?.stateHash !== stateHash) {
+    const engines = `${member.prepared?.engine} and ${first?.prepared?.engine}`;
+    return fail(
+      next,
+      `${nameOf(member)} and ${first === undefined ? 'nobody' : nameOf(first)} start from different parameters: ` +
+        `${stateHash.slice(0, 12)} and ${first?.ready?.stateHash?.slice(0, 12)}; they compute on ${engines}: use the same engine and version everywhere`,
+    );
+  }
+  if (!next.members.every(isReady)) return nothing(next, `${nameOf(member)} is ready`);
+  const started: Effect = { kind: 'started', members: next.members };
+  const stepping: RunState = { ...next, stage: 'stepping', sinceMs: nowMs, appliedStep: state.step };
+  const { loss, gradNorm } = state.committed;
+  // Whoever was there when it was committed is gone, but its state was handed on.
+  const unreported: Effect[] =
+    state.appliedStep === state.step
+      ? []
+      : [{ kind: 'stepDone', step: state.step, term: state.committedTerm, loss, gradNorm, ranks: [] }];
+  return after([...unreported, started], atBoundary(stepping, nowMs, 'every member is ready'));
+}
+
+/** Leases the samples of the next two steps, as far as they are not leased. */
+function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
+  const through = Math.min(state.step + 2, state.plan.maxSteps);
+  const effects: Effect[] = [];
+  for (let step = state.assignedStep + 1; step <= through; step++) {
+    const shares = sharesOf(state.plan.globalBatchSize, state.members, state.plan.leases);
+    for (const [rank, { from, count }] of shares.entries()) {
+      const to = state.members[rank]?.id ?? '';
+      effects.push({ kind: 'assign', to, term: state.term, step, sampleFrom: from, sampleCount: count });
+    }
+  }
+  return { state: { ...state, assignedStep: Math.max(through, state.assignedStep) }, effects };
+}
+
+export function onReduced(
+  state: RunState,
+  member: Member,
+  reduced: WorkerMessageOf<'reduced'>,
+  nowMs: number,
+): Decision {
+  const step = state.step + 1;
+  if (state.stage !== 'stepping' || reduced.term !== state.term || reduced.step !== step) {
+    return stale(state, member, `reduced of step ${reduced.step}`);
+  }
+  const { type: _, term: __, ...report } = reduced;
+  const next = withMember(state, { ...member, phase: 'waiting for commit', step, reduced: report });
+  if (next.members.some((other) => other.reduced?.step !== step)) return nothing(next);
+
+  const { plan } = next;
+  const shares = next.members.map(({ rank, reduced: share }) => ({ rank, ...required(share) }));
+  const gap = firstGap(shares, plan.globalBatchSize);
+  if (gap !== undefined) return fail(next, `the samples of step ${step} were not computed once each: ${gap}`);
+  const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
+  const hash = isDue(step, plan.hashEverySteps);
+  const { loss } = meanLoss(shares);
+  const committed = { loss, gradNorm: reduced.gradNorm, worldSize: next.members.length };
+  const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
+  const effects: Effect[] = [
+    { kind: 'committed', term: next.term, step, loss, gradNorm: reduced.gradNorm, ranks },
+    // The rim fills in the learning rate, which is a function of the step and the config.
+    ...next.members.map(({ id }): Effect => {
+      return {
+        kind: 'send',
+        to: id,
+        message: { type: 'commit', term: next.term, step, learningRate: 0, hash, hold },
+      };
+    }),
+  ];
+  const holds = { step, term: next.term };
+  const members = next.members.map((other): Member => {
+    const { sampleFrom, sampleCount } = required(other.reduced);
+    return { ...other, phase: 'optimizer', holds, took: { step, rank: other.rank, sampleFrom, sampleCount } };
+  });
+  const { state: assigned, effects: leases } = assignAhead({
+    ...next,
+    members,
+    step,
+    committedTerm: next.term,
+    committed,
+    holding: hold,
+    ringFaults: 0,
+    sinceMs: nowMs,
+  });
+  return { state: assigned, effects: [...effects, ...leases], reason: `every member reduced step ${step}` };
+}
+
+/** Whether anything is to be done between this step and the next. */
+function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean {
+  const { plan, members, joiners } = state;
+  return (
+    state.stopRequested ||
+    state.checkpointOwed ||
+    isDue(step, plan.evalEverySteps) ||
+    isDue(step, plan.checkpointEverySteps) ||
+    members.some(({ leaving }) => leaving) ||
+    joiners.some((joiner) => joiner.leaving || mayComeIn(state, joiner, nowMs))
+  );
+}
+
+function mayComeIn(state: RunState, { prepared, worker }: Member, nowMs: number): boolean {
+  return prepared !== undefined && !isAbsent(state, worker, nowMs);
+}
+
+/** Where the shares do not tile the global batch. */
+function firstGap(shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[], total: number) {
+  let next = 0;
+  for (const { rank, sampleFrom, sampleCount } of shares) {
+    if (sampleFrom !== next) return `rank ${rank} began at ${sampleFrom}, expected ${next}`;
+    next += sampleCount;
+  }
+  return next === total ? undefined : `they are ${next} of ${total}`;
+}
+
+export function onApplied(
+  state: RunState,
+  member: Member,
+  applied: WorkerMessageOf<'applied'>,
+  nowMs: number,
+): Decision {
+  const { step } = state;
+  const isOfCommit = applied.term === state.committedTerm && applied.step === step && member.took?.step === step;
+  if (!isOfCommit || state.appliedStep === step) return stale(state, member, `applied of step ${applied.step}`);
+  const { timings, ringBytesSent, parameterHash } = applied;
+  const rate = required(member.took).sampleCount / Math.max(timings.forwardBackwardMs, 0.01);
+  const speed = member.speed === 0 ? rate : (1 - speedWeight) * member.speed + speedWeight * rate;
+  const doing = state.holding ? idle : training(step + 1);
+  const next = withMember(state, {
+    ...member,
+    ...doing,
+    speed,
+    applied: { step, timings, ringBytesSent, parameterHash },
+  });
+  return whenApplied(next, nowMs);
+}
+
+/** Whether every member that took part in the committed step and still lives has applied it. */
+export function whenApplied(state: RunState, nowMs: number): Decision {
+  const { step } = state;
+  const took = everyone(state).filter((member) => member.took?.step === step);
+  if (state.appliedStep === step || took.length === 0 || took.some(({ applied }) => applied?.step !== step)) {
+    return nothing(state);
+  }
+  const diverged = firstDifference(took);
+  if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
+  const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
+  const { loss, gradNorm } = state.committed;
+  const done: Effect = { kind: 'stepDone', step, term: state.committedTerm, loss, gradNorm, ranks };
+  return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
+}
+
+/** What follows a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */
+export function atBoundary(state: RunState, nowMs: number, why: string): Decision {
+  const { plan, step } = state;
+  if (state.stage === 'finishing') {
+    return state.checkpointInFlight === undefined ? finish(state, [], why) : nothing(state, why);
+  }
+  if (state.stage !== 'stepping' || !state.holding || state.appliedStep !== step) return nothing(state, why);
+
+  const last = step >= plan.maxSteps || state.stopRequested;
+  // Only after a step of this run: what a run resumes from has been evaluated and saved.
+  const isNew = step > plan.startStep;
+  if (state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last)) {
+    const effects = state.members.map((member) => evaluatePart(state, member, 0));
+    return { state: { ...state, stage: 'evaluating', sinceMs: nowMs }, effects, reason: `${why}; evaluation is due` };
+  }
+  // With the last member the state would go.
+  const isLastLeave = state.members.every(({ leaving }) => leaving);
+  const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || last || isLastLeave;
+  const source = state.members.find((member) => hasState(state, member));
+  if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
+    // One checkpoint at a time: the members hold until the one before is on disk.
+    const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
+    if (isWriting) return nothing(state, `${why}; a checkpoint is still written`);
+    const message = { type: 'snapshot', term: state.term, step } as const;
+    const effects: Effect[] = [{ kind: 'send', to: source.id, message }];
+    return {
+      state: { ...state, stage: 'snapshotting', sinceMs: nowMs },
+      effects,
+      reason: `${why}; a checkpoint is due`,
+    };
+  }
+  if (last) {
+    if (state.checkpointInFlight === undefined) return finish(state, [], why);
+    return nothing({ ...state, stage: 'finishing' }, `${why}; waiting for the checkpoint`);
+  }
+  const comers = state.joiners.filter((joiner) => !joiner.leaving && mayComeIn(state, joiner, nowMs));
+  // Nobody else can send the rest of its state.
+  const sender = state.members.find(({ id }) => id === state.checkpointInFlight?.from);
+  if (sender?.leaving) return nothing(state, `${why}; ${nameOf(sender)} leaves when its checkpoint is written`);
+  const gone = letGo(state);
+  if (gone.names.length > 0) {
+    const isEnough = gone.state.members.length + comers.length >= plan.minWorkers;
+    if (comers.length === 0 || !isEnough)
+      return after(gone.effects, reform(gone.state, nowMs, `${gone.names.join(', ')} left`));
+    const ring = [...gone.state.members, ...comers];
+    return after(gone.effects, openTerm(gone.state, ring, nowMs, `${gone.names.join(', ')} left, others joined`));
+  }
+  // Were there no step between two terms, workers that fail at once could keep the run from any.
+  if (comers.length > 0 && step !== state.openedAtStep) {
+    const names = comers.map(({ worker }) => worker).join(', ');
+    return openTerm(state, [...state.members, ...comers], nowMs, `${names} joined`);
+  }
+  const proceed = state.members.map(({ id }): Effect => {
+    return { kind: 'send', to: id, message: { type: 'proceed', term: state.term, step } };
+  });
+  const { state: assigned, effects } = assignAhead({ ...allTraining(state), holding: false, sinceMs: nowMs });
+  return { state: assigned, effects: [...proceed, ...effects], reason: why };
+}
+
+export function onEvaluated(
+  state: RunState,
+  member: Member,
+  message: WorkerMessageOf<'evaluated'>,
+  nowMs: number,
+): Decision {
+  if (!isNextPart(state, member, message)) return stale(state, member, `evaluated of step ${message.step}`);
+  const { state: next, effects } = withPart(state, member, message, nowMs);
+  if (next.members.some((other) => !isEvaluated(next, other))) return { state: next, effects, reason: '' };
+  const { step } = next;
+  const done: Effect = { kind: 'evaluationDone', step, ...meanLoss(next.members.map((other) => other.evaluated)) };
+  return after(
+    [done],
+    atBoundary({ ...next, stage: 'stepping', evaluatedStep: step }, nowMs, `step ${step} is evaluated`),
+  );
+}
+
+export function onSnapshotTaken(
+  state: RunState,
+  member: Member,
+  message: WorkerMessageOf<'snapshotTaken'>,
+  nowMs: number,
+): Decision {
+  const { step } = state;
+  if (state.stage !== 'snapshotting' || message.term !== state.term || message.step !== step) {
+    return stale(state, member, `snapshot of step ${message.step}`);
+  }
+  const tensors = member.prepared?.tensors ?? [];
+  const { term } = message;
+  const begin: Effect = { kind: 'beginCheckpoint', from: member.id, term, step, bytes: message.bytes, tensors };
+  const checkpointInFlight = { step, from: member.id };
+  const next: RunState = { ...state, stage: 'stepping', snapshotStep: step, checkpointInFlight, checkpointOwed: false };
+  return after(
+    [begin],
+    atBoundary(withMember(next, { ...member, ...idle }), nowMs, `the snapshot of step ${step} is taken`),
+  );
+}

@@ -1,0 +1,211 @@
+/**
+ * Who is in the ring: opens a term, and decides after a loss whether the others go on or wait. Pure, a part of decide.ts.
+ *
+ * A member of a new term keeps its state if that is the committed one. If it is not, another member sends it; if nobody has it,
+ * all get that of the newest checkpoint, and the steps after it are done again.
+ */
+import {
+  after,
+  everyone,
+  factsOf,
+  finish,
+  hasState,
+  idle,
+  isSaved,
+  lacksCommit,
+  nameOf,
+  namesOf,
+  nothing,
+  seconds,
+  withoutSource,
+  workersOf,
+} from './decisionParts.ts';
+import type { Decision, Effect, Member, RunState } from './runState.ts';
+
+/** Opens the next term with these members, who hold until everyone is ready. */
+export function openTerm(before: RunState, ring: readonly Member[], nowMs: number, why: string): Decision {
+  const term = before.term + 1;
+  const isLost = !ring.some((member) => hasState(before, member) || lacksCommit(before, member));
+  const state = isLost && before.step > before.checkpointStep ? rewound(before, term) : before;
+  const { step, committedTerm } = state;
+  const verify = ring.some((member) => member.ready === undefined || !hasState(state, member));
+  const effects: Effect[] = state === before ? [] : [{ kind: 'rewind', step }];
+  const held = { step, term: committedTerm };
+  const sorted = [...ring].sort((a, b) => (a.worker < b.worker ? -1 : 1));
+  const members = sorted.map((member, rank): Member => {
+    const keeps = hasState(state, member) || lacksCommit(state, member);
+    // Of a step that is given up, or of an evaluation that is done again, nothing counts.
+    const { evaluated: _, reduced: __, ready: ___, ...rest } = member;
+    return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined };
+  });
+  effects.push({ kind: 'termOpened', term, step, members });
+  for (const member of sorted) {
+    if (!lacksCommit(state, member)) continue;
+    // It has the gradients of the committed step, from the term that committed it.
+    const commit = { type: 'commit', term: committedTerm, step, learningRate: 0, hash: false, hold: true } as const;
+    effects.push({ kind: 'send', to: member.id, message: commit });
+  }
+  const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);
+  const source = members.find(({ holds }) => holds !== undefined)?.id;
+  const at = (rank: number) => members[(rank + members.length) % members.length]?.ringAddress ?? '';
+  for (const { id, rank, holds } of members) {
+    const place = { rank, worldSize: members.length, nextAddress: at(rank + 1), previousAddress: at(rank - 1) };
+    const kind = holds !== undefined ? 'keep' : step === 0 && source === undefined ? 'initialise' : 'receive';
+    const send = id === source && receivers.length > 0;
+    const form = { type: 'form', term, ...place, step, committedTerm, state: kind, send, verify } as const;
+    effects.push({ kind: 'send', to: id, message: form });
+  }
+  const isTransferred = receivers.length > 0 && (source !== undefined || step > 0);
+  if (isTransferred) effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step });
+  const ids = new Set(ring.map(({ id }) => id));
+  const joiners = everyone(state).filter(({ id }) => !ids.has(id));
+  const reason = `${why}: ${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (term ${term})`;
+  effects.push({ kind: 'event', event: { event: 'term', reason, term, step }, show: false });
+  const opened = {
+    stage: 'forming',
+    sinceMs: nowMs,
+    term,
+    members,
+    joiners,
+    holding: true,
+    broken: undefined,
+    openedAtStep: step,
+  } as const;
+  return { state: { ...state, ...opened, assignedStep: step }, effects, reason };
+}
+
+/** Nobody has the state of the committed step: back to the newest checkpoint. */
+function rewound(state: RunState, term: number): RunState {
+  const step = state.checkpointStep;
+  return { ...state, step, committedTerm: term, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+}
+
+/** After a loss or a departure: the others go on if they are enough, else the run gathers. */
+export function reform(state: RunState, nowMs: number, why: string): Decision {
+  const stay = state.members.filter(({ leaving }) => !leaving);
+  const holds = (member: Member) => hasState(state, member);
+  const enough = state.stopRequested ? 1 : state.plan.minWorkers;
+  if (stay.length >= enough && stay.some(holds)) return openTerm(state, stay, nowMs, why);
+  // Those that leave do so at the next boundary; if the state would go with them, it is saved there first.
+  if (!isSaved(state) && !stay.some(holds) && state.members.some(holds))
+    return openTerm(state, state.members, nowMs, why);
+  // Without a ring there is no boundary that they could wait for.
+  const { state: rest, effects } = letGo(state);
+  const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
+  const needed = state.plan.minWorkers;
+  const gathering = { stage: 'gathering', sinceMs: nowMs, members: [], joiners, needed, broken: undefined } as const;
+  return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
+}
+
+/** While the run gathers: opens a term once enough workers are there. */
+export function tryToOpen(state: RunState, nowMs: number, why: string): Decision {
+  if (state.stopRequested) return endGathering(state, nowMs, why);
+  const { plan, needed, missing, starting, joiners } = state;
+  const there = joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
+  if (there.length >= needed) {
+    const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
+    // What to go back to is about to be known.
+    if (isLost && state.checkpointAbandoned !== undefined)
+      return nothing(state, `${why}; a checkpoint is still written`);
+    // Whoever has the state may be about to come back.
+    const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
+    if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openTerm(state, there, nowMs, why);
+    return nothing(
+      state,
+      `${why}: waiting for ${namesOf(missing).join(', ')}, which had the state of step ${state.step}`,
+    );
+  }
+  const possible = joiners.length + starting.length + missing.length;
+  if (possible < plan.minWorkers && !plan.open) {
+    const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
+    const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
+    return endGathering(givingUp(state, message), nowMs, `${why}: ${left}`);
+  }
+  const awaited = [
+    ...starting,
+    ...namesOf(missing),
+    ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker),
+  ];
+  const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
+  return nothing(state, `${why}: ${there.length} of ${needed} workers are ready, waiting for ${whom}`);
+}
+
+/**
+ * A run that is to end while it gathers: what workers hold beyond the newest checkpoint is saved first, however few they are; who
+ * holds it may be about to come back.
+ */
+export function endGathering(state: RunState, nowMs: number, why: string): Decision {
+  if (state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined) {
+    return nothing(state, `${why}; a checkpoint is still written`);
+  }
+  if (state.step <= state.checkpointStep) return finish(state, [], why);
+  const holders = state.joiners.filter((member) => hasState(state, member) || lacksCommit(state, member));
+  const prepared = holders.filter((member) => member.prepared !== undefined);
+  if (prepared.length > 0) return openTerm(state, prepared, nowMs, `${why}; the state of step ${state.step} is saved`);
+  const mayReturn = holders.length > 0 || state.missing.length > 0;
+  if (mayReturn && nowMs - state.sinceMs <= state.plan.heartbeatTimeoutMs) {
+    return nothing(state, `${why}; waiting for who had the state of step ${state.step}`);
+  }
+  const message = `nobody is left who has the state of step ${state.step}: the newest checkpoint is of step ${state.checkpointStep}`;
+  return finish({ ...state, appliedStep: state.checkpointStep }, [{ kind: 'warn', message }], why);
+}
+
+function givingUp(state: RunState, message: string): RunState {
+  return { ...state, stopRequested: true, givingUp: message };
+}
+
+/** Time has passed while the run gathers. */
+export function onGatheringTick(state: RunState, nowMs: number): Decision {
+  if (state.stopRequested) return endGathering(state, nowMs, 'the run was to end');
+  const { plan, joiners, missing, needed } = state;
+  const waitedMs = nowMs - state.sinceMs;
+  if (missing.length > 0 && waitedMs > plan.heartbeatTimeoutMs) {
+    const again = plan.localWorkers.filter((worker) => namesOf(missing).includes(worker));
+    const next = {
+      ...state,
+      sinceMs: nowMs,
+      missing: [],
+      starting: [...state.starting, ...again],
+      // A run that goes on begins with as many as it would anew.
+      needed: state.openedAtStep === undefined ? plan.worldSize : needed,
+    };
+    const effects = again.map((worker): Effect => ({ kind: 'startWorker', worker, afterMs: 0 }));
+    return after(
+      effects,
+      tryToOpen(next, nowMs, `${namesOf(missing).join(', ')} did not come back within ${seconds(waitedMs)}`),
+    );
+  }
+  if (waitedMs <= plan.joinTimeoutMs) return nothing(state);
+  const there = joiners.filter(({ prepared }) => prepared !== undefined).length;
+  if (there >= plan.minWorkers) {
+    const enough = `${there} of ${needed} workers are ready after ${seconds(plan.joinTimeoutMs)}, which is enough (--min-workers)`;
+    return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
+  }
+  const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
+  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`;
+  return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
+}
+
+/** Workers that leave, at a boundary: they are let go, the others go on. */
+export function letGo(state: RunState): { state: RunState; effects: Effect[]; names: string[] } {
+  const leavers = everyone(state).filter(({ leaving }) => leaving);
+  const effects = leavers.flatMap((member): Effect[] => {
+    const event = {
+      event: 'leave',
+      reason: `${nameOf(member)} leaves, as it was asked to`,
+      ...factsOf(state, member),
+    } as const;
+    return [
+      { kind: 'send', to: member.id, message: { type: 'stop', reason: 'it left the run', failed: false } },
+      { kind: 'event', event, show: true },
+    ];
+  });
+  const stays = ({ leaving }: Member) => !leaving;
+  const left = { ...state, members: state.members.filter(stays), joiners: state.joiners.filter(stays) };
+  const { state: without, effects: abandon } = withoutSource(left, new Set(leavers.map(({ id }) => id)));
+  return {
+    state: without,
+    effects: [...effects, ...abandon],
+    names: leavers.map(({ worker }) => worker),
+  };
+}

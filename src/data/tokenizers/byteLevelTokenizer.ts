@@ -1,0 +1,115 @@
+/**
+ * Byte-level byte-pair encoding, as GPT-2 has it: every text can be represented, every one comes back exactly. One class for the
+ * published encodings, those that were trained here, and plain bytes; they differ in how they split text and in their tables.
+ *
+ * Splitting (pieces.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
+ * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
+ */
+
+import type { TokenizerKind } from '../../base/tokenizerKind.ts';
+import { encodeAtOnce, type TokenArray, TokenBuffer } from '../tokenArray.ts';
+import { byteLevelFiles } from './byteLevelFiles.ts';
+import { BytePairs } from './bytePairs.ts';
+import { decodeAll } from './decodeAll.ts';
+import { PieceEncoder } from './pieceEncoder.ts';
+import { pieceEnds, type Splitting } from './pieces.ts';
+import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
+
+const sliceUnits = 1 << 20;
+
+/** The tables of a byte-level tokenizer. */
+export interface ByteLevelTables {
+  readonly splitting: Splitting;
+  /** The bytes of each ordinary token by id, the 256 single ones among them. An id may have none. */
+  readonly tokens: readonly (Uint8Array | undefined)[];
+  /** Left, right, and what they become; the first merges first. */
+  readonly merges: readonly (readonly [number, number, number])[];
+  /** Id by text; they are not among `tokens`. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  readonly endOfText: number | undefined;
+}
+
+export class ByteLevelTokenizer implements Tokenizer {
+  readonly kind: TokenizerKind;
+  readonly vocabSize: number;
+  readonly endOfText: number | undefined;
+  readonly specialTokens: ReadonlyMap<string, number>;
+  readonly #tables: ByteLevelTables;
+  readonly #byteTokens: Uint32Array;
+  readonly #pieces: PieceEncoder;
+  readonly #specialText: ReadonlyMap<number, string>;
+  readonly #files: Readonly<Record<string, string>> | undefined;
+
+  /** `files` are those that the tables were read from; absent: they are written from the tables. */
+  constructor(kind: TokenizerKind, tables: ByteLevelTables, files?: Readonly<Record<string, string>>) {
+    this.kind = kind;
+    this.#tables = tables;
+    this.#files = files;
+    this.endOfText = tables.endOfText;
+    this.specialTokens = tables.specialTokens;
+    this.vocabSize = Math.max(tables.tokens.length, ...[...tables.specialTokens.values()].map((id) => id + 1));
+    this.#specialText = new Map([...tables.specialTokens].map(([text, id]) => [id, text]));
+    this.#byteTokens = new Uint32Array(256);
+    for (const [id, bytes] of tables.tokens.entries()) if (bytes?.length === 1) this.#byteTokens[bytes[0]!] = id;
+    const pairs = new BytePairs(this.#byteTokens, tables.merges.length);
+    for (const [left, right, merged] of tables.merges) pairs.add(left, right, merged);
+    this.#pieces = new PieceEncoder(pairs);
+  }
+
+  encode(text: string): TokenArray {
+    return encodeAtOnce(this.encodeSteps(text));
+  }
+
+  *encodeSteps(text: string): EncodeSteps {
+    const out = new TokenBuffer(this.vocabSize, Math.ceil(text.length / 3));
+    if (this.#tables.merges.length === 0) yield* this.#encodeBytes(text, out);
+    else yield* this.#encodePieces(text, out);
+    return out.take();
+  }
+
+  *#encodePieces(text: string, out: TokenBuffer): Generator<number, void> {
+    const pieceEnd = pieceEnds[this.#tables.splitting];
+    for (let start = 0, nextYield = sliceUnits; start < text.length; ) {
+      const end = pieceEnd(text, start);
+      this.#pieces.encode(text, start, end, out);
+      start = end;
+      if (start >= nextYield) {
+        yield start;
+        nextYield = start + sliceUnits;
+      }
+    }
+  }
+
+  /** Without merges pieces make no difference. */
+  *#encodeBytes(text: string, out: TokenBuffer): Generator<number, void> {
+    const utf8 = new TextEncoder();
+    for (let start = 0; start < text.length; ) {
+      let end = Math.min(text.length, start + sliceUnits);
+      if (end < text.length && (text.codePointAt(end - 1) ?? 0) > 0xffff) end++;
+      for (const byte of utf8.encode(text.slice(start, end))) out.push(this.#byteTokens[byte]!);
+      start = end;
+      yield start;
+    }
+  }
+
+  decode(tokens: Iterable<number>): string {
+    return decodeAll(this.streamDecoder(), tokens);
+  }
+
+  streamDecoder(): StreamDecoder {
+    // A text that starts with U+FEFF keeps it.
+    const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+    return {
+      push: (token) => {
+        const bytes = this.#tables.tokens[token];
+        if (bytes) return utf8.decode(bytes, { stream: true });
+        return utf8.decode() + (this.#specialText.get(token) ?? '\ufffd');
+      },
+      flush: () => utf8.decode(),
+    };
+  }
+
+  files(): Record<string, string> {
+    return { ...(this.#files ?? byteLevelFiles(this.#tables)) };
+  }
+}

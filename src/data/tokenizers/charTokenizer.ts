@@ -1,0 +1,146 @@
+/**
+ * One token for each distinct character (Unicode code point) of a text, numbered in code point order. What nanoGPT's
+ * shakespeare_char uses: a tiny vocabulary, so small models spend their parameters elsewhere.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { UserError } from '../../base/errors.ts';
+import { partsOf, type TextSource } from '../textSource.ts';
+import { encodeAtOnce, newTokenArray, type TokenArray } from '../tokenArray.ts';
+import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
+import { type TokenizerJson, tokensById } from './tokenizerFiles.ts';
+
+const sliceUnits = 1 << 20;
+const unknownShownMax = 10;
+const codePoints = 0x11_0000;
+/** The splitting at every character, in tokenizer.json. */
+const everyCharacter = { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false };
+
+export class CharTokenizer implements Tokenizer {
+  readonly kind = 'char';
+  readonly endOfText = undefined;
+  readonly specialTokens: ReadonlyMap<string, number> = new Map();
+  readonly #characters: readonly string[];
+  /** Id + 1 by code point; 0 is a character outside the vocabulary. */
+  readonly #idPlusOne: Uint32Array;
+
+  private constructor(characters: readonly string[]) {
+    this.#characters = characters;
+    this.#idPlusOne = new Uint32Array(codePoints);
+    for (const [id, character] of characters.entries()) this.#idPlusOne[character.codePointAt(0) ?? 0] = id + 1;
+  }
+
+  /** The vocabulary of all characters of a text. */
+  static async fromText(source: TextSource): Promise<CharTokenizer> {
+    const seen = new Uint8Array(codePoints);
+    for await (const text of partsOf(source)) {
+      for (let i = 0; i < text.length; i++) {
+        const codePoint = text.codePointAt(i) as number;
+        seen[codePoint] = 1;
+        if (codePoint > 0xffff) i++;
+      }
+    }
+    const characters: string[] = [];
+    for (let codePoint = 0; codePoint < codePoints; codePoint++) {
+      if (seen[codePoint]) characters.push(String.fromCodePoint(codePoint));
+    }
+    return new CharTokenizer(characters);
+  }
+
+  /** Whether a parsed tokenizer.json is of this kind. */
+  static describes({ model, pre_tokenizer }: TokenizerJson): boolean {
+    return model.type === 'BPE' && model.merges.length === 0 && isDeepStrictEqual(pre_tokenizer, everyCharacter);
+  }
+
+  /** From a parsed tokenizer.json; throws a UserError if it is not one that {@link files} wrote. */
+  static fromJson({ model }: TokenizerJson, where: string): CharTokenizer {
+    const characters = model.type === 'BPE' ? tokensById(model.vocab, where) : [''];
+    const odd = characters.find((token) => token === '' || token !== String.fromCodePoint(token.codePointAt(0) ?? 0));
+    if (odd !== undefined) {
+      throw new UserError(`${where}/tokenizer.json: expected a character tokenizer, got tokens of several characters.`);
+    }
+    return new CharTokenizer(characters);
+  }
+
+  get vocabSize(): number {
+    return this.#characters.length;
+  }
+
+  encode(text: string): TokenArray {
+    return encodeAtOnce(this.encodeSteps(text));
+  }
+
+  *encodeSteps(text: string): EncodeSteps {
+    const idPlusOne = this.#idPlusOne;
+    const tokens = newTokenArray(this.vocabSize, text.length);
+    const unknown = new Set<number>();
+    let length = 0;
+    for (let i = 0, nextYield = sliceUnits; i < text.length; i++) {
+      const codePoint = text.codePointAt(i) as number;
+      if (codePoint > 0xffff) i++;
+      const id = (idPlusOne[codePoint] as number) - 1;
+      if (id < 0) unknown.add(codePoint);
+      tokens[length++] = id;
+      if (i >= nextYield) {
+        yield i;
+        nextYield += sliceUnits;
+      }
+    }
+    if (unknown.size > 0) throw this.#unknownCharacters([...unknown]);
+    return length === tokens.length ? tokens : tokens.slice(0, length);
+  }
+
+  #unknownCharacters(unknown: readonly number[]): UserError {
+    const shown = unknown.slice(0, unknownShownMax).map((codePoint) => {
+      const hex = codePoint.toString(16).toUpperCase().padStart(4, '0');
+      // A control character or half a surrogate pair would garble the terminal.
+      const printable = !/[\p{C}\p{Z}]/u.test(String.fromCodePoint(codePoint));
+      return printable ? `${JSON.stringify(String.fromCodePoint(codePoint))} (U+${hex})` : `U+${hex}`;
+    });
+    const more = unknown.length > shown.length ? ` and ${unknown.length - shown.length} more` : '';
+    return new UserError(
+      `the text has characters that are not among the ${this.vocabSize} of this character tokenizer: ${shown.join(', ')}${more}. ` +
+        'Leave them out, or train with data.tokenizer: gpt2 or bpe:8000, which can represent every text.',
+    );
+  }
+
+  decode(tokens: Iterable<number>): string {
+    let text = '';
+    for (const token of tokens) text += this.#characters[token] ?? '\ufffd';
+    return text;
+  }
+
+  streamDecoder(): StreamDecoder {
+    return { push: (token) => this.decode([token]), flush: () => '' };
+  }
+
+  /** A BPE without merges over single characters: of the model types that both Hugging Face libraries have, the one that fits. */
+  files(): Record<string, string> {
+    const vocab = Object.fromEntries(this.#characters.map((character, id) => [character, id]));
+    const json = {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: [],
+      normalizer: null,
+      pre_tokenizer: everyCharacter,
+      post_processor: null,
+      decoder: { type: 'Fuse' },
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        vocab,
+        merges: [],
+      },
+    };
+    const config = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
+    return {
+      'tokenizer.json': JSON.stringify(json),
+      'tokenizer_config.json': `${JSON.stringify(config, undefined, 2)}\n`,
+    };
+  }
+}

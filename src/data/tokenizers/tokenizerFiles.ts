@@ -1,0 +1,110 @@
+/**
+ * Hugging Face's tokenizer.json: its schema, as far as it is looked at here, and safe parsing.
+ * Format: https://huggingface.co/docs/tokenizers (there is no formal specification; this is what both its Rust and its JavaScript
+ * library read).
+ */
+import { z } from 'zod';
+import { UserError } from '../../base/errors.ts';
+
+const id = z
+  .int()
+  .min(0)
+  .max(2 ** 24);
+
+const bpeSchema = z.looseObject({
+  type: z.literal('BPE'),
+  vocab: z.record(z.string(), id),
+  merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
+  dropout: z.number().nullish(),
+  continuing_subword_prefix: z.string().nullish(),
+  end_of_word_suffix: z.string().nullish(),
+  byte_fallback: z.boolean().nullish(),
+  ignore_merges: z.boolean().nullish(),
+});
+
+const unigramSchema = z.looseObject({
+  type: z.literal('Unigram'),
+  vocab: z.array(z.tuple([z.string(), z.number()])).max(2 ** 24),
+  unk_id: id.nullish(),
+});
+
+const tokenizerJsonSchema = z.looseObject({
+  added_tokens: z.array(z.looseObject({ id, content: z.string().min(1), special: z.boolean() })).default([]),
+  normalizer: z.unknown().optional(),
+  pre_tokenizer: z.unknown().optional(),
+  post_processor: z.unknown().optional(),
+  decoder: z.unknown().optional(),
+  model: z.discriminatedUnion('type', [bpeSchema, unigramSchema]),
+});
+
+export type BpeModel = z.infer<typeof bpeSchema>;
+export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
+
+/** Parses the text of a tokenizer.json, throwing a UserError that says what is wrong with it; `where` is its folder. */
+export function parseTokenizerJson(text: string | undefined, where: string): TokenizerJson {
+  const name = `${where}/tokenizer.json`;
+  if (text === undefined) throw new UserError(`${name}: expected this file, but it is missing.`);
+  const value = parseJson(text, name);
+  // Files of the format's first years leave the model's type out.
+  const model = isObject(value) && value['model'];
+  if (isObject(model) && model['type'] === undefined && 'merges' in model) model['type'] = 'BPE';
+  if (isObject(model) && typeof model['type'] === 'string' && !['BPE', 'Unigram'].includes(model['type'])) {
+    throw new UserError(`${name}: expected a model of the type BPE or Unigram, got ${model['type']}.`);
+  }
+  const result = tokenizerJsonSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new UserError(`${name}: not a tokenizer this version can read: ${issue?.path.join('.')}: ${issue?.message}.`);
+}
+
+const tokenName = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)]);
+const tokenizerConfigSchema = z.looseObject({ eos_token: tokenName.nullish() });
+
+/** Parses a tokenizer_config.json as {@link parseTokenizerJson} does; one that is missing says nothing. */
+export function parseTokenizerConfig(
+  text: string | undefined,
+  where: string,
+): Record<string, unknown> & { eos_token?: string | null | undefined } {
+  const name = `${where}/tokenizer_config.json`;
+  const result = tokenizerConfigSchema.safeParse(text === undefined ? {} : parseJson(text, name));
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new UserError(`${name}: expected the settings of a tokenizer: ${issue?.path.join('.')}: ${issue?.message}.`);
+}
+
+/** Names of the token that ends a document, where no tokenizer_config.json says it. */
+const endOfTextNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
+
+/** The id of the token that ends a document: the configured one, or a special token whose name says so. */
+export function endOfTextId(
+  specialTokens: ReadonlyMap<string, number>,
+  config: { readonly eos_token?: string | null | undefined },
+): number | undefined {
+  const names = [config.eos_token ?? [], endOfTextNames].flat();
+  const name = names.find((text) => specialTokens.has(text));
+  return name === undefined ? undefined : specialTokens.get(name);
+}
+
+/** The tokens of a vocabulary by id. Throws a UserError unless the ids are exactly 0 .. n - 1. */
+export function tokensById(vocab: Readonly<Record<string, number>>, where: string): string[] {
+  const entries = Object.entries(vocab).sort(([, a], [, b]) => a - b);
+  if (entries.length === 0 || entries.some(([, token], index) => token !== index)) {
+    const last = Math.max(0, entries.length - 1);
+    throw new UserError(
+      `${where}/tokenizer.json: expected a vocabulary with the ids 0 to ${last}, each once. The file is damaged.`,
+    );
+  }
+  return entries.map(([token]) => token);
+}
+
+function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UserError(`${name}: expected JSON, got text that does not parse. The file is damaged.`);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}

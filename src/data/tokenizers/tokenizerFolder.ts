@@ -1,0 +1,62 @@
+/** Finds and reads the files of a tokenizer that the config names by path: those that Hugging Face's fast tokenizers have. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { errorCode, messageOf, UserError } from '../../base/errors.ts';
+
+const mainFile = 'tokenizer.json';
+const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json'];
+/** The largest published ones have some 35 MB. */
+const fileBytesMax = 200_000_000;
+
+export interface TokenizerFolder {
+  /** By name; what the folder lacks but for tokenizer.json is absent. */
+  readonly files: Readonly<Record<string, string>>;
+  /** As messages call it. */
+  readonly folder: string;
+}
+
+/** Reads `path`, a tokenizer.json or the folder of one; a relative path starts at `cwd`. Throws a UserError if it is not there. */
+export async function readTokenizerFiles(path: string, cwd: string): Promise<TokenizerFolder> {
+  const found = resolve(cwd, path);
+  const isFolder = await stat(found).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  const folder = isFolder ? found : dirname(found);
+  const files: Record<string, string> = {
+    [mainFile]: await readText(isFolder ? join(found, mainFile) : found, path),
+  };
+  // Of a file with a name of its own it is not known whether what lies beside belongs to it.
+  if (isFolder || basename(found) === mainFile) {
+    for (const name of settingsFiles) {
+      const file = join(folder, name);
+      const isThere = await stat(file).then(
+        (stats) => stats.isFile(),
+        () => false,
+      );
+      if (isThere) files[name] = await readText(file, path);
+    }
+  }
+  // Without it Hugging Face's libraries look for the tokenizer of the model's kind, and do not read tokenizer.json.
+  files['tokenizer_config.json'] ??=
+    `${JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast' }, undefined, 2)}\n`;
+  return { files, folder: isFolder ? path : dirname(path) };
+}
+
+async function readText(file: string, path: string): Promise<string> {
+  try {
+    const { size } = await stat(file);
+    if (size > fileBytesMax) {
+      throw new UserError(
+        `data.tokenizer: ${file} has ${size} bytes: expected a tokenizer.json of at most ${fileBytesMax}.`,
+      );
+    }
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const what = errorCode(error) === 'ENOENT' ? 'it is not there' : messageOf(error);
+    throw new UserError(
+      `data.tokenizer: ${path}: expected Hugging Face's tokenizer.json or a folder that has one, but ${file} cannot be read: ${what}.`,
+    );
+  }
+}

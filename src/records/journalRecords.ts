@@ -1,0 +1,243 @@
+/**
+ * What the journal of a run says: its records, the line that each becomes, and what they come to. Text and plain data only;
+ * files are journal.ts.
+ *
+ * A line is one JSON object that begins with its checksum: `{"crc":"1f2e3d4c","kind":"commit",…}`. The checksum is the CRC-32
+ * of the record's JSON, continued from the line before, so that a line that is missing, doubled or moved shows like one that
+ * is damaged.
+ */
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { messageOf, PeerError } from '../base/errors.ts';
+
+/** Longest line that is written or read: a record of ten thousand ranks. */
+const lineBytesMax = 2 ** 20;
+/** Steps that a journal keeps when it is compacted. */
+export const commitsKept = 64;
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+/** As long as the control protocol lets it be. */
+const text = z.string().max(4_096);
+/** JSON has neither NaN nor Infinity: both are written as null and come back as NaN. */
+const measured = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? Number.NaN);
+
+/** The first record. As in the others, keys that are not known are left out: a later version may write more. */
+const runRecord = z.object({
+  kind: z.literal('run'),
+  format: z.literal(1, { error: 'this version of Lockstep reads format 1' }),
+  runId: text,
+  /** Where workers reconnect. */
+  address: text,
+});
+
+/** A membership was formed; it goes on after `step` updates. */
+const termRecord = z.object({
+  kind: z.literal('term'),
+  term: count,
+  step: count,
+  members: z.array(z.object({ worker: text, host: text, pid: count })).readonly(),
+});
+
+/** A step is to be applied on every replica. */
+const commitRecord = z.object({
+  kind: z.literal('commit'),
+  term: count,
+  step: count,
+  loss: measured,
+  gradNorm: measured,
+  /** Trained on so far, over the whole run. */
+  tokens: count,
+  lr: measured,
+  ranks: z.array(z.object({ rank: count, sampleFrom: count, sampleCount: count })).readonly(),
+});
+export type CommitRecord = z.infer<typeof commitRecord>;
+
+const journalRecord = z.discriminatedUnion('kind', [
+  runRecord,
+  termRecord,
+  commitRecord,
+  /** All state was lost: the run goes on from the checkpoint of this step. Also where a run begins at a checkpoint. */
+  z.object({ kind: z.literal('rewind'), step: count }),
+  /** There is nothing to recover any more. */
+  z.object({ kind: z.literal('ended'), step: count }),
+]);
+export type JournalRecord = z.infer<typeof journalRecord>;
+
+/** What records come to. */
+export interface JournalHistory {
+  readonly run: z.infer<typeof runRecord>;
+  /** The last one, if a membership was ever formed. */
+  readonly term: z.infer<typeof termRecord> | undefined;
+  /** Updates committed. */
+  readonly step: number;
+  /** The last {@link commitsKept}, oldest first; none is later than `step`. */
+  readonly commits: readonly CommitRecord[];
+  readonly ended: boolean;
+}
+
+/** Where a run was when its coordinator ended. */
+export interface Recovered {
+  readonly runId: string;
+  /** Where its workers try to reconnect. */
+  readonly address: string;
+  /** 0 if no membership had been formed. */
+  readonly term: number;
+  /** Updates committed, or the step that the run was rewound to. */
+  readonly step: number;
+  /** Term of the newest commit in `commits`; 0 if there is none. */
+  readonly committedTerm: number;
+  /** Of the term. */
+  readonly members: readonly { readonly worker: string; readonly host: string; readonly pid: number }[];
+  /** The newest ones that are kept, oldest first. */
+  readonly commits: readonly CommitRecord[];
+}
+
+/** Why `record` cannot come after `history`, or undefined. */
+export function misplaced(history: JournalHistory | undefined, record: JournalRecord): string | undefined {
+  if (history === undefined || record.kind === 'run') {
+    return (history === undefined) === (record.kind === 'run') ? undefined : 'a journal has one run, its first record';
+  }
+  if (history.ended) return `${record.kind} after the end`;
+  const { step } = history;
+  const lastTerm = history.term?.term ?? history.commits.at(-1)?.term ?? 0;
+  switch (record.kind) {
+    case 'term':
+      if (record.term < lastTerm || record.term === history.term?.term) {
+        return `term ${record.term} after term ${lastTerm}`;
+      }
+      return record.step < step ? `term ${record.term} at step ${record.step} after step ${step}` : undefined;
+    case 'commit': {
+      // A compacted journal begins with commits of earlier terms; its last term comes after them.
+      const isInOrder =
+        history.term === undefined
+          ? record.term >= lastTerm && record.step > step
+          : record.term === lastTerm && record.step === step + 1;
+      return isInOrder
+        ? undefined
+        : `a commit of step ${record.step} in term ${record.term} after step ${step} in term ${lastTerm}`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** @param record one that is not {@link misplaced} */
+export function follow(history: JournalHistory | undefined, record: JournalRecord): JournalHistory {
+  if (record.kind === 'run' || history === undefined) {
+    return { run: record as JournalHistory['run'], term: undefined, step: 0, commits: [], ended: false };
+  }
+  switch (record.kind) {
+    case 'term':
+      return { ...history, term: record, step: record.step };
+    case 'commit':
+      return { ...history, step: record.step, commits: [...history.commits.slice(1 - commitsKept), record] };
+    case 'rewind': {
+      const commits = history.commits.filter(({ step }) => step <= record.step);
+      return { ...history, step: record.step, commits };
+    }
+    case 'ended':
+      return { ...history, ended: true };
+  }
+}
+
+/** The fewest records that come to `history`. */
+export function compacted({ run, term, step, commits, ended }: JournalHistory): JournalRecord[] {
+  const records: JournalRecord[] = [run, ...commits];
+  if (term !== undefined) records.push({ ...term, step });
+  else if (step > 0) records.push({ kind: 'rewind', step });
+  if (ended) records.push({ kind: 'ended', step });
+  return records;
+}
+
+/** What a coordinator goes on from; undefined after the end. */
+export function recoveredFrom(history: JournalHistory | undefined): Recovered | undefined {
+  if (history === undefined || history.ended) return undefined;
+  const { run, term, step, commits } = history;
+  return {
+    runId: run.runId,
+    address: run.address,
+    term: term?.term ?? 0,
+    step,
+    committedTerm: commits.at(-1)?.term ?? 0,
+    members: term?.members ?? [],
+    commits,
+  };
+}
+
+/** @param crc of the line before; 0 at the beginning @throws PeerError if it is too long */
+export function encodeLine(record: JournalRecord, crc: number): { line: string; crc: number } {
+  const json = JSON.stringify(record);
+  const next = crc32(json, crc);
+  const line = `{"crc":"${next.toString(16).padStart(8, '0')}",${json.slice(1)}\n`;
+  // Nobody would read it again.
+  if (Buffer.byteLength(line) > lineBytesMax) {
+    throw new PeerError(`expected a record of at most ${lineBytesMax} bytes, got ${Buffer.byteLength(line)}`);
+  }
+  return { line, crc: next };
+}
+
+/** What a file holds, up to a last line that was torn. */
+export interface JournalContents {
+  readonly history: JournalHistory | undefined;
+  /** Of the records, in bytes from the beginning. */
+  readonly bytes: number;
+  /** Of the last record. */
+  readonly crc: number;
+  /** Whether the records are all there is, so that another line may follow. */
+  readonly isWhole: boolean;
+}
+
+/** Reads a journal. A last line without its end was being written when the process died, and counts for nothing. */
+export function readContents(file: Buffer): JournalContents | { readonly problem: string } {
+  let history: JournalHistory | undefined;
+  let crc = 0;
+  for (let at = 0, line = 1; at < file.length; line++) {
+    const end = file.indexOf('\n', at);
+    if (end < 0) {
+      const last = decodeTorn(file.subarray(at), crc);
+      if (last === undefined || misplaced(history, last.record) !== undefined) {
+        return { history, bytes: at, crc, isWhole: false };
+      }
+      return { history: follow(history, last.record), bytes: at + last.bytes, crc: last.crc, isWhole: false };
+    }
+    const decoded = decodeLine(file.subarray(at, end), crc);
+    const problem = 'problem' in decoded ? decoded.problem : misplaced(history, decoded.record);
+    if ('problem' in decoded || problem !== undefined) return { problem: `line ${line}: ${problem}` };
+    history = follow(history, decoded.record);
+    crc = decoded.crc;
+    at = end + 1;
+  }
+  return { history, bytes: file.length, crc, isWhole: true };
+}
+
+/** The record of a last line of which only the end is missing or damaged. */
+function decodeTorn(line: Buffer, crc: number): { record: JournalRecord; crc: number; bytes: number } | undefined {
+  for (const bytes of [line.length, line.length - 1]) {
+    const decoded = decodeLine(line.subarray(0, bytes), crc);
+    if (!('problem' in decoded)) return { ...decoded, bytes };
+  }
+  return undefined;
+}
+
+const linePrefix = /^\{"crc":"([0-9a-f]{8})",/;
+const prefixBytes = '{"crc":"00000000",'.length;
+
+function decodeLine(line: Buffer, crc: number): { record: JournalRecord; crc: number } | { problem: string } {
+  if (line.length > lineBytesMax) return { problem: `expected at most ${lineBytesMax} bytes, found ${line.length}` };
+  const expected = linePrefix.exec(line.toString('latin1', 0, prefixBytes))?.[1];
+  if (expected === undefined) return { problem: 'expected a record that begins with its checksum' };
+  const json = `{${line.toString('utf8', prefixBytes)}`;
+  const next = crc32(json, crc);
+  if (next.toString(16).padStart(8, '0') !== expected) return { problem: 'its checksum does not match' };
+  try {
+    const result = journalRecord.safeParse(JSON.parse(json));
+    if (result.success) return { record: result.data, crc: next };
+    const issue = result.error.issues[0];
+    return { problem: `${issue?.path.join('.') || 'record'}: ${issue?.message}` };
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
+}

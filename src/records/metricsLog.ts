@@ -1,0 +1,133 @@
+/**
+ * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
+ * so far), tokensPerSecond, mfu, term, and of each rank the samples that it computed and its phase times; a validation line has
+ * step, valLoss, valPerplexity and valBitsPerByte. The step lines are the ledger of a run: every sample of every step is in one of them, once.
+ */
+import { messageOf, PeerError } from '../base/errors.ts';
+import type { StepTimings } from '../comm/messageFields.ts';
+import { LineLog, readLines, replaceLines } from './lineLog.ts';
+
+/** The samples [sampleFrom, sampleFrom + sampleCount) of the global batch. */
+export interface RankShare {
+  /** From 0. */
+  readonly rank: number;
+  /** Of the global batch, from 0. */
+  readonly sampleFrom: number;
+  /** Samples that the rank computed. */
+  readonly sampleCount: number;
+}
+
+/** What is known of every committed step: of one whose coordinator was killed before it wrote its line, no more than this. */
+export interface CommittedStep {
+  /** 1 is the first. */
+  readonly step: number;
+  /** Mean over the targets of the global batch, before the update. */
+  readonly loss: number;
+  /** The learning rate that the update had. */
+  readonly lr: number;
+  /** Before clipping. */
+  readonly gradNorm: number;
+  /** Trained on so far, over all of the run. */
+  readonly tokens: number;
+  /** Of the membership that made the step; grows whenever workers come or go. */
+  readonly term: number;
+  /** Whose samples were whose: together the global batch, each sample once. */
+  readonly ranks: readonly RankShare[];
+}
+
+/** A rank's part of a step. */
+export interface RankMetrics extends RankShare, Partial<StepTimings> {
+  /** Bytes of gradients that it sent to the next rank. */
+  readonly ringBytesSent?: number;
+}
+
+/** A line of metrics.jsonl that is about a step. */
+export interface StepMetrics extends CommittedStep {
+  /** Of this step, over all workers, from the end of the step before it. */
+  readonly tokensPerSecond: number;
+  /** Model FLOP utilisation, from 0 to 1 (utilisation.ts); absent where the limit of a machine is not known. */
+  readonly mfu?: number;
+  /** A rank that was lost before it could say how long the step took has its share only. */
+  readonly ranks: readonly RankMetrics[];
+  /** The same on every rank; present every `train.hashEverySteps` steps. */
+  readonly parameterHash?: string;
+}
+
+/** A line of metrics.jsonl that is about the validation split, or the batches of it that `eval.batches` asks for. */
+export interface EvaluationMetrics {
+  /** Updates that the evaluated model had. */
+  readonly step: number;
+  /** Mean over the targets, in nats. */
+  readonly valLoss: number;
+  /** e to the power of `valLoss`. */
+  readonly valPerplexity: number;
+  /** For comparing tokenizers: of the text that the targets stand for. Absent where nobody has counted its bytes. */
+  readonly valBitsPerByte?: number;
+  /** Tokens that were predicted. */
+  readonly valTargets: number;
+}
+
+export class MetricsLog {
+  readonly #log: LineLog;
+
+  private constructor(log: LineLog) {
+    this.#log = log;
+  }
+
+  /**
+   * Opens the log, dropping lines after `step`: a resumed run writes those steps again. Of `commits`, those up to `step` that
+   * are newer than the last step line get the line that they lack.
+   * @param commits oldest first
+   * @throws PeerError if it cannot be read or written
+   */
+  static async open(
+    path: string,
+    step: number,
+    onWarning: (message: string) => void,
+    commits: readonly CommittedStep[] = [],
+  ): Promise<MetricsLog> {
+    try {
+      const lines = step === 0 ? [] : (await readLines(path)).map(parseLine);
+      const kept = lines.filter((line) => line.step <= step);
+      const lastStep = kept.reduce((last, line) => (line.isStep ? Math.max(last, line.step) : last), 0);
+      const missing = commits.filter((commit) => commit.step > lastStep && commit.step <= step);
+      await replaceLines(path, [...kept.map(({ text }) => text), ...missing.map(encodeCommitted)]);
+    } catch (error) {
+      throw new PeerError(`cannot open ${path}: ${messageOf(error)}`);
+    }
+    return new MetricsLog(new LineLog(path, 'metrics', onWarning));
+  }
+
+  /** Queues a line. A disk that refuses it is reported once; the run goes on. */
+  append(line: StepMetrics | CommittedStep | EvaluationMetrics): void {
+    this.#log.append(line);
+  }
+
+  /** Drops the lines after `step`, of those appended so far: the run goes on from there and writes those steps again. */
+  rewind(step: number): void {
+    this.#log.filter((line) => parseLine(line).step <= step);
+  }
+
+  /** Resolves when every line is written. */
+  flush(): Promise<void> {
+    return this.#log.flush();
+  }
+}
+
+/** Only what belongs in the line, in the order in which a live step has it. */
+function encodeCommitted({ step, loss, lr, gradNorm, tokens, term, ranks }: CommittedStep): string {
+  const shares = ranks.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
+  return JSON.stringify({ step, loss, lr, gradNorm, tokens, term, ranks: shares });
+}
+
+/** A line with its step; one torn by a crash in the middle of a write counts as none to keep. */
+function parseLine(text: string): { text: string; step: number; isStep: boolean } {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'number')
+      return { text, step: value.step, isStep: 'loss' in value };
+  } catch {
+    // Torn.
+  }
+  return { text, step: Number.POSITIVE_INFINITY, isStep: false };
+}

@@ -1,0 +1,73 @@
+/** The lines of metrics.jsonl, events.jsonl and samples.jsonl, for all who read what a run wrote: dashboard, charts, reports. */
+import { z } from 'zod';
+
+const finite = z.number().finite();
+/** JSON has no NaN: a number that is none was written as null. */
+const orNaN = z.union([finite, z.null().transform(() => Number.NaN)]);
+
+const rank = z.object({
+  rank: z.number().int().min(0),
+  sampleCount: finite,
+  dataWaitMs: finite.optional(),
+  forwardBackwardMs: finite.optional(),
+  ringWaitMs: finite.optional(),
+  commitWaitMs: finite.optional(),
+  optimizerMs: finite.optional(),
+  ringBytesSent: finite.optional(),
+});
+/** Of a step whose coordinator was killed there is no speed and no time. */
+const stepLine = z.object({
+  step: finite,
+  loss: orNaN,
+  lr: orNaN,
+  gradNorm: orNaN,
+  tokens: finite,
+  term: finite,
+  tokensPerSecond: finite.optional(),
+  mfu: finite.optional(),
+  ranks: z.array(rank),
+});
+const validationLine = z.object({
+  step: finite,
+  valLoss: orNaN,
+  valPerplexity: orNaN.optional(),
+  valBitsPerByte: orNaN.optional(),
+});
+const eventLine = z.object({
+  time: z.string(),
+  event: z.string(),
+  reason: z.string(),
+  term: finite.optional(),
+  step: finite,
+  rank: finite.optional(),
+  worker: z.string().optional(),
+  cause: z.string().optional(),
+  action: z.string().optional(),
+});
+const sampleLine = z.object({ step: finite, prompt: z.string(), text: z.string() });
+
+export type StepLine = z.infer<typeof stepLine>;
+export type ValidationLine = z.infer<typeof validationLine>;
+export type EventLine = z.infer<typeof eventLine>;
+export type SampleLine = z.infer<typeof sampleLine>;
+export type Line =
+  | { readonly kind: 'step'; readonly line: StepLine }
+  | { readonly kind: 'validation'; readonly line: ValidationLine }
+  | { readonly kind: 'event'; readonly line: EventLine }
+  | { readonly kind: 'sample'; readonly line: SampleLine };
+
+const kinds = { step: stepLine, validation: validationLine, event: eventLine, sample: sampleLine } as const;
+
+/** Undefined for a line that is torn, as the last one of a killed run may be, or of no kind that is known here. */
+export function parseLine(text: string): Line | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const kind = 'loss' in value ? 'step' : 'valLoss' in value ? 'validation' : 'event' in value ? 'event' : 'sample';
+  const parsed = kinds[kind].safeParse(value);
+  return parsed.success ? ({ kind, line: parsed.data } as Line) : undefined;
+}

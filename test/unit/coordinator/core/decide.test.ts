@@ -1,0 +1,887 @@
+import { describe, expect, it } from 'vitest';
+import type { StateClaim } from '../../../../src/comm/messageFields.ts';
+import { protocolVersion } from '../../../../src/comm/protocol.ts';
+import type { WorkerMessage } from '../../../../src/comm/workerMessages.ts';
+import { decide } from '../../../../src/coordinator/core/decide.ts';
+import {
+  type Effect,
+  initialState,
+  type Resumed,
+  type RunEvent,
+  type RunPlan,
+} from '../../../../src/coordinator/core/runState.ts';
+
+const plan: RunPlan = {
+  runId: 'r',
+  worldSize: 2,
+  minWorkers: 1,
+  localWorkers: ['w0', 'w1'],
+  restartsMax: 2,
+  open: false,
+  startStep: 0,
+  maxSteps: 4,
+  globalBatchSize: 5,
+  evalEverySteps: 2,
+  evalWindows: 8,
+  evalPartWindows: 8,
+  checkpointEverySteps: 2,
+  hashEverySteps: 1,
+  heartbeatTimeoutMs: 1_000,
+  joinTimeoutMs: 5_000,
+  stepTimeoutMs: 60_000,
+  leases: 'equal',
+};
+const hash = (digit: string) => digit.repeat(64);
+const timings = { dataWaitMs: 0, forwardBackwardMs: 1, ringWaitMs: 1, commitWaitMs: 0, optimizerMs: 1 };
+const tensors = [{ name: 'w', shape: [2] }];
+const quiet = { evalEverySteps: 0, checkpointEverySteps: 0 };
+
+/** Drives the core like a rim would, with scripted workers: `w0` connects as `w0`, a second time as `w0b`, and so on. */
+class Script {
+  state;
+  nowMs = 0;
+  effects: readonly Effect[] = [];
+  reason = '';
+  engineOf: (id: string) => string = () => 'native';
+
+  constructor(changes: Partial<RunPlan> = {}, resumed?: Resumed) {
+    this.state = initialState({ ...plan, ...changes }, 0, resumed);
+  }
+
+  event(event: RunEvent): this {
+    ({ state: this.state, effects: this.effects, reason: this.reason } = decide(this.state, event, this.nowMs));
+    return this;
+  }
+
+  from(id: string, message: WorkerMessage): this {
+    return this.event({ kind: 'message', from: id, message });
+  }
+
+  join(id: string, state: StateClaim | undefined = { step: 0, term: 0 }, version = protocolVersion): this {
+    const who = { version: '0', host: 'h', pid: 1, worker: id.slice(0, 2), ringAddress: `ring-${id}` };
+    return this.from(id, { type: 'join', protocolVersion: version, ...who, ...(state && { state }) });
+  }
+
+  prepared(...ids: string[]): this {
+    for (const id of ids) this.from(id, { type: 'prepared', engine: this.engineOf(id), tensors });
+    return this;
+  }
+
+  ready(id: string, stateHash = hash('a')): this {
+    const { term, step } = this.state;
+    return this.from(id, { type: 'ready', term, step, stateHash });
+  }
+
+  reduced(id: string, step: number, term = this.state.term): this {
+    const { rank } = this.state.members.find((member) => member.id === id) ?? { rank: 0 };
+    const shares = [
+      [[0, 5]],
+      [
+        [0, 3],
+        [3, 2],
+      ],
+      [
+        [0, 2],
+        [2, 2],
+        [4, 1],
+      ],
+    ][this.state.members.length - 1];
+    const [sampleFrom = 0, sampleCount = 0] = shares?.[rank] ?? [];
+    return this.from(id, {
+      type: 'reduced',
+      term,
+      step,
+      sampleFrom,
+      sampleCount,
+      lossSum: 6,
+      targets: 3,
+      gradNorm: 1,
+    });
+  }
+
+  applied(id: string, step: number, parameterHash = hash('b')): this {
+    const term = this.state.committedTerm;
+    return this.from(id, { type: 'applied', term, step, timings, ringBytesSent: 8, parameterHash });
+  }
+
+  /** Who left, in words. */
+  leaves(): string[] {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'event' && effect.event.event === 'leave' ? [effect.event.reason] : [],
+    );
+  }
+
+  /** Each worker computes on an engine of its own. */
+  mixed(): this {
+    this.engineOf = (id) => `engine of ${id}`;
+    return this;
+  }
+
+  start(): this {
+    return this.join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1');
+  }
+
+  get ids(): string[] {
+    return this.state.members.map(({ id }) => id);
+  }
+
+  step(step: number): this {
+    for (const id of this.ids) this.reduced(id, step);
+    for (const id of this.ids) this.applied(id, step);
+    return this;
+  }
+
+  evaluated(step: number): this {
+    for (const id of this.ids) this.evaluatedPart(id, step, 0);
+    return this;
+  }
+
+  evaluatedPart(id: string, step: number, part: number, lossSum = 4): this {
+    const { term } = this.state;
+    return this.from(id, { type: 'evaluated', term, step, part, lossSum, targets: 4 });
+  }
+
+  snapshotTaken(step: number): this {
+    return this.from('w0', { type: 'snapshotTaken', term: this.state.term, step, bytes: 24 });
+  }
+
+  exited(worker: string, description = 'was killed by SIGKILL'): this {
+    return this.event({ kind: 'workerExited', worker, pid: 1, description, clean: false });
+  }
+
+  tick(nowMs: number): this {
+    this.nowMs = nowMs;
+    return this.event({ kind: 'tick' });
+  }
+
+  beat(id: string): this {
+    return this.from(id, { type: 'heartbeat', step: 1, phase: 'forward and backward', ringFrames: 0 });
+  }
+
+  /** What is done, without what is only said. */
+  kinds(): string[] {
+    return this.effects
+      .filter(({ kind }) => kind !== 'event')
+      .map((effect) => (effect.kind === 'send' ? `${effect.message.type}→${effect.to}` : effect.kind));
+  }
+
+  forms() {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'send' && effect.message.type === 'form' ? [{ to: effect.to, ...effect.message }] : [],
+    );
+  }
+
+  leases() {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'assign' ? [[effect.to, effect.step, effect.sampleFrom, effect.sampleCount]] : [],
+    );
+  }
+}
+
+describe('the decision core: steps', () => {
+  it('forms the ring when everyone has joined and is prepared, ranks in the order of names', () => {
+    const script = new Script().join('w1');
+    expect(script.kinds()).toEqual(['welcome']);
+    script.join('w0').prepared('w1');
+    expect(script.reason).toMatch(/1 of 2 workers are ready, waiting for w0/);
+    script.prepared('w0');
+    expect(script.state.stage).toBe('forming');
+    const keep = { state: 'keep', send: false, verify: true, term: 1, worldSize: 2 };
+    expect(script.forms()).toMatchObject([
+      { to: 'w0', rank: 0, nextAddress: 'ring-w1', ...keep },
+      { to: 'w1', rank: 1, nextAddress: 'ring-w0', ...keep },
+    ]);
+  });
+
+  it('leases every sample of two steps once, then starts', () => {
+    const script = new Script().start();
+    expect(script.kinds().slice(0, 3)).toEqual(['started', 'proceed→w0', 'proceed→w1']);
+    expect(script.leases()).toEqual([
+      ['w0', 1, 0, 3],
+      ['w1', 1, 3, 2],
+      ['w0', 2, 0, 3],
+      ['w1', 2, 3, 2],
+    ]);
+  });
+
+  it('commits a step only when every member has reduced it, and keeps that before it says so', () => {
+    const script = new Script().start().reduced('w0', 1);
+    expect(script.effects).toEqual([]);
+    expect(script.state.step).toBe(0);
+    script.reduced('w1', 1);
+    expect(script.kinds().slice(0, 3)).toEqual(['committed', 'commit→w0', 'commit→w1']);
+    expect(script.state.step).toBe(1);
+  });
+
+  it('does not commit a step whose samples were not computed once each', () => {
+    const script = new Script().start().reduced('w0', 1);
+    const twice = { sampleFrom: 0, sampleCount: 3, lossSum: 6, targets: 3, gradNorm: 1 };
+    script.from('w1', { type: 'reduced', term: 1, step: 1, ...twice });
+    expect(script.effects.at(-1)).toMatchObject({
+      kind: 'fail',
+      message: expect.stringMatching(/not computed once each/),
+    });
+  });
+
+  it('ignores what belongs to another term or step', () => {
+    const script = new Script().start().reduced('w0', 2);
+    expect(script.reason).toMatch(/ignored reduced of step 2/);
+    script.reduced('w0', 1, 0);
+    expect(script.reason).toMatch(/ignored/);
+    expect(script.state.members.every(({ reduced }) => reduced === undefined)).toBe(true);
+  });
+
+  it('reports the loss of the step, though a fast member has reduced the next one already', () => {
+    const script = new Script().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).reduced('w0', 2);
+    script.applied('w1', 1);
+    const ranks = [
+      { rank: 0, timings },
+      { rank: 1, timings },
+    ];
+    expect(script.effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1, ranks });
+    script.reduced('w1', 2);
+    expect(script.state.step).toBe(2);
+  });
+
+  it('holds for evaluation, then a checkpoint, then proceeds, and never writes two checkpoints at once', () => {
+    const script = new Script().start().step(1).reduced('w0', 2).reduced('w1', 2);
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', hold: true } });
+    script.applied('w0', 2).applied('w1', 2);
+    expect(script.kinds()).toEqual(['stepDone', 'evaluate', 'evaluate']);
+    script.evaluated(2);
+    expect(script.kinds()).toEqual(['evaluationDone', 'snapshot→w0']);
+    expect(script.effects[0]).toMatchObject({ loss: 1 });
+    script.snapshotTaken(2);
+    expect(script.kinds()).toEqual(['beginCheckpoint', 'proceed→w0', 'proceed→w1']);
+    script.step(3).step(4).evaluated(4);
+    expect(script.kinds()).toEqual(['evaluationDone']);
+    script.event({ kind: 'checkpointWritten', step: 2 });
+    expect(script.kinds()).toEqual(['snapshot→w0']);
+    script.snapshotTaken(4);
+    expect(script.state.stage).toBe('finishing');
+    script.event({ kind: 'checkpointWritten', step: 4 });
+    expect(script.kinds()).toEqual(['stop→w0', 'stop→w1', 'finish']);
+  });
+
+  it('evaluates part by part, each rank at its own pace, and adds up', () => {
+    // 5 windows a rank, 2 at a time.
+    const script = new Script({ evalWindows: 9, evalPartWindows: 2 }).start().step(1).step(2);
+    expect(script.effects.slice(1)).toMatchObject([
+      { kind: 'evaluate', to: 'w0', rank: 0, part: 0 },
+      { kind: 'evaluate', to: 'w1', rank: 1, part: 0 },
+    ]);
+    script.evaluatedPart('w0', 2, 0, 1);
+    expect(script.effects).toEqual([{ kind: 'evaluate', to: 'w0', term: 1, step: 2, rank: 0, part: 1 }]);
+    script.evaluatedPart('w0', 2, 0, 100);
+    expect(script.effects).toEqual([]);
+    script.evaluatedPart('w0', 2, 1, 2).evaluatedPart('w0', 2, 2, 3);
+    expect(script.effects).toEqual([]);
+    script.evaluatedPart('w1', 2, 0, 4).evaluatedPart('w1', 2, 1, 5).evaluatedPart('w1', 2, 2, 6);
+    expect(script.effects[0]).toEqual({ kind: 'evaluationDone', step: 2, loss: 21 / 24, targets: 24 });
+  });
+
+  it('begins the next evaluation with nothing of the one before', () => {
+    const script = new Script({ evalWindows: 9, evalPartWindows: 3, checkpointEverySteps: 0 }).start().step(1).step(2);
+    for (const part of [0, 1]) script.evaluatedPart('w0', 2, part, 9).evaluatedPart('w1', 2, part, 9);
+    script.step(3).step(4);
+    for (const part of [0, 1]) script.evaluatedPart('w0', 4, part, 1).evaluatedPart('w1', 4, part, 1);
+    expect(script.effects[0]).toMatchObject({ kind: 'evaluationDone', loss: 4 / 16, targets: 16 });
+  });
+
+  it('goes on training when a checkpoint could not be written', () => {
+    const script = new Script().start().step(1).step(2).evaluated(2).snapshotTaken(2);
+    script.event({ kind: 'checkpointFailed', step: 2 });
+    expect(script.state.stage).toBe('stepping');
+    expect(script.step(3).kinds()).toEqual(['stepDone']);
+  });
+
+  it('sends the state to everyone when the run resumes', () => {
+    const script = new Script({ startStep: 2 }).join('w0').join('w1').prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({
+      from: 'checkpoint',
+      to: ['w0', 'w1'],
+    });
+    script.ready('w0').ready('w1');
+    expect(script.leases().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
+  });
+
+  it('counts a step once, whatever a member repeats', () => {
+    const script = new Script().start().step(1);
+    expect(script.applied('w0', 1).effects).toEqual([]);
+    expect(script.reason).toMatch(/ignored applied of step 1/);
+    expect(script.reduced('w0', 2).reduced('w0', 2).effects).toEqual([]);
+    expect(script.state.step).toBe(1);
+  });
+
+  it('knows from the messages of a step what each member does', () => {
+    const script = new Script(quiet).start();
+    const doing = () => script.state.members.map(({ phase, step }) => `${phase} ${step}`);
+    expect(doing()).toEqual(['forward and backward 1', 'forward and backward 1']);
+    script.reduced('w0', 1);
+    expect(doing()).toEqual(['waiting for commit 1', 'forward and backward 1']);
+    script.reduced('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'optimizer 1']);
+    script.applied('w1', 1);
+    expect(doing()).toEqual(['optimizer 1', 'forward and backward 2']);
+  });
+
+  it('stops in order when asked: finishes the step, evaluates, writes a checkpoint', () => {
+    const script = new Script({ maxSteps: 100, ...quiet }).start();
+    script.event({ kind: 'stopRequested' }).step(1);
+    expect(script.kinds()).toEqual(['stepDone', 'snapshot→w0']);
+    script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: 1 });
+  });
+
+  it.each<[string, (script: Script) => Script]>([
+    ['gathering', (s) => s.join('w0')],
+    ['forming', (s) => s.join('w0').join('w1').prepared('w0', 'w1').ready('w0')],
+    ['stepping', (s) => s.start().reduced('w0', 1)],
+    ['evaluating', (s) => s.start().step(1).step(2)],
+    ['snapshotting', (s) => s.start().step(1).step(2).evaluated(2)],
+    ['finishing', (s) => s.start().step(1).step(2).evaluated(2).snapshotTaken(2)],
+  ])('comes to its end when it is stopped while %s', (_, play) => {
+    const script = play(new Script({ maxSteps: 2 })).event({ kind: 'stopRequested' });
+    // What the members would send next, each at most once.
+    for (let i = 0; i < 12 && script.state.stage !== 'finished'; i++) {
+      const { stage, step, appliedStep } = script.state;
+      if (stage === 'stepping' && appliedStep < step) script.applied('w0', step).applied('w1', step);
+      else if (stage === 'stepping') script.reduced('w0', step + 1).reduced('w1', step + 1);
+      else if (stage === 'evaluating') script.evaluated(step);
+      else if (stage === 'snapshotting') script.snapshotTaken(step);
+      else if (stage === 'finishing') script.event({ kind: 'checkpointWritten', step });
+    }
+    expect(script.state.stage).toBe('finished');
+    expect(script.effects.at(-1)).toEqual({ kind: 'finish', step: script.state.appliedStep });
+    expect(script.state.snapshotStep).toBe(script.state.appliedStep);
+  });
+
+  it.each<[string, (script: Script) => Script, RegExp]>([
+    [
+      'another start',
+      (s) => s.mixed().join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1', hash('f')),
+      /different parameters.*they compute on engine of w1 and engine of w0/,
+    ],
+    [
+      'diverged replicas',
+      (s) => s.mixed().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
+      /replicas differ after step 1.*rank 0.*rank 1.*they compute on engine of w0 and engine of w1/,
+    ],
+    [
+      'an error of the user',
+      (s) => s.start().from('w0', { type: 'failed', step: 1, phase: 'optimizer', message: 'NaN', blame: 'user' }),
+      /rank 0 .* failed in step 1 during optimizer: NaN/,
+    ],
+    [
+      'a worker that fails before the run begins',
+      (s) =>
+        s.join('w1').from('w1', { type: 'failed', step: 0, phase: 'building', message: 'no engine', blame: 'run' }),
+      /worker w1 .* failed in step 0 during building: no engine/,
+    ],
+  ])('ends the run and stops everyone: %s', (_, play, message) => {
+    const script = play(new Script());
+    expect(script.state.stage).toBe('failed');
+    expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', message: expect.stringMatching(message) });
+    const { members, joiners } = script.state;
+    expect(script.kinds().filter((kind) => kind.startsWith('stop'))).toHaveLength(members.length + joiners.length);
+  });
+
+  it('is pure: the same state and event give the same decision and leave the state alone', () => {
+    const before = new Script().start().state;
+    const frozen = structuredClone(before);
+    const event: RunEvent = { kind: 'workerExited', worker: 'w0', pid: 1, description: 'was killed', clean: false };
+    expect(decide(before, event, 5)).toEqual(decide(before, event, 5));
+    expect(before).toEqual(frozen);
+  });
+});
+
+describe('the decision core: losses', () => {
+  it('goes on with the others from the committed step, and starts another in its place', () => {
+    const script = new Script().start().step(1).reduced('w0', 2).exited('w1');
+    expect(script.kinds()).toEqual(['startWorker', 'termOpened', 'form→w0']);
+    expect(script.forms()).toMatchObject([{ term: 2, rank: 0, worldSize: 1, step: 1, state: 'keep', verify: false }]);
+    expect(script.effects.find(({ kind }) => kind === 'event')).toMatchObject({ event: { event: 'restart' } });
+    expect(script.effects).toContainEqual({
+      kind: 'event',
+      show: true,
+      event: expect.objectContaining({
+        event: 'lost',
+        rank: 1,
+        reason: expect.stringMatching(/rank 1 .* was killed by SIGKILL in step 2 during forward and backward/),
+        action: '1 worker goes on from step 1 (term 2)',
+      }),
+    });
+    // What was reduced for the lost term is void: the step is leased anew.
+    script.ready('w0');
+    expect(script.leases()).toEqual([
+      ['w0', 2, 0, 5],
+      ['w0', 3, 0, 5],
+    ]);
+    script.reduced('w0', 2);
+    expect(script.state.step).toBe(2);
+  });
+
+  it('applies a committed step everywhere, though a member dies before it has', () => {
+    const script = new Script(quiet).start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).exited('w1');
+    expect(script.kinds()).toEqual(['startWorker', 'stepDone', 'termOpened', 'form→w0']);
+    expect(script.forms()).toMatchObject([{ step: 1, committedTerm: 1, state: 'keep' }]);
+    const late = new Script(quiet).start().reduced('w0', 1).reduced('w1', 1).exited('w1').applied('w0', 1);
+    expect(late.kinds()).toEqual(['stepDone']);
+    expect(late.state.stage).toBe('forming');
+  });
+
+  it('takes a newcomer in at the next boundary, with the state of a member', () => {
+    const script = new Script(quiet).start().exited('w1').ready('w0').join('w1b').prepared('w1b');
+    expect(script.kinds()).toEqual([]);
+    script.reduced('w0', 1);
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', hold: true } });
+    script.applied('w0', 1);
+    expect(script.kinds()).toEqual(['stepDone', 'termOpened', 'form→w0', 'form→w1b', 'transfer']);
+    expect(script.forms()).toMatchObject([
+      { to: 'w0', state: 'keep', send: true, verify: true },
+      { to: 'w1b', state: 'receive', send: false, verify: true, step: 1, committedTerm: 2 },
+    ]);
+    expect(script.effects.at(-2)).toMatchObject({ kind: 'transfer', from: 'w0', to: ['w1b'] });
+    script.ready('w0').ready('w1b');
+    expect(script.kinds()).toContain('proceed→w1b');
+  });
+
+  it('finds another source when the one that sends the state dies', () => {
+    const script = new Script({ ...quiet, worldSize: 3, localWorkers: ['w0', 'w1', 'w2'] });
+    for (const id of ['w0', 'w1', 'w2']) script.join(id).prepared(id);
+    for (const id of script.ids) script.ready(id);
+    script.step(1).exited('w2').ready('w0').ready('w1').join('w2b').prepared('w2b').step(2);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w0', to: ['w2b'] });
+    script.exited('w0');
+    expect(script.ids).toEqual(['w1', 'w2b']);
+    expect(script.forms()).toMatchObject([
+      { to: 'w1', state: 'keep', send: true },
+      { to: 'w2b', state: 'receive' },
+    ]);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'w1', to: ['w2b'] });
+  });
+
+  it('finds a silent member by its heartbeats, fences it, and ends its process', () => {
+    const script = new Script().start();
+    script.nowMs = 900;
+    script.beat('w0').tick(1_100);
+    expect(script.kinds()).toEqual(['fenced→w1', 'killWorker', 'termOpened', 'form→w0']);
+    // Back from the dead: what it says has no effect but that it must join again.
+    script.reduced('w1', 1, 1);
+    expect(script.kinds()).toEqual(['fenced→w1']);
+    expect(script.state.members).toHaveLength(1);
+  });
+
+  it('waits below the fewest workers, and takes back who still has the state without sending it', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    expect(script.state.stage).toBe('gathering');
+    expect(script.reason).toMatch(/1 of 2 workers are ready, waiting for w1/);
+    script.join('w1b', { step: 1, term: 1 }).prepared('w1b');
+    expect(script.forms()).toMatchObject([{ state: 'keep' }, { state: 'keep', to: 'w1b', verify: true }]);
+    expect(script.kinds()).not.toContain('transfer');
+  });
+
+  it('gives the commit to whoever comes back with the reduced gradient, and with it only', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.reduced('w0', 2).reduced('w1', 2).applied('w0', 2);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    script.join('w1b', { step: 1, term: 1, pending: { step: 2, term: 1 } }).prepared('w1b');
+    expect(script.kinds().filter((kind) => kind.endsWith('w1b'))).toEqual(['commit→w1b', 'form→w1b']);
+    expect(script.forms()[1]).toMatchObject({ to: 'w1b', state: 'keep', step: 2, committedTerm: 1 });
+  });
+
+  it('goes back to the newest checkpoint when no state is left, but waits for who may still have it', () => {
+    const all = new Script({ ...quiet, open: true }).start().step(1).exited('w0').exited('w1');
+    expect(all.state.stage).toBe('gathering');
+    all.join('w0b').prepared('w0b');
+    expect(all.kinds()).toEqual(['rewind', 'termOpened', 'form→w0b']);
+    expect(all.forms()).toMatchObject([{ step: 0, state: 'initialise' }]);
+
+    const cut = new Script({ ...quiet, open: true }).start().step(1);
+    for (const id of ['w0', 'w1']) cut.event({ kind: 'peerGone', id, reason: 'cut off' });
+    cut.join('w2').prepared('w2');
+    expect(cut.reason).toMatch(/waiting for w0, w1, which had the state of step 1/);
+    cut.join('w0b', { step: 1, term: 1 }).prepared('w0b');
+    expect(cut.kinds()).not.toContain('rewind');
+    expect(cut.forms()).toMatchObject([
+      { to: 'w0b', state: 'keep', send: true },
+      { to: 'w2', state: 'receive' },
+    ]);
+  });
+
+  it('saves what the others hold when the user stops it while it waits for workers', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' }).event({ kind: 'stopRequested' });
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0']);
+    expect(script.ready('w0').kinds()).toEqual(['started', 'snapshot→w0']);
+    script.snapshotTaken(1);
+    expect(script.event({ kind: 'checkpointWritten', step: 1 }).kinds()).toEqual(['stop→w0', 'finish']);
+    // What is saved already is not saved again.
+    const saved = new Script({ minWorkers: 2, open: true }).start().step(1).step(2).evaluated(2).snapshotTaken(2);
+    saved.event({ kind: 'checkpointWritten', step: 2 }).exited('w1').event({ kind: 'stopRequested' });
+    expect(saved.kinds()).toEqual(['stop→w0', 'finish']);
+  });
+
+  it('saves what the others hold before it gives up, then fails with the reason', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, restartsMax: 0, open: true }).start().step(1).exited('w1');
+    script.nowMs = 5_000;
+    script.beat('w0').tick(5_001);
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0']);
+    script.ready('w0').snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.kinds()).toEqual(['stop→w0', 'fail']);
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/rank 1 .* was killed by SIGKILL .*; 1 of 2 workers joined within 5\.0 s/),
+    });
+    // Nobody can come: at once.
+    const closed = new Script({ ...quiet, minWorkers: 2, restartsMax: 0 }).start().step(1).exited('w1');
+    expect(closed.kinds()).toEqual(['termOpened', 'form→w0']);
+    closed.exited('w0');
+    expect(closed.kinds()).toEqual(['warn', 'fail']);
+  });
+
+  it('saves the state before the last member leaves, at a boundary and without a ring', () => {
+    const script = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
+    script.from('w0', { type: 'leave' });
+    expect(script.kinds()).toEqual([]);
+    expect(script.step(2).kinds()).toEqual(['stepDone', 'snapshot→w0']);
+    expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
+    expect(script.event({ kind: 'checkpointWritten', step: 2 }).kinds()).toEqual(['stop→w0']);
+    expect(script.leaves()).toEqual([expect.stringMatching(/^rank 0 \(pid .*\) leaves, as it was asked to$/)]);
+
+    const waiting = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1).exited('w1');
+    expect(waiting.from('w0', { type: 'leave' }).kinds()).toEqual(['termOpened', 'form→w0']);
+    expect(waiting.ready('w0').kinds()).toEqual(['started', 'snapshot→w0']);
+    waiting.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(waiting.kinds()).toEqual(['stop→w0']);
+
+    // The member that stays has no state yet.
+    const only = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
+    only.join('w2').from('w2', { type: 'leave' });
+    expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves, as it was asked to$/)]);
+    only.join('w1b').prepared('w1b').step(2);
+    expect(only.forms()).toMatchObject([{ send: true }, { state: 'receive' }]);
+    only.from('w0', { type: 'leave' }).ready('w0').exited('w1');
+    expect(only.forms()).toMatchObject([{ to: 'w0', state: 'keep' }]);
+  });
+
+  it('does not take a snapshot that is under way for a checkpoint', () => {
+    const evalNever = { evalEverySteps: 0, maxSteps: 99, open: true };
+    const leaver = new Script(evalNever).start().step(1).from('w0', { type: 'leave' }).step(2).snapshotTaken(2);
+    expect(leaver.reason).toMatch(/leaves when its checkpoint is written/);
+    leaver.exited('w1');
+    expect(leaver.forms()).toMatchObject([{ to: 'w0', state: 'keep', step: 2 }]);
+    leaver.ready('w0').event({ kind: 'checkpointWritten', step: 2 });
+    expect(leaver.kinds()).toContain('stop→w0');
+
+    const waiting = new Script({ ...evalNever, minWorkers: 2 }).start().step(1).step(2).snapshotTaken(2).exited('w1');
+    waiting.from('w0', { type: 'leave' });
+    expect(waiting.kinds()).toEqual(['termOpened', 'form→w0']);
+    waiting.ready('w0').event({ kind: 'checkpointWritten', step: 2 });
+    expect(waiting.kinds()).toEqual(['stop→w0']);
+  });
+
+  it('keeps to the fewest workers when some leave and others come', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().join('w2').prepared('w2');
+    script.from('w0', { type: 'leave' }).from('w1', { type: 'leave' }).step(1).snapshotTaken(1);
+    script.event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.state.stage).toBe('gathering');
+    script.join('w3').prepared('w3');
+    expect(script.ids).toEqual(['w2', 'w3']);
+    expect(script.effects.find(({ kind }) => kind === 'transfer')).toMatchObject({ from: 'checkpoint' });
+  });
+
+  it('gathers for as many workers as it needs, not for those of its start', () => {
+    const script = new Script({ ...quiet, worldSize: 2, minWorkers: 1, open: true }).start().step(1);
+    for (const id of ['w0', 'w1']) script.event({ kind: 'peerGone', id, reason: 'cut off' });
+    script.tick(1_001).join('w2').prepared('w2');
+    expect(script.ids).toEqual(['w2']);
+  });
+
+  it('makes a step before it lets a worker in again that was late, and then only after a pause', () => {
+    const script = new Script({ ...quiet, maxSteps: 99, heartbeatTimeoutMs: 1e6, open: true }).start();
+    script.from('w0', { type: 'phase', step: 1, phase: 'all-reduce' }).tick(60_001);
+    script.join('w1b').prepared('w1b').ready('w0').step(1).step(2);
+    expect(script.ids).toEqual(['w0']);
+    script.nowMs += 600_001;
+    expect(script.step(3).ids).toEqual(['w0', 'w1b']);
+    // Another that comes as a term begins waits for a step too.
+    script.join('w2').prepared('w2').ready('w0').ready('w1b');
+    expect(script.ids).toEqual(['w0', 'w1b']);
+    expect(script.step(4).ids).toEqual(['w0', 'w1b', 'w2']);
+  });
+
+  it('forgets guests that do not come back', () => {
+    const script = new Script({ ...quiet, open: true, globalBatchSize: 99 }).start().join('w2').join('w3');
+    for (const id of ['w2', 'w3']) script.event({ kind: 'peerGone', id, reason: 'cut off' });
+    expect(script.state.missing).toHaveLength(2);
+    script.nowMs = 1_001;
+    script.beat('w0').beat('w1').tick(1_001);
+    expect(script.state).toMatchObject({ missing: [], restarts: 0 });
+  });
+
+  it('goes on when a guest fails, or computes on another engine', () => {
+    const failed = { type: 'failed', step: 0, phase: 'building', message: 'no addon', blame: 'user' } as const;
+    const script = new Script({ ...quiet, open: true }).start().join('w2').from('w2', failed);
+    expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
+    script.engineOf = (id) => (id === 'w2' ? 'native (avx512, 64 threads)' : 'tfjs (wasm: simd)');
+    script.join('w2').prepared('w2');
+    expect(script.kinds()).toEqual([]);
+    script.from('w2', { type: 'leave' }).join('w3').prepared('w3');
+    expect(script.kinds()).toEqual(['refused→w3']);
+    const reason = expect.stringMatching(/w3 .* computes on tfjs \(wasm: simd\), the others on native/);
+    expect(script.effects).toContainEqual(expect.objectContaining({ event: expect.objectContaining({ reason }) }));
+    expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
+  });
+
+  it('refuses the workers of another run, whatever they claim to have', () => {
+    const script = new Script({ ...quiet, open: true });
+    const who = { protocolVersion, version: '0', host: 'h', pid: 1, worker: 'w7', ringAddress: 'ring' };
+    script.from('w7', { type: 'join', ...who, runId: 'another', state: { step: 30, term: 8 } });
+    expect(script.kinds()).toEqual(['refused→w7']);
+    script.from('w7', { type: 'join', ...who, runId: 'r', state: { step: 0, term: 0 } });
+    expect(script.kinds()).toEqual(['welcome']);
+  });
+
+  it('goes on when a newcomer is refused for want of room', () => {
+    const script = new Script({ ...quiet, open: true }).start();
+    const failure = {
+      step: 0,
+      phase: 'starting',
+      message: 'the coordinator refused this worker',
+      blame: 'user',
+    } as const;
+    script.event({ kind: 'workerExited', worker: 'w1', pid: 7, description: 'failed', clean: false, failure });
+    expect(script.kinds()).toEqual([]);
+    expect(script.state.stage).toBe('stepping');
+  });
+
+  it('ends when nobody can come any more, with what happened last', () => {
+    const script = new Script({ restartsMax: 0 }).start().exited('w0').exited('w1');
+    expect(script.effects.at(-1)).toMatchObject({
+      kind: 'fail',
+      message: expect.stringMatching(/rank \d .* was killed by SIGKILL .*; 0 workers are left, and the run needs 1/),
+    });
+  });
+
+  it('starts workers again with growing pauses, and not for ever', () => {
+    const script = new Script({ restartsMax: 2 }).start();
+    const pauses: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      script.exited('w1');
+      pauses.push(...script.effects.flatMap((effect) => (effect.kind === 'startWorker' ? [effect.afterMs] : [])));
+      script.join(`w1${i}`);
+    }
+    expect(pauses).toEqual([250, 500]);
+  });
+
+  it('forms the same ring again when it broke and nobody is lost, in the end without the rank that is blamed', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    const broken = () => {
+      const { term, step } = script.state;
+      return {
+        type: 'ringBroken',
+        term,
+        step: step + 1,
+        suspect: 1,
+        ringFrames: 0,
+        message: 'rank 1 is gone',
+      } as const;
+    };
+    for (let fault = 1; fault <= 3; fault++) {
+      expect(script.from('w0', broken()).kinds()).toEqual([]);
+      script.tick(script.nowMs + 1_001);
+      if (fault < 3) expect(script.ids).toEqual(['w0', 'w1']);
+      script.ready('w0').ready('w1');
+    }
+    expect(script.ids).toEqual(['w0']);
+  });
+
+  it('blames the way to the rank that has come least far, and lets one end of it come back after a pause', () => {
+    const local = { localWorkers: ['w0', 'w1'], worldSize: 3 };
+    const script = new Script({ ...quiet, ...local, open: true, maxSteps: 99, heartbeatTimeoutMs: 10_000 });
+    for (const id of ['w0', 'w1', 'w2']) script.join(id);
+    script.prepared('w0', 'w1', 'w2');
+    for (let fault = 1; fault <= 3; fault++) {
+      for (const id of script.ids) script.ready(id);
+      const { term } = script.state;
+      // Nothing comes from rank 2 to rank 0; each rank blames the one before it.
+      for (const [suspect, id, ringFrames] of [
+        [0, 'w1', 3],
+        [1, 'w2', 4],
+        [2, 'w0', 1],
+      ] as const) {
+        script.from(id, { type: 'ringBroken', term, step: 1, suspect, ringFrames, message: 'sent nothing' });
+      }
+      script.tick(script.nowMs + 1_001);
+    }
+    expect(script.ids).toEqual(['w0', 'w1']);
+    expect(script.kinds()).toContain('fenced→w2');
+    expect(script.reason).toMatch(/rank 2 .* stays out of the ring for 30\.0 s, which does not work with it/);
+    script.ready('w0').ready('w1').join('w2b').prepared('w2b').step(1);
+    expect(script.ids).toEqual(['w0', 'w1']);
+    script.nowMs += 30_001;
+    expect(script.step(2).ids).toEqual(['w0', 'w1', 'w2b']);
+  });
+
+  it('finds a ring in which nothing moves, though everybody lives', () => {
+    const script = new Script(quiet).start();
+    const beat = (id: string, phase: 'forward and backward' | 'all-reduce', ringFrames: number) =>
+      script.from(id, { type: 'heartbeat', step: 1, phase, ringFrames });
+    beat('w0', 'all-reduce', 5);
+    beat('w1', 'forward and backward', 0);
+    script.nowMs = 900;
+    beat('w0', 'all-reduce', 5);
+    beat('w1', 'all-reduce', 2);
+    // Nobody is stuck while somebody computes or receives.
+    expect(script.tick(1_800).kinds()).toEqual([]);
+    script.nowMs = 1_850;
+    beat('w0', 'all-reduce', 6);
+    beat('w1', 'all-reduce', 2);
+    expect(script.tick(2_800).kinds()).toEqual([]);
+    beat('w0', 'all-reduce', 6);
+    beat('w1', 'all-reduce', 2);
+    script.tick(2_900);
+    expect(script.reason).toMatch(/rank 1 .* has waited 2\.0 s for a frame of the ring in step 1, .*go on from step 0/);
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1']);
+  });
+
+  it('looks for the cause of a broken ring also when the time for the step is over meanwhile', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    const { term } = script.state;
+    script.tick(59_900);
+    for (const [rank, from] of ['w0', 'w1'].entries()) {
+      script.from(from, {
+        type: 'ringBroken',
+        term,
+        step: 1,
+        suspect: 1 - rank,
+        ringFrames: 0,
+        message: 'nothing came',
+      });
+      script.from(from, { type: 'phase', step: 1, phase: 'waiting for work' });
+    }
+    expect(script.tick(60_100).kinds()).toEqual([]);
+    expect(script.tick(61_000).kinds()).toEqual(['termOpened', 'form→w0', 'form→w1']);
+  });
+
+  it('leaves out a member that does not finish its step, and names the time when nobody does', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    script.from('w0', { type: 'phase', step: 1, phase: 'all-reduce' }).tick(60_001);
+    expect(script.ids).toEqual(['w0']);
+    const all = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start().tick(60_001);
+    expect(all.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/no worker has finished step 1 .*raise comm/),
+    });
+  });
+
+  it('lets a worker leave at the boundary, and the others go on', () => {
+    const script = new Script(quiet).start().from('w1', { type: 'leave' });
+    expect(script.kinds()).toEqual([]);
+    script.step(1);
+    expect(script.kinds()).toEqual(['stepDone', 'stop→w1', 'termOpened', 'form→w0']);
+  });
+
+  it('takes the checkpoint again when the member that sent it is lost', () => {
+    const script = new Script({ evalEverySteps: 0, maxSteps: 9 }).start().step(1).step(2).snapshotTaken(2);
+    script.exited('w0');
+    expect(script.kinds()).toContain('abandonCheckpoint');
+    script.ready('w1').event({ kind: 'checkpointFailed', step: 2 });
+    expect(script.kinds()).toContain('snapshot→w1');
+  });
+
+  it('takes a worker that comes back through another connection for a new one', () => {
+    const script = new Script(quiet).start().join('w1b');
+    expect(script.state.members.map(({ id }) => id)).toEqual(['w0']);
+    expect(script.state.joiners.map(({ id }) => id)).toEqual(['w1b']);
+  });
+
+  it('refuses a worker that was replaced while it was away, if only the one in its place has the state', () => {
+    const join = { type: 'join', protocolVersion, version: '0', host: 'h', pid: 7, worker: 'w1' } as const;
+    const script = new Script(quiet).start().step(1).step(2);
+    const comer = { ...join, ringAddress: 'ring', state: { step: 1, term: 1 } };
+    expect(script.from('w1b', comer).effects).toEqual([
+      { kind: 'send', to: 'w1b', message: { type: 'refused', reason: expect.stringMatching(/has taken its place/) } },
+    ]);
+    expect(script.ids).toEqual(['w0', 'w1']);
+    script.from('w1c', { ...comer, state: { step: 2, term: 1 } });
+    expect(script.state.joiners.map(({ id }) => id)).toEqual(['w1c']);
+  });
+
+  it('gives up waiting for the workers of the start by the clock; fewer will do if they are enough', () => {
+    const script = new Script({ heartbeatTimeoutMs: 1e6, minWorkers: 2 }).join('w0').prepared('w0').tick(5_001);
+    expect(script.effects.at(-1)).toMatchObject({
+      message: expect.stringMatching(/1 of 2 workers joined within 5.0 s/),
+    });
+    const enough = new Script({ heartbeatTimeoutMs: 1e6 }).join('w0').prepared('w0').tick(5_001);
+    expect(enough.forms()).toMatchObject([{ to: 'w0', worldSize: 1 }]);
+  });
+
+  it('drops what it cannot understand, answers heartbeats, refuses other versions and who comes after the end', () => {
+    const script = new Script().start().event({ kind: 'malformed', from: 'w1', problem: 'no msgpack' });
+    expect(script.effects).toEqual([
+      { kind: 'warn', message: expect.stringMatching(/ignored a message of w1: no msgpack/), ofStranger: true },
+    ]);
+    expect(script.state.stage).toBe('stepping');
+    expect(script.beat('w1').effects).toEqual([{ kind: 'send', to: 'w1', message: { type: 'heartbeat' } }]);
+    expect(new Script().join('w0', undefined, protocolVersion + 1).effects).toMatchObject([
+      { message: { type: 'refused', reason: expect.stringMatching(/protocol version/) } },
+    ]);
+    const over = new Script().join('w0').event({ kind: 'stopRequested' });
+    expect(over.effects.at(-1)).toEqual({ kind: 'finish', step: 0 });
+    expect(over.join('w1').effects).toMatchObject([
+      { to: 'w1', message: { reason: expect.stringMatching(/is over/) } },
+    ]);
+  });
+});
+
+describe('the decision core: a coordinator that takes over', () => {
+  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, workers: ['w0', 'w1'] };
+
+  it('goes on with the workers that kept their state, and without a checkpoint', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
+    script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
+    script.prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['termOpened', 'commit→w1', 'form→w0', 'form→w1']);
+    expect(script.forms()).toMatchObject([{ term: 4, step: 7, state: 'keep' }, { state: 'keep' }]);
+    script.ready('w0').ready('w1');
+    expect(script.leases().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
+  });
+
+  it('takes a later step that a worker proves, if the journal had lost it', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 8, term: 3 });
+    expect(script.state).toMatchObject({ step: 8, committedTerm: 3 });
+  });
+
+  it('starts one that is lost later and does not come back: it is no child of its own', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
+    script.join('w0', { step: 7, term: 2 }).join('w1', { step: 7, term: 2 }).prepared('w0', 'w1');
+    script.ready('w0').ready('w1').event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    expect(script.ids).toEqual(['w0']);
+    script.ready('w0').nowMs = 900;
+    expect(script.beat('w0').tick(1_000).kinds()).toEqual([]);
+    expect(script.tick(1_001).effects).toContainEqual({ kind: 'startWorker', worker: 'w1', afterMs: 250 });
+    expect(script.tick(1_100).kinds()).toEqual([]);
+  });
+
+  it('waits for who holds the state before it stops, but not for ever', () => {
+    const back = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
+    expect(back.kinds()).toEqual([]);
+    back.join('w0', { step: 7, term: 2 }).prepared('w0').ready('w0');
+    expect(back.kinds()).toEqual(['started', 'snapshot→w0']);
+    const gone = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
+    expect(gone.tick(1_000).kinds()).toEqual([]);
+    expect(gone.tick(1_001).effects).toEqual([
+      { kind: 'warn', message: 'nobody is left who has the state of step 7: the newest checkpoint is of step 0' },
+      { kind: 'finish', step: 0 },
+    ]);
+  });
+
+  it('starts those that do not come back', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 7, term: 2 }).prepared('w0');
+    script.nowMs = 900;
+    script.beat('w0').tick(1_001);
+    expect(script.effects).toContainEqual({ kind: 'startWorker', worker: 'w1', afterMs: 0 });
+  });
+});

@@ -1,0 +1,258 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { UserError } from '../../../../src/base/errors.ts';
+import { readCorpus } from '../../../../src/data/corpus.ts';
+import { encodeWithSpecialTokens } from '../../../../src/data/tokenizers/specialTokens.ts';
+import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/tokenizer.ts';
+import { anyText, trickyText } from './texts.ts';
+
+let gpt2: Tokenizer;
+beforeAll(async () => {
+  gpt2 = await createTokenizer('gpt2', '');
+});
+
+/** Loads `files` as another program would. */
+function inHuggingFace(tokenizer: Tokenizer): HuggingFaceTokenizer {
+  const files = tokenizer.files();
+  return new HuggingFaceTokenizer(
+    JSON.parse(files['tokenizer.json'] ?? ''),
+    JSON.parse(files['tokenizer_config.json'] ?? ''),
+  );
+}
+
+async function refusal(action: Promise<unknown>): Promise<string> {
+  const error = await action.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(UserError);
+  return (error as UserError).message;
+}
+
+describe('gpt2', () => {
+  it('has the 50,257 tokens of GPT-2 and its known encodings', () => {
+    expect(gpt2.vocabSize).toBe(50_257);
+    expect([...gpt2.encode('Hello, world!')]).toEqual([15496, 11, 995, 0]);
+    expect([...gpt2.encode(" I'll  say\n\n'tis 1997…")]).toEqual([314, 1183, 220, 910, 198, 198, 470, 271, 8309, 1399]);
+    expect(gpt2.decode([15496, 11, 995, 0])).toBe('Hello, world!');
+    expect([...gpt2.encode('')]).toEqual([]);
+  });
+
+  it('gives back any text', () => {
+    fc.assert(fc.property(fc.oneof(anyText, trickyText), (text) => gpt2.decode(gpt2.encode(text)) === text));
+  });
+
+  it('encodes as Hugging Face does with the files it writes', () => {
+    const reference = inHuggingFace(gpt2);
+    fc.assert(
+      fc.property(fc.oneof(anyText, trickyText), (text) => {
+        // JavaScript's \s, which the reference uses, differs from Unicode's White_Space in these two; and it makes one token of
+        // <|endoftext|>, which plain text must not.
+        fc.pre(!/[\u0085\ufeff]|<\|endoftext\|>/.test(text));
+        expect([...gpt2.encode(text)]).toEqual(reference.encode(text, { add_special_tokens: false }).ids);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('encodes the built-in corpus as Hugging Face does', async () => {
+    const { text: source } = await readCorpus({ text: 'builtin', cwd: '.' });
+    const text = source.replaceAll('<|endoftext|>', '');
+    expect([...gpt2.encode(text)]).toEqual(inHuggingFace(gpt2).encode(text, { add_special_tokens: false }).ids);
+  });
+
+  it('never makes a special token of plain text', () => {
+    const tokens = gpt2.encode('a<|endoftext|>b');
+    expect([...tokens]).not.toContain(50_256);
+    expect(gpt2.decode(tokens)).toBe('a<|endoftext|>b');
+    expect(gpt2.decode([50_256])).toBe('<|endoftext|>');
+  });
+
+  it('makes special tokens of their names for those who ask', async () => {
+    const text = 'a<|endoftext|><|endoftext|> b';
+    expect([...encodeWithSpecialTokens(gpt2, text)]).toEqual([64, 50_256, 50_256, 275]);
+    expect([...encodeWithSpecialTokens(gpt2, '')]).toEqual([]);
+    const char = await createTokenizer('char', text);
+    expect(encodeWithSpecialTokens(char, text)).toEqual(char.encode(text));
+    const cl100k = await createTokenizer('cl100k', '');
+    expect([...encodeWithSpecialTokens(cl100k, '<|fim_prefix|>(a|b)')]).toEqual([100_258, ...cl100k.encode('(a|b)')]);
+  });
+
+  it('encodes long runs as the short loop would, and in slices as at once', () => {
+    // Above and below the length where the heap takes over, the same letters must give the same tokens.
+    const run = (length: number) => Array.from({ length }, (_, i) => 'etaoinshrdlu'[(i * i + (i >> 3)) % 12]).join('');
+    const reference = inHuggingFace(gpt2);
+    for (const length of [40, 119, 120, 121, 122, 200, 1000]) {
+      expect([...gpt2.encode(run(length))], `${length}`).toEqual(
+        reference.encode(run(length), { add_special_tokens: false }).ids,
+      );
+    }
+    const long = `${run(300_000)} ${'word '.repeat(200_000)}${' '.repeat(300_000)}${'é'.repeat(100_000)}`;
+    const steps = gpt2.encodeSteps(long);
+    let done = 0;
+    for (let step = steps.next(); !step.done; step = steps.next()) {
+      expect(step.value).toBeGreaterThan(done);
+      done = step.value;
+    }
+    expect(done).toBeGreaterThan(0);
+    expect(gpt2.decode(gpt2.encode(long))).toBe(long);
+  });
+
+  it('encodes a word of a megabyte, and other runs without a break, in time that is linear', () => {
+    // A quadratic encoder would take hours for each.
+    const letters = Array.from({ length: 1_000_000 }, (_, i) => 'etaoinshrdlu'[(i * i + (i >> 3)) % 12]).join('');
+    for (const text of [
+      letters,
+      ' '.repeat(1_000_000),
+      ' \n'.repeat(500_000),
+      '👩‍👩‍👧'.repeat(125_000),
+      '7'.repeat(1_000_000),
+    ]) {
+      const tokens = gpt2.encode(text);
+      expect(gpt2.decode(tokens) === text).toBe(true);
+    }
+    expect(gpt2.encode('a'.repeat(1_000_000))).toHaveLength(250_000);
+  }, 60_000);
+
+  it('streams text without breaking characters that are several tokens long', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const decoder = gpt2.streamDecoder();
+        const pieces = [...gpt2.encode(text)].map((token) => decoder.push(token));
+        expect(pieces.join('') + decoder.flush()).toBe(text);
+        expect(pieces.join('')).not.toContain('\ufffd'.repeat(text.includes('\ufffd') ? text.length + 1 : 1));
+      }),
+    );
+  });
+
+  it('shows half a character and ids outside the vocabulary as U+FFFD', () => {
+    const [first] = gpt2.encode('🙂');
+    expect(gpt2.decode([first ?? 0])).toBe('\ufffd');
+    expect(gpt2.decode([50_300])).toBe('\ufffd');
+    expect(gpt2.decode([15496, 50_300, 0])).toBe('Hello\ufffd!');
+  });
+
+  it("counts tiny shakespeare's tokens as GPT-2 does (or, where that text is absent, agrees with Hugging Face)", async () => {
+    const path = new URL('../../../../shared/data/tinyshakespeare.txt', import.meta.url);
+    if (existsSync(path)) {
+      const text = readFileSync(path, 'utf8');
+      // nanoGPT's split and counts of this file.
+      const boundary = Math.floor(text.length * 0.9);
+      expect(gpt2.encode(text.slice(0, boundary))).toHaveLength(301_966);
+      expect(gpt2.encode(text.slice(boundary))).toHaveLength(36_059);
+      const { encode } = await import('gpt-tokenizer/encoding/r50k_base');
+      const tokens = gpt2.encode(text);
+      expect(tokens).toHaveLength(338_025);
+      expect(tokens).toEqual(Uint16Array.from(encode(text)));
+    } else {
+      process.stderr.write('tinyshakespeare.txt is not there: the built-in corpus is used instead\n');
+      const { text } = await readCorpus({ text: 'builtin', cwd: '.' });
+      expect(gpt2.encode(text)).toHaveLength(
+        inHuggingFace(gpt2).encode(text, { add_special_tokens: false }).ids.length,
+      );
+    }
+  });
+
+  it('writes a tokenizer that loads again, and the files of the slow loader', async () => {
+    const files = gpt2.files();
+    const loaded = await tokenizerFromFiles(files);
+    expect(loaded.kind).toBe('gpt2');
+    expect(Object.keys(JSON.parse(files['vocab.json'] ?? ''))).toHaveLength(50_257);
+    const merges = (files['merges.txt'] ?? '').split('\n');
+    expect(merges[0]).toBe('#version: 0.2');
+    expect(merges[1]).toBe('Ġ t');
+    expect(merges).toHaveLength(50_002);
+    expect(JSON.parse(files['vocab.json'] ?? '')['Ġthe']).toBe(262);
+  });
+});
+
+describe('char', () => {
+  it('numbers the distinct characters by code point', async () => {
+    const tokenizer = await createTokenizer('char', 'bca\n😀a');
+    expect(tokenizer.vocabSize).toBe(5);
+    expect([...tokenizer.encode('\nabc😀')]).toEqual([0, 1, 2, 3, 4]);
+    expect(tokenizer.encode('a')).toBeInstanceOf(Uint16Array);
+  });
+
+  it('gives back any text made of its characters, through its files as well, and as Hugging Face does', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(anyText, trickyText), async (text) => {
+        fc.pre(text !== '');
+        const tokenizer = await createTokenizer('char', text);
+        const tokens = tokenizer.encode(text);
+        expect(tokenizer.decode(tokens)).toBe(text);
+        expect(Math.max(...tokens)).toBe(tokenizer.vocabSize - 1);
+        const loaded = await tokenizerFromFiles(tokenizer.files());
+        expect(loaded.encode(text)).toEqual(tokens);
+        expect(loaded.files()).toEqual(tokenizer.files());
+        expect(inHuggingFace(tokenizer).encode(text, { add_special_tokens: false }).ids).toEqual([...tokens]);
+      }),
+    );
+  });
+
+  it('takes four bytes a token above 65,536 characters', async () => {
+    const all = Array.from({ length: 70_000 }, (_, i) => String.fromCodePoint(0x1_0000 + i)).join('');
+    const tokens = (await createTokenizer('char', all)).encode(all);
+    expect(tokens).toBeInstanceOf(Uint32Array);
+    expect(tokens[69_999]).toBe(69_999);
+  });
+
+  it('names the characters that it does not know', async () => {
+    const tokenizer = await createTokenizer('char', 'abc');
+    expect(() => tokenizer.encode('abcé\u0007é')).toThrow(UserError);
+    expect(() => tokenizer.encode('abcé\u0007é')).toThrow(
+      'not among the 3 of this character tokenizer: "é" (U+00E9), U+0007.',
+    );
+    expect(() => tokenizer.encode('0123456789ABCDEF')).toThrow('and 6 more');
+  });
+
+  it('decodes an id outside the vocabulary as U+FFFD', async () => {
+    expect((await createTokenizer('char', 'abc')).decode([0, 7])).toBe('a\ufffd');
+  });
+});
+
+describe('damaged tokenizer files', () => {
+  it('are refused with the file and the reason', async () => {
+    const files = (await createTokenizer('char', 'abc')).files();
+    const withJson = (json: string) => tokenizerFromFiles({ ...files, 'tokenizer.json': json }, 'step-1');
+    const changed = (part: { vocab?: Record<string, number>; pre_tokenizer?: object }) => {
+      const { model, ...json } = JSON.parse(files['tokenizer.json'] ?? '');
+      const { vocab = model.vocab, ...rest } = part;
+      return withJson(JSON.stringify({ ...json, ...rest, model: { ...model, vocab } }));
+    };
+    expect(await refusal(tokenizerFromFiles({}, 'step-1'))).toContain(
+      'step-1/tokenizer.json: expected this file, but it is missing',
+    );
+    expect(await refusal(withJson('{"model": '))).toContain('step-1/tokenizer.json: expected JSON');
+    expect(await refusal(withJson('{}'))).toContain('not a tokenizer this version can read: model');
+    expect(await refusal(withJson('7'))).toContain('not a tokenizer this version can read');
+    expect(await refusal(changed({ vocab: { a: 0, b: 2 } }))).toContain('ids 0 to 1, each once');
+    expect(await refusal(changed({ vocab: { a: 0, b: 0 } }))).toContain('ids 0 to 1, each once');
+    expect(await refusal(changed({ vocab: {} }))).toContain('damaged');
+    expect(await refusal(changed({ vocab: { ab: 0 } }))).toContain('tokens of several characters');
+    expect(await refusal(changed({ pre_tokenizer: { type: 'Nonsense' } }))).toContain(
+      'step-1/tokenizer.json: not a tokenizer this version can read: Unknown PreTokenizer type: Nonsense',
+    );
+    expect(await refusal(withJson('{"model": {"type": "WordPiece", "vocab": {}}}'))).toContain(
+      'expected a model of the type BPE or Unigram, got WordPiece',
+    );
+  });
+
+  it('are refused where a byte-level encoding lacks a byte, a token of a merge, or has two tokens of one id', async () => {
+    const text = gpt2.files()['tokenizer.json'] ?? '';
+    const changed = (change: (model: { vocab: Record<string, number>; merges: string[] }) => void) => {
+      const json = JSON.parse(text);
+      change(json.model);
+      return refusal(tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(json) }, 'step-1'));
+    };
+    expect(await changed(({ vocab }) => delete vocab['A'])).toContain('tokens for 255 single bytes, not for all 256');
+    expect(await changed(({ vocab }) => delete vocab['Ġthe'])).toContain(
+      'the merge "Ġt he" is not of three of its tokens',
+    );
+    expect(await changed(({ merges }) => merges.push('Ġt'))).toContain('the merge "Ġt" is not of three');
+    expect(await changed(({ vocab }) => Object.assign(vocab, { Ġthe: 50 }))).toContain('two tokens have the id 50');
+    expect(await changed(({ vocab }) => Object.assign(vocab, { 日: 50_257 }))).toContain('"日" is no string of bytes');
+  });
+});
