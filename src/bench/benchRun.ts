@@ -77,7 +77,14 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
       const { idle = false, onWarning } = options;
       const worldSize = idle ? count + 1 : count;
       const started = new Coordinator({
-        ...{ config, dataset, server, localWorkers, worldSize, minWorkers: worldSize, open: idle, restartsMax: 0 },
+        config,
+        dataset,
+        server,
+        localWorkers,
+        worldSize,
+        minWorkers: worldSize,
+        open: idle,
+        restartsMax: 0,
         ...(await logsIn(folder, server.address, onWarning)),
         startWorker: (worker) => workers.start(worker),
         killWorker: (worker) => workers.kill(worker),
@@ -107,7 +114,8 @@ async function logsIn(folder: string, address: string, onWarning: (message: stri
   const journal = Journal.create(join(folder, 'journal.jsonl'), onWarning);
   journal.append({ kind: 'run', format: 1, runId, address });
   return {
-    ...{ runId, journal },
+    runId,
+    journal,
     store: new CheckpointStore(join(folder, 'checkpoints'), { onWarning }),
     metrics: await MetricsLog.open(join(folder, 'metrics.jsonl'), 0, onWarning),
     events: await EventsLog.open(join(folder, 'events.jsonl'), onWarning),

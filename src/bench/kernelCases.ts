@@ -72,7 +72,10 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
   return variants.flatMap(({ suffix, rate, bf16 }) => {
     const dropout = { rate, keys: Array.from({ length: b }, (_, sample) => randomKey(1, sample)) };
     const optionsOf = (tensor: MakeTensor, lse: Tensor) => ({
-      ...{ qkv: tensor(b, t, 3 * c), out: tensor(b, t, c), lse, nHead },
+      qkv: tensor(b, t, 3 * c),
+      out: tensor(b, t, c),
+      lse,
+      nHead,
       ...(rate > 0 && { dropout }),
     });
     return [

@@ -113,10 +113,17 @@ function resultOf(
   const heartbeatMsPerStep = (heartbeatsPerSecond / 1_000) * stepMedianMs * heartbeatCpuMs;
   return {
     name: 'protocol',
-    ...{ workers, encrypted, commitMedianMs, commitP95Ms: percentile(commitMs, 95) },
-    ...{ stepMedianMs, stepP95Ms: percentile(stepMs, 95), stepsPerSecond: (1_000 * stepMs.length) / elapsedMs },
+    workers,
+    encrypted,
+    commitMedianMs,
+    commitP95Ms: percentile(commitMs, 95),
+    stepMedianMs,
+    stepP95Ms: percentile(stepMs, 95),
+    stepsPerSecond: (1_000 * stepMs.length) / elapsedMs,
     coordinatorCpuMs: cpuMs / stepMs.length,
-    ...{ heartbeatsPerSecond, heartbeatCpuMs, heartbeatMsPerStep },
+    heartbeatsPerSecond,
+    heartbeatCpuMs,
+    heartbeatMsPerStep,
     protocolMsPerStep: commitMedianMs + heartbeatMsPerStep,
   };
 }

@@ -130,7 +130,9 @@ async function timeRun(
         ...config,
         train: {
           ...config.train,
-          ...{ workers, globalBatchSize, maxSteps: warmUpSteps + steps },
+          workers,
+          globalBatchSize,
+          maxSteps: warmUpSteps + steps,
           // Every global batch is a multiple of `batch`, and has to be one of this.
           microBatchSize: commonDivisor(batch, config.train.microBatchSize),
         },
@@ -162,8 +164,13 @@ function commonDivisor(a: number, b: number): number {
 async function timeRing({ comm }: Config, ranks: number, bytes: number): Promise<number> {
   const { bucketBytesMax: bucketBytes, chunkBytes } = comm;
   const { results } = await runRingBench({
-    ...{ ranks: [ranks], mbytes: bytes / 1e6, repetitions: ringRepetitions, bucketBytes, chunkBytes },
-    ...{ localRing: true, encrypted: true },
+    ranks: [ranks],
+    mbytes: bytes / 1e6,
+    repetitions: ringRepetitions,
+    bucketBytes,
+    chunkBytes,
+    localRing: true,
+    encrypted: true,
   });
   return results[0]!.medianMs;
 }
@@ -174,7 +181,9 @@ function headOf({ config, computeMs, steps }: ScalingOptions, { engine, gradient
     device: computeMs === undefined ? 'real' : 'simulated',
     engine,
     ...(computeMs !== undefined && { computeMs }),
-    ...{ gradientMB: gradientBytes / 1e6, blockSize: config.model.blockSize, steps },
+    gradientMB: gradientBytes / 1e6,
+    blockSize: config.model.blockSize,
+    steps,
   };
 }
 
@@ -199,7 +208,11 @@ function resultOf({ mode, workers, globalBatchSize, run, ringAloneMs, first, opt
   const ownRate = tokensPerSecond / devicesOf(options, workers);
   const firstRate = first === undefined ? ownRate : first.tokensPerSecond / devicesOf(options, first.workers);
   return {
-    ...{ mode, workers, globalBatchSize, tokensPerSecond, stepMs },
+    mode,
+    workers,
+    globalBatchSize,
+    tokensPerSecond,
+    stepMs,
     stepQuartilesMs: [percentile(times, 25), percentile(times, 75)],
     efficiency: ownRate / firstRate,
     communicationShare: ringWaitMs / stepMs,

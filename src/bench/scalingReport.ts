@@ -140,7 +140,12 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
       svg: barChart(
         {
           title: `Where a step goes, ${mode} scaling`,
-          ...{ subtitle, xLabel: 'workers', y: { label: 'ms' }, parts: phaseNames, series: phaseSeries, ...size },
+          subtitle,
+          xLabel: 'workers',
+          y: { label: 'ms' },
+          parts: phaseNames,
+          series: phaseSeries,
+          ...size,
           bars: of(mode).map(({ workers, phaseMs }) => ({ name: String(workers), values: phaseMs })),
         },
         { inPage },

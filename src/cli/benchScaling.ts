@@ -68,7 +68,8 @@ export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> 
       workers: [...new Set(workers)].sort((a, b) => a - b),
       modes: mode === 'both' ? (['weak', 'strong'] as const) : [mode],
       ...(device === 'simulated' && { computeMs }),
-      ...{ batch, steps },
+      batch,
+      steps,
       // Standard output is the table's.
       onWarning: (message: string) => void process.stderr.write(`warning: ${message}\n`),
     };

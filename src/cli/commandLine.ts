@@ -29,8 +29,14 @@ type Command = CommandModule<object, any>;
 
 /** In the order of the help. */
 const benches: Command[] = [
-  ...[benchStepCommand, benchGenerateCommand, benchEngineCommand, benchRingCommand, benchTokenizerCommand],
-  ...[benchProtocolCommand, benchScalingCommand, benchPeersCommand],
+  benchStepCommand,
+  benchGenerateCommand,
+  benchEngineCommand,
+  benchRingCommand,
+  benchTokenizerCommand,
+  benchProtocolCommand,
+  benchScalingCommand,
+  benchPeersCommand,
 ];
 
 const benchCommand = {
@@ -45,8 +51,17 @@ const benchCommand = {
 } satisfies Command;
 
 const commands: Command[] = [
-  ...[trainCommand, joinCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, plotCommand],
-  ...[reportCommand, benchCommand, dashboardCommand, doctorCommand],
+  trainCommand,
+  joinCommand,
+  prepareCommand,
+  inspectCommand,
+  generateCommand,
+  evaluateCommand,
+  plotCommand,
+  reportCommand,
+  benchCommand,
+  dashboardCommand,
+  doctorCommand,
 ];
 
 /**

@@ -131,7 +131,11 @@ function sizesOf({ splits, shards }: ShardManifest) {
 function toJson(manifest: ShardManifest, found: Survey, samples: readonly Sample[]): string {
   const { tokenizer, documents, textBytes, skipped, tokenBytes, shards } = manifest;
   return JSON.stringify({
-    ...{ tokenizer, documents, textBytes, skipped, tokenBytes },
+    tokenizer,
+    documents,
+    textBytes,
+    skipped,
+    tokenBytes,
     shards: shards.length,
     tokens: sizesOf(manifest),
     /** Documents of 2^i tokens or more, and less than the double. */

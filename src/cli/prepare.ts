@@ -106,7 +106,10 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   const progress = prepareProgress(sources.reduce((sum, { size }) => sum + size, 0));
   let told = 0;
   const prepared = await prepare({
-    ...{ sources, out, tokenizer, split },
+    sources,
+    out,
+    tokenizer,
+    split,
     field: args.field,
     skipBad: args.skipBad,
     shardTokens: args.shardTokens,

@@ -126,7 +126,13 @@ async function train(args: TrainArguments): Promise<number> {
   const { config, folder } = run;
   const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
   const { end, step } = await trainRun({
-    ...{ run, singleProcess, encrypt, listen, maxRestarts, traceSteps: trace, messages },
+    run,
+    singleProcess,
+    encrypt,
+    listen,
+    maxRestarts,
+    traceSteps: trace,
+    messages,
     observe: (view) => observe(args, run, view),
   });
   if (end === 'nothingLeft') {
@@ -158,7 +164,9 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
   const { dashboard, samples } = await openPage(args, run);
   const tensorBoard = tensorBoardOf(args, run, view.startStep);
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
-    ...{ maxSteps, logEverySteps, stepTokens: globalBatchSize * run.config.model.blockSize },
+    maxSteps,
+    logEverySteps,
+    stepTokens: globalBatchSize * run.config.model.blockSize,
     ...view,
     runDir: run.folder.path,
   });
@@ -186,7 +194,9 @@ async function openPage({ dashboard: port, dashboardHost: host, quiet }: TrainAr
   if (port === undefined) return {};
   const dashboard = await openDashboard([folder.path], port, host);
   const samples = new CheckpointSamples({
-    ...{ path: folder.samplesPath, ...config.sample, onWarning: warn },
+    path: folder.samplesPath,
+    ...config.sample,
+    onWarning: warn,
     lastStep: quiet ? undefined : config.train.maxSteps,
   });
   return { dashboard, samples };

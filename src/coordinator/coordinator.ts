@@ -65,7 +65,9 @@ export class Coordinator {
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
     this.#batches = new TrainBatches(options.dataset, {
-      ...{ seed: train.seed, globalBatchSize: train.globalBatchSize, blockSize: model.blockSize },
+      seed: train.seed,
+      globalBatchSize: train.globalBatchSize,
+      blockSize: model.blockSize,
       sampler: data.sampler,
     });
     this.#settle = { resolve: () => {}, reject: () => {} };
@@ -228,7 +230,10 @@ export class Coordinator {
         break;
       case 'welcome':
         this.#send(effect.to, {
-          ...{ type: 'welcome', runId, config: { ...config }, vocabSize: dataset.vocabSize },
+          type: 'welcome',
+          runId,
+          config: { ...config },
+          vocabSize: dataset.vocabSize,
           trace: this.#options.tracer !== undefined,
         });
         break;
@@ -334,7 +339,10 @@ export class Coordinator {
     this.#lastValLoss = { step, loss };
     const { validationBytes } = this.#options;
     const line: EvaluationMetrics = {
-      ...{ step, valLoss: loss, valPerplexity: Math.exp(loss), valTargets: targets },
+      step,
+      valLoss: loss,
+      valPerplexity: Math.exp(loss),
+      valTargets: targets,
       ...(validationBytes !== undefined && { valBitsPerByte: (loss * targets) / Math.LN2 / validationBytes }),
     };
     this.#options.metrics.append(line);

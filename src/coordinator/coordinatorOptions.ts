@@ -118,7 +118,12 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
   const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint } = config;
   return {
-    ...{ runId, worldSize, minWorkers, localWorkers, restartsMax, open },
+    runId,
+    worldSize,
+    minWorkers,
+    localWorkers,
+    restartsMax,
+    open,
     startStep: resume?.trainer?.step ?? 0,
     maxSteps: train.maxSteps,
     globalBatchSize: train.globalBatchSize,

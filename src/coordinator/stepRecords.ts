@@ -55,7 +55,12 @@ export class StepRecords {
     const seconds = (nowMs - this.#startedMs) / 1_000;
     const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
-      ...{ step, loss, lr: this.learningRate(step), gradNorm, tokens: step * this.#stepTokens, term },
+      step,
+      loss,
+      lr: this.learningRate(step),
+      gradNorm,
+      tokens: step * this.#stepTokens,
+      term,
       tokensPerSecond: this.#stepTokens / seconds,
       ...(mfu !== undefined && { mfu }),
       // Whoever was lost after the commit computed its share all the same.

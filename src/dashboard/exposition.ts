@@ -16,24 +16,34 @@ const count = (run: RunView, ...kinds: string[]) => run.events.filter(({ event }
 
 const metrics: readonly Metric[] = [
   {
-    ...{ name: 'lockstep_running', type: 'gauge', help: 'Whether a process trains in the run directory.' },
+    name: 'lockstep_running',
+    type: 'gauge',
+    help: 'Whether a process trains in the run directory.',
     samples: one((run) => Number(run.isRunning)),
   },
   { name: 'lockstep_step', type: 'gauge', help: 'Steps committed.', samples: one((run) => run.newestStep?.step) },
   {
-    ...{ name: 'lockstep_tokens_total', type: 'counter', help: 'Tokens trained on.' },
+    name: 'lockstep_tokens_total',
+    type: 'counter',
+    help: 'Tokens trained on.',
     samples: one((run) => run.newestStep?.tokens),
   },
   {
-    ...{ name: 'lockstep_loss', type: 'gauge', help: 'Mean loss of the newest step, in nats per token.' },
+    name: 'lockstep_loss',
+    type: 'gauge',
+    help: 'Mean loss of the newest step, in nats per token.',
     samples: one((run) => run.newestStep?.loss),
   },
   {
-    ...{ name: 'lockstep_validation_loss', type: 'gauge', help: 'Newest validation loss, in nats per token.' },
+    name: 'lockstep_validation_loss',
+    type: 'gauge',
+    help: 'Newest validation loss, in nats per token.',
     samples: one((run) => run.newestValidation?.valLoss),
   },
   {
-    ...{ name: 'lockstep_learning_rate', type: 'gauge', help: 'Learning rate of the newest step.' },
+    name: 'lockstep_learning_rate',
+    type: 'gauge',
+    help: 'Learning rate of the newest step.',
     samples: one((run) => run.newestStep?.lr),
   },
   {
@@ -45,27 +55,39 @@ const metrics: readonly Metric[] = [
     samples: one((run) => run.newestStep?.gradNorm),
   },
   {
-    ...{ name: 'lockstep_tokens_per_second', type: 'gauge', help: 'Tokens per second of the newest step.' },
+    name: 'lockstep_tokens_per_second',
+    type: 'gauge',
+    help: 'Tokens per second of the newest step.',
     samples: one((run) => run.newestStep?.tokensPerSecond),
   },
   {
-    ...{ name: 'lockstep_mfu', type: 'gauge', help: 'Model FLOP utilisation of the newest step, 0 to 1.' },
+    name: 'lockstep_mfu',
+    type: 'gauge',
+    help: 'Model FLOP utilisation of the newest step, 0 to 1.',
     samples: one((run) => run.newestStep?.mfu),
   },
   {
-    ...{ name: 'lockstep_term', type: 'gauge', help: 'Membership term: grows whenever workers come or go.' },
+    name: 'lockstep_term',
+    type: 'gauge',
+    help: 'Membership term: grows whenever workers come or go.',
     samples: one((run) => run.newestStep?.term),
   },
   {
-    ...{ name: 'lockstep_workers', type: 'gauge', help: 'Workers in the newest step.' },
+    name: 'lockstep_workers',
+    type: 'gauge',
+    help: 'Workers in the newest step.',
     samples: one((run) => run.newestStep?.ranks.length),
   },
   {
-    ...{ name: 'lockstep_recent_workers_lost', type: 'gauge', help: 'Workers lost, among the newest 500 events.' },
+    name: 'lockstep_recent_workers_lost',
+    type: 'gauge',
+    help: 'Workers lost, among the newest 500 events.',
     samples: one((run) => count(run, 'lost')),
   },
   {
-    ...{ name: 'lockstep_phase_seconds', type: 'gauge', help: 'Time of each rank in each part of the newest step.' },
+    name: 'lockstep_phase_seconds',
+    type: 'gauge',
+    help: 'Time of each rank in each part of the newest step.',
     samples: (run) =>
       (run.newestStep?.ranks ?? []).flatMap((rank) =>
         phases.map((phase) => {

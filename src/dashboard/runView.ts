@@ -118,9 +118,15 @@ export class RunView {
     const points = this.#series.after(after);
     const isNew = (kind: ListKind) => reset || seen.lines[kind] !== this.#lines[kind];
     const update: RunUpdate = {
-      ...{ name: this.name, reset, points, after, newest: this.newestStep },
-      ...{ tokensPerSecond: this.#tokensPerSecond, mfu: this.#mfu },
-      ...{ maxSteps: this.#maxSteps, isRunning: this.#isRunning },
+      name: this.name,
+      reset,
+      points,
+      after,
+      newest: this.newestStep,
+      tokensPerSecond: this.#tokensPerSecond,
+      mfu: this.#mfu,
+      maxSteps: this.#maxSteps,
+      isRunning: this.#isRunning,
       ...(isNew('validation') && { validations: this.#validations }),
       ...(isNew('event') && { events: withoutRepeats(this.#events) }),
       ...(isNew('sample') && { samples: this.#samples }),

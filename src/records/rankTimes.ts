@@ -69,8 +69,11 @@ export class RankTimes {
   get ranks(): RankTime[] {
     return [...this.#ranks]
       .map(([rank, { steps, phaseMs, restMs, busyMs }]) => ({
-        ...{ rank, steps, meanMs: [...phaseMs, restMs].map((sum) => sum / steps) },
-        ...{ p50Ms: busyMs.quantile(0.5), p95Ms: busyMs.quantile(0.95) },
+        rank,
+        steps,
+        meanMs: [...phaseMs, restMs].map((sum) => sum / steps),
+        p50Ms: busyMs.quantile(0.5),
+        p95Ms: busyMs.quantile(0.95),
       }))
       .sort((a, b) => a.rank - b.rank);
   }

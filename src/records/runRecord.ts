@@ -73,8 +73,16 @@ export async function readRun(folder: string): Promise<RunRecord> {
   for (const file of ['metrics.jsonl', 'events.jsonl', 'samples.jsonl'])
     badLines += await eachLine(join(path, file), take);
   return {
-    ...{ name: basename(path), path, steps, tokens, evaluations, rankTimes, badLines },
-    ...{ events: events.kept, eventsLeftOut: events.leftOut, samples: samples.kept },
+    name: basename(path),
+    path,
+    steps,
+    tokens,
+    evaluations,
+    rankTimes,
+    badLines,
+    events: events.kept,
+    eventsLeftOut: events.leftOut,
+    samples: samples.kept,
     config: await readFile(join(path, 'config.yaml'), 'utf8').catch(() => undefined),
   };
 }

@@ -58,8 +58,13 @@ export function layFrame(spec: FrameSpec, legend: readonly LegendEntry[], leftLa
   const labelWidth = Math.max(20, ...leftLabels.map((label) => label.length * fontSize * glyphWidth));
   // The name of the vertical axis stands above it.
   return {
-    ...{ width, height, head: parts.join('') },
-    ...{ left: margin + labelWidth + 10, right: width - margin - 8, top: top + 30, bottom: height - 52 },
+    width,
+    height,
+    head: parts.join(''),
+    left: margin + labelWidth + 10,
+    right: width - margin - 8,
+    top: top + 30,
+    bottom: height - 52,
   };
 }
 

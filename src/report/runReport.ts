@@ -88,14 +88,20 @@ function* timings({ rankTimes: { ranks } }: RunRecord): Generator<string> {
   if (ranks.length === 0) return;
   const headings = ['rank', 'steps', ...phaseNames, 'median', 'p95'];
   const rows = ranks.map(({ rank, steps, meanMs, p50Ms, p95Ms }) => [
-    ...[String(rank), grouped(steps)],
+    String(rank),
+    grouped(steps),
     ...[...meanMs, p50Ms, p95Ms].map((ms) => ms.toFixed(2)),
   ]);
   const chart = barChart(
     {
       title: 'Where a step goes',
       subtitle: 'mean of all steps that a rank took part in',
-      ...{ xLabel: 'rank', y: { label: 'ms' }, parts: phaseNames, series: phaseSeries, width: 1_080, height: 400 },
+      xLabel: 'rank',
+      y: { label: 'ms' },
+      parts: phaseNames,
+      series: phaseSeries,
+      width: 1_080,
+      height: 400,
       bars: ranks.map(({ rank, meanMs }) => ({ name: String(rank), values: meanMs })),
     },
     { inPage: true },
@@ -120,7 +126,10 @@ function* samples(run: RunRecord): Generator<string> {
 function* events({ events: lines, eventsLeftOut }: RunRecord): Generator<string> {
   if (lines.length === 0) return;
   const rows = withoutRepeats(lines).map((line) => [
-    ...[line.time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'), grouped(line.step), line.event, eventText(line)],
+    line.time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    grouped(line.step),
+    line.event,
+    eventText(line),
   ]);
   const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are left out.</p>` : '';
   yield section('Events', left + htmlTable(['time', 'step', 'event', 'reason'], rows));

@@ -57,7 +57,8 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const { config, source } = loadConfig({
     ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
-    ...{ overrides, cwd },
+    overrides,
+    cwd,
   });
   if (existing) sayWhatChanged(config, loadConfig({ file: existing.configPath, cwd }).config, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));

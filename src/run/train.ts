@@ -83,7 +83,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
 
   const seen: { loss?: number; valLoss?: number; checkpoint?: string } = {};
   const { end, step } = await trainRun({
-    ...{ run, singleProcess, encrypt, listen: options.listen, maxRestarts, messages },
+    run,
+    singleProcess,
+    encrypt,
+    listen: options.listen,
+    maxRestarts,
+    messages,
     observe: async () => {
       let started: StartedRun | undefined;
       const stop = () => started?.stop();

@@ -173,7 +173,17 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   };
   const workers = singleProcess ? startInProcess(workerStart, transport) : forkWorkers(workerStart);
   coordinator = new Coordinator({
-    ...{ runId, config, dataset, server, worldSize, minWorkers, localWorkers, store, metrics, events, journal },
+    runId,
+    config,
+    dataset,
+    server,
+    worldSize,
+    minWorkers,
+    localWorkers,
+    store,
+    metrics,
+    events,
+    journal,
     stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens),
     ...(validationBytes !== undefined && { validationBytes }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,

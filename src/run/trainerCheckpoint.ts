@@ -65,7 +65,10 @@ export async function saveCheckpoint(
     modelConfig: model.config,
     tokenizerFiles: dataset.tokenizer.files(),
     trainer: {
-      ...{ step, seed: parsed.train.seed, valLoss: valLoss ?? null, config: { ...parsed } },
+      step,
+      seed: parsed.train.seed,
+      valLoss: valLoss ?? null,
+      config: { ...parsed },
       data: { sha256: dataset.sha256, samplesSeen: step * parsed.train.globalBatchSize },
     },
   });

@@ -28,9 +28,24 @@ import { trainCommand } from '../../src/cli/train.ts';
 import { launch, set, tiny, useFolder } from './launch.ts';
 
 const modules = [
-  ...[trainCommand, joinCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, doctorCommand],
-  ...[benchStepCommand, benchGenerateCommand, benchEngineCommand, benchRingCommand, benchTokenizerCommand],
-  ...[benchProtocolCommand, benchScalingCommand, benchPeersCommand, dashboardCommand, plotCommand, reportCommand],
+  trainCommand,
+  joinCommand,
+  prepareCommand,
+  inspectCommand,
+  generateCommand,
+  evaluateCommand,
+  doctorCommand,
+  benchStepCommand,
+  benchGenerateCommand,
+  benchEngineCommand,
+  benchRingCommand,
+  benchTokenizerCommand,
+  benchProtocolCommand,
+  benchScalingCommand,
+  benchPeersCommand,
+  dashboardCommand,
+  plotCommand,
+  reportCommand,
   completionCommand(() => {}),
 ];
 

@@ -53,7 +53,11 @@ describe('train', () => {
     const losses = await lossesOf(runDir);
     expect(losses).toHaveLength(6);
     expect(summary).toEqual({
-      ...{ step: 6, stopped: false, runDir, loss: losses.at(-1), valLoss: expect.any(Number) },
+      step: 6,
+      stopped: false,
+      runDir,
+      loss: losses.at(-1),
+      valLoss: expect.any(Number),
       checkpoint: join(runDir, 'checkpoints', 'step-00000006'),
     });
     expect(told).toContain('evaluated 3');

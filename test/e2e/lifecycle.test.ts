@@ -6,9 +6,7 @@ import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './laun
 
 const folder = useFolder();
 /** What a run leaves in its directory. */
-const files = [
-  ...['checkpoints', 'config.yaml', 'events.jsonl', 'join.key', 'journal.jsonl', 'metrics.jsonl', 'run.key'],
-];
+const files = ['checkpoints', 'config.yaml', 'events.jsonl', 'join.key', 'journal.jsonl', 'metrics.jsonl', 'run.key'];
 const long = [...tiny, 'train.maxSteps=100000'];
 
 it('runs ten times in a row, ends with code 0, and leaves no process, lock or temporary file', async () => {

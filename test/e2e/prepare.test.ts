@@ -227,7 +227,11 @@ describe('a run on prepared data', () => {
       join(path, 'manifest.json'),
       encodeShardManifest({
         tokenizer: { kind: 'char', vocabSize: 16, sha256, endOfText: null, files: Object.keys(files) },
-        ...{ tokenBytes: 2, documents: 1, textBytes: tokens, skipped: 0, shards },
+        tokenBytes: 2,
+        documents: 1,
+        textBytes: tokens,
+        skipped: 0,
+        shards,
         splits: { train: ranges.slice(0, -1), val: ranges.slice(-1) },
       }),
     );

@@ -34,8 +34,11 @@ it.each(['float32', 'bf16'])('gives the same bytes after 100 + 100 steps as afte
   const events = (await readFile(join(folder(), halves, 'events.jsonl'), 'utf8')).trimEnd().split('\n');
   const ofRun = events.map((line) => JSON.parse(line)).filter(({ worker }) => worker === undefined);
   expect(ofRun.map(({ event, step }) => `${event} ${step}`)).toEqual([
-    ...['term 0', 'finished 100', 'resumed 100'],
-    ...['term 100', 'finished 200'],
+    'term 0',
+    'finished 100',
+    'resumed 100',
+    'term 100',
+    'finished 200',
   ]);
 });
 

@@ -25,7 +25,14 @@ function words(count: number): string {
 }
 
 const prepare = (source: string, out: string, ...more: string[]) => [
-  ...['prepare', source, '--tokenizer', 'gpt2', '--out', out, '--shard-tokens', '200000'],
+  'prepare',
+  source,
+  '--tokenizer',
+  'gpt2',
+  '--out',
+  out,
+  '--shard-tokens',
+  '200000',
   ...more,
 ];
 

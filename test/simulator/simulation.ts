@@ -191,7 +191,13 @@ export class Simulation {
     const children = new Map<string, Worker>();
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
-      ...{ config, dataset, server, minWorkers, localWorkers, journal, evalPartTokens },
+      config,
+      dataset,
+      server,
+      minWorkers,
+      localWorkers,
+      journal,
+      evalPartTokens,
       runId: this.#runId,
       worldSize: local + remote,
       restartsMax: 1_000,
@@ -332,8 +338,14 @@ export class Simulation {
       const failure = await Agent.work(
         {
           transport: this.#network.transportOf(process),
-          ...{ coordinatorAddress: address, id: name, workersOnHost: 1, cores: 1, clock: process, makeReplica },
-          ...{ host, pid: process.pid },
+          coordinatorAddress: address,
+          id: name,
+          workersOnHost: 1,
+          cores: 1,
+          clock: process,
+          makeReplica,
+          host,
+          pid: process.pid,
         },
         (agent) => {
           worker.agent = agent;
@@ -582,8 +594,16 @@ export class Simulation {
       ...recent.slice(-160),
     ].join('\n');
     return {
-      ...{ seed: this.#options.seed, violation, report, traceHash, events, virtualMs: nowMs, rewinds: this.#rewinds },
-      ...{ terms: this.#term, faults: faults.length, failures: this.#failures },
+      seed: this.#options.seed,
+      violation,
+      report,
+      traceHash,
+      events,
+      virtualMs: nowMs,
+      rewinds: this.#rewinds,
+      terms: this.#term,
+      faults: faults.length,
+      failures: this.#failures,
     };
   }
 }

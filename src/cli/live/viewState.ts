@@ -62,8 +62,13 @@ export interface ViewState {
 export function initialView(facts: Pick<ViewState, 'maxSteps' | 'step' | 'stepTokens'>): ViewState {
   return {
     ...facts,
-    ...{ losses: [], tokensPerSecond: 0, term: 0, parts: new Map(), notes: [] },
-    ...{ lost: new Map(), known: new Set() },
+    losses: [],
+    tokensPerSecond: 0,
+    term: 0,
+    parts: new Map(),
+    notes: [],
+    lost: new Map(),
+    known: new Set(),
   };
 }
 
@@ -118,7 +123,10 @@ export function workerRows(view: ViewState, run: RunState, nowMs: number): Worke
     const parts = view.parts.get(member.rank);
     const samples = view.last?.ranks.find(({ rank }) => rank === member.rank)?.sampleCount;
     return {
-      ...{ worker: member.worker, rank: member.rank, state: memberState(member, run, parts), isTrouble: false },
+      worker: member.worker,
+      rank: member.rank,
+      state: memberState(member, run, parts),
+      isTrouble: false,
       ...(parts !== undefined && { parts }),
       ...(samples !== undefined && { samples }),
     };

@@ -72,8 +72,18 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     );
   }
   const member: Member = {
-    ...{ id: from, worker, host, pid, ringAddress, rank: -1, lastSeenMs: nowMs, holds },
-    ...{ phase: 'starting', step: state.step, leaving: false, speed: 0 },
+    id: from,
+    worker,
+    host,
+    pid,
+    ringAddress,
+    rank: -1,
+    lastSeenMs: nowMs,
+    holds,
+    phase: 'starting',
+    step: state.step,
+    leaving: false,
+    speed: 0,
   };
   const isNot = (name: string) => name !== worker;
   const joined = {

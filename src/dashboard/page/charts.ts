@@ -116,7 +116,11 @@ export class Charts {
         const own = this.#runs.length > 1 ? stroke : colour('--series-1');
         series.push({
           label: this.#runs.length > 1 ? `${name}, validation` : 'validation loss',
-          ...{ stroke: own, width: 2, dash: [6, 4], spanGaps: true, points: { show: true, size: 6 } },
+          stroke: own,
+          width: 2,
+          dash: [6, 4],
+          spanGaps: true,
+          points: { show: true, size: 6 },
           value: (_, value) => readable(value),
         });
       }

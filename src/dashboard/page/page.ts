@@ -55,7 +55,12 @@ function take(update: IndexedUpdate): void {
   const { index, reset, name, points, after, newest, tokensPerSecond, mfu, maxSteps, isRunning } = update;
   const before = reset ? undefined : runs[index];
   runs[index] = {
-    ...{ name, newest, tokensPerSecond, mfu, maxSteps, isRunning },
+    name,
+    newest,
+    tokensPerSecond,
+    mfu,
+    maxSteps,
+    isRunning,
     points: [...(before?.points ?? []).filter(({ step }) => step <= after), ...points],
     validations: update.validations ?? before?.validations ?? [],
     events: update.events ?? before?.events ?? [],

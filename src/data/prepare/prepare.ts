@@ -88,7 +88,10 @@ function planOf(options: PrepareOptions, known?: KnownTokenizer): Plan {
   return {
     sources: sources.map(({ name, format, compression, size }) => ({ name, format, compression, bytes: size })),
     tokenizer: known ? `${known.tokenizer.kind}, sha256 ${known.facts.sha256}` : String(options.tokenizer),
-    ...{ field, skipBad, split, shardTokens },
+    field,
+    skipBad,
+    split,
+    shardTokens,
   };
 }
 
@@ -112,15 +115,25 @@ async function fill(folder: PrepareFolder, options: PrepareOptions, known?: Know
     const { shards, splits } = await folder.writing(() => writer.finish());
     const manifest = encodeShardManifest({
       tokenizer: {
-        ...{ kind: tokenizer.kind, vocabSize, sha256: facts.sha256 },
+        kind: tokenizer.kind,
+        vocabSize,
+        sha256: facts.sha256,
         endOfText: facts.endOfText ?? null,
         files: Object.keys(facts.files).sort(),
       },
-      ...{ tokenBytes: writer.tokenBytes, documents, textBytes, skipped, shards, splits },
+      tokenBytes: writer.tokenBytes,
+      documents,
+      textBytes,
+      skipped,
+      shards,
+      splits,
     });
     await folder.writing(() => folder.complete(manifest));
     return {
-      ...{ documents, textBytes, skipped, shards: shards.length },
+      documents,
+      textBytes,
+      skipped,
+      shards: shards.length,
       trainTokens: tokensIn(splits.train),
       valTokens: tokensIn(splits.val),
     };
@@ -151,7 +164,13 @@ async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known
   let keptShards = writer.shardCount;
   try {
     const jobs = pipeline({
-      ...{ sources, from, field, skipBad, inputHash, jobsMax: pool.jobsMax, work: pool.encode },
+      sources,
+      from,
+      field,
+      skipBad,
+      inputHash,
+      jobsMax: pool.jobsMax,
+      work: pool.encode,
       onRead: (bytes) => {
         bytesRead += bytes;
       },
@@ -220,7 +239,12 @@ async function* passOver<T extends object>(
 ): AsyncGenerator<T> {
   let bytesRead = 0;
   const jobs = pipeline({
-    ...{ sources, from: beginning, field, skipBad, jobsMax, work },
+    sources,
+    from: beginning,
+    field,
+    skipBad,
+    jobsMax,
+    work,
     onRead: (bytes) => {
       bytesRead += bytes;
     },

@@ -46,7 +46,9 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   return {
     tokenizer,
     vocabSize: embeddingRows(tokenizer, options.vocabSize),
-    ...{ train, val, corpora },
+    train,
+    val,
+    corpora,
     description:
       `${names.join(', ')}: ${tokenizer.kind} tokenizer with ${count(tokenizer.vocabSize)} tokens, ` +
       `${count(train.length)} tokens to train on, ${count(val.length)} to validate`,

@@ -135,8 +135,12 @@ describe('reports', () => {
         stepMedianMs: 2.53,
         stepP95Ms: 7.73,
       },
-      ...{ stepsPerSecond: 302.4, coordinatorCpuMs: 1.1094, heartbeatsPerSecond: 4, heartbeatCpuMs: 0.1151 },
-      ...{ heartbeatMsPerStep: 0.00116, protocolMsPerStep: 0.62656 },
+      stepsPerSecond: 302.4,
+      coordinatorCpuMs: 1.1094,
+      heartbeatsPerSecond: 4,
+      heartbeatCpuMs: 0.1151,
+      heartbeatMsPerStep: 0.00116,
+      protocolMsPerStep: 0.62656,
     };
     const lines = renderProtocolHead({ engine: 'native', steps: 1000, cores: 2 }) + renderProtocolRow(result);
     expect(lines.replaceAll(/ +/g, ' ')).toBe(

@@ -11,12 +11,27 @@ import {
 } from '../../../src/bench/scalingReport.ts';
 
 const alone: ScalingResult = {
-  ...{ mode: 'weak', workers: 1, globalBatchSize: 4, tokensPerSecond: 6_400, stepMs: 160, stepQuartilesMs: [159, 161] },
-  ...{ efficiency: 1, communicationShare: 0, phaseMs: [0, 158, 0, 1, 1, 0] },
+  mode: 'weak',
+  workers: 1,
+  globalBatchSize: 4,
+  tokensPerSecond: 6_400,
+  stepMs: 160,
+  stepQuartilesMs: [159, 161],
+  efficiency: 1,
+  communicationShare: 0,
+  phaseMs: [0, 158, 0, 1, 1, 0],
 };
 const pair: ScalingResult = {
-  ...{ ...alone, workers: 2, globalBatchSize: 8, tokensPerSecond: 11_520, stepMs: 178, efficiency: 0.9 },
-  ...{ communicationShare: 0.1, ringAloneMs: 40, overlapWon: 0.55, phaseMs: [0, 158, 18, 1, 1, 0] },
+  ...alone,
+  workers: 2,
+  globalBatchSize: 8,
+  tokensPerSecond: 11_520,
+  stepMs: 178,
+  efficiency: 0.9,
+  communicationShare: 0.1,
+  ringAloneMs: 40,
+  overlapWon: 0.55,
+  phaseMs: [0, 158, 18, 1, 1, 0],
 };
 const report: ScalingReport = {
   machine: {
@@ -35,7 +50,8 @@ const report: ScalingReport = {
     gradientMB: 43.1,
     blockSize: 256,
   },
-  ...{ steps: 8, results: [alone, pair] },
+  steps: 8,
+  results: [alone, pair],
 };
 
 it('the table says which device it is, and keeps its columns', () => {

@@ -44,16 +44,26 @@ describe('launch bench tokenizer', () => {
 
   it('prints a line for each, and says where the tokens differ', () => {
     const report: TokenizerBenchReport = {
-      ...{ name: 'builtin', trainMBytes: 100, encodeMBytes: 10, vocabSize: 4096, runs: 3 },
-      ...{ cpu: 'A CPU', cores: 2, node: '20.0.0' },
+      name: 'builtin',
+      trainMBytes: 100,
+      encodeMBytes: 10,
+      vocabSize: 4096,
+      runs: 3,
+      cpu: 'A CPU',
+      cores: 2,
+      node: '20.0.0',
       training: [
         { by: 'us', medianSeconds: 5, minSeconds: 4, mbytesPerSecond: 20, oursTimesAsFast: 1, sameMerges: true },
         { by: 'them', medianSeconds: 50, minSeconds: 40, mbytesPerSecond: 2, oursTimesAsFast: 10, sameMerges: true },
       ],
       encoding: [
         {
-          ...{ tokenizer: 'gpt2', by: 'them', mbytesPerSecond: 2.5, bestMBytesPerSecond: 3 },
-          ...{ oursTimesAsFast: 8, sameTokens: false },
+          tokenizer: 'gpt2',
+          by: 'them',
+          mbytesPerSecond: 2.5,
+          bestMBytesPerSecond: 3,
+          oursTimesAsFast: 8,
+          sameTokens: false,
         },
       ],
     };

@@ -24,7 +24,13 @@ afterEach(async () => {
 
 const stepLine = (step: number, loss = 3) =>
   JSON.stringify({
-    ...{ step, loss, lr: 1e-3, gradNorm: 1.5, tokens: step * 100, term: 1, tokensPerSecond: 1_000 },
+    step,
+    loss,
+    lr: 1e-3,
+    gradNorm: 1.5,
+    tokens: step * 100,
+    term: 1,
+    tokensPerSecond: 1_000,
     ranks: [0, 1].map((rank) => {
       const times = { dataWaitMs: 1, forwardBackwardMs: 6, ringWaitMs: 2, commitWaitMs: 0.5, optimizerMs: 0.5 };
       return { rank, sampleFrom: rank, sampleCount: 1, ...times, ringBytesSent: 4_000 };

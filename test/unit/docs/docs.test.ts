@@ -109,6 +109,11 @@ it('knows what is written in a source', () => {
   const texts = [...textsIn([sum, literal('whole')])];
   expect(texts).toEqual([`a ${hole}`, 'whole']);
   expect(['a …', '…', 'whole', 'who…', 'ole', 'a'].map((message) => isWritten(message, texts))).toEqual([
-    ...[true, true, true, true, false, false],
+    true,
+    true,
+    true,
+    true,
+    false,
+    false,
   ]);
 });

@@ -15,7 +15,10 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const open = (options: { afterStep?: number; steps?: number; maxSteps?: number; path?: string } = {}) =>
   TraceFile.open({
-    ...{ path: join(folder, 'trace.json'), afterStep: 0, steps: 3, maxSteps: 100 },
+    path: join(folder, 'trace.json'),
+    afterStep: 0,
+    steps: 3,
+    maxSteps: 100,
     ...options,
     onWarning: (message) => warnings.push(message),
   });

@@ -22,7 +22,13 @@ function stepOf(step: number): StepMetrics {
   const times = { dataWaitMs: 1, forwardBackwardMs: 20, ringWaitMs: 3, commitWaitMs: 4, optimizerMs: 5 };
   const share = { sampleFrom: 0, sampleCount: 2 };
   return {
-    ...{ step, loss: 4 / step, lr: 0.001, gradNorm: 0.5, tokens: 100 * step, term: 1, tokensPerSecond: 5_000 },
+    step,
+    loss: 4 / step,
+    lr: 0.001,
+    gradNorm: 0.5,
+    tokens: 100 * step,
+    term: 1,
+    tokensPerSecond: 5_000,
     ranks: [
       { rank: 0, ...share, ...times },
       { rank: 1, ...share, ...times, forwardBackwardMs: 30 },
@@ -117,7 +123,10 @@ describe('TensorBoardLog', () => {
     const warnings: string[] = [];
     let isFull = false;
     const log = new TensorBoardLog({
-      ...{ folder, step: 0, config: 'a: 1', onWarning: (message) => warnings.push(message) },
+      folder,
+      step: 0,
+      config: 'a: 1',
+      onWarning: (message) => warnings.push(message),
       openSink: async (path) => {
         const file = await open(path, 'wx');
         return {

@@ -50,7 +50,12 @@ export async function trainRun(
   const steps = options.steps ?? [5];
   for (let step = 0; step < Math.max(...steps); step++) {
     const batch = trainBatch(dataset, {
-      ...{ seed: 7, step, from: 0, count: 4, globalBatchSize: 4, blockSize },
+      seed: 7,
+      step,
+      from: 0,
+      count: 4,
+      globalBatchSize: 4,
+      blockSize,
       sampler: 'random',
     });
     trainer.zeroGrads();

@@ -15,7 +15,11 @@ import type { LoggedEvent } from '../../../../src/records/eventsLog.ts';
 import type { StepMetrics } from '../../../../src/records/metricsLog.ts';
 
 const plan = {
-  ...{ runId: 'r', worldSize: 2, minWorkers: 1, localWorkers: ['local-0000', 'local-0001'], restartsMax: 10 },
+  runId: 'r',
+  worldSize: 2,
+  minWorkers: 1,
+  localWorkers: ['local-0000', 'local-0001'],
+  restartsMax: 10,
   ...{
     open: false,
     startStep: 0,
@@ -26,14 +30,22 @@ const plan = {
     evalPartWindows: 1,
     checkpointEverySteps: 0,
   },
-  ...{ hashEverySteps: 0, heartbeatTimeoutMs: 1, joinTimeoutMs: 1, stepTimeoutMs: 1, leases: 'equal' as const },
+  hashEverySteps: 0,
+  heartbeatTimeoutMs: 1,
+  joinTimeoutMs: 1,
+  stepTimeoutMs: 1,
+  leases: 'equal' as const,
 };
 
 function member(rank: number, changes: Partial<Member> = {}): Member {
   const worker = `local-${String(Math.max(rank, 0)).padStart(4, '0')}`;
   return {
     ...{ id: `${worker}.1`, worker, host: 'h', pid: 1, ringAddress: 'ring', rank, lastSeenMs: 0 },
-    ...{ phase: 'forward and backward', step: 1, holds: undefined, leaving: false, speed: 0 },
+    phase: 'forward and backward',
+    step: 1,
+    holds: undefined,
+    leaving: false,
+    speed: 0,
     ...changes,
   };
 }
@@ -46,8 +58,14 @@ const timings = { dataWaitMs: 0, forwardBackwardMs: 800, ringWaitMs: 100, commit
 function metrics(step: number, changes: Partial<StepMetrics> = {}): StepMetrics {
   const ranks = [0, 1].map((rank) => ({ rank, sampleFrom: 6 * rank, sampleCount: 6, ...timings }));
   return {
-    ...{ step, loss: 4 - step / 1000, lr: 9.46e-4, gradNorm: 1.3, tokens: step * 768 },
-    ...{ tokensPerSecond: 25_513, term: 1, ranks },
+    step,
+    loss: 4 - step / 1000,
+    lr: 9.46e-4,
+    gradNorm: 1.3,
+    tokens: step * 768,
+    tokensPerSecond: 25_513,
+    term: 1,
+    ranks,
     ...changes,
   };
 }

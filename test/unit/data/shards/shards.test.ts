@@ -37,7 +37,9 @@ function openWriter(vocabSize: number, shardTokens: number, state = nothing): Pr
 function manifestOf(shards: ShardEntry[], vocabSize = 100): ShardManifest {
   const all = shards.map(({ name, tokens }) => ({ shard: name, from: 0, to: tokens }));
   return {
-    ...{ format: 'lockstep-shards', version: 1, tokenBytes: vocabSize > 65_536 ? 4 : 2 },
+    format: 'lockstep-shards',
+    version: 1,
+    tokenBytes: vocabSize > 65_536 ? 4 : 2,
     tokenizer: { kind: 'char', vocabSize, sha256: sha, endOfText: null, files: ['tokenizer.json'] },
     ...{ documents: 1, textBytes: 1, skipped: 0, shards, splits: { train: all, val: [] } },
   };

@@ -43,7 +43,17 @@ const parts = [
     'ǅ',
     'ʰ',
   ],
-  ...['\u200b', '_', '€', 'हिन्दी', '\u0000', '\u007f', '/', '//', '𐐀', '𐐨', '𝒜'],
+  '\u200b',
+  '_',
+  '€',
+  'हिन्दी',
+  '\u0000',
+  '\u007f',
+  '/',
+  '//',
+  '𐐀',
+  '𐐨',
+  '𝒜',
 ];
 
 /** Words, spaces, apostrophes, digits and symbols next to each other in all ways: what the splitting rules are about. */

@@ -135,7 +135,7 @@ describe('gpt2', () => {
   });
 
   it("counts tiny shakespeare's tokens as GPT-2 does (or, where that text is absent, agrees with Hugging Face)", async () => {
-    const path = new URL('../../../../shared/data/tinyshakespeare.txt', import.meta.url);
+    const path = new URL('../../../../../shared/data/tinyshakespeare.txt', import.meta.url);
     if (existsSync(path)) {
       const text = readFileSync(path, 'utf8');
       // nanoGPT's split and counts of this file.
