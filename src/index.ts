@@ -83,7 +83,7 @@ export {
   type PhaseTimes,
   Trainer,
 } from './model/training.ts';
-export type { Affine, FloatType, LastLayer, LinearLayer, Variable } from './model/variable.ts';
+export type { Affine, FloatType, LinearLayer, Variable } from './model/variable.ts';
 export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './records/eventsLog.ts';
 export type {
   CommittedStep,

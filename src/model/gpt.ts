@@ -11,7 +11,7 @@ import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
 import { type ActivationRecompute, layerNormEps, type ModelConfig } from './config.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
 import type { CheckpointBody, LayerCache, Tape } from './tape.ts';
-import type { Affine, LastLayer, LinearLayer, Variable } from './variable.ts';
+import type { Affine, LinearLayer, Variable } from './variable.ts';
 
 /** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
 export interface DropoutSource {
@@ -167,21 +167,20 @@ export class GPT {
     let x = input; // (B, T, C)
     for (const layer of this.#blocks.keys()) {
       const body: CheckpointBody = (on, blockInput) => this.#block(on, blockInput, layer, pass);
-      x = pass.checkpoints ? tape.checkpoint(x, body) : tape.linear(...body(tape, x));
+      x = pass.checkpoints ? tape.checkpoint(x, body) : body(tape, x);
     }
     const [B, T, C] = x.shape as [number, number, number];
     return this.#layerNorm(tape, x, this.#lnF, [B * T, C]); // (N, C)
   }
 
-  /** One block up to its last linear layer. */
-  #block(tape: Tape, input: Variable, layer: number, { attend, dropoutAt }: Pass): [Variable, LastLayer] {
+  #block(tape: Tape, input: Variable, layer: number, { attend, dropoutAt }: Pass): Variable {
     const block = this.#blocks[layer]!;
     const qkv = tape.linear(this.#layerNorm(tape, input, block.ln1), block.cAttn); // (B, T, 3C)
     const y = attend(tape, layer, qkv); // (B, T, C)
     const x = tape.linear(y, { ...block.attnProj, residual: input, dropout: dropoutAt(3 * layer + 2) });
     const inner = this.#layerNorm(tape, x, block.ln2);
     const active = tape.linear(inner, { ...block.cFc, activation: this.config.activation }); // (B, T, 4C)
-    return [active, { ...block.mlpProj, residual: x, dropout: dropoutAt(3 * layer + 3) }];
+    return tape.linear(active, { ...block.mlpProj, residual: x, dropout: dropoutAt(3 * layer + 3) });
   }
 
   #logits(tape: Tape, hidden: Variable): Variable {

@@ -18,7 +18,7 @@ import type { Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
 import { Buffers } from './buffers.ts';
 import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
-import { type Affine, type FloatType, type LastLayer, type LinearLayer, save, use, Variable } from './variable.ts';
+import { type Affine, type FloatType, type LinearLayer, save, use, Variable } from './variable.ts';
 
 /** Keys and values of one block. */
 export interface LayerCache {
@@ -28,8 +28,8 @@ export interface LayerCache {
   readonly values: Tensor;
 }
 
-/** Runs operations on x up to the last, a linear layer, which it only names: its result is not needed a second time. */
-export type CheckpointBody = (tape: Tape, x: Variable) => readonly [input: Variable, last: LastLayer];
+/** Runs operations on x, at least one, and returns what the last of them gives. */
+export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
 
 /** A use of the parameter has added to its gradient. */
 type UseDone = (parameter: Parameter) => void;
@@ -57,6 +57,8 @@ export class Tape {
   readonly #recorded: Recorded[] = [];
   /** For each parameter, how many recorded operations have still to add to its gradient. */
   readonly #pendingUses = new Map<Parameter, number>();
+  /** The operation whose result is known already: a linear layer there is recorded, but not computed. */
+  #knownAt: number | undefined;
 
   /**
    * @param precision of what matrix products read and write; bf16 needs an engine that has it
@@ -113,7 +115,12 @@ export class Tape {
   linear(x: Variable, layer: LinearLayer): Variable {
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
-    const out = this.#variable(shape, residual ? residual.dtype : this.#operandType);
+    const dtype = residual ? residual.dtype : this.#operandType;
+    // An activation's backward needs what only computing gives.
+    if (this.#recorded.length === this.#knownAt && !kind) {
+      return this.#recordLinear(new Variable(shape, dtype), x, layer);
+    }
+    const out = this.#variable(shape, dtype);
     out.activation = kind && { kind, preActivation: this.#buffers.alloc(out.shape, out.dtype) };
     this.#engine.linearForward({
       inp: x.value,
@@ -203,8 +210,8 @@ export class Tape {
   }
 
   /**
-   * The last layer of `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then.
-   * Gradients are those that the same operations have without a checkpoint; bit for bit where x has no use outside, since those of
+   * `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then; a linear layer that ends
+   * it is not computed a second time. Gradients are those that the same operations have without a checkpoint; bit for bit where x has no use outside, since those of
    * its uses in `body` are added up on their own first.
    */
   checkpoint(x: Variable, body: CheckpointBody): Variable {
@@ -215,15 +222,17 @@ export class Tape {
       return [new Tape(this.#engine, this.#precision, this.#buffers), copy];
     };
     const [forward, forwardX] = again();
-    const out = forward.linear(...body(forward, forwardX));
+    const out = body(forward, forwardX);
+    const last = forward.#recorded.length - 1;
+    invariant(out === forward.#recorded[last]?.out, "a checkpoint's result must be that of its last operation");
     const result = new Variable(out.shape, out.dtype, out.value);
     out.buffer = undefined;
     const parameters = new Set(forward.#pendingUses.keys());
     forward.#forget();
     return this.#record(result, [], parameters, (dout, useDone) => {
       const [tape, tapeX] = again();
-      const [input, last] = body(tape, tapeX);
-      tape.#recordLinear(new Variable(result.shape, result.dtype), input, last).grad = dout;
+      tape.#knownAt = last;
+      body(tape, tapeX).grad = dout;
       result.grad = undefined;
       tape.#replay((parameter) => {
         parameters.delete(parameter);

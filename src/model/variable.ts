@@ -75,9 +75,3 @@ export interface LinearLayer extends Affine {
   /** Of what is added to `residual`. */
   readonly dropout?: Dropout | undefined;
 }
-
-/** One that a checkpoint ends in: its result is not computed a second time, so it can have no activation, whose backward needs more. */
-export type LastLayer = LinearLayer & {
-  /** None. */
-  readonly activation?: never;
-};

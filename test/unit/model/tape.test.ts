@@ -148,7 +148,7 @@ const graphs: Record<string, Graph> = {
       const before = tape.linear(x, { weight: p['w']! });
       const y = tape.checkpoint(before, (on, inp) => {
         const active = on.linear(on.dropout(inp, dropout), { weight: p['v']!, activation: 'gelu' });
-        return [active, { weight: p['w']!, residual: inp, dropout }];
+        return on.linear(active, { weight: p['w']!, residual: inp, dropout });
       });
       return tape.linear(y, { weight: p['v']!, residual: before });
     },
@@ -159,10 +159,21 @@ const graphs: Record<string, Graph> = {
     hidden: (tape, x, p) => {
       const body: CheckpointBody = (on, inp) => {
         const norm = on.layerNorm(inp, { weight: p['b']! }, 1e-5);
-        return [on.linear(norm, { weight: p['v']!, activation: 'gelu' }), { weight: p['w']!, residual: inp }];
+        const active = on.linear(norm, { weight: p['v']!, activation: 'gelu' });
+        return on.linear(active, { weight: p['w']!, residual: inp });
       };
       const y = tape.checkpoint(tape.checkpoint(x, body), body);
-      return tape.checkpoint(y, (on, inp) => [on.checkpoint(inp, body), { weight: p['v']!, residual: inp }]);
+      return tape.checkpoint(y, (on, inp) => on.linear(on.checkpoint(inp, body), { weight: p['v']!, residual: inp }));
+    },
+    width: V,
+  },
+  'checkpoints that end in an activation, in a norm and in another checkpoint': {
+    shapes: { v: [V, V], w: [V, V], b: [V] },
+    hidden: (tape, x, p) => {
+      const active: CheckpointBody = (on, inp) => on.linear(inp, { weight: p['v']!, activation: 'gelu' });
+      const norm: CheckpointBody = (on, inp) => on.layerNorm(inp, { weight: p['b']! }, 1e-5);
+      const both: CheckpointBody = (on, inp) => on.checkpoint(on.linear(inp, { weight: p['w']! }), active);
+      return tape.checkpoint(tape.checkpoint(tape.checkpoint(x, active), norm), both);
     },
     width: V,
   },
