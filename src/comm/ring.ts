@@ -22,6 +22,17 @@ import { BucketReduction, type ReduceInto } from './ringBucket.ts';
 import { EarlyFrames } from './ringEarly.ts';
 import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase } from './ringFrames.ts';
 
+/** The ring does not work. Names the neighbour that is blamed, so that nobody has to read the message for it. */
+export class RingError extends PeerError {
+  /** Rank of the neighbour that sent nothing, sent wrongly or is gone. */
+  readonly suspect: number;
+
+  constructor(suspect: number, message: string) {
+    super(message);
+    this.suspect = suspect;
+  }
+}
+
 export interface RingOptions {
   link: RingLink;
   /** The sum. In training it is native code. */
@@ -178,7 +189,7 @@ export class RingAllReduce {
     if (this.#stopTimer === undefined) this.#watch();
     this.#times = { first: this.#times.first || now, last: now, end: 0 };
     if (this.#nextGone !== undefined) {
-      this.#fail(this.#nextGone);
+      this.#failNext(this.#nextGone);
       return;
     }
     if (this.#observer !== undefined) this.#startedMs.set(bucket, now);
@@ -189,7 +200,7 @@ export class RingAllReduce {
     for (const { header, payload } of this.#early.take(due)) this.#apply(header, payload);
   }
 
-  /** Resolves when every bucket of the step holds the sums. Rejects with a PeerError when a neighbour fails or `abort` is called. */
+  /** Resolves when every bucket of the step holds the sums. Rejects with a RingError when a neighbour fails, or with what `abort` was given. */
   whenDone(): Promise<void> {
     return this.#done.promise;
   }
@@ -282,7 +293,7 @@ export class RingAllReduce {
           `segment ${header.segment}, chunk ${header.chunk}, ${payload.byteLength} bytes were not expected`,
         );
       case 'gap':
-        this.#fail(`lost a frame: ${this.#describe(header.bucket)} is missing, chunk ${header.chunk} came`);
+        this.#failPrevious(`lost a frame: ${this.#describe(header.bucket)} is missing, chunk ${header.chunk} came`);
         return undefined;
       default:
         return outcome satisfies never;
@@ -322,20 +333,29 @@ export class RingAllReduce {
     // While the link waits for us, or nothing that was started is missing, the delay is our own.
     if (waitingFor === -1 || this.#early.full) this.#ticks = 0;
     else if (++this.#ticks >= ticksMax) {
-      this.#fail(`sent nothing for ${this.#options.stepTimeoutMs} ms: ${this.#describe(waitingFor)} is missing`);
+      this.#failPrevious(
+        `sent nothing for ${this.#options.stepTimeoutMs} ms: ${this.#describe(waitingFor)} is missing`,
+      );
     }
   }
 
   #onNextGone(reason: string): void {
-    const { rank, worldSize } = this.#place;
-    this.#nextGone = `rank ${(rank + 1) % worldSize} (next in the ring) is gone: ${reason}`;
-    if (this.#state.kind === 'active' && this.#stopTimer !== undefined) this.#fail(this.#nextGone);
+    this.#nextGone = reason;
+    if (this.#state.kind === 'active' && this.#stopTimer !== undefined) this.#failNext(reason);
   }
 
-  /** @param what about the previous rank, unless it names another */
-  #fail(what: string): void {
-    const who = what.startsWith('rank ') ? '' : `rank ${this.#previous()} (previous in the ring) `;
-    this.abort(new PeerError(`${who}${what} (term ${this.#place.term}, step ${this.#step})`));
+  #failNext(reason: string): void {
+    const { rank, worldSize } = this.#place;
+    this.#fail((rank + 1) % worldSize, 'next in the ring', `is gone: ${reason}`);
+  }
+
+  #failPrevious(what: string): void {
+    this.#fail(this.#previous(), 'previous in the ring', what);
+  }
+
+  #fail(suspect: number, where: string, what: string): void {
+    const { term } = this.#place;
+    this.abort(new RingError(suspect, `rank ${suspect} (${where}) ${what} (term ${term}, step ${this.#step})`));
   }
 
   #describe(bucket: number): string {

@@ -117,8 +117,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     type: z.literal('ringBroken'),
     term: count,
     step: count,
-    /** The neighbour that it blames, if any. */
-    suspect: rank.optional(),
+    /** The neighbour that it blames. */
+    suspect: rank,
     /** That it has received in the step. */
     ringFrames: count,
     message: text,

@@ -13,7 +13,7 @@ import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinat
 import { isTelling } from '../comm/flightMessages.ts';
 import type { RingLink, Transport } from '../comm/link.ts';
 import type { WorkerPhase } from '../comm/messageFields.ts';
-import { RingAllReduce } from '../comm/ring.ts';
+import { RingAllReduce, RingError } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
 import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
@@ -311,10 +311,9 @@ export class Agent {
   }
 
   /** Tells the coordinator, which opens another term. */
-  #ringBroke(error: unknown, { term, rank, worldSize }: CoordinatorMessageOf<'form'>): never {
-    if (!(error instanceof PeerError)) throw error;
-    const named = /^rank (\d+)/.exec(error.message)?.[1];
-    const suspect = named === undefined ? (rank + worldSize - 1) % worldSize : Number(named);
+  #ringBroke(error: unknown, { term }: CoordinatorMessageOf<'form'>): never {
+    if (!(error instanceof RingError)) throw error;
+    const { suspect } = error;
     const message = error.message.slice(0, 4_000);
     const ringFrames = this.#ring?.stats().framesReceived ?? 0;
     this.#send({ type: 'ringBroken', term, step: this.#step, suspect, ringFrames, message });

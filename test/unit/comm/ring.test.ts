@@ -248,7 +248,9 @@ describe('failure', () => {
     await expect(ranks[1]!.ring.whenDone()).rejects.toThrow(
       'rank 0 (previous in the ring) sent nothing for 60 ms: bucket 0, reduce-scatter, segment 0, chunk 0 of 2 is missing (term 3, step 7)',
     );
-    await expect(ranks[1]!.ring.whenDone()).rejects.toThrow(PeerError);
+    const error = await ranks[1]!.ring.whenDone().catch((failure: unknown) => failure);
+    expect(error).toBeInstanceOf(PeerError);
+    expect(error).toMatchObject({ suspect: 0 });
   });
 
   it('a rank that is slow itself blames nobody', async () => {
@@ -275,6 +277,7 @@ describe('failure', () => {
     await expect(ranks[0]!.ring.whenDone()).rejects.toThrow(
       /^rank 1 \(next in the ring\) is gone: .*\(term 1, step 1\)$/,
     );
+    await expect(ranks[0]!.ring.whenDone()).rejects.toMatchObject({ suspect: 1 });
   });
 
   it('a next rank that closes between steps fails the next one', async () => {
@@ -296,6 +299,7 @@ describe('failure', () => {
     await expect(ranks[0]!.ring.whenDone()).rejects.toThrow(
       /rank 1 .*lost a frame: .*chunk 0 of 2 is missing, chunk 1 came/,
     );
+    await expect(ranks[0]!.ring.whenDone()).rejects.toMatchObject({ suspect: 1 });
   });
 
   it('abort rejects, frees what is held, and the survivors go on in a new term', async () => {
