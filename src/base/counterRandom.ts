@@ -25,8 +25,11 @@ export function mix32(value: number): number {
 
 /** Derives a key from any number of integers; the order matters. */
 export function randomKey(...words: readonly number[]): RandomKey {
-  let k0 = 0x9e3779b9;
-  let k1 = 0x85ebca6b;
+  return extendKey({ k0: 0x9e3779b9, k1: 0x85ebca6b }, ...words);
+}
+
+/** The key of the integers that `key` was derived from and these: extendKey(randomKey(a), b) is randomKey(a, b). */
+export function extendKey({ k0, k1 }: RandomKey, ...words: readonly number[]): RandomKey {
   for (const word of words) {
     k0 = mix32(k0 ^ (word >>> 0));
     k1 = mix32((k1 + Math.imul(word, 0x27d4eb2f)) ^ k0);

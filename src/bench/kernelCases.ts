@@ -1,5 +1,4 @@
 /** What `launch bench engine` times: the native engine's kernels at the shapes of the shipped configs. */
-import { randomKey } from '../base/counterRandom.ts';
 import type { Tensor } from '../engine/engine.ts';
 import type { NativeEngine } from '../engine/native/nativeEngine.ts';
 import { fusedCases, headCase, linearCases } from './productCases.ts';
@@ -70,7 +69,7 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
   // Two products of T×T/2 by HS a head forward; five backward, the scores being computed again.
   const product = b * t * t * c;
   return variants.flatMap(({ suffix, rate, bf16 }) => {
-    const dropout = { rate, keys: Array.from({ length: b }, (_, sample) => randomKey(1, sample)) };
+    const dropout = { rate, seed: 1, step: 1, firstSample: 0, site: 0 };
     const optionsOf = (tensor: MakeTensor, lse: Tensor) => ({
       qkv: tensor(b, t, 3 * c),
       out: tensor(b, t, c),
@@ -153,7 +152,7 @@ function rowCases(n: number, c: number, v: number): KernelCase[] {
       bytes: 4 * 2 * n * c,
       prepare: (engine, tensor) => {
         const [inp, out] = [tensor(1, n, c), tensor(1, n, c)];
-        const dropout = { rate: 0.2, keys: [randomKey(1)] };
+        const dropout = { rate: 0.2, seed: 1, step: 1, firstSample: 0, site: 0 };
         return { call: () => engine.dropout({ inp, out, dropout }) };
       },
     },

@@ -1,5 +1,4 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
-import { randomKey } from '../base/counterRandom.ts';
 import type { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { KernelCase, MakeTensor, PreparedCase } from './kernelCases.ts';
 import type { Product } from './productPeers.ts';
@@ -82,7 +81,7 @@ export function fusedCases(n: number, c: number): KernelCase[] {
       flops,
       prepare: (engine, tensor) => {
         const layer = { inp: tensor(1, n, wide), weight: tensor(wide, c), bias: tensor(c) };
-        const dropout = { rate: 0.2, keys: [randomKey(1)] };
+        const dropout = { rate: 0.2, seed: 1, step: 1, firstSample: 0, site: 0 };
         const [out, residual] = [tensor(1, n, c), tensor(1, n, c)];
         return { call: () => engine.linearForward({ ...layer, out, residual, dropout }) };
       },

@@ -41,15 +41,10 @@ export class StepRunner {
     const times: StepTimes = { forwardMs: 0, backwardMs: 0, optimizerMs: 0 };
     const microBatches = train.globalBatchSize / train.microBatchSize;
     for (let index = 0; index < microBatches; index++) {
-      const first = index * train.microBatchSize;
       await this.#trainer.microStep({
         ...randomBatch(model, train.microBatchSize, randomKey(train.seed, step, index)),
         lossScale: 1 / (train.globalBatchSize * model.blockSize),
-        dropout: {
-          seed: train.seed,
-          step,
-          sampleIndices: Array.from({ length: train.microBatchSize }, (_, i) => first + i),
-        },
+        dropout: { seed: train.seed, step, firstSample: index * train.microBatchSize },
         phaseTimes: times,
       });
     }

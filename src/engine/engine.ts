@@ -13,8 +13,6 @@
  * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`.
  * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
  */
-import type { RandomKey } from '../base/counterRandom.ts';
-
 /** Of the elements of a tensor. */
 export type DType = 'float32' | 'bfloat16' | 'int32';
 export const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } as const satisfies Record<DType, number>;
@@ -54,15 +52,22 @@ export interface EngineMemory {
 }
 
 /**
- * Dropout keeps an element with probability 1 - rate and scales it by 1/(1 - rate). The mask is recomputed, never stored:
- * element i of sample b is kept iff randomUniform(keys[b], i) >= rate (base/counterRandom.ts), i counted from the sample's
- * first element. A sample's key depends on seed, step, sample and layer only, so never on the worker that computes it.
+ * Dropout keeps an element with probability 1 - rate and scales it by 1/(1 - rate). The mask is recomputed, never stored. The
+ * samples are the leading dimension of the tensor it is applied to: element i of sample b, counted from the sample's first element,
+ * is kept iff randomUniform(key, i) >= rate where key = randomKey(seed, step, firstSample + b, site) (base/counterRandom.ts). So
+ * the mask never depends on the worker or the microbatch that computes it.
  */
 export interface Dropout {
   /** Probability of dropping an element. */
   readonly rate: number;
-  /** One key for each sample of the batch: the leading dimension of the tensor it is applied to. */
-  readonly keys: readonly RandomKey[];
+  /** Of the run. */
+  readonly seed: number;
+  /** Of the training step. */
+  readonly step: number;
+  /** The index of sample 0 in the step's global batch; those after it follow one another. */
+  readonly firstSample: number;
+  /** Which place in the model; no two share one. */
+  readonly site: number;
 }
 
 /** The MLP's non-linearity; gelu in its tanh form, as GPT-2 has it. */
@@ -207,7 +212,7 @@ export interface Engine {
   zeroGroup(group: TensorGroup): void;
   /** out = a + b, element by element; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
-  /** out = inp with dropout; `out` may be bfloat16. Its own backward: apply it to the gradient with the same keys. `out` may be `inp`. */
+  /** out = inp with dropout; `out` may be bfloat16. Its own backward: apply it to the gradient with the same options. `out` may be `inp`. */
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
   /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */

@@ -5,7 +5,6 @@
  *
  * B batch, T time, C channels (nEmbd), V vocabulary, N rows (B·T).
  */
-import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { Dropout, Engine, Tensor } from '../engine/engine.ts';
 import { type ActivationRecompute, layerNormEps, type ModelConfig } from './config.ts';
@@ -19,8 +18,8 @@ export interface DropoutSource {
   readonly seed: number;
   /** From 0. */
   readonly step: number;
-  /** The index of each sequence of this batch in the step's global batch. */
-  readonly sampleIndices: ArrayLike<number>;
+  /** The index of this batch's first sequence in the step's global batch; the others follow it. */
+  readonly firstSample: number;
 }
 
 /** Keys and values of the tokens seen so far, [blockSize, C] for each layer. */
@@ -195,8 +194,6 @@ export class GPT {
   #dropoutAt(source: DropoutSource | undefined): DropoutAt {
     const rate = this.config.dropout;
     if (source === undefined || rate === 0) return noDropout;
-    const { seed, step, sampleIndices } = source;
-    const keyOf = (sample: number, site: number): RandomKey => randomKey(seed, step, sample, site);
-    return (site) => ({ rate, keys: Array.from(sampleIndices, (sample) => keyOf(sample, site)) });
+    return (site) => ({ rate, ...source, site });
   }
 }

@@ -45,7 +45,7 @@ export function memoryPerWorker(
   const tape = new Tape(engine, precision);
   const tokens = engine.alloc([B, config.blockSize], 'int32');
   const targets = engine.alloc([B * config.blockSize], 'int32');
-  const dropout = { seed: 0, step: 0, sampleIndices: new Int32Array(B) };
+  const dropout = { seed: 0, step: 0, firstSample: 0 };
   model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
   tape.backward();
   const total = engine.memory().bytesPeak;

@@ -108,13 +108,7 @@ async function runStep(task: StepTask): Promise<LossSum> {
       batchSize: size,
       blockSize,
       lossScale: 1 / task.globalTargets,
-      ...(dropout > 0 && {
-        dropout: {
-          seed,
-          step: task.step,
-          sampleIndices: Int32Array.from({ length: size }, (_, i) => task.sampleFrom + from + i),
-        },
-      }),
+      ...(dropout > 0 && { dropout: { seed, step: task.step, firstSample: task.sampleFrom + from } }),
       ...(last && { onGradReady: (index: number) => exchange.ready(index, port) }),
     });
     ended();

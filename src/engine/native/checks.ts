@@ -1,5 +1,6 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
+import { forEachSampleKey } from '../dropoutKeys.ts';
 import type { AttentionOptions, Dropout, HostArray, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -76,17 +77,17 @@ export function attentionShape({ qkv, nHead }: AttentionOptions) {
   return { b, t, c: width / 3 };
 }
 
-/** The words of the keys of `samples` samples. */
-export function keysOf({ keys }: Dropout, samples: number): Uint32Array {
-  if (keys.length !== samples) {
-    throw new InvariantError(`dropout has ${keys.length} keys; expected one for each of the ${samples} samples`);
-  }
-  const words = new Uint32Array(2 * samples);
-  for (const [i, key] of keys.entries()) {
-    words[2 * i] = key.k0;
-    words[2 * i + 1] = key.k1;
-  }
-  return words;
+/** Where `keysOf` writes: the addon keeps no reference, and the number of samples hardly ever changes. */
+let keyWords = new Uint32Array(0);
+
+/** The words of the keys of `samples` samples, valid until the next call. */
+export function keysOf(dropout: Dropout, samples: number): Uint32Array {
+  if (keyWords.length !== 2 * samples) keyWords = new Uint32Array(2 * samples);
+  forEachSampleKey(dropout, samples, ({ k0, k1 }, sample) => {
+    keyWords[2 * sample] = k0;
+    keyWords[2 * sample + 1] = k1;
+  });
+  return keyWords;
 }
 
 /** Host data must have the tensor's type and size. */

@@ -5,6 +5,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from '../../base/counterRandom.ts';
+import { forEachSampleKey } from '../dropoutKeys.ts';
 import type { ActivationKind, AdamwOptions, Dropout } from '../engine.ts';
 import type { Tf } from './backends.ts';
 
@@ -180,10 +181,11 @@ export function linearCrossEntropy(
 }
 
 /** 0 or 1/(1 - rate) for each element, computed on the host: the generator's integer arithmetic is not TensorFlow.js's. */
-export function dropoutFactors({ rate, keys }: Dropout, perSample: number): Float32Array {
-  const factors = new Float32Array(keys.length * perSample);
+export function dropoutFactors(dropout: Dropout, samples: number, perSample: number): Float32Array {
+  const factors = new Float32Array(samples * perSample);
+  const { rate } = dropout;
   const kept = 1 / (1 - rate);
-  keys.forEach((key, sample) => {
+  forEachSampleKey(dropout, samples, (key, sample) => {
     const start = sample * perSample;
     for (let i = 0; i < perSample; i++) factors[start + i] = randomUniform(key, i) >= rate ? kept : 0;
   });

@@ -21,7 +21,7 @@ import { type AttentionDims, attendToCache, attention, attentionGradient } from 
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
 import type { TfjsDevice } from './devices.ts';
-import { deviceTensor, expectSizes, lastExtent } from './deviceTensor.ts';
+import { deviceTensor, expectSizes, lastExtent, sizeOf } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';
 
@@ -110,8 +110,7 @@ class TfjsEngine implements Engine {
   dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {
     expectSizes('dropout', { inp: [inp, out.size] });
     this.write([out], () => {
-      const factors = this.dropoutFactors(dropout, inp.size / dropout.keys.length, inp.shape);
-      return [this.ops.tf.mul(this.read(inp), factors)];
+      return [this.ops.tf.mul(this.read(inp), this.dropoutFactors(dropout, out.shape[0] ?? 1, inp.shape))];
     });
   }
 
@@ -193,7 +192,7 @@ class TfjsEngine implements Engine {
         return pre === undefined ? [active] : [active, y];
       }
       if (residual === undefined) return [y];
-      const factors = dropout && this.dropoutFactors(dropout, y.size / dropout.keys.length, y.shape);
+      const factors = dropout && this.dropoutFactors(dropout, out.shape[0] ?? 1, y.shape);
       return [this.ops.tf.add(this.rows(residual), factors === undefined ? y : this.ops.tf.mul(y, factors))];
     });
   }
@@ -359,19 +358,14 @@ class TfjsEngine implements Engine {
     return this.ops.tf.add(this.read(into), this.ops.tf.reshape(value, [...into.shape]));
   }
 
-  private dropoutFactors(dropout: Dropout, perSample: number, shape: Shape): TfTensor {
-    invariant(Number.isInteger(perSample), `dropout: ${dropout.keys.length} keys do not divide [${shape.join(', ')}]`);
-    return this.ops.tf.tensor(math.dropoutFactors(dropout, perSample), [...shape]);
+  private dropoutFactors(dropout: Dropout, samples: number, shape: Shape): TfTensor {
+    return this.ops.tf.tensor(math.dropoutFactors(dropout, samples, sizeOf(shape) / samples), [...shape]);
   }
 
   private attentionDropout(dropout: Dropout | undefined, dims: AttentionDims): TfTensor | undefined {
     if (dropout === undefined) return undefined;
     const { batchSize, nHead, time } = dims;
-    invariant(
-      dropout.keys.length === batchSize,
-      `attention: ${dropout.keys.length} dropout keys for ${batchSize} samples`,
-    );
-    return this.dropoutFactors(dropout, nHead * time * time, [batchSize * nHead, time, time]);
+    return this.dropoutFactors(dropout, batchSize, [batchSize * nHead, time, time]);
   }
 
   /** Token ids or targets, on the host. */

@@ -1,7 +1,7 @@
 /** Kernel suite: attention, whole and token by token. */
 import { describe, expect, it } from 'vitest';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
-import { type ContextGetter, seededKeys, seededValues } from './harness.ts';
+import { type ContextGetter, seededDropout, seededValues } from './harness.ts';
 import { dropoutMask } from './reference.ts';
 import { attentionBackward, attentionForward } from './referenceAttention.ts';
 
@@ -27,10 +27,10 @@ export function attentionCases(context: ContextGetter): void {
       const k = context();
       const { b, t, nHead, headSize, rate } = shape;
       const c = nHead * headSize;
-      const dropout = { rate, keys: seededKeys(3, b) };
+      const dropout = seededDropout(3, rate);
       const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
       const doutValues = seededValues(2, b * t * c);
-      const mask = dropoutMask(dropout, nHead * t * t);
+      const mask = dropoutMask(dropout, b, nHead * t * t);
       const input = { qkv: qkvValues, b, t, nHead, headSize, mask };
       const qkv = k.put([b, t, 3 * c], qkvValues);
       const [out, lse, dqkv] = [k.out([b, t, c]), k.out([b, nHead, t]), k.out([b, t, 3 * c])];
@@ -127,10 +127,10 @@ export function attentionBfloat16Cases(context: ContextGetter): void {
       const k = context();
       const { b, t, nHead, headSize, rate } = shape;
       const c = nHead * headSize;
-      const dropout = { rate, keys: seededKeys(3, b) };
+      const dropout = seededDropout(3, rate);
       const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
       const doutValues = seededValues(2, b * t * c);
-      const mask = dropoutMask(dropout, nHead * t * t);
+      const mask = dropoutMask(dropout, b, nHead * t * t);
       const input = { qkv: roundedToBfloat16(qkvValues), b, t, nHead, headSize, mask };
       const qkv = k.put([b, t, 3 * c], toBfloat16(qkvValues));
       const dout = k.put([b, t, c], toBfloat16(doutValues));

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Shape } from '../../../src/engine/engine.ts';
 import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
-import { type ContextGetter, seededKeys, seededValues } from './harness.ts';
+import { type ContextGetter, seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function bfloat16Cases(context: ContextGetter): void {
@@ -144,11 +144,11 @@ function epilogueCases(context: ContextGetter): void {
     it('the residual with dropout', async () => {
       const k = context();
       const residual = seededValues(8, n * oc);
-      const dropout = { rate: 0.3, keys: seededKeys(9, n) };
+      const dropout = seededDropout(9, 0.3);
       const out = k.put([n, oc], residual);
       const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
       k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, residual: out, dropout });
-      const mask = reference.dropoutMask(dropout, oc);
+      const mask = reference.dropoutMask(dropout, n, oc);
       await k.expectClose(out, reference.linearEpilogue(y, { residual, mask }).out, 'linearForward', 'out');
     });
   });
@@ -183,10 +183,10 @@ function dropoutCases(context: ContextGetter): void {
   it('dropout', async () => {
     const k = context();
     const inp = seededValues(1, 5 * 131);
-    const dropout = { rate: 0.3, keys: seededKeys(9, 5) };
+    const dropout = seededDropout(9, 0.3);
     const out = k.out([5, 131], 'bfloat16');
     k.engine.dropout({ out, inp: k.put([5, 131], inp), dropout });
-    const expected = reference.dropoutMask(dropout, 131).map((factor, i) => factor * inp[i]!);
+    const expected = reference.dropoutMask(dropout, 5, 131).map((factor, i) => factor * inp[i]!);
     await k.expectClose(out, expected, 'roundedToBfloat16', 'out');
   });
 }

@@ -1,7 +1,7 @@
 /** Kernel suite: add, dropout, activations, and the embedding. */
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../../src/engine/engine.ts';
-import { type ContextGetter, seededIntegers, seededKeys, seededValues, sizeOf } from './harness.ts';
+import { type ContextGetter, seededDropout, seededIntegers, seededValues, sizeOf } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function elementwiseCases(context: ContextGetter): void {
@@ -58,11 +58,11 @@ export function elementwiseCases(context: ContextGetter): void {
     ])('of %i samples of %i elements: the mask of base/counterRandom.ts', async (samples, perSample) => {
       const k = context();
       const shape = [samples, perSample];
-      const keys = seededKeys(7, samples);
+      const dropout = seededDropout(7, rate);
       const inp = seededValues(1, sizeOf(shape));
-      const expected = reference.dropoutMask({ rate, keys }, perSample).map((factor, i) => factor * inp[i]!);
+      const expected = reference.dropoutMask(dropout, samples, perSample).map((factor, i) => factor * inp[i]!);
       const out = k.out(shape);
-      k.engine.dropout({ out, inp: k.put(shape, inp), dropout: { rate, keys } });
+      k.engine.dropout({ out, inp: k.put(shape, inp), dropout });
       await k.expectClose(out, expected, 'dropout', 'out');
       const dropped = await k.read(out);
       expect(dropped.every((value, i) => (value === 0) === (expected[i] === 0))).toBe(true);
@@ -71,14 +71,14 @@ export function elementwiseCases(context: ContextGetter): void {
     it('in place, and with rate 0', async () => {
       const k = context();
       const shape = [2, 5, 7];
-      const keys = seededKeys(8, 2);
+      const dropout = seededDropout(8, rate);
       const inp = seededValues(1, 70);
-      const expected = reference.dropoutMask({ rate, keys }, 35).map((factor, i) => factor * inp[i]!);
+      const expected = reference.dropoutMask(dropout, 2, 35).map((factor, i) => factor * inp[i]!);
       const inPlace = k.put(shape, inp);
-      k.engine.dropout({ out: inPlace, inp: inPlace, dropout: { rate, keys } });
+      k.engine.dropout({ out: inPlace, inp: inPlace, dropout });
       await k.expectClose(inPlace, expected, 'dropout', 'out = inp');
       const all = k.out(shape);
-      k.engine.dropout({ out: all, inp: k.put(shape, inp), dropout: { rate: 0, keys } });
+      k.engine.dropout({ out: all, inp: k.put(shape, inp), dropout: { ...dropout, rate: 0 } });
       await k.expectClose(all, inp, 'dropout', 'rate 0');
     });
   });

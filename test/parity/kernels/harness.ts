@@ -1,7 +1,7 @@
 /** What the kernel suite's cases share: seeded inputs, tensors that are released after each test, and the comparison. */
 import { expect } from 'vitest';
-import { type RandomKey, randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
-import type { DType, Engine, HostArray, Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
+import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import type { Dropout, DType, Engine, HostArray, Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
 import { fromBfloat16, toBfloat16 } from './bfloat16.ts';
 import type { Numbers } from './reference.ts';
 import { TOLERANCES, type ToleranceName } from './tolerances.ts';
@@ -18,8 +18,9 @@ export function seededIntegers(seed: number, size: number, below: number): Int32
   return Int32Array.from({ length: size }, (_, i) => Math.floor(randomUniform(key, i) * below));
 }
 
-export function seededKeys(seed: number, count: number): RandomKey[] {
-  return Array.from({ length: count }, (_, sample) => randomKey(seed, sample));
+/** Dropout whose every word matters: none of them is 0. */
+export function seededDropout(seed: number, rate: number): Dropout {
+  return { rate, seed, step: 5, firstSample: 3, site: 2 };
 }
 
 export function sizeOf(shape: Shape): number {

@@ -1,7 +1,7 @@
 /** Kernel suite: linear, with what it does after its product, and layer norm. */
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
-import { type ContextGetter, type KernelContext, seededKeys, seededValues } from './harness.ts';
+import { type ContextGetter, type KernelContext, seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function matrixCases(context: ContextGetter): void {
@@ -136,8 +136,8 @@ function epilogueCases(context: ContextGetter): void {
       const y = reference.linearForward(input);
       const values = seededValues(8, n * oc);
       for (const samples of [0, 1, n]) {
-        const dropout = { rate: 0.3, keys: seededKeys(9, samples) };
-        const mask = samples > 0 ? reference.dropoutMask(dropout, (n * oc) / samples) : undefined;
+        const dropout = seededDropout(9, 0.3);
+        const mask = samples > 0 ? reference.dropoutMask(dropout, samples, (n * oc) / samples) : undefined;
         const expected = reference.linearEpilogue(y, { residual: values, mask }).out;
         // A sample is what the leading dimension counts.
         const outShape = samples === 1 ? [1, n, oc] : [n, oc];
@@ -180,7 +180,7 @@ function epilogueCases(context: ContextGetter): void {
     const k = context();
     const [inp, weight, out] = [k.out([2, 3]), k.out([3, 4]), k.out([2, 4])];
     const [dinp, dweight] = [k.out([2, 3]), k.out([3, 4])];
-    const dropout = { rate: 0.1, keys: seededKeys(1, 2) };
+    const dropout = seededDropout(1, 0.1);
     const activation = { kind: 'gelu' } as const;
     expect(() => k.engine.linearForward({ inp, weight, out, activation, residual: out })).toThrow(InvariantError);
     expect(() => k.engine.linearForward({ inp, weight, out, dropout })).toThrow(InvariantError);

@@ -1,7 +1,6 @@
 /** The reference's backward functions against central finite differences of its forward functions, in float64. */
 import { describe, expect, it } from 'vitest';
-import { randomKey } from '../../../src/base/counterRandom.ts';
-import { seededValues } from './harness.ts';
+import { seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
 import { attentionBackward, attentionForward } from './referenceAttention.ts';
 
@@ -70,7 +69,7 @@ describe('the reference against finite differences', () => {
   });
 
   it('dropout: its own backward', () => {
-    const mask = reference.dropoutMask({ rate: 0.4, keys: [randomKey(1), randomKey(2)] }, 5);
+    const mask = reference.dropoutMask(seededDropout(1, 0.4), 2, 5);
     const [inp, dout] = [values(1, 10), values(2, 10)];
     const apply = (x: Float64Array) => x.map((value, i) => value * mask[i]!);
     expectGradient(inp, apply(dout), () => dot(apply(inp), dout));
@@ -78,7 +77,7 @@ describe('the reference against finite differences', () => {
 
   it.each([0, 0.3])('attention with dropout %s', (rate) => {
     const [b, t, nHead, headSize] = [2, 4, 2, 3];
-    const mask = reference.dropoutMask({ rate, keys: [randomKey(5), randomKey(6)] }, nHead * t * t);
+    const mask = reference.dropoutMask(seededDropout(5, rate), b, nHead * t * t);
     const input = { qkv: values(1, b * t * 3 * nHead * headSize), b, t, nHead, headSize, mask };
     const dout = values(2, b * t * nHead * headSize);
     expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));

@@ -5,7 +5,7 @@
  *
  * B batch, T time, C channels, V vocabulary, N rows (B·T), IC / OC input and output channels.
  */
-import { randomUniform } from '../../../src/base/counterRandom.ts';
+import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import type { ActivationKind, Dropout } from '../../../src/engine/engine.ts';
 
 /** What a float32 or float64 input is to the reference. */
@@ -181,13 +181,14 @@ export function embeddingBackward(
 }
 
 /** What dropout multiplies each element by: 0 or 1/(1 - rate). The samples follow one another, `perSample` elements each. */
-export function dropoutMask({ rate, keys }: Dropout, perSample: number): Float64Array {
-  const mask = new Float64Array(keys.length * perSample);
-  keys.forEach((key, sample) => {
+export function dropoutMask({ rate, ...words }: Dropout, samples: number, perSample: number): Float64Array {
+  const mask = new Float64Array(samples * perSample);
+  for (let sample = 0; sample < samples; sample++) {
+    const key = randomKey(words.seed, words.step, words.firstSample + sample, words.site);
     for (let i = 0; i < perSample; i++) {
       mask[sample * perSample + i] = randomUniform(key, i) >= rate ? 1 / (1 - rate) : 0;
     }
-  });
+  }
   return mask;
 }
 

@@ -113,7 +113,7 @@ export class Float64Engine implements Engine {
   }
 
   dropout({ out, inp, dropout }: Kernel<'dropout'>): void {
-    const mask = reference.dropoutMask(dropout, inp.size / dropout.keys.length);
+    const mask = reference.dropoutMask(dropout, out.shape[0]!, out.size / out.shape[0]!);
     assign(
       out,
       numbers(inp).map((value, i) => value * mask[i]!),
@@ -158,7 +158,7 @@ export class Float64Engine implements Engine {
     const result = reference.linearEpilogue(reference.linearForward(linearInput(options, bias)), {
       activation: activation?.kind,
       residual: residual && numbers(residual),
-      mask: dropout && reference.dropoutMask(dropout, out.size / dropout.keys.length),
+      mask: maskOf(dropout, out.shape[0]!, out.size / out.shape[0]!),
     });
     if (activation?.preActivation) assign(activation.preActivation, result.y);
     assign(out, result.out);
@@ -292,9 +292,9 @@ function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Te
 
 function attentionInput({ qkv, nHead, dropout }: AttentionOptions): AttentionInput {
   const [b, t, threeC] = qkv.shape as [number, number, number];
-  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask: maskOf(dropout, nHead * t * t) };
+  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask: maskOf(dropout, b, nHead * t * t) };
 }
 
-function maskOf(dropout: Dropout | undefined, perSample: number): Float64Array | undefined {
-  return dropout && reference.dropoutMask(dropout, perSample);
+function maskOf(dropout: Dropout | undefined, samples: number, perSample: number): Float64Array | undefined {
+  return dropout && reference.dropoutMask(dropout, samples, perSample);
 }

@@ -24,7 +24,7 @@ function trainerOf(config: ModelConfig, precision: Precision, { threads = 2, act
 function batchOf(config: ModelConfig, seed: number): MicroStepOptions {
   const batch = randomBatch(config, { seed, batchSize: 4, ignoreEvery: 7 });
   const lossScale = 1 / batch.targets.filter((target) => target >= 0).length;
-  return { ...batch, lossScale, dropout: dropoutSource(4) };
+  return { ...batch, lossScale, dropout: dropoutSource() };
 }
 
 /** The gradients of one batch, tensor by tensor, and its loss. */

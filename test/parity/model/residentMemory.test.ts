@@ -35,7 +35,7 @@ function trainerOf(config: ModelConfig, activationRecompute: ActivationRecompute
 
 async function step(trainer: Trainer, batchSize: number, index: number): Promise<void> {
   const batch = randomBatch(trainer.model.config, { seed: 1, batchSize });
-  await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource(batchSize) });
+  await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource() });
   await trainer.applyAdamw({ ...adamw, step: index });
 }
 

@@ -48,6 +48,6 @@ export function randomBatch(
 }
 
 /** Samples 0, 1, … of step 3. */
-export function dropoutSource(batchSize: number, first = 0): DropoutSource {
-  return { seed: 11, step: 3, sampleIndices: Array.from({ length: batchSize }, (_, i) => first + i) };
+export function dropoutSource(first = 0): DropoutSource {
+  return { seed: 11, step: 3, firstSample: first };
 }

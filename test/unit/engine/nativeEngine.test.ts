@@ -51,8 +51,7 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     tokens,
     Int32Array.from({ length: n }, (_, i) => (i * 7) % v),
   );
-  const keys = Array.from({ length: b }, (_, sample) => randomKey(5, sample));
-  const dropout = { rate: 0.2, keys };
+  const dropout = { rate: 0.2, seed: 5, step: 1, firstSample: 0, site: 0 };
 
   const [inp, weight, bias, out, dout] = [
     random([n, c]),
@@ -159,13 +158,14 @@ describe('results', () => {
 
   test.each(sets)('%s: dropout draws what counterRandom.ts draws', async (isa) => {
     const engine = engineOf(2, isa);
-    const keys = [randomKey(1, 2), randomKey(3, 4)];
+    const words = { seed: 1, step: 2, firstSample: 2 ** 20, site: 4 };
     const tensor = engine.alloc([2, 1003]);
     for (const rate of [0, 0.1, 0.5, 1 / 3]) {
       engine.upload(tensor, new Float32Array(2006).fill(1));
-      engine.dropout({ out: tensor, inp: tensor, dropout: { rate, keys } });
+      engine.dropout({ out: tensor, inp: tensor, dropout: { rate, ...words } });
       const expected = Float32Array.from({ length: 2006 }, (_, i) => {
-        return randomUniform(keys[Math.floor(i / 1003)]!, i % 1003) >= rate ? 1 / (1 - rate) : 0;
+        const key = randomKey(words.seed, words.step, words.firstSample + Math.floor(i / 1003), words.site);
+        return randomUniform(key, i % 1003) >= rate ? 1 / (1 - rate) : 0;
       });
       expect(engine.hostView(tensor)).toEqual(expected);
     }
@@ -210,10 +210,8 @@ describe('bad arguments are errors', () => {
     expect(() => engine.add({ out: a, a, b: { shape: [2, 3], dtype: 'float32', size: 6 } })).toThrow('native engine');
     expect(() => engine.upload(a, new Float32Array(5))).toThrow('upload: the tensor is Float32Array(6)');
     expect(() => engine.alloc([2, 0])).toThrow(InvariantError);
-    expect(() => engine.dropout({ out: a, inp: a, dropout: { rate: 0.5, keys: [] } })).toThrow('dropout has 0 keys');
-    expect(() => engine.dropout({ out: a, inp: a, dropout: { rate: 1, keys: [randomKey(1), randomKey(2)] } })).toThrow(
-      'rate',
-    );
+    const dropout = { rate: 1, seed: 1, step: 1, firstSample: 0, site: 0 };
+    expect(() => engine.dropout({ out: a, inp: a, dropout })).toThrow('rate');
     engine.release(a);
     expect(() => engine.release(a)).toThrow('released twice');
   });
@@ -313,7 +311,7 @@ describe('bad arguments are errors', () => {
   test('a dropout rate that would drop all but what the generator cannot count', () => {
     const engine = engineOf(1);
     const inp = engine.alloc([1, 64]);
-    const dropout = { rate: 1 - 2 ** -25, keys: [randomKey(1)] };
+    const dropout = { rate: 1 - 2 ** -25, seed: 1, step: 1, firstSample: 0, site: 0 };
     expect(() => engine.dropout({ out: inp, inp, dropout })).toThrow('dropout rate in [0, 1 - 2^-24]');
   });
 

@@ -29,13 +29,7 @@ async function trainingStep(engine: Engine): Promise<number> {
     tokens,
     Int32Array.from({ length: n }, (_, i) => i % v),
   );
-  const dropout = {
-    rate: 0.5,
-    keys: [
-      { k0: 1, k1: 2 },
-      { k0: 3, k1: 4 },
-    ],
-  };
+  const dropout = { rate: 0.5, seed: 1, step: 2, firstSample: 3, site: 4 };
   const [wte, dwte, x, qkv, dqkv] = [
     alloc(v, c),
     alloc(v, c),
