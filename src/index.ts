@@ -6,7 +6,7 @@
  */
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
-export type { PublishedTokenizer } from './base/tokenizerKind.ts';
+export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
 export type { TensorShape } from './checkpoint/safetensors.ts';
 export type { StepTimings } from './comm/messageFields.ts';
@@ -29,7 +29,8 @@ export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/
 export { learningRateAt, type Schedule } from './config/schedule.ts';
 export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './coordinator/checkpointer.ts';
 export type { PreparedReplica, RingMember, RunListener } from './coordinator/coordinatorOptions.ts';
-export { type DataOptions, type Dataset, type DatasetOptions, openDataset } from './data/dataset.ts';
+export type { DataOptions, Dataset, DatasetOptions } from './data/dataset.ts';
+export { openDataset } from './data/openDataset.ts';
 export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';
 export {
   type Batch as SampledBatch,
@@ -41,14 +42,8 @@ export {
 } from './data/sampler.ts';
 export type { TextSource } from './data/textSource.ts';
 export type { TokenArray, TokenSequence } from './data/tokenArray.ts';
-export {
-  type CreateTokenizerOptions,
-  createTokenizer,
-  type EncodeSteps,
-  type StreamDecoder,
-  type Tokenizer,
-  type TokenizerKind,
-} from './data/tokenizers/tokenizer.ts';
+export { type CreateTokenizerOptions, createTokenizer } from './data/tokenizers/openTokenizer.ts';
+export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/tokenizer.ts';
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type {
   ActivationKind,

@@ -13,7 +13,7 @@ import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners, type RunListener } from '../coordinator/coordinatorOptions.ts';
 import { decide } from '../coordinator/core/decide.ts';
 import type { Decision, RunEvent } from '../coordinator/core/runState.ts';
-import { openDataset } from '../data/dataset.ts';
+import { openDataset } from '../data/openDataset.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';

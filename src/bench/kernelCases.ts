@@ -1,32 +1,7 @@
 /** What `launch bench engine` times: the native engine's kernels at the shapes of the shipped configs. */
 import type { Tensor } from '../engine/engine.ts';
-import type { NativeEngine } from '../engine/native/nativeEngine.ts';
+import type { KernelCase, MakeTensor } from './kernelCase.ts';
 import { fusedCases, headCase, linearCases } from './productCases.ts';
-import type { Product } from './productPeers.ts';
-
-/** Makes a tensor that is released after the case. */
-export type MakeTensor = (...shape: number[]) => Tensor;
-
-export interface PreparedCase {
-  /** What is timed. */
-  readonly call: () => void;
-  /** Of a product: where it is after the first call. */
-  readonly result?: Tensor;
-}
-
-/** One kernel at one shape. */
-export interface KernelCase {
-  readonly name: string;
-  readonly shape: string;
-  readonly flops?: number;
-  /** Whether they are of bfloat16 numbers, whose limit is another. */
-  readonly bf16?: boolean;
-  /** Read and written, each array once. */
-  readonly bytes?: number;
-  /** The same work for other libraries. */
-  readonly product?: Product;
-  readonly prepare: (engine: NativeEngine, tensor: MakeTensor, bf16Tensor: MakeTensor) => PreparedCase;
-}
 
 /** The products of one shipped config: N rows of C channels. */
 interface ModelShape {

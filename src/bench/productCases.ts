@@ -1,6 +1,6 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
 import type { NativeEngine } from '../engine/native/nativeEngine.ts';
-import type { KernelCase, MakeTensor, PreparedCase } from './kernelCases.ts';
+import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
 import type { Product } from './productPeers.ts';
 
 /** A linear layer on N rows; the weight of a tied head lies as [OC, IC]. */

@@ -3,7 +3,8 @@
  * with the trained one. All take the same parts of the same text, in turns; what they make of it is compared.
  */
 import { availableParallelism, cpus } from 'node:os';
-import { createTokenizer, type Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { median } from './median.ts';
 import { byteLength, mixedText } from './mixedText.ts';
 import { withTemporaryFolder } from './temporaryFolder.ts';

@@ -7,7 +7,8 @@ import { z } from 'zod';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { version } from '../base/version.ts';
-import { createTokenizer, type Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { byteLength } from './mixedText.ts';
 import { PeerProcess } from './peerProcess.ts';
 

@@ -2,7 +2,8 @@
 import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import { type DataOptions, type Dataset, openDataset } from '../data/dataset.ts';
+import type { DataOptions, Dataset } from '../data/dataset.ts';
+import { openDataset } from '../data/openDataset.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';

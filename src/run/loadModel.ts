@@ -11,7 +11,8 @@ import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoi
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
 import { configSchema } from '../config/schema.ts';
-import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../data/tokenizers/tokenizer.ts';
+import { createTokenizer, tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createEngine, type EngineOptions } from '../engine/registry.ts';
 import { GPT } from '../model/gpt.ts';

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { encodeShardManifest } from '../../src/data/shards/shardManifest.ts';
 import { ShardWriter } from '../../src/data/shards/shardWriter.ts';
-import { createTokenizer } from '../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../../src/data/tokenizers/openTokenizer.ts';
 import { tokenizerHash } from '../../src/data/tokenizers/tokenizerHash.ts';
 import { launch, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 

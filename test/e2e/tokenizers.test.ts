@@ -3,7 +3,7 @@ import { appendFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { tokenizerFromFiles } from '../../src/data/tokenizers/tokenizer.ts';
+import { tokenizerFromFiles } from '../../src/data/tokenizers/openTokenizer.ts';
 import { unigramFiles } from '../unit/data/tokenizers/huggingFaceFiles.ts';
 import { launch, lossesOf, metricsOf, set, tiny, useFolder } from './launch.ts';
 

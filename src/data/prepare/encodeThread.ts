@@ -1,6 +1,6 @@
 /** A thread of `launch prepare`: encodes jobs with the tokenizer whose files it was started with. */
 import { parentPort, threadId, workerData } from 'node:worker_threads';
-import { tokenizerFromFiles } from '../tokenizers/tokenizer.ts';
+import { tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { TokenizerFacts } from '../tokenizers/tokenizerFacts.ts';
 import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
 

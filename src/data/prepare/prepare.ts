@@ -5,8 +5,10 @@
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
+import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { encodeShardManifest, type ShardRange } from '../shards/shardManifest.ts';
-import { createTokenizer, type Tokenizer, type TokenizerKind, tokenizerFromFiles } from '../tokenizers/tokenizer.ts';
+import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { type KnownTokenizer, withFacts } from '../tokenizers/tokenizerFacts.ts';
 import { beginning, type Cursor } from './chunks.ts';
 import type { BadData, EncodeJob } from './encodeJob.ts';

@@ -2,7 +2,7 @@
  * A byte-level tokenizer as files that Hugging Face's libraries read. GPT-2 writes a byte as one printable character, and so does
  * tokenizer.json.
  */
-import type { ByteLevelTables } from './byteLevelTokenizer.ts';
+import type { ByteLevelTables } from './byteLevelTables.ts';
 import type { Splitting } from './pieces.ts';
 import { cl100kPattern, o200kPattern } from './tiktokenPieces.ts';
 

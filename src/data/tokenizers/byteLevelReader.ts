@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../base/errors.ts';
 import { byteCharacters, preTokenizer } from './byteLevelFiles.ts';
-import type { ByteLevelTables } from './byteLevelTokenizer.ts';
+import type { ByteLevelTables } from './byteLevelTables.ts';
 import type { Splitting } from './pieces.ts';
 import { type BpeModel, endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
 

@@ -9,25 +9,14 @@
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import { byteLevelFiles } from './byteLevelFiles.ts';
+import type { ByteLevelTables } from './byteLevelTables.ts';
 import { BytePairs } from './bytePairs.ts';
 import { decodeAll } from './decodeAll.ts';
 import { PieceEncoder } from './pieceEncoder.ts';
-import { pieceEnds, type Splitting } from './pieces.ts';
+import { pieceEnds } from './pieces.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 
 const sliceUnits = 1 << 20;
-
-/** The tables of a byte-level tokenizer. */
-export interface ByteLevelTables {
-  readonly splitting: Splitting;
-  /** The bytes of each ordinary token by id, the 256 single ones among them. An id may have none. */
-  readonly tokens: readonly (Uint8Array | undefined)[];
-  /** Left, right, and what they become; the first merges first. */
-  readonly merges: readonly (readonly [number, number, number])[];
-  /** Id by text; they are not among `tokens`. */
-  readonly specialTokens: ReadonlyMap<string, number>;
-  readonly endOfText: number | undefined;
-}
 
 export class ByteLevelTokenizer implements Tokenizer {
   readonly kind: TokenizerKind;

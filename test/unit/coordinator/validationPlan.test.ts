@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
 import { ValidationPlan } from '../../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
-import { createTokenizer, type Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 
 const blockSize = 8;
 

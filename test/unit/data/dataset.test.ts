@@ -5,9 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
-import { type DataOptions, openDataset } from '../../../src/data/dataset.ts';
+import type { DataOptions } from '../../../src/data/dataset.ts';
+import { openDataset } from '../../../src/data/openDataset.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
-import { createTokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 
 let cwd: string;
 beforeAll(() => {

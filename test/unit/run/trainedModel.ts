@@ -1,7 +1,7 @@
 /** A run directory with a checkpoint of a tiny, briefly trained model over a small text, made with the engine `tfjs cpu`. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDataset } from '../../../src/data/dataset.ts';
+import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch, valBatches } from '../../../src/data/sampler.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { partEnd } from '../../../../src/data/prepare/cuts.ts';
-import { createTokenizer, type Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
 
 /** What splitters treat in ways of their own, next to any text. */
 const snippet = fc.oneof(

@@ -6,12 +6,14 @@ import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../../src/base/errors.ts';
-import { type Dataset, openDataset } from '../../../../src/data/dataset.ts';
+import type { Dataset } from '../../../../src/data/dataset.ts';
+import { openDataset } from '../../../../src/data/openDataset.ts';
 import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
 import { type Prepared, type PrepareOptions, prepare } from '../../../../src/data/prepare/prepare.ts';
 import { findSources } from '../../../../src/data/prepare/sources.ts';
 import type { TokenSequence } from '../../../../src/data/tokenArray.ts';
-import { createTokenizer, type Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
 
 const END = 50_256;
 

@@ -4,8 +4,9 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../../src/base/errors.ts';
 import { readCorpus } from '../../../../src/data/corpus.ts';
+import { createTokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/openTokenizer.ts';
 import { encodeWithSpecialTokens } from '../../../../src/data/tokenizers/specialTokens.ts';
-import { createTokenizer, type Tokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/tokenizer.ts';
+import type { Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
 import { anyText, trickyText } from './texts.ts';
 
 let gpt2: Tokenizer;

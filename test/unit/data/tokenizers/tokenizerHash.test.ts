@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createTokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/tokenizer.ts';
+import { createTokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/openTokenizer.ts';
 import { tokenizerHash } from '../../../../src/data/tokenizers/tokenizerHash.ts';
 
 describe('tokenizerHash', () => {
