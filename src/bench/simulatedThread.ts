@@ -53,7 +53,9 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
   device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
   const tensors = specs.map(({ name, shape }) => ({ name, shape: [...shape] }));
-  return { engine: `simulated device, ${computeMs} ms a sample`, tensors, gradients, buckets, sizes, offsets };
+  const engine = `simulated device, ${computeMs} ms a sample`;
+  const engineId = { engine: 'simulated', device: 'none', unit: 'none', precision: 'float32' };
+  return { engine, engineId, tensors, gradients, buckets, sizes, offsets };
 }
 
 /** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */

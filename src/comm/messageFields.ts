@@ -36,6 +36,19 @@ export const tensorTable = z
 /** The table of parameters, in the order in which they lie in a state stream. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
+export const engineId = z.object({
+  /** `native`, `tfjs`. */
+  engine: text,
+  /** The kind of device: `cpu`, `webgpu`. */
+  device: text,
+  /** What of the device computes: an instruction set, a GPU's adapter. */
+  unit: text,
+  /** Of the products: `float32`, `bf16`. */
+  precision: text,
+});
+/** What a worker computes on, for rules. Workers that differ in any of it may round differently. */
+export type EngineId = z.infer<typeof engineId>;
+
 export const computeLimit = z.object({
   /** Floating-point operations a second of one compute thread, measured on registers in the precision of the run. */
   threadFlops: z.number().positive(),

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   computeLimit,
   count,
+  engineId,
   hash,
   peerName,
   phase,
@@ -39,7 +40,9 @@ export const workerMessage = z.discriminatedUnion('type', [
   /** The replica is built. */
   z.object({
     type: z.literal('prepared'),
+    /** For people. */
     engine: text,
+    engineId,
     tensors: tensorTable,
     /** Absent where it cannot be measured. */
     limit: computeLimit.exactOptional(),

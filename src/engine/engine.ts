@@ -182,6 +182,10 @@ export interface AdamwOptions {
 export interface Engine {
   /** The backend, as in the config: `native` or `tfjs`. */
   readonly name: string;
+  /** The kind of device it runs on, as in the config: `cpu`, `wasm`, `webgpu`. */
+  readonly device: string;
+  /** What of the device computes: an instruction set (`avx512`), a GPU's adapter. Engines that differ in it may round differently. */
+  readonly unit: string;
   /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */
   readonly description: string;
 

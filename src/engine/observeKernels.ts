@@ -8,6 +8,8 @@ import type { Engine } from './engine.ts';
 /** The members of the interface that are no kernels. */
 const housekeeping = [
   'name',
+  'device',
+  'unit',
   'description',
   'alloc',
   'allocGroup',

@@ -185,9 +185,9 @@ export class Agent {
 
   #tellPrepared(): void {
     if (!this.#held.isBuilt) return;
-    const { engine, tensors, measured } = this.#held.built;
+    const { engine, engineId, tensors, measured } = this.#held.built;
     const limit = measured && { ...measured, cores: this.#options.cores };
-    this.#send({ type: 'prepared', engine, tensors, ...(limit && { limit }) });
+    this.#send({ type: 'prepared', engine, engineId, tensors, ...(limit && { limit }) });
   }
 
   /** One membership: take a rank, get the state in place, then step after step. Ends with TermOver, or with the run. */

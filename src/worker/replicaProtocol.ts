@@ -1,7 +1,7 @@
 /** What the agent (main thread) and the replica (compute thread) say to each other. Types only. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Bucket } from '../comm/buckets.ts';
-import type { TensorTable } from '../comm/messageFields.ts';
+import type { EngineId, TensorTable } from '../comm/messageFields.ts';
 import type { Config } from '../config/configTypes.ts';
 
 export interface BuildTask {
@@ -18,7 +18,9 @@ export interface BuildTask {
 }
 
 export interface BuildResult {
+  /** For people. */
   readonly engine: string;
+  readonly engineId: EngineId;
   /** Floating-point operations a second of one of the `threads`; absent where the engine cannot measure it. */
   readonly measured?: { readonly threadFlops: number; readonly threads: number };
   readonly tensors: TensorTable;

@@ -77,6 +77,7 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
   const measured = measureLimit(engine, precision);
   return {
     engine: engine.description,
+    engineId: { engine: engine.name, device: engine.device, unit: engine.unit, precision },
     ...(measured && { measured }),
     tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
     gradients: exchange.shared,

@@ -44,6 +44,7 @@ export class SimReplica implements ComputeReplica {
   build() {
     return this.#task(20, () => ({
       engine: 'simulated',
+      engineId: { engine: 'simulated', device: 'none', unit: 'none', precision: 'float32' },
       tensors,
       gradients: this.#gradients,
       buckets,

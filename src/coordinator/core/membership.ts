@@ -119,7 +119,7 @@ export function onPrepared(
   message: WorkerMessageOf<'prepared'>,
   nowMs: number,
 ): Decision {
-  const { engine, tensors, limit } = message;
+  const { engine, engineId, tensors, limit } = message;
   if (member.rank >= 0) return stale(state, member, 'prepared');
   // Two engines round differently, which the hashes of the next step would show. How many threads they use makes no difference.
   const nameOfEngine = (description = '') => description.split(' ', 1)[0];
@@ -132,7 +132,7 @@ export function onPrepared(
   const next = withMember(state, {
     ...member,
     phase: 'waiting for work',
-    prepared: { engine, tensors, ...(limit && { limit }) },
+    prepared: { engine, engineId, tensors, ...(limit && { limit }) },
   });
   const reason = `${nameOf(member)} is prepared`;
   if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);

@@ -3,7 +3,14 @@
  * Plain data only.
  */
 import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
-import type { ComputeLimit, StateClaim, StepTimings, TensorTable, WorkerPhase } from '../../comm/messageFields.ts';
+import type {
+  ComputeLimit,
+  EngineId,
+  StateClaim,
+  StepTimings,
+  TensorTable,
+  WorkerPhase,
+} from '../../comm/messageFields.ts';
 import type { WorkerFailure, WorkerMessage } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 
@@ -67,7 +74,13 @@ export interface Member {
   /** What its replica holds, or will hold once it has done what it was told. */
   readonly holds: StateClaim | undefined;
   /** Set once its replica is built. */
-  readonly prepared?: { readonly engine: string; readonly tensors: TensorTable; readonly limit?: ComputeLimit };
+  readonly prepared?: {
+    /** For people. */
+    readonly engine: string;
+    readonly engineId: EngineId;
+    readonly tensors: TensorTable;
+    readonly limit?: ComputeLimit;
+  };
   /** The term that it is ready for, and the hash of its state if it was asked for. */
   readonly ready?: { readonly term: number; readonly stateHash: string | undefined };
   /** The newest step whose gradients are reduced on it. */

@@ -64,8 +64,10 @@ export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void
 
 export class NativeEngine extends NativeTensors implements Engine {
   readonly name = 'native';
+  readonly device = 'cpu';
   readonly description: string;
   readonly isa: InstructionSet;
+  readonly unit: string;
   readonly threads: number;
   readonly #addon: NativeAddon;
   readonly #handle: number;
@@ -73,6 +75,7 @@ export class NativeEngine extends NativeTensors implements Engine {
   constructor(addon: NativeAddon, isa: InstructionSet, threads: number) {
     super(addon);
     this.isa = isa;
+    this.unit = isa;
     this.threads = threads;
     this.description = `native (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`;
     this.#addon = addon;

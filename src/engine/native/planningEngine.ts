@@ -36,6 +36,8 @@ class PlannedTensor implements Tensor {
 
 export class PlanningEngine implements Engine {
   readonly name = 'planning';
+  readonly device = 'none';
+  readonly unit = 'none';
   readonly description = 'planning';
   /** Counts in cache lines. */
   readonly #arena = new Arena();

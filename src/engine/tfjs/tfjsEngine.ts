@@ -36,6 +36,8 @@ export async function createTfjsEngine({ device }: TfjsEngineOptions): Promise<E
 
 class TfjsEngine implements Engine {
   readonly name = 'tfjs';
+  readonly device: string;
+  readonly unit: string;
   readonly description: string;
   private readonly backend: TfjsBackend;
   private readonly ops: math.Ops;
@@ -44,6 +46,8 @@ class TfjsEngine implements Engine {
 
   constructor(backend: TfjsBackend) {
     this.backend = backend;
+    this.device = backend.device;
+    this.unit = backend.detail;
     this.description = `tfjs (${backend.device}: ${backend.detail})`;
     this.ops = { tf: backend.tf, plainMatMulOnly: backend.device === 'wasm' };
     this.store = new TensorStore(backend);

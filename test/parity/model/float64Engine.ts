@@ -42,6 +42,8 @@ class Float64Tensor implements Tensor {
 
 export class Float64Engine implements Engine {
   readonly name = 'float64';
+  readonly device = 'none';
+  readonly unit = 'none';
   readonly description = 'float64 (reference loops)';
   #allocated = 0;
   #peak = 0;

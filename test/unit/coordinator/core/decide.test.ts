@@ -63,7 +63,11 @@ class Script {
   }
 
   prepared(...ids: string[]): this {
-    for (const id of ids) this.from(id, { type: 'prepared', engine: this.engineOf(id), tensors });
+    for (const id of ids) {
+      const engine = this.engineOf(id);
+      const engineId = { engine, device: 'cpu', unit: 'avx512', precision: 'float32' };
+      this.from(id, { type: 'prepared', engine, engineId, tensors });
+    }
     return this;
   }
 
