@@ -25,6 +25,8 @@ export interface EventFacts {
   readonly cause?: string | undefined;
   /** What the coordinator does about it. */
   readonly action?: string | undefined;
+  /** The event before has said this as its action: of the membership that follows a loss. */
+  readonly isTold?: true | undefined;
 }
 
 /**
@@ -72,10 +74,10 @@ export class EventsLog {
   }
 
   /** Queues a line, with the time. A disk that refuses it is reported once; the run goes on. */
-  append({ event, reason, term, step, rank, worker, phase, cause, action }: LoggedEvent): void {
+  append({ event, reason, term, step, rank, worker, phase, cause, action, isTold }: LoggedEvent): void {
     const time = new Date(this.#clock.now()).toISOString();
     const facts = { event, reason: clipped(reason), term, step, rank, worker: clipped(worker), phase };
-    this.#log.append({ time, ...facts, cause: clipped(cause), action: clipped(action) });
+    this.#log.append({ time, ...facts, cause: clipped(cause), action: clipped(action), isTold });
   }
 
   /** Resolves when every line is written. */

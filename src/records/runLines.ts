@@ -43,6 +43,7 @@ const eventLine = z.object({
   worker: z.string().optional(),
   cause: z.string().optional(),
   action: z.string().optional(),
+  isTold: z.boolean().optional(),
 });
 const sampleLine = z.object({ step: finite, prompt: z.string(), text: z.string() });
 

@@ -26,12 +26,12 @@ export function finish(state: RunState, before: readonly Effect[], why: string):
     ...stopAll(state, 'the run is complete', false),
     { kind: 'finish', step: state.appliedStep },
   ];
-  return { state: { ...state, stage: 'finished' }, effects, reason: `${why}; the run is complete` };
+  return { state: { ...state, stage: 'finished' }, effects, ...because(why, 'the run is complete') };
 }
 
 export function fail(state: RunState, message: string, blame: 'user' | 'run' = 'run'): Decision {
   const effects: Effect[] = [...stopAll(state, message.slice(0, 4_000), true), { kind: 'fail', message, blame }];
-  return { state: { ...state, stage: 'failed' }, effects, reason: message };
+  return { state: { ...state, stage: 'failed' }, effects, reason: message, action: 'the run fails' };
 }
 
 function stopAll(state: RunState, reason: string, failed: boolean): Effect[] {
@@ -40,6 +40,16 @@ function stopAll(state: RunState, reason: string, failed: boolean): Effect[] {
 
 export function nothing(state: RunState, reason = ''): Decision {
   return { state, effects: [], reason };
+}
+
+/** The run waits: nothing is done yet about what happened. */
+export function wait(state: RunState, why: string, action: string): Decision {
+  return { state, effects: [], ...because(why, action) };
+}
+
+/** What happened, and what is done about it: `rank 1 is gone: 1 worker goes on`. */
+export function because(why: string, action: string): { reason: string; action: string } {
+  return { reason: `${why}: ${action}`, action };
 }
 
 export function stale(state: RunState, member: Member, what: string): Decision {
@@ -107,8 +117,8 @@ export function withAbsence(state: RunState, worker: string, nowMs: number): { h
 }
 
 /** A decision with effects that come before its own. */
-export function after(before: readonly Effect[], { state, effects, reason }: Decision): Decision {
-  return { state, effects: [...before, ...effects], reason };
+export function after(before: readonly Effect[], decision: Decision): Decision {
+  return { ...decision, effects: [...before, ...decision.effects] };
 }
 
 /** A checkpoint that is being written cannot be if its sender is among those who go; the next boundary takes it. */

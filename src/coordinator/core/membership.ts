@@ -144,8 +144,8 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
   const reason = `${nameOf(member)} wants to leave`;
   const next = withMember(state, { ...member, leaving: true });
   if (next.stage === 'gathering' && isOnlyHolder(next, member)) {
-    const why = `${reason}; the state of step ${next.step} is saved`;
-    return openTerm(next, [{ ...member, leaving: true }], nowMs, why);
+    const purpose = `the state of step ${next.step} is saved`;
+    return openTerm(next, [{ ...member, leaving: true }], nowMs, reason, purpose);
   }
   if (next.stage === 'gathering' || member.rank < 0) {
     const event = {
@@ -198,13 +198,19 @@ export function lose(
     lastLoss: message,
   };
   const next = afterLoss(without, inRing.length > 0, nowMs, message, isSource);
-  const action = next.reason.startsWith(`${message}: `) ? next.reason.slice(message.length + 2) : next.reason;
+  const action = next.action ?? next.reason;
   const events = lost.map((member): Effect => {
     const reason = `${nameOf(member)} ${cause}${whereOf(member)}`;
     const event = { event: 'lost', reason, cause, action, ...factsOf(state, member) } as const;
     return { kind: 'event', event, show: member.rank >= 0 || state.term > 0 };
   });
-  return after([...events, ...abandon], next);
+  return after([...events, ...abandon], { ...next, effects: next.effects.map(alreadyTold) });
+}
+
+/** The loss has said which membership follows it. */
+function alreadyTold(effect: Effect): Effect {
+  if (effect.kind !== 'event' || effect.event.event !== 'term') return effect;
+  return { ...effect, event: { ...effect.event, isTold: true } };
 }
 
 function whereOf({ phase, step, rank }: Member): string {

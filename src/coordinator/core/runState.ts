@@ -303,6 +303,8 @@ export interface Decision {
   readonly effects: readonly Effect[];
   /** Why, in words; empty where nothing was decided. */
   readonly reason: string;
+  /** The end of `reason`, where it says after the cause what is done about it. */
+  readonly action?: string;
 }
 
 export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): RunState {

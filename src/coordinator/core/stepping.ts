@@ -20,6 +20,7 @@ import {
   required,
   stale,
   training,
+  wait,
   withMember,
 } from './decisionParts.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
@@ -212,7 +213,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the one before is on disk.
     const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
-    if (isWriting) return nothing(state, `${why}; a checkpoint is still written`);
+    if (isWriting) return wait(state, why, 'a checkpoint is still written');
     const message = { type: 'snapshot', term: state.term, step } as const;
     const effects: Effect[] = [{ kind: 'send', to: source.id, message }];
     return {
@@ -223,12 +224,12 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   }
   if (last) {
     if (state.checkpointInFlight === undefined) return finish(state, [], why);
-    return nothing({ ...state, stage: 'finishing' }, `${why}; waiting for the checkpoint`);
+    return wait({ ...state, stage: 'finishing' }, why, 'waiting for the checkpoint');
   }
   const comers = state.joiners.filter((joiner) => !joiner.leaving && mayComeIn(state, joiner, nowMs));
   // Nobody else can send the rest of its state.
   const sender = state.members.find(({ id }) => id === state.checkpointInFlight?.from);
-  if (sender?.leaving) return nothing(state, `${why}; ${nameOf(sender)} leaves when its checkpoint is written`);
+  if (sender?.leaving) return wait(state, why, `${nameOf(sender)} leaves when its checkpoint is written`);
   const gone = letGo(state);
   if (gone.names.length > 0) {
     const isEnough = gone.state.members.length + comers.length >= plan.minWorkers;

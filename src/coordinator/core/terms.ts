@@ -6,6 +6,7 @@
  */
 import {
   after,
+  because,
   everyone,
   factsOf,
   finish,
@@ -17,13 +18,23 @@ import {
   namesOf,
   nothing,
   seconds,
+  wait,
   withoutSource,
   workersOf,
 } from './decisionParts.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
-/** Opens the next term with these members, who hold until everyone is ready. */
-export function openTerm(before: RunState, ring: readonly Member[], nowMs: number, why: string): Decision {
+/**
+ * Opens the next term with these members, who hold until everyone is ready.
+ * @param purpose what it is opened for, unless to train on
+ */
+export function openTerm(
+  before: RunState,
+  ring: readonly Member[],
+  nowMs: number,
+  why: string,
+  purpose?: string,
+): Decision {
   const term = before.term + 1;
   const isLost = !ring.some((member) => hasState(before, member) || lacksCommit(before, member));
   const state = isLost && before.step > before.checkpointStep ? rewound(before, term) : before;
@@ -59,8 +70,9 @@ export function openTerm(before: RunState, ring: readonly Member[], nowMs: numbe
   if (isTransferred) effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step });
   const ids = new Set(ring.map(({ id }) => id));
   const joiners = everyone(state).filter(({ id }) => !ids.has(id));
-  const reason = `${why}: ${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (term ${term})`;
-  effects.push({ kind: 'event', event: { event: 'term', reason, term, step }, show: false });
+  const going = `${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (term ${term})`;
+  const decided = because(why, purpose === undefined ? going : `${purpose}; ${going}`);
+  effects.push({ kind: 'event', event: { event: 'term', reason: decided.reason, term, step }, show: false });
   const opened = {
     stage: 'forming',
     sinceMs: nowMs,
@@ -71,7 +83,7 @@ export function openTerm(before: RunState, ring: readonly Member[], nowMs: numbe
     broken: undefined,
     openedAtStep: step,
   } as const;
-  return { state: { ...state, ...opened, assignedStep: step }, effects, reason };
+  return { state: { ...state, ...opened, assignedStep: step }, effects, ...decided };
 }
 
 /** Nobody has the state of the committed step: back to the newest checkpoint. */
@@ -105,21 +117,19 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   if (there.length >= needed) {
     const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
     // What to go back to is about to be known.
-    if (isLost && state.checkpointAbandoned !== undefined)
-      return nothing(state, `${why}; a checkpoint is still written`);
+    if (isLost && state.checkpointAbandoned !== undefined) return wait(state, why, 'a checkpoint is still written');
     // Whoever has the state may be about to come back.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
     if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openTerm(state, there, nowMs, why);
-    return nothing(
-      state,
-      `${why}: waiting for ${namesOf(missing).join(', ')}, which had the state of step ${state.step}`,
-    );
+    const whom = namesOf(missing).join(', ');
+    return wait(state, why, `waiting for ${whom}, which had the state of step ${state.step}`);
   }
   const possible = joiners.length + starting.length + missing.length;
   if (possible < plan.minWorkers && !plan.open) {
     const left = `${workersOf(possible)} ${possible === 1 ? 'is' : 'are'} left, and the run needs ${plan.minWorkers} (--min-workers)`;
     const message = state.lastLoss === undefined ? left : `${state.lastLoss}; ${left}`;
-    return endGathering(givingUp(state, message), nowMs, `${why}: ${left}`);
+    const end = endGathering(givingUp(state, message), nowMs, why);
+    return { ...end, ...because(why, `${left}; ${end.action ?? end.reason}`) };
   }
   const awaited = [
     ...starting,
@@ -127,7 +137,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
     ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker),
   ];
   const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
-  return nothing(state, `${why}: ${there.length} of ${needed} workers are ready, waiting for ${whom}`);
+  return wait(state, why, `${there.length} of ${needed} workers are ready, waiting for ${whom}`);
 }
 
 /**
@@ -136,15 +146,15 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
  */
 export function endGathering(state: RunState, nowMs: number, why: string): Decision {
   if (state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined) {
-    return nothing(state, `${why}; a checkpoint is still written`);
+    return wait(state, why, 'a checkpoint is still written');
   }
   if (state.step <= state.checkpointStep) return finish(state, [], why);
   const holders = state.joiners.filter((member) => hasState(state, member) || lacksCommit(state, member));
   const prepared = holders.filter((member) => member.prepared !== undefined);
-  if (prepared.length > 0) return openTerm(state, prepared, nowMs, `${why}; the state of step ${state.step} is saved`);
+  if (prepared.length > 0) return openTerm(state, prepared, nowMs, why, `the state of step ${state.step} is saved`);
   const mayReturn = holders.length > 0 || state.missing.length > 0;
   if (mayReturn && nowMs - state.sinceMs <= state.plan.heartbeatTimeoutMs) {
-    return nothing(state, `${why}; waiting for who had the state of step ${state.step}`);
+    return wait(state, why, `waiting for who had the state of step ${state.step}`);
   }
   const message = `nobody is left who has the state of step ${state.step}: the newest checkpoint is of step ${state.checkpointStep}`;
   return finish({ ...state, appliedStep: state.checkpointStep }, [{ kind: 'warn', message }], why);

@@ -93,7 +93,7 @@ describe('events as people read them', () => {
     const lost = line('lost', 'rank 1 was killed', { cause: 'was killed', action: '1 worker goes on' });
     const silent = line('lost', 'rank 1 is gone', { cause: 'silent for 10 s' });
     const restart = line('restart', 'started again');
-    const told = line('term', 'rank 1 was killed: 1 worker goes on');
+    const told = line('term', 'it was killed, and one goes on', { isTold: true });
     const other = line('term', 'local-0001 joined: 2 workers go on');
     expect(withoutRepeats([lost, restart, told, silent, other])).toEqual([lost, restart, silent, other]);
     expect([lost, silent].map(eventText)).toEqual([

@@ -115,6 +115,12 @@ class Script {
     );
   }
 
+  events(name: string) {
+    return this.effects.flatMap((effect) =>
+      effect.kind === 'event' && effect.event.event === name ? [effect.event] : [],
+    );
+  }
+
   /** Each worker computes on an engine of its own. */
   mixed(): this {
     this.engineOf = (id) => `engine of ${id}`;
@@ -401,6 +407,14 @@ describe('the decision core: steps', () => {
 });
 
 describe('the decision core: losses', () => {
+  it('says what is done about it without what happened, which is said beside it', () => {
+    const few = { ...quiet, checkpointEverySteps: 2, minWorkers: 2, restartsMax: 0 };
+    const script = new Script(few).start().step(1).step(2).snapshotTaken(2).exited('w1');
+    expect(script.events('lost')).toMatchObject([
+      { action: '1 worker is left, and the run needs 2 (--min-workers); a checkpoint is still written' },
+    ]);
+  });
+
   it('goes on with the others from the committed step, and starts another in its place', () => {
     const script = new Script().start().step(1).reduced('w0', 2).exited('w1');
     expect(script.kinds()).toEqual(['startWorker', 'termOpened', 'form→w0']);
@@ -416,6 +430,8 @@ describe('the decision core: losses', () => {
         action: '1 worker goes on from step 1 (term 2)',
       }),
     });
+    // The loss has said what the new term says, which lists of events need not repeat.
+    expect(script.events('term')).toMatchObject([{ isTold: true }]);
     // What was reduced for the lost term is void: the step is leased anew.
     script.ready('w0');
     expect(script.leases()).toEqual([
