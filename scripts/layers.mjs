@@ -1,0 +1,34 @@
+/**
+ * The layers: which folder of src/ may import which, for values and types. Every folder may also import its own files, and packages.
+ * A folder inside another follows its own line if it has one. `npm run check:static` checks this with check-layers.mjs.
+ */
+export const mayImport = {
+  base: '',
+
+  architecture: 'base',
+  engine: 'base',
+
+  checkpoint: 'base architecture',
+  comm: 'base',
+  config: 'base architecture task',
+  data: 'base task',
+  model: 'base architecture engine task',
+  records: 'base comm',
+  task: 'base',
+
+  coordinator: 'base architecture checkpoint comm config coordinator/core data records task',
+  'coordinator/core': 'base comm records',
+  worker: 'base architecture checkpoint comm config engine model records task',
+
+  report: 'base records coordinator',
+
+  run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model records task worker',
+  bench:
+    'base architecture checkpoint comm config coordinator coordinator/core data engine model records report task worker',
+  dashboard: 'base records report',
+
+  cli: 'base architecture bench checkpoint comm config coordinator coordinator/core dashboard data engine model records report run task worker',
+};
+
+/** Folders without effects: they may import no module of Node, so they have no files, sockets or threads. */
+export const pure = ['architecture', 'coordinator/core', 'task'];
