@@ -60,6 +60,7 @@ describe('gpt2', () => {
 
   it('encodes the built-in corpus as Hugging Face does', async () => {
     const { text: source } = await readCorpus({ text: 'builtin', cwd: '.' });
+    // Hugging Face makes one token of it wherever it stands; plain text that spells it out must not become one.
     const text = source.replaceAll('<|endoftext|>', '');
     expect([...gpt2.encode(text)]).toEqual(inHuggingFace(gpt2).encode(text, { add_special_tokens: false }).ids);
   });
@@ -135,25 +136,17 @@ describe('gpt2', () => {
     expect(gpt2.decode([15496, 50_300, 0])).toBe('Hello\ufffd!');
   });
 
-  it("counts tiny shakespeare's tokens as GPT-2 does (or, where that text is absent, agrees with Hugging Face)", async () => {
-    const path = new URL('../../../../../shared/data/tinyshakespeare.txt', import.meta.url);
-    if (existsSync(path)) {
-      const text = readFileSync(path, 'utf8');
-      // nanoGPT's split and counts of this file.
-      const boundary = Math.floor(text.length * 0.9);
-      expect(gpt2.encode(text.slice(0, boundary))).toHaveLength(301_966);
-      expect(gpt2.encode(text.slice(boundary))).toHaveLength(36_059);
-      const { encode } = await import('gpt-tokenizer/encoding/r50k_base');
-      const tokens = gpt2.encode(text);
-      expect(tokens).toHaveLength(338_025);
-      expect(tokens).toEqual(Uint16Array.from(encode(text)));
-    } else {
-      process.stderr.write('tinyshakespeare.txt is not there: the built-in corpus is used instead\n');
-      const { text } = await readCorpus({ text: 'builtin', cwd: '.' });
-      expect(gpt2.encode(text)).toHaveLength(
-        inHuggingFace(gpt2).encode(text, { add_special_tokens: false }).ids.length,
-      );
-    }
+  const shakespeare = new URL('../../../../../shared/data/tinyshakespeare.txt', import.meta.url);
+  it.skipIf(!existsSync(shakespeare))("counts tiny shakespeare's tokens as GPT-2 does", async () => {
+    const text = readFileSync(shakespeare, 'utf8');
+    // nanoGPT's split and counts of this file.
+    const boundary = Math.floor(text.length * 0.9);
+    expect(gpt2.encode(text.slice(0, boundary))).toHaveLength(301_966);
+    expect(gpt2.encode(text.slice(boundary))).toHaveLength(36_059);
+    const { encode } = await import('gpt-tokenizer/encoding/r50k_base');
+    const tokens = gpt2.encode(text);
+    expect(tokens).toHaveLength(338_025);
+    expect(tokens).toEqual(Uint16Array.from(encode(text)));
   });
 
   it('writes a tokenizer that loads again, and the files of the slow loader', async () => {

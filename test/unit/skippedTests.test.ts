@@ -1,0 +1,37 @@
+/** CI's rule of skipped tests, on a run of Vitest of its own. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+
+// Within the package, so that `vitest` is found.
+mkdirSync(join(packageRoot, 'build'), { recursive: true });
+const folder = mkdtempSync(join(packageRoot, 'build', 'skipped-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs a file of tests as CI does. */
+function run(name: string, tests: string) {
+  writeFileSync(join(folder, 'vitest.config.ts'), 'export default {};\n');
+  writeFileSync(join(folder, name), `import { describe, expect, it } from 'vitest';\n${tests}`);
+  const vitest = join(packageRoot, 'node_modules/vitest/vitest.mjs');
+  const reporter = join(packageRoot, 'test/skippedTests.ts');
+  const args = ['run', '--root', folder, '--reporter=default', `--reporter=${reporter}`, name];
+  const { status, stderr } = spawnSync(process.execPath, [vitest, ...args], { encoding: 'utf8' });
+  return { status, stderr };
+}
+
+const passes = "it('passes', () => expect(1).toBe(1));\n";
+
+it('a test that is skipped fails the run and is named, with its reason', () => {
+  const skips = "describe.skipIf(true)('no browser', () => { it('draws', () => {}); });\n";
+  const notes = "it('finds out late', ({ skip }) => skip('no tool'));\n";
+  const { status, stderr } = run('planted.test.ts', passes + skips + notes);
+  expect(stderr).toContain('planted.test.ts: no browser > draws\n');
+  expect(stderr).toContain('planted.test.ts: finds out late (no tool)\n');
+  expect(status).toBe(1);
+});
+
+it('a run without skipped tests passes', () => {
+  expect(run('whole.test.ts', passes)).toEqual({ status: 0, stderr: '' });
+});
