@@ -82,12 +82,14 @@ void Arguments::text(const char* name, char* into, size_t capacity) {
 }
 
 Activation Arguments::activation(const char* name) {
-  char kind[8];
+  char kind[32];
   text(name, kind, sizeof kind);
   if (!ok_ || strcmp(kind, "none") == 0) return Activation::none;
-  if (strcmp(kind, "gelu") == 0) return Activation::gelu;
-  if (strcmp(kind, "relu") == 0) return Activation::relu;
-  fail("expected 'gelu', 'relu' or 'none' for %s but received '%s'", name, kind);
+#define LOCKSTEP_MATCH(known, Type) \
+  if (strcmp(kind, #known) == 0) return Activation::known;
+  LOCKSTEP_ACTIVATIONS(LOCKSTEP_MATCH)
+#undef LOCKSTEP_MATCH
+  fail("expected an activation of native/activations.h or 'none' for %s but received '%s'", name, kind);
   return Activation::none;
 }
 

@@ -45,7 +45,7 @@ class Arguments {
   void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
-  // 'gelu', 'relu' or 'none'.
+  // The name of one of activations.h, or 'none'.
   Activation activation(const char* name);
   // A string of fewer than `capacity` bytes.
   void text(const char* name, char* into, size_t capacity);

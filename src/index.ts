@@ -4,6 +4,7 @@
  *
  * @packageDocumentation
  */
+export type { ActivationKind } from './base/activations.ts';
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
@@ -46,7 +47,6 @@ export { type CreateTokenizerOptions, createTokenizer } from './data/tokenizers/
 export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/tokenizer.ts';
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type {
-  ActivationKind,
   AdamwOptions,
   AttentionOptions,
   Dropout,

@@ -1,5 +1,5 @@
-// GELU and ReLU, element by element.
-#include "math.h"
+// Activations on their own, element by element.
+#include "activations.h"
 #include "parallel.h"
 
 namespace lockstep::LOCKSTEP_ISA {
@@ -11,11 +11,9 @@ bool activationForward(ThreadPool& pool, const ActivationArguments& p) {
   parallelRanges(pool, p.size, grain, 64, [&](Index begin, Index end, int) {
     const float* inp = p.inp + begin;
     float* out = p.out + begin;
-    if (p.kind == Activation::relu) {
-      forVectors(end - begin, [&](Index i, int count) { storeAny(out + i, relu(loadAny(inp + i, count)), count); });
-    } else {
-      forVectors(end - begin, [&](Index i, int count) { storeAny(out + i, gelu(loadAny(inp + i, count)), count); });
-    }
+    withActivation(p.kind, [&]<class Act>(Act) {
+      forVectors(end - begin, [&](Index i, int count) { storeAny(out + i, Act::forward(loadAny(inp + i, count)), count); });
+    });
   });
   return true;
 }
@@ -25,15 +23,11 @@ bool activationBackward(ThreadPool& pool, const ActivationArguments& p) {
     const float* inp = p.inp + begin;
     const float* dout = p.dout + begin;
     float* dinp = p.out + begin;
-    if (p.kind == Activation::relu) {
+    withActivation(p.kind, [&]<class Act>(Act) {
       forVectors(end - begin, [&](Index i, int count) {
-        storeAny(dinp + i, timesReluSlope(loadAny(dout + i, count), loadAny(inp + i, count)), count);
+        storeAny(dinp + i, Act::timesSlope(loadAny(dout + i, count), loadAny(inp + i, count)), count);
       });
-    } else {
-      forVectors(end - begin, [&](Index i, int count) {
-        storeAny(dinp + i, timesGeluSlope(loadAny(dout + i, count), loadAny(inp + i, count)), count);
-      });
-    }
+    });
   });
   return true;
 }

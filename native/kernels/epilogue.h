@@ -2,8 +2,8 @@
 // bfloat16 products alike.
 #pragma once
 
+#include "activations.h"
 #include "dropout.h"
-#include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 
@@ -52,27 +52,26 @@ static inline void forTile(const Epilogue& e, const SumTile& tile, Store store) 
   }
 }
 
-template <class C, class P, Vec (*forward)(Vec), Vec (*timesSlope)(Vec, Vec)>
+template <class C, class P, class Act>
 static inline void applyActivation(const Epilogue& e, const SumTile& tile) {
   P* preActivation = static_cast<P*>(e.preActivation.data);
   if (e.slope) {
     forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
-      storeAny(c, timesSlope(y, loadAny(preActivation + index, count)), count);
+      storeAny(c, Act::timesSlope(y, loadAny(preActivation + index, count)), count);
     });
   } else if (preActivation != nullptr) {
     forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
       storeAny(preActivation + index, y, count);
-      storeAny(c, forward(y), count);
+      storeAny(c, Act::forward(y), count);
     });
   } else {
-    forTile<C>(e, tile, [&](C* c, Vec y, Index, int count) { storeAny(c, forward(y), count); });
+    forTile<C>(e, tile, [&](C* c, Vec y, Index, int count) { storeAny(c, Act::forward(y), count); });
   }
 }
 
 template <class C, class P>
 static inline void applyActivation(const Epilogue& e, const SumTile& tile) {
-  if (e.activation == Activation::relu) applyActivation<C, P, relu, timesReluSlope>(e, tile);
-  else applyActivation<C, P, gelu, timesGeluSlope>(e, tile);
+  withActivation(e.activation, [&]<class Act>(Act) { applyActivation<C, P, Act>(e, tile); });
 }
 
 template <class C>

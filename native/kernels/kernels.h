@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../activations.h"
 #include "../threadPool.h"
 
 namespace lockstep {
@@ -18,8 +19,6 @@ struct DropoutArguments {
   uint32_t threshold;    // ceil(rate · 2^24)
   float scale;           // 1 / (1 - rate)
 };
-
-enum class Activation { none, gelu, relu };
 
 // Numbers in memory: float32, or bfloat16 (the upper half of a float32).
 struct FloatArray {

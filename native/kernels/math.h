@@ -1,4 +1,4 @@
-// Vectorised exp2, exp and log2, and the activations.
+// Vectorised exp2, exp and log2.
 #pragma once
 
 #include "simd.h"
@@ -70,31 +70,5 @@ static inline Vec log2(Vec x) {
   p = fma(p, t, splat(1.44269502f));
   return fma(p, t, n);
 }
-
-// GELU in its tanh form. With u = √(2/π) · (x + 0.044715 x³): ½ x (1 + tanh u) = x · sigmoid(2u) = x / (1 + 2^t), t = -2u / ln 2.
-// Within 6e-7 for x in [-12, 12]; below -1e32 no longer 0. Not a number stays so.
-constexpr float geluCubic = 0.044715f;
-constexpr float geluTwiceRoot = 1.5957691216057308f;  // 2 · √(2/π)
-constexpr float geluExponent = -2.302208198f;         // -2 · √(2/π) / ln 2
-
-static inline Vec geluPower(Vec x, Vec xx) { return x * fma(xx, splat(geluExponent * geluCubic), splat(geluExponent)); }
-
-static inline Vec gelu(Vec x) { return x / (splat(1.0f) + exp2(min(splat(126.0f), geluPower(x, x * x)))); }
-
-// s + x · s (1 - s) · (2u)', s = sigmoid(2u); within 2.1e-6. Beyond ±10 it is 0 or 1 in float32; held there, since x⁴ overflows
-// before x does. Not a number stays so.
-static inline Vec geluSlope(Vec input) {
-  const Vec x = min(splat(10.0f), max(splat(-10.0f), input));
-  const Vec xx = x * x;
-  const Vec s = splat(1.0f) / (splat(1.0f) + exp2(geluPower(x, xx)));
-  const Vec du2 = fma(xx, splat(3 * geluTwiceRoot * geluCubic), splat(geluTwiceRoot));
-  return fma(s - s * s, x * du2, s);
-}
-
-static inline Vec relu(Vec x) { return max(Vec{}, x); }
-
-// d · act'(x)
-static inline Vec timesGeluSlope(Vec d, Vec x) { return d * geluSlope(x); }
-static inline Vec timesReluSlope(Vec d, Vec x) { return x > Vec{} ? d : Vec{}; }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -5,6 +5,12 @@
  * Not the model itself: this layer knows names and shapes only.
  */
 import { z } from 'zod';
+import {
+  type ActivationKind,
+  activationOfHuggingFace,
+  huggingFaceActivation,
+  huggingFaceActivations,
+} from '../base/activations.ts';
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { TensorShape } from './safetensors.ts';
@@ -18,7 +24,7 @@ export interface CheckpointModelConfig {
   readonly nEmbd: number;
   readonly dropout: number;
   readonly bias: boolean;
-  readonly activation: 'gelu' | 'relu';
+  readonly activation: ActivationKind;
   readonly tiedHead: boolean;
 }
 
@@ -34,13 +40,6 @@ export function differingKey(
 
 const LAYER_NORM_EPSILON = 1e-5;
 const GPT2_END_OF_TEXT = 50256;
-/** Hugging Face has several names for the same tanh approximation. */
-const ACTIVATIONS = new Map<string, 'gelu' | 'relu'>([
-  ['gelu_new', 'gelu'],
-  ['gelu_pytorch_tanh', 'gelu'],
-  ['gelu_fast', 'gelu'],
-  ['relu', 'relu'],
-]);
 const SUPPORTED = 'supported: GPT-2 (model_type "gpt2", architectures ["GPT2LMHeadModel"])';
 
 /** The text of `config.json`; the same bytes for the same model, always. */
@@ -55,7 +54,7 @@ export function encodeModelConfig(config: CheckpointModelConfig): string {
     n_positions: config.blockSize,
     n_ctx: config.blockSize,
     vocab_size: config.vocabSize,
-    activation_function: config.activation === 'gelu' ? 'gelu_new' : 'relu',
+    activation_function: huggingFaceActivation(config.activation),
     resid_pdrop: config.dropout,
     attn_pdrop: config.dropout,
     embd_pdrop: config.dropout,
@@ -125,9 +124,9 @@ export function decodeModelConfig(value: Record<string, unknown>, path: string):
   if (!hf.scale_attn_weights) throw unsupported('scale_attn_weights', false, 'true');
   if (hf.scale_attn_by_inverse_layer_idx) throw unsupported('scale_attn_by_inverse_layer_idx', true, 'false');
   if (hf.add_cross_attention) throw unsupported('add_cross_attention', true, 'false');
-  const activation = ACTIVATIONS.get(hf.activation_function);
+  const activation = activationOfHuggingFace(hf.activation_function);
   if (activation === undefined) {
-    throw unsupported('activation_function', hf.activation_function, [...ACTIVATIONS.keys()].join(' or '));
+    throw unsupported('activation_function', hf.activation_function, huggingFaceActivations.join(' or '));
   }
   return {
     vocabSize: hf.vocab_size,

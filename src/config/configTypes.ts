@@ -20,7 +20,7 @@ export interface ModelKeys {
   dropout: number;
   /** Whether linear layers and layer norms have a bias, as GPT-2 has. Default `true`, true or false. */
   bias: boolean;
-  /** The MLP's non-linearity; gelu is the tanh form that GPT-2 uses. Default `"gelu"`, one of gelu, relu. */
+  /** The MLP's non-linearity. gelu: the tanh form that GPT-2 uses. relu: max(x, 0). Default `"gelu"`, one of gelu, relu. */
   activation: 'gelu' | 'relu';
   /** Whether the output projection shares the token embedding, as in GPT-2. Default `true`, true or false. */
   tiedHead: boolean;

@@ -1,5 +1,6 @@
 /** The groups of a config that say what is learned, from what, and by which steps. How the run is carried out: runGroups.ts. */
 import { z } from 'zod';
+import { activationKinds, activations } from '../base/activations.ts';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { choice, flag, path, pathMax, pathsMax, real, whole } from './keyTypes.ts';
 
@@ -21,9 +22,9 @@ export const model = z
       doc: 'Probability of dropping an element after attention weights, projections and embeddings.',
     }),
     bias: flag({ default: true, doc: 'Whether linear layers and layer norms have a bias, as GPT-2 has.' }),
-    activation: choice(['gelu', 'relu'], {
+    activation: choice(activationKinds, {
       default: 'gelu',
-      doc: "The MLP's non-linearity; gelu is the tanh form that GPT-2 uses.",
+      doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
     }),
     tiedHead: flag({ default: true, doc: 'Whether the output projection shares the token embedding, as in GPT-2.' }),
   })

@@ -13,6 +13,8 @@
  * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`.
  * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
  */
+import type { ActivationKind } from '../base/activations.ts';
+
 /** Of the elements of a tensor. */
 export type DType = 'float32' | 'bfloat16' | 'int32';
 export const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } as const satisfies Record<DType, number>;
@@ -69,9 +71,6 @@ export interface Dropout {
   /** Which place in the model; no two share one. */
   readonly site: number;
 }
-
-/** The MLP's non-linearity; gelu in its tanh form, as GPT-2 has it. */
-export type ActivationKind = 'gelu' | 'relu';
 
 /** Where `inp` or `dout` is bfloat16, the product is one of bfloat16 numbers, summed in float32: the weight is rounded for it. */
 export interface LinearOptions {
@@ -252,7 +251,7 @@ export interface Engine {
   /** Gradients of `linearForward`. */
   linearBackward(options: LinearBackwardOptions): void;
 
-  /** GELU in its tanh form (GPT-2) or ReLU. For tests and benchmarks: models have it in `linearForward`. */
+  /** For tests and benchmarks: models have it in `linearForward`. */
   activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
   /** `dinp` may be `dout`. */
   activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;

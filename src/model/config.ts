@@ -2,8 +2,9 @@
  * The shape of a GPT: what a checkpoint's `config.json` and the `model` group of a run's config describe. Plain data;
  * the user's input is checked in `config/schema.ts`, so a wrong value here is a broken invariant.
  */
+
+import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
-import type { ActivationKind } from '../engine/engine.ts';
 
 /** The sizes and the form of a GPT. */
 export interface ModelConfig {

@@ -1,6 +1,7 @@
 /** What operations of the tape (tape.ts) take and give: values with their gradients, and the layers that they are. */
+import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
-import type { ActivationKind, Dropout, Shape, Tensor } from '../engine/engine.ts';
+import type { Dropout, Shape, Tensor } from '../engine/engine.ts';
 import type { Parameter } from './parameterStore.ts';
 
 /** Of values and gradients. */

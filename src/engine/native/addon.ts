@@ -3,8 +3,8 @@
  * arguments and throws a TypeError that names the wrong one; none keeps a reference to an array after it returns.
  */
 import { createRequire } from 'node:module';
+import type { ActivationKind } from '../../base/activations.ts';
 import { messageOf } from '../../base/errors.ts';
-import type { ActivationKind } from '../engine.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
@@ -144,8 +144,8 @@ export interface NativeAddon {
       weight: Floats,
     ]
   ): void;
-  activationForward(engine: number, size: number, relu: boolean, out: Floats, inp: Floats): void;
-  activationBackward(engine: number, size: number, relu: boolean, dinp: Floats, dout: Floats, inp: Floats): void;
+  activationForward(engine: number, size: number, kind: ActivationKind, out: Floats, inp: Floats): void;
+  activationBackward(engine: number, size: number, kind: ActivationKind, dinp: Floats, dout: Floats, inp: Floats): void;
   attentionForward(
     ...args: [
       engine: number,

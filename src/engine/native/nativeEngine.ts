@@ -254,13 +254,7 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
-    this.#addon.activationForward(
-      this.#handle,
-      inp.size,
-      kind === 'relu',
-      floats(out, 'out', inp.size),
-      floats(inp, 'inp'),
-    );
+    this.#addon.activationForward(this.#handle, inp.size, kind, floats(out, 'out', inp.size), floats(inp, 'inp'));
   }
 
   activationBackward(options: KernelOptions<'activationBackward'>): void {
@@ -268,7 +262,7 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.#addon.activationBackward(
       this.#handle,
       inp.size,
-      kind === 'relu',
+      kind,
       floats(dinp, 'dinp', inp.size),
       floats(dout, 'dout', inp.size),
       floats(inp, 'inp'),

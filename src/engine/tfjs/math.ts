@@ -1,12 +1,13 @@
 /**
- * The kernels' formulas in TensorFlow.js operations, on immutable tensors: no engine, no buffers. Attention is in attention.ts.
+ * The kernels' formulas in TensorFlow.js operations, on immutable tensors: no engine, no buffers. Activations and
+ * attention are in their own files.
  *
  * B batch, T time, C channels, V vocabulary, N rows, IC / OC input and output channels.
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from '../../base/counterRandom.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { ActivationKind, AdamwOptions, Dropout } from '../engine.ts';
+import type { AdamwOptions, Dropout } from '../engine.ts';
 import type { Tf } from './backends.ts';
 
 /** TensorFlow.js and what its active backend does badly. */
@@ -73,33 +74,6 @@ export function layerNormGradients(
   const along = tf.mean(tf.mul(dnormalised, normalised), 1, true);
   const dinp = tf.mul(rstd, tf.sub(tf.sub(dnormalised, tf.mean(dnormalised, 1, true)), tf.mul(normalised, along)));
   return { dinp, dweight: tf.sum(tf.mul(dout, normalised), 0), dbias: tf.sum(dout, 0) };
-}
-
-const GELU_SCALE = Math.sqrt(2 / Math.PI);
-const GELU_CUBIC = 0.044715;
-
-/** tanh(√(2/π) · (x + 0.044715 x³)). Its argument is held where tanh is ±1 in float32, so that nothing overflows. */
-function geluTanh({ tf }: Ops, x: TfTensor): TfTensor {
-  const cubic = tf.mul(x, tf.add(tf.mul(tf.square(x), GELU_CUBIC), 1));
-  return tf.tanh(tf.clipByValue(tf.mul(cubic, GELU_SCALE), -20, 20));
-}
-
-export function activation(ops: Ops, kind: ActivationKind, x: TfTensor): TfTensor {
-  const { tf } = ops;
-  if (kind === 'relu') return tf.relu(x);
-  return tf.mul(tf.mul(x, 0.5), tf.add(geluTanh(ops, x), 1));
-}
-
-export function activationGradient(ops: Ops, kind: ActivationKind, input: TfTensor, dout: TfTensor): TfTensor {
-  const { tf } = ops;
-  if (kind === 'relu') return tf.mul(dout, tf.step(input));
-  const x = tf.clipByValue(input, -16, 16); // beyond, the slope is 0 or 1 in float32
-  const tanh = geluTanh(ops, x);
-  const slope = tf.mul(
-    tf.sub(1, tf.square(tanh)),
-    tf.add(tf.mul(tf.square(x), 3 * GELU_CUBIC * GELU_SCALE), GELU_SCALE),
-  );
-  return tf.mul(dout, tf.mul(0.5, tf.add(tf.add(tanh, 1), tf.mul(x, slope))));
 }
 
 /**

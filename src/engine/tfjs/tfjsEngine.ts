@@ -17,6 +17,7 @@ import type {
   TensorGroup,
 } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
@@ -192,7 +193,7 @@ class TfjsEngine implements Engine {
     this.write(pre === undefined ? [out] : [out, pre], () => {
       const y = math.linear(this.ops, this.rows(inp), this.read(weight), weightTransposed, this.readOptional(bias));
       if (activation !== undefined) {
-        const active = math.activation(this.ops, activation.kind, y);
+        const active = activate(this.ops, activation.kind, y);
         return pre === undefined ? [active] : [active, y];
       }
       if (residual === undefined) return [y];
@@ -212,7 +213,7 @@ class TfjsEngine implements Engine {
         const product = math.matMul(this.ops, this.rows(dout), this.read(weight), false, !weightTransposed);
         if (dinpActivation === undefined) return [this.accumulated(dinp, product, accumulate)];
         const { kind, preActivation } = dinpActivation;
-        return [math.activationGradient(this.ops, kind, this.rows(preActivation), product)];
+        return [activationGradient(this.ops, kind, this.rows(preActivation), product)];
       });
     }
     this.write([dweight], () => {
@@ -225,12 +226,12 @@ class TfjsEngine implements Engine {
 
   activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
     expectSizes('activationForward', { out: [out, inp.size] });
-    this.write([out], () => [math.activation(this.ops, kind, this.read(inp))]);
+    this.write([out], () => [activate(this.ops, kind, this.read(inp))]);
   }
 
   activationBackward({ kind, dinp, dout, inp }: KernelOptions<'activationBackward'>): void {
     expectSizes('activationBackward', { dinp: [dinp, inp.size], dout: [dout, inp.size] });
-    this.write([dinp], () => [math.activationGradient(this.ops, kind, this.rows(inp), this.rows(dout))]);
+    this.write([dinp], () => [activationGradient(this.ops, kind, this.rows(inp), this.rows(dout))]);
   }
 
   attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {

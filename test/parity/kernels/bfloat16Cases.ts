@@ -3,6 +3,7 @@
  * results agree as closely as those of float32 products; a bfloat16 result is rounded once more.
  */
 import { describe, expect, it } from 'vitest';
+import { activationKinds } from '../../../src/base/activations.ts';
 import type { Shape } from '../../../src/engine/engine.ts';
 import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, seededDropout, seededValues } from './harness.ts';
@@ -117,7 +118,7 @@ function epilogueCases(context: ContextGetter): void {
     const y = reference.linearForward(input);
     const largest = (values: Float64Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
-    it.each(['gelu', 'relu'] as const)('%s forward and backward', async (kind) => {
+    it.each(activationKinds)('%s forward and backward', async (kind) => {
       const k = context();
       const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
       const [out, preActivation] = [k.out([n, oc], 'bfloat16'), k.out([n, oc], 'bfloat16')];

@@ -1,5 +1,6 @@
 /** Kernel suite: add, dropout, activations, and the embedding. */
 import { describe, expect, it } from 'vitest';
+import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
 import type { Tensor } from '../../../src/engine/engine.ts';
 import { type ContextGetter, seededDropout, seededIntegers, seededValues, sizeOf } from './harness.ts';
 import * as reference from './reference.ts';
@@ -83,7 +84,7 @@ export function elementwiseCases(context: ContextGetter): void {
     });
   });
 
-  describe.each(['gelu', 'relu'] as const)('%s', (kind) => {
+  describe.each(activationKinds)('%s', (kind) => {
     it.each([[1], [3, 13], [2, 3, 6_007]])('forward and backward of [%s, …]', async (...shape) => {
       const k = context();
       const inp = seededValues(1, sizeOf(shape)).map((x) => 6 * x);
@@ -108,7 +109,9 @@ export function elementwiseCases(context: ContextGetter): void {
       k.engine.activationForward({ kind, out, inp: x });
       k.engine.activationBackward({ kind, dinp, dout: k.put([6], new Float32Array(6).fill(1)), inp: x });
       await k.expectClose(out, Float32Array.of(0, 0, 0, 0, 30, 1000), 'activationForward', 'out');
-      const atZero = kind === 'gelu' ? 0.5 : 0;
+      const [atZero] = reference.activationBackward(kind, Float64Array.of(0), Float64Array.of(1)) as unknown as [
+        number,
+      ];
       await k.expectClose(dinp, Float32Array.of(0, 0, atZero, atZero, 1, 1), 'activationBackward', 'dinp');
     });
 
@@ -117,6 +120,36 @@ export function elementwiseCases(context: ContextGetter): void {
       const [x, dinp] = [k.put([4], Float32Array.of(-1e20, -1e15, 1e15, 1e20)), k.out([4])];
       k.engine.activationBackward({ kind, dinp, dout: k.put([4], new Float32Array(4).fill(1)), inp: x });
       await k.expectClose(dinp, Float32Array.of(0, 0, 1, 1), 'activationBackward', 'dinp');
+    });
+  });
+
+  describe('activations', () => {
+    it('are different from one another, alone and after a linear layer', async () => {
+      const k = context();
+      const inp = seededValues(1, 64).map((x) => 3 * x);
+      const [x, one] = [k.put([64, 1], inp), k.put([1, 1], Float32Array.of(1))];
+      const results = new Map<string, ActivationKind>();
+      for (const kind of activationKinds) {
+        const [alone, fused, dinp] = [k.out([64, 1]), k.out([64, 1]), k.out([64, 1])];
+        k.engine.activationForward({ kind, out: alone, inp: x });
+        k.engine.linearForward({ inp: x, weight: one, out: fused, activation: { kind } });
+        k.engine.activationBackward({ kind, dinp, dout: k.put([64, 1], new Float32Array(64).fill(1)), inp: x });
+        const expected = reference.activationForward(kind, inp);
+        await k.expectClose(alone, expected, 'activationForward', `${kind} alone`, 3);
+        await k.expectClose(fused, expected, 'linearForward', `${kind} fused`, 3);
+        const key = [...(await k.read(alone)), ...(await k.read(dinp))].map((value) => value.toFixed(3)).join();
+        expect(results.get(key), `${kind} is computed as another`).toBeUndefined();
+        results.set(key, kind);
+      }
+    });
+
+    it('of an unknown kind are refused', () => {
+      const k = context();
+      const kind = 'sine' as ActivationKind;
+      const [x, out, weight] = [k.out([2, 2]), k.out([2, 2]), k.out([2, 2])];
+      expect(() => k.engine.activationForward({ kind, out, inp: x })).toThrow('sine');
+      expect(() => k.engine.activationBackward({ kind, dinp: out, dout: out, inp: x })).toThrow('sine');
+      expect(() => k.engine.linearForward({ inp: x, weight, out, activation: { kind } })).toThrow('sine');
     });
   });
 

@@ -1,5 +1,6 @@
 /** The reference's backward functions against central finite differences of its forward functions, in float64. */
 import { describe, expect, it } from 'vitest';
+import { activationKinds } from '../../../src/base/activations.ts';
 import { seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
 import { attentionBackward, attentionForward } from './referenceAttention.ts';
@@ -51,7 +52,7 @@ describe('the reference against finite differences', () => {
     expectGradient(input.bias, gradients.dbias, loss);
   });
 
-  it.each(['gelu', 'relu'] as const)('%s', (kind) => {
+  it.each(activationKinds)('%s', (kind) => {
     const inp = values(1, 40).map((x) => 3 * x);
     const dout = values(2, 40);
     expectGradient(inp, reference.activationBackward(kind, inp, dout), () =>

@@ -5,8 +5,9 @@
  *
  * B batch, T time, C channels, V vocabulary, N rows (B·T), IC / OC input and output channels.
  */
+import type { ActivationKind } from '../../../src/base/activations.ts';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
-import type { ActivationKind, Dropout } from '../../../src/engine/engine.ts';
+import type { Dropout } from '../../../src/engine/engine.ts';
 
 /** What a float32 or float64 input is to the reference. */
 export type Numbers = Float32Array | Float64Array;
@@ -125,20 +126,24 @@ export function layerNormBackward(input: LayerNormInput, dout: Numbers) {
 
 const GELU_SCALE = Math.sqrt(2 / Math.PI);
 
-/** gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))); relu(x) = max(x, 0). */
+const geluTanh = (x: number): number => Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3));
+
+/** Each activation and its derivative. */
+const activations = {
+  /** x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) */
+  gelu: {
+    value: (x) => 0.5 * x * (1 + geluTanh(x)),
+    slope: (x) => 0.5 * (1 + geluTanh(x)) + 0.5 * x * (1 - geluTanh(x) ** 2) * GELU_SCALE * (1 + 3 * 0.044715 * x ** 2),
+  },
+  relu: { value: (x) => Math.max(x, 0), slope: (x) => (x > 0 ? 1 : 0) },
+} satisfies Record<ActivationKind, Record<'value' | 'slope', (x: number) => number>>;
+
 export function activationForward(kind: ActivationKind, inp: Numbers): Float64Array {
-  return Float64Array.from(inp, (x) =>
-    kind === 'relu' ? Math.max(x, 0) : 0.5 * x * (1 + Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3))),
-  );
+  return Float64Array.from(inp, (x) => activations[kind].value(x));
 }
 
 export function activationBackward(kind: ActivationKind, inp: Numbers, dout: Numbers): Float64Array {
-  return Float64Array.from(inp, (x, i) => {
-    if (kind === 'relu') return x > 0 ? dout[i]! : 0;
-    const tanh = Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3));
-    const slope = 0.5 * (1 + tanh) + 0.5 * x * (1 - tanh ** 2) * GELU_SCALE * (1 + 3 * 0.044715 * x ** 2);
-    return dout[i]! * slope;
-  });
+  return Float64Array.from(inp, (x, i) => dout[i]! * activations[kind].slope(x));
 }
 
 export interface EmbeddingInput {

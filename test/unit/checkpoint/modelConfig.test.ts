@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import {
@@ -46,6 +47,18 @@ describe('config.json', () => {
     expect(decodeModelConfig(JSON.parse(encodeModelConfig(config)), 'config.json')).toEqual(config);
   });
 
+  test.each(activationKinds)('keeps the activation %s', (activation) => {
+    const config = { ...tinyModel, activation };
+    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config)), 'config.json')).toEqual(config);
+  });
+
+  test('has a name of its own for every activation, and none for another', () => {
+    const names = activationKinds.map((activation) => encodeModelConfig({ ...tinyModel, activation }));
+    expect(new Set(names).size).toBe(activationKinds.length);
+    const activation = 'sine' as ActivationKind;
+    expect(() => encodeModelConfig({ ...tinyModel, activation })).toThrow('no name for the activation sine');
+  });
+
   test('GPT-2 as published is read', () => {
     expect(decodeModelConfig(published, 'config.json')).toEqual(tinyModel);
   });
@@ -55,7 +68,10 @@ describe('config.json', () => {
     [{ architectures: ['GPT2ForSequenceClassification'] }, 'another architecture'],
     [{ model_type: undefined }, 'supported: GPT-2'],
     [{ n_inner: 100 }, 'n_inner is 100, which is not supported: expected 24'],
-    [{ activation_function: 'silu' }, 'activation_function is "silu", which is not supported: expected gelu_new'],
+    [
+      { activation_function: 'quick_gelu' },
+      'activation_function is "quick_gelu", which is not supported: expected gelu_new',
+    ],
     [{ activation_function: 'constructor' }, 'activation_function is "constructor"'],
     [{ layer_norm_epsilon: 1e-6 }, 'layer_norm_epsilon is 0.000001'],
     [{ scale_attn_by_inverse_layer_idx: true }, 'scale_attn_by_inverse_layer_idx is true'],
