@@ -27,9 +27,9 @@ export type {
   TrainKeys,
 } from './config/configTypes.ts';
 export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/load.ts';
-export { learningRateAt, type Schedule } from './config/schedule.ts';
 export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './coordinator/checkpointer.ts';
 export type { PreparedReplica, RingMember, RunListener } from './coordinator/coordinatorOptions.ts';
+export { learningRateAt, type Schedule } from './coordinator/core/schedule.ts';
 export type { DataOptions, Dataset, DatasetOptions } from './data/dataset.ts';
 export { openDataset } from './data/openDataset.ts';
 export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';

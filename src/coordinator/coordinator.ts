@@ -226,7 +226,7 @@ export class Coordinator {
     const { listener, config, dataset, runId } = this.#options;
     switch (effect.kind) {
       case 'send':
-        this.#sendFilledIn(effect.to, effect.message);
+        this.#sendDecided(effect.to, effect.message);
         break;
       case 'welcome':
         this.#send(effect.to, {
@@ -362,10 +362,10 @@ export class Coordinator {
     this.#server.send(to, encodeMessage(message), payload);
   }
 
-  #sendFilledIn(to: string, message: CoordinatorMessage): void {
+  /** With `proceed` the members begin the next step. */
+  #sendDecided(to: string, message: CoordinatorMessage): void {
     if (message.type === 'proceed') this.#steps.begin(this.#clock.monotonic());
-    const isCommit = message.type === 'commit';
-    this.#send(to, isCommit ? { ...message, learningRate: this.#steps.learningRate(message.step) } : message);
+    this.#send(to, message);
   }
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {

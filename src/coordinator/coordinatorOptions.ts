@@ -116,7 +116,7 @@ export interface CoordinatorOptions {
 /** What of it the decision core knows. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
-  const { train, comm, checkpoint } = config;
+  const { train, comm, checkpoint, schedule } = config;
   return {
     runId,
     worldSize,
@@ -126,6 +126,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     open,
     startStep: resume?.trainer?.step ?? 0,
     maxSteps: train.maxSteps,
+    schedule: { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps },
     globalBatchSize: train.globalBatchSize,
     evalEverySteps: config.eval.everySteps,
     evalWindows: validation.windowCount,

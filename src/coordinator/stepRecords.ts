@@ -4,7 +4,6 @@
  */
 
 import type { Config } from '../config/configTypes.ts';
-import { learningRateAt } from '../config/schedule.ts';
 import type { JournalRecord } from '../records/journalRecords.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
 import type { Effect, Member } from './core/runState.ts';
@@ -33,20 +32,15 @@ export class StepRecords {
     this.#startedMs = nowMs;
   }
 
-  learningRate(step: number): number {
-    const { schedule, train } = this.#config;
-    return learningRateAt(step - 1, { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps });
-  }
-
   commit(committed: Extract<Effect, { kind: 'committed' }>): JournalRecord {
-    const { kind: _, ranks, step, ...rest } = committed;
+    const { kind: _, ranks, step, learningRate: lr, ...rest } = committed;
     this.#shares = ranks;
-    return { kind: 'commit', ...rest, step, tokens: step * this.#stepTokens, lr: this.learningRate(step), ranks };
+    return { kind: 'commit', ...rest, step, tokens: step * this.#stepTokens, lr, ranks };
   }
 
   /** The line of a step that ends now. */
   metrics(
-    { step, term, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
+    { step, term, learningRate, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
     nowMs: number,
     members: readonly Member[] = [],
   ): StepMetrics {
@@ -57,7 +51,7 @@ export class StepRecords {
     const line: StepMetrics = {
       step,
       loss,
-      lr: this.learningRate(step),
+      lr: learningRate,
       gradNorm,
       tokens: step * this.#stepTokens,
       term,

@@ -5,6 +5,7 @@
 import { InvariantError } from '../../base/errors.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
+import { learningRateAt } from './schedule.ts';
 
 /** How long a worker stays out of the ring that had to leave it, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */
 const absenceTimeouts = 3;
@@ -149,6 +150,11 @@ export function namesOf(workers: readonly { readonly worker: string }[]): string
 
 export function workersOf(count: number): string {
   return `${count} worker${count === 1 ? '' : 's'}`;
+}
+
+/** Of the update that makes `step` updates; the schedule counts them from 0. */
+export function learningRateOf({ plan }: RunState, step: number): number {
+  return learningRateAt(step - 1, plan.schedule);
 }
 
 export function isDue(step: number, everySteps: number): boolean {

@@ -13,6 +13,7 @@ import type {
 } from '../../comm/messageFields.ts';
 import type { WorkerFailure, WorkerMessage } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
+import type { Schedule } from './schedule.ts';
 
 /** What does not change during a run. */
 export interface RunPlan {
@@ -31,6 +32,8 @@ export interface RunPlan {
   /** Updates applied before the run: 0, or the step of the checkpoint that it resumes. */
   readonly startStep: number;
   readonly maxSteps: number;
+  /** The learning rate of each step. */
+  readonly schedule: Schedule;
   /** Samples of a step, over all ranks. */
   readonly globalBatchSize: number;
   /** Every so many steps; 0 is never. */
@@ -262,6 +265,7 @@ export type Effect =
       readonly kind: 'committed';
       readonly term: number;
       readonly step: number;
+      readonly learningRate: number;
       readonly loss: number;
       readonly gradNorm: number;
       readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
@@ -285,6 +289,7 @@ export type Effect =
       readonly kind: 'stepDone';
       readonly step: number;
       readonly term: number;
+      readonly learningRate: number;
       readonly loss: number;
       readonly gradNorm: number;
       readonly ranks: readonly RankReport[];

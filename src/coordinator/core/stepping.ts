@@ -14,6 +14,7 @@ import {
   idle,
   isAbsent,
   isDue,
+  learningRateOf,
   meanLoss,
   nameOf,
   nothing,
@@ -25,7 +26,7 @@ import {
 } from './decisionParts.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
 import { sharesOf } from './leases.ts';
-import type { Decision, Effect, Member, RunState } from './runState.ts';
+import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform } from './terms.ts';
 
 /** Weight of the newest measurement of a speed. */
@@ -52,12 +53,8 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
   if (!next.members.every(isReady)) return nothing(next, `${nameOf(member)} is ready`);
   const started: Effect = { kind: 'started', members: next.members };
   const stepping: RunState = { ...next, stage: 'stepping', sinceMs: nowMs, appliedStep: state.step };
-  const { loss, gradNorm } = state.committed;
   // Whoever was there when it was committed is gone, but its state was handed on.
-  const unreported: Effect[] =
-    state.appliedStep === state.step
-      ? []
-      : [{ kind: 'stepDone', step: state.step, term: state.committedTerm, loss, gradNorm, ranks: [] }];
+  const unreported: Effect[] = state.appliedStep === state.step ? [] : [stepDone(state, [])];
   return after([...unreported, started], atBoundary(stepping, nowMs, 'every member is ready'));
 }
 
@@ -98,16 +95,11 @@ export function onReduced(
   const { loss } = meanLoss(shares);
   const committed = { loss, gradNorm: reduced.gradNorm, worldSize: next.members.length };
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
+  const learningRate = learningRateOf(next, step);
+  const commit = { type: 'commit', term: next.term, step, learningRate, hash, hold } as const;
   const effects: Effect[] = [
-    { kind: 'committed', term: next.term, step, loss, gradNorm: reduced.gradNorm, ranks },
-    // The rim fills in the learning rate, which is a function of the step and the config.
-    ...next.members.map(({ id }): Effect => {
-      return {
-        kind: 'send',
-        to: id,
-        message: { type: 'commit', term: next.term, step, learningRate: 0, hash, hold },
-      };
-    }),
+    { kind: 'committed', term: next.term, step, learningRate, loss, gradNorm: reduced.gradNorm, ranks },
+    ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term: next.term };
   const members = next.members.map((other): Member => {
@@ -186,9 +178,15 @@ export function whenApplied(state: RunState, nowMs: number): Decision {
   const diverged = firstDifference(took);
   if (diverged !== undefined) return fail(state, `replicas differ after step ${step}: ${diverged}`);
   const ranks = took.map(({ took: share, applied }) => ({ rank: required(share).rank, ...required(applied) }));
-  const { loss, gradNorm } = state.committed;
-  const done: Effect = { kind: 'stepDone', step, term: state.committedTerm, loss, gradNorm, ranks };
+  const done = stepDone(state, ranks);
   return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
+}
+
+/** The committed step is applied on every replica that there is. */
+function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
+  const { step, committedTerm: term } = state;
+  const { loss, gradNorm } = state.committed;
+  return { kind: 'stepDone', step, term, learningRate: learningRateOf(state, step), loss, gradNorm, ranks };
 }
 
 /** What follows a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */

@@ -14,6 +14,7 @@ import {
   idle,
   isSaved,
   lacksCommit,
+  learningRateOf,
   nameOf,
   namesOf,
   nothing,
@@ -53,7 +54,8 @@ export function openTerm(
   for (const member of sorted) {
     if (!lacksCommit(state, member)) continue;
     // It has the gradients of the committed step, from the term that committed it.
-    const commit = { type: 'commit', term: committedTerm, step, learningRate: 0, hash: false, hold: true } as const;
+    const learningRate = learningRateOf(state, step);
+    const commit = { type: 'commit', term: committedTerm, step, learningRate, hash: false, hold: true } as const;
     effects.push({ kind: 'send', to: member.id, message: commit });
   }
   const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);

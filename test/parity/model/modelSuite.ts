@@ -1,6 +1,6 @@
 /** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { learningRateAt } from '../../../src/config/schedule.ts';
+import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Tape } from '../../../src/model/tape.ts';

@@ -1,6 +1,6 @@
 /** Reads what makeFixtures.py wrote. */
 import { readFileSync } from 'node:fs';
-import type { Schedule } from '../../../src/config/schedule.ts';
+import type { Schedule } from '../../../src/coordinator/core/schedule.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import type { AdamwStep, Batch } from '../../../src/model/training.ts';
 

@@ -20,6 +20,7 @@ const plan: RunPlan = {
   open: false,
   startStep: 0,
   maxSteps: 4,
+  schedule: { kind: 'constant', learningRate: 6, minLearningRate: 0, warmupSteps: 2, decaySteps: 4 },
   globalBatchSize: 5,
   evalEverySteps: 2,
   evalWindows: 8,
@@ -220,6 +221,12 @@ describe('the decision core: steps', () => {
     expect(script.state.step).toBe(0);
     script.reduced('w1', 1);
     expect(script.kinds().slice(0, 3)).toEqual(['committed', 'commit→w0', 'commit→w1']);
+    // One of two steps of warm-up before 6.
+    expect(script.effects.slice(0, 3)).toMatchObject([
+      { learningRate: 2 },
+      { message: { learningRate: 2 } },
+      { message: { learningRate: 2 } },
+    ]);
     expect(script.state.step).toBe(1);
   });
 
@@ -509,6 +516,10 @@ describe('the decision core: losses', () => {
     script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
     script.join('w1b', { step: 1, term: 1, pending: { step: 2, term: 1 } }).prepared('w1b');
     expect(script.kinds().filter((kind) => kind.endsWith('w1b'))).toEqual(['commit→w1b', 'form→w1b']);
+    // The second of the two steps of warm-up.
+    expect(script.effects).toContainEqual(
+      expect.objectContaining({ to: 'w1b', message: expect.objectContaining({ type: 'commit', learningRate: 4 }) }),
+    );
     expect(script.forms()[1]).toMatchObject({ to: 'w1b', state: 'keep', step: 2, committedTerm: 1 });
   });
 

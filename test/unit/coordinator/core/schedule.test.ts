@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { learningRateAt, type Schedule } from '../../../src/config/schedule.ts';
+import { learningRateAt, type Schedule } from '../../../../src/coordinator/core/schedule.ts';
 
 const cosine: Schedule = {
   kind: 'cosine',
