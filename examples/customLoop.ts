@@ -5,7 +5,18 @@
  *
  * B batch, T time (blockSize). For a loss of your own see `Tape` and `GPT` in the reference.
  */
-import { createEngine, learningRateAt, openDataset, saveCheckpoint, Trainer, trainBatch, valBatches } from 'lockstep';
+import {
+  addSums,
+  createEngine,
+  learningRateAt,
+  meansOf,
+  noSums,
+  openDataset,
+  saveCheckpoint,
+  Trainer,
+  trainBatch,
+  valBatches,
+} from 'lockstep';
 
 const [text, steps = '300'] = process.argv.slice(2);
 if (text === undefined) throw new Error('expected a text file: node build/examples/customLoop.js input.txt');
@@ -25,23 +36,23 @@ try {
   const trainer = new Trainer(engine, { ...sizes, ...form }, { seed }); // parameters, gradients, moments, AdamW
 
   for (let step = 0; step < maxSteps; step++) {
-    let lossSum = 0;
+    let sums = noSums;
     for (let micro = 0; micro < gradAccumSteps; micro++) {
       const batch = trainBatch(dataset, { ...drawing, step, from: micro * B });
-      lossSum += await trainer.microStep({ ...batch, lossScale: 1 / (globalBatchSize * T) }); // adds to the gradients
+      const lossScale = 1 / (globalBatchSize * T); // every target weighs the same
+      sums = addSums(sums, await trainer.microStep({ ...batch, lossScale })); // adds to the gradients
     }
     const learningRate = learningRateAt(step, { kind: 'cosine', ...rates });
     const { gradNorm } = await trainer.applyAdamw({ ...adamw, learningRate, step: step + 1 }); // zeroes the gradients
-    const loss = lossSum / (globalBatchSize * T);
+    const { loss } = meansOf(sums);
     if (step % 10 === 0) console.log(`step ${step}  loss ${loss.toFixed(4)}  grad norm ${gradNorm.toFixed(2)}`);
   }
 
-  let [sum, targets] = [0, 0];
+  let sums = noSums;
   for (const batch of valBatches(dataset.val, { blockSize: T, batchSize: B, batches: 20 })) {
-    sum += await trainer.evaluate(batch);
-    targets += batch.targetCount;
+    sums = addSums(sums, await trainer.evaluate(batch));
   }
-  const valLoss = sum / targets;
+  const { loss: valLoss } = meansOf(sums);
   const config = { data, train: { seed, globalBatchSize } };
   const path = await saveCheckpoint('runs/custom', trainer, { step: maxSteps, dataset, valLoss, config });
   console.log(`validation loss ${valLoss.toFixed(4)} on ${engine.description}, ${path}`);

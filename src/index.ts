@@ -5,8 +5,10 @@
  * @packageDocumentation
  */
 export type { ActivationKind } from './base/activations.ts';
+export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
+export { addSums, meansOf, noSums, type Sums } from './base/sums.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
 export type { TensorShape } from './checkpoint/safetensors.ts';
@@ -34,12 +36,12 @@ export type { DataOptions, Dataset, DatasetOptions } from './data/dataset.ts';
 export { openDataset } from './data/openDataset.ts';
 export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';
 export {
-  type Batch as SampledBatch,
   type TrainBatchOptions,
   type TrainingSplit,
   trainBatch,
   type ValBatchesOptions,
   valBatches,
+  type WindowTask,
 } from './data/sampler.ts';
 export type { TextSource } from './data/textSource.ts';
 export type { TokenArray, TokenSequence } from './data/tokenArray.ts';
@@ -67,16 +69,18 @@ export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { TfjsDevice } from './engine/tfjs/devices.ts';
 export type { ActivationRecompute, ModelConfig, Precision } from './model/config.ts';
 export { type DropoutSource, GPT, type KeyValueCache, type LossOptions } from './model/gpt.ts';
+export { nextToken } from './model/objectives/nextToken.ts';
+export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { type Parameter, Parameters, type StatePart } from './model/parameterStore.ts';
 export type { ConstantInit, NormalInit, ParameterSpec } from './model/parameters.ts';
 export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
 export {
   type AdamwStep,
   type AppliedStep,
-  type Batch,
   type MicroStepOptions,
   type PhaseTimes,
   Trainer,
+  type TrainerOptions,
 } from './model/training.ts';
 export type { Affine, FloatType, LinearLayer, Variable } from './model/variable.ts';
 export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './records/eventsLog.ts';
@@ -101,3 +105,6 @@ export {
   type SaveCheckpointOptions,
   saveCheckpoint,
 } from './run/trainerCheckpoint.ts';
+export type { FieldRule, FieldRules, FieldType } from './task/fields.ts';
+export { nextTokenWindows, type TokenBatch, type TokenWindow, tokenBatch } from './task/nextToken.ts';
+export type { Sample, SampleField, Task } from './task/task.ts';

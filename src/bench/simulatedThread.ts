@@ -7,11 +7,14 @@
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';
+import type { Batch } from '../base/batch.ts';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
+import { noSums, type Sums } from '../base/sums.ts';
 import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import { parameterSpecs } from '../model/parameters.ts';
-import type { BuildResult, BuildTask, EvaluateTask, LossSum, StepTask } from '../worker/replicaProtocol.ts';
+import { targetsOf } from '../task/nextToken.ts';
+import type { BuildResult, BuildTask, EvaluateTask, StepTask } from '../worker/replicaProtocol.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';
 import { backwardShare, simulatedDevice } from './simulatedDevice.ts';
 
@@ -59,7 +62,8 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
 }
 
 /** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */
-async function runStep({ attempt, sampleCount, targets }: StepTask): Promise<LossSum> {
+async function runStep({ attempt, batch }: StepTask): Promise<Sums> {
+  const { sampleCount } = batch;
   const { config, vocabSize, gradients, buckets, port, wanted, pattern } = built();
   const startMs = performance.now();
   const lastMicroBatch =
@@ -68,12 +72,12 @@ async function runStep({ attempt, sampleCount, targets }: StepTask): Promise<Los
   const backwardAtMs = startMs + sampleCount * computeMs - backwardMs;
   const own = pattern.map((value) => value * sampleCount);
   for (const [i, { start, end }] of buckets.entries()) {
-    if (Atomics.load(wanted, 0) !== attempt) return { lossSum: 0, targets: 0 };
+    if (Atomics.load(wanted, 0) !== attempt) return noSums;
     sleepUntil(backwardAtMs + (backwardMs * end) / gradients.length);
     write(gradients.subarray(start, end), own, start);
     port.postMessage([attempt, i]);
   }
-  return lossOf(targets, vocabSize);
+  return lossOf(batch, vocabSize);
 }
 
 /** The thread is asleep meanwhile; a deadline that is over costs nothing. */
@@ -110,14 +114,14 @@ async function checkedNorm(): Promise<number> {
   return globalBatchSize * Math.sqrt(square * gradients.length);
 }
 
-async function evaluateLoss({ targets }: EvaluateTask): Promise<LossSum> {
-  return lossOf(targets, built().vocabSize);
+async function evaluateSums({ batch }: EvaluateTask): Promise<Sums> {
+  return lossOf(batch, built().vocabSize);
 }
 
 /** Of a model that has learned nothing. */
-function lossOf(targets: Int32Array, vocabSize: number): LossSum {
-  const count = targets.reduce((sum, target) => (target >= 0 ? sum + 1 : sum), 0);
-  return { lossSum: count * Math.log(vocabSize), targets: count };
+function lossOf(batch: Batch, vocabSize: number): Sums {
+  const weight = targetsOf(batch);
+  return { weight, loss: weight * Math.log(vocabSize) };
 }
 
 async function closePort(): Promise<void> {
@@ -137,7 +141,7 @@ export const gradNorm = () => outcomeOf(checkedNorm);
 export const apply = () => outcomeOf(async () => undefined);
 /** Nothing is traced. */
 export const takeSpans = () => outcomeOf(async () => []);
-export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
+export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateSums(task));
 export const exportState = () => outcomeOf(async () => undefined);
 export const importState = () => outcomeOf(noState);
 export const parameterHash = () => outcomeOf(async () => noHash);

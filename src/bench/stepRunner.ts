@@ -3,7 +3,8 @@ import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ModelConfig } from '../model/config.ts';
-import { type Batch, type PhaseTimes, Trainer } from '../model/training.ts';
+import { type PhaseTimes, Trainer } from '../model/training.ts';
+import { type TokenBatch, tokenBatch } from '../task/nextToken.ts';
 
 /** A model and how it is trained. */
 export interface TrainedShape {
@@ -60,13 +61,13 @@ function randomBatch(
   { vocabSize, blockSize }: ModelConfig,
   batchSize: number,
   key: ReturnType<typeof randomKey>,
-): Batch {
+): TokenBatch {
   const token = (i: number): number => Math.floor(randomUniform(key, i) * vocabSize);
   const size = batchSize * blockSize;
-  return {
-    tokens: Int32Array.from({ length: size }, (_, i) => token(i)),
-    targets: Int32Array.from({ length: size }, (_, i) => token(i + 1)),
-    batchSize,
+  const tokens = Int32Array.from({ length: size }, (_, i) => token(i));
+  return tokenBatch(
+    tokens,
+    tokens.map((_, i) => token(i + 1)),
     blockSize,
-  };
+  );
 }

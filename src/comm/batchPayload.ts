@@ -1,40 +1,50 @@
-/** The payload of `assign` and `evaluate`: the tokens and targets of samples, as int32 numbers of this machine's byte order. */
+/**
+ * How a batch travels with `assign` and `evaluate`: its arrays are named in the message, and lie one after another in the payload, as
+ * numbers of four bytes in the byte order of this machine. What they mean is not known here.
+ */
+import { type Batch, type BatchArray, sizeOf } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
+import type { BatchFields } from './messageFields.ts';
 
-/** Tokens and targets, each [samples, blockSize]. */
-export interface Batch {
-  readonly tokens: Int32Array;
-  readonly targets: Int32Array;
+const numberBytes = 4;
+
+/** What the message says of the arrays, and the payload. */
+export function encodeBatch({ arrays }: Batch): { fields: BatchFields; payload: Uint8Array } {
+  const list = Object.entries(arrays);
+  const payload = new Uint8Array(list.reduce((sum, [, { data }]) => sum + data.byteLength, 0));
+  let at = 0;
+  for (const [, { data }] of list) {
+    payload.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  const fields = list.map(([name, { shape, data }]): BatchFields[number] => {
+    return { name, dtype: data instanceof Int32Array ? 'int32' : 'float32', shape: [...shape] };
+  });
+  return { fields, payload };
 }
 
-/** The payload of `assign` and `evaluate`. */
-export function encodeBatch(batch: Batch): Uint8Array {
-  const both = new Int32Array(batch.tokens.length + batch.targets.length);
-  both.set(batch.tokens);
-  both.set(batch.targets, batch.tokens.length);
-  return new Uint8Array(both.buffer);
-}
-
-/** @throws PeerError if the size is wrong or a token is outside the vocabulary */
+/** @throws PeerError if an array is there twice, or the payload is of another size */
 export function decodeBatch(
+  { sampleCount, fields }: { readonly sampleCount: number; readonly fields: BatchFields },
   payload: Uint8Array | undefined,
-  { sampleCount, blockSize, vocabSize }: { sampleCount: number; blockSize: number; vocabSize: number },
 ): Batch {
-  const size = sampleCount * blockSize;
-  if ((payload?.byteLength ?? 0) !== size * 8) {
+  const size = fields.reduce((sum, { shape }) => sum + sampleCount * sizeOf(shape), 0) * numberBytes;
+  if ((payload?.byteLength ?? 0) !== size) {
+    const names = fields.map(({ name }) => name).join(', ');
     throw new PeerError(
-      `expected ${size * 8} bytes of tokens (${sampleCount} samples), received ${payload?.byteLength ?? 0}`,
+      `expected ${size} bytes of ${names} (${sampleCount} samples), received ${payload?.byteLength ?? 0}`,
     );
   }
-  const both = new Int32Array(new Uint8Array(payload ?? []).buffer);
-  const tokens = both.subarray(0, size);
-  const targets = both.subarray(size);
-  for (let i = 0; i < size; i++) {
-    const token = tokens[i] ?? -1;
-    const target = targets[i] ?? -2;
-    if (token < 0 || token >= vocabSize || target < -1 || target >= vocabSize) {
-      throw new PeerError(`expected tokens below ${vocabSize}, received token ${token}, target ${target}`);
-    }
+  // A copy: it lies at a multiple of four bytes, and is nobody else's.
+  const { buffer } = new Uint8Array(payload ?? []);
+  const arrays: Record<string, BatchArray> = {};
+  let at = 0;
+  for (const { name, dtype, shape } of fields) {
+    if (Object.hasOwn(arrays, name)) throw new PeerError(`expected each array of a batch once, received ${name} twice`);
+    const length = sampleCount * sizeOf(shape);
+    const data = dtype === 'int32' ? new Int32Array(buffer, at, length) : new Float32Array(buffer, at, length);
+    arrays[name] = { shape, data };
+    at += length * numberBytes;
   }
-  return { tokens, targets };
+  return { sampleCount, arrays };
 }

@@ -1,6 +1,6 @@
 /** Every message that the coordinator sends to a worker, and what it means; when it is sent: protocol.ts. */
 import { z } from 'zod';
-import { count, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
+import { batchFields, count, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
 
 /** Validates what the coordinator sends. */
 export const coordinatorMessage = z.discriminatedUnion('type', [
@@ -9,7 +9,10 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     runId,
     /** The resolved config; the worker parses it again. */
     config: z.record(z.string(), z.unknown()),
+    /** Rows of the token embedding, where the config leaves them to the tokenizer. */
     vocabSize: count.min(1),
+    /** What is learned from the samples (model/objectives), by its name. */
+    objective: text,
     /** Some steps will be traced. */
     trace: z.boolean(),
   }),
@@ -38,7 +41,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     /** Answer with the hash of the state. */
     verify: z.boolean(),
   }),
-  /** The samples of a step for this rank; payload: int32 tokens [count, T], then int32 targets [count, T]. */
+  /** The samples of a step for this rank; payload: their arrays (batchPayload.ts). */
   z.object({
     type: z.literal('assign'),
     term: count,
@@ -46,8 +49,9 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     /** Index of the first sample in the global batch. */
     sampleFrom: count,
     sampleCount: count,
-    /** Targets of the whole global batch: every loss is divided by it. */
-    globalTargets: count.min(1),
+    fields: batchFields,
+    /** What the targets of the whole global batch count together: every loss is divided by it. */
+    globalWeight: z.number().positive(),
     /** Tell what this worker does in the step, and when. */
     trace: z.boolean(),
   }),
@@ -61,8 +65,15 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     /** Do not start the next step before `proceed`. */
     hold: z.boolean(),
   }),
-  /** One part of what a rank evaluates, counted from 0. Payload as in `assign`; targets of -1 do not count. */
-  z.object({ type: z.literal('evaluate'), term: count, step: count, part: count, sampleCount: count }),
+  /** One part of what a rank evaluates, counted from 0. Payload as in `assign`. */
+  z.object({
+    type: z.literal('evaluate'),
+    term: count,
+    step: count,
+    part: count,
+    sampleCount: count,
+    fields: batchFields,
+  }),
   z.object({ type: z.literal('snapshot'), term: count, step: count }),
   z.object({ type: z.literal('proceed'), term: count, step: count }),
   stateChunk,

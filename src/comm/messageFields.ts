@@ -29,6 +29,35 @@ const workerPhases = [
 export type WorkerPhase = (typeof workerPhases)[number];
 export const phase = z.enum(workerPhases);
 
+/** Of an array of a batch, or of a sum: a word, so that it is harmless as a key. */
+const fieldName = z.string().regex(/^[a-z][A-Za-z0-9]{0,47}$/);
+const fieldsMax = 16;
+const sumsMax = 64;
+
+export const batchFields = z
+  .array(
+    z.object({
+      name: fieldName,
+      dtype: z.enum(['int32', 'float32']),
+      /** Of one sample. */
+      shape: z.array(z.number().int().min(1).max(0x7fff_ffff)).max(4),
+    }),
+  )
+  .min(1)
+  .max(fieldsMax);
+/** The arrays of a batch, in the order in which they lie in the payload (batchPayload.ts). */
+export type BatchFields = z.infer<typeof batchFields>;
+
+/** Named sums over targets, which add up (base/sums.ts): what they mean is the objective's to say. */
+export const sums = z
+  .object({ weight: z.number().min(0), loss: z.number() })
+  .catchall(z.number())
+  .refine(
+    (value) =>
+      Object.keys(value).length <= sumsMax && Object.keys(value).every((name) => fieldName.safeParse(name).success),
+    `expected at most ${sumsMax} sums, each with a word for a name`,
+  );
+
 export const tensorTable = z
   .array(z.object({ name: z.string().min(1).max(256), shape: z.array(z.number().int().min(1)).min(1).max(4) }))
   .min(1)

@@ -13,6 +13,7 @@ import {
   stateChunk,
   stateClaim,
   stepTimings,
+  sums,
   tensorTable,
   text,
 } from './messageFields.ts';
@@ -64,9 +65,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     /** The samples of the global batch that this rank has computed: [sampleFrom, sampleFrom + sampleCount). */
     sampleFrom: count,
     sampleCount: count,
-    /** Sum of the losses of this rank's targets, and their number. */
-    lossSum: z.number(),
-    targets: count,
+    /** Over this rank's targets. */
+    sums,
     /** Global gradient norm before clipping, the same on every rank. */
     gradNorm: z.number(),
   }),
@@ -85,8 +85,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     term: count,
     step: count,
     part: count,
-    lossSum: z.number(),
-    targets: count,
+    sums,
   }),
   /** The worker can go on. The state as it is now follows as stateChunks. */
   z.object({ type: z.literal('snapshotTaken'), term: count, step: count, bytes: count }),

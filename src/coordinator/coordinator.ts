@@ -3,6 +3,7 @@
  * control link, the dataset, the checkpoint store and the metrics. It decides nothing itself, and it computes nothing:
  * it runs on a machine without an engine.
  */
+import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
@@ -15,14 +16,14 @@ import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
-import type { EvaluationMetrics } from '../records/metricsLog.ts';
+import { nextTokenWindows } from '../task/nextToken.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
 import { StateTransfers } from './stateTransfers.ts';
-import { StepRecords } from './stepRecords.ts';
+import { evaluationMetrics, StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 const tickIntervalMs = 100;
@@ -234,23 +235,18 @@ export class Coordinator {
           runId,
           config: { ...config },
           vocabSize: dataset.vocabSize,
+          objective: (dataset.task ?? nextTokenWindows).objective,
           trace: this.#options.tracer !== undefined,
         });
         break;
-      case 'assign': {
-        const { to, term, step, sampleFrom, sampleCount } = effect;
-        // The sampler counts steps from 0.
-        const batch = this.#batches.batch({ step: step - 1, from: sampleFrom, count: sampleCount });
-        const globalTargets = config.train.globalBatchSize * config.model.blockSize;
-        const trace = this.#options.tracer?.isTraced(step) ?? false;
-        const assign = { type: 'assign', term, step, sampleFrom, sampleCount, globalTargets, trace } as const;
-        this.#send(to, assign, encodeBatch(batch));
+      case 'assign':
+        this.#assign(effect);
         break;
-      }
       case 'evaluate': {
         const { to, term, step, rank, part } = effect;
-        const { sampleCount, batch } = this.#validation.share(rank, this.#state.members.length, part);
-        this.#send(to, { type: 'evaluate', term, step, part, sampleCount }, encodeBatch(batch));
+        const batch = this.#validation.share(rank, this.#state.members.length, part);
+        const { fields, payload } = encodeBatch(batch);
+        this.#send(to, { type: 'evaluate', term, step, part, sampleCount: batch.sampleCount, fields }, payload);
         break;
       }
       case 'transfer':
@@ -325,6 +321,15 @@ export class Coordinator {
     }
   }
 
+  #assign({ to, term, step, sampleFrom, sampleCount }: Extract<Effect, { kind: 'assign' }>): void {
+    // The sampler counts steps from 0.
+    const whole = this.#batches.batch(step - 1);
+    const { fields, payload } = encodeBatch(samplesOf(whole, sampleFrom, sampleCount));
+    const trace = this.#options.tracer?.isTraced(step) ?? false;
+    const share = { term, step, sampleFrom, sampleCount, fields, globalWeight: whole.weight, trace };
+    this.#send(to, { type: 'assign', ...share }, payload);
+  }
+
   get #at(): { term: number; step: number } {
     const { term, step } = this.#state;
     return { term, step };
@@ -335,16 +340,14 @@ export class Coordinator {
     this.#options.listener.logged?.(event);
   }
 
-  #evaluated({ step, loss, targets }: Extract<Effect, { kind: 'evaluationDone' }>): void {
-    this.#lastValLoss = { step, loss };
-    const { validationBytes } = this.#options;
-    const line: EvaluationMetrics = {
-      step,
-      valLoss: loss,
-      valPerplexity: Math.exp(loss),
-      valTargets: targets,
-      ...(validationBytes !== undefined && { valBitsPerByte: (loss * targets) / Math.LN2 / validationBytes }),
-    };
+  #evaluated({ step, sums }: Extract<Effect, { kind: 'evaluationDone' }>): void {
+    if (!(sums.weight > 0)) {
+      throw new UserError(
+        `the validation data has nothing to measure after step ${step}: none of its samples has a target`,
+      );
+    }
+    const line = evaluationMetrics(step, sums, this.#options.validationBytes);
+    this.#lastValLoss = { step, loss: line.valLoss };
     this.#options.metrics.append(line);
     this.#options.listener.evaluated(line);
   }

@@ -1,11 +1,12 @@
 /**
  * What is written down of a step: in the journal when it is committed, before anyone is told, and in the metrics when every
- * member has applied it.
+ * member has applied it. Both say means, which are made of the sums over all ranks.
  */
-
+import { meansOf, type Sums } from '../base/sums.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { JournalRecord } from '../records/journalRecords.ts';
-import type { StepMetrics } from '../records/metricsLog.ts';
+import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
+import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
 import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
@@ -33,14 +34,14 @@ export class StepRecords {
   }
 
   commit(committed: Extract<Effect, { kind: 'committed' }>): JournalRecord {
-    const { kind: _, ranks, step, learningRate: lr, ...rest } = committed;
+    const { term, ranks, step, learningRate: lr, sums, gradNorm } = committed;
     this.#shares = ranks;
-    return { kind: 'commit', ...rest, step, tokens: step * this.#stepTokens, lr, ranks };
+    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: step * this.#stepTokens, lr, ranks };
   }
 
   /** The line of a step that ends now. */
   metrics(
-    { step, term, learningRate, loss, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
+    { step, term, learningRate, sums, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
     nowMs: number,
     members: readonly Member[] = [],
   ): StepMetrics {
@@ -50,7 +51,7 @@ export class StepRecords {
     const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       step,
-      loss,
+      ...measuresOf(sums),
       lr: learningRate,
       gradNorm,
       tokens: step * this.#stepTokens,
@@ -72,4 +73,24 @@ export class StepRecords {
     const { train, model } = this.#config;
     return train.globalBatchSize * model.blockSize;
   }
+}
+
+/** The line of an evaluation. @param bytes of the text that the targets stand for, if known */
+export function evaluationMetrics(step: number, sums: Sums, bytes: number | undefined): EvaluationMetrics {
+  const { loss, perplexity } = lossAndPerplexity(sums);
+  const { loss: _, ...others } = measuresOf(sums);
+  return {
+    step,
+    valLoss: loss,
+    valPerplexity: perplexity,
+    valTargets: sums.weight,
+    ...(bytes !== undefined && { valBitsPerByte: bitsPerByte(sums, bytes) }),
+    ...others,
+  };
+}
+
+/** The mean loss, and of an objective that has more sums their means. */
+function measuresOf(sums: Sums): { loss: number; means?: Readonly<Record<string, number>> } {
+  const { loss, others } = meansOf(sums);
+  return { loss, ...(Object.keys(others).length > 0 && { means: others }) };
 }

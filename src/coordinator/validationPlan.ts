@@ -3,7 +3,7 @@
  * it, so that two estimates can be compared whatever the number of workers.
  */
 import { setImmediate } from 'node:timers/promises';
-import type { Batch } from '../comm/batchPayload.ts';
+import type { Batch } from '../base/batch.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
@@ -69,11 +69,11 @@ export class ValidationPlan {
   }
 
   /** A part of the windows of one rank, counted from 0; empty where it has fewer parts. */
-  share(rank: number, worldSize: number, part: number): { sampleCount: number; batch: Batch } {
+  share(rank: number, worldSize: number, part: number): Batch {
     const { from, count } = shareOf(this.#windows.length, rank, worldSize);
     const start = part * this.partWindows;
     const windows = this.#windows.slice(from + start, from + Math.min(count, start + this.partWindows));
-    const batch = valWindows(this.#dataset.val, { blockSize: this.#blockSize, windows });
-    return { sampleCount: windows.length, batch };
+    const { val, task } = this.#dataset;
+    return valWindows(val, { blockSize: this.#blockSize, windows, task });
   }
 }

@@ -2,23 +2,15 @@
  * The tokens that a step trains on, and those that validate: windows of a split, as batches. Where the windows of a step begin is
  * sampleOrder.ts; validation walks over its split without gap or overlap.
  */
+import type { WeighedBatch } from '../base/batch.ts';
 import { InvariantError } from '../base/errors.ts';
+import { nextTokenWindows, type TokenWindow } from '../task/nextToken.ts';
+import { collate, type Task } from '../task/task.ts';
 import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
 import type { TokenSequence } from './tokenArray.ts';
 
-/** Row-major [batchSize, blockSize]. `targets` are the next tokens; -1 marks a position that does not count. */
-export interface Batch {
-  /** (B, T), row after row. */
-  readonly tokens: Int32Array;
-  /** (B, T). */
-  readonly targets: Int32Array;
-  /** B: sequences. */
-  readonly batchSize: number;
-  /** T: tokens of each. */
-  readonly blockSize: number;
-  /** Positions that count: batchSize · blockSize but for a padded last window. */
-  readonly targetCount: number;
-}
+/** What is to be learned from a window. */
+export type WindowTask = Task<TokenWindow>;
 
 /** What a run trains on. */
 export interface TrainingSplit {
@@ -26,6 +18,8 @@ export interface TrainingSplit {
   readonly train: TokenSequence;
   /** The corpora that lie one after another in `train`. */
   readonly corpora: readonly CorpusShare[];
+  /** What is learned from its windows. Default: the next token, at every position. */
+  readonly task?: WindowTask;
 }
 
 /** Which samples of which step. */
@@ -36,17 +30,15 @@ export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
   readonly count: number;
 }
 
-/** Samples `from` to `from + count - 1` of a step's global batch. */
-export function trainBatch({ train, corpora }: TrainingSplit, options: TrainBatchOptions): Batch {
-  const { from, count, blockSize } = options;
-  const batch = emptyBatch(count, blockSize);
-  for (let row = 0; row < count; row++) {
-    const start = sampleStart(corpora, { ...options, index: from + row });
-    const window = train.subarray(start, start + blockSize + 1);
-    batch.tokens.set(window.subarray(0, blockSize), row * blockSize);
-    batch.targets.set(window.subarray(1), row * blockSize);
-  }
-  return { ...batch, targetCount: count * blockSize };
+/** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of its targets. */
+export function trainBatch({ train, corpora, task }: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
+  const { from, count, blockSize, step } = options;
+  const windows = Array.from({ length: count }, (_, row): PlacedWindow => {
+    const index = from + row;
+    const start = sampleStart(corpora, { ...options, index });
+    return { window: train.subarray(start, start + blockSize + 1), at: `sample ${index} of step ${step}` };
+  });
+  return encodeWindows(windows, blockSize, task);
 }
 
 /** How many windows cover a split: every token but the first is a target exactly once. */
@@ -58,23 +50,19 @@ export interface ValWindowsOptions {
   readonly blockSize: number;
   /** Which windows, each from 0 to {@link valWindowCount} - 1; window w holds the tokens from w · blockSize on. */
   readonly windows: readonly number[];
+  /** As it trains. */
+  readonly task?: WindowTask | undefined;
 }
 
 /** Complete, non-overlapping windows of a split. What the last one lacks is padded with token 0 and target -1. */
-export function valWindows(val: TokenSequence, { blockSize, windows }: ValWindowsOptions): Batch {
-  const batch = emptyBatch(windows.length, blockSize);
-  batch.targets.fill(-1);
-  let targetCount = 0;
-  for (const [row, window] of windows.entries()) {
+export function valWindows(val: TokenSequence, { blockSize, windows, task }: ValWindowsOptions): WeighedBatch {
+  const placed = windows.map((window): PlacedWindow => {
     const start = window * blockSize;
     const length = Math.min(blockSize, val.length - 1 - start);
     if (!(window >= 0 && length >= 1)) throw new InvariantError(`there is no validation window ${window}`);
-    const tokens = val.subarray(start, start + length + 1);
-    batch.tokens.set(tokens.subarray(0, length), row * blockSize);
-    batch.targets.set(tokens.subarray(1), row * blockSize);
-    targetCount += length;
-  }
-  return { ...batch, targetCount };
+    return { window: val.subarray(start, start + length + 1), at: `validation window ${window}` };
+  });
+  return encodeWindows(placed, blockSize, task);
 }
 
 /** How a split is walked over. */
@@ -85,6 +73,8 @@ export interface ValBatchesOptions {
   readonly batchSize: number;
   /** At most so many batches, their windows spread evenly over the split: an estimate. Absent: the whole split. */
   readonly batches?: number;
+  /** What is predicted of the windows. Default: the next token, at every position. */
+  readonly task?: WindowTask;
 }
 
 /** The windows of each batch of a validation pass, for {@link valWindows}. Always the same ones, so estimates are comparable. */
@@ -101,13 +91,19 @@ export function* valBatchWindows(
 }
 
 /** The batches of a validation pass, in order. */
-export function* valBatches(val: TokenSequence, options: ValBatchesOptions): Generator<Batch> {
-  for (const windows of valBatchWindows(val.length, options)) {
-    yield valWindows(val, { blockSize: options.blockSize, windows });
-  }
+export function* valBatches(val: TokenSequence, options: ValBatchesOptions): Generator<WeighedBatch> {
+  const { blockSize, task } = options;
+  for (const windows of valBatchWindows(val.length, options)) yield valWindows(val, { blockSize, windows, task });
 }
 
-function emptyBatch(batchSize: number, blockSize: number) {
-  const size = batchSize * blockSize;
-  return { tokens: new Int32Array(size), targets: new Int32Array(size), batchSize, blockSize };
+interface PlacedWindow {
+  readonly window: TokenWindow;
+  /** As messages name it. */
+  readonly at: string;
+}
+
+function encodeWindows(windows: readonly PlacedWindow[], blockSize: number, task = nextTokenWindows): WeighedBatch {
+  const samples = windows.map(({ window, at }) => task.encode(task.parse(window, at)));
+  const batch = collate(task.fields, samples, blockSize);
+  return { ...batch, weight: task.weight(batch) };
 }

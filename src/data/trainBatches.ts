@@ -1,9 +1,12 @@
 /**
- * The training batches of a run. Where tokens lie on a disk, those of the next steps are read while the present one is computed, so
- * that a batch is there when it is asked for; a window that is not there yet is read at once.
+ * The training batches of a run, each step's whole global batch and what it weighs: ranks get slices of it, and every loss is divided by
+ * the weight of the whole. Where tokens lie on a disk, those of the next steps are read while the present one is computed, so that a
+ * batch is there when it is asked for; a window that is not there yet is read at once.
  */
+import type { WeighedBatch } from '../base/batch.ts';
+import { UserError } from '../base/errors.ts';
 import { type SampleOptions, sampleStart } from './sampleOrder.ts';
-import { type Batch, type TrainBatchOptions, type TrainingSplit, trainBatch } from './sampler.ts';
+import { type TrainingSplit, trainBatch } from './sampler.ts';
 import type { TokenArray } from './tokenArray.ts';
 
 /** Steps that are read ahead of the newest that was asked for. */
@@ -16,6 +19,8 @@ export type BatchOptions = Omit<SampleOptions, 'step' | 'index'>;
 export class TrainBatches {
   readonly #split: TrainingSplit;
   readonly #options: BatchOptions;
+  /** Those that were asked for last: each rank asks for its share. */
+  readonly #batches = new Map<number, WeighedBatch>();
   /** Of each step, the windows that have been read, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
 
@@ -24,24 +29,41 @@ export class TrainBatches {
     this.#options = options;
   }
 
-  /** Samples `from` to `from + count - 1` of a step's global batch. */
-  batch(place: Pick<TrainBatchOptions, 'step' | 'from' | 'count'>): Batch {
-    const { train, corpora } = this.#split;
-    if (train.read === undefined) return trainBatch(this.#split, { ...this.#options, ...place });
-    const windows = this.#windows.get(place.step);
+  /**
+   * The global batch of a step, counted from 0.
+   * @throws UserError if it has not a single target: its mean loss would be a division by 0
+   */
+  batch(step: number): WeighedBatch {
+    const known = this.#batches.get(step);
+    if (known !== undefined) return known;
+    const batch = this.#encode(step);
+    if (!(batch.weight > 0)) {
+      throw new UserError(
+        `step ${step + 1} has nothing to learn from: none of its ${batch.sampleCount} samples has a target; use data with ` +
+          'more targets, or a larger train.globalBatchSize',
+      );
+    }
+    this.#batches.set(step, batch);
+    for (const other of this.#batches.keys()) if (!isNear(other, step)) this.#batches.delete(other);
+    return batch;
+  }
+
+  #encode(step: number): WeighedBatch {
+    const { train } = this.#split;
+    const place = { ...this.#options, step, from: 0, count: this.#options.globalBatchSize };
+    if (train.read === undefined) return trainBatch(this.#split, place);
+    const windows = this.#windows.get(step);
     const cached = {
       length: train.length,
       subarray: (from: number, to: number) => windows?.get(from) ?? train.subarray(from, to),
     };
-    const batch = trainBatch({ train: cached, corpora }, { ...this.#options, ...place });
-    this.#readAhead(place.step);
+    const batch = trainBatch({ ...this.#split, train: cached }, place);
+    this.#readAhead(step);
     return batch;
   }
 
   #readAhead(step: number): void {
-    for (const known of this.#windows.keys()) {
-      if (known < step - stepsBehind || known > step + stepsAhead) this.#windows.delete(known);
-    }
+    for (const known of this.#windows.keys()) if (!isNear(known, step)) this.#windows.delete(known);
     for (let next = step + 1; next <= step + stepsAhead; next++) {
       if (this.#windows.has(next)) continue;
       const windows = new Map<number, TokenArray>();
@@ -59,4 +81,9 @@ export class TrainBatches {
       () => undefined,
     );
   }
+}
+
+/** Whether a step is kept when another was asked for. */
+function isNear(step: number, asked: number): boolean {
+  return step >= asked - stepsBehind && step <= asked + stepsAhead;
 }

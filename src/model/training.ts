@@ -2,24 +2,18 @@
  * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It never learns that
  * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
  */
-import { invariant, UserError } from '../base/errors.ts';
-import type { Engine, Tensor } from '../engine/engine.ts';
+import type { Batch } from '../base/batch.ts';
+import { invariant } from '../base/errors.ts';
+import type { Sums } from '../base/sums.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
+import { checkFinite } from './divergence.ts';
+import { evaluateBatches } from './evaluation.ts';
 import { type DropoutSource, GPT } from './gpt.ts';
+import { nextToken } from './objectives/nextToken.ts';
+import { type Objective, readSums } from './objectives/objective.ts';
 import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
-
-/** Sequences of equal length, row after row: row b is [b·T, (b+1)·T). */
-export interface Batch {
-  /** (B, T). */
-  readonly tokens: Int32Array;
-  /** (B, T): the token that follows each, or -1 where there is nothing to predict. */
-  readonly targets: Int32Array;
-  /** B. */
-  readonly batchSize: number;
-  /** T, at most the model's blockSize. */
-  readonly blockSize: number;
-}
 
 /** A microbatch and what its gradients weigh. */
 export interface MicroStepOptions extends Batch {
@@ -69,6 +63,18 @@ export function checkPrecision(engine: Engine, precision: Precision): void {
   if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
 }
 
+/** How a replica trains. */
+export interface TrainerOptions {
+  /** Equal seeds give equal initial parameters. */
+  readonly seed: number;
+  /** What the model learns. Default: the next token. */
+  readonly objective?: Objective;
+  /** Which activations backward computes again. Default `none`. */
+  readonly activationRecompute?: ActivationRecompute;
+  /** Default `float32`. */
+  readonly precision?: Precision | undefined;
+}
+
 /** What an update was. */
 export interface AppliedStep {
   /** The Euclidean norm of the whole gradient, before clipping. */
@@ -81,59 +87,66 @@ export class Trainer {
   readonly engine: Engine;
   /** Values, gradients and moments. */
   readonly parameters: Parameters;
-  /** What computes losses. */
+  /** What it trains. */
   readonly model: GPT;
+  /** What the model learns. */
+  readonly objective: Objective;
+  /** Of products and attention in training and evaluation. */
+  readonly precision: Precision;
   readonly #activationRecompute: ActivationRecompute;
-  readonly #precision: Precision;
-  #losses = new Float32Array(0);
   /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
   #gradsAreZero = true;
 
   /** Allocates parameters, gradients and moments on the engine, which must have the precision, and initialises the parameters. */
-  constructor(
-    engine: Engine,
-    config: ModelConfig,
-    options: { seed: number; activationRecompute?: ActivationRecompute; precision?: Precision | undefined },
-  ) {
+  constructor(engine: Engine, config: ModelConfig, options: TrainerOptions) {
     this.engine = engine;
+    this.objective = options.objective ?? nextToken;
     this.#activationRecompute = options.activationRecompute ?? 'none';
-    this.#precision = options.precision ?? 'float32';
-    checkPrecision(engine, this.#precision);
+    this.precision = options.precision ?? 'float32';
+    checkPrecision(engine, this.precision);
     this.parameters = new Parameters(engine, config, { training: true });
     this.parameters.initialise(options.seed);
     this.model = new GPT(engine, config, this.parameters);
   }
 
-  /** Adds one microbatch's gradients; resolves to the sum of the losses of its targets, unscaled, in nats. */
-  async microStep(options: MicroStepOptions): Promise<number> {
-    const { dropout, phaseTimes, lossScale, onGradReady } = options;
-    invariant(
-      this.model.config.dropout === 0 || dropout !== undefined,
-      'a model with dropout needs to know its samples',
-    );
+  /**
+   * Adds one microbatch's gradients; resolves to the objective's sums over its targets: `loss`, unscaled, in nats, and `weight`, their
+   * number.
+   */
+  async microStep(options: MicroStepOptions): Promise<Sums> {
+    const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
+    const { engine, model, objective } = this;
+    invariant(model.config.dropout === 0 || dropout !== undefined, 'a model with dropout needs to know its samples');
     this.#gradsAreZero = false;
-    return await this.#withBatch(options, async (tape, tokens, targets) => {
-      const start = performance.now();
-      const activationRecompute = this.#activationRecompute;
-      const losses = this.model.losses(tape, tokens, targets, { lossScale, dropout, activationRecompute });
-      if (phaseTimes !== undefined) await this.engine.finish();
-      const afterForward = performance.now();
-      tape.backward(onGradReady);
-      const lossSum = await this.#sum(losses); // waits for both passes
+    const tape = new Tape(engine, this.precision);
+    const start = performance.now();
+    let afterForward = start;
+    const onForward = async () => {
+      await engine.finish();
+      afterForward = performance.now();
+    };
+    try {
+      const sums = await objective.step(tape, model, options, {
+        scale,
+        dropout,
+        activationRecompute: this.#activationRecompute,
+        onGradReady,
+        onForward: phaseTimes && onForward,
+      });
+      const read = await readSums(engine, sums); // waits for both passes
       if (phaseTimes !== undefined) {
         phaseTimes.forwardMs += afterForward - start;
         phaseTimes.backwardMs += performance.now() - afterForward;
       }
-      return lossSum;
-    });
+      return read;
+    } finally {
+      tape.discard(); // whatever happens, all buffers are back in the pool
+    }
   }
 
-  /** The sum of the losses of a batch's targets, without dropout and without gradients. */
-  async evaluate(batch: Batch): Promise<number> {
-    return await this.#withBatch(batch, async (tape, tokens, targets) => {
-      const losses = this.model.losses(tape, tokens, targets);
-      return await this.#sum(losses);
-    });
+  /** The objective's sums over a batch's targets, as those of `microStep`, without dropout and without gradients. */
+  evaluate(batch: Batch): Promise<Sums> {
+    return evaluateBatches(this, [batch]);
   }
 
   /** Forgets the microbatches since the last update. */
@@ -154,12 +167,7 @@ export class Trainer {
    */
   async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
     const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
-    if (!Number.isFinite(gradNorm)) {
-      throw new UserError(
-        `step ${options.step}: the norm of the gradient is ${gradNorm}, so training has diverged; ` +
-          'use a lower schedule.learningRate, a longer schedule.warmupSteps or a smaller optimizer.gradClip',
-      );
-    }
+    checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;
     const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
     const { specs, values: params, grads, m, v } = this.parameters;
@@ -167,28 +175,5 @@ export class Trainer {
     this.engine.adamw({ params, grads, m, v, ...shared, weightDecay: decays, gradScale, zeroGrads: true });
     this.#gradsAreZero = true;
     return { gradNorm };
-  }
-
-  /** Runs `body` with the batch on the device and a tape; whatever happens, all buffers are back in the pool after it. */
-  async #withBatch<Result>(
-    { tokens, targets, batchSize: B, blockSize: T }: Batch,
-    body: (tape: Tape, tokens: Tensor, targets: Tensor) => Promise<Result>,
-  ): Promise<Result> {
-    invariant(tokens.length === B * T && targets.length === B * T, `expected ${B}·${T} tokens and targets`);
-    const tape = new Tape(this.engine, this.#precision);
-    try {
-      return await body(tape, tape.upload(tokens, [B, T]), tape.upload(targets, [B * T]));
-    } finally {
-      tape.discard();
-    }
-  }
-
-  /** Downloads the losses and adds them up in float64. */
-  async #sum(losses: Tensor): Promise<number> {
-    if (this.#losses.length !== losses.size) this.#losses = new Float32Array(losses.size);
-    await this.engine.download(losses, this.#losses);
-    let sum = 0;
-    for (const loss of this.#losses) sum += loss;
-    return sum;
   }
 }

@@ -47,6 +47,7 @@ const commitRecord = z.object({
   term: count,
   step: count,
   loss: measured,
+  means: z.record(text, measured).readonly().exactOptional(),
   gradNorm: measured,
   /** Trained on so far, over the whole run. */
   tokens: count,

@@ -23,6 +23,8 @@ export interface CommittedStep {
   readonly step: number;
   /** Mean over the targets of the global batch, before the update. */
   readonly loss: number;
+  /** What else the objective measures, over the same targets; absent where that is nothing. */
+  readonly means?: Readonly<Record<string, number>>;
   /** The learning rate that the update had. */
   readonly lr: number;
   /** Before clipping. */
@@ -65,6 +67,8 @@ export interface EvaluationMetrics {
   readonly valBitsPerByte?: number;
   /** Tokens that were predicted. */
   readonly valTargets: number;
+  /** What else the objective measures, over the same targets; absent where that is nothing. */
+  readonly means?: Readonly<Record<string, number>>;
 }
 
 export class MetricsLog {
@@ -115,9 +119,9 @@ export class MetricsLog {
 }
 
 /** Only what belongs in the line, in the order in which a live step has it. */
-function encodeCommitted({ step, loss, lr, gradNorm, tokens, term, ranks }: CommittedStep): string {
+function encodeCommitted({ step, loss, means, lr, gradNorm, tokens, term, ranks }: CommittedStep): string {
   const shares = ranks.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
-  return JSON.stringify({ step, loss, lr, gradNorm, tokens, term, ranks: shares });
+  return JSON.stringify({ step, loss, means, lr, gradNorm, tokens, term, ranks: shares });
 }
 
 /** A line with its step; one torn by a crash in the middle of a write counts as none to keep. */

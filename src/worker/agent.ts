@@ -5,8 +5,9 @@
  * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.
  */
 import { hostname } from 'node:os';
+import type { Batch } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
-import { invariant, PeerError, UserError } from '../base/errors.ts';
+import { invariant, PeerError } from '../base/errors.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
 import { decodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
@@ -17,6 +18,9 @@ import { RingAllReduce, RingError } from '../comm/ring.ts';
 import { addInto } from '../comm/ringBucket.ts';
 import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+import { checkFinite } from '../model/divergence.ts';
+import { objectiveOf } from '../model/objectives/registry.ts';
+import { checkBatch } from '../task/fields.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
 import { HeldReplica, type Job } from './heldReplica.ts';
 import { Inbox } from './inbox.ts';
@@ -220,7 +224,7 @@ export class Agent {
     step: number,
     form: CoordinatorMessageOf<'form'>,
     ring: RingAllReduce,
-    { config, vocabSize }: Job,
+    job: Job,
   ): Promise<CoordinatorMessageOf<'commit'>> {
     const { term } = form;
     const { gradients, buckets } = this.#held.built;
@@ -229,18 +233,16 @@ export class Agent {
     const startMs = this.#clock.monotonic();
     const { message: assign, payload } = await this.#inbox.take('assign');
     invariant(assign.step === step, `expected the samples of step ${step}, received those of step ${assign.step}`);
-    const { sampleFrom, sampleCount, globalTargets } = assign;
-    const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
+    const { sampleFrom, sampleCount, globalWeight } = assign;
+    const batch = batchOf(assign, payload, job);
 
     this.#phase = 'forward and backward';
     const assignedMs = this.#clock.monotonic();
     const trace = assign.trace ? new StepTrace() : undefined;
     ring.begin({ step, data: gradients, buckets, observer: trace?.ring });
-    const loss = await this.#computing(
-      this.#held.replica.step(
-        { step, sampleFrom, sampleCount, globalTargets, ...batch, trace: assign.trace },
-        (bucket) => ring.start(bucket),
-      ),
+    const task = { step, sampleFrom, batch, globalWeight, trace: assign.trace };
+    const sums = await this.#computing(
+      this.#held.replica.step(task, (bucket) => ring.start(bucket)),
       ring,
     );
 
@@ -249,14 +251,10 @@ export class Agent {
     await this.#inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error, form));
     const reducedMs = this.#clock.monotonic();
     const gradNorm = await this.#inbox.orEnd(this.#held.replica.gradNorm());
-    if (!Number.isFinite(gradNorm)) {
-      throw new UserError(
-        `the gradient of step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
-      );
-    }
+    checkFinite(`the norm of the gradient of step ${step}`, gradNorm);
     this.#held.reduced(step, term);
     const saidMs = this.#clock.monotonic();
-    this.#send({ type: 'reduced', term, step, sampleFrom, sampleCount, ...loss, gradNorm });
+    this.#send({ type: 'reduced', term, step, sampleFrom, sampleCount, sums, gradNorm });
 
     this.#phase = 'waiting for commit';
     let { message: commit } = await this.#inbox.take('commit');
@@ -321,7 +319,7 @@ export class Agent {
   }
 
   /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
-  async #hold(step: number, { config, vocabSize }: Job): Promise<void> {
+  async #hold(step: number, job: Job): Promise<void> {
     for (;;) {
       this.#phase = 'waiting for work';
       const { message, payload } = await this.#inbox.take('evaluate', 'snapshot', 'proceed');
@@ -329,15 +327,10 @@ export class Agent {
       if (message.type === 'proceed') return;
       if (message.type === 'evaluate') {
         this.#enter('evaluation');
-        const { part, sampleCount } = message;
-        const batch = decodeBatch(payload, { sampleCount, blockSize: config.model.blockSize, vocabSize });
-        const loss = await this.#inbox.orEnd(this.#held.replica.evaluate({ sampleCount, ...batch }));
-        if (!Number.isFinite(loss.lossSum)) {
-          throw new UserError(
-            `the validation loss after step ${step} is not finite: lower schedule.learningRate or set optimizer.gradClip`,
-          );
-        }
-        this.#send({ type: 'evaluated', term, step, part, ...loss });
+        const { part } = message;
+        const batch = batchOf(message, payload, job);
+        const sums = await this.#inbox.orEnd(this.#held.replica.evaluate({ step, batch }));
+        this.#send({ type: 'evaluated', term, step, part, sums });
       } else {
         this.#enter('snapshot');
         const state = await this.#held.snapshot();
@@ -393,4 +386,15 @@ export class Agent {
     this.#transferStream.drop();
     await Promise.all([this.#ringLink.close(), this.#link?.close(), this.#held.close()]);
   }
+}
+
+/** The samples of a message, held to the rules of the objective. @throws PeerError */
+function batchOf(
+  message: CoordinatorMessageOf<'assign' | 'evaluate'>,
+  payload: Uint8Array | undefined,
+  { config, vocabSize, objective }: Job,
+): Batch {
+  const batch = decodeBatch(message, payload);
+  checkBatch(batch, objectiveOf(objective).fields({ ...config.model, vocabSize }));
+  return batch;
 }

@@ -45,7 +45,7 @@ export interface CoordinatorLinkOptions {
   readonly onLost: (error: Error) => void;
 }
 
-type Welcome = { config: Config; vocabSize: number; trace: boolean };
+type Welcome = { config: Config; vocabSize: number; objective: string; trace: boolean };
 
 export class CoordinatorLink {
   readonly #options: CoordinatorLinkOptions;
@@ -146,7 +146,13 @@ export class CoordinatorLink {
     else if (message.type !== 'heartbeat') this.#options.onMessage(message, payload);
   }
 
-  #welcomed({ runId, config: sent, vocabSize, trace }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
+  #welcomed({
+    runId,
+    config: sent,
+    vocabSize,
+    objective,
+    trace,
+  }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
     this.#answered();
     const config = configSchema.safeParse(sent);
     if (!config.success) {
@@ -158,7 +164,7 @@ export class CoordinatorLink {
     this.#config = config.data;
     this.#runId = runId;
     if (isFirst) this.#startHeartbeat(config.data);
-    this.#onJoined({ config: config.data, vocabSize, trace });
+    this.#onJoined({ config: config.data, vocabSize, objective, trace });
     this.#options.onWelcome();
   }
 

@@ -16,6 +16,8 @@ import { newState, StateBytes, StateReceiver } from './stateStream.ts';
 export interface Job {
   readonly config: Config;
   readonly vocabSize: number;
+  /** Name of the objective. */
+  readonly objective: string;
   /** Of this worker's compute. */
   readonly threads: number;
   /** Some steps will be traced. */

@@ -4,16 +4,9 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import type { Sums } from '../base/sums.ts';
 import type { Span } from '../comm/spans.ts';
-import type {
-  ApplyTask,
-  BuildResult,
-  BuildTask,
-  EvaluateTask,
-  LossSum,
-  StateTask,
-  StepTask,
-} from './replicaProtocol.ts';
+import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
 import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 
 /** What an agent asks of what computes. */
@@ -59,7 +52,7 @@ export class Replica {
   }
 
   /** @param onBucketReady told each bucket whose gradients are final on this rank, while backward is still running */
-  step(task: Omit<StepTask, 'attempt'>, onBucketReady: (bucket: number) => void): Promise<LossSum> {
+  step(task: Omit<StepTask, 'attempt'>, onBucketReady: (bucket: number) => void): Promise<Sums> {
     this.#onBucketReady = onBucketReady;
     const attempt = Atomics.add(this.#wanted, 0, 1) + 1;
     return this.#run('step', { ...task, attempt });
@@ -78,7 +71,7 @@ export class Replica {
     return this.#run('apply', task);
   }
 
-  evaluate(task: EvaluateTask): Promise<LossSum> {
+  evaluate(task: EvaluateTask): Promise<Sums> {
     return this.#run('evaluate', task);
   }
 

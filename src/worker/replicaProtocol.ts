@@ -1,5 +1,6 @@
 /** What the agent (main thread) and the replica (compute thread) say to each other. Types only. */
 import type { MessagePort } from 'node:worker_threads';
+import type { Batch } from '../base/batch.ts';
 import type { Bucket } from '../comm/buckets.ts';
 import type { EngineId, TensorTable } from '../comm/messageFields.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -7,6 +8,8 @@ import type { Config } from '../config/configTypes.ts';
 export interface BuildTask {
   readonly config: Config;
   readonly vocabSize: number;
+  /** Name of the objective. */
+  readonly objective: string;
   /** Compute threads. */
   readonly threads: number;
   /** Some steps will be traced: the kernels must be observable. */
@@ -51,24 +54,18 @@ export interface StepTask {
   readonly step: number;
   /** Index of the first sample in the global batch. */
   readonly sampleFrom: number;
-  readonly sampleCount: number;
-  /** [sampleCount, blockSize] */
-  readonly tokens: Int32Array;
-  readonly targets: Int32Array;
-  readonly globalTargets: number;
+  /** Its samples. */
+  readonly batch: Batch;
+  /** What the targets of the whole global batch count together. */
+  readonly globalWeight: number;
   /** Note down what is computed when, from here to `takeSpans`. */
   readonly trace: boolean;
 }
 
 export interface EvaluateTask {
-  readonly sampleCount: number;
-  readonly tokens: Int32Array;
-  readonly targets: Int32Array;
-}
-
-export interface LossSum {
-  readonly lossSum: number;
-  readonly targets: number;
+  /** Updates that the evaluated replica has. */
+  readonly step: number;
+  readonly batch: Batch;
 }
 
 export interface ApplyTask {

@@ -5,25 +5,22 @@
  */
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
-import { invariant, UserError } from '../base/errors.ts';
+import { microBatches } from '../base/batch.ts';
+import { invariant } from '../base/errors.ts';
+import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import { createEngine } from '../engine/registry.ts';
 import type { ModelConfig, Precision } from '../model/config.ts';
+import { checkFinite } from '../model/divergence.ts';
+import { evaluateBatches } from '../model/evaluation.ts';
+import { objectiveOf } from '../model/objectives/registry.ts';
 import { Trainer } from '../model/training.ts';
 import { ComputeSpans } from './computeSpans.ts';
 import { GradientExchange } from './gradientExchange.ts';
-import type {
-  ApplyTask,
-  BuildResult,
-  BuildTask,
-  EvaluateTask,
-  LossSum,
-  StateTask,
-  StepTask,
-} from './replicaProtocol.ts';
+import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
 import { outcomeOf } from './taskOutcome.ts';
 
 interface Replica {
@@ -62,7 +59,8 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
   const engine = trace ? spans.observed(plainEngine) : plainEngine;
   const modelConfig: ModelConfig = { ...config.model, vocabSize };
   const { seed, activationRecompute } = config.train;
-  const trainer = new Trainer(engine, modelConfig, { seed, activationRecompute, precision });
+  const objective = objectiveOf(task.objective);
+  const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision });
   const { specs, grads, values, m, v } = trainer.parameters;
   const sizes = specs.map(({ size }) => size);
   const plan = makeBuckets({
@@ -89,38 +87,31 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
 }
 
 /** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
-async function runStep(task: StepTask): Promise<LossSum> {
+async function runStep({ attempt, step: update, sampleFrom, batch, globalWeight, trace }: StepTask): Promise<Sums> {
   const { config, trainer, exchange, port, wanted } = built();
   const { microBatchSize, seed } = config.train;
-  const { blockSize, dropout } = config.model;
-  exchange.begin(task.attempt);
-  spans.begin(task.trace);
+  const { dropout } = config.model;
+  exchange.begin(attempt);
+  spans.begin(trace);
   trainer.zeroGrads(); // of a step that was not applied
-  let lossSum = 0;
-  for (let from = 0; from < task.sampleCount; from += microBatchSize) {
-    if (Atomics.load(wanted, 0) !== task.attempt) return { lossSum: 0, targets: 0 };
-    const size = Math.min(microBatchSize, task.sampleCount - from);
-    const last = from + size === task.sampleCount;
-    const range = [from * blockSize, (from + size) * blockSize] as const;
+  let sums = noSums;
+  for (const { from, batch: micro } of microBatches(batch, microBatchSize)) {
+    if (Atomics.load(wanted, 0) !== attempt) return noSums;
+    const size = micro.sampleCount;
+    const last = from + size === batch.sampleCount;
     const ended = spans.start(`microbatch ${from / microBatchSize}`);
-    lossSum += await trainer.microStep({
-      tokens: task.tokens.subarray(...range),
-      targets: task.targets.subarray(...range),
-      batchSize: size,
-      blockSize,
-      lossScale: 1 / task.globalTargets,
-      ...(dropout > 0 && { dropout: { seed, step: task.step, firstSample: task.sampleFrom + from } }),
+    const added = await trainer.microStep({
+      ...micro,
+      lossScale: 1 / globalWeight,
+      ...(dropout > 0 && { dropout: { seed, step: update, firstSample: sampleFrom + from } }),
       ...(last && { onGradReady: (index: number) => exchange.ready(index, port) }),
     });
+    sums = addSums(sums, added);
     ended();
   }
-  if (!Number.isFinite(lossSum)) {
-    throw new UserError(
-      `the loss of step ${task.step} is ${lossSum}, expected a finite number: lower schedule.learningRate, lengthen schedule.warmupSteps, or set optimizer.gradClip`,
-    );
-  }
+  for (const [name, sum] of Object.entries(sums)) checkFinite(`the ${name} of step ${update}`, sum);
   await exchange.flush(port);
-  return { lossSum, targets: countTargets(task.targets) };
+  return sums;
 }
 
 /** The global norm of the reduced gradient. Call once a step, after the ring and before `apply`. */
@@ -143,23 +134,16 @@ async function applyAdamw({ step: update, learningRate, gradNorm: norm }: ApplyT
   ended();
 }
 
-/** Sum of the losses over targets other than -1. */
-async function evaluateLoss(task: EvaluateTask): Promise<LossSum> {
+/** The objective's sums, in the microbatches of training. */
+async function evaluateSums({ step: update, batch }: EvaluateTask): Promise<Sums> {
   const { config, trainer } = built();
-  const { microBatchSize } = config.train;
-  const { blockSize } = config.model;
-  let lossSum = 0;
-  for (let from = 0; from < task.sampleCount; from += microBatchSize) {
-    const size = Math.min(microBatchSize, task.sampleCount - from);
-    const range = [from * blockSize, (from + size) * blockSize] as const;
-    lossSum += await trainer.evaluate({
-      tokens: task.tokens.subarray(...range),
-      targets: task.targets.subarray(...range),
-      batchSize: size,
-      blockSize,
-    });
-  }
-  return { lossSum, targets: countTargets(task.targets) };
+  const parts = [...microBatches(batch, config.train.microBatchSize)];
+  const sums = await evaluateBatches(
+    trainer,
+    parts.map((part) => part.batch),
+  );
+  for (const [name, sum] of Object.entries(sums)) checkFinite(`the validation ${name} after step ${update}`, sum);
+  return sums;
 }
 
 /** Copies parameters and moments into `state`. */
@@ -205,19 +189,13 @@ async function disposeReplica(): Promise<void> {
   replica = undefined;
 }
 
-function countTargets(targets: Int32Array): number {
-  let count = 0;
-  for (const target of targets) if (target >= 0) count++;
-  return count;
-}
-
 // The tasks, by the names that replica.ts calls.
 export const build = (task: BuildTask) => outcomeOf(() => buildReplica(task));
 export const step = (task: StepTask) => outcomeOf(() => runStep(task));
 export const gradNorm = () => outcomeOf(reducedGradNorm);
 export const apply = (task: ApplyTask) => outcomeOf(() => applyAdamw(task));
 export const takeSpans = () => outcomeOf(async () => spans.take());
-export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateLoss(task));
+export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateSums(task));
 export const exportState = (task: StateTask) => outcomeOf(() => copyStateOut(task));
 export const importState = (task: StateTask) => outcomeOf(() => copyStateIn(task));
 export const parameterHash = () => outcomeOf(() => hashOf(['values']));

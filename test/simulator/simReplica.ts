@@ -1,6 +1,8 @@
 /** What stands for the compute thread: tasks one after the other, each of which takes virtual time. */
-import type { Batch } from '../../src/comm/batchPayload.ts';
+import type { Batch } from '../../src/base/batch.ts';
+import { noSums, type Sums } from '../../src/base/sums.ts';
 import type { Span } from '../../src/comm/spans.ts';
+import { asTokenBatch } from '../../src/task/nextToken.ts';
 import type { ComputeReplica } from '../../src/worker/replica.ts';
 import {
   blockLength,
@@ -55,7 +57,7 @@ export class SimReplica implements ComputeReplica {
   }
 
   step(
-    { step, sampleFrom, sampleCount }: Parameters<ComputeReplica['step']>[0],
+    { step, sampleFrom, batch: { sampleCount } }: Parameters<ComputeReplica['step']>[0],
     onBucketReady: (bucket: number) => void,
   ) {
     const attempt = ++this.#attempt;
@@ -64,14 +66,14 @@ export class SimReplica implements ComputeReplica {
       await this.#takes(2 * sampleCount);
       for (const [index, { start, end }] of buckets.entries()) {
         await this.#takes(2);
-        if (attempt !== this.#attempt) return { lossSum: 0, targets: 0 };
+        if (attempt !== this.#attempt) return noSums;
         for (let at = start; at < end; at++) {
           this.#gradients[at] = gradientOfShare(step, { sampleFrom, sampleCount }, at);
         }
         onBucketReady(index);
       }
       await this.#takes(1);
-      return { lossSum: sampleCount, targets: sampleCount };
+      return { weight: sampleCount, loss: sampleCount };
     });
   }
 
@@ -97,8 +99,8 @@ export class SimReplica implements ComputeReplica {
     });
   }
 
-  evaluate({ tokens, targets }: Parameters<ComputeReplica['evaluate']>[0]) {
-    return this.#task(5, () => simulatedLoss({ tokens, targets }));
+  evaluate({ batch }: Parameters<ComputeReplica['evaluate']>[0]) {
+    return this.#task(5, () => simulatedLoss(batch));
   }
 
   takeSpans() {
@@ -146,8 +148,9 @@ export class SimReplica implements ComputeReplica {
 }
 
 /** Stands for the loss of validation windows: another one if a window is left out or comes twice. */
-export function simulatedLoss({ tokens, targets }: Batch): { lossSum: number; targets: number } {
-  let lossSum = 0;
-  for (const [i, token] of tokens.entries()) lossSum += 8 * token + (targets[i] ?? 0) + 1;
-  return { lossSum, targets: targets.length };
+export function simulatedLoss(batch: Batch): Sums {
+  const { tokens, targets } = asTokenBatch(batch).arrays;
+  let loss = 0;
+  for (const [i, token] of tokens.data.entries()) loss += 8 * token + (targets.data[i] ?? 0) + 1;
+  return { weight: targets.data.length, loss };
 }

@@ -512,10 +512,10 @@ export class Simulation {
   /** Every window was evaluated once, whoever came or went. */
   #checkEvaluated({ step, valLoss, valTargets }: EvaluationMetrics): void {
     const { config } = this.#setting;
-    const { lossSum, targets } = simulatedLoss(new ValidationPlan(dataset, config, 2 ** 30).share(0, 1, 0).batch);
-    if (valTargets === targets && valLoss === lossSum / targets) return;
+    const { loss, weight } = simulatedLoss(new ValidationPlan(dataset, config, 2 ** 30).share(0, 1, 0));
+    if (valTargets === weight && valLoss === loss / weight) return;
     this.#world.wrong(
-      `the evaluation of step ${step} has loss ${valLoss} of ${valTargets} targets, not ${lossSum / targets} of ${targets}`,
+      `the evaluation of step ${step} has loss ${valLoss} of ${valTargets} targets, not ${loss / weight} of ${weight}`,
     );
   }
 

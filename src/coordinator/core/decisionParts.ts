@@ -3,6 +3,7 @@
  * with one member changed, and what the reports of all members come to. Pure, like decide.ts itself.
  */
 import { InvariantError } from '../../base/errors.ts';
+import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
@@ -161,17 +162,9 @@ export function isDue(step: number, everySteps: number): boolean {
   return everySteps > 0 && step % everySteps === 0;
 }
 
-export function meanLoss(parts: readonly ({ lossSum: number; targets: number } | undefined)[]): {
-  loss: number;
-  targets: number;
-} {
-  let lossSum = 0;
-  let targets = 0;
-  for (const part of parts) {
-    lossSum += part?.lossSum ?? 0;
-    targets += part?.targets ?? 0;
-  }
-  return { loss: lossSum / Math.max(targets, 1), targets };
+/** Of all members, added in the order of their ranks. */
+export function sumsOf(parts: readonly ({ readonly sums: Sums } | undefined)[]): Sums {
+  return parts.reduce((total: Sums, part) => (part === undefined ? total : addSums(total, part.sums)), noSums);
 }
 
 export function firstDifference(members: readonly Member[]): string | undefined {

@@ -2,6 +2,7 @@
  * An evaluation, part by part: each rank gets a bounded number of its windows at a time, and the next ones when it has done those. A
  * whole validation split may be more than a message may hold, and longer than a step may take. Pure, a part of decide.ts.
  */
+import { addSums, noSums } from '../../base/sums.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { idle, withMember } from './decisionParts.ts';
 import type { Effect, Member, RunState } from './runState.ts';
@@ -21,12 +22,11 @@ export function isNextPart(state: RunState, member: Member, message: WorkerMessa
 export function withPart(
   state: RunState,
   member: Member,
-  { step, part, lossSum, targets }: WorkerMessageOf<'evaluated'>,
+  { step, part, sums }: WorkerMessageOf<'evaluated'>,
   nowMs: number,
 ): { state: RunState; effects: Effect[] } {
   const before = part > 0 ? member.evaluated : undefined;
-  const sums = { lossSum: (before?.lossSum ?? 0) + lossSum, targets: (before?.targets ?? 0) + targets };
-  const evaluated = { step, parts: part + 1, ...sums };
+  const evaluated = { step, parts: part + 1, sums: addSums(before?.sums ?? noSums, sums) };
   if (evaluated.parts === partsOf(state)) {
     return { state: withMember(state, { ...member, ...idle, evaluated }), effects: [] };
   }

@@ -2,6 +2,7 @@
  * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and what can be done about it.
  * Plain data only.
  */
+import { noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
 import type {
   ComputeLimit,
@@ -91,8 +92,7 @@ export interface Member {
     readonly step: number;
     readonly sampleFrom: number;
     readonly sampleCount: number;
-    readonly lossSum: number;
-    readonly targets: number;
+    readonly sums: Sums;
     readonly gradNorm: number;
   };
   /** Its share of the step committed last, if it took part in it; it may have reduced the next one already. */
@@ -113,8 +113,7 @@ export interface Member {
   readonly evaluated?: {
     readonly step: number;
     readonly parts: number;
-    readonly lossSum: number;
-    readonly targets: number;
+    readonly sums: Sums;
   };
   /** Frames of the ring that it has received in its step, and since when there were no more, or it does what it does. */
   readonly ring?: { readonly frames: number; readonly sinceMs: number };
@@ -149,7 +148,7 @@ export interface RunState {
   /** The term in which `step` was committed; together they name one state, to the bit. */
   readonly committedTerm: number;
   /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
-  readonly committed: { readonly loss: number; readonly gradNorm: number; readonly worldSize: number };
+  readonly committed: { readonly sums: Sums; readonly gradNorm: number; readonly worldSize: number };
   /** The step at which this coordinator opened its last term; undefined before the first. */
   readonly openedAtStep: number | undefined;
   /** Updates whose commit every member has applied. */
@@ -266,7 +265,7 @@ export type Effect =
       readonly term: number;
       readonly step: number;
       readonly learningRate: number;
-      readonly loss: number;
+      readonly sums: Sums;
       readonly gradNorm: number;
       readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
     }
@@ -290,13 +289,13 @@ export type Effect =
       readonly step: number;
       readonly term: number;
       readonly learningRate: number;
-      readonly loss: number;
+      readonly sums: Sums;
       readonly gradNorm: number;
       readonly ranks: readonly RankReport[];
     }
   /** Its sender is lost. */
   | { readonly kind: 'abandonCheckpoint'; readonly step: number }
-  | { readonly kind: 'evaluationDone'; readonly step: number; readonly loss: number; readonly targets: number }
+  | { readonly kind: 'evaluationDone'; readonly step: number; readonly sums: Sums }
   | { readonly kind: 'started'; readonly members: readonly Member[] }
   | { readonly kind: 'finish'; readonly step: number }
   /** Something that a user should know and that does not end the run. */
@@ -322,7 +321,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     term: resumed?.term ?? 0,
     step,
     committedTerm: resumed?.committedTerm ?? 0,
-    committed: { loss: 0, gradNorm: 0, worldSize: 0 },
+    committed: { sums: noSums, gradNorm: 0, worldSize: 0 },
     openedAtStep: undefined,
     appliedStep: step,
     assignedStep: step,

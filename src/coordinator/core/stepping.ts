@@ -15,11 +15,11 @@ import {
   isAbsent,
   isDue,
   learningRateOf,
-  meanLoss,
   nameOf,
   nothing,
   required,
   stale,
+  sumsOf,
   training,
   wait,
   withMember,
@@ -92,13 +92,13 @@ export function onReduced(
   if (gap !== undefined) return fail(next, `the samples of step ${step} were not computed once each: ${gap}`);
   const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
   const hash = isDue(step, plan.hashEverySteps);
-  const { loss } = meanLoss(shares);
-  const committed = { loss, gradNorm: reduced.gradNorm, worldSize: next.members.length };
+  const sums = sumsOf(shares);
+  const committed = { sums, gradNorm: reduced.gradNorm, worldSize: next.members.length };
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const learningRate = learningRateOf(next, step);
   const commit = { type: 'commit', term: next.term, step, learningRate, hash, hold } as const;
   const effects: Effect[] = [
-    { kind: 'committed', term: next.term, step, learningRate, loss, gradNorm: reduced.gradNorm, ranks },
+    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm: reduced.gradNorm, ranks },
     ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term: next.term };
@@ -185,8 +185,8 @@ export function whenApplied(state: RunState, nowMs: number): Decision {
 /** The committed step is applied on every replica that there is. */
 function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   const { step, committedTerm: term } = state;
-  const { loss, gradNorm } = state.committed;
-  return { kind: 'stepDone', step, term, learningRate: learningRateOf(state, step), loss, gradNorm, ranks };
+  const { sums, gradNorm } = state.committed;
+  return { kind: 'stepDone', step, term, learningRate: learningRateOf(state, step), sums, gradNorm, ranks };
 }
 
 /** What follows a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */
@@ -258,7 +258,8 @@ export function onEvaluated(
   const { state: next, effects } = withPart(state, member, message, nowMs);
   if (next.members.some((other) => !isEvaluated(next, other))) return { state: next, effects, reason: '' };
   const { step } = next;
-  const done: Effect = { kind: 'evaluationDone', step, ...meanLoss(next.members.map((other) => other.evaluated)) };
+  const sums = sumsOf(next.members.map((other) => other.evaluated));
+  const done: Effect = { kind: 'evaluationDone', step, sums };
   return after(
     [done],
     atBoundary({ ...next, stage: 'stepping', evaluatedStep: step }, nowMs, `step ${step} is evaluated`),

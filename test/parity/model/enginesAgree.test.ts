@@ -5,6 +5,7 @@ import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import { targetsOf } from '../../../src/task/nextToken.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { dropoutSource, randomBatch, tinyConfig } from './tinyModels.ts';
 
@@ -42,7 +43,7 @@ describe.each(['cpu', 'wasm'] as const)('native and tfjs %s', (device) => {
 async function run(engine: Engine, config: ModelConfig) {
   const trainer = new Trainer(engine, config, { seed: 6 });
   const batch = randomBatch(config, { seed: 4, batchSize: 3, ignoreEvery: 11 });
-  const loss = await trainer.microStep({ ...batch, lossScale: 1 / batch.targets.length, dropout: dropoutSource() });
+  const { loss } = await trainer.microStep({ ...batch, lossScale: 1 / targetsOf(batch), dropout: dropoutSource() });
   const gradients = new Map<string, Float32Array>();
   for (const [index, { name, size }] of trainer.parameters.specs.entries()) {
     const into = new Float32Array(size);

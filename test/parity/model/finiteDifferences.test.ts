@@ -23,8 +23,8 @@ describe('whole model, every parameter', () => {
     }
     const model = new GPT(engine, config, parameters);
     const batch = randomBatch(config, { seed: 5, batchSize: 2, ignoreEvery: 5 });
-    const tokens = tensorOf(engine, batch.tokens, [2, config.blockSize]);
-    const targets = tensorOf(engine, batch.targets, [2 * config.blockSize]);
+    const tokens = tensorOf(engine, batch.arrays.tokens.data, [2, config.blockSize]);
+    const targets = tensorOf(engine, batch.arrays.targets.data, [2 * config.blockSize]);
     const tape = new Tape(engine);
     const forward = (withGradient: boolean): number => {
       const lossScale = withGradient ? 1 : undefined;

@@ -1,10 +1,13 @@
 /** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type Batch, samplesOf } from '../../../src/base/batch.ts';
+import { meansOf } from '../../../src/base/sums.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Tape } from '../../../src/model/tape.ts';
-import { type Batch, type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
+import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
+import { type TokenBatch, targetsOf } from '../../../src/task/nextToken.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { Float64Engine } from './float64Engine.ts';
 import { fixtureTraining, fixtureVariants, initialParameters } from './pytorchFixtures.ts';
@@ -34,8 +37,8 @@ export function modelSuite(
       it.each(fixtureVariants)('$name: logits, loss and every gradient', async ({ config, batch, ...expected }) => {
         const trainer = fromFixture(engine, config);
         expectClose(await logitsOf(trainer, batch), expected.logits, 'logits');
-        expect(relative(await trainer.evaluate(batch), expected.lossSum)).toBeLessThan(tolerance);
-        expect(relative(await trainer.microStep(meanLoss(batch)), expected.lossSum)).toBeLessThan(tolerance);
+        expect(relative((await trainer.evaluate(batch)).loss, expected.lossSum)).toBeLessThan(tolerance);
+        expect(relative((await trainer.microStep(meanLoss(batch))).loss, expected.lossSum)).toBeLessThan(tolerance);
         await expectGradients(trainer, expected.gradients);
       });
 
@@ -44,7 +47,8 @@ export function modelSuite(
         const trainer = fromFixture(engine, config);
         let sum = 0;
         for (const part of split(batch, [1, 2, 1])) {
-          sum += await trainer.microStep({ ...part, lossScale: meanLoss(batch).lossScale });
+          const sums = await trainer.microStep({ ...part, lossScale: meanLoss(batch).lossScale });
+          sum += sums.loss;
         }
         expect(relative(sum, lossSum)).toBeLessThan(tolerance);
         await expectGradients(trainer, gradients);
@@ -55,7 +59,7 @@ export function modelSuite(
         const trainer = fromFixture(engine, config);
         for (const [index, { batch, ...expected }] of steps.entries()) {
           trainer.zeroGrads();
-          const loss = (await trainer.microStep(meanLoss(batch))) / batch.targets.length;
+          const loss = meansOf(await trainer.microStep(meanLoss(batch))).loss;
           const learningRate = learningRateAt(index, schedule);
           expect(learningRate).toBeCloseTo(expected.learningRate, 12);
           const { gradNorm } = await trainer.applyAdamw({ ...optimizer, learningRate, step: index + 1 });
@@ -80,8 +84,8 @@ export function modelSuite(
           Trainer,
           Trainer,
         ];
-        const loss = await expected.microStep(step);
-        expect(relative(await actual.microStep(step), loss)).toBeLessThan(tolerance);
+        const { loss } = await expected.microStep(step);
+        expect(relative((await actual.microStep(step)).loss, loss)).toBeLessThan(tolerance);
         await expectGradients(actual, await read(expected, 'grads'));
       });
 
@@ -105,7 +109,7 @@ export function modelSuite(
       const [kept, again] = (['none', 'block'] as const).map((activationRecompute) => {
         return new Trainer(engine, config, { seed: 5, activationRecompute });
       }) as [Trainer, Trainer];
-      expect(await again.microStep(step)).toBe(await kept.microStep(step));
+      expect(await again.microStep(step)).toEqual(await kept.microStep(step));
       expect(await read(again, 'grads')).toEqual(await read(kept, 'grads'));
     });
 
@@ -113,7 +117,7 @@ export function modelSuite(
       const config: ModelConfig = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
       const trainer = new Trainer(engine, config, { seed: 2 });
       const batch = randomBatch(config, { seed: 3, batchSize: 8 });
-      const loss = (await trainer.evaluate(batch)) / batch.targets.length;
+      const { loss } = meansOf(await trainer.evaluate(batch));
       expect(Math.abs(loss / Math.log(300) - 1)).toBeLessThan(0.02);
     });
 
@@ -164,22 +168,21 @@ function fromFixture(engine: Engine, config: ModelConfig): Trainer {
 }
 
 function meanLoss(batch: Batch): MicroStepOptions {
-  return { ...batch, lossScale: 1 / batch.targets.filter((target) => target >= 0).length };
+  return { ...batch, lossScale: 1 / targetsOf(batch) };
 }
 
-/** The sequences of a batch in microbatches of these sizes. */
-function split({ tokens, targets, blockSize }: Batch, sizes: readonly number[]): Batch[] {
-  let start = 0;
-  return sizes.map((batchSize) => {
-    const [from, to] = [start * blockSize, (start + batchSize) * blockSize];
-    start += batchSize;
-    return { tokens: tokens.slice(from, to), targets: targets.slice(from, to), batchSize, blockSize };
+/** The samples of a batch in microbatches of these sizes. */
+function split(batch: Batch, sizes: readonly number[]): Batch[] {
+  let from = 0;
+  return sizes.map((size) => {
+    from += size;
+    return samplesOf(batch, from - size, size);
   });
 }
 
-async function logitsOf({ engine, model }: Trainer, { tokens, batchSize, blockSize }: Batch): Promise<Float32Array> {
+async function logitsOf({ engine, model }: Trainer, { sampleCount, arrays }: TokenBatch): Promise<Float32Array> {
   const tape = new Tape(engine);
-  const logits = model.forward(tape, tape.upload(tokens, [batchSize, blockSize])).value;
+  const logits = model.forward(tape, tape.upload(arrays.tokens.data, [sampleCount, ...arrays.tokens.shape])).value;
   const into = new Float32Array(logits.size);
   await engine.download(logits, into);
   tape.discard();

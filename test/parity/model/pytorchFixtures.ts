@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import type { Schedule } from '../../../src/coordinator/core/schedule.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
-import type { AdamwStep, Batch } from '../../../src/model/training.ts';
+import type { AdamwStep } from '../../../src/model/training.ts';
+import { type TokenBatch, tokenBatch } from '../../../src/task/nextToken.ts';
 
 interface Range {
   readonly offset: number;
@@ -42,9 +43,9 @@ const arrayAt = ({ offset, length }: Range): Float32Array => numbers.subarray(of
 const arraysAt = (ranges: Record<string, Range>): Map<string, Float32Array> =>
   new Map(Object.entries(ranges).map(([name, range]) => [name, arrayAt(range)]));
 
-function batchOf({ tokens, targets }: TokenLists): Batch {
+function batchOf({ tokens, targets }: TokenLists): TokenBatch {
   const blockSize = tokens.length / file.batchSize;
-  return { tokens: Int32Array.from(tokens), targets: Int32Array.from(targets), batchSize: file.batchSize, blockSize };
+  return tokenBatch(Int32Array.from(tokens), Int32Array.from(targets), blockSize);
 }
 
 /** Initial parameters by name, of every variant. */

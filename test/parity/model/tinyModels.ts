@@ -2,7 +2,7 @@
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import type { DropoutSource } from '../../../src/model/gpt.ts';
-import type { Batch } from '../../../src/model/training.ts';
+import { type TokenBatch, tokenBatch } from '../../../src/task/nextToken.ts';
 
 export const tinyConfig: ModelConfig = {
   vocabSize: 29,
@@ -33,18 +33,15 @@ export const variants: readonly { readonly name: string; readonly config: ModelC
 export function randomBatch(
   config: ModelConfig,
   options: { seed: number; batchSize: number; blockSize?: number; ignoreEvery?: number },
-): Batch {
+): TokenBatch {
   const { seed, batchSize, blockSize = config.blockSize, ignoreEvery } = options;
   const key = randomKey(seed);
   const token = (i: number) => Math.floor(randomUniform(key, i) * config.vocabSize);
   const size = batchSize * blockSize;
   const ignored = (i: number) => ignoreEvery !== undefined && i % ignoreEvery === 0;
-  return {
-    tokens: Int32Array.from({ length: size }, (_, i) => token(i)),
-    targets: Int32Array.from({ length: size }, (_, i) => (ignored(i) ? -1 : token(i + 1))),
-    batchSize,
-    blockSize,
-  };
+  const tokens = Int32Array.from({ length: size }, (_, i) => token(i));
+  const targets = Int32Array.from({ length: size }, (_, i) => (ignored(i) ? -1 : token(i + 1)));
+  return tokenBatch(tokens, targets, blockSize);
 }
 
 /** Samples 0, 1, … of step 3. */

@@ -22,9 +22,8 @@ describe('KernelTimer', () => {
     const train = async (trainer: Trainer): Promise<number[]> => {
       const losses: number[] = [];
       for (let step = 1; step <= 3; step++) {
-        losses.push(
-          await trainer.microStep({ ...randomBatch(tinyConfig, { seed: step, batchSize: 2 }), lossScale: 1 / 16 }),
-        );
+        const batch = randomBatch(tinyConfig, { seed: step, batchSize: 2 });
+        losses.push((await trainer.microStep({ ...batch, lossScale: 1 / 16 })).loss);
         const { gradNorm } = await trainer.applyAdamw({ ...optimizer, step, learningRate: 1e-2 });
         losses.push(gradNorm);
         trainer.zeroGrads();

@@ -1,18 +1,18 @@
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
+import { type Batch, samplesOf } from '../../../src/base/batch.ts';
 import { PeerError } from '../../../src/base/errors.ts';
 import { decodeBatch, encodeBatch } from '../../../src/comm/batchPayload.ts';
 import { decodeCoordinatorMessage, decodeWorkerMessage, encodeMessage } from '../../../src/comm/protocol.ts';
 
 const reduced = {
-  type: 'reduced',
+  type: 'reduced' as const,
   term: 1,
   step: 1,
   sampleFrom: 0,
   sampleCount: 1,
-  lossSum: 1,
-  targets: 1,
+  sums: { weight: 1, loss: 1 },
   gradNorm: 1,
 };
 
@@ -32,7 +32,7 @@ describe('control messages', () => {
   it.each<[string, unknown]>([
     ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
     ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch', ringFrames: 0 }],
-    ['a loss that is not finite', { ...reduced, lossSum: Number.NaN }],
+    ['a loss that is not finite', { ...reduced, sums: { weight: 1, loss: Number.NaN } }],
     ['a hash of another length', { type: 'ready', term: 1, step: 0, stateHash: 'ab' }],
     ['nothing', null],
   ])('are refused with %s', (_, value) => {
@@ -53,24 +53,81 @@ describe('control messages', () => {
   });
 });
 
-describe('batches', () => {
-  const sizes = { sampleCount: 2, blockSize: 3, vocabSize: 10 };
-  const batch = { tokens: Int32Array.of(0, 1, 2, 3, 4, 9), targets: Int32Array.of(1, 2, 3, 4, 9, -1) };
+describe('sums', () => {
+  it('are any finite numbers with words for names, weight and loss among them', () => {
+    const sums = { weight: 2, loss: 1.5, correct: 1 };
+    expect(decodeWorkerMessage(encodeMessage({ ...reduced, sums }))).toMatchObject({ sums });
+  });
 
-  it('come back as they were sent', () => {
-    expect(decodeBatch(encodeBatch(batch), sizes)).toEqual(batch);
+  it.each<[string, object]>([
+    ['no weight', { loss: 1 }],
+    ['no loss', { weight: 1 }],
+    ['a weight below 0', { weight: -1, loss: 1 }],
+    ['one that is not finite', { weight: 1, loss: 1, correct: Number.POSITIVE_INFINITY }],
+    ['one that is no number', { weight: 1, loss: 1, correct: 'many' }],
+    ['a name that is no word', { weight: 1, loss: 1, 'a b': 1 }],
+    ['too many', { weight: 1, loss: 1, ...Object.fromEntries(Array.from({ length: 63 }, (_, i) => [`sum${i}`, 1])) }],
+  ])('are refused with %s', (_, sums) => {
+    const frame = new Packr({ useRecords: false }).pack({ ...reduced, sums });
+    expect(() => decodeWorkerMessage(frame)).toThrow(/malformed control message: sums/);
+  });
+});
+
+describe('batches', () => {
+  const batch: Batch = {
+    sampleCount: 2,
+    arrays: {
+      tokens: { shape: [3], data: Int32Array.of(0, 1, 2, 3, 4, 9) },
+      weights: { shape: [3, 2], data: Float32Array.from({ length: 12 }, (_, i) => i / 7) },
+      label: { shape: [], data: Int32Array.of(-1, 1) },
+    },
+  };
+  const { fields, payload } = encodeBatch(batch);
+  const evaluate = { type: 'evaluate', term: 1, step: 1, part: 0, sampleCount: 2, fields } as const;
+
+  it('come back as they were sent, whatever their arrays are', () => {
+    const message = decodeCoordinatorMessage(encodeMessage(evaluate));
+    expect(message).toEqual(evaluate);
+    // Payloads come at any offset.
+    const received = new Uint8Array(payload.length + 1).subarray(1);
+    received.set(payload);
+    expect(decodeBatch(evaluate, received)).toEqual(batch);
+  });
+
+  it('carry a slice of a bigger batch alone', () => {
+    const slice = encodeBatch(samplesOf(batch, 1, 1));
+    expect(slice.payload).toHaveLength(4 * (3 + 6 + 1));
+    expect(decodeBatch({ sampleCount: 1, fields: slice.fields }, slice.payload)).toEqual(samplesOf(batch, 1, 1));
   });
 
   it('may be empty', () => {
-    expect(decodeBatch(undefined, { ...sizes, sampleCount: 0 }).tokens).toHaveLength(0);
+    const { arrays } = decodeBatch({ sampleCount: 0, fields }, undefined);
+    expect(Object.values(arrays).map(({ data }) => data.length)).toEqual([0, 0, 0]);
   });
 
-  it.each([
-    ['another size', encodeBatch({ tokens: batch.tokens, targets: batch.targets.subarray(1) }), /expected 48 bytes/],
-    ['a token outside the vocabulary', encodeBatch({ ...batch, tokens: Int32Array.of(0, 1, 2, 3, 4, 10) }), /below 10/],
-    ['a negative token', encodeBatch({ ...batch, tokens: Int32Array.of(0, 1, 2, 3, 4, -1) }), /below 10/],
-    ['a target below -1', encodeBatch({ ...batch, targets: Int32Array.of(0, 1, 2, 3, 4, -2) }), /below 10/],
-  ])('are refused with %s', (_, payload, message) => {
-    expect(() => decodeBatch(payload, sizes)).toThrow(message);
+  it('are refused with another size, or with an array twice', () => {
+    const shorter = payload.subarray(4);
+    expect(() => decodeBatch(evaluate, shorter)).toThrow(/expected 80 bytes of tokens, weights, label.*received 76/);
+    expect(() => decodeBatch({ ...evaluate, sampleCount: 3 }, payload)).toThrow(PeerError);
+    const twice = { sampleCount: 2, fields: [fields[2]!, fields[2]!] };
+    expect(() => decodeBatch(twice, new Uint8Array(16))).toThrow(/label twice/);
+  });
+
+  it.each<[string, object]>([
+    ['no array', { fields: [] }],
+    ['too many arrays', { fields: Array.from({ length: 17 }, (_, i) => ({ ...fields[0], name: `f${i}` })) }],
+    ['a type that is none', { fields: [{ ...fields[0], dtype: 'float64' }] }],
+    ['a name that is no word', { fields: [{ ...fields[0], name: '__proto__' }] }],
+    ['too many axes', { fields: [{ ...fields[0], shape: [1, 1, 1, 1, 1] }] }],
+    ['an axis of no length', { fields: [{ ...fields[0], shape: [0] }] }],
+  ])('are refused with %s', (_, change) => {
+    const frame = new Packr({ useRecords: false }).pack({ ...evaluate, ...change });
+    expect(() => decodeCoordinatorMessage(frame)).toThrow(/malformed control message: fields/);
+  });
+
+  it.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('are refused with a global weight of %d', (globalWeight) => {
+    const share = { term: 1, step: 1, sampleFrom: 0, sampleCount: 2, fields, globalWeight, trace: false };
+    const frame = new Packr({ useRecords: false }).pack({ type: 'assign', ...share });
+    expect(() => decodeCoordinatorMessage(frame)).toThrow(/globalWeight/);
   });
 });

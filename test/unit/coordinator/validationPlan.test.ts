@@ -4,6 +4,7 @@ import { ValidationPlan } from '../../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
+import { asTokenBatch } from '../../../src/task/nextToken.ts';
 
 const blockSize = 8;
 
@@ -25,13 +26,18 @@ function planOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: T
   return new ValidationPlan(dataset, config, partTokens);
 }
 
+function shareOf(plan: ValidationPlan, rank: number, worldSize: number, part = 0) {
+  const { sampleCount, arrays } = asTokenBatch(plan.share(rank, worldSize, part));
+  return { sampleCount, tokens: arrays.tokens.data, targets: arrays.targets.data };
+}
+
 /** The first token of each window of each rank. */
 function startsOf(plan: ValidationPlan, worldSize: number): number[][] {
   return Array.from({ length: worldSize }, (_, rank) => {
-    const { sampleCount, batch } = plan.share(rank, worldSize, 0);
-    expect(batch.tokens).toHaveLength(sampleCount * blockSize);
-    expect(batch.targets).toHaveLength(sampleCount * blockSize);
-    return Array.from({ length: sampleCount }, (__, i) => batch.tokens[i * blockSize]!);
+    const { sampleCount, tokens, targets } = shareOf(plan, rank, worldSize);
+    expect(tokens).toHaveLength(sampleCount * blockSize);
+    expect(targets).toHaveLength(sampleCount * blockSize);
+    return Array.from({ length: sampleCount }, (__, i) => tokens[i * blockSize]!);
   });
 }
 
@@ -54,14 +60,14 @@ describe('the validation plan', () => {
   });
 
   it('takes a short split whole: every token but the first is a target once, the rest is padding', () => {
-    const { batch } = planOf(30, 50).share(0, 1, 0);
-    expect([...batch.targets].filter((target) => target >= 0)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
-    expect(batch.targets).toHaveLength(4 * blockSize);
+    const { targets } = shareOf(planOf(30, 50), 0, 1);
+    expect([...targets].filter((target) => target >= 0)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
+    expect(targets).toHaveLength(4 * blockSize);
   });
 
   it('takes a long split whole where it should: every token but the first is a target once', () => {
     const plan = planOf(1_000, 0);
-    const targets = [0, 1, 2].flatMap((rank) => [...plan.share(rank, 3, 0).batch.targets]);
+    const targets = [0, 1, 2].flatMap((rank) => [...shareOf(plan, rank, 3).targets]);
     expect(targets.filter((target) => target >= 0)).toEqual(Array.from({ length: 999 }, (_, i) => i + 1));
   });
 
@@ -72,16 +78,16 @@ describe('the validation plan', () => {
     expect(plan).toMatchObject({ windowCount: 125, partWindows: 4 });
     const whole = planOver(val, 0);
     for (const rank of [0, 1, 2]) {
-      const parts = Array.from({ length: 12 }, (_, part) => plan.share(rank, 3, part));
+      const parts = Array.from({ length: 12 }, (_, part) => shareOf(plan, rank, 3, part));
       expect(parts.map(({ sampleCount }) => sampleCount)).toEqual([...Array(10).fill(4), rank === 2 ? 1 : 2, 0]);
-      expect(parts.flatMap(({ batch }) => [...batch.tokens])).toEqual([...whole.share(rank, 3, 0).batch.tokens]);
+      expect(parts.flatMap(({ tokens }) => [...tokens])).toEqual([...shareOf(whole, rank, 3).tokens]);
     }
   });
 
   it('gives a rank without windows an empty batch', () => {
-    const { sampleCount, batch } = planOf(17, 1).share(3, 4, 0);
+    const { sampleCount, tokens } = shareOf(planOf(17, 1), 3, 4);
     expect(sampleCount).toBe(0);
-    expect(batch.tokens).toHaveLength(0);
+    expect(tokens).toHaveLength(0);
   });
 
   it('measures the text of its targets: of the whole split all but the first token, no character cut', async () => {

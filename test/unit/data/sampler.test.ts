@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Batch } from '../../../src/base/batch.ts';
 import { InvariantError } from '../../../src/base/errors.ts';
 import { windowStart } from '../../../src/data/sampleOrder.ts';
 import { trainBatch, valBatches, valBatchWindows, valWindowCount, valWindows } from '../../../src/data/sampler.ts';
+import { asTokenBatch } from '../../../src/task/nextToken.ts';
 
 const seed = fc.nat(2 ** 32 - 1);
 const step = fc.nat(1_000_000);
@@ -73,9 +75,14 @@ describe('windowStart', () => {
   });
 });
 
+function numbersOf(batch: Batch) {
+  const { tokens, targets } = asTokenBatch(batch).arrays;
+  return { tokens: tokens.data, targets: targets.data };
+}
+
 describe('trainBatch', () => {
   it('gives windows and, one later, their targets', () => {
-    const { tokens, targets, targetCount } = trainBatch(oneCorpus(1000), {
+    const batch = trainBatch(oneCorpus(1000), {
       ...random,
       seed: 1,
       step: 0,
@@ -83,7 +90,8 @@ describe('trainBatch', () => {
       count: 5,
       blockSize: 16,
     });
-    expect(targetCount).toBe(80);
+    expect(batch.weight).toBe(80);
+    const { tokens, targets } = numbersOf(batch);
     for (let i = 0; i < 80; i++) {
       expect(targets[i]).toBe((tokens[i] ?? 0) + 1);
       if (i % 16 > 0) expect(tokens[i]).toBe((tokens[i - 1] ?? 0) + 1);
@@ -106,8 +114,9 @@ describe('trainBatch', () => {
             from += part;
             return batch;
           });
-          expect(divided.flatMap(({ tokens }) => [...tokens])).toEqual([...whole.tokens]);
-          expect(divided.flatMap(({ targets }) => [...targets])).toEqual([...whole.targets]);
+          const all = numbersOf(whole);
+          expect(divided.flatMap((part) => [...numbersOf(part).tokens])).toEqual([...all.tokens]);
+          expect(divided.flatMap((part) => [...numbersOf(part).targets])).toEqual([...all.targets]);
         },
       ),
     );
@@ -125,13 +134,14 @@ describe('validation windows', () => {
           const seen: number[] = [];
           let count = 0;
           for (const batch of valBatches(counting(length), { blockSize, batchSize })) {
-            expect(batch.tokens).toHaveLength(batch.batchSize * blockSize);
-            expect(batch.batchSize).toBeLessThanOrEqual(batchSize);
-            count += batch.targetCount;
-            for (const [i, target] of batch.targets.entries()) {
+            const { tokens, targets } = numbersOf(batch);
+            expect(tokens).toHaveLength(batch.sampleCount * blockSize);
+            expect(batch.sampleCount).toBeLessThanOrEqual(batchSize);
+            count += batch.weight;
+            for (const [i, target] of targets.entries()) {
               if (target === -1) continue;
               seen.push(target);
-              expect(batch.tokens[i]).toBe(target - 1);
+              expect(tokens[i]).toBe(target - 1);
             }
           }
           expect(seen).toEqual(Array.from({ length: length - 1 }, (_, i) => i + 1));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { samplesOf } from '../../../src/base/batch.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
 import { TrainBatches } from '../../../src/data/trainBatches.ts';
@@ -33,13 +34,21 @@ describe('TrainBatches', () => {
   it('has the windows of the next steps before they are asked for', async () => {
     const { counts, split } = disk();
     const batches = new TrainBatches(split, options);
-    expect(batches.batch({ step: 0, from: 0, count: 6 })).toEqual(expected(0));
+    expect(batches.batch(0)).toEqual(expected(0));
     expect(counts).toEqual({ waited: 6, ahead: 12 });
     for (let step = 1; step < 20; step++) {
       await settled();
       // Shares of two ranks.
-      expect(batches.batch({ step, from: 0, count: 4 })).toEqual(expected(step, 0, 4));
-      expect(batches.batch({ step, from: 4, count: 2 })).toEqual(expected(step, 4, 2));
+      const batch = batches.batch(step);
+      const ranks = [samplesOf(batch, 0, 4), samplesOf(batch, 4, 2)];
+      for (const [from, share] of [
+        [0, ranks[0]!],
+        [4, ranks[1]!],
+      ] as const) {
+        const { weight, ...alone } = expected(step, from, share.sampleCount);
+        expect(weight).toBe(16 * share.sampleCount);
+        expect(share).toEqual(alone);
+      }
     }
     expect(counts).toEqual({ waited: 6, ahead: 6 * 21 });
   });
@@ -48,7 +57,7 @@ describe('TrainBatches', () => {
     const { counts, split } = disk();
     const batches = new TrainBatches(split, options);
     for (const step of [10, 11, 12, 11, 10, 3, 4]) {
-      expect(batches.batch({ step, from: 0, count: 6 })).toEqual(expected(step));
+      expect(batches.batch(step)).toEqual(expected(step));
       await settled();
     }
     // The first, 10 again after it, and 3: of 11 the windows are kept.
@@ -59,7 +68,7 @@ describe('TrainBatches', () => {
     const { counts, split } = disk(true);
     const batches = new TrainBatches(split, options);
     for (const step of [0, 1, 2]) {
-      expect(batches.batch({ step, from: 0, count: 6 })).toEqual(expected(step));
+      expect(batches.batch(step)).toEqual(expected(step));
       await settled();
     }
     expect(counts.waited).toBe(18);

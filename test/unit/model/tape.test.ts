@@ -1,5 +1,6 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
 import { describe, expect, it } from 'vitest';
+import type { Sums } from '../../../src/base/sums.ts';
 import { PlanningEngine } from '../../../src/engine/native/planningEngine.ts';
 import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
@@ -260,7 +261,7 @@ describe('blocks that are computed again', () => {
     const trainer = new Trainer(engine, config, { seed: 1, activationRecompute });
     const idle = engine.memory().bytesInUse;
     const batch = randomBatch(config, { seed: 1, batchSize: 3 });
-    const loss = await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource() });
+    const { loss } = await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource() });
     expect(engine.memory().bytesInUse).toBe(idle);
     const grads = trainer.parameters.grads.tensors.map((grad) => numbers(grad));
     return { loss, grads, bytes: engine.memory().bytesPeak - idle, trainer, batch };
@@ -334,7 +335,7 @@ describe('a pass that fails leaves no buffer behind', () => {
     const { engine, failAt } = failing(new Float64Engine());
     const trainer = new Trainer(engine, config, { seed: 1, activationRecompute });
     const batch = randomBatch(config, { seed: 1, batchSize: 2 });
-    const run = async (): Promise<number> =>
+    const run = async (): Promise<Sums> =>
       pass === 'evaluate'
         ? await trainer.evaluate(batch)
         : await trainer.microStep({ ...batch, lossScale: 1, dropout: dropoutSource() });

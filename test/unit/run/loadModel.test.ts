@@ -10,7 +10,7 @@ import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { parameterSpecs } from '../../../src/model/parameters.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
-import { lossOver } from '../../../src/run/evaluateTokens.ts';
+import { sumsOver } from '../../../src/run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { blockSize, cpu, type TrainedRun, trainRun } from './trainedModel.ts';
 
@@ -155,12 +155,12 @@ test('the loss over a split is the mean of every token but the first, whatever t
   const dataset = await openDataset(loaded.runConfig!.data, { blockSize, cwd: folder, tokenizer: loaded.tokenizer });
   expect(dataset.sha256).toBe(loaded.checkpoint.trainer?.data.sha256);
   const shares: number[] = [];
-  const { sum, tokens } = await lossOver(loaded, dataset.val, (done) => shares.push(done));
-  expect(tokens).toBe(dataset.val.length - 1);
-  expect(sum / tokens).toBeCloseTo(await run.valLoss(), 5);
+  const { loss, weight } = await sumsOver(loaded, dataset.val, (done) => shares.push(done));
+  expect(weight).toBe(dataset.val.length - 1);
+  expect(loss / weight).toBeCloseTo(await run.valLoss(), 5);
   expect(shares.at(-1)).toBe(1);
   const untrained = Math.log(run.modelConfig.vocabSize);
-  expect(sum / tokens).toBeLessThan(untrained);
+  expect(loss / weight).toBeLessThan(untrained);
 });
 
 test.each([Number.NaN, -1, 1.5, 11, '3', [1, 2]])('--top-k %o is refused', (value) => {

@@ -59,14 +59,15 @@ export async function trainRun(
       sampler: 'random',
     });
     trainer.zeroGrads();
-    await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
+    await trainer.microStep({ ...batch, lossScale: 1 / batch.weight });
     await trainer.applyAdamw({ ...adamw, step: step + 1 });
     if (!steps.includes(step + 1)) continue;
     await saveCheckpoint('checkpoints', trainer, { step: step + 1, dataset, config, cwd: folder });
   }
   const valLoss = async (): Promise<number> => {
     let sum = 0;
-    for (const batch of valBatches(dataset.val, { blockSize, batchSize: 1 })) sum += await trainer.evaluate(batch);
+    for (const batch of valBatches(dataset.val, { blockSize, batchSize: 1 }))
+      sum += (await trainer.evaluate(batch)).loss;
     return sum / (dataset.val.length - 1);
   };
   return { folder, modelConfig, valLoss, dispose: () => engine.dispose() };

@@ -39,7 +39,7 @@ async function trainSteps(trainer: Trainer, from: number, to: number): Promise<F
   for (let step = from; step < to; step++) {
     const sampling = { seed: 3, step, from: 0, count: 2, globalBatchSize: 2, blockSize, sampler: 'random' } as const;
     const batch = trainBatch(dataset, sampling);
-    await trainer.microStep({ ...batch, lossScale: 1 / batch.targetCount });
+    await trainer.microStep({ ...batch, lossScale: 1 / batch.weight });
     const adamw = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
     await trainer.applyAdamw({ ...adamw, learningRate: 0.01, step: step + 1 });
   }

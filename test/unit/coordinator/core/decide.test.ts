@@ -98,8 +98,7 @@ class Script {
       step,
       sampleFrom,
       sampleCount,
-      lossSum: 6,
-      targets: 3,
+      sums: { weight: 3, loss: 6 },
       gradNorm: 1,
     });
   }
@@ -147,9 +146,9 @@ class Script {
     return this;
   }
 
-  evaluatedPart(id: string, step: number, part: number, lossSum = 4): this {
+  evaluatedPart(id: string, step: number, part: number, loss = 4): this {
     const { term } = this.state;
-    return this.from(id, { type: 'evaluated', term, step, part, lossSum, targets: 4 });
+    return this.from(id, { type: 'evaluated', term, step, part, sums: { weight: 4, loss } });
   }
 
   snapshotTaken(step: number): this {
@@ -232,7 +231,7 @@ describe('the decision core: steps', () => {
 
   it('does not commit a step whose samples were not computed once each', () => {
     const script = new Script().start().reduced('w0', 1);
-    const twice = { sampleFrom: 0, sampleCount: 3, lossSum: 6, targets: 3, gradNorm: 1 };
+    const twice = { sampleFrom: 0, sampleCount: 3, sums: { weight: 3, loss: 6 }, gradNorm: 1 };
     script.from('w1', { type: 'reduced', term: 1, step: 1, ...twice });
     expect(script.effects.at(-1)).toMatchObject({
       kind: 'fail',
@@ -255,7 +254,13 @@ describe('the decision core: steps', () => {
       { rank: 0, timings },
       { rank: 1, timings },
     ];
-    expect(script.effects[0]).toMatchObject({ kind: 'stepDone', step: 1, loss: 2, gradNorm: 1, ranks });
+    expect(script.effects[0]).toMatchObject({
+      kind: 'stepDone',
+      step: 1,
+      sums: { weight: 6, loss: 12 },
+      gradNorm: 1,
+      ranks,
+    });
     script.reduced('w1', 2);
     expect(script.state.step).toBe(2);
   });
@@ -267,7 +272,7 @@ describe('the decision core: steps', () => {
     expect(script.kinds()).toEqual(['stepDone', 'evaluate', 'evaluate']);
     script.evaluated(2);
     expect(script.kinds()).toEqual(['evaluationDone', 'snapshot→w0']);
-    expect(script.effects[0]).toMatchObject({ loss: 1 });
+    expect(script.effects[0]).toMatchObject({ sums: { weight: 8, loss: 8 } });
     script.snapshotTaken(2);
     expect(script.kinds()).toEqual(['beginCheckpoint', 'proceed→w0', 'proceed→w1']);
     script.step(3).step(4).evaluated(4);
@@ -294,7 +299,7 @@ describe('the decision core: steps', () => {
     script.evaluatedPart('w0', 2, 1, 2).evaluatedPart('w0', 2, 2, 3);
     expect(script.effects).toEqual([]);
     script.evaluatedPart('w1', 2, 0, 4).evaluatedPart('w1', 2, 1, 5).evaluatedPart('w1', 2, 2, 6);
-    expect(script.effects[0]).toEqual({ kind: 'evaluationDone', step: 2, loss: 21 / 24, targets: 24 });
+    expect(script.effects[0]).toEqual({ kind: 'evaluationDone', step: 2, sums: { weight: 24, loss: 21 } });
   });
 
   it('begins the next evaluation with nothing of the one before', () => {
@@ -302,7 +307,7 @@ describe('the decision core: steps', () => {
     for (const part of [0, 1]) script.evaluatedPart('w0', 2, part, 9).evaluatedPart('w1', 2, part, 9);
     script.step(3).step(4);
     for (const part of [0, 1]) script.evaluatedPart('w0', 4, part, 1).evaluatedPart('w1', 4, part, 1);
-    expect(script.effects[0]).toMatchObject({ kind: 'evaluationDone', loss: 4 / 16, targets: 16 });
+    expect(script.effects[0]).toMatchObject({ kind: 'evaluationDone', sums: { weight: 16, loss: 4 } });
   });
 
   it('goes on training when a checkpoint could not be written', () => {

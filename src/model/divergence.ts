@@ -1,0 +1,11 @@
+/** What a user is told, wherever it shows first that the numbers of a run are none any more. */
+import { UserError } from '../base/errors.ts';
+
+/** @param what names the number, as in `the loss of step 7` */
+export function checkFinite(what: string, value: number): void {
+  if (Number.isFinite(value)) return;
+  throw new UserError(
+    `${what} is ${value}, expected a finite number: training has diverged; use a lower schedule.learningRate, a longer ` +
+      'schedule.warmupSteps or a smaller optimizer.gradClip',
+  );
+}

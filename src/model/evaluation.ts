@@ -1,0 +1,36 @@
+/** The one loop that evaluates: an objective over batches, without dropout and without gradients. */
+import type { Batch } from '../base/batch.ts';
+import { addSums, noSums, type Sums } from '../base/sums.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Precision } from './config.ts';
+import type { GPT } from './gpt.ts';
+import { type Objective, readSums } from './objectives/objective.ts';
+import { Tape } from './tape.ts';
+
+/** What is evaluated. */
+export interface Evaluable {
+  readonly engine: Engine;
+  readonly model: GPT;
+  readonly objective: Objective;
+  /** Default float32. */
+  readonly precision?: Precision;
+}
+
+/** The sums over all batches. @param onBatch called after each */
+export async function evaluateBatches(
+  { engine, model, objective, precision }: Evaluable,
+  batches: Iterable<Batch>,
+  onBatch: (batch: Batch) => void = () => undefined,
+): Promise<Sums> {
+  let total = noSums;
+  for (const batch of batches) {
+    const tape = new Tape(engine, precision);
+    try {
+      total = addSums(total, await readSums(engine, await objective.evaluate(tape, model, batch)));
+    } finally {
+      tape.discard();
+    }
+    onBatch(batch);
+  }
+  return total;
+}

@@ -1,0 +1,28 @@
+/** Cross entropy of the token that follows each: what a language model is trained on. B batch, T time, N rows (B·T). */
+import type { Batch } from '../../base/batch.ts';
+import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
+import type { GPT, LossOptions } from '../gpt.ts';
+import type { Tape } from '../tape.ts';
+import type { Objective, PassSums } from './objective.ts';
+
+export const nextToken: Objective = {
+  name: 'next-token',
+  fields: tokenFields,
+
+  async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {
+    const sums = losses(tape, model, batch, { lossScale, dropout, activationRecompute });
+    await onForward?.();
+    tape.backward(onGradReady);
+    return sums;
+  },
+
+  evaluate: async (tape, model, batch) => losses(tape, model, batch),
+};
+
+function losses(tape: Tape, model: GPT, batch: Batch, options?: LossOptions): PassSums {
+  const { sampleCount: B, arrays } = asTokenBatch(batch);
+  const { shape, data: ids } = arrays.tokens;
+  const tokens = tape.upload(ids, [B, ...shape]); // (B, T)
+  const targets = tape.upload(arrays.targets.data, [ids.length]); // (N)
+  return { weight: targetsOf(batch), loss: model.losses(tape, tokens, targets, options) };
+}

@@ -1,0 +1,63 @@
+/**
+ * An objective: how a batch becomes gradients, and sums that are worth knowing. It runs on a tape, and does not know that it is
+ * distributed: its sums add up over microbatches and ranks, and its gradients do, since a target's loss weighs the same in all of them.
+ */
+import type { Batch } from '../../base/batch.ts';
+import type { Sums } from '../../base/sums.ts';
+import type { Engine, Tensor } from '../../engine/engine.ts';
+import type { FieldRules } from '../../task/fields.ts';
+import type { ActivationRecompute, ModelConfig } from '../config.ts';
+import type { DropoutSource, GPT } from '../gpt.ts';
+import type { Tape } from '../tape.ts';
+
+/**
+ * Sums of a pass, some of which may still be on the device: a tensor stands for the sum of its float32 numbers. Whoever runs the pass
+ * reads them before the tape is discarded.
+ */
+export interface PassSums extends Readonly<Record<string, number | Tensor>> {
+  /** What the targets of the batch count together; 0 if all are masked. */
+  readonly weight: number;
+  /** Of their losses, unscaled, in nats. */
+  readonly loss: number | Tensor;
+}
+
+/** How a training pass runs. */
+export interface StepOptions {
+  /** What each target's loss weighs in the gradient: 1 / (weight of the global batch). */
+  readonly scale: number;
+  /** Absent: nothing is dropped. */
+  readonly dropout?: DropoutSource | undefined;
+  /** Default `none`. */
+  readonly activationRecompute?: ActivationRecompute | undefined;
+  /** Called with the index of each parameter whose gradient gets nothing more from this pass. */
+  readonly onGradReady?: ((parameterIndex: number) => void) | undefined;
+  /** Awaited between forward and backward. */
+  readonly onForward?: (() => Promise<void>) | undefined;
+}
+
+export interface Objective {
+  /** As `welcome` and a task call it. */
+  readonly name: string;
+  /** The arrays of a sample, for a model of these sizes. */
+  readonly fields: (model: ModelConfig) => FieldRules;
+  /** Forward and backward: adds the gradient of scale · (sum of losses). */
+  readonly step: (tape: Tape, model: GPT, batch: Batch, options: StepOptions) => Promise<PassSums>;
+  /** Forward alone, without dropout. */
+  readonly evaluate: (tape: Tape, model: GPT, batch: Batch) => Promise<PassSums>;
+}
+
+/** The sums as numbers: what is on the device is added up in float64. Waits for the device. */
+export async function readSums(engine: Engine, { weight, loss, ...others }: PassSums): Promise<Sums> {
+  const read: Record<string, number> = {};
+  for (const [name, sum] of Object.entries(others)) read[name] = await readSum(engine, sum);
+  return { ...read, weight, loss: await readSum(engine, loss) };
+}
+
+async function readSum(engine: Engine, sum: number | Tensor): Promise<number> {
+  if (typeof sum === 'number') return sum;
+  const values = new Float32Array(sum.size);
+  await engine.download(sum, values);
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}

@@ -1,0 +1,56 @@
+/**
+ * What the arrays of a sample must be: an objective says it once, and each batch that comes from outside is held to it. Where samples
+ * are shorter than others, the rules say what fills them up.
+ */
+import { type Batch, type BatchArray, sizeOf } from '../base/batch.ts';
+import { PeerError } from '../base/errors.ts';
+
+/** The types of numbers that samples are made of. */
+export type FieldType = 'int32' | 'float32';
+
+/** One array of a sample. */
+export interface FieldRule {
+  readonly dtype: FieldType;
+  /** Its axes, the longest that each may be. Axes of one name are equally long in all arrays of a batch. */
+  readonly axes: readonly { readonly name: string; readonly max: number }[];
+  /** The smallest and the largest number that it may have. */
+  readonly min: number;
+  readonly max: number;
+}
+
+/** The arrays of a sample, by name: these and no others. */
+export type FieldRules = Readonly<Record<string, FieldRule>>;
+
+/** @throws PeerError if the batch has other arrays, other shapes, or a number that a rule forbids */
+export function checkBatch(batch: Batch, rules: FieldRules): void {
+  const [names, expected] = [Object.keys(batch.arrays).sort(), Object.keys(rules).sort()];
+  if (names.join() !== expected.join()) {
+    throw new PeerError(`expected samples of ${expected.join(', ')}, received ${names.join(', ') || 'nothing'}`);
+  }
+  const lengths = new Map<string, number>();
+  for (const [name, rule] of Object.entries(rules)) {
+    const array = batch.arrays[name]!;
+    checkShape(name, array, rule, lengths);
+    if (array.data.length !== batch.sampleCount * sizeOf(array.shape)) {
+      throw new PeerError(`${name}: expected ${batch.sampleCount} samples, received ${array.data.length} numbers`);
+    }
+    const { min, max } = rule;
+    // Not (a number is outside): NaN is neither below nor above.
+    const wrong = array.data.find((value) => !(value >= min && value <= max));
+    if (wrong !== undefined) throw new PeerError(`${name}: expected numbers from ${min} to ${max}, received ${wrong}`);
+  }
+}
+
+/** @param lengths of the axes seen so far, by name */
+function checkShape(name: string, { shape, data }: BatchArray, rule: FieldRule, lengths: Map<string, number>): void {
+  const dtype: FieldType = data instanceof Int32Array ? 'int32' : 'float32';
+  const isLegal =
+    dtype === rule.dtype &&
+    shape.length === rule.axes.length &&
+    rule.axes.every((axis, i) => shape[i]! <= axis.max && (lengths.get(axis.name) ?? shape[i]) === shape[i]);
+  if (!isLegal) {
+    const axes = rule.axes.map((axis) => `${axis.name} ≤ ${lengths.get(axis.name) ?? axis.max}`).join(', ');
+    throw new PeerError(`${name}: expected ${rule.dtype} [${axes}], received ${dtype} [${shape.join(', ')}]`);
+  }
+  for (const [i, { name: axis }] of rule.axes.entries()) lengths.set(axis, shape[i]!);
+}

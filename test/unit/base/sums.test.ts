@@ -1,0 +1,12 @@
+import { expect, it } from 'vitest';
+import { addSums, meansOf, noSums } from '../../../src/base/sums.ts';
+
+it('sums add up name by name, and means are made of them at the end', () => {
+  const total = [noSums, { weight: 1, loss: 4, correct: 1 }, { weight: 3, loss: 4 }].reduce(addSums);
+  expect(total).toEqual({ weight: 4, loss: 8, correct: 1 });
+  expect(meansOf(total)).toEqual({ loss: 2, others: { correct: 0.25 } });
+});
+
+it('over no targets there is no mean', () => {
+  expect(meansOf(noSums)).toEqual({ loss: 0, others: {} });
+});
