@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { mean, median, deviation as standardDeviation } from 'd3-array';
 import { chromium } from 'playwright-core';
+import { median } from '../dist/base/statistics.js';
 
 const number = (text) => ({ type: 'string', default: text });
 const { values: given } = parseArgs({
@@ -63,11 +63,12 @@ try {
       }
     }
     const changes = withPages.map(({ stepMs }, i) => 100 * (stepMs / without[i].stepMs - 1));
-    const error = standardDeviation(changes) / Math.sqrt(pairs);
+    const mean = sum(changes) / pairs;
+    const error = Math.sqrt(sum(changes.map((change) => (change - mean) ** 2)) / (pairs - 1) / pairs);
     say(`dashboard, no page: ${described(medianOf(without))}`);
     say(`dashboard, ${pages} ${name}: ${described(medianOf(withPages))}`);
     say(
-      `  step time with pages: median ${percent(median(changes))}, mean ${percent(mean(changes))} ± ${error.toFixed(2)}, ${pairs} pairs`,
+      `  step time with pages: median ${percent(median(changes))}, mean ${percent(mean)} ± ${error.toFixed(2)}, ${pairs} pairs`,
     );
   }
 } finally {
@@ -140,6 +141,10 @@ function cpuMs(pid) {
     .replace(/^.*\) /, '')
     .split(' ');
   return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 function medianOf(measures) {

@@ -1,9 +1,9 @@
-"""Trains and encodes byte-level byte-pair encodings with Hugging Face's library. What `launch bench tokenizer` compares with.
+"""Trains and encodes byte-level byte-pair encodings with Hugging Face's library. What `npm run bench -- tokenizer` compares with.
 
     python3 -m venv venv && venv/bin/pip install tokenizers
-    npx launch bench tokenizer --python venv/bin/python
+    npm run bench -- tokenizer --python venv/bin/python
 
-It answers lines on standard input, as src/bench/tokenizerPeers.ts asks them, with tabs between the words; files of texts are JSON
+It answers lines on standard input, as bench/tokenizer/tokenizerPeers.ts asks them, with tabs between the words; files of texts are JSON
 arrays of strings:
 
     ready VERSION             what it says first

@@ -1,4 +1,4 @@
-// A matrix product of another library, timed for `launch bench engine` (src/bench/productPeers.ts): the line protocol and the clock.
+// A matrix product of another library, timed for `npm run bench -- engine` (bench/engine/productPeers.ts): the line protocol and the clock.
 //
 //   ready VERSION                                      what a peer says first
 //   prepare f32|bf16 M K N TA TB ACCUMULATE            c[M,N] = a · b (+ c), row-major; TA: a lies as [K,M]; TB: b lies as [N,K]
@@ -35,7 +35,7 @@ inline double nowUs() {
   return duration<double, std::micro>(steady_clock::now().time_since_epoch()).count();
 }
 
-// The same values as randomTensor in src/bench/engineBench.ts.
+// The same values as randomTensor in bench/engine/engineBench.ts.
 inline std::vector<uint8_t> operand(int64_t size, bool bf16) {
   std::vector<uint8_t> bytes(size * (bf16 ? 2 : 4));
   for (int64_t i = 0; i < size; i++) {

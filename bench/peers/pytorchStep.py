@@ -1,10 +1,10 @@
-"""Training steps of the same GPT in PyTorch: forward, backward, clipping, AdamW. What `launch bench peers` compares with.
+"""Training steps of the same GPT in PyTorch: forward, backward, clipping, AdamW. What `npm run bench -- training` compares with.
 
     apt-get install python3-torch libopenblas0-pthread     # without OpenBLAS, Debian's PyTorch is ten times slower
     /usr/bin/python3 bench/peers/pytorchStep.py [--layers 4 --heads 4 --width 128 --block 64 --batch 12 --vocab 65] [--threads 2]
 
 Prints JSON with the same names as `launch bench step --json`. The defaults are the sizes of configs/shakespeare-char.yaml.
-With --serve it answers lines on standard input instead, as src/bench/pytorchPeer.ts asks them:
+With --serve it answers lines on standard input instead, as bench/training/pytorchPeer.ts asks them:
 
     ready VERSION           what it says first
     step THREADS            one training step

@@ -1,8 +1,14 @@
 /**
- * Where the installed package lies on disk: the folder with package.json, configs/, src/, native/ and docs/. The same from
- * `src/` (tests) and from `dist/` (the built command), which are both one folder below it.
+ * Where the installed package lies on disk: the folder with package.json, configs/, src/, native/ and docs/, whether this runs from
+ * src/ (tests), dist/ (the built command) or build/bench/ (the benches of the developers).
  */
+import { existsSync } from 'node:fs';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Absolute path of the package's folder, ending in a separator. */
-export const packageRoot: string = fileURLToPath(new URL('../../', import.meta.url));
+export const packageRoot: string = nearestPackage(dirname(fileURLToPath(import.meta.url)));
+
+function nearestPackage(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder + sep : nearestPackage(dirname(folder));
+}

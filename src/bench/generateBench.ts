@@ -4,6 +4,7 @@
  * engine's threads, measured before and after each run: others may use the memory too.
  */
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
+import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { ModelConfig } from '../model/config.ts';
@@ -11,7 +12,6 @@ import { generate } from '../model/generate.ts';
 import type { GPT } from '../model/gpt.ts';
 import { parameterCount } from '../model/parameters.ts';
 import { type Machine, measureMachine } from './machine.ts';
-import { median } from './median.ts';
 
 export interface GenerateBenchOptions {
   /** Tokens of the prompts, each timed by itself. */

@@ -1,7 +1,8 @@
 /** From the timed calls of some steps to one line for each kernel, and what is left between them. */
+
+import { median } from '../base/statistics.ts';
 import type { KernelCall } from './kernelTimer.ts';
 import type { Machine } from './machine.ts';
-import { median } from './median.ts';
 
 export interface KernelResult {
   /** The kernel, as the engine interface calls it, and whether it computes with bfloat16 numbers. */

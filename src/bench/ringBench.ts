@@ -8,7 +8,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { PeerError } from '../base/errors.ts';
-import { median } from './median.ts';
+import { median } from '../base/statistics.ts';
 import type { RingBenchReply, RingBenchRequest } from './ringBenchRank.ts';
 
 export interface RingBenchOptions {

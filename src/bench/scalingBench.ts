@@ -10,12 +10,12 @@
  *   processes that do nothing else (ringBench.ts).
  */
 import { availableParallelism } from 'node:os';
+import { median, quantile } from '../base/statistics.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
 import { phases } from '../records/rankTimes.ts';
 import { withBenchRun } from './benchRun.ts';
 import { describeHost, type Host } from './machine.ts';
-import { median, percentile } from './median.ts';
 import { runRingBench } from './ringBench.ts';
 import { simulatedWorkers } from './simulatedDevice.ts';
 
@@ -213,7 +213,7 @@ function resultOf({ mode, workers, globalBatchSize, run, ringAloneMs, first, opt
     globalBatchSize,
     tokensPerSecond,
     stepMs,
-    stepQuartilesMs: [percentile(times, 25), percentile(times, 75)],
+    stepQuartilesMs: [quantile(times, 0.25), quantile(times, 0.75)],
     efficiency: ownRate / firstRate,
     communicationShare: ringWaitMs / stepMs,
     ...(ringAloneMs !== undefined && { ringAloneMs, overlapWon: Math.max(0, 1 - ringWaitMs / ringAloneMs) }),

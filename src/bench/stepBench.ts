@@ -2,6 +2,8 @@
  * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
  * tokens. Further steps time each kernel, so that the first are not disturbed.
  */
+
+import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { Precision } from '../model/config.ts';
@@ -10,7 +12,6 @@ import { parameterCount } from '../model/parameters.ts';
 import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
 import { KernelTimer } from './kernelTimer.ts';
 import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
-import { median } from './median.ts';
 import { StepRunner, type StepTimes, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export interface StepBenchOptions extends TrainedShape {

@@ -2,14 +2,10 @@
 import yargs, { type Argv, type CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { standardInput } from '../data/prepare/sources.ts';
-import { benchEngineCommand } from './benchEngine.ts';
 import { benchGenerateCommand } from './benchGenerate.ts';
-import { benchPeersCommand } from './benchPeers.ts';
-import { benchProtocolCommand } from './benchProtocol.ts';
 import { benchRingCommand } from './benchRing.ts';
 import { benchScalingCommand } from './benchScaling.ts';
 import { benchStepCommand } from './benchStep.ts';
-import { benchTokenizerCommand } from './benchTokenizer.ts';
 import { checkArguments } from './checkArguments.ts';
 import { complete, completionCommand, yargsCommand } from './completion.ts';
 import { dashboardCommand } from './dashboard.ts';
@@ -28,20 +24,11 @@ import { trainCommand } from './train.ts';
 type Command = CommandModule<object, any>;
 
 /** In the order of the help. */
-const benches: Command[] = [
-  benchStepCommand,
-  benchGenerateCommand,
-  benchEngineCommand,
-  benchRingCommand,
-  benchTokenizerCommand,
-  benchProtocolCommand,
-  benchScalingCommand,
-  benchPeersCommand,
-];
+const benches: Command[] = [benchStepCommand, benchGenerateCommand, benchRingCommand, benchScalingCommand];
 
 const benchCommand = {
   command: 'bench',
-  describe: 'Measure kernels, training steps, generation, the ring, tokenizers, the protocol and scaling',
+  describe: 'Measure training steps, generation, the ring and scaling',
   builder: (yargs: Argv) =>
     yargs
       .command(benches)

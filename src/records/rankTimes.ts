@@ -1,5 +1,5 @@
 /** Where the time of steps went, rank by rank: medians over a run of any length, in bounded memory. */
-import { quantileSorted } from 'd3-array';
+import { quantile } from '../base/statistics.ts';
 import type { StepTimings } from '../comm/messageFields.ts';
 
 /** The phases of a step in their order, and how a reader calls them. */
@@ -96,11 +96,6 @@ class ThinnedSamples {
   }
 
   quantile(share: number): number {
-    return (
-      quantileSorted(
-        this.#kept.toSorted((a, b) => a - b),
-        share,
-      ) ?? Number.NaN
-    );
+    return quantile(this.#kept, share);
   }
 }

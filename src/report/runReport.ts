@@ -4,7 +4,6 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { least } from 'd3-array';
 import { messageOf, UserError } from '../base/errors.ts';
 import { eventText, withoutRepeats } from '../records/eventText.ts';
 import { phaseNames } from '../records/rankTimes.ts';
@@ -50,7 +49,7 @@ function section(title: string, body: string): string {
 }
 
 function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: RunRecord): Facts {
-  const best = least(evaluations, ({ valLoss }) => valLoss);
+  const [best] = evaluations.toSorted((a, b) => a.valLoss - b.valLoss);
   const lost = events.filter(({ event }) => event === 'lost').length;
   const end = events.findLast(({ event }) => event === 'finished' || event === 'failed');
   const facts: [string, string | undefined][] = [

@@ -1,9 +1,9 @@
-/** `launch bench engine` that is interrupted while it compiles the programs it compares with. */
+/** `npm run bench -- engine` that is interrupted while it compiles the programs it compares with. */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { expect, it, vi } from 'vitest';
-import { start, useFolder } from './launch.ts';
+import { bench, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
 
@@ -15,7 +15,7 @@ it.each(['SIGINT', 'SIGTERM'] as const)('%s leaves no temporary folder and no co
   await writeFile(join(tools, 'c++'), `#!/bin/sh\n: > '${called}'\nexec sleep 60\n`);
   await chmod(join(tools, 'c++'), 0o755);
 
-  const running = start(['bench', 'engine'], cwd, { PATH: `${tools}${delimiter}${process.env['PATH']}` });
+  const running = startProgram([...bench, 'engine'], cwd, { PATH: `${tools}${delimiter}${process.env['PATH']}` });
   await vi.waitUntil(() => existsSync(called), { timeout: 20_000 });
   expect(await readdir(cwd)).toEqual([expect.stringMatching(/^lockstep-peers-/)]);
   running.process.kill(signal);

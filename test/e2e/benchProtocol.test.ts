@@ -1,10 +1,10 @@
-/** `launch bench protocol`: what it reports, and that nothing is left of its runs. */
+/** `npm run bench -- protocol`: what it reports, and that nothing is left of its runs. */
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
-import type { ProtocolBenchReport } from '../../src/bench/protocolBench.ts';
-import { launch, start, useFolder } from './launch.ts';
+import type { ProtocolBenchReport } from '../../bench/protocol/protocolBench.ts';
+import { bench, type Finished, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
 
@@ -14,12 +14,15 @@ async function newFolder(name: string): Promise<string> {
   return cwd;
 }
 
+async function toEnd(args: readonly string[], cwd: string): Promise<Finished & { orphans: number[] }> {
+  const running = startProgram([...bench, 'protocol', ...args], cwd);
+  const result = await running.finished;
+  return { ...result, orphans: await running.descendants() };
+}
+
 it('reports every number of workers, encrypted and not, and leaves nothing behind', async () => {
   const cwd = await newFolder('json');
-  const { code, stdout, stderr, orphans } = await launch(
-    ['bench', 'protocol', '--workers', '1,3', '--steps', '20', '--json'],
-    cwd,
-  );
+  const { code, stdout, stderr, orphans } = await toEnd(['--workers', '1,3', '--steps', '20', '--json'], cwd);
   expect(stderr.replaceAll(/^timing the protocol: .*\n/gm, '')).toBe('');
   expect(code).toBe(0);
   const report = JSON.parse(stdout) as ProtocolBenchReport;
@@ -49,7 +52,7 @@ it('reports every number of workers, encrypted and not, and leaves nothing behin
 
 it('prints a row for each, and whether the bound is met', async () => {
   const cwd = await newFolder('table');
-  const { code, stdout } = await launch(['bench', 'protocol', '--workers', '1', '--steps', '1'], cwd);
+  const { code, stdout } = await toEnd(['--workers', '1', '--steps', '1'], cwd);
   expect(code).toBe(0);
   const [head, , heading, ...rows] = stdout.trimEnd().split('\n');
   expect(head).toMatch(/^control protocol, \d+ cores, 1 steps of a model/);
@@ -63,7 +66,7 @@ it('prints a row for each, and whether the bound is met', async () => {
 
 it.each(['SIGINT', 'SIGTERM'] as const)('%s while it times leaves no folder and no process', async (signal) => {
   const cwd = await newFolder(signal);
-  const running = start(['bench', 'protocol', '--workers', '2', '--steps', '1000000'], cwd);
+  const running = startProgram([...bench, 'protocol', '--workers', '2', '--steps', '1000000'], cwd);
   const isStepping = () => readdirSync(cwd).some((name) => existsSync(join(cwd, name, 'metrics.jsonl')));
   await vi.waitUntil(isStepping, { timeout: 20_000 });
   expect(await readdir(cwd)).toEqual([expect.stringMatching(/^lockstep-bench-/)]);

@@ -12,6 +12,9 @@ import { packageRoot } from '../../src/base/packageRoot.ts';
 const running = new Set<ChildProcess>();
 
 const entry = join(packageRoot, 'dist/cli/main.js');
+/** What `npm run bench -- …` starts. */
+export const bench: readonly string[] = [process.execPath, join(packageRoot, 'build/bench/bench/main.js')];
+
 const shakespeare = join(packageRoot, '../shared/data/tinyshakespeare.txt');
 
 /** Tiny Shakespeare where it is at hand, else the built-in text. */

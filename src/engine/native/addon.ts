@@ -3,8 +3,10 @@
  * arguments and throws a TypeError that names the wrong one; none keeps a reference to an array after it returns.
  */
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import type { ActivationKind } from '../../base/activations.ts';
 import { messageOf } from '../../base/errors.ts';
+import { packageRoot } from '../../base/packageRoot.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
@@ -255,8 +257,8 @@ export function loadNative(): NativeLoad {
 
 function tryLoad(): NativeLoad {
   try {
-    // The same path from src/engine/native and from dist/engine/native.
-    return { addon: createRequire(import.meta.url)('../../../build/Release/lockstep_native.node') as NativeAddon };
+    const file = join(packageRoot, 'build', 'Release', 'lockstep_native.node');
+    return { addon: createRequire(import.meta.url)(file) as NativeAddon };
   } catch (error) {
     const reason = messageOf(error).split('\n')[0] ?? '';
     return {

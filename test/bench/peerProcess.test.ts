@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PeerProcess } from '../../../src/bench/peerProcess.ts';
+import { PeerProcess } from '../../bench/peerProcess.ts';
 
 function peer(script: string, env: Record<string, string> = {}): PeerProcess {
   return new PeerProcess({ name: 'Some library', file: process.execPath, args: ['-e', script], env });

@@ -14,8 +14,9 @@
  *   it sends one and receives one, where the coordinator receives and sends those of all.
  */
 import { availableParallelism } from 'node:os';
-import { InvariantError } from '../base/errors.ts';
-import { median, percentile } from './median.ts';
+import { InvariantError } from '../../src/base/errors.ts';
+import { median, quantile } from '../../src/base/statistics.ts';
+import { fixed, numberColumn, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
 import { type StepSamples, timeHeartbeats, timeSteps } from './protocolTiming.ts';
 
 /** What the round trip and the heartbeats of a step should not exceed, at 4 workers of one machine. */
@@ -116,9 +117,9 @@ function resultOf(
     workers,
     encrypted,
     commitMedianMs,
-    commitP95Ms: percentile(commitMs, 95),
+    commitP95Ms: quantile(commitMs, 0.95),
     stepMedianMs,
-    stepP95Ms: percentile(stepMs, 95),
+    stepP95Ms: quantile(stepMs, 0.95),
     stepsPerSecond: (1_000 * stepMs.length) / elapsedMs,
     coordinatorCpuMs: cpuMs / stepMs.length,
     heartbeatsPerSecond,
@@ -126,4 +127,49 @@ function resultOf(
     heartbeatMsPerStep,
     protocolMsPerStep: commitMedianMs + heartbeatMsPerStep,
   };
+}
+
+const columns = [
+  numberColumn('workers'),
+  textColumn('sockets', ['encrypted']),
+  numberColumn('commit ms'),
+  numberColumn('p95', 6),
+  numberColumn('step ms'),
+  numberColumn('p95', 6),
+  numberColumn('steps/s'),
+  numberColumn('coordinator CPU ms'),
+  numberColumn('heartbeats/s'),
+  numberColumn('CPU ms each'),
+  numberColumn('ms a step'),
+];
+
+export function renderProtocolHead({ engine, steps, cores }: { engine: string; steps: number; cores: number }): string {
+  return (
+    `control protocol, ${cores} cores, ${steps} steps of a model that costs next to nothing on ${engine}\n\n` +
+    `${tableHeading(columns)}\n`
+  );
+}
+
+export function renderProtocolRow(result: ProtocolBenchResult): string {
+  const { workers, encrypted, commitMedianMs, commitP95Ms, stepMedianMs, stepP95Ms, stepsPerSecond } = result;
+  const { coordinatorCpuMs, heartbeatsPerSecond, heartbeatCpuMs, heartbeatMsPerStep } = result;
+  const cells = [
+    String(workers),
+    encrypted ? 'encrypted' : 'plain',
+    fixed(commitMedianMs, 3),
+    fixed(commitP95Ms, 3),
+    fixed(stepMedianMs, 2),
+    fixed(stepP95Ms, 2),
+    fixed(stepsPerSecond, 0),
+    fixed(coordinatorCpuMs, 3),
+    fixed(heartbeatsPerSecond, 1),
+    fixed(heartbeatCpuMs, 3),
+    fixed(heartbeatMsPerStep, 4),
+  ];
+  return `${tableRow(columns, cells)}\n`;
+}
+
+export function renderProtocolBound({ bound: { ms, workers, protocolMsPerStep, met } }: ProtocolBenchReport): string {
+  const whom = `${workers} worker${workers === 1 ? '' : 's'}`;
+  return `\ncommit and heartbeats at ${whom}: ${fixed(protocolMsPerStep, 3)} ms a step; at most ${ms} ms: ${met ? 'met' : 'not met'}\n`;
 }

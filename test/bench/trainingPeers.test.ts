@@ -2,12 +2,11 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { UserError } from '../../../src/base/errors.ts';
-import { runTrainingPeers } from '../../../src/bench/trainingPeers.ts';
-import { trainingTable } from '../../../src/bench/trainingReport.ts';
-import { stepFlops } from '../../../src/model/flops.ts';
-import { tinyConfig } from '../../parity/model/tinyModels.ts';
-import { machine } from './someMachine.ts';
+import { runTrainingPeers, trainingTable } from '../../bench/training/trainingPeers.ts';
+import { UserError } from '../../src/base/errors.ts';
+import { stepFlops } from '../../src/model/flops.ts';
+import { tinyConfig } from '../parity/model/tinyModels.ts';
+import { machine } from '../unit/bench/someMachine.ts';
 
 const shape = {
   name: 'tiny',

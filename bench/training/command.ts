@@ -1,14 +1,13 @@
-/** `launch bench peers`, for `npm run bench:peers`: the same training steps in Lockstep and in PyTorch, in one run. */
+/** `npm run bench -- training`: the same training steps in Lockstep and in PyTorch, in one run. */
 import type { CommandModule } from 'yargs';
-import { UserError } from '../base/errors.ts';
-import { type NamedShape, runTrainingPeers, type TrainingPeersListener } from '../bench/trainingPeers.ts';
-import { trainingTable } from '../bench/trainingReport.ts';
-import { loadConfig } from '../config/load.ts';
-import type { Precision } from '../model/config.ts';
-import { numberOption } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { UserError } from '../../src/base/errors.ts';
+import { numberOption } from '../../src/cli/modelOptions.ts';
+import { statusLine } from '../../src/cli/statusLine.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Precision } from '../../src/model/config.ts';
+import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';
 
-interface BenchPeersArguments {
+interface BenchTrainingArguments {
   shapes: string;
   threads: number;
   precision: Precision | 'both';
@@ -25,8 +24,8 @@ const shapes: Readonly<Record<string, { config: string; vocabSize: number; batch
   'gpt2-t256': { config: 'gpt-small', vocabSize: 50257, batch: 2, blockSize: 256 },
 };
 
-export const benchPeersCommand: CommandModule<unknown, BenchPeersArguments> = {
-  command: 'peers',
+export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments> = {
+  command: 'training',
   describe: 'Time the same training steps in Lockstep and in PyTorch, in turns',
   builder: (yargs) =>
     yargs
@@ -49,8 +48,11 @@ export const benchPeersCommand: CommandModule<unknown, BenchPeersArguments> = {
       .option('python', { type: 'string', default: '/usr/bin/python3', describe: 'A Python that has torch' })
       .option('seconds', { type: 'number', default: 20, describe: 'About how long each shape is timed' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('npm run bench:peers', 'every shape')
-      .example('launch bench peers --shapes shakespeare-gpt --python ~/venv/bin/python', 'one, with another PyTorch'),
+      .example('npm run bench -- training', 'every shape')
+      .example(
+        'npm run bench -- training --shapes shakespeare-gpt --python ~/venv/bin/python',
+        'one, with another PyTorch',
+      ),
   handler: async ({ shapes: names, threads, precision, python, seconds, json }) => {
     const report = await runTrainingPeers(
       {

@@ -1,7 +1,7 @@
 /** A program that a bench compares with: it answers each line on its standard input by one on its standard output. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { PeerError } from '../base/errors.ts';
+import { PeerError } from '../src/base/errors.ts';
 
 export interface PeerCommand {
   /** For messages. */

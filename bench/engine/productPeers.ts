@@ -5,11 +5,11 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errorCode, messageOf } from '../base/errors.ts';
-import { packageRoot } from '../base/packageRoot.ts';
-import type { InstructionSet } from '../engine/native/addon.ts';
-import { idleThreadsSleep, PeerProcess } from './peerProcess.ts';
-import { withTemporaryFolder } from './temporaryFolder.ts';
+import { errorCode, messageOf } from '../../src/base/errors.ts';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { withTemporaryFolder } from '../../src/bench/temporaryFolder.ts';
+import type { InstructionSet } from '../../src/engine/native/addon.ts';
+import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
 
 /** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
 export interface Product {

@@ -4,13 +4,17 @@
  * checksum shows that all libraries computed the same product.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { InvariantError, UserError } from '../base/errors.ts';
-import type { Shape, Tensor } from '../engine/engine.ts';
-import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
+import { InvariantError, UserError } from '../../src/base/errors.ts';
+import { median } from '../../src/base/statistics.ts';
+import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
+import type { Shape, Tensor } from '../../src/engine/engine.ts';
+import {
+  createNativeEngine,
+  type NativeEngine,
+  type NativeEngineOptions,
+} from '../../src/engine/native/nativeEngine.ts';
 import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
 import { kernelCases } from './kernelCases.ts';
-import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from './machine.ts';
-import { median } from './median.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
 
 /** One sample of one kernel, and how many there are; fewer of one whose single call takes longer than `slowMs`. */

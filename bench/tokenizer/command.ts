@@ -1,11 +1,10 @@
-/** `launch bench tokenizer`: times training and encoding beside other libraries. */
+/** `npm run bench -- tokenizer`: times training and encoding beside other libraries. */
 import type { CommandModule } from 'yargs';
-import { bpeSizeMax, bpeSizeMin } from '../base/tokenizerKind.ts';
-import { runTokenizerBench } from '../bench/tokenizerBench.ts';
-import { renderTokenizers } from '../bench/tokenizerReport.ts';
-import { readCorpus } from '../data/corpus.ts';
-import { numberOption } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { bpeSizeMax, bpeSizeMin } from '../../src/base/tokenizerKind.ts';
+import { numberOption } from '../../src/cli/modelOptions.ts';
+import { statusLine } from '../../src/cli/statusLine.ts';
+import { readCorpus } from '../../src/data/corpus.ts';
+import { renderTokenizers, runTokenizerBench } from './tokenizerBench.ts';
 
 interface BenchTokenizerArguments {
   readonly text: string;
@@ -37,8 +36,8 @@ export const benchTokenizerCommand: CommandModule<unknown, BenchTokenizerArgumen
         describe: "A Python that has Hugging Face's tokenizers, to compare with",
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench tokenizer', '100 MB of the built-in text')
-      .example("launch bench tokenizer --text 'books/*.txt' --vocab 32000 --python ~/venv/bin/python", 'your own'),
+      .example('npm run bench -- tokenizer', '100 MB of the built-in text')
+      .example("npm run bench -- tokenizer --text 'books/*.txt' --vocab 32000 --python ~/venv/bin/python", 'your own'),
   handler: async (args) => {
     const { text, mbytes, 'encode-mbytes': encodeMbytes, vocab, runs, python, json } = args;
     numberOption('mbytes', mbytes, { min: 0.001, max: 500 });

@@ -1,9 +1,9 @@
 /** Training steps of the same shape in PyTorch: bench/peers/pytorchStep.py in a process of its own. */
 import { join } from 'node:path';
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
-import { packageRoot } from '../base/packageRoot.ts';
-import { idleThreadsSleep, PeerProcess } from './peerProcess.ts';
-import type { TrainedShape } from './stepRunner.ts';
+import { messageOf, PeerError, UserError } from '../../src/base/errors.ts';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import type { TrainedShape } from '../../src/bench/stepRunner.ts';
+import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
 
 export interface PyTorchPeer {
   readonly version: string;

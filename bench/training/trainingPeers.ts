@@ -1,11 +1,19 @@
 /** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
-import { createNativeEngine, type NativeEngine } from '../engine/native/nativeEngine.ts';
-import type { Precision } from '../model/config.ts';
-import { stepFlops } from '../model/flops.ts';
-import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from './machine.ts';
-import { median } from './median.ts';
+
+import { median } from '../../src/base/statistics.ts';
+import {
+  type Machine,
+  measureBandwidth,
+  measureMachine,
+  renderMachine,
+  withBetterLimit,
+} from '../../src/bench/machine.ts';
+import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
+import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
+import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
+import type { Precision } from '../../src/model/config.ts';
+import { stepFlops } from '../../src/model/flops.ts';
 import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';
-import { StepRunner, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export interface NamedShape extends TrainedShape {
   readonly name: string;
@@ -150,4 +158,42 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
       ...(float32Ms !== undefined && { timesFloat32: float32Ms / medianMs }),
     };
   });
+}
+
+/** For people: a heading, then the rows of each shape as soon as they are timed. */
+export function trainingTable(
+  machine: Machine,
+  shapes: readonly string[],
+): { heading: string; rows(results: readonly TrainingResult[]): string } {
+  const columns = [
+    textColumn('shape', shapes),
+    textColumn('what', ['PyTorch 1.13.0a0+cpu']),
+    numberColumn('threads'),
+    numberColumn('steps'),
+    numberColumn('median ms', 9),
+    numberColumn('min ms', 9),
+    numberColumn('tokens/s'),
+    numberColumn('GFLOP/s'),
+    numberColumn('of limit'),
+    numberColumn('times PyTorch'),
+    numberColumn('times float32'),
+  ];
+  const row = (result: TrainingResult): string =>
+    tableRow(columns, [
+      result.shape,
+      result.name,
+      String(result.threads),
+      String(result.steps),
+      fixed(result.medianMs, 1),
+      fixed(result.minMs, 1),
+      fixed(result.tokensPerSecond, 0),
+      fixed(result.gflops, 1),
+      percent(result.ofLimit),
+      fixed(result.timesPyTorch, 2),
+      fixed(result.timesFloat32, 2),
+    ]);
+  return {
+    heading: `${renderMachine(machine)}\n${tableHeading(columns)}\n`,
+    rows: (results) => results.map((result) => `${row(result)}\n`).join(''),
+  };
 }

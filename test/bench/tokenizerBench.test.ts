@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { byteLength, mixedText } from '../../../src/bench/mixedText.ts';
-import { runTokenizerBench, type TokenizerBenchReport } from '../../../src/bench/tokenizerBench.ts';
-import { renderTokenizers } from '../../../src/bench/tokenizerReport.ts';
+import { byteLength, mixedText } from '../../bench/tokenizer/mixedText.ts';
+import {
+  renderTokenizers,
+  runTokenizerBench,
+  type TokenizerBenchReport,
+} from '../../bench/tokenizer/tokenizerBench.ts';
 
 const text = 'It has words,\nand lines.\n\nA second paragraph: naïve.\n\nA third <|endoftext|>\n';
 
@@ -17,7 +20,7 @@ describe('mixedText', () => {
   });
 });
 
-describe('launch bench tokenizer', () => {
+describe('bench tokenizer', () => {
   it('times ours and others on the same text, which make the same tokens of it', async () => {
     const done: number[] = [];
     const options = { name: 'a text', trainMBytes: 0.1, encodeMBytes: 0.1, vocabSize: 300, runs: 2 };

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { UserError } from '../../../src/base/errors.ts';
-import { runEngineBench } from '../../../src/bench/engineBench.ts';
-import { engineTable } from '../../../src/bench/engineReport.ts';
-import { kernelCases } from '../../../src/bench/kernelCases.ts';
-import { linearCases } from '../../../src/bench/productCases.ts';
-import { machine } from './someMachine.ts';
+import { engineTable } from '../../bench/engine/command.ts';
+import { runEngineBench } from '../../bench/engine/engineBench.ts';
+import { kernelCases } from '../../bench/engine/kernelCases.ts';
+import { linearCases } from '../../bench/engine/productCases.ts';
+import { UserError } from '../../src/base/errors.ts';
+import { machine } from '../unit/bench/someMachine.ts';
 
 describe('linearCases', () => {
   const products = (weightTransposed: boolean) =>

@@ -1,5 +1,5 @@
 /** A text of any length from a short one: its paragraphs, drawn at random, in parts like those of a large corpus. */
-import { randomBits, randomKey } from '../base/counterRandom.ts';
+import { randomBits, randomKey } from '../../src/base/counterRandom.ts';
 
 /** A part is about that long, in UTF-16 units. */
 const partUnits = 1 << 16;

@@ -1,5 +1,5 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
-import type { NativeEngine } from '../engine/native/nativeEngine.ts';
+import type { NativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
 import type { Product } from './productPeers.ts';
 

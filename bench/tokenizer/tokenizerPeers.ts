@@ -1,16 +1,16 @@
-/** Those that `launch bench tokenizer` times: our tokenizers and other libraries', each behind one interface. */
+/** Those that `npm run bench -- tokenizer` times: our tokenizers and other libraries', each behind one interface. */
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { z } from 'zod';
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
-import { packageRoot } from '../base/packageRoot.ts';
-import { version } from '../base/version.ts';
-import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
-import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { messageOf, PeerError, UserError } from '../../src/base/errors.ts';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { version } from '../../src/base/version.ts';
+import { createTokenizer } from '../../src/data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../../src/data/tokenizers/tokenizer.ts';
+import { PeerProcess } from '../peerProcess.ts';
 import { byteLength } from './mixedText.ts';
-import { PeerProcess } from './peerProcess.ts';
 
 /** Encodes on one thread. */
 export interface Encoder {

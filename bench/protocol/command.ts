@@ -1,12 +1,17 @@
-/** `launch bench protocol`: times what the processes of a run on this machine spend on agreeing on a step. */
+/** `npm run bench -- protocol`: times what the processes of a run on this machine spend on agreeing on a step. */
 import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
-import { type ProtocolBenchListener, runProtocolBench } from '../bench/protocolBench.ts';
-import { renderProtocolBound, renderProtocolHead, renderProtocolRow } from '../bench/protocolReport.ts';
-import { countsOption } from './benchOptions.ts';
-import { numberOption } from './modelOptions.ts';
-import { warn } from './output.ts';
-import { statusLine } from './statusLine.ts';
+import { countsOption } from '../../src/cli/benchOptions.ts';
+import { numberOption } from '../../src/cli/modelOptions.ts';
+import { warn } from '../../src/cli/output.ts';
+import { statusLine } from '../../src/cli/statusLine.ts';
+import {
+  type ProtocolBenchListener,
+  renderProtocolBound,
+  renderProtocolHead,
+  renderProtocolRow,
+  runProtocolBench,
+} from './protocolBench.ts';
 
 interface BenchProtocolArguments {
   readonly workers: string;
@@ -22,8 +27,8 @@ export const benchProtocolCommand: CommandModule<unknown, BenchProtocolArguments
       .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, with commas between' })
       .option('steps', { type: 'number', default: 1000, describe: 'Steps timed, after 300 that are not' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench protocol', 'encrypted and not, with 1, 2 and 4 workers: about a minute')
-      .example('launch bench protocol --workers 8 --steps 5000 --json', 'for a program to read'),
+      .example('npm run bench -- protocol', 'encrypted and not, with 1, 2 and 4 workers: about a minute')
+      .example('npm run bench -- protocol --workers 8 --steps 5000 --json', 'for a program to read'),
   handler: async ({ workers, steps, json }) => {
     numberOption('steps', steps, { min: 1, max: 1e6, whole: true });
     const options = { workers: countsOption('workers', workers, { min: 1, max: 64 }), steps, onWarning: warn };

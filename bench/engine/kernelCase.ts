@@ -1,5 +1,5 @@
-import type { Tensor } from '../engine/engine.ts';
-import type { NativeEngine } from '../engine/native/nativeEngine.ts';
+import type { Tensor } from '../../src/engine/engine.ts';
+import type { NativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import type { Product } from './productPeers.ts';
 
 /** Makes a tensor that is released after the case. */
