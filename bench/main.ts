@@ -2,7 +2,7 @@
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, UserError } from '../src/base/errors.ts';
-import { errorText } from '../src/cli/errorText.ts';
+import { errorText } from '../src/cli/output.ts';
 import { benchEngineCommand } from './engine/command.ts';
 import { benchProtocolCommand } from './protocol/command.ts';
 import { benchTokenizerCommand } from './tokenizer/command.ts';

@@ -11,8 +11,8 @@ import {
   tableRow,
   textColumn,
 } from '../../src/bench/table.ts';
-import { type IsaOption, isaOption } from '../../src/cli/benchOptions.ts';
-import { statusLine } from '../../src/cli/statusLine.ts';
+import { type IsaOption, isaOption } from '../../src/cli/options.ts';
+import { statusLine } from '../../src/cli/terminal.ts';
 import { type BenchResult, type EngineBenchHead, type EngineBenchListener, runEngineBench } from './engineBench.ts';
 
 interface BenchEngineArguments {

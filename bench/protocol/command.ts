@@ -1,10 +1,9 @@
 /** `npm run bench -- protocol`: times what the processes of a run on this machine spend on agreeing on a step. */
 import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
-import { countsOption } from '../../src/cli/benchOptions.ts';
-import { numberOption } from '../../src/cli/modelOptions.ts';
+import { countsOption, numberOption } from '../../src/cli/options.ts';
 import { warn } from '../../src/cli/output.ts';
-import { statusLine } from '../../src/cli/statusLine.ts';
+import { statusLine } from '../../src/cli/terminal.ts';
 import {
   type ProtocolBenchListener,
   renderProtocolBound,

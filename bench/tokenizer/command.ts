@@ -1,8 +1,8 @@
 /** `npm run bench -- tokenizer`: times training and encoding beside other libraries. */
 import type { CommandModule } from 'yargs';
 import { bpeSizeMax, bpeSizeMin } from '../../src/base/tokenizerKind.ts';
-import { numberOption } from '../../src/cli/modelOptions.ts';
-import { statusLine } from '../../src/cli/statusLine.ts';
+import { numberOption } from '../../src/cli/options.ts';
+import { statusLine } from '../../src/cli/terminal.ts';
 import { readCorpus } from '../../src/data/corpus.ts';
 import { renderTokenizers, runTokenizerBench } from './tokenizerBench.ts';
 

@@ -1,8 +1,8 @@
 /** `npm run bench -- training`: the same training steps in Lockstep and in PyTorch, in one run. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../../src/base/errors.ts';
-import { numberOption } from '../../src/cli/modelOptions.ts';
-import { statusLine } from '../../src/cli/statusLine.ts';
+import { numberOption } from '../../src/cli/options.ts';
+import { statusLine } from '../../src/cli/terminal.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Precision } from '../../src/model/config.ts';
 import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';

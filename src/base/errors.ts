@@ -41,3 +41,6 @@ export function errorCode(error: unknown): string {
 export function exitCodeOf(error: unknown): number {
   return error instanceof UserError ? 2 : 1;
 }
+
+/** The exit code of a command that the user interrupted, as shells have it: 128 + SIGINT. */
+export const interruptedExitCode = 130;

@@ -8,7 +8,7 @@ import type { Engine } from '../engine/engine.ts';
 import { createNativeEngine } from '../engine/native/nativeEngine.ts';
 import { createEngine, type EngineOptions, selectEngine } from '../engine/registry.ts';
 import type { ModelConfig } from '../model/config.ts';
-import { type IsaOption, isaOption } from './benchOptions.ts';
+import { type IsaOption, isaOption } from './options.ts';
 
 export interface BenchConfigArguments {
   readonly config?: string | undefined;

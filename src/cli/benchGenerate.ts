@@ -8,8 +8,8 @@ import { GPT } from '../model/gpt.ts';
 import { Parameters } from '../model/parameterStore.ts';
 import { loadModel } from '../run/loadModel.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
-import { numberOption } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { numberOption } from './options.ts';
+import { statusLine } from './terminal.ts';
 
 interface BenchGenerateArguments extends BenchConfigArguments {
   readonly checkpoint?: string | undefined;

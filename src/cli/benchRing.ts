@@ -2,8 +2,8 @@
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { type RingBenchReport, runRingBench } from '../bench/ringBench.ts';
-import { countsOption } from './benchOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { countsOption } from './options.ts';
+import { statusLine } from './terminal.ts';
 
 interface BenchRingArguments {
   ranks: string;

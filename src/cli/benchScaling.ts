@@ -13,10 +13,9 @@ import {
 import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import { writeOutput, writePicture } from '../report/picture.ts';
-import { countsOption } from './benchOptions.ts';
-import { numberOption } from './modelOptions.ts';
+import { countsOption, numberOption } from './options.ts';
 import { print } from './output.ts';
-import { statusLine } from './statusLine.ts';
+import { statusLine } from './terminal.ts';
 
 interface BenchScalingArguments {
   readonly workers: string;

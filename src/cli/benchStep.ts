@@ -3,8 +3,8 @@ import type { CommandModule } from 'yargs';
 import { runStepBench, type StepBenchListener } from '../bench/stepBench.ts';
 import { renderHead, renderKernels, renderMemory, renderPhases } from '../bench/stepReport.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
-import { numberOption } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { numberOption } from './options.ts';
+import { statusLine } from './terminal.ts';
 
 interface BenchStepArguments extends BenchConfigArguments {
   readonly steps: number;

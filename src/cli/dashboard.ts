@@ -2,12 +2,11 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { UserError } from '../base/errors.ts';
+import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
-import { interruptedExitCode } from './interrupt.ts';
-import { numberOption } from './modelOptions.ts';
+import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 
 const loopback = '127.0.0.1';

@@ -8,8 +8,8 @@ import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, withModelOptions } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
+import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
 

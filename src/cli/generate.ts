@@ -2,7 +2,7 @@
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { continueText, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './modelOptions.ts';
+import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
 
 interface GenerateArguments extends ModelArguments {
   readonly prompt: string | undefined;

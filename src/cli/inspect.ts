@@ -7,8 +7,8 @@ import { readShardManifest, type ShardManifest } from '../data/shards/shardManif
 import { ShardFiles } from '../data/shards/shardSequence.ts';
 import { type Survey, survey } from '../data/shards/survey.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { numberOption } from './modelOptions.ts';
-import { statusLine } from './statusLine.ts';
+import { numberOption } from './options.ts';
+import { statusLine } from './terminal.ts';
 
 const barCells = 40;
 const tokensShown = 10;

@@ -4,13 +4,12 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
 import { join as joinPath } from 'node:path';
 import type { CommandModule } from 'yargs';
-import { PeerError, UserError } from '../base/errors.ts';
+import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
-import { interruptedExitCode } from './interrupt.ts';
-import { numberOption } from './modelOptions.ts';
+import { numberOption } from './options.ts';
 import { print } from './output.ts';
 
 interface JoinArguments {

@@ -1,12 +1,24 @@
 #!/usr/bin/env node
 /** The command line: `launch` and its subcommands. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted. */
 import { hideBin } from 'yargs/helpers';
+import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
+import type { InstructionSet } from '../engine/native/addon.ts';
+import { createNativeEngine } from '../engine/native/nativeEngine.ts';
+import { selectEngine } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
-import { errorText } from './errorText.ts';
-import { style } from './style.ts';
-import { versionLine } from './versionLine.ts';
+import { errorText } from './output.ts';
+import { style } from './terminal.ts';
+
+const instructionSets = {
+  amx: 'AMX',
+  avx512bf16: 'AVX-512 BF16',
+  avx512: 'AVX-512',
+  avx2: 'AVX2',
+  neon: 'NEON',
+  scalar: 'scalar',
+} satisfies Record<InstructionSet, string>;
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 let isCutOff = false;
@@ -27,4 +39,19 @@ try {
   const text = errorText(error, typed.includes('--debug'));
   process.stderr.write(`${style('red', 'launch:', process.stderr)} ${text}\n`);
   process.exitCode = exitCodeOf(error);
+}
+
+/** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if it is known, and the engine that a run takes. */
+export async function versionLine(): Promise<string> {
+  const commit = commitOfCode();
+  return `lockstep ${version}${commit === undefined ? '' : ` (${commit})`}, engine ${await engineName()}`;
+}
+
+async function engineName(): Promise<string> {
+  const { name, device } = selectEngine({ name: 'auto' });
+  if (name === 'tfjs') return `${name} ${device}`;
+  const engine = createNativeEngine({ threads: 1 });
+  const { isa } = engine;
+  await engine.dispose();
+  return `${name} ${instructionSets[isa]}`;
 }

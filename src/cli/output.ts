@@ -2,7 +2,8 @@
  * Where the lines of a command go. Every command prints through `print` and `warn`; a run may send them elsewhere for as long as
  * it lasts: above a live view, into JSON lines, nowhere (`--quiet`).
  */
-import { style } from './style.ts';
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { style } from './terminal.ts';
 
 export interface Output {
   /** What a user may want to know. */
@@ -65,4 +66,21 @@ function writeLine(line: string): void {
 
 function writeWarning(line: string): void {
   process.stderr.write(`${style('yellow', 'warning:', process.stderr)} ${line}\n`);
+}
+
+/**
+ * What a command that failed says: in words; with `--debug`, and where it is a bug, with the stack and what caused it.
+ * @param debug show where even an expected error came from
+ */
+export function errorText(error: unknown, debug: boolean): string {
+  const isExpected = error instanceof UserError || error instanceof PeerError;
+  if (isExpected && !debug) return messageOf(error);
+  const texts: string[] = [];
+  // A cause may go round in a circle.
+  const seen = new Set<unknown>();
+  for (let at = error; at !== undefined && !seen.has(at); at = at instanceof Error ? at.cause : undefined) {
+    seen.add(at);
+    texts.push(at instanceof Error ? (at.stack ?? at.message) : String(at));
+  }
+  return texts.join('\ncaused by: ');
 }

@@ -4,7 +4,7 @@ import { UserError } from '../base/errors.ts';
 import { metricNames, readRun } from '../records/runRecord.ts';
 import { checkPictureName, writePicture } from '../report/picture.ts';
 import { hasMetric, runChart } from '../report/runChart.ts';
-import { numberOption } from './modelOptions.ts';
+import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 
 /** Weight of the past where `--smooth` stands alone. */

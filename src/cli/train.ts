@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { interruptedExitCode } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
@@ -14,13 +15,12 @@ import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { trainRun } from '../run/trainRun.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
-import { interruptedExitCode } from './interrupt.ts';
-import { numberOption } from './modelOptions.ts';
+import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { printPlan } from './plan.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
-import { statusLine } from './statusLine.ts';
+import { statusLine } from './terminal.ts';
 
 /** How long a run that is stopped at once may take to remove what it was writing. */
 const cleanUpMs = 1_000;

@@ -4,7 +4,7 @@ import type { RunState } from '../../coordinator/core/runState.ts';
 import type { StepMetrics } from '../../records/metricsLog.ts';
 import { type Output, plainOutput, setOutput } from '../output.ts';
 import { type ProgressOptions, progressPrinter, stepLine } from '../progress.ts';
-import { paint, wantsColor } from '../style.ts';
+import { paint, wantsColor } from '../terminal.ts';
 import { LiveBlock } from './block.ts';
 import { cellsOf, plainText, rendered } from './text.ts';
 import { viewLines } from './viewLines.ts';

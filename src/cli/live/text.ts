@@ -1,6 +1,6 @@
 /** Text that fits: lines of styled pieces, cut at a width in terminal cells; bars and sparklines. Pure. */
 import stringWidth from 'string-width';
-import { paint, type Style } from '../style.ts';
+import { paint, type Style } from '../terminal.ts';
 
 export interface Piece {
   readonly text: string;

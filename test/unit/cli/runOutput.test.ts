@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { conclude, currentOutput, print, warn } from '../../../src/cli/output.ts';
 import { outputModeOf, withOutput } from '../../../src/cli/runOutput.ts';
-import { wantsColor } from '../../../src/cli/style.ts';
+import { wantsColor } from '../../../src/cli/terminal.ts';
 
 afterEach(() => vi.restoreAllMocks());
 

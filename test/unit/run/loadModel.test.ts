@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
-import { numberOption } from '../../../src/cli/modelOptions.ts';
+import { numberOption } from '../../../src/cli/options.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { countsOption } from '../../../src/cli/benchOptions.ts';
+import { countsOption } from '../../../src/cli/options.ts';
 
 describe('countsOption', () => {
   const range = { min: 2, max: 64 };

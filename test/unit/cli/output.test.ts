@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
-import { errorText } from '../../../src/cli/errorText.ts';
+import { errorText } from '../../../src/cli/output.ts';
 
 describe('the text of an error', () => {
   it('is its message, where it was thrown on purpose', () => {

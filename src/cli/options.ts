@@ -1,11 +1,13 @@
-/** The options that `generate` and `eval` share, and the checking of numbers and texts that several commands take. */
+/** Options that several commands share, and the checking of their values. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import type { InstructionSet } from '../engine/native/addon.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 
 const engineNames = ['auto', 'native', 'tfjs'] as const;
 const deviceNames = ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
 
+/** What `generate` and `eval` take to find a model and an engine. */
 export interface ModelArguments {
   readonly checkpoint: string;
   readonly engine: EngineOptions['name'];
@@ -41,4 +43,21 @@ export function numberOption(
   throw new UserError(
     `--${name}: expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${value}`,
   );
+}
+
+export type IsaOption = InstructionSet | 'auto';
+
+export const isaOption = {
+  choices: ['auto', 'amx', 'avx512bf16', 'avx512', 'avx2', 'neon', 'scalar'] as const satisfies readonly IsaOption[],
+  default: 'auto' as const,
+  describe: 'Instruction set of the native engine',
+};
+
+/** How many ranks or workers: numbers with commas between. @throws UserError for anything else */
+export function countsOption(name: string, text: string, { min, max }: { min: number; max: number }): number[] {
+  const counts = text.split(',').map(Number);
+  if (counts.some((count) => !Number.isInteger(count) || count < min || count > max)) {
+    throw new UserError(`Expected numbers from ${min} to ${max} for --${name}, like 2,4, but received "${text}".`);
+  }
+  return counts;
 }

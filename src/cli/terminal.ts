@@ -1,5 +1,11 @@
-/** Colours, where a terminal shows them and the user wants them: `FORCE_COLOR` over `NO_COLOR` over what the terminal can. */
+/**
+ * Colours, where a terminal shows them and the user wants them (`FORCE_COLOR` over `NO_COLOR` over what the terminal can), and the
+ * progress of a command that takes long. Progress goes to standard error: standard output is for the result.
+ */
 import { styleText } from 'node:util';
+
+/** No progress is printed before this, nor more often. */
+const progressIntervalMs = 2000;
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue' | 'cyan' | 'magenta';
 
@@ -25,4 +31,17 @@ export function style(name: Style, text: string, stream: ColorStream = process.s
 /** Whatever the terminal can: for whoever has asked {@link wantsColor}. */
 export function paint(name: Style, text: string): string {
   return styleText(name, text, { validateStream: false });
+}
+
+/** Says how far `label` is and how long it still takes, every two seconds; silent for work that is done sooner. */
+export function statusLine(label: string): (done: number) => void {
+  const startMs = performance.now();
+  let printedMs = startMs;
+  return (done) => {
+    const nowMs = performance.now();
+    if (nowMs - printedMs < progressIntervalMs || done <= 0) return;
+    printedMs = nowMs;
+    const leftSeconds = Math.round(((nowMs - startMs) / 1000) * (1 / done - 1));
+    process.stderr.write(`${label}: ${Math.floor(100 * done)} %, ${leftSeconds} s left\n`);
+  };
 }
