@@ -3,6 +3,7 @@
  * arrays mean is the objective's to say.
  */
 import { invariant } from './errors.ts';
+import { sizeOf } from './shape.ts';
 
 /** Numbers of a batch. */
 export type BatchNumbers = Int32Array | Float32Array;
@@ -27,11 +28,6 @@ export interface Batch {
 export interface WeighedBatch extends Batch {
   /** 0 if there is nothing to learn from it. */
   readonly weight: number;
-}
-
-/** How many numbers an array of this shape has. */
-export function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((size, length) => size * length, 1);
 }
 
 /** The samples [from, from + count) of a batch: the same memory. */

@@ -1,5 +1,6 @@
 /** What `launch bench scaling` shows: rows for a terminal, pictures, and a page. */
 
+import { grouped } from '../base/numberText.ts';
 import { phaseNames } from '../records/rankTimes.ts';
 import { barChart } from '../report/barChart.ts';
 import { type LineSeries, lineChart } from '../report/lineChart.ts';
@@ -48,7 +49,7 @@ function cellsOf(result: ScalingResult): string[] {
     result.mode,
     String(result.workers),
     String(result.globalBatchSize),
-    Math.round(result.tokensPerSecond).toLocaleString('en-US'),
+    grouped(Math.round(result.tokensPerSecond)),
     percent(result.efficiency),
     fixed(result.stepMs, 1),
     `${fixed(low, 1)} - ${fixed(high, 1)}`,

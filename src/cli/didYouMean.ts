@@ -1,4 +1,5 @@
 /** For a command or an option that does not exist: the nearest one that does. */
+import { escapeRegExp } from '../base/escapeRegExp.ts';
 import { configKey, nearest, nearestKey } from '../config/keys.ts';
 
 export interface Known {
@@ -21,7 +22,7 @@ export function withGuess(message: string, typed: readonly string[], known: Know
 
 function guessOf(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {
   // yargs takes `--train.maxSteps=5` for an object `train`.
-  const isTyped = (word: string) => new RegExp(`^--?(no-)?${escaped(name)}([.=].*)?$`, 's').test(word);
+  const isTyped = (word: string) => new RegExp(`^--?(no-)?${escapeRegExp(name)}([.=].*)?$`, 's').test(word);
   const option = typed.find(isTyped);
   if (option === undefined) {
     // What follows `--set` up to the next option is its: a key after that option is on its own.
@@ -44,8 +45,4 @@ function nearestWord(word: string, known: readonly string[]): string | undefined
   return (
     nearest(word, known, (candidate) => candidate) ?? known.find((candidate) => letters(candidate) === letters(word))
   );
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
 import { openDataset } from '../data/openDataset.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
@@ -107,7 +108,7 @@ function toText({ description }: Dataset, split: string, evaluation: Evaluation)
   return (
     `${description}\n` +
     `${split} loss ${loss.toFixed(4)}, perplexity ${perplexity.toPrecision(5)}, ${bitsPerByte.toFixed(4)} bits per byte, ` +
-    `over ${tokens.toLocaleString('en-US')} tokens\n`
+    `over ${grouped(tokens)} tokens\n`
   );
 }
 

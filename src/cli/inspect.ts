@@ -1,6 +1,7 @@
 /** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
 import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { grouped } from '../base/numberText.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
 import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
@@ -89,15 +90,16 @@ function toText(name: string, { manifest, found, samples, tokenizer }: Report): 
   const { train, val, total } = sizesOf(manifest);
   const used = found.tokenCounts.filter((count) => count > 0).length;
   const lines = [
-    `${name}: ${manifest.tokenizer.kind} tokenizer, ${n(manifest.tokenizer.vocabSize)} tokens in the vocabulary, of which ${n(used)} occur`,
-    `documents    ${n(documents)}${skipped > 0 ? `, ${n(skipped)} were left out` : ''}`,
-    `text         ${n(textBytes)} bytes, ${(textBytes / total).toFixed(2)} a token`,
-    `tokens       ${n(total)}: ${n(train)} to train on, ${n(val)} to validate`,
-    `shards       ${n(shards.length)} of ${8 * tokenBytes}-bit tokens; sizes and sha256 are those of the manifest`,
+    `${name}: ${manifest.tokenizer.kind} tokenizer, ${grouped(manifest.tokenizer.vocabSize)} tokens in the vocabulary, of which ${grouped(used)} occur`,
+    `documents    ${grouped(documents)}${skipped > 0 ? `, ${grouped(skipped)} were left out` : ''}`,
+    `text         ${grouped(textBytes)} bytes, ${(textBytes / total).toFixed(2)} a token`,
+    `tokens       ${grouped(total)}: ${grouped(train)} to train on, ${grouped(val)} to validate`,
+    `shards       ${grouped(shards.length)} of ${8 * tokenBytes}-bit tokens; sizes and sha256 are those of the manifest`,
   ];
   if (found.lengthCounts.length > 0) lines.push('', 'tokens of a document', ...lengthLines(found.lengthCounts));
   lines.push('', 'most frequent tokens', ...tokenLines(found, total, tokenizer));
-  for (const { split, at, text } of samples) lines.push('', `${split}, from token ${n(at)}:`, JSON.stringify(text));
+  for (const { split, at, text } of samples)
+    lines.push('', `${split}, from token ${grouped(at)}:`, JSON.stringify(text));
   return `${lines.join('\n')}\n`;
 }
 
@@ -105,15 +107,15 @@ function lengthLines(counts: readonly number[]): string[] {
   const most = Math.max(...counts);
   const first = counts.findIndex((count) => count > 0);
   return counts.slice(first).map((count, i) => {
-    const range = `${n(2 ** (first + i))} to ${n(2 ** (first + i + 1) - 1)}`;
-    return `${range.padStart(28)}  ${n(count).padStart(13)}  ${'#'.repeat(Math.ceil((count / most) * barCells))}`.trimEnd();
+    const range = `${grouped(2 ** (first + i))} to ${grouped(2 ** (first + i + 1) - 1)}`;
+    return `${range.padStart(28)}  ${grouped(count).padStart(13)}  ${'#'.repeat(Math.ceil((count / most) * barCells))}`.trimEnd();
   });
 }
 
 function tokenLines({ tokenCounts }: Survey, total: number, tokenizer: Tokenizer): string[] {
   return frequent(tokenCounts).map(([id, count]) => {
     const share = `${((100 * count) / total).toFixed(1)} %`;
-    return `${String(id).padStart(8)}  ${n(count).padStart(15)}  ${share.padStart(6)}  ${JSON.stringify(tokenizer.decode([id]))}`;
+    return `${String(id).padStart(8)}  ${grouped(count).padStart(15)}  ${share.padStart(6)}  ${JSON.stringify(tokenizer.decode([id]))}`;
   });
 }
 
@@ -143,8 +145,4 @@ function toJson(manifest: ShardManifest, found: Survey, samples: readonly Sample
     frequentTokens: frequent(found.tokenCounts).map(([id, count]) => ({ id, count })),
     samples,
   });
-}
-
-function n(value: number): string {
-  return value.toLocaleString('en');
 }

@@ -1,4 +1,5 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
+import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
@@ -14,17 +15,16 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   const modelConfig = { ...model, vocabSize };
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
   const stepTokens = train.globalBatchSize * model.blockSize;
-  const n = (value: number) => value.toLocaleString('en-US');
-  print(`model        ${n(parameterCount(modelConfig))} parameters`);
+  print(`model        ${grouped(parameterCount(modelConfig))} parameters`);
   print(
-    `             ${model.nLayer} layers, ${model.nHead} heads, ${model.nEmbd} wide, context ${model.blockSize}, vocabulary ${n(vocabSize)}`,
+    `             ${model.nLayer} layers, ${model.nHead} heads, ${model.nEmbd} wide, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`,
   );
   print(`data         ${dataset.description}`);
   print(
-    `step         ${n(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
+    `step         ${grouped(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
   );
   print(
-    `run          ${n(train.maxSteps)} steps, ${n(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
+    `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
   const time = await estimatedTime(config, vocabSize);
   if (time !== undefined) print(`time         ${time}`);

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { resolve, sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
 import { type MadeOfText, type Prepared, prepare } from '../data/prepare/prepare.ts';
@@ -117,7 +118,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     makePool: threadPool(threads),
     listener: {
       resumed: (documents, tokens) =>
-        print(`going on after ${documents.toLocaleString('en')} documents, ${tokens.toLocaleString('en')} tokens`),
+        print(`going on after ${grouped(documents)} documents, ${grouped(tokens)} tokens`),
       progress: progress.update,
       skipped(what) {
         if (++told <= 10) warn(`left out ${what}`);
@@ -135,12 +136,11 @@ function summary(
   out: string,
   kind: string,
 ): string {
-  const n = (value: number) => value.toLocaleString('en');
-  const left = skipped === 0 ? '' : `, ${n(skipped)} left out`;
+  const left = skipped === 0 ? '' : `, ${grouped(skipped)} left out`;
   if (valTokens === 0) warn('no document was drawn for validation: a run needs some (--val-documents, --val-fraction)');
   return (
-    `${n(documents)} documents${left}, ${n(textBytes)} bytes of text: ${n(trainTokens)} tokens to train on, ${n(valTokens)} to validate, ` +
-    `in ${n(shards)} file${shards === 1 ? '' : 's'}\n` +
+    `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
+    `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
     `train on it: launch --set data.shards=${out}${kind === 'char' ? '' : ` data.tokenizer=${kind}`}; look into it: launch inspect ${out}`
   );
 }

@@ -1,4 +1,5 @@
 /** The progress bar of `launch prepare`, on standard error: one line that changes on a terminal, else a line now and then. */
+import { grouped } from '../base/numberText.ts';
 import type { PreparePhase } from '../data/prepare/prepare.ts';
 import { bytes, duration } from './progress.ts';
 
@@ -71,5 +72,5 @@ export function progressLine({ phase, bytesRead, totalBytes, tokens, seconds, st
 }
 
 function perSecond(count: number, seconds: number): string {
-  return Math.round(count / Math.max(seconds, 0.001)).toLocaleString('en');
+  return grouped(Math.round(count / Math.max(seconds, 0.001)));
 }

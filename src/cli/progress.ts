@@ -1,5 +1,6 @@
 /** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
+import { grouped } from '../base/numberText.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
 import { print, warn } from './output.ts';
@@ -60,7 +61,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
 export function stepLine({ step, loss, lr, gradNorm }: StepMetrics, maxSteps: number, tokensPerSecond: number): string {
   return (
     `${labelOf(step, maxSteps)}  loss ${loss.toFixed(4)}  lr ${lr.toExponential(2)}  grad norm ${gradNorm.toFixed(2)}  ` +
-    `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`
+    `${grouped(Math.round(tokensPerSecond))} tokens/s`
   );
 }
 

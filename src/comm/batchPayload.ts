@@ -2,8 +2,9 @@
  * How a batch travels with `assign` and `evaluate`: its arrays are named in the message, and lie one after another in the payload, as
  * numbers of four bytes in the byte order of this machine. What they mean is not known here.
  */
-import { type Batch, type BatchArray, sizeOf } from '../base/batch.ts';
+import type { Batch, BatchArray } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
+import { sizeOf } from '../base/shape.ts';
 import type { BatchFields } from './messageFields.ts';
 
 const numberBytes = 4;

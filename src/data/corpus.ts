@@ -4,6 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { messageOf, UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { displayName, findFiles } from './findFiles.ts';
 
 /** JavaScript strings end at 2^29 - 24 units; this leaves room and is an hour of tokens for any CPU. */
@@ -75,7 +76,7 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
 
 function tooLong(name: string): UserError {
   return new UserError(
-    `${name}: with it the text has more than ${corpusBytesMax.toLocaleString('en')} bytes, which is the most that fits in memory. Give less text.`,
+    `${name}: with it the text has more than ${grouped(corpusBytesMax)} bytes, which is the most that fits in memory. Give less text.`,
   );
 }
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { type Corpus, readCorpus } from './corpus.ts';
 import type { DataOptions, Dataset, DatasetOptions } from './dataset.ts';
 import { embeddingRows } from './embeddingRows.ts';
@@ -35,8 +36,8 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
     corpora: [{ tokens: train.length, weight: 1 }],
     val,
     description:
-      `${corpus.name}: ${count(corpus.text.length)} characters, ${tokenizer.kind} tokenizer with ${count(tokenizer.vocabSize)} tokens, ` +
-      `${count(train.length)} tokens to train on, ${count(val.length)} to validate`,
+      `${corpus.name}: ${grouped(corpus.text.length)} characters, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
+      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate`,
     sha256: hashTokens([train, val]),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
@@ -76,11 +77,11 @@ interface Lengths {
 /** Training needs one whole window and the token after it; validation one token and the one after it. */
 function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths): void {
   const numbers =
-    `the text (${corpus.name}) has ${count(corpus.text.length)} characters, which give ${count(train.length)} tokens to train on ` +
-    `and ${count(val.length)} to validate (data.valFraction: ${data.valFraction})`;
+    `the text (${corpus.name}) has ${grouped(corpus.text.length)} characters, which give ${grouped(train.length)} tokens to train on ` +
+    `and ${grouped(val.length)} to validate (data.valFraction: ${data.valFraction})`;
   if (train.length < blockSize + 1) {
     throw new UserError(
-      `${setting} is too short: ${numbers}, but model.blockSize: ${blockSize} needs at least ${count(blockSize + 1)} tokens to train on. Give more text or a smaller model.blockSize.`,
+      `${setting} is too short: ${numbers}, but model.blockSize: ${blockSize} needs at least ${grouped(blockSize + 1)} tokens to train on. Give more text or a smaller model.blockSize.`,
     );
   }
   if (val.length < 2) {
@@ -88,10 +89,6 @@ function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths)
       `${setting} is too short: ${numbers}, but validation needs at least 2. Give more text or a larger data.valFraction.`,
     );
   }
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en');
 }
 
 /** Lengths first, so that moving the boundary changes the hash. */

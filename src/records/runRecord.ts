@@ -3,11 +3,12 @@
  * `samples.jsonl` lists. A run that still goes on, or was killed, ends with half a line: what cannot be read is counted, not fatal.
  */
 import { createReadStream } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { isFile } from '../base/wholeFiles.ts';
 import { RankTimes } from './rankTimes.ts';
 import { RecentSpeed } from './recentSpeed.ts';
 import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
@@ -119,14 +120,4 @@ async function eachLine(path: string, take: (line: Line) => void): Promise<numbe
     throw new UserError(`cannot read ${path}: ${messageOf(error)}`);
   }
   return bad;
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile();
-  } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
-    throw new UserError(`cannot read ${path}: ${messageOf(error)}`);
-  }
 }

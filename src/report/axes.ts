@@ -1,5 +1,6 @@
 /** Axes: where a value lies on the picture, and which values are labelled (d3-scale finds them). */
 import { scaleLinear, scaleLog } from 'd3-scale';
+import { grouped } from '../base/numberText.ts';
 
 export interface AxisSpec {
   readonly label: string;
@@ -108,7 +109,7 @@ export function numberLabel(value: number): string {
   if (size >= 1e9) return `${short(value / 1e9)}G`;
   if (size >= 1e6) return `${short(value / 1e6)}M`;
   if (size >= 1e4) return `${short(value / 1e3)}k`;
-  if (size >= 1e3) return value.toLocaleString('en-US');
+  if (size >= 1e3) return grouped(value);
   if (size !== 0 && size < 1e-4) return value.toExponential().replace(/(\.\d{2})\d*/, '$1');
   return short(value);
 }

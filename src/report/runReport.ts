@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { eventText, withoutRepeats } from '../records/eventText.ts';
 import { phaseNames } from '../records/rankTimes.ts';
 import { metricNames, type RunRecord } from '../records/runRecord.ts';
@@ -132,8 +133,4 @@ function* events({ events: lines, eventsLeftOut }: RunRecord): Generator<string>
   ]);
   const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are left out.</p>` : '';
   yield section('Events', left + htmlTable(['time', 'step', 'event', 'reason'], rows));
-}
-
-function grouped(count: number): string {
-  return count.toLocaleString('en-US');
 }

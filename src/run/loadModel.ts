@@ -6,6 +6,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -138,7 +139,7 @@ function describe(
 ): string {
   const loss = trainer?.valLoss == null ? '' : `, validation loss ${trainer.valLoss.toFixed(4)}`;
   const step = trainer === undefined ? '' : ` (step ${trainer.step}${loss})`;
-  return `${shortPath(path, cwd)}${step}: ${parameterCount.toLocaleString('en-US')} parameters, ${engine.description}`;
+  return `${shortPath(path, cwd)}${step}: ${grouped(parameterCount)} parameters, ${engine.description}`;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

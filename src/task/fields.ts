@@ -2,8 +2,9 @@
  * What the arrays of a sample must be: an objective says it once, and each batch that comes from outside is held to it. Where samples
  * are shorter than others, the rules say what fills them up.
  */
-import { type Batch, type BatchArray, sizeOf } from '../base/batch.ts';
+import type { Batch, BatchArray } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
+import { sizeOf } from '../base/shape.ts';
 
 /** The types of numbers that samples are made of. */
 export type FieldType = 'int32' | 'float32';

@@ -2,8 +2,9 @@
  * A task: what a row of the data is, and what is to be learned from it. Pure: no engine, no sockets, no files. How a batch of its
  * samples becomes gradients is an objective's (model/objectives); which rows make a batch is the data layer's.
  */
-import { type Batch, type BatchArray, type BatchNumbers, sizeOf } from '../base/batch.ts';
+import type { Batch, BatchArray, BatchNumbers } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
+import { sizeOf } from '../base/shape.ts';
 import type { FieldType } from './fields.ts';
 
 /** One array of the samples that a task makes: along one axis, since rows are of different lengths. */

@@ -2,6 +2,7 @@
  * The live view as lines: progress, loss, speed, a row for each worker, the last events. Pure: the same state at the same size
  * gives the same lines, none as wide as the terminal and fewer than it has rows.
  */
+import { grouped } from '../../base/numberText.ts';
 import type { RunState } from '../../coordinator/core/runState.ts';
 import { duration } from '../progress.ts';
 import { apportioned, bar, cellsOf, fitted, type Line, oneRow, type Piece, sparkline } from './text.ts';
@@ -39,8 +40,7 @@ export function viewLines(view: ViewState, run: RunState | undefined, size: Size
 function progressLine(view: ViewState, run: RunState | undefined, cells: number): Line {
   const { step, maxSteps, stepTokens, tokensPerSecond } = view;
   const done = maxSteps === 0 ? 1 : step / maxSteps;
-  const n = (value: number) => value.toLocaleString('en-US');
-  const label = `step ${n(step)}/${n(maxSteps)}`;
+  const label = `step ${grouped(step)}/${grouped(maxSteps)}`;
   const stage = run === undefined ? 'starting' : stageWords(run);
   const left = tokensPerSecond > 0 ? `  ${duration(((maxSteps - step) * stepTokens) / tokensPerSecond)} left` : '';
   const after = `${String(Math.floor(done * 100)).padStart(3)} %${left}`;
@@ -59,9 +59,7 @@ function lossLine({ last, losses, evaluation }: ViewState, cells: number): Line 
     ];
   const loss: Piece = { text: `loss ${last.loss.toFixed(4)}`, style: 'bold' };
   const validation =
-    evaluation === undefined
-      ? ''
-      : `  validation ${evaluation.valLoss.toFixed(4)} at step ${evaluation.step.toLocaleString('en-US')}`;
+    evaluation === undefined ? '' : `  validation ${evaluation.valLoss.toFixed(4)} at step ${grouped(evaluation.step)}`;
   const room = Math.min(sparkCellsMost, cells - loss.text.length - validation.length - 2);
   const curve = room < 5 ? '' : `  ${sparkline(losses, room)}`;
   return [loss, { text: curve, style: 'cyan' }, { text: validation }];
@@ -69,7 +67,7 @@ function lossLine({ last, losses, evaluation }: ViewState, cells: number): Line 
 
 function speedLine({ last, tokensPerSecond, mfu }: ViewState): Line {
   if (last === undefined) return [];
-  const speed = `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`;
+  const speed = `${grouped(Math.round(tokensPerSecond))} tokens/s`;
   const utilisation = mfu === undefined ? '' : `  MFU ${Math.round(100 * mfu)} %`;
   return [{ text: `lr ${last.lr.toExponential(2)}  grad norm ${last.gradNorm.toFixed(2)}  ${speed}${utilisation}` }];
 }

@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { errorCode, messageOf, PeerError, UserError } from '../../base/errors.ts';
 import { claimLock, releaseLock } from '../../base/lockFile.ts';
+import { grouped } from '../../base/numberText.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 import { writeWhole } from '../../base/writeWhole.ts';
@@ -139,7 +140,7 @@ const namedSources = z.array(z.object({ name: z.string(), bytes: z.number() }));
 function shown(key: string, value: unknown): string {
   const sources = key === 'sources' ? namedSources.safeParse(value).data : undefined;
   const text =
-    sources?.map(({ name, bytes }) => `${name} (${bytes.toLocaleString('en')} bytes)`).join(', ') ??
+    sources?.map(({ name, bytes }) => `${name} (${grouped(bytes)} bytes)`).join(', ') ??
     (value === undefined ? 'nothing' : JSON.stringify(value));
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { UserError } from '../../base/errors.ts';
+import { grouped } from '../../base/numberText.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { parseTokenizerKind } from '../../base/tokenizerKind.ts';
@@ -52,8 +53,8 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
     val,
     corpora,
     description:
-      `${names.join(', ')}: ${tokenizer.kind} tokenizer with ${count(tokenizer.vocabSize)} tokens, ` +
-      `${count(train.length)} tokens to train on, ${count(val.length)} to validate`,
+      `${names.join(', ')}: ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
+      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate`,
     sha256: sha256Of(folders, corpora),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
@@ -98,7 +99,7 @@ async function checkTokenizers({ folders, tokenizer, data, options, setting }: T
   const wanted = options.tokenizer;
   if (wanted !== undefined && tokenizerHash(wanted) !== first.manifest.tokenizer.sha256) {
     throw new UserError(
-      `${setting}: ${first.name} was made with another tokenizer (${tokenizer.kind}, ${count(tokenizer.vocabSize)} tokens) than the model's (${wanted.kind}, ${count(wanted.vocabSize)} tokens): give text, or data that was prepared with the model's`,
+      `${setting}: ${first.name} was made with another tokenizer (${tokenizer.kind}, ${grouped(tokenizer.vocabSize)} tokens) than the model's (${wanted.kind}, ${grouped(wanted.vocabSize)} tokens): give text, or data that was prepared with the model's`,
     );
   }
   if (tokenizer.kind !== data.tokenizer && !(await isInFile(data.tokenizer, tokenizer, options.cwd))) {
@@ -117,12 +118,12 @@ async function isInFile(kind: TokenizerKind, tokenizer: Tokenizer, cwd: string):
 function checkLengths({ name, train, val }: PreparedFolder, blockSize: number, setting: string): void {
   if (train.length < blockSize + 1) {
     throw new UserError(
-      `${setting}: ${name} is too short: it has ${count(train.length)} tokens to train on, but model.blockSize: ${blockSize} needs at least ${count(blockSize + 1)}`,
+      `${setting}: ${name} is too short: it has ${grouped(train.length)} tokens to train on, but model.blockSize: ${blockSize} needs at least ${grouped(blockSize + 1)}`,
     );
   }
   if (val.length < 2) {
     throw new UserError(
-      `${setting}: ${name} has ${count(val.length)} tokens to validate, but validation needs at least 2: prepare it with a larger --val-fraction or --val-documents`,
+      `${setting}: ${name} has ${grouped(val.length)} tokens to validate, but validation needs at least 2: prepare it with a larger --val-fraction or --val-documents`,
     );
   }
 }
@@ -131,8 +132,4 @@ function checkLengths({ name, train, val }: PreparedFolder, blockSize: number, s
 function sha256Of(folders: readonly PreparedFolder[], corpora: readonly CorpusShare[]): string {
   const parts = folders.map(({ manifest }, i) => [tokensSha256(manifest), corpora[i]]);
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en');
 }

@@ -1,4 +1,5 @@
 /** Special tokens in a text, for those who ask for them: `Tokenizer.encode` takes every text as plain text. */
+import { escapeRegExp } from '../../base/escapeRegExp.ts';
 import { newTokenArray, type TokenArray } from '../tokenArray.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -6,7 +7,7 @@ import type { Tokenizer } from './tokenizer.ts';
 export function encodeWithSpecialTokens(tokenizer: Tokenizer, text: string): TokenArray {
   const { specialTokens } = tokenizer;
   if (specialTokens.size === 0) return tokenizer.encode(text);
-  const names = [...specialTokens.keys()].sort((a, b) => b.length - a.length).map(escaped);
+  const names = [...specialTokens.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
   const tokens = text.split(new RegExp(`(${names.join('|')})`, 'u')).flatMap((part, index) => {
     // The parts in between are at even places, the names at odd ones.
     return index % 2 === 1 ? [specialTokens.get(part)!] : [...tokenizer.encode(part)];
@@ -14,8 +15,4 @@ export function encodeWithSpecialTokens(tokenizer: Tokenizer, text: string): Tok
   const all = newTokenArray(tokenizer.vocabSize, tokens.length);
   all.set(tokens);
   return all;
-}
-
-function escaped(name: string): string {
-  return name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }

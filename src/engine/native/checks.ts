@@ -1,5 +1,6 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
+import { lastExtent } from '../../base/shape.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
 import type { AttentionOptions, Dropout, HostArray, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
@@ -45,10 +46,6 @@ export function matrix(tensor: Tensor, name: string): [rows: number, columns: nu
     throw new InvariantError(`${name} is [${tensor.shape}]; expected two dimensions`);
   }
   return [rows, columns];
-}
-
-export function lastExtent(tensor: Tensor): number {
-  return tensor.shape.at(-1) ?? 1;
 }
 
 /** N, IC and OC; the last extent of `inp` must be the weight's IC. */

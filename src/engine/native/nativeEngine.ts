@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
+import { lastExtent } from '../../base/shape.ts';
 import type { Engine, KernelOptions, Tensor, TensorGroup } from '../engine.ts';
 import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
@@ -15,7 +16,6 @@ import {
   floatsOfGroup,
   ints,
   keysOf,
-  lastExtent,
   linearShape,
   matrix,
   nativeTensor,

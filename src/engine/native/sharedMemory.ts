@@ -5,6 +5,7 @@
  * written to, so what a slab has beyond the most that was ever in use costs nothing.
  */
 import { InvariantError, UserError } from '../../base/errors.ts';
+import { grouped } from '../../base/numberText.ts';
 import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
 import type { NativeAddon } from './addon.ts';
 import { Arena, type Block } from './arena.ts';
@@ -187,7 +188,7 @@ export function slabBytes(least: number, { capacity }: Arena): number {
 
 function outOfMemory(bytes: number): never {
   throw new UserError(
-    `engine native: the system has no ${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB more memory. Use a smaller model, ` +
+    `engine native: the system has no ${grouped(Math.ceil(bytes / 2 ** 20))} MiB more memory. Use a smaller model, ` +
       'a smaller train.microBatchSize or fewer workers (--dry-run shows what a run needs).',
   );
 }

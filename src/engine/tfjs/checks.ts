@@ -1,8 +1,9 @@
 /** What the tfjs engine's kernels take: shapes that fit each other, tokens and targets in their range. Anything else is an InvariantError. */
 import { invariant } from '../../base/errors.ts';
+import { lastExtent } from '../../base/shape.ts';
 import type { AttentionOptions, LinearOptions, Tensor } from '../engine.ts';
 import type { AttentionDims } from './attention.ts';
-import { expectSizes, lastExtent } from './deviceTensor.ts';
+import { expectSizes } from './deviceTensor.ts';
 
 /** The extents that `qkv` means, which the others fit. */
 export function attentionDims(

@@ -4,11 +4,8 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
+import { sizeOf } from '../../base/shape.ts';
 import type { DType, Shape, Tensor } from '../engine.ts';
-
-export function sizeOf(shape: Shape): number {
-  return shape.reduce((product, extent) => product * extent, 1);
-}
 
 /** What TensorFlow.js has of the engine's types. */
 export type DeviceDType = Exclude<DType, 'bfloat16'>;
@@ -53,11 +50,6 @@ export function deviceTensor(tensor: Tensor): DeviceTensor {
   invariant(tensor instanceof DeviceTensor, 'expected a tensor of the tfjs engine, received one of another engine');
   invariant(!tensor.released, `a released tensor of shape [${tensor.shape.join(', ')}] was used`);
   return tensor;
-}
-
-/** The last dimension: the number of channels. */
-export function lastExtent(tensor: Tensor): number {
-  return tensor.shape.at(-1) ?? 1;
 }
 
 /** Throws unless the tensors have these sizes; `sizes` names them for the message. */

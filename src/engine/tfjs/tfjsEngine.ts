@@ -5,6 +5,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
+import { lastExtent, sizeOf } from '../../base/shape.ts';
 import type {
   Dropout,
   DType,
@@ -22,7 +23,7 @@ import { type AttentionDims, attendToCache, attention, attentionGradient } from 
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
 import type { TfjsDevice } from './devices.ts';
-import { deviceTensor, expectSizes, lastExtent, sizeOf } from './deviceTensor.ts';
+import { deviceTensor, expectSizes } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';
 
