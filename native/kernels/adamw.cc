@@ -28,7 +28,8 @@ struct Update {
       storeAny(p.m + i, m, count);
       storeAny(p.v + i, v, count);
       const Vec update = m / fma(sqrt(v), correction, eps);
-      storeAny(p.params + i, loadAny(p.params + i, count) * decay - step * update, count);
+      // Fused by name, not as the compiler likes: replicas built by two compilers must agree to the bit.
+      storeAny(p.params + i, fma(loadAny(p.params + i, count), decay, -(step * update)), count);
       if (p.zeroGrads) storeAny(p.grads + i, Vec{}, count);
     });
   }

@@ -60,6 +60,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     term: count,
     step: count,
     learningRate: z.number().min(0),
+    /** Global gradient norm before clipping, of rank 0: all clip by the same number, to the bit. */
+    gradNorm: z.number().min(0),
     /** Answer with the hash of the parameters. */
     hash: z.boolean(),
     /** Do not start the next step before `proceed`. */

@@ -67,7 +67,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     sampleCount: count,
     /** Over this rank's targets. */
     sums,
-    /** Global gradient norm before clipping, the same on every rank. */
+    /** Global gradient norm before clipping; its last bits depend on the engine. */
     gradNorm: z.number(),
   }),
   /** AdamW has been applied for the step. */

@@ -90,6 +90,8 @@ export interface Recovered {
   readonly step: number;
   /** Term of the newest commit in `commits`; 0 if there is none. */
   readonly committedTerm: number;
+  /** Of the gradient of `step`, if its commit is kept. */
+  readonly gradNorm: number | undefined;
   /** Of the term. */
   readonly members: readonly { readonly worker: string; readonly host: string; readonly pid: number }[];
   /** The newest ones that are kept, oldest first. */
@@ -157,12 +159,14 @@ export function compacted({ run, term, step, commits, ended }: JournalHistory): 
 export function recoveredFrom(history: JournalHistory | undefined): Recovered | undefined {
   if (history === undefined || history.ended) return undefined;
   const { run, term, step, commits } = history;
+  const last = commits.at(-1);
   return {
     runId: run.runId,
     address: run.address,
     term: term?.term ?? 0,
     step,
-    committedTerm: commits.at(-1)?.term ?? 0,
+    committedTerm: last?.term ?? 0,
+    gradNorm: last?.step === step ? last.gradNorm : undefined,
     members: term?.members ?? [],
     commits,
   };

@@ -266,7 +266,7 @@ export class Agent {
     const { learningRate } = commit;
     // A commit holds whatever comes after it: this is not interrupted.
     await this.#checkpointStream.keep();
-    await this.#held.apply({ step, learningRate, gradNorm }, term);
+    await this.#held.apply({ step, learningRate, gradNorm: commit.gradNorm }, term);
     const parameterHash = commit.hash ? await this.#held.replica.parameterHash() : undefined;
     const appliedMs = this.#clock.monotonic();
     if (trace !== undefined) {

@@ -83,8 +83,10 @@ export class Reference {
   /** Of each step, over the global batch. */
   readonly gradients: Float32Array[] = [new Float32Array(blockLength)];
   readonly states: Float32Array[] = [dense(newBlocks())];
+  /** What every replica must clip the gradient of each step by. */
+  readonly norms: number[] = [0];
 
-  commit(step: number, shares: readonly Share[]): void {
+  commit(step: number, shares: readonly Share[], norm: number): void {
     const gradients = new Float32Array(blockLength);
     for (const share of shares) {
       for (let at = 0; at < blockLength; at++) gradients[at]! += gradientOfShare(step, share, at);
@@ -93,6 +95,7 @@ export class Reference {
     fill(blocks, this.states[step - 1]!);
     update(blocks, gradients, step);
     this.gradients[step] = gradients;
+    this.norms[step] = norm;
     this.states[step] = dense(blocks);
   }
 

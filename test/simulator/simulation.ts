@@ -244,8 +244,8 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { term, step, committedTerm } = recovered;
-    return { term, step, committedTerm, workers: waiting.map(({ worker }) => worker) };
+    const { term, step, committedTerm, gradNorm } = recovered;
+    return { term, step, committedTerm, gradNorm, workers: waiting.map(({ worker }) => worker) };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {
@@ -493,7 +493,7 @@ export class Simulation {
         this.#world.wrong(`step ${record.step} is committed after step ${this.#committedStep}`);
       }
       this.#committedStep = record.step;
-      this.#reference.commit(record.step, record.ranks);
+      this.#reference.commit(record.step, record.ranks, record.gradNorm);
     } else if (record.kind === 'rewind') this.#committedStep = record.step;
   }
 

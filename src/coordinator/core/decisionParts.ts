@@ -5,6 +5,7 @@
 import { InvariantError } from '../../base/errors.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
+import { engineText } from './engineMix.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
 
@@ -87,9 +88,10 @@ export function hasState({ step, committedTerm }: RunState, { holds }: Pick<Memb
   return holds?.step === step && holds.term === committedTerm;
 }
 
-/** Whether the commit of the committed step is all that it lacks. */
-export function lacksCommit({ step, committedTerm }: RunState, { holds }: Member): boolean {
-  return holds?.pending?.step === step && holds.pending.term === committedTerm;
+/** Whether the commit of the committed step is all that it lacks, and can be given. */
+export function lacksCommit({ step, committedTerm, committed }: RunState, { holds }: Member): boolean {
+  const isReduced = holds?.pending?.step === step && holds.pending.term === committedTerm;
+  return isReduced && committed.gradNorm !== undefined;
 }
 
 /** Whether the committed state is in a checkpoint, or will be in none: its last one could not be written. */
@@ -172,10 +174,15 @@ export function firstDifference(members: readonly Member[]): string | undefined 
   const odd = members.find((member) => member.applied?.parameterHash !== first?.applied?.parameterHash);
   if (first === undefined || odd === undefined) return undefined;
   const short = (member: Member) => member.applied?.parameterHash?.slice(0, 12) ?? 'no hash';
-  const [engine, oddEngine] = [first.prepared?.engine, odd.prepared?.engine];
-  const why =
-    engine === oddEngine ? '' : `; they compute on ${engine} and ${oddEngine}: use the same engine everywhere`;
-  return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${why}`;
+  return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${engineDifference(first, odd)}`;
+}
+
+/** Why the bits of two members may differ: what they compute on, where that does. */
+export function engineDifference(one: Member, other: Member | undefined): string {
+  const text = (member: Member | undefined) => member?.prepared && engineText(member.prepared.engineId);
+  const [its, others] = [text(one), text(other)];
+  if (its === others) return ': use the same version of lockstep everywhere';
+  return `; they compute on ${its} and ${others}: use machines of one kind, and the same version of lockstep`;
 }
 
 export function required<T>(value: T | undefined): T {

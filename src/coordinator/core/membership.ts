@@ -15,11 +15,13 @@ import {
   nameOf,
   nothing,
   refuse,
+  required,
   seconds,
   stale,
   withMember,
   withoutSource,
 } from './decisionParts.ts';
+import { engineText, mixRefusal } from './engineMix.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 import { openTerm, reform, tryToOpen } from './terms.ts';
@@ -110,7 +112,9 @@ function proven(state: RunState, holds: Member['holds']): RunState {
     state.stage === 'gathering' && holds !== undefined && holds.term === state.term && holds.step > state.step;
   if (!isProof || state.term === 0) return state;
   const { step, term: committedTerm } = holds;
-  return { ...state, step, committedTerm, appliedStep: step, evaluatedStep: step };
+  // Who has that step reduced only lacks a norm that nobody knows any more, and gets the state.
+  const committed = { ...state.committed, gradNorm: undefined };
+  return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
 }
 
 export function onPrepared(
@@ -121,23 +125,35 @@ export function onPrepared(
 ): Decision {
   const { engine, engineId, tensors, limit } = message;
   if (member.rank >= 0) return stale(state, member, 'prepared');
-  // Two engines round differently, which the hashes of the next step would show. How many threads they use makes no difference.
-  const nameOfEngine = (description = '') => description.split(' ', 1)[0];
-  const other = state.members.find((present) => nameOfEngine(present.prepared?.engine) !== nameOfEngine(engine));
-  if (other !== undefined && state.plan.hashEverySteps > 0) {
-    const reason = `it computes on ${engine}, the others on ${other.prepared?.engine}: use the same engine everywhere`;
-    const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
-    return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
-  }
-  const next = withMember(state, {
+  const now: Member = {
     ...member,
     phase: 'waiting for work',
     prepared: { engine, engineId, tensors, ...(limit && { limit }) },
-  });
+  };
+  const unlike = everyone(state).find(
+    ({ id, prepared }) => id !== member.id && prepared !== undefined && mixRefusal(prepared.engineId, engineId),
+  );
+  if (unlike !== undefined) {
+    // Before the run begins whoever is of this machine stays, in whatever order they come.
+    const isGuest = ({ rank, worker }: Member) => rank < 0 && !state.plan.localWorkers.includes(worker);
+    if (isGuest(now) || !isGuest(unlike)) return refuseMix(state, now, unlike, nowMs);
+    const { state: without, effects } = refuseMix(state, unlike, now, nowMs);
+    return after(effects, onPrepared(without, member, message, nowMs));
+  }
+  const next = withMember(state, now);
   const reason = `${nameOf(member)} is prepared`;
   if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
   // At a boundary already; else the next commit makes the members hold.
   return atBoundary(next, nowMs, reason);
+}
+
+/** One whose update would not have the bits of the other's is told why, and what to do. */
+function refuseMix(state: RunState, member: Member, other: Member, nowMs: number): Decision {
+  const [its, others] = [required(member.prepared).engineId, required(other.prepared).engineId];
+  const { reason: why, remedy } = required(mixRefusal(its, others));
+  const reason = `it computes on ${engineText(its)}, ${nameOf(other)} on ${engineText(others)}, and ${why}: ${remedy}`;
+  const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
+  return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
 }
 
 export function onLeave(state: RunState, member: Member, nowMs: number): Decision {

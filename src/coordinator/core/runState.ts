@@ -56,6 +56,8 @@ export interface Resumed {
   readonly term: number;
   readonly step: number;
   readonly committedTerm: number;
+  /** Of the gradient of the committed step, if the journal has it. */
+  readonly gradNorm: number | undefined;
   /** Names of the workers that may still be there with their state. */
   readonly workers: readonly string[];
 }
@@ -148,7 +150,12 @@ export interface RunState {
   /** The term in which `step` was committed; together they name one state, to the bit. */
   readonly committedTerm: number;
   /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
-  readonly committed: { readonly sums: Sums; readonly gradNorm: number; readonly worldSize: number };
+  readonly committed: {
+    readonly sums: Sums;
+    /** What every replica clips the gradient by; undefined where another coordinator committed the step, and no journal has it. */
+    readonly gradNorm: number | undefined;
+    readonly worldSize: number;
+  };
   /** The step at which this coordinator opened its last term; undefined before the first. */
   readonly openedAtStep: number | undefined;
   /** Updates whose commit every member has applied. */
@@ -321,7 +328,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     term: resumed?.term ?? 0,
     step,
     committedTerm: resumed?.committedTerm ?? 0,
-    committed: { sums: noSums, gradNorm: 0, worldSize: 0 },
+    committed: { sums: noSums, gradNorm: resumed?.gradNorm, worldSize: 0 },
     openedAtStep: undefined,
     appliedStep: step,
     assignedStep: step,

@@ -6,6 +6,7 @@ import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import {
   after,
   allTraining,
+  engineDifference,
   everyone,
   fail,
   finish,
@@ -43,11 +44,10 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
   const isReady = (other: Member) => other.ready?.term === state.term;
   const first = next.members.find((other) => isReady(other) && other.ready?.stateHash !== undefined);
   if (stateHash !== undefined && first?.ready?.stateHash !== stateHash) {
-    const engines = `${member.prepared?.engine} and ${first?.prepared?.engine}`;
     return fail(
       next,
       `${nameOf(member)} and ${first === undefined ? 'nobody' : nameOf(first)} start from different parameters: ` +
-        `${stateHash.slice(0, 12)} and ${first?.ready?.stateHash?.slice(0, 12)}; they compute on ${engines}: use the same engine and version everywhere`,
+        `${stateHash.slice(0, 12)} and ${first?.ready?.stateHash?.slice(0, 12)}${engineDifference(member, first)}`,
     );
   }
   if (!next.members.every(isReady)) return nothing(next, `${nameOf(member)} is ready`);
@@ -93,12 +93,14 @@ export function onReduced(
   const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
   const hash = isDue(step, plan.hashEverySteps);
   const sums = sumsOf(shares);
-  const committed = { sums, gradNorm: reduced.gradNorm, worldSize: next.members.length };
+  // The sum is the same on every rank; how its squares are summed differs from one instruction set to another.
+  const { gradNorm } = required(shares[0]);
+  const committed = { sums, gradNorm, worldSize: next.members.length };
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const learningRate = learningRateOf(next, step);
-  const commit = { type: 'commit', term: next.term, step, learningRate, hash, hold } as const;
+  const commit = { type: 'commit', term: next.term, step, learningRate, gradNorm, hash, hold } as const;
   const effects: Effect[] = [
-    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm: reduced.gradNorm, ranks },
+    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm, ranks },
     ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term: next.term };
@@ -185,7 +187,8 @@ export function whenApplied(state: RunState, nowMs: number): Decision {
 /** The committed step is applied on every replica that there is. */
 function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   const { step, committedTerm: term } = state;
-  const { sums, gradNorm } = state.committed;
+  const { sums } = state.committed;
+  const gradNorm = required(state.committed.gradNorm);
   return { kind: 'stepDone', step, term, learningRate: learningRateOf(state, step), sums, gradNorm, ranks };
 }
 

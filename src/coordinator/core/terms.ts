@@ -18,6 +18,7 @@ import {
   nameOf,
   namesOf,
   nothing,
+  required,
   seconds,
   wait,
   withoutSource,
@@ -55,7 +56,9 @@ export function openTerm(
     if (!lacksCommit(state, member)) continue;
     // It has the gradients of the committed step, from the term that committed it.
     const learningRate = learningRateOf(state, step);
-    const commit = { type: 'commit', term: committedTerm, step, learningRate, hash: false, hold: true } as const;
+    const gradNorm = required(state.committed.gradNorm);
+    const update = { learningRate, gradNorm, hash: false, hold: true };
+    const commit = { type: 'commit', term: committedTerm, step, ...update } as const;
     effects.push({ kind: 'send', to: member.id, message: commit });
   }
   const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);

@@ -18,14 +18,30 @@ const reduced = {
 
 describe('control messages', () => {
   it('come back as they were sent', () => {
-    const commit = { type: 'commit', term: 1, step: 2, learningRate: 1e-3, hash: true, hold: false } as const;
+    const commit = {
+      type: 'commit',
+      term: 1,
+      step: 2,
+      learningRate: 1e-3,
+      gradNorm: 0.5,
+      hash: true,
+      hold: false,
+    } as const;
     expect(decodeCoordinatorMessage(encodeMessage(commit))).toEqual(commit);
     const heartbeat = { type: 'heartbeat', step: 7, phase: 'all-reduce', ringFrames: 3 } as const;
     expect(decodeWorkerMessage(encodeMessage(heartbeat))).toEqual(heartbeat);
   });
 
   it('are refused in the wrong direction', () => {
-    const commit = { type: 'commit', term: 1, step: 2, learningRate: 0, hash: false, hold: false } as const;
+    const commit = {
+      type: 'commit',
+      term: 1,
+      step: 2,
+      learningRate: 0,
+      gradNorm: 0.5,
+      hash: false,
+      hold: false,
+    } as const;
     expect(() => decodeWorkerMessage(encodeMessage(commit))).toThrow(/malformed control message/);
   });
 

@@ -31,18 +31,25 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
   for (const record of records) {
     if (record.kind === 'run') {
       const { runId, address } = record;
-      found = { runId, address, term: 0, step: 0, committedTerm: 0, members: [], commits: [] };
+      found = { runId, address, term: 0, step: 0, committedTerm: 0, gradNorm: undefined, members: [], commits: [] };
     } else if (record.kind === 'ended') found = undefined;
     else if (record.kind === 'term') {
-      found = { ...found!, term: record.term, step: record.step, members: record.members };
+      const { term, step, members } = record;
+      found = { ...found!, term, step, members, gradNorm: normAfter(step, found!.commits) };
     } else {
       const before = record.kind === 'commit' ? record.step - 1 : record.step;
       const commits = found!.commits.filter(({ step }) => step <= before);
       if (record.kind === 'commit') commits.push(record);
-      found = { ...found!, step: record.step, commits, committedTerm: commits.at(-1)?.term ?? 0 };
+      const committedTerm = commits.at(-1)?.term ?? 0;
+      found = { ...found!, step: record.step, commits, committedTerm, gradNorm: normAfter(record.step, commits) };
     }
   }
   return found;
+}
+
+function normAfter(step: number, commits: readonly CommitRecord[]): number | undefined {
+  const last = commits.at(-1);
+  return last?.step === step ? last.gradNorm : undefined;
 }
 
 /** Equal but for commits that a journal need not keep: those it has must be the newest. */
@@ -51,7 +58,8 @@ export function isRecovery(found: Recovered, expected: Recovered | undefined): b
   // Of which term a commit was that is not kept nobody knows.
   const commits = found.commits.length === 0 ? [] : expected.commits.slice(-found.commits.length);
   const committedTerm = commits.at(-1)?.term ?? 0;
-  return JSON.stringify(found) === JSON.stringify({ ...expected, commits, committedTerm });
+  const gradNorm = normAfter(expected.step, commits);
+  return JSON.stringify(found) === JSON.stringify({ ...expected, commits, committedTerm, gradNorm });
 }
 
 type Before = (operation: string, halfDo: () => void) => void;

@@ -63,7 +63,15 @@ describe('the inbox', () => {
   it('gives a commit that came before the interruption', async () => {
     const inbox = new Inbox();
     const waiting = inbox.take('commit');
-    const commit = { type: 'commit', term: 1, step: 1, learningRate: 0, hash: false, hold: false } as const;
+    const commit = {
+      type: 'commit',
+      term: 1,
+      step: 1,
+      learningRate: 0,
+      gradNorm: 1,
+      hash: false,
+      hold: false,
+    } as const;
     inbox.deliver({ message: commit, payload: undefined });
     inbox.deliver(form(2));
     inbox.interrupt(new Error('term 2'));

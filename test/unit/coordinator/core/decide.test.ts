@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { StateClaim } from '../../../../src/comm/messageFields.ts';
+import type { EngineId, StateClaim } from '../../../../src/comm/messageFields.ts';
 import { protocolVersion } from '../../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../../src/comm/workerMessages.ts';
 import { decide } from '../../../../src/coordinator/core/decide.ts';
@@ -43,7 +43,7 @@ class Script {
   nowMs = 0;
   effects: readonly Effect[] = [];
   reason = '';
-  engineOf: (id: string) => string = () => 'native';
+  engineOf: (id: string) => Partial<EngineId> = () => ({});
 
   constructor(changes: Partial<RunPlan> = {}, resumed?: Resumed) {
     this.state = initialState({ ...plan, ...changes }, 0, resumed);
@@ -65,9 +65,9 @@ class Script {
 
   prepared(...ids: string[]): this {
     for (const id of ids) {
-      const engine = this.engineOf(id);
-      const engineId = { engine, device: 'cpu', unit: 'avx512', precision: 'float32' };
-      this.from(id, { type: 'prepared', engine, engineId, tensors });
+      const usual = { engine: 'native', device: 'cpu', unit: 'avx512', precision: 'float32' };
+      const engineId = { ...usual, ...this.engineOf(id) };
+      this.from(id, { type: 'prepared', engine: 'for people', engineId, tensors });
     }
     return this;
   }
@@ -121,9 +121,9 @@ class Script {
     );
   }
 
-  /** Each worker computes on an engine of its own. */
+  /** Of two instruction sets, which update alike. */
   mixed(): this {
-    this.engineOf = (id) => `engine of ${id}`;
+    this.engineOf = (id) => ({ unit: id === 'w0' ? 'avx2' : 'avx512' });
     return this;
   }
 
@@ -383,12 +383,12 @@ describe('the decision core: steps', () => {
     [
       'another start',
       (s) => s.mixed().join('w0').join('w1').prepared('w0', 'w1').ready('w0').ready('w1', hash('f')),
-      /different parameters.*they compute on engine of w1 and engine of w0/,
+      /different parameters.*they compute on native avx512 \(cpu, float32\) and native avx2 \(cpu, float32\)/,
     ],
     [
       'diverged replicas',
       (s) => s.mixed().start().reduced('w0', 1).reduced('w1', 1).applied('w0', 1).applied('w1', 1, hash('f')),
-      /replicas differ after step 1.*rank 0.*rank 1.*they compute on engine of w0 and engine of w1/,
+      /replicas differ after step 1.*rank 0.*rank 1.*they compute on native avx2 \(.*\) and native avx512 \(/,
     ],
     [
       'an error of the user',
@@ -521,9 +521,12 @@ describe('the decision core: losses', () => {
     script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
     script.join('w1b', { step: 1, term: 1, pending: { step: 2, term: 1 } }).prepared('w1b');
     expect(script.kinds().filter((kind) => kind.endsWith('w1b'))).toEqual(['commit→w1b', 'form→w1b']);
-    // The second of the two steps of warm-up.
+    // The second of the two steps of warm-up; the norm is that of rank 0.
     expect(script.effects).toContainEqual(
-      expect.objectContaining({ to: 'w1b', message: expect.objectContaining({ type: 'commit', learningRate: 4 }) }),
+      expect.objectContaining({
+        to: 'w1b',
+        message: expect.objectContaining({ type: 'commit', learningRate: 4, gradNorm: 1 }),
+      }),
     );
     expect(script.forms()[1]).toMatchObject({ to: 'w1b', state: 'keep', step: 2, committedTerm: 1 });
   });
@@ -661,14 +664,38 @@ describe('the decision core: losses', () => {
     const failed = { type: 'failed', step: 0, phase: 'building', message: 'no addon', blame: 'user' } as const;
     const script = new Script({ ...quiet, open: true }).start().join('w2').from('w2', failed);
     expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
-    script.engineOf = (id) => (id === 'w2' ? 'native (avx512, 64 threads)' : 'tfjs (wasm: simd)');
+    script.engineOf = (id) => (id === 'w2' ? { unit: 'avx2' } : { engine: 'tfjs', unit: 'wasm: simd' });
     script.join('w2').prepared('w2');
     expect(script.kinds()).toEqual([]);
     script.from('w2', { type: 'leave' }).join('w3').prepared('w3');
     expect(script.kinds()).toEqual(['refused→w3']);
-    const reason = expect.stringMatching(/w3 .* computes on tfjs \(wasm: simd\), the others on native/);
+    const reason = expect.stringMatching(
+      /w3 .* computes on tfjs wasm: simd \(cpu, float32\), rank 0 \(.*\) on native avx512 .*, and each engine rounds .* set engine.name=tfjs/,
+    );
     expect(script.effects).toContainEqual(expect.objectContaining({ event: expect.objectContaining({ reason }) }));
     expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
+  });
+
+  it('lets a ring form only of what updates alike, whether hashes are compared or not', () => {
+    for (const hashEverySteps of [0, 1]) {
+      const script = new Script({ ...quiet, hashEverySteps, localWorkers: [], open: true });
+      script.engineOf = (id) => (id === 'w0' ? {} : { engine: 'tfjs', unit: 'wasm' });
+      script.join('w0').join('w1').prepared('w0', 'w1');
+      expect(script.kinds()).toEqual(['refused→w1']);
+      expect(script.mixed().join('w2').prepared('w2').ids).toEqual(['w0', 'w2']);
+    }
+  });
+
+  it('keeps the workers of this machine in a run that has not begun, though a guest was first', () => {
+    const script = new Script({ ...quiet, localWorkers: ['w0'], open: true });
+    script.engineOf = (id) => (id === 'w0' ? {} : { unit: 'neon' });
+    script.join('w1').join('w0').prepared('w1', 'w0');
+    expect(script.kinds()).toEqual(['refused→w1']);
+    expect(script.state.joiners.map(({ id, prepared }) => [id, prepared?.engineId.unit])).toEqual([['w0', 'avx512']]);
+    // In a ring that works the place is the first one's.
+    script.join('w2').engineOf = () => ({});
+    script.prepared('w2').ready('w0').ready('w2').join('w3').engineOf = () => ({ unit: 'neon' });
+    expect(script.prepared('w3').kinds()).toEqual(['refused→w3']);
   });
 
   it('refuses the workers of another run, whatever they claim to have', () => {
@@ -873,16 +900,25 @@ describe('the decision core: losses', () => {
 });
 
 describe('the decision core: a coordinator that takes over', () => {
-  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, workers: ['w0', 'w1'] };
+  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, gradNorm: 0.75, workers: ['w0', 'w1'] };
 
   it('goes on with the workers that kept their state, and without a checkpoint', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'commit→w1', 'form→w0', 'form→w1']);
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', gradNorm: 0.75 } });
     expect(script.forms()).toMatchObject([{ term: 4, step: 7, state: 'keep' }, { state: 'keep' }]);
     script.ready('w0').ready('w1');
     expect(script.leases().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
+  });
+
+  it('sends the state to whoever lacks a commit that no journal has', () => {
+    const script = new Script({ ...quiet, maxSteps: 20 }, { ...resumed, gradNorm: undefined });
+    script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
+    script.prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
+    expect(script.forms()).toMatchObject([{ state: 'keep', send: true }, { state: 'receive' }]);
   });
 
   it('takes a later step that a worker proves, if the journal had lost it', () => {

@@ -1,0 +1,62 @@
+/**
+ * Which workers may share a ring, by what they compute on. Pure.
+ *
+ * Replicas must be equal to the bit. What a rank computes alone goes into its gradients, and the ring leaves the same sum of them on
+ * every rank: forward and backward may round differently. What every rank computes for itself must come out alike: the sum in the
+ * ring (additions of float32, the same everywhere), the norm of the gradient (rank 0's goes to all with `commit`) and the update.
+ */
+import type { EngineId } from '../../comm/messageFields.ts';
+
+interface Alike {
+  readonly engine: string;
+  readonly device: string;
+  /** Units whose update gives the same bits. */
+  readonly units: readonly string[];
+  readonly reason: string;
+}
+
+/** What else may be mixed than equals. test/parity/kernels/updateBits.test.ts holds these units to it. */
+export const alike: readonly Alike[] = [
+  {
+    engine: 'native',
+    device: 'cpu',
+    units: ['amx', 'avx512bf16', 'avx512', 'avx2'],
+    reason: 'AdamW does the same fused multiply-adds, divisions and roots on each number, however wide the vector is',
+  },
+];
+
+/** Why workers that differ in a field may not share a ring, and what to do; a unit only where no row of `alike` has both. */
+const refusals = {
+  engine: {
+    reason: 'each engine rounds the update in its own way',
+    remedy: 'use the same engine everywhere: compile the native engine there too, or set engine.name=tfjs for the run',
+  },
+  device: {
+    reason: 'each kind of device rounds the update in its own way',
+    remedy: 'use the same device everywhere: set engine.device for the run',
+  },
+  precision: {
+    reason: 'a run has one precision, that of its config',
+    remedy: 'start the worker again with the same version of lockstep',
+  },
+  unit: {
+    reason: 'it is not known that both round the update alike',
+    remedy: 'use machines of one kind',
+  },
+} as const satisfies Record<keyof EngineId, { reason: string; remedy: string }>;
+
+/** Why two workers may not share a ring, and what to do about it; undefined where they may. */
+export function mixRefusal(one: EngineId, other: EngineId): { reason: string; remedy: string } | undefined {
+  for (const field of ['engine', 'device', 'precision'] as const) {
+    if (one[field] !== other[field]) return refusals[field];
+  }
+  const { engine, device } = one;
+  const isAlike = (row: Alike) =>
+    row.engine === engine && row.device === device && row.units.includes(one.unit) && row.units.includes(other.unit);
+  return one.unit === other.unit || alike.some(isAlike) ? undefined : refusals.unit;
+}
+
+/** `native avx512 (cpu, float32)`. */
+export function engineText({ engine, device, unit, precision }: EngineId): string {
+  return `${engine} ${unit} (${device}, ${precision})`;
+}

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { engineText, mixRefusal } from '../../../../src/coordinator/core/engineMix.ts';
+
+const native = { engine: 'native', device: 'cpu', unit: 'avx512', precision: 'float32' };
+const webgpu = { engine: 'tfjs', device: 'webgpu', unit: 'nvidia hopper', precision: 'float32' };
+
+describe('which workers may share a ring', () => {
+  it.each([
+    ['equals', native, native],
+    ['equals of an engine that no rule names', webgpu, webgpu],
+    ['x86 instruction sets with fused multiply-adds', native, { ...native, unit: 'avx2' }],
+    [
+      'units that differ in their products alone',
+      { ...native, precision: 'bf16' },
+      { ...native, unit: 'amx', precision: 'bf16' },
+    ],
+  ])('%s may', (_, one, other) => {
+    expect(mixRefusal(one, other)).toBeUndefined();
+    expect(mixRefusal(other, one)).toBeUndefined();
+  });
+
+  it.each([
+    ['two engines', native, { ...webgpu, device: 'cpu' }, /each engine/, /engine.name/],
+    [
+      'two devices of one engine',
+      webgpu,
+      { ...webgpu, device: 'wasm', unit: 'simd' },
+      /each kind of device/,
+      /engine.device/,
+    ],
+    ['two graphics processors', webgpu, { ...webgpu, unit: 'apple m2' }, /not known/, /one kind/],
+    ['x86 and ARM', native, { ...native, unit: 'neon' }, /not known/, /one kind/],
+    ['with and without fused multiply-adds', native, { ...native, unit: 'scalar' }, /not known/, /one kind/],
+    ['a unit that another engine may mix', webgpu, { ...webgpu, unit: 'avx2' }, /not known/, /one kind/],
+    ['two precisions', native, { ...native, precision: 'bf16' }, /one precision/, /same version/],
+  ])('%s may not', (_, one, other, reason, remedy) => {
+    for (const refusal of [mixRefusal(one, other), mixRefusal(other, one)]) {
+      expect(refusal?.reason).toMatch(reason);
+      expect(refusal?.remedy).toMatch(remedy);
+    }
+  });
+
+  it('is told to people', () => expect(engineText(native)).toBe('native avx512 (cpu, float32)'));
+});
