@@ -4,7 +4,8 @@
 
 #define LOCKSTEP_ACTIVATIONS(X) \
   X(gelu, Gelu)                 \
-  X(relu, Relu)
+  X(relu, Relu)                 \
+  X(silu, Silu)
 
 namespace lockstep {
 

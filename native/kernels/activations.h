@@ -35,6 +35,20 @@ struct Relu {
   static inline Vec timesSlope(Vec d, Vec x) { return x > Vec{} ? d : Vec{}; }
 };
 
+// x · sigmoid(x) = x / (1 + 2^t), t = -x / ln 2, and sigmoid(x) · (1 + x · (1 - sigmoid(x))). Beyond ±80 the slope is 0 or 1 in
+// float32; held there. Not a number stays so.
+struct Silu {
+  static constexpr float exponent = -1.442695041f;  // -1 / ln 2
+
+  static inline Vec forward(Vec x) { return x / (splat(1.0f) + exp2(min(splat(126.0f), x * splat(exponent)))); }
+  static inline Vec timesSlope(Vec d, Vec input) {
+    const Vec x = min(splat(80.0f), max(splat(-80.0f), input));
+    const Vec power = exp2(x * splat(exponent));
+    const Vec s = splat(1.0f) / (splat(1.0f) + power);
+    return d * (s * fma(x, power * s, splat(1.0f)));
+  }
+};
+
 // body(Type{}) for the type of that kind; nothing for none.
 template <class Body>
 static inline void withActivation(Activation kind, Body body) {

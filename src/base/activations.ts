@@ -19,6 +19,7 @@ interface ActivationEntry {
 export const activations = [
   { kind: 'gelu', doc: 'the tanh form that GPT-2 uses', huggingFace: ['gelu_new', 'gelu_pytorch_tanh', 'gelu_fast'] },
   { kind: 'relu', doc: 'max(x, 0)', huggingFace: ['relu'] },
+  { kind: 'silu', doc: 'x · sigmoid(x)', huggingFace: ['silu', 'swish'] },
 ] as const satisfies readonly ActivationEntry[];
 
 /** The non-linearity after a linear layer. */

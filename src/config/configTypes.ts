@@ -20,8 +20,8 @@ export interface ModelKeys {
   dropout: number;
   /** Whether linear layers and layer norms have a bias, as GPT-2 has. Default `true`, true or false. */
   bias: boolean;
-  /** The MLP's non-linearity. gelu: the tanh form that GPT-2 uses. relu: max(x, 0). Default `"gelu"`, one of gelu, relu. */
-  activation: 'gelu' | 'relu';
+  /** The MLP's non-linearity. gelu: the tanh form that GPT-2 uses. relu: max(x, 0). silu: x · sigmoid(x). Default `"gelu"`, one of gelu, relu, silu. */
+  activation: 'gelu' | 'relu' | 'silu';
   /** Whether the output projection shares the token embedding, as in GPT-2. Default `true`, true or false. */
   tiedHead: boolean;
 }

@@ -40,7 +40,16 @@ const relu: ActivationOps = {
   backward: (tf, x, dout) => tf.mul(dout, tf.step(x)),
 };
 
-const activations = { gelu, relu } satisfies Record<ActivationKind, ActivationOps>;
+const silu: ActivationOps = {
+  forward: (tf, x) => tf.mul(x, tf.sigmoid(tf.clipByValue(x, -80, 80))),
+  backward: (tf, input, dout) => {
+    const x = tf.clipByValue(input, -80, 80); // beyond, the slope is 0 or 1 in float32
+    const sigmoid = tf.sigmoid(x);
+    return tf.mul(dout, tf.mul(sigmoid, tf.add(tf.mul(x, tf.sub(1, sigmoid)), 1)));
+  },
+};
+
+const activations = { gelu, relu, silu } satisfies Record<ActivationKind, ActivationOps>;
 
 function opsOf(kind: ActivationKind): ActivationOps {
   invariant(Object.hasOwn(activations, kind), `the tfjs engine has no activation ${kind}`);

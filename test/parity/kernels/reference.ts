@@ -128,12 +128,18 @@ const GELU_SCALE = Math.sqrt(2 / Math.PI);
 
 const geluTanh = (x: number): number => Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3));
 
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
 /** Each activation and its derivative. */
 const activations = {
   /** x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) */
   gelu: {
     value: (x) => 0.5 * x * (1 + geluTanh(x)),
     slope: (x) => 0.5 * (1 + geluTanh(x)) + 0.5 * x * (1 - geluTanh(x) ** 2) * GELU_SCALE * (1 + 3 * 0.044715 * x ** 2),
+  },
+  silu: {
+    value: (x) => x * sigmoid(x),
+    slope: (x) => sigmoid(x) * (1 + x * (1 - sigmoid(x))),
   },
   relu: { value: (x) => Math.max(x, 0), slope: (x) => (x > 0 ? 1 : 0) },
 } satisfies Record<ActivationKind, Record<'value' | 'slope', (x: number) => number>>;
