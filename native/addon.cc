@@ -22,6 +22,7 @@ constexpr Export exportTable[] = {
     {"readBandwidth", lockstep::readBandwidth},
     {"zero", lockstep::zero},
     {"add", lockstep::add},
+    {"copy", lockstep::copy},
     {"addInto", lockstep::addInto},
     {"dropout", lockstep::dropout},
     {"embeddingForward", lockstep::embeddingForward},

@@ -11,8 +11,9 @@ napi_value activationForward(napi_env env, napi_callback_info info) {
   p.size = args.positive("size");
   p.kind = args.activation("kind");
   if (args.ok() && p.kind == Activation::none) args.fail("expected an activation for kind");
-  p.out = args.floats("out", p.size);
-  p.inp = args.floats("inp", p.size);
+  p.out = args.anyFloats("out", p.size);
+  p.inp = args.anyFloats("inp", p.size);
+  if (args.ok() && p.out.bfloat16 != p.inp.bfloat16) args.fail("expected out and inp of one type");
   return args.finish(args.ok() && engine->kernels->activationForward(*engine->pool, p));
 }
 
@@ -24,9 +25,12 @@ napi_value activationBackward(napi_env env, napi_callback_info info) {
   p.size = args.positive("size");
   p.kind = args.activation("kind");
   if (args.ok() && p.kind == Activation::none) args.fail("expected an activation for kind");
-  p.out = args.floats("dinp", p.size);
-  p.dout = args.floats("dout", p.size);
-  p.inp = args.floats("inp", p.size);
+  p.out = args.anyFloats("dinp", p.size);
+  p.dout = args.anyFloats("dout", p.size);
+  p.inp = args.anyFloats("inp", p.size);
+  if (args.ok() && (p.out.bfloat16 != p.inp.bfloat16 || p.dout.bfloat16 != p.inp.bfloat16)) {
+    args.fail("expected dinp, dout and inp of one type");
+  }
   return args.finish(args.ok() && engine->kernels->activationBackward(*engine->pool, p));
 }
 

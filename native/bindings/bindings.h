@@ -17,6 +17,7 @@ napi_value readBandwidth(napi_env, napi_callback_info);
 
 napi_value zero(napi_env, napi_callback_info);
 napi_value add(napi_env, napi_callback_info);
+napi_value copy(napi_env, napi_callback_info);
 napi_value addInto(napi_env, napi_callback_info);
 napi_value dropout(napi_env, napi_callback_info);
 napi_value embeddingForward(napi_env, napi_callback_info);

@@ -18,7 +18,7 @@ const int32_t* targetsOf(Arguments& args, Index n, Index v) {
 
 }  // namespace
 
-// crossEntropy(engine, n, v, scale, losses, logits, targets, dlogits | null)
+// crossEntropy(engine, n, v, scale, losses, logits, targets, dlogits | null, weights | null)
 napi_value crossEntropy(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "crossEntropy");
   Engine* engine = args.engine();
@@ -30,11 +30,12 @@ napi_value crossEntropy(napi_env env, napi_callback_info info) {
   p.logits = args.floats("logits", sizeOf(p.n, p.v));
   p.targets = targetsOf(args, p.n, p.v);
   p.dlogits = args.floatsOrNull("dlogits", sizeOf(p.n, p.v));
+  p.weights = args.floatsOrNull("weights", p.n);
   return args.finish(args.ok() && engine->kernels->crossEntropy(*engine->pool, p));
 }
 
 // linearCrossEntropy(engine, n, ic, v, rows, weightTransposed, scale, losses, logits, dinp | null, dweight | null, inp, weight,
-// targets): `logits` is scratch, of `rows` rows
+// targets, weights | null): `logits` is scratch, of `rows` rows
 napi_value linearCrossEntropy(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "linearCrossEntropy");
   Engine* engine = args.engine();
@@ -52,7 +53,7 @@ napi_value linearCrossEntropy(napi_env env, napi_callback_info info) {
   p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.v));
   p.targets = targetsOf(args, p.n, p.v);
-  if (args.ok() && (p.dinp.data == nullptr) != (p.dweight == nullptr)) args.fail("expected dinp and dweight together or not at all");
+  p.weights = args.floatsOrNull("weights", p.n);
   args.apart("dinp", p.dinp, p.n * p.ic, "inp", p.inp, p.n * p.ic);
   return args.finish(args.ok() && engine->kernels->linearCrossEntropy(*engine->pool, p));
 }

@@ -18,10 +18,23 @@ napi_value add(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "add");
   Engine* engine = args.engine();
   const Index size = args.positive("size");
-  float* out = args.floats("out", size);
-  const float* a = args.floats("a", size);
-  const float* b = args.floats("b", size);
+  const FloatArray out = args.anyFloats("out", size);
+  const FloatArray a = args.anyFloats("a", size);
+  const FloatArray b = args.anyFloats("b", size);
+  if (args.ok() && (a.bfloat16 != out.bfloat16 || b.bfloat16 != out.bfloat16)) args.fail("expected out, a and b of one type");
   return args.finish(args.ok() && engine->kernels->add(*engine->pool, out, a, b, size));
+}
+
+// copy(engine, size, out, inp)
+napi_value copy(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "copy");
+  Engine* engine = args.engine();
+  const Index size = args.positive("size");
+  const FloatArray out = args.anyFloats("out", size);
+  const FloatArray inp = args.anyFloats("inp", size);
+  if (args.ok() && inp.bfloat16 != out.bfloat16) args.fail("expected out and inp of one type");
+  args.apart("out", out, size, "inp", inp, size);
+  return args.finish(args.ok() && engine->kernels->copy(*engine->pool, out, inp, size));
 }
 
 // addInto(dst, src): on the calling thread, without an engine
@@ -42,7 +55,8 @@ napi_value dropout(napi_env env, napi_callback_info info) {
   p.b = args.positive("b");
   p.sampleSize = args.positive("sampleSize");
   p.out = args.anyFloats("out", sizeOf(p.b, p.sampleSize));
-  p.inp = args.floats("inp", sizeOf(p.b, p.sampleSize));
+  p.inp = args.anyFloats("inp", sizeOf(p.b, p.sampleSize));
+  if (p.out.bfloat16 != p.inp.bfloat16) args.apart("out", p.out, p.b * p.sampleSize, "inp", p.inp, p.b * p.sampleSize);
   p.dropout = args.dropout(p.b);
   if (args.ok() && p.dropout.keys == nullptr) args.fail("expected a Uint32Array for dropout keys");
   return args.finish(args.ok() && engine->kernels->dropout(*engine->pool, p));

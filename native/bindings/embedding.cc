@@ -35,7 +35,7 @@ napi_value embeddingForward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->embeddingForward(*engine->pool, p));
 }
 
-// embeddingBackward(engine, b, t, c, v, positions, dwte, dwpe | null, dout, tokens)
+// embeddingBackward(engine, b, t, c, v, positions, dwte | null, dwpe | null, dout, tokens)
 napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "embeddingBackward");
   Engine* engine = args.engine();
@@ -45,12 +45,12 @@ napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   p.c = args.positive("c");
   const Index v = args.positive("v");
   const Index positions = args.count("positions");
-  p.dwte = args.floats("dwte", sizeOf(v, p.c));
+  p.dwte = args.floatsOrNull("dwte", sizeOf(v, p.c));
   p.dwpe = args.floatsOrNull("dwpe", sizeOf(positions, p.c));
   p.dout = args.floats("dout", sizeOf(p.b, p.t, p.c));
   p.tokens = args.ints("tokens", sizeOf(p.b, p.t));
   if (p.dwpe != nullptr && p.t > positions) args.fail("expected dwpe to have a row for every position");
-  checkTokens(args, p.tokens, p.b * p.t, v);
+  if (p.dwte != nullptr) checkTokens(args, p.tokens, p.b * p.t, v);
   return args.finish(args.ok() && engine->kernels->embeddingBackward(*engine->pool, p));
 }
 

@@ -20,7 +20,7 @@ napi_value layerNormForward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->layerNormForward(*engine->pool, p));
 }
 
-// layerNormBackward(engine, n, c, accumulate, dinp, dweight, dbias | null, dout, inp, weight, mean, rstd)
+// layerNormBackward(engine, n, c, accumulate, dinp | null, dweight | null, dbias | null, dout, inp, weight, mean, rstd)
 napi_value layerNormBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "layerNormBackward");
   Engine* engine = args.engine();
@@ -28,8 +28,8 @@ napi_value layerNormBackward(napi_env env, napi_callback_info info) {
   p.n = args.positive("n");
   p.c = args.positive("c");
   p.accumulate = args.flag("accumulate");
-  p.dinp = args.floats("dinp", sizeOf(p.n, p.c));
-  p.dweight = args.floats("dweight", p.c);
+  p.dinp = args.floatsOrNull("dinp", sizeOf(p.n, p.c));
+  p.dweight = args.floatsOrNull("dweight", p.c);
   p.dbias = args.floatsOrNull("dbias", p.c);
   p.dout = args.anyFloats("dout", sizeOf(p.n, p.c));
   p.inp = args.floats("inp", sizeOf(p.n, p.c));

@@ -20,27 +20,28 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));
   p.weight = args.floats("weight", sizeOf(p.ic, p.oc));
   p.bias = args.floatsOrNull("bias", p.oc);
-  p.residual = args.floatsOrNull("residual", sizeOf(p.n, p.oc));
+  p.residual = args.anyFloatsOrNull("residual", sizeOf(p.n, p.oc));
   p.dropout = args.dropout(samples);
   p.sampleRows = p.n / samples;
-  if (args.ok() && p.activation != Activation::none && p.residual != nullptr) args.fail("activation and residual exclude each other");
+  if (args.ok() && p.activation != Activation::none && p.residual.data != nullptr) args.fail("activation and residual exclude each other");
   if (args.ok() && p.activation == Activation::none && p.preActivation.data != nullptr) args.fail("preActivation needs an activation");
-  if (args.ok() && p.dropout.keys != nullptr && p.residual == nullptr) args.fail("dropout needs a residual");
+  if (args.ok() && p.dropout.keys != nullptr && p.residual.data == nullptr) args.fail("dropout needs a residual");
   const Index inputs = p.n * p.ic, outputs = p.n * p.oc;
-  const FloatArray residual = {const_cast<float*>(p.residual), false};
   args.apart("out", p.out, outputs, "inp", p.inp, inputs);
   args.apart("out", p.out, outputs, "preActivation", p.preActivation, outputs);
   args.apart("preActivation", p.preActivation, outputs, "inp", p.inp, inputs);
   // In place only where an element of one is as long as one of the other.
-  if (p.out.bfloat16 || residual.data != p.out.data) args.apart("out", p.out, outputs, "residual", residual, outputs);
+  if (p.out.bfloat16 != p.residual.bfloat16 || p.residual.data != p.out.data) {
+    args.apart("out", p.out, outputs, "residual", p.residual, outputs);
+  }
   if (args.ok() && p.n % samples != 0) {
     args.fail("expected samples to divide n = %lld but received %lld", static_cast<long long>(p.n), static_cast<long long>(samples));
   }
   return args.finish(args.ok() && engine->kernels->linearForward(*engine->pool, p));
 }
 
-// linearBackward(engine, n, ic, oc, weightTransposed, accumulate, dinpActivation, dinp | null, dinpPreActivation | null, dweight,
-//                dbias | null, dout, inp, weight)
+// linearBackward(engine, n, ic, oc, weightTransposed, accumulate, dinpActivation, dinp | null, dinpPreActivation | null,
+//                dweight | null, dbias | null, dout, inp, weight)
 napi_value linearBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "linearBackward");
   Engine* engine = args.engine();
@@ -53,7 +54,7 @@ napi_value linearBackward(napi_env env, napi_callback_info info) {
   p.dinpActivation = args.activation("dinpActivation");
   p.dinp = args.anyFloatsOrNull("dinp", sizeOf(p.n, p.ic));
   p.dinpPreActivation = args.anyFloatsOrNull("dinpPreActivation", sizeOf(p.n, p.ic));
-  p.dweight = args.floats("dweight", sizeOf(p.ic, p.oc));
+  p.dweight = args.floatsOrNull("dweight", sizeOf(p.ic, p.oc));
   p.dbias = args.floatsOrNull("dbias", p.oc);
   p.dout = args.anyFloats("dout", sizeOf(p.n, p.oc));
   p.inp = args.anyFloats("inp", sizeOf(p.n, p.ic));

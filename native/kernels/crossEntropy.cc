@@ -45,9 +45,10 @@ bool crossEntropy(ThreadPool& pool, const CrossEntropyArguments& p) {
       const float sum = sumOfExponentials(logits, p.v, maximum, dlogits);
       p.losses[row] = float(::log(double(sum)) + double(maximum) - double(targetLogit));
       if (dlogits == nullptr) continue;
-      const Vec factor = splat(p.scale / sum);
+      const float scale = p.weights == nullptr ? p.scale : p.scale * p.weights[row];
+      const Vec factor = splat(scale / sum);
       forVectors(p.v, [&](Index i, int count) { storeAny(dlogits + i, loadAny(dlogits + i, count) * factor, count); });
-      dlogits[target] -= p.scale;
+      dlogits[target] -= scale;
     }
   });
   return true;

@@ -11,12 +11,35 @@ void addInto(float* dst, const float* src, Index size) {
   forVectors(size, [&](Index i, int count) { storeAny(dst + i, loadAny(dst + i, count) + loadAny(src + i, count), count); });
 }
 
-bool add(ThreadPool& pool, float* out, const float* a, const float* b, Index size) {
+namespace {
+
+template <class T>
+void addOf(ThreadPool& pool, T* out, const T* a, const T* b, Index size) {
   parallelRanges(pool, size, grain, 64, [&](Index begin, Index end, int) {
     forVectors(end - begin, [&](Index offset, int count) {
       const Index i = begin + offset;
       storeAny(out + i, loadAny(a + i, count) + loadAny(b + i, count), count);
     });
+  });
+}
+
+template <class T>
+void addOf(ThreadPool& pool, FloatArray out, FloatArray a, FloatArray b, Index size) {
+  addOf(pool, static_cast<T*>(out.data), static_cast<const T*>(a.data), static_cast<const T*>(b.data), size);
+}
+
+}  // namespace
+
+bool add(ThreadPool& pool, FloatArray out, FloatArray a, FloatArray b, Index size) {
+  if (out.bfloat16) addOf<uint16_t>(pool, out, a, b, size);
+  else addOf<float>(pool, out, a, b, size);
+  return true;
+}
+
+bool copy(ThreadPool& pool, FloatArray out, FloatArray inp, Index size) {
+  const Index bytes = size * Index(out.bfloat16 ? sizeof(uint16_t) : sizeof(float));
+  parallelRanges(pool, bytes, 16 * grain, 64, [&](Index begin, Index end, int) {
+    __builtin_memcpy(static_cast<char*>(out.data) + begin, static_cast<const char*>(inp.data) + begin, size_t(end - begin));
   });
   return true;
 }
@@ -30,9 +53,10 @@ bool zero(ThreadPool& pool, float* data, Index size) {
 
 namespace {
 
-template <class Out>
-void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
+template <class Out, class In>
+void dropoutOf(ThreadPool& pool, const DropoutForwardArguments& p) {
   Out* out = static_cast<Out*>(p.out.data);
+  const In* inp = static_cast<const In*>(p.inp.data);
   parallelRanges(pool, p.b * p.sampleSize, grain, 64, [&](Index begin, Index end, int) {
     // A range may cover the end of one sample and the start of the next.
     while (begin < end) {
@@ -41,11 +65,17 @@ void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
       const Index stop = end < sampleStart + p.sampleSize ? end : sampleStart + p.sampleSize;
       forVectors(stop - begin, [&](Index offset, int count) {
         const Index i = begin + offset;
-        storeAny(out + i, loadAny(p.inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart), count);
+        storeAny(out + i, loadAny(inp + i, count) * dropoutFactors(p.dropout, sample, i - sampleStart), count);
       });
       begin = stop;
     }
   });
+}
+
+template <class Out>
+void dropoutTo(ThreadPool& pool, const DropoutForwardArguments& p) {
+  if (p.inp.bfloat16) dropoutOf<Out, uint16_t>(pool, p);
+  else dropoutOf<Out, float>(pool, p);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ bool embeddingBackward(ThreadPool& pool, const EmbeddingBackwardArguments& p) {
     };
     for (Index row = 0; row < p.b * p.t; row++) {
       const float* dout = p.dout + row * p.c;
-      addRow(p.dwte + Index(p.tokens[row]) * p.c, dout);
+      if (p.dwte != nullptr) addRow(p.dwte + Index(p.tokens[row]) * p.c, dout);
       if (p.dwpe != nullptr) addRow(p.dwpe + row % p.t * p.c, dout);
     }
   });

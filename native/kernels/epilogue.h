@@ -20,13 +20,13 @@ struct Epilogue {
   Activation activation = {};
   FloatArray preActivation = {};
   bool slope = {};
-  const float* residual = {};     // or null; may be c
+  FloatArray residual = {};       // or null; may be c
   DropoutArguments dropout = {};  // no keys: none
   Index sampleRows = {};          // rows of one sample of the dropout
   bool accumulate = {};
 
   // c = y or c += y, in float32: a product may do that itself, and add its parts up in c.
-  bool plain() const { return !c.bfloat16 && activation == Activation::none && residual == nullptr; }
+  bool plain() const { return !c.bfloat16 && activation == Activation::none && residual.data == nullptr; }
 };
 
 // A tile of sums, [rows, columns] with rows of `stride` floats, all whole vectors, and where it lies in c.
@@ -74,16 +74,17 @@ static inline void applyActivation(const Epilogue& e, const SumTile& tile) {
   withActivation(e.activation, [&]<class Act>(Act) { applyActivation<C, P, Act>(e, tile); });
 }
 
-template <class C>
+template <class C, class R>
 static inline void applyResidual(const Epilogue& e, const SumTile& tile) {
+  const R* residual = static_cast<const R*>(e.residual.data);
   if (e.dropout.keys == nullptr) {
-    forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) { storeAny(c, loadAny(e.residual + index, count) + y, count); });
+    forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) { storeAny(c, loadAny(residual + index, count) + y, count); });
     return;
   }
   const Index sampleSize = e.sampleRows * e.ldc;
   forTile<C>(e, tile, [&](C* c, Vec y, Index index, int count) {
     const Vec kept = y * dropoutFactors(e.dropout, index / sampleSize, index % sampleSize);
-    storeAny(c, loadAny(e.residual + index, count) + kept, count);
+    storeAny(c, loadAny(residual + index, count) + kept, count);
   });
 }
 
@@ -92,8 +93,9 @@ static inline void applyEpilogueTo(const Epilogue& e, const SumTile& tile) {
   if (e.activation != Activation::none) {
     if (e.preActivation.bfloat16) applyActivation<C, uint16_t>(e, tile);
     else applyActivation<C, float>(e, tile);
-  } else if (e.residual != nullptr) {
-    applyResidual<C>(e, tile);
+  } else if (e.residual.data != nullptr) {
+    if (e.residual.bfloat16) applyResidual<C, uint16_t>(e, tile);
+    else applyResidual<C, float>(e, tile);
   } else if (e.accumulate) {
     forTile<C>(e, tile, [](C* c, Vec y, Index, int count) { storeAny(c, loadAny(c, count) + y, count); });
   } else {

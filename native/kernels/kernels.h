@@ -36,7 +36,7 @@ struct LinearForwardArguments {
   const float* bias;        // [OC] or null
   Activation activation;    // out = act(inp · weight + bias)
   FloatArray preActivation; // [N, OC], assigned: what the activation was applied to; or null
-  const float* residual;    // [N, OC] or null; out = residual + dropout(inp · weight + bias); may be `out`
+  FloatArray residual;      // [N, OC] or null; out = residual + dropout(inp · weight + bias); may be `out`
   DropoutArguments dropout;
   Index sampleRows;         // rows of one sample of the dropout
 };
@@ -47,7 +47,7 @@ struct LinearBackwardArguments {
   FloatArray dinp;  // [N, IC] or null; assigned, or accumulated
   Activation dinpActivation;     // dinp = (dout · weightᵀ) · act'(dinpPreActivation)
   FloatArray dinpPreActivation;  // [N, IC]
-  float* dweight;  // accumulated
+  float* dweight;  // or null; accumulated
   float* dbias;    // [OC] or null; accumulated
   FloatArray dout;
   FloatArray inp;
@@ -95,9 +95,9 @@ struct LayerNormForwardArguments {
 struct LayerNormBackwardArguments {
   Index n, c;
   bool accumulate;
-  float* dinp;
-  float* dweight;
-  float* dbias;  // or null
+  float* dinp;     // or null; assigned, or accumulated
+  float* dweight;  // or null; accumulated
+  float* dbias;    // or null; accumulated
   FloatArray dout;
   const float* inp;
   const float* weight;
@@ -105,12 +105,13 @@ struct LayerNormBackwardArguments {
   const float* rstd;
 };
 
+// All of one type.
 struct ActivationArguments {
   Index size;
   Activation kind;
-  float* out;         // dinp in the backward pass
-  const float* inp;
-  const float* dout;  // backward only
+  FloatArray out;   // dinp in the backward pass
+  FloatArray inp;
+  FloatArray dout;  // backward only
 };
 
 struct EmbeddingForwardArguments {
@@ -123,7 +124,7 @@ struct EmbeddingForwardArguments {
 
 struct EmbeddingBackwardArguments {
   Index b, t, c;
-  float* dwte;
+  float* dwte;  // or null
   float* dwpe;  // or null
   const float* dout;
   const int32_t* tokens;
@@ -136,6 +137,7 @@ struct CrossEntropyArguments {
   const float* logits;
   const int32_t* targets;
   float scale;
+  const float* weights;  // [N] or null: of each row's gradient, beside `scale`
 };
 
 struct LinearCrossEntropyArguments {
@@ -144,12 +146,13 @@ struct LinearCrossEntropyArguments {
   bool weightTransposed;
   float* losses;   // [N]
   float* logits;   // [rows, V], scratch
-  FloatArray dinp;  // [N, IC], assigned; null together with `dweight`
-  float* dweight;   // accumulated
+  FloatArray dinp;  // [N, IC] or null; assigned
+  float* dweight;   // or null; accumulated
   FloatArray inp;
   const float* weight;
   const int32_t* targets;
   float scale;
+  const float* weights;  // [N] or null: of each row's gradient, beside `scale`
 };
 
 // A tensor of a group: elements [start, end) of its block. `decay` is 1 - lr · weightDecay.
@@ -173,7 +176,7 @@ struct AdamwArguments {
 struct DropoutForwardArguments {
   Index b, sampleSize;
   FloatArray out;
-  const float* inp;
+  FloatArray inp;
   DropoutArguments dropout;
 };
 
@@ -195,7 +198,9 @@ struct KernelTable {
   bool (*adamw)(ThreadPool&, const AdamwArguments&);
   bool (*squaredNorm)(ThreadPool&, const float* data, Index size, double* result);
   bool (*dropout)(ThreadPool&, const DropoutForwardArguments&);
-  bool (*add)(ThreadPool&, float* out, const float* a, const float* b, Index size);
+  // All of one type.
+  bool (*add)(ThreadPool&, FloatArray out, FloatArray a, FloatArray b, Index size);
+  bool (*copy)(ThreadPool&, FloatArray out, FloatArray inp, Index size);
   bool (*zero)(ThreadPool&, float* data, Index size);
   // dst += src, on the calling thread.
   void (*addInto)(float* dst, const float* src, Index size);

@@ -44,18 +44,35 @@ void normalise(const LayerNormForwardArguments& p, Index row) {
   });
 }
 
+// The gradients of one row: `sums` (dweight, then dbias, C each) is added to unless it is null.
 template <class Dout>
 struct RowGradient {
   const LayerNormBackwardArguments& p;
-  float* dweight;
-  float* dbias;
+  float* sums;
 
   void add(Index row) const {
     const Dout* dout = static_cast<const Dout*>(p.dout.data) + row * p.c;
     const float* inp = p.inp + row * p.c;
-    float* dinp = p.dinp + row * p.c;
     const Vec mean = splat(p.mean[row]);
     const Vec rstd = splat(p.rstd[row]);
+    if (sums == nullptr) {
+      const auto [sumD, sumDNorm] = pass<false>(dout, inp, mean, rstd);
+      assign(row, dout, inp, mean, rstd, sumD, sumDNorm);
+    } else {
+      const auto [sumD, sumDNorm] = pass<true>(dout, inp, mean, rstd);
+      if (p.dinp != nullptr) assign(row, dout, inp, mean, rstd, sumD, sumDNorm);
+    }
+  }
+
+ private:
+  struct Sums {
+    Vec d, dNorm;
+  };
+
+  template <bool ofParameters>
+  Sums pass(const Dout* dout, const float* inp, Vec mean, Vec rstd) const {
+    float* dweight = sums;
+    float* dbias = ofParameters ? sums + p.c : nullptr;
     Vec sumD = {}, sumDNorm = {};
     forVectors(p.c, [&](Index i, int count) {
       const Vec d = loadAny(dout + i, count);
@@ -63,9 +80,16 @@ struct RowGradient {
       const Vec dNorm = d * loadAny(p.weight + i, count);  // 0 in the lanes that are not there
       sumD += dNorm;
       sumDNorm = fma(dNorm, norm, sumDNorm);
-      storeAny(dweight + i, fma(d, norm, loadAny(dweight + i, count)), count);
-      storeAny(dbias + i, loadAny(dbias + i, count) + d, count);
+      if constexpr (ofParameters) {
+        storeAny(dweight + i, fma(d, norm, loadAny(dweight + i, count)), count);
+        storeAny(dbias + i, loadAny(dbias + i, count) + d, count);
+      }
     });
+    return {sumD, sumDNorm};
+  }
+
+  void assign(Index row, const Dout* dout, const float* inp, Vec mean, Vec rstd, Vec sumD, Vec sumDNorm) const {
+    float* dinp = p.dinp + row * p.c;
     const Vec meanD = splat(sumLanes(sumD) / float(p.c));
     const Vec meanDNorm = splat(sumLanes(sumDNorm) / float(p.c));
     forVectors(p.c, [&](Index i, int count) {
@@ -93,18 +117,20 @@ bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
   Index pieces = p.n / rowGrain(p.c);
   pieces = pieces < 1 ? 1 : pieces > piecesMost ? piecesMost : pieces;
   const Index rows = ceilDiv(p.n, pieces);
-  float* partial = pool.scratch(size_t(pieces * 2 * p.c));  // [pieces][2][C]
-  if (partial == nullptr) return false;
+  const bool ofParameters = p.dweight != nullptr || p.dbias != nullptr;
+  float* partial = ofParameters ? pool.scratch(size_t(pieces * 2 * p.c)) : nullptr;  // [pieces][2][C]
+  if (ofParameters && partial == nullptr) return false;
   parallelTasks(pool, pieces, [&](Index piece, int) {
-    float* dweight = partial + piece * 2 * p.c;
-    __builtin_memset(dweight, 0, size_t(2 * p.c) * sizeof(float));
+    float* sums = ofParameters ? partial + piece * 2 * p.c : nullptr;
+    if (ofParameters) __builtin_memset(sums, 0, size_t(2 * p.c) * sizeof(float));
     const Index begin = piece * rows;
     const Index end = begin + rows < p.n ? begin + rows : p.n;
     for (Index row = begin; row < end; row++) {
-      if (p.dout.bfloat16) RowGradient<uint16_t>{p, dweight, dweight + p.c}.add(row);
-      else RowGradient<float>{p, dweight, dweight + p.c}.add(row);
+      if (p.dout.bfloat16) RowGradient<uint16_t>{p, sums}.add(row);
+      else RowGradient<float>{p, sums}.add(row);
     }
   });
+  if (!ofParameters) return true;
   parallelRanges(pool, p.c, 512, 64, [&](Index begin, Index end, int) {
     forVectors(end - begin, [&](Index offset, int count) {
       const Index i = begin + offset;
@@ -113,7 +139,7 @@ bool layerNormBackward(ThreadPool& pool, const LayerNormBackwardArguments& p) {
         dweight += loadAny(partial + piece * 2 * p.c + i, count);
         dbias += loadAny(partial + (piece * 2 + 1) * p.c + i, count);
       }
-      storeAny(p.dweight + i, loadAny(p.dweight + i, count) + dweight, count);
+      if (p.dweight != nullptr) storeAny(p.dweight + i, loadAny(p.dweight + i, count) + dweight, count);
       if (p.dbias != nullptr) storeAny(p.dbias + i, loadAny(p.dbias + i, count) + dbias, count);
     });
   });

@@ -14,12 +14,12 @@ WeightStrides stridesOf(Index ic, Index oc, bool transposed) {
   return transposed ? WeightStrides{1, ic} : WeightStrides{oc, 1};
 }
 
-// sums[j] += the sum over rows of matrix[i, j], in the order of the rows.
-void addColumnSums(ThreadPool& pool, const float* matrix, Index rows, Index columns, float* sums) {
+template <class T>
+void addColumnSumsOf(ThreadPool& pool, const T* matrix, Index rows, Index columns, float* sums) {
   parallelRanges(pool, columns, 64, 64, [&](Index begin, Index end, int) {
     forVectors(end - begin, [&](Index offset, int count) {
       Vec sum = {};
-      const float* p = matrix + begin + offset;
+      const T* p = matrix + begin + offset;
       for (Index i = 0; i < rows; i++, p += columns) sum += loadAny(p, count);
       storeAny(sums + begin + offset, loadAny(sums + begin + offset, count) + sum, count);
     });
@@ -27,6 +27,11 @@ void addColumnSums(ThreadPool& pool, const float* matrix, Index rows, Index colu
 }
 
 }  // namespace
+
+void addColumnSums(ThreadPool& pool, FloatArray matrix, Index rows, Index columns, float* sums) {
+  if (matrix.bfloat16) addColumnSumsOf(pool, static_cast<const uint16_t*>(matrix.data), rows, columns, sums);
+  else addColumnSumsOf(pool, static_cast<const float*>(matrix.data), rows, columns, sums);
+}
 
 bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
   if (p.inp.bfloat16) return linearForwardBf16(pool, p);
@@ -58,13 +63,17 @@ bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {
                          .accumulate = p.accumulate};
     if (!gemm(pool, {p.n, p.ic, p.oc, dout, p.oc, 1, p.weight, weight.oc, weight.ic, to})) return false;
   }
+  if (p.dweight == nullptr) {
+    if (p.dbias != nullptr) addColumnSums(pool, p.dout, p.n, p.oc, p.dbias);
+    return true;
+  }
   const FloatArray dweight = {p.dweight, false};
   if (!p.weightTransposed) {
     // dweight [IC, OC] += inpᵀ · dout, and dbias with it
     return gemm(pool, {p.ic, p.oc, p.n, inp, 1, p.ic, dout, p.oc, 1, {.c = dweight, .ldc = p.oc, .accumulate = true}, p.dbias});
   }
   // dweight [OC, IC] += doutᵀ · inp
-  if (p.dbias != nullptr) addColumnSums(pool, dout, p.n, p.oc, p.dbias);
+  if (p.dbias != nullptr) addColumnSums(pool, p.dout, p.n, p.oc, p.dbias);
   return gemm(pool, {p.oc, p.ic, p.n, dout, 1, p.oc, inp, p.ic, 1, {.c = dweight, .ldc = p.ic, .accumulate = true}});
 }
 

@@ -66,7 +66,9 @@ bool linearBackwardBf16(ThreadPool& pool, const LinearBackwardArguments& p) {
       return false;
     }
   }
-  return addWeightGradient(pool, p);
+  if (p.dweight != nullptr) return addWeightGradient(pool, p);
+  if (p.dbias != nullptr) addColumnSums(pool, p.dout, p.n, p.oc, p.dbias);
+  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

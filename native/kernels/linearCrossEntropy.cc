@@ -27,6 +27,7 @@ bool linearCrossEntropy(ThreadPool& pool, const LinearCrossEntropyArguments& p) 
   loss.v = p.v;
   loss.logits = p.logits;
   loss.scale = p.scale;
+  loss.dlogits = p.dinp.data == nullptr && p.dweight == nullptr ? nullptr : p.logits;
   LinearBackwardArguments gradients = {};
   gradients.ic = p.ic;
   gradients.oc = p.v;
@@ -40,10 +41,10 @@ bool linearCrossEntropy(ThreadPool& pool, const LinearCrossEntropyArguments& p) 
     if (!linearForward(pool, head)) return false;
     loss.losses = p.losses + row;
     loss.targets = p.targets + row;
-    loss.dlogits = p.dinp.data == nullptr ? nullptr : p.logits;
+    if (p.weights != nullptr) loss.weights = p.weights + row;
     if (!crossEntropy(pool, loss)) return false;
-    if (p.dinp.data == nullptr) continue;
-    gradients.dinp = rowsFrom(p.dinp, row, p.ic);
+    if (loss.dlogits == nullptr) continue;
+    if (p.dinp.data != nullptr) gradients.dinp = rowsFrom(p.dinp, row, p.ic);
     if (!linearBackward(pool, gradients)) return false;
   }
   return true;

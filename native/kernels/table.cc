@@ -21,7 +21,8 @@ bool linearCrossEntropy(ThreadPool&, const LinearCrossEntropyArguments&);
 bool adamw(ThreadPool&, const AdamwArguments&);
 bool squaredNorm(ThreadPool&, const float*, Index, double*);
 bool dropout(ThreadPool&, const DropoutForwardArguments&);
-bool add(ThreadPool&, float*, const float*, const float*, Index);
+bool add(ThreadPool&, FloatArray, FloatArray, FloatArray, Index);
+bool copy(ThreadPool&, FloatArray, FloatArray, Index);
 bool zero(ThreadPool&, float*, Index);
 void addInto(float*, const float*, Index);
 double fmaLimit(ThreadPool&, double);
@@ -50,6 +51,7 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  squaredNorm,
                                  dropout,
                                  add,
+                                 copy,
                                  zero,
                                  addInto,
                                  fmaLimit,

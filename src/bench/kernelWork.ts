@@ -24,8 +24,8 @@ type PerKernel = { readonly [K in keyof Engine]?: (options: KernelOptions<K>) =>
 
 const flopsOf: PerKernel = {
   linearForward: productFlops,
-  linearBackward: (options) => productFlops(options) * (options.dinp === undefined ? 1 : 2),
-  linearCrossEntropy: (options) => productFlops(options) * (options.dinp === undefined ? 1 : 3),
+  linearBackward: (options) => productFlops(options) * gradientsIn(options),
+  linearCrossEntropy: (options) => productFlops(options) * (1 + gradientsIn(options)),
   // Two products of T×T/2 by HS a head; backward five, the scores being computed again.
   attentionForward: (options) => 2 * attentionFlops(options),
   attentionBackward: (options) => 5 * attentionFlops(options),
@@ -63,6 +63,11 @@ export function kernelShape(options: unknown): string {
   if (qkv !== undefined) return `${qkv.shape.join('×')} NH ${nHead}`;
   const largest = tensorsIn(options).toSorted((a, b) => b.size - a.size)[0];
   return largest === undefined ? '' : largest.shape.join('×');
+}
+
+/** How many products backward needs. */
+function gradientsIn({ dinp, dweight }: { readonly dinp?: Tensor; readonly dweight?: Tensor }): number {
+  return Number(dinp !== undefined) + Number(dweight !== undefined);
 }
 
 /** N·IC·OC multiply-adds. */

@@ -10,7 +10,9 @@
  * - A tensor "or bfloat16" may be of either type, whatever the others are: numbers are rounded to nearest even as they are written,
  *   and computed with in float32. The native engine alone has bfloat16.
  * - Gradients of *parameters* (`dweight`, `dbias`, `dwte`, `dwpe`) are accumulated (`+=`).
- * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`.
+ * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`. A
+ *   bfloat16 one is accumulated in float32 and rounded, at each kernel that adds to it.
+ * - A gradient that is absent from the options is not computed, and costs nothing; at least one must be there.
  * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
  */
 import type { ActivationKind } from '../base/activations.ts';
@@ -98,7 +100,7 @@ export interface LinearForwardOptions extends LinearOptions {
   readonly bias?: Tensor;
   /** Excludes `residual`. */
   readonly activation?: ForwardActivation;
-  /** [N, OC]; `out` may be `residual`. */
+  /** [N, OC]; or bfloat16; `out` may be `residual`. */
   readonly residual?: Tensor;
   /** Of y, before it is added to `residual`, which must be there. */
   readonly dropout?: Dropout;
@@ -115,7 +117,7 @@ export interface LinearBackwardOptions extends LinearOptions {
   /** Where inp = act(preActivation [N, IC]; or bfloat16): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
   readonly dinpActivation?: Required<ForwardActivation>;
   /** The shape of `weight`, accumulated. */
-  readonly dweight: Tensor;
+  readonly dweight?: Tensor;
   /** [OC], accumulated. */
   readonly dbias?: Tensor;
 }
@@ -128,7 +130,9 @@ export interface LinearCrossEntropyOptions extends LinearOptions {
   readonly targets: Tensor;
   /** What the sum of the losses is multiplied by before it is derived: 1 if absent. */
   readonly scale?: number;
-  /** [N, IC], assigned; `dinp` and `dweight` come together or not at all. */
+  /** [N]: what each row's loss is multiplied by besides, before it is derived; `losses` are not. Absent: 1. */
+  readonly weights?: Tensor;
+  /** [N, IC], assigned; or bfloat16. */
   readonly dinp?: Tensor;
   /** The shape of `weight`, accumulated. */
   readonly dweight?: Tensor;
@@ -213,15 +217,20 @@ export interface Engine {
   zero(tensor: Tensor): void;
   /** Fills with 0, padding included. */
   zeroGroup(group: TensorGroup): void;
-  /** out = a + b, element by element; `out` may be `a` or `b`. */
+  /** out = a + b, element by element, all float32 or all bfloat16; `out` may be `a` or `b`. */
   add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
-  /** out = inp with dropout; `out` may be bfloat16. Its own backward: apply it to the gradient with the same options. `out` may be `inp`. */
+  /** out = inp, both float32 or both bfloat16. */
+  copy(options: { out: Tensor; inp: Tensor }): void;
+  /**
+   * out = inp with dropout; either may be bfloat16. Its own backward: apply it to the gradient with the same options. `out` may be
+   * `inp`.
+   */
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
   /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */
   embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
   /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
-  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte: Tensor; dwpe?: Tensor }): void;
+  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;
 
   /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. `out` and `dout` may be bfloat16. */
   layerNormForward(options: {
@@ -235,9 +244,9 @@ export interface Engine {
   }): void;
   /** Gradients of `layerNormForward`, from what it saved: `dinp`, and added to `dweight` and `dbias`. */
   layerNormBackward(options: {
-    dinp: Tensor;
+    dinp?: Tensor;
     accumulate?: boolean;
-    dweight: Tensor;
+    dweight?: Tensor;
     dbias?: Tensor;
     dout: Tensor;
     inp: Tensor;
@@ -251,9 +260,9 @@ export interface Engine {
   /** Gradients of `linearForward`. */
   linearBackward(options: LinearBackwardOptions): void;
 
-  /** For tests and benchmarks: models have it in `linearForward`. */
+  /** For tests and benchmarks: models have it in `linearForward`. Both may be bfloat16. */
   activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
-  /** `dinp` may be `dout`. */
+  /** `dinp` may be `dout`. All three may be bfloat16. */
   activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
 
   /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, C]. */
@@ -275,10 +284,18 @@ export interface Engine {
 
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is
-   * ignored: its loss and gradient are 0. With `dlogits` (may be `logits`): dlogits = (softmax - onehot) · scale, assigned.
+   * ignored: its loss and gradient are 0. With `dlogits` (may be `logits`): dlogits = (softmax - onehot) · scale · weights [N],
+   * assigned, without `weights` 1; the losses are not weighted.
    * For tests and benchmarks: models have it in `linearCrossEntropy`.
    */
-  crossEntropy(options: { losses: Tensor; logits: Tensor; targets: Tensor; dlogits?: Tensor; scale?: number }): void;
+  crossEntropy(options: {
+    losses: Tensor;
+    logits: Tensor;
+    targets: Tensor;
+    dlogits?: Tensor;
+    scale?: number;
+    weights?: Tensor;
+  }): void;
 
   /** The head and its loss in one: logits exist for some rows at a time (linearOptions.ts), never all [N, V]. */
   linearCrossEntropy(options: LinearCrossEntropyOptions): void;

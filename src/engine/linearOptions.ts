@@ -1,6 +1,6 @@
 /** What every backend makes of the options of the linear kernels: which exclude one another, and how the head is cut. */
 import { invariant } from '../base/errors.ts';
-import type { KernelOptions } from './engine.ts';
+import type { KernelOptions, Tensor } from './engine.ts';
 
 export function checkLinearForward({ activation, residual, dropout }: KernelOptions<'linearForward'>): void {
   invariant(
@@ -10,13 +10,19 @@ export function checkLinearForward({ activation, residual, dropout }: KernelOpti
   invariant(dropout === undefined || residual !== undefined, 'linearForward: dropout needs a residual');
 }
 
-export function checkLinearBackward({ dinp, accumulate, dinpActivation }: KernelOptions<'linearBackward'>): void {
+export function checkLinearBackward(options: KernelOptions<'linearBackward'>): void {
+  const { dinp, accumulate, dinpActivation, dweight, dbias } = options;
+  checkGradients('linearBackward', dinp, dweight, dbias);
   if (dinpActivation === undefined) return;
   invariant(dinp !== undefined && accumulate !== true, 'linearBackward: dinpActivation needs a dinp that is assigned');
 }
 
-export function checkLinearCrossEntropy({ dinp, dweight }: KernelOptions<'linearCrossEntropy'>): void {
-  invariant((dinp === undefined) === (dweight === undefined), 'linearCrossEntropy: dinp and dweight come together');
+/** A backward kernel that is asked for nothing is a mistake of its caller. */
+export function checkGradients(kernel: string, ...gradients: readonly (Tensor | undefined)[]): void {
+  invariant(
+    gradients.some((gradient) => gradient !== undefined),
+    `${kernel}: expected at least one gradient`,
+  );
 }
 
 /** The most logits that `linearCrossEntropy` holds at once, but at least one row of them. */

@@ -37,7 +37,8 @@ export interface NativeAddon {
   readBandwidth(engine: number, seconds: number, array: Floats): number;
 
   zero(engine: number, array: Floats): void;
-  add(engine: number, size: number, out: Floats, a: Floats, b: Floats): void;
+  add(engine: number, size: number, out: AnyFloats, a: AnyFloats, b: AnyFloats): void;
+  copy(engine: number, size: number, out: AnyFloats, inp: AnyFloats): void;
   addInto(dst: Floats, src: Floats): void;
   dropout(
     ...args: [
@@ -45,7 +46,7 @@ export interface NativeAddon {
       b: number,
       sampleSize: number,
       out: AnyFloats,
-      inp: Floats,
+      inp: AnyFloats,
       rate: number,
       keys: Uint32Array,
     ]
@@ -73,7 +74,7 @@ export interface NativeAddon {
       c: number,
       v: number,
       positions: number,
-      dwte: Floats,
+      dwte: FloatsOrNull,
       dwpe: FloatsOrNull,
       dout: Floats,
       tokens: Int32Array,
@@ -99,8 +100,8 @@ export interface NativeAddon {
       n: number,
       c: number,
       accumulate: boolean,
-      dinp: Floats,
-      dweight: Floats,
+      dinp: FloatsOrNull,
+      dweight: FloatsOrNull,
       dbias: FloatsOrNull,
       dout: AnyFloats,
       inp: Floats,
@@ -123,7 +124,7 @@ export interface NativeAddon {
       inp: AnyFloats,
       weight: Floats,
       bias: FloatsOrNull,
-      residual: FloatsOrNull,
+      residual: AnyFloats | null,
       rate: number,
       keys: Keys,
     ]
@@ -139,15 +140,17 @@ export interface NativeAddon {
       dinpActivation: ActivationKind | 'none',
       dinp: AnyFloats | null,
       dinpPreActivation: AnyFloats | null,
-      dweight: Floats,
+      dweight: FloatsOrNull,
       dbias: FloatsOrNull,
       dout: AnyFloats,
       inp: AnyFloats,
       weight: Floats,
     ]
   ): void;
-  activationForward(engine: number, size: number, kind: ActivationKind, out: Floats, inp: Floats): void;
-  activationBackward(engine: number, size: number, kind: ActivationKind, dinp: Floats, dout: Floats, inp: Floats): void;
+  activationForward(engine: number, size: number, kind: ActivationKind, out: AnyFloats, inp: AnyFloats): void;
+  activationBackward(
+    ...args: [engine: number, size: number, kind: ActivationKind, dinp: AnyFloats, dout: AnyFloats, inp: AnyFloats]
+  ): void;
   attentionForward(
     ...args: [
       engine: number,
@@ -202,6 +205,7 @@ export interface NativeAddon {
       logits: Floats,
       targets: Int32Array,
       dlogits: FloatsOrNull,
+      weights: FloatsOrNull,
     ]
   ): void;
   /** `logits` is scratch, of `rows` rows. */
@@ -221,6 +225,7 @@ export interface NativeAddon {
       inp: AnyFloats,
       weight: Floats,
       targets: Int32Array,
+      weights: FloatsOrNull,
     ]
   ): void;
   squaredNorm(engine: number, array: Floats): number;

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
 import type { Engine, KernelOptions, Tensor, TensorGroup } from '../engine.ts';
-import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
 import {
   anyFloats,
@@ -116,7 +116,12 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   add({ out, a, b }: KernelOptions<'add'>): void {
-    this.#addon.add(this.#handle, out.size, floats(out, 'out'), floats(a, 'a', out.size), floats(b, 'b', out.size));
+    const { size } = out;
+    this.#addon.add(this.#handle, size, anyFloats(out, 'out'), anyFloats(a, 'a', size), anyFloats(b, 'b', size));
+  }
+
+  copy({ out, inp }: KernelOptions<'copy'>): void {
+    this.#addon.copy(this.#handle, out.size, anyFloats(out, 'out'), anyFloats(inp, 'inp', out.size));
   }
 
   dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {
@@ -126,7 +131,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       b,
       out.size / b,
       anyFloats(out, 'out'),
-      floats(inp, 'inp', out.size),
+      anyFloats(inp, 'inp', out.size),
       dropout.rate,
       keysOf(dropout, b),
     );
@@ -153,16 +158,17 @@ export class NativeEngine extends NativeTensors implements Engine {
 
   embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
     const { dout, tokens, dwte, dwpe } = options;
+    checkGradients('embeddingBackward', dwte, dwpe);
     const [b, t] = matrix(tokens, 'tokens');
-    const [v, c] = matrix(dwte, 'dwte');
+    const c = lastExtent(dout);
     this.#addon.embeddingBackward(
       this.#handle,
       b,
       t,
       c,
-      v,
+      dwte ? matrix(dwte, 'dwte')[0] : 1,
       dwpe ? matrix(dwpe, 'dwpe')[0] : 0,
-      floats(dwte, 'dwte'),
+      dwte ? floats(dwte, 'dwte') : null,
       dwpe ? floats(dwpe, 'dwpe') : null,
       floats(dout, 'dout', b * t * c),
       ints(tokens, 'tokens'),
@@ -189,6 +195,7 @@ export class NativeEngine extends NativeTensors implements Engine {
 
   layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
     const { dinp, dweight, dbias, dout, inp, weight, mean, rstd } = options;
+    checkGradients('layerNormBackward', dinp, dweight, dbias);
     const c = lastExtent(inp);
     const n = inp.size / c;
     this.#addon.layerNormBackward(
@@ -196,8 +203,8 @@ export class NativeEngine extends NativeTensors implements Engine {
       n,
       c,
       options.accumulate ?? false,
-      floats(dinp, 'dinp', inp.size),
-      floats(dweight, 'dweight', c),
+      dinp ? floats(dinp, 'dinp', inp.size) : null,
+      dweight ? floats(dweight, 'dweight', c) : null,
       dbias ? floats(dbias, 'dbias', c) : null,
       anyFloats(dout, 'dout', inp.size),
       floats(inp, 'inp'),
@@ -225,7 +232,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       anyFloats(inp, 'inp'),
       floats(weight, 'weight'),
       bias ? floats(bias, 'bias', oc) : null,
-      residual ? floats(residual, 'residual', n * oc) : null,
+      residual ? anyFloats(residual, 'residual', n * oc) : null,
       dropout?.rate ?? 0,
       dropout ? keysOf(dropout, samples) : null,
     );
@@ -245,7 +252,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       dinpActivation?.kind ?? 'none',
       dinp ? anyFloats(dinp, 'dinp', inp.size) : null,
       dinpActivation ? anyFloats(dinpActivation.preActivation, 'preActivation', inp.size) : null,
-      floats(dweight, 'dweight', weight.size),
+      dweight ? floats(dweight, 'dweight', weight.size) : null,
       dbias ? floats(dbias, 'dbias', oc) : null,
       anyFloats(dout, 'dout', n * oc),
       anyFloats(inp, 'inp'),
@@ -254,7 +261,7 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   activationForward({ kind, out, inp }: KernelOptions<'activationForward'>): void {
-    this.#addon.activationForward(this.#handle, inp.size, kind, floats(out, 'out', inp.size), floats(inp, 'inp'));
+    this.#addon.activationForward(this.#handle, inp.size, kind, anyFloats(out, 'out', inp.size), anyFloats(inp, 'inp'));
   }
 
   activationBackward(options: KernelOptions<'activationBackward'>): void {
@@ -263,9 +270,9 @@ export class NativeEngine extends NativeTensors implements Engine {
       this.#handle,
       inp.size,
       kind,
-      floats(dinp, 'dinp', inp.size),
-      floats(dout, 'dout', inp.size),
-      floats(inp, 'inp'),
+      anyFloats(dinp, 'dinp', inp.size),
+      anyFloats(dout, 'dout', inp.size),
+      anyFloats(inp, 'inp'),
     );
   }
 
@@ -322,7 +329,7 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   crossEntropy(options: KernelOptions<'crossEntropy'>): void {
-    const { losses, logits, targets, dlogits } = options;
+    const { losses, logits, targets, dlogits, weights } = options;
     const v = lastExtent(logits);
     const n = logits.size / v;
     this.#addon.crossEntropy(
@@ -334,12 +341,12 @@ export class NativeEngine extends NativeTensors implements Engine {
       floats(logits, 'logits'),
       ints(targets, 'targets', n),
       dlogits ? floats(dlogits, 'dlogits', logits.size) : null,
+      weights ? floats(weights, 'weights', n) : null,
     );
   }
 
   linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
-    checkLinearCrossEntropy(options);
-    const { losses, targets, inp, weight, dinp, dweight } = options;
+    const { losses, targets, inp, weight, dinp, dweight, weights } = options;
     const { n, ic, oc: v, transposed } = linearShape(options);
     const rows = logitsRows(n, v);
     const logits = this.alloc([rows, v]);
@@ -359,6 +366,7 @@ export class NativeEngine extends NativeTensors implements Engine {
         anyFloats(inp, 'inp'),
         floats(weight, 'weight'),
         ints(targets, 'targets', n),
+        weights ? floats(weights, 'weights', n) : null,
       );
     } finally {
       this.release(logits);

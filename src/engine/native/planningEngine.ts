@@ -100,6 +100,7 @@ export class PlanningEngine implements Engine {
   zero(): void {}
   zeroGroup(): void {}
   add(): void {}
+  copy(): void {}
   dropout(): void {}
   embeddingForward(): void {}
   embeddingBackward(): void {}

@@ -93,12 +93,18 @@ export function embeddingGradient(ops: Ops, tokens: Int32Array, dout: TfTensor, 
   return tf.scatterND(indices, sums, [vocabSize, dout.shape[1]!]);
 }
 
+/** What a gradient of losses is multiplied by: `scale` everywhere, and `weights` [N] where they are. */
+interface LossGradient {
+  readonly scale: number;
+  readonly weights: TfTensor | undefined;
+}
+
 /** logits [N, V]; a target of -1 counts nothing. */
 export function crossEntropy(
   { tf }: Ops,
   logits: TfTensor,
   targets: Int32Array,
-  gradientScale: number | undefined,
+  gradient: LossGradient | undefined,
 ): { losses: TfTensor; dlogits: TfTensor | undefined } {
   const counted = tf.tensor1d(Float32Array.from(targets, (target) => (target === -1 ? 0 : 1)));
   const indices = tf.tensor2d(
@@ -113,45 +119,51 @@ export function crossEntropy(
   const sums = tf.sum(exponentials, 1, true); // [N, 1]
   const picked = tf.gatherND(shifted, indices); // [N]
   const losses = tf.mul(counted, tf.sub(tf.log(tf.reshape(sums, [-1])), picked));
-  if (gradientScale === undefined) return { losses, dlogits: undefined };
-  const weights = tf.mul(counted, gradientScale);
+  if (gradient === undefined) return { losses, dlogits: undefined };
+  const scaled = tf.mul(counted, gradient.scale);
+  const weights = gradient.weights === undefined ? scaled : tf.mul(scaled, gradient.weights);
   const expected = tf.scatterND(indices, weights, logits.shape);
   const predicted = tf.mul(exponentials, tf.div(tf.reshape(weights, [-1, 1]), sums));
   return { losses, dlogits: tf.sub(predicted, expected) };
 }
 
-/** The losses of inp @ weight, `rows` rows of logits at a time; with `gradients` also dinp, and dweight with what was in it. */
+/**
+ * The losses of inp @ weight, `rows` rows of logits at a time, and the gradients that are wanted: dinp if that is true, dweight
+ * added to what is in it.
+ */
 export function linearCrossEntropy(
   ops: Ops,
-  {
-    inp,
-    weight,
-    weightTransposed,
-    targets,
-  }: { inp: TfTensor; weight: TfTensor; weightTransposed: boolean; targets: Int32Array },
+  operands: { inp: TfTensor; weight: TfTensor; weightTransposed: boolean; targets: Int32Array },
   rows: number,
-  gradients: { scale: number; dweight: TfTensor } | undefined,
-): TfTensor[] {
+  wanted: LossGradient & { dinp: boolean; dweight: TfTensor | undefined },
+): { losses: TfTensor; dinp: TfTensor | undefined; dweight: TfTensor | undefined } {
   const { tf } = ops;
+  const { inp, weight, weightTransposed, targets } = operands;
   const losses: TfTensor[] = [];
   const dinps: TfTensor[] = [];
-  let dweight = gradients?.dweight;
+  let { dweight } = wanted;
   for (let from = 0; from < targets.length; from += rows) {
     const count = Math.min(rows, targets.length - from);
-    const results = tf.tidy(() => {
+    const before = dweight;
+    const results: Record<string, TfTensor> = tf.tidy(() => {
       const chunk = tf.slice(inp, [from, 0], [count, inp.shape[1]!]);
       const logits = linear(ops, chunk, weight, weightTransposed);
-      const loss = crossEntropy(ops, logits, targets.subarray(from, from + count), gradients?.scale);
-      if (loss.dlogits === undefined || dweight === undefined) return [loss.losses];
-      const dinp = matMul(ops, loss.dlogits, weight, false, !weightTransposed);
-      const added = linearWeightGradient(ops, chunk, loss.dlogits, weightTransposed);
-      return [loss.losses, dinp, tf.add(dweight, added)];
+      const weights = wanted.weights && tf.slice(wanted.weights, [from], [count]);
+      const gradient = wanted.dinp || before !== undefined ? { scale: wanted.scale, weights } : undefined;
+      const loss = crossEntropy(ops, logits, targets.subarray(from, from + count), gradient);
+      const { dlogits } = loss;
+      if (dlogits === undefined) return { losses: loss.losses };
+      return {
+        losses: loss.losses,
+        ...(wanted.dinp && { dinp: matMul(ops, dlogits, weight, false, !weightTransposed) }),
+        ...(before && { dweight: tf.add(before, linearWeightGradient(ops, chunk, dlogits, weightTransposed)) }),
+      };
     });
-    losses.push(results[0]!);
-    if (results[1] !== undefined) dinps.push(results[1]);
-    dweight = results[2];
+    losses.push(results['losses']!);
+    if (results['dinp'] !== undefined) dinps.push(results['dinp']);
+    dweight = results['dweight'];
   }
-  return dweight === undefined ? [tf.concat(losses)] : [tf.concat(losses), tf.concat(dinps), dweight];
+  return { losses: tf.concat(losses), dinp: wanted.dinp ? tf.concat(dinps) : undefined, dweight };
 }
 
 /** 0 or 1/(1 - rate) for each element, computed on the host: the generator's integer arithmetic is not TensorFlow.js's. */

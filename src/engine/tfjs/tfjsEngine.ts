@@ -17,7 +17,7 @@ import type {
   Tensor,
   TensorGroup,
 } from '../engine.ts';
-import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
@@ -113,6 +113,11 @@ class TfjsEngine implements Engine {
     this.write([out], () => [this.ops.tf.add(this.rows(a), this.rows(b))]);
   }
 
+  copy({ out, inp }: KernelOptions<'copy'>): void {
+    expectSizes('copy', { inp: [inp, out.size] });
+    this.write([out], () => [this.ops.tf.clone(this.read(inp))]);
+  }
+
   dropout({ out, inp, dropout }: KernelOptions<'dropout'>): void {
     expectSizes('dropout', { inp: [inp, out.size] });
     this.write([out], () => {
@@ -135,15 +140,18 @@ class TfjsEngine implements Engine {
   }
 
   embeddingBackward({ dout, tokens, dwte, dwpe }: KernelOptions<'embeddingBackward'>): void {
+    checkGradients('embeddingBackward', dwte, dwpe);
     const { tf } = this.ops;
-    const c = lastExtent(dwte);
+    const c = lastExtent(dout);
     const time = lastExtent(tokens);
-    const host = this.hostIntegers(tokens);
-    expectTokens('embeddingBackward', host, dwte);
     expectSizes('embeddingBackward', { dout: [dout, tokens.size * c] });
-    this.write([dwte], () => [
-      tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
-    ]);
+    if (dwte !== undefined) {
+      const host = this.hostIntegers(tokens);
+      expectTokens('embeddingBackward', host, dwte);
+      this.write([dwte], () => [
+        tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
+      ]);
+    }
     if (dwpe === undefined) return;
     this.write([dwpe], () => {
       const sums = tf.sum(tf.reshape(this.read(dout), [-1, time, c]), 0);
@@ -163,10 +171,11 @@ class TfjsEngine implements Engine {
 
   layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
     const { dinp, accumulate, dweight, dbias, dout, inp, weight, mean, rstd } = options;
+    checkGradients('layerNormBackward', dinp, dweight, dbias);
     expectRows('layerNormBackward', { inp, weight, mean, rstd, bias: dbias, out: dout });
     expectSizes('layerNormBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
     const { tf } = this.ops;
-    this.write(dbias === undefined ? [dinp, dweight] : [dinp, dweight, dbias], () => {
+    this.write(present([dinp, dweight, dbias]), () => {
       const gradients = math.layerNormGradients(this.ops, {
         dout: this.rows(dout),
         inp: this.rows(inp),
@@ -174,11 +183,11 @@ class TfjsEngine implements Engine {
         mean: tf.reshape(this.read(mean), [-1, 1]),
         rstd: tf.reshape(this.read(rstd), [-1, 1]),
       });
-      const results = [
-        this.accumulated(dinp, gradients.dinp, accumulate),
-        this.accumulated(dweight, gradients.dweight, true),
-      ];
-      return dbias === undefined ? results : [...results, this.accumulated(dbias, gradients.dbias, true)];
+      return present([
+        dinp && this.accumulated(dinp, gradients.dinp, accumulate),
+        dweight && this.accumulated(dweight, gradients.dweight, true),
+        dbias && this.accumulated(dbias, gradients.dbias, true),
+      ]);
     });
   }
 
@@ -217,10 +226,12 @@ class TfjsEngine implements Engine {
         return [activationGradient(this.ops, kind, this.rows(preActivation), product)];
       });
     }
-    this.write([dweight], () => {
-      const gradient = math.linearWeightGradient(this.ops, this.rows(inp), this.rows(dout), weightTransposed);
-      return [this.accumulated(dweight, gradient, true)];
-    });
+    if (dweight !== undefined) {
+      this.write([dweight], () => {
+        const gradient = math.linearWeightGradient(this.ops, this.rows(inp), this.rows(dout), weightTransposed);
+        return [this.accumulated(dweight, gradient, true)];
+      });
+    }
     if (dbias === undefined) return;
     this.write([dbias], () => [this.accumulated(dbias, this.ops.tf.sum(this.rows(dout), 0), true)]);
   }
@@ -280,40 +291,46 @@ class TfjsEngine implements Engine {
     });
   }
 
-  crossEntropy({ losses, logits, targets, dlogits, scale = 1 }: KernelOptions<'crossEntropy'>): void {
+  crossEntropy({ losses, logits, targets, dlogits, scale = 1, weights }: KernelOptions<'crossEntropy'>): void {
     expectSizes('crossEntropy', {
       losses: [losses, targets.size],
       logits: [logits, targets.size * lastExtent(logits)],
       dlogits: [dlogits, logits.size],
+      weights: [weights, targets.size],
     });
     const host = this.hostIntegers(targets);
     expectTargets('crossEntropy', host, lastExtent(logits));
     this.write(dlogits === undefined ? [losses] : [losses, dlogits], () => {
-      const gradientScale = dlogits === undefined ? undefined : scale;
-      const results = math.crossEntropy(this.ops, this.rows(logits), host, gradientScale);
+      const gradient = dlogits && { scale, weights: this.readOptional(weights) };
+      const results = math.crossEntropy(this.ops, this.rows(logits), host, gradient);
       return results.dlogits === undefined ? [results.losses] : [results.losses, results.dlogits];
     });
   }
 
   linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
-    checkLinearCrossEntropy(options);
-    const { losses, targets, inp, weight, weightTransposed = false, scale = 1, dinp, dweight } = options;
+    const { losses, targets, inp, weight, weightTransposed = false, scale = 1, weights, dinp, dweight } = options;
     const n = targets.size;
     const v = weight.shape[weightTransposed ? 0 : 1] ?? 0;
     expectLinear('linearCrossEntropy', options, {});
     expectSizes('linearCrossEntropy', {
       inp: [inp, n * lastExtent(inp)],
       losses: [losses, n],
+      weights: [weights, n],
       dinp: [dinp, inp.size],
       dweight: [dweight, weight.size],
     });
     const host = this.hostIntegers(targets);
     expectTargets('linearCrossEntropy', host, v);
-    const outs = dinp && dweight ? [losses, dinp, dweight] : [losses];
-    this.write(outs, () => {
+    this.write(present([losses, dinp, dweight]), () => {
       const operands = { inp: this.rows(inp), weight: this.read(weight), weightTransposed, targets: host };
-      const gradients = dweight && { scale, dweight: this.read(dweight) };
-      return math.linearCrossEntropy(this.ops, operands, logitsRows(n, v), gradients);
+      const wanted = {
+        scale,
+        weights: this.readOptional(weights),
+        dinp: dinp !== undefined,
+        dweight: dweight && this.read(dweight),
+      };
+      const results = math.linearCrossEntropy(this.ops, operands, logitsRows(n, v), wanted);
+      return present([results.losses, results.dinp, results.dweight]);
     });
   }
 
@@ -378,4 +395,9 @@ class TfjsEngine implements Engine {
   private hostIntegers(tensor: Tensor): Int32Array {
     return this.store.hostIntegers(deviceTensor(tensor));
   }
+}
+
+/** Those that are there. */
+function present<T>(values: readonly (T | undefined)[]): T[] {
+  return values.filter((value) => value !== undefined);
 }

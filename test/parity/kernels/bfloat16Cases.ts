@@ -16,6 +16,7 @@ export function bfloat16Cases(context: ContextGetter): void {
       const halves = Uint16Array.from({ length: 77 }, (_, i) => i * 849);
       expect(fromBfloat16(halves)).toEqual(await k.read(k.put([7, 11], halves)));
     });
+    elementwiseCases(context);
     linearCases(context);
     epilogueCases(context);
     layerNormCases(context);
@@ -104,6 +105,59 @@ function linearCases(context: ContextGetter): void {
   });
 }
 
+/** Each adds or multiplies in float32, and rounds once. */
+function elementwiseCases(context: ContextGetter): void {
+  const shape = [5, 131];
+  const [a, b] = [operand(1, shape, 'bfloat16'), operand(2, shape, 'bfloat16')];
+
+  it('adds, in place too, and copies', async () => {
+    const k = context();
+    const [x, y, out] = [k.put(shape, a.data), k.put(shape, b.data), k.out(shape, 'bfloat16')];
+    const sum = roundedToBfloat16(a.rounded.map((value, i) => value + b.rounded[i]!));
+    k.engine.add({ out, a: x, b: y });
+    expect(await k.read(out)).toEqual(sum);
+    k.engine.add({ out: x, a: x, b: y });
+    expect(await k.read(x)).toEqual(sum);
+    k.engine.copy({ out: x, inp: y });
+    expect(await k.read(x)).toEqual(b.rounded);
+    expect(() => k.engine.add({ out, a: x, b: k.out(shape) })).toThrow('one type');
+    expect(() => k.engine.copy({ out, inp: k.out(shape) })).toThrow('one type');
+  });
+
+  it.each(activationKinds)('%s alone', async (kind) => {
+    const k = context();
+    const [x, dout, out] = [k.put(shape, a.data), k.put(shape, b.data), k.out(shape, 'bfloat16')];
+    k.engine.activationForward({ kind, out, inp: x });
+    await k.expectClose(out, reference.activationForward(kind, a.rounded), 'roundedToBfloat16', 'out');
+    k.engine.activationBackward({ kind, dinp: dout, dout, inp: x });
+    const expected = reference.activationBackward(kind, a.rounded, b.rounded);
+    await k.expectClose(dout, expected, 'roundedToBfloat16', 'dinp = dout');
+    expect(() => k.engine.activationForward({ kind, out: k.out(shape), inp: x })).toThrow('one type');
+  });
+
+  it.each(both)('dropout of bfloat16 to %s', async (type) => {
+    const k = context();
+    const dropout = seededDropout(9, 0.3);
+    const expected = reference.dropoutMask(dropout, 5, 131).map((factor, i) => factor * a.rounded[i]!);
+    const x = k.put(shape, a.data);
+    const out = type === 'bfloat16' ? x : k.out(shape, type);
+    k.engine.dropout({ out, inp: x, dropout });
+    await k.expectClose(out, expected, type === 'bfloat16' ? 'roundedToBfloat16' : 'dropout', 'out');
+  });
+
+  it('a bias alone, from an output gradient of bfloat16', async () => {
+    const k = context();
+    const dbias = k.zeros([131]);
+    const operands = { inp: k.out([5, 7], 'bfloat16'), weight: k.out([7, 131]) };
+    k.engine.linearBackward({ ...operands, dout: k.put(shape, a.data), dbias });
+    const expected = new Float64Array(131);
+    a.rounded.forEach((value, i) => {
+      expected[i % 131]! += value;
+    });
+    await k.expectClose(dbias, expected, 'linearBackward', 'dbias');
+  });
+}
+
 function epilogueCases(context: ContextGetter): void {
   const cases = [
     { n: 1, ic: 1, oc: 1 },
@@ -142,15 +196,17 @@ function epilogueCases(context: ContextGetter): void {
       await k.expectClose(dinp, dpre, 'roundedToBfloat16', 'dinp', largest(dsum));
     });
 
-    it('the residual with dropout', async () => {
+    it.each(both)('a residual of %s with dropout, in place', async (type) => {
       const k = context();
-      const residual = seededValues(8, n * oc);
+      const residual = operand(8, [n, oc], type);
       const dropout = seededDropout(9, 0.3);
-      const out = k.put([n, oc], residual);
+      const out = k.put([n, oc], residual.data);
       const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
       k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, residual: out, dropout });
       const mask = reference.dropoutMask(dropout, n, oc);
-      await k.expectClose(out, reference.linearEpilogue(y, { residual, mask }).out, 'linearForward', 'out');
+      const kept = type === 'bfloat16' ? residual.rounded : seededValues(8, n * oc); // not rounded as an operand of the product is
+      const expected = reference.linearEpilogue(y, { residual: kept, mask }).out;
+      await k.expectClose(out, expected, type === 'float32' ? 'linearForward' : 'roundedToBfloat16', 'out');
     });
   });
 }

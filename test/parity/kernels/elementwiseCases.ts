@@ -1,6 +1,7 @@
 /** Kernel suite: add, dropout, activations, and the embedding. */
 import { describe, expect, it } from 'vitest';
 import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
+import { InvariantError } from '../../../src/base/errors.ts';
 import type { Tensor } from '../../../src/engine/engine.ts';
 import { type ContextGetter, seededDropout, seededIntegers, seededValues, sizeOf } from './harness.ts';
 import * as reference from './reference.ts';
@@ -31,6 +32,15 @@ export function elementwiseCases(context: ContextGetter): void {
       const third = k.put([77], a);
       k.engine.add({ out: second, a: third, b: second });
       await k.expectClose(second, expected, 'add', 'out = b');
+    });
+
+    it('copies', async () => {
+      const k = context();
+      const values = seededValues(1, 3 * 33_337);
+      const [inp, out] = [k.put([3, 33_337], values), k.out([3, 33_337])];
+      k.engine.copy({ out, inp });
+      k.engine.zero(inp);
+      expect(await k.read(out)).toEqual(values);
     });
 
     it('zeroes', async () => {
@@ -203,6 +213,10 @@ function embeddingCases(context: ContextGetter): void {
       k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwte });
       const gradients = reference.embeddingBackward(input, dout, { v, positions });
       await k.expectClose(dwte, gradients.dwte, 'embeddingBackward', 'dwte without wpe');
+      const dwpe = k.zeros([positions, c]);
+      k.engine.embeddingBackward({ dout: k.put([b, t, c], dout), tokens, dwpe });
+      await k.expectClose(dwpe, gradients.dwpe, 'embeddingBackward', 'dwpe without wte');
+      expect(() => k.engine.embeddingBackward({ dout: k.out([b, t, c]), tokens })).toThrow(InvariantError);
     });
 
     it('gives the same bits twice', async () => {

@@ -73,6 +73,11 @@ export class KernelContext {
     return this.put(shape, dtype === 'bfloat16' ? toBfloat16(data) : data);
   }
 
+  /** A tensor full of 0, for a kernel that adds to it. */
+  zeros(shape: Shape): Tensor {
+    return this.put(shape, new Float32Array(sizeOf(shape)));
+  }
+
   /** The numbers of a float32 or bfloat16 tensor. */
   async read(tensor: Tensor): Promise<Float32Array> {
     if (tensor.dtype === 'bfloat16') {

@@ -18,7 +18,8 @@ export function lossCases(context: ContextGetter): void {
       const targetValues = seededIntegers(2, n, v);
       if (n > 1) targetValues[1] = -1;
       const scale = 0.37;
-      const expected = reference.crossEntropy({ logits: logitValues, targets: targetValues, n, v }, scale);
+      const input = { logits: logitValues, targets: targetValues, n, v };
+      const expected = reference.crossEntropy(input, scale);
       const [logits, targets] = [k.put([n, v], logitValues), k.put([n], targetValues)];
       const [losses, dlogits] = [k.out([n]), k.out([n, v])];
       k.engine.crossEntropy({ losses, logits, targets });
@@ -30,6 +31,14 @@ export function lossCases(context: ContextGetter): void {
       k.engine.crossEntropy({ losses, logits, targets, dlogits: logits, scale });
       await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses, in place');
       await k.expectClose(logits, expected.dlogits, 'crossEntropy', 'dlogits = logits');
+
+      const weights = seededValues(7, n);
+      if (n > 2) weights[2] = 0;
+      const weighted = reference.crossEntropy(input, scale, weights);
+      const again = k.put([n, v], logitValues);
+      k.engine.crossEntropy({ losses, logits: again, targets, dlogits, scale, weights: k.put([n], weights) });
+      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses have no weights');
+      await k.expectClose(dlogits, weighted.dlogits, 'crossEntropy', 'dlogits with weights');
     });
 
     it('ignores every target when all are -1, and scales by 1 when nothing is said', async () => {
@@ -75,16 +84,20 @@ export function lossCases(context: ContextGetter): void {
       { n: 70, c: 64, v: 1003, transposed: false },
       { n: 70, c: 64, v: 1003, transposed: true },
       { n: 6, c: 5, v: 50257, transposed: true },
-      { n: 340, c: 1, v: 50257, transposed: true }, // several chunks of rows
-    ];
-    it.each(cases)('N=$n C=$c V=$v, transposed weight $transposed', async ({ n, c, v, transposed }) => {
+      { n: 340, c: 1, v: 50257, transposed: true, weighted: true }, // several chunks of rows
+      { n: 13, c: 17, v: 65, transposed: false, weighted: true },
+      { n: 70, c: 64, v: 1003, transposed: true, weighted: true },
+    ].map((shape) => ({ weighted: false, ...shape }));
+    it.each(cases)('N=$n C=$c V=$v, transposed weight $transposed, row weights $weighted', async (shapes) => {
+      const { n, c, v, transposed, weighted } = shapes;
       const k = context();
       const [inpValues, weightValues] = [seededValues(1, n * c), seededValues(2, c * v)];
       const targetValues = seededIntegers(3, n, v);
       if (n > 1) targetValues[1] = -1;
       const input = { inp: inpValues, weight: weightValues, n, ic: c, oc: v, transposed, targets: targetValues };
       const scale = 0.37;
-      const expected = reference.linearCrossEntropy(input, scale);
+      const weights = weighted ? seededValues(8, n) : undefined;
+      const expected = reference.linearCrossEntropy(input, scale, weights);
       const shape = transposed ? [v, c] : [c, v];
       const operands = {
         inp: k.put([n, c], inpValues),
@@ -97,13 +110,14 @@ export function lossCases(context: ContextGetter): void {
       const dweight = k.put(shape, initial);
       k.engine.linearCrossEntropy({ ...operands, losses: alone });
       await k.expectClose(alone, expected.losses, 'linearCrossEntropy', 'losses alone');
-      k.engine.linearCrossEntropy({ ...operands, losses, scale, dinp, dweight });
+      const gradient = { scale, ...(weights && { weights: k.put([n], weights) }) };
+      k.engine.linearCrossEntropy({ ...operands, losses, ...gradient, dinp, dweight });
       await k.expectClose(losses, expected.losses, 'linearCrossEntropy', 'losses');
       await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp', scale);
       await k.expectAccumulated(dweight, initial, expected.dweight, 'linearCrossEntropy', 'dweight');
     });
 
-    it('scales by 1 when nothing is said, and takes both gradients or none', async () => {
+    it('scales by 1 when nothing is said, and gives each gradient without the other', async () => {
       const k = context();
       const [n, c, v] = [4, 3, 9];
       const input = { inp: seededValues(1, n * c), weight: seededValues(2, c * v), n, ic: c, oc: v, transposed: false };
@@ -118,8 +132,12 @@ export function lossCases(context: ContextGetter): void {
       k.engine.linearCrossEntropy({ ...operands, dinp, dweight });
       const expected = reference.linearCrossEntropy({ ...input, targets }, 1);
       await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp with the default scale');
-      expect(() => k.engine.linearCrossEntropy({ ...operands, dinp })).toThrow('come together');
-      expect(() => k.engine.linearCrossEntropy({ ...operands, dweight })).toThrow('come together');
+      const [dinpAlone, dweightAlone] = [k.out([n, c]), k.put([c, v], new Float32Array(c * v))];
+      k.engine.linearCrossEntropy({ ...operands, dinp: dinpAlone });
+      k.engine.linearCrossEntropy({ ...operands, dweight: dweightAlone });
+      expect(await k.read(dinpAlone)).toEqual(await k.read(dinp));
+      expect(await k.read(dweightAlone)).toEqual(await k.read(dweight));
+      await k.expectClose(operands.losses, expected.losses, 'linearCrossEntropy', 'losses');
     });
   });
 

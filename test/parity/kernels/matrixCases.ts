@@ -84,6 +84,21 @@ function linearCases(context: ContextGetter): void {
       await k.expectAccumulated(dweight, initial.dweight, twice, 'linearBackward', 'dweight, the second time');
     });
 
+    it.each(gradientSubsets(['dinp', 'dweight', 'dbias']))('gives %s alone', async (...names) => {
+      const k = context();
+      for (const transposed of [false, true]) {
+        const [n, ic, oc] = [33, 17, 65];
+        const input = linearInputs({ n, ic, oc, transposed });
+        const operands = putLinear(k, input);
+        const expected = reference.linearBackward(input, input.dout);
+        const shapes = { dinp: [n, ic], dweight: operands.weight.shape, dbias: [oc] };
+        const gradients = Object.fromEntries(names.map((name) => [name, k.zeros(shapes[name])]));
+        k.engine.linearBackward({ ...operands, dout: k.put([n, oc], input.dout), ...gradients });
+        for (const name of names) await k.expectClose(gradients[name]!, expected[name], 'linearBackward', name);
+        expect(() => k.engine.linearBackward({ ...operands, dout: k.out([n, oc]) })).toThrow(InvariantError);
+      }
+    });
+
     it('flattens leading dimensions, and leaves dinp out when it is not asked for', async () => {
       const k = context();
       const input = linearInputs({ n: 6, ic: 5, oc: 4, transposed: false });
@@ -190,6 +205,12 @@ function epilogueCases(context: ContextGetter): void {
   });
 }
 
+/** Every choice of some of them but not all. */
+function gradientSubsets<Name extends string>(names: readonly Name[]): Name[][] {
+  const choices = Array.from({ length: 2 ** names.length - 2 }, (_, i) => i + 1);
+  return choices.map((bits) => names.filter((_, i) => (bits >> i) & 1));
+}
+
 function layerNormCases(context: ContextGetter): void {
   const cases = [
     { n: 1, c: 3 },
@@ -201,6 +222,23 @@ function layerNormCases(context: ContextGetter): void {
   ];
 
   describe('layer norm', () => {
+    it.each(gradientSubsets(['dinp', 'dweight', 'dbias']))('gives %s alone', async (...names) => {
+      const k = context();
+      const [n, c, eps] = [129, 65, 1e-5];
+      const input = { inp: seededValues(1, n * c), weight: seededValues(2, c), n, c, eps };
+      const dout = seededValues(4, n * c);
+      const operands = { inp: k.put([n, c], input.inp), weight: k.put([c], input.weight) };
+      const saved = { mean: k.out([n]), rstd: k.out([n]) };
+      k.engine.layerNormForward({ ...operands, ...saved, out: k.out([n, c]), eps });
+      const shapes = { dinp: [n, c], dweight: [c], dbias: [c] };
+      const gradients = Object.fromEntries(names.map((name) => [name, k.zeros(shapes[name])]));
+      const shared = { ...operands, ...saved, dout: k.put([n, c], dout) };
+      k.engine.layerNormBackward({ ...shared, ...gradients });
+      const expected = reference.layerNormBackward(input, dout);
+      for (const name of names) await k.expectClose(gradients[name]!, expected[name], 'layerNormBackward', name);
+      expect(() => k.engine.layerNormBackward(shared)).toThrow(InvariantError);
+    });
+
     it.each(cases)('N=$n C=$c, forward and backward', async ({ n, c }) => {
       const k = context();
       const eps = 1e-5;

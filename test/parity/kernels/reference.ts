@@ -211,8 +211,8 @@ export interface CrossEntropyInput {
   readonly v: number;
 }
 
-/** losses[n] = -log softmax(logits[n])[target]; dlogits = (softmax - onehot) · scale. */
-export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale: number) {
+/** losses[n] = -log softmax(logits[n])[target]; dlogits[n] = (softmax - onehot) · scale · weights[n]. */
+export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale: number, weights?: Numbers) {
   const losses = new Float64Array(n);
   const dlogits = new Float64Array(n * v);
   for (let row = 0; row < n; row++) {
@@ -223,17 +223,18 @@ export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale
     let sum = 0;
     for (let i = 0; i < v; i++) sum += Math.exp(logits[row * v + i]! - max);
     losses[row] = Math.log(sum) + max - logits[row * v + target]!;
+    const factor = scale * (weights?.[row] ?? 1);
     for (let i = 0; i < v; i++) {
-      dlogits[row * v + i] = (Math.exp(logits[row * v + i]! - max) / sum - (i === target ? 1 : 0)) * scale;
+      dlogits[row * v + i] = (Math.exp(logits[row * v + i]! - max) / sum - (i === target ? 1 : 0)) * factor;
     }
   }
   return { losses, dlogits };
 }
 
-/** The head: cross-entropy of the logits inp · W, with the gradients of scale · (the sum of the losses). */
-export function linearCrossEntropy(input: LinearInput & { targets: Int32Array }, scale: number) {
+/** The head: cross-entropy of the logits inp · W, with the gradients of scale · Σ weights[n] · losses[n]. */
+export function linearCrossEntropy(input: LinearInput & { targets: Int32Array }, scale: number, weights?: Numbers) {
   const { targets, n, oc: v } = input;
-  const { losses, dlogits } = crossEntropy({ logits: linearForward(input), targets, n, v }, scale);
+  const { losses, dlogits } = crossEntropy({ logits: linearForward(input), targets, n, v }, scale, weights);
   const { dinp, dweight } = linearBackward(input, dlogits);
   return { losses, dinp, dweight };
 }

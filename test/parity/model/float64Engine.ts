@@ -19,7 +19,7 @@ import type {
   Tensor,
   TensorGroup,
 } from '../../../src/engine/engine.ts';
-import { checkLinearBackward, checkLinearCrossEntropy, checkLinearForward } from '../../../src/engine/linearOptions.ts';
+import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
 import * as reference from '../kernels/reference.ts';
 import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
 
@@ -114,6 +114,10 @@ export class Float64Engine implements Engine {
     );
   }
 
+  copy({ out, inp }: Kernel<'copy'>): void {
+    assign(out, numbers(inp));
+  }
+
   dropout({ out, inp, dropout }: Kernel<'dropout'>): void {
     const mask = reference.dropoutMask(dropout, out.shape[0]!, out.size / out.shape[0]!);
     assign(
@@ -128,9 +132,11 @@ export class Float64Engine implements Engine {
   }
 
   embeddingBackward({ dout, tokens, dwte, dwpe }: Kernel<'embeddingBackward'>): void {
-    const sizes = { v: dwte.shape[0]!, positions: dwpe?.shape[0] ?? tokens.shape[1]! };
-    const gradients = reference.embeddingBackward(embeddingInput(tokens, dwte), numbers(dout), sizes);
-    put(dwte, gradients.dwte, true);
+    checkGradients('embeddingBackward', dwte, dwpe);
+    const vocabSize = dwte?.shape[0] ?? 1 + numbers(tokens).reduce((most, token) => Math.max(most, token));
+    const sizes = { v: vocabSize, positions: dwpe?.shape[0] ?? tokens.shape[1]! };
+    const gradients = reference.embeddingBackward(embeddingInput(tokens, dout), numbers(dout), sizes);
+    if (dwte !== undefined) put(dwte, gradients.dwte, true);
     if (dwpe !== undefined) put(dwpe, gradients.dwpe, true);
   }
 
@@ -149,8 +155,8 @@ export class Float64Engine implements Engine {
     const recomputed = reference.layerNormForward(input).rstd;
     invariant(Math.abs(recomputed[0]! / numbers(rstd)[0]! - 1) < 1e-12, 'the saved rstd is not of this input');
     const gradients = reference.layerNormBackward(input, numbers(dout));
-    put(dinp, gradients.dinp, accumulate);
-    put(dweight, gradients.dweight, true);
+    if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
+    if (dweight !== undefined) put(dweight, gradients.dweight, true);
     if (dbias !== undefined) put(dbias, gradients.dbias, true);
   }
 
@@ -174,7 +180,7 @@ export class Float64Engine implements Engine {
       const { kind, preActivation } = dinpActivation;
       assign(dinp, reference.activationBackward(kind, numbers(preActivation), gradients.dinp));
     } else if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
-    put(dweight, gradients.dweight, true);
+    if (dweight !== undefined) put(dweight, gradients.dweight, true);
     if (dbias !== undefined) put(dbias, gradients.dbias, true);
   }
 
@@ -216,19 +222,18 @@ export class Float64Engine implements Engine {
     assign(out, result.out.subarray(position * C));
   }
 
-  crossEntropy({ losses, logits, targets, dlogits, scale }: Kernel<'crossEntropy'>): void {
+  crossEntropy({ losses, logits, targets, dlogits, scale, weights }: Kernel<'crossEntropy'>): void {
     const [n, v] = [targets.size, logits.size / targets.size];
     const input = { logits: numbers(logits), targets: Int32Array.from(numbers(targets)), n, v };
-    const result = reference.crossEntropy(input, scale ?? 1);
+    const result = reference.crossEntropy(input, scale ?? 1, weights && numbers(weights));
     assign(losses, result.losses);
     if (dlogits !== undefined) assign(dlogits, result.dlogits);
   }
 
   linearCrossEntropy(options: LinearCrossEntropyOptions): void {
-    checkLinearCrossEntropy(options);
-    const { losses, targets, scale, dinp, dweight } = options;
+    const { losses, targets, scale, weights, dinp, dweight } = options;
     const input = { ...linearInput(options), targets: Int32Array.from(numbers(targets)) };
-    const result = reference.linearCrossEntropy(input, scale ?? 1);
+    const result = reference.linearCrossEntropy(input, scale ?? 1, weights && numbers(weights));
     assign(losses, result.losses);
     if (dinp !== undefined) assign(dinp, result.dinp);
     if (dweight !== undefined) put(dweight, result.dweight, true);
@@ -273,7 +278,7 @@ function rowsOf(tensor: Tensor): { n: number; c: number } {
 
 function embeddingInput(tokens: Tensor, table: Tensor): reference.EmbeddingInput {
   const [b, t] = tokens.shape as [number, number];
-  return { tokens: Int32Array.from(numbers(tokens)), b, t, c: table.shape[1]! };
+  return { tokens: Int32Array.from(numbers(tokens)), b, t, c: table.shape.at(-1)! };
 }
 
 function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Tensor): reference.LinearInput {
