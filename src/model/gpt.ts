@@ -109,7 +109,7 @@ export class GPT {
   ): Tensor {
     const checkpoints = lossScale === undefined || activationRecompute === 'block';
     const hidden = this.#hidden(tape, tokens, dropout, checkpoints); // (N, C)
-    return tape.linearCrossEntropy(hidden, this.#head, targets, lossScale);
+    return tape.linearCrossEntropy(hidden, this.#head, targets, lossScale).value;
   }
 
   /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. There is no backward. */

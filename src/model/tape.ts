@@ -9,12 +9,15 @@
  * Gradients of activations: the first operation that has one for a variable writes it, those after it add to it. Where an
  * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
  *
+ * A parameter without a gradient is frozen: nothing is computed for it, and no kernel runs backward for a variable below which
+ * nothing is trained.
+ *
  * With precision bf16 what products read and write is bfloat16, and so are the gradients of it: the results of layer norms, of
- * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. Gradients
- * are added up in float32 alone, so a bfloat16 variable may have one use that gives it one.
+ * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. Where a
+ * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
  */
 import { invariant } from '../base/errors.ts';
-import type { Dropout, Engine, Shape, Tensor } from '../engine/engine.ts';
+import type { Dropout, DType, Engine, HostArray, LinearCrossEntropyOptions, Shape, Tensor } from '../engine/engine.ts';
 import { Buffers } from './buffers.ts';
 import type { Precision } from './config.ts';
 import type { Parameter } from './parameterStore.ts';
@@ -31,6 +34,14 @@ export interface LayerCache {
 /** Runs operations on x, at least one, and returns what the last of them gives. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
 
+/** Where a backward pass starts. */
+export interface Seed {
+  /** What an operation of this tape gave. */
+  readonly of: Variable;
+  /** The gradient of what is minimised with respect to it: of its shape and type. Is read at once, and stays the caller's. */
+  readonly grad: Tensor;
+}
+
 /** A use of the parameter has added to its gradient. */
 type UseDone = (parameter: Parameter) => void;
 
@@ -39,13 +50,25 @@ interface Recorded {
   readonly out: Variable | undefined;
   /** Buffers of this operation alone (statistics, pre-activations), released after its backward. */
   readonly scratch: readonly Tensor[];
-  /** Used once each, done when `backward` returns. */
-  readonly parameters: Iterable<Parameter>;
-  /** `dout` is the gradient of `out`. */
+  /** Those that are trained: used once each, done when `backward` returns. */
+  readonly parameters: readonly Parameter[];
+  /** `dout` is the gradient of `out`. It may tell of parameters that are done before it returns. */
   readonly backward: (dout: Tensor, useDone: UseDone) => void;
 }
 
-type Write = (dinp: Tensor, accumulate: boolean) => void;
+/** What an operation reads, whose gradients its backward gives. */
+interface Inputs {
+  readonly variables?: readonly (Variable | undefined)[];
+  readonly parameters?: readonly (Parameter | undefined)[];
+}
+
+/** Runs a kernel that gives the gradient of an input: into `dinp`, or not at all. */
+type Write = (into: { readonly dinp?: Tensor; readonly accumulate?: boolean }) => void;
+
+const uploadType = (data: HostArray): DType => {
+  if (data instanceof Int32Array) return 'int32';
+  return data instanceof Uint16Array ? 'bfloat16' : 'float32';
+};
 
 /** Records operations as they are computed, and computes their gradients in reverse: one microbatch, forward and backward. */
 export class Tape {
@@ -71,9 +94,9 @@ export class Tape {
     this.#operandType = precision === 'bf16' ? 'bfloat16' : 'float32';
   }
 
-  /** What comes from outside, int32. Valid until `discard`. */
-  upload(data: Int32Array, shape: Shape): Tensor {
-    const tensor = this.#buffers.alloc(shape, 'int32');
+  /** What comes from outside: int32, float32, or bfloat16 in a Uint16Array. Valid until `discard`. */
+  upload(data: HostArray, shape: Shape): Tensor {
+    const tensor = this.#buffers.alloc(shape, uploadType(data));
     this.#engine.upload(tensor, data);
     return tensor;
   }
@@ -87,10 +110,11 @@ export class Tape {
       wte: wte.value,
       ...(wpe && { wpe: wpe.value, positionOffset }),
     });
-    return this.#record(out, [], wpe ? [wpe, wte] : [wte], (dout) => {
+    return this.#record(out, [], { parameters: [wpe, wte] }, (dout) => {
       invariant(positionOffset === 0, 'the embedding has no backward at a position offset');
-      const dwpe = wpe && { dwpe: gradOf(wpe) };
-      this.#engine.embeddingBackward({ dout, tokens, dwte: gradOf(wte), ...dwpe });
+      const dwte = wte.grad && { dwte: wte.grad };
+      const dwpe = wpe?.grad && { dwpe: wpe.grad };
+      this.#engine.embeddingBackward({ dout, tokens, ...dwte, ...dwpe });
     });
   }
 
@@ -103,11 +127,9 @@ export class Tape {
     const rstd = this.#buffers.alloc([rows]);
     const shared = { inp, weight: weight.value, mean, rstd };
     this.#engine.layerNormForward({ ...shared, out: out.value, ...(bias && { bias: bias.value }), eps });
-    return this.#record(out, [mean, rstd], bias ? [weight, bias] : [weight], (dout) => {
-      const dparameters = { dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
-      this.#flow(x, (dinp, accumulate) =>
-        this.#engine.layerNormBackward({ ...shared, ...dparameters, dout, dinp, accumulate }),
-      );
+    return this.#record(out, [mean, rstd], { variables: [x], parameters: [weight, bias] }, (dout) => {
+      const gradients = gradientsOf({ weight, bias });
+      this.#flow(x, (into) => this.#engine.layerNormBackward({ ...shared, ...gradients, dout, ...into }));
     });
   }
 
@@ -121,14 +143,17 @@ export class Tape {
       return this.#recordLinear(new Variable(shape, dtype), x, layer);
     }
     const out = this.#variable(shape, dtype);
-    out.activation = kind && { kind, preActivation: this.#buffers.alloc(out.shape, out.dtype) };
+    // What the activation was applied to is kept only where a backward needs it.
+    if (kind && needsGrad({ variables: [x], parameters: [weight, bias] })) {
+      out.activation = { kind, preActivation: this.#buffers.alloc(out.shape, out.dtype) };
+    }
     this.#engine.linearForward({
       inp: x.value,
       weight: weight.value,
       weightTransposed,
       out: out.value,
       ...(bias && { bias: bias.value }),
-      ...(out.activation && { activation: out.activation }),
+      ...(kind && { activation: out.activation ?? { kind } }),
       ...(residual && { residual: residual.value }),
       ...(dropout && { dropout }),
     });
@@ -136,28 +161,35 @@ export class Tape {
   }
 
   #recordLinear(out: Variable, x: Variable, layer: LinearLayer): Variable {
-    const { weight, bias, weightTransposed = false, residual, dropout } = layer;
-    const shared = { inp: save(x), weight: weight.value, weightTransposed };
+    const { weight, bias, residual } = layer;
+    const inp = save(x);
     if (residual) use(residual);
     const scratch = out.activation ? [out.activation.preActivation] : [];
-    return this.#record(out, scratch, bias ? [weight, bias] : [weight], (dout) => {
-      if (out.activation && !out.gradIsOfPreActivation) {
-        const { preActivation: inp } = out.activation;
-        this.#engine.activationBackward({ kind: out.activation.kind, dinp: dout, dout, inp });
-      }
-      const dsum = dropout ? this.#dropped(dout, dropout) : dout;
-      const gradients = { dout: dsum, dweight: gradOf(weight), ...(bias && { dbias: gradOf(bias) }) };
-      if (x.activation && x.uses === 1) {
-        // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
-        x.grad = this.#buffers.alloc(x.shape, x.dtype);
-        x.gradIsOfPreActivation = true;
-        this.#engine.linearBackward({ ...shared, ...gradients, dinp: x.grad, dinpActivation: x.activation });
-      } else {
-        this.#flow(x, (dinp, accumulate) => this.#engine.linearBackward({ ...shared, ...gradients, dinp, accumulate }));
-      }
-      if (dsum !== dout) this.#buffers.release(dsum);
-      if (residual) this.#handOn(out, residual);
+    const parameters = [weight, bias];
+    return this.#record(out, scratch, { variables: [x, residual], parameters }, (dout) => {
+      if (needsGrad({ variables: [x], parameters })) this.#linearBackward(out, dout, x, inp, layer);
+      if (residual?.needsGrad) this.#handOn(out, residual);
     });
+  }
+
+  /** The gradients of what the layer multiplies; `out.grad` stays that of the residual. */
+  #linearBackward(out: Variable, dout: Tensor, x: Variable, inp: Tensor, layer: LinearLayer): void {
+    const { weight, weightTransposed = false, dropout } = layer;
+    if (out.activation && !out.gradIsOfPreActivation) {
+      const { kind, preActivation } = out.activation;
+      this.#engine.activationBackward({ kind, dinp: dout, dout, inp: preActivation });
+    }
+    const dsum = dropout ? this.#dropped(dout, dropout) : dout;
+    const shared = { inp, weight: weight.value, weightTransposed, dout: dsum, ...gradientsOf(layer) };
+    if (x.activation && x.uses === 1) {
+      // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
+      x.grad = this.#buffers.alloc(x.shape, x.dtype);
+      x.gradIsOfPreActivation = true;
+      this.#engine.linearBackward({ ...shared, dinp: x.grad, dinpActivation: x.activation });
+    } else {
+      this.#flow(x, (into) => this.#engine.linearBackward({ ...shared, ...into }));
+    }
+    if (dsum !== dout) this.#buffers.release(dsum);
   }
 
   /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. */
@@ -169,7 +201,7 @@ export class Tape {
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
     out.saved = true;
-    return this.#record(out, [lse], [], (dout) =>
+    return this.#record(out, [lse], { variables: [qkv] }, (dout) =>
       this.#flowAssigned(qkv, (dqkv) => this.#engine.attentionBackward({ ...shared, dqkv, dout, out: result })),
     );
   }
@@ -180,33 +212,43 @@ export class Tape {
     const inp = use(x);
     const out = this.#takeOver(x);
     this.#engine.dropout({ out: out.value, inp, dropout });
-    return this.#record(out, [], [], (dout) => {
+    return this.#record(out, [], { variables: [x] }, (dout) => {
       this.#engine.dropout({ out: dout, inp: dout, dropout });
       this.#handOn(out, x);
     });
   }
 
   /**
-   * Losses [N] of the head's logits, x [N, IC] @ weight, against targets [N] int32 (-1: ignored). With `scale`, `backward`
-   * starts from the gradient of scale · (sum of losses). The losses are valid until `discard`.
+   * Losses [N] of the head's logits, x [N, IC] @ weight, against targets [N] int32 (-1: ignored); they are valid until `discard`. With
+   * `scale` the gradient of scale · Σ weights[n] · losses[n] is computed at once, and `backward` starts from it; without `weights`
+   * [N] they are 1. Without `scale` the losses may be a seed of `backward`, at the price of computing the logits again.
    */
   linearCrossEntropy(
     x: Variable,
     { weight, weightTransposed = false }: Pick<LinearLayer, 'weight' | 'weightTransposed'>,
     targets: Tensor,
     scale?: number,
-  ): Tensor {
-    const losses = this.#buffers.alloc([targets.size]);
-    const shared = { losses, inp: use(x), weight: weight.value, weightTransposed, targets };
+    weights?: Tensor,
+  ): Variable {
+    const losses = this.#variable([targets.size]);
+    losses.kept = true;
+    const shared = { losses: losses.value, inp: save(x), weight: weight.value, weightTransposed, targets };
+    const inputs = { variables: [x], parameters: [weight] };
     if (scale === undefined) {
       this.#engine.linearCrossEntropy(shared);
-      return losses;
+      return this.#record(losses, [], inputs, (dout) => this.#headBackward(x, weight, { ...shared, weights: dout }));
     }
-    invariant(x.uses === 1, 'what goes to the loss must have no other use');
-    x.grad = this.#buffers.alloc(x.shape, x.dtype);
-    this.#engine.linearCrossEntropy({ ...shared, scale, dinp: x.grad, dweight: gradOf(weight) });
-    this.#record(undefined, [], [weight], () => undefined);
+    invariant(needsGrad(inputs), 'a loss with a scale has nothing below it that is trained');
+    this.#headBackward(x, weight, { ...shared, scale, ...(weights && { weights }) });
+    this.#record(undefined, [], { parameters: [weight] }, () => undefined);
     return losses;
+  }
+
+  /** Losses, and the gradients of what is trained. */
+  #headBackward(x: Variable, weight: Parameter, options: LinearCrossEntropyOptions): void {
+    const dweight = weight.grad && { dweight: weight.grad };
+    if (!x.needsGrad) this.#engine.linearCrossEntropy({ ...options, ...dweight });
+    else this.#flowAssigned(x, (dinp) => this.#engine.linearCrossEntropy({ ...options, dinp, ...dweight }));
   }
 
   /**
@@ -219,6 +261,7 @@ export class Tape {
     const again = (): [tape: Tape, x: Variable] => {
       const copy = new Variable(x.shape, x.dtype, inp);
       copy.saved = true;
+      copy.needsGrad = x.needsGrad;
       return [new Tape(this.#engine, this.#precision, this.#buffers), copy];
     };
     const [forward, forwardX] = again();
@@ -227,18 +270,15 @@ export class Tape {
     invariant(out === forward.#recorded[last]?.out, "a checkpoint's result must be that of its last operation");
     const result = new Variable(out.shape, out.dtype, out.value);
     out.buffer = undefined;
-    const parameters = new Set(forward.#pendingUses.keys());
+    const parameters = [...forward.#pendingUses.keys()];
     forward.#forget();
-    return this.#record(result, [], parameters, (dout, useDone) => {
+    return this.#record(result, [], { variables: [out], parameters }, (dout, useDone) => {
       const [tape, tapeX] = again();
       tape.#knownAt = last;
       body(tape, tapeX).grad = dout;
       result.grad = undefined;
-      tape.#replay((parameter) => {
-        parameters.delete(parameter);
-        useDone(parameter);
-      });
-      this.#give(x, tapeX.grad!);
+      tape.#replay(useDone);
+      if (tapeX.grad !== undefined) this.#give(x, tapeX.grad);
     });
   }
 
@@ -247,7 +287,7 @@ export class Tape {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const out = this.#variable([B, T, threeC / 3]);
     this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });
-    return this.#record(out, [], [], () => invariant(false, 'attentionDecode has no backward'));
+    return this.#record(out, [], { variables: [qkv] }, () => invariant(false, 'attentionDecode has no backward'));
   }
 
   /** The last row of x [N, C] as [1, C]. It has no backward. */
@@ -257,16 +297,31 @@ export class Tape {
     const tokens = this.upload(Int32Array.of(N - 1), [1, 1]);
     const out = this.#variable([1, C]);
     this.#engine.embeddingForward({ out: out.value, tokens, wte: use(x) }); // a table look-up, as of an embedding
-    return this.#record(out, [], [], () => invariant(false, 'lastRow has no backward'));
+    return this.#record(out, [], { variables: [x] }, () => invariant(false, 'lastRow has no backward'));
   }
 
   /**
-   * Replays the tape in reverse from the gradient that `linearCrossEntropy` left, adds to the gradients of parameters, and
-   * releases the buffers of every operation. `onGradReady` is called with a parameter's index when the last kernel that adds to its gradient
-   * has been enqueued, once for each parameter used.
+   * Replays the tape in reverse from the gradients that `linearCrossEntropy` left and from `seeds`, which are added to them; adds to
+   * the gradients of what is trained, and releases the buffers of every operation. `onGradReady` is called with a parameter's index
+   * when the last kernel that adds to its gradient has been enqueued, once for each trained parameter that was used.
    */
-  backward(onGradReady?: (parameterIndex: number) => void): void {
+  backward(seeds: readonly Seed[] = [], onGradReady?: (parameterIndex: number) => void): void {
+    for (const seed of seeds) this.#sow(seed);
     this.#replay((parameter) => onGradReady?.(parameter.index));
+  }
+
+  #sow({ of, grad }: Seed): void {
+    invariant(
+      this.#recorded.some(({ out }) => out === of),
+      'backward can start only from what an operation of this tape gave, before its backward',
+    );
+    invariant(of.needsGrad, 'backward was to start from a variable below which nothing is trained');
+    invariant(
+      grad.dtype === of.dtype && grad.shape.join() === of.shape.join(),
+      `the gradient ${grad.dtype} [${grad.shape}] is of a variable ${of.dtype} [${of.shape}]`,
+    );
+    of.uses++;
+    this.#flowAssigned(of, (dout) => this.#engine.copy({ out: dout, inp: grad }));
   }
 
   /** Releases every buffer, also those that a failed operation left. Harmless when there is nothing left. */
@@ -290,10 +345,15 @@ export class Tape {
     for (;;) {
       const operation = this.#recorded.pop();
       if (operation === undefined) return;
-      const { out, parameters } = operation;
-      if (out?.grad !== undefined) operation.backward(out.grad, useDone);
+      const { out } = operation;
+      const left = new Set(operation.parameters);
+      const done: UseDone = (parameter) => {
+        left.delete(parameter);
+        useDone(parameter);
+      };
+      if (out?.grad !== undefined) operation.backward(out.grad, done);
       this.#free(operation);
-      for (const parameter of parameters) useDone(parameter);
+      for (const parameter of left) useDone(parameter);
     }
   }
 
@@ -304,9 +364,11 @@ export class Tape {
   #record<Out extends Variable | undefined>(
     out: Out,
     scratch: readonly Tensor[],
-    parameters: Iterable<Parameter>,
+    inputs: Inputs,
     backward: Recorded['backward'],
   ): Out {
+    const parameters = (inputs.parameters ?? []).filter(isTrained);
+    if (out !== undefined) out.needsGrad = needsGrad(inputs);
     this.#recorded.push({ out, scratch, parameters, backward });
     for (const parameter of parameters) {
       this.#pendingUses.set(parameter, (this.#pendingUses.get(parameter) ?? 0) + 1);
@@ -316,11 +378,11 @@ export class Tape {
 
   /** Whoever used this output ran its backward already, so nothing of the operation is needed any more. */
   #free({ out, scratch }: Recorded): void {
-    if (out?.buffer !== undefined) this.#buffers.release(out.buffer);
     if (out?.grad !== undefined) this.#buffers.release(out.grad);
-    if (out !== undefined) {
+    if (out !== undefined) out.grad = undefined;
+    if (out?.buffer !== undefined && !out.kept) {
+      this.#buffers.release(out.buffer);
       out.buffer = undefined;
-      out.grad = undefined;
     }
     for (const tensor of scratch) this.#buffers.release(tensor);
   }
@@ -333,11 +395,11 @@ export class Tape {
     return out;
   }
 
-  /** Adds a kernel's gradient to that of `x`; for kernels that can accumulate. */
+  /** Adds a kernel's gradient to that of `x`, if `x` needs one; for kernels that can accumulate. */
   #flow(x: Variable, write: Write): void {
-    const before = gradBefore(x);
-    if (before !== undefined) write(before, true);
-    else this.#flowAssigned(x, (dinp) => write(dinp, false));
+    if (!x.needsGrad) write({});
+    else if (x.grad !== undefined) write({ dinp: x.grad, accumulate: true });
+    else this.#flowAssigned(x, (dinp) => write({ dinp }));
   }
 
   /** The same for kernels that only assign. */
@@ -355,7 +417,7 @@ export class Tape {
 
   /** Adds `grad`, whose buffer is the receiver's now, to the gradient of `x`. */
   #give(x: Variable, grad: Tensor): void {
-    const before = gradBefore(x);
+    const before = x.grad;
     if (before !== undefined) {
       this.#engine.add({ out: grad, a: grad, b: before });
       this.#buffers.release(before);
@@ -371,13 +433,16 @@ export class Tape {
   }
 }
 
-/** The gradient that another is to be added to, if `x` has one. */
-function gradBefore(x: Variable): Tensor | undefined {
-  invariant(x.grad === undefined || x.dtype === 'float32', 'a bfloat16 variable has two uses that give it a gradient');
-  return x.grad;
+function isTrained(parameter: Parameter | undefined): parameter is Parameter {
+  return parameter?.grad !== undefined;
 }
 
-function gradOf(parameter: Parameter): Tensor {
-  invariant(parameter.grad !== undefined, `${parameter.name} was allocated without a gradient`);
-  return parameter.grad;
+/** Whether anything among or below these is trained. */
+function needsGrad({ variables = [], parameters = [] }: Inputs): boolean {
+  return variables.some((variable) => variable?.needsGrad) || parameters.some(isTrained);
+}
+
+/** Where the gradients of those are added that are trained. */
+function gradientsOf({ weight, bias }: Affine): { readonly dweight?: Tensor; readonly dbias?: Tensor } {
+  return { ...(weight.grad && { dweight: weight.grad }), ...(bias?.grad && { dbias: bias.grad }) };
 }

@@ -24,6 +24,10 @@ export class Variable {
   uses = 0;
   /** @internal Whether a backward still needs the value, so that nothing may overwrite it. */
   saved = false;
+  /** @internal Whether the value stays until the tape's `discard`, though no backward needs it any more. */
+  kept = false;
+  /** @internal Whether something that is trained lies below it, so that its gradient is wanted. */
+  needsGrad = false;
   /** @internal What made it of its operation's sum; `grad` may be that of the sum then. */
   activation: Activation | undefined;
   /** Its gradient, while the tape's `backward` needs it. */

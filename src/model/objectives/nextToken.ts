@@ -12,7 +12,7 @@ export const nextToken: Objective = {
   async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {
     const sums = losses(tape, model, batch, { lossScale, dropout, activationRecompute });
     await onForward?.();
-    tape.backward(onGradReady);
+    tape.backward([], onGradReady);
     return sums;
   },
 

@@ -1,7 +1,7 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
 import { describe, expect, it } from 'vitest';
 import type { Sums } from '../../../src/base/sums.ts';
-import { PlanningEngine } from '../../../src/engine/native/planningEngine.ts';
+import { observeKernels } from '../../../src/engine/observeKernels.ts';
 import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
@@ -33,6 +33,25 @@ interface Graph {
   /** From the embeddings [B, T, C] of random tokens to logits [..., V]; C is `width`. */
   readonly hidden: (tape: Tape, x: Variable, p: Record<string, Parameter>) => Variable;
   readonly width?: number;
+}
+
+/** That the gradients are those of the loss, by central differences in float64. */
+function expectDerivatives(parameters: readonly Parameter[], loss: () => number): void {
+  const step = 1e-5;
+  for (const { name, value, grad } of parameters) {
+    const data = numbers(value);
+    data.forEach((original, i) => {
+      const lossAt = (x: number): number => {
+        data[i] = x;
+        return loss();
+      };
+      const difference = (lossAt(original + step) - lossAt(original - step)) / (2 * step);
+      data[i] = original;
+      const error = Math.abs(difference - numbers(grad!)[i]!) / Math.max(1, Math.abs(difference));
+      expect(error, `${name}[${i}]: ${numbers(grad!)[i]} against ${difference}`).toBeLessThan(1e-8);
+    });
+    expect(Math.max(...numbers(grad!).map(Math.abs)), `${name} has a gradient`).toBeGreaterThan(1e-3);
+  }
 }
 
 /** Each operation once, and the ways in which gradients can meet. */
@@ -191,7 +210,7 @@ describe('gradients against finite differences', () => {
     const run = (scale?: number): number => {
       const x = tape.embedding(tokens, p['wte']!, p['wpe']!);
       const losses = tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, scale);
-      return numbers(losses).reduce((a, b) => a + b);
+      return numbers(losses.value).reduce((a, b) => a + b);
     };
     const idle = engine.memory().bytesInUse;
     const scale = 0.7;
@@ -200,24 +219,182 @@ describe('gradients against finite differences', () => {
     tape.discard();
     expect(engine.memory().bytesInUse).toBe(idle);
 
-    const step = 1e-5;
-    for (const { name, value, grad } of Object.values(p)) {
-      const data = numbers(value);
-      data.forEach((original, i) => {
-        const lossAt = (x: number): number => {
-          data[i] = x;
-          const loss = run();
-          tape.discard();
-          return loss;
-        };
-        const difference = (scale * (lossAt(original + step) - lossAt(original - step))) / (2 * step);
-        data[i] = original;
-        const error = Math.abs(difference - numbers(grad!)[i]!) / Math.max(1, Math.abs(difference));
-        expect(error, `${name}[${i}]: ${numbers(grad!)[i]} against ${difference}`).toBeLessThan(1e-8);
-      });
-      expect(Math.max(...numbers(grad!).map(Math.abs)), `${name} has a gradient`).toBeGreaterThan(1e-3);
-    }
+    expectDerivatives(Object.values(p), () => {
+      const loss = scale * run();
+      tape.discard();
+      return loss;
+    });
     expect(engine.memory().bytesInUse).toBe(idle);
+  });
+});
+
+describe('where backward starts', () => {
+  const targetsA = Int32Array.of(0, 3, 1, -1, 2, 2);
+  const targetsB = Int32Array.of(4, -1, 0, 0, 3, 1);
+  const weights = Float32Array.of(0.5, -2, 0, 1, 0.25, 3);
+
+  /** Runs `losses` with gradients and compares them with the differences of the same sum without. */
+  function expectGradients(
+    shapes: Record<string, readonly number[]>,
+    body: (tape: Tape, x: Variable, p: Record<string, Parameter>, backward: boolean) => number,
+  ): void {
+    const engine = new Float64Engine();
+    const p = parametersOf(engine, { wte: [6, V], wpe: [T, V], head: [V, V], ...shapes });
+    const tokens = engine.alloc([2, T], 'int32');
+    engine.upload(tokens, Int32Array.of(3, 1, 3, 0, 5, 2));
+    const tape = new Tape(engine);
+    const idle = engine.memory().bytesInUse;
+    const run = (backward: boolean): number => {
+      const loss = body(tape, tape.embedding(tokens, p['wte']!, p['wpe']!), p, backward);
+      tape.discard();
+      expect(engine.memory().bytesInUse).toBe(idle);
+      return loss;
+    };
+    run(true);
+    expectDerivatives(Object.values(p), () => run(false));
+  }
+
+  const weighted = (losses: Variable, by: ArrayLike<number>): number =>
+    numbers(losses.value).reduce((sum, loss, n) => sum + loss * by[n]!, 0);
+  const ones = [1, 1, 1, 1, 1, 1];
+
+  it.each(['hidden state', 'activation', 'checkpoint'])('at two losses of one %s, which has other uses', (kind) => {
+    expectGradients({ v: [V, V], w: [V, V], other: [V, V] }, (tape, x, p, backward) => {
+      const inner = (on: Tape, inp: Variable): Variable =>
+        on.linear(inp, { weight: p['v']!, ...(kind === 'activation' && { activation: 'gelu' }) });
+      const hidden = kind === 'checkpoint' ? tape.checkpoint(x, inner) : inner(tape, x);
+      const a = tape.upload(targetsA, [6]);
+      const auxiliary = tape.linearCrossEntropy(hidden, { weight: p['other']! }, a, backward ? 0.3 : undefined);
+      const later = tape.linear(hidden, { weight: p['w']!, residual: hidden });
+      const again = tape.linearCrossEntropy(hidden, { weight: p['head']! }, a, backward ? 0.2 : undefined);
+      const b = tape.upload(targetsB, [6]);
+      const main = tape.linearCrossEntropy(later, { weight: p['head']! }, b, backward ? 0.7 : undefined);
+      const loss = 0.3 * weighted(auxiliary, ones) + 0.2 * weighted(again, ones) + 0.7 * weighted(main, ones);
+      if (backward) tape.backward();
+      return loss;
+    });
+  });
+
+  it('at losses whose rows have weights, which the losses themselves have not', () => {
+    expectGradients({}, (tape, x, p, backward) => {
+      const rows = tape.upload(weights, [6]);
+      const targets = tape.upload(targetsA, [6]);
+      const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, backward ? 0.7 : undefined, rows);
+      const loss = 0.7 * weighted(losses, weights);
+      if (backward) tape.backward();
+      return loss;
+    });
+  });
+
+  it('at losses that are seeded with the gradient of something else', () => {
+    expectGradients({}, (tape, x, p, backward) => {
+      const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, tape.upload(targetsA, [6]));
+      const loss = weighted(losses, weights);
+      if (backward) tape.backward([{ of: losses, grad: tape.upload(weights, [6]) }]);
+      expect(weighted(losses, weights)).toBe(loss); // they stay until `discard`
+      return loss;
+    });
+  });
+
+  it('at variables within and at the end of a graph, one of them twice', () => {
+    expectGradients({ v: [V, V], w: [V, V] }, (tape, x, p, backward) => {
+      const active = tape.linear(x, { weight: p['v']!, activation: 'gelu' });
+      const scores = tape.linear(active, { weight: p['w']! });
+      const hidden = tape.linear(scores, { weight: p['head']! });
+      const coefficients = Float32Array.from({ length: 30 }, (_, i) => Math.fround(Math.cos(i)));
+      const dot = (of: Variable): number =>
+        numbers(of.value).reduce((sum, value, i) => sum + value * coefficients[i]!, 0);
+      const loss = dot(hidden) + 2 * dot(active) + dot(scores);
+      if (!backward) return loss;
+      const grad = tape.upload(coefficients, [2, T, V]);
+      const seeds = [hidden, active, scores, active].map((of) => ({ of, grad }));
+      tape.backward(seeds);
+      expect(Array.from(numbers(grad))).toEqual(Array.from(coefficients)); // stays the caller's
+      return loss;
+    });
+  });
+
+  it('nowhere else', () => {
+    const engine = new Float64Engine();
+    const p = parametersOf(engine, { wte: [6, V], head: [V, V] });
+    const frozen = Object.fromEntries(Object.entries(p).map(([name, each]) => [name, { ...each, grad: undefined }]));
+    const tape = new Tape(engine);
+    const x = tape.embedding(tape.upload(Int32Array.of(2), [1, 1]), p['wte']!);
+    const still = tape.embedding(tape.upload(Int32Array.of(2), [1, 1]), frozen['wte']!);
+    const grad = tape.upload(new Float32Array(V), [1, 1, V]);
+    expect(() => tape.backward([{ of: still, grad }])).toThrow('nothing is trained');
+    expect(() => tape.backward([{ of: x, grad: tape.upload(new Float32Array(V), [V]) }])).toThrow('float32 [5] is of');
+    const targets = tape.upload(Int32Array.of(1), [1]);
+    expect(() => tape.linearCrossEntropy(still, { weight: frozen['head']! }, targets, 1)).toThrow('nothing below it');
+    const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, 1);
+    expect(() => tape.backward([{ of: losses, grad: tape.upload(Float32Array.of(1), [1]) }])).toThrow('can start only');
+    tape.backward();
+    expect(() => tape.backward([{ of: x, grad }])).toThrow('can start only');
+    tape.discard();
+  });
+});
+
+describe('parameters without a gradient', () => {
+  /** The gradients of `trained`, the others being frozen, and the kernels that ran backward. */
+  function gradientsOf({ shapes, hidden, width = C }: Graph, isTrained: (name: string) => boolean) {
+    const plain = new Float64Engine();
+    const kernels: string[] = [];
+    const engine = observeKernels(plain, () => (kernel) => kernels.push(kernel)) as Float64Engine;
+    const all = parametersOf(plain, { wte: [6, width], wpe: [T, width], head: [V, V], ...shapes });
+    const before = Object.values(all).map(({ value }) => numbers(value).slice());
+    const p: Record<string, Parameter> = Object.fromEntries(
+      Object.entries(all).map(([name, each]) => [name, isTrained(name) ? each : { ...each, grad: undefined }]),
+    );
+    const tape = new Tape(engine);
+    const x = tape.embedding(tape.upload(Int32Array.of(3, 1, 3, 0, 5, 2), [2, T]), p['wte']!, p['wpe']!);
+    const targets = tape.upload(Int32Array.of(0, 3, 1, -1, 2, 2), [6]);
+    tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, 0.7);
+    kernels.length = 0;
+    const ready: number[] = [];
+    tape.backward([], (index) => ready.push(index));
+    tape.discard();
+    expect(Object.values(all).map(({ value }) => numbers(value))).toEqual(before);
+    const trained = Object.keys(all).filter(isTrained);
+    expect(ready.toSorted()).toEqual(trained.map((name) => all[name]!.index).toSorted());
+    const frozen = Object.keys(all).filter((name) => !isTrained(name));
+    for (const name of frozen)
+      expect(
+        numbers(all[name]!.grad!).every((value) => value === 0),
+        name,
+      ).toBe(true);
+    return { grads: Object.fromEntries(trained.map((name) => [name, [...numbers(all[name]!.grad!)]])), kernels };
+  }
+
+  it.each(Object.entries(graphs))('change no other gradient: %s', (_, graph) => {
+    const { grads } = gradientsOf(graph, () => true);
+    for (const name of Object.keys(grads)) {
+      expect(gradientsOf(graph, (other) => other === name).grads[name], `${name} alone`).toEqual(grads[name]);
+      const others = gradientsOf(graph, (other) => other !== name).grads;
+      expect(others, `all but ${name}`).toEqual({
+        ...others,
+        ...Object.fromEntries(Object.entries(grads).filter(([other]) => other !== name)),
+      });
+    }
+  });
+
+  it('cost no kernel below the lowest that is trained', () => {
+    const graph: Graph = {
+      shapes: { a: [V, V], n: [V], w: [V, V], b: [V] },
+      hidden: (tape, x, p) => {
+        const lower = tape.linear(x, { weight: p['a']!, activation: 'gelu' });
+        const norm = tape.layerNorm(lower, { weight: p['n']! }, 1e-5);
+        return tape.linear(norm, { weight: p['w']!, bias: p['b'], residual: lower });
+      },
+      width: V,
+    };
+    const kernelsOf = (...names: string[]): string[] => gradientsOf(graph, (name) => names.includes(name)).kernels;
+    expect(kernelsOf('head')).toEqual([]);
+    expect(kernelsOf('b')).toEqual(['linearBackward']);
+    expect(kernelsOf('w', 'head')).toEqual(['linearBackward']);
+    expect(kernelsOf('n')).toEqual(['linearBackward', 'layerNormBackward']);
+    const through = ['linearBackward', 'layerNormBackward', 'activationBackward', 'linearBackward'];
+    expect(kernelsOf('a')).toEqual(through);
+    expect(kernelsOf('wpe')).toEqual([...through, 'embeddingBackward']);
   });
 });
 
@@ -293,19 +470,6 @@ describe('misuse', () => {
     const x = tape.embedding(tokens, p['wte']!);
     tape.dropout(x, dropout);
     expect(() => tape.linear(x, { weight: p['wte']!, weightTransposed: true })).toThrow('took over its buffer');
-  });
-
-  it('a bfloat16 variable gets one gradient', () => {
-    const engine = new PlanningEngine();
-    const parameter = (shape: readonly number[]): Parameter => {
-      return { index: 0, name: 'p', value: engine.alloc(shape), grad: engine.alloc(shape) };
-    };
-    const tape = new Tape(engine, 'bf16');
-    const tokens = tape.upload(Int32Array.of(0, 1), [1, 2]);
-    const x = tape.layerNorm(tape.embedding(tokens, parameter([6, V])), { weight: parameter([V]) }, 1e-5);
-    const y = tape.linear(x, { weight: parameter([V, V]), residual: tape.linear(x, { weight: parameter([V, V]) }) });
-    tape.linearCrossEntropy(y, { weight: parameter([V, V]) }, tape.upload(Int32Array.of(0, 1), [2]), 1);
-    expect(() => tape.backward()).toThrow('a bfloat16 variable has two uses that give it a gradient');
   });
 });
 
