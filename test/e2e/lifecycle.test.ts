@@ -92,7 +92,7 @@ it.each([
   const args = ['--workers', '2', '--run-dir', `diverged ${label}`, ...flags, ...set(...long, ...diverging)];
   const result = await launch(args, folder());
   expect(result.stderr).toMatch(
-    /launch: rank \d .* failed in step \d+ .* (is NaN|is not finite).*lower schedule\.learningRate/,
+    /launch: rank \d .* failed in step \d+ .* is (NaN|-?Infinity), expected a finite number: training has diverged; use a lower schedule\.learningRate/,
   );
   expect(result.stderr).not.toMatch(/\n {4}at /);
   expect(result).toMatchObject({ code: 2, orphans: [] });

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { samplesOf } from '../../../src/base/batch.ts';
-import { trainBatch } from '../../../src/data/sampler.ts';
+import { UserError } from '../../../src/base/errors.ts';
+import { trainBatch, type WindowTask } from '../../../src/data/sampler.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
 import { TrainBatches } from '../../../src/data/trainBatches.ts';
+import { asTokenBatch, nextTokenWindows } from '../../../src/task/nextToken.ts';
 
 const tokens = Uint16Array.from({ length: 2_000 }, (_, i) => (i * 31) % 1_000);
 const options = { seed: 3, globalBatchSize: 6, blockSize: 16, sampler: 'shuffled' } as const;
@@ -72,5 +74,42 @@ describe('TrainBatches', () => {
       await settled();
     }
     expect(counts.waited).toBe(18);
+  });
+
+  it('weighs a step by its targets, all of its ranks together', () => {
+    const { split } = disk();
+    const even: WindowTask = {
+      ...nextTokenWindows,
+      encode: (window) => {
+        const sample = nextTokenWindows.encode(window);
+        return { ...sample, targets: Array.from(sample['targets']!, (target) => (target % 2 === 0 ? target : -1)) };
+      },
+    };
+    const batches = new TrainBatches({ ...split, task: even }, options);
+    const batch = batches.batch(4);
+    const { targets } = asTokenBatch(batch).arrays;
+    expect(batch.weight).toBe(targets.data.filter((target) => target >= 0).length);
+    expect(batch.weight).toBeLessThan(6 * 16);
+    expect(batch.weight).toBeGreaterThan(0);
+  });
+
+  it('encodes a step once, however many ranks ask for their share', () => {
+    const { split } = disk();
+    let encoded = 0;
+    const encode: WindowTask['encode'] = (window) => {
+      encoded++;
+      return nextTokenWindows.encode(window);
+    };
+    const batches = new TrainBatches({ ...split, task: { ...nextTokenWindows, encode } }, options);
+    for (const step of [0, 1, 0, 1, 2, 1]) batches.batch(step);
+    expect(encoded).toBe(3 * 6);
+  });
+
+  it('refuses a step without a single target, which it names', () => {
+    const { split } = disk();
+    const none: WindowTask = { ...nextTokenWindows, encode: (window) => ({ tokens: window.subarray(1), targets: [] }) };
+    const batches = new TrainBatches({ ...split, task: none }, options);
+    expect(() => batches.batch(6)).toThrow(UserError);
+    expect(() => batches.batch(6)).toThrow(/step 7 has nothing to learn from: none of its 6 samples has a target/);
   });
 });
