@@ -1,4 +1,5 @@
-// Writes docs/config.md, configs/schema.json and src/config/configTypes.ts from the config schema. Run it after changing the schema: npm run build && node scripts/write-config-docs.mjs
+// Writes docs/config.md, configs/schema.json and src/config/configTypes.ts from the config schema: run `npm run docs:config` after changing it.
+// It runs compiled code, but the types that it writes are those that the code is checked with: that step compiles without checking.
 import { writeFileSync } from 'node:fs';
 import { describeConfig } from '../dist/config/describe.js';
 import { describeTypes } from '../dist/config/describeTypes.js';

@@ -4,7 +4,7 @@ import { describeConfig } from '../../../src/config/describe.ts';
 import { describeTypes } from '../../../src/config/describeTypes.ts';
 import { configGroups } from '../../../src/config/keys.ts';
 
-it('docs/config.md is what the schema says (if not: npm run build && node scripts/write-config-docs.mjs)', () => {
+it('docs/config.md is what the schema says (if not: npm run docs:config)', () => {
   expect(readFileSync(new URL('../../../docs/config.md', import.meta.url), 'utf8')).toBe(describeConfig());
 });
 
