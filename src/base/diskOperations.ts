@@ -1,5 +1,5 @@
 /**
- * The few operations with which a checkpoint or prepared data changes the disk. One small interface, so that a test can stop a write after
+ * The few operations with which a checkpoint, prepared data or a file that is replaced (writeWhole.ts) changes the disk. One small interface, so that a test can stop a write after
  * any of them; `nodeDisk` is the only implementation that ships.
  */
 import { mkdir, open, rename, rm, statfs } from 'node:fs/promises';
@@ -16,8 +16,8 @@ export interface OutputFile {
 export interface DiskOperations {
   /** Makes the folder and its parents, each entry durable; does nothing when it exists. */
   makeDirectory(path: string): Promise<void>;
-  /** Fails when the file exists. */
-  createFile(path: string): Promise<OutputFile>;
+  /** Fails when the file exists. @param mode its permissions, if not the usual ones */
+  createFile(path: string, mode?: number): Promise<OutputFile>;
   rename(from: string, to: string): Promise<void>;
   /** Makes the entries of a folder (names made, renamed, removed) durable. */
   syncDirectory(path: string): Promise<void>;
@@ -26,8 +26,8 @@ export interface DiskOperations {
   freeBytes(path: string): Promise<number>;
 }
 
-async function createFile(path: string): Promise<OutputFile> {
-  const handle = await open(path, 'wx');
+async function createFile(path: string, mode?: number): Promise<OutputFile> {
+  const handle = await open(path, 'wx', mode);
   return {
     async write(bytes) {
       for (let done = 0; done < bytes.length; ) {

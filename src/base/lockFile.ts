@@ -2,10 +2,11 @@
  * A file that says which process works in a folder. Creating it is what decides between two; one that a killed process left does
  * not count.
  */
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, UserError } from './errors.ts';
 import { isAlive } from './processes.ts';
+import { writeWhole } from './writeWhole.ts';
 
 /** What takes no longer than this, unless the process is killed in the middle of it: to write a pid, to take over. */
 const writtenWithinMs = 2_000;
@@ -68,9 +69,7 @@ async function takeOver(path: string, owner: number): Promise<boolean> {
   }
   try {
     if ((await ownerOf(path)) !== owner) return false;
-    const mine = `${path}.${process.pid}`;
-    await writeFile(mine, `${process.pid}\n`);
-    await rename(mine, path);
+    await writeWhole(path, `${process.pid}\n`, { beside: `${path}.${process.pid}` });
     return true;
   } finally {
     await rm(turn, { force: true });

@@ -1,11 +1,12 @@
 /** Tiny shakespeare, the text of char-rnn and nanoGPT, which is not part of the package: fetched once, and known by its hash. */
 import { createHash } from 'node:crypto';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { readBoundedFile } from '../base/strictJson.ts';
 import { isFile } from '../base/wholeFiles.ts';
+import { writeWhole } from '../base/writeWhole.ts';
 
 export const SHAKESPEARE = 'shakespeare';
 
@@ -31,8 +32,7 @@ export async function fetchShakespeare(): Promise<string> {
   const problem = difference(bytes);
   if (problem !== undefined) throw new PeerError(`${URL} is not the text it was: ${problem}; ${advice}`);
   await mkdir(folder, { recursive: true });
-  await writeFile(`${path}.${process.pid}`, bytes);
-  await rename(`${path}.${process.pid}`, path);
+  await writeWhole(path, bytes, { beside: `${path}.${process.pid}` });
   return path;
 }
 

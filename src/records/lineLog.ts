@@ -2,8 +2,9 @@
  * A file of JSON objects, one a line, that grows while a run goes on. Lines are written in the background, in order; a disk
  * that refuses is warned of once and costs lines, never the run. What the lines mean is metricsLog.ts and eventsLog.ts.
  */
-import { appendFile, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, open, readFile } from 'node:fs/promises';
 import { errorCode, messageOf } from '../base/errors.ts';
+import { writeWhole } from '../base/writeWhole.ts';
 
 /** Longest torn line that {@link cutTornLine} looks for. */
 const tornLineBytesMax = 2 ** 20;
@@ -108,16 +109,9 @@ export async function readLines(path: string): Promise<string[]> {
   }
 }
 
-/** Puts these lines in place of a file. Beside and renamed: a crash here must not lose the lines that are kept. */
+/** Puts these lines in place of a file: a crash here must not lose the lines that are kept. */
 export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
-  const beside = `${path}.new`;
-  try {
-    await writeFile(beside, lines.map((line) => `${line}\n`).join(''));
-    await rename(beside, path);
-  } catch (error) {
-    await rm(beside, { force: true }).catch(() => undefined);
-    throw error;
-  }
+  await writeWhole(path, lines.map((line) => `${line}\n`).join(''));
 }
 
 /** Cuts off a last line that a process did not write to its end. Does nothing if there is no file. */

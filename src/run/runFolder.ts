@@ -2,11 +2,13 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
+import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { claimLock, releaseLock } from '../base/lockFile.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { writeWhole } from '../base/writeWhole.ts';
 
 export class RunFolder {
   readonly path: string;
@@ -93,12 +95,9 @@ export class RunFolder {
 
   /** Keeps the resolved config: whole or not at all, since a resume starts from it. */
   async writeConfig(text: string): Promise<void> {
-    const beside = `${this.configPath}.new`;
     try {
-      await writeFile(beside, text);
-      await rename(beside, this.configPath);
+      await writeWhole(this.configPath, text);
     } catch (error) {
-      await rm(beside, { force: true }).catch(() => undefined);
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     }
   }
@@ -167,11 +166,13 @@ async function runAround(path: string): Promise<string | undefined> {
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
+    await nodeDisk.syncDirectory(dirname(path));
   } catch (error) {
     if (errorCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
     if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error;
     await makeFolder(dirname(path));
     await mkdir(path);
+    await nodeDisk.syncDirectory(dirname(path));
   }
 }
 

@@ -2,8 +2,9 @@
  * The key files of a run directory: `run.key`, which is the coordinator's and which `--resume` uses again, and `join.key`, to be
  * copied to the machines that join. Both are for their owner's eyes only. What is in them: `comm/runKeys.ts`.
  */
-import { type FileHandle, open, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { writeWhole } from '../base/writeWhole.ts';
 import { joinKeysOf, newRunKeys, parseRunKeys, type RunKeys, renderRunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from './runFolder.ts';
 
@@ -82,13 +83,9 @@ function parsed(text: string, from: string): RunKeys {
 
 /** Whole or not at all, and never readable by others, not even for a moment. */
 async function writeKeyFile(path: string, keys: RunKeys): Promise<void> {
-  const beside = `${path}.new`;
   try {
-    await rm(beside, { force: true });
-    await writeFile(beside, renderRunKeys(keys), { mode: 0o600, flag: 'wx' });
-    await rename(beside, path);
+    await writeWhole(path, renderRunKeys(keys), { mode: 0o600 });
   } catch (error) {
-    await rm(beside, { force: true }).catch(() => undefined);
     throw new UserError(`cannot write the key file ${path}: ${messageOf(error)}`);
   }
 }
