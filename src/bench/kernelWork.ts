@@ -3,9 +3,9 @@
  * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
  */
 import {
-  type Engine,
   elementBytes,
   type KernelOptions,
+  type Kernels,
   type LinearOptions,
   type Tensor,
   type TensorGroup,
@@ -20,7 +20,7 @@ export interface KernelWork {
   readonly bytes: number;
 }
 
-type PerKernel = { readonly [K in keyof Engine]?: (options: KernelOptions<K>) => number };
+type PerKernel = { readonly [K in keyof Kernels]?: (options: KernelOptions<K>) => number };
 
 const flopsOf: PerKernel = {
   linearForward: productFlops,
@@ -41,7 +41,7 @@ const bytesOf: PerKernel = {
   adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
 };
 
-export function kernelWork(kernel: keyof Engine, options: unknown): KernelWork {
+export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork {
   const flops = (flopsOf[kernel] as ((options: unknown) => number) | undefined)?.(options);
   const bytes = (bytesOf[kernel] as ((options: unknown) => number) | undefined)?.(options) ?? bytesIn(options);
   return { ...(flops !== undefined && { flops, bf16: isOfBf16(options) }), bytes };

@@ -58,7 +58,7 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   const tensors = specs.map(({ name, shape }) => ({ name, shape: [...shape] }));
   const engine = `simulated device, ${computeMs} ms a sample`;
   const engineId = { engine: 'simulated', device: 'none', unit: 'none', precision: 'float32' };
-  return { engine, engineId, tensors, gradients, buckets, sizes, offsets };
+  return { engine, engineId, tensors, gradients, isInPlace: true, buckets, sizes, offsets };
 }
 
 /** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */

@@ -64,6 +64,8 @@ export interface RingStep {
   data: Float32Array;
   /** The same on every rank. */
   buckets: readonly Bucket[];
+  /** Told of each bucket when it holds the sums, while others travel. It may be read, and is not to be written. */
+  onReduced?: (bucket: number) => void;
   /** Told of the step's frames and buckets. */
   observer?: RingObserver | undefined;
 }
@@ -134,6 +136,7 @@ export class RingAllReduce {
   #counts = { bytesSent: 0, framesSent: 0, framesReceived: 0, stale: 0, malformed: 0 };
   #times = { first: 0, last: 0, end: 0 };
   #observer: RingObserver | undefined;
+  #onReduced: RingStep['onReduced'];
   /** When each bucket was started, where somebody observes. */
   readonly #startedMs = new Map<number, number>();
 
@@ -172,6 +175,7 @@ export class RingAllReduce {
     this.#counts = { ...this.#counts, bytesSent: 0, framesSent: 0, framesReceived: 0 };
     this.#times = { first: 0, last: 0, end: 0 };
     this.#observer = step.observer;
+    this.#onReduced = step.onReduced;
     this.#startedMs.clear();
     this.#forgetEarly((header) => header.term === this.#place.term && header.step < step.step);
     if (this.#unfinished === 0) this.#complete();
@@ -308,6 +312,7 @@ export class RingAllReduce {
   #finishBucket(bucket: number): void {
     const startMs = this.#startedMs.get(bucket);
     if (startMs !== undefined) this.#observer?.bucket(bucket, startMs, this.#options.clock.monotonic());
+    this.#onReduced?.(bucket);
     if (--this.#unfinished === 0) this.#complete();
   }
 

@@ -13,7 +13,7 @@
  * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`. A
  *   bfloat16 one is accumulated in float32 and rounded, at each kernel that adds to it.
  * - A gradient that is absent from the options is not computed, and costs nothing; at least one must be there.
- * - Kernels enqueue: results may be read only through `download` (or `hostView` after a `download` or `finish`).
+ * - Kernels enqueue: the order of calls is that of their effects, and results are read through the device (`Device`).
  */
 import type { ActivationKind } from '../base/activations.ts';
 
@@ -181,8 +181,15 @@ export interface AdamwOptions {
   readonly zeroGrads?: boolean;
 }
 
-/** A device: its memory, and the kernels that a GPT needs, forward and backward. */
-export interface Engine {
+/**
+ * A device's memory and its clock. Whatever is called takes effect in the order of the calls, as if each waited for those before
+ * it; but a call only enqueues, and the host goes on. What reads (`download`, `copyOut`, `snapshot`, `checksum`, `squaredNorm`)
+ * sees what was enqueued before it and nothing of what comes after, and that may run beside it: a tensor that is being read may
+ * be written, or released, at once. An engine whose kernels have run when their calls return reads within the call as well.
+ *
+ * A device that is lost, or a kernel that fails late, rejects the next of these promises and all after it: the worker ends.
+ */
+export interface Device {
   /** The backend, as in the config: `native` or `tfjs`. */
   readonly name: string;
   /** The kind of device it runs on, as in the config: `cpu`, `wasm`, `webgpu`. */
@@ -191,6 +198,8 @@ export interface Engine {
   readonly unit: string;
   /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */
   readonly description: string;
+  /** Its memory is the host's: `hostRange` gives the groups themselves, and copies between a group and its range move nothing. */
+  readonly isHost: boolean;
 
   /** A tensor from the pool; its contents are unspecified. */
   alloc(shape: Shape, dtype?: DType): Tensor;
@@ -200,19 +209,67 @@ export interface Engine {
   release(tensor: Tensor): void;
   /** Copies `data` (the tensor's size) in; `data` may be reused at once. */
   upload(tensor: Tensor, data: HostArray): void;
-  /** Waits for everything enqueued and copies the contents out. */
+  /** Copies the contents out; resolves when they are there. */
   download(tensor: Tensor, into: HostArray): Promise<void>;
-  /** The live contents on a SharedArrayBuffer, where the device is the host's memory (native); else undefined. */
-  hostView(tensor: Tensor): Float32Array | undefined;
-  /** The same for a group: its whole block. */
-  hostViewOfGroup(group: TensorGroup): Float32Array | undefined;
-  /** Resolves when every enqueued kernel has run. */
+
+  /**
+   * Host memory to copy elements [from, to) of a group to and from, on a SharedArrayBuffer: the group's own where `isHost`, else new,
+   * as the device copies fastest.
+   */
+  hostRange(group: TensorGroup, from: number, to: number): Float32Array;
+  /**
+   * Copies elements [from, to) of a group's block to `into`, on shared memory, which nobody may touch until the promise resolves.
+   * Undefined: they are there already.
+   */
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined;
+  /** The inverse. It may run beside what was enqueued before; `data` must stay as it is until `finish` resolves. */
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void;
+  /**
+   * Copies whole groups, as they are now, to `into`: for each an array of its length on shared memory. Holds the device for no
+   * longer than a copy within it takes; resolves when all is on the host.
+   */
+  snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void>;
+  /**
+   * 64 hex digits of the bits of every tensor of the groups, in order, without padding. Engines that compute the same bits, and so may
+   * share a ring, give the same digits for them.
+   */
+  checksum(groups: readonly TensorGroup[]): Promise<string>;
+
+  /** Resolves when all that is enqueued has run, copies too. */
   finish(): Promise<void>;
   /** What it holds now. */
   memory(): EngineMemory;
   /** Ends threads and frees memory. The engine must not be used afterwards. */
   dispose(): Promise<void>;
 
+  /** Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`. */
+  peakFlops?(precision: 'float32' | 'bf16', seconds: number): number;
+  /** Threads of the host that its kernels run on. */
+  readonly threads?: number;
+  /** When kernels run, where that is not while they are called. */
+  readonly timings?: DeviceTimings;
+}
+
+/** The time of one kernel by the device's clock. */
+export interface KernelTime {
+  /** As in the interface. */
+  readonly kernel: string;
+  /** By `performance.now()`. */
+  readonly startMs: number;
+  /** How long it ran. */
+  readonly ms: number;
+}
+
+/** Notes down when each kernel runs. */
+export interface DeviceTimings {
+  /** Begins, from the next kernel on. */
+  start(): void;
+  /** Ends; resolves to the kernels since `start` when they have run. */
+  take(): Promise<readonly KernelTime[]>;
+}
+
+/** What a GPT needs, forward and backward. */
+export interface Kernels {
   /** Fills with 0. */
   zero(tensor: Tensor): void;
   /** Fills with 0, padding included. */
@@ -306,5 +363,8 @@ export interface Engine {
   adamw(options: AdamwOptions): void;
 }
 
+/** A device that computes. */
+export interface Engine extends Device, Kernels {}
+
 /** The options of one kernel of the interface, for the backends. */
-export type KernelOptions<K extends keyof Engine> = Engine[K] extends (options: infer O) => unknown ? O : never;
+export type KernelOptions<K extends keyof Kernels> = Kernels[K] extends (options: infer O) => unknown ? O : never;

@@ -3,27 +3,34 @@
  * are added to the interface are told of without a change here. Times mean something where a kernel has run when its call returns or
  * its promise resolves, as on the native engine; others only enqueue.
  */
-import type { Engine } from './engine.ts';
+import type { Device, Engine, Kernels } from './engine.ts';
 
-/** The members of the interface that are no kernels. */
-const housekeeping = [
-  'name',
-  'device',
-  'unit',
-  'description',
-  'alloc',
-  'allocGroup',
-  'release',
-  'upload',
-  'download',
-  'hostView',
-  'hostViewOfGroup',
-  'finish',
-  'memory',
-  'dispose',
-] as const satisfies readonly (keyof Engine)[];
+/** The members of the interface that are no kernels: all of `Device`. */
+const housekeeping = {
+  name: true,
+  device: true,
+  unit: true,
+  description: true,
+  isHost: true,
+  alloc: true,
+  allocGroup: true,
+  release: true,
+  upload: true,
+  download: true,
+  hostRange: true,
+  copyOut: true,
+  copyIn: true,
+  snapshot: true,
+  checksum: true,
+  finish: true,
+  memory: true,
+  dispose: true,
+  peakFlops: true,
+  threads: true,
+  timings: true,
+} as const satisfies Record<keyof Device, true>;
 
-export type KernelName = Exclude<keyof Engine, (typeof housekeeping)[number]>;
+export type KernelName = keyof Kernels;
 
 /** Called after a kernel; times are of `performance.now()`. */
 export type KernelObserver = (kernel: KernelName, options: unknown, startMs: number, endMs: number) => void;
@@ -45,7 +52,7 @@ function memberOf(inner: Engine, key: keyof Engine, observer: () => KernelObserv
   const member: unknown = inner[key];
   if (typeof member !== 'function') return member;
   const method = (member as Method).bind(inner);
-  return (housekeeping as readonly string[]).includes(key) ? method : observed(key as KernelName, method, observer);
+  return key in housekeeping ? method : observed(key as KernelName, method, observer);
 }
 
 function observed(kernel: KernelName, method: Method, observer: () => KernelObserver | undefined): Method {

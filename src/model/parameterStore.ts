@@ -99,19 +99,24 @@ export class Parameters {
    * random stream, found by its name.
    */
   initialise(seed: number): void {
-    for (const [index, { name, size, init }] of this.specs.entries()) {
-      const tensor = this.values.tensors[index]!;
-      const view = this.#engine.hostView(tensor);
-      const numbers = view ?? new Float32Array(size);
+    for (const [index, { name, init }] of this.specs.entries()) {
+      const numbers = this.hostTensor('params', index);
       if ('constant' in init) numbers.fill(init.constant);
       else fillNormal(numbers, streamKey(seed, name), init.std);
-      if (view === undefined) this.#engine.upload(tensor, numbers);
+      this.writeTensor('params', index, numbers);
     }
   }
 
   /** Copies one tensor out; `into` has its size. */
   async readTensor(part: StatePart | 'grads', index: number, into: Float32Array): Promise<void> {
     await this.#engine.download(this.#group(part).tensors[index]!, into);
+  }
+
+  /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own where the device's memory is the host's. */
+  hostTensor(part: StatePart | 'grads', index: number): Float32Array {
+    const group = this.#group(part);
+    const from = group.offsets[index]!;
+    return this.#engine.hostRange(group, from, from + this.specs[index]!.size);
   }
 
   /** Overwrites one tensor; `data` has its size. */

@@ -52,7 +52,7 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   const engine = await createEngine(options.engine);
   try {
     const parameters = new Parameters(engine, checkpoint.modelConfig, { training: false });
-    await fillParameters(engine, parameters, checkpoint);
+    await fillParameters(parameters, checkpoint);
     const model = new GPT(engine, checkpoint.modelConfig, parameters);
     const description = describe(checkpoint, parameters.count, { engine, cwd: options.cwd });
     return { checkpoint, tokenizer, engine, model, runConfig, description };
@@ -113,22 +113,19 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
 
 /** One tensor at a time, straight into the engine's memory where that is the host's. */
 export async function fillParameters(
-  engine: Engine,
   parameters: Parameters,
   checkpoint: Checkpoint,
   part: 'params' | 'm' | 'v' = 'params',
 ): Promise<void> {
-  for (const [index, { name, size }] of parameters.specs.entries()) {
-    const { tensors } = part === 'params' ? parameters.values : parameters[part];
-    const view = engine.hostView(tensors[index]!);
-    const values = view ?? new Float32Array(size);
+  for (const [index, { name }] of parameters.specs.entries()) {
+    const values = parameters.hostTensor(part, index);
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     let filled = 0;
     for await (const chunk of checkpoint.stream(part, [name])) {
       bytes.set(chunk, filled);
       filled += chunk.length;
     }
-    if (view === undefined) parameters.writeTensor(part, index, values);
+    parameters.writeTensor(part, index, values);
   }
 }
 

@@ -107,7 +107,7 @@ export async function restoreCheckpoint(
   }
   const { hasOptimizer, trainer: state } = checkpoint;
   for (const part of hasOptimizer ? (['params', 'm', 'v'] as const) : (['params'] as const)) {
-    await fillParameters(trainer.engine, trainer.parameters, checkpoint, part);
+    await fillParameters(trainer.parameters, checkpoint, part);
   }
   trainer.zeroGrads();
   return { path: checkpoint.path, step: state?.step ?? 0, hasOptimizer };

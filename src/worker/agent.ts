@@ -239,7 +239,8 @@ export class Agent {
     this.#phase = 'forward and backward';
     const assignedMs = this.#clock.monotonic();
     const trace = assign.trace ? new StepTrace() : undefined;
-    ring.begin({ step, data: gradients, buckets, observer: trace?.ring });
+    const onReduced = (bucket: number): void => this.#held.replica.reduced(bucket);
+    ring.begin({ step, data: gradients, buckets, onReduced, observer: trace?.ring });
     const task = { step, sampleFrom, batch, globalWeight, trace: assign.trace };
     const sums = await this.#computing(
       this.#held.replica.step(task, (bucket) => ring.start(bucket)),

@@ -1,76 +1,89 @@
 /**
- * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces.
- * If the device is the host's memory, that is the gradients themselves; else a copy, downloaded as gradients become final
- * and uploaded once they are reduced. It tells the agent of whole buckets, not of single gradients: each message wakes a
- * thread that shares the cores with the kernels.
+ * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces. It is the
+ * gradients themselves where the device's memory is the host's; else each bucket is copied out as it becomes final, beside the
+ * rest of backward, and copied back as it is reduced, beside the rest of the ring. It tells of whole buckets, not of single
+ * gradients: each message wakes a thread that shares the cores with the kernels.
  */
-import type { MessagePort } from 'node:worker_threads';
 import { invariant } from '../base/errors.ts';
 import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
 import type { Engine, TensorGroup } from '../engine/engine.ts';
 
+export interface GradientExchangeOptions {
+  readonly engine: Engine;
+  /** The gradients. */
+  readonly group: TensorGroup;
+  readonly plan: BucketPlan;
+  /** Told of each bucket that the ring may read, and what the agent knows the step by. */
+  readonly onReady: (attempt: number, bucket: number) => void;
+}
+
 export class GradientExchange {
   /** The flat gradients, [group.length]. */
   readonly shared: Float32Array;
-  readonly #engine: Engine;
-  readonly #group: TensorGroup;
-  readonly #inPlace: boolean;
+  readonly #options: GradientExchangeOptions;
   readonly #tracker: BucketTracker;
-  /** Gradients that are final on the device and not yet downloaded. */
-  #waiting: number[] = [];
+  /** Copies to the host that are under way. */
+  #leaving: Promise<void>[] = [];
+  /** Buckets that are still to come back. */
+  readonly #missing = new Set<number>();
+  #onAllBack: () => void = () => {};
   #attempt = 0;
 
-  constructor(engine: Engine, group: TensorGroup, plan: BucketPlan) {
-    this.#engine = engine;
-    this.#group = group;
-    const view = engine.hostViewOfGroup(group);
-    this.#inPlace = view !== undefined;
-    this.#tracker = new BucketTracker(plan);
-    this.shared = view ?? new Float32Array(new SharedArrayBuffer(group.length * 4));
+  constructor(options: GradientExchangeOptions) {
+    this.#options = options;
+    this.#tracker = new BucketTracker(options.plan);
+    this.shared = options.engine.hostRange(options.group, 0, options.group.length);
   }
 
-  /** To be called before each step. @param attempt what the agent knows this one by */
-  begin(attempt: number): void {
+  /** To be called before each step; waits for what is left of one that was given up. @param attempt what the agent knows this one by */
+  async begin(attempt: number): Promise<void> {
+    await Promise.allSettled(this.#leaving);
+    this.#leaving = [];
     this.#attempt = attempt;
-    this.#waiting = [];
     this.#tracker.reset();
+    if (!this.#options.engine.isHost) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
   }
 
-  /** Parameter `index` has its final gradient on this rank: tell the agent of the buckets that it completes. */
-  ready(index: number, port: MessagePort): void {
-    if (this.#inPlace) this.#tell(index, port);
-    else this.#waiting.push(index); // to be downloaded first
-  }
-
-  /** Resolves when every gradient is where the agent can read it, and the agent has been told. */
-  async flush(port: MessagePort): Promise<void> {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const index of waiting) {
-      await this.#engine.download(this.#tensor(index), this.#slice(index));
-      this.#tell(index, port);
+  /** Parameter `index` has its final gradient on this rank: the buckets that it completes are on their way to the ring. */
+  ready(index: number): void {
+    const attempt = this.#attempt;
+    for (const bucket of this.#tracker.ready(index)) {
+      const tell = (): void => this.#options.onReady(attempt, bucket);
+      const { group, engine } = this.#options;
+      const [from, to] = this.#range(bucket);
+      const copied = engine.copyOut(group, from, to, this.shared.subarray(from, to))?.then(tell);
+      if (copied === undefined) tell();
+      else {
+        copied.catch(() => undefined); // `flush` says so
+        this.#leaving.push(copied);
+      }
     }
-    await this.#engine.finish();
   }
 
-  /** Brings the reduced gradients back to the device. */
-  takeReduced(): void {
-    if (this.#inPlace) return;
-    for (const index of this.#group.tensors.keys()) this.#engine.upload(this.#tensor(index), this.#slice(index));
+  /** Resolves when every bucket that was ready is where the agent can read it, and the agent has been told. */
+  async flush(): Promise<void> {
+    await Promise.all(this.#leaving);
   }
 
-  #tell(index: number, port: MessagePort): void {
-    for (const bucket of this.#tracker.ready(index)) port.postMessage([this.#attempt, bucket]);
+  /** A bucket is reduced: it goes back to the device. What is of another step than this one is nothing. */
+  takeBack(attempt: number, bucket: number): void {
+    if (attempt !== this.#attempt || !this.#missing.delete(bucket)) return;
+    const [from, to] = this.#range(bucket);
+    this.#options.engine.copyIn(this.#options.group, from, to, this.shared.subarray(from, to));
+    if (this.#missing.size === 0) this.#onAllBack();
   }
 
-  #tensor(index: number) {
-    const tensor = this.#group.tensors[index];
-    invariant(tensor !== undefined, `the group has no tensor ${index}`);
-    return tensor;
+  /** Resolves when all that the device computes from now on sees the reduced gradients: `takeBack` was called for every bucket. */
+  async whenBack(): Promise<void> {
+    if (this.#missing.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onAllBack = resolve;
+    });
   }
 
-  #slice(index: number): Float32Array {
-    const offset = this.#group.offsets[index] ?? 0;
-    return this.shared.subarray(offset, offset + this.#tensor(index).size);
+  #range(bucket: number): [from: number, to: number] {
+    const range = this.#options.plan.buckets[bucket];
+    invariant(range !== undefined, `there is no bucket ${bucket}`);
+    return [range.start, range.end];
   }
 }

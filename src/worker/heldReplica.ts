@@ -105,11 +105,10 @@ export class HeldReplica {
 
   /** The state itself where it can be read, until the next update; else a copy. */
   async snapshot(): Promise<StateBytes> {
-    const { state: blocks, offsets, sizes } = this.built;
-    if (blocks) return StateBytes.ofBlocks(blocks, offsets, sizes);
-    const state = newState(sizes);
-    await this.#options.inbox.orEnd(this.#replica.exportState({ state }));
-    return new StateBytes([state]);
+    const { state: own, gradients, offsets, sizes } = this.built;
+    const state = own ?? newState(gradients.length);
+    if (!own) await this.#options.inbox.orEnd(this.#replica.exportState({ state }));
+    return StateBytes.ofBlocks(state, offsets, sizes);
   }
 
   close(): Promise<void> {
@@ -118,16 +117,15 @@ export class HeldReplica {
 
   async #receive({ term, step }: CoordinatorMessageOf<'form'>): Promise<void> {
     const { inbox, send } = this.#options;
-    const { state: blocks, offsets, sizes } = this.built;
-    const aside = blocks ? undefined : newState(sizes);
-    const receiver = new StateReceiver(
-      blocks ? StateBytes.ofBlocks(blocks, offsets, sizes) : new StateBytes([aside!]),
-      (offset) => send({ type: 'stateAck', purpose: 'transfer', term, step, offset }),
+    const { state: own, gradients, offsets, sizes } = this.built;
+    const state = own ?? newState(gradients.length);
+    const receiver = new StateReceiver(StateBytes.ofBlocks(state, offsets, sizes), (offset) =>
+      send({ type: 'stateAck', purpose: 'transfer', term, step, offset }),
     );
     while (!receiver.isComplete) {
       const { message, payload } = await inbox.take('stateChunk');
       if (message.term === term) receiver.add(message.offset, payload);
     }
-    if (aside) await inbox.orEnd(this.#replica.importState({ state: aside }));
+    if (!own) await inbox.orEnd(this.#replica.importState({ state }));
   }
 }

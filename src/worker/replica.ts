@@ -26,6 +26,8 @@ export class Replica {
   readonly #gradientsFar: MessagePort;
   readonly #wanted = new Int32Array(new SharedArrayBuffer(4));
   #onBucketReady: (bucket: number) => void = () => {};
+  /** The gradients that are reduced are the device's own. */
+  #isInPlace = true;
   /** Tasks that have not ended. */
   #running = 0;
 
@@ -46,9 +48,11 @@ export class Replica {
     });
   }
 
-  build(options: Omit<BuildTask, 'gradientPort' | 'wanted'>): Promise<BuildResult> {
+  async build(options: Omit<BuildTask, 'gradientPort' | 'wanted'>): Promise<BuildResult> {
     const task: BuildTask = { ...options, gradientPort: this.#gradientsFar, wanted: this.#wanted };
-    return this.#run('build', task, [this.#gradientsFar]);
+    const result = await this.#run<BuildResult>('build', task, [this.#gradientsFar]);
+    this.#isInPlace = result.isInPlace;
+    return result;
   }
 
   /** @param onBucketReady told each bucket whose gradients are final on this rank, while backward is still running */
@@ -61,6 +65,11 @@ export class Replica {
   /** Gives up the step that is running: it ends before its next microbatch. */
   giveUp(): void {
     Atomics.add(this.#wanted, 0, 1);
+  }
+
+  /** This bucket of the step holds the sums of all ranks: what has its own copy of it may take it back. */
+  reduced(bucket: number): void {
+    if (!this.#isInPlace) this.#gradients.postMessage([this.#wanted[0], bucket]);
   }
 
   gradNorm(): Promise<number> {

@@ -14,7 +14,10 @@ export interface BuildTask {
   readonly threads: number;
   /** Some steps will be traced: the kernels must be observable. */
   readonly trace: boolean;
-  /** The replica posts [attempt, bucket] here as soon as all gradients of a bucket are final. */
+  /**
+   * The replica posts [attempt, bucket] here as soon as all gradients of a bucket are final; back comes the same when the bucket is
+   * reduced, unless the gradients lie in the host's memory.
+   */
   readonly gradientPort: MessagePort;
   /** The attempt that is wanted: a step of another one ends before its next microbatch. On a SharedArrayBuffer. */
   readonly wanted: Int32Array;
@@ -29,22 +32,24 @@ export interface BuildResult {
   readonly tensors: TensorTable;
   /** The flat gradients, shared with the main thread, which all-reduces them in place. */
   readonly gradients: Float32Array;
+  /** They are the device's own, not a copy that it takes back. */
+  readonly isInPlace: boolean;
   /** How the ring cuts `gradients`. */
   readonly buckets: readonly Bucket[];
   /** Numbers in each parameter, in the order of `tensors`. */
   readonly sizes: readonly number[];
+  /** Where each tensor starts in `gradients`, and in each block of a state. */
+  readonly offsets: readonly number[];
   /**
-   * Parameters, first and second moments themselves, where the device is the host's memory: only an update changes them. In each
-   * the tensors start at `offsets`.
+   * Parameters, first and second moments themselves, where the device's memory is the host's: only an update changes them.
    */
   readonly state?: readonly Float32Array[];
-  readonly offsets: readonly number[];
 }
 
-/** Parameters, first and second moments, dense, in the order of the tensor table: what a state stream carries. */
+/** Copies of parameters, first and second moments. */
 export interface StateTask {
-  /** On a SharedArrayBuffer, which the main thread has made. */
-  readonly state: Float32Array;
+  /** Each as long as `gradients`, on a SharedArrayBuffer, which the main thread has made. */
+  readonly state: readonly Float32Array[];
 }
 
 export interface StepTask {

@@ -3,15 +3,13 @@
  * Piscina, which calls the exported functions by name; there is one such thread to a worker, so its state lives here.
  * It knows nothing of messages and ranks: it reports each bucket whose gradients are final, no more.
  */
-import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { microBatches } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
-import type { Engine } from '../engine/engine.ts';
-import { NativeEngine } from '../engine/native/nativeEngine.ts';
+import type { Engine, TensorGroup } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
 import type { ModelConfig, Precision } from '../model/config.ts';
 import { checkFinite } from '../model/divergence.ts';
@@ -46,9 +44,9 @@ const limitSeconds = 0.03;
 
 /** What its threads reach, in the numbers that they multiply. */
 function measureLimit(engine: Engine, precision: Precision): BuildResult['measured'] {
-  if (!(engine instanceof NativeEngine)) return undefined;
-  const flops = precision === 'bf16' ? engine.bf16Limit(limitSeconds) : engine.fmaLimit(limitSeconds);
-  return flops > 0 ? { threadFlops: flops / engine.threads, threads: engine.threads } : undefined;
+  const { threads = 1 } = engine;
+  const flops = engine.peakFlops?.(precision, limitSeconds) ?? 0;
+  return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
 }
 
 /** Creates the engine and the model with its initial parameters. */
@@ -69,8 +67,16 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
     length: grads.length,
     bucketBytesMax: config.comm.bucketBytesMax,
   });
-  const exchange = new GradientExchange(engine, grads, plan);
-  const state = [values, m, v].map((group) => engine.hostViewOfGroup(group));
+  const exchange = new GradientExchange({
+    engine,
+    group: grads,
+    plan,
+    onReady: (attempt, bucket) => gradientPort.postMessage([attempt, bucket]),
+  });
+  if (!engine.isHost) {
+    gradientPort.on('message', ([attempt, bucket]: [number, number]) => exchange.takeBack(attempt, bucket));
+  }
+  const state = engine.isHost && [values, m, v].map((group) => engine.hostRange(group, 0, group.length));
   replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
   const measured = measureLimit(engine, precision);
   return {
@@ -79,19 +85,20 @@ async function buildReplica(task: BuildTask): Promise<BuildResult> {
     ...(measured && { measured }),
     tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
     gradients: exchange.shared,
+    isInPlace: engine.isHost,
     buckets: plan.buckets,
     sizes,
-    ...(state.every((block) => block !== undefined) && { state }),
     offsets: values.offsets,
+    ...(state && { state }),
   };
 }
 
 /** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
 async function runStep({ attempt, step: update, sampleFrom, batch, globalWeight, trace }: StepTask): Promise<Sums> {
-  const { config, trainer, exchange, port, wanted } = built();
+  const { config, trainer, exchange, wanted } = built();
   const { microBatchSize, seed } = config.train;
   const { dropout } = config.model;
-  exchange.begin(attempt);
+  await exchange.begin(attempt);
   spans.begin(trace);
   trainer.zeroGrads(); // of a step that was not applied
   let sums = noSums;
@@ -104,13 +111,13 @@ async function runStep({ attempt, step: update, sampleFrom, batch, globalWeight,
       ...micro,
       lossScale: 1 / globalWeight,
       ...(dropout > 0 && { dropout: { seed, step: update, firstSample: sampleFrom + from } }),
-      ...(last && { onGradReady: (index: number) => exchange.ready(index, port) }),
+      ...(last && { onGradReady: (index: number) => exchange.ready(index) }),
     });
     sums = addSums(sums, added);
     ended();
   }
   for (const [name, sum] of Object.entries(sums)) checkFinite(`the ${name} of step ${update}`, sum);
-  await exchange.flush(port);
+  await exchange.flush();
   return sums;
 }
 
@@ -118,7 +125,7 @@ async function runStep({ attempt, step: update, sampleFrom, batch, globalWeight,
 async function reducedGradNorm(): Promise<number> {
   const { trainer, exchange } = built();
   const ended = spans.start('gradient norm');
-  exchange.takeReduced();
+  await exchange.whenBack();
   const norm = await trainer.gradNorm();
   ended();
   return norm;
@@ -148,38 +155,19 @@ async function evaluateSums({ step: update, batch }: EvaluateTask): Promise<Sums
 
 /** Copies parameters and moments into `state`. */
 async function copyStateOut({ state }: StateTask): Promise<void> {
-  const { parameters } = built().trainer;
-  for (const [i, part] of (['params', 'm', 'v'] as const).entries()) {
-    await parameters.exportState(part, state.subarray(i * parameters.count, (i + 1) * parameters.count));
-  }
-}
-
-/** The inverse of `exportState`. */
-async function copyStateIn({ state }: StateTask): Promise<void> {
-  const { parameters } = built().trainer;
-  for (const [i, part] of (['params', 'm', 'v'] as const).entries()) {
-    parameters.importState(part, state.subarray(i * parameters.count, (i + 1) * parameters.count));
-  }
-}
-
-/** SHA-256 over the bits of every tensor of these groups, in the order of the tensor table. */
-async function hashOf(groups: readonly ('values' | 'm' | 'v')[]): Promise<string> {
   const { engine, trainer } = built();
+  await engine.snapshot(stateGroups(trainer), state);
+}
+
+/** The inverse. */
+async function copyStateIn({ state }: StateTask): Promise<void> {
+  const { engine, trainer } = built();
+  for (const [i, group] of stateGroups(trainer).entries()) engine.copyIn(group, 0, group.length, state[i]!);
   await engine.finish();
-  const hash = createHash('sha256');
-  for (const group of groups) {
-    for (const [i, { size }] of trainer.parameters.specs.entries()) {
-      const tensor = trainer.parameters[group].tensors[i];
-      invariant(tensor !== undefined, `parameter ${i} has no tensor in ${group}`);
-      let numbers = engine.hostView(tensor);
-      if (numbers === undefined) {
-        numbers = new Float32Array(size);
-        await engine.download(tensor, numbers);
-      }
-      hash.update(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
-    }
-  }
-  return hash.digest('hex');
+}
+
+function stateGroups({ parameters: { values, m, v } }: Trainer): TensorGroup[] {
+  return [values, m, v];
 }
 
 /** Ends the engine's threads. */
@@ -198,6 +186,6 @@ export const takeSpans = () => outcomeOf(async () => spans.take());
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateSums(task));
 export const exportState = (task: StateTask) => outcomeOf(() => copyStateOut(task));
 export const importState = (task: StateTask) => outcomeOf(() => copyStateIn(task));
-export const parameterHash = () => outcomeOf(() => hashOf(['values']));
-export const stateHash = () => outcomeOf(() => hashOf(['values', 'm', 'v']));
+export const parameterHash = () => outcomeOf(async () => built().engine.checksum([built().trainer.parameters.values]));
+export const stateHash = () => outcomeOf(async () => built().engine.checksum(stateGroups(built().trainer)));
 export const dispose = () => outcomeOf(disposeReplica);

@@ -10,10 +10,9 @@ import type { WorkerMessage } from '../comm/workerMessages.ts';
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 
-/** Shared memory for a whole state, one number after another. */
-export function newState(sizes: readonly number[]): Float32Array {
-  const parts = 3; // parameters, m, v
-  return new Float32Array(new SharedArrayBuffer(parts * sizes.reduce((sum, size) => sum + size, 0) * 4));
+/** Shared memory for a whole state: a block of this length each for parameters, first and second moments. */
+export function newState(length: number): Float32Array[] {
+  return Array.from({ length: 3 }, () => new Float32Array(new SharedArrayBuffer(length * 4)));
 }
 
 /** Below 4 GiB, which is more than a Uint8Array holds in Node 20. */

@@ -49,6 +49,11 @@ export function dense(blocks: Blocks): Float32Array {
   );
 }
 
+/** Copies blocks to others. */
+export function copy(from: readonly Float32Array[], to: readonly Float32Array[]): void {
+  for (const [i, block] of from.entries()) to[i]!.set(block);
+}
+
 export function fill(blocks: Blocks, numbers: Float32Array): void {
   let from = 0;
   for (const block of blocks) {

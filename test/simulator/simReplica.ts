@@ -4,11 +4,12 @@ import { noSums, type Sums } from '../../src/base/sums.ts';
 import type { Span } from '../../src/comm/spans.ts';
 import { asTokenBatch } from '../../src/task/nextToken.ts';
 import type { ComputeReplica } from '../../src/worker/replica.ts';
+import type { StateTask } from '../../src/worker/replicaProtocol.ts';
 import {
   blockLength,
   buckets,
+  copy,
   dense,
-  fill,
   gradientOfShare,
   hashOf,
   isEqual,
@@ -50,8 +51,10 @@ export class SimReplica implements ComputeReplica {
       tensors,
       gradients: this.#gradients,
       buckets,
+      copy,
       sizes,
       offsets,
+      isInPlace: true,
       ...(this.#options.isShared && { state: this.blocks }),
     }));
   }
@@ -76,6 +79,9 @@ export class SimReplica implements ComputeReplica {
       return { weight: sampleCount, loss: sampleCount };
     });
   }
+
+  /** The sums are where the device has its own gradients. */
+  reduced(): void {}
 
   giveUp(): void {
     this.#attempt++;
@@ -112,12 +118,12 @@ export class SimReplica implements ComputeReplica {
     return this.#task(0, (): Span[] => []);
   }
 
-  exportState({ state }: { state: Float32Array }) {
-    return this.#task(1, () => state.set(dense(this.blocks)));
+  exportState({ state }: StateTask) {
+    return this.#task(1, () => copy(this.blocks, state));
   }
 
-  importState({ state }: { state: Float32Array }) {
-    return this.#task(1, () => fill(this.blocks, state));
+  importState({ state }: StateTask) {
+    return this.#task(1, () => copy(state, this.blocks));
   }
 
   parameterHash() {

@@ -87,6 +87,10 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.clear();
   }
 
+  peakFlops(precision: 'float32' | 'bf16', seconds: number): number {
+    return precision === 'bf16' ? this.bf16Limit(seconds) : this.fmaLimit(seconds);
+  }
+
   /** Floating-point operations a second that the engine's threads reach in registers: what kernels are measured against. */
   fmaLimit(seconds: number): number {
     return this.#addon.fmaLimit(this.#handle, seconds);

@@ -1,10 +1,12 @@
 /** What the native engine does with tensors other than compute on them: that is nativeEngine.ts. */
 import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
+import { sha256Of } from '../sha256.ts';
 import type { NativeAddon } from './addon.ts';
-import { checkHostArray, floatsOfGroup, nativeTensor } from './checks.ts';
+import { checkHostArray, floats, floatsOfGroup, nativeTensor } from './checks.ts';
 import { SharedMemory } from './sharedMemory.ts';
 
 export abstract class NativeTensors {
+  readonly isHost = true;
   readonly #memory: SharedMemory;
 
   constructor(addon: NativeAddon) {
@@ -26,7 +28,7 @@ export abstract class NativeTensors {
   upload(tensor: Tensor, data: HostArray): void {
     const { data: own } = nativeTensor(tensor, 'tensor');
     checkHostArray(own, data, 'upload');
-    own.set(data);
+    if (!isSame(own, data)) own.set(data);
   }
 
   async download(tensor: Tensor, into: HostArray): Promise<void> {
@@ -35,13 +37,35 @@ export abstract class NativeTensors {
     into.set(own);
   }
 
+  /** The live contents of a float32 tensor. */
   hostView(tensor: Tensor): Float32Array | undefined {
     const { data } = nativeTensor(tensor, 'tensor');
     return data instanceof Float32Array ? data : undefined;
   }
 
-  hostViewOfGroup(group: TensorGroup): Float32Array {
-    return floatsOfGroup(group);
+  hostRange(group: TensorGroup, from: number, to: number): Float32Array {
+    return floatsOfGroup(group).subarray(from, to);
+  }
+
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): undefined {
+    const own = this.hostRange(group, from, to);
+    checkHostArray(own, into, 'copyOut');
+    if (!isSame(own, into)) into.set(own);
+  }
+
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    const own = this.hostRange(group, from, to);
+    checkHostArray(own, data, 'copyIn');
+    if (!isSame(own, data)) own.set(data);
+  }
+
+  async snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void> {
+    for (const [i, group] of groups.entries()) this.copyOut(group, 0, group.length, into[i]!);
+  }
+
+  /** SHA-256, of the memory itself. */
+  async checksum(groups: readonly TensorGroup[]): Promise<string> {
+    return sha256Of(groups.flatMap(({ tensors }) => tensors.map((tensor) => floats(tensor, 'tensor'))));
   }
 
   async finish(): Promise<void> {}
@@ -53,4 +77,9 @@ export abstract class NativeTensors {
   protected clear(): void {
     this.#memory.clear();
   }
+}
+
+/** Whether two arrays of one length lie at one place. */
+function isSame(one: HostArray, other: HostArray): boolean {
+  return one.buffer === other.buffer && one.byteOffset === other.byteOffset;
 }

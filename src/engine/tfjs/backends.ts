@@ -15,6 +15,8 @@ export interface TfjsBackend {
   readonly device: TfjsDevice;
   /** For people: `wasm`, `webgpu: NVIDIA H200`. */
   readonly detail: string;
+  /** Its kernels run after their calls have returned. */
+  readonly isAsynchronous: boolean;
   /** Makes it the backend of the next operations: TensorFlow.js has one active backend for each thread. */
   activate(): void;
   /** Resolves when the device has run what it was given. */
@@ -164,6 +166,7 @@ export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
     tf,
     device,
     detail,
+    isAsynchronous: device === 'webgpu',
     activate: () => {
       // Switching to a backend that has started takes effect before the promise is returned.
       if (tf.getBackend() !== device) void tf.setBackend(device);

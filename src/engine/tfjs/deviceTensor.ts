@@ -18,6 +18,8 @@ export class DeviceTensor implements Tensor {
   value: TfTensor | undefined;
   /** What was uploaded last to an int32 tensor, until something else is written: tokens and targets are wanted on the host too. */
   hostValues: Int32Array | undefined;
+  /** What was copied to ranges of it, by their first elements, and is still on the host. */
+  readonly parts = new Map<number, Float32Array>();
   released = false;
 
   constructor(shape: Shape, dtype: DeviceDType) {
@@ -35,12 +37,14 @@ export class DeviceTensor implements Tensor {
     this.value?.dispose();
     this.value = value;
     this.hostValues = undefined;
+    this.parts.clear();
   }
 
   dispose(): void {
     this.value?.dispose();
     this.value = undefined;
     this.hostValues = undefined;
+    this.parts.clear();
     this.released = true;
   }
 }

@@ -6,7 +6,7 @@ import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant, UserError } from '../../base/errors.ts';
 import type { DType, EngineMemory, HostArray, Shape, TensorGroup } from '../engine.ts';
 import type { TfjsBackend } from './backends.ts';
-import { DeviceTensor } from './deviceTensor.ts';
+import { DeviceTensor, deviceTensor } from './deviceTensor.ts';
 
 export class TensorStore {
   private readonly backend: TfjsBackend;
@@ -80,13 +80,74 @@ export class TensorStore {
     }
   }
 
+  /**
+   * Copies a range of a group out: the tensors' contents as they are now. Within the call where kernels run within theirs
+   * (undefined), else beside what follows.
+   */
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined {
+    const { tf, isAsynchronous } = this.backend;
+    this.backend.activate();
+    const pieces = piecesOf(group, from, to).map(({ tensor, first, last, at }) => {
+      const contents = tf.tidy(() => tf.slice(tf.reshape(this.read(tensor), [-1]), [first], [last - first]));
+      return { contents, at };
+    });
+    const dispose = (): void => {
+      for (const { contents } of pieces) contents.dispose();
+    };
+    if (isAsynchronous) {
+      const copies = pieces.map(async ({ contents, at }) => into.set(await contents.data<'float32'>(), at));
+      return Promise.all(copies)
+        .then(() => undefined)
+        .finally(dispose);
+    }
+    for (const { contents, at } of pieces) into.set(contents.dataSync<'float32'>(), at);
+    dispose();
+    return undefined;
+  }
+
+  /** The inverse. Parts of a tensor wait until it is read or the device is waited for: then all become contents at once. */
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    for (const { tensor, first, last, at } of piecesOf(group, from, to)) {
+      const part = data.subarray(at, at + last - first);
+      if (part.length === tensor.size) this.upload(tensor, part);
+      else {
+        const overlaps = [...tensor.parts].some(([other, { length }]) => other < last && first < other + length);
+        if (overlaps) this.read(tensor);
+        tensor.parts.set(first, part);
+      }
+    }
+  }
+
+  /** Takes over what `copyIn` has left on the host. */
+  settle(): void {
+    for (const tensor of this.live) if (tensor.parts.size > 0) this.read(tensor);
+  }
+
   /** The contents; zeros if nothing was written yet. */
   read(tensor: DeviceTensor): TfTensor {
-    if (tensor.value === undefined) {
-      const { tf } = this.backend;
+    const { tf } = this.backend;
+    if (tensor.value === undefined && tensor.parts.size === 0) {
       tensor.write(tf.keep(tf.zeros([...tensor.shape], tensor.dtype)));
+    } else if (tensor.parts.size > 0) {
+      this.backend.activate();
+      tensor.write(tf.keep(tf.tidy(() => this.joined(tensor))));
     }
     return tensor.value!;
+  }
+
+  /** The parts of a tensor, and between them what it held. */
+  private joined({ shape, size, value, parts }: DeviceTensor): TfTensor {
+    const { tf } = this.backend;
+    const old = tf.reshape(value ?? tf.zeros([size]), [-1]);
+    const pieces: TfTensor[] = [];
+    let at = 0;
+    for (const [first, data] of [...parts].sort(([one], [other]) => one - other)) {
+      if (first > at) pieces.push(tf.slice(old, [at], [first - at]));
+      pieces.push(tf.tensor1d(Float32Array.from(data)));
+      at = first + data.length;
+    }
+    if (at < size) pieces.push(tf.slice(old, [at], [size - at]));
+    return tf.reshape(tf.concat(pieces), [...shape]);
   }
 
   /** What was uploaded to an int32 tensor. */
@@ -123,4 +184,21 @@ export class TensorStore {
     const memory = this.backend.tf.memory() as { numBytesInGPU?: number; numBytesAllocatedInGPU?: number };
     return (memory.numBytesAllocatedInGPU ?? 0) - (memory.numBytesInGPU ?? 0);
   }
+}
+
+/** Elements [first, last) of a tensor of a group, and where in a range of the group they begin. */
+interface Piece {
+  readonly tensor: DeviceTensor;
+  readonly first: number;
+  readonly last: number;
+  readonly at: number;
+}
+
+/** What lies in elements [from, to) of a group. */
+function piecesOf({ tensors, offsets }: TensorGroup, from: number, to: number): Piece[] {
+  return tensors.flatMap((tensor, i) => {
+    const offset = offsets[i]!;
+    const [first, last] = [Math.max(0, from - offset), Math.min(tensor.size, to - offset)];
+    return first < last ? [{ tensor: deviceTensor(tensor), first, last, at: offset + first - from }] : [];
+  });
 }

@@ -18,6 +18,7 @@ import type {
   TensorGroup,
 } from '../engine.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import { sha256Of } from '../sha256.ts';
 import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
@@ -38,6 +39,7 @@ export async function createTfjsEngine({ device }: TfjsEngineOptions): Promise<E
 
 class TfjsEngine implements Engine {
   readonly name = 'tfjs';
+  readonly isHost = false;
   readonly device: string;
   readonly unit: string;
   readonly description: string;
@@ -75,15 +77,32 @@ class TfjsEngine implements Engine {
     await this.store.download(deviceTensor(tensor), into);
   }
 
-  hostView(): undefined {
-    return undefined;
+  hostRange(_: TensorGroup, from: number, to: number): Float32Array {
+    return new Float32Array(new SharedArrayBuffer((to - from) * Float32Array.BYTES_PER_ELEMENT));
   }
 
-  hostViewOfGroup(): undefined {
-    return undefined;
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined {
+    return this.store.copyOut(group, from, to, into);
+  }
+
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    this.store.copyIn(group, from, to, data);
+  }
+
+  /** Contents are never overwritten, only replaced: holding on to them is the copy on the device. */
+  async snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void> {
+    await Promise.all(groups.map((group, i) => this.store.copyOut(group, 0, group.length, into[i]!)));
+  }
+
+  /** SHA-256, on the host: the operations of TensorFlow.js have no integers of 32 bits. */
+  async checksum(groups: readonly TensorGroup[]): Promise<string> {
+    const copies = groups.map(({ length }) => new Float32Array(length));
+    await this.snapshot(groups, copies);
+    return sha256Of(copies);
   }
 
   async finish(): Promise<void> {
+    this.store.settle();
     await this.backend.finish();
   }
 
@@ -336,7 +355,7 @@ class TfjsEngine implements Engine {
 
   async squaredNorm(group: TensorGroup): Promise<number> {
     const { tf } = this.ops;
-    const written = group.tensors.map(deviceTensor).filter(({ value }) => value !== undefined);
+    const written = group.tensors.map(deviceTensor).filter(({ value, parts }) => value !== undefined || parts.size > 0);
     this.backend.activate();
     const sums = written.map((tensor) => tf.tidy(() => math.rowSquares(this.ops, this.read(tensor))));
     const downloaded = await Promise.all(sums.map(async (sum) => sum.data<'float32'>())).finally(() => {

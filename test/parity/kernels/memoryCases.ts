@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
+import { sha256Of } from '../../../src/engine/sha256.ts';
 import { type ContextGetter, seededIntegers, seededValues } from './harness.ts';
 
 /** A forward and backward pass of one linear layer with its activation: what a training step does to the pool. */
@@ -84,22 +85,49 @@ export function memoryCases(context: ContextGetter): void {
       for (const tensor of group.tensors) expect((await k.read(tensor)).every((value) => value === 0)).toBe(true);
     });
 
-    it('show their block where the engine has a host view: tensors at their offsets, zeros between', async () => {
+    it('are copied out and in by ranges of their block, with whatever follows beside it', async () => {
       const k = context();
-      const group = k.engine.allocGroup([[3], [5, 7], [2, 33]]);
+      const { engine } = k;
+      const group = engine.allocGroup([[3], [5, 7], [2, 33]]);
       const values = k.fillGroup(group, 1);
-      await k.engine.finish();
-      const view = k.engine.hostViewOfGroup(group);
-      const tensorView = k.engine.hostView(group.tensors[1]!);
-      expect(tensorView === undefined).toBe(view === undefined);
-      if (view === undefined || tensorView === undefined) return;
-      expect(view.buffer).toBeInstanceOf(SharedArrayBuffer);
-      const expected = new Float32Array(group.length);
-      values.forEach((data, i) => {
-        expected.set(data, group.offsets[i]);
-      });
-      expect(view).toEqual(expected);
-      expect([...tensorView]).toEqual([...values[1]!]);
+      const block = new Float32Array(group.length);
+      for (const [i, data] of values.entries()) block.set(data, group.offsets[i]);
+      const range = engine.hostRange(group, 0, group.length);
+      expect(range.buffer).toBeInstanceOf(SharedArrayBuffer);
+      const middle = group.offsets[1]! + 11; // in the midst of a tensor
+      const parts = [
+        [0, middle],
+        [middle, group.length],
+      ] as const;
+      const copies = parts.map(([from, to]) => engine.copyOut(group, from, to, range.subarray(from, to)));
+      await Promise.all(copies);
+      expect(range).toEqual(block);
+
+      // What is copied out is what was there at the call.
+      const before = new Float32Array(new SharedArrayBuffer(4 * group.length));
+      const copied = engine.copyOut(group, 0, group.length, before);
+      engine.zeroGroup(group);
+      const [twice, kept] = [block.map((x) => 2 * x), new Float32Array(new SharedArrayBuffer(4 * group.length))];
+      for (const [from, to] of parts) engine.copyIn(group, from, to, twice.subarray(from, to));
+      const squares = engine.squaredNorm(group);
+      const snapshot = engine.snapshot([group], [kept]);
+      const checksum = engine.checksum([group]);
+      engine.zeroGroup(group);
+      await Promise.all([copied, snapshot]);
+      expect(before).toEqual(block);
+      expect(kept).toEqual(twice);
+      expect(await squares).toBeCloseTo(
+        twice.reduce((sum, x) => sum + x * x, 0),
+        3,
+      );
+      expect(await checksum).toBe(sha256Of(values.map((data) => data.map((x) => 2 * x))));
+      expect(await engine.squaredNorm(group)).toBe(0);
+
+      // A range of a tensor alone leaves the rest.
+      engine.copyIn(group, middle, middle + 2, Float32Array.of(7, 8));
+      await engine.finish();
+      const read = await k.read(group.tensors[1]!);
+      expect([...read.subarray(10, 14)]).toEqual([0, 7, 8, 0]);
     });
   });
 

@@ -11,6 +11,7 @@ import type {
   DType,
   Engine,
   EngineMemory,
+  Kernels,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
@@ -20,10 +21,11 @@ import type {
   TensorGroup,
 } from '../../../src/engine/engine.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
+import { sha256Of } from '../../../src/engine/sha256.ts';
 import * as reference from '../kernels/reference.ts';
 import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
 
-type Kernel<Name extends keyof Engine> = Engine[Name] extends (options: infer Options) => unknown ? Options : never;
+type Kernel<Name extends keyof Kernels> = Kernels[Name] extends (options: infer Options) => unknown ? Options : never;
 
 class Float64Tensor implements Tensor {
   readonly shape: Shape;
@@ -45,6 +47,7 @@ export class Float64Engine implements Engine {
   readonly device = 'none';
   readonly unit = 'none';
   readonly description = 'float64 (reference loops)';
+  readonly isHost = false;
   #allocated = 0;
   #peak = 0;
 
@@ -82,12 +85,29 @@ export class Float64Engine implements Engine {
     into.set(numbers(tensor));
   }
 
-  hostView(): undefined {
-    return undefined;
+  hostRange(_: TensorGroup, from: number, to: number): Float32Array {
+    return new Float32Array(to - from);
   }
 
-  hostViewOfGroup(): undefined {
-    return undefined;
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): undefined {
+    into.set(blockOf(group).subarray(from, to));
+  }
+
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    const block = blockOf(group);
+    block.set(data.subarray(0, to - from), from);
+    for (const [i, tensor] of group.tensors.entries()) {
+      const offset = group.offsets[i]!;
+      numbers(tensor).set(block.subarray(offset, offset + tensor.size));
+    }
+  }
+
+  async snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void> {
+    for (const [i, group] of groups.entries()) into[i]!.set(blockOf(group));
+  }
+
+  async checksum(groups: readonly TensorGroup[]): Promise<string> {
+    return sha256Of(groups.map((group) => Float32Array.from(blockOf(group))));
   }
 
   async finish(): Promise<void> {}
@@ -300,6 +320,17 @@ function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Te
 function attentionInput({ qkv, nHead, dropout }: AttentionOptions): AttentionInput {
   const [b, t, threeC] = qkv.shape as [number, number, number];
   return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask: maskOf(dropout, b, nHead * t * t) };
+}
+
+/** A group's numbers one after another: there is no padding. */
+function blockOf({ tensors, length }: TensorGroup): Float64Array {
+  const block = new Float64Array(length);
+  let at = 0;
+  for (const tensor of tensors) {
+    block.set(numbers(tensor), at);
+    at += tensor.size;
+  }
+  return block;
 }
 
 function maskOf(dropout: Dropout | undefined, samples: number, perSample: number): Float64Array | undefined {

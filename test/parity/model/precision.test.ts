@@ -31,8 +31,8 @@ function batchOf(config: ModelConfig, seed: number): MicroStepOptions {
 /** The gradients of one batch, tensor by tensor, and its loss. */
 async function gradientsOf(trainer: Trainer) {
   const { loss } = await trainer.microStep(batchOf(trainer.model.config, 1));
-  const { grads, specs } = trainer.parameters;
-  return { loss, tensors: specs.map(({ name }, i) => ({ name, values: trainer.engine.hostView(grads.tensors[i]!)! })) };
+  const { specs } = trainer.parameters;
+  return { loss, tensors: specs.map(({ name }, i) => ({ name, values: trainer.parameters.hostTensor('grads', i) })) };
 }
 
 const norm = (values: Float32Array) => Math.hypot(...values);

@@ -55,7 +55,7 @@ describe('KernelTimer', () => {
     await runner.step();
     called.length = 0;
     const { calls } = await timer.timed(() => runner.step());
-    const others = ['alloc', 'release', 'upload', 'download', 'hostView', 'finish'];
+    const others = ['alloc', 'release', 'upload', 'download', 'hostRange', 'finish'];
     expect(calls.map(({ kernel }) => kernel)).toEqual(called.filter((name) => !others.includes(name)));
     expect(calls.map(({ kernel }) => kernel)).toContain('squaredNorm');
     for (const { ms, bytes } of calls) expect(ms >= 0 && bytes > 0).toBe(true);

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
-import { newState, StateBytes, StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
+import { StateBytes, StateReceiver, StateSender } from '../../../src/worker/stateStream.ts';
+
+/** Parameters, m and v of tensors of these sizes, one number after another. */
+const newState = (sizes: readonly number[]) => new Float32Array(3 * sizes.reduce((sum, size) => sum + size, 0));
 
 /** 9 MiB of state in all: three chunks of parameters, m and v. */
 const sizes = [3 << 18, 7];
