@@ -1,0 +1,113 @@
+/**
+ * What a device with its own memory gains: gradients leave it while backward runs, and come back while the ring goes on. The device
+ * and the time are simulated (engines/timedEngine.ts), so that the figures are exact.
+ */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { makeBuckets } from '../../../src/comm/buckets.ts';
+import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import { Trainer } from '../../../src/model/training.ts';
+import { GradientExchange } from '../../../src/worker/gradientExchange.ts';
+import { timedEngine } from '../../engines/timedEngine.ts';
+import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
+import { SimProcess, World } from '../../simulator/world.ts';
+
+const config = { ...tinyConfig, nLayer: 6, nEmbd: 32, nHead: 2, dropout: 0 };
+/** Backward takes most of the step, as the copies are to take as long as it does. */
+const kernelMs = (kernel: string) => (kernel.endsWith('Backward') ? 1 : 0.2);
+
+let native: NativeEngine;
+beforeEach(() => {
+  native = createNativeEngine({ threads: 1 });
+});
+afterEach(() => native.dispose());
+
+/** A trainer on a device that copies all gradients in `copyMs`, and its exchange. */
+function makeWorker(copyMs: number) {
+  const world = new World(1);
+  const clock = new SimProcess(world, 'worker', 'host', 1);
+  let length = Number.POSITIVE_INFINITY;
+  const engine = timedEngine(native, clock, { kernelMs, copyMs: (n) => (copyMs * n) / length });
+  const trainer = new Trainer(engine, config, { seed: 1 });
+  const { grads, specs } = trainer.parameters;
+  length = grads.length;
+  const plan = makeBuckets({
+    offsets: grads.offsets,
+    sizes: specs.map(({ size }) => size),
+    length,
+    bucketBytesMax: 16 * 1024,
+  });
+  const readyAtMs: number[] = [];
+  const onReady = (_: number, bucket: number) => {
+    readyAtMs[bucket] = world.nowMs;
+  };
+  const exchange = new GradientExchange({ engine, group: grads, plan, onReady });
+  /** Runs `work` and all that follows. @returns the time that it took */
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
+    const startMs = world.nowMs;
+    let endMs: number | undefined;
+    void clock.after(0, () => {
+      void work().then(() => {
+        endMs = world.nowMs;
+      });
+    });
+    await world.run(
+      () => endMs !== undefined,
+      1e9,
+      () => undefined,
+    );
+    return endMs! - startMs;
+  };
+  const step = async (onGradReady?: (index: number) => void) => {
+    await exchange.begin(1);
+    const batch = randomBatch(config, { seed: 2, batchSize: 1 });
+    await trainer.microStep({ ...batch, lossScale: 1, ...(onGradReady && { onGradReady }) });
+  };
+  return { engine, clock, trainer, plan, exchange, readyAtMs, timed, step };
+}
+
+/** How long both passes take, and backward of it. */
+async function computeTimes(): Promise<{ computeMs: number; backwardMs: number }> {
+  const { engine, timed, step } = makeWorker(0);
+  engine.timings!.start();
+  const computeMs = await timed(() => step());
+  let backwardMs = 0;
+  await timed(async () => {
+    for (const { kernel, ms } of await engine.timings!.take()) if (kernel.endsWith('Backward')) backwardMs += ms;
+  });
+  return { computeMs, backwardMs };
+}
+
+describe('with a device that copies all gradients in the time of backward', () => {
+  it('the way to the ring is hidden behind backward', async () => {
+    const { computeMs, backwardMs } = await computeTimes();
+    const { timed, step, exchange, plan, readyAtMs } = makeWorker(backwardMs);
+    const bothMs = await timed(async () => {
+      await step((index) => exchange.ready(index));
+      await exchange.flush();
+    });
+    expect(plan.buckets.length).toBeGreaterThan(10);
+    expect(readyAtMs.every((ms, bucket) => bucket === 0 || ms > readyAtMs[bucket - 1]!)).toBe(true);
+    expect(bothMs).toBeGreaterThan(computeMs);
+    expect(bothMs / computeMs).toBeLessThan(1.15);
+    // It would show: one after the other takes much longer.
+    expect((computeMs + backwardMs) / computeMs).toBeGreaterThan(1.5);
+  });
+
+  it('the way back is hidden behind the ring', async () => {
+    const { backwardMs: ringMs } = await computeTimes();
+    const { timed, step, exchange, plan, trainer, clock } = makeWorker(ringMs);
+    await timed(async () => {
+      await step((index) => exchange.ready(index));
+      await exchange.flush();
+    });
+    const bothMs = await timed(async () => {
+      for (const bucket of plan.buckets.keys()) {
+        clock.after((ringMs * (bucket + 1)) / plan.buckets.length, () => exchange.takeBack(1, bucket));
+      }
+      await exchange.whenBack();
+      await trainer.gradNorm();
+    });
+    expect(bothMs).toBeGreaterThan(ringMs);
+    expect(bothMs / ringMs).toBeLessThan(1.15);
+  });
+});
