@@ -2,7 +2,10 @@
 
     apt-get install python3-torch libopenblas0-pthread     # without OpenBLAS, Debian's PyTorch is ten times slower
     /usr/bin/python3 bench/peers/pytorchStep.py [--layers 4 --heads 4 --width 128 --block 64 --batch 12 --vocab 65] [--threads 2]
+    python3 bench/peers/pytorchStep.py --device cuda --precision bf16 --compile --steps 20 \\
+        --layers 12 --heads 12 --width 768 --block 1024 --batch 64 --vocab 50304 --bias
 
+On a GPU AdamW is PyTorch's fused one, and only whole steps are timed, by the GPU's clock: to time phases would stop it between them.
 Prints JSON with the same names as `launch bench step --json`. The defaults are the sizes of configs/shakespeare-char.yaml.
 With --serve it answers lines on standard input instead, as bench/training/pytorchPeer.ts asks them:
 
@@ -19,6 +22,7 @@ import math
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -88,21 +92,37 @@ class Trainer:
     def __init__(self, options):
         torch.manual_seed(1)
         self.options = options
-        self.model = Gpt(options)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1)
+        model = Gpt(options).to(options.device)
+        self.parameters = list(model.parameters())
+        fused = dict(fused=True) if options.device == "cuda" else dict()  # PyTorch 1 does not know the word
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1, **fused)
+        self.model = torch.compile(model) if options.compile else model
+
+    def autocast(self):
+        if self.options.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.options.device, dtype=torch.bfloat16)
+
+    def text(self):
+        """Random tokens [B, T + 1]."""
+        options = self.options
+        return torch.randint(options.vocab, (options.batch, options.block + 1), device=options.device)
+
+    def update(self):
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def step(self):
-        """The seconds of each phase."""
-        options = self.options
-        text = torch.randint(options.vocab, (options.batch, options.block + 1))
+        """The seconds of each phase, by the host's clock: on the CPU."""
+        text = self.text()
         start = time.perf_counter()
-        loss = self.model(text[:, :-1], text[:, 1:])
+        with self.autocast():
+            loss = self.model(text[:, :-1], text[:, 1:])
         after_forward = time.perf_counter()
         loss.backward()
         after_backward = time.perf_counter()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.update()
         end = time.perf_counter()
         return dict(
             step=end - start,
@@ -111,16 +131,44 @@ class Trainer:
             optimizer=end - after_backward,
         )
 
+    def device_steps(self, count):
+        """The seconds of each of `count` steps that follow each other without a stop, by the GPU's clock."""
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+        events[0].record()
+        for event in events[1:]:
+            text = self.text()
+            with self.autocast():
+                loss = self.model(text[:, :-1], text[:, 1:])
+            loss.backward()
+            self.update()
+            event.record()
+        torch.cuda.synchronize()
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()}")
+        return [dict(step=start.elapsed_time(end) / 1e3) for start, end in zip(events, events[1:])]
 
-def parse():
+    def samples(self, count, warm_up=5):
+        if self.options.device == "cuda":
+            self.device_steps(warm_up)
+            return self.device_steps(count)
+        return [self.step() for _ in range(warm_up + count)][warm_up:]
+
+
+def parse(arguments=None):
     parser = argparse.ArgumentParser()
     sizes = dict(layers=4, heads=4, width=128, block=64, batch=12, vocab=65, threads=0, steps=200)
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--bias", action="store_true")
-    parser.add_argument("--serve", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--serve", action="store_true", help="answer lines on standard input; on the CPU only")
+    options = parser.parse_args(arguments)
+    if options.serve and options.device != "cpu":
+        parser.error("--serve times steps by the host's clock: on the CPU only")
+    return options
 
 
 def serve(options):
@@ -132,19 +180,22 @@ def serve(options):
         print(f"ms {1e3 * trainer.step()['step']:.6f}", flush=True)
 
 
-def report(options):
+def measure(options):
     if options.threads > 0:
         torch.set_num_threads(options.threads)
     trainer = Trainer(options)
-    samples = [trainer.step() for _ in range(options.steps + 5)][5:]
-    parameters = sum(p.numel() for p in trainer.model.parameters())
+    samples = trainer.samples(options.steps)
+    parameters = sum(p.numel() for p in trainer.parameters)
     tokens = options.batch * options.block
     weights = parameters - options.block * options.width
     flops = 6 * tokens * (weights + options.layers * options.width * options.block)
     times = {name: [sample[name] for sample in samples] for name in samples[0]}
     median = statistics.median(times["step"])
-    results = dict(
-        engine=f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads",
+    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
+    return dict(
+        engine=f"PyTorch {torch.__version__}, {on}",
+        precision=options.precision,
+        compiled=options.compile,
         parameters=parameters,
         tokensPerStep=tokens,
         tokensPerSecond=tokens / median,
@@ -154,7 +205,6 @@ def report(options):
             for name, values in times.items()
         ],
     )
-    print(json.dumps(results, indent=2))
 
 
 def main():
@@ -162,7 +212,8 @@ def main():
     if options.serve:
         serve(options)
     else:
-        report(options)
+        print(json.dumps(measure(options), indent=2))
 
 
-main()
+if __name__ == "__main__":
+    main()
