@@ -14,9 +14,9 @@ import type { ControlServer } from '../comm/link.ts';
 import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
+import { taskOf } from '../data/sampler.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
-import { nextTokenWindows } from '../task/nextToken.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
 import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
@@ -235,7 +235,7 @@ export class Coordinator {
           runId,
           config: { ...config },
           vocabSize: dataset.vocabSize,
-          objective: (dataset.task ?? nextTokenWindows).objective,
+          objective: taskOf(dataset).objective,
           trace: this.#options.tracer !== undefined,
         });
         break;

@@ -19,7 +19,12 @@ export interface TrainingSplit {
   /** The corpora that lie one after another in `train`. */
   readonly corpora: readonly CorpusShare[];
   /** What is learned from its windows. Default: the next token, at every position. */
-  readonly task?: WindowTask;
+  readonly task?: WindowTask | undefined;
+}
+
+/** What is learned from a split's windows. */
+export function taskOf({ task }: Pick<TrainingSplit, 'task'>): WindowTask {
+  return task ?? nextTokenWindows;
 }
 
 /** Which samples of which step. */
@@ -31,14 +36,15 @@ export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
 }
 
 /** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of its targets. */
-export function trainBatch({ train, corpora, task }: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
+export function trainBatch(split: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
+  const { train, corpora } = split;
   const { from, count, blockSize, step } = options;
   const windows = Array.from({ length: count }, (_, row): PlacedWindow => {
     const index = from + row;
     const start = sampleStart(corpora, { ...options, index });
     return { window: train.subarray(start, start + blockSize + 1), at: `sample ${index} of step ${step}` };
   });
-  return encodeWindows(windows, blockSize, task);
+  return encodeWindows(windows, blockSize, taskOf(split));
 }
 
 /** How many windows cover a split: every token but the first is a target exactly once. */
@@ -62,7 +68,7 @@ export function valWindows(val: TokenSequence, { blockSize, windows, task }: Val
     if (!(window >= 0 && length >= 1)) throw new InvariantError(`there is no validation window ${window}`);
     return { window: val.subarray(start, start + length + 1), at: `validation window ${window}` };
   });
-  return encodeWindows(placed, blockSize, task);
+  return encodeWindows(placed, blockSize, taskOf({ task }));
 }
 
 /** How a split is walked over. */
@@ -102,7 +108,7 @@ interface PlacedWindow {
   readonly at: string;
 }
 
-function encodeWindows(windows: readonly PlacedWindow[], blockSize: number, task = nextTokenWindows): WeighedBatch {
+function encodeWindows(windows: readonly PlacedWindow[], blockSize: number, task: WindowTask): WeighedBatch {
   const samples = windows.map(({ window, at }) => task.encode(task.parse(window, at)));
   const batch = collate(task.fields, samples, blockSize);
   return { ...batch, weight: task.weight(batch) };

@@ -25,11 +25,11 @@ const starts = 64;
 const train = Uint16Array.from({ length: starts + T }, (_, i) => (i < starts ? i : (i * i + (i >> 2)) % V));
 const corpora = [{ tokens: train.length, weight: 1 }];
 
-const configOf = (microBatchSize: number) =>
+const configOf = (microBatchSize: number, evalEverySteps = 0) =>
   configSchema.parse({
     model: { blockSize: T, nLayer: 2, nHead: 2, nEmbd: 16 },
     train: { globalBatchSize: B, microBatchSize, maxSteps: 1, seed },
-    eval: { everySteps: 0 },
+    eval: { everySteps: evalEverySteps },
     sample: { maxTokens: 0 },
     engine: { name: 'native', threads: 1 },
     comm: { bucketBytesMax: 2 ** 14, chunkBytes: 2 ** 12 },
@@ -96,11 +96,14 @@ class ObservedReplica extends Replica {
   }
 }
 
+interface Division {
+  readonly workers: number;
+  readonly microBatchSize: number;
+  readonly evalEverySteps?: number;
+}
+
 /** One step of a run: its line in the metrics, and the summed gradients of each rank. */
-async function trainOneStep(
-  task: WindowTask,
-  { workers, microBatchSize }: { workers: number; microBatchSize: number },
-) {
+async function trainOneStep(task: WindowTask, { workers, microBatchSize, evalEverySteps }: Division) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
   const lines: StepMetrics[] = [];
@@ -121,7 +124,7 @@ async function trainOneStep(
   };
   const coordinator: Coordinator = new Coordinator({
     runId: 'masked',
-    config: configOf(microBatchSize),
+    config: configOf(microBatchSize, evalEverySteps),
     dataset: datasetOf(task),
     server,
     worldSize: workers,
@@ -251,4 +254,16 @@ it('a step without a single target ends the run, and its number is said', async 
   await expect(trainOneStep(none, { workers: 2, microBatchSize: 2 })).rejects.toThrow(
     /step 1 has nothing to learn from: none of its 8 samples has a target/,
   );
+});
+
+it('an evaluation without a single target ends the run: its loss would be no number, or the best of all', async () => {
+  // The validation split is the training split: its windows begin at 0 and at T.
+  const masked = maskedWindows(Array.from({ length: B }, () => T));
+  const encode: WindowTask['encode'] = (window) => {
+    const sample = masked.encode(window);
+    const isOfStep = firstTokens.includes(window[0]!) && window[0] !== 0 && window[0] !== T;
+    return isOfStep ? sample : { ...sample, targets: Array.from(sample['targets']!, () => -1) };
+  };
+  const run = trainOneStep({ ...masked, encode }, { workers: 1, microBatchSize: 2, evalEverySteps: 1 });
+  await expect(run).rejects.toThrow(/the validation data has nothing to measure after step 1/);
 });
