@@ -8,6 +8,7 @@ export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
+export type { StatePart } from './base/stateParts.ts';
 export { addSums, meansOf, noSums, type Sums } from './base/sums.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
@@ -71,7 +72,7 @@ export type { ActivationRecompute, ModelConfig, Precision } from './model/config
 export { type DropoutSource, GPT, type KeyValueCache, type LossOptions } from './model/gpt.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
-export { type Parameter, Parameters, type StatePart } from './model/parameterStore.ts';
+export { type Parameter, Parameters } from './model/parameterStore.ts';
 export type { ConstantInit, NormalInit, ParameterSpec } from './model/parameters.ts';
 export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
 export {

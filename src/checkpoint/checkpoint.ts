@@ -6,6 +6,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvariantError, UserError } from '../base/errors.ts';
+import type { StatePart } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
 import { isFile, readFully } from '../base/wholeFiles.ts';
 import { verifyFiles } from './fileIntegrity.ts';
@@ -24,9 +25,6 @@ import {
 } from './manifest.ts';
 import { type CheckpointModelConfig, decodeModelConfig, matchTensors } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
-
-/** Parameters, first and second moments of AdamW. */
-export type CheckpointPart = 'params' | 'm' | 'v';
 
 export interface OpenOptions {
   /** `model` does not read the optimizer's file through (twice the model's size): enough to generate or evaluate. */
@@ -57,7 +55,7 @@ export class Checkpoint {
   readonly tokenizerFiles: Readonly<Record<string, string>>;
   /** The parameters, by our names, in the order of their bytes in the file. */
   readonly tensors: readonly TensorShape[];
-  readonly #tables: Readonly<Record<CheckpointPart, TensorTable | undefined>>;
+  readonly #tables: Readonly<Record<StatePart, TensorTable | undefined>>;
 
   /** @internal use {@link openCheckpoint} */
   constructor(fields: {
@@ -65,7 +63,7 @@ export class Checkpoint {
     modelConfig: CheckpointModelConfig;
     trainer: TrainerState | undefined;
     tokenizerFiles: Record<string, string>;
-    tables: Record<CheckpointPart, TensorTable | undefined>;
+    tables: Record<StatePart, TensorTable | undefined>;
   }) {
     this.path = fields.path;
     this.modelConfig = fields.modelConfig;
@@ -85,7 +83,7 @@ export class Checkpoint {
    * inside a tensor but never inside a number. Float16 and bfloat16 weights are widened.
    * @throws UserError when the file has changed since it was verified
    */
-  async *stream(part: CheckpointPart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
+  async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = this.#tables[part];
     if (table === undefined) throw new UserError(`${this.path} has no optimizer state: it cannot be resumed from`);
     const path = join(this.path, part === 'params' ? MODEL_FILE : OPTIMIZER_FILE);

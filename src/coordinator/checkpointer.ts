@@ -3,6 +3,7 @@
  * resume. Chunks are acknowledged when they are stored, which bounds what is under way.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
+import { stateParts } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
@@ -148,7 +149,7 @@ export class StateFeed {
 
   /** @param send one chunk that starts at `offset` */
   async run(checkpoint: StoredState, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
-    for (const part of ['params', 'm', 'v'] as const) {
+    for (const part of stateParts) {
       for await (const chunk of checkpoint.stream(part, names)) {
         for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
           while (

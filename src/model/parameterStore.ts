@@ -4,13 +4,11 @@
  */
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
+import type { StatePart } from '../base/stateParts.ts';
 import type { Engine, Tensor, TensorGroup } from '../engine/engine.ts';
 import type { ModelConfig } from './config.ts';
 import { fillNormal } from './normalStream.ts';
 import { type ParameterSpec, parameterSpecs } from './parameters.ts';
-
-/** What a checkpoint holds: values, first and second moments. */
-export type StatePart = 'params' | 'm' | 'v';
 
 /** One parameter as the tape sees it: a value, and where its gradient is accumulated (absent outside training). */
 export interface Parameter {

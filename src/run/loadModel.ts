@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
+import type { StatePart } from '../base/stateParts.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -115,7 +116,7 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
 export async function fillParameters(
   parameters: Parameters,
   checkpoint: Checkpoint,
-  part: 'params' | 'm' | 'v' = 'params',
+  part: StatePart = 'params',
 ): Promise<void> {
   for (const [index, { name }] of parameters.specs.entries()) {
     const values = parameters.hostTensor(part, index);

@@ -1,6 +1,7 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
 import { resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { stateParts } from '../base/stateParts.ts';
 import { differingKey } from '../checkpoint/modelConfig.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
@@ -73,7 +74,7 @@ export async function saveCheckpoint(
     },
   });
   try {
-    for (const part of ['params', 'm', 'v'] as const) {
+    for (const part of stateParts) {
       for (const [index, { size }] of parameters.specs.entries()) {
         const values = new Float32Array(size);
         await parameters.readTensor(part, index, values);
@@ -106,7 +107,7 @@ export async function restoreCheckpoint(
     throw new UserError(`${checkpoint.path} has a model with ${key} = ${found}, but the trainer's has ${expected}`);
   }
   const { hasOptimizer, trainer: state } = checkpoint;
-  for (const part of hasOptimizer ? (['params', 'm', 'v'] as const) : (['params'] as const)) {
+  for (const part of hasOptimizer ? stateParts : stateParts.slice(0, 1)) {
     await fillParameters(trainer.parameters, checkpoint, part);
   }
   trainer.zeroGrads();

@@ -1,4 +1,5 @@
 /** What survives a crash: the journal, with its real lines, and checkpoints that are there whole or not at all. */
+import { stateParts } from '../../src/base/stateParts.ts';
 import type { CheckpointContents } from '../../src/checkpoint/writer.ts';
 import type { StateStore, StoredState } from '../../src/coordinator/checkpointer.ts';
 import type { JournalSink } from '../../src/records/journal.ts';
@@ -95,7 +96,7 @@ export class CheckpointDisk {
       trainer: contents.trainer,
       tensors: contents.tensors,
       async *stream(part) {
-        const from = ['params', 'm', 'v'].indexOf(part) * partLength * 4;
+        const from = stateParts.indexOf(part) * partLength * 4;
         yield state.slice(from, from + partLength * 4);
       },
     };

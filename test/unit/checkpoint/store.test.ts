@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
+import { stateParts } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { collect, contentsAt, streamBytes, temporaryFolder, tinyModel, valuesOf, writeTiny } from './tinyCheckpoint.ts';
@@ -41,7 +42,7 @@ describe('writing and reading', () => {
     expect(checkpoint.tokenizerFiles).toEqual(contents.tokenizerFiles);
     expect(checkpoint.tensors).toEqual(contents.tensors);
     const names = contents.tensors.map(({ name }) => name);
-    for (const [index, part] of (['params', 'm', 'v'] as const).entries()) {
+    for (const [index, part] of stateParts.entries()) {
       const written = valuesOf(contents.tensors, index as 0 | 1 | 2, 1000);
       expect(await collect(checkpoint.stream(part, names))).toEqual(written);
       const last = contents.tensors.at(-1)!;

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type DiskOperations, nodeDisk } from '../../../src/base/diskOperations.ts';
+import { stateParts } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
@@ -86,7 +87,7 @@ describe('a checkpointer', () => {
     const checkpoint = await openCheckpoint(join(folder, 'step-00000003'));
     const read: Uint8Array[] = [];
     const names = contentsAt(3).tensors.map(({ name }) => name);
-    for (const part of ['params', 'm', 'v'] as const) {
+    for (const part of stateParts) {
       for await (const chunk of checkpoint.stream(part, names)) read.push(chunk.slice());
     }
     expect(Buffer.concat(read).equals(bytes)).toBe(true);
