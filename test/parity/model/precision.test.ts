@@ -1,9 +1,14 @@
 /** Training with precision bf16 beside float32: gradients within the rounding of bfloat16, and loss curves that stay together. */
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Tensor } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { ModelConfig, Precision } from '../../../src/model/config.ts';
+import type { Parameter } from '../../../src/model/parameterStore.ts';
+import { Tape } from '../../../src/model/tape.ts';
 import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
 import { targetsOf } from '../../../src/task/nextToken.ts';
+import { toBfloat16 } from '../kernels/bfloat16.ts';
+import { seededIntegers, seededValues } from '../kernels/harness.ts';
 import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
 
 const engines: NativeEngine[] = [];
@@ -59,6 +64,65 @@ describe('gradients with precision bf16', () => {
     for (const options of [{ threads: 2 }, { threads: 3 }, { activationRecompute: 'block' }] as const) {
       expect(await gradientsOf(trainerOf(config, 'bf16', options))).toEqual(expected);
     }
+  });
+});
+
+describe('variables with several uses, with precision bf16', () => {
+  const [B, T, C, V] = [3, 16, 32, 65];
+  const shapes = { wte: [V, C], ln: [C], up: [C, C], gated: [C, C], down: [C, C], qkv: [C, 3 * C], mix: [3 * C, C] };
+
+  /** Every kind of bfloat16 variable is used twice or more, and by each operation that adds to its gradient in its own way. */
+  function gradientsOf(precision: Precision, threads: number): { name: string; values: Float32Array }[] {
+    const engine = createNativeEngine({ threads });
+    engines.push(engine);
+    const [values, grads] = [engine.allocGroup(Object.values(shapes)), engine.allocGroup(Object.values(shapes))];
+    const names = Object.keys(shapes) as (keyof typeof shapes)[];
+    const p = Object.fromEntries(
+      names.map((name, index) => {
+        const value = values.tensors[index]!;
+        engine.upload(
+          value,
+          seededValues(index, value.size).map((x) => (name === 'ln' ? 1 + x / 4 : x / 4)),
+        );
+        return [name, { index, name, value, grad: grads.tensors[index]! }];
+      }),
+    ) as Record<keyof typeof shapes, Parameter>;
+    const tape = new Tape(engine, precision);
+    const targets = tape.upload(seededIntegers(8, B * T, V), [B * T]);
+    const head = { weight: p.wte, weightTransposed: true };
+    const hidden = tape.layerNorm(
+      tape.embedding(tape.upload(seededIntegers(9, B * T, V), [B, T]), p.wte),
+      { weight: p.ln },
+      1e-5,
+    );
+    const scale = 1 / (B * T);
+    tape.linearCrossEntropy(hidden, head, targets, scale); // the auxiliary loss, before the other uses
+    const active = tape.linear(hidden, { weight: p.gated, activation: 'gelu' });
+    const up = tape.linear(hidden, { weight: p.up, residual: active });
+    const qkv = tape.linear(up, { weight: p.qkv });
+    const attended = tape.attention(qkv, 4);
+    const mixed = tape.linear(qkv, { weight: p.mix, residual: attended });
+    const dropped = tape.dropout(mixed, { rate: 0.1, seed: 1, step: 1, firstSample: 0, site: 0 });
+    const out = tape.linear(active, { weight: p.down, residual: dropped });
+    tape.linearCrossEntropy(out, head, targets, scale);
+    tape.backward([{ of: attended, grad: seedOf(tape, precision) }]);
+    const result = names.map((name) => ({ name, values: engine.hostView(p[name].grad!)!.slice() }));
+    tape.discard();
+    return result;
+  }
+
+  function seedOf(tape: Tape, precision: Precision): Tensor {
+    const values = seededValues(11, B * T * C).map((x) => x / (B * T));
+    return tape.upload(precision === 'bf16' ? toBfloat16(values) : values, [B, T, C]);
+  }
+
+  it('have the gradients of float32, to 2 % of their norm, and the same bits at any number of threads', () => {
+    const [float32, bf16] = [gradientsOf('float32', 2), gradientsOf('bf16', 1)];
+    for (const [i, { name, values }] of bf16.entries()) {
+      const expected = float32[i]!.values;
+      expect(norm(values.map((x, j) => x - expected[j]!)) / norm(expected), name).toBeLessThan(0.02);
+    }
+    for (const threads of [2, 3]) expect(gradientsOf('bf16', threads)).toEqual(bf16);
   });
 });
 
