@@ -54,7 +54,7 @@ export interface TrainerState {
   /** Optimizer steps that the tensors contain; training goes on with step number `step` (counted from 0). */
   readonly step: number;
   readonly seed: number;
-  /** `sha256` identifies the tokens; `samplesSeen` is the cursor: the sampler is a pure function of seed and index. */
+  /** `sha256` identifies the tokens; `samplesSeen` counts the samples that were trained on, whatever the batch sizes were. */
   readonly data: { readonly sha256: string; readonly samplesSeen: number };
   /** The validation loss at this step, in nats per token; null when it was not measured. */
   readonly valLoss: number | null;

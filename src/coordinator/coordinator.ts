@@ -18,7 +18,7 @@ import { taskOf } from '../data/sampler.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
-import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
+import { type CoordinatorOptions, planOf, progressBefore } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
@@ -61,7 +61,7 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#steps = new StepRecords(options.config, nowMs, options.stepFlops);
+    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), options.stepFlops);
     this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
@@ -255,6 +255,7 @@ export class Coordinator {
       case 'rewind':
         this.#options.journal.append(effect);
         this.#options.metrics.rewind(effect.step);
+        this.#steps.rewind(effect.step);
         this.#log({
           event: 'rewind',
           reason: `nobody has the state any more: back to step ${effect.step}`,
@@ -373,7 +374,7 @@ export class Coordinator {
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {
     const { config, dataset } = this.#options;
-    const samplesSeen = step * config.train.globalBatchSize;
+    const samplesSeen = this.#steps.tokensAfter(step) / config.model.blockSize;
     return {
       tensors,
       modelConfig: { ...config.model, vocabSize: dataset.vocabSize },

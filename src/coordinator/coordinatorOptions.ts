@@ -12,6 +12,7 @@ import type { TraceFile } from '../records/traceFile.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
 import type { decide } from './core/decide.ts';
 import type { Resumed, RunPlan } from './core/runState.ts';
+import type { Progress } from './stepRecords.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
 /** What a worker trains with. */
@@ -111,6 +112,15 @@ export interface CoordinatorOptions {
   readonly recorder?: FlightRecorder;
   /** The core. */
   readonly decide?: typeof decide;
+}
+
+/** What was trained on before, oldest first: by the checkpoint, and beyond it by the journal. */
+export function progressBefore({ config, resume, resumed }: CoordinatorOptions): Progress[] {
+  const { trainer } = resume ?? {};
+  const known: Progress[] = [];
+  if (trainer) known.push({ step: trainer.step, tokens: trainer.data.samplesSeen * config.model.blockSize });
+  if (resumed?.tokens !== undefined) known.push({ step: resumed.step, tokens: resumed.tokens });
+  return known;
 }
 
 /** What of it the decision core knows. */

@@ -10,8 +10,16 @@ import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
 import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
+/** What a run had been trained on after so many updates. */
+export interface Progress {
+  readonly step: number;
+  readonly tokens: number;
+}
+
 export class StepRecords {
   readonly #config: Config;
+  /** From where tokens are counted, oldest first: before each the batch size may have been another. */
+  #known: readonly Progress[];
   /** Whose share each sample of the committed step was. */
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   #startedMs: number;
@@ -20,9 +28,11 @@ export class StepRecords {
 
   /**
    * @param nowMs of the run's monotonic clock, as everywhere below
+   * @param known what checkpoint and journal say that was trained on before, oldest first
    * @param stepFlops floating-point operations that a step is worth
    */
-  constructor(config: Config, nowMs: number, stepFlops?: number) {
+  constructor(config: Config, nowMs: number, known: readonly Progress[], stepFlops?: number) {
+    this.#known = known;
     this.#stepFlops = stepFlops;
     this.#config = config;
     this.#startedMs = nowMs;
@@ -33,10 +43,21 @@ export class StepRecords {
     this.#startedMs = nowMs;
   }
 
+  /** Everybody's state is lost: the run goes on from `step`. */
+  rewind(step: number): void {
+    this.#known = this.#known.filter((progress) => progress.step <= step);
+  }
+
+  /** Tokens that were trained on in the first `step` updates of the run, whatever its batch size was in each. */
+  tokensAfter(step: number): number {
+    const last = this.#known.findLast((progress) => progress.step <= step) ?? { step: 0, tokens: 0 };
+    return last.tokens + (step - last.step) * this.#stepTokens;
+  }
+
   commit(committed: Extract<Effect, { kind: 'committed' }>): JournalRecord {
     const { term, ranks, step, learningRate: lr, sums, gradNorm } = committed;
     this.#shares = ranks;
-    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: step * this.#stepTokens, lr, ranks };
+    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: this.tokensAfter(step), lr, ranks };
   }
 
   /** The line of a step that ends now. */
@@ -54,7 +75,7 @@ export class StepRecords {
       ...measuresOf(sums),
       lr: learningRate,
       gradNorm,
-      tokens: step * this.#stepTokens,
+      tokens: this.tokensAfter(step),
       term,
       tokensPerSecond: this.#stepTokens / seconds,
       ...(mfu !== undefined && { mfu }),

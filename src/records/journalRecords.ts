@@ -92,6 +92,8 @@ export interface Recovered {
   readonly committedTerm: number;
   /** Of the gradient of `step`, if its commit is kept. */
   readonly gradNorm: number | undefined;
+  /** Trained on in `step` updates, if its commit is kept. */
+  readonly tokens: number | undefined;
   /** Of the term. */
   readonly members: readonly { readonly worker: string; readonly host: string; readonly pid: number }[];
   /** The newest ones that are kept, oldest first. */
@@ -160,13 +162,15 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
   if (history === undefined || history.ended) return undefined;
   const { run, term, step, commits } = history;
   const last = commits.at(-1);
+  const ofStep = last?.step === step ? last : undefined;
   return {
     runId: run.runId,
     address: run.address,
     term: term?.term ?? 0,
     step,
     committedTerm: last?.term ?? 0,
-    gradNorm: last?.step === step ? last.gradNorm : undefined,
+    gradNorm: ofStep?.gradNorm,
+    tokens: ofStep?.tokens,
     members: term?.members ?? [],
     commits,
   };

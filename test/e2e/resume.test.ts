@@ -55,6 +55,21 @@ it('resumes with another precision, and says so', async () => {
   }
 });
 
+it('counts the tokens that it was trained on, with another batch size from some step on', async () => {
+  const batches = (size: number) => [`train.globalBatchSize=${size}`, 'train.microBatchSize=4'];
+  await train(['--workers', '1', '--run-dir', 'batches'], ...overrides, ...batches(4), 'train.maxSteps=10');
+  await train(['--resume', 'batches'], ...batches(8), 'train.maxSteps=15');
+  const lines = (await readFile(join(folder(), 'batches', 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
+  const tokens = lines.map((line) => JSON.parse(line)).filter(({ loss }) => loss !== undefined);
+  const blockSize = tokens[0].tokens / 4;
+  expect(tokens.map((line) => line.tokens / blockSize)).toEqual([
+    ...Array.from({ length: 10 }, (_, i) => 4 * (i + 1)),
+    ...Array.from({ length: 5 }, (_, i) => 40 + 8 * (i + 1)),
+  ]);
+  const trainer = JSON.parse((await checkpoint('batches', 15, 'trainer.json')).toString());
+  expect(trainer.data.samplesSeen).toBe(80);
+});
+
 it('goes on from the newest whole checkpoint after SIGKILL, whenever it comes', async () => {
   const options = ['train.maxSteps=120', 'checkpoint.everySteps=10', 'checkpoint.keep=2'];
   await train(['--workers', '2', '--run-dir', 'undisturbed'], ...overrides, ...options);

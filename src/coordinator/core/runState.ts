@@ -58,6 +58,8 @@ export interface Resumed {
   readonly committedTerm: number;
   /** Of the gradient of the committed step, if the journal has it. */
   readonly gradNorm: number | undefined;
+  /** Trained on in `step` updates, if the journal has it. */
+  readonly tokens: number | undefined;
   /** Names of the workers that may still be there with their state. */
   readonly workers: readonly string[];
 }

@@ -31,25 +31,37 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
   for (const record of records) {
     if (record.kind === 'run') {
       const { runId, address } = record;
-      found = { runId, address, term: 0, step: 0, committedTerm: 0, gradNorm: undefined, members: [], commits: [] };
+      found = {
+        runId,
+        address,
+        term: 0,
+        step: 0,
+        committedTerm: 0,
+        gradNorm: undefined,
+        tokens: undefined,
+        members: [],
+        commits: [],
+      };
     } else if (record.kind === 'ended') found = undefined;
     else if (record.kind === 'term') {
       const { term, step, members } = record;
-      found = { ...found!, term, step, members, gradNorm: normAfter(step, found!.commits) };
+      found = { ...found!, term, step, members, ...ofStep(step, found!.commits) };
     } else {
       const before = record.kind === 'commit' ? record.step - 1 : record.step;
       const commits = found!.commits.filter(({ step }) => step <= before);
       if (record.kind === 'commit') commits.push(record);
       const committedTerm = commits.at(-1)?.term ?? 0;
-      found = { ...found!, step: record.step, commits, committedTerm, gradNorm: normAfter(record.step, commits) };
+      found = { ...found!, step: record.step, commits, committedTerm, ...ofStep(record.step, commits) };
     }
   }
   return found;
 }
 
-function normAfter(step: number, commits: readonly CommitRecord[]): number | undefined {
+function ofStep(step: number, commits: readonly CommitRecord[]): Pick<Recovered, 'gradNorm' | 'tokens'> {
   const last = commits.at(-1);
-  return last?.step === step ? last.gradNorm : undefined;
+  return last?.step === step
+    ? { gradNorm: last.gradNorm, tokens: last.tokens }
+    : { gradNorm: undefined, tokens: undefined };
 }
 
 /** Equal but for commits that a journal need not keep: those it has must be the newest. */
@@ -58,8 +70,9 @@ export function isRecovery(found: Recovered, expected: Recovered | undefined): b
   // Of which term a commit was that is not kept nobody knows.
   const commits = found.commits.length === 0 ? [] : expected.commits.slice(-found.commits.length);
   const committedTerm = commits.at(-1)?.term ?? 0;
-  const gradNorm = normAfter(expected.step, commits);
-  return JSON.stringify(found) === JSON.stringify({ ...expected, commits, committedTerm, gradNorm });
+  return (
+    JSON.stringify(found) === JSON.stringify({ ...expected, commits, committedTerm, ...ofStep(expected.step, commits) })
+  );
 }
 
 type Before = (operation: string, halfDo: () => void) => void;

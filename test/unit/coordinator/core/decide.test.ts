@@ -900,7 +900,7 @@ describe('the decision core: losses', () => {
 });
 
 describe('the decision core: a coordinator that takes over', () => {
-  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, gradNorm: 0.75, workers: ['w0', 'w1'] };
+  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, gradNorm: 0.75, tokens: 7, workers: ['w0', 'w1'] };
 
   it('goes on with the workers that kept their state, and without a checkpoint', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);

@@ -1,0 +1,41 @@
+import { expect, it } from 'vitest';
+import { configSchema } from '../../../src/config/schema.ts';
+import { type CoordinatorOptions, progressBefore } from '../../../src/coordinator/coordinatorOptions.ts';
+import { StepRecords } from '../../../src/coordinator/stepRecords.ts';
+
+const config = configSchema.parse({ model: { blockSize: 16 }, train: { globalBatchSize: 8, microBatchSize: 4 } });
+const sums = { weight: 128, loss: 256 };
+const committed = (step: number) => {
+  const effect = { kind: 'committed', term: 1, step, learningRate: 0.1, sums, gradNorm: 1, ranks: [] } as const;
+  return effect;
+};
+const done = (step: number) => ({ ...committed(step), kind: 'stepDone' }) as const;
+/** A run whose first 10 steps had 4 sequences each, and of which the journal knows two more, of 6. */
+const before = {
+  config,
+  resume: { trainer: { step: 10, data: { sha256: '', samplesSeen: 40 } } },
+  resumed: { term: 1, step: 12, committedTerm: 1, gradNorm: 1, tokens: 832, workers: [] },
+} as unknown as CoordinatorOptions;
+
+it('counts what was trained on, with another batch size before', () => {
+  const records = new StepRecords(
+    config,
+    0,
+    progressBefore({ ...before, resumed: undefined } as unknown as CoordinatorOptions),
+  );
+  expect(records.tokensAfter(10)).toBe(640);
+  expect(records.commit(committed(11))).toMatchObject({ step: 11, tokens: 640 + 128 });
+  expect(records.metrics(done(12), 1_000)).toMatchObject({ step: 12, tokens: 640 + 256, tokensPerSecond: 128 });
+});
+
+it('goes on from the journal, and back to the checkpoint when that is all there is', () => {
+  const records = new StepRecords(config, 0, progressBefore(before));
+  expect([12, 13].map((step) => records.tokensAfter(step))).toEqual([832, 960]);
+  records.rewind(10);
+  expect([10, 11, 13].map((step) => records.tokensAfter(step))).toEqual([640, 768, 1_024]);
+});
+
+it('counts from nothing in a run that begins', () => {
+  const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions));
+  expect(records.commit(committed(3))).toMatchObject({ tokens: 3 * 128 });
+});
