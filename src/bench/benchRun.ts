@@ -112,7 +112,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
 async function logsIn(folder: string, address: string, onWarning: (message: string) => void) {
   const runId = randomUUID();
   const journal = Journal.create(join(folder, 'journal.jsonl'), onWarning);
-  journal.append({ kind: 'run', format: 1, runId, address });
+  journal.append({ kind: 'run', format: 2, runId, address });
   return {
     runId,
     journal,

@@ -9,6 +9,7 @@
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
+import { inTodaysWords, isOfOldRun } from './oldRecords.ts';
 
 /** Longest line that is written or read: a record of ten thousand ranks. */
 const lineBytesMax = 2 ** 20;
@@ -27,7 +28,7 @@ const measured = z
 /** The first record. As in the others, keys that are not known are left out: a later version may write more. */
 const runRecord = z.object({
   kind: z.literal('run'),
-  format: z.literal(1, { error: 'this version of Lockstep reads format 1' }),
+  format: z.literal(2, { error: 'this version of Lockstep reads formats 1 and 2' }),
   runId: text,
   /** Where workers reconnect. */
   address: text,
@@ -195,7 +196,7 @@ export interface JournalContents {
   readonly bytes: number;
   /** Of the last record. */
   readonly crc: number;
-  /** Whether the records are all there is, so that another line may follow. */
+  /** Whether the records are all there is, and in today's format, so that another line may follow. */
   readonly isWhole: boolean;
 }
 
@@ -203,6 +204,7 @@ export interface JournalContents {
 export function readContents(file: Buffer): JournalContents | { readonly problem: string } {
   let history: JournalHistory | undefined;
   let crc = 0;
+  let isOld = false;
   for (let at = 0, line = 1; at < file.length; line++) {
     const end = file.indexOf('\n', at);
     if (end < 0) {
@@ -217,9 +219,10 @@ export function readContents(file: Buffer): JournalContents | { readonly problem
     if ('problem' in decoded || problem !== undefined) return { problem: `line ${line}: ${problem}` };
     history = follow(history, decoded.record);
     crc = decoded.crc;
+    isOld ||= decoded.isOld;
     at = end + 1;
   }
-  return { history, bytes: file.length, crc, isWhole: true };
+  return { history, bytes: file.length, crc, isWhole: !isOld };
 }
 
 /** The record of a last line of which only the end is missing or damaged. */
@@ -234,7 +237,9 @@ function decodeTorn(line: Buffer, crc: number): { record: JournalRecord; crc: nu
 const linePrefix = /^\{"crc":"([0-9a-f]{8})",/;
 const prefixBytes = '{"crc":"00000000",'.length;
 
-function decodeLine(line: Buffer, crc: number): { record: JournalRecord; crc: number } | { problem: string } {
+type Decoded = { record: JournalRecord; crc: number; isOld: boolean } | { problem: string };
+
+function decodeLine(line: Buffer, crc: number): Decoded {
   if (line.length > lineBytesMax) return { problem: `expected at most ${lineBytesMax} bytes, found ${line.length}` };
   const expected = linePrefix.exec(line.toString('latin1', 0, prefixBytes))?.[1];
   if (expected === undefined) return { problem: 'expected a record that begins with its checksum' };
@@ -242,8 +247,9 @@ function decodeLine(line: Buffer, crc: number): { record: JournalRecord; crc: nu
   const next = crc32(json, crc);
   if (next.toString(16).padStart(8, '0') !== expected) return { problem: 'its checksum does not match' };
   try {
-    const result = journalRecord.safeParse(JSON.parse(json));
-    if (result.success) return { record: result.data, crc: next };
+    const value: unknown = JSON.parse(json);
+    const result = journalRecord.safeParse(inTodaysWords(value));
+    if (result.success) return { record: result.data, crc: next, isOld: isOfOldRun(value) };
     const issue = result.error.issues[0];
     return { problem: `${issue?.path.join('.') || 'record'}: ${issue?.message}` };
   } catch (error) {

@@ -1,5 +1,6 @@
 /** The lines of metrics.jsonl, events.jsonl and samples.jsonl, for all who read what a run wrote: dashboard, charts, reports. */
 import { z } from 'zod';
+import { inTodaysWords } from './oldRecords.ts';
 
 const finite = z.number().finite();
 /** JSON has no NaN: a number that is none was written as null. */
@@ -63,7 +64,7 @@ const kinds = { step: stepLine, validation: validationLine, event: eventLine, sa
 export function parseLine(text: string): Line | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = inTodaysWords(JSON.parse(text));
   } catch {
     return undefined;
   }

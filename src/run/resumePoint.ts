@@ -67,7 +67,7 @@ export function openJournal(
   }
   const runId = randomUUID();
   const journal = Journal.create(folder.journalPath, warn);
-  journal.append({ kind: 'run', format: 1, runId, address });
+  journal.append({ kind: 'run', format: 2, runId, address });
   if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
   return { journal, runId };
 }

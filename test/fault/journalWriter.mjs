@@ -9,7 +9,7 @@ import { Journal } from '../../dist/records/journal.js';
 
 const [path, compactAboveBytes] = process.argv.slice(2);
 const { journal } = Journal.open(path, () => process.exit(1), { compactAboveBytes: Number(compactAboveBytes) });
-journal.append({ kind: 'run', format: 1, runId: 'r', address: 'tcp://127.0.0.1:1' });
+journal.append({ kind: 'run', format: 2, runId: 'r', address: 'tcp://127.0.0.1:1' });
 journal.append({ kind: 'term', term: 1, step: 0, members: [{ worker: 'w0', host: 'h', pid: 1 }] });
 for (let step = 1; ; step++) {
   const ranks = [{ rank: 0, sampleFrom: 0, sampleCount: 4 }];

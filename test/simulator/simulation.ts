@@ -182,7 +182,7 @@ export class Simulation {
     const journal = this.#journal.open(point === undefined, (record) => this.#recorded(record));
     if (point === undefined) {
       this.#runId = `run-${this.#pids}`;
-      journal.append({ kind: 'run', format: 1, runId: this.#runId, address });
+      journal.append({ kind: 'run', format: 2, runId: this.#runId, address });
       if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
       this.#committedStep = startStep;
       this.#term = 0;

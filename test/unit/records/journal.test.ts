@@ -9,7 +9,7 @@ import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
 import { commit, expectedAfter, intercepted, isRecovery, quickDisk, run, term } from './journalFixtures.ts';
 
 const noWarning = (message: string): never => expect.fail(message);
-const otherRun: JournalRecord = { kind: 'run', format: 1, runId: 'r-2', address: 'tcp://10.0.0.1:1' };
+const otherRun: JournalRecord = { kind: 'run', format: 2, runId: 'r-2', address: 'tcp://10.0.0.1:1' };
 const newPath = (): string => join(temporaryFolder(), 'journal.jsonl');
 
 /** A journal of these records, closed. */
@@ -178,8 +178,10 @@ describe('a file that is not as it was written', () => {
 
   test('of a later version, too long or too large: not used, and said why', async () => {
     const path = newPath();
-    await written(path, [{ ...run, format: 2 } as unknown as JournalRecord]);
-    expect(reopened(path).warnings).toEqual([expect.stringContaining('this version of Lockstep reads format 1')]);
+    await written(path, [{ ...run, format: 3 } as unknown as JournalRecord]);
+    expect(reopened(path).warnings).toEqual([
+      expect.stringContaining('this version of Lockstep reads formats 1 and 2'),
+    ]);
     await written(path, [run]);
     appendFileSync(path, `${'x'.repeat(2 ** 20 + 1)}\n`);
     expect(reopened(path).warnings).toEqual([expect.stringContaining('line 2: expected at most 1048576 bytes')]);

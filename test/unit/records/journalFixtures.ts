@@ -2,7 +2,7 @@
 import { type JournalDisk, nodeJournalDisk } from '../../../src/records/journalDisk.ts';
 import type { CommitRecord, JournalRecord, Recovered } from '../../../src/records/journalRecords.ts';
 
-export const run: JournalRecord = { kind: 'run', format: 1, runId: 'r-1', address: 'tcp://127.0.0.1:5555' };
+export const run: JournalRecord = { kind: 'run', format: 2, runId: 'r-1', address: 'tcp://127.0.0.1:5555' };
 
 export function term(number: number, step: number, workers = 2): JournalRecord & { kind: 'term' } {
   const members = Array.from({ length: workers }, (_, i) => ({ worker: `w${i}`, host: 'höst', pid: 100 + i }));

@@ -1,0 +1,26 @@
+/**
+ * Lines of journal.jsonl, metrics.jsonl and events.jsonl as versions up to 0.1 wrote them: a term was called an epoch, and the format
+ * of the journal was 1. They are read as if they were written today, so that a run of then can be resumed, drawn and reported.
+ */
+
+/** @param value of a line, as JSON has it; what is of today comes back as it is */
+export function inTodaysWords(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const { epoch, ...rest } = value;
+  return {
+    ...rest,
+    ...(epoch !== undefined && { term: epoch }),
+    ...(value['kind'] === 'epoch' && { kind: 'term' }),
+    ...(value['event'] === 'epoch' && { event: 'term' }),
+    ...(isOfOldRun(value) && { format: 2 }),
+  };
+}
+
+/** Whether it is the first record of a journal that is to be written anew before another is added. */
+export function isOfOldRun(value: unknown): boolean {
+  return isObject(value) && value['kind'] === 'run' && value['format'] === 1;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
