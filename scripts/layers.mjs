@@ -10,7 +10,7 @@ export const mayImport = {
 
   checkpoint: 'base architecture',
   comm: 'base',
-  config: 'base architecture task',
+  config: 'base architecture engine task',
   data: 'base task',
   model: 'base architecture engine task',
   records: 'base comm',

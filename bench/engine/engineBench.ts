@@ -8,6 +8,7 @@ import { InvariantError, UserError } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
 import type { Shape, Tensor } from '../../src/engine/engine.ts';
+import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import {
   createNativeEngine,
   type NativeEngine,
@@ -77,7 +78,7 @@ export async function runEngineBench(
 ): Promise<EngineBenchReport> {
   const cases = casesMatching(options.only);
   const limits = await measureMachine(options);
-  const engine = createNativeEngine(limits);
+  const engine = createNativeEngine({ threads: limits.threads, isa: limits.isa as InstructionSet });
   const machine = { ...limits, readGBs: measureBandwidth(engine) };
   const opened = options.peers ? await openProductPeers(machine) : noPeers;
   try {

@@ -8,7 +8,6 @@ import { promisify } from 'node:util';
 import { errorCode, messageOf } from '../../src/base/errors.ts';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { withTemporaryFolder } from '../../src/bench/temporaryFolder.ts';
-import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
 
 /** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
@@ -47,7 +46,7 @@ const sources: readonly PeerSource[] = [
 ];
 
 /** How to keep a library to an instruction set; where nothing is said it takes its best. */
-const isaLimits: Partial<Record<InstructionSet, Readonly<Record<string, string>>>> = {
+const isaLimits: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   avx512bf16: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE_BF16' },
   avx512: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' },
   avx2: { ONEDNN_MAX_CPU_ISA: 'AVX2', OPENBLAS_CORETYPE: 'Haswell' },
@@ -69,7 +68,7 @@ export interface ProductPeers {
   close(): void;
 }
 
-export async function openProductPeers(options: { threads: number; isa: InstructionSet }): Promise<ProductPeers> {
+export async function openProductPeers(options: { threads: number; isa: string }): Promise<ProductPeers> {
   const processes: PeerProcess[] = [];
   const close = (): void => {
     for (const process of processes) process.close();
@@ -112,7 +111,7 @@ async function startPeer(name: PeerName, process: PeerProcess): Promise<ProductP
   };
 }
 
-function environment({ threads, isa }: { threads: number; isa: InstructionSet }): Record<string, string> {
+function environment({ threads, isa }: { threads: number; isa: string }): Record<string, string> {
   return {
     OMP_NUM_THREADS: String(threads),
     OPENBLAS_NUM_THREADS: String(threads),

@@ -10,6 +10,7 @@ import {
 } from '../../src/bench/machine.ts';
 import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
+import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import type { Precision } from '../../src/model/config.ts';
 import { stepFlops } from '../../src/model/flops.ts';
@@ -97,7 +98,7 @@ async function compare(
   progress: (done: number) => void,
 ): Promise<TrainingResult[]> {
   const pytorch = await openPyTorch(python, shape);
-  const engine = createNativeEngine(machine);
+  const engine = createNativeEngine({ threads: machine.threads, isa: machine.isa as InstructionSet });
   try {
     const contenders: Contender[] = [];
     for (const precision of precisions) contenders.push(await ours(engine, { ...shape, precision }));

@@ -6,7 +6,6 @@
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
-import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { generate } from '../model/generate.ts';
 import type { GPT } from '../model/gpt.ts';
@@ -31,7 +30,7 @@ export interface GenerateBenchResult {
   readonly medianMs: number;
   readonly minMs: number;
   readonly tokensPerSecond: number;
-  /** 10^9 bytes a second that the engine's threads read from as much memory: the median over the runs. Absent without the native engine. */
+  /** 10^9 bytes a second that the engine's threads read from as much memory: the median over the runs. Absent where the engine cannot tell. */
   readonly readGBs?: number;
   /** The time that reading the weights takes at the bandwidth beside a run, over that run's median token: the median over the runs. */
   readonly ofLimit?: number;
@@ -57,10 +56,9 @@ export async function runGenerateBench(
   options: GenerateBenchOptions,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<GenerateBenchReport> {
-  const native = engine instanceof NativeEngine ? engine : undefined;
   const weightBytes = weightBytesOf(model.config);
-  const asMany = new Float32Array(native === undefined ? 0 : weightBytes / 4).fill(1);
-  const readGBs = native && (() => native.readBandwidth(asMany, bandwidthSeconds) / 1e9);
+  const asMany = new Float32Array(engine.readBandwidth === undefined ? 0 : weightBytes / 4).fill(1);
+  const readGBs = engine.readBandwidth && (() => engine.readBandwidth!(asMany, bandwidthSeconds) / 1e9);
   const results: GenerateBenchResult[] = [];
   let done = 0;
   const progress = () => onProgress(++done / (options.prompts.length * (1 + options.runs)));
@@ -79,7 +77,7 @@ export async function runGenerateBench(
   }
   return {
     ...options,
-    machine: native && (await measureMachine(native)),
+    machine: engine.peakFlops && (await measureMachine({ isa: engine.unit, threads: engine.threads })),
     engine: engine.description,
     parameters: parameterCount(model.config),
     weightBytes,

@@ -5,8 +5,8 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { commitOfCode } from '../base/commit.ts';
 import { version } from '../base/version.ts';
-import type { InstructionSet } from '../engine/native/addon.ts';
-import { createNativeEngine, type NativeEngine, type NativeEngineOptions } from '../engine/native/nativeEngine.ts';
+import type { Engine } from '../engine/engine.ts';
+import { createEngine } from '../engine/registry.ts';
 
 export interface Host {
   readonly cpu: string;
@@ -21,7 +21,7 @@ export interface Host {
 }
 
 export interface Machine extends Host {
-  readonly isa: InstructionSet;
+  readonly isa: string;
   /** Threads that the bench used. */
   readonly threads: number;
   /** 10^9 floating-point operations a second in fused multiply-adds on registers, by that many threads together. */
@@ -39,15 +39,15 @@ const measureSeconds = 0.15;
 const bandwidthBytes = 512e6;
 
 /** Describes this machine and measures its limit. Throws a UserError where the native engine is missing. */
-export async function measureMachine(options: NativeEngineOptions): Promise<Machine> {
-  const probe = createNativeEngine(options);
-  const { isa, threads } = probe;
+export async function measureMachine(options: { isa?: string; threads?: number | undefined }): Promise<Machine> {
+  const probe = await createEngine({ name: 'native', unit: options.isa, threads: options.threads });
+  const { unit: isa, threads = 1 } = probe;
   const fmaGflops = fmaLimitOf(probe);
   const bf16Gflops = bf16LimitOf(probe);
   await probe.dispose();
   const fmaGflopsByThreads: Record<number, number> = { [threads]: fmaGflops };
   for (let count = 1; count < threads; count *= 2) {
-    const engine = createNativeEngine({ isa, threads: count });
+    const engine = await createEngine({ name: 'native', unit: isa, threads: count });
     fmaGflopsByThreads[count] = fmaLimitOf(engine);
     await engine.dispose();
   }
@@ -79,7 +79,7 @@ export function describeHost(): Host {
  * The machine with its limits measured once more: others may have used it while they were measured first, and the better of
  * two is nearer to the truth.
  */
-export function withBetterLimit(machine: Machine, engine: NativeEngine): Machine {
+export function withBetterLimit(machine: Machine, engine: Engine): Machine {
   return {
     ...machine,
     fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)),
@@ -88,8 +88,8 @@ export function withBetterLimit(machine: Machine, engine: NativeEngine): Machine
 }
 
 /** 10^9 bytes a second. It takes half a gigabyte for a moment, so it is not for benches that look at their memory. */
-export function measureBandwidth(engine: NativeEngine): number {
-  return engine.readBandwidth(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds) / 1e9;
+export function measureBandwidth(engine: Engine): number {
+  return engine.readBandwidth!(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds) / 1e9;
 }
 
 /** One line for people. */
@@ -108,10 +108,10 @@ export function renderMachine(machine: Machine): string {
 }
 
 /** 10^9 floating-point operations a second: the best slice of the time, since others may use the machine too. */
-function fmaLimitOf(engine: NativeEngine): number {
-  return engine.fmaLimit(measureSeconds) / 1e9;
+function fmaLimitOf(engine: Engine): number {
+  return engine.peakFlops!('float32', measureSeconds) / 1e9;
 }
 
-function bf16LimitOf(engine: NativeEngine): number {
-  return engine.bf16Limit(measureSeconds) / 1e9;
+function bf16LimitOf(engine: Engine): number {
+  return engine.peakFlops!('bf16', measureSeconds) / 1e9;
 }

@@ -6,10 +6,9 @@ import { InvariantError, messageOf } from '../base/errors.ts';
 import type { Bucket } from '../comm/buckets.ts';
 import { localHostId } from '../comm/linkLocal.ts';
 import { RingAllReduce } from '../comm/ring.ts';
-import { addInto } from '../comm/ringBucket.ts';
 import { newRunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
-import { nativeAddInto } from '../engine/native/nativeEngine.ts';
+import { hostAdd } from '../engine/hostAdd.ts';
 
 /** From the parent, in this order; `prepare` and `step` as often as it likes. */
 export type RingBenchRequest =
@@ -59,10 +58,10 @@ class BenchRank {
     // Each rank's ring has keys of its own; those of the run are only for the control links.
     const keys = open.encrypted ? newRunKeys() : undefined;
     const link = await zmqTransport({ localRing: open.localRing, keys }).openRing('127.0.0.1');
-    const native = nativeAddInto();
-    const ring = new RingAllReduce({ link, reduce: native ?? addInto, chunkBytes: open.chunkBytes, stepTimeoutMs });
+    const { addInto, isNative } = hostAdd();
+    const ring = new RingAllReduce({ link, reduce: addInto, chunkBytes: open.chunkBytes, stepTimeoutMs });
     const local = open.localRing && localHostId() !== undefined;
-    const reduce = native ? 'native' : 'javascript';
+    const reduce = isNative ? 'native' : 'javascript';
     const reply = { type: 'opened', address: link.address, local, reduce } as const;
     return [new BenchRank(open, ring), reply];
   }

@@ -5,7 +5,6 @@
 
 import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
-import { NativeEngine } from '../engine/native/nativeEngine.ts';
 import type { Precision } from '../model/config.ts';
 import { type PhaseFlops, phaseFlops, stepFlopFormula } from '../model/flops.ts';
 import { parameterCount } from '../model/parameters.ts';
@@ -38,7 +37,7 @@ export interface StepBenchResult {
   readonly minMs: number;
   /** 10^9 floating-point operations a second, by the median time and `formula`; absent for the optimizer. */
   readonly gflops?: number;
-  /** `gflops` over the machine's `fmaGflops`; absent without the native engine, which measures that. */
+  /** `gflops` over the machine's `fmaGflops`; absent where the engine cannot measure that. */
   readonly ofLimit?: number;
   /** Over its `bf16Gflops`, if that is the precision. */
   readonly ofBf16Limit?: number;
@@ -77,10 +76,9 @@ export async function runStepBench(
   listener: StepBenchListener = {},
 ): Promise<StepBenchReport> {
   const { model, train, steps, byShape = false } = options;
-  const native = engine instanceof NativeEngine ? engine : undefined;
-  const kernelSteps = native === undefined ? 0 : Math.min(steps, kernelStepsMost);
+  const kernelSteps = engine.peakFlops === undefined ? 0 : Math.min(steps, kernelStepsMost);
   const head: StepBenchHead = {
-    machine: native && (await measureMachine(native)),
+    machine: engine.peakFlops && (await measureMachine({ isa: engine.unit, threads: engine.threads })),
     engine: engine.description,
     precision: options.precision ?? 'float32',
     shape: `B ${train.globalBatchSize} T ${model.blockSize} C ${model.nEmbd} L ${model.nLayer} V ${model.vocabSize}`,
@@ -102,7 +100,7 @@ export async function runStepBench(
   const samples: StepTimes[] = [];
   while (samples.length < steps) samples.push(await run());
   // On the engine itself, before and right after the steps, so that all see the same neighbours and the same clock.
-  const machine = native && head.machine && withBetterLimit(head.machine, native);
+  const machine = head.machine && withBetterLimit(head.machine, engine);
   const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep), machine);
   listener.stepsTimed?.(results);
 

@@ -5,7 +5,7 @@ import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts
 import type { Config } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Engine } from '../engine/engine.ts';
-import { createNativeEngine } from '../engine/native/nativeEngine.ts';
+import { engineNames } from '../engine/engines.ts';
 import { createEngine, type EngineOptions, selectEngine } from '../engine/registry.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { type IsaOption, isaOption } from './options.ts';
@@ -26,7 +26,7 @@ export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArgument
   return yargs
     .option('config', { type: 'string', describe: 'Configuration file, as for launch' })
     .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
-    .option('engine', { choices: ['auto', 'native', 'tfjs'] as const, describe: 'As engine.name' })
+    .option('engine', { choices: engineNames, describe: 'As engine.name' })
     .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })
     .option('precision', { choices: ['float32', 'bf16'] as const, describe: 'As engine.precision' })
     .option('isa', isaOption);
@@ -55,8 +55,9 @@ function vocabSizeOf(tokenizer: TokenizerKind): number {
 
 /** The engine of the options, on the instruction set that was asked for. */
 export async function benchEngineOf(options: EngineOptions, isa: IsaOption): Promise<Engine> {
-  const { name, threads } = selectEngine(options);
-  if (name === 'native') return createNativeEngine({ threads, isa });
-  if (isa !== 'auto') throw new UserError(`--isa ${isa} is for the native engine, but the engine is ${name}`);
-  return await createEngine(options);
+  const { name } = selectEngine(options);
+  if (isa !== 'auto' && name !== 'native') {
+    throw new UserError(`--isa ${isa} is for the native engine, but the engine is ${name}`);
+  }
+  return await createEngine({ ...options, unit: isa });
 }

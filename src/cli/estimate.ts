@@ -1,8 +1,7 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/configTypes.ts';
-import { createNativeEngine } from '../engine/native/nativeEngine.ts';
-import { selectEngine } from '../engine/registry.ts';
+import { createEngine } from '../engine/registry.ts';
 import { stepFlops } from '../model/flops.ts';
 import { duration } from './progress.ts';
 
@@ -10,16 +9,15 @@ import { duration } from './progress.ts';
 const efficiency = { least: 0.25, most: 0.75 };
 const measureSeconds = 0.1;
 
-/** Undefined where the limit of the machine cannot be measured: without the native engine. */
+/** Undefined where the limit of the machine cannot be measured. */
 export async function estimatedTime(config: Config, vocabSize: number): Promise<string | undefined> {
   const { train, model, engine: wanted } = config;
-  if (selectEngine(wanted).name !== 'native') return undefined;
   const cores = availableParallelism();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
-  const engine = createNativeEngine({ threads: Math.min(cores, perWorker * train.workers) });
-  const isBf16 = wanted.precision === 'bf16';
-  const limit = isBf16 ? engine.bf16Limit(measureSeconds) : engine.fmaLimit(measureSeconds);
+  const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) });
+  const limit = engine.peakFlops?.(wanted.precision, measureSeconds);
   await engine.dispose();
+  if (limit === undefined) return undefined;
   const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize);
   return describeTime(flops, train.maxSteps, limit);
 }

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { arch, availableParallelism, cpus, freemem, platform, totalmem } from 'node:os';
 import { messageOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
-import { loadNative } from '../engine/native/addon.ts';
+import { unitsOf } from '../engine/registry.ts';
 
 export interface MachineFacts {
   readonly platform: string;
@@ -20,14 +20,13 @@ export interface MachineFacts {
 }
 
 export async function machineFacts(): Promise<MachineFacts> {
-  const native = loadNative();
   const limit = process.constrainedMemory();
   const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
   return {
     platform: `${platform()} ${arch()}`,
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
-    isa: 'addon' in native ? native.addon.instructionSets() : [],
+    isa: unitsOf('native'),
     memoryBytes,
     memoryFreeBytes: Math.min(freemem(), memoryBytes),
     versions: {

@@ -4,21 +4,19 @@ import { hideBin } from 'yargs/helpers';
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
-import type { InstructionSet } from '../engine/native/addon.ts';
-import { createNativeEngine } from '../engine/native/nativeEngine.ts';
-import { selectEngine } from '../engine/registry.ts';
+import { selectEngine, unitsOf } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
 import { errorText } from './output.ts';
 import { style } from './terminal.ts';
 
-const instructionSets = {
+const unitNames: Readonly<Record<string, string>> = {
   amx: 'AMX',
   avx512bf16: 'AVX-512 BF16',
   avx512: 'AVX-512',
   avx2: 'AVX2',
   neon: 'NEON',
   scalar: 'scalar',
-} satisfies Record<InstructionSet, string>;
+};
 
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 let isCutOff = false;
@@ -34,7 +32,7 @@ const typed = hideBin(process.argv);
 // Which shell the script is for: yargs reads it when its parser is made.
 if (typed[0] === 'completion' && (typed[1] === 'bash' || typed[1] === 'zsh')) process.env['SHELL'] = typed[1];
 try {
-  await commandLine(typed, typed.includes('--version') ? await versionLine() : version).parseAsync();
+  await commandLine(typed, typed.includes('--version') ? versionLine() : version).parseAsync();
 } catch (error) {
   const text = errorText(error, typed.includes('--debug'));
   process.stderr.write(`${style('red', 'launch:', process.stderr)} ${text}\n`);
@@ -42,16 +40,13 @@ try {
 }
 
 /** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if it is known, and the engine that a run takes. */
-export async function versionLine(): Promise<string> {
+export function versionLine(): string {
   const commit = commitOfCode();
-  return `lockstep ${version}${commit === undefined ? '' : ` (${commit})`}, engine ${await engineName()}`;
+  return `lockstep ${version}${commit === undefined ? '' : ` (${commit})`}, engine ${engineName()}`;
 }
 
-async function engineName(): Promise<string> {
+function engineName(): string {
   const { name, device } = selectEngine({ name: 'auto' });
-  if (name === 'tfjs') return `${name} ${device}`;
-  const engine = createNativeEngine({ threads: 1 });
-  const { isa } = engine;
-  await engine.dispose();
-  return `${name} ${instructionSets[isa]}`;
+  const [unit = device] = unitsOf(name);
+  return `${name} ${unitNames[unit] ?? unit}`;
 }

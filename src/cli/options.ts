@@ -1,16 +1,13 @@
 /** Options that several commands share, and the checking of their values. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import type { InstructionSet } from '../engine/native/addon.ts';
+import { deviceNames, engineNames } from '../engine/engines.ts';
 import type { EngineOptions } from '../engine/registry.ts';
-
-const engineNames = ['auto', 'native', 'tfjs'] as const;
-const deviceNames = ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
 
 /** What `generate` and `eval` take to find a model and an engine. */
 export interface ModelArguments {
   readonly checkpoint: string;
-  readonly engine: EngineOptions['name'];
+  readonly engine: (typeof engineNames)[number];
   readonly device: (typeof deviceNames)[number];
   readonly threads: number;
 }
@@ -45,10 +42,11 @@ export function numberOption(
   );
 }
 
-export type IsaOption = InstructionSet | 'auto';
+const isaNames = ['auto', 'amx', 'avx512bf16', 'avx512', 'avx2', 'neon', 'scalar'] as const;
+export type IsaOption = (typeof isaNames)[number];
 
 export const isaOption = {
-  choices: ['auto', 'amx', 'avx512bf16', 'avx512', 'avx2', 'neon', 'scalar'] as const satisfies readonly IsaOption[],
+  choices: isaNames,
   default: 'auto' as const,
   describe: 'Instruction set of the native engine',
 };

@@ -150,8 +150,3 @@ export class BucketReduction {
 function wrap(rank: number, worldSize: number): number {
   return ((rank % worldSize) + worldSize) % worldSize;
 }
-
-/** dst += src: the sum where the native one is not there. */
-export function addInto(dst: Float32Array, src: Float32Array): void {
-  for (let i = 0; i < dst.length; i++) dst[i] = (dst[i] ?? 0) + (src[i] ?? 0);
-}

@@ -1,5 +1,6 @@
 /** The groups of a config that say how a run is carried out, and what comes of it. What is learned: learningGroups.ts. */
 import { z } from 'zod';
+import { deviceNames, engineNames, engines } from '../engine/engines.ts';
 import { bytes, choice, real, string, whole } from './keyTypes.ts';
 
 export const checkpoint = z
@@ -47,13 +48,17 @@ export const sample = z
   })
   .meta({ description: 'The text printed when training ends.' });
 
+const engineDocs = Object.entries(engines)
+  .map(([name, { doc }]) => `${name}: ${doc}.`)
+  .join(' ');
+
 export const engine = z
   .strictObject({
-    name: choice(['auto', 'native', 'tfjs'], {
+    name: choice(engineNames, {
       default: 'auto',
-      doc: 'native: the C++ addon. tfjs: TensorFlow.js. auto: native where it was compiled, else tfjs on wasm.',
+      doc: `${engineDocs} auto: native where it was compiled, else tfjs on wasm.`,
     }),
-    device: choice(['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], {
+    device: choice(deviceNames, {
       default: 'auto',
       doc: 'Backend of the tfjs engine; auto takes wasm.',
     }),

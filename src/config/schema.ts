@@ -8,9 +8,14 @@
  */
 
 import { z } from 'zod';
+import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
+import { engines, enginesThat, hasDevices } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { data, model, optimizer, schedule, train } from './learningGroups.ts';
 import { checkpoint, comm, engine, evaluation, sample } from './runGroups.ts';
+
+const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): boolean =>
+  precisions.includes(precision);
 
 const groups = z.strictObject({
   model: model.prefault({}),
@@ -74,14 +79,14 @@ export const crossChecks: readonly CrossCheck[] = [
   {
     key: 'engine.device',
     other: 'engine.name',
-    must: 'is for the tfjs engine only, but there is',
-    holds: ({ engine }) => engine.device === 'auto' || engine.name === 'tfjs',
+    must: `is for the ${enginesThat(hasDevices)} only, but there is`,
+    holds: ({ engine: { name, device } }) => device === 'auto' || (name !== 'auto' && hasDevices(engines[name])),
   },
   {
     key: 'engine.precision',
     other: 'engine.name',
-    must: 'is for the native engine only, but there is',
-    holds: ({ engine }) => engine.precision === 'float32' || engine.name !== 'tfjs',
+    must: `is for the ${enginesThat((entry) => hasPrecision(entry, 'bf16'))} only, but there is`,
+    holds: ({ engine: { name, precision } }) => name === 'auto' || hasPrecision(engines[name], precision),
   },
   {
     key: 'comm.heartbeatTimeoutMs',

@@ -244,6 +244,8 @@ export interface Device {
 
   /** Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`. */
   peakFlops?(precision: 'float32' | 'bf16', seconds: number): number;
+  /** Bytes a second at which it reads `array` of the host, measured for `seconds`. */
+  readBandwidth?(array: Float32Array, seconds: number): number;
   /** Threads of the host that its kernels run on. */
   readonly threads?: number;
   /** When kernels run, where that is not while they are called. */

@@ -26,6 +26,7 @@ const housekeeping = {
   memory: true,
   dispose: true,
   peakFlops: true,
+  readBandwidth: true,
   threads: true,
   timings: true,
 } as const satisfies Record<keyof Device, true>;

@@ -2,37 +2,39 @@
  * Which engine runs: from a name and a device to an Engine, with the reason for the choice. What is asked for by name and is not
  * there is a UserError that says what to install; only `auto` chooses, and it says what it took.
  */
-import { messageOf, UserError } from '../base/errors.ts';
+import { invariant, messageOf, UserError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
-import { loadNative } from './native/addon.ts';
-import { createNativeEngine } from './native/nativeEngine.ts';
-import { DeviceUnavailableError, TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevice } from './tfjs/devices.ts';
-import { createTfjsEngine } from './tfjs/tfjsEngine.ts';
+import type { EngineEntry } from './engineEntry.ts';
+import { engines, hasDevices } from './engines.ts';
+import { DeviceUnavailableError } from './tfjs/devices.ts';
 import { tryEngine } from './trial.ts';
+
+/** Engines by name. */
+export type EngineTable = Readonly<Record<string, EngineEntry>>;
 
 /** Which engine, on which device. */
 export interface EngineOptions {
-  /** `auto`: the native engine where it is built, else TensorFlow.js. */
-  readonly name: 'auto' | 'native' | 'tfjs';
-  /** For `tfjs`; `auto` (or absent) is wasm, which is everywhere. The native engine runs on the cpu only. */
-  readonly device?: TfjsDevice | 'auto' | undefined;
-  /** For `native`; 0 or absent: one for each core. */
+  /** `auto`: the first of the table that is not missing: the native engine where it is built, else TensorFlow.js. */
+  readonly name: string;
+  /** One of the engine's devices; `auto` (or absent) is its usual one. */
+  readonly device?: string | undefined;
+  /** Threads of the host, for engines that compute on them; 0 or absent: one for each core. */
   readonly threads?: number | undefined;
-}
-
-/** An engine that is to be started, and why this one. */
-export interface EngineChoice {
-  readonly name: 'native' | 'tfjs';
-  readonly device: TfjsDevice;
-  /** Of `native`; 0: one for each core. */
-  readonly threads: number;
-  readonly reason: string;
+  /** What of the device computes, where it can be asked for: an instruction set of the native engine. */
+  readonly unit?: string | undefined;
 }
 
 /** One engine on one device, as `launch doctor` lists them. */
 export interface EngineTarget {
-  readonly name: 'native' | 'tfjs';
-  readonly device: TfjsDevice;
+  readonly name: string;
+  readonly device: string;
+}
+
+/** An engine that is to be started, and why this one. */
+export interface EngineChoice extends EngineTarget {
+  /** Threads of the host; 0: one for each core. */
+  readonly threads: number;
+  readonly reason: string;
 }
 
 /** What was found of one engine and device. */
@@ -45,50 +47,63 @@ export interface EngineProbe extends EngineTarget {
   readonly install: string;
 }
 
-export const ENGINE_TARGETS: readonly EngineTarget[] = [
-  { name: 'native', device: 'cpu' },
-  ...TFJS_DEVICES.map((device) => ({ name: 'tfjs', device }) as const),
-];
-
-const NATIVE_INSTALL_HINT = 'install python3, make and g++, then run npm run build:native';
+/** Every engine on every device. */
+export const ENGINE_TARGETS: readonly EngineTarget[] = Object.entries(engines as EngineTable).flatMap(
+  ([name, { devices }]) => devices.map((device) => ({ name, device })),
+);
 
 /** Decides without starting anything; whether what is asked for is there shows when it is started. */
-export function selectEngine({ name, device = 'auto', threads = 0 }: EngineOptions): EngineChoice {
-  const native = (reason: string): EngineChoice => ({ name: 'native', device: 'cpu', threads, reason });
-  const tfjs = (reason: string): EngineChoice => ({
-    name: 'tfjs',
-    device: device === 'auto' ? 'wasm' : device,
-    threads,
-    reason,
-  });
-  switch (name) {
-    case 'tfjs':
-      return tfjs('engine tfjs was asked for');
-    case 'native':
-      if (device !== 'auto' && device !== 'cpu') {
-        throw new UserError(
-          `engine native runs on the cpu, not on device '${device}': set engine.name to tfjs for that`,
-        );
-      }
-      return native('engine native was asked for');
-    case 'auto': {
-      if (device !== 'auto') return tfjs(`device ${device} was asked for`);
-      const load = loadNative();
-      return 'addon' in load ? native('the native addon is built') : tfjs(load.error);
+export function selectEngine(
+  { name, device = 'auto', threads = 0 }: EngineOptions,
+  table: EngineTable = engines,
+): EngineChoice {
+  const choice = (chosen: string, reason: string): EngineChoice => {
+    const { devices, defaultDevice } = entryOf(chosen, table);
+    const on = device === 'auto' ? defaultDevice : device;
+    if (devices.includes(on)) return { name: chosen, device: on, threads, reason };
+    const others = Object.keys(table).filter((other) => table[other]!.devices.includes(on));
+    const hint = others.length > 0 ? `: set engine.name to ${others.join(' or ')} for that` : '';
+    throw new UserError(`engine ${chosen} runs on ${devices.join(', ')}, not on device '${on}'${hint}`);
+  };
+  if (name !== 'auto') return choice(name, `engine ${name} was asked for`);
+  const reasons: string[] = [];
+  for (const [candidate, entry] of Object.entries(table)) {
+    if (device !== 'auto') {
+      if (hasDevices(entry) && entry.devices.includes(device))
+        return choice(candidate, `device ${device} was asked for`);
+      continue;
     }
-    default:
-      return name satisfies never;
+    const missing = entry.missing();
+    if (missing === undefined) return choice(candidate, reasons.join('; ') || `the ${candidate} engine is there`);
+    reasons.push(missing);
   }
+  throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on device '${device}'`}`);
 }
 
 /** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there. */
-export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const { name, device, threads } = selectEngine(options);
-  return name === 'native' ? createNativeEngine({ threads }) : createTfjsEngine({ device });
+export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
+  const { name, device, threads } = selectEngine(options, table);
+  const { unit = 'auto' } = options;
+  const entry = entryOf(name, table);
+  if (unit !== 'auto' && entry.units === undefined) {
+    throw new UserError(`the unit ${unit} was asked for, but the engine ${name} has no choice of them`);
+  }
+  return await entry.start({ device, threads, unit });
 }
 
+/** What of a device may compute, best first: instruction sets, for the native engine. */
+export function unitsOf(name: string): readonly string[] {
+  return entryOf(name, engines).units?.() ?? [];
+}
+
+/** An engine that takes the memory that the native engine takes, and computes nothing. */
+export function planEngine(): Engine {
+  return engines.native.plan();
+}
+
+/** What to do to have an engine on a device. */
 export function installHint({ name, device }: EngineTarget): string {
-  return name === 'native' ? NATIVE_INSTALL_HINT : TFJS_INSTALL_HINTS[device];
+  return entryOf(name, engines).installHint(device);
 }
 
 /** Starts an engine, multiplies two matrices on it, ends it. */
@@ -103,4 +118,10 @@ export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
     const detail = error instanceof DeviceUnavailableError ? error.reason : messageOf(error);
     return { ...target, available: false, detail, install };
   }
+}
+
+function entryOf(name: string, table: EngineTable): EngineEntry {
+  const entry = table[name];
+  invariant(entry !== undefined, `there is no engine ${name}; there are ${Object.keys(table).join(', ')}`);
+  return entry;
 }

@@ -1,5 +1,5 @@
 /** How much memory training takes, from a step that is planned and not computed. */
-import { PlanningEngine } from '../engine/native/planningEngine.ts';
+import { planEngine } from '../engine/registry.ts';
 import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
 import { GPT } from './gpt.ts';
 import { Parameters } from './parameterStore.ts';
@@ -38,7 +38,7 @@ export function memoryPerWorker(
     precision?: Precision | undefined;
   },
 ): MemoryEstimate {
-  const engine = new PlanningEngine();
+  const engine = planEngine();
   const parameters = new Parameters(engine, config, { training: true });
   const model = new GPT(engine, config, parameters);
   const state = engine.memory().bytesInUse;

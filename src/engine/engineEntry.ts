@@ -1,0 +1,36 @@
+/** What an engine says of itself before it is started: a line of the table in engines.ts. */
+import type { Engine } from './engine.ts';
+
+/** Of what matrix products read and write. */
+export type EnginePrecision = 'float32' | 'bf16';
+
+/** How an engine is started. */
+export interface StartOptions {
+  /** One of its devices. */
+  readonly device: string;
+  /** Threads of the host; 0: one for each core. */
+  readonly threads: number;
+  /** One of its units, where one was asked for. */
+  readonly unit?: string | undefined;
+}
+
+/** One engine. Loading it must cost nothing: what it needs is imported when it is started. */
+export interface EngineEntry {
+  /** What it is, for the documentation of `engine.name`: half a sentence. */
+  readonly doc: string;
+  /** The kinds of device that it runs on, as they are listed to people. */
+  readonly devices: readonly string[];
+  /** Which of them `auto` is. */
+  readonly defaultDevice: string;
+  readonly precisions: readonly EnginePrecision[];
+  /** Why `auto` goes on to the next engine of the table; undefined: it takes this one. */
+  missing(): string | undefined;
+  /** What to do to have it on a device. */
+  installHint(device: string): string;
+  /** @throws UserError if it is not there */
+  start(options: StartOptions): Promise<Engine>;
+  /** What of a device may compute, best first, where that can be asked for: the instruction sets of a processor. */
+  units?(): readonly string[];
+  /** An engine that lays tensors out as this one does, and computes nothing: to know what memory a step takes. */
+  plan?(): Engine;
+}

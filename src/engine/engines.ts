@@ -1,0 +1,33 @@
+/**
+ * The engines, by the names that `engine.name` takes; `auto` takes the first that is not missing. To add one: its folder, and its
+ * line here. The keys of the config, the choices of the command line and `launch doctor` follow.
+ */
+import type { EngineEntry } from './engineEntry.ts';
+import { native } from './native/entry.ts';
+import { tfjs } from './tfjs/entry.ts';
+
+export const engines = { native, tfjs } as const satisfies Readonly<Record<string, EngineEntry>>;
+
+export type EngineName = keyof typeof engines;
+/** Devices of engines that run on several, and so can be asked for. */
+export type DeviceName = (typeof engines)['tfjs']['devices'][number];
+
+const entries: readonly (readonly [string, EngineEntry])[] = Object.entries(engines);
+
+/** What `engine.name` takes. */
+export const engineNames = ['auto', ...(Object.keys(engines) as EngineName[])] as const;
+
+/** Whether a device can be asked for: the engine runs on several. */
+export const hasDevices = ({ devices }: EngineEntry): boolean => devices.length > 1;
+
+/** What `engine.device` takes. */
+export const deviceNames = [
+  'auto',
+  ...new Set(entries.flatMap(([, entry]) => (hasDevices(entry) ? (entry.devices as readonly DeviceName[]) : []))),
+] as const;
+
+/** The names of the engines for which something holds, for messages. */
+export function enginesThat(holds: (entry: EngineEntry) => boolean): string {
+  const names = entries.filter(([, entry]) => holds(entry)).map(([name]) => name);
+  return `${names.join(' and ')} ${names.length === 1 ? 'engine' : 'engines'}`;
+}

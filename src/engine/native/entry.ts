@@ -1,0 +1,23 @@
+/** The native engine in the table of engines. */
+import type { EngineEntry } from '../engineEntry.ts';
+import { type InstructionSet, loadNative } from './addon.ts';
+import { createNativeEngine } from './nativeEngine.ts';
+import { PlanningEngine } from './planningEngine.ts';
+
+export const native = {
+  doc: 'the C++ addon',
+  devices: ['cpu'],
+  defaultDevice: 'cpu',
+  precisions: ['float32', 'bf16'],
+  missing() {
+    const load = loadNative();
+    return 'addon' in load ? undefined : load.error;
+  },
+  installHint: () => 'install python3, make and g++, then run npm run build:native',
+  start: async ({ threads, unit }) => createNativeEngine({ threads, isa: (unit ?? 'auto') as InstructionSet | 'auto' }),
+  units() {
+    const load = loadNative();
+    return 'addon' in load ? load.addon.instructionSets() : [];
+  },
+  plan: () => new PlanningEngine(),
+} as const satisfies EngineEntry;
