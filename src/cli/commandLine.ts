@@ -24,20 +24,26 @@ import { trainCommand } from './train.ts';
 type Command = CommandModule<object, any>;
 
 /** In the order of the help. */
-const benches: Command[] = [benchStepCommand, benchGenerateCommand, benchRingCommand, benchScalingCommand];
+export const benches: readonly Command[] = [
+  benchStepCommand,
+  benchGenerateCommand,
+  benchRingCommand,
+  benchScalingCommand,
+];
 
 const benchCommand = {
   command: 'bench',
   describe: 'Measure training steps, generation, the ring and scaling',
   builder: (yargs: Argv) =>
     yargs
-      .command(benches)
+      .command([...benches])
       .demandCommand(1, 'Name what to measure.')
       .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
   handler: () => undefined,
 } satisfies Command;
 
-const commands: Command[] = [
+/** All but `bench`'s own, and `completion`, which asks the parser. */
+export const commands: readonly Command[] = [
   trainCommand,
   joinCommand,
   prepareCommand,
@@ -103,6 +109,6 @@ function optionsOf(usage: object): string[] {
 }
 
 /** `join <address>` is called join; `train` is also the default command, `$0`. */
-function namesOf(modules: readonly Command[]): string[] {
+export function namesOf(modules: readonly Command[]): string[] {
   return modules.flatMap(({ command }) => [command ?? []].flat().slice(0, 1)).map((text) => text.split(' ')[0] ?? '');
 }

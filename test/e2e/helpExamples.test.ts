@@ -6,40 +6,13 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Argv } from 'yargs';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { benchGenerateCommand } from '../../src/cli/benchGenerate.ts';
-import { benchRingCommand } from '../../src/cli/benchRing.ts';
-import { benchScalingCommand } from '../../src/cli/benchScaling.ts';
-import { benchStepCommand } from '../../src/cli/benchStep.ts';
+import { benches, commands, namesOf } from '../../src/cli/commandLine.ts';
 import { completionCommand } from '../../src/cli/completion.ts';
-import { dashboardCommand } from '../../src/cli/dashboard.ts';
-import { doctorCommand } from '../../src/cli/doctor.ts';
-import { evaluateCommand } from '../../src/cli/evaluate.ts';
-import { generateCommand } from '../../src/cli/generate.ts';
-import { inspectCommand } from '../../src/cli/inspect.ts';
-import { joinCommand } from '../../src/cli/join.ts';
-import { plotCommand } from '../../src/cli/plot.ts';
-import { prepareCommand } from '../../src/cli/prepare.ts';
-import { reportCommand } from '../../src/cli/report.ts';
-import { trainCommand } from '../../src/cli/train.ts';
 import { launch, set, tiny, useFolder } from './launch.ts';
 
-const modules = [
-  trainCommand,
-  joinCommand,
-  prepareCommand,
-  inspectCommand,
-  generateCommand,
-  evaluateCommand,
-  doctorCommand,
-  benchStepCommand,
-  benchGenerateCommand,
-  benchRingCommand,
-  benchScalingCommand,
-  dashboardCommand,
-  plotCommand,
-  reportCommand,
-  completionCommand(() => {}),
-];
+const completion = completionCommand(() => {});
+/** `bench` itself shows an example of each of its commands, which have their own. */
+const modules = [...commands.filter(({ command }) => command !== 'bench'), ...benches, completion];
 
 /** What the builders hand to yargs' `example`. */
 function examplesOf({ builder }: { builder?: unknown }): string[] {
@@ -112,23 +85,8 @@ it('every example is one that is run, or is listed with the reason why not', () 
   expect([...Object.keys(run), ...Object.keys(notRun)].sort()).toEqual([...all].sort());
 });
 
-const commands = [
-  '',
-  'train',
-  'join',
-  'prepare',
-  'inspect',
-  'generate',
-  'eval',
-  'doctor',
-  'bench',
-  'dashboard',
-  'plot',
-  'report',
-  'completion',
-];
-const benches = ['step', 'generate', 'ring', 'scaling'].map((name) => `bench ${name}`);
-it.each([...commands, ...benches])('launch %s --help has an example', async (command) => {
+const names = ['', ...namesOf([...commands, completion]), ...namesOf(benches).map((name) => `bench ${name}`)];
+it.each(names)('launch %s --help has an example', async (command) => {
   const { code, stdout } = await launch([...command.split(' ').filter(Boolean), '--help'], folder());
   expect(code).toBe(0);
   expect(stdout).toMatch(/\nExamples:\n {2}launch/);
