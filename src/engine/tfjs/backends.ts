@@ -133,10 +133,14 @@ function releaseDevice(tf: Tf, device: TfjsDevice): void {
   tf.registerBackend(device, factory);
 }
 
-/** What the GPU backend has beyond the common interface; `commandEncoder` is null while no kernel waits to be submitted. */
+/**
+ * What the GPU backend has beyond the common interface. `commandEncoder` is null while no kernel waits to be submitted; the pass
+ * that kernels are recorded into must be ended before, else all of them are lost.
+ */
 interface GpuQueue {
   readonly commandEncoder?: object | null;
   readonly queue?: { onSubmittedWorkDone?(): Promise<unknown> };
+  endComputePassEncoder?(): void;
   submitQueue?(): void;
 }
 
@@ -173,7 +177,10 @@ export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
     },
     finish: async () => {
       const gpu = tf.engine().findBackend(device) as GpuQueue;
-      if (gpu.commandEncoder) gpu.submitQueue?.();
+      if (gpu.commandEncoder) {
+        gpu.endComputePassEncoder?.();
+        gpu.submitQueue?.();
+      }
       await gpu.queue?.onSubmittedWorkDone?.();
     },
     release: () => releaseDevice(tf, device),

@@ -39,6 +39,21 @@ export function memoryCases(context: ContextGetter): void {
       k.engine.release(b);
     });
 
+    it('hold what kernels computed before the device was waited for', async () => {
+      const k = context();
+      const [a, b] = [seededValues(1, 5000), seededValues(2, 5000)];
+      const [first, second] = [k.put([5000], a), k.put([5000], b)];
+      const out = k.out([5000]);
+      k.engine.add({ out, a: first, b: second });
+      await k.engine.finish();
+      await k.expectClose(
+        out,
+        Float64Array.from(a, (x, i) => x + b[i]!),
+        'add',
+        'out',
+      );
+    });
+
     it('that are released may be taken again while kernels that read them are still enqueued', async () => {
       const k = context();
       const [a, b] = [seededValues(1, 5000), seededValues(2, 5000)];
