@@ -19,7 +19,7 @@ strip "$target/node"
 # Large packages that no part of the check imports.
 cp -r node_modules/. "$target/node_modules"
 (cd "$target/node_modules" &&
-  rm -rf @biomejs @typescript typescript playwright-core @shikijs knip @expo-google-fonts uplot typedoc lunr @types .cache .vite \
+  rm -rf @biomejs @typescript typescript playwright-core @shikijs knip uplot typedoc lunr @types .cache .vite \
     protobufjs oxc-parser @oxc-parser @oxc-resolver hyparquet-writer markdown-it lockstep-api-docs zeromq/build/darwin zeromq/build/win32 \
     zeromq/build/linux/arm64 zeromq/build/linux/x64/node/musl-* zeromq/build/linux/x64/node/[0-9]* gpt-tokenizer/src gpt-tokenizer/data)
 npm install --prefix "$scratch" --no-save --legacy-peer-deps --ignore-scripts --no-audit --no-fund --silent \
@@ -30,5 +30,6 @@ cp -r "$scratch/node_modules/@tensorflow/tfjs-backend-webgpu" "$target/node_modu
 find "$target/node_modules" \( -name '*.map' -o -name '*.md' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*_test.js' \
   -o -name '*.fesm*.js' -o -name 'tf-*.es2017*.js' -o -name 'tf-*.min.js' \) -delete
 rm -rf "$target"/node_modules/@tensorflow/*/src
+find "$target/node_modules/@expo-google-fonts/inter" -name '*.ttf' -not -path '*/400Regular/*' -delete
 XZ_OPT=-2T0 tar -C "$scratch" -cJf "$file" lockstep
 du -h "$file"

@@ -31,6 +31,8 @@ attempt() {
   shift 3
   note "$part: $name"
   timeout -k 5 "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/${name// /-}.log" 2>&1 || code=$?
+  # Dawn says on the console that it refused what it was given, and computes nothing of it.
+  grep -q '^validation:' "$out/${name// /-}.log" && failure "$part" "$name" "Dawn refused: $(sed -n 2p "$out/${name// /-}.log")"
   [ $code = 0 ] && return
   [ $code != 124 ] && grep -q '^{.*"failed": ' "$out/${name// /-}.log" && return $code
   local last
@@ -95,6 +97,7 @@ launchStep() {
   shift
   log="$out/${name// /-}.log"
   attempt webgpu "$name" 90 "$node" dist/cli/main.js bench step --json "$@" || return
+  grep -q '^validation:' "$log" && return
   "$python" - "$log" "$name" >>"$out/webgpu.jsonl" <<'PYTHON' || failure webgpu "$name" 'its JSON cannot be read'
 import json, sys
 text = open(sys.argv[1]).read()
