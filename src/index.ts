@@ -92,6 +92,12 @@ export type {
   RankShare,
   StepMetrics,
 } from './records/metricsLog.ts';
+export {
+  type RestoredCheckpoint,
+  restoreCheckpoint,
+  type SaveCheckpointOptions,
+  saveCheckpoint,
+} from './run/saveCheckpoint.ts';
 export { type TrainListener, type TrainOptions, type TrainSummary, train } from './run/train.ts';
 export {
   type GenerateTextOptions,
@@ -100,12 +106,6 @@ export {
   type TextEvaluation,
   TrainedModel,
 } from './run/trainedModel.ts';
-export {
-  type RestoredCheckpoint,
-  restoreCheckpoint,
-  type SaveCheckpointOptions,
-  saveCheckpoint,
-} from './run/trainerCheckpoint.ts';
 export type { FieldRule, FieldRules, FieldType } from './task/fields.ts';
 export { nextTokenWindows, type TokenBatch, type TokenWindow, tokenBatch } from './task/nextToken.ts';
 export type { Sample, SampleField, Task } from './task/task.ts';

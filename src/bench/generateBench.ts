@@ -10,7 +10,8 @@ import type { ModelConfig } from '../model/config.ts';
 import { generate } from '../model/generate.ts';
 import type { GPT } from '../model/gpt.ts';
 import { parameterCount } from '../model/parameters.ts';
-import { type Machine, measureMachine } from './machine.ts';
+import { type Machine, measureMachine, renderMachine } from './machine.ts';
+import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts';
 
 export interface GenerateBenchOptions {
   /** Tokens of the prompts, each timed by itself. */
@@ -132,4 +133,40 @@ function resultOf(promptTokens: number, runs: readonly Run[], weightBytes: numbe
     tokensPerSecond: 1000 / medianMs,
     ...(bandwidths.length > 0 && { readGBs: median(bandwidths), ofLimit: median(ofLimits) }),
   };
+}
+
+/** For people. */
+export function renderGeneration(report: GenerateBenchReport): string {
+  const { machine, engine, parameters, tokens, runs, weightBytes, results } = report;
+  const columns = [
+    numberColumn('prompt tokens'),
+    numberColumn('ms', 8),
+    numberColumn('tokens/s', 9),
+    numberColumn('then ms a token'),
+    numberColumn('min ms', 7),
+    numberColumn('tokens/s', 9),
+    numberColumn('reads GB/s'),
+    numberColumn('of limit'),
+  ];
+  const rows = results.map((result) =>
+    tableRow(columns, [
+      String(result.promptTokens),
+      fixed(result.promptMs, 1),
+      fixed(result.promptTokensPerSecond, 0),
+      fixed(result.medianMs, 2),
+      fixed(result.minMs, 2),
+      fixed(result.tokensPerSecond, 1),
+      fixed(result.readGBs, 1),
+      percent(result.ofLimit),
+    ]),
+  );
+  return [
+    ...(machine === undefined ? [] : [renderMachine(machine).trimEnd()]),
+    `${engine}: ${(parameters / 1e6).toFixed(2)} M parameters, ${tokens} tokens after the first, ${runs} runs`,
+    `${(weightBytes / 1e6).toFixed(1)} MB of weights; the limit of a token is the time to read them`,
+    '',
+    tableHeading(columns),
+    ...rows,
+    '',
+  ].join('\n');
 }

@@ -1,8 +1,7 @@
 /** `launch bench generate`: times prompts and tokens, of random weights or a checkpoint's. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import { runGenerateBench } from '../bench/generateBench.ts';
-import { renderGeneration } from '../bench/generateReport.ts';
+import { renderGeneration, runGenerateBench } from '../bench/generateBench.ts';
 import type { Engine } from '../engine/engine.ts';
 import { GPT } from '../model/gpt.ts';
 import { Parameters } from '../model/parameterStore.ts';

@@ -7,7 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
-import { type MadeOfText, type Prepared, prepare } from '../data/prepare/prepare.ts';
+import { type MadeOfText, type Prepared, prepareShards } from '../data/prepare/prepareShards.ts';
 import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
@@ -107,7 +107,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   const sources = await sourcesOf(args, cwd);
   const progress = prepareProgress(sources.reduce((sum, { size }) => sum + size, 0));
   let told = 0;
-  const prepared = await prepare({
+  const prepared = await prepareShards({
     sources,
     out,
     tokenizer,

@@ -1,6 +1,6 @@
 /** The progress bar of `launch prepare`, on standard error: one line that changes on a terminal, else a line now and then. */
 import { grouped } from '../base/numberText.ts';
-import type { PreparePhase } from '../data/prepare/prepare.ts';
+import type { PreparePhase } from '../data/prepare/prepareShards.ts';
 import { bytes, duration } from './progress.ts';
 
 const terminalIntervalMs = 200;

@@ -1,6 +1,6 @@
 /**
  * `launch` and `launch train`: shows a run while it trains, ends it on Ctrl-C, and prints its sample. The run itself is
- * `run/trainRun.ts`.
+ * `run/executeRun.ts`.
  */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
@@ -9,10 +9,10 @@ import { shortPath } from '../base/shortPath.ts';
 import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { TensorBoardLog } from '../report/tensorBoard.ts';
+import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
-import { trainRun } from '../run/trainRun.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
 import { numberOption } from './options.ts';
@@ -125,7 +125,7 @@ async function train(args: TrainArguments): Promise<number> {
   }
   const { config, folder } = run;
   const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
-  const { end, step } = await trainRun({
+  const { end, step } = await executeRun({
     run,
     singleProcess,
     encrypt,

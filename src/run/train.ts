@@ -2,9 +2,9 @@
 import { UserError } from '../base/errors.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { executeRun } from './executeRun.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';
-import { trainRun } from './trainRun.ts';
 
 /** What a caller may want to see of a run. A listener that throws ends the run, and `train` throws what it threw. */
 export interface TrainListener extends Partial<RunListener> {
@@ -82,7 +82,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   signal?.throwIfAborted();
 
   const seen: { loss?: number; valLoss?: number; checkpoint?: string } = {};
-  const { end, step } = await trainRun({
+  const { end, step } = await executeRun({
     run,
     singleProcess,
     encrypt,

@@ -3,8 +3,8 @@
  * tokenizer.json.
  */
 import type { ByteLevelTables } from './byteLevelTables.ts';
-import type { Splitting } from './pieces.ts';
-import { cl100kPattern, o200kPattern } from './tiktokenPieces.ts';
+import type { Splitting } from './preTokenizers.ts';
+import { cl100kPattern, o200kPattern } from './tiktokenPreTokenizers.ts';
 
 /** GPT-2 writes a byte as itself where that is a visible Latin-1 character, else as the next free character from U+0100 on. */
 export const byteCharacters: readonly string[] = (() => {

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../base/errors.ts';
 import { byteCharacters, preTokenizer } from './byteLevelFiles.ts';
 import type { ByteLevelTables } from './byteLevelTables.ts';
-import type { Splitting } from './pieces.ts';
+import type { Splitting } from './preTokenizers.ts';
 import { type BpeModel, endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
 
 const splittings = ['gpt2', 'cl100k', 'o200k', 'none'] as const satisfies readonly Splitting[];

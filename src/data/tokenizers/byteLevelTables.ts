@@ -1,4 +1,4 @@
-import type { Splitting } from './pieces.ts';
+import type { Splitting } from './preTokenizers.ts';
 
 /** The tables of a byte-level tokenizer. */
 export interface ByteLevelTables {

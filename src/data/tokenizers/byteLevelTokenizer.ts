@@ -2,7 +2,7 @@
  * Byte-level byte-pair encoding, as GPT-2 has it: every text can be represented, every one comes back exactly. One class for the
  * published encodings, those that were trained here, and plain bytes; they differ in how they split text and in their tables.
  *
- * Splitting (pieces.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
+ * Splitting (preTokenizers.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
  * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
  */
 
@@ -13,7 +13,7 @@ import type { ByteLevelTables } from './byteLevelTables.ts';
 import { BytePairs } from './bytePairs.ts';
 import { decodeAll } from './decodeAll.ts';
 import { PieceEncoder } from './pieceEncoder.ts';
-import { pieceEnds } from './pieces.ts';
+import { pieceEnds } from './preTokenizers.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 
 const sliceUnits = 1 << 20;

@@ -4,7 +4,7 @@
  * words a corpus has to have gigabytes before that happens; without (Chinese, say) pieces are whole clauses, and what is kept
  * is a sample of them besides those that come often.
  */
-import { gpt2PieceEnd } from './gpt2Pieces.ts';
+import { gpt2PieceEnd } from './gpt2PreTokenizer.ts';
 import { PieceIndex } from './pieceIndex.ts';
 
 const sliceUnits = 1 << 20;

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type GenerateBenchReport, runGenerateBench, weightBytesOf } from '../../../src/bench/generateBench.ts';
-import { renderGeneration } from '../../../src/bench/generateReport.ts';
+import {
+  type GenerateBenchReport,
+  renderGeneration,
+  runGenerateBench,
+  weightBytesOf,
+} from '../../../src/bench/generateBench.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { GPT } from '../../../src/model/gpt.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';

@@ -6,7 +6,7 @@ import { trainBatch, valBatches } from '../../../src/data/sampler.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
-import { saveCheckpoint } from '../../../src/run/trainerCheckpoint.ts';
+import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 
 export const cpu = { name: 'tfjs', device: 'cpu' } as const;
 export const blockSize = 8;

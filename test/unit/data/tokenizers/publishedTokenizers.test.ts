@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { readCorpus } from '../../../../src/data/corpus.ts';
 import { ByteLevelTokenizer } from '../../../../src/data/tokenizers/byteLevelTokenizer.ts';
 import { createTokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/openTokenizer.ts';
-import { type PieceEnd, pieceEnds } from '../../../../src/data/tokenizers/pieces.ts';
+import { type PieceEnd, pieceEnds } from '../../../../src/data/tokenizers/preTokenizers.ts';
 import { anyText, trickyText } from './texts.ts';
 
 /** JavaScript's `\s` differs from White_Space in two characters, and its `i` does not know the long s. */

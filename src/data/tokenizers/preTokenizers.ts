@@ -2,8 +2,8 @@
  * The ways to split text into pieces before byte-pair encoding: no merge ever crosses a piece. Each pattern is a scanner, because a
  * regular expression needs backtracking space for every character of a long run, and fails on megabytes of it.
  */
-import { gpt2PieceEnd } from './gpt2Pieces.ts';
-import { cl100kPieceEnd, o200kPieceEnd } from './tiktokenPieces.ts';
+import { gpt2PieceEnd } from './gpt2PreTokenizer.ts';
+import { cl100kPieceEnd, o200kPieceEnd } from './tiktokenPreTokenizers.ts';
 
 export type Splitting = 'gpt2' | 'cl100k' | 'o200k' | 'none';
 

@@ -9,7 +9,7 @@ import { UserError } from '../../../../src/base/errors.ts';
 import type { Dataset } from '../../../../src/data/dataset.ts';
 import { openDataset } from '../../../../src/data/openDataset.ts';
 import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
-import { type Prepared, type PrepareOptions, prepare } from '../../../../src/data/prepare/prepare.ts';
+import { type Prepared, type PrepareOptions, prepareShards } from '../../../../src/data/prepare/prepareShards.ts';
 import { findSources } from '../../../../src/data/prepare/sources.ts';
 import type { TokenSequence } from '../../../../src/data/tokenArray.ts';
 import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.ts';
@@ -38,7 +38,7 @@ interface Given extends Partial<PrepareOptions> {
 
 async function run({ names = ['in'], ...options }: Given = {}): Promise<Prepared | undefined> {
   const listener = { resumed() {}, progress() {}, skipped: (what: string) => skippedLines.push(what) };
-  return prepare({
+  return prepareShards({
     ...{
       sources: await findSources(names, { cwd }),
       out: join(cwd, 'out'),

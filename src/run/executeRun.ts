@@ -33,7 +33,7 @@ const stopGraceMs = 3_000;
 /** Only this machine, any free port. */
 const loopback = 'tcp://127.0.0.1:0';
 
-export interface TrainRunOptions {
+export interface ExecuteRunOptions {
   readonly run: Run;
   /** Workers in this process, without sockets. */
   readonly singleProcess: boolean;
@@ -56,7 +56,7 @@ export interface RunOutcome {
 }
 
 /** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
-export async function trainRun(options: TrainRunOptions): Promise<RunOutcome> {
+export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome> {
   const { run, messages } = options;
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
@@ -83,7 +83,7 @@ export async function trainRun(options: TrainRunOptions): Promise<RunOutcome> {
 }
 
 /** Listens, claims a new directory, trains. */
-async function trainFrom(options: TrainRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
+async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
   const { run, singleProcess, listen, messages } = options;
   const keys = await keysOf(options);
   const transport = singleProcess ? memoryTransport() : zmqTransport({ log: messages.warn, keys });
@@ -103,7 +103,7 @@ async function trainFrom(options: TrainRunOptions, point: ResumePoint | undefine
 }
 
 /** None where nothing is to be encrypted. */
-async function keysOf({ encrypt, singleProcess, run: { folder } }: TrainRunOptions): Promise<RunKeys | undefined> {
+async function keysOf({ encrypt, singleProcess, run: { folder } }: ExecuteRunOptions): Promise<RunKeys | undefined> {
   if (!encrypt || singleProcess) return undefined;
   return folder.isNew ? newRunKeys() : await keysToResumeWith(folder);
 }
@@ -116,7 +116,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
     : `go on from step ${newest.step} with: launch --resume ${shortPath(folder.path)}`;
 }
 
-interface Start extends TrainRunOptions {
+interface Start extends ExecuteRunOptions {
   readonly point: ResumePoint | undefined;
   readonly keys: RunKeys | undefined;
   readonly transport: Transport;

@@ -66,7 +66,7 @@ export interface Prepared {
  * @returns what was made, or undefined if it was there already
  * @throws UserError for input that is no text, or a folder with something else in it; PeerError when the disk refuses
  */
-export async function prepare(options: PrepareOptions): Promise<Prepared | undefined> {
+export async function prepareShards(options: PrepareOptions): Promise<Prepared | undefined> {
   const { tokenizer } = options;
   if (typeof tokenizer === 'string' && options.sources.some(({ path }) => path === undefined)) {
     throw new UserError(

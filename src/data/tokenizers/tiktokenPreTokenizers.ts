@@ -15,7 +15,7 @@ import {
   unitsAt,
   upper,
 } from './characterClasses.ts';
-import { beforeWord } from './gpt2Pieces.ts';
+import { beforeWord } from './gpt2PreTokenizer.ts';
 
 /** What {@link cl100kPieceEnd} matches. `\s+(?![\s\S])` is white space at the end of the text, in any dialect. */
 export const cl100kPattern = [

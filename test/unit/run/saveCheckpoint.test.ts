@@ -10,8 +10,8 @@ import { trainBatch } from '../../../src/data/sampler.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
-import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/trainerCheckpoint.ts';
 import { cpu } from './trainedModel.ts';
 
 const blockSize = 8;
