@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
 import { type CoordinatorOptions, progressBefore } from '../../../src/coordinator/coordinatorOptions.ts';
-import { StepRecords } from '../../../src/coordinator/stepRecords.ts';
+import { evaluationMetrics, StepRecords } from '../../../src/coordinator/stepRecords.ts';
 
 const config = configSchema.parse({ model: { blockSize: 16 }, train: { globalBatchSize: 8, microBatchSize: 4 } });
 const sums = { weight: 128, loss: 256 };
@@ -38,4 +38,43 @@ it('goes on from the journal, and back to the checkpoint when that is all there 
 it('counts from nothing in a run that begins', () => {
   const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions));
   expect(records.commit(committed(3))).toMatchObject({ tokens: 3 * 128 });
+});
+
+const newRecords = () => new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions));
+const ranks = [{ rank: 0, sampleFrom: 0, sampleCount: 8 }];
+const step = { step: 1, term: 1, learningRate: 0.1, gradNorm: 2 };
+
+it('the loss is the sum of the losses over what the targets weigh, in the journal and in the metrics', () => {
+  const records = newRecords();
+  const given = { weight: 5, loss: 10 };
+  const record = records.commit({ kind: 'committed', ...step, sums: given, ranks });
+  expect(record).toMatchObject({ kind: 'commit', loss: 2 });
+  const line = records.metrics({ kind: 'stepDone', ...step, sums: given, ranks: [] }, 1_000);
+  expect(line).toMatchObject({ loss: 2, ranks });
+  // Of an objective that has no more sums nothing is said.
+  expect(record).not.toHaveProperty('means');
+  expect(line).not.toHaveProperty('means');
+});
+
+it('other sums of an objective become means beside the loss', () => {
+  const records = newRecords();
+  const given = { weight: 4, loss: 8, correct: 1 };
+  const means = { correct: 0.25 };
+  expect(records.commit({ kind: 'committed', ...step, sums: given, ranks })).toMatchObject({ loss: 2, means });
+  expect(records.metrics({ kind: 'stepDone', ...step, sums: given, ranks: [] }, 1_000)).toMatchObject({
+    loss: 2,
+    means,
+  });
+  expect(evaluationMetrics(3, given, undefined)).toEqual({
+    step: 3,
+    valLoss: 2,
+    valPerplexity: Math.exp(2),
+    valTargets: 4,
+    means,
+  });
+});
+
+it('an evaluation has bits per byte where the bytes of its text are known', () => {
+  const { valBitsPerByte } = evaluationMetrics(3, { weight: 4, loss: 4 * Math.LN2 }, 8);
+  expect(valBitsPerByte).toBeCloseTo(0.5, 12);
 });

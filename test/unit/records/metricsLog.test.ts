@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { encodeLine } from '../../../src/records/journalRecords.ts';
 import { MetricsLog } from '../../../src/records/metricsLog.ts';
 import { commit } from './journalFixtures.ts';
 
@@ -100,6 +101,16 @@ it('writes the steps that a killed coordinator had committed and not written', a
       return rest;
     }),
   );
+});
+
+it('writes of a committed step what else its objective measured', async () => {
+  const path = join(folder, 'means.jsonl');
+  const record = { ...commit(1), means: { correct: 0.25 } };
+  // As it is read from the journal.
+  const { line: text } = encodeLine(record, 0);
+  expect(JSON.parse(text)).toMatchObject({ means: { correct: 0.25 } });
+  await MetricsLog.open(path, 1, () => {}, [record]);
+  expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ step: 1, means: { correct: 0.25 } });
 });
 
 it('a validation line is no step line: the step before it is still missing', async () => {
