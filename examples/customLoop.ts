@@ -26,7 +26,7 @@ const globalBatchSize = B * gradAccumSteps;
 const adamw = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, gradClip: 1 };
 const rates = { learningRate: 1e-3, minLearningRate: 1e-4, warmupSteps: 20, decaySteps: maxSteps };
 const drawing = { seed, count: B, globalBatchSize, blockSize: T, sampler: 'random' } as const;
-const form = { dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
+const form = { architecture: 'gpt2', dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
 
 const data = { text, tokenizer: 'char', valFraction: 0.1 } as const;
 const dataset = await openDataset(data, { blockSize: T, cwd: process.cwd() });

@@ -4,6 +4,9 @@
  *
  * @packageDocumentation
  */
+
+export type { ConstantInit, NormalInit, ParameterSpec } from './architecture/parameters.ts';
+export type { ModelConfig } from './architecture/registry.ts';
 export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
@@ -68,12 +71,14 @@ export type {
 } from './engine/engine.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { TfjsDevice } from './engine/tfjs/devices.ts';
-export type { ActivationRecompute, ModelConfig, Precision } from './model/config.ts';
-export { type DropoutSource, GPT, type KeyValueCache, type LossOptions } from './model/gpt.ts';
+export type { ActivationRecompute, Precision } from './model/computing.ts';
+export type { KeyValueCache } from './model/keyValueCache.ts';
+export { type LossOptions, Model } from './model/model.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
+export { parameterSpecs } from './model/parameterOrder.ts';
 export { type Parameter, Parameters } from './model/parameterStore.ts';
-export type { ConstantInit, NormalInit, ParameterSpec } from './model/parameters.ts';
+export type { CachedContext, DropoutSource } from './model/pass.ts';
 export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
 export {
   type AdamwStep,

@@ -4,7 +4,7 @@ import { UserError } from '../../src/base/errors.ts';
 import { numberOption } from '../../src/cli/options.ts';
 import { statusLine } from '../../src/cli/terminal.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { Precision } from '../../src/model/config.ts';
+import type { Precision } from '../../src/model/computing.ts';
 import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';
 
 interface BenchTrainingArguments {

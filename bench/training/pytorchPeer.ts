@@ -38,6 +38,8 @@ export async function openPyTorch(python: string, shape: TrainedShape): Promise<
 
 /** All sequences of the global batch in one pass. */
 function sizesOf({ model, train }: TrainedShape): string[] {
+  if (model.architecture !== 'gpt2')
+    throw new UserError("PyTorch's model is a GPT-2, but model.architecture is not gpt2");
   const sizes = {
     layers: model.nLayer,
     heads: model.nHead,

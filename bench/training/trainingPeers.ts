@@ -1,5 +1,6 @@
 /** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
 
+import { stepFlops } from '../../src/architecture/work.ts';
 import { median } from '../../src/base/statistics.ts';
 import {
   type Machine,
@@ -12,8 +13,7 @@ import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunn
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
 import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
-import type { Precision } from '../../src/model/config.ts';
-import { stepFlops } from '../../src/model/flops.ts';
+import type { Precision } from '../../src/model/computing.ts';
 import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';
 
 export interface NamedShape extends TrainedShape {

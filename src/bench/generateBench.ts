@@ -3,13 +3,13 @@
  * token every weight must be read once, so what it is measured against is the time that reading so many bytes takes on the
  * engine's threads, measured before and after each run: others may use the memory too.
  */
+import { parameterCount } from '../architecture/registry.ts';
+import { weightBytes as weightBytesOf } from '../architecture/work.ts';
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { generate } from '../model/generate.ts';
-import type { GPT } from '../model/gpt.ts';
-import { parameterCount } from '../model/parameters.ts';
+import type { Model } from '../model/model.ts';
 import { type Machine, measureMachine, renderMachine } from './machine.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts';
 
@@ -53,7 +53,7 @@ const bandwidthSeconds = 0.1;
 /** @param onProgress called after each run with the share that is done */
 export async function runGenerateBench(
   engine: Engine,
-  model: GPT,
+  model: Model,
   options: GenerateBenchOptions,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<GenerateBenchReport> {
@@ -86,12 +86,6 @@ export async function runGenerateBench(
   };
 }
 
-/** Bytes of the parameters but for the tables that are only looked up: the positions, and the tokens unless they are the head. */
-export function weightBytesOf(model: ModelConfig): number {
-  const lookedUp = model.nEmbd * (model.blockSize + (model.tiedHead ? 0 : model.vocabSize));
-  return 4 * (parameterCount(model) - lookedUp);
-}
-
 interface Run {
   readonly promptMs: number;
   readonly tokenMs: readonly number[];
@@ -100,7 +94,7 @@ interface Run {
 
 async function timeRun(
   engine: Engine,
-  model: GPT,
+  model: Model,
   { promptTokens, tokens, seed }: { promptTokens: number; tokens: number; seed: number },
 ): Promise<Run> {
   const key = randomKey(promptTokens);

@@ -12,7 +12,7 @@ import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { noSums, type Sums } from '../base/sums.ts';
 import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
-import { parameterSpecs } from '../model/parameters.ts';
+import { parameterSpecs } from '../model/parameterOrder.ts';
 import { targetsOf } from '../task/nextToken.ts';
 import type { BuildResult, BuildTask, EvaluateTask, StepTask } from '../worker/replicaProtocol.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';

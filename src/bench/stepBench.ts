@@ -2,12 +2,11 @@
  * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
  * tokens. Further steps time each kernel, so that the first are not disturbed.
  */
-
+import { architectureOf, parameterCount } from '../architecture/registry.ts';
+import { type PhaseFlops, phaseFlops, stepFlopFormula } from '../architecture/work.ts';
 import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Precision } from '../model/config.ts';
-import { type PhaseFlops, phaseFlops, stepFlopFormula } from '../model/flops.ts';
-import { parameterCount } from '../model/parameters.ts';
+import type { Precision } from '../model/computing.ts';
 import { type KernelSummary, summariseKernels, type TimedStep } from './kernelSummary.ts';
 import { KernelTimer } from './kernelTimer.ts';
 import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
@@ -81,7 +80,7 @@ export async function runStepBench(
     machine: engine.peakFlops && (await measureMachine({ isa: engine.unit, threads: engine.threads })),
     engine: engine.description,
     precision: options.precision ?? 'float32',
-    shape: `B ${train.globalBatchSize} T ${model.blockSize} C ${model.nEmbd} L ${model.nLayer} V ${model.vocabSize}`,
+    shape: `B ${train.globalBatchSize} T ${model.blockSize} V ${model.vocabSize}, ${architectureOf(model).summary(model)}`,
     parameters: parameterCount(model),
     tokensPerStep: train.globalBatchSize * model.blockSize,
     steps,

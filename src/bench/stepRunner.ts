@@ -1,8 +1,9 @@
 /** Whole training steps of one replica on random tokens, one at a time: what the benches time. */
+
+import type { ModelConfig } from '../architecture/registry.ts';
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { type PhaseTimes, Trainer } from '../model/training.ts';
 import { type TokenBatch, tokenBatch } from '../task/nextToken.ts';
 

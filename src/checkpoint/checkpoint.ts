@@ -5,6 +5,7 @@
  */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -23,7 +24,7 @@ import {
   type TrainerState,
   tokenizerFileNames,
 } from './manifest.ts';
-import { type CheckpointModelConfig, decodeModelConfig, matchTensors } from './modelConfig.ts';
+import { decodeModelConfig, matchTensors } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
 
 export interface OpenOptions {
@@ -49,7 +50,7 @@ type TensorTable = ReadonlyMap<string, SafetensorsEntry>;
 /** A verified checkpoint. Holds tables and small files; the tensors stay on the disk. */
 export class Checkpoint {
   readonly path: string;
-  readonly modelConfig: CheckpointModelConfig;
+  readonly modelConfig: ModelConfig;
   /** Undefined for a folder that Lockstep did not write: it has no optimizer state either. */
   readonly trainer: TrainerState | undefined;
   readonly tokenizerFiles: Readonly<Record<string, string>>;
@@ -60,7 +61,7 @@ export class Checkpoint {
   /** @internal use {@link openCheckpoint} */
   constructor(fields: {
     path: string;
-    modelConfig: CheckpointModelConfig;
+    modelConfig: ModelConfig;
     trainer: TrainerState | undefined;
     tokenizerFiles: Record<string, string>;
     tables: Record<StatePart, TensorTable | undefined>;
@@ -175,12 +176,12 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   });
 }
 
-async function readModelConfig(folder: string): Promise<CheckpointModelConfig> {
+async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, CONFIG_FILE);
   return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
 }
 
-async function readModelTable(folder: string, config: CheckpointModelConfig): Promise<TensorTable> {
+async function readModelTable(folder: string, config: ModelConfig): Promise<TensorTable> {
   const path = join(folder, MODEL_FILE);
   const { entries } = await readSafetensorsHeader(path);
   const table = matchTensors(entries, config, path);

@@ -9,6 +9,7 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ModelConfig } from '../architecture/registry.ts';
 import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
 import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
 import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
@@ -23,14 +24,14 @@ import {
   TRAINER_FILE,
   type TrainerState,
 } from './manifest.ts';
-import { type CheckpointModelConfig, encodeModelConfig, matchTensors } from './modelConfig.ts';
+import { encodeModelConfig, matchTensors } from './modelConfig.ts';
 import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safetensors.ts';
 
 /** What a checkpoint holds besides the tensors' bytes. */
 export interface CheckpointContents {
   /** Every parameter, in the order in which the bytes will come. */
   readonly tensors: readonly TensorShape[];
-  readonly modelConfig: CheckpointModelConfig;
+  readonly modelConfig: ModelConfig;
   /** File name → content, in Hugging Face's layout; read back by the tokenizer itself. */
   readonly tokenizerFiles: Readonly<Record<string, string>>;
   readonly trainer: TrainerState;

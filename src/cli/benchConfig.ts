@@ -1,5 +1,6 @@
 /** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
 import type { Argv } from 'yargs';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -7,7 +8,6 @@ import { loadConfig } from '../config/load.ts';
 import type { Engine } from '../engine/engine.ts';
 import { engineNames } from '../engine/engines.ts';
 import { createEngine, type EngineOptions, selectEngine } from '../engine/registry.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { type IsaOption, isaOption } from './options.ts';
 
 export interface BenchConfigArguments {

@@ -3,7 +3,8 @@ import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { renderGeneration, runGenerateBench } from '../bench/generateBench.ts';
 import type { Engine } from '../engine/engine.ts';
-import { GPT } from '../model/gpt.ts';
+import { Model } from '../model/model.ts';
+import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
 import { loadModel } from '../run/loadModel.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
@@ -65,7 +66,7 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
   },
 };
 
-async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; model: GPT }> {
+async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; model: Model }> {
   const { config, model } = benchConfigOf(args);
   if (config.engine.precision !== 'float32') {
     throw new UserError(
@@ -74,9 +75,9 @@ async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; 
   }
   if (args.checkpoint === undefined) {
     const engine = await benchEngineOf(config.engine, args.isa);
-    const parameters = new Parameters(engine, model, { training: false });
+    const parameters = new Parameters(engine, parameterSpecs(model), { training: false });
     parameters.initialise(config.train.seed);
-    return { engine, model: new GPT(engine, model, parameters) };
+    return { engine, model: new Model(engine, model, parameters) };
   }
   if (args.config !== undefined || args.set.length > 0 || args.isa !== 'auto') {
     throw new UserError('--checkpoint says what the model is: leave out --config, --set and --isa');

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
-import { configGroups } from '../config/keys.ts';
+import { keyPaths } from '../config/keys.ts';
 import { shippedConfigs } from '../config/locate.ts';
 import { trainOptions } from './train.ts';
 
@@ -69,7 +69,7 @@ export function completeValue(words: readonly string[], current: string, cwd: st
   if (takeRuns.has(before)) return offer(runsIn(cwd));
   const lastOption = words.slice(0, -1).findLast((word) => word.startsWith('-'));
   if (lastOption === '--set' && !current.startsWith('-')) {
-    return offer(configGroups.flatMap(({ keys }) => keys.map(({ path }) => `${path}=`)));
+    return offer(keyPaths.map((path) => `${path}=`));
   }
   return undefined;
 }

@@ -1,8 +1,8 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
 import { availableParallelism } from 'node:os';
+import { stepFlops } from '../architecture/work.ts';
 import type { Config } from '../config/configTypes.ts';
 import { createEngine } from '../engine/registry.ts';
-import { stepFlops } from '../model/flops.ts';
 import { duration } from './progress.ts';
 
 /** Of the limit, what whole runs have come to (docs/log.md): small models and many workers to a core are at the lower end. */

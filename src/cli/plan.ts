@@ -1,10 +1,10 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
+import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
-import { parameterCount } from '../model/parameters.ts';
 import { estimatedTime } from './estimate.ts';
 import { print } from './output.ts';
 import { bytes } from './progress.ts';
@@ -16,9 +16,8 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
   const stepTokens = train.globalBatchSize * model.blockSize;
   print(`model        ${grouped(parameterCount(modelConfig))} parameters`);
-  print(
-    `             ${model.nLayer} layers, ${model.nHead} heads, ${model.nEmbd} wide, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`,
-  );
+  const { name, summary } = architectureOf(modelConfig);
+  print(`             ${name}: ${summary(modelConfig)}, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`);
   print(`data         ${dataset.description}`);
   print(
     `step         ${grouped(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,

@@ -4,8 +4,10 @@
  */
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
 
-/** The network. A GPT-2 with these sizes. */
-export interface ModelKeys {
+/** A GPT-2 with these sizes. */
+export interface Gpt2Keys {
+  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2. */
+  architecture: 'gpt2';
   /** Transformer blocks. Default `4`, a whole number from 1 to 512. */
   nLayer: number;
   /** Attention heads of each block; must divide nEmbd. Default `4`, a whole number from 1 to 1024. */
@@ -25,6 +27,9 @@ export interface ModelKeys {
   /** Whether the output projection shares the token embedding, as in GPT-2. Default `true`, true or false. */
   tiedHead: boolean;
 }
+
+/** The network. */
+export type ModelKeys = Gpt2Keys;
 
 /** What it learns from. */
 export interface DataKeys {
@@ -156,7 +161,7 @@ export interface CommKeys {
 
 /** A complete, valid config: every key of every group is there. */
 export interface Config {
-  /** The network. A GPT-2 with these sizes. */
+  /** The network. */
   model: ModelKeys;
   /** What it learns from. */
   data: DataKeys;

@@ -1,5 +1,5 @@
 /** The reference of all config keys as Markdown: docs/config.md is its output (scripts/write-config-docs.mjs). */
-import { configGroups } from './keys.ts';
+import { type ConfigKey, configGroups } from './keys.ts';
 import { shippedConfigs } from './locate.ts';
 
 /** Every group and key with its default, what it accepts and what it means. */
@@ -12,14 +12,22 @@ in the working folder, then among the configs that the package ships:
 ${shipped.join(', ')}.
 Without \`--config\`, \`quickstart.yaml\` runs. \`--set group.key=value\` overrides a key, as often as needed. Unknown keys are errors.
 
-This page is written from the schema (\`src/config/schema.ts\`) by \`scripts/write-config-docs.mjs\`; edit those.
+This page is written from the schema (\`src/config/schema.ts\`, \`src/architecture\`) by \`scripts/write-config-docs.mjs\`; edit those.
 `;
-  const groups = configGroups.map(({ name, doc, keys }) => {
-    const items = keys.map(
-      ({ path, doc: keyDoc, expects, defaultValue }) =>
-        `- \`${path}\`: ${keyDoc} Default \`${JSON.stringify(defaultValue)}\`, ${expects}.`,
+  const groups = configGroups.map(({ name, doc, keys, variants }) => {
+    const parts = variants.map(
+      (variant) => `### ${keys[0]?.path}: ${variant.name}\n\n${variant.doc}\n\n${itemsOf(variant.keys)}\n`,
     );
-    return `## ${name}\n\n${doc}\n\n${items.join('\n')}\n`;
+    return [`## ${name}\n\n${doc}\n\n${itemsOf(keys)}\n`, ...parts].join('\n');
   });
   return [head, ...groups].join('\n');
+}
+
+function itemsOf(keys: readonly ConfigKey[]): string {
+  return keys
+    .map(
+      ({ path, doc, expects, defaultValue }) =>
+        `- \`${path}\`: ${doc} Default \`${JSON.stringify(defaultValue)}\`, ${expects}.`,
+    )
+    .join('\n');
 }

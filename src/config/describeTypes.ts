@@ -3,10 +3,12 @@
  * its output (scripts/write-config-docs.mjs). That the schema agrees with them is checked where it is defined.
  */
 import { z } from 'zod';
-import { type ConfigKey, configGroups } from './keys.ts';
+import { InvariantError } from '../base/errors.ts';
+import { type ConfigGroup, type ConfigKey, configGroups } from './keys.ts';
 
 interface JsonType {
   readonly type?: string;
+  readonly const?: string;
   readonly enum?: readonly string[];
   readonly anyOf?: readonly JsonType[];
   readonly items?: JsonType;
@@ -28,13 +30,26 @@ export type ConfigInput = { [Group in keyof Config]?: KeysInput<Config[Group]> |
 
 /** The text of configTypes.ts. */
 export function describeTypes(): string {
-  const groups = configGroups.map(({ name, doc, keys }) => {
-    const members = keys.map((key) => `  /** ${keyDoc(key)} */\n  ${key.name}: ${typeOf(key)};`);
-    return `/** ${doc} */\nexport interface ${interfaceOf(name)} {\n${members.join('\n')}\n}\n`;
-  });
+  const groups = configGroups.flatMap((group) => (group.variants.length === 0 ? groupType(group) : unionType(group)));
   const members = configGroups.map(({ name, doc }) => `  /** ${doc} */\n  ${name}: ${interfaceOf(name)};`);
   const config = `/** A complete, valid config: every key of every group is there. */\nexport interface Config {\n${members.join('\n')}\n}\n`;
   return [head, ...groups, config, tail].join('\n');
+}
+
+function groupType({ name, doc, keys }: Pick<ConfigGroup, 'name' | 'doc' | 'keys'>): string {
+  const members = keys.map((key) => `  /** ${keyDoc(key)} */\n  ${key.name}: ${typeOf(key)};`);
+  return `/** ${doc} */\nexport interface ${interfaceOf(name)} {\n${members.join('\n')}\n}\n`;
+}
+
+/** An interface for each variant, in which the key that chooses it has one value, and their union. */
+function unionType({ name, doc, keys: [chooser, ...keys], variants }: ConfigGroup): string[] {
+  if (chooser === undefined) throw new InvariantError(`nothing chooses a variant of ${name}`);
+  const types = variants.map((variant) => {
+    const choice = { ...chooser, schema: z.literal(variant.name), defaultValue: chooser.defaultValue };
+    return groupType({ name: variant.name, doc: variant.doc, keys: [choice, ...keys, ...variant.keys] });
+  });
+  const union = variants.map((variant) => interfaceOf(variant.name)).join(' | ');
+  return [...types, `/** ${doc} */\nexport type ${interfaceOf(name)} = ${union};\n`];
 }
 
 function interfaceOf(group: string): string {
@@ -51,7 +66,8 @@ function typeOf({ path, schema }: ConfigKey): string {
   return typeText(z.toJSONSchema(schema, { io: 'output' }) as JsonType);
 }
 
-function typeText({ type, enum: values, anyOf, items }: JsonType): string {
+function typeText({ type, const: constant, enum: values, anyOf, items }: JsonType): string {
+  if (constant !== undefined) return `'${constant}'`;
   if (values !== undefined) return values.map((value) => `'${value}'`).join(' | ');
   if (anyOf !== undefined) return anyOf.map(typeText).join(' | ');
   if (items !== undefined) return `${typeText(items)}[]`;

@@ -3,7 +3,9 @@
  * and docs/config.md all come from this list, so they cannot disagree with the schema.
  */
 import { distance } from 'fastest-levenshtein';
-import type { z } from 'zod';
+import { z } from 'zod';
+import { architectureDoc } from '../architecture/architecture.ts';
+import { architectures } from '../architecture/registry.ts';
 import { groupSchemas } from './schema.ts';
 
 export interface ConfigKey {
@@ -19,47 +21,114 @@ export interface ConfigKey {
   readonly schema: z.ZodType;
 }
 
-export interface ConfigGroup {
+/** The keys of a group where it is of one kind: those of a model of one architecture. */
+export interface GroupVariant {
+  /** The value of the key that chooses it. */
   readonly name: string;
   readonly doc: string;
+  /** Without the key that chooses it. */
   readonly keys: readonly ConfigKey[];
 }
 
-/** Every group and key, in the schema's order. */
-export const configGroups: readonly ConfigGroup[] = Object.entries(groupSchemas).map(([group, schema]) => ({
-  name: group,
-  doc: schema.meta()?.description ?? '',
-  keys: Object.entries(schema.shape as Record<string, z.ZodType>).map(([name, leaf]) => ({
+export interface ConfigGroup {
+  readonly name: string;
+  readonly doc: string;
+  /** Those that it always has. */
+  readonly keys: readonly ConfigKey[];
+  /** Of which it has one as well; the first is the default. */
+  readonly variants: readonly GroupVariant[];
+}
+
+function keysOf(group: string, schema: z.ZodObject): ConfigKey[] {
+  return Object.entries(schema.shape as Record<string, z.ZodType>).map(([name, leaf]) => ({
     path: `${group}.${name}`,
     group,
     name,
     doc: leaf.meta()?.description ?? '',
     expects: String(leaf.meta()?.['expects'] ?? ''),
-    defaultValue: leaf.parse(undefined),
+    defaultValue: leaf.safeParse(undefined).data,
     schema: leaf,
+  }));
+}
+
+/** The model's: a key that says which architecture, and the keys of that one. */
+const modelGroup: ConfigGroup = {
+  name: 'model',
+  doc: groupSchemas.model.meta()?.description ?? '',
+  keys: [
+    {
+      path: 'model.architecture',
+      group: 'model',
+      name: 'architecture',
+      doc: architectureDoc,
+      expects: `one of ${architectures.map(({ name }) => name).join(', ')}`,
+      defaultValue: architectures[0]?.name,
+      schema: z.enum(architectures.map(({ name }) => name)),
+    },
+  ],
+  variants: architectures.map(({ name, doc, keys }) => ({
+    name,
+    doc,
+    keys: keysOf('model', keys).filter((key) => key.name !== 'architecture'),
   })),
-}));
+};
 
-const keysByPath = new Map(configGroups.flatMap((group) => group.keys.map((key) => [key.path, key])));
+/** Every group and key, in the schema's order. */
+export const configGroups: readonly ConfigGroup[] = Object.entries(groupSchemas).map(([name, schema]) =>
+  'shape' in schema
+    ? { name, doc: schema.meta()?.description ?? '', keys: keysOf(name, schema), variants: [] }
+    : modelGroup,
+);
 
-/** The key `group.name`, if there is one. */
-export function configKey(path: string): ConfigKey | undefined {
-  return keysByPath.get(path);
+/** The variant of a group that its values choose. */
+function variantOf(
+  { keys, variants }: ConfigGroup,
+  values: Readonly<Record<string, unknown>>,
+): GroupVariant | undefined {
+  const chosen = values[keys[0]?.name ?? ''];
+  return variants.find(({ name }) => name === chosen) ?? variants[0];
+}
+
+/** The keys of a group that holds these values. */
+export function keysIn(group: ConfigGroup, values: Readonly<Record<string, unknown>>): readonly ConfigKey[] {
+  return [...group.keys, ...(variantOf(group, values)?.keys ?? [])];
+}
+
+const allKeys = configGroups.flatMap(({ keys, variants }) => [...keys, ...variants.flatMap((variant) => variant.keys)]);
+
+/** `model.nLayer` and so on, of every key. */
+export const keyPaths: readonly string[] = [...new Set(allKeys.map(({ path }) => path))];
+
+/** The key `group.name`, if there is one; of several variants the one in a group of these values, or else the first. */
+export function configKey(path: string, values: Readonly<Record<string, unknown>> = {}): ConfigKey | undefined {
+  const named = allKeys.filter((key) => key.path === path);
+  const group = configGroups.find(({ name }) => name === named[0]?.group);
+  return (group && keysIn(group, values).find((key) => key.path === path)) ?? named[0];
+}
+
+/** In which variants of its group there is a key of this path, and which key chooses the variant: none for other groups' keys. */
+export function variantsWith(path: string): { chooser: string; names: string[] } | undefined {
+  for (const { keys, variants } of configGroups) {
+    const names = variants.filter((variant) => variant.keys.some((key) => key.path === path)).map(({ name }) => name);
+    if (names.length > 0) return { chooser: keys[0]?.path ?? '', names };
+  }
+  return undefined;
 }
 
 /**
- * The known key nearest to a mistyped one: first among the keys of its group, then in any group (`nLayer` for `model.nLayer`,
- * `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_` and `-` do not count, so `n_layer` finds `nLayer`.
+ * The known key nearest to a mistyped one: first among the keys of its group, which holds `values`, then in any group (`nLayer` for
+ * `model.nLayer`, `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_` and `-` do not count, so `n_layer` finds
+ * `nLayer`.
  */
-export function nearestKey(path: string): string | undefined {
+export function nearestKey(path: string, values: Readonly<Record<string, unknown>> = {}): string | undefined {
   const [group = '', name] = path.split('.');
-  const inGroup = configGroups.find((candidate) => candidate.name === group)?.keys ?? [];
+  const found = configGroups.find((candidate) => candidate.name === group);
   const lastPart = name ?? group;
   return (
-    nearest(lastPart, inGroup, (key) => key.name)?.path ??
+    nearest(lastPart, found === undefined ? [] : keysIn(found, values), (key) => key.name)?.path ??
     (name === undefined ? nearest(group, configGroups, (candidate) => candidate.name)?.name : undefined) ??
-    nearest(path, [...keysByPath.values()], (key) => key.path)?.path ??
-    nearest(lastPart, [...keysByPath.values()], (key) => key.name)?.path
+    nearest(path, allKeys, (key) => key.path)?.path ??
+    nearest(lastPart, allKeys, (key) => key.name)?.path
   );
 }
 

@@ -1,34 +1,10 @@
-/** The groups of a config that say what is learned, from what, and by which steps. How the run is carried out: runGroups.ts. */
+/**
+ * The groups of a config that say from what is learned, and by which steps. The model: architecture/registry.ts. How the run is
+ * carried out: runGroups.ts.
+ */
 import { z } from 'zod';
-import { activationKinds, activations } from '../base/activations.ts';
+import { choice, path, pathMax, pathsMax, real, whole } from '../base/keyTypes.ts';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
-import { choice, flag, path, pathMax, pathsMax, real, whole } from './keyTypes.ts';
-
-export const model = z
-  .strictObject({
-    nLayer: whole({ default: 4, min: 1, max: 512, doc: 'Transformer blocks.' }),
-    nHead: whole({ default: 4, min: 1, max: 1024, doc: 'Attention heads of each block; must divide nEmbd.' }),
-    nEmbd: whole({ default: 128, min: 1, max: 65_536, doc: 'Width of the residual stream (channels).' }),
-    blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Context length, in tokens.' }),
-    vocabSize: whole({
-      default: 0,
-      max: 2 ** 24,
-      doc: 'Rows of the token embedding; 0 takes the size of the tokenizer, more pads it (50304 instead of 50257, say).',
-    }),
-    dropout: real({
-      default: 0,
-      min: 0,
-      max: 0.95,
-      doc: 'Probability of dropping an element after attention weights, projections and embeddings.',
-    }),
-    bias: flag({ default: true, doc: 'Whether linear layers and layer norms have a bias, as GPT-2 has.' }),
-    activation: choice(activationKinds, {
-      default: 'gelu',
-      doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
-    }),
-    tiedHead: flag({ default: true, doc: 'Whether the output projection shares the token embedding, as in GPT-2.' }),
-  })
-  .meta({ description: 'The network. A GPT-2 with these sizes.' });
 
 export const data = z
   .strictObject({

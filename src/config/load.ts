@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
-import { configGroups, configKey, nearestKey } from './keys.ts';
+import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
 import { configSchema, crossChecks } from './schema.ts';
@@ -109,7 +109,13 @@ function describeIssue(
     return issue.keys.map((name) => {
       const path = [...issue.path, name];
       const dotted = path.join('.');
-      const guess = nearestKey(dotted);
+      const group = issue.path.length === 0 ? {} : recordAt(input, issue.path);
+      const elsewhere = variantsWith(dotted);
+      if (elsewhere !== undefined) {
+        const { chooser, names } = elsewhere;
+        return `${origin(path)}: ${dotted} is a key of ${chooser}: ${names.join(' or ')}, but it is ${shown(chosenBy(chooser, group))} (${origin(chooser.split('.'))}).`;
+      }
+      const guess = nearestKey(dotted, group);
       const known = issue.path.length === 0 ? `Groups: ${configGroups.map((group) => group.name).join(', ')}.` : '';
       return `${origin(path)}: unknown key ${dotted}. ${guess === undefined ? known : `Did you mean ${guess}?`}`.trim();
     });
@@ -121,12 +127,15 @@ function describeIssue(
     const check = crossChecks[Number(crossCheck)];
     const otherPath = check?.other.split('.') ?? [];
     // Defaults are not in the input, so values are read through the schema's own view of it.
-    const show = (path: readonly string[]) =>
-      `${path.join('.')} = ${shown(valueAt(input, path) ?? configKey(path.join('.'))?.defaultValue)}`;
+    const show = (path: readonly string[]) => {
+      const key = configKey(path.join('.'), recordAt(input, path.slice(0, 1)));
+      return `${path.join('.')} = ${shown(valueAt(input, path) ?? key?.defaultValue)}`;
+    };
     const path = issue.path.map(String);
     return [`${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)}).`];
   }
-  const expected = configKey(dotted)?.expects ?? 'a group of keys, indented below it';
+  const group = recordAt(input, issue.path.slice(0, 1));
+  const expected = configKey(dotted, group)?.expects ?? 'a group of keys, indented below it';
   return [`${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`];
 }
 
@@ -150,6 +159,16 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
     current = current[String(part)];
   }
   return current;
+}
+
+/** The value of the key that chooses the variant of its group. */
+function chosenBy(chooser: string, group: Readonly<Record<string, unknown>>): unknown {
+  return group[chooser.split('.')[1] ?? ''] ?? configKey(chooser)?.defaultValue;
+}
+
+function recordAt(value: unknown, path: readonly PropertyKey[]): Readonly<Record<string, unknown>> {
+  const found = valueAt(value, path);
+  return isRecord(found) ? found : {};
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,7 +1,7 @@
 /** Writes a configuration as YAML with every key's documentation as a comment; it loads back to an equal configuration. */
 
 import type { Config } from './configTypes.ts';
-import { configGroups } from './keys.ts';
+import { configGroups, keysIn } from './keys.ts';
 
 const commentWidth = 110;
 
@@ -11,7 +11,7 @@ export function renderConfig(config: Config): string {
   for (const group of configGroups) {
     lines.push(...comment(group.doc, ''), `${group.name}:`);
     const values: Readonly<Record<string, unknown>> = { ...config[group.name as keyof Config] };
-    for (const key of group.keys) {
+    for (const key of keysIn(group, values)) {
       // JSON is YAML: strings quoted and escaped, numbers in full.
       lines.push(...comment(key.doc, '  '), `  ${key.name}: ${JSON.stringify(values[key.name])}`);
     }

@@ -1,7 +1,7 @@
 /** The groups of a config that say how a run is carried out, and what comes of it. What is learned: learningGroups.ts. */
 import { z } from 'zod';
+import { bytes, choice, real, string, whole } from '../base/keyTypes.ts';
 import { deviceNames, engineNames, engines } from '../engine/engines.ts';
-import { bytes, choice, real, string, whole } from './keyTypes.ts';
 
 export const checkpoint = z
   .strictObject({

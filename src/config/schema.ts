@@ -2,23 +2,25 @@
  * The one schema of a training run: every key with its default, its bounds, its unit and its documentation. Everything else
  * about configs (error messages, `docs/config.md`, the rendered `config.yaml` of a run) is derived from it.
  *
- * The groups are in learningGroups.ts and runGroups.ts; here they become one, with the rules between their keys.
+ * The groups are in learningGroups.ts and runGroups.ts, but for the model's, which are the architectures' (architecture/registry.ts);
+ * here they become one, with the rules between their keys.
  *
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
 
 import { z } from 'zod';
+import { architectures, modelKeys } from '../architecture/registry.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDevices } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
-import { data, model, optimizer, schedule, train } from './learningGroups.ts';
+import { data, optimizer, schedule, train } from './learningGroups.ts';
 import { checkpoint, comm, engine, evaluation, sample } from './runGroups.ts';
 
 const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): boolean =>
   precisions.includes(precision);
 
 const groups = z.strictObject({
-  model: model.prefault({}),
+  model: modelKeys.prefault({}),
   data: data.prefault({}),
   train: train.prefault({}),
   optimizer: optimizer.prefault({}),
@@ -46,12 +48,14 @@ export const crossChecks: readonly CrossCheck[] = [
     must: 'must have as many numbers as there are folders in',
     holds: ({ data }) => data.weights.length === 0 || data.weights.length === [data.shards].flat().length,
   },
-  {
-    key: 'model.nEmbd',
-    other: 'model.nHead',
-    must: 'must be divisible by',
-    holds: ({ model }) => model.nEmbd % model.nHead === 0,
-  },
+  ...architectures.flatMap(({ name, rules }) =>
+    rules.map(({ key, other, must, holds }) => ({
+      key: `model.${key}`,
+      other: `model.${other}`,
+      must,
+      holds: ({ model }: Config) => model.architecture !== name || holds(model),
+    })),
+  ),
   {
     key: 'train.globalBatchSize',
     other: 'train.microBatchSize',
@@ -118,9 +122,9 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
   }
 });
 
-/** The groups by name, for whatever documents or renders them. */
+/** The groups by name, for whatever documents or renders them. The model's keys depend on its architecture. */
 export const groupSchemas = {
-  model,
+  model: modelKeys,
   data,
   train,
   optimizer,

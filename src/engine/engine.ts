@@ -286,7 +286,7 @@ export interface Kernels {
    */
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
-  /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C]; wpe [≥ positionOffset + T, C]. */
+  /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe [≥ positionOffset + T, C]. */
   embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
   /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
   embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;

@@ -2,15 +2,15 @@
 import type { Batch } from '../base/batch.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Precision } from './config.ts';
-import type { GPT } from './gpt.ts';
+import type { Precision } from './computing.ts';
+import type { Model } from './model.ts';
 import { type Objective, readSums } from './objectives/objective.ts';
 import { Tape } from './tape.ts';
 
 /** What is evaluated. */
 export interface Evaluable {
   readonly engine: Engine;
-  readonly model: GPT;
+  readonly model: Model;
   readonly objective: Objective;
   /** Default float32. */
   readonly precision?: Precision;

@@ -8,7 +8,8 @@
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { Engine, Tensor } from '../engine/engine.ts';
-import type { GPT, KeyValueCache } from './gpt.ts';
+import type { KeyValueCache } from './keyValueCache.ts';
+import type { Model } from './model.ts';
 import { type SamplingOptions, sampleToken } from './sampling.ts';
 import { Tape } from './tape.ts';
 import type { Variable } from './variable.ts';
@@ -32,7 +33,7 @@ export interface GenerateOptions extends SamplingOptions {
 /** Yields the generated tokens as they are sampled, without the prompt. Its buffers are released when it ends or is left. */
 export async function* generate(
   engine: Engine,
-  model: GPT,
+  model: Model,
   options: GenerateOptions,
 ): AsyncGenerator<number, void, undefined> {
   const { vocabSize, blockSize } = model.config;
@@ -65,19 +66,19 @@ export async function* generate(
 /** Computes the logits of the next token, with or without a cache. */
 class Predictor {
   readonly #engine: Engine;
-  readonly #model: GPT;
+  readonly #model: Model;
   readonly #tape: Tape;
   readonly #promptChunk: number;
   #cache: KeyValueCache | undefined;
   /** How many tokens of the context the cache holds. */
   #cached = 0;
 
-  constructor(engine: Engine, model: GPT, { useCache = true, promptChunk = 512 }: GenerateOptions) {
+  constructor(engine: Engine, model: Model, { useCache = true, promptChunk = 512 }: GenerateOptions) {
     this.#engine = engine;
     this.#model = model;
     this.#tape = new Tape(engine);
     this.#promptChunk = promptChunk;
-    this.#cache = useCache ? model.allocCache() : undefined;
+    this.#cache = useCache ? model.newCache() : undefined;
   }
 
   /** `window` is the end of a context of `contextLength` tokens that grows by one from call to call. */
@@ -90,10 +91,12 @@ class Predictor {
     }
     for (; window.length - this.#cached > this.#promptChunk; this.#cached += this.#promptChunk) {
       const chunk = window.slice(this.#cached, this.#cached + this.#promptChunk);
-      await this.#run(chunk, (tokens) => this.#model.extendCache(this.#tape, tokens, this.#cached, cache));
+      await this.#run(chunk, (tokens) =>
+        this.#model.extendCache(this.#tape, tokens, { cache, position: this.#cached }),
+      );
     }
     const rest = window.slice(this.#cached);
-    await this.#run(rest, (tokens) => this.#model.decode(this.#tape, tokens, this.#cached, cache), into);
+    await this.#run(rest, (tokens) => this.#model.decode(this.#tape, tokens, { cache, position: this.#cached }), into);
     this.#cached = window.length;
   }
 
@@ -113,7 +116,7 @@ class Predictor {
   }
 
   #releaseCache(): void {
-    if (this.#cache !== undefined) this.#model.releaseCache(this.#cache);
+    this.#cache?.release();
     this.#cache = undefined;
   }
 }

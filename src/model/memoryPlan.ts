@@ -1,9 +1,9 @@
 /** How much memory training takes, from a step that is planned and not computed. */
+import { type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
 import { planEngine } from '../engine/registry.ts';
-import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
-import { GPT } from './gpt.ts';
+import type { ActivationRecompute, Precision } from './computing.ts';
+import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';
-import { parameterCount } from './parameters.ts';
 import { Tape } from './tape.ts';
 
 /** The most that the first worker holds twice of parameters and moments, where an update is due before a checkpoint is sent. */
@@ -39,8 +39,8 @@ export function memoryPerWorker(
   },
 ): MemoryEstimate {
   const engine = planEngine();
-  const parameters = new Parameters(engine, config, { training: true });
-  const model = new GPT(engine, config, parameters);
+  const parameters = new Parameters(engine, networkOf(config).specs, { training: true });
+  const model = new Model(engine, config, parameters);
   const state = engine.memory().bytesInUse;
   const tape = new Tape(engine, precision);
   const tokens = engine.alloc([B, config.blockSize], 'int32');

@@ -1,18 +1,17 @@
 /**
  * A model's parameters on an engine: values, and for training their gradients and AdamW's moments, each in one block, all
- * in the order of `parameterSpecs`. It fills, reads and writes them; what they mean is the model's affair.
+ * in one order (parameterOrder.ts). It fills, reads and writes them; what they mean is the model's affair.
  */
+import type { ParameterSpec } from '../architecture/parameters.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Engine, Tensor, TensorGroup } from '../engine/engine.ts';
-import type { ModelConfig } from './config.ts';
 import { fillNormal } from './normalStream.ts';
-import { type ParameterSpec, parameterSpecs } from './parameters.ts';
 
 /** One parameter as the tape sees it: a value, and where its gradient is accumulated (absent outside training). */
 export interface Parameter {
-  /** Position in `parameterSpecs`. */
+  /** Position in the order of the parameters. */
   readonly index: number;
   /** As in {@link ParameterSpec}. */
   readonly name: string;
@@ -34,10 +33,13 @@ export class Parameters {
   readonly #groups: { params: TensorGroup; grads?: TensorGroup; m?: TensorGroup; v?: TensorGroup };
   readonly #indexOf: ReadonlyMap<string, number>;
 
-  /** Allocates everything, zero-filled; gradients and moments only for `training`. They live as long as the engine. */
-  constructor(engine: Engine, config: ModelConfig, options: { training: boolean }) {
+  /**
+   * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`. They live as long as the
+   * engine.
+   */
+  constructor(engine: Engine, specs: readonly ParameterSpec[], options: { training: boolean }) {
     this.#engine = engine;
-    this.specs = parameterSpecs(config);
+    this.specs = specs;
     this.count = this.specs.reduce((sum, spec) => sum + spec.size, 0);
     this.#indexOf = new Map(this.specs.map((spec, index) => [spec.name, index]));
     const shapes = this.specs.map((spec) => spec.shape);
@@ -86,14 +88,13 @@ export class Parameters {
     return index;
   }
 
-  /** The parameter of that name, or undefined if this model has none (a bias, an untied head). */
-  find(name: string): Parameter | undefined {
-    const index = this.#indexOf.get(name);
-    return index === undefined ? undefined : this.list[index];
+  /** The parameter of that name; InvariantError if there is none. */
+  get(name: string): Parameter {
+    return this.list[this.indexOf(name)]!;
   }
 
   /**
-   * GPT-2's initial values: a pure function of the seed, bit for bit, on every machine and engine. Each tensor has its own
+   * Initial values: a pure function of the seed, bit for bit, on every machine and engine. Each tensor has its own
    * random stream, found by its name.
    */
   initialise(seed: number): void {

@@ -1,7 +1,7 @@
 /**
  * The tape: runs the engine's forward kernels, records each with its backward, and replays them in reverse. It owns every
  * activation: all buffers come from the engine's pool and are back in it after `discard`, wherever a kernel has thrown before, so
- * a second step of the same shapes allocates nothing. It knows no architecture (gpt.ts) and no optimizer (training.ts).
+ * a second step of the same shapes allocates nothing. It knows no architecture (model.ts) and no optimizer (training.ts).
  *
  * A checkpoint keeps only what goes in and what comes out; its backward first runs its forward again (Chen et al., "Training
  * Deep Nets with Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174).
@@ -19,7 +19,7 @@
 import { invariant } from '../base/errors.ts';
 import type { Dropout, DType, Engine, HostArray, LinearCrossEntropyOptions, Shape, Tensor } from '../engine/engine.ts';
 import { Buffers } from './buffers.ts';
-import type { Precision } from './config.ts';
+import type { Precision } from './computing.ts';
 import type { Parameter } from './parameterStore.ts';
 import { type Affine, type FloatType, type LinearLayer, save, use, Variable } from './variable.ts';
 
@@ -252,9 +252,24 @@ export class Tape {
   }
 
   /**
+   * Losses [N] of logits x [N, V] (leading dimensions are flattened) against targets, as `linearCrossEntropy` has them of a head: for
+   * models whose forward ends in logits. With `scale` the gradient of scale · (sum of losses) is computed with them.
+   */
+  crossEntropy(x: Variable, targets: Tensor, scale?: number): Variable {
+    const losses = this.#variable([targets.size]);
+    losses.kept = true;
+    const shared = { losses: losses.value, logits: use(x), targets };
+    if (scale === undefined) this.#engine.crossEntropy(shared);
+    else this.#flowAssigned(x, (dlogits) => this.#engine.crossEntropy({ ...shared, scale, dlogits }));
+    return this.#record(losses, [], { variables: [x] }, () =>
+      invariant(false, 'the loss of logits has its gradient at once, or none'),
+    );
+  }
+
+  /**
    * `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then; a linear layer that ends
-   * it is not computed a second time. Gradients are those that the same operations have without a checkpoint; bit for bit where x has no use outside, since those of
-   * its uses in `body` are added up on their own first.
+   * it is not computed a second time. Gradients are those that the same operations have without a checkpoint; bit for bit where x has
+   * no use outside, since those of its uses in `body` are added up on their own first.
    */
   checkpoint(x: Variable, body: CheckpointBody): Variable {
     const inp = save(x);
@@ -290,9 +305,10 @@ export class Tape {
     return this.#record(out, [], { variables: [qkv] }, () => invariant(false, 'attentionDecode has no backward'));
   }
 
-  /** The last row of x [N, C] as [1, C]. It has no backward. */
+  /** The last row of x [..., C] as [1, C]. It has no backward. */
   lastRow(x: Variable): Variable {
-    const [N, C] = x.shape as [number, number];
+    const C = x.shape.at(-1)!;
+    const N = x.shape.slice(0, -1).reduce((product, length) => product * length, 1);
     if (N === 1) return x;
     const tokens = this.upload(Int32Array.of(N - 1), [1, 1]);
     const out = this.#variable([1, C]);

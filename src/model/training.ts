@@ -2,17 +2,21 @@
  * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It never learns that
  * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
  */
+
+import type { ModelConfig } from '../architecture/registry.ts';
 import type { Batch } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { ActivationRecompute, ModelConfig, Precision } from './config.ts';
+import type { ActivationRecompute, Precision } from './computing.ts';
 import { checkFinite } from './divergence.ts';
 import { evaluateBatches } from './evaluation.ts';
-import { type DropoutSource, GPT } from './gpt.ts';
+import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
 import { type Objective, readSums } from './objectives/objective.ts';
+import { parameterSpecs } from './parameterOrder.ts';
 import { Parameters } from './parameterStore.ts';
+import type { DropoutSource } from './pass.ts';
 import { Tape } from './tape.ts';
 
 /** A microbatch and what its gradients weigh. */
@@ -88,7 +92,7 @@ export class Trainer {
   /** Values, gradients and moments. */
   readonly parameters: Parameters;
   /** What it trains. */
-  readonly model: GPT;
+  readonly model: Model;
   /** What the model learns. */
   readonly objective: Objective;
   /** Of products and attention in training and evaluation. */
@@ -104,9 +108,9 @@ export class Trainer {
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.precision = options.precision ?? 'float32';
     checkPrecision(engine, this.precision);
-    this.parameters = new Parameters(engine, config, { training: true });
+    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true });
     this.parameters.initialise(options.seed);
-    this.model = new GPT(engine, config, this.parameters);
+    this.model = new Model(engine, config, this.parameters);
   }
 
   /**

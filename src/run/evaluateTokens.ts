@@ -1,10 +1,11 @@
 /** The mean loss of a loaded model over tokens, and what follows from it. */
+
+import { tokenActivations } from '../architecture/work.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { valBatches, valWindowCount } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { nextToken } from '../model/objectives/nextToken.ts';
 import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
@@ -51,7 +52,7 @@ export function sumsOver(
   onProgress: (done: number) => void = () => undefined,
 ): Promise<Sums> {
   const { blockSize } = model.config;
-  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / activationsOfRow(model.config));
+  const rowsMax = Math.min(BATCH_ROWS_MAX, BATCH_ACTIVATIONS_MAX / tokenActivations(model.config));
   const batchSize = Math.max(1, Math.floor(rowsMax / blockSize));
   const windows = valWindowCount(tokens.length, blockSize);
   let done = 0;
@@ -63,14 +64,6 @@ export function sumsOver(
       onProgress(done / windows);
     },
   );
-}
-
-/**
- * Numbers that a row takes at once: each block's input, the activations of one block, and its attention weights twice, which tfjs
- * writes out. The head's logits come in chunks that do not grow with the batch.
- */
-function activationsOfRow({ nLayer, nEmbd, nHead, blockSize }: ModelConfig): number {
-  return (nLayer + 16) * nEmbd + 2 * nHead * blockSize;
 }
 
 function byteLength(tokenizer: Tokenizer, tokens: TokenSequence): number {

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { stepFlops } from '../architecture/work.ts';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -16,7 +17,6 @@ import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners } from '../coordinator/coordinatorOptions.ts';
-import { stepFlops } from '../model/flops.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';

@@ -5,6 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { architectureOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -17,11 +18,9 @@ import { createTokenizer, tokenizerFromFiles } from '../data/tokenizers/openToke
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createEngine, type EngineOptions } from '../engine/registry.ts';
-import { GPT } from '../model/gpt.ts';
+import { Model } from '../model/model.ts';
+import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
-
-/** GPT-2's vocabulary; a folder with so many tokens and no tokenizer files means this one. */
-const GPT2_VOCABULARY = 50257;
 
 export interface LoadModelOptions {
   /** A checkpoint, a run directory (its newest whole checkpoint) or a folder in Hugging Face's layout for GPT-2. */
@@ -38,7 +37,7 @@ export interface LoadedModel {
   readonly tokenizer: Tokenizer;
   /** The caller ends it with `engine.dispose()`. */
   readonly engine: Engine;
-  readonly model: GPT;
+  readonly model: Model;
   /** The config of the run that wrote the checkpoint; undefined for a folder that no run wrote. */
   readonly runConfig: Config | undefined;
   /** One line for people: which checkpoint, how large, on what. */
@@ -52,9 +51,9 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   const runConfig = readRunConfig(checkpoint);
   const engine = await createEngine(options.engine);
   try {
-    const parameters = new Parameters(engine, checkpoint.modelConfig, { training: false });
+    const parameters = new Parameters(engine, parameterSpecs(checkpoint.modelConfig), { training: false });
     await fillParameters(parameters, checkpoint);
-    const model = new GPT(engine, checkpoint.modelConfig, parameters);
+    const model = new Model(engine, checkpoint.modelConfig, parameters);
     const description = describe(checkpoint, parameters.count, { engine, cwd: options.cwd });
     return { checkpoint, tokenizer, engine, model, runConfig, description };
   } catch (error) {
@@ -91,9 +90,10 @@ export async function findCheckpoint({
 }
 
 async function openTokenizer({ tokenizerFiles, modelConfig, path, trainer }: Checkpoint): Promise<Tokenizer> {
-  const isBareGpt2 =
-    trainer === undefined && !('tokenizer.json' in tokenizerFiles) && modelConfig.vocabSize >= GPT2_VOCABULARY;
-  const tokenizer = isBareGpt2 ? await createTokenizer('gpt2', '') : await tokenizerFromFiles(tokenizerFiles, path);
+  const isBare = trainer === undefined && !('tokenizer.json' in tokenizerFiles);
+  const published = isBare ? architectureOf(modelConfig).huggingFace?.tokenizer?.(modelConfig) : undefined;
+  const tokenizer =
+    published === undefined ? await tokenizerFromFiles(tokenizerFiles, path) : await createTokenizer(published, '');
   if (tokenizer.vocabSize > modelConfig.vocabSize) {
     throw new UserError(
       `${path}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${modelConfig.vocabSize}: they do not belong together`,

@@ -1,8 +1,8 @@
 /** Everything a run needs before it starts: what can be wrong is found here, before a worker starts or anything is written. */
+import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { differingKey } from '../checkpoint/modelConfig.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
@@ -170,10 +170,11 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
 function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
   const wanted = { ...config.model, vocabSize: dataset.vocabSize };
-  const key = differingKey(wanted, modelConfig);
-  if (key !== undefined) {
+  const difference = modelDifference(wanted, modelConfig);
+  if (difference !== undefined) {
+    const { key, one, other } = difference;
     throw new UserError(
-      `${checkpoint.path} has model.${key} = ${modelConfig[key]}, but the config says ${wanted[key]}: a run resumes with its own model`,
+      `${checkpoint.path} has model.${key} = ${other}, but the config says ${one}: a run resumes with its own model`,
     );
   }
   if (trainer === undefined || !checkpoint.hasOptimizer) {

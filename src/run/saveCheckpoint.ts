@@ -1,8 +1,8 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
 import { resolve } from 'node:path';
+import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { stateParts } from '../base/stateParts.ts';
-import { differingKey } from '../checkpoint/modelConfig.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
@@ -101,10 +101,10 @@ export async function restoreCheckpoint(
 ): Promise<RestoredCheckpoint> {
   const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
   const { config } = trainer.model;
-  const key = differingKey(config, checkpoint.modelConfig);
-  if (key !== undefined) {
-    const [expected, found] = [config[key], checkpoint.modelConfig[key]];
-    throw new UserError(`${checkpoint.path} has a model with ${key} = ${found}, but the trainer's has ${expected}`);
+  const difference = modelDifference(config, checkpoint.modelConfig);
+  if (difference !== undefined) {
+    const { key, one, other } = difference;
+    throw new UserError(`${checkpoint.path} has a model with ${key} = ${other}, but the trainer's has ${one}`);
   }
   const { hasOptimizer, trainer: state } = checkpoint;
   for (const part of hasOptimizer ? stateParts : stateParts.slice(0, 1)) {

@@ -1,9 +1,9 @@
 /** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
 import { setImmediate } from 'node:timers/promises';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { EngineOptions } from '../engine/registry.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';

@@ -4,6 +4,7 @@
  * It knows nothing of messages and ranks: it reports each bucket whose gradients are final, no more.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { ModelConfig } from '../architecture/registry.ts';
 import { microBatches } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
@@ -11,7 +12,7 @@ import { makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine, TensorGroup } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
-import type { ModelConfig, Precision } from '../model/config.ts';
+import type { Precision } from '../model/computing.ts';
 import { checkFinite } from '../model/divergence.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runTrainingPeers, trainingTable } from '../../bench/training/trainingPeers.ts';
+import { stepFlops } from '../../src/architecture/work.ts';
 import { UserError } from '../../src/base/errors.ts';
-import { stepFlops } from '../../src/model/flops.ts';
 import { tinyConfig } from '../parity/model/tinyModels.ts';
 import { machine } from '../unit/bench/someMachine.ts';
 

@@ -144,7 +144,8 @@ export class NativeEngine extends NativeTensors implements Engine {
   embeddingForward(options: KernelOptions<'embeddingForward'>): void {
     const { out, tokens, wte, wpe } = options;
     const [b, t] = matrix(tokens, 'tokens');
-    const [v, c] = matrix(wte, 'wte');
+    const c = lastExtent(wte);
+    const v = wte.size / c;
     this.#addon.embeddingForward(
       this.#handle,
       b,

@@ -1,7 +1,7 @@
 /** Cross entropy of the token that follows each: what a language model is trained on. B batch, T time, N rows (B·T). */
 import type { Batch } from '../../base/batch.ts';
 import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
-import type { GPT, LossOptions } from '../gpt.ts';
+import type { LossOptions, Model } from '../model.ts';
 import type { Tape } from '../tape.ts';
 import type { Objective, PassSums } from './objective.ts';
 
@@ -19,7 +19,7 @@ export const nextToken: Objective = {
   evaluate: async (tape, model, batch) => losses(tape, model, batch),
 };
 
-function losses(tape: Tape, model: GPT, batch: Batch, options?: LossOptions): PassSums {
+function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): PassSums {
   const { sampleCount: B, arrays } = asTokenBatch(batch);
   const { shape, data: ids } = arrays.tokens;
   const tokens = tape.upload(ids, [B, ...shape]); // (B, T)

@@ -2,12 +2,15 @@
  * An objective: how a batch becomes gradients, and sums that are worth knowing. It runs on a tape, and does not know that it is
  * distributed: its sums add up over microbatches and ranks, and its gradients do, since a target's loss weighs the same in all of them.
  */
+
+import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
 import type { Sums } from '../../base/sums.ts';
 import type { Engine, Tensor } from '../../engine/engine.ts';
 import type { FieldRules } from '../../task/fields.ts';
-import type { ActivationRecompute, ModelConfig } from '../config.ts';
-import type { DropoutSource, GPT } from '../gpt.ts';
+import type { ActivationRecompute } from '../computing.ts';
+import type { Model } from '../model.ts';
+import type { DropoutSource } from '../pass.ts';
 import type { Tape } from '../tape.ts';
 
 /**
@@ -41,9 +44,9 @@ export interface Objective {
   /** The arrays of a sample, for a model of these sizes. */
   readonly fields: (model: ModelConfig) => FieldRules;
   /** Forward and backward: adds the gradient of scale · (sum of losses). */
-  readonly step: (tape: Tape, model: GPT, batch: Batch, options: StepOptions) => Promise<PassSums>;
+  readonly step: (tape: Tape, model: Model, batch: Batch, options: StepOptions) => Promise<PassSums>;
   /** Forward alone, without dropout. */
-  readonly evaluate: (tape: Tape, model: GPT, batch: Batch) => Promise<PassSums>;
+  readonly evaluate: (tape: Tape, model: Model, batch: Batch) => Promise<PassSums>;
 }
 
 /** The sums as numbers: what is on the device is added up in float64. Waits for the device. */

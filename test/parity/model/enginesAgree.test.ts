@@ -1,20 +1,21 @@
 /** native against tfjs on models large enough for blocked and threaded kernels: the loss and every gradient. */
 import { describe, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { targetsOf } from '../../../src/task/nextToken.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { dropoutSource, randomBatch, tinyConfig } from './tinyModels.ts';
 
 const tolerance = 1e-4;
-const models: readonly { readonly name: string; readonly config: ModelConfig }[] = [
+const models: readonly { readonly name: string; readonly config: Gpt2Config }[] = [
   { name: 'GPT-2', config: { ...tinyConfig, vocabSize: 211, blockSize: 48, nLayer: 3, nHead: 4, nEmbd: 96 } },
   {
     name: 'every option the other way',
     config: {
+      architecture: 'gpt2',
       vocabSize: 97,
       blockSize: 33,
       nLayer: 2,
@@ -40,7 +41,7 @@ describe.each(['cpu', 'wasm'] as const)('native and tfjs %s', (device) => {
   });
 });
 
-async function run(engine: Engine, config: ModelConfig) {
+async function run(engine: Engine, config: Gpt2Config) {
   const trainer = new Trainer(engine, config, { seed: 6 });
   const batch = randomBatch(config, { seed: 4, batchSize: 3, ignoreEvery: 11 });
   const { loss } = await trainer.microStep({ ...batch, lossScale: 1 / targetsOf(batch), dropout: dropoutSource() });

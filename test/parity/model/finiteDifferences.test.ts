@@ -1,7 +1,8 @@
 /** The gradients of the tape, for whole models, against central finite differences, both in float64. */
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../../src/engine/engine.ts';
-import { GPT } from '../../../src/model/gpt.ts';
+import { Model } from '../../../src/model/model.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { Float64Engine, numbers } from './float64Engine.ts';
@@ -14,14 +15,14 @@ const tolerance = 1e-6;
 describe('whole model, every parameter', () => {
   it.each(variants)('$name', ({ config }) => {
     const engine = new Float64Engine();
-    const parameters = new Parameters(engine, config, { training: true });
+    const parameters = new Parameters(engine, parameterSpecs(config), { training: true });
     parameters.initialise(3);
     // Away from the initial point, where biases are 0 and layer norms 1, so that a swapped or missing term shows.
     for (const { value } of parameters.list) {
       const data = numbers(value);
       for (let i = 0; i < data.length; i++) data[i] = 4 * data[i]! * (1 + 0.1 * Math.sin(i)) + 0.1 * Math.cos(3 * i);
     }
-    const model = new GPT(engine, config, parameters);
+    const model = new Model(engine, config, parameters);
     const batch = randomBatch(config, { seed: 5, batchSize: 2, ignoreEvery: 5 });
     const tokens = tensorOf(engine, batch.arrays.tokens.data, [2, config.blockSize]);
     const targets = tensorOf(engine, batch.arrays.targets.data, [2 * config.blockSize]);

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine, Tensor } from '../../../src/engine/engine.ts';
 import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
-import { GPT } from '../../../src/model/gpt.ts';
+import { Model } from '../../../src/model/model.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { tokenProbabilities } from '../../../src/model/sampling.ts';
 import { Tape } from '../../../src/model/tape.ts';
@@ -18,9 +19,9 @@ const maxTokens = 20;
 export function generationSuite(name: string, createEngine: () => Promise<Engine>): void {
   describe(`${name}: generation`, () => {
     let engine: Engine;
-    let model: GPT;
-    const modelOf = async (config = tinyConfig): Promise<GPT> => {
-      const parameters = new Parameters(engine, config, { training: false });
+    let model: Model;
+    const modelOf = async (config = tinyConfig): Promise<Model> => {
+      const parameters = new Parameters(engine, parameterSpecs(config), { training: false });
       parameters.initialise(4);
       for (const [index, { size, decay }] of parameters.specs.entries()) {
         if (!decay) continue;
@@ -33,7 +34,7 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
           values.map((value) => 10 * value),
         );
       }
-      return new GPT(engine, config, parameters);
+      return new Model(engine, config, parameters);
     };
     const tokensOf = async (options: Partial<GenerateOptions>, of = model): Promise<number[]> => {
       const tokens: number[] = [];
@@ -82,15 +83,15 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
       };
       const expected = await logitsOf((onDevice) => model.forwardLast(tape, onDevice), tokens);
       for (const chunks of [[7], [1, 1, 1, 1, 1, 1, 1], [3, 4], [5, 1, 1], [1, 6]]) {
-        const cache = model.allocCache();
+        const cache = model.newCache();
         let position = 0;
         let logits: Float32Array = new Float32Array();
         for (const size of chunks) {
           const chunk = tokens.subarray(position, position + size);
-          logits = await logitsOf((onDevice) => model.decode(tape, onDevice, position, cache), chunk);
+          logits = await logitsOf((onDevice) => model.decode(tape, onDevice, { cache, position }), chunk);
           position += size;
         }
-        model.releaseCache(cache);
+        cache.release();
         expect(relativeError(logits, expected), `chunks of ${chunks}`).toBeLessThan(1e-4);
       }
     });

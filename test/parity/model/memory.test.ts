@@ -1,13 +1,15 @@
 /** What the native engine takes and keeps of memory, beside the estimate of `--dry-run`. What the process takes: residentMemory.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
-import type { ActivationRecompute, ModelConfig, Precision } from '../../../src/model/config.ts';
+import type { ActivationRecompute, Precision } from '../../../src/model/computing.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { dropoutSource, randomBatch } from './tinyModels.ts';
 
-const gpt: ModelConfig = {
+const gpt: Gpt2Config = {
+  architecture: 'gpt2',
   vocabSize: 65,
   blockSize: 64,
   nLayer: 4,
@@ -30,7 +32,7 @@ interface Options {
   readonly precision: Precision;
 }
 
-function trainerOf(config: ModelConfig, options?: Options): Trainer {
+function trainerOf(config: Gpt2Config, options?: Options): Trainer {
   return new Trainer(engine, config, { seed: 1, ...options });
 }
 

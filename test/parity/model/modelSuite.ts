@@ -1,10 +1,11 @@
 /** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
+
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';
 import { meansOf } from '../../../src/base/sums.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
 import { type TokenBatch, targetsOf } from '../../../src/task/nextToken.ts';
@@ -90,7 +91,7 @@ export function modelSuite(
       });
 
       it('dropout belongs to the sample, not to the microbatch', async () => {
-        const config: ModelConfig = { ...tinyConfig, dropout: 0.3 };
+        const config: Gpt2Config = { ...tinyConfig, dropout: 0.3 };
         const batch = randomBatch(config, { seed: 8, batchSize: 4 });
         const whole = new Trainer(reference, config, { seed: 5 });
         await whole.microStep({ ...meanLoss(batch), dropout: dropoutSource() });
@@ -104,7 +105,7 @@ export function modelSuite(
     });
 
     it('blocks that are computed again give the same gradients to the bit', async () => {
-      const config: ModelConfig = { ...tinyConfig, dropout: 0.2 };
+      const config: Gpt2Config = { ...tinyConfig, dropout: 0.2 };
       const step = { ...meanLoss(randomBatch(config, { seed: 8, batchSize: 3 })), dropout: dropoutSource() };
       const [kept, again] = (['none', 'block'] as const).map((activationRecompute) => {
         return new Trainer(engine, config, { seed: 5, activationRecompute });
@@ -114,7 +115,7 @@ export function modelSuite(
     });
 
     it('an untrained model predicts nothing: its loss is the logarithm of the vocabulary', async () => {
-      const config: ModelConfig = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
+      const config: Gpt2Config = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
       const trainer = new Trainer(engine, config, { seed: 2 });
       const batch = randomBatch(config, { seed: 3, batchSize: 8 });
       const { loss } = meansOf(await trainer.evaluate(batch));
@@ -138,7 +139,7 @@ export function modelSuite(
     });
 
     it('steps, evaluations and updates leave the memory as it was', async () => {
-      const config: ModelConfig = { ...tinyConfig, dropout: 0.1, tiedHead: false };
+      const config: Gpt2Config = { ...tinyConfig, dropout: 0.1, tiedHead: false };
       const trainer = new Trainer(engine, config, { seed: 2 });
       const batch = randomBatch(config, { seed: 3, batchSize: 2 });
       const idle = engine.memory().bytesInUse;
@@ -159,7 +160,7 @@ export function modelSuite(
   });
 }
 
-function fromFixture(engine: Engine, config: ModelConfig): Trainer {
+function fromFixture(engine: Engine, config: Gpt2Config): Trainer {
   const trainer = new Trainer(engine, config, { seed: 1 });
   for (const [index, { name }] of trainer.parameters.specs.entries()) {
     trainer.parameters.writeTensor('params', index, initialParameters.get(name)!);

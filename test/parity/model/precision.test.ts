@@ -1,8 +1,9 @@
 /** Training with precision bf16 beside float32: gradients within the rounding of bfloat16, and loss curves that stay together. */
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Tensor } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
-import type { ModelConfig, Precision } from '../../../src/model/config.ts';
+import type { Precision } from '../../../src/model/computing.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
@@ -21,13 +22,13 @@ interface Options {
   readonly activationRecompute?: 'none' | 'block';
 }
 
-function trainerOf(config: ModelConfig, precision: Precision, { threads = 2, activationRecompute }: Options = {}) {
+function trainerOf(config: Gpt2Config, precision: Precision, { threads = 2, activationRecompute }: Options = {}) {
   const engine = createNativeEngine({ threads });
   engines.push(engine);
   return new Trainer(engine, config, { seed: 5, precision, ...(activationRecompute && { activationRecompute }) });
 }
 
-function batchOf(config: ModelConfig, seed: number): MicroStepOptions {
+function batchOf(config: Gpt2Config, seed: number): MicroStepOptions {
   const batch = randomBatch(config, { seed, batchSize: 4, ignoreEvery: 7 });
   const lossScale = 1 / targetsOf(batch);
   return { ...batch, lossScale, dropout: dropoutSource() };

@@ -1,7 +1,7 @@
 /** Reads what makeFixtures.py wrote. */
 import { readFileSync } from 'node:fs';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Schedule } from '../../../src/coordinator/core/schedule.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
 import type { AdamwStep } from '../../../src/model/training.ts';
 import { type TokenBatch, tokenBatch } from '../../../src/task/nextToken.ts';
 
@@ -21,7 +21,7 @@ interface FixtureFile {
   readonly initial: Record<string, Range>;
   readonly variants: Record<string, TokenLists & VariantScalars & { logits: Range; gradients: Record<string, Range> }>;
   readonly training: {
-    readonly config: ModelConfig;
+    readonly config: Omit<Gpt2Config, 'architecture'>;
     readonly optimizer: Pick<AdamwStep, 'beta1' | 'beta2' | 'eps' | 'weightDecay' | 'gradClip'>;
     readonly schedule: Schedule;
     readonly steps: readonly (TokenLists & { learningRate: number; loss: number; gradNorm: number })[];
@@ -30,7 +30,7 @@ interface FixtureFile {
 }
 
 interface VariantScalars {
-  readonly config: ModelConfig;
+  readonly config: Omit<Gpt2Config, 'architecture'>;
   readonly lossSum: number;
 }
 
@@ -53,7 +53,7 @@ export const initialParameters = arraysAt(file.initial);
 
 export const fixtureVariants = Object.entries(file.variants).map(([name, variant]) => ({
   name,
-  config: variant.config,
+  config: { ...variant.config, architecture: 'gpt2' as const },
   batch: batchOf(variant),
   lossSum: variant.lossSum,
   logits: arrayAt(variant.logits),
@@ -61,7 +61,7 @@ export const fixtureVariants = Object.entries(file.variants).map(([name, variant
 }));
 
 export const fixtureTraining = {
-  config: file.training.config,
+  config: { ...file.training.config, architecture: 'gpt2' as const },
   optimizer: file.training.optimizer,
   schedule: file.training.schedule,
   steps: file.training.steps.map((step) => ({ ...step, batch: batchOf(step) })),

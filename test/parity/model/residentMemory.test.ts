@@ -2,9 +2,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { EngineMemory } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
-import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
+import type { ActivationRecompute } from '../../../src/model/computing.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { dropoutSource, randomBatch, tinyConfig } from './tinyModels.ts';
@@ -27,7 +28,7 @@ afterAll(async () => {
   await Promise.all(engines.map((engine) => engine.dispose()));
 });
 
-function trainerOf(config: ModelConfig, activationRecompute: ActivationRecompute): Trainer {
+function trainerOf(config: Gpt2Config, activationRecompute: ActivationRecompute): Trainer {
   const engine = createNativeEngine({ threads: 1 });
   engines.push(engine);
   return new Trainer(engine, config, { seed: 1, activationRecompute });

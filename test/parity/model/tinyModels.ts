@@ -1,10 +1,12 @@
 /** Small models and batches that the tests of this folder share. */
+
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
-import type { DropoutSource } from '../../../src/model/gpt.ts';
+import type { DropoutSource } from '../../../src/model/pass.ts';
 import { type TokenBatch, tokenBatch } from '../../../src/task/nextToken.ts';
 
-export const tinyConfig: ModelConfig = {
+export const tinyConfig: Gpt2Config = {
+  architecture: 'gpt2',
   vocabSize: 29,
   blockSize: 8,
   nLayer: 2,
@@ -17,7 +19,7 @@ export const tinyConfig: ModelConfig = {
 };
 
 /** Every option that changes the graph, each against GPT-2's. */
-export const variants: readonly { readonly name: string; readonly config: ModelConfig }[] = [
+export const variants: readonly { readonly name: string; readonly config: Gpt2Config }[] = [
   { name: 'gpt2', config: tinyConfig },
   { name: 'no bias', config: { ...tinyConfig, bias: false } },
   { name: 'relu', config: { ...tinyConfig, activation: 'relu' } },
@@ -31,7 +33,7 @@ export const variants: readonly { readonly name: string; readonly config: ModelC
 
 /** Random tokens; each target is the token that follows, and every `ignoreEvery`-th is -1. */
 export function randomBatch(
-  config: ModelConfig,
+  config: Gpt2Config,
   options: { seed: number; batchSize: number; blockSize?: number; ignoreEvery?: number },
 ): TokenBatch {
   const { seed, batchSize, blockSize = config.blockSize, ignoreEvery } = options;

@@ -1,12 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import {
-  type GenerateBenchReport,
-  renderGeneration,
-  runGenerateBench,
-  weightBytesOf,
-} from '../../../src/bench/generateBench.ts';
+import { weightBytes as weightBytesOf } from '../../../src/architecture/work.ts';
+import { type GenerateBenchReport, renderGeneration, runGenerateBench } from '../../../src/bench/generateBench.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
-import { GPT } from '../../../src/model/gpt.ts';
+import { Model } from '../../../src/model/model.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
@@ -26,7 +23,11 @@ describe('weightBytesOf', () => {
 describe('runGenerateBench', () => {
   it('times prompts and the tokens after them', async () => {
     const engine = new Float64Engine();
-    const model = new GPT(engine, tinyConfig, new Parameters(engine, tinyConfig, { training: false }));
+    const model = new Model(
+      engine,
+      tinyConfig,
+      new Parameters(engine, parameterSpecs(tinyConfig), { training: false }),
+    );
     const shares: number[] = [];
     const report = await runGenerateBench(engine, model, options, (done) => shares.push(done));
     expect(shares).toEqual([1, 2, 3, 4, 5, 6].map((runs) => runs / 6));
@@ -43,7 +44,11 @@ describe('runGenerateBench', () => {
   it("measures the native engine against the memory's bandwidth", async () => {
     const engine = createNativeEngine({ threads: 1 });
     try {
-      const model = new GPT(engine, tinyConfig, new Parameters(engine, tinyConfig, { training: false }));
+      const model = new Model(
+        engine,
+        tinyConfig,
+        new Parameters(engine, parameterSpecs(tinyConfig), { training: false }),
+      );
       const { machine: on, weightBytes, results } = await runGenerateBench(engine, model, { ...options, runs: 1 });
       expect(on?.threads).toBe(1);
       for (const { medianMs, readGBs, ofLimit } of results) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { phaseFlops, stepFlops } from '../../../src/architecture/work.ts';
 import { runStepBench } from '../../../src/bench/stepBench.ts';
-import { phaseFlops, stepFlops } from '../../../src/model/flops.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 

@@ -3,12 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { type CheckpointModelConfig, expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import { networkOf } from '../../../src/architecture/registry.ts';
 import { elementCount, type TensorShape } from '../../../src/checkpoint/safetensors.ts';
 import type { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import type { CheckpointContents } from '../../../src/checkpoint/writer.ts';
 
-export const tinyModel: CheckpointModelConfig = {
+export const tinyModel: Gpt2Config = {
+  architecture: 'gpt2',
   vocabSize: 11,
   blockSize: 8,
   nLayer: 2,
@@ -20,12 +22,14 @@ export const tinyModel: CheckpointModelConfig = {
   tiedHead: true,
 };
 
-/** Tensors in an order that is not the one of `expectedTensors`, as the model layer's is not. */
-export function tensorsOf(config: CheckpointModelConfig): TensorShape[] {
-  return [...expectedTensors(config)].map(([name, shape]) => ({ name, shape })).reverse();
+/** Tensors in an order that is not that of their declaration, as the model layer's is not. */
+export function tensorsOf(config: Gpt2Config): TensorShape[] {
+  return networkOf(config)
+    .specs.map(({ name, shape }) => ({ name, shape }))
+    .reverse();
 }
 
-export function contentsAt(step: number, changes: { valLoss?: number | null; model?: CheckpointModelConfig } = {}) {
+export function contentsAt(step: number, changes: { valLoss?: number | null; model?: Gpt2Config } = {}) {
   const modelConfig = changes.model ?? tinyModel;
   return {
     tensors: tensorsOf(modelConfig),

@@ -31,8 +31,18 @@ it.each(shippedConfigs())('%s.yaml names the schema in its first line, and is va
 describe('the JSON Schema', () => {
   it('has every key with its documentation and default', () => {
     const { properties } = JSON.parse(configJsonSchema());
-    for (const { group, name, doc, defaultValue } of configGroups.flatMap(({ keys }) => keys)) {
-      expect(properties[group].properties[name]).toMatchObject({ description: doc, default: defaultValue });
+    for (const group of configGroups) {
+      const schema = properties[group.name];
+      const options = group.variants.map(({ name }) =>
+        schema.oneOf.find((option: typeof schema) => option.properties.architecture.const === name),
+      );
+      expect(schema.oneOf?.length ?? 0).toBe(options.length);
+      for (const [index, keys] of [group.keys, ...group.variants.map((variant) => variant.keys)].entries()) {
+        for (const { name, doc, defaultValue } of keys) {
+          const property = (index === 0 ? (options[0] ?? schema) : options[index - 1]).properties[name];
+          expect(property).toMatchObject({ description: doc, default: defaultValue });
+        }
+      }
     }
   });
 

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { ModelConfig } from '../../../src/model/config.ts';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 
-const gpt2: ModelConfig = {
+const gpt2: Gpt2Config = {
+  architecture: 'gpt2',
   vocabSize: 50257,
   blockSize: 1024,
   nLayer: 12,

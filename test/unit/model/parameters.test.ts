@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { ModelConfig } from '../../../src/model/config.ts';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import { parameterCount } from '../../../src/architecture/registry.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
-import { parameterCount, parameterSpecs } from '../../../src/model/parameters.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 
-const gpt2: ModelConfig = {
+const gpt2: Gpt2Config = {
+  architecture: 'gpt2',
   vocabSize: 50257,
   blockSize: 1024,
   nLayer: 12,
@@ -15,10 +17,10 @@ const gpt2: ModelConfig = {
   activation: 'gelu',
   tiedHead: true,
 };
-const tiny: ModelConfig = { ...gpt2, vocabSize: 11, blockSize: 4, nLayer: 2, nHead: 2, nEmbd: 8 };
+const tiny: Gpt2Config = { ...gpt2, vocabSize: 11, blockSize: 4, nLayer: 2, nHead: 2, nEmbd: 8 };
 
-async function initialised(config: ModelConfig, seed: number): Promise<Map<string, Float32Array>> {
-  const parameters = new Parameters(new Float64Engine(), config, { training: false });
+async function initialised(config: Gpt2Config, seed: number): Promise<Map<string, Float32Array>> {
+  const parameters = new Parameters(new Float64Engine(), parameterSpecs(config), { training: false });
   parameters.initialise(seed);
   const byName = new Map<string, Float32Array>();
   for (const [index, { name, size }] of parameters.specs.entries()) {
@@ -59,20 +61,38 @@ describe('parameterSpecs', () => {
     ]);
   });
 
+  it.each([
+    { ...tiny, nLayer: 3 },
+    { ...tiny, tiedHead: false, bias: false, dropout: 0.1 },
+  ])('has the order in which backward finishes: head, last layer, …, first layer, embeddings: %o', (config) => {
+    const layer = (index: number) =>
+      ['mlp.c_proj', 'mlp.c_fc', 'ln_2', 'attn.c_proj', 'attn.c_attn', 'ln_1'].flatMap((part) =>
+        ['weight', ...(config.bias ? ['bias'] : [])].map((kind) => `transformer.h.${index}.${part}.${kind}`),
+      );
+    expect(parameterSpecs(config).map(({ name }) => name)).toEqual([
+      ...(config.tiedHead ? [] : ['lm_head.weight']),
+      'transformer.ln_f.weight',
+      ...(config.bias ? ['transformer.ln_f.bias'] : []),
+      ...Array.from({ length: config.nLayer }, (_, i) => layer(config.nLayer - 1 - i)).flat(),
+      'transformer.wpe.weight',
+      'transformer.wte.weight',
+    ]);
+  });
+
   it('decays matrices only', () => {
     for (const { name, decay, shape } of parameterSpecs(gpt2))
       expect([name, decay]).toEqual([name, shape.length === 2]);
   });
 
   it('refuses sizes that make no GPT', () => {
-    expect(() => parameterSpecs({ ...tiny, nHead: 3 })).toThrow('must be a multiple of');
-    expect(() => parameterSpecs({ ...tiny, nLayer: 0 })).toThrow('model.nLayer must be a positive integer, got 0');
+    expect(() => parameterSpecs({ ...tiny, nHead: 3 })).toThrow('model.nEmbd 8 must be divisible by model.nHead 3');
+    expect(() => parameterSpecs({ ...tiny, nLayer: 0 })).toThrow('model.nLayer: ');
   });
 });
 
 describe('initialise', () => {
   it("has GPT-2's standard deviations", async () => {
-    const config: ModelConfig = { ...tiny, vocabSize: 500, nEmbd: 64, nLayer: 8 };
+    const config: Gpt2Config = { ...tiny, vocabSize: 500, nEmbd: 64, nLayer: 8 };
     for (const [name, values] of await initialised(config, 1)) {
       if (name.includes('ln_') || name.endsWith('bias')) {
         const constant = name.includes('ln_') && name.endsWith('weight') ? 1 : 0;
@@ -102,7 +122,7 @@ describe('initialise', () => {
 
 describe('state', () => {
   it('is exported and imported unpadded, in the order of the specs', async () => {
-    const parameters = new Parameters(new Float64Engine(), tiny, { training: true });
+    const parameters = new Parameters(new Float64Engine(), parameterSpecs(tiny), { training: true });
     const numbers = Float32Array.from({ length: parameters.count }, (_, i) => i);
     parameters.importState('m', numbers);
     const exported = new Float32Array(parameters.count);
@@ -122,7 +142,7 @@ describe('state', () => {
   });
 
   it('has no gradients and moments outside training', () => {
-    const parameters = new Parameters(new Float64Engine(), tiny, { training: false });
+    const parameters = new Parameters(new Float64Engine(), parameterSpecs(tiny), { training: false });
     expect(() => parameters.grads).toThrow('only for training');
     expect(parameters.list.every(({ grad }) => grad === undefined)).toBe(true);
   });

@@ -1,8 +1,10 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
+
 import { describe, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Sums } from '../../../src/base/sums.ts';
 import { observeKernels } from '../../../src/engine/observeKernels.ts';
-import type { ActivationRecompute, ModelConfig } from '../../../src/model/config.ts';
+import type { ActivationRecompute } from '../../../src/model/computing.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -400,7 +402,7 @@ describe('parameters without a gradient', () => {
 
 describe('onGradReady', () => {
   async function orderOf(
-    config: ModelConfig,
+    config: Gpt2Config,
     activationRecompute: ActivationRecompute,
   ): Promise<{ order: number[]; trainer: Trainer }> {
     const trainer = new Trainer(new Float64Engine(), config, { seed: 1, activationRecompute });
@@ -434,7 +436,7 @@ describe('onGradReady', () => {
 
 describe('blocks that are computed again', () => {
   async function step(engine: Float64Engine, activationRecompute: ActivationRecompute) {
-    const config: ModelConfig = { ...tinyConfig, nLayer: 6, dropout: 0.2 };
+    const config: Gpt2Config = { ...tinyConfig, nLayer: 6, dropout: 0.2 };
     const trainer = new Trainer(engine, config, { seed: 1, activationRecompute });
     const idle = engine.memory().bytesInUse;
     const batch = randomBatch(config, { seed: 1, batchSize: 3 });
@@ -474,7 +476,7 @@ describe('misuse', () => {
 });
 
 describe('a pass that fails leaves no buffer behind', () => {
-  const config: ModelConfig = { ...tinyConfig, dropout: 0.1 };
+  const config: Gpt2Config = { ...tinyConfig, dropout: 0.1 };
 
   /** The engine, whose `failAt`-th call from now throws, whichever it is; memory can always be given back and counted. */
   function failing(engine: Float64Engine): { engine: Float64Engine; failAt: (call: number) => void } {

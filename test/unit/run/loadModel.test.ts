@@ -3,12 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { expectedTensors } from '../../../src/checkpoint/modelConfig.ts';
 import { numberOption } from '../../../src/cli/options.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
-import { parameterSpecs } from '../../../src/model/parameters.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
 import { sumsOver } from '../../../src/run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
@@ -39,15 +37,6 @@ async function textOf(model: LoadedModel, options: Partial<TextOptions>): Promis
   for await (const piece of continueText(model, { ...greedy, ...options })) pieces.push(piece);
   return pieces.join('');
 }
-
-test.each([{}, { bias: false }, { tiedHead: false, nLayer: 3 }])(
-  'the checkpoint layer knows the tensors of the model layer: %o',
-  (changes) => {
-    const config = { ...run.modelConfig, ...changes };
-    const specs = new Map(parameterSpecs(config).map(({ name, shape }) => [name, shape]));
-    expect(new Map([...expectedTensors(config)].sort())).toEqual(new Map([...specs].sort()));
-  },
-);
 
 describe('a checkpoint is found', () => {
   test('in a run directory: the newest', () => {

@@ -16,7 +16,7 @@ import { cpu } from './trainedModel.ts';
 
 const blockSize = 8;
 const sizes = { blockSize, nLayer: 2, nHead: 2, nEmbd: 8 };
-const form = { dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
+const form = { architecture: 'gpt2', dropout: 0, bias: true, activation: 'gelu', tiedHead: true } as const;
 let folder = '';
 let engine: Engine;
 let dataset: Dataset;

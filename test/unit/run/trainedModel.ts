@@ -1,10 +1,10 @@
 /** A run directory with a checkpoint of a tiny, briefly trained model over a small text, made with the engine `tfjs cpu`. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch, valBatches } from '../../../src/data/sampler.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
-import type { ModelConfig } from '../../../src/model/config.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 
@@ -15,7 +15,7 @@ const text = 'the cat sat on the mat, naïve as ever. '.repeat(30);
 export interface TrainedRun {
   /** The run directory; its text is `text.txt` in it. */
   readonly folder: string;
-  readonly modelConfig: ModelConfig;
+  readonly modelConfig: Gpt2Config;
   /** The mean loss over the validation split, by the trainer itself. */
   readonly valLoss: () => Promise<number>;
   readonly dispose: () => Promise<void>;
@@ -24,7 +24,7 @@ export interface TrainedRun {
 /** Trains for a few steps in `folder` and writes the checkpoint of each of `steps`. */
 export async function trainRun(
   folder: string,
-  options: { steps?: number[]; model?: Partial<ModelConfig> } = {},
+  options: { steps?: number[]; model?: Partial<Gpt2Config> } = {},
 ): Promise<TrainedRun> {
   const textPath = join(folder, 'text.txt');
   mkdirSync(folder, { recursive: true });
@@ -32,7 +32,8 @@ export async function trainRun(
   const config = { data: { text: textPath }, sample: { prompt: 'the ', maxTokens: 12 } };
   const data = { text: textPath, tokenizer: 'char', valFraction: 0.1 } as const;
   const dataset = await openDataset(data, { blockSize, cwd: folder });
-  const modelConfig: ModelConfig = {
+  const modelConfig: Gpt2Config = {
+    architecture: 'gpt2',
     vocabSize: dataset.vocabSize,
     blockSize,
     nLayer: 2,

@@ -1,0 +1,148 @@
+/**
+ * GPT-2, after "Language Models are Unsupervised Multitask Learners" (Radford et al., 2019) and nanoGPT's model.py
+ * (https://github.com/karpathy/nanoGPT), whose structure it follows. Forward only: the backward pass is the tape's. Its files: gpt2HuggingFace.ts.
+ *
+ * B batch, T time, C channels (nEmbd), V vocabulary.
+ */
+import { z } from 'zod';
+import { activationKinds, activations } from '../base/activations.ts';
+import { choice, flag, real, whole } from '../base/keyTypes.ts';
+import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
+import type { Linear, Module, Ops } from './ops.ts';
+import type { Declarations } from './parameters.ts';
+
+const keys = z.strictObject({
+  architecture: defaultArchitectureKey('gpt2'),
+  nLayer: whole({ default: 4, min: 1, max: 512, doc: 'Transformer blocks.' }),
+  nHead: whole({ default: 4, min: 1, max: 1024, doc: 'Attention heads of each block; must divide nEmbd.' }),
+  nEmbd: whole({ default: 128, min: 1, max: 65_536, doc: 'Width of the residual stream (channels).' }),
+  blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Context length, in tokens.' }),
+  vocabSize: whole({
+    default: 0,
+    max: 2 ** 24,
+    doc: 'Rows of the token embedding; 0 takes the size of the tokenizer, more pads it (50304 instead of 50257, say).',
+  }),
+  dropout: real({
+    default: 0,
+    min: 0,
+    max: 0.95,
+    doc: 'Probability of dropping an element after attention weights, projections and embeddings.',
+  }),
+  bias: flag({ default: true, doc: 'Whether linear layers and layer norms have a bias, as GPT-2 has.' }),
+  activation: choice(activationKinds, {
+    default: 'gelu',
+    doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
+  }),
+  tiedHead: flag({ default: true, doc: 'Whether the output projection shares the token embedding, as in GPT-2.' }),
+});
+
+/** The sizes and the form of a GPT-2. */
+export type Gpt2Config = Readonly<z.output<typeof keys>>;
+
+/** Of initial weights. */
+const std = 0.02;
+/** GPT-2's, and PyTorch's default. */
+export const layerNormEps = 1e-5;
+
+export const gpt2 = {
+  name: 'gpt2',
+  doc: 'A GPT-2 with these sizes.',
+  keys,
+  trainingKeys: ['dropout'],
+  rules: [{ key: 'nEmbd', other: 'nHead', must: 'must be divisible by', holds: (c) => c.nEmbd % c.nHead === 0 }],
+  network: transformer,
+  tokenWork,
+  summary: ({ nLayer, nHead, nEmbd }) => `${nLayer} layers, ${nHead} heads, ${nEmbd} wide`,
+} satisfies Architecture<Gpt2Config>;
+
+function transformer(config: Gpt2Config, declare: Declarations): Network {
+  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead } = config;
+  const inside = declare.in('transformer');
+  const wte = inside.parameter('wte.weight', [V, C], { std });
+  const wpe = inside.parameter('wpe.weight', [blockSize, C], { std });
+  const blocks = Array.from({ length: nLayer }, (_, layer) => block(config, inside.in(`h.${layer}`)));
+  const lnF = layerNorm(config, inside.in('ln_f'));
+  const head = tiedHead ? wte : declare.parameter('lm_head.weight', [V, C], { std });
+
+  return {
+    forward(ops, tokens) {
+      let x = ops.dropout(ops.embedding(tokens, wte, wpe), dropout); // (B, T, C)
+      for (const each of blocks) x = ops.block(x, each);
+      return lnF(ops, x);
+    },
+    head: { weight: head, weightTransposed: true },
+  };
+}
+
+function block(config: Gpt2Config, declare: Declarations): Module {
+  const ln1 = layerNorm(config, declare.in('ln_1'));
+  const attention = selfAttention(config, declare.in('attn'));
+  const ln2 = layerNorm(config, declare.in('ln_2'));
+  const mlp = feedForward(config, declare.in('mlp'));
+
+  return (ops, x) => {
+    const y = attention(ops, ln1(ops, x), x);
+    return mlp(ops, ln2(ops, y), y);
+  };
+}
+
+/** A piece whose result is added to the residual stream. */
+type Branch = <V>(ops: Ops<V>, x: V, residual: V) => V;
+
+function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
+  const { nHead, nEmbd: C, dropout } = config;
+  const cAttn = linear(config, declare.in('c_attn'), C, 3 * C);
+  const cProj = linear(config, declare.in('c_proj'), C, C, residualStd(config));
+
+  return (ops, x, residual) => {
+    const qkv = ops.linear(x, cAttn); // (B, T, 3C)
+    const y = ops.attention(qkv, { nHead, dropout }); // (B, T, C)
+    return ops.linear(y, cProj, { residual, dropout });
+  };
+}
+
+function feedForward(config: Gpt2Config, declare: Declarations): Branch {
+  const { nEmbd: C, activation, dropout } = config;
+  const cFc = linear(config, declare.in('c_fc'), C, 4 * C);
+  const cProj = linear(config, declare.in('c_proj'), 4 * C, C, residualStd(config));
+
+  return (ops, x, residual) => {
+    const active = ops.linear(x, cFc, { activation }); // (B, T, 4C)
+    return ops.linear(active, cProj, { residual, dropout });
+  };
+}
+
+function linear({ bias }: Gpt2Config, declare: Declarations, inputs: number, outputs: number, weightStd = std): Linear {
+  return {
+    weight: declare.parameter('weight', [inputs, outputs], { std: weightStd }),
+    bias: bias ? declare.parameter('bias', [outputs], { constant: 0 }) : undefined,
+  };
+}
+
+function layerNorm({ bias, nEmbd: C }: Gpt2Config, declare: Declarations): Module {
+  const norm = {
+    weight: declare.parameter('weight', [C], { constant: 1 }),
+    bias: bias ? declare.parameter('bias', [C], { constant: 0 }) : undefined,
+  };
+  return (ops, x) => ops.layerNorm(x, norm, layerNormEps);
+}
+
+/** Each block adds two branches to the residual stream; this keeps the stream's variance independent of depth (GPT-2). */
+function residualStd({ nLayer }: Gpt2Config): number {
+  return std / Math.sqrt(2 * nLayer);
+}
+
+/** Of attention's T × T scores the causal half is counted: nEmbd · T multiply-adds for a token, T/2 for the scores and for their sum. */
+function tokenWork(config: Gpt2Config, parameterCount: number): TokenWork {
+  const { nLayer, nHead, nEmbd: C, blockSize, vocabSize: V, tiedHead } = config;
+  const head = V * C;
+  // The position table is only looked up, and so is a token table that is not the head as well.
+  const parametersRead = parameterCount - C * blockSize - (tiedHead ? 0 : head);
+  return {
+    layers: parametersRead - head + nLayer * C * blockSize,
+    head,
+    parametersRead,
+    // Each block's input, the activations of one block, and its attention weights twice, which tfjs writes out.
+    activations: (nLayer + 16) * C + 2 * nHead * blockSize,
+  };
+}

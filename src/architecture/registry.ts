@@ -1,0 +1,91 @@
+/** Every architecture, and what follows from a model's config whichever it is. */
+import { z } from 'zod';
+import { InvariantError, invariant } from '../base/errors.ts';
+import type { Architecture, Network, Sizes } from './architecture.ts';
+import { gpt2 } from './gpt2.ts';
+import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
+import { Declarations, type ParameterSpec } from './parameters.ts';
+
+/** One line each; the first is that of configs which name none. */
+const all = [
+  { ...gpt2, huggingFace: gpt2HuggingFace }, //
+] as const satisfies readonly Architecture[];
+
+export const architectures: readonly Architecture[] = all;
+
+const [first, ...others] = all;
+
+/** The `model` group of a config. */
+export const modelKeys = z
+  .discriminatedUnion('architecture', [first.keys, ...others.map(({ keys }) => keys)])
+  .meta({ description: 'The network.' });
+
+/** The config of a model: which architecture, and its sizes. `vocabSize` is not 0 here. */
+export type ModelConfig = Readonly<z.output<(typeof all)[number]['keys']>>;
+
+/** A network with the parameters that it has declared. */
+export interface DeclaredNetwork extends Network {
+  /** In reading order: from the embedding to the head. */
+  readonly specs: readonly ParameterSpec[];
+}
+
+/** The architecture of that name, if there is one. */
+export function findArchitecture(name: unknown): Architecture | undefined {
+  return architectures.find((architecture) => architecture.name === name);
+}
+
+/** The architecture of a model. */
+export function architectureOf({ architecture: name }: Sizes): Architecture {
+  const architecture = findArchitecture(name);
+  invariant(architecture !== undefined, `model.architecture is ${name}, which is none`);
+  return architecture;
+}
+
+/** What is wrong with a model's config, if anything is: one sentence for people. */
+export function modelProblem(config: ModelConfig): string | undefined {
+  const { keys, rules } = architectureOf(config);
+  const result = keys.safeParse(config);
+  if (!result.success) {
+    const { path, message } = result.error.issues[0]!;
+    return `model.${path.join('.')}: ${message}`;
+  }
+  if (config.vocabSize === 0) return 'model.vocabSize must be at least 1';
+  const values: Readonly<Record<string, unknown>> = { ...config };
+  const broken = rules.find((rule) => !rule.holds(config));
+  return (
+    broken && `model.${broken.key} ${values[broken.key]} ${broken.must} model.${broken.other} ${values[broken.other]}`
+  );
+}
+
+/** The model of a config. InvariantError for a config that is none: what users give was checked before. */
+export function networkOf(config: ModelConfig): DeclaredNetwork {
+  const problem = modelProblem(config);
+  if (problem !== undefined) throw new InvariantError(problem);
+  const declare = new Declarations();
+  const network = architectureOf(config).network(config, declare);
+  return { ...network, specs: declare.specs };
+}
+
+/** Trainable numbers in the whole model, a tied head counted once. */
+export function parameterCount(config: ModelConfig): number {
+  return networkOf(config).specs.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** A key in which two models differ. */
+export interface ModelDifference {
+  readonly key: string;
+  readonly one: unknown;
+  readonly other: unknown;
+}
+
+/** The first key in which two models differ so that neither can have the other's parameters; dropout is not among them. */
+export function modelDifference(one: ModelConfig, other: ModelConfig): ModelDifference | undefined {
+  if (one.architecture !== other.architecture) {
+    return { key: 'architecture', one: one.architecture, other: other.architecture };
+  }
+  const { keys, trainingKeys } = architectureOf(one);
+  const [values, otherValues]: Readonly<Record<string, unknown>>[] = [{ ...one }, { ...other }];
+  const differing = (key: string) => values?.[key] !== otherValues?.[key];
+  const key = Object.keys(keys.shape).find((each) => !trainingKeys.some((own) => own === each) && differing(each));
+  return key === undefined ? undefined : { key, one: values?.[key], other: otherValues?.[key] };
+}

@@ -1,0 +1,28 @@
+/** In which order a model's parameters lie: that in which backward finishes their gradients, which a planned step shows. */
+
+import type { ParameterSpec } from '../architecture/parameters.ts';
+import { type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { planEngine } from '../engine/registry.ts';
+import { Model } from './model.ts';
+import { Parameters } from './parameterStore.ts';
+import { Tape } from './tape.ts';
+
+/**
+ * Every parameter of a model, in the order in which the backward pass finishes their gradients: of GPT-2 the head, the last layer, …,
+ * the first layer, the embeddings. So the gradients of a bucket, a range of this list, become final together.
+ */
+export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
+  const { specs } = networkOf(config);
+  const engine = planEngine();
+  const model = new Model(engine, config, new Parameters(engine, specs, { training: true }));
+  const tape = new Tape(engine);
+  const dropout = { seed: 0, step: 0, firstSample: 0 };
+  model.losses(tape, tape.upload(new Int32Array(1), [1, 1]), tape.upload(new Int32Array(1), [1]), {
+    lossScale: 1,
+    dropout,
+  });
+  const ordered = new Set<ParameterSpec>();
+  tape.backward([], (index) => ordered.add(specs[index]!));
+  for (const spec of specs) ordered.add(spec); // what has no gradient comes last
+  return [...ordered];
+}

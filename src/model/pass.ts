@@ -1,0 +1,131 @@
+/**
+ * One pass of a model: the operations of `architecture/ops.ts`, computed on a tape. A pass knows what the model need not: the random
+ * streams of dropout, the cache of keys and values, and whether blocks are computed again.
+ */
+import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Tokens } from '../architecture/ops.ts';
+import type { ParameterSpec } from '../architecture/parameters.ts';
+import { invariant } from '../base/errors.ts';
+import type { Dropout, Tensor } from '../engine/engine.ts';
+import type { KeyValueCache } from './keyValueCache.ts';
+import type { Parameter, Parameters } from './parameterStore.ts';
+import type { Tape } from './tape.ts';
+import type { Affine, Variable } from './variable.ts';
+
+/** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
+export interface DropoutSource {
+  /** Of the run. */
+  readonly seed: number;
+  /** From 0. */
+  readonly step: number;
+  /** The index of this batch's first sequence in the step's global batch; the others follow it. */
+  readonly firstSample: number;
+}
+
+/** Tokens that continue a context, whose keys and values the cache holds. */
+export interface CachedContext {
+  readonly cache: KeyValueCache;
+  /** Of the first of the tokens: how many the cache holds. */
+  readonly position: number;
+}
+
+/** What a pass is for. */
+export interface PassOptions {
+  /** Absent: nothing is dropped. */
+  readonly dropout?: DropoutSource | undefined;
+  /** A training pass of a model with dropout must know its samples: InvariantError without `dropout`. */
+  readonly training?: boolean;
+  /** Absent: the tokens are whole sequences. */
+  readonly context?: CachedContext | undefined;
+  /** Whether a block's activations are given up when it is through. */
+  readonly checkpoints: boolean;
+}
+
+/** Places of a pass that are numbered as forward reaches them. */
+interface Places {
+  dropout: number;
+  attention: number;
+}
+
+export class Pass implements Ops<Variable> {
+  readonly #tape: Tape;
+  readonly #tokens: Tensor;
+  readonly #parameters: Parameters;
+  readonly #options: PassOptions;
+  readonly #places: Places;
+
+  /** Of tokens [B, T] int32; leave out `places`. */
+  constructor(
+    tape: Tape,
+    tokens: Tensor,
+    parameters: Parameters,
+    options: PassOptions,
+    places: Places = { dropout: 0, attention: 0 },
+  ) {
+    this.#tape = tape;
+    this.#tokens = tokens;
+    this.#parameters = parameters;
+    this.#options = options;
+    this.#places = places;
+  }
+
+  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Variable {
+    invariant(tokens === this.#tokens, 'the tokens of a pass are those that its model was given');
+    const position = this.#options.context?.position ?? 0;
+    const wpe = positionTable && this.#parameter(positionTable);
+    return this.#tape.embedding(this.#tokens, this.#parameter(tokenTable), wpe, position);
+  }
+
+  layerNorm(x: Variable, norm: DeclaredAffine, eps: number): Variable {
+    return this.#tape.layerNorm(x, this.#affine(norm), eps);
+  }
+
+  linear(x: Variable, layer: Linear, { activation, residual, dropout }: AfterLinear<Variable> = {}): Variable {
+    return this.#tape.linear(x, {
+      ...this.#affine(layer),
+      weightTransposed: layer.weightTransposed ?? false,
+      ...(activation && { activation }),
+      ...(residual && { residual }),
+      dropout: this.#dropoutOf(dropout),
+    });
+  }
+
+  attention(qkv: Variable, { nHead, dropout }: { readonly nHead: number; readonly dropout?: number }): Variable {
+    const { context } = this.#options;
+    const index = this.#places.attention++;
+    const masks = this.#dropoutOf(dropout);
+    if (context === undefined) return this.#tape.attention(qkv, nHead, masks);
+    const layer = context.cache.layer(index, qkv.shape.at(-1)! / 3);
+    return this.#tape.attentionDecode(qkv, layer, context.position, nHead);
+  }
+
+  dropout(x: Variable, rate: number): Variable {
+    return this.#tape.dropout(x, this.#dropoutOf(rate));
+  }
+
+  block(x: Variable, module: Module): Variable {
+    if (!this.#options.checkpoints) return module(this, x);
+    const start = { ...this.#places };
+    return this.#tape.checkpoint(x, (tape, input) => {
+      Object.assign(this.#places, start); // the second time as the first
+      return module(new Pass(tape, this.#tokens, this.#parameters, this.#options, this.#places), input);
+    });
+  }
+
+  /** The masks of the next place with dropout. */
+  #dropoutOf(rate: number | undefined): Dropout | undefined {
+    if (rate === undefined) return undefined;
+    const site = this.#places.dropout++;
+    const { dropout: source, training = false } = this.#options;
+    if (rate === 0) return undefined;
+    invariant(source !== undefined || !training, 'a model with dropout needs to know its samples');
+    return source && { rate, ...source, site };
+  }
+
+  #affine({ weight, bias }: DeclaredAffine): Affine {
+    return { weight: this.#parameter(weight), bias: bias && this.#parameter(bias) };
+  }
+
+  #parameter({ name }: ParameterSpec): Parameter {
+    return this.#parameters.get(name);
+  }
+}
