@@ -30,6 +30,6 @@ cp -r "$scratch/node_modules/@tensorflow/tfjs-backend-webgpu" "$target/node_modu
 find "$target/node_modules" \( -name '*.map' -o -name '*.md' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*_test.js' \
   -o -name '*.fesm*.js' -o -name 'tf-*.es2017*.js' -o -name 'tf-*.min.js' \) -delete
 rm -rf "$target"/node_modules/@tensorflow/*/src
-find "$target/node_modules/@expo-google-fonts/inter" -name '*.ttf' -not -path '*/400Regular/*' -delete
+find "$target/node_modules/@expo-google-fonts/inter" -name '*.ttf' -not -path '*/400Regular/*' -not -path '*/600SemiBold/*' -delete
 XZ_OPT=-2T0 tar -C "$scratch" -cJf "$file" lockstep
 du -h "$file"
