@@ -6,7 +6,9 @@ export const mayImport = {
   base: '',
 
   architecture: 'base',
-  engine: 'base',
+  engine: 'base engine/native engine/tfjs',
+  'engine/native': 'base engine',
+  'engine/tfjs': 'base engine',
 
   checkpoint: 'base architecture',
   comm: 'base',

@@ -86,6 +86,19 @@ describe('check-layers', () => {
     ]);
   });
 
+  it('keeps each engine to itself', () => {
+    const { lines } = check({
+      'src/engine/engines.ts': "import './native/entry.ts';",
+      'src/engine/native/entry.ts': "import '../tfjs/entry.ts';",
+      'src/engine/tfjs/entry.ts': '',
+      'src/model/tape.ts': "import '../engine/native/entry.ts';",
+    });
+    expect(lines).toEqual([
+      'src/engine/native/entry.ts imports src/engine/tfjs/entry.ts: src/engine/native may not import src/engine/tfjs (scripts/layers.mjs)',
+      'src/model/tape.ts imports src/engine/native/entry.ts: src/model may not import src/engine/native (scripts/layers.mjs)',
+    ]);
+  });
+
   it('finds a circle of types alone, and names its modules once', () => {
     const result = check({
       'src/base/a.ts': "import type { B } from './b.ts'; export type A = B[];",
