@@ -1,5 +1,5 @@
 /** The documentation against what it is about: its links lead somewhere, it quotes real messages, its command lines can be typed. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
@@ -83,6 +83,38 @@ function checkConfig({ set = [], config }: { set?: string[]; config?: string }):
   const shipped = shippedConfigs().find((name) => name === config?.replace(/\.yaml$/, ''));
   loadConfig({ file: shipped, overrides: set, cwd: packageRoot });
 }
+
+/** The cells of the rows of a table, by the heading above it. */
+function rowsBelow(heading: string, { text }: Page): string[][] {
+  const [, after = ''] = text.split(`\n## ${heading}\n`);
+  const lines = after
+    .split('\n## ')[0]!
+    .split('\n')
+    .filter((line) => line.startsWith('|'));
+  return lines.slice(2).map((line) => line.split('|').slice(1, -1));
+}
+
+const quotedIn = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, quoted = '']) => quoted);
+const architecture = pages.find(({ name }) => name === 'ARCHITECTURE.md')!;
+
+it('the code map has every folder of src, and files that exist', () => {
+  const rows = rowsBelow('Code map', architecture);
+  const mapped = rows.flatMap(([folder = '']) => quotedIn(folder)).filter((folder) => folder.startsWith('src/'));
+  const folders = readdirSync(join(packageRoot, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  expect([...mapped].sort()).toEqual(folders.map(({ name }) => `src/${name}`).sort());
+  const named = rows.flatMap(([folder = '', , start = '']) =>
+    quotedIn(start).map((file) => join(quotedIn(folder)[0]!, file)),
+  );
+  expect(named.filter((path) => !existsSync(join(packageRoot, path)))).toEqual([]);
+});
+
+it('the files to edit for a change exist', () => {
+  const rows = rowsBelow('Where to make a change', architecture);
+  expect(rows.length).toBeGreaterThan(8);
+  const named = rows.flatMap(([, ...cells]) => cells.flatMap(quotedIn)).filter((path) => path.includes('/'));
+  const exists = (path: string) => ['src', '.'].some((base) => existsSync(join(packageRoot, base, path)));
+  expect(named.filter((path) => !path.includes('NAME') && !exists(path))).toEqual([]);
+});
 
 it('reads a page as GitHub shows it', () => {
   const text = [
