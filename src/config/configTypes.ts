@@ -60,7 +60,7 @@ export interface TrainKeys {
   /** block: forward keeps of each block only its input, and backward computes the rest again; less memory, the same result. Default `"none"`, one of none, block. */
   activationRecompute: 'none' | 'block';
   /** equal: every worker gets the same number of sequences of a step. proportional: as many as its measured speed allows, so that a slow one does not set the pace; the split then depends on timing, and losses are the same up to rounding. Default `"equal"`, one of equal, proportional. */
-  leases: 'equal' | 'proportional';
+  batchSplit: 'equal' | 'proportional';
   /** What all workers together could compute at best, in 10^12 floating-point operations a second: what mfu in metrics.jsonl is a part of. 0 takes what the workers measure when they start (native engine). Default `0`, a number from 0 to 1000000000. */
   peakTflops: number;
   /** Worker processes that `launch` starts on this machine. Default `1`, a whole number from 1 to 1024. */

@@ -6,6 +6,7 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { architectureDoc } from '../architecture/architecture.ts';
 import { architectures } from '../architecture/registry.ts';
+import { renamedKey } from './renamedKeys.ts';
 import { groupSchemas } from './schema.ts';
 
 export interface ConfigKey {
@@ -116,11 +117,13 @@ export function variantsWith(path: string): { chooser: string; names: string[] }
 }
 
 /**
- * The known key nearest to a mistyped one: first among the keys of its group, which holds `values`, then in any group (`nLayer` for
- * `model.nLayer`, `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_` and `-` do not count, so `n_layer` finds
- * `nLayer`.
+ * The known key nearest to a mistyped one: its new name if it was renamed, else first among the keys of its group, which holds
+ * `values`, then in any group (`nLayer` for `model.nLayer`, `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_`
+ * and `-` do not count, so `n_layer` finds `nLayer`.
  */
 export function nearestKey(path: string, values: Readonly<Record<string, unknown>> = {}): string | undefined {
+  const today = renamedKey(path);
+  if (today !== undefined) return today;
   const [group = '', name] = path.split('.');
   const found = configGroups.find((candidate) => candidate.name === group);
   const lastPart = name ?? group;

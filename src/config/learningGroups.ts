@@ -74,7 +74,7 @@ export const train = z
       default: 'none',
       doc: 'block: forward keeps of each block only its input, and backward computes the rest again; less memory, the same result.',
     }),
-    leases: choice(['equal', 'proportional'], {
+    batchSplit: choice(['equal', 'proportional'], {
       default: 'equal',
       doc: 'equal: every worker gets the same number of sequences of a step. proportional: as many as its measured speed allows, so that a slow one does not set the pace; the split then depends on timing, and losses are the same up to rounding.',
     }),

@@ -8,6 +8,7 @@ import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
+import { formerPath, withTodaysKeys } from './renamedKeys.ts';
 import { configSchema, crossChecks } from './schema.ts';
 import { parseYaml } from './yamlSource.ts';
 
@@ -73,7 +74,7 @@ interface CheckOptions {
 
 function checkConfig(given: unknown, { overrides, originOf }: CheckOptions): Config {
   const parsedOverrides = overrides.map(parseOverride);
-  const input = withOverrides(given, parsedOverrides);
+  const input = withOverrides(withTodaysKeys(given), parsedOverrides);
   const result = configSchema.safeParse(input);
   if (result.success) return result.data;
 
@@ -81,7 +82,8 @@ function checkConfig(given: unknown, { overrides, originOf }: CheckOptions): Con
     const dotted = path.slice(0, 2).join('.');
     const override = parsedOverrides.findLast(({ key }) => key.path === dotted);
     if (override) return `--set ${override.text}`;
-    return valueAt(given, path) === undefined ? 'default' : originOf(path);
+    const written = valueAt(given, path) === undefined ? formerPath(path) : path;
+    return valueAt(given, written) === undefined ? 'default' : originOf(written);
   };
   const problems = result.error.issues.flatMap((issue) => describeIssue(issue, input, origin));
   const more = problems.length > problemsMax ? [`... and ${problems.length - problemsMax} more.`] : [];

@@ -146,6 +146,6 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
     joinTimeoutMs: comm.joinTimeoutMs,
     stepTimeoutMs: comm.stepTimeoutMs,
-    leases: train.leases,
+    batchSplit: train.batchSplit,
   };
 }

@@ -8,7 +8,7 @@ import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
-import { shareOf } from './core/leases.ts';
+import { shareOf } from './core/batchSplit.ts';
 
 export class ValidationPlan {
   readonly #dataset: Dataset;

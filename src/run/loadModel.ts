@@ -13,6 +13,7 @@ import type { StatePart } from '../base/stateParts.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
+import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { createTokenizer, tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
@@ -104,7 +105,7 @@ async function openTokenizer({ tokenizerFiles, modelConfig, path, trainer }: Che
 
 function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
   if (trainer === undefined) return undefined;
-  const result = configSchema.safeParse(trainer.config);
+  const result = configSchema.safeParse(withTodaysKeys(trainer.config));
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new UserError(

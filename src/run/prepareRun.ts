@@ -7,6 +7,7 @@ import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
+import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { ValidationPlan } from '../coordinator/validationPlan.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -157,7 +158,7 @@ async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): 
 /** The checkpoint's own: training one of the text anew takes long, and a changed text would give another. */
 async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config: Config): Promise<Tokenizer> {
   const { tokenizer: kind } = config.data;
-  const trained = configSchema.safeParse(trainer?.config).data?.data.tokenizer ?? kind;
+  const trained = configSchema.safeParse(withTodaysKeys(trainer?.config)).data?.data.tokenizer ?? kind;
   if (trained !== kind) {
     throw new UserError(
       `${path} was trained with data.tokenizer: ${trained}, but the config says ${kind}: a run resumes with its own tokenizer`,

@@ -1,4 +1,4 @@
-/** One worker is much slower than the other: with leases in proportion to speed it gets fewer samples, and sets the pace no more. */
+/** One worker is much slower than the other: with shares in proportion to speed it gets fewer samples, and sets the pace no more. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -13,10 +13,10 @@ const maxSteps = 40;
 const slow = 'a-slow';
 
 /** Steps of a run of one local worker and one that takes `msPerSample` longer for each sample. */
-async function unevenRun(leases: string, msPerSample: number): Promise<StepLine[]> {
-  const runDir = `${leases}-${msPerSample}`;
+async function unevenRun(split: string, msPerSample: number): Promise<StepLine[]> {
+  const runDir = `${split}-${msPerSample}`;
   const args = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '1', '--min-workers', '2'];
-  const overrides = set(...elastic(maxSteps, `train.leases=${leases}`, 'comm.heartbeatTimeoutMs=8000'));
+  const overrides = set(...elastic(maxSteps, `train.batchSplit=${split}`, 'comm.heartbeatTimeoutMs=8000'));
   const running = start([...args, '--run-dir', runDir, ...overrides], folder());
   const [, coordinatorAddress] = await running.printed(/launch join (\S+)/);
   const options = JSON.stringify({ id: slow, coordinatorAddress, msPerSample });
@@ -37,7 +37,7 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-it('leases in proportion to speed: the same losses, and the slow worker gets the least there is to do', async () => {
+it('shares in proportion to speed: the same losses, and the slow worker gets the least there is to do', async () => {
   const equal = await unevenRun('equal', 30);
   const proportional = await unevenRun('proportional', 30);
   expect(new Set(sharesOf(equal))).toEqual(new Set([6]));
@@ -49,7 +49,7 @@ it('leases in proportion to speed: the same losses, and the slow worker gets the
   );
   const speed = (steps: readonly StepLine[]) => median(steps.slice(-20).map(({ tokensPerSecond }) => tokensPerSecond));
   process.stdout.write(
-    `one of two workers 30 ms slower a sample: ${Math.round(speed(equal))} tokens/s with equal leases, ` +
+    `one of two workers 30 ms slower a sample: ${Math.round(speed(equal))} tokens/s with equal shares, ` +
       `${Math.round(speed(proportional))} with proportional ones; its samples of 12: ${median(sharesOf(equal))}, ${median(sharesOf(proportional))}\n`,
   );
 });

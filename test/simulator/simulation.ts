@@ -139,7 +139,7 @@ export class Simulation {
         microBatchSize: 1,
         workers: Math.max(1, local),
         hashEverySteps: random.pick([0, 1, 3]),
-        leases: random.pick(['equal', 'proportional']),
+        batchSplit: random.pick(['equal', 'proportional']),
       },
       checkpoint: { everySteps: random.pick([0, 2, 4]) },
       eval: { everySteps: random.pick([0, 0, 3]) },

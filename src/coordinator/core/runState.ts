@@ -48,7 +48,7 @@ export interface RunPlan {
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
   /** Whether every rank gets the same number of samples, or as many as its speed allows. */
-  readonly leases: 'equal' | 'proportional';
+  readonly batchSplit: 'equal' | 'proportional';
 }
 
 /** Where a coordinator that was killed had come to (journal.ts). */

@@ -3,6 +3,7 @@
  * the end, workers that come and go). Pure, a part of decide.ts.
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
+import { sharesOf } from './batchSplit.ts';
 import {
   after,
   allTraining,
@@ -26,7 +27,6 @@ import {
   withMember,
 } from './decisionParts.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
-import { sharesOf } from './leases.ts';
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform } from './terms.ts';
 
@@ -58,12 +58,12 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
   return after([...unreported, started], atBoundary(stepping, nowMs, 'every member is ready'));
 }
 
-/** Leases the samples of the next two steps, as far as they are not leased. */
+/** Assigns the samples of the next two steps, as far as they are not assigned. */
 function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
   const through = Math.min(state.step + 2, state.plan.maxSteps);
   const effects: Effect[] = [];
   for (let step = state.assignedStep + 1; step <= through; step++) {
-    const shares = sharesOf(state.plan.globalBatchSize, state.members, state.plan.leases);
+    const shares = sharesOf(state.plan.globalBatchSize, state.members, state.plan.batchSplit);
     for (const [rank, { from, count }] of shares.entries()) {
       const to = state.members[rank]?.id ?? '';
       effects.push({ kind: 'assign', to, term: state.term, step, sampleFrom: from, sampleCount: count });
@@ -108,7 +108,7 @@ export function onReduced(
     const { sampleFrom, sampleCount } = required(other.reduced);
     return { ...other, phase: 'optimizer', holds, took: { step, rank: other.rank, sampleFrom, sampleCount } };
   });
-  const { state: assigned, effects: leases } = assignAhead({
+  const { state: assigned, effects: ahead } = assignAhead({
     ...next,
     members,
     step,
@@ -118,7 +118,7 @@ export function onReduced(
     ringFaults: 0,
     sinceMs: nowMs,
   });
-  return { state: assigned, effects: [...effects, ...leases], reason: `every member reduced step ${step}` };
+  return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
 }
 
 /** Whether anything is to be done between this step and the next. */

@@ -32,6 +32,15 @@ function refusal(load: () => unknown): string {
 const parse = (text: string, overrides: string[] = []): Config => parseConfig({ text, name: 'my.yaml', overrides });
 const refused = (text: string, overrides: string[] = []): string => refusal(() => parse(text, overrides));
 
+it('takes a key by the name that it had before in a file, and names the new one on the command line', () => {
+  expect(parse('train:\n  leases: proportional\n').train.batchSplit).toBe('proportional');
+  expect(refused('train:\n  leases: fair\n')).toMatch(/^my.yaml:2: train.batchSplit: expected/);
+  expect(refused('train:\n  leases: equal\n  batchSplit: equal\n')).toContain(
+    'unknown key train.leases. Did you mean train.batchSplit?',
+  );
+  expect(refused('', ['train.leases=equal'])).toContain('there is no key train.leases. Did you mean train.batchSplit?');
+});
+
 describe('shipped configs', () => {
   it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small'])('%s is shipped and loads', (name) => {
     expect(shippedConfigs()).toContain(name);

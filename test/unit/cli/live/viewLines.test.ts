@@ -35,7 +35,7 @@ const plan = {
   heartbeatTimeoutMs: 1,
   joinTimeoutMs: 1,
   stepTimeoutMs: 1,
-  leases: 'equal' as const,
+  batchSplit: 'equal' as const,
 };
 
 function member(rank: number, changes: Partial<Member> = {}): Member {

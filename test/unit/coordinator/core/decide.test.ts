@@ -30,7 +30,7 @@ const plan: RunPlan = {
   heartbeatTimeoutMs: 1_000,
   joinTimeoutMs: 5_000,
   stepTimeoutMs: 60_000,
-  leases: 'equal',
+  batchSplit: 'equal',
 };
 const hash = (digit: string) => digit.repeat(64);
 const timings = { dataWaitMs: 0, forwardBackwardMs: 1, ringWaitMs: 1, commitWaitMs: 0, optimizerMs: 1 };
@@ -181,7 +181,7 @@ class Script {
     );
   }
 
-  leases() {
+  assigned() {
     return this.effects.flatMap((effect) =>
       effect.kind === 'assign' ? [[effect.to, effect.step, effect.sampleFrom, effect.sampleCount]] : [],
     );
@@ -203,10 +203,10 @@ describe('the decision core: steps', () => {
     ]);
   });
 
-  it('leases every sample of two steps once, then starts', () => {
+  it('assigns every sample of two steps once, then starts', () => {
     const script = new Script().start();
     expect(script.kinds().slice(0, 3)).toEqual(['started', 'proceed→w0', 'proceed→w1']);
-    expect(script.leases()).toEqual([
+    expect(script.assigned()).toEqual([
       ['w0', 1, 0, 3],
       ['w1', 1, 3, 2],
       ['w0', 2, 0, 3],
@@ -325,7 +325,7 @@ describe('the decision core: steps', () => {
       to: ['w0', 'w1'],
     });
     script.ready('w0').ready('w1');
-    expect(script.leases().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
+    expect(script.assigned().map(([, step]) => step)).toEqual([3, 3, 4, 4]);
   });
 
   it('counts a step once, whatever a member repeats', () => {
@@ -444,9 +444,9 @@ describe('the decision core: losses', () => {
     });
     // The loss has said what the new term says, which lists of events need not repeat.
     expect(script.events('term')).toMatchObject([{ isTold: true }]);
-    // What was reduced for the lost term is void: the step is leased anew.
+    // What was reduced for the lost term is void: the step is assigned anew.
     script.ready('w0');
-    expect(script.leases()).toEqual([
+    expect(script.assigned()).toEqual([
       ['w0', 2, 0, 5],
       ['w0', 3, 0, 5],
     ]);
@@ -910,7 +910,7 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(script.effects[1]).toMatchObject({ message: { type: 'commit', gradNorm: 0.75 } });
     expect(script.forms()).toMatchObject([{ term: 4, step: 7, state: 'keep' }, { state: 'keep' }]);
     script.ready('w0').ready('w1');
-    expect(script.leases().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
+    expect(script.assigned().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
   });
 
   it('sends the state to whoever lacks a commit that no journal has', () => {

@@ -20,11 +20,11 @@ export function shareOf(total: number, rank: number, worldSize: number): Share {
 }
 
 /** One share for each member, in the order of ranks. Every member has at least one sample, since total ≥ their number. */
-export function sharesOf(total: number, members: readonly Member[], leases: 'equal' | 'proportional'): Share[] {
+export function sharesOf(total: number, members: readonly Member[], batchSplit: 'equal' | 'proportional'): Share[] {
   const speeds = members.map(({ speed }) => speed);
   const measured = speeds.every((speed) => speed > 0);
   const even = Math.max(...speeds) <= (1 + tolerance) * Math.min(...speeds);
-  if (leases === 'equal' || !measured || even) {
+  if (batchSplit === 'equal' || !measured || even) {
     return members.map((_, rank) => shareOf(total, rank, members.length));
   }
   let from = 0;

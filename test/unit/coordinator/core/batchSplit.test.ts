@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { shareOf, sharesOf } from '../../../../src/coordinator/core/leases.ts';
+import { shareOf, sharesOf } from '../../../../src/coordinator/core/batchSplit.ts';
 import type { Member } from '../../../../src/coordinator/core/runState.ts';
 
 describe('shareOf', () => {
@@ -27,8 +27,8 @@ describe('sharesOf', () => {
       const does = { lastSeenMs: 0, phase: 'optimizer', step: 1, holds: undefined, leaving: false } as const;
       return { ...who, ...does, rank, speed };
     });
-  const counts = (total: number, speeds: number[], leases: 'equal' | 'proportional' = 'proportional') =>
-    sharesOf(total, members(...speeds), leases).map(({ count }) => count);
+  const counts = (total: number, speeds: number[], batchSplit: 'equal' | 'proportional' = 'proportional') =>
+    sharesOf(total, members(...speeds), batchSplit).map(({ count }) => count);
 
   it('follows measured speed, gives everyone something, and tiles the batch', () => {
     expect(counts(12, [2, 1, 1])).toEqual([6, 3, 3]);
