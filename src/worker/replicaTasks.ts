@@ -1,0 +1,204 @@
+/**
+ * What a worker computes: the engine and the replica on it, and the tasks that the agent asks for, one at a time. It knows nothing of
+ * threads and ranks: it reports each bucket whose gradients are final, and takes back those that are reduced, no more.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import type { ModelConfig } from '../architecture/registry.ts';
+import { microBatches } from '../base/batch.ts';
+import { invariant } from '../base/errors.ts';
+import { addSums, noSums, type Sums } from '../base/sums.ts';
+import { makeBuckets } from '../comm/buckets.ts';
+import type { Span } from '../comm/spans.ts';
+import type { Config } from '../config/configTypes.ts';
+import type { Engine, TensorGroup } from '../engine/engine.ts';
+import { engines } from '../engine/engines.ts';
+import { createEngine, type EngineTable } from '../engine/registry.ts';
+import type { Precision } from '../model/computing.ts';
+import { checkFinite } from '../model/divergence.ts';
+import { evaluateBatches } from '../model/evaluation.ts';
+import { objectiveOf } from '../model/objectives/registry.ts';
+import { Trainer } from '../model/training.ts';
+import { ComputeSpans } from './computeSpans.ts';
+import { GradientExchange } from './gradientExchange.ts';
+import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
+
+interface Built {
+  readonly config: Config;
+  readonly engine: Engine;
+  readonly trainer: Trainer;
+  readonly exchange: GradientExchange;
+  readonly port: MessagePort;
+  readonly wanted: Int32Array;
+}
+
+/** Long enough for some slices of it on a machine that others use, short enough that nobody waits. */
+const limitSeconds = 0.03;
+
+/** What its threads reach, in the numbers that they multiply. */
+function measureLimit(engine: Engine, precision: Precision): BuildResult['measured'] {
+  const { threads = 1 } = engine;
+  const flops = engine.peakFlops?.(precision, limitSeconds) ?? 0;
+  return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
+}
+
+export class ReplicaTasks {
+  readonly #engines: EngineTable;
+  #replica: Built | undefined;
+  /** Of the step that is traced. */
+  readonly #spans = new ComputeSpans();
+
+  /** @param table the engines that a config may name */
+  constructor(table: EngineTable = engines) {
+    this.#engines = table;
+  }
+
+  /** Creates the engine and the model with its initial parameters. */
+  async build(task: BuildTask): Promise<BuildResult> {
+    const { config, vocabSize, threads, trace, gradientPort, wanted } = task;
+    const { name, device, precision } = config.engine;
+    const plainEngine = await createEngine({ name, device, threads }, this.#engines);
+    const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
+    const modelConfig: ModelConfig = { ...config.model, vocabSize };
+    const { seed, activationRecompute } = config.train;
+    const objective = objectiveOf(task.objective);
+    const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision });
+    const { specs, grads, values, m, v } = trainer.parameters;
+    const sizes = specs.map(({ size }) => size);
+    const plan = makeBuckets({
+      offsets: grads.offsets,
+      sizes,
+      length: grads.length,
+      bucketBytesMax: config.comm.bucketBytesMax,
+    });
+    const exchange = new GradientExchange({
+      engine,
+      group: grads,
+      plan,
+      onReady: (attempt, bucket) => gradientPort.postMessage([attempt, bucket]),
+    });
+    if (!engine.isHost) {
+      gradientPort.on('message', ([attempt, bucket]: [number, number]) => exchange.takeBack(attempt, bucket));
+    }
+    const state = engine.isHost && [values, m, v].map((group) => engine.hostRange(group, 0, group.length));
+    this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
+    const measured = measureLimit(engine, precision);
+    return {
+      engine: engine.description,
+      engineId: { engine: engine.name, device: engine.device, unit: engine.unit, precision },
+      ...(measured && { measured }),
+      tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
+      gradients: exchange.shared,
+      isInPlace: engine.isHost,
+      buckets: plan.buckets,
+      sizes,
+      offsets: values.offsets,
+      ...(state && { state }),
+    };
+  }
+
+  /** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
+  async step({ attempt, step: update, sampleFrom, batch, globalWeight, trace }: StepTask): Promise<Sums> {
+    const { config, trainer, exchange, wanted } = this.#built();
+    const { microBatchSize, seed } = config.train;
+    const { dropout } = config.model;
+    await exchange.begin(attempt);
+    this.#spans.begin(trace);
+    trainer.zeroGrads(); // of a step that was not applied
+    let sums = noSums;
+    for (const { from, batch: micro } of microBatches(batch, microBatchSize)) {
+      if (Atomics.load(wanted, 0) !== attempt) return noSums;
+      const size = micro.sampleCount;
+      const last = from + size === batch.sampleCount;
+      const ended = this.#spans.start(`microbatch ${from / microBatchSize}`);
+      const added = await trainer.microStep({
+        ...micro,
+        lossScale: 1 / globalWeight,
+        ...(dropout > 0 && { dropout: { seed, step: update, firstSample: sampleFrom + from } }),
+        ...(last && { onGradReady: (index: number) => exchange.ready(index) }),
+      });
+      sums = addSums(sums, added);
+      ended();
+    }
+    for (const [name, sum] of Object.entries(sums)) checkFinite(`the ${name} of step ${update}`, sum);
+    await exchange.flush();
+    return sums;
+  }
+
+  /** The global norm of the reduced gradient. Call once a step, after the ring and before `apply`. */
+  async gradNorm(): Promise<number> {
+    const { trainer, exchange } = this.#built();
+    const ended = this.#spans.start('gradient norm');
+    await exchange.whenBack();
+    const norm = await trainer.gradNorm();
+    ended();
+    return norm;
+  }
+
+  /** AdamW on the reduced gradient. */
+  async apply({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
+    const { config, engine, trainer } = this.#built();
+    const { beta1, beta2, eps, weightDecay, gradClip } = config.optimizer;
+    const ended = this.#spans.start('optimizer');
+    await trainer.applyAdamw({ step: update, learningRate, beta1, beta2, eps, weightDecay, gradClip, gradNorm: norm });
+    await engine.finish();
+    ended();
+  }
+
+  /** The objective's sums, in the microbatches of training. */
+  async evaluate({ step: update, batch }: EvaluateTask): Promise<Sums> {
+    const { config, trainer } = this.#built();
+    const parts = [...microBatches(batch, config.train.microBatchSize)];
+    const sums = await evaluateBatches(
+      trainer,
+      parts.map((part) => part.batch),
+    );
+    for (const [name, sum] of Object.entries(sums)) checkFinite(`the validation ${name} after step ${update}`, sum);
+    return sums;
+  }
+
+  /** Copies parameters and moments into `state`. */
+  async exportState({ state }: StateTask): Promise<void> {
+    const { engine, trainer } = this.#built();
+    await engine.snapshot(stateGroups(trainer), state);
+  }
+
+  /** The inverse. */
+  async importState({ state }: StateTask): Promise<void> {
+    const { engine, trainer } = this.#built();
+    for (const [i, group] of stateGroups(trainer).entries()) engine.copyIn(group, 0, group.length, state[i]!);
+    await engine.finish();
+  }
+
+  /** Ends the engine's threads. */
+  async dispose(): Promise<void> {
+    await this.#replica?.engine.dispose();
+    this.#replica?.port.close();
+    this.#replica = undefined;
+  }
+
+  /** What was computed since the step that is traced began. */
+  async takeSpans(): Promise<Span[]> {
+    return this.#spans.take();
+  }
+
+  /** Checksum of the parameters. */
+  parameterHash(): Promise<string> {
+    const { engine, trainer } = this.#built();
+    return engine.checksum([trainer.parameters.values]);
+  }
+
+  /** Checksum of parameters and moments. */
+  stateHash(): Promise<string> {
+    const { engine, trainer } = this.#built();
+    return engine.checksum(stateGroups(trainer));
+  }
+
+  #built(): Built {
+    invariant(this.#replica !== undefined, 'the replica is used before it is built');
+    return this.#replica;
+  }
+}
+
+function stateGroups({ parameters: { values, m, v } }: Trainer): TensorGroup[] {
+  return [values, m, v];
+}
