@@ -4,6 +4,7 @@ import type { EngineEntry } from '../../src/engine/engineEntry.ts';
 import { engines } from '../../src/engine/engines.ts';
 import { createNativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import { timedEngine } from './timedEngine.ts';
+import { toy } from './toyEngine.ts';
 
 /** Kernels take a tenth of a millisecond each, and every copy one. */
 const timed: EngineEntry = {
@@ -15,4 +16,5 @@ const timed: EngineEntry = {
 export const testEngines = {
   ...engines,
   timed,
+  toy,
 } satisfies Readonly<Record<string, EngineEntry>>;

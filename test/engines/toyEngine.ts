@@ -1,0 +1,13 @@
+/** An engine that is nothing but its kernels in plain loops, as whoever writes a new one may begin: this file, and a line in a table. */
+import type { EngineEntry } from '../../src/engine/engineEntry.ts';
+import { Float64Engine } from '../parity/model/float64Engine.ts';
+
+export const toy: EngineEntry = {
+  doc: 'plain loops in float64, for tests',
+  devices: ['none'],
+  defaultDevice: 'none',
+  precisions: ['float32'],
+  missing: () => undefined,
+  installHint: () => 'it is there',
+  start: async () => new Float64Engine(),
+};
