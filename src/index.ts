@@ -77,7 +77,7 @@ export { type LossOptions, Model } from './model/model.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
-export { type Parameter, Parameters } from './model/parameterStore.ts';
+export { type IsTrained, type Parameter, Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
 export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
 export {

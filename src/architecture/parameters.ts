@@ -23,6 +23,8 @@ export interface ParameterSpec {
   readonly size: number;
   /** Whether AdamW's weight decay applies: matrices only, never biases or layer norms. */
   readonly decay: boolean;
+  /** Whether training changes it; default true. One that it does not has no gradient and no moments. */
+  readonly trainable?: boolean;
   /** Initial values: a constant, or normal with this standard deviation. */
   readonly init: ConstantInit | NormalInit;
 }

@@ -17,45 +17,61 @@ export interface Parameter {
   readonly name: string;
   /** On the device. */
   readonly value: Tensor;
-  /** Its gradient, which is accumulated; undefined outside training. */
+  /** Its gradient, which is accumulated; undefined where it is frozen, and outside training. */
   readonly grad: Tensor | undefined;
 }
+
+/** Which parameters are trained; the others are frozen. */
+export type IsTrained = (spec: ParameterSpec) => boolean;
 
 /** All parameters of a model, with their gradients and AdamW's moments where it is trained. */
 export class Parameters {
   /** Names, shapes and initial values, in the order of everything here. */
   readonly specs: readonly ParameterSpec[];
+  /** Those that are trained, which come first: of them alone there are gradients and moments. All outside training. */
+  readonly trained: readonly ParameterSpec[];
   /** Each with its tensors. */
   readonly list: readonly Parameter[];
   /** Numbers in all parameters together, without the engine's padding. */
   readonly count: number;
   readonly #engine: Engine;
   readonly #groups: { params: TensorGroup; grads?: TensorGroup; m?: TensorGroup; v?: TensorGroup };
+  /** The values of the others, in the order of `specs`. */
+  readonly #frozen: TensorGroup | undefined;
   readonly #indexOf: ReadonlyMap<string, number>;
 
   /**
-   * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`. They live as long as the
-   * engine.
+   * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, of what `isTrained` says, or
+   * else `trainable` of each spec, which come first. They live as long as the engine.
    */
-  constructor(engine: Engine, specs: readonly ParameterSpec[], options: { training: boolean }) {
+  constructor(
+    engine: Engine,
+    specs: readonly ParameterSpec[],
+    options: { training: boolean; isTrained?: IsTrained | undefined },
+  ) {
     this.#engine = engine;
-    this.specs = specs;
-    this.count = this.specs.reduce((sum, spec) => sum + spec.size, 0);
+    const isTrained: IsTrained = options.isTrained ?? (({ trainable = true }) => trainable);
+    const [trained, frozen] = partition(specs, (spec) => !options.training || isTrained(spec));
+    invariant(trained.length > 0, 'expected at least one parameter that is trained');
+    this.trained = trained;
+    this.specs = [...trained, ...frozen];
+    this.count = sizeOf(this.specs);
     this.#indexOf = new Map(this.specs.map((spec, index) => [spec.name, index]));
-    const shapes = this.specs.map((spec) => spec.shape);
-    const allocate = (): TensorGroup => engine.allocGroup(shapes);
+    const shapesOf = (some: readonly ParameterSpec[]) => some.map(({ shape }) => shape);
+    const allocate = (): TensorGroup => engine.allocGroup(shapesOf(this.trained));
     this.#groups = options.training
       ? { params: allocate(), grads: allocate(), m: allocate(), v: allocate() }
       : { params: allocate() };
+    this.#frozen = frozen.length > 0 ? engine.allocGroup(shapesOf(frozen)) : undefined;
     this.list = this.specs.map(({ name }, index) => ({
       index,
       name,
-      value: this.values.tensors[index]!,
+      value: this.#tensor('params', index),
       grad: this.#groups.grads?.tensors[index],
     }));
   }
 
-  /** The values, in one block. */
+  /** The values of what is trained, in one block as long as `grads`, `m` and `v`. All values outside training. */
   get values(): TensorGroup {
     return this.#groups.params;
   }
@@ -73,6 +89,16 @@ export class Parameters {
   /** Second moments of AdamW. */
   get v(): TensorGroup {
     return this.#trainingGroup('v');
+  }
+
+  /** The blocks that steps change, in the order of `stateParts`: of what is trained, and laid out alike. */
+  get state(): readonly TensorGroup[] {
+    return [this.values, this.m, this.v];
+  }
+
+  /** The parameters of which there is this part: the first of `specs`, or all. */
+  specsOf(part: StatePart | 'grads'): readonly ParameterSpec[] {
+    return part === 'params' ? this.specs : this.trained;
   }
 
   #trainingGroup(name: 'grads' | 'm' | 'v'): TensorGroup {
@@ -108,26 +134,26 @@ export class Parameters {
 
   /** Copies one tensor out; `into` has its size. */
   async readTensor(part: StatePart | 'grads', index: number, into: Float32Array): Promise<void> {
-    await this.#engine.download(this.#group(part).tensors[index]!, into);
+    await this.#engine.download(this.#tensor(part, index), into);
   }
 
   /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own where the device's memory is the host's. */
   hostTensor(part: StatePart | 'grads', index: number): Float32Array {
-    const group = this.#group(part);
-    const from = group.offsets[index]!;
+    const [group, at] = this.#place(part, index);
+    const from = group.offsets[at]!;
     return this.#engine.hostRange(group, from, from + this.specs[index]!.size);
   }
 
   /** Overwrites one tensor; `data` has its size. */
   writeTensor(part: StatePart | 'grads', index: number, data: Float32Array): void {
-    this.#engine.upload(this.#group(part).tensors[index]!, data);
+    this.#engine.upload(this.#tensor(part, index), data);
   }
 
-  /** Copies a whole part out, tensor after tensor in the order of `specs`, unpadded: `into` has `count` elements. */
+  /** Copies a whole part out, tensor after tensor in the order of `specsOf(part)`, unpadded: `into` has as many elements. */
   async exportState(part: StatePart | 'grads', into: Float32Array): Promise<void> {
-    this.#checkLength(into);
+    this.#checkLength(part, into);
     let start = 0;
-    for (const [index, { size }] of this.specs.entries()) {
+    for (const [index, { size }] of this.specsOf(part).entries()) {
       await this.readTensor(part, index, into.subarray(start, start + size));
       start += size;
     }
@@ -135,21 +161,40 @@ export class Parameters {
 
   /** The inverse of `exportState`. */
   importState(part: StatePart | 'grads', from: Float32Array): void {
-    this.#checkLength(from);
+    this.#checkLength(part, from);
     let start = 0;
-    for (const [index, { size }] of this.specs.entries()) {
+    for (const [index, { size }] of this.specsOf(part).entries()) {
       this.writeTensor(part, index, from.subarray(start, start + size));
       start += size;
     }
   }
 
-  #group(part: StatePart | 'grads'): TensorGroup {
-    return part === 'params' ? this.values : this.#trainingGroup(part);
+  #tensor(part: StatePart | 'grads', index: number): Tensor {
+    const [group, at] = this.#place(part, index);
+    return group.tensors[at]!;
   }
 
-  #checkLength(array: Float32Array): void {
-    invariant(array.length === this.count, `expected ${this.count} numbers, got ${array.length}`);
+  /** Where the tensor of a parameter lies. */
+  #place(part: StatePart | 'grads', index: number): [group: TensorGroup, index: number] {
+    const { length } = this.trained;
+    if (index < length) return [part === 'params' ? this.values : this.#trainingGroup(part), index];
+    const name = this.specs[index]?.name;
+    invariant(part === 'params' && this.#frozen !== undefined, `parameter ${name ?? index} has no ${part}`);
+    return [this.#frozen, index - length];
   }
+
+  #checkLength(part: StatePart | 'grads', array: Float32Array): void {
+    const count = sizeOf(this.specsOf(part));
+    invariant(array.length === count, `expected ${count} numbers, got ${array.length}`);
+  }
+}
+
+function partition<T>(values: readonly T[], isFirst: (value: T) => boolean): [first: T[], second: T[]] {
+  return [values.filter(isFirst), values.filter((value) => !isFirst(value))];
+}
+
+function sizeOf(specs: readonly ParameterSpec[]): number {
+  return specs.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** The random stream of one tensor. */

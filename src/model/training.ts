@@ -15,7 +15,7 @@ import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
 import { type Objective, readSums } from './objectives/objective.ts';
 import { parameterSpecs } from './parameterOrder.ts';
-import { Parameters } from './parameterStore.ts';
+import { type IsTrained, Parameters } from './parameterStore.ts';
 import type { DropoutSource } from './pass.ts';
 import { Tape } from './tape.ts';
 
@@ -77,6 +77,8 @@ export interface TrainerOptions {
   readonly activationRecompute?: ActivationRecompute;
   /** Default `float32`. */
   readonly precision?: Precision | undefined;
+  /** Which parameters are trained; the others keep their values, and cost no memory and no computation. Default: all. */
+  readonly isTrained?: IsTrained | undefined;
 }
 
 /** What an update was. */
@@ -108,7 +110,8 @@ export class Trainer {
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.precision = options.precision ?? 'float32';
     checkPrecision(engine, this.precision);
-    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true });
+    const { isTrained } = options;
+    this.parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained });
     this.parameters.initialise(options.seed);
     this.model = new Model(engine, config, this.parameters);
   }
@@ -174,8 +177,8 @@ export class Trainer {
     checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;
     const gradScale = clipped ? gradClip / (gradNorm + 1e-6) : 1; // the 1e-6 is PyTorch's
-    const { specs, values: params, grads, m, v } = this.parameters;
-    const decays = specs.map(({ decay }) => (decay ? weightDecay : 0));
+    const { trained, values: params, grads, m, v } = this.parameters;
+    const decays = trained.map(({ decay }) => (decay ? weightDecay : 0));
     this.engine.adamw({ params, grads, m, v, ...shared, weightDecay: decays, gradScale, zeroGrads: true });
     this.#gradsAreZero = true;
     return { gradNorm };

@@ -119,7 +119,7 @@ export async function fillParameters(
   checkpoint: Checkpoint,
   part: StatePart = 'params',
 ): Promise<void> {
-  for (const [index, { name }] of parameters.specs.entries()) {
+  for (const [index, { name }] of parameters.specsOf(part).entries()) {
     const values = parameters.hostTensor(part, index);
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     let filled = 0;

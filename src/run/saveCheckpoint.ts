@@ -75,7 +75,7 @@ export async function saveCheckpoint(
   });
   try {
     for (const part of stateParts) {
-      for (const [index, { size }] of parameters.specs.entries()) {
+      for (const [index, { size }] of parameters.specsOf(part).entries()) {
         const values = new Float32Array(size);
         await parameters.readTensor(part, index, values);
         await writer.write(new Uint8Array(values.buffer));

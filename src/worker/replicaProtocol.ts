@@ -36,7 +36,7 @@ export interface BuildResult {
   readonly isInPlace: boolean;
   /** How the ring cuts `gradients`. */
   readonly buckets: readonly Bucket[];
-  /** Numbers in each parameter, in the order of `tensors`. */
+  /** Numbers in each trained parameter: the first of `tensors`. */
   readonly sizes: readonly number[];
   /** Where each tensor starts in `gradients`, and in each block of a state. */
   readonly offsets: readonly number[];

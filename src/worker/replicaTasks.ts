@@ -10,7 +10,7 @@ import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Span } from '../comm/spans.ts';
 import type { Config } from '../config/configTypes.ts';
-import type { Engine, TensorGroup } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
 import { engines } from '../engine/engines.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import type { Precision } from '../model/computing.ts';
@@ -62,8 +62,8 @@ export class ReplicaTasks {
     const { seed, activationRecompute } = config.train;
     const objective = objectiveOf(task.objective);
     const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision });
-    const { specs, grads, values, m, v } = trainer.parameters;
-    const sizes = specs.map(({ size }) => size);
+    const { specs, trained, grads, values } = trainer.parameters;
+    const sizes = trained.map(({ size }) => size);
     const plan = makeBuckets({
       offsets: grads.offsets,
       sizes,
@@ -79,7 +79,7 @@ export class ReplicaTasks {
     if (!engine.isHost) {
       gradientPort.on('message', ([attempt, bucket]: [number, number]) => exchange.takeBack(attempt, bucket));
     }
-    const state = engine.isHost && [values, m, v].map((group) => engine.hostRange(group, 0, group.length));
+    const state = engine.isHost && trainer.parameters.state.map((group) => engine.hostRange(group, 0, group.length));
     this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
     const measured = measureLimit(engine, precision);
     return {
@@ -159,13 +159,13 @@ export class ReplicaTasks {
   /** Copies parameters and moments into `state`. */
   async exportState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
-    await engine.snapshot(stateGroups(trainer), state);
+    await engine.snapshot(trainer.parameters.state, state);
   }
 
   /** The inverse. */
   async importState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
-    for (const [i, group] of stateGroups(trainer).entries()) engine.copyIn(group, 0, group.length, state[i]!);
+    for (const [i, group] of trainer.parameters.state.entries()) engine.copyIn(group, 0, group.length, state[i]!);
     await engine.finish();
   }
 
@@ -190,15 +190,11 @@ export class ReplicaTasks {
   /** Checksum of parameters and moments. */
   stateHash(): Promise<string> {
     const { engine, trainer } = this.#built();
-    return engine.checksum(stateGroups(trainer));
+    return engine.checksum(trainer.parameters.state);
   }
 
   #built(): Built {
     invariant(this.#replica !== undefined, 'the replica is used before it is built');
     return this.#replica;
   }
-}
-
-function stateGroups({ parameters: { values, m, v } }: Trainer): TensorGroup[] {
-  return [values, m, v];
 }

@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { parameterCount } from '../../../src/architecture/registry.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
-import { Parameters } from '../../../src/model/parameterStore.ts';
-import { Float64Engine } from '../../parity/model/float64Engine.ts';
+import { type IsTrained, Parameters } from '../../../src/model/parameterStore.ts';
+import { Trainer } from '../../../src/model/training.ts';
+import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
+import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
 const gpt2: Gpt2Config = {
   architecture: 'gpt2',
@@ -145,5 +147,67 @@ describe('state', () => {
     const parameters = new Parameters(new Float64Engine(), parameterSpecs(tiny), { training: false });
     expect(() => parameters.grads).toThrow('only for training');
     expect(parameters.list.every(({ grad }) => grad === undefined)).toBe(true);
+  });
+});
+
+describe('frozen parameters', () => {
+  const isTrained: IsTrained = ({ name }) =>
+    name.startsWith('transformer.h.1.') || name.startsWith('transformer.ln_f.');
+  const adamw = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradClip: 0 };
+
+  async function trained(options: { isTrained?: IsTrained }) {
+    const trainer = new Trainer(new Float64Engine(), tinyConfig, { seed: 1, ...options });
+    const ready: number[] = [];
+    for (const step of [1, 2]) {
+      const batch = randomBatch(tinyConfig, { seed: step, batchSize: 2 });
+      await trainer.microStep({ ...batch, lossScale: 0.1, ...(step === 2 && { onGradReady: (i) => ready.push(i) }) });
+      await trainer.applyAdamw({ ...adamw, step });
+    }
+    const { parameters } = trainer;
+    const numbersOf = (name: string) => [...numbers(parameters.get(name).value)];
+    return { trainer, parameters, ready, numbersOf };
+  }
+
+  it('keep their bits, while the others are trained', async () => {
+    const initial = new Trainer(new Float64Engine(), tinyConfig, { seed: 1 }).parameters;
+    const { parameters, numbersOf, ready } = await trained({ isTrained });
+    const frozen = parameters.specs.filter((spec) => !isTrained(spec));
+    expect(frozen.length).toBeGreaterThan(10);
+    for (const { name } of frozen) expect(numbersOf(name), name).toEqual([...numbers(initial.get(name).value)]);
+    for (const { name } of parameters.trained)
+      expect(numbersOf(name), name).not.toEqual([...numbers(initial.get(name).value)]);
+    expect(ready).toEqual([...parameters.trained.keys()]);
+  });
+
+  it('have no gradients and no moments, and are no part of what a step changes', async () => {
+    const [{ parameters, trainer }, all] = [await trained({ isTrained }), await trained({})];
+    expect(parameters.specs.map(({ name }) => name).toSorted()).toEqual(
+      all.parameters.specs.map(({ name }) => name).toSorted(),
+    );
+    expect(parameters.count).toBe(all.parameters.count);
+    expect(parameters.trained.map(({ name }) => name)).toEqual(
+      all.parameters.specs.filter(isTrained).map(({ name }) => name),
+    );
+    for (const group of [...parameters.state, parameters.grads]) {
+      expect(group.tensors.map(({ shape }) => shape)).toEqual(parameters.trained.map(({ shape }) => shape));
+    }
+    expect(parameters.specsOf('params')).toEqual(parameters.specs);
+    const numbersIn = (specs: readonly { size: number }[]) => specs.reduce((sum, { size }) => sum + size, 0);
+    const values = new Float32Array(parameters.count);
+    const moments = new Float32Array(numbersIn(parameters.trained));
+    await parameters.exportState('params', values);
+    await parameters.exportState('m', moments);
+    expect(() => parameters.importState('v', values)).toThrow(`expected ${moments.length} numbers`);
+    parameters.importState(
+      'params',
+      values.map((x) => 2 * x),
+    );
+    parameters.writeTensor('params', parameters.specs.length - 1, values.subarray(-parameters.specs.at(-1)!.size));
+    await expect(parameters.readTensor('m', parameters.specs.length - 1, moments)).rejects.toThrow('has no m');
+    const [own, whole] = [trainer, all.trainer].map(({ engine }) => engine.memory().bytesInUse);
+    expect(own).toBe((whole! * (parameters.count + 3 * moments.length)) / (4 * parameters.count));
+    expect(() => new Trainer(new Float64Engine(), tinyConfig, { seed: 1, isTrained: () => false })).toThrow(
+      'at least one',
+    );
   });
 });
