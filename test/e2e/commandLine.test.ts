@@ -63,7 +63,7 @@ describe.skipIf(!hasBash)('completion in bash', () => {
     [['launch', '--max'], ['--max-restarts']],
     [['launch', 'train', '--max'], ['--max-restarts']],
     [['launch', 'join', '--k'], ['--key']],
-    [['launch', 'bench', 'pr'], ['protocol']],
+    [['launch', 'bench', 'sc'], ['scaling']],
     [['launch', '--config', 'quick'], ['quickstart']],
     [['launch', '--resume', ''], ['runs/mine']],
     [['launch', '--set', 'train.maxS'], ['train.maxSteps=']],
