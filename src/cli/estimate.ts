@@ -9,7 +9,7 @@ import { duration } from './progress.ts';
 const efficiency = { least: 0.25, most: 0.75 };
 const measureSeconds = 0.1;
 
-/** Undefined where the limit of the machine cannot be measured. */
+/** Undefined for a model that multiplies nothing, and where the limit of the machine cannot be measured. */
 export async function estimatedTime(config: Config, vocabSize: number): Promise<string | undefined> {
   const { train, model, engine: wanted } = config;
   const cores = availableParallelism();
@@ -19,7 +19,7 @@ export async function estimatedTime(config: Config, vocabSize: number): Promise<
   await engine.dispose();
   if (limit === undefined) return undefined;
   const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize);
-  return describeTime(flops, train.maxSteps, limit);
+  return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
 }
 
 /** @param limit floating-point operations a second */

@@ -31,7 +31,7 @@ export function limitOf(members: readonly HostMember[]): number | undefined {
   return perHost.length === 0 ? undefined : perHost.reduce((sum, flops) => sum + flops, 0);
 }
 
-/** @param peakTflops `train.peakTflops`; 0: `members` have measured it. @returns 0 to 1, or undefined where nobody knows */
+/** @param peakTflops `train.peakTflops`; 0: `members` have measured it. @returns 0 to 1, or undefined where nobody knows, or nothing is multiplied */
 export function utilisation(
   stepFlops: number | undefined,
   seconds: number,
@@ -39,6 +39,6 @@ export function utilisation(
   members: readonly HostMember[],
 ): number | undefined {
   const limit = peakTflops > 0 ? peakTflops * 1e12 : limitOf(members);
-  if (stepFlops === undefined || limit === undefined || !(seconds > 0)) return undefined;
+  if (!stepFlops || limit === undefined || !(seconds > 0)) return undefined;
   return stepFlops / seconds / limit;
 }

@@ -100,7 +100,6 @@ export class ReplicaTasks {
   async step({ attempt, step: update, sampleFrom, batch, globalWeight, trace }: StepTask): Promise<Sums> {
     const { config, trainer, exchange, wanted } = this.#built();
     const { microBatchSize, seed } = config.train;
-    const { dropout } = config.model;
     await exchange.begin(attempt);
     this.#spans.begin(trace);
     trainer.zeroGrads(); // of a step that was not applied
@@ -113,7 +112,7 @@ export class ReplicaTasks {
       const added = await trainer.microStep({
         ...micro,
         lossScale: 1 / globalWeight,
-        ...(dropout > 0 && { dropout: { seed, step: update, firstSample: sampleFrom + from } }),
+        dropout: { seed, step: update, firstSample: sampleFrom + from },
         ...(last && { onGradReady: (index: number) => exchange.ready(index) }),
       });
       sums = addSums(sums, added);

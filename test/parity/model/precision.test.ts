@@ -1,6 +1,7 @@
 /** Training with precision bf16 beside float32: gradients within the rounding of bfloat16, and loss curves that stay together. */
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import type { Tensor } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { Precision } from '../../../src/model/computing.ts';
@@ -28,7 +29,7 @@ function trainerOf(config: Gpt2Config, precision: Precision, { threads = 2, acti
   return new Trainer(engine, config, { seed: 5, precision, ...(activationRecompute && { activationRecompute }) });
 }
 
-function batchOf(config: Gpt2Config, seed: number): MicroStepOptions {
+function batchOf(config: ModelConfig, seed: number): MicroStepOptions {
   const batch = randomBatch(config, { seed, batchSize: 4, ignoreEvery: 7 });
   const lossScale = 1 / targetsOf(batch);
   return { ...batch, lossScale, dropout: dropoutSource() };

@@ -1,6 +1,7 @@
 /** Small models and batches that the tests of this folder share. */
 
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import type { DropoutSource } from '../../../src/model/pass.ts';
 import { type TokenBatch, tokenBatch } from '../../../src/task/nextToken.ts';
@@ -33,7 +34,7 @@ export const variants: readonly { readonly name: string; readonly config: Gpt2Co
 
 /** Random tokens; each target is the token that follows, and every `ignoreEvery`-th is -1. */
 export function randomBatch(
-  config: Gpt2Config,
+  config: Pick<ModelConfig, 'vocabSize' | 'blockSize'>,
   options: { seed: number; batchSize: number; blockSize?: number; ignoreEvery?: number },
 ): TokenBatch {
   const { seed, batchSize, blockSize = config.blockSize, ignoreEvery } = options;
