@@ -120,6 +120,15 @@ export class Trainer {
    * number.
    */
   async microStep(options: MicroStepOptions): Promise<Sums> {
+    const { sums } = await this.enqueueMicroStep(options);
+    return await sums;
+  }
+
+  /**
+   * The same without waiting for the device, which goes on to the next microbatch while the sums of this one are read. Wait for them
+   * now and then: nothing else keeps the host from running far ahead.
+   */
+  async enqueueMicroStep(options: MicroStepOptions): Promise<{ readonly sums: Promise<Sums> }> {
     const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
     const { engine, model, objective } = this;
     this.#gradsAreZero = false;
@@ -138,12 +147,13 @@ export class Trainer {
         onGradReady,
         onForward: phaseTimes && onForward,
       });
-      const read = await readSums(engine, sums); // waits for both passes
+      const read = readSums(engine, sums);
       if (phaseTimes !== undefined) {
+        await read; // and so for both passes
         phaseTimes.forwardMs += afterForward - start;
         phaseTimes.backwardMs += performance.now() - afterForward;
       }
-      return read;
+      return { sums: read };
     } finally {
       tape.discard(); // whatever happens, all buffers are back in the pool
     }

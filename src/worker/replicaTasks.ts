@@ -31,6 +31,9 @@ interface Built {
   readonly wanted: Int32Array;
 }
 
+/** How many microbatches a device that computes by itself is given before the host waits for one. */
+const microBatchesAhead = 2;
+
 /** Long enough for some slices of it on a machine that others use, short enough that nobody waits. */
 const limitSeconds = 0.03;
 
@@ -103,21 +106,25 @@ export class ReplicaTasks {
     await exchange.begin(attempt);
     this.#spans.begin(trace);
     trainer.zeroGrads(); // of a step that was not applied
-    let sums = noSums;
+    const reads: Promise<Sums>[] = [];
     for (const { from, batch: micro } of microBatches(batch, microBatchSize)) {
       if (Atomics.load(wanted, 0) !== attempt) return noSums;
       const size = micro.sampleCount;
       const last = from + size === batch.sampleCount;
       const ended = this.#spans.start(`microbatch ${from / microBatchSize}`);
-      const added = await trainer.microStep({
+      await reads.at(-microBatchesAhead);
+      const { sums } = await trainer.enqueueMicroStep({
         ...micro,
         lossScale: 1 / globalWeight,
         dropout: { seed, step: update, firstSample: sampleFrom + from },
         ...(last && { onGradReady: (index: number) => exchange.ready(index) }),
       });
-      sums = addSums(sums, added);
+      sums.catch(() => undefined); // said below, unless the step is given up
+      reads.push(sums);
       ended();
     }
+    let sums = noSums;
+    for (const read of reads) sums = addSums(sums, await read);
     for (const [name, sum] of Object.entries(sums)) checkFinite(`the ${name} of step ${update}`, sum);
     await exchange.flush();
     return sums;

@@ -13,6 +13,8 @@ export interface DeviceTimes {
   readonly kernelMs: (kernel: KernelName) => number;
   /** Milliseconds that a copy of so many numbers takes, to the device or from it. */
   readonly copyMs: (numbers: number) => number;
+  /** Milliseconds until the host learns that the device is through: 0 if absent. */
+  readonly answerMs?: number;
 }
 
 /** @param inner what computes; it must have the host's memory, of which nobody else learns */
@@ -27,7 +29,7 @@ export function timedEngine(inner: Engine, clock: Clock, times: DeviceTimes): En
   };
   const at = (ms: number): Promise<void> =>
     new Promise((resolve) => clock.after(Math.max(0, ms - clock.monotonic()), resolve));
-  const afterKernels = (): Promise<void> => at(Math.max(freeAtMs.kernels, freeAtMs.in));
+  const afterKernels = (): Promise<void> => at(Math.max(freeAtMs.kernels, freeAtMs.in) + (times.answerMs ?? 0));
 
   const copyOut = async (values: Float32Array, into: Float32Array): Promise<void> => {
     const ms = times.copyMs(values.length);

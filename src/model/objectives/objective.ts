@@ -15,7 +15,7 @@ import type { Tape } from '../tape.ts';
 
 /**
  * Sums of a pass, some of which may still be on the device: a tensor stands for the sum of its float32 numbers. Whoever runs the pass
- * reads them before the tape is discarded.
+ * begins to read them before the tape is discarded.
  */
 export interface PassSums extends Readonly<Record<string, number | Tensor>> {
   /** What the targets of the batch count together; 0 if all are masked. */
@@ -49,11 +49,16 @@ export interface Objective {
   readonly evaluate: (tape: Tape, model: Model, batch: Batch) => Promise<PassSums>;
 }
 
-/** The sums as numbers: what is on the device is added up in float64. Waits for the device. */
+/**
+ * The sums as numbers: what is on the device is added up in float64. All reads are enqueued within the call, so that the tensors may be
+ * released after it.
+ */
 export async function readSums(engine: Engine, { weight, loss, ...others }: PassSums): Promise<Sums> {
-  const read: Record<string, number> = {};
-  for (const [name, sum] of Object.entries(others)) read[name] = await readSum(engine, sum);
-  return { ...read, weight, loss: await readSum(engine, loss) };
+  const reads = Object.entries({ ...others, loss }).map(
+    async ([name, sum]) => [name, await readSum(engine, sum)] as const,
+  );
+  const read = Object.fromEntries(await Promise.all(reads));
+  return { ...read, weight, loss: read['loss']! };
 }
 
 async function readSum(engine: Engine, sum: number | Tensor): Promise<number> {

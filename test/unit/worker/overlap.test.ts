@@ -2,11 +2,15 @@
  * What a device with its own memory gains: gradients leave it while backward runs, and come back while the ring goes on. The device
  * and the time are simulated (engines/timedEngine.ts), so that the figures are exact.
  */
+import { MessageChannel } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { makeBuckets } from '../../../src/comm/buckets.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import { engines } from '../../../src/engine/engines.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { GradientExchange } from '../../../src/worker/gradientExchange.ts';
+import { ReplicaTasks } from '../../../src/worker/replicaTasks.ts';
 import { timedEngine } from '../../engines/timedEngine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 import { SimProcess, World } from '../../simulator/world.ts';
@@ -110,4 +114,44 @@ describe('with a device that copies all gradients in the time of backward', () =
     expect(bothMs).toBeGreaterThan(ringMs);
     expect(bothMs / ringMs).toBeLessThan(1.15);
   });
+});
+
+it('the device computes the next microbatch while the host reads the losses of the one before', async () => {
+  const world = new World(1);
+  const clock = new SimProcess(world, 'worker', 'host', 1);
+  const [answerMs, microBatches] = [20, 8];
+  const start = async () => timedEngine(native, clock, { kernelMs: () => 1, copyMs: () => 0, answerMs });
+  const tasks = new ReplicaTasks({ native: { ...engines.native, start } });
+  const config = configSchema.parse({
+    model: { blockSize: 8, nLayer: 1, nHead: 2, nEmbd: 8, dropout: 0 },
+    train: { globalBatchSize: microBatches, microBatchSize: 1 },
+    engine: { name: 'native' },
+  });
+  const { port1, port2 } = new MessageChannel();
+  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, trace: false };
+  const wanted = Int32Array.of(1);
+  await tasks.build({ config, ...shared, gradientPort: port2, wanted });
+  const stepMs = async (sampleCount: number): Promise<number> => {
+    const numbers = { shape: [8], data: new Int32Array(8 * sampleCount) };
+    const batch = { sampleCount, arrays: { tokens: numbers, targets: numbers } };
+    const startMs = world.nowMs;
+    let endMs: number | undefined;
+    clock.after(0, () => {
+      const task = { attempt: 1, step: 1, sampleFrom: 0, batch, globalWeight: 1, trace: false };
+      void tasks.step(task).then(() => {
+        endMs = world.nowMs;
+      });
+    });
+    await world.run(
+      () => endMs !== undefined,
+      1e9,
+      () => undefined,
+    );
+    return endMs! - startMs;
+  };
+  const one = await stepMs(1);
+  const all = await stepMs(microBatches);
+  port1.close();
+  // The host waits for its answer at the end, and not after each.
+  expect(all).toBeLessThan(microBatches * (one - answerMs) + 2 * answerMs);
 });
