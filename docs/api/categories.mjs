@@ -9,6 +9,7 @@ const chapters = {
   records: 'Following a run',
   data: 'Data and tokenizers',
   task: 'Data and tokenizers',
+  architecture: 'Models',
   model: 'Models',
   checkpoint: 'Models',
   engine: 'Engines',
