@@ -1,9 +1,9 @@
 /** Kernel suite: attention, whole and token by token. */
 import { describe, expect, it } from 'vitest';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
-import { type ContextGetter, seededDropout, seededValues } from './harness.ts';
+import { type ContextGetter, seededDropout, seededValues, unevenValues } from './harness.ts';
 import { dropoutMask } from './reference.ts';
-import { attentionBackward, attentionForward } from './referenceAttention.ts';
+import { attentionBackward, attentionForward, attentionForwardTerms } from './referenceAttention.ts';
 
 export function attentionCases(context: ContextGetter): void {
   const shapes = [
@@ -29,7 +29,7 @@ export function attentionCases(context: ContextGetter): void {
       const c = nHead * headSize;
       const dropout = seededDropout(3, rate);
       const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
-      const doutValues = seededValues(2, b * t * c);
+      const doutValues = unevenValues(2, b * t, c);
       const mask = dropoutMask(dropout, b, nHead * t * t);
       const input = { qkv: qkvValues, b, t, nHead, headSize, mask };
       const qkv = k.put([b, t, 3 * c], qkvValues);
@@ -37,10 +37,11 @@ export function attentionCases(context: ContextGetter): void {
       const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
       k.engine.attentionForward(options);
       const expected = attentionForward(input);
-      await k.expectClose(out, expected.out, 'attentionForward', 'out');
+      await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
       await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
       k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], doutValues) });
-      await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv');
+      const terms = attentionBackward(input, doutValues, 'terms');
+      await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', terms);
     });
 
     it('is stable for large scores', async () => {
@@ -88,6 +89,7 @@ export function attentionCases(context: ContextGetter): void {
       const c = nHead * headSize;
       const qkvValues = seededValues(1, t * 3 * c).map((x) => 2 * x);
       const whole = attentionForward({ qkv: qkvValues, b: 1, t, nHead, headSize });
+      const wholeTerms = attentionForwardTerms({ qkv: qkvValues, b: 1, t, nHead, headSize });
       const [keys, values] = [k.out([t + 3, c]), k.out([t + 3, c])];
       let position = 0;
       for (const size of chunks) {
@@ -95,7 +97,8 @@ export function attentionCases(context: ContextGetter): void {
         const qkv = k.put([1, size, 3 * c], qkvValues.slice(position * 3 * c, end * 3 * c));
         const out = k.out([1, size, c]);
         k.engine.attentionDecode({ out, qkv, keys, values, position, nHead });
-        await k.expectClose(out, whole.out.subarray(position * c, end * c), 'attentionForward', `from ${position}`);
+        const [expected, terms] = [whole.out, wholeTerms].map((all) => all.subarray(position * c, end * c));
+        await k.expectClose(out, expected!, 'attentionForward', `from ${position}`, terms);
         position = end;
       }
     });
@@ -129,7 +132,7 @@ export function attentionBfloat16Cases(context: ContextGetter): void {
       const c = nHead * headSize;
       const dropout = seededDropout(3, rate);
       const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
-      const doutValues = seededValues(2, b * t * c);
+      const doutValues = unevenValues(2, b * t, c);
       const mask = dropoutMask(dropout, b, nHead * t * t);
       const input = { qkv: roundedToBfloat16(qkvValues), b, t, nHead, headSize, mask };
       const qkv = k.put([b, t, 3 * c], toBfloat16(qkvValues));
@@ -139,11 +142,12 @@ export function attentionBfloat16Cases(context: ContextGetter): void {
       const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
       k.engine.attentionForward(options);
       const expected = attentionForward(input);
-      await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out');
+      await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
       await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
       k.engine.attentionBackward({ ...options, dqkv, dout });
       const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
-      await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv');
+      const terms = attentionBackward(input, roundedToBfloat16(doutValues), 'terms');
+      await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv', terms);
     });
 
     it('wants tensors of one type', () => {

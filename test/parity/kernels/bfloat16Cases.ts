@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { activationKinds } from '../../../src/base/activations.ts';
 import type { Shape } from '../../../src/engine/engine.ts';
 import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
-import { type ContextGetter, seededDropout, seededValues } from './harness.ts';
+import { type ContextGetter, seededDropout, seededValues, sizeOf, smallValues, unevenValues } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function bfloat16Cases(context: ContextGetter): void {
@@ -29,10 +29,8 @@ type FloatType = (typeof both)[number];
 
 /** Seeded values as a tensor of this type holds them, and how to put them there. */
 function operand(seed: number, shape: Shape, type: FloatType) {
-  const values = seededValues(
-    seed,
-    shape.reduce((size, extent) => size * extent, 1),
-  );
+  const columns = shape.at(-1)!;
+  const values = unevenValues(seed, sizeOf(shape) / columns, columns);
   const rounded = roundedToBfloat16(values);
   return { shape, data: type === 'bfloat16' ? toBfloat16(values) : values, rounded };
 }
@@ -68,7 +66,8 @@ function linearCases(context: ContextGetter): void {
       k.engine.linearForward({ ...tensors, weightTransposed, bias: k.put([oc], bias), out });
       const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed };
       const tolerance = type === 'float32' ? 'linearForward' : 'roundedToBfloat16';
-      await k.expectClose(out, reference.linearForward(input), tolerance, 'out');
+      const terms = reference.linearForward(reference.withoutSigns(input));
+      await k.expectClose(out, reference.linearForward(input), tolerance, 'out', terms);
     });
 
     it.each([
@@ -85,22 +84,24 @@ function linearCases(context: ContextGetter): void {
         weight: k.put(weight.shape, weight.data),
         weightTransposed,
       };
-      const initial = { dweight: seededValues(6, ic * oc), dbias: seededValues(7, oc) };
+      const initial = { dweight: smallValues(6, ic * oc), dbias: smallValues(7, oc) };
       const [dweight, dbias] = [k.put(weight.shape, initial.dweight), k.put([oc], initial.dbias)];
       const dinp = k.out([n, ic], dinpType);
       const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed };
       const expected = reference.linearBackward(input, dout.rounded);
+      const made = reference.linearBackward(reference.withoutSigns(input), dout.rounded.map(Math.abs));
       const tolerance = dinpType === 'float32' ? 'linearBackward' : 'roundedToBfloat16';
 
       k.engine.linearBackward({ ...tensors, dinp, dweight, dbias });
-      await k.expectClose(dinp, expected.dinp, tolerance, 'dinp');
-      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'linearBackward', 'dweight');
-      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'linearBackward', 'dbias');
+      await k.expectClose(dinp, expected.dinp, tolerance, 'dinp', made.dinp);
+      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'linearBackward', 'dweight', made.dweight);
+      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'linearBackward', 'dbias', made.dbias);
 
       k.engine.linearBackward({ ...tensors, dinp, accumulate: true, dweight });
-      const twice = { dinp: expected.dinp.map((x) => 2 * x), dweight: expected.dweight.map((x) => 2 * x) };
-      await k.expectClose(dinp, twice.dinp, tolerance, 'dinp, accumulated');
-      await k.expectAccumulated(dweight, initial.dweight, twice.dweight, 'linearBackward', 'dweight, the second time');
+      const twice = (values: Float64Array) => values.map((x) => 2 * x);
+      await k.expectClose(dinp, twice(expected.dinp), tolerance, 'dinp, accumulated', twice(made.dinp));
+      const [sum, terms] = [twice(expected.dweight), twice(made.dweight)];
+      await k.expectAccumulated(dweight, initial.dweight, sum, 'linearBackward', 'dweight, the second time', terms);
     });
   });
 }
@@ -124,14 +125,16 @@ function elementwiseCases(context: ContextGetter): void {
     expect(() => k.engine.copy({ out, inp: k.out(shape) })).toThrow('one type');
   });
 
+  const sizes = ({ rounded }: { rounded: Float32Array }) => rounded.map(Math.abs);
+
   it.each(activationKinds)('%s alone', async (kind) => {
     const k = context();
     const [x, dout, out] = [k.put(shape, a.data), k.put(shape, b.data), k.out(shape, 'bfloat16')];
     k.engine.activationForward({ kind, out, inp: x });
-    await k.expectClose(out, reference.activationForward(kind, a.rounded), 'roundedToBfloat16', 'out');
+    await k.expectClose(out, reference.activationForward(kind, a.rounded), 'roundedToBfloat16', 'out', sizes(a));
     k.engine.activationBackward({ kind, dinp: dout, dout, inp: x });
     const expected = reference.activationBackward(kind, a.rounded, b.rounded);
-    await k.expectClose(dout, expected, 'roundedToBfloat16', 'dinp = dout');
+    await k.expectClose(dout, expected, 'roundedToBfloat16', 'dinp = dout', sizes(b));
     expect(() => k.engine.activationForward({ kind, out: k.out(shape), inp: x })).toThrow('one type');
   });
 
@@ -142,7 +145,13 @@ function elementwiseCases(context: ContextGetter): void {
     const x = k.put(shape, a.data);
     const out = type === 'bfloat16' ? x : k.out(shape, type);
     k.engine.dropout({ out, inp: x, dropout });
-    await k.expectClose(out, expected, type === 'bfloat16' ? 'roundedToBfloat16' : 'dropout', 'out');
+    await k.expectClose(
+      out,
+      expected,
+      type === 'bfloat16' ? 'roundedToBfloat16' : 'dropout',
+      'out',
+      expected.map(Math.abs),
+    );
   });
 
   it('a bias alone, from an output gradient of bfloat16', async () => {
@@ -150,11 +159,12 @@ function elementwiseCases(context: ContextGetter): void {
     const dbias = k.zeros([131]);
     const operands = { inp: k.out([5, 7], 'bfloat16'), weight: k.out([7, 131]) };
     k.engine.linearBackward({ ...operands, dout: k.put(shape, a.data), dbias });
-    const expected = new Float64Array(131);
+    const [expected, made] = [new Float64Array(131), new Float64Array(131)];
     a.rounded.forEach((value, i) => {
       expected[i % 131]! += value;
+      made[i % 131]! += Math.abs(value);
     });
-    await k.expectClose(dbias, expected, 'linearBackward', 'dbias');
+    await k.expectClose(dbias, expected, 'linearBackward', 'dbias', made);
   });
 }
 
@@ -170,7 +180,7 @@ function epilogueCases(context: ContextGetter): void {
     const bias = seededValues(3, oc);
     const input = { inp: inp.rounded, weight: weight.rounded, bias, n, ic, oc, transposed: false };
     const y = reference.linearForward(input);
-    const largest = (values: Float64Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const terms = reference.linearForward(reference.withoutSigns(input));
 
     it.each(activationKinds)('%s forward and backward', async (kind) => {
       const k = context();
@@ -178,8 +188,8 @@ function epilogueCases(context: ContextGetter): void {
       const [out, preActivation] = [k.out([n, oc], 'bfloat16'), k.out([n, oc], 'bfloat16')];
       k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, activation: { kind, preActivation } });
       const expected = reference.linearEpilogue(y, { activation: kind }).out;
-      await k.expectClose(preActivation, y, 'roundedToBfloat16', 'preActivation');
-      await k.expectClose(out, expected, 'roundedToBfloat16', 'out', largest(y));
+      await k.expectClose(preActivation, y, 'roundedToBfloat16', 'preActivation', terms);
+      await k.expectClose(out, expected, 'roundedToBfloat16', 'out', terms);
 
       const dout = operand(4, [n, oc], 'bfloat16');
       const before = operand(10, [n, ic], 'bfloat16');
@@ -193,7 +203,8 @@ function epilogueCases(context: ContextGetter): void {
       });
       const { dinp: dsum } = reference.linearBackward(input, dout.rounded);
       const dpre = reference.activationBackward(kind, before.rounded, dsum);
-      await k.expectClose(dinp, dpre, 'roundedToBfloat16', 'dinp', largest(dsum));
+      const made = reference.linearBackward(reference.withoutSigns(input), dout.rounded.map(Math.abs));
+      await k.expectClose(dinp, dpre, 'roundedToBfloat16', 'dinp', made.dinp);
     });
 
     it.each(both)('a residual of %s with dropout, in place', async (type) => {
@@ -204,9 +215,11 @@ function epilogueCases(context: ContextGetter): void {
       const tensors = { inp: k.put(inp.shape, inp.data), weight: k.put(weight.shape, weight.data) };
       k.engine.linearForward({ ...tensors, bias: k.put([oc], bias), out, residual: out, dropout });
       const mask = reference.dropoutMask(dropout, n, oc);
-      const kept = type === 'bfloat16' ? residual.rounded : seededValues(8, n * oc); // not rounded as an operand of the product is
+      // The float32 residual is not rounded as an operand of the product is.
+      const kept = type === 'bfloat16' ? residual.rounded : unevenValues(8, n, oc);
       const expected = reference.linearEpilogue(y, { residual: kept, mask }).out;
-      await k.expectClose(out, expected, type === 'float32' ? 'linearForward' : 'roundedToBfloat16', 'out');
+      const made = reference.linearEpilogue(terms, { residual: kept.map(Math.abs), mask }).out;
+      await k.expectClose(out, expected, type === 'float32' ? 'linearForward' : 'roundedToBfloat16', 'out', made);
     });
   });
 }
@@ -223,16 +236,18 @@ function layerNormCases(context: ContextGetter): void {
     const input = { inp: inpValues, weight: weightValues, bias, n, c, eps };
     const [inp, weight] = [k.put([n, c], inpValues), k.put([c], weightValues)];
     const [out, mean, rstd] = [k.out([n, c], 'bfloat16'), k.out([n]), k.out([n])];
+    const terms = reference.layerNormForwardTerms(input);
     k.engine.layerNormForward({ out, mean, rstd, inp, weight, bias: k.put([c], bias), eps });
-    await k.expectClose(out, reference.layerNormForward(input).out, 'roundedToBfloat16', 'out');
+    await k.expectClose(out, reference.layerNormForward(input).out, 'roundedToBfloat16', 'out', terms);
 
     const dout = operand(4, [n, c], 'bfloat16');
     const expected = reference.layerNormBackward(input, dout.rounded);
     const [dinp, dweight, dbias] = [k.out([n, c]), k.put([c], new Float32Array(c)), k.put([c], new Float32Array(c))];
     k.engine.layerNormBackward({ dinp, dweight, dbias, dout: k.put([n, c], dout.data), inp, weight, mean, rstd });
-    await k.expectClose(dinp, expected.dinp, 'layerNormBackward', 'dinp');
-    await k.expectClose(dweight, expected.dweight, 'layerNormBackward', 'dweight');
-    await k.expectClose(dbias, expected.dbias, 'layerNormBackward', 'dbias');
+    const made = reference.layerNormBackwardTerms(input, dout.rounded);
+    await k.expectClose(dinp, expected.dinp, 'layerNormBackward', 'dinp', made.dinp);
+    await k.expectClose(dweight, expected.dweight, 'layerNormBackward', 'dweight', made.dweight);
+    await k.expectClose(dbias, expected.dbias, 'layerNormBackward', 'dbias', made.dbias);
   });
 }
 
@@ -244,6 +259,6 @@ function dropoutCases(context: ContextGetter): void {
     const out = k.out([5, 131], 'bfloat16');
     k.engine.dropout({ out, inp: k.put([5, 131], inp), dropout });
     const expected = reference.dropoutMask(dropout, 5, 131).map((factor, i) => factor * inp[i]!);
-    await k.expectClose(out, expected, 'roundedToBfloat16', 'out');
+    await k.expectClose(out, expected, 'roundedToBfloat16', 'out', expected.map(Math.abs));
   });
 }

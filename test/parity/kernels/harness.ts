@@ -12,6 +12,23 @@ export function seededValues(seed: number, size: number): Float32Array {
   return Float32Array.from({ length: size }, (_, i) => 2 * randomUniform(key, i) - 1);
 }
 
+/**
+ * A matrix in which some rows are 1,024 times smaller than others, and some columns too: what is wrong in them shows only where
+ * each number is held to its own size.
+ */
+export function unevenValues(seed: number, rows: number, columns: number): Float32Array {
+  return seededValues(seed, rows * columns).map((value, i) => {
+    const isSmallRow = Math.floor(i / columns) % 3 === 1;
+    const isSmallColumn = (i % columns) % 5 === 3;
+    return value * (isSmallRow ? 2 ** -10 : 1) * (isSmallColumn ? 2 ** -10 : 1);
+  });
+}
+
+/** What a gradient held before more is added: small, so that what is added is checked closely. */
+export function smallValues(seed: number, size: number): Float32Array {
+  return seededValues(seed, size).map((value) => value / 1024);
+}
+
 /** Integers in [0, below). */
 export function seededIntegers(seed: number, size: number, below: number): Int32Array {
   const key = randomKey(seed, size, below);
@@ -41,6 +58,31 @@ export function relativeError(actual: Numbers, expected: Numbers, scale = 0): nu
     magnitude = Math.max(magnitude, Math.abs(expected[i]!));
   }
   return difference === 0 ? 0 : difference / Math.max(magnitude, Number.MIN_VALUE);
+}
+
+/**
+ * As `relativeError`, number by number. Rounding of a sum grows with its terms, not with what remains of them: `terms` is the sum
+ * of their magnitudes, one for each number. Where there is one figure for all, or none, each number is held to the largest
+ * magnitude in its row of `columns` numbers, or to that figure if it is larger.
+ */
+export function errorByRow(actual: Numbers, expected: Numbers, columns: number, terms: Numbers | number = 0): number {
+  if (actual.length !== expected.length || expected.length % columns !== 0) return Infinity;
+  if (typeof terms !== 'number' && terms.length !== expected.length) return Infinity;
+  let error = 0;
+  if (typeof terms === 'number') {
+    for (let row = 0; row < expected.length; row += columns) {
+      const end = row + columns;
+      error = Math.max(error, relativeError(actual.subarray(row, end), expected.subarray(row, end), terms));
+    }
+    return error;
+  }
+  for (let i = 0; i < expected.length; i++) {
+    if (!Number.isFinite(actual[i]!)) return Infinity;
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    if (difference === 0) continue;
+    error = Math.max(error, difference / Math.max(terms[i]!, Math.abs(expected[i]!), Number.MIN_VALUE));
+  }
+  return error;
 }
 
 function dtypeOf(data: HostArray): DType {
@@ -99,29 +141,45 @@ export class KernelContext {
     });
   }
 
-  expectNumbers(actual: Numbers, expected: Numbers, kernel: ToleranceName, what: string, scale = 0): void {
-    const error = relativeError(actual, expected, scale);
+  /** Holds numbers to the tolerance of a kernel; `terms` and `columns` are those of `errorByRow`. */
+  expectNumbers(
+    actual: Numbers,
+    expected: Numbers,
+    kernel: ToleranceName,
+    what: string,
+    terms: Numbers | number = 0,
+    columns = expected.length,
+  ): void {
+    const error = errorByRow(actual, expected, columns, terms);
     const tolerance = TOLERANCES[kernel] * this.toleranceFactor;
     expect(error, `${kernel}: ${what} is off by ${error}, tolerance ${tolerance}`).toBeLessThanOrEqual(tolerance);
   }
 
-  async expectClose(actual: Tensor, expected: Numbers, kernel: ToleranceName, what: string, scale = 0): Promise<void> {
-    this.expectNumbers(await this.read(actual), expected, kernel, what, scale);
+  async expectClose(
+    actual: Tensor,
+    expected: Numbers,
+    kernel: ToleranceName,
+    what: string,
+    terms: Numbers | number = 0,
+  ): Promise<void> {
+    this.expectNumbers(await this.read(actual), expected, kernel, what, terms, actual.shape.at(-1));
   }
 
-  /** As `expectClose`, for a tensor that held `initial` and to which `added` was accumulated. */
+  /** As `expectClose`, for a tensor that held `initial` and to which `added`, a sum of terms of the size `terms`, was accumulated. */
   async expectAccumulated(
     actual: Tensor,
     initial: Numbers,
     added: Float64Array,
     kernel: ToleranceName,
     what: string,
+    terms: Float64Array,
   ): Promise<void> {
     await this.expectClose(
       actual,
       added.map((value, i) => value + initial[i]!),
       kernel,
       what,
+      terms.map((size, i) => size + Math.abs(initial[i]!)),
     );
   }
 

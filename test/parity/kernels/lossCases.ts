@@ -1,6 +1,6 @@
 /** Kernel suite: cross-entropy, squared norm and AdamW. */
 import { describe, expect, it } from 'vitest';
-import { type ContextGetter, seededIntegers, seededValues } from './harness.ts';
+import { type ContextGetter, seededIntegers, seededValues, smallValues } from './harness.ts';
 import * as reference from './reference.ts';
 
 export function lossCases(context: ContextGetter): void {
@@ -23,22 +23,24 @@ export function lossCases(context: ContextGetter): void {
       const [logits, targets] = [k.put([n, v], logitValues), k.put([n], targetValues)];
       const [losses, dlogits] = [k.out([n]), k.out([n, v])];
       k.engine.crossEntropy({ losses, logits, targets });
-      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses alone');
+      const terms = reference.crossEntropyTerms(input, scale);
+      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses alone', terms.losses);
       k.engine.zero(losses);
       k.engine.crossEntropy({ losses, logits, targets, dlogits, scale });
-      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses');
-      await k.expectClose(dlogits, expected.dlogits, 'crossEntropy', 'dlogits');
+      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses', terms.losses);
+      await k.expectClose(dlogits, expected.dlogits, 'crossEntropy', 'dlogits', terms.dlogits);
       k.engine.crossEntropy({ losses, logits, targets, dlogits: logits, scale });
-      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses, in place');
-      await k.expectClose(logits, expected.dlogits, 'crossEntropy', 'dlogits = logits');
+      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses, in place', terms.losses);
+      await k.expectClose(logits, expected.dlogits, 'crossEntropy', 'dlogits = logits', terms.dlogits);
 
       const weights = seededValues(7, n);
       if (n > 2) weights[2] = 0;
       const weighted = reference.crossEntropy(input, scale, weights);
       const again = k.put([n, v], logitValues);
       k.engine.crossEntropy({ losses, logits: again, targets, dlogits, scale, weights: k.put([n], weights) });
-      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses have no weights');
-      await k.expectClose(dlogits, weighted.dlogits, 'crossEntropy', 'dlogits with weights');
+      await k.expectClose(losses, expected.losses, 'crossEntropy', 'losses have no weights', terms.losses);
+      const { dlogits: made } = reference.crossEntropyTerms(input, scale, weights);
+      await k.expectClose(dlogits, weighted.dlogits, 'crossEntropy', 'dlogits with weights', made);
     });
 
     it('ignores every target when all are -1, and scales by 1 when nothing is said', async () => {
@@ -106,15 +108,16 @@ export function lossCases(context: ContextGetter): void {
         ...(transposed && { weightTransposed: true }),
       };
       const [alone, losses, dinp] = [k.out([n]), k.out([n]), k.out([n, c])];
-      const initial = seededValues(4, c * v);
+      const initial = smallValues(4, c * v);
       const dweight = k.put(shape, initial);
       k.engine.linearCrossEntropy({ ...operands, losses: alone });
-      await k.expectClose(alone, expected.losses, 'linearCrossEntropy', 'losses alone');
+      const terms = reference.linearCrossEntropyTerms(input, scale, weights);
+      await k.expectClose(alone, expected.losses, 'linearCrossEntropy', 'losses alone', terms.losses);
       const gradient = { scale, ...(weights && { weights: k.put([n], weights) }) };
       k.engine.linearCrossEntropy({ ...operands, losses, ...gradient, dinp, dweight });
-      await k.expectClose(losses, expected.losses, 'linearCrossEntropy', 'losses');
-      await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp', scale);
-      await k.expectAccumulated(dweight, initial, expected.dweight, 'linearCrossEntropy', 'dweight');
+      await k.expectClose(losses, expected.losses, 'linearCrossEntropy', 'losses', terms.losses);
+      await k.expectClose(dinp, expected.dinp, 'linearCrossEntropy', 'dinp', terms.dinp);
+      await k.expectAccumulated(dweight, initial, expected.dweight, 'linearCrossEntropy', 'dweight', terms.dweight);
     });
 
     it('scales by 1 when nothing is said, and gives each gradient without the other', async () => {

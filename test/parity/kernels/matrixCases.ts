@@ -2,7 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { activationKinds } from '../../../src/base/activations.ts';
 import { InvariantError } from '../../../src/base/errors.ts';
-import { type ContextGetter, type KernelContext, seededDropout, seededValues } from './harness.ts';
+import {
+  type ContextGetter,
+  type KernelContext,
+  seededDropout,
+  seededValues,
+  smallValues,
+  unevenValues,
+} from './harness.ts';
 import * as reference from './reference.ts';
 
 export function matrixCases(context: ContextGetter): void {
@@ -13,10 +20,10 @@ export function matrixCases(context: ContextGetter): void {
 
 function linearInputs({ n, ic, oc, transposed }: { n: number; ic: number; oc: number; transposed: boolean }) {
   return {
-    inp: seededValues(1, n * ic),
+    inp: unevenValues(1, n, ic),
     weight: seededValues(2, ic * oc),
     bias: seededValues(3, oc),
-    dout: seededValues(4, n * oc),
+    dout: unevenValues(4, n, oc),
     n,
     ic,
     oc,
@@ -64,24 +71,34 @@ function linearCases(context: ContextGetter): void {
       const [plain, biased] = [k.out([n, oc]), k.out([n, oc])];
       k.engine.linearForward({ ...operands, out: plain });
       k.engine.linearForward({ ...operands, out: biased, bias: k.put([oc], input.bias) });
-      await k.expectClose(plain, reference.linearForward({ ...input, bias: undefined }), 'linearForward', 'no bias');
-      await k.expectClose(biased, reference.linearForward(input), 'linearForward', 'with bias');
+      const sizes = reference.withoutSigns(input);
+      const unbiased = { ...input, bias: undefined };
+      const unbiasedTerms = reference.linearForward({ ...sizes, bias: undefined });
+      await k.expectClose(plain, reference.linearForward(unbiased), 'linearForward', 'no bias', unbiasedTerms);
+      const terms = reference.linearForward(sizes);
+      await k.expectClose(biased, reference.linearForward(input), 'linearForward', 'with bias', terms);
 
       const dout = k.put([n, oc], input.dout);
-      const initial = { dinp: seededValues(5, n * ic), dweight: seededValues(6, ic * oc), dbias: seededValues(7, oc) };
+      const initial = { dinp: smallValues(5, n * ic), dweight: smallValues(6, ic * oc), dbias: smallValues(7, oc) };
       const dweight = k.put(operands.weight.shape, initial.dweight);
       const dbias = k.put([oc], initial.dbias);
       const [assigned, accumulated] = [k.out([n, ic]), k.put([n, ic], initial.dinp)];
       const expected = reference.linearBackward(input, input.dout);
+      const made = reference.linearBackward(sizes, sizes.dout);
       k.engine.linearBackward({ ...operands, dout, dinp: assigned, dweight, dbias });
-      await k.expectClose(assigned, expected.dinp, 'linearBackward', 'dinp');
-      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'linearBackward', 'dweight');
-      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'linearBackward', 'dbias');
+      await k.expectClose(assigned, expected.dinp, 'linearBackward', 'dinp', made.dinp);
+      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'linearBackward', 'dweight', made.dweight);
+      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'linearBackward', 'dbias', made.dbias);
 
       k.engine.linearBackward({ ...operands, dout, dinp: accumulated, accumulate: true, dweight });
-      await k.expectAccumulated(accumulated, initial.dinp, expected.dinp, 'linearBackward', 'dinp, accumulated');
-      const twice = expected.dweight.map((value) => 2 * value);
-      await k.expectAccumulated(dweight, initial.dweight, twice, 'linearBackward', 'dweight, the second time');
+      const again = 'dinp, accumulated';
+      await k.expectAccumulated(accumulated, initial.dinp, expected.dinp, 'linearBackward', again, made.dinp);
+      const [twice, madeTwice] = [expected.dweight, made.dweight].map((values) => values.map((x) => 2 * x)) as [
+        Float64Array,
+        Float64Array,
+      ];
+      const second = 'dweight, the second time';
+      await k.expectAccumulated(dweight, initial.dweight, twice, 'linearBackward', second, madeTwice);
     });
 
     it.each(gradientSubsets(['dinp', 'dweight', 'dbias']))('gives %s alone', async (...names) => {
@@ -94,7 +111,10 @@ function linearCases(context: ContextGetter): void {
         const shapes = { dinp: [n, ic], dweight: operands.weight.shape, dbias: [oc] };
         const gradients = Object.fromEntries(names.map((name) => [name, k.zeros(shapes[name])]));
         k.engine.linearBackward({ ...operands, dout: k.put([n, oc], input.dout), ...gradients });
-        for (const name of names) await k.expectClose(gradients[name]!, expected[name], 'linearBackward', name);
+        const made = reference.linearBackward(reference.withoutSigns(input), input.dout.map(Math.abs));
+        for (const name of names) {
+          await k.expectClose(gradients[name]!, expected[name], 'linearBackward', name, made[name]);
+        }
         expect(() => k.engine.linearBackward({ ...operands, dout: k.out([n, oc]) })).toThrow(InvariantError);
       }
     });
@@ -105,9 +125,13 @@ function linearCases(context: ContextGetter): void {
       const [inp, weight] = [k.put([2, 3, 5], input.inp), k.put([5, 4], input.weight)];
       const [out, dweight] = [k.out([2, 3, 4]), k.put([5, 4], new Float32Array(20))];
       k.engine.linearForward({ out, inp, weight, bias: k.put([4], input.bias) });
-      await k.expectClose(out, reference.linearForward(input), 'linearForward', 'out');
+      const sizes = reference.withoutSigns(input);
+      const terms = reference.linearForward(sizes);
+      await k.expectClose(out, reference.linearForward(input), 'linearForward', 'out', terms);
       k.engine.linearBackward({ inp, weight, dout: k.put([2, 3, 4], input.dout), dweight });
-      await k.expectClose(dweight, reference.linearBackward(input, input.dout).dweight, 'linearBackward', 'dweight');
+      const expected = reference.linearBackward(input, input.dout).dweight;
+      const made = reference.linearBackward(sizes, sizes.dout).dweight;
+      await k.expectClose(dweight, expected, 'linearBackward', 'dweight', made);
     });
   });
 }
@@ -140,16 +164,18 @@ function epilogueCases(context: ContextGetter): void {
       const [out, alone, preActivation] = [k.out([n, oc]), k.out([n, oc]), k.out([n, oc])];
       k.engine.linearForward({ ...put(k), out, activation: { kind, preActivation } });
       k.engine.linearForward({ ...put(k), out: alone, activation: { kind } });
-      await k.expectClose(preActivation, y, 'linearForward', 'preActivation');
-      const scale = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      await k.expectClose(out, expected.out, 'linearForward', 'out', scale);
+      // An activation is at most as large as its input, and hardly steeper than 1.
+      const terms = reference.linearForward(reference.withoutSigns(input));
+      await k.expectClose(preActivation, y, 'linearForward', 'preActivation', terms);
+      await k.expectClose(out, expected.out, 'linearForward', 'out', terms);
       expect(await k.read(alone)).toEqual(await k.read(out));
     });
 
     it('the residual, with dropout and without, in place and not', async () => {
       const k = context();
       const y = reference.linearForward(input);
-      const values = seededValues(8, n * oc);
+      const values = unevenValues(8, n, oc);
+      const yTerms = reference.linearForward(reference.withoutSigns(input));
       for (const samples of [0, 1, n]) {
         const dropout = seededDropout(9, 0.3);
         const mask = samples > 0 ? reference.dropoutMask(dropout, samples, (n * oc) / samples) : undefined;
@@ -160,8 +186,9 @@ function epilogueCases(context: ContextGetter): void {
         const options = { ...put(k), ...(samples > 0 && { dropout }) };
         k.engine.linearForward({ ...options, out, residual });
         k.engine.linearForward({ ...options, out: inPlace, residual: inPlace });
-        await k.expectClose(out, expected, 'linearForward', `residual, dropout of ${samples} samples`);
-        await k.expectClose(residual, values, 'linearForward', 'the residual stays');
+        const terms = reference.linearEpilogue(yTerms, { residual: values.map(Math.abs), mask }).out;
+        await k.expectClose(out, expected, 'linearForward', `residual, dropout of ${samples} samples`, terms);
+        await k.expectClose(residual, values, 'linearForward', 'the residual stays', values.map(Math.abs));
         expect(await k.read(inPlace)).toEqual(await k.read(out));
       }
     });
@@ -184,10 +211,10 @@ function epilogueCases(context: ContextGetter): void {
         ...dbias,
       });
       const dpre = reference.activationBackward(kind, preValues, expected.dinp);
-      const scale = expected.dinp.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      await k.expectClose(dinp, dpre, 'linearBackward', 'dinp', scale);
-      await k.expectClose(dweight, expected.dweight, 'linearBackward', 'dweight');
-      if (dbias.dbias) await k.expectClose(dbias.dbias, expected.dbias, 'linearBackward', 'dbias');
+      const made = reference.linearBackward(reference.withoutSigns(input), input.dout.map(Math.abs));
+      await k.expectClose(dinp, dpre, 'linearBackward', 'dinp', made.dinp);
+      await k.expectClose(dweight, expected.dweight, 'linearBackward', 'dweight', made.dweight);
+      if (dbias.dbias) await k.expectClose(dbias.dbias, expected.dbias, 'linearBackward', 'dbias', made.dbias);
     });
   });
 
@@ -235,7 +262,10 @@ function layerNormCases(context: ContextGetter): void {
       const shared = { ...operands, ...saved, dout: k.put([n, c], dout) };
       k.engine.layerNormBackward({ ...shared, ...gradients });
       const expected = reference.layerNormBackward(input, dout);
-      for (const name of names) await k.expectClose(gradients[name]!, expected[name], 'layerNormBackward', name);
+      const made = reference.layerNormBackwardTerms(input, dout);
+      for (const name of names) {
+        await k.expectClose(gradients[name]!, expected[name], 'layerNormBackward', name, made[name]);
+      }
       expect(() => k.engine.layerNormBackward(shared)).toThrow(InvariantError);
     });
 
@@ -256,25 +286,27 @@ function layerNormCases(context: ContextGetter): void {
       k.engine.layerNormForward({ out, mean, rstd, inp, weight, bias: k.put([c], input.bias), eps });
       const forward = reference.layerNormForward(input);
       const unbiased = reference.layerNormForward({ ...input, bias: undefined });
-      await k.expectClose(out, forward.out, 'layerNormForward', 'out');
-      await k.expectClose(plain, unbiased.out, 'layerNormForward', 'out without bias');
+      const terms = reference.layerNormForwardTerms(input);
+      const unbiasedTerms = reference.layerNormForwardTerms({ ...input, bias: undefined });
+      await k.expectClose(out, forward.out, 'layerNormForward', 'out', terms);
+      await k.expectClose(plain, unbiased.out, 'layerNormForward', 'out without bias', unbiasedTerms);
       await k.expectClose(mean, forward.mean, 'layerNormForward', 'mean');
       await k.expectClose(rstd, forward.rstd, 'layerNormForward', 'rstd');
 
-      const doutValues = seededValues(4, n * c);
+      const doutValues = unevenValues(4, n, c);
       const expected = reference.layerNormBackward(input, doutValues);
-      const initial = { dinp: seededValues(5, n * c), dweight: seededValues(6, c), dbias: seededValues(7, c) };
+      const made = reference.layerNormBackwardTerms(input, doutValues);
+      const initial = { dinp: smallValues(5, n * c), dweight: smallValues(6, c), dbias: smallValues(7, c) };
       const [dweight, dbias] = [k.put([c], initial.dweight), k.put([c], initial.dbias)];
       const [assigned, accumulated] = [k.out([n, c]), k.put([n, c], initial.dinp)];
       const operands = { dout: k.put([n, c], doutValues), inp, weight, mean, rstd };
       k.engine.layerNormBackward({ ...operands, dinp: assigned, dweight, dbias });
-      // With one channel the gradient is 0: the difference of terms of size rstd.
-      const scale = forward.rstd.reduce((largest, r) => Math.max(largest, r), 0);
-      await k.expectClose(assigned, expected.dinp, 'layerNormBackward', 'dinp', c === 1 ? scale : 0);
-      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, 'layerNormBackward', 'dweight');
-      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, 'layerNormBackward', 'dbias');
+      const name = 'layerNormBackward';
+      await k.expectClose(assigned, expected.dinp, name, 'dinp', made.dinp);
+      await k.expectAccumulated(dweight, initial.dweight, expected.dweight, name, 'dweight', made.dweight);
+      await k.expectAccumulated(dbias, initial.dbias, expected.dbias, name, 'dbias', made.dbias);
       k.engine.layerNormBackward({ ...operands, dinp: accumulated, accumulate: true, dweight });
-      await k.expectAccumulated(accumulated, initial.dinp, expected.dinp, 'layerNormBackward', 'dinp, accumulated');
+      await k.expectAccumulated(accumulated, initial.dinp, expected.dinp, name, 'dinp, accumulated', made.dinp);
     });
   });
 }

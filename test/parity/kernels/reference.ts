@@ -12,6 +12,18 @@ import type { Dropout } from '../../../src/engine/engine.ts';
 /** What a float32 or float64 input is to the reference. */
 export type Numbers = Float32Array | Float64Array;
 
+/**
+ * The sums of the magnitudes of the terms that a sum of products adds up, which rounding grows with: those of the function's result
+ * for its operands without their signs.
+ */
+export function withoutSigns<T extends object>(operands: T): T {
+  const entries = Object.entries(operands).map(([name, value]) => [
+    name,
+    value instanceof Float32Array || value instanceof Float64Array ? value.map(Math.abs) : value,
+  ]);
+  return Object.fromEntries(entries) as T;
+}
+
 export interface LinearInput {
   readonly inp: Numbers;
   readonly weight: Numbers;
@@ -98,6 +110,48 @@ export function layerNormForward({ inp, weight, bias, n, c, eps }: LayerNormInpu
     rstd[row] = r;
   }
   return { out, mean, rstd };
+}
+
+/** The size of what out is made of: of the difference from the mean, and the bias. */
+export function layerNormForwardTerms(input: LayerNormInput): Float64Array {
+  const { inp, weight, bias, n, c } = input;
+  const { rstd } = layerNormForward(input);
+  const terms = new Float64Array(n * c);
+  for (let row = 0; row < n; row++) {
+    let mean = 0;
+    for (let i = 0; i < c; i++) mean += Math.abs(inp[row * c + i]!) / c;
+    for (let i = 0; i < c; i++) {
+      const normalised = (Math.abs(inp[row * c + i]!) + mean) * rstd[row]!;
+      terms[row * c + i] = normalised * Math.abs(weight[i]!) + Math.abs(bias?.[i] ?? 0);
+    }
+  }
+  return terms;
+}
+
+/** The sizes of what the gradients are made of. */
+export function layerNormBackwardTerms(input: LayerNormInput, dout: Numbers) {
+  const { weight, n, c } = input;
+  const { rstd } = layerNormForward(input);
+  const normalised = layerNormForwardTerms({ ...input, weight: new Float64Array(c).fill(1), bias: undefined });
+  const dinp = new Float64Array(n * c);
+  const dweight = new Float64Array(c);
+  const dbias = new Float64Array(c);
+  for (let row = 0; row < n; row++) {
+    let meanD = 0;
+    let meanDNorm = 0;
+    for (let i = 0; i < c; i++) {
+      const d = Math.abs(dout[row * c + i]!);
+      dbias[i]! += d;
+      dweight[i]! += d * normalised[row * c + i]!;
+      meanD += (d * Math.abs(weight[i]!)) / c;
+      meanDNorm += (d * Math.abs(weight[i]!) * normalised[row * c + i]!) / c;
+    }
+    for (let i = 0; i < c; i++) {
+      const own = Math.abs(dout[row * c + i]! * weight[i]!);
+      dinp[row * c + i] = rstd[row]! * (own + meanD + normalised[row * c + i]! * meanDNorm);
+    }
+  }
+  return { dinp, dweight, dbias };
 }
 
 export function layerNormBackward(input: LayerNormInput, dout: Numbers) {
@@ -231,11 +285,39 @@ export function crossEntropy({ logits, targets, n, v }: CrossEntropyInput, scale
   return { losses, dlogits };
 }
 
+/** The sizes of what the losses and gradients are made of: the largest logit, and for the gradient at a target 1 beside its share. */
+export function crossEntropyTerms(input: CrossEntropyInput, scale: number, weights?: Numbers) {
+  const { logits, targets, n, v } = input;
+  const terms = crossEntropy(input, scale, weights);
+  for (let row = 0; row < n; row++) {
+    const target = targets[row]!;
+    if (target === -1) continue;
+    let largest = 0;
+    for (let i = 0; i < v; i++) largest = Math.max(largest, Math.abs(logits[row * v + i]!));
+    terms.losses[row] = 2 * largest + Math.log(v);
+    for (let i = 0; i < v; i++) terms.dlogits[row * v + i] = Math.abs(terms.dlogits[row * v + i]!);
+    terms.dlogits[row * v + target] = scale * Math.abs(weights?.[row] ?? 1);
+  }
+  return terms;
+}
+
 /** The head: cross-entropy of the logits inp · W, with the gradients of scale · Σ weights[n] · losses[n]. */
 export function linearCrossEntropy(input: LinearInput & { targets: Int32Array }, scale: number, weights?: Numbers) {
   const { targets, n, oc: v } = input;
   const { losses, dlogits } = crossEntropy({ logits: linearForward(input), targets, n, v }, scale, weights);
   const { dinp, dweight } = linearBackward(input, dlogits);
+  return { losses, dinp, dweight };
+}
+
+/** The sizes of what its results are made of. */
+export function linearCrossEntropyTerms(
+  input: LinearInput & { targets: Int32Array },
+  scale: number,
+  weights?: Numbers,
+) {
+  const { targets, n, oc: v } = input;
+  const { losses, dlogits } = crossEntropyTerms({ logits: linearForward(input), targets, n, v }, scale, weights);
+  const { dinp, dweight } = linearBackward(withoutSigns(input), dlogits);
   return { losses, dinp, dweight };
 }
 

@@ -69,8 +69,20 @@ export function attentionForward(input: AttentionInput) {
   return { out, lse };
 }
 
-/** dqkv [B, T, 3C] for dout [B, T, C]. */
-export function attentionBackward(input: AttentionInput, dout: Numbers): Float64Array {
+/** The size of what `out` is made of: the same weights over values without their signs. */
+export function attentionForwardTerms(input: AttentionInput): Float64Array {
+  const c = input.nHead * input.headSize;
+  const qkv = input.qkv.map((value, i) => (i % (3 * c) >= 2 * c ? Math.abs(value) : value));
+  return attentionForward({ ...input, qkv }).out;
+}
+
+/** dqkv [B, T, 3C] for dout [B, T, C]; or, of the `terms` that its numbers are sums of, the magnitudes. */
+export function attentionBackward(
+  input: AttentionInput,
+  dout: Numbers,
+  of: 'gradients' | 'terms' = 'gradients',
+): Float64Array {
+  const term = of === 'terms' ? Math.abs : (value: number) => value;
   const { qkv, b, t, nHead, headSize, mask } = input;
   const { qkvAt, outAt, maskAt } = indexer(input);
   const dqkv = new Float64Array(qkv.length);
@@ -82,17 +94,18 @@ export function attentionBackward(input: AttentionInput, dout: Numbers): Float64
         for (let j = 0; j <= i; j++) {
           const keep = mask?.[maskAt(sample, head, i, j)] ?? 1;
           for (let e = 0; e < headSize; e++) {
-            const d = dout[outAt(sample, i, head, e)]!;
-            dweights[j]! += d * qkv[qkvAt('v', sample, j, head, e)]! * keep;
+            const d = term(dout[outAt(sample, i, head, e)]!);
+            dweights[j]! += d * term(qkv[qkvAt('v', sample, j, head, e)]!) * keep;
             dqkv[qkvAt('v', sample, j, head, e)]! += d * weights[j]! * keep;
           }
         }
         const meanD = weights.reduce((sum, weight, j) => sum + weight * dweights[j]!, 0);
         for (let j = 0; j <= i; j++) {
-          const dscore = (weights[j]! * (dweights[j]! - meanD)) / Math.sqrt(headSize);
+          const apart = of === 'terms' ? dweights[j]! + meanD : dweights[j]! - meanD;
+          const dscore = (weights[j]! * apart) / Math.sqrt(headSize);
           for (let e = 0; e < headSize; e++) {
-            dqkv[qkvAt('q', sample, i, head, e)]! += dscore * qkv[qkvAt('k', sample, j, head, e)]!;
-            dqkv[qkvAt('k', sample, j, head, e)]! += dscore * qkv[qkvAt('q', sample, i, head, e)]!;
+            dqkv[qkvAt('q', sample, i, head, e)]! += dscore * term(qkv[qkvAt('k', sample, j, head, e)]!);
+            dqkv[qkvAt('k', sample, j, head, e)]! += dscore * term(qkv[qkvAt('q', sample, i, head, e)]!);
           }
         }
       }
