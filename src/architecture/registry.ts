@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { InvariantError, invariant } from '../base/errors.ts';
 import type { Architecture, Network, Sizes } from './architecture.ts';
+import { bigram } from './bigram.ts';
 import { gpt2 } from './gpt2.ts';
 import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
 import { Declarations, type ParameterSpec } from './parameters.ts';
@@ -9,6 +10,7 @@ import { Declarations, type ParameterSpec } from './parameters.ts';
 /** One line each; the first is that of configs which name none. */
 const all = [
   { ...gpt2, huggingFace: gpt2HuggingFace }, //
+  bigram,
 ] as const satisfies readonly Architecture[];
 
 export const architectures: readonly Architecture[] = all;

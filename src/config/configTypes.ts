@@ -6,7 +6,7 @@ import type { TokenizerKind } from '../base/tokenizerKind.ts';
 
 /** A GPT-2 with these sizes. */
 export interface Gpt2Keys {
-  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2. */
+  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
   architecture: 'gpt2';
   /** Transformer blocks. Default `4`, a whole number from 1 to 512. */
   nLayer: number;
@@ -28,8 +28,18 @@ export interface Gpt2Keys {
   tiedHead: boolean;
 }
 
+/** A table of logits: each token predicts the next. */
+export interface BigramKeys {
+  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
+  architecture: 'bigram';
+  /** Tokens of a sequence; each is predicted from one. Default `64`, a whole number from 1 to 65536. */
+  blockSize: number;
+  /** Rows and columns of the table; 0 takes the size of the tokenizer. Default `0`, a whole number from 0 to 65536. */
+  vocabSize: number;
+}
+
 /** The network. */
-export type ModelKeys = Gpt2Keys;
+export type ModelKeys = Gpt2Keys | BigramKeys;
 
 /** What it learns from. */
 export interface DataKeys {

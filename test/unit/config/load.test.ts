@@ -97,6 +97,31 @@ describe('finding a config', () => {
 });
 
 describe('what is wrong, and where', () => {
+  it('says which architecture a key of another one belongs to, and where the architecture was chosen', () => {
+    const keys = 'model:\n  architecture: bigram\n  nLayer: 4\n';
+    expect(refused(keys)).toBe(
+      'my.yaml:3: model.nLayer is a key of model.architecture: gpt2, but it is "bigram" (my.yaml:2).',
+    );
+    expect(refused('model:\n  nHead: 2\n', ['model.architecture=bigram'])).toBe(
+      'my.yaml:2: model.nHead is a key of model.architecture: gpt2, but it is "bigram" (--set model.architecture=bigram).',
+    );
+    expect(refused('model:\n  architecture: bigrams\n')).toBe(
+      'my.yaml:2: model.architecture: expected one of gpt2, bigram, got "bigrams".',
+    );
+    expect(refused('model:\n  architecture: bigram\n  block_size: 4\n')).toBe(
+      'my.yaml:3: unknown key model.block_size. Did you mean model.blockSize?',
+    );
+  });
+
+  it("takes an architecture's keys, and the default's where none is named", () => {
+    expect(parse('model:\n  architecture: bigram\n  blockSize: 8\n').model).toEqual({
+      architecture: 'bigram',
+      blockSize: 8,
+      vocabSize: 0,
+    });
+    expect(parse('model:\n  blockSize: 8\n').model).toMatchObject({ architecture: 'gpt2', blockSize: 8, nLayer: 4 });
+  });
+
   it('names file, line and nearest key for an unknown key', () => {
     expect(refused('model:\n  nLayer: 4\n  nHeads: 4\n')).toBe(
       'my.yaml:3: unknown key model.nHeads. Did you mean model.nHead?',
@@ -225,7 +250,7 @@ describe('--set', () => {
     expect(prompt('"\\n"')).toBe('\n');
     expect(prompt('a=b: c # d')).toBe('a=b: c # d');
     expect(parse('', ['schedule.learningRate=3e-4']).schedule.learningRate).toBe(3e-4);
-    expect(parse('', ['model.bias=false']).model.bias).toBe(false);
+    expect(parse('', ['model.bias=false']).model).toMatchObject({ bias: false });
   });
 
   it('is named instead of a line when it is wrong', () => {

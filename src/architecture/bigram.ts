@@ -1,0 +1,40 @@
+/**
+ * The bigram model: a table of logits, of which the row of a token predicts the next. The smallest language model there is, and what
+ * counting pairs of tokens gives when it is trained to the end. As in "makemore" (Karpathy, https://github.com/karpathy/makemore).
+ *
+ * B batch, T time, V vocabulary.
+ */
+import { z } from 'zod';
+import { whole } from '../base/keyTypes.ts';
+import { type Architecture, architectureDoc, type Network } from './architecture.ts';
+import type { Declarations } from './parameters.ts';
+
+const keys = z.strictObject({
+  architecture: z.literal('bigram').meta({ description: architectureDoc }),
+  blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Tokens of a sequence; each is predicted from one.' }),
+  vocabSize: whole({
+    default: 0,
+    max: 2 ** 16,
+    doc: 'Rows and columns of the table; 0 takes the size of the tokenizer.',
+  }),
+});
+
+type BigramConfig = Readonly<z.output<typeof keys>>;
+
+export const bigram = {
+  name: 'bigram',
+  doc: 'A table of logits: each token predicts the next.',
+  keys,
+  trainingKeys: [],
+  rules: [],
+  network: table,
+  /** A row is looked up, so nothing is multiplied. */
+  tokenWork: ({ vocabSize: V }) => ({ layers: 0, head: 0, parametersRead: V, activations: 2 * V }),
+  summary: ({ vocabSize: V }) => `a table of ${V} x ${V}`,
+} satisfies Architecture<BigramConfig>;
+
+function table({ vocabSize: V }: BigramConfig, declare: Declarations): Network {
+  const logits = declare.parameter('table.weight', [V, V], { constant: 0 });
+
+  return { forward: (ops, tokens) => ops.embedding(tokens, logits) }; // (B, T, V)
+}
