@@ -38,6 +38,8 @@ export class Replica {
       minThreads: 1,
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
+      // Else the thread sleeps between tasks without its event loop, and takes no bucket back before the next one.
+      atomics: 'disabled',
     });
     const { port1, port2 } = new MessageChannel();
     this.#gradients = port1;
