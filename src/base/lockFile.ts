@@ -2,11 +2,10 @@
  * A file that says which process works in a folder. Creating it is what decides between two; one that a killed process left does
  * not count.
  */
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, UserError } from './errors.ts';
 import { isAlive } from './processes.ts';
-import { writeWhole } from './writeWhole.ts';
 
 /** What takes no longer than this, unless the process is killed in the middle of it: to write a pid, to take over. */
 const writtenWithinMs = 2_000;
@@ -69,7 +68,10 @@ async function takeOver(path: string, owner: number): Promise<boolean> {
   }
   try {
     if ((await ownerOf(path)) !== owner) return false;
-    await writeWhole(path, `${process.pid}\n`, { beside: `${path}.${process.pid}` });
+    // Without waiting for the disk, which may take longer than a turn may: a pid means nothing after a power cut.
+    const mine = `${path}.${process.pid}`;
+    await writeFile(mine, `${process.pid}\n`);
+    await rename(mine, path);
     return true;
   } finally {
     await rm(turn, { force: true });

@@ -32,11 +32,13 @@ export function encodeModelConfig(config: ModelConfig): string {
  * @throws UserError when it describes another architecture, or a variant that is not computed here
  */
 export function decodeModelConfig(json: Readonly<Record<string, unknown>>, path: string): ModelConfig {
-  const { model_type: modelType } = json;
-  const result = modelKeys.safeParse(modelType === ownModelType ? ownModel(json, path) : foreignModel(json, path));
+  const isOwn = json['model_type'] === ownModelType;
+  const result = modelKeys.safeParse(isOwn ? ownModel(json, path) : foreignModel(json, path));
   if (!result.success) {
     const issue = result.error.issues[0];
-    throw damaged(path, `model.${issue?.path.join('.')}: ${issue?.message}`);
+    const problem = `model.${issue?.path.join('.')}: ${issue?.message}`;
+    if (isOwn) throw damaged(path, problem);
+    throw new UserError(`${path} describes a model that is not supported here: as a config it would have ${problem}`);
   }
   const problem = modelProblem(result.data);
   if (problem !== undefined) throw damaged(path, problem);

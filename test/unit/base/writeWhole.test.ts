@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
-import { claimLock } from '../../../src/base/lockFile.ts';
 import { writeWhole } from '../../../src/base/writeWhole.ts';
 import { newRunKeys } from '../../../src/comm/runKeys.ts';
 import { PrepareFolder } from '../../../src/data/prepare/prepareFolder.ts';
@@ -54,14 +53,6 @@ const places: readonly [string, string, () => Promise<void>][] = [
   ['the key to join a run', 'join.key', () => writeRunKeys(new RunFolder(folder), newRunKeys())],
   ['records without those that are void', 'metrics.jsonl', () => replaceLines(join(folder, 'metrics.jsonl'), ['{}'])],
   ['the plan of prepared data', 'kept.json', () => new PrepareFolder(folder).keep('kept.json', '{}')],
-  [
-    'a lock whose owner is dead',
-    'run.lock',
-    async () => {
-      await writeFile(join(folder, 'run.lock'), '999999999\n');
-      await claimLock(join(folder, 'run.lock'), () => 'taken');
-    },
-  ],
 ];
 
 it.each(places)('%s is on the disk before %s is renamed, and its folder after', async (_, name, replace) => {

@@ -74,6 +74,10 @@ describe('config.json', () => {
     [{ scale_attn_by_inverse_layer_idx: true }, 'scale_attn_by_inverse_layer_idx is true'],
     [{ n_head: 4 }, 'n_embd 6 is not divisible by n_head 4'],
     [{ n_layer: 0 }, 'n_layer'],
+    [
+      { n_positions: 131_072 },
+      'describes a model that is not supported here: as a config it would have model.blockSize',
+    ],
     [{ n_embd: '6' }, 'n_embd'],
     [{ lockstep: { version: 2, bias: true } }, 'lockstep.version is 2'],
   ])('%o is refused', (changes, message) => {
