@@ -7,9 +7,10 @@
 export function inTodaysWords(value: unknown): unknown {
   if (!isObject(value)) return value;
   const { epoch, ...rest } = value;
+  // Beside a term it counts passes over the data, as in a metric of that name.
+  const isOldTerm = epoch !== undefined && value['term'] === undefined;
   return {
-    ...rest,
-    ...(epoch !== undefined && { term: epoch }),
+    ...(isOldTerm ? { ...rest, term: epoch } : value),
     ...(value['kind'] === 'epoch' && { kind: 'term' }),
     ...(value['event'] === 'epoch' && { event: 'term' }),
     ...(isOfOldRun(value) && { format: 2 }),

@@ -61,4 +61,5 @@ it.each([
   [{ kind: 'commit', term: 3 }],
   [{ kind: 'run', format: 2 }],
   [{ event: 'lost' }],
+  [{ step: 1, term: 7, epoch: 0.5 }],
 ])('leaves %j as it is', (value) => expect(inTodaysWords(value)).toEqual(value));
