@@ -93,6 +93,8 @@ export interface Recovered {
   readonly committedTerm: number;
   /** Of the gradient of `step`, if its commit is kept. */
   readonly gradNorm: number | undefined;
+  /** Of the update that makes `step` updates, if its commit is kept. */
+  readonly learningRate: number | undefined;
   /** Trained on in `step` updates, if its commit is kept. */
   readonly tokens: number | undefined;
   /** Of the term. */
@@ -171,6 +173,7 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
     step,
     committedTerm: last?.term ?? 0,
     gradNorm: ofStep?.gradNorm,
+    learningRate: ofStep?.lr,
     tokens: ofStep?.tokens,
     members: term?.members ?? [],
     commits,

@@ -32,10 +32,10 @@ export function findWaitingWorkers(
   // Of those of this machine it is known whether they live.
   const waiting = recovered.members.filter(({ host, pid }) => host !== hostname() || isAlive(pid));
   if (waiting.length === 0) return undefined;
-  const { term, step, committedTerm, gradNorm, tokens } = recovered;
+  const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;
   const workers = waiting.map(({ worker }) => worker);
   note(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
-  return { recovered, resumed: { term, step, committedTerm, gradNorm, tokens, workers } };
+  return { recovered, resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, workers } };
 }
 
 /** The point, if this coordinator listens where the one before did: the workers look nowhere else. */

@@ -244,8 +244,8 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { term, step, committedTerm, gradNorm, tokens } = recovered;
-    return { term, step, committedTerm, gradNorm, tokens, workers: waiting.map(({ worker }) => worker) };
+    const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;
+    return { term, step, committedTerm, gradNorm, learningRate, tokens, workers: waiting.map(({ worker }) => worker) };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {

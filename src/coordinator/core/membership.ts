@@ -113,7 +113,7 @@ function proven(state: RunState, holds: Member['holds']): RunState {
   if (!isProof || state.term === 0) return state;
   const { step, term: committedTerm } = holds;
   // Who has that step reduced only lacks a norm that nobody knows any more, and gets the state.
-  const committed = { ...state.committed, gradNorm: undefined };
+  const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
   return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
 }
 

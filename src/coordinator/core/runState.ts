@@ -58,6 +58,8 @@ export interface Resumed {
   readonly committedTerm: number;
   /** Of the gradient of the committed step, if the journal has it. */
   readonly gradNorm: number | undefined;
+  /** Of the update of the committed step, if the journal has it: the schedule may be another by now. */
+  readonly learningRate: number | undefined;
   /** Trained on in `step` updates, if the journal has it. */
   readonly tokens: number | undefined;
   /** Names of the workers that may still be there with their state. */
@@ -156,6 +158,8 @@ export interface RunState {
     readonly sums: Sums;
     /** What every replica clips the gradient by; undefined where another coordinator committed the step, and no journal has it. */
     readonly gradNorm: number | undefined;
+    /** What every replica makes the update with; undefined where `gradNorm` is. */
+    readonly learningRate: number | undefined;
     readonly worldSize: number;
   };
   /** The step at which this coordinator opened its last term; undefined before the first. */
@@ -330,7 +334,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     term: resumed?.term ?? 0,
     step,
     committedTerm: resumed?.committedTerm ?? 0,
-    committed: { sums: noSums, gradNorm: resumed?.gradNorm, worldSize: 0 },
+    committed: { sums: noSums, gradNorm: resumed?.gradNorm, learningRate: resumed?.learningRate, worldSize: 0 },
     openedAtStep: undefined,
     appliedStep: step,
     assignedStep: step,

@@ -95,9 +95,9 @@ export function onReduced(
   const sums = sumsOf(shares);
   // The sum is the same on every rank; how its squares are summed differs from one instruction set to another.
   const { gradNorm } = required(shares[0]);
-  const committed = { sums, gradNorm, worldSize: next.members.length };
-  const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const learningRate = learningRateOf(next, step);
+  const committed = { sums, gradNorm, learningRate, worldSize: next.members.length };
+  const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const commit = { type: 'commit', term: next.term, step, learningRate, gradNorm, hash, hold } as const;
   const effects: Effect[] = [
     { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm, ranks },
@@ -189,7 +189,8 @@ function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   const { step, committedTerm: term } = state;
   const { sums } = state.committed;
   const gradNorm = required(state.committed.gradNorm);
-  return { kind: 'stepDone', step, term, learningRate: learningRateOf(state, step), sums, gradNorm, ranks };
+  const learningRate = required(state.committed.learningRate);
+  return { kind: 'stepDone', step, term, learningRate, sums, gradNorm, ranks };
 }
 
 /** What follows a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */

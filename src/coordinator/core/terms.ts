@@ -14,7 +14,6 @@ import {
   idle,
   isSaved,
   lacksCommit,
-  learningRateOf,
   nameOf,
   namesOf,
   nothing,
@@ -55,7 +54,7 @@ export function openTerm(
   for (const member of sorted) {
     if (!lacksCommit(state, member)) continue;
     // It has the gradients of the committed step, from the term that committed it.
-    const learningRate = learningRateOf(state, step);
+    const learningRate = required(state.committed.learningRate);
     const gradNorm = required(state.committed.gradNorm);
     const update = { learningRate, gradNorm, hash: false, hold: true };
     const commit = { type: 'commit', term: committedTerm, step, ...update } as const;

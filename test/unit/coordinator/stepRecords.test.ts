@@ -14,7 +14,7 @@ const done = (step: number) => ({ ...committed(step), kind: 'stepDone' }) as con
 const before = {
   config,
   resume: { trainer: { step: 10, data: { sha256: '', samplesSeen: 40 } } },
-  resumed: { term: 1, step: 12, committedTerm: 1, gradNorm: 1, tokens: 832, workers: [] },
+  resumed: { term: 1, step: 12, committedTerm: 1, gradNorm: 1, learningRate: 0.1, tokens: 832, workers: [] },
 } as unknown as CoordinatorOptions;
 
 it('counts what was trained on, with another batch size before', () => {

@@ -38,6 +38,7 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
         step: 0,
         committedTerm: 0,
         gradNorm: undefined,
+        learningRate: undefined,
         tokens: undefined,
         members: [],
         commits: [],
@@ -57,11 +58,14 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
   return found;
 }
 
-function ofStep(step: number, commits: readonly CommitRecord[]): Pick<Recovered, 'gradNorm' | 'tokens'> {
+function ofStep(
+  step: number,
+  commits: readonly CommitRecord[],
+): Pick<Recovered, 'gradNorm' | 'learningRate' | 'tokens'> {
   const last = commits.at(-1);
   return last?.step === step
-    ? { gradNorm: last.gradNorm, tokens: last.tokens }
-    : { gradNorm: undefined, tokens: undefined };
+    ? { gradNorm: last.gradNorm, learningRate: last.lr, tokens: last.tokens }
+    : { gradNorm: undefined, learningRate: undefined, tokens: undefined };
 }
 
 /** Equal but for commits that a journal need not keep: those it has must be the newest. */

@@ -900,21 +900,23 @@ describe('the decision core: losses', () => {
 });
 
 describe('the decision core: a coordinator that takes over', () => {
-  const resumed: Resumed = { term: 3, step: 7, committedTerm: 2, gradNorm: 0.75, tokens: 7, workers: ['w0', 'w1'] };
+  const committed = { step: 7, committedTerm: 2, gradNorm: 0.75, learningRate: 0.125, tokens: 7 };
+  const resumed: Resumed = { term: 3, ...committed, workers: ['w0', 'w1'] };
 
   it('goes on with the workers that kept their state, and without a checkpoint', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'commit→w1', 'form→w0', 'form→w1']);
-    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', gradNorm: 0.75 } });
+    // The norm and the rate of the coordinator that committed the step: the schedule of this one has 6 there.
+    expect(script.effects[1]).toMatchObject({ message: { type: 'commit', gradNorm: 0.75, learningRate: 0.125 } });
     expect(script.forms()).toMatchObject([{ term: 4, step: 7, state: 'keep' }, { state: 'keep' }]);
     script.ready('w0').ready('w1');
     expect(script.assigned().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
   });
 
   it('sends the state to whoever lacks a commit that no journal has', () => {
-    const script = new Script({ ...quiet, maxSteps: 20 }, { ...resumed, gradNorm: undefined });
+    const script = new Script({ ...quiet, maxSteps: 20 }, { ...resumed, gradNorm: undefined, learningRate: undefined });
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
     expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1', 'transfer']);
