@@ -74,9 +74,14 @@ export class Checkpoint {
     this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
-  /** Whether `m` and `v` can be streamed: training can go on exactly. */
-  get hasOptimizer(): boolean {
-    return this.#tables.m !== undefined;
+  /** Names of the parameters of which `m` and `v` can be streamed: those that were trained. None where there is no optimizer state. */
+  get moments(): readonly string[] {
+    return [...(this.#tables.m?.keys() ?? [])];
+  }
+
+  /** Whether there are the moments of every parameter that `names` says: training of those can go on exactly. */
+  hasMomentsOf(names: readonly string[]): boolean {
+    return names.every((name) => this.#tables.m?.has(name) ?? false);
   }
 
   /**
@@ -193,17 +198,21 @@ async function readModelTable(folder: string, config: ModelConfig): Promise<Tens
   return table;
 }
 
-/** The moments must be float32 and have exactly the parameters' names and shapes. */
+/** There must be both moments of a parameter, or neither where it was frozen; they are float32, and have its shape. */
 async function readOptimizerTables(folder: string, params: TensorTable): Promise<{ m: TensorTable; v: TensorTable }> {
   const path = join(folder, OPTIMIZER_FILE);
   const { entries } = await readSafetensorsHeader(path);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
-  if (entries.length !== 2 * params.size) {
-    throw damaged(path, `it has ${entries.length} tensors: expected ${2 * params.size}, two for each parameter`);
+  const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
+  if (trained.length === 0 || entries.length !== 2 * trained.length) {
+    throw damaged(
+      path,
+      `it has ${entries.length} tensors, and moments of ${trained.length} parameters: expected two for each, and no others`,
+    );
   }
   const pick = (moment: string): TensorTable => {
     const table = new Map<string, SafetensorsEntry>();
-    for (const [name, { shape }] of params) {
+    for (const [name, { shape }] of trained) {
       const entry = byName.get(`${moment}.${name}`);
       if (entry === undefined) throw damaged(path, `it lacks tensor ${moment}.${name}`);
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {

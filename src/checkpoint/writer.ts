@@ -31,6 +31,8 @@ import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safet
 export interface CheckpointContents {
   /** Every parameter, in the order in which the bytes will come. */
   readonly tensors: readonly TensorShape[];
+  /** Names of those that are trained, which alone have moments; at least one. Default: all. */
+  readonly moments?: readonly string[];
   readonly modelConfig: ModelConfig;
   /** File name → content, in Hugging Face's layout; read back by the tokenizer itself. */
   readonly tokenizerFiles: Readonly<Record<string, string>>;
@@ -53,7 +55,7 @@ type State = 'open' | 'committed' | 'aborted';
 
 /** Made by `CheckpointStore.beginWrite`. After any error it has cleaned up after itself and accepts nothing more. */
 export class CheckpointWriter {
-  /** Bytes of tensors that must come before {@link commit}: 3 × 4 × parameters. */
+  /** Bytes of tensors that must come before {@link commit}: four for each parameter, eight more for each that is trained. */
   readonly expectedBytes: number;
   readonly #disk: DiskOperations;
   readonly #directory: string;
@@ -64,6 +66,8 @@ export class CheckpointWriter {
   readonly #hidden: string;
   readonly #files = new Map<string, { bytes: number; sha256: string }>();
   readonly #parameterBytes: number;
+  /** The tensors that have moments, in the order of all. */
+  readonly #trained: readonly TensorShape[];
   #current: OpenFile | undefined;
   #receivedBytes = 0;
   #state: State = 'open';
@@ -76,8 +80,11 @@ export class CheckpointWriter {
     this.#directory = directory;
     this.#contents = contents;
     this.#afterCommit = afterCommit;
-    this.#parameterBytes = 4 * contents.tensors.reduce((total, { shape }) => total + elementCount(shape), 0);
-    this.expectedBytes = 3 * this.#parameterBytes;
+    const { tensors, moments } = contents;
+    const trained = moments && new Set(moments);
+    this.#trained = tensors.filter(({ name }) => trained?.has(name) ?? true);
+    this.#parameterBytes = bytesOf(tensors);
+    this.expectedBytes = this.#parameterBytes + 2 * bytesOf(this.#trained);
     this.#target = stepFolderName(contents.trainer.step);
     this.#hiddenName = claimHiddenName('tmp', this.#target);
     this.#hidden = join(directory, this.#hiddenName);
@@ -104,8 +111,8 @@ export class CheckpointWriter {
   }
 
   /**
-   * Takes the next bytes of the stream: all parameters, then all m, then all v, float32 little-endian, each in the order
-   * of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure); `bytes` must not change
+   * Takes the next bytes of the stream: all parameters, then m and then v of those that are trained, float32 little-endian,
+   * each in the order of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure); `bytes` must not change
    * until then.
    * @throws PeerError with the cause when the disk is full or fails: nothing is left of this checkpoint
    */
@@ -191,9 +198,8 @@ export class CheckpointWriter {
   async #beginOptimizerFile(): Promise<void> {
     if (this.#current?.name === OPTIMIZER_FILE) return;
     await this.#finishFile();
-    const { tensors } = this.#contents;
     const moments = ['m', 'v'].flatMap((moment) =>
-      tensors.map(({ name, shape }) => ({ name: `${moment}.${name}`, shape })),
+      this.#trained.map(({ name, shape }) => ({ name: `${moment}.${name}`, shape })),
     );
     await this.#openFile(OPTIMIZER_FILE);
     await this.#append(encodeSafetensorsHeader(moments, {}));
@@ -272,10 +278,23 @@ export async function beginCheckpoint(
   } catch (error) {
     throw new InvariantError(messageOf(error));
   }
+  checkMoments(contents);
   for (const name of Object.keys(contents.tokenizerFiles)) checkTokenizerFileName(name);
   const writer = new CheckpointWriter(disk, directory, contents, afterCommit);
   await writer.begin();
   return writer;
+}
+
+function checkMoments({ tensors, moments }: CheckpointContents): void {
+  if (moments === undefined) return;
+  const names = new Set(tensors.map(({ name }) => name));
+  const unknown = moments.find((name) => !names.has(name));
+  invariant(unknown === undefined, `the new checkpoint has moments of ${unknown}, which is none of its tensors`);
+  invariant(moments.length > 0, 'the new checkpoint has no moments: expected those of at least one tensor');
+}
+
+function bytesOf(tensors: readonly TensorShape[]): number {
+  return 4 * tensors.reduce((total, { shape }) => total + elementCount(shape), 0);
 }
 
 async function exists(path: string): Promise<boolean> {

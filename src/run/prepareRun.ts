@@ -178,8 +178,15 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
       `${checkpoint.path} has model.${key} = ${other}, but the config says ${one}: a run resumes with its own model`,
     );
   }
-  if (trainer === undefined || !checkpoint.hasOptimizer) {
+  if (trainer === undefined || checkpoint.moments.length === 0) {
     throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
+  }
+  const { moments, tensors } = checkpoint;
+  if (!checkpoint.hasMomentsOf(tensors.map(({ name }) => name))) {
+    throw new UserError(
+      `${checkpoint.path} has optimizer state of ${moments.length} of its ${tensors.length} tensors: the others were frozen, ` +
+        'but a run trains all; a loop of your own can go on from it, with restoreCheckpoint',
+    );
   }
   if (trainer.data.sha256 !== dataset.sha256) {
     throw new UserError(

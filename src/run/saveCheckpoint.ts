@@ -38,12 +38,12 @@ export interface RestoredCheckpoint {
   readonly path: string;
   /** Updates that the parameters have seen; 0 for weights that no run wrote. */
   readonly step: number;
-  /** Whether AdamW's moments were there: if not they are as they were, zero in a new trainer. */
+  /** Whether AdamW's moments were there of all that is trained: if not they are as they were, zero in a new trainer. */
   readonly hasOptimizer: boolean;
 }
 
 /**
- * Writes parameters and AdamW's moments to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
+ * Writes all parameters, and AdamW's moments of those that are trained, to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
  * `launch generate` and Hugging Face's `from_pretrained` read it.
  * @returns the checkpoint's folder, absolute
  * @throws UserError for a config that is none
@@ -63,6 +63,7 @@ export async function saveCheckpoint(
   const store = new CheckpointStore(resolve(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
     tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
+    moments: parameters.trained.map(({ name }) => name),
     modelConfig: model.config,
     tokenizerFiles: dataset.tokenizer.files(),
     trainer: {
@@ -89,8 +90,8 @@ export async function saveCheckpoint(
 }
 
 /**
- * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has them: a loop goes on from there, or fine-tunes
- * weights that were trained elsewhere. Gradients that wait for an update are forgotten.
+ * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has those of all that is trained: a loop goes on
+ * from there, or fine-tunes weights that were trained elsewhere. Gradients that wait for an update are forgotten.
  * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
  * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes: nothing is filled then
  */
@@ -106,7 +107,8 @@ export async function restoreCheckpoint(
     const { key, one, other } = difference;
     throw new UserError(`${checkpoint.path} has a model with ${key} = ${other}, but the trainer's has ${one}`);
   }
-  const { hasOptimizer, trainer: state } = checkpoint;
+  const { trainer: state } = checkpoint;
+  const hasOptimizer = checkpoint.hasMomentsOf(trainer.parameters.trained.map(({ name }) => name));
   for (const part of hasOptimizer ? stateParts : stateParts.slice(0, 1)) {
     await fillParameters(trainer.parameters, checkpoint, part);
   }

@@ -64,6 +64,39 @@ describe('writing and reading', () => {
     }
   });
 
+  test('only the named tensors have moments, whose bytes come in the order of all; naming all changes nothing', async () => {
+    const contents = contentsAt(8);
+    const names = contents.tensors.map(({ name }) => name);
+    const plain = await writeTiny(new CheckpointStore(temporaryFolder()), contents);
+    const named = await writeTiny(new CheckpointStore(temporaryFolder()), { ...contents, moments: names.toReversed() });
+    for (const name of FILES)
+      expect(readFileSync(join(named, name)).equals(readFileSync(join(plain, name))), name).toBe(true);
+
+    const trained = contents.tensors.slice(2, 5);
+    const trainedNames = trained.map(({ name }) => name);
+    const store = new CheckpointStore(temporaryFolder());
+    const writer = await store.beginWrite({ ...contents, moments: trainedNames.toReversed() });
+    const values = [valuesOf(contents.tensors, 0, 8), valuesOf(trained, 1, 8), valuesOf(trained, 2, 8)];
+    const bytes = Buffer.concat(values.map(({ buffer }) => new Uint8Array(buffer as ArrayBuffer)));
+    expect(writer.expectedBytes).toBe(bytes.length);
+    await writer.write(bytes);
+    const checkpoint = await openCheckpoint(await writer.commit());
+    expect(checkpoint.moments).toEqual(trainedNames);
+    expect(checkpoint.hasMomentsOf(trainedNames)).toBe(true);
+    expect(checkpoint.hasMomentsOf(names)).toBe(false);
+    expect(await collect(checkpoint.stream('params', names))).toEqual(values[0]);
+    expect(await collect(checkpoint.stream('m', trainedNames))).toEqual(values[1]);
+    expect(await collect(checkpoint.stream('v', trainedNames))).toEqual(values[2]);
+  });
+
+  test('moments of no tensor, or of one that is not there, are refused', async () => {
+    const store = new CheckpointStore(temporaryFolder());
+    await expect(store.beginWrite({ ...contentsAt(1), moments: [] })).rejects.toThrow('has no moments');
+    await expect(store.beginWrite({ ...contentsAt(1), moments: ['x'] })).rejects.toThrow(
+      'has moments of x, which is none',
+    );
+  });
+
   test('writes that are not awaited keep their order', async () => {
     const store = new CheckpointStore(temporaryFolder());
     const contents = contentsAt(3);

@@ -1,15 +1,18 @@
 /** A training loop of one's own saves, and goes on from what it saved to the same bits. */
-import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
+import type { IsTrained } from '../../../src/model/parameterStore.ts';
 import { Trainer } from '../../../src/model/training.ts';
+import { prepareRun } from '../../../src/run/prepareRun.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { loadCheckpoint } from '../../../src/run/trainedModel.ts';
 import { cpu } from './trainedModel.ts';
@@ -32,8 +35,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const newTrainer = (seed: number, nLayer = 2) =>
-  new Trainer(engine, { ...sizes, ...form, nLayer, vocabSize: dataset.vocabSize }, { seed });
+const newTrainer = (seed: number, nLayer = 2, isTrained?: IsTrained) =>
+  new Trainer(engine, { ...sizes, ...form, nLayer, vocabSize: dataset.vocabSize }, { seed, isTrained });
+const isOfBlock1: IsTrained = ({ name }) => name.startsWith('transformer.h.1.');
 
 async function trainSteps(trainer: Trainer, from: number, to: number): Promise<Float32Array> {
   for (let step = from; step < to; step++) {
@@ -89,6 +93,60 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect(await restoreCheckpoint(bare, trainer)).toEqual({ path: bare, step: 0, hasOptimizer: false });
     await restoreCheckpoint(join(folder, 'loop'), original);
     expect(await trainSteps(trainer, 0, 0)).toEqual(await trainSteps(original, 0, 0));
+  });
+
+  it('go on to the same bits where parameters are frozen, which have no moments in the file', async () => {
+    const trainer = newTrainer(1, 2, isOfBlock1);
+    await trainSteps(trainer, 0, 3);
+    const path = await saveCheckpoint('frozen', trainer, { step: 3, dataset, cwd: folder });
+    const { entries } = await readSafetensorsHeader(join(path, 'optimizer.safetensors'));
+    const { specs, trained } = trainer.parameters;
+    expect(trained.length).toBeLessThan(specs.length);
+    expect(entries.map(({ name }) => name)).toEqual(
+      ['m', 'v'].flatMap((moment) => trained.map(({ name }) => `${moment}.${name}`)),
+    );
+    const uninterrupted = await trainSteps(trainer, 3, 5);
+    const another = newTrainer(2, 2, isOfBlock1);
+    expect(await restoreCheckpoint('frozen', another, { cwd: folder })).toEqual({ path, step: 3, hasOptimizer: true });
+    expect(await trainSteps(another, 3, 5)).toEqual(uninterrupted);
+  });
+
+  it('start the moments anew where more is trained than was, and take those that are wanted where less is', async () => {
+    const all = newTrainer(6);
+    expect(await restoreCheckpoint('frozen', all, { cwd: folder })).toMatchObject({ step: 3, hasOptimizer: false });
+    const m = new Float32Array(all.parameters.count);
+    await all.parameters.exportState('m', m);
+    expect(m.every((value) => value === 0)).toBe(true);
+    const some = newTrainer(7, 2, isOfBlock1);
+    expect(await restoreCheckpoint('loop', some, { cwd: folder })).toMatchObject({ hasOptimizer: true });
+    const whole = newTrainer(8);
+    await restoreCheckpoint('loop', whole, { cwd: folder });
+    const { name, size } = some.parameters.trained[0]!;
+    for (const part of ['params', 'm', 'v'] as const) {
+      const [one, other] = [new Float32Array(size), new Float32Array(size)];
+      await some.parameters.readTensor(part, some.parameters.indexOf(name), one);
+      await whole.parameters.readTensor(part, whole.parameters.indexOf(name), other);
+      expect(one).toEqual(other);
+      expect(one.some((value) => value !== 0)).toBe(true);
+    }
+  });
+
+  it('are refused by a run, which trains all parameters, where some were frozen', async () => {
+    const run = join(folder, 'run');
+    const data = { text: resolve('src'), tokenizer: 'byte', valFraction: 0.1 } as const;
+    const config = { data, model: { ...form, ...sizes }, sample: { maxTokens: 0 } };
+    const resume = () =>
+      prepareRun({ resume: run, singleProcess: true, encrypt: true, dryRun: true }, folder, {
+        note: () => {},
+        warn: () => {},
+        progress: () => () => {},
+      });
+    await saveCheckpoint('run/checkpoints', newTrainer(1), { step: 1, dataset, config, cwd: folder });
+    writeFileSync(join(run, 'config.yaml'), JSON.stringify(config));
+    expect((await resume()).resume?.trainer?.step).toBe(1);
+    const frozen = newTrainer(1, 2, isOfBlock1);
+    await saveCheckpoint('run/checkpoints', frozen, { step: 2, dataset, config, cwd: folder });
+    await expect(resume()).rejects.toThrow(/has optimizer state of 12 of its 28 tensors: .* a run trains all/);
   });
 
   it('keep the newest and the best', async () => {
