@@ -3,9 +3,9 @@
  * threads and ranks: it reports each bucket whose gradients are final, and takes back those that are reduced, no more.
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { ModelConfig } from '../architecture/registry.ts';
+import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { microBatches } from '../base/batch.ts';
-import { invariant } from '../base/errors.ts';
+import { invariant, UserError } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Span } from '../comm/spans.ts';
@@ -44,6 +44,16 @@ function measureLimit(engine: Engine, precision: Precision): BuildResult['measur
   return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
 }
 
+/** What workers send each other has the values and moments of all parameters; a frozen one has no moments. */
+function refuseFrozen(config: ModelConfig): void {
+  const frozen = networkOf(config).specs.find(({ trainable }) => trainable === false);
+  if (frozen === undefined) return;
+  throw new UserError(
+    `model.architecture ${config.architecture} freezes ${frozen.name}, but a run trains all: ` +
+      'what its workers send each other has no room for a frozen one; train it with a loop of your own (Trainer)',
+  );
+}
+
 export class ReplicaTasks {
   readonly #engines: EngineTable;
   #replica: Built | undefined;
@@ -59,9 +69,10 @@ export class ReplicaTasks {
   async build(task: BuildTask): Promise<BuildResult> {
     const { config, vocabSize, threads, trace, gradientPort, wanted } = task;
     const { name, device, precision } = config.engine;
+    const modelConfig: ModelConfig = { ...config.model, vocabSize };
+    refuseFrozen(modelConfig);
     const plainEngine = await createEngine({ name, device, threads }, this.#engines);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
-    const modelConfig: ModelConfig = { ...config.model, vocabSize };
     const { seed, activationRecompute } = config.train;
     const objective = objectiveOf(task.objective);
     const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision });
