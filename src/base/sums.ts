@@ -17,7 +17,8 @@ export const noSums: Sums = { weight: 0, loss: 0 };
 /** Name by name. */
 export function addSums(a: Sums, b: Sums): Sums {
   const sums: Record<string, number> & { weight: number; loss: number } = { ...a };
-  for (const [name, value] of Object.entries(b)) sums[name] = (sums[name] ?? 0) + value;
+  // Names come over the wire: `constructor` is one that every object inherits.
+  for (const [name, value] of Object.entries(b)) sums[name] = (Object.hasOwn(sums, name) ? sums[name]! : 0) + value;
   return sums;
 }
 
