@@ -24,6 +24,8 @@ export class GradientExchange {
   readonly #tracker: BucketTracker;
   /** Copies to the host that are under way. */
   #leaving: Promise<void>[] = [];
+  /** The device may still read what came back: `shared` must stay as it is. */
+  #isReturning = false;
   /** Buckets that are still to come back. */
   readonly #missing = new Set<number>();
   #onAllBack: () => void = () => {};
@@ -35,13 +37,16 @@ export class GradientExchange {
     this.shared = options.engine.hostRange(options.group, 0, options.group.length);
   }
 
-  /** To be called before each step; waits for what is left of one that was given up. @param attempt what the agent knows this one by */
+  /** To be called before each step; waits for the copies, of both ways, of one that was given up. @param attempt what the agent knows this one by */
   async begin(attempt: number): Promise<void> {
+    const { engine } = this.#options;
+    this.#attempt = attempt; // what still comes back of the former one is nothing, from here on
     await Promise.allSettled(this.#leaving);
     this.#leaving = [];
-    this.#attempt = attempt;
+    if (this.#isReturning) await engine.finish();
+    this.#isReturning = false;
     this.#tracker.reset();
-    if (!this.#options.engine.isHost) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
+    if (!engine.isHost) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
   }
 
   /** Parameter `index` has its final gradient on this rank: the buckets that it completes are on their way to the ring. */
@@ -69,6 +74,7 @@ export class GradientExchange {
   takeBack(attempt: number, bucket: number): void {
     if (attempt !== this.#attempt || !this.#missing.delete(bucket)) return;
     const [from, to] = this.#range(bucket);
+    this.#isReturning = true;
     this.#options.engine.copyIn(this.#options.group, from, to, this.shared.subarray(from, to));
     if (this.#missing.size === 0) this.#onAllBack();
   }

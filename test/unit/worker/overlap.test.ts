@@ -116,6 +116,25 @@ describe('with a device that copies all gradients in the time of backward', () =
   });
 });
 
+it('a step after one that was given up waits until the device has read what came back of that one', async () => {
+  const allMs = 1_000;
+  const { timed, step, exchange, plan } = makeWorker(allMs);
+  await timed(async () => {
+    await step((index) => exchange.ready(index));
+    await exchange.flush();
+  });
+  const last = plan.buckets.length - 1;
+  const { start, end } = plan.buckets[last]!;
+  const waitMs = await timed(() => {
+    exchange.takeBack(1, last);
+    const begun = exchange.begin(2);
+    exchange.takeBack(1, 0); // too late: it is of the former one
+    return begun;
+  });
+  expect(waitMs).toBeCloseTo((allMs * (end - start)) / plan.buckets.at(-1)!.end);
+  expect(await timed(() => exchange.begin(3))).toBe(0);
+});
+
 it('the device computes the next microbatch while the host reads the losses of the one before', async () => {
   const world = new World(1);
   const clock = new SimProcess(world, 'worker', 'host', 1);
