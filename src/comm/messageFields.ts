@@ -65,15 +65,18 @@ export const tensorTable = z
 /** The table of parameters, in the order in which they lie in a state stream. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
+/** Short, so that a refusal that names two engines is within `text`. */
+const engineWord = z.string().min(1).max(128);
+
 export const engineId = z.object({
   /** `native`, `tfjs`. */
-  engine: text,
+  engine: engineWord,
   /** The kind of device: `cpu`, `webgpu`. */
-  device: text,
+  device: engineWord,
   /** What of the device computes: an instruction set, a GPU's adapter. */
-  unit: text,
+  unit: engineWord,
   /** Of the products: `float32`, `bf16`. */
-  precision: text,
+  precision: engineWord,
 });
 /** What a worker computes on, for rules. Workers that differ in any of it may round differently. */
 export type EngineId = z.infer<typeof engineId>;

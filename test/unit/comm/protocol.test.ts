@@ -69,6 +69,26 @@ describe('control messages', () => {
   });
 });
 
+describe('what a worker computes on', () => {
+  const engineId = { engine: 'native', device: 'cpu', unit: 'avx2', precision: 'float32' };
+  const tensors = [{ name: 'wte', shape: [2] }];
+  const prepared = { type: 'prepared' as const, engine: 'native', engineId, tensors };
+
+  it('is named by four words', () => {
+    expect(decodeWorkerMessage(encodeMessage(prepared))).toEqual(prepared);
+  });
+
+  it.each(
+    Object.keys(engineId).flatMap((part) => [
+      [part, ''],
+      [part, 'x'.repeat(129)],
+    ]),
+  )('is refused with a word that is empty or long for %s', (part, word) => {
+    const frame = new Packr({ useRecords: false }).pack({ ...prepared, engineId: { ...engineId, [part!]: word } });
+    expect(() => decodeWorkerMessage(frame)).toThrow(/malformed control message: engineId/);
+  });
+});
+
 describe('sums', () => {
   it('are any finite numbers with words for names, weight and loss among them', () => {
     const sums = { weight: 2, loss: 1.5, correct: 1 };
