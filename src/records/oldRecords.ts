@@ -17,6 +17,23 @@ export function inTodaysWords(value: unknown): unknown {
   };
 }
 
+/** Events between a loss and the membership that follows it. */
+const between = 3;
+
+interface OldEvent {
+  readonly event: string;
+  readonly reason: string;
+  readonly action?: string | undefined;
+}
+
+/** Whether event number `at` is a membership of then that a loss shortly before it has told of: those of today say so (`isTold`). */
+export function isToldOfOldRun(events: readonly OldEvent[], at: number): boolean {
+  const { event, reason } = events[at]!;
+  if (event !== 'term' || !/\(epoch \d+\)$/.test(reason)) return false;
+  const before = events.slice(Math.max(0, at - between), at);
+  return before.some((lost) => lost.action !== undefined && reason.startsWith(`${lost.reason}: `));
+}
+
 /** Whether it is the first record of a journal that is to be written anew before another is added. */
 export function isOfOldRun(value: unknown): boolean {
   return isObject(value) && value['kind'] === 'run' && value['format'] === 1;

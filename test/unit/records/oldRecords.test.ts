@@ -1,9 +1,10 @@
-/** What a version of before, which called a term an epoch, left of a run whose coordinator was killed after step 12 (oldRun/). */
+/** What a version of before, which called a term an epoch, left of a run whose coordinator was killed after step 12 (oldRun/); the loss among its events is told as then. */
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { withoutRepeats } from '../../../src/records/eventText.ts';
 import { Journal } from '../../../src/records/journal.ts';
 import { MetricsLog } from '../../../src/records/metricsLog.ts';
 import { inTodaysWords } from '../../../src/records/oldRecords.ts';
@@ -40,7 +41,14 @@ it('plots, reports and the dashboard read its lines', async () => {
     ['join', 0],
     ['join', 0],
     ['term', 1],
+    ['lost', 1],
+    ['restart', 1],
+    ['term', 2],
+    ['term', 3],
   ]);
+  // The loss has told of term 2, which has no mark of that yet.
+  const terms = withoutRepeats(run.events).filter(({ event }) => event === 'term');
+  expect(terms.map(({ term }) => term)).toEqual([1, 3]);
   const [first = ''] = (await readFile(join(folder, 'metrics.jsonl'), 'utf8')).split('\n');
   expect(parseLine(first)).toMatchObject({ kind: 'step', line: { term: 1 } });
 });
