@@ -21,6 +21,11 @@ export interface SaveCheckpointOptions {
   /** So many of the newest stay, and the best; 0 keeps all. Default 0. */
   readonly keep?: number;
   /**
+   * Samples that the model was trained on so far, recorded beside. Default: `step` times the `train.globalBatchSize` of `config`; 0, for
+   * none that is known of, where no `config` is given.
+   */
+  readonly samplesSeen?: number;
+  /**
    * Recorded beside: what the model learns from (`data`, which `launch eval` evaluates), how a step is drawn (`train.seed`,
    * `train.globalBatchSize`), the defaults of `launch generate` (`sample`). What is left out is recorded with its default. The model's
    * sizes are the trainer's own.
@@ -46,20 +51,32 @@ export interface RestoredCheckpoint {
  * Writes all parameters, and AdamW's moments of those that are trained, to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
  * `launch generate` and Hugging Face's `from_pretrained` read it.
  * @returns the checkpoint's folder, absolute
- * @throws UserError for a config that is none
+ * @throws UserError for a config that is none, and for a number below 0 or with a fraction
  * @throws PeerError if the disk is full or fails: nothing is left of it, and older ones are as they were
  */
 export async function saveCheckpoint(
   directory: string,
   trainer: Trainer,
-  { step, dataset, valLoss, keep = 0, config = {}, cwd = process.cwd(), onWarning = () => {} }: SaveCheckpointOptions,
+  {
+    step,
+    dataset,
+    valLoss,
+    keep = 0,
+    samplesSeen,
+    config,
+    cwd = process.cwd(),
+    onWarning = () => {},
+  }: SaveCheckpointOptions,
 ): Promise<string> {
-  for (const [name, value] of Object.entries({ step, keep })) {
+  for (const [name, value] of Object.entries({ step, keep, samplesSeen: samplesSeen ?? 0 })) {
     if (Number.isSafeInteger(value) && value >= 0) continue;
     throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
   }
   const { model, parameters } = trainer;
   const { config: parsed } = loadConfig({ config: { ...config, model: model.config }, cwd });
+  const { seed, globalBatchSize } = parsed.train;
+  // Without a config nobody said how many samples a step has.
+  const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
   const store = new CheckpointStore(resolve(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
     tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
@@ -68,10 +85,10 @@ export async function saveCheckpoint(
     tokenizerFiles: dataset.tokenizer.files(),
     trainer: {
       step,
-      seed: parsed.train.seed,
+      seed,
       valLoss: valLoss ?? null,
       config: { ...parsed },
-      data: { sha256: dataset.sha256, samplesSeen: step * parsed.train.globalBatchSize },
+      data: { sha256: dataset.sha256, samplesSeen: samplesSeen ?? samplesOfSteps },
     },
   });
   try {

@@ -1,10 +1,11 @@
 /** A training loop of one's own saves, and goes on from what it saved to the same bits. */
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
+import type { ConfigInput } from '../../../src/config/configTypes.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
@@ -159,6 +160,19 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     ] as const)
       await saveCheckpoint('kept', trainer, { step, dataset, valLoss, keep: 2, cwd: folder });
     expect(readdirSync(join(folder, 'kept')).sort()).toEqual(['step-00000001', 'step-00000003', 'step-00000004']);
+  });
+
+  it('say how many samples were seen, where that is known', async () => {
+    const trainer = newTrainer(1, 1);
+    const samplesAfter = async (step: number, more: { samplesSeen?: number; config?: ConfigInput }) => {
+      const path = await saveCheckpoint('samples', trainer, { step, dataset, cwd: folder, ...more });
+      return JSON.parse(readFileSync(join(path, 'trainer.json'), 'utf8')).data.samplesSeen;
+    };
+    const config = { train: { globalBatchSize: 24 } };
+    expect(await samplesAfter(1, {})).toBe(0);
+    expect(await samplesAfter(2, { config })).toBe(48);
+    expect(await samplesAfter(3, { config, samplesSeen: 7 })).toBe(7);
+    await expect(samplesAfter(4, { samplesSeen: -1 })).rejects.toThrow(/samplesSeen: expected a whole number/);
   });
 
   it('refuse other sizes, what is no checkpoint, and steps that are none', async () => {
