@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
 import type { Config } from '../config/configTypes.ts';
-import { createEngine } from '../engine/registry.ts';
+import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
 
 /** Of the limit, what whole runs have come to (docs/log.md): small models and many workers to a core are at the lower end. */
@@ -10,13 +10,21 @@ const efficiency = { least: 0.25, most: 0.75 };
 const measureSeconds = 0.1;
 
 /** Undefined for a model that multiplies nothing, and where the limit of the machine cannot be measured. */
-export async function estimatedTime(config: Config, vocabSize: number): Promise<string | undefined> {
+export async function estimatedTime(
+  config: Config,
+  vocabSize: number,
+  table?: EngineTable,
+): Promise<string | undefined> {
   const { train, model, engine: wanted } = config;
   const cores = availableParallelism();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
-  const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) });
-  const limit = engine.peakFlops?.(wanted.precision, measureSeconds);
-  await engine.dispose();
+  const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) }, table);
+  let limit: number | undefined;
+  try {
+    limit = engine.peakFlops?.(wanted.precision, measureSeconds);
+  } finally {
+    await engine.dispose();
+  }
   if (limit === undefined) return undefined;
   const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize);
   return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
