@@ -24,6 +24,11 @@ const expectedSkips: readonly ExpectedSkip[] = [
     name: /by netem$/,
     reason: 'not in every kernel; nft and tbf lose packets too',
   },
+  {
+    file: 'test/parity/kernels/updateBits.test.ts',
+    name: /^AdamW gives the same bits/,
+    reason: 'compares instruction sets of one machine: ARM has one, and old processors of x86 too',
+  },
   { file: 'test/unit/data/tokenizers/tokenizer.test.ts', name: /tiny shakespeare/, reason: shakespeare },
   { file: 'test/unit/data/dataset.test.ts', name: /tiny shakespeare/, reason: shakespeare },
 ];

@@ -38,8 +38,9 @@ async function updated(isa: InstructionSet): Promise<Float32Array[]> {
 
 const native = alike.filter(({ engine }) => engine === 'native');
 
-it.each(native)('AdamW gives the same bits on $units', async ({ units }) => {
+it.for(native)('AdamW gives the same bits on $units', async ({ units }, { skip }) => {
   const here = sets.filter((isa) => units.includes(isa));
+  skip(here.length < 2, `nothing to compare: this machine has ${here.join() || 'none'} of ${units.join(', ')}`);
   const [first, ...others] = await Promise.all(here.map(updated));
   for (const [i, other] of others.entries()) {
     for (const [block, data] of other.entries()) {
