@@ -40,7 +40,7 @@ try {
 }
 
 /** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if it is known, and the engine that a run takes. */
-export function versionLine(): string {
+function versionLine(): string {
   const commit = commitOfCode();
   return `lockstep ${version}${commit === undefined ? '' : ` (${commit})`}, engine ${engineName()}`;
 }

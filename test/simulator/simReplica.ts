@@ -51,7 +51,6 @@ export class SimReplica implements ComputeReplica {
       tensors,
       gradients: this.#gradients,
       buckets,
-      copy,
       sizes,
       offsets,
       isInPlace: true,
