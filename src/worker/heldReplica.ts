@@ -36,6 +36,8 @@ export class HeldReplica {
   #replica: ComputeReplica;
   #job: Job | undefined;
   #built: BuildResult | undefined;
+  /** Until the present replica is built: `#built` is then of the one before, which computed on the same. */
+  #building: Promise<BuildResult> | undefined;
   #claim: StateClaim | undefined = { step: 0, term: 0 };
 
   constructor(options: HeldReplicaOptions) {
@@ -63,7 +65,15 @@ export class HeldReplica {
 
   async build(job: Job): Promise<void> {
     this.#job = job;
-    this.#built = await this.#options.inbox.orEnd(this.#replica.build(job));
+    this.#building = this.#replica.build(job);
+    await this.#whenBuilt();
+  }
+
+  /** A build that a new term interrupted goes on: what the replica holds is used when it is through. */
+  async #whenBuilt(): Promise<void> {
+    if (this.#building === undefined) return;
+    this.#built = await this.#options.inbox.orEnd(this.#building);
+    this.#building = undefined;
   }
 
   /** Comes to hold the state that a term begins with: it has it, makes it or receives it. */
@@ -73,6 +83,7 @@ export class HeldReplica {
       invariant(step === form.step, `asked to keep the state of step ${form.step}, but the replica holds ${step}`);
     } else if (form.state === 'receive') {
       this.#claim = undefined;
+      await this.#whenBuilt();
       await this.#receive(form);
     } else if (this.#claim?.step !== 0) {
       // Only a new replica has the initial state.
