@@ -1,5 +1,6 @@
 /** What the native engine does with tensors other than compute on them: that is nativeEngine.ts. */
 import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
+import { checkGroupRange } from '../groupRange.ts';
 import { sha256Of } from '../sha256.ts';
 import type { NativeAddon } from './addon.ts';
 import { checkHostArray, floats, floatsOfGroup, nativeTensor } from './checks.ts';
@@ -48,14 +49,14 @@ export abstract class NativeTensors {
   }
 
   copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): undefined {
+    checkGroupRange('copyOut', group, from, to, into);
     const own = this.hostRange(group, from, to);
-    checkHostArray(own, into, 'copyOut');
     if (!isSame(own, into)) into.set(own);
   }
 
   copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    checkGroupRange('copyIn', group, from, to, data);
     const own = this.hostRange(group, from, to);
-    checkHostArray(own, data, 'copyIn');
     if (!isSame(own, data)) own.set(data);
   }
 

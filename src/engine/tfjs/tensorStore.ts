@@ -5,6 +5,7 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant, UserError } from '../../base/errors.ts';
 import type { DType, EngineMemory, HostArray, Shape, TensorGroup } from '../engine.ts';
+import { checkGroupRange } from '../groupRange.ts';
 import type { TfjsBackend } from './backends.ts';
 import { DeviceTensor, deviceTensor } from './deviceTensor.ts';
 
@@ -85,6 +86,7 @@ export class TensorStore {
    * (undefined), else beside what follows.
    */
   copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined {
+    checkGroupRange('copyOut', group, from, to, into);
     const { tf, isAsynchronous } = this.backend;
     this.backend.activate();
     const pieces = piecesOf(group, from, to).map(({ tensor, first, last, at }) => {
@@ -107,6 +109,7 @@ export class TensorStore {
 
   /** The inverse. Parts of a tensor wait until it is read or the device is waited for: then all become contents at once. */
   copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    checkGroupRange('copyIn', group, from, to, data);
     for (const { tensor, first, last, at } of piecesOf(group, from, to)) {
       const part = data.subarray(at, at + last - first);
       if (part.length === tensor.size) this.upload(tensor, part);

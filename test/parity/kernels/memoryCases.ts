@@ -144,6 +144,32 @@ export function memoryCases(context: ContextGetter): void {
       const read = await k.read(group.tensors[1]!);
       expect([...read.subarray(10, 14)]).toEqual([0, 7, 8, 0]);
     });
+
+    it('are not copied by ranges outside their block, nor with arrays of another length', async () => {
+      const k = context();
+      const { engine } = k;
+      const group = engine.allocGroup([[3], [2, 2]]);
+      const values = k.fillGroup(group, 1);
+      const { length } = group;
+      const wrong = [
+        { from: -1, to: 2, numbers: 3 },
+        { from: -2, to: -1, numbers: 1 },
+        { from: length - 1, to: length + 1, numbers: 2 },
+        { from: length - 1, to: length + 1, numbers: 1 },
+        { from: 2, to: 1, numbers: 0 },
+        { from: 0, to: 3, numbers: 2 },
+        { from: 0, to: 3, numbers: 4 },
+      ];
+      for (const { from, to, numbers } of wrong) {
+        const array = new Float32Array(new SharedArrayBuffer(4 * numbers));
+        const what = `[${from}, ${to}) with ${numbers} numbers`;
+        expect(() => engine.copyOut(group, from, to, array), what).toThrow(InvariantError);
+        expect(() => engine.copyIn(group, from, to, array), what).toThrow(InvariantError);
+      }
+      engine.copyIn(group, length, length, new Float32Array(0));
+      await engine.finish();
+      for (const [i, tensor] of group.tensors.entries()) expect(await k.read(tensor)).toEqual(values[i]);
+    });
   });
 
   describe('memory', () => {
