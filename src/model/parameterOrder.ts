@@ -2,6 +2,7 @@
 
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { invariant } from '../base/errors.ts';
 import { planEngine } from '../engine/registry.ts';
 import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';
@@ -9,7 +10,8 @@ import { Tape } from './tape.ts';
 
 /**
  * Every parameter of a model, in the order in which the backward pass finishes their gradients: of GPT-2 the head, the last layer, …,
- * the first layer, the embeddings. So the gradients of a bucket, a range of this list, become final together.
+ * the first layer, the embeddings. So the gradients of a bucket, a range of this list, become final together. InvariantError for a
+ * parameter that is to be trained and that the forward pass does not use.
  */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const { specs } = networkOf(config);
@@ -24,6 +26,12 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   });
   const ordered = new Set<ParameterSpec>();
   tape.backward([], (index) => ordered.add(specs[index]!));
-  for (const spec of specs) ordered.add(spec); // what has no gradient comes last
+  for (const spec of specs) {
+    invariant(
+      ordered.has(spec) || spec.trainable === false, // else its gradient would be waited for in vain
+      `architecture ${config.architecture} declares parameter ${spec.name} and never uses it`,
+    );
+    ordered.add(spec); // what has no gradient comes last
+  }
   return [...ordered];
 }

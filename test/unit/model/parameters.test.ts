@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
-import { parameterCount } from '../../../src/architecture/registry.ts';
+import { architectureOf, parameterCount } from '../../../src/architecture/registry.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { type IsTrained, Parameters } from '../../../src/model/parameterStore.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -84,6 +84,21 @@ describe('parameterSpecs', () => {
   it('decays matrices only', () => {
     for (const { name, decay, shape } of parameterSpecs(gpt2))
       expect([name, decay]).toEqual([name, shape.length === 2]);
+  });
+
+  it('refuses a parameter that the forward pass never uses, by its name, unless it is frozen', () => {
+    const architecture = architectureOf(tiny);
+    const { network } = architecture;
+    const declaring = vi.spyOn(architecture, 'network');
+    onTestFinished(() => declaring.mockRestore());
+    let trainable = true;
+    declaring.mockImplementation((sizes, declare) => {
+      Object.assign(declare.parameter('spare.weight', [3], { constant: 0 }), { trainable });
+      return network(sizes, declare);
+    });
+    expect(() => parameterSpecs(tiny)).toThrow('architecture gpt2 declares parameter spare.weight and never uses it');
+    trainable = false;
+    expect(parameterSpecs(tiny).at(-1)?.name).toBe('spare.weight');
   });
 
   it('refuses sizes that make no GPT', () => {
