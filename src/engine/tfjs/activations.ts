@@ -41,7 +41,10 @@ const relu: ActivationOps = {
 };
 
 const silu: ActivationOps = {
-  forward: (tf, x) => tf.mul(x, tf.sigmoid(tf.clipByValue(x, -80, 80))),
+  forward: (tf, x) => {
+    const product = tf.mul(x, tf.sigmoid(tf.clipByValue(x, -80, 80)));
+    return tf.where(tf.less(x, -80), tf.zerosLike(x), product); // the held sigmoid is not 0, and x has no bound
+  },
   backward: (tf, input, dout) => {
     const x = tf.clipByValue(input, -80, 80); // beyond, the slope is 0 or 1 in float32
     const sigmoid = tf.sigmoid(x);

@@ -134,6 +134,18 @@ export function elementwiseCases(context: ContextGetter): void {
       await k.expectClose(dinp, Float32Array.of(0, 0, atZero, atZero, 1, 1), 'activationBackward', 'dinp');
     });
 
+    it('is 0 for inputs far below 0, and the input far above', async () => {
+      const k = context();
+      const negative = [-80, -100, -1e15, -1e25, -1e30];
+      const [below, zeros] = [k.put([5], Float32Array.from(negative)), k.out([5])];
+      k.engine.activationForward({ kind, out: zeros, inp: below });
+      await k.expectClose(zeros, new Float32Array(5), 'activationForward', 'far below', 1);
+      const positive = Float32Array.of(80, 100, 1e15, 1e30, 1e38);
+      const [above, same] = [k.put([5], positive), k.out([5])];
+      k.engine.activationForward({ kind, out: same, inp: above });
+      expect(await k.read(same)).toEqual(positive);
+    });
+
     it('has the slope 0 or 1 where powers of the input overflow', async () => {
       const k = context();
       const [x, dinp] = [k.put([4], Float32Array.of(-1e20, -1e15, 1e15, 1e20)), k.out([4])];
