@@ -106,7 +106,11 @@ export function crossEntropy(
   targets: Int32Array,
   gradient: LossGradient | undefined,
 ): { losses: TfTensor; dlogits: TfTensor | undefined } {
-  const counted = tf.tensor1d(Float32Array.from(targets, (target) => (target === -1 ? 0 : 1)));
+  const isCounted = tf.tensor1d(
+    Uint8Array.from(targets, (target) => (target === -1 ? 0 : 1)),
+    'bool',
+  );
+  const counted = tf.cast(isCounted, 'float32');
   const indices = tf.tensor2d(
     Int32Array.from({ length: 2 * targets.length }, (_, i) =>
       i % 2 === 0 ? i / 2 : Math.max(targets[(i - 1) / 2]!, 0),
@@ -121,7 +125,9 @@ export function crossEntropy(
   const losses = tf.mul(counted, tf.sub(tf.log(tf.reshape(sums, [-1])), picked));
   if (gradient === undefined) return { losses, dlogits: undefined };
   const scaled = tf.mul(counted, gradient.scale);
-  const weights = gradient.weights === undefined ? scaled : tf.mul(scaled, gradient.weights);
+  // Chosen, not multiplied: a row that counts nothing may weigh anything, and 0 · Infinity is NaN.
+  const weights =
+    gradient.weights === undefined ? scaled : tf.where(isCounted, tf.mul(scaled, gradient.weights), scaled);
   const expected = tf.scatterND(indices, weights, logits.shape);
   const predicted = tf.mul(exponentials, tf.div(tf.reshape(weights, [-1, 1]), sums));
   return { losses, dlogits: tf.sub(predicted, expected) };

@@ -43,6 +43,26 @@ export function lossCases(context: ContextGetter): void {
       await k.expectClose(dlogits, weighted.dlogits, 'crossEntropy', 'dlogits with weights', made);
     });
 
+    it('gives a row without a target no gradient, whatever its weight is', async () => {
+      const k = context();
+      const [n, c, v] = [5, 3, 9];
+      const targetValues = seededIntegers(2, n, v).fill(-1, 1, 4);
+      const weightValues = Float32Array.of(2, Infinity, Number.NaN, -Infinity, 3);
+      const logitValues = seededValues(1, n * v);
+      const [targets, weights] = [k.put([n], targetValues), k.put([n], weightValues)];
+      const [losses, dlogits, logits] = [k.out([n]), k.out([n, v]), k.put([n, v], logitValues)];
+      k.engine.crossEntropy({ losses, logits, targets, dlogits, weights });
+      const expected = reference.crossEntropy({ logits: logitValues, targets: targetValues, n, v }, 1, weightValues);
+      await k.expectClose(dlogits, expected.dlogits, 'crossEntropy', 'dlogits');
+      const input = { inp: seededValues(3, n * c), weight: seededValues(4, c * v), n, ic: c, oc: v, transposed: false };
+      const [dinp, dweight] = [k.out([n, c]), k.zeros([c, v])];
+      const [inp, weight] = [k.put([n, c], input.inp), k.put([c, v], input.weight)];
+      k.engine.linearCrossEntropy({ losses, inp, weight, targets, weights, dinp, dweight });
+      const head = reference.linearCrossEntropy({ ...input, targets: targetValues }, 1, weightValues);
+      await k.expectClose(dinp, head.dinp, 'linearCrossEntropy', 'dinp');
+      await k.expectClose(dweight, head.dweight, 'linearCrossEntropy', 'dweight');
+    });
+
     it('ignores every target when all are -1, and scales by 1 when nothing is said', async () => {
       const k = context();
       const [n, v] = [4, 9];
