@@ -259,6 +259,7 @@ export class Tape {
     const losses = this.#variable([targets.size]);
     losses.kept = true;
     const shared = { losses: losses.value, logits: use(x), targets };
+    invariant(scale === undefined || x.needsGrad, 'a loss with a scale has nothing below it that is trained');
     if (scale === undefined) this.#engine.crossEntropy(shared);
     else this.#flowAssigned(x, (dlogits) => this.#engine.crossEntropy({ ...shared, scale, dlogits }));
     return this.#record(losses, [], { variables: [x] }, () =>

@@ -328,6 +328,7 @@ describe('where backward starts', () => {
     expect(() => tape.backward([{ of: x, grad: tape.upload(new Float32Array(V), [V]) }])).toThrow('float32 [5] is of');
     const targets = tape.upload(Int32Array.of(1), [1]);
     expect(() => tape.linearCrossEntropy(still, { weight: frozen['head']! }, targets, 1)).toThrow('nothing below it');
+    expect(() => tape.crossEntropy(still, targets, 1)).toThrow('nothing below it');
     const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, 1);
     expect(() => tape.backward([{ of: losses, grad: tape.upload(Float32Array.of(1), [1]) }])).toThrow('can start only');
     tape.backward();
