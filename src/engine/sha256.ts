@@ -1,9 +1,16 @@
 /** The checksum that engines share: SHA-256 over the numbers of tensors, one after another, as they lie in memory. */
 import { createHash } from 'node:crypto';
 
+/** What is hashed at once: Node refuses more than 2 GiB. */
+const PIECE_BYTES = 2 ** 30;
+
 /** @returns 64 hex digits */
 export function sha256Of(tensors: Iterable<Float32Array>): string {
   const hash = createHash('sha256');
-  for (const { buffer, byteOffset, byteLength } of tensors) hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  for (const { buffer, byteOffset, byteLength } of tensors) {
+    for (let at = 0; at < byteLength; at += PIECE_BYTES) {
+      hash.update(new Uint8Array(buffer, byteOffset + at, Math.min(PIECE_BYTES, byteLength - at)));
+    }
+  }
   return hash.digest('hex');
 }
