@@ -6,6 +6,10 @@
 
 namespace {
 
+// Raised with every change of a function's arguments, here and in src/engine/native/addon.ts: an addon that was built before is
+// refused instead of computing something else.
+constexpr uint32_t interfaceVersion = 2;
+
 struct Export {
   const char* name;
   napi_callback function;
@@ -45,6 +49,11 @@ constexpr Export exportTable[] = {
 napi_value initialise(napi_env env, napi_value exports) {
   if (!lockstep::initialiseEngines(env)) {
     napi_throw_error(env, nullptr, "the native engine could not be set up: out of memory");
+    return nullptr;
+  }
+  napi_value version;
+  if (napi_create_uint32(env, interfaceVersion, &version) != napi_ok ||
+      napi_set_named_property(env, exports, "interfaceVersion", version) != napi_ok) {
     return nullptr;
   }
   for (const Export& entry : exportTable) {

@@ -36,6 +36,9 @@ napi_value layerNormBackward(napi_env env, napi_callback_info info) {
   p.weight = args.floats("weight", p.c);
   p.mean = args.floats("mean", p.n);
   p.rstd = args.floats("rstd", p.n);
+  if (args.ok() && p.dinp == nullptr && p.dweight == nullptr && p.dbias == nullptr) {
+    args.fail("expected dinp, dweight or dbias");
+  }
   return args.finish(args.ok() && engine->kernels->layerNormBackward(*engine->pool, p));
 }
 

@@ -19,6 +19,7 @@ export type InstructionSet = 'amx' | 'avx512bf16' | 'avx512' | 'avx2' | 'neon' |
 
 /** Arguments are in the order of the C++ side: sizes, numbers and flags, then outputs, then inputs. */
 export interface NativeAddon {
+  readonly interfaceVersion: number;
   /** The instruction sets that this build has and this machine can run, best first. */
   instructionSets(): InstructionSet[];
   /** A handle for the functions below, with its own thread pool. */
@@ -252,6 +253,9 @@ export interface NativeAddon {
 
 export type NativeLoad = { readonly addon: NativeAddon } | { readonly error: string };
 
+/** Which arguments the functions of {@link NativeAddon} have; the same number is in native/addon.cc. */
+const interfaceVersion = 2;
+
 let loaded: NativeLoad | undefined;
 
 /** Loads the addon once; `error` says in one line why it cannot be used. */
@@ -260,10 +264,17 @@ export function loadNative(): NativeLoad {
   return loaded;
 }
 
+/** An addon that was built before its interface changed would take arguments for others: it is not used. */
+export function checkedAddon(addon: NativeAddon): NativeLoad {
+  return addon.interfaceVersion === interfaceVersion
+    ? { addon }
+    : { error: 'the native addon was built from other sources; build it again with `npm run build:native`' };
+}
+
 function tryLoad(): NativeLoad {
   try {
     const file = join(packageRoot, 'build', 'Release', 'lockstep_native.node');
-    return { addon: createRequire(import.meta.url)(file) as NativeAddon };
+    return checkedAddon(createRequire(import.meta.url)(file) as NativeAddon);
   } catch (error) {
     const reason = messageOf(error).split('\n')[0] ?? '';
     return {
