@@ -130,7 +130,7 @@ export interface LinearCrossEntropyOptions extends LinearOptions {
   readonly targets: Tensor;
   /** What the sum of the losses is multiplied by before it is derived: 1 if absent. */
   readonly scale?: number;
-  /** [N]: what each row's loss is multiplied by besides, before it is derived; `losses` are not. Absent: 1. */
+  /** [N], what each row's loss is multiplied by besides before it is derived; `losses` are not. Absent: 1. */
   readonly weights?: Tensor;
   /** [N, IC], assigned; or bfloat16. */
   readonly dinp?: Tensor;
