@@ -12,12 +12,13 @@ export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
 export type { StatePart } from './base/stateParts.ts';
-export { addSums, meansOf, noSums, type Sums } from './base/sums.ts';
+export { addSums, type Means, meansOf, noSums, type Sums } from './base/sums.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
 export type { TensorShape } from './checkpoint/safetensors.ts';
 export type { StepTimings } from './comm/messageFields.ts';
 export type {
+  BigramKeys,
   CheckpointKeys,
   CommKeys,
   Config,
@@ -25,6 +26,7 @@ export type {
   DataKeys,
   EngineKeys,
   EvalKeys,
+  Gpt2Keys,
   KeysInput,
   ModelKeys,
   OptimizerKeys,
@@ -55,12 +57,14 @@ export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type {
   AdamwOptions,
   AttentionOptions,
+  DeviceTimings,
   Dropout,
   DType,
   Engine,
   EngineMemory,
   ForwardActivation,
   HostArray,
+  KernelTime,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
@@ -79,10 +83,11 @@ export type { Objective, PassSums, StepOptions } from './model/objectives/object
 export { parameterSpecs } from './model/parameterOrder.ts';
 export { type IsTrained, type Parameter, Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
-export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
+export { type CheckpointBody, type LayerCache, type Seed, Tape } from './model/tape.ts';
 export {
   type AdamwStep,
   type AppliedStep,
+  type EnqueuedMicroStep,
   type MicroStepOptions,
   type PhaseTimes,
   Trainer,
@@ -111,6 +116,6 @@ export {
   type TextEvaluation,
   TrainedModel,
 } from './run/trainedModel.ts';
-export type { FieldRule, FieldRules, FieldType } from './task/fields.ts';
+export type { FieldAxis, FieldRule, FieldRules, FieldType } from './task/fields.ts';
 export { nextTokenWindows, type TokenBatch, type TokenWindow, tokenBatch } from './task/nextToken.ts';
 export type { Sample, SampleField, Task } from './task/task.ts';

@@ -22,8 +22,16 @@ export function addSums(a: Sums, b: Sums): Sums {
   return sums;
 }
 
+/** Means over targets. */
+export interface Means {
+  /** In nats a target. */
+  readonly loss: number;
+  /** The means of all other sums, by their names. */
+  readonly others: Readonly<Record<string, number>>;
+}
+
 /** Each sum over the weight. Over no targets there is no mean: all are 0. */
-export function meansOf({ weight, loss, ...others }: Sums): { loss: number; others: Readonly<Record<string, number>> } {
+export function meansOf({ weight, loss, ...others }: Sums): Means {
   const mean = (sum: number) => (weight > 0 ? sum / weight : 0);
   return {
     loss: mean(loss),

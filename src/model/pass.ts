@@ -23,6 +23,7 @@ export interface DropoutSource {
 
 /** Tokens that continue a context, whose keys and values the cache holds. */
 export interface CachedContext {
+  /** Keys and values of the tokens before these; it is extended. */
   readonly cache: KeyValueCache;
   /** Of the first of the tokens: how many the cache holds. */
   readonly position: number;

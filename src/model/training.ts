@@ -86,6 +86,12 @@ export interface AppliedStep {
   readonly gradNorm: number;
 }
 
+/** A microbatch that the device may still compute. */
+export interface EnqueuedMicroStep {
+  /** Resolves to its sums when they have been read. */
+  readonly sums: Promise<Sums>;
+}
+
 /** A replica in training: parameters, gradients and moments on an engine, and what is done with them. */
 export class Trainer {
   /** What it computes on; stays the caller's to dispose. */
@@ -128,7 +134,7 @@ export class Trainer {
    * The same without waiting for the device, which goes on to the next microbatch while the sums of this one are read. Wait for them
    * now and then: nothing else keeps the host from running far ahead.
    */
-  async enqueueMicroStep(options: MicroStepOptions): Promise<{ readonly sums: Promise<Sums> }> {
+  async enqueueMicroStep(options: MicroStepOptions): Promise<EnqueuedMicroStep> {
     const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
     const { engine, model, objective } = this;
     this.#gradsAreZero = false;

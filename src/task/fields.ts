@@ -11,11 +11,21 @@ export type FieldType = 'int32' | 'float32';
 
 /** One array of a sample. */
 export interface FieldRule {
+  /** The type of its numbers. */
   readonly dtype: FieldType;
-  /** Its axes, the longest that each may be. Axes of one name are equally long in all arrays of a batch. */
-  readonly axes: readonly { readonly name: string; readonly max: number }[];
-  /** The smallest and the largest number that it may have. */
+  /** Outermost first. */
+  readonly axes: readonly FieldAxis[];
+  /** The smallest number that it may have. */
   readonly min: number;
+  /** The largest number that it may have. */
+  readonly max: number;
+}
+
+/** One axis of an array. Axes of one name are equally long in all arrays of a batch. */
+export interface FieldAxis {
+  /** `T`, say. */
+  readonly name: string;
+  /** The longest that it may be. */
   readonly max: number;
 }
 

@@ -9,6 +9,7 @@ import type { FieldType } from './fields.ts';
 
 /** One array of the samples that a task makes: along one axis, since rows are of different lengths. */
 export interface SampleField {
+  /** The type of its numbers. */
   readonly dtype: FieldType;
   /** What stands after the end of a sample that is shorter than others of its batch. */
   readonly padding: number;
@@ -19,13 +20,15 @@ export type Sample = Readonly<Record<string, ArrayLike<number>>>;
 
 /** @typeParam Row what the data has; @typeParam Example what a row that is right says */
 export interface Task<Row, Example = Row> {
-  /** What it is called, and what the objective is called that learns from its samples. */
+  /** What it is called. */
   readonly name: string;
+  /** What the objective is called that learns from its samples. */
   readonly objective: string;
   /** The arrays of a sample. */
   readonly fields: Readonly<Record<string, SampleField>>;
   /** @param at names the row in messages. @throws UserError for a row that is none: what was expected, what came, and where */
   readonly parse: (row: Row, at: string) => Example;
+  /** The arrays of the sample that an example becomes. */
   readonly encode: (example: Example) => Sample;
   /** What the samples of a batch count together in a mean: the number of their targets, or the sum of their weights. */
   readonly weight: (batch: Batch) => number;
