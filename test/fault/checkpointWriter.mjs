@@ -3,8 +3,8 @@
  * it, and kills itself with SIGKILL at the disk operation whose number it is given: in the middle of a write, before any other.
  * usage: node checkpointWriter.mjs FOLDER STEP|open KILL_AT
  */
+import { networkOf } from '../../dist/architecture/registry.js';
 import { nodeDisk } from '../../dist/base/diskOperations.js';
-import { expectedTensors } from '../../dist/checkpoint/modelConfig.js';
 import { CheckpointStore } from '../../dist/checkpoint/store.js';
 
 const [folder, step, killAt] = process.argv.slice(2);
@@ -50,6 +50,7 @@ if (step === 'open') {
   process.exit();
 }
 const modelConfig = {
+  architecture: 'gpt2',
   vocabSize: 11,
   blockSize: 8,
   nLayer: 1,
@@ -60,7 +61,7 @@ const modelConfig = {
   activation: 'gelu',
   tiedHead: true,
 };
-const tensors = [...expectedTensors(modelConfig)].map(([name, shape]) => ({ name, shape }));
+const tensors = networkOf(modelConfig).specs.map(({ name, shape }) => ({ name, shape }));
 const trainer = {
   step: Number(step),
   seed: 1,
