@@ -39,8 +39,8 @@ const keys = z.strictObject({
 /** The sizes and the form of a GPT-2. */
 export type Gpt2Config = Readonly<z.output<typeof keys>>;
 
-/** Of initial weights. */
-const std = 0.02;
+/** The standard deviation of initial weights. */
+export const std = 0.02;
 /** GPT-2's, and PyTorch's default. */
 export const layerNormEps = 1e-5;
 

@@ -8,9 +8,8 @@ import { activationOfHuggingFace, huggingFaceActivation, huggingFaceActivations 
 import { UserError } from '../base/errors.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
-import type { Gpt2Config } from './gpt2.ts';
+import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
 
-const LAYER_NORM_EPSILON = 1e-5;
 const GPT2_END_OF_TEXT = 50256;
 /** GPT-2's vocabulary; a folder with so many tokens and no tokenizer files means this one. */
 const GPT2_VOCABULARY = 50257;
@@ -30,7 +29,7 @@ const hfConfigSchema = z.object({
   n_inner: z.number().nullish(),
   activation_function: z.string().default('gelu_new'),
   resid_pdrop: probability.default(0.1),
-  layer_norm_epsilon: z.number().default(LAYER_NORM_EPSILON),
+  layer_norm_epsilon: z.number().default(layerNormEps),
   tie_word_embeddings: z.boolean().default(true),
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
@@ -68,8 +67,8 @@ function encodeConfig(config: Gpt2Config): Record<string, unknown> {
     resid_pdrop: config.dropout,
     attn_pdrop: config.dropout,
     embd_pdrop: config.dropout,
-    layer_norm_epsilon: LAYER_NORM_EPSILON,
-    initializer_range: 0.02,
+    layer_norm_epsilon: layerNormEps,
+    initializer_range: std,
     tie_word_embeddings: config.tiedHead,
     bos_token_id: endOfText,
     eos_token_id: endOfText,
@@ -101,8 +100,8 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): G
   }
   if (hf.n_embd % hf.n_head !== 0) throw damaged(path, `n_embd ${hf.n_embd} is not divisible by n_head ${hf.n_head}`);
   if (hf.n_inner != null && hf.n_inner !== 4 * hf.n_embd) throw unsupported('n_inner', hf.n_inner, `${4 * hf.n_embd}`);
-  if (hf.layer_norm_epsilon !== LAYER_NORM_EPSILON) {
-    throw unsupported('layer_norm_epsilon', hf.layer_norm_epsilon, `${LAYER_NORM_EPSILON}`);
+  if (hf.layer_norm_epsilon !== layerNormEps) {
+    throw unsupported('layer_norm_epsilon', hf.layer_norm_epsilon, `${layerNormEps}`);
   }
   if (!hf.scale_attn_weights) throw unsupported('scale_attn_weights', false, 'true');
   if (hf.scale_attn_by_inverse_layer_idx) throw unsupported('scale_attn_by_inverse_layer_idx', true, 'false');
