@@ -57,7 +57,7 @@ export interface HuggingFaceFormat<Config> {
    * @throws UserError for a variant that the architecture does not compute
    */
   decode(json: Readonly<Record<string, unknown>>, path: string): Config;
-  /** Our name of a tensor in a file of that format; undefined for one that is no parameter. */
+  /** Our name for a tensor in a file of that format; undefined if the tensor is not a parameter. */
   parameterName(name: string, config: Config): string | undefined;
   /** The published tokenizer of a folder that has none. */
   tokenizer?(config: Config): 'gpt2' | undefined;

@@ -1,7 +1,7 @@
 /**
  * The activations that a model may have, in one list: the config's choice, the kernels of every engine and the names in a checkpoint
- * follow from it. An engine has a table with an entry for each (`native/activations.h`, `engine/tfjs/activations.ts`), which does not
- * compile without it.
+ * follow from it. Each engine has a table with an entry for every one: `engine/tfjs/activations.ts` does not compile without it;
+ * the native engine (`native/activations.h`) refuses a name that it does not have when it runs, which the parity tests find.
  */
 import { invariant } from './errors.ts';
 
