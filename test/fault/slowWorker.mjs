@@ -12,7 +12,7 @@ const { id, coordinatorAddress, msPerSample } = JSON.parse(process.argv[2]);
 
 class SlowReplica extends Replica {
   async step(task, onBucketReady) {
-    await after(task.sampleCount * msPerSample);
+    await after(task.batch.sampleCount * msPerSample);
     return super.step(task, onBucketReady);
   }
 }
