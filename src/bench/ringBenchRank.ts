@@ -4,9 +4,9 @@
  */
 import { InvariantError, messageOf } from '../base/errors.ts';
 import type { Bucket } from '../comm/buckets.ts';
-import { localHostId } from '../comm/linkLocal.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import { newRunKeys } from '../comm/runKeys.ts';
+import { localHostId } from '../comm/unixSocketRing.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The compute thread of a worker with a simulated device, in the place of replicaThread.ts: compute is a wait until a deadline, in
+ * The compute thread of a worker with a simulated device, in the place of replicaThreadMain.ts: compute is a wait until a deadline, in
  * which the thread sleeps, so that any number of devices runs on a few cores. Gradients are real: as large as the model's, written bucket by
  * bucket over the simulated backward of the last microbatch, handed to the ring at that moment, and checked once they are reduced.
  * They are small whole numbers, whose sums are exact in any order. AdamW is not simulated: a device does it by itself.
@@ -134,7 +134,7 @@ async function noState(): Promise<never> {
   throw new InvariantError('a simulated device has no state to receive');
 }
 
-// The tasks, by the names that replica.ts calls. The state is all zeros, as it comes to `exportState`.
+// The tasks, by the names that replicaThread.ts calls. The state is all zeros, as it comes to `exportState`.
 export const build = (task: BuildTask) => outcomeOf(() => buildDevice(task));
 export const step = (task: StepTask) => outcomeOf(() => runStep(task));
 export const gradNorm = () => outcomeOf(checkedNorm);

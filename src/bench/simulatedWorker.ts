@@ -1,9 +1,9 @@
 /** The entry of a worker process with a simulated device: all of a worker but the kernels. */
-import { Replica } from '../worker/replica.ts';
+import { ReplicaThread } from '../worker/replicaThread.ts';
 import { runWorkerProcess } from '../worker/workerProcess.ts';
 import { simulatedDevice } from './simulatedDevice.ts';
 
 const workerData = simulatedDevice.parse(JSON.parse(process.argv[3] ?? 'null'));
 const url = new URL('./simulatedThread.js', import.meta.url);
 
-await runWorkerProcess(() => new Replica({ url, workerData }));
+await runWorkerProcess(() => new ReplicaThread({ url, workerData }));

@@ -17,9 +17,9 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
 import type { Bucket } from './buckets.ts';
+import { EarlyFrames } from './earlyFrames.ts';
 import { type RingLink, ringHeaderBytes } from './link.ts';
 import { BucketReduction, type ReduceInto } from './ringBucket.ts';
-import { EarlyFrames } from './ringEarly.ts';
 import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase } from './ringFrames.ts';
 
 /** The ring does not work. Names the neighbour that is blamed, so that nobody has to read the message for it. */

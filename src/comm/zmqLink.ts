@@ -17,7 +17,7 @@ import { openZmqRing } from './zmqLinkRing.ts';
 import { listen } from './zmqServer.ts';
 
 export interface ZmqOptions extends LinkOptions {
-  /** Between processes of one machine, send ring frames through a Unix socket (`linkLocal.ts`); default true. */
+  /** Between processes of one machine, send ring frames through a Unix socket (`unixSocketRing.ts`); default true. */
   localRing: boolean;
   /** The keys of the run; without them nothing on the wire is encrypted and anyone may connect. `listen` needs the coordinator's. */
   keys: RunKeys | undefined;

@@ -1,10 +1,10 @@
 /**
  * The ring's sockets: a ZeroMQ PULL that the previous rank connects to, and a PUSH to the next rank. Between two processes of
- * one machine the frames themselves take the shorter way of `linkLocal.ts`; the PUSH then carries only the offer of it.
+ * one machine the frames themselves take the shorter way of `unixSocketRing.ts`; the PUSH then carries only the offer of it.
  *
  * ```
  *  frame:  [ header (RingHeader, `ringFrames.ts`) | payload (float32, little-endian) ]
- *  offer:  [ LocalOffer, `linkLocal.ts` ]                                   the first message of a PUSH, if any
+ *  offer:  [ UnixSocketOffer, `unixSocketRing.ts` ]                                   the first message of a PUSH, if any
  * ```
  *
  * In an encrypted run each ring end has a key pair of its own, made when it is opened; its public key is part of its address
@@ -15,10 +15,10 @@ import * as zmq from 'zeromq';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
 import { formatTcpAddress } from './linkAddress.ts';
-import { type LocalOffer, LocalReceiver, localHostId, parseOffer } from './linkLocal.ts';
+import { RefusedConnections } from './refusedConnections.ts';
 import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
-import { Strangers } from './strangers.ts';
-import { openZapDomain, type ZapDomain } from './zap.ts';
+import { localHostId, parseOffer, type UnixSocketOffer, UnixSocketReceiver } from './unixSocketRing.ts';
+import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import { NextRank } from './zmqRingNext.ts';
 import {
   bindTcp,
@@ -61,8 +61,8 @@ export interface RingLinkOptions extends LinkOptions {
 export async function openZmqRing(host: string, given: RingLinkOptions): Promise<RingLink> {
   const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
   const { maxMessageBytes, encrypted, log } = options;
-  const strangers = new Strangers("the ring's port", log);
-  const onRefused = (from: string) => strangers.add('it is not from the previous rank', ` from ${from}`);
+  const refused = new RefusedConnections("the ring's port", log);
+  const onRefused = (from: string) => refused.add('it is not from the previous rank', ` from ${from}`);
   const keys = encrypted ? zmq.curveKeyPair() : undefined;
   const domain = encrypted ? await openZapDomain({ patienceMs, onRefused }) : undefined;
   const pull = new zmq.Pull({
@@ -72,7 +72,7 @@ export async function openZmqRing(host: string, given: RingLinkOptions): Promise
   });
   try {
     const tcp = await bindTcp(pull, formatTcpAddress({ host, port: 0 }));
-    return new ZmqRing({ pull, tcp, keys, domain, strangers }, options);
+    return new ZmqRing({ pull, tcp, keys, domain, refused }, options);
   } catch (error) {
     pull.close();
     domain?.close();
@@ -85,7 +85,7 @@ interface Parts {
   readonly tcp: string;
   readonly keys: KeyPair | undefined;
   readonly domain: ZapDomain | undefined;
-  readonly strangers: Strangers;
+  readonly refused: RefusedConnections;
 }
 
 class ZmqRing implements RingLink {
@@ -94,7 +94,7 @@ class ZmqRing implements RingLink {
   readonly #options: RingLinkOptions;
   readonly #hostId: string | undefined;
   readonly #pull: zmq.Pull;
-  readonly #receivers = new Set<LocalReceiver>();
+  readonly #receivers = new Set<UnixSocketReceiver>();
   #malformed = 0;
   #next: NextRank | undefined;
   #onNextGone: (reason: string) => void = () => {};
@@ -105,18 +105,18 @@ class ZmqRing implements RingLink {
   });
 
   constructor(parts: Parts, options: RingLinkOptions) {
-    const { pull, tcp, keys, strangers } = parts;
+    const { pull, tcp, keys, refused } = parts;
     this.#parts = parts;
     this.#options = options;
     this.#pull = pull;
     this.#hostId = options.localRing ? localHostId() : undefined;
     this.address = formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
-    void monitorLoop(pull, (event) => strangers.watch(event));
+    void monitorLoop(pull, (event) => refused.watch(event));
     void receiveLoop(pull, (frames) => this.#receive(frames));
   }
 
   get dropped(): number {
-    return this.#malformed + this.#parts.strangers.count;
+    return this.#malformed + this.#parts.refused.count;
   }
 
   connect(next: string, previous: string): void {
@@ -185,8 +185,8 @@ class ZmqRing implements RingLink {
     return undefined;
   }
 
-  #receiveLocally(offer: LocalOffer): void {
-    const receiver = new LocalReceiver({
+  #receiveLocally(offer: UnixSocketOffer): void {
+    const receiver = new UnixSocketReceiver({
       offer,
       maxMessageBytes: this.#options.maxMessageBytes,
       onFrame: (header, payload) => this.#deliver(header, payload),

@@ -1,5 +1,5 @@
 /**
- * The way to the next rank: a ZeroMQ PUSH, or a local stream (`linkLocal.ts`) that the PUSH has offered and the next rank has
+ * The way to the next rank: a ZeroMQ PUSH, or a local stream (`unixSocketRing.ts`) that the PUSH has offered and the next rank has
  * taken up. One of them, for all frames.
  *
  * A PUSH is made anew for every `connect`: it then has one connection in its life, so that its monitor's "disconnect" can
@@ -9,7 +9,7 @@ import * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
 import type { LinkOptions } from './link.ts';
 import { parseTcpAddress } from './linkAddress.ts';
-import { LocalSender } from './linkLocal.ts';
+import { UnixSocketSender } from './unixSocketRing.ts';
 import { commonOptions, curveClient, type KeyPair, monitorLoop } from './zmqSocket.ts';
 
 /** How long an offer stands. */
@@ -31,7 +31,7 @@ export class NextRank {
   readonly #push: zmq.Push;
   readonly #gone: (reason: string) => void;
   readonly #log: (message: string) => void;
-  #local: LocalSender | undefined;
+  #local: UnixSocketSender | undefined;
   #offerTimer: NodeJS.Timeout | undefined;
   /** Frames that wait for the decision which way is taken. */
   #undecided: [header: Uint8Array, payload: Uint8Array][] | undefined;
@@ -79,7 +79,7 @@ export class NextRank {
       this.#local = undefined;
       this.#decided();
     };
-    const local = new LocalSender({
+    const local = new UnixSocketSender({
       listening: () => this.#post([local.offer]),
       connected: () => this.#decided(),
       stranger: () => this.#log('a stranger came to the local stream of the ring: dropped'),

@@ -2,9 +2,9 @@
 import * as zmq from 'zeromq';
 import { errorCode, InvariantError, messageOf, UserError } from '../base/errors.ts';
 import { type ControlServer, isPeerId, type LinkOptions } from './link.ts';
+import { RefusedConnections } from './refusedConnections.ts';
 import type { RunKeys } from './runKeys.ts';
-import { Strangers } from './strangers.ts';
-import { openZapDomain, type ZapDomain } from './zap.ts';
+import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import {
   bindTcp,
   checkSize,
@@ -29,8 +29,8 @@ export async function listen(
   keys: RunKeys | undefined,
   { maxMessageBytes, log }: LinkOptions,
 ): Promise<ControlServer> {
-  const strangers = new Strangers("the coordinator's port", log);
-  const domain = keys && (await openDomain(keys, strangers));
+  const refused = new RefusedConnections("the coordinator's port", log);
+  const domain = keys && (await openDomain(keys, refused));
   const socket = new zmq.Router({
     ...commonOptions(clientMessageBytes(maxMessageBytes)),
     ...(keys && domain && curveServer(serverPair(keys), domain.name)),
@@ -42,7 +42,7 @@ export async function listen(
   });
   try {
     const bound = await bindTcp(socket, address);
-    return new RouterServer({ socket, address: bound, maxMessageBytes, log, strangers, domain });
+    return new RouterServer({ socket, address: bound, maxMessageBytes, log, refused, domain });
   } catch (error) {
     socket.close();
     domain?.close();
@@ -57,12 +57,11 @@ function serverPair({ serverPublicKey, serverSecretKey }: RunKeys) {
   return { publicKey: serverPublicKey, secretKey: serverSecretKey };
 }
 
-async function openDomain(keys: RunKeys, strangers: Strangers): Promise<ZapDomain> {
+async function openDomain(keys: RunKeys, refused: RefusedConnections): Promise<ZapDomain> {
   serverPair(keys);
   const domain = await openZapDomain({
     patienceMs: 0,
-    onRefused: (from) =>
-      strangers.add("it knows the coordinator's key but has not the one for joining", ` from ${from}`),
+    onRefused: (from) => refused.add("it knows the coordinator's key but has not the one for joining", ` from ${from}`),
   });
   domain.allow([keys.joinPublicKey]);
   return domain;
@@ -73,7 +72,7 @@ interface Parts {
   readonly address: string;
   readonly maxMessageBytes: number;
   readonly log: (message: string) => void;
-  readonly strangers: Strangers;
+  readonly refused: RefusedConnections;
   readonly domain: ZapDomain | undefined;
 }
 
@@ -93,14 +92,14 @@ class RouterServer implements ControlServer {
     this.#socket = parts.socket;
     this.address = parts.address;
     this.#monitor = monitorLoop(this.#socket, (event) => {
-      parts.strangers.watch(event);
+      parts.refused.watch(event);
       if (event.type !== 'disconnect') return;
       for (const delayMs of probeDelaysMs) setTimeout(() => this.#probe(), delayMs).unref();
     });
   }
 
   get dropped(): number {
-    return this.#malformed + this.#parts.strangers.count;
+    return this.#malformed + this.#parts.refused.count;
   }
 
   send(peer: string, message: Uint8Array, payload?: Uint8Array): void {

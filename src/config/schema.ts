@@ -2,7 +2,7 @@
  * The one schema of a training run: every key with its default, its bounds, its unit and its documentation. Everything else
  * about configs (error messages, `docs/config.md`, the rendered `config.yaml` of a run) is derived from it.
  *
- * The groups are in learningGroups.ts and runGroups.ts, but for the model's, which are the architectures' (architecture/registry.ts);
+ * Each group is a file of groups/, but for the model's, which are the architectures' (architecture/registry.ts);
  * here they become one, with the rules between their keys.
  *
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
@@ -13,8 +13,15 @@ import { architectures, modelKeys } from '../architecture/registry.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDevices } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
-import { data, optimizer, schedule, train } from './learningGroups.ts';
-import { checkpoint, comm, engine, evaluation, sample } from './runGroups.ts';
+import { checkpoint } from './groups/checkpoint.ts';
+import { comm } from './groups/comm.ts';
+import { data } from './groups/data.ts';
+import { engine } from './groups/engine.ts';
+import { evaluation } from './groups/eval.ts';
+import { optimizer } from './groups/optimizer.ts';
+import { sample } from './groups/sample.ts';
+import { schedule } from './groups/schedule.ts';
+import { train } from './groups/train.ts';
 
 const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): boolean =>
   precisions.includes(precision);

@@ -7,7 +7,7 @@ import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Engine, Tensor, TensorGroup } from '../engine/engine.ts';
-import { fillNormal } from './normalStream.ts';
+import { fillNormal } from './normalRandom.ts';
 
 /** One parameter as the tape sees it: a value, and where its gradient is accumulated (absent outside training). */
 export interface Parameter {

@@ -1,6 +1,6 @@
 /** From logits to a token: temperature, top-k, top-p. Pure; the randomness is an argument. */
 import { invariant, UserError } from '../base/errors.ts';
-import { largest } from './largest.ts';
+import { selectTop } from './topK.ts';
 
 export interface SamplingOptions {
   /** Divides the logits; 0 takes the likeliest token (greedy). */
@@ -49,13 +49,13 @@ function candidatesOf(logits: Float32Array, { temperature, topK, topP }: Samplin
   const likeliest = argmax(logits);
   if (temperature === 0) return { tokens: Uint32Array.of(likeliest), weights: Float64Array.of(1) };
 
-  const tokens = largest(logits, topK > 0 ? topK : logits.length);
+  const tokens = selectTop(logits, topK > 0 ? topK : logits.length);
   const kept = select(logits, tokens);
   const weights = new Float64Array(tokens.length);
   for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((kept[i]! - logits[likeliest]!) / temperature);
   if (topP === 1) return { tokens, weights };
   // Ranks by logits: weights may be equal by rounding.
-  const nucleus = largest(kept, topP * sum(weights), weights);
+  const nucleus = selectTop(kept, topP * sum(weights), weights);
   return { tokens: select(tokens, nucleus), weights: select(weights, nucleus) };
 }
 

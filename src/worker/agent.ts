@@ -1,5 +1,5 @@
 /**
- * A worker's main thread: it moves messages and gradients while the compute thread (replicaThread.ts) runs the kernels, so that a
+ * A worker's main thread: it moves messages and gradients while the compute thread (replicaThreadMain.ts) runs the kernels, so that a
  * heartbeat is answered and a bucket travels in the middle of backward. `#run` reads like the protocol (comm/protocol.ts).
  *
  * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.
@@ -21,11 +21,11 @@ import { checkFinite } from '../model/divergence.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { checkBatch } from '../task/fields.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
-import { HeldReplica, type Job } from './heldReplica.ts';
 import { Inbox } from './inbox.ts';
-import { type ComputeReplica, Replica } from './replica.ts';
+import { type Replica, ReplicaThread } from './replicaThread.ts';
 import { StateSender } from './stateStream.ts';
 import { StepTrace } from './stepTrace.ts';
+import { type Job, TrackedReplica } from './trackedReplica.ts';
 import { failureOf } from './workerFailure.ts';
 
 export interface AgentOptions {
@@ -40,7 +40,7 @@ export interface AgentOptions {
   readonly cores: number;
   readonly clock?: Clock;
   /** A new compute thread, or what stands for one. */
-  readonly makeReplica?: () => ComputeReplica;
+  readonly makeReplica?: () => Replica;
   /** The process that it runs in, as others see it. */
   readonly host?: string;
   readonly pid?: number;
@@ -74,7 +74,7 @@ export class Agent {
   readonly #transferStream = new StateSender((message, payload) => this.#send(message, payload), 'transfer');
   #link: CoordinatorLink | undefined;
   readonly #clock: Clock;
-  readonly #held: HeldReplica;
+  readonly #held: TrackedReplica;
   #ring: RingAllReduce | undefined;
   #phase: WorkerPhase = 'starting';
   #step = 0;
@@ -85,8 +85,8 @@ export class Agent {
     this.#options = options;
     this.#ringLink = ringLink;
     this.#clock = options.clock ?? systemClock;
-    this.#held = new HeldReplica({
-      makeReplica: options.makeReplica ?? (() => new Replica()),
+    this.#held = new TrackedReplica({
+      makeReplica: options.makeReplica ?? (() => new ReplicaThread()),
       inbox: this.#inbox,
       send: (message) => this.#send(message),
     });

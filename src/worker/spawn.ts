@@ -57,7 +57,7 @@ export interface WorkerEntry {
   readonly arguments: readonly string[];
 }
 
-const usualEntry: WorkerEntry = { url: new URL('./worker.main.js', import.meta.url), arguments: [] };
+const usualEntry: WorkerEntry = { url: new URL('./workerMain.js', import.meta.url), arguments: [] };
 
 /** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
 export interface WorkerArguments {

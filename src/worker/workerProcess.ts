@@ -6,7 +6,7 @@ import { runKeysSchema } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { Agent } from './agent.ts';
-import type { ComputeReplica } from './replica.ts';
+import type { Replica } from './replicaThread.ts';
 import type { WorkerArguments } from './spawn.ts';
 import { failureOf } from './workerFailure.ts';
 
@@ -26,7 +26,7 @@ const warningsMax = 5;
  * Works until the run ends, then ends this process.
  * @param makeReplica what computes; the usual compute thread where it is not given
  */
-export async function runWorkerProcess(makeReplica?: () => ComputeReplica): Promise<void> {
+export async function runWorkerProcess(makeReplica?: () => Replica): Promise<void> {
   // Whoever started this worker may be gone: it keeps its state for a coordinator that takes over (coordinatorLink.ts), but while
   // it has none there is nothing to keep.
   let agent: Agent | undefined;

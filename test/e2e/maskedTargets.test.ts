@@ -15,8 +15,8 @@ import { Trainer } from '../../src/model/training.ts';
 import type { StepMetrics } from '../../src/records/metricsLog.ts';
 import { nextTokenWindows } from '../../src/task/nextToken.ts';
 import { Agent } from '../../src/worker/agent.ts';
-import { Replica } from '../../src/worker/replica.ts';
 import type { BuildResult } from '../../src/worker/replicaProtocol.ts';
+import { ReplicaThread } from '../../src/worker/replicaThread.ts';
 import { Float64Engine, numbers } from '../parity/model/float64Engine.ts';
 
 const [B, T, V, seed] = [8, 100, 128, 5];
@@ -74,16 +74,16 @@ function datasetOf(task: WindowTask): Dataset {
 }
 
 /** A replica whose reduced gradients are looked at before the update. */
-class ObservedReplica extends Replica {
+class ObservedReplica extends ReplicaThread {
   readonly #onReduced: (gradients: readonly Float32Array[]) => void;
   #built: BuildResult | undefined;
 
   constructor(onReduced: (gradients: readonly Float32Array[]) => void) {
-    super({ url: new URL('../../dist/worker/replicaThread.js', import.meta.url) });
+    super({ url: new URL('../../dist/worker/replicaThreadMain.js', import.meta.url) });
     this.#onReduced = onReduced;
   }
 
-  override async build(options: Parameters<Replica['build']>[0]): Promise<BuildResult> {
+  override async build(options: Parameters<ReplicaThread['build']>[0]): Promise<BuildResult> {
     this.#built = await super.build(options);
     return this.#built;
   }

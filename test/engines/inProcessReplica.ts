@@ -1,11 +1,11 @@
 /** A replica on the thread of its agent, with engines of a test: all of a worker but its compute thread. */
 import { MessageChannel } from 'node:worker_threads';
 import type { EngineTable } from '../../src/engine/registry.ts';
-import type { ComputeReplica } from '../../src/worker/replica.ts';
 import type { StepTask } from '../../src/worker/replicaProtocol.ts';
 import { ReplicaTasks } from '../../src/worker/replicaTasks.ts';
+import type { Replica } from '../../src/worker/replicaThread.ts';
 
-export class InProcessReplica extends ReplicaTasks implements ComputeReplica {
+export class InProcessReplica extends ReplicaTasks implements Replica {
   readonly #channel = new MessageChannel();
   readonly #wanted = new Int32Array(1);
   #isInPlace = true;
@@ -18,7 +18,7 @@ export class InProcessReplica extends ReplicaTasks implements ComputeReplica {
     });
   }
 
-  override async build(task: Parameters<ComputeReplica['build']>[0]) {
+  override async build(task: Parameters<Replica['build']>[0]) {
     const result = await super.build({ ...task, gradientPort: this.#channel.port2, wanted: this.#wanted });
     this.#isInPlace = result.isInPlace;
     return result;

@@ -10,12 +10,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as zmq from 'zeromq';
 import { PeerError } from '../../src/base/errors.ts';
 import { type ControlClient, type ControlServer, type RingLink, ringHeaderBytes } from '../../src/comm/link.ts';
-import { LocalReceiver, localHostId } from '../../src/comm/linkLocal.ts';
 import { decodeCoordinatorMessage, decodeWorkerMessage } from '../../src/comm/protocol.ts';
 import { parseRingAddress } from '../../src/comm/ringAddress.ts';
 import { encodeRingHeader } from '../../src/comm/ringFrames.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../../src/comm/runKeys.ts';
-import { openZapDomain } from '../../src/comm/zap.ts';
+import { localHostId, UnixSocketReceiver } from '../../src/comm/unixSocketRing.ts';
+import { openZapDomain } from '../../src/comm/zmqAuthentication.ts';
 import { zmqTransport } from '../../src/comm/zmqLink.ts';
 import { curveClient, curveServer } from '../../src/comm/zmqSocket.ts';
 import { cut, fillAll, formAll, openMembers, Random } from '../unit/comm/ringHarness.ts';
@@ -419,7 +419,7 @@ describe.runIf(localHostId())('the local stream', () => {
           bytes = Buffer.concat([...(known ? [proof] : []), ...parts]);
           const got: number[] = [];
           await new Promise<void>((onEnd) => {
-            new LocalReceiver({
+            new UnixSocketReceiver({
               offer,
               maxMessageBytes,
               onFrame: (_header, payload) => void got.push(payload.byteLength),

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import * as zmq from 'zeromq';
 import { ringHeaderBytes } from '../../src/comm/link.ts';
-import { localHostId } from '../../src/comm/linkLocal.ts';
+import { localHostId } from '../../src/comm/unixSocketRing.ts';
 import { zmqTransport } from '../../src/comm/zmqLink.ts';
 
 const cleanups: (() => unknown)[] = [];

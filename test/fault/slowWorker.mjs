@@ -6,11 +6,11 @@
 import { setTimeout as after } from 'node:timers/promises';
 import { zmqTransport } from '../../dist/comm/zmqLink.js';
 import { Agent } from '../../dist/worker/agent.js';
-import { Replica } from '../../dist/worker/replica.js';
+import { ReplicaThread } from '../../dist/worker/replicaThread.js';
 
 const { id, coordinatorAddress, msPerSample } = JSON.parse(process.argv[2]);
 
-class SlowReplica extends Replica {
+class SlowReplica extends ReplicaThread {
   async step(task, onBucketReady) {
     await after(task.batch.sampleCount * msPerSample);
     return super.step(task, onBucketReady);

@@ -3,8 +3,8 @@ import type { Batch } from '../../src/base/batch.ts';
 import { noSums, type Sums } from '../../src/base/sums.ts';
 import type { Span } from '../../src/comm/spans.ts';
 import { asTokenBatch } from '../../src/task/nextToken.ts';
-import type { ComputeReplica } from '../../src/worker/replica.ts';
 import type { StateTask } from '../../src/worker/replicaProtocol.ts';
+import type { Replica } from '../../src/worker/replicaThread.ts';
 import {
   blockLength,
   buckets,
@@ -33,7 +33,7 @@ export interface SimReplicaOptions {
   readonly onApplied: (step: number) => void;
 }
 
-export class SimReplica implements ComputeReplica {
+export class SimReplica implements Replica {
   readonly #options: SimReplicaOptions;
   readonly blocks = newBlocks();
   readonly #gradients = new Float32Array(blockLength);
@@ -59,7 +59,7 @@ export class SimReplica implements ComputeReplica {
   }
 
   step(
-    { step, sampleFrom, batch: { sampleCount } }: Parameters<ComputeReplica['step']>[0],
+    { step, sampleFrom, batch: { sampleCount } }: Parameters<Replica['step']>[0],
     onBucketReady: (bucket: number) => void,
   ) {
     const attempt = ++this.#attempt;
@@ -109,7 +109,7 @@ export class SimReplica implements ComputeReplica {
     });
   }
 
-  evaluate({ batch }: Parameters<ComputeReplica['evaluate']>[0]) {
+  evaluate({ batch }: Parameters<Replica['evaluate']>[0]) {
     return this.#task(5, () => simulatedLoss(batch));
   }
 

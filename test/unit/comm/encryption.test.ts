@@ -6,7 +6,7 @@ import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { type RingLink, ringHeaderBytes } from '../../../src/comm/link.ts';
 import { parseRingAddress } from '../../../src/comm/ringAddress.ts';
 import { joinKeysOf, newRunKeys } from '../../../src/comm/runKeys.ts';
-import { openZapDomain, type ZapDomain } from '../../../src/comm/zap.ts';
+import { openZapDomain, type ZapDomain } from '../../../src/comm/zmqAuthentication.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
 import { curveClient, curveServer } from '../../../src/comm/zmqSocket.ts';
 

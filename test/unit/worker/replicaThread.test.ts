@@ -1,15 +1,26 @@
-import { MessageChannel } from 'node:worker_threads';
-import { expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
-import { build } from '../../../src/worker/replicaThread.ts';
+import type { StepTask } from '../../../src/worker/replicaProtocol.ts';
+import { ReplicaThread } from '../../../src/worker/replicaThread.ts';
 
-it('refuses to build in bf16 where the engine that it finds has none', async () => {
-  // As `auto` finds it on a machine that joins without the native addon; asked for by name, the config is refused already.
-  const { engine, ...rest } = configSchema.parse({});
-  const config = { ...rest, engine: { ...engine, name: 'tfjs', device: 'cpu', precision: 'bf16' } } as const;
-  const { port1, port2 } = new MessageChannel();
-  const options = { config, vocabSize: 65, objective: 'next-token', threads: 1, trace: false, gradientPort: port2 };
-  const outcome = await build({ ...options, wanted: new Int32Array(1) });
-  port1.close();
-  expect(outcome).toMatchObject({ ok: false, blame: 'user', message: expect.stringContaining('tfjs has no bfloat16') });
+let replica: ReplicaThread;
+beforeEach(() => {
+  replica = new ReplicaThread({ url: new URL('./echoThread.js', import.meta.url) });
+});
+afterEach(() => replica.close());
+
+it('the compute thread takes a reduced bucket back while it has no task', async () => {
+  const config = configSchema.parse({});
+  await replica.build({ config, vocabSize: 64, objective: 'next-token', threads: 1, trace: false });
+  let takenBack: (bucket: number) => void = () => undefined;
+  const task = { step: 1, sampleFrom: 0, batch: { sampleCount: 0, arrays: {} }, globalWeight: 1, trace: false };
+  await replica.step(task satisfies Omit<StepTask, 'attempt'>, (bucket) => takenBack(bucket));
+  for (const bucket of [2, 0, 1]) {
+    const answer = new Promise<number>((resolve) => {
+      takenBack = resolve;
+    });
+    replica.reduced(bucket);
+    // No further task is asked for: a thread that waits for one answers never.
+    expect(await answer).toBe(bucket);
+  }
 });

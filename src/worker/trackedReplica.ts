@@ -8,8 +8,8 @@ import type { StateClaim } from '../comm/messageFields.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Inbox } from './inbox.ts';
-import type { ComputeReplica } from './replica.ts';
 import type { BuildResult } from './replicaProtocol.ts';
+import type { Replica } from './replicaThread.ts';
 import { newState, StateBytes, StateReceiver } from './stateStream.ts';
 
 /** What the run is, as the coordinator told this worker. */
@@ -24,28 +24,28 @@ export interface Job {
   readonly trace: boolean;
 }
 
-export interface HeldReplicaOptions {
-  readonly makeReplica: () => ComputeReplica;
+export interface TrackedReplicaOptions {
+  readonly makeReplica: () => Replica;
   readonly inbox: Inbox;
   /** To the coordinator. */
   readonly send: (message: WorkerMessage) => void;
 }
 
-export class HeldReplica {
-  readonly #options: HeldReplicaOptions;
-  #replica: ComputeReplica;
+export class TrackedReplica {
+  readonly #options: TrackedReplicaOptions;
+  #replica: Replica;
   #job: Job | undefined;
   #built: BuildResult | undefined;
   /** Until the present replica is built: `#built` is then of the one before, which computed on the same. */
   #building: Promise<BuildResult> | undefined;
   #claim: StateClaim | undefined = { step: 0, term: 0 };
 
-  constructor(options: HeldReplicaOptions) {
+  constructor(options: TrackedReplicaOptions) {
     this.#options = options;
     this.#replica = options.makeReplica();
   }
 
-  get replica(): ComputeReplica {
+  get replica(): Replica {
     return this.#replica;
   }
 
@@ -103,7 +103,7 @@ export class HeldReplica {
   }
 
   /** The commit of the reduced step has come. */
-  async apply(update: Parameters<ComputeReplica['apply']>[0], term: number): Promise<void> {
+  async apply(update: Parameters<Replica['apply']>[0], term: number): Promise<void> {
     await this.#replica.apply(update);
     this.#claim = { step: update.step, term };
   }

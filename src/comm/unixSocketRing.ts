@@ -29,7 +29,7 @@ const strangersMax = 8;
 const strangerTimeoutMs = 1000;
 
 /** What the next rank needs to take up a local stream. */
-export interface LocalOffer {
+export interface UnixSocketOffer {
   readonly name: string;
   readonly ticket: Buffer;
   readonly proof: Buffer;
@@ -50,13 +50,13 @@ export function localHostId(): string | undefined {
 }
 
 /** Undefined if the message is no offer. */
-export function parseOffer(message: Buffer): LocalOffer | undefined {
+export function parseOffer(message: Buffer): UnixSocketOffer | undefined {
   const [, name, ticket, proof] = offerPattern.exec(message.toString('latin1', 0, 256)) ?? [];
   if (name === undefined || ticket === undefined || proof === undefined) return undefined;
   return { name, ticket: Buffer.from(ticket, 'hex'), proof: Buffer.from(proof, 'hex') };
 }
 
-export interface LocalSenderEvents {
+export interface UnixSocketSenderEvents {
   /** The offer can be made. */
   listening: () => void;
   /** `send` may be called. */
@@ -68,11 +68,11 @@ export interface LocalSenderEvents {
 }
 
 /** The sending end: offers a socket, and sends to the first that shows the ticket. */
-export class LocalSender {
+export class UnixSocketSender {
   readonly #name = `lockstep-ring-${randomBytes(16).toString('hex')}`;
   readonly #ticket = randomBytes(secretBytes);
   readonly #proof = randomBytes(secretBytes);
-  readonly #events: LocalSenderEvents;
+  readonly #events: UnixSocketSenderEvents;
   readonly #server: Server;
   /** Who has not shown the ticket yet, the oldest first. */
   readonly #strangers = new Set<Socket>();
@@ -80,7 +80,7 @@ export class LocalSender {
   #closed = false;
 
   /** None of the events is called after `close`. */
-  constructor(events: LocalSenderEvents) {
+  constructor(events: UnixSocketSenderEvents) {
     this.#events = events;
     this.#server = createServer((socket) => this.#onConnection(socket));
     this.#server.on('error', (error) => this.#gone(error.message));
@@ -159,8 +159,8 @@ export class LocalSender {
   }
 }
 
-export interface LocalReceiverOptions {
-  offer: LocalOffer;
+export interface UnixSocketReceiverOptions {
+  offer: UnixSocketOffer;
   maxMessageBytes: number;
   /** The payload is overwritten after the call. While a promise it returns is pending, nothing is read. */
   onFrame: (header: Uint8Array, payload: Uint8Array) => Promise<void> | undefined;
@@ -169,8 +169,8 @@ export interface LocalReceiverOptions {
 }
 
 /** The receiving end. */
-export class LocalReceiver {
-  readonly #options: LocalReceiverOptions;
+export class UnixSocketReceiver {
+  readonly #options: UnixSocketReceiverOptions;
   readonly #socket: Socket;
   readonly #prefix = Buffer.alloc(prefixBytes);
   #payload = Buffer.alloc(0);
@@ -182,7 +182,7 @@ export class LocalReceiver {
   #got = 0;
   #failure: string | undefined;
 
-  constructor(options: LocalReceiverOptions) {
+  constructor(options: UnixSocketReceiverOptions) {
     this.#options = options;
     this.#socket = connect({
       path: `\0${options.offer.name}`,

@@ -11,7 +11,7 @@ const SPAN_MOST = 64;
  * Positions, ascending, of the largest of `values`: as few as reach `target` together, each counting 1 or what `shares` says; all
  * if they do not reach it. Of equal values the first counts as the larger. None may be NaN.
  */
-export function largest(values: Float32Array, target: number, shares?: Float64Array): Uint32Array {
+export function selectTop(values: Float32Array, target: number, shares?: Float64Array): Uint32Array {
   const bins = binsOf(values);
   if (shares === undefined && target >= values.length) return positionsOf(bins, 0, BINS);
   const sums = new Float64Array(BINS);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { largest } from '../../../src/model/largest.ts';
+import { selectTop } from '../../../src/model/topK.ts';
 
 /** Sorts everything. */
 function expected(values: Float32Array, target: number, shares: Float64Array): number[] {
@@ -30,7 +30,7 @@ describe('largest', () => {
     fc.assert(
       fc.property(anyValues, fc.integer({ min: 1, max: 70 }), (values, count) => {
         const ones = new Float64Array(values.length).fill(1);
-        expect([...largest(values, count)]).toEqual(expected(values, count, ones));
+        expect([...selectTop(values, count)]).toEqual(expected(values, count, ones));
       }),
     );
   });
@@ -39,7 +39,7 @@ describe('largest', () => {
     fc.assert(
       fc.property(anyValues, fc.integer({ min: 1, max: 100 }), fc.integer(), (values, target, seed) => {
         const shares = Float64Array.from(values, (_, i) => Math.abs(seed * 31 + i * 7) % 5); // whole numbers: sums are exact
-        expect([...largest(values, target, shares)]).toEqual(expected(values, target, shares));
+        expect([...selectTop(values, target, shares)]).toEqual(expected(values, target, shares));
       }),
     );
   });
@@ -49,6 +49,6 @@ describe('largest', () => {
     values[7] = -50;
     values[8] = 40;
     const ones = new Float64Array(values.length).fill(1);
-    for (const count of [1, 2, 100, 4999]) expect([...largest(values, count)]).toEqual(expected(values, count, ones));
+    for (const count of [1, 2, 100, 4999]) expect([...selectTop(values, count)]).toEqual(expected(values, count, ones));
   });
 });

@@ -1,8 +1,8 @@
 import { afterEach, expect, it } from 'vitest';
 import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import { HeldReplica } from '../../../src/worker/heldReplica.ts';
 import { Inbox } from '../../../src/worker/inbox.ts';
+import { TrackedReplica } from '../../../src/worker/trackedReplica.ts';
 import { InProcessReplica } from '../../engines/inProcessReplica.ts';
 import { testEngines } from '../../engines/testEngines.ts';
 
@@ -29,13 +29,17 @@ class SlowReplica extends InProcessReplica {
   }
 }
 
-let held: HeldReplica;
+let held: TrackedReplica;
 afterEach(() => held.close());
 
 it('a state that comes while a new replica is built is received by that one', async () => {
   const inbox = new Inbox();
   const makers = [InProcessReplica, SlowReplica].values();
-  held = new HeldReplica({ makeReplica: () => new (makers.next().value!)(testEngines), inbox, send: () => undefined });
+  held = new TrackedReplica({
+    makeReplica: () => new (makers.next().value!)(testEngines),
+    inbox,
+    send: () => undefined,
+  });
   await held.build(job);
   await held.apply({ step: 1, learningRate: 0.1, gradNorm: 1 }, 1);
   const hash = await held.replica.stateHash();

@@ -2,7 +2,13 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ringHeaderBytes } from '../../../src/comm/link.ts';
-import { type LocalOffer, LocalReceiver, LocalSender, localHostId, parseOffer } from '../../../src/comm/linkLocal.ts';
+import {
+  localHostId,
+  parseOffer,
+  type UnixSocketOffer,
+  UnixSocketReceiver,
+  UnixSocketSender,
+} from '../../../src/comm/unixSocketRing.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -13,9 +19,9 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function offered() {
   const seen = { strangers: 0, connected: false, gone: '' };
-  let sender!: LocalSender;
+  let sender!: UnixSocketSender;
   await new Promise<void>((resolve) => {
-    sender = new LocalSender({
+    sender = new UnixSocketSender({
       listening: resolve,
       connected: () => {
         seen.connected = true;
@@ -40,13 +46,13 @@ function stranger(name: string, bytes?: Uint8Array): { socket: Socket; closed: P
   return { socket, closed: new Promise((resolve) => socket.on('close', () => resolve(Buffer.concat(got)))) };
 }
 
-function receive(offer: LocalOffer) {
+function receive(offer: UnixSocketOffer) {
   const got: number[] = [];
   let ended!: (reason: string | undefined) => void;
   const end = new Promise<string | undefined>((resolve) => {
     ended = resolve;
   });
-  const receiver = new LocalReceiver({
+  const receiver = new UnixSocketReceiver({
     offer,
     maxMessageBytes: 1000,
     onFrame: (header) => void got.push(header[0]!),
@@ -58,7 +64,7 @@ function receive(offer: LocalOffer) {
 
 const header = (first: number) => new Uint8Array(ringHeaderBytes).fill(first, 0, 1);
 
-async function expectDelivery(sender: LocalSender, offer: LocalOffer, seen: { connected: boolean }) {
+async function expectDelivery(sender: UnixSocketSender, offer: UnixSocketOffer, seen: { connected: boolean }) {
   const { got } = receive(offer);
   for (let i = 0; i < 200 && !seen.connected; i++) await pause(5);
   expect(seen.connected).toBe(true);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { randomKey } from '../../../src/base/counterRandom.ts';
-import { fillNormal } from '../../../src/model/normalStream.ts';
+import { fillNormal } from '../../../src/model/normalRandom.ts';
 
 function normal(count: number, seed: number, std = 1): Float32Array {
   const out = new Float32Array(count);

@@ -4,7 +4,7 @@
  */
 import type { Event } from 'zeromq';
 
-export class Strangers {
+export class RefusedConnections {
   readonly #port: string;
   readonly #log: (message: string) => void;
   readonly #logged = new Set<string>();

@@ -1,0 +1,13 @@
+/** The group `eval` of a config: the estimates of the validation loss while it trains. */
+import { z } from 'zod';
+import { whole } from '../../base/keyTypes.ts';
+
+export const evaluation = z
+  .strictObject({
+    everySteps: whole({ default: 250, doc: 'Steps between estimates of the validation loss; 0 never estimates it.' }),
+    batches: whole({
+      default: 20,
+      doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split.',
+    }),
+  })
+  .meta({ description: 'Validation while training. `launch eval` always uses the whole split.' });
