@@ -5,7 +5,7 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
-import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { errorCode, invariant, messageOf, UserError } from '../base/errors.ts';
 import { readFailure } from '../base/strictJson.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 import { verifySizes } from './fileIntegrity.ts';
@@ -46,10 +46,16 @@ export interface NewestWhole {
   readonly skipped: readonly { readonly step: number; readonly reason: string }[];
 }
 
+interface Hold {
+  /** Retention no longer keeps it. */
+  isDue: boolean;
+}
+
 export class CheckpointStore {
   readonly directory: string;
   readonly #options: StoreOptions;
   readonly #disk: DiskOperations;
+  readonly #holds = new Map<number, Hold>();
   #recovered: Promise<void> | undefined;
 
   /** @param directory for example `runs/NAME/checkpoints`; made by the first write */
@@ -93,6 +99,26 @@ export class CheckpointStore {
     if (skipped.length === 0) return undefined;
     const reasons = skipped.map(({ step, reason }) => `\n  step ${step}: ${reason}`).join('');
     throw new UserError(`No checkpoint in ${this.directory} is whole:${reasons}`);
+  }
+
+  /**
+   * Keeps the checkpoint of `step` on the disk while somebody reads it, whatever newer ones there are.
+   * @returns what ends that, and deletes the checkpoint where retention would have meanwhile; to be called once
+   * @throws InvariantError when it is held already
+   */
+  hold(step: number): () => Promise<void> {
+    invariant(!this.#holds.has(step), `the checkpoint of step ${step} is held already`);
+    const hold: Hold = { isDue: false };
+    this.#holds.set(step, hold);
+    return async () => {
+      try {
+        if (hold.isDue) await this.#delete(step);
+      } catch (error) {
+        this.#warnOfDeletion(error);
+      } finally {
+        this.#holds.delete(step);
+      }
+    };
   }
 
   /** Steps that have a folder, newest first. */
@@ -142,17 +168,21 @@ export class CheckpointStore {
         undefined,
       );
       if (best !== undefined) kept.add(best);
-      for (const summary of whole) if (!kept.has(summary)) await this.#delete(summary);
+      for (const summary of whole) {
+        const hold = this.#holds.get(summary.step);
+        if (hold !== undefined) hold.isDue = !kept.has(summary);
+        else if (!kept.has(summary)) await this.#delete(summary.step);
+      }
     } catch (error) {
-      this.#warn(`Old checkpoints in ${this.directory} could not be deleted: ${messageOf(error)}`);
+      this.#warnOfDeletion(error);
     }
   }
 
   /** Hidden first, so that a checkpoint that is half deleted is not seen. */
-  async #delete({ path, step }: CheckpointSummary): Promise<void> {
+  async #delete(step: number): Promise<void> {
     const name = claimHiddenName('tmp', stepFolderName(step));
     try {
-      await this.#disk.rename(path, join(this.directory, name));
+      await this.#disk.rename(join(this.directory, stepFolderName(step)), join(this.directory, name));
       await this.#disk.removeTree(join(this.directory, name));
     } finally {
       releaseHiddenName(name);
@@ -188,6 +218,10 @@ export class CheckpointStore {
     } else {
       await this.#disk.removeTree(path);
     }
+  }
+
+  #warnOfDeletion(error: unknown): void {
+    this.#warn(`Old checkpoints in ${this.directory} could not be deleted: ${messageOf(error)}`);
   }
 
   #warn(message: string): void {

@@ -1,11 +1,12 @@
 /**
- * Text from each checkpoint of a run that is looked at, as it is written: made by `launch generate` in a process of its own, with the
- * lowest priority, while training goes on; one at a time, so that of checkpoints that come faster some have none.
+ * Text from each checkpoint of a run that is looked at, as it is written: made by `launch generate` in a process of its own, with a
+ * low priority, while training goes on; one at a time, so that of checkpoints that come faster some have none. A checkpoint stays on
+ * the disk until its text is made.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { CheckpointStore } from '../checkpoint/store.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { LineLog } from '../records/lineLog.ts';
 
@@ -15,6 +16,8 @@ const textLengthMax = 16_384;
 export interface CheckpointSamplesOptions {
   /** samples.jsonl of the run: {step, prompt, text}. */
   readonly path: string;
+  /** Has the run's checkpoints. */
+  readonly store: Pick<CheckpointStore, 'hold'>;
   readonly prompt: string;
   /** 0: none. */
   readonly maxTokens: number;
@@ -27,6 +30,7 @@ export class CheckpointSamples implements Partial<RunListener> {
   readonly #options: CheckpointSamplesOptions;
   readonly #log: LineLog;
   #child: ChildProcess | undefined;
+  #released: Promise<void> | undefined;
   #hasWarned = false;
   #isClosed = false;
 
@@ -42,15 +46,21 @@ export class CheckpointSamples implements Partial<RunListener> {
     const args = ['generate', '--checkpoint', outcome.path, '--prompt', prompt, '--max-tokens', String(maxTokens)];
     const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
+    const release = this.#options.store.hold(outcome.step);
     if (child.pid !== undefined) lowerPriority(child.pid);
     const text = collect(child.stdout);
     const problem = collect(child.stderr);
-    child.on('error', (error) => this.#ended(error.message));
+    // A process that could not be started closes, too.
+    let failure: string | undefined;
+    child.on('error', (error) => {
+      failure = error.message;
+    });
     child.on('close', (code) => {
       if (code === 0) this.#log.append({ step: outcome.step, prompt, text: text().slice(prompt.length).trimEnd() });
-      // Newer ones may have taken its place before it was read (checkpoint.keep).
-      const isExpected = code === 0 || this.#isClosed || !existsSync(outcome.path);
-      this.#ended(isExpected ? undefined : problem().trim());
+      if (code !== 0 && !this.#isClosed) this.#warnOnce(failure ?? problem().trim());
+      this.#released = release().then(() => {
+        this.#child = undefined;
+      });
     });
   }
 
@@ -63,12 +73,12 @@ export class CheckpointSamples implements Partial<RunListener> {
       child.kill('SIGKILL');
       await gone;
     }
+    await this.#released;
     await this.#log.flush();
   }
 
-  #ended(problem: string | undefined): void {
-    this.#child = undefined;
-    if (problem === undefined || this.#hasWarned) return;
+  #warnOnce(problem: string): void {
+    if (this.#hasWarned) return;
     this.#hasWarned = true;
     this.#options.onWarning(`no sample of a checkpoint: ${problem}`);
   }
@@ -76,7 +86,8 @@ export class CheckpointSamples implements Partial<RunListener> {
 
 function lowerPriority(pid: number): void {
   try {
-    setPriority(pid, constants.priority.PRIORITY_LOW);
+    // The lowest would get next to nothing beside workers that take every core.
+    setPriority(pid, constants.priority.PRIORITY_BELOW_NORMAL);
   } catch {
     // It has ended already, or this system has no such thing.
   }

@@ -190,11 +190,15 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
 }
 
 /** The dashboard, and what it has of the run besides its files. */
-async function openPage({ dashboard: port, dashboardHost: host, quiet }: TrainArguments, { folder, config }: Run) {
+async function openPage(
+  { dashboard: port, dashboardHost: host, quiet }: TrainArguments,
+  { folder, config, store }: Run,
+) {
   if (port === undefined) return {};
   const dashboard = await openDashboard([folder.path], port, host);
   const samples = new CheckpointSamples({
     path: folder.samplesPath,
+    store,
     ...config.sample,
     onWarning: warn,
     lastStep: quiet ? undefined : config.train.maxSteps,

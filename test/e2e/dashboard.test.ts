@@ -2,7 +2,7 @@
 /// <reference lib="dom.iterable" />
 /** The dashboard in a real browser: headless Chromium, where it is installed. Screenshots are left in build/screenshots. */
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -82,7 +82,8 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     const first = await stepOf(page);
     await page.waitForFunction((before) => Number.parseInt(document.title, 10) > before + 20, first);
     expect(await stepOf(page)).toBeGreaterThan(first);
-    await page.locator('#samples pre').first().waitFor();
+    // Made beside four busy workers, at a low priority.
+    await page.locator('#samples pre').first().waitFor({ timeout: 240_000 });
     await expectDrawnCharts(page, 6);
     expect(await tile(page, 'Workers').textContent()).toBe('4');
     expect(await page.locator('.bar-row').count()).toBe(4);
@@ -157,6 +158,20 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
 });
 
 describe('launch dashboard', () => {
+  it('has a sample of a checkpoint, though newer ones replace it before it is read', async () => {
+    const options = ['train.maxSteps=100000', 'checkpoint.everySteps=2', 'checkpoint.keep=1', 'sample.maxTokens=5'];
+    const runDir = join(folder(), 'brief');
+    const run = start(
+      ['--workers', '1', '--dashboard', '0', '--run-dir', runDir, ...set(...tiny, ...options)],
+      folder(),
+    );
+    const sampled = () => readFile(join(runDir, 'samples.jsonl'), 'utf8').catch(() => '');
+    await expect.poll(sampled, { timeout: 120_000 }).toMatch(/\n/);
+    run.process.kill('SIGINT');
+    expect(await run.finished).toMatchObject({ code: 130, stderr: '' });
+    expect(await readdir(join(runDir, 'checkpoints')), 'what was held is gone').toHaveLength(1);
+  });
+
   it('refuses what is no run, and a port that is none', async () => {
     const absent = await launch(['dashboard', 'absent'], folder());
     expect(absent).toMatchObject({ code: 2 });

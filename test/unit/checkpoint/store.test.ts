@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
-import { PeerError, UserError } from '../../../src/base/errors.ts';
+import { InvariantError, PeerError, UserError } from '../../../src/base/errors.ts';
 import { stateParts } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
@@ -293,6 +293,24 @@ describe('retention', () => {
     await writeTiny(store, contentsAt(200));
     expect(await stepsOf(store)).toEqual([300, 200]);
     expect((await store.newestWhole())?.checkpoint.trainer?.step).toBe(200);
+  });
+
+  test('what is held stays until it is released, and takes no other its place', async () => {
+    const store = new CheckpointStore(temporaryFolder(), { keep: 1 });
+    await writeTiny(store, contentsAt(1));
+    const release = store.hold(1);
+    expect(() => store.hold(1)).toThrow(InvariantError);
+    for (const step of [2, 3]) await writeTiny(store, contentsAt(step));
+    expect(await stepsOf(store)).toEqual([3, 1]);
+    await release();
+    expect(await stepsOf(store)).toEqual([3]);
+    expect(readdirSync(store.directory).length).toBe(1);
+
+    const releaseNewest = store.hold(3);
+    await releaseNewest();
+    expect(await stepsOf(store), 'retention keeps it').toEqual([3]);
+    await writeTiny(store, contentsAt(4));
+    expect(await stepsOf(store), 'it is not held any more').toEqual([4]);
   });
 
   test('a deletion that fails is a warning, not a failed checkpoint', async () => {
