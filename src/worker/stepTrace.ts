@@ -1,8 +1,55 @@
-/** The timeline of a step that is traced, as the agent sees it: what it waits for, and what the ring does. */
+/** The timeline of a step, as the agent sees it: how long each part took and, where the step is traced, what the ring did. */
 
+import type { Clock } from '../base/clock.ts';
+import { invariant } from '../base/errors.ts';
 import type { RingObserver } from '../comm/ring.ts';
 import { encodeSpans, type Span, spansMax } from '../comm/spans.ts';
 import type { WorkerMessageOf } from '../comm/workerMessages.ts';
+
+/** The parts of a step on the agent's thread, in their order. */
+const stepParts = [
+  'wait for data',
+  'forward and backward',
+  'wait for the ring',
+  'gradient norm',
+  'wait for commit',
+  'optimizer',
+] as const;
+type StepPart = (typeof stepParts)[number];
+
+/** When the parts of a step ended. */
+export class StepTimeline {
+  readonly #clock: Clock;
+  /** The beginning, then the end of each part. */
+  readonly #timesMs: number[];
+
+  /** The step begins now. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#timesMs = [clock.monotonic()];
+  }
+
+  /** The next part has ended. Its name is for the reader, and held to the order of `stepParts`. */
+  ended(part: StepPart): void {
+    invariant(stepParts[this.#timesMs.length - 1] === part, `the next part of a step is not "${part}"`);
+    this.#timesMs.push(this.#clock.monotonic());
+  }
+
+  /** The parts that have ended. */
+  *parts(): Generator<{ part: StepPart; startMs: number; endMs: number }> {
+    for (let i = 1; i < this.#timesMs.length; i++) {
+      yield { part: stepParts[i - 1]!, startMs: this.#timesMs[i - 1]!, endMs: this.#timesMs[i]! };
+    }
+  }
+
+  /** What `applied` says of them. */
+  timings(): WorkerMessageOf<'applied'>['timings'] {
+    const [dataWaitMs = 0, forwardBackwardMs = 0, ringWaitMs = 0, normMs = 0, commitWaitMs = 0, updateMs = 0] = [
+      ...this.parts(),
+    ].map(({ startMs, endMs }) => endMs - startMs);
+    return { dataWaitMs, forwardBackwardMs, ringWaitMs, commitWaitMs, optimizerMs: normMs + updateMs };
+  }
+}
 
 export class StepTrace {
   readonly #spans: Span[] = [];
@@ -24,8 +71,10 @@ export class StepTrace {
   /** The message that tells of it, with its payload. */
   message(
     { term, step }: { term: number; step: number },
+    timeline: StepTimeline,
     computed: readonly Span[],
   ): [WorkerMessageOf<'trace'>, Uint8Array] {
+    for (const { part, startMs, endMs } of timeline.parts()) this.add('agent', part, startMs, endMs);
     const all = [...this.#spans, ...computed];
     const sentAtMs = performance.timeOrigin + performance.now();
     const dropped = Math.max(0, all.length - spansMax);

@@ -1,0 +1,188 @@
+/**
+ * One membership of a worker: its place in the ring of a term, and step after step. It reads like the protocol (comm/protocol.ts); how
+ * the worker comes by a term, and what ends the run, is in agent.ts.
+ */
+import type { Batch } from '../base/batch.ts';
+import type { Clock } from '../base/clock.ts';
+import { invariant, PeerError } from '../base/errors.ts';
+import { decodeBatch } from '../comm/batchPayload.ts';
+import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
+import { type RingAllReduce, RingError } from '../comm/ring.ts';
+import type { WorkerMessage } from '../comm/workerMessages.ts';
+import { checkFinite } from '../model/divergence.ts';
+import { objectiveOf } from '../model/objectives/registry.ts';
+import { checkBatch } from '../task/fields.ts';
+import type { Inbox } from './inbox.ts';
+import type { StateSender } from './stateStream.ts';
+import { StepTimeline, StepTrace } from './stepTrace.ts';
+import type { Job, TrackedReplica } from './trackedReplica.ts';
+import type { WorkerStatus } from './workerStatus.ts';
+
+/** The term is over for this rank: a new one has come, or its ring is broken. */
+export class TermOver extends Error {
+  override readonly name = 'TermOver';
+}
+
+/** What a membership works with. */
+export interface TermParts {
+  /** The worker's place, and the state that the term begins with. */
+  readonly form: CoordinatorMessageOf<'form'>;
+  readonly job: Job;
+  readonly ring: RingAllReduce;
+  readonly held: TrackedReplica;
+  readonly inbox: Inbox;
+  readonly status: WorkerStatus;
+  readonly clock: Clock;
+  readonly checkpointStream: StateSender;
+  readonly transferStream: StateSender;
+  /** To the coordinator. */
+  readonly send: (message: WorkerMessage, payload?: Uint8Array) => void;
+}
+
+export class Term {
+  readonly #parts: TermParts;
+
+  constructor(parts: TermParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes the rank, gets the state in place, then step after step. Ends with TermOver, or with the run. */
+  async work(): Promise<never> {
+    const { form, ring, held, inbox, status, send } = this.#parts;
+    const { term, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
+    status.step = form.step;
+    status.term = term;
+    ring.form({ term, rank, worldSize, next, previous });
+    if (form.state === 'receive') status.enter('receiving state');
+    await held.take(form);
+    const stateHash = form.verify ? await inbox.orEnd(held.replica.stateHash()) : undefined;
+    send({ type: 'ready', term, step: form.step, ...(stateHash !== undefined && { stateHash }) });
+    if (form.send) this.#parts.transferStream.start(form, await held.snapshot());
+    await this.#hold(form.step);
+    for (let step = form.step + 1; ; step++) {
+      const commit = await this.#trainStep(step);
+      if (commit.hold) await this.#hold(step);
+    }
+  }
+
+  /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
+  async #trainStep(step: number): Promise<CoordinatorMessageOf<'commit'>> {
+    const { form, job, ring, held, inbox, status, send } = this.#parts;
+    const { term } = form;
+    const { gradients, buckets } = held.built;
+    status.step = step;
+    status.phase = 'waiting for work';
+    const timeline = new StepTimeline(this.#parts.clock);
+    const { message: assign, payload } = await inbox.take('assign');
+    invariant(assign.step === step, `expected the samples of step ${step}, received those of step ${assign.step}`);
+    const { sampleFrom, sampleCount, globalWeight } = assign;
+    const batch = batchOf(assign, payload, job);
+    timeline.ended('wait for data');
+
+    status.phase = 'forward and backward';
+    const trace = assign.trace ? new StepTrace() : undefined;
+    const onReduced = (bucket: number): void => held.replica.reduced(bucket);
+    ring.begin({ step, data: gradients, buckets, onReduced, observer: trace?.ring });
+    const task = { step, sampleFrom, batch, globalWeight, trace: assign.trace };
+    const sums = await this.#computing(held.replica.step(task, (bucket) => ring.start(bucket)));
+    timeline.ended('forward and backward');
+
+    if (form.worldSize > 1) status.enter('all-reduce');
+    await inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error));
+    timeline.ended('wait for the ring');
+    const gradNorm = await inbox.orEnd(held.replica.gradNorm());
+    checkFinite(`the norm of the gradient of step ${step}`, gradNorm);
+    held.reduced(step, term);
+    timeline.ended('gradient norm');
+    send({ type: 'reduced', term, step, sampleFrom, sampleCount, sums, gradNorm });
+
+    status.phase = 'waiting for commit';
+    let { message: commit } = await inbox.take('commit');
+    // One that was being applied as this worker joined again is sent once more.
+    while (commit.step < step) commit = (await inbox.take('commit')).message;
+    invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
+    timeline.ended('wait for commit');
+
+    status.phase = 'optimizer';
+    const { learningRate } = commit;
+    // A commit holds whatever comes after it: this is not interrupted.
+    await this.#parts.checkpointStream.keep();
+    await held.apply({ step, learningRate, gradNorm: commit.gradNorm }, term);
+    const parameterHash = commit.hash ? await held.replica.parameterHash() : undefined;
+    timeline.ended('optimizer');
+
+    // Before `applied`, after which the run may be over.
+    if (trace !== undefined) {
+      send(...trace.message({ term, step }, timeline, await held.replica.takeSpans()));
+    }
+    const applied = { term, step, timings: timeline.timings(), ringBytesSent: ring.stats().bytesSent };
+    send({ type: 'applied', ...applied, ...(parameterHash !== undefined && { parameterHash }) });
+    return commit;
+  }
+
+  /** Waits for the compute thread even when the term is over: its next task needs the same buffers. */
+  async #computing<T>(work: Promise<T>): Promise<T> {
+    const { ring, held, inbox } = this.#parts;
+    try {
+      return await inbox.orEnd(work);
+    } catch (error) {
+      ring.abort(new PeerError('the step is given up'));
+      held.replica.giveUp();
+      await work.catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Tells the coordinator, which opens another term. */
+  #ringBroke(error: unknown): never {
+    const { form, ring, status, send } = this.#parts;
+    if (!(error instanceof RingError)) throw error;
+    const { suspect } = error;
+    const message = error.message.slice(0, 4_000);
+    const ringFrames = ring.stats().framesReceived;
+    send({ type: 'ringBroken', term: form.term, step: status.step, suspect, ringFrames, message });
+    throw new TermOver(message);
+  }
+
+  /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
+  async #hold(step: number): Promise<void> {
+    const { job, held, inbox, status, send } = this.#parts;
+    for (;;) {
+      status.phase = 'waiting for work';
+      const { message, payload } = await inbox.take('evaluate', 'snapshot', 'proceed');
+      const { term } = message;
+      if (message.type === 'proceed') return;
+      if (message.type === 'evaluate') {
+        status.enter('evaluation');
+        const { part } = message;
+        const batch = batchOf(message, payload, job);
+        const sums = await inbox.orEnd(held.replica.evaluate({ step, batch }));
+        send({ type: 'evaluated', term, step, part, sums });
+      } else {
+        status.enter('snapshot');
+        const state = await held.snapshot();
+        send({ type: 'snapshotTaken', term, step, bytes: state.byteLength });
+        this.#parts.checkpointStream.start({ term, step }, state, { isCopy: held.built.state === undefined });
+      }
+    }
+  }
+
+  /** Leaves the ring: what was done for an uncommitted step is void. */
+  giveUp(): void {
+    const { ring, held, transferStream } = this.#parts;
+    ring.abort(new PeerError('the term is over'));
+    transferStream.drop();
+    held.giveUpStep();
+  }
+}
+
+/** The samples of a message, held to the rules of the objective. @throws PeerError */
+function batchOf(
+  message: CoordinatorMessageOf<'assign' | 'evaluate'>,
+  payload: Uint8Array | undefined,
+  { config, vocabSize, objective }: Job,
+): Batch {
+  const batch = decodeBatch(message, payload);
+  checkBatch(batch, objectiveOf(objective).fields({ ...config.model, vocabSize }));
+  return batch;
+}
