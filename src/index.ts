@@ -74,7 +74,7 @@ export type {
   TensorGroup,
 } from './engine/engine.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
-export type { TfjsDevice } from './engine/tfjs/devices.ts';
+export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';
 export { type LossOptions, Model } from './model/model.ts';

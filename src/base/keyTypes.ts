@@ -16,6 +16,14 @@ export function whole({
   return z.int().min(min).max(max).default(rest.default).meta({ description: doc, expects });
 }
 
+export function indexOrAuto({ doc, max }: KeyDoc & { max: number }) {
+  const expects = `auto or a whole number from 0 to ${max}`;
+  return z
+    .union([z.literal('auto'), z.int().min(0).max(max)])
+    .default('auto')
+    .meta({ description: doc, expects });
+}
+
 export function real({ doc, min, max, ...rest }: KeyDoc & { default: number; min: number; max: number }) {
   const expects = `a number from ${min} to ${max}`;
   return z.number().min(min).max(max).default(rest.default).meta({ description: doc, expects });

@@ -57,7 +57,7 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
   const tensors = specs.map(({ name, shape }) => ({ name, shape: [...shape] }));
   const engine = `simulated device, ${computeMs} ms a sample`;
-  const engineId = { engine: 'simulated', device: 'none', unit: 'none', precision: 'float32' };
+  const engineId = { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' };
   return { engine, engineId, tensors, gradients, isInPlace: true, buckets, sizes, offsets };
 }
 

@@ -52,7 +52,7 @@ async function probeInProcess(target: EngineTarget): Promise<EngineProbe> {
   const program = fileURLToPath(import.meta.url).replace(/doctor(\.\w+)$/, 'doctorProbe$1');
   try {
     const run = promisify(execFile);
-    const { stdout } = await run(process.execPath, [program, target.name, target.device], {
+    const { stdout } = await run(process.execPath, [program, target.name, target.deviceKind], {
       timeout: PROBE_TIMEOUT_MS,
       killSignal: 'SIGKILL',
     });
@@ -100,10 +100,10 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
     '',
     'engines (each started and its matrix product checked):',
   ];
-  for (const { name, device, available, detail, install } of engines) {
-    lines.push(`  ${available ? 'ok     ' : 'missing'}  ${`${name} ${device}`.padEnd(16)} ${detail}`);
+  for (const { name, deviceKind, available, detail, install } of engines) {
+    lines.push(`  ${available ? 'ok     ' : 'missing'}  ${`${name} ${deviceKind}`.padEnd(16)} ${detail}`);
     if (!available) lines.push(`${' '.repeat(28)}to have it: ${install}`);
   }
-  lines.push('', bf16Report(machine.isa), `engine.name: auto takes ${auto.name} (${auto.device}): ${auto.reason}`);
+  lines.push('', bf16Report(machine.isa), `engine.name: auto takes ${auto.name} (${auto.deviceKind}): ${auto.reason}`);
   return `${lines.join('\n')}\n`;
 }

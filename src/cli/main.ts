@@ -46,7 +46,7 @@ function versionLine(): string {
 }
 
 function engineName(): string {
-  const { name, device } = selectEngine({ name: 'auto' });
-  const [unit = device] = unitsOf(name);
+  const { name, deviceKind } = selectEngine({ name: 'auto' });
+  const [unit = deviceKind] = unitsOf(name);
   return `${name} ${unitNames[unit] ?? unit}`;
 }

@@ -1,14 +1,15 @@
 /** Options that several commands share, and the checking of their values. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import { deviceNames, engineNames } from '../engine/engines.ts';
+import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 
 /** What `generate` and `eval` take to find a model and an engine. */
 export interface ModelArguments {
   readonly checkpoint: string;
   readonly engine: (typeof engineNames)[number];
-  readonly device: (typeof deviceNames)[number];
+  readonly 'device-kind': (typeof deviceKinds)[number];
+  readonly device: number;
   readonly threads: number;
 }
 
@@ -21,13 +22,19 @@ export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
       describe: 'A checkpoint, a run directory (its newest whole one is taken) or a GPT-2 folder of Hugging Face',
     })
     .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'What computes' })
-    .option('device', { choices: deviceNames, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
+    .option('device-kind', { choices: deviceKinds, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
+    .option('device', { type: 'number', default: 0, describe: 'Which device of an engine that has several, from 0' })
     .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0 takes one for each core' });
 }
 
-/** The engine that was asked for. @throws UserError for a number of threads that cannot be */
-export function engineOptionsOf({ engine, device, threads }: ModelArguments): EngineOptions {
-  return { name: engine, device, threads: numberOption('threads', threads, { min: 0, max: 1024, whole: true }) };
+/** The engine that was asked for. @throws UserError for a device or a number of threads that cannot be */
+export function engineOptionsOf({ engine, 'device-kind': deviceKind, device, threads }: ModelArguments): EngineOptions {
+  return {
+    name: engine,
+    deviceKind,
+    device: numberOption('device', device, { min: 0, max: deviceIndexMax, whole: true }),
+    threads: numberOption('threads', threads, { min: 0, max: 1024, whole: true }),
+  };
 }
 
 /** @throws UserError unless `value` is a number in the range */

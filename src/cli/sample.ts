@@ -14,11 +14,11 @@ import { currentOutput, warn } from './output.ts';
 export async function printSample(config: Config, folder: RunFolder): Promise<void> {
   const { sample } = currentOutput();
   if (config.sample.maxTokens === 0 || sample === undefined) return;
-  const { name, device, threads } = config.engine;
+  const { name, deviceKind, device, threads } = config.engine;
   const loaded = await loadModel({
     path: folder.path,
     cwd: folder.path,
-    engine: { name, device, threads },
+    engine: { name, deviceKind, device, threads },
     onWarning: warn,
   });
   let isInterrupted = false;

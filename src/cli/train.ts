@@ -221,8 +221,8 @@ function printHeader(
   print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
-    const { name, device, reason } = selectEngine(config.engine);
-    print(`engine ${name} (${device}): ${reason}`);
+    const { name, deviceKind, reason } = selectEngine(config.engine);
+    print(`engine ${name} (${deviceKind}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
   const join = `launch join ${address}${isEncrypted ? ` --key ${shellWord(shortPath(folder.joinKeyPath))}` : ''}`;

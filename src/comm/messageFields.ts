@@ -71,8 +71,8 @@ const engineWord = z.string().min(1).max(128);
 export const engineId = z.object({
   /** `native`, `tfjs`. */
   engine: engineWord,
-  /** The kind of device: `cpu`, `webgpu`. */
-  device: engineWord,
+  /** `cpu`, `webgpu`. */
+  deviceKind: engineWord,
   /** What of the device computes: an instruction set, a GPU's adapter. */
   unit: engineWord,
   /** Of the products: `float32`, `bf16`. */

@@ -144,7 +144,9 @@ export interface EngineKeys {
   /** native: the C++ addon. tfjs: TensorFlow.js. auto: native where it was compiled, else tfjs on wasm. Default `"auto"`, one of auto, native, tfjs. */
   name: 'auto' | 'native' | 'tfjs';
   /** Backend of the tfjs engine; auto takes wasm. Default `"auto"`, one of auto, tensorflow, webgpu, wasm, cpu. */
-  device: 'auto' | 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+  deviceKind: 'auto' | 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+  /** Which device of an engine that has several, for all workers; auto gives each worker of a machine its own, the first device 0. Default `"auto"`, auto or a whole number from 0 to 1023. */
+  device: 'auto' | number;
   /** Compute threads of each worker; 0 divides the cores among the workers of this machine. Default `0`, a whole number from 0 to 256. */
   threads: number;
   /** bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX, on some with AVX512-BF16 (launch doctor). Default `"float32"`, one of float32, bf16. */

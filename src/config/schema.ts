@@ -11,7 +11,7 @@
 import { z } from 'zod';
 import { architectures, modelKeys } from '../architecture/registry.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
-import { engines, enginesThat, hasDevices } from '../engine/engines.ts';
+import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { checkpoint } from './groups/checkpoint.ts';
 import { comm } from './groups/comm.ts';
@@ -88,10 +88,11 @@ export const crossChecks: readonly CrossCheck[] = [
     holds: ({ schedule }) => schedule.decaySteps === 0 || schedule.decaySteps > schedule.warmupSteps,
   },
   {
-    key: 'engine.device',
+    key: 'engine.deviceKind',
     other: 'engine.name',
-    must: `is for the ${enginesThat(hasDevices)} only, but there is`,
-    holds: ({ engine: { name, device } }) => device === 'auto' || (name !== 'auto' && hasDevices(engines[name])),
+    must: `is for the ${enginesThat(hasDeviceKinds)} only, but there is`,
+    holds: ({ engine: { name, deviceKind } }) =>
+      deviceKind === 'auto' || (name !== 'auto' && hasDeviceKinds(engines[name])),
   },
   {
     key: 'engine.precision',

@@ -193,7 +193,9 @@ export interface Device {
   /** The backend, as in the config: `native` or `tfjs`. */
   readonly name: string;
   /** The kind of device it runs on, as in the config: `cpu`, `wasm`, `webgpu`. */
-  readonly device: string;
+  readonly deviceKind: string;
+  /** Which device of that kind it runs on, from 0. Engines on different devices of a kind compute alike. */
+  readonly device: number;
   /** What of the device computes: an instruction set (`avx512`), a GPU's adapter. Engines that differ in it may round differently. */
   readonly unit: string;
   /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */

@@ -9,22 +9,27 @@ import { tfjs } from './tfjs/entry.ts';
 export const engines = { native, tfjs } as const satisfies Readonly<Record<string, EngineEntry>>;
 
 export type EngineName = keyof typeof engines;
-/** Devices of engines that run on several, and so can be asked for. */
-export type DeviceName = (typeof engines)['tfjs']['devices'][number];
+/** Kinds of device of engines that run on several, and so can be asked for. */
+export type DeviceKind = (typeof engines)['tfjs']['deviceKinds'][number];
 
 const entries: readonly (readonly [string, EngineEntry])[] = Object.entries(engines);
 
 /** What `engine.name` takes. */
 export const engineNames = ['auto', ...(Object.keys(engines) as EngineName[])] as const;
 
-/** Whether a device can be asked for: the engine runs on several. */
-export const hasDevices = ({ devices }: EngineEntry): boolean => devices.length > 1;
+/** Whether a kind of device can be asked for: the engine runs on several. */
+export const hasDeviceKinds = ({ deviceKinds }: EngineEntry): boolean => deviceKinds.length > 1;
 
-/** What `engine.device` takes. */
-export const deviceNames = [
+/** What `engine.deviceKind` takes. */
+export const deviceKinds = [
   'auto',
-  ...new Set(entries.flatMap(([, entry]) => (hasDevices(entry) ? (entry.devices as readonly DeviceName[]) : []))),
+  ...new Set(
+    entries.flatMap(([, entry]) => (hasDeviceKinds(entry) ? (entry.deviceKinds as readonly DeviceKind[]) : [])),
+  ),
 ] as const;
+
+/** The highest index that `engine.device` takes: no machine has so many. */
+export const deviceIndexMax = 1023;
 
 /** The names of the engines for which something holds, for messages. */
 export function enginesThat(holds: (entry: EngineEntry) => boolean): string {

@@ -8,6 +8,7 @@ import type { Device, Engine, Kernels } from './engine.ts';
 /** The members of the interface that are no kernels: all of `Device`. */
 const housekeeping = {
   name: true,
+  deviceKind: true,
   device: true,
   unit: true,
   description: true,

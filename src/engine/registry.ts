@@ -1,33 +1,37 @@
 /**
- * Which engine runs: from a name and a device to an Engine, with the reason for the choice. What is asked for by name and is not
+ * Which engine runs: from a name, a kind of device and an index to an Engine, with the reason for the choice. What is asked for by name and is not
  * there is a UserError that says what to install; only `auto` chooses, and it says what it took.
  */
 import { invariant, messageOf, UserError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
 import type { EngineEntry } from './engineEntry.ts';
-import { engines, hasDevices } from './engines.ts';
-import { DeviceUnavailableError } from './tfjs/devices.ts';
+import { engines, hasDeviceKinds } from './engines.ts';
+import { DeviceUnavailableError } from './tfjs/deviceKinds.ts';
 import { tryEngine } from './trial.ts';
 
 /** Engines by name. */
 export type EngineTable = Readonly<Record<string, EngineEntry>>;
 
-/** Which engine, on which device. */
+/** Which engine, on which device. A worker passes `localIndex`, and has a device of its own where there are several. */
 export interface EngineOptions {
   /** `auto`: the first of the table that is not missing: the native engine where it is built, else TensorFlow.js. */
   readonly name: string;
-  /** One of the engine's devices; `auto` (or absent) is its usual one. */
-  readonly device?: string | undefined;
+  /** One of the engine's kinds of device; `auto` (or absent) is its usual one. */
+  readonly deviceKind?: string | undefined;
+  /** Which device of that kind, from 0; `auto` (or absent): that of `localIndex`, or the one that all workers of a machine share. */
+  readonly device?: number | 'auto' | undefined;
+  /** Which of the workers that share this machine's devices the engine is for, from 0. Default 0. */
+  readonly localIndex?: number | undefined;
   /** Threads of the host, for engines that compute on them; 0 or absent: one for each core. */
   readonly threads?: number | undefined;
   /** What of the device computes, where it can be asked for: an instruction set of the native engine. */
   readonly unit?: string | undefined;
 }
 
-/** One engine on one device, as `launch doctor` lists them. */
+/** One engine on one kind of device, as `launch doctor` lists them. */
 export interface EngineTarget {
   readonly name: string;
-  readonly device: string;
+  readonly deviceKind: string;
 }
 
 /** An engine that is to be started, and why this one. */
@@ -37,7 +41,7 @@ export interface EngineChoice extends EngineTarget {
   readonly reason: string;
 }
 
-/** What was found of one engine and device. */
+/** What was found of one engine and kind of device. */
 export interface EngineProbe extends EngineTarget {
   /** It starts, and multiplies matrices correctly. */
   readonly available: boolean;
@@ -47,48 +51,75 @@ export interface EngineProbe extends EngineTarget {
   readonly install: string;
 }
 
-/** Every engine on every device. */
+/** Every engine on every kind of device. */
 export const ENGINE_TARGETS: readonly EngineTarget[] = Object.entries(engines as EngineTable).flatMap(
-  ([name, { devices }]) => devices.map((device) => ({ name, device })),
+  ([name, { deviceKinds }]) => deviceKinds.map((deviceKind) => ({ name, deviceKind })),
 );
 
 /** Decides without starting anything; whether what is asked for is there shows when it is started. */
 export function selectEngine(
-  { name, device = 'auto', threads = 0 }: EngineOptions,
+  { name, deviceKind = 'auto', threads = 0 }: EngineOptions,
   table: EngineTable = engines,
 ): EngineChoice {
   const choice = (chosen: string, reason: string): EngineChoice => {
-    const { devices, defaultDevice } = entryOf(chosen, table);
-    const on = device === 'auto' ? defaultDevice : device;
-    if (devices.includes(on)) return { name: chosen, device: on, threads, reason };
-    const others = Object.keys(table).filter((other) => table[other]!.devices.includes(on));
+    const { deviceKinds, defaultDeviceKind } = entryOf(chosen, table);
+    const on = deviceKind === 'auto' ? defaultDeviceKind : deviceKind;
+    if (deviceKinds.includes(on)) return { name: chosen, deviceKind: on, threads, reason };
+    const others = Object.keys(table).filter((other) => table[other]!.deviceKinds.includes(on));
     const hint = others.length > 0 ? `: set engine.name to ${others.join(' or ')} for that` : '';
-    throw new UserError(`engine ${chosen} runs on ${devices.join(', ')}, not on device '${on}'${hint}`);
+    throw new UserError(`engine ${chosen} runs on ${deviceKinds.join(', ')}, not on ${on}${hint}`);
   };
   if (name !== 'auto') return choice(name, `engine ${name} was asked for`);
   const reasons: string[] = [];
   for (const [candidate, entry] of Object.entries(table)) {
-    if (device !== 'auto') {
-      if (hasDevices(entry) && entry.devices.includes(device))
-        return choice(candidate, `device ${device} was asked for`);
+    if (deviceKind !== 'auto') {
+      if (hasDeviceKinds(entry) && entry.deviceKinds.includes(deviceKind))
+        return choice(candidate, `${deviceKind} was asked for`);
       continue;
     }
     const missing = entry.missing();
     if (missing === undefined) return choice(candidate, reasons.join('; ') || `the ${candidate} engine is there`);
     reasons.push(missing);
   }
-  throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on device '${device}'`}`);
+  throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on ${deviceKind}`}`);
 }
 
 /** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there. */
 export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
-  const { name, device, threads } = selectEngine(options, table);
+  const target = selectEngine(options, table);
+  const { name, deviceKind, threads } = target;
   const { unit = 'auto' } = options;
   const entry = entryOf(name, table);
   if (unit !== 'auto' && entry.units === undefined) {
     throw new UserError(`the unit ${unit} was asked for, but the engine ${name} has no choice of them`);
   }
-  return await entry.start({ device, threads, unit });
+  const device = await deviceOf(options, target, entry);
+  return await entry.start({ deviceKind, device, threads, unit });
+}
+
+/** The device that a worker takes. @throws UserError that says which there are */
+async function deviceOf(
+  { device = 'auto', localIndex = 0 }: EngineOptions,
+  { name, deviceKind }: EngineTarget,
+  entry: EngineEntry,
+): Promise<number> {
+  const count = await entry.deviceCount?.(deviceKind);
+  if (count === undefined) {
+    if (device === 'auto' || device === 0) return 0;
+    throw new UserError(
+      `device ${device} was asked for, but the engine ${name} has one (${deviceKind}), which all workers of a machine share: ` +
+        'set engine.device to auto',
+    );
+  }
+  const index = device === 'auto' ? localIndex : device;
+  if (index < count) return index;
+  const there = `the engine ${name} finds ${count} here (${deviceKind}), counted from 0`;
+  throw new UserError(
+    device === 'auto'
+      ? `worker ${index} of this machine takes device ${index}, but ${there}: start at most ${count} workers on it, or set ` +
+          'engine.device, and they share that one'
+      : `device ${device} was asked for, but ${there}`,
+  );
 }
 
 /** What of a device may compute, best first: instruction sets, for the native engine. */
@@ -101,9 +132,9 @@ export function planEngine(): Engine {
   return engines.native.plan();
 }
 
-/** What to do to have an engine on a device. */
-export function installHint({ name, device }: EngineTarget): string {
-  return entryOf(name, engines).installHint(device);
+/** What to do to have an engine on a kind of device. */
+export function installHint({ name, deviceKind }: EngineTarget): string {
+  return entryOf(name, engines).installHint(deviceKind);
 }
 
 /** Starts an engine, multiplies two matrices on it, ends it. */

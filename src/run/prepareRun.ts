@@ -135,10 +135,11 @@ function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): vo
 }
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */
-async function checkEngine({ engine: { name, device, precision } }: Config): Promise<void> {
-  const engine = await createEngine({ name, device, threads: 1 });
+async function checkEngine({ engine: keys, train: { workers } }: Config): Promise<void> {
+  // That of the last worker here: where its device is there, so are those of the others.
+  const engine = await createEngine({ ...keys, threads: 1, localIndex: Math.max(0, workers - 1) });
   try {
-    checkPrecision(engine, precision);
+    checkPrecision(engine, keys.precision);
   } finally {
     await engine.dispose();
   }

@@ -32,6 +32,8 @@ export interface AgentOptions {
   readonly id: string;
   /** Workers that share this machine's cores, this one included. */
   readonly workersOnHost: number;
+  /** Which of them it is, from 0: it takes the device of that index, where the config names none. */
+  readonly localIndex: number;
   readonly cores: number;
   readonly clock?: Clock;
   /** A new compute thread, or what stands for one. */
@@ -150,8 +152,9 @@ export class Agent {
     invariant(this.#link !== undefined, 'an agent runs without a link');
     const welcome = await this.#inbox.orEnd(this.#link.join());
     const { engine, comm } = welcome.config;
-    const { workersOnHost, cores } = this.#options;
-    const job: Job = { ...welcome, threads: engine.threads || Math.max(1, Math.floor(cores / workersOnHost)) };
+    const { workersOnHost, localIndex, cores } = this.#options;
+    const threads = engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
+    const job: Job = { ...welcome, threads, localIndex };
     const { chunkBytes, stepTimeoutMs } = comm;
     const reduce = hostAdd().addInto;
     const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs, clock: this.#clock });

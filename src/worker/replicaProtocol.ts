@@ -12,6 +12,8 @@ export interface BuildTask {
   readonly objective: string;
   /** Compute threads. */
   readonly threads: number;
+  /** Of the worker, among those that share this machine's devices. */
+  readonly localIndex: number;
   /** Some steps will be traced: the kernels must be observable. */
   readonly trace: boolean;
   /**

@@ -67,11 +67,11 @@ export class ReplicaTasks {
 
   /** Creates the engine and the model with its initial parameters. */
   async build(task: BuildTask): Promise<BuildResult> {
-    const { config, vocabSize, threads, trace, gradientPort, wanted } = task;
-    const { name, device, precision } = config.engine;
+    const { config, vocabSize, threads, localIndex, trace, gradientPort, wanted } = task;
+    const { precision } = config.engine;
     const modelConfig: ModelConfig = { ...config.model, vocabSize };
     refuseFrozen(modelConfig);
-    const plainEngine = await createEngine({ name, device, threads }, this.#engines);
+    const plainEngine = await createEngine({ ...config.engine, threads, localIndex }, this.#engines);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
     const { seed, activationRecompute } = config.train;
     const objective = objectiveOf(task.objective);
@@ -98,7 +98,7 @@ export class ReplicaTasks {
     const measured = measureLimit(engine, precision);
     return {
       engine: engine.description,
-      engineId: { engine: engine.name, device: engine.device, unit: engine.unit, precision },
+      engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engine.unit, precision },
       ...(measured && { measured }),
       tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
       gradients: exchange.shared,

@@ -9,6 +9,7 @@ import type { Transport } from '../comm/link.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { Agent } from './agent.ts';
+import type { Replica } from './replicaThread.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
@@ -64,6 +65,7 @@ export interface WorkerArguments {
   readonly id: string;
   readonly coordinatorAddress: string;
   readonly workersOnHost: number;
+  readonly localIndex: number;
   readonly cores: number;
   readonly keys?: RunKeys | undefined;
   readonly flightFolder: string;
@@ -75,11 +77,13 @@ export interface WorkerArguments {
  */
 export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry = usualEntry): LocalWorkers {
   const children = new Map<string, ChildProcess>();
+  const indices = new LocalIndices();
   const waiting: (() => void)[] = [];
   let isStopped = false;
   const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
     if (children.get(id) !== child) return;
     children.delete(id);
+    indices.release(id);
     onExit(exit);
     if (children.size > 0) return;
     for (const resolve of waiting.splice(0)) resolve();
@@ -92,7 +96,7 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry 
   return {
     start(id) {
       if (isStopped || children.has(id)) return;
-      const options: WorkerArguments = { id, ...given };
+      const options: WorkerArguments = { id, localIndex: indices.take(id), ...given };
       // The id is for whoever looks at a list of processes.
       const child = fork(entry.url, [JSON.stringify({ id }), ...entry.arguments], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
@@ -133,20 +137,29 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry 
   };
 }
 
-/** All agents in this process, over in-memory links. */
+/**
+ * All agents in this process, over in-memory links.
+ * @param makeReplica what computes; the usual compute thread where it is not given
+ */
 export function startInProcess(
   { coordinatorAddress, workersOnHost, cores, flightFolder, onExit }: StartOptions,
   transport: Transport,
+  makeReplica?: () => Replica,
 ): LocalWorkers {
   const working = new Map<string, Promise<void>>();
   const agents = new Map<string, Agent>();
+  const indices = new LocalIndices();
   const ended = async () => void (await Promise.all(working.values()));
   return {
     start(id) {
       const recorder = new FlightRecorder({ folder: flightFolder, name: id });
-      const options = { transport, coordinatorAddress, id, workersOnHost, cores, recorder };
-      const work = Agent.work(options, (agent) => agents.set(id, agent)).then((failure) => {
+      const localIndex = indices.take(id);
+      const own = { id, localIndex, recorder, ...(makeReplica && { makeReplica }) };
+      const work = Agent.work({ transport, coordinatorAddress, workersOnHost, cores, ...own }, (agent) =>
+        agents.set(id, agent),
+      ).then((failure) => {
         agents.delete(id);
+        indices.release(id);
         const { pid } = process;
         onExit(
           failure === undefined
@@ -164,6 +177,26 @@ export function startInProcess(
     stop: ended,
     ended,
   };
+}
+
+/**
+ * Which of the workers that run here each is: the lowest index that no other has, so that one that is started again or for another has a
+ * device that is free.
+ */
+class LocalIndices {
+  readonly #byWorker = new Map<string, number>();
+
+  take(worker: string): number {
+    const taken = new Set(this.#byWorker.values());
+    let index = 0;
+    while (taken.has(index)) index++;
+    this.#byWorker.set(worker, index);
+    return index;
+  }
+
+  release(worker: string): void {
+    this.#byWorker.delete(worker);
+  }
 }
 
 function exitOf(

@@ -20,6 +20,8 @@ export interface Job {
   readonly objective: string;
   /** Of this worker's compute. */
   readonly threads: number;
+  /** Of this worker, among those that share this machine's devices. */
+  readonly localIndex: number;
   /** Some steps will be traced. */
   readonly trace: boolean;
 }

@@ -14,6 +14,7 @@ const workerArguments = z.object({
   id: z.string(),
   coordinatorAddress: z.string(),
   workersOnHost: z.number().int().min(1),
+  localIndex: z.number().int().min(0),
   cores: z.number().int().min(1),
   keys: runKeysSchema.optional(),
   flightFolder: z.string(),

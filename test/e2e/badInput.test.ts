@@ -105,7 +105,7 @@ describe('bad input', () => {
   });
 
   it('an engine whose device is not there', async () => {
-    const overrides = [...tiny, 'engine.name=tfjs', 'engine.device=tensorflow'];
+    const overrides = [...tiny, 'engine.name=tfjs', 'engine.deviceKind=tensorflow'];
     const result = await launch(['--run-dir', 'nodevice', ...set(...overrides)], folder());
     expect(result.code).toBe(2);
     expect(result.stderr).toMatch(/@tensorflow\/tfjs-node/);

@@ -13,8 +13,8 @@ describe('launch doctor', () => {
     const report = JSON.parse(stdout) as DoctorReport;
     expect(report.machine.versions.node).toBe(process.versions.node);
     expect(report.auto.name).toBe('native');
-    const works = (name: string, device: string) =>
-      report.engines.find((engine) => engine.name === name && engine.device === device)?.available;
+    const works = (name: string, deviceKind: string) =>
+      report.engines.find((engine) => engine.name === name && engine.deviceKind === deviceKind)?.available;
     expect([works('native', 'cpu'), works('tfjs', 'wasm'), works('tfjs', 'cpu')]).toEqual([true, true, true]);
     for (const { available, detail, install } of report.engines) {
       expect(detail).not.toBe('');

@@ -44,7 +44,7 @@ describe('launch generate', () => {
     expect(text.length).toBe('the '.length + 30 + 1);
     expect(generate(...options).stdout).toBe(text);
     expect(generate(...options, '--no-cache').stdout).toBe(text);
-    expect(generate(...options, '--engine', 'tfjs', '--device', 'cpu').stdout).toBe(text);
+    expect(generate(...options, '--engine', 'tfjs', '--device-kind', 'cpu').stdout).toBe(text);
     expect(generate(...options, '--engine', 'tfjs').stdout).toBe(text);
     expect(generate(...options, '--seed', '6').stdout).not.toBe(text);
   });

@@ -113,7 +113,15 @@ async function trainOneStep(task: WindowTask, { workers, microBatchSize, evalEve
   const startWorker = (id: string) => {
     const makeReplica = () => new ObservedReplica((reduced) => gradients.push(reduced));
     const { address: coordinatorAddress } = server;
-    const work = Agent.work({ transport, coordinatorAddress, id, workersOnHost: workers, cores: 1, makeReplica });
+    const work = Agent.work({
+      transport,
+      coordinatorAddress,
+      id,
+      workersOnHost: workers,
+      localIndex: 0,
+      cores: 1,
+      makeReplica,
+    });
     agents.push(
       work.then((failure) => {
         const description = failure === undefined ? 'has ended' : `failed: ${failure.message}`;

@@ -14,7 +14,7 @@ const THREADS = `
     const threads = [1, 2, 3].map(() => new Worker(new URL(import.meta.url), { argv: [device] }));
     await Promise.all(threads.map((thread) => new Promise((resolve, reject) => thread.on('exit', resolve).on('error', reject))));
   }
-  const engine = await createEngine({ name: 'tfjs', device });
+  const engine = await createEngine({ name: 'tfjs', deviceKind: device });
   const [inp, weight, out] = [engine.alloc([1, 2]), engine.alloc([2, 2]), engine.alloc([1, 2])];
   engine.upload(inp, Float32Array.of(1, 2));
   engine.upload(weight, Float32Array.of(3, 4, 5, 6));
@@ -28,7 +28,7 @@ const THREADS = `
 /** A rejection that the program handles late must stay the program's own affair. */
 const REJECTION = `
   import { createEngine } from '${ENGINE}';
-  const engine = await createEngine({ name: 'tfjs', device: process.argv[2] });
+  const engine = await createEngine({ name: 'tfjs', deviceKind: process.argv[2] });
   process.on('unhandledRejection', () => process.stdout.write('seen'));
   void Promise.reject(new Error('not of the engine'));
   await new Promise((resolve) => setTimeout(resolve, 20));

@@ -13,8 +13,12 @@ const timed: EngineEntry = {
     timedEngine(createNativeEngine({ threads: 1 }), systemClock, { kernelMs: () => 0.1, copyMs: () => 1 }),
 };
 
+/** A machine with two devices. */
+const twoDevices: EngineEntry = { ...toy, deviceCount: async () => 2 };
+
 export const testEngines = {
   ...engines,
   timed,
   toy,
+  twoDevices,
 } satisfies Readonly<Record<string, EngineEntry>>;

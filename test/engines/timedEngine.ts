@@ -40,7 +40,7 @@ export function timedEngine(inner: Engine, clock: Clock, times: DeviceTimes): En
 
   const device = {
     name: 'timed',
-    device: 'simulated',
+    deviceKind: 'simulated',
     description: `timed (${inner.description})`,
     isHost: false,
     hostRange: (_: TensorGroup, from: number, to: number) => new Float32Array(new SharedArrayBuffer(4 * (to - from))),

@@ -4,10 +4,10 @@ import { Float64Engine } from '../parity/model/float64Engine.ts';
 
 export const toy: EngineEntry = {
   doc: 'plain loops in float64, for tests',
-  devices: ['none'],
-  defaultDevice: 'none',
+  deviceKinds: ['none'],
+  defaultDeviceKind: 'none',
   precisions: ['float32'],
   missing: () => undefined,
   installHint: () => 'it is there',
-  start: async () => new Float64Engine(),
+  start: async ({ device }) => new Float64Engine({ device }),
 };

@@ -97,5 +97,5 @@ const transport = {
   },
 };
 
-const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: 4, cores: 4 });
+const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: 4, localIndex: 0, cores: 4 });
 process.exit(failure === undefined ? 0 : 1);

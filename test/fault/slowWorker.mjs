@@ -19,5 +19,13 @@ class SlowReplica extends ReplicaThread {
 
 const makeReplica = () => new SlowReplica();
 const transport = zmqTransport();
-const failure = await Agent.work({ transport, coordinatorAddress, id, workersOnHost: 2, cores: 2, makeReplica });
+const failure = await Agent.work({
+  transport,
+  coordinatorAddress,
+  id,
+  workersOnHost: 2,
+  localIndex: 0,
+  cores: 2,
+  makeReplica,
+});
 process.exit(failure === undefined ? 0 : 1);

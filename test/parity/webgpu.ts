@@ -7,7 +7,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { createTfjsEngine } from '../../src/engine/tfjs/tfjsEngine.ts';
 
 export async function createWebgpuEngine(): Promise<Engine> {
-  return createTfjsEngine({ device: 'webgpu' });
+  return createTfjsEngine({ deviceKind: 'webgpu' });
 }
 
 /** Why not; undefined if they can. */

@@ -47,7 +47,7 @@ export class SimReplica implements Replica {
   build() {
     return this.#task(20, () => ({
       engine: 'simulated',
-      engineId: { engine: 'simulated', device: 'none', unit: 'none', precision: 'float32' },
+      engineId: { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' },
       tensors,
       gradients: this.#gradients,
       buckets,

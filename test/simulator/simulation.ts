@@ -341,6 +341,7 @@ export class Simulation {
           coordinatorAddress: address,
           id: name,
           workersOnHost: 1,
+          localIndex: 0,
           cores: 1,
           clock: process,
           makeReplica,

@@ -1,7 +1,7 @@
 /** The group `engine` of a config: what computes. */
 import { z } from 'zod';
-import { choice, whole } from '../../base/keyTypes.ts';
-import { deviceNames, engineNames, engines } from '../../engine/engines.ts';
+import { choice, indexOrAuto, whole } from '../../base/keyTypes.ts';
+import { deviceIndexMax, deviceKinds, engineNames, engines } from '../../engine/engines.ts';
 
 const engineDocs = Object.entries(engines)
   .map(([name, { doc }]) => `${name}: ${doc}.`)
@@ -13,9 +13,13 @@ export const engine = z
       default: 'auto',
       doc: `${engineDocs} auto: native where it was compiled, else tfjs on wasm.`,
     }),
-    device: choice(deviceNames, {
+    deviceKind: choice(deviceKinds, {
       default: 'auto',
       doc: 'Backend of the tfjs engine; auto takes wasm.',
+    }),
+    device: indexOrAuto({
+      max: deviceIndexMax,
+      doc: 'Which device of an engine that has several, for all workers; auto gives each worker of a machine its own, the first device 0.',
     }),
     threads: whole({
       default: 0,

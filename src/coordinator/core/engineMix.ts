@@ -9,7 +9,7 @@ import type { EngineId } from '../../comm/messageFields.ts';
 
 interface Alike {
   readonly engine: string;
-  readonly device: string;
+  readonly deviceKind: string;
   /** Units whose update gives the same bits. */
   readonly units: readonly string[];
   readonly reason: string;
@@ -19,7 +19,7 @@ interface Alike {
 export const alike: readonly Alike[] = [
   {
     engine: 'native',
-    device: 'cpu',
+    deviceKind: 'cpu',
     units: ['amx', 'avx512bf16', 'avx512', 'avx2'],
     reason: 'AdamW does the same fused multiply-adds, divisions and roots on each number, however wide the vector is',
   },
@@ -31,9 +31,9 @@ const refusals = {
     reason: 'each engine rounds the update in its own way',
     remedy: 'use the same engine everywhere: compile the native engine there too, or set engine.name=tfjs for the run',
   },
-  device: {
+  deviceKind: {
     reason: 'each kind of device rounds the update in its own way',
-    remedy: 'use the same device everywhere: set engine.device for the run',
+    remedy: 'use the same kind everywhere: set engine.deviceKind for the run',
   },
   precision: {
     reason: 'a run has one precision, that of its config',
@@ -47,16 +47,19 @@ const refusals = {
 
 /** Why two workers may not share a ring, and what to do about it; undefined where they may. */
 export function mixRefusal(one: EngineId, other: EngineId): { reason: string; remedy: string } | undefined {
-  for (const field of ['engine', 'device', 'precision'] as const) {
+  for (const field of ['engine', 'deviceKind', 'precision'] as const) {
     if (one[field] !== other[field]) return refusals[field];
   }
-  const { engine, device } = one;
+  const { engine, deviceKind } = one;
   const isAlike = (row: Alike) =>
-    row.engine === engine && row.device === device && row.units.includes(one.unit) && row.units.includes(other.unit);
+    row.engine === engine &&
+    row.deviceKind === deviceKind &&
+    row.units.includes(one.unit) &&
+    row.units.includes(other.unit);
   return one.unit === other.unit || alike.some(isAlike) ? undefined : refusals.unit;
 }
 
 /** `native avx512 (cpu, float32)`. */
-export function engineText({ engine, device, unit, precision }: EngineId): string {
-  return `${engine} ${unit} (${device}, ${precision})`;
+export function engineText({ engine, deviceKind, unit, precision }: EngineId): string {
+  return `${engine} ${unit} (${deviceKind}, ${precision})`;
 }

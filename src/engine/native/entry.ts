@@ -6,8 +6,8 @@ import { PlanningEngine } from './planningEngine.ts';
 
 export const native = {
   doc: 'the C++ addon',
-  devices: ['cpu'],
-  defaultDevice: 'cpu',
+  deviceKinds: ['cpu'],
+  defaultDeviceKind: 'cpu',
   precisions: ['float32', 'bf16'],
   missing() {
     const load = loadNative();

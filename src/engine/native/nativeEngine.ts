@@ -64,7 +64,8 @@ export function nativeAddInto(): ((dst: Float32Array, src: Float32Array) => void
 
 export class NativeEngine extends NativeTensors implements Engine {
   readonly name = 'native';
-  readonly device = 'cpu';
+  readonly deviceKind = 'cpu';
+  readonly device = 0;
   readonly description: string;
   readonly isa: InstructionSet;
   readonly unit: string;

@@ -36,7 +36,8 @@ class PlannedTensor implements Tensor {
 
 export class PlanningEngine implements Engine {
   readonly name = 'planning';
-  readonly device = 'none';
+  readonly deviceKind = 'none';
+  readonly device = 0;
   readonly unit = 'none';
   readonly description = 'planning';
   readonly isHost = false;

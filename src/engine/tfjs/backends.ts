@@ -6,13 +6,13 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as TfCore from '@tensorflow/tfjs-core';
 import { messageOf } from '../../base/errors.ts';
-import { DeviceUnavailableError, type TfjsDevice } from './devices.ts';
+import { DeviceUnavailableError, type TfjsDeviceKind } from './deviceKinds.ts';
 
 export type Tf = typeof TfCore;
 
 export interface TfjsBackend {
   readonly tf: Tf;
-  readonly device: TfjsDevice;
+  readonly deviceKind: TfjsDeviceKind;
   /** For people: `wasm`, `webgpu: NVIDIA H200`. */
   readonly detail: string;
   /** Its kernels run after their calls have returned. */
@@ -94,8 +94,8 @@ async function withoutNewProcessHandlers<T>(load: () => Promise<T>): Promise<T> 
 let wasmPathIsSet = false;
 
 /** Registers a device's backend with TensorFlow.js. Returns what to tell people about it. */
-async function register(device: TfjsDevice): Promise<string> {
-  switch (device) {
+async function register(deviceKind: TfjsDeviceKind): Promise<string> {
+  switch (deviceKind) {
     case 'tensorflow':
       // Read by the C++ library when it loads: only warnings and errors.
       process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
@@ -116,21 +116,21 @@ async function register(device: TfjsDevice): Promise<string> {
       await import('@tensorflow/tfjs-backend-cpu');
       return 'JavaScript, 1 thread';
     default:
-      return device satisfies never;
+      return deviceKind satisfies never;
   }
 }
 
 /** How many engines of this thread hold each device. */
-const users = new Map<TfjsDevice, number>();
+const users = new Map<TfjsDeviceKind, number>();
 
-function releaseDevice(tf: Tf, device: TfjsDevice): void {
-  const left = (users.get(device) ?? 1) - 1;
-  users.set(device, left);
+function releaseDevice(tf: Tf, deviceKind: TfjsDeviceKind): void {
+  const left = (users.get(deviceKind) ?? 1) - 1;
+  users.set(deviceKind, left);
   if (left > 0) return;
-  const factory = tf.findBackendFactory(device);
-  tf.removeBackend(device);
+  const factory = tf.findBackendFactory(deviceKind);
+  tf.removeBackend(deviceKind);
   // Registered again, so that a later engine of this thread can start the device anew.
-  tf.registerBackend(device, factory);
+  tf.registerBackend(deviceKind, factory);
 }
 
 /**
@@ -145,44 +145,44 @@ interface GpuQueue {
 }
 
 /** Starts a device. A UserError, saying what to install, if it is not there. */
-export async function loadBackend(device: TfjsDevice): Promise<TfjsBackend> {
+export async function loadBackend(deviceKind: TfjsDeviceKind): Promise<TfjsBackend> {
   const tf = await import('@tensorflow/tfjs-core');
   // Production mode: no greetings and hints on the console, no checks of every value.
   tf.env().set('PROD', true);
   let detail: string;
   try {
     detail = await withoutNewProcessHandlers(async () => {
-      const said = await register(device);
+      const said = await register(deviceKind);
       // Small tensors would otherwise be computed on the host and large ones on the GPU.
-      if (device === 'webgpu') tf.env().set('WEBGPU_CPU_FORWARD', false);
-      if (!(await tf.setBackend(device))) throw new Error('TensorFlow.js could not start it');
+      if (deviceKind === 'webgpu') tf.env().set('WEBGPU_CPU_FORWARD', false);
+      if (!(await tf.setBackend(deviceKind))) throw new Error('TensorFlow.js could not start it');
       await tf.ready();
       return said;
     });
   } catch (error) {
     throw new DeviceUnavailableError(
-      device,
+      deviceKind,
       isMissingModule(error) ? 'its packages are not installed' : firstLine(error),
     );
   }
-  users.set(device, (users.get(device) ?? 0) + 1);
+  users.set(deviceKind, (users.get(deviceKind) ?? 0) + 1);
   return {
     tf,
-    device,
+    deviceKind,
     detail,
-    isAsynchronous: device === 'webgpu',
+    isAsynchronous: deviceKind === 'webgpu',
     activate: () => {
       // Switching to a backend that has started takes effect before the promise is returned.
-      if (tf.getBackend() !== device) void tf.setBackend(device);
+      if (tf.getBackend() !== deviceKind) void tf.setBackend(deviceKind);
     },
     finish: async () => {
-      const gpu = tf.engine().findBackend(device) as GpuQueue;
+      const gpu = tf.engine().findBackend(deviceKind) as GpuQueue;
       if (gpu.commandEncoder) {
         gpu.endComputePassEncoder?.();
         gpu.submitQueue?.();
       }
       await gpu.queue?.onSubmittedWorkDone?.();
     },
-    release: () => releaseDevice(tf, device),
+    release: () => releaseDevice(tf, deviceKind),
   };
 }

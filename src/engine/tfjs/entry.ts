@@ -1,14 +1,14 @@
 /** The tfjs engine in the table of engines. */
 import type { EngineEntry } from '../engineEntry.ts';
-import { TFJS_DEVICES, TFJS_INSTALL_HINTS, type TfjsDevice } from './devices.ts';
+import { TFJS_DEVICE_KINDS, TFJS_INSTALL_HINTS, type TfjsDeviceKind } from './deviceKinds.ts';
 import { createTfjsEngine } from './tfjsEngine.ts';
 
 export const tfjs = {
   doc: 'TensorFlow.js',
-  devices: TFJS_DEVICES,
-  defaultDevice: 'wasm',
+  deviceKinds: TFJS_DEVICE_KINDS,
+  defaultDeviceKind: 'wasm',
   precisions: ['float32'],
   missing: () => undefined,
-  installHint: (device) => TFJS_INSTALL_HINTS[device as TfjsDevice],
-  start: ({ device }) => createTfjsEngine({ device: device as TfjsDevice }),
+  installHint: (deviceKind) => TFJS_INSTALL_HINTS[deviceKind as TfjsDeviceKind],
+  start: ({ deviceKind }) => createTfjsEngine({ deviceKind: deviceKind as TfjsDeviceKind }),
 } as const satisfies EngineEntry;

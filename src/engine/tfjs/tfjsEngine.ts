@@ -23,24 +23,25 @@ import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
-import type { TfjsDevice } from './devices.ts';
+import type { TfjsDeviceKind } from './deviceKinds.ts';
 import { deviceTensor, expectSizes } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';
 
 export interface TfjsEngineOptions {
-  readonly device: TfjsDevice;
+  readonly deviceKind: TfjsDeviceKind;
 }
 
 /** A UserError, saying what to install, if the device is not there. */
-export async function createTfjsEngine({ device }: TfjsEngineOptions): Promise<Engine> {
-  return new TfjsEngine(await loadBackend(device));
+export async function createTfjsEngine({ deviceKind }: TfjsEngineOptions): Promise<Engine> {
+  return new TfjsEngine(await loadBackend(deviceKind));
 }
 
 class TfjsEngine implements Engine {
   readonly name = 'tfjs';
   readonly isHost = false;
-  readonly device: string;
+  readonly deviceKind: string;
+  readonly device = 0;
   readonly unit: string;
   readonly description: string;
   private readonly backend: TfjsBackend;
@@ -50,10 +51,10 @@ class TfjsEngine implements Engine {
 
   constructor(backend: TfjsBackend) {
     this.backend = backend;
-    this.device = backend.device;
+    this.deviceKind = backend.deviceKind;
     this.unit = backend.detail;
-    this.description = `tfjs (${backend.device}: ${backend.detail})`;
-    this.ops = { tf: backend.tf, plainMatMulOnly: backend.device === 'wasm' };
+    this.description = `tfjs (${backend.deviceKind}: ${backend.detail})`;
+    this.ops = { tf: backend.tf, plainMatMulOnly: backend.deviceKind === 'wasm' };
     this.store = new TensorStore(backend);
   }
 

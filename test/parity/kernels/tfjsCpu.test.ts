@@ -1,4 +1,4 @@
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 import { kernelSuite } from './kernelSuite.ts';
 
-kernelSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));
+kernelSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));

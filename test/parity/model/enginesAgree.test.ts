@@ -32,7 +32,7 @@ const models: readonly { readonly name: string; readonly config: Gpt2Config }[] 
 describe.each(['cpu', 'wasm'] as const)('native and tfjs %s', (device) => {
   it.each(models)('agree on $name', async ({ config }) => {
     const native = await run(createNativeEngine({ threads: 2 }), config);
-    const tfjs = await run(await createTfjsEngine({ device }), config);
+    const tfjs = await run(await createTfjsEngine({ deviceKind: device }), config);
     expect(Math.abs(native.loss / tfjs.loss - 1)).toBeLessThan(tolerance);
     expect([...native.gradients.keys()]).toEqual([...tfjs.gradients.keys()]);
     for (const [name, gradient] of native.gradients) {

@@ -44,12 +44,18 @@ class Float64Tensor implements Tensor {
 
 export class Float64Engine implements Engine {
   readonly name = 'float64';
-  readonly device = 'none';
+  readonly deviceKind = 'none';
+  readonly device: number;
   readonly unit = 'none';
-  readonly description = 'float64 (reference loops)';
+  readonly description: string;
   readonly isHost = false;
   #allocated = 0;
   #peak = 0;
+
+  constructor({ device = 0 } = {}) {
+    this.device = device;
+    this.description = `float64 (reference loops, device ${device})`;
+  }
 
   alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
     this.#allocated += 4 * shape.reduce((product, extent) => product * extent, 1);

@@ -2,5 +2,5 @@ import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
 
-modelSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));
-generationSuite('tfjs cpu', () => createTfjsEngine({ device: 'cpu' }));
+modelSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));
+generationSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));

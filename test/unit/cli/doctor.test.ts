@@ -27,10 +27,10 @@ describe('renderReport', () => {
         versions: { lockstep: '0.1.0', node: '20.19.0', zeromq: '6.8.0 (libzmq 4.3.5)', tfjs: '4.22.0' },
       },
       engines: [
-        { name: 'tfjs', device: 'webgpu', available: false, detail: 'no GPU adapter', install: 'install a driver' },
-        { name: 'tfjs', device: 'wasm', available: true, detail: 'tfjs (wasm: 1 thread)', install: '' },
+        { name: 'tfjs', deviceKind: 'webgpu', available: false, detail: 'no GPU adapter', install: 'install a driver' },
+        { name: 'tfjs', deviceKind: 'wasm', available: true, detail: 'tfjs (wasm: 1 thread)', install: '' },
       ],
-      auto: { name: 'tfjs', device: 'wasm', threads: 0, reason: 'nothing else is there' },
+      auto: { name: 'tfjs', deviceKind: 'wasm', threads: 0, reason: 'nothing else is there' },
     });
     expect(text).toContain('A processor: 1 core, linux x64, avx2, scalar');
     expect(text).toContain('memory 8.0 GiB, 1.0 GiB free');

@@ -70,7 +70,7 @@ describe('control messages', () => {
 });
 
 describe('what a worker computes on', () => {
-  const engineId = { engine: 'native', device: 'cpu', unit: 'avx2', precision: 'float32' };
+  const engineId = { engine: 'native', deviceKind: 'cpu', unit: 'avx2', precision: 'float32' };
   const tensors = [{ name: 'wte', shape: [2] }];
   const prepared = { type: 'prepared' as const, engine: 'native', engineId, tensors };
 

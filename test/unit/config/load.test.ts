@@ -41,6 +41,17 @@ it('takes a key by the name that it had before in a file, and names the new one 
   expect(refused('', ['train.leases=equal'])).toContain('there is no key train.leases. Did you mean train.batchSplit?');
 });
 
+it('takes a kind of device where it was written before there were indices', () => {
+  const { engine } = parse('engine:\n  name: tfjs\n  device: cpu\n');
+  expect(engine).toMatchObject({ deviceKind: 'cpu', device: 'auto' });
+  expect(parse('engine:\n  device: auto\n').engine.device).toBe('auto');
+  expect(parse('engine:\n  device: 1\n').engine).toMatchObject({ deviceKind: 'auto', device: 1 });
+  expect(refused('engine:\n  name: native\n  device: wasm\n')).toMatch(/^my.yaml:3: engine.deviceKind = "wasm" is for/);
+  expect(refused('', ['engine.device=wasm'])).toContain(
+    'engine.device: expected auto or a whole number from 0 to 1023',
+  );
+});
+
 describe('shipped configs', () => {
   it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small'])('%s is shipped and loads', (name) => {
     expect(shippedConfigs()).toContain(name);
@@ -203,7 +214,7 @@ describe('what is wrong, and where', () => {
     expect(refused('schedule:\n  minLearningRate: 1\n')).toContain(
       'must not be above schedule.learningRate = 0.001 (default)',
     );
-    expect(refused('engine:\n  name: native\n  device: wasm\n')).toContain('for the tfjs engine only');
+    expect(refused('engine:\n  name: native\n  deviceKind: wasm\n')).toContain('for the tfjs engine only');
     expect(refused('comm:\n  heartbeatTimeoutMs: 1500\n')).toContain('at least twice');
     expect(refused('comm:\n  bucketBytesMax: 1024\n')).toContain('must be at least comm.chunkBytes');
     expect(refused('comm:\n  chunkBytes: 1022\n')).toContain('comm.chunkBytes: expected');

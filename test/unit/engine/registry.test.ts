@@ -2,26 +2,30 @@ import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { createEngine, ENGINE_TARGETS, probeEngine, selectEngine } from '../../../src/engine/registry.ts';
 import { tryEngine } from '../../../src/engine/trial.ts';
+import { testEngines } from '../../engines/testEngines.ts';
 
 describe('selectEngine', () => {
   it('takes what is named, and the device that is named', () => {
-    expect(selectEngine({ name: 'tfjs' })).toMatchObject({ name: 'tfjs', device: 'wasm' });
-    expect(selectEngine({ name: 'tfjs', device: 'auto' })).toMatchObject({ name: 'tfjs', device: 'wasm' });
-    expect(selectEngine({ name: 'tfjs', device: 'cpu' })).toMatchObject({ name: 'tfjs', device: 'cpu' });
+    expect(selectEngine({ name: 'tfjs' })).toMatchObject({ name: 'tfjs', deviceKind: 'wasm' });
+    expect(selectEngine({ name: 'tfjs', deviceKind: 'auto' })).toMatchObject({ name: 'tfjs', deviceKind: 'wasm' });
+    expect(selectEngine({ name: 'tfjs', deviceKind: 'cpu' })).toMatchObject({ name: 'tfjs', deviceKind: 'cpu' });
   });
 
   it('takes native by itself, where it is built, and says why', () => {
-    expect(selectEngine({ name: 'auto', device: 'auto', threads: 3 })).toMatchObject({ name: 'native', threads: 3 });
+    expect(selectEngine({ name: 'auto', deviceKind: 'auto', threads: 3 })).toMatchObject({
+      name: 'native',
+      threads: 3,
+    });
     expect(selectEngine({ name: 'auto' }).reason).not.toBe('');
   });
 
   it('refuses the native engine on a GPU', () => {
-    expect(() => selectEngine({ name: 'native', device: 'webgpu' })).toThrow(UserError);
+    expect(() => selectEngine({ name: 'native', deviceKind: 'webgpu' })).toThrow(UserError);
   });
 
   it('takes tfjs when only a device is named, and says why', () => {
-    const choice = selectEngine({ name: 'auto', device: 'cpu' });
-    expect(choice).toMatchObject({ name: 'tfjs', device: 'cpu' });
+    const choice = selectEngine({ name: 'auto', deviceKind: 'cpu' });
+    expect(choice).toMatchObject({ name: 'tfjs', deviceKind: 'cpu' });
     expect(choice.reason).toContain('cpu');
   });
 });
@@ -31,9 +35,27 @@ describe('createEngine', () => {
     const probes = await Promise.all(ENGINE_TARGETS.map(probeEngine));
     const missing = probes.find(({ name, available }) => name === 'tfjs' && !available);
     expect(missing, 'no machine has every TensorFlow.js backend').toBeDefined();
-    const asked = createEngine({ name: 'tfjs', device: missing!.device });
+    const asked = createEngine({ name: 'tfjs', deviceKind: missing!.deviceKind });
     await expect(asked).rejects.toThrow(UserError);
     await expect(asked).rejects.toThrow(missing!.install);
+  });
+
+  it.each([
+    ['the one of its place', { localIndex: 1 }, 1],
+    ['the one of the first place', {}, 0],
+    ['the one that is named, whatever its place', { localIndex: 5, device: 1 }, 1],
+  ])('takes of two devices %s', async (_, options, device) => {
+    expect((await createEngine({ name: 'twoDevices', ...options }, testEngines)).device).toBe(device);
+  });
+
+  it('shares a device that is the only one, and takes no other for it', async () => {
+    const options = { name: 'toy', localIndex: 7 };
+    expect((await createEngine(options, testEngines)).device).toBe(0);
+    expect((await createEngine({ ...options, device: 0 }, testEngines)).device).toBe(0);
+    const other = createEngine({ ...options, device: 1 }, testEngines);
+    await expect(other).rejects.toThrow(
+      /device 1 was asked for, but the engine toy has one .* set engine.device to auto/,
+    );
   });
 
   it('starts the native engine with as many threads as asked for', async () => {
@@ -45,17 +67,17 @@ describe('createEngine', () => {
 
 describe('probeEngine', () => {
   it.each([
-    { name: 'native', device: 'cpu' },
-    { name: 'tfjs', device: 'wasm' },
-    { name: 'tfjs', device: 'cpu' },
-  ] as const)('finds $name on $device, which is always there after a build', async (target) => {
+    { name: 'native', deviceKind: 'cpu' },
+    { name: 'tfjs', deviceKind: 'wasm' },
+    { name: 'tfjs', deviceKind: 'cpu' },
+  ] as const)('finds $name on $deviceKind, which is always there after a build', async (target) => {
     expect(await probeEngine(target)).toMatchObject({ ...target, available: true });
   });
 });
 
 describe('tryEngine', () => {
   it('sees a wrong product', async () => {
-    const engine = await createEngine({ name: 'tfjs', device: 'cpu' });
+    const engine = await createEngine({ name: 'tfjs', deviceKind: 'cpu' });
     const right = await tryEngine(engine);
     expect(right.correct).toBe(true);
     const linearForward = engine.linearForward.bind(engine);

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../../src/base/errors.ts';
 import type { Engine, Tensor } from '../../../src/engine/engine.ts';
-import type { TfjsDevice } from '../../../src/engine/tfjs/devices.ts';
+import type { TfjsDeviceKind } from '../../../src/engine/tfjs/deviceKinds.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 
 /** All that TensorFlow.js holds in this thread, whoever made it. */
@@ -69,10 +69,10 @@ async function trainingStep(engine: Engine): Promise<number> {
   return result.reduce((sum, loss) => sum + loss, 0);
 }
 
-describe.each(['cpu', 'wasm'] satisfies TfjsDevice[])('tfjs engine on %s', (device) => {
+describe.each(['cpu', 'wasm'] satisfies TfjsDeviceKind[])('tfjs engine on %s', (device) => {
   it('holds no more tensors after a step than before it, and none at its end', async () => {
     const before = liveTensors();
-    const engine = await createTfjsEngine({ device });
+    const engine = await createTfjsEngine({ deviceKind: device });
     const group = engine.allocGroup([[3, 4], [5]]);
     await engine.squaredNorm(group);
     await trainingStep(engine);
@@ -92,14 +92,14 @@ describe.each(['cpu', 'wasm'] satisfies TfjsDevice[])('tfjs engine on %s', (devi
 
   it('can be started again after it was disposed of', async () => {
     for (let run = 0; run < 2; run++) {
-      const engine = await createTfjsEngine({ device });
+      const engine = await createTfjsEngine({ deviceKind: device });
       expect(await trainingStep(engine)).toBeGreaterThan(0);
       await engine.dispose();
     }
   });
 
   it('refuses a tensor that was released', async () => {
-    const engine = await createTfjsEngine({ device });
+    const engine = await createTfjsEngine({ deviceKind: device });
     const tensor = engine.alloc([2]);
     engine.release(tensor);
     expect(() => engine.zero(tensor)).toThrow(InvariantError);
@@ -110,9 +110,9 @@ describe.each(['cpu', 'wasm'] satisfies TfjsDevice[])('tfjs engine on %s', (devi
 describe('several tfjs engines', () => {
   it('on different devices compute the same in one thread, turn by turn', async () => {
     const [cpu, wasm, other] = [
-      await createTfjsEngine({ device: 'cpu' }),
-      await createTfjsEngine({ device: 'wasm' }),
-      await createTfjsEngine({ device: 'wasm' }),
+      await createTfjsEngine({ deviceKind: 'cpu' }),
+      await createTfjsEngine({ deviceKind: 'wasm' }),
+      await createTfjsEngine({ deviceKind: 'wasm' }),
     ];
     const losses = await Promise.all([cpu, wasm, other, cpu].map(trainingStep));
     for (const loss of losses) expect(loss).toBeCloseTo(losses[0]!, 4);

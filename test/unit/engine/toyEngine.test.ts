@@ -15,7 +15,8 @@ const { engine, ...rest } = configSchema.parse({
 async function firstStep(name: string) {
   const replica = new InProcessReplica(testEngines);
   const config = { ...rest, engine: { ...engine, name: name as 'auto' } };
-  const built = await replica.build({ config, vocabSize: 16, objective: 'next-token', threads: 1, trace: false });
+  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
+  const built = await replica.build({ config, ...shared });
   const shape = [8];
   const data = Int32Array.from({ length: 16 }, (_, i) => (7 * i) % 16);
   const batch = { sampleCount: 2, arrays: { tokens: { data, shape }, targets: { data, shape } } };
@@ -31,8 +32,8 @@ async function firstStep(name: string) {
 }
 
 it('is found by its name, starts and computes', async () => {
-  expect(selectEngine({ name: 'toy' }, testEngines)).toMatchObject({ name: 'toy', device: 'none' });
-  expect(() => selectEngine({ name: 'toy', device: 'wasm' }, testEngines)).toThrow('set engine.name to tfjs');
+  expect(selectEngine({ name: 'toy' }, testEngines)).toMatchObject({ name: 'toy', deviceKind: 'none' });
+  expect(() => selectEngine({ name: 'toy', deviceKind: 'wasm' }, testEngines)).toThrow('set engine.name to tfjs');
   const toy = await createEngine({ name: 'toy' }, testEngines);
   expect(toy.name).toBe('float64');
   expect((await tryEngine(toy)).correct).toBe(true);
@@ -40,7 +41,7 @@ it('is found by its name, starts and computes', async () => {
 
 it('trains in a worker as native does', async () => {
   const [toy, native] = [await firstStep('toy'), await firstStep('native')];
-  expect(toy.engine).toEqual({ engine: 'float64', device: 'none', unit: 'none', precision: 'float32' });
+  expect(toy.engine).toEqual({ engine: 'float64', deviceKind: 'none', unit: 'none', precision: 'float32' });
   expect(toy.loss / native.loss).toBeCloseTo(1, 5);
   expect(toy.norm / native.norm).toBeCloseTo(1, 5);
 });

@@ -8,7 +8,7 @@ import { createEngine } from '../../../src/engine/registry.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 
-export const cpu = { name: 'tfjs', device: 'cpu' } as const;
+export const cpu = { name: 'tfjs', deviceKind: 'cpu' } as const;
 export const blockSize = 8;
 const text = 'the cat sat on the mat, naïve as ever. '.repeat(30);
 

@@ -13,9 +13,9 @@ async function build(): Promise<void> {
   const config = configSchema.parse({ model, engine: { name: 'native' } });
   const { port1, port2 } = new MessageChannel();
   const tasks = new ReplicaTasks();
-  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, trace: false, wanted: Int32Array.of(1) };
+  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
   try {
-    await tasks.build({ config, ...shared, gradientPort: port2 });
+    await tasks.build({ config, ...shared, gradientPort: port2, wanted: Int32Array.of(1) });
   } finally {
     await tasks.dispose();
     port1.close();

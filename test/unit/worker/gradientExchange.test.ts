@@ -13,7 +13,7 @@ describe.each(['native', 'tfjs'] as const)('with the engine %s', (name) => {
   let told: [attempt: number, bucket: number][];
 
   beforeEach(async () => {
-    engine = await createEngine({ name, device: name === 'tfjs' ? 'cpu' : 'auto', threads: 1 });
+    engine = await createEngine({ name, deviceKind: name === 'tfjs' ? 'cpu' : 'auto', threads: 1 });
     group = engine.allocGroup(shapes);
     const { offsets, length } = group;
     const plan = {

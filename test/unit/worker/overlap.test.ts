@@ -147,7 +147,7 @@ it('the device computes the next microbatch while the host reads the losses of t
     engine: { name: 'native' },
   });
   const { port1, port2 } = new MessageChannel();
-  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, trace: false };
+  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
   const wanted = Int32Array.of(1);
   await tasks.build({ config, ...shared, gradientPort: port2, wanted });
   const stepMs = async (sampleCount: number): Promise<number> => {

@@ -11,7 +11,7 @@ afterEach(() => replica.close());
 
 it('the compute thread takes a reduced bucket back while it has no task', async () => {
   const config = configSchema.parse({});
-  await replica.build({ config, vocabSize: 64, objective: 'next-token', threads: 1, trace: false });
+  await replica.build({ config, vocabSize: 64, objective: 'next-token', threads: 1, localIndex: 0, trace: false });
   let takenBack: (bucket: number) => void = () => undefined;
   const task = { step: 1, sampleFrom: 0, batch: { sampleCount: 0, arrays: {} }, globalWeight: 1, trace: false };
   await replica.step(task satisfies Omit<StepTask, 'attempt'>, (bucket) => takenBack(bucket));

@@ -10,7 +10,7 @@ const config = configSchema.parse({
   model: { blockSize: 8, nLayer: 1, nHead: 2, nEmbd: 8, dropout: 0 },
   engine: { name: 'native', threads: 1 },
 });
-const job = { config, vocabSize: 16, objective: 'next-token', threads: 1, trace: false };
+const job = { config, vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
 const formOf = (term: number, step: number, state: 'initialise' | 'receive'): CoordinatorMessageOf<'form'> => {
   const alone = { rank: 0, worldSize: 1, nextAddress: 'memory://1', previousAddress: 'memory://1' };
   return { type: 'form', term, ...alone, step, committedTerm: 0, state, send: false, verify: false };

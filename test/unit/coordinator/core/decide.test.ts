@@ -65,7 +65,7 @@ class Script {
 
   prepared(...ids: string[]): this {
     for (const id of ids) {
-      const usual = { engine: 'native', device: 'cpu', unit: 'avx512', precision: 'float32' };
+      const usual = { engine: 'native', deviceKind: 'cpu', unit: 'avx512', precision: 'float32' };
       const engineId = { ...usual, ...this.engineOf(id) };
       this.from(id, { type: 'prepared', engine: 'for people', engineId, tensors });
     }

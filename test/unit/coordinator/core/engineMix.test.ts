@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { engineText, mixRefusal } from '../../../../src/coordinator/core/engineMix.ts';
 
-const native = { engine: 'native', device: 'cpu', unit: 'avx512', precision: 'float32' };
-const webgpu = { engine: 'tfjs', device: 'webgpu', unit: 'nvidia hopper', precision: 'float32' };
+const native = { engine: 'native', deviceKind: 'cpu', unit: 'avx512', precision: 'float32' };
+const webgpu = { engine: 'tfjs', deviceKind: 'webgpu', unit: 'nvidia hopper', precision: 'float32' };
 
 describe('which workers may share a ring', () => {
   it.each([
@@ -20,11 +20,11 @@ describe('which workers may share a ring', () => {
   });
 
   it.each([
-    ['two engines', native, { ...webgpu, device: 'cpu' }, /each engine/, /engine.name/],
+    ['two engines', native, { ...webgpu, deviceKind: 'cpu' }, /each engine/, /engine.name/],
     [
       'two devices of one engine',
       webgpu,
-      { ...webgpu, device: 'wasm', unit: 'simd' },
+      { ...webgpu, deviceKind: 'wasm', unit: 'simd' },
       /each kind of device/,
       /engine.device/,
     ],

@@ -2,12 +2,12 @@
 import { UserError } from '../../base/errors.ts';
 
 /** A backend of TensorFlow.js. */
-export type TfjsDevice = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 /** In the order in which they are listed to people: fastest first. */
-export const TFJS_DEVICES: readonly TfjsDevice[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
+export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
 
-/** What to do to have a device, for messages. */
+/** What to do to have a kind of device, for messages. */
 export const TFJS_INSTALL_HINTS = {
   tensorflow:
     'npm install @tensorflow/tfjs-node-gpu@4.22.0 (NVIDIA, CUDA 11.2) or @tensorflow/tfjs-node@4.22.0 (CPU); Node 22 or older',
@@ -15,14 +15,14 @@ export const TFJS_INSTALL_HINTS = {
     'npm install webgpu @tensorflow/tfjs-backend-webgpu@4.22.0, and a Vulkan, Metal or Direct3D 12 driver for the GPU',
   wasm: 'npm install @tensorflow/tfjs-backend-wasm@4.22.0',
   cpu: 'npm install @tensorflow/tfjs-backend-cpu@4.22.0',
-} as const satisfies Record<TfjsDevice, string>;
+} as const satisfies Record<TfjsDeviceKind, string>;
 
-/** A device was asked for that this machine does not have. */
+/** A kind of device was asked for that this machine does not have. */
 export class DeviceUnavailableError extends UserError {
   readonly reason: string;
 
-  constructor(device: TfjsDevice, reason: string) {
-    super(`engine tfjs: device '${device}' is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[device]}`);
+  constructor(deviceKind: TfjsDeviceKind, reason: string) {
+    super(`engine tfjs: ${deviceKind} is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[deviceKind]}`);
     this.reason = reason;
   }
 }

@@ -1,0 +1,95 @@
+/** A run with engines of a test: the real coordinator, agents and ring on one thread, over in-memory links. */
+import { createHash } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { memoryTransport } from '../../src/comm/memoryLink.ts';
+import type { Config } from '../../src/config/configTypes.ts';
+import { Coordinator } from '../../src/coordinator/coordinator.ts';
+import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
+import type { EngineTable } from '../../src/engine/registry.ts';
+import type { StepMetrics } from '../../src/records/metricsLog.ts';
+import { nextTokenWindows } from '../../src/task/nextToken.ts';
+import { startInProcess, type WorkerExit } from '../../src/worker/spawn.ts';
+import { InProcessReplica } from './inProcessReplica.ts';
+
+const tokens = Uint16Array.from({ length: 500 }, (_, i) => (i * i + (i >> 2)) % 64);
+const dataset: Dataset = {
+  tokenizer: { files: () => ({}) } as unknown as Dataset['tokenizer'],
+  vocabSize: 64,
+  train: tokens,
+  corpora: [{ tokens: tokens.length, weight: 1 }],
+  task: nextTokenWindows,
+  val: tokens,
+  description: 'numbered tokens',
+  sha256: 'a'.repeat(64),
+  tokenizerSha256: 'b'.repeat(64),
+};
+
+/**
+ * What `train.workers` workers compute, what they compute on, and what they hold at the end.
+ * @throws what the run fails with
+ */
+export async function runInMemory(config: Config, table: EngineTable) {
+  const transport = memoryTransport();
+  const server = await transport.listen('memory://0');
+  const lines: StepMetrics[] = [];
+  const validation: number[] = [];
+  const engines = new Map<string, string>();
+  const state = createHash('sha256');
+  const count = config.train.workers;
+  const localWorkers = Array.from({ length: count }, (_, i) => `local-${i}`);
+  const start = {
+    coordinatorAddress: server.address,
+    workersOnHost: count,
+    cores: count,
+    flightFolder: tmpdir(),
+    onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
+  };
+  const workers = startInProcess(start, transport, () => new InProcessReplica(table));
+  const coordinator: Coordinator = new Coordinator({
+    runId: 'memory',
+    config,
+    dataset,
+    server,
+    worldSize: count,
+    minWorkers: count,
+    localWorkers,
+    restartsMax: 0,
+    open: false,
+    startWorker: (worker) => workers.start(worker),
+    killWorker: () => {},
+    store: {
+      beginWrite: async () => ({
+        write: async (bytes: Uint8Array) => void state.update(bytes),
+        commit: async () => 'nowhere',
+        abort: async () => {},
+      }),
+      newestWhole: async () => undefined,
+    },
+    metrics: { append: () => {}, rewind: () => {}, flush: async () => {} },
+    events: { append: () => {}, flush: async () => {} },
+    journal: { append: () => {}, flush: async () => {}, close: async () => {} },
+    listener: allListeners([
+      {
+        started: (members) => {
+          for (const { worker, prepared } of members) engines.set(worker, prepared!.engine);
+        },
+        step: (line) => lines.push(line),
+        evaluated: ({ valLoss }) => validation.push(valLoss),
+      },
+    ]),
+  });
+  for (const worker of localWorkers) workers.start(worker);
+  try {
+    await coordinator.finished;
+  } finally {
+    await workers.ended();
+    await coordinator.close();
+    await server.close();
+  }
+  const steps = lines.map(({ step, loss, gradNorm }) => ({ step, loss, gradNorm }));
+  return {
+    engines: localWorkers.map((id) => engines.get(id)),
+    results: { steps, validation, state: state.digest('hex') },
+  };
+}
