@@ -16,14 +16,13 @@ import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { taskOf } from '../data/sampler.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
-import type { LoggedEvent } from '../records/eventsLog.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
-import { type CoordinatorOptions, planOf, progressBefore } from './coordinatorOptions.ts';
+import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
+import { RunRecords } from './runRecords.ts';
 import { StateTransfers } from './stateTransfers.ts';
-import { evaluationMetrics, StepRecords } from './stepRecords.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 const tickIntervalMs = 100;
@@ -31,8 +30,6 @@ const tickIntervalMs = 100;
 const pauseMs = 1_000;
 /** How much later than its lost connection the exit of a local process may be known. */
 const exitGraceMs = 300;
-/** Warnings about strangers that are shown. */
-const warningsMax = 10;
 
 export class Coordinator {
   /** Steps applied when the run has ended well; rejects with a PeerError or UserError when it has not. */
@@ -43,16 +40,14 @@ export class Coordinator {
   readonly #batches: TrainBatches;
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
-  readonly #steps: StepRecords;
+  readonly #records: RunRecords;
   /** What cancels them. */
   readonly #timers = new Set<() => void>();
   readonly #clock: Clock;
   #tickedMs: number | undefined;
   readonly #stopTicking: () => void;
   #state: RunState;
-  #warnings = 0;
   #isClosed = false;
-  #lastValLoss: { step: number; loss: number } | undefined;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
   constructor(options: CoordinatorOptions) {
@@ -61,7 +56,7 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), options.stepFlops);
+    this.#records = new RunRecords(options, nowMs);
     this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
@@ -93,7 +88,8 @@ export class Coordinator {
     });
     const { resume, resumed } = options;
     if (resume !== undefined || resumed !== undefined) {
-      options.events.append({ event: 'resumed', reason: `goes on after step ${this.#state.step}`, ...this.#at });
+      const reason = `goes on after step ${this.#state.step}`;
+      options.events.append({ event: 'resumed', reason, ...this.#at });
     }
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
@@ -147,9 +143,7 @@ export class Coordinator {
     for (const cancel of this.#timers) cancel();
     this.#transfers.stop();
     await this.#checkpointer.abort();
-    await this.#options.metrics.flush();
-    await this.#options.events.flush();
-    await this.#options.journal.close();
+    await this.#records.close();
   }
 
   #receive(peer: string, frame: Uint8Array, payload: Uint8Array | undefined): void {
@@ -163,7 +157,7 @@ export class Coordinator {
     const refusal = message.type === 'join' ? tokenRefusal(message, this.#options.token) : undefined;
     if (refusal !== undefined) {
       this.#send(peer, { type: 'refused', reason: refusal });
-      this.#warn(`refused ${peer}, which asked to join: ${refusal}`);
+      this.#records.warnOfStranger(`refused ${peer}, which asked to join: ${refusal}`);
       return;
     }
     if (message.type === 'stateChunk') {
@@ -181,7 +175,7 @@ export class Coordinator {
     try {
       this.#options.tracer.add({ ...message, member, spans: decodeSpans(payload), receivedAtMs: this.#clock.now() });
     } catch (error) {
-      this.#warn(`ignored a trace of ${peer}: ${messageOf(error)}`);
+      this.#records.warnOfStranger(`ignored a trace of ${peer}: ${messageOf(error)}`);
     }
   }
 
@@ -208,7 +202,7 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      this.#log({ event: 'failed', reason: messageOf(error), ...this.#at });
+      this.#records.event({ event: 'failed', reason: messageOf(error), ...this.#at });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -253,24 +247,13 @@ export class Coordinator {
         this.#transfers.begin(effect);
         break;
       case 'rewind':
-        this.#options.journal.append(effect);
-        this.#options.metrics.rewind(effect.step);
-        this.#steps.rewind(effect.step);
-        this.#log({
-          event: 'rewind',
-          reason: `nobody has the state any more: back to step ${effect.step}`,
-          ...this.#at,
-        });
+        this.#records.rewind(effect, this.#at);
         break;
-      case 'termOpened': {
-        const { term, step } = effect;
-        const members = effect.members.map(({ worker, host, pid }) => ({ worker, host, pid }));
-        this.#options.journal.append({ kind: 'term', term, step, members });
+      case 'termOpened':
+        this.#records.termOpened(effect);
         break;
-      }
       case 'committed':
-        // Kept before it is sent: a coordinator that is killed goes on from here.
-        this.#options.journal.append(this.#steps.commit(effect));
+        this.#records.committed(effect);
         break;
       case 'startWorker':
         this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));
@@ -279,7 +262,7 @@ export class Coordinator {
         this.#options.killWorker(effect.worker);
         break;
       case 'event':
-        this.#log(effect.event);
+        this.#records.event(effect.event);
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
@@ -291,30 +274,27 @@ export class Coordinator {
         void this.#abandonCheckpoint(effect.step);
         break;
       case 'started':
-        this.#steps.begin(this.#clock.monotonic());
+        this.#records.stepBegins(this.#clock.monotonic());
         listener.started(effect.members);
         break;
-      case 'stepDone': {
-        const line = this.#steps.metrics(effect, this.#clock.monotonic(), this.#state.members);
-        this.#options.metrics.append(line);
-        listener.step(line);
+      case 'stepDone':
+        this.#records.stepDone(effect, this.#clock.monotonic(), this.#state.members);
         break;
-      }
       case 'evaluationDone':
-        this.#evaluated(effect);
+        this.#records.evaluated(effect);
         break;
       case 'warn':
-        if (effect.ofStranger === true) this.#warn(effect.message);
+        if (effect.ofStranger === true) this.#records.warnOfStranger(effect.message);
         else listener.warning(effect.message);
         break;
-      case 'finish':
-        this.#log({ event: 'finished', reason: `the run ended after step ${effect.step}`, ...this.#at });
-        this.#options.journal.append({ kind: 'ended', step: effect.step });
+      case 'finish': {
+        const reason = `the run ended after step ${effect.step}`;
+        this.#records.ended({ event: 'finished', reason, ...this.#at }, effect.step);
         this.#settle.resolve(effect.step);
         break;
+      }
       case 'fail':
-        this.#log({ event: 'failed', reason: effect.message, ...this.#at });
-        this.#options.journal.append({ kind: 'ended', step: this.#state.step });
+        this.#records.ended({ event: 'failed', reason: effect.message, ...this.#at }, this.#state.step);
         this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
@@ -336,31 +316,6 @@ export class Coordinator {
     return { term, step };
   }
 
-  #log(event: LoggedEvent): void {
-    this.#options.events.append(event);
-    this.#options.listener.logged?.(event);
-  }
-
-  #evaluated({ step, sums }: Extract<Effect, { kind: 'evaluationDone' }>): void {
-    if (!(sums.weight > 0)) {
-      throw new UserError(
-        `the validation data has nothing to measure after step ${step}: none of its samples has a target`,
-      );
-    }
-    const line = evaluationMetrics(step, sums, this.#options.validationBytes);
-    this.#lastValLoss = { step, loss: line.valLoss };
-    this.#options.metrics.append(line);
-    this.#options.listener.evaluated(line);
-  }
-
-  /** Whoever reaches the port can cause warnings: they must not fill a terminal. */
-  #warn(message: string): void {
-    if (++this.#warnings > warningsMax) return;
-    this.#options.listener.warning(
-      this.#warnings < warningsMax ? message : `${message} (further warnings of this kind are left out)`,
-    );
-  }
-
   #send(to: string, message: CoordinatorMessage, payload?: Uint8Array): void {
     if (isTelling(message)) this.#options.recorder?.record('sent', { to, message });
     this.#server.send(to, encodeMessage(message), payload);
@@ -368,13 +323,13 @@ export class Coordinator {
 
   /** With `proceed` the members begin the next step. */
   #sendDecided(to: string, message: CoordinatorMessage): void {
-    if (message.type === 'proceed') this.#steps.begin(this.#clock.monotonic());
+    if (message.type === 'proceed') this.#records.stepBegins(this.#clock.monotonic());
     this.#send(to, message);
   }
 
   #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {
     const { config, dataset } = this.#options;
-    const samplesSeen = this.#steps.tokensAfter(step) / config.model.blockSize;
+    const { samplesSeen, valLoss } = this.#records.checkpointFacts(step);
     return {
       tensors,
       modelConfig: { ...config.model, vocabSize: dataset.vocabSize },
@@ -383,7 +338,7 @@ export class Coordinator {
         step,
         seed: config.train.seed,
         data: { sha256: dataset.sha256, samplesSeen },
-        valLoss: this.#lastValLoss?.step === step ? this.#lastValLoss.loss : null,
+        valLoss,
         config: { ...config },
       },
     };

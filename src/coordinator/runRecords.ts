@@ -1,0 +1,102 @@
+/**
+ * What a coordinator writes down of its run, and tells whoever listens: the journal, from which a coordinator that was killed goes on,
+ * the metrics, and the events.
+ */
+import { UserError } from '../base/errors.ts';
+import type { LoggedEvent } from '../records/eventsLog.ts';
+import { type CoordinatorOptions, progressBefore } from './coordinatorOptions.ts';
+import type { Effect, Member } from './core/runState.ts';
+import { evaluationMetrics, StepRecords } from './stepRecords.ts';
+
+type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
+
+/** Warnings that strangers caused which are shown. */
+const warningsOfStrangersMax = 10;
+
+export class RunRecords {
+  readonly #options: CoordinatorOptions;
+  readonly #steps: StepRecords;
+  #warningsOfStrangers = 0;
+  #validation: { step: number; loss: number } | undefined;
+
+  /** @param nowMs of the run's monotonic clock, as everywhere below */
+  constructor(options: CoordinatorOptions, nowMs: number) {
+    this.#options = options;
+    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), options.stepFlops);
+  }
+
+  /** The members begin the next step now. */
+  stepBegins(nowMs: number): void {
+    this.#steps.begin(nowMs);
+  }
+
+  termOpened({ term, step, members: all }: EffectOf<'termOpened'>): void {
+    const members = all.map(({ worker, host, pid }) => ({ worker, host, pid }));
+    this.#options.journal.append({ kind: 'term', term, step, members });
+  }
+
+  /** Kept before anyone is told: a coordinator that is killed goes on from here. */
+  committed(effect: EffectOf<'committed'>): void {
+    this.#options.journal.append(this.#steps.commit(effect));
+  }
+
+  /** Every member has applied the step. */
+  stepDone(effect: EffectOf<'stepDone'>, nowMs: number, members: readonly Member[]): void {
+    const line = this.#steps.metrics(effect, nowMs, members);
+    this.#options.metrics.append(line);
+    this.#options.listener.step(line);
+  }
+
+  /** @throws UserError where no validation target counts */
+  evaluated({ step, sums }: EffectOf<'evaluationDone'>): void {
+    if (!(sums.weight > 0)) {
+      throw new UserError(
+        `the validation data has nothing to measure after step ${step}: none of its samples has a target`,
+      );
+    }
+    const line = evaluationMetrics(step, sums, this.#options.validationBytes);
+    this.#validation = { step, loss: line.valLoss };
+    this.#options.metrics.append(line);
+    this.#options.listener.evaluated(line);
+  }
+
+  /** Everybody's state is lost: what was written of later steps is void. */
+  rewind(effect: EffectOf<'rewind'>, at: { term: number; step: number }): void {
+    this.#options.journal.append(effect);
+    this.#options.metrics.rewind(effect.step);
+    this.#steps.rewind(effect.step);
+    this.event({ event: 'rewind', reason: `nobody has the state any more: back to step ${effect.step}`, ...at });
+  }
+
+  /** The run has ended after `step`, as `event` says. */
+  ended(event: LoggedEvent, step: number): void {
+    this.event(event);
+    this.#options.journal.append({ kind: 'ended', step });
+  }
+
+  event(event: LoggedEvent): void {
+    this.#options.events.append(event);
+    this.#options.listener.logged?.(event);
+  }
+
+  /** Whoever reaches the port can cause such warnings: they must not fill a terminal. */
+  warnOfStranger(message: string): void {
+    if (++this.#warningsOfStrangers > warningsOfStrangersMax) return;
+    const isLast = this.#warningsOfStrangers === warningsOfStrangersMax;
+    this.#options.listener.warning(isLast ? `${message} (further warnings of this kind are left out)` : message);
+  }
+
+  /** What a checkpoint of the step says of it. */
+  checkpointFacts(step: number): { samplesSeen: number; valLoss: number | null } {
+    return {
+      samplesSeen: this.#steps.tokensAfter(step) / this.#options.config.model.blockSize,
+      valLoss: this.#validation?.step === step ? this.#validation.loss : null,
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#options.metrics.flush();
+    await this.#options.events.flush();
+    await this.#options.journal.close();
+  }
+}
