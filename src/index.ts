@@ -5,7 +5,7 @@
  * @packageDocumentation
  */
 
-export type { ConstantInit, NormalInit, ParameterSpec } from './architecture/parameters.ts';
+export type { ConstantInit, IsTrained, NormalInit, ParameterSpec } from './architecture/parameters.ts';
 export type { ModelConfig } from './architecture/registry.ts';
 export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
@@ -81,7 +81,7 @@ export { type LossOptions, Model } from './model/model.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
-export { type IsTrained, type Parameter, Parameters } from './model/parameterStore.ts';
+export { type Parameter, Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
 export { type CheckpointBody, type LayerCache, type Seed, Tape } from './model/tape.ts';
 export {

@@ -29,6 +29,9 @@ export interface ParameterSpec {
   readonly init: ConstantInit | NormalInit;
 }
 
+/** Which parameters are trained; the others are frozen. */
+export type IsTrained = (spec: ParameterSpec) => boolean;
+
 /** Where a network declares its parameters, beside their use. */
 export class Declarations {
   readonly #prefix: string;

@@ -142,7 +142,7 @@ async function timeRun(
       listener: {
         started([member]) {
           engine = member?.prepared?.engine ?? '';
-          const tensors = member?.prepared?.tensors ?? [];
+          const tensors = member?.prepared?.tensors.filter(({ trained }) => trained) ?? [];
           gradientBytes = 4 * tensors.reduce((sum, { shape }) => sum + shape.reduce((size, n) => size * n, 1), 0);
         },
         step(metrics) {

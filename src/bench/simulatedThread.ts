@@ -7,6 +7,8 @@
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';
+import type { ParameterSpec } from '../architecture/parameters.ts';
+import { isTrainedBy } from '../architecture/trainable.ts';
 import type { Batch } from '../base/batch.ts';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { noSums, type Sums } from '../base/sums.ts';
@@ -14,7 +16,7 @@ import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { targetsOf } from '../task/nextToken.ts';
-import type { BuildResult, BuildTask, EvaluateTask, StepTask } from '../worker/replicaProtocol.ts';
+import type { BuildResult, BuildTask, EvaluateTask, StateBlock, StepTask } from '../worker/replicaProtocol.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';
 import { backwardShare, simulatedDevice } from './simulatedDevice.ts';
 
@@ -45,20 +47,35 @@ function built(): Device {
 
 async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTask): Promise<BuildResult> {
   const specs = parameterSpecs({ ...config.model, vocabSize });
+  const isTrained = isTrainedBy(config.train.trainable);
+  const trained = specs.filter(isTrained);
+  const frozen = specs.filter((spec) => !isTrained(spec));
+  const block = blockOf(trained);
+  const { offsets, sizes, length } = block;
+  const { buckets } = makeBuckets({ offsets, sizes, length, bucketBytesMax: config.comm.bucketBytesMax });
+  const gradients = new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
+  const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
+  device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
+  const tensors = [...trained, ...frozen].map(({ name, shape }, i) => ({
+    name,
+    shape: [...shape],
+    trained: i < trained.length,
+  }));
+  const engine = `simulated device, ${computeMs} ms a sample`;
+  const engineId = { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' };
+  const blocks = [block, ...(frozen.length > 0 ? [blockOf(frozen)] : []), block, block];
+  return { engine, engineId, tensors, gradients, isInPlace: true, buckets, blocks };
+}
+
+/** Tensors one after the other, without padding. */
+function blockOf(specs: readonly ParameterSpec[]): StateBlock {
   const sizes = specs.map(({ size }) => size);
   let length = 0;
   const offsets = sizes.map((size) => {
     length += size;
     return length - size;
   });
-  const { buckets } = makeBuckets({ offsets, sizes, length, bucketBytesMax: config.comm.bucketBytesMax });
-  const gradients = new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
-  const pattern = Float32Array.from({ length: patternLength }, (_, i) => patternAt(i));
-  device = { config, vocabSize, gradients, buckets, port: gradientPort, wanted, pattern };
-  const tensors = specs.map(({ name, shape }) => ({ name, shape: [...shape] }));
-  const engine = `simulated device, ${computeMs} ms a sample`;
-  const engineId = { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' };
-  return { engine, engineId, tensors, gradients, isInPlace: true, buckets, sizes, offsets };
+  return { length, offsets, sizes };
 }
 
 /** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */

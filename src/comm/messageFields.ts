@@ -59,10 +59,17 @@ export const sums = z
   );
 
 export const tensorTable = z
-  .array(z.object({ name: z.string().min(1).max(256), shape: z.array(z.number().int().min(1)).min(1).max(4) }))
+  .array(
+    z.object({
+      name: z.string().min(1).max(256),
+      shape: z.array(z.number().int().min(1)).min(1).max(4),
+      /** Whether it has a gradient and moments; else it is frozen. */
+      trained: z.boolean(),
+    }),
+  )
   .min(1)
   .max(65_536);
-/** The table of parameters, in the order in which they lie in a state stream. */
+/** The table of parameters, in the order in which they lie in a state stream; moments of those that are trained follow in the same order. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
 /** Short, so that a refusal that names two engines is within `text`. */
@@ -107,7 +114,7 @@ export const stepTimings = z.object({
 /** Time that a rank spent in each part of a step, in milliseconds. */
 export interface StepTimings extends z.infer<typeof stepTimings> {}
 
-/** One piece of a state stream: parameters, first moments, second moments, each in the order of the tensor table. */
+/** One piece of a state stream: parameters, then first and second moments of the trained ones, each in the order of the tensor table. */
 const stateStream = {
   /** A checkpoint goes from a member to the coordinator; a transfer from a member or a checkpoint to a worker that has no state. */
   purpose: z.enum(['checkpoint', 'transfer']),

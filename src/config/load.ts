@@ -134,7 +134,9 @@ function describeIssue(
       return `${path.join('.')} = ${shown(valueAt(input, path) ?? key?.defaultValue)}`;
     };
     const path = issue.path.map(String);
-    return [`${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)}).`];
+    const detail = issue.code === 'custom' ? issue.params?.['detail'] : undefined;
+    const why = detail === undefined ? '' : `: ${detail}`;
+    return [`${origin(path)}: ${show(path)} ${check?.must} ${show(otherPath)} (${origin(otherPath)})${why}.`];
   }
   const group = recordAt(input, issue.path.slice(0, 1));
   const expected = configKey(dotted, group)?.expects ?? 'a group of keys, indented below it';

@@ -9,7 +9,8 @@
  */
 
 import { z } from 'zod';
-import { architectures, modelKeys } from '../architecture/registry.ts';
+import { architectures, modelKeys, modelProblem, networkOf } from '../architecture/registry.ts';
+import { trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
@@ -46,6 +47,15 @@ export interface CrossCheck {
   /** Stands between the two keys in the message: `model.nEmbd = 10 must be divisible by model.nHead = 3`. */
   readonly must: string;
   readonly holds: (config: Config) => boolean;
+  /** Why a config that breaks it does: ends the message. */
+  readonly detail?: (config: Config) => string | undefined;
+}
+
+/** What is wrong with `train.trainable`; the sizes of the model, which have rules of their own, do not matter for it. */
+function trainableProblemOf({ train, model }: Config): string | undefined {
+  if (train.trainable === 'all') return undefined;
+  const sized = { ...model, vocabSize: model.vocabSize || 1 };
+  return modelProblem(sized) === undefined ? trainableProblem(train.trainable, networkOf(sized).specs) : undefined;
 }
 
 export const crossChecks: readonly CrossCheck[] = [
@@ -74,6 +84,13 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'train.workers',
     must: 'must give every worker a sequence, so be at least',
     holds: ({ train }) => train.globalBatchSize >= train.workers,
+  },
+  {
+    key: 'train.trainable',
+    other: 'model.architecture',
+    must: 'must match parameters of',
+    holds: (config) => trainableProblemOf(config) === undefined,
+    detail: trainableProblemOf,
   },
   {
     key: 'schedule.minLearningRate',
@@ -116,7 +133,7 @@ export const crossChecks: readonly CrossCheck[] = [
 
 /**
  * Parses a plain object (from YAML, from a checkpoint, from the wire) to a complete configuration. Unknown keys fail. A broken
- * {@link CrossCheck} is a `custom` issue on its key, with the check's index in `params.crossCheck`.
+ * {@link CrossCheck} is a `custom` issue on its key, with the check's index in `params.crossCheck`, and with why in `params.detail`.
  */
 export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((config, context) => {
   for (const [index, check] of crossChecks.entries()) {
@@ -125,7 +142,7 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
       code: 'custom',
       path: check.key.split('.'),
       message: `${check.key} ${check.must} ${check.other}`,
-      params: { crossCheck: index },
+      params: { crossCheck: index, detail: check.detail?.(config) },
     });
   }
 });

@@ -3,7 +3,7 @@
  * resume. Chunks are acknowledged when they are stored, which bounds what is under way.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
-import { stateParts } from '../base/stateParts.ts';
+import { type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
@@ -15,7 +15,7 @@ export interface StateStore {
 }
 
 /** What is asked of a checkpoint. */
-export type StoredState = Pick<Checkpoint, 'trainer' | 'tensors' | 'stream'>;
+export type StoredState = Pick<Checkpoint, 'trainer' | 'stream'>;
 
 /** What became of a checkpoint. */
 export type CheckpointOutcome = WrittenCheckpoint | FailedCheckpoint;
@@ -147,9 +147,17 @@ export class StateFeed {
   #wake: () => void = () => {};
   #stopped = false;
 
-  /** @param send one chunk that starts at `offset` */
-  async run(checkpoint: StoredState, names: readonly string[], send: (offset: number, chunk: Uint8Array) => void) {
+  /**
+   * @param tensors of the receiver, in the order of its state
+   * @param send one chunk that starts at `offset`
+   */
+  async run(
+    checkpoint: StoredState,
+    tensors: readonly Pick<StateTensor, 'name' | 'trained'>[],
+    send: (offset: number, chunk: Uint8Array) => void,
+  ) {
     for (const part of stateParts) {
+      const names = tensorsOf(part, tensors).map(({ name }) => name);
       for await (const chunk of checkpoint.stream(part, names)) {
         for (let start = 0; start < chunk.byteLength; start += stateChunkBytes) {
           while (

@@ -6,6 +6,7 @@
 import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { type StateTensor, tensorsOf } from '../base/stateParts.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
@@ -327,11 +328,12 @@ export class Coordinator {
     this.#send(to, message);
   }
 
-  #checkpointContents(step: number, tensors: CheckpointContents['tensors']): CheckpointContents {
+  #checkpointContents(step: number, tensors: readonly StateTensor[]): CheckpointContents {
     const { config, dataset } = this.#options;
     const { samplesSeen, valLoss } = this.#records.checkpointFacts(step);
     return {
       tensors,
+      moments: tensorsOf('m', tensors).map(({ name }) => name),
       modelConfig: { ...config.model, vocabSize: dataset.vocabSize },
       tokenizerFiles: dataset.tokenizer.files(),
       trainer: {

@@ -1,7 +1,8 @@
 /** What a coordinator is given: by `launch`, by a bench, by the simulator. */
+import { declaredTensors } from '../architecture/trainable.ts';
 import type { Clock } from '../base/clock.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
-import type { TensorShape } from '../checkpoint/safetensors.ts';
+import type { StateTensor } from '../base/stateParts.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -20,7 +21,7 @@ export interface PreparedReplica {
   /** What it computes on, for people: `native (avx512, 2 threads)`. */
   readonly engine: string;
   /** The model's parameters, in the order of its state. */
-  readonly tensors: readonly TensorShape[];
+  readonly tensors: readonly StateTensor[];
 }
 
 /** A worker in the ring, for those who listen. */
@@ -75,6 +76,8 @@ export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
   readonly dataset: Dataset;
+  /** What workers must train. Absent: the parameters of the config's model. */
+  readonly tensors?: readonly StateTensor[];
   /** Floating-point operations of forward and backward over the tokens of a step: gives the utilisation (mfu). */
   readonly stepFlops?: number;
   /** UTF-8 bytes of the text that the evaluated targets stand for, if known: gives bits per byte. */
@@ -125,7 +128,7 @@ export function progressBefore({ config, resume, resumed }: CoordinatorOptions):
 
 /** What of it the decision core knows. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
-  const { runId, config, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
+  const { runId, config, dataset, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint, schedule } = config;
   return {
     runId,
@@ -134,6 +137,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     localWorkers,
     restartsMax,
     open,
+    tensors: options.tensors ?? declaredTensors({ ...config.model, vocabSize: dataset.vocabSize }, train.trainable),
     startStep: resume?.trainer?.step ?? 0,
     maxSteps: train.maxSteps,
     schedule: { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps },

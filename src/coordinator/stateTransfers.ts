@@ -7,6 +7,8 @@ import { StateFeed, type StateStore, type StoredState, type StreamPosition } fro
 import type { Effect } from './core/runState.ts';
 import { StateRelay } from './stateRelay.ts';
 
+type Transfer = Extract<Effect, { kind: 'transfer' }>;
+
 export interface StateTransfersOptions {
   readonly store: StateStore;
   /** The checkpoint that the run goes on from, read already. */
@@ -31,12 +33,12 @@ export class StateTransfers {
   }
 
   /** Takes the place of the transfer before. */
-  begin({ from, to, term, step }: Extract<Effect, { kind: 'transfer' }>): void {
+  begin({ from, to, term, step, tensors }: Transfer): void {
     this.#relay = undefined;
     this.stop();
     this.#turn++;
     if (from === 'checkpoint') {
-      void this.#feedCheckpoint(to, term, step).catch(this.#options.onError);
+      void this.#feedCheckpoint({ to, term, step, tensors }).catch(this.#options.onError);
       return;
     }
     const { forward, acknowledge } = this.#options;
@@ -60,7 +62,7 @@ export class StateTransfers {
     this.#feeds.clear();
   }
 
-  async #feedCheckpoint(to: readonly string[], term: number, step: number): Promise<void> {
+  async #feedCheckpoint({ to, term, step, tensors }: Omit<Transfer, 'kind' | 'from'>): Promise<void> {
     const { resume, store, forward } = this.#options;
     const turn = this.#turn;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
@@ -68,12 +70,11 @@ export class StateTransfers {
       throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
     }
     if (turn !== this.#turn) return;
-    const names = checkpoint.tensors.map(({ name }) => name);
     await Promise.all(
       to.map((id) => {
         const feed = new StateFeed();
         this.#feeds.set(id, { feed, term });
-        return feed.run(checkpoint, names, (offset, chunk) => forward(id, { term, step, offset }, chunk));
+        return feed.run(checkpoint, tensors, (offset, chunk) => forward(id, { term, step, offset }, chunk));
       }),
     );
   }

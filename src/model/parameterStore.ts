@@ -2,7 +2,7 @@
  * A model's parameters on an engine: values, and for training their gradients and AdamW's moments, each in one block, all
  * in one order (parameterOrder.ts). It fills, reads and writes them; what they mean is the model's affair.
  */
-import type { ParameterSpec } from '../architecture/parameters.ts';
+import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
@@ -20,9 +20,6 @@ export interface Parameter {
   /** Its gradient, which is accumulated; undefined where it is frozen, and outside training. */
   readonly grad: Tensor | undefined;
 }
-
-/** Which parameters are trained; the others are frozen. */
-export type IsTrained = (spec: ParameterSpec) => boolean;
 
 /** All parameters of a model, with their gradients and AdamW's moments where it is trained. */
 export class Parameters {
@@ -91,9 +88,14 @@ export class Parameters {
     return this.#trainingGroup('v');
   }
 
-  /** The blocks that steps change, in the order of `stateParts`: of what is trained, and laid out alike. */
+  /** All values, in the order of `specs`: those that steps change, and those that are frozen, if any are. */
+  get allValues(): readonly TensorGroup[] {
+    return this.#frozen === undefined ? [this.values] : [this.values, this.#frozen];
+  }
+
+  /** What a replica is between two steps, in the order of `stateParts`: all values, and the moments of what is trained. */
   get state(): readonly TensorGroup[] {
-    return [this.values, this.m, this.v];
+    return [...this.allValues, this.m, this.v];
   }
 
   /** The parameters of which there is this part: the first of `specs`, or all. */

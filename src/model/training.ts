@@ -3,6 +3,7 @@
  * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
  */
 
+import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
 import type { Batch } from '../base/batch.ts';
 import type { Sums } from '../base/sums.ts';
@@ -14,7 +15,7 @@ import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
 import { type Objective, readSums } from './objectives/objective.ts';
 import { parameterSpecs } from './parameterOrder.ts';
-import { type IsTrained, Parameters } from './parameterStore.ts';
+import { Parameters } from './parameterStore.ts';
 import type { DropoutSource } from './pass.ts';
 import { Tape } from './tape.ts';
 

@@ -1,5 +1,6 @@
 /** Everything a run needs before it starts: what can be wrong is found here, before a worker starts or anything is written. */
 import { modelDifference } from '../architecture/registry.ts';
+import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
@@ -182,13 +183,7 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
   if (trainer === undefined || checkpoint.moments.length === 0) {
     throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
   }
-  const { moments, tensors } = checkpoint;
-  if (!checkpoint.hasMomentsOf(tensors.map(({ name }) => name))) {
-    throw new UserError(
-      `${checkpoint.path} has optimizer state of ${moments.length} of its ${tensors.length} tensors: the others were frozen, ` +
-        'but a run trains all; a loop of your own can go on from it, with restoreCheckpoint',
-    );
-  }
+  checkTrained(checkpoint, config.train.trainable);
   if (trainer.data.sha256 !== dataset.sha256) {
     throw new UserError(
       `the text has changed since ${checkpoint.path} was written: it is now ${dataset.description}; restore it, or start a new run`,
@@ -200,4 +195,16 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     );
   }
   note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
+}
+
+/** A parameter that is trained from here on has no moments to go on with, and one that is frozen from here on would lose its own. */
+function checkTrained({ path, modelConfig, moments }: Checkpoint, trainable: Trainable): void {
+  const had = new Set(moments);
+  const other = declaredTensors(modelConfig, trainable).find(({ name, trained }) => trained !== had.has(name));
+  if (other === undefined) return;
+  const [was, is] = other.trained ? ['frozen', 'trained'] : ['trained', 'frozen'];
+  throw new UserError(
+    `${path} was written by a run in which ${other.name} was ${was}, but with train.trainable: ${JSON.stringify(trainable)} it is ${is}: ` +
+      'a run resumes with its own train.trainable',
+  );
 }

@@ -38,19 +38,25 @@ export interface BuildResult {
   readonly isInPlace: boolean;
   /** How the ring cuts `gradients`. */
   readonly buckets: readonly Bucket[];
-  /** Numbers in each trained parameter: the first of `tensors`. */
-  readonly sizes: readonly number[];
-  /** Where each tensor starts in `gradients`, and in each block of a state. */
-  readonly offsets: readonly number[];
-  /**
-   * Parameters, first and second moments themselves, where the device's memory is the host's: only an update changes them.
-   */
+  /** What a state consists of, in the order in which it is streamed: all parameters, moments of the trained ones. */
+  readonly blocks: readonly StateBlock[];
+  /** The blocks themselves, where the device's memory is the host's: only an update changes them. */
   readonly state?: readonly Float32Array[];
 }
 
-/** Copies of parameters, first and second moments. */
+/** Tensors of one part of a state in one piece of memory, with padding between them. */
+export interface StateBlock {
+  /** Numbers in it, padding included. */
+  readonly length: number;
+  /** Where each tensor starts. */
+  readonly offsets: readonly number[];
+  /** Numbers in each tensor. */
+  readonly sizes: readonly number[];
+}
+
+/** A copy of a state. */
 export interface StateTask {
-  /** Each as long as `gradients`, on a SharedArrayBuffer, which the main thread has made. */
+  /** Each as long as its block, on a SharedArrayBuffer, which the main thread has made. */
   readonly state: readonly Float32Array[];
 }
 

@@ -3,9 +3,10 @@
  * threads and ranks: it reports each bucket whose gradients are final, and takes back those that are reduced, no more.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { type ModelConfig, networkOf } from '../architecture/registry.ts';
+import type { ModelConfig } from '../architecture/registry.ts';
+import { isTrainedBy } from '../architecture/trainable.ts';
 import { microBatches } from '../base/batch.ts';
-import { invariant, UserError } from '../base/errors.ts';
+import { invariant } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import type { Span } from '../comm/spans.ts';
@@ -44,16 +45,6 @@ function measureLimit(engine: Engine, precision: Precision): BuildResult['measur
   return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
 }
 
-/** What workers send each other has the values and moments of all parameters; a frozen one has no moments. */
-function refuseFrozen(config: ModelConfig): void {
-  const frozen = networkOf(config).specs.find(({ trainable }) => trainable === false);
-  if (frozen === undefined) return;
-  throw new UserError(
-    `model.architecture ${config.architecture} freezes ${frozen.name}, but a run trains all: ` +
-      'what its workers send each other has no room for a frozen one; train it with a loop of your own (Trainer)',
-  );
-}
-
 export class ReplicaTasks {
   readonly #engines: EngineTable;
   #replica: Built | undefined;
@@ -70,13 +61,13 @@ export class ReplicaTasks {
     const { config, vocabSize, threads, localIndex, trace, gradientPort, wanted } = task;
     const { precision } = config.engine;
     const modelConfig: ModelConfig = { ...config.model, vocabSize };
-    refuseFrozen(modelConfig);
     const plainEngine = await createEngine({ ...config.engine, threads, localIndex }, this.#engines);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
-    const { seed, activationRecompute } = config.train;
+    const { seed, activationRecompute, trainable } = config.train;
     const objective = objectiveOf(task.objective);
-    const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision });
-    const { specs, trained, grads, values } = trainer.parameters;
+    const isTrained = isTrainedBy(trainable);
+    const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision, isTrained });
+    const { specs, trained, grads, state: groups } = trainer.parameters;
     const sizes = trained.map(({ size }) => size);
     const plan = makeBuckets({
       offsets: grads.offsets,
@@ -93,19 +84,22 @@ export class ReplicaTasks {
     if (!engine.isHost) {
       gradientPort.on('message', ([attempt, bucket]: [number, number]) => exchange.takeBack(attempt, bucket));
     }
-    const state = engine.isHost && trainer.parameters.state.map((group) => engine.hostRange(group, 0, group.length));
+    const state = engine.isHost && groups.map((group) => engine.hostRange(group, 0, group.length));
     this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
     const measured = measureLimit(engine, precision);
     return {
       engine: engine.description,
       engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engine.unit, precision },
       ...(measured && { measured }),
-      tensors: specs.map((spec) => ({ name: spec.name, shape: [...spec.shape] })),
+      tensors: specs.map((spec, i) => ({ name: spec.name, shape: [...spec.shape], trained: i < trained.length })),
       gradients: exchange.shared,
       isInPlace: engine.isHost,
       buckets: plan.buckets,
-      sizes,
-      offsets: values.offsets,
+      blocks: groups.map(({ length, offsets, tensors }) => ({
+        length,
+        offsets,
+        sizes: tensors.map(({ size }) => size),
+      })),
       ...(state && { state }),
     };
   }
@@ -173,7 +167,7 @@ export class ReplicaTasks {
     return sums;
   }
 
-  /** Copies parameters and moments into `state`. */
+  /** Copies the state into `state`, block by block. */
   async exportState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
     await engine.snapshot(trainer.parameters.state, state);
@@ -198,10 +192,10 @@ export class ReplicaTasks {
     return this.#spans.take();
   }
 
-  /** Checksum of the parameters. */
+  /** Checksum of the parameters, frozen ones included. */
   parameterHash(): Promise<string> {
     const { engine, trainer } = this.#built();
-    return engine.checksum([trainer.parameters.values]);
+    return engine.checksum(trainer.parameters.allValues);
   }
 
   /** Checksum of parameters and moments. */

@@ -1,5 +1,5 @@
 /**
- * A replica's state (parameters, first and second moments) as a stream of chunks with acknowledgements. Only a few chunks are
+ * A replica's state (all parameters, first and second moments of the trained ones) as a stream of chunks with acknowledgements. Only a few chunks are
  * under way; beside them the sender holds a second time, at most once, what an update would change before it is sent.
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
@@ -7,12 +7,13 @@ import { PeerError } from '../base/errors.ts';
 import type { StreamPurpose } from '../comm/messageFields.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
+import type { StateBlock } from './replicaProtocol.ts';
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 
-/** Shared memory for a whole state: a block of this length each for parameters, first and second moments. */
-export function newState(length: number): Float32Array[] {
-  return Array.from({ length: 3 }, () => new Float32Array(new SharedArrayBuffer(length * 4)));
+/** Shared memory for a whole state. */
+export function newState(blocks: readonly StateBlock[]): Float32Array[] {
+  return blocks.map(({ length }) => new Float32Array(new SharedArrayBuffer(length * 4)));
 }
 
 /** Below 4 GiB, which is more than a Uint8Array holds in Node 20. */
@@ -23,10 +24,12 @@ export class StateBytes {
   readonly byteLength: number;
   readonly #pieces: readonly Uint8Array[];
 
-  /** The state in `blocks` (parameters, m, v), each of which has the tensors at `offsets`. */
-  static ofBlocks(blocks: readonly Float32Array[], offsets: readonly number[], sizes: readonly number[]): StateBytes {
+  /** The tensors of `state`, which lies in memory as `blocks` say. */
+  static ofBlocks(state: readonly Float32Array[], blocks: readonly StateBlock[]): StateBytes {
     return new StateBytes(
-      blocks.flatMap((block) => offsets.map((offset, i) => block.subarray(offset, offset + sizes[i]!))),
+      blocks.flatMap(({ offsets, sizes }, i) =>
+        offsets.map((offset, tensor) => state[i]!.subarray(offset, offset + sizes[tensor]!)),
+      ),
     );
   }
 

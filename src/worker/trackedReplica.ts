@@ -118,10 +118,10 @@ export class TrackedReplica {
 
   /** The state itself where it can be read, until the next update; else a copy. */
   async snapshot(): Promise<StateBytes> {
-    const { state: own, gradients, offsets, sizes } = this.built;
-    const state = own ?? newState(gradients.length);
+    const { state: own, blocks } = this.built;
+    const state = own ?? newState(blocks);
     if (!own) await this.#options.inbox.orEnd(this.#replica.exportState({ state }));
-    return StateBytes.ofBlocks(state, offsets, sizes);
+    return StateBytes.ofBlocks(state, blocks);
   }
 
   close(): Promise<void> {
@@ -130,9 +130,9 @@ export class TrackedReplica {
 
   async #receive({ term, step }: CoordinatorMessageOf<'form'>): Promise<void> {
     const { inbox, send } = this.#options;
-    const { state: own, gradients, offsets, sizes } = this.built;
-    const state = own ?? newState(gradients.length);
-    const receiver = new StateReceiver(StateBytes.ofBlocks(state, offsets, sizes), (offset) =>
+    const { state: own, blocks } = this.built;
+    const state = own ?? newState(blocks);
+    const receiver = new StateReceiver(StateBytes.ofBlocks(state, blocks), (offset) =>
       send({ type: 'stateAck', purpose: 'transfer', term, step, offset }),
     );
     while (!receiver.isComplete) {

@@ -90,7 +90,8 @@ class ObservedReplica extends ReplicaThread {
 
   override async gradNorm(): Promise<number> {
     const norm = await super.gradNorm();
-    const { gradients, offsets, sizes } = this.#built!;
+    const { gradients, blocks } = this.#built!;
+    const { offsets, sizes } = blocks[0]!; // laid out as the gradients
     this.#onReduced(sizes.map((size, i) => gradients.slice(offsets[i]!, offsets[i]! + size)));
     return norm;
   }

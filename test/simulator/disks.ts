@@ -13,13 +13,11 @@ import {
   readContents,
   recoveredFrom,
 } from '../../src/records/journalRecords.ts';
-import { type Reference, sizes } from './reference.ts';
+import { partLengths, type Reference } from './reference.ts';
 import type { SimProcess, World } from './world.ts';
 
 /** How soon a commit is safe from a power cut. */
 const syncMs = 15;
-/** Numbers of a part of the state. */
-const partLength = sizes[0] + sizes[1];
 
 export class JournalFile {
   #lines: { readonly line: string; readonly record: JournalRecord; readonly atMs: number }[] = [];
@@ -94,10 +92,10 @@ export class CheckpointDisk {
     const { contents, state } = newest;
     return {
       trainer: contents.trainer,
-      tensors: contents.tensors,
       async *stream(part) {
-        const from = stateParts.indexOf(part) * partLength * 4;
-        yield state.slice(from, from + partLength * 4);
+        const index = stateParts.indexOf(part);
+        const from = partLengths.slice(0, index).reduce((sum, length) => sum + length, 0);
+        yield state.slice(4 * from, 4 * (from + partLengths[index]!));
       },
     };
   }

@@ -5,20 +5,27 @@
 import { createHash } from 'node:crypto';
 import { mix32 } from '../../src/base/counterRandom.ts';
 
-/** Numbers in each tensor, and where it starts: as in an engine's memory there is padding. */
-export const sizes = [3, 5] as const;
-export const offsets = [0, 4] as const;
+/** Numbers in each trained tensor, and where it starts: as in an engine's memory there is padding. */
+const sizes = [3, 5] as const;
+const offsets = [0, 4] as const;
 export const blockLength = 9;
 export const buckets = [
   { start: 0, end: 4 },
   { start: 4, end: 9 },
 ] as const;
 export const tensors = [
-  { name: 'a', shape: [3] },
-  { name: 'b', shape: [5] },
+  { name: 'a', shape: [3], trained: true },
+  { name: 'b', shape: [5], trained: true },
+  { name: 'c', shape: [2], trained: false },
 ];
 
-export type Blocks = readonly [Float32Array, Float32Array, Float32Array];
+const trainedBlock = { length: blockLength, offsets, sizes };
+/** Of a state: values of what is trained, of what is frozen, and both moments. */
+export const stateBlocks = [trainedBlock, { length: 4, offsets: [1], sizes: [2] }, trainedBlock, trainedBlock];
+/** Numbers of parameters, m and v in a stream. */
+export const partLengths = [10, 8, 8] as const;
+
+export type Blocks = readonly [p: Float32Array, frozen: Float32Array, m: Float32Array, v: Float32Array];
 
 /** Of one sample. */
 function gradientOf(step: number, sample: number, element: number): number {
@@ -26,12 +33,13 @@ function gradientOf(step: number, sample: number, element: number): number {
 }
 
 export function newBlocks(): Blocks {
-  const [p, m, v] = [new Float32Array(blockLength), new Float32Array(blockLength), new Float32Array(blockLength)];
-  for (const [i, offset] of offsets.entries()) for (let j = 0; j < sizes[i]!; j++) p[offset + j] = 100 * i + j;
-  return [p, m, v];
+  const [p, frozen, m, v] = stateBlocks.map(({ length }) => new Float32Array(length));
+  for (const [i, offset] of offsets.entries()) for (let j = 0; j < sizes[i]!; j++) p![offset + j] = 100 * i + j;
+  frozen!.set([0, 71, 72]);
+  return [p!, frozen!, m!, v!];
 }
 
-export function update([p, m, v]: Blocks, gradients: Float32Array, step: number): void {
+export function update([p, , m, v]: Blocks, gradients: Float32Array, step: number): void {
   for (const [i, offset] of offsets.entries()) {
     for (let at = offset; at < offset + sizes[i]!; at++) {
       const g = gradients[at]!;
@@ -42,11 +50,14 @@ export function update([p, m, v]: Blocks, gradients: Float32Array, step: number)
   }
 }
 
-/** Dense: parameters, m, v. */
-export function dense(blocks: Blocks): Float32Array {
-  return Float32Array.from(
-    blocks.flatMap((block) => offsets.flatMap((offset, i) => [...block.subarray(offset, offset + sizes[i]!)])),
-  );
+/** As in a stream: without padding. */
+export function dense(blocks: readonly Float32Array[]): Float32Array {
+  return Float32Array.from(blocks.flatMap((block, i) => tensorsIn(block, i).flatMap((tensor) => [...tensor])));
+}
+
+function tensorsIn(block: Float32Array, index: number): Float32Array[] {
+  const { offsets: starts, sizes: lengths } = stateBlocks[index]!;
+  return starts.map((offset, i) => block.subarray(offset, offset + lengths[i]!));
 }
 
 /** Copies blocks to others. */
@@ -56,11 +67,9 @@ export function copy(from: readonly Float32Array[], to: readonly Float32Array[])
 
 export function fill(blocks: Blocks, numbers: Float32Array): void {
   let from = 0;
-  for (const block of blocks) {
-    for (const [i, offset] of offsets.entries()) {
-      block.set(numbers.subarray(from, from + sizes[i]!), offset);
-      from += sizes[i]!;
-    }
+  for (const tensor of blocks.flatMap(tensorsIn)) {
+    tensor.set(numbers.subarray(from, from + tensor.length));
+    from += tensor.length;
   }
 }
 

@@ -14,9 +14,8 @@ import {
   hashOf,
   isEqual,
   newBlocks,
-  offsets,
   type Reference,
-  sizes,
+  stateBlocks,
   tensors,
   update,
 } from './reference.ts';
@@ -51,8 +50,7 @@ export class SimReplica implements Replica {
       tensors,
       gradients: this.#gradients,
       buckets,
-      sizes,
-      offsets,
+      blocks: stateBlocks,
       isInPlace: true,
       ...(this.#options.isShared && { state: this.blocks }),
     }));
@@ -126,7 +124,7 @@ export class SimReplica implements Replica {
   }
 
   parameterHash() {
-    return this.#task(1, () => hashOf(this.blocks[0]));
+    return this.#task(1, () => hashOf(dense(this.blocks.slice(0, 2))));
   }
 
   stateHash() {

@@ -16,7 +16,7 @@ import { Agent } from '../../src/worker/agent.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
 import { Network } from './network.ts';
-import { dense, Reference } from './reference.ts';
+import { dense, Reference, tensors } from './reference.ts';
 import { SimReplica, simulatedLoss } from './simReplica.ts';
 import { SimProcess, World } from './world.ts';
 
@@ -198,6 +198,7 @@ export class Simulation {
       localWorkers,
       journal,
       evalPartTokens,
+      tensors,
       runId: this.#runId,
       worldSize: local + remote,
       restartsMax: 1_000,

@@ -1,6 +1,9 @@
 /** The group `train` of a config: how many steps of how many samples, and on what. */
 import { z } from 'zod';
-import { choice, real, whole } from '../../base/keyTypes.ts';
+import { choice, pathsMax, real, whole } from '../../base/keyTypes.ts';
+
+/** Of a parameter's name, which is no longer. */
+const namePattern = z.string().min(1).max(256);
 
 export const train = z
   .strictObject({
@@ -36,6 +39,14 @@ export const train = z
       max: 1e9,
       doc: 'What all workers together could compute at best, in 10^12 floating-point operations a second: what mfu in metrics.jsonl is a part of. 0 takes what the workers measure when they start (native engine).',
     }),
+    trainable: z
+      .union([namePattern, z.array(namePattern).min(1).max(pathsMax)])
+      .default('all')
+      .meta({
+        description:
+          'Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as [transformer.h.3.*, transformer.ln_f.*]. The others are frozen: they keep their initial values, and have no gradients and no moments.',
+        expects: 'all, or a pattern of parameter names, or a list of them',
+      }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
     hashEverySteps: whole({
       default: 50,

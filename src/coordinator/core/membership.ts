@@ -23,6 +23,7 @@ import {
 } from './decisionParts.ts';
 import { engineText, mixRefusal } from './engineMix.ts';
 import type { Decision, Effect, Member, RunEvent, RunState } from './runState.ts';
+import { unlikeDeclared, unlikeOrder } from './stateMatch.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 import { openTerm, reform, tryToOpen } from './terms.ts';
 
@@ -130,6 +131,12 @@ export function onPrepared(
     phase: 'waiting for work',
     prepared: { engine, engineId, tensors, ...(limit && { limit }) },
   };
+  const others = everyone(state).find(({ id, prepared }) => id !== member.id && prepared !== undefined);
+  const problem =
+    unlikeDeclared(tensors, state.plan.tensors) ?? unlikeOrder(tensors, others?.prepared?.tensors ?? tensors);
+  if (problem !== undefined) {
+    return turnAway(state, now, `${problem}: start it with the version of lockstep that the run has`, nowMs);
+  }
   const unlike = everyone(state).find(
     ({ id, prepared }) => id !== member.id && prepared !== undefined && mixRefusal(prepared.engineId, engineId),
   );
@@ -152,6 +159,10 @@ function refuseMix(state: RunState, member: Member, other: Member, nowMs: number
   const [its, others] = [required(member.prepared).engineId, required(other.prepared).engineId];
   const { reason: why, remedy } = required(mixRefusal(its, others));
   const reason = `it computes on ${engineText(its)}, ${nameOf(other)} on ${engineText(others)}, and ${why}: ${remedy}`;
+  return turnAway(state, member, reason, nowMs);
+}
+
+function turnAway(state: RunState, member: Member, reason: string, nowMs: number): Decision {
   const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
   return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
 }

@@ -2,16 +2,10 @@
  * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and what can be done about it.
  * Plain data only.
  */
+import type { StateTensor } from '../../base/stateParts.ts';
 import { noSums, type Sums } from '../../base/sums.ts';
 import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
-import type {
-  ComputeLimit,
-  EngineId,
-  StateClaim,
-  StepTimings,
-  TensorTable,
-  WorkerPhase,
-} from '../../comm/messageFields.ts';
+import type { ComputeLimit, EngineId, StateClaim, StepTimings, WorkerPhase } from '../../comm/messageFields.ts';
 import type { WorkerFailure, WorkerMessage } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { Schedule } from './schedule.ts';
@@ -30,6 +24,8 @@ export interface RunPlan {
   readonly restartsMax: number;
   /** Whether workers of others may join. */
   readonly open: boolean;
+  /** The parameters of its model, in any order. */
+  readonly tensors: readonly StateTensor[];
   /** Updates applied before the run: 0, or the step of the checkpoint that it resumes. */
   readonly startStep: number;
   readonly maxSteps: number;
@@ -88,7 +84,7 @@ export interface Member {
     /** For people. */
     readonly engine: string;
     readonly engineId: EngineId;
-    readonly tensors: TensorTable;
+    readonly tensors: readonly StateTensor[];
     readonly limit?: ComputeLimit;
   };
   /** The term that it is ready for, and the hash of its state if it was asked for. */
@@ -268,6 +264,8 @@ export type Effect =
       readonly to: readonly string[];
       readonly term: number;
       readonly step: number;
+      /** In the order of the stream. */
+      readonly tensors: readonly StateTensor[];
     }
   /** Everybody's state is lost: what was written for later steps is void. */
   | { readonly kind: 'rewind'; readonly step: number }
@@ -295,7 +293,7 @@ export type Effect =
       readonly term: number;
       readonly step: number;
       readonly bytes: number;
-      readonly tensors: TensorTable;
+      readonly tensors: readonly StateTensor[];
     }
   | {
       readonly kind: 'stepDone';

@@ -71,7 +71,11 @@ export function openTerm(
     effects.push({ kind: 'send', to: id, message: form });
   }
   const isTransferred = receivers.length > 0 && (source !== undefined || step > 0);
-  if (isTransferred) effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step });
+  if (isTransferred) {
+    // All have the same: membership.ts.
+    const { tensors } = required(members[0]?.prepared);
+    effects.push({ kind: 'transfer', from: source ?? 'checkpoint', to: receivers, term, step, tensors });
+  }
   const ids = new Set(ring.map(({ id }) => id));
   const joiners = everyone(state).filter(({ id }) => !ids.has(id));
   const going = `${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (term ${term})`;

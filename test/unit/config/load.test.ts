@@ -205,6 +205,14 @@ describe('what is wrong, and where', () => {
       'my.yaml:2: model.nEmbd = 100 must be divisible by model.nHead = 3 (--set model.nHead=3).',
     );
     expect(refused('model:\n  nHead: 3\n')).toContain('default: model.nEmbd = 128 must be divisible');
+    expect(refused('train:\n  trainable: [transformer.h.3.*, h.4.*]\n')).toBe(
+      'my.yaml:2: train.trainable = ["transformer.h.3.*","h.4.*"] must match parameters of model.architecture = "gpt2" (default): h.4.* is the ' +
+        'name of none that can be trained; there are transformer.wte.weight, transformer.wpe.weight, transformer.h.0.ln_1.weight, ' +
+        'transformer.h.0.ln_1.bias, transformer.h.0.attn.c_attn.weight, transformer.h.0.attn.c_attn.bias, ….',
+    );
+    expect(refused('model:\n  architecture: bigram\n', ['train.trainable=*.bias'])).toContain(
+      'there are table.weight.',
+    );
     expect(refused('train:\n  globalBatchSize: 10\n  microBatchSize: 4\n')).toContain(
       'must be divisible by train.microBatchSize = 4',
     );

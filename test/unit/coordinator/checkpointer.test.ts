@@ -176,15 +176,15 @@ describe('a state feed', () => {
     const writer = await new CheckpointStore(folder).beginWrite(contents);
     await writer.write(bytes);
     const checkpoint = await openCheckpoint(await writer.commit());
-    return { checkpoint, bytes, names: contents.tensors.map(({ name }) => name) };
+    return { checkpoint, bytes, tensors: contents.tensors.map(({ name }) => ({ name, trained: true })) };
   }
 
   it('sends the state in order, and stays a few chunks ahead of what is acknowledged', async () => {
-    const { checkpoint, bytes, names } = await written();
+    const { checkpoint, bytes, tensors } = await written();
     const feed = new StateFeed();
     const received = new Uint8Array(bytes.byteLength);
     let [arrived, acknowledged, aheadMax] = [0, 0, 0];
-    await feed.run(checkpoint, names, (offset, chunk) => {
+    await feed.run(checkpoint, tensors, (offset, chunk) => {
       expect(offset).toBe(arrived);
       expect(chunk.byteLength).toBeLessThanOrEqual(stateChunkBytes);
       received.set(chunk, offset);
@@ -201,10 +201,10 @@ describe('a state feed', () => {
   });
 
   it('ends when it is stopped, though nobody acknowledges, and takes no acknowledgement of what was not sent', async () => {
-    const { checkpoint, bytes, names } = await written();
+    const { checkpoint, bytes, tensors } = await written();
     const feed = new StateFeed();
     let sent = 0;
-    const over = feed.run(checkpoint, names, (_, chunk) => {
+    const over = feed.run(checkpoint, tensors, (_, chunk) => {
       sent += chunk.byteLength;
     });
     feed.acknowledged(Number.MAX_SAFE_INTEGER);

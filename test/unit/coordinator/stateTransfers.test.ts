@@ -9,7 +9,6 @@ let closed = 0;
 /** A checkpoint of step 3 with more chunks than may be under way. */
 const checkpoint = {
   trainer: { step: 3 },
-  tensors: [{ name: 'w' }],
   async *stream() {
     try {
       for (let i = 0; i < 20; i++) yield new Uint8Array(stateChunkBytes);
@@ -38,12 +37,12 @@ it('lets go of the checkpoint when a receiver is lost, and another transfer begi
   closed = 0;
   const { transfer, sent } = transfers();
   for (let term = 1; term <= 20; term++) {
-    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${term}`], term, step: 3 });
+    transfer.begin({ kind: 'transfer', from: 'checkpoint', to: [`w${term}`], term, step: 3, tensors: [] });
     await turn();
     await turn();
   }
   expect(new Set(sent).size).toBe(20);
-  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], term: 21, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'w0', to: ['w1'], term: 21, step: 3, tensors: [] });
   await turn();
   await turn();
   expect(closed).toBe(20);
@@ -54,8 +53,8 @@ it('a checkpoint that is found too late is not sent', async () => {
   const { transfer, sent, errors } = transfers(
     () => new Promise((resolve) => void found.push(() => resolve({ checkpoint }))),
   );
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 1, step: 3 });
-  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 2, step: 3 });
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 1, step: 3, tensors: [] });
+  transfer.begin({ kind: 'transfer', from: 'checkpoint', to: ['w1'], term: 2, step: 3, tensors: [] });
   for (const resolve of found.reverse()) {
     resolve();
     await turn();

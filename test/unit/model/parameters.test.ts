@@ -1,8 +1,10 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import { architectureOf, parameterCount } from '../../../src/architecture/registry.ts';
+import type { TensorGroup } from '../../../src/engine/engine.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
-import { type IsTrained, Parameters } from '../../../src/model/parameterStore.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
@@ -203,9 +205,12 @@ describe('frozen parameters', () => {
     expect(parameters.trained.map(({ name }) => name)).toEqual(
       all.parameters.specs.filter(isTrained).map(({ name }) => name),
     );
-    for (const group of [...parameters.state, parameters.grads]) {
-      expect(group.tensors.map(({ shape }) => shape)).toEqual(parameters.trained.map(({ shape }) => shape));
-    }
+    const { grads, m, v, specs, trained: some } = parameters;
+    const shapesIn = (groups: readonly TensorGroup[]) => groups.flatMap(({ tensors }) => tensors.map((t) => t.shape));
+    const shapesOf = (these: typeof specs) => these.map(({ shape }) => shape);
+    for (const group of [parameters.values, grads, m, v]) expect(shapesIn([group])).toEqual(shapesOf(some));
+    expect(shapesIn(parameters.allValues)).toEqual(shapesOf(specs));
+    expect(shapesIn(parameters.state)).toEqual([specs, some, some].flatMap(shapesOf));
     expect(parameters.specsOf('params')).toEqual(parameters.specs);
     const numbersIn = (specs: readonly { size: number }[]) => specs.reduce((sum, { size }) => sum + size, 0);
     const values = new Float32Array(parameters.count);

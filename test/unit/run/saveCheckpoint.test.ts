@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
@@ -11,7 +12,6 @@ import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
-import type { IsTrained } from '../../../src/model/parameterStore.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { prepareRun } from '../../../src/run/prepareRun.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
@@ -132,12 +132,12 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     }
   });
 
-  it('are refused by a run, which trains all parameters, where some were frozen', async () => {
+  it('are refused by a run that trains other parameters', async () => {
     const run = join(folder, 'run');
     const data = { text: resolve('src'), tokenizer: 'byte', valFraction: 0.1 } as const;
     const config = { data, model: { ...form, ...sizes }, sample: { maxTokens: 0 } };
-    const resume = () =>
-      prepareRun({ resume: run, singleProcess: true, encrypt: true, dryRun: true }, folder, {
+    const resume = (...overrides: string[]) =>
+      prepareRun({ resume: run, set: overrides, singleProcess: true, encrypt: true, dryRun: true }, folder, {
         note: () => {},
         warn: () => {},
         progress: () => () => {},
@@ -145,9 +145,16 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     await saveCheckpoint('run/checkpoints', newTrainer(1), { step: 1, dataset, config, cwd: folder });
     writeFileSync(join(run, 'config.yaml'), JSON.stringify(config));
     expect((await resume()).resume?.trainer?.step).toBe(1);
+    const ofBlock1 = 'train.trainable=transformer.h.1.*';
+    await expect(resume(ofBlock1)).rejects.toThrow(
+      /transformer\.wte\.weight was trained, but with train\.trainable: "transformer\.h\.1\.\*" it is frozen: a run resumes with its own/,
+    );
     const frozen = newTrainer(1, 2, isOfBlock1);
     await saveCheckpoint('run/checkpoints', frozen, { step: 2, dataset, config, cwd: folder });
-    await expect(resume()).rejects.toThrow(/has optimizer state of 12 of its 28 tensors: .* a run trains all/);
+    await expect(resume()).rejects.toThrow(
+      /transformer\.wte\.weight was frozen, but with train\.trainable: "all" it is/,
+    );
+    expect((await resume(ofBlock1)).resume?.trainer?.step).toBe(2);
   });
 
   it('keep the newest and the best', async () => {

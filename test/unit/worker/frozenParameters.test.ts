@@ -1,35 +1,113 @@
-/** A run trains every parameter: a worker says so before it starts an engine. */
-import { MessageChannel } from 'node:worker_threads';
-import { afterEach, expect, it, vi } from 'vitest';
-import { Declarations } from '../../../src/architecture/parameters.ts';
-import { UserError } from '../../../src/base/errors.ts';
+/** A worker that trains some parameters only: what it holds, hashes and hands on. */
+import { afterEach, expect, it } from 'vitest';
+import { isTrainedBy } from '../../../src/architecture/trainable.ts';
+import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import { ReplicaTasks } from '../../../src/worker/replicaTasks.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
+import { tokenBatch } from '../../../src/task/nextToken.ts';
+import { Inbox } from '../../../src/worker/inbox.ts';
+import { TrackedReplica } from '../../../src/worker/trackedReplica.ts';
+import { InProcessReplica } from '../../engines/inProcessReplica.ts';
+import { testEngines } from '../../engines/testEngines.ts';
 
-afterEach(() => vi.restoreAllMocks());
+const vocabSize = 16;
+const trainable = ['transformer.h.1.*', 'transformer.ln_f.weight'];
+const model = { blockSize: 8, nLayer: 2, nHead: 2, nEmbd: 8, dropout: 0 };
 
-async function build(): Promise<void> {
-  const model = { blockSize: 8, nLayer: 1, nHead: 2, nEmbd: 8, dropout: 0 };
-  const config = configSchema.parse({ model, engine: { name: 'native' } });
-  const { port1, port2 } = new MessageChannel();
-  const tasks = new ReplicaTasks();
-  const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
-  try {
-    await tasks.build({ config, ...shared, gradientPort: port2, wanted: Int32Array.of(1) });
-  } finally {
-    await tasks.dispose();
-    port1.close();
-  }
+const replicas: TrackedReplica[] = [];
+afterEach(async () => {
+  for (const replica of replicas.splice(0)) await replica.close();
+});
+
+async function built(engineName: 'native' | 'tfjs', seed = 1) {
+  const inbox = new Inbox();
+  const held = new TrackedReplica({
+    makeReplica: () => new InProcessReplica(testEngines),
+    inbox,
+    send: () => undefined,
+  });
+  replicas.push(held);
+  const engine = { name: engineName, deviceKind: engineName === 'tfjs' ? 'cpu' : 'auto', threads: 1 };
+  const config = configSchema.parse({ model, train: { trainable, seed }, engine });
+  await held.build({ config, vocabSize, objective: 'next-token', threads: 1, localIndex: 0, trace: false });
+  return { held, inbox };
 }
 
-it('a worker refuses a network that freezes parameters', async () => {
-  await build();
-  const declared = Object.getOwnPropertyDescriptor(Declarations.prototype, 'specs')!;
-  vi.spyOn(Declarations.prototype, 'specs', 'get').mockImplementation(function (this: Declarations) {
-    const specs: Declarations['specs'] = declared.get!.call(this);
-    return specs.map((spec) => ({ ...spec, trainable: !spec.name.endsWith('wpe.weight') }));
-  });
-  const refused = build();
-  await expect(refused).rejects.toThrow(UserError);
-  await expect(refused).rejects.toThrow(/gpt2 freezes transformer\.wpe\.weight, but a run trains all/);
+/** One update on the replica's own gradients. */
+async function train({ replica }: TrackedReplica): Promise<void> {
+  const tokens = Int32Array.from({ length: 16 }, (_, i) => (7 * i) % vocabSize);
+  const batch = tokenBatch(
+    tokens,
+    tokens.map((token) => (token + 1) % vocabSize),
+    8,
+  );
+  await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, trace: false }, (bucket) =>
+    replica.reduced(bucket),
+  );
+  await replica.apply({ step: 1, learningRate: 0.1, gradNorm: await replica.gradNorm() });
+}
+
+/** The numbers of its stream. */
+async function numbersOf(held: TrackedReplica): Promise<Float32Array> {
+  const state = await held.snapshot();
+  return new Float32Array(state.copy(0, state.byteLength).buffer);
+}
+
+const specs = parameterSpecs({ ...configSchema.parse({ model }).model, vocabSize });
+const trained = specs.filter(isTrainedBy(trainable));
+const sizeOf = (some: typeof specs) => some.reduce((sum, { size }) => sum + size, 0);
+const [all, some] = [sizeOf(specs), sizeOf(trained)];
+
+it.each(['native', 'tfjs'] as const)('%s streams all parameters, and moments of the trained ones', async (engine) => {
+  const { held } = await built(engine);
+  expect(trained.length).toBe(13);
+  expect(held.built.tensors.map(({ name, trained: isTrained }) => [name, isTrained])).toEqual([
+    ...trained.map(({ name }) => [name, true]),
+    ...specs.filter((spec) => !trained.includes(spec)).map(({ name }) => [name, false]),
+  ]);
+  expect(held.built.buckets.at(-1)!.end).toBe(held.built.gradients.length);
+  expect(held.built.gradients.length).toBeLessThan(all);
+  const before = await numbersOf(held);
+  await train(held);
+  const after = await numbersOf(held);
+  expect(after.length).toBe(all + 2 * some);
+  expect(after.subarray(some, all)).toEqual(before.subarray(some, all));
+  const changed = after.findIndex((value, i) => (i < some || i >= all) && value === before[i]);
+  expect(changed, 'a trained parameter, or a moment, that has not changed').toBe(-1);
+});
+
+it.each(['native', 'tfjs'] as const)('%s hashes frozen parameters, and receives them', async (engine) => {
+  const [one, other] = [await built(engine, 1), await built(engine, 2)];
+  await train(one.held);
+  const numbers = await numbersOf(one.held);
+  numbers[all - 1]! += 1; // of a frozen one
+  const bytes = new Uint8Array(numbers.buffer);
+  const hashes = async ({ replica }: TrackedReplica) => [await replica.parameterHash(), await replica.stateHash()];
+  const form: CoordinatorMessageOf<'form'> = {
+    type: 'form',
+    term: 3,
+    rank: 0,
+    worldSize: 1,
+    nextAddress: 'memory://1',
+    previousAddress: 'memory://1',
+    step: 1,
+    committedTerm: 0,
+    state: 'receive',
+    send: false,
+    verify: false,
+  };
+  const receive = async ({ held, inbox }: typeof one, payload: Uint8Array) => {
+    inbox.deliver({ message: form, payload: undefined });
+    await inbox.takeForm();
+    const message = { type: 'stateChunk', purpose: 'transfer', term: 3, step: 1, offset: 0 } as const;
+    inbox.deliver({ message, payload });
+    await held.take(form);
+    return await hashes(held);
+  };
+  const before = await hashes(one.held);
+  const received = await receive(other, bytes);
+  expect(await numbersOf(other.held)).toEqual(numbers);
+  expect(received[0]).not.toBe(before[0]);
+  expect(received[1]).not.toBe(before[1]);
+  expect(await receive(one, bytes)).toEqual(received);
 });

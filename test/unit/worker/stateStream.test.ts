@@ -98,9 +98,13 @@ describe('a state stream', () => {
       const sender = senderTo(sent, 5 << 20);
       const [from, to] = [blocksOf(0), blocksOf(-1e6)];
       // Many chunks: more than can be under way.
-      const many = { offsets: Array(8).fill(offsets).flat(), sizes: Array(8).fill(sizes).flat() };
-      sender.start({ term: 1, step: 5 }, StateBytes.ofBlocks(from, many.offsets, many.sizes));
-      await receiveAll(sender, sent, StateBytes.ofBlocks(to, many.offsets, many.sizes), async (chunks) => {
+      const many = {
+        length: from[0]!.length,
+        offsets: Array(8).fill(offsets).flat(),
+        sizes: Array(8).fill(sizes).flat(),
+      };
+      sender.start({ term: 1, step: 5 }, StateBytes.ofBlocks(from, [many, many, many]));
+      await receiveAll(sender, sent, StateBytes.ofBlocks(to, [many, many, many]), async (chunks) => {
         if (chunks !== after) return;
         await sender.keep();
         for (const block of from) block.fill(-1);

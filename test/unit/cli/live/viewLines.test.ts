@@ -32,6 +32,7 @@ const plan = {
     checkpointEverySteps: 0,
   },
   hashEverySteps: 0,
+  tensors: [],
   heartbeatTimeoutMs: 1,
   joinTimeoutMs: 1,
   stepTimeoutMs: 1,

@@ -11,7 +11,12 @@ import {
   type RunPlan,
 } from '../../../../src/coordinator/core/runState.ts';
 
+const tensors = [
+  { name: 'w', shape: [2], trained: true },
+  { name: 'e', shape: [3], trained: false },
+];
 const plan: RunPlan = {
+  tensors,
   runId: 'r',
   worldSize: 2,
   minWorkers: 1,
@@ -34,7 +39,6 @@ const plan: RunPlan = {
 };
 const hash = (digit: string) => digit.repeat(64);
 const timings = { dataWaitMs: 0, forwardBackwardMs: 1, ringWaitMs: 1, commitWaitMs: 0, optimizerMs: 1 };
-const tensors = [{ name: 'w', shape: [2] }];
 const quiet = { evalEverySteps: 0, checkpointEverySteps: 0 };
 
 /** Drives the core like a rim would, with scripted workers: `w0` connects as `w0`, a second time as `w0b`, and so on. */
@@ -44,6 +48,7 @@ class Script {
   effects: readonly Effect[] = [];
   reason = '';
   engineOf: (id: string) => Partial<EngineId> = () => ({});
+  tensorsOf: (id: string) => typeof tensors = () => tensors;
 
   constructor(changes: Partial<RunPlan> = {}, resumed?: Resumed) {
     this.state = initialState({ ...plan, ...changes }, 0, resumed);
@@ -67,7 +72,7 @@ class Script {
     for (const id of ids) {
       const usual = { engine: 'native', deviceKind: 'cpu', unit: 'avx512', precision: 'float32' };
       const engineId = { ...usual, ...this.engineOf(id) };
-      this.from(id, { type: 'prepared', engine: 'for people', engineId, tensors });
+      this.from(id, { type: 'prepared', engine: 'for people', engineId, tensors: this.tensorsOf(id) });
     }
     return this;
   }
@@ -696,6 +701,36 @@ describe('the decision core: losses', () => {
     script.join('w2').engineOf = () => ({});
     script.prepared('w2').ready('w0').ready('w2').join('w3').engineOf = () => ({ unit: 'neon' });
     expect(script.prepared('w3').kinds()).toEqual(['refused→w3']);
+  });
+
+  it.each([
+    [
+      'freezes another',
+      tensors.map((tensor) => ({ ...tensor, trained: true })),
+      'its e is [3] and trained, that of the run [3] and frozen',
+    ],
+    ['lacks one', tensors.slice(0, 1), 'its e is not there, that of the run [3] and frozen'],
+    [
+      'has one more',
+      [...tensors, { ...tensors[0]!, name: 'x' }],
+      'its x is [2] and trained, that of the run not there',
+    ],
+    [
+      'has another shape',
+      [{ ...tensors[0]!, shape: [1, 2] }, tensors[1]!],
+      'its w is [1,2] and trained, that of the run [2]',
+    ],
+    ['has one twice', [...tensors, tensors[0]!], 'two of its parameters have one name'],
+    ['has another order', tensors.toReversed(), 'its parameter 0 is e, that of the others w'],
+  ])('refuses a worker whose model %s', (_, others, reason) => {
+    const script = new Script({ ...quiet, localWorkers: [], open: true });
+    script.tensorsOf = (id) => (id === 'w1' ? others : tensors);
+    script.join('w0').join('w1').prepared('w0', 'w1');
+    expect(script.kinds()).toEqual(['refused→w1']);
+    expect(script.effects).toContainEqual(
+      expect.objectContaining({ message: { type: 'refused', reason: expect.stringContaining(reason) } }),
+    );
+    expect(script.join('w2').prepared('w2').ids).toEqual(['w0', 'w2']);
   });
 
   it('refuses the workers of another run, whatever they claim to have', () => {

@@ -1,0 +1,96 @@
+/** A run that trains some parameters: the others keep their bits, and whoever resumes or joins goes on with the same. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, it } from 'vitest';
+import { isTrainedBy } from '../../src/architecture/trainable.ts';
+import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts';
+import { createEngine } from '../../src/engine/registry.ts';
+import { parameterSpecs } from '../../src/model/parameterOrder.ts';
+import { Parameters } from '../../src/model/parameterStore.ts';
+import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+const trainable = ['transformer.h.1.*', 'transformer.ln_f.*'];
+const config = [...tiny, `train.trainable=${JSON.stringify(trainable)}`, 'model.dropout=0.1', 'schedule.decaySteps=60'];
+
+async function train(args: readonly string[], ...overrides: readonly string[]): Promise<void> {
+  const result = await launch([...args, ...set(...overrides)], folder());
+  expect(result).toMatchObject({ code: 0, stderr: '', orphans: [] });
+}
+
+const checkpointOf = (run: string, step: number) =>
+  join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`);
+
+/** By name, as the bits are in the file. */
+async function tensorsOf(path: string): Promise<Map<string, Buffer>> {
+  const checkpoint = await openCheckpoint(path);
+  const tensors = new Map<string, Buffer>();
+  for (const { name } of checkpoint.tensors) {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+    tensors.set(name, Buffer.concat(chunks));
+  }
+  return tensors;
+}
+
+/** Of the seed. */
+async function initialOf(path: string): Promise<Map<string, Buffer>> {
+  const { modelConfig, trainer } = await openCheckpoint(path);
+  const engine = await createEngine({ name: 'native' });
+  const parameters = new Parameters(engine, parameterSpecs(modelConfig), { training: false });
+  parameters.initialise(trainer!.seed);
+  const tensors = new Map<string, Buffer>();
+  for (const [index, { name, size }] of parameters.specs.entries()) {
+    const values = new Float32Array(size);
+    await parameters.readTensor('params', index, values);
+    tensors.set(name, Buffer.from(values.buffer));
+  }
+  await engine.dispose();
+  return tensors;
+}
+
+async function expectFrozenAsInitial(path: string): Promise<void> {
+  const [now, initial] = [await tensorsOf(path), await initialOf(path)];
+  const { modelConfig, moments } = await openCheckpoint(path);
+  for (const spec of parameterSpecs(modelConfig)) {
+    const isTrained = isTrainedBy(trainable)(spec);
+    expect(now.get(spec.name)!.equals(initial.get(spec.name)!), spec.name).toBe(!isTrained);
+    expect(moments.includes(spec.name), spec.name).toBe(isTrained);
+  }
+}
+
+beforeAll(async () => {
+  await train(['--workers', '3', '--run-dir', 'straight'], ...config, 'train.maxSteps=60');
+});
+
+it('leaves the frozen parameters as they were, and writes no moments of them', async () => {
+  await expectFrozenAsInitial(checkpointOf('straight', 60));
+});
+
+it('resumes to the same bytes', async () => {
+  await train(['--workers', '3', '--run-dir', 'halves'], ...config, 'train.maxSteps=30');
+  const refused = await launch(['--resume', 'halves', ...set('train.maxSteps=60', 'train.trainable=all')], folder());
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toMatch(/transformer\.wte\.weight was frozen, but with train\.trainable: "all" it is trained/);
+  await train(['--resume', 'halves'], 'train.maxSteps=60');
+  for (const file of ['model.safetensors', 'optimizer.safetensors']) {
+    const [halves, straight] = ['halves', 'straight'].map((run) => readFile(join(checkpointOf(run, 60), file)));
+    expect((await halves!).equals(await straight!), file).toBe(true);
+  }
+  expect(await lossesOf(join(folder(), 'halves'))).toEqual(await lossesOf(join(folder(), 'straight')));
+});
+
+it('has the losses of 3 workers with 1, and where another joins while it trains', async () => {
+  const joinable = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '1', '--run-dir', 'joined'];
+  const running = start([...joinable, ...set(...config, 'train.maxSteps=600')], folder());
+  const [, address = ''] = await running.printed(/^listening on (\S+)/m);
+  const joined = start(['join', address], folder());
+  expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
+  expect(await joined.finished).toMatchObject({ code: 0, stderr: '' });
+  const steps = (await metricsOf(join(folder(), 'joined'))).filter(({ ranks }) => ranks !== undefined);
+  expect([steps[0]!.ranks!.length, steps.at(-1)!.ranks!.length]).toEqual([1, 2]);
+  await expectFrozenAsInitial(checkpointOf('joined', 600));
+  for (const [i, loss] of (await lossesOf(join(folder(), 'straight'))).entries()) {
+    expect(Math.abs(steps[i]!.loss! / loss - 1), `step ${i + 1}`).toBeLessThan(1e-4);
+  }
+});
