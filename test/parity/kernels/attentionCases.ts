@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, seededDropout, seededValues, unevenValues } from './harness.ts';
-import { dropoutMask } from './reference.ts';
-import { attentionBackward, attentionForward, attentionForwardTerms } from './referenceAttention.ts';
+import { reference } from './sharedReference.ts';
+
+const { attentionBackward, attentionForward, attentionForwardTerms, dropoutMask } = reference;
 
 export function attentionCases(context: ContextGetter): void {
   const shapes = [

@@ -7,7 +7,7 @@ import { activationKinds } from '../../../src/base/activations.ts';
 import type { Shape } from '../../../src/engine/engine.ts';
 import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, seededDropout, seededValues, sizeOf, smallValues, unevenValues } from './harness.ts';
-import * as reference from './reference.ts';
+import { reference } from './sharedReference.ts';
 
 export function bfloat16Cases(context: ContextGetter): void {
   describe('bfloat16', () => {

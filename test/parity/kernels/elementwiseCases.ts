@@ -12,7 +12,7 @@ import {
   smallValues,
   unevenValues,
 } from './harness.ts';
-import * as reference from './reference.ts';
+import { reference } from './sharedReference.ts';
 
 export function elementwiseCases(context: ContextGetter): void {
   describe('add and zero', () => {

@@ -9,7 +9,9 @@ import { TOLERANCES, type ToleranceName } from './tolerances.ts';
 /** Values in [-1, 1), exactly representable in float32, the same for the same seed. */
 export function seededValues(seed: number, size: number): Float32Array {
   const key = randomKey(seed, size);
-  return Float32Array.from({ length: size }, (_, i) => 2 * randomUniform(key, i) - 1);
+  const values = new Float32Array(size);
+  for (let i = 0; i < size; i++) values[i] = 2 * randomUniform(key, i) - 1;
+  return values;
 }
 
 /**
@@ -17,11 +19,14 @@ export function seededValues(seed: number, size: number): Float32Array {
  * each number is held to its own size.
  */
 export function unevenValues(seed: number, rows: number, columns: number): Float32Array {
-  return seededValues(seed, rows * columns).map((value, i) => {
-    const isSmallRow = Math.floor(i / columns) % 3 === 1;
-    const isSmallColumn = (i % columns) % 5 === 3;
-    return value * (isSmallRow ? 2 ** -10 : 1) * (isSmallColumn ? 2 ** -10 : 1);
-  });
+  const values = seededValues(seed, rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      if (row % 3 === 1) values[row * columns + column]! *= 2 ** -10;
+      if (column % 5 === 3) values[row * columns + column]! *= 2 ** -10;
+    }
+  }
+  return values;
 }
 
 /** What a gradient held before more is added: small, so that what is added is checked closely. */

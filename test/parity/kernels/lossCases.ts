@@ -1,7 +1,7 @@
 /** Kernel suite: cross-entropy, squared norm and AdamW. */
 import { describe, expect, it } from 'vitest';
 import { type ContextGetter, seededIntegers, seededValues, smallValues } from './harness.ts';
-import * as reference from './reference.ts';
+import { reference } from './sharedReference.ts';
 
 export function lossCases(context: ContextGetter): void {
   describe('cross-entropy', () => {

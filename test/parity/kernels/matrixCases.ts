@@ -10,7 +10,7 @@ import {
   smallValues,
   unevenValues,
 } from './harness.ts';
-import * as reference from './reference.ts';
+import { reference } from './sharedReference.ts';
 
 export function matrixCases(context: ContextGetter): void {
   linearCases(context);
