@@ -10,5 +10,9 @@ import { fileURLToPath } from 'node:url';
 export const packageRoot: string = nearestPackage(dirname(fileURLToPath(import.meta.url)));
 
 function nearestPackage(folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder + sep : nearestPackage(dirname(folder));
+  if (existsSync(join(folder, 'package.json'))) return folder + sep;
+  const above = dirname(folder);
+  if (above === folder)
+    throw new Error(`no package.json lies in a folder above ${import.meta.url}: install the package again`);
+  return nearestPackage(above);
 }

@@ -33,11 +33,11 @@ export function progressPrinter(options: ProgressOptions): RunListener {
       const left = ((maxSteps - step) * options.stepTokens) / tokensPerSecond;
       print(`${stepLine(metrics, maxSteps, tokensPerSecond)}  ${duration(left)} left`);
     },
-    evaluated({ step, valLoss, valPerplexity, valBitsPerByte }) {
-      const perByte = valBitsPerByte === undefined ? '' : `  ${valBitsPerByte.toFixed(4)} bits per byte`;
-      print(
-        `${stepLabel(step)}  validation loss ${valLoss.toFixed(4)}  perplexity ${valPerplexity.toPrecision(5)}${perByte}`,
-      );
+    evaluated({ step, valLoss, valPerplexity, valBitsPerByte, means = {} }) {
+      const parts = [`validation loss ${valLoss.toFixed(4)}`, `perplexity ${valPerplexity.toPrecision(5)}`];
+      if (valBitsPerByte !== undefined) parts.push(`${valBitsPerByte.toFixed(4)} bits per byte`);
+      for (const [name, mean] of Object.entries(means)) parts.push(`${name} ${mean.toPrecision(4)}`);
+      print([stepLabel(step), ...parts].join('  '));
     },
     checkpoint(outcome) {
       if ('error' in outcome) {

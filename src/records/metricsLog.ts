@@ -1,7 +1,7 @@
 /**
  * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
  * so far), tokensPerSecond, mfu, term, and of each rank the samples that it computed and its phase times; a validation line has
- * step, valLoss, valPerplexity and valBitsPerByte. The step lines are the ledger of a run: every sample of every step is in one of them, once.
+ * step, valLoss, valPerplexity and valBitsPerByte; both have `means` where the objective measures more. The step lines are the ledger of a run: every sample of every step is in one of them, once.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/messageFields.ts';

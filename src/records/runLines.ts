@@ -6,6 +6,9 @@ const finite = z.number().finite();
 /** JSON has no NaN: a number that is none was written as null. */
 const orNaN = z.union([finite, z.null().transform(() => Number.NaN)]);
 
+/** What an objective measures besides its loss, by name. */
+const means = z.record(z.string(), orNaN).optional();
+
 const rank = z.object({
   rank: z.number().int().min(0),
   sampleCount: finite,
@@ -20,6 +23,7 @@ const rank = z.object({
 const stepLine = z.object({
   step: finite,
   loss: orNaN,
+  means,
   lr: orNaN,
   gradNorm: orNaN,
   tokens: finite,
@@ -33,6 +37,7 @@ const validationLine = z.object({
   valLoss: orNaN,
   valPerplexity: orNaN.optional(),
   valBitsPerByte: orNaN.optional(),
+  means,
 });
 const eventLine = z.object({
   time: z.string(),

@@ -110,9 +110,20 @@ export class TensorBoardLog {
   }
 }
 
-/** Tags are the names of metrics.jsonl; the phases are means over the ranks, in milliseconds. */
-function scalarsOf({ loss, lr, gradNorm, tokensPerSecond, ranks, ...rest }: StepMetrics): Record<string, number> {
-  const values: Record<string, number> = { loss, lr, gradNorm, tokensPerSecond };
+/**
+ * Tags are the names of metrics.jsonl; the phases are means over the ranks, in milliseconds. What an objective measures besides its loss
+ * is under `train/` and `validation/`.
+ */
+function scalarsOf({
+  loss,
+  means,
+  lr,
+  gradNorm,
+  tokensPerSecond,
+  ranks,
+  ...rest
+}: StepMetrics): Record<string, number> {
+  const values: Record<string, number> = { loss, lr, gradNorm, tokensPerSecond, ...tagged('train', means) };
   if ('mfu' in rest && typeof rest.mfu === 'number') values['mfu'] = rest.mfu;
   for (const [phase] of phases) {
     const times = ranks.flatMap((rank) => rank[phase] ?? []);
@@ -121,6 +132,12 @@ function scalarsOf({ loss, lr, gradNorm, tokensPerSecond, ranks, ...rest }: Step
   return values;
 }
 
-function evaluationScalars({ valLoss, valPerplexity, valBitsPerByte }: EvaluationMetrics): Record<string, number> {
-  return { valLoss, valPerplexity, ...(valBitsPerByte !== undefined && { valBitsPerByte }) };
+function evaluationScalars(metrics: EvaluationMetrics): Record<string, number> {
+  const { valLoss, valPerplexity, valBitsPerByte, means } = metrics;
+  const perByte = valBitsPerByte !== undefined && { valBitsPerByte };
+  return { valLoss, valPerplexity, ...perByte, ...tagged('validation', means) };
+}
+
+function tagged(folder: string, means: Readonly<Record<string, number>> = {}): Record<string, number> {
+  return Object.fromEntries(Object.entries(means).map(([name, mean]) => [`${folder}/${name}`, mean]));
 }

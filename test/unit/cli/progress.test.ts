@@ -62,6 +62,12 @@ describe('the progress of a run', () => {
   });
 });
 
+it('shows what an objective measures besides its loss', () => {
+  const line = { step: 20, valLoss: 0.25, valPerplexity: 1.284, valTargets: 100, means: { accuracy: 0.9125 } };
+  printer().evaluated(line);
+  expect(out).toEqual(['step  20/100  validation loss 0.2500  perplexity 1.2840  accuracy 0.9125\n']);
+});
+
 it.each([
   [0, '0:00'],
   [59.6, '1:00'],

@@ -86,8 +86,9 @@ describe('encodeRecord', () => {
 describe('TensorBoardLog', () => {
   it('writes steps, phases, evaluations and the config', async () => {
     const log = new TensorBoardLog({ folder, step: 0, config: 'model:\n  nLayer: 2', onWarning: silent });
-    for (const step of [1, 2, 3]) log.listener.step?.(stepOf(step));
-    log.listener.evaluated?.({ step: 3, valLoss: 2.5, valPerplexity: 12, valTargets: 100 });
+    for (const step of [1, 2, 3]) log.listener.step?.({ ...stepOf(step), means: { accuracy: step / 4 } });
+    const means = { accuracy: 0.5 };
+    log.listener.evaluated?.({ step: 3, valLoss: 2.5, valPerplexity: 12, valTargets: 100, means });
     await log.close();
     const [file, ...others] = await files();
     expect(others).toEqual([]);
@@ -98,6 +99,8 @@ describe('TensorBoardLog', () => {
       [3, Math.fround(4 / 3)],
     ]);
     expect(scalarsOf([file!], 'valLoss')).toEqual([[3, 2.5]]);
+    expect(scalarsOf([file!], 'train/accuracy')).toEqual([1, 2, 3].map((step) => [step, step / 4]));
+    expect(scalarsOf([file!], 'validation/accuracy')).toEqual([[3, 0.5]]);
     expect(scalarsOf([file!], 'phases/forwardBackwardMs')[0]).toEqual([1, 25]);
     for (const tag of ['lr', 'gradNorm', 'tokensPerSecond', 'phases/optimizerMs'])
       expect(scalarsOf([file!], tag)).toHaveLength(3);
