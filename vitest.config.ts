@@ -1,19 +1,38 @@
 import { defineConfig } from 'vitest/config';
 
-/** `unit` and `bench` are quick and part of `npm run check`; `simulator` takes a minute; the others need the built `dist/` and take minutes. */
+/** They hold runs to deadlines of a second or two, or measure speed: nothing else runs beside them. */
+const alone = [
+  'chaos',
+  'comeAndGo',
+  'coordinatorDeath',
+  'namespaces',
+  'ringKill',
+  'survive',
+  'unevenWorkers',
+  'workerDeath',
+].map((name) => `test/fault/${name}.test.ts`);
+
+const projects = ['unit', 'bench', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
+  name,
+  include: [`test/${name}/**/*.test.ts`],
+  exclude: alone,
+}));
+
+/**
+ * `unit` and `bench` are quick and part of `npm run check`; `simulator` takes a minute; `fault`, `e2e` and `alone` need the built `dist/`
+ * and take minutes.
+ */
 export default defineConfig({
   test: {
     // Of two cores both: by default one is left idle.
     maxWorkers: '100%',
-    projects: ['unit', 'bench', 'simulator', 'parity', 'fault', 'e2e'].map((name) => ({
+    projects: [...projects, { name: 'alone', include: alone, fileParallelism: false }].map((project) => ({
       test: {
-        name,
-        include: [`test/${name}/**/*.test.ts`],
-        testTimeout: name === 'unit' || name === 'bench' ? 20_000 : 300_000,
+        ...project,
+        testTimeout: project.name === 'unit' || project.name === 'bench' ? 20_000 : 300_000,
         hookTimeout: 120_000,
         setupFiles: ['test/setup.ts'],
         pool: 'forks' as const,
-        fileParallelism: name !== 'fault' && name !== 'e2e',
       },
     })),
   },

@@ -1,6 +1,7 @@
 /**
  * Reporter for CI (`.ci/run`): a test that was skipped and is not expected here fails the run. So a browser, a terminal or a right
- * that a machine lacks is found out, and takes no tests away unseen. Those who run the tests by hand are not asked.
+ * that a machine lacks is found out, and takes no tests away unseen. Those that are expected are counted, with the reason. Those who
+ * run the tests by hand are not asked.
  */
 import { relative } from 'node:path';
 import type { Reporter, TestModule } from 'vitest/node';
@@ -13,10 +14,23 @@ interface ExpectedSkip {
   readonly reason: string;
 }
 
+const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
+
 const webgpu = 'needs packages that npm does not install; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
 const shakespeare = 'the text is not in the repository; other tests compare the same functions on the built-in text';
 
+/** Cases of `nightlyIt` (test/nightly.ts): nothing but the time of day may skip them. */
+const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
+  {
+    file: 'test/fault/namespaces.test.ts',
+    name: /train together|it may wait no longer|asked to leave|ridden out|by (netem|tbf)$/,
+  },
+  { file: 'test/fault/survive.test.ts', name: /^(SIGKILL|SIGSTOP) / },
+  { file: 'test/fault/resumeCoordinator.test.ts', name: /^killed at a moment of a step/ },
+];
+
 const expectedSkips: readonly ExpectedSkip[] = [
+  ...(isNightly ? [] : nightlyCases.map((cases) => ({ ...cases, reason: 'scripts/nightly.sh runs it' }))),
   { file: 'test/parity/kernels/webgpu.test.ts', reason: webgpu },
   { file: 'test/parity/model/webgpu.test.ts', reason: webgpu },
   {
@@ -36,17 +50,18 @@ const expectedSkips: readonly ExpectedSkip[] = [
 export default class SkippedTests implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const unexpected: string[] = [];
+    const counts = new Map<ExpectedSkip, number>();
     for (const module of modules) {
       const file = relative(module.project.config.root, module.moduleId);
       for (const test of module.children.allTests('skipped')) {
-        const isExpected = expectedSkips.some(
-          (expected) => expected.file === file && (expected.name?.test(test.fullName) ?? true),
-        );
+        const expected = expectedSkips.find((skip) => skip.file === file && (skip.name?.test(test.fullName) ?? true));
         const result = test.result();
         const note = result.state === 'skipped' && result.note !== undefined ? ` (${result.note})` : '';
-        if (!isExpected) unexpected.push(`${file}: ${test.fullName}${note}`);
+        if (expected === undefined) unexpected.push(`${file}: ${test.fullName}${note}`);
+        else counts.set(expected, (counts.get(expected) ?? 0) + 1);
       }
     }
+    for (const [{ file, reason }, count] of counts) process.stdout.write(`${count} skipped in ${file}: ${reason}\n`);
     if (unexpected.length === 0) return;
     process.stderr.write(`skipped, though test/skippedTests.ts does not expect it:\n  ${unexpected.join('\n  ')}\n`);
     process.exitCode = 1;

@@ -2,7 +2,7 @@
  * Workers that are killed, frozen, added and sent away at random while a run trains: what it computes stays the same, and nothing
  * is left behind. A failing run prints what was done to whom at which step. For longer, and with other mishaps:
  *
- * LOCKSTEP_CHAOS_SECONDS=600 LOCKSTEP_CHAOS_SEED=7 npx vitest run --project fault test/fault/chaos.test.ts
+ * LOCKSTEP_CHAOS_SECONDS=600 LOCKSTEP_CHAOS_SEED=7 npx vitest run test/fault/chaos.test.ts
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -94,7 +94,7 @@ it(`chaos for ${seconds} s with seed ${seed}`, { timeout: 240_000 + 8_000 * seco
     const again = `LOCKSTEP_CHAOS_SECONDS=${seconds} LOCKSTEP_CHAOS_SEED=${seed}`;
     const events = (await eventsOf(runDir)).slice(-60).map((event) => JSON.stringify(event));
     process.stdout.write(`${chaos.record.join('\n')}\nlast events:\n${events.join('\n')}\n`);
-    process.stdout.write(`again: ${again} npx vitest run --project fault test/fault/chaos.test.ts\n`);
+    process.stdout.write(`again: ${again} npx vitest run test/fault/chaos.test.ts\n`);
   });
   const usage = new UsageLog(async () => [coordinator, ...(await workerPids(running)).values()]);
   await chaos.wreak(drawMishaps(seed, seconds, deadlineMs));

@@ -4,8 +4,9 @@
  */
 import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'vitest';
 import { type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { nightlyIt } from '../nightly.ts';
 import {
   elastic,
   eventsOf,
@@ -133,7 +134,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     expect(await network.namespaces()).toEqual([]);
   });
 
-  it('three of them train together', async () => {
+  nightlyIt('three of them train together', async () => {
     const run = await Run.ofFour('three machines');
     await run.ranks(4);
     const stderr = await run.finish();
@@ -161,25 +162,28 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     expect(await run.guests[1]!.finished).toMatchObject({ code: 0 });
   });
 
-  it('a worker behind a cut says so and ends when it may wait no longer; another is let in after the mend', async () => {
-    const run = await Run.ofFour('given up', 'comm.rejoinTimeoutMs=1000');
-    await network.plug('c', 'down');
-    const { code, stderr } = await run.guests[1]!.finished;
-    expect({ code, stderr }).toEqual({
-      code: 1,
-      stderr: expect.stringMatching(/lost the coordinator: the coordinator has been silent for/),
-    });
-    await run.ranks(3);
-    await network.plug('c', 'up');
-    await run.join('c');
-    await run.ranks(4);
-    await run.finish();
-    expect(await run.storyOf(0)).toEqual(['join']);
-    expect(await run.storyOf(1)).toEqual(['join', 'lost']);
-    expect(await run.storyOf(2)).toEqual(['join']);
-  });
+  nightlyIt(
+    'a worker behind a cut says so and ends when it may wait no longer; another is let in after the mend',
+    async () => {
+      const run = await Run.ofFour('given up', 'comm.rejoinTimeoutMs=1000');
+      await network.plug('c', 'down');
+      const { code, stderr } = await run.guests[1]!.finished;
+      expect({ code, stderr }).toEqual({
+        code: 1,
+        stderr: expect.stringMatching(/lost the coordinator: the coordinator has been silent for/),
+      });
+      await run.ranks(3);
+      await network.plug('c', 'up');
+      await run.join('c');
+      await run.ranks(4);
+      await run.finish();
+      expect(await run.storyOf(0)).toEqual(['join']);
+      expect(await run.storyOf(1)).toEqual(['join', 'lost']);
+      expect(await run.storyOf(2)).toEqual(['join']);
+    },
+  );
 
-  it('a worker behind a cut that is asked to leave: it does when it reaches the coordinator again', async () => {
+  nightlyIt('a worker behind a cut that is asked to leave: it does when it reaches the coordinator again', async () => {
     const run = await Run.ofFour('leaves');
     await network.plug('c', 'down');
     await run.event('lost', () => true);
@@ -203,7 +207,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     expect(await run.storyOf(1)).toEqual(['join', 'lost', 'join']);
   });
 
-  it('cuts that are shorter than the deadline are ridden out', async () => {
+  nightlyIt('cuts that are shorter than the deadline are ridden out', async () => {
     const run = await Run.ofFour('short cuts', 'comm.heartbeatTimeoutMs=20000');
     for (const machine of ['a', 'b', 'c']) {
       await network.plug(machine, 'down');
@@ -229,15 +233,17 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     await run.finish();
   });
 
-  it.for(['netem', 'nft', 'tbf'] satisfies Impairment[])(
-    'a slow or lossy way to a machine, by %s',
-    async (how, { skip }) => {
-      await network.impair('c', how).catch((error: Error) => skip(`not possible here: ${error.message.trim()}`));
-      const run = await Run.ofFour(`impaired by ${how}`, 'comm.heartbeatTimeoutMs=20000');
-      await run.ranks(4);
-      if (how === 'tbf') expect(await network.droppedOnTheWay('c')).toBeGreaterThan(0);
-      await run.finish();
-      expect(await run.storyOf(0, 1)).toEqual(['join', 'join']);
-    },
-  );
+  const impaired = 'a slow or lossy way to a machine, by %s';
+
+  async function trainImpaired(how: Impairment, { skip }: TestContext): Promise<void> {
+    await network.impair('c', how).catch((error: Error) => skip(`not possible here: ${error.message.trim()}`));
+    const run = await Run.ofFour(`impaired by ${how}`, 'comm.heartbeatTimeoutMs=20000');
+    await run.ranks(4);
+    if (how === 'tbf') expect(await network.droppedOnTheWay('c')).toBeGreaterThan(0);
+    await run.finish();
+    expect(await run.storyOf(0, 1)).toEqual(['join', 'join']);
+  }
+
+  it.for(['nft'] as const)(impaired, trainImpaired);
+  nightlyIt.for(['netem', 'tbf'] as const)(impaired, trainImpaired);
 });

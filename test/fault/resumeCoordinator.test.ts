@@ -7,6 +7,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
 import { type Running, set, start, useFolder } from '../e2e/launch.ts';
+import { nightlyIt } from '../nightly.ts';
 import { elastic, eventsOf, expectSameLosses, expectWholeLedger, stepsOf, undisturbedLosses } from './elasticRun.ts';
 import { stepMoments, useFaultyWorkers } from './faultyWorker.ts';
 
@@ -65,8 +66,15 @@ it.each([
 
 /** At each of them a message is on its way, or a decision is just made. */
 const moments = ['forming', ...stepMoments, 'evaluate', 'snapshot'] as const;
+/** Before the first step, with the sums of a step made and not yet committed, committed and not yet applied, and with a state under way. */
+const representative: readonly string[] = ['forming', 'beforeCommit', 'afterCommit', 'snapshot'];
+const isRepresentative = (moment: string) => representative.includes(moment);
+const killedAt = 'killed at a moment of a step, %s: all its workers go on';
 
-it.each(moments)('killed at a moment of a step, %s: all its workers go on', async (moment) => {
+it.each(moments.filter(isRepresentative))(killedAt, goesOnAfter);
+nightlyIt.each(moments.filter((moment) => !isRepresentative(moment)))(killedAt, goesOnAfter);
+
+async function goesOnAfter(moment: (typeof moments)[number]): Promise<void> {
   const overrides = set(...config, 'eval.everySteps=20', 'eval.batches=2');
   const args = [
     '--listen',
@@ -98,7 +106,7 @@ it.each(moments)('killed at a moment of a step, %s: all its workers go on', asyn
   const pids = new Set(joins.map(({ reason }) => /pid \d+/.exec(reason)?.[0]));
   expect(pids.size, JSON.stringify(joins)).toBe(4);
   await expectGone(running, resumed);
-});
+}
 
 it('resumed at another address, where its workers do not look: it says so, and starts others', async () => {
   const run = ['--workers', '2', '--run-dir', 'elsewhere', ...set(...config, 'comm.rejoinTimeoutMs=1000')];

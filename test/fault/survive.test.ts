@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { set, start, useFolder } from '../e2e/launch.ts';
+import { nightlyIt } from '../nightly.ts';
 import {
   elastic,
   eventsOf,
@@ -46,7 +47,21 @@ afterAll(() => {
   }
 });
 
-it.each(faults)('%s', async (name, signal, moment) => {
+/** A kill in each phase of a step, and a worker that falls silent while others wait for it, and while none does. */
+const representative = [
+  'SIGKILL forward',
+  'SIGKILL allGather',
+  'SIGKILL beforeCommit',
+  'SIGKILL optimizer',
+  'SIGSTOP reduceScatter',
+  'SIGSTOP afterCommit',
+];
+const isRepresentative = ([name]: (typeof faults)[number]) => representative.includes(name);
+
+it.each(faults.filter(isRepresentative))('%s', survives);
+nightlyIt.each(faults.filter((fault) => !isRepresentative(fault)))('%s', survives);
+
+async function survives(name: string, signal: (typeof signals)[number], moment: string): Promise<void> {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '3', '--run-dir', name];
   const running = start([...args, ...set(...config)], folder());
   const clock = new StepClock(running);
@@ -69,4 +84,4 @@ it.each(faults)('%s', async (name, signal, moment) => {
   const next = steps.find((line) => line.term > term);
   expect(next?.step, `a step after the fault in step ${step}`).toBeGreaterThanOrEqual(step);
   recoveries.push({ name, signal, ms: clock.seenMs.get(next!.step)! - faultMs });
-});
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Everything that CI leaves out since it takes long: all tests, the cases of test/nightly.ts among them, 10,000 seeds of the simulator
+# and ten minutes of chaos. An hour or so. After `npm ci`, on a machine that `.ci/run` has prepared.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export LOCKSTEP_NIGHTLY=1
+seed=$(date +%Y%m%d)
+npm test -- --reporter=default --reporter=./test/skippedTests.ts
+npm run simulate -- --seeds 10000 --from "$seed"
+LOCKSTEP_CHAOS_SECONDS=600 LOCKSTEP_CHAOS_SEED=$seed npx vitest run test/fault/chaos.test.ts
