@@ -50,8 +50,11 @@ export interface KeyRule<Config> {
 export interface HuggingFaceFormat<Config> {
   /** `model_type` in its config.json. */
   readonly modelType: string;
-  /** What config.json says of a model, in the order of its lines. */
-  encode(config: Config): Readonly<Record<string, unknown>>;
+  /**
+   * What config.json says of a model, in the order of its lines.
+   * @param endOfText the id of the token that ends a document, and so stands before the next; undefined if its tokenizer has none
+   */
+  encode(config: Config, endOfText: number | undefined): Readonly<Record<string, unknown>>;
   /**
    * The config of a parsed config.json.
    * @throws UserError for a variant that the architecture does not compute

@@ -10,7 +10,6 @@ import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
 import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
 
-const GPT2_END_OF_TEXT = 50256;
 /** GPT-2's vocabulary; a folder with so many tokens and no tokenizer files means this one. */
 const GPT2_VOCABULARY = 50257;
 
@@ -52,8 +51,8 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   tokenizer: ({ vocabSize }) => (vocabSize >= GPT2_VOCABULARY ? 'gpt2' : undefined),
 };
 
-function encodeConfig(config: Gpt2Config): Record<string, unknown> {
-  const endOfText = config.vocabSize > GPT2_END_OF_TEXT ? GPT2_END_OF_TEXT : null;
+/** Without an id the keys are null, not absent: absent they would mean GPT-2's own, 50256. */
+function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record<string, unknown> {
   return {
     architectures: ['GPT2LMHeadModel'],
     model_type: 'gpt2',
@@ -70,8 +69,8 @@ function encodeConfig(config: Gpt2Config): Record<string, unknown> {
     layer_norm_epsilon: layerNormEps,
     initializer_range: std,
     tie_word_embeddings: config.tiedHead,
-    bos_token_id: endOfText,
-    eos_token_id: endOfText,
+    bos_token_id: endOfText ?? null,
+    eos_token_id: endOfText ?? null,
     torch_dtype: 'float32',
     lockstep: { version: 1, bias: config.bias },
   };

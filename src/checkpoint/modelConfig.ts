@@ -20,11 +20,14 @@ const ownModelType = 'lockstep';
 const ownVersion = 1;
 const ownSchema = z.object({ lockstep: z.object({ version: z.number(), model: z.unknown() }) });
 
-/** The text of `config.json`; the same bytes for the same model, always. */
-export function encodeModelConfig(config: ModelConfig): string {
+/**
+ * The text of `config.json`; the same bytes for the same model and tokenizer, always.
+ * @param endOfText the tokenizer's id of the token that ends a document; undefined if it has none
+ */
+export function encodeModelConfig(config: ModelConfig, endOfText: number | undefined): string {
   const { huggingFace } = architectureOf(config);
   const own = { model_type: ownModelType, torch_dtype: 'float32', lockstep: { version: ownVersion, model: config } };
-  return `${JSON.stringify(huggingFace?.encode(config) ?? own, undefined, 2)}\n`;
+  return `${JSON.stringify(huggingFace?.encode(config, endOfText) ?? own, undefined, 2)}\n`;
 }
 
 /**

@@ -36,6 +36,8 @@ export interface CheckpointContents {
   readonly modelConfig: ModelConfig;
   /** File name → content, in Hugging Face's layout; read back by the tokenizer itself. */
   readonly tokenizerFiles: Readonly<Record<string, string>>;
+  /** That tokenizer's id of the token that ends a document; undefined if it has none. Other libraries stop generating at it. */
+  readonly endOfText: number | undefined;
   readonly trainer: TrainerState;
 }
 
@@ -93,7 +95,7 @@ export class CheckpointWriter {
   /** Makes the hidden folder and writes everything but the tensors. Called once, by the store. */
   begin(): Promise<void> {
     return this.#exclusively(async () => {
-      const { modelConfig, tokenizerFiles, trainer, tensors } = this.#contents;
+      const { modelConfig, tokenizerFiles, endOfText, trainer, tensors } = this.#contents;
       await this.#disk.makeDirectory(this.#directory);
       const free = await this.#disk.freeBytes(this.#directory);
       if (free < this.expectedBytes + FREE_BYTES_MARGIN) {
@@ -103,7 +105,7 @@ export class CheckpointWriter {
       for (const [name, content] of Object.entries(tokenizerFiles).sort(([a], [b]) => (a < b ? -1 : 1))) {
         await this.#writeSmallFile(name, content);
       }
-      await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig));
+      await this.#writeSmallFile(CONFIG_FILE, encodeModelConfig(modelConfig, endOfText));
       await this.#writeSmallFile(TRAINER_FILE, encodeTrainer(trainer));
       await this.#openFile(MODEL_FILE);
       await this.#append(encodeSafetensorsHeader(tensors, { format: 'pt' })); // from_pretrained asks for this key

@@ -336,6 +336,7 @@ export class Coordinator {
       moments: tensorsOf('m', tensors).map(({ name }) => name),
       modelConfig: { ...config.model, vocabSize: dataset.vocabSize },
       tokenizerFiles: dataset.tokenizer.files(),
+      endOfText: dataset.tokenizer.endOfText,
       trainer: {
         step,
         seed: config.train.seed,

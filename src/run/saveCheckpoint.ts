@@ -83,6 +83,7 @@ export async function saveCheckpoint(
     moments: parameters.trained.map(({ name }) => name),
     modelConfig: model.config,
     tokenizerFiles: dataset.tokenizer.files(),
+    endOfText: dataset.tokenizer.endOfText,
     trainer: {
       step,
       seed,

@@ -53,7 +53,8 @@ it.each([
   expect(trained).toContain(`${kind} tokenizer with ${vocabSize} tokens`);
   const { tokenizer, newest } = await savedTokenizer(name);
   expect(tokenizer.vocabSize).toBe(vocabSize);
-  expect(JSON.parse(await readFile(join(newest, 'config.json'), 'utf8')).vocab_size).toBe(rows);
+  const described = JSON.parse(await readFile(join(newest, 'config.json'), 'utf8'));
+  expect(described).toMatchObject({ vocab_size: rows, eos_token_id: tokenizer.endOfText ?? null });
 
   await run('--resume', name, ...set('train.maxSteps=12', 'eval.everySteps=12', 'eval.batches=0'));
   expect(await lossesOf(join(folder(), name))).toHaveLength(12);

@@ -69,7 +69,8 @@ const trainer = {
   valLoss: null,
   config: {},
 };
-const writer = await store.beginWrite({ tensors, modelConfig, tokenizerFiles: { 'tokenizer.json': '{}' }, trainer });
+const tokenizerFiles = { 'tokenizer.json': '{}' };
+const writer = await store.beginWrite({ tensors, modelConfig, tokenizerFiles, endOfText: undefined, trainer });
 const values = new Float32Array(writer.expectedBytes / 4).fill(Number(step));
 await writer.write(new Uint8Array(values.buffer));
 await writer.commit();

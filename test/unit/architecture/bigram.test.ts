@@ -50,7 +50,7 @@ describe('the bigram model', () => {
   });
 
   it("has a config.json of our own, which gives its table's shape", () => {
-    const json = JSON.parse(encodeModelConfig(config));
+    const json = JSON.parse(encodeModelConfig(config, undefined));
     expect(json).toMatchObject({ model_type: 'lockstep', lockstep: { version: 1, model: config } });
     expect(decodeModelConfig(json, 'config.json')).toEqual(config);
     const tensors = networkOf(config).specs.map(({ name, shape }) => ({ name, shape }));

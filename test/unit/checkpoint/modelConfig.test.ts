@@ -41,19 +41,29 @@ describe('config.json', () => {
     { vocabSize: 50257, blockSize: 1024, nLayer: 12, nHead: 12, nEmbd: 768 },
   ])('holds every field of a model: %o', (changes) => {
     const config = { ...tinyModel, ...changes };
-    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config)), 'config.json')).toEqual(config);
+    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config, undefined)), 'config.json')).toEqual(config);
   });
 
   test.each(activationKinds)('keeps the activation %s', (activation) => {
     const config = { ...tinyModel, activation };
-    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config)), 'config.json')).toEqual(config);
+    expect(decodeModelConfig(JSON.parse(encodeModelConfig(config, undefined)), 'config.json')).toEqual(config);
   });
 
   test('has a name of its own for every activation, and none for another', () => {
-    const names = activationKinds.map((activation) => encodeModelConfig({ ...tinyModel, activation }));
+    const names = activationKinds.map((activation) => encodeModelConfig({ ...tinyModel, activation }, undefined));
     expect(new Set(names).size).toBe(activationKinds.length);
     const activation = 'sine' as ActivationKind;
-    expect(() => encodeModelConfig({ ...tinyModel, activation })).toThrow('no name for the activation sine');
+    expect(() => encodeModelConfig({ ...tinyModel, activation }, undefined)).toThrow('no name for the activation sine');
+  });
+
+  test.each([50_256, 100_257, 256, 0])('says that the token %i ends a text', (endOfText) => {
+    const config = JSON.parse(encodeModelConfig({ ...tinyModel, vocabSize: 100_277 }, endOfText));
+    expect(config).toMatchObject({ bos_token_id: endOfText, eos_token_id: endOfText });
+  });
+
+  test('says that no token ends a text, where the tokenizer has none: a key that is absent means 50256', () => {
+    const config = JSON.parse(encodeModelConfig({ ...tinyModel, vocabSize: 100_277 }, undefined));
+    expect(config).toMatchObject({ bos_token_id: null, eos_token_id: null });
   });
 
   test('GPT-2 as published is read', () => {
@@ -147,7 +157,7 @@ describe('a folder that Lockstep did not write', () => {
 
   test('with an untied head, and without biases', async () => {
     const model = { ...tinyModel, tiedHead: false, bias: false };
-    const config = JSON.parse(encodeModelConfig(model));
+    const config = JSON.parse(encodeModelConfig(model, undefined));
     const checkpoint = await openCheckpoint(publishedFolder({ tensors: tensorsOf(model), config }));
     expect(checkpoint.modelConfig).toEqual(model);
     expect(checkpoint.tensors.map(({ name }) => name)).toContain('lm_head.weight');

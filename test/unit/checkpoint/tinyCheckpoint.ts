@@ -35,6 +35,7 @@ export function contentsAt(step: number, changes: { valLoss?: number | null; mod
     tensors: tensorsOf(modelConfig),
     modelConfig,
     tokenizerFiles: { 'tokenizer.json': '{"model":"char"}\n', 'tokenizer_config.json': '{}\n' },
+    endOfText: undefined,
     trainer: {
       step,
       seed: 1337,

@@ -59,6 +59,9 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     await trainSteps(trainer, 0, 3);
     const path = await saveCheckpoint('loop', trainer, { step: 3, dataset, valLoss: 2.5, cwd: folder });
     expect(path).toBe(join(folder, 'loop', 'step-00000003'));
+    // Byte 256 ends a text; transformers stops at it, and would at 50256 if nothing was said.
+    const written = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));
+    expect(written).toMatchObject({ bos_token_id: 256, eos_token_id: 256 });
     const uninterrupted = await trainSteps(trainer, 3, 5);
     const another = newTrainer(2);
     // Gradients that wait for an update are none of the restored state's.
