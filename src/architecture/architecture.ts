@@ -60,6 +60,11 @@ export interface HuggingFaceFormat<Config> {
    * @throws UserError for a variant that the architecture does not compute
    */
   decode(json: Readonly<Record<string, unknown>>, path: string): Config;
+  /**
+   * The config of the model whose tensors have these names: what they show counts, whatever `config` says. Absent where names show
+   * nothing.
+   */
+  ofTensors?(config: Config, names: readonly string[]): Config;
   /** Our name for a tensor in a file of that format; undefined if the tensor is not a parameter. */
   parameterName(name: string, config: Config): string | undefined;
   /** The published tokenizer of a folder that has none. */

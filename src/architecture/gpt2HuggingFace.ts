@@ -1,7 +1,7 @@
 /**
  * Hugging Face's format of a GPT-2 (https://huggingface.co/docs/transformers/model_doc/gpt2), both ways: `config.json`, and the names of
- * tensors, which are ours as `GPT2LMHeadModel` saves them. What that format cannot say (a model without biases) is in our own key
- * `lockstep`, which other readers ignore.
+ * tensors, which are ours as `GPT2LMHeadModel` saves them. That format cannot say that a model has no biases: its tensors do, and our own key
+ * `lockstep`, which transformers keeps when it has added them.
  */
 import { z } from 'zod';
 import { activationOfHuggingFace, huggingFaceActivation, huggingFaceActivations } from '../base/activations.ts';
@@ -43,6 +43,10 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   modelType: 'gpt2',
   encode: encodeConfig,
   decode: decodeConfig,
+  ofTensors: (config, names) => ({
+    ...config,
+    bias: names.some((name) => name.endsWith('.bias') && !MASK_BUFFER.test(name)),
+  }),
   /** OpenAI's own export lacks the prefix `transformer.`; a tied head may be there a second time. */
   parameterName(name, { tiedHead }) {
     if (MASK_BUFFER.test(name) || (name === 'lm_head.weight' && tiedHead)) return undefined;

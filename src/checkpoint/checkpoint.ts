@@ -24,7 +24,7 @@ import {
   type TrainerState,
   tokenizerFileNames,
 } from './manifest.ts';
-import { decodeModelConfig, matchTensors } from './modelConfig.ts';
+import { decodeModelConfig, matchTensors, modelConfigOf } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
 
 export interface OpenOptions {
@@ -148,9 +148,9 @@ async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoi
   if (trainer.step !== manifest.step) {
     throw damaged(path, `${MANIFEST_FILE} is of step ${manifest.step}, ${TRAINER_FILE} of step ${trainer.step}`);
   }
-  const modelConfig = await readModelConfig(path);
+  const described = await readModelConfig(path);
   const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
-  const params = await readModelTable(path, modelConfig);
+  const { modelConfig, params } = await readModelTable(path, described);
   const { m, v } = await readOptimizerTables(path, params);
   return new Checkpoint({ path, modelConfig, trainer, tokenizerFiles, tables: { params, m, v } });
 }
@@ -159,7 +159,7 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   if (!(await isFile(join(path, CONFIG_FILE)))) {
     throw new UserError(`${path} is not a checkpoint: it has neither ${MANIFEST_FILE} nor ${CONFIG_FILE}`);
   }
-  const modelConfig = await readModelConfig(path);
+  const described = await readModelConfig(path);
   if (!(await isFile(join(path, MODEL_FILE)))) {
     const others = ['model.safetensors.index.json', 'pytorch_model.bin'];
     for (const other of others) {
@@ -168,7 +168,7 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
       }
     }
   }
-  const params = await readModelTable(path, modelConfig);
+  const { modelConfig, params } = await readModelTable(path, described);
   const present: string[] = [];
   for (const name of HF_TOKENIZER_FILES) if (await isFile(join(path, name))) present.push(name);
   const tokenizerFiles = await readTexts(path, present);
@@ -186,16 +186,21 @@ async function readModelConfig(folder: string): Promise<ModelConfig> {
   return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
 }
 
-async function readModelTable(folder: string, config: ModelConfig): Promise<TensorTable> {
+/** The parameters, and the model that has them: that of config.json, but for what the tensors show otherwise. */
+async function readModelTable(
+  folder: string,
+  described: ModelConfig,
+): Promise<{ modelConfig: ModelConfig; params: TensorTable }> {
   const path = join(folder, MODEL_FILE);
   const { entries } = await readSafetensorsHeader(path);
-  const table = matchTensors(entries, config, path);
-  for (const { name, dtype } of table.values()) {
+  const modelConfig = modelConfigOf(entries, described);
+  const params = matchTensors(entries, modelConfig, path);
+  for (const { name, dtype } of params.values()) {
     if (!FLOAT_DTYPES.includes(dtype)) {
       throw new UserError(`${path}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
     }
   }
-  return table;
+  return { modelConfig, params };
 }
 
 /** There must be both moments of a parameter, or neither where it was frozen; they are float32, and have its shape. */

@@ -73,6 +73,16 @@ function foreignModel(json: Readonly<Record<string, unknown>>, path: string): Si
 const formats: readonly HuggingFaceFormat<Sizes>[] = architectures.flatMap(({ huggingFace }) => huggingFace ?? []);
 
 /**
+ * The config of the model that a file of tensors holds: what their names show counts more than what config.json says, which another
+ * library may have kept while it changed the tensors.
+ */
+export function modelConfigOf(entries: readonly TensorShape[], config: ModelConfig): ModelConfig {
+  const names = entries.map(({ name }) => name);
+  const shown = architectureOf(config).huggingFace?.ofTensors?.(config, names) ?? config;
+  return modelKeys.parse(shown);
+}
+
+/**
  * Checks the tensors of a file against the config and gives them our names, which may differ from those of another library's export.
  * @returns our name → the file's entry
  * @throws UserError naming the tensor that is missing, of another shape, or unknown

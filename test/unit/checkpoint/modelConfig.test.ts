@@ -163,6 +163,21 @@ describe('a folder that Lockstep did not write', () => {
     expect(checkpoint.tensors.map(({ name }) => name)).toContain('lm_head.weight');
   });
 
+  test.each([
+    { holds: true, says: false },
+    { holds: true, says: undefined },
+    { holds: false, says: true },
+    { holds: false, says: undefined },
+  ])('has biases: $holds, whatever config.json says ($says)', async ({ holds, says }) => {
+    const model = { ...tinyModel, bias: holds };
+    // The mask of attention has a name like a bias, and is none.
+    const mask = { name: 'transformer.h.0.attn.bias', shape: [1, 1, 8, 8] };
+    const config = { ...published, ...(says !== undefined && { lockstep: { version: 1, bias: says } }) };
+    const checkpoint = await openCheckpoint(publishedFolder({ tensors: [...tensorsOf(model), mask], config }));
+    expect(checkpoint.modelConfig).toEqual(model);
+    expect(checkpoint.tensors).toEqual(tensorsOf(model));
+  });
+
   test('in bfloat16: every value is the upper half of its float32', async () => {
     const encode = (values: Float32Array): Uint8Array => {
       const halves = Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16);
