@@ -11,7 +11,7 @@ export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
 export type { RandomKey } from './base/counterRandom.ts';
 export { InvariantError, PeerError, UserError } from './base/errors.ts';
-export type { StatePart } from './base/stateParts.ts';
+export type { StatePart, StateTensor } from './base/stateParts.ts';
 export { addSums, type Means, meansOf, noSums, type Sums } from './base/sums.ts';
 export type { PublishedTokenizer, TokenizerKind } from './base/tokenizerKind.ts';
 export { version } from './base/version.ts';
@@ -77,13 +77,15 @@ export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';
-export { type LossOptions, Model } from './model/model.ts';
+export type { Head, LossGradient } from './model/losses.ts';
+export { type ForwardOptions, type LossOptions, Model } from './model/model.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
 export { type Parameter, Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
-export { type CheckpointBody, type LayerCache, type Seed, Tape } from './model/tape.ts';
+export type { Seed } from './model/recording.ts';
+export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
 export {
   type AdamwStep,
   type AppliedStep,

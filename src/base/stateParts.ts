@@ -8,7 +8,9 @@ export type StatePart = (typeof stateParts)[number];
 
 /** A parameter, as all that hold a state must agree on it. */
 export interface StateTensor {
+  /** As in checkpoints. */
   readonly name: string;
+  /** As in checkpoints. */
   readonly shape: readonly number[];
   /** Whether it has a gradient and moments; else it is frozen, and keeps its value. */
   readonly trained: boolean;

@@ -15,14 +15,25 @@ import { type CachedContext, type DropoutSource, Pass, type PassOptions } from '
 import type { Tape } from './tape.ts';
 import type { LinearLayer, Variable } from './variable.ts';
 
-/** How losses are computed. */
-export interface LossOptions {
-  /** What each target's loss weighs in the gradient; absent: no backward will follow. */
-  readonly lossScale?: number | undefined;
-  /** Absent: nothing is dropped. */
+/** How a forward pass runs. */
+export interface ForwardOptions {
+  /** A backward pass follows, from a seed or from losses with a scale. Default: where there is a `lossScale`. */
+  readonly training?: boolean | undefined;
+  /**
+   * Absent: nothing is dropped, which a training pass of a model with dropout refuses. Two passes with the same source drop the same
+   * elements.
+   */
   readonly dropout?: DropoutSource | undefined;
-  /** Default `none`. */
+  /** Of a training pass. Default `none`. */
   readonly activationRecompute?: ActivationRecompute | undefined;
+}
+
+/** How losses are computed. */
+export interface LossOptions extends ForwardOptions {
+  /** What each target's loss weighs in the gradient, which is computed at once. Absent: none is, and the losses may be a seed. */
+  readonly lossScale?: number | undefined;
+  /** [B·T] float32, what each row's loss weighs in that gradient besides; the losses are not weighted. Absent: 1. */
+  readonly weights?: Tensor | undefined;
 }
 
 /** A model of any architecture. Holds no memory of its own. */
@@ -47,26 +58,23 @@ export class Model {
     };
   }
 
-  /** Logits [B, T, V] of tokens [B, T] int32: to compare the model with others, since training never has them all. */
-  forward(tape: Tape, tokens: Tensor): Variable {
-    return this.#logits(tape, this.#hidden(tape, tokens, { checkpoints: false }));
+  /**
+   * All logits [B, T, V] of tokens [B, T] int32, which may be a seed of the tape's `backward`: to compare the model with others, and for
+   * what is learned from single logits. Losses of all targets have them in less memory.
+   */
+  forward(tape: Tape, tokens: Tensor, options: ForwardOptions = {}): Variable {
+    return this.#logits(tape, this.#hidden(tape, tokens, passOf(options)));
   }
 
   /**
-   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (-1: none), valid until the tape's `discard`. With `lossScale` its
-   * `backward` can follow, from the gradient of lossScale · (sum of losses). Without `dropout` nothing is dropped.
+   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (-1: none, its loss is 0), valid until the tape's `discard`. Its
+   * `backward` can follow: with `lossScale` it starts from lossScale · Σ weights · losses, else from the losses as a seed.
    */
-  losses(
-    tape: Tape,
-    tokens: Tensor,
-    targets: Tensor,
-    { lossScale, dropout, activationRecompute }: LossOptions = {},
-  ): Tensor {
-    const training = lossScale !== undefined;
-    const checkpoints = !training || activationRecompute === 'block';
-    const hidden = this.#hidden(tape, tokens, { dropout, training, checkpoints }); // (B, T, C)
-    if (this.#head === undefined) return tape.crossEntropy(hidden, targets, lossScale).value;
-    return tape.linearCrossEntropy(hidden, this.#head, targets, lossScale).value;
+  losses(tape: Tape, tokens: Tensor, targets: Tensor, options: LossOptions = {}): Variable {
+    const { lossScale: scale, weights, training = scale !== undefined } = options;
+    const hidden = this.#hidden(tape, tokens, passOf({ ...options, training })); // (B, T, C)
+    if (this.#head === undefined) return tape.crossEntropy(hidden, targets, { scale, weights });
+    return tape.linearCrossEntropy(hidden, this.#head, targets, { scale, weights });
   }
 
   /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. There is no backward. */
@@ -103,4 +111,9 @@ export class Model {
   #logits(tape: Tape, hidden: Variable): Variable {
     return this.#head === undefined ? hidden : tape.linear(hidden, this.#head);
   }
+}
+
+/** A pass whose activations nobody needs again gives them up block by block. */
+function passOf({ training = false, dropout, activationRecompute }: ForwardOptions): PassOptions {
+  return { dropout, training, checkpoints: !training || activationRecompute === 'block' };
 }

@@ -18,7 +18,7 @@ export class Variable {
   readonly shape: Shape;
   /** Of the value and of its gradient. */
   readonly dtype: FloatType;
-  /** @internal Absent once another operation took the buffer over. */
+  /** @internal Absent where it is not computed, or not any more. */
   buffer: Tensor | undefined;
   /** @internal How many operations read it. */
   uses = 0;
@@ -44,7 +44,10 @@ export class Variable {
 
   /** The value, on the device. */
   get value(): Tensor {
-    invariant(this.buffer !== undefined, 'a variable was used after an operation took over its buffer');
+    invariant(
+      this.buffer !== undefined,
+      'a variable was used that has no value: its tape went backward, or was discarded',
+    );
     return this.buffer;
   }
 }

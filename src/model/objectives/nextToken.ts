@@ -24,5 +24,5 @@ function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): 
   const { shape, data: ids } = arrays.tokens;
   const tokens = tape.upload(ids, [B, ...shape]); // (B, T)
   const targets = tape.upload(arrays.targets.data, [ids.length]); // (N)
-  return { weight: targetsOf(batch), loss: model.losses(tape, tokens, targets, options) };
+  return { weight: targetsOf(batch), loss: model.losses(tape, tokens, targets, options).value };
 }

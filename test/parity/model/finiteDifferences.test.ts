@@ -30,7 +30,7 @@ describe('whole model, every parameter', () => {
     const forward = (withGradient: boolean): number => {
       const lossScale = withGradient ? 1 : undefined;
       const losses = model.losses(tape, tokens, targets, { lossScale, dropout: dropoutSource() });
-      return numbers(losses).reduce((total, loss) => total + loss, 0);
+      return numbers(losses.value).reduce((total, loss) => total + loss, 0);
     };
     forward(true);
     tape.backward();

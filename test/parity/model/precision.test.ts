@@ -98,7 +98,7 @@ describe('variables with several uses, with precision bf16', () => {
       1e-5,
     );
     const scale = 1 / (B * T);
-    tape.linearCrossEntropy(hidden, head, targets, scale); // the auxiliary loss, before the other uses
+    tape.linearCrossEntropy(hidden, head, targets, { scale }); // the auxiliary loss, before the other uses
     const active = tape.linear(hidden, { weight: p.gated, activation: 'gelu' });
     const up = tape.linear(hidden, { weight: p.up, residual: active });
     const qkv = tape.linear(up, { weight: p.qkv });
@@ -106,7 +106,7 @@ describe('variables with several uses, with precision bf16', () => {
     const mixed = tape.linear(qkv, { weight: p.mix, residual: attended });
     const dropped = tape.dropout(mixed, { rate: 0.1, seed: 1, step: 1, firstSample: 0, site: 0 });
     const out = tape.linear(active, { weight: p.down, residual: dropped });
-    tape.linearCrossEntropy(out, head, targets, scale);
+    tape.linearCrossEntropy(out, head, targets, { scale });
     tape.backward([{ of: attended, grad: seedOf(tape, precision) }]);
     const result = names.map((name) => ({ name, values: engine.hostView(p[name].grad!)!.slice() }));
     tape.discard();

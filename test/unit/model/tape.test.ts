@@ -5,6 +5,7 @@ import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Sums } from '../../../src/base/sums.ts';
 import { observeKernels } from '../../../src/engine/observeKernels.ts';
 import type { ActivationRecompute } from '../../../src/model/computing.ts';
+import type { LossGradient } from '../../../src/model/losses.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -85,6 +86,25 @@ const graphs: Record<string, Graph> = {
     width: 3 * C,
   },
   dropout: { shapes: {}, hidden: (tape, x) => tape.dropout(x, dropout), width: V },
+  'dropout of what is used before it and after it': {
+    shapes: { v: [V, V], w: [V, V] },
+    hidden: (tape, x, p) => {
+      const before = tape.linear(x, { weight: p['v']! });
+      const once = tape.dropout(x, dropout);
+      const again = tape.dropout(x, { ...dropout, site: 1 });
+      const sum = tape.linear(once, { weight: p['w']!, residual: again });
+      return tape.linear(before, { weight: p['v']!, residual: tape.linear(sum, { weight: p['w']!, residual: x }) });
+    },
+    width: V,
+  },
+  'dropout of an activation that another layer takes, and of its own result': {
+    shapes: { v: [C, V], w: [V, V] },
+    hidden: (tape, x, p) => {
+      const active = tape.linear(x, { weight: p['v']!, activation: 'gelu' });
+      const dropped = tape.dropout(tape.dropout(active, dropout), { ...dropout, site: 1 });
+      return tape.linear(active, { weight: p['w']!, residual: dropped });
+    },
+  },
   'a residual around a layer': {
     shapes: { w: [V, V] },
     hidden: (tape, x, p) => tape.linear(x, { weight: p['w']!, residual: x }),
@@ -211,7 +231,7 @@ describe('gradients against finite differences', () => {
     const tape = new Tape(engine);
     const run = (scale?: number): number => {
       const x = tape.embedding(tokens, p['wte']!, p['wpe']!);
-      const losses = tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, scale);
+      const losses = tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, { scale });
       return numbers(losses.value).reduce((a, b) => a + b);
     };
     const idle = engine.memory().bytesInUse;
@@ -266,36 +286,70 @@ describe('where backward starts', () => {
         on.linear(inp, { weight: p['v']!, ...(kind === 'activation' && { activation: 'gelu' }) });
       const hidden = kind === 'checkpoint' ? tape.checkpoint(x, inner) : inner(tape, x);
       const a = tape.upload(targetsA, [6]);
-      const auxiliary = tape.linearCrossEntropy(hidden, { weight: p['other']! }, a, backward ? 0.3 : undefined);
+      const auxiliary = tape.linearCrossEntropy(hidden, { weight: p['other']! }, a, backward ? { scale: 0.3 } : {});
       const later = tape.linear(hidden, { weight: p['w']!, residual: hidden });
-      const again = tape.linearCrossEntropy(hidden, { weight: p['head']! }, a, backward ? 0.2 : undefined);
+      const again = tape.linearCrossEntropy(hidden, { weight: p['head']! }, a, backward ? { scale: 0.2 } : {});
       const b = tape.upload(targetsB, [6]);
-      const main = tape.linearCrossEntropy(later, { weight: p['head']! }, b, backward ? 0.7 : undefined);
+      const main = tape.linearCrossEntropy(later, { weight: p['head']! }, b, backward ? { scale: 0.7 } : {});
       const loss = 0.3 * weighted(auxiliary, ones) + 0.2 * weighted(again, ones) + 0.7 * weighted(main, ones);
       if (backward) tape.backward();
       return loss;
     });
   });
 
-  it('at losses whose rows have weights, which the losses themselves have not', () => {
+  /** Of a head, whose logits never exist all at once, or of logits that are there. */
+  const kinds = ['a head', 'logits'] as const;
+  const lossesOf = (kind: (typeof kinds)[number], tape: Tape, x: Variable, p: Record<string, Parameter>) => {
+    const [targets, head] = [tape.upload(targetsA, [6]), { weight: p['head']! }];
+    return (gradient: LossGradient) =>
+      kind === 'a head'
+        ? tape.linearCrossEntropy(x, head, targets, gradient)
+        : tape.crossEntropy(tape.linear(x, head), targets, gradient);
+  };
+
+  it.each(kinds)('at losses of %s whose rows have weights, which the losses themselves have not', (kind) => {
     expectGradients({}, (tape, x, p, backward) => {
       const rows = tape.upload(weights, [6]);
-      const targets = tape.upload(targetsA, [6]);
-      const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, backward ? 0.7 : undefined, rows);
+      const losses = lossesOf(kind, tape, x, p)(backward ? { scale: 0.7, weights: rows } : {});
       const loss = 0.7 * weighted(losses, weights);
       if (backward) tape.backward();
       return loss;
     });
   });
 
-  it('at losses that are seeded with the gradient of something else', () => {
+  it.each(kinds)('at losses of %s that are seeded with the gradient of something else', (kind) => {
     expectGradients({}, (tape, x, p, backward) => {
-      const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, tape.upload(targetsA, [6]));
+      const losses = lossesOf(kind, tape, x, p)({});
       const loss = weighted(losses, weights);
       if (backward) tape.backward([{ of: losses, grad: tape.upload(weights, [6]) }]);
       expect(weighted(losses, weights)).toBe(loss); // they stay until `discard`
       return loss;
     });
+  });
+
+  it.each(kinds)('at losses of %s and at what is left of them after dropout', (kind) => {
+    expectGradients({}, (tape, x, p, backward) => {
+      const losses = lossesOf(kind, tape, x, p)({});
+      const left = tape.dropout(losses, dropout);
+      const loss = weighted(losses, weights) + weighted(left, ones);
+      const seeds = () => [
+        { of: losses, grad: tape.upload(weights, [6]) },
+        { of: left, grad: tape.upload(Float32Array.from(ones), [6]) },
+      ];
+      if (backward) tape.backward(seeds());
+      return loss;
+    });
+  });
+
+  it('not at the weights of rows without a scale', () => {
+    const engine = new Float64Engine();
+    const p = parametersOf(engine, { wte: [6, V], head: [V, V] });
+    const tape = new Tape(engine);
+    const x = tape.embedding(tape.upload(Int32Array.of(2), [1, 1]), p['wte']!);
+    const [targets, rows] = [tape.upload(Int32Array.of(1), [1]), tape.upload(Float32Array.of(2), [1])];
+    expect(() => tape.linearCrossEntropy(x, { weight: p['head']! }, targets, { weights: rows })).toThrow('a scale');
+    expect(() => tape.crossEntropy(x, targets, { weights: rows })).toThrow('a scale');
+    tape.discard();
   });
 
   it('at variables within and at the end of a graph, one of them twice', () => {
@@ -327,9 +381,11 @@ describe('where backward starts', () => {
     expect(() => tape.backward([{ of: still, grad }])).toThrow('nothing is trained');
     expect(() => tape.backward([{ of: x, grad: tape.upload(new Float32Array(V), [V]) }])).toThrow('float32 [5] is of');
     const targets = tape.upload(Int32Array.of(1), [1]);
-    expect(() => tape.linearCrossEntropy(still, { weight: frozen['head']! }, targets, 1)).toThrow('nothing below it');
-    expect(() => tape.crossEntropy(still, targets, 1)).toThrow('nothing below it');
-    const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, 1);
+    expect(() => tape.linearCrossEntropy(still, { weight: frozen['head']! }, targets, { scale: 1 })).toThrow(
+      'nothing below it',
+    );
+    expect(() => tape.crossEntropy(still, targets, { scale: 1 })).toThrow('nothing below it');
+    const losses = tape.linearCrossEntropy(x, { weight: p['head']! }, targets, { scale: 1 });
     expect(() => tape.backward([{ of: losses, grad: tape.upload(Float32Array.of(1), [1]) }])).toThrow('can start only');
     tape.backward();
     expect(() => tape.backward([{ of: x, grad }])).toThrow('can start only');
@@ -351,7 +407,7 @@ describe('parameters without a gradient', () => {
     const tape = new Tape(engine);
     const x = tape.embedding(tape.upload(Int32Array.of(3, 1, 3, 0, 5, 2), [2, T]), p['wte']!, p['wpe']!);
     const targets = tape.upload(Int32Array.of(0, 3, 1, -1, 2, 2), [6]);
-    tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, 0.7);
+    tape.linearCrossEntropy(hidden(tape, x, p), { weight: p['head']! }, targets, { scale: 0.7 });
     kernels.length = 0;
     const ready: number[] = [];
     tape.backward([], (index) => ready.push(index));
@@ -463,17 +519,14 @@ describe('blocks that are computed again', () => {
   });
 });
 
-describe('misuse', () => {
-  it('a variable whose buffer was taken over cannot be used again', () => {
-    const engine = new Float64Engine();
-    const p = parametersOf(engine, { wte: [6, V] });
-    const tokens = engine.alloc([1, 1], 'int32');
-    engine.upload(tokens, Int32Array.of(2));
-    const tape = new Tape(engine);
-    const x = tape.embedding(tokens, p['wte']!);
-    tape.dropout(x, dropout);
-    expect(() => tape.linear(x, { weight: p['wte']!, weightTransposed: true })).toThrow('took over its buffer');
-  });
+it('a variable cannot be used after its tape went backward', () => {
+  const engine = new Float64Engine();
+  const p = parametersOf(engine, { wte: [6, V] });
+  const tape = new Tape(engine);
+  const x = tape.embedding(tape.upload(Int32Array.of(2), [1, 1]), p['wte']!);
+  tape.backward([{ of: x, grad: tape.upload(new Float32Array(V), [1, 1, V]) }]);
+  expect(() => tape.linear(x, { weight: p['wte']!, weightTransposed: true })).toThrow('went backward');
+  tape.discard();
 });
 
 describe('a pass that fails leaves no buffer behind', () => {

@@ -1,0 +1,84 @@
+/**
+ * The losses of the tape (tape.ts): cross entropy of a head's logits, which never exist all at once, and of logits that do. Each may be
+ * the start of a backward pass in two ways. With a scale its gradient is computed with it, which is the cheapest; without one it is a
+ * variable as any other, whose gradient may depend on the losses themselves: a seed of `backward`.
+ *
+ * N rows, IC channels, V vocabulary.
+ */
+import { invariant } from '../base/errors.ts';
+import type { LinearCrossEntropyOptions, Tensor } from '../engine/engine.ts';
+import type { Parameter } from './parameterStore.ts';
+import { needsGrad, type Recording } from './recording.ts';
+import { type LinearLayer, save, use, type Variable } from './variable.ts';
+
+/** A matrix whose product with hidden states are logits. */
+export type Head = Pick<LinearLayer, 'weight' | 'weightTransposed'>;
+
+/** What the gradient of losses is computed of, at once: of scale · Σ weights[n] · losses[n]. */
+export interface LossGradient {
+  /** Absent: no gradient is computed, and the losses may be a seed of `backward`. */
+  readonly scale?: number | undefined;
+  /** [N] float32; absent: 1 for each row. The losses themselves are not weighted. */
+  readonly weights?: Tensor | undefined;
+}
+
+/** Losses [N] of x [N, IC] @ head; see `Tape.linearCrossEntropy`. */
+export function linearCrossEntropy(
+  recording: Recording,
+  x: Variable,
+  { weight, weightTransposed = false }: Head,
+  targets: Tensor,
+  gradient: LossGradient,
+): Variable {
+  const { scale, weights } = checked(gradient);
+  const { engine } = recording;
+  const losses = recording.variable([targets.size]);
+  losses.kept = true;
+  const shared = { losses: losses.value, inp: save(x), weight: weight.value, weightTransposed, targets };
+  const inputs = { variables: [x], parameters: [weight] };
+  if (scale === undefined) {
+    engine.linearCrossEntropy(shared);
+    return recording.record(losses, [], inputs, (dout) =>
+      headBackward(recording, x, weight, { ...shared, weights: dout }),
+    );
+  }
+  invariant(needsGrad(inputs), 'a loss with a scale has nothing below it that is trained');
+  headBackward(recording, x, weight, { ...shared, scale, ...(weights && { weights }) });
+  recording.record(undefined, [], { parameters: [weight] }, () => undefined);
+  return losses;
+}
+
+/** Losses, and the gradients of what is trained. */
+function headBackward(recording: Recording, x: Variable, weight: Parameter, options: LinearCrossEntropyOptions): void {
+  const { engine } = recording;
+  const dweight = weight.grad && { dweight: weight.grad };
+  if (!x.needsGrad) engine.linearCrossEntropy({ ...options, ...dweight });
+  else recording.flowAssigned(x, (dinp) => engine.linearCrossEntropy({ ...options, dinp, ...dweight }));
+}
+
+/** Losses [N] of logits x [N, V]; see `Tape.crossEntropy`. */
+export function crossEntropy(recording: Recording, x: Variable, targets: Tensor, gradient: LossGradient): Variable {
+  const { scale, weights } = checked(gradient);
+  const { engine } = recording;
+  const losses = recording.variable([targets.size]);
+  losses.kept = true;
+  if (scale === undefined) {
+    const shared = { losses: losses.value, logits: save(x), targets };
+    engine.crossEntropy(shared);
+    return recording.record(losses, [], { variables: [x] }, (dout) =>
+      recording.flowAssigned(x, (dlogits) => engine.crossEntropy({ ...shared, weights: dout, dlogits })),
+    );
+  }
+  invariant(x.needsGrad, 'a loss with a scale has nothing below it that is trained');
+  const shared = { losses: losses.value, logits: use(x), targets, scale, ...(weights && { weights }) };
+  recording.flowAssigned(x, (dlogits) => engine.crossEntropy({ ...shared, dlogits }));
+  return losses;
+}
+
+function checked(gradient: LossGradient): LossGradient {
+  invariant(
+    gradient.scale !== undefined || gradient.weights === undefined,
+    'rows weigh in a gradient that is computed at once: expected a scale with the weights, or a seed of backward instead',
+  );
+  return gradient;
+}
