@@ -6,8 +6,10 @@ import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
+import { onEndSignal } from './endSignals.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
+import { goOnWithoutPrinting } from './printFailures.ts';
 
 const loopback = '127.0.0.1';
 /** Where the page is if it is free and nobody asks for another. */
@@ -46,12 +48,16 @@ export const dashboardCommand: CommandModule<object, DashboardArguments> = {
 };
 
 async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> {
+  goOnWithoutPrinting();
   const cwd = process.cwd();
   const runDirs = await runDirsOf(args.rundirs ?? [], cwd);
   const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
   print(`dashboard ${dashboard.url} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`);
   await new Promise<void>((end) => {
-    process.once('SIGINT', end).once('SIGTERM', end);
+    const ignoreSignals = onEndSignal(() => {
+      ignoreSignals();
+      end();
+    });
   });
   await dashboard.close();
   process.exitCode = interruptedExitCode;

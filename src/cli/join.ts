@@ -9,8 +9,10 @@ import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
+import { type EndCause, isInsistent, onEndSignal } from './endSignals.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
+import { goOnWithoutPrinting } from './printFailures.ts';
 
 interface JoinArguments {
   address: string;
@@ -69,21 +71,22 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   // Two containers may have the same host name and pid.
   const nonce = randomBytes(3).toString('hex');
   for (let i = 0; i < count; i++) workers.start(`remote-${host}-${process.pid}-${nonce}-${i}`);
-  let interrupted = false;
-  const onSignal = () => {
-    if (interrupted) {
-      void workers.stop(0);
+  let interrupted: EndCause | undefined;
+  const ignoreSignals = onEndSignal((cause) => {
+    if (interrupted !== undefined) {
+      if (isInsistent(interrupted) && isInsistent(cause)) void workers.stop(0);
       return;
     }
-    interrupted = true;
+    interrupted = cause;
     print('leaving after this step; once more to leave at once');
     workers.leave();
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  });
+  // The workers go on with the run, which has a log of its own.
+  goOnWithoutPrinting();
   print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
   await workers.ended();
-  process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-  if (interrupted) {
+  ignoreSignals();
+  if (interrupted !== undefined) {
     print('left the run');
     return interruptedExitCode;
   }

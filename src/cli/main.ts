@@ -6,7 +6,9 @@ import { exitCodeOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
+import { tameSignals } from './endSignals.ts';
 import { errorText } from './output.ts';
+import { survivePrintFailures } from './printFailures.ts';
 import { style } from './terminal.ts';
 
 const unitNames: Readonly<Record<string, string>> = {
@@ -18,12 +20,9 @@ const unitNames: Readonly<Record<string, string>> = {
   scalar: 'scalar',
 };
 
+tameSignals();
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
-let isCutOff = false;
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  if (isCutOff) return;
-  isCutOff = true;
+survivePrintFailures(() => {
   if (process.listenerCount('SIGTERM') === 0) process.exit(0);
   process.kill(process.pid, 'SIGTERM');
 });

@@ -15,6 +15,7 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { prepareProgress } from './prepareProgress.ts';
+import { goOnWithoutPrinting } from './printFailures.ts';
 import { fetchShakespeare, SHAKESPEARE, verifyShakespeare } from './shakespeare.ts';
 
 const prepareOptions = {
@@ -97,6 +98,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
 };
 
 async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
+  goOnWithoutPrinting(); // it is for the folder
   const cwd = process.cwd();
   const out = resolve(cwd, args.out);
   const split = splitOf(args);

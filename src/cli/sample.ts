@@ -5,7 +5,9 @@ import { LineLog } from '../records/lineLog.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
 import type { RunFolder } from '../run/runFolder.ts';
+import { onEndSignal } from './endSignals.ts';
 import { currentOutput, warn } from './output.ts';
+import { onPrintFailure } from './printFailures.ts';
 
 /**
  * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Ctrl-C and SIGTERM end
@@ -25,7 +27,9 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
   const onInterrupt = () => {
     isInterrupted = true;
   };
-  process.once('SIGINT', onInterrupt).once('SIGTERM', onInterrupt);
+  const ignoreSignals = onEndSignal(onInterrupt);
+  // The run is done all the same.
+  const ignorePrintFailures = onPrintFailure(onInterrupt);
   const pieces: string[] = [];
   async function* untilInterrupted() {
     for await (const piece of continueText(loaded, { ...config.sample, seed: config.train.seed })) {
@@ -43,7 +47,8 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
     log.append({ step: loaded.checkpoint.trainer?.step, prompt, text: text.join('') });
     await log.flush();
   } finally {
-    process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);
+    ignoreSignals();
+    ignorePrintFailures();
     await loaded.engine.dispose();
   }
 }

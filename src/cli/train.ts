@@ -15,9 +15,11 @@ import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
+import { type EndCause, isInsistent, onEndSignal } from './endSignals.ts';
 import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { printPlan } from './plan.ts';
+import { goOnWithoutPrinting, onPrintFailure } from './printFailures.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 import { statusLine } from './terminal.ts';
@@ -117,6 +119,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
 };
 
 async function train(args: TrainArguments): Promise<number> {
+  goOnWithoutPrinting();
   checkNumbers(args);
   const run = await prepareRun(args, process.cwd(), messages);
   if (args.dryRun) {
@@ -171,11 +174,15 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
     runDir: run.folder.path,
   });
   let ignoreSignals = () => {};
+  let ignorePrintFailures = () => {};
   return {
     listeners: [output.listener, ...(samples ? [samples] : []), ...(tensorBoard ? [tensorBoard.listener] : [])],
     onWorkerOutput: output.onWorkerOutput,
     started(started) {
       ignoreSignals = handleSignals(started);
+      ignorePrintFailures = onPrintFailure((problem) =>
+        started.note(`${problem}; training goes on without printing there`),
+      );
       printHeader(run, args, started);
       if (dashboard) print(`dashboard ${dashboard.url}`);
     },
@@ -184,6 +191,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
       await dashboard?.close();
       await tensorBoard?.close();
       ignoreSignals();
+      ignorePrintFailures();
       output.close();
     },
   };
@@ -230,22 +238,21 @@ function printHeader(
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
-/** The first SIGINT or SIGTERM ends the run in order, the second at once. @returns what takes the handlers away */
+/** The first signal ends the run in order, Ctrl-C or SIGTERM again at once. @returns what takes the handlers away */
 function handleSignals(run: StartedRun): () => void {
-  let isInterrupted = false;
-  const onSignal = () => {
-    if (!isInterrupted) {
-      isInterrupted = true;
+  let first: EndCause | undefined;
+  return onEndSignal((cause) => {
+    if (first === undefined) {
+      first = cause;
       print('stopping after this step, with a checkpoint; once more to stop at once');
-      run.stop();
+      run.stop(cause);
       return;
     }
+    if (!isInsistent(first) || !isInsistent(cause)) return;
     const exit = () => process.exit(interruptedExitCode);
     setTimeout(exit, cleanUpMs);
     void run.abandon().finally(exit);
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  return () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  });
 }
 
 /** A path as a shell takes it. */

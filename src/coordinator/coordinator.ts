@@ -132,9 +132,18 @@ export class Coordinator {
     return this.#state;
   }
 
-  /** Ends the run in order: the step in progress, a checkpoint, then `finished`. */
-  requestStop(): void {
+  /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal, or why else */
+  requestStop(cause?: string): void {
+    if (!this.#state.stopRequested) {
+      const reason = cause === undefined ? 'the run is to stop' : `the run is to stop: ${cause}`;
+      this.#records.event({ event: 'stopping', reason, ...this.#at });
+    }
     this.#handle({ kind: 'stopRequested' });
+  }
+
+  /** Something that the run's events should have, though it goes on. */
+  note(message: string): void {
+    this.#records.event({ event: 'warning', reason: message, ...this.#at });
   }
 
   /** Lets go of everything; a checkpoint that is being written is given up. */

@@ -213,10 +213,11 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     observer.started({
       address: server.address,
       isEncrypted: keys !== undefined,
-      stop: () => {
+      stop: (cause) => {
         isStopped = true;
-        coordinator.requestStop();
+        coordinator.requestStop(cause);
       },
+      note: (message) => coordinator.note(message),
       abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),
     });
     const step = await coordinator.finished;

@@ -15,8 +15,10 @@ export interface StartedRun {
   /** Where workers join. */
   readonly address: string;
   readonly isEncrypted: boolean;
-  /** Ends it in order: the step in progress, a checkpoint. Without effect after the first time. */
-  stop(): void;
+  /** Ends it in order: the step in progress, a checkpoint. Without effect after the first time. @param cause for events.jsonl */
+  stop(cause?: string): void;
+  /** A line for events.jsonl, of something that does not end the run. */
+  note(message: string): void;
   /** Ends it at once; what was not written is lost. Resolves when nothing is left of it. */
   abandon(): Promise<void>;
 }

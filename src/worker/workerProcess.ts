@@ -35,12 +35,10 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   process.on('disconnect', () => {
     if (agent === undefined) process.exit(1);
   });
-  // Nor does it read any more what this process prints.
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  // Nor does it read any more what this process prints; and a log that is full, or a terminal that is closed, ends no training.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  // The coordinator hears these as well and decides; and Node's debugger, which SIGUSR1 opens, is not for workers.
+  for (const signal of ['SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
   // A clean leave; the second time at once.
   process.on('SIGTERM', () => {
     if (isLeaving || agent === undefined) process.exit(143);
