@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { grouped } from '../base/numberText.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
+import { smoothedSpeed } from '../records/recentSpeed.ts';
 import { print, warn } from './output.ts';
 
 export interface ProgressOptions {
@@ -17,8 +18,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
   const { maxSteps, logEverySteps } = options;
   const stepLabel = (step: number) => labelOf(step, maxSteps);
   let firstPrinted = false;
-  // Smoothed, so that one slow step does not shake the time left.
-  let tokensPerSecond = 0;
+  let tokensPerSecond: number | undefined;
   return {
     started(members) {
       const engines = new Set(members.map(({ prepared }) => prepared?.engine ?? ''));
@@ -26,8 +26,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
     },
     step(metrics) {
       const { step } = metrics;
-      tokensPerSecond =
-        tokensPerSecond === 0 ? metrics.tokensPerSecond : 0.9 * tokensPerSecond + 0.1 * metrics.tokensPerSecond;
+      tokensPerSecond = smoothedSpeed(tokensPerSecond, metrics.tokensPerSecond);
       if (firstPrinted && step % logEverySteps !== 0 && step !== maxSteps) return;
       firstPrinted = true;
       const left = ((maxSteps - step) * options.stepTokens) / tokensPerSecond;

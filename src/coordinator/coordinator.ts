@@ -263,7 +263,7 @@ export class Coordinator {
         this.#records.termOpened(effect);
         break;
       case 'committed':
-        this.#records.committed(effect);
+        this.#records.committed(effect, this.#clock.monotonic());
         break;
       case 'startWorker':
         this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));

@@ -36,8 +36,8 @@ export class RunRecords {
   }
 
   /** Kept before anyone is told: a coordinator that is killed goes on from here. */
-  committed(effect: EffectOf<'committed'>): void {
-    this.#options.journal.append(this.#steps.commit(effect));
+  committed(effect: EffectOf<'committed'>, nowMs: number): void {
+    this.#options.journal.append(this.#steps.commit(effect, nowMs));
   }
 
   /** Every member has applied the step. */

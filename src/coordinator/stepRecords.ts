@@ -23,6 +23,8 @@ export class StepRecords {
   /** Whose share each sample of the committed step was. */
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   #startedMs: number;
+  /** Of the newest step. */
+  #commit: { readonly atMs: number; readonly hold: boolean } | undefined;
 
   readonly #stepFlops: number | undefined;
 
@@ -54,13 +56,14 @@ export class StepRecords {
     return last.tokens + (step - last.step) * this.#stepTokens;
   }
 
-  commit(committed: Extract<Effect, { kind: 'committed' }>): JournalRecord {
+  commit(committed: Extract<Effect, { kind: 'committed' }>, nowMs: number): JournalRecord {
+    this.#commit = { atMs: nowMs, hold: committed.hold };
     const { term, ranks, step, learningRate: lr, sums, gradNorm } = committed;
     this.#shares = ranks;
     return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: this.tokensAfter(step), lr, ranks };
   }
 
-  /** The line of a step that ends now. */
+  /** The line of a step that everybody who is left has applied now. */
   metrics(
     { step, term, learningRate, sums, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
     nowMs: number,
@@ -68,7 +71,8 @@ export class StepRecords {
   ): StepMetrics {
     const reports = new Map(ranks.map((report) => [report.rank, report]));
     const [first] = ranks;
-    const seconds = (nowMs - this.#startedMs) / 1_000;
+    const endMs = this.#endOf(ranks.length > 0, nowMs);
+    const seconds = (endMs - this.#startedMs) / 1_000;
     const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       step,
@@ -86,8 +90,18 @@ export class StepRecords {
       }),
       ...(first?.parameterHash !== undefined && { parameterHash: first.parameterHash }),
     };
-    this.#startedMs = nowMs;
+    this.#startedMs = endMs;
     return line;
+  }
+
+  /**
+   * Where one step ends and the next begins. That is the commit, which the work of the next step cannot come before; what is heard
+   * of applied steps comes late at times, when the next one is well under way. Only before a pause the step ends when it is applied, and
+   * not even then if nobody is left to say so: how long that took was spent on finding out.
+   */
+  #endOf(isReported: boolean, nowMs: number): number {
+    if (this.#commit === undefined || (this.#commit.hold && isReported)) return nowMs;
+    return this.#commit.atMs;
   }
 
   get #stepTokens(): number {

@@ -2,13 +2,14 @@
  * The curves of a run in bounded memory: each point stands for the same number of steps, and when there are too many points,
  * neighbours become one. One pass, whatever the number of steps; 100,000 steps are some 2,000 to 4,000 points of 32 or 64 steps.
  */
+import { meanSpeed } from '../records/recentSpeed.ts';
 
 /** What is drawn of each step. */
 export const curves = ['loss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu', 'ringBytesPerSecond'] as const;
 export type Curve = (typeof curves)[number];
 export type StepValues = { readonly step: number } & { readonly [K in Curve]: number };
 
-/** Steps [.., step]: means of all curves, and the extremes of the loss, so that a spike stays visible. */
+/** Steps [.., step]: means of all curves, of speeds the work over the time, and the extremes of the loss, so that a spike stays visible. */
 export interface Point extends StepValues {
   readonly lossMin: number;
   readonly lossMax: number;
@@ -74,13 +75,15 @@ export class Series {
 function joined(first: Weighted, second: Weighted): Weighted {
   const count = first.count + second.count;
   const mean = (curve: Curve) => (first[curve] * first.count + second[curve] * second.count) / count;
+  const speed = (curve: 'tokensPerSecond' | 'mfu') =>
+    meanSpeed([first, second].map((each) => [each[curve], each.count]));
   return {
     step: second.step,
     loss: mean('loss'),
     lr: mean('lr'),
     gradNorm: mean('gradNorm'),
-    tokensPerSecond: mean('tokensPerSecond'),
-    mfu: mean('mfu'),
+    tokensPerSecond: speed('tokensPerSecond'),
+    mfu: speed('mfu'),
     ringBytesPerSecond: mean('ringBytesPerSecond'),
     lossMin: Math.min(first.lossMin, second.lossMin),
     lossMax: Math.max(first.lossMax, second.lossMax),

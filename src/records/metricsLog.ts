@@ -45,7 +45,7 @@ export interface RankMetrics extends RankShare, Partial<StepTimings> {
 
 /** A line of metrics.jsonl that is about a step. */
 export interface StepMetrics extends CommittedStep {
-  /** Of this step, over all workers, from the end of the step before it. */
+  /** Of this step, over all workers: from the commit of the step before it, or the end of the pause before it, to its own commit or the pause after it. */
   readonly tokensPerSecond: number;
   /** Model FLOP utilisation, from 0 to 1 (utilisation.ts); absent where the limit of a machine is not known. */
   readonly mfu?: number;

@@ -1,9 +1,11 @@
 /**
- * How fast a run is, from the speeds of its steps. Those of single steps jump, above what a machine can do at times: where the end of
- * one is heard of late, the next one seems short. Over some of them the work and the time both add up.
+ * How fast a run is, from the speeds of its steps. Those of single steps jump, and work is what adds up over time: a run that has one
+ * step at 100 tokens a second and one at 10 makes 18, not 55. So times are averaged, never speeds.
  */
 
 const stepsMax = 10;
+/** How much of the time of a step each new one replaces. */
+const smoothing = 0.1;
 
 export class RecentSpeed {
   readonly #newest: number[] = [];
@@ -13,6 +15,26 @@ export class RecentSpeed {
     if (speed === undefined || !(speed > 0)) return Number.NaN;
     this.#newest.push(speed);
     if (this.#newest.length > stepsMax) this.#newest.shift();
-    return this.#newest.length / this.#newest.reduce((sum, one) => sum + 1 / one, 0);
+    return meanSpeed(this.#newest.map((each) => [each, 1]));
   }
+}
+
+/** Smoothed, so that one slow step does not shake the time left: `speed` of the newest step has a tenth of the weight. */
+export function smoothedSpeed(before: number | undefined, speed: number): number {
+  if (before === undefined) return speed;
+  return meanSpeed([
+    [before, 1 - smoothing],
+    [speed, smoothing],
+  ]);
+}
+
+/** Work over time. @param speeds each with the work that was done at it */
+export function meanSpeed(speeds: readonly (readonly [speed: number, work: number])[]): number {
+  let work = 0;
+  let time = 0;
+  for (const [speed, each] of speeds) {
+    work += each;
+    time += each / speed;
+  }
+  return work / time;
 }

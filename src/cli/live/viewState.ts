@@ -3,6 +3,7 @@ import type { WorkerPhase } from '../../comm/messageFields.ts';
 import type { Member, RunState } from '../../coordinator/core/runState.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluationMetrics, StepMetrics } from '../../records/metricsLog.ts';
+import { smoothedSpeed } from '../../records/recentSpeed.ts';
 
 /** Losses that the sparkline is made of. */
 const lossesMost = 512;
@@ -83,8 +84,8 @@ export function afterStep(view: ViewState, last: StepMetrics): ViewState {
     step: last.step,
     term: last.term,
     losses: [...losses, last.loss].slice(-lossesMost),
-    tokensPerSecond: smoothed(view.tokensPerSecond || undefined, speed),
-    ...(last.mfu !== undefined && { mfu: smoothed(view.mfu, last.mfu) }),
+    tokensPerSecond: smoothedSpeed(view.tokensPerSecond || undefined, speed),
+    ...(last.mfu !== undefined && { mfu: smoothedSpeed(view.mfu, last.mfu) }),
     parts: new Map(
       last.ranks.flatMap((rank) => {
         const now = partsOf(rank);
@@ -205,6 +206,6 @@ function smoothedParts(old: StepParts, now: StepParts): StepParts {
   };
 }
 
-function smoothed(old: number | undefined, now: number): number {
-  return old === undefined ? now : (1 - smoothing) * old + smoothing * now;
+function smoothed(old: number, now: number): number {
+  return (1 - smoothing) * old + smoothing * now;
 }

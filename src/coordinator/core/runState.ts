@@ -279,6 +279,8 @@ export type Effect =
       readonly sums: Sums;
       readonly gradNorm: number;
       readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
+      /** The next step waits until this one is applied and `proceed` is sent; else the commit begins it. */
+      readonly hold: boolean;
     }
   | { readonly kind: 'startWorker'; readonly worker: string; readonly afterMs: number }
   /** It is frozen, or otherwise in the way of its replacement. */

@@ -100,7 +100,7 @@ export function onReduced(
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
   const commit = { type: 'commit', term: next.term, step, learningRate, gradNorm, hash, hold } as const;
   const effects: Effect[] = [
-    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm, ranks },
+    { kind: 'committed', term: next.term, step, learningRate, sums, gradNorm, ranks, hold },
     ...next.members.map(({ id }): Effect => ({ kind: 'send', to: id, message: commit })),
   ];
   const holds = { step, term: next.term };

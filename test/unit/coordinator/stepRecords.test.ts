@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
 import { type CoordinatorOptions, progressBefore } from '../../../src/coordinator/coordinatorOptions.ts';
 import { evaluationMetrics, StepRecords } from '../../../src/coordinator/stepRecords.ts';
@@ -6,7 +6,16 @@ import { evaluationMetrics, StepRecords } from '../../../src/coordinator/stepRec
 const config = configSchema.parse({ model: { blockSize: 16 }, train: { globalBatchSize: 8, microBatchSize: 4 } });
 const sums = { weight: 128, loss: 256 };
 const committed = (step: number) => {
-  const effect = { kind: 'committed', term: 1, step, learningRate: 0.1, sums, gradNorm: 1, ranks: [] } as const;
+  const effect = {
+    kind: 'committed',
+    term: 1,
+    step,
+    learningRate: 0.1,
+    sums,
+    gradNorm: 1,
+    ranks: [],
+    hold: false,
+  } as const;
   return effect;
 };
 const done = (step: number) => ({ ...committed(step), kind: 'stepDone' }) as const;
@@ -24,8 +33,8 @@ it('counts what was trained on, with another batch size before', () => {
     progressBefore({ ...before, resumed: undefined } as unknown as CoordinatorOptions),
   );
   expect(records.tokensAfter(10)).toBe(640);
-  expect(records.commit(committed(11))).toMatchObject({ step: 11, tokens: 640 + 128 });
-  expect(records.metrics(done(12), 1_000)).toMatchObject({ step: 12, tokens: 640 + 256, tokensPerSecond: 128 });
+  expect(records.commit(committed(11), 500)).toMatchObject({ step: 11, tokens: 640 + 128 });
+  expect(records.metrics(done(12), 1_000)).toMatchObject({ step: 12, tokens: 640 + 256, tokensPerSecond: 256 });
 });
 
 it('goes on from the journal, and back to the checkpoint when that is all there is', () => {
@@ -37,7 +46,7 @@ it('goes on from the journal, and back to the checkpoint when that is all there 
 
 it('counts from nothing in a run that begins', () => {
   const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions));
-  expect(records.commit(committed(3))).toMatchObject({ tokens: 3 * 128 });
+  expect(records.commit(committed(3), 0)).toMatchObject({ tokens: 3 * 128 });
 });
 
 const newRecords = () => new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions));
@@ -47,7 +56,7 @@ const step = { step: 1, term: 1, learningRate: 0.1, gradNorm: 2 };
 it('the loss is the sum of the losses over what the targets weigh, in the journal and in the metrics', () => {
   const records = newRecords();
   const given = { weight: 5, loss: 10 };
-  const record = records.commit({ kind: 'committed', ...step, sums: given, ranks });
+  const record = records.commit({ kind: 'committed', ...step, sums: given, ranks, hold: false }, 500);
   expect(record).toMatchObject({ kind: 'commit', loss: 2 });
   const line = records.metrics({ kind: 'stepDone', ...step, sums: given, ranks: [] }, 1_000);
   expect(line).toMatchObject({ loss: 2, ranks });
@@ -60,7 +69,10 @@ it('other sums of an objective become means beside the loss', () => {
   const records = newRecords();
   const given = { weight: 4, loss: 8, correct: 1 };
   const means = { correct: 0.25 };
-  expect(records.commit({ kind: 'committed', ...step, sums: given, ranks })).toMatchObject({ loss: 2, means });
+  expect(records.commit({ kind: 'committed', ...step, sums: given, ranks, hold: false }, 500)).toMatchObject({
+    loss: 2,
+    means,
+  });
   expect(records.metrics({ kind: 'stepDone', ...step, sums: given, ranks: [] }, 1_000)).toMatchObject({
     loss: 2,
     means,
@@ -77,4 +89,52 @@ it('other sums of an objective become means beside the loss', () => {
 it('an evaluation has bits per byte where the bytes of its text are known', () => {
   const { valBitsPerByte } = evaluationMetrics(3, { weight: 4, loss: 4 * Math.LN2 }, 8);
   expect(valBitsPerByte).toBeCloseTo(0.5, 12);
+});
+
+describe('the time of a step', () => {
+  const timings = { dataWaitMs: 0, forwardBackwardMs: 900, ringWaitMs: 0, commitWaitMs: 0, optimizerMs: 100 };
+  const applied = [{ rank: 0, step: 1, timings, ringBytesSent: 0, parameterHash: undefined }];
+  const finished = (at: number) => ({ ...done(at), ranks: applied });
+  const tokens = 16 * 8;
+
+  it('goes from commit to commit, however late anyone hears that a step is applied', () => {
+    const records = newRecords();
+    records.begin(0);
+    records.commit(committed(1), 1_000);
+    // Step 2 is nearly done when the coordinator hears of the end of step 1.
+    const first = records.metrics(finished(1), 1_900);
+    records.commit(committed(2), 2_000);
+    const second = records.metrics(finished(2), 2_100);
+    expect([first, second].map(({ tokensPerSecond }) => tokens / tokensPerSecond)).toEqual([1, 1]);
+  });
+
+  it('gives an mfu of the whole step where it began before the last one was reported', () => {
+    // Half of what the machine could do in a second.
+    const peak = configSchema.parse({
+      model: { blockSize: 16 },
+      train: { globalBatchSize: 8, microBatchSize: 4, peakTflops: 1 },
+    });
+    const records = new StepRecords(peak, 0, progressBefore({ config: peak } as CoordinatorOptions), 0.5e12);
+    records.commit(committed(1), 1_000);
+    records.metrics(finished(1), 1_900);
+    records.commit(committed(2), 2_000);
+    expect(records.metrics(finished(2), 2_000).mfu).toBeCloseTo(0.5, 12);
+  });
+
+  it('has the update of a step before a pause, and none of the pause', () => {
+    const records = newRecords();
+    records.begin(0);
+    records.commit({ ...committed(1), hold: true }, 1_000);
+    const before = records.metrics(finished(1), 1_250);
+    records.begin(5_000);
+    records.commit(committed(2), 5_500);
+    const after = records.metrics(finished(2), 5_600);
+    expect([before, after].map(({ tokensPerSecond }) => tokens / tokensPerSecond)).toEqual([1.25, 0.5]);
+  });
+
+  it('ends at the commit where nobody is left to say that it is applied', () => {
+    const records = newRecords();
+    records.commit({ ...committed(1), hold: true }, 1_000);
+    expect(tokens / records.metrics(done(1), 60_000).tokensPerSecond).toBe(1);
+  });
 });

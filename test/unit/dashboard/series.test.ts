@@ -27,6 +27,16 @@ describe('a series', () => {
     ]);
   });
 
+  it('joins speeds as work over time', () => {
+    const series = new Series(2);
+    for (const [index, speed] of [100, 10, 10, 10].entries()) {
+      series.add({ ...values(index + 1), tokensPerSecond: speed, mfu: speed / 1_000 });
+    }
+    const [joined] = series.after(0);
+    expect(joined?.tokensPerSecond).toBeCloseTo(2 / (1 / 100 + 1 / 10));
+    expect(joined?.mfu).toBeCloseTo(joined!.tokensPerSecond / 1_000);
+  });
+
   it('is bounded, keeps every step in one point and the order, however many there are', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 3_000 }), fc.constantFrom(2, 4, 16, 64), (steps, most) => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { RecentSpeed } from '../../../src/records/recentSpeed.ts';
+import { meanSpeed, RecentSpeed, smoothedSpeed } from '../../../src/records/recentSpeed.ts';
 
 it('adds up work and time, so that a step that seemed short makes up for the long one before it', () => {
   const speed = new RecentSpeed();
@@ -16,4 +16,19 @@ it('forgets all but the newest ten, and knows nothing where nothing is known', (
   expect(speed.add(undefined)).toBeNaN();
   expect(speed.add(0)).toBeNaN();
   expect(speed.add(50)).toBeCloseTo(50);
+});
+
+it('is work over time, not the mean of speeds', () => {
+  const jumping = [100, 10];
+  expect(meanSpeed(jumping.map((speed) => [speed, 1]))).toBeCloseTo(2 / (1 / 100 + 1 / 10));
+  // 90 of 100 tokens at 100 tokens a second, 10 at 10.
+  expect(smoothedSpeed(100, 10)).toBeCloseTo(100 / (0.9 + 1));
+  expect(smoothedSpeed(undefined, 10)).toBe(10);
+});
+
+it('smoothed, comes to what a run with fast and slow steps in turn makes', () => {
+  let speed: number | undefined;
+  for (let step = 0; step < 200; step++) speed = smoothedSpeed(speed, step % 2 === 0 ? 1_000 : 10);
+  const made = 2 / (1 / 1_000 + 1 / 10);
+  expect(Math.abs(speed! / made - 1)).toBeLessThan(0.06);
 });
