@@ -25,12 +25,8 @@ export interface Network {
   readonly head?: Linear;
 }
 
-/** What one token costs. */
+/** What one token costs that the forward pass does not say (work.ts). */
 export interface TokenWork {
-  /** Multiply-adds of a forward pass up to the head, in the whole context: parameters of matrix products and attention. */
-  readonly layers: number;
-  /** Multiply-adds of the head. */
-  readonly head: number;
   /** Parameters that are read to generate a token: all but tables of which a row is looked up. */
   readonly parametersRead: number;
   /** Numbers that an evaluation holds for it at once, at most. The head's logits come in chunks and are not among them. */

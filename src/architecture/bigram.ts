@@ -29,7 +29,7 @@ export const bigram = {
   rules: [],
   network: table,
   /** A row is looked up, so nothing is multiplied. */
-  tokenWork: ({ vocabSize: V }) => ({ layers: 0, head: 0, parametersRead: V, activations: 2 * V }),
+  tokenWork: ({ vocabSize: V }) => ({ parametersRead: V, activations: 2 * V }),
   summary: ({ vocabSize: V }) => `a table of ${V} x ${V}`,
 } satisfies Architecture<BigramConfig>;
 

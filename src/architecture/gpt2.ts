@@ -132,16 +132,11 @@ function residualStd({ nLayer }: Gpt2Config): number {
   return std / Math.sqrt(2 * nLayer);
 }
 
-/** Of attention's T × T scores the causal half is counted: nEmbd · T multiply-adds for a token, T/2 for the scores and for their sum. */
 function tokenWork(config: Gpt2Config, parameterCount: number): TokenWork {
   const { nLayer, nHead, nEmbd: C, blockSize, vocabSize: V, tiedHead } = config;
-  const head = V * C;
-  // The position table is only looked up, and so is a token table that is not the head as well.
-  const parametersRead = parameterCount - C * blockSize - (tiedHead ? 0 : head);
   return {
-    layers: parametersRead - head + nLayer * C * blockSize,
-    head,
-    parametersRead,
+    // The position table is only looked up, and so is a token table that is not the head as well.
+    parametersRead: parameterCount - C * blockSize - (tiedHead ? 0 : V * C),
     // Each block's input, the activations of one block, and its attention weights twice, which tfjs writes out.
     activations: (nLayer + 16) * C + 2 * nHead * blockSize,
   };

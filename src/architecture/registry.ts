@@ -68,7 +68,7 @@ export function networkOf(config: ModelConfig): DeclaredNetwork {
   return { ...network, specs: declare.specs };
 }
 
-/** Trainable numbers in the whole model, a tied head counted once. */
+/** Numbers in all parameters of the model, a tied head counted once. */
 export function parameterCount(config: ModelConfig): number {
   return networkOf(config).specs.reduce((sum, { size }) => sum + size, 0);
 }

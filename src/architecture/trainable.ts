@@ -18,6 +18,12 @@ export function declaredTensors(model: ModelConfig, trainable: Trainable): State
   return networkOf(model).specs.map((spec) => ({ name: spec.name, shape: spec.shape, trained: isTrained(spec) }));
 }
 
+/** Numbers in the parameters that are trained. */
+export function trainedCount(model: ModelConfig, trainable: Trainable): number {
+  const trained = networkOf(model).specs.filter(isTrainedBy(trainable));
+  return trained.reduce((sum, { size }) => sum + size, 0);
+}
+
 /** What is wrong with the patterns for these parameters, if anything is: one sentence for people. */
 export function trainableProblem(trainable: Trainable, specs: readonly ParameterSpec[]): string | undefined {
   const unused = patternsOf(trainable).find((pattern) => !specs.some(isTrainedBy([pattern])));

@@ -1,12 +1,17 @@
 /**
- * What a training step is worth, in floating-point operations: 2 for each multiply-add of forward, 4 of backward. What is computed
- * twice, like attention's scores, counts once.
+ * What a training step is worth, in floating-point operations: 2 for each multiply-add of forward, 2 more for the gradient of what it
+ * multiplies and 2 for that of the parameter, where these are wanted. A forward pass over values that only count says how many there are: of
+ * each parameter of a layer one a token, of attention the causal half. What is computed twice, like attention's scores, counts once;
+ * a table of which a row is looked up counts nothing.
  */
+import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
+import type { IsTrained, ParameterSpec } from './parameters.ts';
+import { architectureOf, type ModelConfig, networkOf, parameterCount } from './registry.ts';
+import { isTrainedBy, type Trainable } from './trainable.ts';
 
-import { architectureOf, type ModelConfig, parameterCount } from './registry.ts';
-
+/** How `phaseFlops` counts, for people. */
 export const stepFlopFormula =
-  '6 * matmulParameters * tokens + 6 * nLayer * nEmbd * blockSize * tokens (attention, the causal half)';
+  "6 a token for each parameter of a layer and each multiply-add of attention's causal half (2 forward, 4 backward); less where parameters are frozen";
 
 export interface PhaseFlops {
   /** With the gradients of the head, which are computed with the loss. */
@@ -15,13 +20,16 @@ export interface PhaseFlops {
 }
 
 /** Floating-point operations of both passes over `tokens` tokens. */
-export function phaseFlops(model: ModelConfig, tokens: number): PhaseFlops {
-  const { layers, head } = architectureOf(model).tokenWork(model, parameterCount(model));
-  return { forward: tokens * (2 * layers + 6 * head), backward: tokens * 4 * layers };
+export function phaseFlops(model: ModelConfig, tokens: number, trainable: Trainable = 'all'): PhaseFlops {
+  const network = networkOf(model);
+  const pass = new CountedPass(isTrainedBy(trainable));
+  const hidden = network.forward(pass, { shape: [1, model.blockSize] });
+  const head = network.head && pass.affine(hidden, network.head);
+  return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
 }
 
-export function stepFlops(model: ModelConfig, tokens: number): number {
-  const { forward, backward } = phaseFlops(model, tokens);
+export function stepFlops(model: ModelConfig, tokens: number, trainable: Trainable = 'all'): number {
+  const { forward, backward } = phaseFlops(model, tokens, trainable);
   return forward + backward;
 }
 
@@ -33,4 +41,73 @@ export function weightBytes(model: ModelConfig): number {
 /** Numbers that an evaluation holds for a token at once, at most. */
 export function tokenActivations(model: ModelConfig): number {
   return architectureOf(model).tokenWork(model, parameterCount(model)).activations;
+}
+
+/** A value of which only this is known. */
+interface Counted {
+  /** Its last dimension. */
+  readonly width: number;
+  /** Whether something that is trained lies below it. */
+  readonly needsGrad: boolean;
+}
+
+/** Counts the operations of a token. */
+class CountedPass implements Ops<Counted> {
+  forward = 0;
+  backward = 0;
+  readonly #isTrained: IsTrained;
+  /** T: of the context. */
+  #length = 0;
+
+  constructor(isTrained: IsTrained) {
+    this.#isTrained = isTrained;
+  }
+
+  embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Counted {
+    this.#length = tokens.shape[1]!;
+    const tables = positionTable === undefined ? [tokenTable] : [tokenTable, positionTable];
+    return { width: tokenTable.shape[1]!, needsGrad: tables.some(this.#isTrained) };
+  }
+
+  layerNorm(x: Counted, norm: Affine): Counted {
+    this.affine(x, norm);
+    return { width: x.width, needsGrad: this.#reaches(x, norm) };
+  }
+
+  linear(x: Counted, layer: Linear, { residual }: AfterLinear<Counted> = {}): Counted {
+    this.affine(x, layer);
+    const width = layer.weight.shape[layer.weightTransposed ? 0 : 1]!;
+    return { width, needsGrad: this.#reaches(x, layer) || (residual?.needsGrad ?? false) };
+  }
+
+  attention(qkv: Counted): Counted {
+    const width = qkv.width / 3;
+    // T/2 for a token's scores and T/2 for their sum, on average, in each channel.
+    this.forward += 2 * width * this.#length;
+    if (qkv.needsGrad) this.backward += 4 * width * this.#length;
+    return { width, needsGrad: qkv.needsGrad };
+  }
+
+  dropout(x: Counted): Counted {
+    return x;
+  }
+
+  block(x: Counted, module: Module): Counted {
+    return module(this, x);
+  }
+
+  /** Counts what is multiplied with and added to x; returns the part of it that is backward's. */
+  affine(x: Counted, { weight, bias }: Affine): number {
+    let backward = 0;
+    for (const parameter of bias === undefined ? [weight] : [weight, bias]) {
+      this.forward += 2 * parameter.size;
+      backward += 2 * parameter.size * (Number(x.needsGrad) + Number(this.#isTrained(parameter)));
+    }
+    this.backward += backward;
+    return backward;
+  }
+
+  #reaches(x: Counted, { weight, bias }: Affine): boolean {
+    return x.needsGrad || this.#isTrained(weight) || (bias !== undefined && this.#isTrained(bias));
+  }
 }

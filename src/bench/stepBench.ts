@@ -100,7 +100,7 @@ export async function runStepBench(
   while (samples.length < steps) samples.push(await run());
   // On the engine itself, before and right after the steps, so that all see the same neighbours and the same clock.
   const machine = head.machine && withBetterLimit(head.machine, engine);
-  const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep), machine);
+  const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep, train.trainable), machine);
   listener.stepsTimed?.(results);
 
   const timedSteps: TimedStep[] = [];

@@ -1,6 +1,7 @@
 /** Whole training steps of one replica on random tokens, one at a time: what the benches time. */
 
 import type { ModelConfig } from '../architecture/registry.ts';
+import { isTrainedBy } from '../architecture/trainable.ts';
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -10,7 +11,8 @@ import { type TokenBatch, tokenBatch } from '../task/nextToken.ts';
 /** A model and how it is trained. */
 export interface TrainedShape {
   readonly model: ModelConfig;
-  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'activationRecompute' | 'seed'>;
+  readonly train: Pick<Config['train'], 'globalBatchSize' | 'microBatchSize' | 'activationRecompute' | 'seed'> &
+    Partial<Pick<Config['train'], 'trainable'>>;
   readonly optimizer: Config['optimizer'];
   readonly precision?: Config['engine']['precision'] | undefined;
 }
@@ -34,7 +36,11 @@ export class StepRunner {
   constructor(engine: Engine, options: TrainedShape) {
     this.#engine = engine;
     this.#options = options;
-    this.#trainer = new Trainer(engine, options.model, { ...options.train, precision: options.precision });
+    this.#trainer = new Trainer(engine, options.model, {
+      ...options.train,
+      precision: options.precision,
+      isTrained: isTrainedBy(options.train.trainable ?? 'all'),
+    });
   }
 
   async step(): Promise<StepTimes> {

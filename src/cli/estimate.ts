@@ -26,7 +26,7 @@ export async function estimatedTime(
     await engine.dispose();
   }
   if (limit === undefined) return undefined;
-  const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize);
+  const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize, train.trainable);
   return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
 }
 

@@ -1,5 +1,6 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
+import { trainedCount } from '../architecture/trainable.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -15,7 +16,9 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   const modelConfig = { ...model, vocabSize };
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
   const stepTokens = train.globalBatchSize * model.blockSize;
-  print(`model        ${grouped(parameterCount(modelConfig))} parameters`);
+  const [count, trained] = [parameterCount(modelConfig), trainedCount(modelConfig, train.trainable)];
+  const frozen = trained === count ? '' : `, ${grouped(trained)} of them trained (train.trainable)`;
+  print(`model        ${grouped(count)} parameters${frozen}`);
   const { name, summary } = architectureOf(modelConfig);
   print(`             ${name}: ${summary(modelConfig)}, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`);
   print(`data         ${dataset.description}`);
@@ -31,6 +34,6 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   if (selectEngine(config.engine).name === 'tfjs') print('             as the native engine takes it: tfjs differs');
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
-    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig))} more, if a checkpoint takes longer to send than a step`,
+    `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable))} more, if a checkpoint takes longer to send than a step`,
   );
 }

@@ -1,5 +1,7 @@
 /** How much memory training takes, from a step that is planned and not computed. */
 import { type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
+import { isTrainedBy, type Trainable, trainedCount } from '../architecture/trainable.ts';
+import type { TensorGroup } from '../engine/engine.ts';
 import { planEngine } from '../engine/registry.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { Model } from './model.ts';
@@ -7,8 +9,8 @@ import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
 
 /** The most that the first worker holds twice of parameters and moments, where an update is due before a checkpoint is sent. */
-export function checkpointCopyBytes(config: ModelConfig): number {
-  return 3 * 4 * parameterCount(config);
+export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 'all'): number {
+  return 4 * (parameterCount(config) + 2 * trainedCount(config, trainable));
 }
 
 /** Bytes that training takes on one worker. */
@@ -32,14 +34,18 @@ export function memoryPerWorker(
     microBatchSize: B,
     activationRecompute,
     precision,
+    trainable = 'all',
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
     precision?: Precision | undefined;
+    /** Which parameters are. Default: all. */
+    trainable?: Trainable | undefined;
   },
 ): MemoryEstimate {
   const engine = planEngine();
-  const parameters = new Parameters(engine, networkOf(config).specs, { training: true });
+  const isTrained = isTrainedBy(trainable);
+  const parameters = new Parameters(engine, networkOf(config).specs, { training: true, isTrained });
   const model = new Model(engine, config, parameters);
   const state = engine.memory().bytesInUse;
   const tape = new Tape(engine, precision);
@@ -49,10 +55,11 @@ export function memoryPerWorker(
   model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
   tape.backward();
   const total = engine.memory().bytesPeak;
+  const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);
   return {
-    parameters: state / 4,
-    gradients: state / 4,
-    moments: state / 2,
+    parameters: bytesOf(parameters.allValues),
+    gradients: bytesOf([parameters.grads]),
+    moments: bytesOf([parameters.m, parameters.v]),
     activations: total - state,
     total,
   };

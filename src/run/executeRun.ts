@@ -184,7 +184,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     metrics,
     events,
     journal,
-    stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens),
+    stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens, config.train.trainable),
     ...(validationBytes !== undefined && { validationBytes }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,

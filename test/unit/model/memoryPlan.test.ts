@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
-import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';
+import { checkpointCopyBytes, memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 
 const gpt2: Gpt2Config = {
   architecture: 'gpt2',
@@ -40,6 +40,17 @@ describe('memoryPerWorker', () => {
     const activations = (nLayer: number) =>
       memoryPerWorker({ ...gpt2, nLayer }, { microBatchSize: 4, activationRecompute: 'block' }).activations;
     expect(activations(24) - activations(12)).toBe(12 * 4 * 1024 * 768 * 4);
+  });
+
+  it('has no gradients, moments and kept activations for what is frozen', () => {
+    const all = memoryPerWorker(gpt2, { microBatchSize: 4 });
+    const last = memoryPerWorker(gpt2, { microBatchSize: 4, trainable: ['transformer.h.11.*', 'transformer.ln_f.*'] });
+    const trained = 4 * (12 * 768 * 768 + 13 * 768 + 2 * 768);
+    expect(last).toMatchObject({ parameters: all.parameters, gradients: trained, moments: 2 * trained });
+    expect(last.total).toBe(last.parameters + last.gradients + last.moments + last.activations);
+    expect(last.activations).toBeLessThanOrEqual(all.activations);
+    expect(checkpointCopyBytes(gpt2)).toBe(3 * all.parameters);
+    expect(checkpointCopyBytes(gpt2, 'transformer.h.11.*')).toBe(all.parameters + 2 * (trained - 8 * 768));
   });
 
   it('can plan what no machine holds', () => {

@@ -1,0 +1,59 @@
+/** What a step is counted as worth, against the kernels that a step calls. */
+import { expect, it } from 'vitest';
+import type { ModelConfig } from '../../../src/architecture/registry.ts';
+import { isTrainedBy, type Trainable, trainedCount } from '../../../src/architecture/trainable.ts';
+import { phaseFlops, stepFlops } from '../../../src/architecture/work.ts';
+import type { Tensor } from '../../../src/engine/engine.ts';
+import { observeKernels } from '../../../src/engine/observeKernels.ts';
+import { Trainer } from '../../../src/model/training.ts';
+import { Float64Engine } from '../../parity/model/float64Engine.ts';
+import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
+
+/** Of one sequence: of each parameter 2 a token in forward, and 2 for each gradient that a kernel is asked for. */
+async function flopsOfKernels(config: ModelConfig, trainable: Trainable): Promise<number> {
+  let flops = 0;
+  const T = config.blockSize;
+  const engine = observeKernels(new Float64Engine(), () => (kernel, options) => {
+    const given = options as Partial<Record<'weight' | 'bias' | 'dinp' | 'dweight' | 'dbias' | 'qkv', Tensor>>;
+    const gradients = Number(given.dinp !== undefined) + Number(given.dweight !== undefined);
+    const product = 2 * T * (given.weight?.size ?? 0);
+    if (kernel === 'linearForward' || kernel === 'layerNormForward') flops += product + 2 * T * (given.bias?.size ?? 0);
+    if (kernel === 'linearBackward' || kernel === 'layerNormBackward') flops += product * gradients;
+    if (kernel === 'linearCrossEntropy') flops += product * (1 + gradients);
+    const scores = 2 * T * T * ((given.qkv?.size ?? 0) / T / 3);
+    if (kernel === 'attentionForward') flops += scores;
+    if (kernel === 'attentionBackward') flops += 2 * scores;
+  });
+  const trainer = new Trainer(engine, config, { seed: 1, isTrained: isTrainedBy(trainable) });
+  await trainer.microStep({ ...randomBatch(config, { seed: 1, batchSize: 1 }), lossScale: 1 });
+  return flops;
+}
+
+const config: ModelConfig = { ...tinyConfig, bias: false };
+
+it.each<[Trainable, ModelConfig]>([
+  ['all', config],
+  ['all', { ...config, tiedHead: false }],
+  [['transformer.h.1.*', 'transformer.ln_f.*'], config],
+  ['transformer.h.0.attn.c_proj.weight', config],
+  ['transformer.ln_f.weight', config],
+  ['lm_head.weight', { ...config, tiedHead: false }],
+  ['transformer.wte.weight', config],
+  ['transformer.wpe.weight', { ...config, tiedHead: false }],
+  ['all', { architecture: 'bigram', vocabSize: 5, blockSize: 4 }],
+])('where %j is trained', async (trainable, model) => {
+  expect(stepFlops(model, model.blockSize, trainable)).toBe(await flopsOfKernels(model, trainable));
+});
+
+it('counts a bias as a parameter of its layer', () => {
+  const vectors = 2 * (3 + 1 + 4 + 1 + 2) * 16 + 16;
+  expect(stepFlops(tinyConfig, 1) - stepFlops(config, 1)).toBe(6 * vectors);
+});
+
+it('is a third where nothing but the head is trained, and its gradient comes with the loss', () => {
+  const model: ModelConfig = { ...config, tiedHead: false };
+  const { forward, backward } = phaseFlops(model, 1, 'lm_head.weight');
+  expect(backward).toBe(0);
+  expect(forward).toBe(stepFlops(model, 1) / 3 + 2 * 29 * 16);
+  expect(trainedCount(model, 'lm_head.weight')).toBe(29 * 16);
+});
