@@ -1,14 +1,29 @@
 #!/usr/bin/env bash
-# Runs the kernel and model suites on WebGPU without a GPU: on the software Vulkan driver of Debian's chromium. For CI: as root on
-# Debian, after `npm ci`. It copies the optional packages into node_modules. Without the driver the tests fail.
+# Runs the kernel and model suites on WebGPU without a GPU: on a software Vulkan driver, Mesa's lavapipe where it can be installed, else
+# that of Debian's chromium, SwiftShader. For CI: as root on Debian, after `npm ci`. It copies the optional packages into node_modules.
+# Without a driver the tests fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-icd=/usr/lib/chromium/vk_swiftshader_icd.json
-if ! [ -f "$icd" ] || ! ldconfig -p | grep -q libvulkan.so.1; then
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-common libvulkan1 >/dev/null
+# Mesa's driver (lavapipe) is the faster of the two; of the versions that Debian 12 has, only that of its backports runs the suites.
+icd=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json
+if ! [ -f "$icd" ]; then
+  . /etc/os-release
+  backports=/etc/apt/sources.list.d/lockstep-backports.list
+  echo "deb http://deb.debian.org/debian ${VERSION_CODENAME:-none}-backports main" >"$backports"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -t "${VERSION_CODENAME:-none}-backports" mesa-vulkan-drivers libvulkan1; } >/dev/null 2>&1 || true
+  rm "$backports"
 fi
+if ! [ -f "$icd" ]; then
+  echo "lavapipe could not be installed: the WebGPU suites run on SwiftShader, which is slower"
+  icd=/usr/lib/chromium/vk_swiftshader_icd.json
+  if ! [ -f "$icd" ] || ! ldconfig -p | grep -q libvulkan.so.1; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-common libvulkan1 >/dev/null
+  fi
+fi
+echo "WebGPU on $icd"
 
 # Installed elsewhere and copied in: npm does not install a package's own optional peers without writing them down as dependencies.
 # No scripts: neither needs one on Linux.

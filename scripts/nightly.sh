@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that CI leaves out since it takes long: all tests, the cases of test/nightly.ts among them, 10,000 seeds of the simulator
-# and ten minutes of chaos. An hour or so. After `npm ci`, on a machine that `.ci/run` has prepared.
+# Everything that CI leaves out since it takes long: all tests, the cases of test/nightly.ts among them, the sanitizers over all of
+# the kernel suite, 10,000 seeds of the simulator and ten minutes of chaos. An hour or so. After `npm ci`, on a machine that `.ci/run` has prepared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

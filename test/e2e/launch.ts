@@ -17,8 +17,9 @@ export const bench: readonly string[] = [process.execPath, join(packageRoot, 'bu
 
 const shakespeare = join(packageRoot, '../shared/data/tinyshakespeare.txt');
 
-/** Tiny Shakespeare where it is at hand, else the built-in text. */
+/** Tiny Shakespeare where it is at hand, else the built-in text, and it is said. */
 export const text = existsSync(shakespeare) ? shakespeare : 'builtin';
+if (text === 'builtin') process.stdout.write(`there is no ${shakespeare}: runs train on the built-in text instead\n`);
 
 /** A model that takes a few milliseconds a step. */
 export const tiny = [

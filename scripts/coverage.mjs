@@ -1,0 +1,21 @@
+/**
+ * What the unit tests run of the sources: the share of lines, in all and of the modules of which they run less than half. Of
+ * `npx vitest run --project unit --coverage`, which leaves build/coverage/coverage-summary.json.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { total, ...modules } = JSON.parse(readFileSync(join(root, 'build/coverage/coverage-summary.json'), 'utf8'));
+
+const low = Object.entries(modules)
+  .map(([path, { lines }]) => ({ path: relative(root, path), ...lines }))
+  .filter(({ pct }) => pct < 50)
+  .sort((a, b) => a.pct - b.pct || b.total - a.total);
+process.stdout.write(
+  `unit tests run ${total.lines.pct} % of ${total.lines.total} lines in ${Object.keys(modules).length} modules; less than half of ${low.length}:\n`,
+);
+for (const { path, pct, total: lines } of low) {
+  process.stdout.write(`${pct.toFixed(0).padStart(5)} % of ${String(lines).padStart(4)}  ${path}\n`);
+}
