@@ -8,7 +8,6 @@ import { InvariantError, UserError } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
 import type { Shape, Tensor } from '../../src/engine/engine.ts';
-import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import {
   createNativeEngine,
   type NativeEngine,
@@ -77,8 +76,8 @@ export async function runEngineBench(
   listener: EngineBenchListener = {},
 ): Promise<EngineBenchReport> {
   const cases = casesMatching(options.only);
-  const limits = await measureMachine(options);
-  const engine = createNativeEngine({ threads: limits.threads, isa: limits.isa as InstructionSet });
+  const engine = createNativeEngine(options);
+  const limits = await measureMachine(engine);
   const machine = { ...limits, readGBs: measureBandwidth(engine) };
   const opened = options.peers ? await openProductPeers(machine) : noPeers;
   try {

@@ -78,7 +78,7 @@ export async function runGenerateBench(
   }
   return {
     ...options,
-    machine: engine.peakFlops && (await measureMachine({ isa: engine.unit, threads: engine.threads })),
+    machine: await measureMachine(engine),
     engine: engine.description,
     parameters: parameterCount(model.config),
     weightBytes,

@@ -1,7 +1,7 @@
 /** From the timed calls of some steps to one line for each kernel, and what is left between them. */
 
 import { median } from '../base/statistics.ts';
-import type { KernelCall } from './kernelTimer.ts';
+import type { KernelCall, KernelTimer } from './kernelTimer.ts';
 import type { Machine } from './machine.ts';
 
 export interface KernelResult {
@@ -24,6 +24,8 @@ export interface KernelResult {
 }
 
 export interface KernelSummary {
+  /** Whose clock timed the kernels: the host's, from a call to its end, where the device has none. */
+  readonly clock: KernelTimer['clock'];
   /** Median of the steps whose kernels were timed. */
   readonly stepMs: number;
   /** The most time first. */
@@ -39,9 +41,13 @@ export interface TimedStep {
 
 export function summariseKernels(
   steps: readonly TimedStep[],
-  options: { machine: Pick<Machine, 'fmaGflops' | 'bf16Gflops'> | undefined; byShape: boolean },
+  options: {
+    machine: Pick<Machine, 'fmaGflops' | 'bf16Gflops'> | undefined;
+    byShape: boolean;
+    clock: KernelSummary['clock'];
+  },
 ): KernelSummary {
-  const { machine, byShape } = options;
+  const { machine, byShape, clock } = options;
   const stepMs = median(steps.map(({ wallMs }) => wallMs));
   const keyOf = (call: KernelCall): string => (byShape ? `${nameOf(call)} ${call.shape}` : nameOf(call));
   const byKernel = steps.map(({ calls }) => groupBy(calls, keyOf));
@@ -63,6 +69,7 @@ export function summariseKernels(
     };
   });
   return {
+    clock,
     stepMs,
     kernels: kernels.toSorted((a, b) => b.msPerStep - a.msPerStep),
     betweenMs: median(steps.map(({ calls, wallMs }) => wallMs - sumOf(calls, ({ ms }) => ms))),

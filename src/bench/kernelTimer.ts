@@ -1,5 +1,9 @@
-/** Times each kernel that an engine is asked for, and works out what it had to do. */
-import type { Engine } from '../engine/engine.ts';
+/**
+ * Times each kernel that an engine is asked for, and works out what it had to do: by the device's clock where it has one, else by the
+ * host's, from the call of a kernel to its end.
+ */
+import { invariant } from '../base/errors.ts';
+import type { DeviceTimings, Engine } from '../engine/engine.ts';
 import { type KernelName, type KernelObserver, observeKernels } from '../engine/observeKernels.ts';
 import { type KernelWork, kernelShape, kernelWork } from './kernelWork.ts';
 
@@ -19,24 +23,35 @@ interface NotedCall {
 export class KernelTimer {
   /** Computes what the engine inside computes. */
   readonly engine: Engine;
+  /** Whose clock times them. */
+  readonly clock: 'device' | 'host';
+  readonly #timings: DeviceTimings | undefined;
   #observer: KernelObserver | undefined;
 
   constructor(inner: Engine) {
     this.engine = observeKernels(inner, () => this.#observer);
+    this.#timings = inner.timings;
+    this.clock = inner.timings === undefined ? 'host' : 'device';
   }
 
   /** Times the kernels that `body` calls. */
   async timed<T>(body: () => Promise<T>): Promise<{ calls: readonly KernelCall[]; result: T }> {
     const noted: NotedCall[] = [];
     this.#observer = (kernel, options, startMs, endMs) => void noted.push({ kernel, options, ms: endMs - startMs });
+    this.#timings?.start();
     try {
       const result = await body();
-      const calls = noted.map(({ kernel, options, ms }) => ({
-        kernel,
-        shape: kernelShape(options),
-        ms,
-        ...kernelWork(kernel, options),
-      }));
+      this.#observer = undefined;
+      const times = await this.#timings?.take();
+      invariant(
+        times === undefined || times.length === noted.length,
+        `the device timed ${times?.length} kernels of ${noted.length}`,
+      );
+      const calls = noted.map(({ kernel, options, ms }, i) => {
+        const timed = times?.[i];
+        invariant(timed === undefined || timed.kernel === kernel, `the device timed ${timed?.kernel}, not ${kernel}`);
+        return { kernel, shape: kernelShape(options), ms: timed?.ms ?? ms, ...kernelWork(kernel, options) };
+      });
       return { calls, result };
     } finally {
       this.#observer = undefined;

@@ -21,8 +21,9 @@ export interface Host {
 }
 
 export interface Machine extends Host {
+  /** What of the device computed: an instruction set, where it is a processor. */
   readonly isa: string;
-  /** Threads that the bench used. */
+  /** Threads of the host that the bench used. */
   readonly threads: number;
   /** 10^9 floating-point operations a second in fused multiply-adds on registers, by that many threads together. */
   readonly fmaGflops: number;
@@ -38,26 +39,29 @@ const measureSeconds = 0.15;
 /** More than caches hold. */
 const bandwidthBytes = 512e6;
 
-/** Describes this machine and measures its limit. Throws a UserError where the native engine is missing. */
-export async function measureMachine(options: { isa?: string; threads?: number | undefined }): Promise<Machine> {
-  const probe = await createEngine({ name: 'native', unit: options.isa, threads: options.threads });
-  const { unit: isa, threads = 1 } = probe;
-  const fmaGflops = fmaLimitOf(probe);
-  const bf16Gflops = bf16LimitOf(probe);
-  await probe.dispose();
+/** An engine that can measure its limit. */
+export type MeasuredEngine = Engine & Required<Pick<Engine, 'peakFlops'>>;
+
+/** Describes this machine and measures the limit that an engine reaches on it; undefined where the engine cannot measure one. */
+export function measureMachine(engine: MeasuredEngine): Promise<Machine>;
+export function measureMachine(engine: Engine): Promise<Machine | undefined>;
+export async function measureMachine(engine: Engine): Promise<Machine | undefined> {
+  if (engine.peakFlops === undefined) return undefined;
+  const { name, deviceKind, device, unit, threads = 1 } = engine;
+  const fmaGflops = fmaLimitOf(engine);
   const fmaGflopsByThreads: Record<number, number> = { [threads]: fmaGflops };
   for (let count = 1; count < threads; count *= 2) {
-    const engine = await createEngine({ name: 'native', unit: isa, threads: count });
-    fmaGflopsByThreads[count] = fmaLimitOf(engine);
-    await engine.dispose();
+    const fewer = await createEngine({ name, deviceKind, device, unit, threads: count });
+    fmaGflopsByThreads[count] = fmaLimitOf(fewer);
+    await fewer.dispose();
   }
   return {
     ...describeHost(),
-    isa,
+    isa: unit,
     threads,
     fmaGflops,
     fmaGflopsByThreads,
-    bf16Gflops,
+    bf16Gflops: bf16LimitOf(engine),
   };
 }
 

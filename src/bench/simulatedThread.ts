@@ -16,7 +16,14 @@ import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { targetsOf } from '../task/nextToken.ts';
-import type { BuildResult, BuildTask, EvaluateTask, StateBlock, StepTask } from '../worker/replicaProtocol.ts';
+import type {
+  BuildResult,
+  BuildTask,
+  EvaluateTask,
+  ExportTask,
+  StateBlock,
+  StepTask,
+} from '../worker/replicaProtocol.ts';
 import { outcomeOf } from '../worker/taskOutcome.ts';
 import { backwardShare, simulatedDevice } from './simulatedDevice.ts';
 
@@ -159,7 +166,8 @@ export const apply = () => outcomeOf(async () => undefined);
 /** Nothing is traced. */
 export const takeSpans = () => outcomeOf(async () => []);
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateSums(task));
-export const exportState = () => outcomeOf(async () => undefined);
+export const exportState = ({ done }: ExportTask) =>
+  outcomeOf(async () => done.postMessage(await outcomeOf(async () => undefined)));
 export const importState = () => outcomeOf(noState);
 export const parameterHash = () => outcomeOf(async () => noHash);
 export const stateHash = () => outcomeOf(async () => noHash);

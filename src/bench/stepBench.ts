@@ -57,8 +57,7 @@ export interface StepBenchHead {
 export interface StepBenchReport extends StepBenchHead {
   readonly formula: string;
   readonly results: readonly StepBenchResult[];
-  /** Only of the native engine, whose kernels have run when a call returns. */
-  readonly kernels?: KernelSummary;
+  readonly kernels: KernelSummary;
   /** The most that this process had resident, and that the engine's tensors took. */
   readonly peakResidentBytes: number;
   readonly peakTensorBytes: number;
@@ -75,9 +74,9 @@ export async function runStepBench(
   listener: StepBenchListener = {},
 ): Promise<StepBenchReport> {
   const { model, train, steps, byShape = false } = options;
-  const kernelSteps = engine.peakFlops === undefined ? 0 : Math.min(steps, kernelStepsMost);
+  const kernelSteps = Math.min(steps, kernelStepsMost);
   const head: StepBenchHead = {
-    machine: engine.peakFlops && (await measureMachine({ isa: engine.unit, threads: engine.threads })),
+    machine: await measureMachine(engine),
     engine: engine.description,
     precision: options.precision ?? 'float32',
     shape: `B ${train.globalBatchSize} T ${model.blockSize} V ${model.vocabSize}, ${architectureOf(model).summary(model)}`,
@@ -113,7 +112,7 @@ export async function runStepBench(
     machine,
     formula: stepFlopFormula,
     results,
-    ...(kernelSteps > 0 && { kernels: summariseKernels(timedSteps, { machine, byShape }) }),
+    kernels: summariseKernels(timedSteps, { machine, byShape, clock: timer.clock }),
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
     peakTensorBytes: engine.memory().bytesPeak,
   };

@@ -45,7 +45,7 @@ export function renderPhases(results: readonly StepBenchResult[]): string {
 }
 
 /** The kernels and what is between them, so that the shares add up to the step. */
-export function renderKernels({ stepMs, kernels, betweenMs }: KernelSummary): string {
+export function renderKernels({ clock, stepMs, kernels, betweenMs }: KernelSummary): string {
   const byShape = kernels.some(({ shape }) => shape !== undefined);
   const between = 'between kernels';
   const columns = [
@@ -82,7 +82,8 @@ export function renderKernels({ stepMs, kernels, betweenMs }: KernelSummary): st
     [between, ...shapeCell(), '', fixed(betweenMs, 3), '', percent(betweenMs / stepMs)],
     ['step', ...shapeCell(), '', fixed(stepMs, 3), '', percent(1)],
   ];
-  return `\n${[tableHeading(columns), ...rows.map((row) => tableRow(columns, row))].join('\n')}\n`;
+  const source = clock === 'device' ? "by the device's clock" : "by the host's clock, from call to end";
+  return `\nkernels ${source}\n${[tableHeading(columns), ...rows.map((row) => tableRow(columns, row))].join('\n')}\n`;
 }
 
 export function renderMemory({ peakResidentBytes, peakTensorBytes, formula }: StepBenchReport): string {

@@ -39,7 +39,7 @@ export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
         listener,
       );
       if (json) return print(`${JSON.stringify(report, null, 2)}\n`);
-      if (report.kernels !== undefined) print(renderKernels(report.kernels));
+      print(renderKernels(report.kernels));
       print(renderMemory(report));
     } finally {
       await engine.dispose();

@@ -5,8 +5,11 @@
 import { z } from 'zod';
 import { PeerError } from '../base/errors.ts';
 
-/** Lines of a worker's timeline: what the agent waits for; kernels; buckets, several at a time; the chunks that it sums and passes on. */
-export const spanTracks = ['agent', 'compute', 'buckets', 'chunks'] as const;
+/**
+ * Lines of a worker's timeline: what the agent waits for; what the compute thread does, its kernels where they run while they are called;
+ * kernels by the clock of a device that runs them later; buckets, several at a time; the chunks that it sums and passes on.
+ */
+export const spanTracks = ['agent', 'compute', 'device', 'buckets', 'chunks'] as const;
 
 const span = z.object({
   track: z.enum(spanTracks),

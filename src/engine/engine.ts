@@ -250,7 +250,7 @@ export interface Device {
   readBandwidth?(array: Float32Array, seconds: number): number;
   /** Threads of the host that its kernels run on. */
   readonly threads?: number;
-  /** When kernels run, where that is not while they are called. */
+  /** When kernels run, where that is not while they are called. Absent: the host's clock tells, from the call to its end. */
   readonly timings?: DeviceTimings;
 }
 
@@ -266,9 +266,9 @@ export interface KernelTime {
 
 /** Notes down when each kernel runs. */
 export interface DeviceTimings {
-  /** Begins, from the next kernel on. */
+  /** Begins, from the next kernel on, and forgets what nobody took. */
   start(): void;
-  /** Ends; resolves to the kernels since `start` when they have run. */
+  /** Ends; resolves to the kernels since `start` when they have run: one for each call, in the order of the calls. */
   take(): Promise<readonly KernelTime[]>;
 }
 

@@ -1,7 +1,7 @@
 /**
  * An Engine around any Engine that tells of each kernel of the interface while somebody listens, and does nothing else. Kernels that
- * are added to the interface are told of without a change here. Times mean something where a kernel has run when its call returns or
- * its promise resolves, as on the native engine; others only enqueue.
+ * are added to the interface are told of without a change here. Times are the host's: they mean something where a kernel has run when its
+ * call returns or its promise resolves, as on the native engine; what others enqueue their `timings` tell.
  */
 import type { Device, Engine, Kernels } from './engine.ts';
 

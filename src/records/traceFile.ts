@@ -38,7 +38,13 @@ type TraceEvent = Readonly<Record<string, unknown>>;
 
 /** The coordinator's process in the timeline; workers follow. */
 const coordinatorPid = 0;
-const trackNames = { agent: 'agent', compute: 'kernels', chunks: 'ring chunks', buckets: 'ring buckets' } as const;
+const trackNames = {
+  agent: 'agent',
+  compute: 'kernels',
+  device: 'kernels by the device',
+  chunks: 'ring chunks',
+  buckets: 'ring buckets',
+} as const satisfies Record<Span['track'], string>;
 
 export class TraceFile {
   readonly path: string;

@@ -1,38 +1,58 @@
-/** What the compute thread does when, in a step that is traced: each kernel, and what it is part of. */
+/**
+ * What the compute thread does when, in a step that is traced: each kernel, and what it is part of. Kernels have a track of their own where
+ * a device that runs them later tells of them by its clock.
+ */
 import type { Span } from '../comm/spans.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { DeviceTimings, Engine } from '../engine/engine.ts';
 import { type KernelObserver, observeKernels } from '../engine/observeKernels.ts';
 
 export class ComputeSpans {
   #spans: Span[] = [];
-  #observer: KernelObserver | undefined;
+  #isTraced = false;
+  #timings: DeviceTimings | undefined;
 
   /** The engine, its kernels noted down while a step is traced. */
   observed(engine: Engine): Engine {
-    return observeKernels(engine, () => this.#observer);
+    this.#timings = engine.timings;
+    if (this.#timings !== undefined) return engine;
+    const observer: KernelObserver = (kernel, _, startMs, endMs) => this.#add('compute', kernel, startMs, endMs);
+    return observeKernels(engine, () => (this.#isTraced ? observer : undefined));
   }
 
   /** A step begins. What was noted down of the one before is forgotten. */
   begin(isTraced: boolean): void {
     this.#spans = [];
-    this.#observer = isTraced ? (kernel, _, startMs, endMs) => this.#add(kernel, startMs, endMs) : undefined;
+    if (isTraced) this.#timings?.start();
+    else if (this.#isTraced) void this.#timings?.take().catch(() => undefined); // of a step that was given up
+    this.#isTraced = isTraced;
   }
 
   /** Something begins that kernels are part of. @returns to be called at its end */
   start(name: string): () => void {
-    if (this.#observer === undefined) return () => undefined;
+    if (!this.#isTraced) return () => undefined;
     const startMs = performance.now();
-    return () => this.#add(name, startMs, performance.now());
+    return () => this.#add('compute', name, startMs, performance.now());
   }
 
   /** Ends the tracing of the step. */
-  take(): Span[] {
+  async take(): Promise<Span[]> {
     const spans = this.#spans;
+    if (this.#isTraced && this.#timings !== undefined) {
+      this.#isTraced = false;
+      for (const { kernel, startMs, ms } of await this.#timings.take()) {
+        spans.push(spanOf('device', kernel, startMs, startMs + ms));
+      }
+    }
     this.begin(false);
     return spans;
   }
 
-  #add(name: string, startMs: number, endMs: number): void {
-    this.#spans.push({ track: 'compute', name, startMs: performance.timeOrigin + startMs, ms: endMs - startMs });
+  #add(track: Span['track'], name: string, startMs: number, endMs: number): void {
+    this.#spans.push(spanOf(track, name, startMs, endMs));
   }
+}
+
+/** From times of this thread's `performance.now()`. */
+function spanOf(track: Span['track'], name: string, startMs: number, endMs: number): Span {
+  return { track, name, startMs: performance.timeOrigin + startMs, ms: endMs - startMs };
 }

@@ -1,8 +1,8 @@
 /**
  * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces. It is the
  * gradients themselves where the device's memory is the host's; else each bucket is copied out as it becomes final, beside the
- * rest of backward, and copied back as it is reduced, beside the rest of the ring. It tells of whole buckets, not of single
- * gradients: each message wakes a thread that shares the cores with the kernels.
+ * rest of backward, and copied back as it is reduced, beside the rest of the ring. On a rank without others nothing is copied. It tells
+ * of whole buckets, not of single gradients: each message wakes a thread that shares the cores with the kernels.
  */
 import { invariant } from '../base/errors.ts';
 import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
@@ -30,6 +30,8 @@ export class GradientExchange {
   readonly #missing = new Set<number>();
   #onAllBack: () => void = () => {};
   #attempt = 0;
+  /** The ring has what the device has: nothing is copied. */
+  #isInPlace = true;
 
   constructor(options: GradientExchangeOptions) {
     this.#options = options;
@@ -37,8 +39,12 @@ export class GradientExchange {
     this.shared = options.engine.hostRange(options.group, 0, options.group.length);
   }
 
-  /** To be called before each step; waits for the copies, of both ways, of one that was given up. @param attempt what the agent knows this one by */
-  async begin(attempt: number): Promise<void> {
+  /**
+   * To be called before each step; waits for the copies, of both ways, of one that was given up.
+   * @param attempt what the agent knows this one by
+   * @param isAlone there is no other rank, whose gradients would be added: the agent is told of buckets, and has none to reduce
+   */
+  async begin(attempt: number, { isAlone = false } = {}): Promise<void> {
     const { engine } = this.#options;
     this.#attempt = attempt; // what still comes back of the former one is nothing, from here on
     await Promise.allSettled(this.#leaving);
@@ -46,7 +52,9 @@ export class GradientExchange {
     if (this.#isReturning) await engine.finish();
     this.#isReturning = false;
     this.#tracker.reset();
-    if (!engine.isHost) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
+    this.#isInPlace = engine.isHost || isAlone;
+    this.#missing.clear();
+    if (!this.#isInPlace) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
   }
 
   /** Parameter `index` has its final gradient on this rank: the buckets that it completes are on their way to the ring. */
@@ -56,7 +64,8 @@ export class GradientExchange {
       const tell = (): void => this.#options.onReady(attempt, bucket);
       const { group, engine } = this.#options;
       const [from, to] = this.#range(bucket);
-      const copied = engine.copyOut(group, from, to, this.shared.subarray(from, to))?.then(tell);
+      const into = this.shared.subarray(from, to);
+      const copied = this.#isInPlace ? undefined : engine.copyOut(group, from, to, into)?.then(tell);
       if (copied === undefined) tell();
       else {
         copied.catch(() => undefined); // `flush` says so

@@ -60,6 +60,12 @@ export interface StateTask {
   readonly state: readonly Float32Array[];
 }
 
+/** A copy of the state: the task ends when it is ordered, and those that follow run beside it. */
+export interface ExportTask extends StateTask {
+  /** Takes the outcome of the copy. */
+  readonly done: MessagePort;
+}
+
 export interface StepTask {
   /** Counts the steps begun, also those that are given up. */
   readonly attempt: number;
@@ -71,6 +77,8 @@ export interface StepTask {
   readonly batch: Batch;
   /** What the targets of the whole global batch count together. */
   readonly globalWeight: number;
+  /** It is the only rank: its gradients are reduced as they are, and stay where they lie. */
+  readonly isAlone: boolean;
   /** Note down what is computed when, from here to `takeSpans`. */
   readonly trace: boolean;
 }

@@ -4,9 +4,18 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { PeerError } from '../base/errors.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Span } from '../comm/spans.ts';
-import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
+import type {
+  ApplyTask,
+  BuildResult,
+  BuildTask,
+  EvaluateTask,
+  ExportTask,
+  StateTask,
+  StepTask,
+} from './replicaProtocol.ts';
 import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 
 /** What an agent asks of what computes. */
@@ -91,8 +100,18 @@ export class ReplicaThread {
     return this.#run('takeSpans');
   }
 
-  exportState(task: StateTask): Promise<void> {
-    return this.#run('exportState', task);
+  /** Resolves when the copy is whole. It is of the state at this moment: what is asked for meanwhile runs beside it. */
+  async exportState(task: StateTask): Promise<void> {
+    const { port1: near, port2: done } = new MessageChannel();
+    this.#running++;
+    try {
+      const outcome = outcomeAt(near);
+      await this.#run('exportState', { ...task, done } satisfies ExportTask, [done]);
+      unwrap(await outcome);
+    } finally {
+      this.#running--;
+      near.close();
+    }
   }
 
   importState(task: StateTask): Promise<void> {
@@ -123,4 +142,14 @@ export class ReplicaThread {
       this.#running--;
     }
   }
+}
+
+/** What the compute thread posts to the other end. @throws PeerError if it ends without */
+function outcomeAt(port: MessagePort): Promise<TaskOutcome<void>> {
+  const outcome = new Promise<TaskOutcome<void>>((resolve, reject) => {
+    port.once('message', resolve);
+    port.once('close', () => reject(new PeerError('the compute thread has ended')));
+  });
+  outcome.catch(() => undefined); // whoever waits for it is told
+  return outcome;
 }

@@ -2,7 +2,7 @@
  * The compute thread of a worker. Run by Piscina, which calls the exported functions by name; there is one such thread to a worker, so
  * its replica lives here. What the tasks do: replicaTasks.ts.
  */
-import type { ApplyTask, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
+import type { ApplyTask, BuildTask, EvaluateTask, ExportTask, StateTask, StepTask } from './replicaProtocol.ts';
 import { ReplicaTasks } from './replicaTasks.ts';
 import { outcomeOf } from './taskOutcome.ts';
 
@@ -15,7 +15,10 @@ export const gradNorm = () => outcomeOf(() => tasks.gradNorm());
 export const apply = (task: ApplyTask) => outcomeOf(() => tasks.apply(task));
 export const takeSpans = () => outcomeOf(() => tasks.takeSpans());
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => tasks.evaluate(task));
-export const exportState = (task: StateTask) => outcomeOf(() => tasks.exportState(task));
+export const exportState = ({ done, ...task }: ExportTask) =>
+  outcomeOf(async () => {
+    void outcomeOf(() => tasks.exportState(task)).then((outcome) => done.postMessage(outcome));
+  });
 export const importState = (task: StateTask) => outcomeOf(() => tasks.importState(task));
 export const parameterHash = () => outcomeOf(async () => tasks.parameterHash());
 export const stateHash = () => outcomeOf(async () => tasks.stateHash());

@@ -92,18 +92,19 @@ export class StateSender {
 
   /**
    * Begins to stream. One stream at a time: the coordinator asks for the next when it has this one, or has given it up.
-   * @param isCopy updates do not change this state: there is nothing to keep
+   * @param copied the state is a copy, which no update changes: there is nothing to keep; the stream begins when it is whole
    */
-  start({ term, step }: { term: number; step: number }, state: StateBytes, { isCopy = false } = {}): void {
+  start({ term, step }: { term: number; step: number }, state: StateBytes, copied?: Promise<void>): void {
     this.#term = term;
     this.#step = step;
     this.#state = state;
     this.#keptFrom = 0;
-    this.#kept = isCopy ? Promise.resolve() : undefined;
+    this.#kept = copied && Promise.resolve();
     this.#bytes = state.byteLength;
     this.#sentBytes = 0;
     this.#acknowledgedBytes = 0;
-    this.#pump();
+    if (copied === undefined) this.#pump();
+    else void copied.then(() => this.#state === state && this.#pump()).catch(() => this.drop(step));
   }
 
   /** The state is about to change: copies what has not been sent, once. The change must wait for it. */

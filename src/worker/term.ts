@@ -57,7 +57,11 @@ export class Term {
     await held.take(form);
     const stateHash = form.verify ? await inbox.orEnd(held.replica.stateHash()) : undefined;
     send({ type: 'ready', term, step: form.step, ...(stateHash !== undefined && { stateHash }) });
-    if (form.send) this.#parts.transferStream.start(form, await held.snapshot());
+    if (form.send) {
+      const { state, copied } = held.snapshot();
+      await inbox.orEnd(copied ?? Promise.resolve());
+      this.#parts.transferStream.start(form, state);
+    }
     await this.#hold(form.step);
     for (let step = form.step + 1; ; step++) {
       const commit = await this.#trainStep(step);
@@ -83,11 +87,12 @@ export class Term {
     const trace = assign.trace ? new StepTrace() : undefined;
     const onReduced = (bucket: number): void => held.replica.reduced(bucket);
     ring.begin({ step, data: gradients, buckets, onReduced, observer: trace?.ring });
-    const task = { step, sampleFrom, batch, globalWeight, trace: assign.trace };
+    const isAlone = form.worldSize === 1;
+    const task = { step, sampleFrom, batch, globalWeight, isAlone, trace: assign.trace };
     const sums = await this.#computing(held.replica.step(task, (bucket) => ring.start(bucket)));
     timeline.ended('forward and backward');
 
-    if (form.worldSize > 1) status.enter('all-reduce');
+    if (!isAlone) status.enter('all-reduce');
     await inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error));
     timeline.ended('wait for the ring');
     const gradNorm = await inbox.orEnd(held.replica.gradNorm());
@@ -160,9 +165,11 @@ export class Term {
         send({ type: 'evaluated', term, step, part, sums });
       } else {
         status.enter('snapshot');
-        const state = await held.snapshot();
+        const { state, copied } = held.snapshot();
         send({ type: 'snapshotTaken', term, step, bytes: state.byteLength });
-        this.#parts.checkpointStream.start({ term, step }, state, { isCopy: held.built.state === undefined });
+        // The next steps are computed while it is copied. A device that cannot copy is lost.
+        copied?.catch((error: unknown) => inbox.end(error));
+        this.#parts.checkpointStream.start({ term, step }, state, copied);
       }
     }
   }

@@ -26,6 +26,13 @@ export interface Job {
   readonly trace: boolean;
 }
 
+/** A replica's state at one moment. */
+export interface Snapshot {
+  readonly state: StateBytes;
+  /** Resolves when `state` can be read: it is a copy, which no update changes. Absent: it is the state itself. */
+  readonly copied?: Promise<void>;
+}
+
 export interface TrackedReplicaOptions {
   readonly makeReplica: () => Replica;
   readonly inbox: Inbox;
@@ -41,6 +48,8 @@ export class TrackedReplica {
   /** Until the present replica is built: `#built` is then of the one before, which computed on the same. */
   #building: Promise<BuildResult> | undefined;
   #claim: StateClaim | undefined = { step: 0, term: 0 };
+  /** The last copy of the state that was asked for. */
+  #copying: Promise<void> = Promise.resolve();
 
   constructor(options: TrackedReplicaOptions) {
     this.#options = options;
@@ -90,6 +99,7 @@ export class TrackedReplica {
     } else if (this.#claim?.step !== 0) {
       // Only a new replica has the initial state.
       this.#claim = undefined;
+      await this.#options.inbox.orEnd(this.#copying);
       await this.#replica.close();
       this.#replica = this.#options.makeReplica();
       invariant(this.#job !== undefined, 'a replica is made anew before it was built');
@@ -116,12 +126,14 @@ export class TrackedReplica {
     if (this.#claim?.pending !== undefined) this.#claim = { step: this.#claim.step, term: this.#claim.term };
   }
 
-  /** The state itself where it can be read, until the next update; else a copy. */
-  async snapshot(): Promise<StateBytes> {
+  /** The state itself where it can be read, until the next update; else a copy of it as it is now. */
+  snapshot(): Snapshot {
     const { state: own, blocks } = this.built;
-    const state = own ?? newState(blocks);
-    if (!own) await this.#options.inbox.orEnd(this.#replica.exportState({ state }));
-    return StateBytes.ofBlocks(state, blocks);
+    if (own) return { state: StateBytes.ofBlocks(own, blocks) };
+    const state = newState(blocks);
+    const copied = this.#replica.exportState({ state });
+    this.#copying = copied.catch(() => undefined); // whoever has the snapshot is told
+    return { state: StateBytes.ofBlocks(state, blocks), copied };
   }
 
   close(): Promise<void> {

@@ -27,15 +27,20 @@ const dataset: Dataset = {
 
 /**
  * What `train.workers` workers compute, what they compute on, and what they hold at the end.
+ * @param onStep told each step that is done
  * @throws what the run fails with
  */
-export async function runInMemory(config: Config, table: EngineTable) {
+export async function runInMemory(
+  config: Config,
+  table: EngineTable,
+  onStep: (step: number) => void = () => undefined,
+) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
   const lines: StepMetrics[] = [];
   const validation: number[] = [];
   const engines = new Map<string, string>();
-  const state = createHash('sha256');
+  const checkpoints = new Map<number, string>();
   const count = config.train.workers;
   const localWorkers = Array.from({ length: count }, (_, i) => `local-${i}`);
   const start = {
@@ -59,11 +64,17 @@ export async function runInMemory(config: Config, table: EngineTable) {
     startWorker: (worker) => workers.start(worker),
     killWorker: () => {},
     store: {
-      beginWrite: async () => ({
-        write: async (bytes: Uint8Array) => void state.update(bytes),
-        commit: async () => 'nowhere',
-        abort: async () => {},
-      }),
+      beginWrite: async ({ trainer: { step } }) => {
+        const state = createHash('sha256');
+        return {
+          write: async (bytes: Uint8Array) => void state.update(bytes),
+          commit: async () => {
+            checkpoints.set(step, state.digest('hex'));
+            return 'nowhere';
+          },
+          abort: async () => {},
+        };
+      },
       newestWhole: async () => undefined,
     },
     metrics: { append: () => {}, rewind: () => {}, flush: async () => {} },
@@ -74,7 +85,10 @@ export async function runInMemory(config: Config, table: EngineTable) {
         started: (members) => {
           for (const { worker, prepared } of members) engines.set(worker, prepared!.engine);
         },
-        step: (line) => lines.push(line),
+        step: (line) => {
+          lines.push(line);
+          onStep(line.step);
+        },
         evaluated: ({ valLoss }) => validation.push(valLoss),
       },
     ]),
@@ -90,6 +104,6 @@ export async function runInMemory(config: Config, table: EngineTable) {
   const steps = lines.map(({ step, loss, gradNorm }) => ({ step, loss, gradNorm }));
   return {
     engines: localWorkers.map((id) => engines.get(id)),
-    results: { steps, validation, state: state.digest('hex') },
+    results: { steps, validation, checkpoints },
   };
 }

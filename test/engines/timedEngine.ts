@@ -27,6 +27,11 @@ export function timedEngine(inner: Engine, clock: Clock, times: DeviceTimes): En
     freeAtMs[queue] = startMs + ms;
     return startMs;
   };
+  const run = (kernel: KernelName): void => {
+    const ms = times.kernelMs(kernel);
+    const startMs = occupy('kernels', freeAtMs.in, ms);
+    kernelTimes?.push({ kernel, startMs, ms });
+  };
   const at = (ms: number): Promise<void> =>
     new Promise((resolve) => clock.after(Math.max(0, ms - clock.monotonic()), resolve));
   const afterKernels = (): Promise<void> => at(Math.max(freeAtMs.kernels, freeAtMs.in) + (times.answerMs ?? 0));
@@ -65,8 +70,8 @@ export function timedEngine(inner: Engine, clock: Clock, times: DeviceTimes): En
       return digits;
     },
     squaredNorm: async (group: TensorGroup) => {
+      run('squaredNorm');
       const norm = await inner.squaredNorm(group);
-      occupy('kernels', freeAtMs.in, times.kernelMs('squaredNorm'));
       await afterKernels();
       return norm;
     },
@@ -83,11 +88,7 @@ export function timedEngine(inner: Engine, clock: Clock, times: DeviceTimes): En
       },
     },
   };
-  const timed = observeKernels(inner, () => (kernel) => {
-    const ms = times.kernelMs(kernel);
-    const startMs = occupy('kernels', freeAtMs.in, ms);
-    kernelTimes?.push({ kernel, startMs, ms });
-  });
+  const timed = observeKernels(inner, () => run);
   return new Proxy(timed, {
     get: (target, key) => (key in device ? device[key as keyof typeof device] : Reflect.get(target, key)) as unknown,
   });

@@ -116,7 +116,12 @@ export class SimReplica implements Replica {
   }
 
   exportState({ state }: StateTask) {
-    return this.#task(1, () => copy(this.blocks, state));
+    const taken = this.#task(1, () => this.blocks.map((block) => block.slice()));
+    // Beside the tasks that follow.
+    return taken.then(async (blocks) => {
+      await this.#takes(40);
+      copy(blocks, state);
+    });
   }
 
   importState({ state }: StateTask) {

@@ -22,8 +22,13 @@ describe('summariseKernels', () => {
   ];
 
   it('gives medians over the steps, rates by them, and what is between', () => {
-    const summary = summariseKernels(steps, { machine: { fmaGflops: 60, bf16Gflops: 240 }, byShape: false });
+    const summary = summariseKernels(steps, {
+      machine: { fmaGflops: 60, bf16Gflops: 240 },
+      byShape: false,
+      clock: 'host',
+    });
     expect(summary).toEqual({
+      clock: 'host',
       stepMs: 5,
       kernels: [
         { name: 'linearForward', calls: 2, msPerStep: 4, minMsPerStep: 2, share: 0.8, gflops: 30, ofLimit: 0.5 },
@@ -38,6 +43,7 @@ describe('summariseKernels', () => {
     const { kernels } = summariseKernels([{ calls, wallMs: 2 }], {
       machine: { fmaGflops: 60, bf16Gflops: 240 },
       byShape: false,
+      clock: 'host',
     });
     expect(kernels.map(({ name, ofLimit }) => [name, ofLimit])).toEqual([
       ['linearForward', 1],
@@ -46,7 +52,7 @@ describe('summariseKernels', () => {
   });
 
   it('tells shapes apart, and leaves out the limit where there is none', () => {
-    const { kernels } = summariseKernels(steps, { machine: undefined, byShape: true });
+    const { kernels } = summariseKernels(steps, { machine: undefined, byShape: true, clock: 'device' });
     expect(kernels.map(({ name, shape }) => `${name} ${shape}`)).toEqual([
       'linearForward a',
       'linearForward b',
@@ -109,16 +115,24 @@ describe('reports', () => {
     const kernel = { name: 'add', calls: 3, msPerStep: 1.5, minMsPerStep: 1, share: 0.75, gbytes: 12 };
     const lines = [
       '',
+      "kernels by the host's clock, from call to end",
       'kernel           calls  ms a step     min ms  share  GFLOP/s  of limit    GB/s',
       'add                  3      1.500      1.000   75 %                       12.0',
       'between kernels             0.500             25 %',
       'step                        2.000            100 %',
       '',
     ];
-    const rendered = renderKernels({ stepMs: 2, kernels: [kernel], betweenMs: 0.5 });
+    const rendered = renderKernels({ clock: 'host', stepMs: 2, kernels: [kernel], betweenMs: 0.5 });
     expect(rendered.split('\n').map((line) => line.replaceAll(/ +/g, ' '))).toEqual(
       lines.map((line) => line.replaceAll(/ +/g, ' ')),
     );
-    expect(renderKernels({ stepMs: 2, kernels: [{ ...kernel, shape: '2×3' }], betweenMs: 0.5 })).toContain('2×3');
+    const shaped = renderKernels({
+      clock: 'device',
+      stepMs: 2,
+      kernels: [{ ...kernel, shape: '2×3' }],
+      betweenMs: 0.5,
+    });
+    expect(shaped).toContain('2×3');
+    expect(shaped).toContain("kernels by the device's clock\n");
   });
 });

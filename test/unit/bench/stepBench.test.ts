@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { phaseFlops, stepFlops } from '../../../src/architecture/work.ts';
+import { systemClock } from '../../../src/base/clock.ts';
 import { runStepBench } from '../../../src/bench/stepBench.ts';
+import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import { timedEngine } from '../../engines/timedEngine.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 
@@ -24,6 +27,26 @@ describe('stepFlops', () => {
 });
 
 describe('runStepBench', () => {
+  it('times kernels by the clock of the device where it has one', async () => {
+    const native = createNativeEngine({ threads: 1 });
+    // On the device each takes much longer than the call that enqueues it here.
+    const engine = timedEngine(native, systemClock, {
+      kernelMs: (kernel) => (kernel === 'adamw' ? 7 : 1),
+      copyMs: () => 0,
+    });
+    const { kernels } = await runStepBench(engine, {
+      model: { ...tinyConfig, nLayer: 1, dropout: 0 },
+      train: { globalBatchSize: 1, microBatchSize: 1, activationRecompute: 'none', seed: 1 },
+      optimizer,
+      steps: 1,
+    });
+    await engine.dispose();
+    expect(kernels.clock).toBe('device');
+    for (const { name, calls, msPerStep } of kernels.kernels)
+      expect(msPerStep).toBe(calls * (name === 'adamw' ? 7 : 1));
+    expect(kernels.kernels.map(({ name }) => name)).toContain('squaredNorm');
+  });
+
   it('times every phase of whole steps in microbatches', async () => {
     const report = await runStepBench(new Float64Engine(), {
       model: { ...tinyConfig, dropout: 0.1 },
@@ -40,5 +63,6 @@ describe('runStepBench', () => {
     expect(step!.gflops).toBeCloseTo(stepFlops(tinyConfig, 32) / step!.medianMs / 1e6, 12);
     expect(step!.tokensPerSecond).toBeCloseTo(32_000 / step!.medianMs, 6);
     expect(report.results.map(({ gflops }) => gflops === undefined)).toEqual([false, false, false, true]);
+    expect(report.kernels.clock).toBe('host');
   });
 });

@@ -21,8 +21,9 @@ async function firstStep(name: string) {
   const data = Int32Array.from({ length: 16 }, (_, i) => (7 * i) % 16);
   const batch = { sampleCount: 2, arrays: { tokens: { data, shape }, targets: { data, shape } } };
   const ready: number[] = [];
-  const sums = await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, trace: false }, (bucket) =>
-    ready.push(bucket),
+  const sums = await replica.step(
+    { step: 1, sampleFrom: 0, batch, globalWeight: 16, isAlone: false, trace: false },
+    (bucket) => ready.push(bucket),
   );
   await vi.waitFor(() => expect(ready).toHaveLength(built.buckets.length));
   for (const bucket of ready) replica.reduced(bucket);

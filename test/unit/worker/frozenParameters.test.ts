@@ -41,7 +41,7 @@ async function train({ replica }: TrackedReplica): Promise<void> {
     tokens.map((token) => (token + 1) % vocabSize),
     8,
   );
-  await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, trace: false }, (bucket) =>
+  await replica.step({ step: 1, sampleFrom: 0, batch, globalWeight: 16, isAlone: true, trace: false }, (bucket) =>
     replica.reduced(bucket),
   );
   await replica.apply({ step: 1, learningRate: 0.1, gradNorm: await replica.gradNorm() });
@@ -49,7 +49,8 @@ async function train({ replica }: TrackedReplica): Promise<void> {
 
 /** The numbers of its stream. */
 async function numbersOf(held: TrackedReplica): Promise<Float32Array> {
-  const state = await held.snapshot();
+  const { state, copied } = held.snapshot();
+  await copied;
   return new Float32Array(state.copy(0, state.byteLength).buffer);
 }
 

@@ -11,7 +11,8 @@ import { createNativeEngine, type NativeEngine } from '../../../src/engine/nativ
 import { Trainer } from '../../../src/model/training.ts';
 import { GradientExchange } from '../../../src/worker/gradientExchange.ts';
 import { ReplicaTasks } from '../../../src/worker/replicaTasks.ts';
-import { timedEngine } from '../../engines/timedEngine.ts';
+import { newState } from '../../../src/worker/stateStream.ts';
+import { type DeviceTimes, timedEngine } from '../../engines/timedEngine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 import { SimProcess, World } from '../../simulator/world.ts';
 
@@ -135,11 +136,11 @@ it('a step after one that was given up waits until the device has read what came
   expect(await timed(() => exchange.begin(3))).toBe(0);
 });
 
-it('the device computes the next microbatch while the host reads the losses of the one before', async () => {
+/** The tasks of a worker, built on a simulated device, and the milliseconds that something takes there. */
+async function makeTasks(times: DeviceTimes, microBatches: number) {
   const world = new World(1);
   const clock = new SimProcess(world, 'worker', 'host', 1);
-  const [answerMs, microBatches] = [20, 8];
-  const start = async () => timedEngine(native, clock, { kernelMs: () => 1, copyMs: () => 0, answerMs });
+  const start = async () => timedEngine(native, clock, times);
   const tasks = new ReplicaTasks({ native: { ...engines.native, start } });
   const config = configSchema.parse({
     model: { blockSize: 8, nLayer: 1, nHead: 2, nEmbd: 8, dropout: 0 },
@@ -149,15 +150,12 @@ it('the device computes the next microbatch while the host reads the losses of t
   const { port1, port2 } = new MessageChannel();
   const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
   const wanted = Int32Array.of(1);
-  await tasks.build({ config, ...shared, gradientPort: port2, wanted });
-  const stepMs = async (sampleCount: number): Promise<number> => {
-    const numbers = { shape: [8], data: new Int32Array(8 * sampleCount) };
-    const batch = { sampleCount, arrays: { tokens: numbers, targets: numbers } };
+  const { blocks } = await tasks.build({ config, ...shared, gradientPort: port2, wanted });
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
     const startMs = world.nowMs;
     let endMs: number | undefined;
     clock.after(0, () => {
-      const task = { attempt: 1, step: 1, sampleFrom: 0, batch, globalWeight: 1, trace: false };
-      void tasks.step(task).then(() => {
+      void work().then(() => {
         endMs = world.nowMs;
       });
     });
@@ -168,9 +166,36 @@ it('the device computes the next microbatch while the host reads the losses of t
     );
     return endMs! - startMs;
   };
-  const one = await stepMs(1);
-  const all = await stepMs(microBatches);
-  port1.close();
+  const step = (sampleCount: number) => {
+    const numbers = { shape: [8], data: new Int32Array(8 * sampleCount) };
+    const batch = { sampleCount, arrays: { tokens: numbers, targets: numbers } };
+    return tasks.step({ attempt: 1, step: 1, sampleFrom: 0, batch, globalWeight: 1, isAlone: true, trace: false });
+  };
+  return { tasks, blocks, timed, step, close: () => port1.close() };
+}
+
+it('the state of a checkpoint leaves the device while the next step is computed', async () => {
+  let stateMs = 0;
+  let length = Number.POSITIVE_INFINITY;
+  const copyMs = (numbers: number) => (numbers === length ? stateMs / 3 : 0);
+  const { tasks, blocks, timed, step, close } = await makeTasks({ kernelMs: () => 1, copyMs }, 4);
+  const state = newState(blocks);
+  const stepMs = await timed(() => step(4));
+  [stateMs, length] = [stepMs, blocks[0]!.length];
+  const exportMs = await timed(() => tasks.exportState({ state }));
+  const bothMs = await timed(() => Promise.all([tasks.exportState({ state }), step(4)]));
+  close();
+  expect(exportMs).toBeCloseTo(stepMs);
+  expect(bothMs / stepMs).toBeLessThan(1.15);
+});
+
+it('the device computes the next microbatch while the host reads the losses of the one before', async () => {
+  const [answerMs, microBatches] = [20, 8];
+  const times = { kernelMs: () => 1, copyMs: () => 0, answerMs };
+  const { timed, step, close } = await makeTasks(times, microBatches);
+  const one = await timed(() => step(1));
+  const all = await timed(() => step(microBatches));
+  close();
   // The host waits for its answer at the end, and not after each.
   expect(all).toBeLessThan(microBatches * (one - answerMs) + 2 * answerMs);
 });

@@ -13,7 +13,14 @@ it('the compute thread takes a reduced bucket back while it has no task', async 
   const config = configSchema.parse({});
   await replica.build({ config, vocabSize: 64, objective: 'next-token', threads: 1, localIndex: 0, trace: false });
   let takenBack: (bucket: number) => void = () => undefined;
-  const task = { step: 1, sampleFrom: 0, batch: { sampleCount: 0, arrays: {} }, globalWeight: 1, trace: false };
+  const task = {
+    step: 1,
+    sampleFrom: 0,
+    batch: { sampleCount: 0, arrays: {} },
+    globalWeight: 1,
+    isAlone: false,
+    trace: false,
+  };
   await replica.step(task satisfies Omit<StepTask, 'attempt'>, (bucket) => takenBack(bucket));
   for (const bucket of [2, 0, 1]) {
     const answer = new Promise<number>((resolve) => {
@@ -23,4 +30,26 @@ it('the compute thread takes a reduced bucket back while it has no task', async 
     // No further task is asked for: a thread that waits for one answers never.
     expect(await answer).toBe(bucket);
   }
+});
+
+it('a step is computed beside a copy of the state that was asked for before it', async () => {
+  const exported = replica.exportState({ state: [] });
+  const task = {
+    step: 1,
+    sampleFrom: 0,
+    batch: { sampleCount: 0, arrays: {} },
+    globalWeight: 1,
+    isAlone: false,
+    trace: false,
+  };
+  await replica.step(task, () => undefined); // before it the copy does not arrive
+  await exported;
+});
+
+it('a copy of the state that a thread owes when it ends is an error', async () => {
+  const exported = replica.exportState({ state: [] });
+  await replica.gradNorm(); // the copy is ordered
+  const isLost = expect(exported).rejects.toThrow('the compute thread has ended');
+  await replica.close();
+  await isLost;
 });

@@ -131,12 +131,34 @@ describe('a state stream', () => {
     expect(bytesOf(received).equals(bytesOf(numbered(numbers)))).toBe(true);
   });
 
-  it('is not copied aside if it is a copy', async () => {
+  it('is not copied aside if it is a copy, and is read when that is whole', async () => {
     const sender = senderTo([]);
     const state = new CountedState([newState(nineChunks)]);
-    sender.start({ term: 1, step: 5 }, state, { isCopy: true });
+    let resolve = (): void => undefined;
+    const copied = new Promise<void>((done) => {
+      resolve = done;
+    });
+    sender.start({ term: 1, step: 5 }, state, copied);
     await sender.keep();
+    await new Promise(setImmediate);
+    expect(state.readBytes).toBe(0);
+    resolve();
+    await new Promise(setImmediate);
     expect(state.readBytes).toBe(stateChunksInFlight * stateChunkBytes);
+  });
+
+  it('is not sent if nobody wants it any more when its copy is whole', async () => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent);
+    let resolve = (): void => undefined;
+    const copied = new Promise<void>((done) => {
+      resolve = done;
+    });
+    sender.start({ term: 1, step: 5 }, new StateBytes([newState(nineChunks)]), copied);
+    sender.drop(5);
+    resolve();
+    await new Promise(setImmediate);
+    expect(sent).toEqual([]);
   });
 
   it('lets the event loop turn while it is copied aside, and goes on meanwhile', async () => {

@@ -43,7 +43,8 @@ it('a state that comes while a new replica is built is received by that one', as
   await held.build(job);
   await held.apply({ step: 1, learningRate: 0.1, gradNorm: 1 }, 1);
   const hash = await held.replica.stateHash();
-  const state = await held.snapshot();
+  const { state, copied } = held.snapshot();
+  await copied;
   const bytes = state.copy(0, state.byteLength);
 
   const initialising = held.take(formOf(2, 0, 'initialise'));
