@@ -6,14 +6,19 @@
 namespace lockstep::LOCKSTEP_ISA {
 
 // GELU in its tanh form. With u = √(2/π) · (x + 0.044715 x³): ½ x (1 + tanh u) = x · sigmoid(2u) = x / (1 + 2^t), t = -2u / ln 2.
-// Within 6e-7 for x in [-12, 12]; below -1e32 no longer 0. Not a number stays so.
+// Within 6e-7 for x in [-12, 12]. Not a number stays so.
 constexpr float geluCubic = 0.044715f;
 constexpr float geluTwiceRoot = 1.5957691216057308f;  // 2 · √(2/π)
 constexpr float geluExponent = -2.302208198f;         // -2 · √(2/π) / ln 2
 
+// x / (1 + 2^t). exp2 has no infinity, so t ends at 126; x ends where what is left of it is below 2^-112, and not at x / 2^126.
+static inline Vec overOnePlusPower(Vec x, Vec t) {
+  return max(splat(-16384.0f), x) / (splat(1.0f) + exp2(min(splat(126.0f), t)));
+}
+
 static inline Vec geluPower(Vec x, Vec xx) { return x * fma(xx, splat(geluExponent * geluCubic), splat(geluExponent)); }
 
-static inline Vec gelu(Vec x) { return x / (splat(1.0f) + exp2(min(splat(126.0f), geluPower(x, x * x)))); }
+static inline Vec gelu(Vec x) { return overOnePlusPower(x, geluPower(x, x * x)); }
 
 // s + x · s (1 - s) · (2u)', s = sigmoid(2u); within 2.1e-6. Beyond ±10 it is 0 or 1 in float32; held there, since x⁴ overflows
 // before x does. Not a number stays so.
@@ -40,7 +45,7 @@ struct Relu {
 struct Silu {
   static constexpr float exponent = -1.442695041f;  // -1 / ln 2
 
-  static inline Vec forward(Vec x) { return x / (splat(1.0f) + exp2(min(splat(126.0f), x * splat(exponent)))); }
+  static inline Vec forward(Vec x) { return overOnePlusPower(x, x * splat(exponent)); }
   static inline Vec timesSlope(Vec d, Vec input) {
     const Vec x = min(splat(80.0f), max(splat(-80.0f), input));
     const Vec power = exp2(x * splat(exponent));
