@@ -1,6 +1,7 @@
 /** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
 
 import { stepFlops } from '../../src/architecture/work.ts';
+import type { InstructionSet } from '../../src/base/instructionSets.ts';
 import { median } from '../../src/base/statistics.ts';
 import {
   type Machine,
@@ -11,7 +12,6 @@ import {
 } from '../../src/bench/machine.ts';
 import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunner.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
-import type { InstructionSet } from '../../src/engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import type { Precision } from '../../src/model/computing.ts';
 import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';

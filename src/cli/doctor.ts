@@ -5,6 +5,12 @@ import { promisify } from 'node:util';
 import type { CommandModule } from 'yargs';
 import { messageOf } from '../base/errors.ts';
 import {
+  type InstructionSet,
+  instructionSetNames,
+  instructionSets,
+  isInstructionSet,
+} from '../base/instructionSets.ts';
+import {
   ENGINE_TARGETS,
   type EngineChoice,
   type EngineProbe,
@@ -74,18 +80,20 @@ function lastLine(error: unknown): string {
   return `${signal ?? `exit code ${code}`}: ${said}`;
 }
 
+const bf16Texts = {
+  yes: (label: string) => `is accelerated here, by ${label}`,
+  sometimes: (label: string) => `has ${label} here, faster than float32 on some processors: see launch bench step`,
+  no: () => {
+    const fast = instructionSetNames.filter((name) => instructionSets[name].fastBf16 !== 'no');
+    return `works here but is not accelerated: that takes a processor with ${fast.map((name) => instructionSets[name].label).join(' or ')}`;
+  },
+} as const satisfies Record<(typeof instructionSets)[InstructionSet]['fastBf16'], (label: string) => string>;
+
 /** Whether `engine.precision: bf16` is faster here than float32. */
 function bf16Report([best]: readonly string[]): string {
-  switch (best) {
-    case 'amx':
-      return 'engine.precision: bf16 is accelerated here, by AMX';
-    case 'avx512bf16':
-      return 'engine.precision: bf16 has AVX512-BF16 here, faster than float32 on some processors: see launch bench step';
-    case undefined:
-      return 'engine.precision: bf16 needs the native engine';
-    default:
-      return 'engine.precision: bf16 works here but is not accelerated: that takes a processor with AMX or AVX512-BF16';
-  }
+  if (best === undefined) return 'engine.precision: bf16 needs the native engine';
+  const { label, fastBf16 } = isInstructionSet(best) ? instructionSets[best] : { label: best, fastBf16: 'no' as const };
+  return `engine.precision: bf16 ${bf16Texts[fastBf16](label)}`;
 }
 
 const GIB = 2 ** 30;

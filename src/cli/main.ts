@@ -3,6 +3,7 @@
 import { hideBin } from 'yargs/helpers';
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
+import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
@@ -10,15 +11,6 @@ import { tameSignals } from './endSignals.ts';
 import { errorText } from './output.ts';
 import { survivePrintFailures } from './printFailures.ts';
 import { style } from './terminal.ts';
-
-const unitNames: Readonly<Record<string, string>> = {
-  amx: 'AMX',
-  avx512bf16: 'AVX-512 BF16',
-  avx512: 'AVX-512',
-  avx2: 'AVX2',
-  neon: 'NEON',
-  scalar: 'scalar',
-};
 
 tameSignals();
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
@@ -47,5 +39,5 @@ function versionLine(): string {
 function engineName(): string {
   const { name, deviceKind } = selectEngine({ name: 'auto' });
   const [unit = deviceKind] = unitsOf(name);
-  return `${name} ${unitNames[unit] ?? unit}`;
+  return `${name} ${isInstructionSet(unit) ? instructionSets[unit].label : unit}`;
 }

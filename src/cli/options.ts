@@ -1,6 +1,7 @@
 /** Options that several commands share, and the checking of their values. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { instructionSetNames } from '../base/instructionSets.ts';
 import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 
@@ -49,7 +50,7 @@ export function numberOption(
   );
 }
 
-const isaNames = ['auto', 'amx', 'avx512bf16', 'avx512', 'avx2', 'neon', 'scalar'] as const;
+const isaNames = ['auto', ...instructionSetNames] as const;
 export type IsaOption = (typeof isaNames)[number];
 
 export const isaOption = {

@@ -6,7 +6,9 @@ import { z } from 'zod';
 
 export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 export const rank = z.number().int().min(0).max(65_535);
-export const text = z.string().max(4_096);
+/** Characters of a text for people. */
+export const textMax = 4_096;
+export const text = z.string().max(textMax);
 export const hash = z.string().regex(/^[0-9a-f]{64}$/);
 export const peerName = z.string().regex(/^[A-Za-z0-9._-]{1,48}$/);
 export const runId = z.string().min(1).max(64);
@@ -73,7 +75,8 @@ export const tensorTable = z
 export type TensorTable = z.infer<typeof tensorTable>;
 
 /** Short, so that a refusal that names two engines is within `text`. */
-const engineWord = z.string().min(1).max(128);
+export const engineWordMax = 128;
+const engineWord = z.string().min(1).max(engineWordMax);
 
 export const engineId = z.object({
   /** `native`, `tfjs`. */

@@ -9,6 +9,7 @@ import { microBatches } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { makeBuckets } from '../comm/buckets.ts';
+import { textMax } from '../comm/messageFields.ts';
 import type { Span } from '../comm/spans.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -20,6 +21,7 @@ import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { Trainer } from '../model/training.ts';
 import { ComputeSpans } from './computeSpans.ts';
+import { engineWordOf } from './engineWord.ts';
 import { GradientExchange } from './gradientExchange.ts';
 import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
 
@@ -88,8 +90,8 @@ export class ReplicaTasks {
     this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
     const measured = measureLimit(engine, precision);
     return {
-      engine: engine.description,
-      engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engine.unit, precision },
+      engine: engine.description.slice(0, textMax),
+      engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engineWordOf(engine.unit), precision },
       ...(measured && { measured }),
       tensors: specs.map((spec, i) => ({ name: spec.name, shape: [...spec.shape], trained: i < trained.length })),
       gradients: exchange.shared,

@@ -5,6 +5,7 @@
  * every rank: forward and backward may round differently. What every rank computes for itself must come out alike: the sum in the
  * ring (additions of float32, the same everywhere), the norm of the gradient (rank 0's goes to all with `commit`) and the update.
  */
+import { instructionSetNames, instructionSets } from '../../base/instructionSets.ts';
 import type { EngineId } from '../../comm/messageFields.ts';
 
 interface Alike {
@@ -20,7 +21,7 @@ export const alike: readonly Alike[] = [
   {
     engine: 'native',
     deviceKind: 'cpu',
-    units: ['amx', 'avx512bf16', 'avx512', 'avx2'],
+    units: instructionSetNames.filter((name) => instructionSets[name].update === 'x86'),
     reason: 'AdamW does the same fused multiply-adds, divisions and roots on each number, however wide the vector is',
   },
 ];

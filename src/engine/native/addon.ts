@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { ActivationKind } from '../../base/activations.ts';
 import { messageOf } from '../../base/errors.ts';
+import type { InstructionSet } from '../../base/instructionSets.ts';
 import { packageRoot } from '../../base/packageRoot.ts';
 
 type Floats = Float32Array;
@@ -14,8 +15,6 @@ type FloatsOrNull = Float32Array | null;
 type AnyFloats = Float32Array | Uint16Array;
 /** Two words for each sample, or null for no dropout. */
 type Keys = Uint32Array | null;
-
-export type InstructionSet = 'amx' | 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'scalar';
 
 /** Arguments are in the order of the C++ side: sizes, numbers and flags, then outputs, then inputs. */
 export interface NativeAddon {

@@ -1,6 +1,8 @@
 /** The native engine in the table of engines. */
+
+import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
-import { type InstructionSet, loadNative } from './addon.ts';
+import { loadNative } from './addon.ts';
 import { createNativeEngine } from './nativeEngine.ts';
 import { PlanningEngine } from './planningEngine.ts';
 

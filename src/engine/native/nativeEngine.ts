@@ -5,10 +5,11 @@
  */
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
+import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
 import type { Engine, KernelOptions, Tensor, TensorGroup } from '../engine.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
-import { type InstructionSet, loadNative, type NativeAddon } from './addon.ts';
+import { loadNative, type NativeAddon } from './addon.ts';
 import {
   anyFloats,
   attentionShape,

@@ -1,7 +1,8 @@
 /** Replicas on different instruction sets stay equal to the bit: what each computes for itself comes out alike. */
 import { expect, it } from 'vitest';
+import type { InstructionSet } from '../../../src/base/instructionSets.ts';
 import { alike } from '../../../src/coordinator/core/engineMix.ts';
-import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/addon.ts';
 import { createNativeEngine, nativeAddInto } from '../../../src/engine/native/nativeEngine.ts';
 import { seededValues } from './harness.ts';
 

@@ -1,8 +1,9 @@
 /** Products of bfloat16 numbers are cut by the number of threads, and sum the same: bit for bit, on every unit of this machine. */
 import { afterEach, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
+import type { InstructionSet } from '../../../src/base/instructionSets.ts';
 import type { DType, Shape, Tensor } from '../../../src/engine/engine.ts';
-import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 
 const engines: NativeEngine[] = [];

@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import { InvariantError, UserError } from '../../../src/base/errors.ts';
+import type { InstructionSet } from '../../../src/base/instructionSets.ts';
 import type { Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
-import { type InstructionSet, loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/addon.ts';
 import {
   createNativeEngine,
   type NativeEngine,
