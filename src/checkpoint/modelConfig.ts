@@ -7,6 +7,7 @@ import type { HuggingFaceFormat, Sizes } from '../architecture/architecture.ts';
 import {
   architectureOf,
   architectures,
+  findArchitecture,
   type ModelConfig,
   modelKeys,
   modelProblem,
@@ -18,7 +19,7 @@ import type { TensorShape } from './safetensors.ts';
 
 const ownModelType = 'lockstep';
 const ownVersion = 1;
-const ownSchema = z.object({ lockstep: z.object({ version: z.number(), model: z.unknown() }) });
+const ownSchema = z.object({ lockstep: z.object({ version: z.number(), model: z.record(z.string(), z.unknown()) }) });
 
 /**
  * The text of `config.json`; the same bytes for the same model and tokenizer, always.
@@ -48,6 +49,7 @@ export function decodeModelConfig(json: Readonly<Record<string, unknown>>, path:
   return result.data;
 }
 
+/** With every key of its architecture. */
 function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknown {
   const result = ownSchema.safeParse(json);
   if (!result.success) {
@@ -55,10 +57,22 @@ function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknow
     throw damaged(path, `${issue?.path.join('.')}: ${issue?.message}`);
   }
   const { version, model } = result.data.lockstep;
-  if (version === ownVersion) return model;
-  throw new UserError(
-    `${path}: lockstep.version is ${version}, which is not supported: expected ${ownVersion} (a newer Lockstep wrote this)`,
-  );
+  if (version !== ownVersion) {
+    throw new UserError(
+      `${path}: lockstep.version is ${version}, which is not supported: expected ${ownVersion} (a newer Lockstep wrote this)`,
+    );
+  }
+  const architecture = findArchitecture(model['architecture']);
+  if (architecture === undefined && typeof model['architecture'] === 'string') {
+    const known = architectures.map(({ name }) => name).join(', ');
+    throw new UserError(
+      `${path}: unknown architecture ${JSON.stringify(model['architecture'].slice(0, 100))}, known: ${known} (a newer Lockstep may have written this)`,
+    );
+  }
+  // A default would be another model than the one that was saved, and `architecture` has one too.
+  const missing = ['architecture', ...Object.keys(architecture?.keys.shape ?? {})].find((key) => !(key in model));
+  if (missing !== undefined) throw damaged(path, `lockstep.model.${missing} is missing`);
+  return model;
 }
 
 function foreignModel(json: Readonly<Record<string, unknown>>, path: string): Sizes {

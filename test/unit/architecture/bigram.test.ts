@@ -60,5 +60,14 @@ describe('the bigram model', () => {
     broken.lockstep.model.nLayer = 2;
     expect(() => decodeModelConfig(newer, 'config.json')).toThrow('lockstep.version is 2');
     expect(() => decodeModelConfig(broken, 'config.json')).toThrow('config.json is damaged');
+    const changed = (model: object) => decodeModelConfig({ ...json, lockstep: { version: 1, model } }, 'config.json');
+    expect(() => changed({ ...config, architecture: 'trigram' })).toThrow(
+      'config.json: unknown architecture "trigram", known: gpt2, bigram',
+    );
+    for (const key of Object.keys(config)) {
+      const less = Object.fromEntries(Object.entries(config).filter(([name]) => name !== key));
+      expect(() => changed(less), key).toThrow(`config.json is damaged: lockstep.model.${key} is missing`);
+    }
+    expect(() => changed({ ...config, architecture: 3 })).toThrow('config.json is damaged');
   });
 });
