@@ -10,6 +10,7 @@ import type { EventsLog, LoggedEvent } from '../records/eventsLog.ts';
 import type { JournalSink } from '../records/journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from '../records/metricsLog.ts';
 import type { TraceFile } from '../records/traceFile.ts';
+import type { TextSize } from '../task/textMeasures.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
 import type { decide } from './core/decide.ts';
 import type { Resumed, RunPlan } from './core/runState.ts';
@@ -80,8 +81,8 @@ export interface CoordinatorOptions {
   readonly tensors?: readonly StateTensor[];
   /** Floating-point operations of forward and backward over the tokens of a step: gives the utilisation (mfu). */
   readonly stepFlops?: number;
-  /** UTF-8 bytes of the text that the evaluated targets stand for, if known: gives bits per byte. */
-  readonly validationBytes?: number;
+  /** What the targets of an evaluation stand for where none is masked, if known: gives bits per byte. */
+  readonly validationText?: TextSize;
   /** Tokens of a rank's validation windows that are evaluated at a time. Default 32,768. */
   readonly evalPartTokens?: number;
   /** Where workers join; it stays the caller's to close. */

@@ -54,7 +54,7 @@ export class RunRecords {
         `the validation data has nothing to measure after step ${step}: none of its samples has a target`,
       );
     }
-    const line = evaluationMetrics(step, sums, this.#options.validationBytes);
+    const line = evaluationMetrics(step, sums, this.#options.validationText);
     this.#validation = { step, loss: line.valLoss };
     this.#options.metrics.append(line);
     this.#options.listener.evaluated(line);

@@ -6,7 +6,7 @@ import { meansOf, type Sums } from '../base/sums.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { JournalRecord } from '../records/journalRecords.ts';
 import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
-import { bitsPerByte, lossAndPerplexity } from '../task/textMeasures.ts';
+import { bitsPerByte, lossAndPerplexity, type TextSize } from '../task/textMeasures.ts';
 import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
@@ -110,8 +110,8 @@ export class StepRecords {
   }
 }
 
-/** The line of an evaluation. @param bytes of the text that the targets stand for, if known */
-export function evaluationMetrics(step: number, sums: Sums, bytes: number | undefined): EvaluationMetrics {
+/** The line of an evaluation, with bits per byte where its targets are those of `text`: of a part of them nobody has counted the bytes. */
+export function evaluationMetrics(step: number, sums: Sums, text: TextSize | undefined): EvaluationMetrics {
   const { loss, perplexity } = lossAndPerplexity(sums);
   const { loss: _, ...others } = measuresOf(sums);
   return {
@@ -119,7 +119,7 @@ export function evaluationMetrics(step: number, sums: Sums, bytes: number | unde
     valLoss: loss,
     valPerplexity: perplexity,
     valTargets: sums.weight,
-    ...(bytes !== undefined && { valBitsPerByte: bitsPerByte(sums, bytes) }),
+    ...(text?.targets === sums.weight && { valBitsPerByte: bitsPerByte(sums, text.bytes) }),
     ...others,
   };
 }

@@ -8,6 +8,7 @@ import type { Config } from '../config/configTypes.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { valBatchWindows, valWindows } from '../data/sampler.ts';
 import { targetBytes } from '../data/textBytes.ts';
+import type { TextSize } from '../task/textMeasures.ts';
 import { shareOf } from './core/batchSplit.ts';
 
 export class ValidationPlan {
@@ -35,13 +36,12 @@ export class ValidationPlan {
   }
 
   /**
-   * UTF-8 bytes of the text that all targets stand for, those of neighbouring windows in one go, so that no character is cut.
+   * The text that all targets stand for, those of neighbouring windows in one go, so that no character is cut.
    * @param onProgress called now and then with the share that is done, from 0 to 1
    */
-  async targetBytes(onProgress: (done: number) => void): Promise<number> {
+  async targetText(onProgress: (done: number) => void): Promise<TextSize> {
     const { tokenizer, val } = this.#dataset;
-    let bytes = 0;
-    let done = 0;
+    let [bytes, targets] = [0, 0];
     for (const { from, to } of this.#ranges()) {
       const steps = targetBytes(tokenizer, val, from, to);
       for (let step = steps.next(); ; step = steps.next()) {
@@ -49,12 +49,12 @@ export class ValidationPlan {
           bytes += step.value;
           break;
         }
-        done += step.value;
-        onProgress(done / (this.#windows.length * this.#blockSize));
+        targets += step.value;
+        onProgress(targets / (this.#windows.length * this.#blockSize));
         await setImmediate();
       }
     }
-    return bytes;
+    return { bytes, targets };
   }
 
   /** The tokens of windows that follow each other, with the one before the first target. */

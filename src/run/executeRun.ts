@@ -156,7 +156,7 @@ interface Coordination extends Start, Logs {
 
 async function coordinate(given: Coordination, onCreated: (coordinator: Coordinator) => void): Promise<RunOutcome> {
   const { run, point, keys, transport, server, singleProcess, observer, tracer } = given;
-  const { config, dataset, validationBytes, store, resume, worldSize, minWorkers } = run;
+  const { config, dataset, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const stepTokens = config.train.globalBatchSize * config.model.blockSize;
@@ -185,7 +185,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     events,
     journal,
     stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens, config.train.trainable),
-    ...(validationBytes !== undefined && { validationBytes }),
+    ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
     startWorker: (worker) => workers.start(worker),

@@ -17,6 +17,7 @@ import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
+import type { TextSize } from '../task/textMeasures.ts';
 import type { RunMessages } from './messages.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 
@@ -43,8 +44,8 @@ export interface Run {
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
   readonly dataset: Dataset;
-  /** UTF-8 bytes of the text that the run is evaluated on; undefined where it never is. */
-  readonly validationBytes: number | undefined;
+  /** The text that the run is evaluated on; undefined where it never is. */
+  readonly validationText: TextSize | undefined;
   /** Workers that the run waits for before it starts: those of this machine and those of others. */
   readonly worldSize: number;
   /** The fewest that it goes on with. */
@@ -88,14 +89,18 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   });
   if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
   if (resume !== undefined) checkResume(resume, config, dataset, messages);
-  const validationBytes = args.dryRun ? undefined : await validationBytesOf(config, dataset, messages);
-  return { config, folder, store, resume, dataset, validationBytes, worldSize, minWorkers };
+  const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
+  return { config, folder, store, resume, dataset, validationText, worldSize, minWorkers };
 }
 
 /** A long validation split takes a while: some 10 MB/s. */
-async function validationBytesOf(config: Config, dataset: Dataset, messages: RunMessages): Promise<number | undefined> {
+async function validationTextOf(
+  config: Config,
+  dataset: Dataset,
+  messages: RunMessages,
+): Promise<TextSize | undefined> {
   if (config.eval.everySteps === 0) return undefined;
-  return new ValidationPlan(dataset, config).targetBytes(messages.progress('measuring the validation text'));
+  return new ValidationPlan(dataset, config).targetText(messages.progress('measuring the validation text'));
 }
 
 function minWorkersOf({ train }: Config, minWorkers = 1): number {

@@ -1,6 +1,13 @@
 /** What people compare of models that predict text, from the sums of their losses. */
 import { meansOf, type Sums } from '../base/sums.ts';
 
+/** How much text the targets of an evaluation stand for, if none of them is masked. */
+export interface TextSize {
+  /** In UTF-8. */
+  readonly bytes: number;
+  readonly targets: number;
+}
+
 /** Mean over the targets in nats, and e to its power. */
 export function lossAndPerplexity(sums: Sums): { loss: number; perplexity: number } {
   const { loss } = meansOf(sums);

@@ -86,9 +86,10 @@ it('other sums of an objective become means beside the loss', () => {
   });
 });
 
-it('an evaluation has bits per byte where the bytes of its text are known', () => {
-  const { valBitsPerByte } = evaluationMetrics(3, { weight: 4, loss: 4 * Math.LN2 }, 8);
-  expect(valBitsPerByte).toBeCloseTo(0.5, 12);
+it('an evaluation has bits per byte where the bytes of its targets are known, which those of a part are not', () => {
+  const sums = { weight: 4, loss: 4 * Math.LN2 };
+  expect(evaluationMetrics(3, sums, { bytes: 8, targets: 4 }).valBitsPerByte).toBeCloseTo(0.5, 12);
+  expect(evaluationMetrics(3, sums, { bytes: 8, targets: 5 })).not.toHaveProperty('valBitsPerByte');
 });
 
 describe('the time of a step', () => {
