@@ -2,8 +2,9 @@
  * The few operations with which a checkpoint, prepared data or a file that is replaced (writeWhole.ts) changes the disk. One small interface, so that a test can stop a write after
  * any of them; `nodeDisk` is the only implementation that ships.
  */
-import { mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { passUnsupportedFolderSync } from './folderSync.ts';
 
 /** A new file, written from its beginning to its end. */
 export interface OutputFile {
@@ -19,7 +20,7 @@ export interface DiskOperations {
   /** Fails when the file exists. @param mode its permissions, if not the usual ones */
   createFile(path: string, mode?: number): Promise<OutputFile>;
   rename(from: string, to: string): Promise<void>;
-  /** Makes the entries of a folder (names made, renamed, removed) durable. */
+  /** Makes the entries of a folder (names made, renamed, removed) durable, where the file system can. */
   syncDirectory(path: string): Promise<void>;
   removeTree(path: string): Promise<void>;
   /** Bytes that an ordinary user may still write on the file system of `path`. */
@@ -41,11 +42,14 @@ async function createFile(path: string, mode?: number): Promise<OutputFile> {
 }
 
 async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  let handle: FileHandle | undefined;
   try {
+    handle = await open(path, 'r');
     await handle.sync();
+  } catch (error) {
+    passUnsupportedFolderSync(error);
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 

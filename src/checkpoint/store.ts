@@ -2,10 +2,12 @@
  * The checkpoints of one run: a folder of `step-…` folders. Begins writes, finds the newest whole checkpoint, keeps the
  * newest K and the best by validation loss, and clears away what a killed process left half done.
  */
+import { existsSync } from 'node:fs';
 import { lstat, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, invariant, messageOf, UserError } from '../base/errors.ts';
+import type { StateTensor } from '../base/stateParts.ts';
 import { readFailure } from '../base/strictJson.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 import { verifySizes } from './fileIntegrity.ts';
@@ -19,7 +21,7 @@ import {
   stepOfFolderName,
 } from './folderNames.ts';
 import { readManifest, readTrainer } from './manifest.ts';
-import { beginCheckpoint, type CheckpointContents, type CheckpointWriter } from './writer.ts';
+import { beginCheckpoint, type CheckpointContents, type CheckpointWriter, roomProblem, stateBytes } from './writer.ts';
 
 export interface StoreOptions {
   /** How many of the newest checkpoints stay; the best by validation loss stays besides. 0 keeps all. Default 0. */
@@ -70,6 +72,15 @@ export class CheckpointStore {
     await this.#recoverOnce();
     const { step } = contents.trainer;
     return beginCheckpoint(this.#disk, this.directory, contents, () => this.#retain(step));
+  }
+
+  /** Why no checkpoint of these tensors could be written now: "needs …". Undefined if one could. */
+  async roomProblem(tensors: readonly StateTensor[]): Promise<string | undefined> {
+    const bytes = stateBytes(
+      tensors,
+      tensors.filter(({ trained }) => trained),
+    );
+    return await roomProblem(this.#disk, existingFolderOf(this.directory), bytes);
   }
 
   /** All checkpoints, newest first. */
@@ -243,4 +254,11 @@ async function newestChangeAgeMs(path: string): Promise<number | undefined> {
     if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return undefined;
     throw error;
   }
+}
+
+/** The folder itself, or the nearest above it that exists. */
+function existingFolderOf(path: string): string {
+  let folder = resolve(path);
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  return folder;
 }

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import type { ModelConfig } from '../architecture/registry.ts';
 import type { DiskOperations, OutputFile } from '../base/diskOperations.ts';
 import { errorCode, InvariantError, invariant, messageOf, PeerError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { claimHiddenName, releaseHiddenName, stepFolderName } from './folderNames.ts';
 import {
   CONFIG_FILE,
@@ -55,6 +56,20 @@ interface OpenFile {
 
 type State = 'open' | 'committed' | 'aborted';
 
+/** Bytes of a state: four for each parameter, eight more for each that is trained. */
+export function stateBytes(tensors: readonly TensorShape[], trained: readonly TensorShape[]): number {
+  return bytesOf(tensors) + 2 * bytesOf(trained);
+}
+
+/** Why a checkpoint of so many bytes does not fit into a folder that exists: "needs …". Undefined if it does. */
+export async function roomProblem(disk: DiskOperations, folder: string, bytes: number): Promise<string | undefined> {
+  const free = await disk.freeBytes(folder);
+  const needed = bytes + FREE_BYTES_MARGIN;
+  return free < needed
+    ? `needs ${grouped(needed)} bytes, but the disk of ${folder} has only ${grouped(free)} free`
+    : undefined;
+}
+
 /** Made by `CheckpointStore.beginWrite`. After any error it has cleaned up after itself and accepts nothing more. */
 export class CheckpointWriter {
   /** Bytes of tensors that must come before {@link commit}: four for each parameter, eight more for each that is trained. */
@@ -86,7 +101,7 @@ export class CheckpointWriter {
     const trained = moments && new Set(moments);
     this.#trained = tensors.filter(({ name }) => trained?.has(name) ?? true);
     this.#parameterBytes = bytesOf(tensors);
-    this.expectedBytes = this.#parameterBytes + 2 * bytesOf(this.#trained);
+    this.expectedBytes = stateBytes(tensors, this.#trained);
     this.#target = stepFolderName(contents.trainer.step);
     this.#hiddenName = claimHiddenName('tmp', this.#target);
     this.#hidden = join(directory, this.#hiddenName);
@@ -97,10 +112,8 @@ export class CheckpointWriter {
     return this.#exclusively(async () => {
       const { modelConfig, tokenizerFiles, endOfText, trainer, tensors } = this.#contents;
       await this.#disk.makeDirectory(this.#directory);
-      const free = await this.#disk.freeBytes(this.#directory);
-      if (free < this.expectedBytes + FREE_BYTES_MARGIN) {
-        throw new Error(`it needs ${this.expectedBytes + FREE_BYTES_MARGIN} bytes, but the disk has only ${free} free`);
-      }
+      const problem = await roomProblem(this.#disk, this.#directory, this.expectedBytes);
+      if (problem !== undefined) throw new Error(`it ${problem}`);
       await this.#disk.makeDirectory(this.#hidden);
       for (const [name, content] of Object.entries(tokenizerFiles).sort(([a], [b]) => (a < b ? -1 : 1))) {
         await this.#writeSmallFile(name, content);

@@ -15,6 +15,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { passUnsupportedFolderSync } from '../base/folderSync.ts';
 
 export interface JournalDisk {
   /** Opens the file to write at its end. @returns a descriptor */
@@ -30,7 +31,7 @@ export interface JournalDisk {
   /** Cuts the file to so many bytes, durably. */
   truncate(path: string, bytes: number): void;
   rename(from: string, to: string): void;
-  /** Makes the entries of the folder in which the file lies (names made, renamed, removed) durable. */
+  /** Makes the entries of the folder in which the file lies (names made, renamed, removed) durable, where the file system can. */
   syncFolderOf(path: string): void;
   /** Does nothing when there is none. */
   remove(path: string): void;
@@ -60,11 +61,14 @@ export const nodeJournalDisk: JournalDisk = {
   },
   rename: renameSync,
   syncFolderOf(path) {
-    const descriptor = openSync(dirname(path), 'r');
+    let descriptor: number | undefined;
     try {
+      descriptor = openSync(dirname(path), 'r');
       fsyncSync(descriptor);
+    } catch (error) {
+      passUnsupportedFolderSync(error);
     } finally {
-      closeSync(descriptor);
+      if (descriptor !== undefined) closeSync(descriptor);
     }
   },
   remove: (path) => rmSync(path, { force: true }),

@@ -89,6 +89,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   });
   if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
   if (resume !== undefined) checkResume(resume, config, dataset, messages);
+  if (!args.dryRun) await checkRoom(store, config, dataset);
   const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
   return { config, folder, store, resume, dataset, validationText, worldSize, minWorkers };
 }
@@ -200,6 +201,15 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     );
   }
   note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
+}
+
+/** Better known now than after the last step. */
+async function checkRoom(store: CheckpointStore, { model, train }: Config, { vocabSize }: Dataset): Promise<void> {
+  const problem = await store.roomProblem(declaredTensors({ ...model, vocabSize }, train.trainable));
+  if (problem === undefined) return;
+  throw new UserError(
+    `a checkpoint of this model ${problem}: make room, or choose a folder on another disk (--run-dir)`,
+  );
 }
 
 /** A parameter that is trained from here on has no moments to go on with, and one that is frozen from here on would lose its own. */

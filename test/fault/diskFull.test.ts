@@ -75,3 +75,15 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
     'run.key',
   ]);
 });
+
+it('refuses a run at its start where no checkpoint would ever fit', async () => {
+  const disk = join(folder(), 'small');
+  if (!(await mountSmallDisk(disk, 512 << 10))) return;
+  const runDir = join(disk, 'run');
+  const result = await launch(['--workers', '1', '--run-dir', runDir, ...set(...tiny, 'train.maxSteps=5')], folder());
+  expect(result).toMatchObject({ code: 2, orphans: [] });
+  expect(result.stderr).toMatch(
+    /a checkpoint of this model needs [\d,]+ bytes, but the disk of .*small has only [\d,]+ free: make room/,
+  );
+  expect(await readdir(disk)).toEqual([]);
+});
