@@ -39,8 +39,11 @@ export const tiny = [
 export interface Finished {
   readonly code: number | null;
   readonly stdout: string;
+  /** Without progress (`encoding the text: 52 %, 2 s left`), which only a slow machine sees. */
   readonly stderr: string;
 }
+
+const progressLine = /^[\w ]+: \d+ %, \d+ s left\n/gm;
 
 export interface Running {
   readonly process: ChildProcess;
@@ -92,7 +95,7 @@ export function startProgram(
     child.on('error', reject);
     child.on('close', (code) => {
       running.delete(child);
-      resolve({ code, stdout, stderr });
+      resolve({ code, stdout, stderr: stderr.replaceAll(progressLine, '') });
     });
   });
   return {

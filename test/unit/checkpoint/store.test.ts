@@ -376,6 +376,8 @@ test('too little room is noticed before anything is written', async () => {
   const store = new CheckpointStore(temporaryFolder(), { disk });
   const failure = await store.beginWrite(contentsAt(1)).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(PeerError);
-  expect(String(failure)).toMatch(/step-00000001 could not be written: it needs [\d,]+ bytes, but the disk of .* has only 1,000 free/);
+  expect(String(failure)).toMatch(
+    /step-00000001 could not be written: it needs [\d,]+ bytes, but the disk of .* has only 1,000 free/,
+  );
   expect(readdirSync(store.directory)).toEqual([]);
 });
