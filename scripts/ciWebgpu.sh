@@ -10,7 +10,9 @@ icd=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json
 if ! [ -f "$icd" ]; then
   . /etc/os-release
   backports=/etc/apt/sources.list.d/lockstep-backports.list
-  echo "deb http://deb.debian.org/debian ${VERSION_CODENAME:-none}-backports main" >"$backports"
+  # From where this machine has the distribution itself.
+  mirror="$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk -v name="${VERSION_CODENAME:-none}" '$2 == name && !seen++ { print $1 }')"
+  echo "deb $mirror ${VERSION_CODENAME:-none}-backports main" >"$backports"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -t "${VERSION_CODENAME:-none}-backports" mesa-vulkan-drivers libvulkan1; } >/dev/null 2>&1 || true
   rm "$backports"
