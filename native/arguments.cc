@@ -107,7 +107,9 @@ void* Arguments::typedArray(const char* name, napi_typedarray_type type, const c
   napi_typedarray_type actualType;
   size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(env_, value, &actualType, &length, &data, nullptr, nullptr) != napi_ok ||
+  napi_value buffer = nullptr;
+  size_t offset = 0;
+  if (napi_get_typedarray_info(env_, value, &actualType, &length, &data, &buffer, &offset) != napi_ok ||
       actualType != type) {
     fail("expected a %s for %s", typeName, name);
     return nullptr;
@@ -119,7 +121,10 @@ void* Arguments::typedArray(const char* name, napi_typedarray_type type, const c
     return nullptr;
   }
   if (data == nullptr && length > 0) fail("%s has no memory", name);
-  return ok_ ? data : nullptr;
+  if (!ok_) return nullptr;
+  const size_t elementBytes = type == napi_float64_array ? 8 : type == napi_uint16_array ? 2 : 4;
+  fence_.open(env_, buffer, offset, data, length * elementBytes);
+  return data;
 }
 
 float* Arguments::floats(const char* name, Index size) {

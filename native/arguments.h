@@ -6,6 +6,7 @@
 
 #include "denormals.h"
 #include "engine.h"
+#include "memoryFence.h"
 
 namespace lockstep {
 
@@ -68,6 +69,7 @@ class Arguments {
   size_t index_ = 0;
   size_t count_;
   napi_value values_[24];
+  MemoryFence fence_;
   DenormalsAsZero denormalsAsZero_;  // for the kernel that is called
 };
 

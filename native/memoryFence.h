@@ -1,0 +1,68 @@
+// Under the address sanitizer: while a native function runs, the memory around its array arguments is poisoned. Tensors share big
+// buffers, so that a kernel which reads or writes outside of its arguments would mostly hit another tensor, which is no error to the
+// sanitizer. In other builds it is nothing.
+#pragma once
+
+#include <node_api.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+
+#include <algorithm>
+#endif
+
+namespace lockstep {
+
+#if defined(__SANITIZE_ADDRESS__)
+
+class MemoryFence {
+ public:
+  MemoryFence() = default;
+  MemoryFence(const MemoryFence&) = delete;
+  MemoryFence& operator=(const MemoryFence&) = delete;
+
+  ~MemoryFence() {
+    for (size_t i = 0; i < count_; i++) __asan_unpoison_memory_region(fences_[i].begin, fences_[i].end - fences_[i].begin);
+  }
+
+  // Fences off `bytes` at `data`, which lies at `offset` of an ArrayBuffer or SharedArrayBuffer, within the buffer. Arguments may
+  // overlap, and lie next to each other.
+  void open(napi_env env, napi_value buffer, size_t offset, void* data, size_t bytes) {
+    napi_value byteLength;
+    double bufferBytes = 0;
+    if (data == nullptr || count_ == capacity || napi_get_named_property(env, buffer, "byteLength", &byteLength) != napi_ok ||
+        napi_get_value_double(env, byteLength, &bufferBytes) != napi_ok) {
+      return;
+    }
+    char* const begin = static_cast<char*>(data);
+    const size_t before = std::min(offset, width), after = std::min(size_t(bufferBytes) - offset - bytes, width);
+    arguments_[count_] = {begin, begin + bytes};
+    fences_[count_++] = {begin - before, begin + bytes + after};
+    __asan_poison_memory_region(begin - before, before);
+    __asan_poison_memory_region(begin + bytes, after);
+    for (size_t i = 0; i < count_; i++) {
+      __asan_unpoison_memory_region(arguments_[i].begin, arguments_[i].end - arguments_[i].begin);
+    }
+  }
+
+ private:
+  struct Range {
+    char* begin;
+    char* end;
+  };
+  static constexpr size_t width = 64 << 10, capacity = 24;
+
+  size_t count_ = 0;
+  Range arguments_[capacity], fences_[capacity];
+};
+
+#else
+
+class MemoryFence {
+ public:
+  void open(napi_env, napi_value, size_t, void*, size_t) {}
+};
+
+#endif
+
+}  // namespace lockstep
