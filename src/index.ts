@@ -54,26 +54,20 @@ export type { TokenArray, TokenSequence } from './data/tokenArray.ts';
 export { type CreateTokenizerOptions, createTokenizer } from './data/tokenizers/openTokenizer.ts';
 export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/tokenizer.ts';
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
+export type { DeviceTimings, EngineMemory, KernelTime } from './engine/device.ts';
+export type { Engine } from './engine/engine.ts';
 export type {
   AdamwOptions,
   AttentionOptions,
-  DeviceTimings,
   Dropout,
-  DType,
-  Engine,
-  EngineMemory,
   ForwardActivation,
-  HostArray,
-  KernelTime,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
-  Shape,
-  Tensor,
-  TensorGroup,
-} from './engine/engine.ts';
+} from './engine/kernels.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
+export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';
 export type { TfjsDeviceKind } from './engine/tfjs/deviceKinds.ts';
 export type { ActivationRecompute, Precision } from './model/computing.ts';
 export type { KeyValueCache } from './model/keyValueCache.ts';

@@ -7,12 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { InvariantError, UserError } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
-import type { Shape, Tensor } from '../../src/engine/engine.ts';
 import {
   createNativeEngine,
   type NativeEngine,
   type NativeEngineOptions,
 } from '../../src/engine/native/nativeEngine.ts';
+import type { Shape, Tensor } from '../../src/engine/tensor.ts';
 import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
 import { kernelCases } from './kernelCases.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';

@@ -1,5 +1,5 @@
-import type { Tensor } from '../../src/engine/engine.ts';
 import type { NativeEngine } from '../../src/engine/native/nativeEngine.ts';
+import type { Tensor } from '../../src/engine/tensor.ts';
 import type { Product } from './productPeers.ts';
 
 /** Makes a tensor that is released after the case. */

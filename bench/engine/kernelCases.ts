@@ -1,5 +1,5 @@
 /** What `npm run bench -- engine` times: the native engine's kernels at the shapes of the shipped configs. */
-import type { Tensor } from '../../src/engine/engine.ts';
+import type { Tensor } from '../../src/engine/tensor.ts';
 import type { KernelCase, MakeTensor } from './kernelCase.ts';
 import { fusedCases, headCase, linearCases } from './productCases.ts';
 

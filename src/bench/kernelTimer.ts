@@ -3,7 +3,8 @@
  * host's, from the call of a kernel to its end.
  */
 import { invariant } from '../base/errors.ts';
-import type { DeviceTimings, Engine } from '../engine/engine.ts';
+import type { DeviceTimings } from '../engine/device.ts';
+import type { Engine } from '../engine/engine.ts';
 import { type KernelName, type KernelObserver, observeKernels } from '../engine/observeKernels.ts';
 import { type KernelWork, kernelShape, kernelWork } from './kernelWork.ts';
 

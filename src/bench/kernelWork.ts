@@ -2,14 +2,8 @@
  * What one call of a kernel has to do, worked out from the options that it is called with: floating-point operations of matrix
  * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
  */
-import {
-  elementBytes,
-  type KernelOptions,
-  type Kernels,
-  type LinearOptions,
-  type Tensor,
-  type TensorGroup,
-} from '../engine/engine.ts';
+import type { KernelOptions, Kernels, LinearOptions } from '../engine/kernels.ts';
+import { elementBytes, type Tensor, type TensorGroup } from '../engine/tensor.ts';
 
 export interface KernelWork {
   /** Two for each multiply-add that is executed; absent for kernels that are bound by memory. */

@@ -1,6 +1,6 @@
 /** Which ranges of a group's block can be copied. */
 import { invariant } from '../base/errors.ts';
-import type { TensorGroup } from './engine.ts';
+import type { TensorGroup } from './tensor.ts';
 
 /** InvariantError unless elements [from, to) lie in the group's block, and the host's array holds as many. */
 export function checkGroupRange(

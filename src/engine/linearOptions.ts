@@ -1,6 +1,7 @@
 /** What every backend makes of the options of the linear kernels: which exclude one another, and how the head is cut. */
 import { invariant } from '../base/errors.ts';
-import type { KernelOptions, Tensor } from './engine.ts';
+import type { KernelOptions } from './kernels.ts';
+import type { Tensor } from './tensor.ts';
 
 export function checkLinearForward({ activation, residual, dropout }: KernelOptions<'linearForward'>): void {
   invariant(

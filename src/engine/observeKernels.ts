@@ -3,7 +3,9 @@
  * are added to the interface are told of without a change here. Times are the host's: they mean something where a kernel has run when its
  * call returns or its promise resolves, as on the native engine; what others enqueue their `timings` tell.
  */
-import type { Device, Engine, Kernels } from './engine.ts';
+import type { Device } from './device.ts';
+import type { Engine } from './engine.ts';
+import type { Kernels } from './kernels.ts';
 
 /** The members of the interface that are no kernels: all of `Device`. */
 const housekeeping = {

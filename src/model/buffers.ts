@@ -2,7 +2,8 @@
  * Buffers out of the engine's pool, by whoever took them: one that fails half-way gives back all that are still out at once, and
  * needs to know nothing of where it was.
  */
-import type { DType, Engine, Shape, Tensor } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { DType, Shape, Tensor } from '../engine/tensor.ts';
 
 export class Buffers {
   readonly #engine: Engine;

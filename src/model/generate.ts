@@ -7,7 +7,8 @@
  */
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
-import type { Engine, Tensor } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { Model } from './model.ts';
 import { type SamplingOptions, sampleToken } from './sampling.ts';

@@ -6,7 +6,8 @@
  * N rows, IC channels, V vocabulary.
  */
 import { invariant } from '../base/errors.ts';
-import type { LinearCrossEntropyOptions, Tensor } from '../engine/engine.ts';
+import type { LinearCrossEntropyOptions } from '../engine/kernels.ts';
+import type { Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, type Recording } from './recording.ts';
 import { type LinearLayer, save, use, type Variable } from './variable.ts';

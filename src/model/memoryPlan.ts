@@ -1,8 +1,8 @@
 /** How much memory training takes, from a step that is planned and not computed. */
 import { type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
 import { isTrainedBy, type Trainable, trainedCount } from '../architecture/trainable.ts';
-import type { TensorGroup } from '../engine/engine.ts';
 import { planEngine } from '../engine/registry.ts';
+import type { TensorGroup } from '../engine/tensor.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';

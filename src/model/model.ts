@@ -7,7 +7,8 @@
 import type { Network } from '../architecture/architecture.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { invariant } from '../base/errors.ts';
-import type { Engine, Tensor } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Tensor } from '../engine/tensor.ts';
 import type { ActivationRecompute } from './computing.ts';
 import { KeyValueCache } from './keyValueCache.ts';
 import type { Parameters } from './parameterStore.ts';

@@ -6,7 +6,8 @@ import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
-import type { Engine, Tensor, TensorGroup } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Tensor, TensorGroup } from '../engine/tensor.ts';
 import { fillNormal } from './normalRandom.ts';
 
 /** One parameter as the tape sees it: a value, and where its gradient is accumulated (absent outside training). */

@@ -5,7 +5,8 @@
 import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Tokens } from '../architecture/ops.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { invariant } from '../base/errors.ts';
-import type { Dropout, Tensor } from '../engine/engine.ts';
+import type { Dropout } from '../engine/kernels.ts';
+import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { Parameter, Parameters } from './parameterStore.ts';
 import type { Tape } from './tape.ts';

@@ -10,7 +10,8 @@
  * nothing is trained.
  */
 import { invariant } from '../base/errors.ts';
-import type { Engine, Shape, Tensor } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Shape, Tensor } from '../engine/tensor.ts';
 import { Buffers } from './buffers.ts';
 import type { Parameter } from './parameterStore.ts';
 import { type FloatType, Variable } from './variable.ts';

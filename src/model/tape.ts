@@ -10,7 +10,9 @@
  * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
  */
 import { invariant } from '../base/errors.ts';
-import type { Dropout, DType, Engine, HostArray, Shape, Tensor } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Dropout } from '../engine/kernels.ts';
+import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
 import type { Parameter } from './parameterStore.ts';

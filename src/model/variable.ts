@@ -1,7 +1,8 @@
 /** What operations of the tape (tape.ts) take and give: values with their gradients, and the layers that they are. */
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
-import type { Dropout, Shape, Tensor } from '../engine/engine.ts';
+import type { Dropout } from '../engine/kernels.ts';
+import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 
 /** Of values and gradients. */

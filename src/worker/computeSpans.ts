@@ -3,7 +3,8 @@
  * a device that runs them later tells of them by its clock.
  */
 import type { Span } from '../comm/spans.ts';
-import type { DeviceTimings, Engine } from '../engine/engine.ts';
+import type { DeviceTimings } from '../engine/device.ts';
+import type { Engine } from '../engine/engine.ts';
 import { type KernelObserver, observeKernels } from '../engine/observeKernels.ts';
 
 export class ComputeSpans {

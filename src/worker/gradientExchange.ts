@@ -6,7 +6,8 @@
  */
 import { invariant } from '../base/errors.ts';
 import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
-import type { Engine, TensorGroup } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { TensorGroup } from '../engine/tensor.ts';
 
 export interface GradientExchangeOptions {
   readonly engine: Engine;

@@ -5,8 +5,10 @@
  * copy, and not before. Kernels run one after another, copies of each direction too; the three run beside one another.
  */
 import type { Clock } from '../../src/base/clock.ts';
-import type { Engine, HostArray, KernelTime, Tensor, TensorGroup } from '../../src/engine/engine.ts';
+import type { KernelTime } from '../../src/engine/device.ts';
+import type { Engine } from '../../src/engine/engine.ts';
 import { type KernelName, observeKernels } from '../../src/engine/observeKernels.ts';
+import type { HostArray, Tensor, TensorGroup } from '../../src/engine/tensor.ts';
 
 export interface DeviceTimes {
   /** Milliseconds that a kernel takes. */

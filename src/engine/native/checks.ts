@@ -2,7 +2,8 @@
 import { InvariantError } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { AttentionOptions, Dropout, HostArray, LinearOptions, Tensor, TensorGroup } from '../engine.ts';
+import type { AttentionOptions, Dropout, LinearOptions } from '../kernels.ts';
+import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
 export function nativeTensor(tensor: Tensor, name: string): NativeTensor {

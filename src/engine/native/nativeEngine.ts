@@ -7,8 +7,10 @@ import { availableParallelism } from 'node:os';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
-import type { Engine, KernelOptions, Tensor, TensorGroup } from '../engine.ts';
+import type { Engine } from '../engine.ts';
+import type { KernelOptions } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import type { Tensor, TensorGroup } from '../tensor.ts';
 import { loadNative, type NativeAddon } from './addon.ts';
 import {
   anyFloats,

@@ -1,7 +1,8 @@
 /** What the native engine does with tensors other than compute on them: that is nativeEngine.ts. */
-import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { EngineMemory } from '../device.ts';
 import { checkGroupRange } from '../groupRange.ts';
 import { sha256Of } from '../sha256.ts';
+import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
 import { checkHostArray, floats, floatsOfGroup, nativeTensor } from './checks.ts';
 import { SharedMemory } from './sharedMemory.ts';

@@ -3,17 +3,11 @@
  * before there is any. Of the kernels only those do something that need memory of their own.
  */
 import { invariant } from '../../base/errors.ts';
-import {
-  type DType,
-  type Engine,
-  type EngineMemory,
-  elementBytes,
-  type KernelOptions,
-  type Shape,
-  type Tensor,
-  type TensorGroup,
-} from '../engine.ts';
+import type { EngineMemory } from '../device.ts';
+import type { Engine } from '../engine.ts';
+import type { KernelOptions } from '../kernels.ts';
 import { logitsRows } from '../linearOptions.ts';
+import { type DType, elementBytes, type Shape, type Tensor, type TensorGroup } from '../tensor.ts';
 import { Arena, type Block } from './arena.ts';
 import { LINE_BYTES, sizeOfShape, slabBytes } from './sharedMemory.ts';
 

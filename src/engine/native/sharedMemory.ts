@@ -6,7 +6,8 @@
  */
 import { InvariantError, UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
-import type { DType, EngineMemory, HostArray, Shape, Tensor, TensorGroup } from '../engine.ts';
+import type { EngineMemory } from '../device.ts';
+import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
 import { Arena, type Block } from './arena.ts';
 

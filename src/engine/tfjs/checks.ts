@@ -1,7 +1,8 @@
 /** What the tfjs engine's kernels take: shapes that fit each other, tokens and targets in their range. Anything else is an InvariantError. */
 import { invariant } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
-import type { AttentionOptions, LinearOptions, Tensor } from '../engine.ts';
+import type { AttentionOptions, LinearOptions } from '../kernels.ts';
+import type { Tensor } from '../tensor.ts';
 import type { AttentionDims } from './attention.ts';
 import { expectSizes } from './deviceTensor.ts';
 

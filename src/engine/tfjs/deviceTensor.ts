@@ -5,7 +5,7 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
 import { sizeOf } from '../../base/shape.ts';
-import type { DType, Shape, Tensor } from '../engine.ts';
+import type { DType, Shape, Tensor } from '../tensor.ts';
 
 /** What TensorFlow.js has of the engine's types. */
 export type DeviceDType = Exclude<DType, 'bfloat16'>;

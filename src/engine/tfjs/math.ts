@@ -7,7 +7,7 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from '../../base/counterRandom.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { AdamwOptions, Dropout } from '../engine.ts';
+import type { AdamwOptions, Dropout } from '../kernels.ts';
 import type { Tf } from './backends.ts';
 
 /** TensorFlow.js and what its active backend does badly. */

@@ -4,8 +4,9 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant, UserError } from '../../base/errors.ts';
-import type { DType, EngineMemory, HostArray, Shape, TensorGroup } from '../engine.ts';
+import type { EngineMemory } from '../device.ts';
 import { checkGroupRange } from '../groupRange.ts';
+import type { DType, HostArray, Shape, TensorGroup } from '../tensor.ts';
 import type { TfjsBackend } from './backends.ts';
 import { DeviceTensor, deviceTensor } from './deviceTensor.ts';
 

@@ -6,19 +6,12 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
-import type {
-  Dropout,
-  DType,
-  Engine,
-  EngineMemory,
-  HostArray,
-  KernelOptions,
-  Shape,
-  Tensor,
-  TensorGroup,
-} from '../engine.ts';
+import type { EngineMemory } from '../device.ts';
+import type { Engine } from '../engine.ts';
+import type { Dropout, KernelOptions } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
 import { sha256Of } from '../sha256.ts';
+import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';

@@ -6,7 +6,8 @@
 import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
 import type { Sums } from '../../base/sums.ts';
-import type { Engine, Tensor } from '../../engine/engine.ts';
+import type { Engine } from '../../engine/engine.ts';
+import type { Tensor } from '../../engine/tensor.ts';
 import type { FieldRules } from '../../task/fields.ts';
 import type { ActivationRecompute } from '../computing.ts';
 import type { Model } from '../model.ts';

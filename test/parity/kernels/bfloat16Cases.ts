@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { activationKinds } from '../../../src/base/activations.ts';
-import type { Shape } from '../../../src/engine/engine.ts';
+import type { Shape } from '../../../src/engine/tensor.ts';
 import { fromBfloat16, roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, seededDropout, seededValues, sizeOf, smallValues, unevenValues } from './harness.ts';
 import { reference } from './sharedReference.ts';

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type ActivationKind, activationKinds } from '../../../src/base/activations.ts';
 import { InvariantError } from '../../../src/base/errors.ts';
-import type { Tensor } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import {
   type ContextGetter,
   seededDropout,

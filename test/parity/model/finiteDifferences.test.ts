@@ -1,6 +1,6 @@
 /** The gradients of the tape, for whole models, against central finite differences, both in float64. */
 import { describe, expect, it } from 'vitest';
-import type { Tensor } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';

@@ -4,24 +4,21 @@
  * It is strict: fresh tensors are NaN, and a released tensor must not be used.
  */
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
+import type { EngineMemory } from '../../../src/engine/device.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
 import type {
   AdamwOptions,
   AttentionOptions,
   Dropout,
-  DType,
-  Engine,
-  EngineMemory,
   Kernels,
   LinearBackwardOptions,
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
-  Shape,
-  Tensor,
-  TensorGroup,
-} from '../../../src/engine/engine.ts';
+} from '../../../src/engine/kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
+import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 import * as reference from '../kernels/reference.ts';
 import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
 

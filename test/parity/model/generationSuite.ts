@@ -1,6 +1,7 @@
 /** The common suite: generation on one engine. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Engine, Tensor } from '../../../src/engine/engine.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
 import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';

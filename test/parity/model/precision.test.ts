@@ -2,8 +2,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { ModelConfig } from '../../../src/architecture/registry.ts';
-import type { Tensor } from '../../../src/engine/engine.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import type { Precision } from '../../../src/model/computing.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';

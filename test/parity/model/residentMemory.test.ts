@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
-import type { EngineMemory } from '../../../src/engine/engine.ts';
+import type { EngineMemory } from '../../../src/engine/device.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { ActivationRecompute } from '../../../src/model/computing.ts';
 import { memoryPerWorker } from '../../../src/model/memoryPlan.ts';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { KernelTimer } from '../../../src/bench/kernelTimer.ts';
 import { StepRunner, type TrainedShape } from '../../../src/bench/stepRunner.ts';
-import type { Engine, Tensor } from '../../../src/engine/engine.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';

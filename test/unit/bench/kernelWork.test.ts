@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { kernelShape, kernelWork } from '../../../src/bench/kernelWork.ts';
-import type { Tensor } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 
 function tensor(...shape: number[]): Tensor {
   return { shape, dtype: 'float32', size: shape.reduce((product, n) => product * n, 1) };

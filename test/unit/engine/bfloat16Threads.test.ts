@@ -2,9 +2,9 @@
 import { afterEach, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import type { InstructionSet } from '../../../src/base/instructionSets.ts';
-import type { DType, Shape, Tensor } from '../../../src/engine/engine.ts';
 import { loadNative } from '../../../src/engine/native/addon.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
+import type { DType, Shape, Tensor } from '../../../src/engine/tensor.ts';
 
 const engines: NativeEngine[] = [];
 

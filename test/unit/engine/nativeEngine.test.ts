@@ -2,7 +2,6 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import { InvariantError, UserError } from '../../../src/base/errors.ts';
 import type { InstructionSet } from '../../../src/base/instructionSets.ts';
-import type { Shape, Tensor, TensorGroup } from '../../../src/engine/engine.ts';
 import { loadNative } from '../../../src/engine/native/addon.ts';
 import {
   createNativeEngine,
@@ -11,6 +10,7 @@ import {
   threadCount,
 } from '../../../src/engine/native/nativeEngine.ts';
 import { NativeTensor, NativeTensorGroup } from '../../../src/engine/native/sharedMemory.ts';
+import type { Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 
 type Four<T> = [T, T, T, T];
 

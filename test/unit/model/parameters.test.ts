@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import { architectureOf, parameterCount } from '../../../src/architecture/registry.ts';
-import type { TensorGroup } from '../../../src/engine/engine.ts';
+import type { TensorGroup } from '../../../src/engine/tensor.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Trainer } from '../../../src/model/training.ts';

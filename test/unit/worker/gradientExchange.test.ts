@@ -1,7 +1,8 @@
 /** Gradients reach the memory that the ring works on, and come back: in place where the device is the host, else by copies. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Engine, TensorGroup } from '../../../src/engine/engine.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
+import type { TensorGroup } from '../../../src/engine/tensor.ts';
 import { GradientExchange } from '../../../src/worker/gradientExchange.ts';
 
 const shapes = [[3, 2], [5], [1]];

@@ -1,0 +1,103 @@
+/** A device: its memory, its copies to and from the host, its clock; the order in which all of it happens. */
+import type { DType, HostArray, Shape, Tensor, TensorGroup } from './tensor.ts';
+
+/** Device memory that the engine holds, in bytes. */
+export interface EngineMemory {
+  /** Of tensors that are in use. */
+  readonly bytesInUse: number;
+  /** Of tensors that were given back, kept for the next. */
+  readonly bytesPooled: number;
+  /** The most that it held at a time. */
+  readonly bytesPeak: number;
+}
+
+/**
+ * A device's memory and its clock. Whatever is called takes effect in the order of the calls, as if each waited for those before
+ * it; but a call only enqueues, and the host goes on. What reads (`download`, `copyOut`, `snapshot`, `checksum`, `squaredNorm`)
+ * sees what was enqueued before it and nothing of what comes after, and that may run beside it: a tensor that is being read may
+ * be written, or released, at once. An engine whose kernels have run when their calls return reads within the call as well.
+ *
+ * A device that is lost, or a kernel that fails late, rejects the next of these promises and all after it: the worker ends.
+ */
+export interface Device {
+  /** The backend, as in the config: `native` or `tfjs`. */
+  readonly name: string;
+  /** The kind of device it runs on, as in the config: `cpu`, `wasm`, `webgpu`. */
+  readonly deviceKind: string;
+  /** Which device of that kind it runs on, from 0. Engines on different devices of a kind compute alike. */
+  readonly device: number;
+  /** What of the device computes: an instruction set (`avx512`), a GPU's adapter. Engines that differ in it may round differently. */
+  readonly unit: string;
+  /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */
+  readonly description: string;
+  /** Its memory is the host's: `hostRange` gives the groups themselves, and copies between a group and its range move nothing. */
+  readonly isHost: boolean;
+
+  /** A tensor from the pool; its contents are unspecified. */
+  alloc(shape: Shape, dtype?: DType): Tensor;
+  /** Zero-filled tensors in one block; lives until `dispose`. */
+  allocGroup(shapes: readonly Shape[]): TensorGroup;
+  /** Gives an `alloc`ed tensor back to the pool. It must not be used afterwards. */
+  release(tensor: Tensor): void;
+  /** Copies `data` (the tensor's size) in; `data` may be reused at once. */
+  upload(tensor: Tensor, data: HostArray): void;
+  /** Copies the contents out; resolves when they are there. */
+  download(tensor: Tensor, into: HostArray): Promise<void>;
+
+  /**
+   * Host memory to copy elements [from, to) of a group to and from, on a SharedArrayBuffer: the group's own where `isHost`, else new,
+   * as the device copies fastest.
+   */
+  hostRange(group: TensorGroup, from: number, to: number): Float32Array;
+  /**
+   * Copies elements [from, to) of a group's block to `into`, on shared memory, which nobody may touch until the promise resolves.
+   * Undefined: they are there already.
+   */
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined;
+  /** The inverse. It may run beside what was enqueued before; `data` must stay as it is until `finish` resolves. */
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void;
+  /**
+   * Copies whole groups, as they are now, to `into`: for each an array of its length on shared memory. Holds the device for no
+   * longer than a copy within it takes; resolves when all is on the host.
+   */
+  snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void>;
+  /**
+   * 64 hex digits of the bits of every tensor of the groups, in order, without padding. Engines that compute the same bits, and so may
+   * share a ring, give the same digits for them.
+   */
+  checksum(groups: readonly TensorGroup[]): Promise<string>;
+
+  /** Resolves when all that is enqueued has run, copies too. */
+  finish(): Promise<void>;
+  /** What it holds now. */
+  memory(): EngineMemory;
+  /** Ends threads and frees memory. The engine must not be used afterwards. */
+  dispose(): Promise<void>;
+
+  /** Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`. */
+  peakFlops?(precision: 'float32' | 'bf16', seconds: number): number;
+  /** Bytes a second at which it reads `array` of the host, measured for `seconds`. */
+  readBandwidth?(array: Float32Array, seconds: number): number;
+  /** Threads of the host that its kernels run on. */
+  readonly threads?: number;
+  /** When kernels run, where that is not while they are called. Absent: the host's clock tells, from the call to its end. */
+  readonly timings?: DeviceTimings;
+}
+
+/** The time of one kernel by the device's clock. */
+export interface KernelTime {
+  /** As in the interface. */
+  readonly kernel: string;
+  /** By `performance.now()`. */
+  readonly startMs: number;
+  /** How long it ran. */
+  readonly ms: number;
+}
+
+/** Notes down when each kernel runs. */
+export interface DeviceTimings {
+  /** Begins, from the next kernel on, and forgets what nobody took. */
+  start(): void;
+  /** Ends; resolves to the kernels since `start` when they have run: one for each call, in the order of the calls. */
+  take(): Promise<readonly KernelTime[]>;
+}

@@ -1,0 +1,242 @@
+/**
+ * The kernels that a GPT needs, forward and backward side by side, and their options. They know nothing of models, tapes or workers.
+ *
+ * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, HS head size, V vocabulary, N rows (B·T),
+ * IC / OC input and output channels.
+ *
+ * Contract of every kernel:
+ * - All tensors are float32, row-major and contiguous unless said otherwise; shapes are checked, a wrong one is an InvariantError.
+ * - A tensor "or bfloat16" may be of either type, whatever the others are: numbers are rounded to nearest even as they are written,
+ *   and computed with in float32. The native engine alone has bfloat16.
+ * - Gradients of *parameters* (`dweight`, `dbias`, `dwte`, `dwpe`) are accumulated (`+=`).
+ * - Gradients of *activations* (`dinp`, `dqkv`) are assigned (`=`), or accumulated where the options say `accumulate: true`. A
+ *   bfloat16 one is accumulated in float32 and rounded, at each kernel that adds to it.
+ * - A gradient that is absent from the options is not computed, and costs nothing; at least one must be there.
+ * - Kernels enqueue: the order of calls is that of their effects, and results are read through the device (`Device`).
+ */
+import type { ActivationKind } from '../base/activations.ts';
+import type { Tensor, TensorGroup } from './tensor.ts';
+
+/**
+ * Dropout keeps an element with probability 1 - rate and scales it by 1/(1 - rate). The mask is recomputed, never stored. The
+ * samples are the leading dimension of the tensor it is applied to: element i of sample b, counted from the sample's first element,
+ * is kept iff randomUniform(key, i) >= rate where key = randomKey(seed, step, firstSample + b, site) (base/counterRandom.ts). So
+ * the mask never depends on the worker or the microbatch that computes it.
+ */
+export interface Dropout {
+  /** Probability of dropping an element. */
+  readonly rate: number;
+  /** Of the run. */
+  readonly seed: number;
+  /** Of the training step. */
+  readonly step: number;
+  /** The index of sample 0 in the step's global batch; those after it follow one another. */
+  readonly firstSample: number;
+  /** Which place in the model; no two share one. */
+  readonly site: number;
+}
+
+/** Where `inp` or `dout` is bfloat16, the product is one of bfloat16 numbers, summed in float32: the weight is rounded for it. */
+export interface LinearOptions {
+  /** [N, IC] (leading dimensions are flattened); or bfloat16. */
+  readonly inp: Tensor;
+  /** [IC, OC], as GPT-2 stores it; with `weightTransposed` [OC, IC], as a tied head uses the token embedding. */
+  readonly weight: Tensor;
+  /** Whether it is (OC, IC). */
+  readonly weightTransposed?: boolean;
+}
+
+/** The non-linearity after a linear layer. */
+export interface ForwardActivation {
+  /** Which one. */
+  readonly kind: ActivationKind;
+  /** (N, OC), or bfloat16: the layer's result before it, where the backward pass needs it. */
+  readonly preActivation?: Tensor;
+}
+
+/** A linear layer and what follows it. */
+export interface LinearForwardOptions extends LinearOptions {
+  /** [N, OC]; or bfloat16. With y = inp @ weight + bias it is y, act(y) with `activation`, or residual + dropout(y) with `residual`. */
+  readonly out: Tensor;
+  /** [OC]. */
+  readonly bias?: Tensor;
+  /** Excludes `residual`. */
+  readonly activation?: ForwardActivation;
+  /** [N, OC]; or bfloat16; `out` may be `residual`. */
+  readonly residual?: Tensor;
+  /** Of y, before it is added to `residual`, which must be there. */
+  readonly dropout?: Dropout;
+}
+
+/** Its gradients. */
+export interface LinearBackwardOptions extends LinearOptions {
+  /** [N, OC]; or bfloat16: the gradient of y = inp @ weight + bias. */
+  readonly dout: Tensor;
+  /** [N, IC]; or bfloat16. Assigned, or accumulated with `accumulate`. Absent: not computed. */
+  readonly dinp?: Tensor;
+  /** Adds to `dinp` instead of assigning it. */
+  readonly accumulate?: boolean;
+  /** Where inp = act(preActivation [N, IC]; or bfloat16): dinp is the gradient of `preActivation`. Excludes `accumulate`. */
+  readonly dinpActivation?: Required<ForwardActivation>;
+  /** The shape of `weight`, accumulated. */
+  readonly dweight?: Tensor;
+  /** [OC], accumulated. */
+  readonly dbias?: Tensor;
+}
+
+/** The head of a model and its loss. */
+export interface LinearCrossEntropyOptions extends LinearOptions {
+  /** (N): of the logits inp @ weight [N, V], as `crossEntropy` gives them. */
+  readonly losses: Tensor;
+  /** [N] int32; -1: ignored. */
+  readonly targets: Tensor;
+  /** What the sum of the losses is multiplied by before it is derived: 1 if absent. */
+  readonly scale?: number;
+  /** [N], what each row's loss is multiplied by besides before it is derived; `losses` are not. Absent: 1. */
+  readonly weights?: Tensor;
+  /** [N, IC], assigned; or bfloat16. */
+  readonly dinp?: Tensor;
+  /** The shape of `weight`, accumulated. */
+  readonly dweight?: Tensor;
+}
+
+/** Causal multi-head attention. */
+export interface AttentionOptions {
+  /**
+   * (B, T, 3C): query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
+   * `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in float32.
+   */
+  readonly qkv: Tensor;
+  /** NH: heads. */
+  readonly nHead: number;
+  /** (B, NH, T): log of the softmax denominator (with the maximum), saved for the backward pass. */
+  readonly lse: Tensor;
+  /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
+  readonly dropout?: Dropout;
+}
+
+/** One update of AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it. */
+export interface AdamwOptions {
+  /** Groups of the same shapes. */
+  readonly params: TensorGroup;
+  /** Read, and left 0 with `zeroGrads`. */
+  readonly grads: TensorGroup;
+  /** First moments. */
+  readonly m: TensorGroup;
+  /** Second moments. */
+  readonly v: TensorGroup;
+  /** Of each tensor. Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
+  readonly weightDecay: readonly number[];
+  /** Of this update. */
+  readonly learningRate: number;
+  /** Decay rate of the first moment. */
+  readonly beta1: number;
+  /** Decay rate of the second moment. */
+  readonly beta2: number;
+  /** Keeps the division finite. */
+  readonly eps: number;
+  /** 1 for the first update (for the bias correction). */
+  readonly step: number;
+  /** The gradients are multiplied by this first (clipping). */
+  readonly gradScale: number;
+  /** Leaves the gradients 0, for the next step. */
+  readonly zeroGrads?: boolean;
+}
+
+/** What a GPT needs, forward and backward. */
+export interface Kernels {
+  /** Fills with 0. */
+  zero(tensor: Tensor): void;
+  /** Fills with 0, padding included. */
+  zeroGroup(group: TensorGroup): void;
+  /** out = a + b, element by element, all float32 or all bfloat16; `out` may be `a` or `b`. */
+  add(options: { out: Tensor; a: Tensor; b: Tensor }): void;
+  /** out = inp, both float32 or both bfloat16. */
+  copy(options: { out: Tensor; inp: Tensor }): void;
+  /**
+   * out = inp with dropout; either may be bfloat16. Its own backward: apply it to the gradient with the same options. `out` may be
+   * `inp`.
+   */
+  dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
+
+  /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe [≥ positionOffset + T, C]. */
+  embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
+  /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
+  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;
+
+  /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. `out` and `dout` may be bfloat16. */
+  layerNormForward(options: {
+    out: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    bias?: Tensor;
+    eps: number;
+  }): void;
+  /** Gradients of `layerNormForward`, from what it saved: `dinp`, and added to `dweight` and `dbias`. */
+  layerNormBackward(options: {
+    dinp?: Tensor;
+    accumulate?: boolean;
+    dweight?: Tensor;
+    dbias?: Tensor;
+    dout: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    mean: Tensor;
+    rstd: Tensor;
+  }): void;
+
+  /** One linear layer, with the bias, activation, dropout and residual add that follow it. */
+  linearForward(options: LinearForwardOptions): void;
+  /** Gradients of `linearForward`. */
+  linearBackward(options: LinearBackwardOptions): void;
+
+  /** For tests and benchmarks: models have it in `linearForward`. Both may be bfloat16. */
+  activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
+  /** `dinp` may be `dout`. All three may be bfloat16. */
+  activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
+
+  /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, C]. */
+  attentionForward(options: AttentionOptions & { out: Tensor }): void;
+  /** dqkv [B, T, 3C] is assigned. */
+  attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
+  /**
+   * The next T tokens of one sequence: writes the keys and values of qkv [1, T, 3C] to the rows from `position` on of keys and
+   * values ([blockSize, C] each), and each token attends over the rows up to its own. out [1, T, C].
+   */
+  attentionDecode(options: {
+    out: Tensor;
+    qkv: Tensor;
+    keys: Tensor;
+    values: Tensor;
+    position: number;
+    nHead: number;
+  }): void;
+
+  /**
+   * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is
+   * ignored: its loss and gradient are 0. With `dlogits` (may be `logits`): dlogits = (softmax - onehot) · scale · weights [N],
+   * assigned, without `weights` 1; the losses are not weighted.
+   * For tests and benchmarks: models have it in `linearCrossEntropy`.
+   */
+  crossEntropy(options: {
+    losses: Tensor;
+    logits: Tensor;
+    targets: Tensor;
+    dlogits?: Tensor;
+    scale?: number;
+    weights?: Tensor;
+  }): void;
+
+  /** The head and its loss in one: logits exist for some rows at a time (linearOptions.ts), never all [N, V]. */
+  linearCrossEntropy(options: LinearCrossEntropyOptions): void;
+
+  /** The sum of squares of the whole group, accumulated in more than float32's precision where the device can. */
+  squaredNorm(group: TensorGroup): Promise<number>;
+  /** One AdamW update of `params`, `m` and `v`. */
+  adamw(options: AdamwOptions): void;
+}
+
+/** The options of one kernel of the interface, for the backends. */
+export type KernelOptions<K extends keyof Kernels> = Kernels[K] extends (options: infer O) => unknown ? O : never;
