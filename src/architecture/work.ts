@@ -1,7 +1,7 @@
 /**
  * What a training step is worth, in floating-point operations: 2 for each multiply-add of forward, 2 more for the gradient of what it
  * multiplies and 2 for that of the parameter, where these are wanted. A forward pass over values that only count says how many there are: of
- * each parameter of a layer one a token, of attention the causal half. What is computed twice, like attention's scores, counts once;
+ * each weight of a matrix product one a token, biases and layer norms not counted, of attention the causal half. What is computed twice, like attention's scores, counts once;
  * a table of which a row is looked up counts nothing.
  */
 import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
@@ -11,7 +11,7 @@ import { isTrainedBy, type Trainable } from './trainable.ts';
 
 /** How `phaseFlops` counts, for people. */
 export const stepFlopFormula =
-  "6 a token for each parameter of a layer and each multiply-add of attention's causal half (2 forward, 4 backward); less where parameters are frozen";
+  "6 a token for each weight of a matrix product and each multiply-add of attention's causal half (2 forward, 4 backward); less where parameters are frozen";
 
 export interface PhaseFlops {
   /** With the gradients of the head, which are computed with the loss. */
@@ -24,7 +24,7 @@ export function phaseFlops(model: ModelConfig, tokens: number, trainable: Traina
   const network = networkOf(model);
   const pass = new CountedPass(isTrainedBy(trainable));
   const hidden = network.forward(pass, { shape: [1, model.blockSize] });
-  const head = network.head && pass.affine(hidden, network.head);
+  const head = network.head && pass.product(hidden, network.head);
   return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
 }
 
@@ -70,12 +70,11 @@ class CountedPass implements Ops<Counted> {
   }
 
   layerNorm(x: Counted, norm: Affine): Counted {
-    this.affine(x, norm);
     return { width: x.width, needsGrad: this.#reaches(x, norm) };
   }
 
   linear(x: Counted, layer: Linear, { residual }: AfterLinear<Counted> = {}): Counted {
-    this.affine(x, layer);
+    this.product(x, layer);
     const width = layer.weight.shape[layer.weightTransposed ? 0 : 1]!;
     return { width, needsGrad: this.#reaches(x, layer) || (residual?.needsGrad ?? false) };
   }
@@ -96,13 +95,10 @@ class CountedPass implements Ops<Counted> {
     return module(this, x);
   }
 
-  /** Counts what is multiplied with and added to x; returns the part of it that is backward's. */
-  affine(x: Counted, { weight, bias }: Affine): number {
-    let backward = 0;
-    for (const parameter of bias === undefined ? [weight] : [weight, bias]) {
-      this.forward += 2 * parameter.size;
-      backward += 2 * parameter.size * (Number(x.needsGrad) + Number(this.#isTrained(parameter)));
-    }
+  /** Counts what is multiplied with x; returns the part of it that is backward's. */
+  product(x: Counted, { weight }: Linear): number {
+    this.forward += 2 * weight.size;
+    const backward = 2 * weight.size * (Number(x.needsGrad) + Number(this.#isTrained(weight)));
     this.backward += backward;
     return backward;
   }

@@ -51,7 +51,9 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
     process.stderr.write(`${loaded.description}\n`);
     const dataset = await openData(loaded, text, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
-    const result = await evaluateTokens(loaded, partsOf(dataset, args.split), statusLine('evaluating'));
+    const parts = partsOf(dataset, args.split);
+    checkParts(parts, args, dataset);
+    const result = await evaluateTokens(loaded, parts, statusLine('evaluating'));
     process.stdout.write(
       args.json ? `${toJson(loaded, dataset, isOwnData, args.split, result)}\n` : toText(dataset, args.split, result),
     );
@@ -78,10 +80,10 @@ async function openData(loaded: LoadedModel, text: string | undefined, cwd: stri
     tokenizer: tokenizer.kind,
     valFraction,
   };
-  const { blockSize, vocabSize } = model.config;
+  const { vocabSize } = model.config;
   const setting = text === undefined ? 'data.text' : '--data';
   const onProgress = statusLine('encoding the text');
-  return openDataset(data, { blockSize, vocabSize, cwd, tokenizer, setting, onProgress });
+  return openDataset(data, { vocabSize, cwd, tokenizer, setting, onProgress });
 }
 
 /** Whether the tokens are those that the run trained on; undefined where that is not known. Warns if its own text changed. */
@@ -101,6 +103,20 @@ function compareData(
 
 function partsOf({ train, val }: Dataset, split: (typeof splits)[number]): TokenSequence[] {
   return { val: [val], train: [train], all: [train, val] }[split];
+}
+
+/** The first token of a part is predicted by none. */
+function checkParts(
+  parts: readonly TokenSequence[],
+  { data, split }: Pick<EvaluateArguments, 'data' | 'split'>,
+  { description }: Dataset,
+): void {
+  if (parts.some(({ length }) => length >= 2)) return;
+  const tokens = parts.reduce((sum, { length }) => sum + length, 0);
+  throw new UserError(
+    `${data === undefined ? 'data.text' : '--data'} is too short: of ${description}, --split ${split} has ${tokens}: expected at least 2 tokens in a row` +
+      (split === 'all' ? '' : ', or --split all'),
+  );
 }
 
 function toText({ description }: Dataset, split: string, evaluation: Evaluation): string {

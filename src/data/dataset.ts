@@ -20,8 +20,8 @@ export interface DataOptions {
 
 /** What else the data must fit. */
 export interface DatasetOptions {
-  /** Context length, in tokens. */
-  readonly blockSize: number;
+  /** Context length, in tokens, of which the data must have one to train on, and a token to validate. Absent: it is not for training. */
+  readonly blockSize?: number | undefined;
   /** Relative paths start here. */
   readonly cwd: string;
   /** Rows of the token embedding; 0 or absent takes the tokenizer's size. */

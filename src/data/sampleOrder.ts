@@ -105,9 +105,9 @@ function startsOf(tokens: number, blockSize: number): number {
 }
 
 /**
- * Which corpus a sample comes from, and how many samples of that corpus came before. Of the first n samples a corpus with the share
- * p has n · p, rounded down, so it takes no memory to count them: the first corpus has its turns, the second its share of the rest,
- * and so on.
+ * Which corpus a sample comes from, and how many samples of that corpus came before. Of the first n samples the first corpus, with the
+ * share p, has n · p, rounded down, the second its share of those that are left, rounded down, and so on; the last has the rest. So
+ * it takes no memory to count them, and of k corpora each has more than n · p − 1 and fewer than n · p + k − 1.
  */
 export function turnOf(corpora: readonly CorpusShare[], sample: number): { corpus: number; number: number } {
   if (corpora.length === 1) return { corpus: 0, number: sample };

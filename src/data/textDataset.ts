@@ -27,7 +27,8 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
   const progress = (from: number) => (units: number) => options.onProgress?.((from + units) / corpus.text.length);
   const train = await encodeInSlices(tokenizer, corpus.text.slice(0, boundary), progress(0));
   const val = await encodeInSlices(tokenizer, corpus.text.slice(boundary), progress(boundary));
-  checkLengths({ setting, corpus, data, train, val, blockSize: options.blockSize });
+  const { blockSize } = options;
+  if (blockSize !== undefined) checkLengths({ setting, corpus, data, train, val, blockSize });
 
   return {
     tokenizer,

@@ -28,7 +28,7 @@ export interface Dropout {
   readonly rate: number;
   /** Of the run. */
   readonly seed: number;
-  /** Of the training step. */
+  /** Which update of the training the pass is part of; 1 is a run's first. */
   readonly step: number;
   /** The index of sample 0 in the step's global batch; those after it follow one another. */
   readonly firstSample: number;

@@ -16,7 +16,7 @@ import type { Affine, Variable } from './variable.ts';
 export interface DropoutSource {
   /** Of the run. */
   readonly seed: number;
-  /** From 0. */
+  /** Which update of the run the batch is part of; 1 is the first, as in its metrics. Another number is another mask. */
   readonly step: number;
   /** The index of this batch's first sequence in the step's global batch; the others follow it. */
   readonly firstSample: number;

@@ -106,6 +106,19 @@ describe('launch eval', () => {
     expect(stderr).toContain('launch: --data: there is no file or folder absent.txt');
   });
 
+  test('takes a text that is shorter than the context, as the library does, whatever the split', () => {
+    writeFileSync(join(folder, 'short.txt'), 'a cat sat.');
+    const short = (...more: string[]) => launch('eval', '--checkpoint', 'run', '--data', 'short.txt', ...more);
+    const all = JSON.parse(short('--split', 'all', '--json').stdout);
+    // Of the 9 characters before the split, the first is predicted by none.
+    expect(all).toMatchObject({ split: 'all', tokens: 8 });
+    expect(JSON.parse(short('--split', 'train', '--json').stdout).loss).toBe(all.loss);
+    const { stderr, status } = short();
+    expect(status).toBe(2);
+    expect(stderr).toContain('launch: --data is too short: ');
+    expect(stderr).toContain('--split val has 1: expected at least 2 tokens in a row, or --split all');
+  });
+
   test('says so when the text of the run has changed', () => {
     appendFileSync(join(folder, 'run', 'text.txt'), 'the mat sat.');
     const { stdout, stderr, status } = launch('eval', '--checkpoint', 'run', '--json');

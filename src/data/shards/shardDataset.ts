@@ -39,7 +39,8 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   const [first] = folders as [PreparedFolder];
   const tokenizer = await tokenizerOf(resolve(options.cwd, first.name), first.manifest);
   await checkTokenizers({ folders, tokenizer, data, options, setting });
-  for (const folder of folders) checkLengths(folder, options.blockSize, setting);
+  const { blockSize } = options;
+  if (blockSize !== undefined) for (const folder of folders) checkLengths(folder, blockSize, setting);
 
   const train = ShardSequence.concat(folders.map((folder) => folder.train));
   const val = ShardSequence.concat(folders.map((folder) => folder.val));

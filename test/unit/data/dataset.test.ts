@@ -37,6 +37,9 @@ const read = (text: string | string[]) => readCorpus({ text, cwd });
 const open = (data: Partial<DataOptions>, blockSize = 8) =>
   openDataset({ text: 'letters.txt', tokenizer: 'char', valFraction: 0.1, ...data }, { blockSize, cwd });
 
+const openShort = (blockSize?: number) =>
+  openDataset({ text: 'corpus/a.txt', tokenizer: 'char', valFraction: 0 }, { blockSize, cwd });
+
 async function refusal(action: Promise<unknown>): Promise<string> {
   const error = await action.then(
     () => undefined,
@@ -217,4 +220,10 @@ describe('openDataset', () => {
     const { train, val } = await open({ text: 'builtin' });
     expect(train.length).toBe(Math.floor((train.length + val.length) * 0.9));
   });
+});
+
+it('takes a text of any length where nobody trains on it', async () => {
+  expect(await refusal(openShort(8))).toContain('data.text is too short');
+  const { train, val } = await openShort();
+  expect([train.length, val.length]).toEqual([5, 0]);
 });

@@ -56,6 +56,36 @@ describe('a mixture', () => {
     { tokens: 700, weight: 2 },
   ];
 
+  it('gives each corpus more than its share less one, and fewer than its share and as many as there are others', () => {
+    // Multiples of 2^-20 of what is left, so that no weight is rounded.
+    const units = fc.array(fc.integer({ min: 1, max: 2 ** 20 - 1 }), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(units, (each) => {
+        let left = 1;
+        const shares = each.map((unit) => {
+          const share = (left * unit) / 2 ** 20;
+          left -= share;
+          return share;
+        });
+        shares.push(left);
+        const mixture = shares.map((weight) => ({ tokens: 100, weight }));
+        const counts = shares.map(() => 0);
+        const extremes = { most: 0, least: 0, first: 0 };
+        for (let n = 1; n <= 300; n++) {
+          counts[turnOf(mixture, n - 1).corpus]!++;
+          const more = shares.map((share, i) => counts[i]! - n * share);
+          extremes.most = Math.max(extremes.most, ...more);
+          extremes.least = Math.min(extremes.least, ...more);
+          extremes.first = Math.max(extremes.first, Math.abs(counts[0]! - Math.floor((n * each[0]!) / 2 ** 20)));
+        }
+        expect(extremes.first).toBe(0);
+        expect(extremes.least).toBeGreaterThan(-1 - 1e-9);
+        expect(extremes.most).toBeLessThan(shares.length - 1 + 1e-9);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
   it('shares out the samples by the weights, at all times to within one or two', () => {
     const counts = [0, 0, 0];
     for (let sample = 0; sample < 5_000; sample++) {
