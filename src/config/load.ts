@@ -38,6 +38,8 @@ export interface LoadedConfig {
   readonly config: Config;
   /** The file it came from, for people; `config` for an object. */
   readonly source: string;
+  /** Each `group.key` that the user chose: in an override or a config of his own. What a shipped config says is a default. */
+  readonly chosen: readonly string[];
 }
 
 /**
@@ -46,10 +48,21 @@ export interface LoadedConfig {
  */
 export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
   if (config !== undefined) {
-    return { config: checkConfig(config, { overrides, originOf: () => objectName }), source: objectName };
+    const checked = checkConfig(config, { overrides, originOf: () => objectName });
+    return { config: checked, source: objectName, chosen: keysOf(config, overrides) };
   }
-  const configFile = readConfigFile(file ?? defaultConfig, cwd);
-  return { config: parseConfig({ text: configFile.text, name: configFile.name, overrides }), source: configFile.name };
+  const { text, name, isShipped } = readConfigFile(file ?? defaultConfig, cwd);
+  return {
+    config: parseConfig({ text, name, overrides }),
+    source: name,
+    chosen: keysOf(isShipped ? {} : parseYaml(text, name).value, overrides),
+  };
+}
+
+/** Of a config that was checked. */
+function keysOf(given: unknown, overrides: readonly string[]): string[] {
+  const groups = Object.entries(recordAt(withOverrides(given ?? {}, overrides.map(parseOverride)), []));
+  return groups.flatMap(([group, keys]) => (isRecord(keys) ? Object.keys(keys).map((key) => `${group}.${key}`) : []));
 }
 
 export interface ParseConfigOptions {

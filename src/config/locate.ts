@@ -17,6 +17,8 @@ export interface ConfigFile {
   /** How messages call it: relative to the working folder where that is shorter. */
   readonly name: string;
   readonly text: string;
+  /** Whether it is one of the package's. */
+  readonly isShipped: boolean;
 }
 
 const shippedFolder = join(packageRoot, 'configs');
@@ -37,7 +39,7 @@ export function readConfigFile(name: string, cwd: string): ConfigFile {
   for (const folder of folders) {
     for (const ending of endings) {
       const path = resolve(folder, name + ending);
-      if (isFile(path, name)) return read(path, cwd);
+      if (isFile(path, name)) return { ...read(path, cwd), isShipped: folder === shippedFolder };
     }
   }
   const shipped = shippedConfigs();
@@ -59,7 +61,7 @@ function isFile(path: string, name: string): boolean {
   }
 }
 
-function read(path: string, cwd: string): ConfigFile {
+function read(path: string, cwd: string): Omit<ConfigFile, 'isShipped'> {
   const shorter = relative(cwd, path);
   const name = shorter.startsWith('..') && shorter.length > 40 ? path : shorter;
   let bytes: Buffer;

@@ -37,11 +37,25 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
     corpora: [{ tokens: train.length, weight: 1 }],
     val,
     description:
-      `${corpus.name}: ${grouped(corpus.text.length)} characters, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
+      `${corpus.name}: ${grouped(characterCount(corpus.text))} characters, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
       `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate`,
     sha256: hashTokens([train, val]),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
+}
+
+/** Code points: what a reader calls characters; a string counts some of them twice. */
+function characterCount(text: string): number {
+  let count = text.length;
+  for (let i = 1; i < text.length; i++) {
+    if (isHalf(text, i, 0xdc00) && isHalf(text, i - 1, 0xd800)) count--;
+  }
+  return count;
+}
+
+/** Whether the unit is the half of a surrogate pair that begins with these six bits. */
+function isHalf(text: string, index: number, bits: 0xd800 | 0xdc00): boolean {
+  return (text.charCodeAt(index) & 0xfc00) === bits;
 }
 
 /** nanoGPT's split point, moved back by one where it would cut a surrogate pair. */
@@ -78,7 +92,7 @@ interface Lengths {
 /** Training needs one whole window and the token after it; validation one token and the one after it. */
 function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths): void {
   const numbers =
-    `the text (${corpus.name}) has ${grouped(corpus.text.length)} characters, which give ${grouped(train.length)} tokens to train on ` +
+    `the text (${corpus.name}) has ${grouped(characterCount(corpus.text))} characters, which give ${grouped(train.length)} tokens to train on ` +
     `and ${grouped(val.length)} to validate (data.valFraction: ${data.valFraction})`;
   if (train.length < blockSize + 1) {
     throw new UserError(

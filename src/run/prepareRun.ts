@@ -60,16 +60,20 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
-  const { config, source } = loadConfig({
+  const {
+    config: given,
+    source,
+    chosen,
+  } = loadConfig({
     ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
     overrides,
     cwd,
   });
-  if (existing) sayWhatChanged(config, loadConfig({ file: existing.configPath, cwd }).config, messages);
+  if (existing) sayWhatChanged(given, loadConfig({ file: existing.configPath, cwd }).config, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
-  const minWorkers = minWorkersOf(config, args.minWorkers);
-  const worldSize = Math.max(config.train.workers, minWorkers);
-  if (args.singleProcess && (args.listen !== undefined || worldSize > config.train.workers)) {
+  const minWorkers = minWorkersOf(given, args.minWorkers);
+  const worldSize = Math.max(given.train.workers, minWorkers);
+  if (args.singleProcess && (args.listen !== undefined || worldSize > given.train.workers)) {
     throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
   }
   if (!args.encrypt && args.listen !== undefined && !(await isLoopback(args.listen))) {
@@ -77,17 +81,17 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
       `--no-encrypt is for this machine alone, and others reach ${args.listen}: leave it out, or listen on tcp://127.0.0.1:PORT`,
     );
   }
-  await checkEngine(config);
-  const store = new CheckpointStore(folder.checkpointsPath, { keep: config.checkpoint.keep, onWarning: messages.warn });
+  await checkEngine(given);
+  const store = new CheckpointStore(folder.checkpointsPath, { keep: given.checkpoint.keep, onWarning: messages.warn });
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
-  const dataset = await openDataset(config.data, {
-    blockSize: config.model.blockSize,
-    vocabSize: config.model.vocabSize,
-    ...(resume && { tokenizer: await tokenizerOf(resume, config) }),
+  const dataset = await openDataset(given.data, {
+    blockSize: given.model.blockSize,
+    vocabSize: given.model.vocabSize,
+    ...(resume && { tokenizer: await tokenizerOf(resume, given) }),
     cwd,
     onProgress: messages.progress('encoding the text'),
   });
-  if (config.sample.maxTokens > 0) checkPrompt(config, dataset);
+  const config = withFittingPrompt(given, dataset, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
   if (resume !== undefined) checkResume(resume, config, dataset, messages);
   if (!args.dryRun) await checkRoom(store, config, dataset);
   const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
@@ -130,15 +134,41 @@ export function sayWhatChanged(now: Config, before: Config, { note }: Pick<RunMe
   }
 }
 
-/** The prompt of the sample that ends the run: better refused now than hours later. */
-function checkPrompt({ sample: { prompt } }: Config, { tokenizer }: Dataset): void {
-  try {
-    if (tokenizer.encode(prompt).length > 0) return;
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(`sample.prompt: ${error.message.replace(/\.$/, '')}; or set sample.maxTokens=0 for no sample`);
+/**
+ * With a prompt that the tokenizer knows, for the samples of the run: one that the user chose is better refused now than hours later; a
+ * default gives way to the beginning of the text.
+ */
+function withFittingPrompt(
+  config: Config,
+  { tokenizer, train }: Dataset,
+  { isChosen, note }: Pick<RunMessages, 'note'> & { isChosen: boolean },
+): Config {
+  const { sample } = config;
+  if (sample.maxTokens === 0) return config;
+  const problem = promptProblem(sample.prompt, tokenizer);
+  if (problem === undefined) return config;
+  const start = tokenizer.decode(train.subarray(0, promptTokens));
+  // The first word, with what stands before it.
+  const prompts = [/^\s*\S+(?=\s)/u.exec(start)?.[0], start].filter((text) => text !== undefined);
+  const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
+  if (isChosen || prompt === undefined) {
+    throw new UserError(`sample.prompt: ${problem.replace(/\.$/, '')}; or set sample.maxTokens=0 for no sample`);
   }
-  throw new UserError('sample.prompt is empty: expected at least one character, or sample.maxTokens=0 for no sample');
+  note(`samples continue ${JSON.stringify(prompt)}, from the text: it lacks characters of the default sample.prompt`);
+  return { ...config, sample: { ...sample, prompt } };
+}
+
+/** Tokens of the text that a prompt is taken from. */
+const promptTokens = 16;
+
+/** Why it cannot be continued; undefined if it can. */
+function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined {
+  try {
+    return tokenizer.encode(prompt).length > 0 ? undefined : 'it has no token: expected at least one character';
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
 }
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */
