@@ -43,7 +43,8 @@ export class CheckpointSamples implements Partial<RunListener> {
     const { prompt, maxTokens, lastStep } = this.#options;
     if ('error' in outcome || outcome.step === lastStep) return;
     if (this.#child !== undefined || this.#isClosed || maxTokens === 0) return;
-    const args = ['generate', '--checkpoint', outcome.path, '--prompt', prompt, '--max-tokens', String(maxTokens)];
+    // Its prompt is the run's: on the command line - would be standard input.
+    const args = ['generate', '--checkpoint', outcome.path, '--max-tokens', String(maxTokens)];
     const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     const release = this.#options.store.hold(outcome.step);

@@ -1,13 +1,13 @@
 /** `launch dashboard` and `launch --dashboard`: a page with live curves of runs. */
+
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { userPath } from '../base/userPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
 import { onEndSignal } from './endSignals.ts';
-import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './printFailures.ts';
 
@@ -66,7 +66,7 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
 async function runDirsOf(given: readonly string[], cwd: string): Promise<string[]> {
   if (given.length === 0) return [(await existingRunFolder(undefined, cwd)).path];
   return given.map((runDir) => {
-    const folder = new RunFolder(resolve(cwd, runDir));
+    const folder = new RunFolder(userPath(cwd, runDir));
     if (existsSync(folder.configPath)) return folder.path;
     throw new UserError(`expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}`);
   });
@@ -78,7 +78,9 @@ export async function openDashboard(runDirs: readonly string[], port: string, ho
   if (!isLoopback(host)) warn(`the dashboard can be seen from ${host}, unencrypted, by whoever has its token`);
   if (port !== '') {
     const number = Number(port.trim() === '' ? Number.NaN : port);
-    numberOption('dashboard port', number, { min: 0, max: 65_535, whole: true });
+    if (!(Number.isInteger(number) && number >= 0 && number <= 65_535)) {
+      throw new UserError(`dashboard port: expected a whole number from 0 to 65535, received ${JSON.stringify(port)}`);
+    }
     return Dashboard.open({ ...options, port: number });
   }
   return Dashboard.open({ ...options, port: usualPort }).catch((error: unknown) => {

@@ -15,9 +15,18 @@ export interface Known {
  * @param typed the command line
  */
 export function withGuess(message: string, typed: readonly string[], known: Known): string {
-  const unknown = /^Unknown (?:arguments?|commands?): (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
+  const [, kind, names = ''] = /^Unknown (argument|command)s?: (.*)$/s.exec(message) ?? [];
+  if (kind === undefined) return message;
+  const all = names.split(', ');
+  // Of --num-samples yargs complains twice: of numSamples as well.
+  const unknown = all.filter((name) => !all.some((other) => other !== name && camelCase(other) === name));
+  const said = `Unknown ${kind}${unknown.length === 1 ? '' : 's'}: ${unknown.join(', ')}`;
   const guesses = unknown.flatMap((name) => guessOf(name, typed, known) ?? []);
-  return guesses.length === 0 ? message : `${message}. Did you mean ${[...new Set(guesses)].join(', ')}?`;
+  return guesses.length === 0 ? said : `${said}. Did you mean ${[...new Set(guesses)].join(', ')}?`;
+}
+
+function camelCase(name: string): string {
+  return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function guessOf(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {

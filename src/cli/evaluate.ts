@@ -1,15 +1,16 @@
 /** `launch eval`: the mean loss of a trained model over a whole split of its own data, or of another text. */
-import { resolve } from 'node:path';
+
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { userPath } from '../base/userPath.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
 import { openDataset } from '../data/openDataset.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
+import { engineOptionsOf, type ModelArguments, modelPathOf, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -45,7 +46,8 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
 async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const cwd = process.cwd();
-  const { checkpoint: path, data: text } = args;
+  const { data: text } = args;
+  const path = await modelPathOf(args, cwd);
   const loaded = await loadModel({ path, cwd, engine: engineOptionsOf(args), onWarning: warn });
   try {
     process.stderr.write(`${loaded.description}\n`);
@@ -70,7 +72,7 @@ async function openData(loaded: LoadedModel, text: string | undefined, cwd: stri
     throw new UserError(`${loaded.checkpoint.path} says no data that it was trained on: give a text with --data`);
   }
   const valFraction = runConfig?.data.valFraction ?? 0.1;
-  const isShards = text !== undefined && (await isPreparedFolder(resolve(cwd, text)));
+  const isShards = text !== undefined && (await isPreparedFolder(userPath(cwd, text)));
   const shards = text === undefined ? (runConfig?.data.shards ?? []) : isShards ? text : [];
   const weights = text === undefined ? (runConfig?.data.weights ?? []) : [];
   const data: DataOptions = {

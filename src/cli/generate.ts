@@ -1,8 +1,9 @@
 /** `launch generate`: continues a prompt with a trained model, printing the text as it comes. */
+import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { continueText, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
+import { engineOptionsOf, type ModelArguments, modelPathOf, numberOption, withModelOptions } from './options.ts';
 
 interface GenerateArguments extends ModelArguments {
   readonly prompt: string | undefined;
@@ -26,7 +27,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .option('prompt', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to continue [default: the run's, or a new line]",
+        describe: "Text to continue; - reads it from standard input [default: the run's, or a new line]",
       })
       .option('special-tokens', {
         type: 'boolean',
@@ -64,6 +65,8 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         default: true,
         describe: 'Keep keys and values; --no-cache recomputes them: slower, the same tokens but for rounding',
       })
+      .example('$0 generate', "continue the newest run's own prompt")
+      .example('cat start.txt | $0 generate --prompt -', 'continue what is piped in')
       .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
       .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
   handler: run,
@@ -72,8 +75,9 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
 async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   const engine = engineOptionsOf(args);
   checkNumbers(args);
+  const prompt = args.prompt === '-' ? await textOf(process.stdin) : args.prompt;
   const loaded = await loadModel({
-    path: args.checkpoint,
+    path: await modelPathOf(args, process.cwd()),
     cwd: process.cwd(),
     engine,
     onWarning: (message) => process.stderr.write(`warning: ${message}\n`),
@@ -82,7 +86,8 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
     process.stderr.write(`${loaded.description}\n`);
     const tokenTimesMs = [performance.now()];
     const onToken = () => tokenTimesMs.push(performance.now());
-    for await (const piece of continueText(loaded, textOptionsOf(args, loaded), onToken)) process.stdout.write(piece);
+    for await (const piece of continueText(loaded, textOptionsOf({ ...args, prompt }, loaded), onToken))
+      process.stdout.write(piece);
     process.stdout.write('\n');
     process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);
   } finally {

@@ -1,7 +1,8 @@
 /** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
-import { resolve } from 'node:path';
+
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { grouped } from '../base/numberText.ts';
+import { userPath } from '../base/userPath.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
 import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
@@ -45,7 +46,7 @@ interface Sample {
 async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('samples', args.samples, { min: 0, max: 10_000, whole: true });
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
-  const folder = resolve(process.cwd(), args.dir);
+  const folder = userPath(process.cwd(), args.dir);
   const manifest = await readShardManifest(folder, 'launch inspect');
   const tokenizer = await tokenizerOf(folder, manifest);
   const found = await survey(folder, manifest, statusLine('reading the shards'));

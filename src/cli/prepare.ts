@@ -1,11 +1,14 @@
 /** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
+
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { resolve, sep } from 'node:path';
+import { join, sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
+import { userPath } from '../base/userPath.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
 import { type MadeOfText, type Prepared, prepareShards } from '../data/prepare/prepareShards.ts';
 import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
@@ -100,7 +103,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
 async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   goOnWithoutPrinting(); // it is for the folder
   const cwd = process.cwd();
-  const out = resolve(cwd, args.out);
+  const out = userPath(cwd, args.out);
   const split = splitOf(args);
   numberOption('shard-tokens', args.shardTokens, { min: 1024, max: 2 ** 31, whole: true });
   const threads = args.threads ?? availableParallelism();
@@ -143,7 +146,7 @@ function summary(
   return (
     `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
     `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
-    `train on it: launch --set data.shards=${out}${kind === 'char' ? '' : ` data.tokenizer=${kind}`}; look into it: launch inspect ${out}`
+    `train on it: launch --set ${shellWord(`data.shards=${out}`)}${kind === 'char' ? '' : ` ${shellWord(`data.tokenizer=${kind}`)}`}; look into it: launch inspect ${shellWord(out)}`
   );
 }
 
@@ -160,7 +163,7 @@ function splitOf({ valFraction, valDocuments }: ArgumentsCamelCase<PrepareArgume
 async function tokenizerOf(name: string, cwd: string): Promise<Tokenizer | MadeOfText> {
   // A folder need not have a / in its name here.
   const spec =
-    parseTokenizerKind(name) ?? ((await exists(resolve(cwd, name))) ? parseTokenizerKind(`./${name}`) : undefined);
+    parseTokenizerKind(name) ?? ((await exists(userPath(cwd, name))) ? parseTokenizerKind(`./${name}`) : undefined);
   if (spec === undefined) throw new UserError(`--tokenizer: expected ${expectedTokenizer}, received ${name}`);
   if (spec.type === 'char') return 'char';
   if (spec.type === 'bpe') return `bpe:${spec.vocabSize}`;
@@ -169,16 +172,16 @@ async function tokenizerOf(name: string, cwd: string): Promise<Tokenizer | MadeO
 
 async function sourcesOf(args: ArgumentsCamelCase<PrepareArguments>, cwd: string): Promise<Source[]> {
   const { sources, format, from } = args;
-  const isNamed = sources.includes(SHAKESPEARE) && !(await exists(resolve(cwd, SHAKESPEARE)));
+  const isNamed = sources.includes(SHAKESPEARE) && !(await exists(join(cwd, SHAKESPEARE)));
   if (!isNamed) {
     if (from !== undefined) throw new UserError('--from gives the file for shakespeare: name that as the source');
     const found = await findSources(sources, { cwd, format });
     // What is made in a folder that is read is none of the input.
-    const inOut = resolve(cwd, args.out) + sep;
+    const inOut = userPath(cwd, args.out) + sep;
     return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
   }
   if (sources.length > 1) throw new UserError(`${SHAKESPEARE} must be the only source`);
-  const path = from === undefined ? await fetchShakespeare() : resolve(cwd, from);
+  const path = from === undefined ? await fetchShakespeare() : userPath(cwd, from);
   await verifyShakespeare(path);
   return [await sourceOf(path, SHAKESPEARE, 'text')];
 }

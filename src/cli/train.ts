@@ -5,7 +5,9 @@
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { interruptedExitCode } from '../base/errors.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { expandHome } from '../base/userPath.ts';
 import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { TensorBoardLog } from '../report/tensorBoard.ts';
@@ -150,7 +152,8 @@ async function train(args: TrainArguments): Promise<number> {
     return interruptedExitCode;
   }
   await printSample(config, folder);
-  conclude(`done: ${shortPath(folder.path)}`);
+  const shown = shortPath(folder.path);
+  conclude(`done: ${shown}; more of its text: launch generate --checkpoint ${shellWord(shown)}`);
   return 0;
 }
 
@@ -217,7 +220,7 @@ async function openPage(
 /** @param step after which this run goes on */
 function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
   if (tensorboard === undefined) return undefined;
-  const into = tensorboard === '' ? join(folder.path, 'tensorboard') : tensorboard;
+  const into = tensorboard === '' ? join(folder.path, 'tensorboard') : expandHome(tensorboard);
   return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
@@ -253,9 +256,4 @@ function handleSignals(run: StartedRun): () => void {
     setTimeout(exit, cleanUpMs);
     void run.abandon().finally(exit);
   });
-}
-
-/** A path as a shell takes it. */
-function shellWord(path: string): string {
-  return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -116,6 +116,9 @@ export function variantsWith(path: string): { chooser: string; names: string[] }
   return undefined;
 }
 
+/** `name`, `kind`, `text`: without their group they say nothing, so `run.name` is not a mistyped `engine.name`. */
+const shortNameMax = 4;
+
 /**
  * The known key nearest to a mistyped one: its new name if it was renamed, else first among the keys of its group, which holds
  * `values`, then in any group (`nLayer` for `model.nLayer`, `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_`
@@ -131,7 +134,9 @@ export function nearestKey(path: string, values: Readonly<Record<string, unknown
     nearest(lastPart, found === undefined ? [] : keysIn(found, values), (key) => key.name)?.path ??
     (name === undefined ? nearest(group, configGroups, (candidate) => candidate.name)?.name : undefined) ??
     nearest(path, allKeys, (key) => key.path)?.path ??
-    nearest(lastPart, allKeys, (key) => key.name)?.path
+    (found !== undefined || lastPart.length > shortNameMax
+      ? nearest(lastPart, allKeys, (key) => key.name)?.path
+      : undefined)
   );
 }
 

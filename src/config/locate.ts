@@ -2,10 +2,12 @@
  * Finds and reads a config file: a name without a path first in the working folder, then among the configs shipped with the
  * package, each with and without `.yaml`. It does not parse.
  */
+
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
+import { expandHome } from '../base/userPath.ts';
 import { nearest } from './keys.ts';
 
 /** A config is a page of text; anything much longer is another file by mistake. */
@@ -32,7 +34,8 @@ export function shippedConfigs(): string[] {
 }
 
 /** Reads the config called `name`. Throws a UserError that lists the shipped configs if there is none. */
-export function readConfigFile(name: string, cwd: string): ConfigFile {
+export function readConfigFile(given: string, cwd: string): ConfigFile {
+  const name = expandHome(given);
   const withoutPath = !/[\\/]/.test(name);
   const folders = withoutPath ? [cwd, shippedFolder] : [cwd];
   const endings = /\.ya?ml$/.test(name) ? [''] : ['', '.yaml'];

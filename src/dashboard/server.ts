@@ -3,10 +3,13 @@
  * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes. It reads
  * while somebody looks: a run whose page nobody has open pays nothing for it.
  */
+
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
+import { isIPv6 } from 'node:net';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
@@ -83,7 +86,8 @@ export class Dashboard {
   /** What to open in a browser. */
   get url(): string {
     const address = this.#server.server.address() as AddressInfo;
-    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+    const reached = reachable(address.address);
+    const host = isIPv6(reached) ? `[${reached}]` : reached;
     return `http://${host}:${address.port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`;
   }
 
@@ -174,6 +178,11 @@ export class Dashboard {
       }
     }
   }
+}
+
+/** An address that a browser can open: of all of a machine its name, which other machines may know it by. */
+function reachable(address: string): string {
+  return address === '0.0.0.0' || address === '::' ? hostname() : address;
 }
 
 export function isLoopback(host: string): boolean {

@@ -2,10 +2,13 @@
  * Reads text as a whole into memory: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and
  * encoding are dataset.ts. What is too long for memory goes through `launch prepare` (prepare/). Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
+
 import { readFile, stat } from 'node:fs/promises';
 import { messageOf, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { displayName, findFiles } from './findFiles.ts';
+import { preparedName } from './shards/shardManifest.ts';
 
 /** JavaScript strings end at 2^29 - 24 units; this leaves room and is an hour of tokens for any CPU. */
 const corpusBytesMax = 500_000_000;
@@ -64,6 +67,13 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
     throw new UserError(`${name}: cannot be read (${messageOf(error)}).`);
   }
   const advice = 'Give text files in UTF-8; in a folder, select them with a glob such as corpus/**/*.txt.';
+  const packed = compressionOf(bytes);
+  if (packed !== undefined) {
+    throw new UserError(
+      `${name}: expected text, got ${packed}. Make tokens of it with \`launch prepare ${shellWord(name)} --tokenizer gpt2 --out ${shellWord(preparedName(name))}\`, ` +
+        `and train on them: \`launch --set ${shellWord(`data.shards=${preparedName(name)}`)} data.tokenizer=gpt2\`.`,
+    );
+  }
   const zero = bytes.indexOf(0);
   if (zero >= 0)
     throw new UserError(`${name}: expected text, got a binary file (a zero byte at offset ${zero}). ${advice}`);
@@ -72,6 +82,16 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
   } catch {
     throw new UserError(`${name}: expected text in UTF-8, got bytes that are not UTF-8. ${advice}`);
   }
+}
+
+/** By the first bytes, whatever the name: what `launch prepare` reads. */
+function compressionOf(bytes: Buffer): string | undefined {
+  const kinds = [
+    ['1f8b08', 'a gzip file'],
+    ['28b52ffd', 'a zstd file'],
+    ['50415231', 'a Parquet file'],
+  ] as const;
+  return kinds.find(([magic]) => bytes.subarray(0, magic.length / 2).toString('hex') === magic)?.[1];
 }
 
 function tooLong(name: string): UserError {

@@ -2,12 +2,14 @@
  * Finds the files that a user names: the built-in corpus, a file, a folder, a glob, or a list of them. Every error is a UserError
  * that says what is wrong and what to do.
  */
+
 import { type Dirent, readdir } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
+import { expandHome } from '../base/userPath.ts';
 
 /** The project's own source and documentation, as the package ships them; what a build adds is not among them. */
 const builtinPatterns = ['*.md', 'configs/*.yaml', 'docs/**/*.md', 'native/**/*.{c,cc,cpp,h,hpp}', 'src/**/*.ts'];
@@ -25,7 +27,8 @@ export async function findFiles(entries: readonly string[], cwd: string, setting
   return [...paths];
 }
 
-async function filesOf(entry: string, cwd: string, setting: string): Promise<string[]> {
+async function filesOf(given: string, cwd: string, setting: string): Promise<string[]> {
+  const entry = expandHome(given);
   if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot, setting);
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {

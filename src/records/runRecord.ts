@@ -2,12 +2,14 @@
  * Reads what a run left in its directory, a line at a time: `metrics.jsonl` becomes columns of numbers, `events.jsonl` and
  * `samples.jsonl` lists. A run that still goes on, or was killed, ends with half a line: what cannot be read is counted, not fatal.
  */
+
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { messageOf, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { userPath } from '../base/userPath.ts';
 import { isFile } from '../base/wholeFiles.ts';
 import { RankTimes } from './rankTimes.ts';
 import { RecentSpeed } from './recentSpeed.ts';
@@ -42,7 +44,7 @@ const samplesMax = 500;
 
 /** @throws UserError where the folder is none of a run, or cannot be read */
 export async function readRun(folder: string): Promise<RunRecord> {
-  const path = resolve(folder);
+  const path = userPath(process.cwd(), folder);
   const metricsPath = join(path, 'metrics.jsonl');
   if (!(await isFile(metricsPath))) {
     throw new UserError(

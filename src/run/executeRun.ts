@@ -2,12 +2,14 @@
  * Sees a prepared run through: claims its directory, listens, starts the workers of this machine, trains to the last step or until it
  * is stopped, and leaves nothing running. It prints nothing and knows no signals: those are its caller's, `launch` or the library.
  */
+
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
@@ -113,7 +115,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
     ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: launch --resume ${shortPath(folder.path)}`;
+    : `go on from step ${newest.step} with: launch --resume ${shellWord(shortPath(folder.path))}`;
 }
 
 interface Start extends ExecuteRunOptions {

@@ -3,13 +3,15 @@
  * fills in the parameters. For inference: no gradients and no moments are allocated. Used by `generate`, `eval` and the sample
  * that ends a run.
  */
+
 import { stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { architectureOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { StatePart } from '../base/stateParts.ts';
+import { userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -70,7 +72,7 @@ export async function findCheckpoint({
   onWarning,
   verify,
 }: Omit<LoadModelOptions, 'engine'> & { readonly verify: 'all' | 'model' }): Promise<Checkpoint> {
-  const folder = resolve(cwd, path);
+  const folder = userPath(cwd, path);
   if (await isCheckpointFolder(folder)) return openCheckpoint(folder, { verify });
   const inRun = join(folder, 'checkpoints');
   const directory = (await isDirectory(inRun)) ? inRun : folder;

@@ -151,9 +151,8 @@ function withFittingPrompt(
   // The first word, with what stands before it.
   const prompts = [/^\s*\S+(?=\s)/u.exec(start)?.[0], start].filter((text) => text !== undefined);
   const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
-  if (isChosen || prompt === undefined) {
-    throw new UserError(`sample.prompt: ${problem.replace(/\.$/, '')}; or set sample.maxTokens=0 for no sample`);
-  }
+  if (isChosen || prompt === undefined)
+    throw new UserError(`sample.prompt${problem}; or set sample.maxTokens=0 for no sample`);
   note(`samples continue ${JSON.stringify(prompt)}, from the text: it lacks characters of the default sample.prompt`);
   return { ...config, sample: { ...sample, prompt } };
 }
@@ -161,12 +160,12 @@ function withFittingPrompt(
 /** Tokens of the text that a prompt is taken from. */
 const promptTokens = 16;
 
-/** Why it cannot be continued; undefined if it can. */
+/** Why it cannot be continued, to be said after its name; undefined if it can. */
 function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined {
   try {
-    return tokenizer.encode(prompt).length > 0 ? undefined : 'it has no token: expected at least one character';
+    return tokenizer.encode(prompt).length > 0 ? undefined : ' is empty: expected at least one character';
   } catch (error) {
-    if (error instanceof UserError) return error.message;
+    if (error instanceof UserError) return `: ${error.message.replace(/\.$/, '')}`;
     throw error;
   }
 }

@@ -2,12 +2,15 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
+
 import { mkdir, readdir, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, resolve } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 import { claimLock, releaseLock } from '../base/lockFile.ts';
+import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { userPath } from '../base/userPath.ts';
 import { writeWhole } from '../base/writeWhole.ts';
 
 export class RunFolder {
@@ -113,10 +116,10 @@ export class RunFolder {
 /** The directory of a new run: the one asked for, which must hold no run yet, or the next free one of its name in `runs/`. */
 export async function newRunFolder(runDir: string | undefined, source: string, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
-    const folder = new RunFolder(resolve(cwd, runDir), { isNew: true });
+    const folder = new RunFolder(userPath(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
       throw new UserError(
-        `${shortPath(folder.path, cwd)} holds a run already: go on with it with --resume ${runDir}, or choose another --run-dir`,
+        `${shortPath(folder.path, cwd)} holds a run already: go on with it with --resume ${shellWord(runDir)}, or choose another --run-dir`,
       );
     }
     return folder;
@@ -131,14 +134,22 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
 /** The run to go on with: the directory given, or the newest in `runs/`. @throws UserError if there is none */
 export async function existingRunFolder(runDir: string | undefined, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
-    const folder = new RunFolder(resolve(cwd, runDir));
+    const folder = new RunFolder(userPath(cwd, runDir));
     if (await exists(folder.configPath)) return folder;
     const around = await runAround(folder.path);
-    const hint = around === undefined ? '' : `; it lies in a run: give that directory, --resume ${around}`;
+    const hint = around === undefined ? '' : `; it lies in a run: give that directory, --resume ${shellWord(around)}`;
     throw new UserError(
       `expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}${hint}`,
     );
   }
+  const newest = await newestRunFolder(cwd);
+  if (newest !== undefined) return newest;
+  const runs = shortPath(join(cwd, 'runs'), cwd);
+  throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
+}
+
+/** That in `runs/` which has made a step last; undefined if none has made any. */
+export async function newestRunFolder(cwd: string): Promise<RunFolder | undefined> {
   const runs = join(cwd, 'runs');
   let newest: { folder: RunFolder; changedMs: number } | undefined;
   for (const name of await readdir(runs).catch(() => [])) {
@@ -148,10 +159,7 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     if (metrics === undefined || metrics.size === 0 || !(await exists(folder.configPath))) continue;
     if (metrics.mtimeMs > (newest?.changedMs ?? 0)) newest = { folder, changedMs: metrics.mtimeMs };
   }
-  if (newest === undefined) {
-    throw new UserError(`there is no run to resume in ${shortPath(runs, cwd)}: name its directory, as in --resume DIR`);
-  }
-  return newest.folder;
+  return newest?.folder;
 }
 
 /** The run directory that a checkpoint, or the folder of checkpoints, belongs to. */

@@ -1,8 +1,9 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
-import { resolve } from 'node:path';
+
 import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { stateParts } from '../base/stateParts.ts';
+import { userPath } from '../base/userPath.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
@@ -77,7 +78,7 @@ export async function saveCheckpoint(
   const { seed, globalBatchSize } = parsed.train;
   // Without a config nobody said how many samples a step has.
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
-  const store = new CheckpointStore(resolve(cwd, directory), { keep, onWarning });
+  const store = new CheckpointStore(userPath(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
     tensors: parameters.specs.map(({ name, shape }) => ({ name, shape: [...shape] })),
     moments: parameters.trained.map(({ name }) => name),

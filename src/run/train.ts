@@ -3,6 +3,7 @@ import { UserError } from '../base/errors.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { executeRun } from './executeRun.ts';
+import { checkOptionNames } from './optionNames.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';
 
@@ -73,6 +74,7 @@ export interface TrainSummary {
  * ```
  */
 export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
+  checkOptionNames('train', options, optionNames);
   const { signal, listener = {}, singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
   checkNumbers({ ...options, maxRestarts });
   signal?.throwIfAborted();
@@ -108,6 +110,22 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   const { loss, valLoss, checkpoint = run.resume?.path } = seen;
   return { step, loss, valLoss, runDir: run.folder.path, checkpoint, stopped: end === 'stopped' };
 }
+
+const optionNames = {
+  config: true,
+  overrides: true,
+  cwd: true,
+  workers: true,
+  minWorkers: true,
+  maxRestarts: true,
+  singleProcess: true,
+  runDir: true,
+  resume: true,
+  listen: true,
+  encrypt: true,
+  signal: true,
+  listener: true,
+} satisfies Record<keyof TrainOptions, true>;
 
 function argumentsOf(options: TrainOptions): RunArguments {
   const { overrides, singleProcess = false, encrypt = true, ...rest } = options;

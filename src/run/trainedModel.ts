@@ -1,4 +1,5 @@
 /** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
+
 import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
@@ -7,6 +8,7 @@ import type { EngineOptions } from '../engine/registry.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
+import { checkOptionNames } from './optionNames.ts';
 
 /** Where a model is loaded from besides its path, and on what it computes. */
 export interface LoadCheckpointOptions {
@@ -92,6 +94,7 @@ export class TrainedModel {
    */
   async *generate(prompt: string, options: GenerateTextOptions = {}): AsyncGenerator<string, void, undefined> {
     this.#check();
+    checkOptionNames('generate', options, generateNames);
     const { signal, ...given } = options;
     const text = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1, seed: 1337, ...given };
     checkRanges(text);
@@ -145,9 +148,22 @@ export class TrainedModel {
  * ```
  */
 export async function loadCheckpoint(path: string, options: LoadCheckpointOptions = {}): Promise<TrainedModel> {
+  checkOptionNames('loadCheckpoint', options, loadNames);
   const { cwd = process.cwd(), engine = { name: 'auto' }, onWarning = () => {} } = options;
   return new TrainedModel(await loadModel({ path, cwd, engine, onWarning }));
 }
+
+const loadNames = { cwd: true, engine: true, onWarning: true } satisfies Record<keyof LoadCheckpointOptions, true>;
+
+const generateNames = {
+  maxTokens: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  seed: true,
+  specialTokens: true,
+  signal: true,
+} satisfies Record<keyof GenerateTextOptions, true>;
 
 function checkRanges(options: Record<'maxTokens' | 'temperature' | 'topK' | 'topP' | 'seed', number>): void {
   const ranges = {

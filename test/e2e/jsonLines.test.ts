@@ -55,7 +55,11 @@ it('--json ends with the error of a run that fails', async () => {
 
 it('--quiet prints the last line only', async () => {
   const { code, stdout, stderr } = await launch(['--quiet', '--run-dir', 'quiet', ...overrides], folder());
-  expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'done: quiet\n', stderr: '' });
+  expect({ code, stdout, stderr }).toEqual({
+    code: 0,
+    stdout: 'done: quiet; more of its text: launch generate --checkpoint quiet\n',
+    stderr: '',
+  });
 });
 
 it('FORCE_COLOR and NO_COLOR change no line that a program reads', async () => {

@@ -50,7 +50,10 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     const saved = lines.flatMap((line) => /checkpoint step-0*(\d+)$/.exec(line)?.[1] ?? []);
     expect(saved).toEqual(['100', '200', '300']);
     expect(lines.filter((line) => /^step 300\/300 {2}loss/.test(line))).toHaveLength(1);
-    expect(lines.slice(-2)).toEqual([`done: ${runDir}`, 'exit code 0']);
+    expect(lines.slice(-2)).toEqual([
+      `done: ${runDir}; more of its text: launch generate --checkpoint ${runDir}`,
+      'exit code 0',
+    ]);
     expect(await terminal.isCursorVisible()).toBe(true);
     expect(screenClears(await terminal.raw())).toEqual([]);
     // What it shows is no other than what is written down.

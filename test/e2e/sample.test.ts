@@ -20,6 +20,9 @@ it('ends with Ctrl-C; the run is done all the same', async () => {
   const run = start(['--run-dir', 'long', ...options], folder());
   await run.printed(/--- sample ---\n.{100}/s);
   run.process.kill('SIGINT');
-  expect(await run.finished).toMatchObject({ code: 0, stdout: expect.stringMatching(/\n-{14}\n\ndone: long\n$/) });
+  expect(await run.finished).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/\n-{14}\n\ndone: long; more of its text: launch generate --checkpoint long\n$/),
+  });
   expect(readFileSync(join(folder(), 'long/samples.jsonl'), 'utf8')).toMatch(/^\{"step":3,/);
 });

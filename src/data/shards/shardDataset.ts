@@ -1,11 +1,13 @@
 /** Prepared data as the dataset of a run: one folder, or a mixture of several that were made with the same tokenizer. */
+
 import { createHash } from 'node:crypto';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { parseTokenizerKind } from '../../base/tokenizerKind.ts';
+import { userPath } from '../../base/userPath.ts';
 import type { DataOptions, Dataset, DatasetOptions } from '../dataset.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { CorpusShare } from '../sampleOrder.ts';
@@ -35,9 +37,9 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   const setting = options.setting ?? 'data.shards';
   const names = typeof data.shards === 'string' ? [data.shards] : data.shards;
   const folders: PreparedFolder[] = [];
-  for (const name of names) folders.push(await openFolder(name, resolve(options.cwd, name), setting));
+  for (const name of names) folders.push(await openFolder(name, userPath(options.cwd, name), setting));
   const [first] = folders as [PreparedFolder];
-  const tokenizer = await tokenizerOf(resolve(options.cwd, first.name), first.manifest);
+  const tokenizer = await tokenizerOf(userPath(options.cwd, first.name), first.manifest);
   await checkTokenizers({ folders, tokenizer, data, options, setting });
   const { blockSize } = options;
   if (blockSize !== undefined) for (const folder of folders) checkLengths(folder, blockSize, setting);

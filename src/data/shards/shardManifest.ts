@@ -2,10 +2,12 @@
  * `manifest.json` of prepared data: which shards there are, which tokens train and which validate. Written last, so a folder that
  * has it is whole. Everything in it follows from the input and the options: no time, no host, no absolute path.
  */
+
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errorCode, UserError } from '../../base/errors.ts';
+import { shellWord } from '../../base/shellWord.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 
@@ -56,6 +58,11 @@ export function encodeShardManifest(manifest: Omit<ShardManifest, 'format' | 've
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
+/** Where the tokens of a file may go, for messages: beside it, named after it. */
+export function preparedName(file: string): string {
+  return `${file.replace(/(\.[a-z]+)?(\.(gz|gzip|zst|zstd))?$/i, '')}-tokens`;
+}
+
 /**
  * The manifest of the prepared data in `folder`.
  * @param setting how messages call what named the folder
@@ -69,7 +76,9 @@ export async function readShardManifest(folder: string, setting: string): Promis
     throw new UserError(
       isHalf
         ? `${setting}: ${folder} is not finished: run the same \`launch prepare\` again, it goes on where it stopped`
-        : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`launch prepare SOURCE --tokenizer gpt2 --out ${folder}\``,
+        : (await isFile(folder))
+          ? `${setting}: ${folder} is a file, not a folder of prepared data: make one with \`launch prepare ${shellWord(folder)} --tokenizer gpt2 --out ${shellWord(preparedName(folder))}\``
+          : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`launch prepare SOURCE --tokenizer gpt2 --out ${shellWord(folder)}\``,
     );
   }
   const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);

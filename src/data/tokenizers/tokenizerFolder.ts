@@ -1,7 +1,9 @@
 /** Finds and reads the files of a tokenizer that the config names by path: those that Hugging Face's fast tokenizers have. */
+
 import { readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
+import { userPath } from '../../base/userPath.ts';
 
 const mainFile = 'tokenizer.json';
 const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json'];
@@ -17,7 +19,7 @@ export interface TokenizerFolder {
 
 /** Reads `path`, a tokenizer.json or the folder of one; a relative path starts at `cwd`. Throws a UserError if it is not there. */
 export async function readTokenizerFiles(path: string, cwd: string): Promise<TokenizerFolder> {
-  const found = resolve(cwd, path);
+  const found = userPath(cwd, path);
   const isFolder = await stat(found).then(
     (stats) => stats.isDirectory(),
     () => false,

@@ -23,3 +23,10 @@ it.each([
 ])('guesses nothing of %s', (message, typed) => {
   expect(withGuess(message, typed, known)).toBe(message);
 });
+
+it.each([
+  ['Unknown arguments: num-samples, numSamples', ['--num-samples', '3'], 'Unknown argument: num-samples'],
+  ['Unknown arguments: a-b, c, aB', ['--a-b', '--c'], 'Unknown arguments: a-b, c'],
+])('says once what was typed once: %s', (message, typed, said) => {
+  expect(withGuess(message, typed, { commands: [], options: [] })).toBe(said);
+});

@@ -227,3 +227,13 @@ it('takes a text of any length where nobody trains on it', async () => {
   const { train, val } = await openShort();
   expect([train.length, val.length]).toEqual([5, 0]);
 });
+
+it.each([
+  [[0x1f, 0x8b, 0x08, 0], 'a gzip file'],
+  [[0x28, 0xb5, 0x2f, 0xfd], 'a zstd file'],
+])('names the command that reads a compressed text', async (bytes, what) => {
+  writeFileSync(join(cwd, 'a text.txt.gz'), new Uint8Array(bytes));
+  const message = await refusal(open({ text: 'a text.txt.gz' }));
+  expect(message).toContain(`a text.txt.gz: expected text, got ${what}`);
+  expect(message).toContain("launch prepare 'a text.txt.gz' --tokenizer gpt2 --out 'a text-tokens'");
+});
