@@ -6,17 +6,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Mesa's driver (lavapipe) is the faster of the two; of the versions that Debian 12 has, only that of its backports runs the suites.
-icd=/usr/share/vulkan/icd.d/lvp_icd.x86_64.json
-if ! [ -f "$icd" ]; then
+installLavapipe() {
   . /etc/os-release
-  backports=/etc/apt/sources.list.d/lockstep-backports.list
-  # From where this machine has the distribution itself.
-  mirror="$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk -v name="${VERSION_CODENAME:-none}" '$2 == name && !seen++ { print $1 }')"
-  echo "deb $mirror ${VERSION_CODENAME:-none}-backports main" >"$backports"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    -t "${VERSION_CODENAME:-none}-backports" mesa-vulkan-drivers libvulkan1; } >/dev/null 2>&1 || true
+  local backports=/etc/apt/sources.list.d/lockstep-backports.list
+  echo "deb http://deb.debian.org/debian $VERSION_CODENAME-backports main" >"$backports" || return
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -t "$VERSION_CODENAME-backports" mesa-vulkan-drivers libvulkan1 >/dev/null
   rm "$backports"
-fi
+}
+
+icd=/usr/share/vulkan/icd.d/lvp_icd.json
+[ -f "$icd" ] || installLavapipe || true # apt has said why
 if ! [ -f "$icd" ]; then
   echo "lavapipe could not be installed: the WebGPU suites run on SwiftShader, which is slower"
   icd=/usr/lib/chromium/vk_swiftshader_icd.json
