@@ -117,9 +117,10 @@ export class SimReplica implements Replica {
 
   exportState({ state }: StateTask) {
     const taken = this.#task(1, () => this.blocks.map((block) => block.slice()));
-    // Beside the tasks that follow.
+    const { process } = this.#options;
+    // Beside the tasks that follow. No draw of the seed's: what else happens in it stays as it was.
     return taken.then(async (blocks) => {
-      await this.#takes(40);
+      await new Promise<void>((resolve) => void process.after(20 * process.slowness, resolve));
       copy(blocks, state);
     });
   }
