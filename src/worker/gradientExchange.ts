@@ -10,7 +10,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
 
 export interface GradientExchangeOptions {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, 'isHost' | 'hostRange' | 'copyOut' | 'copyIn' | 'finish'>;
   /** The gradients. */
   readonly group: TensorGroup;
   readonly plan: BucketPlan;

@@ -7,12 +7,14 @@ import { mix32 } from '../../src/base/counterRandom.ts';
 
 /** Numbers in each trained tensor, and where it starts: as in an engine's memory there is padding. */
 const sizes = [3, 5] as const;
-const offsets = [0, 4] as const;
+export const offsets = [0, 4] as const;
 export const blockLength = 9;
 export const buckets = [
   { start: 0, end: 4 },
   { start: 4, end: 9 },
 ] as const;
+/** Tensor i is bucket i. */
+export const bucketPlan = { buckets, bucketsOfTensor: buckets.map((_, i) => ({ first: i, last: i })) };
 export const tensors = [
   { name: 'a', shape: [3], trained: true },
   { name: 'b', shape: [5], trained: true },

@@ -3,10 +3,11 @@ import type { Batch } from '../../src/base/batch.ts';
 import { noSums, type Sums } from '../../src/base/sums.ts';
 import type { Span } from '../../src/comm/spans.ts';
 import { asTokenBatch } from '../../src/task/nextToken.ts';
+import { GradientExchange } from '../../src/worker/gradientExchange.ts';
 import type { StateTask } from '../../src/worker/replicaProtocol.ts';
 import type { Replica } from '../../src/worker/replicaThread.ts';
 import {
-  blockLength,
+  bucketPlan,
   buckets,
   copy,
   dense,
@@ -19,6 +20,7 @@ import {
   tensors,
   update,
 } from './reference.ts';
+import { SimDevice } from './simDevice.ts';
 import type { SimProcess } from './world.ts';
 
 export interface SimReplicaOptions {
@@ -35,12 +37,26 @@ export interface SimReplicaOptions {
 export class SimReplica implements Replica {
   readonly #options: SimReplicaOptions;
   readonly blocks = newBlocks();
-  readonly #gradients = new Float32Array(blockLength);
+  readonly device: SimDevice;
+  readonly #exchange: GradientExchange;
   #attempt = 0;
+  #onBucketReady: (bucket: number) => void = () => undefined;
   #tasks: Promise<unknown> = Promise.resolve();
+  /** Messages between the agent's thread and this one, both ways in order. */
+  readonly #ports = { toAgent: Promise.resolve(), toReplica: Promise.resolve() };
 
   constructor(options: SimReplicaOptions) {
     this.#options = options;
+    this.device = new SimDevice(options.isShared, (ms) => this.#takes(ms));
+    this.#exchange = new GradientExchange({
+      engine: this.device.engine,
+      group: this.device.group,
+      plan: bucketPlan,
+      onReady: (attempt, bucket) =>
+        this.#post('toAgent', () => {
+          if (attempt === this.#attempt) this.#onBucketReady(bucket);
+        }),
+    });
   }
 
   build() {
@@ -48,37 +64,43 @@ export class SimReplica implements Replica {
       engine: 'simulated',
       engineId: { engine: 'simulated', deviceKind: 'none', unit: 'none', precision: 'float32' },
       tensors,
-      gradients: this.#gradients,
+      gradients: this.#exchange.shared,
       buckets,
       blocks: stateBlocks,
-      isInPlace: true,
+      isInPlace: this.device.isHost,
       ...(this.#options.isShared && { state: this.blocks }),
     }));
   }
 
   step(
-    { step, sampleFrom, batch: { sampleCount } }: Parameters<Replica['step']>[0],
+    { step, sampleFrom, batch: { sampleCount }, isAlone }: Parameters<Replica['step']>[0],
     onBucketReady: (bucket: number) => void,
   ) {
     const attempt = ++this.#attempt;
+    this.#onBucketReady = onBucketReady;
+    const { gradients } = this.device;
     return this.#after(async () => {
-      this.#gradients.fill(0);
+      await this.#exchange.begin(attempt, { isAlone });
+      gradients.fill(0);
       await this.#takes(2 * sampleCount);
       for (const [index, { start, end }] of buckets.entries()) {
         await this.#takes(2);
         if (attempt !== this.#attempt) return noSums;
         for (let at = start; at < end; at++) {
-          this.#gradients[at] = gradientOfShare(step, { sampleFrom, sampleCount }, at);
+          gradients[at] = gradientOfShare(step, { sampleFrom, sampleCount }, at);
         }
-        onBucketReady(index);
+        this.#exchange.ready(index);
       }
       await this.#takes(1);
+      await this.#exchange.flush();
       return { weight: sampleCount, loss: sampleCount };
     });
   }
 
-  /** The sums are where the device has its own gradients. */
-  reduced(): void {}
+  reduced(bucket: number): void {
+    const attempt = this.#attempt;
+    if (!this.device.isHost) this.#post('toReplica', () => this.#exchange.takeBack(attempt, bucket));
+  }
 
   giveUp(): void {
     this.#attempt++;
@@ -87,7 +109,13 @@ export class SimReplica implements Replica {
   gradNorm() {
     // As on machines of several instruction sets: the sum of the squares differs in its last bits.
     const { pid } = this.#options.process;
-    return this.#task(0.5, () => Math.sqrt(this.#gradients.reduce((sum, g) => sum + g * g, 0)) + pid / 2 ** 32);
+    const { device } = this;
+    return this.#after(async () => {
+      await this.#exchange.whenBack();
+      await device.finish();
+      await this.#takes(0.5);
+      return Math.sqrt(device.gradients.reduce((sum, g) => sum + g * g, 0)) + pid / 2 ** 32;
+    });
   }
 
   apply({ step, gradNorm }: { step: number; gradNorm: number }) {
@@ -96,13 +124,13 @@ export class SimReplica implements Replica {
       if (isMember() && !reference.isState(step - 1, dense(this.blocks))) {
         process.world.wrong(`${process.name} applies step ${step} to a state that is not that of step ${step - 1}`);
       }
-      if (isMember() && !isEqual(reference.gradients[step], this.#gradients)) {
+      if (isMember() && !isEqual(reference.gradients[step], this.device.gradients)) {
         process.world.wrong(`${process.name} applies step ${step} with other gradients than the sum over the batch`);
       }
       if (isMember() && reference.norms[step] !== gradNorm) {
         process.world.wrong(`${process.name} clips step ${step} by ${gradNorm}, not by ${reference.norms[step]}`);
       }
-      update(this.blocks, this.#gradients, step);
+      update(this.blocks, this.device.gradients, step);
       onApplied(step);
     });
   }
@@ -139,6 +167,10 @@ export class SimReplica implements Replica {
 
   async close(): Promise<void> {
     this.giveUp();
+  }
+
+  #post(port: 'toAgent' | 'toReplica', deliver: () => void): void {
+    this.#ports[port] = this.#ports[port].then(() => this.#takes(0.2)).then(deliver);
   }
 
   #task<T>(ms: number, work: () => T): Promise<T> {

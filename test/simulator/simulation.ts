@@ -17,6 +17,7 @@ import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
 import { Network } from './network.ts';
 import { dense, Reference, tensors } from './reference.ts';
+import type { SimDevice } from './simDevice.ts';
 import { SimReplica, simulatedLoss } from './simReplica.ts';
 import { SimProcess, World } from './world.ts';
 
@@ -37,6 +38,8 @@ export interface SimulationResult {
   readonly events: number;
   readonly virtualMs: number;
   readonly rewinds: number;
+  /** Buckets that came back to devices with memory of their own. */
+  readonly takenBack: number;
   readonly terms: number;
   readonly faults: number;
   /** Why the command ended and was started again with --resume, each time. */
@@ -89,6 +92,7 @@ export class Simulation {
   #term = 0;
   /** Processes of the ring of that term. */
   #ring: readonly number[] = [];
+  readonly #devices: SimDevice[] = [];
   #rewinds = 0;
   #rewindsLogged = 0;
   readonly #failures: string[] = [];
@@ -333,6 +337,7 @@ export class Simulation {
       const onApplied = (step: number) => this.#applied(worker, step);
       const replica = new SimReplica({ process, reference: this.#reference, isShared, isMember, onApplied });
       worker.replicas.push(replica);
+      this.#devices.push(replica.device);
       return replica;
     };
     const start = async () => {
@@ -603,6 +608,7 @@ export class Simulation {
       events,
       virtualMs: nowMs,
       rewinds: this.#rewinds,
+      takenBack: this.#devices.reduce((sum, { copiedIn }) => sum + copiedIn, 0),
       terms: this.#term,
       faults: faults.length,
       failures: this.#failures,
