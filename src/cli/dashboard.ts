@@ -9,7 +9,7 @@ import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
 import { onEndSignal } from './endSignals.ts';
 import { print, warn } from './output.ts';
-import { goOnWithoutPrinting } from './printFailures.ts';
+import { goOnWithoutPrinting } from './outputFailures.ts';
 
 const loopback = '127.0.0.1';
 /** Where the page is if it is free and nobody asks for another. */

@@ -12,7 +12,7 @@ import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
 import { type EndCause, isInsistent, onEndSignal } from './endSignals.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
-import { goOnWithoutPrinting } from './printFailures.ts';
+import { goOnWithoutPrinting } from './outputFailures.ts';
 
 interface JoinArguments {
   address: string;

@@ -9,7 +9,7 @@ import { selectEngine, unitsOf } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
 import { tameSignals } from './endSignals.ts';
 import { errorText } from './output.ts';
-import { survivePrintFailures } from './printFailures.ts';
+import { survivePrintFailures } from './outputFailures.ts';
 import { style } from './terminal.ts';
 
 tameSignals();

@@ -17,8 +17,8 @@ import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
+import { goOnWithoutPrinting } from './outputFailures.ts';
 import { prepareProgress } from './prepareProgress.ts';
-import { goOnWithoutPrinting } from './printFailures.ts';
 import { fetchShakespeare, SHAKESPEARE, verifyShakespeare } from './shakespeare.ts';
 
 const prepareOptions = {

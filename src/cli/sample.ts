@@ -7,7 +7,7 @@ import { loadModel } from '../run/loadModel.ts';
 import type { RunFolder } from '../run/runFolder.ts';
 import { onEndSignal } from './endSignals.ts';
 import { currentOutput, warn } from './output.ts';
-import { onPrintFailure } from './printFailures.ts';
+import { onPrintFailure } from './outputFailures.ts';
 
 /**
  * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Ctrl-C and SIGTERM end

@@ -22,7 +22,7 @@ import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
-import { RunRecords } from './runRecords.ts';
+import { RunWriter } from './runWriter.ts';
 import { StateTransfers } from './stateTransfers.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
@@ -41,7 +41,7 @@ export class Coordinator {
   readonly #batches: TrainBatches;
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
-  readonly #records: RunRecords;
+  readonly #writer: RunWriter;
   /** What cancels them. */
   readonly #timers = new Set<() => void>();
   readonly #clock: Clock;
@@ -57,7 +57,7 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#records = new RunRecords(options, nowMs);
+    this.#writer = new RunWriter(options, nowMs);
     this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
     const { model, train, data } = options.config;
@@ -136,14 +136,14 @@ export class Coordinator {
   requestStop(cause?: string): void {
     if (!this.#state.stopRequested) {
       const reason = cause === undefined ? 'the run is to stop' : `the run is to stop: ${cause}`;
-      this.#records.event({ event: 'stopping', reason, ...this.#at });
+      this.#writer.event({ event: 'stopping', reason, ...this.#at });
     }
     this.#handle({ kind: 'stopRequested' });
   }
 
   /** Something that the run's events should have, though it goes on. */
   note(message: string): void {
-    this.#records.event({ event: 'warning', reason: message, ...this.#at });
+    this.#writer.event({ event: 'warning', reason: message, ...this.#at });
   }
 
   /** Lets go of everything; a checkpoint that is being written is given up. */
@@ -153,7 +153,7 @@ export class Coordinator {
     for (const cancel of this.#timers) cancel();
     this.#transfers.stop();
     await this.#checkpointer.abort();
-    await this.#records.close();
+    await this.#writer.close();
   }
 
   #receive(peer: string, frame: Uint8Array, payload: Uint8Array | undefined): void {
@@ -167,7 +167,7 @@ export class Coordinator {
     const refusal = message.type === 'join' ? tokenRefusal(message, this.#options.token) : undefined;
     if (refusal !== undefined) {
       this.#send(peer, { type: 'refused', reason: refusal });
-      this.#records.warnOfStranger(`refused ${peer}, which asked to join: ${refusal}`);
+      this.#writer.warnOfStranger(`refused ${peer}, which asked to join: ${refusal}`);
       return;
     }
     if (message.type === 'stateChunk') {
@@ -185,7 +185,7 @@ export class Coordinator {
     try {
       this.#options.tracer.add({ ...message, member, spans: decodeSpans(payload), receivedAtMs: this.#clock.now() });
     } catch (error) {
-      this.#records.warnOfStranger(`ignored a trace of ${peer}: ${messageOf(error)}`);
+      this.#writer.warnOfStranger(`ignored a trace of ${peer}: ${messageOf(error)}`);
     }
   }
 
@@ -212,7 +212,7 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      this.#records.event({ event: 'failed', reason: messageOf(error), ...this.#at });
+      this.#writer.event({ event: 'failed', reason: messageOf(error), ...this.#at });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -257,13 +257,13 @@ export class Coordinator {
         this.#transfers.begin(effect);
         break;
       case 'rewind':
-        this.#records.rewind(effect, this.#at);
+        this.#writer.rewind(effect, this.#at);
         break;
       case 'termOpened':
-        this.#records.termOpened(effect);
+        this.#writer.termOpened(effect);
         break;
       case 'committed':
-        this.#records.committed(effect, this.#clock.monotonic());
+        this.#writer.committed(effect, this.#clock.monotonic());
         break;
       case 'startWorker':
         this.#later(effect.afterMs, () => this.#options.startWorker(effect.worker));
@@ -272,7 +272,7 @@ export class Coordinator {
         this.#options.killWorker(effect.worker);
         break;
       case 'event':
-        this.#records.event(effect.event);
+        this.#writer.event(effect.event);
         if (effect.show) listener.event(effect.event);
         break;
       case 'beginCheckpoint': {
@@ -284,27 +284,27 @@ export class Coordinator {
         void this.#abandonCheckpoint(effect.step);
         break;
       case 'started':
-        this.#records.stepBegins(this.#clock.monotonic());
+        this.#writer.stepBegins(this.#clock.monotonic());
         listener.started(effect.members);
         break;
       case 'stepDone':
-        this.#records.stepDone(effect, this.#clock.monotonic(), this.#state.members);
+        this.#writer.stepDone(effect, this.#clock.monotonic(), this.#state.members);
         break;
       case 'evaluationDone':
-        this.#records.evaluated(effect);
+        this.#writer.evaluated(effect);
         break;
       case 'warn':
-        if (effect.ofStranger === true) this.#records.warnOfStranger(effect.message);
+        if (effect.ofStranger === true) this.#writer.warnOfStranger(effect.message);
         else listener.warning(effect.message);
         break;
       case 'finish': {
         const reason = `the run ended after step ${effect.step}`;
-        this.#records.ended({ event: 'finished', reason, ...this.#at }, effect.step);
+        this.#writer.ended({ event: 'finished', reason, ...this.#at }, effect.step);
         this.#settle.resolve(effect.step);
         break;
       }
       case 'fail':
-        this.#records.ended({ event: 'failed', reason: effect.message, ...this.#at }, this.#state.step);
+        this.#writer.ended({ event: 'failed', reason: effect.message, ...this.#at }, this.#state.step);
         this.#reject(effect.blame === 'user' ? new UserError(effect.message) : new PeerError(effect.message));
         break;
       default:
@@ -333,13 +333,13 @@ export class Coordinator {
 
   /** With `proceed` the members begin the next step. */
   #sendDecided(to: string, message: CoordinatorMessage): void {
-    if (message.type === 'proceed') this.#records.stepBegins(this.#clock.monotonic());
+    if (message.type === 'proceed') this.#writer.stepBegins(this.#clock.monotonic());
     this.#send(to, message);
   }
 
   #checkpointContents(step: number, tensors: readonly StateTensor[]): CheckpointContents {
     const { config, dataset } = this.#options;
-    const { samplesSeen, valLoss } = this.#records.checkpointFacts(step);
+    const { samplesSeen, valLoss } = this.#writer.checkpointFacts(step);
     return {
       tensors,
       moments: tensorsOf('m', tensors).map(({ name }) => name),

@@ -13,7 +13,7 @@ type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 /** Warnings that strangers caused which are shown. */
 const warningsOfStrangersMax = 10;
 
-export class RunRecords {
+export class RunWriter {
   readonly #options: CoordinatorOptions;
   readonly #steps: StepRecords;
   #warningsOfStrangers = 0;
