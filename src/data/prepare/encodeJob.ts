@@ -147,10 +147,11 @@ class JobReader {
     }
   }
 
-  *#document(document: { text: string } | { wrong: string }, where: string): Generator<Text> {
+  *#document(document: { text: string } | Wrong, where: string): Generator<Text> {
     if ('wrong' in document) {
       const message = `${where}: ${document.wrong}`;
-      if (!this.#job.skipBad) throw new UserError(`${message}; --skip-bad leaves out what is no text`);
+      if (!this.#job.skipBad)
+        throw new UserError(`${message}; ${document.advice ?? '--skip-bad leaves out what is no text'}`);
       this.skipped++;
       if (this.told.length < toldMax) this.told.push(message);
     } else if (document.text !== '') {
@@ -160,8 +161,14 @@ class JobReader {
   }
 }
 
+interface Wrong {
+  readonly wrong: string;
+  /** What to do about it, where that is not to leave it out. */
+  readonly advice?: string;
+}
+
 /** The document in a line of JSON; undefined for a blank line. */
-function parseLine(bytes: Uint8Array, field: string): { text: string } | { wrong: string } | undefined {
+function parseLine(bytes: Uint8Array, field: string): { text: string } | Wrong | undefined {
   const line = decodeUtf8(bytes, { ignoreBOM: false });
   if (line === undefined) return { wrong: 'expected JSON in UTF-8, found bytes that are not UTF-8' };
   if (/^\s*$/.test(line)) return undefined;
@@ -173,7 +180,11 @@ function parseLine(bytes: Uint8Array, field: string): { text: string } | { wrong
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return wrong('a JSON object', value);
   if (!Object.hasOwn(value, field)) {
-    return { wrong: `expected the field ${field}, found ${Object.keys(value).slice(0, 10).join(', ') || 'none'}` };
+    const fields = Object.keys(value);
+    const wrong = `expected the field ${field}, found ${fields.slice(0, 10).join(', ') || 'none'}`;
+    return fields.length === 0
+      ? { wrong }
+      : { wrong, advice: '--field NAME says which of them has the text, --skip-bad leaves out such lines' };
   }
   const text: unknown = (value as Record<string, unknown>)[field];
   return typeof text === 'string' ? checkText(text) : wrong(`a text in ${field}`, text);

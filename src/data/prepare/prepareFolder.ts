@@ -1,6 +1,7 @@
 /**
  * The folder that `launch prepare` makes, while it is being made: `prepare.json` says what was asked for, `progress.json` how far it has
- * come; `manifest.json`, written last, makes it whole. A process that is killed leaves a folder that the same command finishes.
+ * come; `manifest.json`, written last, makes it whole. A process that is killed leaves a folder that the same command finishes; one whose
+ * input was refused leaves a folder that any other command may take over.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,6 +16,8 @@ import { writeWhole } from '../../base/writeWhole.ts';
 import { PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
 
 const LOCK_FILE = 'prepare.lock';
+/** The input was refused: what is there is of no use, since only another input or other options can be finished. */
+const FAILED_FILE = 'failed';
 const FILE_BYTES_MAX = 256 * 2 ** 20;
 
 const count = z.number().int().nonnegative();
@@ -68,21 +71,45 @@ export class PrepareFolder {
     await releaseLock(join(this.path, LOCK_FILE));
   }
 
-  /** Keeps the plan. @throws UserError if the folder was made, or begun, with another */
+  /** Keeps the plan. @throws UserError if the folder was made, or begun, with another, and what is there can be used */
   async follow(plan: Plan): Promise<void> {
     const path = join(this.path, PLAN_FILE);
     if (!(await isFile(path))) {
-      await this.writing(() => writeWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`));
+      await this.#begin(plan);
       return;
     }
     const before = parseJsonObject(await readBoundedFile(path, FILE_BYTES_MAX), path);
     const keys = [...new Set([...Object.keys(before), ...Object.keys(plan)])];
     const differing = keys.find((key) => !isDeepStrictEqual(before[key], plan[key]));
     if (differing === undefined) return;
-    const [was, is] = [before[differing], plan[differing]].map((value) => shown(differing, value));
+    if (await this.#isVoid()) {
+      await this.#begin(plan);
+      return;
+    }
+    const [was, is] = shownApart(differing, before[differing], plan[differing]);
     throw new UserError(
       `${this.path} was prepared with ${differing} ${was}, not ${is}: choose another --out, or remove the folder`,
     );
+  }
+
+  /** Whether nothing is there that could be used or gone on with. */
+  async #isVoid(): Promise<boolean> {
+    if (await this.isWhole()) return false;
+    return (await isFile(join(this.path, FAILED_FILE))) || !(await isFile(join(this.path, PROGRESS_FILE)));
+  }
+
+  /** The progress goes first: what it stands for is of another plan. Shards of it may be more than there will be. */
+  async #begin(plan: Plan): Promise<void> {
+    await this.writing(async () => {
+      const shards = (await readdir(this.path)).filter((name) => /^(tokens|train|val)-\d{5,}\.bin$/.test(name));
+      for (const name of [PROGRESS_FILE, FAILED_FILE, ...shards]) await rm(join(this.path, name), { force: true });
+      await writeWhole(join(this.path, PLAN_FILE), `${JSON.stringify(plan, undefined, 2)}\n`);
+    });
+  }
+
+  /** The input was refused: the folder does not stand in the way of another. */
+  async fail(): Promise<void> {
+    await this.writing(() => writeWhole(join(this.path, FAILED_FILE), ''));
   }
 
   async isWhole(): Promise<boolean> {
@@ -98,6 +125,10 @@ export class PrepareFolder {
       throw damaged(path, `${parsed.error.issues[0]?.path.join('.')}: ${parsed.error.issues[0]?.message}`);
     const changed = sources.find(({ mtimeMs }, i) => mtimeMs !== parsed.data.mtimes[i]);
     if (changed === undefined) return parsed.data;
+    if (await isFile(join(this.path, FAILED_FILE))) {
+      for (const name of [PROGRESS_FILE, FAILED_FILE]) await rm(join(this.path, name), { force: true });
+      return undefined;
+    }
     throw new UserError(
       `${changed.name} has changed since ${this.path} was begun: remove the folder and start again, or choose another --out`,
     );
@@ -115,7 +146,7 @@ export class PrepareFolder {
   /** From here on the folder is whole. */
   async complete(manifest: string): Promise<void> {
     await writeWhole(join(this.path, SHARD_MANIFEST_FILE), manifest);
-    await rm(join(this.path, PROGRESS_FILE), { force: true });
+    for (const name of [PROGRESS_FILE, FAILED_FILE]) await rm(join(this.path, name), { force: true });
   }
 
   /** Runs something that writes here, and says what to do when the disk refuses. */
@@ -135,6 +166,18 @@ export class PrepareFolder {
 }
 
 const namedSources = z.array(z.object({ name: z.string(), bytes: z.number() }));
+
+/** Both values of a plan's key as a message says them: of two lists of sources only what one of them has alone. */
+function shownApart(key: string, before: unknown, now: unknown): [was: string, is: string] {
+  const [one, other] = [namedSources.safeParse(before).data, namedSources.safeParse(now).data];
+  if (key !== 'sources' || one === undefined || other === undefined) return [shown(key, before), shown(key, now)];
+  const without = (from: typeof one, others: typeof one) =>
+    from.filter((source) => !others.some((each) => isDeepStrictEqual(each, source)));
+  const [was, is] = [without(one, other), without(other, one)];
+  // The same in another order, or in another format.
+  if (was.length + is.length === 0) return [shown(key, before), `${shown(key, now)} in another order or format`];
+  return [was.length === 0 ? 'nothing' : shown(key, was), is.length === 0 ? 'nothing' : shown(key, is)];
+}
 
 /** The value of a plan's key; of sources what a reader would tell apart. */
 function shown(key: string, value: unknown): string {

@@ -15,7 +15,7 @@ import type { BadData, EncodeJob } from './encodeJob.ts';
 import type { EncodePool, MakePool } from './encodePool.ts';
 import { InputHash } from './inputHash.ts';
 import { pipeline } from './pipeline.ts';
-import { type Plan, PrepareFolder } from './prepareFolder.ts';
+import { type Plan, PrepareFolder, type Progress } from './prepareFolder.ts';
 import type { Source } from './sources.ts';
 import { type Split, SplitWriter } from './splitWriter.ts';
 
@@ -78,7 +78,15 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
   await folder.claim();
   try {
     await folder.follow(planOf(options, known));
-    return (await folder.isWhole()) ? undefined : await fill(folder, options, known);
+    if (await folder.isWhole()) return undefined;
+    const progress = await folder.progress(options.sources);
+    try {
+      return await fill(folder, options, { known, progress });
+    } catch (error) {
+      // What cannot be read is not what a user wants to go on with.
+      if (error instanceof UserError) await folder.fail();
+      throw error;
+    }
   } finally {
     await folder.release();
   }
@@ -97,9 +105,12 @@ function planOf(options: PrepareOptions, known?: KnownTokenizer): Plan {
   };
 }
 
-async function fill(folder: PrepareFolder, options: PrepareOptions, known?: KnownTokenizer): Promise<Prepared> {
+async function fill(
+  folder: PrepareFolder,
+  options: PrepareOptions,
+  { known, progress }: { known: KnownTokenizer | undefined; progress: Progress | undefined },
+): Promise<Prepared> {
   const { sources, listener, split, shardTokens } = options;
-  const progress = await folder.progress(sources);
   const { tokenizer, facts } = await openTokenizer(folder, options, { known, isResumed: progress !== undefined });
   const { vocabSize } = tokenizer;
   const writer = await SplitWriter.open(

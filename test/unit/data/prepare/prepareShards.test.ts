@@ -289,6 +289,32 @@ describe('going on', () => {
     await refused({}, /^in has changed since .* was begun: remove the folder/);
   });
 
+  it.each<[string, string, string, Given]>([
+    ['the field is corrected', '{"body":"abc"}\n', '{"body":"abc"}\n', { field: 'body' }],
+    ['a bad line is corrected', `${'{"text":"abc"}\n'.repeat(500)}{"text":1}\n`, '{"text":"abc"}\n', {}],
+    ['bad lines are left out', `${'{"text":"abc"}\n'.repeat(500)}{"text":1}\n`, '', { skipBad: true }],
+  ])('takes its folder over after a failure: %s', async (_, first, second, change) => {
+    write('in.jsonl', first);
+    await expect(run({ names: ['in.jsonl'], keepIntervalMs: 0 })).rejects.toThrow(UserError);
+    if (second !== '') write('in.jsonl', second);
+    const prepared = await run({ names: ['in.jsonl'], ...change });
+    expect(prepared?.documents).toBe(second === '' ? 500 : 1);
+    expect(readdirSync(join(cwd, 'out')).filter((name) => ['failed', 'progress.json'].includes(name))).toEqual([]);
+    // What is whole is not taken over.
+    await expect(run({ names: ['in.jsonl'], ...change, shardTokens: 2 ** 21 })).rejects.toThrow(
+      /was prepared with shardTokens/,
+    );
+  });
+
+  it('names the sources that differ, however many there are', async () => {
+    const names = Array.from({ length: 20 }, (_, i) => `source-${i}`);
+    for (const name of names) write(name, 'abc');
+    await run({ names });
+    await expect(run({ names: [...names.slice(0, 19), 'source-19'].slice(1) })).rejects.toThrow(
+      /sources source-0 \(3 bytes\), not nothing: choose/,
+    );
+  });
+
   it('does not touch a folder with other things in it', async () => {
     write('in', 'text');
     mkdirSync(join(cwd, 'out'));
