@@ -44,6 +44,8 @@ const run: Record<string, string> = {
   'launch prepare books/ --tokenizer bpe:8000 --out data/books': '',
   'launch inspect data/corpus': '',
   'launch inspect data/corpus --samples 20 --seed 1': '',
+  'launch generate': ' --max-tokens 5',
+  'cat start.txt | launch generate --prompt -': ' --max-tokens 5',
   'launch generate --checkpoint runs/quickstart': ' --max-tokens 5',
   'launch eval --checkpoint runs/shakespeare-char': '',
   'launch plot runs/quickstart': '',
@@ -102,6 +104,7 @@ describe('the examples', () => {
     writeFileSync(join(here, 'my.yaml'), 'model:\n  nLayer: 1\n');
     cpSync(join(packageRoot, 'docs'), join(here, 'corpus'), { recursive: true });
     cpSync(join(packageRoot, 'docs'), join(here, 'books'), { recursive: true });
+    writeFileSync(join(here, 'start.txt'), 'export');
     writeFileSync(join(here, 'dump.gz'), gzipSync('A line of a dump.\n'.repeat(5_000)));
     const overrides = set(...tiny, 'train.maxSteps=1');
     const { code, stderr } = await launch(['--run-dir', 'runs/shakespeare-char', ...overrides], here);

@@ -150,8 +150,12 @@ class JobReader {
   *#document(document: { text: string } | Wrong, where: string): Generator<Text> {
     if ('wrong' in document) {
       const message = `${where}: ${document.wrong}`;
-      if (!this.#job.skipBad)
-        throw new UserError(`${message}; ${document.advice ?? '--skip-bad leaves out what is no text'}`);
+      if (!this.#job.skipBad) {
+        const { advice } = document;
+        throw new UserError(
+          advice === undefined ? `${message}; --skip-bad leaves out what is no text` : `${message}; ${advice}`,
+        );
+      }
       this.skipped++;
       if (this.told.length < toldMax) this.told.push(message);
     } else if (document.text !== '') {
