@@ -19,7 +19,7 @@ const hash = hashOf(root, ['native', 'binding.gyp'], [platform, arch, versions.m
 const addon = join(root, 'build', 'Release', 'lockstep_native.node');
 const stamp = `${addon}.stamp`;
 
-if (!strict && isCurrent(addon, stamp, hash)) {
+if (!strict && isCurrent([addon], stamp, hash)) {
   process.stdout.write('lockstep: the native engine is compiled already\n');
 } else {
   makeStamped(stamp, hash, compile);

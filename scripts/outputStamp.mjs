@@ -27,13 +27,13 @@ export function hashOf(root, sources, facts) {
 }
 
 /**
- * Whether `output` is there and was made of what `hash` says.
- * @param {string} output
+ * Whether all of `outputs` are there and were made of what `hash` says.
+ * @param {readonly string[]} outputs files and folders
  * @param {string} stamp a file
  * @param {string} hash
  */
-export function isCurrent(output, stamp, hash) {
-  return existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
+export function isCurrent(outputs, stamp, hash) {
+  return outputs.every((output) => existsSync(output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
 }
 
 /**

@@ -9,8 +9,10 @@ const sources = ['src', 'examples', 'scripts', 'package.json', 'package-lock.jso
 const configs = ['tsconfig.json', 'tsconfig.build.json', 'tsconfig.examples.json'];
 const hash = hashOf(root, [...sources, ...configs], [process.version]);
 const stamp = join(root, 'dist', 'build.stamp');
+// node-gyp removes all of build/ when it compiles the engine anew, and the examples with it.
+const outputs = [join(root, 'dist', 'cli', 'main.js'), join(root, 'build', 'examples')];
 
-if (isCurrent(join(root, 'dist', 'cli', 'main.js'), stamp, hash)) {
+if (isCurrent(outputs, stamp, hash)) {
   // The commit may be another though the sources are the same, and `npm ci` has removed the links to the command.
   await import('./write-commit.mjs');
   await import('./finish-build.mjs');

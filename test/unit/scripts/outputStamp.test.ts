@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -31,20 +32,51 @@ it('is another for another source, name or fact, and the same for the same', () 
 
 it('says that an output is current when it was made of the same, to the end', () => {
   const [output, stamp] = [join(root, 'out'), join(root, 'out.stamp')];
-  expect(isCurrent(output, stamp, hash())).toBe(false);
+  expect(isCurrent([output], stamp, hash())).toBe(false);
   const made = hash();
   makeStamped(stamp, made, () => {
     writeFileSync(output, '');
     return true;
   });
-  expect(isCurrent(output, stamp, made)).toBe(true);
-  expect(isCurrent(output, stamp, 'another')).toBe(false);
+  expect(isCurrent([output], stamp, made)).toBe(true);
+  expect(isCurrent([output], stamp, 'another')).toBe(false);
   makeStamped(stamp, made, () => {
-    expect(isCurrent(output, stamp, made)).toBe(false);
+    expect(isCurrent([output], stamp, made)).toBe(false);
     return false;
   });
   expect(existsSync(stamp)).toBe(false);
   rmSync(output);
   writeFileSync(stamp, made);
-  expect(isCurrent(output, stamp, made)).toBe(false);
+  expect(isCurrent([output], stamp, made)).toBe(false);
+});
+
+it('builds again when the examples are gone, as after node-gyp, and only then', () => {
+  const scripts = join(root, 'scripts');
+  mkdirSync(scripts);
+  for (const name of ['prepare.mjs', 'outputStamp.mjs']) {
+    copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
+  }
+  for (const name of ['write-commit.mjs', 'finish-build.mjs']) writeFileSync(join(scripts, name), '');
+  const build =
+    "for (const path of ['dist/cli', 'build/examples']) fs.mkdirSync(path, { recursive: true });" +
+    "fs.writeFileSync('dist/cli/main.js', ''); console.log('it was built')";
+  writeFileSync(join(root, 'build.cjs'), `const fs = require('node:fs');${build}`);
+  writeFileSync(join(root, 'package.json'), JSON.stringify({ scripts: { build: 'node build.cjs' } }));
+  const prepare = () => {
+    const { status, stdout } = spawnSync(process.execPath, [join(scripts, 'prepare.mjs')], { encoding: 'utf8' });
+    expect(status).toBe(0);
+    return stdout.includes('it was built');
+  };
+  expect([prepare(), prepare()]).toEqual([true, false]);
+  rmSync(join(root, 'build'), { recursive: true });
+  expect([prepare(), prepare()]).toEqual([true, false]);
+});
+
+it('does not outlive a script that writes dist/ by itself', () => {
+  const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+  const writing = Object.entries<string>(scripts).filter(([, command]) => /tsconfig\.build\.json/.test(command));
+  expect(writing.map(([name]) => name)).toEqual(['build', 'docs:config']);
+  for (const [name, command] of writing) {
+    expect(command, name).toMatch(/^node -e "fs\.rmSync\('dist\/build\.stamp',\{force:true\}\)" && /);
+  }
 });
