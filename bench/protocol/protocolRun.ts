@@ -2,7 +2,6 @@
  * A run for `npm run bench -- protocol`: all of a real one but the work. It has the smallest model that there can be, so that what a step
  * takes is what it takes to agree on it.
  */
-
 import { type BenchRun, type Observer, withBenchRun } from '../../src/bench/benchRun.ts';
 import { configSchema } from '../../src/config/schema.ts';
 

@@ -1,5 +1,4 @@
 /** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
-
 import { stepFlops } from '../../src/architecture/work.ts';
 import type { InstructionSet } from '../../src/base/instructionSets.ts';
 import { median } from '../../src/base/statistics.ts';

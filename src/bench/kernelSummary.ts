@@ -1,5 +1,4 @@
 /** From the timed calls of some steps to one line for each kernel, and what is left between them. */
-
 import { median } from '../base/statistics.ts';
 import type { KernelCall, KernelTimer } from './kernelTimer.ts';
 import type { Machine } from './machine.ts';

@@ -1,5 +1,4 @@
 /** What `launch bench scaling` shows: rows for a terminal, pictures, and a page. */
-
 import { grouped } from '../base/numberText.ts';
 import { phaseNames } from '../records/rankTimes.ts';
 import { barChart } from '../report/barChart.ts';

@@ -1,5 +1,4 @@
 /** `launch dashboard` and `launch --dashboard`: a page with live curves of runs. */
-
 import { existsSync } from 'node:fs';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { interruptedExitCode, UserError } from '../base/errors.ts';

@@ -1,5 +1,4 @@
 /** `launch eval`: the mean loss of a trained model over a whole split of its own data, or of another text. */
-
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';

@@ -1,5 +1,4 @@
 /** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
-
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { grouped } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';

@@ -1,5 +1,4 @@
 /** Options that several commands share, and the checking of their values. */
-
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { instructionSetNames } from '../base/instructionSets.ts';

@@ -1,5 +1,4 @@
 /** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
-
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, sep } from 'node:path';

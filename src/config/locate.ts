@@ -2,7 +2,6 @@
  * Finds and reads a config file: a name without a path first in the working folder, then among the configs shipped with the
  * package, each with and without `.yaml`. It does not parse.
  */
-
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';

@@ -1,5 +1,4 @@
 /** Writes a configuration as YAML with every key's documentation as a comment; it loads back to an equal configuration. */
-
 import type { Config } from './configTypes.ts';
 import { configGroups, keysIn } from './keys.ts';
 

@@ -7,7 +7,6 @@
  *
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
-
 import { z } from 'zod';
 import { architectures, modelKeys, modelProblem, networkOf } from '../architecture/registry.ts';
 import { trainableProblem } from '../architecture/trainable.ts';

@@ -3,12 +3,10 @@
  * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes. It reads
  * while somebody looks: a run whose page nobody has open pays nothing for it.
  */
-
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
-import { isIPv6 } from 'node:net';
+import { type AddressInfo, isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';

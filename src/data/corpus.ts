@@ -2,7 +2,6 @@
  * Reads text as a whole into memory: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and
  * encoding are dataset.ts. What is too long for memory goes through `launch prepare` (prepare/). Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
-
 import { readFile, stat } from 'node:fs/promises';
 import { messageOf, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';

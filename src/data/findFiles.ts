@@ -2,7 +2,6 @@
  * Finds the files that a user names: the built-in corpus, a file, a folder, a glob, or a list of them. Every error is a UserError
  * that says what is wrong and what to do.
  */
-
 import { type Dirent, readdir } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';

@@ -1,5 +1,4 @@
 /** In which order a model's parameters lie: that in which backward finishes their gradients, which a planned step shows. */
-
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { invariant } from '../base/errors.ts';

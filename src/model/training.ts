@@ -2,7 +2,6 @@
  * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It never learns that
  * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
  */
-
 import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
 import type { Batch } from '../base/batch.ts';

@@ -2,7 +2,6 @@
  * Reads what a run left in its directory, a line at a time: `metrics.jsonl` becomes columns of numbers, `events.jsonl` and
  * `samples.jsonl` lists. A run that still goes on, or was killed, ends with half a line: what cannot be read is counted, not fatal.
  */
-
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';

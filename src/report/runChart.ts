@@ -1,5 +1,4 @@
 /** Curves of a metric over the steps of one or several runs. */
-
 import type { MetricName, RunRecord } from '../records/runRecord.ts';
 import { type LineChartSpec, type LineSeries, lineChart, type Mark, type Point } from './lineChart.ts';
 

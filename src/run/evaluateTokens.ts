@@ -1,5 +1,4 @@
 /** The mean loss of a loaded model over tokens, and what follows from it. */
-
 import { tokenActivations } from '../architecture/work.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
 import { valBatches, valWindowCount } from '../data/sampler.ts';

@@ -2,7 +2,6 @@
  * Sees a prepared run through: claims its directory, listens, starts the workers of this machine, trains to the last step or until it
  * is stopped, and leaves nothing running. It prints nothing and knows no signals: those are its caller's, `launch` or the library.
  */
-
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';

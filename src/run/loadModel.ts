@@ -3,7 +3,6 @@
  * fills in the parameters. For inference: no gradients and no moments are allocated. Used by `generate`, `eval` and the sample
  * that ends a run.
  */
-
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { architectureOf } from '../architecture/registry.ts';

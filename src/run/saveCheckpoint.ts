@@ -1,5 +1,4 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
-
 import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { stateParts } from '../base/stateParts.ts';

@@ -1,5 +1,4 @@
 /** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
-
 import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';

@@ -1,5 +1,4 @@
 /** The timeline of a step, as the agent sees it: how long each part took and, where the step is traced, what the ring did. */
-
 import type { Clock } from '../base/clock.ts';
 import { invariant } from '../base/errors.ts';
 import type { RingObserver } from '../comm/ring.ts';

@@ -1,12 +1,10 @@
 /** Prepared data as the dataset of a run: one folder, or a mixture of several that were made with the same tokenizer. */
-
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
-import type { TokenizerKind } from '../../base/tokenizerKind.ts';
-import { parseTokenizerKind } from '../../base/tokenizerKind.ts';
+import { parseTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 import { userPath } from '../../base/userPath.ts';
 import type { DataOptions, Dataset, DatasetOptions } from '../dataset.ts';
 import { embeddingRows } from '../embeddingRows.ts';

@@ -2,7 +2,6 @@
  * `manifest.json` of prepared data: which shards there are, which tokens train and which validate. Written last, so a folder that
  * has it is whole. Everything in it follows from the input and the options: no time, no host, no absolute path.
  */
-
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';

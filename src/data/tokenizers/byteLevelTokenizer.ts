@@ -5,7 +5,6 @@
  * Splitting (preTokenizers.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
  * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
  */
-
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import { byteLevelFiles } from './byteLevelFiles.ts';

@@ -2,7 +2,6 @@
  * Any other tokenizer.json of Hugging Face's format (BPE or Unigram: SentencePiece's models too), through Hugging Face's JavaScript
  * library. It encodes as that library does, but for one thing: plain text never becomes a special token.
  */
-
 import type { Tokenizer as Library } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';

@@ -1,5 +1,4 @@
 /** Encodes pieces of text by byte-pair merging, remembering those that came before. */
-
 import type { TokenBuffer } from '../tokenArray.ts';
 import type { BytePairs } from './bytePairs.ts';
 import { PieceIndex } from './pieceIndex.ts';

@@ -1,5 +1,4 @@
 /** Finds and reads the files of a tokenizer that the config names by path: those that Hugging Face's fast tokenizers have. */
-
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';

@@ -2,7 +2,6 @@
  * Trains `bpe:N`, a byte-level byte-pair encoding of the user's text: GPT-2's splitting, then the most frequent pair of tokens becomes
  * a token, N times less 257. Ids: the 256 bytes in the order of GPT-2's vocabulary, the merges in theirs, `<|endoftext|>` last.
  */
-
 import { partsOf, type TextSource } from '../textSource.ts';
 import { byteCharacters } from './byteLevelFiles.ts';
 import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';

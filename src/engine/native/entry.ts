@@ -1,5 +1,4 @@
 /** The native engine in the table of engines. */
-
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
 import { loadNative } from './addon.ts';

@@ -2,7 +2,6 @@
  * An objective: how a batch becomes gradients, and sums that are worth knowing. It runs on a tape, and does not know that it is
  * distributed: its sums add up over microbatches and ranks, and its gradients do, since a target's loss weighs the same in all of them.
  */
-
 import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
 import type { Sums } from '../../base/sums.ts';

@@ -1,5 +1,4 @@
 /** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
-
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';

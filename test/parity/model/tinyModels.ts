@@ -1,5 +1,4 @@
 /** Small models and batches that the tests of this folder share. */
-
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { ModelConfig } from '../../../src/architecture/registry.ts';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';

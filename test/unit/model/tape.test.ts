@@ -1,5 +1,4 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
-
 import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import type { Sums } from '../../../src/base/sums.ts';

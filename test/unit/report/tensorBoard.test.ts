@@ -1,5 +1,4 @@
 /** Event files, read back by a parser of another's making; resuming; a disk that refuses. */
-
 import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
