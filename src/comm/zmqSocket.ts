@@ -60,7 +60,7 @@ export interface KeyPair {
   readonly secretKey: string;
 }
 
-/** A socket that only speaks with clients that know its public key, and that `zapDomain` (`zap.ts`) lets in. */
+/** A socket that only speaks with clients that know its public key, and that `zapDomain` (`zmqAuthentication.ts`) lets in. */
 export function curveServer({ publicKey, secretKey }: KeyPair, zapDomain: string) {
   return {
     curveServer: true,
