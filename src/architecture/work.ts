@@ -1,8 +1,10 @@
 /**
- * What a training step is worth, in floating-point operations: 2 for each multiply-add of forward, 2 more for the gradient of what it
- * multiplies and 2 for that of the parameter, where these are wanted. A forward pass over values that only count says how many there are: of
- * each weight of a matrix product one a token, biases and layer norms not counted, of attention the causal half. What is computed twice, like attention's scores, counts once;
- * a table of which a row is looked up counts nothing.
+ * What a training step is worth, in floating-point operations. A multiply-add of forward counts 2, the gradient of what it multiplies
+ * 2 more, and the gradient of the parameter another 2, where these are wanted.
+ *
+ * How many multiply-adds there are says a forward pass over values that only count. Each weight of a matrix product has one a token;
+ * attention has those of its causal half. Biases, layer norms and tables of which a row is looked up count nothing. What is computed
+ * twice, like attention's scores, counts once.
  */
 import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';

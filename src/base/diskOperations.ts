@@ -1,6 +1,6 @@
 /**
- * The few operations with which a checkpoint, prepared data or a file that is replaced (writeWhole.ts) changes the disk. One small interface, so that a test can stop a write after
- * any of them; `nodeDisk` is the only implementation that ships.
+ * The few operations that change the disk for a checkpoint, for prepared data, or for a file that is replaced (writeWhole.ts). One
+ * small interface, so that a test can stop a write after any of them; `nodeDisk` is the only implementation that ships.
  */
 import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';

@@ -1,7 +1,11 @@
 /**
- * `metrics.jsonl` of a run directory: one JSON object a line. A step line has step, loss, lr, gradNorm, tokens (trained on
- * so far), tokensPerSecond, mfu, term, and of each rank the samples that it computed and its phase times; a validation line has
- * step, valLoss, valPerplexity and valBitsPerByte; both have `means` where the objective measures more. The step lines are the ledger of a run: every sample of every step is in one of them, once.
+ * `metrics.jsonl` of a run directory: one JSON object a line. The step lines are the ledger of a run: every sample of every step is in
+ * one of them, once.
+ *
+ * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. Of each rank it has the
+ *   samples that the rank computed and its phase times.
+ * - A validation line has step, valLoss, valPerplexity and valBitsPerByte.
+ * - Both have `means` where the objective measures more.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/messageFields.ts';

@@ -1,6 +1,6 @@
 /**
- * A replica's state (all parameters, first and second moments of the trained ones) as a stream of chunks with acknowledgements. Only a few chunks are
- * under way; beside them the sender holds a second time, at most once, what an update would change before it is sent.
+ * A replica's state as a stream of chunks with acknowledgements: all parameters, first and second moments of the trained ones.
+ * Only a few chunks are under way. What an update would change before it is sent, the sender copies aside, once.
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
