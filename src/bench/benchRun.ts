@@ -62,7 +62,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
     let coordinator: Coordinator | undefined;
     const start = {
       coordinatorAddress: server.address,
-      workersOnHost: count,
+      localWorkers,
       cores: options.cores ?? availableParallelism(),
       flightFolder: join(folder, 'flight'),
       keys: keys && joinKeysOf(keys),

@@ -57,10 +57,13 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
     .slice(0, 20);
+  // Two containers may have the same host name and pid.
+  const nonce = randomBytes(3).toString('hex');
+  const names = Array.from({ length: count }, (_, i) => `remote-${host}-${process.pid}-${nonce}-${i}`);
   const failures: WorkerExit[] = [];
   const workers = forkWorkers({
     coordinatorAddress: address,
-    workersOnHost: count,
+    localWorkers: names,
     cores: availableParallelism(),
     keys,
     flightFolder,
@@ -68,9 +71,7 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
       if (!exit.clean) failures.push(exit);
     },
   });
-  // Two containers may have the same host name and pid.
-  const nonce = randomBytes(3).toString('hex');
-  for (let i = 0; i < count; i++) workers.start(`remote-${host}-${process.pid}-${nonce}-${i}`);
+  for (const name of names) workers.start(name);
   let interrupted: EndCause | undefined;
   const ignoreSignals = onEndSignal((cause) => {
     if (interrupted !== undefined) {

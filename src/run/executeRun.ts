@@ -165,7 +165,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   let coordinator: Coordinator | undefined;
   const workerStart = {
     coordinatorAddress: server.address,
-    workersOnHost: config.train.workers,
+    localWorkers,
     cores: availableParallelism(),
     keys: keys && joinKeysOf(keys),
     flightFolder: run.folder.flightPath,

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { invariant } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import type { Transport } from '../comm/link.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
@@ -13,7 +14,7 @@ import type { Replica } from './replicaThread.ts';
 
 /** Workers that run on this machine. */
 export interface LocalWorkers {
-  /** Starts one more, or one again. */
+  /** Starts one of {@link StartOptions.localWorkers}, or starts it again. */
   start(worker: string): void;
   /** Ends one at once. */
   kill(worker: string): void;
@@ -39,8 +40,11 @@ export interface WorkerExit {
 
 export interface StartOptions {
   readonly coordinatorAddress: string;
-  /** Workers that share this machine. */
-  readonly workersOnHost: number;
+  /**
+   * Names of the workers that share this machine, in the order of its devices: each has that of its place here. One that an earlier
+   * program started, and that goes on, keeps its place.
+   */
+  readonly localWorkers: readonly string[];
   readonly cores: number;
   /** The run's, those for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
@@ -75,15 +79,16 @@ export interface WorkerArguments {
  * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
  * (`comm.rejoinTimeoutMs`), and end by themselves.
  */
-export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry = usualEntry): LocalWorkers {
+export function forkWorkers(
+  { localWorkers, onExit, onOutput, ...given }: StartOptions,
+  entry = usualEntry,
+): LocalWorkers {
   const children = new Map<string, ChildProcess>();
-  const indices = new LocalIndices();
   const waiting: (() => void)[] = [];
   let isStopped = false;
   const gone = (id: string, child: ChildProcess, exit: WorkerExit) => {
     if (children.get(id) !== child) return;
     children.delete(id);
-    indices.release(id);
     onExit(exit);
     if (children.size > 0) return;
     for (const resolve of waiting.splice(0)) resolve();
@@ -96,7 +101,7 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry 
   return {
     start(id) {
       if (isStopped || children.has(id)) return;
-      const options: WorkerArguments = { id, localIndex: indices.take(id), ...given };
+      const options: WorkerArguments = { id, ...placeOf(id, localWorkers), ...given };
       // The id is for whoever looks at a list of processes.
       const child = fork(entry.url, [JSON.stringify({ id }), ...entry.arguments], {
         // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
@@ -142,31 +147,28 @@ export function forkWorkers({ onExit, onOutput, ...given }: StartOptions, entry 
  * @param makeReplica what computes; the usual compute thread where it is not given
  */
 export function startInProcess(
-  { coordinatorAddress, workersOnHost, cores, flightFolder, onExit }: StartOptions,
+  { coordinatorAddress, localWorkers, cores, flightFolder, onExit }: StartOptions,
   transport: Transport,
   makeReplica?: () => Replica,
 ): LocalWorkers {
   const working = new Map<string, Promise<void>>();
   const agents = new Map<string, Agent>();
-  const indices = new LocalIndices();
   const ended = async () => void (await Promise.all(working.values()));
   return {
     start(id) {
       const recorder = new FlightRecorder({ folder: flightFolder, name: id });
-      const localIndex = indices.take(id);
-      const own = { id, localIndex, recorder, ...(makeReplica && { makeReplica }) };
-      const work = Agent.work({ transport, coordinatorAddress, workersOnHost, cores, ...own }, (agent) =>
-        agents.set(id, agent),
-      ).then((failure) => {
-        agents.delete(id);
-        indices.release(id);
-        const { pid } = process;
-        onExit(
-          failure === undefined
-            ? { worker: id, pid, description: 'has ended', clean: true }
-            : failedExit(id, pid, failure),
-        );
-      });
+      const own = { id, ...placeOf(id, localWorkers), recorder, ...(makeReplica && { makeReplica }) };
+      const work = Agent.work({ transport, coordinatorAddress, cores, ...own }, (agent) => agents.set(id, agent)).then(
+        (failure) => {
+          agents.delete(id);
+          const { pid } = process;
+          onExit(
+            failure === undefined
+              ? { worker: id, pid, description: 'has ended', clean: true }
+              : failedExit(id, pid, failure),
+          );
+        },
+      );
       working.set(id, work);
     },
     kill: () => {}, // one that hangs hangs this process
@@ -179,24 +181,11 @@ export function startInProcess(
   };
 }
 
-/**
- * Which of the workers that run here each is: the lowest index that no other has, so that one that is started again or for another has a
- * device that is free.
- */
-class LocalIndices {
-  readonly #byWorker = new Map<string, number>();
-
-  take(worker: string): number {
-    const taken = new Set(this.#byWorker.values());
-    let index = 0;
-    while (taken.has(index)) index++;
-    this.#byWorker.set(worker, index);
-    return index;
-  }
-
-  release(worker: string): void {
-    this.#byWorker.delete(worker);
-  }
+/** Which of the workers of this machine it is: its device depends on nothing else, so that no other can have it. */
+function placeOf(worker: string, localWorkers: readonly string[]): { localIndex: number; workersOnHost: number } {
+  const localIndex = localWorkers.indexOf(worker);
+  invariant(localIndex >= 0, `${worker} is none of the workers of this machine: ${localWorkers.join(', ')}`);
+  return { localIndex, workersOnHost: localWorkers.length };
 }
 
 function exitOf(

@@ -28,12 +28,14 @@ const dataset: Dataset = {
 /**
  * What `train.workers` workers compute, what they compute on, and what they hold at the end.
  * @param onStep told each step that is done
+ * @param survivors workers that another program started, as before a takeover
  * @throws what the run fails with
  */
 export async function runInMemory(
   config: Config,
   table: EngineTable,
   onStep: (step: number) => void = () => undefined,
+  survivors: readonly string[] = [],
 ) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
@@ -45,12 +47,13 @@ export async function runInMemory(
   const localWorkers = Array.from({ length: count }, (_, i) => `local-${i}`);
   const start = {
     coordinatorAddress: server.address,
-    workersOnHost: count,
+    localWorkers,
     cores: count,
     flightFolder: tmpdir(),
     onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
   };
-  const workers = startInProcess(start, transport, () => new InProcessReplica(table));
+  const startProgram = () => startInProcess(start, transport, () => new InProcessReplica(table));
+  const [workers, before] = [startProgram(), startProgram()];
   const coordinator: Coordinator = new Coordinator({
     runId: 'memory',
     config,
@@ -93,11 +96,11 @@ export async function runInMemory(
       },
     ]),
   });
-  for (const worker of localWorkers) workers.start(worker);
+  for (const worker of localWorkers) (survivors.includes(worker) ? before : workers).start(worker);
   try {
     await coordinator.finished;
   } finally {
-    await workers.ended();
+    await Promise.all([workers.ended(), before.ended()]);
     await coordinator.close();
     await server.close();
   }

@@ -6,19 +6,27 @@ import { runInMemory } from '../../engines/runInMemory.ts';
 import { testEngines } from '../../engines/testEngines.ts';
 
 /** What the workers of a run compute on, where the machine has two devices. */
-async function devicesOf(workers: number, device?: number): Promise<(string | undefined)[]> {
+async function devicesOf(
+  workers: number,
+  device?: number,
+  survivors?: readonly string[],
+): Promise<(string | undefined)[]> {
   const config = configSchema.parse({
     model: { blockSize: 8, nLayer: 1, nHead: 1, nEmbd: 4, dropout: 0 },
     train: { globalBatchSize: workers, microBatchSize: 1, maxSteps: 1, workers },
     eval: { everySteps: 0 },
     engine: { name: 'native', device },
   });
-  const { engines } = await runInMemory(config, { native: testEngines.twoDevices });
+  const { engines } = await runInMemory(config, { native: testEngines.twoDevices }, undefined, survivors);
   return engines.map((text) => text?.match(/device \d/)?.[0]);
 }
 
 it('each worker of a machine takes a device of its own', async () => {
   expect(await devicesOf(2)).toEqual(['device 0', 'device 1']);
+});
+
+it('a worker that is started beside one of a program before takes no device that is taken', async () => {
+  expect(await devicesOf(2, undefined, ['local-0'])).toEqual(['device 0', 'device 1']);
 });
 
 it('engine.device is that of all workers', async () => {
@@ -30,13 +38,13 @@ it('more workers than devices are refused, unless they are to share one', async 
   await expect(devicesOf(1, 2)).rejects.toThrow(/device 2 was asked for, .* finds 2 here/);
 });
 
-it('a process that is started for another takes the place that it left', async () => {
+it('a process has its place of the machine, whichever others are started, and when it is started again', async () => {
   const said: string[] = [];
   const exits: WorkerExit[] = [];
   const workers = forkWorkers(
     {
       coordinatorAddress: 'tcp://127.0.0.1:1',
-      workersOnHost: 3,
+      localWorkers: ['a', 'b', 'c'],
       cores: 1,
       flightFolder: 'none',
       onExit: (exit) => void exits.push(exit),
@@ -45,12 +53,13 @@ it('a process that is started for another takes the place that it left', async (
     { url: new URL('./tellPlace.js', import.meta.url), arguments: [] },
   );
   try {
-    for (const worker of ['a', 'b', 'c']) workers.start(worker);
-    await vi.waitFor(() => expect(said.toSorted()).toEqual(['a 0', 'b 1', 'c 2']), 10_000);
-    workers.kill('b');
-    await vi.waitFor(() => expect(exits.map(({ worker }) => worker)).toEqual(['b']), 10_000);
-    workers.start('d');
-    await vi.waitFor(() => expect(said.at(-1)).toBe('d 1'), 10_000);
+    for (const worker of ['b', 'c']) workers.start(worker);
+    await vi.waitFor(() => expect(said.toSorted()).toEqual(['b 1', 'c 2']), 10_000);
+    workers.kill('c');
+    await vi.waitFor(() => expect(exits.map(({ worker }) => worker)).toEqual(['c']), 10_000);
+    workers.start('c');
+    await vi.waitFor(() => expect(said.toSorted()).toEqual(['b 1', 'c 2', 'c 2']), 10_000);
+    expect(() => workers.start('d')).toThrow('d is none of the workers of this machine: a, b, c');
   } finally {
     await workers.stop(0);
   }
