@@ -131,20 +131,15 @@ export function onPrepared(
     phase: 'waiting for work',
     prepared: { engine, engineId, tensors, ...(limit && { limit }) },
   };
-  const others = everyone(state).find(({ id, prepared }) => id !== member.id && prepared !== undefined);
-  const problem =
-    unlikeDeclared(tensors, state.plan.tensors) ?? unlikeOrder(tensors, others?.prepared?.tensors ?? tensors);
-  if (problem !== undefined) {
-    return turnAway(state, now, `${problem}: start it with the version of lockstep that the run has`, nowMs);
-  }
-  const unlike = everyone(state).find(
-    ({ id, prepared }) => id !== member.id && prepared !== undefined && mixRefusal(prepared.engineId, engineId),
-  );
+  const problem = unlikeDeclared(tensors, state.plan.tensors);
+  if (problem !== undefined) return turnAway(state, now, `${problem}: ${sameVersion}`, nowMs);
+  const isUnlike = (other: Member) => other.id !== member.id && misfit(now, other) !== undefined;
+  const unlike = everyone(state).find((other) => other.prepared !== undefined && isUnlike(other));
   if (unlike !== undefined) {
     // Before the run begins whoever is of this machine stays, in whatever order they come.
     const isGuest = ({ rank, worker }: Member) => rank < 0 && !state.plan.localWorkers.includes(worker);
-    if (isGuest(now) || !isGuest(unlike)) return refuseMix(state, now, unlike, nowMs);
-    const { state: without, effects } = refuseMix(state, unlike, now, nowMs);
+    if (isGuest(now) || !isGuest(unlike)) return turnAway(state, now, required(misfit(now, unlike)), nowMs);
+    const { state: without, effects } = turnAway(state, unlike, required(misfit(unlike, now)), nowMs);
     return after(effects, onPrepared(without, member, message, nowMs));
   }
   const next = withMember(state, now);
@@ -154,12 +149,20 @@ export function onPrepared(
   return atBoundary(next, nowMs, reason);
 }
 
-/** One whose update would not have the bits of the other's is told why, and what to do. */
-function refuseMix(state: RunState, member: Member, other: Member, nowMs: number): Decision {
-  const [its, others] = [required(member.prepared).engineId, required(other.prepared).engineId];
-  const { reason: why, remedy } = required(mixRefusal(its, others));
-  const reason = `it computes on ${engineText(its)}, ${nameOf(other)} on ${engineText(others)}, and ${why}: ${remedy}`;
-  return turnAway(state, member, reason, nowMs);
+const sameVersion = 'start it with the version of lockstep that the run has';
+
+/**
+ * Why a prepared worker cannot share a ring with another, and what to do: its state would not arrive in the other's order, or its update
+ * would not have the bits of the other's. Undefined where it can.
+ */
+function misfit(member: Member, other: Member): string | undefined {
+  const [its, others] = [required(member.prepared), required(other.prepared)];
+  const order = unlikeOrder(its.tensors, others.tensors);
+  if (order !== undefined) return `${order}: ${sameVersion}`;
+  const refusal = mixRefusal(its.engineId, others.engineId);
+  if (refusal === undefined) return undefined;
+  const [own, theirs] = [engineText(its.engineId), engineText(others.engineId)];
+  return `it computes on ${own}, ${nameOf(other)} on ${theirs}, and ${refusal.reason}: ${refusal.remedy}`;
 }
 
 function turnAway(state: RunState, member: Member, reason: string, nowMs: number): Decision {

@@ -733,6 +733,19 @@ describe('the decision core: losses', () => {
     expect(script.join('w2').prepared('w2').ids).toEqual(['w0', 'w2']);
   });
 
+  it('keeps the workers of this machine, though a guest with another order was first', () => {
+    const script = new Script({ ...quiet, localWorkers: ['w0', 'w2'], open: true });
+    script.tensorsOf = (id) => (id === 'w1' ? tensors.toReversed() : tensors);
+    script.join('w1').join('w0').join('w2').prepared('w1', 'w0');
+    expect(script.kinds()).toEqual(['refused→w1']);
+    expect(script.effects).toContainEqual(
+      expect.objectContaining({
+        message: { type: 'refused', reason: expect.stringContaining('its parameter 0 is e, that of the others w') },
+      }),
+    );
+    expect(script.prepared('w2').ids).toEqual(['w0', 'w2']);
+  });
+
   it('refuses the workers of another run, whatever they claim to have', () => {
     const script = new Script({ ...quiet, open: true });
     const who = { protocolVersion, version: '0', host: 'h', pid: 1, worker: 'w7', ringAddress: 'ring' };
