@@ -107,6 +107,11 @@ export class PrepareFolder {
     });
   }
 
+  /** A new attempt: that one failed before says nothing of what this one does, which may be killed and gone on with. */
+  async attempt(): Promise<void> {
+    await this.writing(() => rm(join(this.path, FAILED_FILE), { force: true }));
+  }
+
   /** The input was refused: the folder does not stand in the way of another. */
   async fail(): Promise<void> {
     await this.writing(() => writeWhole(join(this.path, FAILED_FILE), ''));

@@ -80,11 +80,13 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
     await folder.follow(planOf(options, known));
     if (await folder.isWhole()) return undefined;
     const progress = await folder.progress(options.sources);
+    await folder.attempt();
     try {
       return await fill(folder, options, { known, progress });
     } catch (error) {
-      // What cannot be read is not what a user wants to go on with.
-      if (error instanceof UserError) await folder.fail();
+      // What cannot be read is not what a user wants to go on with. Where even the mark cannot be written, as on a full disk, the input's
+      // fault is what the user has to hear of; without the mark another command is refused, and says what to do.
+      if (error instanceof UserError) await folder.fail().catch(() => undefined);
       throw error;
     }
   } finally {

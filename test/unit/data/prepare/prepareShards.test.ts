@@ -306,6 +306,32 @@ describe('going on', () => {
     );
   });
 
+  it('forgets a failure when the same command goes on: what it does then is kept from other commands', async () => {
+    const given: Given = { names: ['in.jsonl'], keepIntervalMs: 0 };
+    write('in.jsonl', `${jsonLines(100_000)}{"text":1}  \n`);
+    utimesSync(join(cwd, 'in.jsonl'), 1, 1);
+    await expect(run(given)).rejects.toThrow(UserError);
+    expect(readdirSync(join(cwd, 'out'))).toEqual(expect.arrayContaining(['failed', 'progress.json']));
+    // As many bytes, and as old: by all that can be seen it is the same input.
+    write('in.jsonl', `${jsonLines(100_000)}{"text":"1"}\n`);
+    utimesSync(join(cwd, 'in.jsonl'), 1, 1);
+    await runUntil(0, given);
+    await expect(run({ ...given, shardTokens: 2 ** 21 })).rejects.toThrow(/was prepared with shardTokens/);
+    expect(readdirSync(join(cwd, 'out'))).not.toContain('failed');
+    expect((await run(given))?.documents).toBe(100_001);
+  });
+
+  it('says what is wrong with the input where the folder cannot be marked', async () => {
+    write('in.jsonl', `${jsonLines(100_000)}{"text":1}\n`);
+    const listener = {
+      resumed() {},
+      skipped() {},
+      // Takes the place of the mark, as a full disk does.
+      progress: () => mkdirSync(join(cwd, 'out', 'failed'), { recursive: true }),
+    };
+    await expect(run({ names: ['in.jsonl'], listener })).rejects.toThrow(/^in\.jsonl:100001: /);
+  });
+
   it('names the sources that differ, however many there are', async () => {
     const names = Array.from({ length: 20 }, (_, i) => `source-${i}`);
     for (const name of names) write(name, 'abc');
