@@ -39,11 +39,23 @@ it('a run without skipped tests passes', () => {
 });
 
 it('a case that is left to the night is counted, with the reason; at night it may not be skipped', () => {
-  const leaves = "it.skip('SIGKILL forward', () => {});\n";
+  const leaves = "it.skip('SIGKILL checkpoint', () => {});\n";
   const byDay = run('test/fault/survive.test.ts', passes + leaves, { LOCKSTEP_NIGHTLY: '' });
   expect(byDay).toMatchObject({ status: 0, stderr: '' });
   expect(byDay.stdout).toContain('1 skipped in test/fault/survive.test.ts: scripts/nightly.sh runs it\n');
   const atNight = run('test/fault/survive.test.ts', passes + leaves, { LOCKSTEP_NIGHTLY: '1' });
-  expect(atNight.stderr).toContain('test/fault/survive.test.ts: SIGKILL forward\n');
+  expect(atNight.stderr).toContain('test/fault/survive.test.ts: SIGKILL checkpoint\n');
   expect(atNight.status).toBe(1);
+});
+
+it.each([
+  ['survive', ['SIGKILL forward', 'SIGSTOP reduceScatter', 'SIGKILL checkpoint twice']],
+  ['resumeCoordinator', ['killed at a moment of a step, forming: all its workers go on']],
+  ['namespaces', ['machines, three of them train together', 'a slow or lossy way to a machine, by nft']],
+])('a representative case of %s may be skipped by nothing', (name, cases) => {
+  const file = `test/fault/${name}.test.ts`;
+  const skips = cases.map((title) => `it.skip('${title}', () => {});\n`).join('');
+  const { status, stderr } = run(file, passes + skips, { LOCKSTEP_NIGHTLY: '' });
+  for (const title of cases) expect(stderr).toContain(`${file}: ${title}\n`);
+  expect(status).toBe(1);
 });
