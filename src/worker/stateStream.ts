@@ -103,8 +103,16 @@ export class StateSender {
     this.#bytes = state.byteLength;
     this.#sentBytes = 0;
     this.#acknowledgedBytes = 0;
-    if (copied === undefined) this.#pump();
-    else void copied.then(() => this.#state === state && this.#pump()).catch(() => this.drop(step));
+    if (copied === undefined) {
+      this.#pump();
+      return;
+    }
+    // Whoever copies is told why it failed. What fails in sending is not caught here.
+    const isThisStream = () => this.#state === state;
+    void copied.then(
+      () => isThisStream() && this.#pump(),
+      () => isThisStream() && this.drop(),
+    );
   }
 
   /** The state is about to change: copies what has not been sent, once. The change must wait for it. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { stateChunkBytes, stateChunksInFlight } from '../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../src/comm/workerMessages.ts';
@@ -159,6 +160,46 @@ describe('a state stream', () => {
     resolve();
     await new Promise(setImmediate);
     expect(sent).toEqual([]);
+  });
+
+  it('goes on when the copy of a stream before it, of the same step, has failed', async () => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent);
+    let fail = (_: Error): void => undefined;
+    const copied = new Promise<void>((_, reject) => {
+      fail = reject;
+    });
+    sender.start({ term: 1, step: 5 }, new StateBytes([newState(nineChunks)]), copied);
+    sender.start({ term: 2, step: 5 }, new StateBytes([newState(nineChunks)]));
+    fail(new Error('no memory'));
+    await new Promise(setImmediate);
+    const before = sent.length;
+    sender.acknowledged({ term: 2, step: 5, offset: stateChunkBytes });
+    expect(sent).toHaveLength(before + 1);
+  });
+
+  it('sends nothing when its copy has failed', async () => {
+    const sent: Sent[] = [];
+    const sender = senderTo(sent);
+    sender.start({ term: 1, step: 5 }, new StateBytes([newState(nineChunks)]), Promise.reject(new Error('no memory')));
+    await new Promise(setImmediate);
+    sender.acknowledged({ term: 1, step: 5, offset: 0 });
+    expect(sent).toEqual([]);
+  });
+
+  it('does not keep to itself that its copy cannot be sent', async () => {
+    const others = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    try {
+      const unhandled = once(process, 'unhandledRejection');
+      const sender = new StateSender(() => {
+        throw new Error('the link is closed');
+      }, 'checkpoint');
+      sender.start({ term: 1, step: 5 }, new StateBytes([newState(nineChunks)]), Promise.resolve());
+      expect((await unhandled)[0]).toEqual(new Error('the link is closed'));
+    } finally {
+      for (const listener of others) process.on('unhandledRejection', listener);
+    }
   });
 
   it('lets the event loop turn while it is copied aside, and goes on meanwhile', async () => {
