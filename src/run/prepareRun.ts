@@ -93,7 +93,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   });
   const config = withFittingPrompt(given, dataset, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
   if (resume !== undefined) checkResume(resume, config, dataset, messages);
-  if (!args.dryRun) await checkRoom(store, config, dataset);
+  if (!args.dryRun) await checkRoom(store, config, dataset, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
   return { config, folder, store, resume, dataset, validationText, worldSize, minWorkers };
 }
@@ -232,13 +232,21 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
   note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
 }
 
-/** Better known now than after the last step. */
-async function checkRoom(store: CheckpointStore, { model, train }: Config, { vocabSize }: Dataset): Promise<void> {
+/**
+ * Better known now than after the last step. A run that goes on is not refused: workers whose coordinator was killed may wait with a
+ * state that is nowhere else, and not for long.
+ */
+async function checkRoom(
+  store: CheckpointStore,
+  { model, train }: Config,
+  { vocabSize }: Dataset,
+  { resuming, warn }: { resuming: boolean; warn: RunMessages['warn'] },
+): Promise<void> {
   const problem = await store.roomProblem(declaredTensors({ ...model, vocabSize }, train.trainable));
   if (problem === undefined) return;
-  throw new UserError(
-    `a checkpoint of this model ${problem}: make room, or choose a folder on another disk (--run-dir)`,
-  );
+  const message = `a checkpoint of this model ${problem}: make room`;
+  if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (--run-dir)`);
+  warn(`${message} before the next one is due`);
 }
 
 /** A parameter that is trained from here on has no moments to go on with, and one that is frozen from here on would lose its own. */

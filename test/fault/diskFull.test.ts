@@ -1,6 +1,6 @@
 /** A disk that fills up while a run goes on: the run trains to its end, its last checkpoint stays, the user is told. */
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, expect, it } from 'vitest';
@@ -86,4 +86,25 @@ it('refuses a run at its start where no checkpoint would ever fit', async () => 
     /a checkpoint of this model needs [\d,]+ bytes, but the disk of .*small has only [\d,]+ free: make room/,
   );
   expect(await readdir(disk)).toEqual([]);
+});
+
+it('goes on with a run although no checkpoint would fit any more, and says so', async () => {
+  const disk = join(folder(), 'filled');
+  if (!(await mountSmallDisk(disk, 8 << 20))) return;
+  const runDir = join(disk, 'run');
+  const first = await launch(['--workers', '1', '--run-dir', runDir, ...set(...tiny, 'train.maxSteps=5')], folder());
+  expect(first).toMatchObject({ code: 0, stderr: '' });
+  const filler = join(disk, 'filler');
+  await writeFile(filler, '');
+  const { bavail, bsize } = await statfs(disk);
+  await writeFile(filler, Buffer.alloc(bavail * bsize - (256 << 10)));
+  const noRoom =
+    /^warning: a checkpoint of this model needs [\d,]+ bytes, .* free: make room before the next one is due\n/;
+  const resumed = start(['--resume', runDir, ...set('train.maxSteps=1000000')], folder());
+  await resumed.printed(/step +8\//);
+  await rm(filler);
+  resumed.process.kill('SIGINT');
+  const result = await resumed.finished;
+  expect(result).toMatchObject({ code: 130, stderr: expect.stringMatching(noRoom) });
+  expect(result.stdout).toMatch(/checkpoint step-\d+/);
 });
