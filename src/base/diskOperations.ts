@@ -47,7 +47,7 @@ async function syncDirectory(path: string): Promise<void> {
     handle = await open(path, 'r');
     await handle.sync();
   } catch (error) {
-    passUnsupportedFolderSync(error);
+    passUnsupportedFolderSync(error, path);
   } finally {
     await handle?.close();
   }

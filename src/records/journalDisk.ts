@@ -61,12 +61,13 @@ export const nodeJournalDisk: JournalDisk = {
   },
   rename: renameSync,
   syncFolderOf(path) {
+    const folder = dirname(path);
     let descriptor: number | undefined;
     try {
-      descriptor = openSync(dirname(path), 'r');
+      descriptor = openSync(folder, 'r');
       fsyncSync(descriptor);
     } catch (error) {
-      passUnsupportedFolderSync(error);
+      passUnsupportedFolderSync(error, folder);
     } finally {
       if (descriptor !== undefined) closeSync(descriptor);
     }

@@ -1,5 +1,6 @@
 /** /proc is a file system of Linux whose folders cannot be synced: it answers EINVAL, as CIFS does. */
 import { fsyncSync, openSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { expect, it } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { passUnsupportedFolderSync } from '../../../src/base/folderSync.ts';
@@ -18,10 +19,29 @@ it('a folder that is not there is one', async () => {
   expect(() => nodeJournalDisk.syncFolderOf('/proc/none/file')).toThrow('ENOENT');
 });
 
-it.each(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS', 'ESTALE'])('%s is a failure of the disk', (code) => {
-  expect(() => passUnsupportedFolderSync(failure(code))).toThrow(code);
+it.each(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS', 'ESTALE', 'EBADF'])('%s is a failure of the disk', (code) => {
+  expect(() => passUnsupportedFolderSync(failure(code), tmpdir())).toThrow(code);
 });
 
-it.each(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'EACCES'])('%s of a folder is none', (code) => {
-  passUnsupportedFolderSync(failure(code));
+it.each(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'EISDIR'])('%s of a folder is none', (code) => {
+  passUnsupportedFolderSync(failure(code), '/proc/none');
+});
+
+it('a folder that may be written, but not be synced, is none either, and it is said once', async () => {
+  const warnings: string[] = [];
+  const listener = ({ message }: Error) => void warnings.push(message);
+  process.on('warning', listener);
+  try {
+    for (const code of ['EACCES', 'EPERM']) passUnsupportedFolderSync(failure(code), tmpdir());
+    await new Promise(setImmediate);
+  } finally {
+    process.off('warning', listener);
+  }
+  expect(warnings).toEqual([
+    expect.stringMatching(/ cannot be synced \(EACCES\): a power cut may take its newest files/),
+  ]);
+});
+
+it.each(['EACCES', 'EPERM'])('%s of a folder that may not be written is a failure', (code) => {
+  expect(() => passUnsupportedFolderSync(failure(code), '/proc/none')).toThrow(code);
 });
