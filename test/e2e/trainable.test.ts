@@ -1,12 +1,13 @@
 /** A run that trains some parameters: the others keep their bits, and whoever resumes or joins goes on with the same. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it, vi } from 'vitest';
 import { isTrainedBy } from '../../src/architecture/trainable.ts';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts';
 import { createEngine } from '../../src/engine/registry.ts';
 import { parameterSpecs } from '../../src/model/parameterOrder.ts';
 import { Parameters } from '../../src/model/parameterStore.ts';
+import { stepsOf } from '../fault/elasticRun.ts';
 import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
@@ -82,14 +83,18 @@ it('resumes to the same bytes', async () => {
 
 it('has the losses of 3 workers with 1, and where another joins while it trains', async () => {
   const joinable = ['--listen', 'tcp://127.0.0.1:0', '--no-encrypt', '--workers', '1', '--run-dir', 'joined'];
-  const running = start([...joinable, ...set(...config, 'train.maxSteps=600')], folder());
+  const running = start([...joinable, ...set(...config, 'train.maxSteps=1000000')], folder());
   const [, address = ''] = await running.printed(/^listening on (\S+)/m);
   const joined = start(['join', address], folder());
-  expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
+  const lastStep = async () => (await stepsOf(join(folder(), 'joined'))).at(-1);
+  const isSeen = { step: expect.toSatisfy((step: number) => step >= 60), ranks: [{ rank: 0 }, { rank: 1 }] };
+  await vi.waitFor(async () => expect(await lastStep()).toMatchObject(isSeen), { timeout: 60_000, interval: 100 });
+  running.process.kill('SIGINT');
+  expect(await running.finished).toMatchObject({ code: 130, stderr: '' });
   expect(await joined.finished).toMatchObject({ code: 0, stderr: '' });
   const steps = (await metricsOf(join(folder(), 'joined'))).filter(({ ranks }) => ranks !== undefined);
   expect([steps[0]!.ranks!.length, steps.at(-1)!.ranks!.length]).toEqual([1, 2]);
-  await expectFrozenAsInitial(checkpointOf('joined', 600));
+  await expectFrozenAsInitial(checkpointOf('joined', steps.at(-1)!.step));
   for (const [i, loss] of (await lossesOf(join(folder(), 'straight'))).entries()) {
     expect(Math.abs(steps[i]!.loss! / loss - 1), `step ${i + 1}`).toBeLessThan(1e-4);
   }
