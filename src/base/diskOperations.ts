@@ -23,7 +23,7 @@ export interface DiskOperations {
   /** Makes the entries of a folder (names made, renamed, removed) durable, where the file system can. */
   syncDirectory(path: string): Promise<void>;
   removeTree(path: string): Promise<void>;
-  /** Bytes that an ordinary user may still write on the file system of `path`. */
+  /** Bytes that an ordinary user may still write on the file system of `path`; infinite where it does not say its size. */
   freeBytes(path: string): Promise<number>;
 }
 
@@ -67,7 +67,7 @@ export const nodeDisk: DiskOperations = {
   syncDirectory,
   removeTree: (path) => rm(path, { recursive: true, force: true }),
   async freeBytes(path) {
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize;
+    const { bavail, bsize, blocks } = await statfs(path);
+    return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
   },
 };

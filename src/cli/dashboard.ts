@@ -6,7 +6,7 @@ import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
-import { onEndSignal } from './endSignals.ts';
+import { onEndRequest } from './endRequests.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 
@@ -53,8 +53,8 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
   const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
   print(`dashboard ${dashboard.url} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`);
   await new Promise<void>((end) => {
-    const ignoreSignals = onEndSignal(() => {
-      ignoreSignals();
+    const ignoreRequests = onEndRequest(() => {
+      ignoreRequests();
       end();
     });
   });

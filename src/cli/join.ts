@@ -9,7 +9,7 @@ import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
 import { joinKeys, joinKeyVariable } from '../run/runKeyFiles.ts';
 import { forkWorkers, type WorkerExit } from '../worker/spawn.ts';
-import { type EndCause, isInsistent, onEndSignal } from './endSignals.ts';
+import { endInOrder } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { print } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
@@ -72,22 +72,21 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
     },
   });
   for (const name of names) workers.start(name);
-  let interrupted: EndCause | undefined;
-  const ignoreSignals = onEndSignal((cause) => {
-    if (interrupted !== undefined) {
-      if (isInsistent(interrupted) && isInsistent(cause)) void workers.stop(0);
-      return;
-    }
-    interrupted = cause;
-    print('leaving after this step; once more to leave at once');
-    workers.leave();
+  let isLeaving = false;
+  const ignoreRequests = endInOrder({
+    end: () => {
+      isLeaving = true;
+      print('leaving after this step; once more to leave at once');
+      workers.leave();
+    },
+    endAtOnce: () => void workers.stop(0),
   });
   // The workers go on with the run, which has a log of its own.
   goOnWithoutPrinting();
   print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
   await workers.ended();
-  ignoreSignals();
-  if (interrupted !== undefined) {
+  ignoreRequests();
+  if (isLeaving) {
     print('left the run');
     return interruptedExitCode;
   }

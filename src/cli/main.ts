@@ -7,17 +7,14 @@ import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
 import { commandLine } from './commandLine.ts';
-import { tameSignals } from './endSignals.ts';
+import { outputCutOff, tameSignals } from './endRequests.ts';
 import { errorText } from './output.ts';
 import { survivePrintFailures } from './outputFailures.ts';
 import { style } from './terminal.ts';
 
 tameSignals();
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
-survivePrintFailures(() => {
-  if (process.listenerCount('SIGTERM') === 0) process.exit(0);
-  process.kill(process.pid, 'SIGTERM');
-});
+survivePrintFailures(outputCutOff);
 
 const typed = hideBin(process.argv);
 // Which shell the script is for: yargs reads it when its parser is made.

@@ -5,13 +5,13 @@ import { LineLog } from '../records/lineLog.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
 import type { RunFolder } from '../run/runFolder.ts';
-import { onEndSignal } from './endSignals.ts';
+import { onEndRequest } from './endRequests.ts';
 import { currentOutput, warn } from './output.ts';
 import { onPrintFailure } from './outputFailures.ts';
 
 /**
- * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Ctrl-C and SIGTERM end
- * it early; the run is done all the same.
+ * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Whatever asks
+ * the command to end, or keeps it from printing, ends the text early; the run is done all the same.
  */
 export async function printSample(config: Config, folder: RunFolder): Promise<void> {
   const { sample } = currentOutput();
@@ -27,7 +27,7 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
   const onInterrupt = () => {
     isInterrupted = true;
   };
-  const ignoreSignals = onEndSignal(onInterrupt);
+  const ignoreRequests = onEndRequest(onInterrupt);
   // The run is done all the same.
   const ignorePrintFailures = onPrintFailure(onInterrupt);
   const pieces: string[] = [];
@@ -47,7 +47,7 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
     log.append({ step: loaded.checkpoint.trainer?.step, prompt, text: text.join('') });
     await log.flush();
   } finally {
-    ignoreSignals();
+    ignoreRequests();
     ignorePrintFailures();
     await loaded.engine.dispose();
   }

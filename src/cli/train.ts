@@ -17,7 +17,7 @@ import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
 import { dashboardHost, openDashboard } from './dashboard.ts';
-import { type EndCause, isInsistent, onEndSignal } from './endSignals.ts';
+import { endInOrder } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
 import { goOnWithoutPrinting, onPrintFailure } from './outputFailures.ts';
@@ -241,19 +241,17 @@ function printHeader(
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
-/** The first signal ends the run in order, Ctrl-C or SIGTERM again at once. @returns what takes the handlers away */
+/** @returns what takes the handlers away */
 function handleSignals(run: StartedRun): () => void {
-  let first: EndCause | undefined;
-  return onEndSignal((cause) => {
-    if (first === undefined) {
-      first = cause;
+  return endInOrder({
+    end: (cause) => {
       print('stopping after this step, with a checkpoint; once more to stop at once');
       run.stop(cause);
-      return;
-    }
-    if (!isInsistent(first) || !isInsistent(cause)) return;
-    const exit = () => process.exit(interruptedExitCode);
-    setTimeout(exit, cleanUpMs);
-    void run.abandon().finally(exit);
+    },
+    endAtOnce: () => {
+      const exit = () => process.exit(interruptedExitCode);
+      setTimeout(exit, cleanUpMs);
+      void run.abandon().finally(exit);
+    },
   });
 }

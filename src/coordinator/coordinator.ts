@@ -134,7 +134,7 @@ export class Coordinator {
 
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal, or why else */
   requestStop(cause?: string): void {
-    if (!this.#state.stopRequested) {
+    if (!this.#isOver && !this.#state.stopRequested) {
       const reason = cause === undefined ? 'the run is to stop' : `the run is to stop: ${cause}`;
       this.#writer.event({ event: 'stopping', reason, ...this.#at });
     }
@@ -143,7 +143,13 @@ export class Coordinator {
 
   /** Something that the run's events should have, though it goes on. */
   note(message: string): void {
+    if (this.#isOver) return;
     this.#writer.event({ event: 'warning', reason: message, ...this.#at });
+  }
+
+  /** Its last event is written, or as good as. */
+  get #isOver(): boolean {
+    return this.#isClosed || this.#state.stage === 'finished' || this.#state.stage === 'failed';
   }
 
   /** Lets go of everything; a checkpoint that is being written is given up. */

@@ -1,6 +1,7 @@
 /** A worker process: `spawn.ts` forks it, and tells it what to do in the first IPC message. */
 import { once } from 'node:events';
 import { z } from 'zod';
+import { endSignals, onSignals } from '../base/endSignals.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { runKeysSchema } from '../comm/runKeys.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
@@ -38,7 +39,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
   // Nor does it read any more what this process prints; and a log that is full, or a terminal that is closed, ends no training.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   // The coordinator hears these as well and decides; and Node's debugger, which SIGUSR1 opens, is not for workers.
-  for (const signal of ['SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
+  onSignals(endSignals, () => {});
   // A clean leave; the second time at once.
   process.on('SIGTERM', () => {
     if (isLeaving || agent === undefined) process.exit(143);

@@ -33,8 +33,10 @@ describe('a signal', () => {
   it.each(['SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGXCPU', 'SIGPWR'] as const)('%s ends a run in order', async (signal) => {
     const running = start(['--workers', '1', '--run-dir', signal, ...long], folder());
     await running.printed(/step +2\//);
+    // To every process of the job, as batch systems do; and they may repeat themselves: that is no impatience.
+    for (const pid of await running.descendants()) process.kill(pid, signal);
     running.process.kill(signal);
-    running.process.kill(signal); // a batch system may repeat itself: that is no impatience
+    if (signal !== 'SIGQUIT') running.process.kill(signal); // that is a key: twice is impatience
     const result = await running.finished;
     expect(result.code).toBe(130);
     expect(await running.descendants()).toEqual([]);
@@ -66,7 +68,7 @@ describe('a signal', () => {
   });
 
   it('SIGUSR1 ends a command that has nothing to lose, and opens no debugger', async () => {
-    const module = join(packageRoot, 'dist/cli/endSignals.js');
+    const module = join(packageRoot, 'dist/cli/endRequests.js');
     const script = `import(${JSON.stringify(module)}).then(({ tameSignals }) => {
       tameSignals();
       console.log('ready');
@@ -76,6 +78,47 @@ describe('a signal', () => {
     await running.printed(/ready/);
     running.process.kill('SIGUSR1');
     expect(await running.finished).toEqual({ code: 138, stdout: 'ready\n', stderr: '' });
+  });
+
+  it('SIGTERM after an announcement does not end at once, Ctrl-C does', async () => {
+    const sizes = ['model.nEmbd=512', 'model.blockSize=256', 'train.globalBatchSize=252', 'train.microBatchSize=252'];
+    const slow = set(...tiny, 'train.maxSteps=100000', ...sizes);
+    const running = start(['--workers', '1', '--run-dir', 'insisted', ...slow], folder());
+    await running.printed(/worker ready/);
+    running.process.kill('SIGUSR1');
+    await running.printed(/once more to stop at once/);
+    running.process.kill('SIGTERM');
+    await sleep(500);
+    expect(running.process.exitCode).toBeNull();
+    running.process.kill('SIGINT');
+    expect((await running.finished).code).toBe(130);
+    expect(await readdir(join(folder(), 'insisted'))).not.toContain('checkpoints');
+  });
+
+  it('Ctrl-C that also ends who reads its output, as `| tee log`, ends the run in order', async () => {
+    const running = start(['--workers', '1', '--run-dir', 'tee', ...long], folder());
+    await running.printed(/step +2\//);
+    running.process.stdout?.destroy();
+    running.process.kill('SIGINT');
+    expect((await running.finished).code).toBe(130);
+    await expectNothingLost('tee');
+  });
+
+  it('a run goes on when the shell ends in which npm was started', async () => {
+    const npm = "require('node:child_process').spawn(process.execPath, process.argv.slice(1), { stdio: 'inherit' })";
+    const run = [entry, '--workers', '1', '--run-dir', 'logged out', ...long];
+    const words = [process.execPath, '-e', npm, '--', ...run].map(quoted).join(' ');
+    const shell = startProgram(['sh', '-c', `${words} & sleep 3`], folder(), { npm_lifecycle_script: 'launch' });
+    await shell.printed(/step +2\//);
+    while (shell.process.exitCode === null) await sleep(50);
+    const before = (await lossesOf(join(folder(), 'logged out'))).length;
+    await sleep(1_500); // it has looked three times at who started it
+    await shell.printed(new RegExp(`step +${before + 10}/`));
+    const [npmPid] = await shell.descendants();
+    process.kill(npmPid!, 'SIGKILL');
+    while ((await shell.descendants()).length > 0) await sleep(50);
+    expect((await eventsOf('logged out')).filter(({ event }) => event === 'stopping')).toHaveLength(1);
+    await expectNothingLost('logged out');
   });
 
   it.each(['SIGTERM', 'SIGKILL'] as const)(
