@@ -43,9 +43,17 @@ export function engineOptionsOf({ engine, 'device-kind': deviceKind, device, thr
   return {
     name: engine,
     deviceKind,
-    device: numberOption('device', device, { min: 0, max: deviceIndexMax, whole: true }),
+    device: deviceOption(device),
     threads: numberOption('threads', threads, { min: 0, max: 1024, whole: true }),
   };
+}
+
+/** @param device as yargs reads it: text is NaN, as it was when this was the backend's name */
+function deviceOption(device: number): number {
+  if (!Number.isNaN(device)) return numberOption('device', device, { min: 0, max: deviceIndexMax, whole: true });
+  throw new UserError(
+    `--device: expected the index of a device, a whole number from 0 to ${deviceIndexMax}; the backend of the tfjs engine is --device-kind`,
+  );
 }
 
 /** @throws UserError unless `value` is a number in the range */

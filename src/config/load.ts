@@ -61,7 +61,7 @@ export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOpti
 
 /** Of a config that was checked. */
 function keysOf(given: unknown, overrides: readonly string[]): string[] {
-  const groups = Object.entries(recordAt(withOverrides(given ?? {}, overrides.map(parseOverride)), []));
+  const groups = Object.entries(recordAt(withOverrides(withTodaysKeys(given ?? {}), overrides.map(parseOverride)), []));
   return groups.flatMap(([group, keys]) => (isRecord(keys) ? Object.keys(keys).map((key) => `${group}.${key}`) : []));
 }
 

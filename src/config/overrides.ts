@@ -2,6 +2,7 @@
 import { parseDocument } from 'yaml';
 import { UserError } from '../base/errors.ts';
 import { type ConfigKey, configKey, nearestKey } from './keys.ts';
+import { todaysPath } from './renamedKeys.ts';
 
 const shownMax = 200;
 
@@ -19,7 +20,8 @@ export function parseOverride(text: string): Override {
   if (equals < 1) {
     throw new UserError(`--set ${shown}: expected group.key=value, as in --set train.maxSteps=100.`);
   }
-  const path = text.slice(0, equals).trim();
+  const written = text.slice(equals + 1);
+  const path = todaysPath(text.slice(0, equals).trim(), plainValue(written));
   const key = configKey(path);
   if (!key) {
     const guess = nearestKey(path);
@@ -27,7 +29,18 @@ export function parseOverride(text: string): Override {
       `--set ${shown}: there is no key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
     );
   }
-  return { text: shown, key, value: parseValue(text.slice(equals + 1), key) };
+  return { text: shown, key, value: parseValue(written, key) };
+}
+
+/** What YAML makes of it; the text itself where it is not YAML. */
+function plainValue(text: string): unknown {
+  const document = parseDocument(text, { logLevel: 'error' });
+  if (document.errors.length > 0) return text;
+  try {
+    return document.toJS({ maxAliasCount: 0 });
+  } catch {
+    return text;
+  }
 }
 
 /**

@@ -19,6 +19,12 @@ export function renamedKey(path: string): string | undefined {
   return Object.hasOwn(renamed, path) ? renamed[path] : undefined;
 }
 
+/** Where a value belongs today that was written for a path; the same for one that was never renamed. */
+export function todaysPath(path: string, value: unknown): string {
+  const move = moves.find(([from, { holds }]) => from === path && holds(value));
+  return move?.[1].to ?? path;
+}
+
 /** The path of a key as it was before; the same for one that was never renamed. */
 export function formerPath(path: readonly PropertyKey[]): readonly PropertyKey[] {
   const dotted = path.slice(0, 2).join('.');

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { countsOption } from '../../../src/cli/options.ts';
+import { countsOption, engineOptionsOf } from '../../../src/cli/options.ts';
 
 describe('countsOption', () => {
   const range = { min: 2, max: 64 };
@@ -16,4 +16,14 @@ describe('countsOption', () => {
       `Expected numbers from 2 to 64 for --ranks, like 2,4, but received "${text}".`,
     );
   });
+});
+
+it('says where the backend is named now when the device is not a number', () => {
+  const given = { checkpoint: undefined, engine: 'tfjs', 'device-kind': 'auto', threads: 0 } as const;
+  expect(engineOptionsOf({ ...given, device: 2 })).toMatchObject({ device: 2 });
+  // What yargs makes of `--device wasm`.
+  expect(() => engineOptionsOf({ ...given, device: Number.NaN })).toThrow(
+    /^--device: expected the index of a device, .* is --device-kind$/,
+  );
+  expect(() => engineOptionsOf({ ...given, device: -1 })).toThrow('--device: expected a whole number from 0 to 1023');
 });

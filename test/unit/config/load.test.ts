@@ -32,13 +32,20 @@ function refusal(load: () => unknown): string {
 const parse = (text: string, overrides: string[] = []): Config => parseConfig({ text, name: 'my.yaml', overrides });
 const refused = (text: string, overrides: string[] = []): string => refusal(() => parse(text, overrides));
 
-it('takes a key by the name that it had before in a file, and names the new one on the command line', () => {
+it('takes a key by the name that it had before in a file and on the command line', () => {
   expect(parse('train:\n  leases: proportional\n').train.batchSplit).toBe('proportional');
   expect(refused('train:\n  leases: fair\n')).toMatch(/^my.yaml:2: train.batchSplit: expected/);
   expect(refused('train:\n  leases: equal\n  batchSplit: equal\n')).toContain(
     'unknown key train.leases. Did you mean train.batchSplit?',
   );
-  expect(refused('', ['train.leases=equal'])).toContain('there is no key train.leases. Did you mean train.batchSplit?');
+  expect(parse('train:\n  leases: equal\n', ['train.leases=proportional']).train.batchSplit).toBe('proportional');
+  expect(refused('', ['train.leases=fair'])).toMatch(/^--set train.leases=fair: train.batchSplit: expected/);
+  writeFileSync(join(cwd, 'old.yaml'), 'train:\n  leases: equal\nengine:\n  name: tfjs\n');
+  expect(loadConfig({ file: 'old.yaml', overrides: ['engine.device=wasm'], cwd }).chosen).toEqual([
+    'train.batchSplit',
+    'engine.name',
+    'engine.deviceKind',
+  ]);
 });
 
 it('takes a kind of device where it was written before there were indices', () => {
@@ -47,9 +54,14 @@ it('takes a kind of device where it was written before there were indices', () =
   expect(parse('engine:\n  device: auto\n').engine.device).toBe('auto');
   expect(parse('engine:\n  device: 1\n').engine).toMatchObject({ deviceKind: 'auto', device: 1 });
   expect(refused('engine:\n  name: native\n  device: wasm\n')).toMatch(/^my.yaml:3: engine.deviceKind = "wasm" is for/);
-  expect(refused('', ['engine.device=wasm'])).toContain(
-    'engine.device: expected auto or a whole number from 0 to 1023',
+  const set = (value: string) => parse('engine:\n  name: tfjs\n  deviceKind: cpu\n', [`engine.device=${value}`]).engine;
+  expect(set('wasm')).toMatchObject({ deviceKind: 'wasm', device: 'auto' });
+  expect(set('1')).toMatchObject({ deviceKind: 'cpu', device: 1 });
+  expect(set('auto')).toMatchObject({ deviceKind: 'cpu', device: 'auto' });
+  expect(refused('', ['engine.device=toaster'])).toMatch(
+    /^--set engine.device=toaster: engine.deviceKind: expected one of .*, got "toaster"/,
   );
+  expect(refused('', ['engine.device=-1'])).toContain('engine.device: expected auto or a whole number from 0 to 1023');
 });
 
 describe('shipped configs', () => {
