@@ -3,6 +3,7 @@ import { parseDocument } from 'yaml';
 import { UserError } from '../base/errors.ts';
 import { type ConfigKey, configKey, nearestKey } from './keys.ts';
 import { todaysPath } from './renamedKeys.ts';
+import { guarded, refuseAliases } from './yamlSource.ts';
 
 const shownMax = 200;
 
@@ -29,7 +30,7 @@ export function parseOverride(text: string): Override {
       `--set ${shown}: there is no key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
     );
   }
-  return { text: shown, key, value: parseValue(written, key) };
+  return { text: shown, key, value: parseValue(written, key, `--set ${shown}`) };
 }
 
 /** What YAML makes of it; the text itself where it is not YAML. */
@@ -43,12 +44,23 @@ function plainValue(text: string): unknown {
   }
 }
 
+function takesList({ schema }: ConfigKey): boolean {
+  return [['a'], [1]].some((list) => schema.safeParse(list).success);
+}
+
 /**
  * YAML where that fits the key, else the text itself where the key takes any text: `data.text=*.md` and `sample.prompt=1: one` mean
- * what they say although they are not YAML strings.
+ * what they say although they are not YAML strings. Where the key takes a list, what begins with `[` is one, as in a file.
  */
-function parseValue(text: string, key: ConfigKey): unknown {
-  const document = parseDocument(text, { logLevel: 'error' });
+function parseValue(text: string, key: ConfigKey, where: string): unknown {
+  const document = parseDocument(text, { logLevel: 'error', prettyErrors: false });
+  if (text.trimStart().startsWith('[') && takesList(key)) {
+    const problem = document.errors[0] ?? document.warnings[0];
+    if (problem)
+      throw new UserError(`${where}: not a list: ${problem.message}. A text that begins with [ needs quotes.`);
+    refuseAliases(document, () => where);
+    return guarded(where, () => document.toJS({ maxAliasCount: 0 }));
+  }
   let value: unknown;
   let valid = document.errors.length === 0 && document.warnings.length === 0;
   try {

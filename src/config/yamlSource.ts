@@ -2,7 +2,7 @@
  * YAML text to a plain object that remembers on which line each key stands, so that a later check can name it. Only what a
  * config needs: one document, one map of maps. Aliases are refused, so a small file cannot grow into a large object.
  */
-import { isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLMap } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLMap } from 'yaml';
 import { messageOf, UserError } from '../base/errors.ts';
 
 export interface YamlSource {
@@ -23,13 +23,7 @@ export function parseYaml(text: string, file: string): YamlSource {
     const line = lineCounter.linePos(problem.pos[0]).line;
     throw new UserError(`${file}:${line}: ${sentence(problem.message, problem.code)}`);
   }
-  visit(document, {
-    Alias(_key, node) {
-      throw new UserError(
-        `${file}:${lineAt(node)}: YAML aliases are not supported, got *${node.source}. Write the value out; a string that starts with * needs quotes.`,
-      );
-    },
-  });
+  refuseAliases(document, (node) => `${file}:${lineAt(node)}`);
   visit(document, {
     Pair(_key, { key }) {
       // An object cannot hold this one as a plain key, so the schema would never see it.
@@ -46,6 +40,17 @@ export function parseYaml(text: string, file: string): YamlSource {
   }
   const value: unknown = guarded(file, () => document.toJS({ maxAliasCount: 0 })) ?? {};
   return { value: withoutEmptyGroups(value), lineOf: (path) => lineOfPath(root, path, lineCounter) };
+}
+
+/** @throws UserError for the first alias in it, with where it was written */
+export function refuseAliases(document: Document, whereOf: (node: Node) => string): void {
+  visit(document, {
+    Alias(_key, node) {
+      throw new UserError(
+        `${whereOf(node)}: YAML aliases are not supported, got *${node.source}. Write the value out; a string that starts with * needs quotes.`,
+      );
+    },
+  });
 }
 
 /** A group whose keys are all commented out parses as null; it means the defaults. */
@@ -74,7 +79,7 @@ function sentence(message: string, code: string): string {
 }
 
 /** The parser recurses, so absurdly deep nesting overflows the stack: the file's fault, not ours. */
-function guarded<T>(file: string, parse: () => T): T {
+export function guarded<T>(file: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {

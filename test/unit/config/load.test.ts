@@ -284,6 +284,25 @@ describe('--set', () => {
     expect(parse('', ['model.bias=false']).model).toMatchObject({ bias: false });
   });
 
+  it('takes what begins with [ as a list where the key takes one, and says why it is none', () => {
+    const trainable = (value: string) => `train.trainable=${value}`;
+    expect(parse('', [trainable('["*.attn.*", transformer.ln_f.*]')]).train.trainable).toEqual([
+      '*.attn.*',
+      'transformer.ln_f.*',
+    ]);
+    expect(refused('', [trainable('[*.attn.*, x]')])).toBe(
+      '--set train.trainable=[*.attn.*, x]: YAML aliases are not supported, got *.attn.*. Write the value out; a string that starts with * needs quotes.',
+    );
+    expect(refused('', ['data.text=[a.txt, b.txt'])).toMatch(
+      /^--set data.text=\[a.txt, b.txt: not a list: .*\. A text that begins with \[ needs quotes\.$/,
+    );
+    expect(refused('', ['data.text=[a, 3]'])).toContain('data.text: expected builtin, or a path, folder or glob, or a');
+    expect(refused('', ['data.weights=[1, x'])).toContain('not a list');
+    expect(parse('', ['data.text="[ab]*.md"']).data.text).toBe('[ab]*.md');
+    // Takes no list.
+    expect(parse('', ['sample.prompt=[a] b']).sample.prompt).toBe('[a] b');
+  });
+
   it('is named instead of a line when it is wrong', () => {
     expect(refused('', ['model.nLayers=4'])).toBe(
       '--set model.nLayers=4: there is no key model.nLayers. Did you mean model.nLayer?',
