@@ -29,7 +29,7 @@ export interface Machine extends Host {
   readonly fmaGflops: number;
   /** The same for 1, 2, … `threads` threads, doubling. */
   readonly fmaGflopsByThreads: Readonly<Record<number, number>>;
-  /** The same in products of bfloat16 numbers summed in float32: AMX, AVX512-BF16 or float32 multiply-adds. */
+  /** The same in products of bfloat16 numbers summed in float32: AMX, AVX-512 BF16 or float32 multiply-adds. */
   readonly bf16Gflops: number;
   /** 10^9 bytes a second read from memory by the threads together; absent where no bandwidth was measured. */
   readonly readGBs?: number;

@@ -151,7 +151,7 @@ export interface EngineKeys {
   device: 'auto' | number;
   /** Compute threads of each worker; 0 divides the cores among the workers of this machine. Default `0`, a whole number from 0 to 256. */
   threads: number;
-  /** bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX, on some with AVX512-BF16 (launch doctor). Default `"float32"`, one of float32, bf16. */
+  /** bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX, on some with AVX-512 BF16 (launch doctor). Default `"float32"`, one of float32, bf16. */
   precision: 'float32' | 'bf16';
 }
 

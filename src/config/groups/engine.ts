@@ -1,5 +1,6 @@
 /** The group `engine` of a config: what computes. */
 import { z } from 'zod';
+import { instructionSets } from '../../base/instructionSets.ts';
 import { choice, indexOrAuto, whole } from '../../base/keyTypes.ts';
 import { deviceIndexMax, deviceKinds, engineNames, engines } from '../../engine/engines.ts';
 
@@ -28,7 +29,7 @@ export const engine = z
     }),
     precision: choice(['float32', 'bf16'], {
       default: 'float32',
-      doc: 'bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, `launch generate` and `launch eval` compute in float32. For the native engine; fast where the CPU has AMX, on some with AVX512-BF16 (launch doctor).',
+      doc: `bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, \`launch generate\` and \`launch eval\` compute in float32. For the native engine; fast where the CPU has AMX, on some with ${instructionSets.avx512bf16.label} (launch doctor).`,
     }),
   })
   .meta({ description: 'What computes.' });
