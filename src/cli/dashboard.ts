@@ -51,7 +51,9 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
   const cwd = process.cwd();
   const runDirs = await runDirsOf(args.rundirs ?? [], cwd);
   const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
-  print(`dashboard ${dashboard.url} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`);
+  print(
+    `dashboard ${shownUrls(dashboard)} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`,
+  );
   await new Promise<void>((end) => {
     const ignoreRequests = onEndRequest(() => {
       ignoreRequests();
@@ -69,6 +71,11 @@ async function runDirsOf(given: readonly string[], cwd: string): Promise<string[
     if (existsSync(folder.configPath)) return folder.path;
     throw new UserError(`expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}`);
   });
+}
+
+/** Where it can be opened, for people. */
+export function shownUrls({ url, urlElsewhere }: Pick<Dashboard, 'url' | 'urlElsewhere'>): string {
+  return urlElsewhere === undefined ? url : `${url} or, on another machine, ${urlElsewhere}`;
 }
 
 /** @param port as typed; empty: the usual one, or any if that is taken */

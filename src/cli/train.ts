@@ -16,7 +16,7 @@ import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
-import { dashboardHost, openDashboard } from './dashboard.ts';
+import { dashboardHost, openDashboard, shownUrls } from './dashboard.ts';
 import { endInOrder } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
@@ -187,7 +187,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
         started.note(`${problem}; training goes on without printing there`),
       );
       printHeader(run, args, started);
-      if (dashboard) print(`dashboard ${dashboard.url}`);
+      if (dashboard) print(`dashboard ${shownUrls(dashboard)}`);
     },
     async close() {
       await samples?.close();

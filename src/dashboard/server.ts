@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { type AddressInfo, isIPv6 } from 'node:net';
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
@@ -81,12 +81,25 @@ export class Dashboard {
     return dashboard;
   }
 
-  /** What to open in a browser. */
+  /** What to open in a browser on this machine. */
   get url(): string {
-    const address = this.#server.server.address() as AddressInfo;
-    const reached = reachable(address.address);
-    const host = isIPv6(reached) ? `[${reached}]` : reached;
-    return `http://${host}:${address.port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`;
+    const { address } = this.#address;
+    return this.#urlAt({ '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address);
+  }
+
+  /** What to open on another machine, where that is another address: undefined unless it listens on all of this machine. */
+  get urlElsewhere(): string | undefined {
+    const { address } = this.#address;
+    return address === '0.0.0.0' || address === '::' ? this.#urlAt(externalHost()) : undefined;
+  }
+
+  get #address(): AddressInfo {
+    return this.#server.server.address() as AddressInfo;
+  }
+
+  #urlAt(name: string): string {
+    const host = isIPv6(name) ? `[${name}]` : name;
+    return `http://${host}:${this.#address.port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`;
   }
 
   /** Reads what is new and ends every connection. */
@@ -178,9 +191,10 @@ export class Dashboard {
   }
 }
 
-/** An address that a browser can open: of all of a machine its name, which other machines may know it by. */
-function reachable(address: string): string {
-  return address === '0.0.0.0' || address === '::' ? hostname() : address;
+/** What others may know this machine by: its first address that is not loopback; its name, which not every network knows, where it has none. */
+function externalHost(): string {
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? hostname();
 }
 
 export function isLoopback(host: string): boolean {

@@ -155,7 +155,10 @@ describe('the dashboard', () => {
 
   it('asks for its token where it listens on more than loopback', async () => {
     const url = await open([await writeRun('a', 1)], '0.0.0.0');
-    url.hostname = '127.0.0.1';
+    expect(url.hostname).toBe('127.0.0.1');
+    const elsewhere = new URL(dashboard!.urlElsewhere!);
+    expect([elsewhere.port, elsewhere.search]).toEqual([url.port, url.search]);
+    expect(elsewhere.hostname).not.toBe('0.0.0.0');
     expect(url.searchParams.get('token')).toMatch(/^[\w-]{24}$/);
     expect((await fetch(new URL('/', url))).status).toBe(403);
     const page = await fetch(url);
