@@ -9,6 +9,6 @@ seed=$(date +%Y%m%d)
 npm test -- --reporter=default --reporter=./test/skippedTests.ts
 npx vitest run --project unit --coverage --testTimeout=300000
 node scripts/coverage.mjs
-bash scripts/ciSanitizers.sh
+bash scripts/sanitizers.sh
 npm run simulate -- --seeds 10000 --from "$seed"
 LOCKSTEP_CHAOS_SECONDS=600 LOCKSTEP_CHAOS_SEED=$seed npx vitest run test/fault/chaos.test.ts

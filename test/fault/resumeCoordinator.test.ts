@@ -109,7 +109,7 @@ async function goesOnAfter(moment: (typeof moments)[number]): Promise<void> {
 }
 
 it('resumed at another address, where its workers do not look: it says so, and starts others', async () => {
-  const run = ['--workers', '2', '--run-dir', 'elsewhere', ...set(...config, 'comm.rejoinTimeoutMs=1000')];
+  const run = ['--workers', '2', '--run-dir', 'elsewhere', ...set(...config, 'comm.rejoinTimeoutMs=8000')];
   const killed = start(run, folder());
   await killed.printed(/step +45\//);
   killed.process.kill('SIGKILL');

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Runs the native engine under GCC's sanitizers: addresses and undefined behaviour over the kernel suite and the engine's unit tests,
-# races over the thread pool with kernels on it. Builds copies in build/sanitizers; for Linux, after `npm ci`. CI runs the kernels with
-# three threads, `LOCKSTEP_NIGHTLY=1` with one as well.
+# races over the thread pool with kernels on it. Builds copies in build/sanitizers; for Linux, after `npm ci`. Part of nightly.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -30,10 +29,8 @@ CXXFLAGS=$flags LDFLAGS=$flags node scripts/build-native.mjs --strict >build.log
 export LD_PRELOAD="$(library libasan.so):$(library libubsan.so):$(library libstdc++.so.6)"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 vitest=(node node_modules/vitest/vitest.mjs run --testTimeout=600000)
-kernels='3 threads'
-[[ ${LOCKSTEP_NIGHTLY:-} != 1 ]] || kernels='threads'
-echo "address and undefined-behaviour sanitizers: the kernel suite, $kernels"
-"${vitest[@]}" --project parity test/parity/kernels/native.test.ts -t "$kernels" \
+echo "address and undefined-behaviour sanitizers: the kernel suite"
+"${vitest[@]}" --project parity test/parity/kernels/native.test.ts -t threads \
   --reporter=default --reporter=json --outputFile.json=kernels.json
 # A pattern that matches no name skips every test, and Vitest passes.
 node -p 'const { numPassedTests } = JSON.parse(fs.readFileSync("kernels.json", "utf8"));
