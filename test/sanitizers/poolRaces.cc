@@ -1,4 +1,4 @@
-// For the thread sanitizer (scripts/ciSanitizers.sh): the thread pool, and every kernel that shares its work out over it, of one
+// For the thread sanitizer (scripts/sanitizers.sh): the thread pool, and every kernel that shares its work out over it, of one
 // instruction set. What they compute is compared elsewhere (test/parity); here it must be the same with one thread and with four.
 #include <unistd.h>
 

@@ -28,12 +28,17 @@ import {
 } from './decisionParts.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
-import { letGo, openTerm, reform } from './terms.ts';
+import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
 
 /** Weight of the newest measurement of a speed. */
 const speedWeight = 0.2;
 
 export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'>, nowMs: number): Decision {
+  // A ring that broke while it formed: who has received the state by then is one more that has it.
+  if (state.stage === 'gathering' && ready.term === state.term && ready.step === state.step) {
+    const received = withMember(state, { ...member, holds: { step: state.step, term: state.committedTerm } });
+    return tryToOpen(received, nowMs, `${nameOf(member)} has the state of step ${state.step}`);
+  }
   if (state.stage !== 'forming' || ready.term !== state.term) return stale(state, member, 'ready');
   if (ready.step !== state.step) {
     return fail(state, `${nameOf(member)} is ready at step ${ready.step}, expected ${state.step}`);

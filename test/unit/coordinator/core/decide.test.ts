@@ -626,6 +626,21 @@ describe('the decision core: losses', () => {
     expect(waiting.kinds()).toEqual(['stop→w0']);
   });
 
+  it('counts on who has received the state, though the ring broke before it said so', () => {
+    const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
+    script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
+    script.join('w2').prepared('w2');
+    expect(script.forms()).toMatchObject([{ state: 'keep' }, { state: 'receive', to: 'w2' }]);
+    script.event({ kind: 'peerGone', id: 'w0', reason: 'its connection is closed' });
+    expect(script.state.stage).toBe('gathering');
+    script.ready('w2').join('w3').prepared('w3');
+    expect(script.kinds()).not.toContain('rewind');
+    expect(script.forms()).toMatchObject([
+      { state: 'keep', to: 'w2' },
+      { state: 'receive', to: 'w3' },
+    ]);
+  });
+
   it('keeps to the fewest workers when some leave and others come', () => {
     const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().join('w2').prepared('w2');
     script.from('w0', { type: 'leave' }).from('w1', { type: 'leave' }).step(1).snapshotTaken(1);
