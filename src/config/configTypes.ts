@@ -73,7 +73,7 @@ export interface TrainKeys {
   batchSplit: 'equal' | 'proportional';
   /** What all workers together could compute at best, in 10^12 floating-point operations a second: what mfu in metrics.jsonl is a part of. 0 takes what the workers measure when they start (native engine). Default `0`, a number from 0 to 1000000000. */
   peakTflops: number;
-  /** Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as [transformer.h.3.*, transformer.ln_f.*]; one that begins with * needs quotes, as ["*.attn.*"]. The others are frozen: they keep their initial values, and have no gradients and no moments. Default `"all"`, all, or a pattern of parameter names, or a list of them. */
+  /** Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as `[transformer.h.3.*, transformer.ln_f.*]`; one that begins with * needs quotes, as `["*.attn.*"]`. The others are frozen: they keep their initial values, and have no gradients and no moments. Default `"all"`, all, or a pattern of parameter names, or a list of them. */
   trainable: string | string[];
   /** Worker processes that `launch` starts on this machine. Default `1`, a whole number from 1 to 1024. */
   workers: number;

@@ -44,7 +44,7 @@ export const train = z
       .default('all')
       .meta({
         description:
-          'Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as [transformer.h.3.*, transformer.ln_f.*]; one that begins with * needs quotes, as ["*.attn.*"]. The others are frozen: they keep their initial values, and have no gradients and no moments.',
+          'Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as `[transformer.h.3.*, transformer.ln_f.*]`; one that begins with * needs quotes, as `["*.attn.*"]`. The others are frozen: they keep their initial values, and have no gradients and no moments.',
         expects: 'all, or a pattern of parameter names, or a list of them',
       }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
