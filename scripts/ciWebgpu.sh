@@ -9,7 +9,10 @@ cd "$(dirname "$0")/.."
 installLavapipe() {
   . /etc/os-release
   local backports=/etc/apt/sources.list.d/lockstep-backports.list
-  echo "deb http://deb.debian.org/debian $VERSION_CODENAME-backports main" >"$backports" || return
+  # From where this machine has the distribution itself.
+  local mirror
+  mirror="$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk -v name="$VERSION_CODENAME" '$2 == name && !seen++ { print $1 }')"
+  echo "deb $mirror $VERSION_CODENAME-backports main" >"$backports" || return
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -t "$VERSION_CODENAME-backports" mesa-vulkan-drivers libvulkan1 >/dev/null
   rm "$backports"
