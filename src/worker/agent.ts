@@ -16,10 +16,11 @@ import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
 import { Inbox } from './inbox.ts';
+import type { Job } from './replicaProtocol.ts';
 import { type Replica, ReplicaThread } from './replicaThread.ts';
 import { StateSender } from './stateStream.ts';
 import { Term, TermOver } from './term.ts';
-import { type Job, TrackedReplica } from './trackedReplica.ts';
+import { TrackedReplica } from './trackedReplica.ts';
 import { failureOf } from './workerFailure.ts';
 import { WorkerStatus } from './workerStatus.ts';
 

@@ -5,17 +5,21 @@ import type { Bucket } from '../comm/buckets.ts';
 import type { EngineId, TensorTable } from '../comm/messageFields.ts';
 import type { Config } from '../config/configTypes.ts';
 
-export interface BuildTask {
+/** What the run is, as the coordinator told this worker. */
+export interface Job {
   readonly config: Config;
   readonly vocabSize: number;
   /** Name of the objective. */
   readonly objective: string;
-  /** Compute threads. */
+  /** Of this worker's compute. */
   readonly threads: number;
-  /** Of the worker, among those that share this machine's devices. */
+  /** Of this worker, among those that share this machine's devices. */
   readonly localIndex: number;
   /** Some steps will be traced: the kernels must be observable. */
   readonly trace: boolean;
+}
+
+export interface BuildTask extends Job {
   /**
    * The replica posts [attempt, bucket] here as soon as all gradients of a bucket are final; back comes the same when the bucket is
    * reduced, unless the gradients lie in the host's memory.

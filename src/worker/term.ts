@@ -13,9 +13,10 @@ import { checkFinite } from '../model/divergence.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { checkBatch } from '../task/fields.ts';
 import type { Inbox } from './inbox.ts';
+import type { Job } from './replicaProtocol.ts';
 import type { StateSender } from './stateStream.ts';
 import { StepTimeline, StepTrace } from './stepTrace.ts';
-import type { Job, TrackedReplica } from './trackedReplica.ts';
+import type { TrackedReplica } from './trackedReplica.ts';
 import type { WorkerStatus } from './workerStatus.ts';
 
 /** The term is over for this rank: a new one has come, or its ring is broken. */

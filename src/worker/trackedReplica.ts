@@ -6,25 +6,10 @@ import { invariant } from '../base/errors.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import type { StateClaim } from '../comm/messageFields.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
-import type { Config } from '../config/configTypes.ts';
 import type { Inbox } from './inbox.ts';
-import type { BuildResult } from './replicaProtocol.ts';
+import type { BuildResult, Job } from './replicaProtocol.ts';
 import type { Replica } from './replicaThread.ts';
 import { newState, StateBytes, StateReceiver } from './stateStream.ts';
-
-/** What the run is, as the coordinator told this worker. */
-export interface Job {
-  readonly config: Config;
-  readonly vocabSize: number;
-  /** Name of the objective. */
-  readonly objective: string;
-  /** Of this worker's compute. */
-  readonly threads: number;
-  /** Of this worker, among those that share this machine's devices. */
-  readonly localIndex: number;
-  /** Some steps will be traced. */
-  readonly trace: boolean;
-}
 
 /** A replica's state at one moment. */
 export interface Snapshot {

@@ -3,6 +3,15 @@ import { configSchema } from '../../../src/config/schema.ts';
 import type { StepTask } from '../../../src/worker/replicaProtocol.ts';
 import { ReplicaThread } from '../../../src/worker/replicaThread.ts';
 
+const task: Omit<StepTask, 'attempt'> = {
+  step: 1,
+  sampleFrom: 0,
+  batch: { sampleCount: 0, arrays: {} },
+  globalWeight: 1,
+  isAlone: false,
+  trace: false,
+};
+
 let replica: ReplicaThread;
 beforeEach(() => {
   replica = new ReplicaThread({ url: new URL('./echoThread.js', import.meta.url) });
@@ -13,15 +22,7 @@ it('the compute thread takes a reduced bucket back while it has no task', async 
   const config = configSchema.parse({});
   await replica.build({ config, vocabSize: 64, objective: 'next-token', threads: 1, localIndex: 0, trace: false });
   let takenBack: (bucket: number) => void = () => undefined;
-  const task = {
-    step: 1,
-    sampleFrom: 0,
-    batch: { sampleCount: 0, arrays: {} },
-    globalWeight: 1,
-    isAlone: false,
-    trace: false,
-  };
-  await replica.step(task satisfies Omit<StepTask, 'attempt'>, (bucket) => takenBack(bucket));
+  await replica.step(task, (bucket) => takenBack(bucket));
   for (const bucket of [2, 0, 1]) {
     const answer = new Promise<number>((resolve) => {
       takenBack = resolve;
@@ -34,14 +35,6 @@ it('the compute thread takes a reduced bucket back while it has no task', async 
 
 it('a step is computed beside a copy of the state that was asked for before it', async () => {
   const exported = replica.exportState({ state: [] });
-  const task = {
-    step: 1,
-    sampleFrom: 0,
-    batch: { sampleCount: 0, arrays: {} },
-    globalWeight: 1,
-    isAlone: false,
-    trace: false,
-  };
   await replica.step(task, () => undefined); // before it the copy does not arrive
   await exported;
 });
