@@ -28,7 +28,10 @@ import { decodeModelConfig, matchTensors, modelConfigOf } from './modelConfig.ts
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
 
 export interface OpenOptions {
-  /** `model` does not read the optimizer's file through (twice the model's size): enough to generate or evaluate. */
+  /**
+   * `model`: what generating and evaluating need. The optimizer's file (twice the model's size) is not looked at, and neither it nor
+   * `trainer.json` need be there. Default `all`.
+   */
   readonly verify?: 'all' | 'model';
 }
 
@@ -51,7 +54,9 @@ type TensorTable = ReadonlyMap<string, SafetensorsEntry>;
 export class Checkpoint {
   readonly path: string;
   readonly modelConfig: ModelConfig;
-  /** Undefined for a folder that Lockstep did not write: it has no optimizer state either. */
+  /** Updates that it contains; undefined for a folder that Lockstep did not write. */
+  readonly step: number | undefined;
+  /** Undefined for a folder that Lockstep did not write, and where only the model was asked for and `trainer.json` is gone. */
   readonly trainer: TrainerState | undefined;
   readonly tokenizerFiles: Readonly<Record<string, string>>;
   /** The parameters, by our names, in the order of their bytes in the file. */
@@ -61,12 +66,14 @@ export class Checkpoint {
   /** @internal use {@link openCheckpoint} */
   constructor(fields: {
     path: string;
+    step: number | undefined;
     modelConfig: ModelConfig;
     trainer: TrainerState | undefined;
     tokenizerFiles: Record<string, string>;
     tables: Record<StatePart, TensorTable | undefined>;
   }) {
     this.path = fields.path;
+    this.step = fields.step;
     this.modelConfig = fields.modelConfig;
     this.trainer = fields.trainer;
     this.tokenizerFiles = fields.tokenizerFiles;
@@ -116,6 +123,7 @@ export class Checkpoint {
 }
 
 const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
+const noMoments = { m: undefined, v: undefined };
 const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
 
 /**
@@ -144,15 +152,17 @@ export async function isCheckpointFolder(path: string): Promise<boolean> {
 async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoint> {
   const manifest = await readManifest(path);
   await verifyFiles(path, manifest, verify);
-  const trainer = await readTrainer(path);
-  if (trainer.step !== manifest.step) {
+  const needsTrainer = verify === 'all' || (await isFile(join(path, TRAINER_FILE)));
+  const trainer = needsTrainer ? await readTrainer(path) : undefined;
+  if (trainer !== undefined && trainer.step !== manifest.step) {
     throw damaged(path, `${MANIFEST_FILE} is of step ${manifest.step}, ${TRAINER_FILE} of step ${trainer.step}`);
   }
   const described = await readModelConfig(path);
   const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
   const { modelConfig, params } = await readModelTable(path, described);
-  const { m, v } = await readOptimizerTables(path, params);
-  return new Checkpoint({ path, modelConfig, trainer, tokenizerFiles, tables: { params, m, v } });
+  const { m, v } = verify === 'all' ? await readOptimizerTables(path, params) : noMoments;
+  const { step } = manifest;
+  return new Checkpoint({ path, step, modelConfig, trainer, tokenizerFiles, tables: { params, m, v } });
 }
 
 async function openHuggingFace(path: string): Promise<Checkpoint> {
@@ -174,10 +184,11 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   const tokenizerFiles = await readTexts(path, present);
   return new Checkpoint({
     path,
+    step: undefined,
     modelConfig,
     trainer: undefined,
     tokenizerFiles,
-    tables: { params, m: undefined, v: undefined },
+    tables: { params, ...noMoments },
   });
 }
 

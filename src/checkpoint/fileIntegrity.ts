@@ -3,14 +3,21 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { damaged, readFailure } from '../base/strictJson.ts';
-import { hashFile } from '../base/wholeFiles.ts';
-import { MANIFEST_FILE, type Manifest, OPTIMIZER_FILE } from './manifest.ts';
+import { hashFile, isFile } from '../base/wholeFiles.ts';
+import { MANIFEST_FILE, type Manifest, OPTIMIZER_FILE, TRAINER_FILE } from './manifest.ts';
 
-/** Compares every file of the manifest with the disk: size first, which costs nothing, then sha256. */
+/**
+ * Compares files of the manifest with the disk: size first, which costs nothing, then sha256. With `model` the optimizer's file is
+ * passed over, and a `trainer.json` that is gone.
+ */
 export async function verifyFiles(folder: string, manifest: Manifest, verify: 'all' | 'model'): Promise<void> {
-  await verifySizes(folder, manifest);
-  for (const [name, expected] of Object.entries(manifest.files)) {
-    if (verify === 'model' && name === OPTIMIZER_FILE) continue;
+  const files = { ...manifest.files };
+  if (verify === 'model') {
+    delete files[OPTIMIZER_FILE];
+    if (!(await isFile(join(folder, TRAINER_FILE)))) delete files[TRAINER_FILE];
+  }
+  await verifySizes(folder, { files });
+  for (const [name, expected] of Object.entries(files)) {
     const path = join(folder, name);
     const sha256 = await hashFile(path, expected.bytes);
     if (sha256 !== expected.sha256) {
@@ -20,8 +27,8 @@ export async function verifyFiles(folder: string, manifest: Manifest, verify: 'a
 }
 
 /** @throws UserError when a file of the manifest is missing or of another size */
-export async function verifySizes(folder: string, manifest: Manifest): Promise<void> {
-  for (const [name, { bytes }] of Object.entries(manifest.files)) {
+export async function verifySizes(folder: string, { files }: Pick<Manifest, 'files'>): Promise<void> {
+  for (const [name, { bytes }] of Object.entries(files)) {
     const path = join(folder, name);
     const found = await stat(path).catch((error: unknown) => {
       throw readFailure(path, error);

@@ -9,7 +9,7 @@ import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, invariant, messageOf, UserError } from '../base/errors.ts';
 import type { StateTensor } from '../base/stateParts.ts';
 import { readFailure } from '../base/strictJson.ts';
-import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, type OpenOptions, openCheckpoint } from './checkpoint.ts';
 import { verifySizes } from './fileIntegrity.ts';
 import {
   claimHiddenName,
@@ -42,9 +42,9 @@ export interface CheckpointSummary {
   readonly problem: string | undefined;
 }
 
-export interface NewestWhole {
+export interface WholeCheckpoint {
   readonly checkpoint: Checkpoint;
-  /** Newer ones that did not verify, newest first. */
+  /** Those that come before it, newer or better ones, and did not verify; the first of them first. */
   readonly skipped: readonly { readonly step: number; readonly reason: string }[];
 }
 
@@ -94,14 +94,39 @@ export class CheckpointStore {
    * @returns undefined when there is no checkpoint at all
    * @throws UserError when there are some and none is whole, with the reason of each
    */
-  async newestWhole(options: { verify?: 'all' | 'model' } = {}): Promise<NewestWhole | undefined> {
+  async newestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
     await this.#recoverOnce();
-    const skipped: { step: number; reason: string }[] = [];
+    return this.#firstWhole(await this.#steps(), options);
+  }
+
+  /**
+   * Opens the checkpoint with the lowest validation loss that verifies; of equal ones the newest.
+   * @returns undefined when there is no checkpoint with a validation loss
+   * @throws UserError when there are some and none is whole, with the reason of each
+   */
+  async bestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
+    await this.#recoverOnce();
+    const measured: { step: number; valLoss: number }[] = [];
     for (const step of await this.#steps()) {
+      // One that cannot be read says no loss: it is neither the best nor passed over.
+      const trainer = await readTrainer(join(this.directory, stepFolderName(step))).catch(() => undefined);
+      if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, valLoss: trainer.valLoss });
+    }
+    // Stable: newer ones come first among equals.
+    measured.sort((a, b) => a.valLoss - b.valLoss);
+    return this.#firstWhole(
+      measured.map(({ step }) => step),
+      options,
+    );
+  }
+
+  async #firstWhole(steps: readonly number[], options: OpenOptions): Promise<WholeCheckpoint | undefined> {
+    const skipped: { step: number; reason: string }[] = [];
+    for (const step of steps) {
       try {
         const checkpoint = await openCheckpoint(join(this.directory, stepFolderName(step)), options);
-        if (checkpoint.trainer?.step === step) return { checkpoint, skipped };
-        const isOf = checkpoint.trainer === undefined ? 'no run' : `step ${checkpoint.trainer.step}`;
+        if (checkpoint.step === step) return { checkpoint, skipped };
+        const isOf = checkpoint.step === undefined ? 'no run' : `step ${checkpoint.step}`;
         skipped.push({ step, reason: `${checkpoint.path} is the checkpoint of ${isOf}` });
       } catch (error) {
         skipped.push({ step, reason: messageOf(error) });

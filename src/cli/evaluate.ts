@@ -9,7 +9,7 @@ import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, modelPathOf, withModelOptions } from './options.ts';
+import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
 
 const splits = ['val', 'train', 'all'] as const;
@@ -46,8 +46,7 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const cwd = process.cwd();
   const { data: text } = args;
-  const path = await modelPathOf(args, cwd);
-  const loaded = await loadModel({ path, cwd, engine: engineOptionsOf(args), onWarning: warn });
+  const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
     const dataset = await openData(loaded, text, cwd);
@@ -138,7 +137,7 @@ function toJson(
 ): string {
   return JSON.stringify({
     checkpoint: checkpoint.path,
-    step: checkpoint.trainer?.step ?? null,
+    step: checkpoint.step ?? null,
     engine: engine.description,
     data: { description, sha256, sameAsTrained: isOwnData ?? null },
     split,

@@ -3,7 +3,7 @@ import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { continueText, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
-import { engineOptionsOf, type ModelArguments, modelPathOf, numberOption, withModelOptions } from './options.ts';
+import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
 
 interface GenerateArguments extends ModelArguments {
   readonly prompt: string | undefined;
@@ -68,6 +68,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .example('$0 generate', "continue the newest run's own prompt")
       .example('cat start.txt | $0 generate --prompt -', 'continue what is piped in')
       .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
+      .example('$0 generate --checkpoint runs/quickstart --best', 'with the checkpoint of its lowest validation loss')
       .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
   handler: run,
 };
@@ -76,12 +77,8 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   const engine = engineOptionsOf(args);
   checkNumbers(args);
   const prompt = args.prompt === '-' ? await textOf(process.stdin) : args.prompt;
-  const loaded = await loadModel({
-    path: await modelPathOf(args, process.cwd()),
-    cwd: process.cwd(),
-    engine,
-    onWarning: (message) => process.stderr.write(`warning: ${message}\n`),
-  });
+  const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
+  const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine });
   try {
     process.stderr.write(`${loaded.description}\n`);
     const tokenTimesMs = [performance.now()];

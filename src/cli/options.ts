@@ -4,11 +4,12 @@ import { UserError } from '../base/errors.ts';
 import { instructionSetNames } from '../base/instructionSets.ts';
 import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
 import type { EngineOptions } from '../engine/registry.ts';
-import { newestRunFolder } from '../run/runFolder.ts';
+import type { CheckpointChoice } from '../run/findCheckpoint.ts';
 
 /** What `generate` and `eval` take to find a model and an engine. */
 export interface ModelArguments {
   readonly checkpoint: string | undefined;
+  readonly best: boolean;
   readonly engine: (typeof engineNames)[number];
   readonly 'device-kind': (typeof deviceKinds)[number];
   readonly device: number;
@@ -23,19 +24,23 @@ export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
       describe:
         'A checkpoint, a run directory (its newest whole one is taken) or a GPT-2 folder of Hugging Face [default: the newest run in runs/]',
     })
+    .option('best', {
+      type: 'boolean',
+      default: false,
+      describe: "The run's checkpoint with the lowest validation loss, not its newest",
+    })
     .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'What computes' })
     .option('device-kind', { choices: deviceKinds, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
     .option('device', { type: 'number', default: 0, describe: 'Which device of an engine that has several, from 0' })
     .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0 takes one for each core' });
 }
 
-/** The model that was asked for: without a wish the newest run's. @throws UserError where there is none */
-export async function modelPathOf({ checkpoint }: Pick<ModelArguments, 'checkpoint'>, cwd: string): Promise<string> {
-  const path = checkpoint ?? (await newestRunFolder(cwd))?.path;
-  if (path !== undefined) return path;
-  throw new UserError(
-    'there is no run in runs/ to take a model of: train one with `launch`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH',
-  );
+/** The checkpoint that was asked for: without a wish the newest of the newest run. */
+export function checkpointChoiceOf(
+  { checkpoint, best }: Pick<ModelArguments, 'checkpoint' | 'best'>,
+  onWarning: CheckpointChoice['onWarning'],
+): CheckpointChoice {
+  return { path: checkpoint, best, cwd: process.cwd(), onWarning };
 }
 
 /** The engine that was asked for. @throws UserError for a device or a number of threads that cannot be */

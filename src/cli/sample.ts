@@ -44,7 +44,7 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
     await sample(untilInterrupted());
     const log = new LineLog(folder.samplesPath, 'samples', warn);
     const [prompt = '', ...text] = pieces;
-    log.append({ step: loaded.checkpoint.trainer?.step, prompt, text: text.join('') });
+    log.append({ step: loaded.checkpoint.step, prompt, text: text.join('') });
     await log.flush();
   } finally {
     ignoreRequests();

@@ -1,18 +1,14 @@
 /**
- * From a path on the command line to a model that can compute: finds the checkpoint, opens its tokenizer, starts an engine and
+ * From a path on the command line to a model that can compute: finds the checkpoint (`findCheckpoint.ts`), opens its tokenizer, starts an engine and
  * fills in the parameters. For inference: no gradients and no moments are allocated. Used by `generate`, `eval` and the sample
  * that ends a run.
  */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { architectureOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { StatePart } from '../base/stateParts.ts';
-import { userPath } from '../base/userPath.ts';
-import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
-import { CheckpointStore } from '../checkpoint/store.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { Config } from '../config/configTypes.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
@@ -23,15 +19,10 @@ import { createEngine, type EngineOptions } from '../engine/registry.ts';
 import { Model } from '../model/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
+import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
 
-export interface LoadModelOptions {
-  /** A checkpoint, a run directory (its newest whole checkpoint) or a folder in Hugging Face's layout for GPT-2. */
-  readonly path: string;
-  /** Relative paths start here. */
-  readonly cwd: string;
+export interface LoadModelOptions extends CheckpointChoice {
   readonly engine: EngineOptions;
-  /** Told what was passed over on the way. */
-  readonly onWarning: (message: string) => void;
 }
 
 export interface LoadedModel {
@@ -62,33 +53,6 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
     await engine.dispose();
     throw error;
   }
-}
-
-/** Opens the checkpoint that `path` means. Hashes are verified of all of it, or of what inference reads. */
-export async function findCheckpoint({
-  path,
-  cwd,
-  onWarning,
-  verify,
-}: Omit<LoadModelOptions, 'engine'> & { readonly verify: 'all' | 'model' }): Promise<Checkpoint> {
-  const folder = userPath(cwd, path);
-  if (await isCheckpointFolder(folder)) return openCheckpoint(folder, { verify });
-  const inRun = join(folder, 'checkpoints');
-  const directory = (await isDirectory(inRun)) ? inRun : folder;
-  if (!(await isDirectory(directory))) {
-    throw new UserError(
-      `there is no folder ${shortPath(folder, cwd)}: expected a checkpoint, a run directory or a GPT-2 model`,
-    );
-  }
-  const newest = await new CheckpointStore(directory, { readOnly: true }).newestWhole({ verify });
-  if (newest === undefined) {
-    throw new UserError(
-      `${shortPath(folder, cwd)} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
-        'config.json and model.safetensors',
-    );
-  }
-  for (const { step, reason } of newest.skipped) onWarning(`skipped the checkpoint of step ${step}: ${reason}`);
-  return newest.checkpoint;
 }
 
 async function openTokenizer({ tokenizerFiles, modelConfig, path, trainer }: Checkpoint): Promise<Tokenizer> {
@@ -133,18 +97,11 @@ export async function fillParameters(
 }
 
 function describe(
-  { path, trainer }: Checkpoint,
+  { path, step, trainer }: Checkpoint,
   parameterCount: number,
   { engine, cwd }: { engine: Engine; cwd: string },
 ): string {
   const loss = trainer?.valLoss == null ? '' : `, validation loss ${trainer.valLoss.toFixed(4)}`;
-  const step = trainer === undefined ? '' : ` (step ${trainer.step}${loss})`;
-  return `${shortPath(path, cwd)}${step}: ${grouped(parameterCount)} parameters, ${engine.description}`;
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
+  const at = step === undefined ? '' : ` (step ${step}${loss})`;
+  return `${shortPath(path, cwd)}${at}: ${grouped(parameterCount)} parameters, ${engine.description}`;
 }

@@ -141,24 +141,24 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
       `expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}${hint}`,
     );
   }
-  const newest = await newestRunFolder(cwd);
+  const [newest] = await runFolders(cwd);
   if (newest !== undefined) return newest;
   const runs = shortPath(join(cwd, 'runs'), cwd);
   throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
 }
 
-/** That in `runs/` which has made a step last; undefined if none has made any. */
-export async function newestRunFolder(cwd: string): Promise<RunFolder | undefined> {
+/** Those in `runs/` that have made a step; the one that made its newest last comes first. */
+export async function runFolders(cwd: string): Promise<RunFolder[]> {
   const runs = join(cwd, 'runs');
-  let newest: { folder: RunFolder; changedMs: number } | undefined;
+  const found: { folder: RunFolder; changedMs: number }[] = [];
   for (const name of await readdir(runs).catch(() => [])) {
     const folder = new RunFolder(join(runs, name));
     const metrics = await stat(folder.metricsPath).catch(() => undefined);
     // A run that ended before its first step has nothing to go on with.
     if (metrics === undefined || metrics.size === 0 || !(await exists(folder.configPath))) continue;
-    if (metrics.mtimeMs > (newest?.changedMs ?? 0)) newest = { folder, changedMs: metrics.mtimeMs };
+    found.push({ folder, changedMs: metrics.mtimeMs });
   }
-  return newest?.folder;
+  return found.sort((a, b) => b.changedMs - a.changedMs).map(({ folder }) => folder);
 }
 
 /** The run directory that a checkpoint, or the folder of checkpoints, belongs to. */

@@ -8,7 +8,8 @@ import type { ConfigInput } from '../config/configTypes.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
-import { fillParameters, findCheckpoint } from './loadModel.ts';
+import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
+import { fillParameters } from './loadModel.ts';
 
 /** What a checkpoint says besides the numbers of the model and its optimizer. */
 export interface SaveCheckpointOptions {
@@ -110,13 +111,14 @@ export async function saveCheckpoint(
 /**
  * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has those of all that is trained: a loop goes on
  * from there, or fine-tunes weights that were trained elsewhere. Gradients that wait for an update are forgotten.
- * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
+ * @param path a checkpoint, a folder of them or a run directory (its newest whole one; `onWarning`, by default `process.emitWarning`,
+ *   is told of a newer one that is damaged), or a GPT-2 folder in Hugging Face's layout
  * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes: nothing is filled then
  */
 export async function restoreCheckpoint(
   path: string,
   trainer: Trainer,
-  { cwd = process.cwd(), onWarning = () => {} }: { cwd?: string; onWarning?: (message: string) => void } = {},
+  { cwd = process.cwd(), onWarning = emitWarning }: { cwd?: string; onWarning?: (message: string) => void } = {},
 ): Promise<RestoredCheckpoint> {
   const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
   const { config } = trainer.model;

@@ -6,6 +6,7 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
+import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
 import { checkOptionNames } from './optionNames.ts';
 
@@ -15,7 +16,9 @@ export interface LoadCheckpointOptions {
   readonly cwd?: string;
   /** Default: the native engine where it is built, else TensorFlow.js. */
   readonly engine?: EngineOptions;
-  /** Told of newer checkpoints that were passed over since they are damaged. */
+  /** Of a run directory: the checkpoint with the lowest validation loss, not the newest. Default false. */
+  readonly best?: boolean;
+  /** Told of each checkpoint that was passed over since it is damaged, and what was taken instead. Default: `process.emitWarning`. */
   readonly onWarning?: (message: string) => void;
 }
 
@@ -68,7 +71,7 @@ export class TrainedModel {
 
   /** Updates that it was trained for; undefined for a model that no run wrote. */
   get step(): number | undefined {
-    return this.#loaded.checkpoint.trainer?.step;
+    return this.#loaded.checkpoint.step;
   }
 
   /** Its sizes. */
@@ -148,11 +151,14 @@ export class TrainedModel {
  */
 export async function loadCheckpoint(path: string, options: LoadCheckpointOptions = {}): Promise<TrainedModel> {
   checkOptionNames('loadCheckpoint', options, loadNames);
-  const { cwd = process.cwd(), engine = { name: 'auto' }, onWarning = () => {} } = options;
-  return new TrainedModel(await loadModel({ path, cwd, engine, onWarning }));
+  const { cwd = process.cwd(), engine = { name: 'auto' }, best, onWarning = emitWarning } = options;
+  return new TrainedModel(await loadModel({ path, best, cwd, engine, onWarning }));
 }
 
-const loadNames = { cwd: true, engine: true, onWarning: true } satisfies Record<keyof LoadCheckpointOptions, true>;
+const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies Record<
+  keyof LoadCheckpointOptions,
+  true
+>;
 
 const generateNames = {
   maxTokens: true,

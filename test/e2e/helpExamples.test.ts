@@ -47,6 +47,7 @@ const run: Record<string, string> = {
   'launch generate': ' --max-tokens 5',
   'cat start.txt | launch generate --prompt -': ' --max-tokens 5',
   'launch generate --checkpoint runs/quickstart': ' --max-tokens 5',
+  'launch generate --checkpoint runs/quickstart --best': ' --max-tokens 5',
   'launch eval --checkpoint runs/shakespeare-char': '',
   'launch plot runs/quickstart': '',
   'launch report runs/quickstart': '',

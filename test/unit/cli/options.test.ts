@@ -19,7 +19,7 @@ describe('countsOption', () => {
 });
 
 it('says where the backend is named now when the device is not a number', () => {
-  const given = { checkpoint: undefined, engine: 'tfjs', 'device-kind': 'auto', threads: 0 } as const;
+  const given = { checkpoint: undefined, best: false, engine: 'tfjs', 'device-kind': 'auto', threads: 0 } as const;
   expect(engineOptionsOf({ ...given, device: 2 })).toMatchObject({ device: 2 });
   // What yargs makes of `--device wasm`.
   expect(() => engineOptionsOf({ ...given, device: Number.NaN })).toThrow(

@@ -1,20 +1,22 @@
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { numberOption } from '../../../src/cli/options.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { generate } from '../../../src/model/generate.ts';
 import { continueText, type TextOptions } from '../../../src/run/continueText.ts';
 import { sumsOver } from '../../../src/run/evaluateTokens.ts';
+import { findCheckpoint } from '../../../src/run/findCheckpoint.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { blockSize, cpu, type TrainedRun, trainRun } from './trainedModel.ts';
 
 const warnings: string[] = [];
-const load = (path: string): Promise<LoadedModel> =>
-  loadModel({ path, cwd: folder, engine: cpu, onWarning: (message) => warnings.push(message) });
+const load = (path: string, options: { best?: boolean } = {}): Promise<LoadedModel> =>
+  loadModel({ path, ...options, cwd: folder, engine: cpu, onWarning: (message) => warnings.push(message) });
 
 let folder: string;
 let run: TrainedRun;
@@ -60,7 +62,65 @@ describe('a checkpoint is found', () => {
     const found = await load('damaged');
     await found.engine.dispose();
     expect(found.checkpoint.trainer?.step).toBe(3);
-    expect(warnings).toEqual([expect.stringMatching(/skipped the checkpoint of step 5: .*config.json is damaged/)]);
+    expect(warnings.splice(0)).toEqual([
+      expect.stringMatching(
+        /^skipped the checkpoint of step 5: .*config.json is damaged.*; took that of step 3 instead$/,
+      ),
+    ]);
+  });
+
+  test.each(['optimizer.safetensors', 'trainer.json'])('without its %s, which only a resume needs', async (name) => {
+    const folderOf = join(folder, `without-${name}`);
+    cpSync(join(folder, 'run'), folderOf, { recursive: true });
+    const newest = join(folderOf, 'checkpoints', 'step-00000005');
+    rmSync(join(newest, name));
+    const found = await load(`without-${name}`);
+    expect(found.checkpoint.step).toBe(5);
+    expect(await textOf(found, {})).toBe(await textOf(loaded, {}));
+    await found.engine.dispose();
+    expect(warnings).toEqual([]);
+    await expect(openCheckpoint(newest)).rejects.toThrow(name);
+  });
+
+  test('by its validation loss, though newer ones are there', async () => {
+    const measured = join(folder, 'measured');
+    await (await trainRun(measured, { steps: [2, 3, 5], valLosses: { 2: 3, 3: 2, 5: 2.5 } })).dispose();
+    const found = await load('measured', { best: true });
+    await found.engine.dispose();
+    expect(found.checkpoint.step).toBe(3);
+    const worse = join(measured, 'checkpoints', 'step-00000003', 'model.safetensors');
+    appendFileSync(worse, ' ');
+    const next = await load('measured', { best: true });
+    await next.engine.dispose();
+    expect(next.checkpoint.step).toBe(5);
+    expect(warnings.splice(0)).toEqual([
+      expect.stringMatching(/^skipped the checkpoint of step 3: .*took that of step 5 instead$/),
+    ]);
+    await expect(load('run', { best: true })).rejects.toThrow(
+      'no checkpoint in run/checkpoints has a validation loss, so none is the best',
+    );
+    await expect(load('run/checkpoints/step-00000003', { best: true })).rejects.toThrow('is one checkpoint');
+  });
+
+  test('in the newest run that has one', async () => {
+    const cwd = join(folder, 'cwd');
+    const choice = { path: undefined, cwd, onWarning: (message: string) => warnings.push(message) };
+    const find = () => findCheckpoint({ ...choice, verify: 'model' });
+    await expect(find()).rejects.toThrow('there is no run in runs/ to take a model of');
+    const begin = (name: string, changed: number) => {
+      mkdirSync(join(cwd, 'runs', name), { recursive: true });
+      writeFileSync(join(cwd, 'runs', name, 'config.yaml'), '');
+      writeFileSync(join(cwd, 'runs', name, 'metrics.jsonl'), '{"step":1}\n');
+      utimesSync(join(cwd, 'runs', name, 'metrics.jsonl'), changed, changed);
+    };
+    begin('begun', 300);
+    await expect(find()).rejects.toThrow('no run in runs/ has a checkpoint');
+    cpSync(join(folder, 'run'), join(cwd, 'runs', 'newer'), { recursive: true });
+    begin('newer', 200);
+    cpSync(join(folder, 'run'), join(cwd, 'runs', 'older'), { recursive: true });
+    begin('older', 100);
+    expect((await find()).path).toBe(join(cwd, 'runs', 'newer', 'checkpoints', 'step-00000005'));
+    expect(warnings.splice(0)).toEqual(['runs/begun has no checkpoint yet: took runs/newer']);
   });
 
   test('as a bare model folder, which gives the same text', async () => {

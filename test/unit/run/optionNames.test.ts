@@ -10,7 +10,7 @@ it('is refused before anything begins, with the nearest that exists', async () =
   await expect(train(mistyped)).rejects.toThrow(UserError);
   await expect(train(mistyped)).rejects.toThrow('train: there is no option confg. Did you mean config?');
   const other: object = { folder: '.' };
-  await expect(loadCheckpoint('absent', other)).rejects.toThrow('Options: cwd, engine, onWarning.');
+  await expect(loadCheckpoint('absent', other)).rejects.toThrow('Options: cwd, engine, best, onWarning.');
 });
 
 it('names every option where none is near', () => {

@@ -21,10 +21,10 @@ export interface TrainedRun {
   readonly dispose: () => Promise<void>;
 }
 
-/** Trains for a few steps in `folder` and writes the checkpoint of each of `steps`. */
+/** Trains for a few steps in `folder` and writes the checkpoint of each of `steps`, with the validation losses that are given. */
 export async function trainRun(
   folder: string,
-  options: { steps?: number[]; model?: Partial<Gpt2Config> } = {},
+  options: { steps?: number[]; model?: Partial<Gpt2Config>; valLosses?: Record<number, number> } = {},
 ): Promise<TrainedRun> {
   const textPath = join(folder, 'text.txt');
   mkdirSync(folder, { recursive: true });
@@ -63,7 +63,9 @@ export async function trainRun(
     await trainer.microStep({ ...batch, lossScale: 1 / batch.weight });
     await trainer.applyAdamw({ ...adamw, step: step + 1 });
     if (!steps.includes(step + 1)) continue;
-    await saveCheckpoint('checkpoints', trainer, { step: step + 1, dataset, config, cwd: folder });
+    const valLoss = options.valLosses?.[step + 1];
+    const measured = valLoss === undefined ? {} : { valLoss };
+    await saveCheckpoint('checkpoints', trainer, { step: step + 1, dataset, config, cwd: folder, ...measured });
   }
   const valLoss = async (): Promise<number> => {
     let sum = 0;

@@ -1,0 +1,99 @@
+/**
+ * Which checkpoint a command or a program takes: that of a path, a run's newest or its best, or those of the newest run. The one
+ * place that decides it, for `generate`, `eval` and whatever else loads a model.
+ */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { shortPath } from '../base/shortPath.ts';
+import { userPath } from '../base/userPath.ts';
+import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { CheckpointStore, type WholeCheckpoint } from '../checkpoint/store.ts';
+import { runFolders } from './runFolder.ts';
+
+export interface CheckpointChoice {
+  /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2. Undefined: the newest run in `runs/` with a checkpoint. */
+  readonly path: string | undefined;
+  /** Of a run: the checkpoint with the lowest validation loss, not the newest. Default false. */
+  readonly best?: boolean | undefined;
+  /** Relative paths start here. */
+  readonly cwd: string;
+  /** Told of each checkpoint or run that was passed over, with the reason and what was taken instead. */
+  readonly onWarning: (message: string) => void;
+}
+
+/**
+ * Opens the checkpoint that is meant.
+ * @param choice `verify` says what is verified: all of it, or what inference reads
+ * @throws UserError where there is none, where all are damaged, and for `best` where no validation loss is known
+ */
+export async function findCheckpoint(
+  choice: CheckpointChoice & { readonly verify: 'all' | 'model' },
+): Promise<Checkpoint> {
+  const { cwd, verify, best = false } = choice;
+  const folder = choice.path === undefined ? await newestRun(choice) : userPath(cwd, choice.path);
+  if (await isCheckpointFolder(folder)) {
+    if (!best) return openCheckpoint(folder, { verify });
+    throw new UserError(
+      `--best chooses among the checkpoints of a run, and ${shortPath(folder, cwd)} is one checkpoint: name a run directory, or leave --best out`,
+    );
+  }
+  const inRun = join(folder, 'checkpoints');
+  const directory = (await isDirectory(inRun)) ? inRun : folder;
+  if (!(await isDirectory(directory))) {
+    throw new UserError(
+      `there is no folder ${shortPath(folder, cwd)}: expected a checkpoint, a run directory or a GPT-2 model`,
+    );
+  }
+  const store = new CheckpointStore(directory, { readOnly: true });
+  const newest = await store.newestWhole({ verify });
+  if (newest === undefined) {
+    throw new UserError(
+      `${shortPath(folder, cwd)} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
+        'config.json and model.safetensors',
+    );
+  }
+  if (!best) return taken(newest, choice);
+  const lowest = await store.bestWhole({ verify });
+  if (lowest !== undefined) return taken(lowest, choice);
+  throw new UserError(
+    `no checkpoint in ${shortPath(directory, cwd)} has a validation loss, so none is the best: the run was never evaluated ` +
+      '(eval.everySteps); leave --best out for the newest',
+  );
+}
+
+/** Nobody takes an older or a worse model for the one that was asked for. */
+function taken({ checkpoint, skipped }: WholeCheckpoint, { onWarning }: CheckpointChoice): Checkpoint {
+  for (const { step, reason } of skipped) {
+    onWarning(`skipped the checkpoint of step ${step}: ${reason}; took that of step ${checkpoint.step} instead`);
+  }
+  return checkpoint;
+}
+
+/** A run that has just begun has no model yet. */
+async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> {
+  const runs = await runFolders(cwd);
+  for (const [index, { path, checkpointsPath }] of runs.entries()) {
+    if ((await new CheckpointStore(checkpointsPath, { readOnly: true }).list()).length === 0) continue;
+    for (const newer of runs.slice(0, index)) {
+      onWarning(`${shortPath(newer.path, cwd)} has no checkpoint yet: took ${shortPath(path, cwd)}`);
+    }
+    return path;
+  }
+  const found = runs.length === 0 ? 'there is no run in runs/' : 'no run in runs/ has a checkpoint';
+  throw new UserError(
+    `${found} to take a model of: train one with \`launch\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
+  );
+}
+
+/** For programs that do not say who is to be told. */
+export function emitWarning(message: string): void {
+  process.emitWarning(message, 'LockstepWarning');
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
