@@ -14,7 +14,7 @@ interface ExpectedSkip {
   readonly reason: string;
 }
 
-const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
+export const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
 
 const webgpu = 'needs packages that npm does not install; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
 const shakespeare = 'the text is not in the repository; other tests compare the same functions on the built-in text';

@@ -1,6 +1,7 @@
 /** The same config gives the same training however the work is spread: over workers, over processes or inside one. */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { isNightly } from '../skippedTests.ts';
 import { launch, lossesOf, metricsOf, set, text, useFolder } from './launch.ts';
 
 const steps = 50;
@@ -35,15 +36,15 @@ function expectClose(losses: readonly number[], expected: readonly number[]): vo
 }
 
 describe.each([
-  ['without dropout', []],
-  ['with dropout', ['model.dropout=0.1']],
-])('shakespeare-char.yaml %s', (label, overrides) => {
+  ['without dropout', [], ['2', '4']],
+  ['with dropout', ['model.dropout=0.1'], ['3']],
+])('shakespeare-char.yaml %s', (label, overrides, counts) => {
   const name = label.replace(/\W/g, '-');
-  it('has the same losses with 1, 2, 3 and 4 workers, over sockets and in one process', async () => {
+  it('has the same losses with one worker and with more, over sockets and in one process', async () => {
     const single = await train(`${name}-1`, ['--workers', '1'], overrides);
     const reference = await lossesOf(single);
     expect(reference).toHaveLength(steps);
-    for (const workers of ['2', '3', '4']) {
+    for (const workers of isNightly ? ['2', '3', '4'] : counts) {
       const sockets = await train(`${name}-${workers}`, ['--workers', workers], overrides);
       expectClose(await lossesOf(sockets), reference);
       const memory = await train(`${name}-${workers}-memory`, ['--workers', workers, '--single-process'], overrides);

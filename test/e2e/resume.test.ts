@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { launch, lossesOf, set, start, tiny, useFolder } from './launch.ts';
 
 const folder = useFolder();
-const schedule = ['schedule.decaySteps=200', 'schedule.warmupSteps=20', 'model.dropout=0.1'];
+const schedule = ['schedule.decaySteps=80', 'schedule.warmupSteps=20', 'model.dropout=0.1'];
 // Workers end with their coordinator: these tests are about checkpoints.
 const overrides = [...tiny, ...schedule, 'comm.rejoinTimeoutMs=0'];
 
@@ -19,26 +19,26 @@ function checkpoint(run: string, step: number, file = 'model.safetensors'): Prom
   return readFile(join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`, file));
 }
 
-it.each(['float32', 'bf16'])('gives the same bytes after 100 + 100 steps as after 200, in %s', async (precision) => {
+it.each(['float32', 'bf16'])('gives the same bytes after 40 + 40 steps as after 80, in %s', async (precision) => {
   const runDirs = ['--workers', '2', '--run-dir'];
   const [straight, halves] = [`straight-${precision}`, `halves-${precision}`];
   const options = [...overrides, `engine.precision=${precision}`];
-  await train([...runDirs, straight], ...options, 'train.maxSteps=200');
-  await train([...runDirs, halves], ...options, 'train.maxSteps=100');
-  await train(['--resume', halves], 'train.maxSteps=200');
-  expect((await checkpoint(halves, 200)).equals(await checkpoint(straight, 200))).toBe(true);
+  await train([...runDirs, straight], ...options, 'train.maxSteps=80');
+  await train([...runDirs, halves], ...options, 'train.maxSteps=40');
+  await train(['--resume', halves], 'train.maxSteps=80');
+  expect((await checkpoint(halves, 80)).equals(await checkpoint(straight, 80))).toBe(true);
   for (const file of ['optimizer.safetensors', 'trainer.json']) {
-    expect((await checkpoint(halves, 200, file)).equals(await checkpoint(straight, 200, file)), file).toBe(true);
+    expect((await checkpoint(halves, 80, file)).equals(await checkpoint(straight, 80, file)), file).toBe(true);
   }
   expect(await lossesOf(join(folder(), halves))).toEqual(await lossesOf(join(folder(), straight)));
   const events = (await readFile(join(folder(), halves, 'events.jsonl'), 'utf8')).trimEnd().split('\n');
   const ofRun = events.map((line) => JSON.parse(line)).filter(({ worker }) => worker === undefined);
   expect(ofRun.map(({ event, step }) => `${event} ${step}`)).toEqual([
     'term 0',
-    'finished 100',
-    'resumed 100',
-    'term 100',
-    'finished 200',
+    'finished 40',
+    'resumed 40',
+    'term 40',
+    'finished 80',
   ]);
 });
 

@@ -45,10 +45,10 @@ async function contentsOf(name: string): Promise<Record<string, string>> {
 }
 
 beforeAll(async () => {
-  const text = words(1_200_000);
+  const text = words(700_000);
   await writeFile(join(folder(), 'text.txt'), text);
   const lines = text
-    .slice(0, 5_000_000)
+    .slice(0, 3_000_000)
     .split('\n')
     .map((line) => JSON.stringify({ text: line }));
   await writeFile(join(folder(), 'lines.jsonl.gz'), gzipSync(lines.join('\n')));
