@@ -19,3 +19,6 @@ export function expandHome(path: string): string {
 export function userPath(cwd: string, path: string): string {
   return resolve(cwd, expandHome(path));
 }
+
+/** The name of standard input, whatever the system; messages call it `-`. */
+export const standardInput = '/dev/stdin';

@@ -20,8 +20,6 @@ interface BenchGenerateArguments extends BenchConfigArguments {
 }
 
 export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments> = {
-  command: 'generate',
-  describe: 'Time generation against the time that reading the weights takes',
   builder: (yargs) =>
     withBenchConfig(yargs)
       .option('checkpoint', {

@@ -17,8 +17,6 @@ interface BenchRingArguments {
 }
 
 export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
-  command: 'ring',
-  describe: 'Time the ring all-reduce between processes on this machine',
   builder: (yargs) =>
     yargs
       .option('ranks', { type: 'string', default: '2,4', describe: 'Numbers of processes, with commas between' })

@@ -31,8 +31,6 @@ interface BenchScalingArguments {
 }
 
 export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> = {
-  command: 'scaling',
-  describe: 'Time whole runs with several numbers of workers; table, plots and a page',
   builder: (yargs) =>
     yargs
       .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, with commas between' })

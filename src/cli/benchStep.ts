@@ -13,8 +13,6 @@ interface BenchStepArguments extends BenchConfigArguments {
 }
 
 export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
-  command: 'step',
-  describe: 'Time whole training steps of one replica on random tokens, by phase and by kernel',
   builder: (yargs) =>
     withBenchConfig(yargs)
       .option('steps', { type: 'number', default: 20, describe: 'Steps timed, after one or two that are not' })

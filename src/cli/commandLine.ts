@@ -1,78 +1,115 @@
-/** The parser of `launch`: its commands, and what is refused before any of them runs. Used by `main.ts`, which runs what it says. */
-import yargs, { type Argv, type CommandModule } from 'yargs';
+/**
+ * The parser of `launch`: its commands, and what is refused before any of them runs. Used by `main.ts`. A command's module, with its
+ * options and all that it needs to run, is imported only where the command line names it: `launch --help` waits for none.
+ */
+import yargs, { type Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
-import { standardInput } from '../data/prepare/sources.ts';
-import { benchGenerateCommand } from './benchGenerate.ts';
-import { benchRingCommand } from './benchRing.ts';
-import { benchScalingCommand } from './benchScaling.ts';
-import { benchStepCommand } from './benchStep.ts';
+import { standardInput } from '../base/userPath.ts';
+import { benchCommand, benches } from './bench.ts';
 import { checkArguments } from './checkArguments.ts';
-import { complete, completionCommand, yargsCommand } from './completion.ts';
-import { dashboardCommand } from './dashboard.ts';
-import { withGuess } from './didYouMean.ts';
-import { doctorCommand } from './doctor.ts';
-import { evaluateCommand } from './evaluate.ts';
-import { generateCommand } from './generate.ts';
-import { inspectCommand } from './inspect.ts';
-import { joinCommand } from './join.ts';
-import { plotCommand } from './plot.ts';
-import { prepareCommand } from './prepare.ts';
-import { reportCommand } from './report.ts';
-import { trainCommand } from './train.ts';
+import { type CommandEntry, loadNamed, namesOf } from './commandEntry.ts';
+import { complete, completionEntry, yargsCommand } from './completion.ts';
+import type { Known } from './didYouMean.ts';
+import { trainCommand } from './trainCommand.ts';
 
-// biome-ignore lint/suspicious/noExplicitAny: what yargs' own `command` takes, modules with arguments of any type.
-type Command = CommandModule<object, any>;
-
-/** In the order of the help. */
-export const benches: readonly Command[] = [
-  benchStepCommand,
-  benchGenerateCommand,
-  benchRingCommand,
-  benchScalingCommand,
+/** In the order of the help. All but `completion`, which asks the parser. */
+export const commands: readonly CommandEntry[] = [
+  { command: ['train', '$0'], describe: 'Train a GPT (the default command)', load: () => trainCommand },
+  {
+    command: 'join <address>',
+    describe: 'Add workers to a run that listens elsewhere',
+    load: async () => (await import('./join.ts')).joinCommand,
+  },
+  {
+    command: 'prepare <sources..>',
+    describe: 'Turn text into a folder of tokens to train on (data.shards)',
+    load: async () => (await import('./prepare.ts')).prepareCommand,
+  },
+  {
+    command: 'inspect <dir>',
+    describe: 'Verify prepared data; show counts, histograms and samples',
+    load: async () => (await import('./inspect.ts')).inspectCommand,
+  },
+  {
+    command: 'generate',
+    describe: 'Continue a prompt with a trained model',
+    load: async () => (await import('./generate.ts')).generateCommand,
+  },
+  {
+    command: 'eval',
+    describe: 'Mean loss and perplexity over a whole split',
+    load: async () => (await import('./evaluate.ts')).evaluateCommand,
+  },
+  {
+    command: 'plot <runs..>',
+    describe: 'Draw curves of one or several runs as SVG or PNG',
+    load: async () => (await import('./plot.ts')).plotCommand,
+  },
+  {
+    command: 'report <run>',
+    describe: 'Write one HTML page: curves, timings, samples, events, configuration of a run',
+    load: async () => (await import('./report.ts')).reportCommand,
+  },
+  {
+    command: 'bench',
+    describe: 'Measure training steps, generation, the ring and scaling',
+    load: benchCommand,
+  },
+  {
+    command: 'dashboard [rundirs..]',
+    describe: 'A page with the curves of runs, running or finished, several for comparison',
+    load: async () => (await import('./dashboard.ts')).dashboardCommand,
+  },
+  {
+    command: 'doctor',
+    describe: 'Show which engines this machine has, and what is missing and why',
+    load: async () => (await import('./doctor.ts')).doctorCommand,
+  },
 ];
 
-const benchCommand = {
-  command: 'bench',
-  describe: 'Measure training steps, generation, the ring and scaling',
-  builder: (yargs: Argv) =>
-    yargs
-      .command([...benches])
-      .demandCommand(1, 'Name what to measure.')
-      .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
-  handler: () => undefined,
-} satisfies Command;
+/** What yargs does not understand, before it is known what may have been meant. */
+class Complaint extends Error {
+  readonly known: Known;
+  constructor(message: string, known: Known) {
+    super(message);
+    this.known = known;
+  }
+}
 
-/** All but `bench`'s own, and `completion`, which asks the parser. */
-export const commands: readonly Command[] = [
-  trainCommand,
-  joinCommand,
-  prepareCommand,
-  inspectCommand,
-  generateCommand,
-  evaluateCommand,
-  plotCommand,
-  reportCommand,
-  benchCommand,
-  dashboardCommand,
-  doctorCommand,
-];
+/**
+ * Runs the command that was typed.
+ * @param typed the words after `launch`
+ * @param version what `--version` prints
+ * @throws UserError for a command line that means nothing, and whatever the command throws
+ */
+export async function runCommandLine(typed: readonly string[], version: string): Promise<void> {
+  const parser = await commandLine(typed, version);
+  try {
+    await parser.parseAsync();
+  } catch (error) {
+    if (!(error instanceof Complaint)) throw error;
+    // It knows all keys of the config, which takes a while to load.
+    const { withGuess } = await import('./didYouMean.ts');
+    throw new UserError(`${withGuess(error.message, typed, error.known)}\nSee launch --help.`);
+  }
+}
 
 /**
  * The parser; its `parseAsync()` runs the command.
  * @param typed the words after `launch`
  * @param version what `--version` prints
- * @throws (by `parseAsync`) UserError for a command line that means nothing, and whatever the command throws
  */
-export function commandLine(typed: readonly string[], version: string): Argv {
+export async function commandLine(typed: readonly string[], version: string): Promise<Argv> {
   // yargs loses a lone dash among several sources.
   const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : [...typed];
   const parser: Argv = yargs(given);
   // The types do not know its parameters: the program, and how the script is asked for.
   const { showCompletionScript } = parser as { showCompletionScript(program: string, askedFor: string): void };
-  const all = [...commands, completionCommand((askedFor) => showCompletionScript.call(parser, 'launch', askedFor))];
+  const completion = completionEntry((askedFor) => showCompletionScript.call(parser, 'launch', askedFor));
+  const all = [...commands, completion];
   return parser
     .scriptName('launch')
-    .command(all)
+    .command(await loadNamed(all, typed))
     .completion(yargsCommand, false, complete)
     .option('debug', {
       type: 'boolean',
@@ -89,16 +126,17 @@ export function commandLine(typed: readonly string[], version: string): Argv {
       if (error !== undefined && error.name !== 'YError') throw error;
       const missing = /^Not enough non-option arguments/.test(message ?? '') ? usageOf(typed, all) : undefined;
       if (missing !== undefined) throw new UserError(`expected ${missing}, received no more than "${typed.join(' ')}"`);
-      const there = { commands: namesOf(typed[0] === 'bench' ? benches : all), options: optionsOf(usage) };
-      throw new UserError(`${withGuess(message ?? error?.message ?? '', typed, there)}\nSee launch --help.`);
+      const there = typed[0] === 'bench' ? benches : all;
+      throw new Complaint(message ?? error?.message ?? '', {
+        commands: there.flatMap((entry) => namesOf(entry).slice(0, 1)),
+        options: optionsOf(usage),
+      });
     });
 }
 
 /** How the command that was given is called: `launch join <address>`. */
-function usageOf([name]: readonly string[], modules: readonly Command[]): string | undefined {
-  const [usage] = modules
-    .flatMap(({ command }) => [command ?? []].flat())
-    .filter((text) => text.split(' ')[0] === name);
+function usageOf([name]: readonly string[], entries: readonly CommandEntry[]): string | undefined {
+  const [usage] = entries.flatMap(({ command }) => [command].flat()).filter((text) => text.split(' ')[0] === name);
   return usage === undefined ? undefined : `launch ${usage}`;
 }
 
@@ -106,9 +144,4 @@ function usageOf([name]: readonly string[], modules: readonly Command[]): string
 function optionsOf(usage: object): string[] {
   const { getDescriptions } = usage as { getDescriptions?: () => Readonly<Record<string, unknown>> };
   return Object.keys(getDescriptions?.() ?? {});
-}
-
-/** `join <address>` is called join; `train` is also the default command, `$0`. */
-export function namesOf(modules: readonly Command[]): string[] {
-  return modules.flatMap(({ command }) => [command ?? []].flat().slice(0, 1)).map((text) => text.split(' ')[0] ?? '');
 }

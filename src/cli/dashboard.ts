@@ -7,21 +7,12 @@ import { userPath } from '../base/userPath.ts';
 import { Dashboard, isLoopback } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
 import { onEndRequest } from './endRequests.ts';
+import { dashboardHost } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 
-const loopback = '127.0.0.1';
 /** Where the page is if it is free and nobody asks for another. */
 const usualPort = 3141;
-
-export const dashboardHost = {
-  'dashboard-host': {
-    type: 'string',
-    requiresArg: true,
-    default: loopback,
-    describe: 'Address that the dashboard listens on; others than loopback need the token that is printed',
-  },
-} as const satisfies Record<string, Options>;
 
 const dashboardOptions = {
   port: { type: 'string', requiresArg: true, describe: `0: any [default: ${usualPort}, or any]` },
@@ -31,8 +22,6 @@ const dashboardOptions = {
 type DashboardArguments = InferredOptionTypes<typeof dashboardOptions> & { readonly rundirs: string[] | undefined };
 
 export const dashboardCommand: CommandModule<object, DashboardArguments> = {
-  command: 'dashboard [rundirs..]',
-  describe: 'A page with the curves of runs, running or finished, several for comparison',
   builder: (yargs) =>
     yargs
       .positional('rundirs', {

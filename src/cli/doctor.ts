@@ -31,8 +31,6 @@ export interface DoctorReport {
 }
 
 export const doctorCommand: CommandModule<object, { json: boolean }> = {
-  command: 'doctor',
-  describe: 'Show which engines this machine has, and what is missing and why',
   builder: (yargs) =>
     yargs
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object instead of text' })

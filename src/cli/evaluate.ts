@@ -21,8 +21,6 @@ interface EvaluateArguments extends ModelArguments {
 }
 
 export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
-  command: 'eval',
-  describe: 'Mean loss and perplexity over a whole split',
   builder: (yargs: Argv<object>) =>
     withModelOptions(yargs)
       .option('data', {

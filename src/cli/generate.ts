@@ -20,8 +20,6 @@ interface GenerateArguments extends ModelArguments {
 const fallback = { prompt: '\n', maxTokens: 200, temperature: 0.8, topK: 200, topP: 1 };
 
 export const generateCommand: CommandModule<object, GenerateArguments> = {
-  command: 'generate',
-  describe: 'Continue a prompt with a trained model',
   builder: (yargs: Argv<object>) =>
     withModelOptions(yargs)
       .option('prompt', {

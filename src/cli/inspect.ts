@@ -24,8 +24,6 @@ const inspectOptions = {
 type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly dir: string };
 
 export const inspectCommand: CommandModule<object, InspectArguments> = {
-  command: 'inspect <dir>',
-  describe: 'Verify prepared data; show counts, histograms and samples',
   builder: (yargs) =>
     yargs
       .positional('dir', { type: 'string', demandOption: true, describe: 'Folder that `launch prepare` made' })

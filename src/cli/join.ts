@@ -21,8 +21,6 @@ interface JoinArguments {
 }
 
 export const joinCommand: CommandModule<object, JoinArguments> = {
-  command: 'join <address>',
-  describe: 'Add workers to a run that listens elsewhere',
   builder: (yargs) =>
     yargs
       .positional('address', { type: 'string', demandOption: true, describe: 'tcp://HOST:PORT that `launch` printed' })

@@ -1,12 +1,10 @@
 #!/usr/bin/env node
 /** The command line: `launch` and its subcommands. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted. */
-import { hideBin } from 'yargs/helpers';
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
-import { commandLine } from './commandLine.ts';
 import { outputCutOff, tameSignals } from './endRequests.ts';
 import { errorText } from './output.ts';
 import { survivePrintFailures } from './outputFailures.ts';
@@ -16,15 +14,21 @@ tameSignals();
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 survivePrintFailures(outputCutOff);
 
-const typed = hideBin(process.argv);
+const typed = process.argv.slice(2);
 // Which shell the script is for: yargs reads it when its parser is made.
 if (typed[0] === 'completion' && (typed[1] === 'bash' || typed[1] === 'zsh')) process.env['SHELL'] = typed[1];
 try {
-  await commandLine(typed, typed.includes('--version') ? versionLine() : version).parseAsync();
+  if (typed.length === 1 && typed[0] === '--version') process.stdout.write(`${versionLine()}\n`);
+  else await run();
 } catch (error) {
   const text = errorText(error, typed.includes('--debug'));
   process.stderr.write(`${style('red', 'launch:', process.stderr)} ${text}\n`);
   process.exitCode = exitCodeOf(error);
+}
+
+async function run(): Promise<void> {
+  const { runCommandLine } = await import('./commandLine.ts');
+  await runCommandLine(typed, typed.includes('--version') ? versionLine() : version);
 }
 
 /** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if it is known, and the engine that a run takes. */

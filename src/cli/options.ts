@@ -1,5 +1,5 @@
 /** Options that several commands share, and the checking of their values. */
-import type { Argv } from 'yargs';
+import type { Argv, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { instructionSetNames } from '../base/instructionSets.ts';
 import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
@@ -90,3 +90,13 @@ export function countsOption(name: string, text: string, { min, max }: { min: nu
   }
   return counts;
 }
+
+/** Of the commands that open a dashboard. */
+export const dashboardHost = {
+  'dashboard-host': {
+    type: 'string',
+    requiresArg: true,
+    default: '127.0.0.1',
+    describe: 'Address that the dashboard listens on; others than loopback need the token that is printed',
+  },
+} as const satisfies Record<string, Options>;

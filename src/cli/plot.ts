@@ -19,8 +19,6 @@ const plotOptions = {
 type PlotArguments = InferredOptionTypes<typeof plotOptions> & { readonly runs: string[] };
 
 export const plotCommand: CommandModule<object, PlotArguments> = {
-  command: 'plot <runs..>',
-  describe: 'Draw curves of one or several runs as SVG or PNG',
   builder: (yargs) =>
     yargs
       .positional('runs', { type: 'string', array: true, demandOption: true, describe: 'Run directories' })

@@ -71,8 +71,6 @@ const prepareOptions = {
 type PrepareArguments = InferredOptionTypes<typeof prepareOptions> & { readonly sources: string[] };
 
 export const prepareCommand: CommandModule<object, PrepareArguments> = {
-  command: 'prepare <sources..>',
-  describe: 'Turn text into a folder of tokens to train on (data.shards)',
   builder: (yargs) =>
     yargs
       .positional('sources', {

@@ -14,8 +14,6 @@ const reportOptions = {
 type ReportArguments = InferredOptionTypes<typeof reportOptions> & { readonly run: string };
 
 export const reportCommand: CommandModule<object, ReportArguments> = {
-  command: 'report <run>',
-  describe: 'Write one HTML page: curves, timings, samples, events, configuration of a run',
   builder: (yargs) =>
     yargs
       .positional('run', { type: 'string', demandOption: true, describe: 'Run directory' })

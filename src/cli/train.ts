@@ -1,9 +1,8 @@
 /**
- * `launch` and `launch train`: shows a run while it trains, ends it on Ctrl-C, and prints its sample. The run itself is
- * `run/executeRun.ts`.
+ * What `launch` and `launch train` do: show a run while it trains, end it on Ctrl-C, and print its sample. Their options are in
+ * `trainOptions.ts`, the run itself is `run/executeRun.ts`.
  */
 import { join } from 'node:path';
-import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { interruptedExitCode } from '../base/errors.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
@@ -16,7 +15,7 @@ import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
-import { dashboardHost, openDashboard, shownUrls } from './dashboard.ts';
+import { openDashboard, shownUrls } from './dashboard.ts';
 import { endInOrder } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
@@ -25,100 +24,17 @@ import { printPlan } from './plan.ts';
 import { openRunOutput, outputModeOf, withOutput } from './runOutput.ts';
 import { printSample } from './sample.ts';
 import { statusLine } from './terminal.ts';
+import type { TrainArguments } from './trainOptions.ts';
 
 /** How long a run that is stopped at once may take to remove what it was writing. */
 const cleanUpMs = 1_000;
 
 const messages: RunMessages = { note: print, warn, progress: statusLine };
 
-export const trainOptions = {
-  config: {
-    alias: 'c',
-    type: 'string',
-    requiresArg: true,
-    describe: 'YAML file, or the name of a shipped one [default: quickstart.yaml]',
-  },
-  workers: {
-    alias: 'w',
-    type: 'number',
-    requiresArg: true,
-    describe: 'Worker processes on this machine (train.workers)',
-  },
-  'min-workers': {
-    type: 'number',
-    requiresArg: true,
-    default: 1,
-    describe: 'Fewest workers, with those of `launch join`, that the run starts and goes on with; below it waits',
-  },
-  'max-restarts': {
-    type: 'number',
-    requiresArg: true,
-    default: 10,
-    describe: 'How often, over the whole run, workers of this machine that died are started again',
-  },
-  set: { type: 'string', array: true, requiresArg: true, describe: 'Override a key: model.nLayer=4' },
-  'run-dir': {
-    type: 'string',
-    requiresArg: true,
-    describe: 'Directory for metrics and checkpoints [default: runs/NAME]',
-  },
-  resume: { type: 'string', describe: 'Go on with the run in this directory, or with the newest in runs/' },
-  'single-process': {
-    type: 'boolean',
-    default: false,
-    describe: 'Coordinator and workers in one process, without sockets',
-  },
-  listen: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
-  },
-  encrypt: {
-    type: 'boolean',
-    default: true,
-    describe:
-      'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
-  },
-  dashboard: {
-    type: 'string',
-    describe: 'Serve a page with live curves, on this port [default: 3141, or any]',
-  },
-  ...dashboardHost,
-  trace: {
-    type: 'number',
-    requiresArg: true,
-    describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
-  },
-  tensorboard: {
-    type: 'string',
-    describe: 'Write event files for TensorBoard here [tensorboard in the run directory]',
-  },
-  'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
-  plain: { type: 'boolean', describe: 'A line now and then, as into a file, also on a terminal' },
-  quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
-  json: { type: 'boolean', describe: 'Print JSON lines: every step, evaluation, checkpoint, event, warning' },
-} as const satisfies Record<string, Options>;
-
-type TrainArguments = ArgumentsCamelCase<InferredOptionTypes<typeof trainOptions>>;
-
-export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trainOptions>> = {
-  command: ['train', '$0'],
-  describe: 'Train a GPT (the default command)',
-  builder: (yargs) =>
-    yargs
-      .options(trainOptions)
-      .example('$0', 'train a small model on the built-in text with 2 workers and print a sample')
-      .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data parallel over 4 processes')
-      .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
-      .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
-      .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
-      .example('$0 --dashboard', 'with a page of live curves')
-      .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
-      .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),
-  handler: async (args) => {
-    process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
-  },
-};
+/** Trains as the command line says, and sets the exit code. */
+export async function runTrain(args: TrainArguments): Promise<void> {
+  process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
+}
 
 async function train(args: TrainArguments): Promise<number> {
   goOnWithoutPrinting();

@@ -6,13 +6,15 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Argv } from 'yargs';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { benches, commands, namesOf } from '../../src/cli/commandLine.ts';
-import { completionCommand } from '../../src/cli/completion.ts';
+import { benches } from '../../src/cli/bench.ts';
+import { type CommandEntry, namesOf } from '../../src/cli/commandEntry.ts';
+import { commands } from '../../src/cli/commandLine.ts';
+import { completionEntry } from '../../src/cli/completion.ts';
 import { launch, set, tiny, useFolder } from './launch.ts';
 
-const completion = completionCommand(() => {});
+const completion = completionEntry(() => {});
 /** `bench` itself shows an example of each of its commands, which have their own. */
-const modules = [...commands.filter(({ command }) => command !== 'bench'), ...benches, completion];
+const entries = [...commands.filter(({ command }) => command !== 'bench'), ...benches, completion];
 
 /** What the builders hand to yargs' `example`. */
 function examplesOf({ builder }: { builder?: unknown }): string[] {
@@ -83,12 +85,14 @@ const notRun: Record<string, string> = {
   'launch bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50': 'a minute; records.test.ts has it',
 };
 
-it('every example is one that is run, or is listed with the reason why not', () => {
+it('every example is one that is run, or is listed with the reason why not', async () => {
+  const modules = await Promise.all(entries.map((entry) => entry.load([])));
   const all = modules.flatMap(examplesOf);
   expect([...Object.keys(run), ...Object.keys(notRun)].sort()).toEqual([...all].sort());
 });
 
-const names = ['', ...namesOf([...commands, completion]), ...namesOf(benches).map((name) => `bench ${name}`)];
+const nameOf = (entry: CommandEntry) => namesOf(entry)[0]!;
+const names = ['', ...[...commands, completion].map(nameOf), ...benches.map((entry) => `bench ${nameOf(entry)}`)];
 it.each(names)('launch %s --help has an example', async (command) => {
   const { code, stdout } = await launch([...command.split(' ').filter(Boolean), '--help'], folder());
   expect(code).toBe(0);

@@ -5,6 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
+import { standardInput } from '../../base/userPath.ts';
 import { displayName, findFiles } from '../findFiles.ts';
 
 export type SourceFormat = 'text' | 'jsonl' | 'parquet';
@@ -23,9 +24,6 @@ export interface Source {
   /** 0 for standard input. */
   readonly mtimeMs: number;
 }
-
-/** The name of standard input, whatever the system; messages call it `-`. */
-export const standardInput = '/dev/stdin';
 
 /**
  * @param names as the user gave them

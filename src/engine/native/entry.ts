@@ -2,7 +2,6 @@
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
 import { loadNative } from './addon.ts';
-import { createNativeEngine } from './nativeEngine.ts';
 import { PlanningEngine } from './planningEngine.ts';
 
 export const native = {
@@ -15,7 +14,10 @@ export const native = {
     return 'addon' in load ? undefined : load.error;
   },
   installHint: () => 'install python3, make and g++, then run npm run build:native',
-  start: async ({ threads, unit }) => createNativeEngine({ threads, isa: (unit ?? 'auto') as InstructionSet | 'auto' }),
+  start: async ({ threads, unit }) => {
+    const { createNativeEngine } = await import('./nativeEngine.ts');
+    return createNativeEngine({ threads, isa: (unit ?? 'auto') as InstructionSet | 'auto' });
+  },
   units() {
     const load = loadNative();
     return 'addon' in load ? load.addon.instructionSets() : [];

@@ -1,7 +1,6 @@
 /** The tfjs engine in the table of engines. */
 import type { EngineEntry } from '../engineEntry.ts';
 import { TFJS_DEVICE_KINDS, TFJS_INSTALL_HINTS, type TfjsDeviceKind } from './deviceKinds.ts';
-import { createTfjsEngine } from './tfjsEngine.ts';
 
 export const tfjs = {
   doc: 'TensorFlow.js',
@@ -10,5 +9,8 @@ export const tfjs = {
   precisions: ['float32'],
   missing: () => undefined,
   installHint: (deviceKind) => TFJS_INSTALL_HINTS[deviceKind as TfjsDeviceKind],
-  start: ({ deviceKind }) => createTfjsEngine({ deviceKind: deviceKind as TfjsDeviceKind }),
+  start: async ({ deviceKind }) => {
+    const { createTfjsEngine } = await import('./tfjsEngine.ts');
+    return createTfjsEngine({ deviceKind: deviceKind as TfjsDeviceKind });
+  },
 } as const satisfies EngineEntry;

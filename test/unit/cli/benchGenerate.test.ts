@@ -7,7 +7,7 @@ const tiny = ['--set', 'model.nLayer=1', 'model.nHead=1', 'model.nEmbd=8', 'mode
 
 async function run(...args: string[]): Promise<void> {
   await yargs(['generate', ...args])
-    .command(benchGenerateCommand)
+    .command({ ...benchGenerateCommand, command: 'generate' })
     .fail(false)
     .parseAsync();
 }

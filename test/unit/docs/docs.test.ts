@@ -48,7 +48,7 @@ it('the pages have command lines', () => {
 it.each(lines)('$page: $line', async ({ words }) => {
   if (words.at(-1) === '--help') {
     // Of a command that does not exist it would be that of all.
-    const help = await commandLine(words.slice(0, -1), '').getHelp();
+    const help = await (await commandLine(words.slice(0, -1), '')).getHelp();
     expect(help.startsWith(['launch', ...words.slice(0, -1)].join(' '))).toBe(true);
     return;
   }
@@ -65,7 +65,7 @@ async function parse(words: readonly string[]): Promise<Record<string, unknown>>
     }
   }
   // It is called when all is checked, before the command.
-  const parser = commandLine(words, '').middleware((args) => {
+  const parser = (await commandLine(words, '')).middleware((args) => {
     throw new Parsed(args);
   });
   try {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { completeValue } from '../../../src/cli/completion.ts';
+import { completeValue } from '../../../src/cli/completeValue.ts';
 
 let folder = '';
 beforeAll(() => {
