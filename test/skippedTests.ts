@@ -17,7 +17,6 @@ interface ExpectedSkip {
 export const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
 
 const webgpu = 'needs packages that npm does not install; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
-const shakespeare = 'the text is not in the repository; other tests compare the same functions on the built-in text';
 
 /** Cases of `nightlyIt` (test/nightly.ts), each by its whole name: nothing but the time of day may skip them, and no others. */
 const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
@@ -68,8 +67,6 @@ const expectedSkips: readonly ExpectedSkip[] = [
     name: /^AdamW gives the same bits/,
     reason: 'compares instruction sets of one machine: ARM has one, and old processors of x86 too',
   },
-  { file: 'test/unit/data/tokenizers/tokenizer.test.ts', name: /tiny shakespeare/, reason: shakespeare },
-  { file: 'test/unit/data/dataset.test.ts', name: /tiny shakespeare/, reason: shakespeare },
 ];
 
 export default class SkippedTests implements Reporter {

@@ -1,7 +1,7 @@
 /** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, sep } from 'node:path';
+import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -10,7 +10,7 @@ import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../ba
 import { userPath } from '../base/userPath.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
 import { type MadeOfText, type Prepared, prepareShards } from '../data/prepare/prepareShards.ts';
-import { findSources, type Source, sourceOf } from '../data/prepare/sources.ts';
+import { findSources, type Source } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
@@ -18,7 +18,6 @@ import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 import { prepareProgress } from './prepareProgress.ts';
-import { fetchShakespeare, SHAKESPEARE, verifyShakespeare } from './shakespeare.ts';
 
 const prepareOptions = {
   tokenizer: {
@@ -54,11 +53,6 @@ const prepareOptions = {
     default: false,
     describe: 'Leave out JSON lines and Parquet rows that hold no text, and count them, instead of failing',
   },
-  from: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'For shakespeare: a copy of the file, where there is no network',
-  },
   threads: { type: 'number', requiresArg: true, describe: 'Threads that encode [default: one for each core]' },
   'shard-tokens': {
     type: 'number',
@@ -77,7 +71,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
         type: 'string',
         array: true,
         demandOption: true,
-        describe: 'Files, folders, globs, - for standard input, or shakespeare',
+        describe: 'Files, folders, globs, builtin, or - for standard input',
       })
       .options(prepareOptions)
       .conflicts('val-fraction', 'val-documents')
@@ -89,7 +83,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
       )
       .example('zcat dump.gz | $0 prepare - --tokenizer gpt2 --out data/dump', 'standard input')
       .example('$0 prepare books/ --tokenizer bpe:8000 --out data/books', 'a vocabulary of their own')
-      .example('$0 prepare shakespeare --tokenizer char --out data/shakespeare', 'tiny shakespeare, fetched')
+      .example('$0 prepare builtin --tokenizer char --out data/shakespeare', 'the text of the package')
       .epilog(
         'Names ending in .jsonl, .ndjson or .parquet are tables of documents, all others text; .gz and .zst are decompressed. ' +
           'Killed, the same command goes on where it stopped, to the same bytes.',
@@ -167,20 +161,14 @@ async function tokenizerOf(name: string, cwd: string): Promise<Tokenizer | MadeO
   return createTokenizer(spec.type === 'file' ? (spec.path as TokenizerKind) : spec.type, '', { cwd });
 }
 
-async function sourcesOf(args: ArgumentsCamelCase<PrepareArguments>, cwd: string): Promise<Source[]> {
-  const { sources, format, from } = args;
-  const isNamed = sources.includes(SHAKESPEARE) && !(await exists(join(cwd, SHAKESPEARE)));
-  if (!isNamed) {
-    if (from !== undefined) throw new UserError('--from gives the file for shakespeare: name that as the source');
-    const found = await findSources(sources, { cwd, format });
-    // What is made in a folder that is read is none of the input.
-    const inOut = userPath(cwd, args.out) + sep;
-    return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
-  }
-  if (sources.length > 1) throw new UserError(`${SHAKESPEARE} must be the only source`);
-  const path = from === undefined ? await fetchShakespeare() : userPath(cwd, from);
-  await verifyShakespeare(path);
-  return [await sourceOf(path, SHAKESPEARE, 'text')];
+async function sourcesOf(
+  { sources, format, out }: ArgumentsCamelCase<PrepareArguments>,
+  cwd: string,
+): Promise<Source[]> {
+  const found = await findSources(sources, { cwd, format });
+  // What is made in a folder that is read is none of the input.
+  const inOut = userPath(cwd, out) + sep;
+  return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -43,7 +43,7 @@ export type ModelKeys = Gpt2Keys | BigramKeys;
 
 /** What it learns from. */
 export interface DataKeys {
-  /** Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the project's own source and documentation, which needs no download. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
+  /** Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the text that comes with the package, Tiny Shakespeare. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
   /** char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;

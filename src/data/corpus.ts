@@ -1,5 +1,5 @@
 /**
- * Reads text as a whole into memory: the built-in corpus, a file, a folder, a glob, or a list of them. It only reads; splitting and
+ * Reads text as a whole into memory: the built-in text, a file, a folder, a glob, or a list of them. It only reads; splitting and
  * encoding are dataset.ts. What is too long for memory goes through `launch prepare` (prepare/). Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
 import { readFile, stat } from 'node:fs/promises';
@@ -14,7 +14,7 @@ const corpusBytesMax = 500_000_000;
 
 export interface Corpus {
   readonly text: string;
-  /** What it is, for people: `builtin (87 files)`. */
+  /** What it is, for people: `corpus (87 files)`. */
   readonly name: string;
   readonly fileCount: number;
 }

@@ -1,17 +1,19 @@
 /**
- * Finds the files that a user names: the built-in corpus, a file, a folder, a glob, or a list of them. Every error is a UserError
+ * Finds the files that a user names: the built-in text, a file, a folder, a glob, or a list of them. Every error is a UserError
  * that says what is wrong and what to do.
  */
 import { type Dirent, readdir } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
-import { isAbsolute, relative, resolve } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 
-/** The project's own source and documentation, as the package ships them; what a build adds is not among them. */
-const builtinPatterns = ['*.md', 'configs/*.yaml', 'docs/**/*.md', 'native/**/*.{c,cc,cpp,h,hpp}', 'src/**/*.ts'];
+/** How users name the text that comes with the package. */
+const builtin = 'builtin';
+/** Tiny Shakespeare: data/README.md says where it comes from. */
+const builtinPath = join(packageRoot, 'data', 'tinyshakespeare.txt');
 
 /**
  * The files of all entries, each once, those of one entry in the order of their paths.
@@ -28,7 +30,7 @@ export async function findFiles(entries: readonly string[], cwd: string, setting
 
 async function filesOf(given: string, cwd: string, setting: string): Promise<string[]> {
   const entry = expandHome(given);
-  if (entry === 'builtin') return sortedGlob(builtinPatterns, packageRoot, setting);
+  if (entry === builtin) return [builtinPath];
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
@@ -88,6 +90,7 @@ async function sortedGlob(patterns: readonly string[], cwd: string, setting: str
 
 /** The path as a user would write it. */
 export function displayName(path: string, cwd: string): string {
+  if (path === builtinPath) return builtin;
   const shorter = relative(cwd, path);
   return isAbsolute(shorter) || shorter.startsWith('../../..') ? path : shorter;
 }

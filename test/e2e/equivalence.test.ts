@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { isNightly } from '../skippedTests.ts';
-import { launch, lossesOf, metricsOf, set, text, useFolder } from './launch.ts';
+import { launch, lossesOf, metricsOf, set, useFolder } from './launch.ts';
 
 const steps = 50;
 const folder = useFolder();
@@ -10,7 +10,7 @@ const folder = useFolder();
 /** Trains shakespeare-char.yaml and returns its run directory. */
 async function train(name: string, args: readonly string[], overrides: readonly string[] = []): Promise<string> {
   const runDir = join(folder(), name);
-  const common = [`data.text=${text}`, `train.maxSteps=${steps}`, 'train.hashEverySteps=1', 'eval.everySteps=25'];
+  const common = [`train.maxSteps=${steps}`, 'train.hashEverySteps=1', 'eval.everySteps=25'];
   const result = await launch(
     [
       '--config',
@@ -58,7 +58,7 @@ describe.each([
 });
 
 it('starts at the loss of a uniform guess', async () => {
-  const runDir = await train('initial', ['--workers', '1'], ['train.maxSteps=1', 'data.text=builtin']);
+  const runDir = await train('initial', ['--workers', '1'], ['train.maxSteps=1']);
   const [line] = await metricsOf(runDir);
   const { vocab_size: vocabSize } = JSON.parse(
     await import('node:fs/promises').then((fs) =>

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { launch, startProgram, text, useFolder } from './launch.ts';
+import { launch, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
-const corpus = text === 'builtin' ? join(packageRoot, 'ARCHITECTURE.md') : text;
+const corpus = join(packageRoot, 'data', 'tinyshakespeare.txt');
 const example = (name: string, ...args: string[]) =>
   startProgram([process.execPath, join(packageRoot, 'build/examples', `${name}.js`), ...args], folder());
 

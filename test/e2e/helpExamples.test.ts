@@ -70,7 +70,6 @@ const notRun: Record<string, string> = {
     'Node 20 cannot write zstd; prepare.test.ts has it',
   'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':
     'needs a Parquet file of thousands of documents; prepare.test.ts has one',
-  'launch prepare shakespeare --tokenizer char --out data/shakespeare': 'fetches from the network',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':

@@ -1,7 +1,6 @@
 /** Runs the built command line as a user would, in a folder of its own, and knows every process that it started. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,15 +14,9 @@ const entry = join(packageRoot, 'dist/cli/main.js');
 /** What `npm run bench -- …` starts. */
 export const bench: readonly string[] = [process.execPath, join(packageRoot, 'build/bench/bench/main.js')];
 
-const shakespeare = join(packageRoot, '../shared/data/tinyshakespeare.txt');
-
-/** Tiny Shakespeare where it is at hand, else the built-in text, and it is said. */
-export const text = existsSync(shakespeare) ? shakespeare : 'builtin';
-if (text === 'builtin') process.stdout.write(`there is no ${shakespeare}: runs train on the built-in text instead\n`);
-
 /** A model that takes a few milliseconds a step. */
 export const tiny = [
-  `data.text=${text}`,
+  'data.text=builtin',
   'model.nLayer=2',
   'model.nHead=2',
   'model.nEmbd=32',

@@ -96,11 +96,6 @@ describe('launch prepare', () => {
     ],
     ['two ways to split', ['text.txt', '--val-fraction', '0.1', '--val-documents', '0.1'], /mutually exclusive/],
     ['standard input and more', ['-', 'text.txt'], /standard input \(-\) must be the only source/],
-    [
-      'the wrong shakespeare',
-      ['shakespeare', '--from', 'text.txt'],
-      /text\.txt is not tiny shakespeare: expected 1115394 bytes/,
-    ],
   ])('refuses %s with exit code 2', async (_, args, message) => {
     const tokenizer = args.includes('--tokenizer') ? [] : ['--tokenizer', 'gpt2'];
     const { code, stdout, stderr } = await launch(['prepare', ...args, ...tokenizer, '--out', 'never'], folder());

@@ -12,7 +12,7 @@ it('is kept in samples.jsonl, for pages and reports', async () => {
   expect(code).toBe(0);
   const printed = /--- sample ---\n([\s\S]*)\n--------------\n/.exec(stdout)?.[1];
   const kept = JSON.parse(readFileSync(join(folder(), 'kept/samples.jsonl'), 'utf8'));
-  expect(kept).toEqual({ step: 3, prompt: 'export function ', text: printed?.slice('export function '.length) });
+  expect(kept).toEqual({ step: 3, prompt: '\n', text: printed?.slice(1) });
 });
 
 it('ends with Ctrl-C; the run is done all the same', async () => {

@@ -10,7 +10,7 @@ export const data = z
       .default('builtin')
       .meta({
         description:
-          "Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the project's own source and documentation, which needs no download.",
+          'Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the text that comes with the package, Tiny Shakespeare.',
         expects: 'builtin, or a path, folder or glob, or a list of them',
       }),
     tokenizer: z

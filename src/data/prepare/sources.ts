@@ -45,7 +45,7 @@ export async function findSources(
 }
 
 /** A file as a source. */
-export async function sourceOf(path: string, name: string, format?: SourceFormat): Promise<Source> {
+async function sourceOf(path: string, name: string, format?: SourceFormat): Promise<Source> {
   const { size, mtimeMs } = await stat(path).catch((error: Error) => {
     throw new UserError(`${name}: cannot be read (${error.message})`);
   });

@@ -1,7 +1,7 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
@@ -94,11 +94,12 @@ describe('readCorpus', () => {
     expect(await refusal(read('circle/self'))).toContain('circle/self cannot be read (ELOOP');
   });
 
-  it("has the project's own text built in", async () => {
-    const { text, fileCount } = await read('builtin');
-    expect(text).toContain('export function windowStart');
-    expect(fileCount).toBeGreaterThan(20);
-    expect(text.length).toBeGreaterThan(90_000);
+  it('has Tiny Shakespeare built in, to the byte', async () => {
+    const { text, name } = await read('builtin');
+    expect(name).toBe('builtin');
+    expect(createHash('sha256').update(text).digest('hex')).toBe(
+      '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed',
+    );
   });
 
   it('refuses what is missing, empty or not text, and says what to do', async () => {
@@ -210,15 +211,9 @@ describe('openDataset', () => {
     expect(seen.every((done) => done > 0 && done <= 1)).toBe(true);
   });
 
-  const shakespeare = fileURLToPath(new URL('../../../../shared/data/tinyshakespeare.txt', import.meta.url));
-  it.skipIf(!existsSync(shakespeare))("has nanoGPT's split of tiny shakespeare", async () => {
-    const { train, val, vocabSize } = await open({ text: shakespeare });
+  it("has nanoGPT's split of tiny shakespeare", async () => {
+    const { train, val, vocabSize } = await open({ text: 'builtin' });
     expect([train.length, val.length, vocabSize]).toEqual([1_003_854, 111_540, 65]);
-  });
-
-  it('keeps the last tenth of the built-in corpus for validation', async () => {
-    const { train, val } = await open({ text: 'builtin' });
-    expect(train.length).toBe(Math.floor((train.length + val.length) * 0.9));
   });
 });
 

@@ -41,7 +41,7 @@ describe('the prompt of the samples', () => {
   it('stays where it fits', async () => {
     writeFileSync(join(cwd, 'code.ts'), readFileSync(join(packageRoot, 'src/index.ts')));
     const { prompt, notes } = await prepare({ set: ['data.text=code.ts'] });
-    expect(prompt).toBe('export function ');
+    expect(prompt).toBe('\n');
     expect(notes).toEqual([]);
   });
 
