@@ -24,7 +24,7 @@ const vocabSizes = { char: 65, byte: 257, gpt2: 50257, cl100k: 100277, o200k: 20
 
 export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArguments> {
   return yargs
-    .option('config', { type: 'string', describe: 'Configuration file, as for launch' })
+    .option('config', { type: 'string', describe: 'Configuration file, as for training' })
     .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
     .option('engine', { choices: engineNames, describe: 'As engine.name' })
     .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })

@@ -39,8 +39,8 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
       })
       .option('runs', { type: 'number', default: 3, describe: 'Runs of each prompt, after one that is not timed' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench generate --config gpt-small.yaml', '124 M parameters')
-      .example('launch bench generate --checkpoint runs/quickstart --prompts 1,30 --json', 'for a program to read'),
+      .example('$0 bench generate --config gpt-small.yaml', '124 M parameters')
+      .example('$0 bench generate --checkpoint runs/quickstart --prompts 1,30 --json', 'for a program to read'),
   handler: async (args) => {
     numberOption('runs', args.runs, { min: 1, max: 1e6, whole: true });
     if (args.tokens !== undefined) numberOption('tokens', args.tokens, { min: 1, max: 1e6, whole: true });

@@ -31,8 +31,8 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
       .option('tcp', { type: 'boolean', default: false, describe: 'ZeroMQ over loopback TCP instead of Unix sockets' })
       .option('encrypt', { type: 'boolean', default: false, describe: 'Encrypt TCP: with --tcp, what machines do' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench ring', '43 MB between 2 and between 4 processes')
-      .example('launch bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
+      .example('$0 bench ring', '43 MB between 2 and between 4 processes')
+      .example('$0 bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
   handler: async ({ ranks, mbytes, repetitions, tcp, encrypt, json, ...rest }) => {
     const { 'bucket-bytes': bucketBytes, 'chunk-bytes': chunkBytes } = rest;
     for (const [name, value] of Object.entries({

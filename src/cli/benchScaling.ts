@@ -34,7 +34,7 @@ export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> 
   builder: (yargs) =>
     yargs
       .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, with commas between' })
-      .option('config', { type: 'string', default: 'shakespeare-gpt.yaml', describe: 'Configuration, as for launch' })
+      .option('config', { type: 'string', default: 'shakespeare-gpt.yaml', describe: 'Configuration, as for training' })
       .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
       .option('device', {
         choices: ['real', 'simulated'] as const,
@@ -52,8 +52,8 @@ export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> 
       .option('steps', { type: 'number', default: 8, describe: 'Steps timed, after three that are not' })
       .option('out', { type: 'string', default: 'scaling', describe: 'Folder for bench.html, bench.json and pictures' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench scaling --workers 1,2,4,8 --device simulated', '43 MB of gradients: about a minute')
-      .example('launch bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50', 'with the engine'),
+      .example('$0 bench scaling --workers 1,2,4,8 --device simulated', '43 MB of gradients: about a minute')
+      .example('$0 bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50', 'with the engine'),
   handler: async (args) => {
     const { device, mode, batch, steps, out, json } = args;
     numberOption('steps', steps, { min: 1, max: 1e6, whole: true });

@@ -18,9 +18,9 @@ export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
       .option('steps', { type: 'number', default: 20, describe: 'Steps timed, after one or two that are not' })
       .option('shapes', { type: 'boolean', default: false, describe: 'Kernels by shape too' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('launch bench step --config shakespeare-char.yaml', '0.8 M parameters')
+      .example('$0 bench step --config shakespeare-char.yaml', '0.8 M parameters')
       .example(
-        'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3',
+        '$0 bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3',
         '124 M',
       ),
   handler: async ({ steps, shapes: byShape, json, ...args }) => {

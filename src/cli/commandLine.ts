@@ -4,8 +4,10 @@
  */
 import yargs, { type Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { standardInput } from '../base/userPath.ts';
 import { benchCommand, benches } from './bench.ts';
+import { programName } from './calledAs.ts';
 import { checkArguments } from './checkArguments.ts';
 import { type CommandEntry, loadNamed, namesOf } from './commandEntry.ts';
 import { complete, completionEntry, yargsCommand } from './completion.ts';
@@ -90,7 +92,7 @@ export async function runCommandLine(typed: readonly string[], version: string):
     if (!(error instanceof Complaint)) throw error;
     // It knows all keys of the config, which takes a while to load.
     const { withGuess } = await import('./didYouMean.ts');
-    throw new UserError(`${withGuess(error.message, typed, error.known)}\nSee launch --help.`);
+    throw new UserError(`${withGuess(error.message, typed, error.known)}\nSee ${ownCommand('--help')}`);
   }
 }
 
@@ -105,10 +107,10 @@ export async function commandLine(typed: readonly string[], version: string): Pr
   const parser: Argv = yargs(given);
   // The types do not know its parameters: the program, and how the script is asked for.
   const { showCompletionScript } = parser as { showCompletionScript(program: string, askedFor: string): void };
-  const completion = completionEntry((askedFor) => showCompletionScript.call(parser, 'launch', askedFor));
+  const completion = completionEntry((askedFor) => showCompletionScript.call(parser, programName(), askedFor));
   const all = [...commands, completion];
   return parser
-    .scriptName('launch')
+    .scriptName(ownCommand())
     .command(await loadNamed(all, typed))
     .completion(yargsCommand, false, complete)
     .option('debug', {
@@ -137,7 +139,7 @@ export async function commandLine(typed: readonly string[], version: string): Pr
 /** How the command that was given is called: `launch join <address>`. */
 function usageOf([name]: readonly string[], entries: readonly CommandEntry[]): string | undefined {
   const [usage] = entries.flatMap(({ command }) => [command].flat()).filter((text) => text.split(' ')[0] === name);
-  return usage === undefined ? undefined : `launch ${usage}`;
+  return usage === undefined ? undefined : `${ownCommand()} ${usage}`;
 }
 
 /** Names of the options of the command that was given: what `fail` gets is yargs' usage, for which there is no type. */

@@ -20,7 +20,7 @@ export function completionEntry(printScript: (askedFor: string) => void): Comman
       builder: (yargs: Argv) =>
         yargs
           .positional('shell', { choices: shells, describe: 'Which it is for [default: that of $SHELL]' })
-          .example('$0 completion bash', 'to keep it: launch completion bash >> ~/.bashrc'),
+          .example('$0 completion bash', 'to keep it: $0 completion bash >> ~/.bashrc'),
       handler: ({ shell }: ArgumentsCamelCase<{ shell?: string | undefined }>) =>
         printScript(shell === undefined ? 'completion' : `completion ${shell}`),
     }),

@@ -10,6 +10,7 @@ import {
   instructionSets,
   isInstructionSet,
 } from '../base/instructionSets.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import {
   ENGINE_TARGETS,
   type EngineChoice,
@@ -80,7 +81,8 @@ function lastLine(error: unknown): string {
 
 const bf16Texts = {
   yes: (label: string) => `is accelerated here, by ${label}`,
-  sometimes: (label: string) => `has ${label} here, faster than float32 on some processors: see launch bench step`,
+  sometimes: (label: string) =>
+    `has ${label} here, faster than float32 on some processors: see ${ownCommand('bench', 'step')}`,
   no: () => {
     const fast = instructionSetNames.filter((name) => instructionSets[name].fastBf16 !== 'no');
     return `works here but is not accelerated: that takes a processor with ${fast.map((name) => instructionSets[name].label).join(' or ')}`;

@@ -26,8 +26,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('data', {
         type: 'string',
         requiresArg: true,
-        describe:
-          "Text: a file, folder or glob, builtin, or a folder that `launch prepare` made [default: the run's own]",
+        describe: "Text: a file, folder or glob, builtin, or a folder that `prepare` made [default: the run's own]",
       })
       .option('split', {
         choices: splits,

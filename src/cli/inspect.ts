@@ -1,6 +1,7 @@
 /** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { grouped } from '../base/numberText.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
@@ -26,7 +27,7 @@ type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly 
 export const inspectCommand: CommandModule<object, InspectArguments> = {
   builder: (yargs) =>
     yargs
-      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder that `launch prepare` made' })
+      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder that `prepare` made' })
       .options(inspectOptions)
       .example('$0 inspect data/corpus', 'counts, histograms, three samples')
       .example('$0 inspect data/corpus --samples 20 --seed 1', 'more of the text') as never,
@@ -44,7 +45,7 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('samples', args.samples, { min: 0, max: 10_000, whole: true });
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
   const folder = userPath(process.cwd(), args.dir);
-  const manifest = await readShardManifest(folder, 'launch inspect');
+  const manifest = await readShardManifest(folder, ownCommand('inspect'));
   const tokenizer = await tokenizerOf(folder, manifest);
   const found = await survey(folder, manifest, statusLine('reading the shards'));
   const samples = samplesOf(folder, manifest, { tokenizer, count: args.samples, seed: args.seed });

@@ -23,7 +23,7 @@ interface JoinArguments {
 export const joinCommand: CommandModule<object, JoinArguments> = {
   builder: (yargs) =>
     yargs
-      .positional('address', { type: 'string', demandOption: true, describe: 'tcp://HOST:PORT that `launch` printed' })
+      .positional('address', { type: 'string', demandOption: true, describe: 'tcp://HOST:PORT that the run printed' })
       .option('workers', {
         alias: 'w',
         type: 'number',
@@ -41,7 +41,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
   handler: async ({ address, workers: count, key }) => {
     numberOption('workers', count, { min: 1, max: 1024, whole: true });
     if (parseTcpAddress(address).port === 0) {
-      throw new UserError(`expected the port that \`launch\` printed, received ${address}`);
+      throw new UserError(`expected the port that the run printed, received ${address}`);
     }
     process.exitCode = await join(address, count, await joinKeys(key, process.env[joinKeyVariable]));
   },

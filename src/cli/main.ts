@@ -3,14 +3,17 @@
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
+import { setProgram } from '../base/ownCommand.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
+import { calledAs, programName } from './calledAs.ts';
 import { outputCutOff, tameSignals } from './endRequests.ts';
 import { errorText } from './output.ts';
 import { survivePrintFailures } from './outputFailures.ts';
 import { style } from './terminal.ts';
 
 tameSignals();
+setProgram(calledAs());
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 survivePrintFailures(outputCutOff);
 
@@ -22,7 +25,7 @@ try {
   else await run();
 } catch (error) {
   const text = errorText(error, typed.includes('--debug'));
-  process.stderr.write(`${style('red', 'launch:', process.stderr)} ${text}\n`);
+  process.stderr.write(`${style('red', `${programName()}:`, process.stderr)} ${text}\n`);
   process.exitCode = exitCodeOf(error);
 }
 

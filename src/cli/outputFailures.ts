@@ -3,6 +3,7 @@
  * there. A command whose product is not what it prints goes on; any other fails, since nobody would see its result.
  */
 import { messageOf } from '../base/errors.ts';
+import { programName } from './calledAs.ts';
 
 const streams = { 'standard output': process.stdout, 'standard error': process.stderr } as const;
 
@@ -59,7 +60,7 @@ function failed(problem: string): void {
   if (listener !== undefined) listener(problem);
   else if (!isProduct) untold.push(problem);
   else {
-    process.stderr.write(`launch: ${problem}\n`);
+    process.stderr.write(`${programName()}: ${problem}\n`);
     process.exit(1);
   }
 }

@@ -5,7 +5,7 @@ import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { shellWord } from '../base/shellWord.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { userPath } from '../base/userPath.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
@@ -137,7 +137,7 @@ function summary(
   return (
     `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
     `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
-    `train on it: launch --set ${shellWord(`data.shards=${out}`)}${kind === 'char' ? '' : ` ${shellWord(`data.tokenizer=${kind}`)}`}; look into it: launch inspect ${shellWord(out)}`
+    `train on it: ${ownCommand('--set', `data.shards=${out}`, ...(kind === 'char' ? [] : [`data.tokenizer=${kind}`]))}; look into it: ${ownCommand('inspect', out)}`
   );
 }
 

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { interruptedExitCode } from '../base/errors.ts';
-import { shellWord } from '../base/shellWord.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
 import { renderConfig } from '../config/render.ts';
@@ -64,12 +64,12 @@ async function train(args: TrainArguments): Promise<number> {
     return 0;
   }
   if (end === 'stopped') {
-    conclude(`stopped; go on with: launch --resume ${shellWord(shortPath(folder.path))}`);
+    conclude(`stopped; go on with: ${ownCommand('--resume', shortPath(folder.path))}`);
     return interruptedExitCode;
   }
   await printSample(config, folder);
   const shown = shortPath(folder.path);
-  conclude(`done: ${shown}; more of its text: launch generate --checkpoint ${shellWord(shown)}`);
+  conclude(`done: ${shown}; more of its text: ${ownCommand('generate', '--checkpoint', shown)}`);
   return 0;
 }
 
@@ -152,7 +152,7 @@ function printHeader(
     print(`engine ${name} (${deviceKind}): ${reason}`);
   }
   const others = worldSize - config.train.workers;
-  const join = `launch join ${address}${isEncrypted ? ` --key ${shellWord(shortPath(folder.joinKeyPath))}` : ''}`;
+  const join = ownCommand('join', address, ...(isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : []));
   if (others > 0) print(`waiting for ${others} more: ${join}`);
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }

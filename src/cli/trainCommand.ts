@@ -13,7 +13,7 @@ export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trai
       .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data parallel over 4 processes')
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
       .example('$0 --resume runs/gpt-small', 'go on from the newest whole checkpoint')
-      .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more from `launch join`')
+      .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 more that join')
       .example('$0 --dashboard', 'with a page of live curves')
       .example('$0 --trace 20', 'a timeline of 20 steps, to be opened in ui.perfetto.dev')
       .example('$0 --workers 4 --min-workers 2', 'go on with 2 or more of 4 when workers die'),

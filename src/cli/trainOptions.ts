@@ -19,7 +19,7 @@ export const trainOptions = {
     type: 'number',
     requiresArg: true,
     default: 1,
-    describe: 'Fewest workers, with those of `launch join`, that the run starts and goes on with; below it waits',
+    describe: 'Fewest workers, with those that join, that the run starts and goes on with; below it waits',
   },
   'max-restarts': {
     type: 'number',

@@ -55,7 +55,7 @@ export function renderRunKeys(keys: RunKeys): string {
 
 /** @throws UserError that says what is wrong, and never shows a key */
 export function parseRunKeys(text: string): RunKeys {
-  const expected = 'expected the keys of a run, as `launch` writes them to run.key and join.key';
+  const expected = 'expected the keys of a run, as a run writes them to run.key and join.key';
   if (text.length > textMax) throw new UserError(`${expected}, received ${text.length} characters`);
   let value: unknown;
   try {

@@ -38,7 +38,7 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
   if (isSame(cookie, token) || isSame(bearer, token)) return { allowed: true };
   return {
     allowed: false,
-    reason: 'the token is missing or wrong: open the address that launch printed, with ?token=',
+    reason: 'the token is missing or wrong: open the address that was printed, with ?token=',
   };
 }
 

@@ -5,7 +5,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { messageOf, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
-import { shellWord } from '../base/shellWord.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { displayName, findFiles } from './findFiles.ts';
 import { preparedName } from './shards/shardManifest.ts';
 
@@ -69,8 +69,8 @@ async function readText(path: string, name: string, bytesLeft: number): Promise<
   const packed = compressionOf(bytes);
   if (packed !== undefined) {
     throw new UserError(
-      `${name}: expected text, got ${packed}. Make tokens of it with \`launch prepare ${shellWord(name)} --tokenizer gpt2 --out ${shellWord(preparedName(name))}\`, ` +
-        `and train on them: \`launch --set ${shellWord(`data.shards=${preparedName(name)}`)} data.tokenizer=gpt2\`.`,
+      `${name}: expected text, got ${packed}. Make tokens of it with \`${ownCommand('prepare', name, '--tokenizer', 'gpt2', '--out', preparedName(name))}\`, ` +
+        `and train on them: \`${ownCommand('--set', `data.shards=${preparedName(name)}`, 'data.tokenizer=gpt2')}\`.`,
     );
   }
   const zero = bytes.indexOf(0);

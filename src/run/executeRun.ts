@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
-import { shellWord } from '../base/shellWord.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
@@ -114,7 +114,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
     ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: launch --resume ${shellWord(shortPath(folder.path))}`;
+    : `go on from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
 }
 
 interface Start extends ExecuteRunOptions {

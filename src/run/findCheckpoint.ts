@@ -5,6 +5,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -82,7 +83,7 @@ async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> 
   }
   const found = runs.length === 0 ? 'there is no run in runs/' : 'no run in runs/ has a checkpoint';
   throw new UserError(
-    `${found} to take a model of: train one with \`launch\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
+    `${found} to take a model of: train one with \`${ownCommand()}\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
   );
 }
 

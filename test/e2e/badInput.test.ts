@@ -70,7 +70,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /leave out --config/],
   'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
   'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
-  'a join without address': [['join'], /expected launch join <address>, received no more than "join"/],
+  'a join without address': [['join'], /expected npx launch join <address>, received no more than "join"/],
   'a join of no workers': [['join', 'tcp://127.0.0.1:5555', '--workers', '0'], /--workers: expected a whole number/],
   'a join of workers that are no number': [
     ['join', 'tcp://127.0.0.1:5555', '-w', 'abc'],

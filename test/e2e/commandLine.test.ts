@@ -1,11 +1,12 @@
 /** What `launch` says of itself: its version, completion in a real bash, errors with their causes. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { version } from '../../src/base/version.ts';
-import { launch, useFolder } from './launch.ts';
+import { launch, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
 
@@ -30,6 +31,21 @@ it('guesses what was meant', async () => {
   const { code, stderr } = await launch(['trian'], folder());
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('Did you mean train?') });
   expect((await launch(['bench', 'step', '--stpes', '2'], folder())).stderr).toContain('Did you mean --steps?');
+});
+
+it('messages show commands as it was called, whatever its path and the names in them need for a shell', async () => {
+  const place = join(folder(), "a clone's");
+  mkdirSync(place);
+  symlinkSync(join(packageRoot, 'dist/cli/main.js'), join(place, 'main.js'));
+  writeFileSync(join(folder(), 'a b.gz'), gzipSync('text'));
+  const called = (program: string) =>
+    startProgram([process.execPath, program, '--set', 'data.text=a b.gz'], folder()).finished;
+  const { stderr } = await called(join(place, 'main.js'));
+  expect(stderr).toContain("Make tokens of it with `node 'a clone'\\''s/main.js' prepare 'a b.gz' --tokenizer");
+  expect((await called(join(packageRoot, 'node_modules/.bin/lockstep'))).stderr).toMatch(
+    /^lockstep: .* `npx lockstep prepare 'a b.gz'/,
+  );
+  expect((await launch(['trian'], folder())).stderr).toContain('See npx launch --help');
 });
 
 it('--debug shows where an error came from', async () => {

@@ -95,7 +95,7 @@ const names = ['', ...[...commands, completion].map(nameOf), ...benches.map((ent
 it.each(names)('launch %s --help has an example', async (command) => {
   const { code, stdout } = await launch([...command.split(' ').filter(Boolean), '--help'], folder());
   expect(code).toBe(0);
-  expect(stdout).toMatch(/\nExamples:\n {2}launch/);
+  expect(stdout).toMatch(/\nExamples:\n {2}npx launch/);
 });
 
 describe('the examples', () => {

@@ -10,7 +10,8 @@ import { packageRoot } from '../../src/base/packageRoot.ts';
 /** A failed test must not leave its run going. */
 const running = new Set<ChildProcess>();
 
-const entry = join(packageRoot, 'dist/cli/main.js');
+/** The link that `npx launch` takes: messages show commands with it. */
+const entry = join(packageRoot, 'node_modules/.bin/launch');
 /** What `npm run bench -- …` starts. */
 export const bench: readonly string[] = [process.execPath, join(packageRoot, 'build/bench/bench/main.js')];
 

@@ -38,7 +38,7 @@ it.each([
     running.process.kill(signal);
     const result = await running.finished;
     expect(result.code).toBe(130);
-    expect(result.stdout).toMatch(/stopped; go on with: launch --resume/);
+    expect(result.stdout).toMatch(/stopped; go on with: npx launch --resume/);
     expect(await running.descendants()).toEqual([]);
     const steps = (await lossesOf(join(folder(), runDir))).length;
     const name = `step-${String(steps).padStart(8, '0')}`;

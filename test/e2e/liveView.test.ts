@@ -34,7 +34,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
       expect.stringMatching(/^step \d+\/300 {2}█+░* {2} *\d+ % {2}\d:\d\d left/),
       expect.stringMatching(/^loss \d\.\d{4} {2}[▁▂▃▄▅▆▇█]+/),
       expect.stringMatching(/^lr \d\.\d\de-\d {2}grad norm \d+\.\d\d {2}[\d,]+ tokens\/s/),
-      expect.stringMatching(/^rank {2}worker {6}state {12}share of the step$/),
+      expect.stringMatching(/^rank {2}worker {6}state {12}compute {2}update {3}ring {3}wait {2}sequences$/),
       expect.stringMatching(/^ {3}0 {2}local-0000 {2}[a-z-]+ /),
       expect.stringMatching(/^ {3}1 {2}local-0001 {2}[a-z-]+ /),
     ]);
@@ -51,7 +51,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     expect(saved).toEqual(['100', '200', '300']);
     expect(lines.filter((line) => /^step 300\/300 {2}loss/.test(line))).toHaveLength(1);
     expect(lines.slice(-2)).toEqual([
-      `done: ${runDir}; more of its text: launch generate --checkpoint ${runDir}`,
+      `done: ${runDir}; more of its text: npx launch generate --checkpoint ${runDir}`,
       'exit code 0',
     ]);
     expect(await terminal.isCursorVisible()).toBe(true);

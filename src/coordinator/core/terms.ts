@@ -144,7 +144,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
     ...namesOf(missing),
     ...joiners.filter(({ prepared }) => !prepared).map(({ worker }) => worker),
   ];
-  const whom = awaited.length > 0 ? awaited.join(', ') : '`launch join`';
+  const whom = awaited.length > 0 ? awaited.join(', ') : 'others to join';
   return wait(state, why, `${there.length} of ${needed} workers are ready, waiting for ${whom}`);
 }
 
@@ -200,7 +200,7 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
     return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
   }
   const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
-  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with \`launch join\`, or ask for fewer with --min-workers`;
+  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with the join command, or ask for fewer with --min-workers`;
   return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
 }
 

@@ -5,6 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
+import { ownCommand } from '../../base/ownCommand.ts';
 import { standardInput } from '../../base/userPath.ts';
 import { displayName, findFiles } from '../findFiles.ts';
 
@@ -40,7 +41,7 @@ export async function findSources(
       throw new UserError('a Parquet file is read from its end: give its name, not standard input');
     return [{ path: undefined, name: '-', format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 }];
   }
-  const paths = await findFiles(names, cwd, 'launch prepare');
+  const paths = await findFiles(names, cwd, ownCommand('prepare'));
   return Promise.all(paths.map((path) => sourceOf(path, displayName(path, cwd), format)));
 }
 

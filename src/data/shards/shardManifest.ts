@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errorCode, UserError } from '../../base/errors.ts';
-import { shellWord } from '../../base/shellWord.ts';
+import { ownCommand } from '../../base/ownCommand.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 
@@ -74,10 +74,10 @@ export async function readShardManifest(folder: string, setting: string): Promis
     const isHalf = (await isFile(join(folder, PROGRESS_FILE))) || (await isFile(join(folder, PLAN_FILE)));
     throw new UserError(
       isHalf
-        ? `${setting}: ${folder} is not finished: run the same \`launch prepare\` again, it goes on where it stopped`
+        ? `${setting}: ${folder} is not finished: run the same \`prepare\` command again, it goes on where it stopped`
         : (await isFile(folder))
-          ? `${setting}: ${folder} is a file, not a folder of prepared data: make one with \`launch prepare ${shellWord(folder)} --tokenizer gpt2 --out ${shellWord(preparedName(folder))}\``
-          : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`launch prepare SOURCE --tokenizer gpt2 --out ${shellWord(folder)}\``,
+          ? `${setting}: ${folder} is a file, not a folder of prepared data: make one with \`${ownCommand('prepare', folder, '--tokenizer', 'gpt2', '--out', preparedName(folder))}\``
+          : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`${ownCommand('prepare', 'SOURCE', '--tokenizer', 'gpt2', '--out', folder)}\``,
     );
   }
   const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);

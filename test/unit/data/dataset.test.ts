@@ -230,5 +230,5 @@ it.each([
   writeFileSync(join(cwd, 'a text.txt.gz'), new Uint8Array(bytes));
   const message = await refusal(open({ text: 'a text.txt.gz' }));
   expect(message).toContain(`a text.txt.gz: expected text, got ${what}`);
-  expect(message).toContain("launch prepare 'a text.txt.gz' --tokenizer gpt2 --out 'a text-tokens'");
+  expect(message).toContain("`npx lockstep prepare 'a text.txt.gz' --tokenizer gpt2 --out 'a text-tokens'");
 });

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, it } from 'vitest';
+import { ownCommand } from '../../../src/base/ownCommand.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { commandLine } from '../../../src/cli/commandLine.ts';
 import { loadConfig } from '../../../src/config/load.ts';
@@ -49,7 +50,7 @@ it.each(lines)('$page: $line', async ({ words }) => {
   if (words.at(-1) === '--help') {
     // Of a command that does not exist it would be that of all.
     const help = await (await commandLine(words.slice(0, -1), '')).getHelp();
-    expect(help.startsWith(['launch', ...words.slice(0, -1)].join(' '))).toBe(true);
+    expect(help.startsWith(ownCommand(...words.slice(0, -1)))).toBe(true);
     return;
   }
   await expect(parse(words)).resolves.toBeDefined();

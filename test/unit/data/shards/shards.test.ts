@@ -236,11 +236,11 @@ describe('readShardManifest', () => {
   });
 
   it('says what a folder without one is', async () => {
-    await expect(read()).rejects.toThrow(/is no prepared data .*launch prepare/);
+    await expect(read()).rejects.toThrow(/is no prepared data .*npx lockstep prepare/);
     // Killed before the first token was written, and after it.
     for (const file of ['prepare.json', 'progress.json']) {
       writeFileSync(join(folder, file), '{}');
-      await expect(read()).rejects.toThrow(/is not finished: run the same `launch prepare` again/);
+      await expect(read()).rejects.toThrow(/is not finished: run the same `prepare` command again/);
       rmSync(join(folder, file));
     }
   });

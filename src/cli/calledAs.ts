@@ -1,0 +1,48 @@
+/** How this program was called, so that a command in a message works where it is read. */
+import { basename, delimiter, dirname, resolve, sep } from 'node:path';
+import { shellWord } from '../base/shellWord.ts';
+import { shortPath } from '../base/shortPath.ts';
+
+/** What a process knows of its own start. */
+export interface ProcessStart {
+  /** Absolute path of the program as it was given to Node: a link to it stays a link. */
+  readonly script: string;
+  /** Options of Node itself. */
+  readonly nodeOptions: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** This process. */
+export function thisStart(): ProcessStart {
+  return { script: process.argv[1] ?? '', nodeOptions: process.execArgv, cwd: process.cwd(), env: process.env };
+}
+
+/** The name of the command, for the beginning of error messages: `launch`, or `lockstep`, which is the same program. */
+export function programName({ script, env }: ProcessStart = thisStart()): string {
+  return namedByNpx(env) ?? namedBy(script) ?? 'launch';
+}
+
+/** What a person types to start this program again: `npx launch`, `launch`, `node dist/cli/main.js`; quoted for a shell. */
+export function calledAs({ script, nodeOptions, cwd, env }: ProcessStart = thisStart()): string {
+  const byNpx = namedByNpx(env);
+  if (byNpx !== undefined) return `npx ${byNpx}`;
+  const name = namedBy(script);
+  const folder = dirname(script);
+  // Scripts of package.json run with this folder in their PATH, and a shell without it.
+  if (name !== undefined && folder.endsWith(`${sep}node_modules${sep}.bin`)) return `npx ${name}`;
+  const isFound = (env['PATH'] ?? '').split(delimiter).some((place) => place !== '' && resolve(cwd, place) === folder);
+  if (name !== undefined && isFound) return name;
+  return ['node', ...nodeOptions, shortPath(script, cwd)].map(shellWord).join(' ');
+}
+
+function namedBy(script: string): string | undefined {
+  const name = basename(script);
+  return name === 'launch' || name === 'lockstep' ? name : undefined;
+}
+
+/** npm names in this variable what `npx` or `npm exec` runs; on Windows it starts the program by its file. */
+function namedByNpx(env: ProcessStart['env']): string | undefined {
+  if (env['npm_command'] !== 'exec') return undefined;
+  return /^"?'?(launch|lockstep)'?"?(\s|$)/.exec(env['npm_lifecycle_script'] ?? '')?.[1];
+}
