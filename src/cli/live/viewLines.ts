@@ -5,8 +5,9 @@
 import { grouped } from '../../base/numberText.ts';
 import type { RunState } from '../../coordinator/core/runState.ts';
 import { duration } from '../progress.ts';
+import type { Style } from '../terminal.ts';
 import { apportioned, bar, cellsOf, fitted, type Line, oneRow, type Piece, sparkline } from './text.ts';
-import { stageWords, totalMs, type ViewState, type WorkerRow, workerRows } from './viewState.ts';
+import { type StepParts, stageWords, totalMs, type ViewState, type WorkerRow, workerRows } from './viewState.ts';
 
 export interface Size {
   readonly columns: number;
@@ -17,9 +18,26 @@ export interface Size {
 const scrollRows = 6;
 const notesMost = 3;
 const barCellsMost = 60;
-const partCellsMost = 40;
+const barCellsOfRow = 40;
 const sparkCellsMost = 80;
 const nameCells = 24;
+const stateCells = 15;
+
+/** What a step goes into: a column of the workers' table, and a part of the bar behind it. */
+const shares = [
+  { name: 'compute', part: 'computeMs', mark: '█', style: 'green' },
+  { name: 'update', part: 'updateMs', mark: '▓', style: 'blue' },
+  { name: 'ring', part: 'ringMs', mark: '▒', style: 'magenta' },
+  { name: 'wait', part: 'waitMs', mark: '░', style: 'dim' },
+] as const satisfies readonly { name: string; part: keyof StepParts; mark: string; style: Style }[];
+
+/** `100 %` is the widest. */
+function shareCells(name: string): number {
+  return Math.max(5, name.length);
+}
+
+/** All columns of that table but the names, with what is between them. */
+const columnCells = 4 + 2 + 2 + stateCells + shares.reduce((sum, { name }) => sum + 2 + shareCells(name), 0) + 11;
 
 /** @param run what the coordinator knows; absent before it is there */
 export function viewLines(view: ViewState, run: RunState | undefined, size: Size, nowMs: number): Line[] {
@@ -77,12 +95,19 @@ function workerLines(rows: readonly WorkerRow[], rowsMost: number, cells: number
   if (rowsMost < 2 || rows.length === 0) return [];
   const fits = rows.length + 1 <= rowsMost;
   const shown = fits ? rows : rows.slice(0, rowsMost - 2);
-  const nameWidth = Math.min(nameCells, Math.max(6, ...shown.map(({ worker }) => cellsOf(worker))));
-  const partCells = Math.min(partCellsMost, cells - (4 + 2 + nameWidth + 2 + 15 + 2 + 36));
-  const title = `${'rank'}  ${'worker'.padEnd(nameWidth)}  ${'state'.padEnd(15)}  share of the step`;
+  const longest = Math.max(6, ...shown.map(({ worker }) => cellsOf(worker)));
+  // Numbers come before long names where there is room for them at all, and both before the bar.
+  const roomForNames = cells - columnCells;
+  const nameWidth = Math.min(nameCells, longest, roomForNames < 6 ? longest : roomForNames);
+  const barCells = Math.min(barCellsOfRow, cells - columnCells - nameWidth - 2);
+  const title: Line = [
+    { text: `rank  ${'worker'.padEnd(nameWidth)}  ${'state'.padEnd(stateCells)}`, style: 'dim' },
+    ...shares.map(({ name, style }): Piece => ({ text: `  ${name.padStart(shareCells(name))}`, style })),
+    { text: '  sequences', style: 'dim' },
+  ];
   return [
-    [{ text: title, style: 'dim' }],
-    ...shown.map((row) => workerLine(row, nameWidth, partCells)),
+    title,
+    ...shown.map((row) => workerLine(row, nameWidth, barCells)),
     ...(fits ? [] : [[{ text: `and ${rows.length - shown.length} more workers`, style: 'dim' } as const]]),
   ];
 }
@@ -93,23 +118,25 @@ function workerLine(
   barCells: number,
 ): Line {
   const name = fitted([{ text: worker }], nameWidth)[0]?.text ?? '';
-  const who = `${(rank < 0 ? '-' : String(rank)).padStart(4)}  ${name.padEnd(nameWidth)}  `;
-  const what: Piece = { text: state.padEnd(15), style: isTrouble ? 'red' : 'green' };
+  const padding = ' '.repeat(Math.max(0, nameWidth - cellsOf(name)));
+  const who = `${(rank < 0 ? '-' : String(rank)).padStart(4)}  ${name}${padding}  `;
+  const what: Piece = { text: state.padEnd(stateCells), style: isTrouble ? 'red' : 'green' };
   if (parts === undefined) return [{ text: who }, what];
   const total = totalMs(parts);
-  const percent = (ms: number) => `${Math.round((100 * ms) / total)} %`;
-  const shares = [parts.computeMs, parts.updateMs, parts.ringMs, parts.waitMs];
-  const [compute = 0, update = 0, ring = 0, wait = 0] = barCells < 5 ? [] : apportioned(shares, barCells);
-  const words = `compute ${percent(parts.computeMs)}, ring ${percent(parts.ringMs)}, wait ${percent(parts.waitMs)}`;
+  const percent = (ms: number) => (total > 0 ? `${Math.round((100 * ms) / total)} %` : '–');
+  const lengths =
+    barCells < 5
+      ? []
+      : apportioned(
+          shares.map(({ part }) => parts[part]),
+          barCells,
+        );
   return [
     { text: who },
     what,
-    { text: `  ${'█'.repeat(compute)}`, style: 'green' },
-    { text: '▓'.repeat(update), style: 'blue' },
-    { text: '▒'.repeat(ring), style: 'magenta' },
-    { text: '░'.repeat(wait), style: 'dim' },
-    { text: compute + update + ring + wait === 0 ? words : `  ${words}` },
-    { text: samples === undefined ? '' : `  ${samples} sequence${samples === 1 ? '' : 's'}`, style: 'dim' },
+    ...shares.map(({ name, part }): Piece => ({ text: `  ${percent(parts[part]).padStart(shareCells(name))}` })),
+    { text: `  ${(samples === undefined ? '' : grouped(samples)).padStart(9)}${lengths.length > 0 ? '  ' : ''}` },
+    ...lengths.map((length, i): Piece => ({ text: shares[i]!.mark.repeat(length), style: shares[i]!.style })),
   ];
 }
 

@@ -87,15 +87,24 @@ describe('the live view', () => {
     expect(lines[1]).toMatch(/^step 400\/2,000 {2}█+░+ {3}20 % {2}0:48 left$/);
     expect(lines[2]).toMatch(/^loss 3\.6000 {2}█[▁▂▃▄▅▆▇█]+▁ {2}validation 3\.5000 at step 400$/);
     expect(lines[3]).toBe('lr 9.46e-4  grad norm 1.30  25,513 tokens/s');
-    expect(lines[4]).toBe('rank  worker      state            share of the step');
-    expect(lines[5]).toMatch(/^ {3}0 {2}local-0000 {2}computing {8}█+.* {2}compute 80 %, ring 10 %, wait 6 %/);
+    expect(lines[4]).toBe('rank  worker      state            compute  update   ring   wait  sequences');
+    expect(lines[5]).toMatch(/^ {3}0 {2}local-0000 {2}computing {11}80 % {5}4 % {3}10 % {4}6 % {10}6/);
     expect(lines[6]).toMatch(/^ {3}1 {2}local-0001 {2}computing/);
     expect(lines).toHaveLength(7);
   });
 
-  it('has room for the share of samples where the terminal is wide', () => {
-    expect(show(trained(5), run(), 200, 50)[5]).toMatch(/ {2}6 sequences$/);
-  });
+  it.each([80, 100, 120, 200])(
+    'shows the whole row of each worker in %i columns, and a bar where there is room',
+    (columns) => {
+      const members = ['local-0000', 'gpu-node-17.example-0003'].map((worker, rank) => member(rank, { worker }));
+      const ranks = [0, 1].map((rank) => ({ rank, sampleFrom: 0, sampleCount: 1_024, ...timings }));
+      const view = afterStep(start, metrics(1, { ranks }));
+      const rows = show(view, run({ members }), columns).slice(5);
+      for (const row of rows) expect(row).toMatch(/ {2}computing .* 80 % {5}4 % {3}10 % {4}6 % {6}1,024/);
+      expect(rows.every((row) => /█+▓+▒+░*$/.test(row))).toBe(columns >= 100);
+      expect(rows[1]).toContain(columns === 80 ? 'gpu-node-17.e…' : 'gpu-node-17.example-0003');
+    },
+  );
 
   it('says what each worker does in steps that are long enough to see it', () => {
     const members = [member(0, { phase: 'waiting for commit' }), member(1, { phase: 'all-reduce' })];
