@@ -77,7 +77,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
     /-w: expected .* received "abc"/,
   ],
   'a join to no address': [['join', '127.0.0.1:5555'], /tcp:\/\/127\.0\.0\.1:5555[\s\S]*received "127\.0\.0\.1:5555"/],
-  'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the port that `launch` printed/],
+  'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the port that the run printed/],
   'a bare resume where nothing was trained': [['--resume'], /there is no run to resume/],
 };
 
