@@ -3,6 +3,7 @@ import type { CommandModule } from 'yargs';
 import { UserError } from '../../src/base/errors.ts';
 import { numberOption } from '../../src/cli/options.ts';
 import { statusLine } from '../../src/cli/terminal.ts';
+import { modelOf } from '../../src/config/groups/model.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Precision } from '../../src/model/computing.ts';
 import { type NamedShape, runTrainingPeers, type TrainingPeersListener, trainingTable } from './trainingPeers.ts';
@@ -87,7 +88,7 @@ function shapeOf(name: string): NamedShape {
     overrides: Object.entries(overrides).map(([key, value]) => `${key}=${value}`),
     cwd: process.cwd(),
   }).config;
-  return { name, model, train, optimizer };
+  return { name, model: modelOf(model, model.vocabSize), train, optimizer };
 }
 
 function progress(): TrainingPeersListener {

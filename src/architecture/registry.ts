@@ -17,10 +17,11 @@ export const architectures: readonly Architecture[] = all;
 
 const [first, ...others] = all;
 
-/** The `model` group of a config. */
-export const modelKeys = z
-  .discriminatedUnion('architecture', [first.keys, ...others.map(({ keys }) => keys)])
-  .meta({ description: 'The network.' });
+/** The keys of each architecture, that of {@link all}'s first line first. */
+export const keysOfEach = [first.keys, ...others.map(({ keys }) => keys)] as const;
+
+/** A model's config. */
+export const modelKeys = z.discriminatedUnion('architecture', keysOfEach);
 
 /** The config of a model: which architecture, and its sizes. `vocabSize` is not 0 here. */
 export type ModelConfig = Readonly<z.output<(typeof all)[number]['keys']>>;

@@ -4,6 +4,7 @@
  * bucket over the simulated backward of the last microbatch, handed to the ring at that moment, and checked once they are reduced.
  * They are small whole numbers, whose sums are exact in any order. AdamW is not simulated: a device does it by itself.
  */
+
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';
@@ -14,6 +15,7 @@ import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { noSums, type Sums } from '../base/sums.ts';
 import { type Bucket, makeBuckets } from '../comm/buckets.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { targetsOf } from '../task/nextToken.ts';
 import type {
@@ -53,7 +55,7 @@ function built(): Device {
 }
 
 async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTask): Promise<BuildResult> {
-  const specs = parameterSpecs({ ...config.model, vocabSize });
+  const specs = parameterSpecs(modelOf(config.model, vocabSize));
   const isTrained = isTrainedBy(config.train.trainable);
   const trained = specs.filter(isTrained);
   const frozen = specs.filter((spec) => !isTrained(spec));

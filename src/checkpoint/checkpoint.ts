@@ -1,9 +1,9 @@
 /**
  * Opens and reads one checkpoint folder: one of ours (with `manifest.json`: every size and sha256 is verified before
- * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors`, tokenizer files:
+ * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors` or its shards, tokenizer files:
  * structure is verified, there are no hashes to compare). Tensors are streamed, never held whole.
  */
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
@@ -26,6 +26,7 @@ import {
 } from './manifest.ts';
 import { decodeModelConfig, matchTensors, modelConfigOf } from './modelConfig.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
+import { readShardIndex, SHARD_INDEX_FILE } from './shardIndex.ts';
 
 export interface OpenOptions {
   /**
@@ -48,7 +49,10 @@ const HF_TOKENIZER_FILES = [
   'added_tokens.json',
 ];
 
-type TensorTable = ReadonlyMap<string, SafetensorsEntry>;
+/** A tensor, and the file in the checkpoint's folder that has it. */
+type PlacedTensor = SafetensorsEntry & { readonly file: string };
+
+type TensorTable = ReadonlyMap<string, PlacedTensor>;
 
 /** A verified checkpoint. Holds tables and small files; the tensors stay on the disk. */
 export class Checkpoint {
@@ -99,14 +103,14 @@ export class Checkpoint {
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = this.#tables[part];
     if (table === undefined) throw new UserError(`${this.path} has no optimizer state: it cannot be resumed from`);
-    const path = join(this.path, part === 'params' ? MODEL_FILE : OPTIMIZER_FILE);
-    const handle = await open(path, 'r').catch((error: unknown) => {
-      throw readFailure(path, error);
-    });
+    const handles = new Map<string, FileHandle>();
     try {
       for (const name of inOrder) {
         const entry = table.get(name);
-        if (entry === undefined) throw new InvariantError(`${path} has no tensor ${name} for part ${part}`);
+        if (entry === undefined) throw new InvariantError(`${this.path} has no tensor ${name} for part ${part}`);
+        const path = join(this.path, entry.file);
+        const handle = handles.get(path) ?? (await openToRead(path));
+        handles.set(path, handle);
         const widen = WIDEN[entry.dtype as keyof typeof WIDEN];
         const step = widen === undefined ? STREAM_CHUNK_BYTES : STREAM_CHUNK_BYTES / 2;
         for (let at = entry.begin; at < entry.end; ) {
@@ -117,12 +121,26 @@ export class Checkpoint {
         }
       }
     } finally {
-      await handle.close();
+      for (const handle of handles.values()) await handle.close();
     }
+  }
+
+  /** The files that hold the parameters, absolute. */
+  get weightFiles(): readonly string[] {
+    const names = new Set([...(this.#tables.params?.values() ?? [])].map(({ file }) => file));
+    return [...names].sort().map((name) => join(this.path, name));
   }
 }
 
+async function openToRead(path: string): Promise<FileHandle> {
+  return open(path, 'r').catch((error: unknown) => {
+    throw readFailure(path, error);
+  });
+}
+
 const WIDEN = { F16: widenFloat16, BF16: widenBfloat16 };
+/** PyTorch's older formats. */
+const PICKLED_FILES = ['pytorch_model.bin', 'pytorch_model.bin.index.json'];
 const noMoments = { m: undefined, v: undefined };
 const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
 
@@ -170,13 +188,13 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
     throw new UserError(`${path} is not a checkpoint: it has neither ${MANIFEST_FILE} nor ${CONFIG_FILE}`);
   }
   const described = await readModelConfig(path);
-  if (!(await isFile(join(path, MODEL_FILE)))) {
-    const others = ['model.safetensors.index.json', 'pytorch_model.bin'];
-    for (const other of others) {
-      if (await isFile(join(path, other))) {
-        throw new UserError(`${path} has ${other}, which is not supported: expected the weights in one ${MODEL_FILE}`);
-      }
-    }
+  const isSafe = (await isFile(join(path, MODEL_FILE))) || (await isFile(join(path, SHARD_INDEX_FILE)));
+  for (const other of PICKLED_FILES) {
+    if (isSafe || !(await isFile(join(path, other)))) continue;
+    throw new UserError(
+      `${path} has ${other}, which may run code when it is read: expected ${MODEL_FILE}; load the folder with ` +
+        'transformers and save it again with save_pretrained',
+    );
   }
   const { modelConfig, params } = await readModelTable(path, described);
   const present: string[] = [];
@@ -202,22 +220,44 @@ async function readModelTable(
   folder: string,
   described: ModelConfig,
 ): Promise<{ modelConfig: ModelConfig; params: TensorTable }> {
-  const path = join(folder, MODEL_FILE);
-  const { entries } = await readSafetensorsHeader(path);
+  const isOne = await isFile(join(folder, MODEL_FILE));
+  const path = join(folder, isOne || !(await isFile(join(folder, SHARD_INDEX_FILE))) ? MODEL_FILE : SHARD_INDEX_FILE);
+  const entries = await (path.endsWith(MODEL_FILE) ? readTensors(folder, MODEL_FILE) : readShards(folder));
   const modelConfig = modelConfigOf(entries, described);
   const params = matchTensors(entries, modelConfig, path);
-  for (const { name, dtype } of params.values()) {
+  for (const { name, dtype, file } of params.values()) {
     if (!FLOAT_DTYPES.includes(dtype)) {
-      throw new UserError(`${path}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
+      throw new UserError(`${join(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
     }
   }
   return { modelConfig, params };
 }
 
+/** Every tensor of the files that the index names, each where it says. */
+async function readShards(folder: string): Promise<PlacedTensor[]> {
+  const index = await readShardIndex(folder);
+  const entries: PlacedTensor[] = [];
+  for (const file of new Set(index.values())) entries.push(...(await readTensors(folder, file)));
+  const found = new Map(entries.map(({ name, file }) => [name, file]));
+  const path = join(folder, SHARD_INDEX_FILE);
+  for (const [name, file] of index) {
+    if (found.get(name) !== file) throw damaged(path, `it says that ${file} has tensor ${name}, but it has not`);
+  }
+  if (found.size !== entries.length || found.size !== index.size) {
+    throw damaged(path, `it names ${index.size} tensors, but its files have ${entries.length}`);
+  }
+  return entries;
+}
+
+async function readTensors(folder: string, file: string): Promise<PlacedTensor[]> {
+  const { entries } = await readSafetensorsHeader(join(folder, file));
+  return entries.map((entry) => ({ ...entry, file }));
+}
+
 /** There must be both moments of a parameter, or neither where it was frozen; they are float32, and have its shape. */
 async function readOptimizerTables(folder: string, params: TensorTable): Promise<{ m: TensorTable; v: TensorTable }> {
   const path = join(folder, OPTIMIZER_FILE);
-  const { entries } = await readSafetensorsHeader(path);
+  const entries = await readTensors(folder, OPTIMIZER_FILE);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const trained = [...params].filter(([name]) => byName.has(`m.${name}`) || byName.has(`v.${name}`));
   if (trained.length === 0 || entries.length !== 2 * trained.length) {
@@ -227,7 +267,7 @@ async function readOptimizerTables(folder: string, params: TensorTable): Promise
     );
   }
   const pick = (moment: string): TensorTable => {
-    const table = new Map<string, SafetensorsEntry>();
+    const table = new Map<string, PlacedTensor>();
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${moment}.${name}`);
       if (entry === undefined) throw damaged(path, `it lacks tensor ${moment}.${name}`);

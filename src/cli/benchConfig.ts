@@ -1,9 +1,11 @@
 /** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
+
 import type { Argv } from 'yargs';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Engine } from '../engine/engine.ts';
 import { engineNames } from '../engine/engines.ts';
@@ -42,7 +44,7 @@ export function benchConfigOf(args: BenchConfigArguments): { config: Config; mod
   const file = args.config === undefined ? {} : { file: args.config };
   const { config } = loadConfig({ ...file, overrides, cwd: process.cwd() });
   const vocabSize = config.model.vocabSize || vocabSizeOf(config.data.tokenizer);
-  return { config, model: { ...config.model, vocabSize } };
+  return { config, model: modelOf(config.model, vocabSize) };
 }
 
 function vocabSizeOf(tokenizer: TokenizerKind): number {

@@ -1,7 +1,9 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
+
 import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
 
@@ -26,7 +28,7 @@ export async function estimatedTime(
     await engine.dispose();
   }
   if (limit === undefined) return undefined;
-  const flops = stepFlops({ ...model, vocabSize }, train.globalBatchSize * model.blockSize, train.trainable);
+  const flops = stepFlops(modelOf(model, vocabSize), train.globalBatchSize * model.blockSize, train.trainable);
   return flops === 0 ? undefined : describeTime(flops, train.maxSteps, limit);
 }
 

@@ -1,8 +1,10 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
+
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { trainedCount } from '../architecture/trainable.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
@@ -13,7 +15,7 @@ import { bytes } from './progress.ts';
 export async function printPlan(config: Config, dataset: Dataset): Promise<void> {
   const { model, train } = config;
   const { vocabSize } = dataset;
-  const modelConfig = { ...model, vocabSize };
+  const modelConfig = modelOf(model, vocabSize);
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
   const stepTokens = train.globalBatchSize * model.blockSize;
   const [count, trained] = [parameterCount(modelConfig), trainedCount(modelConfig, train.trainable)];

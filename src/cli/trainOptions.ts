@@ -9,6 +9,11 @@ export const trainOptions = {
     requiresArg: true,
     describe: 'YAML file, or the name of a shipped one [default: quickstart.yaml]',
   },
+  'init-from': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Begin with the weights of a run, a checkpoint or a GPT-2 folder, not with random ones (model.from)',
+  },
   workers: {
     alias: 'w',
     type: 'number',

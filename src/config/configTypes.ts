@@ -8,6 +8,8 @@ import type { TokenizerKind } from '../base/tokenizerKind.ts';
 export interface Gpt2Keys {
   /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
   architecture: 'gpt2';
+  /** Weights to begin with instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights as Hugging Face's transformers saves it, relative to the working folder. Sizes and tokenizer come from it, and keys that contradict it are errors. Steps, schedule and optimizer begin anew. Default `""`, a path, or "" for random weights. */
+  from: string;
   /** Transformer blocks. Default `4`, a whole number from 1 to 512. */
   nLayer: number;
   /** Attention heads of each block; must divide nEmbd. Default `4`, a whole number from 1 to 1024. */
@@ -32,6 +34,8 @@ export interface Gpt2Keys {
 export interface BigramKeys {
   /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
   architecture: 'bigram';
+  /** Weights to begin with instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights as Hugging Face's transformers saves it, relative to the working folder. Sizes and tokenizer come from it, and keys that contradict it are errors. Steps, schedule and optimizer begin anew. Default `""`, a path, or "" for random weights. */
+  from: string;
   /** Tokens of a sequence; each is predicted from one. Default `64`, a whole number from 1 to 65536. */
   blockSize: number;
   /** Rows and columns of the table; 0 takes the size of the tokenizer. Default `0`, a whole number from 0 to 65536. */
@@ -47,7 +51,7 @@ export interface DataKeys {
   text: string | string[];
   /** char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
-  /** Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. `tokenizer` must be the one they were made with; their splits are their own. Default `[]`, a folder, or a list of folders. */
+  /** Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. Tokenizer and splits are their own; a `tokenizer` that is set must be the one they were made with. Default `[]`, a folder, or a list of folders. */
   shards: string | string[];
   /** How the samples are shared out among the folders of `shards`, as [3, 1] for three of the first to one of the second; empty: in proportion to their tokens. Default `[]`, a list of numbers above 0. */
   weights: number[];

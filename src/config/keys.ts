@@ -6,6 +6,7 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { architectureDoc } from '../architecture/architecture.ts';
 import { architectures } from '../architecture/registry.ts';
+import { modelSourceKeys } from './groups/model.ts';
 import { renamedKey } from './renamedKeys.ts';
 import { groupSchemas } from './schema.ts';
 
@@ -52,7 +53,7 @@ function keysOf(group: string, schema: z.ZodObject): ConfigKey[] {
   }));
 }
 
-/** The model's: a key that says which architecture, and the keys of that one. */
+/** The model's: a key that says which architecture, keys that all have, and the keys of that one. */
 const modelGroup: ConfigGroup = {
   name: 'model',
   doc: groupSchemas.model.meta()?.description ?? '',
@@ -66,6 +67,7 @@ const modelGroup: ConfigGroup = {
       defaultValue: architectures[0]?.name,
       schema: z.enum(architectures.map(({ name }) => name)),
     },
+    ...keysOf('model', modelSourceKeys),
   ],
   variants: architectures.map(({ name, doc, keys }) => ({
     name,

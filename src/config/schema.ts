@@ -2,13 +2,13 @@
  * The one schema of a training run: every key with its default, its bounds, its unit and its documentation. Everything else
  * about configs (error messages, `docs/config.md`, the rendered `config.yaml` of a run) is derived from it.
  *
- * Each group is a file of groups/, but for the model's, which are the architectures' (architecture/registry.ts);
- * here they become one, with the rules between their keys.
+ * Each group is a file of groups/; most keys of the model's are the architectures' (architecture/registry.ts). Here they become one,
+ * with the rules between their keys.
  *
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
 import { z } from 'zod';
-import { architectures, modelKeys, modelProblem, networkOf } from '../architecture/registry.ts';
+import { architectures, modelProblem, networkOf } from '../architecture/registry.ts';
 import { trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
@@ -18,6 +18,7 @@ import { comm } from './groups/comm.ts';
 import { data } from './groups/data.ts';
 import { engine } from './groups/engine.ts';
 import { evaluation } from './groups/eval.ts';
+import { model, modelOf } from './groups/model.ts';
 import { optimizer } from './groups/optimizer.ts';
 import { sample } from './groups/sample.ts';
 import { schedule } from './groups/schedule.ts';
@@ -27,7 +28,7 @@ const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): 
   precisions.includes(precision);
 
 const groups = z.strictObject({
-  model: modelKeys.prefault({}),
+  model: model.prefault({}),
   data: data.prefault({}),
   train: train.prefault({}),
   optimizer: optimizer.prefault({}),
@@ -50,10 +51,13 @@ export interface CrossCheck {
   readonly detail?: (config: Config) => string | undefined;
 }
 
+/** The model's sizes are those of other weights: what the config says of them counts when those are known (run/initialWeights.ts). */
+const sizesComeFromWeights = ({ model: { from } }: Config): boolean => from !== '';
+
 /** What is wrong with `train.trainable`; the sizes of the model, which have rules of their own, do not matter for it. */
 function trainableProblemOf({ train, model }: Config): string | undefined {
   if (train.trainable === 'all') return undefined;
-  const sized = { ...model, vocabSize: model.vocabSize || 1 };
+  const sized = modelOf(model, model.vocabSize || 1);
   return modelProblem(sized) === undefined ? trainableProblem(train.trainable, networkOf(sized).specs) : undefined;
 }
 
@@ -69,7 +73,8 @@ export const crossChecks: readonly CrossCheck[] = [
       key: `model.${key}`,
       other: `model.${other}`,
       must,
-      holds: ({ model }: Config) => model.architecture !== name || holds(model),
+      holds: (config: Config) =>
+        sizesComeFromWeights(config) || config.model.architecture !== name || holds(config.model),
     })),
   ),
   {
@@ -88,7 +93,7 @@ export const crossChecks: readonly CrossCheck[] = [
     key: 'train.trainable',
     other: 'model.architecture',
     must: 'must match parameters of',
-    holds: (config) => trainableProblemOf(config) === undefined,
+    holds: (config) => sizesComeFromWeights(config) || trainableProblemOf(config) === undefined,
     detail: trainableProblemOf,
   },
   {
@@ -146,9 +151,9 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
   }
 });
 
-/** The groups by name, for whatever documents or renders them. The model's keys depend on its architecture. */
+/** The groups by name, for whatever documents or renders them. Most of the model's keys depend on its architecture. */
 export const groupSchemas = {
-  model: modelKeys,
+  model,
   data,
   train,
   optimizer,

@@ -15,6 +15,7 @@ import type { ControlServer } from '../comm/link.ts';
 import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { taskOf } from '../data/sampler.ts';
 import { TrainBatches } from '../data/trainBatches.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
@@ -87,8 +88,10 @@ export class Coordinator {
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose, ...at }),
       onError: (error) => this.#fail(error),
     });
-    const { resume, resumed } = options;
-    if (resume !== undefined || resumed !== undefined) {
+    const { resume, resumed, begunWith } = options;
+    if (begunWith !== undefined) {
+      options.events.append({ event: 'initialised', reason: `begins with ${begunWith}`, ...this.#at });
+    } else if (resume !== undefined || resumed !== undefined) {
       const reason = `goes on after step ${this.#state.step}`;
       options.events.append({ event: 'resumed', reason, ...this.#at });
     }
@@ -349,7 +352,7 @@ export class Coordinator {
     return {
       tensors,
       moments: tensorsOf('m', tensors).map(({ name }) => name),
-      modelConfig: { ...config.model, vocabSize: dataset.vocabSize },
+      modelConfig: modelOf(config.model, dataset.vocabSize),
       tokenizerFiles: dataset.tokenizer.files(),
       endOfText: dataset.tokenizer.endOfText,
       trainer: {

@@ -5,6 +5,7 @@ import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { StateTensor } from '../base/stateParts.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EventsLog, LoggedEvent } from '../records/eventsLog.ts';
 import type { JournalSink } from '../records/journal.ts';
@@ -102,8 +103,10 @@ export interface CoordinatorOptions {
   readonly metrics: Pick<MetricsLog, 'append' | 'rewind' | 'flush'>;
   readonly events: Pick<EventsLog, 'append' | 'flush'>;
   readonly journal: JournalSink;
-  /** The checkpoint to go on from. */
+  /** The checkpoint to go on from; of step 0 that which holds the weights that a run begins with. */
   readonly resume?: StoredState;
+  /** For a run that begins with other weights: which they are, in words. */
+  readonly begunWith?: string;
   /** Where a coordinator that was killed had come to, if its workers may still be there. */
   readonly resumed?: Resumed;
   readonly listener: RunListener;
@@ -138,8 +141,9 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     localWorkers,
     restartsMax,
     open,
-    tensors: options.tensors ?? declaredTensors({ ...config.model, vocabSize: dataset.vocabSize }, train.trainable),
+    tensors: options.tensors ?? declaredTensors(modelOf(config.model, dataset.vocabSize), train.trainable),
     startStep: resume?.trainer?.step ?? 0,
+    startsFromCheckpoint: resume !== undefined,
     maxSteps: train.maxSteps,
     schedule: { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps },
     globalBatchSize: train.globalBatchSize,

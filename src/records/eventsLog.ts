@@ -40,12 +40,12 @@ export interface WorkerEvent extends EventFacts {
 }
 
 /**
- * What can happen to the run: a membership is formed; it goes back to a checkpoint; there is something to warn of; it is asked to stop;
+ * What can happen to the run: it begins with other weights than random ones (initialised); a membership is formed; it goes back to a checkpoint; there is something to warn of; it is asked to stop;
  * it fails or finishes; another coordinator goes on with it (resumed).
  */
 export interface RunWideEvent extends EventFacts {
   /** What happened to it. */
-  readonly event: 'term' | 'rewind' | 'warning' | 'stopping' | 'failed' | 'finished' | 'resumed';
+  readonly event: 'initialised' | 'term' | 'rewind' | 'warning' | 'stopping' | 'failed' | 'finished' | 'resumed';
 }
 
 /** A line of events.jsonl, without its time. */

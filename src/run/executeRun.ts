@@ -14,6 +14,7 @@ import type { ControlServer, Transport } from '../comm/link.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
@@ -23,6 +24,7 @@ import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { TraceFile } from '../records/traceFile.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
+import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import type { Run } from './prepareRun.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
@@ -97,10 +99,18 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
     await run.folder.writeConfig(renderConfig(run.config));
     if (keys) await writeRunKeys(run.folder, keys);
     const from = reachable(point, server.address, messages);
-    return await runToTheEnd({ ...options, point: from, keys, transport, server });
+    const begun = from === undefined ? await beginWithWeights(run) : { run };
+    return await runToTheEnd({ ...options, ...begun, point: from, keys, transport, server });
   } finally {
     await server.close();
   }
+}
+
+/** The weights that a run begins with become its first checkpoint, which workers receive as those of a resumed run do. */
+async function beginWithWeights(run: Run): Promise<{ run: Run; begunWith?: string }> {
+  if (run.weights === undefined) return { run };
+  const resume = await writeInitialCheckpoint(run.store, run.weights, run);
+  return { run: { ...run, resume }, begunWith: await describeWeights(run.weights) };
 }
 
 /** None where nothing is to be encrypted. */
@@ -118,6 +128,8 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
 }
 
 interface Start extends ExecuteRunOptions {
+  /** Which weights it begins with, if not with random ones. */
+  readonly begunWith?: string;
   readonly point: ResumePoint | undefined;
   readonly keys: RunKeys | undefined;
   readonly transport: Transport;
@@ -185,7 +197,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     metrics,
     events,
     journal,
-    stepFlops: stepFlops({ ...config.model, vocabSize: dataset.vocabSize }, stepTokens, config.train.trainable),
+    stepFlops: stepFlops(modelOf(config.model, dataset.vocabSize), stepTokens, config.train.trainable),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
@@ -195,6 +207,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     ...(tracer && { tracer }),
     recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
     ...(resume !== undefined && { resume }),
+    ...(given.begunWith !== undefined && { begunWith: given.begunWith }),
     ...(point !== undefined && { resumed: point.resumed }),
     listener: allListeners([
       ...observer.listeners,

@@ -55,9 +55,23 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   }
 }
 
-async function openTokenizer({ tokenizerFiles, modelConfig, path, trainer }: Checkpoint): Promise<Tokenizer> {
-  const isBare = trainer === undefined && !('tokenizer.json' in tokenizerFiles);
-  const published = isBare ? architectureOf(modelConfig).huggingFace?.tokenizer?.(modelConfig) : undefined;
+/** Whether the folder says what its tokenizer is, or its model is one of which that is known. */
+export function hasTokenizer(checkpoint: Checkpoint): boolean {
+  return !isBare(checkpoint) || publishedTokenizer(checkpoint) !== undefined;
+}
+
+function isBare({ step, tokenizerFiles }: Checkpoint): boolean {
+  return step === undefined && !('tokenizer.json' in tokenizerFiles);
+}
+
+function publishedTokenizer({ modelConfig }: Checkpoint) {
+  return architectureOf(modelConfig).huggingFace?.tokenizer?.(modelConfig);
+}
+
+/** @throws UserError for a folder without one, and for one that has more tokens than the model */
+export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> {
+  const { tokenizerFiles, modelConfig, path } = checkpoint;
+  const published = isBare(checkpoint) ? publishedTokenizer(checkpoint) : undefined;
   const tokenizer =
     published === undefined ? await tokenizerFromFiles(tokenizerFiles, path) : await createTokenizer(published, '');
   if (tokenizer.vocabSize > modelConfig.vocabSize) {

@@ -7,17 +7,20 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { isLoopback } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { loadConfig } from '../config/load.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { ValidationPlan } from '../coordinator/validationPlan.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { openDataset } from '../data/openDataset.ts';
+import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { createEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
+import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 
@@ -25,6 +28,8 @@ import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts'
 export interface RunArguments {
   /** A file, the name of a shipped config, or the config itself. */
   readonly config?: string | ConfigInput | undefined;
+  /** Weights to begin with: `model.from`. */
+  readonly initFrom?: string | undefined;
   readonly workers?: number | undefined;
   readonly minWorkers?: number | undefined;
   readonly set?: readonly string[] | undefined;
@@ -43,6 +48,8 @@ export interface Run {
   readonly folder: RunFolder;
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
+  /** What a run begins with that has no checkpoint yet; undefined for random weights. */
+  readonly weights: InitialWeights | undefined;
   readonly dataset: Dataset;
   /** The text that the run is evaluated on; undefined where it never is. */
   readonly validationText: TextSize | undefined;
@@ -54,14 +61,19 @@ export interface Run {
 
 /** Config, run directory, checkpoint and data. @throws UserError for what cannot be trained, or not so */
 export async function prepareRun(args: RunArguments, cwd: string, messages: RunMessages): Promise<Run> {
-  const overrides = [...(args.set ?? []), ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`])];
+  const overrides = [
+    ...(args.set ?? []),
+    ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`]),
+    // As JSON it means what it says, whatever characters it has.
+    ...(args.initFrom === undefined ? [] : [`model.from=${JSON.stringify(args.initFrom)}`]),
+  ];
   const resuming = args.resume !== undefined;
   if (resuming && (args.config ?? args.runDir) !== undefined) {
     throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const {
-    config: given,
+    config: loaded,
     source,
     chosen,
   } = loadConfig({
@@ -69,11 +81,11 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     overrides,
     cwd,
   });
-  if (existing) sayWhatChanged(given, loadConfig({ file: existing.configPath, cwd }).config, messages);
+  if (existing) checkChanges(loaded, loadConfig({ file: existing.configPath, cwd }).config, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
-  const minWorkers = minWorkersOf(given, args.minWorkers);
-  const worldSize = Math.max(given.train.workers, minWorkers);
-  if (args.singleProcess && (args.listen !== undefined || worldSize > given.train.workers)) {
+  const minWorkers = minWorkersOf(loaded, args.minWorkers);
+  const worldSize = Math.max(loaded.train.workers, minWorkers);
+  if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {
     throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
   }
   if (!args.encrypt && args.listen !== undefined && !(await isLoopback(args.listen))) {
@@ -81,13 +93,18 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
       `--no-encrypt is for this machine alone, and others reach ${args.listen}: leave it out, or listen on tcp://127.0.0.1:PORT`,
     );
   }
-  await checkEngine(given);
-  const store = new CheckpointStore(folder.checkpointsPath, { keep: given.checkpoint.keep, onWarning: messages.warn });
+  await checkEngine(loaded);
+  const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
+  const needsWeights = resume === undefined && loaded.model.from !== '';
+  const { config: given, weights } = needsWeights
+    ? await openInitialWeights(loaded, { chosen, cwd, messages })
+    : { config: await withTokenizerOfShards(loaded, { chosen, cwd }), weights: undefined };
+  const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
   const dataset = await openDataset(given.data, {
     blockSize: given.model.blockSize,
     vocabSize: given.model.vocabSize,
-    ...(resume && { tokenizer: await tokenizerOf(resume, given) }),
+    ...(tokenizer && { tokenizer }),
     cwd,
     onProgress: messages.progress('encoding the text'),
   });
@@ -95,7 +112,17 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   if (resume !== undefined) checkResume(resume, config, dataset, messages);
   if (!args.dryRun) await checkRoom(store, config, dataset, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
-  return { config, folder, store, resume, dataset, validationText, worldSize, minWorkers };
+  return { config, folder, store, resume, weights, dataset, validationText, worldSize, minWorkers };
+}
+
+/** With the tokenizer that the shards were made with, unless the user chose one, which is then held against them. */
+async function withTokenizerOfShards(
+  config: Config,
+  { chosen, cwd }: { chosen: readonly string[]; cwd: string },
+): Promise<Config> {
+  const [first] = [config.data.shards].flat();
+  if (first === undefined || chosen.includes('data.tokenizer')) return config;
+  return { ...config, data: { ...config.data, tokenizer: await tokenizerKindOf(first, cwd) } };
 }
 
 /** A long validation split takes a while: some 10 MB/s. */
@@ -117,8 +144,13 @@ function minWorkersOf({ train }: Config, minWorkers = 1): number {
   return minWorkers;
 }
 
-/** What a resumed run may change, and what a user may not think of when changing it. */
-export function sayWhatChanged(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
+/** What a resumed run may change, and what a user may not think of when changing it. @throws UserError for what it may not */
+export function checkChanges(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
+  if (now.model.from !== before.model.from) {
+    throw new UserError(
+      'a run that goes on has its own weights: leave model.from (--init-from) out, or start a new run without --resume',
+    );
+  }
   // Parameters are float32 in either; but the run does not go on with the same bits.
   const { precision } = now.engine;
   if (before.engine.precision !== precision) {
@@ -207,7 +239,7 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
 /** What the checkpoint must have in common with the config and the data. */
 function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
-  const wanted = { ...config.model, vocabSize: dataset.vocabSize };
+  const wanted = modelOf(config.model, dataset.vocabSize);
   const difference = modelDifference(wanted, modelConfig);
   if (difference !== undefined) {
     const { key, one, other } = difference;
@@ -242,7 +274,7 @@ async function checkRoom(
   { vocabSize }: Dataset,
   { resuming, warn }: { resuming: boolean; warn: RunMessages['warn'] },
 ): Promise<void> {
-  const problem = await store.roomProblem(declaredTensors({ ...model, vocabSize }, train.trainable));
+  const problem = await store.roomProblem(declaredTensors(modelOf(model, vocabSize), train.trainable));
   if (problem === undefined) return;
   const message = `a checkpoint of this model ${problem}: make room`;
   if (!resuming) throw new UserError(`${message}, or choose a folder on another disk (--run-dir)`);

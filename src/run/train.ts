@@ -17,6 +17,8 @@ export interface TrainListener extends Partial<RunListener> {
 export interface TrainOptions {
   /** A YAML file, the name of a shipped config (`shakespeare-char`), or a config, whose keys docs/config.md lists. Default `quickstart`. */
   readonly config?: string | ConfigInput;
+  /** Weights to begin with instead of random ones: a run directory, a checkpoint, a folder of GPT-2 weights. The key `model.from`. */
+  readonly initFrom?: string;
   /** Each `group.key=value`, as `--set` has it; they win over the config, a later one over an earlier one. */
   readonly overrides?: readonly string[];
   /** Where relative paths start. Default: the working folder of the process. */
@@ -113,6 +115,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
 
 const optionNames = {
   config: true,
+  initFrom: true,
   overrides: true,
   cwd: true,
   workers: true,

@@ -3,7 +3,6 @@
  * threads and ranks: it reports each bucket whose gradients are final, and takes back those that are reduced, no more.
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { ModelConfig } from '../architecture/registry.ts';
 import { isTrainedBy } from '../architecture/trainable.ts';
 import { microBatches } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
@@ -12,6 +11,7 @@ import { makeBuckets } from '../comm/buckets.ts';
 import { textMax } from '../comm/messageFields.ts';
 import type { Span } from '../comm/spans.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import type { Engine } from '../engine/engine.ts';
 import { engines } from '../engine/engines.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
@@ -62,7 +62,7 @@ export class ReplicaTasks {
   async build(task: BuildTask): Promise<BuildResult> {
     const { config, vocabSize, threads, localIndex, trace, gradientPort, wanted } = task;
     const { precision } = config.engine;
-    const modelConfig: ModelConfig = { ...config.model, vocabSize };
+    const modelConfig = modelOf(config.model, vocabSize);
     const plainEngine = await createEngine({ ...config.engine, threads, localIndex }, this.#engines);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
     const { seed, activationRecompute, trainable } = config.train;

@@ -9,6 +9,7 @@ import { decodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { type RingAllReduce, RingError } from '../comm/ring.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
+import { modelOf } from '../config/groups/model.ts';
 import { checkFinite } from '../model/divergence.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { checkBatch } from '../task/fields.ts';
@@ -191,6 +192,6 @@ function batchOf(
   { config, vocabSize, objective }: Job,
 ): Batch {
   const batch = decodeBatch(message, payload);
-  checkBatch(batch, objectiveOf(objective).fields({ ...config.model, vocabSize }));
+  checkBatch(batch, objectiveOf(objective).fields(modelOf(config.model, vocabSize)));
   return batch;
 }

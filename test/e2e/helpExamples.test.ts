@@ -72,6 +72,7 @@ const notRun: Record<string, string> = {
     'needs a Parquet file of thousands of documents; prepare.test.ts has one',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
+  'launch --init-from gpt2/ --set data.text=book.txt': 'needs published weights; initFrom.test.ts has others',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
     'minutes of 124 M parameters',
   'launch bench generate --config gpt-small.yaml': '124 M parameters',

@@ -4,6 +4,7 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { memoryTransport } from '../../src/comm/memoryLink.ts';
+import { modelOf } from '../../src/config/groups/model.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
@@ -34,7 +35,7 @@ const configOf = (microBatchSize: number, evalEverySteps = 0) =>
     engine: { name: 'native', threads: 1 },
     comm: { bucketBytesMax: 2 ** 14, chunkBytes: 2 ** 12 },
   });
-const modelConfig = { ...configOf(1).model, vocabSize: V };
+const modelConfig = modelOf(configOf(1).model, V);
 
 /** The first token of each sample of the first step. */
 const firstTokens = Array.from({ length: B }, (_, index) => {

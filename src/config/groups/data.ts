@@ -26,7 +26,7 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. `tokenizer` must be the one they were made with; their splits are their own.',
+          'Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. Tokenizer and splits are their own; a `tokenizer` that is set must be the one they were made with.',
         expects: 'a folder, or a list of folders',
       }),
     weights: z.array(z.number().min(0.000001).max(1e9)).max(pathsMax).default([]).meta({

@@ -28,6 +28,8 @@ export interface RunPlan {
   readonly tensors: readonly StateTensor[];
   /** Updates applied before the run: 0, or the step of the checkpoint that it resumes. */
   readonly startStep: number;
+  /** Whether the state of `startStep` is in a checkpoint; if not it is what every replica makes of the seed, and `startStep` is 0. */
+  readonly startsFromCheckpoint: boolean;
   readonly maxSteps: number;
   /** The learning rate of each step. */
   readonly schedule: Schedule;
@@ -327,13 +329,17 @@ export interface Decision {
 export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): RunState {
   const step = resumed?.step ?? plan.startStep;
   const returning = resumed?.workers ?? [];
+  // What a new replica holds is called the state of step 0 and term 0: it is not that of the checkpoint.
+  const firstTerm = plan.startsFromCheckpoint && step === 0 ? 1 : 0;
+  // Other weights that a run begins with are evaluated before its first step.
+  const beginsWithWeights = plan.startsFromCheckpoint && plan.startStep === 0 && resumed === undefined;
   return {
     plan,
     stage: 'gathering',
     sinceMs: nowMs,
     term: resumed?.term ?? 0,
     step,
-    committedTerm: resumed?.committedTerm ?? 0,
+    committedTerm: resumed?.committedTerm || firstTerm,
     committed: { sums: noSums, gradNorm: resumed?.gradNorm, learningRate: resumed?.learningRate, worldSize: 0 },
     openedAtStep: undefined,
     appliedStep: step,
@@ -356,7 +362,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     checkpointStep: plan.startStep,
     // A step that was committed before the coordinator was killed may have no checkpoint yet.
     snapshotStep: plan.startStep,
-    evaluatedStep: step,
+    evaluatedStep: beginsWithWeights ? -1 : step,
     checkpointOwed: false,
   };
 }

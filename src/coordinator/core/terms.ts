@@ -60,17 +60,18 @@ export function openTerm(
     const commit = { type: 'commit', term: committedTerm, step, ...update } as const;
     effects.push({ kind: 'send', to: member.id, message: commit });
   }
+  const isFromSeed = step === 0 && !state.plan.startsFromCheckpoint;
   const receivers = members.filter(({ holds }) => holds === undefined).map(({ id }) => id);
   const source = members.find(({ holds }) => holds !== undefined)?.id;
   const at = (rank: number) => members[(rank + members.length) % members.length]?.ringAddress ?? '';
   for (const { id, rank, holds } of members) {
     const place = { rank, worldSize: members.length, nextAddress: at(rank + 1), previousAddress: at(rank - 1) };
-    const kind = holds !== undefined ? 'keep' : step === 0 && source === undefined ? 'initialise' : 'receive';
+    const kind = holds !== undefined ? 'keep' : isFromSeed && source === undefined ? 'initialise' : 'receive';
     const send = id === source && receivers.length > 0;
     const form = { type: 'form', term, ...place, step, committedTerm, state: kind, send, verify } as const;
     effects.push({ kind: 'send', to: id, message: form });
   }
-  const isTransferred = receivers.length > 0 && (source !== undefined || step > 0);
+  const isTransferred = receivers.length > 0 && (source !== undefined || !isFromSeed);
   if (isTransferred) {
     // All have the same: membership.ts.
     const { tensors } = required(members[0]?.prepared);

@@ -80,6 +80,12 @@ export async function tokenizerOf(folder: string, { tokenizer: made }: ShardMani
   );
 }
 
+/** What the tokenizer of a folder of prepared data was called when it was made. @throws UserError for a folder that is none */
+export async function tokenizerKindOf(folder: string, cwd: string): Promise<TokenizerKind> {
+  const manifest = await readShardManifest(userPath(cwd, folder), 'data.shards');
+  return manifest.tokenizer.kind as TokenizerKind;
+}
+
 interface Tokenizers {
   readonly folders: readonly PreparedFolder[];
   readonly tokenizer: Tokenizer;
@@ -103,6 +109,8 @@ async function checkTokenizers({ folders, tokenizer, data, options, setting }: T
       `${setting}: ${first.name} was made with another tokenizer (${tokenizer.kind}, ${grouped(tokenizer.vocabSize)} tokens) than the model's (${wanted.kind}, ${grouped(wanted.vocabSize)} tokens): give text, or data that was prepared with the model's`,
     );
   }
+  // That of a model may have another name than that which the data was prepared with.
+  if (wanted !== undefined) return;
   if (tokenizer.kind !== data.tokenizer && !(await isInFile(data.tokenizer, tokenizer, options.cwd))) {
     throw new UserError(
       `${setting}: ${first.name} was made with the ${tokenizer.kind} tokenizer, but data.tokenizer is ${data.tokenizer}: set data.tokenizer=${tokenizer.kind}, or prepare the data with --tokenizer ${data.tokenizer}`,

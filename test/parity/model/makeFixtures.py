@@ -252,4 +252,5 @@ def main():
     (folder / "gpt.bin").write_bytes(writer.bytes)
 
 
-main()
+if __name__ == "__main__":
+    main()

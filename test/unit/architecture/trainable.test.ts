@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ParameterSpec } from '../../../src/architecture/parameters.ts';
 import { declaredTensors, isTrainedBy, trainableProblem } from '../../../src/architecture/trainable.ts';
+import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 
 const specOf = (name: string, trainable?: boolean): ParameterSpec => {
@@ -41,7 +42,7 @@ describe('train.trainable', () => {
 
   it('says of each parameter of a model whether it is trained', () => {
     const { model } = configSchema.parse({ model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: 8, bias: false } });
-    const tensors = declaredTensors({ ...model, vocabSize: 3 }, '*.mlp.*');
+    const tensors = declaredTensors(modelOf(model, 3), '*.mlp.*');
     expect(tensors.filter(({ trained }) => trained)).toEqual([
       { name: 'transformer.h.0.mlp.c_fc.weight', shape: [4, 16], trained: true },
       { name: 'transformer.h.0.mlp.c_proj.weight', shape: [16, 4], trained: true },

@@ -233,7 +233,7 @@ describe('a folder that Lockstep did not write', () => {
     rmSync(join(integers, 'model.safetensors'));
     await expect(openCheckpoint(integers)).rejects.toThrow('model.safetensors is missing');
     writeFileSync(join(integers, 'pytorch_model.bin'), '');
-    await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which is not supported');
+    await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which may run code');
   });
 
   test('an empty folder, a file and an absent path are no checkpoint', async () => {

@@ -139,6 +139,7 @@ describe('what is wrong, and where', () => {
   it("takes an architecture's keys, and the default's where none is named", () => {
     expect(parse('model:\n  architecture: bigram\n  blockSize: 8\n').model).toEqual({
       architecture: 'bigram',
+      from: '',
       blockSize: 8,
       vocabSize: 0,
     });

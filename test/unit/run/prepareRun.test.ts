@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
-import { sayWhatChanged } from '../../../src/run/prepareRun.ts';
+import { checkChanges } from '../../../src/run/prepareRun.ts';
 
 function said(before: object, now: object): string {
   const notes: string[] = [];
-  sayWhatChanged(configSchema.parse(now), configSchema.parse(before), { note: (line) => notes.push(line) });
+  checkChanges(configSchema.parse(now), configSchema.parse(before), { note: (line) => notes.push(line) });
   return notes.join('\n');
 }
 const steps = (maxSteps: number, schedule: object = {}) => ({ train: { maxSteps }, schedule });

@@ -2,6 +2,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
 import type { CoordinatorMessageOf } from '../../../src/comm/coordinatorMessages.ts';
+import { modelOf } from '../../../src/config/groups/model.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { tokenBatch } from '../../../src/task/nextToken.ts';
@@ -54,7 +55,7 @@ async function numbersOf(held: TrackedReplica): Promise<Float32Array> {
   return new Float32Array(state.copy(0, state.byteLength).buffer);
 }
 
-const specs = parameterSpecs({ ...configSchema.parse({ model }).model, vocabSize });
+const specs = parameterSpecs(modelOf(configSchema.parse({ model }).model, vocabSize));
 const trained = specs.filter(isTrainedBy(trainable));
 const sizeOf = (some: typeof specs) => some.reduce((sum, { size }) => sum + size, 0);
 const [all, some] = [sizeOf(specs), sizeOf(trained)];

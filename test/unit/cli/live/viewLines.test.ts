@@ -23,6 +23,7 @@ const plan = {
   ...{
     open: false,
     startStep: 0,
+    startsFromCheckpoint: false,
     maxSteps: 2000,
     schedule: { kind: 'constant' as const, learningRate: 1, minLearningRate: 0, warmupSteps: 0, decaySteps: 1 },
     globalBatchSize: 12,

@@ -24,6 +24,7 @@ const plan: RunPlan = {
   restartsMax: 2,
   open: false,
   startStep: 0,
+  startsFromCheckpoint: false,
   maxSteps: 4,
   schedule: { kind: 'constant', learningRate: 6, minLearningRate: 0, warmupSteps: 2, decaySteps: 4 },
   globalBatchSize: 5,

@@ -1,0 +1,112 @@
+/** What a run that begins with other weights takes from them, and what it refuses. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { UserError } from '../../../src/base/errors.ts';
+import { packageRoot } from '../../../src/base/packageRoot.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { SHARD_INDEX_FILE } from '../../../src/checkpoint/shardIndex.ts';
+import type { Run } from '../../../src/run/prepareRun.ts';
+import { prepareRun, type RunArguments } from '../../../src/run/prepareRun.ts';
+import { trainRun } from './trainedModel.ts';
+
+const engine = ['engine.name=tfjs', 'engine.deviceKind=cpu'];
+const text = join(packageRoot, 'test/fixtures/gpt2/text.txt');
+let cwd: string;
+beforeAll(async () => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-weights-'));
+  for (const name of ['sharded', 'bare']) {
+    cpSync(join(packageRoot, 'test/fixtures/gpt2', name), join(cwd, name), { recursive: true });
+  }
+  await (await trainRun(join(cwd, 'chars'))).dispose();
+});
+afterAll(() => rmSync(cwd, { recursive: true }));
+
+const notes: string[] = [];
+function prepare(initFrom: string, set: readonly string[], more: Partial<RunArguments> = {}): Promise<Run> {
+  const tell = (line: string) => void notes.push(line);
+  const messages = { note: tell, warn: tell, progress: () => () => {} };
+  const overrides = ['sample.maxTokens=0', ...engine, ...set];
+  return prepareRun(
+    { singleProcess: true, encrypt: true, dryRun: true, initFrom, set: overrides, ...more },
+    cwd,
+    messages,
+  );
+}
+
+it('has the sizes and the tokenizer of the weights, whatever a shipped config says, and its own dropout', async () => {
+  const { config, weights } = await prepare('sharded', [`data.text=${text}`, 'model.dropout=0.2', 'model.nHead=2']);
+  const { nLayer, nHead, nEmbd, blockSize, bias } = { ...config.model } as Record<string, unknown>;
+  expect({ nLayer, nHead, nEmbd, blockSize, bias }).toEqual({
+    nLayer: 2,
+    nHead: 2,
+    nEmbd: 16,
+    blockSize: 16,
+    bias: true,
+  });
+  expect(config).toMatchObject({ model: { from: 'sharded', dropout: 0.2 }, data: { tokenizer: 'byte' } });
+  expect(weights?.checkpoint.weightFiles).toHaveLength(2);
+  const bare = await prepare('bare', [`data.text=${text}`, 'data.tokenizer=byte']);
+  expect(bare.config.model).toMatchObject({ bias: false, dropout: 0 });
+});
+
+it('begins with a run, though its optimizer is gone', async () => {
+  rmSync(join(cwd, 'chars/checkpoints/step-00000005/optimizer.safetensors'));
+  const { config, weights } = await prepare('chars', ['data.text=chars/text.txt']);
+  expect(config.data.tokenizer).toBe('char');
+  expect(weights?.checkpoint.step).toBe(5);
+});
+
+it.each<[string, string[], string]>([
+  ['sharded', ['model.nLayer=3'], 'model.nLayer is 3, but the weights of sharded have 2: leave model.nLayer out'],
+  ['sharded', ['data.tokenizer=char'], 'data.tokenizer is char, but the weights of sharded were trained with byte'],
+  [
+    'sharded',
+    ['train.trainable=transformer.h.2.*'],
+    'with the weights of sharded: train.trainable must match parameters',
+  ],
+  ['bare', ['data.tokenizer=gpt2'], 'model.vocabSize: expected 0 or at least 50257, the size of the gpt2 tokenizer'],
+  ['chars', [`data.text=${text}`], 'the text has characters that are not among'],
+  ['nowhere', [], 'there is no folder nowhere'],
+])('refuses %s with %j', async (from, set, message) => {
+  const refused = prepare(from, [`data.text=${text}`, ...set]);
+  await expect(refused).rejects.toThrow(UserError);
+  await expect(refused).rejects.toThrow(message);
+});
+
+it('is no way to go on with a run', async () => {
+  writeFileSync(join(cwd, 'chars/config.yaml'), 'model:\n  nLayer: 2\n');
+  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('a run that goes on has its own weights');
+});
+
+it.each<[string, (index: { weight_map: Record<string, string> }) => void, string]>([
+  [
+    'a file elsewhere',
+    ({ weight_map: map }) => {
+      map['transformer.ln_f.bias'] = '../model.safetensors';
+    },
+    'not the plain name',
+  ],
+  [
+    'a tensor in another file',
+    ({ weight_map: map }) => {
+      map['transformer.ln_f.bias'] = 'model-00001-of-00002.safetensors';
+    },
+    'but it has not',
+  ],
+  [
+    'a tensor too few',
+    ({ weight_map: map }) => {
+      delete map['transformer.ln_f.bias'];
+    },
+    'but its files have',
+  ],
+])('weights in several files: refuses an index with %s', async (_, change, message) => {
+  const folder = join(cwd, 'damaged');
+  cpSync(join(cwd, 'sharded'), folder, { recursive: true });
+  const index = JSON.parse(readFileSync(join(folder, SHARD_INDEX_FILE), 'utf8'));
+  change(index);
+  writeFileSync(join(folder, SHARD_INDEX_FILE), JSON.stringify(index));
+  await expect(openCheckpoint(folder)).rejects.toThrow(message);
+});
