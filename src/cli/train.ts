@@ -9,13 +9,11 @@ import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
 import { renderConfig } from '../config/render.ts';
 import { selectEngine } from '../engine/registry.ts';
-import { TensorBoardLog } from '../report/tensorBoard.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
 import type { RunObserver, RunView, StartedRun } from '../run/runObserver.ts';
 import { CheckpointSamples } from './checkpointSamples.ts';
-import { openDashboard, shownUrls } from './dashboard.ts';
 import { endInOrder } from './endRequests.ts';
 import { numberOption } from './options.ts';
 import { conclude, print, warn } from './output.ts';
@@ -83,8 +81,8 @@ function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArgument
 /** The view on the terminal, the dashboard, and Ctrl-C. */
 async function observe(args: TrainArguments, run: Run, view: RunView): Promise<RunObserver> {
   const { maxSteps, globalBatchSize, logEverySteps } = run.config.train;
-  const { dashboard, samples } = await openPage(args, run);
-  const tensorBoard = tensorBoardOf(args, run, view.startStep);
+  const { dashboard, samples, urls } = await openPage(args, run);
+  const tensorBoard = await tensorBoardOf(args, run, view.startStep);
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
     maxSteps,
     logEverySteps,
@@ -103,7 +101,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
         started.note(`${problem}; training goes on without printing there`),
       );
       printHeader(run, args, started);
-      if (dashboard) print(`dashboard ${shownUrls(dashboard)}`);
+      if (urls !== undefined) print(`dashboard ${urls}`);
     },
     async close() {
       await samples?.close();
@@ -116,12 +114,13 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
   };
 }
 
-/** The dashboard, and what it has of the run besides its files. */
+/** The dashboard, and what it has of the run besides its files. Its server takes a while to load: only where it is wanted. */
 async function openPage(
   { dashboard: port, dashboardHost: host, quiet }: TrainArguments,
   { folder, config, store }: Run,
 ) {
   if (port === undefined) return {};
+  const { openDashboard, shownUrls } = await import('./dashboard.ts');
   const dashboard = await openDashboard([folder.path], port, host);
   const samples = new CheckpointSamples({
     path: folder.samplesPath,
@@ -130,13 +129,14 @@ async function openPage(
     onWarning: warn,
     lastStep: quiet ? undefined : config.train.maxSteps,
   });
-  return { dashboard, samples };
+  return { dashboard, samples, urls: shownUrls(dashboard) };
 }
 
 /** @param step after which this run goes on */
-function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
+async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
   if (tensorboard === undefined) return undefined;
   const into = tensorboard === '' ? join(folder.path, 'tensorboard') : expandHome(tensorboard);
+  const { TensorBoardLog } = await import('../report/tensorBoard.ts');
   return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
