@@ -1,6 +1,61 @@
-/** Processes of this machine. */
-import { readFileSync } from 'node:fs';
+/**
+ * Which process it is. A pid alone says little: another process has it after a restart, in another container, on another machine that
+ * shares a folder. With the place where it counts and the time at which its process began it names one process for good.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { errorCode } from './errors.ts';
+
+export interface ProcessIdentity {
+  readonly host: string;
+  /** Of this start of the machine's kernel; '' where the system does not say. */
+  readonly boot: string;
+  /** Within which `pid` counts: containers have their own; '' where there are none. */
+  readonly pidNamespace: string;
+  readonly pid: number;
+  /** As the system says it, for comparison only; '' where it does not. */
+  readonly startTime: string;
+}
+
+/** The process that has a pid here now; by default this one. */
+export function processOf(pid: number = process.pid): ProcessIdentity {
+  return { ...here(), pid, startTime: startTimeOf(pid) };
+}
+
+/** What of a process does not depend on the process: two with the same can ask the system for each other. */
+function here(): Omit<ProcessIdentity, 'pid' | 'startTime'> {
+  return {
+    host: hostname(),
+    boot: ifThere(() => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()),
+    pidNamespace: ifThere(() => readlinkSync('/proc/self/ns/pid')),
+  };
+}
+
+/** A short word for a process, to compare: no other has the same, now or later, here or elsewhere. */
+export function processWord(pid?: number): string {
+  return wordOf(processOf(pid));
+}
+
+/** A short word for the place where pids are those of this process. */
+export function placeWord(): string {
+  return wordOf(here());
+}
+
+function wordOf(identity: object): string {
+  return createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 8);
+}
+
+/** Whether a process lives; `unknown` where this machine cannot tell: it is of another, of another container, or has no start time. */
+export function fateOf({ pid, startTime, ...place }: ProcessIdentity): 'alive' | 'gone' | 'unknown' {
+  const own = here();
+  const isHere = place.host === own.host && place.boot === own.boot && place.pidNamespace === own.pidNamespace;
+  if (!isHere) return 'unknown';
+  if (!isAlive(pid)) return 'gone';
+  if (startTime === '') return 'unknown';
+  return startTimeOf(pid) === startTime ? 'alive' : 'gone';
+}
 
 /** Whether there is such a process, and it has not ended: one whose parent has not asked for its exit code has. */
 export function isAlive(pid: number): boolean {
@@ -9,17 +64,28 @@ export function isAlive(pid: number): boolean {
   } catch (error) {
     if (errorCode(error) !== 'EPERM') return false;
   }
-  return !isZombie(pid);
+  return !/^[ZX]/.test(statOf(pid));
 }
 
-/** Only Linux says so; elsewhere it passes for alive until its parent or the system has waited for it. */
-function isZombie(pid: number): boolean {
+/** When a process began; '' where the system does not say. */
+function startTimeOf(pid: number): string {
+  if (process.platform === 'win32') return '';
+  // The 22nd field of all, the 20th after the name: clock ticks since the machine started.
+  if (process.platform === 'linux') return statOf(pid).split(' ')[19] ?? '';
+  return ifThere(() => execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim());
+}
+
+/** What /proc says of a process after its name, which is in brackets and may hold anything; '' where it says nothing. */
+function statOf(pid: number): string {
+  const stat = ifThere(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  return stat.slice(stat.lastIndexOf(')') + 2);
+}
+
+/** '' where it cannot be read: not Linux, or the process has ended meanwhile, which the next look will tell. */
+function ifThere(read: () => string): string {
   try {
-    // The name, in brackets, may hold anything; the state follows it.
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+    return read();
   } catch {
-    // No such file: not Linux, or the process has ended meanwhile, which the next look will tell.
-    return false;
+    return '';
   }
 }

@@ -1,17 +1,19 @@
 /**
  * The names that the checkpoint store gives to folders, and what they tell: `step-00001000` is a whole checkpoint;
- * `.tmp-…` is being written or deleted; `.old-…` has just been replaced. The two hidden kinds end in host, process id and a
- * random word of their writer, so that what a dead writer left can be told from what a live one is busy with.
+ * `.tmp-…` is being written or deleted; `.old-…` has just been replaced. The two hidden kinds end in words that name their writer: the
+ * place where its process id counts, that id, the process itself, and a random word. So what a dead writer left can be told from
+ * what a live one is busy with, also where another process has the id by now.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
-import { errorCode, invariant } from '../base/errors.ts';
+import { randomBytes } from 'node:crypto';
+import { invariant } from '../base/errors.ts';
+import { isAlive, placeWord, processWord } from '../base/processes.ts';
 
 const STEP_NAME = /^step-(\d{8,15})$/;
-const HIDDEN_NAME = /^\.(tmp|old)-(step-\d{8,15})-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{8})$/;
+/** Folders of earlier versions have no word for the process, and another one for the place. */
+const HIDDEN_NAME = /^\.(tmp|old)-(step-\d{8,15})-([0-9a-f]{8})-(\d{1,10})(?:-([0-9a-f]{8}))?-[0-9a-f]{8}$/;
 
-/** A writer on another machine is taken for dead when nothing in its folder has changed for this long. */
-export const FOREIGN_WRITER_IDLE_MS = 24 * 3600 * 1000;
+/** A writer on another machine or in another container is taken for dead when nothing in its folder has changed for this long. */
+export const FOREIGN_WRITER_IDLE_MS = 3600 * 1000;
 
 export function stepFolderName(step: number): string {
   invariant(Number.isSafeInteger(step) && step >= 0, `a step is a whole number, not ${step}`);
@@ -32,15 +34,18 @@ export interface HiddenFolder {
   readonly kind: 'tmp' | 'old';
   /** The `step-…` name that it would have, or had. */
   readonly target: string;
-  readonly host: string;
+  /** Of the writer: where its process id counts, that id, and the process; the last is undefined in names of earlier versions. */
+  readonly place: string;
   readonly pid: number;
+  readonly process: string | undefined;
 }
 
 const ownNames = new Set<string>();
 
 /** A new hidden name; counts as alive until {@link releaseHiddenName}. */
 export function claimHiddenName(kind: 'tmp' | 'old', target: string): string {
-  const name = `.${kind}-${target}-${hostWord()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  const writer = `${placeWord()}-${process.pid}-${processWord()}`;
+  const name = `.${kind}-${target}-${writer}-${randomBytes(4).toString('hex')}`;
   ownNames.add(name);
   return name;
 }
@@ -52,26 +57,24 @@ export function releaseHiddenName(name: string): void {
 export function parseHiddenName(name: string): HiddenFolder | undefined {
   const match = HIDDEN_NAME.exec(name);
   if (match === null) return undefined;
-  const [, kind, target, host, pid] = match as unknown as [string, 'tmp' | 'old', string, string, string];
-  return { name, kind, target, host, pid: Number(pid) };
+  const [, kind, target, place, pid, writer] = match as unknown as [
+    string,
+    'tmp' | 'old',
+    string,
+    string,
+    string,
+    string?,
+  ];
+  return { name, kind, target, place, pid: Number(pid), process: writer };
 }
 
 /**
- * Whether the process that made the folder is certainly gone. Another machine's process cannot be asked, so there the age
- * of the newest change decides.
+ * Whether the process that made the folder is certainly gone. A process of another machine or container cannot be asked, so there
+ * the age of the newest change decides.
  * @param idleMs time since anything in the folder changed
  */
 export function isWriterGone(folder: HiddenFolder, idleMs: number): boolean {
-  if (folder.host !== hostWord()) return idleMs > FOREIGN_WRITER_IDLE_MS;
-  if (folder.pid === process.pid) return !ownNames.has(folder.name); // a restarted container gets the same pid again
-  try {
-    process.kill(folder.pid, 0);
-    return false;
-  } catch (error) {
-    return errorCode(error) === 'ESRCH';
-  }
-}
-
-function hostWord(): string {
-  return createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+  if (folder.process === undefined || folder.place !== placeWord()) return idleMs > FOREIGN_WRITER_IDLE_MS;
+  if (!isAlive(folder.pid) || folder.process !== processWord(folder.pid)) return true;
+  return folder.pid === process.pid && !ownNames.has(folder.name);
 }

@@ -113,6 +113,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     shardTokens: args.shardTokens,
     makePool: threadPool(threads),
     listener: {
+      waiting: print,
       resumed: (documents, tokens) =>
         print(`going on after ${grouped(documents)} documents, ${grouped(tokens)} tokens`),
       progress: progress.update,

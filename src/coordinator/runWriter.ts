@@ -2,7 +2,9 @@
  * What a coordinator writes down of its run, and tells whoever listens: the journal, from which a coordinator that was killed goes on,
  * the metrics, and the events.
  */
+import { hostname } from 'node:os';
 import { UserError } from '../base/errors.ts';
+import { isAlive, processWord } from '../base/processes.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
 import { type CoordinatorOptions, progressBefore } from './coordinatorOptions.ts';
 import type { Effect, Member } from './core/runState.ts';
@@ -31,7 +33,10 @@ export class RunWriter {
   }
 
   termOpened({ term, step, members: all }: EffectOf<'termOpened'>): void {
-    const members = all.map(({ worker, host, pid }) => ({ worker, host, pid }));
+    const members = all.map(({ worker, host, pid }) => {
+      const isHere = host === hostname() && isAlive(pid);
+      return { worker, host, pid, ...(isHere && { process: processWord(pid) }) };
+    });
     this.#options.journal.append({ kind: 'term', term, step, members });
   }
 

@@ -39,7 +39,8 @@ const termRecord = z.object({
   kind: z.literal('term'),
   term: count,
   step: count,
-  members: z.array(z.object({ worker: text, host: text, pid: count })).readonly(),
+  /** `process` (a word of base/processes.ts) where the coordinator could ask its system for the worker's. */
+  members: z.array(z.object({ worker: text, host: text, pid: count, process: text.exactOptional() })).readonly(),
 });
 
 /** A step is to be applied on every replica. */
@@ -98,7 +99,12 @@ export interface Recovered {
   /** Trained on in `step` updates, if its commit is kept. */
   readonly tokens: number | undefined;
   /** Of the term. */
-  readonly members: readonly { readonly worker: string; readonly host: string; readonly pid: number }[];
+  readonly members: readonly {
+    readonly worker: string;
+    readonly host: string;
+    readonly pid: number;
+    readonly process?: string;
+  }[];
   /** The newest ones that are kept, oldest first. */
   readonly commits: readonly CommitRecord[];
 }

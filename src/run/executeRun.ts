@@ -63,7 +63,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   const { run, messages } = options;
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
-  if (!folder.isNew) await folder.claim();
+  if (!folder.isNew) await folder.claim(messages.note);
   try {
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
@@ -93,7 +93,7 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   const address = singleProcess ? 'memory://coordinator' : (listen ?? point?.recovered.address ?? loopback);
   const server = await transport.listen(address);
   try {
-    if (run.folder.isNew) await run.folder.claim();
+    if (run.folder.isNew) await run.folder.claim(messages.note);
     // What it has to tell is of an earlier failure.
     await rm(run.folder.flightPath, { recursive: true, force: true });
     await run.folder.writeConfig(renderConfig(run.config));
@@ -234,7 +234,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
       note: (message) => coordinator.note(message),
       abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),
     });
-    const step = await coordinator.finished;
+    const step = await Promise.race([coordinator.finished, run.folder.lost]);
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
         `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { isAlive } from '../base/processes.ts';
+import { isAlive, processWord } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
@@ -29,8 +29,11 @@ export function findWaitingWorkers(
   const { recovered, journal } = Journal.open(folder.journalPath, warn);
   void journal.close();
   if (recovered === undefined || recovered.step < startStep) return undefined;
-  // Of those of this machine it is known whether they live.
-  const waiting = recovered.members.filter(({ host, pid }) => host !== hostname() || isAlive(pid));
+  // Of those of this machine it is known whether they live: their pids may be other processes' by now.
+  const waiting = recovered.members.filter(
+    ({ host, pid, process }) =>
+      host !== hostname() || (isAlive(pid) && (process === undefined || process === processWord(pid))),
+  );
   if (waiting.length === 0) return undefined;
   const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;
   const workers = waiting.map(({ worker }) => worker);

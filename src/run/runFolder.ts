@@ -5,8 +5,8 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
-import { errorCode, messageOf, UserError } from '../base/errors.ts';
-import { claimLock, releaseLock } from '../base/lockFile.ts';
+import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { claimLock, type HeldLock } from '../base/lockFile.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
@@ -16,11 +16,19 @@ export class RunFolder {
   readonly path: string;
   /** Whether a run begins here, rather than goes on. */
   readonly isNew: boolean;
-  #isClaimed = false;
+  /** Rejects with a PeerError when another process has taken the directory, which this one must leave alone from then on. */
+  readonly lost: Promise<never>;
+  #onLost: (error: PeerError) => void = () => {};
+  #lock: HeldLock | undefined;
 
   constructor(path: string, options: { isNew?: boolean } = {}) {
     this.path = path;
     this.isNew = options.isNew ?? false;
+    this.lost = new Promise((_, reject) => {
+      this.#onLost = reject;
+    });
+    // It may be lost while nobody waits for that; who does still sees the error.
+    this.lost.catch(() => {});
   }
 
   get configPath(): string {
@@ -71,23 +79,30 @@ export class RunFolder {
 
   /**
    * Creates the directory where needed and claims it for this process; `release` gives it back.
+   * @param note told why it takes longer
    * @throws UserError if another living process has it, or it cannot be made
    */
-  async claim(): Promise<void> {
+  async claim(note: (message: string) => void): Promise<void> {
     await makeFolder(this.path).catch((error: unknown) => {
       throw new UserError(
         `cannot make the run directory ${this.path}: ${messageOf(error)}; choose another with --run-dir`,
       );
     });
-    await claimLock(
-      this.#lockPath,
-      (owner) =>
-        `process ${owner} is training in ${shortPath(this.path)} (${shortPath(this.#lockPath)} says so): wait for it, or choose another --run-dir`,
-    ).catch((error: unknown) => {
+    const shown = shortPath(this.path);
+    this.#lock = await claimLock(this.#lockPath, {
+      refusal: (who) =>
+        `${who} is training in ${shown} (${shortPath(this.#lockPath)} says so): wait for it, or choose another --run-dir`,
+      onWait: note,
+      onLost: (who) =>
+        this.#onLost(
+          new PeerError(
+            `${who} has taken ${shown}, since this process did not renew ${shortPath(this.#lockPath)} in time; only one of them can train there`,
+          ),
+        ),
+    }).catch((error: unknown) => {
       if (error instanceof UserError) throw error;
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     });
-    this.#isClaimed = true;
     // Another process may have chosen the same name, and be done already.
     if (this.isNew && (await exists(this.configPath))) {
       await this.release();
@@ -106,9 +121,9 @@ export class RunFolder {
 
   /** Without effect unless this process has it. */
   async release(): Promise<void> {
-    if (!this.#isClaimed) return;
-    this.#isClaimed = false;
-    await releaseLock(this.#lockPath);
+    const lock = this.#lock;
+    this.#lock = undefined;
+    await lock?.release();
   }
 }
 

@@ -4,6 +4,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, it } from 'vitest';
+import { processOf } from '../../src/base/processes.ts';
 import { useFolder } from '../e2e/launch.ts';
 
 const folder = useFolder();
@@ -17,7 +18,7 @@ afterEach(() => {
 it('of a stale lock', async () => {
   const { pid: dead } = spawnSync('true');
   const paths = Array.from({ length: 200 }, (_, i) => join(folder(), `${i}.lock`));
-  for (const path of paths) await writeFile(path, `${dead}\n`);
+  for (const path of paths) await writeFile(path, `${JSON.stringify({ ...processOf(dead), claim: 'x' })}\n`);
   const startMs = String(Date.now() + 1_000);
   const claims = await Promise.all(
     [0, 1, 2].map(async () => {

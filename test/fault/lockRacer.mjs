@@ -7,7 +7,7 @@ import { claimLock } from '../../dist/base/lockFile.js';
 const [startMs, ...paths] = process.argv.slice(2);
 await new Promise((resolve) => setTimeout(resolve, Number(startMs) - Date.now()));
 for (const path of paths) {
-  const isMine = await claimLock(path, (owner) => `process ${owner} has it`).then(
+  const isMine = await claimLock(path, { refusal: (who) => `${who} has it` }).then(
     () => true,
     () => false,
   );

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { errorCode, messageOf, PeerError, UserError } from '../../base/errors.ts';
-import { claimLock, releaseLock } from '../../base/lockFile.ts';
+import { claimLock, type HeldLock } from '../../base/lockFile.ts';
 import { grouped } from '../../base/numberText.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
@@ -41,6 +41,9 @@ export type Plan = Readonly<Record<string, unknown>>;
 
 export class PrepareFolder {
   readonly path: string;
+  #lock: HeldLock | undefined;
+  /** Who has the folder, if this process has lost it. */
+  #takenBy: string | undefined;
 
   constructor(path: string) {
     this.path = path;
@@ -48,19 +51,23 @@ export class PrepareFolder {
 
   /**
    * Makes the folder where needed, and claims it for this process.
+   * @param note told why it takes longer
    * @throws UserError if it has something else in it, or another process works in it
    */
-  async claim(): Promise<void> {
+  async claim(note: (message: string) => void): Promise<void> {
     try {
       await mkdir(this.path, { recursive: true });
       const names = await readdir(this.path);
       if (names.length > 0 && !names.includes(PLAN_FILE) && !names.includes(LOCK_FILE)) {
         throw new UserError(`${this.path} has other files in it: name a new folder with --out`);
       }
-      await claimLock(
-        join(this.path, LOCK_FILE),
-        (owner) => `process ${owner} is preparing ${this.path}: wait for it, or choose another --out`,
-      );
+      this.#lock = await claimLock(join(this.path, LOCK_FILE), {
+        refusal: (who) => `${who} is preparing ${this.path}: wait for it, or choose another --out`,
+        onWait: note,
+        onLost: (who) => {
+          this.#takenBy = who;
+        },
+      });
     } catch (error) {
       if (error instanceof UserError) throw error;
       throw new UserError(`cannot write to ${this.path}: ${messageOf(error)}`);
@@ -68,7 +75,8 @@ export class PrepareFolder {
   }
 
   async release(): Promise<void> {
-    await releaseLock(join(this.path, LOCK_FILE));
+    await this.#lock?.release();
+    this.#lock = undefined;
   }
 
   /** Keeps the plan. @throws UserError if the folder was made, or begun, with another, and what is there can be used */
@@ -156,6 +164,9 @@ export class PrepareFolder {
 
   /** Runs something that writes here, and says what to do when the disk refuses. */
   async writing<T>(write: () => Promise<T>): Promise<T> {
+    if (this.#takenBy !== undefined) {
+      throw new PeerError(`${this.#takenBy} has taken ${this.path}: only one process can prepare it`);
+    }
     try {
       return await write();
     } catch (error) {

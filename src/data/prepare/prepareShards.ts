@@ -45,6 +45,8 @@ export type MadeOfText = 'char' | `bpe:${number}`;
 export type PreparePhase = 'characters' | 'words' | 'tokens';
 
 export interface PrepareListener {
+  /** Another process may be working in the folder: it takes a while to know. */
+  waiting?(message: string): void;
   /** Going on with what a process left that was stopped. */
   resumed(documents: number, tokens: number): void;
   /** After every job: stored bytes of the input that were read, those before a resume included, and tokens made by this process. */
@@ -75,7 +77,7 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
   }
   const folder = new PrepareFolder(options.out);
   const known = typeof tokenizer === 'string' ? undefined : withFacts(tokenizer);
-  await folder.claim();
+  await folder.claim((message) => options.listener.waiting?.(message));
   try {
     await folder.follow(planOf(options, known));
     if (await folder.isWhole()) return undefined;

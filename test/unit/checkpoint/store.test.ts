@@ -1,11 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../src/base/diskOperations.ts';
 import { InvariantError, PeerError, UserError } from '../../../src/base/errors.ts';
+import { placeWord, processWord } from '../../../src/base/processes.ts';
 import { stateParts } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
@@ -327,35 +326,47 @@ describe('retention', () => {
   });
 });
 
+interface Writer {
+  readonly pid: number;
+  readonly place?: string;
+  readonly word?: string;
+}
+
 describe('what dead writers left', () => {
-  const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
   const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
+
+  /** Of a writer of the checkpoint of step 5. */
+  function hiddenName(kind: 'tmp' | 'old', { pid, place = placeWord(), word = processWord(pid) }: Writer): string {
+    return `.${kind}-step-00000005-${place}-${pid}-${word}-0123abcd`;
+  }
 
   test('is removed, and nothing else is', async () => {
     const directory = temporaryFolder();
-    const dead = `.tmp-step-00000005-${host}-${deadPid}-0123abcd`;
-    const restarted = `.tmp-step-00000005-${host}-${process.pid}-0123abcd`;
-    const alive = `.tmp-step-00000005-${host}-${process.ppid}-0123abcd`;
-    const foreign = `.tmp-step-00000005-00000000-${deadPid}-0123abcd`;
+    const dead = hiddenName('tmp', { pid: deadPid });
+    const restarted = hiddenName('tmp', { pid: process.pid });
+    const alive = hiddenName('tmp', { pid: process.ppid });
+    const reused = hiddenName('tmp', { pid: process.ppid, word: '01234567' });
+    const foreign = hiddenName('tmp', { place: '00000000', pid: deadPid });
+    const earlier = `.tmp-step-00000005-${placeWord()}-${deadPid}-0123abcd`;
     const unknown = '.tmp-mine';
-    for (const name of [dead, restarted, alive, foreign, unknown]) {
+    for (const name of [dead, restarted, alive, reused, foreign, earlier, unknown]) {
       mkdirSync(join(directory, name));
       writeFileSync(join(directory, name, 'model.safetensors'), 'x');
     }
-    const link = `.tmp-step-00000006-${host}-${deadPid}-0123abcd`;
+    const link = hiddenName('tmp', { pid: deadPid }).replace('5-', '6-');
     symlinkSync(join(directory, unknown), join(directory, link));
     await new CheckpointStore(directory, { readOnly: true }).list();
-    expect(readdirSync(directory).length).toBe(6);
+    expect(readdirSync(directory).length).toBe(8);
     const store = new CheckpointStore(directory);
     expect(await store.list()).toEqual([]);
-    expect(readdirSync(directory).sort()).toEqual([alive, foreign, unknown, link].sort());
+    expect(readdirSync(directory).sort()).toEqual([alive, foreign, earlier, unknown, link].sort());
     expect(readdirSync(join(directory, unknown))).toEqual(['model.safetensors']);
   });
 
   test('a replacement that was cut between its renames is undone', async () => {
     const store = new CheckpointStore(temporaryFolder());
     const path = await writeTiny(store, contentsAt(5));
-    renameSync(path, join(store.directory, `.old-step-00000005-${host}-${deadPid}-0123abcd`));
+    renameSync(path, join(store.directory, hiddenName('old', { pid: deadPid })));
     const again = new CheckpointStore(store.directory);
     expect((await again.newestWhole())?.checkpoint.trainer?.step).toBe(5);
   });

@@ -1,9 +1,11 @@
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
-import { existingRunFolder, newRunFolder } from '../../../src/run/runFolder.ts';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { processOf } from '../../../src/base/processes.ts';
+import { existingRunFolder, newRunFolder, RunFolder } from '../../../src/run/runFolder.ts';
 
+const note = () => {};
 let cwd = '';
 beforeEach(async () => {
   cwd = await mkdtemp(join(tmpdir(), 'lockstep-runs-'));
@@ -52,18 +54,18 @@ it('tells who names a checkpoint which directory to resume', async () => {
 
 it('makes every folder above it, and says where one cannot be made', async () => {
   const folder = await newRunFolder('a/b/c', 'x', cwd);
-  await folder.claim();
+  await folder.claim(note);
   expect(await readdir(join(cwd, 'a/b/c'))).toEqual(['run.lock']);
   const below = await newRunFolder('a/b/c/run.lock/d', 'x', cwd);
-  await expect(below.claim()).rejects.toThrow(/cannot make the run directory .*run\.lock\/d: ENOTDIR/);
+  await expect(below.claim(note)).rejects.toThrow(/cannot make the run directory .*run\.lock\/d: ENOTDIR/);
 });
 
 it('begins no run where another one began since the place was chosen', async () => {
   const [first, second] = [await newRunFolder('run', 'x', cwd), await newRunFolder('run', 'x', cwd)];
-  await first.claim();
+  await first.claim(note);
   await first.writeConfig('model: {}\n');
   await first.release();
-  await expect(second.claim()).rejects.toThrow(/another run has begun in .*run meanwhile/);
+  await expect(second.claim(note)).rejects.toThrow(/another run has begun in .*run meanwhile/);
   expect(await readdir(first.path)).toEqual(['config.yaml']);
 });
 
@@ -73,13 +75,36 @@ it('says that there is nothing to resume', async () => {
 
 it('is claimed by one living process at a time', async () => {
   const folder = await newRunFolder('run', 'x', cwd);
-  await folder.claim();
-  await folder.claim();
-  await writeFile(join(folder.path, 'run.lock'), `${process.ppid}\n`);
-  await expect(folder.claim()).rejects.toThrow(/is training in/);
+  await folder.claim(note);
+  await expect(new RunFolder(folder.path).claim(note)).rejects.toThrow(/^this process is training in/);
+  const lock = (owner: object) =>
+    writeFile(join(folder.path, 'run.lock'), `${JSON.stringify({ ...owner, claim: 'x' })}\n`);
+  await lock(processOf(process.ppid));
+  await expect(new RunFolder(folder.path).claim(note)).rejects.toThrow(
+    new RegExp(`^process ${process.ppid} is training in .*run \\(.*run\\.lock says so\\)`),
+  );
   // A process that was killed leaves its lock; nobody has a pid beyond the kernel's limit.
-  await writeFile(join(folder.path, 'run.lock'), '99999999\n');
-  await folder.claim();
-  await folder.release();
+  await lock(processOf(99_999_999));
+  const next = new RunFolder(folder.path);
+  await next.claim(note);
+  await next.release();
   expect(await readdir(folder.path)).toEqual([]);
+});
+
+it('says when another process has taken it', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  try {
+    const folder = await newRunFolder('run', 'x', cwd);
+    await folder.claim(note);
+    const owner = `${JSON.stringify({ ...processOf(), host: 'elsewhere', claim: 'x' })}\n`;
+    await writeFile(join(folder.path, 'run.lock'), owner);
+    vi.advanceTimersByTime(60_000);
+    await expect(folder.lost).rejects.toThrow(
+      new RegExp(`^process ${process.pid} on elsewhere has taken .*run, since this process`),
+    );
+    await folder.release();
+    expect(await readFile(join(folder.path, 'run.lock'), 'utf8')).toBe(owner);
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -1,0 +1,137 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { claimLock, type HeldLock, isLocked, type LockOptions } from '../../../src/base/lockFile.ts';
+import { processOf } from '../../../src/base/processes.ts';
+
+let folder = '';
+let path = '';
+const held: HeldLock[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lockstep-lock-'));
+  path = join(folder, 'run.lock');
+});
+afterEach(async () => {
+  for (const lock of held.splice(0)) await lock.release();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function claim(options: Partial<LockOptions> = {}): Promise<void> {
+  held.push(await claimLock(path, { refusal: (who) => `${who} has it`, ...options }));
+}
+
+/** As another process left it. */
+async function leave(owner: object, ageSeconds = 0): Promise<void> {
+  await writeFile(path, `${JSON.stringify({ ...owner, claim: 'left' })}\n`);
+  const at = Date.now() / 1_000 - ageSeconds;
+  await utimes(path, at, at);
+}
+
+const ownerNow = async () => JSON.parse(await readFile(path, 'utf8')) as object;
+const elsewhere = { ...processOf(), host: 'elsewhere', boot: 'another' };
+const inContainer = { ...processOf(1), pidNamespace: 'pid:[1]' };
+/** Short enough for a test that waits until it is over, and nobody renews. */
+const short = { renewEveryMs: 20, leaseMs: 300 };
+
+describe('of a process of this machine', () => {
+  it('counts while the process lives', async () => {
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+    await leave(processOf(child.pid), 3_600);
+    expect(await isLocked(path)).toBe(true);
+    await expect(claim()).rejects.toThrow(`process ${child.pid} has it`);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    expect(await isLocked(path)).toBe(false);
+    await claim();
+    expect(await ownerNow()).toMatchObject(processOf());
+  });
+
+  it('does not count when another process has its pid by now', async () => {
+    await leave({ ...processOf(process.ppid), startTime: '1' });
+    expect(await isLocked(path)).toBe(false);
+    await claim();
+    expect(await ownerNow()).toMatchObject({ pid: process.pid });
+  });
+
+  it('is had once by this process', async () => {
+    await claim();
+    await expect(claim()).rejects.toThrow('this process has it');
+    await held.pop()?.release();
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe.each([
+  { what: 'another machine', owner: elsewhere, name: `process ${process.pid} on elsewhere` },
+  { what: 'another container', owner: inContainer, name: 'process 1 in another container' },
+  { what: 'a program that writes a pid only', owner: undefined, name: 'an unknown process' },
+])('of $what', ({ owner, name }) => {
+  const leaveIt = (ageSeconds?: number) => (owner === undefined ? leavePid(ageSeconds) : leave(owner, ageSeconds));
+
+  async function leavePid(ageSeconds = 0): Promise<void> {
+    await writeFile(path, `${process.ppid}\n`);
+    const at = Date.now() / 1_000 - ageSeconds;
+    await utimes(path, at, at);
+  }
+
+  it('counts while it is renewed', async () => {
+    await leaveIt();
+    expect(await isLocked(path)).toBe(true);
+    const renewal = setInterval(() => void utimes(path, new Date(), new Date()), 50);
+    try {
+      const waits: string[] = [];
+      await expect(claim({ onWait: (message) => waits.push(message) })).rejects.toThrow(`${name} has it`);
+      expect(waits).toEqual([
+        `${name} has ${path}, and cannot be asked from here: waiting up to 30 s for it to show that it still runs`,
+      ]);
+    } finally {
+      clearInterval(renewal);
+    }
+  });
+
+  it('does not count when it was renewed long ago', async () => {
+    await leaveIt(3_600);
+    expect(await isLocked(path)).toBe(false);
+    const onWait = vi.fn();
+    await claim({ onWait });
+    expect(onWait).not.toHaveBeenCalled();
+    expect(await ownerNow()).toMatchObject(processOf());
+  });
+
+  it('is taken over when it is no longer renewed', async () => {
+    await leaveIt();
+    const onWait = vi.fn();
+    await claim({ onWait, times: short });
+    expect(onWait).toHaveBeenCalledOnce();
+    expect(await ownerNow()).toMatchObject(processOf());
+    expect(await readdir(folder)).toEqual(['run.lock']);
+  });
+});
+
+it('is renewed, and made again where somebody removed it', async () => {
+  await claim({ times: short });
+  const before = (await stat(path)).mtimeMs;
+  await vi.waitFor(async () => expect((await stat(path)).mtimeMs).toBeGreaterThan(before), 10_000);
+  await rm(path);
+  await vi.waitFor(async () => expect(await ownerNow()).toMatchObject(processOf()), 10_000);
+});
+
+it('tells who has taken it, and leaves it to them', async () => {
+  const taker = await new Promise<string>((resolve) => {
+    void claim({ times: short, onLost: resolve }).then(() => leave(elsewhere));
+  });
+  expect(taker).toBe(`process ${process.pid} on elsewhere`);
+  await held.pop()?.release();
+  expect(await ownerNow()).toMatchObject(elsewhere);
+});
+
+it('that is empty was cut short, and counts for a moment', async () => {
+  await writeFile(path, '');
+  await utimes(path, 1, 1);
+  await claim();
+  expect(await ownerNow()).toMatchObject(processOf());
+});

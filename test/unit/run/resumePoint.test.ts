@@ -1,0 +1,38 @@
+/** Which workers of a coordinator that was killed may still be there. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { processWord } from '../../../src/base/processes.ts';
+import { Journal } from '../../../src/records/journal.ts';
+import { findWaitingWorkers } from '../../../src/run/resumePoint.ts';
+import { RunFolder } from '../../../src/run/runFolder.ts';
+
+let folder: RunFolder;
+beforeEach(async () => {
+  folder = new RunFolder(await mkdtemp(join(tmpdir(), 'lockstep-resume-')));
+});
+afterEach(() => rm(folder.path, { recursive: true, force: true }));
+
+const [host, pid] = [hostname(), process.pid];
+
+it.each([
+  { of: 'another machine', member: { host: 'elsewhere', pid: 1 }, isWaiting: true },
+  { of: 'this machine, alive', member: { host, pid, process: processWord(pid) }, isWaiting: true },
+  { of: 'this machine, its pid another process by now', member: { host, pid, process: '01234567' }, isWaiting: false },
+  { of: 'this machine, gone', member: { host, pid: 99_999_999, process: '01234567' }, isWaiting: false },
+  { of: 'this machine, in a journal of an earlier version', member: { host, pid }, isWaiting: true },
+])('a worker of $of: waiting $isWaiting', async ({ member, isWaiting }) => {
+  const warnings: string[] = [];
+  const journal = Journal.create(folder.journalPath, (message) => warnings.push(message));
+  journal.append({ kind: 'run', format: 2, runId: 'r-1', address: 'tcp://127.0.0.1:5555' });
+  journal.append({ kind: 'term', term: 1, step: 0, members: [{ worker: 'local-0000', ...member }] });
+  await journal.close();
+  const point = findWaitingWorkers(folder, 0, {
+    note: () => {},
+    warn: (message) => warnings.push(message),
+    progress: () => () => {},
+  });
+  expect(point?.resumed.workers).toEqual(isWaiting ? ['local-0000'] : undefined);
+  expect(warnings).toEqual([]);
+});
