@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../../src/base/errors.ts';
+import { processOf } from '../../../../src/base/processes.ts';
 import type { Dataset } from '../../../../src/data/dataset.ts';
 import { openDataset } from '../../../../src/data/openDataset.ts';
 import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
@@ -352,10 +353,11 @@ describe('going on', () => {
   it('waits for nobody: a folder that a living process works in is refused', async () => {
     write('in', 'text '.repeat(100));
     mkdirSync(join(cwd, 'out'));
-    write('out/prepare.lock', `${process.ppid}\n`);
+    const lock = (pid: number) => write('out/prepare.lock', JSON.stringify({ ...processOf(pid), claim: 'x' }));
+    lock(process.ppid);
     await expect(run()).rejects.toThrow(new RegExp(`process ${process.ppid} is preparing`));
     // One that is gone has left its lock.
-    write('out/prepare.lock', '4194303\n');
+    lock(4_194_303);
     expect(await run()).toBeDefined();
   });
 });
