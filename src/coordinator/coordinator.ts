@@ -67,6 +67,7 @@ export class Coordinator {
       globalBatchSize: train.globalBatchSize,
       blockSize: model.blockSize,
       sampler: data.sampler,
+      samplesBefore: (step) => this.#writer.samplesAfter(step),
     });
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {

@@ -91,10 +91,15 @@ export class RunWriter {
     this.#options.listener.warning(isLast ? `${message} (further warnings of this kind are left out)` : message);
   }
 
+  /** Samples that were trained on in the first `step` updates: where the data of the next one begins. */
+  samplesAfter(step: number): number {
+    return this.#steps.tokensAfter(step) / this.#options.config.model.blockSize;
+  }
+
   /** What a checkpoint of the step says of it. */
   checkpointFacts(step: number): { samplesSeen: number; valLoss: number | null } {
     return {
-      samplesSeen: this.#steps.tokensAfter(step) / this.#options.config.model.blockSize,
+      samplesSeen: this.samplesAfter(step),
       valLoss: this.#validation?.step === step ? this.#validation.loss : null,
     };
   }

@@ -1,5 +1,5 @@
 /**
- * Where a sample of a step begins: pure functions of (seed, step, index in the global batch). Whoever computes a sample, on however
+ * Where a sample of a step begins: pure functions of (seed, step, index in the global batch, samples of the steps before). Whoever computes a sample, on however
  * many workers and after however many resumes, gets the same one; nothing is stored and nothing is consumed.
  *
  * `random` draws windows with replacement, as nanoGPT does; `shuffled` takes every window of a corpus once an epoch. Several corpora
@@ -36,6 +36,8 @@ export interface SampleOptions {
   readonly index: number;
   /** Samples of a step, over all workers. */
   readonly globalBatchSize: number;
+  /** Samples of all steps before this one. Default: as many steps of this size; a run that was resumed with another size has others. */
+  readonly samplesBefore?: number;
   /** Tokens of a sample, but for the one after them that is its last target. */
   readonly blockSize: number;
   /** The order. */
@@ -44,8 +46,8 @@ export interface SampleOptions {
 
 /** The first token of a sample, as an index in the training split. */
 export function sampleStart(corpora: readonly CorpusShare[], options: SampleOptions): number {
-  const { seed, step, index, globalBatchSize, blockSize, sampler } = options;
-  const turn = turnOf(corpora, step * globalBatchSize + index);
+  const { seed, step, index, globalBatchSize, samplesBefore = step * globalBatchSize, blockSize, sampler } = options;
+  const turn = turnOf(corpora, samplesBefore + index);
   const corpus = corpora[turn.corpus]!;
   const before = corpora.slice(0, turn.corpus).reduce((sum, { tokens }) => sum + tokens, 0);
   const { tokens } = corpus;

@@ -14,13 +14,16 @@ const stepsAhead = 2;
 /** Steps that are kept behind it: a step may be asked for again, when a worker was lost. */
 const stepsBehind = 2;
 
-export type BatchOptions = Omit<SampleOptions, 'step' | 'index'>;
+export interface BatchOptions extends Omit<SampleOptions, 'step' | 'index' | 'samplesBefore'> {
+  /** Samples of all steps before one. Default: that all have the same size. */
+  readonly samplesBefore?: (step: number) => number;
+}
 
 export class TrainBatches {
   readonly #split: TrainingSplit;
   readonly #options: BatchOptions;
   /** Those that were asked for last: each rank asks for its share. */
-  readonly #batches = new Map<number, WeighedBatch>();
+  readonly #batches = new Map<number, { batch: WeighedBatch; samplesBefore: number }>();
   /** Of each step, the windows that have been read, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
 
@@ -34,8 +37,10 @@ export class TrainBatches {
    * @throws UserError if it has not a single target: its mean loss would be a division by 0
    */
   batch(step: number): WeighedBatch {
+    const samplesBefore = this.#samplesBefore(step);
     const known = this.#batches.get(step);
-    if (known !== undefined) return known;
+    // A run that lost its state goes on from a step before that where its size changed.
+    if (known?.samplesBefore === samplesBefore) return known.batch;
     const batch = this.#encode(step);
     if (!(batch.weight > 0)) {
       throw new UserError(
@@ -43,14 +48,24 @@ export class TrainBatches {
           'more targets, or a larger train.globalBatchSize',
       );
     }
-    this.#batches.set(step, batch);
+    this.#batches.set(step, { batch, samplesBefore });
     for (const other of this.#batches.keys()) if (!isNear(other, step)) this.#batches.delete(other);
     return batch;
   }
 
+  #samplesBefore(step: number): number {
+    const { samplesBefore, globalBatchSize } = this.#options;
+    return samplesBefore?.(step) ?? step * globalBatchSize;
+  }
+
+  /** Where the samples of a step are. */
+  #placeOf(step: number): Omit<SampleOptions, 'index'> {
+    return { ...this.#options, step, samplesBefore: this.#samplesBefore(step) };
+  }
+
   #encode(step: number): WeighedBatch {
     const { train } = this.#split;
-    const place = { ...this.#options, step, from: 0, count: this.#options.globalBatchSize };
+    const place = { ...this.#placeOf(step), from: 0, count: this.#options.globalBatchSize };
     if (train.read === undefined) return trainBatch(this.#split, place);
     const windows = this.#windows.get(step);
     const cached = {
@@ -74,7 +89,7 @@ export class TrainBatches {
 
   #read(windows: Map<number, TokenArray>, step: number, index: number): void {
     const { train, corpora } = this.#split;
-    const start = sampleStart(corpora, { ...this.#options, step, index });
+    const start = sampleStart(corpora, { ...this.#placeOf(step), index });
     // What fails is read again when it is needed, and reported then.
     train.read?.(start, start + this.#options.blockSize + 1).then(
       (window) => windows.set(start, window),

@@ -156,6 +156,12 @@ export function checkChanges(now: Config, before: Config, { note }: Pick<RunMess
   if (before.engine.precision !== precision) {
     note(`engine.precision was ${before.engine.precision} and is ${precision} from here on`);
   }
+  const [size, sizeBefore] = [now.train.globalBatchSize, before.train.globalBatchSize];
+  if (size !== sizeBefore) {
+    note(
+      `train.globalBatchSize was ${sizeBefore} and is ${size} from here on; the data goes on after the samples trained so far`,
+    );
+  }
   const [steps, stepsBefore] = [now.train.maxSteps, before.train.maxSteps];
   const { kind, decaySteps } = now.schedule;
   if (steps !== stepsBefore && kind === 'cosine' && decaySteps === 0 && before.schedule.decaySteps === 0) {

@@ -55,10 +55,17 @@ it('resumes with another precision, and says so', async () => {
   }
 });
 
-it('counts the tokens that it was trained on, with another batch size from some step on', async () => {
+it('goes on after the samples it was trained on, and counts them, with another batch size from some step on', async () => {
   const batches = (size: number) => [`train.globalBatchSize=${size}`, 'train.microBatchSize=4'];
-  await train(['--workers', '1', '--run-dir', 'batches'], ...overrides, ...batches(4), 'train.maxSteps=10');
-  await train(['--resume', 'batches'], ...batches(8), 'train.maxSteps=15');
+  // A model that does not change has the losses of its samples.
+  const still = [...tiny, 'schedule.learningRate=0', 'schedule.minLearningRate=0', 'data.sampler=shuffled'];
+  await train(['--workers', '1', '--run-dir', 'eights'], ...still, ...batches(8), 'train.maxSteps=10');
+  await train(['--workers', '1', '--run-dir', 'batches'], ...still, ...batches(4), 'train.maxSteps=10');
+  const resumed = await launch(['--resume', 'batches', ...set(...batches(8), 'train.maxSteps=15')], folder());
+  expect(resumed).toMatchObject({ code: 0, stderr: '' });
+  expect(resumed.stdout).toContain('train.globalBatchSize was 4 and is 8 from here on');
+  const [eights, changed] = [await lossesOf(join(folder(), 'eights')), await lossesOf(join(folder(), 'batches'))];
+  expect(changed.slice(10)).toEqual(eights.slice(5));
   const lines = (await readFile(join(folder(), 'batches', 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
   const tokens = lines.map((line) => JSON.parse(line)).filter(({ loss }) => loss !== undefined);
   const blockSize = tokens[0].tokens / 4;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { samplesOf } from '../../../src/base/batch.ts';
 import { UserError } from '../../../src/base/errors.ts';
+import { windowsOfEpoch } from '../../../src/data/sampleOrder.ts';
 import { trainBatch, type WindowTask } from '../../../src/data/sampler.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
 import { TrainBatches } from '../../../src/data/trainBatches.ts';
@@ -53,6 +54,41 @@ describe('TrainBatches', () => {
       }
     }
     expect(counts).toEqual({ waited: 6, ahead: 6 * 21 });
+  });
+
+  it.each(['random', 'shuffled'] as const)(
+    'goes on after the samples so far where the size has changed: %s',
+    (sampler) => {
+      const { split } = disk();
+      // 40 steps of 6 samples, then 20 of 3: in a run of 3 samples from the start these are the steps from 80 on.
+      const samplesBefore = (step: number) => (step <= 40 ? 6 * step : 240 + 3 * (step - 40));
+      const after = new TrainBatches(split, { ...options, sampler, globalBatchSize: 3, samplesBefore });
+      const whole = new TrainBatches(split, { ...options, sampler, globalBatchSize: 3 });
+      const first = new TrainBatches(split, { ...options, sampler });
+      const windowsOf = (batches: TrainBatches, step: number) => {
+        const { sampleCount, arrays } = asTokenBatch(batches.batch(step));
+        return Array.from({ length: sampleCount }, (_, i) => arrays.tokens.data.slice(16 * i, 16 * (i + 1)).join());
+      };
+      const trained = [...Array(40).keys()].flatMap((step) => windowsOf(first, step));
+      trained.push(...[40, 41, 42, 43, 44].flatMap((step) => windowsOf(after, step)));
+      const epoch = windowsOfEpoch(tokens.length, 16);
+      if (sampler === 'shuffled') {
+        for (const step of [40, 41, 59]) expect(windowsOf(after, step)).toEqual(windowsOf(whole, step + 40));
+        expect(new Set(trained.slice(epoch, 2 * epoch)).size).toBe(epoch);
+      } else {
+        // Its windows may be equal, but are drawn anew.
+        expect(windowsOf(after, 40)).not.toEqual(windowsOf(first, 20).slice(0, 3));
+      }
+    },
+  );
+
+  it('forgets a step that it numbered otherwise', () => {
+    const { split } = disk();
+    let before = 60;
+    const batches = new TrainBatches(split, { ...options, samplesBefore: () => before });
+    expect(batches.batch(10)).toEqual(expected(10));
+    before = 66;
+    expect(batches.batch(10)).toEqual(expected(11));
   });
 
   it('reads at once what is not there yet, and what a step that is done again needs', async () => {
