@@ -53,7 +53,11 @@ const stopGraceMs = 3_000;
 /** Starts a run, hands it to `body`, and leaves no process and no file behind, also where a signal ends this process. */
 export async function withBenchRun<T>(options: BenchRunOptions, body: (run: BenchRun) => Promise<T>): Promise<T> {
   const { config } = options;
-  const dataset = await openDataset(config.data, { blockSize: config.model.blockSize, cwd: process.cwd() });
+  const dataset = await openDataset(config.data, {
+    blockSize: config.model.blockSize,
+    validates: false,
+    cwd: process.cwd(),
+  });
   return await withTemporaryFolder('lockstep-bench-', async (folder, interrupted) => {
     const keys = options.encrypted ? newRunKeys() : undefined;
     const server = await zmqTransport({ log: options.onWarning, keys }).listen('tcp://127.0.0.1:0');

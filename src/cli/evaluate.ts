@@ -5,6 +5,7 @@ import { grouped } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
 import { openDataset } from '../data/openDataset.ts';
+import { type SourceFormat, sourceFormats } from '../data/prepare/fileKinds.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
@@ -16,6 +17,8 @@ const splits = ['val', 'train', 'all'] as const;
 
 interface EvaluateArguments extends ModelArguments {
   readonly data: string | undefined;
+  readonly field: string | undefined;
+  readonly format: SourceFormat | undefined;
   readonly split: (typeof splits)[number];
   readonly json: boolean;
 }
@@ -27,6 +30,15 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         type: 'string',
         requiresArg: true,
         describe: "Text: a file, folder or glob, builtin, or a folder that `prepare` made [default: the run's own]",
+      })
+      .option('field', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'Field of a JSON object, or column of a table, that has the text of --data [default: text]',
+      })
+      .option('format', {
+        choices: sourceFormats,
+        describe: 'What --data is [default: as its name and its content say]',
       })
       .option('split', {
         choices: splits,
@@ -46,7 +58,7 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    const dataset = await openData(loaded, text, cwd);
+    const dataset = await openData(loaded, args, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
     const parts = partsOf(dataset, args.split);
     checkParts(parts, args, dataset);
@@ -59,8 +71,14 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   }
 }
 
-/** The run's data, tokenized with the checkpoint's own tokenizer; `text` replaces its `data.text`. */
-async function openData(loaded: LoadedModel, text: string | undefined, cwd: string): Promise<Dataset> {
+/** The run's data, tokenized with the checkpoint's own tokenizer; `--data` replaces its `data.text`. */
+async function openData(loaded: LoadedModel, args: EvaluateArguments, cwd: string): Promise<Dataset> {
+  const { data: text, field, format } = args;
+  if (text === undefined && (field ?? format) !== undefined) {
+    throw new UserError(
+      "--field and --format say how --data is read: name a text with it, or leave them out for the run's own data",
+    );
+  }
   const { runConfig, tokenizer, model } = loaded;
   const source = text ?? runConfig?.data.text;
   if (source === undefined) {
@@ -68,19 +86,21 @@ async function openData(loaded: LoadedModel, text: string | undefined, cwd: stri
   }
   const valFraction = runConfig?.data.valFraction ?? 0.1;
   const isShards = text !== undefined && (await isPreparedFolder(userPath(cwd, text)));
-  const shards = text === undefined ? (runConfig?.data.shards ?? []) : isShards ? text : [];
-  const weights = text === undefined ? (runConfig?.data.weights ?? []) : [];
-  const data: DataOptions = {
+  const lineEndings = runConfig?.data.lineEndings ?? 'lf';
+  const own = { ...runConfig?.data, text: source, tokenizer: tokenizer.kind, valFraction };
+  const given = {
     text: source,
-    shards,
-    weights,
-    tokenizer: tokenizer.kind,
-    valFraction,
+    shards: isShards ? source : [],
+    lineEndings,
+    ...(field && { field }),
+    ...(format && { format }),
   };
+  const data: DataOptions = text === undefined ? own : { ...given, tokenizer: tokenizer.kind, valFraction };
   const { vocabSize } = model.config;
   const setting = text === undefined ? 'data.text' : '--data';
   const onProgress = statusLine('encoding the text');
-  return openDataset(data, { vocabSize, cwd, tokenizer, setting, onProgress });
+  const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
+  return openDataset(data, { vocabSize, cwd, tokenizer, setting, onNotice, onProgress });
 }
 
 /** Whether the tokens are those that the run trained on; undefined where that is not known. Warns if its own text changed. */

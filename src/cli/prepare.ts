@@ -8,9 +8,12 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import { userPath } from '../base/userPath.ts';
+import { lineEndingChoices, normalisedNotice } from '../data/lineEndings.ts';
 import { threadPool } from '../data/prepare/encodePool.ts';
+import { sourceFormats } from '../data/prepare/fileKinds.ts';
 import { type MadeOfText, type Prepared, prepareShards } from '../data/prepare/prepareShards.ts';
-import { findSources, type Source } from '../data/prepare/sources.ts';
+import type { Source } from '../data/prepare/source.ts';
+import { checkFieldOptions, findSources } from '../data/prepare/sources.ts';
 import type { Split } from '../data/prepare/splitWriter.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
@@ -31,12 +34,16 @@ const prepareOptions = {
   field: {
     type: 'string',
     requiresArg: true,
-    default: 'text',
-    describe: 'Field of a JSON line, or column of a Parquet file, that has the text',
+    describe: 'Field of a JSON object, or column of a table, that has the text [default: text]',
   },
   format: {
-    choices: ['text', 'jsonl', 'parquet'] as const,
-    describe: 'What the sources are [default: as their names say; standard input: text]',
+    choices: sourceFormats,
+    describe: 'What the sources are [default: as their names and their content say; standard input: text]',
+  },
+  'line-endings': {
+    choices: lineEndingChoices,
+    default: 'lf' as const,
+    describe: 'lf makes LF of the CRLF of Windows, keep leaves the text as it is',
   },
   'val-fraction': {
     type: 'number',
@@ -51,7 +58,7 @@ const prepareOptions = {
   'skip-bad': {
     type: 'boolean',
     default: false,
-    describe: 'Leave out JSON lines and Parquet rows that hold no text, and count them, instead of failing',
+    describe: 'Leave out JSON lines and rows of tables that hold no text, and count them, instead of failing',
   },
   threads: { type: 'number', requiresArg: true, describe: 'Threads that encode [default: one for each core]' },
   'shard-tokens': {
@@ -81,11 +88,15 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
         '$0 prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki',
         'a column',
       )
+      .example(
+        '$0 prepare "c4-train.*.json.gz" reviews.csv --field text --tokenizer gpt2 --out data/c4',
+        'several formats',
+      )
       .example('zcat dump.gz | $0 prepare - --tokenizer gpt2 --out data/dump', 'standard input')
       .example('$0 prepare books/ --tokenizer bpe:8000 --out data/books', 'a vocabulary of their own')
       .example('$0 prepare builtin --tokenizer char --out data/shakespeare', 'the text of the package')
       .epilog(
-        'Names ending in .jsonl, .ndjson or .parquet are tables of documents, all others text; .gz and .zst are decompressed. ' +
+        'Names ending in .json, .jsonl, .ndjson, .csv, .tsv or .parquet are collections of documents, all others text; .gz and .zst are decompressed. ' +
           'Killed, the same command goes on where it stopped, to the same bytes.',
       ) as never,
   handler: run,
@@ -101,14 +112,20 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   numberOption('threads', threads, { min: 1, max: 256, whole: true });
   const tokenizer = await tokenizerOf(args.tokenizer, cwd);
   const sources = await sourcesOf(args, cwd);
+  checkFieldOptions(sources, {
+    options: [...(args.field === undefined ? [] : ['--field']), ...(args.skipBad ? ['--skip-bad'] : [])],
+    formatOption: '--format',
+  });
   const progress = prepareProgress(sources.reduce((sum, { size }) => sum + size, 0));
   let told = 0;
+  let normalised = 0;
   const prepared = await prepareShards({
     sources,
     out,
     tokenizer,
     split,
-    field: args.field,
+    field: args.field ?? 'text',
+    lineEndings: args.lineEndings,
     skipBad: args.skipBad,
     shardTokens: args.shardTokens,
     makePool: threadPool(threads),
@@ -120,8 +137,12 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
       skipped(what) {
         if (++told <= 10) warn(`left out ${what}`);
       },
+      normalised: (lines) => {
+        normalised += lines;
+      },
     },
   }).finally(progress.end);
+  if (normalised > 0) print(normalisedNotice(grouped(normalised), '--line-endings keep'));
   const kind = typeof tokenizer === 'string' ? tokenizer : tokenizer.kind;
   print(
     prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out, kind),
@@ -134,7 +155,9 @@ function summary(
   kind: string,
 ): string {
   const left = skipped === 0 ? '' : `, ${grouped(skipped)} left out`;
-  if (valTokens === 0) warn('no document was drawn for validation: a run needs some (--val-documents, --val-fraction)');
+  if (valTokens === 0) {
+    warn('nothing is held out for validation: a run on it needs data.validation=TEXT, or eval.everySteps=0');
+  }
   return (
     `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
     `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
@@ -166,7 +189,7 @@ async function sourcesOf(
   { sources, format, out }: ArgumentsCamelCase<PrepareArguments>,
   cwd: string,
 ): Promise<Source[]> {
-  const found = await findSources(sources, { cwd, format });
+  const found = await findSources(sources, { cwd, format, onNotice: warn });
   // What is made in a folder that is read is none of the input.
   const inOut = userPath(cwd, out) + sep;
   return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));

@@ -51,14 +51,22 @@ export interface DataKeys {
   text: string | string[];
   /** char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
+  /** Where files of `text` and `validation` are JSON or tables: the key of an object, or the name of a column, that has the text. Default `"text"`, a string of 1 to 1000 characters. */
+  field: string;
+  /** What the files of `text` and `validation` are. auto: as their names and content say. jsonl: a JSON object in each line; json: an array of objects; csv, tsv: a table whose first row names the columns. gzip and zstd are always recognised. Default `"auto"`, one of auto, text, jsonl, json, csv, tsv, parquet. */
+  format: 'auto' | 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet';
+  /** lf: the line ends of Windows, CRLF, become LF, and a notice says so. keep: the text stays as it is. Default `"lf"`, one of lf, keep. */
+  lineEndings: 'lf' | 'keep';
   /** Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. Tokenizer and splits are their own; a `tokenizer` that is set must be the one they were made with. Default `[]`, a folder, or a list of folders. */
   shards: string | string[];
   /** How the samples are shared out among the folders of `shards`, as [3, 1] for three of the first to one of the second; empty: in proportion to their tokens. Default `[]`, a list of numbers above 0. */
   weights: number[];
   /** random: windows at random, with replacement. shuffled: every window once an epoch, in another order and from another offset each time. Either follows from the seed and the step alone. Default `"random"`, one of random, shuffled. */
   sampler: 'random' | 'shuffled';
-  /** Share of the characters, at the end of the text, that is held out for validation. Default `0.1`, a number from 0.0001 to 0.9. */
+  /** Share of the characters, at the end of the text, that is held out for validation. 0 needs `validation`, or eval.everySteps: 0. Default `0.1`, a number from 0 to 0.9. */
   valFraction: number;
+  /** Text to validate with, as `text`, or a folder that `launch prepare` made with the same tokenizer, which validates as a whole. Then all of `text` trains, and of `shards` what their splits have to train on. Default `[]`, a path, folder or glob, or a list of them. */
+  validation: string | string[];
 }
 
 /** The run. */

@@ -1,16 +1,23 @@
 /**
- * Reads text as a whole into memory: the built-in text, a file, a folder, a glob, or a list of them. It only reads; splitting and
- * encoding are dataset.ts. What is too long for memory goes through `launch prepare` (prepare/). Every error is a UserError that says which file, what is wrong with it, and what to do.
+ * Reads text as a whole into memory: the built-in text, a file, a folder, a glob, or a list of them, in every format that `launch prepare`
+ * reads. It only reads; splitting and encoding are textDataset.ts. What is too long for memory goes through `launch prepare` (prepare/).
+ * Every error is a UserError that says which file, what is wrong with it, and what to do.
  */
-import { readFile, stat } from 'node:fs/promises';
-import { messageOf, UserError } from '../base/errors.ts';
+import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
-import { displayName, findFiles } from './findFiles.ts';
+import type { LineEndings } from './lineEndings.ts';
+import { normalisedNotice } from './lineEndings.ts';
+import { beginning, readChunks } from './prepare/chunks.ts';
+import { textsOf } from './prepare/encodeJob.ts';
+import type { SourceFormat } from './prepare/fileKinds.ts';
+import type { Source } from './prepare/source.ts';
+import { checkFieldOptions, findSources } from './prepare/sources.ts';
 import { preparedName } from './shards/shardManifest.ts';
 
 /** JavaScript strings end at 2^29 - 24 units; this leaves room and is an hour of tokens for any CPU. */
 const corpusBytesMax = 500_000_000;
+const defaultField = 'text';
 
 export interface Corpus {
   readonly text: string;
@@ -26,77 +33,95 @@ export interface ReadCorpusOptions {
   readonly cwd: string;
   /** How messages call the setting. Default `data.text`. */
   readonly setting?: string;
+  /** The field of a JSON object, or the column of a table, that has the text. Default `text`. */
+  readonly field?: string | undefined;
+  /** What the files are. Default: as their names and their content say. */
+  readonly format?: SourceFormat | undefined;
+  /** Default `lf`. */
+  readonly lineEndings?: LineEndings | undefined;
+  /** Told what a user should know of the files, in a line. */
+  readonly onNotice?: ((line: string) => void) | undefined;
 }
 
 /**
- * Reads all files of `text`, each once, those of one entry in the order of their paths, and joins them, each beginning on a line
- * of its own.
+ * Reads all files of `text`, each once, those of one entry in the order of their paths, and joins them and the documents in them, each
+ * beginning on a line of its own.
  */
-export async function readCorpus({ text, cwd, setting = 'data.text' }: ReadCorpusOptions): Promise<Corpus> {
+export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
+  const { text, cwd, format, setting = 'data.text', field = defaultField, onNotice = () => undefined } = options;
   const entries = typeof text === 'string' ? [text] : text;
-  const paths = await findFiles(entries, cwd, setting);
+  // A key of the config, or an option of the command line.
+  const isKey = setting.startsWith('data.');
+  const sources = await findSources(entries, { cwd, format, setting, onNotice });
+  checkFieldOptions(sources, {
+    options: field === defaultField ? [] : [isKey ? `data.field=${field}` : `--field ${field}`],
+    formatOption: isKey ? 'data.format' : '--format',
+  });
+  const reader = new CorpusReader(setting, { ...options, field });
   const parts: string[] = [];
-  let bytesTotal = 0;
-  for (const path of paths) {
-    const { text: part, bytes } = await readText(path, displayName(path, cwd), corpusBytesMax - bytesTotal);
-    bytesTotal += bytes;
+  let fileCount = 0;
+  for (const source of sources) {
+    const found = await reader.read(source);
     // Empty files are common in source folders; a text that is empty as a whole is an error below.
-    if (part !== '') parts.push(part);
+    if (found.length > 0) fileCount++;
+    for (const part of found) parts.push(part);
   }
   if (parts.length === 0) {
     throw new UserError(`${setting}: ${quoted(entries)} is empty. Give a file with text in it.`);
   }
-  return { text: joined(parts), name: nameOf(entries, parts.length), fileCount: parts.length };
+  if (reader.normalised > 0) onNotice(normalisedNotice(grouped(reader.normalised), 'data.lineEndings=keep'));
+  return { text: joined(parts), name: nameOf(entries, fileCount), fileCount };
 }
 
-/** Joins without copying a single file, so that its text is exactly what the file holds. */
-function joined(parts: readonly string[]): string {
-  return parts.map((part, i) => (i + 1 < parts.length && !part.endsWith('\n') ? `${part}\n` : part)).join('');
-}
+/** Reads sources one after another, and counts what they take. */
+class CorpusReader {
+  /** Line ends that were CRLF. */
+  normalised = 0;
+  #bytesLeft = corpusBytesMax;
+  readonly #setting: string;
+  readonly #options: ReadCorpusOptions & { readonly field: string };
 
-async function readText(path: string, name: string, bytesLeft: number): Promise<{ text: string; bytes: number }> {
-  let bytes: Buffer;
-  try {
-    const { size } = await stat(path);
-    if (size > bytesLeft) throw tooLong(name);
-    bytes = await readFile(path);
-    if (bytes.length > bytesLeft) throw tooLong(name); // it grew, or the system does not know its size
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`${name}: cannot be read (${messageOf(error)}).`);
+  constructor(setting: string, options: ReadCorpusOptions & { readonly field: string }) {
+    this.#setting = setting;
+    this.#options = options;
   }
-  const advice = 'Give text files in UTF-8; in a folder, select them with a glob such as corpus/**/*.txt.';
-  const packed = compressionOf(bytes);
-  if (packed !== undefined) {
-    throw new UserError(
-      `${name}: expected text, got ${packed}. Make tokens of it with \`${ownCommand('prepare', name, '--tokenizer', 'gpt2', '--out', preparedName(name))}\`, ` +
-        `and train on them: \`${ownCommand('--set', `data.shards=${preparedName(name)}`, 'data.tokenizer=gpt2')}\`.`,
+
+  /** The documents of a source; a text is one. None of them is empty. */
+  async read(source: Source): Promise<string[]> {
+    const { field, lineEndings = 'lf' } = this.#options;
+    const fieldSetting = this.#setting.startsWith('data.') ? 'data.field' : '--field';
+    const fields = { field, fieldSetting, skipSetting: `\`${ownCommand('prepare', '--skip-bad')}\`` };
+    const texts: string[] = [];
+    for await (const { chunk } of readChunks([source], beginning, { fields, onRead: () => undefined })) {
+      const found = textsOf({ chunks: [chunk], fields, skipBad: false, lineEndings });
+      if ('problem' in found) throw new UserError(found.problem);
+      this.normalised += found.normalised;
+      for (const text of found.texts) {
+        texts.push(text);
+        this.#bytesLeft -= Buffer.byteLength(text);
+        if (this.#bytesLeft < 0) throw this.#tooLong(source.name);
+      }
+    }
+    if (source.format !== 'text') return texts;
+    const text = texts.join('');
+    return text === '' ? [] : [text];
+  }
+
+  #tooLong(name: string): UserError {
+    const { field } = this.#options;
+    const option = field === defaultField ? [] : ['--field', field];
+    const out = preparedName(name);
+    return new UserError(
+      `${this.#setting}: with ${name} the text has more than ${grouped(corpusBytesMax)} bytes, which is the most that fits in memory. Give less text, ` +
+        `or make tokens of it with \`${ownCommand('prepare', name, ...option, '--tokenizer', 'gpt2', '--out', out)}\` and train on them: ` +
+        `\`${ownCommand('--set', `data.shards=${out}`, 'data.tokenizer=gpt2')}\`.`,
     );
   }
-  const zero = bytes.indexOf(0);
-  if (zero >= 0)
-    throw new UserError(`${name}: expected text, got a binary file (a zero byte at offset ${zero}). ${advice}`);
-  try {
-    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes), bytes: bytes.length };
-  } catch {
-    throw new UserError(`${name}: expected text in UTF-8, got bytes that are not UTF-8. ${advice}`);
-  }
 }
 
-/** By the first bytes, whatever the name: what `launch prepare` reads. */
-function compressionOf(bytes: Buffer): string | undefined {
-  const kinds = [
-    ['1f8b08', 'a gzip file'],
-    ['28b52ffd', 'a zstd file'],
-    ['50415231', 'a Parquet file'],
-  ] as const;
-  return kinds.find(([magic]) => bytes.subarray(0, magic.length / 2).toString('hex') === magic)?.[1];
-}
-
-function tooLong(name: string): UserError {
-  return new UserError(
-    `${name}: with it the text has more than ${grouped(corpusBytesMax)} bytes, which is the most that fits in memory. Give less text.`,
-  );
+/** Joins without copying a single text, so that it is exactly what the file holds. */
+function joined(parts: readonly string[]): string {
+  return parts.map((part, i) => (i + 1 < parts.length && !part.endsWith('\n') ? `${part}\n` : part)).join('');
 }
 
 function quoted(entries: readonly string[]): string {

@@ -1,5 +1,7 @@
 /** What a run learns from: two sequences of tokens, train and val. openDataset.ts makes one; sampleOrder.ts decides which windows are drawn. */
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
+import type { LineEndings } from './lineEndings.ts';
+import type { SourceFormat } from './prepare/fileKinds.ts';
 import type { TrainingSplit } from './sampler.ts';
 import type { TokenSequence } from './tokenArray.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
@@ -14,14 +16,24 @@ export interface DataOptions {
   readonly weights?: readonly number[];
   /** What turns it into tokens: a new one of this kind. */
   readonly tokenizer: TokenizerKind;
-  /** Share of the characters, at the end, that validates. */
+  /** Share of the characters, at the end, that validates. It does not count where there is `validation`. */
   readonly valFraction: number;
+  /** Text that validates, as `text`, or a folder that `launch prepare` made; all of `text` or `shards` trains. Default none. */
+  readonly validation?: string | readonly string[];
+  /** The field of a JSON object, or the column of a table, that has the text. Default `text`. */
+  readonly field?: string;
+  /** What the files of `text` and `validation` are. Default `auto`: as their names and their content say. */
+  readonly format?: SourceFormat | 'auto';
+  /** `lf`, the default, makes LF of CRLF. */
+  readonly lineEndings?: LineEndings;
 }
 
 /** What else the data must fit. */
 export interface DatasetOptions {
   /** Context length, in tokens, of which the data must have one to train on, and a token to validate. Absent: it is not for training. */
   readonly blockSize?: number | undefined;
+  /** Whether there must be something to validate with. Default true. */
+  readonly validates?: boolean;
   /** Relative paths start here. */
   readonly cwd: string;
   /** Rows of the token embedding; 0 or absent takes the tokenizer's size. */
@@ -30,6 +42,8 @@ export interface DatasetOptions {
   readonly tokenizer?: Tokenizer;
   /** How messages call the setting that named the text. Default `data.text`. */
   readonly setting?: string;
+  /** Told what a user should know of the data, in a line. */
+  readonly onNotice?: (line: string) => void;
   /** Called now and then while a long text is encoded, with the share that is done, from 0 to 1. */
   readonly onProgress?: (done: number) => void;
 }

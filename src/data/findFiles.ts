@@ -47,7 +47,7 @@ async function filesOf(given: string, cwd: string, setting: string): Promise<str
   }
   if (!isDynamicPattern(entry)) {
     throw new UserError(
-      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting === 'data.text' ? '--set data.text=PATH' : `${setting} PATH`} ` +
+      `${setting}: there is no file or folder ${entry} in ${cwd}. Name your text with ${setting.startsWith('data.') ? `--set ${setting}=PATH` : `${setting} PATH`} ` +
         '(a file, folder or glob); the built-in text, called builtin, is always there.',
     );
   }

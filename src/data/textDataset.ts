@@ -2,16 +2,20 @@
  * A text as a run's dataset, made in memory as nanoGPT's prepare.py makes its own: the first characters train, the last validate.
  * Prepared data stays on the disk (shards/shardDataset.ts).
  */
-import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { shellWord } from '../base/shellWord.ts';
+import { userPath } from '../base/userPath.ts';
 import { type Corpus, readCorpus } from './corpus.ts';
 import type { DataOptions, Dataset, DatasetOptions } from './dataset.ts';
 import { embeddingRows } from './embeddingRows.ts';
-import type { TokenArray } from './tokenArray.ts';
+import { encodeInSlices, hashTokens } from './encodeText.ts';
+import { isPreparedFolder } from './shards/shardManifest.ts';
+import type { TokenArray, TokenSequence } from './tokenArray.ts';
 import { createTokenizer } from './tokenizers/openTokenizer.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
 import { tokenizerHash } from './tokenizers/tokenizerHash.ts';
+import { findValidation, textOptions, type Validation, withValidation } from './validation.ts';
 
 /**
  * Reads, encodes and splits a text.
@@ -19,16 +23,21 @@ import { tokenizerHash } from './tokenizers/tokenizerHash.ts';
  */
 export async function openTextDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
   const setting = options.setting ?? 'data.text';
-  const corpus = await readCorpus({ text: data.text, cwd: options.cwd, setting });
-  const tokenizer = options.tokenizer ?? (await createTokenizer(data.tokenizer, corpus.text, { cwd: options.cwd }));
+  const { cwd, onNotice } = options;
+  await refusePrepared(data.text, cwd, setting);
+  const corpus = await readCorpus({ ...textOptions(data), text: data.text, cwd, setting, onNotice });
+  const validation = await findValidation(data, options);
+  const tokenizer = options.tokenizer ?? (await tokenizerOf(data, cwd, corpus, validation));
   const vocabSize = embeddingRows(tokenizer, options.vocabSize);
 
-  const boundary = splitAt(corpus.text, data.valFraction);
+  const boundary = validation === undefined ? splitAt(corpus.text, data.valFraction) : corpus.text.length;
   const progress = (from: number) => (units: number) => options.onProgress?.((from + units) / corpus.text.length);
   const train = await encodeInSlices(tokenizer, corpus.text.slice(0, boundary), progress(0));
-  const val = await encodeInSlices(tokenizer, corpus.text.slice(boundary), progress(boundary));
-  const { blockSize } = options;
-  if (blockSize !== undefined) checkLengths({ setting, corpus, data, train, val, blockSize });
+  const own = await validation?.open(tokenizer);
+  const end = own ? undefined : await encodeInSlices(tokenizer, corpus.text.slice(boundary), progress(boundary));
+  const val = own?.tokens ?? end!;
+  const { blockSize, validates = true } = options;
+  if (blockSize !== undefined) checkLengths({ setting, corpus, data, train, val, blockSize, validates });
 
   return {
     tokenizer,
@@ -38,10 +47,30 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
     val,
     description:
       `${corpus.name}: ${grouped(characterCount(corpus.text))} characters, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
-      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate`,
-    sha256: hashTokens([train, val]),
+      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate${validation ? ` (${validation.name})` : ''}`,
+    sha256: own ? withValidation(hashTokens([train]), own.sha256) : hashTokens([train, end!]),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
+}
+
+/** A tokenizer of characters needs those of the validation text too; any other is made of what trains, and encodes every text. */
+function tokenizerOf(
+  data: DataOptions,
+  cwd: string,
+  corpus: Corpus,
+  validation: Validation | undefined,
+): Promise<Tokenizer> {
+  const isOfBoth = data.tokenizer === 'char' && validation?.text !== undefined;
+  return createTokenizer(data.tokenizer, isOfBoth ? [corpus.text, validation.text!] : corpus.text, { cwd });
+}
+
+/** Its files hold tokens, which as text would be nonsense. */
+async function refusePrepared(text: DataOptions['text'], cwd: string, setting: string): Promise<void> {
+  for (const name of [text].flat()) {
+    if (!(await isPreparedFolder(userPath(cwd, name)))) continue;
+    const option = setting.startsWith('data.') ? `: ${shellWord(`data.shards=${name}`)} trains on it` : '';
+    throw new UserError(`${setting}: expected text, found ${name}, which \`launch prepare\` made${option}.`);
+  }
 }
 
 /** Code points: what a reader calls characters; a string counts some of them twice. */
@@ -65,32 +94,18 @@ function splitAt(text: string, valFraction: number): number {
   return splitsPair ? boundary - 1 : boundary;
 }
 
-/** Encodes and lets timers and sockets run between slices. */
-async function encodeInSlices(
-  tokenizer: Tokenizer,
-  text: string,
-  onProgress: (units: number) => void,
-): Promise<TokenArray> {
-  const steps = tokenizer.encodeSteps(text);
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-    onProgress(step.value);
-    await new Promise((resume) => setImmediate(resume));
-  }
-}
-
 interface Lengths {
   readonly setting: string;
   readonly corpus: Corpus;
   readonly data: DataOptions;
   readonly train: TokenArray;
-  readonly val: TokenArray;
+  readonly val: TokenSequence;
   readonly blockSize: number;
+  readonly validates: boolean;
 }
 
 /** Training needs one whole window and the token after it; validation one token and the one after it. */
-function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths): void {
+function checkLengths({ setting, corpus, data, train, val, blockSize, validates }: Lengths): void {
   const numbers =
     `the text (${corpus.name}) has ${grouped(characterCount(corpus.text))} characters, which give ${grouped(train.length)} tokens to train on ` +
     `and ${grouped(val.length)} to validate (data.valFraction: ${data.valFraction})`;
@@ -99,17 +114,9 @@ function checkLengths({ setting, corpus, data, train, val, blockSize }: Lengths)
       `${setting} is too short: ${numbers}, but model.blockSize: ${blockSize} needs at least ${grouped(blockSize + 1)} tokens to train on. Give more text or a smaller model.blockSize.`,
     );
   }
-  if (val.length < 2) {
+  if (validates && val.length < 2) {
     throw new UserError(
-      `${setting} is too short: ${numbers}, but validation needs at least 2. Give more text or a larger data.valFraction.`,
+      `${setting} is too short: ${numbers}, but validation needs at least 2. Give more text, a larger data.valFraction, a text of its own (data.validation), or set eval.everySteps=0.`,
     );
   }
-}
-
-/** Lengths first, so that moving the boundary changes the hash. */
-function hashTokens(arrays: readonly TokenArray[]): string {
-  const hash = createHash('sha256');
-  hash.update(arrays.map((array) => `${array.BYTES_PER_ELEMENT}x${array.length}`).join());
-  for (const array of arrays) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-  return hash.digest('hex');
 }

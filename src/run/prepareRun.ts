@@ -106,6 +106,8 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     vocabSize: given.model.vocabSize,
     ...(tokenizer && { tokenizer }),
     cwd,
+    validates: given.eval.everySteps > 0,
+    onNotice: messages.note,
     onProgress: messages.progress('encoding the text'),
   });
   const config = withFittingPrompt(given, dataset, { isChosen: chosen.includes('sample.prompt'), note: messages.note });

@@ -42,6 +42,7 @@ const run: Record<string, string> = {
   'launch --dashboard': ` --set ${small}`,
   'launch --trace 20': ` --set ${small}`,
   'launch prepare corpus/ --tokenizer gpt2 --out data/corpus': '',
+  'launch prepare "c4-train.*.json.gz" reviews.csv --field text --tokenizer gpt2 --out data/c4': '',
   'zcat dump.gz | launch prepare - --tokenizer gpt2 --out data/dump': '',
   'launch prepare books/ --tokenizer bpe:8000 --out data/books': '',
   'launch inspect data/corpus': '',
@@ -111,6 +112,8 @@ describe('the examples', () => {
     cpSync(join(packageRoot, 'docs'), join(here, 'books'), { recursive: true });
     writeFileSync(join(here, 'start.txt'), 'export');
     writeFileSync(join(here, 'dump.gz'), gzipSync('A line of a dump.\n'.repeat(5_000)));
+    writeFileSync(join(here, 'c4-train.0.json.gz'), gzipSync('{"text":"A document."}\n'.repeat(500)));
+    writeFileSync(join(here, 'reviews.csv'), `text,stars\n${'"Good, at times.",4\n'.repeat(500)}`);
     const overrides = set(...tiny, 'train.maxSteps=1');
     const { code, stderr } = await launch(['--run-dir', 'runs/shakespeare-char', ...overrides], here);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

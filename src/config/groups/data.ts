@@ -1,6 +1,6 @@
 /** The group `data` of a config: what is learned from. */
 import { z } from 'zod';
-import { choice, path, pathMax, pathsMax, real } from '../../base/keyTypes.ts';
+import { choice, path, pathMax, pathsMax, real, string } from '../../base/keyTypes.ts';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 
 export const data = z
@@ -21,6 +21,19 @@ export const data = z
           "char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder.",
         expects: expectedTokenizer,
       }),
+    field: string({
+      default: 'text',
+      max: 1000,
+      doc: 'Where files of `text` and `validation` are JSON or tables: the key of an object, or the name of a column, that has the text.',
+    }),
+    format: choice(['auto', 'text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'], {
+      default: 'auto',
+      doc: 'What the files of `text` and `validation` are. auto: as their names and content say. jsonl: a JSON object in each line; json: an array of objects; csv, tsv: a table whose first row names the columns. gzip and zstd are always recognised.',
+    }),
+    lineEndings: choice(['lf', 'keep'], {
+      default: 'lf',
+      doc: 'lf: the line ends of Windows, CRLF, become LF, and a notice says so. keep: the text stays as it is.',
+    }),
     shards: z
       .union([path, z.array(path).max(pathsMax)])
       .default([])
@@ -40,9 +53,17 @@ export const data = z
     }),
     valFraction: real({
       default: 0.1,
-      min: 0.0001,
+      min: 0,
       max: 0.9,
-      doc: 'Share of the characters, at the end of the text, that is held out for validation.',
+      doc: 'Share of the characters, at the end of the text, that is held out for validation. 0 needs `validation`, or eval.everySteps: 0.',
     }),
+    validation: z
+      .union([path, z.array(path).max(pathsMax)])
+      .default([])
+      .meta({
+        description:
+          'Text to validate with, as `text`, or a folder that `launch prepare` made with the same tokenizer, which validates as a whole. Then all of `text` trains, and of `shards` what their splits have to train on.',
+        expects: 'a path, folder or glob, or a list of them',
+      }),
   })
   .meta({ description: 'What it learns from.' });

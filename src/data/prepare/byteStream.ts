@@ -1,4 +1,7 @@
-/** The bytes of a source, decompressed, from a place on, in order; never more of them in memory than a few chunks. */
+/**
+ * The bytes of a source, decompressed, from a place on, in order; never more of them in memory than a few chunks. Arrays of JSON and tables
+ * come as lines of JSON.
+ */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -6,15 +9,21 @@ import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
-import type { Compression, Source } from './sources.ts';
+import { csvLines } from './csvLines.ts';
+import type { Fields } from './fields.ts';
+import { type Compression, compressionOf } from './fileKinds.ts';
+import { arrayLines } from './jsonArray.ts';
+import type { Source } from './source.ts';
 
 const READ_BYTES = 2 ** 18;
 /** What is handed to the zstd decoder at once: it answers with all that this decompresses to. */
 const ZSTD_PUSH_BYTES = 2 ** 12;
 
 export interface ByteStreamOptions {
-  /** Bytes of the decompressed content to leave out. */
+  /** Bytes of what comes out to leave out. */
   readonly from: number;
+  /** Which column of a table. */
+  readonly fields: Pick<Fields, 'field' | 'fieldSetting'>;
   /** Told how many more bytes of the source have been read, as stored. */
   readonly onRead?: (bytes: number) => void;
   /** Sees the bytes that are left out, for standard input, which cannot be compared in another way. */
@@ -24,14 +33,14 @@ export interface ByteStreamOptions {
 /** @throws UserError for a source that is missing or damaged, PeerError when the disk fails */
 export async function* byteStream(source: Source, options: ByteStreamOptions): AsyncGenerator<Buffer> {
   const { from, onRead = () => undefined, onSkipped = () => undefined } = options;
-  if (source.compression === 'none') {
+  if (source.compression === 'none' && (source.format === 'text' || source.format === 'jsonl')) {
     // Straight to the place; what lies before counts as read.
     onRead(from);
     yield* stored(source, from, onRead);
     return;
   }
   let left = from;
-  for await (const chunk of decompressed(source, onRead)) {
+  for await (const chunk of converted(source, options.fields, decompressed(source, onRead))) {
     const skipped = Math.min(left, chunk.length);
     if (skipped > 0) onSkipped(chunk.subarray(0, skipped));
     left -= skipped;
@@ -39,18 +48,21 @@ export async function* byteStream(source: Source, options: ByteStreamOptions): A
   }
 }
 
+function converted(source: Source, fields: ByteStreamOptions['fields'], bytes: AsyncGenerator<Buffer>) {
+  const { name, format } = source;
+  if (format === 'json') return arrayLines(bytes, name);
+  return format === 'csv' || format === 'tsv' ? csvLines(bytes, { ...fields, name, format }) : bytes;
+}
+
 async function* decompressed(source: Source, onRead: (bytes: number) => void): AsyncGenerator<Buffer> {
   const bytes = stored(source, 0, onRead);
   if (source.compression !== 'sniff') {
-    yield* decompress(source.compression as Exclude<Compression, 'none'>, bytes, source.name);
+    yield* decompress(source.compression, bytes, source.name);
     return;
   }
   const { value: first, done } = await bytes.next();
   if (done) return;
-  const compression = sniff(first);
-  const all = prepend(first, bytes);
-  if (compression === 'none') yield* all;
-  else yield* decompress(compression, all, source.name);
+  yield* decompress(compressionOf(first), prepend(first, bytes), source.name);
 }
 
 async function* stored(
@@ -74,16 +86,15 @@ async function* prepend(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenera
   yield* rest;
 }
 
-function sniff(bytes: Buffer): Compression {
-  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return 'gzip';
-  return bytes.length >= 4 && bytes.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'none';
-}
-
 async function* decompress(
-  compression: 'gzip' | 'zstd',
+  compression: Compression,
   bytes: AsyncIterable<Buffer>,
   name: string,
 ): AsyncGenerator<Buffer> {
+  if (compression === 'none') {
+    yield* bytes;
+    return;
+  }
   try {
     yield* compression === 'zstd' ? unzstd(bytes) : gunzip(bytes);
   } catch (error) {

@@ -5,8 +5,10 @@
 import { UserError } from '../../base/errors.ts';
 import { byteStream } from './byteStream.ts';
 import { partBytes, partEnd } from './cuts.ts';
+import type { Fields } from './fields.ts';
+import type { SourceFormat } from './fileKinds.ts';
 import { tableRows } from './parquetRows.ts';
-import type { Source } from './sources.ts';
+import type { Source } from './source.ts';
 
 /** Most bytes of one line of JSON: a line is held whole. */
 const lineBytesMax = 32 * 2 ** 20;
@@ -26,9 +28,13 @@ export interface TextChunk extends ChunkBase {
   readonly isEnd: boolean;
 }
 
-/** Whole lines, each a JSON object with a document in it. */
+/** What a line of JSON was in the source: a line, an element of an array, or a row of a table (csvLines.ts). */
+export type LineUnit = 'line' | 'element' | 'row';
+
+/** Whole lines, each a JSON object with a document in it, or what csvLines.ts makes of a row. */
 export interface LinesChunk extends ChunkBase {
   readonly kind: 'lines';
+  readonly unit: LineUnit;
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** From 1. */
   readonly firstLine: number;
@@ -59,8 +65,7 @@ export interface Cursor {
 export const beginning: Cursor = { source: 0, offset: 0, line: 0 };
 
 export interface ReadOptions {
-  /** The field of a JSON object, or the column of a table, that has the text. */
-  readonly field: string;
+  readonly fields: Fields;
   /** Told how many more bytes of the sources have been read, as stored. */
   readonly onRead: (bytes: number) => void;
   /** See byteStream.ts. */
@@ -83,11 +88,20 @@ export async function* readChunks(
   for (let index = from.source; index < sources.length; index++) {
     const source = sources[index]!;
     const start = index === from.source ? from : { source: index, offset: 0, line: 0 };
-    if (source.format === 'text') yield* textChunks(source, start, options);
-    else if (source.format === 'jsonl') yield* lineChunks(source, start, options);
-    else yield* rowChunks(source, start, options);
+    const unit = units[source.format];
+    if (unit !== undefined) yield* lineChunks(source, unit, start, options);
+    else if (source.format === 'parquet') yield* rowChunks(source, start, options);
+    else yield* textChunks(source, start, options);
   }
 }
+
+/** The formats of which lines of JSON are made, and what a line was. */
+const units: Readonly<Partial<Record<SourceFormat, LineUnit>>> = {
+  jsonl: 'line',
+  json: 'element',
+  csv: 'row',
+  tsv: 'row',
+};
 
 async function* textChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
   const reader = new PartReader(byteStream(source, { ...options, from: start.offset }));
@@ -102,7 +116,12 @@ async function* textChunks(source: Source, start: Cursor, options: ReadOptions):
   }
 }
 
-async function* lineChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
+async function* lineChunks(
+  source: Source,
+  unit: LineUnit,
+  start: Cursor,
+  options: ReadOptions,
+): AsyncGenerator<Reading> {
   const reader = new PartReader(byteStream(source, { ...options, from: start.offset }));
   let { offset, line } = start;
   const blockEnd = (bytes: Uint8Array, isLast: boolean) => linesEnd(bytes, isLast, `${source.name}:${line + 1}`);
@@ -110,7 +129,7 @@ async function* lineChunks(source: Source, start: Cursor, options: ReadOptions):
     const part = await reader.next(blockEnd);
     if (part === undefined) return;
     const { bytes, isLast } = part;
-    const chunk: LinesChunk = { kind: 'lines', name: source.name, bytes, firstLine: line + 1 };
+    const chunk: LinesChunk = { kind: 'lines', unit, name: source.name, bytes, firstLine: line + 1 };
     offset += bytes.length;
     line += lineFeedsIn(bytes);
     const next = isLast ? { source: start.source + 1, offset: 0, line: 0 } : { ...start, offset, line };
@@ -119,7 +138,10 @@ async function* lineChunks(source: Source, start: Cursor, options: ReadOptions):
 }
 
 async function* rowChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
-  for await (const { cells, firstRow, size } of tableRows(source, start.offset, partBytes, options)) {
+  for await (const { cells, firstRow, size } of tableRows(source, start.offset, partBytes, {
+    ...options.fields,
+    onRead: options.onRead,
+  })) {
     const chunk: RowsChunk = { kind: 'rows', name: source.name, cells, firstRow: firstRow + 1 };
     yield { chunk, next: { ...start, offset: firstRow + cells.length }, size };
   }

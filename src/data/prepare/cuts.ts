@@ -17,6 +17,7 @@ export interface PartSizes {
 const partSizes: PartSizes = { aim: partBytes, max: 2 * partBytes };
 
 const lineFeed = 0x0a;
+const carriageReturn = 0x0d;
 /** The most that a character has. */
 const characterBytes = 4;
 
@@ -37,6 +38,8 @@ export function partEnd(bytes: Uint8Array, isLast: boolean, { aim, max }: PartSi
   let i = max;
   // A byte 10xxxxxx goes on with a character; more than three of them are not UTF-8, which the reader of the part finds.
   while (i > max - 3 && isContinuation(bytes[i]!)) i--;
+  // A line end of two characters stays in one part.
+  if (bytes[i] === lineFeed && bytes[i - 1] === carriageReturn) i--;
   return i;
 }
 

@@ -3,9 +3,13 @@
  * none, with a line feed. What is no text is told by file, and by byte, line or row.
  */
 import { UserError } from '../../base/errors.ts';
+import { type LineEndings, withLineEndings } from '../lineEndings.ts';
 import { type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
+import { decodeUtf8 } from '../utf8.ts';
 import type { Chunk, LinesChunk, RowsChunk, TextChunk } from './chunks.ts';
+import type { CsvRow } from './csvLines.ts';
+import type { Fields } from './fields.ts';
 
 const lineFeed = 0x0a;
 /** Of the documents that were left out, so many are told one by one. */
@@ -13,9 +17,10 @@ const toldMax = 10;
 
 export interface EncodeJob {
   readonly chunks: readonly Chunk[];
-  readonly field: string;
+  readonly fields: Fields;
   /** Leave out lines and rows that hold no text, instead of failing. */
   readonly skipBad: boolean;
+  readonly lineEndings: LineEndings;
 }
 
 export interface EncodedJob {
@@ -27,6 +32,8 @@ export interface EncodedJob {
   /** Documents that were left out, and what was wrong with the first of them. */
   readonly skipped: number;
   readonly told: readonly string[];
+  /** Line ends that were CRLF and became LF. */
+  readonly normalised: number;
 }
 
 /** What is wrong with the user's data. A thread cannot throw an error of ours: its class would be lost on the way. */
@@ -62,8 +69,8 @@ export class JobEncoder {
         if (this.#endOfText !== undefined) tokens.push(this.#endOfText);
         documentEnds.push(tokens.length);
       }
-      const { textBytes, skipped, told } = reader;
-      return { tokens: tokens.take(), documentEnds, textBytes, skipped, told };
+      const { textBytes, skipped, told, normalised } = reader;
+      return { tokens: tokens.take(), documentEnds, textBytes, skipped, told, normalised };
     });
   }
 }
@@ -81,8 +88,16 @@ export function charactersOf(job: EncodeJob): { characters: string } | BadData {
 }
 
 /** The texts of the job: documents, or parts of them. */
-export function textsOf(job: EncodeJob): { texts: readonly string[] } | BadData {
-  return orBadData(() => ({ texts: Array.from(new JobReader(job).texts(), ({ text }) => text) }));
+export function textsOf(job: EncodeJob): Texts | BadData {
+  return orBadData(() => {
+    const reader = new JobReader(job);
+    const texts = Array.from(reader.texts(), ({ text }) => text);
+    return { texts, normalised: reader.normalised };
+  });
+}
+
+export interface Texts extends Pick<EncodedJob, 'normalised'> {
+  readonly texts: readonly string[];
 }
 
 function orBadData<T>(run: () => T): T | BadData {
@@ -99,6 +114,7 @@ class JobReader {
   textBytes = 0;
   skipped = 0;
   readonly told: string[] = [];
+  normalised = 0;
   readonly #job: EncodeJob;
 
   constructor(job: EncodeJob) {
@@ -114,7 +130,8 @@ class JobReader {
   }
 
   #partOf({ name, bytes, offset, isEnd }: TextChunk): Text {
-    const advice = 'give text in UTF-8; of a folder, select files with a glob such as corpus/**/*.txt';
+    const advice =
+      'give text in UTF-8 (`iconv -f ENCODING -t UTF-8` converts it); of a folder, select files with a glob such as corpus/**/*.txt';
     const zero = bytes.indexOf(0);
     if (zero >= 0) {
       throw new UserError(`${name}: expected text, found a zero byte at offset ${offset + zero}: ${advice}`);
@@ -125,24 +142,25 @@ class JobReader {
       const at = offset + firstInvalid(bytes);
       throw new UserError(`${name}: expected text in UTF-8, found bytes that are not, at offset ${at}: ${advice}`);
     }
-    this.textBytes += bytes.length;
-    return { text, isEnd };
+    return { text: this.#taken(text), isEnd };
   }
 
-  *#lines({ name, bytes, firstLine }: LinesChunk): Generator<Text> {
+  *#lines({ name, bytes, firstLine, unit }: LinesChunk): Generator<Text> {
     let line = firstLine;
     for (let start = 0; start < bytes.length; line++) {
       const found = bytes.indexOf(lineFeed, start);
       const end = found < 0 ? bytes.length : found;
-      const document = parseLine(bytes.subarray(start, end), this.#job.field);
+      const part = bytes.subarray(start, end);
       start = end + 1;
-      if (document !== undefined) yield* this.#document(document, `${name}:${line}`);
+      const document = unit === 'row' ? parseRow(part) : parseLine(part, this.#job.fields);
+      if (document !== undefined)
+        yield* this.#document(document, unit === 'line' ? `${name}:${line}` : `${name}: ${unit} ${line}`);
     }
   }
 
   *#rows({ name, cells, firstRow }: RowsChunk): Generator<Text> {
     for (const [i, cell] of cells.entries()) {
-      const document = typeof cell === 'string' ? checkText(cell) : wrong(`a text in ${this.#job.field}`, cell);
+      const document = typeof cell === 'string' ? checkText(cell) : wrong(`a text in ${this.#job.fields.field}`, cell);
       yield* this.#document(document, `${name}: row ${firstRow + i}`);
     }
   }
@@ -153,15 +171,24 @@ class JobReader {
       if (!this.#job.skipBad) {
         const { advice } = document;
         throw new UserError(
-          advice === undefined ? `${message}; --skip-bad leaves out what is no text` : `${message}; ${advice}`,
+          advice === undefined
+            ? `${message}; ${this.#job.fields.skipSetting} leaves out what is no text`
+            : `${message}; ${advice}`,
         );
       }
       this.skipped++;
       if (this.told.length < toldMax) this.told.push(message);
     } else if (document.text !== '') {
-      this.textBytes += Buffer.byteLength(document.text);
-      yield { text: document.text, isEnd: true };
+      yield { text: this.#taken(document.text), isEnd: true };
     }
+  }
+
+  /** The text as it is encoded, counted. */
+  #taken(text: string): string {
+    const { text: taken, normalised } = withLineEndings(text, this.#job.lineEndings);
+    this.normalised += normalised;
+    this.textBytes += Buffer.byteLength(taken);
+    return taken;
   }
 }
 
@@ -172,7 +199,8 @@ interface Wrong {
 }
 
 /** The document in a line of JSON; undefined for a blank line. */
-function parseLine(bytes: Uint8Array, field: string): { text: string } | Wrong | undefined {
+function parseLine(bytes: Uint8Array, fields: Fields): { text: string } | Wrong | undefined {
+  const { field, fieldSetting, skipSetting } = fields;
   const line = decodeUtf8(bytes, { ignoreBOM: false });
   if (line === undefined) return { wrong: 'expected JSON in UTF-8, found bytes that are not UTF-8' };
   if (/^\s*$/.test(line)) return undefined;
@@ -188,10 +216,17 @@ function parseLine(bytes: Uint8Array, field: string): { text: string } | Wrong |
     const wrong = `expected the field ${field}, found ${fields.slice(0, 10).join(', ') || 'none'}`;
     return fields.length === 0
       ? { wrong }
-      : { wrong, advice: '--field NAME says which of them has the text, --skip-bad leaves out such lines' };
+      : { wrong, advice: `${fieldSetting} says which of them has the text, ${skipSetting} leaves out such lines` };
   }
   const text: unknown = (value as Record<string, unknown>)[field];
   return typeof text === 'string' ? checkText(text) : wrong(`a text in ${field}`, text);
+}
+
+/** The document in what csvLines.ts made of a row. */
+function parseRow(bytes: Uint8Array): { text: string } | Wrong | undefined {
+  if (bytes.length === 0) return undefined;
+  const row = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as CsvRow;
+  return typeof row === 'string' ? checkText(row) : row;
 }
 
 function checkText(text: string): { text: string } | { wrong: string } {
@@ -207,14 +242,6 @@ function wrong(expected: string, value: unknown): { wrong: string } {
 
 function shown(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-}
-
-function decodeUtf8(bytes: Uint8Array, options: { ignoreBOM: boolean }): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { ...options, fatal: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The offset at which bytes stop being UTF-8, by bisection: the longest beginning that is, a last half character apart. */

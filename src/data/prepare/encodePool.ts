@@ -2,7 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import type { KnownTokenizer } from '../tokenizers/tokenizerFacts.ts';
-import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
+import {
+  type BadData,
+  charactersOf,
+  type EncodedJob,
+  type EncodeJob,
+  JobEncoder,
+  type Texts,
+  textsOf,
+} from './encodeJob.ts';
 import type { EncodeThreadData, ThreadUp } from './encodeThread.ts';
 
 /**
@@ -20,7 +28,7 @@ export interface EncodePool {
   readonly jobsMax: number;
   encode(job: EncodeJob): Promise<EncodedJob | BadData>;
   characters(job: EncodeJob): Promise<{ characters: string } | BadData>;
-  texts(job: EncodeJob): Promise<{ texts: readonly string[] } | BadData>;
+  texts(job: EncodeJob): Promise<Texts | BadData>;
   close(): Promise<void>;
 }
 

@@ -2,7 +2,15 @@
 import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { TokenizerFacts } from '../tokenizers/tokenizerFacts.ts';
-import { type BadData, charactersOf, type EncodedJob, type EncodeJob, JobEncoder, textsOf } from './encodeJob.ts';
+import {
+  type BadData,
+  charactersOf,
+  type EncodedJob,
+  type EncodeJob,
+  JobEncoder,
+  type Texts,
+  textsOf,
+} from './encodeJob.ts';
 
 /** Undefined for a pass over the text, of which a tokenizer is to be made. */
 export type EncodeThreadData = Pick<TokenizerFacts, 'files' | 'endOfText'> | undefined;
@@ -27,6 +35,6 @@ export function characters(job: EncodeJob): { characters: string } | BadData {
   return charactersOf(job);
 }
 
-export function texts(job: EncodeJob): { texts: readonly string[] } | BadData {
+export function texts(job: EncodeJob): Texts | BadData {
   return textsOf(job);
 }

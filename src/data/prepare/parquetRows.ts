@@ -11,7 +11,8 @@ import { compressors } from 'hyparquet-compressors';
 import { invariant, messageOf, PeerError, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { readFully } from '../../base/wholeFiles.ts';
-import type { Source } from './sources.ts';
+import type { Fields } from './fields.ts';
+import type { Source } from './source.ts';
 
 export interface TableRows {
   readonly cells: readonly unknown[];
@@ -21,9 +22,7 @@ export interface TableRows {
   readonly size: number;
 }
 
-export interface TableOptions {
-  /** The column. */
-  readonly field: string;
+export interface TableOptions extends Pick<Fields, 'field' | 'fieldSetting'> {
   readonly onRead: (bytes: number) => void;
 }
 
@@ -35,7 +34,7 @@ export async function* tableRows(
   source: Source,
   from: number,
   blockBytes: number,
-  { field, onRead }: TableOptions,
+  { field, fieldSetting, onRead }: TableOptions,
 ): AsyncGenerator<TableRows> {
   const { path, name, size } = source;
   invariant(path !== undefined, 'a table is a file');
@@ -54,7 +53,7 @@ export async function* tableRows(
     const metadata = await parquetMetadataAsync(file).catch((error: unknown) => {
       throw damagedTable(name, error);
     });
-    checkColumn(metadata, field, name);
+    checkColumn(metadata, { field, fieldSetting }, name);
     let firstRow = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = firstRow + Number(group.num_rows);
@@ -96,10 +95,16 @@ function* blocksOf(cells: readonly unknown[], firstRow: number, blockBytes: numb
   }
 }
 
-function checkColumn(metadata: FileMetaData, field: string, name: string): void {
+function checkColumn(
+  metadata: FileMetaData,
+  { field, fieldSetting }: Pick<Fields, 'field' | 'fieldSetting'>,
+  name: string,
+): void {
   const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
   if (columns.includes(field)) return;
-  throw new UserError(`${name}: expected a column ${field}, found ${columns.join(', ')}: name one with --field`);
+  throw new UserError(
+    `${name}: expected a column ${field}, found ${columns.join(', ')}: name one with ${fieldSetting}`,
+  );
 }
 
 function damagedTable(name: string, error: unknown): Error {

@@ -1,15 +1,17 @@
 /** From sources to encoded jobs: reading, cutting and encoding overlap, the results come in the order of the input. */
 import { UserError } from '../../base/errors.ts';
+import type { LineEndings } from '../lineEndings.ts';
 import { type Chunk, type Cursor, type Reading, type ReadOptions, readChunks } from './chunks.ts';
 import { partBytes } from './cuts.ts';
 import type { BadData, EncodeJob } from './encodeJob.ts';
 import type { InputHash } from './inputHash.ts';
-import type { Source } from './sources.ts';
+import type { Source } from './source.ts';
 
 export interface PipelineOptions<Result extends object> extends Omit<ReadOptions, 'onSkipped'> {
   readonly sources: readonly Source[];
   readonly from: Cursor;
   readonly skipBad: boolean;
+  readonly lineEndings: LineEndings;
   /** For standard input: compares what lies before `from`. */
   readonly inputHash?: InputHash | undefined;
   /** Most jobs under way. */
@@ -27,7 +29,7 @@ export interface Finished<Result> {
 export async function* pipeline<Result extends object>(
   options: PipelineOptions<Result>,
 ): AsyncGenerator<Finished<Result>> {
-  const { sources, from, field, onRead, skipBad, inputHash, jobsMax, work } = options;
+  const { sources, from, fields, onRead, skipBad, lineEndings, inputHash, jobsMax, work } = options;
   const underWay: { outcome: Promise<Result | BadData>; next: Cursor }[] = [];
   const first = async (): Promise<Finished<Result>> => {
     const { outcome, next } = underWay.shift()!;
@@ -36,7 +38,7 @@ export async function* pipeline<Result extends object>(
     return { result, next };
   };
   const onSkipped = (bytes: Uint8Array): void => inputHash?.add(bytes);
-  const groups = grouped(hashed(readChunks(sources, from, { field, onRead, onSkipped }), inputHash));
+  const groups = grouped(hashed(readChunks(sources, from, { fields, onRead, onSkipped }), inputHash));
   let failure: { error: unknown } | undefined;
   try {
     while (failure === undefined) {
@@ -45,7 +47,7 @@ export async function* pipeline<Result extends object>(
       });
       if (!group || group.done) break;
       const { chunks, next } = group.value;
-      const outcome = work({ chunks, field, skipBad });
+      const outcome = work({ chunks, fields, skipBad, lineEndings });
       // Whoever awaits it sees the error; until then it is nobody's.
       outcome.catch(() => undefined);
       underWay.push({ outcome, next });

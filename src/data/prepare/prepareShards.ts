@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
+import type { LineEndings } from '../lineEndings.ts';
 import { encodeShardManifest, type ShardRange } from '../shards/shardManifest.ts';
 import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -13,10 +14,11 @@ import { type KnownTokenizer, withFacts } from '../tokenizers/tokenizerFacts.ts'
 import { beginning, type Cursor } from './chunks.ts';
 import type { BadData, EncodeJob } from './encodeJob.ts';
 import type { EncodePool, MakePool } from './encodePool.ts';
+import { prepareFields } from './fields.ts';
 import { InputHash } from './inputHash.ts';
 import { pipeline } from './pipeline.ts';
 import { type Plan, PrepareFolder, type Progress } from './prepareFolder.ts';
-import type { Source } from './sources.ts';
+import type { Source } from './source.ts';
 import { type Split, SplitWriter } from './splitWriter.ts';
 
 const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
@@ -29,6 +31,7 @@ export interface PrepareOptions {
   readonly tokenizer: Tokenizer | MadeOfText;
   /** The field of a JSON object, or the column of a table, that has the text. */
   readonly field: string;
+  readonly lineEndings: LineEndings;
   /** Leave out lines and rows that hold no text, instead of failing. */
   readonly skipBad: boolean;
   readonly split: Split;
@@ -53,6 +56,8 @@ export interface PrepareListener {
   progress(phase: PreparePhase, bytesRead: number, tokens: number): void;
   /** A document that was left out. */
   skipped(what: string): void;
+  /** Line ends that were CRLF and became LF, of the documents since the last call. */
+  normalised(lines: number): void;
 }
 
 export interface Prepared {
@@ -98,12 +103,13 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
 
 /** What decides the bytes that come out. */
 function planOf(options: PrepareOptions, known?: KnownTokenizer): Plan {
-  const { sources, field, skipBad, split, shardTokens } = options;
+  const { sources, field, skipBad, lineEndings, split, shardTokens } = options;
   return {
     sources: sources.map(({ name, format, compression, size }) => ({ name, format, compression, bytes: size })),
     tokenizer: known ? `${known.tokenizer.kind}, sha256 ${known.facts.sha256}` : String(options.tokenizer),
     field,
     skipBad,
+    lineEndings,
     split,
     shardTokens,
   };
@@ -170,7 +176,7 @@ interface Encoding {
 }
 
 async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known, writer, from }: Encoding) {
-  const { sources, field, skipBad, makePool, listener, keepIntervalMs = 1_000 } = options;
+  const { sources, field, skipBad, lineEndings, makePool, listener, keepIntervalMs = 1_000 } = options;
   const mtimes = sources.map(({ mtimeMs }) => mtimeMs);
   const pool = makePool(known);
   const isInput = sources.some(({ path }) => path === undefined);
@@ -183,8 +189,9 @@ async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known
     const jobs = pipeline({
       sources,
       from,
-      field,
+      fields: prepareFields(field),
       skipBad,
+      lineEndings,
       inputHash,
       jobsMax: pool.jobsMax,
       work: pool.encode,
@@ -194,6 +201,7 @@ async function encodeAll(folder: PrepareFolder, options: PrepareOptions, { known
     });
     for await (const { result, next } of jobs) {
       for (const what of result.told) listener.skipped(what);
+      if (result.normalised > 0) listener.normalised(result.normalised);
       await folder.writing(() => writer.take(result));
       listener.progress('tokens', bytesRead, writer.tokens - tokensBefore);
       const isShardDone = writer.shardCount > keptShards;
@@ -249,7 +257,7 @@ async function* wordsOf(options: PrepareOptions, pool: EncodePool): AsyncGenerat
 }
 
 async function* passOver<T extends object>(
-  { sources, field, skipBad, listener }: PrepareOptions,
+  { sources, field, skipBad, lineEndings, listener }: PrepareOptions,
   { jobsMax }: EncodePool,
   phase: PreparePhase,
   work: (job: EncodeJob) => Promise<T | BadData>,
@@ -258,8 +266,9 @@ async function* passOver<T extends object>(
   const jobs = pipeline({
     sources,
     from: beginning,
-    field,
+    fields: prepareFields(field),
     skipBad,
+    lineEndings,
     jobsMax,
     work,
     onRead: (bytes) => {

@@ -1,65 +1,135 @@
 /**
- * What `launch prepare` reads: files, by name or found in folders and by globs, or standard input; of each, how its bytes become
- * documents. A file's name says what it is: .jsonl and .ndjson hold one JSON object a line, .parquet a table, all others text; .gz and
- * .zst after that are compressed.
+ * What `launch prepare` and `data.text` read: files, by name or found in folders and by globs, or standard input; of each, how its bytes
+ * become documents. Which kinds there are, and what tells them apart, is fileKinds.ts.
  */
-import { stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
 import { ownCommand } from '../../base/ownCommand.ts';
+import { readFailure } from '../../base/strictJson.ts';
 import { standardInput } from '../../base/userPath.ts';
 import { displayName, findFiles } from '../findFiles.ts';
+import { byteStream } from './byteStream.ts';
+import { prepareFields } from './fields.ts';
+import { compressionOf, recognise, type SourceFormat } from './fileKinds.ts';
+import type { Source } from './source.ts';
 
-export type SourceFormat = 'text' | 'jsonl' | 'parquet';
-export type Compression = 'none' | 'gzip' | 'zstd';
+/** How much of a file is looked at to tell what it is. */
+const headBytes = 2 ** 16;
+/** Files that are open at once while it is found out what they are. */
+const openMost = 32;
+/** Notices about files that are told one by one. */
+const noticesMost = 10;
 
-export interface Source {
-  /** Absolute; undefined is standard input. */
-  readonly path: string | undefined;
-  /** For messages, and for telling whether the same is prepared again. */
-  readonly name: string;
-  readonly format: SourceFormat;
-  /** `sniff`: the first bytes say. */
-  readonly compression: Compression | 'sniff';
-  /** In bytes, as stored; 0 for standard input. */
-  readonly size: number;
-  /** 0 for standard input. */
-  readonly mtimeMs: number;
+export interface FindOptions {
+  /** Relative paths start here. */
+  readonly cwd: string;
+  /** Overrides what names and content of files say. */
+  readonly format?: SourceFormat | undefined;
+  /** How messages call what named the sources. Default `launch prepare`. */
+  readonly setting?: string;
+  /** Told of each file whose content is not what its name says. */
+  readonly onNotice?: (line: string) => void;
 }
 
 /**
+ * The files of all names, or standard input.
  * @param names as the user gave them
- * @param format overrides what the names of files say
- * @throws UserError for what is not there
+ * @throws UserError for what is not there, or of a kind that cannot be read
  */
-export async function findSources(
-  names: readonly string[],
-  { cwd, format }: { cwd: string; format?: SourceFormat | undefined },
-): Promise<Source[]> {
+export async function findSources(names: readonly string[], options: FindOptions): Promise<Source[]> {
+  const { cwd, format, setting = ownCommand('prepare'), onNotice = () => undefined } = options;
   if (names.includes(standardInput)) {
     if (names.length > 1) throw new UserError('standard input (-) must be the only source');
     if (format === 'parquet')
       throw new UserError('a Parquet file is read from its end: give its name, not standard input');
     return [{ path: undefined, name: '-', format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 }];
   }
-  const paths = await findFiles(names, cwd, ownCommand('prepare'));
-  return Promise.all(paths.map((path) => sourceOf(path, displayName(path, cwd), format)));
+  const paths = await findFiles(names, cwd, setting);
+  const sources: Source[] = [];
+  const notices: string[] = [];
+  for (let from = 0; from < paths.length; from += openMost) {
+    const some = paths.slice(from, from + openMost);
+    const found = await Promise.all(some.map((path) => sourceOf(path, displayName(path, cwd), format)));
+    for (const { source, notice } of found) {
+      sources.push(source);
+      if (notice !== undefined) notices.push(notice);
+    }
+  }
+  for (const notice of notices.slice(0, noticesMost)) onNotice(notice);
+  if (notices.length > noticesMost) onNotice(`the same of ${notices.length - noticesMost} files more`);
+  return sources;
 }
 
-/** A file as a source. */
-async function sourceOf(path: string, name: string, format?: SourceFormat): Promise<Source> {
+async function sourceOf(
+  path: string,
+  name: string,
+  format: SourceFormat | undefined,
+): Promise<{ source: Source; notice?: string | undefined }> {
   const { size, mtimeMs } = await stat(path).catch((error: Error) => {
     throw new UserError(`${name}: cannot be read (${error.message})`);
   });
-  const [, stem = name, suffix] = /^(.*?)(?:\.(gz|gzip|zst|zstd))?$/i.exec(name) ?? [];
-  const compression = suffix === undefined ? 'none' : suffix.toLowerCase().startsWith('g') ? 'gzip' : 'zstd';
-  const found = format ?? formatOf(stem);
-  if (found === 'parquet' && compression !== 'none') {
-    throw new UserError(`${name}: a Parquet file is compressed inside; decompress this one first`);
-  }
-  return { path, name, format: found, compression, size, mtimeMs };
+  const stored = await storedHead(path, name);
+  const { notice, ...kind } = recognise({
+    name,
+    format,
+    stored,
+    ...(await headOf({ path, name, size, mtimeMs }, stored)),
+  });
+  return { source: { path, name, size, mtimeMs, ...kind }, notice };
 }
 
-function formatOf(name: string): SourceFormat {
-  if (/\.(jsonl|ndjson)$/i.test(name)) return 'jsonl';
-  return /\.parquet$/i.test(name) ? 'parquet' : 'text';
+async function storedHead(path: string, name: string): Promise<Uint8Array> {
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    throw readFailure(name, error);
+  });
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(headBytes), 0, headBytes, 0);
+    return buffer.subarray(0, bytesRead);
+  } catch (error) {
+    throw readFailure(name, error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** How the content begins. What cannot be decompressed is told when it is read. */
+async function headOf(
+  file: Omit<Source, 'format' | 'compression'>,
+  stored: Uint8Array,
+): Promise<{ head: Uint8Array; isAll: boolean }> {
+  const compression = compressionOf(stored);
+  if (compression === 'none') return { head: stored, isAll: stored.length < headBytes };
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const part of byteStream(
+      { ...file, format: 'text', compression },
+      { from: 0, fields: prepareFields('') },
+    )) {
+      parts.push(part);
+      length += part.length;
+      if (length >= headBytes) break;
+    }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+  return { head: Buffer.concat(parts).subarray(0, headBytes), isAll: length < headBytes };
+}
+
+/** Options that say something about fields, as the user calls them, where the user gave them. */
+export interface FieldOptions {
+  readonly options: readonly string[];
+  /** How the user says what the sources are: `--format`. */
+  readonly formatOption: string;
+}
+
+/** @throws UserError where an option was given that none of the sources can use */
+export function checkFieldOptions(sources: readonly Source[], { options, formatOption }: FieldOptions): void {
+  const [option] = options;
+  if (option === undefined || sources.some(({ format }) => format !== 'text')) return;
+  const names = sources.slice(0, 3).map(({ name }) => (name === '-' ? 'standard input' : name));
+  const more = sources.length > names.length ? `, and ${sources.length - names.length} more` : '';
+  throw new UserError(
+    `${option}: the sources are read as text, which has no fields (${names.join(', ')}${more}). Leave it out, or say what they are with ${formatOption} jsonl, json, csv, tsv or parquet`,
+  );
 }

@@ -12,20 +12,14 @@ import type { CorpusShare } from '../sampleOrder.ts';
 import { createTokenizer, tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../tokenizers/tokenizerHash.ts';
+import { findValidation, type Validation, withValidation } from '../validation.ts';
+import { openPreparedFolder, type PreparedFolder } from './preparedFolder.ts';
 import { readShardManifest, type ShardManifest, tokensSha256 } from './shardManifest.ts';
-import { ShardFiles, ShardSequence } from './shardSequence.ts';
+import { ShardSequence } from './shardSequence.ts';
 
 const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
 
 type ShardDataOptions = DataOptions & Required<Pick<DataOptions, 'shards'>>;
-
-interface PreparedFolder {
-  /** As the user named it. */
-  readonly name: string;
-  readonly manifest: ShardManifest;
-  readonly train: ShardSequence;
-  readonly val: ShardSequence;
-}
 
 /**
  * Opens the folders; their files stay open until the process ends.
@@ -35,15 +29,24 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   const setting = options.setting ?? 'data.shards';
   const names = typeof data.shards === 'string' ? [data.shards] : data.shards;
   const folders: PreparedFolder[] = [];
-  for (const name of names) folders.push(await openFolder(name, userPath(options.cwd, name), setting));
+  for (const name of names) folders.push(await openPreparedFolder(name, options.cwd, setting));
   const [first] = folders as [PreparedFolder];
   const tokenizer = await tokenizerOf(userPath(options.cwd, first.name), first.manifest);
   await checkTokenizers({ folders, tokenizer, data, options, setting });
-  const { blockSize } = options;
-  if (blockSize !== undefined) for (const folder of folders) checkLengths(folder, blockSize, setting);
+  const validation = await findValidation(data, options);
+  refuseTextOptions(data, validation);
+  const own = await validation?.open(tokenizer);
+  const { blockSize, validates = true } = options;
+  if (blockSize !== undefined) {
+    const needsSplit = validates && own === undefined;
+    for (const folder of folders) checkLengths(folder, { blockSize, needsSplit, setting });
+    if (validates && own !== undefined && own.tokens.length < 2) {
+      throw new UserError(`data.validation: ${validation?.name} has fewer than 2 tokens, which validation needs`);
+    }
+  }
 
   const train = ShardSequence.concat(folders.map((folder) => folder.train));
-  const val = ShardSequence.concat(folders.map((folder) => folder.val));
+  const val = own?.tokens ?? ShardSequence.concat(folders.map((folder) => folder.val));
   const corpora = folders.map((folder, i): CorpusShare => {
     return { tokens: folder.train.length, weight: data.weights?.[i] ?? folder.train.length };
   });
@@ -55,16 +58,10 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
     corpora,
     description:
       `${names.join(', ')}: ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
-      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate`,
-    sha256: sha256Of(folders, corpora),
+      `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate${validation ? ` (${validation.name})` : ''}`,
+    sha256: own ? withValidation(sha256Of(folders, corpora), own.sha256) : sha256Of(folders, corpora),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
-}
-
-async function openFolder(name: string, path: string, setting: string): Promise<PreparedFolder> {
-  const manifest = await readShardManifest(path, setting);
-  const files = ShardFiles.open(path, manifest);
-  return { name, manifest, train: files.split(manifest.splits.train), val: files.split(manifest.splits.val) };
 }
 
 /** The tokenizer whose files lie beside the shards. @throws UserError when they are not those that the shards were made with */
@@ -124,15 +121,32 @@ async function isInFile(kind: TokenizerKind, tokenizer: Tokenizer, cwd: string):
   return tokenizerHash(await createTokenizer(kind, '', { cwd })) === tokenizerHash(tokenizer);
 }
 
-function checkLengths({ name, train, val }: PreparedFolder, blockSize: number, setting: string): void {
+/** Keys that say how text is read, where none is. */
+function refuseTextOptions({ field = 'text', format = 'auto' }: DataOptions, validation: Validation | undefined): void {
+  if (validation?.text !== undefined) return;
+  const given = field !== 'text' ? `data.field=${field}` : format !== 'auto' ? `data.format=${format}` : undefined;
+  if (given === undefined) return;
+  throw new UserError(
+    `${given}: data.shards are tokens already, read with the options that \`launch prepare\` had. Leave it out.`,
+  );
+}
+
+interface Needs {
+  readonly blockSize: number;
+  /** Whether what the folder holds out validates. */
+  readonly needsSplit: boolean;
+  readonly setting: string;
+}
+
+function checkLengths({ name, train, val }: PreparedFolder, { blockSize, needsSplit, setting }: Needs): void {
   if (train.length < blockSize + 1) {
     throw new UserError(
       `${setting}: ${name} is too short: it has ${grouped(train.length)} tokens to train on, but model.blockSize: ${blockSize} needs at least ${grouped(blockSize + 1)}`,
     );
   }
-  if (val.length < 2) {
+  if (needsSplit && val.length < 2) {
     throw new UserError(
-      `${setting}: ${name} has ${grouped(val.length)} tokens to validate, but validation needs at least 2: prepare it with a larger --val-fraction or --val-documents`,
+      `${setting}: ${name} has ${grouped(val.length)} tokens to validate, but validation needs at least 2: name other data with data.validation, set eval.everySteps=0, or prepare it with a larger --val-fraction or --val-documents`,
     );
   }
 }

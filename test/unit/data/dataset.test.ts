@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
@@ -9,6 +11,7 @@ import type { DataOptions } from '../../../src/data/dataset.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import type { TokenSequence } from '../../../src/data/tokenArray.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
+import type { Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 
 let cwd: string;
 beforeAll(() => {
@@ -113,12 +116,10 @@ describe('readCorpus', () => {
     expect(await refusal(read('empty.txt'))).toBe('data.text: empty.txt is empty. Give a file with text in it.');
     expect(await refusal(read(['empty.txt', 'corpus/empty.txt']))).toContain('all of empty.txt, corpus/empty.txt');
     expect(await refusal(read('nothing'))).toContain('the folder nothing has no files');
-    expect(await refusal(read('binary.txt'))).toContain(
-      'binary.txt: expected text, got a binary file (a zero byte at offset 2)',
-    );
-    expect(await refusal(read('mixed'))).toContain('mixed/b.png: expected text, got a binary file');
+    expect(await refusal(read('binary.txt'))).toContain('binary.txt: expected text, found a zero byte at offset 2');
+    expect(await refusal(read('mixed'))).toContain('mixed/b.png: expected text, found a zero byte');
     expect(await refusal(read('latin1.txt'))).toContain(
-      'latin1.txt: expected text in UTF-8, got bytes that are not UTF-8',
+      'latin1.txt: expected text in UTF-8, found bytes that are not, at offset ',
     );
     expect(await refusal(read('/dev/null'))).toContain('is neither');
     expect(await refusal(read('letters.txt/x'))).toContain('there is no file or folder');
@@ -134,6 +135,82 @@ describe('readCorpus', () => {
     expect((await read('loop')).text).toBe('once');
     symlinkSync('gone.txt', join(cwd, 'dangling.txt'));
     expect(await refusal(read('dangling.txt'))).toContain('there is no file or folder dangling.txt');
+  });
+});
+
+describe('a text in any format', () => {
+  it('is read as what it is: JSON lines, arrays, tables, compressed, each document on a line of its own', async () => {
+    mkdirSync(join(cwd, 'formats'));
+    const put = (name: string, content: string | Uint8Array) => writeFileSync(join(cwd, 'formats', name), content);
+    put('a.json.gz', gzipSync('{"text":"one"}\n{"text":"two"}\n'));
+    put('b.json', '[{"text":"three"}]');
+    put('c.csv', 'n,text\n1,"four\n"\n2,five\n');
+    put('d.txt.gz', gzipSync('six'));
+    put(
+      'e.parquet',
+      new Uint8Array(parquetWriteBuffer({ columnData: [{ name: 'text', data: ['seven'], type: 'STRING' }] })),
+    );
+    expect(await read('formats')).toMatchObject({
+      text: 'one\ntwo\nthree\nfour\nfive\nsix\nseven',
+      name: 'formats (5 files)',
+    });
+    expect((await readCorpus({ text: 'formats/b.json', cwd, format: 'text' })).text).toBe('[{"text":"three"}]');
+  });
+
+  it('has the field that is named, and says how to name it', async () => {
+    writeFileSync(join(cwd, 'reviews.tsv'), 'stars\treview\n5\tgood\n');
+    expect((await readCorpus({ text: 'reviews.tsv', cwd, field: 'review' })).text).toBe('good');
+    expect(await refusal(read('reviews.tsv'))).toMatch(/found "stars", "review": name one with data\.field$/);
+    expect(await refusal(readCorpus({ text: 'corpus', cwd, field: 'review' }))).toMatch(
+      /^data\.field=review: the sources are read as text/,
+    );
+    const forCommand = readCorpus({ text: 'corpus', cwd, field: 'review', setting: '--data' });
+    expect(await refusal(forCommand)).toMatch(/^--field review: .* with --format jsonl/);
+  });
+
+  it('loses the CR of CRLF with a notice, or keeps it', async () => {
+    writeFileSync(join(cwd, 'dos.txt'), 'a\r\nb\rc\r\n');
+    const notices: string[] = [];
+    const onNotice = (line: string) => notices.push(line);
+    expect((await readCorpus({ text: 'dos.txt', cwd, onNotice })).text).toBe('a\nb\rc\n');
+    expect(notices).toEqual(['2 line ends were CRLF and became LF; data.lineEndings=keep leaves them as they are']);
+    expect((await readCorpus({ text: 'dos.txt', cwd, lineEndings: 'keep', onNotice })).text).toBe('a\r\nb\rc\r\n');
+    expect(notices).toHaveLength(1);
+  });
+
+  it('says of what prepare made that it is not text', async () => {
+    mkdirSync(join(cwd, 'made'));
+    writeFileSync(join(cwd, 'made', 'progress.json'), '{}');
+    expect(await refusal(open({ text: 'made' }))).toContain(
+      'found made, which `launch prepare` made: data.shards=made trains on it',
+    );
+  });
+});
+
+describe('validation data of its own', () => {
+  const textOf = ({ tokenizer }: { tokenizer: Tokenizer }, split: TokenSequence) =>
+    tokenizer.decode(split.subarray(0, split.length));
+
+  it('validates as a whole, while all of the text trains', async () => {
+    writeFileSync(join(cwd, 'val.csv'), 'text\nxyz\n');
+    const dataset = await open({ validation: 'val.csv' });
+    expect(textOf(dataset, dataset.train)).toBe('abcdefghij'.repeat(100));
+    expect(textOf(dataset, dataset.val)).toBe('xyz');
+    expect(dataset.description).toMatch(/1,000 tokens to train on, 3 to validate \(val\.csv\)$/);
+    const hashes = [await open({}), dataset, await open({ validation: 'corpus/a.txt' })].map(({ sha256 }) => sha256);
+    expect(new Set(hashes).size).toBe(3);
+    expect(await refusal(open({ validation: 'no.txt' }))).toMatch(
+      /^data\.validation: there is no file .*--set data\.validation=PATH/,
+    );
+  });
+
+  it('is not needed where nothing is validated', async () => {
+    expect(await refusal(open({ valFraction: 0 }))).toMatch(
+      /validation needs at least 2\. .*data\.validation.*eval\.everySteps=0/,
+    );
+    const options = { blockSize: 8, cwd, validates: false };
+    const dataset = await openDataset({ text: 'letters.txt', tokenizer: 'char', valFraction: 0 }, options);
+    expect([dataset.train.length, dataset.val.length]).toEqual([1000, 0]);
   });
 });
 
@@ -221,14 +298,4 @@ it('takes a text of any length where nobody trains on it', async () => {
   expect(await refusal(openShort(8))).toContain('data.text is too short');
   const { train, val } = await openShort();
   expect([train.length, val.length]).toEqual([5, 0]);
-});
-
-it.each([
-  [[0x1f, 0x8b, 0x08, 0], 'a gzip file'],
-  [[0x28, 0xb5, 0x2f, 0xfd], 'a zstd file'],
-])('names the command that reads a compressed text', async (bytes, what) => {
-  writeFileSync(join(cwd, 'a text.txt.gz'), new Uint8Array(bytes));
-  const message = await refusal(open({ text: 'a text.txt.gz' }));
-  expect(message).toContain(`a text.txt.gz: expected text, got ${what}`);
-  expect(message).toContain("`npx lockstep prepare 'a text.txt.gz' --tokenizer gpt2 --out 'a text-tokens'");
 });

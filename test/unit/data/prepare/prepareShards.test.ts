@@ -11,7 +11,7 @@ import type { Dataset } from '../../../../src/data/dataset.ts';
 import { openDataset } from '../../../../src/data/openDataset.ts';
 import { inThisThread } from '../../../../src/data/prepare/encodePool.ts';
 import { type Prepared, type PrepareOptions, prepareShards } from '../../../../src/data/prepare/prepareShards.ts';
-import { findSources } from '../../../../src/data/prepare/sources.ts';
+import { checkFieldOptions, findSources } from '../../../../src/data/prepare/sources.ts';
 import type { TokenSequence } from '../../../../src/data/tokenArray.ts';
 import { createTokenizer } from '../../../../src/data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
@@ -32,19 +32,26 @@ beforeEach(() => {
 afterEach(() => rmSync(cwd, { recursive: true }));
 
 const skippedLines: string[] = [];
+const normalisedLines: number[] = [];
 
 interface Given extends Partial<PrepareOptions> {
   readonly names?: string[];
 }
 
 async function run({ names = ['in'], ...options }: Given = {}): Promise<Prepared | undefined> {
-  const listener = { resumed() {}, progress() {}, skipped: (what: string) => skippedLines.push(what) };
+  const listener = {
+    resumed() {},
+    progress() {},
+    skipped: (what: string) => skippedLines.push(what),
+    normalised: (lines: number) => normalisedLines.push(lines),
+  };
   return prepareShards({
     ...{
       sources: await findSources(names, { cwd }),
       out: join(cwd, 'out'),
       tokenizer: characters,
       field: 'text',
+      lineEndings: 'lf',
       skipBad: false,
     },
     ...{ split: { by: 'fraction', val: 0.1 }, shardTokens: 2 ** 20, makePool: inThisThread, listener },
@@ -120,6 +127,41 @@ describe('prepare', () => {
     expect(await documents()).toEqual(expected);
     await run({ names: ['in/*.t*'], out: join(cwd, 'out2'), tokenizer: gpt2, split: { by: 'fraction', val: 0.5 } });
     expect(await documents('out2')).toEqual(['plain text', 'zstd text, in two frames']);
+  });
+
+  it('reads JSON under the names that people give it: lines, and arrays of objects', async () => {
+    const documents1 = ['one', 'two\nlines, "quoted", \\ and [brackets]'];
+    write('c4-train.0.json.gz', gzipSync(documents1.map((text) => `${JSON.stringify({ text, n: 1 })}\n`).join('')));
+    write(
+      'c4-train.1.json',
+      `\ufeff${JSON.stringify([{ text: 'three' }, { n: [1, { a: 2 }], text: 'fo,ur' }], null, 2)}\n`,
+    );
+    write('c4-train.2.json', '[]');
+    await run({ names: ['c4-train.*'], tokenizer: gpt2 });
+    expect(await documents()).toEqual([...documents1, 'three', 'fo,ur']);
+  });
+
+  it('reads CSV and TSV: quotes, line feeds in cells, any separator, a byte order mark', async () => {
+    write('a.csv', '\ufeffid,text,x\r\n1,"one, ""quoted""\nand more",y\r\n2,two with a "quote" in it,\r\n\r\n3,,z\r\n');
+    write('b.tsv', 'text\tid\n"three"\t1\nfour, five\t2');
+    write('c.csv.gz', gzipSync('text;id\n"six; seven";1\neight, nine;2\n'));
+    await run({ names: ['a.csv', 'b.tsv', 'c.csv.gz'], tokenizer: gpt2 });
+    const expected = ['one, "quoted"\nand more', 'two with a "quote" in it', 'three', 'four, five'];
+    expect(await documents()).toEqual([...expected, 'six; seven', 'eight, nine']);
+  });
+
+  it('makes LF of CRLF in texts and documents, and says so, or leaves them', async () => {
+    write('in.txt', `a\r\nb\rc\r\n${'word\r\n'.repeat(200_000)}`);
+    write('in.jsonl', JSON.stringify({ text: 'd\r\ne' }));
+    normalisedLines.length = 0;
+    const names = ['in.txt', 'in.jsonl'];
+    await run({ names, tokenizer: gpt2 });
+    expect(await documents()).toEqual([`a\nb\rc\n${'word\n'.repeat(200_000)}`, 'd\ne']);
+    expect(normalisedLines.reduce((sum, lines) => sum + lines, 0)).toBe(200_003);
+    normalisedLines.length = 0;
+    await run({ names, tokenizer: gpt2, out: join(cwd, 'kept'), lineEndings: 'keep' });
+    expect((await documents('kept'))[1]).toBe('d\r\ne');
+    expect(normalisedLines).toEqual([]);
   });
 
   it('draws documents for validation by their number, wherever the input is cut', async () => {
@@ -223,6 +265,65 @@ describe('input that is no text', () => {
     expect(await refusal({ names: [name] })).toMatch(message);
   });
 
+  it.each<[string, string, RegExp]>([
+    [
+      'in.csv',
+      'id,body\n1,a\n',
+      /^in\.csv: expected a column text in the first row, .*found "id", "body": name one with --field/,
+    ],
+    [
+      'in.csv',
+      'id,text\n1,a\n2,b, c\n',
+      /^in\.csv: row 2: expected 2 columns as in the first row, found 3; --skip-bad/,
+    ],
+    ['in.csv', 'id,text\n1,"a\n2,b\n', /^in\.csv: expected a table in csv: Quote Not Closed/],
+    ['in.json', '[{"text":"a"},{"body":"b"}]', /^in\.json: element 2: expected the field text, found body; --field/],
+    [
+      'in.json',
+      '[{"text":"a"},{"text":"b"}',
+      /^in\.json: expected an array of JSON objects, but it ends before its closing/,
+    ],
+    ['in.json', '[{"text":"a"}] [', /^in\.json: expected an array of JSON objects, but it goes on after its end/],
+  ])('is told of %s with %j', async (name, content, message) => {
+    write(name, content);
+    expect(await refusal({ names: [name] })).toMatch(message);
+  });
+
+  it('is left out of tables by row', async () => {
+    write(
+      'in.csv',
+      Buffer.concat([
+        Buffer.from('text,n\none,1\ntwo,2,3\n'),
+        Buffer.from([0xff, 0x2c, 0x31, 0x0a]),
+        Buffer.from('three,3\n'),
+      ]),
+    );
+    const split = { by: 'fraction', val: 0.5 } as const;
+    skippedLines.length = 0;
+    expect(await run({ names: ['in.csv'], tokenizer: gpt2, split, skipBad: true })).toMatchObject({
+      documents: 2,
+      skipped: 2,
+    });
+    expect(await documents()).toEqual(['one', 'three']);
+    expect(skippedLines).toEqual([
+      expect.stringMatching(/^in\.csv: row 2: /),
+      expect.stringMatching(/^in\.csv: row 3: .*UTF-8/),
+    ]);
+  });
+
+  it('is told where no source can use an option', async () => {
+    write('a.txt', 'text');
+    write('b.csv', 'text\na\n');
+    const options = { options: ['--field'], formatOption: '--format' };
+    const found = (names: string[]) => findSources(names, { cwd });
+    expect(() => checkFieldOptions([], { ...options, options: [] })).not.toThrow();
+    const [text, both] = [await found(['a.txt']), await found(['a.txt', 'b.csv'])];
+    expect(() => checkFieldOptions(text, options)).toThrow(
+      /^--field: the sources are read as text, .*\(a\.txt\).*--format jsonl, json, csv/,
+    );
+    expect(() => checkFieldOptions(both, options)).not.toThrow();
+  });
+
   it('is told where a table has no such column', async () => {
     const columnData = [{ name: 'body', data: ['a'], type: 'STRING' as const }];
     write('in.parquet', new Uint8Array(parquetWriteBuffer({ columnData })));
@@ -239,6 +340,7 @@ describe('going on', () => {
     const listener = {
       resumed() {},
       skipped() {},
+      normalised() {},
       progress() {
         if (left-- === 0) throw new Killed();
       },
@@ -251,6 +353,8 @@ describe('going on', () => {
   it.each([
     ['a text', 'in.txt', (name: string) => write(name, long(80_000))],
     ['compressed lines', 'in.jsonl.gz', (name: string) => write(name, gzipSync(jsonLines(100_000)))],
+    ['an array', 'in.json', (name: string) => write(name, `[${jsonLines(60_000).trimEnd().replaceAll('\n', ',\n')}]`)],
+    ['a table', 'in.csv', (name: string) => write(name, `n,text\n${long(60_000).replaceAll(/^.*$/gm, '1,"$&\n"')}`)],
   ])(
     'after any job of %s comes to the same bytes',
     async (_, name, make) => {
@@ -327,6 +431,7 @@ describe('going on', () => {
     const listener = {
       resumed() {},
       skipped() {},
+      normalised() {},
       // Takes the place of the mark, as a full disk does.
       progress: () => mkdirSync(join(cwd, 'out', 'failed'), { recursive: true }),
     };
@@ -411,6 +516,18 @@ describe('training on prepared data', () => {
     write('in', 'a few words');
     await run({ split: { by: 'fraction', val: 0 } });
     await expect(open('out', 'char', 1_000)).rejects.toThrow(/out is too short: it has 12 tokens to train on/);
-    await expect(open('out', 'char', 2)).rejects.toThrow(/has 0 tokens to validate.*--val-fraction/);
+    const data = { ...other, tokenizer: 'char', shards: 'out' } as const;
+    const { val } = await openDataset(data, { blockSize: 2, cwd, validates: false });
+    expect(val).toHaveLength(0);
+    write('val.txt', 'few words');
+    const own = await openDataset({ ...data, validation: 'val.txt' }, { blockSize: 2, cwd });
+    expect(characters.decode(listOf(own.val))).toBe('few words');
+    expect(listOf((await openDataset({ ...data, validation: 'out' }, { blockSize: 2, cwd })).val)).toHaveLength(12);
+    await expect(openDataset({ ...data, field: 'body' }, { blockSize: 2, cwd })).rejects.toThrow(
+      /^data\.field=body: data\.shards are tokens/,
+    );
+    await expect(open('out', 'char', 2)).rejects.toThrow(
+      /has 0 tokens to validate.*data\.validation.*eval\.everySteps=0.*--val-fraction/,
+    );
   });
 });
