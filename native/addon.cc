@@ -8,7 +8,7 @@ namespace {
 
 // Raised with every change of a function's arguments, here and in src/engine/native/addon.ts: an addon that was built before is
 // refused instead of computing something else.
-constexpr uint32_t interfaceVersion = 2;
+constexpr uint32_t interfaceVersion = 3;
 
 struct Export {
   const char* name;

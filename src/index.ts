@@ -59,6 +59,7 @@ export type { Engine } from './engine/engine.ts';
 export type {
   AdamwOptions,
   AttentionOptions,
+  CachedKeys,
   Dropout,
   ForwardActivation,
   LinearBackwardOptions,
@@ -79,7 +80,7 @@ export { parameterSpecs } from './model/parameterOrder.ts';
 export { type Parameter, Parameters } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
 export type { Seed } from './model/recording.ts';
-export { type CheckpointBody, type LayerCache, Tape } from './model/tape.ts';
+export { type CheckpointBody, Tape } from './model/tape.ts';
 export {
   type AdamwStep,
   type AppliedStep,

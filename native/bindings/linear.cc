@@ -3,7 +3,7 @@
 
 namespace lockstep {
 
-// linearForward(engine, n, ic, oc, weightTransposed, samples, activation, out, preActivation | null, inp, weight, bias | null,
+// linearForward(engine, n, ic, oc, weightTransposed, rowsApart, samples, activation, out, preActivation | null, inp, weight, bias | null,
 //               residual | null, rate, keys | null)
 napi_value linearForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "linearForward");
@@ -13,6 +13,7 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   p.ic = args.positive("ic");
   p.oc = args.positive("oc");
   p.weightTransposed = args.flag("weightTransposed");
+  p.rowsApart = args.flag("rowsApart");
   const Index samples = args.positive("samples");
   p.activation = args.activation("activation");
   p.out = args.anyFloats("out", sizeOf(p.n, p.oc));
@@ -26,6 +27,7 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   if (args.ok() && p.activation != Activation::none && p.residual.data != nullptr) args.fail("activation and residual exclude each other");
   if (args.ok() && p.activation == Activation::none && p.preActivation.data != nullptr) args.fail("preActivation needs an activation");
   if (args.ok() && p.dropout.keys != nullptr && p.residual.data == nullptr) args.fail("dropout needs a residual");
+  if (args.ok() && p.rowsApart && p.inp.bfloat16) args.fail("rowsApart needs a float32 inp");
   const Index inputs = p.n * p.ic, outputs = p.n * p.oc;
   args.apart("out", p.out, outputs, "inp", p.inp, inputs);
   args.apart("out", p.out, outputs, "preActivation", p.preActivation, outputs);

@@ -15,6 +15,23 @@ void runTasks(ThreadPool& pool, const Gemm& p, Index tasks, Body body) {
   for (Index task = 0; task < tasks; task++) body(task);
 }
 
+// Rows of a that are multiplied together: with as many, their factors and sums are registers.
+constexpr int groupRows = 4;
+
+template <int M>
+struct Rows {};
+
+// body(first row, Rows<M>) for every group of rows of a.
+template <class Body>
+inline void forGroups(Index rows, Body body) {
+  static_assert(groupRows == 4);
+  Index i = 0;
+  for (; i + groupRows <= rows; i += groupRows) body(i, Rows<groupRows>{});
+  if (rows - i == 1) body(i, Rows<1>{});
+  if (rows - i == 2) body(i, Rows<2>{});
+  if (rows - i == 3) body(i, Rows<3>{});
+}
+
 // Outputs that get their epilogue together.
 constexpr Index tileWidth = 256;
 
@@ -24,9 +41,9 @@ constexpr Index tileWidth = 256;
 // read from its first byte to its last, which memory delivers faster than some columns of all rows.
 constexpr Index blockRows = 96;
 
-// Rows of b that are added to the sums in one pass over them: as many as leave their factors in registers.
-template <int M>
-constexpr Index passRows = M == 1 ? 8 : 4;
+// Where there are several groups, columns of a block that meet all of them before the next: their sums stay in L1, the numbers of b
+// in L2.
+constexpr Index stripColumns = 512;
 
 // Some columns of the partial sums of one block.
 struct BlockPart {
@@ -36,6 +53,9 @@ struct BlockPart {
   Index bRow, rows;
   float* sums;
   Index stride, columns;
+
+  BlockPart ofGroup(Index row) const { return {a + row * aRow, aRow, b, bRow, rows, sums + row * stride, stride, columns}; }
+  BlockPart ofColumns(Index j, Index count) const { return {a, aRow, b + j, bRow, rows, sums + j, stride, count}; }
 };
 
 // sums [M, columns] += the product of ROWS columns of a and rows of b, from `k` on.
@@ -61,37 +81,40 @@ void addRows(const BlockPart& p, Index k) {
   });
 }
 
-template <int M>
-void sumBlock(const BlockPart& p) {
-  for (int i = 0; i < M; i++) __builtin_memset(p.sums + i * p.stride, 0, size_t(p.columns) * sizeof(float));
+// The partial sums [m, columns] of one block. ROWS of b are added in one pass over the sums: as many as leave their factors in
+// registers.
+template <Index ROWS>
+void sumBlock(const BlockPart& p, Index m) {
+  for (Index i = 0; i < m; i++) __builtin_memset(p.sums + i * p.stride, 0, size_t(p.columns) * sizeof(float));
   Index k = 0;
-  for (; k + passRows<M> <= p.rows; k += passRows<M>) addRows<M, passRows<M>>(p, k);
-  for (; k < p.rows; k++) addRows<M, 1>(p, k);
-}
-
-// Adds the partial sums [blocks, M, stride] up and finishes them.
-template <int M>
-void finishSums(const Gemm& p, const float* partial, Index blocks, Index stride) {
-  alignas(64) float sums[M * tileWidth];
-  for (Index first = 0; first < p.n; first += tileWidth) {
-    const Index columns = smaller(tileWidth, p.n - first);
-    for (Index i = 0; i < M; i++) {
-      for (Index j = 0; j < columns; j += W) {
-        const float* from = partial + i * stride + first + j;
-        Vec sum = load(from);
-        for (Index block = 1; block < blocks; block++) sum += load(from + block * M * stride);
-        store(sums + i * tileWidth + j, sum);
-      }
-    }
-    applyEpilogue(p.to, {sums, tileWidth, M, int(columns), 0, first});
+  for (; k + ROWS <= p.rows; k += ROWS) {
+    forGroups(m, [&]<int M>(Index row, Rows<M>) { addRows<M, ROWS>(p.ofGroup(row), k); });
+  }
+  for (; k < p.rows; k++) {
+    forGroups(m, [&]<int M>(Index row, Rows<M>) { addRows<M, 1>(p.ofGroup(row), k); });
   }
 }
 
+// Adds the partial sums [blocks, m, stride] of some rows and of columns from `first` on up, and finishes them.
 template <int M>
+void finishSums(const Gemm& p, const float* partial, Index blocks, Index stride, Index row, Index first) {
+  alignas(64) float sums[M * tileWidth];
+  const Index columns = smaller(tileWidth, p.n - first);
+  for (Index i = 0; i < M; i++) {
+    for (Index j = 0; j < columns; j += W) {
+      const float* from = partial + (row + i) * stride + first + j;
+      Vec sum = load(from);
+      for (Index block = 1; block < blocks; block++) sum += load(from + block * p.m * stride);
+      store(sums + i * tileWidth + j, sum);
+    }
+  }
+  applyEpilogue(p.to, {sums, tileWidth, M, int(columns), row, first});
+}
+
 bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
   const Index blocks = ceilDiv(p.k, blockRows);
   const Index stride = ceilDiv(p.n, W) * W;
-  float* partial = pool.scratch(size_t(blocks * M * stride));
+  float* partial = pool.scratch(size_t(blocks * p.m * stride));
   if (partial == nullptr) return false;
   // Where threads are many, columns are shared out as well, in parts that are still long enough to stream.
   const Index columnsLeast = 512;
@@ -100,10 +123,20 @@ bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
   const Index columnParts = ceilDiv(p.n, step);
   runTasks(pool, p, blocks * columnParts, [&](Index task) {
     const Index block = task / columnParts, k = block * blockRows, j = task % columnParts * step;
-    sumBlock<M>({p.a + k, p.aRow, p.b + k * p.bRow + j, p.bRow, smaller(blockRows, p.k - k),
-                 partial + block * M * stride + j, stride, smaller(step, p.n - j)});
+    const BlockPart part = {p.a + k, p.aRow, p.b + k * p.bRow + j, p.bRow, smaller(blockRows, p.k - k),
+                            partial + block * p.m * stride + j, stride, smaller(step, p.n - j)};
+    if (p.m == 1) return sumBlock<8>(part, p.m);
+    if (p.m <= groupRows) return sumBlock<4>(part, p.m);
+    for (Index strip = 0; strip < part.columns; strip += stripColumns) {
+      sumBlock<4>(part.ofColumns(strip, smaller(stripColumns, part.columns - strip)), p.m);
+    }
   });
-  finishSums<M>(p, partial, blocks, stride);
+  const auto finishTile = [&](Index tile) {
+    forGroups(p.m, [&]<int M>(Index row, Rows<M>) { finishSums<M>(p, partial, blocks, stride, row, tile * tileWidth); });
+  };
+  const Index tiles = ceilDiv(p.n, tileWidth);
+  if (p.m > groupRows) runTasks(pool, p, tiles, finishTile);
+  else for (Index tile = 0; tile < tiles; tile++) finishTile(tile);
   return true;
 }
 
@@ -115,14 +148,17 @@ constexpr Index taskNumbers = 1 << 18;
 // Columns that are multiplied at once.
 constexpr int columnsAtOnce = 4;
 
-// sums[i, j] for COLUMNS columns of b from `b` on.
+// Rows that meet a tile of columns before the next rows do.
+constexpr Index tileRows = 16;
+
+// sums[i, j] for rows of a from `a` on and COLUMNS columns of b from `b` on.
 template <int M, int COLUMNS>
-void multiplyColumns(const Gemm& p, const float* b, float* sums) {
+void multiplyColumns(const Gemm& p, const float* rows, const float* b, float* sums) {
   Vec sum[M][COLUMNS] = {};
   forVectors(p.k, [&](Index k, int count) {
     Vec a[M];
 #pragma GCC unroll 4
-    for (int i = 0; i < M; i++) a[i] = loadAny(p.a + i * p.aRow + k, count);
+    for (int i = 0; i < M; i++) a[i] = loadAny(rows + i * p.aRow + k, count);
 #pragma GCC unroll 4
     for (int j = 0; j < COLUMNS; j++) {
       const Vec bv = loadAny(b + j * p.bCol + k, count);
@@ -135,40 +171,39 @@ void multiplyColumns(const Gemm& p, const float* b, float* sums) {
   }
 }
 
-template <int M>
+// Some rows of c and, of a tile, all columns from `first` on.
+void multiplyTile(const Gemm& p, Index row, Index rows, Index first, Index columns) {
+  alignas(64) float sums[tileRows * tileWidth] = {};
+  const float* a = p.a + row * p.aRow;
+  const float* b = p.b + first * p.bCol;
+  const auto multiply = [&]<int COLUMNS>(Index j, Rows<COLUMNS>) {
+    forGroups(rows, [&]<int M>(Index i, Rows<M>) {
+      multiplyColumns<M, COLUMNS>(p, a + i * p.aRow, b + j * p.bCol, sums + i * tileWidth + j);
+    });
+  };
+  Index j = 0;
+  for (; j + columnsAtOnce <= columns; j += columnsAtOnce) multiply(j, Rows<columnsAtOnce>{});
+  for (; j < columns; j++) multiply(j, Rows<1>{});
+  applyEpilogue(p.to, {sums, tileWidth, int(rows), int(columns), row, first});
+}
+
 void multiplyByColumns(ThreadPool& pool, const Gemm& p) {
   const Index step = ceilDiv(taskNumbers, p.k * tileWidth) * tileWidth;
   runTasks(pool, p, ceilDiv(p.n, step), [&](Index task) {
     const Index end = smaller((task + 1) * step, p.n);
-    alignas(64) float sums[M * tileWidth] = {};
     for (Index first = task * step; first < end; first += tileWidth) {
       const Index columns = smaller(tileWidth, end - first);
-      const float* b = p.b + first * p.bCol;
-      Index j = 0;
-      for (; j + columnsAtOnce <= columns; j += columnsAtOnce) multiplyColumns<M, columnsAtOnce>(p, b + j * p.bCol, sums + j);
-      for (; j < columns; j++) multiplyColumns<M, 1>(p, b + j * p.bCol, sums + j);
-      applyEpilogue(p.to, {sums, tileWidth, M, int(columns), 0, first});
+      for (Index row = 0; row < p.m; row += tileRows) multiplyTile(p, row, smaller(tileRows, p.m - row), first, columns);
     }
   });
-}
-
-template <int M>
-bool multiply(ThreadPool& pool, const Gemm& p) {
-  if (p.bCol == 1) return multiplyByRows<M>(pool, p);
-  multiplyByColumns<M>(pool, p);
-  return true;
 }
 
 }  // namespace
 
 bool gemv(ThreadPool& pool, const Gemm& p) {
-  static_assert(gemvRowsMost == 4);
-  switch (p.m) {
-    case 1: return multiply<1>(pool, p);
-    case 2: return multiply<2>(pool, p);
-    case 3: return multiply<3>(pool, p);
-    default: return multiply<4>(pool, p);
-  }
+  if (p.bCol == 1) return multiplyByRows(pool, p);
+  multiplyByColumns(pool, p);
+  return true;
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -9,7 +9,8 @@ namespace lockstep::LOCKSTEP_ISA {
 // From more rows on packing pays.
 constexpr Index gemvRowsMost = 4;
 
-// The same as gemm for 1 to gemvRowsMost rows of a that are contiguous (aCol 1). A row's sums do not depend on the other rows.
+// The same as gemm for rows of a that are contiguous (aCol 1). A row's sums are, bit for bit, those that it has alone: this is
+// what lets sequences be decoded together. From gemvRowsMost rows on gemm is faster, whose sums are rounded in another order.
 bool gemv(ThreadPool& pool, const Gemm& product);
 
 }  // namespace lockstep::LOCKSTEP_ISA

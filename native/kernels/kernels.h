@@ -30,6 +30,7 @@ struct FloatArray {
 struct LinearForwardArguments {
   Index n, ic, oc;
   bool weightTransposed;
+  bool rowsApart;           // each row as if it were alone, bit for bit; float32 only
   FloatArray out;           // [N, OC]
   FloatArray inp;           // [N, IC]
   const float* weight;      // [IC, OC], or [OC, IC] if transposed

@@ -45,7 +45,7 @@ bool linearForward(ThreadPool& pool, const LinearForwardArguments& p) {
                        .dropout = p.dropout,
                        .sampleRows = p.sampleRows};
   const Gemm product = {p.n, p.oc, p.ic, static_cast<const float*>(p.inp.data), p.ic, 1, p.weight, weight.ic, weight.oc, to};
-  return p.n <= gemvRowsMost ? gemv(pool, product) : gemm(pool, product);
+  return p.rowsApart || p.n <= gemvRowsMost ? gemv(pool, product) : gemm(pool, product);
 }
 
 bool linearBackward(ThreadPool& pool, const LinearBackwardArguments& p) {

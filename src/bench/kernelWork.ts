@@ -29,8 +29,11 @@ const bytesOf: PerKernel = {
   // Of the tables only the rows that are looked up.
   embeddingForward: ({ out, wpe }) => (wpe ? 3 : 2) * tensorBytes(out),
   embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
-  attentionDecode: ({ qkv, keys, position }) =>
-    2 * tensorBytes(qkv) + 2 * (position + qkv.shape.at(-2)!) * (tensorBytes(keys) / keys.shape[0]!),
+  attentionDecode: ({ qkv, sequences }) => {
+    const time = qkv.shape.at(-2)!;
+    const seen = sequences.map(({ keys, position }) => (position + time) * (tensorBytes(keys) / keys.shape[0]!));
+    return 2 * tensorBytes(qkv) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
+  },
   // The gradients are read, and zeroed perhaps; parameters and both moments are read and written.
   adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
 };

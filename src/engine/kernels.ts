@@ -66,6 +66,11 @@ export interface LinearForwardOptions extends LinearOptions {
   readonly residual?: Tensor;
   /** Of y, before it is added to `residual`, which must be there. */
   readonly dropout?: Dropout;
+  /**
+   * Each row of `out` has the bits that it has with N = 1, whatever the other rows are: for rows of sequences that are decoded
+   * together. `inp` is float32 then. Absent: rounding may depend on N.
+   */
+  readonly rowsApart?: boolean;
 }
 
 /** Its gradients. */
@@ -113,6 +118,16 @@ export interface AttentionOptions {
   readonly lse: Tensor;
   /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
   readonly dropout?: Dropout;
+}
+
+/** The keys and values of one sequence, and how far they go. */
+export interface CachedKeys {
+  /** [blockSize, C] */
+  readonly keys: Tensor;
+  /** [blockSize, C] */
+  readonly values: Tensor;
+  /** Rows that are filled: the position of the sequence's next token. */
+  readonly position: number;
 }
 
 /** One update of AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it. */
@@ -202,17 +217,11 @@ export interface Kernels {
   /** dqkv [B, T, 3C] is assigned. */
   attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
   /**
-   * The next T tokens of one sequence: writes the keys and values of qkv [1, T, 3C] to the rows from `position` on of keys and
-   * values ([blockSize, C] each), and each token attends over the rows up to its own. out [1, T, C].
+   * The next T tokens of each of B sequences: writes the keys and values of qkv [B, T, 3C] to the rows from `position` on of the
+   * sequence's keys and values, and each token attends over the rows up to its own. out [B, T, C]. The bits of a sequence do not
+   * depend on the others.
    */
-  attentionDecode(options: {
-    out: Tensor;
-    qkv: Tensor;
-    keys: Tensor;
-    values: Tensor;
-    position: number;
-    nHead: number;
-  }): void;
+  attentionDecode(options: { out: Tensor; qkv: Tensor; sequences: readonly CachedKeys[]; nHead: number }): void;
 
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is

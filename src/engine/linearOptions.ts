@@ -1,14 +1,21 @@
 /** What every backend makes of the options of the linear kernels: which exclude one another, and how the head is cut. */
 import { invariant } from '../base/errors.ts';
-import type { KernelOptions } from './kernels.ts';
+import type { CachedKeys, KernelOptions } from './kernels.ts';
 import type { Tensor } from './tensor.ts';
 
-export function checkLinearForward({ activation, residual, dropout }: KernelOptions<'linearForward'>): void {
+export function checkLinearForward({
+  inp,
+  activation,
+  residual,
+  dropout,
+  rowsApart,
+}: KernelOptions<'linearForward'>): void {
   invariant(
     activation === undefined || residual === undefined,
     'linearForward: activation and residual exclude each other',
   );
   invariant(dropout === undefined || residual !== undefined, 'linearForward: dropout needs a residual');
+  invariant(rowsApart !== true || inp.dtype === 'float32', 'linearForward: rowsApart needs a float32 inp');
 }
 
 export function checkLinearBackward(options: KernelOptions<'linearBackward'>): void {
@@ -16,6 +23,14 @@ export function checkLinearBackward(options: KernelOptions<'linearBackward'>): v
   checkGradients('linearBackward', dinp, dweight, dbias);
   if (dinpActivation === undefined) return;
   invariant(dinp !== undefined && accumulate !== true, 'linearBackward: dinpActivation needs a dinp that is assigned');
+}
+
+/** What `attentionDecode` gets: a cache for each of B sequences. */
+export function expectSequences(sequences: readonly CachedKeys[], batchSize: number): void {
+  invariant(
+    sequences.length === batchSize,
+    `attentionDecode: expected the caches of ${batchSize} sequences, received ${sequences.length}`,
+  );
 }
 
 /** A backward kernel that is asked for nothing is a mistake of its caller. */

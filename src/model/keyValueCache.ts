@@ -1,6 +1,13 @@
 /** Keys and values of the tokens that a model has seen, so that each new token goes through it alone. */
 import type { Engine } from '../engine/engine.ts';
-import type { LayerCache } from './tape.ts';
+import type { Tensor } from '../engine/tensor.ts';
+
+interface LayerCache {
+  /** [blockSize, C] */
+  readonly keys: Tensor;
+  /** [blockSize, C] */
+  readonly values: Tensor;
+}
 
 /** Grows by what a pass attends with; `release` gives its memory back. */
 export class KeyValueCache {

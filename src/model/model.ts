@@ -91,9 +91,20 @@ export class Model {
     return this.#logits(tape, tape.lastRow(this.extendCache(tape, tokens, context)));
   }
 
+  /**
+   * Logits [B, V] of the next token of each of B sequences: tokens [B, 1] extend their caches. A sequence's logits are those of
+   * `decode`, bit for bit. There is no backward.
+   */
+  decodeEach(tape: Tape, tokens: Tensor, contexts: readonly CachedContext[]): Variable {
+    const [batchSize, time] = tokens.shape;
+    invariant(batchSize === contexts.length && time === 1, `expected tokens [${contexts.length}, 1]`);
+    const hidden = this.#hidden(tape, tokens, { contexts, checkpoints: false });
+    return this.#logits(tape, hidden, contexts.length > 1);
+  }
+
   /** Extends the cache as `decode` does, without the logits; the final hidden states [1, T, C]. */
   extendCache(tape: Tape, tokens: Tensor, context: CachedContext): Variable {
-    return this.#hidden(tape, tokens, { context, checkpoints: tokens.size > 1 });
+    return this.#hidden(tape, tokens, { contexts: [context], checkpoints: tokens.size > 1 });
   }
 
   /** An empty cache for `decode`; its `release` gives its memory back. */
@@ -103,14 +114,15 @@ export class Model {
 
   /** Final hidden states [B, T, C] of tokens [B, T], or logits where the architecture has no head. */
   #hidden(tape: Tape, tokens: Tensor, options: PassOptions): Variable {
-    const end = (options.context?.position ?? 0) + tokens.shape[1]!;
+    const positions = options.contexts?.map(({ position }) => position) ?? [0];
+    const end = Math.max(...positions) + tokens.shape[1]!;
     const { blockSize } = this.config;
     invariant(end <= blockSize, `a sequence of ${end} tokens is longer than blockSize ${blockSize}`);
     return this.#network.forward(new Pass(tape, tokens, this.#parameters, options), tokens);
   }
 
-  #logits(tape: Tape, hidden: Variable): Variable {
-    return this.#head === undefined ? hidden : tape.linear(hidden, this.#head);
+  #logits(tape: Tape, hidden: Variable, rowsApart = false): Variable {
+    return this.#head === undefined ? hidden : tape.linear(hidden, { ...this.#head, rowsApart });
   }
 }
 

@@ -22,7 +22,7 @@ export interface DropoutSource {
   readonly firstSample: number;
 }
 
-/** Tokens that continue a context, whose keys and values the cache holds. */
+/** A context that tokens continue, whose keys and values the cache holds. */
 export interface CachedContext {
   /** Keys and values of the tokens before these; it is extended. */
   readonly cache: KeyValueCache;
@@ -36,8 +36,11 @@ export interface PassOptions {
   readonly dropout?: DropoutSource | undefined;
   /** A training pass of a model with dropout must know its samples: InvariantError without `dropout`. */
   readonly training?: boolean;
-  /** Absent: the tokens are whole sequences. */
-  readonly context?: CachedContext | undefined;
+  /**
+   * Of each of the B sequences, whose next T tokens these are; T is 1 where B is more. Then no row's bits depend on the other rows.
+   * Absent: the tokens are whole sequences.
+   */
+  readonly contexts?: readonly CachedContext[] | undefined;
   /** Whether a block's activations are given up when it is through. */
   readonly checkpoints: boolean;
 }
@@ -72,9 +75,10 @@ export class Pass implements Ops<Variable> {
 
   embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): Variable {
     invariant(tokens === this.#tokens, 'the tokens of a pass are those that its model was given');
-    const position = this.#options.context?.position ?? 0;
-    const wpe = positionTable && this.#parameter(positionTable);
-    return this.#tape.embedding(this.#tokens, this.#parameter(tokenTable), wpe, position);
+    const [wte, wpe] = [this.#parameter(tokenTable), positionTable && this.#parameter(positionTable)];
+    const positions = this.#options.contexts?.map(({ position }) => position) ?? [0];
+    if (positions.length > 1) return this.#tape.embeddingEach(this.#tokens, positions, wte, wpe);
+    return this.#tape.embedding(this.#tokens, wte, wpe, positions[0]);
   }
 
   layerNorm(x: Variable, norm: DeclaredAffine, eps: number): Variable {
@@ -88,16 +92,18 @@ export class Pass implements Ops<Variable> {
       ...(activation && { activation }),
       ...(residual && { residual }),
       dropout: this.#dropoutOf(dropout),
+      ...(this.#options.contexts && this.#options.contexts.length > 1 && { rowsApart: true }),
     });
   }
 
   attention(qkv: Variable, { nHead, dropout }: { readonly nHead: number; readonly dropout?: number }): Variable {
-    const { context } = this.#options;
+    const { contexts } = this.#options;
     const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
-    if (context === undefined) return this.#tape.attention(qkv, nHead, masks);
-    const layer = context.cache.layer(index, qkv.shape.at(-1)! / 3);
-    return this.#tape.attentionDecode(qkv, layer, context.position, nHead);
+    if (contexts === undefined) return this.#tape.attention(qkv, nHead, masks);
+    const width = qkv.shape.at(-1)! / 3;
+    const sequences = contexts.map(({ cache, position }) => ({ ...cache.layer(index, width), position }));
+    return this.#tape.attentionDecode(qkv, sequences, nHead);
   }
 
   dropout(x: Variable, rate: number): Variable {

@@ -11,21 +11,13 @@
  */
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Dropout } from '../engine/kernels.ts';
+import type { CachedKeys, Dropout } from '../engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, Recording, type Seed } from './recording.ts';
 import { type Affine, type FloatType, type LinearLayer, save, use, Variable } from './variable.ts';
-
-/** Keys and values of one block. */
-export interface LayerCache {
-  /** [blockSize, C] */
-  readonly keys: Tensor;
-  /** [blockSize, C] */
-  readonly values: Tensor;
-}
 
 /** Runs operations on x, at least one, and returns what the last of them gives. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
@@ -88,6 +80,19 @@ export class Tape {
     });
   }
 
+  /** [B, 1, C] = wte[token] + wpe[positions[b]] of tokens [B, 1], one of each of B sequences. It has no backward. */
+  embeddingEach(tokens: Tensor, positions: readonly number[], wte: Parameter, wpe?: Parameter): Variable {
+    const out = this.embedding(tokens, wte);
+    if (wpe === undefined) return out;
+    const rows = this.#recording.variable(out.shape);
+    const where = this.upload(Int32Array.from(positions), tokens.shape);
+    this.#engine.embeddingForward({ out: rows.value, tokens: where, wte: wpe.value });
+    this.#engine.add({ out: rows.value, a: use(out), b: rows.value });
+    return this.#recording.record(rows, [], { variables: [out], parameters: [wpe] }, () =>
+      invariant(false, 'embeddingEach has no backward'),
+    );
+  }
+
   /** Normalises the last dimension; `outShape` may give the same rows another shape. */
   layerNorm(x: Variable, { weight, bias }: Affine, eps: number, outShape = x.shape): Variable {
     const inp = save(x);
@@ -105,7 +110,7 @@ export class Tape {
 
   /** [..., OC] = x [..., IC] @ weight (+ bias), and what the layer has after it. */
   linear(x: Variable, layer: LinearLayer): Variable {
-    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout } = layer;
+    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, rowsApart } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
     const dtype = residual ? residual.dtype : this.#operandType;
     // An activation's backward needs what only computing gives.
@@ -126,6 +131,7 @@ export class Tape {
       ...(kind && { activation: out.activation ?? { kind } }),
       ...(residual && { residual: residual.value }),
       ...(dropout && { dropout }),
+      ...(rowsApart && { rowsApart }),
     });
     return this.#recordLinear(out, x, layer);
   }
@@ -237,11 +243,11 @@ export class Tape {
     });
   }
 
-  /** Tokens against a cache (see Engine.attentionDecode): qkv [1, T, 3C] to [1, T, C]. It has no backward. */
-  attentionDecode(qkv: Variable, cache: LayerCache, position: number, nHead: number): Variable {
+  /** Tokens of B sequences against their caches (see Kernels.attentionDecode): qkv [B, T, 3C] to [B, T, C]. It has no backward. */
+  attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], nHead: number): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const out = this.#recording.variable([B, T, threeC / 3]);
-    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), ...cache, position, nHead });
+    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, nHead });
     return this.#recording.record(out, [], { variables: [qkv] }, () =>
       invariant(false, 'attentionDecode has no backward'),
     );

@@ -83,4 +83,6 @@ export interface LinearLayer extends Affine {
   readonly residual?: Variable;
   /** Of what is added to `residual`. */
   readonly dropout?: Dropout | undefined;
+  /** Each row of the result has the bits that it has alone. */
+  readonly rowsApart?: boolean;
 }

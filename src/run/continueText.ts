@@ -1,21 +1,32 @@
 /** A loaded model continues a text: from text to tokens, and back as they come. */
 import { UserError } from '../base/errors.ts';
+import type { TokenArray } from '../data/tokenArray.ts';
 import { encodeWithSpecialTokens } from '../data/tokenizers/specialTokens.ts';
-import { generate } from '../model/generate.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { LoadedModel } from './loadModel.ts';
+import { type FinishReason, TextBatch, type TextRequest } from './textBatch.ts';
 
 /** How a text is continued; the meaning of each number is the config's group `sample`. */
-export interface TextOptions {
+export interface TextOptions extends Omit<TextRequest, 'prompt' | 'stop' | 'logprobs'> {
   readonly prompt: string;
   /** Names of special tokens in the prompt stand for them. Default: they are text as any other. */
   readonly specialTokens?: boolean;
-  readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly seed: number;
-  /** As GenerateOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
+  /** Texts that end it, each at least one character; they are not part of it. Default: none. */
+  readonly stop?: readonly string[];
+  /** As DecodeBatchOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
   readonly useCache?: boolean;
+}
+
+type Loaded = Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
+
+/**
+ * The tokens of a prompt.
+ * @throws UserError for an empty prompt or one with characters outside the vocabulary
+ */
+export function promptTokens(tokenizer: Tokenizer, prompt: string, specialTokens = false): TokenArray {
+  const tokens = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
+  if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
+  return tokens;
 }
 
 /**
@@ -24,21 +35,72 @@ export interface TextOptions {
  * @throws UserError for an empty prompt or one with characters outside the vocabulary
  */
 export async function* continueText(
-  { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
-  { prompt, specialTokens = false, ...options }: TextOptions,
+  loaded: Loaded,
+  { prompt, specialTokens, stop = [], useCache, ...options }: TextOptions,
   onToken: () => void = () => undefined,
 ): AsyncGenerator<string, void, undefined> {
-  const tokens = specialTokens ? encodeWithSpecialTokens(tokenizer, prompt) : tokenizer.encode(prompt);
-  if (tokens.length === 0) throw new UserError('the prompt is empty: expected at least one character to continue');
+  const tokens = promptTokens(loaded.tokenizer, prompt, specialTokens);
   yield prompt;
-  const decoder = tokenizer.streamDecoder();
-  // What the first new token stands for may depend on those before it (the space before a word of SentencePiece's).
-  for (const token of tokens) decoder.push(token);
-  for await (const token of generate(engine, model, { ...options, prompt: tokens })) {
-    onToken();
-    const piece = decoder.push(token);
-    if (piece !== '') yield piece;
+  const batch = new TextBatch<string>(loaded, { useCache });
+  try {
+    batch.add(prompt, { ...options, stop, prompt: tokens });
+    while (batch.size > 0) {
+      for (const { text, hasToken } of await batch.step()) {
+        if (hasToken) onToken();
+        if (text !== '') yield text;
+      }
+    }
+  } finally {
+    batch.release();
   }
-  const rest = decoder.flush();
-  if (rest !== '') yield rest;
+}
+
+/** One of several texts that continue one prompt. */
+export interface Sample {
+  /** From 0. */
+  readonly index: number;
+  /** What follows the prompt. */
+  readonly text: string;
+  readonly finish: FinishReason;
+}
+
+/** The seed of the sample `index` of several: that of the first is the one that was asked for. */
+export function sampleSeed(seed: number, index: number): number {
+  return (seed + index) >>> 0;
+}
+
+/**
+ * Several texts that follow one prompt, drawn with the seeds `seed`, `seed` + 1 and so on, up to `together` of them at a time. Yields
+ * each, in their order, when it is complete: it is what `continueText` gives with its seed.
+ * @throws UserError for an empty prompt or one with characters outside the vocabulary
+ */
+export async function* continueTextOften(
+  loaded: Loaded,
+  { prompt, specialTokens, stop = [], useCache, ...options }: TextOptions,
+  { count, together, onToken = () => undefined }: { count: number; together: number; onToken?: () => void },
+): AsyncGenerator<Sample, void, undefined> {
+  const tokens = promptTokens(loaded.tokenizer, prompt, specialTokens);
+  const batch = new TextBatch<number>(loaded, { useCache });
+  const texts = new Map<number, string>();
+  const complete = new Map<number, Sample>();
+  try {
+    for (let [next, told] = [0, 0]; told < count; ) {
+      for (; next < count && batch.size < together; next++) {
+        texts.set(next, '');
+        batch.add(next, { ...options, stop, prompt: tokens, seed: sampleSeed(options.seed, next) });
+      }
+      for (const { of: index, text, hasToken, finish } of await batch.step()) {
+        if (hasToken) onToken();
+        texts.set(index, texts.get(index)! + text);
+        if (finish !== undefined) complete.set(index, { index, text: texts.get(index)!, finish });
+      }
+      for (let sample = complete.get(told); sample !== undefined; sample = complete.get(told)) {
+        yield sample;
+        complete.delete(told);
+        texts.delete(told++);
+      }
+    }
+  } finally {
+    batch.release();
+  }
 }

@@ -117,6 +117,7 @@ export interface NativeAddon {
       ic: number,
       oc: number,
       weightTransposed: boolean,
+      rowsApart: boolean,
       samples: number,
       activation: ActivationKind | 'none',
       out: AnyFloats,
@@ -253,7 +254,7 @@ export interface NativeAddon {
 export type NativeLoad = { readonly addon: NativeAddon } | { readonly error: string };
 
 /** Which arguments the functions of {@link NativeAddon} have; the same number is in native/addon.cc. */
-const interfaceVersion = 2;
+const interfaceVersion = 3;
 
 let loaded: NativeLoad | undefined;
 

@@ -61,7 +61,7 @@ export function linearShape({ inp, weight, weightTransposed = false }: LinearOpt
 }
 
 /** B, T and C of qkv [B, T, 3C]. */
-export function attentionShape({ qkv, nHead }: AttentionOptions) {
+export function attentionShape({ qkv, nHead }: Pick<AttentionOptions, 'qkv' | 'nHead'>) {
   const [b, t, width] = qkv.shape;
   if (
     qkv.shape.length !== 3 ||

@@ -9,7 +9,13 @@ import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
 import type { Engine } from '../engine.ts';
 import type { KernelOptions } from '../kernels.ts';
-import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import {
+  checkGradients,
+  checkLinearBackward,
+  checkLinearForward,
+  expectSequences,
+  logitsRows,
+} from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import { loadNative, type NativeAddon } from './addon.ts';
 import {
@@ -225,7 +231,7 @@ export class NativeEngine extends NativeTensors implements Engine {
 
   linearForward(options: KernelOptions<'linearForward'>): void {
     checkLinearForward(options);
-    const { out, bias, inp, weight, activation, residual, dropout } = options;
+    const { out, bias, inp, weight, activation, residual, dropout, rowsApart = false } = options;
     const { n, ic, oc, transposed } = linearShape(options);
     const samples = dropout ? (out.shape[0] ?? 1) : 1;
     this.#addon.linearForward(
@@ -234,6 +240,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       ic,
       oc,
       transposed,
+      rowsApart,
       samples,
       activation?.kind ?? 'none',
       anyFloats(out, 'out', n * oc),
@@ -320,21 +327,25 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
-    const { out, qkv, keys, values, position, nHead } = options;
-    const [rows, c] = matrix(keys, 'keys');
-    const t = qkv.size / (3 * c);
-    this.#addon.attentionDecode(
-      this.#handle,
-      rows,
-      t,
-      c,
-      nHead,
-      position,
-      floats(out, 'out', t * c),
-      floats(qkv, 'qkv'),
-      floats(keys, 'keys'),
-      floats(values, 'values', keys.size),
-    );
+    const { out, qkv, sequences, nHead } = options;
+    const { b, t, c } = attentionShape({ qkv, nHead });
+    expectSequences(sequences, b);
+    const [outs, inputs] = [floats(out, 'out', b * t * c), floats(qkv, 'qkv')];
+    for (const [i, { keys, values, position }] of sequences.entries()) {
+      const [rows] = matrix(keys, 'keys');
+      this.#addon.attentionDecode(
+        this.#handle,
+        rows,
+        t,
+        c,
+        nHead,
+        position,
+        outs.subarray(i * t * c, (i + 1) * t * c),
+        inputs.subarray(3 * i * t * c, 3 * (i + 1) * t * c),
+        floats(keys, 'keys', rows * c),
+        floats(values, 'values', rows * c),
+      );
+    }
   }
 
   crossEntropy(options: KernelOptions<'crossEntropy'>): void {

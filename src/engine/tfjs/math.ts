@@ -38,15 +38,16 @@ export function matMul(
   return tf.stack(tf.unstack(a).map((matrix, i) => plain(matrix, right[i]!)));
 }
 
-/** inp [N, IC] @ weight + bias [OC]. */
+/** inp [N, IC] @ weight + bias [OC]; row by row if they must be `apart`: backends choose by N how they multiply. */
 export function linear(
   ops: Ops,
   inp: TfTensor,
-  weight: TfTensor,
-  weightTransposed: boolean,
-  bias?: TfTensor,
+  { weight, weightTransposed, bias }: { weight: TfTensor; weightTransposed: boolean; bias: TfTensor | undefined },
+  apart: boolean,
 ): TfTensor {
-  const product = matMul(ops, inp, weight, false, weightTransposed);
+  const rows = apart && inp.shape[0]! > 1 ? ops.tf.split(inp, inp.shape[0]!) : [inp];
+  const products = rows.map((row) => matMul(ops, row, weight, false, weightTransposed));
+  const product = products.length === 1 ? products[0]! : ops.tf.concat(products);
   return bias === undefined ? product : ops.tf.add(product, bias);
 }
 
@@ -153,7 +154,7 @@ export function linearCrossEntropy(
     const before = dweight;
     const results: Record<string, TfTensor> = tf.tidy(() => {
       const chunk = tf.slice(inp, [from, 0], [count, inp.shape[1]!]);
-      const logits = linear(ops, chunk, weight, weightTransposed);
+      const logits = matMul(ops, chunk, weight, false, weightTransposed);
       const weights = wanted.weights && tf.slice(wanted.weights, [from], [count]);
       const gradient = wanted.dinp || before !== undefined ? { scale: wanted.scale, weights } : undefined;
       const loss = crossEntropy(ops, logits, targets.subarray(from, from + count), gradient);

@@ -9,7 +9,13 @@ import { lastExtent, sizeOf } from '../../base/shape.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import type { Dropout, KernelOptions } from '../kernels.ts';
-import { checkGradients, checkLinearBackward, checkLinearForward, logitsRows } from '../linearOptions.ts';
+import {
+  checkGradients,
+  checkLinearBackward,
+  checkLinearForward,
+  expectSequences,
+  logitsRows,
+} from '../linearOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { activation as activate, activationGradient } from './activations.ts';
@@ -206,7 +212,7 @@ class TfjsEngine implements Engine {
 
   linearForward(options: KernelOptions<'linearForward'>): void {
     checkLinearForward(options);
-    const { out, inp, weight, weightTransposed = false, bias, activation, residual, dropout } = options;
+    const { out, inp, weight, weightTransposed = false, bias, activation, residual, dropout, rowsApart } = options;
     expectLinear('linearForward', options, { out, bias });
     expectSizes('linearForward', {
       preActivation: [activation?.preActivation, out.size],
@@ -214,7 +220,8 @@ class TfjsEngine implements Engine {
     });
     const pre = activation?.preActivation;
     this.write(pre === undefined ? [out] : [out, pre], () => {
-      const y = math.linear(this.ops, this.rows(inp), this.read(weight), weightTransposed, this.readOptional(bias));
+      const layer = { weight: this.read(weight), weightTransposed, bias: this.readOptional(bias) };
+      const y = math.linear(this.ops, this.rows(inp), layer, rowsApart === true);
       if (activation !== undefined) {
         const active = activate(this.ops, activation.kind, y);
         return pre === undefined ? [active] : [active, y];
@@ -282,25 +289,33 @@ class TfjsEngine implements Engine {
     });
   }
 
-  attentionDecode({ out, qkv, keys, values, position, nHead }: KernelOptions<'attentionDecode'>): void {
+  attentionDecode({ out, qkv, sequences, nHead }: KernelOptions<'attentionDecode'>): void {
     const { tf } = this.ops;
-    const c = lastExtent(keys);
-    const blockSize = keys.size / c;
-    const t = out.size / c;
-    const end = position + t;
-    invariant(end <= blockSize, `attentionDecode: position ${end - 1} is past the cache's ${blockSize} rows`);
-    expectSizes('attentionDecode', { qkv: [qkv, 3 * t * c], values: [values, keys.size], out: [out, t * c] });
-    const part = (index: number) => tf.slice(tf.reshape(this.read(qkv), [t, 3 * c]), [0, index * c], [t, c]);
-    const extended = (cache: Tensor, rows: TfTensor) => {
-      const old = this.rows(cache);
-      const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];
-      const after = blockSize - end;
-      return tf.concat([...before, rows, ...(after === 0 ? [] : [tf.slice(old, [end, 0], [after, c])])]);
-    };
-    this.write([keys, values], () => [extended(keys, part(1)), extended(values, part(2))]);
+    const [b = 0, t = 0, width = 0] = qkv.shape;
+    const c = width / 3;
+    expectSequences(sequences, b);
+    expectSizes('attentionDecode', { out: [out, b * t * c] });
+    const part = (sequence: number, index: number) =>
+      tf.slice(tf.reshape(this.read(qkv), [b * t, width]), [sequence * t, index * c], [t, c]);
+    for (const [i, { keys, values, position }] of sequences.entries()) {
+      const blockSize = keys.size / c;
+      const end = position + t;
+      invariant(end <= blockSize, `attentionDecode: position ${end - 1} is past the cache's ${blockSize} rows`);
+      expectSizes('attentionDecode', { values: [values, keys.size] });
+      const extended = (cache: Tensor, rows: TfTensor) => {
+        const old = this.rows(cache);
+        const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];
+        const after = blockSize - end;
+        return tf.concat([...before, rows, ...(after === 0 ? [] : [tf.slice(old, [end, 0], [after, c])])]);
+      };
+      this.write([keys, values], () => [extended(keys, part(i, 1)), extended(values, part(i, 2))]);
+    }
     this.write([out], () => {
-      const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [end, c]);
-      return [attendToCache(this.ops, { q: part(0), keys: seen(keys), values: seen(values) }, nHead)];
+      const attended = sequences.map(({ keys, values, position }, i) => {
+        const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + t, c]);
+        return attendToCache(this.ops, { q: part(i, 0), keys: seen(keys), values: seen(values) }, nHead);
+      });
+      return [attended.length === 1 ? attended[0]! : tf.concat(attended)];
     });
   }
 

@@ -97,10 +97,35 @@ export function attentionCases(context: ContextGetter): void {
         const end = position + size;
         const qkv = k.put([1, size, 3 * c], qkvValues.slice(position * 3 * c, end * 3 * c));
         const out = k.out([1, size, c]);
-        k.engine.attentionDecode({ out, qkv, keys, values, position, nHead });
+        k.engine.attentionDecode({ out, qkv, sequences: [{ keys, values, position }], nHead });
         const [expected, terms] = [whole.out, wholeTerms].map((all) => all.subarray(position * c, end * c));
         await k.expectClose(out, expected!, 'attentionForward', `from ${position}`, terms);
         position = end;
+      }
+    });
+
+    it('decodes each of several sequences as if it were alone, bit for bit', async () => {
+      const k = context();
+      const [nHead, c] = [3, 36];
+      const positions = [0, 5, 131, 17, 2];
+      const rows = positions.length;
+      const qkvValues = seededValues(1, rows * 3 * c);
+      const caches = () =>
+        positions.map((position, i) => ({
+          keys: k.put([140, c], seededValues(10 + i, 140 * c)),
+          values: k.put([140, c], seededValues(30 + i, 140 * c)),
+          position,
+        }));
+      const [out, together, apart] = [k.out([rows, 1, c]), caches(), caches()];
+      k.engine.attentionDecode({ out, qkv: k.put([rows, 1, 3 * c], qkvValues), sequences: together, nHead });
+      const values = await k.read(out);
+      for (const [i, sequence] of apart.entries()) {
+        const one = k.out([1, 1, c]);
+        const qkv = k.put([1, 1, 3 * c], qkvValues.slice(i * 3 * c, (i + 1) * 3 * c));
+        k.engine.attentionDecode({ out: one, qkv, sequences: [sequence], nHead });
+        expect(values.slice(i * c, (i + 1) * c), `sequence ${i}`).toEqual(await k.read(one));
+        expect(await k.read(together[i]!.keys)).toEqual(await k.read(sequence.keys));
+        expect(await k.read(together[i]!.values)).toEqual(await k.read(sequence.values));
       }
     });
 
@@ -108,7 +133,8 @@ export function attentionCases(context: ContextGetter): void {
       const k = context();
       const cache = { keys: k.out([5, 4]), values: k.out([5, 4]) };
       const decode = { qkv: k.out([1, 3, 12]), out: k.out([1, 3, 4]), nHead: 2 };
-      expect(() => k.engine.attentionDecode({ ...cache, ...decode, position: 3 })).toThrow('cache');
+      expect(() => k.engine.attentionDecode({ ...decode, sequences: [{ ...cache, position: 3 }] })).toThrow('cache');
+      expect(() => k.engine.attentionDecode({ ...decode, sequences: [] })).toThrow('caches of 1');
     });
   });
 }

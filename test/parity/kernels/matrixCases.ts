@@ -63,6 +63,39 @@ function linearCases(context: ContextGetter): void {
   const cases = [false, true].flatMap((transposed) => shapes.map(([n, ic, oc]) => ({ n, ic, oc, transposed })));
 
   describe('linear', () => {
+    it.each([
+      [2, 5, 4],
+      [5, 100, 530],
+      [8, 192, 300],
+      [23, 97, 17],
+      [50, 96, 1030],
+    ])('gives each row of %i the bits that it has alone, IC %i, OC %i', async (n, ic, oc) => {
+      const k = context();
+      for (const transposed of [false, true]) {
+        const input = linearInputs({ n, ic, oc, transposed });
+        const { inp, weight } = putLinear(k, input);
+        const [bias, out] = [k.put([oc], input.bias), k.out([n, oc])];
+        const options = {
+          weight,
+          weightTransposed: transposed,
+          bias,
+          activation: { kind: 'gelu' as const },
+          rowsApart: true,
+        };
+        k.engine.linearForward({ ...options, inp, out });
+        const together = await k.read(out);
+        for (let row = 0; row < n; row++) {
+          const one = k.out([1, oc]);
+          k.engine.linearForward({
+            ...options,
+            inp: k.put([1, ic], input.inp.slice(row * ic, (row + 1) * ic)),
+            out: one,
+          });
+          expect(together.slice(row * oc, (row + 1) * oc), `row ${row}`).toEqual(await k.read(one));
+        }
+      }
+    });
+
     it.each(cases)('N=$n IC=$ic OC=$oc, transposed weight $transposed', async (shape) => {
       const k = context();
       const input = linearInputs(shape);

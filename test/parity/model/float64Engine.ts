@@ -9,6 +9,7 @@ import type { Engine } from '../../../src/engine/engine.ts';
 import type {
   AdamwOptions,
   AttentionOptions,
+  CachedKeys,
   Dropout,
   Kernels,
   LinearBackwardOptions,
@@ -227,9 +228,16 @@ export class Float64Engine implements Engine {
     assign(options.dqkv, attentionBackward(attentionInput(options), numbers(options.dout)));
   }
 
-  attentionDecode({ out, qkv, keys, values, position, nHead }: Kernel<'attentionDecode'>): void {
+  attentionDecode({ out, qkv, sequences, nHead }: Kernel<'attentionDecode'>): void {
+    const size = qkv.size / sequences.length;
+    const results = sequences.flatMap((sequence, i) => [
+      ...this.#decodeSequence(numbers(qkv).subarray(i * size, (i + 1) * size), sequence, nHead),
+    ]);
+    assign(out, Float64Array.from(results));
+  }
+
+  #decodeSequence(fresh: Float64Array, { keys, values, position }: CachedKeys, nHead: number): Float64Array {
     const C = keys.shape[1]!;
-    const fresh = numbers(qkv);
     const T = position + fresh.length / (3 * C);
     const all = new Float64Array(T * 3 * C);
     all.set(fresh, position * 3 * C);
@@ -242,7 +250,7 @@ export class Float64Engine implements Engine {
       }
     }
     const result = attentionForward({ qkv: all, b: 1, t: T, nHead, headSize: C / nHead });
-    assign(out, result.out.subarray(position * C));
+    return result.out.subarray(position * C);
   }
 
   crossEntropy({ losses, logits, targets, dlogits, scale, weights }: Kernel<'crossEntropy'>): void {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import type { Tensor } from '../../../src/engine/tensor.ts';
+import { DecodeBatch, type Sequence } from '../../../src/model/decodeBatch.ts';
 import { type GenerateOptions, generate } from '../../../src/model/generate.ts';
 import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
@@ -133,6 +134,44 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
         const deviation = Math.sqrt((p * (1 - p)) / draws);
         expect(Math.abs(counts[token]! / draws - p), `token ${token}`).toBeLessThanOrEqual(4.5 * deviation);
       });
+    });
+
+    it('gives a sequence the tokens and logits that it has alone, whatever is in the batch beside it', async () => {
+      const prompts = [
+        [3],
+        [3, 1],
+        [1, 5, 9, 2, 6, 5, 3, 5],
+        [8, 9, 7, 9],
+        [2, 7, 1, 8, 2, 8, 1, 8, 2, 8],
+        [3, 1, 4],
+        [0],
+      ];
+      const options = prompts.map((prompt, seed) => ({ ...all, prompt, seed, topK: seed }));
+      const logitsAlone: Float32Array[][] = [];
+      for (const alone of options) {
+        const batch = new DecodeBatch(engine, model);
+        batch.add(alone);
+        const steps: Float32Array[] = [];
+        while (steps.length < maxTokens) for (const { logits } of await batch.step()) steps.push(logits.slice());
+        batch.release();
+        logitsAlone.push(steps);
+      }
+      const idle = engine.memory().bytesInUse;
+      const batch = new DecodeBatch(engine, model, { promptChunk: 9 });
+      const counts = new Map<Sequence, { index: number; count: number }>();
+      for (let step = 0; step < 60; step++) {
+        // One comes at every other step; the third leaves early.
+        if (step % 2 === 0 && step / 2 < options.length) {
+          counts.set(batch.add(options[step / 2]!), { index: step / 2, count: 0 });
+        }
+        for (const { sequence, logits } of await batch.step()) {
+          const seen = counts.get(sequence)!;
+          expect(logits, `sequence ${seen.index}, token ${seen.count}`).toEqual(logitsAlone[seen.index]![seen.count]);
+          if (++seen.count === (seen.index === 2 ? 5 : maxTokens)) batch.remove(sequence);
+        }
+      }
+      expect([...counts.values()].map(({ count }) => count)).toEqual([20, 20, 5, 20, 20, 20, 20]);
+      expect(engine.memory().bytesInUse).toBe(idle);
     });
 
     it('streams, and gives its buffers back when it ends or is left early', async () => {

@@ -58,8 +58,9 @@ describe('kernelWork', () => {
     expect(kernelWork('adamw', update)).toEqual({ bytes: 7 * 16_000 });
     expect(kernelWork('adamw', { ...update, zeroGrads: true })).toEqual({ bytes: 8 * 16_000 });
     const cache = { keys: tensor(1024, 4), values: tensor(1024, 4) };
-    const decode = { ...cache, out: tensor(1, 4), qkv: tensor(1, 1, 12), position: 9, nHead: 2 };
-    expect(kernelWork('attentionDecode', decode)).toEqual({ bytes: 2 * 48 + 2 * 10 * 16 });
+    const sequences = [9, 4].map((position) => ({ ...cache, position }));
+    const decode = { out: tensor(2, 4), qkv: tensor(2, 1, 12), sequences, nHead: 2 };
+    expect(kernelWork('attentionDecode', decode)).toEqual({ bytes: 4 * 48 + 2 * (10 + 5) * 16 });
   });
 });
 

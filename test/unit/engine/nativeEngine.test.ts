@@ -79,8 +79,12 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
   ];
   engine.attentionForward({ qkv, nHead, lse, dropout, out: attended });
   engine.attentionBackward({ qkv, nHead, lse, dropout, out: attended, dout: dattended, dqkv });
-  const [decoded, cache] = [random([1, 2, c]), { keys: random([1500, c]), values: random([1500, c]) }];
-  engine.attentionDecode({ qkv: random([1, 2, 3 * c]), ...cache, position: 1490, nHead, out: decoded });
+  const [decoded, cache] = [random([2, 2, c]), { keys: random([1500, c]), values: random([1500, c]) }];
+  const sequences = [
+    { ...cache, position: 1490 },
+    { keys: random([9, c]), values: random([9, c]), position: 3 },
+  ];
+  engine.attentionDecode({ qkv: random([2, 2, 3 * c]), sequences, nHead, out: decoded });
   const [norm, mean, rstd, scale, shift] = [random([n, c]), random([n]), random([n]), random([c]), random([c])];
   engine.layerNormForward({ out: norm, mean, rstd, inp, weight: scale, bias: shift, eps: 1e-5 });
   const [dnorm, dscale, dshift] = [random([n, c]), random([c]), random([c])];

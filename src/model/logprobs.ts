@@ -1,0 +1,22 @@
+/** How likely the model found a token, before temperature, top-k and top-p have their say. Pure. */
+import { selectTop } from './topK.ts';
+
+/** Natural logarithms of probabilities. */
+export interface TokenLogprobs {
+  readonly token: number;
+  readonly logprob: number;
+  /** The likeliest tokens, the likeliest first. */
+  readonly top: readonly { readonly token: number; readonly logprob: number }[];
+}
+
+/** Of `token` and of the `count` likeliest, under softmax(logits [V]). */
+export function tokenLogprobs(logits: Float32Array, token: number, count: number): TokenLogprobs {
+  let most = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > most) most = logits[i]!;
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - most);
+  const logDenominator = most + Math.log(sum);
+  const of = (index: number) => ({ token: index, logprob: logits[index]! - logDenominator });
+  const likeliest = count === 0 ? [] : [...selectTop(logits, count)].sort((a, b) => logits[b]! - logits[a]! || a - b);
+  return { ...of(token), top: likeliest.map(of) };
+}

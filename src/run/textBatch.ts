@@ -1,0 +1,119 @@
+/** Several texts that a model continues at once, each as it would continue it alone: what `generate`, `serve` and `chat` run. */
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { DecodeBatch, type DecodeBatchOptions, type NextToken, type Sequence } from '../model/decodeBatch.ts';
+import { type TokenLogprobs, tokenLogprobs } from '../model/logprobs.ts';
+import type { SamplingOptions } from '../model/sampling.ts';
+import type { LoadedModel } from './loadModel.ts';
+import { TextStream } from './textStream.ts';
+
+/** One text. */
+export interface TextRequest extends SamplingOptions {
+  /** At least one token. */
+  readonly prompt: ArrayLike<number>;
+  readonly maxTokens: number;
+  readonly seed: number;
+  /** Texts that end it, each at least one character; they are not part of it. */
+  readonly stop: readonly string[];
+  /** How many of the likeliest tokens are told of each token; undefined: nothing is. */
+  readonly logprobs?: number | undefined;
+}
+
+/** Why a text ended: at a stop text, or at `maxTokens`. */
+export type FinishReason = 'stop' | 'length';
+
+/** What a step added to a text. */
+export interface TextPiece<T> {
+  /** What it was added with. */
+  readonly of: T;
+  /** May be empty. */
+  readonly text: string;
+  /** Whether there is a new token; a text of no tokens ends without. */
+  readonly hasToken: boolean;
+  /** Of the new token, where they were asked for. */
+  readonly logprobs?: TokenLogprobs & {
+    /** Where its text begins in the continuation, in UTF-16 units. */
+    readonly offset: number;
+  };
+  /** This was the last piece. */
+  readonly finish?: FinishReason;
+}
+
+interface Text<T> {
+  readonly of: T;
+  readonly request: TextRequest;
+  readonly stream: TextStream;
+  count: number;
+}
+
+/** `T` is what its owner knows a text by. */
+export class TextBatch<T> {
+  readonly #batch: DecodeBatch;
+  readonly #tokenizer: Tokenizer;
+  readonly #texts = new Map<Sequence, Text<T>>();
+  /** Texts of no tokens. */
+  readonly #empty = new Set<T>();
+
+  constructor(
+    { engine, model, tokenizer }: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
+    options: DecodeBatchOptions = {},
+  ) {
+    this.#batch = new DecodeBatch(engine, model, options);
+    this.#tokenizer = tokenizer;
+  }
+
+  /** Texts that have not ended. */
+  get size(): number {
+    return this.#texts.size + this.#empty.size;
+  }
+
+  add(of: T, request: TextRequest): void {
+    if (request.maxTokens === 0) {
+      this.#empty.add(of);
+      return;
+    }
+    const stream = new TextStream(this.#tokenizer, request.prompt, request.stop);
+    this.#texts.set(this.#batch.add(request), { of, request, stream, count: 0 });
+  }
+
+  /** Ends a text: there is no piece of it any more. */
+  remove(of: T): void {
+    this.#empty.delete(of);
+    for (const [sequence, text] of this.#texts) if (text.of === of) this.#end(sequence);
+  }
+
+  /** Lets every text grow by a token, or reads on in its prompt. Texts that end leave the batch. One step at a time. */
+  async step(): Promise<TextPiece<T>[]> {
+    const empty = [...this.#empty].map((of): TextPiece<T> => ({ of, text: '', hasToken: false, finish: 'length' }));
+    this.#empty.clear();
+    if (this.#texts.size === 0) return empty;
+    return [...empty, ...(await this.#batch.step()).flatMap((next) => this.#pieceOf(next))];
+  }
+
+  /** Ends every text. */
+  release(): void {
+    this.#empty.clear();
+    this.#texts.clear();
+    this.#batch.release();
+  }
+
+  #pieceOf({ sequence, token, logits }: NextToken): TextPiece<T>[] {
+    const text = this.#texts.get(sequence);
+    if (text === undefined) return [];
+    const { of, request, stream } = text;
+    text.count++;
+    const offset = stream.length;
+    const logprobs = request.logprobs !== undefined && {
+      logprobs: { ...tokenLogprobs(logits, token, request.logprobs), offset },
+    };
+    const added = stream.push(token);
+    const finish = stream.isStopped ? 'stop' : text.count === request.maxTokens ? 'length' : undefined;
+    if (finish === undefined) return [{ of, text: added, hasToken: true, ...logprobs }];
+    this.#end(sequence);
+    return [{ of, text: added + stream.end(), hasToken: true, ...logprobs, finish }];
+  }
+
+  #end(sequence: Sequence): void {
+    this.#texts.delete(sequence);
+    this.#batch.remove(sequence);
+  }
+}
