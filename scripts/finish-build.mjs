@@ -1,4 +1,4 @@
-// What the compiler leaves to do: copies the dashboard's page and style sheet, marks the command line as executable, and, in a checkout of
+// What the compiler leaves to do: copies pages and style sheets, marks the command line as executable, and, in a checkout of
 // this repository, links it where `npx launch` looks.
 // A package's own `bin` is linked into node_modules/.bin only in the projects that install it, never in itself.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
@@ -6,8 +6,9 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-for (const name of ['index.html', 'page.css']) {
-  copyFileSync(join(root, 'src/dashboard/page', name), join(root, 'dist/dashboard/page', name));
+for (const folder of ['dashboard/page', 'serve/page']) {
+  for (const name of ['index.html', 'page.css'])
+    copyFileSync(join(root, 'src', folder, name), join(root, 'dist', folder, name));
 }
 
 const entry = join(root, 'dist', 'cli', 'main.js');

@@ -27,9 +27,11 @@ export const mayImport = {
   run: 'base architecture checkpoint comm config coordinator coordinator/core data engine model records task worker',
   bench:
     'base architecture checkpoint comm config coordinator coordinator/core data engine model records report task worker',
-  dashboard: 'base records report',
+  web: 'base',
+  dashboard: 'base records report web',
+  serve: 'base data model run web',
 
-  cli: 'base architecture bench checkpoint comm config coordinator coordinator/core dashboard data engine model records report run task worker',
+  cli: 'base architecture bench checkpoint comm config coordinator coordinator/core dashboard data engine model records report run serve task web worker',
 };
 
 /** Folders without effects: they may import no module of Node, so they have no files, sockets or threads. */

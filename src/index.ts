@@ -100,6 +100,7 @@ export type {
   StepMetrics,
 } from './records/metricsLog.ts';
 export {
+  type RestoreCheckpointOptions,
   type RestoredCheckpoint,
   restoreCheckpoint,
   type SaveCheckpointOptions,

@@ -5,7 +5,7 @@
 import { UserError } from '../base/errors.ts';
 
 /** What may be given more than once. `_` and `$0` are yargs' own. */
-const repeatable = new Set(['set', 'sources', 'rundirs', 'runs', '_', '$0']);
+const repeatable = new Set(['set', 'sources', 'rundirs', 'runs', 'stop', '_', '$0']);
 
 /** What means something of its own when it stands alone. */
 const bare = new Set(['resume', 'dashboard', 'smooth', 'tensorboard']);

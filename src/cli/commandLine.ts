@@ -38,6 +38,16 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./generate.ts')).generateCommand,
   },
   {
+    command: 'chat [checkpoint]',
+    describe: 'Type texts and let a trained model continue them, in turns',
+    load: async () => (await import('./chat.ts')).chatCommand,
+  },
+  {
+    command: 'serve [checkpoint]',
+    describe: 'Serve a trained model over HTTP, as OpenAI does, with a page to type in',
+    load: async () => (await import('./serve.ts')).serveCommand,
+  },
+  {
     command: 'eval',
     describe: 'Mean loss and perplexity over a whole split',
     load: async () => (await import('./evaluate.ts')).evaluateCommand,

@@ -4,8 +4,9 @@ import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } 
 import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
-import { Dashboard, isLoopback } from '../dashboard/server.ts';
+import { Dashboard } from '../dashboard/server.ts';
 import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
+import { isLoopback } from '../web/listen.ts';
 import { onEndRequest } from './endRequests.ts';
 import { dashboardHost } from './options.ts';
 import { print, warn } from './output.ts';

@@ -1,62 +1,45 @@
-/** `launch generate`: continues a prompt with a trained model, printing the text as it comes. */
+/** `launch generate`: continues a prompt with a trained model, printing the text as it comes, or several texts one after another. */
+import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import { continueText, type TextOptions } from '../run/continueText.ts';
+import { messageOf, UserError } from '../base/errors.ts';
+import { userPath } from '../base/userPath.ts';
+import { continueText, continueTextOften, type TextOptions } from '../run/continueText.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, numberOption, withModelOptions } from './options.ts';
+import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
 
-interface GenerateArguments extends ModelArguments {
+interface GenerateArguments extends ModelArguments, SamplingArguments {
   readonly prompt: string | undefined;
-  readonly 'special-tokens': boolean;
-  readonly 'max-tokens': number | undefined;
-  readonly temperature: number | undefined;
-  readonly 'top-k': number | undefined;
-  readonly 'top-p': number | undefined;
-  readonly seed: number;
+  readonly 'prompt-file': string | undefined;
+  readonly 'num-samples': number;
   readonly cache: boolean;
 }
 
-/** What is taken where neither the command line nor a run's config says otherwise. */
-const fallback = { prompt: '\n', maxTokens: 200, temperature: 0.8, topK: 200, topP: 1 };
+/** Texts that are drawn at once: each has a cache of keys and values. */
+const samplesTogether = 8;
+/** Between two texts, as other programs of this kind print it. */
+const separator = '---------------';
 
 export const generateCommand: CommandModule<object, GenerateArguments> = {
   builder: (yargs: Argv<object>) =>
-    withModelOptions(yargs)
+    withSamplingOptions(withModelOptions(yargs))
       .option('prompt', {
         type: 'string',
         requiresArg: true,
         describe: "Text to continue; - reads it from standard input [default: the run's, or a new line]",
       })
-      .option('special-tokens', {
-        type: 'boolean',
-        default: false,
-        describe: 'Names of special tokens in the prompt, like <|endoftext|>, stand for them',
+      .option('prompt-file', {
+        type: 'string',
+        requiresArg: true,
+        conflicts: 'prompt',
+        describe: 'A file with the text to continue',
       })
-      .option('max-tokens', {
+      .option('num-samples', {
         type: 'number',
         requiresArg: true,
-        describe: "Tokens to generate [default: the run's, or 200]",
-      })
-      .option('temperature', {
-        type: 'number',
-        requiresArg: true,
-        describe: "Below 1 likelier tokens, above 1 more variety, 0 always the likeliest [default: the run's, or 0.8]",
-      })
-      .option('top-k', {
-        type: 'number',
-        requiresArg: true,
-        describe: "Draw from the K likeliest only; 0 from all [default: the run's, or 200]",
-      })
-      .option('top-p', {
-        type: 'number',
-        requiresArg: true,
-        describe: "Draw from the likeliest that together have this probability [default: the run's, or 1: all]",
-      })
-      .option('seed', {
-        type: 'number',
-        requiresArg: true,
-        default: 1337,
-        describe: 'The same seed gives the same text',
+        default: 1,
+        describe: 'Texts to draw, together; the second has the seed after --seed, and so on',
       })
       .option('cache', {
         type: 'boolean',
@@ -65,6 +48,8 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       })
       .example('$0 generate', "continue the newest run's own prompt")
       .example('cat start.txt | $0 generate --prompt -', 'continue what is piped in')
+      .example('$0 generate --prompt-file start.txt --num-samples 3', 'three texts that begin as the file')
+      .example('$0 generate --greedy --stop .', 'the likeliest text up to a full stop')
       .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
       .example('$0 generate --checkpoint runs/quickstart --best', 'with the checkpoint of its lowest validation loss')
       .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
@@ -73,49 +58,44 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
 
 async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   const engine = engineOptionsOf(args);
-  checkNumbers(args);
-  const prompt = args.prompt === '-' ? await textOf(process.stdin) : args.prompt;
+  checkSampling(args);
+  numberOption('num-samples', args.numSamples, { min: 1, max: 1e6, whole: true });
+  const prompt = await promptOf(args);
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine });
   try {
     process.stderr.write(`${loaded.description}\n`);
     const tokenTimesMs = [performance.now()];
     const onToken = () => tokenTimesMs.push(performance.now());
-    for await (const piece of continueText(loaded, textOptionsOf({ ...args, prompt }, loaded), onToken))
-      process.stdout.write(piece);
-    process.stdout.write('\n');
+    const options = textOptionsOf({ ...args, prompt }, loaded);
+    if (args.numSamples === 1) {
+      for await (const piece of continueText(loaded, options, onToken)) process.stdout.write(piece);
+      process.stdout.write('\n');
+    } else {
+      const samples = { count: args.numSamples, together: samplesTogether, onToken };
+      for await (const { text } of continueTextOften(loaded, options, samples)) {
+        process.stdout.write(`${options.prompt}${text}\n${separator}\n`);
+      }
+    }
     process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);
   } finally {
     await loaded.engine.dispose();
   }
 }
 
-/** Before a model is loaded, which may take a while. */
-function checkNumbers(args: ArgumentsCamelCase<GenerateArguments>): void {
-  const check = (name: string, value: number | undefined, range: Parameters<typeof numberOption>[2]): void => {
-    if (value !== undefined) numberOption(name, value, range);
-  };
-  check('max-tokens', args.maxTokens, { min: 0, max: 1e9, whole: true });
-  check('temperature', args.temperature, { min: 0, max: 100 });
-  check('top-k', args.topK, { min: 0, max: 2 ** 31, whole: true });
-  check('top-p', args.topP, { min: 1e-4, max: 1 });
-  check('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
+/** From wherever the command line says; undefined: it says nothing. */
+async function promptOf({ prompt, promptFile }: ArgumentsCamelCase<GenerateArguments>): Promise<string | undefined> {
+  if (prompt === '-') return textOf(process.stdin);
+  if (promptFile === undefined) return prompt;
+  return readFile(userPath(process.cwd(), promptFile), 'utf8').catch((error: unknown) => {
+    throw new UserError(`--prompt-file: ${messageOf(error)}`);
+  });
 }
 
 /** The command line wins over the config of the run that wrote the checkpoint. */
 function textOptionsOf(args: ArgumentsCamelCase<GenerateArguments>, { runConfig }: LoadedModel): TextOptions {
-  const sample = runConfig?.sample ?? fallback;
-  return {
-    prompt: args.prompt ?? sample.prompt,
-    specialTokens: args.specialTokens,
-    // A run that prints no sample has 0 there, which nobody who asks for text means.
-    maxTokens: args.maxTokens ?? (sample.maxTokens || fallback.maxTokens),
-    temperature: args.temperature ?? sample.temperature,
-    topK: args.topK ?? sample.topK,
-    topP: args.topP ?? sample.topP,
-    seed: args.seed,
-    useCache: args.cache,
-  };
+  const prompt = args.prompt ?? runConfig?.sample.prompt ?? '\n';
+  return { ...samplingOf(args, runConfig), prompt, useCache: args.cache };
 }
 
 /** From the time at which generation began and that of each token, in milliseconds. */

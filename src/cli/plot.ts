@@ -1,6 +1,7 @@
 /** `launch plot`: curves of one or several runs, as a picture. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { expandHome } from '../base/userPath.ts';
 import { metricNames, readRun } from '../records/runRecord.ts';
 import { checkPictureName, writePicture } from '../report/picture.ts';
 import { hasMetric, runChart } from '../report/runChart.ts';
@@ -29,7 +30,8 @@ export const plotCommand: CommandModule<object, PlotArguments> = {
   handler: plot,
 };
 
-async function plot({ runs, metric, out = `${metric}.svg`, smooth }: ArgumentsCamelCase<PlotArguments>): Promise<void> {
+async function plot({ runs, metric, smooth, ...args }: ArgumentsCamelCase<PlotArguments>): Promise<void> {
+  const out = expandHome(args.out ?? `${metric}.svg`);
   checkPictureName(out);
   const smoothing = smooth === undefined ? 0 : smooth === '' ? defaultSmoothing : Number(smooth);
   numberOption('smooth', smoothing, { min: 0, max: 0.9999 });

@@ -1,6 +1,7 @@
 /** `launch report`: one page that tells a run, for a browser without a network. */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { expandHome } from '../base/userPath.ts';
 import { readRun } from '../records/runRecord.ts';
 import { type Facts, writeRunReport } from '../report/runReport.ts';
 import { machineFacts } from './machineFacts.ts';
@@ -23,7 +24,8 @@ export const reportCommand: CommandModule<object, ReportArguments> = {
   handler: report,
 };
 
-async function report({ run, out = join(run, 'report.html') }: ArgumentsCamelCase<ReportArguments>): Promise<void> {
+async function report({ run, ...args }: ArgumentsCamelCase<ReportArguments>): Promise<void> {
+  const out = expandHome(args.out ?? join(run, 'report.html'));
   const record = await readRun(run);
   if (record.badLines > 0) warn(`${run}: ${record.badLines} lines of its logs cannot be read; they are left out`);
   await writeRunReport(out, record, await machine());

@@ -3,16 +3,15 @@
  * directories and nothing else, so it serves runs of this process, of others, and finished ones alike; it never writes. It reads
  * while somebody looks: a run whose page nobody has open pays nothing for it.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { type AddressInfo, isIPv6 } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
-import { accessOf } from './access.ts';
+import { accessOf } from '../web/access.ts';
+import { listen, tokenFor, urlsOf } from '../web/listen.ts';
 import { EventStream } from './eventStream.ts';
 import { exposition } from './exposition.ts';
 import { RunView } from './runView.ts';
@@ -53,7 +52,7 @@ export class Dashboard {
 
   private constructor(options: DashboardOptions) {
     this.#options = options;
-    this.#token = isLoopback(options.host) ? undefined : randomBytes(18).toString('base64url');
+    this.#token = tokenFor(options.host);
     this.#runs = options.runDirs.map((path) => new RunView(path));
     this.#encoder = new UpdateEncoder(this.#runs);
     this.#server = Fastify({ forceCloseConnections: true, bodyLimit: 1_024, exposeHeadRoutes: false });
@@ -64,18 +63,9 @@ export class Dashboard {
     const dashboard = new Dashboard(options);
     try {
       await dashboard.#route();
-      await dashboard.#server.listen({ host: options.host, port: options.port });
+      await listen(dashboard.#server, 'the dashboard', options);
     } catch (error) {
       await dashboard.#server.close();
-      const where = `${options.host}:${options.port}`;
-      if (errorCode(error) === 'EADDRINUSE') {
-        throw new UserError(
-          `the dashboard's port is taken: another program listens on ${where}; choose another, or 0 for any`,
-        );
-      }
-      if (errorCode(error) === 'EADDRNOTAVAIL' || errorCode(error) === 'ENOTFOUND' || errorCode(error) === 'EACCES') {
-        throw new UserError(`the dashboard cannot listen on ${where}: ${messageOf(error)}`);
-      }
       throw error;
     }
     return dashboard;
@@ -83,23 +73,12 @@ export class Dashboard {
 
   /** What to open in a browser on this machine. */
   get url(): string {
-    const { address } = this.#address;
-    return this.#urlAt({ '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address);
+    return urlsOf(this.#server, this.#token).here;
   }
 
   /** What to open on another machine, where that is another address: undefined unless it listens on all of this machine. */
   get urlElsewhere(): string | undefined {
-    const { address } = this.#address;
-    return address === '0.0.0.0' || address === '::' ? this.#urlAt(externalHost()) : undefined;
-  }
-
-  get #address(): AddressInfo {
-    return this.#server.server.address() as AddressInfo;
-  }
-
-  #urlAt(name: string): string {
-    const host = isIPv6(name) ? `[${name}]` : name;
-    return `http://${host}:${this.#address.port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`;
+    return urlsOf(this.#server, this.#token).elsewhere;
   }
 
   /** Reads what is new and ends every connection. */
@@ -189,16 +168,6 @@ export class Dashboard {
       }
     }
   }
-}
-
-/** What others may know this machine by: its first address that is not loopback; its name, which not every network knows, where it has none. */
-function externalHost(): string {
-  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? hostname();
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
 interface Asset {

@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { expandHome } from '../base/userPath.ts';
 import { writeWhole } from '../base/writeWhole.ts';
 import { joinKeysOf, newRunKeys, parseRunKeys, type RunKeys, renderRunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from './runFolder.ts';
@@ -42,7 +43,7 @@ export async function joinKeys(
   fromEnvironment: string | undefined,
 ): Promise<RunKeys | undefined> {
   if (path !== undefined) {
-    const keys = await readKeyFile(path);
+    const keys = await readKeyFile(expandHome(path));
     if (keys === undefined)
       throw new UserError(`--key: there is no file ${path}: copy join.key from the run directory`);
     return joinKeysOf(keys);

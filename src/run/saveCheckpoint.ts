@@ -10,6 +10,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
 import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
 import { fillParameters } from './loadModel.ts';
+import { checkOptionNames } from './optionNames.ts';
 
 /** What a checkpoint says besides the numbers of the model and its optimizer. */
 export interface SaveCheckpointOptions {
@@ -38,6 +39,27 @@ export interface SaveCheckpointOptions {
   readonly onWarning?: (message: string) => void;
 }
 
+/** How a checkpoint is found. */
+export interface RestoreCheckpointOptions {
+  /** Where a relative path starts. Default: the working folder of the process. */
+  readonly cwd?: string;
+  /** Told of newer checkpoints that were passed over since they are damaged. */
+  readonly onWarning?: (message: string) => void;
+}
+
+const saveNames = {
+  step: true,
+  dataset: true,
+  valLoss: true,
+  keep: true,
+  samplesSeen: true,
+  config: true,
+  cwd: true,
+  onWarning: true,
+} satisfies Record<keyof SaveCheckpointOptions, true>;
+
+const restoreNames = { cwd: true, onWarning: true } satisfies Record<keyof RestoreCheckpointOptions, true>;
+
 /** What a loop goes on with. */
 export interface RestoredCheckpoint {
   /** The checkpoint's folder. */
@@ -52,23 +74,17 @@ export interface RestoredCheckpoint {
  * Writes all parameters, and AdamW's moments of those that are trained, to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
  * `launch generate` and Hugging Face's `from_pretrained` read it.
  * @returns the checkpoint's folder, absolute
- * @throws UserError for a config that is none, and for a number below 0 or with a fraction
+ * @throws UserError for a config that is none, an unknown option, and a number below 0 or with a fraction
  * @throws PeerError if the disk is full or fails: nothing is left of it, and older ones are as they were
  */
 export async function saveCheckpoint(
   directory: string,
   trainer: Trainer,
-  {
-    step,
-    dataset,
-    valLoss,
-    keep = 0,
-    samplesSeen,
-    config,
-    cwd = process.cwd(),
-    onWarning = () => {},
-  }: SaveCheckpointOptions,
+  options: SaveCheckpointOptions,
 ): Promise<string> {
+  checkOptionNames('saveCheckpoint', options, saveNames);
+  const { step, dataset, valLoss, keep = 0, samplesSeen, config } = options;
+  const { cwd = process.cwd(), onWarning = () => {} } = options;
   for (const [name, value] of Object.entries({ step, keep, samplesSeen: samplesSeen ?? 0 })) {
     if (Number.isSafeInteger(value) && value >= 0) continue;
     throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
@@ -113,13 +129,15 @@ export async function saveCheckpoint(
  * from there, or fine-tunes weights that were trained elsewhere. Gradients that wait for an update are forgotten.
  * @param path a checkpoint, a folder of them or a run directory (its newest whole one; `onWarning`, by default `process.emitWarning`,
  *   is told of a newer one that is damaged), or a GPT-2 folder in Hugging Face's layout
- * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes: nothing is filled then
+ * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes, an unknown option: nothing is filled then
  */
 export async function restoreCheckpoint(
   path: string,
   trainer: Trainer,
-  { cwd = process.cwd(), onWarning = emitWarning }: { cwd?: string; onWarning?: (message: string) => void } = {},
+  options: RestoreCheckpointOptions = {},
 ): Promise<RestoredCheckpoint> {
+  checkOptionNames('restoreCheckpoint', options, restoreNames);
+  const { cwd = process.cwd(), onWarning = emitWarning } = options;
   const checkpoint = await findCheckpoint({ path, cwd, onWarning, verify: 'all' });
   const { config } = trainer.model;
   const difference = modelDifference(config, checkpoint.modelConfig);

@@ -1,12 +1,12 @@
 /**
- * Who may look. On the loopback interface everybody on this machine, but no web page of another site: the Host header must name this
+ * Who may use a server of this package. On the loopback interface everybody on this machine, but no web page of another site: the Host header must name this
  * machine, which a name that was bent to 127.0.0.1 does not. Elsewhere whoever has the token, in the address once and in a cookie then.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 
 export interface AccessOptions {
-  /** Needed to see anything; undefined: the server listens on loopback only. */
+  /** Needed for anything; undefined: the server listens on loopback only. */
   readonly token: string | undefined;
 }
 
@@ -28,7 +28,7 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
   const { token } = options;
   if (token === undefined) {
     if (isThisMachine(request.host)) return { allowed: true };
-    return { allowed: false, reason: 'this dashboard is for this machine: open it as http://127.0.0.1:PORT' };
+    return { allowed: false, reason: 'this server is for this machine: open it as http://127.0.0.1:PORT' };
   }
   if (isSame(request.queryToken, token)) {
     return { allowed: true, cookie: `${cookieName}=${token}; HttpOnly; SameSite=Strict; Path=/` };
@@ -40,6 +40,14 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
     allowed: false,
     reason: 'the token is missing or wrong: open the address that was printed, with ?token=',
   };
+}
+
+/**
+ * Whether a request comes from a page of another site. Browsers name the page's site in `Origin` wherever a request could do more than
+ * follow a link; other programs leave it out.
+ */
+export function isForeign(origin: string | undefined, host: string | undefined): boolean {
+  return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`;
 }
 
 /** Without a DNS name of somebody else's. */

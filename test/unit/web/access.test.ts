@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { accessOf } from '../../../src/dashboard/access.ts';
+import { accessOf, isForeign } from '../../../src/web/access.ts';
 
 const nothing = { host: undefined, queryToken: undefined, cookie: undefined, authorization: undefined };
 
@@ -21,6 +21,19 @@ describe('without a token', () => {
     '127.evil',
   ])('%s is not: a name of somebody else that leads here', (host) => {
     expect(accessOf({ token: undefined }, { ...nothing, host })).toMatchObject({ allowed: false });
+  });
+});
+
+describe('a page of another site', () => {
+  it.each(['http://evil.example', 'null', 'http://127.0.0.1:9999', 'ftp://127.0.0.1:3141'])(
+    '%s is refused',
+    (origin) => {
+      expect(isForeign(origin, '127.0.0.1:3141')).toBe(true);
+    },
+  );
+
+  it.each([undefined, 'http://127.0.0.1:3141', 'https://127.0.0.1:3141'])('%s is none', (origin) => {
+    expect(isForeign(origin, '127.0.0.1:3141')).toBe(false);
   });
 });
 

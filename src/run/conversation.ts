@@ -1,0 +1,55 @@
+/** Texts in turns: what somebody types, and what a model makes of it. A model of plain text continues what went before. */
+
+import { promptTokens, sampleSeed, type TextOptions } from './continueText.ts';
+import type { LoadedModel } from './loadModel.ts';
+import { TextBatch } from './textBatch.ts';
+
+/** No token of any tokenizer stands for more characters, but for runs of spaces. */
+const charactersOfTokenMost = 16;
+
+export class Conversation {
+  readonly #loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
+  readonly #options: Omit<TextOptions, 'prompt'>;
+  #text = '';
+  #turn = 0;
+
+  /** @param options of each answer; turn after turn, the seed goes up by 1 */
+  constructor(loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>, options: Omit<TextOptions, 'prompt'>) {
+    this.#loaded = loaded;
+    this.#options = options;
+  }
+
+  /** What was typed and answered so far, as far back as it can matter. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /**
+   * Yields what follows `typed`, which begins on a new line; an empty text goes on where the last answer ended. An answer that is left
+   * early stays as far as it came.
+   * @throws UserError for characters outside the vocabulary, and an empty text at the beginning; nothing has changed then
+   */
+  async *answer(typed: string): AsyncGenerator<string, void, undefined> {
+    const { tokenizer, model } = this.#loaded;
+    const { specialTokens, stop = [], useCache, ...options } = this.#options;
+    const before = typed === '' || this.#text === '' ? this.#text : `${this.#text}\n`;
+    const { blockSize } = model.config;
+    const text = (before + typed).slice(-charactersOfTokenMost * blockSize).replace(/^[\uDC00-\uDFFF]/, '');
+    // Past blockSize every token costs a whole window: there is room for the answer, or for half a window of it.
+    const room = blockSize - Math.min(options.maxTokens, blockSize >> 1);
+    const prompt = promptTokens(tokenizer, text, specialTokens).slice(-Math.max(1, room));
+    this.#text = text;
+    const batch = new TextBatch<Conversation>(this.#loaded, { useCache });
+    try {
+      batch.add(this, { ...options, stop, prompt, seed: sampleSeed(options.seed, this.#turn++) });
+      while (batch.size > 0) {
+        for (const piece of await batch.step()) {
+          this.#text += piece.text;
+          yield piece.text;
+        }
+      }
+    } finally {
+      batch.release();
+    }
+  }
+}

@@ -1,0 +1,141 @@
+/** The texts of one request on their way to its client: all at once, or piece by piece as server-sent events. */
+import { randomUUID } from 'node:crypto';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import type { TextPiece } from '../run/textBatch.ts';
+import type { Choice, CompletionRequest } from './completionRequest.ts';
+import type { ScheduledText, Scheduler } from './scheduler.ts';
+
+/** OpenAI's form of what a token could have been; each list has an entry for each token. */
+interface Logprobs {
+  readonly tokens: string[];
+  readonly token_logprobs: number[];
+  readonly top_logprobs: Record<string, number>[];
+  readonly text_offset: number[];
+}
+
+/** What is told of one text, a part of it in a stream. */
+export interface ChoiceBody {
+  readonly text: string;
+  readonly index: number;
+  readonly logprobs: Logprobs | null;
+  readonly finish_reason: 'stop' | 'length' | null;
+}
+
+/** Told of a request: pieces, and then how it ended. */
+export interface CompletionListener {
+  /** A chunk of the stream; of a text with `finish_reason` the last. */
+  readonly onChunk: (choice: ChoiceBody) => void;
+  readonly onEnd: () => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export class Completion {
+  readonly #request: CompletionRequest;
+  readonly #model: string;
+  readonly #tokenizer: Tokenizer;
+  readonly #id = `cmpl-${randomUUID()}`;
+  readonly #created = Math.floor(Date.now() / 1000);
+  readonly #texts: ScheduledText[];
+  readonly #scheduler: Scheduler;
+  #left: number;
+  #tokens = 0;
+
+  constructor(
+    request: CompletionRequest,
+    { model, tokenizer, scheduler }: { model: string; tokenizer: Tokenizer; scheduler: Scheduler },
+    listener: CompletionListener,
+  ) {
+    this.#request = request;
+    this.#model = model;
+    this.#tokenizer = tokenizer;
+    this.#scheduler = scheduler;
+    this.#left = request.choices.length;
+    this.#texts = request.choices.map((choice) => {
+      let isFirst = true;
+      return {
+        request: choice,
+        onPiece: (piece) => {
+          if (piece.hasToken) this.#tokens++;
+          const before = isFirst ? choice.echo : '';
+          isFirst = false;
+          if (before + piece.text !== '' || piece.finish !== undefined || piece.logprobs !== undefined) {
+            listener.onChunk(this.#chunkOf(choice, before, piece));
+          }
+          if (piece.finish !== undefined && --this.#left === 0) listener.onEnd();
+        },
+        onError: (error) => {
+          this.cancel();
+          listener.onError(error);
+        },
+      } satisfies ScheduledText;
+    });
+  }
+
+  /** Queues its texts; false where there is no room. */
+  submit(): boolean {
+    return this.#scheduler.submit(this.#texts);
+  }
+
+  /** Ends its texts. */
+  cancel(): void {
+    for (const text of this.#texts) this.#scheduler.cancel(text);
+  }
+
+  /** A response, or an event of a stream. */
+  body(choices: readonly ChoiceBody[], withUsage: boolean): object {
+    const { promptTokens } = this.#request;
+    const usage = {
+      prompt_tokens: promptTokens,
+      completion_tokens: this.#tokens,
+      total_tokens: promptTokens + this.#tokens,
+    };
+    return {
+      id: this.#id,
+      object: 'text_completion',
+      created: this.#created,
+      model: this.#model,
+      choices,
+      ...(withUsage && { usage }),
+    };
+  }
+
+  #chunkOf({ index }: Choice, before: string, { text, logprobs, finish }: TextPiece<unknown>): ChoiceBody {
+    const name = (token: number) => this.#tokenizer.decode([token]);
+    return {
+      text: before + text,
+      index,
+      logprobs:
+        logprobs === undefined
+          ? null
+          : {
+              tokens: [name(logprobs.token)],
+              token_logprobs: [logprobs.logprob],
+              top_logprobs: [Object.fromEntries(logprobs.top.map(({ token, logprob }) => [name(token), logprob]))],
+              text_offset: [logprobs.offset],
+            },
+      finish_reason: finish ?? null,
+    };
+  }
+}
+
+/** The chunks of each text as one, in the order of the texts. */
+export function joinChunks(chunks: readonly ChoiceBody[], count: number): ChoiceBody[] {
+  return Array.from({ length: count }, (_, index) => {
+    const own = chunks.filter((chunk) => chunk.index === index);
+    const logprobs = own.flatMap((chunk) => chunk.logprobs ?? []);
+    return {
+      text: own.map(({ text }) => text).join(''),
+      index,
+      logprobs:
+        logprobs.length === 0
+          ? null
+          : {
+              tokens: logprobs.flatMap(({ tokens }) => tokens),
+              token_logprobs: logprobs.flatMap((each) => each.token_logprobs),
+              top_logprobs: logprobs.flatMap((each) => each.top_logprobs),
+              text_offset: logprobs.flatMap((each) => each.text_offset),
+            },
+      finish_reason: own.at(-1)?.finish_reason ?? null,
+    };
+  });
+}

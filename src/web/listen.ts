@@ -1,0 +1,68 @@
+/** Where a server of this package listens, and what to open then. */
+import { randomBytes } from 'node:crypto';
+import { type AddressInfo, isIPv6 } from 'node:net';
+import { hostname, networkInterfaces } from 'node:os';
+import type { FastifyInstance } from 'fastify';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
+
+export interface ListenOptions {
+  /** An address of this machine. */
+  readonly host: string;
+  /** 0: the system chooses. */
+  readonly port: number;
+}
+
+export interface Urls {
+  /** What to open on this machine, with the token if there is one. */
+  readonly here: string;
+  /** What to open on another one, where that is another address: undefined unless the server listens on all of this machine. */
+  readonly elsewhere: string | undefined;
+}
+
+/**
+ * Starts listening.
+ * @param what the server, for messages: `the dashboard`
+ * @throws UserError if the port is taken or the address is none of this machine
+ */
+export async function listen(server: FastifyInstance, what: string, { host, port }: ListenOptions): Promise<void> {
+  try {
+    await server.listen({ host, port });
+  } catch (error) {
+    const where = `${host}:${port}`;
+    if (errorCode(error) === 'EADDRINUSE') {
+      throw new UserError(`${what}'s port is taken: another program listens on ${where}; choose another, or 0 for any`);
+    }
+    if (errorCode(error) === 'EADDRNOTAVAIL' || errorCode(error) === 'ENOTFOUND' || errorCode(error) === 'EACCES') {
+      throw new UserError(`${what} cannot listen on ${where}: ${messageOf(error)}`);
+    }
+    throw error;
+  }
+}
+
+/** A new token for a server that others than this machine reach; undefined on loopback, where none is needed. */
+export function tokenFor(host: string): string | undefined {
+  return isLoopback(host) ? undefined : randomBytes(18).toString('base64url');
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+/** Of a server that listens. */
+export function urlsOf(server: FastifyInstance, token: string | undefined): Urls {
+  const { address, port } = server.server.address() as AddressInfo;
+  const urlAt = (name: string): string => {
+    const host = isIPv6(name) ? `[${name}]` : name;
+    return `http://${host}:${port}/${token === undefined ? '' : `?token=${token}`}`;
+  };
+  return {
+    here: urlAt({ '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address),
+    elsewhere: address === '0.0.0.0' || address === '::' ? urlAt(externalHost()) : undefined,
+  };
+}
+
+/** What others may know this machine by: its first address that is not loopback; its name, which not every network knows, where it has none. */
+function externalHost(): string {
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? hostname();
+}
