@@ -14,7 +14,11 @@ type ChatArguments = ModelArguments & SamplingArguments;
 export const chatCommand: CommandModule<object, ChatArguments> = {
   builder: (yargs) =>
     withSamplingOptions(withModelOptions(yargs))
-      .positional('checkpoint', { type: 'string', describe: 'As --checkpoint' })
+      .positional('checkpoint', {
+        type: 'string',
+        describe:
+          'As --checkpoint: a checkpoint, a run directory or a folder of GPT-2 weights [default: the newest run]',
+      })
       .example('$0 chat', 'with the newest run: Ctrl-C stops a text, Ctrl-D ends')
       .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts, up to a full stop'),
   handler: run,

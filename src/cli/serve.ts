@@ -24,7 +24,11 @@ const graceMs = 30_000;
 export const serveCommand: CommandModule<object, ServeArguments> = {
   builder: (yargs) =>
     withModelOptions(yargs)
-      .positional('checkpoint', { type: 'string', describe: 'As --checkpoint' })
+      .positional('checkpoint', {
+        type: 'string',
+        describe:
+          'As --checkpoint: a checkpoint, a run directory or a folder of GPT-2 weights [default: the newest run]',
+      })
       .option('host', {
         type: 'string',
         requiresArg: true,

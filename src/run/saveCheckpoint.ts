@@ -43,7 +43,7 @@ export interface SaveCheckpointOptions {
 export interface RestoreCheckpointOptions {
   /** Where a relative path starts. Default: the working folder of the process. */
   readonly cwd?: string;
-  /** Told of newer checkpoints that were passed over since they are damaged. */
+  /** Told of newer checkpoints that were passed over since they are damaged. Default: `process.emitWarning`. */
   readonly onWarning?: (message: string) => void;
 }
 
@@ -127,8 +127,7 @@ export async function saveCheckpoint(
 /**
  * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has those of all that is trained: a loop goes on
  * from there, or fine-tunes weights that were trained elsewhere. Gradients that wait for an update are forgotten.
- * @param path a checkpoint, a folder of them or a run directory (its newest whole one; `onWarning`, by default `process.emitWarning`,
- *   is told of a newer one that is damaged), or a GPT-2 folder in Hugging Face's layout
+ * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
  * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes, an unknown option: nothing is filled then
  */
 export async function restoreCheckpoint(

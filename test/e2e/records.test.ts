@@ -16,6 +16,7 @@ async function isPng(path: string): Promise<boolean> {
 describe('records of a run', () => {
   beforeAll(async () => {
     const steps = (count: number) => set(...tiny, `train.maxSteps=${count}`, 'eval.everySteps=2');
+    process.env['HOME'] = folder();
     const begun = await launch(['--workers', '2', '--run-dir', 'run', '--tensorboard', ...steps(4)], folder());
     expect(begun.code, begun.stderr).toBe(0);
     const resumed = await launch(['--resume', 'run', '--tensorboard', ...set('train.maxSteps=6')], folder());
@@ -39,7 +40,7 @@ describe('records of a run', () => {
     expect(XMLValidator.validate(svg)).toBe(true);
     expect(svg).toContain('>validation<');
     const two = await launch(
-      ['plot', 'run', 'run', '--metric', 'gradNorm', '--smooth', '--out', 'new/two.png'],
+      ['plot', 'run', 'run', '--metric', 'gradNorm', '--smooth', '--out', '~/new/two.png'],
       folder(),
     );
     expect(two).toMatchObject({ code: 0, stderr: '' });
@@ -64,6 +65,8 @@ describe('records of a run', () => {
     const { code, stdout, stderr } = await launch(['report', 'run'], folder());
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'run/report.html\n', stderr: '' });
     const page = await readFile(join(folder(), 'run/report.html'), 'utf8');
+    expect((await launch(['report', 'run', '--out', '~/new/page.html'], folder())).code).toBe(0);
+    expect(await readFile(join(folder(), 'new/page.html'), 'utf8')).toContain('Training loss');
     for (const part of ['Training loss', 'Where a step goes', 'Events', 'nEmbd: 32', 'Report made on'])
       expect(page).toContain(part);
     expect(page).not.toMatch(/<script|<img|<link|href=|src=/);

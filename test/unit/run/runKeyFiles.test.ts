@@ -1,6 +1,6 @@
 import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { joinKeysOf, newRunKeys, renderRunKeys } from '../../../src/comm/runKeys.ts';
@@ -66,6 +66,18 @@ describe('the key files of a run', () => {
 });
 
 describe('what launch join joins with', () => {
+  it('may lie in the home folder', async () => {
+    const keys = newRunKeys();
+    await writeRunKeys(folder, keys);
+    const { HOME } = process.env;
+    process.env['HOME'] = folder.path;
+    try {
+      expect(await joinKeys(`~/${basename(folder.joinKeyPath)}`, undefined)).toEqual(joinKeysOf(keys));
+    } finally {
+      process.env['HOME'] = HOME;
+    }
+  });
+
   it('is the file, else the environment, else nothing; never the secret of the coordinator', async () => {
     const [a, b] = [newRunKeys(), newRunKeys()];
     await writeRunKeys(folder, a);
