@@ -1,9 +1,10 @@
 /** What `launch bench scaling` shows: rows for a terminal, pictures, and a page. */
 import { grouped } from '../base/numberText.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { phaseNames } from '../records/rankTimes.ts';
 import { barChart } from '../report/barChart.ts';
 import { type LineSeries, lineChart } from '../report/lineChart.ts';
-import { htmlTable, pageEnd, pageHead } from '../report/page.ts';
+import { type ChartSize, figure, htmlTable, pageEnd, pageHead } from '../report/page.ts';
 import { phaseSeries } from '../report/theme.ts';
 import { renderHost } from './machine.ts';
 import type { ScalingHead, ScalingMode, ScalingReport, ScalingResult } from './scalingBench.ts';
@@ -74,12 +75,12 @@ export interface Picture {
   readonly svg: string;
 }
 
-/** @param inPage for a page that has the charts' style sheet */
-export function scalingPictures(report: ScalingReport, { inPage = false } = {}): Picture[] {
+/** @param pageSize for a page that has the charts' style sheet: how large */
+export function scalingPictures(report: ScalingReport, pageSize?: ChartSize): Picture[] {
   const modes = [...new Set(report.results.map(({ mode }) => mode))];
   const of = (mode: ScalingMode) => report.results.filter((result) => result.mode === mode);
   const counts = [...new Set(report.results.map(({ workers }) => workers))].sort((a, b) => a - b);
-  const size = inPage ? { width: 640, height: 380 } : {};
+  const inPage = pageSize !== undefined;
   const subtitle = subtitleOf(report);
   const x = { label: 'workers', isLog: true, ticks: counts };
   const lines = (value: (result: ScalingResult) => number | undefined): LineSeries[] =>
@@ -102,7 +103,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
     title: string,
     y: { label: string; isLog?: boolean; isPercent?: boolean; include?: number[] },
     series: LineSeries[],
-  ) => lineChart({ title, subtitle, x, y, series, ...size }, { inPage });
+  ) => lineChart({ title, subtitle, x, y, series, ...pageSize }, { inPage });
   return [
     {
       name: 'tokens',
@@ -145,7 +146,7 @@ export function scalingPictures(report: ScalingReport, { inPage = false } = {}):
           y: { label: 'ms' },
           parts: phaseNames,
           series: phaseSeries,
-          ...size,
+          ...pageSize,
           bars: of(mode).map(({ workers, phaseMs }) => ({ name: String(workers), values: phaseMs })),
         },
         { inPage },
@@ -171,10 +172,12 @@ export function scalingPage(report: ScalingReport): string {
     ['system', `${machine.os}, Node.js ${machine.node}`],
     ['Lockstep', `${machine.lockstep}${machine.commit === undefined ? '' : `, commit ${machine.commit}`}`],
   ];
-  const pictures = scalingPictures(report, { inPage: true }).map(({ svg }) => `<figure>${svg}</figure>`);
+  const pictures = scalingPictures(report).map((_, i) =>
+    figure({ width: 640, height: 380 }, (size) => scalingPictures(report, size)[i]!.svg),
+  );
   const headings = columns.map(({ heading }) => heading);
   return [
-    pageHead(`Scaling, ${device} device`, 'launch bench scaling'),
+    pageHead(`Scaling, ${device} device`, ownCommand('bench', 'scaling')),
     `<section><h2>Measured on</h2>${htmlTable([], facts)}</section>`,
     `<section><h2>Results</h2>${htmlTable(headings, results.map(cellsOf))}<p>Medians; the quartiles are of the time of a step.</p></section>`,
     `<section class="charts">${pictures.join('')}</section>`,

@@ -16,6 +16,8 @@ export interface RunUpdate {
   /** Over the newest steps; undefined where no speed is known. */
   readonly tokensPerSecond: number | undefined;
   readonly mfu: number | undefined;
+  /** Of all evaluations the one with the least loss. */
+  readonly best: ValidationLine | undefined;
   /** Whole lists; absent where nothing came. */
   readonly validations?: readonly ValidationLine[];
   readonly events?: readonly EventLine[];

@@ -36,6 +36,7 @@ export class RunView {
   readonly #files: readonly TailFile[];
   #series = new Series();
   #validations: ValidationLine[] = [];
+  #best: ValidationLine | undefined;
   #newest: StepLine | undefined;
   #speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
   #tokensPerSecond: number | undefined;
@@ -125,6 +126,7 @@ export class RunView {
       newest: this.newestStep,
       tokensPerSecond: this.#tokensPerSecond,
       mfu: this.#mfu,
+      best: this.#best,
       maxSteps: this.#maxSteps,
       isRunning: this.#isRunning,
       ...(isNew('validation') && { validations: this.#validations }),
@@ -142,6 +144,7 @@ export class RunView {
   #restart(): void {
     this.#series = new Series();
     this.#validations = [];
+    this.#best = undefined;
     this.#newest = undefined;
     this.#speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
     this.#restarts++;
@@ -156,9 +159,14 @@ export class RunView {
       return;
     }
     this.#lines[parsed.kind]++;
-    if (parsed.kind === 'validation') keep(this.#validations, parsed.line, validationsMax);
+    if (parsed.kind === 'validation') this.#validation(parsed.line);
     else if (parsed.kind === 'event') keep(this.#events, parsed.line, eventsMax);
     else keep(this.#samples, parsed.line, samplesMax);
+  }
+
+  #validation(line: ValidationLine): void {
+    keep(this.#validations, line, validationsMax);
+    if (line.valLoss < (this.#best?.valLoss ?? Number.POSITIVE_INFINITY)) this.#best = line;
   }
 
   #step(line: StepLine): void {

@@ -185,7 +185,7 @@ async function readAssets(): Promise<{ files: Map<string, Asset>; policy: string
     ['/uplot.js', { type: types.js, body: await readFile(join(uplot, 'uPlot.esm.js'), 'utf8') }],
     ['/uplot.css', { type: types.css, body: await readFile(join(uplot, 'uPlot.min.css'), 'utf8') }],
   ]);
-  for (const name of ['page', 'charts', 'panels', 'format']) {
+  for (const name of ['page', 'charts', 'curves', 'readout', 'panels', 'format']) {
     files.set(`/${name}.js`, { type: types.js, body: await readFile(join(page, `${name}.js`), 'utf8') });
   }
   const importMap = /<script type="importmap">([\s\S]*?)<\/script>/.exec(html)?.[1] ?? '';

@@ -1,7 +1,16 @@
 /** Stacked bars: what a whole consists of, for several of them. */
 import { scaleBand } from 'd3-scale';
 import { type AxisSpec, axisOf } from './axes.ts';
-import { type FrameSpec, horizontalAxis, type LegendEntry, layFrame, round, svgOf, verticalAxis } from './frame.ts';
+import {
+  type FrameSpec,
+  horizontalAxis,
+  type LegendEntry,
+  layFrame,
+  round,
+  svgOf,
+  tickCountsOf,
+  verticalAxis,
+} from './frame.ts';
 import { escaped } from './markup.ts';
 import { filledSeries } from './theme.ts';
 
@@ -22,9 +31,10 @@ export function barChart(spec: BarChartSpec, options: { inPage?: boolean } = {})
   const legend = parts.map((name, i): LegendEntry => ({ name, series: series[i] ?? i, shape: 'box' }));
   const totals = bars.map(({ values }) => values.reduce((sum, value) => sum + drawable(value), 0));
   const ySpec = { ...spec.y, include: [0, ...(spec.y.include ?? [])] };
-  const labels = axisOf(ySpec, totals, [1, 0], 6).ticks.map(({ label }) => label);
+  const { y: tickCount } = tickCountsOf(spec);
+  const labels = axisOf(ySpec, totals, [1, 0], tickCount).ticks.map(({ label }) => label);
   const frame = layFrame(spec, legend, labels);
-  const y = axisOf(ySpec, totals, [frame.bottom, frame.top], 6);
+  const y = axisOf(ySpec, totals, [frame.bottom, frame.top], tickCount);
   const band = scaleBand(bars.keys(), [frame.left, frame.right]).paddingInner(0.35).paddingOuter(0.3);
   const width = Math.min(barWidthMax, band.bandwidth());
   const middle = (bar: number) => (band(bar) ?? 0) + band.bandwidth() / 2;

@@ -36,14 +36,22 @@ export interface Frame extends PlotArea {
 
 /** Estimated: glyphs of Inter are about so wide, in parts of the font size. */
 const glyphWidth = 0.56;
+const widthDefault = 760;
+const heightDefault = 420;
 const margin = 20;
 const fontSize = 12;
 const legendRowHeight = 20;
 const legendMark = 22;
 
+/** About how many labels the axes of a chart have room for. */
+export function tickCountsOf({ width = widthDefault, height = heightDefault }: FrameSpec): { x: number; y: number } {
+  const count = (pixels: number, most: number) => Math.max(3, Math.min(most, Math.round(pixels)));
+  return { x: count(width / 80, 8), y: count(height / 60, 6) };
+}
+
 /** @param leftLabels of the vertical axis: the longest says how much room it takes */
 export function layFrame(spec: FrameSpec, legend: readonly LegendEntry[], leftLabels: readonly string[]): Frame {
-  const { width = 760, height = 420, title, subtitle } = spec;
+  const { width = widthDefault, height = heightDefault, title, subtitle } = spec;
   const parts = [text(margin, 30, title, { size: 16, weight: 600, widest: width - 2 * margin })];
   let top = 40;
   if (subtitle !== undefined) {

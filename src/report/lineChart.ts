@@ -11,6 +11,7 @@ import {
   round,
   svgOf,
   text,
+  tickCountsOf,
   verticalAxis,
 } from './frame.ts';
 import { filledSeries, stroked, strokedSeries } from './theme.ts';
@@ -43,7 +44,6 @@ export interface LineChartSpec extends FrameSpec {
   readonly marks?: readonly Mark[];
 }
 
-const tickCounts = { x: 8, y: 6 };
 /** Labels of marks that are nearer to each other than this would overlap: the later is left out. */
 const markSpacing = 60;
 
@@ -53,6 +53,7 @@ export function lineChart(spec: LineChartSpec, options: { inPage?: boolean } = {
   const legend = series
     .filter(({ isPale }) => isPale !== true)
     .map(({ name, colour, isDashed }): LegendEntry => ({ name, series: colour, shape: isDashed ? 'dashed' : 'line' }));
+  const tickCounts = tickCountsOf(spec);
   const values = (index: 0 | 1) => shown(spec, index);
   // The labels say how wide the axis is, and do not depend on where it lies.
   const labels = axisOf(spec.y, values(1), [1, 0], tickCounts.y).ticks.map(({ label }) => label);

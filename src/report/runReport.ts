@@ -11,7 +11,7 @@ import { phaseNames } from '../records/rankTimes.ts';
 import { metricNames, type RunRecord } from '../records/runRecord.ts';
 import { barChart } from './barChart.ts';
 import { escaped } from './markup.ts';
-import { htmlTable, pageEnd, pageHead } from './page.ts';
+import { figure, htmlTable, pageEnd, pageHead } from './page.ts';
 import { hasMetric, runChart } from './runChart.ts';
 import { phaseSeries } from './theme.ts';
 
@@ -79,7 +79,7 @@ function* curves(run: RunRecord): Generator<string> {
   for (const metric of metricNames) {
     // It is drawn with the loss.
     if (metric === 'valLoss' || !hasMetric(run, metric)) continue;
-    yield `<figure>${runChart([run], { metric, inPage: true, width: 640, height: 360 })}</figure>\n`;
+    yield figure({ width: 640, height: 360 }, (size) => runChart([run], { metric, inPage: true, ...size }));
   }
   yield '</section>';
 }
@@ -92,23 +92,19 @@ function* timings({ rankTimes: { ranks } }: RunRecord): Generator<string> {
     grouped(steps),
     ...[...meanMs, p50Ms, p95Ms].map((ms) => ms.toFixed(2)),
   ]);
-  const chart = barChart(
-    {
-      title: 'Where a step goes',
-      subtitle: 'mean of all steps that a rank took part in',
-      xLabel: 'rank',
-      y: { label: 'ms' },
-      parts: phaseNames,
-      series: phaseSeries,
-      width: 1_080,
-      height: 400,
-      bars: ranks.map(({ rank, meanMs }) => ({ name: String(rank), values: meanMs })),
-    },
-    { inPage: true },
-  );
+  const chart = {
+    title: 'Where a step goes',
+    subtitle: 'mean of all steps that a rank took part in',
+    xLabel: 'rank',
+    y: { label: 'ms' },
+    parts: phaseNames,
+    series: phaseSeries,
+    bars: ranks.map(({ rank, meanMs }) => ({ name: String(rank), values: meanMs })),
+  };
+  const picture = figure({ width: 1_080, height: 400 }, (size) => barChart({ ...chart, ...size }, { inPage: true }));
   const note =
     'Milliseconds of a step: means; the median and 95th percentile are of all phases together. “Rest” is what a step takes beyond the phases.';
-  yield section('Timings', `<figure>${chart}</figure><br>${htmlTable(headings, rows)}<p>${note}</p>`);
+  yield section('Timings', `${picture}<br>${htmlTable(headings, rows)}<p>${note}</p>`);
 }
 
 function* samples(run: RunRecord): Generator<string> {

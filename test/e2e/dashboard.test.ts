@@ -4,10 +4,11 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
-import { launch, set, start, tiny, useFolder } from './launch.ts';
+import { launch, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const screenshots = join(packageRoot, 'build', 'screenshots');
@@ -29,7 +30,9 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     const complaints: string[] = [];
     const hosts = new Set<string>();
     page.on('console', (message) => {
-      if (message.type() !== 'log') complaints.push(message.text());
+      // That of the tests' own looks at canvases is none of the page's.
+      const isOurs = message.text().includes('willReadFrequently');
+      if (message.type() !== 'log' && !isOurs) complaints.push(message.text());
     });
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('request', (request) => {
@@ -66,6 +69,57 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     }
   }
 
+  /** Places where a row of the page ends before its right edge, or is cut by it. */
+  function holes(page: Page): Promise<string[]> {
+    return page.evaluate(() =>
+      [...document.querySelectorAll('.row, .run')].flatMap((row) => {
+        const edge = row.getBoundingClientRect().right;
+        const rights = new Map<number, number>();
+        for (const child of row.children) {
+          const { top, right } = child.getBoundingClientRect();
+          rights.set(Math.round(top), Math.max(rights.get(Math.round(top)) ?? 0, right));
+        }
+        return [...rights].flatMap(([top, right]) =>
+          Math.abs(right - edge) <= 1 ? [] : [`${row.className} at ${top}`],
+        );
+      }),
+    );
+  }
+
+  /** Of every legend: on how many lines it stands. */
+  function linesOf(page: Page, selector: string): Promise<number[]> {
+    return page.evaluate(
+      (wanted) =>
+        [...document.querySelectorAll(wanted)].map((box) => {
+          const tops = [...box.children].map((child) => Math.round(child.getBoundingClientRect().top));
+          return new Set(tops).size;
+        }),
+      selector,
+    );
+  }
+
+  async function expectAboveTheFold(page: Page, selector: string): Promise<void> {
+    await page.evaluate(() => scrollTo(0, 0));
+    const box = await page.locator(selector).first().boundingBox();
+    expect(box!.y + 40).toBeLessThan(page.viewportSize()!.height);
+  }
+
+  /** Points at the loss at many steps: what is said of a validation there is what `valLosses` has, by step. */
+  async function expectOwnValidations(page: Page, valLosses: ReadonlyMap<number, number>): Promise<void> {
+    const chart = page.locator('#loss .u-over');
+    await chart.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = (await chart.boundingBox())!;
+    for (let share = 0.05; share < 1; share += 0.05) {
+      await page.mouse.move(x + share * width, y + height / 2);
+      const pointed = page.locator('#loss .pointed');
+      await expect.poll(() => pointed.textContent()).toMatch(/^step /);
+      const own = valLosses.get(Number((await pointed.textContent())?.replace(/\D/g, '')));
+      const shown = await page.locator('#loss .line', { hasText: 'validation' }).locator('b').textContent();
+      expect(shown).toBe(own === undefined ? '–' : String(Number(own.toPrecision(4))));
+    }
+    await page.mouse.move(0, 0);
+  }
+
   it('follows a run of four workers, live, to its end', async () => {
     const options = [
       ...tiny,
@@ -87,7 +141,13 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await expectDrawnCharts(page, 6);
     expect(await tile(page, 'Workers').textContent()).toBe('4');
     expect(await page.locator('.bar-row').count()).toBe(4);
+    const heights = await page.locator('.bar-row span').evaluateAll((all) => all.map((one) => one.clientHeight));
+    expect(Math.max(...heights), 'one line for each worker').toBeLessThan(30);
     expect(Number(await tile(page, 'Val loss').textContent())).toBeGreaterThan(0);
+    expect(await tile(page, 'Best val loss').textContent()).toMatch(/^\d\.\d{4} at \d/);
+    expect(await page.locator('.chart .line b').allTextContents()).not.toContain('–');
+    expect(await holes(page)).toEqual([]);
+    await expectAboveTheFold(page, '#samples pre');
     expect(await page.locator('#events li').allTextContents()).toContainEqual(
       expect.stringMatching(/local-0003.* joined/),
     );
@@ -98,6 +158,9 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     run.process.kill('SIGINT');
     await expect.poll(() => page.locator('#state').textContent()).toBe('the run has ended; what you see is its end');
     expect(await page.locator('.run h2 small').textContent()).toBe('stopped');
+    const lines = await metricsOf(join(folder(), 'live'));
+    const valLosses = lines.flatMap(({ step, valLoss }) => (valLoss === undefined ? [] : [[step, valLoss] as const]));
+    await expectOwnValidations(page, new Map(valLosses));
     expect(await run.finished).toMatchObject({ code: 130, stderr: '' });
     expect(await run.descendants()).toEqual([]);
     expect(complaints).toEqual([]);
@@ -119,7 +182,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     const { page, complaints } = await openPage(url, { viewport, colorScheme: 'dark', isMobile: true, hasTouch: true });
     await page.getByText('finished').nth(1).waitFor();
     expect(await page.locator('.run').count()).toBe(2);
-    expect(await page.locator('.u-series').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
+    expect(await page.locator('.line').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
     await page.getByLabel('loss on a logarithmic axis').check();
     await page.getByLabel('smooth').check();
     await expectDrawnCharts(page, 6);
@@ -128,12 +191,50 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     });
     expect(width).toBeLessThanOrEqual(viewport.width);
     expect(colour).toBe('rgb(13, 17, 23)');
+    expect(Math.max(...(await linesOf(page, '.lines, #legend')))).toBeLessThan(4);
+    expect(await holes(page)).toEqual([]);
     await page.screenshot({ path: join(screenshots, 'dashboard-phone-dark.png'), fullPage: true });
 
     server.process.kill('SIGTERM');
     expect(await server.finished).toMatchObject({ code: 130, stderr: '' });
     expect(complaints).toEqual([]);
     await page.close();
+  });
+
+  it('the report of a run fits a phone: no chart is cut, and its letters can be read', async () => {
+    const options = set(...tiny, 'train.maxSteps=30', 'eval.everySteps=10');
+    expect(
+      (await launch(['--workers', '2', '--run-dir', 'a-run-with-a-name-that-is-long', ...options], folder())).code,
+    ).toBe(0);
+    expect((await launch(['report', 'a-run-with-a-name-that-is-long', '--out', 'report.html'], folder())).code).toBe(0);
+    const url = pathToFileURL(join(folder(), 'report.html')).href;
+    for (const [width, scheme] of [
+      [390, 'light'],
+      [1_280, 'dark'],
+    ] as const) {
+      const { page, complaints } = await openPage(url, { viewport: { width, height: 844 }, colorScheme: scheme });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+      const charts = await page.locator('figure svg:visible').evaluateAll((all) =>
+        all.map((svg) => {
+          const { left, right, width: shown } = svg.getBoundingClientRect();
+          const figure = svg.closest('figure')!.getBoundingClientRect();
+          const scale = shown / Number(svg.getAttribute('width'));
+          return { isWhole: left >= figure.left && right <= figure.right, lettersPx: 12 * scale };
+        }),
+      );
+      expect(charts.length).toBeGreaterThan(4);
+      for (const { isWhole, lettersPx } of charts) {
+        expect(isWhole).toBe(true);
+        expect(lettersPx).toBeGreaterThan(9);
+      }
+      const tables = await page
+        .locator('.scroll')
+        .evaluateAll((all) => all.map((box) => box.scrollWidth - box.clientWidth));
+      expect(Math.max(...tables), 'nothing has to be moved sideways').toBeLessThanOrEqual(0);
+      await page.screenshot({ path: join(screenshots, `report-${width}.png`), fullPage: true });
+      expect(complaints).toEqual([]);
+      await page.close();
+    }
   });
 
   it('says that the connection is lost, and comes back by itself', async () => {
@@ -146,6 +247,15 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     await page.waitForFunction(() => document.title.startsWith('5 '));
     await expectDrawnCharts(page, 5);
     expect(await tile(page, 'MFU').textContent()).toBe('–');
+    // As many charts as fill no row, and on a phone.
+    for (const [width, height] of [
+      [1_700, 1_000],
+      [390, 844],
+    ] as const) {
+      await page.setViewportSize({ width, height });
+      await expectAboveTheFold(page, '#samples');
+      expect(await holes(page)).toEqual([]);
+    }
     first.process.kill('SIGKILL');
     await first.finished;
     await expect.poll(() => page.locator('#state').textContent()).toMatch(/connection is lost/);

@@ -1,41 +1,30 @@
 /** The curves: one chart for each, all runs in it, the same steps in view everywhere. */
 import uPlot from 'uplot';
-import type { SentPoint } from '../runUpdate.ts';
-import { element, short } from './format.ts';
+import { type ChartKind, indexFor, linesOf, shownKinds, tablesOf } from './curves.ts';
+import { element, readable } from './format.ts';
+import { Readout } from './readout.ts';
 import type { RunState } from './runState.ts';
 
-interface ChartKind {
-  readonly title: string;
-  /** JSON has no NaN: what is not known comes as null. */
-  readonly values: (point: SentPoint) => number | null;
-  /** The validation loss beside it. */
-  readonly validation?: boolean;
-  /** Workers that are lost, as marks. */
-  readonly marks?: boolean;
-  /** Not every machine knows it: no chart where no run has any. */
-  readonly optional?: boolean;
-}
-
-const kinds: readonly ChartKind[] = [
-  { title: 'Loss', values: ({ loss }) => loss, validation: true, marks: true },
-  { title: 'Tokens per second', values: ({ tokensPerSecond }) => tokensPerSecond },
-  { title: 'MFU, per cent of what the machines can do', values: ({ mfu }) => percentOf(mfu), optional: true },
-  { title: 'Gradient norm', values: ({ gradNorm }) => gradNorm },
-  { title: 'Learning rate', values: ({ lr }) => lr },
-  { title: 'Ring, bytes sent per rank and second', values: ({ ringBytesPerSecond }) => ringBytesPerSecond },
-];
-const seriesColours = 6;
-/** Weight of the newest point of a curve that is smoothed. */
-const smoothWeight = 0.1;
+/** Pixels. On a phone the loss leaves room for what is below it. */
+const heights = { main: 300, mainOnPhone: 200, other: 190 } as const;
+const phoneWidth = 480;
 
 export interface ChartOptions {
   readonly logarithmic: boolean;
   readonly smooth: boolean;
 }
 
+/** Where the charts are put. */
+export interface ChartPlaces {
+  /** For the loss. */
+  readonly main: HTMLElement;
+  readonly others: HTMLElement;
+}
+
 interface Chart {
   readonly kind: ChartKind;
   readonly box: HTMLElement;
+  readonly readout: Readout;
   readonly plot: uPlot;
   isInView: boolean;
   /** It shows the newest data. */
@@ -43,16 +32,16 @@ interface Chart {
 }
 
 export class Charts {
-  readonly #parent: HTMLElement;
+  readonly #places: ChartPlaces;
   #charts: Chart[] = [];
   #shape = '';
   #runs: readonly RunState[] = [];
   #options: ChartOptions = { logarithmic: false, smooth: false };
   readonly #inView = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: '100px' });
+  readonly #sizes = new ResizeObserver(() => this.#resize());
 
-  constructor(parent: HTMLElement) {
-    this.#parent = parent;
-    new ResizeObserver(() => this.#resize()).observe(parent);
+  constructor(places: ChartPlaces) {
+    this.#places = places;
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
       this.#shape = '';
     });
@@ -60,9 +49,10 @@ export class Charts {
 
   /** Those in view now, the others when they come into view. */
   draw(runs: readonly RunState[], options: ChartOptions): void {
+    if (runs.length === 0) return;
     this.#runs = runs;
     this.#options = options;
-    const shown = kinds.filter(({ optional, values }) => optional !== true || hasAny(runs, values));
+    const shown = shownKinds(runs);
     const shape = JSON.stringify([runs.map(({ name }) => name), shown.map(({ title }) => title), options.logarithmic]);
     if (shape !== this.#shape) this.#build(shown);
     this.#shape = shape;
@@ -73,7 +63,8 @@ export class Charts {
   }
 
   #drawChart(chart: Chart): void {
-    chart.plot.setData(dataOf(chart.kind, this.#runs, this.#options));
+    chart.plot.setData(uPlot.join(tablesOf(chart.kind, this.#runs, this.#options.smooth)));
+    chart.readout.show(chart.plot);
     chart.isDrawn = true;
   }
 
@@ -89,55 +80,52 @@ export class Charts {
   #build(shown: readonly ChartKind[]): void {
     for (const { plot, box } of this.#charts) {
       this.#inView.unobserve(box);
+      this.#sizes.unobserve(box);
       plot.destroy();
       box.remove();
     }
     this.#charts = shown.map((kind) => {
-      const box = element('div', kind.validation === true ? 'chart wide' : 'chart');
-      box.setAttribute('role', 'img');
-      box.setAttribute('aria-label', `${kind.title} by step`);
-      this.#parent.append(box);
-      const plot = new uPlot(this.#plotOptions(kind, box), [[]], box);
+      const readout = new Readout(kind.title, linesOf(kind, this.#runs));
+      const picture = element('div');
+      picture.setAttribute('role', 'img');
+      picture.setAttribute('aria-label', `${kind.title} by step`);
+      const box = element('div', 'chart', readout.head, picture);
+      (isMain(kind) ? this.#places.main : this.#places.others).append(box);
+      const plot = new uPlot(this.#plotOptions(kind, box, readout), [[]], picture);
       this.#inView.observe(box);
-      return { kind, box, plot, isInView: false, isDrawn: false };
+      this.#sizes.observe(box);
+      return { kind, box, readout, plot, isInView: false, isDrawn: false };
     });
   }
 
-  #plotOptions(kind: ChartKind, box: HTMLElement): uPlot.Options {
-    const logarithmic = this.#options.logarithmic && kind.validation === true;
+  #plotOptions(kind: ChartKind, box: HTMLElement, readout: Readout): uPlot.Options {
+    const logarithmic = this.#options.logarithmic && isMain(kind);
     const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--grid'), width: 1 }, ticks: { show: false } };
-    const series: uPlot.Series[] = [{ label: 'step', value: (_, step) => short(step ?? undefined) }];
-    for (const [i, { name }] of this.#runs.entries()) {
-      const stroke = colour(`--series-${i % seriesColours}`);
-      const label = this.#runs.length > 1 ? name : kind.title.toLowerCase();
-      series.push({ label, stroke, width: 1.5, value: (_, value) => readable(value) });
-      if (kind.validation === true) {
-        // Alone it has a colour of its own; among others that of its run.
-        const own = this.#runs.length > 1 ? stroke : colour('--series-1');
-        series.push({
-          label: this.#runs.length > 1 ? `${name}, validation` : 'validation loss',
-          stroke: own,
-          width: 2,
-          dash: [6, 4],
-          spanGaps: true,
-          points: { show: true, size: 6 },
-          value: (_, value) => readable(value),
-        });
-      }
-    }
+    const lines = linesOf(kind, this.#runs);
+    const series = lines.map(({ isValidation, colour: index }): uPlot.Series => {
+      const stroke = colour(`--series-${index}`);
+      if (!isValidation) return { stroke, width: 1.5 };
+      return { stroke, width: 2, dash: [6, 4], spanGaps: true, points: { show: true, size: 6 } };
+    });
+    const width = widthOf(box);
     return {
-      title: kind.title,
-      width: widthOf(box),
-      height: kind.validation === true ? 320 : 220,
-      series,
+      width,
+      height: heightOf(kind, width),
+      series: [{}, ...series],
       scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
       axes: [
         { ...axis, size: 30 },
-        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : readable(tick))) },
+        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : readable(tick))) },
       ],
-      cursor: { sync: { key: 'steps' } },
-      legend: { markers: { dash: (_, i) => (series[i]?.dash === undefined ? 'solid' : 'dashed') } },
-      hooks: kind.marks === true ? { draw: [(plot) => this.#drawMarks(plot)] } : {},
+      cursor: {
+        sync: { key: 'steps' },
+        dataIdx: ({ data }, i, index) => (i === 0 ? index : indexFor(lines[i - 1]!, data[i] ?? [], index)),
+      },
+      legend: { show: false },
+      hooks: {
+        setCursor: [(plot) => readout.show(plot)],
+        draw: kind.marks === true ? [(plot) => this.#drawMarks(plot)] : [],
+      },
     };
   }
 
@@ -159,50 +147,20 @@ export class Charts {
   }
 
   #resize(): void {
-    for (const { box, plot } of this.#charts) {
+    for (const { kind, box, plot } of this.#charts) {
       const width = widthOf(box);
-      if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: plot.height });
+      if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: heightOf(kind, width) });
     }
   }
 }
 
-function percentOf(share: number | null): number | null {
-  return share === null ? null : 100 * share;
+function isMain({ validation }: ChartKind): boolean {
+  return validation === true;
 }
 
-function hasAny(runs: readonly RunState[], values: ChartKind['values']): boolean {
-  return runs.some(({ points }) => points.some((point) => Number.isFinite(values(point))));
-}
-
-/** Steps of all runs, then of each run its values there. */
-function dataOf(kind: ChartKind, runs: readonly RunState[], { smooth }: ChartOptions): uPlot.AlignedData {
-  const tables = runs.flatMap((run): uPlot.AlignedData[] => {
-    const values = run.points.map(kind.values);
-    const own: uPlot.AlignedData = [run.points.map(({ step }) => step), smooth ? smoothed(values) : values];
-    if (kind.validation !== true) return [own];
-    return [own, [run.validations.map(({ step }) => step), run.validations.map(({ valLoss }) => valLoss)]];
-  });
-  return uPlot.join(tables);
-}
-
-function smoothed(values: readonly (number | null)[]): (number | null)[] {
-  let mean: number | undefined;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = mean === undefined ? value : mean + smoothWeight * (value - mean);
-    return mean;
-  });
-}
-
-/** 12.5K, 100K, 1.2M. */
-const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
-
-function readable(value: number | null | undefined): string {
-  if (value === null || value === undefined) return '–';
-  const size = Math.abs(value);
-  if (size >= 10_000) return compact.format(value);
-  if (size === 0) return '0';
-  return size < 0.01 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+function heightOf(kind: ChartKind, width: number): number {
+  if (!isMain(kind)) return heights.other;
+  return width < phoneWidth ? heights.mainOnPhone : heights.main;
 }
 
 function colour(variable: string): string {

@@ -17,6 +17,18 @@ export function short(value: number | null | undefined): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
+/** 12.5K, 100K, 1.2M. */
+const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+/** As beside a curve and on its axis: 4 digits of it. */
+export function readable(value: number | null | undefined): string {
+  if (value === null || value === undefined) return '–';
+  const size = Math.abs(value);
+  if (size >= 10_000) return compact.format(value);
+  if (size === 0) return '0';
+  return size < 0.01 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+}
+
 /** 1:02:03, 2:03. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '–';

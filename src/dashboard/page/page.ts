@@ -4,20 +4,19 @@
  */
 import type { IndexedUpdate } from '../runUpdate.ts';
 import { Charts } from './charts.ts';
-import { drawConfigs, drawEvents, drawLegend, drawSamples, drawTiles, drawTimeline } from './panels.ts';
+import { drawConfigs, drawEvents, drawSamples, drawTiles, drawTimeline } from './panels.ts';
 import type { RunState } from './runState.ts';
 
 /** The curves of a run of quick steps are drawn so often; those of slow steps with each step. */
 const curvesEveryMs = 1_000;
 
 const runs: RunState[] = [];
-const charts = new Charts(byId('charts'));
+const charts = new Charts({ main: byId('loss'), others: byId('charts') });
 let isDrawn = true;
 let areListsDrawn = false;
 let curvesTimer: number | undefined;
 let curvesDueMs = 0;
 
-drawLegend(byId('legend'));
 for (const id of ['log', 'smooth']) byId(id).addEventListener('change', drawCurves);
 void loadConfigs();
 connect();
@@ -52,13 +51,14 @@ function connect(): void {
 }
 
 function take(update: IndexedUpdate): void {
-  const { index, reset, name, points, after, newest, tokensPerSecond, mfu, maxSteps, isRunning } = update;
+  const { index, reset, name, points, after, newest, tokensPerSecond, mfu, maxSteps, isRunning, best } = update;
   const before = reset ? undefined : runs[index];
   runs[index] = {
     name,
     newest,
     tokensPerSecond,
     mfu,
+    best,
     maxSteps,
     isRunning,
     points: [...(before?.points ?? []).filter(({ step }) => step <= after), ...points],
@@ -74,7 +74,7 @@ function draw(): void {
   requestAnimationFrame(() => {
     isDrawn = true;
     drawTiles(byId('tiles'), known());
-    drawTimeline(byId('timeline'), known());
+    drawTimeline(byId('timeline'), byId('legend'), known());
     if (!areListsDrawn) drawLists();
     if (performance.now() >= curvesDueMs) drawCurves();
     else curvesTimer ??= setTimeout(drawDueCurves, curvesDueMs - performance.now());

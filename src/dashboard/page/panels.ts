@@ -3,12 +3,14 @@ import { duration, element, fixed, short } from './format.ts';
 import type { RunState } from './runState.ts';
 
 const phases = [
-  ['dataWaitMs', 'waiting for data'],
+  ['dataWaitMs', 'data wait'],
   ['forwardBackwardMs', 'forward and backward'],
-  ['ringWaitMs', 'waiting for the ring'],
-  ['commitWaitMs', 'waiting for commit'],
+  ['ringWaitMs', 'ring wait'],
+  ['commitWaitMs', 'commit wait'],
   ['optimizerMs', 'optimizer'],
 ] as const;
+/** 100,000 of 100,000; 2.4586 at 100,000. */
+const longTiles: ReadonlySet<string> = new Set(['Step', 'Best val loss']);
 const svgNamespace = 'http://www.w3.org/2000/svg';
 
 export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void {
@@ -22,16 +24,21 @@ export function drawTiles(parent: HTMLElement, runs: readonly RunState[]): void 
         ['Step', `${short(newest?.step)}${run.maxSteps === undefined ? '' : ` of ${short(run.maxSteps)}`}`],
         ['Loss', fixed(newest?.loss, 4)],
         ['Val loss', fixed(validation?.valLoss, 4)],
+        ['Best val loss', bestOf(run)],
         ['Bits/byte', fixed(validation?.valBitsPerByte, 4)],
         ['Tokens/s', short(run.tokensPerSecond)],
         ['MFU', run.mfu === undefined ? '–' : `${(100 * run.mfu).toFixed(1)} %`],
         ['Tokens', short(newest?.tokens)],
         ['Workers', String(newest?.ranks.length ?? '–')],
         ...(run.isRunning ? [['Time left', timeLeft(run)]] : []),
-      ].map(([name = '', value = '']) => element('dl', 'tile', element('dt', '', name), element('dd', '', value)));
+      ].map(([name = '', value = '']) => tile(name, value));
       return element('div', 'run', heading, ...tiles);
     }),
   );
+}
+
+function tile(name: string, value: string): HTMLElement {
+  return element('dl', longTiles.has(name) ? 'tile long' : 'tile', element('dt', '', name), element('dd', '', value));
 }
 
 /** As its last event of that kind says. */
@@ -42,23 +49,19 @@ export function stateOf({ isRunning, events, newest, maxSteps }: RunState): stri
   return end.event === 'finished' && (newest?.step ?? 0) < (maxSteps ?? 0) ? 'stopped' : end.event;
 }
 
+/** Which checkpoint to take, and whether the model has got worse since. */
+function bestOf({ best }: RunState): string {
+  return best === undefined ? '–' : `${fixed(best.valLoss, 4)} at ${short(best.step)}`;
+}
+
 function timeLeft(run: RunState): string {
   const { newest, maxSteps, tokensPerSecond } = run;
   if (newest === undefined || maxSteps === undefined || tokensPerSecond === undefined) return '–';
   return duration(((maxSteps - newest.step) * (newest.tokens / newest.step)) / tokensPerSecond);
 }
 
-export function drawLegend(parent: HTMLElement): void {
-  parent.replaceChildren(
-    ...phases.map(([, name], i) => {
-      const swatch = element('i', `swatch phase-${i}`);
-      return element('span', '', swatch, name);
-    }),
-  );
-}
-
-/** A bar for each rank of each run's newest step, all on one scale. */
-export function drawTimeline(parent: HTMLElement, runs: readonly RunState[]): void {
+/** A bar for each rank of each run's newest step, all on one scale; beside the names of the parts their means over the ranks. */
+export function drawTimeline(parent: HTMLElement, legend: HTMLElement, runs: readonly RunState[]): void {
   const rows = runs.flatMap(({ name, newest }) => {
     return (newest?.ranks ?? []).map((rank) => {
       const parts = phases.map(([key]) => rank[key] ?? 0);
@@ -66,6 +69,13 @@ export function drawTimeline(parent: HTMLElement, runs: readonly RunState[]): vo
       return { label, parts, total: parts.reduce((sum, ms) => sum + ms, 0) };
     });
   });
+  legend.replaceChildren(
+    ...phases.map(([, name], i) => {
+      const mean = rows.reduce((sum, { parts }) => sum + (parts[i] ?? 0), 0) / rows.length;
+      const number = element('b', '', rows.length === 0 ? '–' : fixed(mean, 1));
+      return element('span', '', element('i', `swatch phase-${i}`), name, ' ', number);
+    }),
+  );
   const longest = Math.max(...rows.map(({ total }) => total), 1e-9);
   parent.replaceChildren(
     ...rows.map(({ label, parts, total }) => {
@@ -73,13 +83,20 @@ export function drawTimeline(parent: HTMLElement, runs: readonly RunState[]): vo
       return element(
         'div',
         'bar-row',
-        element('span', '', label),
+        labelOf(label),
         bar(parts, longest, text),
         element('span', '', `${fixed(total, 1)} ms`),
       );
     }),
   );
   if (rows.length === 0) parent.append(element('p', 'empty', 'No step yet.'));
+}
+
+/** On one line, whatever its length. */
+function labelOf(text: string): HTMLElement {
+  const label = element('span', '', text);
+  label.title = text;
+  return label;
 }
 
 function bar(parts: readonly number[], longest: number, text: string): SVGElement {
@@ -123,8 +140,10 @@ export function drawSamples(parent: HTMLElement, runs: readonly RunState[]): voi
   const all = runs.flatMap(({ name, samples }) => samples.map((sample) => ({ name, ...sample }))).reverse();
   parent.replaceChildren(
     ...all.map(({ name, step, prompt, text }) => {
+      // The text may or may not begin with what it goes on from.
+      const rest = text.startsWith(prompt) ? text.slice(prompt.length) : text;
       const heading = `${runs.length > 1 ? `${name}, ` : ''}step ${short(step)}`;
-      return element('div', '', element('strong', '', heading), element('pre', '', element('b', '', prompt), text));
+      return element('div', '', element('strong', '', heading), element('pre', '', element('b', '', prompt), rest));
     }),
   );
   if (all.length === 0) parent.append(element('p', 'empty', 'A sample is generated from each checkpoint.'));

@@ -9,6 +9,8 @@ export interface RunState {
   readonly newest: StepLine | undefined;
   readonly tokensPerSecond: number | undefined;
   readonly mfu: number | undefined;
+  /** Of all evaluations the one with the least loss. */
+  readonly best: ValidationLine | undefined;
   readonly events: readonly EventLine[];
   readonly samples: readonly SampleLine[];
   readonly maxSteps: number | undefined;

@@ -88,7 +88,10 @@ describe('the dashboard', () => {
       const points = () => all.at(-1)?.points.at(-1);
       if (all.length >= 1)
         await once('grow', () =>
-          appendFile(join(run, 'metrics.jsonl'), `${stepLine(4, 2)}\n{"step":4,"valLoss":2.5}\n`),
+          appendFile(
+            join(run, 'metrics.jsonl'),
+            `${stepLine(4, 2)}\n{"step":3,"valLoss":2.5}\n{"step":4,"valLoss":2.75}\n`,
+          ),
         );
       if (points()?.step === 4) {
         await once('event', () =>
@@ -119,9 +122,15 @@ describe('the dashboard', () => {
       [3, 3],
       [4, 2],
     ]);
-    expect(updates.find(({ validations }) => validations?.length === 1)?.validations).toEqual([
-      { step: 4, valLoss: 2.5 },
-    ]);
+    const evaluated = updates.find(({ validations }) => validations?.length === 2);
+    expect(evaluated).toMatchObject({
+      validations: [
+        { step: 3, valLoss: 2.5 },
+        { step: 4, valLoss: 2.75 },
+      ],
+      best: { step: 3, valLoss: 2.5 },
+    });
+    expect(updates.at(-1)).not.toHaveProperty('best');
     expect(updates.at(-1)?.points.map(({ step, loss }) => [step, loss])).toEqual([[1, 9]]);
   });
 
