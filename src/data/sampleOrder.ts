@@ -89,14 +89,15 @@ export function windowsOfEpoch(tokens: number, blockSize: number): number {
 
 /**
  * Windows that do not overlap, in an order of the epoch's own, from an offset of the epoch's own: the borders between windows are
- * elsewhere the next time. An epoch leaves out less than two windows of tokens, at the ends.
+ * elsewhere the next time. An epoch leaves out less than two windows of tokens, at the ends, and other ones the next time.
  */
 export function shuffledStart({ seed, corpus, number, tokens, blockSize }: ShuffledStartOptions): number {
   const windows = windowsOfEpoch(tokens, blockSize);
   const epoch = Math.floor(number / windows);
   const key = randomKey(seed, shuffledStream, corpus, epoch);
+  // All that leave a target for the last token of the last window: over the epochs every token is trained on.
   const offsets = tokens - windows * blockSize;
-  const offset = Math.floor(randomBits(key, 0) * 2 ** -32 * Math.min(blockSize, offsets));
+  const offset = Math.floor(randomBits(key, 0) * 2 ** -32 * offsets);
   return offset + blockSize * permutation(windows, key).at(number % windows);
 }
 

@@ -44,6 +44,25 @@ describe('shuffled', () => {
     expect(starts(one(1_000), windows, { seed: 2 })).not.toEqual(epochs[0]);
   });
 
+  it.each([
+    [3_071, 1_024],
+    [9, 8],
+    [15, 8],
+    [16, 8],
+    [17, 8],
+    [100, 8],
+    [1_003, 8],
+  ])('trains on every one of %i tokens over the epochs, in windows of %i', (tokens, blockSize) => {
+    const trained = new Set<number>();
+    const samples = 40 * blockSize * windowsOfEpoch(tokens, blockSize);
+    for (const start of starts(one(tokens), Math.min(samples, 60_000), { blockSize })) {
+      // As targets: the first token of a window is what the others follow from.
+      for (let at = start + 1; at <= start + blockSize; at++) trained.add(at);
+      if (trained.size === tokens - 1) break;
+    }
+    expect(trained.size).toBe(tokens - 1);
+  });
+
   it('never changes: a resumed run of an older version must see the same samples', () => {
     expect(starts(one(1_000_000), 4)).toEqual([595928, 567808, 950048, 771384]);
   });
