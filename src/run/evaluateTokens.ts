@@ -33,6 +33,8 @@ export async function evaluateTokens(
   const total = parts.reduce((count, part) => count + part.length, 0);
   let [sums, bytes, before] = [noSums, 0, 0];
   for (const part of parts) {
+    // Nothing of it is predicted: a split may be empty.
+    if (part.length < 2) continue;
     const over = await sumsOver(loaded, part, (done) => onProgress((before + done * part.length) / total));
     sums = addSums(sums, over);
     bytes += byteLength(loaded.tokenizer, part);

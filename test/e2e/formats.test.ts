@@ -40,6 +40,19 @@ it.each<[string, string[], RegExp]>([
   rmSync(run, { recursive: true });
 });
 
+it('trains on data of which nothing is held out, where nothing is validated', async () => {
+  const prepared = await launch(
+    ['prepare', 'ru', '--tokenizer', 'byte', '--val-fraction', '0', '--out', 'whole'],
+    folder(),
+  );
+  expect(prepared.stderr).toContain('nothing is held out for validation: a run on it needs data.validation=TEXT');
+  const options = set(...tiny.slice(1), 'data.shards=whole', 'train.maxSteps=2');
+  const trained = await launch(['--workers', '1', '--run-dir', 'all', ...options], folder());
+  expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
+  const evaluated = await launch(['eval', '--checkpoint', 'all', '--split', 'all', '--json'], folder());
+  expect(JSON.parse(evaluated.stdout).loss).toBeGreaterThan(1);
+});
+
 it('refuses an option that no file can use', async () => {
   const args = ['prepare', 'ru', '--field', 'text', '--tokenizer', 'gpt2', '--out', 'never'];
   const { code, stderr } = await launch(args, folder());

@@ -13,11 +13,9 @@ import { grouped } from '../../base/numberText.ts';
 import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson.ts';
 import { isFile } from '../../base/wholeFiles.ts';
 import { writeWhole } from '../../base/writeWhole.ts';
-import { PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
+import { FAILED_FILE, PLAN_FILE, PROGRESS_FILE, SHARD_MANIFEST_FILE } from '../shards/shardManifest.ts';
 
 const LOCK_FILE = 'prepare.lock';
-/** The input was refused: what is there is of no use, since only another input or other options can be finished. */
-const FAILED_FILE = 'failed';
 const FILE_BYTES_MAX = 256 * 2 ** 20;
 
 const count = z.number().int().nonnegative();

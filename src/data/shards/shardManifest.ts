@@ -13,6 +13,8 @@ import { isFile } from '../../base/wholeFiles.ts';
 export const SHARD_MANIFEST_FILE = 'manifest.json';
 /** What has been done of a folder that is not finished. */
 export const PROGRESS_FILE = 'progress.json';
+/** The input was refused: what is there is of no use, since only another input or other options can be finished. */
+export const FAILED_FILE = 'failed';
 /** What was asked for; written first. */
 export const PLAN_FILE = 'prepare.json';
 const FORMAT = 'lockstep-shards';
@@ -72,6 +74,11 @@ export async function readShardManifest(folder: string, setting: string): Promis
   if (!(await isFile(path))) {
     // Before the first token is written, a tokenizer may be trained.
     const isHalf = (await isFile(join(folder, PROGRESS_FILE))) || (await isFile(join(folder, PLAN_FILE)));
+    if (await isFile(join(folder, FAILED_FILE))) {
+      throw new UserError(
+        `${setting}: nothing was made in ${folder}, since its input was refused: correct the input or the options, and run ${ownCommand('prepare')} again`,
+      );
+    }
     throw new UserError(
       isHalf
         ? `${setting}: ${folder} is not finished: run the same \`prepare\` command again, it goes on where it stopped`

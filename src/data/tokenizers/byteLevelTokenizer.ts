@@ -1,10 +1,11 @@
 /**
- * Byte-level byte-pair encoding, as GPT-2 has it: every text can be represented, every one comes back exactly. One class for the
+ * Byte-level byte-pair encoding, as GPT-2 has it: every text whose bytes are in the vocabulary, which nearly always has all, comes back exactly. One class for the
  * published encodings, those that were trained here, and plain bytes; they differ in how they split text and in their tables.
  *
  * Splitting (preTokenizers.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
  * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
  */
+import { UserError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { encodeAtOnce, type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import { byteLevelFiles } from './byteLevelFiles.ts';
@@ -14,6 +15,7 @@ import { decodeAll } from './decodeAll.ts';
 import { PieceEncoder } from './pieceEncoder.ts';
 import { pieceEnds } from './preTokenizers.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
+import { shownCharacters } from './unknownCharacters.ts';
 
 const sliceUnits = 1 << 20;
 
@@ -24,6 +26,8 @@ export class ByteLevelTokenizer implements Tokenizer {
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly #tables: ByteLevelTables;
   readonly #byteTokens: Uint32Array;
+  /** 1 for each byte that has a token; undefined where all have one. */
+  readonly #hasByte: Uint8Array | undefined;
   readonly #pieces: PieceEncoder;
   readonly #specialText: ReadonlyMap<number, string>;
   readonly #files: Readonly<Record<string, string>> | undefined;
@@ -38,21 +42,44 @@ export class ByteLevelTokenizer implements Tokenizer {
     this.vocabSize = Math.max(tables.tokens.length, ...[...tables.specialTokens.values()].map((id) => id + 1));
     this.#specialText = new Map([...tables.specialTokens].map(([text, id]) => [id, text]));
     this.#byteTokens = new Uint32Array(256);
-    for (const [id, bytes] of tables.tokens.entries()) if (bytes?.length === 1) this.#byteTokens[bytes[0]!] = id;
+    const hasByte = new Uint8Array(256);
+    for (const [id, bytes] of tables.tokens.entries()) {
+      if (bytes?.length !== 1) continue;
+      this.#byteTokens[bytes[0]!] = id;
+      hasByte[bytes[0]!] = 1;
+    }
+    this.#hasByte = hasByte.includes(0) ? hasByte : undefined;
     const pairs = new BytePairs(this.#byteTokens, tables.merges.length);
     for (const [left, right, merged] of tables.merges) pairs.add(left, right, merged);
     this.#pieces = new PieceEncoder(pairs);
   }
 
+  /** @throws UserError for a text with bytes that the vocabulary lacks */
   encode(text: string): TokenArray {
     return encodeAtOnce(this.encodeSteps(text));
   }
 
   *encodeSteps(text: string): EncodeSteps {
+    if (this.#hasByte !== undefined) this.#checkBytes(text, this.#hasByte);
     const out = new TokenBuffer(this.vocabSize, Math.ceil(text.length / 3));
     if (this.#tables.merges.length === 0) yield* this.#encodeBytes(text, out);
     else yield* this.#encodePieces(text, out);
     return out.take();
+  }
+
+  #checkBytes(text: string, hasByte: Uint8Array): void {
+    const unknown = new Set<number>();
+    const known = new Set<string>();
+    for (const character of text) {
+      if (known.has(character)) continue;
+      if (Buffer.from(character).every((byte) => hasByte[byte])) known.add(character);
+      else unknown.add(character.codePointAt(0)!);
+    }
+    if (unknown.size === 0) return;
+    throw new UserError(
+      `the text has characters with bytes for which the tokenizer ${this.kind} has no token: ${shownCharacters(unknown)}. ` +
+        'Leave them out, or train the tokenizer again with all bytes (initial_alphabet=ByteLevel.alphabet()).',
+    );
   }
 
   *#encodePieces(text: string, out: TokenBuffer): Generator<number, void> {

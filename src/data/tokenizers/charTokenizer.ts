@@ -8,9 +8,9 @@ import { partsOf, type TextSource } from '../textSource.ts';
 import { encodeAtOnce, newTokenArray, type TokenArray } from '../tokenArray.ts';
 import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import { type TokenizerJson, tokensById } from './tokenizerFiles.ts';
+import { shownCharacters } from './unknownCharacters.ts';
 
 const sliceUnits = 1 << 20;
-const unknownShownMax = 10;
 const codePoints = 0x11_0000;
 /** The splitting at every character, in tokenizer.json. */
 const everyCharacter = { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false };
@@ -90,15 +90,8 @@ export class CharTokenizer implements Tokenizer {
   }
 
   #unknownCharacters(unknown: readonly number[]): UserError {
-    const shown = unknown.slice(0, unknownShownMax).map((codePoint) => {
-      const hex = codePoint.toString(16).toUpperCase().padStart(4, '0');
-      // A control character or half a surrogate pair would garble the terminal.
-      const printable = !/[\p{C}\p{Z}]/u.test(String.fromCodePoint(codePoint));
-      return printable ? `${JSON.stringify(String.fromCodePoint(codePoint))} (U+${hex})` : `U+${hex}`;
-    });
-    const more = unknown.length > shown.length ? ` and ${unknown.length - shown.length} more` : '';
     return new UserError(
-      `the text has characters that are not among the ${this.vocabSize} of this character tokenizer: ${shown.join(', ')}${more}. ` +
+      `the text has characters that are not among the ${this.vocabSize} of this character tokenizer: ${shownCharacters(unknown)}. ` +
         'Leave them out, or train with data.tokenizer: gpt2 or bpe:8000, which can represent every text.',
     );
   }

@@ -53,7 +53,9 @@ export class LibraryTokenizer implements Tokenizer {
     const { Tokenizer } = await import('@huggingface/tokenizers');
     try {
       const config = { ...options.config, clean_up_tokenization_spaces: false };
-      return new LibraryTokenizer(new Tokenizer(withoutSpecialTokens(options.json), config), options);
+      const library = new Tokenizer(withoutSpecialTokens(options.json), config);
+      useUnicodeSpaces(library.pre_tokenizer);
+      return new LibraryTokenizer(library, options);
     } catch (error) {
       throw new UserError(
         `${options.where}/tokenizer.json: not a tokenizer this version can read: ${messageOf(error)}`,
@@ -127,6 +129,22 @@ export class LibraryTokenizer implements Tokenizer {
   files(): Record<string, string> {
     return { ...this.#files };
   }
+}
+
+/** GPT-2's pattern, with `\s` as the reference has it. */
+const gpt2Pattern =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
+/**
+ * The library splits for bytes with JavaScript's `\s`, which has U+FEFF besides and lacks U+0085; in all other patterns it means
+ * Unicode's White_Space.
+ */
+function useUnicodeSpaces(preTokenizer: object | null): void {
+  if (preTokenizer === null) return;
+  if ('tokenizers' in preTokenizer && Array.isArray(preTokenizer.tokenizers)) {
+    for (const part of preTokenizer.tokenizers as object[]) useUnicodeSpaces(part);
+  }
+  if ('byte_encoder' in preTokenizer && 'pattern' in preTokenizer) preTokenizer.pattern = gpt2Pattern;
 }
 
 /**

@@ -401,6 +401,7 @@ describe('going on', () => {
   ])('takes its folder over after a failure: %s', async (_, first, second, change) => {
     write('in.jsonl', first);
     await expect(run({ names: ['in.jsonl'], keepIntervalMs: 0 })).rejects.toThrow(UserError);
+    await expect(open()).rejects.toThrow(/nothing was made in .*out, since its input was refused: correct/);
     if (second !== '') write('in.jsonl', second);
     const prepared = await run({ names: ['in.jsonl'], ...change });
     expect(prepared?.documents).toBe(second === '' ? 500 : 1);
