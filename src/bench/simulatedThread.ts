@@ -4,7 +4,6 @@
  * bucket over the simulated backward of the last microbatch, handed to the ring at that moment, and checked once they are reduced.
  * They are small whole numbers, whose sums are exact in any order. AdamW is not simulated: a device does it by itself.
  */
-
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { workerData } from 'piscina';

@@ -1,5 +1,4 @@
 /** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
-
 import type { Argv } from 'yargs';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';

@@ -1,5 +1,4 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
-
 import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
 import type { Config } from '../config/configTypes.ts';

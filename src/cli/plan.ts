@@ -1,5 +1,4 @@
 /** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
-
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { trainedCount } from '../architecture/trainable.ts';
 import { grouped } from '../base/numberText.ts';

@@ -6,8 +6,7 @@
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
-import type { LineEndings } from './lineEndings.ts';
-import { normalisedNotice } from './lineEndings.ts';
+import { type LineEndings, normalisedNotice } from './lineEndings.ts';
 import { beginning, readChunks } from './prepare/chunks.ts';
 import { textsOf } from './prepare/encodeJob.ts';
 import type { SourceFormat } from './prepare/fileKinds.ts';

@@ -1,5 +1,4 @@
 /** Texts in turns: what somebody types, and what a model makes of it. A model of plain text continues what went before. */
-
 import { promptTokens, sampleSeed, type TextOptions } from './continueText.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { TextBatch } from './textBatch.ts';

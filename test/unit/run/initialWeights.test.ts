@@ -7,8 +7,7 @@ import { UserError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { SHARD_INDEX_FILE } from '../../../src/checkpoint/shardIndex.ts';
-import type { Run } from '../../../src/run/prepareRun.ts';
-import { prepareRun, type RunArguments } from '../../../src/run/prepareRun.ts';
+import { prepareRun, type Run, type RunArguments } from '../../../src/run/prepareRun.ts';
 import { trainRun } from './trainedModel.ts';
 
 const engine = ['engine.name=tfjs', 'engine.deviceKind=cpu'];
