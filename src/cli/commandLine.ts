@@ -63,6 +63,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./report.ts')).reportCommand,
   },
   {
+    command: 'runs [action] [runs..]',
+    describe: 'List the runs in runs/, remove some, or give one another name',
+    load: async () => (await import('./runs.ts')).runsCommand,
+  },
+  {
     command: 'bench',
     describe: 'Measure training steps, generation, the ring and scaling',
     load: benchCommand,

@@ -5,7 +5,7 @@ import { keyPaths } from '../config/keys.ts';
 import { shippedConfigs } from '../config/locate.ts';
 
 /** Options and commands whose value is a run directory. */
-const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint']);
+const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint', '--init-from']);
 
 /**
  * @param words the command line, up to the word that is completed, which may be empty

@@ -6,7 +6,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
-import { claimLock, type HeldLock } from '../base/lockFile.ts';
+import { claimLock, type HeldLock, isLocked } from '../base/lockFile.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
@@ -117,6 +117,11 @@ export class RunFolder {
     } catch (error) {
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     }
+  }
+
+  /** Whether a living process has it. */
+  isInUse(): Promise<boolean> {
+    return isLocked(this.#lockPath);
   }
 
   /** Without effect unless this process has it. */

@@ -58,12 +58,16 @@ const run: Record<string, string> = {
   'launch eval --checkpoint runs/shakespeare-char': '',
   'launch plot runs/quickstart': '',
   'launch report runs/quickstart': '',
+  'launch runs': '',
+  'launch runs --json': '',
   'launch report runs/quickstart --out page.html': '',
   'launch doctor': '',
   'launch completion bash': '',
   'launch bench step --config shakespeare-char.yaml': ' --steps 2',
   'launch bench ring': '',
   'launch bench generate --checkpoint runs/quickstart --prompts 1,30 --json': '',
+  'launch runs name quickstart baseline': '',
+  'launch runs rm baseline': '',
 };
 
 /** What is not, and why. */
