@@ -100,11 +100,17 @@ export class CheckpointStore {
   }
 
   /**
-   * Opens the checkpoint with the lowest validation loss that verifies; of equal ones the newest.
+   * Opens the checkpoint with the lowest validation loss that verifies; of equal ones the earliest.
    * @returns undefined when there is no checkpoint with a validation loss
    * @throws UserError when there are some and none is whole, with the reason of each
    */
   async bestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
+    const steps = (await this.measured()).map(({ step }) => step);
+    return this.#firstWhole(steps, options);
+  }
+
+  /** The checkpoints with a validation loss, the lowest first; of equal ones the earliest, which is what a run calls its best. Whether they are whole is not looked at. */
+  async measured(): Promise<{ readonly step: number; readonly valLoss: number }[]> {
     await this.#recoverOnce();
     const measured: { step: number; valLoss: number }[] = [];
     for (const step of await this.#steps()) {
@@ -112,12 +118,7 @@ export class CheckpointStore {
       const trainer = await readTrainer(join(this.directory, stepFolderName(step))).catch(() => undefined);
       if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, valLoss: trainer.valLoss });
     }
-    // Stable: newer ones come first among equals.
-    measured.sort((a, b) => a.valLoss - b.valLoss);
-    return this.#firstWhole(
-      measured.map(({ step }) => step),
-      options,
-    );
+    return measured.sort((a, b) => a.valLoss - b.valLoss || a.step - b.step);
   }
 
   async #firstWhole(steps: readonly number[], options: OpenOptions): Promise<WholeCheckpoint | undefined> {
@@ -200,7 +201,7 @@ export class CheckpointStore {
       const kept = new Set(whole.slice(0, keep));
       const measured = whole.filter(({ valLoss }) => valLoss !== null);
       const best = measured.reduce<CheckpointSummary | undefined>(
-        (least, candidate) => (least === undefined || candidate.valLoss! < least.valLoss! ? candidate : least),
+        (least, candidate) => (least === undefined || candidate.valLoss! <= least.valLoss! ? candidate : least),
         undefined,
       );
       if (best !== undefined) kept.add(best);

@@ -40,7 +40,8 @@ export function checkpointChoiceOf(
   { checkpoint, best }: Pick<ModelArguments, 'checkpoint' | 'best'>,
   onWarning: CheckpointChoice['onWarning'],
 ): CheckpointChoice {
-  return { path: checkpoint, best, cwd: process.cwd(), onWarning };
+  const onNote = (message: string): void => void process.stderr.write(`${message}\n`);
+  return { path: checkpoint, best, cwd: process.cwd(), onWarning, onNote };
 }
 
 /** The engine that was asked for. @throws UserError for a device or a number of threads that cannot be */

@@ -4,10 +4,12 @@
  */
 import { join } from 'node:path';
 import { interruptedExitCode } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
 import { renderConfig } from '../config/render.ts';
+import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
@@ -44,7 +46,7 @@ async function train(args: TrainArguments): Promise<number> {
   }
   const { config, folder } = run;
   const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
-  const { end, step } = await executeRun({
+  const { end, step, evaluations } = await executeRun({
     run,
     singleProcess,
     encrypt,
@@ -65,10 +67,20 @@ async function train(args: TrainArguments): Promise<number> {
     conclude(`stopped; go on with: ${ownCommand('--resume', shortPath(folder.path))}`);
     return interruptedExitCode;
   }
-  await printSample(config, folder);
   const shown = shortPath(folder.path);
+  printBest(evaluations, shown);
+  await printSample(config, folder);
   conclude(`done: ${shown}; more of its text: ${ownCommand('generate', '--checkpoint', shown)}`);
   return 0;
+}
+
+/** Which model is the best: the last one is what the sample and `generate` take. */
+function printBest(evaluations: readonly EvaluatedLoss[], run: string): void {
+  const [best, last] = [bestOf(evaluations), evaluations.at(-1)];
+  if (best === undefined || last === undefined) return;
+  const at = `best validation loss ${best.loss.toFixed(4)} at step ${grouped(best.step)}`;
+  if (best === last) print(at);
+  else print(`${at}, ${last.loss.toFixed(4)} at the end: ${ownCommand('generate', '--checkpoint', run, '--best')}`);
 }
 
 function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {

@@ -129,6 +129,8 @@ export interface CheckpointKeys {
   everySteps: number;
   /** Newest checkpoints that stay on disk; the best by validation loss stays as well. Default `3`, a whole number from 1 to 10000. */
   keep: number;
+  /** Whether a checkpoint is also written after each estimate of the validation loss that is the lowest so far. Default `false`, true or false. */
+  best: boolean;
 }
 
 /** Validation while training. `launch eval` always uses the whole split. */
@@ -137,6 +139,8 @@ export interface EvalKeys {
   everySteps: number;
   /** Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split. Default `20`, a whole number from 0 to 2147483647. */
   batches: number;
+  /** Early stopping: the run ends when the validation loss has not fallen for so many estimates. Then the best model is saved whenever there is one, as with checkpoint.best. 0 trains to the last step. Default `0`, a whole number from 0 to 2147483647. */
+  stopAfter: number;
 }
 
 /** The text printed when training ends. */

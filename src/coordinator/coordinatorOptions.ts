@@ -13,6 +13,7 @@ import type { EvaluationMetrics, MetricsLog, StepMetrics } from '../records/metr
 import type { TraceFile } from '../records/traceFile.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
+import type { EvaluatedLoss } from './core/bestEvaluation.ts';
 import type { decide } from './core/decide.ts';
 import type { Resumed, RunPlan } from './core/runState.ts';
 import type { Progress } from './stepRecords.ts';
@@ -105,6 +106,8 @@ export interface CoordinatorOptions {
   readonly journal: JournalSink;
   /** The checkpoint to go on from; of step 0 that which holds the weights that a run begins with. */
   readonly resume?: StoredState;
+  /** Those of earlier parts of the run, oldest first. */
+  readonly evaluations?: readonly EvaluatedLoss[];
   /** For a run that begins with other weights: which they are, in words. */
   readonly begunWith?: string;
   /** Where a coordinator that was killed had come to, if its workers may still be there. */
@@ -150,7 +153,11 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     evalEverySteps: config.eval.everySteps,
     evalWindows: validation.windowCount,
     evalPartWindows: validation.partWindows,
+    stopAfter: config.eval.stopAfter,
+    evaluations: options.evaluations ?? [],
     checkpointEverySteps: checkpoint.everySteps,
+    // Whoever stops early wants the best model, not one of some steps later.
+    checkpointBest: checkpoint.best || config.eval.stopAfter > 0,
     hashEverySteps: train.hashEverySteps,
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,
     joinTimeoutMs: comm.joinTimeoutMs,

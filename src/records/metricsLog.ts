@@ -77,9 +77,12 @@ export interface EvaluationMetrics {
 
 export class MetricsLog {
   readonly #log: LineLog;
+  /** What the log had of the validation loss when it was opened, oldest first: NaN where it was no number. */
+  readonly evaluations: readonly { readonly step: number; readonly loss: number }[];
 
-  private constructor(log: LineLog) {
+  private constructor(log: LineLog, evaluations: MetricsLog['evaluations']) {
     this.#log = log;
+    this.evaluations = evaluations;
   }
 
   /**
@@ -94,16 +97,19 @@ export class MetricsLog {
     onWarning: (message: string) => void,
     commits: readonly CommittedStep[] = [],
   ): Promise<MetricsLog> {
+    const evaluations: { step: number; loss: number }[] = [];
     try {
       const lines = step === 0 ? [] : (await readLines(path)).map(parseLine);
       const kept = lines.filter((line) => line.step <= step);
+      for (const line of kept)
+        if (line.valLoss !== undefined) evaluations.push({ step: line.step, loss: line.valLoss });
       const lastStep = kept.reduce((last, line) => (line.isStep ? Math.max(last, line.step) : last), 0);
       const missing = commits.filter((commit) => commit.step > lastStep && commit.step <= step);
       await replaceLines(path, [...kept.map(({ text }) => text), ...missing.map(encodeCommitted)]);
     } catch (error) {
       throw new PeerError(`cannot open ${path}: ${messageOf(error)}`);
     }
-    return new MetricsLog(new LineLog(path, 'metrics', onWarning));
+    return new MetricsLog(new LineLog(path, 'metrics', onWarning), evaluations);
   }
 
   /** Queues a line. A disk that refuses it is reported once; the run goes on. */
@@ -128,12 +134,23 @@ function encodeCommitted({ step, loss, means, lr, gradNorm, tokens, term, ranks 
   return JSON.stringify({ step, loss, means, lr, gradNorm, tokens, term, ranks: shares });
 }
 
+interface ParsedLine {
+  readonly text: string;
+  readonly step: number;
+  readonly isStep: boolean;
+  /** Of a line that is about the validation loss. */
+  readonly valLoss?: number;
+}
+
 /** A line with its step; one torn by a crash in the middle of a write counts as none to keep. */
-function parseLine(text: string): { text: string; step: number; isStep: boolean } {
+function parseLine(text: string): ParsedLine {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'number')
-      return { text, step: value.step, isStep: 'loss' in value };
+    if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'number') {
+      const valLoss =
+        'valLoss' in value ? { valLoss: typeof value.valLoss === 'number' ? value.valLoss : Number.NaN } : {};
+      return { text, step: value.step, isStep: 'loss' in value, ...valLoss };
+    }
   } catch {
     // Torn.
   }

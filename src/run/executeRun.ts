@@ -19,6 +19,7 @@ import { renderConfig } from '../config/render.ts';
 import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners } from '../coordinator/coordinatorOptions.ts';
+import type { EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
@@ -56,6 +57,8 @@ export interface RunOutcome {
   readonly end: 'trained' | 'stopped' | 'nothingLeft';
   /** Updates applied. */
   readonly step: number;
+  /** Every evaluation of the run, oldest first, those of its earlier parts included. */
+  readonly evaluations: readonly EvaluatedLoss[];
 }
 
 /** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
@@ -68,7 +71,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
-    if (stepsDone >= run.config.train.maxSteps) return { end: 'nothingLeft', step: stepsDone };
+    if (stepsDone >= run.config.train.maxSteps) return { end: 'nothingLeft', step: stepsDone, evaluations: [] };
     return await trainFrom(options, point);
   } catch (error) {
     if (error instanceof UserError) throw error;
@@ -197,6 +200,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     metrics,
     events,
     journal,
+    evaluations: metrics.evaluations,
     stepFlops: stepFlops(modelOf(config.model, dataset.vocabSize), stepTokens, config.train.trainable),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
@@ -240,7 +244,8 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
         `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,
       );
     }
-    return { end: isStopped && step < config.train.maxSteps ? 'stopped' : 'trained', step };
+    const end = isStopped && step < config.train.maxSteps ? 'stopped' : 'trained';
+    return { end, step, evaluations: coordinator.state.evaluations };
   } finally {
     await workers.stop(stopGraceMs);
     await coordinator.close();

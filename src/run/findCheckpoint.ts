@@ -21,6 +21,8 @@ export interface CheckpointChoice {
   readonly cwd: string;
   /** Told of each checkpoint or run that was passed over, with the reason and what was taken instead. */
   readonly onWarning: (message: string) => void;
+  /** Told that another checkpoint of the run has a lower validation loss. */
+  readonly onNote?: (message: string) => void;
 }
 
 /**
@@ -54,7 +56,15 @@ export async function findCheckpoint(
         'config.json and model.safetensors',
     );
   }
-  if (!best) return taken(newest, choice);
+  if (!best) {
+    const checkpoint = taken(newest, choice);
+    const valLoss = checkpoint.trainer?.valLoss ?? Number.NaN;
+    const [least] = await store.measured();
+    if (least !== undefined && least.valLoss < valLoss) {
+      choice.onNote?.(`step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: --best takes it`);
+    }
+    return checkpoint;
+  }
   const lowest = await store.bestWhole({ verify });
   if (lowest !== undefined) return taken(lowest, choice);
   throw new UserError(

@@ -11,6 +11,7 @@ import { modelOf } from '../config/groups/model.ts';
 import { loadConfig } from '../config/load.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
+import { learningRateAt, type Schedule } from '../coordinator/core/schedule.ts';
 import { ValidationPlan } from '../coordinator/validationPlan.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { openDataset } from '../data/openDataset.ts';
@@ -164,14 +165,28 @@ export function checkChanges(now: Config, before: Config, { note }: Pick<RunMess
       `train.globalBatchSize was ${sizeBefore} and is ${size} from here on; the data goes on after the samples trained so far`,
     );
   }
-  const [steps, stepsBefore] = [now.train.maxSteps, before.train.maxSteps];
-  const { kind, decaySteps } = now.schedule;
-  if (steps !== stepsBefore && kind === 'cosine' && decaySteps === 0 && before.schedule.decaySteps === 0) {
-    note(
-      `train.maxSteps was ${stepsBefore} and is ${steps}: the learning rate falls until then (schedule.decaySteps is 0), so it changes ` +
-        `from here on; schedule.decaySteps=${stepsBefore} goes on with the curve it had`,
-    );
+  const said = scheduleNote(now, before);
+  if (said !== undefined) note(said);
+}
+
+/** What another last step does to the learning rate; undefined where it is the same step. */
+function scheduleNote({ train, schedule }: Config, before: Config): string | undefined {
+  const [steps, stepsBefore] = [train.maxSteps, before.train.maxSteps];
+  if (steps === stepsBefore) return undefined;
+  const changed = `train.maxSteps was ${stepsBefore} and is ${steps}`;
+  const { kind, decaySteps, learningRate, minLearningRate } = schedule;
+  if (kind === 'constant') return `${changed}: the learning rate stays ${learningRate}`;
+  if (decaySteps > 0) {
+    if (steps <= decaySteps) return `${changed}: the learning rate goes on falling until step ${decaySteps}`;
+    return `${changed}: from step ${decaySteps} on (schedule.decaySteps) the learning rate is ${minLearningRate}`;
   }
+  if (before.schedule.decaySteps !== 0) return `${changed}: the learning rate falls until then`;
+  const step = Math.min(steps, stepsBefore);
+  const rate = (curve: Schedule, end: number) => learningRateAt(step, { ...curve, decaySteps: end }).toExponential(1);
+  return (
+    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on: at step ${step} ` +
+    `it is ${rate(schedule, steps)}, not ${rate(before.schedule, stepsBefore)}; schedule.decaySteps=${stepsBefore} goes on with the curve it had`
+  );
 }
 
 /**

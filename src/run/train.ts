@@ -2,6 +2,7 @@
 import { UserError } from '../base/errors.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
+import { bestOf } from '../coordinator/core/bestEvaluation.ts';
 import { executeRun } from './executeRun.ts';
 import { checkOptionNames } from './optionNames.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
@@ -53,6 +54,8 @@ export interface TrainSummary {
   readonly loss: number | undefined;
   /** Of the last evaluation of this call, in nats; undefined if it made none. */
   readonly valLoss: number | undefined;
+  /** The lowest validation loss of the whole run, and its step; undefined if it was never evaluated. */
+  readonly best: { readonly step: number; readonly valLoss: number } | undefined;
   /** Absolute. */
   readonly runDir: string;
   /** The newest checkpoint, for `loadCheckpoint`; undefined if this call wrote none. */
@@ -86,7 +89,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   signal?.throwIfAborted();
 
   const seen: { loss?: number; valLoss?: number; checkpoint?: string } = {};
-  const { end, step } = await executeRun({
+  const { end, step, evaluations } = await executeRun({
     run,
     singleProcess,
     encrypt,
@@ -110,7 +113,9 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
     },
   });
   const { loss, valLoss, checkpoint = run.resume?.path } = seen;
-  return { step, loss, valLoss, runDir: run.folder.path, checkpoint, stopped: end === 'stopped' };
+  const lowest = bestOf(evaluations);
+  const best = lowest && { step: lowest.step, valLoss: lowest.loss };
+  return { step, loss, valLoss, best, runDir: run.folder.path, checkpoint, stopped: end === 'stopped' };
 }
 
 const optionNames = {

@@ -1,6 +1,6 @@
 /** The group `checkpoint` of a config: when the run is saved. */
 import { z } from 'zod';
-import { whole } from '../../base/keyTypes.ts';
+import { flag, whole } from '../../base/keyTypes.ts';
 
 export const checkpoint = z
   .strictObject({
@@ -13,6 +13,10 @@ export const checkpoint = z
       min: 1,
       max: 10_000,
       doc: 'Newest checkpoints that stay on disk; the best by validation loss stays as well.',
+    }),
+    best: flag({
+      default: false,
+      doc: 'Whether a checkpoint is also written after each estimate of the validation loss that is the lowest so far.',
     }),
   })
   .meta({ description: 'Saving the run.' });

@@ -9,5 +9,9 @@ export const evaluation = z
       default: 20,
       doc: 'Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split.',
     }),
+    stopAfter: whole({
+      default: 0,
+      doc: 'Early stopping: the run ends when the validation loss has not fallen for so many estimates. Then the best model is saved whenever there is one, as with checkpoint.best. 0 trains to the last step.',
+    }),
   })
   .meta({ description: 'Validation while training. `launch eval` always uses the whole split.' });

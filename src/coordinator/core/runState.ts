@@ -8,6 +8,7 @@ import type { CoordinatorMessage } from '../../comm/coordinatorMessages.ts';
 import type { ComputeLimit, EngineId, StateClaim, StepTimings, WorkerPhase } from '../../comm/messageFields.ts';
 import type { WorkerFailure, WorkerMessage } from '../../comm/workerMessages.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
+import type { EvaluatedLoss } from './bestEvaluation.ts';
 import type { Schedule } from './schedule.ts';
 
 /** What does not change during a run. */
@@ -40,7 +41,13 @@ export interface RunPlan {
   /** Windows of an evaluation, over all ranks, and the most that a rank gets at a time. */
   readonly evalWindows: number;
   readonly evalPartWindows: number;
+  /** Evaluations without a lower validation loss after which the run ends; 0 is never. */
+  readonly stopAfter: number;
+  /** The evaluations of earlier parts of the run. */
+  readonly evaluations: readonly EvaluatedLoss[];
   readonly checkpointEverySteps: number;
+  /** Whether the state with the lowest validation loss so far is saved as well, whenever it is. */
+  readonly checkpointBest: boolean;
   readonly hashEverySteps: number;
   readonly heartbeatTimeoutMs: number;
   readonly joinTimeoutMs: number;
@@ -202,6 +209,8 @@ export interface RunState {
   /** The newest step with a snapshot taken (or tried). */
   readonly snapshotStep: number;
   readonly evaluatedStep: number;
+  /** Every evaluation up to `evaluatedStep`, oldest first. */
+  readonly evaluations: readonly EvaluatedLoss[];
   /** A checkpoint that was due is lost: the next boundary takes it. */
   readonly checkpointOwed: boolean;
 }
@@ -363,6 +372,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     // A step that was committed before the coordinator was killed may have no checkpoint yet.
     snapshotStep: plan.startStep,
     evaluatedStep: beginsWithWeights ? -1 : step,
+    evaluations: plan.evaluations,
     checkpointOwed: false,
   };
 }

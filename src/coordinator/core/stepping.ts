@@ -4,6 +4,7 @@
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { sharesOf } from './batchSplit.ts';
+import { bestOf, describeTurn, evaluationsSinceBest, turnedAfter } from './bestEvaluation.ts';
 import {
   after,
   allTraining,
@@ -215,7 +216,8 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   }
   // With the last member the state would go.
   const isLastLeave = state.members.every(({ leaving }) => leaving);
-  const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || last || isLastLeave;
+  const isBest = plan.checkpointBest && bestOf(state.evaluations)?.step === step;
+  const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || isBest || last || isLastLeave;
   const source = state.members.find((member) => hasState(state, member));
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the one before is on disk.
@@ -269,10 +271,23 @@ export function onEvaluated(
   const { step } = next;
   const sums = sumsOf(next.members.map((other) => other.evaluated));
   const done: Effect = { kind: 'evaluationDone', step, sums };
-  return after(
-    [done],
-    atBoundary({ ...next, stage: 'stepping', evaluatedStep: step }, nowMs, `step ${step} is evaluated`),
-  );
+  const loss = (sums['loss'] ?? Number.NaN) / (sums['weight'] ?? 0);
+  const evaluations = [...next.evaluations, { step, loss }];
+  const { stopRequested, effects: said } = afterEvaluation({ ...next, evaluations });
+  const evaluated: RunState = { ...next, stage: 'stepping', evaluatedStep: step, evaluations, stopRequested };
+  return after([done, ...said], atBoundary(evaluated, nowMs, `step ${step} is evaluated`));
+}
+
+/** A validation loss that has turned is said once, and ends a run that asks for it. */
+function afterEvaluation({ plan, term, step, evaluations, stopRequested }: RunState) {
+  const since = evaluationsSinceBest(evaluations);
+  const stops = plan.stopAfter > 0 && since >= plan.stopAfter && !stopRequested && step < plan.maxSteps;
+  const event = stops ? 'stopping' : 'warning';
+  if (!stops && since !== turnedAfter) return { stopRequested, effects: [] };
+  const what = stops ? `the run ends early (eval.stopAfter is ${plan.stopAfter})` : 'training goes on';
+  const reason = `${describeTurn(evaluations)}; ${what}`;
+  const effects: Effect[] = [{ kind: 'event', event: { event, reason, term, step }, show: true }];
+  return { stopRequested: stopRequested || stops, effects };
 }
 
 export function onSnapshotTaken(

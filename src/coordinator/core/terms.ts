@@ -98,7 +98,9 @@ export function openTerm(
 /** Nobody has the state of the committed step: back to the newest checkpoint. */
 function rewound(state: RunState, term: number): RunState {
   const step = state.checkpointStep;
-  return { ...state, step, committedTerm: term, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+  const evaluations = state.evaluations.filter((evaluated) => evaluated.step <= step);
+  const back = { step, appliedStep: step, snapshotStep: step, evaluatedStep: step, evaluations };
+  return { ...state, ...back, committedTerm: term };
 }
 
 /** After a loss or a departure: the others go on if they are enough, else the run gathers. */

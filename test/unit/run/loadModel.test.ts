@@ -88,6 +88,11 @@ describe('a checkpoint is found', () => {
     const found = await load('measured', { best: true });
     await found.engine.dispose();
     expect(found.checkpoint.step).toBe(3);
+    const notes: string[] = [];
+    const onNote = (message: string) => notes.push(message);
+    const newest = await findCheckpoint({ path: 'measured', cwd: folder, onWarning: onNote, onNote, verify: 'model' });
+    expect(newest.step).toBe(5);
+    expect(notes).toEqual(['step 3 has a lower validation loss, 2.0000: --best takes it']);
     const worse = join(measured, 'checkpoints', 'step-00000003', 'model.safetensors');
     appendFileSync(worse, ' ');
     const next = await load('measured', { best: true });

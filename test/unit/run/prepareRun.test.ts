@@ -11,18 +11,27 @@ const steps = (maxSteps: number, schedule: object = {}) => ({ train: { maxSteps 
 
 it('says that another last step changes the learning rate, and how to keep it', () => {
   expect(said(steps(1000), steps(2000))).toBe(
-    'train.maxSteps was 1000 and is 2000: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on; ' +
-      'schedule.decaySteps=1000 goes on with the curve it had',
+    'train.maxSteps was 1000 and is 2000: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on: ' +
+      'at step 1000 it is 5.9e-4, not 1.0e-4; schedule.decaySteps=1000 goes on with the curve it had',
   );
 });
 
 it.each([
-  ['the last step is the same', steps(1000), steps(1000)],
-  ['the rate is constant', steps(1000, { kind: 'constant' }), steps(2000, { kind: 'constant' })],
-  ['the curve ends by itself', steps(1000, { decaySteps: 900 }), steps(2000, { decaySteps: 900 })],
-  ['the old curve is kept', steps(1000), steps(2000, { decaySteps: 1000 })],
-])('says nothing where %s', (_, before, now) => {
-  expect(said(before, now)).toBe('');
+  ['the rate is constant', steps(1000, { kind: 'constant' }), steps(2000, { kind: 'constant' }), 'stays 0.001'],
+  [
+    'the curve ends by itself',
+    steps(1000, { decaySteps: 900 }),
+    steps(2000, { decaySteps: 900 }),
+    'from step 900 on (schedule.decaySteps) the learning rate is 0.0001',
+  ],
+  ['the curve ends later', steps(1000, { decaySteps: 3000 }), steps(2000, { decaySteps: 3000 }), 'until step 3000'],
+  ['the old curve is kept', steps(1000), steps(2000, { decaySteps: 1000 }), 'from step 1000 on'],
+])('says of a run that is trained longer what the rate does where %s', (_, before, now, what) => {
+  expect(said(before, now)).toContain(what);
+});
+
+it('says nothing where the last step is the same', () => {
+  expect(said(steps(1000), steps(1000))).toBe('');
 });
 
 it('says that the precision changes', () => {

@@ -31,7 +31,10 @@ const plan: RunPlan = {
   evalEverySteps: 2,
   evalWindows: 8,
   evalPartWindows: 8,
+  stopAfter: 0,
+  evaluations: [],
   checkpointEverySteps: 2,
+  checkpointBest: false,
   hashEverySteps: 1,
   heartbeatTimeoutMs: 1_000,
   joinTimeoutMs: 5_000,
@@ -306,6 +309,61 @@ describe('the decision core: steps', () => {
     expect(script.effects).toEqual([]);
     script.evaluatedPart('w1', 2, 0, 4).evaluatedPart('w1', 2, 1, 5).evaluatedPart('w1', 2, 2, 6);
     expect(script.effects[0]).toEqual({ kind: 'evaluationDone', step: 2, sums: { weight: 24, loss: 21 } });
+  });
+
+  describe('a validation loss that has turned', () => {
+    const many = { maxSteps: 20, evalEverySteps: 1, checkpointEverySteps: 0 };
+    const evaluate = (script: Script, ...losses: number[]) => {
+      for (const loss of losses) {
+        const step = script.state.step + 1;
+        script.step(step);
+        for (const id of script.ids) script.evaluatedPart(id, step, 0, 4 * loss);
+      }
+      return script;
+    };
+    const said = (script: Script) =>
+      script.effects.flatMap((effect) =>
+        effect.kind === 'event' ? [`${effect.event.event}: ${effect.event.reason}`] : [],
+      );
+
+    it('is said once', () => {
+      const script = evaluate(new Script(many).start(), 3, 2, 4, 4);
+      expect(said(script)).toEqual([]);
+      evaluate(script, 5);
+      const turned =
+        'the validation loss has not fallen in 3 evaluations: it was lowest, 2.0000, at step 2, and is 5.0000';
+      expect(said(script)).toEqual([`warning: ${turned}; training goes on`]);
+      expect(said(evaluate(script, 5))).toEqual([]);
+    });
+
+    it('ends a run that asks for it, with a checkpoint; of its earlier part too', () => {
+      const evaluations = [
+        { step: 3, loss: 2 },
+        { step: 4, loss: 3 },
+      ];
+      const resumed = { ...many, startStep: 4, startsFromCheckpoint: true, evaluations, stopAfter: 3 };
+      const script = evaluate(new Script(resumed).start(), 2.5);
+      expect(script.state.stopRequested).toBe(false);
+      evaluate(script, 2.1);
+      expect(said(script)).toEqual([
+        expect.stringMatching(/^stopping: .* in 3 evaluations: .*\(eval.stopAfter is 3\)$/),
+      ]);
+      expect(script.kinds()).toContain('snapshot→w0');
+    });
+
+    it('is saved at its lowest where that is asked for', () => {
+      const script = evaluate(new Script({ ...many, checkpointBest: true }).start(), 3);
+      expect(script.kinds()).toContain('snapshot→w0');
+      script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+      expect(evaluate(script, 4).kinds()).not.toContain('snapshot→w0');
+      expect(evaluate(script, 2).kinds()).toContain('snapshot→w0');
+    });
+
+    it('is forgotten where the run goes back to before', () => {
+      const script = evaluate(new Script(many).start(), 3, 2);
+      script.exited('w0').exited('w1').join('w0b').join('w1b').prepared('w0b', 'w1b');
+      expect(script.state).toMatchObject({ step: 0, evaluations: [] });
+    });
   });
 
   it('begins the next evaluation with nothing of the one before', () => {

@@ -1,0 +1,37 @@
+/** A validation loss that falls no more ends a run that asks for it, over a resume too; the best model is kept, named and found. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { launch, metricsOf, set, tiny, useFolder } from './launch.ts';
+
+const folder = useFolder();
+// Without a learning rate every evaluation is like the first, which therefore is the best.
+const still = ['schedule.learningRate=0', 'schedule.minLearningRate=0', 'eval.everySteps=5', 'eval.batches=2'];
+
+it('stops after eval.stopAfter evaluations, those before a resume included', async () => {
+  const runDir = join('runs', 'still');
+  const overrides = set(...tiny, ...still, 'eval.stopAfter=2', 'checkpoint.keep=1', 'train.maxSteps=10');
+  const begun = await launch(['--single-process', '--run-dir', runDir, ...overrides], folder());
+  expect(begun).toMatchObject({ code: 0, stderr: '' });
+  const resumed = await launch(['--single-process', '--resume', runDir, ...set('train.maxSteps=1000')], folder());
+  expect(resumed).toMatchObject({ code: 0, stderr: '' });
+  const steps = (await metricsOf(join(folder(), runDir))).map(({ step }) => step);
+  expect(Math.max(...steps)).toBe(15);
+  expect(resumed.stdout).toMatch(
+    /^the validation loss has not fallen in 2 evaluations: .* at step 5, .*; the run ends early \(eval.stopAfter is 2\)$/m,
+  );
+  const best =
+    /^best validation loss (\d\.\d{4}) at step 5, \1 at the end: .* generate --checkpoint runs\/still --best$/m;
+  expect(resumed.stdout).toMatch(best);
+
+  // checkpoint.keep is 1: the newest, and the best.
+  const checkpoints = await readdir(join(folder(), runDir, 'checkpoints'));
+  expect(checkpoints.sort()).toEqual(['step-00000005', 'step-00000015']);
+  const generated = await launch(['generate', '--best', '--max-tokens', '1'], folder());
+  expect(generated.stderr).toContain('step-00000005 (step 5, validation loss');
+
+  const listed = JSON.parse((await launch(['runs', '--json'], folder())).stdout);
+  expect(listed.runs).toMatchObject([
+    { name: 'still', status: 'stopped', step: 15, maxSteps: 1000, best: { step: 5 } },
+  ]);
+});
