@@ -6,7 +6,6 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { csvLines } from './csvLines.ts';
@@ -14,10 +13,9 @@ import type { Fields } from './fields.ts';
 import { type Compression, compressionOf } from './fileKinds.ts';
 import { arrayLines } from './jsonArray.ts';
 import type { Source } from './source.ts';
+import { unzstd } from './zstdFrames.ts';
 
 const READ_BYTES = 2 ** 18;
-/** What is handed to the zstd decoder at once: it answers with all that this decompresses to. */
-const ZSTD_PUSH_BYTES = 2 ** 12;
 
 export interface ByteStreamOptions {
   /** Bytes of what comes out to leave out. */
@@ -110,20 +108,4 @@ async function* gunzip(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   // An error of either comes out of the stream that is read here.
   pipeline(Readable.from(bytes), stream).catch(() => undefined);
   yield* stream as AsyncIterable<Buffer>;
-}
-
-async function* unzstd(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const ready: Buffer[] = [];
-  const decoder = new Decompress((chunk) => {
-    // The decoder goes on to use the memory.
-    if (chunk.length > 0) ready.push(Buffer.from(chunk));
-  });
-  for await (const chunk of bytes) {
-    for (let at = 0; at < chunk.length; at += ZSTD_PUSH_BYTES) {
-      decoder.push(chunk.subarray(at, at + ZSTD_PUSH_BYTES));
-      yield* ready.splice(0);
-    }
-  }
-  decoder.push(new Uint8Array(0), true);
-  yield* ready.splice(0);
 }

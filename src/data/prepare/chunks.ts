@@ -2,7 +2,6 @@
  * Cuts the sources into chunks of bounded size that can be encoded one by one, in any order and by anybody, and knows of each where to
  * go on after it. The chunks are a function of the content alone.
  */
-import { UserError } from '../../base/errors.ts';
 import { byteStream } from './byteStream.ts';
 import { partBytes, partEnd } from './cuts.ts';
 import type { Fields } from './fields.ts';
@@ -38,6 +37,8 @@ export interface LinesChunk extends ChunkBase {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** From 1. */
   readonly firstLine: number;
+  /** A single line with more bytes than this, which are not here. */
+  readonly longerThan?: number;
 }
 
 /** Cells of a column of a table, each a document. */
@@ -70,6 +71,8 @@ export interface ReadOptions {
   readonly onRead: (bytes: number) => void;
   /** See byteStream.ts. */
   readonly onSkipped?: (bytes: Uint8Array) => void;
+  /** Sees the bytes of lines that are too long to be held. */
+  readonly onDiscarded?: (bytes: Uint8Array) => void;
 }
 
 export interface Reading {
@@ -124,14 +127,16 @@ async function* lineChunks(
 ): AsyncGenerator<Reading> {
   const reader = new PartReader(byteStream(source, { ...options, from: start.offset }));
   let { offset, line } = start;
-  const blockEnd = (bytes: Uint8Array, isLast: boolean) => linesEnd(bytes, isLast, `${source.name}:${line + 1}`);
   for (;;) {
-    const part = await reader.next(blockEnd);
+    const part = await reader.next(linesEnd);
     if (part === undefined) return;
-    const { bytes, isLast } = part;
-    const chunk: LinesChunk = { kind: 'lines', unit, name: source.name, bytes, firstLine: line + 1 };
-    offset += bytes.length;
-    line += lineFeedsIn(bytes);
+    const { bytes, isTooLong } = part;
+    const isLong = isTooLong && { longerThan: lineBytesMax };
+    const chunk: LinesChunk = { kind: 'lines', unit, name: source.name, bytes, firstLine: line + 1, ...isLong };
+    const discarded = isTooLong ? await reader.discardLine(options.onDiscarded) : undefined;
+    const isLast = discarded?.isLast ?? part.isLast;
+    offset += discarded?.length ?? bytes.length;
+    line += discarded ? 1 : lineFeedsIn(bytes);
     const next = isLast ? { source: start.source + 1, offset: 0, line: 0 } : { ...start, offset, line };
     yield { chunk, next, size: bytes.length };
   }
@@ -148,17 +153,13 @@ async function* rowChunks(source: Source, start: Cursor, options: ReadOptions): 
 }
 
 /** The end of the first block of whole lines, of about the size of a part. */
-function linesEnd(bytes: Uint8Array, isLast: boolean, where: string): number | undefined {
+function linesEnd(bytes: Uint8Array, isLast: boolean): number | 'tooLong' | undefined {
   if (bytes.length <= partBytes) return isLast ? bytes.length : undefined;
   const before = bytes.lastIndexOf(lineFeed, partBytes - 1);
   if (before >= 0) return before + 1;
   const after = bytes.indexOf(lineFeed, partBytes);
   if (after >= 0 && after < lineBytesMax) return after + 1;
-  if (bytes.length > lineBytesMax) {
-    throw new UserError(
-      `${where}: expected a JSON object in each line, but this line has more than ${lineBytesMax} bytes`,
-    );
-  }
+  if (bytes.length > lineBytesMax) return 'tooLong';
   return isLast ? bytes.length : undefined;
 }
 
@@ -180,19 +181,37 @@ class PartReader {
 
   /**
    * The next part, in memory of its own; undefined at the end.
-   * @param endOf where the first part of some bytes ends, or undefined if it takes more of them to tell
+   * @param endOf where the first part of some bytes ends, or undefined if it takes more of them to tell, or that it is too long to be held
    */
   async next(
-    endOf: (bytes: Uint8Array, isLast: boolean) => number | undefined,
-  ): Promise<{ bytes: Uint8Array<ArrayBuffer>; isLast: boolean } | undefined> {
+    endOf: (bytes: Uint8Array, isLast: boolean) => number | 'tooLong' | undefined,
+  ): Promise<{ bytes: Uint8Array<ArrayBuffer>; isLast: boolean; isTooLong: boolean } | undefined> {
     for (let wanted = partBytes + 1; ; wanted = 2 * this.#held.length) {
       await this.#fill(wanted);
       if (this.#held.length === 0) return undefined;
       const end = endOf(this.#held, this.#isDone);
       if (end === undefined) continue;
+      if (end === 'tooLong') return { bytes: new Uint8Array(0), isLast: false, isTooLong: true };
       const bytes = Uint8Array.from(this.#held.subarray(0, end));
       this.#held = this.#held.subarray(end);
-      return { bytes, isLast: this.#isDone && this.#held.length === 0 };
+      return { bytes, isLast: this.#isDone && this.#held.length === 0, isTooLong: false };
+    }
+  }
+
+  /** Passes over the rest of the line, which need not fit in memory. @returns how many bytes that were */
+  async discardLine(
+    onBytes: (bytes: Uint8Array) => void = () => undefined,
+  ): Promise<{ length: number; isLast: boolean }> {
+    for (let length = 0; ; await this.#fill(1)) {
+      const end = this.#held.indexOf(lineFeed) + 1;
+      const line = this.#held.subarray(0, end === 0 ? this.#held.length : end);
+      onBytes(line);
+      length += line.length;
+      this.#held = this.#held.subarray(line.length);
+      // Whether it was the last line is known when there is a byte after it, or none.
+      if (end > 0) await this.#fill(1);
+      const isLast = this.#isDone && this.#held.length === 0;
+      if (end > 0 || isLast) return { length, isLast };
     }
   }
 

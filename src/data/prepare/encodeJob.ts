@@ -145,7 +145,12 @@ class JobReader {
     return { text: this.#taken(text), isEnd };
   }
 
-  *#lines({ name, bytes, firstLine, unit }: LinesChunk): Generator<Text> {
+  *#lines({ name, bytes, firstLine, unit, longerThan }: LinesChunk): Generator<Text> {
+    const where = (line: number): string => (unit === 'line' ? `${name}:${line}` : `${name}: ${unit} ${line}`);
+    if (longerThan !== undefined) {
+      const wrong = `expected a JSON object in each line, but this line has more than ${longerThan} bytes`;
+      yield* this.#document({ wrong }, where(firstLine));
+    }
     let line = firstLine;
     for (let start = 0; start < bytes.length; line++) {
       const found = bytes.indexOf(lineFeed, start);
@@ -153,8 +158,7 @@ class JobReader {
       const part = bytes.subarray(start, end);
       start = end + 1;
       const document = unit === 'row' ? parseRow(part) : parseLine(part, this.#job.fields);
-      if (document !== undefined)
-        yield* this.#document(document, unit === 'line' ? `${name}:${line}` : `${name}: ${unit} ${line}`);
+      if (document !== undefined) yield* this.#document(document, where(line));
     }
   }
 

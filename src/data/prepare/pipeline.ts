@@ -38,7 +38,11 @@ export async function* pipeline<Result extends object>(
     return { result, next };
   };
   const onSkipped = (bytes: Uint8Array): void => inputHash?.add(bytes);
-  const groups = grouped(hashed(readChunks(sources, from, { fields, onRead, onSkipped }), inputHash));
+  const onDiscarded = (bytes: Uint8Array): void => {
+    inputHash?.verify();
+    inputHash?.add(bytes);
+  };
+  const groups = grouped(hashed(readChunks(sources, from, { fields, onRead, onSkipped, onDiscarded }), inputHash));
   let failure: { error: unknown } | undefined;
   try {
     while (failure === undefined) {

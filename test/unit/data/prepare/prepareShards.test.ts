@@ -89,6 +89,17 @@ const long = (count: number) =>
 /** Zstandard data of two frames, the first with "zstd text, ", the second with "in two frames": made by the reference tool. */
 const twoFrames = Buffer.from('KLUv/QRYWQAAenN0ZCB0ZXh0LCDSQuDYKLUv/QRYaQAAaW4gdHdvIGZyYW1lc1M+7lI=', 'base64');
 
+/** 20,000 lines in frames of several blocks, with and without a checksum; and a skippable frame, as pzstd and seekable files have. */
+const manyBlocks = Buffer.from(
+  'KLUv/QRYvAAAeGEgbGluZSBvZiB0ZXh0CgEA7v+SzzpMAAAIbAEA/P85EAJNAAAIbgEA3BMdCAG1Bmfz',
+  'base64',
+);
+const withoutChecksum = Buffer.from(
+  'KLUv/QBYvAAAeGEgbGluZSBvZiB0ZXh0CgEA7v+SzzpMAAAIbAEA/P85EAJNAAAIbgEA3BMdCAE=',
+  'base64',
+);
+const skippable = Buffer.from('5a2a4d1803000000000000', 'hex');
+
 describe('prepare', () => {
   it('gives the tokens of a text of many parts, and the end of the document', async () => {
     const text = long(40_000);
@@ -150,6 +161,36 @@ describe('prepare', () => {
     expect(await documents()).toEqual([...expected, 'six; seven', 'eight, nine']);
   });
 
+  it('reads zstd in any number of frames, of which some are to be passed over', async () => {
+    const lines = 'a line of text\n'.repeat(20_000);
+    write('a.zst', Buffer.concat([skippable, manyBlocks, skippable, withoutChecksum, skippable, twoFrames, skippable]));
+    write('b.zst', Buffer.concat([withoutChecksum, manyBlocks]));
+    await run({ names: ['a.zst', 'b.zst'], tokenizer: gpt2 });
+    expect(await documents()).toEqual([`${lines}${lines}zstd text, in two frames`, `${lines}${lines}`]);
+  });
+
+  it('leaves out a line that is too long to be held, from files and from standard input alike', async () => {
+    const long = `{"text":"${'a'.repeat(33 * 2 ** 20)}"}`;
+    for (const [name, content] of [
+      ['middle.jsonl', `{"text":"one"}\n${long}\n{"text":"two words"}\n`],
+      ['end.jsonl', `{"text":"one"}\n{"text":"two words"}\n${long}`],
+    ] as const) {
+      write(name, content);
+      await expect(run({ names: [name], tokenizer: gpt2 })).rejects.toThrow(
+        /jsonl:[23]: expected a JSON object in each line, but this line has more than 33554432 bytes; --skip-bad/,
+      );
+      const prepared = await run({
+        names: [name],
+        tokenizer: gpt2,
+        skipBad: true,
+        split: { by: 'fraction', val: 0.5 },
+      });
+      expect(prepared).toMatchObject({ documents: 2, skipped: 1 });
+      expect(await documents()).toEqual(['one', 'two words']);
+      rmSync(join(cwd, 'out'), { recursive: true });
+    }
+  });
+
   it('makes LF of CRLF in texts and documents, and says so, or leaves them', async () => {
     write('in.txt', `a\r\nb\rc\r\n${'word\r\n'.repeat(200_000)}`);
     write('in.jsonl', JSON.stringify({ text: 'd\r\ne' }));
@@ -195,6 +236,13 @@ describe('prepare', () => {
     expect(prepared.vocabSize).toBe(direct.vocabSize);
   });
 });
+
+/** The bytes with one of them changed. */
+function withByte(bytes: Buffer, at: number): Buffer {
+  const changed = Buffer.from(bytes);
+  changed[at < 0 ? bytes.length + at : at]! ^= 1;
+  return changed;
+}
 
 describe('input that is no text', () => {
   const refusal = async (given: Given = {}) => {
@@ -258,6 +306,10 @@ describe('input that is no text', () => {
     ['in.gz', gzipSync(long(1_000)).subarray(0, 200), /^in\.gz: expected whole gzip data/],
     ['in.gz', Buffer.from('no gzip'), /^in\.gz: expected whole gzip data/],
     ['in.zst', twoFrames.subarray(0, 40), /^in\.zst: expected whole zstd data/],
+    ['in.zst', twoFrames.subarray(0, 20), /^in\.zst: expected whole zstd data/],
+    ['in.zst', withByte(twoFrames, 12), /^in\.zst: .*\(its content has another checksum\)/],
+    ['in.zst', withByte(manyBlocks, -1), /^in\.zst: .*\(its content has another checksum\)/],
+    ['in.zst', Buffer.concat([twoFrames, Buffer.from('more')]), /^in\.zst: .*\(something that is no frame follows\)/],
     ['in.zst', Buffer.from('this is no zstd data at all'), /^in\.zst: expected whole zstd data/],
     ['in.parquet', Buffer.from('PAR1 this is no table PAR1'), /^in\.parquet: expected a whole Parquet file/],
   ])('is told where %s is damaged', async (name, bytes, message) => {

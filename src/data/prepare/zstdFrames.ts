@@ -1,0 +1,141 @@
+/**
+ * Zstandard data, frame by frame: fzstd decompresses, and what it leaves out is here. Checksums of the content are compared, and skippable
+ * frames (of pzstd, of the seekable format) are passed over. Format: RFC 8878.
+ */
+import { Decompress } from 'fzstd';
+import xxhash, { type XXHash } from 'xxhash-wasm';
+
+const frameMagic = 0xfd2fb528;
+const skippableMagic = 0x184d2a50;
+/** What is handed to the decoder at once: it answers with all that this decompresses to. */
+const pushBytes = 2 ** 12;
+
+/** Which bytes of fixed length come next. */
+type Step = 'magic' | 'skippedSize' | 'descriptor' | 'frameHeader' | 'blockHeader' | 'checksum';
+
+/** @throws Error for data that is cut off, damaged, or something else */
+export async function* unzstd(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const { create64 } = await xxhash();
+  const frames = new Frames(create64);
+  for await (const chunk of bytes) yield* frames.push(chunk);
+  frames.end();
+}
+
+class Frames {
+  readonly #newHash: () => XXHash<bigint>;
+  #step: Step = 'magic';
+  /** How many bytes the step takes, and those of them that are there. */
+  #wanted = 4;
+  #head = Buffer.alloc(0);
+  /** Bytes of a block, or of a skippable frame, that come before the next step. */
+  #inside = 0;
+  #frame: Frame | undefined;
+
+  constructor(newHash: () => XXHash<bigint>) {
+    this.#newHash = newHash;
+  }
+
+  *push(chunk: Buffer): Generator<Buffer> {
+    for (let at = 0; at < chunk.length; ) {
+      const length = Math.min(this.#inside > 0 ? this.#inside : this.#wanted - this.#head.length, chunk.length - at);
+      const part = chunk.subarray(at, at + length);
+      at += length;
+      if (this.#inside > 0) {
+        this.#inside -= length;
+        if (this.#frame !== undefined) yield* this.#frame.push(part);
+      } else {
+        this.#head = Buffer.concat([this.#head, part]);
+        if (this.#head.length < this.#wanted) continue;
+        const head = this.#head;
+        this.#head = Buffer.alloc(0);
+        yield* this.#take(head);
+      }
+    }
+  }
+
+  end(): void {
+    if (this.#step !== 'magic' || this.#head.length + this.#inside > 0) throw new Error('it ends within a frame');
+  }
+
+  *#take(head: Buffer): Generator<Buffer> {
+    switch (this.#step) {
+      case 'magic': {
+        const magic = head.readUInt32LE(0);
+        // The last one may have ended with a block.
+        this.#frame = undefined;
+        if (magic >>> 4 === skippableMagic >>> 4) return this.#next('skippedSize', 4);
+        if (magic !== frameMagic) throw new Error('something that is no frame follows');
+        this.#frame = new Frame(this.#newHash());
+        break;
+      }
+      case 'skippedSize':
+        this.#inside = head.readUInt32LE(0);
+        return this.#next('magic', 4);
+      default:
+    }
+    const frame = this.#frame!;
+    yield* frame.push(head);
+    switch (this.#step) {
+      case 'magic':
+        return this.#next('descriptor', 1);
+      case 'descriptor':
+        return this.#next('frameHeader', frame.describe(head[0]!));
+      case 'frameHeader':
+        return this.#next('blockHeader', 3);
+      case 'blockHeader': {
+        const bits = head.readUIntLE(0, 3);
+        const isRepeated = ((bits >> 1) & 3) === 1;
+        this.#inside = isRepeated ? 1 : bits >> 3;
+        if ((bits & 1) === 0) return this.#next('blockHeader', 3);
+        return frame.hasChecksum ? this.#next('checksum', 4) : this.#next('magic', 4);
+      }
+      case 'checksum':
+        frame.compare(head.readUInt32LE(0));
+        return this.#next('magic', 4);
+      default:
+    }
+  }
+
+  #next(step: Step, wanted: number): void {
+    this.#step = step;
+    this.#wanted = wanted;
+  }
+}
+
+/** A frame with content, while it is decompressed. */
+class Frame {
+  hasChecksum = false;
+  readonly #hash: XXHash<bigint>;
+  readonly #ready: Buffer[] = [];
+  readonly #decoder = new Decompress((chunk) => {
+    // The decoder goes on to use the memory.
+    if (chunk.length > 0) this.#ready.push(Buffer.from(chunk));
+  });
+
+  constructor(hash: XXHash<bigint>) {
+    this.#hash = hash;
+  }
+
+  *push(bytes: Buffer): Generator<Buffer> {
+    for (let at = 0; at < bytes.length; at += pushBytes) {
+      this.#decoder.push(bytes.subarray(at, at + pushBytes));
+      for (const chunk of this.#ready.splice(0)) {
+        if (this.hasChecksum) this.#hash.update(chunk);
+        yield chunk;
+      }
+    }
+  }
+
+  /** Takes the descriptor. @returns how many bytes of the header follow it */
+  describe(descriptor: number): number {
+    this.hasChecksum = (descriptor & 4) !== 0;
+    const isSingleSegment = (descriptor & 32) !== 0;
+    const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 3]!;
+    const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!;
+    return (isSingleSegment ? 0 : 1) + dictionaryIdBytes + sizeBytes;
+  }
+
+  compare(checksum: number): void {
+    if (Number(this.#hash.digest() & 0xffffffffn) !== checksum) throw new Error('its content has another checksum');
+  }
+}
