@@ -81,8 +81,10 @@ void addRows(const BlockPart& p, Index k) {
   });
 }
 
-// The partial sums [m, columns] of one block. ROWS of b are added in one pass over the sums: as many as leave their factors in
-// registers.
+// Rows of b that are added in one pass over the sums: as many as leave their factors for a group of rows of a in registers.
+constexpr Index passRows = W == 16 ? 4 : 2;
+
+// The partial sums [m, columns] of one block, ROWS of b at a time.
 template <Index ROWS>
 void sumBlock(const BlockPart& p, Index m) {
   for (Index i = 0; i < m; i++) __builtin_memset(p.sums + i * p.stride, 0, size_t(p.columns) * sizeof(float));
@@ -126,9 +128,9 @@ bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
     const BlockPart part = {p.a + k, p.aRow, p.b + k * p.bRow + j, p.bRow, smaller(blockRows, p.k - k),
                             partial + block * p.m * stride + j, stride, smaller(step, p.n - j)};
     if (p.m == 1) return sumBlock<8>(part, p.m);
-    if (p.m <= groupRows) return sumBlock<4>(part, p.m);
+    if (p.m <= groupRows) return sumBlock<passRows>(part, p.m);
     for (Index strip = 0; strip < part.columns; strip += stripColumns) {
-      sumBlock<4>(part.ofColumns(strip, smaller(stripColumns, part.columns - strip)), p.m);
+      sumBlock<passRows>(part.ofColumns(strip, smaller(stripColumns, part.columns - strip)), p.m);
     }
   });
   const auto finishTile = [&](Index tile) {

@@ -1,5 +1,5 @@
 /**
- * Times generation, one sequence at a time: how long a prompt takes until its first token, and each token after it. To compute a
+ * Times generation, of one sequence or of several together: how long a prompt takes until its first token, and each token after it. To compute a
  * token every weight must be read once, so what it is measured against is the time that reading so many bytes takes on the
  * engine's threads, measured before and after each run: others may use the memory too.
  */
@@ -8,7 +8,7 @@ import { weightBytes as weightBytesOf } from '../architecture/work.ts';
 import { randomKey, randomUniform } from '../base/counterRandom.ts';
 import { median } from '../base/statistics.ts';
 import type { Engine } from '../engine/engine.ts';
-import { generate } from '../model/generate.ts';
+import { DecodeBatch } from '../model/decodeBatch.ts';
 import type { Model } from '../model/model.ts';
 import { type Machine, measureMachine, renderMachine } from './machine.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts';
@@ -16,6 +16,8 @@ import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts
 export interface GenerateBenchOptions {
   /** Tokens of the prompts, each timed by itself. */
   readonly prompts: readonly number[];
+  /** Sequences that are decoded together, each number timed by itself with each prompt. */
+  readonly batches: readonly number[];
   /** Tokens timed after each prompt's first. */
   readonly tokens: number;
   /** How often each prompt is continued, after once that is not timed. */
@@ -24,12 +26,15 @@ export interface GenerateBenchOptions {
 
 export interface GenerateBenchResult {
   readonly promptTokens: number;
-  /** From the prompt to the first token, sampled: the median over the runs. */
+  /** Sequences that were decoded together. */
+  readonly batch: number;
+  /** From the prompts to the first token of each, sampled: the median over the runs. */
   readonly promptMs: number;
   readonly promptTokensPerSecond: number;
-  /** Of a token after the first, over the tokens of all runs. */
+  /** Of a token of each sequence after the first, over the tokens of all runs. */
   readonly medianMs: number;
   readonly minMs: number;
+  /** Of all sequences together. */
   readonly tokensPerSecond: number;
   /** 10^9 bytes a second that the engine's threads read from as much memory: the median over the runs. Absent where the engine cannot tell. */
   readonly readGBs?: number;
@@ -62,19 +67,21 @@ export async function runGenerateBench(
   const readGBs = engine.readBandwidth && (() => engine.readBandwidth!(asMany, bandwidthSeconds) / 1e9);
   const results: GenerateBenchResult[] = [];
   let done = 0;
-  const progress = () => onProgress(++done / (options.prompts.length * (1 + options.runs)));
-  for (const promptTokens of options.prompts) {
+  const progress = () => onProgress(++done / (options.prompts.length * options.batches.length * (1 + options.runs)));
+  for (const [promptTokens, batch] of options.prompts.flatMap((prompt) =>
+    options.batches.map((b) => [prompt, b] as const),
+  )) {
     const runs: Run[] = [];
-    await timeRun(engine, model, { ...options, promptTokens, seed: 0 }); // not counted
+    await timeRun(engine, model, { ...options, promptTokens, batch, seed: 0 }); // not counted
     progress();
     for (let seed = 1; seed <= options.runs; seed++) {
       const before = readGBs?.();
-      const times = await timeRun(engine, model, { ...options, promptTokens, seed });
+      const times = await timeRun(engine, model, { ...options, promptTokens, batch, seed });
       const after = readGBs?.();
       runs.push({ ...times, ...(before && after && { readGBs: Math.max(before, after) }) });
       progress();
     }
-    results.push(resultOf(promptTokens, runs, weightBytes));
+    results.push(resultOf({ promptTokens, batch }, runs, weightBytes));
   }
   return {
     ...options,
@@ -95,22 +102,33 @@ interface Run {
 async function timeRun(
   engine: Engine,
   model: Model,
-  { promptTokens, tokens, seed }: { promptTokens: number; tokens: number; seed: number },
+  { promptTokens, batch: size, tokens, seed }: { promptTokens: number; batch: number; tokens: number; seed: number },
 ): Promise<Run> {
   const key = randomKey(promptTokens);
   const { vocabSize } = model.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => Math.floor(randomUniform(key, i) * vocabSize));
   const tokenMs: number[] = [];
-  let before = performance.now();
-  for await (const _ of generate(engine, model, { ...sampling, prompt, maxTokens: 1 + tokens, seed })) {
-    const now = performance.now();
-    tokenMs.push(now - before);
-    before = now;
+  // All prompts in one step: then every sequence has as many tokens.
+  const batch = new DecodeBatch(engine, model, size === 1 ? {} : { promptChunk: Math.max(512, size * promptTokens) });
+  for (let i = 0; i < size; i++) batch.add({ ...sampling, prompt, seed: seed * size + i });
+  try {
+    for (let before = performance.now(); tokenMs.length <= tokens; ) {
+      if ((await batch.step()).length === 0) continue;
+      const now = performance.now();
+      tokenMs.push(now - before);
+      before = now;
+    }
+  } finally {
+    batch.release();
   }
   return { promptMs: tokenMs.shift()!, tokenMs };
 }
 
-function resultOf(promptTokens: number, runs: readonly Run[], weightBytes: number): GenerateBenchResult {
+function resultOf(
+  { promptTokens, batch }: Pick<GenerateBenchResult, 'promptTokens' | 'batch'>,
+  runs: readonly Run[],
+  weightBytes: number,
+): GenerateBenchResult {
   const promptMs = median(runs.map((run) => run.promptMs));
   const tokenMs = runs.flatMap((run) => run.tokenMs);
   const medianMs = median(tokenMs);
@@ -120,11 +138,12 @@ function resultOf(promptTokens: number, runs: readonly Run[], weightBytes: numbe
   );
   return {
     promptTokens,
+    batch,
     promptMs,
-    promptTokensPerSecond: (1000 * promptTokens) / promptMs,
+    promptTokensPerSecond: (1000 * batch * promptTokens) / promptMs,
     medianMs,
     minMs: Math.min(...tokenMs),
-    tokensPerSecond: 1000 / medianMs,
+    tokensPerSecond: (1000 * batch) / medianMs,
     ...(bandwidths.length > 0 && { readGBs: median(bandwidths), ofLimit: median(ofLimits) }),
   };
 }
@@ -134,6 +153,7 @@ export function renderGeneration(report: GenerateBenchReport): string {
   const { machine, engine, parameters, tokens, runs, weightBytes, results } = report;
   const columns = [
     numberColumn('prompt tokens'),
+    numberColumn('together'),
     numberColumn('ms', 8),
     numberColumn('tokens/s', 9),
     numberColumn('then ms a token'),
@@ -145,6 +165,7 @@ export function renderGeneration(report: GenerateBenchReport): string {
   const rows = results.map((result) =>
     tableRow(columns, [
       String(result.promptTokens),
+      String(result.batch),
       fixed(result.promptMs, 1),
       fixed(result.promptTokensPerSecond, 0),
       fixed(result.medianMs, 2),

@@ -8,12 +8,13 @@ import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
 import { loadModel } from '../run/loadModel.ts';
 import { type BenchConfigArguments, benchConfigOf, benchEngineOf, withBenchConfig } from './benchConfig.ts';
-import { numberOption } from './options.ts';
+import { countsOption, numberOption } from './options.ts';
 import { statusLine } from './terminal.ts';
 
 interface BenchGenerateArguments extends BenchConfigArguments {
   readonly checkpoint?: string | undefined;
   readonly prompts?: string | undefined;
+  readonly batch: string;
   readonly tokens?: number | undefined;
   readonly runs: number;
   readonly json: boolean;
@@ -32,6 +33,12 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
         requiresArg: true,
         describe: 'Lengths of prompts, with commas between [default: a 64th of blockSize, and half of it]',
       })
+      .option('batch', {
+        type: 'string',
+        requiresArg: true,
+        default: '1',
+        describe: 'Sequences that are decoded together, several numbers with commas between',
+      })
       .option('tokens', {
         type: 'number',
         requiresArg: true,
@@ -40,6 +47,7 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
       .option('runs', { type: 'number', default: 3, describe: 'Runs of each prompt, after one that is not timed' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 bench generate --config gpt-small.yaml', '124 M parameters')
+      .example('$0 bench generate --config gpt-small.yaml --batch 1,8', 'what serving several requests at once gains')
       .example('$0 bench generate --checkpoint runs/quickstart --prompts 1,30 --json', 'for a program to read'),
   handler: async (args) => {
     numberOption('runs', args.runs, { min: 1, max: 1e6, whole: true });
@@ -55,7 +63,8 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
           `a prompt of ${longest} tokens and ${tokens} after it are more than the model's blockSize ${blockSize}: lower --prompts or --tokens`,
         );
       }
-      const options = { prompts, tokens, runs: args.runs };
+      const batches = countsOption('batch', args.batch, { min: 1, max: 256 });
+      const options = { prompts, batches, tokens, runs: args.runs };
       const report = await runGenerateBench(engine, model, options, statusLine('timing generation'));
       process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : renderGeneration(report));
     } finally {

@@ -1,4 +1,6 @@
 /** Texts in turns: what somebody types, and what a model makes of it. A model of plain text continues what went before. */
+import { UserError } from '../base/errors.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { promptTokens, sampleSeed, type TextOptions } from './continueText.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { TextBatch } from './textBatch.ts';
@@ -9,6 +11,8 @@ const charactersOfTokenMost = 16;
 export class Conversation {
   readonly #loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
   readonly #options: Omit<TextOptions, 'prompt'>;
+  /** Between an answer and what is typed next. */
+  readonly #separator: string;
   #text = '';
   #turn = 0;
 
@@ -16,6 +20,7 @@ export class Conversation {
   constructor(loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>, options: Omit<TextOptions, 'prompt'>) {
     this.#loaded = loaded;
     this.#options = options;
+    this.#separator = ['\n', ' '].find((text) => canEncode(loaded.tokenizer, text)) ?? '';
   }
 
   /** What was typed and answered so far, as far back as it can matter. */
@@ -24,14 +29,14 @@ export class Conversation {
   }
 
   /**
-   * Yields what follows `typed`, which begins on a new line; an empty text goes on where the last answer ended. An answer that is left
+   * Yields what follows `typed`, which begins on a new line where the model knows lines; an empty text goes on where the last answer ended. An answer that is left
    * early stays as far as it came.
    * @throws UserError for characters outside the vocabulary, and an empty text at the beginning; nothing has changed then
    */
   async *answer(typed: string): AsyncGenerator<string, void, undefined> {
     const { tokenizer, model } = this.#loaded;
     const { specialTokens, stop = [], useCache, ...options } = this.#options;
-    const before = typed === '' || this.#text === '' ? this.#text : `${this.#text}\n`;
+    const before = typed === '' || this.#text === '' ? this.#text : this.#text + this.#separator;
     const { blockSize } = model.config;
     const text = (before + typed).slice(-charactersOfTokenMost * blockSize).replace(/^[\uDC00-\uDFFF]/, '');
     // Past blockSize every token costs a whole window: there is room for the answer, or for half a window of it.
@@ -50,5 +55,16 @@ export class Conversation {
     } finally {
       batch.release();
     }
+  }
+}
+
+/** A vocabulary of characters has those of its text alone. */
+function canEncode(tokenizer: Tokenizer, text: string): boolean {
+  try {
+    tokenizer.encode(text);
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
   }
 }

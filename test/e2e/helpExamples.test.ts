@@ -85,6 +85,7 @@ const notRun: Record<string, string> = {
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
     'minutes of 124 M parameters',
   'launch bench generate --config gpt-small.yaml': '124 M parameters',
+  'launch bench generate --config gpt-small.yaml --batch 1,8': '124 M parameters',
   'launch bench ring --ranks 3 --mbytes 500 --json': 'gigabytes of memory',
   'launch serve': 'serves until it is ended; serve.test.ts has it',
   'launch serve runs/quickstart --port 0 --batch 16': 'serves until it is ended; serve.test.ts has it',

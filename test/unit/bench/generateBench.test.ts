@@ -9,7 +9,7 @@ import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 import { machine } from './someMachine.ts';
 
-const options = { prompts: [1, 4], tokens: 3, runs: 2 };
+const options = { prompts: [1, 4], batches: [1, 3], tokens: 3, runs: 2 };
 
 describe('weightBytesOf', () => {
   it('leaves out the tables of which a token reads one row', () => {
@@ -30,12 +30,17 @@ describe('runGenerateBench', () => {
     );
     const shares: number[] = [];
     const report = await runGenerateBench(engine, model, options, (done) => shares.push(done));
-    expect(shares).toEqual([1, 2, 3, 4, 5, 6].map((runs) => runs / 6));
+    expect(shares).toEqual(Array.from({ length: 12 }, (_, i) => (i + 1) / 12));
     expect(report).toMatchObject({ ...options, machine: undefined, engine: engine.description });
-    expect(report.results.map(({ promptTokens }) => promptTokens)).toEqual([1, 4]);
+    expect(report.results.map(({ promptTokens, batch }) => [promptTokens, batch])).toEqual([
+      [1, 1],
+      [1, 3],
+      [4, 1],
+      [4, 3],
+    ]);
     for (const result of report.results) {
-      expect(result.promptTokensPerSecond).toBeCloseTo((1000 * result.promptTokens) / result.promptMs, 9);
-      expect(result.tokensPerSecond).toBeCloseTo(1000 / result.medianMs, 9);
+      expect(result.promptTokensPerSecond).toBeCloseTo((1000 * result.batch * result.promptTokens) / result.promptMs, 9);
+      expect(result.tokensPerSecond).toBeCloseTo((1000 * result.batch) / result.medianMs, 9);
       expect(result.minMs > 0 && result.minMs <= result.medianMs).toBe(true);
       for (const absent of ['readGBs', 'ofLimit']) expect(result).not.toHaveProperty(absent);
     }
@@ -61,7 +66,7 @@ describe('runGenerateBench', () => {
 });
 
 describe('renderGeneration', () => {
-  const result = { promptTokens: 16, promptMs: 40, promptTokensPerSecond: 400, medianMs: 20, minMs: 19.5 };
+  const result = { promptTokens: 16, batch: 1, promptMs: 40, promptTokensPerSecond: 400, medianMs: 20, minMs: 19.5 };
   const report: GenerateBenchReport = {
     ...options,
     machine,
@@ -76,8 +81,8 @@ describe('renderGeneration', () => {
       'native (avx2, 1 thread): 124.44 M parameters, 3 tokens after the first, 2 runs',
       '494.6 MB of weights; the limit of a token is the time to read them',
       '',
-      'prompt tokens        ms   tokens/s  then ms a token   min ms   tokens/s  reads GB/s  of limit',
-      '           16      40.0        400            20.00    19.50       50.0        30.0      82 %',
+      'prompt tokens  together        ms   tokens/s  then ms a token   min ms   tokens/s  reads GB/s  of limit',
+      '           16         1      40.0        400            20.00    19.50       50.0        30.0      82 %',
       '',
     ]);
   });
