@@ -115,7 +115,8 @@ void finishSums(const Gemm& p, const float* partial, Index blocks, Index stride,
 
 bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
   const Index blocks = ceilDiv(p.k, blockRows);
-  const Index stride = ceilDiv(p.n, W) * W;
+  // Sums of rows that lie a multiple of 4 KiB apart would compete for the same cache sets.
+  const Index stride = (ceilDiv(p.n, W) + 1) * W;
   float* partial = pool.scratch(size_t(blocks * p.m * stride));
   if (partial == nullptr) return false;
   // Where threads are many, columns are shared out as well, in parts that are still long enough to stream.
@@ -147,8 +148,10 @@ bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
 // Numbers of b that a task reads, about.
 constexpr Index taskNumbers = 1 << 18;
 
-// Columns that are multiplied at once.
+// Columns that are multiplied at once, and how many of them with several rows: as many as leave their sums in registers.
 constexpr int columnsAtOnce = 4;
+template <int M>
+constexpr int columnsOfRows = W == 16 || M == 1 ? columnsAtOnce : 2;
 
 // Rows that meet a tile of columns before the next rows do.
 constexpr Index tileRows = 16;
@@ -180,7 +183,10 @@ void multiplyTile(const Gemm& p, Index row, Index rows, Index first, Index colum
   const float* b = p.b + first * p.bCol;
   const auto multiply = [&]<int COLUMNS>(Index j, Rows<COLUMNS>) {
     forGroups(rows, [&]<int M>(Index i, Rows<M>) {
-      multiplyColumns<M, COLUMNS>(p, a + i * p.aRow, b + j * p.bCol, sums + i * tileWidth + j);
+      constexpr int count = COLUMNS < columnsOfRows<M> ? COLUMNS : columnsOfRows<M>;
+      for (int c = 0; c < COLUMNS; c += count) {
+        multiplyColumns<M, count>(p, a + i * p.aRow, b + (j + c) * p.bCol, sums + i * tileWidth + j + c);
+      }
     });
   };
   Index j = 0;

@@ -39,7 +39,10 @@ describe('runGenerateBench', () => {
       [4, 3],
     ]);
     for (const result of report.results) {
-      expect(result.promptTokensPerSecond).toBeCloseTo((1000 * result.batch * result.promptTokens) / result.promptMs, 9);
+      expect(result.promptTokensPerSecond).toBeCloseTo(
+        (1000 * result.batch * result.promptTokens) / result.promptMs,
+        9,
+      );
       expect(result.tokensPerSecond).toBeCloseTo((1000 * result.batch) / result.medianMs, 9);
       expect(result.minMs > 0 && result.minMs <= result.medianMs).toBe(true);
       for (const absent of ['readGBs', 'ofLimit']) expect(result).not.toHaveProperty(absent);
