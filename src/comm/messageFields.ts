@@ -50,10 +50,13 @@ export const batchFields = z
 /** The arrays of a batch, in the order in which they lie in the payload (batchPayload.ts). */
 export type BatchFields = z.infer<typeof batchFields>;
 
+/** A measurement, which is NaN or infinite where training has diverged. */
+export const measured = z.custom<number>((value) => typeof value === 'number', 'expected a number');
+
 /** Named sums over targets, which add up (base/sums.ts): what they mean is the objective's to say. */
 export const sums = z
-  .object({ weight: z.number().min(0), loss: z.number() })
-  .catchall(z.number())
+  .object({ weight: z.number().min(0), loss: measured })
+  .catchall(measured)
   .refine(
     (value) =>
       Object.keys(value).length <= sumsMax && Object.keys(value).every((name) => fieldName.safeParse(name).success),

@@ -5,6 +5,7 @@ import {
   count,
   engineId,
   hash,
+  measured,
   peerName,
   phase,
   rank,
@@ -68,7 +69,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     /** Over this rank's targets. */
     sums,
     /** Global gradient norm before clipping; its last bits depend on the engine. */
-    gradNorm: z.number(),
+    gradNorm: measured,
   }),
   /** AdamW has been applied for the step. */
   z.object({

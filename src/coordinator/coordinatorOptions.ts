@@ -149,6 +149,8 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     startsFromCheckpoint: resume !== undefined,
     maxSteps: train.maxSteps,
     schedule: { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps },
+    gradClip: config.optimizer.gradClip,
+    precision: config.engine.precision,
     globalBatchSize: train.globalBatchSize,
     evalEverySteps: config.eval.everySteps,
     evalWindows: validation.windowCount,

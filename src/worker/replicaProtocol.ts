@@ -88,8 +88,6 @@ export interface StepTask {
 }
 
 export interface EvaluateTask {
-  /** Updates that the evaluated replica has. */
-  readonly step: number;
   readonly batch: Batch;
 }
 

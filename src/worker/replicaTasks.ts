@@ -16,7 +16,6 @@ import type { Engine } from '../engine/engine.ts';
 import { engines } from '../engine/engines.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import type { Precision } from '../model/computing.ts';
-import { checkFinite } from '../model/divergence.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { Trainer } from '../model/training.ts';
@@ -132,7 +131,6 @@ export class ReplicaTasks {
     }
     let sums = noSums;
     for (const read of reads) sums = addSums(sums, await read);
-    for (const [name, sum] of Object.entries(sums)) checkFinite(`the ${name} of step ${update}`, sum);
     await exchange.flush();
     return sums;
   }
@@ -158,15 +156,13 @@ export class ReplicaTasks {
   }
 
   /** The objective's sums, in the microbatches of training. */
-  async evaluate({ step: update, batch }: EvaluateTask): Promise<Sums> {
+  async evaluate({ batch }: EvaluateTask): Promise<Sums> {
     const { config, trainer } = this.#built();
     const parts = [...microBatches(batch, config.train.microBatchSize)];
-    const sums = await evaluateBatches(
+    return await evaluateBatches(
       trainer,
       parts.map((part) => part.batch),
     );
-    for (const [name, sum] of Object.entries(sums)) checkFinite(`the validation ${name} after step ${update}`, sum);
-    return sums;
   }
 
   /** Copies the state into `state`, block by block. */

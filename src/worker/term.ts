@@ -10,7 +10,6 @@ import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { type RingAllReduce, RingError } from '../comm/ring.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
 import { modelOf } from '../config/groups/model.ts';
-import { checkFinite } from '../model/divergence.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
 import { checkBatch } from '../task/fields.ts';
 import type { Inbox } from './inbox.ts';
@@ -98,7 +97,6 @@ export class Term {
     await inbox.orEnd(ring.whenDone()).catch((error: unknown) => this.#ringBroke(error));
     timeline.ended('wait for the ring');
     const gradNorm = await inbox.orEnd(held.replica.gradNorm());
-    checkFinite(`the norm of the gradient of step ${step}`, gradNorm);
     held.reduced(step, term);
     timeline.ended('gradient norm');
     send({ type: 'reduced', term, step, sampleFrom, sampleCount, sums, gradNorm });
@@ -163,7 +161,7 @@ export class Term {
         status.enter('evaluation');
         const { part } = message;
         const batch = batchOf(message, payload, job);
-        const sums = await inbox.orEnd(held.replica.evaluate({ step, batch }));
+        const sums = await inbox.orEnd(held.replica.evaluate({ batch }));
         send({ type: 'evaluated', term, step, part, sums });
       } else {
         status.enter('snapshot');

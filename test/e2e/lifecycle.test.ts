@@ -89,15 +89,18 @@ it('stops in order, with a checkpoint, when nobody reads its output any more', a
 it.each([
   ['with processes', []],
   ['in one process', ['--single-process']],
-])('ends with code 2 and what to do when the loss is no number any more: %s', async (label, flags) => {
+])('saves the last good state, and says what to do, when the loss is no number any more: %s', async (label, flags) => {
   const diverging = ['schedule.learningRate=100', 'schedule.warmupSteps=0', 'optimizer.gradClip=0'];
   const args = ['--workers', '2', '--run-dir', `diverged ${label}`, ...flags, ...set(...long, ...diverging)];
   const result = await launch(args, folder());
-  expect(result.stderr).toMatch(
-    /launch: rank \d .* failed in step \d+ .* is (NaN|-?Infinity), expected a finite number: training has diverged; use a lower schedule\.learningRate/,
-  );
+  const [, step] =
+    /launch: the .* of step \d+ is (?:NaN|-?Infinity), expected a finite number: training has diverged; the state of step (\d+) is saved\. Use a lower schedule\.learningRate \(it is 100\), .* or optimizer\.gradClip=1 .*\ngo on from step \1 with: launch --resume /.exec(
+      result.stderr,
+    ) ?? [];
+  expect(Number(step), result.stderr).toBeGreaterThan(0);
   expect(result.stderr).not.toMatch(/\n {4}at /);
-  expect(result).toMatchObject({ code: 2, orphans: [] });
+  expect(result).toMatchObject({ code: 1, orphans: [] });
+  expect(await readdir(join(folder(), `diverged ${label}`, 'checkpoints'))).toEqual([`step-${step?.padStart(8, '0')}`]);
 });
 
 it('trains with a worker that joins from another process', async () => {

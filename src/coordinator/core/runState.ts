@@ -34,6 +34,9 @@ export interface RunPlan {
   readonly maxSteps: number;
   /** The learning rate of each step. */
   readonly schedule: Schedule;
+  /** `optimizer.gradClip` and `engine.precision`: what advice depends on. */
+  readonly gradClip: number;
+  readonly precision: string;
   /** Samples of a step, over all ranks. */
   readonly globalBatchSize: number;
   /** Every so many steps; 0 is never. */

@@ -27,6 +27,7 @@ import {
   wait,
   withMember,
 } from './decisionParts.ts';
+import { endDiverged, endingDiverged, notFinite, notFiniteEvaluation } from './divergence.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
@@ -101,6 +102,8 @@ export function onReduced(
   const sums = sumsOf(shares);
   // The sum is the same on every rank; how its squares are summed differs from one instruction set to another.
   const { gradNorm } = required(shares[0]);
+  const problem = notFinite(sums, gradNorm, step);
+  if (problem !== undefined) return endDiverged(next, problem, nowMs);
   const learningRate = learningRateOf(next, step);
   const committed = { sums, gradNorm, learningRate, worldSize: next.members.length };
   const ranks = shares.map(({ rank, sampleFrom, sampleCount }) => ({ rank, sampleFrom, sampleCount }));
@@ -270,6 +273,11 @@ export function onEvaluated(
   if (next.members.some((other) => !isEvaluated(next, other))) return { state: next, effects, reason: '' };
   const { step } = next;
   const sums = sumsOf(next.members.map((other) => other.evaluated));
+  const problem = notFiniteEvaluation(sums, step);
+  if (problem !== undefined) {
+    const ending = { ...endingDiverged(next, problem), stage: 'stepping', evaluatedStep: step } as const;
+    return atBoundary(ending, nowMs, problem);
+  }
   const done: Effect = { kind: 'evaluationDone', step, sums };
   const loss = (sums['loss'] ?? Number.NaN) / (sums['weight'] ?? 0);
   const evaluations = [...next.evaluations, { step, loss }];

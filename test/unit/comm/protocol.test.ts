@@ -48,7 +48,7 @@ describe('control messages', () => {
   it.each<[string, unknown]>([
     ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
     ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch', ringFrames: 0 }],
-    ['a loss that is not finite', { ...reduced, sums: { weight: 1, loss: Number.NaN } }],
+    ['a loss that is no number', { ...reduced, sums: { weight: 1, loss: 'much' } }],
     ['a hash of another length', { type: 'ready', term: 1, step: 0, stateHash: 'ab' }],
     ['nothing', null],
   ])('are refused with %s', (_, value) => {
@@ -90,16 +90,20 @@ describe('what a worker computes on', () => {
 });
 
 describe('sums', () => {
-  it('are any finite numbers with words for names, weight and loss among them', () => {
-    const sums = { weight: 2, loss: 1.5, correct: 1 };
-    expect(decodeWorkerMessage(encodeMessage({ ...reduced, sums }))).toMatchObject({ sums });
+  it('are numbers with words for names, weight and loss among them, finite or not', () => {
+    for (const sums of [
+      { weight: 2, loss: 1.5, correct: 1 },
+      { weight: 2, loss: Number.NaN, correct: Number.NEGATIVE_INFINITY },
+    ]) {
+      expect(decodeWorkerMessage(encodeMessage({ ...reduced, sums }))).toMatchObject({ sums });
+    }
   });
 
   it.each<[string, object]>([
     ['no weight', { loss: 1 }],
     ['no loss', { weight: 1 }],
     ['a weight below 0', { weight: -1, loss: 1 }],
-    ['one that is not finite', { weight: 1, loss: 1, correct: Number.POSITIVE_INFINITY }],
+    ['a weight that is no number', { weight: Number.NaN, loss: 1 }],
     ['one that is no number', { weight: 1, loss: 1, correct: 'many' }],
     ['a name that is no word', { weight: 1, loss: 1, 'a b': 1 }],
     ['too many', { weight: 1, loss: 1, ...Object.fromEntries(Array.from({ length: 63 }, (_, i) => [`sum${i}`, 1])) }],

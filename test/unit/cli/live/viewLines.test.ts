@@ -26,6 +26,8 @@ const plan = {
     startsFromCheckpoint: false,
     maxSteps: 2000,
     schedule: { kind: 'constant' as const, learningRate: 1, minLearningRate: 0, warmupSteps: 0, decaySteps: 1 },
+    gradClip: 1,
+    precision: 'float32',
     globalBatchSize: 12,
     evalEverySteps: 0,
     evalWindows: 1,

@@ -3,6 +3,7 @@ import type { EngineId, StateClaim } from '../../../../src/comm/messageFields.ts
 import { protocolVersion } from '../../../../src/comm/protocol.ts';
 import type { WorkerMessage } from '../../../../src/comm/workerMessages.ts';
 import { decide } from '../../../../src/coordinator/core/decide.ts';
+import { adviceFor } from '../../../../src/coordinator/core/divergence.ts';
 import {
   type Effect,
   initialState,
@@ -27,6 +28,8 @@ const plan: RunPlan = {
   startsFromCheckpoint: false,
   maxSteps: 4,
   schedule: { kind: 'constant', learningRate: 6, minLearningRate: 0, warmupSteps: 2, decaySteps: 4 },
+  gradClip: 1,
+  precision: 'float32',
   globalBatchSize: 5,
   evalEverySteps: 2,
   evalWindows: 8,
@@ -86,7 +89,7 @@ class Script {
     return this.from(id, { type: 'ready', term, step, stateHash });
   }
 
-  reduced(id: string, step: number, term = this.state.term): this {
+  reduced(id: string, step: number, term = this.state.term, gradNorm = 1): this {
     const { rank } = this.state.members.find((member) => member.id === id) ?? { rank: 0 };
     const shares = [
       [[0, 5]],
@@ -108,7 +111,7 @@ class Script {
       sampleFrom,
       sampleCount,
       sums: { weight: 3, loss: 6 },
-      gradNorm: 1,
+      gradNorm,
     });
   }
 
@@ -196,6 +199,63 @@ class Script {
     );
   }
 }
+
+describe('the decision core: numbers that are not finite', () => {
+  const failure = (script: Script) => script.effects.find((effect) => effect.kind === 'fail');
+
+  it('commits no step whose gradient is not: the state before it is saved, then the run fails', () => {
+    const script = new Script({ ...quiet, gradClip: 0 }).start().step(1);
+    script.reduced('w0', 2, script.state.term, Number.NaN).reduced('w1', 2, script.state.term, Number.NaN);
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1']);
+    expect(script.forms().map(({ state, step }) => [state, step])).toEqual([
+      ['keep', 1],
+      ['keep', 1],
+    ]);
+    script.ready('w0').ready('w1');
+    expect(script.kinds()).toEqual(['started', 'snapshot→w0']);
+    script.snapshotTaken(1).event({ kind: 'checkpointWritten', step: 1 });
+    expect(script.kinds()).toEqual(['stop→w0', 'stop→w1', 'fail']);
+    expect(failure(script)).toEqual({
+      kind: 'fail',
+      blame: 'run',
+      message:
+        'the norm of the gradient of step 2 is NaN, expected a finite number: training has diverged; the state of step 1 is saved. ' +
+        'Use a lower schedule.learningRate (it is 6), a longer schedule.warmupSteps (it is 2) or optimizer.gradClip=1 (it is 0, which ' +
+        'clips nothing); if that fails again, remove this checkpoint and go on from an earlier checkpoint',
+    });
+  });
+
+  it('fails at once where no step was made', () => {
+    const script = new Script(quiet).start();
+    script.reduced('w0', 1, script.state.term, Number.POSITIVE_INFINITY).reduced('w1', 1);
+    script.ready('w0').ready('w1');
+    expect(script.kinds()).toEqual(['started', 'stop→w0', 'stop→w1', 'fail']);
+    expect(failure(script)?.message).toMatch(
+      /^the norm of the gradient of step 1 is Infinity, .* diverged; use a lower/,
+    );
+  });
+
+  it('saves what it has when a validation is not', () => {
+    const script = new Script({ ...quiet, evalEverySteps: 2 }).start().step(1).step(2);
+    script.evaluatedPart('w0', 2, 0, Number.NaN).evaluatedPart('w1', 2, 0);
+    expect(script.kinds()).toEqual(['snapshot→w0']);
+    script.snapshotTaken(2).event({ kind: 'checkpointWritten', step: 2 });
+    expect(failure(script)?.message).toMatch(
+      /^the validation loss after step 2 is NaN, .* the state of step 2 is saved/,
+    );
+  });
+
+  it.each([
+    [{ gradClip: 1 }, 500, 'a lower schedule.learningRate (it is 6)'],
+    [
+      { gradClip: 5, precision: 'bf16' },
+      500,
+      'engine.precision=float32 (it is bf16), a lower schedule.learningRate (it is 6) or a smaller optimizer.gradClip (it is 5)',
+    ],
+  ])('advises what applies: %o at step %d', (changes, step, advice) => {
+    expect(adviceFor({ ...plan, ...changes }, step)).toBe(advice);
+  });
+});
 
 describe('the decision core: steps', () => {
   it('forms the ring when everyone has joined and is prepared, ranks in the order of names', () => {

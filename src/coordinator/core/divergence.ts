@@ -1,0 +1,68 @@
+/**
+ * A run whose numbers are none any more: a loss or a gradient that is not finite. The step is not applied; what the workers hold, the
+ * state before it, is saved, and the run ends with what can be done about it. Pure, a part of decide.ts.
+ */
+import type { Sums } from '../../base/sums.ts';
+import type { Decision, RunPlan, RunState } from './runState.ts';
+import { openTerm } from './terms.ts';
+
+/** What decides which advice applies. */
+export type DivergencePlan = Pick<RunPlan, 'schedule' | 'gradClip' | 'precision'>;
+
+/** Names the first number that is not finite: `the loss of step 7 is NaN`. Undefined if all are. */
+export function notFinite(sums: Sums, gradNorm: number, step: number): string | undefined {
+  return (
+    notFiniteSum(sums, (name) => `the ${name} of step ${step}`) ??
+    (Number.isFinite(gradNorm) ? undefined : `the norm of the gradient of step ${step} is ${gradNorm}`)
+  );
+}
+
+/** The same for an evaluation after `step`. */
+export function notFiniteEvaluation(sums: Sums, step: number): string | undefined {
+  return notFiniteSum(sums, (name) => `the validation ${name} after step ${step}`);
+}
+
+function notFiniteSum(sums: Sums, called: (name: string) => string): string | undefined {
+  const found = Object.entries(sums).find(([, sum]) => !Number.isFinite(sum));
+  return found && `${called(found[0])} is ${found[1]}`;
+}
+
+/** Between two steps the state is saved, and the run fails with the message: {@link openTerm} leads there. */
+export function endDiverged(state: RunState, problem: string, nowMs: number): Decision {
+  return openTerm(
+    endingDiverged(state, problem),
+    state.members,
+    nowMs,
+    problem,
+    `the state of step ${state.step} is saved`,
+  );
+}
+
+/** A run that ends at the boundary where it is. */
+export function endingDiverged(state: RunState, problem: string): RunState {
+  return { ...state, stopRequested: true, givingUp: messageOf(state, problem) };
+}
+
+/** What is wrong, and what to do: the first step after the saved state has the same gradient again unless something changes it. */
+function messageOf({ plan, step, checkpointStep }: RunState, problem: string): string {
+  const advice = adviceFor(plan, step + 1);
+  if (step === 0) return `${problem}, expected a finite number: training has diverged; use ${advice}`;
+  const before =
+    checkpointStep > 0 && checkpointStep < step ? `the checkpoint of step ${checkpointStep}` : 'an earlier checkpoint';
+  return `${problem}, expected a finite number: training has diverged; the state of step ${step} is saved. Use ${advice}; if that fails again, remove this checkpoint and go on from ${before}`;
+}
+
+/** What would change a step, and is not so already. @param step that failed */
+export function adviceFor({ schedule, gradClip, precision }: DivergencePlan, step: number): string {
+  const { learningRate, warmupSteps } = schedule;
+  const known = [
+    precision === 'float32' ? '' : `engine.precision=float32 (it is ${precision})`,
+    `a lower schedule.learningRate (it is ${learningRate})`,
+    // The warm-up of a run that is far beyond it is over.
+    step <= 2 * Math.max(warmupSteps, 100) ? `a longer schedule.warmupSteps (it is ${warmupSteps})` : '',
+    gradClip === 0 ? 'optimizer.gradClip=1 (it is 0, which clips nothing)' : '',
+    gradClip > 1 ? `a smaller optimizer.gradClip (it is ${gradClip})` : '',
+  ].filter((text) => text !== '');
+  const last = known.pop()!;
+  return known.length === 0 ? last : `${known.join(', ')} or ${last}`;
+}
