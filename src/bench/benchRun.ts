@@ -3,8 +3,8 @@
  * journal in the system's folder for temporary files. What the workers compute on is the bench's choice.
  */
 import { randomUUID } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { availableCores } from '../base/cores.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
 import { joinKeysOf, newRunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
@@ -67,7 +67,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
     const start = {
       coordinatorAddress: server.address,
       localWorkers,
-      cores: options.cores ?? availableParallelism(),
+      cores: options.cores ?? availableCores(),
       flightFolder: join(folder, 'flight'),
       keys: keys && joinKeysOf(keys),
       onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),

@@ -2,8 +2,9 @@
  * What a bench ran on, so that its numbers mean something elsewhere: the processor, its instruction set, the versions, and the
  * floating-point limit that it reached in the same run.
  */
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { cpus, totalmem } from 'node:os';
 import { commitOfCode } from '../base/commit.ts';
+import { availableCores } from '../base/cores.ts';
 import { version } from '../base/version.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
@@ -70,7 +71,7 @@ export function describeHost(): Host {
   const commit = commitOfCode();
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
-    cores: availableParallelism(),
+    cores: availableCores(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     os: `${process.platform} ${process.arch}`,
     node: process.versions.node,

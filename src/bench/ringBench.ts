@@ -5,8 +5,8 @@
  * what other all-reduce benches call bus bandwidth.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { availableCores } from '../base/cores.ts';
 import { PeerError } from '../base/errors.ts';
 import { median } from '../base/statistics.ts';
 import type { RingBenchReply, RingBenchRequest } from './ringBenchRank.ts';
@@ -60,7 +60,7 @@ export async function runRingBench(
     const progress = (done: number) => onProgress((i + done) / options.ranks.length);
     results.push(await benchWorld(worldSize, options, progress));
   }
-  return { machine: { cores: availableParallelism() }, results };
+  return { machine: { cores: availableCores() }, results };
 }
 
 function carrierOf(local: boolean, encrypted: boolean): RingBenchResult['carrier'] {

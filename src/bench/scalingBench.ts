@@ -9,7 +9,7 @@
  * - **Overlap won** is the part of the all-reduce that was hidden: 1 - ring wait / the time of the same all-reduce alone, between as many
  *   processes that do nothing else (ringBench.ts).
  */
-import { availableParallelism } from 'node:os';
+import { availableCores } from '../base/cores.ts';
 import { median, quantile } from '../base/statistics.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { StepMetrics } from '../records/metricsLog.ts';
@@ -224,7 +224,7 @@ function resultOf({ mode, workers, globalBatchSize, run, ringAloneMs, first, opt
 /** Devices at work: one for each worker where they are simulated, else the cores that threads of theirs run on. */
 function devicesOf({ computeMs, config }: ScalingOptions, workers: number): number {
   if (computeMs !== undefined) return workers;
-  const cores = availableParallelism();
+  const cores = availableCores();
   const threads = config.engine.threads || Math.max(1, Math.floor(cores / workers));
   return Math.min(cores, workers * threads);
 }

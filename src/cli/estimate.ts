@@ -1,6 +1,6 @@
 /** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
-import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
+import { availableCores } from '../base/cores.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
@@ -17,7 +17,7 @@ export async function estimatedTime(
   table?: EngineTable,
 ): Promise<string | undefined> {
   const { train, model, engine: wanted } = config;
-  const cores = availableParallelism();
+  const cores = availableCores();
   const perWorker = wanted.threads || Math.max(1, Math.floor(cores / train.workers));
   const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) }, table);
   let limit: number | undefined;

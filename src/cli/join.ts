@@ -1,9 +1,10 @@
 /** `launch join`: adds workers of this machine to a run that another machine (or process) coordinates. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { availableParallelism, hostname } from 'node:os';
+import { hostname } from 'node:os';
 import { join as joinPath } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { availableCores } from '../base/cores.ts';
 import { interruptedExitCode, PeerError, UserError } from '../base/errors.ts';
 import { parseTcpAddress } from '../comm/linkAddress.ts';
 import type { RunKeys } from '../comm/runKeys.ts';
@@ -62,7 +63,7 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   const workers = forkWorkers({
     coordinatorAddress: address,
     localWorkers: names,
-    cores: availableParallelism(),
+    cores: availableCores(),
     keys,
     flightFolder,
     onExit: (exit) => {

@@ -1,7 +1,8 @@
 /** What `launch doctor` tells of the machine and of the versions in use; no engine is started here. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { arch, availableParallelism, cpus, freemem, platform, totalmem } from 'node:os';
+import { arch, cpus, freemem, platform, totalmem } from 'node:os';
+import { availableCores } from '../base/cores.ts';
 import { messageOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { unitsOf } from '../engine/registry.ts';
@@ -25,7 +26,7 @@ export async function machineFacts(): Promise<MachineFacts> {
   return {
     platform: `${platform()} ${arch()}`,
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    cores: availableParallelism(),
+    cores: availableCores(),
     isa: unitsOf('native'),
     memoryBytes,
     memoryFreeBytes: Math.min(freemem(), memoryBytes),

@@ -3,6 +3,7 @@
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
+import { outliveTerminals } from '../base/lostTerminals.ts';
 import { setProgram } from '../base/ownCommand.ts';
 import { version } from '../base/version.ts';
 import { selectEngine, unitsOf } from '../engine/registry.ts';
@@ -13,6 +14,7 @@ import { survivePrintFailures } from './outputFailures.ts';
 import { style } from './terminal.ts';
 
 tameSignals();
+outliveTerminals();
 setProgram(calledAs());
 // Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
 survivePrintFailures(outputCutOff);

@@ -1,8 +1,8 @@
 /** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
 import { stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { availableCores } from '../base/cores.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -108,7 +108,7 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
   const out = userPath(cwd, args.out);
   const split = splitOf(args);
   numberOption('shard-tokens', args.shardTokens, { min: 1024, max: 2 ** 31, whole: true });
-  const threads = args.threads ?? availableParallelism();
+  const threads = args.threads ?? availableCores();
   numberOption('threads', threads, { min: 1, max: 256, whole: true });
   const tokenizer = await tokenizerOf(args.tokenizer, cwd);
   const sources = await sourcesOf(args, cwd);

@@ -3,7 +3,7 @@
  * the same folder, and says from which step on what the others have is void. A disk that refuses is warned of once and costs events,
  * never the run.
  */
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
@@ -91,9 +91,16 @@ export class TensorBoardLog {
   async #open(): Promise<EventSink> {
     const { folder, openSink = (path) => open(path, 'wx') } = this.#options;
     await mkdir(folder, { recursive: true });
-    const seconds = String(Math.floor(Date.now() / 1_000)).padStart(10, '0');
+    const seconds = String(await this.#nextSecond()).padStart(10, '0');
     const host = hostname().replaceAll(/[^\w.-]/g, '_');
     return await openSink(join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${this.#options.step}`));
+  }
+
+  /** TensorBoard reads files in the order of their names, and never goes back: a clock that was set back must not show there. */
+  async #nextSecond(): Promise<number> {
+    const names = await readdir(this.#options.folder);
+    const taken = names.map((name) => Number(/^events\.out\.tfevents\.(\d+)\./.exec(name)?.[1] ?? -1));
+    return Math.max(Math.floor(Date.now() / 1_000), ...taken.map((second) => second + 1));
   }
 
   async #write(sink: EventSink, bytes: Uint8Array): Promise<void> {

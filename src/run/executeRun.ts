@@ -4,8 +4,8 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { stepFlops } from '../architecture/work.ts';
+import { availableCores } from '../base/cores.ts';
 import { PeerError, UserError } from '../base/errors.ts';
 import { FlightRecorder } from '../base/flightRecorder.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -181,7 +181,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   const workerStart = {
     coordinatorAddress: server.address,
     localWorkers,
-    cores: availableParallelism(),
+    cores: availableCores(),
     keys: keys && joinKeysOf(keys),
     flightFolder: run.folder.flightPath,
     onExit: (exit: WorkerExit) => coordinator?.workerExited(exit),

@@ -94,7 +94,7 @@ it.each([
   const args = ['--workers', '2', '--run-dir', `diverged ${label}`, ...flags, ...set(...long, ...diverging)];
   const result = await launch(args, folder());
   const [, step] =
-    /launch: the .* of step \d+ is (?:NaN|-?Infinity), expected a finite number: training has diverged; the state of step (\d+) is saved\. Use a lower schedule\.learningRate \(it is 100\), .* or optimizer\.gradClip=1 .*\ngo on from step \1 with: launch --resume /.exec(
+    /launch: the .* of step \d+ is (?:NaN|-?Infinity), expected a finite number: training has diverged; the state of step (\d+) is saved\. Use a lower schedule\.learningRate \(it is 100\), .* or optimizer\.gradClip=1 .*\ngo on from step \1 with: npx launch --resume /.exec(
       result.stderr,
     ) ?? [];
   expect(Number(step), result.stderr).toBeGreaterThan(0);

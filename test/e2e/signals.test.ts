@@ -153,6 +153,26 @@ describe('a signal', () => {
   });
 });
 
+describe('a terminal that has closed', () => {
+  it.skipIf(!hasTmux)('leaves the exit code as it is', async () => {
+    const run = command(['--workers', '1', '--run-dir', 'deserted', ...long]);
+    // The shell outlives its terminal, to say how the run ended.
+    const script = `trap '' HUP; ${run} >deserted.log 2>&1; echo $? >deserted.code`;
+    const socket = join(folder(), 'deserted.tmux');
+    const tmux = (...words: string[]) =>
+      startProgram(['tmux', '-S', socket, '-f', '/dev/null', ...words], folder()).finished;
+    await tmux('new-session', '-d', '-c', folder(), 'sh', '-c', script);
+    const printed = () => readFile(join(folder(), 'deserted.log'), 'utf8').catch(() => '');
+    while (!/step +2\//.test(await printed())) await sleep(50);
+    const lock = JSON.parse(await readFile(join(folder(), 'deserted', 'run.lock'), 'utf8')) as { pid: number };
+    await tmux('kill-server');
+    process.kill(lock.pid, 'SIGTERM');
+    const code = () => readFile(join(folder(), 'deserted.code'), 'utf8').catch(() => '');
+    while ((await code()) === '') await sleep(50);
+    expect(await code()).toBe('130\n');
+  });
+});
+
 describe('output that cannot be written', () => {
   const full = (args: readonly string[], redirection: string) =>
     startProgram(['sh', '-c', `exec ${command(args)} ${redirection}`], folder()).finished;

@@ -3,7 +3,7 @@
  * returns when its kernel has run, so nothing is ever pending; several engines may live in one process, one per JavaScript thread
  * or more.
  */
-import { availableParallelism } from 'node:os';
+import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
@@ -49,7 +49,7 @@ export function createNativeEngine(options: NativeEngineOptions = {}): NativeEng
       `engine native: the instruction set ${isa} is not available here; available: ${sets.join(', ')}`,
     );
   }
-  return new NativeEngine(load.addon, isa, threadCount(options.threads ?? 0, availableParallelism()));
+  return new NativeEngine(load.addon, isa, threadCount(options.threads ?? 0, availableCores()));
 }
 
 /** The most that the addon's thread pool starts (native/threadPool.h). */

@@ -121,6 +121,17 @@ describe('TensorBoardLog', () => {
     expect(scalarsOf(both, 'loss').map(([step]) => step)).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
+  it('resumed after the clock was set back, it writes a file that TensorBoard reads after the one before', async () => {
+    const ahead = Math.floor(Date.now() / 1_000) + 86_400;
+    await writeFile(join(folder, `events.out.tfevents.${ahead}.host.1.0`), '');
+    const log = new TensorBoardLog({ folder, step: 3, config: '', onWarning: silent });
+    log.listener.step?.(stepOf(4));
+    await log.close();
+    const [before, after] = (await readdir(folder)).sort();
+    expect(before).toBe(`events.out.tfevents.${ahead}.host.1.0`);
+    expect(after).toMatch(new RegExp(`^events\\.out\\.tfevents\\.${ahead + 1}\\..*\\.3$`));
+  });
+
   it('a disk that is full for a while costs events and one warning, and leaves a file that can be read', async () => {
     const warnings: string[] = [];
     let isFull = false;
