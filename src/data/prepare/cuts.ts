@@ -4,6 +4,7 @@
  * GPT-2 and its successors end a piece there whatever stands around it, and no merge crosses a piece. It works on UTF-8, so that
  * nothing but a few characters is decoded to find a place.
  */
+import { classAt, letter, number } from '../tokenizers/characterClasses.ts';
 
 /** The aim for a part. */
 export const partBytes = 512 * 1024;
@@ -52,7 +53,7 @@ function isCut(bytes: Uint8Array, i: number): boolean {
 
 /** A letter or a digit, in any script. */
 function isWord(character: string): boolean {
-  return /^[\p{L}\p{N}]$/u.test(character);
+  return character !== '' && (classAt(character, 0) & (letter | number)) !== 0;
 }
 
 function characterBefore(bytes: Uint8Array, end: number): string {

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../../src/base/errors.ts';
 import { readCorpus } from '../../../../src/data/corpus.ts';
+import { classAt, lower, other } from '../../../../src/data/tokenizers/characterClasses.ts';
 import { createTokenizer, tokenizerFromFiles } from '../../../../src/data/tokenizers/openTokenizer.ts';
 import { encodeWithSpecialTokens } from '../../../../src/data/tokenizers/specialTokens.ts';
 import type { Tokenizer } from '../../../../src/data/tokenizers/tokenizer.ts';
@@ -246,6 +247,16 @@ describe('damaged tokenizer files', () => {
     const none = { ...small, model: { ...small.model, vocab: { ab: 0 }, merges: [] } };
     expect(await refusal(tokenizerFromFiles({ 'tokenizer.json': JSON.stringify(none) }, 'none'))).toContain(
       'it has no token for any single byte',
+    );
+  });
+
+  it('have the classes of Unicode 16, whatever the version of Node', () => {
+    // Letters of Unicode 17, which are no letters of 16; and one that was a letter in lower case there.
+    expect([classAt('\u{16ea0}', 0), classAt('\u{323b0}', 0), classAt('\ua7ce', 0)]).toEqual([other, other, other]);
+    expect(classAt('\u0295', 0)).toBe(lower);
+    expect([...'a\u{16ea0}b'].map((character) => classAt(character, 0))).toEqual([lower, other, lower]);
+    expect([...gpt2.encode('word\u{16ea0}word')]).toEqual(
+      ['word', '\u{16ea0}', 'word'].flatMap((piece) => [...gpt2.encode(piece)]),
     );
   });
 
