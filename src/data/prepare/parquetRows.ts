@@ -2,12 +2,12 @@
 import { open } from 'node:fs/promises';
 import {
   type AsyncBuffer,
+  type Compressors,
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
   parquetSchema,
 } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { invariant, messageOf, PeerError, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { readFully } from '../../base/wholeFiles.ts';
@@ -54,6 +54,7 @@ export async function* tableRows(
       throw damagedTable(name, error);
     });
     checkColumn(metadata, { field, fieldSetting }, name);
+    const compressors = await compressorsFor(metadata);
     let firstRow = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = firstRow + Number(group.num_rows);
@@ -66,7 +67,7 @@ export async function* tableRows(
           columns: [field],
           rowStart,
           rowEnd,
-          compressors,
+          ...(compressors && { compressors }),
         }).catch((error: unknown) => {
           throw damagedTable(name, error);
         });
@@ -110,4 +111,15 @@ function checkColumn(
 function damagedTable(name: string, error: unknown): Error {
   if (error instanceof UserError || error instanceof PeerError) return error;
   return new UserError(`${name}: expected a whole Parquet file, but it cannot be read (${messageOf(error)})`);
+}
+
+/**
+ * Loaded for a file that needs them: their WebAssembly reserves gigabytes of addresses, which a limit (`ulimit -v`) may forbid. Undefined
+ * where nothing is compressed.
+ */
+async function compressorsFor({ row_groups: groups }: FileMetaData): Promise<Compressors | undefined> {
+  const isCompressed = groups.some(({ columns }) =>
+    columns.some(({ meta_data: column }) => column !== undefined && column.codec !== 'UNCOMPRESSED'),
+  );
+  return isCompressed ? (await import('hyparquet-compressors')).compressors : undefined;
 }

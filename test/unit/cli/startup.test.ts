@@ -44,3 +44,11 @@ it('the help of launch loads no command but the options of the usual one', () =>
   const heavy = parser.filter((name) => folders.some((folder) => name.startsWith(`src/${folder}/`)));
   expect(heavy).toEqual([]);
 });
+
+it.each(['train', 'prepare', 'generate', 'join'])(
+  'launch %s compiles no WebAssembly that it may not need',
+  (command) => {
+    const packages = [...loadedBy(`src/cli/${command}.ts`)].filter((name) => !name.startsWith('src/'));
+    expect(packages.filter((name) => /hyparquet-compressors|hysnappy|tfjs/.test(name))).toEqual([]);
+  },
+);
