@@ -1,19 +1,12 @@
 /** Keys and values of the tokens that a model has seen, so that each new token goes through it alone. */
 import type { Engine } from '../engine/engine.ts';
-import type { Tensor } from '../engine/tensor.ts';
-
-interface LayerCache {
-  /** [blockSize, C] */
-  readonly keys: Tensor;
-  /** [blockSize, C] */
-  readonly values: Tensor;
-}
+import type { CachedKeys } from '../engine/kernels.ts';
 
 /** Grows by what a pass attends with; `release` gives its memory back. */
 export class KeyValueCache {
   readonly #engine: Engine;
   readonly #blockSize: number;
-  readonly #layers: LayerCache[] = [];
+  readonly #layers: Omit<CachedKeys, 'position'>[] = [];
 
   /** Of contexts of at most `blockSize` tokens. */
   constructor(engine: Engine, blockSize: number) {
@@ -22,7 +15,7 @@ export class KeyValueCache {
   }
 
   /** Of the attention that a pass reaches as the `index`-th, from 0: keys and values [blockSize, C]. */
-  layer(index: number, width: number): LayerCache {
+  layer(index: number, width: number): Omit<CachedKeys, 'position'> {
     const found = this.#layers[index];
     if (found !== undefined) return found;
     const shape = [this.#blockSize, width];
