@@ -55,7 +55,9 @@ napi_value adamw(napi_env env, napi_callback_info info) {
   }
   p.tensors = tensors.get();
   p.beta1 = float(beta1);
+  p.rest1 = float(1 - beta1);
   p.beta2 = float(beta2);
+  p.rest2 = float(1 - beta2);
   p.stepSize = float(learningRate / (1 - std::pow(beta1, step)));
   p.inverseSqrtBiasCorrection2 = float(1 / std::sqrt(1 - std::pow(beta2, step)));
   return args.finish(args.ok() && engine->kernels->adamw(*engine->pool, p));

@@ -15,7 +15,7 @@ struct Update {
   // Elements [begin, end), all of one tensor.
   void apply(Index begin, Index end, float decayFactor) const {
     const Vec gradScale = splat(p.gradScale), beta1 = splat(p.beta1), beta2 = splat(p.beta2);
-    const Vec rest1 = splat(1 - p.beta1), rest2 = splat(1 - p.beta2);
+    const Vec rest1 = splat(p.rest1), rest2 = splat(p.rest2);
     const Vec decay = splat(decayFactor), step = splat(p.stepSize);
     const float* blocks[] = {p.params, p.grads, p.m, p.v};
     const Vec correction = splat(p.inverseSqrtBiasCorrection2), eps = splat(p.eps);

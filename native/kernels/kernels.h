@@ -170,8 +170,9 @@ struct AdamwArguments {
   float* m;
   float* v;
   bool zeroGrads;
-  // Everything that does not depend on the element, worked out in double precision by the caller.
-  float gradScale, beta1, beta2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
+  // Everything that does not depend on the element, worked out in double precision by the caller. The rests are 1 - beta: made of
+  // the rounded beta they would be off by far more than a rounding where beta is near 1.
+  float gradScale, beta1, rest1, beta2, rest2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
 };
 
 struct DropoutForwardArguments {

@@ -168,8 +168,11 @@ export function lossCases(context: ContextGetter): void {
     it.each([
       { sizes: [1], weightDecay: [0] },
       { sizes: [65], weightDecay: [0.1] },
+      { sizes: [65], weightDecay: [0.1], betas: [0.9, 0.999] },
+      { sizes: [65], weightDecay: [0.1], betas: [0.99999, 0.9999999] },
       { sizes: [3, 40_013, 1, 96, 20_000], weightDecay: [0.1, 0.2, 0, 0, 0.3] },
-    ])('five steps of tensors of $sizes parameters, weight decay $weightDecay', async ({ sizes, weightDecay }) => {
+    ])('five steps of tensors of $sizes parameters, weight decay $weightDecay, betas $betas', async (given) => {
+      const { sizes, weightDecay, betas: [beta1 = 0, beta2 = 0] = [0.9, 0.95] } = given;
       const k = context();
       const group = () => k.engine.allocGroup(sizes.map((size) => [size]));
       const groups = { params: group(), grads: group(), m: group(), v: group() };
@@ -182,8 +185,8 @@ export function lossCases(context: ContextGetter): void {
         const gradients = k.fillGroup(groups.grads, 10 * step);
         const settings = {
           learningRate: 0.01 / step,
-          beta1: 0.9,
-          beta2: 0.95,
+          beta1,
+          beta2,
           eps: 1e-8,
           step,
           gradScale: step === 3 ? 0.25 : 1,
