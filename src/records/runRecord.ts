@@ -60,6 +60,7 @@ export async function readRun(folder: string): Promise<RunRecord> {
   const samples = new Last<SampleLine>(samplesMax);
   const speeds = { tokensPerSecond: new RecentSpeed(), mfu: new RecentSpeed() };
   let tokens = 0;
+  let lastStep = 0;
   const take = ({ kind, line }: Line): void => {
     if (kind === 'validation') evaluations.push(line);
     else if (kind === 'event') events.add(line);
@@ -67,8 +68,9 @@ export async function readRun(folder: string): Promise<RunRecord> {
     else {
       for (const name of ['step', 'loss', 'lr', 'gradNorm'] as const) steps[name].push(line[name]);
       for (const name of ['tokensPerSecond', 'mfu'] as const) steps[name].push(speeds[name].add(line[name]));
-      rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
-      tokens = line.tokens;
+      // Beyond lines that are missing, the tokens are those of many steps, and would make a long one of this.
+      if (line.step === lastStep + 1) rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
+      ({ step: lastStep, tokens } = line);
     }
   };
   let badLines = 0;

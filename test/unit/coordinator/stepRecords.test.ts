@@ -122,6 +122,13 @@ describe('the time of a step', () => {
     expect(records.metrics(finished(2), 2_000).mfu).toBeCloseTo(0.5, 12);
   });
 
+  it('has nothing of what came before a resumed run began to step', () => {
+    const records = new StepRecords(config, 0, progressBefore(before));
+    records.begin(96_000);
+    records.commit(committed(13), 97_000);
+    expect(tokens / records.metrics(finished(13), 97_100).tokensPerSecond).toBe(1);
+  });
+
   it('has the update of a step before a pause, and none of the pause', () => {
     const records = newRecords();
     records.begin(0);

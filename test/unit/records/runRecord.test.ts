@@ -68,6 +68,13 @@ describe('readRun', () => {
     expect(run.rankTimes.ranks).toMatchObject([{ rank: 0, steps: 2, meanMs: [1, 50, 10, 2, 3, 14] }, { rank: 1 }]);
   });
 
+  it('takes no step for longer than it was where lines before it are missing, as after a disk that was full', async () => {
+    await write('metrics.jsonl', [stepLine(41), stepLine(42), stepLine(90), stepLine(91)]);
+    const { rankTimes } = await readRun(folder);
+    expect(rankTimes.ranks).toMatchObject([{ steps: 2, meanMs: [1, 50, 10, 2, 3, 14] }, { steps: 2 }]);
+    expect(rankTimes.stepQuantileMs(0.95)).toBeCloseTo(80, 9);
+  });
+
   it('keeps the steps of a run that diverged, whose loss JSON cannot say', async () => {
     const diverged = JSON.stringify({
       ...JSON.parse(stepLine(2)),
