@@ -16,7 +16,6 @@ import {
   type EngineChoice,
   type EngineProbe,
   type EngineTarget,
-  installHint,
   selectEngine,
 } from '../engine/registry.ts';
 import { type MachineFacts, machineFacts } from './machineFacts.ts';
@@ -67,7 +66,8 @@ async function probeInProcess(target: EngineTarget): Promise<EngineProbe> {
       ...target,
       available: false,
       detail: `its process failed: ${lastLine(error)}`,
-      install: installHint(target),
+      // It was found, or it could not have failed so.
+      install: 'a newer driver of the device, or another engine',
     };
   }
 }

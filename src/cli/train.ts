@@ -160,8 +160,9 @@ function printHeader(
   print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
-    const { name, deviceKind, reason } = selectEngine(config.engine);
-    print(`engine ${name} (${deviceKind}): ${reason}`);
+    const { name, deviceKind, reason, isFallback } = selectEngine(config.engine);
+    // A warning has given the reason.
+    print(`engine ${name} (${deviceKind})${isFallback ? '' : `: ${reason}`}`);
   }
   const others = worldSize - config.train.workers;
   const join = ownCommand('join', address, ...(isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : []));

@@ -39,6 +39,8 @@ export interface EngineChoice extends EngineTarget {
   /** Threads of the host; 0: one for each core. */
   readonly threads: number;
   readonly reason: string;
+  /** It takes the place of faster ones that are missing, as `reason` says. */
+  readonly isFallback?: boolean;
 }
 
 /** What was found of one engine and kind of device. */
@@ -78,7 +80,10 @@ export function selectEngine(
       continue;
     }
     const missing = entry.missing();
-    if (missing === undefined) return choice(candidate, reasons.join('; ') || `the ${candidate} engine is there`);
+    if (missing === undefined) {
+      const first = choice(candidate, reasons.join('; ') || `the ${candidate} engine is there`);
+      return reasons.length > 0 ? { ...first, isFallback: true } : first;
+    }
     reasons.push(missing);
   }
   throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on ${deviceKind}`}`);
@@ -146,8 +151,9 @@ export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
     const detail = correct ? engine.description : `${engine.description} multiplies wrongly: off by ${maxError}`;
     return { ...target, available: correct, detail, install };
   } catch (error) {
-    const detail = error instanceof DeviceUnavailableError ? error.reason : messageOf(error);
-    return { ...target, available: false, detail, install };
+    const { reason: detail = messageOf(error), cure = install } =
+      error instanceof DeviceUnavailableError ? error : ({} as Partial<DeviceUnavailableError>);
+    return { ...target, available: false, detail, install: cure };
   }
 }
 

@@ -18,7 +18,7 @@ import { openDataset } from '../data/openDataset.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { createEngine } from '../engine/registry.ts';
+import { createEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
@@ -94,7 +94,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
       `--no-encrypt is for this machine alone, and others reach ${args.listen}: leave it out, or listen on tcp://127.0.0.1:PORT`,
     );
   }
-  await checkEngine(loaded);
+  await checkEngine(loaded, messages);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const needsWeights = resume === undefined && loaded.model.from !== '';
@@ -226,7 +226,10 @@ function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined
 }
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */
-async function checkEngine({ engine: keys, train: { workers } }: Config): Promise<void> {
+async function checkEngine({ engine: keys, train: { workers } }: Config, { warn }: RunMessages): Promise<void> {
+  const { name, deviceKind, reason, isFallback } = selectEngine(keys);
+  if (isFallback)
+    warn(`the engine ${name} (${deviceKind}) trains, many times slower than the one it stands in for: ${reason}`);
   // That of the last worker here: where its device is there, so are those of the others.
   const engine = await createEngine({ ...keys, threads: 1, localIndex: Math.max(0, workers - 1) });
   try {

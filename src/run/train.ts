@@ -3,15 +3,22 @@ import { UserError } from '../base/errors.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { bestOf } from '../coordinator/core/bestEvaluation.ts';
+import { selectEngine } from '../engine/registry.ts';
 import { executeRun } from './executeRun.ts';
+import { emitWarning } from './findCheckpoint.ts';
 import { checkOptionNames } from './optionNames.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';
 
 /** What a caller may want to see of a run. A listener that throws ends the run, and `train` throws what it threw. */
 export interface TrainListener extends Partial<RunListener> {
-  /** A fact in one line, such as the checkpoint that the run goes on from. */
+  /** A fact in one line, such as the engine that computes and the checkpoint that the run goes on from. */
   note?(line: string): void;
+  /**
+   * What to look at though the run goes on, such as an engine that stands in for a faster one. Without it such warnings of what is found
+   * before the run starts are given to `process.emitWarning`, which prints them on standard error.
+   */
+  warning?(line: string): void;
 }
 
 /** How to train. Every name is that of an option of `launch`, which messages of errors use. */
@@ -62,10 +69,12 @@ export interface TrainSummary {
   readonly checkpoint: string | undefined;
   /** Whether it ended early, by `signal`. */
   readonly stopped: boolean;
+  /** What computed on the workers of this machine: `native (cpu)`. */
+  readonly engine: string;
 }
 
 /**
- * Trains a GPT in a run directory, data parallel over `workers`. Prints nothing and handles no signals; when it returns or throws,
+ * Trains a GPT in a run directory, data parallel over `workers`. Prints nothing, but for warnings where `listener.warning` is missing, and handles no signals; when it returns or throws,
  * its processes, threads, sockets and timers are gone.
  *
  * @throws UserError for what cannot be trained; nothing was written then
@@ -85,8 +94,15 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   signal?.throwIfAborted();
   const warn = (line: string) => listener.warning?.(line);
   const messages = { note: (line: string) => listener.note?.(line), warn, progress: () => () => {} };
-  const run = await prepareRun(argumentsOf(options), options.cwd ?? process.cwd(), messages);
+  const run = await prepareRun(argumentsOf(options), options.cwd ?? process.cwd(), {
+    ...messages,
+    warn: listener.warning ? warn : emitWarning,
+  });
   signal?.throwIfAborted();
+
+  const { name, deviceKind } = selectEngine(run.config.engine);
+  const engine = `${name} (${deviceKind})`;
+  messages.note(`engine ${engine}`);
 
   const seen: { loss?: number; valLoss?: number; checkpoint?: string } = {};
   const { end, step, evaluations } = await executeRun({
@@ -115,7 +131,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   const { loss, valLoss, checkpoint = run.resume?.path } = seen;
   const lowest = bestOf(evaluations);
   const best = lowest && { step: lowest.step, valLoss: lowest.loss };
-  return { step, loss, valLoss, best, runDir: run.folder.path, checkpoint, stopped: end === 'stopped' };
+  return { step, loss, valLoss, best, runDir: run.folder.path, checkpoint, stopped: end === 'stopped', engine };
 }
 
 const optionNames = {

@@ -18,7 +18,7 @@ describe('launch doctor', () => {
     expect([works('native', 'cpu'), works('tfjs', 'wasm'), works('tfjs', 'cpu')]).toEqual([true, true, true]);
     for (const { available, detail, install } of report.engines) {
       expect(detail).not.toBe('');
-      if (!available) expect(install).toContain('install');
+      if (!available) expect(install).not.toBe('');
     }
   });
 });

@@ -1,6 +1,6 @@
 /** Lockstep as a dependency of another package: an installed copy of what `npm pack` packs, beside its dependencies. */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
@@ -55,6 +55,7 @@ describe('train', () => {
     expect(summary).toEqual({
       step: 6,
       stopped: false,
+      engine: 'native (cpu)',
       runDir,
       loss: losses.at(-1),
       valLoss: expect.any(Number),
@@ -128,5 +129,26 @@ await train({ config: { model: { nLayers: 2 } } });
 
 test('package.json of an installed copy can be read', () => {
   const path = join(folder(), 'node_modules/lockstep/package.json');
-  expect(JSON.parse(readFileSync(path, 'utf8')).exports['.'].import).toBe('./dist/index.js');
+  expect(JSON.parse(readFileSync(path, 'utf8')).exports['.'].default).toBe('./dist/index.js');
+});
+
+test('require loads it; without a compiled engine train warns of the slow one, with a command that compiles it there', async () => {
+  const program = `const { loadConfig, train, UserError } = require('lockstep');
+const keys = { model: { nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 8 }, sample: { maxTokens: 0 }, eval: { everySteps: 0 } };
+const config = { ...keys, data: { text: ${JSON.stringify(text)} }, train: { workers: 1, maxSteps: 1, globalBatchSize: 1, microBatchSize: 1 } };
+train({ config, runDir: 'required', singleProcess: true }).then(({ engine }) => console.log(JSON.stringify({ engine, is: typeof UserError, config: typeof loadConfig })));
+`;
+  writeFileSync(join(folder(), 'required.cjs'), program);
+  const addon = join(folder(), 'node_modules/lockstep/build/Release/lockstep_native.node');
+  renameSync(addon, `${addon}.away`);
+  try {
+    const { code, stdout, stderr } = await startProgram([process.execPath, 'required.cjs'], folder()).finished;
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ engine: 'tfjs (wasm)', is: 'function', config: 'function' });
+    expect(stderr).toMatch(/LockstepWarning: the engine tfjs \(wasm\) trains, many times slower/);
+    expect(stderr).toContain('build it with `npm rebuild lockstep --foreground-scripts`');
+    expect(stderr).not.toContain('ExperimentalWarning');
+  } finally {
+    renameSync(`${addon}.away`, addon);
+  }
 });

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { ActivationKind } from '../../base/activations.ts';
 import { messageOf } from '../../base/errors.ts';
+import { compileNative } from '../../base/installation.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { packageRoot } from '../../base/packageRoot.ts';
 
@@ -268,7 +269,7 @@ export function loadNative(): NativeLoad {
 export function checkedAddon(addon: NativeAddon): NativeLoad {
   return addon.interfaceVersion === interfaceVersion
     ? { addon }
-    : { error: 'the native addon was built from other sources; build it again with `npm run build:native`' };
+    : { error: `the native addon was built from other sources; build it again with \`${compileNative()}\`` };
 }
 
 function tryLoad(): NativeLoad {
@@ -278,7 +279,7 @@ function tryLoad(): NativeLoad {
   } catch (error) {
     const reason = messageOf(error).split('\n')[0] ?? '';
     return {
-      error: `the native addon cannot be loaded; build it with \`npm run build:native\` (needs python3, make, g++): ${reason}`,
+      error: `the native addon cannot be loaded; build it with \`${compileNative()}\` (needs python3, make, g++): ${reason}`,
     };
   }
 }

@@ -1,4 +1,5 @@
 /** The native engine in the table of engines. */
+import { compileNative } from '../../base/installation.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
 import { loadNative } from './addon.ts';
@@ -13,7 +14,7 @@ export const native = {
     const load = loadNative();
     return 'addon' in load ? undefined : load.error;
   },
-  installHint: () => 'install python3, make and g++, then run npm run build:native',
+  installHint: () => `install python3, make and g++, then run \`${compileNative()}\``,
   start: async ({ threads, unit }) => {
     const { createNativeEngine } = await import('./nativeEngine.ts');
     return createNativeEngine({ threads, isa: (unit ?? 'auto') as InstructionSet | 'auto' });

@@ -38,15 +38,17 @@ function isMissingModule(error: unknown): boolean {
 /** The first of several packages that is installed; the reason why each is not, if none is. */
 async function importFirst(specifiers: readonly string[]): Promise<string> {
   const reasons: string[] = [];
+  let isAnyInstalled = false;
   for (const specifier of specifiers) {
     try {
       await importOptional(specifier);
       return specifier;
     } catch (error) {
+      isAnyInstalled ||= !isMissingModule(error);
       reasons.push(isMissingModule(error) ? `${specifier} is not installed` : `${specifier}: ${firstLine(error)}`);
     }
   }
-  throw new Error(reasons.join('; '));
+  throw Object.assign(new Error(reasons.join('; ')), isAnyInstalled ? {} : { code: 'MODULE_NOT_FOUND' });
 }
 
 function firstLine(error: unknown): string {
@@ -160,10 +162,9 @@ export async function loadBackend(deviceKind: TfjsDeviceKind): Promise<TfjsBacke
       return said;
     });
   } catch (error) {
-    throw new DeviceUnavailableError(
-      deviceKind,
-      isMissingModule(error) ? 'its packages are not installed' : firstLine(error),
-    );
+    const isInstalled = !isMissingModule(error);
+    const reason = isInstalled || deviceKind === 'tensorflow' ? firstLine(error) : 'its packages are not installed';
+    throw new DeviceUnavailableError(deviceKind, reason, { isInstalled });
   }
   users.set(deviceKind, (users.get(deviceKind) ?? 0) + 1);
   return {

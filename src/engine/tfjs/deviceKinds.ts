@@ -1,5 +1,6 @@
 /** What TensorFlow.js can run on, by name. Without its types: programs that import the library need not have them. */
 import { UserError } from '../../base/errors.ts';
+import { addPackages } from '../../base/installation.ts';
 
 /** A backend of TensorFlow.js. */
 export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
@@ -7,22 +8,45 @@ export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 /** In the order in which they are listed to people: fastest first. */
 export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
 
-/** What to do to have a kind of device, for messages. */
-export const TFJS_INSTALL_HINTS = {
-  tensorflow:
-    'npm install @tensorflow/tfjs-node-gpu@4.22.0 (NVIDIA, CUDA 11.2) or @tensorflow/tfjs-node@4.22.0 (CPU); Node 22 or older',
+/** Packages that lie beside this one and are no part of it, as npm is told of them. */
+const packages = {
+  tensorflow: ['@tensorflow/tfjs-node@4.22.0'],
+  webgpu: ['webgpu', '@tensorflow/tfjs-backend-webgpu@4.22.0'],
+  wasm: ['@tensorflow/tfjs-backend-wasm@4.22.0'],
+  cpu: ['@tensorflow/tfjs-backend-cpu@4.22.0'],
+} as const satisfies Record<TfjsDeviceKind, readonly string[]>;
+
+const needs = {
+  tensorflow: ' (CPU), or @tensorflow/tfjs-node-gpu@4.22.0 in its place (NVIDIA, CUDA 11.2); Node 22 or older',
+  webgpu: ', and a Vulkan, Metal or Direct3D 12 driver for the GPU',
+  wasm: '',
+  cpu: '',
+} as const satisfies Record<TfjsDeviceKind, string>;
+
+/** What to do to have a kind of device whose packages are missing, for messages. */
+export function installHint(deviceKind: TfjsDeviceKind): string {
+  return addPackages(packages[deviceKind]) + needs[deviceKind];
+}
+
+/** What to do about a kind of device whose packages are there, and that does not start. */
+const startHints = {
+  tensorflow: 'Node 22 or older, and for tfjs-node-gpu an NVIDIA driver with CUDA 11.2 and cuDNN 8.1',
   webgpu:
-    'npm install webgpu @tensorflow/tfjs-backend-webgpu@4.22.0, and a Vulkan, Metal or Direct3D 12 driver for the GPU',
-  wasm: 'npm install @tensorflow/tfjs-backend-wasm@4.22.0',
-  cpu: 'npm install @tensorflow/tfjs-backend-cpu@4.22.0',
+    "a Vulkan, Metal or Direct3D 12 driver for the GPU; on Linux `vulkaninfo --summary` (package vulkan-tools) lists what a driver finds, in a container the GPU and its driver's files must be passed on",
+  wasm: 'a processor and a Node.js that run WebAssembly with SIMD',
+  cpu: 'nothing but Node.js: what stopped it is a bug',
 } as const satisfies Record<TfjsDeviceKind, string>;
 
 /** A kind of device was asked for that this machine does not have. */
 export class DeviceUnavailableError extends UserError {
   readonly reason: string;
+  /** What to do to have it. */
+  readonly cure: string;
 
-  constructor(deviceKind: TfjsDeviceKind, reason: string) {
-    super(`engine tfjs: ${deviceKind} is not available: ${reason}. To have it: ${TFJS_INSTALL_HINTS[deviceKind]}`);
+  constructor(deviceKind: TfjsDeviceKind, reason: string, { isInstalled }: { isInstalled: boolean }) {
+    const cure = isInstalled ? startHints[deviceKind] : installHint(deviceKind);
+    super(`engine tfjs: ${deviceKind} is not available: ${reason}. To have it: ${cure}`);
     this.reason = reason;
+    this.cure = cure;
   }
 }

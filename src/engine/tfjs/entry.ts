@@ -1,6 +1,6 @@
 /** The tfjs engine in the table of engines. */
 import type { EngineEntry } from '../engineEntry.ts';
-import { TFJS_DEVICE_KINDS, TFJS_INSTALL_HINTS, type TfjsDeviceKind } from './deviceKinds.ts';
+import { installHint, TFJS_DEVICE_KINDS, type TfjsDeviceKind } from './deviceKinds.ts';
 
 export const tfjs = {
   doc: 'TensorFlow.js',
@@ -8,7 +8,7 @@ export const tfjs = {
   defaultDeviceKind: 'wasm',
   precisions: ['float32'],
   missing: () => undefined,
-  installHint: (deviceKind) => TFJS_INSTALL_HINTS[deviceKind as TfjsDeviceKind],
+  installHint: (deviceKind) => installHint(deviceKind as TfjsDeviceKind),
   start: async ({ deviceKind }) => {
     const { createTfjsEngine } = await import('./tfjsEngine.ts');
     return createTfjsEngine({ deviceKind: deviceKind as TfjsDeviceKind });

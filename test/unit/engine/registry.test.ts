@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { createEngine, ENGINE_TARGETS, probeEngine, selectEngine } from '../../../src/engine/registry.ts';
+import { DeviceUnavailableError } from '../../../src/engine/tfjs/deviceKinds.ts';
 import { tryEngine } from '../../../src/engine/trial.ts';
 import { testEngines } from '../../engines/testEngines.ts';
 
@@ -88,4 +89,24 @@ describe('tryEngine', () => {
     expect((await tryEngine(engine)).correct).toBe(false);
     await engine.dispose();
   });
+});
+
+it('a device whose packages are there, and that does not start, has another cure than to install them', () => {
+  const cures = [true, false].map(
+    (isInstalled) => new DeviceUnavailableError('webgpu', 'no GPU adapter', { isInstalled }),
+  );
+  expect(cures[0]?.message).toMatch(/no GPU adapter. To have it: a Vulkan, Metal or Direct3D 12 driver/);
+  expect(cures[0]?.cure).not.toContain('npm install');
+  expect(cures[1]?.cure).toMatch(/^npm install .*webgpu @tensorflow\/tfjs-backend-webgpu@/);
+});
+
+it('an engine that stands in for a missing one says so, and why', () => {
+  const table = { absent: { ...testEngines['toy']!, missing: () => 'it is not compiled' }, toy: testEngines['toy']! };
+  expect(selectEngine({ name: 'auto' }, table)).toMatchObject({
+    name: 'toy',
+    reason: 'it is not compiled',
+    isFallback: true,
+  });
+  expect(selectEngine({ name: 'toy' }, table)).not.toHaveProperty('isFallback');
+  expect(selectEngine({ name: 'auto' }, { toy: testEngines['toy']! })).not.toHaveProperty('isFallback');
 });

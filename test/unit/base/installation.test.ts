@@ -1,0 +1,38 @@
+/** The commands of npm that messages show. What they install was tried with npm 10 and 11. */
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { addPackages, compileNative, installationAt } from '../../../src/base/installation.ts';
+
+const folder = realpathSync(mkdtempSync(join(tmpdir(), 'lockstep-installation-')));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const checkout = join(folder, 'a clone');
+const project = join(folder, 'project');
+const dependency = join(project, 'node_modules/lockstep/');
+const shared = join(folder, 'lib/node_modules/lockstep');
+for (const path of [checkout, dependency, shared]) mkdirSync(path, { recursive: true });
+writeFileSync(join(project, 'package.json'), '{}');
+
+it('in a checkout npm is told to install optional peers all the same, and to keep package.json', () => {
+  const at = installationAt(checkout);
+  expect(at).toEqual({ kind: 'checkout', folder: checkout });
+  expect(addPackages(['webgpu', 'a@1'], at, checkout)).toBe('npm install --no-save --save-dev webgpu a@1');
+  expect(compileNative(at, join(checkout, 'docs'))).toBe('npm run build:native');
+  expect(compileNative(at, folder)).toBe("cd 'a clone' && npm run build:native");
+});
+
+it('a dependency is compiled and added to in its project', () => {
+  const at = installationAt(dependency);
+  expect(at).toEqual({ kind: 'dependency', folder: project });
+  expect(addPackages(['webgpu'], at, project)).toBe('npm install webgpu');
+  expect(compileNative(at, project)).toBe('npm rebuild lockstep --foreground-scripts');
+});
+
+it('a package for all projects is compiled and added to wherever one is', () => {
+  const at = installationAt(shared);
+  expect(at.kind).toBe('global');
+  expect(addPackages(['webgpu'], at, folder)).toBe('npm install -g webgpu');
+  expect(compileNative(at, folder)).toBe('npm rebuild -g lockstep --foreground-scripts');
+});
