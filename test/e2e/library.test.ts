@@ -56,6 +56,7 @@ describe('train', () => {
       step: 6,
       stopped: false,
       engine: 'native (cpu)',
+      best: { step: 6, valLoss: expect.any(Number) },
       runDir,
       loss: losses.at(-1),
       valLoss: expect.any(Number),
