@@ -45,6 +45,7 @@ const run: Record<string, string> = {
   'launch prepare "c4-train.*.json.gz" reviews.csv --field text --tokenizer gpt2 --out data/c4': '',
   'zcat dump.gz | launch prepare - --tokenizer gpt2 --out data/dump': '',
   'launch prepare books/ --tokenizer bpe:8000 --out data/books': '',
+  'launch prepare builtin --tokenizer char --out data/shakespeare': '',
   'launch inspect data/corpus': '',
   'launch inspect data/corpus --samples 20 --seed 1': '',
   'launch generate': ' --max-tokens 5',
