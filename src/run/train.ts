@@ -62,7 +62,14 @@ export interface TrainSummary {
   /** Of the last evaluation of this call, in nats; undefined if it made none. */
   readonly valLoss: number | undefined;
   /** The lowest validation loss of the whole run, and its step; undefined if it was never evaluated. */
-  readonly best: { readonly step: number; readonly valLoss: number } | undefined;
+  readonly best:
+    | {
+        /** Updates that the model had. */
+        readonly step: number;
+        /** In nats. */
+        readonly valLoss: number;
+      }
+    | undefined;
   /** Absolute. */
   readonly runDir: string;
   /** The newest checkpoint, for `loadCheckpoint`; undefined if this call wrote none. */
