@@ -39,7 +39,9 @@ export type { CheckpointOutcome, FailedCheckpoint, WrittenCheckpoint } from './c
 export type { PreparedReplica, RingMember, RunListener } from './coordinator/coordinatorOptions.ts';
 export { learningRateAt, type Schedule } from './coordinator/core/schedule.ts';
 export type { DataOptions, Dataset, DatasetOptions } from './data/dataset.ts';
+export type { LineEndings } from './data/lineEndings.ts';
 export { openDataset } from './data/openDataset.ts';
+export type { SourceFormat } from './data/prepare/fileKinds.ts';
 export type { CorpusShare, SampleOptions, SamplerKind } from './data/sampleOrder.ts';
 export {
   type TrainBatchOptions,
