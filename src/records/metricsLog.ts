@@ -97,19 +97,24 @@ export class MetricsLog {
     onWarning: (message: string) => void,
     commits: readonly CommittedStep[] = [],
   ): Promise<MetricsLog> {
-    const evaluations: { step: number; loss: number }[] = [];
     try {
-      const lines = step === 0 ? [] : (await readLines(path)).map(parseLine);
-      const kept = lines.filter((line) => line.step <= step);
-      for (const line of kept)
-        if (line.valLoss !== undefined) evaluations.push({ step: line.step, loss: line.valLoss });
+      const kept = await linesUpTo(path, step);
       const lastStep = kept.reduce((last, line) => (line.isStep ? Math.max(last, line.step) : last), 0);
       const missing = commits.filter((commit) => commit.step > lastStep && commit.step <= step);
       await replaceLines(path, [...kept.map(({ text }) => text), ...missing.map(encodeCommitted)]);
+      return new MetricsLog(new LineLog(path, 'metrics', onWarning), evaluationsOf(kept));
     } catch (error) {
       throw new PeerError(`cannot open ${path}: ${messageOf(error)}`);
     }
-    return new MetricsLog(new LineLog(path, 'metrics', onWarning), evaluations);
+  }
+
+  /** The evaluations up to `step` of a log that stays as it is, oldest first. @throws PeerError if it cannot be read */
+  static async readEvaluations(path: string, step: number): Promise<MetricsLog['evaluations']> {
+    try {
+      return evaluationsOf(await linesUpTo(path, step));
+    } catch (error) {
+      throw new PeerError(`cannot read ${path}: ${messageOf(error)}`);
+    }
   }
 
   /** Queues a line. A disk that refuses it is reported once; the run goes on. */
@@ -140,6 +145,15 @@ interface ParsedLine {
   readonly isStep: boolean;
   /** Of a line that is about the validation loss. */
   readonly valLoss?: number;
+}
+
+async function linesUpTo(path: string, step: number): Promise<ParsedLine[]> {
+  if (step === 0) return [];
+  return (await readLines(path)).map(parseLine).filter((line) => line.step <= step);
+}
+
+function evaluationsOf(lines: readonly ParsedLine[]): MetricsLog['evaluations'] {
+  return lines.flatMap(({ step, valLoss }) => (valLoss === undefined ? [] : [{ step, loss: valLoss }]));
 }
 
 /** A line with its step; one torn by a crash in the middle of a write counts as none to keep. */

@@ -71,7 +71,10 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
-    if (stepsDone >= run.config.train.maxSteps) return { end: 'nothingLeft', step: stepsDone, evaluations: [] };
+    if (stepsDone >= run.config.train.maxSteps) {
+      const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, stepsDone);
+      return { end: 'nothingLeft', step: stepsDone, evaluations };
+    }
     return await trainFrom(options, point);
   } catch (error) {
     if (error instanceof UserError) throw error;

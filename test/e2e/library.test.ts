@@ -74,9 +74,11 @@ describe('train', () => {
     expect(await lossesOf(join(folder(), 'one'))).toEqual(await lossesOf(join(folder(), 'two')));
   });
 
-  test('goes on with a run', async () => {
-    const { summary, told } = await run('resume', 'one');
+  test('goes on with a run; of one that has come to its end it names the best', async () => {
+    const { summary, told, finished } = await run('resume', 'one');
     expect(summary).toMatchObject({ step: 8, runDir: join(folder(), 'one') });
+    expect(summary.best.step).toBeGreaterThan(0);
+    expect(finished).toMatchObject({ step: 8, best: summary.best, checkpoint: summary.checkpoint });
     expect(told).toContainEqual(expect.stringMatching(/^note resuming .*step-00000006/));
   });
 

@@ -46,7 +46,8 @@ const tasks = {
     return { summary: await train({ config, runDir, singleProcess, listener }), told, version };
   },
   async resume() {
-    return { summary: await train({ resume: runDir, overrides: ['train.maxSteps=8'], listener }), told };
+    const summary = await train({ resume: runDir, overrides: ['train.maxSteps=8'], listener });
+    return { summary, told: [...told], finished: await train({ resume: runDir }) };
   },
   async stop() {
     const controller = new AbortController();
