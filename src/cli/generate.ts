@@ -60,6 +60,9 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   const engine = engineOptionsOf(args);
   checkSampling(args);
   numberOption('num-samples', args.numSamples, { min: 1, max: 1e6, whole: true });
+  if (args.greedy && args.numSamples > 1) {
+    throw new UserError('--greedy draws nothing, so all --num-samples would be the same: leave out one of the two');
+  }
   const prompt = await promptOf(args);
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine });
@@ -73,8 +76,10 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
       process.stdout.write('\n');
     } else {
       const samples = { count: args.numSamples, together: samplesTogether, onToken };
+      let between = '';
       for await (const { text } of continueTextOften(loaded, options, samples)) {
-        process.stdout.write(`${options.prompt}${text}\n${separator}\n`);
+        process.stdout.write(`${between}${options.prompt}${text}\n`);
+        between = `${separator}\n`;
       }
     }
     process.stderr.write(`${describeSpeed(tokenTimesMs)}\n`);

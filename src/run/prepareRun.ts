@@ -69,8 +69,14 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     ...(args.initFrom === undefined ? [] : [`model.from=${JSON.stringify(args.initFrom)}`]),
   ];
   const resuming = args.resume !== undefined;
-  if (resuming && (args.config ?? args.runDir) !== undefined) {
-    throw new UserError('--resume goes on with the config and directory of a run: leave out --config and --run-dir');
+  if (resuming && (args.config ?? args.runDir ?? args.initFrom) !== undefined) {
+    throw new UserError(
+      '--resume goes on with the config, directory and weights of a run: leave out --config, --run-dir and --init-from',
+    );
+  }
+  const isSet = (key: string) => overrides.some((override) => override.startsWith(`${key}=`));
+  if (isSet('data.text') && isSet('data.shards')) {
+    throw new UserError('data.text and data.shards: a run trains on one of the two; leave the other out');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   const {

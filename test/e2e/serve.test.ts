@@ -64,9 +64,8 @@ test('generate draws several texts from a file, each as alone, up to a stop text
   const { status, stdout, stderr } = launch([...options, '--num-samples', '3', '--seed', '4']);
   expect(status, stderr).toBe(0);
   const samples = stdout.split('\n---------------\n');
-  expect(samples.pop()).toBe('');
   expect(samples).toHaveLength(3);
-  expect(`${samples[2]}\n`).toBe(launch([...options, '--seed', '6']).stdout);
+  expect(samples[2]).toBe(launch([...options, '--seed', '6']).stdout);
   for (const sample of samples) expect(sample).not.toContain('a');
   const clash = launch([...options, '--greedy']);
   expect(clash).toMatchObject({ status: 2, stderr: expect.stringContaining('--greedy draws nothing') });

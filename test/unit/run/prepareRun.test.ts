@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
-import { checkChanges } from '../../../src/run/prepareRun.ts';
+import { checkChanges, prepareRun } from '../../../src/run/prepareRun.ts';
 
 function said(before: object, now: object): string {
   const notes: string[] = [];
@@ -36,4 +36,14 @@ it('says nothing where the last step is the same', () => {
 
 it('says that the precision changes', () => {
   expect(said({}, { engine: { precision: 'bf16' } })).toBe('engine.precision was float32 and is bf16 from here on');
+});
+
+it.each([
+  ['--resume beside --init-from', { resume: '', initFrom: 'gpt2' }, /leave out --config, --run-dir and --init-from/],
+  ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of the two/],
+])('refuses %s', async (_, args, message) => {
+  const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
+  await expect(
+    prepareRun({ encrypt: true, singleProcess: true, dryRun: true, ...args }, '/', messages),
+  ).rejects.toThrow(message);
 });
