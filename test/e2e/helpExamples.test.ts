@@ -34,7 +34,7 @@ const small = [...tiny, 'train.maxSteps=2'].join(' ');
 
 /** What is run, with what is added to it: a smaller model, fewer steps. In this order: some go on from others. */
 const run: Record<string, string> = {
-  launch: ` --set ${small}`,
+  launch: ` --set ${small} eval.everySteps=2`,
   'launch --workers 4 --config gpt-small.yaml': ` --set ${small}`,
   'launch --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0': ` ${small}`,
   'launch --resume runs/gpt-small': ' --set train.maxSteps=3',
