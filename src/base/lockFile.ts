@@ -33,8 +33,11 @@ export interface LockOptions {
 }
 
 export interface HeldLock {
-  /** Gives it up, unless another process has it by now. */
-  release(): Promise<void>;
+  /**
+   * Gives it up, unless another process has it by now.
+   * @param move gives the lock another path, with the folder that it lies in, and says which; it is not renewed meanwhile
+   */
+  release(move?: () => Promise<string>): Promise<void>;
 }
 
 /**
@@ -177,6 +180,9 @@ async function takeOver(path: string, left: Lock, own: string): Promise<boolean>
 function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLock {
   let work = Promise.resolve();
   let isHeld = true;
+  const { leaseMs } = times ?? { leaseMs: lockLeaseMs };
+  // By a clock that goes on while the machine sleeps.
+  let renewedMs = Date.now();
   const timer = setInterval(() => {
     work = work.then(renew);
   }, times?.renewEveryMs ?? renewEveryMs);
@@ -185,18 +191,25 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
 
   async function renew(): Promise<void> {
     if (!isHeld) return;
+    const nowMs = Date.now();
     try {
       const file = await open(path, 'r+');
       try {
         const text = await file.readFile('utf8');
-        if (text === own) await file.write(own, 0);
-        else lose(text);
+        if (text === own) {
+          await file.write(own, 0);
+          renewedMs = nowMs;
+        } else lose(text);
       } finally {
         await file.close();
       }
     } catch (error) {
-      // Somebody has removed it: no reason to let another process in. Whatever else the disk says, the next time may be better.
-      if (errorCode(error) === 'ENOENT') await create(path, own).catch(() => false);
+      // Whatever else the disk says, the next time may be better.
+      if (errorCode(error) !== 'ENOENT') return;
+      // Another process may have taken it while this one slept, and be done: the folder is not as this one knew it.
+      if (nowMs - renewedMs > leaseMs) lose('');
+      // Somebody has removed it: no reason to let another process in.
+      else if (await create(path, own).catch(() => false)) renewedMs = nowMs;
     }
   }
 
@@ -207,11 +220,16 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
   }
 
   return {
-    async release() {
+    async release(move) {
       isHeld = false;
       clearInterval(timer);
       await work;
-      if ((await readLock(path))?.text === own) await rm(path, { force: true });
+      let at = path;
+      try {
+        if (move !== undefined) at = await move();
+      } finally {
+        if ((await readLock(at))?.text === own) await rm(at, { force: true });
+      }
     },
   };
 }

@@ -47,14 +47,33 @@ function wordOf(identity: object): string {
   return createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 8);
 }
 
-/** Whether a process lives; `unknown` where this machine cannot tell: it is of another, of another container, or has no start time. */
-export function fateOf({ pid, startTime, ...place }: ProcessIdentity): 'alive' | 'gone' | 'unknown' {
+export type ProcessFate = 'alive' | 'gone' | 'unknown';
+
+/**
+ * Whether a process lives; `unknown` where this machine cannot tell: it is of another, of another container, or nobody says when it
+ * began, as of other users' processes where /proc hides them.
+ * @param startTimeNow of the process that has a pid now; '' where the system does not say
+ */
+export function fateOf({ pid, startTime, ...place }: ProcessIdentity, startTimeNow = startTimeOf): ProcessFate {
   const own = here();
   const isHere = place.host === own.host && place.boot === own.boot && place.pidNamespace === own.pidNamespace;
   if (!isHere) return 'unknown';
+  return fateHere(pid, startTimeNow, (found) => found === startTime);
+}
+
+/** The same of a process of this place that is known by its word. */
+export function fateOfWord(pid: number, word: string, startTimeNow = startTimeOf): ProcessFate {
+  const place = here();
+  return fateHere(pid, startTimeNow, (startTime) => wordOf({ ...place, pid, startTime }) === word);
+}
+
+function fateHere(pid: number, startTimeNow: typeof startTimeOf, isIts: (startTime: string) => boolean): ProcessFate {
+  const found = startTimeNow(pid);
+  // Asked last: it may have ended meanwhile.
   if (!isAlive(pid)) return 'gone';
-  if (startTime === '') return 'unknown';
-  return startTimeOf(pid) === startTime ? 'alive' : 'gone';
+  // Nobody can say when it began, or whoever named it could not.
+  if (found === '' || isIts('')) return 'unknown';
+  return isIts(found) ? 'alive' : 'gone';
 }
 
 /** Whether there is such a process, and it has not ended: one whose parent has not asked for its exit code has. */
@@ -72,7 +91,9 @@ function startTimeOf(pid: number): string {
   if (process.platform === 'win32') return '';
   // The 22nd field of all, the 20th after the name: clock ticks since the machine started.
   if (process.platform === 'linux') return statOf(pid).split(' ')[19] ?? '';
-  return ifThere(() => execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim());
+  // Another locale or time zone would say the same time in other words.
+  const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
+  return ifThere(() => execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env }).trim());
 }
 
 /** What /proc says of a process after its name, which is in brackets and may hold anything; '' where it says nothing. */

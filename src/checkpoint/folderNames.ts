@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
-import { isAlive, placeWord, processWord } from '../base/processes.ts';
+import { fateOfWord, placeWord, processWord } from '../base/processes.ts';
 
 const STEP_NAME = /^step-(\d{8,15})$/;
 /** Folders of earlier versions have no word for the process, and another one for the place. */
@@ -69,12 +69,13 @@ export function parseHiddenName(name: string): HiddenFolder | undefined {
 }
 
 /**
- * Whether the process that made the folder is certainly gone. A process of another machine or container cannot be asked, so there
- * the age of the newest change decides.
+ * Whether the process that made the folder is certainly gone. A process of another machine or container cannot be asked, nor one that
+ * the system hides, so there the age of the newest change decides.
  * @param idleMs time since anything in the folder changed
  */
 export function isWriterGone(folder: HiddenFolder, idleMs: number): boolean {
   if (folder.process === undefined || folder.place !== placeWord()) return idleMs > FOREIGN_WRITER_IDLE_MS;
-  if (!isAlive(folder.pid) || folder.process !== processWord(folder.pid)) return true;
-  return folder.pid === process.pid && !ownNames.has(folder.name);
+  if (folder.pid === process.pid && folder.process === processWord()) return !ownNames.has(folder.name);
+  const fate = fateOfWord(folder.pid, folder.process);
+  return fate === 'unknown' ? idleMs > FOREIGN_WRITER_IDLE_MS : fate === 'gone';
 }

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { isAlive, processWord } from '../base/processes.ts';
+import { fateOfWord, isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
@@ -32,7 +32,7 @@ export function findWaitingWorkers(
   // Of those of this machine it is known whether they live: their pids may be other processes' by now.
   const waiting = recovered.members.filter(
     ({ host, pid, process }) =>
-      host !== hostname() || (isAlive(pid) && (process === undefined || process === processWord(pid))),
+      host !== hostname() || (process === undefined ? isAlive(pid) : fateOfWord(pid, process) !== 'gone'),
   );
   if (waiting.length === 0) return undefined;
   const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { claimLock, type HeldLock, isLocked, type LockOptions } from '../../../src/base/lockFile.ts';
+import { claimLock, type HeldLock, isLocked, type LockOptions, lockLeaseMs } from '../../../src/base/lockFile.ts';
 import { processOf } from '../../../src/base/processes.ts';
 
 let folder = '';
@@ -34,8 +34,8 @@ async function leave(owner: object, ageSeconds = 0): Promise<void> {
 const ownerNow = async () => JSON.parse(await readFile(path, 'utf8')) as object;
 const elsewhere = { ...processOf(), host: 'elsewhere', boot: 'another' };
 const inContainer = { ...processOf(1), pidNamespace: 'pid:[1]' };
-/** Short enough for a test that waits until it is over, and nobody renews. */
-const short = { renewEveryMs: 20, leaseMs: 300 };
+/** Renewed while a test waits for it, and kept whatever holds the test up. */
+const short = { renewEveryMs: 20, leaseMs: lockLeaseMs };
 
 describe('of a process of this machine', () => {
   it('counts while the process lives', async () => {
@@ -104,8 +104,12 @@ describe.each([
 
   it('is taken over when it is no longer renewed', async () => {
     await leaveIt();
-    const onWait = vi.fn();
-    await claim({ onWait, times: short });
+    // The lease ends once the wait for it has begun, however long that took.
+    const times = { renewEveryMs: 20, leaseMs: 3_600_000 };
+    const onWait = vi.fn(() => {
+      times.leaseMs = 0;
+    });
+    await claim({ onWait, times });
     expect(onWait).toHaveBeenCalledOnce();
     expect(await ownerNow()).toMatchObject(processOf());
     expect(await readdir(folder)).toEqual(['run.lock']);
@@ -127,6 +131,26 @@ it('tells who has taken it, and leaves it to them', async () => {
   expect(taker).toBe(`process ${process.pid} on elsewhere`);
   await held.pop()?.release();
   expect(await ownerNow()).toMatchObject(elsewhere);
+});
+
+it('is not taken back by a process that slept for so long that another may have had it meanwhile', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
+  try {
+    const lost = new Promise<string>(
+      (onLost) =>
+        void claim({ onLost })
+          .then(() => rm(path))
+          .then(sleep),
+    );
+    function sleep(): void {
+      vi.setSystemTime(Date.now() + 3_600_000);
+      vi.advanceTimersByTime(5_000);
+    }
+    expect(await lost).toBe('an unknown process');
+    expect(await readdir(folder)).toEqual([]);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 it('that is empty was cut short, and counts for a moment', async () => {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { expect, it } from 'vitest';
-import { isAlive } from '../../../src/base/processes.ts';
+import { fateOf, fateOfWord, isAlive, processOf, processWord } from '../../../src/base/processes.ts';
 
 it('a process lives until it ends', async () => {
   expect(isAlive(process.pid)).toBe(true);
@@ -32,6 +32,19 @@ it.skipIf(process.platform !== 'linux')('one that nobody has waited for does not
     parent.kill('SIGKILL');
     await once(parent, 'exit');
   }
+});
+
+it('of one that the system hides nobody knows whether it is the one that was meant', () => {
+  const other = processOf(process.ppid);
+  expect([fateOf(other), fateOfWord(other.pid, processWord(other.pid))]).toEqual(['alive', 'alive']);
+  expect([fateOf({ ...other, startTime: '1' }), fateOfWord(other.pid, '01234567')]).toEqual(['gone', 'gone']);
+  const hidden = () => '';
+  expect([fateOf(other, hidden), fateOfWord(other.pid, processWord(other.pid), hidden)]).toEqual([
+    'unknown',
+    'unknown',
+  ]);
+  const { pid: dead } = spawnSync('true');
+  expect([fateOf(processOf(dead), hidden), fateOfWord(dead, processWord(dead), hidden)]).toEqual(['gone', 'gone']);
 });
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
