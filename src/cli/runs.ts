@@ -1,17 +1,19 @@
 /** `launch runs`: lists the runs in runs/, removes some, gives one another name. */
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
+import { fateOfWord, processWord } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { numberColumn, tableHeading, tableRow, textColumn } from '../bench/table.ts';
 import { existingRunFolder, type RunFolder, runFolders } from '../run/runFolder.ts';
 import { type RunSummary, summarise } from '../run/runSummary.ts';
-import { print } from './output.ts';
+import { print, warn } from './output.ts';
 import { bytes } from './progress.ts';
 
 const runsOptions = {
@@ -91,15 +93,37 @@ async function list(cwd: string, json: boolean): Promise<void> {
 
 async function remove(names: readonly string[], cwd: string): Promise<void> {
   if (names.length === 0) throw new UserError(`expected the runs to remove, as in ${ownCommand('runs', 'rm', 'NAME')}`);
-  const folders: RunFolder[] = [];
-  // All are looked at before the first is gone.
-  for (const each of names) folders.push(await idleRun(each, cwd, 'removed'));
-  for (const { path } of folders) {
-    // Hidden first: a run that is half removed is not seen.
-    const hidden = join(dirname(path), `.removed-${process.pid}`);
-    await rename(path, hidden);
-    await nodeDisk.removeTree(hidden);
-    print(`removed ${shortPath(path, cwd)}`);
+  const folders = new Map<string, RunFolder>();
+  for (const each of names) {
+    const folder = await trainedRun(each, cwd, 'removed');
+    folders.set(folder.path, folder);
+  }
+  for (const parent of new Set([join(cwd, 'runs'), ...[...folders.keys()].map(dirname)])) {
+    await removeLeftovers(parent, cwd);
+  }
+  try {
+    // All are claimed before the first is gone.
+    for (const folder of folders.values()) await claim(folder, 'removed');
+    for (const folder of folders.values()) {
+      // Hidden first: a run that is half removed is not seen.
+      const word = randomBytes(4).toString('hex');
+      const hidden = join(dirname(folder.path), `.removed-${process.pid}-${processWord()}-${word}`);
+      await folder.moveTo(hidden);
+      await nodeDisk.removeTree(hidden);
+      print(`removed ${shortPath(folder.path, cwd)}`);
+    }
+  } finally {
+    for (const folder of folders.values()) await folder.release();
+  }
+}
+
+/** What a process that ended while it removed runs left of them. */
+async function removeLeftovers(parent: string, cwd: string): Promise<void> {
+  for (const name of await readdir(parent).catch(() => [])) {
+    const [, pid, word] = /^\.removed-(\d{1,10})-([0-9a-f]{8})-[0-9a-f]{8}$/.exec(name) ?? [];
+    if (pid === undefined || word === undefined || fateOfWord(Number(pid), word) !== 'gone') continue;
+    await nodeDisk.removeTree(join(parent, name));
+    print(`removed ${shortPath(join(parent, name), cwd)}, which an interrupted rm left`);
   }
 }
 
@@ -113,17 +137,32 @@ async function name(names: readonly string[], cwd: string): Promise<void> {
   if (!/^[\p{L}\p{N}_][\p{L}\p{N}_. +=@-]{0,199}$/u.test(to)) {
     throw new UserError(`expected a plain name without slashes, received ${JSON.stringify(to)}`);
   }
-  const { path } = await idleRun(from, cwd, 'named otherwise');
-  const target = join(dirname(path), to);
+  const folder = await trainedRun(from, cwd, 'renamed');
+  const target = join(dirname(folder.path), to);
   if (existsSync(target)) throw new UserError(`${shortPath(target, cwd)} is there already: choose another name`);
-  await rename(path, target);
-  print(`${shortPath(path, cwd)} is now ${shortPath(target, cwd)}`);
+  await claim(folder, 'renamed');
+  await folder.moveTo(target);
+  print(`${shortPath(folder.path, cwd)} is now ${shortPath(target, cwd)}`);
 }
 
-/** A run that no process trains in. */
-async function idleRun(given: string, cwd: string, what: string): Promise<RunFolder> {
+/** So that nobody begins to train in it meanwhile. @throws UserError if a process trains in it */
+async function claim(folder: RunFolder, what: string): Promise<void> {
+  await folder.claim(warn, `it cannot be ${what} before that ends`);
+}
+
+/** A directory that a run has written: a `config.yaml` may be anybody's. */
+async function trainedRun(given: string, cwd: string, what: string): Promise<RunFolder> {
   const isName = !given.includes('/') && existsSync(join(cwd, 'runs', given, 'config.yaml'));
   const folder = await existingRunFolder(isName ? join('runs', given) : given, cwd);
-  if (!(await folder.isInUse())) return folder;
-  throw new UserError(`a process is training in ${shortPath(folder.path, cwd)}: it cannot be ${what} before it ends`);
+  const shown = shortPath(folder.path, cwd);
+  if (!existsSync(folder.journalPath) && !existsSync(folder.metricsPath)) {
+    throw new UserError(
+      `expected a run directory, found neither journal.jsonl nor metrics.jsonl in ${shown}: remove it by hand if it is a run that never began`,
+    );
+  }
+  const fromIt = relative(await realpath(folder.path), await realpath(cwd));
+  if (fromIt !== '..' && !fromIt.startsWith(`..${sep}`) && !isAbsolute(fromIt)) {
+    throw new UserError(`the working folder lies in ${shown}: a run can be ${what} from outside of it only`);
+  }
+  return folder;
 }

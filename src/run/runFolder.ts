@@ -2,7 +2,7 @@
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
  * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
@@ -19,6 +19,7 @@ export class RunFolder {
   /** Rejects with a PeerError when another process has taken the directory, which this one must leave alone from then on. */
   readonly lost: Promise<never>;
   #onLost: (error: PeerError) => void = () => {};
+  #isLost = false;
   #lock: HeldLock | undefined;
 
   constructor(path: string, options: { isNew?: boolean } = {}) {
@@ -28,7 +29,14 @@ export class RunFolder {
       this.#onLost = reject;
     });
     // It may be lost while nobody waits for that; who does still sees the error.
-    this.lost.catch(() => {});
+    this.lost.catch(() => {
+      this.#isLost = true;
+    });
+  }
+
+  /** Whether {@link lost} has rejected. */
+  get isLost(): boolean {
+    return this.#isLost;
   }
 
   get configPath(): string {
@@ -78,20 +86,21 @@ export class RunFolder {
   }
 
   /**
-   * Creates the directory where needed and claims it for this process; `release` gives it back.
+   * Creates the directory of a new run and claims it for this process; `release` gives it back.
    * @param note told why it takes longer
-   * @throws UserError if another living process has it, or it cannot be made
+   * @param advice what to do, or what follows, when another living process has it
+   * @throws UserError if one has it, or it cannot be made
    */
-  async claim(note: (message: string) => void): Promise<void> {
-    await makeFolder(this.path).catch((error: unknown) => {
+  async claim(note: (message: string) => void, advice = 'wait for it, or choose another --run-dir'): Promise<void> {
+    const made = this.isNew ? makeFolder(this.path) : Promise.resolve();
+    await made.catch((error: unknown) => {
       throw new UserError(
         `cannot make the run directory ${this.path}: ${messageOf(error)}; choose another with --run-dir`,
       );
     });
     const shown = shortPath(this.path);
     this.#lock = await claimLock(this.#lockPath, {
-      refusal: (who) =>
-        `${who} is training in ${shown} (${shortPath(this.#lockPath)} says so): wait for it, or choose another --run-dir`,
+      refusal: (who) => `${who} is training in ${shown} (${shortPath(this.#lockPath)} says so): ${advice}`,
       onWait: note,
       onLost: (who) =>
         this.#onLost(
@@ -101,6 +110,9 @@ export class RunFolder {
         ),
     }).catch((error: unknown) => {
       if (error instanceof UserError) throw error;
+      if (!this.isNew && errorCode(error) === 'ENOENT') {
+        throw new UserError(`${shown} is there no more: it was removed or renamed meanwhile`);
+      }
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     });
     // Another process may have chosen the same name, and be done already.
@@ -122,6 +134,16 @@ export class RunFolder {
   /** Whether a living process has it. */
   isInUse(): Promise<boolean> {
     return isLocked(this.#lockPath);
+  }
+
+  /** Gives the claimed directory another path, and gives it back. @throws the system's error; it is given back all the same */
+  async moveTo(target: string): Promise<void> {
+    const lock = this.#lock;
+    this.#lock = undefined;
+    await lock?.release(async () => {
+      await rename(this.path, target);
+      return join(target, basename(this.#lockPath));
+    });
   }
 
   /** Without effect unless this process has it. */

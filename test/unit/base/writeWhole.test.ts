@@ -68,7 +68,7 @@ it.each(places)('%s is on the disk before %s is renamed, and its folder after', 
 
 it('a run directory has its name for good, and those above it that were made', async () => {
   const path = join(folder, 'runs', 'mine');
-  const run = new RunFolder(path);
+  const run = new RunFolder(path, { isNew: true });
   await run.claim(() => {});
   await run.release();
   expect(operations).toEqual(expect.arrayContaining([`sync folder ${basename(folder)}`, 'sync folder runs']));

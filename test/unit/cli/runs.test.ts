@@ -1,8 +1,10 @@
 /** `launch runs`, on directories as runs leave them. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { processWord } from '../../../src/base/processes.ts';
 import { setOutput } from '../../../src/cli/output.ts';
 import { runsCommand } from '../../../src/cli/runs.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
@@ -82,10 +84,49 @@ it('removes and renames runs, but none that is being trained', async () => {
   const trained = new RunFolder(join(cwd, 'runs/c'));
   await trained.claim(() => {});
   expect((await summarise(new RunFolder(trained.path), cwd)).status).toBe('training');
-  await expect(run('rm', 'baseline', 'c')).rejects.toThrow('a process is training in runs/c: it cannot be removed');
-  await expect(run('name', 'runs/c', 'd')).rejects.toThrow('it cannot be named otherwise');
-  expect(existsSync(join(cwd, 'runs/baseline'))).toBe(true);
+  await expect(run('rm', 'baseline', 'c')).rejects.toThrow(
+    'this process is training in runs/c (runs/c/run.lock says so): it cannot be removed before that ends',
+  );
+  await expect(run('name', 'runs/c', 'd')).rejects.toThrow('it cannot be renamed before that ends');
+  // What was claimed is given back, under its new name, too.
+  expect(readdirSync(join(cwd, 'runs/baseline'))).not.toContain('run.lock');
   await trained.release();
+});
+
+it('removes a run that is named twice, and what an interrupted rm left, but not what one removes now', async () => {
+  for (const name of ['a', 'b']) make(name, { metrics: [step(1, 4)] });
+  const { pid: dead } = spawnSync('true');
+  const left = [`.removed-${dead}-${processWord(dead)}-01234567`, `.removed-${process.ppid}-01234567-01234567`];
+  const going = `.removed-${process.ppid}-${processWord(process.ppid)}-01234567`;
+  for (const name of [...left, going]) make(name, { metrics: [] });
+  await run('rm', 'a', 'runs/a', 'b');
+  expect(readdirSync(join(cwd, 'runs'))).toEqual([going]);
+  expect(printed.slice(-2)).toEqual(['removed runs/a', 'removed runs/b']);
+});
+
+it('touches no folder but those that a run wrote, and none that it is called in', async () => {
+  make('a', { metrics: [step(1, 4)] });
+  const before = readdirSync(join(cwd, 'runs/a'));
+  writeFileSync(join(cwd, 'config.yaml'), '');
+  for (const [action, ...to] of [['rm'], ['name', 'b']] as const) {
+    await expect(run(action, '.', ...to)).rejects.toThrow('found neither journal.jsonl nor metrics.jsonl in .');
+    process.chdir('runs/a/checkpoints');
+    for (const from of ['..', join(cwd, 'runs/a')]) {
+      await expect(run(action, from, ...to)).rejects.toThrow('the working folder lies in');
+    }
+    process.chdir('..');
+    await expect(run(action, '.', ...to)).rejects.toThrow('the working folder lies in');
+    process.chdir(cwd);
+  }
+  expect(readdirSync(join(cwd, 'runs/a'))).toEqual(before);
+});
+
+it('a run that is gone before it is claimed is not made anew', async () => {
+  make('a', { metrics: [step(1, 4)] });
+  const folder = new RunFolder(join(cwd, 'runs/a'));
+  await run('rm', 'a');
+  await expect(folder.claim(() => {})).rejects.toThrow('runs/a is there no more: it was removed or renamed meanwhile');
+  expect(existsSync(folder.path)).toBe(false);
 });
 
 it.each<[string, string[], string]>([
