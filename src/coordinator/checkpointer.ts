@@ -106,6 +106,8 @@ export class Checkpointer {
       await incoming.writer?.write(payload);
       this.#acknowledge(from, { term, step, offset: offset + size });
       if (offset + size < incoming.bytes || incoming.writer === undefined) return;
+      // Given up meanwhile.
+      if (this.#incoming !== incoming) return;
       const path = await incoming.writer.commit();
       this.#forget(incoming);
       this.#onOutcome({ step, path });

@@ -50,6 +50,7 @@ export class Coordinator {
   readonly #stopTicking: () => void;
   #state: RunState;
   #isClosed = false;
+  #isAbandoned = false;
   #settle: { resolve: (step: number) => void; reject: (error: Error) => void };
 
   constructor(options: CoordinatorOptions) {
@@ -156,6 +157,25 @@ export class Coordinator {
     return this.#isClosed || this.#state.stage === 'finished' || this.#state.stage === 'failed';
   }
 
+  /**
+   * Ends the run at once and writes nothing more of it, because its directory is another process's by now: members are told to stop, and
+   * whoever joins is refused. `finished` rejects with `error`. To be closed when the workers have ended.
+   */
+  abandon(error: Error): void {
+    if (this.#isClosed || this.#isAbandoned) return;
+    this.#isAbandoned = true;
+    this.#writer.abandon();
+    if (!this.#isOver) {
+      const { members, joiners } = this.#state;
+      this.#state = { ...this.#state, stage: 'failed' };
+      // Of a run that failed they would write down what they did, in the directory.
+      const stop = { type: 'stop', reason: error.message, failed: false } as const;
+      for (const { id } of [...members, ...joiners]) this.#send(id, stop);
+    }
+    this.#settle.reject(error);
+    void this.#checkpointer.abort();
+  }
+
   /** Lets go of everything; a checkpoint that is being written is given up. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -230,6 +250,8 @@ export class Coordinator {
   }
 
   #reject(error: Error): void {
+    // Its file lies in the directory.
+    if (this.#isAbandoned) return;
     const { recorder, listener } = this.#options;
     recorder?.record('failed', { error: error.message });
     const problem = recorder?.write();
@@ -373,6 +395,8 @@ export class Coordinator {
   }
 
   #checkpointEnded(outcome: CheckpointOutcome): void {
+    // Who hears of it may write, too.
+    if (this.#isAbandoned) return;
     this.#options.listener.checkpoint(outcome);
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';
     this.#handle({ kind, step: outcome.step });

@@ -19,6 +19,7 @@ export class RunWriter {
   readonly #options: CoordinatorOptions;
   readonly #steps: StepRecords;
   #warningsOfStrangers = 0;
+  #isAbandoned = false;
   #validation: { step: number; loss: number } | undefined;
 
   /** @param nowMs of the run's monotonic clock, as everywhere below */
@@ -80,8 +81,14 @@ export class RunWriter {
   }
 
   event(event: LoggedEvent): void {
+    if (this.#isAbandoned) return;
     this.#options.events.append(event);
     this.#options.listener.logged?.(event);
+  }
+
+  /** The directory is another process's by now: of what may still happen to a run that has ended, nothing is written. */
+  abandon(): void {
+    this.#isAbandoned = true;
   }
 
   /** Whoever reaches the port can cause such warnings: they must not fill a terminal. */

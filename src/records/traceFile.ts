@@ -112,6 +112,13 @@ export class TraceFile {
     this.#write([{ name: `step ${step}`, ph: 'X', pid: coordinatorPid, tid: 0, ts, dur, args: { step, term, loss } }]);
   }
 
+  /** Ends the file as it is: another process writes there by now. */
+  async abandon(): Promise<void> {
+    this.#hasFailed = true;
+    await this.#writing;
+    await this.#file.close();
+  }
+
   /** Ends the file, which is whole JSON then. */
   async close(): Promise<void> {
     await this.#writing;

@@ -77,7 +77,8 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     }
     return await trainFrom(options, point);
   } catch (error) {
-    if (error instanceof UserError) throw error;
+    // To resume a run that another process has taken would take it back.
+    if (error instanceof UserError || folder.isLost) throw error;
     const flight = existsSync(folder.flightPath)
       ? `\nwhat every process did last is in ${shortPath(folder.flightPath)}`
       : '';
@@ -163,7 +164,7 @@ async function runToTheEnd(start: Start): Promise<RunOutcome> {
   } finally {
     // The coordinator closes it too, and may not have come to be.
     await logs.journal.close();
-    await tracer?.close();
+    await (run.folder.isLost ? tracer?.abandon() : tracer?.close());
     await observer?.close();
   }
 }
@@ -241,7 +242,9 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
       note: (message) => coordinator.note(message),
       abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),
     });
-    const step = await Promise.race([coordinator.finished, run.folder.lost]);
+    // First of all it writes no more. Workers are told to stop: those in this process end in no other way.
+    run.folder.lost.catch((error: PeerError) => coordinator.abandon(error));
+    const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
         `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,

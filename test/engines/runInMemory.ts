@@ -25,17 +25,23 @@ const dataset: Dataset = {
   tokenizerSha256: 'b'.repeat(64),
 };
 
+interface InMemoryOptions {
+  /** Told each step that is done. */
+  readonly onStep?: (step: number, coordinator: Coordinator) => void;
+  /** Told of everything that would be written in the directory of the run. */
+  readonly onWrite?: (what: string) => void;
+  /** Workers that another program started, as before a takeover. */
+  readonly survivors?: readonly string[] | undefined;
+}
+
 /**
  * What `train.workers` workers compute, what they compute on, and what they hold at the end.
- * @param onStep told each step that is done
- * @param survivors workers that another program started, as before a takeover
  * @throws what the run fails with
  */
 export async function runInMemory(
   config: Config,
   table: EngineTable,
-  onStep: (step: number) => void = () => undefined,
-  survivors: readonly string[] = [],
+  { onStep, onWrite, survivors = [] }: InMemoryOptions = {},
 ) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
@@ -69,9 +75,11 @@ export async function runInMemory(
     store: {
       beginWrite: async ({ trainer: { step } }) => {
         const state = createHash('sha256');
+        onWrite?.('checkpoint');
         return {
           write: async (bytes: Uint8Array) => void state.update(bytes),
           commit: async () => {
+            onWrite?.('checkpoint');
             checkpoints.set(step, state.digest('hex'));
             return 'nowhere';
           },
@@ -80,9 +88,9 @@ export async function runInMemory(
       },
       newestWhole: async () => undefined,
     },
-    metrics: { append: () => {}, rewind: () => {}, flush: async () => {} },
-    events: { append: () => {}, flush: async () => {} },
-    journal: { append: () => {}, flush: async () => {}, close: async () => {} },
+    metrics: { append: () => onWrite?.('metrics'), rewind: () => onWrite?.('metrics'), flush: async () => {} },
+    events: { append: () => onWrite?.('events'), flush: async () => {} },
+    journal: { append: () => onWrite?.('journal'), flush: async () => {}, close: async () => {} },
     listener: allListeners([
       {
         started: (members) => {
@@ -90,7 +98,7 @@ export async function runInMemory(
         },
         step: (line) => {
           lines.push(line);
-          onStep(line.step);
+          onStep?.(line.step, coordinator);
         },
         evaluated: ({ valLoss }) => validation.push(valLoss),
       },

@@ -17,7 +17,7 @@ async function devicesOf(
     eval: { everySteps: 0 },
     engine: { name: 'native', device },
   });
-  const { engines } = await runInMemory(config, { native: testEngines.twoDevices }, undefined, survivors);
+  const { engines } = await runInMemory(config, { native: testEngines.twoDevices }, { survivors });
   return engines.map((text) => text?.match(/device \d/)?.[0]);
 }
 

@@ -50,9 +50,15 @@ it('goes on while a checkpoint is copied from the device, and writes the state t
     },
   };
   // The copy after the second step arrives when the third is done: a run that waits for it comes to no end.
-  const slow = await runInMemory(checkpointed, { native: slowCopy }, (step) => {
-    if (step === 3) arrive();
-  });
+  const slow = await runInMemory(
+    checkpointed,
+    { native: slowCopy },
+    {
+      onStep: (step) => {
+        if (step === 3) arrive();
+      },
+    },
+  );
   const quick = await runInMemory(checkpointed, { native: testEngines.native });
   expect(slow.results.steps).toEqual(quick.results.steps);
   expect([...slow.results.checkpoints.keys()]).toEqual([2, 4]);
