@@ -67,11 +67,17 @@ export class CheckpointStore {
     this.#disk = options.disk ?? nodeDisk;
   }
 
-  /** Starts to write the checkpoint of `contents.trainer.step`. @throws PeerError when the disk refuses or lacks room */
-  async beginWrite(contents: CheckpointContents): Promise<CheckpointWriter> {
+  /**
+   * Starts to write the checkpoint of `contents.trainer.step`.
+   * @param keepsOlder asked when it is written: whether those before it stay, however many they are
+   * @throws PeerError when the disk refuses or lacks room
+   */
+  async beginWrite(contents: CheckpointContents, keepsOlder = () => false): Promise<CheckpointWriter> {
     await this.#recoverOnce();
     const { step } = contents.trainer;
-    return beginCheckpoint(this.#disk, this.directory, contents, () => this.#retain(step));
+    return beginCheckpoint(this.#disk, this.directory, contents, async () => {
+      if (!keepsOlder()) await this.#retain(step);
+    });
   }
 
   /** Why no checkpoint of these tensors could be written now: "needs …". Undefined if one could. */

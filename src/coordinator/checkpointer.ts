@@ -10,7 +10,11 @@ import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
 
 /** What is asked of a checkpoint store: that of a run directory, or one in memory. */
 export interface StateStore {
-  beginWrite(contents: CheckpointContents): Promise<Pick<CheckpointWriter, 'write' | 'commit' | 'abort'>>;
+  /** @param keepsOlder asked when it is written: whether those before it stay, however many they are */
+  beginWrite(
+    contents: CheckpointContents,
+    keepsOlder?: () => boolean,
+  ): Promise<Pick<CheckpointWriter, 'write' | 'commit' | 'abort'>>;
   newestWhole(): Promise<{ readonly checkpoint: StoredState } | undefined>;
 }
 
@@ -56,19 +60,25 @@ interface Incoming {
 
 export class Checkpointer {
   readonly #store: StateStore;
+  readonly #keepsOlder: () => boolean;
   readonly #acknowledge: (to: string, at: StreamPosition) => void;
   readonly #giveUp: (to: string, step: number) => void;
   readonly #onOutcome: (outcome: CheckpointOutcome) => void;
   #incoming: Incoming | undefined;
 
-  /** @param options.giveUp tells the sender of a stream that the rest of it is not wanted */
+  /**
+   * @param options.keepsOlder whether a checkpoint that is written now costs no older one its place. Default: it may
+   * @param options.giveUp tells the sender of a stream that the rest of it is not wanted
+   */
   constructor(options: {
     store: StateStore;
+    keepsOlder?: () => boolean;
     acknowledge: (to: string, at: StreamPosition) => void;
     giveUp: (to: string, step: number) => void;
     onOutcome: (outcome: CheckpointOutcome) => void;
   }) {
     this.#store = options.store;
+    this.#keepsOlder = options.keepsOlder ?? (() => false);
     this.#acknowledge = options.acknowledge;
     this.#giveUp = options.giveUp;
     this.#onOutcome = options.onOutcome;
@@ -88,7 +98,7 @@ export class Checkpointer {
     };
     this.#incoming = incoming;
     this.#enqueue(incoming, async () => {
-      incoming.writer = await this.#store.beginWrite(contents);
+      incoming.writer = await this.#store.beginWrite(contents, this.#keepsOlder);
     });
   }
 

@@ -78,6 +78,8 @@ export class Coordinator {
     this.finished.catch(() => {});
     this.#checkpointer = new Checkpointer({
       store: options.store,
+      // What a run that gave up saved may have to be removed: then it goes on from the one before.
+      keepsOlder: () => this.#state.givingUp !== undefined,
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose: 'checkpoint', ...at }),
       giveUp: (to, step) => this.#send(to, { type: 'stateGivenUp', step }),
       onOutcome: (outcome) => this.#checkpointEnded(outcome),

@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DiskOperations, nodeDisk } from '../../../src/base/diskOperations.ts';
 import { stateParts } from '../../../src/base/stateParts.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
@@ -153,6 +153,23 @@ describe('a checkpointer', () => {
     await ended;
     expect(outcomes).toMatchObject([{ step: 3, error: expect.any(String) }]);
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('costs no older checkpoint its place where those are to stay, which is asked when it is written', async () => {
+    const store = new CheckpointStore(folder, { keep: 1 });
+    let keepsOlder = false;
+    const outcomes: number[] = [];
+    const onOutcome = ({ step }: CheckpointOutcome) => outcomes.push(step);
+    const ignore = () => undefined;
+    const options = { store, acknowledge: ignore, giveUp: ignore, onOutcome, keepsOlder: () => keepsOlder };
+    const checkpointer = new Checkpointer(options);
+    for (const step of [1, 2, 3]) {
+      const bytes = begin(checkpointer, step);
+      keepsOlder = step === 3;
+      stream(checkpointer, step, bytes);
+      await vi.waitFor(() => expect(outcomes).toContain(step));
+    }
+    expect((await readdir(folder)).sort()).toEqual(['step-00000002', 'step-00000003']);
   });
 
   it('removes what is half written when it is aborted, and reports no outcome', async () => {
