@@ -292,8 +292,9 @@ function afterEvaluation({ plan, term, step, evaluations, stopRequested }: RunSt
   const stops = plan.stopAfter > 0 && since >= plan.stopAfter && !stopRequested && step < plan.maxSteps;
   const event = stops ? 'stopping' : 'warning';
   if (!stops && since !== turnedAfter) return { stopRequested, effects: [] };
-  const what = stops ? `the run ends early (eval.stopAfter is ${plan.stopAfter})` : 'training goes on';
-  const reason = `${describeTurn(evaluations)}; ${what}`;
+  const goesOn = stopRequested || step >= plan.maxSteps ? '' : '; training goes on';
+  const what = stops ? `; the run ends early (eval.stopAfter is ${plan.stopAfter})` : goesOn;
+  const reason = `${describeTurn(evaluations)}${what}`;
   const effects: Effect[] = [{ kind: 'event', event: { event, reason, term, step }, show: true }];
   return { stopRequested: stopRequested || stops, effects };
 }

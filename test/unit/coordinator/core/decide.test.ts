@@ -396,6 +396,11 @@ describe('the decision core: steps', () => {
       expect(said(evaluate(script, 5))).toEqual([]);
     });
 
+    it('is not said to go on where the run ends', () => {
+      const atTheEnd = evaluate(new Script({ ...many, maxSteps: 5 }).start(), 3, 2, 4, 4, 5);
+      expect(said(atTheEnd)).toEqual([expect.stringMatching(/^warning: .* and is 5\.0000$/)]);
+    });
+
     it('ends a run that asks for it, with a checkpoint; of its earlier part too', () => {
       const evaluations = [
         { step: 3, loss: 2 },
