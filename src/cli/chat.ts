@@ -71,7 +71,12 @@ async function talk(conversation: Conversation): Promise<void> {
       isAnswering = false;
     }
   };
-  for await (const line of linesOf(lines, isTerminal)) await answer(line);
+  try {
+    for await (const line of linesOf(lines, isTerminal)) await answer(line);
+  } finally {
+    // Else an input that stays open keeps a command that failed from ending.
+    lines.close();
+  }
   if (isTerminal) process.stdout.write('\n');
 }
 
