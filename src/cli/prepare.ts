@@ -143,17 +143,10 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     },
   }).finally(progress.end);
   if (normalised > 0) print(normalisedNotice(grouped(normalised), '--line-endings keep'));
-  const kind = typeof tokenizer === 'string' ? tokenizer : tokenizer.kind;
-  print(
-    prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out, kind),
-  );
+  print(prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out));
 }
 
-function summary(
-  { documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared,
-  out: string,
-  kind: string,
-): string {
+function summary({ documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared, out: string): string {
   const left = skipped === 0 ? '' : `, ${grouped(skipped)} left out`;
   if (valTokens === 0) {
     warn('nothing is held out for validation: a run on it needs data.validation=TEXT, or eval.everySteps=0');
@@ -161,7 +154,7 @@ function summary(
   return (
     `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
     `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
-    `train on it: ${ownCommand('--set', `data.shards=${out}`, ...(kind === 'char' ? [] : [`data.tokenizer=${kind}`]))}; look into it: ${ownCommand('inspect', out)}`
+    `train on it: ${ownCommand('--set', `data.shards=${out}`)}; look into it: ${ownCommand('inspect', out)}`
   );
 }
 

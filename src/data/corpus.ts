@@ -23,6 +23,8 @@ export interface Corpus {
   /** What it is, for people: `corpus (87 files)`. */
   readonly name: string;
   readonly fileCount: number;
+  /** Line ends that were CRLF and became LF. */
+  readonly normalised: number;
 }
 
 export interface ReadCorpusOptions {
@@ -69,7 +71,7 @@ export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
     throw new UserError(`${setting}: ${quoted(entries)} is empty. Give a file with text in it.`);
   }
   if (reader.normalised > 0) onNotice(normalisedNotice(grouped(reader.normalised), 'data.lineEndings=keep'));
-  return { text: joined(parts), name: nameOf(entries, fileCount), fileCount };
+  return { text: joined(parts), name: nameOf(entries, fileCount), fileCount, normalised: reader.normalised };
 }
 
 /** Reads sources one after another, and counts what they take. */
@@ -97,7 +99,8 @@ class CorpusReader {
       this.normalised += found.normalised;
       for (const text of found.texts) {
         texts.push(text);
-        this.#bytesLeft -= Buffer.byteLength(text);
+        // A document may get a line feed.
+        this.#bytesLeft -= Buffer.byteLength(text) + (source.format === 'text' ? 0 : 1);
         if (this.#bytesLeft < 0) throw this.#tooLong(source.name);
       }
     }
@@ -113,7 +116,7 @@ class CorpusReader {
     return new UserError(
       `${this.#setting}: with ${name} the text has more than ${grouped(corpusBytesMax)} bytes, which is the most that fits in memory. Give less text, ` +
         `or make tokens of it with \`${ownCommand('prepare', name, ...option, '--tokenizer', 'gpt2', '--out', out)}\` and train on them: ` +
-        `\`${ownCommand('--set', `data.shards=${out}`, 'data.tokenizer=gpt2')}\`.`,
+        `\`${ownCommand('--set', `data.shards=${out}`)}\`.`,
     );
   }
 }

@@ -58,6 +58,8 @@ export interface Dataset extends TrainingSplit {
   readonly val: TokenSequence;
   /** One line for people. */
   readonly description: string;
+  /** Line ends of the text that were CRLF and became LF. Absent for prepared data. */
+  readonly normalised?: number;
   /** Of the tokens of both splits, so that a resume notices that the text or its split has changed. Hexadecimal. */
   readonly sha256: string;
   /** Of the tokenizer's files. Hexadecimal. */

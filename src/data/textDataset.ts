@@ -4,6 +4,7 @@
  */
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { userPath } from '../base/userPath.ts';
 import { type Corpus, readCorpus } from './corpus.ts';
@@ -48,6 +49,7 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
     description:
       `${corpus.name}: ${grouped(characterCount(corpus.text))} characters, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens, ` +
       `${grouped(train.length)} tokens to train on, ${grouped(val.length)} to validate${validation ? ` (${validation.name})` : ''}`,
+    normalised: corpus.normalised + (validation?.normalised ?? 0),
     sha256: own ? withValidation(hashTokens([train]), own.sha256) : hashTokens([train, end!]),
     tokenizerSha256: tokenizerHash(tokenizer),
   };
@@ -69,7 +71,7 @@ async function refusePrepared(text: DataOptions['text'], cwd: string, setting: s
   for (const name of [text].flat()) {
     if (!(await isPreparedFolder(userPath(cwd, name)))) continue;
     const option = setting.startsWith('data.') ? `: ${shellWord(`data.shards=${name}`)} trains on it` : '';
-    throw new UserError(`${setting}: expected text, found ${name}, which \`launch prepare\` made${option}.`);
+    throw new UserError(`${setting}: expected text, found ${name}, which \`${ownCommand('prepare')}\` made${option}.`);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Data of its own to validate with (`data.validation`): a text, or folders that `launch prepare` made. All of it validates. */
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { readCorpus } from './corpus.ts';
 import type { DataOptions, DatasetOptions } from './dataset.ts';
@@ -19,6 +20,8 @@ export interface Validation {
   readonly name: string;
   /** Undefined for prepared data. */
   readonly text: string | undefined;
+  /** Line ends of the text that were CRLF and became LF. */
+  readonly normalised: number;
   /** The tokens, and a hash that tells them from others. @throws UserError where the tokenizer does not fit */
   open(tokenizer: Tokenizer): Promise<{ tokens: TokenSequence; sha256: string }>;
 }
@@ -30,10 +33,18 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
   const { cwd, onNotice } = options;
   const arePrepared = await Promise.all(names.map((name) => isPreparedFolder(userPath(cwd, name))));
   if (arePrepared.every(Boolean)) return prepared(names, cwd);
+  const [folder, text] = [true, false].map((isFolder) => names[arePrepared.indexOf(isFolder)]);
+  if (folder !== undefined) {
+    // Its files hold tokens, which as text would be nonsense.
+    throw new UserError(
+      `${setting}: expected texts alone, or folders alone that \`${ownCommand('prepare')}\` made, found the text ${text} and the folder ${folder}. Prepare all of them with the same --tokenizer, or none.`,
+    );
+  }
   const corpus = await readCorpus({ ...textOptions(data), text: names, cwd, setting, onNotice });
   return {
     name: corpus.name,
     text: corpus.text,
+    normalised: corpus.normalised,
     open: async (tokenizer) => {
       const tokens = await encodeInSlices(tokenizer, corpus.text, () => undefined);
       return { tokens, sha256: hashTokens([tokens]) };
@@ -56,6 +67,7 @@ async function prepared(names: readonly string[], cwd: string): Promise<Validati
   return {
     name: names.join(', '),
     text: undefined,
+    normalised: 0,
     open: async (tokenizer) => {
       const wanted = tokenizerHash(tokenizer);
       const other = folders.find(({ manifest }) => manifest.tokenizer.sha256 !== wanted);

@@ -2,6 +2,7 @@
 import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -284,9 +285,7 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
   }
   checkTrained(checkpoint, config.train.trainable);
   if (trainer.data.sha256 !== dataset.sha256) {
-    throw new UserError(
-      `the text has changed since ${checkpoint.path} was written: it is now ${dataset.description}; restore it, or start a new run`,
-    );
+    throw new UserError(changedText(checkpoint.path, dataset));
   }
   if (trainer.seed !== config.train.seed) {
     throw new UserError(
@@ -294,6 +293,15 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     );
   }
   note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
+}
+
+/** Of data that is not what a run was trained on. The text may be the same, and what is made of its line ends another thing. */
+export function changedText(
+  path: string,
+  { description, normalised = 0 }: Pick<Dataset, 'description' | 'normalised'>,
+): string {
+  const kept = `set data.lineEndings=keep if the run began with the CRLF of ${grouped(normalised)} line ends that are LF now, else `;
+  return `the text has changed since ${path} was written: it is now ${description}; ${normalised > 0 ? kept : ''}restore it, or start a new run`;
 }
 
 /**

@@ -114,7 +114,12 @@ async function takeHead(bytes: AsyncIterator<Buffer>): Promise<Buffer> {
   return head;
 }
 
+/** Closes the source too where the table is not read to its end. */
 async function* rest(head: Buffer, bytes: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  if (head.length > 0) yield head;
-  for (let next = await bytes.next(); !next.done; next = await bytes.next()) yield next.value;
+  try {
+    if (head.length > 0) yield head;
+    for (let next = await bytes.next(); !next.done; next = await bytes.next()) yield next.value;
+  } finally {
+    await bytes.return?.();
+  }
 }

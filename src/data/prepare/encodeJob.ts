@@ -7,7 +7,7 @@ import { type LineEndings, withLineEndings } from '../lineEndings.ts';
 import { type TokenArray, TokenBuffer } from '../tokenArray.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeUtf8 } from '../utf8.ts';
-import type { Chunk, LinesChunk, RowsChunk, TextChunk } from './chunks.ts';
+import type { Chunk, LinesChunk, LineUnit, RowsChunk, TextChunk } from './chunks.ts';
 import type { CsvRow } from './csvLines.ts';
 import type { Fields } from './fields.ts';
 
@@ -148,7 +148,10 @@ class JobReader {
   *#lines({ name, bytes, firstLine, unit, longerThan }: LinesChunk): Generator<Text> {
     const where = (line: number): string => (unit === 'line' ? `${name}:${line}` : `${name}: ${unit} ${line}`);
     if (longerThan !== undefined) {
-      const wrong = `expected a JSON object in each line, but this line has more than ${longerThan} bytes`;
+      const wrong =
+        unit === 'line'
+          ? `expected a JSON object in each line, but this line has more than ${longerThan} bytes`
+          : `expected a shorter ${unit}, but this ${unit} has more than ${longerThan} bytes`;
       yield* this.#document({ wrong }, where(firstLine));
     }
     let line = firstLine;
@@ -157,7 +160,7 @@ class JobReader {
       const end = found < 0 ? bytes.length : found;
       const part = bytes.subarray(start, end);
       start = end + 1;
-      const document = unit === 'row' ? parseRow(part) : parseLine(part, this.#job.fields);
+      const document = unit === 'row' ? parseRow(part) : parseLine(part, unit, this.#job.fields);
       if (document !== undefined) yield* this.#document(document, where(line));
     }
   }
@@ -203,7 +206,7 @@ interface Wrong {
 }
 
 /** The document in a line of JSON; undefined for a blank line. */
-function parseLine(bytes: Uint8Array, fields: Fields): { text: string } | Wrong | undefined {
+function parseLine(bytes: Uint8Array, unit: LineUnit, fields: Fields): { text: string } | Wrong | undefined {
   const { field, fieldSetting, skipSetting } = fields;
   const line = decodeUtf8(bytes, { ignoreBOM: false });
   if (line === undefined) return { wrong: 'expected JSON in UTF-8, found bytes that are not UTF-8' };
@@ -220,7 +223,7 @@ function parseLine(bytes: Uint8Array, fields: Fields): { text: string } | Wrong 
     const wrong = `expected the field ${field}, found ${fields.slice(0, 10).join(', ') || 'none'}`;
     return fields.length === 0
       ? { wrong }
-      : { wrong, advice: `${fieldSetting} says which of them has the text, ${skipSetting} leaves out such lines` };
+      : { wrong, advice: `${fieldSetting} says which of them has the text, ${skipSetting} leaves out such ${unit}s` };
   }
   const text: unknown = (value as Record<string, unknown>)[field];
   return typeof text === 'string' ? checkText(text) : wrong(`a text in ${field}`, text);

@@ -56,7 +56,7 @@ export async function findSources(names: readonly string[], options: FindOptions
     }
   }
   for (const notice of notices.slice(0, noticesMost)) onNotice(notice);
-  if (notices.length > noticesMost) onNotice(`the same of ${notices.length - noticesMost} files more`);
+  if (notices.length > noticesMost) onNotice(`the same for ${notices.length - noticesMost} more files`);
   return sources;
 }
 

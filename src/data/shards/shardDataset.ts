@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
+import { ownCommand } from '../../base/ownCommand.ts';
 import { readBoundedFile } from '../../base/strictJson.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 import { userPath } from '../../base/userPath.ts';
@@ -127,7 +128,7 @@ function refuseTextOptions({ field = 'text', format = 'auto' }: DataOptions, val
   const given = field !== 'text' ? `data.field=${field}` : format !== 'auto' ? `data.format=${format}` : undefined;
   if (given === undefined) return;
   throw new UserError(
-    `${given}: data.shards are tokens already, read with the options that \`launch prepare\` had. Leave it out.`,
+    `${given}: data.shards are tokens already, read with the options that \`${ownCommand('prepare')}\` had. Leave it out.`,
   );
 }
 

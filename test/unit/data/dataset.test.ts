@@ -1,10 +1,19 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { readCorpus } from '../../../src/data/corpus.ts';
 import type { DataOptions } from '../../../src/data/dataset.ts';
@@ -42,6 +51,15 @@ const open = (data: Partial<DataOptions>, blockSize = 8) =>
 
 const openShort = (blockSize?: number) =>
   openDataset({ text: 'corpus/a.txt', tokenizer: 'char', valFraction: 0 }, { blockSize, cwd });
+
+/** Where a link leads; of one that is gone, nowhere. */
+function pathOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined;
+  }
+}
 
 async function refusal(action: Promise<unknown>): Promise<string> {
   const error = await action.then(
@@ -161,6 +179,10 @@ describe('a text in any format', () => {
     writeFileSync(join(cwd, 'reviews.tsv'), 'stars\treview\n5\tgood\n');
     expect((await readCorpus({ text: 'reviews.tsv', cwd, field: 'review' })).text).toBe('good');
     expect(await refusal(read('reviews.tsv'))).toMatch(/found "stars", "review": name one with data\.field$/);
+    writeFileSync(join(cwd, 'long.csv'), `stars\n${'five\n'.repeat(2 ** 20)}`);
+    expect(await refusal(read('long.csv'))).toContain('found "stars": name one with data.field');
+    const open = () => readdirSync('/proc/self/fd').map((fd) => pathOf(`/proc/self/fd/${fd}`));
+    await vi.waitFor(() => expect(open()).not.toContain(join(cwd, 'long.csv')));
     expect(await refusal(readCorpus({ text: 'corpus', cwd, field: 'review' }))).toMatch(
       /^data\.field=review: the sources are read as text/,
     );
@@ -176,13 +198,18 @@ describe('a text in any format', () => {
     expect(notices).toEqual(['2 line ends were CRLF and became LF; data.lineEndings=keep leaves them as they are']);
     expect((await readCorpus({ text: 'dos.txt', cwd, lineEndings: 'keep', onNotice })).text).toBe('a\r\nb\rc\r\n');
     expect(notices).toHaveLength(1);
+    const counted = await openDataset(
+      { text: 'dos.txt', tokenizer: 'char', valFraction: 0, validation: 'dos.txt' },
+      { cwd },
+    );
+    expect(counted.normalised).toBe(4);
   });
 
   it('says of what prepare made that it is not text', async () => {
     mkdirSync(join(cwd, 'made'));
     writeFileSync(join(cwd, 'made', 'progress.json'), '{}');
     expect(await refusal(open({ text: 'made' }))).toContain(
-      'found made, which `launch prepare` made: data.shards=made trains on it',
+      'found made, which `npx lockstep prepare` made: data.shards=made trains on it',
     );
   });
 });
@@ -199,6 +226,11 @@ describe('validation data of its own', () => {
     expect(dataset.description).toMatch(/1,000 tokens to train on, 3 to validate \(val\.csv\)$/);
     const hashes = [await open({}), dataset, await open({ validation: 'corpus/a.txt' })].map(({ sha256 }) => sha256);
     expect(new Set(hashes).size).toBe(3);
+    mkdirSync(join(cwd, 'madeToo'));
+    writeFileSync(join(cwd, 'madeToo', 'progress.json'), '{}');
+    expect(await refusal(open({ validation: ['val.csv', 'madeToo'] }))).toBe(
+      'data.validation: expected texts alone, or folders alone that `npx lockstep prepare` made, found the text val.csv and the folder madeToo. Prepare all of them with the same --tokenizer, or none.',
+    );
     expect(await refusal(open({ validation: 'no.txt' }))).toMatch(
       /^data\.validation: there is no file .*--set data\.validation=PATH/,
     );

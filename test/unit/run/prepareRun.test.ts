@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
-import { checkChanges, prepareRun } from '../../../src/run/prepareRun.ts';
+import { changedText, checkChanges, prepareRun } from '../../../src/run/prepareRun.ts';
 
 function said(before: object, now: object): string {
   const notes: string[] = [];
@@ -46,4 +46,12 @@ it.each([
   await expect(
     prepareRun({ encrypt: true, singleProcess: true, dryRun: true, ...args }, '/', messages),
   ).rejects.toThrow(message);
+});
+
+it('names the setting that keeps line ends where the text had CRLF, which a run may have begun with', () => {
+  expect(changedText('step-1', { description: 'a.txt', normalised: 1200 })).toBe(
+    'the text has changed since step-1 was written: it is now a.txt; set data.lineEndings=keep if the run began with the CRLF of 1,200 line ends ' +
+      'that are LF now, else restore it, or start a new run',
+  );
+  expect(changedText('step-1', { description: 'a.txt' })).toMatch(/a\.txt; restore it, or start a new run$/);
 });

@@ -171,6 +171,10 @@ describe('prepare', () => {
 
   it('leaves out a line that is too long to be held, from files and from standard input alike', async () => {
     const long = `{"text":"${'a'.repeat(33 * 2 ** 20)}"}`;
+    write('array.json', `[${long}]`);
+    await expect(run({ names: ['array.json'], tokenizer: gpt2 })).rejects.toThrow(
+      'array.json: element 1: expected a shorter element, but this element has more than 33554432 bytes; --skip-bad',
+    );
     for (const [name, content] of [
       ['middle.jsonl', `{"text":"one"}\n${long}\n{"text":"two words"}\n`],
       ['end.jsonl', `{"text":"one"}\n{"text":"two words"}\n${long}`],
