@@ -83,7 +83,11 @@ export class Scheduler {
         this.#waiting.delete(text);
         this.#running.add(text);
         startedMs.set(text, performance.now());
-        this.#batch.add(text, text.request);
+        try {
+          this.#batch.add(text, text.request);
+        } catch (error) {
+          this.#fail(text, error);
+        }
       }
       await this.#step((text) => {
         const seconds = (performance.now() - startedMs.get(text)!) / 1000;
@@ -96,21 +100,34 @@ export class Scheduler {
   }
 
   async #step(onFinish: (text: ScheduledText) => void): Promise<void> {
+    let pieces: TextPiece<ScheduledText>[];
     try {
-      for (const piece of await this.#batch.step()) {
-        // A piece before this one may have made its owner cancel others.
-        if (!this.#running.has(piece.of)) continue;
-        if (piece.finish !== undefined) {
-          onFinish(piece.of);
-          this.#running.delete(piece.of);
-        }
-        piece.of.onPiece(piece);
-      }
+      pieces = await this.#batch.step();
     } catch (error) {
       const failed = [...this.#running];
       this.#running.clear();
       this.#batch.release();
       for (const text of failed) text.onError(error);
+      return;
     }
+    for (const piece of pieces) {
+      // A piece before this one may have made its owner cancel others.
+      if (!this.#running.has(piece.of)) continue;
+      if (piece.finish !== undefined) {
+        onFinish(piece.of);
+        this.#running.delete(piece.of);
+      }
+      try {
+        piece.of.onPiece(piece);
+      } catch (error) {
+        this.#fail(piece.of, error);
+      }
+    }
+  }
+
+  /** Of this text alone: the others go on. */
+  #fail(text: ScheduledText, error: unknown): void {
+    this.cancel(text);
+    text.onError(error);
   }
 }
