@@ -2,23 +2,19 @@
  * One page that looks: the state of the runs as server-sent events. What has changed since the last event is told when the page has
  * taken that one; a slow page gets fewer, larger events, and costs no memory.
  */
-import type { ServerResponse } from 'node:http';
+import type { EventResponse } from '../web/eventResponse.ts';
 import type { SeenRuns, UpdateEncoder } from './updateEncoder.ts';
 
-/** A connection through which nothing goes for so long may be closed by something in between. */
-const quietMs = 15_000;
-
 export class EventStream {
-  readonly #response: ServerResponse;
+  readonly #response: EventResponse;
   readonly #encoder: UpdateEncoder;
   #seen: SeenRuns = [];
   #isWaiting = false;
-  #sentMs = 0;
 
-  constructor(response: ServerResponse, encoder: UpdateEncoder) {
+  constructor(response: EventResponse, encoder: UpdateEncoder) {
     this.#response = response;
     this.#encoder = encoder;
-    response.on('drain', () => {
+    response.onDrain(() => {
       this.#isWaiting = false;
       this.send();
     });
@@ -26,20 +22,14 @@ export class EventStream {
 
   /** Tells what is new, unless the page has not taken what it was told before. */
   send(): void {
-    if (this.#isWaiting || this.#response.writableEnded) return;
+    if (this.#isWaiting) return;
     const told = this.#encoder.encode(this.#seen);
-    if (told !== undefined) {
-      this.#seen = told.seen;
-      this.#write(`data: ${told.text}\n\n`);
-    } else if (performance.now() - this.#sentMs > quietMs) this.#write(':\n\n');
+    if (told === undefined) return;
+    this.#seen = told.seen;
+    this.#isWaiting = !this.#response.send(told.text);
   }
 
   end(): void {
     this.#response.end('event: end\ndata: 0\n\n');
-  }
-
-  #write(text: string): void {
-    this.#sentMs = performance.now();
-    this.#isWaiting = !this.#response.write(text);
   }
 }

@@ -11,6 +11,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { accessOf } from '../web/access.ts';
+import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
 import { listen, tokenFor, urlsOf } from '../web/listen.ts';
 import { EventStream } from './eventStream.ts';
 import { exposition } from './exposition.ts';
@@ -112,16 +113,14 @@ export class Dashboard {
   }
 
   async #admit(request: FastifyRequest, reply: FastifyReply, policy: string): Promise<unknown> {
-    reply.headers({
-      'content-security-policy': policy,
-      'cache-control': 'no-store',
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
-    });
+    reply.headers(securityHeaders(policy));
     const { host, cookie, authorization } = request.headers;
     const { token } = request.query as { token?: unknown };
     const queryToken = typeof token === 'string' ? token : undefined;
-    const access = accessOf({ token: this.#token }, { host, cookie, authorization, queryToken });
+    const access = accessOf(
+      { token: this.#token, port: request.socket.localPort },
+      { host, cookie, authorization, queryToken },
+    );
     if (!access.allowed) return reply.code(403).type('text/plain').send(`${access.reason}\n`);
     if (access.cookie !== undefined) reply.header('set-cookie', access.cookie);
     return undefined;
@@ -129,10 +128,7 @@ export class Dashboard {
 
   #stream(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     if (this.#streams.size >= viewersMax) return reply.code(503).type('text/plain').send('too many pages are open\n');
-    reply.hijack();
-    const headers = Object.entries(reply.getHeaders()) as [string, string][];
-    reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
-    const stream = new EventStream(reply.raw, this.#encoder);
+    const stream = new EventStream(new EventResponse(reply), this.#encoder);
     this.#streams.add(stream);
     request.raw.on('close', () => this.#streams.delete(stream));
     this.#tick();

@@ -119,23 +119,26 @@ export class Completion {
 }
 
 /** The chunks of each text as one, in the order of the texts. */
-export function joinChunks(chunks: readonly ChoiceBody[], count: number): ChoiceBody[] {
-  return Array.from({ length: count }, (_, index) => {
-    const own = chunks.filter((chunk) => chunk.index === index);
-    const logprobs = own.flatMap((chunk) => chunk.logprobs ?? []);
-    return {
-      text: own.map(({ text }) => text).join(''),
+export class GatheredChoices {
+  readonly choices: ChoiceBody[];
+
+  constructor(count: number) {
+    this.choices = Array.from({ length: count }, (_, index) => ({
+      text: '',
       index,
-      logprobs:
-        logprobs.length === 0
-          ? null
-          : {
-              tokens: logprobs.flatMap(({ tokens }) => tokens),
-              token_logprobs: logprobs.flatMap((each) => each.token_logprobs),
-              top_logprobs: logprobs.flatMap((each) => each.top_logprobs),
-              text_offset: logprobs.flatMap((each) => each.text_offset),
-            },
-      finish_reason: own.at(-1)?.finish_reason ?? null,
-    };
-  });
+      logprobs: null,
+      finish_reason: null,
+    }));
+  }
+
+  add({ text, index, logprobs, finish_reason }: ChoiceBody): void {
+    const before = this.choices[index]!;
+    if (before.logprobs !== null && logprobs !== null) {
+      before.logprobs.tokens.push(...logprobs.tokens);
+      before.logprobs.token_logprobs.push(...logprobs.token_logprobs);
+      before.logprobs.top_logprobs.push(...logprobs.top_logprobs);
+      before.logprobs.text_offset.push(...logprobs.text_offset);
+    }
+    this.choices[index] = { text: before.text + text, index, logprobs: before.logprobs ?? logprobs, finish_reason };
+  }
 }

@@ -36,8 +36,11 @@ export interface RequestLimits {
   readonly randomSeed: () => number;
 }
 
-/** The most of each. */
-export const requestLimits = { maxTokens: 65_536, n: 128, prompts: 128, stops: 4, stopLength: 256, logprobs: 20 };
+/** The most of each; `gathered`: tokens of all texts of an answer that is no stream, each with the likeliest that are told of it. */
+export const requestLimits = {
+  ...{ maxTokens: 65_536, n: 128, prompts: 128, stops: 4, stopLength: 256, logprobs: 20 },
+  gathered: 2 ** 18,
+};
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -84,6 +87,8 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
       ? number(body, 'logprobs', { min: 0, max: requestLimits.logprobs, whole: true, fallback: 0 })
       : undefined,
   };
+  const stream = flag(body, 'stream');
+  if (!stream) checkGathered(prompts.length * n, shared);
   return {
     choices: prompts.flatMap(({ tokens, text }, p) =>
       Array.from({ length: n }, (_, i) => ({
@@ -95,9 +100,17 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
       })),
     ),
     promptTokens: prompts.reduce((sum, { tokens }) => sum + tokens.length, 0),
-    stream: flag(body, 'stream'),
+    stream,
     includeUsage: includesUsage(body),
   };
+}
+
+/** An answer that is no stream is held in memory until its last token. */
+function checkGathered(texts: number, { maxTokens, logprobs = 0 }: Pick<TextRequest, 'maxTokens' | 'logprobs'>): void {
+  const most = Math.floor(requestLimits.gathered / texts / (1 + logprobs));
+  if (maxTokens <= most) return;
+  const of = `${texts === 1 ? 'one text' : `${texts} texts`}${logprobs > 0 ? ` with logprobs of ${logprobs}` : ''}`;
+  throw invalid('max_tokens', `an answer of ${of} has up to ${most} tokens each; ask for fewer, or set stream`);
 }
 
 function checkNames(body: Body): void {

@@ -11,9 +11,10 @@ import { errorCode, messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import { accessOf, isForeign } from '../web/access.ts';
+import { cutOffUnread, EventResponse, securityHeaders } from '../web/eventResponse.ts';
 import { type ListenOptions, listen, tokenFor, type Urls, urlsOf } from '../web/listen.ts';
 import { ApiError } from './apiError.ts';
-import { type ChoiceBody, Completion, type CompletionListener, joinChunks } from './completion.ts';
+import { Completion, type CompletionListener, GatheredChoices } from './completion.ts';
 import { type CompletionRequest, parseCompletionRequest } from './completionRequest.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 
@@ -40,8 +41,6 @@ const bodyBytesMax = 2 ** 20;
 const requestTimeoutMs = 30_000;
 /** What a client may leave unread before it is cut off. */
 const unreadBytesMax = 2 ** 20;
-/** A connection through which nothing goes for so long may be closed by something in between. */
-const quietMs = 15_000;
 
 type Loaded = Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
 
@@ -109,6 +108,7 @@ export class ModelServer {
     // Whatever a page of another site may send without asking is not JSON.
     server.removeContentTypeParser('text/plain');
     server.addHook('onRequest', async (request, reply) => this.#admit(request, reply));
+    server.addHook('onSend', async (_, reply) => cutOffUnread(reply.raw));
     server.setErrorHandler(async (error: FastifyError, _, reply) => this.#refuse(error, reply));
     server.setNotFoundHandler(async ({ method, url }, reply) => {
       const message = `there is no ${method} ${url.split('?')[0]!.slice(0, 200)} here`;
@@ -137,19 +137,17 @@ export class ModelServer {
   }
 
   async #admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    reply.headers({
-      'content-security-policy': policy,
-      'cache-control': 'no-store',
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
-    });
+    reply.headers(securityHeaders(policy));
     const { host, cookie, authorization, origin } = request.headers;
     if (isForeign(origin, host)) {
       throw new ApiError('a page of another site may not use this server', { status: 403, code: 'foreign_origin' });
     }
     const { token } = request.query as { token?: unknown };
     const queryToken = typeof token === 'string' ? token : undefined;
-    const access = accessOf({ token: this.#token }, { host, cookie, authorization, queryToken });
+    const access = accessOf(
+      { token: this.#token, port: request.socket.localPort },
+      { host, cookie, authorization, queryToken },
+    );
     if (access.allowed) {
       if (access.cookie !== undefined) reply.header('set-cookie', access.cookie);
       return;
@@ -217,10 +215,10 @@ export class ModelServer {
 
   #answer(parsed: CompletionRequest, reply: FastifyReply): Promise<object | undefined> {
     return new Promise((resolve, reject) => {
-      const chunks: ChoiceBody[] = [];
+      const gathered = new GatheredChoices(parsed.choices.length);
       const completion = this.#submit(parsed, reply, {
-        onChunk: (chunk) => chunks.push(chunk),
-        onEnd: () => resolve(completion.body(joinChunks(chunks, parsed.choices.length), true)),
+        onChunk: (chunk) => gathered.add(chunk),
+        onEnd: () => resolve(completion.body(gathered.choices, true)),
         onError: reject,
       });
       reply.raw.on('close', () => {
@@ -232,29 +230,25 @@ export class ModelServer {
   }
 
   async #stream(parsed: CompletionRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { raw } = reply;
+    let events: EventResponse | undefined;
     const send = (data: string): void => {
-      raw.write(`data: ${data}\n\n`);
-      if (raw.writableLength > unreadBytesMax) raw.destroy();
+      events?.send(data);
+      if (events !== undefined && events.unreadBytes > unreadBytesMax) events.destroy();
     };
     const completion = this.#submit(parsed, reply, {
       onChunk: (chunk) => send(JSON.stringify(completion.body([chunk], false))),
       onEnd: () => {
         if (parsed.includeUsage) send(JSON.stringify(completion.body([], true)));
         send('[DONE]');
-        raw.end();
+        events?.end();
       },
       onError: (error) => {
         send(JSON.stringify(this.#failure(error).body));
-        raw.end();
+        events?.end();
       },
     });
-    reply.hijack();
-    const headers = Object.entries(reply.getHeaders()) as [string, string][];
-    raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
-    raw.flushHeaders();
-    const quiet = setInterval(() => raw.write(':\n\n'), quietMs);
-    raw.on('close', () => clearInterval(quiet));
+    // The first piece comes in a later turn of the event loop.
+    events = new EventResponse(reply);
     return reply;
   }
 }

@@ -8,6 +8,8 @@ import { isIP } from 'node:net';
 export interface AccessOptions {
   /** Needed for anything; undefined: the server listens on loopback only. */
   readonly token: string | undefined;
+  /** Where the server listens. Browsers send a cookie to every port of a host: its name tells servers on one host apart. */
+  readonly port: number | undefined;
 }
 
 export interface AccessRequest {
@@ -16,8 +18,6 @@ export interface AccessRequest {
   readonly cookie: string | undefined;
   readonly authorization: string | undefined;
 }
-
-const cookieName = 'lockstep';
 
 /** `cookie`: let in, and to be remembered by this cookie. */
 export type Access =
@@ -30,6 +30,7 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
     if (isThisMachine(request.host)) return { allowed: true };
     return { allowed: false, reason: 'this server is for this machine: open it as http://127.0.0.1:PORT' };
   }
+  const cookieName = `lockstep-${options.port}`;
   if (isSame(request.queryToken, token)) {
     return { allowed: true, cookie: `${cookieName}=${token}; HttpOnly; SameSite=Strict; Path=/` };
   }

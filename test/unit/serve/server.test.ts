@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { continueText, sampleSeed } from '../../../src/run/continueText.ts';
 import { type LoadedModel, loadModel } from '../../../src/run/loadModel.ts';
 import { readEvents } from '../../../src/serve/page/events.ts';
+import { Scheduler } from '../../../src/serve/scheduler.ts';
 import { ModelServer, type ServeOptions } from '../../../src/serve/server.ts';
 import { blockSize, trainRun } from '../run/trainedModel.ts';
 
@@ -168,6 +169,7 @@ describe('completions', () => {
 
   it('whose client goes away are ended', async () => {
     const url = await open({ batchMax: 1 });
+    const { bytesInUse } = loaded.engine.memory();
     const abort = new AbortController();
     const long = { prompt: 'the ', max_tokens: 65_536 };
     const stream = await post(url, { ...long, stream: true }, { signal: abort.signal });
@@ -176,7 +178,8 @@ describe('completions', () => {
     abort.abort();
     await expect(waiting).rejects.toThrow('abort');
     await untilIdle(url);
-    expect(loaded.engine.memory().bytesInUse).toBeGreaterThan(0);
+    await server!.close(0);
+    expect(loaded.engine.memory().bytesInUse).toBe(bytesInUse);
   });
 
   it('that find no room are refused with when to come again, and those under way are finished at the end', async () => {
@@ -203,6 +206,31 @@ describe('completions', () => {
   });
 });
 
+describe('a failure', () => {
+  it('of one text, when it begins or when it is told, leaves the others as they are', async () => {
+    const scheduler = new Scheduler(loaded, { batchMax: 8, queueMax: 8 });
+    const told = { text: '', errors: [] as unknown[] };
+    const textOf = (prompt: ArrayLike<number>, onPiece: (piece: { readonly text: string }) => void) => ({
+      request: { prompt, seed: 5, maxTokens: 30, temperature: 1, topK: 0, topP: 1, stop: [] },
+      onPiece,
+      onError: (error: unknown) => told.errors.push(error),
+    });
+    const prompt = loaded.tokenizer.encode('the ');
+    const whole = textOf(prompt, ({ text }) => {
+      told.text += text;
+    });
+    const outside = textOf([1e6], () => expect.unreachable());
+    const thrower = textOf(prompt, () => {
+      throw new Error('of the client');
+    });
+    expect(scheduler.submit([outside, thrower, whole])).toBe(true);
+    await scheduler.idle();
+    const messages = told.errors.map((error) => (error as Error).message);
+    expect(messages).toEqual([expect.stringContaining('vocabulary'), 'of the client']);
+    expect(told.text).toBe(await generated('the ', { seed: 5, maxTokens: 30 }));
+  });
+});
+
 describe('what is no request', () => {
   it.each<[unknown, number, string]>([
     ['{', 400, 'not valid JSON'],
@@ -220,6 +248,8 @@ describe('what is no request', () => {
     [{ prompt: Array(129).fill('a') }, 400, 'at most 128'],
     [{ prompt: Array(64).fill('a'), n: 64 }, 400, 'n: 64 prompts times 64'],
     [{ prompt: 'a', max_tokens: 1e9 }, 400, 'max_tokens: expected a whole number from 0 to 65536'],
+    [{ prompt: 'a', max_tokens: 4_097, n: 64 }, 400, 'max_tokens: an answer of 64 texts has up to 4096 tokens each'],
+    [{ prompt: 'a', max_tokens: 20_000, logprobs: 20 }, 400, 'one text with logprobs of 20 has up to 12483 tokens'],
     [{ prompt: 'a', max_tokens: '5' }, 400, 'received "5"'],
     [{ prompt: 'a', temperature: -1 }, 400, 'temperature: expected a number'],
     [{ prompt: 'a', top_p: 0 }, 400, 'top_p: expected'],

@@ -7,7 +7,7 @@ describe('without a token', () => {
   it.each(['127.0.0.1:3141', 'localhost:3141', '[::1]:3141', '127.0.0.1', 'localhost', '127.9.9.9:1'])(
     '%s is let in',
     (host) => {
-      expect(accessOf({ token: undefined }, { ...nothing, host })).toEqual({ allowed: true });
+      expect(accessOf({ token: undefined, port: 3141 }, { ...nothing, host })).toEqual({ allowed: true });
     },
   );
 
@@ -20,7 +20,7 @@ describe('without a token', () => {
     '10.0.0.1:3141',
     '127.evil',
   ])('%s is not: a name of somebody else that leads here', (host) => {
-    expect(accessOf({ token: undefined }, { ...nothing, host })).toMatchObject({ allowed: false });
+    expect(accessOf({ token: undefined, port: 3141 }, { ...nothing, host })).toMatchObject({ allowed: false });
   });
 });
 
@@ -40,12 +40,12 @@ describe('a page of another site', () => {
 describe('with a token', () => {
   const token = 'a-token';
   const access = (request: Partial<typeof nothing> | object) =>
-    accessOf({ token }, { ...nothing, host: 'any.example', ...request });
+    accessOf({ token, port: 3141 }, { ...nothing, host: 'any.example', ...request });
 
   it('whoever has it in the address gets a cookie, and is let in by that, or as a bearer', () => {
     const first = access({ queryToken: token });
-    expect(first).toEqual({ allowed: true, cookie: `lockstep=${token}; HttpOnly; SameSite=Strict; Path=/` });
-    expect(access({ cookie: `other=1; lockstep=${token}` })).toEqual({ allowed: true });
+    expect(first).toEqual({ allowed: true, cookie: `lockstep-3141=${token}; HttpOnly; SameSite=Strict; Path=/` });
+    expect(access({ cookie: `lockstep-8000=other; lockstep-3141=${token}` })).toEqual({ allowed: true });
     expect(access({ authorization: `Bearer ${token}` })).toEqual({ allowed: true });
   });
 
@@ -53,7 +53,8 @@ describe('with a token', () => {
     ['nothing', {}],
     ['another one', { queryToken: 'a-toke' }],
     ['a longer one', { queryToken: 'a-token2' }],
-    ['a cookie of another name', { cookie: `xlockstep=${token}` }],
+    ['a cookie of another name', { cookie: `xlockstep-3141=${token}` }],
+    ['the cookie of a server on another port', { cookie: `lockstep-8000=${token}` }],
     ['a wrong bearer', { authorization: 'Bearer x' }],
   ])('%s is refused', (_, request) => {
     expect(access(request)).toMatchObject({ allowed: false, reason: expect.stringMatching(/token/) });
