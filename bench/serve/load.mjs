@@ -1,4 +1,4 @@
-// A server under load: thousands of requests at a growing server, as many at a time as asked for, and what its memory does meanwhile.
+// A server under load: thousands of requests, as many at a time as asked for, and what its memory does meanwhile.
 // A tenth of the clients leaves early, a tenth sends what is no request, the others compare their text with that of the same seed.
 //
 //   npm run build && node bench/serve/load.mjs runs/quickstart [requests] [at once]
@@ -13,18 +13,9 @@ const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const command = [main, 'serve', checkpoint, '--port', '0', '--queue', atOnce];
 const server = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'inherit'] });
 const ended = once(server, 'exit');
-let printed = '';
-server.stdout.setEncoding('utf8').on('data', (text) => {
-  printed += text;
-});
-while (!/http:\S+/.test(printed)) {
-  const first = await Promise.race([once(server.stdout, 'data'), ended.then(() => undefined)]);
-  if (first === undefined) throw new Error('the server has ended');
-}
-const url = new URL('/v1/completions', /http:\S+/.exec(printed)[0]);
-
 const seeds = 40;
 const expected = new Map();
+let url;
 const counts = { whole: 0, left: 0, refused: 0 };
 
 function post(body, signal) {
@@ -79,10 +70,28 @@ async function client() {
   }
 }
 
-const startMs = performance.now();
-process.stdout.write(`at the start: ${residentMb()} MB resident\n`);
-await Promise.all(Array.from({ length: Number(atOnce) }, client));
-const health = await (await fetch(new URL('/health', url))).json();
-process.stdout.write(`${JSON.stringify(counts)}, then ${JSON.stringify(health)}\n`);
-server.kill('SIGTERM');
-await ended;
+/** The address that the server prints. */
+async function started() {
+  let printed = '';
+  server.stdout.setEncoding('utf8').on('data', (text) => {
+    printed += text;
+  });
+  while (!/http:\S+/.test(printed)) {
+    const first = await Promise.race([once(server.stdout, 'data'), ended.then(() => undefined)]);
+    if (first === undefined) throw new Error('the server has ended');
+  }
+  return new URL('/v1/completions', /http:\S+/.exec(printed)[0]);
+}
+
+let startMs = 0;
+try {
+  url = await started();
+  startMs = performance.now();
+  process.stdout.write(`at the start: ${residentMb()} MB resident\n`);
+  await Promise.all(Array.from({ length: Number(atOnce) }, client));
+  const health = await (await fetch(new URL('/health', url))).json();
+  process.stdout.write(`${JSON.stringify(counts)}, then ${JSON.stringify(health)}\n`);
+} finally {
+  server.kill('SIGTERM');
+  await ended;
+}
