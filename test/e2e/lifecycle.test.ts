@@ -1,7 +1,8 @@
 /** Starting, joining, stopping: every way a run can end leaves nothing behind. */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { processOf } from '../../src/base/processes.ts';
 import { isNightly } from '../skippedTests.ts';
 import { launch, lossesOf, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
@@ -48,6 +49,28 @@ it.each([
     expect(await lossesOf(join(folder(), runDir))).toHaveLength(steps + 2);
   },
 );
+
+it('whose directory another process takes ends with code 1 and leaves it alone, with processes and in one', async () => {
+  const endsWhenTaken = async (runDir: string, flags: readonly string[]) => {
+    const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
+    await running.printed(/step +5\//);
+    const path = join(folder(), runDir);
+    const owner = JSON.stringify({ ...processOf(), host: 'elsewhere', claim: 'x' });
+    await writeFile(join(path, 'run.lock'), owner);
+    const { code, stderr } = await running.finished;
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining(`process ${process.pid} on elsewhere has taken ${runDir}`),
+    });
+    expect(stderr).not.toContain('--resume');
+    expect(await running.descendants()).toEqual([]);
+    // The run has not come to its end, and has written nothing of how it ended.
+    expect(await readdir(path)).toEqual(expect.not.arrayContaining(['flight']));
+    expect(await readFile(join(path, 'events.jsonl'), 'utf8')).not.toMatch(/"event":"(failed|finished|lost|leave)"/);
+    expect(await readFile(join(path, 'run.lock'), 'utf8')).toBe(owner);
+  };
+  await Promise.all([endsWhenTaken('taken', []), endsWhenTaken('taken from one', ['--single-process'])]);
+});
 
 it.each([
   ['with processes', []],
