@@ -24,6 +24,7 @@ import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
+import { checkRunConfig } from './runConfig.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 
 /** What to train, as the arguments of `launch train` say it. Numbers are in their ranges. */
@@ -80,6 +81,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     throw new UserError('data.text and data.shards: a run trains on one of the two; leave the other out');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
+  if (existing) checkRunConfig(existing, cwd);
   const {
     config: loaded,
     source,

@@ -7,6 +7,8 @@ import type { IsTrained } from '../../../src/architecture/parameters.ts';
 import { UserError } from '../../../src/base/errors.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
 import type { ConfigInput } from '../../../src/config/configTypes.ts';
+import { renderConfig } from '../../../src/config/render.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
 import { openDataset } from '../../../src/data/openDataset.ts';
 import { trainBatch } from '../../../src/data/sampler.ts';
@@ -146,7 +148,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
         progress: () => () => {},
       });
     await saveCheckpoint('run/checkpoints', newTrainer(1), { step: 1, dataset, config, cwd: folder });
-    writeFileSync(join(run, 'config.yaml'), JSON.stringify(config));
+    writeFileSync(join(run, 'config.yaml'), renderConfig(configSchema.parse(config)));
     expect((await resume()).resume?.trainer?.step).toBe(1);
     const ofBlock1 = 'train.trainable=transformer.h.1.*';
     await expect(resume(ofBlock1)).rejects.toThrow(
