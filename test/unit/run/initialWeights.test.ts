@@ -76,7 +76,9 @@ it.each<[string, string[], string]>([
 
 it('is no way to go on with a run', async () => {
   writeFileSync(join(cwd, 'chars/config.yaml'), 'model:\n  nLayer: 2\n');
-  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('a run that goes on has its own weights');
+  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow(
+    'leave out --config, --run-dir and --init-from',
+  );
 });
 
 it.each<[string, (index: { weight_map: Record<string, string> }) => void, string]>([

@@ -55,3 +55,7 @@ it('names the setting that keeps line ends where the text had CRLF, which a run 
   );
   expect(changedText('step-1', { description: 'a.txt' })).toMatch(/a\.txt; restore it, or start a new run$/);
 });
+
+it('refuses other weights for a run that goes on', () => {
+  expect(() => said({}, { model: { from: 'gpt2' } })).toThrow('a run that goes on has its own weights');
+});
