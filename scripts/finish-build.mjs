@@ -6,10 +6,8 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-for (const folder of ['dashboard/page', 'serve/page']) {
-  for (const name of ['index.html', 'page.css'])
-    copyFileSync(join(root, 'src', folder, name), join(root, 'dist', folder, name));
-}
+const pages = ['dashboard/page', 'serve/page'].flatMap((folder) => [`${folder}/index.html`, `${folder}/page.css`]);
+for (const name of ['web/base.css', ...pages]) copyFileSync(join(root, 'src', name), join(root, 'dist', name));
 
 const entry = join(root, 'dist', 'cli', 'main.js');
 if (existsSync(entry)) {

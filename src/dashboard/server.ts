@@ -171,12 +171,13 @@ interface Asset {
   readonly body: string;
 }
 
-/** The page's own files and uPlot's, by path; and what the page may load: these and nothing else. */
+/** The page's own files, the style of both servers' pages, and uPlot's, by path; and what the page may load: these and nothing else. */
 async function readAssets(): Promise<{ files: Map<string, Asset>; policy: string }> {
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot'));
   const html = await readFile(join(page, 'index.html'), 'utf8');
   const files = new Map<string, Asset>([
     ['/', { type: types.html, body: html }],
+    ['/base.css', { type: types.css, body: await readFile(join(page, '../../web/base.css'), 'utf8') }],
     ['/page.css', { type: types.css, body: await readFile(join(page, 'page.css'), 'utf8') }],
     ['/uplot.js', { type: types.js, body: await readFile(join(uplot, 'uPlot.esm.js'), 'utf8') }],
     ['/uplot.css', { type: types.css, body: await readFile(join(uplot, 'uPlot.min.css'), 'utf8') }],

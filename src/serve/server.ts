@@ -29,6 +29,7 @@ export interface ServeOptions extends SchedulerOptions, ListenOptions {
 const page = join(packageRoot, 'dist', 'serve', 'page');
 const assets = {
   '/': ['index.html', 'text/html; charset=utf-8'],
+  '/base.css': ['../../web/base.css', 'text/css; charset=utf-8'],
   '/page.css': ['page.css', 'text/css; charset=utf-8'],
   '/page.js': ['page.js', 'text/javascript; charset=utf-8'],
   '/events.js': ['events.js', 'text/javascript; charset=utf-8'],

@@ -141,7 +141,7 @@ describe('the dashboard', () => {
     const policy = page.headers.get('content-security-policy');
     expect(policy).toMatch(/default-src 'none'/);
     expect(policy).not.toMatch(/http|\*/);
-    for (const path of ['/page.css', '/uplot.js', '/uplot.css'])
+    for (const path of ['/base.css', '/page.css', '/uplot.js', '/uplot.css'])
       expect((await fetch(new URL(path, url))).status, path).toBe(200);
     for (const path of ['/../package.json', '/%2e%2e/package.json', '/run.key', '/api/nothing']) {
       expect((await fetch(new URL(path, url))).status, path).toBe(404);
