@@ -139,7 +139,7 @@ export interface EvalKeys {
   everySteps: number;
   /** Batches of microBatchSize sequences, spread over the validation split, in one estimate; 0 takes the whole split. Default `20`, a whole number from 0 to 2147483647. */
   batches: number;
-  /** Early stopping: the run ends when the validation loss has not fallen for so many estimates. Then the best model is saved whenever there is one, as with checkpoint.best. 0 trains to the last step. Default `0`, a whole number from 0 to 2147483647. */
+  /** Early stopping: ends the run after this many validation estimates in a row without a lower loss. Each new best model is saved, as with checkpoint.best. 0 trains to the last step. Default `0`, a whole number from 0 to 2147483647. */
   stopAfter: number;
 }
 

@@ -81,7 +81,7 @@ export function selectEngine(
     }
     const missing = entry.missing();
     if (missing === undefined) {
-      const first = choice(candidate, reasons.join('; ') || `the ${candidate} engine is there`);
+      const first = choice(candidate, reasons.join('; ') || `the ${candidate} engine is available`);
       return reasons.length > 0 ? { ...first, isFallback: true } : first;
     }
     reasons.push(missing);

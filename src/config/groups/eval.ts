@@ -11,7 +11,7 @@ export const evaluation = z
     }),
     stopAfter: whole({
       default: 0,
-      doc: 'Early stopping: the run ends when the validation loss has not fallen for so many estimates. Then the best model is saved whenever there is one, as with checkpoint.best. 0 trains to the last step.',
+      doc: 'Early stopping: ends the run after this many validation estimates in a row without a lower loss. Each new best model is saved, as with checkpoint.best. 0 trains to the last step.',
     }),
   })
   .meta({ description: 'Validation while training. `launch eval` always uses the whole split.' });
