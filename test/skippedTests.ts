@@ -26,6 +26,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
       'machines > three of them train together',
       'machines > a worker behind a cut says so and ends when it may wait no longer; another is let in after the mend',
       'machines > a worker behind a cut that is asked to leave: it does when it reaches the coordinator again',
+      'machines > the cable of the coordinator: its own workers go on, and the others come back',
       'machines > cuts that are shorter than the deadline are ridden out',
       'machines > a slow or lossy way to a machine, by netem',
       'machines > a slow or lossy way to a machine, by tbf',

@@ -4,6 +4,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
 import type { ProtocolBenchReport } from '../../bench/protocol/protocolBench.ts';
+import { isNightly } from '../skippedTests.ts';
 import { bench, type Finished, startProgram, useFolder } from './launch.ts';
 
 const folder = useFolder();
@@ -22,17 +23,18 @@ async function toEnd(args: readonly string[], cwd: string): Promise<Finished & {
 
 it('reports every number of workers, encrypted and not, and leaves nothing behind', async () => {
   const cwd = await newFolder('json');
-  const { code, stdout, stderr, orphans } = await toEnd(['--workers', '1,3', '--steps', '20', '--json'], cwd);
+  const counts = isNightly ? [1, 3] : [3];
+  const { code, stdout, stderr, orphans } = await toEnd(['--workers', counts.join(), '--steps', '20', '--json'], cwd);
   expect(stderr.replaceAll(/^timing the protocol: .*\n/gm, '')).toBe('');
   expect(code).toBe(0);
   const report = JSON.parse(stdout) as ProtocolBenchReport;
   expect(report).toMatchObject({ steps: 20, engine: expect.stringMatching(/native|tfjs/) });
-  expect(report.results.map(({ workers, encrypted }) => [workers, encrypted])).toEqual([
-    [1, true],
-    [1, false],
-    [3, true],
-    [3, false],
-  ]);
+  expect(report.results.map(({ workers, encrypted }) => [workers, encrypted])).toEqual(
+    counts.flatMap((workers) => [
+      [workers, true],
+      [workers, false],
+    ]),
+  );
   for (const result of report.results) {
     const { name, workers, encrypted, ...times } = result;
     expect(name).toBe('protocol');
@@ -44,7 +46,7 @@ it('reports every number of workers, encrypted and not, and leaves nothing behin
     expect(times.heartbeatMsPerStep).toBeCloseTo(heartbeats, 9);
     expect(times.protocolMsPerStep).toBeCloseTo(times.commitMedianMs + heartbeats, 9);
   }
-  const { protocolMsPerStep } = report.results[2]!;
+  const { protocolMsPerStep } = report.results.at(-2)!;
   expect(report.bound).toEqual({ ms: 1, workers: 3, protocolMsPerStep, met: protocolMsPerStep <= 1 });
   expect(orphans).toEqual([]);
   expect(await readdir(cwd)).toEqual([]);

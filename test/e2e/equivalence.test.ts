@@ -4,13 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { isNightly } from '../skippedTests.ts';
 import { launch, lossesOf, metricsOf, set, useFolder } from './launch.ts';
 
-const steps = 50;
+const steps = isNightly ? 50 : 30;
 const folder = useFolder();
 
 /** Trains shakespeare-char.yaml and returns its run directory. */
 async function train(name: string, args: readonly string[], overrides: readonly string[] = []): Promise<string> {
   const runDir = join(folder(), name);
-  const common = [`train.maxSteps=${steps}`, 'train.hashEverySteps=1', 'eval.everySteps=25'];
+  const common = [`train.maxSteps=${steps}`, 'train.hashEverySteps=1', 'eval.everySteps=15'];
   const result = await launch(
     [
       '--config',
