@@ -1,7 +1,7 @@
 /**
  * Opens and reads one checkpoint folder: one of ours (with `manifest.json`: every size and sha256 is verified before
  * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors` or its shards, tokenizer files:
- * structure is verified, there are no hashes to compare). Tensors are streamed, never held whole.
+ * only the structure is verified, because it has no hashes). Tensors are streamed; no tensor is ever held in memory as a unit.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,8 +30,8 @@ import { readShardIndex, SHARD_INDEX_FILE } from './shardIndex.ts';
 
 export interface OpenOptions {
   /**
-   * `model`: what generating and evaluating need. The optimizer's file (twice the model's size) is not looked at, and neither it nor
-   * `trainer.json` need be there. Default `all`.
+   * `model`: only what generation and evaluation need. The optimizer's file (twice the model's size) is not read; it and
+   * `trainer.json` may be missing. Default `all`.
    */
   readonly verify?: 'all' | 'model';
 }
@@ -39,7 +39,7 @@ export interface OpenOptions {
 const CONFIG_BYTES_MAX = 2 ** 20;
 const STREAM_CHUNK_BYTES = 4 * 2 ** 20;
 
-/** The tokenizer files that Hugging Face's GPT-2 folders have; those that are there are read. */
+/** The tokenizer files that Hugging Face's GPT-2 folders may contain; those present are read. */
 const HF_TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -49,21 +49,21 @@ const HF_TOKENIZER_FILES = [
   'added_tokens.json',
 ];
 
-/** A tensor, and the file in the checkpoint's folder that has it. */
+/** A tensor and the file in the checkpoint's folder that contains it. */
 type PlacedTensor = SafetensorsEntry & { readonly file: string };
 
 type TensorTable = ReadonlyMap<string, PlacedTensor>;
 
-/** A verified checkpoint. Holds tables and small files; the tensors stay on the disk. */
+/** A verified checkpoint. It holds tables and small files in memory; the tensors stay on disk. */
 export class Checkpoint {
   readonly path: string;
   readonly modelConfig: ModelConfig;
-  /** Updates that it contains; undefined for a folder that Lockstep did not write. */
+  /** Number of updates applied so far; undefined for a folder that Lockstep did not write. */
   readonly step: number | undefined;
-  /** Undefined for a folder that Lockstep did not write, and where only the model was asked for and `trainer.json` is gone. */
+  /** Undefined for a folder that Lockstep did not write, and when only the model was requested and `trainer.json` is missing. */
   readonly trainer: TrainerState | undefined;
   readonly tokenizerFiles: Readonly<Record<string, string>>;
-  /** The parameters, by our names, in the order of their bytes in the file. */
+  /** The parameters under Lockstep's names, in file order. */
   readonly tensors: readonly TensorShape[];
   readonly #tables: Readonly<Record<StatePart, TensorTable | undefined>>;
 
@@ -85,12 +85,12 @@ export class Checkpoint {
     this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
-  /** Names of the parameters of which `m` and `v` can be streamed: those that were trained. None where there is no optimizer state. */
+  /** Names of the parameters whose `m` and `v` can be streamed: those that were trained. Empty without optimizer state. */
   get moments(): readonly string[] {
     return [...(this.#tables.m?.keys() ?? [])];
   }
 
-  /** Whether there are the moments of every parameter that `names` says: training of those can go on exactly. */
+  /** Whether the moments of all `names` are available, so that their training can resume exactly. */
   hasMomentsOf(names: readonly string[]): boolean {
     return names.every((name) => this.#tables.m?.has(name) ?? false);
   }
@@ -102,7 +102,7 @@ export class Checkpoint {
    */
   async *stream(part: StatePart, inOrder: readonly string[]): AsyncGenerator<Uint8Array, void, undefined> {
     const table = this.#tables[part];
-    if (table === undefined) throw new UserError(`${this.path} has no optimizer state: it cannot be resumed from`);
+    if (table === undefined) throw new UserError(`${this.path} has no optimizer state: a run cannot resume from it`);
     const handles = new Map<string, FileHandle>();
     try {
       for (const name of inOrder) {
@@ -146,7 +146,7 @@ const FLOAT_DTYPES = ['F32', 'F16', 'BF16'];
 
 /**
  * Opens and verifies a checkpoint folder.
- * @throws UserError naming the file and what is wrong: missing, damaged, another format version, another architecture
+ * @throws UserError naming the file and the problem: missing, damaged, another format version, another architecture
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
   const isOurs = await isFile(join(path, MANIFEST_FILE));
@@ -173,7 +173,7 @@ async function openOurs(path: string, verify: 'all' | 'model'): Promise<Checkpoi
   const needsTrainer = verify === 'all' || (await isFile(join(path, TRAINER_FILE)));
   const trainer = needsTrainer ? await readTrainer(path) : undefined;
   if (trainer !== undefined && trainer.step !== manifest.step) {
-    throw damaged(path, `${MANIFEST_FILE} is of step ${manifest.step}, ${TRAINER_FILE} of step ${trainer.step}`);
+    throw damaged(path, `${MANIFEST_FILE} says step ${manifest.step}, ${TRAINER_FILE} says step ${trainer.step}`);
   }
   const described = await readModelConfig(path);
   const tokenizerFiles = await readTexts(path, tokenizerFileNames(manifest));
@@ -192,8 +192,8 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   for (const other of PICKLED_FILES) {
     if (isSafe || !(await isFile(join(path, other)))) continue;
     throw new UserError(
-      `${path} has ${other}, which may run code when it is read: expected ${MODEL_FILE}; load the folder with ` +
-        'transformers and save it again with save_pretrained',
+      `${path} has ${other}, which can run code when it is loaded, instead of ${MODEL_FILE}. ` +
+        'Load the folder with transformers and save it again with save_pretrained.',
     );
   }
   const { modelConfig, params } = await readModelTable(path, described);
@@ -215,7 +215,7 @@ async function readModelConfig(folder: string): Promise<ModelConfig> {
   return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
 }
 
-/** The parameters, and the model that has them: that of config.json, but for what the tensors show otherwise. */
+/** The parameters and the model config. Where the tensors contradict config.json, the tensors decide. */
 async function readModelTable(
   folder: string,
   described: ModelConfig,
@@ -233,7 +233,7 @@ async function readModelTable(
   return { modelConfig, params };
 }
 
-/** Every tensor of the files that the index names, each where it says. */
+/** Every tensor of the files listed in the index. Checks that each tensor is in the file that the index says. */
 async function readShards(folder: string): Promise<PlacedTensor[]> {
   const index = await readShardIndex(folder);
   const entries: PlacedTensor[] = [];
@@ -241,10 +241,11 @@ async function readShards(folder: string): Promise<PlacedTensor[]> {
   const found = new Map(entries.map(({ name, file }) => [name, file]));
   const path = join(folder, SHARD_INDEX_FILE);
   for (const [name, file] of index) {
-    if (found.get(name) !== file) throw damaged(path, `it says that ${file} has tensor ${name}, but it has not`);
+    if (found.get(name) !== file)
+      throw damaged(path, `it says that ${file} has tensor ${name}, but that file does not`);
   }
   if (found.size !== entries.length || found.size !== index.size) {
-    throw damaged(path, `it names ${index.size} tensors, but its files have ${entries.length}`);
+    throw damaged(path, `it lists ${index.size} tensors, but its files have ${entries.length}`);
   }
   return entries;
 }
@@ -254,7 +255,7 @@ async function readTensors(folder: string, file: string): Promise<PlacedTensor[]
   return entries.map((entry) => ({ ...entry, file }));
 }
 
-/** There must be both moments of a parameter, or neither where it was frozen; they are float32, and have its shape. */
+/** Each trained parameter has both moments, a frozen one has neither. Moments are float32 and have the parameter's shape. */
 async function readOptimizerTables(folder: string, params: TensorTable): Promise<{ m: TensorTable; v: TensorTable }> {
   const path = join(folder, OPTIMIZER_FILE);
   const entries = await readTensors(folder, OPTIMIZER_FILE);
@@ -263,14 +264,14 @@ async function readOptimizerTables(folder: string, params: TensorTable): Promise
   if (trained.length === 0 || entries.length !== 2 * trained.length) {
     throw damaged(
       path,
-      `it has ${entries.length} tensors, and moments of ${trained.length} parameters: expected two for each, and no others`,
+      `it has ${entries.length} tensors for ${trained.length} trained parameters: expected exactly two for each`,
     );
   }
   const pick = (moment: string): TensorTable => {
     const table = new Map<string, PlacedTensor>();
     for (const [name, { shape }] of trained) {
       const entry = byName.get(`${moment}.${name}`);
-      if (entry === undefined) throw damaged(path, `it lacks tensor ${moment}.${name}`);
+      if (entry === undefined) throw damaged(path, `tensor ${moment}.${name} is missing`);
       if (entry.dtype !== 'F32' || `${entry.shape}` !== `${shape}`) {
         throw damaged(path, `${entry.name} is ${entry.dtype} [${entry.shape}]: expected F32 [${shape}]`);
       }

@@ -1,4 +1,4 @@
-/** Whether the files of a checkpoint are what its manifest says. What the files mean is checkpoint.ts. */
+/** Checks a checkpoint's files against its manifest. checkpoint.ts interprets their contents. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
@@ -7,8 +7,8 @@ import { hashFile, isFile } from '../base/wholeFiles.ts';
 import { MANIFEST_FILE, type Manifest, OPTIMIZER_FILE, TRAINER_FILE } from './manifest.ts';
 
 /**
- * Compares files of the manifest with the disk: size first, which costs nothing, then sha256. With `model` the optimizer's file is
- * passed over, and a `trainer.json` that is gone.
+ * Compares the manifest's files with the disk: sizes first, because that is cheap, then sha256. With `model` it skips the optimizer's
+ * file, and `trainer.json` if that is missing.
  */
 export async function verifyFiles(folder: string, manifest: Manifest, verify: 'all' | 'model'): Promise<void> {
   const files = { ...manifest.files };
@@ -26,7 +26,7 @@ export async function verifyFiles(folder: string, manifest: Manifest, verify: 'a
   }
 }
 
-/** @throws UserError when a file of the manifest is missing or of another size */
+/** @throws UserError when a file of the manifest is missing or has a different size */
 export async function verifySizes(folder: string, { files }: Pick<Manifest, 'files'>): Promise<void> {
   for (const [name, { bytes }] of Object.entries(files)) {
     const path = join(folder, name);

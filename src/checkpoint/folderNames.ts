@@ -1,18 +1,18 @@
 /**
- * The names that the checkpoint store gives to folders, and what they tell: `step-00001000` is a whole checkpoint;
- * `.tmp-…` is being written or deleted; `.old-…` has just been replaced. The two hidden kinds end in words that name their writer: the
- * place where its process id counts, that id, the process itself, and a random word. So what a dead writer left can be told from
- * what a live one is busy with, also where another process has the id by now.
+ * The folder names of the checkpoint store. `step-00001000` is a complete checkpoint, `.tmp-…` is being written or deleted, and
+ * `.old-…` has just been replaced. The two hidden kinds end in words that identify their writer: the scope of its process id (host,
+ * boot and pid namespace), the id, the process's start, and a random word. This separates the leftovers of a dead writer from the
+ * work of a live one, even after the system has given the process id to another process.
  */
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
 import { fateOfWord, placeWord, processWord } from '../base/processes.ts';
 
 const STEP_NAME = /^step-(\d{8,15})$/;
-/** Folders of earlier versions have no word for the process, and another one for the place. */
+/** Names from earlier versions lack the process's start and use another word for the scope. */
 const HIDDEN_NAME = /^\.(tmp|old)-(step-\d{8,15})-([0-9a-f]{8})-(\d{1,10})(?:-([0-9a-f]{8}))?-[0-9a-f]{8}$/;
 
-/** A writer on another machine or in another container is taken for dead when nothing in its folder has changed for this long. */
+/** A writer on another machine or in another container counts as dead when its folder has not changed for this long. */
 export const FOREIGN_WRITER_IDLE_MS = 3600 * 1000;
 
 export function stepFolderName(step: number): string {
@@ -28,13 +28,13 @@ export function stepOfFolderName(name: string): number | undefined {
   return stepFolderName(step) === name ? step : undefined;
 }
 
-/** A hidden folder's name, taken apart. */
+/** The parts of a hidden folder's name. */
 export interface HiddenFolder {
   readonly name: string;
   readonly kind: 'tmp' | 'old';
-  /** The `step-…` name that it would have, or had. */
+  /** The `step-…` name that the folder will get, or had. */
   readonly target: string;
-  /** Of the writer: where its process id counts, that id, and the process; the last is undefined in names of earlier versions. */
+  /** The writer's scope, process id and start; the start is undefined in names from earlier versions. */
   readonly place: string;
   readonly pid: number;
   readonly process: string | undefined;
@@ -42,7 +42,7 @@ export interface HiddenFolder {
 
 const ownNames = new Set<string>();
 
-/** A new hidden name; counts as alive until {@link releaseHiddenName}. */
+/** A new hidden name, which counts as in use until {@link releaseHiddenName}. */
 export function claimHiddenName(kind: 'tmp' | 'old', target: string): string {
   const writer = `${placeWord()}-${process.pid}-${processWord()}`;
   const name = `.${kind}-${target}-${writer}-${randomBytes(4).toString('hex')}`;
@@ -69,8 +69,8 @@ export function parseHiddenName(name: string): HiddenFolder | undefined {
 }
 
 /**
- * Whether the process that made the folder is certainly gone. A process of another machine or container cannot be asked, nor one that
- * the system hides, so there the age of the newest change decides.
+ * Whether the process that made the folder has certainly ended. Processes on other machines, in other containers, or hidden by the
+ * system cannot be checked; for them the age of the newest change decides.
  * @param idleMs time since anything in the folder changed
  */
 export function isWriterGone(folder: HiddenFolder, idleMs: number): boolean {

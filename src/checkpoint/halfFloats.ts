@@ -1,4 +1,4 @@
-/** Widening of the two 16-bit float formats that published weights come in to float32, exactly. Little-endian bytes. */
+/** Exact conversion of float16 and bfloat16, the formats of many published weights, to float32. Bytes are little-endian. */
 
 /** bfloat16 is the upper half of a float32. */
 export function widenBfloat16(bytes: Uint8Array): Uint8Array {
@@ -10,7 +10,7 @@ export function widenBfloat16(bytes: Uint8Array): Uint8Array {
   return out;
 }
 
-/** IEEE 754 binary16, subnormals, infinities and NaN included. */
+/** IEEE 754 binary16, including subnormals, infinities and NaN. */
 export function widenFloat16(bytes: Uint8Array): Uint8Array {
   const out = new Uint8Array(2 * bytes.length);
   const view = new DataView(out.buffer);

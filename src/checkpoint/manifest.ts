@@ -1,7 +1,7 @@
 /**
- * The two JSON files of ours in a checkpoint folder, their schemas and versions, and the names of all its files.
- * `manifest.json` lists every other file with size and sha256 and is written last; `trainer.json` is what resuming needs
- * besides tensors. Everything is deterministic: no time, no host, no path.
+ * Lockstep's own two JSON files in a checkpoint folder, with their schemas and versions, and the names of all files in it.
+ * `manifest.json` is written last and lists every other file with its size and sha256; `trainer.json` has what a resume needs
+ * besides tensors. Both are deterministic: they contain no time, host or path.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -16,7 +16,7 @@ export const OPTIMIZER_FILE = 'optimizer.safetensors';
 const OWN_FILES: readonly string[] = [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE];
 const REQUIRED_FILES = OWN_FILES.filter((name) => name !== MANIFEST_FILE);
 
-/** Bounds on what is read whole into memory. */
+/** Size limits of files that are read into memory. */
 const MANIFEST_BYTES_MAX = 2 ** 20;
 /** The config in it may list a thousand paths. */
 const TRAINER_BYTES_MAX = 16 * 2 ** 20;
@@ -51,14 +51,14 @@ const trainerSchema = z.strictObject({
 
 /** The state of a run after `step` optimizer steps, apart from its tensors. */
 export interface TrainerState {
-  /** Optimizer steps that the tensors contain; training goes on with step number `step` (counted from 0). */
+  /** Number of optimizer steps applied to the tensors; training resumes at step number `step` (counted from 0). */
   readonly step: number;
   readonly seed: number;
-  /** `sha256` identifies the tokens; `samplesSeen` counts the samples that were trained on, whatever the batch sizes were. */
+  /** `sha256` identifies the tokens; `samplesSeen` is the number of samples trained on, at any batch size. */
   readonly data: { readonly sha256: string; readonly samplesSeen: number };
   /** The validation loss at this step, in nats per token; null when it was not measured. */
   readonly valLoss: number | null;
-  /** The full resolved config, as the config layer's schema wrote it. */
+  /** The full resolved config, as written by the config layer's schema. */
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -70,7 +70,7 @@ export function checkTokenizerFileName(name: string): void {
   }
 }
 
-/** The names in a manifest that are not of ours: tokenizer files. */
+/** The files in a manifest that Lockstep's format does not define: the tokenizer's. */
 export function tokenizerFileNames(manifest: Manifest): string[] {
   return Object.keys(manifest.files).filter((name) => !OWN_FILES.includes(name));
 }
@@ -86,7 +86,7 @@ export function encodeManifest(step: number, files: ReadonlyMap<string, { bytes:
   return `${JSON.stringify(manifest, undefined, 2)}\n`;
 }
 
-/** @throws UserError when it is missing, damaged, of another version, or names no complete set of files */
+/** @throws UserError when it is missing, damaged, has another version, or does not list every required file */
 export async function readManifest(folder: string): Promise<Manifest> {
   const path = join(folder, MANIFEST_FILE);
   const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);
@@ -111,7 +111,7 @@ export function encodeTrainer(state: TrainerState): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-/** @throws UserError when it is missing, damaged or of another version */
+/** @throws UserError when it is missing, damaged or has another version */
 export async function readTrainer(folder: string): Promise<TrainerState> {
   const path = join(folder, TRAINER_FILE);
   const value = parseJsonObject(await readBoundedFile(path, TRAINER_BYTES_MAX), path);
@@ -120,10 +120,12 @@ export async function readTrainer(folder: string): Promise<TrainerState> {
   return state;
 }
 
-/** Looks at format and version before anything else, so that a newer file is called newer and not damaged. */
+/** Checks format and version first, so that a newer file is reported as newer rather than damaged. */
 function checkVersion(value: Record<string, unknown>, format: string, path: string): void {
   if (value['format'] !== format) {
-    throw new UserError(`${path} is not Lockstep's: its format is ${JSON.stringify(value['format'])}, not "${format}"`);
+    throw new UserError(
+      `${path} is not a Lockstep file: its format is ${JSON.stringify(value['format'])}, not "${format}"`,
+    );
   }
   if (value['version'] !== FORMAT_VERSION) {
     throw new UserError(

@@ -1,6 +1,6 @@
 /**
- * The model's description in a checkpoint: `config.json`, both ways, and the tensors that such a model has. Where another library has such
- * models the format is theirs (`huggingFace` of an architecture); else it is our own, which says `model_type: lockstep`.
+ * Reads and writes a checkpoint's `config.json` and matches its tensors to the model. Architectures that Hugging Face knows use its
+ * format (an architecture's `huggingFace`); the others use Lockstep's own, marked `model_type: lockstep`.
  */
 import { z } from 'zod';
 import type { HuggingFaceFormat, Sizes } from '../architecture/architecture.ts';
@@ -22,8 +22,8 @@ const ownVersion = 1;
 const ownSchema = z.object({ lockstep: z.object({ version: z.number(), model: z.record(z.string(), z.unknown()) }) });
 
 /**
- * The text of `config.json`; the same bytes for the same model and tokenizer, always.
- * @param endOfText the tokenizer's id of the token that ends a document; undefined if it has none
+ * The text of `config.json`. The same model and tokenizer always give the same bytes.
+ * @param endOfText the tokenizer's id of the end-of-document token; undefined if it has none
  */
 export function encodeModelConfig(config: ModelConfig, endOfText: number | undefined): string {
   const { huggingFace } = architectureOf(config);
@@ -33,7 +33,7 @@ export function encodeModelConfig(config: ModelConfig, endOfText: number | undef
 
 /**
  * Reads a parsed `config.json`.
- * @throws UserError when it describes another architecture, or a variant that is not computed here
+ * @throws UserError when it describes an unknown architecture or an unsupported variant
  */
 export function decodeModelConfig(json: Readonly<Record<string, unknown>>, path: string): ModelConfig {
   const isOwn = json['model_type'] === ownModelType;
@@ -42,14 +42,14 @@ export function decodeModelConfig(json: Readonly<Record<string, unknown>>, path:
     const issue = result.error.issues[0];
     const problem = `model.${issue?.path.join('.')}: ${issue?.message}`;
     if (isOwn) throw damaged(path, problem);
-    throw new UserError(`${path} describes a model that is not supported here: as a config it would have ${problem}`);
+    throw new UserError(`${path} describes a model that Lockstep does not support: ${problem}`);
   }
   const problem = modelProblem(result.data);
   if (problem !== undefined) throw damaged(path, problem);
   return result.data;
 }
 
-/** With every key of its architecture. */
+/** Every key of the architecture must be present. */
 function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknown {
   const result = ownSchema.safeParse(json);
   if (!result.success) {
@@ -69,7 +69,7 @@ function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknow
       `${path}: unknown architecture ${JSON.stringify(model['architecture'].slice(0, 100))}, known: ${known} (a newer Lockstep may have written this)`,
     );
   }
-  // A default would be another model than the one that was saved, and `architecture` has one too.
+  // A default could describe a different model from the saved one. `architecture` has a default too.
   const missing = ['architecture', ...Object.keys(architecture?.keys.shape ?? {})].find((key) => !(key in model));
   if (missing !== undefined) throw damaged(path, `lockstep.model.${missing} is missing`);
   return model;
@@ -87,8 +87,8 @@ function foreignModel(json: Readonly<Record<string, unknown>>, path: string): Si
 const formats: readonly HuggingFaceFormat<Sizes>[] = architectures.flatMap(({ huggingFace }) => huggingFace ?? []);
 
 /**
- * The config of the model that a file of tensors holds: what their names show counts more than what config.json says, which another
- * library may have kept while it changed the tensors.
+ * The config of the model in a file of tensors. The tensors' names overrule config.json, because another library may have changed
+ * the tensors and kept the old config.json.
  */
 export function modelConfigOf(entries: readonly TensorShape[], config: ModelConfig): ModelConfig {
   const names = entries.map(({ name }) => name);
@@ -97,9 +97,9 @@ export function modelConfigOf(entries: readonly TensorShape[], config: ModelConf
 }
 
 /**
- * Checks the tensors of a file against the config and gives them our names, which may differ from those of another library's export.
- * @returns our name → the file's entry
- * @throws UserError naming the tensor that is missing, of another shape, or unknown
+ * Checks a file's tensors against the config and maps them to Lockstep's names; another library's export may use different ones.
+ * @returns Lockstep's name → the file's entry
+ * @throws UserError naming the tensor that is missing, unknown or has a different shape
  */
 export function matchTensors<Entry extends TensorShape>(
   entries: readonly Entry[],
@@ -115,17 +115,17 @@ export function matchTensors<Entry extends TensorShape>(
     const shape = expected.get(name);
     if (shape === undefined) {
       throw new UserError(
-        `${path} holds ${JSON.stringify(entry.name.slice(0, 200))}, which no model of its config.json has`,
+        `${path} has tensor ${JSON.stringify(entry.name.slice(0, 200))}, which the model in its config.json does not have`,
       );
     }
-    if (matched.has(name)) throw damaged(path, `tensor ${name} occurs twice, with and without its prefix`);
+    if (matched.has(name)) throw damaged(path, `tensor ${name} appears twice, with and without its prefix`);
     if (shape.length !== entry.shape.length || shape.some((length, axis) => length !== entry.shape[axis])) {
-      throw new UserError(`${path}: tensor ${name} has shape [${entry.shape}], but its config.json means [${shape}]`);
+      throw new UserError(`${path}: tensor ${name} has shape [${entry.shape}], but its config.json implies [${shape}]`);
     }
     matched.set(name, entry);
   }
   for (const name of expected.keys()) {
-    if (!matched.has(name)) throw new UserError(`${path} lacks tensor ${name}, which its config.json means`);
+    if (!matched.has(name)) throw new UserError(`${path} lacks tensor ${name}, which its config.json requires`);
   }
   return matched;
 }

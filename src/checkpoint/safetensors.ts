@@ -1,14 +1,14 @@
 /**
  * The safetensors file format (https://github.com/huggingface/safetensors#format): 8 bytes header length (little-endian),
  * a JSON header `{name: {dtype, shape, data_offsets: [begin, end]}, __metadata__: {string: string}}`, then the tensors.
- * This module reads and writes headers and trusts nothing in them: length bounded, offsets in bounds, no overlap, no gap,
- * no duplicate name, sizes that follow from dtype and shape. It does not hold tensor data; callers stream it.
+ * This module reads and writes headers and validates everything in them: bounded length, offsets in range, no overlaps, gaps or
+ * duplicate names, and sizes that match dtype and shape. It does not hold tensor data; callers stream it.
  */
 import { open } from 'node:fs/promises';
 import { invariant, UserError } from '../base/errors.ts';
 import { damaged, parseJsonObject, readFailure } from '../base/strictJson.ts';
 
-/** Bytes per element of every dtype that the format knows and that whole bytes can hold. */
+/** Bytes per element of each dtype in the format, except those smaller than a byte. */
 const DTYPE_BYTES = {
   BOOL: 1,
   U8: 1,
@@ -29,7 +29,7 @@ const DTYPE_BYTES = {
 
 export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
 
-/** A tensor's name and dimensions; row-major and contiguous, always. */
+/** A tensor's name and dimensions. Tensors are always row-major and contiguous. */
 export interface TensorShape {
   /** As in the file. */
   readonly name: string;
@@ -44,7 +44,7 @@ export interface SafetensorsEntry extends TensorShape {
   readonly end: number;
 }
 
-/** A validated header; `entries` are in the order of their bytes and cover everything from `dataStart` to `fileBytes`. */
+/** A validated header. `entries` are in file order and cover everything from `dataStart` to `fileBytes`. */
 export interface SafetensorsHeader {
   readonly entries: readonly SafetensorsEntry[];
   readonly metadata: Readonly<Record<string, string>>;
@@ -52,7 +52,7 @@ export interface SafetensorsHeader {
   readonly fileBytes: number;
 }
 
-/** Far above any real model (GPT-2 XL needs 60 kB), far below what would hurt to allocate. */
+/** Far more than any real model needs (GPT-2 XL: 60 kB), and still cheap to allocate. */
 export const HEADER_BYTES_MAX = 16 * 2 ** 20;
 const LENGTH_BYTES = 8;
 const DIMENSIONS_MAX = 8;
@@ -63,7 +63,7 @@ export function elementCount(shape: readonly number[]): number {
 }
 
 /**
- * Length in bytes of the JSON header, from the file's first 8 bytes, bounded by the file's size and {@link HEADER_BYTES_MAX}.
+ * Length of the JSON header in bytes, read from the file's first 8 bytes; at most the file's size and {@link HEADER_BYTES_MAX}.
  * @param path names the file in errors
  */
 export function headerLength(prefix: Uint8Array, fileBytes: number, path: string): number {
@@ -78,7 +78,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, path: string
   return Number(length);
 }
 
-/** Validates the JSON header `json` of a file of `fileBytes` bytes. @throws UserError naming `path` and what is wrong */
+/** Validates the JSON header `json` of a file of `fileBytes` bytes. @throws UserError naming `path` and the problem */
 export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
   if (json[0] !== 0x7b) throw damaged(path, 'its header does not begin with "{"');
   const object = parseJsonObject(json, path);
@@ -164,8 +164,8 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
 }
 
 /**
- * The file's beginning (length and JSON header) for float32 tensors whose bytes follow in this order. Deterministic; the
- * header is padded with spaces to 8 bytes, so that the data is aligned.
+ * The start of a file (length and JSON header) of float32 tensors that follow in this order. Deterministic. Spaces pad the
+ * header to a multiple of 8 bytes, so that the data is aligned.
  */
 export function encodeSafetensorsHeader(
   tensors: readonly TensorShape[],
@@ -179,7 +179,7 @@ export function encodeSafetensorsHeader(
     table.set(name, { dtype: 'F32', shape, data_offsets: [offset, end] });
     offset = end;
   }
-  // Built by hand: an object would move names that look like integers to the front.
+  // Built by hand, because an object would move names that look like integers to the front.
   const fields = [...table].map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
   const json = new TextEncoder().encode(`{${fields.join(',')}}`);
   const padded = Math.ceil(json.length / 8) * 8;

@@ -1,6 +1,6 @@
 /**
- * `model.safetensors.index.json`: of weights in several files it says which file has which tensor, as transformers writes it for
- * models above its `max_shard_size`.
+ * `model.safetensors.index.json` says which of several weight files has which tensor. transformers writes it for models above its
+ * `max_shard_size`.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -10,14 +10,14 @@ export const SHARD_INDEX_FILE = 'model.safetensors.index.json';
 const INDEX_BYTES_MAX = 16 * 2 ** 20;
 const SHARDS_MAX = 1000;
 
-/** A plain file name, so that it cannot leave its folder. */
+/** A plain file name, which cannot point outside the folder. */
 const shardName = z
   .string()
   .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}\.safetensors$/, 'not the plain name of a safetensors file');
 const indexSchema = z.object({ weight_map: z.record(z.string().max(1000), shardName) });
 
 /**
- * Which file of the folder has which tensor.
+ * Maps each tensor to its file in the folder.
  * @throws UserError when the index is damaged or names a file elsewhere
  */
 export async function readShardIndex(folder: string): Promise<ReadonlyMap<string, string>> {

@@ -1,6 +1,6 @@
 /**
- * The checkpoints of one run: a folder of `step-…` folders. Begins writes, finds the newest whole checkpoint, keeps the
- * newest K and the best by validation loss, and clears away what a killed process left half done.
+ * The checkpoints of one run: a folder of `step-…` folders. The store begins writes, finds the newest complete checkpoint, keeps
+ * the newest K and the best by validation loss, and cleans up the unfinished work of killed processes.
  */
 import { existsSync } from 'node:fs';
 import { lstat, readdir, stat } from 'node:fs/promises';
@@ -24,32 +24,32 @@ import { readManifest, readTrainer } from './manifest.ts';
 import { beginCheckpoint, type CheckpointContents, type CheckpointWriter, roomProblem, stateBytes } from './writer.ts';
 
 export interface StoreOptions {
-  /** How many of the newest checkpoints stay; the best by validation loss stays besides. 0 keeps all. Default 0. */
+  /** Number of newest checkpoints to keep, besides the best by validation loss. 0 keeps all. Default 0. */
   readonly keep?: number;
-  /** Never changes the folder: for commands that look into a run that may be going on. Default false. */
+  /** Never changes the folder; for commands that read a run that may be active. Default false. */
   readonly readOnly?: boolean;
-  /** Called with what could not be cleaned up; the run does not depend on it. */
+  /** Called with each cleanup failure; the run does not depend on cleanup. */
   readonly onWarning?: (message: string) => void;
   readonly disk?: DiskOperations;
 }
 
-/** What a glance shows: names and sizes are checked, hashes are not. */
+/** A quick look at a checkpoint: names and sizes are checked, hashes are not. */
 export interface CheckpointSummary {
   readonly step: number;
   readonly path: string;
   readonly valLoss: number | null;
-  /** Why it cannot be used, or undefined. */
+  /** The reason it cannot be used, or undefined. */
   readonly problem: string | undefined;
 }
 
 export interface WholeCheckpoint {
   readonly checkpoint: Checkpoint;
-  /** Those that come before it, newer or better ones, and did not verify; the first of them first. */
+  /** Newer (or better) checkpoints that did not verify, in the order they were tried. */
   readonly skipped: readonly { readonly step: number; readonly reason: string }[];
 }
 
 interface Hold {
-  /** Retention no longer keeps it. */
+  /** Whether retention has released it, so that it is deleted when the hold ends. */
   isDue: boolean;
 }
 
@@ -60,7 +60,7 @@ export class CheckpointStore {
   readonly #holds = new Map<number, Hold>();
   #recovered: Promise<void> | undefined;
 
-  /** @param directory for example `runs/NAME/checkpoints`; made by the first write */
+  /** @param directory for example `runs/NAME/checkpoints`; the first write creates it */
   constructor(directory: string, options: StoreOptions = {}) {
     this.directory = directory;
     this.#options = options;
@@ -68,9 +68,9 @@ export class CheckpointStore {
   }
 
   /**
-   * Starts to write the checkpoint of `contents.trainer.step`.
+   * Starts writing the checkpoint of `contents.trainer.step`.
    * @param keepsOlder asked when it is written: whether those before it stay, however many they are
-   * @throws PeerError when the disk refuses or lacks room
+   * @throws PeerError when the disk fails or lacks space
    */
   async beginWrite(contents: CheckpointContents, keepsOlder = () => false): Promise<CheckpointWriter> {
     await this.#recoverOnce();
@@ -80,7 +80,7 @@ export class CheckpointStore {
     });
   }
 
-  /** Why no checkpoint of these tensors could be written now: "needs …". Undefined if one could. */
+  /** Why a checkpoint of these tensors does not fit on the disk now ("needs …"), or undefined if it does. */
   async roomProblem(tensors: readonly StateTensor[]): Promise<string | undefined> {
     const bytes = stateBytes(
       tensors,
@@ -96,7 +96,7 @@ export class CheckpointStore {
   }
 
   /**
-   * Opens the newest checkpoint that verifies in full.
+   * Opens the newest checkpoint that passes every check.
    * @returns undefined when there is no checkpoint at all
    * @throws UserError when there are some and none is whole, with the reason of each
    */
@@ -106,7 +106,7 @@ export class CheckpointStore {
   }
 
   /**
-   * Opens the checkpoint with the lowest validation loss that verifies; of equal ones the earliest.
+   * Opens the checkpoint with the lowest validation loss that passes every check; the earliest of equal ones.
    * @returns undefined when there is no checkpoint with a validation loss
    * @throws UserError when there are some and none is whole, with the reason of each
    */
@@ -115,12 +115,12 @@ export class CheckpointStore {
     return this.#firstWhole(steps, options);
   }
 
-  /** The checkpoints with a validation loss, the lowest first; of equal ones the earliest, which is what a run calls its best. Whether they are whole is not looked at. */
+  /** Checkpoints that have a validation loss, lowest first and, among equals, earliest first (a run's "best"). Their files are not verified. */
   async measured(): Promise<{ readonly step: number; readonly valLoss: number }[]> {
     await this.#recoverOnce();
     const measured: { step: number; valLoss: number }[] = [];
     for (const step of await this.#steps()) {
-      // One that cannot be read says no loss: it is neither the best nor passed over.
+      // The loss of an unreadable checkpoint is unknown: it is neither the best nor reported as skipped.
       const trainer = await readTrainer(join(this.directory, stepFolderName(step))).catch(() => undefined);
       if (trainer !== undefined && trainer.valLoss !== null) measured.push({ step, valLoss: trainer.valLoss });
     }
@@ -141,13 +141,13 @@ export class CheckpointStore {
     }
     if (skipped.length === 0) return undefined;
     const reasons = skipped.map(({ step, reason }) => `\n  step ${step}: ${reason}`).join('');
-    throw new UserError(`No checkpoint in ${this.directory} is whole:${reasons}`);
+    throw new UserError(`No checkpoint in ${this.directory} is complete:${reasons}`);
   }
 
   /**
-   * Keeps the checkpoint of `step` on the disk while somebody reads it, whatever newer ones there are.
-   * @returns what ends that, and deletes the checkpoint where retention would have meanwhile; to be called once
-   * @throws InvariantError when it is held already
+   * Keeps the checkpoint of `step` on disk while it is being read, even if newer ones would replace it.
+   * @returns a function, to be called once, that ends the hold and deletes the checkpoint if retention no longer keeps it
+   * @throws InvariantError when it is already held
    */
   hold(step: number): () => Promise<void> {
     invariant(!this.#holds.has(step), `the checkpoint of step ${step} is held already`);
@@ -164,7 +164,7 @@ export class CheckpointStore {
     };
   }
 
-  /** Steps that have a folder, newest first. */
+  /** Steps with a checkpoint folder, newest first. */
   async #steps(): Promise<number[]> {
     const names = await this.#names();
     const steps = names.map(stepOfFolderName).filter((step) => step !== undefined);
@@ -196,8 +196,8 @@ export class CheckpointStore {
   }
 
   /**
-   * Deletes what retention no longer keeps, after step `written` was committed. Only whole checkpoints up to that step
-   * count and are deleted: a damaged one takes nobody's place, and a later one belongs to a future that was given up.
+   * Deletes the checkpoints that retention no longer keeps, after step `written` was committed. Only complete checkpoints up to
+   * that step count and are deleted. Damaged ones do not count, and later ones belong to an abandoned continuation of the run.
    */
   async #retain(written: number): Promise<void> {
     const { keep = 0 } = this.#options;
@@ -221,7 +221,7 @@ export class CheckpointStore {
     }
   }
 
-  /** Hidden first, so that a checkpoint that is half deleted is not seen. */
+  /** Renames it to a hidden name first, so that a half-deleted checkpoint is never visible. */
   async #delete(step: number): Promise<void> {
     const name = claimHiddenName('tmp', stepFolderName(step));
     try {
@@ -238,7 +238,7 @@ export class CheckpointStore {
     return this.#recovered;
   }
 
-  /** Finishes or undoes what dead processes left: only folders with our names whose writer is certainly gone. */
+  /** Finishes or undoes the work of dead processes. Touches only folders named by the store whose writer has certainly ended. */
   async #recover(): Promise<void> {
     for (const name of await this.#names()) {
       const hidden = parseHiddenName(name);
@@ -272,7 +272,7 @@ export class CheckpointStore {
   }
 }
 
-/** Time since the folder or a file in it changed; undefined when it is not a folder or is gone. */
+/** Time since the folder or a file in it last changed; undefined if it is missing or not a folder. */
 async function newestChangeAgeMs(path: string): Promise<number | undefined> {
   try {
     if (!(await lstat(path)).isDirectory()) return undefined;
@@ -288,7 +288,7 @@ async function newestChangeAgeMs(path: string): Promise<number | undefined> {
   }
 }
 
-/** The folder itself, or the nearest above it that exists. */
+/** The folder itself, or its nearest existing ancestor. */
 function existingFolderOf(path: string): string {
   let folder = resolve(path);
   while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);

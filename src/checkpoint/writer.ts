@@ -1,10 +1,10 @@
 /**
- * Writes one checkpoint from an ordered byte stream, in a hidden folder beside its final place, then renames it: a reader
- * sees the whole checkpoint or none. Memory is bounded by the caller's chunk; sha256 and file writes go slice by slice, so
- * that the event loop of the coordinator is never held for more than a few milliseconds.
+ * Writes one checkpoint from an ordered byte stream into a hidden folder beside its final place, then renames the folder: readers
+ * see the complete checkpoint or nothing. The caller's chunk bounds the memory. Hashing and file writes work slice by slice, so
+ * they block the coordinator's event loop for a few milliseconds at most.
  *
- * Durability: every file is fsynced, then the hidden folder, then it is renamed, then the parent folder is fsynced. The
- * rename is the only moment at which anything visible changes, and all it makes visible is already on the disk.
+ * Durability: the writer fsyncs every file, then the hidden folder, renames it, and fsyncs the parent folder. Only the
+ * rename changes what is visible, and everything it makes visible is already on disk.
  */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
@@ -28,23 +28,23 @@ import {
 import { encodeModelConfig, matchTensors } from './modelConfig.ts';
 import { elementCount, encodeSafetensorsHeader, type TensorShape } from './safetensors.ts';
 
-/** What a checkpoint holds besides the tensors' bytes. */
+/** The contents of a checkpoint, without the tensors' bytes. */
 export interface CheckpointContents {
-  /** Every parameter, in the order in which the bytes will come. */
+  /** Every parameter, in the order in which its bytes arrive. */
   readonly tensors: readonly TensorShape[];
-  /** Names of those that are trained, which alone have moments; at least one. Default: all. */
+  /** Names of the trained parameters, at least one; only these have moments. Default: all. */
   readonly moments?: readonly string[];
   readonly modelConfig: ModelConfig;
-  /** File name → content, in Hugging Face's layout; read back by the tokenizer itself. */
+  /** File name → content, in Hugging Face's layout; the tokenizer reads them back. */
   readonly tokenizerFiles: Readonly<Record<string, string>>;
-  /** That tokenizer's id of the token that ends a document; undefined if it has none. Other libraries stop generating at it. */
+  /** The tokenizer's end-of-document token id, at which other libraries stop generating; undefined if it has none. */
   readonly endOfText: number | undefined;
   readonly trainer: TrainerState;
 }
 
-/** Hashed and written at once; 1 MiB of sha256 takes 1 to 3 ms. */
+/** Bytes hashed and written at a time; sha256 of 1 MiB takes 1 to 3 ms. */
 const SLICE_BYTES = 2 ** 20;
-/** Asked of the disk beyond the tensors: headers, JSON, folder entries. */
+/** Disk space needed besides the tensors: headers, JSON, folder entries. */
 const FREE_BYTES_MARGIN = 2 ** 20;
 
 interface OpenFile {
@@ -56,12 +56,12 @@ interface OpenFile {
 
 type State = 'open' | 'committed' | 'aborted';
 
-/** Bytes of a state: four for each parameter, eight more for each that is trained. */
+/** Size of a state in bytes: 4 per parameter, plus 8 per trained parameter. */
 export function stateBytes(tensors: readonly TensorShape[], trained: readonly TensorShape[]): number {
   return bytesOf(tensors) + 2 * bytesOf(trained);
 }
 
-/** Why a checkpoint of so many bytes does not fit into a folder that exists: "needs …". Undefined if it does. */
+/** Why a checkpoint of `bytes` bytes does not fit into the existing `folder` ("needs …"), or undefined if it does. */
 export async function roomProblem(disk: DiskOperations, folder: string, bytes: number): Promise<string | undefined> {
   const free = await disk.freeBytes(folder);
   const needed = bytes + FREE_BYTES_MARGIN;
@@ -70,9 +70,9 @@ export async function roomProblem(disk: DiskOperations, folder: string, bytes: n
     : undefined;
 }
 
-/** Made by `CheckpointStore.beginWrite`. After any error it has cleaned up after itself and accepts nothing more. */
+/** Created by `CheckpointStore.beginWrite`. After an error it removes its files and accepts no more calls. */
 export class CheckpointWriter {
-  /** Bytes of tensors that must come before {@link commit}: four for each parameter, eight more for each that is trained. */
+  /** Bytes of tensors that must be written before {@link commit}; see {@link stateBytes}. */
   readonly expectedBytes: number;
   readonly #disk: DiskOperations;
   readonly #directory: string;
@@ -83,7 +83,7 @@ export class CheckpointWriter {
   readonly #hidden: string;
   readonly #files = new Map<string, { bytes: number; sha256: string }>();
   readonly #parameterBytes: number;
-  /** The tensors that have moments, in the order of all. */
+  /** The tensors with moments, in the order of `tensors`. */
   readonly #trained: readonly TensorShape[];
   #current: OpenFile | undefined;
   #receivedBytes = 0;
@@ -107,7 +107,7 @@ export class CheckpointWriter {
     this.#hidden = join(directory, this.#hiddenName);
   }
 
-  /** Makes the hidden folder and writes everything but the tensors. Called once, by the store. */
+  /** Creates the hidden folder and writes everything except the tensors. The store calls it once. */
   begin(): Promise<void> {
     return this.#exclusively(async () => {
       const { modelConfig, tokenizerFiles, endOfText, trainer, tensors } = this.#contents;
@@ -126,10 +126,10 @@ export class CheckpointWriter {
   }
 
   /**
-   * Takes the next bytes of the stream: all parameters, then m and then v of those that are trained, float32 little-endian,
-   * each in the order of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure); `bytes` must not change
-   * until then.
-   * @throws PeerError with the cause when the disk is full or fails: nothing is left of this checkpoint
+   * Writes the next bytes of the stream: all parameters, then m, then v of the trained ones, float32 little-endian,
+   * each in the order of `tensors`. Chunks may begin and end anywhere. Await it before the next call (backpressure), and do not
+   * change `bytes` until then.
+   * @throws PeerError with the cause when the disk is full or fails; this checkpoint's files are then removed
    */
   write(bytes: Uint8Array): Promise<void> {
     return this.#exclusively(async () => {
@@ -149,7 +149,7 @@ export class CheckpointWriter {
   }
 
   /**
-   * Makes the checkpoint durable and visible, then lets the store delete what retention no longer keeps.
+   * Makes the checkpoint durable and visible; then the store deletes the checkpoints that retention no longer keeps.
    * @returns the path of the new folder
    * @throws PeerError as {@link write}
    */
@@ -171,13 +171,13 @@ export class CheckpointWriter {
     return path;
   }
 
-  /** Gives the checkpoint up and removes what was written. Does nothing after commit or another abort. Never throws. */
+  /** Abandons the checkpoint and removes its files. Does nothing after a commit or an earlier abort. Never throws. */
   async abort(): Promise<void> {
     await this.#queue.catch(() => undefined);
     await this.#discard();
   }
 
-  /** Renames the hidden folder to `path`; what was there (the same step, written before) is replaced. */
+  /** Renames the hidden folder to `path`, replacing an earlier checkpoint of the same step. */
   async #publish(path: string): Promise<void> {
     if (!(await exists(path))) {
       await this.#disk.rename(this.#hidden, path);
@@ -185,7 +185,7 @@ export class CheckpointWriter {
       await this.#disk.syncDirectory(this.#directory);
       return;
     }
-    // Two renames: after a crash between them, the store finds the replaced one and puts it back.
+    // Two renames: after a crash between them, the store finds the replaced folder and restores it.
     const oldName = claimHiddenName('old', this.#target);
     const old = join(this.#directory, oldName);
     try {
@@ -242,7 +242,7 @@ export class CheckpointWriter {
     this.#files.set(current.name, { bytes: current.bytes, sha256: current.hash.digest('hex') });
   }
 
-  /** One operation at a time, in the order of the calls; the first failure discards everything. */
+  /** Runs operations one at a time, in call order; the first failure discards everything. */
   #exclusively(operation: () => Promise<void>): Promise<void> {
     const done = this.#queue.then(async () => {
       if (this.#state !== 'open') throw new InvariantError(`this checkpoint writer is ${this.#state}`);
@@ -263,7 +263,7 @@ export class CheckpointWriter {
     this.#state = 'aborted';
     const current = this.#current;
     this.#current = undefined;
-    // What cannot be removed now, the store removes when it is next opened.
+    // The store removes any leftovers when it is next opened.
     await current?.file.close().catch(() => undefined);
     await this.#disk.removeTree(this.#hidden).catch(() => undefined);
     releaseHiddenName(this.#hiddenName);
@@ -275,13 +275,13 @@ export class CheckpointWriter {
     const why = code in meaning ? `${meaning[code as keyof typeof meaning]} (${messageOf(error)})` : messageOf(error);
     const path = join(this.#directory, this.#target);
     const message = this.#isVisible
-      ? `${path} is whole, but might not survive a power cut: ${why}`
-      : `${path} could not be written: ${why}; nothing of it is left`;
+      ? `${path} is complete, but might not survive a power failure: ${why}`
+      : `${path} could not be written: ${why} (its files were removed)`;
     return new PeerError(message, { cause: error });
   }
 }
 
-/** Checks the contents and starts the write. @throws PeerError when the disk refuses */
+/** Checks the contents and starts the write. @throws PeerError when the disk fails */
 export async function beginCheckpoint(
   disk: DiskOperations,
   directory: string,
@@ -304,8 +304,8 @@ function checkMoments({ tensors, moments }: CheckpointContents): void {
   if (moments === undefined) return;
   const names = new Set(tensors.map(({ name }) => name));
   const unknown = moments.find((name) => !names.has(name));
-  invariant(unknown === undefined, `the new checkpoint has moments of ${unknown}, which is none of its tensors`);
-  invariant(moments.length > 0, 'the new checkpoint has no moments: expected those of at least one tensor');
+  invariant(unknown === undefined, `the new checkpoint has moments of ${unknown}, which is not one of its tensors`);
+  invariant(moments.length > 0, 'the new checkpoint has no moments: expected moments for at least one tensor');
 }
 
 function bytesOf(tensors: readonly TensorShape[]): number {

@@ -41,7 +41,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
     checkpoint(outcome) {
       if ('error' in outcome) {
         warn(
-          `the checkpoint of step ${outcome.step} was not written: ${outcome.error}; the ones before it are kept, training goes on`,
+          `the checkpoint of step ${outcome.step} was not written: ${outcome.error}; earlier checkpoints are kept and training continues`,
         );
       } else {
         print(`${stepLabel(outcome.step)}  checkpoint ${basename(outcome.path)}`);

@@ -32,7 +32,7 @@ export interface WrittenCheckpoint {
   readonly path: string;
 }
 
-/** It could not be written; the run goes on, and nothing of it is left. */
+/** A checkpoint that could not be written. The run continues, and its files were removed. */
 export interface FailedCheckpoint {
   /** Updates that it would have contained. */
   readonly step: number;

@@ -139,7 +139,7 @@ test('one failure at any operation: the writer cleans up and says what happened'
     if (typeof outcome !== 'string') {
       expect(outcome).toBeInstanceOf(PeerError);
       expect(outcome.message).toContain(
-        renamed ? 'might not survive a power cut' : 'step-00000020 could not be written',
+        renamed ? 'might not survive a power failure' : 'step-00000020 could not be written',
       );
       expect(outcome.message).toContain('EIO: input/output error');
     }

@@ -84,10 +84,7 @@ describe('config.json', () => {
     [{ scale_attn_by_inverse_layer_idx: true }, 'scale_attn_by_inverse_layer_idx is true'],
     [{ n_head: 4 }, 'n_embd 6 is not divisible by n_head 4'],
     [{ n_layer: 0 }, 'n_layer'],
-    [
-      { n_positions: 131_072 },
-      'describes a model that is not supported here: as a config it would have model.blockSize',
-    ],
+    [{ n_positions: 131_072 }, 'describes a model that Lockstep does not support: model.blockSize'],
     [{ n_embd: '6' }, 'n_embd'],
     [{ lockstep: { version: 2, bias: true } }, 'lockstep.version is 2'],
   ])('%o is refused', (changes, message) => {
@@ -215,13 +212,13 @@ describe('a folder that Lockstep did not write', () => {
 
   test.each<[string, (list: TensorShape[]) => TensorShape[], string]>([
     ['a missing tensor', (list) => list.slice(1), 'lacks tensor transformer.ln_f.bias'],
-    ['an unknown tensor', (list) => [...list, { name: 'extra', shape: [1] }], 'holds "extra"'],
+    ['an unknown tensor', (list) => [...list, { name: 'extra', shape: [1] }], 'has tensor "extra"'],
     [
       'another shape',
       (list) => list.map((t) => (t.shape.length === 2 ? { ...t, shape: [...t.shape].reverse() } : t)),
       'has shape [',
     ],
-    ['the same tensor twice', (list) => [...list, { name: 'ln_f.bias', shape: [6] }], 'occurs twice'],
+    ['the same tensor twice', (list) => [...list, { name: 'ln_f.bias', shape: [6] }], 'appears twice'],
   ])('%s is refused', async (_name, change, message) => {
     await expect(openCheckpoint(publishedFolder({ tensors: change(tensors) }))).rejects.toThrow(message);
   });
@@ -233,7 +230,7 @@ describe('a folder that Lockstep did not write', () => {
     rmSync(join(integers, 'model.safetensors'));
     await expect(openCheckpoint(integers)).rejects.toThrow('model.safetensors is missing');
     writeFileSync(join(integers, 'pytorch_model.bin'), '');
-    await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which may run code');
+    await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which can run code');
   });
 
   test('an empty folder, a file and an absent path are no checkpoint', async () => {

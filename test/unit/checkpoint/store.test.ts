@@ -92,7 +92,7 @@ describe('writing and reading', () => {
     const store = new CheckpointStore(temporaryFolder());
     await expect(store.beginWrite({ ...contentsAt(1), moments: [] })).rejects.toThrow('has no moments');
     await expect(store.beginWrite({ ...contentsAt(1), moments: ['x'] })).rejects.toThrow(
-      'has moments of x, which is none',
+      'has moments of x, which is not one',
     );
   });
 
@@ -215,8 +215,8 @@ describe('damage is found and named', () => {
 
   test.each([
     ['manifest.json', '"version": 1', '"version": 2', 'format version 2; this Lockstep reads version 1'],
-    ['manifest.json', 'lockstep-checkpoint', 'somebody-elses-data', "is not Lockstep's"],
-    ['manifest.json', '"step": 4', '"step": 5', 'manifest.json is of step 5, trainer.json of step 4'],
+    ['manifest.json', 'lockstep-checkpoint', 'somebody-elses-data', 'is not a Lockstep file'],
+    ['manifest.json', '"step": 4', '"step": 5', 'manifest.json says step 5, trainer.json says step 4'],
     ['manifest.json', '"tokenizer.json"', '"../secret.json"', 'Invalid key in record'],
     ['manifest.json', '"trainer.json"', '"trainer2.json"', 'does not list trainer.json'],
   ])('%s with %s → %s', async (name, from, to, message) => {
@@ -257,12 +257,12 @@ describe('newestWhole', () => {
     expect(newest?.skipped[1]?.reason).toContain('manifest.json is missing');
   });
 
-  test('says so when none is whole, and when a folder was renamed', async () => {
+  test('says so when none is complete, and when a folder was renamed', async () => {
     const store = new CheckpointStore(temporaryFolder());
     await writeTiny(store, contentsAt(100));
     renameSync(join(store.directory, 'step-00000100'), join(store.directory, 'step-00000101'));
     await expect(store.newestWhole()).rejects.toThrow(
-      /No checkpoint in .* is whole:\n {2}step 101: .* is the checkpoint of step 100/,
+      /No checkpoint in .* is complete:\n {2}step 101: .* is the checkpoint of step 100/,
     );
   });
 });

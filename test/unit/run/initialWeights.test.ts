@@ -94,7 +94,7 @@ it.each<[string, (index: { weight_map: Record<string, string> }) => void, string
     ({ weight_map: map }) => {
       map['transformer.ln_f.bias'] = 'model-00001-of-00002.safetensors';
     },
-    'but it has not',
+    'but that file does not',
   ],
   [
     'a tensor too few',
