@@ -1,9 +1,9 @@
 /**
- * A training loop of your own, as nanoGPT's train.py has it, on one machine. After `npm run build`:
+ * Your own training loop, like nanoGPT's train.py, on one machine. After `npm run build`:
  *
  *   node build/examples/customLoop.js input.txt [steps]
  *
- * B batch, T time (blockSize). For a loss of your own see `Tape` and `GPT` in the reference.
+ * B is the batch size, T the sequence length (blockSize). For your own loss, see `Tape` and `GPT` in the reference.
  */
 import {
   addSums,
@@ -39,7 +39,7 @@ try {
     let sums = noSums;
     for (let micro = 0; micro < gradAccumSteps; micro++) {
       const batch = trainBatch(dataset, { ...drawing, step, from: micro * B });
-      const lossScale = 1 / (globalBatchSize * T); // every target weighs the same
+      const lossScale = 1 / (globalBatchSize * T); // every target has the same weight
       sums = addSums(sums, await trainer.microStep({ ...batch, lossScale })); // adds to the gradients
     }
     const learningRate = learningRateAt(step, { kind: 'cosine', ...rates });

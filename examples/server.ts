@@ -1,10 +1,10 @@
 /**
- * Generates text over HTTP, streaming it as it comes. After `npm run build`:
+ * Generates text and streams it over HTTP. After `npm run build`:
  *
  *   node build/examples/server.js runs/quickstart [port]
  *   curl -N --data 'export function ' 'http://127.0.0.1:8080/?tokens=100'
  *
- * A prompt is at most 8 KiB and a text at most 1,000 tokens; a client that leaves ends its text.
+ * A prompt may have up to 8 KiB and a text up to 1,000 tokens. If the client disconnects, generation stops.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -20,7 +20,7 @@ const model = await loadCheckpoint(checkpoint);
 
 const server = createServer((request, response) => {
   answer(request, response).catch((error: unknown) => {
-    if (response.destroyed) return; // the client has left
+    if (response.destroyed) return; // the client has disconnected
     if (response.headersSent) response.destroy();
     else
       response.writeHead(error instanceof UserError ? 400 : 500).end(error instanceof UserError ? error.message : '');

@@ -1,9 +1,9 @@
 /**
- * Trains on your text and continues it. After `npm run build`:
+ * Trains on your text, then generates a continuation. After `npm run build`:
  *
  *   node build/examples/train.js input.txt [steps]
  *
- * Ctrl-C ends the run in order, with a checkpoint; `npx launch --resume runs/…` goes on with it.
+ * Ctrl-C stops the run after its step, with a checkpoint; `npx launch --resume runs/…` resumes it.
  */
 import { loadCheckpoint, train, UserError } from 'lockstep';
 
