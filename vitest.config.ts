@@ -25,7 +25,7 @@ const projects = ['unit', 'bench', 'simulator', 'parity', 'fault', 'e2e'].map((n
  */
 export default defineConfig({
   test: {
-    // Of two cores both: by default one is left idle.
+    // All cores: by default one is left idle.
     maxWorkers: '100%',
     // With --coverage: for scripts/coverage.mjs, modules that no test imports too.
     coverage: { include: ['src/**/*.ts'], reporter: ['json-summary'], reportsDirectory: 'build/coverage' },

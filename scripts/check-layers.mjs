@@ -40,7 +40,7 @@ function importsOf(path) {
   return [...found];
 }
 
-/** The line of the table that a file belongs to: the longest that its path starts with. '' for files that lie in src/ itself. */
+/** The row of the table that a file belongs to: the longest one that its path starts with. '' for files directly in src/. */
 function layerOf(path) {
   const folders = posix.dirname(path).split('/').slice(1);
   for (let depth = folders.length; depth > 0; depth--) {

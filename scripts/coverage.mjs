@@ -1,6 +1,6 @@
 /**
- * What the unit tests run of the sources: the share of lines, in all and of the modules of which they run less than half. Of
- * `npx vitest run --project unit --coverage`, which leaves build/coverage/coverage-summary.json.
+ * Prints the share of source lines that the unit tests run: in total, and for each module below half.
+ * Reads build/coverage/coverage-summary.json, which `npx vitest run --project unit --coverage` writes.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';

@@ -27,7 +27,7 @@ export function hashOf(root, sources, facts) {
 }
 
 /**
- * Whether all of `outputs` are there and were made of what `hash` says.
+ * Whether all `outputs` exist and were built from the inputs that `hash` describes.
  * @param {readonly string[]} outputs files and folders
  * @param {string} stamp a file
  * @param {string} hash

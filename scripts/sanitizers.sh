@@ -25,7 +25,7 @@ TSAN_OPTIONS=halt_on_error=1 setarch -R ./poolRaces
 flags="-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 CXXFLAGS=$flags LDFLAGS=$flags node scripts/build-native.mjs --strict >build.log 2>&1 || { tail -40 build.log; exit 1; }
 
-# Node is not built with the sanitizers, so their libraries come first. What V8 keeps until it ends is no leak.
+# Node is not built with the sanitizers, so their libraries come first. Memory that V8 keeps until it ends is not a leak.
 export LD_PRELOAD="$(library libasan.so):$(library libubsan.so):$(library libstdc++.so.6)"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 vitest=(node node_modules/vitest/vitest.mjs run --testTimeout=600000)

@@ -1,4 +1,5 @@
 /** The documentation against what it is about: its links lead somewhere, it quotes real messages, its command lines can be typed. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, it } from 'vitest';
@@ -38,6 +39,13 @@ it('every message that troubleshooting.md quotes is written in src', () => {
   expect(messages.filter((message) => message.replaceAll('…', '').length < fixedCharsLeast)).toEqual([]);
   const texts = textsOfSource();
   expect(messages.filter((message) => !isWritten(message, texts))).toEqual([]);
+});
+
+it('all that people read is plain English', () => {
+  const { stderr } = spawnSync(process.execPath, [join(packageRoot, 'scripts', 'check-words.mjs')], {
+    encoding: 'utf8',
+  });
+  expect(stderr.trim().split('\n')).toEqual(['']);
 });
 
 const lines = pages.flatMap((page) => commandLinesOf(page).map((command) => ({ ...command, page: page.name })));
