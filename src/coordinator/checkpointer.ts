@@ -1,6 +1,6 @@
 /**
- * Turns the state stream of a worker into a checkpoint on disk, in the background, and streams a checkpoint to workers that
- * resume. Chunks are acknowledged when they are stored, which bounds what is under way.
+ * Writes a worker's state stream to a checkpoint on disk, in the background, and streams a checkpoint to workers that
+ * resume. Acknowledging chunks only when they are stored bounds the amount in flight.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import { type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
@@ -8,9 +8,9 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
 import { stateChunkBytes, stateChunksInFlight } from '../comm/protocol.ts';
 
-/** What is asked of a checkpoint store: that of a run directory, or one in memory. */
+/** The interface of a checkpoint store: a run directory's, or one in memory. */
 export interface StateStore {
-  /** @param keepsOlder asked when it is written: whether those before it stay, however many they are */
+  /** @param keepsOlder called when the checkpoint is written: whether the older ones stay, whatever their number */
   beginWrite(
     contents: CheckpointContents,
     keepsOlder?: () => boolean,
@@ -18,15 +18,15 @@ export interface StateStore {
   newestWhole(): Promise<{ readonly checkpoint: StoredState } | undefined>;
 }
 
-/** What is asked of a checkpoint. */
+/** A requested checkpoint. */
 export type StoredState = Pick<Checkpoint, 'trainer' | 'stream'>;
 
-/** What became of a checkpoint. */
+/** The outcome of a checkpoint. */
 export type CheckpointOutcome = WrittenCheckpoint | FailedCheckpoint;
 
-/** It is on the disk, whole. */
+/** It is complete and on disk. */
 export interface WrittenCheckpoint {
-  /** Updates that it contains. */
+  /** Number of updates it contains. */
   readonly step: number;
   /** Its folder, absolute. */
   readonly path: string;
@@ -34,13 +34,13 @@ export interface WrittenCheckpoint {
 
 /** A checkpoint that could not be written. The run continues, and its files were removed. */
 export interface FailedCheckpoint {
-  /** Updates that it would have contained. */
+  /** Number of updates it would have contained. */
   readonly step: number;
-  /** Why. */
+  /** The reason. */
   readonly error: string;
 }
 
-/** Where a state stream has come to. */
+/** The position in a state stream. */
 export interface StreamPosition {
   readonly term: number;
   readonly step: number;
@@ -54,7 +54,7 @@ interface Incoming {
   readonly bytes: number;
   receivedBytes: number;
   writer: Pick<CheckpointWriter, 'write' | 'commit' | 'abort'> | undefined;
-  /** Writes in the order of arrival. */
+  /** Writes in order of arrival. */
   queue: Promise<void>;
 }
 
@@ -67,8 +67,8 @@ export class Checkpointer {
   #incoming: Incoming | undefined;
 
   /**
-   * @param options.keepsOlder whether a checkpoint that is written now costs no older one its place. Default: it may
-   * @param options.giveUp tells the sender of a stream that the rest of it is not wanted
+   * @param options.keepsOlder whether a checkpoint written now leaves all older ones in place. Default: it may replace one
+   * @param options.giveUp tells the sender of a stream to stop sending
    */
   constructor(options: {
     store: StateStore;
@@ -102,7 +102,7 @@ export class Checkpointer {
     });
   }
 
-  /** One chunk of the stream. A chunk that does not belong to it ends the checkpoint, not the run. */
+  /** Adds a chunk of the stream. A chunk that does not belong to it ends the checkpoint, but not the run. */
   receive(from: string, { term, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
     const incoming = this.#incoming;
     if (incoming === undefined || incoming.from !== from || incoming.step !== step || incoming.term !== term) return;
@@ -116,7 +116,7 @@ export class Checkpointer {
       await incoming.writer?.write(payload);
       this.#acknowledge(from, { term, step, offset: offset + size });
       if (offset + size < incoming.bytes || incoming.writer === undefined) return;
-      // Given up meanwhile.
+      // Abandoned in the meantime.
       if (this.#incoming !== incoming) return;
       const path = await incoming.writer.commit();
       this.#forget(incoming);
@@ -124,7 +124,7 @@ export class Checkpointer {
     });
   }
 
-  /** Gives up the checkpoint that is being written, if any, and removes what is there of it. */
+  /** Abandons the checkpoint being written, if any, and removes its files. */
   async abort(): Promise<void> {
     const incoming = this.#incoming;
     this.#incoming = undefined;
@@ -132,7 +132,7 @@ export class Checkpointer {
     await incoming?.writer?.abort();
   }
 
-  /** Another may have begun since this one was given up. */
+  /** A new checkpoint may have begun since this one was abandoned. */
   #forget(incoming: Incoming): void {
     if (this.#incoming === incoming) this.#incoming = undefined;
   }
@@ -160,8 +160,8 @@ export class StateFeed {
   #stopped = false;
 
   /**
-   * @param tensors of the receiver, in the order of its state
-   * @param send one chunk that starts at `offset`
+   * @param tensors the receiver's, in the order of its state
+   * @param send sends one chunk that starts at `offset`
    */
   async run(
     checkpoint: StoredState,
@@ -182,7 +182,7 @@ export class StateFeed {
           }
           if (this.#stopped) return;
           const piece = chunk.subarray(start, Math.min(start + stateChunkBytes, chunk.byteLength));
-          // A copy: the stream may use its buffer again before the link has sent it.
+          // A copy, because the stream may reuse its buffer before the link has sent it.
           const offset = this.#sentBytes;
           this.#sentBytes += piece.byteLength;
           send(offset, piece.slice());
@@ -191,7 +191,7 @@ export class StateFeed {
     }
   }
 
-  /** Of what was sent, everything before `offset` has arrived. What was not sent cannot have. */
+  /** The receiver has everything sent before `offset`. It cannot have more than was sent. */
   acknowledged(offset: number): void {
     if (offset > this.#sentBytes) return;
     this.#acknowledgedBytes = Math.max(this.#acknowledgedBytes, offset);

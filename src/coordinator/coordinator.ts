@@ -1,7 +1,7 @@
 /**
- * The rim around the decision core: it turns messages, exits and time into events, and carries the effects out over the
- * control link, the dataset, the checkpoint store and the metrics. It decides nothing itself, and it computes nothing:
- * it runs on a machine without an engine.
+ * Connects the decision core with the outside: turns messages, process exits and time into events, and carries out the effects on
+ * the control link, the dataset, the checkpoint store and the metrics. It makes no decisions and no computations, so it runs on a
+ * machine without an engine.
  */
 import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -28,13 +28,13 @@ import { StateTransfers } from './stateTransfers.ts';
 import { ValidationPlan } from './validationPlan.ts';
 
 const tickIntervalMs = 100;
-/** From one tick to the next: this process was stopped, or its machine slept. */
+/** A longer gap between two ticks means that this process was stopped, or that its machine slept. */
 const pauseMs = 1_000;
-/** How much later than its lost connection the exit of a local process may be known. */
+/** The exit of a local process may become known this much later than the loss of its connection. */
 const exitGraceMs = 300;
 
 export class Coordinator {
-  /** Steps applied when the run has ended well; rejects with a PeerError or UserError when it has not. */
+  /** Number of applied steps when the run has ended well; otherwise rejects with a PeerError or UserError. */
   readonly finished: Promise<number>;
   readonly #options: CoordinatorOptions;
   readonly #server: ControlServer;
@@ -43,7 +43,7 @@ export class Coordinator {
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
   readonly #writer: RunWriter;
-  /** What cancels them. */
+  /** Functions that cancel the timers. */
   readonly #timers = new Set<() => void>();
   readonly #clock: Clock;
   #tickedMs: number | undefined;
@@ -74,11 +74,11 @@ export class Coordinator {
     this.finished = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // The run may fail before anyone awaits it; whoever awaits `finished` still sees the error.
+    // The run may fail before anyone awaits it; a later await of `finished` still sees the error.
     this.finished.catch(() => {});
     this.#checkpointer = new Checkpointer({
       store: options.store,
-      // What a run that gave up saved may have to be removed: then it goes on from the one before.
+      // If a run gives up, its last checkpoint may have to be removed, and the run then continues from the one before.
       keepsOlder: () => this.#state.givingUp !== undefined,
       acknowledge: (to, at) => this.#send(to, { type: 'stateAck', purpose: 'checkpoint', ...at }),
       giveUp: (to, step) => this.#send(to, { type: 'stateGivenUp', step }),
@@ -104,21 +104,21 @@ export class Coordinator {
     this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#tick());
   }
 
-  /** After a pause of this process messages have waited too: they are heard before anybody is found silent. */
+  /** After a pause of this process, messages are waiting too: they are processed before any worker counts as silent. */
   #tick(): void {
     const nowMs = this.#clock.monotonic();
     const hasPaused = this.#tickedMs !== undefined && nowMs - this.#tickedMs > pauseMs;
-    // A machine so slow that every tick is late has not paused.
+    // On a very slow machine every tick is late; that is not a pause.
     this.#tickedMs = hasPaused ? undefined : nowMs;
     if (!hasPaused) this.#handle({ kind: 'tick' });
   }
 
-  /** A worker of this machine has ended, and how. */
+  /** A worker of this machine has ended; the argument says how. */
   workerExited(exit: Omit<Extract<RunEvent, { kind: 'workerExited' }>, 'kind'>): void {
     this.#handle({ kind: 'workerExited', ...exit });
   }
 
-  /** The exit of a process of this machine is reported by itself, and says more: it is waited for. */
+  /** The exit of a local process is reported separately and says more, so the coordinator waits for it. */
   #peerGone(id: string, reason: string): void {
     const isLocal = this.#options.localWorkers.some((worker) => id.startsWith(`${worker}.`));
     if (this.#isClosed) return;
@@ -134,12 +134,12 @@ export class Coordinator {
     this.#timers.add(cancel);
   }
 
-  /** What it knows of the run at this moment. */
+  /** The current state of the run. */
   get state(): RunState {
     return this.#state;
   }
 
-  /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal, or why else */
+  /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal or another reason */
   requestStop(cause?: string): void {
     if (!this.#isOver && !this.#state.stopRequested) {
       const reason = cause === undefined ? 'the run is to stop' : `the run is to stop: ${cause}`;
@@ -148,20 +148,20 @@ export class Coordinator {
     this.#handle({ kind: 'stopRequested' });
   }
 
-  /** Something that the run's events should have, though it goes on. */
+  /** Records an event that does not end the run. */
   note(message: string): void {
     if (this.#isOver) return;
     this.#writer.event({ event: 'warning', reason: message, ...this.#at });
   }
 
-  /** Its last event is written, or as good as. */
+  /** Whether the last event is written, or about to be. */
   get #isOver(): boolean {
     return this.#isClosed || this.#state.stage === 'finished' || this.#state.stage === 'failed';
   }
 
   /**
-   * Ends the run at once and writes nothing more of it, because its directory is another process's by now: members are told to stop, and
-   * whoever joins is refused. `finished` rejects with `error`. To be closed when the workers have ended.
+   * Ends the run at once and writes nothing more, because its directory now belongs to another process. Members are told to stop, and
+   * joins are refused. `finished` rejects with `error`. Close it when the workers have ended.
    */
   abandon(error: Error): void {
     if (this.#isClosed || this.#isAbandoned) return;
@@ -170,7 +170,7 @@ export class Coordinator {
     if (!this.#isOver) {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      // Of a run that failed they would write down what they did, in the directory.
+      // Members of a failed run would write their records to the directory.
       const stop = { type: 'stop', reason: error.message, failed: false } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
@@ -178,7 +178,7 @@ export class Coordinator {
     void this.#checkpointer.abort();
   }
 
-  /** Lets go of everything; a checkpoint that is being written is given up. */
+  /** Releases everything; a checkpoint being written is abandoned. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#stopTicking();
@@ -210,7 +210,7 @@ export class Coordinator {
     this.#handle({ kind: 'message', from: peer, message });
   }
 
-  /** Only of members, who alone were asked. */
+  /** Accepts traces only from members, because only they were asked. */
   #traced(peer: string, message: WorkerMessageOf<'trace'>, payload: Uint8Array | undefined): void {
     const member = this.#state.members.find(({ id }) => id === peer);
     if (member === undefined || this.#options.tracer?.isTraced(message.step) !== true) return;
@@ -221,9 +221,9 @@ export class Coordinator {
     }
   }
 
-  /** Whatever fails here ends the run: it is called from timers and sockets, where nobody would catch it. */
+  /** A failure in here ends the run: timers and sockets call it, and they would not catch an error. */
   #handle(event: RunEvent): void {
-    // Workers that end meanwhile still say so.
+    // Workers that end in the meantime still report.
     if (this.#isClosed) return;
     try {
       const core = this.#options.decide ?? decide;
@@ -252,7 +252,7 @@ export class Coordinator {
   }
 
   #reject(error: Error): void {
-    // Its file lies in the directory.
+    // Its file is in the directory.
     if (this.#isAbandoned) return;
     const { recorder, listener } = this.#options;
     recorder?.record('failed', { error: error.message });
@@ -390,14 +390,14 @@ export class Coordinator {
     };
   }
 
-  /** It may be too late for that: then its outcome was told before. */
+  /** It may be too late, if its outcome was already reported. */
   async #abandonCheckpoint(step: number): Promise<void> {
     await this.#checkpointer.abort().catch((error: unknown) => this.#options.listener.warning(messageOf(error)));
     this.#handle({ kind: 'checkpointFailed', step });
   }
 
   #checkpointEnded(outcome: CheckpointOutcome): void {
-    // Who hears of it may write, too.
+    // Listeners may write, too.
     if (this.#isAbandoned) return;
     this.#options.listener.checkpoint(outcome);
     const kind = 'error' in outcome ? 'checkpointFailed' : 'checkpointWritten';

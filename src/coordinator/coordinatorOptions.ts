@@ -1,4 +1,4 @@
-/** What a coordinator is given: by `launch`, by a bench, by the simulator. */
+/** The coordinator's options, given by `launch`, a bench or the simulator. */
 import { declaredTensors } from '../architecture/trainable.ts';
 import type { Clock } from '../base/clock.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
@@ -19,47 +19,47 @@ import type { Resumed, RunPlan } from './core/runState.ts';
 import type { Progress } from './stepRecords.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
-/** What a worker trains with. */
+/** The replica that a worker trains with. */
 export interface PreparedReplica {
-  /** What it computes on, for people: `native (avx512, 2 threads)`. */
+  /** The engine, for display: `native (avx512, 2 threads)`. */
   readonly engine: string;
   /** The model's parameters, in the order of its state. */
   readonly tensors: readonly StateTensor[];
 }
 
-/** A worker in the ring, for those who listen. */
+/** A worker in the ring, as listeners see it. */
 export interface RingMember {
-  /** From 0, its place in the ring. */
+  /** Its position in the ring, counted from 0. */
   readonly rank: number;
-  /** Its name, which stays when it comes back: `local-0000`. */
+  /** Its name, which it keeps when it returns: `local-0000`. */
   readonly worker: string;
   /** The machine it runs on. */
   readonly host: string;
-  /** Of its process there. */
+  /** Its process id on that machine. */
   readonly pid: number;
   /** Its replica. */
   readonly prepared?: PreparedReplica;
 }
 
-/** What a user may want to see of a run. */
+/** What a run reports to its user. */
 export interface RunListener {
-  /** A ring is formed, at the start and whenever workers came or went: its members go on from the same state. */
+  /** A ring has formed, at the start or after a change of membership; its members continue from the same state. */
   readonly started: (members: readonly RingMember[]) => void;
-  /** An update is applied on every rank. */
+  /** Every rank has applied an update. */
   readonly step: (metrics: StepMetrics) => void;
   /** The validation loss after a step (`eval.everySteps`). */
   readonly evaluated: (metrics: EvaluationMetrics) => void;
-  /** A checkpoint is written, or could not be. */
+  /** A checkpoint was written or could not be written. */
   readonly checkpoint: (outcome: CheckpointOutcome) => void;
-  /** A loss, a restart, somebody who came or left: one line. */
+  /** One line about a loss, a restart, or a worker that joined or left. */
   readonly event: (event: LoggedEvent) => void;
-  /** All that events.jsonl gets, those of `event` among them. */
+  /** Everything recorded in events.jsonl, including the events passed to `event`. */
   readonly logged?: (event: LoggedEvent) => void;
-  /** What a user should know, in one line. */
+  /** One line that the user should read. */
   readonly warning: (message: string) => void;
 }
 
-/** Tells several, in order. Each may listen to a part only. */
+/** Forwards to several listeners, in order. Each may implement only some of the methods. */
 export function allListeners(listeners: readonly Partial<RunListener>[]): RunListener {
   const tellAll = (tell: (listener: Partial<RunListener>) => void) => {
     for (const listener of listeners) tell(listener);
@@ -79,52 +79,52 @@ export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
   readonly dataset: Dataset;
-  /** What workers must train. Absent: the parameters of the config's model. */
+  /** The parameters that workers must train. Default: those of the config's model. */
   readonly tensors?: readonly StateTensor[];
-  /** Floating-point operations of forward and backward over the tokens of a step: gives the utilisation (mfu). */
+  /** Floating-point operations of a step's forward and backward passes, for the utilisation (mfu). */
   readonly stepFlops?: number;
-  /** What the targets of an evaluation stand for where none is masked, if known: gives bits per byte. */
+  /** The text of an evaluation's targets if none is masked, for bits per byte. */
   readonly validationText?: TextSize;
-  /** Tokens of a rank's validation windows that are evaluated at a time. Default 32,768. */
+  /** Number of tokens of a rank's validation windows evaluated at a time. Default 32,768. */
   readonly evalPartTokens?: number;
-  /** Where workers join; it stays the caller's to close. */
+  /** The link on which workers join; the caller closes it. */
   readonly server: ControlServer;
-  /** Workers that should be there before the run starts, and the fewest that it goes on with. */
+  /** Number of workers to wait for before the run starts, and the minimum it continues with. */
   readonly worldSize: number;
   readonly minWorkers: number;
   /** Names of the workers that this machine starts; `workerExited` is called for them. */
   readonly localWorkers: readonly string[];
   readonly restartsMax: number;
-  /** Whether others may join. */
+  /** Whether other workers may join. */
   readonly open: boolean;
-  /** Starts a local worker, again or for the first time. */
+  /** Starts a local worker, for the first time or again. */
   readonly startWorker: (worker: string) => void;
   readonly killWorker: (worker: string) => void;
   readonly store: StateStore;
   readonly metrics: Pick<MetricsLog, 'append' | 'rewind' | 'flush'>;
   readonly events: Pick<EventsLog, 'append' | 'flush'>;
   readonly journal: JournalSink;
-  /** The checkpoint to go on from; of step 0 that which holds the weights that a run begins with. */
+  /** The checkpoint to resume from; at step 0 it holds the weights that the run starts with. */
   readonly resume?: StoredState;
   /** Those of earlier parts of the run, oldest first. */
   readonly evaluations?: readonly EvaluatedLoss[];
-  /** For a run that begins with other weights: which they are, in words. */
+  /** For a run that starts from other weights: a description of them. */
   readonly begunWith?: string;
-  /** Where a coordinator that was killed had come to, if its workers may still be there. */
+  /** The progress of a killed coordinator, if its workers may still be alive. */
   readonly resumed?: Resumed;
   readonly listener: RunListener;
-  /** What a worker must show to join; without it everybody may. */
+  /** The token that a worker must present to join; without one every worker may join. */
   readonly token?: string | undefined;
   readonly clock?: Clock;
-  /** Where the steps that are traced are written down. */
+  /** Destination of the step traces. */
   readonly tracer?: Pick<TraceFile, 'isTraced' | 'add'>;
   /** Written if the run fails. */
   readonly recorder?: FlightRecorder;
-  /** The core. */
+  /** The decision core. */
   readonly decide?: typeof decide;
 }
 
-/** What was trained on before, oldest first: by the checkpoint, and beyond it by the journal. */
+/** Samples trained on before, oldest first, from the checkpoint and, beyond it, the journal. */
 export function progressBefore({ config, resume, resumed }: CoordinatorOptions): Progress[] {
   const { trainer } = resume ?? {};
   const known: Progress[] = [];
@@ -133,7 +133,7 @@ export function progressBefore({ config, resume, resumed }: CoordinatorOptions):
   return known;
 }
 
-/** What of it the decision core knows. */
+/** The part that the decision core needs. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, dataset, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint, schedule } = config;
@@ -158,7 +158,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     stopAfter: config.eval.stopAfter,
     evaluations: options.evaluations ?? [],
     checkpointEverySteps: checkpoint.everySteps,
-    // Whoever stops early wants the best model, not one of some steps later.
+    // A user who stops early wants the best model, not one from some steps later.
     checkpointBest: checkpoint.best || config.eval.stopAfter > 0,
     hashEverySteps: train.hashEverySteps,
     heartbeatTimeoutMs: comm.heartbeatTimeoutMs,

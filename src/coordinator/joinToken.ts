@@ -1,17 +1,17 @@
 /**
- * Whether who asks to join shows the token of the run (`comm/runKeys.ts`). In an encrypted run ZeroMQ has checked its key before; the
- * token stands behind it, where the traffic came through something that is allowed to connect and should not join.
+ * Checks that a joining worker has the run's token (`comm/runKeys.ts`). In an encrypted run ZeroMQ has already checked its key. The
+ * token is a second line of defence, for traffic that arrives through a proxy that may connect but must not join.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { protocolVersion } from '../comm/protocol.ts';
 import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 
 /**
- * Why a join is refused for its token; undefined if it is not.
- * @param token the run's; without one everybody may join
+ * The reason to refuse a join for its token; undefined if the token is right.
+ * @param token the run's; without one every worker may join
  */
 export function tokenRefusal(join: WorkerMessageOf<'join'>, token: string | undefined): string | undefined {
-  // A worker of another protocol version may have no token to show: it is refused for its version.
+  // A worker of another protocol version may have no token; it is refused because of its version.
   if (token === undefined || join.protocolVersion !== protocolVersion) return undefined;
   if (join.token === undefined) return "expected the run's token, received none: join with the key file of this run";
   const shown = Buffer.from(join.token);

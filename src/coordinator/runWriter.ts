@@ -1,6 +1,6 @@
 /**
- * What a coordinator writes down of its run, and tells whoever listens: the journal, from which a coordinator that was killed goes on,
- * the metrics, and the events.
+ * Records a run and reports it to listeners: the journal, from which a killed coordinator resumes, the metrics and the
+ * events.
  */
 import { hostname } from 'node:os';
 import { UserError } from '../base/errors.ts';
@@ -12,7 +12,7 @@ import { evaluationMetrics, StepRecords } from './stepRecords.ts';
 
 type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 
-/** Warnings that strangers caused which are shown. */
+/** Number of warnings caused by unknown peers that are displayed. */
 const warningsOfStrangersMax = 10;
 
 export class RunWriter {
@@ -22,7 +22,7 @@ export class RunWriter {
   #isAbandoned = false;
   #validation: { step: number; loss: number } | undefined;
 
-  /** @param nowMs of the run's monotonic clock, as everywhere below */
+  /** @param nowMs time on the run's monotonic clock, as everywhere below */
   constructor(options: CoordinatorOptions, nowMs: number) {
     this.#options = options;
     this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), options.stepFlops);
@@ -41,7 +41,7 @@ export class RunWriter {
     this.#options.journal.append({ kind: 'term', term, step, members });
   }
 
-  /** Kept before anyone is told: a coordinator that is killed goes on from here. */
+  /** Recorded before anyone is told: a killed coordinator resumes from here. */
   committed(effect: EffectOf<'committed'>, nowMs: number): void {
     this.#options.journal.append(this.#steps.commit(effect, nowMs));
   }
@@ -53,7 +53,7 @@ export class RunWriter {
     this.#options.listener.step(line);
   }
 
-  /** @throws UserError where no validation target counts */
+  /** @throws UserError if no validation target counts */
   evaluated({ step, sums }: EffectOf<'evaluationDone'>): void {
     if (!(sums.weight > 0)) {
       throw new UserError(
@@ -66,7 +66,7 @@ export class RunWriter {
     this.#options.listener.evaluated(line);
   }
 
-  /** Everybody's state is lost: what was written of later steps is void. */
+  /** Every state is lost: records of later steps are void. */
   rewind(effect: EffectOf<'rewind'>, at: { term: number; step: number }): void {
     this.#options.journal.append(effect);
     this.#options.metrics.rewind(effect.step);
@@ -74,7 +74,7 @@ export class RunWriter {
     this.event({ event: 'rewind', reason: `nobody has the state any more: back to step ${effect.step}`, ...at });
   }
 
-  /** The run has ended after `step`, as `event` says. */
+  /** The run has ended after `step`; `event` says how. */
   ended(event: LoggedEvent, step: number): void {
     this.event(event);
     this.#options.journal.append({ kind: 'ended', step });
@@ -86,24 +86,24 @@ export class RunWriter {
     this.#options.listener.logged?.(event);
   }
 
-  /** The directory is another process's by now: of what may still happen to a run that has ended, nothing is written. */
+  /** The directory now belongs to another process: nothing more is written, whatever else happens. */
   abandon(): void {
     this.#isAbandoned = true;
   }
 
-  /** Whoever reaches the port can cause such warnings: they must not fill a terminal. */
+  /** Anyone who can reach the port can cause these warnings, so their number is limited. */
   warnOfStranger(message: string): void {
     if (++this.#warningsOfStrangers > warningsOfStrangersMax) return;
     const isLast = this.#warningsOfStrangers === warningsOfStrangersMax;
     this.#options.listener.warning(isLast ? `${message} (further warnings of this kind are left out)` : message);
   }
 
-  /** Samples that were trained on in the first `step` updates: where the data of the next one begins. */
+  /** Number of samples trained on in the first `step` updates, where the data of the next update begins. */
   samplesAfter(step: number): number {
     return this.#steps.tokensAfter(step) / this.#options.config.model.blockSize;
   }
 
-  /** What a checkpoint of the step says of it. */
+  /** The facts about a step that its checkpoint records. */
   checkpointFacts(step: number): { samplesSeen: number; valLoss: number | null } {
     return {
       samplesSeen: this.samplesAfter(step),

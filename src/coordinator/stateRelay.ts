@@ -1,6 +1,6 @@
 /**
- * Passes the state that one member streams on to the workers that need it. The member goes on when the slowest of them has what it
- * sent, so that the coordinator holds no more than the chunks that are under way.
+ * Forwards the state that one member streams to the workers that need it. The member continues when the slowest of them has received
+ * everything sent, so the coordinator holds only the chunks in flight.
  */
 import type { StreamPosition } from './checkpointer.ts';
 
@@ -9,9 +9,9 @@ export interface StateRelayOptions {
   readonly to: readonly string[];
   readonly term: number;
   readonly step: number;
-  /** A chunk for one of `to`. */
+  /** Sends a chunk to one of `to`. */
   readonly forward: (to: string, at: StreamPosition, chunk: Uint8Array) => void;
-  /** To `from`: everybody has what lies before. */
+  /** Tells `from` that every receiver has everything before this position. */
   readonly acknowledge: (from: string, at: StreamPosition) => void;
 }
 
@@ -24,13 +24,13 @@ export class StateRelay {
     this.#acknowledged = new Map(options.to.map((id) => [id, 0]));
   }
 
-  /** Without effect unless it is of this stream. */
+  /** No effect unless it belongs to this stream. */
   chunk(from: string, at: StreamPosition, payload: Uint8Array | undefined): void {
     if (from !== this.#options.from || !this.#isOurs(at) || payload === undefined) return;
     for (const to of this.#options.to) this.#options.forward(to, at, payload);
   }
 
-  /** Without effect unless it is of this stream. */
+  /** No effect unless it belongs to this stream. */
   acknowledged(by: string, at: StreamPosition): void {
     const before = this.#acknowledged.get(by);
     if (before === undefined || !this.#isOurs(at)) return;

@@ -1,5 +1,5 @@
 /**
- * Brings the state of a step to workers that have none: from a member, whose chunks it passes on (stateRelay.ts), or from a
+ * Brings a step's state to workers without one: from a member, whose chunks it forwards (stateRelay.ts), or from a
  * checkpoint (checkpointer.ts).
  */
 import { PeerError } from '../base/errors.ts';
@@ -11,11 +11,11 @@ type Transfer = Extract<Effect, { kind: 'transfer' }>;
 
 export interface StateTransfersOptions {
   readonly store: StateStore;
-  /** The checkpoint that the run goes on from, read already. */
+  /** The checkpoint that the run resumes from, already opened. */
   readonly resume: StoredState | undefined;
-  /** A chunk for a worker. */
+  /** Sends a chunk to a worker. */
   readonly forward: (to: string, at: StreamPosition, chunk: Uint8Array) => void;
-  /** To the member that streams: everybody has what lies before. */
+  /** Tells the streaming member that every receiver has everything before this position. */
   readonly acknowledge: (from: string, at: StreamPosition) => void;
   /** A checkpoint could not be read. */
   readonly onError: (error: unknown) => void;
@@ -25,14 +25,14 @@ export class StateTransfers {
   readonly #options: StateTransfersOptions;
   readonly #feeds = new Map<string, { feed: StateFeed; term: number }>();
   #relay: StateRelay | undefined;
-  /** Counts the transfers. */
+  /** Number of transfers so far. */
   #turn = 0;
 
   constructor(options: StateTransfersOptions) {
     this.#options = options;
   }
 
-  /** Takes the place of the transfer before. */
+  /** Replaces the previous transfer. */
   begin({ from, to, term, step, tensors }: Transfer): void {
     this.#relay = undefined;
     this.stop();
@@ -45,12 +45,12 @@ export class StateTransfers {
     this.#relay = new StateRelay({ from, to, term, step, forward, acknowledge });
   }
 
-  /** Of a member that streams its state. */
+  /** A chunk from a member that streams its state. */
   chunk(from: string, { term, step, offset }: StreamPosition, payload: Uint8Array | undefined): void {
     this.#relay?.chunk(from, { term, step, offset }, payload);
   }
 
-  /** A worker has what lies before `offset`. */
+  /** A worker has everything before `offset`. */
   acknowledged(by: string, { term, step, offset }: StreamPosition): void {
     this.#relay?.acknowledged(by, { term, step, offset });
     const feed = this.#feeds.get(by);

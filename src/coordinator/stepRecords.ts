@@ -1,6 +1,6 @@
 /**
- * What is written down of a step: in the journal when it is committed, before anyone is told, and in the metrics when every
- * member has applied it. Both say means, which are made of the sums over all ranks.
+ * The records of a step: in the journal when it is committed, before anyone is told, and in the metrics when every member has
+ * applied it. Both contain means, computed from the sums over all ranks.
  */
 import { meansOf, type Sums } from '../base/sums.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -10,7 +10,7 @@ import { bitsPerByte, lossAndPerplexity, type TextSize } from '../task/textMeasu
 import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
-/** What a run had been trained on after so many updates. */
+/** Amount of data trained on after a number of updates. */
 export interface Progress {
   readonly step: number;
   readonly tokens: number;
@@ -18,20 +18,20 @@ export interface Progress {
 
 export class StepRecords {
   readonly #config: Config;
-  /** From where tokens are counted, oldest first: before each the batch size may have been another. */
+  /** Positions from which tokens are counted, oldest first; the batch size may have changed at each. */
   #known: readonly Progress[];
-  /** Whose share each sample of the committed step was. */
+  /** The rank that each sample of the committed step belonged to. */
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
   #startedMs: number;
-  /** Of the newest step. */
+  /** Time of the newest step. */
   #commit: { readonly atMs: number; readonly hold: boolean } | undefined;
 
   readonly #stepFlops: number | undefined;
 
   /**
-   * @param nowMs of the run's monotonic clock, as everywhere below
-   * @param known what checkpoint and journal say that was trained on before, oldest first
-   * @param stepFlops floating-point operations that a step is worth
+   * @param nowMs time on the run's monotonic clock, as everywhere below
+   * @param known amounts trained on before, from checkpoint and journal, oldest first
+   * @param stepFlops floating-point operations of a step
    */
   constructor(config: Config, nowMs: number, known: readonly Progress[], stepFlops?: number) {
     this.#known = known;
@@ -40,17 +40,17 @@ export class StepRecords {
     this.#startedMs = nowMs;
   }
 
-  /** The members begin the next step now: what came before was no part of it. */
+  /** The members begin the next step now; earlier time is not part of it. */
   begin(nowMs: number): void {
     this.#startedMs = nowMs;
   }
 
-  /** Everybody's state is lost: the run goes on from `step`. */
+  /** Every state is lost: the run resumes from `step`. */
   rewind(step: number): void {
     this.#known = this.#known.filter((progress) => progress.step <= step);
   }
 
-  /** Tokens that were trained on in the first `step` updates of the run, whatever its batch size was in each. */
+  /** Number of tokens trained on in the first `step` updates, at whatever batch sizes. */
   tokensAfter(step: number): number {
     const last = this.#known.findLast((progress) => progress.step <= step) ?? { step: 0, tokens: 0 };
     return last.tokens + (step - last.step) * this.#stepTokens;
@@ -63,7 +63,7 @@ export class StepRecords {
     return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: this.tokensAfter(step), lr, ranks };
   }
 
-  /** The line of a step that everybody who is left has applied now. */
+  /** The line of a step that every remaining member has now applied. */
   metrics(
     { step, term, learningRate, sums, gradNorm, ranks }: Extract<Effect, { kind: 'stepDone' }>,
     nowMs: number,
@@ -83,7 +83,7 @@ export class StepRecords {
       term,
       tokensPerSecond: this.#stepTokens / seconds,
       ...(mfu !== undefined && { mfu }),
-      // Whoever was lost after the commit computed its share all the same.
+      // Workers lost after the commit computed their shares all the same.
       ranks: this.#shares.map((share) => {
         const report = reports.get(share.rank);
         return report === undefined ? share : { ...share, ...report.timings, ringBytesSent: report.ringBytesSent };
@@ -95,9 +95,9 @@ export class StepRecords {
   }
 
   /**
-   * Where one step ends and the next begins. That is the commit, which the work of the next step cannot come before; what is heard
-   * of applied steps comes late at times, when the next one is well under way. Only before a pause the step ends when it is applied, and
-   * not even then if nobody is left to say so: how long that took was spent on finding out.
+   * The end of one step and the start of the next. This is the commit, because the next step's work cannot start earlier; reports of
+   * applied steps may arrive when the next step is well under way. Only before a pause does a step end when it is applied, and not
+   * even then if no worker is left to report it: that time was spent on finding out.
    */
   #endOf(isReported: boolean, nowMs: number): number {
     if (this.#commit === undefined || (this.#commit.hold && isReported)) return nowMs;
@@ -110,7 +110,7 @@ export class StepRecords {
   }
 }
 
-/** The line of an evaluation, with bits per byte where its targets are those of `text`: of a part of them nobody has counted the bytes. */
+/** The line of an evaluation, with bits per byte if its targets are those of `text`; the bytes of a part of them are not known. */
 export function evaluationMetrics(step: number, sums: Sums, text: TextSize | undefined): EvaluationMetrics {
   const { loss, perplexity } = lossAndPerplexity(sums);
   const { loss: _, ...others } = measuresOf(sums);
@@ -124,7 +124,7 @@ export function evaluationMetrics(step: number, sums: Sums, text: TextSize | und
   };
 }
 
-/** The mean loss, and of an objective that has more sums their means. */
+/** The mean loss, and for objectives with more sums their means. */
 function measuresOf(sums: Sums): { loss: number; means?: Readonly<Record<string, number>> } {
   const { loss, others } = meansOf(sums);
   return { loss, ...(Object.keys(others).length > 0 && { means: others }) };

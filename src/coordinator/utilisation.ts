@@ -1,6 +1,6 @@
 /**
- * Model FLOP utilisation: the floating-point operations that a step is worth, over what the machines could do in its time. What is
- * computed twice (recomputed activations) counts once. Pure.
+ * Model FLOP utilisation: a step's floating-point operations, divided by what the machines could do in its time. Operations
+ * that are computed twice (recomputed activations) count once. Pure.
  */
 import type { ComputeLimit } from '../comm/messageFields.ts';
 
@@ -10,9 +10,9 @@ interface HostMember {
 }
 
 /**
- * Floating-point operations a second that the machines of these workers can do: on each host, the limit of one thread for each
- * thread of its workers, but for no more than it has cores, which they share then.
- * @returns undefined if somebody has not measured it
+ * Floating-point operations per second that these workers' machines can do: on each host, the limit of one thread times the number of
+ * its workers' threads, but at most its number of cores.
+ * @returns undefined if a worker has not measured it
  */
 export function limitOf(members: readonly HostMember[]): number | undefined {
   const hosts = new Map<string, { threads: number; cores: number; threadFlops: number }>();
@@ -23,7 +23,7 @@ export function limitOf(members: readonly HostMember[]): number | undefined {
     hosts.set(host, {
       threads: so.threads + limit.threads,
       cores: Math.max(so.cores, limit.cores),
-      // Whoever measured while others computed has seen less than there is.
+      // A worker that measured while others computed has seen less than the maximum.
       threadFlops: Math.max(so.threadFlops, limit.threadFlops),
     });
   }
@@ -31,7 +31,7 @@ export function limitOf(members: readonly HostMember[]): number | undefined {
   return perHost.length === 0 ? undefined : perHost.reduce((sum, flops) => sum + flops, 0);
 }
 
-/** @param peakTflops `train.peakTflops`; 0: `members` have measured it. @returns 0 to 1, or undefined where nobody knows, or nothing is multiplied */
+/** @param peakTflops `train.peakTflops`; 0: the members' own measurement. @returns 0 to 1, or undefined if unknown or nothing is multiplied */
 export function utilisation(
   stepFlops: number | undefined,
   seconds: number,

@@ -1,6 +1,6 @@
 /**
- * The validation windows of a run's periodic estimates: always the same ones, spread evenly over the validation split or all of
- * it, so that two estimates can be compared whatever the number of workers.
+ * The validation windows of a run's periodic estimates: always the same, spread evenly over the validation split or covering it,
+ * so estimates are comparable for any number of workers.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Batch } from '../base/batch.ts';
@@ -17,10 +17,10 @@ export class ValidationPlan {
   /** Indices of the chosen windows. */
   readonly #windows: readonly number[];
 
-  /** Windows of a rank in one message: whole micro-batches, so that sums are the same as of all at once. */
+  /** Number of a rank's windows per message: a multiple of the micro-batch, so that sums equal those of all windows at once. */
   readonly partWindows: number;
 
-  /** @param partTokens about how many tokens a rank is to evaluate at a time; a whole split may be more than a message may hold */
+  /** @param partTokens approximate number of tokens that a rank evaluates at a time; an entire split may exceed a message's limit */
   constructor(dataset: Dataset, config: Config, partTokens = 2 ** 15) {
     this.#dataset = dataset;
     this.#blockSize = config.model.blockSize;
@@ -36,8 +36,8 @@ export class ValidationPlan {
   }
 
   /**
-   * The text that all targets stand for, those of neighbouring windows in one go, so that no character is cut.
-   * @param onProgress called now and then with the share that is done, from 0 to 1
+   * The text of all targets. Neighbouring windows are decoded together, so that no character is cut.
+   * @param onProgress called from time to time with the fraction done, from 0 to 1
    */
   async targetText(onProgress: (done: number) => void): Promise<TextSize> {
     const { tokenizer, val } = this.#dataset;
@@ -57,7 +57,7 @@ export class ValidationPlan {
     return { bytes, targets };
   }
 
-  /** The tokens of windows that follow each other, with the one before the first target. */
+  /** The tokens of consecutive windows, with the one before the first target. */
   *#ranges(): Generator<{ from: number; to: number }, void> {
     const end = (window: number) => Math.min(this.#dataset.val.length, (window + 1) * this.#blockSize + 1);
     for (let first = 0; first < this.#windows.length; ) {
@@ -68,7 +68,7 @@ export class ValidationPlan {
     }
   }
 
-  /** A part of the windows of one rank, counted from 0; empty where it has fewer parts. */
+  /** A part of one rank's windows, counted from 0; empty if the rank has fewer parts. */
   share(rank: number, worldSize: number, part: number): Batch {
     const { from, count } = shareOf(this.#windows.length, rank, worldSize);
     const start = part * this.partWindows;

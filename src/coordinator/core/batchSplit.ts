@@ -1,5 +1,5 @@
 /**
- * How the samples of a step are divided among the ranks: contiguous shares that tile the global batch, equal or in proportion to
+ * Divides a step's samples among the ranks: contiguous shares that cover the global batch, equal or in proportion to
  * measured speed. Pure.
  */
 import type { Member } from './runState.ts';
@@ -9,17 +9,17 @@ export interface Share {
   readonly count: number;
 }
 
-/** Speeds that differ by less are taken for equal: shares that change with every measurement would gain nothing. */
+/** Smaller differences in speed are ignored, because changing shares after every measurement would gain nothing. */
 const tolerance = 0.1;
 
-/** The contiguous share of `total` items that `rank` gets; the first ranks get one more where it does not divide. */
+/** The contiguous share of `total` items for `rank`; if it does not divide evenly, the first ranks get one more. */
 export function shareOf(total: number, rank: number, worldSize: number): Share {
   const each = Math.floor(total / worldSize);
   const extra = total % worldSize;
   return { from: rank * each + Math.min(rank, extra), count: each + (rank < extra ? 1 : 0) };
 }
 
-/** One share for each member, in the order of ranks. Every member has at least one sample, since total ≥ their number. */
+/** One share per member, in rank order. Every member gets at least one sample, because total ≥ the number of members. */
 export function sharesOf(total: number, members: readonly Member[], batchSplit: 'equal' | 'proportional'): Share[] {
   const speeds = members.map(({ speed }) => speed);
   const measured = speeds.every((speed) => speed > 0);
@@ -35,7 +35,7 @@ export function sharesOf(total: number, members: readonly Member[], batchSplit: 
   });
 }
 
-/** Whole numbers above 0 with the given sum, as close to the weights as largest remainders come. */
+/** Positive whole numbers with the given sum, as close to the weights as the largest-remainder method gets. */
 function proportional(total: number, weights: readonly number[]): number[] {
   const spare = total - weights.length;
   const sum = weights.reduce((a, b) => a + b, 0);

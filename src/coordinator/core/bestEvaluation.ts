@@ -1,23 +1,23 @@
-/** What the evaluations of a run say together: which was the best, and whether it is time to stop. Pure. */
+/** Conclusions from all evaluations of a run: which was the best, and whether to stop. Pure. */
 import { grouped } from '../../base/numberText.ts';
 
-/** The mean validation loss, in nats, after so many updates. */
+/** The mean validation loss, in nats, after `step` updates. */
 export interface EvaluatedLoss {
   readonly step: number;
   readonly loss: number;
 }
 
-/** After so many evaluations without a lower loss the validation loss has turned, and a user is told. */
+/** Number of evaluations without a lower loss after which the user is warned that the validation loss has turned. */
 export const turnedAfter = 3;
 
-/** The lowest loss; of equal ones the earliest. Undefined where no loss is a number. */
+/** The lowest loss, and the earliest of equal ones. Undefined if no loss is a number. */
 export function bestOf(evaluations: readonly EvaluatedLoss[]): EvaluatedLoss | undefined {
   let best: EvaluatedLoss | undefined;
   for (const each of evaluations) if (each.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) best = each;
   return best;
 }
 
-/** How many evaluations came after the best; all of them where none is. */
+/** Number of evaluations after the best; all of them if there is no best. */
 export function evaluationsSinceBest(evaluations: readonly EvaluatedLoss[]): number {
   const best = bestOf(evaluations);
   return best === undefined ? evaluations.length : evaluations.length - 1 - evaluations.indexOf(best);

@@ -1,6 +1,6 @@
 /**
- * What is found out by waiting: workers that are silent, late or do not come back. Pure, a part of decide.ts. Rings that do not
- * work are ringFaults.ts.
+ * Decisions that follow from waiting: workers that are silent, late or do not return. Pure, a part of decide.ts. Broken rings
+ * are in ringFaults.ts.
  */
 import { after, everyone, fail, namesOf, nothing, seconds, withAbsence } from './decisionParts.ts';
 import { isEvaluated } from './evaluating.ts';
@@ -14,7 +14,7 @@ export function onTick(state: RunState, nowMs: number): Decision {
   const silent = everyone(state).find(({ lastSeenMs }) => nowMs - lastSeenMs > plan.heartbeatTimeoutMs);
   if (silent !== undefined) return onSilent(state, silent, nowMs);
   if (state.stage === 'gathering') return onGatheringTick(state, nowMs);
-  // Nobody is late in a step whose ring is broken: those who noticed wait for the next one.
+  // While the ring is broken nobody is late: the workers that noticed wait for the next ring.
   if (broken !== undefined) {
     return nowMs - broken.atMs > causeGraceMs ? onRingFault(state, broken, nowMs) : nothing(state);
   }
@@ -30,7 +30,7 @@ function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
   const { plan } = state;
   const cause = `has been silent for ${seconds(nowMs - silent.lastSeenMs)}`;
   const lost = lose(state, [silent], cause, nowMs);
-  // A frozen process of ours makes room for another; without restarts left it may still come back by itself.
+  // A frozen local process is replaced; without restarts left, it may still recover by itself.
   const kill = plan.localWorkers.includes(silent.worker) && state.restarts < plan.restartsMax;
   const effects: Effect[] = [{ kind: 'send', to: silent.id, message: { type: 'fenced', reason: cause } }];
   if (kill) effects.push({ kind: 'killWorker', worker: silent.worker });
@@ -38,8 +38,8 @@ function onSilent(state: RunState, silent: Member, nowMs: number): Decision {
 }
 
 /**
- * Workers that do not come back. Those of this machine are no children of this coordinator, or their exit would have been told:
- * they are started again.
+ * Workers that do not return. Local ones are not children of this coordinator, or it would know of their exit. They are
+ * started again.
  */
 function onAbsent(state: RunState, absent: readonly string[]): Decision {
   let next: RunState = { ...state, missing: state.missing.filter(({ worker }) => !absent.includes(worker)) };
@@ -52,7 +52,7 @@ function onAbsent(state: RunState, absent: readonly string[]): Decision {
   return { state: next, effects, reason: `${absent.join(', ')} did not come back` };
 }
 
-/** The stage takes too long. Those that the others wait for are lost; if it is everyone, the time is too short. */
+/** The stage takes too long. The workers that hold up the others are lost; if all are late, the timeout is too short. */
 function onLate(state: RunState, nowMs: number): Decision {
   const late = state.members.filter((member) => isLate(state, member));
   const cause = `has not finished within ${seconds(state.plan.stepTimeoutMs)} (comm.stepTimeoutMs)`;
@@ -64,7 +64,7 @@ function onLate(state: RunState, nowMs: number): Decision {
     );
   }
   const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
-  // Whose compute hangs says so again at once, and would be late again.
+  // A worker whose computation hangs would report and be late again.
   const held = late.reduce((next, { worker }) => withAbsence(next, worker, nowMs).held, state);
   return after(fenced, lose(held, late, cause, nowMs));
 }

@@ -1,10 +1,10 @@
 /**
- * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). No clock, socket, file or
- * randomness: coordinator.ts feeds it events and carries out its effects. A step is committed only when every member has
- * reduced it, so that it is applied on every replica or on none. Its parts: membership.ts (workers come and go), deadlines.ts (what
- * is found out by waiting), ringFaults.ts, terms.ts (who is in the ring), stepping.ts (one step after the other).
+ * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). It has no clock, socket, file or
+ * randomness: coordinator.ts supplies events and carries out the effects. A step is committed only when every member has
+ * reduced it, so every replica applies it or none does. Its parts: membership.ts (workers come and go), deadlines.ts (waiting),
+ * ringFaults.ts, terms.ts (who is in the ring), stepping.ts (the sequence of steps).
  *
- * The shape is that of raft's and torchft's decision cores: same state and event, same decision.
+ * It follows the decision cores of raft and torchft: the same state and event give the same decision.
  */
 import { InvariantError } from '../../base/errors.ts';
 import type { WorkerMessage } from '../../comm/workerMessages.ts';
@@ -18,7 +18,7 @@ import { endGathering, tryToOpen } from './terms.ts';
 
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
   if (state.stage === 'finished' || state.stage === 'failed') {
-    // Whoever comes now would wait for an answer.
+    // A worker that joins now would otherwise wait for an answer.
     const isJoin = event.kind === 'message' && event.message.type === 'join';
     return isJoin ? refuse(state, event.from, 'the run is over') : nothing(state);
   }
@@ -67,7 +67,7 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
     case 'failed':
       return onFailed(state, member, message, nowMs);
     case 'heartbeat':
-      // Answered, so that a worker in a long step knows that the coordinator lives.
+      // The answer tells a worker in a long step that the coordinator lives.
       return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
     case 'phase':
     case 'trace':
@@ -79,7 +79,7 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
   }
 }
 
-/** Also one that was abandoned may have been written. */
+/** An abandoned checkpoint may have been written, too. */
 function onCheckpointEnded(
   state: RunState,
   { kind, step }: Extract<RunEvent, { kind: 'checkpointWritten' | 'checkpointFailed' }>,
@@ -99,14 +99,14 @@ function onCheckpointEnded(
   return next.stage === 'gathering' ? tryToOpen(next, nowMs, reason) : atBoundary(next, nowMs, reason);
 }
 
-/** Whoever was declared dead and is not learns that it must join again; what it says has no effect. */
+/** A worker that was declared dead but lives is told to join again; its messages have no effect. */
 function fence(state: RunState, from: string, type: WorkerMessage['type']): Decision {
   const reason = `${from} is no member of term ${state.term}`;
   const fenced: Effect = { kind: 'send', to: from, message: { type: 'fenced', reason } };
   return { state, effects: type === 'failed' ? [] : [fenced], reason: `ignored ${type}: ${reason}` };
 }
 
-/** What cannot be understood is dropped: a member that says nothing else is silent, and lost for that. */
+/** Invalid messages are dropped. A member that sends only those counts as silent and is lost. */
 function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
   const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is no worker of this run`;
   const message = `ignored a message of ${who}: ${problem}`;

@@ -1,6 +1,6 @@
 /**
- * What the decisions of decide.ts are made of: the ways to answer an event (nothing, a refusal, the end, a failure), a state
- * with one member changed, and what the reports of all members come to. Pure, like decide.ts itself.
+ * Building blocks of decide.ts: the possible answers to an event (nothing, a refusal, the end, a failure), a state with one member
+ * changed, and the totals of all members' reports. Pure, like decide.ts itself.
  */
 import { InvariantError } from '../../base/errors.ts';
 import { addSums, noSums, type Sums } from '../../base/sums.ts';
@@ -9,7 +9,7 @@ import { engineText } from './engineMix.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { learningRateAt } from './schedule.ts';
 
-/** How long a worker stays out of the ring that had to leave it, in times of `comm.heartbeatTimeoutMs`: doubled each time, up to the most. */
+/** Time that an excluded worker stays outside the ring, in multiples of `comm.heartbeatTimeoutMs`: doubled each time up to the maximum. */
 const absenceTimeouts = 3;
 const absenceMostMs = 600_000;
 
@@ -21,7 +21,7 @@ export function refuse(state: RunState, from: string, reason: string): Decision 
   };
 }
 
-/** The end in order; of a run that gives up, its failure. */
+/** The orderly end of a run, or its failure if it gives up. */
 export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
   if (state.givingUp !== undefined) return after(before, fail(state, state.givingUp));
   const effects: Effect[] = [
@@ -45,12 +45,12 @@ export function nothing(state: RunState, reason = ''): Decision {
   return { state, effects: [], reason };
 }
 
-/** The run waits: nothing is done yet about what happened. */
+/** The run waits and does not respond to the event yet. */
 export function wait(state: RunState, why: string, action: string): Decision {
   return { state, effects: [], ...because(why, action) };
 }
 
-/** What happened, and what is done about it: `rank 1 is gone: 1 worker goes on`. */
+/** The event and the response: `rank 1 is gone: 1 worker continues`. */
 export function because(why: string, action: string): { reason: string; action: string } {
   return { reason: `${why}: ${action}`, action };
 }
@@ -73,7 +73,7 @@ export function seen(state: RunState, from: string, message: WorkerMessage, nowM
   return withMember(state, { ...now, phase, step, ring: isSame ? member.ring : { frames, sinceMs: nowMs } });
 }
 
-/** The ring, then who is not in it. */
+/** The ring's members, then the workers outside it. */
 export function everyone(state: RunState): readonly Member[] {
   return [...state.members, ...state.joiners];
 }
@@ -83,18 +83,18 @@ export function withMember(state: RunState, member: Member): RunState {
   return { ...state, members: state.members.map(replaced), joiners: state.joiners.map(replaced) };
 }
 
-/** Whether its replica has the state of the committed step, to the bit. */
+/** Whether its replica has the committed state, bit for bit. */
 export function hasState({ step, committedTerm }: RunState, { holds }: Pick<Member, 'holds'>): boolean {
   return holds?.step === step && holds.term === committedTerm;
 }
 
-/** Whether the commit of the committed step is all that it lacks, and can be given. */
+/** Whether it lacks only the commit of the committed step, and the coordinator can provide it. */
 export function lacksCommit({ step, committedTerm, committed }: RunState, { holds }: Member): boolean {
   const isReduced = holds?.pending?.step === step && holds.pending.term === committedTerm;
   return isReduced && committed.gradNorm !== undefined;
 }
 
-/** Whether the committed state is in a checkpoint, or will be in none: its last one could not be written. */
+/** Whether the committed state is in a checkpoint, or cannot be because its last write failed. */
 export function isSaved({
   step,
   checkpointStep,
@@ -106,12 +106,12 @@ export function isSaved({
   return step <= checkpointStep || (step <= snapshotStep && !isWriting);
 }
 
-/** Whether a worker had to leave the ring a short time ago, and would break it again. */
+/** Whether a worker was excluded a short time ago, and would break the ring again. */
 export function isAbsent({ absences }: RunState, worker: string, nowMs: number): boolean {
   return absences.some((absence) => absence.worker === worker && nowMs < absence.untilMs);
 }
 
-/** It stays out of the ring for a while: longer each time. */
+/** Excludes it from the ring for a while, longer each time. */
 export function withAbsence(state: RunState, worker: string, nowMs: number): { held: RunState; pauseMs: number } {
   const times = state.absences.find((absence) => absence.worker === worker)?.times ?? 0;
   const pauseMs = Math.min(absenceMostMs, absenceTimeouts * state.plan.heartbeatTimeoutMs * 2 ** Math.min(times, 16));
@@ -120,12 +120,12 @@ export function withAbsence(state: RunState, worker: string, nowMs: number): { h
   return { held: { ...state, absences }, pauseMs };
 }
 
-/** A decision with effects that come before its own. */
+/** A decision preceded by other effects. */
 export function after(before: readonly Effect[], decision: Decision): Decision {
   return { ...decision, effects: [...before, ...decision.effects] };
 }
 
-/** A checkpoint that is being written cannot be if its sender is among those who go; the next boundary takes it. */
+/** A checkpoint cannot be completed if its sender leaves; the next boundary writes it. */
 export function withoutSource(state: RunState, gone: ReadonlySet<string>): { state: RunState; effects: Effect[] } {
   const inFlight = state.checkpointInFlight;
   if (inFlight === undefined || !gone.has(inFlight.from)) return { state, effects: [] };
@@ -142,7 +142,7 @@ export function withoutSource(state: RunState, gone: ReadonlySet<string>): { sta
   };
 }
 
-/** What events.jsonl says of a member. */
+/** A member as recorded in events.jsonl. */
 export function factsOf(state: RunState, { worker, rank, phase, step }: Member) {
   return { worker, term: state.term, step, phase, ...(rank >= 0 && { rank }) };
 }
@@ -155,7 +155,7 @@ export function workersOf(count: number): string {
   return `${count} worker${count === 1 ? '' : 's'}`;
 }
 
-/** Of the update that makes `step` updates; the schedule counts them from 0. */
+/** Learning rate of the update that makes `step` updates; the schedule counts them from 0. */
 export function learningRateOf({ plan }: RunState, step: number): number {
   return learningRateAt(step - 1, plan.schedule);
 }
@@ -164,7 +164,7 @@ export function isDue(step: number, everySteps: number): boolean {
   return everySteps > 0 && step % everySteps === 0;
 }
 
-/** Of all members, added in the order of their ranks. */
+/** Sums over all members, added in rank order. */
 export function sumsOf(parts: readonly ({ readonly sums: Sums } | undefined)[]): Sums {
   return parts.reduce((total: Sums, part) => (part === undefined ? total : addSums(total, part.sums)), noSums);
 }
@@ -177,7 +177,7 @@ export function firstDifference(members: readonly Member[]): string | undefined 
   return `${nameOf(first)} has ${short(first)}, ${nameOf(odd)} has ${short(odd)}${engineDifference(first, odd)}`;
 }
 
-/** Why the bits of two members may differ: what they compute on, where that does. */
+/** Why the bits of two members may differ: different engines, units or versions. */
 export function engineDifference(one: Member, other: Member | undefined): string {
   const text = (member: Member | undefined) => member?.prepared && engineText(member.prepared.engineId);
   const [its, others] = [text(one), text(other)];
@@ -190,7 +190,7 @@ export function required<T>(value: T | undefined): T {
   return value;
 }
 
-/** How messages name a member: `rank 2 (pid 4711 on host)`. */
+/** A member's name in messages: `rank 2 (pid 4711 on host)`. */
 export function nameOf(member: Member): string {
   const who = member.rank < 0 ? `worker ${member.worker}` : `rank ${member.rank}`;
   return `${who} (pid ${member.pid} on ${member.host})`;
@@ -200,10 +200,10 @@ export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
 }
 
-/** What a member does when nothing is asked of it. */
+/** The activity of a member without instructions. */
 export const idle = { phase: 'waiting for work' } as const;
 
-/** What a member does from when it may begin a step. */
+/** The activity of a member from the moment it may begin a step. */
 export function training(step: number) {
   return { phase: 'forward and backward', step } as const;
 }

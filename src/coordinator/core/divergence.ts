@@ -1,15 +1,15 @@
 /**
- * A run whose numbers are none any more: a loss or a gradient that is not finite. The step is not applied; what the workers hold, the
- * state before it, is saved, and the run ends with what can be done about it. Pure, a part of decide.ts.
+ * A run that diverged: a loss or a gradient is not finite. The step is not applied. The workers' state, from before that step, is
+ * saved, and the run ends with advice. Pure, a part of decide.ts.
  */
 import type { Sums } from '../../base/sums.ts';
 import type { Decision, RunPlan, RunState } from './runState.ts';
 import { openTerm } from './terms.ts';
 
-/** What decides which advice applies. */
+/** The settings that decide which advice applies. */
 export type DivergencePlan = Pick<RunPlan, 'schedule' | 'gradClip' | 'precision'>;
 
-/** Names the first number that is not finite: `the loss of step 7 is NaN`. Undefined if all are. */
+/** Names the first number that is not finite: `the loss of step 7 is NaN`. Undefined if all are finite. */
 export function notFinite(sums: Sums, gradNorm: number, step: number): string | undefined {
   return (
     notFiniteSum(sums, (name) => `the ${name} of step ${step}`) ??
@@ -27,7 +27,7 @@ function notFiniteSum(sums: Sums, called: (name: string) => string): string | un
   return found && `${called(found[0])} is ${found[1]}`;
 }
 
-/** Between two steps the state is saved, and the run fails with the message: {@link openTerm} leads there. */
+/** Saves the state between two steps, then fails the run with the message; {@link openTerm} does this. */
 export function endDiverged(state: RunState, problem: string, nowMs: number): Decision {
   return openTerm(
     endingDiverged(state, problem),
@@ -38,12 +38,12 @@ export function endDiverged(state: RunState, problem: string, nowMs: number): De
   );
 }
 
-/** A run that ends at the boundary where it is. */
+/** A run that ends at the current boundary. */
 export function endingDiverged(state: RunState, problem: string): RunState {
   return { ...state, stopRequested: true, givingUp: messageOf(state, problem) };
 }
 
-/** What is wrong, and what to do: the first step after the saved state has the same gradient again unless something changes it. */
+/** The problem and what to do. Unless a setting changes, the first step after the saved state has the same gradient again. */
 function messageOf({ plan, step, checkpointStep }: RunState, problem: string): string {
   const advice = adviceFor(plan, step + 1);
   if (step === 0) return `${problem}, expected a finite number: training has diverged; use ${advice}`;
@@ -52,13 +52,13 @@ function messageOf({ plan, step, checkpointStep }: RunState, problem: string): s
   return `${problem}, expected a finite number: training has diverged; the state of step ${step} is saved. Use ${advice}; if that fails again, remove this checkpoint and go on from ${before}`;
 }
 
-/** What would change a step, and is not so already. @param step that failed */
+/** Settings that would change a step and are not already so. @param step the one that failed */
 export function adviceFor({ schedule, gradClip, precision }: DivergencePlan, step: number): string {
   const { learningRate, warmupSteps } = schedule;
   const known = [
     precision === 'float32' ? '' : `engine.precision=float32 (it is ${precision})`,
     `a lower schedule.learningRate (it is ${learningRate})`,
-    // The warm-up of a run that is far beyond it is over.
+    // Long after the warm-up, changing it has no effect.
     step <= 2 * Math.max(warmupSteps, 100) ? `a longer schedule.warmupSteps (it is ${warmupSteps})` : '',
     gradClip === 0 ? 'optimizer.gradClip=1 (it is 0, which clips nothing)' : '',
     gradClip > 1 ? `a smaller optimizer.gradClip (it is ${gradClip})` : '',

@@ -1,9 +1,9 @@
 /**
- * Which workers may share a ring, by what they compute on. Pure.
+ * Decides which workers may share a ring, by the engine and unit they compute on. Pure.
  *
- * Replicas must be equal to the bit. What a rank computes alone goes into its gradients, and the ring leaves the same sum of them on
- * every rank: forward and backward may round differently. What every rank computes for itself must come out alike: the sum in the
- * ring (additions of float32, the same everywhere), the norm of the gradient (rank 0's goes to all with `commit`) and the update.
+ * Replicas must be equal bit for bit. Forward and backward may round differently, because the ring gives every rank the same sum of
+ * all gradients. What each rank computes for itself must be equal: the additions in the ring (float32, the same everywhere), the
+ * gradient's norm (rank 0's is sent to all with `commit`) and the update.
  */
 import { instructionSetNames, instructionSets } from '../../base/instructionSets.ts';
 import type { EngineId } from '../../comm/messageFields.ts';
@@ -11,12 +11,12 @@ import type { EngineId } from '../../comm/messageFields.ts';
 interface Alike {
   readonly engine: string;
   readonly deviceKind: string;
-  /** Units whose update gives the same bits. */
+  /** Units whose updates give the same bits. */
   readonly units: readonly string[];
   readonly reason: string;
 }
 
-/** What else may be mixed than equals. test/parity/kernels/updateBits.test.ts holds these units to it. */
+/** Different units that may be mixed. test/parity/kernels/updateBits.test.ts verifies these. */
 export const alike: readonly Alike[] = [
   {
     engine: 'native',
@@ -26,7 +26,7 @@ export const alike: readonly Alike[] = [
   },
 ];
 
-/** Why workers that differ in a field may not share a ring, and what to do; a unit only where no row of `alike` has both. */
+/** Why workers that differ in a field may not share a ring, and the remedy. Units only matter if no row of `alike` has both. */
 const refusals = {
   engine: {
     reason: 'each engine rounds the update in its own way',
@@ -46,7 +46,7 @@ const refusals = {
   },
 } as const satisfies Record<keyof EngineId, { reason: string; remedy: string }>;
 
-/** Why two workers may not share a ring, and what to do about it; undefined where they may. */
+/** Why two workers may not share a ring, and the remedy; undefined if they may. */
 export function mixRefusal(one: EngineId, other: EngineId): { reason: string; remedy: string } | undefined {
   for (const field of ['engine', 'deviceKind', 'precision'] as const) {
     if (one[field] !== other[field]) return refusals[field];

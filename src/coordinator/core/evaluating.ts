@@ -1,24 +1,24 @@
 /**
- * An evaluation, part by part: each rank gets a bounded number of its windows at a time, and the next ones when it has done those. A
- * whole validation split may be more than a message may hold, and longer than a step may take. Pure, a part of decide.ts.
+ * An evaluation in parts: each rank gets a bounded number of its windows at a time, and more when it has finished those. An entire
+ * validation split may exceed a message's size limit and a step's time limit. Pure, a part of decide.ts.
  */
 import { addSums, noSums } from '../../base/sums.ts';
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { idle, withMember } from './decisionParts.ts';
 import type { Effect, Member, RunState } from './runState.ts';
 
-/** Sends a part of its windows to a rank. */
+/** Sends a rank a part of its windows. */
 export function evaluatePart({ term, step }: RunState, { id, rank }: Member, part: number): Effect {
   return { kind: 'evaluate', to: id, term, step, rank, part };
 }
 
-/** Whether the message is what the member is to say next. */
+/** Whether the message is the member's expected next report. */
 export function isNextPart(state: RunState, member: Member, message: WorkerMessageOf<'evaluated'>): boolean {
   const isOfStep = message.term === state.term && message.step === state.step;
   return state.stage === 'evaluating' && isOfStep && message.part === partsDone(state, member);
 }
 
-/** The state with a part added to the sums of its rank, and the rank's next part, if there is one. */
+/** Adds a part to its rank's sums, and sends the rank its next part, if any. */
 export function withPart(
   state: RunState,
   member: Member,
@@ -30,12 +30,12 @@ export function withPart(
   if (evaluated.parts === partsOf(state)) {
     return { state: withMember(state, { ...member, ...idle, evaluated }), effects: [] };
   }
-  // Whoever has done a part is not late.
+  // A worker that has finished a part is not late.
   const next = { ...withMember(state, { ...member, evaluated }), sinceMs: nowMs };
   return { state: next, effects: [evaluatePart(state, member, evaluated.parts)] };
 }
 
-/** Whether the member has done all its parts. */
+/** Whether the member has finished all its parts. */
 export function isEvaluated(state: RunState, member: Member): boolean {
   return partsDone(state, member) === partsOf(state);
 }
@@ -44,7 +44,7 @@ function partsDone({ step }: RunState, { evaluated }: Member): number {
   return evaluated?.step === step ? evaluated.parts : 0;
 }
 
-/** The same for every rank, though the last one may be empty on some. */
+/** The same number for every rank, though the last part may be empty on some. */
 function partsOf({ plan, members }: RunState): number {
   return Math.max(1, Math.ceil(Math.ceil(plan.evalWindows / members.length) / plan.evalPartWindows));
 }

@@ -1,5 +1,5 @@
 /**
- * Workers that come, are lost, and go: what each such event makes of the run. Pure, a part of decide.ts.
+ * Workers that join, are lost or leave, and how the run responds. Pure, a part of decide.ts.
  */
 import type { WorkerPhase } from '../../comm/messageFields.ts';
 import { protocolVersion } from '../../comm/protocol.ts';
@@ -27,9 +27,9 @@ import { unlikeDeclared, unlikeOrder } from './stateMatch.ts';
 import { atBoundary, whenApplied } from './stepping.ts';
 import { openTerm, reform, tryToOpen } from './terms.ts';
 
-/** What a worker goes through before it is taken into the ring. */
+/** The phases of a worker before it is admitted to the ring. */
 const newcomerPhases: readonly WorkerPhase[] = ['starting', 'building', 'waiting for work'];
-/** Pause before a worker is started again: doubled each time, up to the most. */
+/** Pause before a worker restarts: doubled each time up to the maximum. */
 const restartPauseMs = 250;
 const restartPauseMostMs = 30_000;
 
@@ -49,7 +49,7 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
   const former = everyone(state).find((other) => other.worker === worker);
   if (former !== undefined) {
     const isSame = former.pid === pid && former.host === host;
-    // One that was thought to be gone, and replaced: what the run has come to since is not to be lost for it.
+    // It was presumed dead and replaced; the run's progress since then must not be lost for it.
     if (!isSame && hasState(state, former) && !hasState(state, { holds })) {
       return refuse(
         state,
@@ -59,7 +59,7 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     }
     const cause = isSame ? 'came back through another connection' : `gave way to pid ${pid} on ${host}`;
     const { state: without, effects } = lose(state, [former], cause, nowMs);
-    // Were it only fenced, it would come back, and each would take the place of the other for ever.
+    // If it were only fenced, it would return, and the two would replace each other forever.
     const stop: Effect = {
       kind: 'send',
       to: former.id,
@@ -105,15 +105,15 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
 }
 
 /**
- * After a power cut the journal may lack the last commits. A worker that comes back with a later step of the same term proves that
- * it was committed.
+ * After a power failure the journal may lack the last commits. A returning worker with a later step of the same term proves that
+ * the step was committed.
  */
 function proven(state: RunState, holds: Member['holds']): RunState {
   const isProof =
     state.stage === 'gathering' && holds !== undefined && holds.term === state.term && holds.step > state.step;
   if (!isProof || state.term === 0) return state;
   const { step, term: committedTerm } = holds;
-  // Who has that step reduced only lacks a norm that nobody knows any more, and gets the state.
+  // A worker that has reduced the next step lacks only a norm that is no longer known; it receives the state instead.
   const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
   return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
 }
@@ -136,7 +136,7 @@ export function onPrepared(
   const isUnlike = (other: Member) => other.id !== member.id && misfit(now, other) !== undefined;
   const unlike = everyone(state).find((other) => other.prepared !== undefined && isUnlike(other));
   if (unlike !== undefined) {
-    // Before the run begins whoever is of this machine stays, in whatever order they come.
+    // Before the run begins, local workers stay, whatever their order.
     const isGuest = ({ rank, worker }: Member) => rank < 0 && !state.plan.localWorkers.includes(worker);
     if (isGuest(now) || !isGuest(unlike)) return turnAway(state, now, required(misfit(now, unlike)), nowMs);
     const { state: without, effects } = turnAway(state, unlike, required(misfit(unlike, now)), nowMs);
@@ -145,15 +145,15 @@ export function onPrepared(
   const next = withMember(state, now);
   const reason = `${nameOf(member)} is prepared`;
   if (next.stage === 'gathering') return tryToOpen(next, nowMs, reason);
-  // At a boundary already; else the next commit makes the members hold.
+  // At a boundary already; otherwise the next commit makes the members hold.
   return atBoundary(next, nowMs, reason);
 }
 
 const sameVersion = 'start it with the version of lockstep that the run has';
 
 /**
- * Why a prepared worker cannot share a ring with another, and what to do: its state would not arrive in the other's order, or its update
- * would not have the bits of the other's. Undefined where it can.
+ * Why a prepared worker cannot share a ring with another, and the remedy: its state would have a different order, or its updates
+ * would have different bits. Undefined if it can.
  */
 function misfit(member: Member, other: Member): string | undefined {
   const [its, others] = [required(member.prepared), required(other.prepared)];
@@ -195,13 +195,13 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
   return atBoundary(next, nowMs, reason);
 }
 
-/** Whether a state that is in no checkpoint would be lost with it. */
+/** Whether its loss would lose a state that no checkpoint has. */
 function isOnlyHolder(state: RunState, member: Member): boolean {
   const holders = state.joiners.filter((other) => hasState(state, other) || lacksCommit(state, other));
   return !isSaved(state) && member.prepared !== undefined && holders.length === 1 && holders[0]?.id === member.id;
 }
 
-/** @param dead it cannot come back: its process has ended */
+/** @param dead it cannot return, because its process has ended */
 export function lose(
   state: RunState,
   lost: readonly Member[],
@@ -237,7 +237,7 @@ export function lose(
   return after([...events, ...abandon], { ...next, effects: next.effects.map(alreadyTold) });
 }
 
-/** The loss has said which membership follows it. */
+/** The description of the loss has named the resulting membership. */
 function alreadyTold(effect: Effect): Effect {
   if (effect.kind !== 'event' || effect.event.event !== 'term') return effect;
   return { ...effect, event: { ...effect.event, isTold: true } };
@@ -248,17 +248,17 @@ function whereOf({ phase, step, rank }: Member): string {
 }
 
 function afterLoss(state: RunState, wasInRing: boolean, nowMs: number, why: string, wasSource: boolean): Decision {
-  // It may have been the last that had not applied the committed step.
+  // It may have been the last member that had not applied the committed step.
   const reported = whenApplied(state, nowMs);
   const next = reported.state;
   if (next.stage === 'gathering') return after(reported.effects, tryToOpen(next, nowMs, why));
   if (!wasInRing) return after(reported.effects, nothing(next, 'the others go on'));
-  // Nothing is asked of the ring any more.
+  // The ring has no more work.
   if (next.stage === 'finishing' && !wasSource) return after(reported.effects, nothing(next, 'its work was done'));
   return after(reported.effects, reform(next, nowMs, why));
 }
 
-/** A process of this machine has ended: with it its member, if it was one; another is started in its place, if that may help. */
+/** A local process has ended, and with it its member, if any. A replacement is started if that may help. */
 export function onWorkerExited(
   state: RunState,
   exit: Extract<RunEvent, { kind: 'workerExited' }>,
@@ -276,7 +276,7 @@ export function onWorkerExited(
     starting: state.starting.filter(isNot),
     missing: state.missing.filter((other) => other.worker !== worker),
   };
-  // At the end there is work for another only if the last checkpoint came from this one.
+  // At the end, a replacement has work only if this worker was sending the last checkpoint.
   const isNeeded = state.stage !== 'finishing' || state.checkpointInFlight?.from === member?.id;
   const again =
     !clean &&
@@ -292,8 +292,8 @@ export function onWorkerExited(
 }
 
 /**
- * What would happen to every other worker too, or to the same one again. A newcomer that fails, or is refused for want of room, is no
- * reason to end what goes well.
+ * Failures that would hit every other worker as well, or this one again. If a newcomer fails, or is refused for lack of room, the
+ * running workers continue.
  */
 function isHopeless(state: RunState, member: Member | undefined, { blame, phase }: WorkerFailure): boolean {
   if (state.term === 0) return blame !== 'peer';
@@ -301,7 +301,7 @@ function isHopeless(state: RunState, member: Member | undefined, { blame, phase 
   return blame === 'user' && wasAtWork;
 }
 
-/** Starts a worker of this machine once more, after a pause, if it may. */
+/** Starts a local worker again after a pause, if restarts are left. */
 export function startAgain(state: RunState, worker: string): { state: RunState; effects: Effect[] } {
   const { plan, restarts } = state;
   if (restarts >= plan.restartsMax) return { state, effects: [] };
@@ -321,7 +321,7 @@ function failedMessage(member: Member, { step, phase, message }: WorkerFailure):
   return `${nameOf(member)} failed in step ${step} during ${phase}: ${message}`;
 }
 
-/** A member that cannot go on says so; its process ends, and is replaced when it has. */
+/** A member reports that it cannot continue. Its process ends and is then replaced. */
 export function onFailed(state: RunState, member: Member, failed: WorkerFailure, nowMs: number): Decision {
   if (isHopeless(state, member, failed))
     return fail(state, failedMessage(member, failed), failed.blame === 'user' ? 'user' : 'run');

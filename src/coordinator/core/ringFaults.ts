@@ -1,6 +1,6 @@
 /**
- * Rings that do not work although everybody lives: a connection between two ranks is cut, perhaps without a word. The same ring is
- * formed again; if that does not help, one of the two must go, and may come back later. Pure, a part of decide.ts.
+ * Rings that break although every worker lives, because a connection between two ranks is cut, perhaps silently. The same ring is
+ * formed again; if that fails too, one of the two workers must leave and may return later. Pure, a part of decide.ts.
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { after, nameOf, nothing, seconds, stale, withAbsence, withMember } from './decisionParts.ts';
@@ -8,9 +8,9 @@ import { lose } from './membership.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 import { reform } from './terms.ts';
 
-/** How long after a ring broke the cause may take to show. */
+/** Time after a ring breaks in which its cause may become known. */
 export const causeGraceMs = 1_000;
-/** Rings that may break at one step, with nobody lost, before a rank must go. */
+/** Number of times the ring may break at one step, without the loss of a worker, before a rank must leave. */
 const ringFaultsMax = 2;
 
 export function onRingBroken(
@@ -28,8 +28,8 @@ export function onRingBroken(
 }
 
 /**
- * A ring in which every rank is done or waits for frames, and none has received any for as long as a worker may be silent: a
- * connection that is cut without a word.
+ * A silently cut connection: every rank is done or waits for frames, and none has received one for as long as a worker may be
+ * silent.
  */
 export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
   const { stage, holding, step, plan } = state;
@@ -43,7 +43,7 @@ export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
   return { atMs: nowMs, message, suspect: undefined };
 }
 
-/** Nobody died, and yet the ring does not work: once more with the same members, in the end without the one that is blamed. */
+/** Every worker lives, but the ring does not work: retry with the same members, and finally without the one to blame. */
 export function onRingFault(state: RunState, broken: NonNullable<RunState['broken']>, nowMs: number): Decision {
   const { message } = broken;
   const next = { ...state, broken: undefined, ringFaults: state.ringFaults + 1 };
@@ -60,8 +60,8 @@ export function onRingFault(state: RunState, broken: NonNullable<RunState['broke
 }
 
 /**
- * The way to the rank that has received the least does not work: what it lacks, the others lack later, since it would have sent it
- * on. Of its two ends one that this machine did not start goes, if there is one.
+ * The connection to the rank that has received the least is broken: other ranks only lack what that rank would have forwarded. One of
+ * its two ends must leave, preferably one that this machine did not start.
  */
 function culpritOf(state: RunState, suspect: number | undefined): Member | undefined {
   const { members, plan } = state;
@@ -74,7 +74,7 @@ function culpritOf(state: RunState, suspect: number | undefined): Member | undef
   return ends.find((end) => end !== undefined && !plan.localWorkers.includes(end.worker)) ?? ends[0];
 }
 
-/** Ranks that have not reduced the step, the one that has received the least first. */
+/** Ranks that have not reduced the step, starting with the one that has received the least. */
 function unfinished({ members, step }: RunState): Member[] {
   const frames = ({ ring }: Member) => ring?.frames ?? 0;
   const waiting = members.filter(({ reduced }) => reduced?.step !== step + 1);

@@ -1,5 +1,5 @@
 /**
- * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and what can be done about it.
+ * The vocabulary of the decision core (decide.ts): what a run is, what can happen to it, and how the coordinator can respond.
  * Plain data only.
  */
 import type { StateTensor } from '../../base/stateParts.ts';
@@ -11,97 +11,97 @@ import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluatedLoss } from './bestEvaluation.ts';
 import type { Schedule } from './schedule.ts';
 
-/** What does not change during a run. */
+/** The part of a run that never changes. */
 export interface RunPlan {
-  /** What the workers of an earlier run, which may still look for their coordinator, do not have. */
+  /** Identifies this run; workers left over from an earlier run, which may still look for their coordinator, have another id. */
   readonly runId: string;
-  /** Workers that should be there before the run starts; fewer will do after `joinTimeoutMs`, down to `minWorkers`. */
+  /** Number of workers that should join before the run starts; after `joinTimeoutMs` fewer suffice, down to `minWorkers`. */
   readonly worldSize: number;
-  /** Below this number of workers the run waits. */
+  /** Minimum number of workers. With fewer, the run waits. */
   readonly minWorkers: number;
   /** Names of the workers that this machine starts. */
   readonly localWorkers: readonly string[];
-  /** How often, over the whole run, a worker of this machine is started again. */
+  /** Number of restarts of this machine's workers allowed over the whole run. */
   readonly restartsMax: number;
-  /** Whether workers of others may join. */
+  /** Whether workers started elsewhere may join. */
   readonly open: boolean;
-  /** The parameters of its model, in any order. */
+  /** The model's parameters, in any order. */
   readonly tensors: readonly StateTensor[];
   /** Updates applied before the run: 0, or the step of the checkpoint that it resumes. */
   readonly startStep: number;
-  /** Whether the state of `startStep` is in a checkpoint; if not it is what every replica makes of the seed, and `startStep` is 0. */
+  /** Whether a checkpoint has the state of `startStep`. If not, `startStep` is 0 and every replica initialises from the seed. */
   readonly startsFromCheckpoint: boolean;
   readonly maxSteps: number;
   /** The learning rate of each step. */
   readonly schedule: Schedule;
-  /** `optimizer.gradClip` and `engine.precision`: what advice depends on. */
+  /** `optimizer.gradClip` and `engine.precision`, which decide what advice applies. */
   readonly gradClip: number;
   readonly precision: string;
   /** Samples of a step, over all ranks. */
   readonly globalBatchSize: number;
-  /** Every so many steps; 0 is never. */
+  /** Interval in steps; 0 disables it. */
   readonly evalEverySteps: number;
-  /** Windows of an evaluation, over all ranks, and the most that a rank gets at a time. */
+  /** Number of windows in an evaluation, over all ranks, and the maximum that a rank gets at a time. */
   readonly evalWindows: number;
   readonly evalPartWindows: number;
-  /** Evaluations without a lower validation loss after which the run ends; 0 is never. */
+  /** Number of evaluations without a lower validation loss after which the run ends; 0 never ends it. */
   readonly stopAfter: number;
   /** The evaluations of earlier parts of the run. */
   readonly evaluations: readonly EvaluatedLoss[];
   readonly checkpointEverySteps: number;
-  /** Whether the state with the lowest validation loss so far is saved as well, whenever it is. */
+  /** Whether to also save each state with the lowest validation loss so far. */
   readonly checkpointBest: boolean;
   readonly hashEverySteps: number;
   readonly heartbeatTimeoutMs: number;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
-  /** Whether every rank gets the same number of samples, or as many as its speed allows. */
+  /** Whether every rank gets the same number of samples, or a number in proportion to its speed. */
   readonly batchSplit: 'equal' | 'proportional';
 }
 
-/** Where a coordinator that was killed had come to (journal.ts). */
+/** The progress of a coordinator that was killed (journal.ts). */
 export interface Resumed {
   readonly term: number;
   readonly step: number;
   readonly committedTerm: number;
-  /** Of the gradient of the committed step, if the journal has it. */
+  /** Norm of the committed step's gradient, if the journal has it. */
   readonly gradNorm: number | undefined;
-  /** Of the update of the committed step, if the journal has it: the schedule may be another by now. */
+  /** Learning rate of the committed step's update, if the journal has it; the schedule may have changed since. */
   readonly learningRate: number | undefined;
-  /** Trained on in `step` updates, if the journal has it. */
+  /** Number of samples trained on in `step` updates, if the journal has it. */
   readonly tokens: number | undefined;
-  /** Names of the workers that may still be there with their state. */
+  /** Names of the workers that may still be alive and hold their state. */
   readonly workers: readonly string[];
 }
 
-/** One worker, as the coordinator knows it. `step` counts updates: step 1 is the first. */
+/** One worker as the coordinator knows it. `step` counts updates: step 1 is the first. */
 export interface Member {
-  /** Of its connection: a worker that comes back has another. */
+  /** Id of its connection. A worker that reconnects gets a new one. */
   readonly id: string;
-  /** Its name, which stays. */
+  /** Its name, which never changes. */
   readonly worker: string;
   readonly host: string;
   readonly pid: number;
   readonly ringAddress: string;
-  /** -1 while it is not in the ring. */
+  /** -1 while it is outside the ring. */
   readonly rank: number;
   readonly lastSeenMs: number;
   readonly phase: WorkerPhase;
-  /** The step that it works on. */
+  /** The step it is working on. */
   readonly step: number;
-  /** What its replica holds, or will hold once it has done what it was told. */
+  /** The state that its replica holds, or will hold once it has carried out its instructions. */
   readonly holds: StateClaim | undefined;
-  /** Set once its replica is built. */
+  /** Set once it has built its replica. */
   readonly prepared?: {
-    /** For people. */
+    /** For display only. */
     readonly engine: string;
     readonly engineId: EngineId;
     readonly tensors: readonly StateTensor[];
     readonly limit?: ComputeLimit;
   };
-  /** The term that it is ready for, and the hash of its state if it was asked for. */
+  /** The term that it is ready for, and the hash of its state if the coordinator asked for one. */
   readonly ready?: { readonly term: number; readonly stateHash: string | undefined };
-  /** The newest step whose gradients are reduced on it. */
+  /** The newest step whose gradients it has reduced. */
   readonly reduced?: {
     readonly step: number;
     readonly sampleFrom: number;
@@ -109,31 +109,31 @@ export interface Member {
     readonly sums: Sums;
     readonly gradNorm: number;
   };
-  /** Its share of the step committed last, if it took part in it; it may have reduced the next one already. */
+  /** Its share of the last committed step, if it took part; it may have reduced the next one already. */
   readonly took?: {
     readonly step: number;
     readonly rank: number;
     readonly sampleFrom: number;
     readonly sampleCount: number;
   };
-  /** The newest step that it applied. */
+  /** The newest step it has applied. */
   readonly applied?: {
     readonly step: number;
     readonly timings: StepTimings;
     readonly ringBytesSent: number;
     readonly parameterHash: string | undefined;
   };
-  /** The sums over the parts of the evaluation after a step that it has done, and their number. */
+  /** The sums over the parts of the current evaluation that it has finished, and the number of those parts. */
   readonly evaluated?: {
     readonly step: number;
     readonly parts: number;
     readonly sums: Sums;
   };
-  /** Frames of the ring that it has received in its step, and since when there were no more, or it does what it does. */
+  /** Number of ring frames received in its current step, and the time of the last one (or of the last change of activity). */
   readonly ring?: { readonly frames: number; readonly sinceMs: number };
-  /** It goes at the next step boundary. */
+  /** It leaves at the next step boundary. */
   readonly leaving: boolean;
-  /** Samples a millisecond, smoothed; 0 until it is measured. */
+  /** Samples per millisecond, smoothed; 0 until measured. */
   readonly speed: number;
 }
 
@@ -154,77 +154,77 @@ export type Stage =
 export interface RunState {
   readonly plan: RunPlan;
   readonly stage: Stage;
-  /** Since when the stage lasts; in `stepping`, since when the step does. */
+  /** Start of the stage; in `stepping`, start of the step. */
   readonly sinceMs: number;
   readonly term: number;
-  /** Updates committed. */
+  /** Number of committed updates. */
   readonly step: number;
-  /** The term in which `step` was committed; together they name one state, to the bit. */
+  /** The term in which `step` was committed. Term and step together identify one state, bit for bit. */
   readonly committedTerm: number;
-  /** Of the step committed last, over the whole global batch. Members may have reduced the next one already. */
+  /** The last committed step, over the entire global batch. Members may have reduced the next one already. */
   readonly committed: {
     readonly sums: Sums;
-    /** What every replica clips the gradient by; undefined where another coordinator committed the step, and no journal has it. */
+    /** The norm that every replica clips by; undefined if another coordinator committed the step and the journal lacks it. */
     readonly gradNorm: number | undefined;
-    /** What every replica makes the update with; undefined where `gradNorm` is. */
+    /** The learning rate of every replica's update; undefined where `gradNorm` is. */
     readonly learningRate: number | undefined;
     readonly worldSize: number;
   };
-  /** The step at which this coordinator opened its last term; undefined before the first. */
+  /** The step at which this coordinator last opened a term; undefined before the first. */
   readonly openedAtStep: number | undefined;
-  /** Updates whose commit every member has applied. */
+  /** Number of updates whose commit every member has applied. */
   readonly appliedStep: number;
-  /** Steps whose samples are assigned in this term. */
+  /** Newest step whose samples are assigned in this term. */
   readonly assignedStep: number;
-  /** The ring, in the order of ranks; empty while the run gathers. */
+  /** The ring, in rank order; empty while the run gathers workers. */
   readonly members: readonly Member[];
-  /** Workers that are not in the ring. */
+  /** Workers outside the ring. */
   readonly joiners: readonly Member[];
-  /** Local workers that were started and have not joined. */
+  /** Local workers that were started and have not joined yet. */
   readonly starting: readonly string[];
-  /** Workers that may come back with their state: lost, but not known to be dead. */
+  /** Workers that may return with their state: lost, but not known to be dead. */
   readonly missing: readonly { readonly worker: string; readonly sinceMs: number }[];
   readonly restarts: number;
-  /** How many workers the run waits for while it gathers. */
+  /** Number of workers that the run waits for while it gathers. */
   readonly needed: number;
-  /** What became of the last worker that was lost, for the message if the run cannot go on. */
+  /** The cause of the last worker's loss, for the message if the run cannot continue. */
   readonly lastLoss: string | undefined;
-  /** The ring of this term does not work; who is to blame is about to be known. */
+  /** Set when this term's ring is broken and the cause is not known yet. */
   readonly broken:
     | { readonly atMs: number; readonly message: string; readonly suspect: number | undefined }
     | undefined;
-  /** Rings that broke at this step without anybody being lost. */
+  /** Number of times the ring broke at this step without the loss of a worker. */
   readonly ringFaults: number;
-  /** Workers that had to leave the ring because it did not work with them: how often, and until when they stay out. */
+  /** Workers excluded because the ring did not work with them: how often, and until when. */
   readonly absences: readonly { readonly worker: string; readonly times: number; readonly untilMs: number }[];
-  /** Set once the run is to end in order: the user asked for it, or it gives up. */
+  /** Set once the run is to end in order, because the user asked for it or because the run gives up. */
   readonly stopRequested: boolean;
-  /** Why it gives up: the message that it fails with once what the workers hold is saved. */
+  /** Why the run gives up: it fails with this message once the workers' state is saved. */
   readonly givingUp: string | undefined;
   /** The members wait for `proceed` after the committed step. */
   readonly holding: boolean;
-  /** The checkpoint that is being written: its step, and the connection it comes through. */
+  /** The checkpoint being written: its step, and the connection that sends it. */
   readonly checkpointInFlight: { readonly step: number; readonly from: string } | undefined;
-  /** Step of a checkpoint whose sender is lost: whether it was written all the same is about to be known. */
+  /** Step of a checkpoint whose sender was lost, while the coordinator does not know yet whether it was written. */
   readonly checkpointAbandoned: number | undefined;
-  /** The newest whole checkpoint; what a run falls back to when every state is lost. */
+  /** The newest complete checkpoint, to which the run returns when every state is lost. */
   readonly checkpointStep: number;
-  /** The newest step with a snapshot taken (or tried). */
+  /** The newest step with a snapshot, taken or attempted. */
   readonly snapshotStep: number;
   readonly evaluatedStep: number;
   /** Every evaluation up to `evaluatedStep`, oldest first. */
   readonly evaluations: readonly EvaluatedLoss[];
-  /** A checkpoint that was due is lost: the next boundary takes it. */
+  /** A due checkpoint was lost; the next boundary writes one. */
   readonly checkpointOwed: boolean;
 }
 
 export type RunEvent =
   | { readonly kind: 'message'; readonly from: string; readonly message: WorkerMessage }
-  /** What somebody sent is no message; `problem` says why. */
+  /** Invalid data received; `problem` says why it is invalid. */
   | { readonly kind: 'malformed'; readonly from: string; readonly problem: string }
-  /** The connection of a worker that another machine started, or of a stranger, is lost. */
+  /** The connection of a worker from another machine, or of an unknown peer, is lost. */
   | { readonly kind: 'peerGone'; readonly id: string; readonly reason: string }
-  /** A worker that this machine started has ended. */
+  /** A worker started by this machine has ended. */
   | {
       readonly kind: 'workerExited';
       /** Its name. */
@@ -232,9 +232,9 @@ export type RunEvent =
       readonly pid: number;
       /** Completes "rank 1 …". */
       readonly description: string;
-      /** What it reported of a failure, which may come before its own message of it. */
+      /** The failure it reported to this machine, possibly before its own message of it. */
       readonly failure?: WorkerFailure;
-      /** It ended as it was meant to. */
+      /** It ended as intended. */
       readonly clean: boolean;
     }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
@@ -242,7 +242,7 @@ export type RunEvent =
   | { readonly kind: 'stopRequested' }
   | { readonly kind: 'tick' };
 
-/** What a rank reports for a finished step. */
+/** A rank's report of a finished step. */
 export interface RankReport {
   readonly rank: number;
   readonly timings: StepTimings;
@@ -253,7 +253,7 @@ export interface RankReport {
 export type Effect =
   | { readonly kind: 'send'; readonly to: string; readonly message: CoordinatorMessage }
   | { readonly kind: 'welcome'; readonly to: string }
-  /** Send the samples [sampleFrom, sampleFrom + sampleCount) of a step. */
+  /** Send the samples [sampleFrom, sampleFrom + sampleCount) of a step to a rank. */
   | {
       readonly kind: 'assign';
       readonly to: string;
@@ -271,20 +271,20 @@ export type Effect =
       readonly rank: number;
       readonly part: number;
     }
-  /** Stream the state of the newest checkpoint, or pass on what `from` sends, to workers that have none. */
+  /** Send the newest checkpoint's state, or forward the stream from `from`, to workers without state. */
   | {
       readonly kind: 'transfer';
       readonly from: string | 'checkpoint';
       readonly to: readonly string[];
       readonly term: number;
       readonly step: number;
-      /** In the order of the stream. */
+      /** In stream order. */
       readonly tensors: readonly StateTensor[];
     }
-  /** Everybody's state is lost: what was written for later steps is void. */
+  /** Every state is lost: records of later steps are void. */
   | { readonly kind: 'rewind'; readonly step: number }
   | { readonly kind: 'termOpened'; readonly term: number; readonly step: number; readonly members: readonly Member[] }
-  /** To be kept before it is sent. */
+  /** Record this before sending it. */
   | {
       readonly kind: 'committed';
       readonly term: number;
@@ -293,19 +293,19 @@ export type Effect =
       readonly sums: Sums;
       readonly gradNorm: number;
       readonly ranks: readonly { rank: number; sampleFrom: number; sampleCount: number }[];
-      /** The next step waits until this one is applied and `proceed` is sent; else the commit begins it. */
+      /** Whether the next step waits for `proceed`, once this one is applied; otherwise the commit starts it. */
       readonly hold: boolean;
     }
   | { readonly kind: 'startWorker'; readonly worker: string; readonly afterMs: number }
-  /** It is frozen, or otherwise in the way of its replacement. */
+  /** The worker is frozen, or otherwise blocks its replacement. */
   | { readonly kind: 'killWorker'; readonly worker: string }
-  /** What happened, for people: kept in events.jsonl, and shown where `show` says so. */
+  /** A description for people: recorded in events.jsonl, and displayed if `show` is set. */
   | { readonly kind: 'event'; readonly event: LoggedEvent; readonly show: boolean }
   /** Open a checkpoint for the stream that `from` is about to send. */
   | {
       readonly kind: 'beginCheckpoint';
       readonly from: string;
-      /** Of the stream, which may go on in a later one. */
+      /** The term of the stream, which may continue in a later term. */
       readonly term: number;
       readonly step: number;
       readonly bytes: number;
@@ -320,30 +320,30 @@ export type Effect =
       readonly gradNorm: number;
       readonly ranks: readonly RankReport[];
     }
-  /** Its sender is lost. */
+  /** The checkpoint's sender is lost. */
   | { readonly kind: 'abandonCheckpoint'; readonly step: number }
   | { readonly kind: 'evaluationDone'; readonly step: number; readonly sums: Sums }
   | { readonly kind: 'started'; readonly members: readonly Member[] }
   | { readonly kind: 'finish'; readonly step: number }
-  /** Something that a user should know and that does not end the run. */
+  /** A warning for the user that does not end the run. */
   | { readonly kind: 'warn'; readonly message: string; readonly ofStranger?: true }
   | { readonly kind: 'fail'; readonly message: string; readonly blame: 'user' | 'run' };
 
 export interface Decision {
   readonly state: RunState;
   readonly effects: readonly Effect[];
-  /** Why, in words; empty where nothing was decided. */
+  /** The reason in words; empty if nothing was decided. */
   readonly reason: string;
-  /** The end of `reason`, where it says after the cause what is done about it. */
+  /** The end of `reason` that describes the response, after the cause. */
   readonly action?: string;
 }
 
 export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): RunState {
   const step = resumed?.step ?? plan.startStep;
   const returning = resumed?.workers ?? [];
-  // What a new replica holds is called the state of step 0 and term 0: it is not that of the checkpoint.
+  // A new replica's state is called step 0, term 0, which must not be confused with the checkpoint's.
   const firstTerm = plan.startsFromCheckpoint && step === 0 ? 1 : 0;
-  // Other weights that a run begins with are evaluated before its first step.
+  // If the run starts from other weights, they are evaluated before its first step.
   const beginsWithWeights = plan.startsFromCheckpoint && plan.startStep === 0 && resumed === undefined;
   return {
     plan,
@@ -372,7 +372,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     checkpointInFlight: undefined,
     checkpointAbandoned: undefined,
     checkpointStep: plan.startStep,
-    // A step that was committed before the coordinator was killed may have no checkpoint yet.
+    // A step committed before the coordinator was killed may not have a checkpoint yet.
     snapshotStep: plan.startStep,
     evaluatedStep: beginsWithWeights ? -1 : step,
     evaluations: plan.evaluations,

@@ -1,22 +1,22 @@
-/** The learning rate at each step: a pure function. */
+/** The learning rate of each step: a pure function. */
 
-/** The curve of the learning rate over a run: the `schedule` group of a config. */
+/** The learning-rate curve of a run: the `schedule` group of a config. */
 export interface Schedule {
-  /** Half a cosine down, or level after the warm-up. */
+  /** Half a cosine from the maximum to the minimum, or constant after the warm-up. */
   readonly kind: 'cosine' | 'constant';
-  /** The highest rate, reached after the warm-up. */
+  /** The maximum, reached at the end of the warm-up. */
   readonly learningRate: number;
-  /** Where the cosine ends; unused by `constant`. */
+  /** The end of the cosine; unused by `constant`. */
   readonly minLearningRate: number;
-  /** Steps of linear warm-up; 0 for none. */
+  /** Number of linear warm-up steps; 0 for none. */
   readonly warmupSteps: number;
   /** The step at which the cosine reaches `minLearningRate`, counted from the start of the run. */
   readonly decaySteps: number;
 }
 
 /**
- * The learning rate of `step`, the first step being 0: linear warm-up, then half a cosine down to `minLearningRate` at
- * `decaySteps`, then level, as nanoGPT's train.py has it (https://github.com/karpathy/nanoGPT).
+ * The learning rate of `step`, counted from 0: linear warm-up, then half a cosine down to `minLearningRate` at
+ * `decaySteps`, then constant, like nanoGPT's train.py (https://github.com/karpathy/nanoGPT).
  */
 export function learningRateAt(step: number, schedule: Schedule): number {
   const { learningRate, minLearningRate, warmupSteps, decaySteps } = schedule;

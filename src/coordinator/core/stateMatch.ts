@@ -1,7 +1,7 @@
-/** Whether a worker's replica has the parameters that the run trains, in the order of the others' streams. Pure. */
+/** Compares a worker's parameters with those the run trains, and their order with other workers' streams. Pure. */
 import type { StateTensor } from '../../base/stateParts.ts';
 
-/** What a worker's parameters have that those of the run's model have not, or the other way; undefined where nothing. */
+/** The first difference between a worker's parameters and the run's; undefined if there is none. */
 export function unlikeDeclared(own: readonly StateTensor[], declared: readonly StateTensor[]): string | undefined {
   const [names, declaredNames] = [byName(own), byName(declared)];
   for (const name of new Set([...declaredNames.keys(), ...names.keys()])) {
@@ -11,7 +11,7 @@ export function unlikeDeclared(own: readonly StateTensor[], declared: readonly S
   return own.length === names.size ? undefined : 'two of its parameters have one name';
 }
 
-/** The first place at which two workers have another parameter; undefined where they have the same everywhere. */
+/** The first position at which two workers have different parameters; undefined if there is none. */
 export function unlikeOrder(own: readonly StateTensor[], other: readonly StateTensor[]): string | undefined {
   const place = own.findIndex(({ name }, i) => name !== other[i]?.name);
   return place < 0

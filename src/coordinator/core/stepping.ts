@@ -1,6 +1,6 @@
 /**
- * One step after the other: ready, reduced, applied, and what is done at the boundary between two steps (evaluation, checkpoint,
- * the end, workers that come and go). Pure, a part of decide.ts.
+ * The sequence of steps: ready, reduced, applied, and the work at the boundary between two steps (evaluation, checkpoint,
+ * the end, changes of membership). Pure, a part of decide.ts.
  */
 import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { sharesOf } from './batchSplit.ts';
@@ -32,11 +32,11 @@ import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
 
-/** Weight of the newest measurement of a speed. */
+/** Weight of the newest speed measurement. */
 const speedWeight = 0.2;
 
 export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<'ready'>, nowMs: number): Decision {
-  // A ring that broke while it formed: who has received the state by then is one more that has it.
+  // The ring broke while it formed; a worker that received the state by then still has it.
   if (state.stage === 'gathering' && ready.term === state.term && ready.step === state.step) {
     const received = withMember(state, { ...member, holds: { step: state.step, term: state.committedTerm } });
     return tryToOpen(received, nowMs, `${nameOf(member)} has the state of step ${state.step}`);
@@ -60,12 +60,12 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
   if (!next.members.every(isReady)) return nothing(next, `${nameOf(member)} is ready`);
   const started: Effect = { kind: 'started', members: next.members };
   const stepping: RunState = { ...next, stage: 'stepping', sinceMs: nowMs, appliedStep: state.step };
-  // Whoever was there when it was committed is gone, but its state was handed on.
+  // Its committer is gone, but the state was handed on.
   const unreported: Effect[] = state.appliedStep === state.step ? [] : [stepDone(state, [])];
   return after([...unreported, started], atBoundary(stepping, nowMs, 'every member is ready'));
 }
 
-/** Assigns the samples of the next two steps, as far as they are not assigned. */
+/** Assigns the samples of the next two steps, unless already assigned. */
 function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
   const through = Math.min(state.step + 2, state.plan.maxSteps);
   const effects: Effect[] = [];
@@ -100,7 +100,7 @@ export function onReduced(
   const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
   const hash = isDue(step, plan.hashEverySteps);
   const sums = sumsOf(shares);
-  // The sum is the same on every rank; how its squares are summed differs from one instruction set to another.
+  // The sum is the same on every rank, but its squared norm differs between instruction sets.
   const { gradNorm } = required(shares[0]);
   const problem = notFinite(sums, gradNorm, step);
   if (problem !== undefined) return endDiverged(next, problem, nowMs);
@@ -130,7 +130,7 @@ export function onReduced(
   return { state: assigned, effects: [...effects, ...ahead], reason: `every member reduced step ${step}` };
 }
 
-/** Whether anything is to be done between this step and the next. */
+/** Whether there is work between this step and the next. */
 function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean {
   const { plan, members, joiners } = state;
   return (
@@ -147,7 +147,7 @@ function mayComeIn(state: RunState, { prepared, worker }: Member, nowMs: number)
   return prepared !== undefined && !isAbsent(state, worker, nowMs);
 }
 
-/** Where the shares do not tile the global batch. */
+/** The first gap or overlap of the shares of the global batch. */
 function firstGap(shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[], total: number) {
   let next = 0;
   for (const { rank, sampleFrom, sampleCount } of shares) {
@@ -179,7 +179,7 @@ export function onApplied(
   return whenApplied(next, nowMs);
 }
 
-/** Whether every member that took part in the committed step and still lives has applied it. */
+/** Whether every living member that took part in the committed step has applied it. */
 export function whenApplied(state: RunState, nowMs: number): Decision {
   const { step } = state;
   const took = everyone(state).filter((member) => member.took?.step === step);
@@ -193,7 +193,7 @@ export function whenApplied(state: RunState, nowMs: number): Decision {
   return after([done], atBoundary({ ...state, appliedStep: step }, nowMs, `every member applied step ${step}`));
 }
 
-/** The committed step is applied on every replica that there is. */
+/** Every existing replica has applied the committed step. */
 function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   const { step, committedTerm: term } = state;
   const { sums } = state.committed;
@@ -202,7 +202,7 @@ function stepDone(state: RunState, ranks: readonly RankReport[]): Effect {
   return { kind: 'stepDone', step, term, learningRate, sums, gradNorm, ranks };
 }
 
-/** What follows a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */
+/** The sequel of a step that is applied everywhere: evaluation, a checkpoint, then the end, a new membership or the next step. */
 export function atBoundary(state: RunState, nowMs: number, why: string): Decision {
   const { plan, step } = state;
   if (state.stage === 'finishing') {
@@ -211,19 +211,19 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (state.stage !== 'stepping' || !state.holding || state.appliedStep !== step) return nothing(state, why);
 
   const last = step >= plan.maxSteps || state.stopRequested;
-  // Only after a step of this run: what a run resumes from has been evaluated and saved.
+  // Only after a step of this run: the state that a run resumes from has been evaluated and saved.
   const isNew = step > plan.startStep;
   if (state.evaluatedStep < step && plan.evalEverySteps > 0 && (isDue(step, plan.evalEverySteps) || last)) {
     const effects = state.members.map((member) => evaluatePart(state, member, 0));
     return { state: { ...state, stage: 'evaluating', sinceMs: nowMs }, effects, reason: `${why}; evaluation is due` };
   }
-  // With the last member the state would go.
+  // The last member would take the state with it.
   const isLastLeave = state.members.every(({ leaving }) => leaving);
   const isBest = plan.checkpointBest && bestOf(state.evaluations)?.step === step;
   const isOwed = state.checkpointOwed || isDue(step, plan.checkpointEverySteps) || isBest || last || isLastLeave;
   const source = state.members.find((member) => hasState(state, member));
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
-    // One checkpoint at a time: the members hold until the one before is on disk.
+    // One checkpoint at a time: the members hold until the previous one is on disk.
     const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
     if (isWriting) return wait(state, why, 'a checkpoint is still written');
     const message = { type: 'snapshot', term: state.term, step } as const;
@@ -239,7 +239,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     return wait({ ...state, stage: 'finishing' }, why, 'waiting for the checkpoint');
   }
   const comers = state.joiners.filter((joiner) => !joiner.leaving && mayComeIn(state, joiner, nowMs));
-  // Nobody else can send the rest of its state.
+  // Only the sender has the rest of its state.
   const sender = state.members.find(({ id }) => id === state.checkpointInFlight?.from);
   if (sender?.leaving) return wait(state, why, `${nameOf(sender)} leaves when its checkpoint is written`);
   const gone = letGo(state);
@@ -250,7 +250,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     const ring = [...gone.state.members, ...comers];
     return after(gone.effects, openTerm(gone.state, ring, nowMs, `${gone.names.join(', ')} left, others joined`));
   }
-  // Were there no step between two terms, workers that fail at once could keep the run from any.
+  // Without a step between two terms, workers that fail at once could block the run forever.
   if (comers.length > 0 && step !== state.openedAtStep) {
     const names = comers.map(({ worker }) => worker).join(', ');
     return openTerm(state, [...state.members, ...comers], nowMs, `${names} joined`);
@@ -286,7 +286,7 @@ export function onEvaluated(
   return after([done, ...said], atBoundary(evaluated, nowMs, `step ${step} is evaluated`));
 }
 
-/** A validation loss that has turned is said once, and ends a run that asks for it. */
+/** A turned validation loss is reported once, and ends a run that is configured to stop. */
 function afterEvaluation({ plan, term, step, evaluations, stopRequested }: RunState) {
   const since = evaluationsSinceBest(evaluations);
   const stops = plan.stopAfter > 0 && since >= plan.stopAfter && !stopRequested && step < plan.maxSteps;

@@ -1,8 +1,8 @@
 /**
- * Who is in the ring: opens a term, and decides after a loss whether the others go on or wait. Pure, a part of decide.ts.
+ * Who is in the ring: opens a term, and decides after a loss whether the other workers continue or wait. Pure, a part of decide.ts.
  *
- * A member of a new term keeps its state if that is the committed one. If it is not, another member sends it; if nobody has it,
- * all get that of the newest checkpoint, and the steps after it are done again.
+ * A member of a new term keeps its state if it is the committed one. Otherwise another member sends that state; if no worker has it,
+ * all get the newest checkpoint's state, and the later steps are repeated.
  */
 import {
   after,
@@ -26,8 +26,8 @@ import {
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
 /**
- * Opens the next term with these members, who hold until everyone is ready.
- * @param purpose what it is opened for, unless to train on
+ * Opens the next term with these members, who hold until all are ready.
+ * @param purpose why it is opened, if not to train
  */
 export function openTerm(
   before: RunState,
@@ -46,14 +46,14 @@ export function openTerm(
   const sorted = [...ring].sort((a, b) => (a.worker < b.worker ? -1 : 1));
   const members = sorted.map((member, rank): Member => {
     const keeps = hasState(state, member) || lacksCommit(state, member);
-    // Of a step that is given up, or of an evaluation that is done again, nothing counts.
+    // Results of an abandoned step or of a repeated evaluation do not count.
     const { evaluated: _, reduced: __, ready: ___, ...rest } = member;
     return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined };
   });
   effects.push({ kind: 'termOpened', term, step, members });
   for (const member of sorted) {
     if (!lacksCommit(state, member)) continue;
-    // It has the gradients of the committed step, from the term that committed it.
+    // It has the gradients of the committed step, from the term in which it was committed.
     const learningRate = required(state.committed.learningRate);
     const gradNorm = required(state.committed.gradNorm);
     const update = { learningRate, gradNorm, hash: false, hold: true };
@@ -95,7 +95,7 @@ export function openTerm(
   return { state: { ...state, ...opened, assignedStep: step }, effects, ...decided };
 }
 
-/** Nobody has the state of the committed step: back to the newest checkpoint. */
+/** No worker has the committed state: back to the newest checkpoint. */
 function rewound(state: RunState, term: number): RunState {
   const step = state.checkpointStep;
   const evaluations = state.evaluations.filter((evaluated) => evaluated.step <= step);
@@ -103,16 +103,16 @@ function rewound(state: RunState, term: number): RunState {
   return { ...state, ...back, committedTerm: term };
 }
 
-/** After a loss or a departure: the others go on if they are enough, else the run gathers. */
+/** After a loss or a departure: the others continue if there are enough of them, otherwise the run gathers. */
 export function reform(state: RunState, nowMs: number, why: string): Decision {
   const stay = state.members.filter(({ leaving }) => !leaving);
   const holds = (member: Member) => hasState(state, member);
   const enough = state.stopRequested ? 1 : state.plan.minWorkers;
   if (stay.length >= enough && stay.some(holds)) return openTerm(state, stay, nowMs, why);
-  // Those that leave do so at the next boundary; if the state would go with them, it is saved there first.
+  // Workers leave at the next boundary; if the state would leave with them, it is saved there first.
   if (!isSaved(state) && !stay.some(holds) && state.members.some(holds))
     return openTerm(state, state.members, nowMs, why);
-  // Without a ring there is no boundary that they could wait for.
+  // Without a ring there is no boundary to wait for.
   const { state: rest, effects } = letGo(state);
   const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
   const needed = state.plan.minWorkers;
@@ -120,16 +120,16 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
   return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));
 }
 
-/** While the run gathers: opens a term once enough workers are there. */
+/** While the run gathers: opens a term once there are enough workers. */
 export function tryToOpen(state: RunState, nowMs: number, why: string): Decision {
   if (state.stopRequested) return endGathering(state, nowMs, why);
   const { plan, needed, missing, starting, joiners } = state;
   const there = joiners.filter(({ prepared, leaving }) => prepared !== undefined && !leaving);
   if (there.length >= needed) {
     const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
-    // What to go back to is about to be known.
+    // The coordinator is about to learn what it can return to.
     if (isLost && state.checkpointAbandoned !== undefined) return wait(state, why, 'a checkpoint is still written');
-    // Whoever has the state may be about to come back.
+    // A worker with the state may be about to return.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
     if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openTerm(state, there, nowMs, why);
     const whom = namesOf(missing).join(', ');
@@ -152,8 +152,8 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
 }
 
 /**
- * A run that is to end while it gathers: what workers hold beyond the newest checkpoint is saved first, however few they are; who
- * holds it may be about to come back.
+ * A run that is to end while it gathers. State beyond the newest checkpoint is saved first, however few workers there are, and a
+ * worker that holds it may be about to return.
  */
 export function endGathering(state: RunState, nowMs: number, why: string): Decision {
   if (state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined) {
@@ -175,7 +175,7 @@ function givingUp(state: RunState, message: string): RunState {
   return { ...state, stopRequested: true, givingUp: message };
 }
 
-/** Time has passed while the run gathers. */
+/** Time passes while the run gathers. */
 export function onGatheringTick(state: RunState, nowMs: number): Decision {
   if (state.stopRequested) return endGathering(state, nowMs, 'the run was to end');
   const { plan, joiners, missing, needed } = state;
@@ -187,7 +187,7 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
       sinceMs: nowMs,
       missing: [],
       starting: [...state.starting, ...again],
-      // A run that goes on begins with as many as it would anew.
+      // A resumed run starts with as many workers as a new one.
       needed: state.openedAtStep === undefined ? plan.worldSize : needed,
     };
     const effects = again.map((worker): Effect => ({ kind: 'startWorker', worker, afterMs: 0 }));
@@ -207,7 +207,7 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
   return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
 }
 
-/** Workers that leave, at a boundary: they are let go, the others go on. */
+/** Workers that leave at a boundary: they are released and the others continue. */
 export function letGo(state: RunState): { state: RunState; effects: Effect[]; names: string[] } {
   const leavers = everyone(state).filter(({ leaving }) => leaving);
   const effects = leavers.flatMap((member): Effect[] => {
