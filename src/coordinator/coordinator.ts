@@ -96,7 +96,7 @@ export class Coordinator {
     if (begunWith !== undefined) {
       options.events.append({ event: 'initialised', reason: `begins with ${begunWith}`, ...this.#at });
     } else if (resume !== undefined || resumed !== undefined) {
-      const reason = `goes on after step ${this.#state.step}`;
+      const reason = `resumes after step ${this.#state.step}`;
       options.events.append({ event: 'resumed', reason, ...this.#at });
     }
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));

@@ -71,7 +71,7 @@ export class RunWriter {
     this.#options.journal.append(effect);
     this.#options.metrics.rewind(effect.step);
     this.#steps.rewind(effect.step);
-    this.event({ event: 'rewind', reason: `nobody has the state any more: back to step ${effect.step}`, ...at });
+    this.event({ event: 'rewind', reason: `no worker has the state any more: back to step ${effect.step}`, ...at });
   }
 
   /** The run has ended after `step`; `event` says how. */
@@ -95,7 +95,7 @@ export class RunWriter {
   warnOfStranger(message: string): void {
     if (++this.#warningsOfStrangers > warningsOfStrangersMax) return;
     const isLast = this.#warningsOfStrangers === warningsOfStrangersMax;
-    this.#options.listener.warning(isLast ? `${message} (further warnings of this kind are left out)` : message);
+    this.#options.listener.warning(isLast ? `${message} (further warnings of this kind are not shown)` : message);
   }
 
   /** Number of samples trained on in the first `step` updates, where the data of the next update begins. */

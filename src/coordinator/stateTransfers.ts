@@ -67,7 +67,7 @@ export class StateTransfers {
     const turn = this.#turn;
     const checkpoint = resume?.trainer?.step === step ? resume : (await store.newestWhole())?.checkpoint;
     if (checkpoint?.trainer?.step !== step) {
-      throw new PeerError(`the checkpoint of step ${step}, from which the run was to go on, cannot be read any more`);
+      throw new PeerError(`the checkpoint of step ${step}, from which the run was to resume, can no longer be read`);
     }
     if (turn !== this.#turn) return;
     await Promise.all(

@@ -5,7 +5,7 @@ import { UserError } from '../base/errors.ts';
 export function checkFinite(what: string, value: number): void {
   if (Number.isFinite(value)) return;
   throw new UserError(
-    `${what} is ${value}, expected a finite number: training has diverged; use a lower schedule.learningRate, a longer ` +
+    `${what} is ${value}, expected a finite number: training has diverged. Use a lower schedule.learningRate, a longer ` +
       'schedule.warmupSteps or a smaller optimizer.gradClip',
   );
 }

@@ -131,7 +131,7 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
     ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
-    : `go on from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
+    : `continue from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
 }
 
 interface Start extends ExecuteRunOptions {

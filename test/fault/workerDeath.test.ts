@@ -78,7 +78,7 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   expect(result.stderr).toMatch(message);
   // What the others had computed is saved.
   const [, step] = /\+(\d+)/.exec(String(moment)) ?? [];
-  const [, saved] = /go on from step (\d+) with: npx launch --resume/.exec(result.stderr) ?? [];
+  const [, saved] = /continue from step (\d+) with: npx launch --resume/.exec(result.stderr) ?? [];
   if (step === undefined) expect(result.stderr).toMatch(/no checkpoint was written yet/);
   else expect(Number(saved)).toBeGreaterThanOrEqual(Number(step));
   expect(await running.descendants()).toEqual([]);

@@ -56,7 +56,7 @@ describe('what it would catch', () => {
     [
       'counts what was reduced in a term before',
       takesOldReduced,
-      /samples of step \d+ were not computed once each/,
+      /samples of step \d+ were not each computed exactly once/,
       cuts,
     ],
     ['goes back to the checkpoint after every loss', forgetsState, /^rewound from step \d+ to \d+ although .+ has its/],

@@ -46,10 +46,10 @@ export function endingDiverged(state: RunState, problem: string): RunState {
 /** The problem and what to do. Unless a setting changes, the first step after the saved state has the same gradient again. */
 function messageOf({ plan, step, checkpointStep }: RunState, problem: string): string {
   const advice = adviceFor(plan, step + 1);
-  if (step === 0) return `${problem}, expected a finite number: training has diverged; use ${advice}`;
+  if (step === 0) return `${problem}, expected a finite number: training has diverged. Use ${advice}`;
   const before =
     checkpointStep > 0 && checkpointStep < step ? `the checkpoint of step ${checkpointStep}` : 'an earlier checkpoint';
-  return `${problem}, expected a finite number: training has diverged; the state of step ${step} is saved. Use ${advice}; if that fails again, remove this checkpoint and go on from ${before}`;
+  return `${problem}, expected a finite number: training has diverged. The state of step ${step} is saved. Resume with ${advice}; if that fails again, remove this checkpoint and resume from ${before}`;
 }
 
 /** Settings that would change a step and are not already so. @param step the one that failed */

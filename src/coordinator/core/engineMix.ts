@@ -37,11 +37,11 @@ const refusals = {
     remedy: 'use the same kind everywhere: set engine.deviceKind for the run',
   },
   precision: {
-    reason: 'a run has one precision, that of its config',
+    reason: 'all workers of a run use the precision of its config',
     remedy: 'start the worker again with the same version of lockstep',
   },
   unit: {
-    reason: 'it is not known that both round the update alike',
+    reason: 'they may round the update differently',
     remedy: 'use machines of one kind',
   },
 } as const satisfies Record<keyof EngineId, { reason: string; remedy: string }>;

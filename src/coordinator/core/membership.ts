@@ -71,7 +71,7 @@ export function onJoin(state: RunState, from: string, join: WorkerMessageOf<'joi
     return refuse(
       state,
       from,
-      `the run has ${everyone(state).length} workers, one for each sequence of a step: raise train.globalBatchSize`,
+      `the run has ${everyone(state).length} workers already, one per sequence of a step: raise train.globalBatchSize`,
     );
   }
   const member: Member = {
@@ -149,7 +149,7 @@ export function onPrepared(
   return atBoundary(next, nowMs, reason);
 }
 
-const sameVersion = 'start it with the version of lockstep that the run has';
+const sameVersion = 'start it with the version of lockstep that the run uses';
 
 /**
  * Why a prepared worker cannot share a ring with another, and the remedy: its state would have a different order, or its updates
@@ -167,7 +167,7 @@ function misfit(member: Member, other: Member): string | undefined {
 
 function turnAway(state: RunState, member: Member, reason: string, nowMs: number): Decision {
   const refusal: Effect = { kind: 'send', to: member.id, message: { type: 'refused', reason } };
-  return after([refusal], lose(state, [member], `may not take part: ${reason}`, nowMs, { dead: true }));
+  return after([refusal], lose(state, [member], `cannot take part: ${reason}`, nowMs, { dead: true }));
 }
 
 export function onLeave(state: RunState, member: Member, nowMs: number): Decision {
@@ -180,7 +180,7 @@ export function onLeave(state: RunState, member: Member, nowMs: number): Decisio
   if (next.stage === 'gathering' || member.rank < 0) {
     const event = {
       event: 'leave',
-      reason: `${nameOf(member)} leaves, as it was asked to`,
+      reason: `${nameOf(member)} leaves as requested`,
       ...factsOf(state, member),
     } as const;
     const joiners = next.joiners.filter(({ id }) => id !== member.id);
@@ -252,7 +252,7 @@ function afterLoss(state: RunState, wasInRing: boolean, nowMs: number, why: stri
   const reported = whenApplied(state, nowMs);
   const next = reported.state;
   if (next.stage === 'gathering') return after(reported.effects, tryToOpen(next, nowMs, why));
-  if (!wasInRing) return after(reported.effects, nothing(next, 'the others go on'));
+  if (!wasInRing) return after(reported.effects, nothing(next, 'the others continue'));
   // The ring has no more work.
   if (next.stage === 'finishing' && !wasSource) return after(reported.effects, nothing(next, 'its work was done'));
   return after(reported.effects, reform(next, nowMs, why));

@@ -39,7 +39,7 @@ export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
     phase === 'all-reduce' && at === step + 1 && ring !== undefined && nowMs - ring.sinceMs > plan.heartbeatTimeoutMs;
   const [first] = waiting;
   if (first?.ring === undefined || !waiting.every(isStuck)) return undefined;
-  const message = `${nameOf(first)} has waited ${seconds(nowMs - first.ring.sinceMs)} for a frame of the ring in step ${step + 1}, and nobody else has received one`;
+  const message = `${nameOf(first)} has waited ${seconds(nowMs - first.ring.sinceMs)} for a frame of the ring in step ${step + 1}, and no other rank has received one`;
   return { atMs: nowMs, message, suspect: undefined };
 }
 
@@ -55,7 +55,7 @@ export function onRingFault(state: RunState, broken: NonNullable<RunState['broke
   const { held, pauseMs } = withAbsence(next, culprit.worker, nowMs);
   const reason = `the ring broke ${next.ringFaults} times in step ${state.step + 1}; it may come back in ${seconds(pauseMs)}`;
   const fenced: Effect = { kind: 'send', to: culprit.id, message: { type: 'fenced', reason } };
-  const cause = `stays out of the ring for ${seconds(pauseMs)}, which does not work with it (${message})`;
+  const cause = `stays out of the ring for ${seconds(pauseMs)}, because the ring does not work with it (${message})`;
   return after([fenced], lose(held, [culprit], cause, nowMs));
 }
 

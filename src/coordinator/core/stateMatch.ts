@@ -6,9 +6,9 @@ export function unlikeDeclared(own: readonly StateTensor[], declared: readonly S
   const [names, declaredNames] = [byName(own), byName(declared)];
   for (const name of new Set([...declaredNames.keys(), ...names.keys()])) {
     const [its, runs] = [names.get(name), declaredNames.get(name)];
-    if (textOf(its) !== textOf(runs)) return `its ${name} is ${textOf(its)}, that of the run ${textOf(runs)}`;
+    if (textOf(its) !== textOf(runs)) return `its ${name} is ${textOf(its)}, but the run's is ${textOf(runs)}`;
   }
-  return own.length === names.size ? undefined : 'two of its parameters have one name';
+  return own.length === names.size ? undefined : 'two of its parameters have the same name';
 }
 
 /** The first position at which two workers have different parameters; undefined if there is none. */
@@ -16,11 +16,11 @@ export function unlikeOrder(own: readonly StateTensor[], other: readonly StateTe
   const place = own.findIndex(({ name }, i) => name !== other[i]?.name);
   return place < 0
     ? undefined
-    : `its parameter ${place} is ${own[place]?.name}, that of the others ${other[place]?.name}`;
+    : `its parameter ${place} is ${own[place]?.name}, but the others' is ${other[place]?.name}`;
 }
 
 const byName = (tensors: readonly StateTensor[]) => new Map(tensors.map((tensor) => [tensor.name, tensor]));
 
 function textOf(tensor: StateTensor | undefined): string {
-  return tensor === undefined ? 'not there' : `[${tensor.shape}] and ${tensor.trained ? 'trained' : 'frozen'}`;
+  return tensor === undefined ? 'missing' : `[${tensor.shape}] and ${tensor.trained ? 'trained' : 'frozen'}`;
 }

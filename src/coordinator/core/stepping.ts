@@ -96,7 +96,7 @@ export function onReduced(
   const { plan } = next;
   const shares = next.members.map(({ rank, reduced: share }) => ({ rank, ...required(share) }));
   const gap = firstGap(shares, plan.globalBatchSize);
-  if (gap !== undefined) return fail(next, `the samples of step ${step} were not computed once each: ${gap}`);
+  if (gap !== undefined) return fail(next, `the samples of step ${step} were not each computed exactly once: ${gap}`);
   const hold = step === plan.maxSteps || isBoundaryNeeded(next, step, nowMs);
   const hash = isDue(step, plan.hashEverySteps);
   const sums = sumsOf(shares);
@@ -225,7 +225,7 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
   if (state.snapshotStep < step && isNew && isOwed && source !== undefined) {
     // One checkpoint at a time: the members hold until the previous one is on disk.
     const isWriting = state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined;
-    if (isWriting) return wait(state, why, 'a checkpoint is still written');
+    if (isWriting) return wait(state, why, 'a checkpoint is still being written');
     const message = { type: 'snapshot', term: state.term, step } as const;
     const effects: Effect[] = [{ kind: 'send', to: source.id, message }];
     return {
@@ -292,7 +292,7 @@ function afterEvaluation({ plan, term, step, evaluations, stopRequested }: RunSt
   const stops = plan.stopAfter > 0 && since >= plan.stopAfter && !stopRequested && step < plan.maxSteps;
   const event = stops ? 'stopping' : 'warning';
   if (!stops && since !== turnedAfter) return { stopRequested, effects: [] };
-  const goesOn = stopRequested || step >= plan.maxSteps ? '' : '; training goes on';
+  const goesOn = stopRequested || step >= plan.maxSteps ? '' : '; training continues';
   const what = stops ? `; the run ends early (eval.stopAfter is ${plan.stopAfter})` : goesOn;
   const reason = `${describeTurn(evaluations)}${what}`;
   const effects: Effect[] = [{ kind: 'event', event: { event, reason, term, step }, show: true }];

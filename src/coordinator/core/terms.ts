@@ -79,7 +79,7 @@ export function openTerm(
   }
   const ids = new Set(ring.map(({ id }) => id));
   const joiners = everyone(state).filter(({ id }) => !ids.has(id));
-  const going = `${workersOf(members.length)} ${members.length === 1 ? 'goes' : 'go'} on from step ${step} (term ${term})`;
+  const going = `${workersOf(members.length)} ${members.length === 1 ? 'continues' : 'continue'} from step ${step} (term ${term})`;
   const decided = because(why, purpose === undefined ? going : `${purpose}; ${going}`);
   effects.push({ kind: 'event', event: { event: 'term', reason: decided.reason, term, step }, show: false });
   const opened = {
@@ -128,7 +128,8 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
   if (there.length >= needed) {
     const isLost = !there.some((member) => hasState(state, member) || lacksCommit(state, member));
     // The coordinator is about to learn what it can return to.
-    if (isLost && state.checkpointAbandoned !== undefined) return wait(state, why, 'a checkpoint is still written');
+    if (isLost && state.checkpointAbandoned !== undefined)
+      return wait(state, why, 'a checkpoint is still being written');
     // A worker with the state may be about to return.
     const mayReturn = isLost && state.step > state.checkpointStep && missing.length > 0;
     if (!mayReturn || nowMs - state.sinceMs >= plan.heartbeatTimeoutMs) return openTerm(state, there, nowMs, why);
@@ -157,7 +158,7 @@ export function tryToOpen(state: RunState, nowMs: number, why: string): Decision
  */
 export function endGathering(state: RunState, nowMs: number, why: string): Decision {
   if (state.checkpointInFlight !== undefined || state.checkpointAbandoned !== undefined) {
-    return wait(state, why, 'a checkpoint is still written');
+    return wait(state, why, 'a checkpoint is still being written');
   }
   if (state.step <= state.checkpointStep) return finish(state, [], why);
   const holders = state.joiners.filter((member) => hasState(state, member) || lacksCommit(state, member));
@@ -165,9 +166,9 @@ export function endGathering(state: RunState, nowMs: number, why: string): Decis
   if (prepared.length > 0) return openTerm(state, prepared, nowMs, why, `the state of step ${state.step} is saved`);
   const mayReturn = holders.length > 0 || state.missing.length > 0;
   if (mayReturn && nowMs - state.sinceMs <= state.plan.heartbeatTimeoutMs) {
-    return wait(state, why, `waiting for who had the state of step ${state.step}`);
+    return wait(state, why, `waiting for the workers that had the state of step ${state.step}`);
   }
-  const message = `nobody is left who has the state of step ${state.step}: the newest checkpoint is of step ${state.checkpointStep}`;
+  const message = `no worker has the state of step ${state.step}: the newest checkpoint is of step ${state.checkpointStep}`;
   return finish({ ...state, appliedStep: state.checkpointStep }, [{ kind: 'warn', message }], why);
 }
 
@@ -203,7 +204,7 @@ export function onGatheringTick(state: RunState, nowMs: number): Decision {
     return tryToOpen({ ...state, needed: plan.minWorkers }, nowMs, enough);
   }
   const loss = state.lastLoss === undefined ? '' : `${state.lastLoss}; `;
-  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with the join command, or ask for fewer with --min-workers`;
+  const message = `${loss}${there} of ${needed} workers joined within ${seconds(plan.joinTimeoutMs)}: start the others with the join command, or lower --min-workers`;
   return endGathering(givingUp(state, message), nowMs, `${there} of ${needed} workers joined`);
 }
 
@@ -213,7 +214,7 @@ export function letGo(state: RunState): { state: RunState; effects: Effect[]; na
   const effects = leavers.flatMap((member): Effect[] => {
     const event = {
       event: 'leave',
-      reason: `${nameOf(member)} leaves, as it was asked to`,
+      reason: `${nameOf(member)} leaves as requested`,
       ...factsOf(state, member),
     } as const;
     return [

@@ -219,9 +219,9 @@ describe('the decision core: numbers that are not finite', () => {
       kind: 'fail',
       blame: 'run',
       message:
-        'the norm of the gradient of step 2 is NaN, expected a finite number: training has diverged; the state of step 1 is saved. ' +
-        'Use a lower schedule.learningRate (it is 6), a longer schedule.warmupSteps (it is 2) or optimizer.gradClip=1 (it is 0, which ' +
-        'clips nothing); if that fails again, remove this checkpoint and go on from an earlier checkpoint',
+        'the norm of the gradient of step 2 is NaN, expected a finite number: training has diverged. The state of step 1 is saved. ' +
+        'Resume with a lower schedule.learningRate (it is 6), a longer schedule.warmupSteps (it is 2) or optimizer.gradClip=1 (it is 0, which ' +
+        'clips nothing); if that fails again, remove this checkpoint and resume from an earlier checkpoint',
     });
   });
 
@@ -231,7 +231,7 @@ describe('the decision core: numbers that are not finite', () => {
     script.ready('w0').ready('w1');
     expect(script.kinds()).toEqual(['started', 'stop→w0', 'stop→w1', 'fail']);
     expect(failure(script)?.message).toMatch(
-      /^the norm of the gradient of step 1 is Infinity, .* diverged; use a lower/,
+      /^the norm of the gradient of step 1 is Infinity, .* diverged\. Use a lower/,
     );
   });
 
@@ -241,7 +241,7 @@ describe('the decision core: numbers that are not finite', () => {
     expect(script.kinds()).toEqual(['snapshot→w0']);
     script.snapshotTaken(2).event({ kind: 'checkpointWritten', step: 2 });
     expect(failure(script)?.message).toMatch(
-      /^the validation loss after step 2 is NaN, .* the state of step 2 is saved/,
+      /^the validation loss after step 2 is NaN, .* The state of step 2 is saved/,
     );
   });
 
@@ -304,7 +304,7 @@ describe('the decision core: steps', () => {
     script.from('w1', { type: 'reduced', term: 1, step: 1, ...twice });
     expect(script.effects.at(-1)).toMatchObject({
       kind: 'fail',
-      message: expect.stringMatching(/not computed once each/),
+      message: expect.stringMatching(/not each computed exactly once/),
     });
   });
 
@@ -392,7 +392,7 @@ describe('the decision core: steps', () => {
       evaluate(script, 5);
       const turned =
         'the validation loss has not fallen in 3 evaluations: it was lowest, 2.0000, at step 2, and is 5.0000';
-      expect(said(script)).toEqual([`warning: ${turned}; training goes on`]);
+      expect(said(script)).toEqual([`warning: ${turned}; training continues`]);
       expect(said(evaluate(script, 5))).toEqual([]);
     });
 
@@ -552,7 +552,7 @@ describe('the decision core: losses', () => {
     const few = { ...quiet, checkpointEverySteps: 2, minWorkers: 2, restartsMax: 0 };
     const script = new Script(few).start().step(1).step(2).snapshotTaken(2).exited('w1');
     expect(script.events('lost')).toMatchObject([
-      { action: '1 worker is left, and the run needs 2 (--min-workers); a checkpoint is still written' },
+      { action: '1 worker is left, and the run needs 2 (--min-workers); a checkpoint is still being written' },
     ]);
   });
 
@@ -568,7 +568,7 @@ describe('the decision core: losses', () => {
         event: 'lost',
         rank: 1,
         reason: expect.stringMatching(/rank 1 .* was killed by SIGKILL in step 2 during forward and backward/),
-        action: '1 worker goes on from step 1 (term 2)',
+        action: '1 worker continues from step 1 (term 2)',
       }),
     });
     // The loss has said what the new term says, which lists of events need not repeat.
@@ -716,7 +716,7 @@ describe('the decision core: losses', () => {
     expect(script.step(2).kinds()).toEqual(['stepDone', 'snapshot→w0']);
     expect(script.snapshotTaken(2).kinds()).toEqual(['beginCheckpoint']);
     expect(script.event({ kind: 'checkpointWritten', step: 2 }).kinds()).toEqual(['stop→w0']);
-    expect(script.leaves()).toEqual([expect.stringMatching(/^rank 0 \(pid .*\) leaves, as it was asked to$/)]);
+    expect(script.leaves()).toEqual([expect.stringMatching(/^rank 0 \(pid .*\) leaves as requested$/)]);
 
     const waiting = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1).exited('w1');
     expect(waiting.from('w0', { type: 'leave' }).kinds()).toEqual(['termOpened', 'form→w0']);
@@ -727,7 +727,7 @@ describe('the decision core: losses', () => {
     // The member that stays has no state yet.
     const only = new Script({ ...quiet, open: true }).start().step(1).exited('w1').ready('w0');
     only.join('w2').from('w2', { type: 'leave' });
-    expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves, as it was asked to$/)]);
+    expect(only.leaves()).toEqual([expect.stringMatching(/^worker w2 \(pid .*\) leaves as requested$/)]);
     only.join('w1b').prepared('w1b').step(2);
     expect(only.forms()).toMatchObject([{ send: true }, { state: 'receive' }]);
     only.from('w0', { type: 'leave' }).ready('w0').exited('w1');
@@ -846,21 +846,17 @@ describe('the decision core: losses', () => {
     [
       'freezes another',
       tensors.map((tensor) => ({ ...tensor, trained: true })),
-      'its e is [3] and trained, that of the run [3] and frozen',
+      "its e is [3] and trained, but the run's is [3] and frozen",
     ],
-    ['lacks one', tensors.slice(0, 1), 'its e is not there, that of the run [3] and frozen'],
-    [
-      'has one more',
-      [...tensors, { ...tensors[0]!, name: 'x' }],
-      'its x is [2] and trained, that of the run not there',
-    ],
+    ['lacks one', tensors.slice(0, 1), "its e is missing, but the run's is [3] and frozen"],
+    ['has one more', [...tensors, { ...tensors[0]!, name: 'x' }], "its x is [2] and trained, but the run's is missing"],
     [
       'has another shape',
       [{ ...tensors[0]!, shape: [1, 2] }, tensors[1]!],
-      'its w is [1,2] and trained, that of the run [2]',
+      "its w is [1,2] and trained, but the run's is [2]",
     ],
-    ['has one twice', [...tensors, tensors[0]!], 'two of its parameters have one name'],
-    ['has another order', tensors.toReversed(), 'its parameter 0 is e, that of the others w'],
+    ['has one twice', [...tensors, tensors[0]!], 'two of its parameters have the same name'],
+    ['has another order', tensors.toReversed(), "its parameter 0 is e, but the others' is w"],
   ])('refuses a worker whose model %s', (_, others, reason) => {
     const script = new Script({ ...quiet, localWorkers: [], open: true });
     script.tensorsOf = (id) => (id === 'w1' ? others : tensors);
@@ -879,7 +875,7 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).toEqual(['refused→w1']);
     expect(script.effects).toContainEqual(
       expect.objectContaining({
-        message: { type: 'refused', reason: expect.stringContaining('its parameter 0 is e, that of the others w') },
+        message: { type: 'refused', reason: expect.stringContaining("its parameter 0 is e, but the others' is w") },
       }),
     );
     expect(script.prepared('w2').ids).toEqual(['w0', 'w2']);
@@ -968,7 +964,9 @@ describe('the decision core: losses', () => {
     }
     expect(script.ids).toEqual(['w0', 'w1']);
     expect(script.kinds()).toContain('fenced→w2');
-    expect(script.reason).toMatch(/rank 2 .* stays out of the ring for 30\.0 s, which does not work with it/);
+    expect(script.reason).toMatch(
+      /rank 2 .* stays out of the ring for 30\.0 s, because the ring does not work with it/,
+    );
     script.ready('w0').ready('w1').join('w2b').prepared('w2b').step(1);
     expect(script.ids).toEqual(['w0', 'w1']);
     script.nowMs += 30_001;
@@ -993,7 +991,9 @@ describe('the decision core: losses', () => {
     beat('w0', 'all-reduce', 6);
     beat('w1', 'all-reduce', 2);
     script.tick(2_900);
-    expect(script.reason).toMatch(/rank 1 .* has waited 2\.0 s for a frame of the ring in step 1, .*go on from step 0/);
+    expect(script.reason).toMatch(
+      /rank 1 .* has waited 2\.0 s for a frame of the ring in step 1, .*continue from step 0/,
+    );
     expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1']);
   });
 
@@ -1134,7 +1134,7 @@ describe('the decision core: a coordinator that takes over', () => {
     const gone = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
     expect(gone.tick(1_000).kinds()).toEqual([]);
     expect(gone.tick(1_001).effects).toEqual([
-      { kind: 'warn', message: 'nobody is left who has the state of step 7: the newest checkpoint is of step 0' },
+      { kind: 'warn', message: 'no worker has the state of step 7: the newest checkpoint is of step 0' },
       { kind: 'finish', step: 0 },
     ]);
   });

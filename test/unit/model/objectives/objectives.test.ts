@@ -77,7 +77,7 @@ it.each([Number.NaN, Number.POSITIVE_INFINITY])(
   (value) => {
     expect(() => checkFinite('the loss of step 3', value)).toThrow(UserError);
     expect(() => checkFinite('the loss of step 3', value)).toThrow(
-      `the loss of step 3 is ${value}, expected a finite number: training has diverged; use a lower schedule.learningRate`,
+      `the loss of step 3 is ${value}, expected a finite number: training has diverged. Use a lower schedule.learningRate`,
     );
     expect(() => checkFinite('the loss of step 3', 1e300)).not.toThrow();
   },
