@@ -13,16 +13,10 @@ import { phrases } from './wordTable.mjs';
 
 /** Files and folders that are still to be rewritten. The list only shrinks: one without findings must leave it. */
 const notYet = [
-  'ARCHITECTURE.md',
   'CHANGELOG.md',
   'README.md',
   'bench',
-  'docs/benchmarks.md',
   'docs/config.md',
-  'docs/decisions',
-  'docs/guide',
-  'docs/log.md',
-  'docs/shards.md',
   'native',
   'src/architecture',
   'src/base',

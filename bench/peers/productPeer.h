@@ -3,7 +3,7 @@
 //   ready VERSION                                      what a peer says first
 //   prepare f32|bf16 M K N TA TB ACCUMULATE            c[M,N] = a · b (+ c), row-major; TA: a lies as [K,M]; TB: b lies as [N,K]
 //   ok CHECKSUM | unsupported                          computed once from c = 0; CHECKSUM is sumOf(c)
-//   time MS                                            calls it for about so many milliseconds
+//   time MS                                            calls it for about MS milliseconds
 //   us MICROSECONDS                                    of one call
 #pragma once
 

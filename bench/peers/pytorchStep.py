@@ -5,7 +5,7 @@
     python3 bench/peers/pytorchStep.py --device cuda --precision bf16 --compile --steps 20 \\
         --layers 12 --heads 12 --width 768 --block 1024 --batch 64 --vocab 50304 --bias
 
-On a GPU AdamW is PyTorch's fused one, and only whole steps are timed, by the GPU's clock: to time phases would stop it between them.
+On a GPU AdamW is PyTorch's fused one, and only complete steps are timed, by the GPU's clock: timing phases would stop the GPU between them.
 Prints JSON with the same names as `launch bench step --json`. The defaults are the sizes of configs/shakespeare-char.yaml.
 With --serve it answers lines on standard input instead, as bench/training/pytorchPeer.ts asks them:
 
