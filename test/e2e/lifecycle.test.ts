@@ -125,7 +125,7 @@ it.each([
   ];
   const result = await launch(args, folder());
   const [, step] =
-    /launch: the .* of step \d+ is (?:NaN|-?Infinity), expected a finite number: training has diverged. The state of step (\d+) is saved\. Use a lower schedule\.learningRate \(it is 100\), .* or optimizer\.gradClip=1 .*\ncontinue from step \1 with: npx launch --resume /.exec(
+    /launch: the .* of step \d+ is (?:NaN|-?Infinity), expected a finite number: training has diverged. The state of step (\d+) is saved\. Resume with a lower schedule\.learningRate \(it is 100\), .* or optimizer\.gradClip=1 .*\ncontinue from step \1 with: npx launch --resume /.exec(
       result.stderr,
     ) ?? [];
   expect(Number(step), result.stderr).toBeGreaterThan(3);
