@@ -1,5 +1,5 @@
 /**
- * Opens and reads one checkpoint folder: one of ours (with `manifest.json`: every size and sha256 is verified before
+ * Opens and reads one checkpoint folder: one written by Lockstep (with `manifest.json`: every size and sha256 is verified before
  * anything is used) or a folder in Hugging Face's layout for GPT-2 (`config.json`, `model.safetensors` or its shards, tokenizer files:
  * only the structure is verified, because it has no hashes). Tensors are streamed; no tensor is ever held in memory as a unit.
  */

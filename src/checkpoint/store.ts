@@ -98,7 +98,7 @@ export class CheckpointStore {
   /**
    * Opens the newest checkpoint that passes every check.
    * @returns undefined when there is no checkpoint at all
-   * @throws UserError when there are some and none is whole, with the reason of each
+   * @throws UserError when there are some and none is complete, with the reason for each
    */
   async newestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
     await this.#recoverOnce();
@@ -108,7 +108,7 @@ export class CheckpointStore {
   /**
    * Opens the checkpoint with the lowest validation loss that passes every check; the earliest of equal ones.
    * @returns undefined when there is no checkpoint with a validation loss
-   * @throws UserError when there are some and none is whole, with the reason of each
+   * @throws UserError when there are some and none is complete, with the reason for each
    */
   async bestWhole(options: OpenOptions = {}): Promise<WholeCheckpoint | undefined> {
     const steps = (await this.measured()).map(({ step }) => step);

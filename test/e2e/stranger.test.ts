@@ -81,7 +81,7 @@ it('nonsense at the port is ignored with a few warnings; the run waits on and tr
   stranger.close();
   await new Promise((resolve) => setTimeout(resolve, 500));
   const result = await expectToTrain(running, address, keyPath);
-  expect(result.stderr).toMatch(/warning: ignored a message of nonsense, which is no worker of this run/);
+  expect(result.stderr).toMatch(/warning: ignored a message of nonsense, which is not a worker of this run/);
   expect(result.stderr.split('\n').length).toBeLessThan(20);
 });
 

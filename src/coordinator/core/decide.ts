@@ -101,14 +101,14 @@ function onCheckpointEnded(
 
 /** A worker that was declared dead but lives is told to join again; its messages have no effect. */
 function fence(state: RunState, from: string, type: WorkerMessage['type']): Decision {
-  const reason = `${from} is no member of term ${state.term}`;
+  const reason = `${from} is not a member of term ${state.term}`;
   const fenced: Effect = { kind: 'send', to: from, message: { type: 'fenced', reason } };
   return { state, effects: type === 'failed' ? [] : [fenced], reason: `ignored ${type}: ${reason}` };
 }
 
 /** Invalid messages are dropped. A member that sends only those counts as silent and is lost. */
 function onMalformed(state: RunState, { from, problem }: Extract<RunEvent, { kind: 'malformed' }>): Decision {
-  const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is no worker of this run`;
+  const who = everyone(state).some(({ id }) => id === from) ? from : `${from}, which is not a worker of this run`;
   const message = `ignored a message of ${who}: ${problem}`;
   return { state, effects: [{ kind: 'warn', message, ofStranger: true }], reason: message };
 }

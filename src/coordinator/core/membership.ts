@@ -113,7 +113,7 @@ function proven(state: RunState, holds: Member['holds']): RunState {
     state.stage === 'gathering' && holds !== undefined && holds.term === state.term && holds.step > state.step;
   if (!isProof || state.term === 0) return state;
   const { step, term: committedTerm } = holds;
-  // A worker that has reduced the next step lacks only a norm that is no longer known; it receives the state instead.
+  // A worker that has reduced the next step lacks only a norm that nothing records; it receives the state instead.
   const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
   return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
 }
@@ -334,6 +334,6 @@ export function onPeerGone(
   nowMs: number,
 ): Decision {
   const member = everyone(state).find((other) => other.id === id);
-  if (member === undefined) return nothing(state, `${id}, which is no member, is gone`);
+  if (member === undefined) return nothing(state, `${id}, which is not a member, is gone`);
   return lose(state, [member], `is gone (${reason})`, nowMs);
 }

@@ -21,7 +21,7 @@ export interface RunPlan {
   readonly minWorkers: number;
   /** Names of the workers that this machine starts. */
   readonly localWorkers: readonly string[];
-  /** Number of restarts of this machine's workers allowed over the whole run. */
+  /** Number of restarts of this machine's workers allowed over the entire run. */
   readonly restartsMax: number;
   /** Whether workers started elsewhere may join. */
   readonly open: boolean;
