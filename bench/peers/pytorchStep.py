@@ -1,11 +1,11 @@
 """Training steps of the same GPT in PyTorch: forward, backward, clipping, AdamW. What `npm run bench -- training` compares with.
 
-    apt-get install python3-torch libopenblas0-pthread     # without OpenBLAS, Debian's PyTorch is ten times slower
-    /usr/bin/python3 bench/peers/pytorchStep.py [--layers 4 --heads 4 --width 128 --block 64 --batch 12 --vocab 65] [--threads 2]
+    python3 -m venv torch && torch/bin/pip install torch
+    torch/bin/python bench/peers/pytorchStep.py [--layers 4 --heads 4 --width 128 --block 64 --batch 12 --vocab 65] [--threads 2]
     python3 bench/peers/pytorchStep.py --device cuda --precision bf16 --compile --steps 20 \\
         --layers 12 --heads 12 --width 768 --block 1024 --batch 64 --vocab 50304 --bias
 
-On a GPU AdamW is PyTorch's fused one, and only complete steps are timed, by the GPU's clock: timing phases would stop the GPU between them.
+AdamW is PyTorch's fused one. On a GPU only complete steps are timed, by the GPU's clock: timing phases would stop the GPU between them.
 Prints JSON with the same names as `launch bench step --json`. The defaults are the sizes of configs/shakespeare-char.yaml.
 With --serve it answers lines on standard input instead, as bench/training/pytorchPeer.ts asks them:
 
@@ -52,21 +52,14 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=bias)
         self.down = nn.Linear(4 * width, width, bias=bias)
 
-    def forward(self, x, future):
+    def forward(self, x):
         B, T, C = x.shape
         heads = (B, T, self.heads, C // self.heads)
         q, k, v = (part.view(heads).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(C, 2))
-        attended = attention(q, k, v, future, self.dropout)  # (B, NH, T, HS)
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)  # (B, NH, T, HS)
         x = x + F.dropout(self.out(attended.transpose(1, 2).reshape(B, T, C)), self.dropout)
         inner = F.gelu(self.up(self.norm2(x)), approximate="tanh")
         return x + F.dropout(self.down(inner), self.dropout)
-
-
-def attention(q, k, v, future, dropout):
-    if hasattr(F, "scaled_dot_product_attention"):  # PyTorch 2
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-    scores = (q @ k.transpose(2, 3)) / math.sqrt(q.shape[3])  # (B, NH, T, T)
-    return F.dropout(scores.masked_fill(future, -math.inf).softmax(-1), dropout) @ v
 
 
 class Gpt(nn.Module):
@@ -78,12 +71,11 @@ class Gpt(nn.Module):
         nn.init.normal_(self.tokens.weight, std=0.02)
         self.blocks = nn.ModuleList([Block(options) for _ in range(options.layers)])
         self.norm = Norm(options.width, options.bias)
-        self.register_buffer("future", torch.ones(options.block, options.block, dtype=torch.bool).triu(1))
 
     def forward(self, tokens, targets):
         x = F.dropout(self.tokens(tokens) + self.positions.weight, self.dropout)
         for block in self.blocks:
-            x = block(x, self.future)
+            x = block(x)
         logits = self.norm(x) @ self.tokens.weight.T
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
@@ -94,8 +86,9 @@ class Trainer:
         self.options = options
         model = Gpt(options).to(options.device)
         self.parameters = list(model.parameters())
-        fused = dict(fused=True) if options.device == "cuda" else dict()  # PyTorch 1 does not know the word
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1, **fused)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1, fused=True
+        )
         self.model = torch.compile(model) if options.compile else model
 
     def autocast(self):

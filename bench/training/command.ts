@@ -13,6 +13,7 @@ interface BenchTrainingArguments {
   threads: number;
   precision: Precision | 'both';
   python: string;
+  compiled: boolean;
   seconds: number;
   json: boolean;
 }
@@ -44,9 +45,10 @@ export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments
       .option('precision', {
         choices: ['both', 'float32', 'bf16'] as const,
         default: 'both' as const,
-        describe: 'Of ours; PyTorch computes in float32',
+        describe: 'Precision of both programs; PyTorch uses autocast for bf16',
       })
-      .option('python', { type: 'string', default: '/usr/bin/python3', describe: 'A Python that has torch' })
+      .option('python', { type: 'string', default: 'python3', describe: 'A Python that has torch, version 2 or later' })
+      .option('compiled', { type: 'boolean', default: true, describe: 'Also time PyTorch with torch.compile' })
       .option('seconds', { type: 'number', default: 20, describe: 'About how long each shape is timed' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('npm run bench -- training', 'every shape')
@@ -54,12 +56,13 @@ export const benchTrainingCommand: CommandModule<unknown, BenchTrainingArguments
         'npm run bench -- training --shapes shakespeare-gpt --python ~/venv/bin/python',
         'one, with another PyTorch',
       ),
-  handler: async ({ shapes: names, threads, precision, python, seconds, json }) => {
+  handler: async ({ shapes: names, threads, precision, python, compiled, seconds, json }) => {
     const report = await runTrainingPeers(
       {
         shapes: names.split(',').map(shapeOf),
         threads: numberOption('threads', threads, { min: 0, max: 256, whole: true }),
         python,
+        compiled,
         precisions: precision === 'both' ? ['float32', 'bf16'] : [precision],
         secondsPerShape: numberOption('seconds', seconds, { min: 0, max: 86_400 }),
       },

@@ -3,19 +3,32 @@ import { join } from 'node:path';
 import { messageOf, PeerError, UserError } from '../../src/base/errors.ts';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import type { TrainedShape } from '../../src/bench/stepRunner.ts';
+import type { Precision } from '../../src/model/computing.ts';
 import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
+
+export interface PyTorchOptions {
+  /** bf16: under autocast. */
+  readonly precision: Precision;
+  /** By `torch.compile`. */
+  readonly compiled: boolean;
+}
 
 export interface PyTorchPeer {
   readonly version: string;
-  /** Milliseconds of one step with so many threads. */
+  /** Milliseconds of one step with this number of threads. */
   step(threads: number): Promise<number>;
   close(): void;
 }
 
 /** @throws UserError where `python` or its torch is missing */
-export async function openPyTorch(python: string, shape: TrainedShape): Promise<PyTorchPeer> {
+export async function openPyTorch(
+  python: string,
+  shape: TrainedShape,
+  { precision, compiled }: PyTorchOptions,
+): Promise<PyTorchPeer> {
   const script = join(packageRoot, 'bench', 'peers', 'pytorchStep.py');
-  const args = [script, ...sizesOf(shape), '--serve'];
+  const mode = ['--precision', precision, ...(compiled ? ['--compile'] : [])];
+  const args = [script, ...sizesOf(shape), ...mode, '--serve'];
   const process = new PeerProcess({ name: 'PyTorch', file: python, args, env: idleThreadsSleep });
   try {
     const version = (await process.line()).replace(/^ready /, '');
@@ -29,7 +42,7 @@ export async function openPyTorch(python: string, shape: TrainedShape): Promise<
     if (error instanceof PeerError && /No module named|ENOENT/.test(error.message)) {
       throw new UserError(
         `there is no PyTorch to compare with at ${python}: name a Python that has torch with --python, ` +
-          `or install one (apt-get install python3-torch libopenblas0-pthread). ${messageOf(error)}`,
+          `or install one (python3 -m venv torch && torch/bin/pip install torch, then --python torch/bin/python). ${messageOf(error)}`,
       );
     }
     throw error;

@@ -1,4 +1,4 @@
-/** Times whole training steps of ours and of PyTorch in turns, so that both see the same machine. */
+/** Times the same training steps in Lockstep and in PyTorch, in turns, so that both see the same machine. */
 import { stepFlops } from '../../src/architecture/work.ts';
 import type { InstructionSet } from '../../src/base/instructionSets.ts';
 import { median } from '../../src/base/statistics.ts';
@@ -13,7 +13,7 @@ import { StepRunner, type TrainedShape, totalMs } from '../../src/bench/stepRunn
 import { fixed, numberColumn, percent, tableHeading, tableRow, textColumn } from '../../src/bench/table.ts';
 import { createNativeEngine, type NativeEngine } from '../../src/engine/native/nativeEngine.ts';
 import type { Precision } from '../../src/model/computing.ts';
-import { openPyTorch, type PyTorchPeer } from './pytorchPeer.ts';
+import { openPyTorch, type PyTorchOptions, type PyTorchPeer } from './pytorchPeer.ts';
 
 export interface NamedShape extends TrainedShape {
   readonly name: string;
@@ -21,28 +21,32 @@ export interface NamedShape extends TrainedShape {
 
 export interface TrainingPeersOptions {
   readonly shapes: readonly NamedShape[];
-  /** Of our engine; 0: one for each core. PyTorch gets the better of as many and one. */
+  /** Threads of our engine; 0: one per core. PyTorch gets as many, or 1 where that is faster. */
   readonly threads: number;
   readonly python: string;
-  /** Of ours; PyTorch's is float32. */
+  /** Each is timed in both programs. */
   readonly precisions: readonly Precision[];
+  /** Whether PyTorch is timed a second time, with the model compiled (`torch.compile`). */
+  readonly compiled: boolean;
   /** About how long the timed steps of one shape may take together. */
   readonly secondsPerShape: number;
 }
 
 export interface TrainingResult {
   readonly shape: string;
-  /** `Lockstep float32`, `PyTorch 1.13.0`. */
+  /** `Lockstep float32`, `PyTorch 2.13.0 float32`, `PyTorch 2.13.0 float32 compiled`. */
   readonly name: string;
+  readonly precision: Precision;
   readonly threads: number;
   readonly steps: number;
   readonly medianMs: number;
   readonly minMs: number;
   readonly tokensPerSecond: number;
-  /** By the flops of the model (`stepFlops`) and the median time, and over the machine's `fmaGflops`. */
+  /** By the flops of the model (`stepFlops`) and the median time. */
   readonly gflops: number;
+  /** Over the machine's limit for this precision: `fmaGflops` or `bf16Gflops`. */
   readonly ofLimit: number;
-  /** How many times as fast as PyTorch, by the median times; and as our float32, if that was timed. */
+  /** How many times as fast as the fastest PyTorch in the same precision, by the median times; and as our float32, if that was timed. */
   readonly timesPyTorch: number;
   readonly timesFloat32?: number;
 }
@@ -82,10 +86,12 @@ export async function runTrainingPeers(
   return { machine, results };
 }
 
-/** One step of a contender, in milliseconds. */
 interface Contender {
   readonly name: string;
+  readonly precision: Precision;
+  readonly isOurs: boolean;
   readonly threads: number;
+  /** One step, in milliseconds. */
   readonly step: () => Promise<number>;
   readonly ms: number[];
 }
@@ -93,15 +99,23 @@ interface Contender {
 async function compare(
   shape: NamedShape,
   machine: Machine,
-  { python, precisions, secondsPerShape }: TrainingPeersOptions,
+  { python, precisions, compiled, secondsPerShape }: TrainingPeersOptions,
   progress: (done: number) => void,
 ): Promise<TrainingResult[]> {
-  const pytorch = await openPyTorch(python, shape);
   const engine = createNativeEngine({ threads: machine.threads, isa: machine.isa as InstructionSet });
+  const opened: PyTorchPeer[] = [];
+  const open = async (options: PyTorchOptions) => {
+    const peer = await openPyTorch(python, shape, options);
+    opened.push(peer);
+    return peer;
+  };
   try {
+    // First, so that a missing PyTorch is found at once.
+    const peers: Contender[] = [];
+    for (const precision of precisions) peers.push(...(await theirs(open, precision, compiled, machine.threads)));
     const contenders: Contender[] = [];
     for (const precision of precisions) contenders.push(await ours(engine, { ...shape, precision }));
-    contenders.push(await theirs(pytorch, machine.threads));
+    contenders.push(...peers);
     const start = performance.now();
     const budgetMs = 1000 * secondsPerShape;
     for (let round = 0; round < roundsLeast || performance.now() - start < budgetMs; round++) {
@@ -110,51 +124,76 @@ async function compare(
     }
     return resultsOf(contenders, shape, withBetterLimit(machine, engine));
   } finally {
-    pytorch.close();
+    for (const peer of opened) peer.close();
     await engine.dispose();
   }
 }
 
 /** After a step that is not timed. */
-async function ours(engine: NativeEngine, shape: TrainedShape): Promise<Contender> {
+async function ours(engine: NativeEngine, shape: TrainedShape & { precision: Precision }): Promise<Contender> {
+  const { precision } = shape;
   const runner = new StepRunner(engine, shape);
   const step = async (): Promise<number> => totalMs(await runner.step());
   await step();
-  return { name: `Lockstep ${shape.precision}`, threads: engine.threads, step, ms: [] };
+  return { name: `Lockstep ${precision}`, precision, isOurs: true, threads: engine.threads, step, ms: [] };
 }
 
-/** With the number of threads that is faster for this shape: small ones are slower with several. */
-async function theirs(pytorch: PyTorchPeer, threads: number): Promise<Contender> {
-  await pytorch.step(threads);
+/** Eager and compiled, with the number of threads that is faster for this shape in eager mode: small ones are slower with several. */
+async function theirs(
+  open: (options: PyTorchOptions) => Promise<PyTorchPeer>,
+  precision: Precision,
+  compiled: boolean,
+  most: number,
+): Promise<Contender[]> {
+  const eager = await open({ precision, compiled: false });
+  const threads = await fasterThreads(eager, most);
+  const contender = (peer: PyTorchPeer, suffix: string): Contender => ({
+    name: `PyTorch ${peer.version} ${precision}${suffix}`,
+    precision,
+    isOurs: false,
+    threads,
+    step: () => peer.step(threads),
+    ms: [],
+  });
+  if (!compiled) return [contender(eager, '')];
+  const faster = await open({ precision, compiled: true });
+  // The first step compiles; the second may once more.
+  for (let step = 0; step < 2; step++) await faster.step(threads);
+  return [contender(eager, ''), contender(faster, ' compiled')];
+}
+
+async function fasterThreads(peer: PyTorchPeer, most: number): Promise<number> {
+  await peer.step(most);
   const candidates: { count: number; ms: number }[] = [];
-  for (const count of new Set([1, threads])) {
-    const first = await pytorch.step(count);
-    candidates.push({ count, ms: first > 1000 ? first : Math.min(first, await pytorch.step(count)) });
+  for (const count of new Set([1, most])) {
+    const first = await peer.step(count);
+    candidates.push({ count, ms: first > 1000 ? first : Math.min(first, await peer.step(count)) });
   }
-  const { count } = candidates.toSorted((a, b) => a.ms - b.ms)[0]!;
-  return { name: `PyTorch ${pytorch.version}`, threads: count, step: () => pytorch.step(count), ms: [] };
+  return candidates.toSorted((a, b) => a.ms - b.ms)[0]!.count;
 }
 
 function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine: Machine): TrainingResult[] {
   const tokens = shape.train.globalBatchSize * shape.model.blockSize;
   const flops = stepFlops(shape.model, tokens);
   const medians = new Map(contenders.map(({ name, ms }) => [name, median(ms)]));
-  const pytorchMs = medians.get(contenders.at(-1)!.name)!;
   const float32Ms = medians.get('Lockstep float32');
-  return contenders.map(({ name, threads, ms }) => {
+  const limits: Readonly<Record<Precision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops };
+  return contenders.map(({ name, precision, threads, ms }) => {
     const medianMs = medians.get(name)!;
     const gflops = flops / medianMs / 1e6;
+    const peers = contenders.filter((other) => !other.isOurs && other.precision === precision);
     return {
       shape: shape.name,
       name,
+      precision,
       threads,
       steps: ms.length,
       medianMs,
       minMs: Math.min(...ms),
       tokensPerSecond: (1000 * tokens) / medianMs,
       gflops,
-      ofLimit: gflops / machine.fmaGflops,
-      timesPyTorch: pytorchMs / medianMs,
+      ofLimit: gflops / limits[precision],
+      timesPyTorch: Math.min(...peers.map((peer) => medians.get(peer.name)!)) / medianMs,
       ...(float32Ms !== undefined && { timesFloat32: float32Ms / medianMs }),
     };
   });
@@ -167,7 +206,7 @@ export function trainingTable(
 ): { heading: string; rows(results: readonly TrainingResult[]): string } {
   const columns = [
     textColumn('shape', shapes),
-    textColumn('what', ['PyTorch 1.13.0a0+cpu']),
+    textColumn('what', ['PyTorch 2.13.0+cpu float32 compiled']),
     numberColumn('threads'),
     numberColumn('steps'),
     numberColumn('median ms', 9),
