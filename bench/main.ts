@@ -5,6 +5,7 @@ import { exitCodeOf, UserError } from '../src/base/errors.ts';
 import { errorText } from '../src/cli/output.ts';
 import { benchEngineCommand } from './engine/command.ts';
 import { benchProtocolCommand } from './protocol/command.ts';
+import { benchSeedsCommand } from './seeds/command.ts';
 import { benchTokenizerCommand } from './tokenizer/command.ts';
 import { benchTrainingCommand } from './training/command.ts';
 
@@ -14,6 +15,7 @@ try {
     .scriptName('npm run bench --')
     .command(benchEngineCommand)
     .command(benchTrainingCommand)
+    .command(benchSeedsCommand)
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)
     .demandCommand(1, 'Name what to measure.')
