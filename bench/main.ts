@@ -4,6 +4,7 @@ import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, UserError } from '../src/base/errors.ts';
 import { errorText } from '../src/cli/output.ts';
 import { benchEngineCommand } from './engine/command.ts';
+import { benchPictureCommand } from './picture/command.ts';
 import { benchProtocolCommand } from './protocol/command.ts';
 import { benchSeedsCommand } from './seeds/command.ts';
 import { benchTokenizerCommand } from './tokenizer/command.ts';
@@ -18,6 +19,7 @@ try {
     .command(benchSeedsCommand)
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)
+    .command(benchPictureCommand)
     .demandCommand(1, 'Name what to measure.')
     .option('debug', { type: 'boolean', global: true, describe: 'Print stack traces and causes with errors' })
     .version(false)
