@@ -15,6 +15,8 @@ export function readPages(): Page[] {
   const names = [
     'README.md',
     'ARCHITECTURE.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
     ...globSync('docs/**/*.md', { cwd: packageRoot, ignore: '**/node_modules/**' }).sort(),
   ];
   return names.map((name) => ({ name, text: readFileSync(join(packageRoot, name), 'utf8') }));
