@@ -1,7 +1,7 @@
 /**
- * Reads text as a whole into memory: the built-in text, a file, a folder, a glob, or a list of them, in every format that `launch prepare`
- * reads. It only reads; splitting and encoding are textDataset.ts. What is too long for memory goes through `launch prepare` (prepare/).
- * Every error is a UserError that says which file, what is wrong with it, and what to do.
+ * Reads all text of a run into memory: the built-in text, a file, a folder, a glob, or a list of them, in every format that
+ * `launch prepare` reads. It only reads; textDataset.ts splits and encodes. Text that does not fit in memory needs `launch prepare`
+ * (prepare/). Every error is a UserError that names the file, the problem and the solution.
  */
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -14,44 +14,44 @@ import type { Source } from './prepare/source.ts';
 import { checkFieldOptions, findSources } from './prepare/sources.ts';
 import { preparedName } from './shards/shardManifest.ts';
 
-/** JavaScript strings end at 2^29 - 24 units; this leaves room and is an hour of tokens for any CPU. */
+/** JavaScript strings end at 2^29 - 24 units. This limit leaves some room, and is an hour of tokens for any CPU. */
 const corpusBytesMax = 500_000_000;
 const defaultField = 'text';
 
 export interface Corpus {
   readonly text: string;
-  /** What it is, for people: `corpus (87 files)`. */
+  /** A description for display: `corpus (87 files)`. */
   readonly name: string;
   readonly fileCount: number;
-  /** Line ends that were CRLF and became LF. */
+  /** Number of line ends converted from CRLF to LF. */
   readonly normalised: number;
 }
 
 export interface ReadCorpusOptions {
   /** `builtin`, a path, a glob, or a list of them. */
   readonly text: string | readonly string[];
-  /** Relative paths start here. */
+  /** The folder that relative paths start from. */
   readonly cwd: string;
-  /** How messages call the setting. Default `data.text`. */
+  /** The setting's name in messages. Default `data.text`. */
   readonly setting?: string;
-  /** The field of a JSON object, or the column of a table, that has the text. Default `text`. */
+  /** The field of a JSON object, or the column of a table, that contains the text. Default `text`. */
   readonly field?: string | undefined;
-  /** What the files are. Default: as their names and their content say. */
+  /** The files' format. Default: determined by their names and content. */
   readonly format?: SourceFormat | undefined;
   /** Default `lf`. */
   readonly lineEndings?: LineEndings | undefined;
-  /** Told what a user should know of the files, in a line. */
+  /** Called with one-line notices about the files. */
   readonly onNotice?: ((line: string) => void) | undefined;
 }
 
 /**
- * Reads all files of `text`, each once, those of one entry in the order of their paths, and joins them and the documents in them, each
- * beginning on a line of its own.
+ * Reads each file of `text` once, the files of one entry in path order, and joins them and their documents. Each document
+ * begins on a new line.
  */
 export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
   const { text, cwd, format, setting = 'data.text', field = defaultField, onNotice = () => undefined } = options;
   const entries = typeof text === 'string' ? [text] : text;
-  // A key of the config, or an option of the command line.
+  // A config key or a command-line option.
   const isKey = setting.startsWith('data.');
   const sources = await findSources(entries, { cwd, format, setting, onNotice });
   checkFieldOptions(sources, {
@@ -63,7 +63,7 @@ export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
   let fileCount = 0;
   for (const source of sources) {
     const found = await reader.read(source);
-    // Empty files are common in source folders; a text that is empty as a whole is an error below.
+    // Empty files are common in source folders; an entirely empty text is an error below.
     if (found.length > 0) fileCount++;
     for (const part of found) parts.push(part);
   }
@@ -74,9 +74,9 @@ export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
   return { text: joined(parts), name: nameOf(entries, fileCount), fileCount, normalised: reader.normalised };
 }
 
-/** Reads sources one after another, and counts what they take. */
+/** Reads sources one after another and counts their size. */
 class CorpusReader {
-  /** Line ends that were CRLF. */
+  /** Number of line ends that were CRLF. */
   normalised = 0;
   #bytesLeft = corpusBytesMax;
   readonly #setting: string;
@@ -87,7 +87,7 @@ class CorpusReader {
     this.#options = options;
   }
 
-  /** The documents of a source; a text is one. None of them is empty. */
+  /** The documents of a source, none of them empty. A text is one document. */
   async read(source: Source): Promise<string[]> {
     const { field, lineEndings = 'lf' } = this.#options;
     const fieldSetting = this.#setting.startsWith('data.') ? 'data.field' : '--field';
@@ -99,7 +99,7 @@ class CorpusReader {
       this.normalised += found.normalised;
       for (const text of found.texts) {
         texts.push(text);
-        // A document may get a line feed.
+        // Joining may add a line feed to a document.
         this.#bytesLeft -= Buffer.byteLength(text) + (source.format === 'text' ? 0 : 1);
         if (this.#bytesLeft < 0) throw this.#tooLong(source.name);
       }
@@ -121,7 +121,7 @@ class CorpusReader {
   }
 }
 
-/** Joins without copying a single text, so that it is exactly what the file holds. */
+/** Joins without copying a single text, which keeps its exact content. */
 function joined(parts: readonly string[]): string {
   return parts.map((part, i) => (i + 1 < parts.length && !part.endsWith('\n') ? `${part}\n` : part)).join('');
 }

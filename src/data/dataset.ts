@@ -1,4 +1,4 @@
-/** What a run learns from: two sequences of tokens, train and val. openDataset.ts makes one; sampleOrder.ts decides which windows are drawn. */
+/** A run's data: two sequences of tokens, train and val. openDataset.ts creates one; sampleOrder.ts decides which windows are drawn. */
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
 import type { LineEndings } from './lineEndings.ts';
 import type { SourceFormat } from './prepare/fileKinds.ts';
@@ -10,58 +10,58 @@ import type { Tokenizer } from './tokenizers/tokenizer.ts';
 export interface DataOptions {
   /** A file, folder or glob, a list of them, or `builtin`. */
   readonly text: string | readonly string[];
-  /** Folders that `launch prepare` made, which take the place of `text`. Default none. */
+  /** Folders made by `launch prepare`, used instead of `text`. Default none. */
   readonly shards?: string | readonly string[];
-  /** Shares of the samples, one for each of `shards`; empty or absent: in proportion to their tokens. */
+  /** Shares of the samples, one per entry of `shards`. Empty or absent: in proportion to their tokens. */
   readonly weights?: readonly number[];
-  /** What turns it into tokens: a new one of this kind. */
+  /** The kind of tokenizer to create. */
   readonly tokenizer: TokenizerKind;
-  /** Share of the characters, at the end, that validates. It does not count where there is `validation`. */
+  /** The share of characters, at the end, used for validation. Ignored if `validation` is set. */
   readonly valFraction: number;
-  /** Text that validates, as `text`, or a folder that `launch prepare` made; all of `text` or `shards` trains. Default none. */
+  /** Validation text in the form of `text`, or a folder made by `launch prepare`; then all of `text` or `shards` trains. Default none. */
   readonly validation?: string | readonly string[];
-  /** The field of a JSON object, or the column of a table, that has the text. Default `text`. */
+  /** The field of a JSON object, or the column of a table, that contains the text. Default `text`. */
   readonly field?: string;
-  /** What the files of `text` and `validation` are. Default `auto`: as their names and their content say. */
+  /** The format of the files in `text` and `validation`. Default `auto`: determined by their names and content. */
   readonly format?: SourceFormat | 'auto';
-  /** `lf`, the default, makes LF of CRLF. */
+  /** `lf`, the default, converts CRLF to LF. */
   readonly lineEndings?: LineEndings;
 }
 
-/** What else the data must fit. */
+/** Further requirements for the data. */
 export interface DatasetOptions {
-  /** Context length, in tokens, of which the data must have one to train on, and a token to validate. Absent: it is not for training. */
+  /** Context length in tokens. The training split must have one context and one more token. Absent: the data is not for training. */
   readonly blockSize?: number | undefined;
-  /** Whether there must be something to validate with. Default true. */
+  /** Whether validation data is required. Default true. */
   readonly validates?: boolean;
-  /** Relative paths start here. */
+  /** The folder that relative paths start from. */
   readonly cwd: string;
-  /** Rows of the token embedding; 0 or absent takes the tokenizer's size. */
+  /** Number of rows of the token embedding; 0 or absent uses the tokenizer's size. */
   readonly vocabSize?: number;
-  /** The tokenizer of the checkpoint that is resumed. Absent: a new one of the kind that the config names. */
+  /** The resumed checkpoint's tokenizer. Absent: a new one of the config's kind. */
   readonly tokenizer?: Tokenizer;
-  /** How messages call the setting that named the text. Default `data.text`. */
+  /** The name, in messages, of the setting that names the text. Default `data.text`. */
   readonly setting?: string;
-  /** Told what a user should know of the data, in a line. */
+  /** Called with one-line notices about the data. */
   readonly onNotice?: (line: string) => void;
-  /** Called now and then while a long text is encoded, with the share that is done, from 0 to 1. */
+  /** Called periodically while a long text is encoded, with the fraction done, from 0 to 1. */
   readonly onProgress?: (done: number) => void;
 }
 
-/** Two sequences of tokens, to train on and to validate with, and the tokenizer that made them. */
+/** Two sequences of tokens, for training and for validation, and their tokenizer. */
 export interface Dataset extends TrainingSplit {
-  /** What made the tokens, and makes text of them again. */
+  /** The tokenizer that made the tokens and decodes them. */
   readonly tokenizer: Tokenizer;
-  /** Rows of the token embedding: at least the tokenizer's size. */
+  /** Number of rows of the token embedding: at least the tokenizer's size. */
   readonly vocabSize: number;
   /** The validation split. */
   readonly val: TokenSequence;
-  /** One line for people. */
+  /** A one-line description for display. */
   readonly description: string;
-  /** Line ends of the text that were CRLF and became LF. Absent for prepared data. */
+  /** Number of line ends converted from CRLF to LF. Absent for prepared data. */
   readonly normalised?: number;
-  /** Of the tokens of both splits, so that a resume notices that the text or its split has changed. Hexadecimal. */
+  /** Hash of the tokens of both splits, by which a resume notices that the text or its split has changed. Hexadecimal. */
   readonly sha256: string;
-  /** Of the tokenizer's files. Hexadecimal. */
+  /** Hash of the tokenizer's files. Hexadecimal. */
   readonly tokenizerSha256: string;
 }

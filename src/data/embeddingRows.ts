@@ -1,8 +1,8 @@
-/** How many tokens a model must know. */
+/** The number of tokens that a model must know. */
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
-/** Rows of the token embedding. @throws UserError when `vocabSize` has no room for the tokenizer */
+/** Number of rows of the token embedding. @throws UserError when `vocabSize` is too small for the tokenizer */
 export function embeddingRows(tokenizer: Tokenizer, vocabSize = 0): number {
   if (vocabSize === 0) return tokenizer.vocabSize;
   if (vocabSize >= tokenizer.vocabSize) return vocabSize;

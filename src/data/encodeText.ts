@@ -1,11 +1,11 @@
-/** A text in memory to tokens in memory, without keeping the process from other work. */
+/** Encodes a text in memory without blocking the process. */
 import { createHash } from 'node:crypto';
 import type { TokenArray } from './tokenArray.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
 /**
- * Encodes and lets timers and sockets run between slices.
- * @param onProgress told how many UTF-16 units are done
+ * Encodes, and lets timers and sockets run between slices.
+ * @param onProgress called with the number of UTF-16 units done
  */
 export async function encodeInSlices(
   tokenizer: Tokenizer,
@@ -21,7 +21,7 @@ export async function encodeInSlices(
   }
 }
 
-/** Lengths first, so that moving a boundary changes the hash. Lower-case hex. */
+/** Hashes the lengths first, so that moving the boundary changes the hash. Lower-case hex. */
 export function hashTokens(arrays: readonly TokenArray[]): string {
   const hash = createHash('sha256');
   hash.update(arrays.map((array) => `${array.BYTES_PER_ELEMENT}x${array.length}`).join());

@@ -1,6 +1,6 @@
 /**
  * Finds the files that a user names: the built-in text, a file, a folder, a glob, or a list of them. Every error is a UserError
- * that says what is wrong and what to do.
+ * with the problem and its solution.
  */
 import { type Dirent, readdir } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
@@ -10,19 +10,19 @@ import { UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 
-/** How users name the text that comes with the package. */
+/** The name by which users request the text in the package. */
 const builtin = 'builtin';
-/** Tiny Shakespeare: data/README.md says where it comes from. */
+/** Tiny Shakespeare; data/README.md gives its source. */
 const builtinPath = join(packageRoot, 'data', 'tinyshakespeare.txt');
 
 /**
- * The files of all entries, each once, those of one entry in the order of their paths.
- * @param setting how messages call what named them
+ * The files of all entries, each once, the files of one entry in path order.
+ * @param setting the name, in messages, of the setting that names them
  */
 export async function findFiles(entries: readonly string[], cwd: string, setting: string): Promise<string[]> {
   const paths = new Set<string>();
   for (const entry of entries) {
-    // A link back into its own folder would give the same file many times under different paths.
+    // A link to a parent folder would list the same file many times under different paths.
     for (const path of await filesOf(entry, cwd, setting)) paths.add(await realpath(path).catch(() => path));
   }
   return [...paths];
@@ -58,7 +58,7 @@ async function filesOf(given: string, cwd: string, setting: string): Promise<str
   );
 }
 
-/** The form of fs.readdir that the search for files uses. */
+/** The signature of fs.readdir that the search uses. */
 type ListFolder = (
   folder: string,
   options: { withFileTypes: true },
@@ -66,8 +66,8 @@ type ListFolder = (
 ) => void;
 
 /**
- * Absolute paths, sorted by code unit so that every machine has the same order. Hidden files and node_modules are left out. A
- * folder that may not be read is an error: without it the text would be another one, and nobody would know.
+ * Absolute paths, sorted by code unit so that every machine has the same order, without hidden files and node_modules. An unreadable
+ * folder is an error, because leaving it out would silently change the text.
  */
 async function sortedGlob(patterns: readonly string[], cwd: string, setting: string): Promise<string[]> {
   let refused: NodeJS.ErrnoException | undefined;

@@ -4,7 +4,7 @@ import { openTextDataset } from './textDataset.ts';
 
 /**
  * Opens prepared data, or reads, encodes and splits a text.
- * @throws UserError for data that is missing, unreadable, too short, or beyond the vocabulary
+ * @throws UserError for data that is missing, unreadable, too short, or outside the vocabulary
  */
 export async function openDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
   const { shards = [] } = data;

@@ -1,17 +1,17 @@
 /**
- * A seeded order of the numbers 0 to count - 1 that takes no memory: the number at a place is computed. A Feistel network over the
- * next power of four, followed until it lands below count ("cycle walking", Black and Rogaway 2002,
- * https://doi.org/10.1007/3-540-45760-7_9). Not for secrets.
+ * A seeded permutation of the numbers 0 to count - 1 that needs no memory, because it computes the number at each position. A Feistel
+ * network over the next power of four is applied until its result is below count ("cycle walking", Black and Rogaway 2002,
+ * https://doi.org/10.1007/3-540-45760-7_9). Not for cryptography.
  */
 import { type RandomKey, randomBits, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 
-/** Four are the least that look random (Luby and Rackoff 1988, https://doi.org/10.1137/0217022); two more cost little. */
+/** Four rounds are the minimum for random-looking results (Luby and Rackoff 1988, https://doi.org/10.1137/0217022); two more cost little. */
 const roundCount = 6;
 const countMax = 2 ** 52;
 
 export interface Permutation {
-  /** The number at a place; `place` is from 0 to count - 1. */
+  /** The number at a position; `place` is from 0 to count - 1. */
   at(place: number): number;
 }
 
@@ -25,7 +25,7 @@ export function permutation(count: number, key: RandomKey): Permutation {
     let left = Math.floor(value / half);
     let right = value % half;
     for (const round of rounds) {
-      // The high bits: all of them depend on all of the input.
+      // The high bits, each of which depends on the entire input.
       const mixed = randomBits(round, right) >>> (32 - halfBits);
       [left, right] = [right, (left ^ mixed) >>> 0];
     }

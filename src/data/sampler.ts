@@ -1,6 +1,6 @@
 /**
- * The tokens that a step trains on, and those that validate: windows of a split, as batches. Where the windows of a step begin is
- * sampleOrder.ts; validation walks over its split without gap or overlap.
+ * The training and validation batches: windows of a split. sampleOrder.ts decides where a step's windows begin; validation covers its
+ * split without gaps or overlaps.
  */
 import type { WeighedBatch } from '../base/batch.ts';
 import { InvariantError } from '../base/errors.ts';
@@ -9,33 +9,33 @@ import { collate, type Task } from '../task/task.ts';
 import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
 import type { TokenSequence } from './tokenArray.ts';
 
-/** What is to be learned from a window. */
+/** The targets of a window. */
 export type WindowTask = Task<TokenWindow>;
 
-/** What a run trains on. */
+/** A run's training data. */
 export interface TrainingSplit {
   /** The training split. */
   readonly train: TokenSequence;
-  /** The corpora that lie one after another in `train`. */
+  /** The consecutive corpora in `train`. */
   readonly corpora: readonly CorpusShare[];
-  /** What is learned from its windows. Default: the next token, at every position. */
+  /** The targets of its windows. Default: the next token at every position. */
   readonly task?: WindowTask | undefined;
 }
 
-/** What is learned from a split's windows. */
+/** A split and the targets of its windows. */
 export function taskOf({ task }: Pick<TrainingSplit, 'task'>): WindowTask {
   return task ?? nextTokenWindows;
 }
 
-/** Which samples of which step. */
+/** A range of samples of one step. */
 export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
   /** First sample, as an index in the global batch. */
   readonly from: number;
-  /** How many samples. */
+  /** Number of samples. */
   readonly count: number;
 }
 
-/** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of its targets. */
+/** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of targets. */
 export function trainBatch(split: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
   const { train, corpora } = split;
   const { from, count, blockSize, step } = options;
@@ -47,20 +47,20 @@ export function trainBatch(split: TrainingSplit, options: TrainBatchOptions): We
   return encodeWindows(windows, blockSize, taskOf(split));
 }
 
-/** How many windows cover a split: every token but the first is a target exactly once. */
+/** Number of windows that cover a split: every token except the first is a target exactly once. */
 export function valWindowCount(tokens: number, blockSize: number): number {
   return Math.ceil((tokens - 1) / blockSize);
 }
 
 export interface ValWindowsOptions {
   readonly blockSize: number;
-  /** Which windows, each from 0 to {@link valWindowCount} - 1; window w holds the tokens from w · blockSize on. */
+  /** Window indices, from 0 to {@link valWindowCount} - 1. Window w holds the tokens from w · blockSize on. */
   readonly windows: readonly number[];
-  /** As it trains. */
+  /** The same as for training. */
   readonly task?: WindowTask | undefined;
 }
 
-/** Complete, non-overlapping windows of a split. What the last one lacks is padded with token 0 and target -1. */
+/** Complete, non-overlapping windows of a split. The last window is padded with token 0 and target -1. */
 export function valWindows(val: TokenSequence, { blockSize, windows, task }: ValWindowsOptions): WeighedBatch {
   const placed = windows.map((window): PlacedWindow => {
     const start = window * blockSize;
@@ -71,19 +71,19 @@ export function valWindows(val: TokenSequence, { blockSize, windows, task }: Val
   return encodeWindows(placed, blockSize, taskOf({ task }));
 }
 
-/** How a split is walked over. */
+/** How a validation pass covers a split. */
 export interface ValBatchesOptions {
-  /** Tokens of a window. */
+  /** Number of tokens in a window. */
   readonly blockSize: number;
-  /** Windows in a batch; the last batch may have fewer. */
+  /** Number of windows in a batch; the last batch may have fewer. */
   readonly batchSize: number;
-  /** At most so many batches, their windows spread evenly over the split: an estimate. Absent: the whole split. */
+  /** Maximum number of batches, with windows spread evenly over the split: an estimate. Absent: the entire split. */
   readonly batches?: number;
-  /** What is predicted of the windows. Default: the next token, at every position. */
+  /** The targets of the windows. Default: the next token at every position. */
   readonly task?: WindowTask;
 }
 
-/** The windows of each batch of a validation pass, for {@link valWindows}. Always the same ones, so estimates are comparable. */
+/** The windows of each validation batch, for {@link valWindows}. They are always the same, so estimates are comparable. */
 export function* valBatchWindows(
   tokens: number,
   { blockSize, batchSize, batches }: ValBatchesOptions,
@@ -104,7 +104,7 @@ export function* valBatches(val: TokenSequence, options: ValBatchesOptions): Gen
 
 interface PlacedWindow {
   readonly window: TokenWindow;
-  /** As messages name it. */
+  /** Its name in messages. */
   readonly at: string;
 }
 

@@ -1,13 +1,13 @@
-/** How long the text is that tokens stand for, whichever the tokenizer: what a loss is divided by to compare tokenizers. */
+/** The length in bytes of the text behind tokens of any tokenizer; losses are divided by it to compare tokenizers. */
 import type { TokenSequence } from './tokenArray.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
 
-/** Tokens that are decoded at a time. */
+/** Number of tokens decoded at a time. */
 const sliceTokens = 2 ** 16;
 
 /**
- * UTF-8 bytes of the text of the tokens [from, to) but the first, which is not predicted; the end of a document is none of its text.
- * In slices, since a text may be long: yields how many tokens more are done, returns the bytes.
+ * UTF-8 bytes of the text of the tokens [from, to), without the first, which is not predicted. End-of-document tokens are not part of
+ * the text. Works in slices, because a text may be long: yields the number of tokens done since the last yield, returns the bytes.
  */
 export function* targetBytes(
   tokenizer: Tokenizer,

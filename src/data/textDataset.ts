@@ -1,6 +1,6 @@
 /**
- * A text as a run's dataset, made in memory as nanoGPT's prepare.py makes its own: the first characters train, the last validate.
- * Prepared data stays on the disk (shards/shardDataset.ts).
+ * Makes a text into a run's dataset in memory, like nanoGPT's prepare.py: the first characters train, the last validate.
+ * Prepared data stays on disk (shards/shardDataset.ts).
  */
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -20,7 +20,7 @@ import { findValidation, textOptions, type Validation, withValidation } from './
 
 /**
  * Reads, encodes and splits a text.
- * @throws UserError for a text that is missing, unreadable, too short, or beyond the vocabulary
+ * @throws UserError for a text that is missing, unreadable, too short, or outside the vocabulary
  */
 export async function openTextDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
   const setting = options.setting ?? 'data.text';
@@ -55,7 +55,7 @@ export async function openTextDataset(data: DataOptions, options: DatasetOptions
   };
 }
 
-/** A tokenizer of characters needs those of the validation text too; any other is made of what trains, and encodes every text. */
+/** A character tokenizer needs the validation text's characters too; the others are made from the training text and encode any text. */
 function tokenizerOf(
   data: DataOptions,
   cwd: string,
@@ -66,7 +66,7 @@ function tokenizerOf(
   return createTokenizer(data.tokenizer, isOfBoth ? [corpus.text, validation.text!] : corpus.text, { cwd });
 }
 
-/** Its files hold tokens, which as text would be nonsense. */
+/** The files hold tokens, which make no sense as text. */
 async function refusePrepared(text: DataOptions['text'], cwd: string, setting: string): Promise<void> {
   for (const name of [text].flat()) {
     if (!(await isPreparedFolder(userPath(cwd, name)))) continue;
@@ -75,7 +75,7 @@ async function refusePrepared(text: DataOptions['text'], cwd: string, setting: s
   }
 }
 
-/** Code points: what a reader calls characters; a string counts some of them twice. */
+/** Code points, which readers call characters; JavaScript strings count some of them twice. */
 function characterCount(text: string): number {
   let count = text.length;
   for (let i = 1; i < text.length; i++) {
@@ -89,7 +89,7 @@ function isHalf(text: string, index: number, bits: 0xd800 | 0xdc00): boolean {
   return (text.charCodeAt(index) & 0xfc00) === bits;
 }
 
-/** nanoGPT's split point, moved back by one where it would cut a surrogate pair. */
+/** nanoGPT's split point, moved back by one if it would cut a surrogate pair. */
 function splitAt(text: string, valFraction: number): number {
   const boundary = Math.floor(text.length * (1 - valFraction));
   const splitsPair = boundary > 0 && (text.codePointAt(boundary - 1) ?? 0) > 0xffff;
@@ -106,7 +106,7 @@ interface Lengths {
   readonly validates: boolean;
 }
 
-/** Training needs one whole window and the token after it; validation one token and the one after it. */
+/** Training needs one full window and the token after it; validation needs one token and the one after it. */
 function checkLengths({ setting, corpus, data, train, val, blockSize, validates }: Lengths): void {
   const numbers =
     `the text (${corpus.name}) has ${grouped(characterCount(corpus.text))} characters, which give ${grouped(train.length)} tokens to train on ` +

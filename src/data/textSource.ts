@@ -1,6 +1,6 @@
-/** The text that a vocabulary is made from. */
+/** The text from which a vocabulary is made. */
 
-/** A text, or its parts: files, documents, or slices of them. A part is a text by itself: nothing goes on across its end. */
+/** A text, or its parts: files, documents, or slices of them. Each part is a text of its own: nothing crosses its end. */
 export type TextSource = string | Iterable<string> | AsyncIterable<string>;
 
 /** The parts of a source. */

@@ -1,15 +1,15 @@
-/** Token ids in the smallest integer type that holds the vocabulary, and a buffer that grows while a text is being encoded. */
+/** Token ids in the smallest integer type that fits the vocabulary, and a buffer that grows while a text is encoded. */
 
-/** Uint16Array where the vocabulary has at most 65,536 tokens, else Uint32Array. */
+/** Uint16Array for vocabularies of at most 65,536 tokens, otherwise Uint32Array. */
 export type TokenArray = Uint16Array | Uint32Array;
 
-/** Tokens that are read by window: an array in memory, or shards on a disk. They never change. */
+/** Tokens that are read by window: an array in memory, or shards on disk. They never change. */
 export interface TokenSequence {
-  /** How many tokens. */
+  /** Number of tokens. */
   readonly length: number;
-  /** The tokens [from, to), which must lie in the sequence. */
+  /** The tokens [from, to), which must be within the sequence. */
   subarray(from: number, to: number): TokenArray;
-  /** The same without waiting for the disk; absent where there is none to wait for. */
+  /** The same, synchronously; absent for sequences on disk. */
   readonly read?: (from: number, to: number) => Promise<TokenArray>;
 }
 
@@ -46,7 +46,7 @@ export class TokenBuffer {
   }
 }
 
-/** The tokens that an encoding in slices returns in the end. */
+/** The tokens that an encoding in slices returns at its end. */
 export function encodeAtOnce(steps: Iterator<number, TokenArray>): TokenArray {
   for (;;) {
     const step = steps.next();

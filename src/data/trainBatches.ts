@@ -1,7 +1,7 @@
 /**
- * The training batches of a run, each step's whole global batch and what it weighs: ranks get slices of it, and every loss is divided by
- * the weight of the whole. Where tokens lie on a disk, those of the next steps are read while the present one is computed, so that a
- * batch is there when it is asked for; a window that is not there yet is read at once.
+ * The training batches of a run: each step's global batch and its weight. Ranks get slices of the batch, and every loss is divided by
+ * the weight of the entire batch. For tokens on disk, the next steps' windows are read during the current step, so that a batch is
+ * ready when it is requested; windows that are not ready yet are read at once.
  */
 import type { WeighedBatch } from '../base/batch.ts';
 import { UserError } from '../base/errors.ts';
@@ -9,22 +9,22 @@ import { type SampleOptions, sampleStart } from './sampleOrder.ts';
 import { type TrainingSplit, trainBatch } from './sampler.ts';
 import type { TokenArray } from './tokenArray.ts';
 
-/** Steps that are read ahead of the newest that was asked for. */
+/** Number of steps read ahead of the newest requested one. */
 const stepsAhead = 2;
-/** Steps that are kept behind it: a step may be asked for again, when a worker was lost. */
+/** Number of earlier steps kept, because a step may be requested again after the loss of a worker. */
 const stepsBehind = 2;
 
 export interface BatchOptions extends Omit<SampleOptions, 'step' | 'index' | 'samplesBefore'> {
-  /** Samples of all steps before one. Default: that all have the same size. */
+  /** Number of samples in all steps before the given one. Default: all steps have the same size. */
   readonly samplesBefore?: (step: number) => number;
 }
 
 export class TrainBatches {
   readonly #split: TrainingSplit;
   readonly #options: BatchOptions;
-  /** Those that were asked for last: each rank asks for its share. */
+  /** The most recently requested batches: each rank requests its share. */
   readonly #batches = new Map<number, { batch: WeighedBatch; samplesBefore: number }>();
-  /** Of each step, the windows that have been read, by their first token. */
+  /** The windows read so far for each step, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
 
   constructor(split: TrainingSplit, options: BatchOptions) {
@@ -34,12 +34,12 @@ export class TrainBatches {
 
   /**
    * The global batch of a step, counted from 0.
-   * @throws UserError if it has not a single target: its mean loss would be a division by 0
+   * @throws UserError if it has no target at all: its mean loss would be a division by 0
    */
   batch(step: number): WeighedBatch {
     const samplesBefore = this.#samplesBefore(step);
     const known = this.#batches.get(step);
-    // A run that lost its state goes on from a step before that where its size changed.
+    // A run that lost its state resumes from a step before the one where its batch size changed.
     if (known?.samplesBefore === samplesBefore) return known.batch;
     const batch = this.#encode(step);
     if (!(batch.weight > 0)) {
@@ -58,7 +58,7 @@ export class TrainBatches {
     return samplesBefore?.(step) ?? step * globalBatchSize;
   }
 
-  /** Where the samples of a step are. */
+  /** The starts of a step's samples. */
   #placeOf(step: number): Omit<SampleOptions, 'index'> {
     return { ...this.#options, step, samplesBefore: this.#samplesBefore(step) };
   }
@@ -90,7 +90,7 @@ export class TrainBatches {
   #read(windows: Map<number, TokenArray>, step: number, index: number): void {
     const { train, corpora } = this.#split;
     const start = sampleStart(corpora, { ...this.#placeOf(step), index });
-    // What fails is read again when it is needed, and reported then.
+    // A failed read is repeated when the window is needed, and reported then.
     train.read?.(start, start + this.#options.blockSize + 1).then(
       (window) => windows.set(start, window),
       () => undefined,
@@ -98,7 +98,7 @@ export class TrainBatches {
   }
 }
 
-/** Whether a step is kept when another was asked for. */
+/** Whether a step is kept after another was requested. */
 function isNear(step: number, asked: number): boolean {
   return step >= asked - stepsBehind && step <= asked + stepsAhead;
 }

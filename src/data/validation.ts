@@ -1,4 +1,4 @@
-/** Data of its own to validate with (`data.validation`): a text, or folders that `launch prepare` made. All of it validates. */
+/** Separate validation data (`data.validation`): a text, or folders made by `launch prepare`. All of it validates. */
 import { createHash } from 'node:crypto';
 import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -16,17 +16,17 @@ import { tokenizerHash } from './tokenizers/tokenizerHash.ts';
 const setting = 'data.validation';
 
 export interface Validation {
-  /** What it is, for people. */
+  /** A description for display. */
   readonly name: string;
   /** Undefined for prepared data. */
   readonly text: string | undefined;
-  /** Line ends of the text that were CRLF and became LF. */
+  /** Number of line ends converted from CRLF to LF. */
   readonly normalised: number;
-  /** The tokens, and a hash that tells them from others. @throws UserError where the tokenizer does not fit */
+  /** The tokens and a hash that identifies them. @throws UserError if the tokenizer does not fit */
   open(tokenizer: Tokenizer): Promise<{ tokens: TokenSequence; sha256: string }>;
 }
 
-/** @returns undefined where the config names none @throws UserError for what is missing or unreadable */
+/** @returns undefined if the config names none @throws UserError for missing or unreadable data */
 export async function findValidation(data: DataOptions, options: DatasetOptions): Promise<Validation | undefined> {
   const names = [data.validation ?? []].flat();
   if (names.length === 0) return undefined;
@@ -35,7 +35,7 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
   if (arePrepared.every(Boolean)) return prepared(names, cwd);
   const [folder, text] = [true, false].map((isFolder) => names[arePrepared.indexOf(isFolder)]);
   if (folder !== undefined) {
-    // Its files hold tokens, which as text would be nonsense.
+    // The files hold tokens, which make no sense as text.
     throw new UserError(
       `${setting}: expected texts alone, or folders alone that \`${ownCommand('prepare')}\` made, found the text ${text} and the folder ${folder}. Prepare all of them with the same --tokenizer, or none.`,
     );
@@ -52,12 +52,12 @@ export async function findValidation(data: DataOptions, options: DatasetOptions)
   };
 }
 
-/** A dataset's hash, of what trains and of what validates. Lower-case hex. */
+/** A dataset's hash, from its training and validation data. Lower-case hex. */
 export function withValidation(train: string, validation: string): string {
   return createHash('sha256').update(`${train} ${validation}`).digest('hex');
 }
 
-/** How files become text, as the config says it. */
+/** The config's rules for reading text from files. */
 export function textOptions({ field, format, lineEndings }: DataOptions) {
   return { field, format: format === 'auto' ? undefined : format, lineEndings };
 }

@@ -1,6 +1,6 @@
 /**
- * The bytes of a source, decompressed, from a place on, in order; never more of them in memory than a few chunks. Arrays of JSON and tables
- * come as lines of JSON.
+ * The decompressed bytes of a source, in order, from a given position; at most a few chunks are in memory. JSON arrays and tables are
+ * converted to JSON lines.
  */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
@@ -18,21 +18,21 @@ import { unzstd } from './zstdFrames.ts';
 const READ_BYTES = 2 ** 18;
 
 export interface ByteStreamOptions {
-  /** Bytes of what comes out to leave out. */
+  /** Number of output bytes to skip. */
   readonly from: number;
-  /** Which column of a table. */
+  /** The column of a table to read. */
   readonly fields: Pick<Fields, 'field' | 'fieldSetting'>;
-  /** Told how many more bytes of the source have been read, as stored. */
+  /** Called with the number of additional stored bytes read from the source. */
   readonly onRead?: (bytes: number) => void;
-  /** Sees the bytes that are left out, for standard input, which cannot be compared in another way. */
+  /** Receives the skipped bytes, for standard input, which cannot be compared in any other way. */
   readonly onSkipped?: (bytes: Uint8Array) => void;
 }
 
-/** @throws UserError for a source that is missing or damaged, PeerError when the disk fails */
+/** @throws UserError for a missing or damaged source, PeerError when the disk fails */
 export async function* byteStream(source: Source, options: ByteStreamOptions): AsyncGenerator<Buffer> {
   const { from, onRead = () => undefined, onSkipped = () => undefined } = options;
   if (source.compression === 'none' && (source.format === 'text' || source.format === 'jsonl')) {
-    // Straight to the place; what lies before counts as read.
+    // Starts at the position; the bytes before it count as read.
     onRead(from);
     yield* stored(source, from, onRead);
     return;
@@ -105,7 +105,7 @@ async function* decompress(
 
 async function* gunzip(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const stream = createGunzip({ chunkSize: READ_BYTES });
-  // An error of either comes out of the stream that is read here.
+  // Errors of either come out of the stream that is read here.
   pipeline(Readable.from(bytes), stream).catch(() => undefined);
   yield* stream as AsyncIterable<Buffer>;
 }

@@ -1,6 +1,6 @@
 /**
- * Cuts the sources into chunks of bounded size that can be encoded one by one, in any order and by anybody, and knows of each where to
- * go on after it. The chunks are a function of the content alone.
+ * Cuts the sources into chunks of bounded size that can be encoded independently and in any order. Each has a cursor to the position
+ * after it. The chunks depend on the content alone.
  */
 import { byteStream } from './byteStream.ts';
 import { partBytes, partEnd } from './cuts.ts';
@@ -9,12 +9,12 @@ import type { SourceFormat } from './fileKinds.ts';
 import { tableRows } from './parquetRows.ts';
 import type { Source } from './source.ts';
 
-/** Most bytes of one line of JSON: a line is held whole. */
+/** Maximum size in bytes of a JSON line, which is held in memory in full. */
 const lineBytesMax = 32 * 2 ** 20;
 const lineFeed = 0x0a;
 
 interface ChunkBase {
-  /** Of the source. */
+  /** Name of the source. */
   readonly name: string;
 }
 
@@ -22,44 +22,44 @@ interface ChunkBase {
 export interface TextChunk extends ChunkBase {
   readonly kind: 'text';
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Of its first byte in the decompressed file. */
+  /** Offset of its first byte in the decompressed file. */
   readonly offset: number;
   readonly isEnd: boolean;
 }
 
-/** What a line of JSON was in the source: a line, an element of an array, or a row of a table (csvLines.ts). */
+/** The origin of a JSON line: a line, an element of an array, or a row of a table (csvLines.ts). */
 export type LineUnit = 'line' | 'element' | 'row';
 
-/** Whole lines, each a JSON object with a document in it, or what csvLines.ts makes of a row. */
+/** Complete lines, each a JSON object with a document in it, or csvLines.ts's form of a row. */
 export interface LinesChunk extends ChunkBase {
   readonly kind: 'lines';
   readonly unit: LineUnit;
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** From 1. */
+  /** Counted from 1. */
   readonly firstLine: number;
-  /** A single line with more bytes than this, which are not here. */
+  /** Set for a single line with more bytes than this, whose bytes are left out. */
   readonly longerThan?: number;
 }
 
-/** Cells of a column of a table, each a document. */
+/** Cells of a table column, each a document. */
 export interface RowsChunk extends ChunkBase {
   readonly kind: 'rows';
   readonly cells: readonly unknown[];
-  /** From 1. */
+  /** Counted from 1. */
   readonly firstRow: number;
 }
 
 export type Chunk = TextChunk | LinesChunk | RowsChunk;
 
-/** A place between two chunks. */
+/** A position between two chunks. */
 export interface Cursor {
   /** Index of the source. */
   readonly source: number;
-  /** Decompressed bytes of it, or rows, that lie before. */
+  /** Number of decompressed bytes, or rows, before it in the source. */
   readonly offset: number;
-  /** Lines that lie before. */
+  /** Number of lines before it. */
   readonly line: number;
-  /** Of the bytes of standard input that lie before. */
+  /** Hash of the bytes of standard input before it. */
   readonly inputSha256?: string;
 }
 
@@ -67,22 +67,22 @@ export const beginning: Cursor = { source: 0, offset: 0, line: 0 };
 
 export interface ReadOptions {
   readonly fields: Fields;
-  /** Told how many more bytes of the sources have been read, as stored. */
+  /** Called with the number of additional stored bytes read from the sources. */
   readonly onRead: (bytes: number) => void;
   /** See byteStream.ts. */
   readonly onSkipped?: (bytes: Uint8Array) => void;
-  /** Sees the bytes of lines that are too long to be held. */
+  /** Receives the bytes of lines that are too long to hold in memory. */
   readonly onDiscarded?: (bytes: Uint8Array) => void;
 }
 
 export interface Reading {
   readonly chunk: Chunk;
   readonly next: Cursor;
-  /** What the chunk takes in memory, about. */
+  /** The chunk's approximate size in memory. */
   readonly size: number;
 }
 
-/** Every chunk from `from` on. @throws UserError for a source that is missing or damaged */
+/** Every chunk from `from` on. @throws UserError for a missing or damaged source */
 export async function* readChunks(
   sources: readonly Source[],
   from: Cursor,
@@ -98,7 +98,7 @@ export async function* readChunks(
   }
 }
 
-/** The formats of which lines of JSON are made, and what a line was. */
+/** The formats that are converted to JSON lines, and the origin of each line. */
 const units: Readonly<Partial<Record<SourceFormat, LineUnit>>> = {
   jsonl: 'line',
   json: 'element',
@@ -152,7 +152,7 @@ async function* rowChunks(source: Source, start: Cursor, options: ReadOptions): 
   }
 }
 
-/** The end of the first block of whole lines, of about the size of a part. */
+/** The end of the first block of complete lines of about a part's size. */
 function linesEnd(bytes: Uint8Array, isLast: boolean): number | 'tooLong' | undefined {
   if (bytes.length <= partBytes) return isLast ? bytes.length : undefined;
   const before = bytes.lastIndexOf(lineFeed, partBytes - 1);
@@ -169,7 +169,7 @@ function lineFeedsIn(bytes: Uint8Array): number {
   return count;
 }
 
-/** Collects a stream of bytes until there is a whole part. */
+/** Collects a stream of bytes until a part is complete. */
 class PartReader {
   readonly #stream: AsyncIterator<Buffer>;
   #held: Buffer = Buffer.alloc(0);
@@ -180,8 +180,8 @@ class PartReader {
   }
 
   /**
-   * The next part, in memory of its own; undefined at the end.
-   * @param endOf where the first part of some bytes ends, or undefined if it takes more of them to tell, or that it is too long to be held
+   * The next part, in its own memory; undefined at the end.
+   * @param endOf finds the end of the first part in some bytes; undefined if it needs more of them, or if the part is too long to hold
    */
   async next(
     endOf: (bytes: Uint8Array, isLast: boolean) => number | 'tooLong' | undefined,
@@ -198,7 +198,7 @@ class PartReader {
     }
   }
 
-  /** Passes over the rest of the line, which need not fit in memory. @returns how many bytes that were */
+  /** Skips the rest of the line, which need not fit in memory. @returns the number of skipped bytes */
   async discardLine(
     onBytes: (bytes: Uint8Array) => void = () => undefined,
   ): Promise<{ length: number; isLast: boolean }> {
@@ -208,14 +208,14 @@ class PartReader {
       onBytes(line);
       length += line.length;
       this.#held = this.#held.subarray(line.length);
-      // Whether it was the last line is known when there is a byte after it, or none.
+      // The next byte, or the end, tells whether this was the last line.
       if (end > 0) await this.#fill(1);
       const isLast = this.#isDone && this.#held.length === 0;
       if (end > 0 || isLast) return { length, isLast };
     }
   }
 
-  /** Reads until there are `wanted` bytes, or the end is known. */
+  /** Reads until `wanted` bytes are available, or the end is known. */
   async #fill(wanted: number): Promise<void> {
     const parts = [this.#held];
     let length = this.#held.length;

@@ -1,6 +1,6 @@
 /**
- * One column of a table in CSV or TSV as lines of JSON, one row each: a string, which is the cell, or an object that says what is wrong
- * with the row. So tables are cut, encoded and resumed as lines are. Cells may be quoted as RFC 4180 has it, with line feeds in them.
+ * Converts one column of a CSV or TSV table to JSON lines, one per row: a string, which is the cell, or an object that describes an error
+ * in the row. Tables are then cut, encoded and resumed like lines. Cells may be quoted as in RFC 4180, and contain line feeds.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -9,15 +9,15 @@ import { messageOf, UserError } from '../../base/errors.ts';
 import { decodeUtf8 } from '../utf8.ts';
 import type { Fields } from './fields.ts';
 
-/** A quote that nobody closes would take in all of the file. */
+/** An unclosed quote would include the rest of the file. */
 const rowBytesMax = 32 * 2 ** 20;
-/** What is handed on at once. */
+/** Size of the pieces passed on at a time. */
 const lineBytes = 2 ** 16;
-/** Of the first row, what is looked at to find out what separates columns. */
+/** Number of bytes of the first row examined to detect the column separator. */
 const sampleBytes = 2 ** 16;
 const separators = [',', ';', '\t', '|'] as const;
 
-/** A row as a line has it. */
+/** The form of a row in a line. */
 export type CsvRow = string | { readonly wrong: string };
 
 export interface CsvOptions extends Pick<Fields, 'field' | 'fieldSetting'> {
@@ -25,22 +25,22 @@ export interface CsvOptions extends Pick<Fields, 'field' | 'fieldSetting'> {
   readonly name: string;
 }
 
-/** @throws UserError where there is no such column, or a quote is never closed */
+/** @throws UserError if the column does not exist or a quote is never closed */
 export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOptions): AsyncGenerator<Buffer> {
   const { format, name } = options;
   const iterator = bytes[Symbol.asyncIterator]();
   const head = withoutByteOrderMark(await takeHead(iterator));
   const parser = parse({
     delimiter: format === 'tsv' ? '\t' : separatorOf(head),
-    // Cells as bytes, since what is not UTF-8 must be noticed.
+    // Cells as bytes, because invalid UTF-8 must be noticed.
     encoding: null,
     max_record_size: rowBytesMax,
     relax_column_count: true,
-    // A quote in the middle of a cell is a character like others.
+    // A quote inside a cell is an ordinary character.
     relax_quotes: true,
     skip_empty_lines: true,
   });
-  // An error of either comes out of the parser, which is read here.
+  // Errors of either come out of the parser, which is read here.
   pipeline(Readable.from(rest(head, iterator)), parser).catch(() => undefined);
   try {
     yield* linesOf(parser as AsyncIterable<Buffer[]>, options);
@@ -72,7 +72,7 @@ async function* linesOf(rows: AsyncIterable<Buffer[]>, options: CsvOptions): Asy
   yield Buffer.from(lines.join(''));
 }
 
-/** Which column has the text. */
+/** The index of the column with the text. */
 function columnOf(header: readonly Buffer[], { name, field, fieldSetting }: CsvOptions): number {
   const names = header.map((cell) => cell.toString().trim());
   const column = names.indexOf(field);
@@ -84,12 +84,12 @@ function columnOf(header: readonly Buffer[], { name, field, fieldSetting }: CsvO
 }
 
 function cellOf(row: readonly Buffer[], column: number, columns: number): CsvRow {
-  // A text with an unquoted separator in it would lose what comes after.
+  // A text with an unquoted separator would lose everything after it.
   if (row.length !== columns) return { wrong: `expected ${columns} columns as in the first row, found ${row.length}` };
   return decodeUtf8(row[column]!, { ignoreBOM: true }) ?? { wrong: 'expected text in UTF-8, found bytes that are not' };
 }
 
-/** What stands most often in the first row, outside quotes. */
+/** The most frequent separator in the first row, outside quotes. */
 function separatorOf(head: Buffer): string {
   const row = head
     .toString()
@@ -99,7 +99,7 @@ function separatorOf(head: Buffer): string {
   return separators.reduce((best, other) => (count(other) > count(best) ? other : best));
 }
 
-/** csv-parse would take its option for a byte order mark as a wish to have strings. */
+/** csv-parse would interpret its option for a byte order mark as a request for strings. */
 function withoutByteOrderMark(head: Buffer): Buffer {
   return head.subarray(0, 3).toString('hex') === 'efbbbf' ? head.subarray(3) : head;
 }
@@ -114,7 +114,7 @@ async function takeHead(bytes: AsyncIterator<Buffer>): Promise<Buffer> {
   return head;
 }
 
-/** Closes the source too where the table is not read to its end. */
+/** Also closes the source if the table is not read to its end. */
 async function* rest(head: Buffer, bytes: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
   try {
     if (head.length > 0) yield head;

@@ -1,17 +1,17 @@
 /**
- * Where a long text may be cut so that its parts, encoded one by one, give the tokens of the whole: between a letter or digit and the
- * white space after it, and between the only line feed after a line and the letter or digit that begins the next. The splitters of
- * GPT-2 and its successors end a piece there whatever stands around it, and no merge crosses a piece. It works on UTF-8, so that
- * nothing but a few characters is decoded to find a place.
+ * Finds positions where a long text can be cut so that its parts, encoded one by one, give the tokens of the entire text: between a
+ * letter or digit and the white space after it, and between a single line feed and the letter or digit that begins the next line. The
+ * pre-tokenizers of GPT-2 and its successors always end a piece there, and no merge crosses a piece. It works on UTF-8, so that only a
+ * few characters are decoded to find a position.
  */
 import { classAt, letter, number } from '../tokenizers/characterClasses.ts';
 
-/** The aim for a part. */
+/** Target size of a part. */
 export const partBytes = 512 * 1024;
 
 export interface PartSizes {
   readonly aim: number;
-  /** The most that a part may have: only one without a place to cut is longer than the aim. */
+  /** Maximum size of a part. Only a part without a position to cut is longer than the target. */
   readonly max: number;
 }
 
@@ -19,17 +19,17 @@ const partSizes: PartSizes = { aim: partBytes, max: 2 * partBytes };
 
 const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
-/** The most that a character has. */
+/** Maximum number of bytes in a character. */
 const characterBytes = 4;
 
 /**
- * The end of the first part of `bytes`, or undefined if more bytes are needed to tell. A function of the text alone: how it arrives
- * does not matter. In a text that offers no place within the most bytes, between two characters: there alone, tokens may differ from
- * those of the whole.
- * @param isLast whether `bytes` is all that is left of the text
+ * The end of the first part of `bytes`, or undefined if more bytes are needed. It depends on the text alone, not on how the text
+ * arrives. If the maximum size contains no suitable position, the cut is between any two characters; only there can tokens differ from
+ * those of the entire text.
+ * @param isLast whether `bytes` is the rest of the text
  */
 export function partEnd(bytes: Uint8Array, isLast: boolean, { aim, max }: PartSizes = partSizes): number | undefined {
-  // Up to here it is known what character follows.
+  // Up to here the following character is known.
   const known = isLast ? bytes.length : bytes.length - characterBytes;
   if (known <= aim) return isLast ? bytes.length : undefined;
   for (let i = aim; i > 0; i--) if (isCut(bytes, i)) return i;
@@ -37,9 +37,9 @@ export function partEnd(bytes: Uint8Array, isLast: boolean, { aim, max }: PartSi
   for (let i = aim + 1; i < end; i++) if (isCut(bytes, i)) return i;
   if (known <= max) return isLast ? bytes.length : undefined;
   let i = max;
-  // A byte 10xxxxxx goes on with a character; more than three of them are not UTF-8, which the reader of the part finds.
+  // A byte 10xxxxxx continues a character; more than three in a row are not UTF-8, which the part's reader reports.
   while (i > max - 3 && isContinuation(bytes[i]!)) i--;
-  // A line end of two characters stays in one part.
+  // Both characters of a CRLF stay in one part.
   if (bytes[i] === lineFeed && bytes[i - 1] === carriageReturn) i--;
   return i;
 }

@@ -1,6 +1,6 @@
 /**
- * Chunks to tokens: what the threads of `launch prepare` do. Each document ends with the end-of-text token; where the tokenizer has
- * none, with a line feed. What is no text is told by file, and by byte, line or row.
+ * Encodes chunks to tokens, in the threads of `launch prepare`. The end-of-text token follows each document, or a line feed if the
+ * tokenizer has no such token. Errors name the file and the byte, line or row.
  */
 import { UserError } from '../../base/errors.ts';
 import { type LineEndings, withLineEndings } from '../lineEndings.ts';
@@ -12,42 +12,42 @@ import type { CsvRow } from './csvLines.ts';
 import type { Fields } from './fields.ts';
 
 const lineFeed = 0x0a;
-/** Of the documents that were left out, so many are told one by one. */
+/** Maximum number of skipped documents that are reported one by one. */
 const toldMax = 10;
 
 export interface EncodeJob {
   readonly chunks: readonly Chunk[];
   readonly fields: Fields;
-  /** Leave out lines and rows that hold no text, instead of failing. */
+  /** Skip lines and rows without text instead of failing. */
   readonly skipBad: boolean;
   readonly lineEndings: LineEndings;
 }
 
 export interface EncodedJob {
   readonly tokens: TokenArray;
-  /** How many of the tokens lie before the end of each document that ends in this job. */
+  /** For each document that ends in this job, the number of the job's tokens up to its end. */
   readonly documentEnds: readonly number[];
-  /** UTF-8 bytes of the text. */
+  /** Size of the text in UTF-8 bytes. */
   readonly textBytes: number;
-  /** Documents that were left out, and what was wrong with the first of them. */
+  /** Number of skipped documents, and the errors of the first of them. */
   readonly skipped: number;
   readonly told: readonly string[];
-  /** Line ends that were CRLF and became LF. */
+  /** Number of line ends converted from CRLF to LF. */
   readonly normalised: number;
 }
 
-/** What is wrong with the user's data. A thread cannot throw an error of ours: its class would be lost on the way. */
+/** An error in the user's data. It is plain data, because an error's class would be lost between threads. */
 export interface BadData {
   readonly problem: string;
 }
 
-/** A document, or a part of one. */
+/** A document or a part of one. */
 interface Text {
   readonly text: string;
   readonly isEnd: boolean;
 }
 
-/** Encodes jobs with one tokenizer. Stateless but for that. */
+/** Encodes jobs with one tokenizer. Has no other state. */
 export class JobEncoder {
   readonly #tokenizer: Tokenizer;
   readonly #endOfText: number | undefined;
@@ -75,7 +75,7 @@ export class JobEncoder {
   }
 }
 
-/** Each character of the job once, for the vocabulary of a tokenizer of characters. */
+/** The distinct characters of the job, for the vocabulary of a character tokenizer. */
 export function charactersOf(job: EncodeJob): { characters: string } | BadData {
   return orBadData(() => {
     const characters = new Set<string>();
@@ -104,7 +104,7 @@ function orBadData<T>(run: () => T): T | BadData {
   try {
     return run();
   } catch (error) {
-    // A UserError is the tokenizer's own complaint, about characters that it lacks.
+    // A UserError comes from the tokenizer, about characters that it lacks.
     if (error instanceof UserError) return { problem: error.message };
     throw error;
   }
@@ -136,7 +136,7 @@ class JobReader {
     if (zero >= 0) {
       throw new UserError(`${name}: expected text, found a zero byte at offset ${offset + zero}: ${advice}`);
     }
-    // At the start of a file a byte order mark is none of the text.
+    // At the start of a file, a byte order mark is not part of the text.
     const text = decodeUtf8(bytes, { ignoreBOM: offset > 0 });
     if (text === undefined) {
       const at = offset + firstInvalid(bytes);
@@ -190,7 +190,7 @@ class JobReader {
     }
   }
 
-  /** The text as it is encoded, counted. */
+  /** The text to encode, counted. */
   #taken(text: string): string {
     const { text: taken, normalised } = withLineEndings(text, this.#job.lineEndings);
     this.normalised += normalised;
@@ -201,11 +201,11 @@ class JobReader {
 
 interface Wrong {
   readonly wrong: string;
-  /** What to do about it, where that is not to leave it out. */
+  /** Other advice than to skip the document. */
   readonly advice?: string;
 }
 
-/** The document in a line of JSON; undefined for a blank line. */
+/** The document in a JSON line; undefined for a blank line. */
 function parseLine(bytes: Uint8Array, unit: LineUnit, fields: Fields): { text: string } | Wrong | undefined {
   const { field, fieldSetting, skipSetting } = fields;
   const line = decodeUtf8(bytes, { ignoreBOM: false });
@@ -229,7 +229,7 @@ function parseLine(bytes: Uint8Array, unit: LineUnit, fields: Fields): { text: s
   return typeof text === 'string' ? checkText(text) : wrong(`a text in ${field}`, text);
 }
 
-/** The document in what csvLines.ts made of a row. */
+/** The document in csvLines.ts's form of a row. */
 function parseRow(bytes: Uint8Array): { text: string } | Wrong | undefined {
   if (bytes.length === 0) return undefined;
   const row = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as CsvRow;
@@ -251,7 +251,7 @@ function shown(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
 
-/** The offset at which bytes stop being UTF-8, by bisection: the longest beginning that is, a last half character apart. */
+/** The offset where bytes stop being UTF-8, found by bisection: the end of the longest valid beginning, apart from a cut-off last character. */
 function firstInvalid(bytes: Uint8Array): number {
   const isValid = (end: number): boolean => {
     try {

@@ -1,4 +1,4 @@
-/** Who encodes the jobs of `launch prepare`: threads, or this one. */
+/** Runs the jobs of `launch prepare`, in threads or in this one. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import type { KnownTokenizer } from '../tokenizers/tokenizerFacts.ts';
@@ -14,17 +14,17 @@ import {
 import type { EncodeThreadData, ThreadUp } from './encodeThread.ts';
 
 /**
- * Bounds on a thread's heap: it needs less than half, but without a bound near what it needs the collector lets it grow to several
+ * Limits of a thread's heap. A thread needs less than half, but without a limit the garbage collector lets it grow to several
  * times that.
  */
 const threadHeapMb = 256;
 const threadYoungMb = 16;
-/** How often it is looked whether all threads are up, at the end of a very short text, and for how long at most. */
+/** Interval, and maximum time, of the wait for all threads to start at the end of a very short text. */
 const startPollMs = 5;
 const startMostMs = 10_000;
 
 export interface EncodePool {
-  /** Jobs that are worth having under way: more would only take memory. */
+  /** Number of jobs worth keeping in flight; more would only take memory. */
   readonly jobsMax: number;
   encode(job: EncodeJob): Promise<EncodedJob | BadData>;
   characters(job: EncodeJob): Promise<{ characters: string } | BadData>;
@@ -32,10 +32,10 @@ export interface EncodePool {
   close(): Promise<void>;
 }
 
-/** Makes a pool; without a tokenizer it cannot encode. */
+/** Makes a pool. Without a tokenizer it cannot encode. */
 export type MakePool = (tokenizer?: KnownTokenizer) => EncodePool;
 
-/** So many threads, each with a tokenizer of its own. The bytes of a job move to its thread: it cannot be used again. */
+/** A pool of `threads` threads, each with its own tokenizer. A job's bytes are transferred to its thread and cannot be used again. */
 export function threadPool(threads: number): MakePool {
   return (tokenizer) => {
     const data: EncodeThreadData = tokenizer && { files: tokenizer.facts.files, endOfText: tokenizer.facts.endOfText };
@@ -53,13 +53,13 @@ export function threadPool(threads: number): MakePool {
       return pool.run(job, { name, transferList });
     };
     return {
-      // One that is worked on and one that waits, so that no thread waits for the disk.
+      // One in progress and one waiting, so that no thread waits for the disk.
       jobsMax: 2 * threads + 1,
       encode: (job) => run('encode', job),
       characters: (job) => run('characters', job),
       texts: (job) => run('texts', job),
       async close() {
-        // One that is ended while it starts would take the process with it (Node 20).
+        // Ending a thread while it starts would crash the process (Node 20).
         const areUp = () => pool.threads.every((thread) => up.has(thread.threadId));
         for (let waitedMs = 0; waitedMs < startMostMs && !areUp(); waitedMs += startPollMs) await sleep(startPollMs);
         await pool.destroy();
@@ -68,7 +68,7 @@ export function threadPool(threads: number): MakePool {
   };
 }
 
-/** In this thread: the same results, for tests. */
+/** Runs in this thread with the same results, for tests. */
 export const inThisThread: MakePool = (tokenizer) => {
   const encoder = tokenizer && new JobEncoder(tokenizer.tokenizer, tokenizer.facts.endOfText);
   return {

@@ -1,4 +1,4 @@
-/** A thread of `launch prepare`: encodes jobs with the tokenizer whose files it was started with. */
+/** A thread of `launch prepare`: encodes jobs with the tokenizer from the given files. */
 import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { tokenizerFromFiles } from '../tokenizers/openTokenizer.ts';
 import type { TokenizerFacts } from '../tokenizers/tokenizerFacts.ts';
@@ -12,18 +12,18 @@ import {
   textsOf,
 } from './encodeJob.ts';
 
-/** Undefined for a pass over the text, of which a tokenizer is to be made. */
+/** Undefined for a pass over the text to make a tokenizer. */
 export type EncodeThreadData = Pick<TokenizerFacts, 'files' | 'endOfText'> | undefined;
 
 const data = workerData as EncodeThreadData;
 const encoder = data && new JobEncoder(await tokenizerFromFiles(data.files), data.endOfText);
 
-/** Tells that the thread is up. */
+/** Reports that the thread has started. */
 export interface ThreadUp {
   readonly threadUp: number;
 }
 
-// At once: later it sleeps without events until there is a task.
+// Immediately, because the thread later sleeps without events until it gets a task.
 parentPort?.postMessage({ threadUp: threadId } satisfies ThreadUp);
 
 export function encode(job: EncodeJob): EncodedJob | BadData {

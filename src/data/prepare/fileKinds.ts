@@ -1,6 +1,6 @@
 /**
- * What a file is, by its name and by how its content begins. Pure: the reader of the beginning is sources.ts. Where name and content
- * disagree the content decides if it can be read, and a notice or an error says so.
+ * Determines a file's format from its name and the beginning of its content. Pure: sources.ts reads the beginning. If name and content
+ * disagree, readable content decides, and a notice or an error says so.
  */
 import { UserError } from '../../base/errors.ts';
 import { shellWord } from '../../base/shellWord.ts';
@@ -10,9 +10,9 @@ export type SourceFormat = 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet'
 export const sourceFormats = ['text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'] as const satisfies SourceFormat[];
 export type Compression = 'none' | 'gzip' | 'zstd';
 
-/** What the name says: `json` may be lines, an array or neither. */
+/** The format that the name implies: `json` may be lines, an array or neither. */
 export interface NamedKind {
-  /** Undefined where the ending of the name says nothing. */
+  /** Undefined if the name's extension implies nothing. */
   readonly format: SourceFormat | undefined;
   readonly compression: Compression;
 }
@@ -20,7 +20,7 @@ export interface NamedKind {
 export interface FileKind {
   readonly format: SourceFormat;
   readonly compression: Compression;
-  /** What a user should hear: the name says another thing than the content. */
+  /** A notice for the user: the name contradicts the content. */
   readonly notice?: string;
 }
 
@@ -34,7 +34,7 @@ const formatOfEnding: Readonly<Record<string, SourceFormat>> = {
   parquet: 'parquet',
 };
 
-/** By the endings of the name: `.json.gz` is JSON in gzip. */
+/** Determined from the name's extensions: `.json.gz` is JSON in gzip. */
 export function kindOfName(name: string): NamedKind {
   const [, stem = name, suffix] = /^(.*?)(?:\.(gz|gzip|zst|zstd))?$/is.exec(name) ?? [];
   const compression = suffix === undefined ? 'none' : suffix.toLowerCase().startsWith('g') ? 'gzip' : 'zstd';
@@ -42,28 +42,28 @@ export function kindOfName(name: string): NamedKind {
   return { format: formatOfEnding[ending], compression };
 }
 
-/** By the first bytes; `none` where they are of no compression that can be read. */
+/** Determined from the first bytes; `none` if they are not a supported compression. */
 export function compressionOf(head: Uint8Array): Compression {
   if (startsWith(head, '1f8b')) return 'gzip';
-  // A skippable frame, with which pzstd and seekable files begin, is zstd too.
+  // A skippable frame, which begins pzstd and seekable files, is zstd too.
   const isSkippable = head.length >= 4 && head[0]! >> 4 === 5 && startsWith(head.subarray(1), '2a4d18');
   return isSkippable || startsWith(head, '28b52ffd') ? 'zstd' : 'none';
 }
 
 export interface KnownOf {
-  /** For messages. */
+  /** The name in messages. */
   readonly name: string;
-  /** What the user says that it is. */
+  /** The format that the user specified. */
   readonly format?: SourceFormat | undefined;
-  /** How the stored bytes begin. */
+  /** The first stored bytes. */
   readonly stored: Uint8Array;
-  /** How they begin when they are decompressed. */
+  /** The first decompressed bytes. */
   readonly head: Uint8Array;
-  /** Whether the head is all there is. */
+  /** Whether the head is the entire content. */
   readonly isAll: boolean;
 }
 
-/** @throws UserError for what is of a kind that cannot be read, with the command that makes text of it */
+/** @throws UserError for unsupported formats, with the command that converts them to text */
 export function recognise({ name, format, stored, head, isAll }: KnownOf): FileKind {
   const named = kindOfName(name);
   const found = compressionOf(stored);
@@ -96,7 +96,7 @@ interface Evidence {
 }
 
 function decide({ format, named, isTable, documents, isEmpty }: Evidence): { format: SourceFormat; notice?: string } {
-  // Of the two forms of JSON the content tells which it is.
+  // The content distinguishes the two forms of JSON.
   if (format === 'jsonl' || format === 'json') return { format: documents ?? format };
   if (format !== undefined) return { format };
   if (isTable && named !== 'parquet') return { format: 'parquet', notice: 'its content is a Parquet file' };
@@ -113,13 +113,13 @@ function decide({ format, named, isTable, documents, isEmpty }: Evidence): { for
   };
 }
 
-/** Whether bytes begin as documents in JSON do: with a line that is an object, or an array of objects. */
+/** Whether bytes begin like documents in JSON: with a line that is an object, or with an array of objects. */
 export function jsonDocuments(head: Uint8Array, isAll: boolean): 'jsonl' | 'json' | undefined {
   const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString().trimStart();
   if (/^\[\s*(\{|\]\s*$)/.test(text)) return 'json';
   if (!/^\{\s*("|\})/.test(text)) return undefined;
   const end = text.indexOf('\n');
-  // A line longer than what is known of it: nobody writes such an object over several.
+  // The line is longer than the known bytes. An object over several lines would not have such a long line.
   if (end < 0 && !isAll) return 'jsonl';
   try {
     JSON.parse(text.slice(0, end < 0 ? undefined : end));
@@ -129,7 +129,7 @@ export function jsonDocuments(head: Uint8Array, isAll: boolean): 'jsonl' | 'json
   }
 }
 
-/** Kinds of file that many have and nothing here reads: how they begin, what they are, and what makes text of one. */
+/** Common file formats that are not supported: their first bytes, their name, and the command that converts them to text. */
 const unreadableKinds: readonly (readonly [
   begins: string,
   what: string,
@@ -145,11 +145,11 @@ const unreadableKinds: readonly (readonly [
   ['fffe', 'text in UTF-16', (file, stem) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.txt`],
   ['feff', 'text in UTF-16', (file, stem) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.txt`],
 ];
-/** Office documents and books are zip archives, of which their text can be had. */
+/** Office documents and books are zip archives whose text can be extracted. */
 const packedDocument = /\.(docx|odt|epub)$/i;
 const tarMagicAt = 257;
 
-/** What is wrong with a file of such a kind, and the command that helps; undefined for all others. */
+/** The error for an unsupported format, with the command that helps; undefined for all other files. */
 function unreadable(name: string, head: Uint8Array): string | undefined {
   const file = shellWord(name);
   const stem = shellWord(name.replace(/(?<=[^/])\.[^./]+$/, ''));
@@ -164,7 +164,7 @@ function unreadable(name: string, head: Uint8Array): string | undefined {
   return told('a tar archive', `mkdir ${stem} && tar xf ${file} -C ${stem}`);
 }
 
-/** `BZh` begins words too; of a bzip2 file a digit and the digits of pi follow. */
+/** `BZh` begins words too; in a bzip2 file a digit and the digits of pi follow. */
 function isCertain(what: string, head: Uint8Array): boolean {
   return what !== 'a bzip2 file' || startsWith(head.subarray(4), '314159265359');
 }

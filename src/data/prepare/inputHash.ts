@@ -1,4 +1,4 @@
-/** Whether standard input is what it was before: it has no name and no date, so its content must tell. */
+/** Whether standard input is the same as before. It has no name and no date, so its content must tell. */
 import { createHash } from 'node:crypto';
 import { UserError } from '../../base/errors.ts';
 
@@ -6,7 +6,7 @@ export class InputHash {
   readonly #hash = createHash('sha256');
   #expected: string | undefined;
 
-  /** @param expected of what is left out, where a process had come to that was stopped */
+  /** @param expected hash of the skipped bytes, up to the position that a stopped process had reached */
   constructor(expected: string | undefined) {
     this.#expected = expected;
   }
@@ -15,12 +15,12 @@ export class InputHash {
     this.#hash.update(bytes);
   }
 
-  /** Of all bytes so far, in lower-case hex. */
+  /** Hash of all bytes so far, in lower-case hex. */
   digest(): string {
     return this.#hash.copy().digest('hex');
   }
 
-  /** To be called when what is left out has been added. @throws UserError if it is not the input of before */
+  /** Call it when the skipped bytes have been added. @throws UserError if the input differs from before */
   verify(): void {
     const expected = this.#expected;
     this.#expected = undefined;

@@ -1,6 +1,6 @@
 /**
- * An array of JSON objects as lines of JSON, one object each, so that what reads lines reads it too. It does not check the objects: that is
- * for who reads the lines.
+ * Converts an array of JSON objects to JSON lines, one object each, so that readers of lines can read it. It does not check the objects;
+ * the readers do.
  */
 import { UserError } from '../../base/errors.ts';
 
@@ -14,7 +14,7 @@ const closing = new Set([0x5d, 0x7d]);
 const bracket = 0x5b;
 const byteOrderMark = [0xef, 0xbb, 0xbf];
 
-/** @throws UserError where it is no array, does not end, or something comes after its end */
+/** @throws UserError if it is not an array, does not end, or continues after its end */
 export async function* arrayLines(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
   const scanner = new ArrayScanner(name);
   for await (const chunk of bytes) {
@@ -59,7 +59,7 @@ class ArrayScanner {
     return byte;
   }
 
-  /** The byte that stands for it, or none. White space between values becomes a space: a line feed ends a line. */
+  /** The output byte for it, if any. White space between values becomes a space, because a line feed ends a line. */
   #outside(byte: number): number | undefined {
     if (byte === space || (byte >= 0x09 && byte <= 0x0d)) return this.#depth > 1 ? space : undefined;
     if (this.#depth === 0) {

@@ -1,4 +1,4 @@
-/** One column of a Parquet file, row group by row group: a group's column is in memory at once, since it is compressed as one. */
+/** One column of a Parquet file, row group by row group. A group's column is in memory as a unit, because it is compressed as one. */
 import { open } from 'node:fs/promises';
 import {
   type AsyncBuffer,
@@ -16,9 +16,9 @@ import type { Source } from './source.ts';
 
 export interface TableRows {
   readonly cells: readonly unknown[];
-  /** From 0. */
+  /** Counted from 0. */
   readonly firstRow: number;
-  /** Of the text, about, in bytes. */
+  /** Approximate size of the text in bytes. */
   readonly size: number;
 }
 
@@ -28,7 +28,7 @@ export interface TableOptions extends Pick<Fields, 'field' | 'fieldSetting'> {
 
 /**
  * The cells from row `from` on, in blocks of about `blockBytes`.
- * @throws UserError for a file that is missing or damaged, or has no such column
+ * @throws UserError for a file that is missing or damaged, or lacks the column
  */
 export async function* tableRows(
   source: Source,
@@ -114,8 +114,8 @@ function damagedTable(name: string, error: unknown): Error {
 }
 
 /**
- * Loaded for a file that needs them: their WebAssembly reserves gigabytes of addresses, which a limit (`ulimit -v`) may forbid. Undefined
- * where nothing is compressed.
+ * Loads the decompressors only for a file that needs them: their WebAssembly reserves gigabytes of address space, which a limit
+ * (`ulimit -v`) may forbid. Undefined if nothing is compressed.
  */
 async function compressorsFor({ row_groups: groups }: FileMetaData): Promise<Compressors | undefined> {
   const isCompressed = groups.some(({ columns }) =>

@@ -1,4 +1,4 @@
-/** From sources to encoded jobs: reading, cutting and encoding overlap, the results come in the order of the input. */
+/** From sources to encoded jobs. Reading, cutting and encoding overlap; results come in input order. */
 import { UserError } from '../../base/errors.ts';
 import type { LineEndings } from '../lineEndings.ts';
 import { type Chunk, type Cursor, type Reading, type ReadOptions, readChunks } from './chunks.ts';
@@ -12,20 +12,20 @@ export interface PipelineOptions<Result extends object> extends Omit<ReadOptions
   readonly from: Cursor;
   readonly skipBad: boolean;
   readonly lineEndings: LineEndings;
-  /** For standard input: compares what lies before `from`. */
+  /** For standard input: compares the bytes before `from`. */
   readonly inputHash?: InputHash | undefined;
-  /** Most jobs under way. */
+  /** Maximum number of jobs in flight. */
   readonly jobsMax: number;
   readonly work: (job: EncodeJob) => Promise<Result | BadData>;
 }
 
 export interface Finished<Result> {
   readonly result: Result;
-  /** Where to go on after it. */
+  /** The position to resume from after it. */
   readonly next: Cursor;
 }
 
-/** @throws UserError for the first thing, in the order of the input, that is wrong with it */
+/** @throws UserError for the first error in input order */
 export async function* pipeline<Result extends object>(
   options: PipelineOptions<Result>,
 ): AsyncGenerator<Finished<Result>> {
@@ -52,12 +52,12 @@ export async function* pipeline<Result extends object>(
       if (!group || group.done) break;
       const { chunks, next } = group.value;
       const outcome = work({ chunks, fields, skipBad, lineEndings });
-      // Whoever awaits it sees the error; until then it is nobody's.
+      // The code that awaits it sees the error; until then it must not count as unhandled.
       outcome.catch(() => undefined);
       underWay.push({ outcome, next });
       if (underWay.length >= jobsMax) yield await first();
     }
-    // What is wrong before a place that cannot be read is told first.
+    // Errors before an unreadable position are reported first.
     while (underWay.length > 0) yield await first();
     if (failure !== undefined) throw failure.error;
   } finally {
@@ -65,7 +65,7 @@ export async function* pipeline<Result extends object>(
   }
 }
 
-/** Keeps in each cursor what standard input was before it. */
+/** Adds to each cursor the hash of standard input up to it. */
 async function* hashed(readings: AsyncIterable<Reading>, hash: InputHash | undefined): AsyncGenerator<Reading> {
   for await (const reading of readings) {
     if (hash === undefined || reading.chunk.kind === 'rows') yield reading;
@@ -78,7 +78,7 @@ async function* hashed(readings: AsyncIterable<Reading>, hash: InputHash | undef
   hash?.verify();
 }
 
-/** Small chunks (a folder of small files) travel together. */
+/** Combines small chunks (a folder of small files). */
 async function* grouped(readings: AsyncIterable<Reading>): AsyncGenerator<{ chunks: Chunk[]; next: Cursor }> {
   let chunks: Chunk[] = [];
   let size = 0;

@@ -1,7 +1,7 @@
 /**
- * The folder that `launch prepare` makes, while it is being made: `prepare.json` says what was asked for, `progress.json` how far it has
- * come; `manifest.json`, written last, makes it whole. A process that is killed leaves a folder that the same command finishes; one whose
- * input was refused leaves a folder that any other command may take over.
+ * The folder that `launch prepare` writes, during the work: `prepare.json` has the request, `progress.json` the progress, and
+ * `manifest.json`, written last, makes it complete. If a process is killed, the same command finishes its folder; if the input was
+ * refused, any other command may take the folder over.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ const shards = z.array(z.strictObject({ name: z.string(), tokens: count, sha256:
 const writerState = z.strictObject({ shards, openTokens: count });
 
 const progressSchema = z.strictObject({
-  /** When each source was last changed: if that differs, it is another input. */
+  /** When each source last changed; a different time means a different input. */
   mtimes: z.array(z.number()),
   cursor: z.strictObject({ source: count, offset: count, line: count, inputSha256: z.string().exactOptional() }),
   documents: count,
@@ -31,16 +31,16 @@ const progressSchema = z.strictObject({
   skipped: count,
   writers: z.record(z.string(), writerState).readonly(),
 });
-/** Everything before the cursor is in the shards, and on the disk. */
+/** Everything before the cursor is in the shards and on disk. */
 export type Progress = z.infer<typeof progressSchema>;
 
-/** What was asked for, as plain JSON. The same plan gives the same bytes. */
+/** The request, as plain JSON. The same plan gives the same bytes. */
 export type Plan = Readonly<Record<string, unknown>>;
 
 export class PrepareFolder {
   readonly path: string;
   #lock: HeldLock | undefined;
-  /** Who has the folder, if this process has lost it. */
+  /** The process that has the folder, if this process has lost it. */
   #takenBy: string | undefined;
 
   constructor(path: string) {
@@ -48,9 +48,9 @@ export class PrepareFolder {
   }
 
   /**
-   * Makes the folder where needed, and claims it for this process.
-   * @param note told why it takes longer
-   * @throws UserError if it has something else in it, or another process works in it
+   * Creates the folder if needed, and claims it for this process.
+   * @param note called with the reason for a delay
+   * @throws UserError if it contains something else, or another process works in it
    */
   async claim(note: (message: string) => void): Promise<void> {
     try {
@@ -77,7 +77,7 @@ export class PrepareFolder {
     this.#lock = undefined;
   }
 
-  /** Keeps the plan. @throws UserError if the folder was made, or begun, with another, and what is there can be used */
+  /** Records the plan. @throws UserError if the folder was made or begun with another plan and its contents are usable */
   async follow(plan: Plan): Promise<void> {
     const path = join(this.path, PLAN_FILE);
     if (!(await isFile(path))) {
@@ -98,13 +98,13 @@ export class PrepareFolder {
     );
   }
 
-  /** Whether nothing is there that could be used or gone on with. */
+  /** Whether it contains nothing that could be used or resumed. */
   async #isVoid(): Promise<boolean> {
     if (await this.isWhole()) return false;
     return (await isFile(join(this.path, FAILED_FILE))) || !(await isFile(join(this.path, PROGRESS_FILE)));
   }
 
-  /** The progress goes first: what it stands for is of another plan. Shards of it may be more than there will be. */
+  /** Removes the progress first, because it belongs to another plan, which may have more shards than the new one. */
   async #begin(plan: Plan): Promise<void> {
     await this.writing(async () => {
       const shards = (await readdir(this.path)).filter((name) => /^(tokens|train|val)-\d{5,}\.bin$/.test(name));
@@ -113,12 +113,12 @@ export class PrepareFolder {
     });
   }
 
-  /** A new attempt: that one failed before says nothing of what this one does, which may be killed and gone on with. */
+  /** A new attempt: the failure of an earlier one says nothing about this one, which may be killed and resumed. */
   async attempt(): Promise<void> {
     await this.writing(() => rm(join(this.path, FAILED_FILE), { force: true }));
   }
 
-  /** The input was refused: the folder does not stand in the way of another. */
+  /** The input was refused: the folder may be reused for another. */
   async fail(): Promise<void> {
     await this.writing(() => writeWhole(join(this.path, FAILED_FILE), ''));
   }
@@ -127,7 +127,7 @@ export class PrepareFolder {
     return isFile(join(this.path, SHARD_MANIFEST_FILE));
   }
 
-  /** How far a process had come that was stopped; undefined if it had not begun. @throws UserError if an input has changed since */
+  /** The progress of a stopped process; undefined if it had not begun. @throws UserError if an input has changed since */
   async progress(sources: readonly { name: string; mtimeMs: number }[]): Promise<Progress | undefined> {
     const path = join(this.path, PROGRESS_FILE);
     if (!(await isFile(path))) return undefined;
@@ -149,18 +149,18 @@ export class PrepareFolder {
     await writeWhole(join(this.path, PROGRESS_FILE), `${JSON.stringify(progress)}\n`);
   }
 
-  /** A small file beside the shards. */
+  /** Writes a small file beside the shards. */
   async keep(name: string, content: string): Promise<void> {
     await writeWhole(join(this.path, name), content);
   }
 
-  /** From here on the folder is whole. */
+  /** From here on the folder is complete. */
   async complete(manifest: string): Promise<void> {
     await writeWhole(join(this.path, SHARD_MANIFEST_FILE), manifest);
     for (const name of [PROGRESS_FILE, FAILED_FILE]) await rm(join(this.path, name), { force: true });
   }
 
-  /** Runs something that writes here, and says what to do when the disk refuses. */
+  /** Runs a function that writes here, and explains failures of the disk. */
   async writing<T>(write: () => Promise<T>): Promise<T> {
     if (this.#takenBy !== undefined) {
       throw new PeerError(`${this.#takenBy} has taken ${this.path}: only one process can prepare it`);
@@ -181,19 +181,19 @@ export class PrepareFolder {
 
 const namedSources = z.array(z.object({ name: z.string(), bytes: z.number() }));
 
-/** Both values of a plan's key as a message says them: of two lists of sources only what one of them has alone. */
+/** Both values of a plan's key for a message; for two lists of sources, only their differences. */
 function shownApart(key: string, before: unknown, now: unknown): [was: string, is: string] {
   const [one, other] = [namedSources.safeParse(before).data, namedSources.safeParse(now).data];
   if (key !== 'sources' || one === undefined || other === undefined) return [shown(key, before), shown(key, now)];
   const without = (from: typeof one, others: typeof one) =>
     from.filter((source) => !others.some((each) => isDeepStrictEqual(each, source)));
   const [was, is] = [without(one, other), without(other, one)];
-  // The same in another order, or in another format.
+  // The same sources in another order or format.
   if (was.length + is.length === 0) return [shown(key, before), `${shown(key, now)} in another order or format`];
   return [was.length === 0 ? 'nothing' : shown(key, was), is.length === 0 ? 'nothing' : shown(key, is)];
 }
 
-/** The value of a plan's key; of sources what a reader would tell apart. */
+/** The value of a plan's key; for sources, the parts that distinguish them for a reader. */
 function shown(key: string, value: unknown): string {
   const sources = key === 'sources' ? namedSources.safeParse(value).data : undefined;
   const text =

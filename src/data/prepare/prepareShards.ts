@@ -1,6 +1,6 @@
 /**
- * `launch prepare`: text of any size to shards of tokens, in bounded memory, with all cores, to the same bytes whatever the number of
- * threads and however often it was interrupted. The format is in docs/shards.md.
+ * `launch prepare`: converts text of any size to shards of tokens, in bounded memory and on all cores. The bytes are the same for any
+ * number of threads and interruptions. docs/shards.md has the format.
  */
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
@@ -25,20 +25,20 @@ const TOKENIZER_FILE_BYTES_MAX = 64 * 2 ** 20;
 
 export interface PrepareOptions {
   readonly sources: readonly Source[];
-  /** Where the shards go. */
+  /** Destination of the shards. */
   readonly out: string;
-  /** One that is made of the text takes a pass over it first. */
+  /** A tokenizer made from the text needs an additional pass over the text first. */
   readonly tokenizer: Tokenizer | MadeOfText;
-  /** The field of a JSON object, or the column of a table, that has the text. */
+  /** The field of a JSON object, or the column of a table, that contains the text. */
   readonly field: string;
   readonly lineEndings: LineEndings;
-  /** Leave out lines and rows that hold no text, instead of failing. */
+  /** Skip lines and rows without text instead of failing. */
   readonly skipBad: boolean;
   readonly split: Split;
   readonly shardTokens: number;
   readonly makePool: MakePool;
   readonly listener: PrepareListener;
-  /** How often it is made sure of what is done, besides whenever a shard is complete. Default a second. */
+  /** Interval between syncs of the work done, which also happen when a shard is complete. Default one second. */
   readonly keepIntervalMs?: number;
 }
 
@@ -48,15 +48,15 @@ export type MadeOfText = 'char' | `bpe:${number}`;
 export type PreparePhase = 'characters' | 'words' | 'tokens';
 
 export interface PrepareListener {
-  /** Another process may be working in the folder: it takes a while to know. */
+  /** Another process may be working in the folder; finding out takes a while. */
   waiting?(message: string): void;
-  /** Going on with what a process left that was stopped. */
+  /** The work of a stopped process is resumed. */
   resumed(documents: number, tokens: number): void;
-  /** After every job: stored bytes of the input that were read, those before a resume included, and tokens made by this process. */
+  /** After every job: stored bytes of input read, including those before a resume, and tokens made by this process. */
   progress(phase: PreparePhase, bytesRead: number, tokens: number): void;
-  /** A document that was left out. */
+  /** A document was skipped. */
   skipped(what: string): void;
-  /** Line ends that were CRLF and became LF, of the documents since the last call. */
+  /** Number of line ends converted from CRLF to LF since the last call. */
   normalised(lines: number): void;
 }
 
@@ -70,8 +70,8 @@ export interface Prepared {
 }
 
 /**
- * @returns what was made, or undefined if it was there already
- * @throws UserError for input that is no text, or a folder with something else in it; PeerError when the disk refuses
+ * @returns the result, or undefined if it already existed
+ * @throws UserError for input without text, or a folder with other contents; PeerError when the disk fails
  */
 export async function prepareShards(options: PrepareOptions): Promise<Prepared | undefined> {
   const { tokenizer } = options;
@@ -91,8 +91,8 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
     try {
       return await fill(folder, options, { known, progress });
     } catch (error) {
-      // What cannot be read is not what a user wants to go on with. Where even the mark cannot be written, as on a full disk, the input's
-      // fault is what the user has to hear of; without the mark another command is refused, and says what to do.
+      // A user does not want to resume with unreadable input. If even this mark cannot be written, for example on a full disk, the user
+      // needs to see the input's error; without the mark, another command is refused and says what to do.
       if (error instanceof UserError) await folder.fail().catch(() => undefined);
       throw error;
     }
@@ -101,7 +101,7 @@ export async function prepareShards(options: PrepareOptions): Promise<Prepared |
   }
 }
 
-/** What decides the bytes that come out. */
+/** Everything that determines the output bytes. */
 function planOf(options: PrepareOptions, known?: KnownTokenizer): Plan {
   const { sources, field, skipBad, lineEndings, split, shardTokens } = options;
   return {
@@ -237,7 +237,7 @@ function kindOf({ tokenizer }: PrepareOptions): TokenizerKind {
   return typeof tokenizer === 'string' ? tokenizer : tokenizer.kind;
 }
 
-/** A pass over all of the input. */
+/** A pass over the entire input. */
 async function tokenizerOfText(options: PrepareOptions): Promise<Tokenizer> {
   const pool = options.makePool();
   try {

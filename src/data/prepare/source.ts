@@ -1,15 +1,15 @@
 import type { Compression, SourceFormat } from './fileKinds.ts';
 
-/** A file, or standard input, and how its bytes become documents. */
+/** A file or standard input, and how its bytes become documents. */
 export interface Source {
-  /** Absolute; undefined is standard input. */
+  /** Absolute; undefined for standard input. */
   readonly path: string | undefined;
-  /** For messages, and for telling whether the same is prepared again. */
+  /** For messages, and to recognise the same input later. */
   readonly name: string;
   readonly format: SourceFormat;
-  /** `sniff`: the first bytes say. */
+  /** `sniff`: determined from the first bytes. */
   readonly compression: Compression | 'sniff';
-  /** In bytes, as stored; 0 for standard input. */
+  /** Stored size in bytes; 0 for standard input. */
   readonly size: number;
   /** 0 for standard input. */
   readonly mtimeMs: number;

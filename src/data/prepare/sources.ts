@@ -1,6 +1,6 @@
 /**
- * What `launch prepare` and `data.text` read: files, by name or found in folders and by globs, or standard input; of each, how its bytes
- * become documents. Which kinds there are, and what tells them apart, is fileKinds.ts.
+ * The inputs of `launch prepare` and `data.text`: files, given by name or found in folders and by globs, or standard input, and how the
+ * bytes of each become documents. fileKinds.ts has the formats and how to recognise them.
  */
 import { open, stat } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
@@ -13,28 +13,28 @@ import { prepareFields } from './fields.ts';
 import { compressionOf, recognise, type SourceFormat } from './fileKinds.ts';
 import type { Source } from './source.ts';
 
-/** How much of a file is looked at to tell what it is. */
+/** Number of a file's first bytes used to determine its format. */
 const headBytes = 2 ** 16;
-/** Files that are open at once while it is found out what they are. */
+/** Maximum number of files open at a time while determining their formats. */
 const openMost = 32;
-/** Notices about files that are told one by one. */
+/** Maximum number of notices about single files. */
 const noticesMost = 10;
 
 export interface FindOptions {
-  /** Relative paths start here. */
+  /** The folder that relative paths start from. */
   readonly cwd: string;
-  /** Overrides what names and content of files say. */
+  /** Overrides the format implied by names and content. */
   readonly format?: SourceFormat | undefined;
-  /** How messages call what named the sources. Default `launch prepare`. */
+  /** The name, in messages, of the setting that names the sources. Default `launch prepare`. */
   readonly setting?: string;
-  /** Told of each file whose content is not what its name says. */
+  /** Called for each file whose content contradicts its name. */
   readonly onNotice?: (line: string) => void;
 }
 
 /**
  * The files of all names, or standard input.
- * @param names as the user gave them
- * @throws UserError for what is not there, or of a kind that cannot be read
+ * @param names as given by the user
+ * @throws UserError for missing files and unsupported formats
  */
 export async function findSources(names: readonly string[], options: FindOptions): Promise<Source[]> {
   const { cwd, format, setting = ownCommand('prepare'), onNotice = () => undefined } = options;
@@ -92,7 +92,7 @@ async function storedHead(path: string, name: string): Promise<Uint8Array> {
   }
 }
 
-/** How the content begins. What cannot be decompressed is told when it is read. */
+/** The beginning of the content. Decompression errors are reported when the file is read. */
 async function headOf(
   file: Omit<Source, 'format' | 'compression'>,
   stored: Uint8Array,
@@ -116,14 +116,14 @@ async function headOf(
   return { head: Buffer.concat(parts).subarray(0, headBytes), isAll: length < headBytes };
 }
 
-/** Options that say something about fields, as the user calls them, where the user gave them. */
+/** Options about fields, by the names that the user used, if given. */
 export interface FieldOptions {
   readonly options: readonly string[];
-  /** How the user says what the sources are: `--format`. */
+  /** The setting for the sources' format: `--format`. */
   readonly formatOption: string;
 }
 
-/** @throws UserError where an option was given that none of the sources can use */
+/** @throws UserError if an option was given that none of the sources can use */
 export function checkFieldOptions(sources: readonly Source[], { options, formatOption }: FieldOptions): void {
   const [option] = options;
   if (option === undefined || sources.some(({ format }) => format !== 'text')) return;

@@ -1,4 +1,4 @@
-/** Brings encoded jobs, in the order of the input, into the shards of the splits, and counts what they hold. */
+/** Writes encoded jobs, in input order, to the shards of the splits, and counts their contents. */
 import { randomKey, randomUniform } from '../../base/counterRandom.ts';
 import type { TokenBytes } from '../shards/shardFormat.ts';
 import type { ShardEntry, ShardRange } from '../shards/shardManifest.ts';
@@ -6,13 +6,13 @@ import { ShardWriter, type ShardWriterState } from '../shards/shardWriter.ts';
 import { newTokenArray } from '../tokenArray.ts';
 import type { EncodedJob } from './encodeJob.ts';
 
-/** Which tokens validate: a share of them at the end, or the documents that are drawn with a probability. */
+/** The validation tokens: a share at the end, or documents drawn with a probability. */
 export interface Split {
   readonly by: 'fraction' | 'documents';
   readonly val: number;
 }
 
-/** Keeps the draw of documents apart from other streams. */
+/** Separates the draw of documents from other random streams. */
 const valStream = randomKey(0x76616c64);
 
 export interface SplitWriterOptions {
@@ -24,7 +24,7 @@ export interface SplitWriterOptions {
 }
 
 export interface SplitCounts {
-  /** Documents that are complete. */
+  /** Number of complete documents. */
   readonly documents: number;
   readonly textBytes: number;
   readonly skipped: number;
@@ -39,7 +39,7 @@ const nothingYet: SplitWriterState = { documents: 0, textBytes: 0, skipped: 0, w
 export class SplitWriter {
   readonly tokenBytes: TokenBytes;
   readonly #split: Split;
-  /** One for all tokens, or those of train and val. */
+  /** One writer for all tokens, or one each for train and val. */
   readonly #writers: ReadonlyMap<string, ShardWriter>;
   #counts: SplitCounts;
 
@@ -55,7 +55,7 @@ export class SplitWriter {
     this.#counts = counts;
   }
 
-  /** Goes on from where a process had come to, or begins. */
+  /** Resumes from the position that a process had reached, or begins. */
   static async open(
     { folder, split, shardTokens, vocabSize, tokenizerSha256 }: SplitWriterOptions,
     state: SplitWriterState = nothingYet,
@@ -75,12 +75,12 @@ export class SplitWriter {
     return this.#counts;
   }
 
-  /** In all shards. */
+  /** Total of all shards. */
   get tokens(): number {
     return [...this.#writers.values()].reduce((sum, { tokens }) => sum + tokens, 0);
   }
 
-  /** Shards that are complete. */
+  /** The complete shards. */
   get shardCount(): number {
     return [...this.#writers.values()].reduce((sum, { shardCount }) => sum + shardCount, 0);
   }
@@ -89,7 +89,7 @@ export class SplitWriter {
     const first = this.#counts.documents;
     if (this.#split.by === 'fraction') await this.#writer('tokens').append(tokens);
     else {
-      // What goes on beyond the last end is a part of the next document.
+      // Tokens after the last end are part of the next document.
       for (let i = 0, start = 0; start < tokens.length; i++) {
         const end = documentEnds[i] ?? tokens.length;
         await this.#writer(this.#splitOf(first + i)).append(tokens.subarray(start, end));
@@ -103,14 +103,14 @@ export class SplitWriter {
     };
   }
 
-  /** Brings everything so far to the disk. */
+  /** Syncs everything so far to disk. */
   async flush(): Promise<SplitWriterState> {
     const writers: Record<string, ShardWriterState> = {};
     for (const [prefix, writer] of this.#writers) writers[prefix] = await writer.flush();
     return { ...this.#counts, writers };
   }
 
-  /** Completes the shards, and says which of their tokens train and validate. */
+  /** Completes the shards, and returns which of their tokens train and validate. */
   async finish(): Promise<{ shards: ShardEntry[]; splits: { train: ShardRange[]; val: ShardRange[] } }> {
     const shardsOf = new Map<string, ShardEntry[]>();
     for (const [prefix, writer] of this.#writers) shardsOf.set(prefix, await writer.finish());
@@ -132,13 +132,13 @@ export class SplitWriter {
     return this.#writers.get(prefix)!;
   }
 
-  /** By its number alone, so that it is the same however the input is cut. */
+  /** Depends on the document's number alone, so that it is the same however the input is cut. */
   #splitOf(document: number): 'train' | 'val' {
     return randomUniform(valStream, document) < this.#split.val ? 'val' : 'train';
   }
 }
 
-/** The tokens [from, to) of shards that lie one after another. */
+/** The tokens [from, to) of consecutive shards. */
 function rangesOf(shards: readonly ShardEntry[], from: number, to: number): ShardRange[] {
   let start = 0;
   return shards.flatMap(({ name, tokens }) => {

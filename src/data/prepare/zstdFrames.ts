@@ -1,19 +1,19 @@
 /**
- * Zstandard data, frame by frame: fzstd decompresses, and what it leaves out is here. Checksums of the content are compared, and skippable
- * frames (of pzstd, of the seekable format) are passed over. Format: RFC 8878.
+ * Zstandard data, frame by frame. fzstd decompresses; this module adds what it lacks: it verifies checksums of the content and skips
+ * skippable frames (of pzstd and the seekable format). Format: RFC 8878.
  */
 import { Decompress } from 'fzstd';
 import xxhash, { type XXHash } from 'xxhash-wasm';
 
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50;
-/** What is handed to the decoder at once: it answers with all that this decompresses to. */
+/** Size of the pieces passed to the decoder, which returns everything that a piece decompresses to. */
 const pushBytes = 2 ** 12;
 
-/** Which bytes of fixed length come next. */
+/** The next field of fixed length. */
 type Step = 'magic' | 'skippedSize' | 'descriptor' | 'frameHeader' | 'blockHeader' | 'checksum';
 
-/** @throws Error for data that is cut off, damaged, or something else */
+/** @throws Error for data that is cut off, damaged or in another format */
 export async function* unzstd(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const { create64 } = await xxhash();
   const frames = new Frames(create64);
@@ -24,10 +24,10 @@ export async function* unzstd(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buff
 class Frames {
   readonly #newHash: () => XXHash<bigint>;
   #step: Step = 'magic';
-  /** How many bytes the step takes, and those of them that are there. */
+  /** Number of bytes that the step needs, and the available ones. */
   #wanted = 4;
   #head = Buffer.alloc(0);
-  /** Bytes of a block, or of a skippable frame, that come before the next step. */
+  /** Number of bytes of a block, or of a skippable frame, before the next step. */
   #inside = 0;
   #frame: Frame | undefined;
 
