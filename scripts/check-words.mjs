@@ -14,14 +14,11 @@ import { phrases } from './wordTable.mjs';
 /** Files and folders that are still to be rewritten. The list only shrinks: one without findings must leave it. */
 const notYet = [
   'bench',
-  'docs/config.md',
   'native',
   'src/architecture',
   'src/base',
   'src/bench',
-  'src/cli',
   'src/comm',
-  'src/config',
   'src/dashboard',
   'src/data',
   'src/engine',

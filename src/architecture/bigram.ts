@@ -11,11 +11,16 @@ import type { Declarations } from './parameters.ts';
 
 const keys = z.strictObject({
   architecture: z.literal('bigram').meta({ description: architectureDoc }),
-  blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Tokens of a sequence; each is predicted from one.' }),
+  blockSize: whole({
+    default: 64,
+    min: 1,
+    max: 65_536,
+    doc: 'Tokens per sequence; each is predicted from the one before.',
+  }),
   vocabSize: whole({
     default: 0,
     max: 2 ** 16,
-    doc: 'Rows and columns of the table; 0 takes the size of the tokenizer.',
+    doc: 'Rows and columns of the table; 0 uses the tokenizer size.',
   }),
 });
 
@@ -23,7 +28,7 @@ type BigramConfig = Readonly<z.output<typeof keys>>;
 
 export const bigram = {
   name: 'bigram',
-  doc: 'A table of logits: each token predicts the next.',
+  doc: 'A table of logits in which each token predicts the next.',
   keys,
   trainingKeys: [],
   rules: [],

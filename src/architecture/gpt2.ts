@@ -14,13 +14,13 @@ import type { Declarations } from './parameters.ts';
 const keys = z.strictObject({
   architecture: defaultArchitectureKey('gpt2'),
   nLayer: whole({ default: 4, min: 1, max: 512, doc: 'Transformer blocks.' }),
-  nHead: whole({ default: 4, min: 1, max: 1024, doc: 'Attention heads of each block; must divide nEmbd.' }),
+  nHead: whole({ default: 4, min: 1, max: 1024, doc: 'Attention heads per block; must divide nEmbd.' }),
   nEmbd: whole({ default: 128, min: 1, max: 65_536, doc: 'Width of the residual stream (channels).' }),
-  blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Context length, in tokens.' }),
+  blockSize: whole({ default: 64, min: 1, max: 65_536, doc: 'Context length in tokens.' }),
   vocabSize: whole({
     default: 0,
     max: 2 ** 24,
-    doc: 'Rows of the token embedding; 0 takes the size of the tokenizer, more pads it (50304 instead of 50257, say).',
+    doc: 'Rows of the token embedding; 0 uses the tokenizer size, a larger number pads it (such as 50304 for 50257).',
   }),
   dropout: real({
     default: 0,
@@ -28,12 +28,12 @@ const keys = z.strictObject({
     max: 0.95,
     doc: 'Probability of dropping an element after attention weights, projections and embeddings.',
   }),
-  bias: flag({ default: true, doc: 'Whether linear layers and layer norms have a bias, as GPT-2 has.' }),
+  bias: flag({ default: true, doc: 'Give linear layers and layer norms a bias, as in GPT-2.' }),
   activation: choice(activationKinds, {
     default: 'gelu',
     doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
   }),
-  tiedHead: flag({ default: true, doc: 'Whether the output projection shares the token embedding, as in GPT-2.' }),
+  tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
 });
 
 /** The sizes and the form of a GPT-2. */

@@ -6,12 +6,12 @@ import { type Command, type CommandEntry, loadNamed } from './commandEntry.ts';
 export const benches: readonly CommandEntry[] = [
   {
     command: 'step',
-    describe: 'Time whole training steps of one replica on random tokens, by phase and by kernel',
+    describe: 'Time training steps of one replica on random tokens, by phase and by kernel',
     load: async () => (await import('./benchStep.ts')).benchStepCommand,
   },
   {
     command: 'generate',
-    describe: 'Time generation against the time that reading the weights takes',
+    describe: 'Time generation, compared with the time to read the weights from memory',
     load: async () => (await import('./benchGenerate.ts')).benchGenerateCommand,
   },
   {
@@ -21,7 +21,7 @@ export const benches: readonly CommandEntry[] = [
   },
   {
     command: 'scaling',
-    describe: 'Time whole runs with several numbers of workers; table, plots and a page',
+    describe: 'Time runs with different numbers of workers; write a table, plots and a page',
     load: async () => (await import('./benchScaling.ts')).benchScalingCommand,
   },
 ];
@@ -33,8 +33,8 @@ export async function benchCommand(typed: readonly string[]): Promise<Command> {
     builder: (yargs: Argv) =>
       yargs
         .command(named)
-        .demandCommand(1, 'Name what to measure.')
-        .example('$0 bench step --steps 5', 'each of them has examples of its own: $0 bench ring --help'),
+        .demandCommand(1, 'Name a benchmark.')
+        .example('$0 bench step --steps 5', 'each benchmark has its own examples: $0 bench ring --help'),
     handler: () => undefined,
   };
 }

@@ -1,4 +1,4 @@
-/** What benches take from the command line to know a model's shape: a config with overrides, and the engine that it names. */
+/** The options that give a benchmark its model and engine: a config with overrides. */
 import type { Argv } from 'yargs';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
@@ -20,16 +20,16 @@ export interface BenchConfigArguments {
   readonly isa: IsaOption;
 }
 
-/** The vocabulary where no text says it. Of characters: Shakespeare's. */
+/** Vocabulary sizes without a text. For characters: that of Shakespeare. */
 const vocabSizes = { char: 65, byte: 257, gpt2: 50257, cl100k: 100277, o200k: 200019 } as const;
 
 export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArguments> {
   return yargs
-    .option('config', { type: 'string', describe: 'Configuration file, as for training' })
-    .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
-    .option('engine', { choices: engineNames, describe: 'As engine.name' })
-    .option('threads', { type: 'number', describe: 'As engine.threads; 0: one per core' })
-    .option('precision', { choices: ['float32', 'bf16'] as const, describe: 'As engine.precision' })
+    .option('config', { type: 'string', describe: 'Config file, as for training' })
+    .option('set', { type: 'string', array: true, default: [], describe: 'Override keys, such as model.nLayer=4' })
+    .option('engine', { choices: engineNames, describe: 'Compute engine (engine.name)' })
+    .option('threads', { type: 'number', describe: 'Compute threads (engine.threads); 0: one per core' })
+    .option('precision', { choices: ['float32', 'bf16'] as const, describe: 'Precision (engine.precision)' })
     .option('isa', isaOption);
 }
 
@@ -49,16 +49,16 @@ export function benchConfigOf(args: BenchConfigArguments): { config: Config; mod
 function vocabSizeOf(tokenizer: TokenizerKind): number {
   const spec = parseTokenizerKind(tokenizer);
   if (spec === undefined || spec.type === 'file') {
-    throw new UserError(`data.tokenizer is ${tokenizer}, which is not read here: set model.vocabSize`);
+    throw new UserError(`bench does not read data.tokenizer ${tokenizer}: set model.vocabSize`);
   }
   return spec.type === 'bpe' ? spec.vocabSize : vocabSizes[spec.type];
 }
 
-/** The engine of the options, on the instruction set that was asked for. */
+/** The engine that the options name, on the requested instruction set. */
 export async function benchEngineOf(options: EngineOptions, isa: IsaOption): Promise<Engine> {
   const { name } = selectEngine(options);
   if (isa !== 'auto' && name !== 'native') {
-    throw new UserError(`--isa ${isa} is for the native engine, but the engine is ${name}`);
+    throw new UserError(`--isa ${isa} needs the native engine, but the engine is ${name}`);
   }
   return await createEngine({ ...options, unit: isa });
 }

@@ -1,4 +1,4 @@
-/** `launch bench generate`: times prompts and tokens, of random weights or a checkpoint's. */
+/** `launch bench generate`: times prompts and tokens with random weights or those of a checkpoint. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { renderGeneration, runGenerateBench } from '../bench/generateBench.ts';
@@ -26,28 +26,28 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
       .option('checkpoint', {
         type: 'string',
         requiresArg: true,
-        describe: 'As for generate, instead of random weights of the config',
+        describe: 'Model to load, as for generate; without it, random weights',
       })
       .option('prompts', {
         type: 'string',
         requiresArg: true,
-        describe: 'Lengths of prompts, with commas between [default: a 64th of blockSize, and half of it]',
+        describe: 'Prompt lengths, separated by commas [default: 1/64 and 1/2 of blockSize]',
       })
       .option('batch', {
         type: 'string',
         requiresArg: true,
         default: '1',
-        describe: 'Sequences that are decoded together, several numbers with commas between',
+        describe: 'Numbers of sequences to decode together, separated by commas',
       })
       .option('tokens', {
         type: 'number',
         requiresArg: true,
-        describe: "Tokens timed after a prompt's first [default: 32, or as many as fit]",
+        describe: "Tokens to time after a prompt's first one [default: 32, or as many as fit]",
       })
-      .option('runs', { type: 'number', default: 3, describe: 'Runs of each prompt, after one that is not timed' })
+      .option('runs', { type: 'number', default: 3, describe: 'Timed runs per prompt, after one warm-up run' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 bench generate --config gpt-small.yaml', '124 M parameters')
-      .example('$0 bench generate --config gpt-small.yaml --batch 1,8', 'what serving several requests at once gains')
+      .example('$0 bench generate --config gpt-small.yaml --batch 1,8', 'the gain of serving several requests at once')
       .example('$0 bench generate --checkpoint runs/quickstart --prompts 1,30 --json', 'for a program to read'),
   handler: async (args) => {
     numberOption('runs', args.runs, { min: 1, max: 1e6, whole: true });
@@ -60,7 +60,7 @@ export const benchGenerateCommand: CommandModule<unknown, BenchGenerateArguments
       const tokens = args.tokens ?? Math.max(1, Math.min(32, blockSize - longest));
       if (longest + tokens > blockSize) {
         throw new UserError(
-          `a prompt of ${longest} tokens and ${tokens} after it are more than the model's blockSize ${blockSize}: lower --prompts or --tokens`,
+          `a prompt of ${longest} tokens plus ${tokens} more exceeds the model's blockSize ${blockSize}: lower --prompts or --tokens`,
         );
       }
       const batches = countsOption('batch', args.batch, { min: 1, max: 256 });
@@ -77,7 +77,7 @@ async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; 
   const { config, model } = benchConfigOf(args);
   if (config.engine.precision !== 'float32') {
     throw new UserError(
-      `generation computes in float32, but engine.precision is ${config.engine.precision}: leave it out, or set --precision float32`,
+      `generation computes in float32, but engine.precision is ${config.engine.precision}: omit it or use --precision float32`,
     );
   }
   if (args.checkpoint === undefined) {
@@ -87,7 +87,7 @@ async function modelOf(args: BenchGenerateArguments): Promise<{ engine: Engine; 
     return { engine, model: new Model(engine, model, parameters) };
   }
   if (args.config !== undefined || args.set.length > 0 || args.isa !== 'auto') {
-    throw new UserError('--checkpoint says what the model is: leave out --config, --set and --isa');
+    throw new UserError('--checkpoint defines the model: omit --config, --set and --isa');
   }
   return await loadModel({
     path: args.checkpoint,
@@ -104,7 +104,9 @@ function defaultPrompts(blockSize: number): number[] {
 function parsePrompts(text: string): number[] {
   const prompts = text.split(',').map(Number);
   if (prompts.some((length) => !Number.isInteger(length) || length < 1 || length > 1e6)) {
-    throw new UserError(`Expected numbers from 1 to 1000000 for --prompts, like 16,512, but received "${text}".`);
+    throw new UserError(
+      `--prompts: expected numbers from 1 to 1000000, such as 16,512, received ${JSON.stringify(text)}`,
+    );
   }
   return prompts;
 }

@@ -19,20 +19,32 @@ interface BenchRingArguments {
 export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
   builder: (yargs) =>
     yargs
-      .option('ranks', { type: 'string', default: '2,4', describe: 'Numbers of processes, with commas between' })
-      .option('mbytes', { type: 'number', default: 43, describe: 'Size of the float32 data in millions of bytes' })
-      .option('repetitions', { type: 'number', default: 15, describe: 'All-reduces timed, after three that are not' })
+      .option('ranks', { type: 'string', default: '2,4', describe: 'Numbers of processes, separated by commas' })
+      .option('mbytes', { type: 'number', default: 43, describe: 'Size of the float32 data, in MB' })
+      .option('repetitions', { type: 'number', default: 15, describe: 'Timed all-reduces, after three for warm-up' })
       .option('bucket-bytes', {
         type: 'number',
         default: 4 * 2 ** 20,
-        describe: 'Largest bucket, as comm.bucketBytesMax',
+        describe: 'Maximum bucket size in bytes (comm.bucketBytesMax)',
       })
-      .option('chunk-bytes', { type: 'number', default: 512 * 2 ** 10, describe: 'One frame, as comm.chunkBytes' })
-      .option('tcp', { type: 'boolean', default: false, describe: 'ZeroMQ over loopback TCP instead of Unix sockets' })
-      .option('encrypt', { type: 'boolean', default: false, describe: 'Encrypt TCP: with --tcp, what machines do' })
+      .option('chunk-bytes', {
+        type: 'number',
+        default: 512 * 2 ** 10,
+        describe: 'Frame size in bytes (comm.chunkBytes)',
+      })
+      .option('tcp', {
+        type: 'boolean',
+        default: false,
+        describe: 'Use ZeroMQ over loopback TCP instead of Unix sockets',
+      })
+      .option('encrypt', {
+        type: 'boolean',
+        default: false,
+        describe: 'Encrypt the TCP connections, as between machines; needs --tcp',
+      })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
-      .example('$0 bench ring', '43 MB between 2 and between 4 processes')
-      .example('$0 bench ring --ranks 3 --mbytes 500 --json', 'the gradient of GPT-2 124M, for a program to read'),
+      .example('$0 bench ring', '43 MB, with 2 and with 4 processes')
+      .example('$0 bench ring --ranks 3 --mbytes 500 --json', 'the gradient size of GPT-2 124M, as JSON'),
   handler: async ({ ranks, mbytes, repetitions, tcp, encrypt, json, ...rest }) => {
     const { 'bucket-bytes': bucketBytes, 'chunk-bytes': chunkBytes } = rest;
     for (const [name, value] of Object.entries({
@@ -41,7 +53,7 @@ export const benchRingCommand: CommandModule<unknown, BenchRingArguments> = {
       'bucket-bytes': bucketBytes,
       'chunk-bytes': chunkBytes,
     })) {
-      if (!(value > 0)) throw new UserError(`Expected a number above 0 for --${name}, but received ${value}.`);
+      if (!(value > 0)) throw new UserError(`--${name}: expected a number above 0, received ${value}`);
     }
     const options = {
       ranks: countsOption('ranks', ranks, { min: 2, max: 64 }),

@@ -1,4 +1,4 @@
-/** `launch bench scaling`: how training speeds up with workers, as a table, pictures and a page. */
+/** `launch bench scaling`: the speed of training by number of workers, as a table, pictures and a page. */
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
@@ -33,24 +33,27 @@ interface BenchScalingArguments {
 export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> = {
   builder: (yargs) =>
     yargs
-      .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, with commas between' })
-      .option('config', { type: 'string', default: 'shakespeare-gpt.yaml', describe: 'Configuration, as for training' })
-      .option('set', { type: 'string', array: true, default: [], describe: 'Overrides, like model.nLayer=4' })
+      .option('workers', { type: 'string', default: '1,2,4', describe: 'Numbers of workers, separated by commas' })
+      .option('config', { type: 'string', default: 'shakespeare-gpt.yaml', describe: 'Config, as for training' })
+      .option('set', { type: 'string', array: true, default: [], describe: 'Override keys, such as model.nLayer=4' })
       .option('device', {
         choices: ['real', 'simulated'] as const,
         default: 'real' as const,
-        describe:
-          'The engine, its threads shared among the workers; or timed waits with real gradients, ring and protocol',
+        describe: 'real: the engine, its threads shared among workers; simulated: timed waits, real ring and protocol',
       })
-      .option('compute-ms', { type: 'number', default: 40, describe: 'Of a sample on a simulated device' })
+      .option('compute-ms', { type: 'number', default: 40, describe: 'Simulated compute time per sample, in ms' })
       .option('mode', {
         choices: ['strong', 'weak', 'both'] as const,
         default: 'both' as const,
-        describe: 'The global batch stays, or the share of each worker',
+        describe: 'strong: fixed global batch; weak: fixed batch per worker',
       })
-      .option('batch', { type: 'number', default: 4, describe: 'Samples of each worker, with the most workers' })
-      .option('steps', { type: 'number', default: 8, describe: 'Steps timed, after three that are not' })
-      .option('out', { type: 'string', default: 'scaling', describe: 'Folder for bench.html, bench.json and pictures' })
+      .option('batch', { type: 'number', default: 4, describe: 'Samples per worker, at the highest number of workers' })
+      .option('steps', { type: 'number', default: 8, describe: 'Timed steps, after three for warm-up' })
+      .option('out', {
+        type: 'string',
+        default: 'scaling',
+        describe: 'Output folder for bench.html, bench.json and pictures',
+      })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 bench scaling --workers 1,2,4,8 --device simulated', '43 MB of gradients: about a minute')
       .example('$0 bench scaling --workers 1,2 --config shakespeare-char.yaml --steps 50', 'with the engine'),
@@ -67,7 +70,7 @@ export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> 
       ...(device === 'simulated' && { computeMs }),
       batch,
       steps,
-      // Standard output is the table's.
+      // Standard output is for the table.
       onWarning: (message: string) => void process.stderr.write(`warning: ${message}\n`),
     };
     const listener = {
@@ -86,11 +89,11 @@ export const benchScalingCommand: CommandModule<unknown, BenchScalingArguments> 
   },
 };
 
-/** Of the config only what a step is made of; nothing but steps happens in the runs. */
+/** The config with only what a step needs: the runs do nothing but steps. */
 function configOf({ config: file, set }: BenchScalingArguments): Config {
   const { config } = loadConfig({ file, overrides: ['data.text=builtin', ...set], cwd: process.cwd() });
   if (config.data.shards.length > 0)
-    throw new UserError('bench scaling trains on a text: set data.text, not data.shards');
+    throw new UserError('bench scaling trains on a text: use data.text instead of data.shards');
   return {
     ...config,
     train: { ...config.train, hashEverySteps: 0 },

@@ -1,4 +1,4 @@
-/** `launch bench step`: times whole training steps of one replica. */
+/** `launch bench step`: times training steps of one replica. */
 import type { CommandModule } from 'yargs';
 import { runStepBench, type StepBenchListener } from '../bench/stepBench.ts';
 import { renderHead, renderKernels, renderMemory, renderPhases } from '../bench/stepReport.ts';
@@ -15,8 +15,8 @@ interface BenchStepArguments extends BenchConfigArguments {
 export const benchStepCommand: CommandModule<unknown, BenchStepArguments> = {
   builder: (yargs) =>
     withBenchConfig(yargs)
-      .option('steps', { type: 'number', default: 20, describe: 'Steps timed, after one or two that are not' })
-      .option('shapes', { type: 'boolean', default: false, describe: 'Kernels by shape too' })
+      .option('steps', { type: 'number', default: 20, describe: 'Timed steps, after one or two for warm-up' })
+      .option('shapes', { type: 'boolean', default: false, describe: 'List kernels by shape as well' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 bench step --config shakespeare-char.yaml', '0.8 M parameters')
       .example(

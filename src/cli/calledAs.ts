@@ -1,13 +1,13 @@
-/** How this program was called, so that a command in a message works where it is read. */
+/** How this program was called, so that a user can copy commands from its messages. */
 import { basename, delimiter, dirname, resolve, sep } from 'node:path';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 
-/** What a process knows of its own start. */
+/** How a process was started. */
 export interface ProcessStart {
-  /** Absolute path of the program as it was given to Node: a link to it stays a link. */
+  /** Absolute path of the program as given to Node, with symbolic links unresolved. */
   readonly script: string;
-  /** Options of Node itself. */
+  /** Options for Node itself. */
   readonly nodeOptions: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -29,7 +29,7 @@ export function calledAs({ script, nodeOptions, cwd, env }: ProcessStart = thisS
   if (byNpx !== undefined) return `npx ${byNpx}`;
   const name = namedBy(script);
   const folder = dirname(script);
-  // Scripts of package.json run with this folder in their PATH, and a shell without it.
+  // Scripts of package.json have this folder in their PATH; a shell does not.
   if (name !== undefined && folder.endsWith(`${sep}node_modules${sep}.bin`)) return `npx ${name}`;
   const isFound = (env['PATH'] ?? '').split(delimiter).some((place) => place !== '' && resolve(cwd, place) === folder);
   if (name !== undefined && isFound) return name;
@@ -41,7 +41,7 @@ function namedBy(script: string): string | undefined {
   return name === 'launch' || name === 'lockstep' ? name : undefined;
 }
 
-/** npm names in this variable what `npx` or `npm exec` runs; on Windows it starts the program by its file. */
+/** npm stores the command of `npx` or `npm exec` in this variable; on Windows it starts the program by its file. */
 function namedByNpx(env: ProcessStart['env']): string | undefined {
   if (env['npm_command'] !== 'exec') return undefined;
   return /^"?'?(launch|lockstep)'?"?(\s|$)/.exec(env['npm_lifecycle_script'] ?? '')?.[1];

@@ -1,4 +1,4 @@
-/** `launch chat`: in turns, a text that is typed and its continuation by a trained model, which sees what went before. */
+/** `launch chat`: the user types a text, a trained model continues it, in turns. The model sees the earlier turns. */
 import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
@@ -16,11 +16,10 @@ export const chatCommand: CommandModule<object, ChatArguments> = {
     withSamplingOptions(withModelOptions(yargs))
       .positional('checkpoint', {
         type: 'string',
-        describe:
-          'As --checkpoint: a checkpoint, a run directory or a folder of GPT-2 weights [default: the newest run]',
+        describe: 'Checkpoint, run directory or GPT-2 folder, as --checkpoint [default: the newest run]',
       })
-      .example('$0 chat', 'with the newest run: Ctrl-C stops a text, Ctrl-D ends')
-      .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts, up to a full stop'),
+      .example('$0 chat', 'the newest run; Ctrl-C stops a text, Ctrl-D quits')
+      .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts that end at a full stop'),
   handler: run,
 };
 
@@ -36,10 +35,10 @@ async function run(args: ArgumentsCamelCase<ChatArguments>): Promise<void> {
   }
 }
 
-/** Takes a line, writes what follows it, and so on to the end of the input. */
+/** Reads each line and writes its continuation, until the input ends. */
 async function talk(conversation: Conversation): Promise<void> {
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  if (isTerminal) process.stderr.write('Type a text to continue. Ctrl-C stops a text, Ctrl-D ends.\n');
+  if (isTerminal) process.stderr.write('Type a text to continue. Ctrl-C stops the answer, Ctrl-D quits.\n');
   const lines = createInterface({
     input: process.stdin,
     output: isTerminal ? process.stdout : undefined,
@@ -47,11 +46,11 @@ async function talk(conversation: Conversation): Promise<void> {
   });
   let isAnswering = false;
   let isStopped = false;
-  // Of a terminal that readline has made raw; elsewhere Ctrl-C ends the command as any other.
+  // Only on a terminal that readline has made raw. Elsewhere Ctrl-C ends the command as usual.
   lines.on('SIGINT', () => {
     isStopped = true;
     if (isAnswering) return;
-    process.stdout.write('\n(Ctrl-D ends)\n');
+    process.stdout.write('\n(Ctrl-D quits)\n');
     lines.prompt();
   });
   const answer = async (line: string): Promise<void> => {
@@ -59,7 +58,7 @@ async function talk(conversation: Conversation): Promise<void> {
     try {
       for await (const piece of conversation.answer(line)) {
         process.stdout.write(piece);
-        // On a CPU a token is computed before its promise is looked at: keys get their turn here.
+        // On a CPU a token is computed synchronously, so let key presses be handled here.
         await setImmediate();
         if (isStopped) break;
       }
@@ -74,13 +73,13 @@ async function talk(conversation: Conversation): Promise<void> {
   try {
     for await (const line of linesOf(lines, isTerminal)) await answer(line);
   } finally {
-    // Else an input that stays open keeps a command that failed from ending.
+    // Otherwise an input that stays open keeps a failed command running.
     lines.close();
   }
   if (isTerminal) process.stdout.write('\n');
 }
 
-/** Lines as they come, those too that come while an answer is being written. */
+/** Lines as they arrive, including those typed during an answer. */
 async function* linesOf(lines: ReturnType<typeof createInterface>, isTerminal: boolean): AsyncGenerator<string> {
   const typed: string[] = [];
   let isOpen = true;

@@ -1,13 +1,13 @@
 /**
- * What yargs accepts and a user cannot have meant, for every command: an option given twice (yargs makes a list of it), a
- * number that is none (yargs makes NaN of it), an empty text. The messages show what was typed.
+ * Checks for every command what yargs accepts but no user means: an option given twice (yargs makes a list of it), an invalid
+ * number (yargs makes NaN of it), an empty text. The messages show the text as typed.
  */
 import { UserError } from '../base/errors.ts';
 
-/** What may be given more than once. `_` and `$0` are yargs' own. */
+/** Options that can be repeated. `_` and `$0` belong to yargs. */
 const repeatable = new Set(['set', 'sources', 'rundirs', 'runs', 'stop', '_', '$0']);
 
-/** What means something of its own when it stands alone. */
+/** Options that have a meaning without a value. */
 const bare = new Set(['resume', 'dashboard', 'smooth', 'tensorboard']);
 
 /**
@@ -22,21 +22,21 @@ export function checkArguments(parsed: Readonly<Record<string, unknown>>, given:
     const texts = textsOf(key, given);
     const name = texts[0]?.name ?? `--${key}`;
     if (Array.isArray(value)) {
-      throw new UserError(`${name} was given ${value.length} times: expected it once`);
+      throw new UserError(`${name} was given ${value.length} times: give it once`);
     }
     if (Number.isNaN(value)) {
-      // An alias of the option that was typed: its own turn comes.
+      // An alias of the typed option, which is checked under its own name.
       if (texts.length === 0) continue;
       throw new UserError(`${name}: expected a number, received ${JSON.stringify(texts[0]?.text ?? '')}`);
     }
     if (value === '' && !bare.has(key)) {
-      throw new UserError(`${name}: expected a text that is not empty`);
+      throw new UserError(`${name}: expected a non-empty text`);
     }
   }
   return true;
 }
 
-/** Where the option `key` stands on the command line, by this very name. */
+/** The places of the option `key` on the command line, by exactly this name. */
 function textsOf(key: string, given: readonly string[]): { name: string; text: string | undefined }[] {
   return given.flatMap((argument, i) => {
     const [, name, typed, attached] = /^(--?([^-=][^=]*))(?:=(.*))?$/s.exec(argument) ?? [];

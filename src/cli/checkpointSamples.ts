@@ -1,7 +1,7 @@
 /**
- * Text from each checkpoint of a run that is looked at, as it is written: made by `launch generate` in a process of its own, with a
- * low priority, while training goes on; one at a time, so that of checkpoints that come faster some have none. A checkpoint stays on
- * the disk until its text is made.
+ * Generates a sample from each new checkpoint of a run that is shown on a dashboard. `launch generate` runs in a separate process of
+ * low priority while training continues, one at a time, so some checkpoints are skipped if they come faster. A checkpoint is kept on
+ * disk until its sample is complete.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
@@ -16,12 +16,12 @@ const textLengthMax = 16_384;
 export interface CheckpointSamplesOptions {
   /** samples.jsonl of the run: {step, prompt, text}. */
   readonly path: string;
-  /** Has the run's checkpoints. */
+  /** The checkpoints of the run. */
   readonly store: Pick<CheckpointStore, 'hold'>;
   readonly prompt: string;
-  /** 0: none. */
+  /** 0 disables samples. */
   readonly maxTokens: number;
-  /** The step whose sample ends the run, and is kept then; undefined: none does. */
+  /** The last step, whose sample the run itself writes when it ends; undefined if it writes none. */
   readonly lastStep: number | undefined;
   readonly onWarning: (message: string) => void;
 }
@@ -43,7 +43,7 @@ export class CheckpointSamples implements Partial<RunListener> {
     const { prompt, maxTokens, lastStep } = this.#options;
     if ('error' in outcome || outcome.step === lastStep) return;
     if (this.#child !== undefined || this.#isClosed || maxTokens === 0) return;
-    // Its prompt is the run's: on the command line - would be standard input.
+    // The prompt comes from the run's config: on the command line, - would mean standard input.
     const args = ['generate', '--checkpoint', outcome.path, '--max-tokens', String(maxTokens)];
     const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
@@ -51,7 +51,7 @@ export class CheckpointSamples implements Partial<RunListener> {
     if (child.pid !== undefined) lowerPriority(child.pid);
     const text = collect(child.stdout);
     const problem = collect(child.stderr);
-    // A process that could not be started closes, too.
+    // A process that could not be started emits `close` as well.
     let failure: string | undefined;
     child.on('error', (error) => {
       failure = error.message;
@@ -65,7 +65,7 @@ export class CheckpointSamples implements Partial<RunListener> {
     });
   }
 
-  /** Ends a sample that is being made. */
+  /** Stops a sample in progress. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const child = this.#child;
@@ -81,16 +81,16 @@ export class CheckpointSamples implements Partial<RunListener> {
   #warnOnce(problem: string): void {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    this.#options.onWarning(`no sample of a checkpoint: ${problem}`);
+    this.#options.onWarning(`cannot generate a sample from a checkpoint: ${problem}`);
   }
 }
 
 function lowerPriority(pid: number): void {
   try {
-    // The lowest would get next to nothing beside workers that take every core.
+    // The lowest priority would get almost no time while workers use every core.
     setPriority(pid, constants.priority.PRIORITY_BELOW_NORMAL);
   } catch {
-    // It has ended already, or this system has no such thing.
+    // It has already ended, or this system has no priorities.
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * The parser of `launch`: its commands, and what is refused before any of them runs. Used by `main.ts`. A command's module, with its
- * options and all that it needs to run, is imported only where the command line names it: `launch --help` waits for none.
+ * The parser of `launch`: its commands, and the checks before any of them runs. Used by `main.ts`. The module of a command is imported
+ * only if the command line names it, so `launch --help` loads none.
  */
 import yargs, { type Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
@@ -14,22 +14,22 @@ import { complete, completionEntry, yargsCommand } from './completion.ts';
 import type { Known } from './didYouMean.ts';
 import { trainCommand } from './trainCommand.ts';
 
-/** In the order of the help. All but `completion`, which asks the parser. */
+/** In the order of the help, without `completion`, which needs the parser. */
 export const commands: readonly CommandEntry[] = [
   { command: ['train', '$0'], describe: 'Train a GPT (the default command)', load: () => trainCommand },
   {
     command: 'join <address>',
-    describe: 'Add workers to a run that listens elsewhere',
+    describe: 'Add workers on this machine to a run started elsewhere',
     load: async () => (await import('./join.ts')).joinCommand,
   },
   {
     command: 'prepare <sources..>',
-    describe: 'Turn text into a folder of tokens to train on (data.shards)',
+    describe: 'Convert text into a folder of tokens to train on (data.shards)',
     load: async () => (await import('./prepare.ts')).prepareCommand,
   },
   {
     command: 'inspect <dir>',
-    describe: 'Verify prepared data; show counts, histograms and samples',
+    describe: 'Verify prepared data and show counts, histograms and samples',
     load: async () => (await import('./inspect.ts')).inspectCommand,
   },
   {
@@ -39,52 +39,52 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'chat [checkpoint]',
-    describe: 'Type texts and let a trained model continue them, in turns',
+    describe: 'Type texts and have a trained model continue them',
     load: async () => (await import('./chat.ts')).chatCommand,
   },
   {
     command: 'serve [checkpoint]',
-    describe: 'Serve a trained model over HTTP, as OpenAI does, with a page to type in',
+    describe: 'Serve a trained model over HTTP, with an OpenAI-compatible API and a page',
     load: async () => (await import('./serve.ts')).serveCommand,
   },
   {
     command: 'eval',
-    describe: 'Mean loss and perplexity over a whole split',
+    describe: 'Compute loss and perplexity over a full split',
     load: async () => (await import('./evaluate.ts')).evaluateCommand,
   },
   {
     command: 'plot <runs..>',
-    describe: 'Draw curves of one or several runs as SVG or PNG',
+    describe: 'Plot curves of one or more runs as SVG or PNG',
     load: async () => (await import('./plot.ts')).plotCommand,
   },
   {
     command: 'report <run>',
-    describe: 'Write one HTML page: curves, timings, samples, events, configuration of a run',
+    describe: 'Write an HTML page with curves, timings, samples, events and config of a run',
     load: async () => (await import('./report.ts')).reportCommand,
   },
   {
     command: 'runs [action] [runs..]',
-    describe: 'List the runs in runs/, remove some, or give one another name',
+    describe: 'List, remove or rename the runs in runs/',
     load: async () => (await import('./runs.ts')).runsCommand,
   },
   {
     command: 'bench',
-    describe: 'Measure training steps, generation, the ring and scaling',
+    describe: 'Benchmark training steps, generation, the ring and scaling',
     load: benchCommand,
   },
   {
     command: 'dashboard [rundirs..]',
-    describe: 'A page with the curves of runs, running or finished, several for comparison',
+    describe: 'Serve a page with live curves of one or more runs',
     load: async () => (await import('./dashboard.ts')).dashboardCommand,
   },
   {
     command: 'doctor',
-    describe: 'Show which engines this machine has, and what is missing and why',
+    describe: 'Check which engines work on this machine, and how to get the others',
     load: async () => (await import('./doctor.ts')).doctorCommand,
   },
 ];
 
-/** What yargs does not understand, before it is known what may have been meant. */
+/** An error from yargs, before a suggestion is added. */
 class Complaint extends Error {
   readonly known: Known;
   constructor(message: string, known: Known) {
@@ -97,7 +97,7 @@ class Complaint extends Error {
  * Runs the command that was typed.
  * @param typed the words after `launch`
  * @param version what `--version` prints
- * @throws UserError for a command line that means nothing, and whatever the command throws
+ * @throws UserError for an invalid command line, and any error of the command
  */
 export async function runCommandLine(typed: readonly string[], version: string): Promise<void> {
   const parser = await commandLine(typed, version);
@@ -105,7 +105,7 @@ export async function runCommandLine(typed: readonly string[], version: string):
     await parser.parseAsync();
   } catch (error) {
     if (!(error instanceof Complaint)) throw error;
-    // It knows all keys of the config, which takes a while to load.
+    // Loaded only here, because it loads all config keys.
     const { withGuess } = await import('./didYouMean.ts');
     throw new UserError(`${withGuess(error.message, typed, error.known)}\nSee ${ownCommand('--help')}`);
   }
@@ -117,10 +117,10 @@ export async function runCommandLine(typed: readonly string[], version: string):
  * @param version what `--version` prints
  */
 export async function commandLine(typed: readonly string[], version: string): Promise<Argv> {
-  // yargs loses a lone dash among several sources.
+  // yargs drops a lone dash among several sources.
   const given = typed[0] === 'prepare' ? typed.map((word) => (word === '-' ? standardInput : word)) : [...typed];
   const parser: Argv = yargs(given);
-  // The types do not know its parameters: the program, and how the script is asked for.
+  // The types lack its parameters: the program, and the command that prints the script.
   const { showCompletionScript } = parser as { showCompletionScript(program: string, askedFor: string): void };
   const completion = completionEntry((askedFor) => showCompletionScript.call(parser, programName(), askedFor));
   const all = [...commands, completion];
@@ -131,33 +131,33 @@ export async function commandLine(typed: readonly string[], version: string): Pr
     .option('debug', {
       type: 'boolean',
       global: true,
-      describe: 'Show of every error where it came from, and its causes',
+      describe: 'Print stack traces and causes with errors',
     })
     .version(version)
-    .epilogue('Exit codes: 0 done, 1 the run or the command failed, 2 wrong input, 130 interrupted (Ctrl-C).')
+    .epilogue('Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted (Ctrl-C).')
     .strict()
     .check((parsed) => checkArguments(parsed, typed))
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .fail((message, error, usage) => {
-      // yargs' own complaints come with a message alone, or as a YError; all others are thrown by a command.
+      // yargs reports its own errors as a message or a YError; a command throws all others.
       if (error !== undefined && error.name !== 'YError') throw error;
       const missing = /^Not enough non-option arguments/.test(message ?? '') ? usageOf(typed, all) : undefined;
-      if (missing !== undefined) throw new UserError(`expected ${missing}, received no more than "${typed.join(' ')}"`);
-      const there = typed[0] === 'bench' ? benches : all;
+      if (missing !== undefined) throw new UserError(`missing argument. Usage: ${missing}`);
+      const available = typed[0] === 'bench' ? benches : all;
       throw new Complaint(message ?? error?.message ?? '', {
-        commands: there.flatMap((entry) => namesOf(entry).slice(0, 1)),
+        commands: available.flatMap((entry) => namesOf(entry).slice(0, 1)),
         options: optionsOf(usage),
       });
     });
 }
 
-/** How the command that was given is called: `launch join <address>`. */
+/** The usage of the typed command: `launch join <address>`. */
 function usageOf([name]: readonly string[], entries: readonly CommandEntry[]): string | undefined {
   const [usage] = entries.flatMap(({ command }) => [command].flat()).filter((text) => text.split(' ')[0] === name);
   return usage === undefined ? undefined : `${ownCommand()} ${usage}`;
 }
 
-/** Names of the options of the command that was given: what `fail` gets is yargs' usage, for which there is no type. */
+/** Option names of the typed command. `fail` receives yargs' usage object, which has no type. */
 function optionsOf(usage: object): string[] {
   const { getDescriptions } = usage as { getDescriptions?: () => Readonly<Record<string, unknown>> };
   return Object.keys(getDescriptions?.() ?? {});

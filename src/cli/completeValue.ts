@@ -1,4 +1,4 @@
-/** What a word on the command line may become, where only this program knows: config names, keys and run directories. */
+/** Completions that only this program knows: config names, keys and run directories. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { keyPaths } from '../config/keys.ts';
@@ -8,9 +8,9 @@ import { shippedConfigs } from '../config/locate.ts';
 const takeRuns = new Set(['--resume', '--run-dir', '--checkpoint', '--init-from']);
 
 /**
- * @param words the command line, up to the word that is completed, which may be empty
+ * @param words the command line, up to the word to complete, which may be empty
  * @param current that word
- * @returns what it may become; undefined where yargs knows it
+ * @returns its completions; undefined if yargs knows them
  */
 export function completeValue(words: readonly string[], current: string, cwd: string): string[] | undefined {
   const [, option = '', typed = current] = /^(--[^=]+)=(.*)$/s.exec(current) ?? [];
@@ -34,7 +34,7 @@ function runsIn(cwd: string): string[] {
     const entries = readdirSync(join(cwd, 'runs'), { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join('runs', name));
   } catch {
-    // No runs here, or none to be read: nothing to offer, and a completion is no place for an error.
+    // No readable runs: a completion must not print an error.
     return [];
   }
 }

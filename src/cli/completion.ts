@@ -1,6 +1,6 @@
 /**
- * `launch completion`: what a shell offers for a word. yargs knows commands, options and choices, and writes the script for bash and
- * zsh; `completeValue.ts` has the values that only this program knows. For the rest the shell offers files.
+ * `launch completion`: completion in a shell. yargs knows commands, options and choices, and writes the script for bash and zsh;
+ * `completeValue.ts` has the values that only this program knows. For the rest the shell offers files.
  */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import type { CommandEntry } from './commandEntry.ts';
@@ -8,10 +8,10 @@ import { trainOptions } from './trainOptions.ts';
 
 const shells = ['bash', 'zsh'] as const;
 
-/** yargs' own command, hidden: it prints the same script, and cannot be had without one. */
+/** The hidden command that yargs requires; it prints the same script. */
 export const yargsCommand = 'yargs-completion';
 
-/** @param printScript yargs' own, for the shell that SHELL named when its parser was made; it is told how the script was asked for */
+/** @param printScript prints the script of yargs for the shell in SHELL; receives the command that was used to print it */
 export function completionEntry(printScript: (askedFor: string) => void): CommandEntry {
   return {
     command: 'completion [shell]',
@@ -19,15 +19,15 @@ export function completionEntry(printScript: (askedFor: string) => void): Comman
     load: () => ({
       builder: (yargs: Argv) =>
         yargs
-          .positional('shell', { choices: shells, describe: 'Which it is for [default: that of $SHELL]' })
-          .example('$0 completion bash', 'to keep it: $0 completion bash >> ~/.bashrc'),
+          .positional('shell', { choices: shells, describe: 'Shell to write for [default: from $SHELL]' })
+          .example('$0 completion bash', 'to install: $0 completion bash >> ~/.bashrc'),
       handler: ({ shell }: ArgumentsCamelCase<{ shell?: string | undefined }>) =>
         printScript(shell === undefined ? 'completion' : `completion ${shell}`),
     }),
   };
 }
 
-/** For yargs' `completion`: it answers itself where we have nothing to add. */
+/** For yargs' `completion`; yargs answers when this program has nothing to add. */
 export async function complete(
   current: string,
   _argv: unknown,
@@ -42,7 +42,7 @@ export async function complete(
     return;
   }
   byYargs((_error, known = []) => {
-    // yargs writes `-c` as `--c`; and it does not know that without a command the options are those of `train`.
+    // yargs writes `-c` as `--c`, and does not know that the options without a command are those of `train`.
     const isDefault = current.startsWith('-') && !words.slice(1, -1).some((word) => !word.startsWith('-'));
     const more = isDefault ? Object.keys(trainOptions).map((name) => `--${name}`) : [];
     done([...new Set([...known, ...more])].filter((value) => !/^--.$/.test(value)));

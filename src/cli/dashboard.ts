@@ -12,11 +12,15 @@ import { dashboardHost } from './options.ts';
 import { print, warn } from './output.ts';
 import { goOnWithoutPrinting } from './outputFailures.ts';
 
-/** Where the page is if it is free and nobody asks for another. */
+/** The default port, if it is free. */
 const usualPort = 3141;
 
 const dashboardOptions = {
-  port: { type: 'string', requiresArg: true, describe: `0: any [default: ${usualPort}, or any]` },
+  port: {
+    type: 'string',
+    requiresArg: true,
+    describe: `Port to listen on; 0: any free one [default: ${usualPort}, or any free one]`,
+  },
   ...dashboardHost,
 } as const satisfies Record<string, Options>;
 
@@ -32,7 +36,7 @@ export const dashboardCommand: CommandModule<object, DashboardArguments> = {
       })
       .options(dashboardOptions)
       .example('$0 dashboard', 'the newest run')
-      .example('$0 dashboard runs/a runs/b --port 8080', 'two runs, one over the other'),
+      .example('$0 dashboard runs/a runs/b --port 8080', 'compare two runs'),
   handler: run,
 };
 
@@ -42,7 +46,7 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
   const runDirs = await runDirsOf(args.rundirs ?? [], cwd);
   const dashboard = await openDashboard(runDirs, args.port ?? '', args.dashboardHost);
   print(
-    `dashboard ${shownUrls(dashboard)} (Ctrl-C ends it): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`,
+    `dashboard ${shownUrls(dashboard)} (Ctrl-C to stop): ${runDirs.map((runDir) => shortPath(runDir, cwd)).join(', ')}`,
   );
   await new Promise<void>((end) => {
     const ignoreRequests = onEndRequest(() => {
@@ -59,19 +63,19 @@ async function runDirsOf(given: readonly string[], cwd: string): Promise<string[
   return given.map((runDir) => {
     const folder = new RunFolder(userPath(cwd, runDir));
     if (existsSync(folder.configPath)) return folder.path;
-    throw new UserError(`expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}`);
+    throw new UserError(`${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found`);
   });
 }
 
-/** Where it can be opened, for people. */
+/** The addresses to open, for the user. */
 export function shownUrls({ url, urlElsewhere }: Pick<Dashboard, 'url' | 'urlElsewhere'>): string {
-  return urlElsewhere === undefined ? url : `${url} or, on another machine, ${urlElsewhere}`;
+  return urlElsewhere === undefined ? url : `${url} or, from another machine, ${urlElsewhere}`;
 }
 
-/** @param port as typed; empty: the usual one, or any if that is taken */
+/** @param port as typed; empty: the default port, or any if that is in use */
 export async function openDashboard(runDirs: readonly string[], port: string, host: string): Promise<Dashboard> {
   const options = { runDirs, host, onWarning: warn };
-  if (!isLoopback(host)) warn(`the dashboard can be seen from ${host}, unencrypted, by whoever has its token`);
+  if (!isLoopback(host)) warn(`the dashboard on ${host} is unencrypted and visible to anyone with its token`);
   if (port !== '') {
     const number = Number(port.trim() === '' ? Number.NaN : port);
     if (!(Number.isInteger(number) && number >= 0 && number <= 65_535)) {

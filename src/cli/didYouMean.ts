@@ -1,16 +1,16 @@
-/** For a command or an option that does not exist: the nearest one that does. */
+/** Suggestions for unknown commands and options: the nearest known one. */
 import { escapeRegExp } from '../base/escapeRegExp.ts';
 import { configKey, nearest, nearestKey } from '../config/keys.ts';
 
 export interface Known {
-  /** Commands where the mistyped word stands: `train`, or those of `bench`. */
+  /** Commands at the place of the mistyped word: those of `launch`, or those of `bench`. */
   readonly commands: readonly string[];
   /** Options of the command, without dashes. */
   readonly options: readonly string[];
 }
 
 /**
- * What yargs says, and after it what was probably meant.
+ * The message of yargs, followed by a suggestion.
  * @param message of yargs: `Unknown argument: wrokers`
  * @param typed the command line
  */
@@ -18,7 +18,7 @@ export function withGuess(message: string, typed: readonly string[], known: Know
   const [, kind, names = ''] = /^Unknown (argument|command)s?: (.*)$/s.exec(message) ?? [];
   if (kind === undefined) return message;
   const all = names.split(', ');
-  // Of --num-samples yargs complains twice: of numSamples as well.
+  // yargs reports --num-samples twice: as numSamples as well.
   const unknown = all.filter((name) => !all.some((other) => other !== name && camelCase(other) === name));
   const said = `Unknown ${kind}${unknown.length === 1 ? '' : 's'}: ${unknown.join(', ')}`;
   const guesses = unknown.flatMap((name) => guessOf(name, typed, known) ?? []);
@@ -30,11 +30,11 @@ function camelCase(name: string): string {
 }
 
 function guessOf(name: string, typed: readonly string[], { commands, options }: Known): string | undefined {
-  // yargs takes `--train.maxSteps=5` for an object `train`.
+  // yargs parses `--train.maxSteps=5` as an object `train`.
   const isTyped = (word: string) => new RegExp(`^--?(no-)?${escapeRegExp(name)}([.=].*)?$`, 's').test(word);
   const option = typed.find(isTyped);
   if (option === undefined) {
-    // What follows `--set` up to the next option is its: a key after that option is on its own.
+    // `--set` takes all words up to the next option; a key after that option lacks its `--set`.
     const path = /^(\w+\.\w+)=/.exec(name)?.[1];
     const key = path === undefined ? undefined : nearestKey(path);
     return key === undefined ? nearestWord(name, commands) : `--set ${key}${name.slice(name.indexOf('='))}`;
@@ -48,7 +48,7 @@ function guessOf(name: string, typed: readonly string[], { commands, options }: 
   return guess === undefined ? undefined : `--${guess}`;
 }
 
-/** Two letters that changed places are two mistakes by distance, which is too many for a short word. */
+/** Two swapped letters count as a distance of two, which is too much for a short word. */
 function nearestWord(word: string, known: readonly string[]): string | undefined {
   const letters = (text: string) => [...text].sort().join('');
   return (

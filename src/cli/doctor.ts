@@ -1,4 +1,4 @@
-/** `launch doctor`: which engines this machine has, each really tried, and what it is made of. */
+/** `launch doctor`: the engines that work on this machine, each of them tried, and facts about the machine. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -20,22 +20,22 @@ import {
 } from '../engine/registry.ts';
 import { type MachineFacts, machineFacts } from './machineFacts.ts';
 
-/** A driver may compile its first kernels for long, but not for ever. */
+/** A driver may take long to compile its first kernels. */
 const PROBE_TIMEOUT_MS = 60_000;
 
 export interface DoctorReport {
   readonly machine: MachineFacts;
   readonly engines: readonly EngineProbe[];
-  /** What `engine.name: auto` takes here. */
+  /** The engine that `engine.name: auto` selects here. */
   readonly auto: EngineChoice;
 }
 
 export const doctorCommand: CommandModule<object, { json: boolean }> = {
   builder: (yargs) =>
     yargs
-      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object instead of text' })
-      .example('$0 doctor', 'try every engine and say what to install for the others')
-      .epilogue('Exit code: 0 if at least one engine works, else 1.'),
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('$0 doctor', 'try every engine and say how to get the missing ones')
+      .epilogue('Exit code: 0 if at least one engine works, otherwise 1.'),
   handler: async ({ json }) => {
     const report = await examine();
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report));
@@ -66,13 +66,13 @@ async function probeInProcess(target: EngineTarget): Promise<EngineProbe> {
       ...target,
       available: false,
       detail: `its process failed: ${lastLine(error)}`,
-      // It was found, or it could not have failed so.
+      // The engine was found: otherwise it could not fail this way.
       install: 'a newer driver of the device, or another engine',
     };
   }
 }
 
-/** Of a process that failed: the signal or code, and the last thing it said. */
+/** The signal or exit code of a failed process, and its last line of output. */
 function lastLine(error: unknown): string {
   const { signal, code, stderr } = error as { signal?: string; code?: number | string; stderr?: string };
   const said = stderr?.trim().split('\n').at(-1) || messageOf(error).split('\n', 1)[0];
@@ -82,14 +82,14 @@ function lastLine(error: unknown): string {
 const bf16Texts = {
   yes: (label: string) => `is accelerated here, by ${label}`,
   sometimes: (label: string) =>
-    `has ${label} here, faster than float32 on some processors: see ${ownCommand('bench', 'step')}`,
+    `uses ${label} here, which is faster than float32 on some processors: compare with ${ownCommand('bench', 'step')}`,
   no: () => {
     const fast = instructionSetNames.filter((name) => instructionSets[name].fastBf16 !== 'no');
-    return `works here but is not accelerated: that takes a processor with ${fast.map((name) => instructionSets[name].label).join(' or ')}`;
+    return `works here but is not accelerated: acceleration needs a processor with ${fast.map((name) => instructionSets[name].label).join(' or ')}`;
   },
 } as const satisfies Record<(typeof instructionSets)[InstructionSet]['fastBf16'], (label: string) => string>;
 
-/** Whether `engine.precision: bf16` is faster here than float32. */
+/** Whether `engine.precision: bf16` is faster than float32 on this machine. */
 function bf16Report([best]: readonly string[]): string {
   if (best === undefined) return 'engine.precision: bf16 needs the native engine';
   const { label, fastBf16 } = isInstructionSet(best) ? instructionSets[best] : { label: best, fastBf16: 'no' as const };
@@ -98,7 +98,7 @@ function bf16Report([best]: readonly string[]): string {
 
 const GIB = 2 ** 30;
 
-/** The report for people. */
+/** The report as text. */
 export function renderReport({ machine, engines, auto }: DoctorReport): string {
   const { versions } = machine;
   const lines = [
@@ -110,8 +110,12 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
   ];
   for (const { name, deviceKind, available, detail, install } of engines) {
     lines.push(`  ${available ? 'ok     ' : 'missing'}  ${`${name} ${deviceKind}`.padEnd(16)} ${detail}`);
-    if (!available) lines.push(`${' '.repeat(28)}to have it: ${install}`);
+    if (!available) lines.push(`${' '.repeat(28)}to get it: ${install}`);
   }
-  lines.push('', bf16Report(machine.isa), `engine.name: auto takes ${auto.name} (${auto.deviceKind}): ${auto.reason}`);
+  lines.push(
+    '',
+    bf16Report(machine.isa),
+    `engine.name: auto selects ${auto.name} (${auto.deviceKind}): ${auto.reason}`,
+  );
   return `${lines.join('\n')}\n`;
 }

@@ -1,27 +1,27 @@
-/** When a command is asked to end: by a signal (base/endSignals.ts), or since whoever started it or reads what it prints is gone. */
+/** Requests to end a command: a signal (base/endSignals.ts), or the end of the program that started it or reads its output. */
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { endSignals, onSignals } from '../base/endSignals.ts';
 
 const usr1Number = 10;
 
-/** Node takes away that `nohup` has ignored SIGHUP. Whoever started this without any terminal does not end it by closing one. */
+/** Node removes the ignored SIGHUP of `nohup`. Without a terminal, SIGHUP does not mean that one was closed. */
 const isHangUpMeant = [0, 1, 2].some((descriptor) => isatty(descriptor));
-/** npm hands no signal on to the command that it runs (`npx launch`, a script of package.json): when it is ended, its command is to end. */
+/** npm passes no signals to its command (`npx launch`, a script in package.json), so the command ends itself when npm ends. */
 const isStartedByNpm = /^'?(launch|lockstep)'?(\s|$)/.test(process.env['npm_lifecycle_script'] ?? '');
 const startedBy = starters();
 const startersIntervalMs = 500;
 
 const cutOff = 'the end of who read its output';
 
-/** A reason to end: a signal, or what stands for one. */
+/** A reason to end: a signal or its equivalent. */
 export type EndCause = NodeJS.Signals | 'the end of npm' | typeof cutOff;
 
 type Listener = (cause: EndCause) => void;
 
 const listeners = new Set<Listener>();
 
-/** Told each time the process is asked to end. @returns what ends the listening */
+/** Called for each request to end the process. @returns a function that removes the listener */
 export function onEndRequest(listener: Listener): () => void {
   const ignoreSignals = onSignals(endSignals, (signal) => {
     if (signal !== 'SIGHUP' || isHangUpMeant) listener(signal);
@@ -41,9 +41,10 @@ export function onEndRequest(listener: Listener): () => void {
 }
 
 /**
- * Ends in order when the process is asked to, and at once when somebody insists: by Ctrl-C or Ctrl-\ while it ends, or by SIGTERM after
- * one of them or SIGTERM. What else asks may do so twice for one reason, and a batch system sends SIGTERM some time after its announcement.
- * @returns what ends the listening
+ * Ends gracefully at the first request, and at once when the user insists: with Ctrl-C or Ctrl-\ during the shutdown, or with SIGTERM
+ * after one of them or after SIGTERM. Other causes may repeat for a single reason, and a batch system sends SIGTERM some time after its
+ * first signal.
+ * @returns a function that removes the listener
  */
 export function endInOrder({ end, endAtOnce }: { end: Listener; endAtOnce: () => void }): () => void {
   let first: EndCause | undefined;
@@ -51,7 +52,7 @@ export function endInOrder({ end, endAtOnce }: { end: Listener; endAtOnce: () =>
   return onEndRequest((cause) => {
     const isKey = cause === 'SIGINT' || cause === 'SIGQUIT';
     const isOrder = isKey || cause === 'SIGTERM';
-    // The Ctrl-C that has ended `tee` is the same as the one that comes then.
+    // The Ctrl-C that ended `tee` also reaches this process: it is not a second request.
     const isInsistent = isOrdered || (isKey && first !== cutOff);
     if (first !== undefined && isOrder && isInsistent) {
       endAtOnce();
@@ -64,7 +65,7 @@ export function endInOrder({ end, endAtOnce }: { end: Listener; endAtOnce: () =>
   });
 }
 
-/** Who read standard output is gone, as after `| head`: a command that listens ends in order, any other at once, as by SIGTERM. */
+/** Called when the reader of standard output has ended, as after `| head`. A command that listens ends gracefully, others at once. */
 export function outputCutOff(): void {
   for (const listener of listeners) listener(cutOff);
   if (listeners.size > 0) return;
@@ -73,8 +74,8 @@ export function outputCutOff(): void {
 }
 
 /**
- * What signals do to a command that does not listen: SIGHUP nothing where no terminal can have closed, and SIGUSR1 ends it as any other
- * program, instead of opening Node's debugger.
+ * The effect of signals on a command that does not listen: SIGHUP does nothing without a terminal, and SIGUSR1 ends it instead of
+ * opening Node's debugger.
  */
 export function tameSignals(): void {
   if (!isHangUpMeant) process.on('SIGHUP', () => {});
@@ -83,7 +84,7 @@ export function tameSignals(): void {
   });
 }
 
-/** npm, or the shell between npm and this process with npm behind it where the system tells: another where either has ended. */
+/** Identifies npm, and the shell between npm and this process if the system shows it. It changes when either of them ends. */
 function starters(): string {
   const parent = process.ppid;
   try {

@@ -1,4 +1,4 @@
-/** How long a run would take on this machine: a guess from what it is worth and what the processor can do, without training. */
+/** Estimates the duration of a run on this machine from its operations and the measured peak of the processor, without training. */
 import { stepFlops } from '../architecture/work.ts';
 import { availableCores } from '../base/cores.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -6,11 +6,11 @@ import { modelOf } from '../config/groups/model.ts';
 import { createEngine, type EngineTable } from '../engine/registry.ts';
 import { duration } from './progress.ts';
 
-/** Of the limit, what whole runs have come to (docs/log.md): small models and many workers to a core are at the lower end. */
+/** Fractions of the peak that complete runs reached (docs/log.md). Small models and many workers per core are at the lower end. */
 const efficiency = { least: 0.25, most: 0.75 };
 const measureSeconds = 0.1;
 
-/** Undefined for a model that multiplies nothing, and where the limit of the machine cannot be measured. */
+/** Undefined for a model without matrix products, and if the peak of the machine cannot be measured. */
 export async function estimatedTime(
   config: Config,
   vocabSize: number,
@@ -37,7 +37,7 @@ export function describeTime(flops: number, steps: number, limit: number): strin
   const percent = (part: number) => Math.round(100 * part);
   const { least, most } = efficiency;
   return (
-    `estimated ${duration(seconds(most))} to ${duration(seconds(least))} on this machine: ${(flops / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP a step ` +
-    `at ${percent(most)} to ${percent(least)} % of its ${Math.round(limit / 1e9)} GFLOP/s; evaluations and checkpoints not counted`
+    `estimated ${duration(seconds(most))} to ${duration(seconds(least))} on this machine: ${(flops / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP per step ` +
+    `at ${percent(most)} to ${percent(least)} % of its ${Math.round(limit / 1e9)} GFLOP/s; without evaluations and checkpoints`
   );
 }

@@ -1,4 +1,4 @@
-/** `launch eval`: the mean loss of a trained model over a whole split of its own data, or of another text. */
+/** `launch eval`: the mean loss of a trained model over a full split of its own data, or of another text. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -29,25 +29,25 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('data', {
         type: 'string',
         requiresArg: true,
-        describe: "Text: a file, folder or glob, builtin, or a folder that `prepare` made [default: the run's own]",
+        describe: "Text to evaluate: file, folder, glob, builtin, or a folder from prepare [default: the run's]",
       })
       .option('field', {
         type: 'string',
         requiresArg: true,
-        describe: 'Field of a JSON object, or column of a table, that has the text of --data [default: text]',
+        describe: 'JSON key or table column that holds the text of --data [default: text]',
       })
       .option('format', {
         choices: sourceFormats,
-        describe: 'What --data is [default: as its name and its content say]',
+        describe: 'Format of --data [default: detected from name and content]',
       })
       .option('split', {
         choices: splits,
         default: 'val' as const,
-        describe: 'Which part of the text, divided as in the run; all for a text that was held out as a whole',
+        describe: 'Part of the text, split as in the run; all: a text that the run never saw',
       })
-      .option('json', { type: 'boolean', default: false, describe: 'One JSON object on standard output' })
-      .example('$0 eval --checkpoint runs/shakespeare-char', 'over the validation split of the run')
-      .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a whole text'),
+      .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
+      .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
+      .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
 };
 
@@ -75,14 +75,12 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
 async function openData(loaded: LoadedModel, args: EvaluateArguments, cwd: string): Promise<Dataset> {
   const { data: text, field, format } = args;
   if (text === undefined && (field ?? format) !== undefined) {
-    throw new UserError(
-      "--field and --format say how --data is read: name a text with it, or leave them out for the run's own data",
-    );
+    throw new UserError("--field and --format need --data: add it, or omit them to use the run's own data");
   }
   const { runConfig, tokenizer, model } = loaded;
   const source = text ?? runConfig?.data.text;
   if (source === undefined) {
-    throw new UserError(`${loaded.checkpoint.path} says no data that it was trained on: give a text with --data`);
+    throw new UserError(`${loaded.checkpoint.path} does not name its training data: give a text with --data`);
   }
   const valFraction = runConfig?.data.valFraction ?? 0.1;
   const isShards = text !== undefined && (await isPreparedFolder(userPath(cwd, text)));
@@ -103,7 +101,7 @@ async function openData(loaded: LoadedModel, args: EvaluateArguments, cwd: strin
   return openDataset(data, { vocabSize, cwd, tokenizer, setting, onNotice, onProgress });
 }
 
-/** Whether the tokens are those that the run trained on; undefined where that is not known. Warns if its own text changed. */
+/** Whether the tokens are the ones of the run; undefined if unknown. Warns if the run's own text has changed. */
 function compareData(
   { checkpoint }: LoadedModel,
   { sha256 }: Dataset,
@@ -122,7 +120,7 @@ function partsOf({ train, val }: Dataset, split: (typeof splits)[number]): Token
   return { val: [val], train: [train], all: [train, val] }[split];
 }
 
-/** The first token of a part is predicted by none. */
+/** The first token of a part cannot be predicted, so a part needs at least two. */
 function checkParts(
   parts: readonly TokenSequence[],
   { data, split }: Pick<EvaluateArguments, 'data' | 'split'>,
@@ -131,7 +129,7 @@ function checkParts(
   if (parts.some(({ length }) => length >= 2)) return;
   const tokens = parts.reduce((sum, { length }) => sum + length, 0);
   throw new UserError(
-    `${data === undefined ? 'data.text' : '--data'} is too short: of ${description}, --split ${split} has ${tokens}: expected at least 2 tokens in a row` +
+    `${data === undefined ? 'data.text' : '--data'} is too short: --split ${split} of ${description} has ${tokens} tokens, expected at least 2 in a row` +
       (split === 'all' ? '' : ', or --split all'),
   );
 }

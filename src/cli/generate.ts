@@ -1,4 +1,4 @@
-/** `launch generate`: continues a prompt with a trained model, printing the text as it comes, or several texts one after another. */
+/** `launch generate`: continues a prompt with a trained model. One text is streamed; several are printed one after another. */
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
@@ -16,9 +16,9 @@ interface GenerateArguments extends ModelArguments, SamplingArguments {
   readonly cache: boolean;
 }
 
-/** Texts that are drawn at once: each has a cache of keys and values. */
+/** Texts generated at once: each has its own key-value cache. */
 const samplesTogether = 8;
-/** Between two texts, as other programs of this kind print it. */
+/** Printed between two texts. */
 const separator = '---------------';
 
 export const generateCommand: CommandModule<object, GenerateArguments> = {
@@ -27,32 +27,35 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .option('prompt', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to continue; - reads it from standard input [default: the run's, or a new line]",
+        describe: "Text to continue; - reads standard input [default: the run's, or a newline]",
       })
       .option('prompt-file', {
         type: 'string',
         requiresArg: true,
         conflicts: 'prompt',
-        describe: 'A file with the text to continue',
+        describe: 'File with the text to continue',
       })
       .option('num-samples', {
         type: 'number',
         requiresArg: true,
         default: 1,
-        describe: 'Texts to draw, together; the second has the seed after --seed, and so on',
+        describe: 'Number of texts; each uses the next seed after --seed',
       })
       .option('cache', {
         type: 'boolean',
         default: true,
-        describe: 'Keep keys and values; --no-cache recomputes them: slower, the same tokens but for rounding',
+        describe: 'Cache keys and values; --no-cache recomputes them: slower, equal up to rounding',
       })
       .example('$0 generate', "continue the newest run's own prompt")
-      .example('cat start.txt | $0 generate --prompt -', 'continue what is piped in')
-      .example('$0 generate --prompt-file start.txt --num-samples 3', 'three texts that begin as the file')
-      .example('$0 generate --greedy --stop .', 'the likeliest text up to a full stop')
-      .example('$0 generate --checkpoint runs/quickstart', "continue the run's own prompt with its newest checkpoint")
-      .example('$0 generate --checkpoint runs/quickstart --best', 'with the checkpoint of its lowest validation loss')
-      .example('$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0', 'greedy, with published weights'),
+      .example('cat start.txt | $0 generate --prompt -', 'continue text from a pipe')
+      .example('$0 generate --prompt-file start.txt --num-samples 3', 'three continuations of a file')
+      .example('$0 generate --greedy --stop .', 'the most likely text, up to a full stop')
+      .example('$0 generate --checkpoint runs/quickstart', "the run's own prompt, with its newest checkpoint")
+      .example('$0 generate --checkpoint runs/quickstart --best', 'the checkpoint with the lowest validation loss')
+      .example(
+        '$0 generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0',
+        'greedy decoding with published weights',
+      ),
   handler: run,
 };
 
@@ -61,7 +64,7 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   checkSampling(args);
   numberOption('num-samples', args.numSamples, { min: 1, max: 1e6, whole: true });
   if (args.greedy && args.numSamples > 1) {
-    throw new UserError('--greedy draws nothing, so all --num-samples would be the same: leave out one of the two');
+    throw new UserError('--greedy always gives the same text, so --num-samples has no effect: omit one of the two');
   }
   const prompt = await promptOf(args);
   const warn = (message: string): void => void process.stderr.write(`warning: ${message}\n`);
@@ -88,7 +91,7 @@ async function run(args: ArgumentsCamelCase<GenerateArguments>): Promise<void> {
   }
 }
 
-/** From wherever the command line says; undefined: it says nothing. */
+/** The prompt that the command line gives; undefined if it gives none. */
 async function promptOf({ prompt, promptFile }: ArgumentsCamelCase<GenerateArguments>): Promise<string | undefined> {
   if (prompt === '-') return textOf(process.stdin);
   if (promptFile === undefined) return prompt;
@@ -97,18 +100,18 @@ async function promptOf({ prompt, promptFile }: ArgumentsCamelCase<GenerateArgum
   });
 }
 
-/** The command line wins over the config of the run that wrote the checkpoint. */
+/** The command line takes precedence over the config of the run that wrote the checkpoint. */
 function textOptionsOf(args: ArgumentsCamelCase<GenerateArguments>, { runConfig }: LoadedModel): TextOptions {
   const prompt = args.prompt ?? runConfig?.sample.prompt ?? '\n';
   return { ...samplingOf(args, runConfig), prompt, useCache: args.cache };
 }
 
-/** From the time at which generation began and that of each token, in milliseconds. */
+/** @param times the start of generation, then the time of each token, in milliseconds */
 export function describeSpeed([startMs, ...tokenMs]: readonly number[]): string {
   const [first, last] = [tokenMs[0], tokenMs.at(-1)];
   if (startMs === undefined || first === undefined || last === undefined) return '0 tokens';
   const then =
-    tokenMs.length === 1 ? '' : `, then ${((1000 * (tokenMs.length - 1)) / (last - first)).toFixed(1)} a second`;
+    tokenMs.length === 1 ? '' : `, then ${((1000 * (tokenMs.length - 1)) / (last - first)).toFixed(1)} per second`;
   const count = `${tokenMs.length} ${tokenMs.length === 1 ? 'token' : 'tokens'}`;
   return `${count}: the first after ${((first - startMs) / 1000).toFixed(2)} s${then}`;
 }

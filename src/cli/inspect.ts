@@ -1,4 +1,4 @@
-/** `launch inspect`: what a folder of prepared data holds, and whether it is whole. */
+/** `launch inspect`: the contents of a folder of prepared data, and whether it is complete. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -18,8 +18,8 @@ const sampleTokens = 48;
 
 const inspectOptions = {
   samples: { type: 'number', requiresArg: true, default: 3, describe: 'Decoded samples to show' },
-  seed: { type: 'number', requiresArg: true, default: 1337, describe: 'Decides which samples' },
-  json: { type: 'boolean', default: false, describe: 'One JSON object on standard output' },
+  seed: { type: 'number', requiresArg: true, default: 1337, describe: 'Seed that selects the samples' },
+  json: { type: 'boolean', default: false, describe: 'Print one JSON object' },
 } as const satisfies Record<string, Options>;
 
 type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly dir: string };
@@ -27,16 +27,16 @@ type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly 
 export const inspectCommand: CommandModule<object, InspectArguments> = {
   builder: (yargs) =>
     yargs
-      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder that `prepare` made' })
+      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder written by prepare' })
       .options(inspectOptions)
-      .example('$0 inspect data/corpus', 'counts, histograms, three samples')
-      .example('$0 inspect data/corpus --samples 20 --seed 1', 'more of the text') as never,
+      .example('$0 inspect data/corpus', 'counts, histograms and three samples')
+      .example('$0 inspect data/corpus --samples 20 --seed 1', '20 other samples') as never,
   handler: run,
 };
 
 interface Sample {
   readonly split: string;
-  /** Of the first token, in its split. */
+  /** Position of the first token in its split. */
   readonly at: number;
   readonly text: string;
 }
@@ -60,7 +60,7 @@ interface SampleOptions {
   readonly seed: number;
 }
 
-/** From the training split, or from that of validation where there is no other. */
+/** From the training split, or from the validation split if that is the only one. */
 function samplesOf(folder: string, manifest: ShardManifest, { tokenizer, count, seed }: SampleOptions): Sample[] {
   const files = ShardFiles.open(folder, manifest);
   try {
@@ -89,13 +89,13 @@ function toText(name: string, { manifest, found, samples, tokenizer }: Report): 
   const { train, val, total } = sizesOf(manifest);
   const used = found.tokenCounts.filter((count) => count > 0).length;
   const lines = [
-    `${name}: ${manifest.tokenizer.kind} tokenizer, ${grouped(manifest.tokenizer.vocabSize)} tokens in the vocabulary, of which ${grouped(used)} occur`,
-    `documents    ${grouped(documents)}${skipped > 0 ? `, ${grouped(skipped)} were left out` : ''}`,
-    `text         ${grouped(textBytes)} bytes, ${(textBytes / total).toFixed(2)} a token`,
+    `${name}: ${manifest.tokenizer.kind} tokenizer, ${grouped(manifest.tokenizer.vocabSize)} tokens in the vocabulary, ${grouped(used)} of them used`,
+    `documents    ${grouped(documents)}${skipped > 0 ? `, ${grouped(skipped)} skipped` : ''}`,
+    `text         ${grouped(textBytes)} bytes, ${(textBytes / total).toFixed(2)} per token`,
     `tokens       ${grouped(total)}: ${grouped(train)} to train on, ${grouped(val)} to validate`,
-    `shards       ${grouped(shards.length)} of ${8 * tokenBytes}-bit tokens; sizes and sha256 are those of the manifest`,
+    `shards       ${grouped(shards.length)} of ${8 * tokenBytes}-bit tokens; sizes and sha256 match the manifest`,
   ];
-  if (found.lengthCounts.length > 0) lines.push('', 'tokens of a document', ...lengthLines(found.lengthCounts));
+  if (found.lengthCounts.length > 0) lines.push('', 'tokens per document', ...lengthLines(found.lengthCounts));
   lines.push('', 'most frequent tokens', ...tokenLines(found, total, tokenizer));
   for (const { split, at, text } of samples)
     lines.push('', `${split}, from token ${grouped(at)}:`, JSON.stringify(text));
@@ -139,7 +139,7 @@ function toJson(manifest: ShardManifest, found: Survey, samples: readonly Sample
     tokenBytes,
     shards: shards.length,
     tokens: sizesOf(manifest),
-    /** Documents of 2^i tokens or more, and less than the double. */
+    /** Number of documents with at least 2^i and fewer than 2^(i+1) tokens. */
     documentLengths: found.lengthCounts,
     frequentTokens: frequent(found.tokenCounts).map(([id, count]) => ({ id, count })),
     samples,

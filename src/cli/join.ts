@@ -1,4 +1,4 @@
-/** `launch join`: adds workers of this machine to a run that another machine (or process) coordinates. */
+/** `launch join`: adds workers on this machine to a run that another machine (or process) coordinates. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -24,34 +24,41 @@ interface JoinArguments {
 export const joinCommand: CommandModule<object, JoinArguments> = {
   builder: (yargs) =>
     yargs
-      .positional('address', { type: 'string', demandOption: true, describe: 'tcp://HOST:PORT that the run printed' })
+      .positional('address', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Address that the run printed: tcp://HOST:PORT',
+      })
       .option('workers', {
         alias: 'w',
         type: 'number',
         requiresArg: true,
         default: 1,
-        describe: 'Worker processes on this machine',
+        describe: 'Worker processes to add',
       })
       .option('key', {
         alias: 'k',
         type: 'string',
         requiresArg: true,
-        describe: `The run's join.key, copied from its directory [default: the content of ${joinKeyVariable}]`,
+        describe: `Copy of join.key from the run directory [default: contents of ${joinKeyVariable}]`,
       })
-      .example('$0 join tcp://192.168.1.10:5555 --key join.key --workers 2', 'two workers for the run on that machine'),
+      .example(
+        '$0 join tcp://192.168.1.10:5555 --key join.key --workers 2',
+        'add two workers to the run on that machine',
+      ),
   handler: async ({ address, workers: count, key }) => {
     numberOption('workers', count, { min: 1, max: 1024, whole: true });
     if (parseTcpAddress(address).port === 0) {
-      throw new UserError(`expected the port that the run printed, received ${address}`);
+      throw new UserError(`expected the address with the port that the run printed, received ${address}`);
     }
     process.exitCode = await join(address, count, await joinKeys(key, process.env[joinKeyVariable]));
   },
 };
 
-/** Where a worker writes what it did last, if it fails or the run does. */
+/** Folder for a worker's record of its last actions, written if it or the run fails. */
 const flightFolder = 'lockstep-flight';
 
-/** Works until the run is over. @returns the exit code */
+/** Runs the workers until the run ends. @returns the exit code */
 async function join(address: string, count: number, keys: RunKeys | undefined): Promise<number> {
   const host = hostname()
     .replace(/[^A-Za-z0-9._-]/g, '-')
@@ -75,12 +82,12 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
   const ignoreRequests = endInOrder({
     end: () => {
       isLeaving = true;
-      print('leaving after this step; once more to leave at once');
+      print('leaving after this step; press Ctrl-C again to leave at once');
       workers.leave();
     },
     endAtOnce: () => void workers.stop(0),
   });
-  // The workers go on with the run, which has a log of its own.
+  // The workers continue without output: the run has its own log.
   goOnWithoutPrinting();
   print(`${count} worker${count === 1 ? '' : 's'} joining ${address}`);
   await workers.ended();
@@ -89,18 +96,18 @@ async function join(address: string, count: number, keys: RunKeys | undefined): 
     print('left the run');
     return interruptedExitCode;
   }
-  // One that lost a peer is seldom the cause.
+  // A worker that lost a peer is rarely the cause.
   const exit = failures.find(({ failure }) => failure?.blame !== 'peer') ?? failures[0];
   if (exit !== undefined) {
     const message = `the worker ${exit.description}${flightOf(exit.worker)}`;
     throw exit.failure?.blame === 'user' ? new UserError(message) : new PeerError(message);
   }
-  print('the run is over');
+  print('the run has ended');
   return 0;
 }
 
-/** Where to look, if there is something to see: a worker that did not come to work has nothing to tell. */
+/** A hint at the worker's record, if it wrote one. */
 function flightOf(worker: string): string {
   const path = joinPath(flightFolder, `${worker}.jsonl`);
-  return existsSync(path) ? `\nwhat it did last is in ${path}` : '';
+  return existsSync(path) ? `\nits last actions are in ${path}` : '';
 }

@@ -1,6 +1,6 @@
 /**
- * `--json`: all that a run has to tell, one JSON object a line on standard output. docs/guide/terminal.md lists the types and
- * their fields; a field may be added, none changes its meaning.
+ * `--json`: everything that a run reports, one JSON object per line on standard output. docs/guide/terminal.md lists the types and
+ * fields. New fields may be added; existing ones keep their meaning.
  */
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { Output } from './output.ts';
@@ -17,12 +17,12 @@ export type JsonLineType =
   | 'sample'
   | 'exit';
 
-/** Numbers that JSON cannot say, like the loss of a run that diverged, are null. */
+/** Numbers that JSON cannot represent, such as the loss of a diverged run, become null. */
 export function writeJsonLine(type: JsonLineType, fields: object): void {
   process.stdout.write(`${JSON.stringify({ type, ...fields })}\n`);
 }
 
-/** Lines for people, as objects. */
+/** Text output, as JSON objects. */
 export const jsonOutput: Output = {
   print: (text) => writeJsonLine('message', { text }),
   warn: (message) => writeJsonLine('warning', { message }),
@@ -34,7 +34,7 @@ export const jsonOutput: Output = {
   },
 };
 
-/** Every step, whatever `train.logEverySteps` says, and all that events.jsonl gets. */
+/** Every step, regardless of `train.logEverySteps`, and everything in events.jsonl. */
 export const jsonListener: Partial<RunListener> = {
   started: (members) =>
     writeJsonLine('started', {

@@ -1,4 +1,4 @@
-/** What `launch doctor` tells of the machine and of the versions in use; no engine is started here. */
+/** Facts about the machine and the versions in use, for `launch doctor`. It starts no engine. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, cpus, freemem, platform, totalmem } from 'node:os';
@@ -12,9 +12,9 @@ export interface MachineFacts {
   readonly cpu: string;
   /** Cores that this process may use. */
   readonly cores: number;
-  /** Instruction sets of the native kernels that this processor runs, best first; empty where the addon is not built. */
+  /** Instruction sets of the native kernels that this processor supports, best first; empty if the addon is not built. */
   readonly isa: readonly string[];
-  /** What this process may use: the container's limit where there is one. */
+  /** Memory that this process may use: the limit of the container, if any. */
   readonly memoryBytes: number;
   readonly memoryFreeBytes: number;
   readonly versions: Readonly<Record<'lockstep' | 'node' | 'zeromq' | 'tfjs', string>>;
@@ -44,7 +44,7 @@ function packageVersion(file: string): string {
   return version;
 }
 
-/** The package's version, and that its native part loads. */
+/** The version of the package; also checks that its native part loads. */
 async function zeromqVersion(): Promise<string> {
   try {
     const { version: libzmq } = await import('zeromq');

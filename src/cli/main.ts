@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `launch` and its subcommands. Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted. */
+/** The command line: `launch` and its subcommands. Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted. */
 import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
@@ -16,11 +16,11 @@ import { style } from './terminal.ts';
 tameSignals();
 outliveTerminals();
 setProgram(calledAs());
-// Output cut off by `| head` is not an error. What runs for long and listens to signals ends in order, all else at once.
+// A closed pipe, as with `| head`, is not an error. Commands that listen to signals end gracefully, others at once.
 survivePrintFailures(outputCutOff);
 
 const typed = process.argv.slice(2);
-// Which shell the script is for: yargs reads it when its parser is made.
+// yargs reads the shell from here when it makes its parser.
 if (typed[0] === 'completion' && (typed[1] === 'bash' || typed[1] === 'zsh')) process.env['SHELL'] = typed[1];
 try {
   if (typed.length === 1 && typed[0] === '--version') process.stdout.write(`${versionLine()}\n`);
@@ -36,7 +36,7 @@ async function run(): Promise<void> {
   await runCommandLine(typed, typed.includes('--version') ? versionLine() : version);
 }
 
-/** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if it is known, and the engine that a run takes. */
+/** `lockstep 0.1.0 (abc1234), engine native AVX-512`: the version, the commit if known, and the default engine. */
 function versionLine(): string {
   const commit = commitOfCode();
   return `lockstep ${version}${commit === undefined ? '' : ` (${commit})`}, engine ${engineName()}`;

@@ -1,4 +1,4 @@
-/** Options that several commands share, and the checking of their values. */
+/** Options that several commands share, and the checks of their values. */
 import type { Argv, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { instructionSetNames } from '../base/instructionSets.ts';
@@ -6,7 +6,7 @@ import { deviceIndexMax, deviceKinds, engineNames } from '../engine/engines.ts';
 import type { EngineOptions } from '../engine/registry.ts';
 import type { CheckpointChoice } from '../run/findCheckpoint.ts';
 
-/** What `generate` and `eval` take to find a model and an engine. */
+/** The options that select a model and an engine. */
 export interface ModelArguments {
   readonly checkpoint: string | undefined;
   readonly best: boolean;
@@ -22,20 +22,20 @@ export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
       type: 'string',
       requiresArg: true,
       describe:
-        'A checkpoint, a run directory (its newest whole one is taken) or a GPT-2 folder of Hugging Face [default: the newest run in runs/]',
+        'Checkpoint, run directory (its newest checkpoint) or GPT-2 folder from Hugging Face [default: the newest run in runs/]',
     })
     .option('best', {
       type: 'boolean',
       default: false,
-      describe: "The run's checkpoint with the lowest validation loss, not its newest",
+      describe: 'Use the checkpoint with the lowest validation loss instead of the newest',
     })
-    .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'What computes' })
+    .option('engine', { choices: engineNames, default: 'auto' as const, describe: 'Compute engine' })
     .option('device-kind', { choices: deviceKinds, default: 'auto' as const, describe: 'Backend of the tfjs engine' })
-    .option('device', { type: 'number', default: 0, describe: 'Which device of an engine that has several, from 0' })
-    .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0 takes one for each core' });
+    .option('device', { type: 'number', default: 0, describe: 'Index of the device, for engines with several' })
+    .option('threads', { type: 'number', default: 0, describe: 'Compute threads; 0: one per core' });
 }
 
-/** The checkpoint that was asked for: without a wish the newest of the newest run. */
+/** The requested checkpoint; by default the newest one of the newest run. */
 export function checkpointChoiceOf(
   { checkpoint, best }: Pick<ModelArguments, 'checkpoint' | 'best'>,
   onWarning: CheckpointChoice['onWarning'],
@@ -44,7 +44,7 @@ export function checkpointChoiceOf(
   return { path: checkpoint, best, cwd: process.cwd(), onWarning, onNote };
 }
 
-/** The engine that was asked for. @throws UserError for a device or a number of threads that cannot be */
+/** The requested engine. @throws UserError for an invalid device or number of threads */
 export function engineOptionsOf({ engine, 'device-kind': deviceKind, device, threads }: ModelArguments): EngineOptions {
   return {
     name: engine,
@@ -54,11 +54,11 @@ export function engineOptionsOf({ engine, 'device-kind': deviceKind, device, thr
   };
 }
 
-/** @param device as yargs reads it: text is NaN, as it was when this was the backend's name */
+/** @param device as parsed by yargs, which turns text into NaN: formerly this option was the name of the backend */
 function deviceOption(device: number): number {
   if (!Number.isNaN(device)) return numberOption('device', device, { min: 0, max: deviceIndexMax, whole: true });
   throw new UserError(
-    `--device: expected the index of a device, a whole number from 0 to ${deviceIndexMax}; the backend of the tfjs engine is --device-kind`,
+    `--device: expected the index of a device, a whole number from 0 to ${deviceIndexMax}. Use --device-kind for the backend of the tfjs engine.`,
   );
 }
 
@@ -83,21 +83,23 @@ export const isaOption = {
   describe: 'Instruction set of the native engine',
 };
 
-/** How many ranks or workers: numbers with commas between. @throws UserError for anything else */
+/** Numbers of ranks or workers, separated by commas. @throws UserError for anything else */
 export function countsOption(name: string, text: string, { min, max }: { min: number; max: number }): number[] {
   const counts = text.split(',').map(Number);
   if (counts.some((count) => !Number.isInteger(count) || count < min || count > max)) {
-    throw new UserError(`Expected numbers from ${min} to ${max} for --${name}, like 2,4, but received "${text}".`);
+    throw new UserError(
+      `--${name}: expected numbers from ${min} to ${max}, such as 2,4, received ${JSON.stringify(text)}`,
+    );
   }
   return counts;
 }
 
-/** Of the commands that open a dashboard. */
+/** For the commands that open a dashboard. */
 export const dashboardHost = {
   'dashboard-host': {
     type: 'string',
     requiresArg: true,
     default: '127.0.0.1',
-    describe: 'Address that the dashboard listens on; others than loopback need the token that is printed',
+    describe: 'Address that the dashboard listens on; beyond loopback, clients need the printed token',
   },
 } as const satisfies Record<string, Options>;

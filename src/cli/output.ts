@@ -1,22 +1,22 @@
 /**
- * Where the lines of a command go. Every command prints through `print` and `warn`; a run may send them elsewhere for as long as
- * it lasts: above a live view, into JSON lines, nowhere (`--quiet`).
+ * The output of a command. Every command prints with `print` and `warn`. A run may redirect them while it lasts: above a live view,
+ * into JSON lines, or nowhere (`--quiet`).
  */
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { style } from './terminal.ts';
 
 export interface Output {
-  /** What a user may want to know. */
+  /** Information. */
   print(line: string): void;
-  /** What a user should know. */
+  /** A warning. */
   warn(line: string): void;
-  /** What the command came to: its last line. */
+  /** The result of the command: its last line. */
   conclude(line: string): void;
-  /** The text that a trained model writes. Absent: nobody wants it, and it need not be written. */
+  /** Receives the sample from the trained model. Absent if no sample is needed. */
   readonly sample?: (pieces: AsyncIterable<string>) => Promise<void>;
 }
 
-/** Standard output for people; warnings go to standard error. */
+/** Text on standard output; warnings go to standard error. */
 export const plainOutput: Output & Required<Pick<Output, 'sample'>> = {
   print: writeLine,
   warn: writeWarning,
@@ -28,7 +28,7 @@ export const plainOutput: Output & Required<Pick<Output, 'sample'>> = {
   },
 };
 
-/** Warnings, and the line that says what the command came to. */
+/** Only warnings and the last line, which gives the result. */
 export const quietOutput: Output = {
   print: () => {},
   warn: writeWarning,
@@ -37,7 +37,7 @@ export const quietOutput: Output = {
 
 let current: Output = plainOutput;
 
-/** Sends the lines of this process elsewhere. @returns where they went before */
+/** Redirects the output of this process. @returns the previous output */
 export function setOutput(output: Output): Output {
   const before = current;
   current = output;
@@ -69,14 +69,14 @@ function writeWarning(line: string): void {
 }
 
 /**
- * What a command that failed says: in words; with `--debug`, and where it is a bug, with the stack and what caused it.
- * @param debug show where even an expected error came from
+ * The text for an error: its message or, with `--debug` and for bugs, its stack and causes.
+ * @param debug show the stack of expected errors as well
  */
 export function errorText(error: unknown, debug: boolean): string {
   const isExpected = error instanceof UserError || error instanceof PeerError;
   if (isExpected && !debug) return messageOf(error);
   const texts: string[] = [];
-  // A cause may go round in a circle.
+  // Causes may form a cycle.
   const seen = new Set<unknown>();
   for (let at = error; at !== undefined && !seen.has(at); at = at instanceof Error ? at.cause : undefined) {
     seen.add(at);

@@ -1,6 +1,6 @@
 /**
- * Standard output or error that cannot be written: its disk is full, its terminal is closed, its reader is gone. Nothing more is printed
- * there. A command whose product is not what it prints goes on; any other fails, since nobody would see its result.
+ * Failures of standard output or error: a full disk, a closed terminal, a reader that has ended. Nothing more is printed there. A
+ * command with another result than its output continues; any other command fails, because its result would be lost.
  */
 import { messageOf } from '../base/errors.ts';
 import { programName } from './calledAs.ts';
@@ -11,12 +11,12 @@ let isProduct = true;
 let listener: ((problem: string) => void) | undefined;
 const untold: string[] = [];
 
-/** What this command prints is not what it is for: it goes on when it cannot print. */
+/** Declares that the output of this command is not its result: it continues when it cannot print. */
 export function goOnWithoutPrinting(): void {
   isProduct = false;
 }
 
-/** Told of each stream that has failed or fails, in words, once. @returns what ends the listening */
+/** Reports each stream that has failed or fails, once. @returns a function that removes the listener */
 export function onPrintFailure(tell: (problem: string) => void): () => void {
   listener = tell;
   for (const problem of untold.splice(0)) tell(problem);
@@ -26,8 +26,8 @@ export function onPrintFailure(tell: (problem: string) => void): () => void {
 }
 
 /**
- * From now on a failing write is not an error that ends the process.
- * @param onCutOff told where the reader of standard output is gone (`| head`), which is its wish
+ * From now on a failed write does not end the process with an error.
+ * @param onCutOff called when the reader of standard output has ended on purpose (`| head`)
  */
 export function survivePrintFailures(onCutOff: () => void): void {
   for (const [name, stream] of Object.entries(streams)) {
@@ -40,7 +40,7 @@ export function survivePrintFailures(onCutOff: () => void): void {
       else failed(`${name} cannot be written: ${messageOf(error)}`);
     };
     stream.on('error', fail);
-    // A write to a file may throw; what is written after a failure goes nowhere, and whoever waits for it is called.
+    // A write to a file may throw. Later writes are dropped, but their callbacks are still called.
     stream.write = ((...given: unknown[]): boolean => {
       if (!hasFailed) {
         try {

@@ -1,4 +1,4 @@
-/** `--dry-run`: what a run would train, on what, and how much memory each worker needs. */
+/** `--dry-run`: the model and data of a run, and the memory that each worker needs. */
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { trainedCount } from '../architecture/trainable.ts';
 import { grouped } from '../base/numberText.ts';
@@ -31,8 +31,8 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   );
   const time = await estimatedTime(config, vocabSize);
   if (time !== undefined) print(`time         ${time}`);
-  print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in all`);
-  if (selectEngine(config.engine).name === 'tfjs') print('             as the native engine takes it: tfjs differs');
+  print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
+  if (selectEngine(config.engine).name === 'tfjs') print('             for the native engine; tfjs differs');
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
     `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable))} more, if a checkpoint takes longer to send than a step`,

@@ -1,4 +1,4 @@
-/** `launch plot`: curves of one or several runs, as a picture. */
+/** `launch plot`: a picture with the curves of one or more runs. */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { expandHome } from '../base/userPath.ts';
@@ -8,13 +8,16 @@ import { hasMetric, runChart } from '../report/runChart.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 
-/** Weight of the past where `--smooth` stands alone. */
+/** Weight of the past if `--smooth` has no value. */
 const defaultSmoothing = 0.9;
 
 const plotOptions = {
-  metric: { choices: metricNames, default: 'loss' as const, describe: 'What to show' },
-  out: { type: 'string', requiresArg: true, describe: 'A file that ends with .svg or .png [default: METRIC.svg]' },
-  smooth: { type: 'string', describe: `Moving average: the weight of the past, below 1; alone: ${defaultSmoothing}` },
+  metric: { choices: metricNames, default: 'loss' as const, describe: 'Metric to plot' },
+  out: { type: 'string', requiresArg: true, describe: 'Output file, .svg or .png [default: METRIC.svg]' },
+  smooth: {
+    type: 'string',
+    describe: `Smooth with a moving average: weight of the past, below 1 [without a value: ${defaultSmoothing}]`,
+  },
 } as const satisfies Record<string, Options>;
 
 type PlotArguments = InferredOptionTypes<typeof plotOptions> & { readonly runs: string[] };
@@ -24,9 +27,9 @@ export const plotCommand: CommandModule<object, PlotArguments> = {
     yargs
       .positional('runs', { type: 'string', array: true, demandOption: true, describe: 'Run directories' })
       .options(plotOptions)
-      .example('$0 plot runs/quickstart', 'loss.svg, with the losses of evaluations')
+      .example('$0 plot runs/quickstart', 'loss.svg, with the validation losses')
       .example('$0 plot runs/a runs/b --metric valLoss --out val.png', 'two runs in one picture')
-      .example('$0 plot runs/a runs/b --smooth 0.98', 'smoothed, the raw curves pale behind') as never,
+      .example('$0 plot runs/a runs/b --smooth 0.98', 'smoothed, with the raw curves in the background') as never,
   handler: plot,
 };
 
@@ -38,11 +41,11 @@ async function plot({ runs, metric, smooth, ...args }: ArgumentsCamelCase<PlotAr
   const records = [];
   for (const run of runs) {
     const record = await readRun(run);
-    if (record.badLines > 0) warn(`${run}: ${record.badLines} lines of its logs cannot be read; they are left out`);
-    if (!hasMetric(record, metric)) warn(`${run} has no ${metric} (yet)`);
+    if (record.badLines > 0) warn(`${run}: ${record.badLines} unreadable lines in its logs were skipped`);
+    if (!hasMetric(record, metric)) warn(`${run} has no ${metric} yet`);
     records.push(record);
   }
-  if (!records.some((record) => hasMetric(record, metric))) throw new UserError(`there is no ${metric} to draw`);
+  if (!records.some((record) => hasMetric(record, metric))) throw new UserError(`no ${metric} to plot in these runs`);
   await writePicture(out, runChart(records, { metric, smoothing }));
   print(out);
 }

@@ -1,4 +1,4 @@
-/** `launch prepare`: text of any size to a folder of tokens that a run reads from the disk. */
+/** `launch prepare`: converts text of any size into a folder of tokens that a run reads from disk. */
 import { stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
@@ -28,44 +28,44 @@ const prepareOptions = {
     requiresArg: true,
     demandOption: true,
     describe:
-      'char, byte, gpt2, cl100k, o200k, bpe:N (trained on the sources), or a folder with a tokenizer.json (a checkpoint, other prepared data)',
+      'char, byte, gpt2, cl100k, o200k, bpe:N (trained on the sources), or a folder with a tokenizer.json, such as a checkpoint',
   },
-  out: { alias: 'o', type: 'string', requiresArg: true, demandOption: true, describe: 'Folder to make' },
+  out: { alias: 'o', type: 'string', requiresArg: true, demandOption: true, describe: 'Output folder' },
   field: {
     type: 'string',
     requiresArg: true,
-    describe: 'Field of a JSON object, or column of a table, that has the text [default: text]',
+    describe: 'JSON key or table column that holds the text [default: text]',
   },
   format: {
     choices: sourceFormats,
-    describe: 'What the sources are [default: as their names and their content say; standard input: text]',
+    describe: 'Format of the sources [default: detected from name and content; standard input: text]',
   },
   'line-endings': {
     choices: lineEndingChoices,
     default: 'lf' as const,
-    describe: 'lf makes LF of the CRLF of Windows, keep leaves the text as it is',
+    describe: 'lf: convert Windows line endings (CRLF) to LF; keep: leave the text unchanged',
   },
   'val-fraction': {
     type: 'number',
     requiresArg: true,
-    describe: 'Share of the tokens, at the end, that validates [default: 0.1]',
+    describe: 'Fraction of the tokens for validation, from the end [default: 0.1]',
   },
   'val-documents': {
     type: 'number',
     requiresArg: true,
-    describe: 'Instead: share of the documents, drawn from all over the input, that validates',
+    describe: 'Fraction of the documents for validation, drawn from all of the input instead',
   },
   'skip-bad': {
     type: 'boolean',
     default: false,
-    describe: 'Leave out JSON lines and rows of tables that hold no text, and count them, instead of failing',
+    describe: 'Skip and count JSON lines and table rows without text instead of failing',
   },
-  threads: { type: 'number', requiresArg: true, describe: 'Threads that encode [default: one for each core]' },
+  threads: { type: 'number', requiresArg: true, describe: 'Encoding threads [default: one per core]' },
   'shard-tokens': {
     type: 'number',
     requiresArg: true,
     default: 2 ** 27,
-    describe: 'Tokens in one file',
+    describe: 'Tokens per output file',
   },
 } as const satisfies Record<string, Options>;
 
@@ -82,28 +82,28 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
       })
       .options(prepareOptions)
       .conflicts('val-fraction', 'val-documents')
-      .example('$0 prepare corpus/ --tokenizer gpt2 --out data/corpus', 'all files of a folder, each a document')
-      .example('$0 prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web', 'JSON lines with a field "text"')
+      .example('$0 prepare corpus/ --tokenizer gpt2 --out data/corpus', 'all files in a folder, one document each')
+      .example('$0 prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web', 'JSON lines with a "text" key')
       .example(
         '$0 prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki',
-        'a column',
+        'a table column',
       )
       .example(
         '$0 prepare "c4-train.*.json.gz" reviews.csv --field text --tokenizer gpt2 --out data/c4',
         'several formats',
       )
       .example('zcat dump.gz | $0 prepare - --tokenizer gpt2 --out data/dump', 'standard input')
-      .example('$0 prepare books/ --tokenizer bpe:8000 --out data/books', 'a vocabulary of their own')
-      .example('$0 prepare builtin --tokenizer char --out data/shakespeare', 'the text of the package')
+      .example('$0 prepare books/ --tokenizer bpe:8000 --out data/books', 'a new vocabulary, trained on the text')
+      .example('$0 prepare builtin --tokenizer char --out data/shakespeare', 'the text from the package')
       .epilog(
-        'Names ending in .json, .jsonl, .ndjson, .csv, .tsv or .parquet are collections of documents, all others text; .gz and .zst are decompressed. ' +
-          'Killed, the same command goes on where it stopped, to the same bytes.',
+        'Files ending in .json, .jsonl, .ndjson, .csv, .tsv or .parquet hold many documents; all others are one text. ' +
+          '.gz and .zst files are decompressed. If interrupted, rerun the same command to resume: the result is identical.',
       ) as never,
   handler: run,
 };
 
 async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
-  goOnWithoutPrinting(); // it is for the folder
+  goOnWithoutPrinting(); // the result is the folder
   const cwd = process.cwd();
   const out = userPath(cwd, args.out);
   const split = splitOf(args);
@@ -132,10 +132,10 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     listener: {
       waiting: print,
       resumed: (documents, tokens) =>
-        print(`going on after ${grouped(documents)} documents, ${grouped(tokens)} tokens`),
+        print(`resuming after ${grouped(documents)} documents, ${grouped(tokens)} tokens`),
       progress: progress.update,
       skipped(what) {
-        if (++told <= 10) warn(`left out ${what}`);
+        if (++told <= 10) warn(`skipped ${what}`);
       },
       normalised: (lines) => {
         normalised += lines;
@@ -143,18 +143,20 @@ async function run(args: ArgumentsCamelCase<PrepareArguments>): Promise<void> {
     },
   }).finally(progress.end);
   if (normalised > 0) print(normalisedNotice(grouped(normalised), '--line-endings keep'));
-  print(prepared === undefined ? `${args.out} is there already, from the same sources` : summary(prepared, args.out));
+  print(
+    prepared === undefined ? `${args.out} already exists, made from the same sources` : summary(prepared, args.out),
+  );
 }
 
 function summary({ documents, textBytes, skipped, trainTokens, valTokens, shards }: Prepared, out: string): string {
-  const left = skipped === 0 ? '' : `, ${grouped(skipped)} left out`;
+  const left = skipped === 0 ? '' : `, ${grouped(skipped)} skipped`;
   if (valTokens === 0) {
-    warn('nothing is held out for validation: a run on it needs data.validation=TEXT, or eval.everySteps=0');
+    warn('no validation data: training on this folder needs data.validation=TEXT, or eval.everySteps=0');
   }
   return (
     `${grouped(documents)} documents${left}, ${grouped(textBytes)} bytes of text: ${grouped(trainTokens)} tokens to train on, ${grouped(valTokens)} to validate, ` +
     `in ${grouped(shards)} file${shards === 1 ? '' : 's'}\n` +
-    `train on it: ${ownCommand('--set', `data.shards=${out}`)}; look into it: ${ownCommand('inspect', out)}`
+    `train on it: ${ownCommand('--set', `data.shards=${out}`)}\nlook into it: ${ownCommand('inspect', out)}`
   );
 }
 
@@ -169,7 +171,7 @@ function splitOf({ valFraction, valDocuments }: ArgumentsCamelCase<PrepareArgume
 }
 
 async function tokenizerOf(name: string, cwd: string): Promise<Tokenizer | MadeOfText> {
-  // A folder need not have a / in its name here.
+  // Here, the name of a folder does not need a slash.
   const spec =
     parseTokenizerKind(name) ?? ((await exists(userPath(cwd, name))) ? parseTokenizerKind(`./${name}`) : undefined);
   if (spec === undefined) throw new UserError(`--tokenizer: expected ${expectedTokenizer}, received ${name}`);
@@ -183,7 +185,7 @@ async function sourcesOf(
   cwd: string,
 ): Promise<Source[]> {
   const found = await findSources(sources, { cwd, format, onNotice: warn });
-  // What is made in a folder that is read is none of the input.
+  // Output inside an input folder is not part of the input.
   const inOut = userPath(cwd, out) + sep;
   return found.filter(({ path }) => path === undefined || !path.startsWith(inOut));
 }

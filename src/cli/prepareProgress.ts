@@ -1,4 +1,4 @@
-/** The progress bar of `launch prepare`, on standard error: one line that changes on a terminal, else a line now and then. */
+/** The progress bar of `launch prepare`, on standard error: one line that changes on a terminal, otherwise periodic lines. */
 import { grouped } from '../base/numberText.ts';
 import type { PreparePhase } from '../data/prepare/prepareShards.ts';
 import { bytes, duration } from './progress.ts';
@@ -9,11 +9,11 @@ const barCells = 24;
 
 export interface PrepareProgress {
   readonly update: (phase: PreparePhase, bytesRead: number, tokens: number) => void;
-  /** Leaves the terminal at the beginning of a line. */
+  /** Moves the cursor to the start of a line. */
   readonly end: () => void;
 }
 
-/** @param totalBytes of all sources; 0 if nobody knows */
+/** @param totalBytes size of all sources; 0 if unknown */
 export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream = process.stderr): PrepareProgress {
   const intervalMs = stream.isTTY ? terminalIntervalMs : lineIntervalMs;
   let phaseNow: PreparePhase | undefined;
@@ -25,7 +25,7 @@ export function prepareProgress(totalBytes: number, stream: NodeJS.WriteStream =
     update(phase, bytesRead, tokens) {
       const nowMs = performance.now();
       if (phase !== phaseNow) {
-        // What a resume passes over, or a first pass, says nothing about the speed.
+        // Skipped input and earlier passes do not count for the speed.
         start = { ms: phaseNow === undefined ? beganMs : nowMs, bytes: bytesRead };
         phaseNow = phase;
       }
@@ -54,7 +54,7 @@ export interface ProgressFacts {
   readonly bytesRead: number;
   readonly totalBytes: number;
   readonly tokens: number;
-  /** Since the phase began, at `start` bytes. */
+  /** Seconds since the phase began, at `start` bytes. */
   readonly seconds: number;
   readonly start: number;
 }

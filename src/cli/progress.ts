@@ -1,4 +1,4 @@
-/** What a run prints: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
+/** The printed lines of a run: a header, a line every `train.logEverySteps` steps, evaluations, checkpoints, warnings. */
 import { basename } from 'node:path';
 import { grouped } from '../base/numberText.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
@@ -13,7 +13,7 @@ export interface ProgressOptions {
   readonly stepTokens: number;
 }
 
-/** Prints what happens, with the lines of output.ts. */
+/** Prints the events of a run through output.ts. */
 export function progressPrinter(options: ProgressOptions): RunListener {
   const { maxSteps, logEverySteps } = options;
   const stepLabel = (step: number) => labelOf(step, maxSteps);
@@ -41,7 +41,7 @@ export function progressPrinter(options: ProgressOptions): RunListener {
     checkpoint(outcome) {
       if ('error' in outcome) {
         warn(
-          `the checkpoint of step ${outcome.step} was not written: ${outcome.error}; earlier checkpoints are kept and training continues`,
+          `the checkpoint of step ${outcome.step} was not written: ${outcome.error}. Earlier checkpoints are kept and training continues.`,
         );
       } else {
         print(`${stepLabel(outcome.step)}  checkpoint ${basename(outcome.path)}`);
@@ -70,10 +70,10 @@ function labelOf(step: number, maxSteps: number): string {
 
 /** `1:02:03` or `2:03`. */
 export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const hours = Math.floor(whole / 3_600);
-  const minutes = Math.floor(whole / 60) % 60;
-  const rest = String(whole % 60).padStart(2, '0');
+  const total = Math.max(0, Math.round(seconds));
+  const hours = Math.floor(total / 3_600);
+  const minutes = Math.floor(total / 60) % 60;
+  const rest = String(total % 60).padStart(2, '0');
   return hours > 0 ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`;
 }
 

@@ -1,4 +1,4 @@
-/** `launch report`: one page that tells a run, for a browser without a network. */
+/** `launch report`: one HTML page about a run, which needs no network. */
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { expandHome } from '../base/userPath.ts';
@@ -9,7 +9,7 @@ import { print, warn } from './output.ts';
 import { bytes } from './progress.ts';
 
 const reportOptions = {
-  out: { type: 'string', requiresArg: true, describe: 'The page [default: report.html in the run directory]' },
+  out: { type: 'string', requiresArg: true, describe: 'Output file [default: report.html in the run directory]' },
 } as const satisfies Record<string, Options>;
 
 type ReportArguments = InferredOptionTypes<typeof reportOptions> & { readonly run: string };
@@ -20,14 +20,14 @@ export const reportCommand: CommandModule<object, ReportArguments> = {
       .positional('run', { type: 'string', demandOption: true, describe: 'Run directory' })
       .options(reportOptions)
       .example('$0 report runs/quickstart', 'runs/quickstart/report.html')
-      .example('$0 report runs/quickstart --out page.html', 'somewhere else') as never,
+      .example('$0 report runs/quickstart --out page.html', 'write to another file') as never,
   handler: report,
 };
 
 async function report({ run, ...args }: ArgumentsCamelCase<ReportArguments>): Promise<void> {
   const out = expandHome(args.out ?? join(run, 'report.html'));
   const record = await readRun(run);
-  if (record.badLines > 0) warn(`${run}: ${record.badLines} lines of its logs cannot be read; they are left out`);
+  if (record.badLines > 0) warn(`${run}: ${record.badLines} unreadable lines in its logs were skipped`);
   await writeRunReport(out, record, await machine());
   print(out);
 }

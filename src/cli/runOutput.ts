@@ -1,4 +1,4 @@
-/** How `launch train` shows a run: a live view on a terminal, else plain lines; warnings only (`--quiet`); JSON lines (`--json`). */
+/** The output of `launch train`: a live view on a terminal, otherwise plain lines; warnings only (`--quiet`); JSON lines (`--json`). */
 import { exitCodeOf, messageOf } from '../base/errors.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { jsonListener, jsonOutput, writeJsonLine } from './jsonLines.ts';
@@ -14,7 +14,7 @@ export interface OutputArguments {
   readonly json?: boolean | undefined;
 }
 
-/** What was asked for; without a wish, live where standard output is a terminal that a person looks at. */
+/** The requested mode; by default live if standard output is a terminal and this is not a CI job. */
 export function outputModeOf(
   { plain, quiet, json }: OutputArguments,
   isTTY: boolean,
@@ -27,7 +27,7 @@ export function outputModeOf(
   return isTTY && !plain && !isCI && env['TERM'] !== 'dumb' ? 'live' : 'plain';
 }
 
-/** Runs a command whose lines go where `mode` says. @returns its exit code */
+/** Runs a command with the output of `mode`. @returns its exit code */
 export async function withOutput(mode: OutputMode, command: () => Promise<number>): Promise<number> {
   if (mode === 'quiet') {
     const before = setOutput(quietOutput);
@@ -49,9 +49,9 @@ export async function withOutput(mode: OutputMode, command: () => Promise<number
 
 export interface RunOutput {
   readonly listener: Partial<RunListener>;
-  /** For what worker processes print, where that would disturb. */
+  /** Receives the lines of worker processes if they must not be printed directly. */
   readonly onWorkerOutput?: (line: string) => void;
-  /** The run is over: what is printed now goes below all of it. */
+  /** Ends the output of the run; later lines are printed below it. */
   close(): void;
 }
 
@@ -60,9 +60,9 @@ export interface RunFacts extends LiveViewOptions {
   readonly runDir: string;
 }
 
-/** Shows a run from now until it is closed. */
+/** Shows a run until the output is closed. */
 export function openRunOutput(mode: OutputMode, options: RunFacts): RunOutput {
-  // Of a warning the word is there already.
+  // The line of a warning already has the prefix.
   const onWorkerOutput = (line: string) => warn(line.replace(/^warning: /, ''));
   const { runDir, maxSteps, startStep, stepTokens } = options;
   switch (mode) {

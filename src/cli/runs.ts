@@ -1,4 +1,4 @@
-/** `launch runs`: lists the runs in runs/, removes some, gives one another name. */
+/** `launch runs`: lists, removes and renames runs. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
@@ -17,7 +17,7 @@ import { print, warn } from './output.ts';
 import { bytes } from './progress.ts';
 
 const runsOptions = {
-  json: { type: 'boolean', default: false, describe: 'One JSON object on standard output' },
+  json: { type: 'boolean', default: false, describe: 'Print one JSON object' },
 } as const satisfies Record<string, Options>;
 
 type RunsArguments = InferredOptionTypes<typeof runsOptions> & {
@@ -31,20 +31,20 @@ export const runsCommand: CommandModule<object, RunsArguments> = {
       .positional('action', {
         choices: ['list', 'rm', 'name'] as const,
         default: 'list' as const,
-        describe: 'List them, remove some, or give one another name',
+        describe: 'list (all runs), rm (remove runs) or name (rename a run)',
       })
-      .positional('runs', { type: 'string', array: true, describe: 'Run directories, or their names in runs/' })
+      .positional('runs', { type: 'string', array: true, describe: 'Run directories, or names in runs/' })
       .options(runsOptions)
-      .example('$0 runs', 'the runs in runs/, the newest first')
-      .example('$0 runs --json', 'the same for a program')
-      .example('$0 runs name quickstart baseline', 'runs/quickstart becomes runs/baseline')
-      .example('$0 runs rm baseline', 'removes runs/baseline with its checkpoints') as never,
+      .example('$0 runs', 'the runs in runs/, newest first')
+      .example('$0 runs --json', 'the same as JSON')
+      .example('$0 runs name quickstart baseline', 'rename runs/quickstart to runs/baseline')
+      .example('$0 runs rm baseline', 'remove runs/baseline and its checkpoints') as never,
   handler: async ({ action, runs = [], json }: ArgumentsCamelCase<RunsArguments>) => {
     const cwd = process.cwd();
     switch (action) {
       case 'list':
         if (runs.length > 0)
-          throw new UserError('all runs in runs/ are listed: expected no names, or rm or name before them');
+          throw new UserError('the list shows all runs in runs/: give no names, or put rm or name before them');
         return await list(cwd, json);
       case 'rm':
         return await remove(runs, cwd);
@@ -64,7 +64,7 @@ async function list(cwd: string, json: boolean): Promise<void> {
     return;
   }
   if (summaries.length === 0) {
-    print(`there are no runs in runs/: train one with ${ownCommand()}`);
+    print(`no runs in runs/: train one with ${ownCommand()}`);
     return;
   }
   const rows = summaries.map((run) => [
@@ -102,10 +102,10 @@ async function remove(names: readonly string[], cwd: string): Promise<void> {
     await removeLeftovers(parent, cwd);
   }
   try {
-    // All are claimed before the first is gone.
+    // Claim all of them before removing the first.
     for (const folder of folders.values()) await claim(folder, 'removed');
     for (const folder of folders.values()) {
-      // Hidden first: a run that is half removed is not seen.
+      // Hidden first, so that nobody sees a partly removed run.
       const word = randomBytes(4).toString('hex');
       const hidden = join(dirname(folder.path), `.removed-${process.pid}-${processWord()}-${word}`);
       await folder.moveTo(hidden);
@@ -117,7 +117,7 @@ async function remove(names: readonly string[], cwd: string): Promise<void> {
   }
 }
 
-/** What a process that ended while it removed runs left of them. */
+/** Removes what an interrupted `rm` left. */
 async function removeLeftovers(parent: string, cwd: string): Promise<void> {
   for (const name of await readdir(parent).catch(() => [])) {
     const [, pid, word] = /^\.removed-(\d{1,10})-([0-9a-f]{8})-[0-9a-f]{8}$/.exec(name) ?? [];
@@ -139,30 +139,32 @@ async function name(names: readonly string[], cwd: string): Promise<void> {
   }
   const folder = await trainedRun(from, cwd, 'renamed');
   const target = join(dirname(folder.path), to);
-  if (existsSync(target)) throw new UserError(`${shortPath(target, cwd)} is there already: choose another name`);
+  if (existsSync(target)) throw new UserError(`${shortPath(target, cwd)} already exists: choose another name`);
   await claim(folder, 'renamed');
   await folder.moveTo(target);
   print(`${shortPath(folder.path, cwd)} is now ${shortPath(target, cwd)}`);
 }
 
-/** So that nobody begins to train in it meanwhile. @throws UserError if a process trains in it */
+/** Prevents that a process starts to train in the folder. @throws UserError if one already trains in it */
 async function claim(folder: RunFolder, what: string): Promise<void> {
   await folder.claim(warn, `it cannot be ${what} before that ends`);
 }
 
-/** A directory that a run has written: a `config.yaml` may be anybody's. */
+/** A directory that a run has written; a `config.yaml` alone does not prove it. */
 async function trainedRun(given: string, cwd: string, what: string): Promise<RunFolder> {
   const isName = !given.includes('/') && existsSync(join(cwd, 'runs', given, 'config.yaml'));
   const folder = await existingRunFolder(isName ? join('runs', given) : given, cwd);
   const shown = shortPath(folder.path, cwd);
   if (!existsSync(folder.journalPath) && !existsSync(folder.metricsPath)) {
     throw new UserError(
-      `expected a run directory, found neither journal.jsonl nor metrics.jsonl in ${shown}: remove it by hand if it is a run that never began`,
+      `${shown} is not a run directory: neither journal.jsonl nor metrics.jsonl found. If it is a run that never started, remove it by hand.`,
     );
   }
   const fromIt = relative(await realpath(folder.path), await realpath(cwd));
   if (fromIt !== '..' && !fromIt.startsWith(`..${sep}`) && !isAbsolute(fromIt)) {
-    throw new UserError(`the working folder lies in ${shown}: a run can be ${what} from outside of it only`);
+    throw new UserError(
+      `${shown} contains the working folder: change to another folder, since a run cannot be ${what} from inside`,
+    );
   }
   return folder;
 }

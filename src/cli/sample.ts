@@ -1,4 +1,4 @@
-/** The text that ends a run: its newest checkpoint, loaded as `launch generate` loads it, continues `sample.prompt`. */
+/** The sample at the end of a run: the newest checkpoint, loaded as in `launch generate`, continues `sample.prompt`. */
 import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config/configTypes.ts';
 import { LineLog } from '../records/lineLog.ts';
@@ -10,8 +10,8 @@ import { currentOutput, warn } from './output.ts';
 import { onPrintFailure } from './outputFailures.ts';
 
 /**
- * Prints it, and keeps it in samples.jsonl. Neither happens if `sample.maxTokens` is 0, or nobody wants a sample. Whatever asks
- * the command to end, or keeps it from printing, ends the text early; the run is done all the same.
+ * Prints the sample and stores it in samples.jsonl, unless `sample.maxTokens` is 0 or the output needs no sample. A request to end
+ * the command, or a failure to print, ends the text early without affecting the run.
  */
 export async function printSample(config: Config, folder: RunFolder): Promise<void> {
   const { sample } = currentOutput();
@@ -28,14 +28,14 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
     isInterrupted = true;
   };
   const ignoreRequests = onEndRequest(onInterrupt);
-  // The run is done all the same.
+  // The run has already succeeded.
   const ignorePrintFailures = onPrintFailure(onInterrupt);
   const pieces: string[] = [];
   async function* untilInterrupted() {
     for await (const piece of continueText(loaded, { ...config.sample, seed: config.train.seed })) {
       pieces.push(piece);
       yield piece;
-      // On a CPU a token is computed before its promise is looked at: signals get their turn here.
+      // On a CPU a token is computed synchronously, so let signals be handled here.
       await setImmediate();
       if (isInterrupted) return;
     }

@@ -1,4 +1,4 @@
-/** How `generate` and `chat` draw their texts: the options, their ranges, and what a run's config says where they are left out. */
+/** The sampling of `generate` and `chat`: the options, their ranges, and their defaults from the config of a run. */
 import type { Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import type { Config } from '../config/configTypes.ts';
@@ -16,7 +16,7 @@ export interface SamplingArguments {
   readonly seed: number;
 }
 
-/** What is taken where neither the command line nor a run's config says otherwise. */
+/** Used if neither the command line nor the config of a run gives a value. */
 const fallback = { maxTokens: 200, temperature: 0.8, topK: 200, topP: 1 };
 
 export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArguments> {
@@ -24,7 +24,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('special-tokens', {
       type: 'boolean',
       default: false,
-      describe: 'Names of special tokens in the prompt, like <|endoftext|>, stand for them',
+      describe: 'Parse special tokens such as <|endoftext|> in the prompt',
     })
     .option('max-tokens', {
       type: 'number',
@@ -34,37 +34,37 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('stop', {
       type: 'string',
       requiresArg: true,
-      describe: 'End a text before this one comes; may be given several times',
+      describe: 'Stop before this text; can be repeated',
     })
     .option('greedy', {
       type: 'boolean',
       default: false,
-      describe: 'Take the likeliest token each time, as --temperature 0',
+      describe: 'Always take the most likely token, as with --temperature 0',
     })
     .option('temperature', {
       type: 'number',
       requiresArg: true,
-      describe: "Below 1 likelier tokens, above 1 more variety, 0 always the likeliest [default: the run's, or 0.8]",
+      describe: "Below 1 favours likely tokens, above 1 adds variety, 0 is greedy [default: the run's, or 0.8]",
     })
     .option('top-k', {
       type: 'number',
       requiresArg: true,
-      describe: "Draw from the K likeliest only; 0 from all [default: the run's, or 200]",
+      describe: "Sample from the K most likely tokens; 0: all [default: the run's, or 200]",
     })
     .option('top-p', {
       type: 'number',
       requiresArg: true,
-      describe: "Draw from the likeliest that together have this probability [default: the run's, or 1: all]",
+      describe: "Sample from the most likely tokens with this total probability [default: the run's, or 1: all]",
     })
     .option('seed', {
       type: 'number',
       requiresArg: true,
       default: 1337,
-      describe: 'The same seed gives the same text',
+      describe: 'Random seed; the same seed gives the same text',
     });
 }
 
-/** Before a model is loaded, which may take a while. @throws UserError for a number out of its range, options without effect */
+/** Checks the options before the model is loaded. @throws UserError for a number out of range or an option without effect */
 export function checkSampling(args: SamplingArguments): void {
   const check = (name: string, value: number | undefined, range: Parameters<typeof numberOption>[2]): void => {
     if (value !== undefined) numberOption(name, value, range);
@@ -74,19 +74,19 @@ export function checkSampling(args: SamplingArguments): void {
   check('top-k', args['top-k'], { min: 0, max: 2 ** 31, whole: true });
   check('top-p', args['top-p'], { min: 1e-4, max: 1 });
   check('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
-  if ([args.stop ?? []].flat().includes('')) throw new UserError('--stop: expected a text that is not empty');
+  if ([args.stop ?? []].flat().includes('')) throw new UserError('--stop: expected a non-empty text');
   const drawn = (['temperature', 'top-k', 'top-p'] as const).find((name) => args[name] !== undefined);
   if (args.greedy && drawn !== undefined) {
-    throw new UserError(`--greedy draws nothing, so --${drawn} has no effect: leave out one of the two`);
+    throw new UserError(`--greedy does not sample, so --${drawn} has no effect: omit one of the two`);
   }
 }
 
-/** The command line wins over the config of the run that wrote the checkpoint. */
+/** The command line takes precedence over the config of the run that wrote the checkpoint. */
 export function samplingOf(args: SamplingArguments, runConfig: Config | undefined) {
   const sample = runConfig?.sample ?? fallback;
   return {
     specialTokens: args['special-tokens'],
-    // A run that prints no sample has 0 there, which nobody who asks for text means.
+    // A run without a sample has 0 here, but this command must generate text.
     maxTokens: args['max-tokens'] ?? (sample.maxTokens || fallback.maxTokens),
     temperature: args.greedy ? 0 : (args.temperature ?? sample.temperature),
     topK: args['top-k'] ?? sample.topK,

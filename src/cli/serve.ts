@@ -1,4 +1,4 @@
-/** `launch serve`: a trained model behind HTTP, as OpenAI's clients expect it, and a page to type in. */
+/** `launch serve`: serves a trained model over HTTP with an OpenAI-compatible API, and a page to type in. */
 import { basename, dirname } from 'node:path';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
 import { interruptedExitCode } from '../base/errors.ts';
@@ -18,7 +18,7 @@ interface ServeArguments extends ModelArguments {
   readonly 'model-name': string | undefined;
 }
 
-/** How long requests that are under way may take when the server is asked to end. */
+/** The time that requests in progress have to finish when the server stops. */
 const graceMs = 30_000;
 
 export const serveCommand: CommandModule<object, ServeArguments> = {
@@ -26,35 +26,39 @@ export const serveCommand: CommandModule<object, ServeArguments> = {
     withModelOptions(yargs)
       .positional('checkpoint', {
         type: 'string',
-        describe:
-          'As --checkpoint: a checkpoint, a run directory or a folder of GPT-2 weights [default: the newest run]',
+        describe: 'Checkpoint, run directory or GPT-2 folder, as --checkpoint [default: the newest run]',
       })
       .option('host', {
         type: 'string',
         requiresArg: true,
         default: '127.0.0.1',
-        describe: 'Address to listen on; others than loopback need the token that is printed',
+        describe: 'Address to listen on; beyond loopback, clients need the printed token',
       })
-      .option('port', { type: 'number', requiresArg: true, default: 8000, describe: '0: any' })
+      .option('port', {
+        type: 'number',
+        requiresArg: true,
+        default: 8000,
+        describe: 'Port to listen on; 0: any free one',
+      })
       .option('batch', {
         type: 'number',
         requiresArg: true,
         default: 8,
-        describe: 'Texts that are continued at once; each takes memory for its keys and values',
+        describe: 'Maximum number of texts generated at once; each needs memory for its key-value cache',
       })
       .option('queue', {
         type: 'number',
         requiresArg: true,
         default: 64,
-        describe: 'Texts that may wait besides; more are refused with status 429',
+        describe: 'Maximum number of waiting texts; more get status 429',
       })
       .option('model-name', {
         type: 'string',
         requiresArg: true,
-        describe: "What clients call the model [default: the name of the run's or the checkpoint's folder]",
+        describe: 'Model name in the API [default: name of the run or checkpoint folder]',
       })
       .example('$0 serve', 'the newest run, at http://127.0.0.1:8000')
-      .example('$0 serve runs/quickstart --port 0 --batch 16', 'on any free port, 16 texts at once'),
+      .example('$0 serve runs/quickstart --port 0 --batch 16', 'any free port, up to 16 texts at once'),
   handler: run,
 };
 
@@ -75,9 +79,9 @@ async function run(args: ArgumentsCamelCase<ServeArguments>): Promise<void> {
       modelName,
       onWarning: warn,
     });
-    if (!isLoopback(args.host)) warn(`${args.host} is reached unencrypted, by whoever has the token`);
+    if (!isLoopback(args.host)) warn(`${args.host} is unencrypted and open to anyone with the token`);
     print(loaded.description);
-    print(`serving ${modelName} ${shown(server)} (Ctrl-C ends it)`);
+    print(`serving ${modelName} ${shown(server)} (Ctrl-C to stop)`);
     await untilEnd(server);
   } finally {
     await loaded.engine.dispose();
@@ -85,15 +89,15 @@ async function run(args: ArgumentsCamelCase<ServeArguments>): Promise<void> {
 }
 
 function shown({ urls: { here, elsewhere }, token }: ModelServer): string {
-  const url = elsewhere === undefined ? here : `${here} or, on another machine, ${elsewhere}`;
-  return token === undefined ? `at ${url}` : `at ${url}; programs send Authorization: Bearer ${token}`;
+  const url = elsewhere === undefined ? here : `${here} or, from another machine, ${elsewhere}`;
+  return token === undefined ? `at ${url}` : `at ${url}; API clients send Authorization: Bearer ${token}`;
 }
 
-/** Serves until it is asked to end, then ends the requests that are under way; a second time cuts them off. */
+/** Serves until a request to end, then finishes the requests in progress. A second request to end aborts them. */
 async function untilEnd(server: ModelServer): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const end = (cause: EndCause): void => {
-      print('ending after the requests that are under way; once more to end at once');
+      print('finishing the requests in progress; press Ctrl-C again to stop at once');
       process.exitCode = cause === 'SIGTERM' ? 0 : interruptedExitCode;
       void server.close(graceMs).then(resolve, reject);
     };
@@ -101,7 +105,7 @@ async function untilEnd(server: ModelServer): Promise<void> {
   });
 }
 
-/** The run's, of which the checkpoint is a step; else the checkpoint's folder. */
+/** The name of the run that the checkpoint belongs to, otherwise of the checkpoint's folder. */
 function nameOf({ checkpoint }: LoadedModel): string {
   const folder = dirname(checkpoint.path);
   return basename(basename(folder) === 'checkpoints' ? dirname(folder) : checkpoint.path);

@@ -1,10 +1,10 @@
 /**
- * Colours, where a terminal shows them and the user wants them (`FORCE_COLOR` over `NO_COLOR` over what the terminal can), and the
- * progress of a command that takes long. Progress goes to standard error: standard output is for the result.
+ * Colours, if the terminal and the user allow them (`FORCE_COLOR`, then `NO_COLOR`, then the terminal decides), and the progress of
+ * long commands. Progress goes to standard error: standard output is for the result.
  */
 import { styleText } from 'node:util';
 
-/** No progress is printed before this, nor more often. */
+/** Time before the first line of progress, and between lines. */
 const progressIntervalMs = 2000;
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue' | 'cyan' | 'magenta';
@@ -15,7 +15,7 @@ export interface ColorStream {
   readonly hasColors?: () => boolean;
 }
 
-/** https://no-color.org: any text in NO_COLOR counts. FORCE_COLOR as Node reads it: 0 and false are no, the empty text is yes. */
+/** https://no-color.org: any non-empty NO_COLOR counts. FORCE_COLOR as in Node: 0 and false mean no, an empty text means yes. */
 export function wantsColor(stream: ColorStream, env: NodeJS.ProcessEnv = process.env): boolean {
   const forced = env['FORCE_COLOR'];
   if (forced !== undefined) return forced !== '0' && forced !== 'false';
@@ -23,17 +23,17 @@ export function wantsColor(stream: ColorStream, env: NodeJS.ProcessEnv = process
   return stream.isTTY === true && (stream.hasColors?.() ?? true);
 }
 
-/** `text` as it is where `stream` shows no colours. */
+/** `text` with a style, or unchanged if `stream` shows no colours. */
 export function style(name: Style, text: string, stream: ColorStream = process.stdout): string {
   return wantsColor(stream) ? paint(name, text) : text;
 }
 
-/** Whatever the terminal can: for whoever has asked {@link wantsColor}. */
+/** Always applies the style: for callers that have checked {@link wantsColor}. */
 export function paint(name: Style, text: string): string {
   return styleText(name, text, { validateStream: false });
 }
 
-/** Says how far `label` is and how long it still takes, every two seconds; silent for work that is done sooner. */
+/** Prints the progress and the remaining time of `label` every two seconds; silent for shorter work. */
 export function statusLine(label: string): (done: number) => void {
   const startMs = performance.now();
   let printedMs = startMs;

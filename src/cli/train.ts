@@ -1,6 +1,6 @@
 /**
- * What `launch` and `launch train` do: show a run while it trains, end it on Ctrl-C, and print its sample. Their options are in
- * `trainOptions.ts`, the run itself is `run/executeRun.ts`.
+ * `launch` and `launch train`: show a run while it trains, end it on Ctrl-C, and print its sample. `trainOptions.ts` has the options,
+ * `run/executeRun.ts` the run itself.
  */
 import { join } from 'node:path';
 import { interruptedExitCode } from '../base/errors.ts';
@@ -26,12 +26,12 @@ import { printSample } from './sample.ts';
 import { statusLine } from './terminal.ts';
 import type { TrainArguments } from './trainOptions.ts';
 
-/** How long a run that is stopped at once may take to remove what it was writing. */
+/** The time that a run has to remove unfinished files when it is stopped at once. */
 const cleanUpMs = 1_000;
 
 const messages: RunMessages = { note: print, warn, progress: statusLine };
 
-/** Trains as the command line says, and sets the exit code. */
+/** Trains with the options of the command line and sets the exit code. */
 export async function runTrain(args: TrainArguments): Promise<void> {
   process.exitCode = await withOutput(outputModeOf(args, process.stdout.isTTY), () => train(args));
 }
@@ -58,23 +58,23 @@ async function train(args: TrainArguments): Promise<number> {
   });
   if (end === 'nothingLeft') {
     conclude(
-      `nothing left to train: ${shortPath(folder.path)} has come to step ${step} of ${config.train.maxSteps}; ` +
-        `to go on, raise the last step: --set train.maxSteps=${2 * step}`,
+      `nothing left to train: ${shortPath(folder.path)} is at step ${step} of ${config.train.maxSteps}. ` +
+        `To continue, raise the last step: --set train.maxSteps=${2 * step}`,
     );
     return 0;
   }
   if (end === 'stopped') {
-    conclude(`stopped; go on with: ${ownCommand('--resume', shortPath(folder.path))}`);
+    conclude(`stopped. Resume with: ${ownCommand('--resume', shortPath(folder.path))}`);
     return interruptedExitCode;
   }
   const shown = shortPath(folder.path);
   printBest(evaluations, shown);
   await printSample(config, folder);
-  conclude(`done: ${shown}; more of its text: ${ownCommand('generate', '--checkpoint', shown)}`);
+  conclude(`done: ${shown}. Generate more text: ${ownCommand('generate', '--checkpoint', shown)}`);
   return 0;
 }
 
-/** Which model is the best: the last one is what the sample and `generate` take. */
+/** Names the best model, since the sample and `generate` use the last one. */
 function printBest(evaluations: readonly EvaluatedLoss[], run: string): void {
   const [best, last] = [bestOf(evaluations), evaluations.at(-1)];
   if (best === undefined || last === undefined) return;
@@ -110,7 +110,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
     started(started) {
       ignoreSignals = handleSignals(started);
       ignorePrintFailures = onPrintFailure((problem) =>
-        started.note(`${problem}; training goes on without printing there`),
+        started.note(`${problem}; training continues without this output`),
       );
       printHeader(run, args, started);
       if (urls !== undefined) print(`dashboard ${urls}`);
@@ -126,7 +126,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
   };
 }
 
-/** The dashboard, and what it has of the run besides its files. Its server takes a while to load: only where it is wanted. */
+/** The dashboard and its samples. The server takes a while to load, so it is imported only if requested. */
 async function openPage(
   { dashboard: port, dashboardHost: host, quiet }: TrainArguments,
   { folder, config, store }: Run,
@@ -144,7 +144,7 @@ async function openPage(
   return { dashboard, samples, urls: shownUrls(dashboard) };
 }
 
-/** @param step after which this run goes on */
+/** @param step the last step before this run continues */
 async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }: Run, step: number) {
   if (tensorboard === undefined) return undefined;
   const into = tensorboard === '' ? join(folder.path, 'tensorboard') : expandHome(tensorboard);
@@ -161,7 +161,7 @@ function printHeader(
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
     const { name, deviceKind, reason, isFallback } = selectEngine(config.engine);
-    // A warning has given the reason.
+    // A warning already gave the reason.
     print(`engine ${name} (${deviceKind})${isFallback ? '' : `: ${reason}`}`);
   }
   const others = worldSize - config.train.workers;
@@ -170,11 +170,11 @@ function printHeader(
   else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
 }
 
-/** @returns what takes the handlers away */
+/** @returns a function that removes the handlers */
 function handleSignals(run: StartedRun): () => void {
   return endInOrder({
     end: (cause) => {
-      print('stopping after this step, with a checkpoint; once more to stop at once');
+      print('stopping after this step, with a checkpoint; press Ctrl-C again to stop at once');
       run.stop(cause);
     },
     endAtOnce: () => {

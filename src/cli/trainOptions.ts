@@ -7,12 +7,12 @@ export const trainOptions = {
     alias: 'c',
     type: 'string',
     requiresArg: true,
-    describe: 'YAML file, or the name of a shipped one [default: quickstart.yaml]',
+    describe: 'Config: a YAML file or the name of a shipped one [default: quickstart.yaml]',
   },
   'init-from': {
     type: 'string',
     requiresArg: true,
-    describe: 'Begin with the weights of a run, a checkpoint or a GPT-2 folder, not with random ones (model.from)',
+    describe: 'Start from the weights of a run, checkpoint or GPT-2 folder (model.from)',
   },
   workers: {
     alias: 'w',
@@ -24,56 +24,55 @@ export const trainOptions = {
     type: 'number',
     requiresArg: true,
     default: 1,
-    describe: 'Fewest workers, with those that join, that the run starts and goes on with; below it waits',
+    describe: 'Minimum number of workers (local and joined); the run waits while there are fewer',
   },
   'max-restarts': {
     type: 'number',
     requiresArg: true,
     default: 10,
-    describe: 'How often, over the whole run, workers of this machine that died are started again',
+    describe: 'Maximum number of restarts of local workers over the run',
   },
-  set: { type: 'string', array: true, requiresArg: true, describe: 'Override a key: model.nLayer=4' },
+  set: { type: 'string', array: true, requiresArg: true, describe: 'Override config keys, such as model.nLayer=4' },
   'run-dir': {
     type: 'string',
     requiresArg: true,
     describe: 'Directory for metrics and checkpoints [default: runs/NAME]',
   },
-  resume: { type: 'string', describe: 'Go on with the run in this directory, or with the newest in runs/' },
+  resume: { type: 'string', describe: 'Resume the run in this directory, or the newest in runs/' },
   'single-process': {
     type: 'boolean',
     default: false,
-    describe: 'Coordinator and workers in one process, without sockets',
+    describe: 'Run coordinator and workers in one process, without sockets',
   },
   listen: {
     type: 'string',
     requiresArg: true,
-    describe: 'Where workers join; port 0 lets the system choose [default: tcp://127.0.0.1:0]',
+    describe: 'Address for workers to join; port 0: any free one [default: tcp://127.0.0.1:0]',
   },
   encrypt: {
     type: 'boolean',
     default: true,
-    describe:
-      'Encrypt all connections with the keys in the run directory; --no-encrypt: only where nobody else can listen',
+    describe: 'Encrypt all connections with the keys in the run directory; use --no-encrypt only on a private network',
   },
   dashboard: {
     type: 'string',
-    describe: 'Serve a page with live curves, on this port [default: 3141, or any]',
+    describe: 'Serve a page with live curves on this port [default: 3141, or any free one]',
   },
   ...dashboardHost,
   trace: {
     type: 'number',
     requiresArg: true,
-    describe: 'Write what every worker does when in so many steps to trace.json, for ui.perfetto.dev',
+    describe: 'Record a timeline of N steps to trace.json (open it in ui.perfetto.dev)',
   },
   tensorboard: {
     type: 'string',
-    describe: 'Write event files for TensorBoard here [tensorboard in the run directory]',
+    describe: 'Write TensorBoard event files to this folder [default: tensorboard in the run directory]',
   },
-  'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory, train nothing' },
-  plain: { type: 'boolean', describe: 'A line now and then, as into a file, also on a terminal' },
+  'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory without training' },
+  plain: { type: 'boolean', describe: 'Print periodic lines instead of the live view' },
   quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
   json: { type: 'boolean', describe: 'Print JSON lines: every step, evaluation, checkpoint, event, warning' },
 } as const satisfies Record<string, Options>;
 
-/** What yargs hands to the command. */
+/** The parsed options. */
 export type TrainArguments = ArgumentsCamelCase<InferredOptionTypes<typeof trainOptions>>;

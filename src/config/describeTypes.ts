@@ -1,6 +1,6 @@
 /**
- * The types of a config as TypeScript, each key with its documentation, which editors show to programs that train: configTypes.ts is
- * its output (scripts/write-config-docs.mjs). That the schema agrees with them is checked where it is defined.
+ * The types of a config as TypeScript, with the documentation of each key, which editors show. scripts/write-config-docs.mjs writes
+ * them to configTypes.ts; the compiler checks in schema.ts that the schema agrees with them.
  */
 import { z } from 'zod';
 import { InvariantError } from '../base/errors.ts';
@@ -15,16 +15,16 @@ interface JsonType {
 }
 
 const head = `/**
- * The types of a config, with the documentation of its keys. Written from the schema (schema.ts) by scripts/write-config-docs.mjs:
- * edit those.
+ * The types of a config, with the documentation of its keys. Generated from schema.ts by scripts/write-config-docs.mjs: edit
+ * the schema.
  */
 import type { TokenizerKind } from '../base/tokenizerKind.ts';
 `;
 
-const tail = `/** A group of keys as it is written: each may be left out, and has its default then. */
+const tail = `/** A group of keys as a user writes it: every key is optional and has a default. */
 export type KeysInput<Group> = { [Key in keyof Group]?: Group[Key] | undefined };
 
-/** A config as it is written, in YAML or for \`train\`: any group and key may be left out. */
+/** A config as a user writes it, in YAML or for \`train\`: every group and key is optional. */
 export type ConfigInput = { [Group in keyof Config]?: KeysInput<Config[Group]> | undefined };
 `;
 
@@ -32,7 +32,7 @@ export type ConfigInput = { [Group in keyof Config]?: KeysInput<Config[Group]> |
 export function describeTypes(): string {
   const groups = configGroups.flatMap((group) => (group.variants.length === 0 ? groupType(group) : unionType(group)));
   const members = configGroups.map(({ name, doc }) => `  /** ${doc} */\n  ${name}: ${interfaceOf(name)};`);
-  const config = `/** A complete, valid config: every key of every group is there. */\nexport interface Config {\n${members.join('\n')}\n}\n`;
+  const config = `/** A complete, valid config: with every key of every group. */\nexport interface Config {\n${members.join('\n')}\n}\n`;
   return [head, ...groups, config, tail].join('\n');
 }
 
@@ -41,7 +41,7 @@ function groupType({ name, doc, keys }: Pick<ConfigGroup, 'name' | 'doc' | 'keys
   return `/** ${doc} */\nexport interface ${interfaceOf(name)} {\n${members.join('\n')}\n}\n`;
 }
 
-/** An interface for each variant, in which the key that chooses it has one value, and their union. */
+/** The union of one interface per variant, in which the key that selects the variant has a single value. */
 function unionType({ name, doc, keys: [chooser, ...keys], variants }: ConfigGroup): string[] {
   if (chooser === undefined) throw new InvariantError(`nothing chooses a variant of ${name}`);
   const types = variants.map((variant) => {
@@ -61,7 +61,7 @@ function keyDoc({ doc, expects, defaultValue }: ConfigKey): string {
 }
 
 function typeOf({ path, schema }: ConfigKey): string {
-  // A check in code, of which JSON Schema knows nothing.
+  // Checked in code: JSON Schema cannot express it.
   if (path === 'data.tokenizer') return 'TokenizerKind';
   return typeText(z.toJSONSchema(schema, { io: 'output' }) as JsonType);
 }

@@ -1,12 +1,12 @@
 /**
- * The schema of a config file as JSON Schema, for editors that complete and check YAML: configs/schema.json is its output
- * (scripts/write-config-docs.mjs). Rules between two keys (schema.ts, `crossChecks`) are not in it.
+ * The schema of a config file as JSON Schema, for editors that complete and check YAML. scripts/write-config-docs.mjs writes it to
+ * configs/schema.json. It leaves out the rules between two keys (schema.ts, `crossChecks`).
  */
 import { z } from 'zod';
 import { bpeSizeMin } from '../base/tokenizerKind.ts';
 import { configSchema } from './schema.ts';
 
-/** The tokenizer kinds as `parseTokenizerKind` reads them; the bounds of `bpe:N` are left to it. */
+/** The tokenizer kinds as `parseTokenizerKind` reads them; that function checks the bounds of `bpe:N`. */
 const tokenizerKind = {
   type: 'string',
   anyOf: [
@@ -16,14 +16,14 @@ const tokenizerKind = {
   ],
 } as const;
 
-/** The text of configs/schema.json. Every key may be left out; null stands for a group without keys. */
+/** The text of configs/schema.json. Every key is optional; null is a group without keys. */
 export function configJsonSchema(): string {
   const { $schema, ...schema } = z.toJSONSchema(configSchema, {
     io: 'input',
-    // `data.tokenizer` is a check in code.
+    // `data.tokenizer` is checked in code.
     unrepresentable: 'any',
     override({ jsonSchema, path }) {
-      // What messages say; editors have the bounds themselves.
+      // For messages only: editors use the bounds themselves.
       delete jsonSchema['expects'];
       if (path.at(-1) === 'tokenizer') Object.assign(jsonSchema, tokenizerKind);
     },

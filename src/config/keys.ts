@@ -1,6 +1,6 @@
 /**
- * The schema seen as a list of keys: group, name, default, documentation, what is expected. Error messages, the rendered config
- * and docs/config.md all come from this list, so they cannot disagree with the schema.
+ * The schema as a list of keys: group, name, default, documentation, accepted values. Error messages, the rendered config and
+ * docs/config.md come from this list, so they cannot disagree with the schema.
  */
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
@@ -16,28 +16,28 @@ export interface ConfigKey {
   readonly group: string;
   readonly name: string;
   readonly doc: string;
-  /** What a value must be, as it completes "expected ...". */
+  /** The accepted values, as text that completes "expected ...". */
   readonly expects: string;
   readonly defaultValue: unknown;
   /** Parses one value of this key. */
   readonly schema: z.ZodType;
 }
 
-/** The keys of a group where it is of one kind: those of a model of one architecture. */
+/** The keys that a group has for one value of its selecting key, such as the model keys of one architecture. */
 export interface GroupVariant {
-  /** The value of the key that chooses it. */
+  /** The value of the selecting key. */
   readonly name: string;
   readonly doc: string;
-  /** Without the key that chooses it. */
+  /** Without the selecting key. */
   readonly keys: readonly ConfigKey[];
 }
 
 export interface ConfigGroup {
   readonly name: string;
   readonly doc: string;
-  /** Those that it always has. */
+  /** The keys in every variant. */
   readonly keys: readonly ConfigKey[];
-  /** Of which it has one as well; the first is the default. */
+  /** Exactly one applies; the first is the default. Empty for a group without variants. */
   readonly variants: readonly GroupVariant[];
 }
 
@@ -53,7 +53,7 @@ function keysOf(group: string, schema: z.ZodObject): ConfigKey[] {
   }));
 }
 
-/** The model's: a key that says which architecture, keys that all have, and the keys of that one. */
+/** The model group: the architecture, the keys that all architectures share, and the keys of each one. */
 const modelGroup: ConfigGroup = {
   name: 'model',
   doc: groupSchemas.model.meta()?.description ?? '',
@@ -83,7 +83,7 @@ export const configGroups: readonly ConfigGroup[] = Object.entries(groupSchemas)
     : modelGroup,
 );
 
-/** The variant of a group that its values choose. */
+/** The variant that a group's values select. */
 function variantOf(
   { keys, variants }: ConfigGroup,
   values: Readonly<Record<string, unknown>>,
@@ -92,24 +92,24 @@ function variantOf(
   return variants.find(({ name }) => name === chosen) ?? variants[0];
 }
 
-/** The keys of a group that holds these values. */
+/** The keys that apply to a group with these values. */
 export function keysIn(group: ConfigGroup, values: Readonly<Record<string, unknown>>): readonly ConfigKey[] {
   return [...group.keys, ...(variantOf(group, values)?.keys ?? [])];
 }
 
 const allKeys = configGroups.flatMap(({ keys, variants }) => [...keys, ...variants.flatMap((variant) => variant.keys)]);
 
-/** `model.nLayer` and so on, of every key. */
+/** The path of every key, such as `model.nLayer`. */
 export const keyPaths: readonly string[] = [...new Set(allKeys.map(({ path }) => path))];
 
-/** The key `group.name`, if there is one; of several variants the one in a group of these values, or else the first. */
+/** The key `group.name`, or undefined if it does not exist. If several variants have it: the one that `values` select, otherwise the first. */
 export function configKey(path: string, values: Readonly<Record<string, unknown>> = {}): ConfigKey | undefined {
   const named = allKeys.filter((key) => key.path === path);
   const group = configGroups.find(({ name }) => name === named[0]?.group);
   return (group && keysIn(group, values).find((key) => key.path === path)) ?? named[0];
 }
 
-/** In which variants of its group there is a key of this path, and which key chooses the variant: none for other groups' keys. */
+/** The variants that have the key at `path`, and the key that selects the variant; undefined for keys of groups without variants. */
 export function variantsWith(path: string): { chooser: string; names: string[] } | undefined {
   for (const { keys, variants } of configGroups) {
     const names = variants.filter((variant) => variant.keys.some((key) => key.path === path)).map(({ name }) => name);
@@ -118,13 +118,13 @@ export function variantsWith(path: string): { chooser: string; names: string[] }
   return undefined;
 }
 
-/** `name`, `kind`, `text`: without their group they say nothing, so `run.name` is not a mistyped `engine.name`. */
+/** Names such as `name`, `kind` and `text` mean little without their group: `run.name` is not a mistyped `engine.name`. */
 const shortNameMax = 4;
 
 /**
- * The known key nearest to a mistyped one: its new name if it was renamed, else first among the keys of its group, which holds
- * `values`, then in any group (`nLayer` for `model.nLayer`, `model.maxSteps` for `train.maxSteps`), then among the groups. Case, `_`
- * and `-` do not count, so `n_layer` finds `nLayer`.
+ * The known key nearest to a mistyped one. A renamed key gives its new name. Otherwise the search covers the keys of its group, which
+ * has `values`, then all groups (`nLayer` finds `model.nLayer`, `model.maxSteps` finds `train.maxSteps`), then the group names. It
+ * ignores case, `_` and `-`, so `n_layer` finds `nLayer`.
  */
 export function nearestKey(path: string, values: Readonly<Record<string, unknown>> = {}): string | undefined {
   const today = renamedKey(path);
@@ -142,11 +142,11 @@ export function nearestKey(path: string, values: Readonly<Record<string, unknown
   );
 }
 
-/** The candidate whose text is nearest to `text`, if any is near enough to be a typing error. */
+/** The candidate whose text is nearest to `text`, if it is near enough for a typing error. */
 export function nearest<T>(text: string, candidates: readonly T[], textOf: (candidate: T) => string): T | undefined {
   const wanted = plain(text);
   let best: T | undefined;
-  // Half of the letters wrong is another word.
+  // With half of the letters wrong it is another word.
   let bestDistance = Math.max(1, Math.floor(wanted.length / 2.5)) + 1;
   for (const candidate of candidates) {
     const candidateDistance = distance(wanted, plain(textOf(candidate)));

@@ -1,6 +1,6 @@
 /**
  * Loads the configuration of a run: a YAML file, then `--set` overrides, checked against the schema. Every error is a UserError
- * that names file and line (or the override), what was expected, what came, and the nearest key for an unknown one.
+ * that names the file and line (or the override), the expected and the received value, and the nearest key for an unknown one.
  */
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
@@ -14,37 +14,37 @@ import { parseYaml } from './yamlSource.ts';
 
 /** What `launch` runs when no config is named. */
 const defaultConfig = 'quickstart.yaml';
-/** A file of another program has hundreds of wrong keys; the first few say enough. */
+/** A file of another program has hundreds of wrong keys; the first few are enough. */
 const problemsMax = 8;
 
-/** How messages call a config that came as an object. */
+/** The name in messages of a config given as an object. */
 const objectName = 'config';
 
 /** Where a config comes from. */
 export interface LoadConfigOptions {
-  /** The config itself, which takes the place of a file. */
+  /** The config itself, instead of a file. */
   readonly config?: ConfigInput | undefined;
-  /** A path, or the name of a config in the working folder or of a shipped one. Default: `quickstart.yaml`. */
+  /** A path, or the name of a config in the working folder or in the package. Default: `quickstart.yaml`. */
   readonly file?: string | undefined;
-  /** Each `group.key=value`; they win over the file, a later one over an earlier one. */
+  /** Each `group.key=value`. They take precedence over the file, later ones over earlier ones. */
   readonly overrides?: readonly string[] | undefined;
   /** The working folder. */
   readonly cwd: string;
 }
 
-/** A config that was checked. */
+/** A checked config. */
 export interface LoadedConfig {
-  /** With every key. */
+  /** Has every key. */
   readonly config: Config;
-  /** The file it came from, for people; `config` for an object. */
+  /** The file name to show; `config` for an object. */
   readonly source: string;
-  /** Each `group.key` that the user chose: in an override or a config of his own. What a shipped config says is a default. */
+  /** Each `group.key` that the user set, in an override or in their own config. Values of a shipped config count as defaults. */
   readonly chosen: readonly string[];
 }
 
 /**
- * Reads, overrides and checks a config; keys that are left out have their defaults.
- * @throws UserError that names each wrong key, its line, what was expected and what came
+ * Reads a config, applies the overrides and checks it; missing keys get their defaults.
+ * @throws UserError that names each wrong key, its line, and the expected and received values
  */
 export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
   if (config !== undefined) {
@@ -59,7 +59,7 @@ export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOpti
   };
 }
 
-/** Of a config that was checked. */
+/** Each `group.key` in a checked config and its overrides. */
 function keysOf(given: unknown, overrides: readonly string[]): string[] {
   const groups = Object.entries(recordAt(withOverrides(withTodaysKeys(given ?? {}), overrides.map(parseOverride)), []));
   return groups.flatMap(([group, keys]) => (isRecord(keys) ? Object.keys(keys).map((key) => `${group}.${key}`) : []));
@@ -68,12 +68,12 @@ function keysOf(given: unknown, overrides: readonly string[]): string[] {
 export interface ParseConfigOptions {
   /** YAML. */
   readonly text: string;
-  /** How messages call the text: a file name. */
+  /** The name of the text in messages: a file name. */
   readonly name: string;
   readonly overrides?: readonly string[] | undefined;
 }
 
-/** {@link loadConfig} on text that is already read, as the `config.yaml` inside a checkpoint. */
+/** {@link loadConfig} for text that is already read, such as the `config.yaml` in a checkpoint. */
 export function parseConfig({ text, name, overrides = [] }: ParseConfigOptions): Config {
   const yaml = parseYaml(text, name);
   return checkConfig(yaml.value, { overrides, originOf: (path) => `${name}:${yaml.lineOf(path)}` });
@@ -108,13 +108,13 @@ function withOverrides(fileValue: unknown, overrides: readonly Override[]): unkn
   const value: Record<string, unknown> = { ...fileValue };
   for (const { key, value: leaf } of overrides) {
     const group = value[key.group] ?? {};
-    // A group that is not a map is an error of the file; it is left for the schema to report.
+    // The schema reports a group that is not a map.
     if (isRecord(group)) value[key.group] = { ...group, [key.name]: leaf };
   }
   return value;
 }
 
-/** One line for each thing that is wrong. */
+/** One line for each problem. */
 function describeIssue(
   issue: z.core.$ZodIssue,
   input: unknown,
@@ -128,7 +128,7 @@ function describeIssue(
       const elsewhere = variantsWith(dotted);
       if (elsewhere !== undefined) {
         const { chooser, names } = elsewhere;
-        return `${origin(path)}: ${dotted} is a key of ${chooser}: ${names.join(' or ')}, but it is ${shown(chosenBy(chooser, group))} (${origin(chooser.split('.'))}).`;
+        return `${origin(path)}: ${dotted} needs ${chooser}: ${names.join(' or ')}, but it is ${shown(chosenBy(chooser, group))} (${origin(chooser.split('.'))}).`;
       }
       const guess = nearestKey(dotted, group);
       const known = issue.path.length === 0 ? `Groups: ${configGroups.map((group) => group.name).join(', ')}.` : '';
@@ -141,7 +141,7 @@ function describeIssue(
   if (crossCheck !== undefined) {
     const check = crossChecks[Number(crossCheck)];
     const otherPath = check?.other.split('.') ?? [];
-    // Defaults are not in the input, so values are read through the schema's own view of it.
+    // The input has no defaults: those come from the schema.
     const show = (path: readonly string[]) => {
       const key = configKey(path.join('.'), recordAt(input, path.slice(0, 1)));
       return `${path.join('.')} = ${shown(valueAt(input, path) ?? key?.defaultValue)}`;
@@ -156,7 +156,7 @@ function describeIssue(
   return [`${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`];
 }
 
-/** A value as the user would recognise it, with its type where the text alone is ambiguous. */
+/** A value as the user would recognise it, with its type if the text alone is ambiguous. */
 function shown(value: unknown): string {
   if (value === null) return 'nothing (null)';
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
@@ -178,7 +178,7 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return current;
 }
 
-/** The value of the key that chooses the variant of its group. */
+/** The value of the key that selects the variant of its group. */
 function chosenBy(chooser: string, group: Readonly<Record<string, unknown>>): unknown {
   return group[chooser.split('.')[1] ?? ''] ?? configKey(chooser)?.defaultValue;
 }

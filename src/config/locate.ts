@@ -1,6 +1,6 @@
 /**
- * Finds and reads a config file: a name without a path first in the working folder, then among the configs shipped with the
- * package, each with and without `.yaml`. It does not parse.
+ * Finds and reads a config file; it does not parse it. A name without a path is searched in the working folder, then among the
+ * configs shipped with the package, each with and without `.yaml`.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
@@ -9,16 +9,16 @@ import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 import { nearest } from './keys.ts';
 
-/** A config is a page of text; anything much longer is another file by mistake. */
+/** A config is a page of text; a much longer file was named by mistake. */
 const fileBytesMax = 256 * 1024;
 
 export interface ConfigFile {
   /** Absolute. */
   readonly path: string;
-  /** How messages call it: relative to the working folder where that is shorter. */
+  /** Its name in messages: relative to the working folder if that is shorter. */
   readonly name: string;
   readonly text: string;
-  /** Whether it is one of the package's. */
+  /** Whether it is shipped with the package. */
   readonly isShipped: boolean;
 }
 
@@ -32,7 +32,7 @@ export function shippedConfigs(): string[] {
     .sort();
 }
 
-/** Reads the config called `name`. Throws a UserError that lists the shipped configs if there is none. */
+/** Reads the config called `name`. @throws UserError that lists the shipped configs if it is not found */
 export function readConfigFile(given: string, cwd: string): ConfigFile {
   const name = expandHome(given);
   const withoutPath = !/[\\/]/.test(name);

@@ -1,4 +1,4 @@
-/** Parses `--set group.key=value`. The value is YAML, as it would stand in the file; whether it fits is checked with the file's. */
+/** Parses `--set group.key=value`. The value is YAML, as in the file, and is checked together with the file's values. */
 import { parseDocument } from 'yaml';
 import { UserError } from '../base/errors.ts';
 import { type ConfigKey, configKey, nearestKey } from './keys.ts';
@@ -8,13 +8,13 @@ import { guarded, refuseAliases } from './yamlSource.ts';
 const shownMax = 200;
 
 export interface Override {
-  /** As the user typed it; a very long one is cut. */
+  /** As the user typed it, cut if it is very long. */
   readonly text: string;
   readonly key: ConfigKey;
   readonly value: unknown;
 }
 
-/** Throws a UserError naming the override if it has no `=` or names no key. */
+/** @throws UserError that names the override if it has no `=` or does not name a key */
 export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
   const shown = text.length > shownMax ? `${text.slice(0, shownMax)}...` : text;
@@ -27,13 +27,13 @@ export function parseOverride(text: string): Override {
   if (!key) {
     const guess = nearestKey(path);
     throw new UserError(
-      `--set ${shown}: there is no key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
+      `--set ${shown}: unknown key ${path.slice(0, shownMax)}.${guess === undefined ? '' : ` Did you mean ${guess}?`}`,
     );
   }
   return { text: shown, key, value: parseValue(written, key, `--set ${shown}`) };
 }
 
-/** What YAML makes of it; the text itself where it is not YAML. */
+/** The value parsed as YAML, or the text itself if it is not YAML. */
 function plainValue(text: string): unknown {
   const document = parseDocument(text, { logLevel: 'error' });
   if (document.errors.length > 0) return text;
@@ -49,8 +49,8 @@ function takesList({ schema }: ConfigKey): boolean {
 }
 
 /**
- * YAML where that fits the key, else the text itself where the key takes any text: `data.text=*.md` and `sample.prompt=1: one` mean
- * what they say although they are not YAML strings. Where the key takes a list, what begins with `[` is one, as in a file.
+ * Parsed as YAML if the result fits the key, otherwise the text itself if the key accepts any text: `data.text=*.md` and
+ * `sample.prompt=1: one` work although they are not YAML strings. If the key accepts a list, text that begins with `[` is one.
  */
 function parseValue(text: string, key: ConfigKey, where: string): unknown {
   const document = parseDocument(text, { logLevel: 'error', prettyErrors: false });
@@ -68,7 +68,7 @@ function parseValue(text: string, key: ConfigKey, where: string): unknown {
   } catch {
     valid = false;
   }
-  // A list is written [a, b]; `- a` is a name with a dash, and `--- a` is one too, not the start of a document.
+  // A list is written [a, b]. `- a` is a name with a dash, and so is `--- a`: it does not start a document.
   const unmeant = (Array.isArray(value) && !text.trimStart().startsWith('[')) || /^\s*(---|\.\.\.)(\s|$)/.test(text);
   if (valid && value !== null && !unmeant && key.schema.safeParse(value).success) return value;
   return key.schema.safeParse(text).success || !valid ? text : value;

@@ -1,11 +1,11 @@
-/** Keys that have another name now: the files of old runs and checkpoints have the old one. */
+/** Renamed keys: files of old runs and checkpoints use the old names. */
 
-/** By old path. */
+/** New paths by old path. */
 const renamed: Readonly<Record<string, string>> = { 'train.leases': 'train.batchSplit' };
 
-/** Keys whose values were of another kind: what is written of that kind is now of the other key. */
+/** Keys that once took another kind of value: such values now belong to another key. */
 const parted: Readonly<Record<string, { to: string; holds: (value: unknown) => boolean }>> = {
-  // It was a backend of TensorFlow.js; now it is an index.
+  // Formerly a backend of TensorFlow.js, now an index.
   'engine.device': { to: 'engine.deviceKind', holds: (value) => typeof value === 'string' && value !== 'auto' },
 };
 
@@ -14,18 +14,18 @@ const moves = Object.entries({
   ...parted,
 });
 
-/** What a key of before is called today; undefined for one that was never renamed. */
+/** The current name of a renamed key; undefined if it was never renamed. */
 export function renamedKey(path: string): string | undefined {
   return Object.hasOwn(renamed, path) ? renamed[path] : undefined;
 }
 
-/** Where a value belongs today that was written for a path; the same for one that was never renamed. */
+/** The current path for a value written at `path`; the same path if it was never renamed. */
 export function todaysPath(path: string, value: unknown): string {
   const move = moves.find(([from, { holds }]) => from === path && holds(value));
   return move?.[1].to ?? path;
 }
 
-/** The path of a key as it was before; the same for one that was never renamed. */
+/** The former path of a key; the same path if it was never renamed. */
 export function formerPath(path: readonly PropertyKey[]): readonly PropertyKey[] {
   const dotted = path.slice(0, 2).join('.');
   const former = moves.find(([, { to }]) => to === dotted)?.[0];
@@ -33,8 +33,8 @@ export function formerPath(path: readonly PropertyKey[]): readonly PropertyKey[]
 }
 
 /**
- * A config as it would be written today. A key stays where its new name is given as well: that is a mistake of the file.
- * @param config as YAML or JSON has it, not checked yet
+ * A config with current names. An old key stays if its new name is given as well, so that the schema reports it.
+ * @param config parsed from YAML or JSON, not checked yet
  */
 export function withTodaysKeys(config: unknown): unknown {
   if (!isRecord(config)) return config;

@@ -1,4 +1,4 @@
-/** Writes a configuration as YAML with every key's documentation as a comment; it loads back to an equal configuration. */
+/** Renders a config as YAML with the documentation of every key as a comment. Loading it gives an equal config. */
 import type { Config } from './configTypes.ts';
 import { configGroups, keysIn } from './keys.ts';
 

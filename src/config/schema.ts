@@ -2,8 +2,8 @@
  * The one schema of a training run: every key with its default, its bounds, its unit and its documentation. Everything else
  * about configs (error messages, `docs/config.md`, the rendered `config.yaml` of a run) is derived from it.
  *
- * Each group is a file of groups/; most keys of the model's are the architectures' (architecture/registry.ts). Here they become one,
- * with the rules between their keys.
+ * Each group is a file in groups/; most keys of the model group come from the architectures (architecture/registry.ts). This module
+ * combines them and adds the rules between keys.
  *
  * It does not read files: see load.ts. Units are in the name (`...Ms`, `...Bytes...`, `...Steps`) or in the documentation.
  */
@@ -40,21 +40,21 @@ const groups = z.strictObject({
   comm: comm.prefault({}),
 });
 
-/** A rule between two keys. Both are named, with where each value came from, when it is broken. */
+/** A rule between two keys. If it is broken, the message names both, with the origin of each value. */
 export interface CrossCheck {
   readonly key: string;
   readonly other: string;
-  /** Stands between the two keys in the message: `model.nEmbd = 10 must be divisible by model.nHead = 3`. */
+  /** The text between the two keys in the message: `model.nEmbd = 10 must be divisible by model.nHead = 3`. */
   readonly must: string;
   readonly holds: (config: Config) => boolean;
-  /** Why a config that breaks it does: ends the message. */
+  /** Why a config breaks it: the end of the message. */
   readonly detail?: (config: Config) => string | undefined;
 }
 
-/** The model's sizes are those of other weights: what the config says of them counts when those are known (run/initialWeights.ts). */
+/** Whether the model's sizes come from existing weights: the config is checked against them later (run/initialWeights.ts). */
 const sizesComeFromWeights = ({ model: { from } }: Config): boolean => from !== '';
 
-/** What is wrong with `train.trainable`; the sizes of the model, which have rules of their own, do not matter for it. */
+/** What is wrong with `train.trainable`. Invalid model sizes are ignored here: other rules report them. */
 function trainableProblemOf({ train, model }: Config): string | undefined {
   if (train.trainable === 'all') return undefined;
   const sized = modelOf(model, model.vocabSize || 1);
@@ -65,7 +65,7 @@ export const crossChecks: readonly CrossCheck[] = [
   {
     key: 'data.weights',
     other: 'data.shards',
-    must: 'must have as many numbers as there are folders in',
+    must: 'must have one number for each folder in',
     holds: ({ data }) => data.weights.length === 0 || data.weights.length === [data.shards].flat().length,
   },
   ...architectures.flatMap(({ name, rules }) =>
@@ -86,7 +86,7 @@ export const crossChecks: readonly CrossCheck[] = [
   {
     key: 'train.globalBatchSize',
     other: 'train.workers',
-    must: 'must give every worker a sequence, so be at least',
+    must: 'must be at least one sequence per worker:',
     holds: ({ train }) => train.globalBatchSize >= train.workers,
   },
   {
@@ -136,8 +136,8 @@ export const crossChecks: readonly CrossCheck[] = [
 ];
 
 /**
- * Parses a plain object (from YAML, from a checkpoint, from the wire) to a complete configuration. Unknown keys fail. A broken
- * {@link CrossCheck} is a `custom` issue on its key, with the check's index in `params.crossCheck`, and with why in `params.detail`.
+ * Parses a plain object (from YAML, a checkpoint or a message) into a complete config. Unknown keys fail. A broken
+ * {@link CrossCheck} is a `custom` issue on its key, with the check's index in `params.crossCheck` and the reason in `params.detail`.
  */
 export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((config, context) => {
   for (const [index, check] of crossChecks.entries()) {
@@ -151,7 +151,7 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
   }
 });
 
-/** The groups by name, for whatever documents or renders them. Most of the model's keys depend on its architecture. */
+/** The groups by name, for documentation and rendering. Most keys of the model depend on its architecture. */
 export const groupSchemas = {
   model,
   data,

@@ -1,6 +1,6 @@
 /**
- * YAML text to a plain object that remembers on which line each key stands, so that a later check can name it. Only what a
- * config needs: one document, one map of maps. Aliases are refused, so a small file cannot grow into a large object.
+ * Parses YAML into a plain object and the line of each key, so that a later check can name it. It accepts only what a config needs:
+ * one document, one map of maps. Aliases are refused, so a small file cannot grow into a large object.
  */
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLMap } from 'yaml';
 import { messageOf, UserError } from '../base/errors.ts';
@@ -26,7 +26,7 @@ export function parseYaml(text: string, file: string): YamlSource {
   refuseAliases(document, (node) => `${file}:${lineAt(node)}`);
   visit(document, {
     Pair(_key, { key }) {
-      // An object cannot hold this one as a plain key, so the schema would never see it.
+      // An object cannot hold this key as a plain property, so the schema would never see it.
       if (isScalar(key) && key.value === '__proto__') {
         throw new UserError(`${file}:${lineAt(key)}: unknown key __proto__.`);
       }
@@ -42,7 +42,7 @@ export function parseYaml(text: string, file: string): YamlSource {
   return { value: withoutEmptyGroups(value), lineOf: (path) => lineOfPath(root, path, lineCounter) };
 }
 
-/** @throws UserError for the first alias in it, with where it was written */
+/** @throws UserError for the first alias in the document, with its position */
 export function refuseAliases(document: Document, whereOf: (node: Node) => string): void {
   visit(document, {
     Alias(_key, node) {
@@ -73,12 +73,12 @@ function lineOfPath(root: unknown, path: readonly PropertyKey[], lineCounter: Li
 }
 
 function sentence(message: string, code: string): string {
-  if (code === 'DUPLICATE_KEY') return 'this key stands here for the second time. Remove one of the two.';
+  if (code === 'DUPLICATE_KEY') return 'duplicate key; remove one of the two.';
   if (code === 'MULTIPLE_DOCS') return 'expected one YAML document, got a second one (---).';
   return `not valid YAML: ${message}`;
 }
 
-/** The parser recurses, so absurdly deep nesting overflows the stack: the file's fault, not ours. */
+/** The parser recurses, so very deep nesting overflows the stack: an error in the file, not in the program. */
 export function guarded<T>(file: string, parse: () => T): T {
   try {
     return parse();

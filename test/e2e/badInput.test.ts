@@ -43,7 +43,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'an option given twice': [['--workers', '2', '--workers', '3'], /--workers was given 2 times/],
   'a text given twice': [['--run-dir', 'a', '--run-dir', 'b'], /--run-dir was given 2 times/],
   'an option without its value': [['--set'], /Not enough arguments following: set/],
-  'an empty run directory': [['--run-dir', ''], /--run-dir: expected a text that is not empty/],
+  'an empty run directory': [['--run-dir', ''], /--run-dir: expected a non-empty text/],
   'a run directory that cannot be': [
     ['--run-dir', '/proc/x', ...set(...tiny)],
     /cannot make the run directory \/proc\/x/,
@@ -70,14 +70,14 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /leave out --config/],
   'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
   'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
-  'a join without address': [['join'], /expected npx launch join <address>, received no more than "join"/],
+  'a join without address': [['join'], /missing argument. Usage: npx launch join <address>/],
   'a join of no workers': [['join', 'tcp://127.0.0.1:5555', '--workers', '0'], /--workers: expected a whole number/],
   'a join of workers that are no number': [
     ['join', 'tcp://127.0.0.1:5555', '-w', 'abc'],
     /-w: expected .* received "abc"/,
   ],
   'a join to no address': [['join', '127.0.0.1:5555'], /tcp:\/\/127\.0\.0\.1:5555[\s\S]*received "127\.0\.0\.1:5555"/],
-  'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the port that the run printed/],
+  'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the address with the port that the run printed/],
   'a bare resume where nothing was trained': [['--resume'], /there is no run to resume/],
 };
 

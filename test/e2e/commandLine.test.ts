@@ -22,7 +22,7 @@ it('--version names version, commit and engine', async () => {
 
 it('--help ends with the exit codes', async () => {
   expect((await launch(['--help'], folder())).stdout).toMatch(
-    /Exit codes: 0 done, 1 .* failed, 2 wrong input, 130 interrupted/,
+    /Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted/,
   );
 });
 

@@ -285,7 +285,7 @@ describe('launch dashboard', () => {
   it('refuses what is no run, and a port that is none', async () => {
     const absent = await launch(['dashboard', 'absent'], folder());
     expect(absent).toMatchObject({ code: 2 });
-    expect(absent.stderr).toMatch(/expected a run directory with a config\.yaml, found none in .*absent/);
+    expect(absent.stderr).toMatch(/absent is not a run directory: config\.yaml not found/);
     const port = await launch(['--dashboard', '99999', ...set(...tiny)], folder());
     expect(port).toMatchObject({ code: 2 });
     expect(port.stderr).toMatch(/dashboard port: expected a whole number from 0 to 65535/);

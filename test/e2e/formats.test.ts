@@ -45,7 +45,7 @@ it('trains on data of which nothing is held out, where nothing is validated', as
     ['prepare', 'ru', '--tokenizer', 'byte', '--val-fraction', '0', '--out', 'whole'],
     folder(),
   );
-  expect(prepared.stderr).toContain('nothing is held out for validation: a run on it needs data.validation=TEXT');
+  expect(prepared.stderr).toContain('no validation data: training on this folder needs data.validation=TEXT');
   const options = set(...tiny.slice(1), 'data.shards=whole', 'train.maxSteps=2');
   const trained = await launch(['--workers', '1', '--run-dir', 'all', ...options], folder());
   expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });

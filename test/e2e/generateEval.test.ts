@@ -50,7 +50,7 @@ describe('launch generate', () => {
   });
 
   test.each<[string[], string]>([
-    [['--prompt', ''], 'launch: --prompt: expected a text that is not empty'],
+    [['--prompt', ''], 'launch: --prompt: expected a non-empty text'],
     [['--prompt', 'THE'], 'launch: the text has characters that are not among'],
     [['--top-p', '2'], 'launch: --top-p: expected a number from 0.0001 to 1, received 2'],
     [['--temperature', 'warm'], 'launch: --temperature: expected a number, received "warm"'],
@@ -116,7 +116,7 @@ describe('launch eval', () => {
     const { stderr, status } = short();
     expect(status).toBe(2);
     expect(stderr).toContain('launch: --data is too short: ');
-    expect(stderr).toContain('--split val has 1: expected at least 2 tokens in a row, or --split all');
+    expect(stderr).toContain('--split val has 1 tokens, expected at least 2 in a row, or --split all');
   });
 
   test('says so when the text of the run has changed', () => {

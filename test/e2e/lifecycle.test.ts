@@ -39,7 +39,7 @@ it.each([
     running.process.kill(signal);
     const result = await running.finished;
     expect(result.code).toBe(130);
-    expect(result.stdout).toMatch(/stopped; go on with: npx launch --resume/);
+    expect(result.stdout).toMatch(/stopped. Resume with: npx launch --resume/);
     expect(await running.descendants()).toEqual([]);
     const steps = (await lossesOf(join(folder(), runDir))).length;
     const name = `step-${String(steps).padStart(8, '0')}`;
@@ -91,7 +91,7 @@ it('on a second Ctrl-C ends at once', async () => {
   const running = start(['--workers', '2', ...set(...slow)], folder());
   await running.printed(/workers ready/);
   running.process.kill('SIGINT');
-  await running.printed(/once more to stop at once/);
+  await running.printed(/again to stop at once/);
   running.process.kill('SIGINT');
   expect((await running.finished).code).toBe(130);
   expect(await running.descendants()).toEqual([]);

@@ -51,7 +51,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     expect(saved).toEqual(['100', '200', '300']);
     expect(lines.filter((line) => /^step 300\/300 {2}loss/.test(line))).toHaveLength(1);
     expect(lines.slice(-2)).toEqual([
-      expect.stringMatching(new RegExp(`^done: ${runDir}; more of its text: .* generate --checkpoint ${runDir}$`)),
+      expect.stringMatching(new RegExp(`^done: ${runDir}. Generate more text: .* generate --checkpoint ${runDir}$`)),
       'exit code 0',
     ]);
     expect(await terminal.isCursorVisible()).toBe(true);
@@ -73,9 +73,9 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     await terminal.keys('C-c');
     await terminal.shows(/exit code 130/);
     const lines = await terminal.scrollBack();
-    expect(lines).toContain('stopping after this step, with a checkpoint; once more to stop at once');
+    expect(lines).toContain('stopping after this step, with a checkpoint; press Ctrl-C again to stop at once');
     expect(lines.filter((line) => rule.test(line))).toEqual([]);
-    expect(lines.filter((line) => line.startsWith('stopped; go on with:'))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith('stopped. Resume with:'))).toHaveLength(1);
     expect(await terminal.isCursorVisible()).toBe(true);
   });
 
@@ -128,7 +128,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     await terminal.shows(/─\nstep [1-9]\d*\/1,000,000[\s\S]*local-0000 .*computing/);
     expect(await terminal.isCursorVisible()).toBe(false);
     await terminal.keys('C-c');
-    await terminal.shows(/stopped; go on with:/);
+    await terminal.shows(/stopped. Resume with:/);
     expect((await terminal.scrollBack()).filter((line) => rule.test(line))).toEqual([]);
     const events = readFileSync(join(folder(), 'stopped', 'events.jsonl'), 'utf8');
     expect(events).not.toMatch(/"restart"|rewind|SIGKILL/);

@@ -78,7 +78,7 @@ describe('launch prepare', () => {
   it('says so when there is nothing to do, and refuses to do another thing in the same place', async () => {
     const args = (tokenizer: string) => ['prepare', 'text.txt', '--tokenizer', tokenizer, '--out', 'data/chars'];
     const again = await launch(args('char'), folder());
-    expect(again).toMatchObject({ code: 0, stdout: 'data/chars is there already, from the same sources\n' });
+    expect(again).toMatchObject({ code: 0, stdout: 'data/chars already exists, made from the same sources\n' });
     const other = await launch(args('gpt2'), folder());
     expect(other.code).toBe(2);
     expect(other.stderr).toMatch(
@@ -110,7 +110,7 @@ describe('launch inspect', () => {
   it('shows counts, a histogram and samples', async () => {
     const { code, stdout } = await launch(['inspect', 'data/chars', '--samples', '2'], folder());
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^data\/chars: char tokenizer, \d+ tokens in the vocabulary, of which \d+ occur\n/);
+    expect(stdout).toMatch(/^data\/chars: char tokenizer, \d+ tokens in the vocabulary, \d+ of them used\n/);
     expect(stdout).toMatch(/most frequent tokens\n.* % {2}" "\n/);
     expect(stdout.match(/^train, from token [\d,]+:\n".*"$/gm)).toHaveLength(2);
   });

@@ -58,7 +58,7 @@ describe('records of a run', () => {
     expect(await wrong('run', '--smooth', '1')).toContain('--smooth: expected a number from 0 to');
     await mkdir(join(folder(), 'empty'));
     await writeFile(join(folder(), 'empty/metrics.jsonl'), '');
-    expect(await wrong('empty')).toContain('there is no loss to draw');
+    expect(await wrong('empty')).toContain('no loss to plot');
   });
 
   it('report: a page with everything, that asks for nothing', async () => {

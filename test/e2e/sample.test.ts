@@ -22,7 +22,9 @@ it('ends with Ctrl-C; the run is done all the same', async () => {
   run.process.kill('SIGINT');
   expect(await run.finished).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(/\n-{14}\n\ndone: long; more of its text: npx launch generate --checkpoint long\n$/),
+    stdout: expect.stringMatching(
+      /\n-{14}\n\ndone: long. Generate more text: npx launch generate --checkpoint long\n$/,
+    ),
   });
   expect(readFileSync(join(folder(), 'long/samples.jsonl'), 'utf8')).toMatch(/^\{"step":3,/);
 });

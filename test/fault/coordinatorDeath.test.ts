@@ -24,7 +24,7 @@ it('a coordinator that is killed: every worker ends, and `launch join` says why'
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(/the worker failed: lost the coordinator: its connection is lost/);
   expect(await joined.descendants()).toEqual([]);
-  const [, flight = ''] = /what it did last is in (\S+)/.exec(result.stderr) ?? [];
+  const [, flight = ''] = /its last actions are in (\S+)/.exec(result.stderr) ?? [];
   expect(await readFile(join(folder(), flight), 'utf8')).toMatch(/"what":"reconnecting".*its connection is lost/);
   await running.finished;
   while ((await running.descendants()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -48,13 +48,13 @@ it('Ctrl-C twice ends `launch join` at once, though its coordinator does not ans
   const { running, joined } = await joinedRun('twice');
   running.process.kill('SIGSTOP');
   joined.process.kill('SIGINT');
-  await joined.printed(/once more to leave at once/);
+  await joined.printed(/again to leave at once/);
   joined.process.kill('SIGINT');
   expect(await joined.finished).toMatchObject({ code: 130, stderr: '' });
   expect(await joined.descendants()).toEqual([]);
   running.process.kill('SIGCONT');
   running.process.kill('SIGINT');
-  await running.printed(/once more to stop at once/);
+  await running.printed(/again to stop at once/);
   running.process.kill('SIGINT');
   const result = await running.finished;
   expect(result.code).toBe(130);

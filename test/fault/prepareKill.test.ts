@@ -96,7 +96,7 @@ describe('killed again and again', () => {
         running.process.kill('SIGKILL');
       }
       const { code, stdout, stderr } = await running.finished;
-      if (stdout.includes('going on after')) wentOn++;
+      if (stdout.includes('resuming after')) wentOn++;
       if (code === 0) break;
       expect({ code, stderr: stderr.replace(/^.*tokens\/s.*$/gm, '').trim() }).toEqual({ code: null, stderr: '' });
       kills++;

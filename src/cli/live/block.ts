@@ -1,7 +1,7 @@
 /**
- * Rows at the bottom of a terminal that change in place, below what scrolls. Only rows that differ are written again, in one write
- * that terminals show at once (synchronized output, which others ignore); nothing but these rows is ever erased. The cursor rests
- * on the row after them, hidden, and comes back however the process ends.
+ * Rows at the bottom of a terminal that change in place, below the scrolling output. Only changed rows are written, in a single write
+ * that terminals with synchronized output show at once; only these rows are ever erased. The cursor stays hidden on the row after them
+ * and is restored however the process ends.
  */
 import { onExit } from 'signal-exit';
 
@@ -9,7 +9,7 @@ export interface BlockStream {
   write(text: string): unknown;
 }
 
-/** A row as it is written, and the cells that it takes. */
+/** A row with its escape codes, and its width in cells. */
 export interface Row {
   readonly text: string;
   readonly cells: number;
@@ -25,7 +25,7 @@ const eraseBelow = '\x1b[J';
 export class LiveBlock {
   readonly #stream: BlockStream;
   readonly #forgetExit: () => void;
-  /** On the screen, above the cursor. */
+  /** The rows on the screen, above the cursor. */
   #rows: readonly Row[] = [];
   #isOpen = true;
 
@@ -35,7 +35,7 @@ export class LiveBlock {
     stream.write(cursorHidden);
   }
 
-  /** Shows these rows in place of those before; none may be as wide as the terminal, and not as many as it has rows. */
+  /** Replaces the rows. Each must be narrower than the terminal, and there must be fewer than it has rows. */
   draw(rows: readonly Row[]): void {
     const before = this.#rows;
     if (rows.length === before.length && rows.every(({ text }, i) => text === before[i]?.text)) return;
@@ -45,21 +45,21 @@ export class LiveBlock {
     this.#rows = rows;
   }
 
-  /** Writes lines above the rows, where they scroll away with what came before. */
+  /** Writes lines above the rows, where they scroll with the earlier output. */
   above(text: string): void {
     const lines = text.split('\n').map((line) => `${line}${eraseToEndOfRow}\n`);
     const body = this.#rows.map((row) => `${row.text}${eraseToEndOfRow}\n`);
     this.#write(this.#toTop() + lines.join('') + body.join('') + eraseToEndOfRow);
   }
 
-  /** The terminal has `columns` now: it has broken the rows that are wider, and what it shows of them goes. */
+  /** The terminal now has `columns`. It has wrapped wider rows, so they are erased. */
   resized(columns: number): void {
     const height = this.#rows.reduce((sum, { cells }) => sum + Math.max(1, Math.ceil(cells / columns)), 0);
     this.#write(`${up(height)}${eraseBelow}`);
     this.#rows = [];
   }
 
-  /** Takes the rows away and gives the cursor back, for now. */
+  /** Removes the rows and restores the cursor until {@link resume}. */
   suspend(): void {
     this.#write(`${this.#toTop()}${eraseBelow}${cursorShown}`);
     this.#rows = [];
@@ -70,7 +70,7 @@ export class LiveBlock {
     this.#write(cursorHidden);
   }
 
-  /** Takes the rows away and gives the cursor back. */
+  /** Removes the rows and restores the cursor. */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;

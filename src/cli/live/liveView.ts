@@ -15,18 +15,18 @@ const redrawMs = 100;
 export interface LiveViewOptions extends ProgressOptions {
   /** Updates applied before the run. */
   readonly startStep: number;
-  /** What the coordinator knows, once it is there. */
+  /** The coordinator's state, once it exists. */
   readonly state: () => RunState | undefined;
   readonly stream?: NodeJS.WriteStream;
 }
 
 export interface LiveView {
   readonly listener: Partial<RunListener>;
-  /** Removes the view, and leaves the last step among the lines above. */
+  /** Removes the view and prints the last step as a line. */
   close(): void;
 }
 
-/** Draws on the terminal until it is closed; meanwhile all lines of this process go above the view. */
+/** Draws on the terminal until it is closed. Until then all lines of this process go above the view. */
 export function openLiveView(options: LiveViewOptions): LiveView {
   const { maxSteps, stepTokens, startStep, state, stream = process.stdout } = options;
   const colors = wantsColor(stream);
@@ -34,7 +34,7 @@ export function openLiveView(options: LiveViewOptions): LiveView {
   let view = reduce.initialView({ maxSteps, stepTokens, step: startStep });
   let last: StepMetrics | undefined;
   const draw = () => {
-    // The clock of the wall: the ages of events are all that it is for.
+    // Wall-clock time, used only for the age of events.
     const lines = viewLines(view, state(), { columns: stream.columns, rows: stream.rows }, Date.now());
     block.draw(lines.map((line) => ({ text: rendered(line, colors), cells: cellsOf(plainText(line)) })));
   };
@@ -48,12 +48,12 @@ export function openLiveView(options: LiveViewOptions): LiveView {
     draw();
   };
   stream.on('resize', resized);
-  // Ctrl-Z: what the shell shows then is not to lie among the rows. Stopped, this goes on after `fg`.
+  // Ctrl-Z: remove the rows so that the shell does not print among them. The view resumes after `fg`.
   const stopped = () => {
     block.suspend();
     process.off('SIGTSTP', stopped);
     process.kill(process.pid, 'SIGTSTP');
-    // Later on: after `fg`, or at once where no shell could ever say so, and the system does not stop it.
+    // Runs after `fg`, or at once if the system does not stop the process because no shell could resume it.
     setImmediate(() => {
       process.on('SIGTSTP', stopped);
       block.resume();
@@ -91,7 +91,7 @@ export function openLiveView(options: LiveViewOptions): LiveView {
   };
 }
 
-/** Warnings too, if both streams are this terminal; else they go where standard error does. */
+/** Includes warnings if both streams are this terminal; otherwise they go to standard error. */
 function outputAbove(block: LiveBlock, colors: boolean, onWarning: (line: string) => void): Output {
   return {
     print: (line) => block.above(line),

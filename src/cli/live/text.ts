@@ -1,4 +1,4 @@
-/** Text that fits: lines of styled pieces, cut at a width in terminal cells; bars and sparklines. Pure. */
+/** Lines of styled pieces that are cut to a width in terminal cells; bars and sparklines. Pure. */
 import stringWidth from 'string-width';
 import { paint, type Style } from '../terminal.ts';
 
@@ -12,16 +12,16 @@ export type Line = readonly Piece[];
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 const ellipsis = '…';
-/** Letters, and what bars, rules and curves are made of: one cell each. */
+/** Letters and the characters of bars, rules and curves: one cell each. */
 const allSingle = /^[ -~…─▁-█░▒▓]*$/;
 
-/** Cells that a text takes, which has no control characters. */
+/** The width in cells of a text without control characters. */
 export function cellsOf(text: string): number {
-  // The library looks at every grapheme, which is most of the time that a frame takes.
+  // The library examines every grapheme, which dominates the time of a frame.
   return allSingle.test(text) ? text.length : stringWidth(text);
 }
 
-/** A text on one row: line ends and tabs are spaces; what would move the cursor or change colours is left out. */
+/** A text on one row: newlines and tabs become spaces, and control sequences are removed. */
 export function oneRow(text: string): string {
   return text
     .replaceAll(/\s+/g, ' ')
@@ -29,7 +29,7 @@ export function oneRow(text: string): string {
     .trim();
 }
 
-/** The text if it fits in `cells`, else its beginning and an ellipsis. */
+/** The text, cut with an ellipsis if it is wider than `cells`. */
 export function truncated(text: string, cells: number): string {
   if (cells <= 0) return '';
   if (cellsOf(text) <= cells) return text;
@@ -44,7 +44,7 @@ export function truncated(text: string, cells: number): string {
   return kept + ellipsis;
 }
 
-/** The pieces as far as they fit. */
+/** The pieces, cut at the width. */
 export function fitted(line: Line, cells: number): Line {
   const fitting: Piece[] = [];
   let left = cells;
@@ -61,7 +61,7 @@ export function plainText(line: Line): string {
   return line.map(({ text }) => text).join('');
 }
 
-/** With colours, if they are wanted. */
+/** The line as a string, optionally with colours. */
 export function rendered(line: Line, colors: boolean): string {
   return line.map(({ text, style }) => (colors && style !== undefined ? paint(style, text) : text)).join('');
 }
@@ -77,7 +77,7 @@ export function bar(done: number, cells: number): Line {
 
 const levels = '▁▂▃▄▅▆▇█';
 
-/** The values, oldest first, in `cells` cells or fewer: each shows the mean of its values between the least and the most of them. */
+/** The values, oldest first, in at most `cells` cells. Each cell shows the mean of its values, scaled between their minimum and maximum. */
 export function sparkline(values: readonly number[], cells: number): string {
   const finite = values.filter(Number.isFinite);
   const count = Math.min(cells, finite.length);
@@ -92,7 +92,7 @@ export function sparkline(values: readonly number[], cells: number): string {
   return means.map((mean) => levels[levelOf(mean)]).join('');
 }
 
-/** Lengths that are whole and add up to `cells`, in proportion to the shares. */
+/** Integer lengths that add up to `cells`, in proportion to the shares. */
 export function apportioned(shares: readonly number[], cells: number): number[] {
   const total = shares.reduce((sum, share) => sum + share, 0);
   if (total <= 0) return shares.map(() => 0);

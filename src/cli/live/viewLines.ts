@@ -1,6 +1,6 @@
 /**
- * The live view as lines: progress, loss, speed, a row for each worker, the last events. Pure: the same state at the same size
- * gives the same lines, none as wide as the terminal and fewer than it has rows.
+ * The live view as lines: progress, loss, speed, a row for each worker, the last events. Pure: the same state and
+ * size give the same lines. They are narrower than the terminal, and fewer than its rows.
  */
 import { grouped } from '../../base/numberText.ts';
 import type { RunState } from '../../coordinator/core/runState.ts';
@@ -14,7 +14,7 @@ export interface Size {
   readonly rows: number;
 }
 
-/** Rows that stay for what scrolls, in a terminal that has enough. */
+/** Rows reserved for the scrolling output, if the terminal has enough. */
 const scrollRows = 6;
 const notesMost = 3;
 const barCellsMost = 60;
@@ -23,7 +23,7 @@ const sparkCellsMost = 80;
 const nameCells = 24;
 const stateCells = 15;
 
-/** What a step goes into: a column of the workers' table, and a part of the bar behind it. */
+/** The parts of a step: a column in the table of workers and a segment of its bar. */
 const shares = [
   { name: 'compute', part: 'computeMs', mark: '█', style: 'green' },
   { name: 'update', part: 'updateMs', mark: '▓', style: 'blue' },
@@ -31,21 +31,21 @@ const shares = [
   { name: 'wait', part: 'waitMs', mark: '░', style: 'dim' },
 ] as const satisfies readonly { name: string; part: keyof StepParts; mark: string; style: Style }[];
 
-/** `100 %` is the widest. */
+/** The width of the widest value, `100 %`. */
 function shareCells(name: string): number {
   return Math.max(5, name.length);
 }
 
-/** All columns of that table but the names, with what is between them. */
+/** The width of all columns of that table except the names, with the gaps. */
 const columnCells = 4 + 2 + 2 + stateCells + shares.reduce((sum, { name }) => sum + 2 + shareCells(name), 0) + 11;
 
-/** @param run what the coordinator knows; absent before it is there */
+/** @param run the coordinator's state; absent before it exists */
 export function viewLines(view: ViewState, run: RunState | undefined, size: Size, nowMs: number): Line[] {
   const cells = Math.max(0, size.columns - 1);
   const rowsMost = Math.max(0, size.rows > 3 * scrollRows ? size.rows - scrollRows : size.rows - 1);
   const head = [progressLine(view, run, cells), lossLine(view, cells), speedLine(view)];
   const rows = run === undefined ? [] : workerRows(view, run, nowMs);
-  // Workers come before events; both leave the head alone.
+  // Workers have priority over events; neither displaces the head.
   const rowsForWorkers = Math.max(0, rowsMost - head.length - 1);
   const workers = workerLines(rows, rowsForWorkers, cells);
   const rowsForNotes = Math.min(notesMost, Math.max(0, rowsMost - head.length - workers.length - 1));
@@ -90,13 +90,13 @@ function speedLine({ last, tokensPerSecond, mfu }: ViewState): Line {
   return [{ text: `lr ${last.lr.toExponential(2)}  grad norm ${last.gradNorm.toFixed(2)}  ${speed}${utilisation}` }];
 }
 
-/** A title and the rows; of more workers than fit, the last row says how many. */
+/** A title and the rows. If not all workers fit, the last row gives the number of the others. */
 function workerLines(rows: readonly WorkerRow[], rowsMost: number, cells: number): Line[] {
   if (rowsMost < 2 || rows.length === 0) return [];
   const fits = rows.length + 1 <= rowsMost;
   const shown = fits ? rows : rows.slice(0, rowsMost - 2);
   const longest = Math.max(6, ...shown.map(({ worker }) => cellsOf(worker)));
-  // Numbers come before long names where there is room for them at all, and both before the bar.
+  // Numbers have priority over long names if they fit at all, and both over the bar.
   const roomForNames = cells - columnCells;
   const nameWidth = Math.min(nameCells, longest, roomForNames < 6 ? longest : roomForNames);
   const barCells = Math.min(barCellsOfRow, cells - columnCells - nameWidth - 2);

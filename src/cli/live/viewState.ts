@@ -1,21 +1,21 @@
-/** What the live view knows of a run, and how it learns: pure, apart from the time, which is given. */
+/** The state of the live view and its updates. Pure: the time is an argument. */
 import type { WorkerPhase } from '../../comm/messageFields.ts';
 import type { Member, RunState } from '../../coordinator/core/runState.ts';
 import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluationMetrics, StepMetrics } from '../../records/metricsLog.ts';
 import { smoothedSpeed } from '../../records/recentSpeed.ts';
 
-/** Losses that the sparkline is made of. */
+/** Number of losses in the sparkline. */
 const lossesMost = 512;
 const notesMost = 8;
-/** A worker that does not come back stays in sight for this long. */
+/** Time that a lost worker stays visible. */
 const lostShownMs = 60_000;
-/** How much of a smoothed value each step replaces. */
+/** Weight of the newest step in a smoothed value. */
 const smoothing = 0.1;
-/** In steps shorter than this what a worker does at an instant says nothing. */
+/** In shorter steps, the momentary phase of a worker is not informative. */
 const flickerMs = 500;
 
-/** Milliseconds of a step that a rank spends, smoothed. */
+/** Smoothed milliseconds that a rank spends in each part of a step. */
 export interface StepParts {
   readonly computeMs: number;
   readonly ringMs: number;
@@ -25,16 +25,16 @@ export interface StepParts {
 
 export interface WorkerRow {
   readonly worker: string;
-  /** -1 while it is not in the ring. */
+  /** -1 while the worker is not in the ring. */
   readonly rank: number;
   readonly state: string;
   readonly isTrouble: boolean;
-  /** Sequences of the last step that it computed. */
+  /** Number of sequences that it computed in the last step. */
   readonly samples?: number;
   readonly parts?: StepParts;
 }
 
-/** Something that happened: a line of the list of events. */
+/** A line in the list of events. */
 export interface Note {
   readonly atMs: number;
   readonly text: string;
@@ -43,7 +43,7 @@ export interface Note {
 
 export interface ViewState {
   readonly maxSteps: number;
-  /** Committed. */
+  /** The last committed step. */
   readonly step: number;
   readonly stepTokens: number;
   readonly losses: readonly number[];
@@ -54,9 +54,9 @@ export interface ViewState {
   readonly term: number;
   readonly parts: ReadonlyMap<number, StepParts>;
   readonly notes: readonly Note[];
-  /** When those that were lost were; a worker that is back is not among them. */
+  /** When each lost worker was lost; workers that have returned are not included. */
   readonly lost: ReadonlyMap<string, number>;
-  /** Workers that were in the run at some time. */
+  /** All workers that have been in the run. */
   readonly known: ReadonlySet<string>;
 }
 
@@ -76,7 +76,7 @@ export function initialView(facts: Pick<ViewState, 'maxSteps' | 'step' | 'stepTo
 export function afterStep(view: ViewState, last: StepMetrics): ViewState {
   const { tokensPerSecond: speed } = last;
   const before = last.term === view.term ? view.parts : new Map<number, StepParts>();
-  // A step whose coordinator was killed before it wrote the line, or that went back to a checkpoint, has come before.
+  // A step repeats if its coordinator was killed before it wrote the line, or if the run went back to a checkpoint.
   const losses = last.step > view.step ? view.losses : [];
   return {
     ...view,
@@ -101,7 +101,7 @@ export function afterEvaluation(view: ViewState, evaluation: EvaluationMetrics):
   return { ...view, evaluation };
 }
 
-/** A loss is a warning as well, and comes to the list of events as such. */
+/** A lost worker is also reported as a warning, which adds the line to the list of events. */
 export function afterEvent(view: ViewState, { event, worker, reason }: LoggedEvent, nowMs: number): ViewState {
   if (worker === undefined) return view;
   const lost = new Map(view.lost);
@@ -112,13 +112,13 @@ export function afterEvent(view: ViewState, { event, worker, reason }: LoggedEve
   return noted({ ...view, lost, known }, isNews ? reason : '', false, nowMs);
 }
 
-/** Adds a line to the list of events; none for an empty text. */
+/** Adds a line to the list of events, unless the text is empty. */
 export function noted(view: ViewState, text: string, isWarning: boolean, atMs: number): ViewState {
   if (text === '') return view;
   return { ...view, notes: [...view.notes, { atMs, text, isWarning }].slice(-notesMost) };
 }
 
-/** A row for each worker that is in the run, wants to be, or was until a moment ago. In the order of ranks, the others after them. */
+/** A row for each worker in the run, joining it, or lost a moment ago. Ordered by rank, then the others. */
 export function workerRows(view: ViewState, run: RunState, nowMs: number): WorkerRow[] {
   const inRing = run.members.map((member): WorkerRow => {
     const parts = view.parts.get(member.rank);
@@ -142,7 +142,7 @@ export function workerRows(view: ViewState, run: RunState, nowMs: number): Worke
   return [...inRing, ...others].filter(({ worker }) => !seen.has(worker) && seen.add(worker));
 }
 
-/** What the run does as a whole, where that is not plain training. */
+/** The state of the run if it is not training. */
 export function stageWords({ stage, needed, members, joiners, stopRequested }: RunState): string {
   const present = members.length + joiners.length;
   const names = {

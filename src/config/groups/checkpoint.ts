@@ -6,17 +6,17 @@ export const checkpoint = z
   .strictObject({
     everySteps: whole({
       default: 500,
-      doc: 'Steps between checkpoints; one is always written at the end. 0 writes that one only.',
+      doc: 'Steps between checkpoints. One is always written at the end; 0 writes only that one.',
     }),
     keep: whole({
       default: 3,
       min: 1,
       max: 10_000,
-      doc: 'Newest checkpoints that stay on disk; the best by validation loss stays as well.',
+      doc: 'Number of newest checkpoints to keep. The best by validation loss is kept as well.',
     }),
     best: flag({
       default: false,
-      doc: 'Whether a checkpoint is also written after each estimate of the validation loss that is the lowest so far.',
+      doc: 'Also write a checkpoint each time the validation loss reaches a new minimum.',
     }),
   })
-  .meta({ description: 'Saving the run.' });
+  .meta({ description: 'Checkpoints: when they are written and how many are kept.' });

@@ -1,4 +1,4 @@
-/** The group `comm` of a config: messages between the processes, and how long they are waited for. */
+/** The group `comm` of a config: sizes and timeouts of the messages between processes. */
 import { z } from 'zod';
 import { bytes, whole } from '../../base/keyTypes.ts';
 
@@ -8,42 +8,42 @@ export const comm = z
       default: 4 * 2 ** 20,
       min: 4,
       max: 2 ** 30,
-      doc: 'Gradients travel in buckets of at most this many bytes, each as soon as it is final.',
+      doc: 'Maximum size of a gradient bucket, in bytes. Each bucket is sent as soon as its gradients are final.',
     }),
     chunkBytes: bytes({
       default: 512 * 2 ** 10,
       min: 4,
-      max: 2 ** 24, // what a stranger can have a rank allocate (comm/zmqSocket.ts)
-      doc: 'Bytes in one message of the ring.',
+      max: 2 ** 24, // the most that an unknown sender can make a rank allocate (comm/zmqSocket.ts)
+      doc: 'Size of one ring message, in bytes.',
     }),
     heartbeatIntervalMs: whole({
       default: 1000,
       min: 10,
       max: 3_600_000,
-      doc: 'Milliseconds between signs of life of a worker.',
+      doc: 'Time between the heartbeats of a worker, in milliseconds.',
     }),
     heartbeatTimeoutMs: whole({
       default: 10_000,
       min: 20,
       max: 36_000_000,
-      doc: 'Milliseconds of silence after which a worker counts as dead.',
+      doc: 'Time without a sign of life after which a worker counts as dead, in milliseconds.',
     }),
     stepTimeoutMs: whole({
       default: 600_000,
       min: 100,
       max: 360_000_000,
-      doc: 'Milliseconds in which every worker must have finished a step; one that has not is left out.',
+      doc: 'Time limit of a step, in milliseconds. A worker that exceeds it is removed from the run.',
     }),
     joinTimeoutMs: whole({
       default: 60_000,
       min: 100,
       max: 36_000_000,
-      doc: 'Milliseconds that a run waits for workers: those it starts with, or those it needs after a loss.',
+      doc: 'Time that a run waits for workers, at its start or after a loss, in milliseconds.',
     }),
     rejoinTimeoutMs: whole({
       default: 60_000,
       max: 36_000_000,
-      doc: 'Milliseconds that a worker which has lost its coordinator keeps its state and tries to reach it, or the one that `launch --resume` starts.',
+      doc: 'Time that a worker keeps its state after losing its coordinator, in milliseconds. It tries to reconnect to it, or to the one that `launch --resume` starts.',
     }),
   })
-  .meta({ description: 'Messages between the processes.' });
+  .meta({ description: 'Messages between processes.' });

@@ -1,4 +1,4 @@
-/** The group `data` of a config: what is learned from. */
+/** The group `data` of a config: the training data. */
 import { z } from 'zod';
 import { choice, path, pathMax, pathsMax, real, string } from '../../base/keyTypes.ts';
 import { expectedTokenizer, isTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
@@ -10,7 +10,7 @@ export const data = z
       .default('builtin')
       .meta({
         description:
-          'Text to train on: a file, a folder, a glob, or a list of them, relative to the working folder; `builtin` is the text that comes with the package, Tiny Shakespeare.',
+          'Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package.',
         expects: 'builtin, or a path, folder or glob, or a list of them',
       }),
     tokenizer: z
@@ -18,52 +18,52 @@ export const data = z
       .default('char')
       .meta({
         description:
-          "char: one token for each distinct character of the text. byte: one for each byte. gpt2, cl100k, o200k: the published byte-pair encodings, of 50257, 100277 and 200019 tokens. bpe:8000, or another number: a byte-pair encoding of so many tokens, trained on the text. Or a tokenizer.json of Hugging Face's format (BPE or Unigram), or its folder, relative to the working folder.",
+          "char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. Any other value is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder.",
         expects: expectedTokenizer,
       }),
     field: string({
       default: 'text',
       max: 1000,
-      doc: 'Where files of `text` and `validation` are JSON or tables: the key of an object, or the name of a column, that has the text.',
+      doc: 'Name of the JSON key or table column that holds the text, where files of `text` and `validation` are JSON or tables.',
     }),
     format: choice(['auto', 'text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'], {
       default: 'auto',
-      doc: 'What the files of `text` and `validation` are. auto: as their names and content say. jsonl: a JSON object in each line; json: an array of objects; csv, tsv: a table whose first row names the columns. gzip and zstd are always recognised.',
+      doc: 'Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected.',
     }),
     lineEndings: choice(['lf', 'keep'], {
       default: 'lf',
-      doc: 'lf: the line ends of Windows, CRLF, become LF, and a notice says so. keep: the text stays as it is.',
+      doc: 'lf: convert Windows line endings (CRLF) to LF, with a notice. keep: leave the text unchanged.',
     }),
     shards: z
       .union([path, z.array(path).max(pathsMax)])
       .default([])
       .meta({
         description:
-          'Folders of tokens that `launch prepare` made, relative to the working folder: they are read from the disk as they are needed, and take the place of `text`. Several are a mixture. Tokenizer and splits are their own; a `tokenizer` that is set must be the one they were made with.',
+          'Folders of tokens written by `launch prepare`, relative to the working folder. They replace `text` and are read from disk as needed; several folders are mixed. They bring their own tokenizer and splits. If `tokenizer` is set, it must be the one they were made with.',
         expects: 'a folder, or a list of folders',
       }),
     weights: z.array(z.number().min(0.000001).max(1e9)).max(pathsMax).default([]).meta({
       description:
-        'How the samples are shared out among the folders of `shards`, as [3, 1] for three of the first to one of the second; empty: in proportion to their tokens.',
+        'Relative share of each folder of `shards` in the samples: [3, 1] takes three from the first for each one from the second. Empty: in proportion to their tokens.',
       expects: 'a list of numbers above 0',
     }),
     sampler: choice(['random', 'shuffled'], {
       default: 'random',
-      doc: 'random: windows at random, with replacement. shuffled: every window once an epoch, in another order and from another offset each time. Either follows from the seed and the step alone.',
+      doc: 'random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step.',
     }),
     valFraction: real({
       default: 0.1,
       min: 0,
       max: 0.9,
-      doc: 'Share of the characters, at the end of the text, that is held out for validation. 0 needs `validation`, or eval.everySteps: 0.',
+      doc: 'Fraction of the characters to hold out for validation, from the end of the text. 0 needs `validation`, or eval.everySteps: 0.',
     }),
     validation: z
       .union([path, z.array(path).max(pathsMax)])
       .default([])
       .meta({
         description:
-          'Text to validate with, as `text`, or a folder that `launch prepare` made with the same tokenizer, which validates as a whole. Then all of `text` trains, and of `shards` what their splits have to train on.',
+          'Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`.',
         expects: 'a path, folder or glob, or a list of them',
       }),
   })
-  .meta({ description: 'What it learns from.' });
+  .meta({ description: 'The training data.' });

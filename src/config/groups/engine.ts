@@ -1,4 +1,4 @@
-/** The group `engine` of a config: what computes. */
+/** The group `engine` of a config: the compute engine. */
 import { z } from 'zod';
 import { instructionSets } from '../../base/instructionSets.ts';
 import { choice, indexOrAuto, whole } from '../../base/keyTypes.ts';
@@ -12,24 +12,24 @@ export const engine = z
   .strictObject({
     name: choice(engineNames, {
       default: 'auto',
-      doc: `${engineDocs} auto: native where it was compiled, else tfjs on wasm.`,
+      doc: `${engineDocs} auto: native if it is compiled, otherwise tfjs on wasm.`,
     }),
     deviceKind: choice(deviceKinds, {
       default: 'auto',
-      doc: 'Backend of the tfjs engine; auto takes wasm.',
+      doc: 'Backend of the tfjs engine; auto selects wasm.',
     }),
     device: indexOrAuto({
       max: deviceIndexMax,
-      doc: 'Which device of an engine that has several, for all workers; auto gives each worker of a machine its own, the first device 0.',
+      doc: 'Index of the device that all workers use, for engines with several. auto gives each worker on a machine its own, starting at 0.',
     }),
     threads: whole({
       default: 0,
       max: 256,
-      doc: 'Compute threads of each worker; 0 divides the cores among the workers of this machine.',
+      doc: 'Compute threads per worker. 0 divides the cores of a machine among its workers.',
     }),
     precision: choice(['float32', 'bf16'], {
       default: 'float32',
-      doc: `bf16: matrix products of bfloat16 numbers, summed in float32, and activations in bfloat16; parameters, optimizer and the residual stream stay float32. It is for training and its validation: the sample at the end, \`launch generate\` and \`launch eval\` compute in float32. For the native engine; fast where the CPU has AMX, on some with ${instructionSets.avx512bf16.label} (launch doctor).`,
+      doc: `bf16: run matrix products in bfloat16 with float32 sums, and keep activations in bfloat16; parameters, optimizer state and the residual stream stay in float32. It applies to training and its validation: the sample at the end, \`launch generate\` and \`launch eval\` compute in float32. Needs the native engine. Faster on CPUs with AMX, and on some with ${instructionSets.avx512bf16.label} (see \`launch doctor\`).`,
     }),
   })
-  .meta({ description: 'What computes.' });
+  .meta({ description: 'The compute engine.' });

@@ -1,18 +1,18 @@
-/** The group `optimizer` of a config: AdamW's numbers. */
+/** The group `optimizer` of a config: the hyperparameters of AdamW. */
 import { z } from 'zod';
 import { real } from '../../base/keyTypes.ts';
 
 export const optimizer = z
   .strictObject({
-    beta1: real({ default: 0.9, min: 0, max: 0.9999999, doc: "AdamW's decay rate of the first moment." }),
-    beta2: real({ default: 0.95, min: 0, max: 0.9999999, doc: "AdamW's decay rate of the second moment." }),
-    eps: real({ default: 1e-8, min: 1e-12, max: 1, doc: "AdamW's term that keeps the division finite." }),
+    beta1: real({ default: 0.9, min: 0, max: 0.9999999, doc: 'Decay rate of the first moment.' }),
+    beta2: real({ default: 0.95, min: 0, max: 0.9999999, doc: 'Decay rate of the second moment.' }),
+    eps: real({ default: 1e-8, min: 1e-12, max: 1, doc: 'Epsilon, which keeps the division finite.' }),
     weightDecay: real({
       default: 0.1,
       min: 0,
       max: 10,
       doc: 'Decoupled weight decay, on matrices only (not on biases and layer norms).',
     }),
-    gradClip: real({ default: 1, min: 0, max: 1e6, doc: "Largest global norm of the gradient; 0 doesn't clip." }),
+    gradClip: real({ default: 1, min: 0, max: 1e6, doc: 'Maximum global norm of the gradient; 0 disables clipping.' }),
   })
-  .meta({ description: 'AdamW.' });
+  .meta({ description: 'The optimizer, AdamW.' });

@@ -1,61 +1,61 @@
-/** The group `train` of a config: how many steps of how many samples, and on what. */
+/** The group `train` of a config: number of steps, batch sizes and workers. */
 import { z } from 'zod';
 import { choice, pathsMax, real, whole } from '../../base/keyTypes.ts';
 
-/** Of a parameter's name, which is no longer. */
+/** Parameter names are shorter than this. */
 const namePattern = z.string().min(1).max(256);
 
 export const train = z
   .strictObject({
-    maxSteps: whole({ default: 2000, min: 1, doc: 'Optimizer steps of the whole run.' }),
+    maxSteps: whole({ default: 2000, min: 1, doc: 'Number of optimizer steps.' }),
     seed: whole({
       default: 1337,
       max: 2 ** 32 - 1,
-      doc: 'Decides initialisation, sample order and dropout: the same seed gives the same run.',
+      doc: 'Seed of initialisation, sample order and dropout. The same seed gives the same run.',
     }),
     globalBatchSize: whole({
       default: 12,
       min: 1,
       max: 2 ** 20,
-      doc: 'Sequences in one optimizer step, over all workers.',
+      doc: 'Sequences per optimizer step, over all workers.',
     }),
     microBatchSize: whole({
       default: 12,
       min: 1,
       max: 2 ** 16,
-      doc: 'Most sequences that go through the model at once on one worker (memory); must divide globalBatchSize.',
+      doc: 'Maximum number of sequences that one worker processes at once, which bounds its memory; must divide globalBatchSize.',
     }),
     activationRecompute: choice(['none', 'block'], {
       default: 'none',
-      doc: 'block: forward keeps of each block only its input, and backward computes the rest again; less memory, the same result.',
+      doc: 'none: keep all activations for the backward pass. block: keep only the input of each block and recompute the rest, which needs less memory and gives the same result.',
     }),
     batchSplit: choice(['equal', 'proportional'], {
       default: 'equal',
-      doc: 'equal: every worker gets the same number of sequences of a step. proportional: as many as its measured speed allows, so that a slow one does not set the pace; the split then depends on timing, and losses are the same up to rounding.',
+      doc: 'equal: every worker gets the same number of sequences per step. proportional: faster workers get more, so that a slow one does not hold up the step. The split then depends on timing, and losses are the same up to rounding.',
     }),
     peakTflops: real({
       default: 0,
       min: 0,
       max: 1e9,
-      doc: 'What all workers together could compute at best, in 10^12 floating-point operations a second: what mfu in metrics.jsonl is a part of. 0 takes what the workers measure when they start (native engine).',
+      doc: 'Combined peak of all workers in TFLOP/s, the denominator of `mfu` in metrics.jsonl. 0 uses the peak that workers measure when they start (native engine).',
     }),
     trainable: z
       .union([namePattern, z.array(namePattern).min(1).max(pathsMax)])
       .default('all')
       .meta({
         description:
-          'Parameters that are trained: all, or those whose names match a pattern, in which * stands for any characters, as `[transformer.h.3.*, transformer.ln_f.*]`; one that begins with * needs quotes, as `["*.attn.*"]`. The others are frozen: they keep their initial values, and have no gradients and no moments.',
+          'Parameters to train: all, or those whose names match a pattern such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments.',
         expects: 'all, or a pattern of parameter names, or a list of them',
       }),
-    workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes that `launch` starts on this machine.' }),
+    workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes to start on this machine.' }),
     hashEverySteps: whole({
       default: 50,
-      doc: 'Every so many steps all workers compare a hash of their parameters; 0 never does.',
+      doc: 'Steps between parameter-hash checks across workers; 0 disables them.',
     }),
     logEverySteps: whole({
       default: 10,
       min: 1,
-      doc: 'Every so many steps a line is printed (metrics.jsonl gets every step).',
+      doc: 'Steps between printed lines; metrics.jsonl records every step.',
     }),
   })
   .meta({ description: 'The run.' });

@@ -23,8 +23,8 @@ describe('launch bench generate', () => {
   });
 
   it.each([
-    { args: ['--prompts', '2,6', '--tokens', '3'], message: 'a prompt of 6 tokens and 3 after it are more' },
-    { args: ['--prompts', '8'], message: 'a prompt of 8 tokens and 1 after it are more' },
+    { args: ['--prompts', '2,6', '--tokens', '3'], message: 'a prompt of 6 tokens plus 3 more exceeds' },
+    { args: ['--prompts', '8'], message: 'a prompt of 8 tokens plus 1 more exceeds' },
   ])('refuses what does not fit the context: $args', async ({ args, message }) => {
     await expect(run(...tiny, ...args)).rejects.toThrow(message);
     await expect(run(...tiny, ...args)).rejects.toThrow(UserError);

@@ -34,9 +34,9 @@ it.each([
   [['--workers=two'], '--workers: expected a number, received "two"'],
   [['-w', '2x'], '-w: expected a number, received "2x"'],
   [['--minWorkers', 'x'], '--minWorkers: expected a number, received "x"'],
-  [['--workers', '1', '-w', '2'], '--workers was given 2 times: expected it once'],
-  [['--config', 'a', '--config', 'a'], '--config was given 2 times: expected it once'],
-  [['--config='], '--config: expected a text that is not empty'],
+  [['--workers', '1', '-w', '2'], '--workers was given 2 times: give it once'],
+  [['--config', 'a', '--config', 'a'], '--config was given 2 times: give it once'],
+  [['--config='], '--config: expected a non-empty text'],
 ])('refuses %j', (typed, message) => {
   expect(() => check(...typed)).toThrow(new UserError(message));
 });

@@ -6,7 +6,7 @@ import { engines } from '../../../src/engine/engines.ts';
 
 it('is a range, and says what it is made of', () => {
   expect(describeTime(5e9, 600, 100e9)).toBe(
-    'estimated 0:40 to 2:00 on this machine: 5 GFLOP a step at 75 to 25 % of its 100 GFLOP/s; evaluations and checkpoints not counted',
+    'estimated 0:40 to 2:00 on this machine: 5 GFLOP per step at 75 to 25 % of its 100 GFLOP/s; without evaluations and checkpoints',
   );
 });
 

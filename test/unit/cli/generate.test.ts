@@ -3,7 +3,9 @@ import { describeSpeed } from '../../../src/cli/generate.ts';
 
 describe('describeSpeed', () => {
   it('tells the prompt from the tokens that follow', () => {
-    expect(describeSpeed([1000, 1250, 1270, 1290, 1310])).toBe('4 tokens: the first after 0.25 s, then 50.0 a second');
+    expect(describeSpeed([1000, 1250, 1270, 1290, 1310])).toBe(
+      '4 tokens: the first after 0.25 s, then 50.0 per second',
+    );
     expect(describeSpeed([1000, 1250])).toBe('1 token: the first after 0.25 s');
     expect(describeSpeed([1000])).toBe('0 tokens');
   });

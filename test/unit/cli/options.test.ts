@@ -13,7 +13,7 @@ describe('countsOption', () => {
   it.each(['', '1', '65', '2,', '2;4', '2.5', 'two', '2,-4', '1e9'])('refuses "%s"', (text) => {
     expect(() => countsOption('ranks', text, range)).toThrow(UserError);
     expect(() => countsOption('ranks', text, range)).toThrow(
-      `Expected numbers from 2 to 64 for --ranks, like 2,4, but received "${text}".`,
+      `--ranks: expected numbers from 2 to 64, such as 2,4, received "${text}"`,
     );
   });
 });
@@ -23,7 +23,7 @@ it('says where the backend is named now when the device is not a number', () => 
   expect(engineOptionsOf({ ...given, device: 2 })).toMatchObject({ device: 2 });
   // What yargs makes of `--device wasm`.
   expect(() => engineOptionsOf({ ...given, device: Number.NaN })).toThrow(
-    /^--device: expected the index of a device, .* is --device-kind$/,
+    /^--device: expected the index of a device, .* Use --device-kind for the backend of the tfjs engine\.$/,
   );
   expect(() => engineOptionsOf({ ...given, device: -1 })).toThrow('--device: expected a whole number from 0 to 1023');
 });

@@ -57,7 +57,7 @@ describe('the progress of a run', () => {
     checkpoint({ step: 6, error: 'the disk is full' });
     expect(out).toEqual(['step   5/100  checkpoint step-00000005\n']);
     expect(err).toEqual([
-      expect.stringMatching(/^warning: the checkpoint of step 6 was not written: the disk is full;/),
+      expect.stringMatching(/^warning: the checkpoint of step 6 was not written: the disk is full\. /),
     ]);
   });
 });

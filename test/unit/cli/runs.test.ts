@@ -109,13 +109,13 @@ it('touches no folder but those that a run wrote, and none that it is called in'
   const before = readdirSync(join(cwd, 'runs/a'));
   writeFileSync(join(cwd, 'config.yaml'), '');
   for (const [action, ...to] of [['rm'], ['name', 'b']] as const) {
-    await expect(run(action, '.', ...to)).rejects.toThrow('found neither journal.jsonl nor metrics.jsonl in .');
+    await expect(run(action, '.', ...to)).rejects.toThrow('neither journal.jsonl nor metrics.jsonl found');
     process.chdir('runs/a/checkpoints');
     for (const from of ['..', join(cwd, 'runs/a')]) {
-      await expect(run(action, from, ...to)).rejects.toThrow('the working folder lies in');
+      await expect(run(action, from, ...to)).rejects.toThrow('contains the working folder');
     }
     process.chdir('..');
-    await expect(run(action, '.', ...to)).rejects.toThrow('the working folder lies in');
+    await expect(run(action, '.', ...to)).rejects.toThrow('contains the working folder');
     process.chdir(cwd);
   }
   expect(readdirSync(join(cwd, 'runs/a'))).toEqual(before);
@@ -135,8 +135,8 @@ it.each<[string, string[], string]>([
   ['name', ['a'], 'expected a run and its new name'],
   ['name', ['a', '../b'], 'expected a plain name without slashes'],
   ['name', ['a', '..'], 'expected a plain name without slashes'],
-  ['name', ['a', 'b'], 'runs/b is there already'],
-  ['list', ['a'], 'expected no names'],
+  ['name', ['a', 'b'], 'runs/b already exists'],
+  ['list', ['a'], 'give no names'],
 ])('refuses %s %j', async (action, names, message) => {
   for (const name of ['a', 'b']) make(name, { metrics: [step(1, 4)] });
   await expect(run(action, ...names)).rejects.toThrow(message);
