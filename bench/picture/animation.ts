@@ -131,8 +131,9 @@ function drawnPiece(piece: Piece, top: number): string {
   const look = names.length === 0 ? '' : ` class="${names.join(' ')}"`;
   const shape = barOf(text, x, top);
   if (shape !== undefined) return `<path${look}${shape}/>`;
-  const width = round([...text].length * cell.width);
-  return `<text${look} x="${x}" y="${top + baseline}" textLength="${width}">${escaped(text)}</text>`;
+  // Short texts are about as wide in every font.
+  const width = text.length < 6 ? '' : ` textLength="${round([...text].length * cell.width)}"`;
+  return `<text${look} x="${x}" y="${top + baseline}"${width}>${escaped(text)}</text>`;
 }
 
 const eighths = '▁▂▃▄▅▆▇█';
