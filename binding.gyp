@@ -33,6 +33,11 @@
     "cflags_cc": ["-std=c++20", "-O3", "-Wall", "-Wextra", "-fno-math-errno", "-fvisibility=hidden", "-falign-loops=64"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-rtti"],
     "defines": ["NAPI_VERSION=8"],
+    # On Windows Clang compiles, which comes with Visual Studio: the kernels are written with GCC's vectors.
+    "msbuild_toolset": "ClangCL",
+    "msvs_settings": {
+      "VCCLCompilerTool": { "AdditionalOptions": ["/std:c++20", "/clang:-O3", "/clang:-fno-math-errno"] }
+    },
     "xcode_settings": {
       "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
       "GCC_OPTIMIZATION_LEVEL": "3",
@@ -64,9 +69,11 @@
         "native/instructionSet.cc",
         "native/threadPool.cc"
       ],
+      # What native/findAddon.cjs compares before it takes an addon.
+      "defines": ["LOCKSTEP_SOURCES=<!(node native/findAddon.cjs)"],
       "dependencies": ["kernels_scalar"],
-      "libraries": ["-lpthread"],
       "conditions": [
+        ["OS!='win'", { "libraries": ["-lpthread"] }],
         ["target_arch=='x64'", { "dependencies": ["kernels_avx2", "kernels_avx512"] }],
         ["target_arch=='arm64'", { "dependencies": ["kernels_neon"] }]
       ]
@@ -81,6 +88,7 @@
           "sources": ["<@(kernel_sources)"],
           "defines": ["LOCKSTEP_ISA=avx2"],
           "cflags_cc": ["-mavx2", "-mfma"],
+          "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["-mavx2", "-mfma"] } },
           "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma"] }
         },
         {
@@ -89,6 +97,11 @@
           "sources": ["<@(kernel_sources)"],
           "defines": ["LOCKSTEP_ISA=avx512"],
           "cflags_cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+          "msvs_settings": {
+            "VCCLCompilerTool": {
+              "AdditionalOptions": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+            }
+          },
           "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"] }
         }
       ]

@@ -6,9 +6,11 @@
 
 namespace {
 
-// Raised with every change of a function's arguments, here and in src/engine/native/addon.ts: an addon that was built before is
+// A hash of all that the engine is compiled from, as native/findAddon.cjs computes it: an addon that was compiled before a change is
 // refused instead of computing something else.
-constexpr uint32_t interfaceVersion = 3;
+#define LOCKSTEP_TEXT(x) #x
+#define LOCKSTEP_TEXT_OF(x) LOCKSTEP_TEXT(x)
+constexpr char sources[] = LOCKSTEP_TEXT_OF(LOCKSTEP_SOURCES);
 
 struct Export {
   const char* name;
@@ -51,9 +53,9 @@ napi_value initialise(napi_env env, napi_value exports) {
     napi_throw_error(env, nullptr, "the native engine could not be set up: out of memory");
     return nullptr;
   }
-  napi_value version;
-  if (napi_create_uint32(env, interfaceVersion, &version) != napi_ok ||
-      napi_set_named_property(env, exports, "interfaceVersion", version) != napi_ok) {
+  napi_value hash;
+  if (napi_create_string_latin1(env, sources, NAPI_AUTO_LENGTH, &hash) != napi_ok ||
+      napi_set_named_property(env, exports, "sources", hash) != napi_ok) {
     return nullptr;
   }
   for (const Export& entry : exportTable) {

@@ -14,16 +14,34 @@ namespace lockstep {
 namespace {
 
 #if defined(__x86_64__)
-bool hasAvx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
-}
+// What the processor has and the system saves for every thread: Intel's manual, CPUID leaves 1 and 7, and XGETBV. The compiler's own
+// checks need a library of its own on Windows.
+struct Processor {
+  bool avx2 = false;  // with FMA
+  bool avx512 = false;  // F, BW, DQ and VL, with FMA
+  bool dots = false;  // AVX512-BF16
 
-// Not in the list of the compiler's own check everywhere: Intel's manual, CPUID leaf 7.
-bool hasDots() {
-  unsigned eax = 0, ebx, ecx, edx;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
-}
+  Processor() {
+    unsigned eax, ebx, ecx, edx;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return;
+    const bool fma = has(ecx, 12), savesMore = has(ecx, 27);
+    if (!fma || !savesMore || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return;
+    constexpr unsigned vectors = 0x06, wideVectors = 0xe6;  // XMM and YMM; with masks and ZMM
+    const unsigned saved = savedState();
+    avx2 = (saved & vectors) == vectors && has(ebx, 5);
+    avx512 = (saved & wideVectors) == wideVectors && has(ebx, 16) && has(ebx, 17) && has(ebx, 30) && has(ebx, 31);
+    dots = avx512 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && has(eax, 5);
+  }
+
+ private:
+  static bool has(unsigned bits, int bit) { return (bits >> bit & 1) != 0; }
+
+  static unsigned savedState() {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+  }
+};
 #endif
 
 #if defined(LOCKSTEP_BF16_TILES)
@@ -45,17 +63,17 @@ struct UsableSets {
   UsableSets() {
     int count = 0;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (hasAvx512()) {
+    const Processor processor;
+    if (processor.avx512) {
 #if defined(LOCKSTEP_BF16_TILES)
       if (takeTiles()) sets[count++] = {"amx", &avx512::kernelTable, Bf16Unit::tiles};
 #endif
 #if defined(LOCKSTEP_BF16_DOTS)
-      if (hasDots()) sets[count++] = {"avx512bf16", &avx512::kernelTable, Bf16Unit::dots};
+      if (processor.dots) sets[count++] = {"avx512bf16", &avx512::kernelTable, Bf16Unit::dots};
 #endif
       sets[count++] = {"avx512", &avx512::kernelTable, Bf16Unit::widened};
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (processor.avx2) {
       sets[count++] = {"avx2", &avx2::kernelTable, Bf16Unit::widened};
     }
 #elif defined(__aarch64__)

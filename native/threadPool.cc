@@ -1,15 +1,11 @@
 #include "threadPool.h"
 
 #include "denormals.h"
-
-#include <pthread.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <time.h>
+#include "threads.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 
 namespace lockstep {
@@ -19,9 +15,8 @@ constexpr int64_t helperSpinNs = 40'000;
 constexpr int64_t callerSpinNs = 100'000;
 
 int64_t nowNs() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  const auto time = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
 }
 
 void pause() {
@@ -56,28 +51,13 @@ constexpr int tasksOf(uint64_t ticket) { return int(ticket >> fieldBits & fieldM
 constexpr int nextOf(uint64_t ticket) { return int(ticket & fieldMask); }
 constexpr bool hasTask(uint64_t ticket) { return nextOf(ticket) < tasksOf(ticket); }
 
-// In huge pages, where the system gives them for the asking: what is packed is read again and again.
-void* allocateAligned(size_t bytes) {
-  void* memory = nullptr;
-#ifdef MADV_HUGEPAGE
-  constexpr size_t hugePage = 2 << 20;
-  if (bytes >= hugePage / 2) {
-    bytes = (bytes + hugePage - 1) / hugePage * hugePage;
-    if (posix_memalign(&memory, hugePage, bytes) != 0) return nullptr;
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    return memory;
-  }
-#endif
-  return posix_memalign(&memory, 64, bytes) == 0 ? memory : nullptr;
-}
-
 }  // namespace
 
 struct ThreadPool::State {
   struct Helper {
     State* pool;
     int thread;
-    pthread_t handle;
+    Thread handle;
   };
 
   int threads = 1;
@@ -98,9 +78,9 @@ struct ThreadPool::State {
   alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> callerSleeps{false};
   std::atomic<bool> stopping{false};
-  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t work = PTHREAD_COND_INITIALIZER;
-  pthread_cond_t allDone = PTHREAD_COND_INITIALIZER;
+  Mutex mutex;
+  Condition work;
+  Condition allDone;
 
   // Runs tasks until none is unclaimed.
   void drain(int thread) {
@@ -110,9 +90,9 @@ struct ThreadPool::State {
       function(context, nextOf(claimed), thread);
       const int total = tasksOf(claimed);
       if (finished.fetch_add(1) + 1 == total && callerSleeps.load()) {
-        pthread_mutex_lock(&mutex);
-        pthread_cond_signal(&allDone);
-        pthread_mutex_unlock(&mutex);
+        mutex.lock();
+        allDone.signal();
+        mutex.unlock();
       }
     }
   }
@@ -122,11 +102,11 @@ struct ThreadPool::State {
   void helperLoop(int thread) {
     while (true) {
       if (!spin(helperSpinNs, [this] { return helperWanted(); })) {
-        pthread_mutex_lock(&mutex);
+        mutex.lock();
         sleepers.fetch_add(1);
-        while (!helperWanted()) pthread_cond_wait(&work, &mutex);
+        while (!helperWanted()) work.wait(mutex);
         sleepers.fetch_sub(1);
-        pthread_mutex_unlock(&mutex);
+        mutex.unlock();
       }
       if (stopping.load()) return;
       drain(thread);
@@ -134,42 +114,37 @@ struct ThreadPool::State {
   }
 
   void wakeHelpers() {
-    pthread_mutex_lock(&mutex);
-    pthread_cond_broadcast(&work);
-    pthread_mutex_unlock(&mutex);
+    mutex.lock();
+    work.broadcast();
+    mutex.unlock();
   }
 
   void waitForTasks(int tasks) {
     const auto done = [this, tasks] { return finished.load() == tasks; };
     if (spin(callerSpinNs, done)) return;
-    pthread_mutex_lock(&mutex);
+    mutex.lock();
     callerSleeps.store(true);
-    while (!done()) pthread_cond_wait(&allDone, &mutex);
+    while (!done()) allDone.wait(mutex);
     callerSleeps.store(false);
-    pthread_mutex_unlock(&mutex);
+    mutex.unlock();
   }
 
-  static void* helperMain(void* argument) {
+  static void helperMain(void* argument) {
     const DenormalsAsZero denormalsAsZero;
     auto* helper = static_cast<Helper*>(argument);
     helper->pool->helperLoop(helper->thread);
-    return nullptr;
   }
 
-  // Signals stay with the threads of Node.js.
   bool startHelpers() {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    [[maybe_unused]] const SignalsBlocked blocked;
     bool started = true;
     for (int thread = 1; thread < threads && started; thread++) {
       Helper& helper = helpers[thread - 1];
       helper.pool = this;
       helper.thread = thread;
-      started = pthread_create(&helper.handle, nullptr, helperMain, &helper) == 0;
+      started = helper.handle.start(helperMain, &helper);
       if (started) helpersStarted++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return started;
   }
 };
@@ -206,9 +181,9 @@ ThreadPool::~ThreadPool() {
   if (state_ == nullptr) return;
   state_->stopping.store(true);
   state_->wakeHelpers();
-  for (int i = 0; i < state_->helpersStarted; i++) pthread_join(state_->helpers[i].handle, nullptr);
-  for (void* workspace : state_->workspaces) free(workspace);
-  free(state_->scratch);
+  for (int i = 0; i < state_->helpersStarted; i++) state_->helpers[i].handle.join();
+  for (void* workspace : state_->workspaces) freeAligned(workspace);
+  freeAligned(state_->scratch);
   delete state_;
 }
 
@@ -221,7 +196,7 @@ void* ThreadPool::workspace(int thread) const { return state_->workspaces[thread
 float* ThreadPool::scratch(size_t floats) {
   State& state = *state_;
   if (floats <= state.scratchFloats) return state.scratch;
-  free(state.scratch);
+  freeAligned(state.scratch);
   state.scratch = static_cast<float*>(allocateAligned(floats * sizeof(float)));
   state.scratchFloats = state.scratch == nullptr ? 0 : floats;
   return state.scratch;

@@ -1,48 +1,76 @@
-// Compiles the C++ engine with node-gyp. Run by `npm install`: there a failure is one line and not an error, since Lockstep
-// also runs on the tfjs engine, and an addon that is current stays. `--strict` (npm run build:native) always compiles, shows the
-// compiler's output and fails.
+// Makes the C++ engine available. Run by `npm install` and `npm run build`: one that is current stays, compiled or prebuilt;
+// else node-gyp compiles it. A failure is a message and not an error, since Lockstep also runs on the tfjs engine. `--strict`
+// (npm run build:native) always compiles, shows the compiler's output and fails.
 import { spawnSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { hashOf, isCurrent, makeStamped } from './outputStamp.mjs';
+import { nodeGyp } from './nodeGyp.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const strict = process.argv.includes('--strict');
-// npm tells its scripts where its own node-gyp is; outside of npm, `npx` finds one.
-const gyp = process.env.npm_config_node_gyp;
-const [command, args] = gyp ? [process.execPath, [gyp]] : ['npx', ['--yes', 'node-gyp']];
+const isDependency = basename(dirname(root)) === 'node_modules';
 
-const compiler = spawnSync(process.env.CXX ?? 'c++', ['--version'], { encoding: 'utf8' }).stdout ?? '';
-const { platform, arch, versions, env } = process;
-const flags = [env.CXX, env.CXXFLAGS, env.CPPFLAGS, env.LDFLAGS].map((value) => value ?? '');
-const hash = hashOf(root, ['native', 'binding.gyp'], [platform, arch, versions.modules, compiler, ...flags]);
-const addon = join(root, 'build', 'Release', 'lockstep_native.node');
-const stamp = `${addon}.stamp`;
+const found = strict ? undefined : findInProcess();
+if (found !== undefined) process.stdout.write(`lockstep: the native engine is available (${found})\n`);
+else compile();
 
-if (!strict && isCurrent([addon], stamp, hash)) {
-  process.stdout.write('lockstep: the native engine is compiled already\n');
-} else {
-  makeStamped(stamp, hash, compile);
+/** In a process of its own: a file that was cut off may end the one that loads it. @returns where it is from, if it is there */
+function findInProcess() {
+  const program =
+    'const { findAddon } = require(process.argv[1]); process.stdout.write(findAddon(process.argv[2]).origin ?? "")';
+  const finder = join(root, 'native', 'findAddon.cjs');
+  const { stdout } = spawnSync(process.execPath, ['-e', program, finder, root], { encoding: 'utf8' });
+  return stdout || undefined;
 }
 
-/** @returns whether it did */
 function compile() {
+  const absent = process.platform === 'win32' ? [] : missingTools();
+  if (!strict && absent.length > 0) return fail(`${absent.join(' and ')} not found`);
+  const [command, args] = nodeGyp();
   const build = spawnSync(command, [...args, 'rebuild', '--jobs', 'max'], {
     cwd: root,
     stdio: strict ? 'inherit' : 'pipe',
     encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+    shell: process.platform === 'win32' && command === 'npx',
   });
-  if (build.status === 0) {
-    process.stdout.write('lockstep: the native engine is compiled\n');
-    return true;
+  if (build.status === 0) process.stdout.write('lockstep: the native engine is compiled\n');
+  else if (strict) process.exit(build.status ?? 1);
+  else {
+    const said = build.error?.message ?? build.stderr ?? '';
+    fail(said.split('\n').find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '');
   }
-  if (strict) process.exit(build.status ?? 1);
-  const reason =
-    (build.error?.message ?? build.stderr ?? '')
-      .split('\n')
-      .find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '';
-  process.stdout.write(
-    `lockstep: the native engine was not compiled (it needs python3, make and a C++20 compiler); the slower tfjs engine will be used. ${reason.trim()}\n`,
-  );
-  return false;
+}
+
+/** What node-gyp would look for in vain, after two seconds. */
+function missingTools() {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const isThere = (name) => name.includes('/') || folders.some((folder) => existsSync(join(folder, name)));
+  const { CXX, PYTHON, npm_config_python: python = PYTHON } = process.env;
+  const compilers = CXX === undefined ? ['c++', 'g++', 'clang++'] : [CXX.split(' ')[0]];
+  return [
+    ['python3', python === undefined ? ['python3', 'python'] : [python]],
+    ['make', ['make', 'gmake']],
+    ['a C++ compiler', compilers],
+  ].flatMap(([what, names]) => (names.some(isThere) ? [] : [what]));
+}
+
+function fail(reason) {
+  const cure = isDependency
+    ? 'Install python3, make and a C++20 compiler, then run `npm rebuild lockstep --foreground-scripts`.'
+    : 'Install python3, make and a C++20 compiler, then run `npm run build:native`; or add a prebuilt engine: `npm run engine:add FILE.tgz`.';
+  const text = `lockstep: the native engine was not compiled: ${reason.trim()}. Training will use the tfjs engine, many times slower. ${cure}\n`;
+  process.stdout.write(text);
+  if (isDependency) tellTerminal(text);
+}
+
+/** npm hides what the scripts of dependencies print. Someone who sits at a terminal would learn nothing until the first run. */
+function tellTerminal(text) {
+  if (process.env.npm_config_foreground_scripts === 'true' || process.env.npm_config_loglevel === 'silent') return;
+  try {
+    writeFileSync('/dev/tty', `\r${text}`);
+  } catch {
+    // No terminal: the first run says it.
+  }
 }

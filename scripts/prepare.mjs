@@ -18,7 +18,7 @@ if (isCurrent(outputs, stamp, hash)) {
   await import('./finish-build.mjs');
 } else {
   makeStamped(stamp, hash, () => {
-    const { status } = spawnSync('npm', ['run', 'build'], {
+    const { status } = spawnSync('npm', ['run', 'build:js'], {
       cwd: root,
       stdio: 'inherit',
       shell: process.platform === 'win32',

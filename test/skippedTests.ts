@@ -33,6 +33,17 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     ),
   },
   {
+    file: 'test/e2e/packages.test.ts',
+    name: whole(
+      'a project that installs Lockstep has the prebuilt engine, and no warning, by import and by require',
+      'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
+      'an engine of the same name and version that this release was not made with is not loaded',
+      'npm install -g, of the release and of a checkout: launch and lockstep are commands',
+      'the same sources give the same bytes',
+      'engine:add takes the engine out of a package, and refuses one of other sources',
+    ),
+  },
+  {
     file: 'test/fault/survive.test.ts',
     name: whole(
       ...['reduceScatter', 'afterCommit', 'checkpoint'].map((moment) => `SIGKILL ${moment}`),

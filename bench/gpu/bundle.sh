@@ -10,7 +10,7 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 target="$scratch/lockstep"
 mkdir -p "$target/test" "$target/build/Release" "$target/node_modules" "$(dirname "$file")"
-cp -r package.json vitest.config.ts dist configs src bench "$target"
+cp -r package.json vitest.config.ts dist configs src bench native binding.gyp "$target"
 cp -r test/parity test/setup.ts "$target/test"
 cp build/Release/lockstep_native.node "$target/build/Release"
 cp "$(node -p process.execPath)" "$target/node"

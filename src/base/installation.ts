@@ -34,14 +34,29 @@ export function addPackages(
   return inFolder(`npm install ${options}${packages.map(shellWord).join(' ')}`, { kind, folder }, cwd);
 }
 
-/** Compiles the native engine, and says what is wrong if that fails. */
-export function compileNative({ kind, folder }: Installation = installationAt(), cwd: string = process.cwd()): string {
-  const commands = {
+/**
+ * What to do to have the native engine.
+ * @param isListed whether this package has the prebuilt engine of this platform as an optional dependency: then npm was told to leave
+ * it out
+ */
+export function getNativeEngine(
+  isListed: boolean,
+  { kind, folder }: Installation = installationAt(),
+  cwd: string = process.cwd(),
+): string {
+  const at = (command: string) => `\`${inFolder(command, { kind, folder }, cwd)}\``;
+  const compile = {
     checkout: 'npm run build:native',
     dependency: 'npm rebuild lockstep --foreground-scripts',
     global: 'npm rebuild -g lockstep --foreground-scripts',
+  }[kind];
+  const others = {
+    checkout: ` or add a prebuilt one with ${at('npm run engine:add FILE.tgz')}`,
+    dependency: isListed ? ` or install the prebuilt one with ${at('npm install --include=optional')}` : undefined,
+    // Not by name: the package may have come from a file, and the registry may have another of this name.
+    global: isListed ? ' or install Lockstep again without --omit=optional' : undefined,
   };
-  return inFolder(commands[kind], { kind, folder }, cwd);
+  return `compile it with ${at(compile)}, which needs python3, make and a C++20 compiler${others[kind] === undefined ? '' : `,${others[kind]}`}`;
 }
 
 /** npm looks for the project in the folders above, so that a folder in it will do. */

@@ -1,6 +1,7 @@
 /** The sample at the end of a run: the newest checkpoint, loaded as in `launch generate`, continues `sample.prompt`. */
 import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../config/configTypes.ts';
+import { selectEngine } from '../engine/registry.ts';
 import { LineLog } from '../records/lineLog.ts';
 import { continueText } from '../run/continueText.ts';
 import { loadModel } from '../run/loadModel.ts';
@@ -16,7 +17,9 @@ import { onPrintFailure } from './outputFailures.ts';
 export async function printSample(config: Config, folder: RunFolder): Promise<void> {
   const { sample } = currentOutput();
   if (config.sample.maxTokens === 0 || sample === undefined) return;
-  const { name, deviceKind, device, threads } = config.engine;
+  const { deviceKind, device, threads } = config.engine;
+  // By name: the run has already warned of a slow engine.
+  const { name } = selectEngine(config.engine);
   const loaded = await loadModel({
     path: folder.path,
     cwd: folder.path,

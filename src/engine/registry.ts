@@ -6,7 +6,7 @@ import { invariant, messageOf, UserError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
 import type { EngineEntry } from './engineEntry.ts';
 import { engines, hasDeviceKinds } from './engines.ts';
-import { DeviceUnavailableError } from './tfjs/deviceKinds.ts';
+import { EngineUnavailableError } from './engineUnavailable.ts';
 import { tryEngine } from './trial.ts';
 
 /** Engines by name. */
@@ -89,6 +89,11 @@ export function selectEngine(
   throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on ${deviceKind}`}`);
 }
 
+/** What to tell people about an engine that takes the place of faster ones; undefined for one that does not. */
+export function fallbackWarning({ name, deviceKind, reason, isFallback = false }: EngineChoice): string | undefined {
+  return isFallback ? `using the engine ${name} (${deviceKind}), many times slower: ${reason}` : undefined;
+}
+
 /** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there. */
 export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
   const target = selectEngine(options, table);
@@ -152,7 +157,7 @@ export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
     return { ...target, available: correct, detail, install };
   } catch (error) {
     const { reason: detail = messageOf(error), cure = install } =
-      error instanceof DeviceUnavailableError ? error : ({} as Partial<DeviceUnavailableError>);
+      error instanceof EngineUnavailableError ? error : ({} as Partial<EngineUnavailableError>);
     return { ...target, available: false, detail, install: cure };
   }
 }

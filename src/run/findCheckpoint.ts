@@ -19,7 +19,7 @@ export interface CheckpointChoice {
   readonly best?: boolean | undefined;
   /** Relative paths start here. */
   readonly cwd: string;
-  /** Told of each checkpoint or run that was passed over, with the reason and what was taken instead. */
+  /** Told of each checkpoint or run that was passed over, with the reason and what was taken instead, and of a slow engine. */
   readonly onWarning: (message: string) => void;
   /** Told that another checkpoint of the run has a lower validation loss. */
   readonly onNote?: (message: string) => void;

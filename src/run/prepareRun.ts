@@ -19,7 +19,7 @@ import { openDataset } from '../data/openDataset.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { createEngine, selectEngine } from '../engine/registry.ts';
+import { createEngine, fallbackWarning, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
@@ -236,9 +236,8 @@ function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined
 
 /** Starts the engine for a moment: one that is not there is better known now than by each worker. */
 async function checkEngine({ engine: keys, train: { workers } }: Config, { warn }: RunMessages): Promise<void> {
-  const { name, deviceKind, reason, isFallback } = selectEngine(keys);
-  if (isFallback)
-    warn(`the engine ${name} (${deviceKind}) trains, many times slower than the one it stands in for: ${reason}`);
+  const slow = fallbackWarning(selectEngine(keys));
+  if (slow !== undefined) warn(slow);
   // That of the last worker here: where its device is there, so are those of the others.
   const engine = await createEngine({ ...keys, threads: 1, localIndex: Math.max(0, workers - 1) });
   try {

@@ -18,7 +18,7 @@ export interface LoadCheckpointOptions {
   readonly engine?: EngineOptions;
   /** Of a run directory: the checkpoint with the lowest validation loss, not the newest. Default false. */
   readonly best?: boolean;
-  /** Told of each checkpoint that was passed over since it is damaged, and what was taken instead. Default: `process.emitWarning`. */
+  /** Told of each damaged checkpoint that was passed over, and what was taken instead; and of a slow engine in place of the native one. Default: `process.emitWarning`. */
   readonly onWarning?: (message: string) => void;
 }
 

@@ -135,22 +135,32 @@ test('package.json of an installed copy can be read', () => {
   expect(JSON.parse(readFileSync(path, 'utf8')).exports['.'].default).toBe('./dist/index.js');
 });
 
-test('require loads it; without a compiled engine train warns of the slow one, with a command that compiles it there', async () => {
+test('require loads it; without a compiled engine train takes the prebuilt one, or warns of the slow one and says how to compile', async () => {
   const program = `const { loadConfig, train, UserError } = require('lockstep');
 const keys = { model: { nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 8 }, sample: { maxTokens: 0 }, eval: { everySteps: 0 } };
 const config = { ...keys, data: { text: ${JSON.stringify(text)} }, train: { workers: 1, maxSteps: 1, globalBatchSize: 1, microBatchSize: 1 } };
-train({ config, runDir: 'required', singleProcess: true }).then(({ engine }) => console.log(JSON.stringify({ engine, is: typeof UserError, config: typeof loadConfig })));
+train({ config, runDir: process.argv[2], singleProcess: true }).then(({ engine }) => console.log(JSON.stringify({ engine, is: typeof UserError, config: typeof loadConfig })));
 `;
   writeFileSync(join(folder(), 'required.cjs'), program);
   const addon = join(folder(), 'node_modules/lockstep/build/Release/lockstep_native.node');
   renameSync(addon, `${addon}.away`);
   try {
-    const { code, stdout, stderr } = await startProgram([process.execPath, 'required.cjs'], folder()).finished;
+    const { code, stdout, stderr } = await startProgram([process.execPath, 'required.cjs', 'slow'], folder()).finished;
     expect(code, stderr).toBe(0);
     expect(JSON.parse(stdout)).toEqual({ engine: 'tfjs (wasm)', is: 'function', config: 'function' });
-    expect(stderr).toMatch(/LockstepWarning: the engine tfjs \(wasm\) trains, many times slower/);
-    expect(stderr).toContain('build it with `npm rebuild lockstep --foreground-scripts`');
+    expect(stderr).toMatch(
+      /LockstepWarning: using the engine tfjs \(wasm\), many times slower: the native engine is not available/,
+    );
+    expect(stderr).toContain('compile it with `npm rebuild lockstep --foreground-scripts`');
     expect(stderr).not.toContain('ExperimentalWarning');
+
+    const name = `@lockstep/engine-${process.platform}-${process.arch}`;
+    const prebuilt = join(folder(), 'node_modules', name);
+    cpSync(`${addon}.away`, join(prebuilt, 'lockstep_native.node'));
+    writeFileSync(join(prebuilt, 'package.json'), JSON.stringify({ name, version, napi: 8 }));
+    const quick = await startProgram([process.execPath, 'required.cjs', 'quick'], folder()).finished;
+    expect(JSON.parse(quick.stdout).engine).toBe('native (cpu)');
+    expect(quick.stderr).toBe('');
   } finally {
     renameSync(`${addon}.away`, addon);
   }

@@ -1,14 +1,14 @@
 /**
- * The compiled addon (native/addon.cc): its functions as TypeScript sees them, and how it is found. Every function checks its
+ * The compiled addon (native/addon.cc): its functions as TypeScript sees them. `native/findAddon.cjs` finds it. Every function checks its
  * arguments and throws a TypeError that names the wrong one; none keeps a reference to an array after it returns.
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { ActivationKind } from '../../base/activations.ts';
-import { messageOf } from '../../base/errors.ts';
-import { compileNative } from '../../base/installation.ts';
+import { getNativeEngine } from '../../base/installation.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { packageRoot } from '../../base/packageRoot.ts';
+import { EngineUnavailableError } from '../engineUnavailable.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
@@ -19,7 +19,8 @@ type Keys = Uint32Array | null;
 
 /** Arguments are in the order of the C++ side: sizes, numbers and flags, then outputs, then inputs. */
 export interface NativeAddon {
-  readonly interfaceVersion: number;
+  /** A hash of the sources that it was compiled from. */
+  readonly sources: string;
   /** The instruction sets that this build has and this machine can run, best first. */
   instructionSets(): InstructionSet[];
   /** A handle for the functions below, with its own thread pool. */
@@ -252,34 +253,41 @@ export interface NativeAddon {
   ): void;
 }
 
-export type NativeLoad = { readonly addon: NativeAddon } | { readonly error: string };
+export interface NativeFound {
+  readonly addon: NativeAddon;
+  /** From a compiler on this machine, or from the package of this platform. */
+  readonly origin: 'compiled' | 'prebuilt';
+}
 
-/** Which arguments the functions of {@link NativeAddon} have; the same number is in native/addon.cc. */
-const interfaceVersion = 3;
+export type NativeLoad = NativeFound | NativeMissing;
+
+interface NativeMissing {
+  /** Why the native engine is not available, in one line. */
+  readonly error: string;
+  /** What to do to have it. */
+  readonly cure: string;
+}
 
 let loaded: NativeLoad | undefined;
 
-/** Loads the addon once; `error` says in one line why it cannot be used. */
+/** Loads the addon once. */
 export function loadNative(): NativeLoad {
   loaded ??= tryLoad();
   return loaded;
 }
 
-/** An addon that was built before its interface changed would take arguments for others: it is not used. */
-export function checkedAddon(addon: NativeAddon): NativeLoad {
-  return addon.interfaceVersion === interfaceVersion
-    ? { addon }
-    : { error: `the native addon was built from other sources; build it again with \`${compileNative()}\`` };
+/** What is thrown where the native engine is needed. */
+export function unavailable({ error, cure }: NativeMissing): EngineUnavailableError {
+  return new EngineUnavailableError('the native engine', error, cure);
 }
 
 function tryLoad(): NativeLoad {
-  try {
-    const file = join(packageRoot, 'build', 'Release', 'lockstep_native.node');
-    return checkedAddon(createRequire(import.meta.url)(file) as NativeAddon);
-  } catch (error) {
-    const reason = messageOf(error).split('\n')[0] ?? '';
-    return {
-      error: `the native addon cannot be loaded; build it with \`${compileNative()}\` (needs python3, make, g++): ${reason}`,
-    };
-  }
+  const { findAddon } = createRequire(import.meta.url)(join(packageRoot, 'native', 'findAddon.cjs')) as {
+    findAddon(root: string): NativeFound | { readonly problems: readonly string[]; readonly isListed: boolean };
+  };
+  const found = findAddon(packageRoot);
+  if ('addon' in found) return found;
+  const why =
+    found.problems.length > 0 ? found.problems.join('; ') : 'it is not compiled, and no prebuilt one is installed';
+  return { error: why, cure: getNativeEngine(found.isListed) };
 }

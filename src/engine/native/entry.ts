@@ -1,8 +1,7 @@
 /** The native engine in the table of engines. */
-import { compileNative } from '../../base/installation.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
-import { loadNative } from './addon.ts';
+import { loadNative, unavailable } from './addon.ts';
 import { PlanningEngine } from './planningEngine.ts';
 
 export const native = {
@@ -12,9 +11,12 @@ export const native = {
   precisions: ['float32', 'bf16'],
   missing() {
     const load = loadNative();
-    return 'addon' in load ? undefined : load.error;
+    return 'addon' in load ? undefined : unavailable(load).message;
   },
-  installHint: () => `install python3, make and g++, then run \`${compileNative()}\``,
+  installHint() {
+    const load = loadNative();
+    return 'addon' in load ? '' : load.cure;
+  },
   start: async ({ threads, unit }) => {
     const { createNativeEngine } = await import('./nativeEngine.ts');
     return createNativeEngine({ threads, isa: (unit ?? 'auto') as InstructionSet | 'auto' });

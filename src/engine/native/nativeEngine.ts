@@ -17,7 +17,7 @@ import {
   logitsRows,
 } from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
-import { loadNative, type NativeAddon } from './addon.ts';
+import { loadNative, type NativeAddon, unavailable } from './addon.ts';
 import {
   anyFloats,
   attentionShape,
@@ -41,7 +41,7 @@ export interface NativeEngineOptions {
 /** An engine on the compiled addon. Throws a UserError if the addon is not built or the machine lacks `isa`. */
 export function createNativeEngine(options: NativeEngineOptions = {}): NativeEngine {
   const load = loadNative();
-  if ('error' in load) throw new UserError(`engine native: ${load.error}`);
+  if ('error' in load) throw unavailable(load);
   const sets = load.addon.instructionSets();
   const isa = options.isa === undefined || options.isa === 'auto' ? sets[0] : options.isa;
   if (!isa || !sets.includes(isa)) {

@@ -1,6 +1,6 @@
 /** What TensorFlow.js can run on, by name. Without its types: programs that import the library need not have them. */
-import { UserError } from '../../base/errors.ts';
 import { addPackages } from '../../base/installation.ts';
+import { EngineUnavailableError } from '../engineUnavailable.ts';
 
 /** A backend of TensorFlow.js. */
 export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
@@ -38,15 +38,8 @@ const startHints = {
 } as const satisfies Record<TfjsDeviceKind, string>;
 
 /** A kind of device was asked for that this machine does not have. */
-export class DeviceUnavailableError extends UserError {
-  readonly reason: string;
-  /** What to do to have it. */
-  readonly cure: string;
-
+export class DeviceUnavailableError extends EngineUnavailableError {
   constructor(deviceKind: TfjsDeviceKind, reason: string, { isInstalled }: { isInstalled: boolean }) {
-    const cure = isInstalled ? startHints[deviceKind] : installHint(deviceKind);
-    super(`engine tfjs: ${deviceKind} is not available: ${reason}. To have it: ${cure}`);
-    this.reason = reason;
-    this.cure = cure;
+    super(`engine tfjs: ${deviceKind}`, reason, isInstalled ? startHints[deviceKind] : installHint(deviceKind));
   }
 }

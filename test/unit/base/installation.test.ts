@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { addPackages, compileNative, installationAt } from '../../../src/base/installation.ts';
+import { addPackages, getNativeEngine, installationAt } from '../../../src/base/installation.ts';
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'lockstep-installation-')));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -19,20 +19,29 @@ it('in a checkout npm is told to install optional peers all the same, and to kee
   const at = installationAt(checkout);
   expect(at).toEqual({ kind: 'checkout', folder: checkout });
   expect(addPackages(['webgpu', 'a@1'], at, checkout)).toBe('npm install --no-save --save-dev webgpu a@1');
-  expect(compileNative(at, join(checkout, 'docs'))).toBe('npm run build:native');
-  expect(compileNative(at, folder)).toBe("cd 'a clone' && npm run build:native");
+  expect(getNativeEngine(false, at, join(checkout, 'docs'))).toBe(
+    'compile it with `npm run build:native`, which needs python3, make and a C++20 compiler, or add a prebuilt one with `npm run engine:add FILE.tgz`',
+  );
+  expect(getNativeEngine(false, at, folder)).toContain("`cd 'a clone' && npm run build:native`");
 });
 
 it('a dependency is compiled and added to in its project', () => {
   const at = installationAt(dependency);
   expect(at).toEqual({ kind: 'dependency', folder: project });
   expect(addPackages(['webgpu'], at, project)).toBe('npm install webgpu');
-  expect(compileNative(at, project)).toBe('npm rebuild lockstep --foreground-scripts');
+  expect(getNativeEngine(false, at, project)).toBe(
+    'compile it with `npm rebuild lockstep --foreground-scripts`, which needs python3, make and a C++20 compiler',
+  );
+  expect(getNativeEngine(true, at, project)).toMatch(
+    /compiler, or install the prebuilt one with `npm install --include=optional`$/,
+  );
 });
 
 it('a package for all projects is compiled and added to wherever one is', () => {
   const at = installationAt(shared);
   expect(at.kind).toBe('global');
   expect(addPackages(['webgpu'], at, folder)).toBe('npm install -g webgpu');
-  expect(compileNative(at, folder)).toBe('npm rebuild -g lockstep --foreground-scripts');
+  expect(getNativeEngine(true, at, folder)).toMatch(
+    /`npm rebuild -g lockstep --foreground-scripts`.* or install Lockstep again without --omit=optional$/,
+  );
 });

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
-import { createEngine, ENGINE_TARGETS, probeEngine, selectEngine } from '../../../src/engine/registry.ts';
+import {
+  createEngine,
+  ENGINE_TARGETS,
+  fallbackWarning,
+  probeEngine,
+  selectEngine,
+} from '../../../src/engine/registry.ts';
 import { DeviceUnavailableError } from '../../../src/engine/tfjs/deviceKinds.ts';
 import { tryEngine } from '../../../src/engine/trial.ts';
 import { testEngines } from '../../engines/testEngines.ts';
@@ -107,6 +113,10 @@ it('an engine that stands in for a missing one says so, and why', () => {
     reason: 'it is not compiled',
     isFallback: true,
   });
+  expect(fallbackWarning(selectEngine({ name: 'auto' }, table))).toMatch(
+    /^using the engine toy \(.*\), many times slower: it is not compiled$/,
+  );
+  expect(fallbackWarning(selectEngine({ name: 'toy' }, table))).toBeUndefined();
   expect(selectEngine({ name: 'toy' }, table)).not.toHaveProperty('isFallback');
   expect(selectEngine({ name: 'auto' }, { toy: testEngines['toy']! })).not.toHaveProperty('isFallback');
 });

@@ -61,7 +61,7 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
     "for (const path of ['dist/cli', 'build/examples']) fs.mkdirSync(path, { recursive: true });" +
     "fs.writeFileSync('dist/cli/main.js', ''); console.log('it was built')";
   writeFileSync(join(root, 'build.cjs'), `const fs = require('node:fs');${build}`);
-  writeFileSync(join(root, 'package.json'), JSON.stringify({ scripts: { build: 'node build.cjs' } }));
+  writeFileSync(join(root, 'package.json'), JSON.stringify({ scripts: { 'build:js': 'node build.cjs' } }));
   const prepare = () => {
     const { status, stdout } = spawnSync(process.execPath, [join(scripts, 'prepare.mjs')], { encoding: 'utf8' });
     expect(status).toBe(0);
@@ -75,7 +75,7 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
 it('does not outlive a script that writes dist/ by itself', () => {
   const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
   const writing = Object.entries<string>(scripts).filter(([, command]) => /tsconfig\.build\.json/.test(command));
-  expect(writing.map(([name]) => name)).toEqual(['build', 'docs:config']);
+  expect(writing.map(([name]) => name)).toEqual(['build:js', 'docs:config']);
   for (const [name, command] of writing) {
     expect(command, name).toMatch(/^node -e "fs\.rmSync\('dist\/build\.stamp',\{force:true\}\)" && /);
   }

@@ -1,0 +1,224 @@
+/**
+ * What is published, as those have it who install it: the package that `npm run pack:release` packs, by file, in empty projects and for
+ * all projects; its engine from a registry on this machine. No compiler is on the PATH. `library.test.ts` has what a program can do.
+ */
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { packageRoot } from '../../src/base/packageRoot.ts';
+import { version } from '../../src/base/version.ts';
+import { nightlyIt } from '../nightly.ts';
+import { isNightly } from '../skippedTests.ts';
+import { tiny } from './launch.ts';
+
+const { sourcesHash } = createRequire(import.meta.url)('../../native/findAddon.cjs') as {
+  sourcesHash(root: string): string;
+};
+const engine = `@lockstep/engine-${process.platform}-${process.arch}`;
+const prebuilds = join(packageRoot, 'build', 'prebuilds');
+const release = join(prebuilds, `lockstep-${version}.tgz`);
+const enginePackage = join(prebuilds, `lockstep-engine-${process.platform}-${process.arch}-${version}.tgz`);
+
+let folder: string;
+let registry: Server;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  if (!isNightly) return;
+  folder = mkdtempSync(join(tmpdir(), 'lockstep-packages-'));
+  // Compiling takes minutes: a package of these sources will do.
+  if (sourcesOf(enginePackage) !== sourcesHash(packageRoot)) npmRun('pack:engine');
+  npmRun('pack:release');
+  registry = await serveEngine();
+  env = { ...withoutCompiler(), 'npm_config_@lockstep:registry': addressOf(registry) };
+}, 1_800_000);
+afterAll(() => {
+  registry?.close();
+  if (folder) rmSync(folder, { recursive: true, force: true });
+});
+
+function npmRun(script: string): string {
+  const { stdout } = spawnSync('npm', ['run', '-s', script], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  return stdout.trim();
+}
+
+function manifestOf(file: string): { sources?: string } {
+  return JSON.parse(execFileSync('tar', ['-xzOf', file, 'package/package.json'], { encoding: 'utf8' }));
+}
+
+function sourcesOf(file: string): string | undefined {
+  return existsSync(file) ? manifestOf(file).sources : undefined;
+}
+
+/** Answers for the engine's package alone. */
+async function serveEngine(): Promise<Server> {
+  const tarball = readFileSync(enginePackage);
+  const manifest = manifestOf(enginePackage);
+  const server = createServer(({ url = '' }, response) => {
+    const path = decodeURIComponent(url);
+    if (path.endsWith('.tgz')) response.end(tarball);
+    else if (path === `/${engine}`) {
+      const dist = { tarball: `${addressOf(server)}/engine.tgz` };
+      const versions = { [version]: { ...manifest, dist } };
+      response.end(JSON.stringify({ name: engine, 'dist-tags': { latest: version }, versions }));
+    } else response.writeHead(404).end('{}');
+  });
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  return server;
+}
+
+function addressOf(server: Server): string {
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** An environment with Node, npm and what shell scripts need, and nothing that compiles. */
+function withoutCompiler(): Record<string, string> {
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  for (const tool of ['node', 'npm', 'npx', 'sh', 'env', 'git', 'tar', 'gzip']) {
+    const path = execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim();
+    symlinkSync(path, join(bin, tool));
+  }
+  const { HOME = folder, NODE_EXTRA_CA_CERTS = '' } = process.env;
+  return { PATH: bin, HOME, NODE_EXTRA_CA_CERTS, npm_config_cache: join(folder, 'cache') };
+}
+
+function newProject(name: string): string {
+  const project = join(folder, name);
+  mkdirSync(project);
+  writeFileSync(join(project, 'package.json'), '{ "private": true }');
+  return project;
+}
+
+const training = [...tiny, 'train.workers=1', 'train.maxSteps=2'];
+
+/** Runs a command line to its end, in that environment alone: npm, which runs the tests, adds to this process' own. */
+function run([command, ...words]: readonly string[], cwd: string) {
+  return new Promise<{ code: unknown; stdout: string; stderr: string }>((done) => {
+    execFile(command!, words, { cwd, env }, (error, stdout, stderr) => {
+      done({ code: error === null ? 0 : error.code, stdout, stderr });
+    });
+  });
+}
+
+nightlyIt(
+  'a project that installs Lockstep has the prebuilt engine, and no warning, by import and by require',
+  async () => {
+    const project = newProject('prebuilt');
+    const installed = await run(['npm', 'install', release], project);
+    expect(installed.code, installed.stderr).toBe(0);
+    const shown = await run(['npx', 'lockstep', '--version'], project);
+    expect(shown.stdout).toMatch(new RegExp(`^lockstep ${version} .*engine native `));
+    const trained = await run(['npx', 'lockstep', '--set', ...training], project);
+    expect(trained.code, trained.stderr).toBe(0);
+    expect(trained.stdout).toContain('engine native (cpu)');
+    expect(trained.stderr).toBe('');
+    const body = `const config = { data: { text: 'builtin' }, train: { workers: 1, maxSteps: 1 }, model: { nLayer: 1, nEmbd: 8, nHead: 1, blockSize: 8 }, sample: { maxTokens: 0 }, eval: { everySteps: 0 } };
+train({ config, runDir: process.argv[2] }).then(({ engine }) => console.log(engine));`;
+    writeFileSync(join(project, 'a.mjs'), `import { train } from 'lockstep';\n${body}`);
+    writeFileSync(join(project, 'b.cjs'), `const { train } = require('lockstep');\n${body}`);
+    for (const program of ['a.mjs', 'b.cjs']) {
+      const said = await run(['node', program, `run-${program}`], project);
+      expect(said).toEqual({ code: 0, stdout: 'native (cpu)\n', stderr: '' });
+    }
+  },
+);
+
+nightlyIt(
+  'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
+  async () => {
+    const project = newProject('slow');
+    const installed = await run(['npm', 'install', '--omit=optional', '--foreground-scripts', release], project);
+    expect(installed.code, installed.stderr).toBe(0);
+    expect(installed.stdout).toContain(
+      'the native engine was not compiled: python3 and make and a C++ compiler not found',
+    );
+    const cure = new RegExp(
+      `the package ${engine}, which has it compiled, is not installed\\. To have it: compile it with .npm rebuild lockstep --foreground-scripts.*npm install --include=optional`,
+    );
+    const trained = await run(['npx', 'lockstep', '--set', ...training], project);
+    expect(trained.code, trained.stderr).toBe(0);
+    expect(trained.stderr).toMatch(cure);
+    const run0 = readdirSync(join(project, 'runs'))[0]!;
+    const generated = await run(
+      ['npx', 'lockstep', 'generate', '--checkpoint', `runs/${run0}`, '--max-tokens', '3'],
+      project,
+    );
+    expect(generated.code, generated.stderr).toBe(0);
+    expect(generated.stderr).toMatch(cure);
+    const program = `import { loadCheckpoint } from 'lockstep'; await (await loadCheckpoint('runs/${run0}')).dispose();`;
+    const library = await run(['node', '--input-type=module', '-e', program], project);
+    expect(library.code).toBe(0);
+    expect(library.stderr).toMatch(cure);
+    // The advice, taken.
+    const advised = await run(['npm', 'install', '--include=optional'], project);
+    expect(advised.code, advised.stderr).toBe(0);
+    expect((await run(['npx', 'lockstep', '--version'], project)).stdout).toContain('engine native ');
+  },
+);
+
+nightlyIt('an engine of the same name and version that this release was not made with is not loaded', async () => {
+  const project = newProject('stranger');
+  expect((await run(['npm', 'install', release], project)).code).toBe(0);
+  const file = join(project, 'node_modules', engine, 'lockstep_native.node');
+  writeFileSync(file, Buffer.concat([readFileSync(file), Buffer.from([0])]));
+  const shown = await run(['npx', 'lockstep', '--version'], project);
+  expect(shown.stdout).toContain('engine tfjs');
+});
+
+nightlyIt('npm install -g, of the release and of a checkout: launch and lockstep are commands', async () => {
+  const prefix = join(folder, 'global');
+  const installed = await run(['npm', 'install', '-g', '--prefix', prefix, release], folder);
+  expect(installed.code, installed.stderr).toBe(0);
+  for (const name of ['launch', 'lockstep'])
+    expect((await run([join(prefix, 'bin', name), '--version'], folder)).stdout).toContain('engine native ');
+  const linked = join(folder, 'linked');
+  const { code, stderr } = await run(['npm', 'install', '-g', '--prefix', linked, packageRoot], folder);
+  expect(code, stderr).toBe(0);
+  expect((await run([join(linked, 'bin', 'launch'), '--version'], folder)).stdout).toContain(`lockstep ${version}`);
+});
+
+nightlyIt(
+  'the same sources give the same bytes',
+  () => {
+    const before = readFileSync(enginePackage);
+    const packed = npmRun('pack:engine');
+    expect(basename(packed)).toBe(basename(enginePackage));
+    expect(readFileSync(packed).equals(before)).toBe(true);
+  },
+  1_800_000,
+);
+
+nightlyIt('engine:add takes the engine out of a package, and refuses one of other sources', async () => {
+  const copy = join(folder, 'checkout');
+  mkdirSync(copy);
+  for (const name of ['native', 'binding.gyp', 'scripts', 'package.json'])
+    cpSync(join(packageRoot, name), join(copy, name), { recursive: true });
+  const added = await run(['npm', 'run', 'engine:add', enginePackage], copy);
+  expect(added.stdout).toContain('the native engine is available (prebuilt)');
+  const current = await run(['node', 'scripts/build-native.mjs'], copy);
+  expect(current.stdout).toContain('the native engine is available (compiled)');
+  writeFileSync(join(copy, 'native', 'new.h'), '');
+  const refused = await run(['npm', 'run', '-s', 'engine:add', enginePackage], copy);
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toContain('was compiled from other sources than native/ has');
+});
