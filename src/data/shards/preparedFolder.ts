@@ -1,10 +1,10 @@
-/** One folder that `launch prepare` made, open to be read. */
+/** Opens a folder made by `launch prepare` for reading. */
 import { userPath } from '../../base/userPath.ts';
 import { readShardManifest, type ShardManifest } from './shardManifest.ts';
 import { ShardFiles, type ShardSequence } from './shardSequence.ts';
 
 export interface PreparedFolder {
-  /** As the user named it. */
+  /** Its name as given by the user. */
   readonly name: string;
   readonly manifest: ShardManifest;
   readonly train: ShardSequence;
@@ -13,7 +13,7 @@ export interface PreparedFolder {
 
 /**
  * Opens a folder; its files stay open until the process ends.
- * @throws UserError for one that is not finished, or damaged
+ * @throws UserError for an unfinished or damaged folder
  */
 export async function openPreparedFolder(name: string, cwd: string, setting: string): Promise<PreparedFolder> {
   const path = userPath(cwd, name);

@@ -1,4 +1,4 @@
-/** Prepared data as the dataset of a run: one folder, or a mixture of several that were made with the same tokenizer. */
+/** Prepared data as a run's dataset: one folder, or a mixture of several made with the same tokenizer. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
@@ -24,7 +24,7 @@ type ShardDataOptions = DataOptions & Required<Pick<DataOptions, 'shards'>>;
 
 /**
  * Opens the folders; their files stay open until the process ends.
- * @throws UserError for a folder that is not finished, damaged, too short, or made with another tokenizer
+ * @throws UserError for a folder that is unfinished, damaged, too short, or made with another tokenizer
  */
 export async function openShardDataset(data: ShardDataOptions, options: DatasetOptions): Promise<Dataset> {
   const setting = options.setting ?? 'data.shards';
@@ -65,7 +65,7 @@ export async function openShardDataset(data: ShardDataOptions, options: DatasetO
   };
 }
 
-/** The tokenizer whose files lie beside the shards. @throws UserError when they are not those that the shards were made with */
+/** The tokenizer from the files beside the shards. @throws UserError if the shards were not made with these files */
 export async function tokenizerOf(folder: string, { tokenizer: made }: ShardManifest): Promise<Tokenizer> {
   const contents: Record<string, string> = {};
   for (const name of made.files) {
@@ -78,7 +78,7 @@ export async function tokenizerOf(folder: string, { tokenizer: made }: ShardMani
   );
 }
 
-/** What the tokenizer of a folder of prepared data was called when it was made. @throws UserError for a folder that is none */
+/** The kind of tokenizer that a folder of prepared data was made with. @throws UserError for other folders */
 export async function tokenizerKindOf(folder: string, cwd: string): Promise<TokenizerKind> {
   const manifest = await readShardManifest(userPath(cwd, folder), 'data.shards');
   return manifest.tokenizer.kind as TokenizerKind;
@@ -92,7 +92,7 @@ interface Tokenizers {
   readonly setting: string;
 }
 
-/** Ids of one tokenizer mean nothing to another. */
+/** Token ids of one tokenizer have no meaning for another. */
 async function checkTokenizers({ folders, tokenizer, data, options, setting }: Tokenizers): Promise<void> {
   const [first] = folders as [PreparedFolder];
   for (const { name, manifest } of folders) {
@@ -107,7 +107,7 @@ async function checkTokenizers({ folders, tokenizer, data, options, setting }: T
       `${setting}: ${first.name} was made with another tokenizer (${tokenizer.kind}, ${grouped(tokenizer.vocabSize)} tokens) than the model's (${wanted.kind}, ${grouped(wanted.vocabSize)} tokens): give text, or data that was prepared with the model's`,
     );
   }
-  // That of a model may have another name than that which the data was prepared with.
+  // A model's tokenizer may have another name than the one the data was prepared with.
   if (wanted !== undefined) return;
   if (tokenizer.kind !== data.tokenizer && !(await isInFile(data.tokenizer, tokenizer, options.cwd))) {
     throw new UserError(
@@ -116,13 +116,13 @@ async function checkTokenizers({ folders, tokenizer, data, options, setting }: T
   }
 }
 
-/** Whether a setting that names a file of a tokenizer means this one, which another name may have had when the data was prepared. */
+/** Whether a setting that names a tokenizer file means this tokenizer, which may have had another name when the data was prepared. */
 async function isInFile(kind: TokenizerKind, tokenizer: Tokenizer, cwd: string): Promise<boolean> {
   if (parseTokenizerKind(kind)?.type !== 'file') return false;
   return tokenizerHash(await createTokenizer(kind, '', { cwd })) === tokenizerHash(tokenizer);
 }
 
-/** Keys that say how text is read, where none is. */
+/** Refuses keys about reading text if no text is read. */
 function refuseTextOptions({ field = 'text', format = 'auto' }: DataOptions, validation: Validation | undefined): void {
   if (validation?.text !== undefined) return;
   const given = field !== 'text' ? `data.field=${field}` : format !== 'auto' ? `data.format=${format}` : undefined;
@@ -134,7 +134,7 @@ function refuseTextOptions({ field = 'text', format = 'auto' }: DataOptions, val
 
 interface Needs {
   readonly blockSize: number;
-  /** Whether what the folder holds out validates. */
+  /** Whether the folder's own validation split is used. */
   readonly needsSplit: boolean;
   readonly setting: string;
 }
@@ -152,7 +152,7 @@ function checkLengths({ name, train, val }: PreparedFolder, { blockSize, needsSp
   }
 }
 
-/** Of what decides which tokens a sample has. */
+/** Hash of everything that determines a sample's tokens. */
 function sha256Of(folders: readonly PreparedFolder[], corpora: readonly CorpusShare[]): string {
   const parts = folders.map(({ manifest }, i) => [tokensSha256(manifest), corpora[i]]);
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');

@@ -1,5 +1,5 @@
 /**
- * The header of a shard, a file of token ids. All numbers are little-endian; the ids follow the header without gap or padding.
+ * The header of a shard, a file of token ids. All numbers are little-endian; the ids follow the header directly.
  *
  *      offset  bytes
  *           0      8  "LOCKSHRD"
@@ -44,8 +44,8 @@ export function encodeShardHeader(header: ShardHeader): Buffer {
 }
 
 /**
- * @param bytes the first {@link SHARD_HEADER_BYTES} of a file, or all of one that is shorter
- * @throws UserError when they are not those of a shard, or of another version
+ * @param bytes the first {@link SHARD_HEADER_BYTES} of a file, or the entire content of a shorter one
+ * @throws UserError if the bytes are not a shard's, or have another version
  */
 export function decodeShardHeader(bytes: Buffer, path: string): ShardHeader {
   if (bytes.length < SHARD_HEADER_BYTES) {

@@ -1,6 +1,6 @@
 /**
- * `manifest.json` of prepared data: which shards there are, which tokens train and which validate. Written last, so a folder that
- * has it is whole. Everything in it follows from the input and the options: no time, no host, no absolute path.
+ * `manifest.json` of prepared data lists the shards and the tokens that train and validate. It is written last, so a folder with one is
+ * complete. Its content depends on the input and the options alone: it has no time, host or absolute path.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -11,11 +11,11 @@ import { damaged, parseJsonObject, readBoundedFile } from '../../base/strictJson
 import { isFile } from '../../base/wholeFiles.ts';
 
 export const SHARD_MANIFEST_FILE = 'manifest.json';
-/** What has been done of a folder that is not finished. */
+/** The state of an unfinished folder. */
 export const PROGRESS_FILE = 'progress.json';
-/** The input was refused: what is there is of no use, since only another input or other options can be finished. */
+/** The input was refused: the contents are useless, because only other input or options can finish. */
 export const FAILED_FILE = 'failed';
-/** What was asked for; written first. */
+/** The request; written first. */
 export const PLAN_FILE = 'prepare.json';
 const FORMAT = 'lockstep-shards';
 const FORMAT_VERSION = 1;
@@ -36,15 +36,15 @@ const manifestSchema = z.strictObject({
     kind: z.string().max(256),
     vocabSize: count.min(1).max(2 ** 32 - 1),
     sha256,
-    /** Ends every document; null where the tokenizer has no such token. */
+    /** Follows every document; null if the tokenizer has no such token. */
     endOfText: count.nullable(),
     files: z.array(fileName).min(1).max(100),
   }),
   tokenBytes: z.union([z.literal(2), z.literal(4)]),
-  /** Documents in all shards, and their bytes in UTF-8. */
+  /** Number of documents in all shards, and their size in UTF-8 bytes. */
   documents: count,
   textBytes: count,
-  /** Documents that were left out (`--skip-bad`). */
+  /** Number of skipped documents (`--skip-bad`). */
   skipped: count,
   shards: z.array(shard).min(1).max(1_000_000),
   splits: z.strictObject({ train: z.array(range), val: z.array(range) }),
@@ -59,20 +59,20 @@ export function encodeShardManifest(manifest: Omit<ShardManifest, 'format' | 've
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-/** Where the tokens of a file may go, for messages: beside it, named after it. */
+/** A suggested folder for the tokens of a file, for messages: beside it, with a name derived from it. */
 export function preparedName(file: string): string {
   return `${file.replace(/(\.[a-z]+)?(\.(gz|gzip|zst|zstd))?$/i, '')}-tokens`;
 }
 
 /**
  * The manifest of the prepared data in `folder`.
- * @param setting how messages call what named the folder
- * @throws UserError when there is none, or it is damaged or contradicts itself
+ * @param setting the name, in messages, of the setting that names the folder
+ * @throws UserError if it is missing, damaged or inconsistent
  */
 export async function readShardManifest(folder: string, setting: string): Promise<ShardManifest> {
   const path = join(folder, SHARD_MANIFEST_FILE);
   if (!(await isFile(path))) {
-    // Before the first token is written, a tokenizer may be trained.
+    // A tokenizer may be trained before the first token is written.
     const isHalf = (await isFile(join(folder, PROGRESS_FILE))) || (await isFile(join(folder, PLAN_FILE)));
     if (await isFile(join(folder, FAILED_FILE))) {
       throw new UserError(
@@ -114,7 +114,7 @@ export async function isPreparedFolder(path: string): Promise<boolean> {
   try {
     return parseJsonObject(await readBoundedFile(manifest, MANIFEST_BYTES_MAX), manifest)['format'] === FORMAT;
   } catch (error) {
-    // Not ours, whatever it is: what reads it as something else says what is wrong.
+    // Not prepared data. A reader of its real format reports what is wrong.
     if (error instanceof UserError || errorCode(error) !== '') return false;
     throw error;
   }
@@ -134,7 +134,7 @@ function checkRanges({ shards, splits }: ShardManifest, path: string): void {
   }
 }
 
-/** Names the tokens of all splits: prepared data that differs in any of them has another. Lower-case hex. */
+/** Identifies the tokens of all splits: prepared data with any difference has another hash. Lower-case hex. */
 export function tokensSha256({ tokenizer, shards, splits }: ShardManifest): string {
   return createHash('sha256')
     .update(JSON.stringify([tokenizer.sha256, shards, splits]))

@@ -1,6 +1,6 @@
 /**
- * A split of prepared data as one sequence of tokens, of which nothing is in memory but what is asked for: windows of a few KB are
- * read at their place in the files, at once or while other work goes on.
+ * A split of prepared data as one sequence of tokens. Only the requested windows, of a few KB each, are in memory; they are read from
+ * the files, synchronously or while other work continues.
  */
 import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,14 +13,14 @@ import type { ShardEntry, ShardManifest, ShardRange } from './shardManifest.ts';
 
 const readPromise = promisify(read);
 
-/** A part of the sequence that lies in one file. */
+/** A part of the sequence in one file. */
 interface Segment {
   readonly path: string;
   readonly fd: number;
-  /** Of its first token in the sequence. */
+  /** Index of its first token in the sequence. */
   readonly start: number;
   readonly tokens: number;
-  /** Of its first token in the file. */
+  /** Index of its first token in the file. */
   readonly offsetBytes: number;
 }
 
@@ -35,8 +35,8 @@ export class ShardFiles {
   }
 
   /**
-   * Opens every shard and compares its size and header with the manifest; the tokens themselves are not read.
-   * @throws UserError for one that is missing, cut short, or not the one that the manifest names
+   * Opens every shard and compares its size and header with the manifest; it does not read the tokens.
+   * @throws UserError for a shard that is missing, truncated, or not the one in the manifest
    */
   static open(folder: string, manifest: ShardManifest): ShardFiles {
     const files = new Map<string, { path: string; fd: number }>();
@@ -84,7 +84,7 @@ export class ShardSequence implements TokenSequence {
     this.#tokenBytes = tokenBytes;
   }
 
-  /** The tokens of `sequences`, one after another. */
+  /** The tokens of `sequences`, concatenated. */
   static concat(sequences: readonly ShardSequence[]): ShardSequence {
     const [first] = sequences;
     invariant(first !== undefined, 'a sequence of nothing');
@@ -99,7 +99,7 @@ export class ShardSequence implements TokenSequence {
     return new ShardSequence(segments, start, tokenBytes);
   }
 
-  /** @throws UserError when a file has become shorter, PeerError when the disk fails */
+  /** @throws UserError if a file has become shorter, PeerError when the disk fails */
   subarray(from: number, to: number): TokenArray {
     invariant(from >= 0 && from <= to && to <= this.length, `no tokens ${from} to ${to} among ${this.length}`);
     const bytes = new Uint8Array((to - from) * this.#tokenBytes);
@@ -123,7 +123,7 @@ export class ShardSequence implements TokenSequence {
     return this.#tokenBytes === 2 ? new Uint16Array(buffer) : new Uint32Array(buffer);
   }
 
-  /** The reads that give the tokens [from, to). */
+  /** The reads that together give the tokens [from, to). */
   *#reads(
     from: number,
     to: number,
@@ -138,7 +138,7 @@ export class ShardSequence implements TokenSequence {
     }
   }
 
-  /** The segment that has the token at `index`, by bisection. */
+  /** The segment that contains the token at `index`, found by bisection. */
   #segmentAt(index: number): number {
     let low = 0;
     let high = this.#segments.length - 1;

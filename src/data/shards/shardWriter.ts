@@ -1,6 +1,6 @@
 /**
- * Writes a sequence of tokens as shards of equal size. What has been written up to a {@link ShardWriter.flush} is on the disk, and
- * a later process can go on from there: the shards come out with the same bytes as without the interruption.
+ * Writes a sequence of tokens as shards of equal size. Everything written before a {@link ShardWriter.flush} is on disk, and a later
+ * process can resume there: the shards get the same bytes as without the interruption.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
@@ -16,17 +16,17 @@ const BUFFER_BYTES = 2 ** 20;
 
 export interface ShardWriterOptions extends Pick<ShardHeader, 'tokenBytes' | 'vocabSize' | 'tokenizerSha256'> {
   readonly folder: string;
-  /** Shards are called PREFIX-00000.bin and so on. */
+  /** Shards are named PREFIX-00000.bin and so on. */
   readonly prefix: string;
-  /** Tokens of a shard; the last one may have fewer. */
+  /** Number of tokens in a shard; the last one may have fewer. */
   readonly shardTokens: number;
 }
 
-/** Where a writer had come to at a flush. */
+/** A writer's position at a flush. */
 export interface ShardWriterState {
-  /** Shards that are complete. */
+  /** The complete shards. */
   readonly shards: readonly ShardEntry[];
-  /** Tokens in the one after them, which is not. */
+  /** Number of tokens in the next, incomplete shard. */
   readonly openTokens: number;
 }
 
@@ -34,7 +34,7 @@ interface OpenShard {
   readonly name: string;
   readonly file: FileHandle;
   readonly hash: Hash;
-  /** In the file. */
+  /** Number of tokens in the file. */
   tokens: number;
 }
 
@@ -50,7 +50,7 @@ export class ShardWriter {
     this.#shards = [...shards];
   }
 
-  /** Goes on from `state`; what a process wrote after it is dropped. @throws UserError when a file has less than that */
+  /** Resumes from `state` and drops anything written after it. @throws UserError if a file has less than that */
   static async open(options: ShardWriterOptions, state: ShardWriterState): Promise<ShardWriter> {
     const writer = new ShardWriter(options, state.shards);
     if (state.openTokens === 0) return writer;
@@ -76,18 +76,18 @@ export class ShardWriter {
     }
   }
 
-  /** Appended so far, in all shards. */
+  /** Number of tokens appended so far, in all shards. */
   get tokens(): number {
     const complete = this.#shards.reduce((sum, { tokens }) => sum + tokens, 0);
     return complete + (this.#open?.tokens ?? 0) + this.#buffered / this.#options.tokenBytes;
   }
 
-  /** Shards that are complete. */
+  /** The complete shards. */
   get shardCount(): number {
     return this.#shards.length;
   }
 
-  /** @throws the system's error when the disk refuses */
+  /** @throws the system's error when the disk fails */
   async append(tokens: TokenArray): Promise<void> {
     const { tokenBytes, shardTokens } = this.#options;
     invariant(
@@ -107,7 +107,7 @@ export class ShardWriter {
     }
   }
 
-  /** Brings everything so far to the disk. */
+  /** Syncs everything so far to disk. */
   async flush(): Promise<ShardWriterState> {
     if (this.#open !== undefined) {
       await this.#writeBuffer(this.#open);
@@ -116,13 +116,13 @@ export class ShardWriter {
     return { shards: [...this.#shards], openTokens: this.#open?.tokens ?? 0 };
   }
 
-  /** Completes the last shard. @returns all of them */
+  /** Completes the last shard. @returns all shards */
   async finish(): Promise<ShardEntry[]> {
     if (this.#open !== undefined) await this.#finishShard(this.#open);
     return [...this.#shards];
   }
 
-  /** Lets go of the file; what was not flushed is lost. */
+  /** Closes the file; anything not flushed is lost. */
   async close(): Promise<void> {
     const open = this.#open;
     this.#open = undefined;
@@ -136,11 +136,11 @@ export class ShardWriter {
   async #begin(): Promise<OpenShard> {
     const name = this.#nextName();
     const path = join(this.#options.folder, name);
-    // One that a process left which was killed before its first flush.
+    // A process that was killed before its first flush may have left one.
     await rm(path, { force: true });
     const file = await open(path, 'wx');
     this.#open = { name, file, hash: createHash('sha256'), tokens: 0 };
-    // An all-zero header: nobody takes the file for a shard before it is complete.
+    // An all-zero header, so that nothing mistakes the file for a shard before it is complete.
     await writeFully(file, Buffer.alloc(SHARD_HEADER_BYTES), 0);
     return this.#open;
   }

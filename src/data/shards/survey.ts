@@ -1,4 +1,4 @@
-/** Reads all of prepared data: whether it is what its manifest says, how often each token occurs, how long the documents are. */
+/** Reads all prepared data: compares it with its manifest, and counts the tokens and the lengths of the documents. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { damaged } from '../../base/strictJson.ts';
@@ -8,13 +8,13 @@ import { ShardFiles } from './shardSequence.ts';
 const SLICE_TOKENS = 2 ** 18;
 
 export interface Survey {
-  /** How often each token occurs, by id. */
+  /** Number of occurrences of each token, by id. */
   readonly tokenCounts: Float64Array;
-  /** Documents of 2^i to 2^(i+1) - 1 tokens at index i; empty where the tokenizer does not mark their end. */
+  /** At index i, the number of documents with 2^i to 2^(i+1) - 1 tokens; empty if the tokenizer does not mark their ends. */
   readonly lengthCounts: readonly number[];
 }
 
-/** @throws UserError for shards that are not what the manifest says */
+/** @throws UserError for shards that differ from the manifest */
 export async function survey(
   folder: string,
   manifest: ShardManifest,

@@ -1,12 +1,12 @@
 /**
- * A byte-level tokenizer as files that Hugging Face's libraries read. GPT-2 writes a byte as one printable character, and so does
- * tokenizer.json.
+ * Writes a byte-level tokenizer as files that Hugging Face's libraries read. Like GPT-2, tokenizer.json represents a byte by one
+ * printable character.
  */
 import type { ByteLevelTables } from './byteLevelTables.ts';
 import type { Splitting } from './preTokenizers.ts';
 import { cl100kPattern, o200kPattern } from './tiktokenPreTokenizers.ts';
 
-/** GPT-2 writes a byte as itself where that is a visible Latin-1 character, else as the next free character from U+0100 on. */
+/** GPT-2 represents a byte by itself if that is a visible Latin-1 character, otherwise by the next free character from U+0100 on. */
 export const byteCharacters: readonly string[] = (() => {
   let nextFree = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {
@@ -15,7 +15,7 @@ export const byteCharacters: readonly string[] = (() => {
   });
 })();
 
-/** The files by name. With GPT-2's splitting they are those of its slow loader too (vocab.json, merges.txt). */
+/** The files by name. GPT-2's splitting adds the files of its slow loader (vocab.json, merges.txt). */
 export function byteLevelFiles(tables: ByteLevelTables): Record<string, string> {
   const names = new Map<number, string>();
   for (const [id, bytes] of tables.tokens.entries()) {
@@ -74,7 +74,7 @@ function tokenizerJson(tables: ByteLevelTables, vocab: Record<string, number>, m
   };
 }
 
-/** How tokenizer.json says what splits the text. */
+/** The pre-tokenizer as described in tokenizer.json. */
 export function preTokenizer(splitting: Splitting): object {
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: splitting === 'gpt2' };
   if (splitting === 'gpt2' || splitting === 'none') return byteLevel;

@@ -1,6 +1,6 @@
 /**
- * Reads a tokenizer.json that describes a byte-level byte-pair encoding: GPT-2's, one that was trained here, or one of another program
- * that says the same in the same words. All others are for the library (libraryTokenizer.ts).
+ * Reads a tokenizer.json that describes a byte-level byte-pair encoding: GPT-2's, one trained by Lockstep, or another program's in the
+ * same form. The library reads all others (libraryTokenizer.ts).
  */
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../base/errors.ts';
@@ -15,8 +15,8 @@ const byteOfUnit = new Int16Array(0x200).fill(-1);
 for (const [byte, character] of byteCharacters.entries()) byteOfUnit[character.charCodeAt(0)] = byte;
 
 /**
- * Undefined if it is another kind of tokenizer, or has settings that the tables don't. Throws a UserError for a damaged one; `where`
- * is the folder of the file.
+ * Undefined for another kind of tokenizer, or for settings that the tables do not support. Throws a UserError for a damaged file;
+ * `where` is the file's folder.
  */
 export function readByteLevel(
   json: TokenizerJson,
@@ -33,7 +33,7 @@ export function readByteLevel(
   return { splitting, tokens, merges, specialTokens, endOfText: endOfTextId(specialTokens, config) };
 }
 
-/** Whether the file asks for nothing that the encoder does not do. */
+/** Whether the encoder supports everything in the file. */
 function isPlain({ normalizer, decoder }: TokenizerJson, model: BpeModel): boolean {
   const {
     dropout,
@@ -50,7 +50,7 @@ function splittingOf(json: unknown): Splitting | undefined {
   return splittings.find((splitting) => isDeepStrictEqual(withDefaults(json), preTokenizer(splitting)));
 }
 
-/** `trim_offsets` changes no token, and `use_regex` may be left out. */
+/** `trim_offsets` changes no tokens, and `use_regex` is optional. */
 function withDefaults(json: unknown): unknown {
   if (typeOf(json) === 'ByteLevel') return { ...preTokenizer('gpt2'), ...(json as object), trim_offsets: true };
   if (typeOf(json) !== 'Sequence') return json;
@@ -80,7 +80,7 @@ function tokensOf(
     tokens[id] = bytes;
     if (bytes.length === 1) singles++;
   }
-  // Fewer than 256 are no damage: a vocabulary that was trained without an initial alphabet has the bytes of its text alone.
+  // Fewer than 256 are valid: a vocabulary trained without an initial alphabet has only the bytes of its text.
   if (singles === 0) damaged(where, 'it has no token for any single byte');
   return tokens;
 }
@@ -97,7 +97,7 @@ function mergesOf({ vocab, merges }: BpeModel, where: string): [number, number, 
   });
 }
 
-/** The bytes that a token's characters stand for; undefined where one stands for none. */
+/** The bytes that a token's characters represent; undefined if one represents none. */
 function bytesOf(name: string): Uint8Array | undefined {
   const bytes = new Uint8Array(name.length);
   for (let i = 0; i < name.length; i++) {

@@ -3,11 +3,11 @@ import type { Splitting } from './preTokenizers.ts';
 /** The tables of a byte-level tokenizer. */
 export interface ByteLevelTables {
   readonly splitting: Splitting;
-  /** The bytes of each ordinary token by id, single ones among them: all 256, or those of the text that the vocabulary was trained on. An id may have none. */
+  /** The bytes of each ordinary token by id. Single bytes are among them: all 256, or those in the training text. An id may be unused. */
   readonly tokens: readonly (Uint8Array | undefined)[];
-  /** Left, right, and what they become; the first merges first. */
+  /** Left, right, and their result; the first has the highest priority. */
   readonly merges: readonly (readonly [number, number, number])[];
-  /** Id by text; they are not among `tokens`. */
+  /** Id by text; separate from `tokens`. */
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly endOfText: number | undefined;
 }

@@ -1,9 +1,9 @@
 /**
- * Byte-level byte-pair encoding, as GPT-2 has it: every text whose bytes are in the vocabulary, which nearly always has all, comes back exactly. One class for the
- * published encodings, those that were trained here, and plain bytes; they differ in how they split text and in their tables.
+ * Byte-level byte-pair encoding, like GPT-2's. Every text whose bytes are in the vocabulary (nearly always all 256) decodes exactly. One
+ * class serves the published encodings, those trained by Lockstep, and plain bytes; they differ in their splitting and tables.
  *
- * Splitting (preTokenizers.ts) and merging (bytePairs.ts) are ours because they must take linear time on any input, and because most of a
- * text is words that came before (pieceEncoder.ts). Plain text never becomes a special token.
+ * Lockstep has its own splitting (preTokenizers.ts) and merging (bytePairs.ts), because they must take linear time on any input, and
+ * because most words of a text are repetitions (pieceEncoder.ts). Plain text never becomes a special token.
  */
 import { UserError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
@@ -26,13 +26,13 @@ export class ByteLevelTokenizer implements Tokenizer {
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly #tables: ByteLevelTables;
   readonly #byteTokens: Uint32Array;
-  /** 1 for each byte that has a token; undefined where all have one. */
+  /** 1 for each byte with a token; undefined if all have one. */
   readonly #hasByte: Uint8Array | undefined;
   readonly #pieces: PieceEncoder;
   readonly #specialText: ReadonlyMap<number, string>;
   readonly #files: Readonly<Record<string, string>> | undefined;
 
-  /** `files` are those that the tables were read from; absent: they are written from the tables. */
+  /** `files` are the files that the tables came from; absent: they are written from the tables. */
   constructor(kind: TokenizerKind, tables: ByteLevelTables, files?: Readonly<Record<string, string>>) {
     this.kind = kind;
     this.#tables = tables;
@@ -54,7 +54,7 @@ export class ByteLevelTokenizer implements Tokenizer {
     this.#pieces = new PieceEncoder(pairs);
   }
 
-  /** @throws UserError for a text with bytes that the vocabulary lacks */
+  /** @throws UserError for a text with bytes that are not in the vocabulary */
   encode(text: string): TokenArray {
     return encodeAtOnce(this.encodeSteps(text));
   }
@@ -95,7 +95,7 @@ export class ByteLevelTokenizer implements Tokenizer {
     }
   }
 
-  /** Without merges pieces make no difference. */
+  /** Without merges, pieces make no difference. */
   *#encodeBytes(text: string, out: TokenBuffer): Generator<number, void> {
     const utf8 = new TextEncoder();
     for (let start = 0; start < text.length; ) {

@@ -1,14 +1,14 @@
 /**
- * Byte-pair merging: the bytes of one piece of text to tokens, by a table of merges ordered by rank. It knows no text, no
- * vocabulary file and no special tokens. Source of the method: Sennrich, Haddow and Birch 2016, https://arxiv.org/abs/1508.07909.
+ * Byte-pair merging: turns the bytes of one piece of text into tokens, using a table of merges ordered by rank. It does not handle
+ * text, vocabulary files or special tokens. Method: Sennrich, Haddow and Birch 2016, https://arxiv.org/abs/1508.07909.
  *
- * The merge of lowest rank goes first, the leftmost of equals. Long pieces (a megabyte of letters without a space) use a heap, so
- * the time is O(n log n) in the piece and linear in the text, where the plain loop would be quadratic.
+ * The merge of lowest rank is applied first, and the leftmost among equals. Long pieces (a megabyte of letters without a space) use a
+ * heap, so the time is O(n log n) in the piece and linear in the text; the plain loop would be quadratic.
  */
 import { invariant } from '../../base/errors.ts';
 import { PairTable } from './pairTable.ts';
 
-/** Above this many bytes the heap is faster than looking at every pair after every merge. */
+/** Above this number of bytes, the heap is faster than checking every pair after every merge. */
 const plainLoopBytesMax = 120;
 const none = -1;
 const noRank = 0x7fff_ffff;
@@ -19,23 +19,23 @@ export class BytePairs {
   readonly #ranks: PairTable;
   /** Token by rank. */
   readonly #merged: number[] = [];
-  // Of the plain loop: the tokens of the piece, and the rank of each with the one after it.
+  // For the plain loop: the piece's tokens, and the rank of each with its successor.
   readonly #tokens = new Int32Array(plainLoopBytesMax);
   readonly #pairRanks = new Int32Array(plainLoopBytesMax);
 
-  /** `merges` is how many {@link add} will be given, to have the memory at once. */
+  /** `merges` is the number of {@link add} calls to come, so that memory is allocated once. */
   constructor(byteTokens: Uint32Array, merges?: number) {
     this.byteTokens = byteTokens;
     this.#ranks = new PairTable(merges);
   }
 
-  /** Makes `left` followed by `right` the token `merged`. Ranks are in the order of the calls: earlier merges go first. */
+  /** Makes `left` followed by `right` the token `merged`. Earlier calls have lower ranks, which are applied first. */
   add(left: number, right: number, merged: number): void {
     this.#ranks.set(left, right, this.#merged.length);
     this.#merged.push(merged);
   }
 
-  /** The tokens of one piece, given as UTF-8. They lie in memory that the next call overwrites. */
+  /** The tokens of one piece, given as UTF-8. The next call overwrites their memory. */
   encode(bytes: Uint8Array): Int32Array {
     return bytes.length <= plainLoopBytesMax ? this.#encodeShort(bytes) : this.#encodeLong(bytes);
   }
@@ -66,7 +66,7 @@ export class BytePairs {
     return rank < 0 ? noRank : rank;
   }
 
-  /** A linked list of the tokens, and a heap of the merges that are possible; entries that are out of date are skipped. */
+  /** A linked list of the tokens and a heap of the possible merges; outdated entries are skipped. */
   #encodeLong(bytes: Uint8Array): Int32Array {
     const count = bytes.length;
     const tokens = new Int32Array(count);
@@ -80,7 +80,7 @@ export class BytePairs {
     const heap = new MinHeap();
     const offer = (left: number, right: number): void => {
       const rank = this.#ranks.get(tokens[left]!, tokens[right]!);
-      // Rank first, then position: both exact in a double.
+      // Rank first, then position; a double holds both exactly.
       if (rank >= 0) heap.push(rank * 2 ** 32 + left);
     };
     for (let i = 0; i + 1 < count; i++) offer(i, i + 1);
@@ -107,7 +107,7 @@ export class BytePairs {
   }
 }
 
-/** A binary heap of numbers, the smallest on top. */
+/** A binary heap of numbers with the smallest on top. */
 class MinHeap {
   readonly #items: number[] = [];
 
@@ -145,8 +145,8 @@ class MinHeap {
 }
 
 /**
- * Finds the merges behind a vocabulary that is ordered by rank: with the merges of all lower tokens, the bytes of a token come out
- * as exactly two, and those are its merge. `tokens[id]` are a token's bytes; the first 256 are the single bytes.
+ * Finds the merges behind a vocabulary that is ordered by rank: merging a token's bytes with all lower tokens gives exactly two, and
+ * those are its merge. `tokens[id]` are a token's bytes; the first 256 are the single bytes.
  */
 export function mergesOfRanks(tokens: readonly Uint8Array[]): [number, number][] {
   const byteTokens = new Uint32Array(256);

@@ -1,6 +1,6 @@
 /**
- * One token for each distinct character (Unicode code point) of a text, numbered in code point order. What nanoGPT's
- * shakespeare_char uses: a tiny vocabulary, so small models spend their parameters elsewhere.
+ * One token for each distinct character (Unicode code point) of a text, numbered in code point order. nanoGPT's shakespeare_char uses
+ * it: with a tiny vocabulary, small models spend their parameters elsewhere.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../base/errors.ts';
@@ -12,7 +12,7 @@ import { shownCharacters } from './unknownCharacters.ts';
 
 const sliceUnits = 1 << 20;
 const codePoints = 0x11_0000;
-/** The splitting at every character, in tokenizer.json. */
+/** Splitting at every character, in tokenizer.json's form. */
 const everyCharacter = { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false };
 
 export class CharTokenizer implements Tokenizer {
@@ -29,7 +29,7 @@ export class CharTokenizer implements Tokenizer {
     for (const [id, character] of characters.entries()) this.#idPlusOne[character.codePointAt(0) ?? 0] = id + 1;
   }
 
-  /** The vocabulary of all characters of a text. */
+  /** A tokenizer with all characters of a text. */
   static async fromText(source: TextSource): Promise<CharTokenizer> {
     const seen = new Uint8Array(codePoints);
     for await (const text of partsOf(source)) {
@@ -51,7 +51,7 @@ export class CharTokenizer implements Tokenizer {
     return model.type === 'BPE' && model.merges.length === 0 && isDeepStrictEqual(pre_tokenizer, everyCharacter);
   }
 
-  /** From a parsed tokenizer.json; throws a UserError if it is not one that {@link files} wrote. */
+  /** From a parsed tokenizer.json; throws a UserError if {@link files} did not write it. */
   static fromJson({ model }: TokenizerJson, where: string): CharTokenizer {
     const characters = model.type === 'BPE' ? tokensById(model.vocab, where) : [''];
     const odd = characters.find((token) => token === '' || token !== String.fromCodePoint(token.codePointAt(0) ?? 0));
@@ -106,7 +106,7 @@ export class CharTokenizer implements Tokenizer {
     return { push: (token) => this.decode([token]), flush: () => '' };
   }
 
-  /** A BPE without merges over single characters: of the model types that both Hugging Face libraries have, the one that fits. */
+  /** A BPE over single characters, without merges: the only model type in both Hugging Face libraries that fits. */
   files(): Record<string, string> {
     const vocab = Object.fromEntries(this.#characters.map((character, id) => [character, id]));
     const json = {

@@ -1,7 +1,7 @@
 /**
- * Unicode's general categories as far as the patterns that split text for byte-pair encoding tell them apart, one bit each, so that a
- * set of classes is a mask. `space` is Unicode's White_Space, which `\s` of those patterns means; JavaScript's `\s` has U+FEFF
- * besides and lacks U+0085. The version of Unicode is 16, whatever Node's.
+ * Unicode's general categories, as far as the splitting patterns of byte-pair encodings distinguish them, one bit each, so that a
+ * set of classes is a mask. `space` is Unicode's White_Space, the meaning of `\s` in those patterns; JavaScript's `\s` also includes
+ * U+FEFF and lacks U+0085. The Unicode version is 16, regardless of Node's.
  */
 
 /** Lu and Lt. */
@@ -16,15 +16,15 @@ export const mark = 8;
 /** N. */
 export const number = 16;
 export const space = 32;
-/** What is nothing of the above. */
+/** Everything else. */
 export const other = 64;
 /** `[^\s\p{L}\p{N}]` */
 export const symbol = mark | other;
 
 /**
- * Where Unicode 17 differs from 16, as first and last code point and their class in 16. The encoders that published vocabularies were made
- * for know 16; the Unicode of Node goes with its version, and a text must not have other tokens with another Node. From the
- * DerivedGeneralCategory.txt of both.
+ * The differences between Unicode 17 and 16: first and last code point, and their class in 16. The encoders of the published vocabularies
+ * use 16. Node's Unicode version depends on Node, but a text must have the same tokens with every Node. Source: the
+ * DerivedGeneralCategory.txt of both versions.
  */
 const asInUnicode16: readonly (readonly [first: number, last: number, kind: number])[] = [
   [0x295, 0x295, lower],
@@ -57,10 +57,10 @@ const asInUnicode16: readonly (readonly [first: number, last: number, kind: numb
   [0x323b0, 0x33479, other],
 ];
 
-/** Class by code point, filled as characters are met; 0 is not met yet. */
+/** Class by code point, filled as characters appear; 0 means not yet known. */
 const classes = new Uint8Array(0x11_0000);
 
-/** Whether later versions of Unicode have another class for a character than 16, which is taken here. */
+/** Whether a later version of Unicode changed a character's class from that in 16, which is used here. */
 export function isNewerThanUnicode16(codePoint: number): boolean {
   return changeAt(codePoint) !== undefined;
 }
@@ -92,12 +92,12 @@ export function classAt(text: string, index: number): number {
   return classified;
 }
 
-/** How many UTF-16 units the character has that starts at `index`. */
+/** Number of UTF-16 units in the character that starts at `index`. */
 export function unitsAt(text: string, index: number): number {
   return (text.codePointAt(index) as number) > 0xffff ? 2 : 1;
 }
 
-/** The end of the run of characters of the classes in `mask` that starts at `start`; `start` itself if none does. */
+/** The end of the run, starting at `start`, of characters with classes in `mask`; `start` itself if there is no run. */
 export function runEnd(text: string, start: number, mask: number): number {
   let index = start;
   while (index < text.length && (classAt(text, index) & mask) !== 0) index += unitsAt(text, index);

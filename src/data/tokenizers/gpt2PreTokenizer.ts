@@ -1,6 +1,6 @@
 /**
- * The pieces of GPT-2: contractions, words, numbers and other symbols with the space before them, and white space. The pattern of
- * its encoder (https://github.com/openai/gpt-2/blob/master/src/encoder.py),
+ * GPT-2's splitting: contractions; words, numbers and other symbols, each with the space before them; and white space. Its encoder's
+ * pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py),
  * `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`, as a scanner.
  */
 import { classAt, letter, runEnd, space, symbol } from './characterClasses.ts';
@@ -24,21 +24,21 @@ export function gpt2PieceEnd(text: string, start: number): number {
   return beforeWord(text, start, runEnd(text, start, space));
 }
 
-/** The classes that go on in one piece with a character of the class `kind`. */
+/** The classes that stay in one piece with a character of the class `kind`. */
 function runMask(kind: number): number {
   if ((kind & letter) !== 0) return letter;
   return (kind & symbol) !== 0 ? symbol : kind;
 }
 
 /**
- * `\s+(?!\S)|\s` for a run of white space from `start` to `end`: its last character belongs to the piece of the word that follows
- * (or, if that takes no such space, is a piece of its own).
+ * `\s+(?!\S)|\s` for a run of white space from `start` to `end`: its last character belongs to the piece of the next word, or is its
+ * own piece if that piece does not include such a space.
  */
 export function beforeWord(text: string, start: number, end: number): number {
   return end === text.length || end === start + 1 ? end : end - 1;
 }
 
-/** The end of the contraction (`'s`, `'re`, ...) that starts at `start`, or `start` if none does. */
+/** The end of the contraction (`'s`, `'re`, ...) that starts at `start`, or `start` if there is none. */
 function contractionEnd(text: string, start: number): number {
   const one = text[start + 1];
   if (one === 's' || one === 't' || one === 'm' || one === 'd') return start + 2;

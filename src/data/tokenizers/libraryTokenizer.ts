@@ -1,6 +1,6 @@
 /**
- * Any other tokenizer.json of Hugging Face's format (BPE or Unigram: SentencePiece's models too), through Hugging Face's JavaScript
- * library. It encodes as that library does, but for one thing: plain text never becomes a special token.
+ * Any other tokenizer.json of Hugging Face's format (BPE or Unigram, including SentencePiece models), through Hugging Face's JavaScript
+ * library. It encodes like that library with one difference: plain text never becomes a special token.
  */
 import type { Tokenizer as Library } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../base/errors.ts';
@@ -11,8 +11,8 @@ import type { EncodeSteps, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import { endOfTextId, type TokenizerJson } from './tokenizerFiles.ts';
 
 /**
- * Longer texts are encoded in parts of at most so many UTF-16 units, which end with a line if one does: the library holds an object for
- * every few characters, and takes a long word's tokens on the stack.
+ * Longer texts are encoded in parts of at most this many UTF-16 units, which end with a line if possible: the library holds an object
+ * for every few characters, and keeps a long word's tokens on the stack.
  */
 const partUnitsMax = 1 << 15;
 
@@ -20,9 +20,9 @@ export interface LibraryTokenizerOptions {
   readonly kind: TokenizerKind;
   readonly json: TokenizerJson;
   readonly config: Record<string, unknown> & { readonly eos_token?: string | null | undefined };
-  /** What it was read from, and what a checkpoint gets. */
+  /** The source files, also written to checkpoints. */
   readonly files: Readonly<Record<string, string>>;
-  /** Their folder, for messages. */
+  /** The files' folder, for messages. */
   readonly where: string;
 }
 
@@ -48,7 +48,7 @@ export class LibraryTokenizer implements Tokenizer {
     this.#files = files;
   }
 
-  /** Throws a UserError if the library does not know what the file asks for. */
+  /** Throws a UserError if the library does not support the file. */
   static async open(options: LibraryTokenizerOptions): Promise<LibraryTokenizer> {
     const { Tokenizer } = await import('@huggingface/tokenizers');
     try {
@@ -69,12 +69,12 @@ export class LibraryTokenizer implements Tokenizer {
 
   *encodeSteps(text: string): EncodeSteps {
     const out = new TokenBuffer(this.vocabSize, Math.ceil(text.length / 3));
-    // As UTF-8 has it: a half of a surrogate pair is no character.
+    // Like UTF-8: half of a surrogate pair is not a character.
     const wellFormed = text.replace(/\p{Cs}/gu, '\ufffd');
     for (let start = 0; start < text.length; ) {
       const end = partEnd(wellFormed, start);
       for (const id of this.#library.encode(wellFormed.slice(start, end), { add_special_tokens: false }).ids) {
-        // The library's types don't say that a character it has no token for may come out as undefined.
+        // The library may return undefined for a character without a token, though its types exclude it.
         if ((id as number | undefined) === undefined) throw this.#unknownCharacter(wellFormed.slice(start, end));
         out.push(id);
       }
@@ -96,8 +96,8 @@ export class LibraryTokenizer implements Tokenizer {
   }
 
   /**
-   * The library decodes whole sequences only, and what a token stands for may depend on those before it. So each is decoded together
-   * with the last ones that came out as whole characters, and what is new of that text is what it stands for.
+   * The library only decodes complete sequences, and a token's text may depend on the tokens before it. Each token is therefore decoded
+   * together with the latest ones that ended in a complete character; the new part of the result is its text.
    */
   streamDecoder(): StreamDecoder {
     let shown: number[] = [];
@@ -131,12 +131,12 @@ export class LibraryTokenizer implements Tokenizer {
   }
 }
 
-/** GPT-2's pattern, with `\s` as the reference has it. */
+/** GPT-2's pattern, with the reference's meaning of `\s`. */
 const gpt2Pattern =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /**
- * The library splits for bytes with JavaScript's `\s`, which has U+FEFF besides and lacks U+0085; in all other patterns it means
+ * For byte-level splitting the library uses JavaScript's `\s`, which includes U+FEFF and lacks U+0085; in all other patterns it uses
  * Unicode's White_Space.
  */
 function useUnicodeSpaces(preTokenizer: object | null): void {
@@ -148,13 +148,13 @@ function useUnicodeSpaces(preTokenizer: object | null): void {
 }
 
 /**
- * The file without what makes special tokens of plain text: the list of them, and with Unigram, where any piece of the vocabulary may
- * come out, their names. Half a surrogate pair is in no text.
+ * The file without the parts that make special tokens from plain text: their list and, for Unigram, which may produce any piece of the
+ * vocabulary, their names. No text contains half a surrogate pair.
  */
 function withoutSpecialTokens(json: TokenizerJson): object {
   const special = json.added_tokens.filter((token) => token.special);
   const added_tokens = json.added_tokens.filter((token) => !token.special);
-  // The library wants these five to be there.
+  // The library requires these five.
   const { normalizer = null, pre_tokenizer = null, decoder = null } = json;
   const rest = { ...json, added_tokens, normalizer, pre_tokenizer, decoder, post_processor: null };
   if (json.model.type !== 'Unigram') return rest;
@@ -166,7 +166,7 @@ function withoutSpecialTokens(json: TokenizerJson): object {
   return { ...rest, model: { ...json.model, vocab } };
 }
 
-/** Where the part ends that starts at `start`: with the last whole line that fits, else where a character ends. */
+/** The end of the part that starts at `start`: after the last complete line that fits, otherwise after a character. */
 function partEnd(text: string, start: number): number {
   if (text.length - start <= partUnitsMax) return text.length;
   const line = text.lastIndexOf('\n', start + partUnitsMax - 1) + 1;

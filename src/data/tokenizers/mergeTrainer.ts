@@ -1,11 +1,11 @@
 /**
- * Finds the merges of a byte-pair encoding: again and again the pair of adjacent tokens that occurs most often in the counted words.
- * Of pairs equally often it takes the one with the smaller left id, then the smaller right id, which is what Hugging Face's trainer
- * does (https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/models/bpe/trainer.rs). In a run of equal tokens pairs
- * are replaced from the left; overlapping ones all count.
+ * Finds the merges of a byte-pair encoding by repeatedly merging the most frequent pair of adjacent tokens in the counted words.
+ * Among equally frequent pairs it takes the one with the smaller left id, then the smaller right id, like Hugging Face's trainer
+ * (https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/models/bpe/trainer.rs). In a run of equal tokens, pairs are
+ * replaced from the left; overlapping pairs all count.
  *
- * Every pair knows its occurrences, so a merge costs what it changes, however long the words are. An occurrence is the position of the
- * pair's left token. A position has one pair at a time: the lists of all pairs together are two links for each position.
+ * Every pair knows its occurrences, so the cost of a merge is the number of changes, for words of any length. An occurrence is the
+ * position of the pair's left token. A position has one pair at a time, so the lists of all pairs need two links per position.
  */
 import { PairTable } from './pairTable.ts';
 import type { WordCounts } from './wordCounts.ts';
@@ -13,7 +13,7 @@ import type { WordCounts } from './wordCounts.ts';
 const none = -1;
 
 export class MergeTrainer {
-  // By position: all words one after another, a token at its first byte. `before` and `after` are the neighbours in the word.
+  // By position: all words in sequence, with each token at its first byte. `before` and `after` are its neighbours in the word.
   readonly #token: Int32Array;
   readonly #before: Int32Array;
   readonly #after: Int32Array;
@@ -21,10 +21,10 @@ export class MergeTrainer {
   readonly #pairAt: Int32Array;
   readonly #listBefore: Int32Array;
   readonly #listAfter: Int32Array;
-  /** How often each word occurs. */
+  /** Number of occurrences of each word. */
   readonly #wordCounts: Float64Array;
 
-  // By pair, numbered as they are met.
+  // By pair, numbered in order of first appearance.
   readonly #numbers = new PairTable();
   readonly #left: number[] = [];
   readonly #right: number[] = [];
@@ -35,7 +35,7 @@ export class MergeTrainer {
   readonly #heap: PairHeap;
   #nextToken = 256;
 
-  /** `byteTokens[byte]` are the ids 0 to 255; the merges get the ids from 256 on. */
+  /** `byteTokens[byte]` are the ids 0 to 255; merges get the ids from 256 on. */
   constructor(words: WordCounts, byteTokens: Uint32Array) {
     const utf8 = new TextEncoder();
     const bytes: Uint8Array[] = [];
@@ -68,14 +68,14 @@ export class MergeTrainer {
     for (let pair = 0; pair < this.#counts.length; pair++) this.#heap.push(pair, this.#counts[pair]!);
   }
 
-  /** The next merge, done: left and right of it. Undefined when no two tokens are neighbours. */
+  /** Applies the next merge and returns its left and right tokens. Undefined when no two tokens are adjacent. */
   next(): [left: number, right: number] | undefined {
     for (;;) {
       const top = this.#heap.top();
       if (top === undefined) return undefined;
       const count = this.#counts[top.pair]!;
       if (count > 0 && count < top.count) {
-        // Merges since then have taken some of its occurrences.
+        // Later merges have taken some of its occurrences.
         this.#heap.lower(count);
         continue;
       }
@@ -86,7 +86,7 @@ export class MergeTrainer {
     }
   }
 
-  /** Of pairs equally often. */
+  /** The order of equally frequent pairs. */
   #goesFirst(a: number, b: number): boolean {
     const left = this.#left[a]! - this.#left[b]!;
     return left !== 0 ? left < 0 : this.#right[a]! < this.#right[b]!;
@@ -95,7 +95,7 @@ export class MergeTrainer {
   #merge(pair: number): void {
     const merged = this.#nextToken++;
     const pairsBefore = this.#counts.length;
-    // All occurrences of a pair came with the newer of its tokens, from left to right; so the first is the leftmost.
+    // All occurrences of a pair were added with its newer token, from left to right, so the first is the leftmost.
     for (let at = this.#first[pair]!; at !== none; at = this.#first[pair]!) {
       const before = this.#before[at]!;
       const second = this.#after[at]!;
@@ -109,7 +109,7 @@ export class MergeTrainer {
       if (before !== none) this.#link(before);
       this.#link(at);
     }
-    // Pairs with the new token are new; all others have only lost.
+    // Pairs with the new token are new; all others have only lost occurrences.
     for (let added = pairsBefore; added < this.#counts.length; added++) {
       const count = this.#counts[added]!;
       if (count > 0) this.#heap.push(added, count);
@@ -131,7 +131,7 @@ export class MergeTrainer {
     this.#counts[pair]! += this.#wordCounts[this.#word[at]!]!;
   }
 
-  /** Removes the occurrence at `at`, if one is there. */
+  /** Removes the occurrence at `at`, if any. */
   #unlink(at: number): void {
     const pair = this.#pairAt[at]!;
     if (pair === none) return;
@@ -159,10 +159,10 @@ export class MergeTrainer {
   }
 }
 
-/** A binary heap of pairs, the one with the highest count on top. */
+/** A binary heap of pairs with the highest count on top. */
 class PairHeap {
   readonly #pairs: number[] = [];
-  /** When they were put in; they may be lower by now. */
+  /** Counts at insertion; the current ones may be lower. */
   readonly #counts: number[] = [];
   readonly #goesFirst: (a: number, b: number) => boolean;
 
@@ -189,7 +189,7 @@ class PairHeap {
     this.#set(index, pair, count);
   }
 
-  /** Gives the top a lower count. */
+  /** Lowers the count of the top pair. */
   lower(count: number): void {
     this.#sink(this.#pairs[0]!, count);
   }
@@ -200,7 +200,7 @@ class PairHeap {
     if (pair !== undefined && count !== undefined && this.#pairs.length > 0) this.#sink(pair, count);
   }
 
-  /** Puts the pair where it belongs, starting at the top, whose own place is free. */
+  /** Sifts the pair down from the top, whose slot is free. */
   #sink(pair: number, count: number): void {
     let index = 0;
     for (;;) {

@@ -1,4 +1,4 @@
-/** The ways to get a tokenizer: a new one of the kind that the config names, or the one that a checkpoint's files describe. */
+/** Creates a new tokenizer of the config's kind, or opens the one in a checkpoint's files. */
 import { UserError } from '../../base/errors.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 import type { TextSource } from '../textSource.ts';
@@ -14,17 +14,17 @@ import { readTokenizerFiles } from './tokenizerFolder.ts';
 import { definitionHash } from './tokenizerHash.ts';
 import { byteTokenizer, type TrainingProgress, trainTokenizer } from './trainTokenizer.ts';
 
-/** What else making a tokenizer may need. */
+/** Further inputs for making a tokenizer. */
 export interface CreateTokenizerOptions {
-  /** Where the path of a tokenizer.json starts. Default: the working folder. */
+  /** The folder that the path of a tokenizer.json starts from. Default: the working folder. */
   readonly cwd?: string;
-  /** Told now and then how far the training of a `bpe:N` is. */
+  /** Called periodically with the progress of training a `bpe:N`. */
   readonly onProgress?: (progress: TrainingProgress) => void;
 }
 
 /**
- * A new tokenizer. `char` takes its characters from `corpus`, and `bpe:N` is trained on it; the others do not look at it. Throws a
- * UserError for a name or a file that is none of a tokenizer.
+ * A new tokenizer. `char` takes its characters from `corpus`, and `bpe:N` trains on it; the others do not read it. Throws a
+ * UserError for a name or file that does not describe a tokenizer.
  */
 export async function createTokenizer(
   kind: TokenizerKind,
@@ -54,9 +54,9 @@ export async function createTokenizer(
 }
 
 /**
- * The tokenizer that wrote `files` (of a checkpoint, or of another program). Throws a UserError if they are damaged or describe a
- * tokenizer that this version does not have; `where` names their folder in the message. `kind` is what it will be called; without
- * it what the files say.
+ * The tokenizer that wrote `files` (of a checkpoint, or of another program). Throws a UserError if they are damaged or describe an
+ * unsupported tokenizer; `where` names their folder in the message. `kind` is the tokenizer's name; the default comes from the
+ * files.
  */
 export async function tokenizerFromFiles(
   files: Readonly<Record<string, string>>,
@@ -71,7 +71,7 @@ export async function tokenizerFromFiles(
   return LibraryTokenizer.open({ kind: kind ?? `${where}/tokenizer.json`, json, config, files, where });
 }
 
-/** What the config would have called it; another program's is called as one of ours that splits like it. */
+/** The name that a config would use; a tokenizer from another program gets the name of the Lockstep tokenizer with the same splitting. */
 function byteLevelKind(tables: ByteLevelTables, files: Readonly<Record<string, string>>): TokenizerKind {
   const { tokens, merges, specialTokens, endOfText } = tables;
   const hash = definitionHash(files['tokenizer.json'] ?? '', endOfText);

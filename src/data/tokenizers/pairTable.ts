@@ -1,6 +1,6 @@
 /**
  * A hash table from a pair of tokens to a number: open addressing in typed arrays, several times as fast as a Map, whose keys would
- * be strings or heap numbers. Used where text is encoded (pair → rank) and where merges are trained (pair → its record).
+ * be strings or heap numbers. Used for encoding (pair → rank) and for training merges (pair → its record).
  */
 
 const absent = -1;
@@ -24,7 +24,7 @@ export class PairTable {
     return this.#slots[this.#slotOf(left, right) + 2] as number;
   }
 
-  /** `value` is 0 or more; a pair that is there gets the new one. */
+  /** `value` is 0 or more; it replaces the value of an existing pair. */
   set(left: number, right: number, value: number): void {
     const slot = this.#slotOf(left, right);
     const isNew = this.#slots[slot + 2] === absent;
@@ -34,7 +34,7 @@ export class PairTable {
     if (isNew && 2 * ++this.#size > this.#mask) this.#grow();
   }
 
-  /** Where the pair is, or would be. */
+  /** The slot of the pair, or the slot for adding it. */
   #slotOf(left: number, right: number): number {
     const slots = this.#slots;
     const mixed = Math.imul(left, 0x9e3779b1) ^ Math.imul(right + 1, 0x85ebca6b);

@@ -1,11 +1,11 @@
-/** Encodes pieces of text by byte-pair merging, remembering those that came before. */
+/** Encodes pieces of text by byte-pair merging, and remembers the results. */
 import type { TokenBuffer } from '../tokenArray.ts';
 import type { BytePairs } from './bytePairs.ts';
 import { PieceIndex } from './pieceIndex.ts';
 
 /** Longer pieces are rarely repeated. */
 const rememberedUnitsMax = 64;
-/** When there are more it forgets all of them: memory is bounded, and the words in use come back soon. */
+/** With more pieces it forgets all of them: memory is bounded, and the words in use return soon. */
 const rememberedMax = 1 << 17;
 
 export class PieceEncoder {

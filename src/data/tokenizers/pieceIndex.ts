@@ -1,7 +1,6 @@
 /**
- * Numbers distinct pieces of text from 0 on: a hash table whose keys are compared as UTF-16 units where they lie in the text, so
- * that a piece which is known costs no allocation. Most words of a text are repetitions, so encoding and counting them both live
- * off this.
+ * Numbers distinct pieces of text from 0 on: a hash table that compares keys as UTF-16 units within the text, so a known piece costs no
+ * allocation. Most words of a text are repetitions, which makes both encoding and counting fast.
  */
 
 const initialEntries = 1 << 10;
@@ -15,16 +14,16 @@ export class PieceIndex {
   #ends = new Float64Array(initialEntries + 1);
   #units = new Uint16Array(initialUnits);
   #size = 0;
-  // Where the last search ended, for the addition that follows it.
+  // The position where the last search ended, for the addition that follows it.
   #hash = 0;
   #slot = 0;
 
-  /** How many pieces there are. */
+  /** Number of pieces. */
   get size(): number {
     return this.#size;
   }
 
-  /** UTF-16 units of all pieces together. */
+  /** Total number of UTF-16 units in all pieces. */
   get units(): number {
     return this.#ends[this.#size]!;
   }
@@ -53,7 +52,7 @@ export class PieceIndex {
     return true;
   }
 
-  /** Adds the piece that the {@link find} just before has not found; returns its number, the old {@link size}. */
+  /** Adds the piece that the preceding {@link find} did not find; returns its number, the old {@link size}. */
   add(text: string, start: number, end: number): number {
     const from = this.units;
     const to = from + end - start;
@@ -80,7 +79,7 @@ export class PieceIndex {
     }
   }
 
-  /** The piece of a number. */
+  /** The piece with the given number. */
   textOf(piece: number): string {
     // Pieces can be as long as a text; String.fromCharCode takes its arguments on the stack.
     const units = this.#units.subarray(this.#ends[piece]!, this.#ends[piece + 1]!);
@@ -91,7 +90,7 @@ export class PieceIndex {
     return text;
   }
 
-  /** Forgets all pieces, and keeps the memory. */
+  /** Forgets all pieces but keeps the memory. */
   clear(): void {
     this.#slots.fill(0);
     this.#size = 0;

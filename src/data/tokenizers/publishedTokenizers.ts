@@ -1,17 +1,17 @@
 /**
- * The published byte-pair encodings: GPT-2's (r50k_base), and OpenAI's later cl100k_base and o200k_base. Their ranks come from the
- * npm package `gpt-tokenizer`, which ships them, so nothing is downloaded; each is loaded when it is first used.
+ * The published byte-pair encodings: GPT-2's (r50k_base) and OpenAI's later cl100k_base and o200k_base. Their ranks are part of the
+ * npm package `gpt-tokenizer`, so nothing is downloaded; each is loaded when it is first used.
  */
 import type { PublishedTokenizer } from '../../base/tokenizerKind.ts';
 import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';
 import { mergesOfRanks } from './bytePairs.ts';
 
-/** `ranks[id]` is a token's text, or its bytes where they are not whole UTF-8. */
+/** `ranks[id]` is a token's text, or its bytes if they are not complete UTF-8. */
 type Ranks = readonly (string | readonly number[])[];
 
 interface Published {
   readonly load: () => Promise<{ readonly default: Ranks }>;
-  /** Of OpenAI's tiktoken, but for those that only chat models have. */
+  /** The special tokens of OpenAI's tiktoken, without those of chat models. */
   readonly specialTokens: Readonly<Record<string, number>>;
 }
 
@@ -36,7 +36,7 @@ const published = {
   },
 } as const satisfies Record<PublishedTokenizer, Published>;
 
-/** By `tokenizerHash`, so that their files are known for what they are. */
+/** By `tokenizerHash`, to recognise their files. */
 export const publishedHashes: ReadonlyMap<string, PublishedTokenizer> = new Map([
   ['7ae05ce15428823fceb60664e2bf6daaae4f8d245f089df302cf7ab8771ee853', 'gpt2'],
   ['6c1db69d8fc3221703b5c98711a584a6764825b8a66b684e7df3f0e933121820', 'cl100k'],
@@ -45,7 +45,7 @@ export const publishedHashes: ReadonlyMap<string, PublishedTokenizer> = new Map(
 
 const loaded = new Map<PublishedTokenizer, Promise<ByteLevelTokenizer>>();
 
-/** The tokenizer, built once a process: that takes from some tens of milliseconds (gpt2) to some tenths of a second. */
+/** The tokenizer, built once per process: this takes between tens of milliseconds (gpt2) and tenths of a second. */
 export function loadPublishedTokenizer(kind: PublishedTokenizer): Promise<ByteLevelTokenizer> {
   const known = loaded.get(kind);
   if (known !== undefined) return known;

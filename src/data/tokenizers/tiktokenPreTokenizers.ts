@@ -1,6 +1,6 @@
 /**
- * The pieces of OpenAI's later encodings, cl100k_base and o200k_base, as scanners. The patterns are tiktoken's
- * (https://github.com/openai/tiktoken/blob/main/tiktoken_ext/openai_public.py), here without what only makes them fast.
+ * The splitting of OpenAI's later encodings, cl100k_base and o200k_base, as scanners. The patterns are tiktoken's
+ * (https://github.com/openai/tiktoken/blob/main/tiktoken_ext/openai_public.py), without the parts that only affect speed.
  */
 import {
   caseless,
@@ -17,7 +17,7 @@ import {
 } from './characterClasses.ts';
 import { beforeWord } from './gpt2PreTokenizer.ts';
 
-/** What {@link cl100kPieceEnd} matches. `\s+(?![\s\S])` is white space at the end of the text, in any dialect. */
+/** The pattern of {@link cl100kPieceEnd}. `\s+(?![\s\S])` is white space at the end of the text, in any dialect. */
 export const cl100kPattern = [
   "'(?i:[sdmt]|ll|ve|re)",
   '[^\\r\\n\\p{L}\\p{N}]?\\p{L}+',
@@ -29,7 +29,7 @@ export const cl100kPattern = [
   '\\s',
 ].join('|');
 
-/** What {@link o200kPieceEnd} matches. */
+/** The pattern of {@link o200kPieceEnd}. */
 export const o200kPattern = [
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -69,7 +69,7 @@ export function o200kPieceEnd(text: string, start: number): number {
   const from = wordStart(text, start, kind);
   const word = casedWordEnd(text, from);
   if (word > from) return contractionEnd(text, word);
-  // A mark that no word follows is a word.
+  // A mark without a following word is a word.
   if (kind === mark) return contractionEnd(text, from);
   if (kind === number) return numberEnd(text, start);
   const symbols = symbolsEnd(text, start, true);
@@ -78,15 +78,15 @@ export function o200kPieceEnd(text: string, start: number): number {
   return linesEnd(text, start, spaces) || beforeWord(text, start, spaces);
 }
 
-/** Where a word's letters may start: one character before them belongs to the word, unless it is a number or ends a line. */
+/** Where a word's letters may start: the word includes one character before them, unless it is a number or ends a line. */
 function wordStart(text: string, start: number, kind: number): number {
   const isPart = (kind & (letter | number)) === 0 && !endsLine(text.charCodeAt(start));
   return isPart ? start + unitsAt(text, start) : start;
 }
 
 /**
- * The end of `[Lu Lt Lm Lo M]*[Ll Lm Lo M]+` or else `[Lu Lt Lm Lo M]+[Ll Lm Lo M]*`, or `start`. The first part takes what it can;
- * where nothing is left for the second, it gives back as little as it must, which is from the last character on that both may have.
+ * The end of `[Lu Lt Lm Lo M]*[Ll Lm Lo M]+` or else `[Lu Lt Lm Lo M]+[Ll Lm Lo M]*`, or `start`. The first part is greedy; if it leaves
+ * nothing for the second, it gives back as little as possible, from the last character on that matches both.
  */
 function casedWordEnd(text: string, start: number): number {
   const head = runEnd(text, start, upper | caseless | mark);
@@ -115,7 +115,7 @@ function numberEnd(text: string, start: number): number {
   return end;
 }
 
-/** The end of ` ?[^\s\p{L}\p{N}]+[\r\n]*`, or `start`; with `slashes` they may stand between the line ends. */
+/** The end of ` ?[^\s\p{L}\p{N}]+[\r\n]*`, or `start`; with `slashes`, slashes may appear between the line ends. */
 function symbolsEnd(text: string, start: number, slashes: boolean): number {
   const from = text.charCodeAt(start) === blank ? start + 1 : start;
   let end = runEnd(text, from, symbol);
@@ -124,7 +124,7 @@ function symbolsEnd(text: string, start: number, slashes: boolean): number {
   return end;
 }
 
-/** `\s*[\r\n]`: behind the last line end of the white space from `start` to `end`, or 0. */
+/** `\s*[\r\n]`: the position after the last line end of the white space from `start` to `end`, or 0. */
 function linesEnd(text: string, start: number, end: number): number {
   for (let index = end; index > start; index--) if (endsLine(text.charCodeAt(index - 1))) return index;
   return 0;

@@ -1,11 +1,11 @@
-/** What is kept of a tokenizer beside the tokens that it made: its files, its hash, and the token that ends a document. */
+/** The facts kept about a tokenizer beside its tokens: its files, its hash, and the end-of-document token. */
 import type { Tokenizer } from './tokenizer.ts';
 import { definitionHash } from './tokenizerHash.ts';
 
 export interface TokenizerFacts {
   readonly files: Readonly<Record<string, string>>;
   readonly sha256: string;
-  /** The id of the end-of-text token; undefined for a tokenizer that has none, such as one of characters. */
+  /** The id of the end-of-document token; undefined for a tokenizer without one, such as a character tokenizer. */
   readonly endOfText: number | undefined;
 }
 
@@ -14,7 +14,7 @@ export interface KnownTokenizer {
   readonly facts: TokenizerFacts;
 }
 
-/** All of it at once: files of some megabytes are written for that. */
+/** Computed in one go, because it writes files of some megabytes. */
 export function withFacts(tokenizer: Tokenizer): KnownTokenizer {
   const files = tokenizer.files();
   const { endOfText } = tokenizer;

@@ -1,6 +1,6 @@
 /**
- * Hugging Face's tokenizer.json: its schema, as far as it is looked at here, and safe parsing.
- * Format: https://huggingface.co/docs/tokenizers (there is no formal specification; this is what both its Rust and its JavaScript
+ * Hugging Face's tokenizer.json: the part of its schema that is used here, and safe parsing.
+ * Format: https://huggingface.co/docs/tokenizers (there is no formal specification; this follows what both its Rust and its JavaScript
  * library read).
  */
 import { z } from 'zod';
@@ -40,12 +40,12 @@ const tokenizerJsonSchema = z.looseObject({
 export type BpeModel = z.infer<typeof bpeSchema>;
 export type TokenizerJson = z.infer<typeof tokenizerJsonSchema>;
 
-/** Parses the text of a tokenizer.json, throwing a UserError that says what is wrong with it; `where` is its folder. */
+/** Parses the text of a tokenizer.json; throws a UserError that names the problem. `where` is its folder. */
 export function parseTokenizerJson(text: string | undefined, where: string): TokenizerJson {
   const name = `${where}/tokenizer.json`;
   if (text === undefined) throw new UserError(`${name}: expected this file, but it is missing.`);
   const value = parseJson(text, name);
-  // Files of the format's first years leave the model's type out.
+  // Files from the format's first years omit the model's type.
   const model = isObject(value) && value['model'];
   if (isObject(model) && model['type'] === undefined && 'merges' in model) model['type'] = 'BPE';
   if (isObject(model) && typeof model['type'] === 'string' && !['BPE', 'Unigram'].includes(model['type'])) {
@@ -60,7 +60,7 @@ export function parseTokenizerJson(text: string | undefined, where: string): Tok
 const tokenName = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)]);
 const tokenizerConfigSchema = z.looseObject({ eos_token: tokenName.nullish() });
 
-/** Parses a tokenizer_config.json as {@link parseTokenizerJson} does; one that is missing says nothing. */
+/** Parses a tokenizer_config.json like {@link parseTokenizerJson}; a missing one sets nothing. */
 export function parseTokenizerConfig(
   text: string | undefined,
   where: string,
@@ -72,10 +72,10 @@ export function parseTokenizerConfig(
   throw new UserError(`${name}: expected the settings of a tokenizer: ${issue?.path.join('.')}: ${issue?.message}.`);
 }
 
-/** Names of the token that ends a document, where no tokenizer_config.json says it. */
+/** Names of the end-of-document token if there is no tokenizer_config.json. */
 const endOfTextNames = ['<|endoftext|>', '<|end_of_text|>', '</s>', '<eos>'];
 
-/** The id of the token that ends a document: the configured one, or a special token whose name says so. */
+/** The id of the end-of-document token: the configured one, or a special token with a known name. */
 export function endOfTextId(
   specialTokens: ReadonlyMap<string, number>,
   config: { readonly eos_token?: string | null | undefined },

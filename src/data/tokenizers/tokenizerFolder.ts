@@ -1,4 +1,4 @@
-/** Finds and reads the files of a tokenizer that the config names by path: those that Hugging Face's fast tokenizers have. */
+/** Finds and reads the files of a tokenizer given by path: those of Hugging Face's fast tokenizers. */
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
@@ -6,17 +6,17 @@ import { userPath } from '../../base/userPath.ts';
 
 const mainFile = 'tokenizer.json';
 const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json'];
-/** The largest published ones have some 35 MB. */
+/** The largest published ones have about 35 MB. */
 const fileBytesMax = 200_000_000;
 
 export interface TokenizerFolder {
-  /** By name; what the folder lacks but for tokenizer.json is absent. */
+  /** By name; only tokenizer.json is required. */
   readonly files: Readonly<Record<string, string>>;
-  /** As messages call it. */
+  /** The name in messages. */
   readonly folder: string;
 }
 
-/** Reads `path`, a tokenizer.json or the folder of one; a relative path starts at `cwd`. Throws a UserError if it is not there. */
+/** Reads `path`, a tokenizer.json or its folder; a relative path starts at `cwd`. Throws a UserError if it is missing. */
 export async function readTokenizerFiles(path: string, cwd: string): Promise<TokenizerFolder> {
   const found = userPath(cwd, path);
   const isFolder = await stat(found).then(
@@ -27,7 +27,7 @@ export async function readTokenizerFiles(path: string, cwd: string): Promise<Tok
   const files: Record<string, string> = {
     [mainFile]: await readText(isFolder ? join(found, mainFile) : found, path),
   };
-  // Of a file with a name of its own it is not known whether what lies beside belongs to it.
+  // For a file with another name, the files beside it may belong to something else.
   if (isFolder || basename(found) === mainFile) {
     for (const name of settingsFiles) {
       const file = join(folder, name);
@@ -38,7 +38,7 @@ export async function readTokenizerFiles(path: string, cwd: string): Promise<Tok
       if (isThere) files[name] = await readText(file, path);
     }
   }
-  // Without it Hugging Face's libraries look for the tokenizer of the model's kind, and do not read tokenizer.json.
+  // Without it, Hugging Face's libraries load the tokenizer of the model's kind instead of tokenizer.json.
   files['tokenizer_config.json'] ??=
     `${JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast' }, undefined, 2)}\n`;
   return { files, folder: isFolder ? path : dirname(path) };

@@ -1,6 +1,6 @@
 /**
- * Trains `bpe:N`, a byte-level byte-pair encoding of the user's text: GPT-2's splitting, then the most frequent pair of tokens becomes
- * a token, N times less 257. Ids: the 256 bytes in the order of GPT-2's vocabulary, the merges in theirs, `<|endoftext|>` last.
+ * Trains `bpe:N`, a byte-level byte-pair encoding of the user's text: GPT-2's splitting, then N - 257 times the most frequent pair of
+ * tokens becomes a token. Ids: the 256 bytes in the order of GPT-2's vocabulary, the merges in their order, `<|endoftext|>` last.
  */
 import { partsOf, type TextSource } from '../textSource.ts';
 import { byteCharacters } from './byteLevelFiles.ts';
@@ -8,13 +8,13 @@ import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';
 import { MergeTrainer } from './mergeTrainer.ts';
 import { WordCounts } from './wordCounts.ts';
 
-/** How far the training of a tokenizer is. */
+/** Progress of training a tokenizer. */
 export interface TrainingProgress {
-  /** What is going on. */
+  /** The current activity. */
   readonly phase: 'counting words' | 'merging';
   /** UTF-16 units counted, or merges found. */
   readonly done: number;
-  /** Merges wanted. Absent while counting: a source does not say how long it is. */
+  /** Number of requested merges. Absent while counting, because a source's length is unknown. */
   readonly total?: number;
 }
 
@@ -23,8 +23,8 @@ const endOfText = '<|endoftext|>';
 const mergesPerSlice = 64;
 
 /**
- * A tokenizer of `vocabSize` tokens, or fewer if the text has no more pairs. Deterministic: it depends on the text alone, and not on
- * how it is cut but at the cuts. Memory is bounded, however long the source is ({@link WordCounts}).
+ * A tokenizer of `vocabSize` tokens, or fewer if the text has no more pairs. Deterministic: it depends only on the text and on where
+ * the text is cut. Memory is bounded for a source of any length ({@link WordCounts}).
  */
 export async function trainTokenizer(
   source: TextSource,

@@ -1,4 +1,4 @@
-/** Characters that a tokenizer has no token for, as messages show them. */
+/** Formats characters without a token for messages. */
 
 const shownMax = 10;
 

@@ -1,8 +1,8 @@
 /**
- * How often each piece of a text occurs, as GPT-2 splits it: all that training of merges needs to know of a corpus. Bounded: when the
- * distinct pieces have more than `unitsMax` characters together, the rarest are forgotten, until half is left. With spaces between
- * words a corpus has to have gigabytes before that happens; without (Chinese, say) pieces are whole clauses, and what is kept
- * is a sample of them besides those that come often.
+ * Counts each piece of a text, as split by GPT-2: all that the training of merges needs to know about a corpus. Memory is bounded: if the
+ * distinct pieces have more than `unitsMax` characters in total, the rarest are forgotten until half of that remains. With spaces
+ * between words this takes gigabytes of text; without (in Chinese, for example) pieces are entire clauses, and the counts are then
+ * a sample of them plus the frequent ones.
  */
 import { gpt2PieceEnd } from './gpt2PreTokenizer.ts';
 import { PieceIndex } from './pieceIndex.ts';
@@ -13,15 +13,15 @@ const defaultUnitsMax = 1 << 24;
 export class WordCounts {
   readonly #unitsMax: number;
   #pieces = new PieceIndex();
-  /** By number of the piece; doubles are exact beyond any corpus. */
+  /** By the piece's number; doubles are exact for any corpus. */
   #counts = new Float64Array(1 << 10);
 
-  /** `unitsMax`: UTF-16 units of all distinct pieces. */
+  /** `unitsMax`: maximum total of UTF-16 units of all distinct pieces. */
   constructor(unitsMax = defaultUnitsMax) {
     this.#unitsMax = unitsMax;
   }
 
-  /** Counts the pieces of a text; yields how many units are done now and then. */
+  /** Counts the pieces of a text; periodically yields the number of units done. */
   *addSteps(text: string): Generator<number, void> {
     for (let start = 0, nextYield = sliceUnits; start < text.length; ) {
       const end = gpt2PieceEnd(text, start);
@@ -49,13 +49,13 @@ export class WordCounts {
     if (this.#pieces.units > this.#unitsMax) this.#forgetRarest();
   }
 
-  /** Until half of the bound is left; of pieces that are equally rare those that came first are forgotten first. */
+  /** Forgets the rarest pieces until half the limit remains; among equally rare ones, the earliest go first. */
   #forgetRarest(): void {
     const all = [...this.entries()];
     const unitsByCount = new Map<number, number>();
     for (const [piece, count] of all) unitsByCount.set(count, (unitsByCount.get(count) ?? 0) + piece.length);
     let excess = this.#pieces.units - this.#unitsMax / 2;
-    /** Pieces of this count are forgotten in part, rarer ones all. */
+    /** Pieces with this count are partly forgotten, rarer ones entirely. */
     let rarest = 0;
     for (const [count, units] of [...unitsByCount].sort(([a], [b]) => a - b)) {
       rarest = count;
@@ -70,14 +70,14 @@ export class WordCounts {
         excess -= piece.length;
         continue;
       }
-      kept.find(piece, 0, piece.length); // which says where it goes
+      kept.find(piece, 0, piece.length); // finds its slot
       counts[kept.add(piece, 0, piece.length)] = count;
     }
     this.#pieces = kept;
     this.#counts = counts;
   }
 
-  /** Each distinct piece with its count, in the order in which they first came. */
+  /** Each distinct piece with its count, in order of first appearance. */
   *entries(): Generator<[piece: string, count: number]> {
     for (let piece = 0; piece < this.#pieces.size; piece++) yield [this.#pieces.textOf(piece), this.#counts[piece]!];
   }
