@@ -25,7 +25,7 @@ const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-dashboard-'));
 const metrics = join(folder, 'run', 'metrics.jsonl');
 
-/** What opens so many pages; the result closes them. */
+/** Functions that open a number of pages and return a function that closes them. */
 const kinds = {
   'event streams': async (url) => {
     const requests = Array.from({ length: pages }, () => get(`${url}api/stream`, (response) => response.resume()));
@@ -76,7 +76,7 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Starts a run that goes on until `end`. */
+/** Starts a run that trains until `end`. */
 async function train(options) {
   rmSync(join(folder, 'run'), { recursive: true, force: true });
   const keys = [

@@ -14,7 +14,7 @@ export interface PeerCommand {
 
 const stderrCharsMost = 10_000;
 
-/** So that a library's idle threads do not go on spinning, for tens of milliseconds by default, while the next one is timed. */
+/** Stops a library's idle threads from spinning, by default for tens of milliseconds, while the next one is timed. */
 export const idleThreadsSleep = { OPENBLAS_THREAD_TIMEOUT: '20', GOMP_SPINCOUNT: '20000' } as const;
 
 export class PeerProcess {
@@ -37,7 +37,7 @@ export class PeerProcess {
       this.#child.on('error', ({ message }) => fail(`did not start: ${message}`));
       this.#child.on('close', (code, signal) => fail(`ended with ${signal ?? `exit code ${code}`}`));
     });
-    this.#ended.catch(() => {}); // told to whoever asks
+    this.#ended.catch(() => {}); // reported to callers that await it
   }
 
   /** The next line it says. @throws PeerError if it ends instead */

@@ -13,22 +13,16 @@ import { phrases } from './wordTable.mjs';
 
 /** Files and folders that are still to be rewritten. The list only shrinks: one without findings must leave it. */
 const notYet = [
-  'bench',
   'native',
-  'src/architecture',
-  'src/base',
   'src/bench',
   'src/comm',
   'src/dashboard',
   'src/data',
   'src/engine',
-  'src/model',
   'src/records',
   'src/report',
   'src/run',
   'src/serve',
-  'src/task',
-  'src/web',
   'src/worker',
   'test/bench',
   'test/e2e',

@@ -22,7 +22,7 @@ const sampleMs = 15;
 const samplesMost = 9;
 const samplesSlow = 3;
 const slowMs = 150;
-/** Between two libraries, whose threads go on spinning for a moment. */
+/** Pause between two libraries, whose threads keep spinning for a moment. */
 const pauseMs = 3;
 
 export interface EngineBenchOptions extends NativeEngineOptions {
@@ -32,7 +32,7 @@ export interface EngineBenchOptions extends NativeEngineOptions {
   readonly only?: RegExp;
 }
 
-/** Of one library: microseconds of one call, the median over the samples and the smallest. */
+/** Microseconds of one call of a library: the median and minimum over the samples. */
 export interface CaseTimes {
   readonly medianUs: number;
   readonly minUs: number;

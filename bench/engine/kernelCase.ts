@@ -8,7 +8,7 @@ export type MakeTensor = (...shape: number[]) => Tensor;
 export interface PreparedCase {
   /** What is timed. */
   readonly call: () => void;
-  /** Of a product: where it is after the first call. */
+  /** For a product: its result after the first call. */
   readonly result?: Tensor;
 }
 

@@ -30,7 +30,7 @@ export function linearCases(shape: LinearShape): KernelCase[] {
   ];
 }
 
-/** Of bfloat16 activations or gradients: ours rounds the float32 weight as it is packed, the others have it rounded already. */
+/** With bfloat16 activations or gradients, Lockstep rounds the float32 weight while packing it; the other libraries get it rounded. */
 function productCases(shape: LinearShape, dtype: Product['dtype']): KernelCase[] {
   const { n, ic, oc, weightTransposed } = shape;
   const product = { dtype, transposedA: false, accumulate: false };

@@ -10,7 +10,7 @@ import { packageRoot } from '../../src/base/packageRoot.ts';
 import { withTemporaryFolder } from '../../src/bench/temporaryFolder.ts';
 import { idleThreadsSleep, PeerProcess } from '../peerProcess.ts';
 
-/** c [M, N] = a [M, K] · b [K, N], or c += that; an operand that is transposed lies in memory as [K, M] or [N, K]. */
+/** c [M, N] = a [M, K] · b [K, N], or c += that; a transposed operand is stored as [K, M] or [N, K]. */
 export interface Product {
   readonly dtype: 'f32' | 'bf16';
   readonly m: number;

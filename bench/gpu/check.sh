@@ -107,7 +107,7 @@ print(json.dumps(dict(part="webgpu", name=sys.argv[2], value=step["tokensPerSeco
 PYTHON
 }
 
-# Whole runs of one and of two workers that share the GPU: gradients leave it, the ring adds them, sums come back.
+# Complete runs of one and two workers that share the GPU: gradients leave it, the ring adds them, sums return.
 ringRun() {
   attempt webgpu 'tfjs ring' 120 "$node" dist/cli/main.js bench scaling --mode strong --workers 1,2 --batch 1 --steps 3 \
     --config gpt-small.yaml --set engine.name=tfjs engine.device=webgpu --out "$out/scaling" || return

@@ -50,7 +50,7 @@ function describe({ info, limits, features }) {
 
 const chains = 8;
 const floatRounds = 4096;
-/** `chains` independent multiply-adds in each of so many rounds. */
+/** `chains` independent multiply-adds in each of `floatRounds` rounds. */
 const floatRate = `
 @group(0) @binding(0) var<storage, read_write> data: array<f32>;
 @compute @workgroup_size(256) fn main(@builtin(global_invocation_id) id: vec3u) {

@@ -2,7 +2,7 @@
  * What the control protocol costs a step (comm/protocol.ts), on real runs of a model that costs next to nothing (protocolRun.ts).
  *
  * - **The commit round trip** is the time from `reduced` to `commit` on the rank whose `reduced` the coordinator received last, as that
- *   rank measures it (`commitWaitMs` of metrics.jsonl). The others wait for that rank as well, which is no cost of the protocol.
+ *   rank measures it (`commitWaitMs` of metrics.jsonl). The others also wait for that rank, which is not a cost of the protocol.
  * - **A step** is the time between the ends of two steps on the coordinator: the most steps a second that a run can do here, since
  *   forward, backward and ring of this model take little. Its processes share the cores: where there are fewer cores than processes,
  *   most of a step, and some of the round trip, is waiting for one.
@@ -40,7 +40,7 @@ export interface ProtocolBenchResult {
   readonly stepsPerSecond: number;
   /** Processor time of the coordinator's process in one step. */
   readonly coordinatorCpuMs: number;
-  /** Of all workers, by the default interval. */
+  /** Heartbeats of all workers, at the default interval. */
   readonly heartbeatsPerSecond: number;
   /** Processor time of the coordinator's process for one heartbeat. */
   readonly heartbeatCpuMs: number;
@@ -55,7 +55,7 @@ export interface ProtocolBenchReport {
   readonly steps: number;
   readonly engine: string;
   readonly results: readonly ProtocolBenchResult[];
-  /** Of the encrypted run with the most workers. */
+  /** Results of the encrypted run with the most workers. */
   readonly bound: {
     readonly ms: number;
     readonly workers: number;
@@ -72,7 +72,7 @@ export interface ProtocolBenchListener {
   progress?(done: number): void;
 }
 
-/** Of the time that a row takes, about. */
+/** Approximate share of the time of a row. */
 const stepsShare = 0.7;
 
 /** @throws PeerError if a run fails */

@@ -6,11 +6,11 @@ import { type ProtocolRunOptions, withProtocolRun } from './protocolRun.ts';
 type TimedRun = Pick<ProtocolRunOptions, 'workers' | 'encrypted' | 'onWarning'>;
 
 export interface StepSamples {
-  /** Of each step, in order: from `reduced` to `commit` on the rank whose `reduced` came last. */
+  /** For each step, in order: time from `reduced` to `commit` on the rank whose `reduced` came last. */
   readonly commitMs: readonly number[];
   /** From the end of the step before to its own, on the coordinator. */
   readonly stepMs: readonly number[];
-  /** Of all timed steps together. */
+  /** Time of all timed steps together. */
   readonly elapsedMs: number;
   /** Processor time of this process in them. */
   readonly cpuMs: number;

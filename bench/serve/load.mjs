@@ -1,5 +1,5 @@
-// A server under load: thousands of requests, as many at a time as asked for, and what its memory does meanwhile.
-// A tenth of the clients leaves early, a tenth sends what is no request, the others compare their text with that of the same seed.
+// A server under load: thousands of requests, a chosen number at a time, and the memory of the server meanwhile.
+// A tenth of the clients disconnects early, a tenth sends invalid requests, the others compare their text with that of the same seed.
 //
 //   npm run build && node bench/serve/load.mjs runs/quickstart [requests] [at once]
 import { spawn } from 'node:child_process';

@@ -1,14 +1,14 @@
 /**
- * What an architecture is: one description from which all else follows. The config takes its keys and their documentation from it,
- * checkpoints their tensors and config.json, training its parameters and forward pass, plans and benches what a step is worth.
+ * An architecture: one description of a model. The config takes its keys and their documentation from it, checkpoints their
+ * tensors and config.json, training its parameters and forward pass, and plans and benches the cost of a step.
  *
- * Pure data and functions over {@link Ops}: no tensor, no engine, no file. The table of all is registry.ts.
+ * It consists of pure data and functions over {@link Ops}, without tensors, engines or files. registry.ts lists all architectures.
  */
 import { z } from 'zod';
 import type { Linear, Ops, Tokens } from './ops.ts';
 import type { Declarations } from './parameters.ts';
 
-/** What every model's config has, whatever its architecture. */
+/** The keys of every model's config, for any architecture. */
 export interface Sizes {
   readonly architecture: string;
   /** V: tokens in the vocabulary. */
@@ -17,19 +17,19 @@ export interface Sizes {
   readonly blockSize: number;
 }
 
-/** A model of one config: its parameters are declared by then. */
+/** The model of a config, with its parameters declared. */
 export interface Network {
-  /** Final hidden states [B, T, C] of tokens [B, T], from which `head` makes logits; the logits [B, T, V] themselves without one. */
+  /** Final hidden states [B, T, C] of tokens [B, T], from which `head` computes logits; without a head, the logits [B, T, V]. */
   forward<V>(ops: Ops<V>, tokens: Tokens): V;
-  /** Apart from forward, since training computes it together with the loss and never has all logits. */
+  /** Separate from forward, because training computes it together with the loss and never holds all logits. */
   readonly head?: Linear;
 }
 
-/** What one token costs that the forward pass does not say (work.ts). */
+/** Costs of a token that cannot be derived from the forward pass (work.ts). */
 export interface TokenWork {
-  /** Parameters that are read to generate a token: all but tables of which a row is looked up. */
+  /** Number of parameters read to generate a token: all except tables of which a single row is looked up. */
   readonly parametersRead: number;
-  /** Numbers that an evaluation holds for it at once, at most. The head's logits come in chunks and are not among them. */
+  /** Maximum number of values that an evaluation holds per token. The head's logits are computed in chunks and do not count. */
   readonly activations: number;
 }
 
@@ -37,7 +37,7 @@ export interface TokenWork {
 export interface KeyRule<Config> {
   readonly key: string;
   readonly other: string;
-  /** Stands between the two keys in the message. */
+  /** The text between the two keys in the message. */
   readonly must: string;
   holds(config: Config): boolean;
 }
@@ -47,8 +47,8 @@ export interface HuggingFaceFormat<Config> {
   /** `model_type` in its config.json. */
   readonly modelType: string;
   /**
-   * What config.json says of a model, in the order of its lines.
-   * @param endOfText the id of the token that ends a document, and so stands before the next; undefined if its tokenizer has none
+   * The contents of config.json for a model, in the order of its lines.
+   * @param endOfText the id of the token that ends a document, and so comes before the next; undefined if the tokenizer has none
    */
   encode(config: Config, endOfText: number | undefined): Readonly<Record<string, unknown>>;
   /**
@@ -57,7 +57,7 @@ export interface HuggingFaceFormat<Config> {
    */
   decode(json: Readonly<Record<string, unknown>>, path: string): Config;
   /**
-   * The config of the model whose tensors have these names: what they show counts, whatever `config` says. Absent where names show
+   * The config of the model whose tensors have these names, which take precedence over `config`. Absent if names show
    * nothing.
    */
   ofTensors?(config: Config, names: readonly string[]): Config;
@@ -67,32 +67,32 @@ export interface HuggingFaceFormat<Config> {
   tokenizer?(config: Config): 'gpt2' | undefined;
 }
 
-/** One architecture: its file and a line in registry.ts are all that it needs. */
+/** One architecture. It needs only its file and a line in registry.ts. */
 export interface Architecture<Config extends Sizes = Sizes> {
-  /** As `model.architecture` says it. */
+  /** The value of `model.architecture`. */
   readonly name: string;
   /** One sentence for the documentation of the config. */
   readonly doc: string;
   /** Its keys in the `model` group of a config, with their defaults and documentation. */
   readonly keys: z.ZodObject;
-  /** Keys that do not change what the parameters are: a run resumes with others. */
+  /** Keys that do not change the parameters: a resumed run may change them. */
   readonly trainingKeys: readonly string[];
   readonly rules: readonly KeyRule<Config>[];
   /** Declares the parameters in reading order, and returns the model that uses them. */
   network(config: Config, declare: Declarations): Network;
   tokenWork(config: Config, parameterCount: number): TokenWork;
-  /** Its size for people: `4 layers, 4 heads, 128 wide`. */
+  /** A description of its size for people: `4 layers, 4 heads, 128 wide`. */
   summary(config: Config): string;
-  /** Absent where no other library has such a model: its config.json says `model_type: lockstep`. */
+  /** Absent if no other library has this model: its config.json then has `model_type: lockstep`. */
   readonly huggingFace?: HuggingFaceFormat<Config>;
 }
 
-/** Of the key that chooses an architecture. */
-export const architectureDoc = 'The kind of network, on which the other keys depend.';
+/** Documentation of the key that chooses an architecture. */
+export const architectureDoc = 'The kind of network, which determines the other keys.';
 
-/** That key of the architecture of configs that name none; the others have a literal. */
+/** The same key in the default architecture, where it may be missing; the other architectures have a literal. */
 export function defaultArchitectureKey<const Name extends string>(name: Name) {
-  // Optional as well, so that a union finds it by a key that is not there.
+  // Also optional, so that a union selects it if the key is missing.
   return z
     .literal(name)
     .optional()

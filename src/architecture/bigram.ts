@@ -1,6 +1,6 @@
 /**
- * The bigram model: a table of logits, of which the row of a token predicts the next. The smallest language model there is, and what
- * counting pairs of tokens gives when it is trained to the end. As in "makemore" (Karpathy, https://github.com/karpathy/makemore).
+ * The bigram model: a table of logits in which the row of a token predicts the next token. It is the smallest language model; trained to
+ * the end, it equals counting pairs of tokens. As in "makemore" (Karpathy, https://github.com/karpathy/makemore).
  *
  * B batch, T time, V vocabulary.
  */
@@ -33,7 +33,7 @@ export const bigram = {
   trainingKeys: [],
   rules: [],
   network: table,
-  /** A row is looked up, so nothing is multiplied. */
+  /** Only looks up a row; nothing is multiplied. */
   tokenWork: ({ vocabSize: V }) => ({ parametersRead: V, activations: 2 * V }),
   summary: ({ vocabSize: V }) => `a table of ${V} x ${V}`,
 } satisfies Architecture<BigramConfig>;

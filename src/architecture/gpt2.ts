@@ -36,7 +36,7 @@ const keys = z.strictObject({
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
 });
 
-/** The sizes and the form of a GPT-2. */
+/** The sizes and options of a GPT-2. */
 export type Gpt2Config = Readonly<z.output<typeof keys>>;
 
 /** The standard deviation of initial weights. */
@@ -86,7 +86,7 @@ function block(config: Gpt2Config, declare: Declarations): Module {
   };
 }
 
-/** A piece whose result is added to the residual stream. */
+/** A module whose result is added to the residual stream. */
 type Branch = <V>(ops: Ops<V>, x: V, residual: V) => V;
 
 function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
@@ -135,9 +135,9 @@ function residualStd({ nLayer }: Gpt2Config): number {
 function tokenWork(config: Gpt2Config, parameterCount: number): TokenWork {
   const { nLayer, nHead, nEmbd: C, blockSize, vocabSize: V, tiedHead } = config;
   return {
-    // The position table is only looked up, and so is a token table that is not the head as well.
+    // The position table is only looked up, as is a token table that is not also the head.
     parametersRead: parameterCount - C * blockSize - (tiedHead ? 0 : V * C),
-    // Each block's input, the activations of one block, and its attention weights twice, which tfjs writes out.
+    // The input of each block, the activations of one block, and its attention weights twice, because tfjs materialises them.
     activations: (nLayer + 16) * C + 2 * nHead * blockSize,
   };
 }

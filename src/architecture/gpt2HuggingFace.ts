@@ -1,7 +1,7 @@
 /**
  * Hugging Face's format of a GPT-2 (https://huggingface.co/docs/transformers/model_doc/gpt2), both ways: `config.json`, and the names of
- * tensors, which are ours as `GPT2LMHeadModel` saves them. That format cannot say that a model has no biases: its tensors do, and our own key
- * `lockstep`, which transformers keeps when it has added them.
+ * tensors, which are ours as `GPT2LMHeadModel` saves them. The format cannot express that a model has no biases. Its tensors show this, and so does our own key
+ * `lockstep`, which transformers keeps after adding biases.
  */
 import { z } from 'zod';
 import { activationOfHuggingFace, huggingFaceActivation, huggingFaceActivations } from '../base/activations.ts';
@@ -10,7 +10,7 @@ import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
 import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
 
-/** GPT-2's vocabulary; a folder with so many tokens and no tokenizer files means this one. */
+/** GPT-2's vocabulary size; a folder with this number of tokens and no tokenizer files uses GPT-2's tokenizer. */
 const GPT2_VOCABULARY = 50257;
 
 const size = z
@@ -36,7 +36,7 @@ const hfConfigSchema = z.object({
   lockstep: z.object({ version: z.number(), bias: z.boolean() }).optional(),
 });
 
-/** Buffers, not parameters, that older exports of GPT-2 carry: the causal mask and its fill value. */
+/** Buffers that older exports of GPT-2 contain, not parameters: the causal mask and its fill value. */
 const MASK_BUFFER = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/;
 
 export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
@@ -47,7 +47,7 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
     ...config,
     bias: names.some((name) => name.endsWith('.bias') && !MASK_BUFFER.test(name)),
   }),
-  /** OpenAI's own export lacks the prefix `transformer.`; a tied head may be there a second time. */
+  /** OpenAI's own export lacks the prefix `transformer.`; a tied head may be stored twice. */
   parameterName(name, { tiedHead }) {
     if (MASK_BUFFER.test(name) || (name === 'lm_head.weight' && tiedHead)) return undefined;
     return name.startsWith('transformer.') || name === 'lm_head.weight' ? name : `transformer.${name}`;
@@ -55,7 +55,7 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   tokenizer: ({ vocabSize }) => (vocabSize >= GPT2_VOCABULARY ? 'gpt2' : undefined),
 };
 
-/** Without an id the keys are null, not absent: absent they would mean GPT-2's own, 50256. */
+/** Without an id the keys are null, not absent: absent keys would mean GPT-2's own id, 50256. */
 function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record<string, unknown> {
   return {
     architectures: ['GPT2LMHeadModel'],
@@ -80,11 +80,11 @@ function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record
   };
 }
 
-/** Dropout is the residual one; GPT-2's own configs have the same value three times. */
+/** Reads the residual dropout; GPT-2's own configs have the same value three times. */
 function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): Gpt2Config {
   const architectures = value['architectures'];
   const named = Array.isArray(architectures) ? architectures : [];
-  // Headless exports ("GPT2Model") hold the same tensors; the head is the embedding.
+  // Headless exports ("GPT2Model") have the same tensors; the head is the embedding.
   if (!named.every((name) => name === 'GPT2LMHeadModel' || name === 'GPT2Model')) {
     throw new UserError(
       `${path} describes another architecture: ${JSON.stringify(architectures).slice(0, 300)}; expected architectures ["GPT2LMHeadModel"]`,

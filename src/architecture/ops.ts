@@ -1,41 +1,41 @@
 /**
- * The operations that a forward pass is written in. Types only: `model/pass.ts` computes them on an engine's tape, and knows what a
- * model need not: dropout's random streams, the cache of keys and values when generating, and which activations are kept.
+ * The operations of a forward pass. Types only: `model/pass.ts` computes them on an engine's tape, and manages what a
+ * model need not know: dropout's random streams, the cache of keys and values during generation, and the activations to keep.
  *
- * `V` is a value of the pass, whatever it is there. Dimension letters: B batch, T time, C channels, V vocabulary, NH heads, IC / OC
+ * `V` is the type of values in the pass. Dimension letters: B batch, T time, C channels, V vocabulary, NH heads, IC / OC
  * input and output channels.
  */
 import type { ActivationKind } from '../base/activations.ts';
 import type { ParameterSpec } from './parameters.ts';
 
-/** A weight and a bias, of a layer norm or a linear layer. */
+/** The weight and bias of a layer norm or linear layer. */
 export interface Affine {
-  /** Of a layer norm [C], of a linear layer [IC, OC]. */
+  /** [C] for a layer norm, [IC, OC] for a linear layer. */
   readonly weight: ParameterSpec;
-  /** As wide as the result; undefined in models without. */
+  /** As wide as the result; undefined in models without biases. */
   readonly bias?: ParameterSpec | undefined;
 }
 
 /** A linear layer. */
 export interface Linear extends Affine {
-  /** The weight is [OC, IC], as a head that is the token embedding. */
+  /** The weight is [OC, IC], as in a head that is the token embedding. */
   readonly weightTransposed?: boolean;
 }
 
-/** What follows a linear layer in the same pass over memory: an activation, or a residual. */
+/** Operations after a linear layer in the same pass over memory: an activation or a residual. */
 export interface AfterLinear<V> {
   readonly activation?: ActivationKind;
-  /** Is added to the result, after `dropout` of that. */
+  /** Added to the result after its `dropout`. */
   readonly residual?: V;
-  /** Probability of dropping an element of what is added to `residual`. */
+  /** Probability of dropping an element of the result before `residual` is added. */
   readonly dropout?: number;
 }
 
-/** A piece of a model: a function of values that knows its parameters. */
+/** A part of a model: a function of values that owns its parameters. */
 export type Module = <V>(ops: Ops<V>, x: V) => V;
 
 /**
- * One pass. Each operation with a `dropout` is a place that has masks of its own: places are counted in the order in which forward
+ * One pass. Each operation with a `dropout` is a site with its own masks. Sites are numbered in the order in which forward
  * reaches them, so a model that reaches them in another order drops other elements.
  */
 export interface Ops<V> {
@@ -49,11 +49,11 @@ export interface Ops<V> {
   attention(qkv: V, options: { readonly nHead: number; readonly dropout?: number }): V;
   /** Drops elements of x with this probability. */
   dropout(x: V, rate: number): V;
-  /** `module` of x, whose activations need not be kept for backward: it may run again then. */
+  /** Applies `module` to x. Its activations need not be kept: backward may run it again. */
   block(x: V, module: Module): V;
 }
 
-/** What goes into a model, [B, T] int32. It is handed on to `embedding`. */
+/** The input of a model, [B, T] int32, which it passes to `embedding`. */
 export interface Tokens {
   readonly shape: readonly number[];
 }

@@ -1,9 +1,9 @@
-/** What parameters a model declares: names, shapes, initial values. No tensor is allocated here. */
+/** The parameters that a model declares: names, shapes, initial values. No tensors are allocated here. */
 import { invariant } from '../base/errors.ts';
 
-/** All alike. */
+/** The same value everywhere. */
 export interface ConstantInit {
-  /** Of every element. */
+  /** The value of every element. */
   readonly constant: number;
 }
 
@@ -13,7 +13,7 @@ export interface NormalInit {
   readonly std: number;
 }
 
-/** What is known of a parameter before it has memory. */
+/** Properties of a parameter before it has memory. */
 export interface ParameterSpec {
   /** As in checkpoints: `transformer.h.0.attn.c_attn.weight`. */
   readonly name: string;
@@ -23,16 +23,16 @@ export interface ParameterSpec {
   readonly size: number;
   /** Whether AdamW's weight decay applies: matrices only, never biases or layer norms. */
   readonly decay: boolean;
-  /** Whether training changes it; default true. One that it does not has no gradient and no moments. */
+  /** Whether training changes it; default true. Otherwise it has no gradient and no moments. */
   readonly trainable?: boolean;
   /** Initial values: a constant, or normal with this standard deviation. */
   readonly init: ConstantInit | NormalInit;
 }
 
-/** Which parameters are trained; the others are frozen. */
+/** Selects the trained parameters; the others are frozen. */
 export type IsTrained = (spec: ParameterSpec) => boolean;
 
-/** Where a network declares its parameters, beside their use. */
+/** Collects the parameters that a network declares next to their use. */
 export class Declarations {
   readonly #prefix: string;
   readonly #specs: Map<string, ParameterSpec>;
@@ -47,12 +47,12 @@ export class Declarations {
     return [...this.#specs.values()];
   }
 
-  /** Of a part of the network, whose names start with `name` and a dot. */
+  /** The declarations of a part of the network, whose names start with `name` and a dot. */
   in(name: string): Declarations {
     return new Declarations(`${this.#prefix}${name}.`, this.#specs);
   }
 
-  /** A parameter of this name, below that of the part. InvariantError if the sizes are none, or the name is taken. */
+  /** Declares a parameter with this name, prefixed by that of the part. InvariantError for invalid sizes or a duplicate name. */
   parameter(name: string, shape: readonly number[], init: ParameterSpec['init']): ParameterSpec {
     const full = `${this.#prefix}${name}`;
     invariant(

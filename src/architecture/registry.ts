@@ -1,4 +1,4 @@
-/** Every architecture, and what follows from a model's config whichever it is. */
+/** All architectures, and functions of a model's config for any of them. */
 import { z } from 'zod';
 import { InvariantError, invariant } from '../base/errors.ts';
 import type { Architecture, Network, Sizes } from './architecture.ts';
@@ -7,7 +7,7 @@ import { gpt2 } from './gpt2.ts';
 import { gpt2HuggingFace } from './gpt2HuggingFace.ts';
 import { Declarations, type ParameterSpec } from './parameters.ts';
 
-/** One line each; the first is that of configs which name none. */
+/** One line each; the first is the default. */
 const all = [
   { ...gpt2, huggingFace: gpt2HuggingFace }, //
   bigram,
@@ -17,22 +17,22 @@ export const architectures: readonly Architecture[] = all;
 
 const [first, ...others] = all;
 
-/** The keys of each architecture, that of {@link all}'s first line first. */
+/** The keys of each architecture, in the order of {@link all}. */
 export const keysOfEach = [first.keys, ...others.map(({ keys }) => keys)] as const;
 
 /** A model's config. */
 export const modelKeys = z.discriminatedUnion('architecture', keysOfEach);
 
-/** The config of a model: which architecture, and its sizes. `vocabSize` is not 0 here. */
+/** The config of a model: its architecture and sizes. `vocabSize` is not 0 here. */
 export type ModelConfig = Readonly<z.output<(typeof all)[number]['keys']>>;
 
-/** A network with the parameters that it has declared. */
+/** A network with its declared parameters. */
 export interface DeclaredNetwork extends Network {
   /** In reading order: from the embedding to the head. */
   readonly specs: readonly ParameterSpec[];
 }
 
-/** The architecture of that name, if there is one. */
+/** The architecture with this name, if it exists. */
 export function findArchitecture(name: unknown): Architecture | undefined {
   return architectures.find((architecture) => architecture.name === name);
 }
@@ -40,11 +40,11 @@ export function findArchitecture(name: unknown): Architecture | undefined {
 /** The architecture of a model. */
 export function architectureOf({ architecture: name }: Sizes): Architecture {
   const architecture = findArchitecture(name);
-  invariant(architecture !== undefined, `model.architecture is ${name}, which is none`);
+  invariant(architecture !== undefined, `there is no architecture ${name}`);
   return architecture;
 }
 
-/** What is wrong with a model's config, if anything is: one sentence for people. */
+/** Describes the problem of a model's config in one sentence; undefined if it is valid. */
 export function modelProblem(config: ModelConfig): string | undefined {
   const { keys, rules } = architectureOf(config);
   const result = keys.safeParse(config);
@@ -60,7 +60,7 @@ export function modelProblem(config: ModelConfig): string | undefined {
   );
 }
 
-/** The model of a config. InvariantError for a config that is none: what users give was checked before. */
+/** The model of a config. InvariantError for an invalid config, because users' configs were checked before. */
 export function networkOf(config: ModelConfig): DeclaredNetwork {
   const problem = modelProblem(config);
   if (problem !== undefined) throw new InvariantError(problem);
@@ -69,7 +69,7 @@ export function networkOf(config: ModelConfig): DeclaredNetwork {
   return { ...network, specs: declare.specs };
 }
 
-/** Numbers in all parameters of the model, a tied head counted once. */
+/** Number of elements in all parameters of the model; a tied head counts once. */
 export function parameterCount(config: ModelConfig): number {
   return networkOf(config).specs.reduce((sum, { size }) => sum + size, 0);
 }
@@ -81,7 +81,7 @@ export interface ModelDifference {
   readonly other: unknown;
 }
 
-/** The first key in which two models differ so that neither can have the other's parameters; dropout is not among them. */
+/** The first key in which two models differ such that they cannot share parameters; dropout does not count. */
 export function modelDifference(one: ModelConfig, other: ModelConfig): ModelDifference | undefined {
   if (one.architecture !== other.architecture) {
     return { key: 'architecture', one: one.architecture, other: other.architecture };

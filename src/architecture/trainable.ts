@@ -1,4 +1,4 @@
-/** Which parameters a run trains, by their names: the key `train.trainable`. Whoever has the config knows it, without an engine. */
+/** Selects the parameters that a run trains, by name: the key `train.trainable`. It needs only the config, not an engine. */
 import type { StateTensor } from '../base/stateParts.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { type ModelConfig, networkOf } from './registry.ts';
@@ -6,7 +6,7 @@ import { type ModelConfig, networkOf } from './registry.ts';
 /** `all`, or patterns of names in which `*` stands for any characters. */
 export type Trainable = string | readonly string[];
 
-/** Whether a parameter has a gradient and moments: a pattern names it, and the architecture does not freeze it. */
+/** Whether a parameter has a gradient and moments: a pattern matches it, and the architecture does not freeze it. */
 export function isTrainedBy(trainable: Trainable): IsTrained {
   const patterns = patternsOf(trainable);
   return ({ name, trainable: canBe = true }) => canBe && patterns.some((pattern) => matches(pattern, name));
@@ -18,13 +18,13 @@ export function declaredTensors(model: ModelConfig, trainable: Trainable): State
   return networkOf(model).specs.map((spec) => ({ name: spec.name, shape: spec.shape, trained: isTrained(spec) }));
 }
 
-/** Numbers in the parameters that are trained. */
+/** Number of elements in the trained parameters. */
 export function trainedCount(model: ModelConfig, trainable: Trainable): number {
   const trained = networkOf(model).specs.filter(isTrainedBy(trainable));
   return trained.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** What is wrong with the patterns for these parameters, if anything is: one sentence for people. */
+/** Describes the problem of the patterns for these parameters in one sentence; undefined if they are valid. */
 export function trainableProblem(trainable: Trainable, specs: readonly ParameterSpec[]): string | undefined {
   const unused = patternsOf(trainable).find((pattern) => !specs.some(isTrainedBy([pattern])));
   if (unused === undefined) return undefined;
@@ -39,7 +39,7 @@ function patternsOf(trainable: Trainable): readonly string[] {
   return [trainable].flat().map((pattern) => (pattern === 'all' ? '*' : pattern));
 }
 
-/** Whether the pattern, in which `*` stands for any characters, is the whole name. */
+/** Whether the pattern, in which `*` stands for any characters, matches the complete name. */
 function matches(pattern: string, name: string): boolean {
   const [first = '', ...others] = pattern.split('*');
   const last = others.pop();

@@ -1,22 +1,22 @@
 /**
- * What a training step is worth, in floating-point operations. A multiply-add of forward counts 2, the gradient of what it multiplies
- * 2 more, and the gradient of the parameter another 2, where these are wanted.
+ * The number of floating-point operations of a training step. A multiply-add of forward counts 2, the gradient of its input
+ * 2 more, and the gradient of its parameter another 2, if these are needed.
  *
- * How many multiply-adds there are says a forward pass over values that only count. Each weight of a matrix product has one a token;
- * attention has those of its causal half. Biases, layer norms and tables of which a row is looked up count nothing. What is computed
- * twice, like attention's scores, counts once.
+ * A forward pass over values that only count determines the number of multiply-adds. Each weight of a matrix product has one per token;
+ * attention has those of its causal half. Biases, layer norms and table lookups do not count. Operations that are computed
+ * twice, like attention's scores, count once.
  */
 import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { architectureOf, type ModelConfig, networkOf, parameterCount } from './registry.ts';
 import { isTrainedBy, type Trainable } from './trainable.ts';
 
-/** How `phaseFlops` counts, for people. */
+/** Explains to people how `phaseFlops` counts. */
 export const stepFlopFormula =
-  "6 a token for each weight of a matrix product and each multiply-add of attention's causal half (2 forward, 4 backward); less where parameters are frozen";
+  "6 per token for each weight of a matrix product and each multiply-add of attention's causal half (2 forward, 4 backward); fewer if parameters are frozen";
 
 export interface PhaseFlops {
-  /** With the gradients of the head, which are computed with the loss. */
+  /** Includes the gradients of the head, which are computed with the loss. */
   readonly forward: number;
   readonly backward: number;
 }
@@ -35,21 +35,21 @@ export function stepFlops(model: ModelConfig, tokens: number, trainable: Trainab
   return forward + backward;
 }
 
-/** Bytes of the parameters that are read to generate a token. */
+/** Bytes of the parameters read to generate a token. */
 export function weightBytes(model: ModelConfig): number {
   return 4 * architectureOf(model).tokenWork(model, parameterCount(model)).parametersRead;
 }
 
-/** Numbers that an evaluation holds for a token at once, at most. */
+/** Maximum number of values that an evaluation holds per token. */
 export function tokenActivations(model: ModelConfig): number {
   return architectureOf(model).tokenWork(model, parameterCount(model)).activations;
 }
 
-/** A value of which only this is known. */
+/** A value of which only these properties are known. */
 interface Counted {
   /** Its last dimension. */
   readonly width: number;
-  /** Whether something that is trained lies below it. */
+  /** Whether it depends on a trained parameter. */
   readonly needsGrad: boolean;
 }
 
@@ -58,7 +58,7 @@ class CountedPass implements Ops<Counted> {
   forward = 0;
   backward = 0;
   readonly #isTrained: IsTrained;
-  /** T: of the context. */
+  /** T: length of the context. */
   #length = 0;
 
   constructor(isTrained: IsTrained) {
@@ -97,7 +97,7 @@ class CountedPass implements Ops<Counted> {
     return module(this, x);
   }
 
-  /** Counts what is multiplied with x; returns the part of it that is backward's. */
+  /** Counts the operations of a product with x; returns those of backward. */
   product(x: Counted, { weight }: Linear): number {
     this.forward += 2 * weight.size;
     const backward = 2 * weight.size * (Number(x.needsGrad) + Number(this.#isTrained(weight)));

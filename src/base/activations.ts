@@ -1,17 +1,17 @@
 /**
- * The activations that a model may have, in one list: the config's choice, the kernels of every engine and the names in a checkpoint
- * follow from it. Each engine has a table with an entry for every one: `engine/tfjs/activations.ts` does not compile without it;
- * the native engine (`native/activations.h`) refuses a name that it does not have when it runs, which the parity tests find.
+ * All activations of models. The choices in the config, the kernels of every engine and the names in a checkpoint
+ * follow from this list. Each engine has a table with an entry for each activation: `engine/tfjs/activations.ts` does not compile without it;
+ * the native engine (`native/activations.h`) refuses a missing name when it runs, which the parity tests detect.
  */
 import { invariant } from './errors.ts';
 
 /** One activation. */
 interface ActivationEntry {
-  /** As in the config. */
+  /** The name in the config. */
   readonly kind: string;
-  /** What it computes, for the documentation of the config. */
+  /** A description for the documentation of the config. */
   readonly doc: string;
-  /** Its names in Hugging Face's `config.json`; the first is the one that is written. */
+  /** Its names in Hugging Face's `config.json`; Lockstep writes the first. */
   readonly huggingFace: readonly [string, ...string[]];
 }
 
@@ -36,7 +36,7 @@ const kindOf = new Map<string, ActivationKind>(
   activations.flatMap(({ kind, huggingFace }) => huggingFace.map((name) => [name, kind] as const)),
 );
 
-/** Every name that Hugging Face has for one of these. */
+/** All Hugging Face names for these activations. */
 export const huggingFaceActivations: readonly string[] = [...kindOf.keys()];
 
 /** Hugging Face's name of an activation. InvariantError for a kind that is not in the list. */
@@ -46,7 +46,7 @@ export function huggingFaceActivation(kind: ActivationKind): string {
   return name;
 }
 
-/** The activation that Hugging Face calls so; undefined for one that is not in the list. */
+/** The activation with this Hugging Face name; undefined if it is not in the list. */
 export function activationOfHuggingFace(name: string): ActivationKind | undefined {
   return kindOf.get(name);
 }

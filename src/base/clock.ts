@@ -1,11 +1,11 @@
-/** Time as code that must also run in a simulator sees it: only the rim reads `Date`, `performance` and timers itself. */
+/** Time for code that also runs in a simulator: only the rim uses `Date`, `performance` and timers directly. */
 
 export interface Clock {
-  /** Milliseconds since 1970; jumps when somebody sets the clock. For what people read. */
+  /** Milliseconds since 1970; jumps when the clock is set. For times that people read. */
   now(): number;
-  /** Milliseconds since some moment; never goes back. For every duration and timeout. */
+  /** Milliseconds since an arbitrary moment; never decreases. For all durations and timeouts. */
   monotonic(): number;
-  /** Runs once, `ms` from now. @returns what cancels it; cancelling twice, or too late, does nothing */
+  /** Runs once, `ms` from now. @returns a function that cancels it; cancelling twice, or too late, does nothing */
   after(ms: number, run: () => void): () => void;
   /** Runs every `ms` until cancelled, first `ms` from now. */
   every(ms: number, run: () => void): () => void;

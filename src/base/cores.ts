@@ -1,28 +1,28 @@
 /**
- * How many cores this process may use: those of the machine that the scheduler gives it (`taskset`, cpusets), and no more than its
- * control groups grant time for (`docker run --cpus`, a pod's limit). More threads than that wait for each other.
+ * The number of cores this process may use: those that the scheduler allows (`taskset`, cpusets), limited by the time that its
+ * control groups grant (`docker run --cpus`, a pod's limit). More threads than that wait for each other.
  */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** Where Linux says so. */
+/** The Linux files with this information. */
 export interface GroupFiles {
-  /** What `/proc/self/cgroup` has; '' where there is none. */
+  /** The contents of `/proc/self/cgroup`; '' if it does not exist. */
   readonly membership: string;
-  /** @throws where there is no such file */
+  /** @throws if the file does not exist */
   read(path: string): string;
 }
 
 const root = '/sys/fs/cgroup';
 
-/** At least 1. A part of a core counts for nothing beside whole ones. */
+/** At least 1. Fractions of a core are ignored beyond the first core. */
 export function availableCores(): number {
   const quota = coreQuota(groupFiles());
   return Math.max(1, Math.min(availableParallelism(), Math.floor(quota)));
 }
 
-/** Cores whose time the control groups grant, the strictest of them and those above them; infinite without a limit. */
+/** Number of cores that the control groups grant: the strictest of a group and its ancestors; infinite without a limit. */
 export function coreQuota({ membership, read }: GroupFiles): number {
   let least = Number.POSITIVE_INFINITY;
   for (const line of membership.split('\n')) {
@@ -58,7 +58,7 @@ function ratio(quota: string, period = ''): number {
   return cores > 0 && period !== '' ? cores : Number.POSITIVE_INFINITY;
 }
 
-/** '' where the file does not exist: this group has no such controller, or is not mounted here. */
+/** '' if the file does not exist, because this group does not have the controller or is not mounted here. */
 function textOf(read: (name: string) => string, name: string): string {
   try {
     return read(name);
@@ -67,7 +67,7 @@ function textOf(read: (name: string) => string, name: string): string {
   }
 }
 
-/** A folder and those above it. In a container the path may be one of the host's: then the container's own group is the root. */
+/** A folder and its ancestors. In a container the path may be the host's; then the container's own group is the root. */
 function* upwards(path: string): Generator<string> {
   for (let folder = path; ; folder = dirname(folder)) {
     yield folder;

@@ -1,6 +1,6 @@
 /**
- * The few operations that change the disk for a checkpoint, for prepared data, or for a file that is replaced (writeWhole.ts). One
- * small interface, so that a test can stop a write after any of them; `nodeDisk` is the only implementation that ships.
+ * The operations that change the disk for checkpoints, prepared data, and replaced files (writeWhole.ts). They are one
+ * small interface, so that a test can interrupt a write after any of them; `nodeDisk` is the only implementation outside tests.
  */
 import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -15,15 +15,15 @@ export interface OutputFile {
 }
 
 export interface DiskOperations {
-  /** Makes the folder and its parents, each entry durable; does nothing when it exists. */
+  /** Creates the folder and its parents durably; does nothing if it exists. */
   makeDirectory(path: string): Promise<void>;
-  /** Fails when the file exists. @param mode its permissions, if not the usual ones */
+  /** Fails if the file exists. @param mode its permissions; default: those of new files */
   createFile(path: string, mode?: number): Promise<OutputFile>;
   rename(from: string, to: string): Promise<void>;
-  /** Makes the entries of a folder (names made, renamed, removed) durable, where the file system can. */
+  /** Makes the entries of a folder (names created, renamed or removed) durable, if the file system supports it. */
   syncDirectory(path: string): Promise<void>;
   removeTree(path: string): Promise<void>;
-  /** Bytes that an ordinary user may still write on the file system of `path`; infinite where it does not say its size. */
+  /** Free bytes for an ordinary user on the file system of `path`; infinite if it does not report its size. */
   freeBytes(path: string): Promise<number>;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The signals by which people and systems ask a process to end: Ctrl-C, `kill`, a terminal that closes, `docker stop`, a batch system
- * whose time is up. SIGUSR1 and SIGUSR2 announce the end of a job (Slurm's `--signal`), SIGXCPU the end of its processor time, SIGPWR
- * of the power.
+ * The signals by which people and systems ask a process to end: Ctrl-C, `kill`, a closing terminal, `docker stop`, the time limit of a
+ * batch system. SIGUSR1 and SIGUSR2 announce the end of a job (Slurm's `--signal`), SIGXCPU the end of its processor time, SIGPWR
+ * a power failure.
  */
 export const endSignals = [
   'SIGINT',
@@ -14,7 +14,7 @@ export const endSignals = [
   'SIGPWR',
 ] as const satisfies readonly NodeJS.Signals[];
 
-/** Calls `listener` on each of the signals that this system has. @returns what ends that */
+/** Calls `listener` on each of the signals that this system supports. @returns a function that stops this */
 export function onSignals(signals: readonly NodeJS.Signals[], listener: (signal: NodeJS.Signals) => void): () => void {
   const heard: NodeJS.Signals[] = [];
   for (const signal of signals) {
@@ -22,7 +22,7 @@ export function onSignals(signals: readonly NodeJS.Signals[], listener: (signal:
       process.on(signal, listener);
       heard.push(signal);
     } catch {
-      // A system that does not have the signal does not send it.
+      // A system without the signal does not send it.
     }
   }
   return () => {

@@ -1,22 +1,22 @@
 /**
- * The last things that a process did, for whoever must find out why it failed. A ring of fixed size that keeps references and
- * formats nothing until it is asked, so that recording costs well under a microsecond and can stay on in every run.
+ * Records the last events of a process, to find out why it failed. It is a ring buffer of fixed size that keeps references and
+ * formats them only when dumped, so recording takes well under a microsecond and is always on.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from './clock.ts';
 import { messageOf } from './errors.ts';
 
-/** Longest line of a dump, in characters. */
+/** Maximum length of a line in a dump, in characters. */
 const lineLengthMax = 1_024;
 const textLengthMax = 256;
 
 export interface FlightRecorderOptions {
-  /** Where {@link FlightRecorder.write} makes its file, `NAME.jsonl`. */
+  /** The folder in which {@link FlightRecorder.write} creates `NAME.jsonl`. */
   readonly folder: string;
-  /** Of the process. */
+  /** The name of the process. */
   readonly name: string;
-  /** How many events are kept. Default 1000. */
+  /** Number of events to keep. Default 1000. */
   readonly capacity?: number;
   readonly clock?: Pick<Clock, 'now' | 'monotonic'>;
 }
@@ -43,7 +43,7 @@ export class FlightRecorder {
 
   /**
    * @param what the kind of event: `sent`, `received`, `term`
-   * @param details kept by reference until 1000 events later and read when it is dumped: small, and not changed afterwards
+   * @param details kept by reference for 1000 events and read when dumped; must be small and must not change
    */
   record(what: string, details?: object): void {
     const at = this.#count++ % this.#capacity;
@@ -53,18 +53,18 @@ export class FlightRecorder {
     this.#details[at] = details;
   }
 
-  /** One JSON object a line, the newest last. What is too long is cut, what cannot be written as JSON is left out. */
+  /** One JSON object per line, newest last. Long lines are cut; values that JSON cannot represent are left out. */
   dump(): string {
     const lines: string[] = [];
     for (let i = Math.max(0, this.#count - this.#capacity); i < this.#count; i++) lines.push(this.#line(i));
     return lines.join('');
   }
 
-  /** Writes the dump for this user alone. Never throws, since a process that does this is failing already. @returns what went wrong */
+  /** Writes the dump, readable only by this user. Never throws, because the process is already failing. @returns the error message, if any */
   write(): string | undefined {
     try {
       mkdirSync(dirname(this.path), { recursive: true });
-      // A file that was there would keep its mode.
+      // An existing file would keep its mode.
       rmSync(this.path, { force: true });
       writeFileSync(this.path, this.dump(), { mode: 0o600, flag: 'wx' });
       return undefined;
@@ -92,7 +92,7 @@ export class FlightRecorder {
   }
 }
 
-/** Bytes are told by their number: a payload must not be spelled out. */
+/** Bytes are replaced by their number, because a payload must not be written out. */
 function textOf(value: object): string | undefined {
   try {
     return JSON.stringify(value, (_, part: unknown) => {
@@ -101,7 +101,7 @@ function textOf(value: object): string | undefined {
       return part;
     });
   } catch {
-    // It refers to itself, or one of its getters threw.
+    // The value refers to itself, or one of its getters threw.
     return undefined;
   }
 }

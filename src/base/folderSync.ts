@@ -1,18 +1,18 @@
 /**
- * Whether a folder can be made durable. Some file systems, as CIFS, 9p, DrvFs and some of FUSE, have no such operation: what they
- * answer is no failure of the disk. There a power cut may take the newest names with it, as it may take them from any program.
+ * Whether a folder can be made durable. Some file systems, such as CIFS, 9p, DrvFs and some FUSE systems, do not support this
+ * operation, and their error does not mean that the disk failed. On them a power failure may lose the newest names, as for any program.
  */
 import { accessSync, constants } from 'node:fs';
 import { errorCode, messageOf } from './errors.ts';
 
 const withoutOperation = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EISDIR']);
-/** File systems that do not open folders say so as well; but on an ordinary disk it is a folder that may be written and not be read. */
+/** File systems that cannot open folders also report this error. On an ordinary disk it means a folder that may be written but not read. */
 const withoutPermission = new Set(['EACCES', 'EPERM']);
 let hasWarned = false;
 
 /**
- * A warning of the process says, once, that names in a folder that may be written are not made durable for want of a permission.
- * @throws the error, unless it says that this file system does not sync (or open) folders
+ * Emits one process warning if names in a writable folder cannot be made durable because a permission is missing.
+ * @throws the error, unless it means that this file system does not sync (or open) folders
  */
 export function passUnsupportedFolderSync(error: unknown, folder: string): void {
   const code = errorCode(error);
@@ -21,7 +21,7 @@ export function passUnsupportedFolderSync(error: unknown, folder: string): void 
   if (hasWarned) return;
   hasWarned = true;
   process.emitWarning(
-    `${folder} cannot be synced (${messageOf(error)}): a power cut may take its newest files; allow it to be read`,
+    `${folder} cannot be synced (${messageOf(error)}): a power failure may lose its newest files; make the folder readable`,
   );
 }
 

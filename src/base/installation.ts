@@ -1,4 +1,4 @@
-/** What changes this installation, for messages: npm wants other commands in a checkout than for a package in node_modules. */
+/** Commands that change this installation, for messages: npm needs different commands in a checkout and for a package in node_modules. */
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { packageRoot } from './packageRoot.ts';
@@ -8,7 +8,7 @@ import { shortPath } from './shortPath.ts';
 export interface Installation {
   /** A checkout of the repository, a dependency of a project, or a package that npm installed for all of them. */
   readonly kind: 'checkout' | 'dependency' | 'global';
-  /** Where npm is to be called. */
+  /** The folder in which to call npm. */
   readonly folder: string;
 }
 
@@ -22,8 +22,8 @@ export function installationAt(root: string = packageRoot): Installation {
 }
 
 /**
- * Adds packages that this one can do without. In a checkout they are optional peers of the project itself, which npm 11 installs only if
- * it is told to take them for another kind; `--no-save` leaves package.json and the lock file as they are.
+ * Adds optional packages. In a checkout they are optional peers of the project itself, which npm 11 installs only if
+ * they are named as another kind; `--no-save` leaves package.json and the lock file unchanged.
  */
 export function addPackages(
   packages: readonly string[],
@@ -59,7 +59,7 @@ export function getNativeEngine(
   return `compile it with ${at(compile)}, which needs python3, make and a C++20 compiler${others[kind] === undefined ? '' : `,${others[kind]}`}`;
 }
 
-/** npm looks for the project in the folders above, so that a folder in it will do. */
+/** npm searches for the project in the parent folders, so a folder inside it is sufficient. */
 function inFolder(command: string, { kind, folder }: Installation, cwd: string): string {
   const isInside = !relative(folder, cwd).startsWith('..');
   return kind === 'global' || isInside ? command : `cd ${shellWord(shortPath(folder, cwd))} && ${command}`;

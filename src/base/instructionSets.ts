@@ -1,15 +1,15 @@
 /**
- * The instruction sets that the native engine is compiled for: the one list that others derive from. Which of them a machine can run the
- * addon says (native/instructionSet.cc).
+ * The instruction sets for which the native engine is compiled; other lists derive from this one. The
+ * addon determines which of them a machine supports (native/instructionSet.cc).
  */
 
-/** What is known of one. */
+/** Properties of an instruction set. */
 interface InstructionSetFacts {
-  /** For people. */
+  /** The name for people. */
   readonly label: string;
   /** Whether products of bfloat16 numbers are faster on it than those of float32. */
   readonly fastBf16: 'yes' | 'sometimes' | 'no';
-  /** Sets with the same word give the same bits in an update: test/parity/kernels/updateBits.test.ts. */
+  /** Sets with the same word compute the same bits in an update: test/parity/kernels/updateBits.test.ts. */
   readonly update: 'x86' | 'neon' | 'scalar';
 }
 
@@ -28,7 +28,7 @@ export type InstructionSet = keyof typeof instructionSets;
 /** Their names, best first. */
 export const instructionSetNames = Object.keys(instructionSets) as readonly InstructionSet[];
 
-/** Narrows what an engine says that it computes with. */
+/** Narrows the name that an engine reports. */
 export function isInstructionSet(unit: string): unit is InstructionSet {
   return Object.hasOwn(instructionSets, unit);
 }

@@ -1,7 +1,7 @@
-/** The types that keys of a config have: each a zod type with its default, its bounds, what it expects (for messages) and its text. */
+/** The types of config keys: each is a zod type with a default, bounds, a description of allowed values (for messages) and a documentation text. */
 import { z } from 'zod';
 
-/** What a leaf of the schema tells about itself, besides what zod knows. */
+/** The properties of a schema leaf that zod does not store. */
 interface KeyDoc {
   readonly doc: string;
 }

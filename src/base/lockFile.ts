@@ -1,7 +1,7 @@
 /**
- * A file that says which process works in a folder. Creating it is what decides between two; one that a killed process left does
- * not count. Whoever has it renews it every few seconds: that is how a process of another machine or container, of which nobody here
- * can say whether it lives, shows that it does.
+ * A file that names the process working in a folder. The process that creates it wins; a file left by a killed process does
+ * not count. The owner renews it every few seconds. This shows that it still runs to processes on other machines or in other
+ * containers, which cannot check this otherwise.
  */
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -9,24 +9,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, UserError } from './errors.ts';
 import { fateOf, type ProcessIdentity, processOf } from './processes.ts';
 
-/** What takes no longer than this, unless the process is killed in the middle of it: to write a line, to take over. */
+/** Maximum time to write a line or take over a lock, unless the process is killed meanwhile. */
 const writtenWithinMs = 2_000;
 const renewEveryMs = 5_000;
-/** A lock that was not renewed for so long was left, where the process cannot be asked. */
+/** If the owner cannot be checked, a lock that was not renewed for this time counts as abandoned. */
 export const lockLeaseMs = 30_000;
 
-/** Who has a lock. */
+/** The owner of a lock. */
 export interface LockOwner extends ProcessIdentity {
-  /** Another for each claim. */
+  /** Different for each claim. */
   readonly claim: string;
 }
 
 export interface LockOptions {
-  /** The message when a living process has it; `who` is `process 12 (on host a)`. */
+  /** The error message if a living process owns the lock; `who` is `process 12 (on host a)`. */
   readonly refusal: (who: string) => string;
-  /** Called once before it waits for an owner that cannot be asked, with what people should know. */
+  /** Called once, with a message for people, before waiting for an owner that cannot be checked. */
   readonly onWait?: (message: string) => void;
-  /** Called when another process has taken the lock meanwhile: this one must write no more. */
+  /** Called if another process has taken the lock: this process must stop writing. */
   readonly onLost?: (who: string) => void;
   /** Default: 5 and 30 seconds. For tests. */
   readonly times?: { readonly renewEveryMs: number; readonly leaseMs: number };
@@ -34,15 +34,15 @@ export interface LockOptions {
 
 export interface HeldLock {
   /**
-   * Gives it up, unless another process has it by now.
-   * @param move gives the lock another path, with the folder that it lies in, and says which; it is not renewed meanwhile
+   * Releases the lock, unless another process owns it by now.
+   * @param move moves the lock's folder and returns the lock's new path; the lock is not renewed meanwhile
    */
   release(move?: () => Promise<string>): Promise<void>;
 }
 
 /**
  * Claims `path` for this process.
- * @throws UserError with the refusal; the system's error when the file cannot be written
+ * @throws UserError with the refusal; the system's error if the file cannot be written
  */
 export async function claimLock(path: string, options: LockOptions): Promise<HeldLock> {
   const { refusal, onWait, times = { renewEveryMs, leaseMs: lockLeaseMs } } = options;
@@ -64,7 +64,7 @@ export async function claimLock(path: string, options: LockOptions): Promise<Hel
   return hold(path, own, options);
 }
 
-/** Whether a living process has it, as far as can be told from here. */
+/** Whether a living process owns the lock, as far as this process can check. */
 export async function isLocked(path: string): Promise<boolean> {
   const lock = await readLock(path);
   if (lock === undefined) return false;
@@ -76,7 +76,7 @@ function waitingFor(owner: LockOwner | undefined, path: string, leaseMs: number)
   return `${nameOf(owner)} has ${path}, and cannot be asked from here: waiting up to ${Math.ceil(leaseMs / 1_000)} s for it to show that it still runs`;
 }
 
-/** `process 12`, and where that is not here: `(on host a)`. */
+/** `process 12`, followed by `(on host a)` if it is not on this machine. */
 function nameOf(owner: LockOwner | undefined): string {
   if (owner === undefined) return 'an unknown process';
   const { host, pidNamespace, pid, startTime } = processOf();
@@ -85,16 +85,16 @@ function nameOf(owner: LockOwner | undefined): string {
   return owner.pid === pid && owner.startTime === startTime ? 'this process' : `process ${owner.pid}`;
 }
 
-/** A lock as it is found. */
+/** A lock as found on disk. */
 interface Lock {
   readonly text: string;
-  /** Undefined for what no process of ours wrote, and for what is being written. */
+  /** Undefined if the contents are incomplete or not written by Lockstep. */
   readonly owner: LockOwner | undefined;
-  /** By the clock of the file system. */
+  /** Time by the clock of the file system. */
   readonly changedMs: number;
 }
 
-/** Undefined if there is none. Opened first: what a network file system remembers of a name may be old. */
+/** Undefined if it does not exist. The file is opened first, because a network file system may have cached old attributes of a name. */
 async function readLock(path: string): Promise<Lock | undefined> {
   let file: FileHandle;
   try {
@@ -124,7 +124,7 @@ function parseOwner(text: string): LockOwner | undefined {
   return texts.every(isText) && Number.isInteger(owner?.pid) && owner!.pid! > 0 ? (owner as LockOwner) : undefined;
 }
 
-/** The time by the clock that dates the files of a folder, which on a network is another machine's. */
+/** The time by the clock that dates the files of a folder; on a network file system, that of another machine. */
 async function nowAt(path: string): Promise<number> {
   const probe = beside(path);
   try {
@@ -135,12 +135,12 @@ async function nowAt(path: string): Promise<number> {
   }
 }
 
-/** A name that no other process takes. */
+/** A name that no other process uses. */
 function beside(path: string): string {
   return `${path}.${randomBytes(6).toString('hex')}`;
 }
 
-/** @returns whether it was not there before */
+/** @returns whether the file is new */
 async function create(path: string, text: string): Promise<boolean> {
   try {
     await writeFile(path, text, { flag: 'wx' });
@@ -152,8 +152,8 @@ async function create(path: string, text: string): Promise<boolean> {
 }
 
 /**
- * Puts this process in the place of one that was killed. One at a time: whoever comes second finds another owner there. @returns
- * whether it did
+ * Replaces a killed owner by this process. Only one process at a time succeeds: the second one finds a new owner. @returns
+ * whether it succeeded
  */
 async function takeOver(path: string, left: Lock, own: string): Promise<boolean> {
   const turn = `${path}.turn`;
@@ -166,7 +166,7 @@ async function takeOver(path: string, left: Lock, own: string): Promise<boolean>
   try {
     const lock = await readLock(path);
     if (lock?.text !== left.text || lock.changedMs !== left.changedMs) return false;
-    // Without waiting for the disk, which may take longer than a turn may: a lock means nothing after a power cut.
+    // Does not wait for the disk, which may take longer than allowed here; a lock has no meaning after a power failure.
     const mine = beside(path);
     await writeFile(mine, own);
     await rename(mine, path);
@@ -181,12 +181,12 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
   let work = Promise.resolve();
   let isHeld = true;
   const { leaseMs } = times ?? { leaseMs: lockLeaseMs };
-  // By a clock that goes on while the machine sleeps.
+  // Uses a clock that continues while the machine sleeps.
   let renewedMs = Date.now();
   const timer = setInterval(() => {
     work = work.then(renew);
   }, times?.renewEveryMs ?? renewEveryMs);
-  // A process that has nothing else to do ends.
+  // The timer does not keep the process alive.
   timer.unref();
 
   async function renew(): Promise<void> {
@@ -204,11 +204,11 @@ function hold(path: string, own: string, { onLost, times }: LockOptions): HeldLo
         await file.close();
       }
     } catch (error) {
-      // Whatever else the disk says, the next time may be better.
+      // After any other disk error, the next attempt may succeed.
       if (errorCode(error) !== 'ENOENT') return;
-      // Another process may have taken it while this one slept, and be done: the folder is not as this one knew it.
+      // Another process may have taken and released it while this one slept, so the folder may have changed.
       if (nowMs - renewedMs > leaseMs) lose('');
-      // Somebody has removed it: no reason to let another process in.
+      // The file was deleted; this is not a reason to admit another process.
       else if (await create(path, own).catch(() => false)) renewedMs = nowMs;
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Where the installed package lies on disk: the folder with package.json, configs/, src/, native/ and docs/, whether this runs from
- * src/ (tests), dist/ (the built command) or build/bench/ (the benches of the developers).
+ * The folder of the installed package, with package.json, configs/, src/, native/ and docs/, when running from
+ * src/ (tests), dist/ (the built command) or build/bench/ (developer benches).
  */
 import { existsSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
@@ -13,6 +13,6 @@ function nearestPackage(folder: string): string {
   if (existsSync(join(folder, 'package.json'))) return folder + sep;
   const above = dirname(folder);
   if (above === folder)
-    throw new Error(`no package.json lies in a folder above ${import.meta.url}: install the package again`);
+    throw new Error(`found no package.json in a folder above ${import.meta.url}; install the package again`);
   return nearestPackage(above);
 }

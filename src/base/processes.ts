@@ -1,6 +1,6 @@
 /**
- * Which process it is. A pid alone says little: another process has it after a restart, in another container, on another machine that
- * shares a folder. With the place where it counts and the time at which its process began it names one process for good.
+ * The identity of a process. A pid alone is not unique: after a restart, in another container, or on another machine that
+ * shares a folder, another process has it. Together with its pid namespace and start time, it identifies one process permanently.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,21 +10,21 @@ import { errorCode } from './errors.ts';
 
 export interface ProcessIdentity {
   readonly host: string;
-  /** Of this start of the machine's kernel; '' where the system does not say. */
+  /** The boot id of the machine; '' if the system does not provide one. */
   readonly boot: string;
-  /** Within which `pid` counts: containers have their own; '' where there are none. */
+  /** The namespace of `pid`: containers have their own; '' if there are none. */
   readonly pidNamespace: string;
   readonly pid: number;
-  /** As the system says it, for comparison only; '' where it does not. */
+  /** The start time as reported by the system, for comparison only; '' if unknown. */
   readonly startTime: string;
 }
 
-/** The process that has a pid here now; by default this one. */
+/** The process that currently has a pid here; default: this process. */
 export function processOf(pid: number = process.pid): ProcessIdentity {
   return { ...here(), pid, startTime: startTimeOf(pid) };
 }
 
-/** What of a process does not depend on the process: two with the same can ask the system for each other. */
+/** The part of the identity that is independent of the process: two processes with the same place can ask the system about each other. */
 function here(): Omit<ProcessIdentity, 'pid' | 'startTime'> {
   return {
     host: hostname(),
@@ -33,12 +33,12 @@ function here(): Omit<ProcessIdentity, 'pid' | 'startTime'> {
   };
 }
 
-/** A short word for a process, to compare: no other has the same, now or later, here or elsewhere. */
+/** A short word that identifies a process: no other process has the same, at any time or place. */
 export function processWord(pid?: number): string {
   return wordOf(processOf(pid));
 }
 
-/** A short word for the place where pids are those of this process. */
+/** A short word for the place in which this process's pids are valid. */
 export function placeWord(): string {
   return wordOf(here());
 }
@@ -50,9 +50,9 @@ function wordOf(identity: object): string {
 export type ProcessFate = 'alive' | 'gone' | 'unknown';
 
 /**
- * Whether a process lives; `unknown` where this machine cannot tell: it is of another, of another container, or nobody says when it
- * began, as of other users' processes where /proc hides them.
- * @param startTimeNow of the process that has a pid now; '' where the system does not say
+ * Whether a process lives; `unknown` if this machine cannot tell, because the process is on another machine or in another container, or its
+ * start time is unknown (/proc may hide other users' processes).
+ * @param startTimeNow start time of the process that currently has a pid; '' if unknown
  */
 export function fateOf({ pid, startTime, ...place }: ProcessIdentity, startTimeNow = startTimeOf): ProcessFate {
   const own = here();
@@ -61,7 +61,7 @@ export function fateOf({ pid, startTime, ...place }: ProcessIdentity, startTimeN
   return fateHere(pid, startTimeNow, (found) => found === startTime);
 }
 
-/** The same of a process of this place that is known by its word. */
+/** The same for a process of this place, identified by its word. */
 export function fateOfWord(pid: number, word: string, startTimeNow = startTimeOf): ProcessFate {
   const place = here();
   return fateHere(pid, startTimeNow, (startTime) => wordOf({ ...place, pid, startTime }) === word);
@@ -69,14 +69,14 @@ export function fateOfWord(pid: number, word: string, startTimeNow = startTimeOf
 
 function fateHere(pid: number, startTimeNow: typeof startTimeOf, isIts: (startTime: string) => boolean): ProcessFate {
   const found = startTimeNow(pid);
-  // Asked last: it may have ended meanwhile.
+  // Checked last, because the process may have ended meanwhile.
   if (!isAlive(pid)) return 'gone';
-  // Nobody can say when it began, or whoever named it could not.
+  // The start time is unknown, now or when the process was recorded.
   if (found === '' || isIts('')) return 'unknown';
   return isIts(found) ? 'alive' : 'gone';
 }
 
-/** Whether there is such a process, and it has not ended: one whose parent has not asked for its exit code has. */
+/** Whether the process exists and has not ended; a zombie has ended. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -86,23 +86,23 @@ export function isAlive(pid: number): boolean {
   return !/^[ZX]/.test(statOf(pid));
 }
 
-/** When a process began; '' where the system does not say. */
+/** The start time of a process; '' if unknown. */
 function startTimeOf(pid: number): string {
   if (process.platform === 'win32') return '';
-  // The 22nd field of all, the 20th after the name: clock ticks since the machine started.
+  // Field 22, the 20th after the name: clock ticks since the machine started.
   if (process.platform === 'linux') return statOf(pid).split(' ')[19] ?? '';
-  // Another locale or time zone would say the same time in other words.
+  // Another locale or time zone would print the same time differently.
   const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
   return ifThere(() => execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env }).trim());
 }
 
-/** What /proc says of a process after its name, which is in brackets and may hold anything; '' where it says nothing. */
+/** The fields of /proc/PID/stat after the name, which is in brackets and may contain anything; '' if unavailable. */
 function statOf(pid: number): string {
   const stat = ifThere(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   return stat.slice(stat.lastIndexOf(')') + 2);
 }
 
-/** '' where it cannot be read: not Linux, or the process has ended meanwhile, which the next look will tell. */
+/** '' if it cannot be read: the system is not Linux, or the process has ended, which the next check will show. */
 function ifThere(read: () => string): string {
   try {
     return read();

@@ -1,4 +1,4 @@
-/** How many numbers an array of this shape has. */
+/** Number of elements in an array of this shape. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((size, extent) => size * extent, 1);
 }

@@ -1,6 +1,6 @@
-/** Words of commands that a message shows: whoever copies them into a shell runs what is meant. */
+/** Quotes words of commands in messages, so that users can copy them into a shell. */
 
-/** A word as a POSIX shell takes it: itself, or in quotes where the shell would read more into it. */
+/** A word for a POSIX shell, in quotes if the shell would interpret it otherwise. */
 export function shellWord(word: string): string {
   return /^[\w./@%+=:,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,22 +1,22 @@
-/** What a replica holds between two steps: the parts in the order in which files and streams have them, and the tensors of each. */
+/** The state of a replica between two steps: its parts, in the order of files and streams, and the tensors of each. */
 
-/** Values, and AdamW's first and second moments. */
+/** Parameter values, and AdamW's first and second moments. */
 export const stateParts = ['params', 'm', 'v'] as const;
 
 /** One of them. */
 export type StatePart = (typeof stateParts)[number];
 
-/** A parameter, as all that hold a state must agree on it. */
+/** A parameter, on which all holders of a state must agree. */
 export interface StateTensor {
-  /** As in checkpoints. */
+  /** The name in checkpoints. */
   readonly name: string;
-  /** As in checkpoints. */
+  /** The shape in checkpoints. */
   readonly shape: readonly number[];
-  /** Whether it has a gradient and moments; else it is frozen, and keeps its value. */
+  /** Whether it has a gradient and moments; otherwise it is frozen and keeps its value. */
   readonly trained: boolean;
 }
 
-/** The tensors of which there is this part, in the same order. */
+/** The tensors that have this part, in the same order. */
 export function tensorsOf<T extends Pick<StateTensor, 'trained'>>(
   part: StatePart,
   tensors: readonly T[],

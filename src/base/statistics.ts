@@ -1,9 +1,9 @@
-/** The middle of the values, or the mean of both middle ones; NaN of none. */
+/** The median of the values; NaN if there are none. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
-/** The value that `share` of the values (0 to 1) do not exceed, linear between two neighbours (R's type 7); NaN of none. */
+/** The value that `share` of the values (0 to 1) do not exceed, interpolated linearly (R's type 7); NaN if there are none. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const at = share * (sorted.length - 1);

@@ -1,16 +1,16 @@
 /**
- * Reading of the small JSON files that the project writes (of checkpoints, of prepared data): bounded in size before anything is allocated, strict UTF-8, one
- * object at the top, no key twice (`JSON.parse` alone would silently take the last one). Not for user-written config.
+ * Reads the small JSON files that Lockstep writes for checkpoints and prepared data. Their size is bounded before memory is allocated. They must be UTF-8 with one
+ * object at the top and no duplicate keys (`JSON.parse` would silently use the last one). Not for configs written by users.
  */
 import { open } from 'node:fs/promises';
 import { errorCode, messageOf, PeerError, UserError } from './errors.ts';
 
-/** An error that says that a file of ours exists but cannot be what was written. */
+/** The error for a file of Lockstep that exists but differs from what was written. */
 export function damaged(path: string, what: string): UserError {
   return new UserError(`${path} is damaged: ${what}`);
 }
 
-/** Turns a failed open or read into the user's error where the path is at fault, else into a PeerError (I/O). */
+/** Converts a failed open or read into a UserError if the path is wrong, otherwise into a PeerError (I/O). */
 export function readFailure(path: string, error: unknown): Error {
   switch (errorCode(error)) {
     case 'ENOENT':
@@ -28,8 +28,8 @@ export function readFailure(path: string, error: unknown): Error {
 }
 
 /**
- * The whole content of a regular file of at most `bytesMax` bytes.
- * @throws UserError naming the file when it is missing, not a file or larger; PeerError when reading fails.
+ * The complete contents of a regular file of at most `bytesMax` bytes.
+ * @throws UserError naming the file if it is missing, not a file, or larger; PeerError if reading fails.
  */
 export async function readBoundedFile(path: string, bytesMax: number): Promise<Buffer> {
   let handle: Awaited<ReturnType<typeof open>>;
@@ -60,7 +60,7 @@ export async function readBoundedFile(path: string, bytesMax: number): Promise<B
   }
 }
 
-/** Parses one JSON object from UTF-8 bytes; `path` names the source in errors. Any duplicate key, at any depth, is refused. */
+/** Parses one JSON object from UTF-8 bytes; `path` names the source in errors. Duplicate keys are refused at any depth. */
 export function parseJsonObject(bytes: Uint8Array, path: string): Record<string, unknown> {
   let text: string;
   try {
@@ -82,7 +82,7 @@ export function parseJsonObject(bytes: Uint8Array, path: string): Record<string,
   return value as Record<string, unknown>;
 }
 
-/** The first key that one object of the (valid) JSON text holds twice. Iterative, so that depth costs no stack. */
+/** The first duplicate key within an object of the (valid) JSON text. Iterative, so that depth needs no stack. */
 function firstDuplicateKey(text: string): string | undefined {
   const scopes: (Set<string> | undefined)[] = []; // one per open bracket; undefined for arrays
   for (let i = 0; i < text.length; i++) {

@@ -1,9 +1,9 @@
 /**
- * The names of tokenizers: what `data.tokenizer` may say. The config checks them and the data layer acts on them; neither imports the
- * other, so what both must agree on is here.
+ * The names of tokenizers in `data.tokenizer`. The config checks them and the data layer uses them. Neither imports the
+ * other, so their shared definitions are here.
  */
 
-/** `bpe:8000` is trained on the corpus. What has a `/` or ends in `.json` is a tokenizer.json, or a folder that holds one. */
+/** `bpe:8000` is trained on the corpus. A name with a `/`, or that ends in `.json`, is a tokenizer.json or a folder that contains one. */
 export type TokenizerKind =
   | 'char'
   | 'byte'
@@ -12,10 +12,10 @@ export type TokenizerKind =
   | `${string}/${string}`
   | `${string}.json`;
 
-/** Encodings whose vocabulary was published, and is installed. */
+/** Encodings with published vocabularies, which are installed. */
 export type PublishedTokenizer = 'gpt2' | 'cl100k' | 'o200k';
 
-/** A name, taken apart. */
+/** A parsed name. */
 export type TokenizerSpec =
   | { readonly type: 'char' | 'byte' | PublishedTokenizer }
   | { readonly type: 'bpe'; readonly vocabSize: number }
@@ -28,7 +28,7 @@ export const bpeSizeMax = 1_000_000;
 /** For messages: `expected …`. */
 export const expectedTokenizer = `one of char, byte, gpt2, cl100k, o200k, bpe:N with N from ${bpeSizeMin} to ${bpeSizeMax} tokens, or the path of a tokenizer.json or its folder (with a / in it)`;
 
-/** Undefined for what is no name of a tokenizer. */
+/** Undefined if the text does not name a tokenizer. */
 export function parseTokenizerKind(name: string): TokenizerSpec | undefined {
   if (name === 'char' || name === 'byte' || name === 'gpt2' || name === 'cl100k' || name === 'o200k') {
     return { type: name };

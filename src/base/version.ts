@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from './packageRoot.ts';
 
-/** Of the package: `0.1.0`. npm installs no package whose package.json has none. */
+/** The version, such as `0.1.0`. npm does not install a package without one. */
 export const version: string = (
   JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
 ).version;

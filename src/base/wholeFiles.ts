@@ -1,6 +1,6 @@
 /**
- * Reading of files that does not stop half way, in slices, so that other work goes on while gigabytes are hashed. What is missing,
- * cut short or unreadable is an error that names the file.
+ * Reads complete files in slices, so that other work continues while gigabytes are hashed. A missing,
+ * incomplete or unreadable file is an error that names it.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
@@ -33,7 +33,7 @@ export async function hashInto(hash: Hash, path: string, bytes: number, start: n
   return hash;
 }
 
-/** Fills `into` from `position` on. @throws UserError when the file ends before, PeerError when reading fails */
+/** Fills `into` from `position` on. @throws UserError if the file ends before, PeerError if reading fails */
 export async function readFully(
   handle: Awaited<ReturnType<typeof open>>,
   into: Uint8Array,
@@ -51,7 +51,7 @@ export async function readFully(
   }
 }
 
-/** False for anything that cannot be a file; PeerError where that cannot be told. */
+/** False if the path cannot be a file; PeerError if that is unknown. */
 export async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();

@@ -6,7 +6,7 @@ import type { TokenizerKind } from '../base/tokenizerKind.ts';
 
 /** A GPT-2 with these sizes. */
 export interface Gpt2Keys {
-  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram. */
   architecture: 'gpt2';
   /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;
@@ -32,7 +32,7 @@ export interface Gpt2Keys {
 
 /** A table of logits in which each token predicts the next. */
 export interface BigramKeys {
-  /** The kind of network, on which the other keys depend. Default `"gpt2"`, one of gpt2, bigram. */
+  /** The kind of network, which determines the other keys. Default `"gpt2"`, one of gpt2, bigram. */
   architecture: 'bigram';
   /** Initial weights, instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights saved by Hugging Face's transformers, relative to the working folder. Sizes and tokenizer come from there, and keys that contradict them are errors. Steps, schedule and optimizer start from scratch. Default `""`, a path, or "" for random weights. */
   from: string;

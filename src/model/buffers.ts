@@ -1,6 +1,6 @@
 /**
- * Buffers out of the engine's pool, by whoever took them: one that fails half-way gives back all that are still out at once, and
- * needs to know nothing of where it was.
+ * Tracks the buffers that an operation took from the engine's pool. If the operation fails half way, it returns all of them at once,
+ * without knowing where it failed.
  */
 import type { Engine } from '../engine/engine.ts';
 import type { DType, Shape, Tensor } from '../engine/tensor.ts';

@@ -1,7 +1,7 @@
-/** How a model is computed, whatever it is. */
+/** How any model is computed. */
 
-/** What forward keeps for backward: all of it, or of each block its input, from which the rest is computed again. */
+/** What forward keeps for backward: all activations, or only the input of each block, from which backward recomputes the rest. */
 export type ActivationRecompute = 'none' | 'block';
 
-/** Of what matrix products read and write: float32, or bfloat16 summed in float32. Parameters are float32 in either. */
+/** The type that matrix products read and write: float32, or bfloat16 summed in float32. Parameters are always float32. */
 export type Precision = 'float32' | 'bf16';

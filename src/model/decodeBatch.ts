@@ -1,11 +1,11 @@
 /**
- * Sequences that grow together, token by token: each may come and go between two steps, and gets the tokens that it would get alone,
- * bit for bit.
+ * Generates several sequences together, token by token. A sequence may join or leave between two steps, and gets the same tokens as
+ * alone, bit for bit.
  *
- * Up to blockSize tokens a cache of keys and values makes each new token cheap: the prompt fills it in large chunks, alone, and then
- * the newest token of every sequence goes through the model in one pass, which reads the weights once for all of them. Past blockSize
- * the context is the last blockSize tokens, as in nanoGPT's `generate`; since this shifts the position of every token, each step
- * recomputes the sequence's window, alone.
+ * For up to blockSize tokens, a cache of keys and values makes each new token cheap. Each prompt fills its cache separately, in large chunks. Then
+ * the newest token of every sequence goes through the model in one pass, which reads the weights once for all of them. Beyond blockSize,
+ * the context is the last blockSize tokens, as in nanoGPT's `generate`. This shifts the position of every token, so each step
+ * recomputes the sequence's window separately.
  */
 import { type RandomKey, randomKey, randomUniform } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
@@ -28,11 +28,11 @@ export interface SequenceOptions extends SamplingOptions {
 
 export interface DecodeBatchOptions {
   /**
-   * Off, every step recomputes every window: slower, the same tokens, unless two are so nearly as good that rounding decides.
-   * Default on.
+   * If false, every step recomputes every window. This is slower and gives the same tokens, unless two are so close that rounding decides.
+   * Default true.
    */
   readonly useCache?: boolean | undefined;
-  /** Tokens of prompts that go through the model in one step. Default 512: more would take more memory and gain no speed. */
+  /** Number of prompt tokens per step. Default 512: more would take more memory without being faster. */
   readonly promptChunk?: number | undefined;
 }
 
@@ -40,11 +40,11 @@ export interface DecodeBatchOptions {
 export interface NextToken {
   readonly sequence: Sequence;
   readonly token: number;
-  /** What it was drawn from [V]; valid until the next step. */
+  /** The logits [V] from which it was drawn; valid until the next step. */
   readonly logits: Float32Array;
 }
 
-/** A sequence as its batch knows it. */
+/** A sequence in a batch. */
 export class Sequence {
   /** @internal */
   readonly sampling: SamplingOptions;
@@ -52,14 +52,14 @@ export class Sequence {
   readonly key: RandomKey;
   /** @internal The last tokens of the context, at most blockSize. */
   readonly window: number[];
-  /** @internal Absent where the window is recomputed. */
+  /** @internal Absent if the window is recomputed. */
   cache: KeyValueCache | undefined;
-  /** @internal How many tokens of the window the cache holds. */
+  /** @internal Number of tokens of the window in the cache. */
   cached = 0;
   /** @internal Tokens drawn so far. */
   drawn = 0;
 
-  /** @internal `DecodeBatch.add` makes them. */
+  /** @internal Created by `DecodeBatch.add`. */
   constructor({ prompt, seed, ...sampling }: SequenceOptions, blockSize: number, cache: KeyValueCache | undefined) {
     this.sampling = sampling;
     this.key = randomKey(seed);
@@ -67,7 +67,7 @@ export class Sequence {
     this.cache = cache;
   }
 
-  /** @internal Tokens of the window that no pass has seen. */
+  /** @internal Tokens of the window that have not gone through the model. */
   get fresh(): number {
     return this.window.length - this.cached;
   }
@@ -80,12 +80,12 @@ export class DecodeBatch {
   readonly #useCache: boolean;
   readonly #promptChunk: number;
   readonly #sequences = new Set<Sequence>();
-  /** What is drawn from in a step, row by row. */
+  /** The logits of a step, row by row. */
   #logits = new Float32Array(0);
   #logitsUsed = 0;
   #isStepping = false;
 
-  /** @throws InvariantError for a `promptChunk` that is no whole number of at least 1 */
+  /** @throws InvariantError for a `promptChunk` that is not a whole number of at least 1 */
   constructor(engine: Engine, model: Model, { useCache = true, promptChunk = 512 }: DecodeBatchOptions = {}) {
     invariant(
       Number.isInteger(promptChunk) && promptChunk >= 1,
@@ -98,7 +98,7 @@ export class DecodeBatch {
     this.#promptChunk = promptChunk;
   }
 
-  /** A sequence that is part of every step from the next one on. InvariantError for a prompt that is none of this model's. */
+  /** Adds a sequence, which takes part in every step from the next one on. InvariantError if the prompt is not valid for this model. */
   add(options: SequenceOptions): Sequence {
     const { vocabSize, blockSize } = this.#model.config;
     const { prompt } = options;
@@ -113,15 +113,15 @@ export class DecodeBatch {
     return sequence;
   }
 
-  /** Ends a sequence and gives its memory back, at the end of a step that is in progress: it gets no token from it. */
+  /** Ends a sequence and releases its memory. If a step is in progress, this happens at its end, and the sequence gets no token from it. */
   remove(sequence: Sequence): void {
     this.#sequences.delete(sequence);
     if (!this.#isStepping) forgetCache(sequence);
   }
 
   /**
-   * The next token of every sequence whose prompt has been read; a part of the prompts of the others, which may get their first one.
-   * One step at a time.
+   * Generates the next token of every sequence whose prompt was processed, and processes part of the other prompts, which may then get their
+   * first token. Only one step may run at a time.
    */
   async step(): Promise<NextToken[]> {
     const all = [...this.#sequences];
@@ -146,7 +146,7 @@ export class DecodeBatch {
     for (const sequence of [...this.#sequences]) this.remove(sequence);
   }
 
-  /** Prompts one after another, a chunk of each, until the step has read its share. */
+  /** Processes prompts one after another, a chunk of each, up to the limit of the step. */
   async #readPrompts(sequences: readonly Sequence[]): Promise<NextToken[]> {
     const tokens: NextToken[] = [];
     let left = this.#promptChunk;
@@ -166,7 +166,7 @@ export class DecodeBatch {
     return tokens;
   }
 
-  /** The next token of those of which all but the newest is in their caches, in one pass. */
+  /** Generates, in one pass, the next token of the sequences whose caches lack only the newest token. */
   async #decodeEach(sequences: readonly Sequence[]): Promise<NextToken[]> {
     if (sequences.length === 0) return [];
     const newest = sequences.map(({ window }) => window.slice(-1));
@@ -174,7 +174,7 @@ export class DecodeBatch {
     return this.#draw(sequences, newest, (inputs) => this.#model.decodeEach(this.#tape, inputs, contexts));
   }
 
-  /** The next token of those without a cache, each in a pass of its own. */
+  /** Generates the next token of the sequences without a cache, each in a separate pass. */
   async #recompute(sequences: readonly Sequence[]): Promise<NextToken[]> {
     const tokens: NextToken[] = [];
     for (const sequence of sequences) {
@@ -184,7 +184,7 @@ export class DecodeBatch {
     return tokens;
   }
 
-  /** Runs `forward` on one row of tokens for each sequence, whose caches hold these then, and draws from its logits. */
+  /** Runs `forward` on one row of tokens per sequence, which adds them to the caches, and draws from the logits. */
   async #draw(
     sequences: readonly Sequence[],
     rows: readonly (readonly number[])[],
@@ -221,7 +221,7 @@ export class DecodeBatch {
     }
   }
 
-  /** A place for so many logits, until the next step. */
+  /** Memory for this number of logits, until the next step. */
   #logitsOf(size: number): Float32Array {
     if (this.#logitsUsed + size > this.#logits.length) {
       this.#logits = new Float32Array(Math.max(size, 2 * this.#logits.length));
@@ -232,7 +232,7 @@ export class DecodeBatch {
   }
 }
 
-/** Whether more than the newest token is not in its cache yet. */
+/** Whether the cache lacks more than the newest token. */
 function isReading({ cache, fresh }: Sequence): boolean {
   return cache !== undefined && fresh > 1;
 }

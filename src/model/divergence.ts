@@ -1,4 +1,4 @@
-/** What a user is told, wherever it shows first that the numbers of a run are none any more. */
+/** The error for numbers of a run that are not finite, wherever they are detected first. */
 import { UserError } from '../base/errors.ts';
 
 /** @param what names the number, as in `the loss of step 7` */

@@ -7,7 +7,7 @@ import type { Model } from './model.ts';
 import { type Objective, readSums } from './objectives/objective.ts';
 import { Tape } from './tape.ts';
 
-/** What is evaluated. */
+/** The input of an evaluation. */
 export interface Evaluable {
   readonly engine: Engine;
   readonly model: Model;

@@ -4,11 +4,11 @@ import { DecodeBatch, type DecodeBatchOptions, type SequenceOptions } from './de
 import type { Model } from './model.ts';
 
 export interface GenerateOptions extends SequenceOptions, DecodeBatchOptions {
-  /** How many tokens to generate after the prompt. */
+  /** Number of tokens to generate after the prompt. */
   readonly maxTokens: number;
 }
 
-/** Yields the generated tokens as they are sampled, without the prompt. Its buffers are released when it ends or is left. */
+/** Yields the generated tokens as they are sampled, without the prompt. Releases its buffers when it ends or the caller stops iterating. */
 export async function* generate(
   engine: Engine,
   model: Model,

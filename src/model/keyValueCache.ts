@@ -1,20 +1,20 @@
-/** Keys and values of the tokens that a model has seen, so that each new token goes through it alone. */
+/** Keys and values of earlier tokens, so that only each new token goes through the model. */
 import type { Engine } from '../engine/engine.ts';
 import type { CachedKeys } from '../engine/kernels.ts';
 
-/** Grows by what a pass attends with; `release` gives its memory back. */
+/** Grows with the keys and values of each pass; `release` frees its memory. */
 export class KeyValueCache {
   readonly #engine: Engine;
   readonly #blockSize: number;
   readonly #layers: Omit<CachedKeys, 'position'>[] = [];
 
-  /** Of contexts of at most `blockSize` tokens. */
+  /** For contexts of at most `blockSize` tokens. */
   constructor(engine: Engine, blockSize: number) {
     this.#engine = engine;
     this.#blockSize = blockSize;
   }
 
-  /** Of the attention that a pass reaches as the `index`-th, from 0: keys and values [blockSize, C]. */
+  /** Keys and values [blockSize, C] of the `index`-th attention of a pass, from 0. */
   layer(index: number, width: number): Omit<CachedKeys, 'position'> {
     const found = this.#layers[index];
     if (found !== undefined) return found;
@@ -24,7 +24,7 @@ export class KeyValueCache {
     return made;
   }
 
-  /** Gives the memory back; the cache is empty then. */
+  /** Frees the memory and empties the cache. */
   release(): void {
     for (const { keys, values } of this.#layers.splice(0)) {
       this.#engine.release(keys);

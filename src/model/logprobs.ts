@@ -1,15 +1,15 @@
-/** How likely the model found a token, before temperature, top-k and top-p have their say. Pure. */
+/** Log probabilities of tokens, before temperature, top-k and top-p. Pure. */
 import { selectTop } from './topK.ts';
 
 /** Natural logarithms of probabilities. */
 export interface TokenLogprobs {
   readonly token: number;
   readonly logprob: number;
-  /** The likeliest tokens, the likeliest first. */
+  /** The likeliest tokens, in descending order. */
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-/** Of `token` and of the `count` likeliest, under softmax(logits [V]). */
+/** The log probabilities of `token` and of the `count` likeliest tokens under softmax(logits [V]). */
 export function tokenLogprobs(logits: Float32Array, token: number, count: number): TokenLogprobs {
   let most = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) if (logits[i]! > most) most = logits[i]!;

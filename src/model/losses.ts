@@ -1,7 +1,7 @@
 /**
- * The losses of the tape (tape.ts): cross entropy of a head's logits, which never exist all at once, and of logits that do. Each may be
- * the start of a backward pass in two ways. With a scale its gradient is computed with it, which is the cheapest; without one it is a
- * variable as any other, whose gradient may depend on the losses themselves: a seed of `backward`.
+ * The losses of the tape (tape.ts): cross entropy of a head's logits, which never exist all at once, and of complete logits. A loss can
+ * start a backward pass in two ways. With a scale, its gradient is computed with it, which is cheapest. Without one it is an ordinary
+ * variable, whose gradient may depend on the losses themselves: a seed of `backward`.
  *
  * N rows, IC channels, V vocabulary.
  */
@@ -12,10 +12,10 @@ import type { Parameter } from './parameterStore.ts';
 import { needsGrad, type Recording } from './recording.ts';
 import { type LinearLayer, save, use, type Variable } from './variable.ts';
 
-/** A matrix whose product with hidden states are logits. */
+/** A matrix whose product with hidden states gives logits. */
 export type Head = Pick<LinearLayer, 'weight' | 'weightTransposed'>;
 
-/** What the gradient of losses is computed of, at once: of scale · Σ weights[n] · losses[n]. */
+/** The weights of the gradient that is computed with the losses: that of scale · Σ weights[n] · losses[n]. */
 export interface LossGradient {
   /** Absent: no gradient is computed, and the losses may be a seed of `backward`. */
   readonly scale?: number | undefined;
@@ -43,13 +43,13 @@ export function linearCrossEntropy(
       headBackward(recording, x, weight, { ...shared, weights: dout }),
     );
   }
-  invariant(needsGrad(inputs), 'a loss with a scale has nothing below it that is trained');
+  invariant(needsGrad(inputs), 'a loss with a scale does not depend on a trained parameter');
   headBackward(recording, x, weight, { ...shared, scale, ...(weights && { weights }) });
   recording.record(undefined, [], { parameters: [weight] }, () => undefined);
   return losses;
 }
 
-/** Losses, and the gradients of what is trained. */
+/** Losses, and the gradients of trained inputs. */
 function headBackward(recording: Recording, x: Variable, weight: Parameter, options: LinearCrossEntropyOptions): void {
   const { engine } = recording;
   const dweight = weight.grad && { dweight: weight.grad };
@@ -70,7 +70,7 @@ export function crossEntropy(recording: Recording, x: Variable, targets: Tensor,
       recording.flowAssigned(x, (dlogits) => engine.crossEntropy({ ...shared, weights: dout, dlogits })),
     );
   }
-  invariant(x.needsGrad, 'a loss with a scale has nothing below it that is trained');
+  invariant(x.needsGrad, 'a loss with a scale does not depend on a trained parameter');
   const shared = { losses: losses.value, logits: use(x), targets, scale, ...(weights && { weights }) };
   recording.flowAssigned(x, (dlogits) => engine.crossEntropy({ ...shared, dlogits }));
   return losses;
@@ -79,7 +79,7 @@ export function crossEntropy(recording: Recording, x: Variable, targets: Tensor,
 function checked(gradient: LossGradient): LossGradient {
   invariant(
     gradient.scale !== undefined || gradient.weights === undefined,
-    'rows weigh in a gradient that is computed at once: expected a scale with the weights, or a seed of backward instead',
+    'row weights need a scale; without a scale, use a seed of backward',
   );
   return gradient;
 }

@@ -1,4 +1,4 @@
-/** How much memory training takes, from a step that is planned and not computed. */
+/** The memory that training needs, from a step that is planned without computing. */
 import { type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
 import { isTrainedBy, type Trainable, trainedCount } from '../architecture/trainable.ts';
 import { planEngine } from '../engine/registry.ts';
@@ -8,25 +8,25 @@ import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
 
-/** The most that the first worker holds twice of parameters and moments, where an update is due before a checkpoint is sent. */
+/** Maximum size of parameters and moments that the first worker holds twice, if an update is due before a checkpoint is sent. */
 export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 'all'): number {
   return 4 * (parameterCount(config) + 2 * trainedCount(config, trainable));
 }
 
-/** Bytes that training takes on one worker. */
+/** Bytes that training needs on one worker. */
 export interface MemoryEstimate {
   readonly parameters: number;
   readonly gradients: number;
   /** AdamW's first and second moments. */
   readonly moments: number;
-  /** All that lives only for a pass: what forward keeps for backward, and the gradients and logits beside it. */
+  /** Everything that exists only during a pass: what forward keeps for backward, gradients of activations, and logits. */
   readonly activations: number;
   readonly total: number;
 }
 
 /**
- * The engine memory of one training worker on the native engine, whose microbatches hold `microBatchSize` sequences of blockSize
- * tokens. It leaves out the process itself with the scratch space of the engine's threads: a bit more than 100 MiB together.
+ * The engine memory of one training worker on the native engine, whose microbatches have `microBatchSize` sequences of blockSize
+ * tokens. The process itself and the scratch space of the engine's threads, together slightly more than 100 MiB, are not included.
  */
 export function memoryPerWorker(
   config: ModelConfig,
@@ -39,7 +39,7 @@ export function memoryPerWorker(
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
     precision?: Precision | undefined;
-    /** Which parameters are. Default: all. */
+    /** Which parameters are trained. Default: all. */
     trainable?: Trainable | undefined;
   },
 ): MemoryEstimate {

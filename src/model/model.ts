@@ -1,6 +1,6 @@
 /**
- * A model over parameters on an engine: hidden states, losses, and what generation needs, of whichever architecture. The forward pass
- * itself is the architecture's (architecture/gpt2.ts), the backward pass the tape's. No optimizer, no data, no sampling here.
+ * A model of any architecture, with parameters on an engine: hidden states, losses, and functions for generation. The architecture defines the
+ * forward pass (architecture/gpt2.ts), the tape the backward pass. Optimizer, data and sampling are elsewhere.
  *
  * B batch, T time, C channels, V vocabulary.
  */
@@ -18,35 +18,35 @@ import type { LinearLayer, Variable } from './variable.ts';
 
 /** How a forward pass runs. */
 export interface ForwardOptions {
-  /** A backward pass follows, from a seed or from losses with a scale. Default: where there is a `lossScale`. */
+  /** Whether a backward pass follows, from a seed or from losses with a scale. Default: if there is a `lossScale`. */
   readonly training?: boolean | undefined;
   /**
-   * Absent: nothing is dropped, which a training pass of a model with dropout refuses. Two passes with the same source drop the same
+   * Absent: nothing is dropped; a training pass of a model with dropout refuses this. Two passes with the same source drop the same
    * elements.
    */
   readonly dropout?: DropoutSource | undefined;
-  /** Of a training pass. Default `none`. */
+  /** Recomputation in a training pass. Default `none`. */
   readonly activationRecompute?: ActivationRecompute | undefined;
 }
 
 /** How losses are computed. */
 export interface LossOptions extends ForwardOptions {
-  /** What each target's loss weighs in the gradient, which is computed at once. Absent: none is, and the losses may be a seed. */
+  /** The weight of each target's loss in the gradient, which is computed with the losses. Absent: no gradient is computed, and the losses may be a seed. */
   readonly lossScale?: number | undefined;
-  /** [B·T] float32, what each row's loss weighs in that gradient besides; the losses are not weighted. Absent: 1. */
+  /** [B·T] float32, an additional weight of each row's loss in that gradient; the losses are not weighted. Absent: 1. */
   readonly weights?: Tensor | undefined;
 }
 
-/** A model of any architecture. Holds no memory of its own. */
+/** A model of any architecture. It owns no memory. */
 export class Model {
-  /** Which architecture, and its sizes. */
+  /** The architecture and its sizes. */
   readonly config: ModelConfig;
   readonly #engine: Engine;
   readonly #parameters: Parameters;
   readonly #network: Network;
   readonly #head: LinearLayer | undefined;
 
-  /** The parameters are those of this config, on this engine. */
+  /** The parameters must be those of this config, on this engine. */
   constructor(engine: Engine, config: ModelConfig, parameters: Parameters) {
     this.config = config;
     this.#engine = engine;
@@ -60,16 +60,16 @@ export class Model {
   }
 
   /**
-   * All logits [B, T, V] of tokens [B, T] int32, which may be a seed of the tape's `backward`: to compare the model with others, and for
-   * what is learned from single logits. Losses of all targets have them in less memory.
+   * All logits [B, T, V] of tokens [B, T] int32, which may be a seed of the tape's `backward`. Use them to compare models, or for
+   * objectives on single logits. The losses of all targets need less memory.
    */
   forward(tape: Tape, tokens: Tensor, options: ForwardOptions = {}): Variable {
     return this.#logits(tape, this.#hidden(tape, tokens, passOf(options)));
   }
 
   /**
-   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (-1: none, its loss is 0), valid until the tape's `discard`. Its
-   * `backward` can follow: with `lossScale` it starts from lossScale · Σ weights · losses, else from the losses as a seed.
+   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (-1: masked, its loss is 0), valid until the tape's `discard`.
+   * `backward` may follow: with `lossScale` it starts from lossScale · Σ weights · losses, otherwise from the losses as a seed.
    */
   losses(tape: Tape, tokens: Tensor, targets: Tensor, options: LossOptions = {}): Variable {
     const { lossScale: scale, weights, training = scale !== undefined } = options;
@@ -78,14 +78,14 @@ export class Model {
     return tape.linearCrossEntropy(hidden, this.#head, targets, { scale, weights });
   }
 
-  /** Logits [1, V] of the last of tokens [1, T] alone: what generation needs of a whole window. There is no backward. */
+  /** Logits [1, V] of only the last of tokens [1, T], for generation from a complete window. It has no backward. */
   forwardLast(tape: Tape, tokens: Tensor): Variable {
     return this.#logits(tape, tape.lastRow(this.#hidden(tape, tokens, { checkpoints: true })));
   }
 
   /**
-   * Logits [1, V] of the last of tokens [1, T] that stand at `position` and after it, given the cache of those before them, which
-   * they extend. There is no backward.
+   * Logits [1, V] of the last of tokens [1, T], which start at `position` and extend the cache of the tokens before
+   * them. It has no backward.
    */
   decode(tape: Tape, tokens: Tensor, context: CachedContext): Variable {
     return this.#logits(tape, tape.lastRow(this.extendCache(tape, tokens, context)));
@@ -93,7 +93,7 @@ export class Model {
 
   /**
    * Logits [B, V] of the next token of each of B sequences: tokens [B, 1] extend their caches. A sequence's logits are those of
-   * `decode`, bit for bit. There is no backward.
+   * `decode`, bit for bit. It has no backward.
    */
   decodeEach(tape: Tape, tokens: Tensor, contexts: readonly CachedContext[]): Variable {
     const [batchSize, time] = tokens.shape;
@@ -107,12 +107,12 @@ export class Model {
     return this.#hidden(tape, tokens, { contexts: [context], checkpoints: tokens.size > 1 });
   }
 
-  /** An empty cache for `decode`; its `release` gives its memory back. */
+  /** An empty cache for `decode`; its `release` frees the memory. */
   newCache(): KeyValueCache {
     return new KeyValueCache(this.#engine, this.config.blockSize);
   }
 
-  /** Final hidden states [B, T, C] of tokens [B, T], or logits where the architecture has no head. */
+  /** Final hidden states [B, T, C] of tokens [B, T], or logits if the architecture has no head. */
   #hidden(tape: Tape, tokens: Tensor, options: PassOptions): Variable {
     const positions = options.contexts?.map(({ position }) => position) ?? [0];
     const end = Math.max(...positions) + tokens.shape[1]!;
@@ -126,7 +126,7 @@ export class Model {
   }
 }
 
-/** A pass whose activations nobody needs again gives them up block by block. */
+/** A pass without backward releases its activations block by block. */
 function passOf({ training = false, dropout, activationRecompute }: ForwardOptions): PassOptions {
   return { dropout, training, checkpoints: !training || activationRecompute === 'block' };
 }

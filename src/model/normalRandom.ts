@@ -3,7 +3,7 @@
  *
  * The ziggurat method (Marsaglia and Tsang, 2000, https://www.jstatsoft.org/article/view/v005i08) with 256 layers. A layer
  * is chosen by bits that the magnitude does not use (Doornik, 2005). `Math.exp`, `Math.log` and `Math.cos` may differ in
- * their last bit between platforms, so the few values needed of them are computed here from +, -, ·, / and sqrt, which
+ * their last bit between platforms, so the few values needed are computed here from +, -, ·, / and sqrt, which
  * IEEE 754 rounds exactly.
  */
 import { type RandomKey, randomBits, randomUniform } from '../base/counterRandom.ts';
@@ -47,12 +47,12 @@ function density(x: number): number {
   return expOfMinus(0.5 * x * x);
 }
 
-/** The layers, widest first: layer i is as wide as edges[i] and lies between heights[i] and heights[i + 1]. */
+/** The layers, widest first: layer i is as wide as edges[i] and extends from heights[i] to heights[i + 1]. */
 const { edges, heights } = ziggurat();
 
 function ziggurat(): { edges: Float64Array; heights: Float64Array } {
   const edges = new Float64Array(layerCount + 1); // the last stays 0
-  edges[0] = layerArea / density(tailStart); // of the base strip with the tail, as if it were a rectangle
+  edges[0] = layerArea / density(tailStart); // of the base strip with the tail, treated as a rectangle
   edges[1] = tailStart;
   for (let layer = 2; layer < layerCount; layer++) {
     const previous = edges[layer - 1]!;

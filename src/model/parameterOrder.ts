@@ -1,4 +1,4 @@
-/** In which order a model's parameters lie: that in which backward finishes their gradients, which a planned step shows. */
+/** The order of a model's parameters in memory: that in which backward finishes their gradients, determined by a planned step. */
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { invariant } from '../base/errors.ts';
@@ -8,14 +8,14 @@ import { Parameters } from './parameterStore.ts';
 import { Tape } from './tape.ts';
 
 /**
- * Every parameter of a model, in the order in which the backward pass finishes their gradients: of GPT-2 the head, the last layer, …,
+ * Every parameter of a model, in the order in which the backward pass finishes their gradients; for GPT-2 the head, the last layer, …,
  * the first layer, the embeddings. So the gradients of a bucket, a range of this list, become final together. InvariantError for a
- * parameter that is to be trained and that the forward pass does not use.
+ * trained parameter that the forward pass does not use.
  */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const { specs } = networkOf(config);
   const engine = planEngine();
-  const parameters = new Parameters(engine, specs, { training: true, isTrained: () => true }); // the order is that of all
+  const parameters = new Parameters(engine, specs, { training: true, isTrained: () => true }); // the order covers all parameters
   const model = new Model(engine, config, parameters);
   const tape = new Tape(engine);
   const dropout = { seed: 0, step: 0, firstSample: 0 };
@@ -27,10 +27,10 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   tape.backward([], (index) => ordered.add(specs[index]!));
   for (const spec of specs) {
     invariant(
-      ordered.has(spec) || spec.trainable === false, // else its gradient would be waited for in vain
+      ordered.has(spec) || spec.trainable === false, // its gradient would never become final
       `architecture ${config.architecture} declares parameter ${spec.name} and never uses it`,
     );
-    ordered.add(spec); // what has no gradient comes last
+    ordered.add(spec); // parameters without a gradient come last
   }
   return [...ordered];
 }

@@ -1,6 +1,6 @@
 /**
  * A model's parameters on an engine: values, and for training their gradients and AdamW's moments, each in one block, all
- * in one order (parameterOrder.ts). It fills, reads and writes them; what they mean is the model's affair.
+ * in the same order (parameterOrder.ts). The store fills, reads and writes them; the model defines their meaning.
  */
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
@@ -10,7 +10,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Tensor, TensorGroup } from '../engine/tensor.ts';
 import { fillNormal } from './normalRandom.ts';
 
-/** One parameter as the tape sees it: a value, and where its gradient is accumulated (absent outside training). */
+/** One parameter for the tape: a value, and the tensor that accumulates its gradient (absent outside training). */
 export interface Parameter {
   /** Position in the order of the parameters. */
   readonly index: number;
@@ -18,29 +18,29 @@ export interface Parameter {
   readonly name: string;
   /** On the device. */
   readonly value: Tensor;
-  /** Its gradient, which is accumulated; undefined where it is frozen, and outside training. */
+  /** Its accumulated gradient; undefined if it is frozen, and outside training. */
   readonly grad: Tensor | undefined;
 }
 
-/** All parameters of a model, with their gradients and AdamW's moments where it is trained. */
+/** All parameters of a model, with their gradients and AdamW's moments during training. */
 export class Parameters {
   /** Names, shapes and initial values, in the order of everything here. */
   readonly specs: readonly ParameterSpec[];
-  /** Those that are trained, which come first: of them alone there are gradients and moments. All outside training. */
+  /** The trained parameters, which come first; only they have gradients and moments. Outside training: all parameters. */
   readonly trained: readonly ParameterSpec[];
-  /** Each with its tensors. */
+  /** Every parameter with its tensors. */
   readonly list: readonly Parameter[];
-  /** Numbers in all parameters together, without the engine's padding. */
+  /** Number of elements in all parameters, without the engine's padding. */
   readonly count: number;
   readonly #engine: Engine;
   readonly #groups: { params: TensorGroup; grads?: TensorGroup; m?: TensorGroup; v?: TensorGroup };
-  /** The values of the others, in the order of `specs`. */
+  /** The values of the other parameters, in the order of `specs`. */
   readonly #frozen: TensorGroup | undefined;
   readonly #indexOf: ReadonlyMap<string, number>;
 
   /**
-   * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, of what `isTrained` says, or
-   * else `trainable` of each spec, which come first. They live as long as the engine.
+   * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, and only for parameters selected by
+   * `isTrained` (default: `trainable` of each spec), which come first. They live as long as the engine.
    */
   constructor(
     engine: Engine,
@@ -69,7 +69,7 @@ export class Parameters {
     }));
   }
 
-  /** The values of what is trained, in one block as long as `grads`, `m` and `v`. All values outside training. */
+  /** The values of the trained parameters, in one block as long as `grads`, `m` and `v`. Outside training: all values. */
   get values(): TensorGroup {
     return this.#groups.params;
   }
@@ -89,17 +89,17 @@ export class Parameters {
     return this.#trainingGroup('v');
   }
 
-  /** All values, in the order of `specs`: those that steps change, and those that are frozen, if any are. */
+  /** All values, in the order of `specs`: those of trained parameters, and those of frozen ones, if any. */
   get allValues(): readonly TensorGroup[] {
     return this.#frozen === undefined ? [this.values] : [this.values, this.#frozen];
   }
 
-  /** What a replica is between two steps, in the order of `stateParts`: all values, and the moments of what is trained. */
+  /** The state of a replica between two steps, in the order of `stateParts`: all values, and the moments of trained parameters. */
   get state(): readonly TensorGroup[] {
     return [...this.allValues, this.m, this.v];
   }
 
-  /** The parameters of which there is this part: the first of `specs`, or all. */
+  /** The parameters that have this part: the first of `specs`, or all. */
   specsOf(part: StatePart | 'grads'): readonly ParameterSpec[] {
     return part === 'params' ? this.specs : this.trained;
   }
@@ -110,21 +110,21 @@ export class Parameters {
     return group;
   }
 
-  /** Position of a parameter in `specs`; InvariantError if there is none of that name. */
+  /** Position of a parameter in `specs`; InvariantError if the name is unknown. */
   indexOf(name: string): number {
     const index = this.#indexOf.get(name);
     invariant(index !== undefined, `the model has no parameter named ${name}`);
     return index;
   }
 
-  /** The parameter of that name; InvariantError if there is none. */
+  /** The parameter with this name; InvariantError if the name is unknown. */
   get(name: string): Parameter {
     return this.list[this.indexOf(name)]!;
   }
 
   /**
    * Initial values: a pure function of the seed, bit for bit, on every machine and engine. Each tensor has its own
-   * random stream, found by its name.
+   * random stream, selected by its name.
    */
   initialise(seed: number): void {
     for (const [index, { name, init }] of this.specs.entries()) {
@@ -140,7 +140,7 @@ export class Parameters {
     await this.#engine.download(this.#tensor(part, index), into);
   }
 
-  /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own where the device's memory is the host's. */
+  /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own if the device uses the host's memory. */
   hostTensor(part: StatePart | 'grads', index: number): Float32Array {
     const [group, at] = this.#place(part, index);
     const from = group.offsets[at]!;
@@ -152,7 +152,7 @@ export class Parameters {
     this.#engine.upload(this.#tensor(part, index), data);
   }
 
-  /** Copies a whole part out, tensor after tensor in the order of `specsOf(part)`, unpadded: `into` has as many elements. */
+  /** Copies a complete part out, tensor after tensor in the order of `specsOf(part)`, unpadded: `into` has as many elements. */
   async exportState(part: StatePart | 'grads', into: Float32Array): Promise<void> {
     this.#checkLength(part, into);
     let start = 0;
@@ -177,7 +177,7 @@ export class Parameters {
     return group.tensors[at]!;
   }
 
-  /** Where the tensor of a parameter lies. */
+  /** The location of a parameter's tensor. */
   #place(part: StatePart | 'grads', index: number): [group: TensorGroup, index: number] {
     const { length } = this.trained;
     if (index < length) return [part === 'params' ? this.values : this.#trainingGroup(part), index];

@@ -1,6 +1,6 @@
 /**
- * One pass of a model: the operations of `architecture/ops.ts`, computed on a tape. A pass knows what the model need not: the random
- * streams of dropout, the cache of keys and values, and whether blocks are computed again.
+ * One pass of a model: the operations of `architecture/ops.ts`, computed on a tape. A pass manages what the model need not know: the random
+ * streams of dropout, the cache of keys and values, and whether blocks are recomputed.
  */
 import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Tokens } from '../architecture/ops.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
@@ -12,40 +12,40 @@ import type { Parameter, Parameters } from './parameterStore.ts';
 import type { Tape } from './tape.ts';
 import type { Affine, Variable } from './variable.ts';
 
-/** Which dropout masks a batch gets: they depend on the samples, not on how these are split into microbatches. */
+/** Selects the dropout masks of a batch: they depend on the samples, not on their split into microbatches. */
 export interface DropoutSource {
-  /** Of the run. */
+  /** The seed of the run. */
   readonly seed: number;
-  /** Which update of the run the batch is part of; 1 is the first, as in its metrics. Another number is another mask. */
+  /** The update of the run to which the batch belongs; 1 is the first, as in the metrics. Other numbers give other masks. */
   readonly step: number;
   /** The index of this batch's first sequence in the step's global batch; the others follow it. */
   readonly firstSample: number;
 }
 
-/** A context that tokens continue, whose keys and values the cache holds. */
+/** A context that tokens continue, with the cache of its keys and values. */
 export interface CachedContext {
   /** Keys and values of the tokens before these; it is extended. */
   readonly cache: KeyValueCache;
-  /** Of the first of the tokens: how many the cache holds. */
+  /** The position of the first token: the number of tokens in the cache. */
   readonly position: number;
 }
 
-/** What a pass is for. */
+/** The purpose of a pass. */
 export interface PassOptions {
   /** Absent: nothing is dropped. */
   readonly dropout?: DropoutSource | undefined;
   /** A training pass of a model with dropout must know its samples: InvariantError without `dropout`. */
   readonly training?: boolean;
   /**
-   * Of each of the B sequences, whose next T tokens these are; T is 1 where B is more. Then no row's bits depend on the other rows.
-   * Absent: the tokens are whole sequences.
+   * The contexts of the B sequences whose next T tokens these are; T is 1 if B is greater than 1. Then the bits of a row do not depend on the other rows.
+   * Absent: the tokens are complete sequences.
    */
   readonly contexts?: readonly CachedContext[] | undefined;
-  /** Whether a block's activations are given up when it is through. */
+  /** Whether a block's activations are released after the block. */
   readonly checkpoints: boolean;
 }
 
-/** Places of a pass that are numbered as forward reaches them. */
+/** Sites of a pass, numbered as forward reaches them. */
 interface Places {
   dropout: number;
   attention: number;
@@ -58,7 +58,7 @@ export class Pass implements Ops<Variable> {
   readonly #options: PassOptions;
   readonly #places: Places;
 
-  /** Of tokens [B, T] int32; leave out `places`. */
+  /** A pass over tokens [B, T] int32; leave out `places`. */
   constructor(
     tape: Tape,
     tokens: Tensor,
@@ -114,12 +114,12 @@ export class Pass implements Ops<Variable> {
     if (!this.#options.checkpoints) return module(this, x);
     const start = { ...this.#places };
     return this.#tape.checkpoint(x, (tape, input) => {
-      Object.assign(this.#places, start); // the second time as the first
+      Object.assign(this.#places, start); // the second run uses the same sites as the first
       return module(new Pass(tape, this.#tokens, this.#parameters, this.#options, this.#places), input);
     });
   }
 
-  /** The masks of the next place with dropout. */
+  /** The masks of the next site with dropout. */
   #dropoutOf(rate: number | undefined): Dropout | undefined {
     if (rate === undefined) return undefined;
     const site = this.#places.dropout++;

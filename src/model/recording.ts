@@ -1,13 +1,13 @@
 /**
- * What a tape (tape.ts) has recorded, and how gradients flow back through it: operations with their backward, replayed in reverse. It
- * owns every activation: all buffers come from the engine's pool and are back in it after `discard`, wherever a kernel has thrown
- * before, so a second step of the same shapes allocates nothing. It knows no operation.
+ * The recording of a tape (tape.ts): operations with their backward functions, replayed in reverse to compute gradients. It
+ * owns every activation. All buffers come from the engine's pool and return to it with `discard`, even if a kernel has thrown
+ * before, so a second step with the same shapes allocates nothing. It does not know individual operations.
  *
- * Gradients of activations: the first operation that has one for a variable writes it, those after it add to it. Where an
- * operation hands its output's gradient on as it is, or may overwrite it, the buffer changes its owner.
+ * Gradients of activations: the first operation with a gradient for a variable writes it, later ones add to it. If an
+ * operation passes on its output's gradient unchanged, or may overwrite it, the buffer changes its owner.
  *
- * A parameter without a gradient is frozen: nothing is computed for it, and no kernel runs backward for a variable below which
- * nothing is trained.
+ * A parameter without a gradient is frozen: nothing is computed for it, and no backward kernel runs for a variable that does not
+ * depend on a trained parameter.
  */
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -16,45 +16,45 @@ import { Buffers } from './buffers.ts';
 import type { Parameter } from './parameterStore.ts';
 import { type FloatType, Variable } from './variable.ts';
 
-/** Where a backward pass starts. */
+/** The start of a backward pass. */
 export interface Seed {
-  /** What an operation of this tape gave. */
+  /** The result of an operation of this tape. */
   readonly of: Variable;
-  /** The gradient of what is minimised with respect to it: of its shape and type. Is read at once, and stays the caller's. */
+  /** The gradient of the minimised quantity with respect to it, with its shape and type. It is read immediately and still belongs to the caller. */
   readonly grad: Tensor;
 }
 
-/** A use of the parameter has added to its gradient. */
+/** Called when a use of the parameter has added to its gradient. */
 export type UseDone = (parameter: Parameter) => void;
 
 interface Recorded {
   /** Absent where backward has nothing to wait for. */
   readonly out: Variable | undefined;
-  /** Buffers of this operation alone (statistics, pre-activations), released after its backward. */
+  /** Buffers of only this operation (statistics, pre-activations), released after its backward. */
   readonly scratch: readonly Tensor[];
-  /** Those that are trained: used once each, done when `backward` returns. */
+  /** The trained parameters it uses, once each; their gradients are complete when `backward` returns. */
   readonly parameters: readonly Parameter[];
-  /** `dout` is the gradient of `out`. It may tell of parameters that are done before it returns. */
+  /** `dout` is the gradient of `out`. It may report complete parameters before it returns. */
   readonly backward: (dout: Tensor, useDone: UseDone) => void;
 }
 
-/** What an operation reads, whose gradients its backward gives. */
+/** The inputs of an operation, whose gradients its backward computes. */
 export interface Inputs {
   readonly variables?: readonly (Variable | undefined)[];
   readonly parameters?: readonly (Parameter | undefined)[];
 }
 
-/** Runs a kernel that gives the gradient of an input: into `dinp`, or not at all. */
+/** Runs a kernel that computes the gradient of an input into `dinp`, if it is needed. */
 export type Write = (into: { readonly dinp?: Tensor; readonly accumulate?: boolean }) => void;
 
 export class Recording {
   readonly engine: Engine;
   readonly buffers: Buffers;
   readonly #recorded: Recorded[] = [];
-  /** For each parameter, how many recorded operations have still to add to its gradient. */
+  /** For each parameter, the number of recorded operations that must still add to its gradient. */
   readonly #pendingUses = new Map<Parameter, number>();
 
-  /** @param buffers of a recording that this one is within */
+  /** @param buffers those of the enclosing recording */
   constructor(engine: Engine, buffers = new Buffers(engine)) {
     this.engine = engine;
     this.buffers = buffers;
@@ -65,7 +65,7 @@ export class Recording {
     return this.#recorded.length;
   }
 
-  /** What the last of them gives. */
+  /** The result of the last one. */
   get lastOut(): Variable | undefined {
     return this.#recorded.at(-1)?.out;
   }
@@ -80,7 +80,7 @@ export class Recording {
     return new Variable(shape, dtype, this.buffers.alloc(shape, dtype));
   }
 
-  /** Notes down an operation that was computed; returns its result. */
+  /** Records a computed operation; returns its result. */
   record<Out extends Variable | undefined>(
     out: Out,
     scratch: readonly Tensor[],
@@ -96,24 +96,24 @@ export class Recording {
     return out;
   }
 
-  /** Adds the gradients that a backward pass starts from. */
+  /** Adds the gradients from which a backward pass starts. */
   sow(seeds: readonly Seed[]): void {
     for (const { of, grad } of seeds) {
       invariant(
         this.#recorded.some(({ out }) => out === of),
-        'backward can start only from what an operation of this tape gave, before its backward',
+        'backward can start only from results of operations of this tape, before their backward',
       );
-      invariant(of.needsGrad, 'backward was to start from a variable below which nothing is trained');
+      invariant(of.needsGrad, 'cannot start backward from a variable that does not depend on a trained parameter');
       invariant(
         grad.dtype === of.dtype && grad.shape.join() === of.shape.join(),
-        `the gradient ${grad.dtype} [${grad.shape}] is of a variable ${of.dtype} [${of.shape}]`,
+        `expected a gradient ${of.dtype} [${of.shape}], as of its variable, received ${grad.dtype} [${grad.shape}]`,
       );
       of.uses++;
       this.flowAssigned(of, (dout) => this.engine.copy({ out: dout, inp: grad }));
     }
   }
 
-  /** Runs the backward of every operation from the last to the first. @param onGradReady told each parameter that gets nothing more */
+  /** Runs the backward of every operation from the last to the first. @param onGradReady called with each parameter whose gradient is final */
   replay(onGradReady: UseDone): void {
     const useDone: UseDone = (parameter) => {
       const pending = this.#pendingUses.get(parameter)! - 1;
@@ -141,7 +141,7 @@ export class Recording {
     this.#pendingUses.clear();
   }
 
-  /** Releases every buffer, also those that a failed operation left. */
+  /** Releases every buffer, including those of a failed operation. */
   discard(): void {
     this.forget();
     this.buffers.releaseAll();
@@ -161,13 +161,13 @@ export class Recording {
     this.give(x, fresh);
   }
 
-  /** The gradient of `out` is added to that of `x`, and is not that of `out` any more. */
+  /** Moves the gradient of `out` to that of `x`, adding them. */
   handOn(out: Variable, x: Variable): void {
     this.give(x, out.grad!);
     out.grad = undefined;
   }
 
-  /** Adds `grad`, whose buffer is the receiver's now, to the gradient of `x`. */
+  /** Adds `grad`, whose buffer it takes over, to the gradient of `x`. */
   give(x: Variable, grad: Tensor): void {
     const before = x.grad;
     if (before !== undefined) {
@@ -177,7 +177,7 @@ export class Recording {
     x.grad = grad;
   }
 
-  /** Whoever used this output ran its backward already, so nothing of the operation is needed any more. */
+  /** All users of this output have run their backward, so the operation is no longer needed. */
   #free({ out, scratch }: Recorded): void {
     if (out?.grad !== undefined) this.buffers.release(out.grad);
     if (out !== undefined) out.grad = undefined;
@@ -193,7 +193,7 @@ function isTrained(parameter: Parameter | undefined): parameter is Parameter {
   return parameter?.grad !== undefined;
 }
 
-/** Whether anything among or below these is trained. */
+/** Whether any of these is trained or depends on a trained parameter. */
 export function needsGrad({ variables = [], parameters = [] }: Inputs): boolean {
   return variables.some((variable) => variable?.needsGrad) || parameters.some(isTrained);
 }

@@ -1,9 +1,9 @@
-/** From logits to a token: temperature, top-k, top-p. Pure; the randomness is an argument. */
+/** Draws a token from logits with temperature, top-k and top-p. Pure; the randomness is an argument. */
 import { invariant, UserError } from '../base/errors.ts';
 import { selectTop } from './topK.ts';
 
 export interface SamplingOptions {
-  /** Divides the logits; 0 takes the likeliest token (greedy). */
+  /** Divides the logits; 0 selects the likeliest token (greedy). */
   readonly temperature: number;
   /** Only the k likeliest tokens; 0 for all. */
   readonly topK: number;
@@ -11,15 +11,15 @@ export interface SamplingOptions {
   readonly topP: number;
 }
 
-/** Tokens that may be drawn, ascending, and the weight of each: its probability but for the sum. */
+/** Tokens that may be drawn, ascending, and their weights: unnormalised probabilities. */
 interface Candidates {
   readonly tokens: Uint32Array;
   readonly weights: Float64Array;
 }
 
 /**
- * The probability of every token [V] under the options: softmax(logits / temperature) over the k likeliest, of these the
- * smallest set that reaches topP, normalised. Of equal logits the lower token comes first.
+ * The probability of every token [V] under the options: softmax(logits / temperature) over the k likeliest tokens, limited to the
+ * smallest set that reaches topP, normalised. If logits are equal, the lower token comes first.
  */
 export function tokenProbabilities(logits: Float32Array, options: SamplingOptions): Float64Array {
   const probabilities = new Float64Array(logits.length);
@@ -29,7 +29,7 @@ export function tokenProbabilities(logits: Float32Array, options: SamplingOption
   return probabilities;
 }
 
-/** The token at `uniform`, a number in [0, 1), of the distribution that the options give. */
+/** The token at `uniform`, a number in [0, 1), of the distribution under the options. */
 export function sampleToken(logits: Float32Array, options: SamplingOptions, uniform: number): number {
   const { tokens, weights } = candidatesOf(logits, options);
   const target = uniform * sum(weights);
@@ -40,7 +40,7 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, unif
     cumulative += weights[i]!;
     last = i;
     if (target < cumulative) break;
-  } // where the sum falls short by rounding, the last
+  } // if the sum is too small because of rounding, the last
   return tokens[last]!;
 }
 
@@ -54,17 +54,17 @@ function candidatesOf(logits: Float32Array, { temperature, topK, topP }: Samplin
   const weights = new Float64Array(tokens.length);
   for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((kept[i]! - logits[likeliest]!) / temperature);
   if (topP === 1) return { tokens, weights };
-  // Ranks by logits: weights may be equal by rounding.
+  // Ranks by logits, because rounding may make weights equal.
   const nucleus = selectTop(kept, topP * sum(weights), weights);
   return { tokens: select(tokens, nucleus), weights: select(weights, nucleus) };
 }
 
-/** The first of the largest. A UserError where there is none: weights that diverged or are damaged predict nothing. */
+/** The position of the first maximum. UserError if a logit is not a number, because the weights diverged or are damaged. */
 function argmax(logits: Float32Array): number {
   let best = 0;
   for (let i = 0; i < logits.length; i++) {
     if (logits[i]! > logits[best]!) best = i;
-    if (Number.isNaN(logits[i])) best = i; // no comparison leaves it again
+    if (Number.isNaN(logits[i])) best = i; // every later comparison is false
   }
   if (!Number.isFinite(logits[best])) {
     throw new UserError(

@@ -2,11 +2,11 @@
  * The tape: runs the engine's forward kernels and records each with its backward, which `backward` replays in reverse (recording.ts).
  * It knows no architecture (model.ts) and no optimizer (training.ts).
  *
- * A checkpoint keeps only what goes in and what comes out; its backward first runs its forward again (Chen et al., "Training
+ * A checkpoint keeps only its inputs and outputs; its backward first runs its forward again (Chen et al., "Training
  * Deep Nets with Sublinear Memory Cost", 2016, https://arxiv.org/abs/1604.06174).
  *
- * With precision bf16 what products read and write is bfloat16, and so are the gradients of it: the results of layer norms, of
- * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. Where a
+ * With precision bf16, products read and write bfloat16, as do their gradients: the results of layer norms, of
+ * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. If a
  * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
  */
 import { invariant } from '../base/errors.ts';
@@ -19,7 +19,7 @@ import type { Parameter } from './parameterStore.ts';
 import { needsGrad, Recording, type Seed } from './recording.ts';
 import { type Affine, type FloatType, type LinearLayer, save, use, Variable } from './variable.ts';
 
-/** Runs operations on x, at least one, and returns what the last of them gives. */
+/** Runs one or more operations on x and returns the result of the last one. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
 
 const uploadType = (data: HostArray): DType => {
@@ -32,14 +32,14 @@ export class Tape {
   readonly #engine: Engine;
   readonly #recording: Recording;
   readonly #precision: Precision;
-  /** Of what products read and write. */
+  /** The type that products read and write. */
   readonly #operandType: FloatType;
-  /** The operation whose result is known already: a linear layer there is recorded, but not computed. */
+  /** The operation whose result is already known: a linear layer at this place is recorded but not computed. */
   #knownAt: number | undefined;
 
   /**
-   * @param precision of what matrix products read and write; bf16 needs an engine that has it
-   * @param recording leave it out
+   * @param precision the type that matrix products read and write; bf16 needs an engine that supports it
+   * @param recording for internal use
    */
   constructor(engine: Engine, precision: Precision = 'float32', recording = new Recording(engine)) {
     this.#engine = engine;
@@ -48,7 +48,7 @@ export class Tape {
     this.#operandType = precision === 'bf16' ? 'bfloat16' : 'float32';
   }
 
-  /** What comes from outside: int32, float32, or bfloat16 in a Uint16Array. Valid until `discard`. */
+  /** Uploads an input: int32, float32, or bfloat16 in a Uint16Array. Valid until `discard`. */
   upload(data: HostArray, shape: Shape): Tensor {
     const tensor = this.#recording.buffers.alloc(shape, uploadType(data));
     this.#engine.upload(tensor, data);
@@ -80,7 +80,7 @@ export class Tape {
     });
   }
 
-  /** [B, 1, C] = wte[token] + wpe[positions[b]] of tokens [B, 1], one of each of B sequences. It has no backward. */
+  /** [B, 1, C] = wte[token] + wpe[positions[b]] of tokens [B, 1], one token per sequence. It has no backward. */
   embeddingEach(tokens: Tensor, positions: readonly number[], wte: Parameter, wpe?: Parameter): Variable {
     const out = this.embedding(tokens, wte);
     if (wpe === undefined) return out;
@@ -108,17 +108,17 @@ export class Tape {
     });
   }
 
-  /** [..., OC] = x [..., IC] @ weight (+ bias), and what the layer has after it. */
+  /** [..., OC] = x [..., IC] @ weight (+ bias), and the operations that follow in the layer. */
   linear(x: Variable, layer: LinearLayer): Variable {
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, rowsApart } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
     const dtype = residual ? residual.dtype : this.#operandType;
-    // An activation's backward needs what only computing gives.
+    // An activation's backward needs values that exist only if it is computed.
     if (this.#recording.length === this.#knownAt && !kind) {
       return this.#recordLinear(new Variable(shape, dtype), x, layer);
     }
     const out = this.#recording.variable(shape, dtype);
-    // What the activation was applied to is kept only where a backward needs it.
+    // The input of the activation is kept only if a backward needs it.
     if (kind && needsGrad({ variables: [x], parameters: [weight, bias] })) {
       out.activation = { kind, preActivation: this.#recording.buffers.alloc(out.shape, out.dtype) };
     }
@@ -148,7 +148,7 @@ export class Tape {
     });
   }
 
-  /** The gradients of what the layer multiplies; `out.grad` stays that of the residual. */
+  /** The gradients of the layer's factors; `out.grad` remains that of the residual. */
   #linearBackward(out: Variable, dout: Tensor, x: Variable, inp: Tensor, layer: LinearLayer): void {
     const { weight, weightTransposed = false, dropout } = layer;
     if (out.activation && !out.gradIsOfPreActivation) {
@@ -158,7 +158,7 @@ export class Tape {
     const dsum = dropout ? this.#dropped(dout, dropout) : dout;
     const shared = { inp, weight: weight.value, weightTransposed, dout: dsum, ...gradientsOf(layer) };
     if (x.activation && x.uses === 1) {
-      // Nobody else adds to the gradient of x, so it can go on to that of the sum at once.
+      // Nothing else adds to the gradient of x, so the gradient of the sum can be computed at once.
       x.grad = this.#recording.buffers.alloc(x.shape, x.dtype);
       x.gradIsOfPreActivation = true;
       this.#engine.linearBackward({ ...shared, dinp: x.grad, dinpActivation: x.activation });
@@ -198,24 +198,24 @@ export class Tape {
   /**
    * Losses [N] of the head's logits, x [N, IC] @ weight, against targets [N] int32 (-1: ignored); they are valid until `discard`. With
    * a scale the gradient of scale · Σ weights[n] · losses[n] is computed at once, and `backward` starts from it. Without one the losses
-   * may be a seed of `backward`, at the price of computing the logits again. InvariantError for weights without a scale.
+   * may be a seed of `backward`, which then computes the logits again. InvariantError for weights without a scale.
    */
   linearCrossEntropy(x: Variable, head: Head, targets: Tensor, gradient: LossGradient = {}): Variable {
     return linearCrossEntropy(this.#recording, x, head, targets, gradient);
   }
 
   /**
-   * Losses [N] of logits x [N, V] (leading dimensions are flattened) against targets, with the gradients that `linearCrossEntropy` has:
-   * for models whose forward ends in logits.
+   * Losses [N] of logits x [N, V] (leading dimensions are flattened) against targets, with the same gradients as `linearCrossEntropy`,
+   * for models whose forward returns logits.
    */
   crossEntropy(x: Variable, targets: Tensor, gradient: LossGradient = {}): Variable {
     return crossEntropy(this.#recording, x, targets, gradient);
   }
 
   /**
-   * `body` of x, without keeping what lies between: backward runs `body` again, which must do the same then; a linear layer that ends
-   * it is not computed a second time. Gradients are those that the same operations have without a checkpoint; bit for bit where x has
-   * no use outside, since those of its uses in `body` are added up on their own first.
+   * Applies `body` to x without keeping intermediate results: backward runs `body` again, which must do the same then. A final linear
+   * layer is not computed a second time. The gradients are those of the same operations without a checkpoint. They are bit-for-bit the same if x has
+   * no other uses, because the gradients of its uses in `body` are first added up separately.
    */
   checkpoint(x: Variable, body: CheckpointBody): Variable {
     const inp = save(x);
@@ -260,26 +260,26 @@ export class Tape {
     if (N === 1) return x;
     const tokens = this.upload(Int32Array.of(N - 1), [1, 1]);
     const out = this.#recording.variable([1, C]);
-    this.#engine.embeddingForward({ out: out.value, tokens, wte: use(x) }); // a table look-up, as of an embedding
+    this.#engine.embeddingForward({ out: out.value, tokens, wte: use(x) }); // a table lookup, like an embedding
     return this.#recording.record(out, [], { variables: [x] }, () => invariant(false, 'lastRow has no backward'));
   }
 
   /**
-   * Replays the tape in reverse from the gradients that losses with a scale left and from `seeds`, which are added to them; adds to
-   * the gradients of what is trained, and releases the buffers of every operation. `onGradReady` is called with a parameter's index
-   * when the last kernel that adds to its gradient has been enqueued, once for each trained parameter that was used.
+   * Replays the tape in reverse, from the gradients of losses with a scale plus those of `seeds`. Adds to
+   * the gradients of trained parameters, and releases the buffers of every operation. `onGradReady` is called once for each trained parameter that was used, with its
+   * index, when the last kernel that adds to its gradient has been enqueued.
    */
   backward(seeds: readonly Seed[] = [], onGradReady?: (parameterIndex: number) => void): void {
     this.#recording.sow(seeds);
     this.#recording.replay((parameter) => onGradReady?.(parameter.index));
   }
 
-  /** Releases every buffer, also those that a failed operation left. Harmless when there is nothing left. */
+  /** Releases every buffer, including those of a failed operation. Does nothing if there are none. */
   discard(): void {
     this.#recording.discard();
   }
 
-  /** A copy of `dout` with the elements dropped that dropout had dropped. */
+  /** A copy of `dout` without the elements that dropout dropped. */
   #dropped(dout: Tensor, dropout: Dropout): Tensor {
     const out = this.#recording.buffers.alloc(dout.shape, this.#operandType);
     this.#engine.dropout({ out, inp: dout, dropout });
@@ -287,7 +287,7 @@ export class Tape {
   }
 }
 
-/** Where the gradients of those are added that are trained. */
+/** The tensors that accumulate the gradients of the trained ones. */
 function gradientsOf({ weight, bias }: Affine): { readonly dweight?: Tensor; readonly dbias?: Tensor } {
   return { ...(weight.grad && { dweight: weight.grad }), ...(bias?.grad && { dbias: bias.grad }) };
 }

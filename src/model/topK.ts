@@ -1,15 +1,15 @@
 /**
  * Selects the largest of many numbers without sorting them: a histogram shows in which bin the selection ends, and only that bin is
- * ranked. For sampling, where a vocabulary of 50,000 tokens is sorted no faster than the model computes its logits.
+ * ranked. Used for sampling, because sorting a vocabulary of 50,000 tokens takes as long as computing its logits.
  */
 
 const BINS = 2048;
-/** What is further below the largest value shares a bin. */
+/** Values further below the largest one share a bin. */
 const SPAN_MOST = 64;
 
 /**
- * Positions, ascending, of the largest of `values`: as few as reach `target` together, each counting 1 or what `shares` says; all
- * if they do not reach it. Of equal values the first counts as the larger. None may be NaN.
+ * Positions, ascending, of the largest of `values`: the smallest number that together reach `target`, where each counts 1 or its share in `shares`; all
+ * if they do not reach it. If values are equal, the first counts as larger. None may be NaN.
  */
 export function selectTop(values: Float32Array, target: number, shares?: Float64Array): Uint32Array {
   const bins = binsOf(values);
@@ -29,7 +29,7 @@ export function selectTop(values: Float32Array, target: number, shares?: Float64
   return positionsOf(bins, edge + 1, BINS);
 }
 
-/** Ascending. */
+/** In ascending order. */
 function positionsOf(bins: Uint16Array, from: number, to: number): Uint32Array {
   const positions = new Uint32Array(bins.length);
   let count = 0;

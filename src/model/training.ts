@@ -1,6 +1,6 @@
 /**
- * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It never learns that
- * it is distributed: it says which gradients are final, and whoever drives it may change them before `applyAdamw`.
+ * One replica in training: forward and backward over microbatches, evaluation, and the AdamW update. It does not know
+ * that training is distributed: it reports final gradients, and the caller may change them before `applyAdamw`.
  */
 import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
@@ -18,26 +18,26 @@ import { Parameters } from './parameterStore.ts';
 import type { DropoutSource } from './pass.ts';
 import { Tape } from './tape.ts';
 
-/** A microbatch and what its gradients weigh. */
+/** A microbatch and the weight of its gradients. */
 export interface MicroStepOptions extends Batch {
   /**
    * The weight of each target's loss: 1 / (targets of the global batch), so that the gradients of all microbatches on all
    * ranks add up to the gradient of the mean loss.
    */
   readonly lossScale: number;
-  /** Must be there if the model has dropout. */
+  /** Required if the model has dropout. */
   readonly dropout?: DropoutSource;
-  /** Called during the backward pass with the index of each parameter whose gradient gets nothing more from this call. */
+  /** Called during the backward pass with the index of each parameter when its gradient from this call is final. */
   readonly onGradReady?: (parameterIndex: number) => void;
-  /** Adds the milliseconds of both passes, at the price of waiting for the device between them. */
+  /** Measures the milliseconds of both passes, which requires waiting for the device between them. */
   readonly phaseTimes?: PhaseTimes;
 }
 
 /** Milliseconds of the passes, added up. */
 export interface PhaseTimes {
-  /** Of forward. */
+  /** Milliseconds of forward. */
   forwardMs: number;
-  /** Of backward. */
+  /** Milliseconds of backward. */
   backwardMs: number;
 }
 
@@ -45,23 +45,23 @@ export interface PhaseTimes {
 export interface AdamwStep {
   /** 1 for the first update. */
   readonly step: number;
-  /** Of this step. */
+  /** The learning rate of this step. */
   readonly learningRate: number;
   /** Decay rate of the first moment. */
   readonly beta1: number;
   /** Decay rate of the second moment. */
   readonly beta2: number;
-  /** Keeps the division finite. */
+  /** Prevents division by zero. */
   readonly eps: number;
-  /** Applied to matrices only. */
+  /** Weight decay, applied to matrices only. */
   readonly weightDecay: number;
-  /** The largest global norm of the gradient; 0 for no clipping. */
+  /** The maximum global norm of the gradient; 0 disables clipping. */
   readonly gradClip: number;
-  /** The global norm where it is known already (from another rank, to be equal to the bit); else it is computed. */
+  /** The global norm if already known (from another rank, for bit-for-bit identical replicas); otherwise it is computed. */
   readonly gradNorm?: number;
 }
 
-/** Throws a UserError if the engine has not the numbers of the precision. */
+/** Throws a UserError if the engine does not support the precision. */
 export function checkPrecision(engine: Engine, precision: Precision): void {
   if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
 }
@@ -70,45 +70,45 @@ export function checkPrecision(engine: Engine, precision: Precision): void {
 export interface TrainerOptions {
   /** Equal seeds give equal initial parameters. */
   readonly seed: number;
-  /** What the model learns. Default: the next token. */
+  /** The objective. Default: the next token. */
   readonly objective?: Objective;
-  /** Which activations backward computes again. Default `none`. */
+  /** The activations that backward recomputes. Default `none`. */
   readonly activationRecompute?: ActivationRecompute;
   /** Default `float32`. */
   readonly precision?: Precision | undefined;
-  /** Which parameters are trained; the others keep their values, and cost no memory and no computation. Default: all. */
+  /** Selects the trained parameters; the others keep their values and need no gradients, moments or computation of gradients. Default: all. */
   readonly isTrained?: IsTrained | undefined;
 }
 
-/** What an update was. */
+/** The result of an update. */
 export interface AppliedStep {
-  /** The Euclidean norm of the whole gradient, before clipping. */
+  /** The Euclidean norm of the complete gradient, before clipping. */
   readonly gradNorm: number;
 }
 
-/** A microbatch that the device may still compute. */
+/** A microbatch that the device may still be computing. */
 export interface EnqueuedMicroStep {
-  /** Resolves to its sums when they have been read. */
+  /** Resolves to its sums when they are read. */
   readonly sums: Promise<Sums>;
 }
 
-/** A replica in training: parameters, gradients and moments on an engine, and what is done with them. */
+/** A replica in training: parameters, gradients and moments on an engine, and the operations on them. */
 export class Trainer {
-  /** What it computes on; stays the caller's to dispose. */
+  /** The engine, which the caller must dispose of. */
   readonly engine: Engine;
-  /** Values, gradients and moments. */
+  /** Parameter values, gradients and moments. */
   readonly parameters: Parameters;
-  /** What it trains. */
+  /** The model that it trains. */
   readonly model: Model;
-  /** What the model learns. */
+  /** The objective. */
   readonly objective: Objective;
-  /** Of products and attention in training and evaluation. */
+  /** The precision of products and attention in training and evaluation. */
   readonly precision: Precision;
   readonly #activationRecompute: ActivationRecompute;
-  /** As `applyAdamw` leaves them; not once a microbatch has begun to add to them, whether it ended or not. */
+  /** Whether the gradients are zero, as `applyAdamw` leaves them; false once a microbatch has started to add to them. */
   #gradsAreZero = true;
 
-  /** Allocates parameters, gradients and moments on the engine, which must have the precision, and initialises the parameters. */
+  /** Allocates parameters, gradients and moments on the engine, which must support the precision, and initialises the parameters. */
   constructor(engine: Engine, config: ModelConfig, options: TrainerOptions) {
     this.engine = engine;
     this.objective = options.objective ?? nextToken;
@@ -131,8 +131,8 @@ export class Trainer {
   }
 
   /**
-   * The same without waiting for the device, which goes on to the next microbatch while the sums of this one are read. Wait for them
-   * now and then: nothing else keeps the host from running far ahead.
+   * The same without waiting for the device, which computes the next microbatch while the sums of this one are read. Wait for them
+   * periodically; nothing else prevents the host from running far ahead.
    */
   async enqueueMicroStep(options: MicroStepOptions): Promise<EnqueuedMicroStep> {
     const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
@@ -155,29 +155,29 @@ export class Trainer {
       });
       const read = readSums(engine, sums);
       if (phaseTimes !== undefined) {
-        await read; // and so for both passes
+        await read; // which waits for both passes
         phaseTimes.forwardMs += afterForward - start;
         phaseTimes.backwardMs += performance.now() - afterForward;
       }
       return { sums: read };
     } finally {
-      tape.discard(); // whatever happens, all buffers are back in the pool
+      tape.discard(); // in any case, returns all buffers to the pool
     }
   }
 
-  /** The objective's sums over a batch's targets, as those of `microStep`, without dropout and without gradients. */
+  /** The objective's sums over a batch's targets, like those of `microStep`, without dropout and gradients. */
   evaluate(batch: Batch): Promise<Sums> {
     return evaluateBatches(this, [batch]);
   }
 
-  /** Forgets the microbatches since the last update. */
+  /** Discards the gradients of all microbatches since the last update. */
   zeroGrads(): void {
     if (this.#gradsAreZero) return;
     this.engine.zeroGroup(this.parameters.grads);
     this.#gradsAreZero = true;
   }
 
-  /** The Euclidean norm of the whole gradient. */
+  /** The Euclidean norm of the complete gradient. */
   async gradNorm(): Promise<number> {
     return Math.sqrt(await this.engine.squaredNorm(this.parameters.grads));
   }

@@ -1,11 +1,11 @@
-/** What operations of the tape (tape.ts) take and give: values with their gradients, and the layers that they are. */
+/** The inputs and outputs of the tape's operations (tape.ts): values with their gradients, and layers. */
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import type { Dropout } from '../engine/kernels.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 
-/** Of values and gradients. */
+/** The type of values and gradients. */
 export type FloatType = 'float32' | 'bfloat16';
 
 interface Activation {
@@ -15,21 +15,21 @@ interface Activation {
 
 /** The result of an operation on the tape. Valid until the tape's `backward` or `discard`. */
 export class Variable {
-  /** Of the value and of its gradient. */
+  /** The shape of the value and its gradient. */
   readonly shape: Shape;
-  /** Of the value and of its gradient. */
+  /** The type of the value and its gradient. */
   readonly dtype: FloatType;
-  /** @internal Absent where it is not computed, or not any more. */
+  /** @internal Absent if it is not computed, or was released. */
   buffer: Tensor | undefined;
-  /** @internal How many operations read it. */
+  /** @internal Number of operations that read it. */
   uses = 0;
-  /** @internal Whether a backward still needs the value, so that nothing may overwrite it. */
+  /** @internal Whether a backward still needs the value, so that it must not be overwritten. */
   saved = false;
   /** @internal Whether the value stays until the tape's `discard`, though no backward needs it any more. */
   kept = false;
-  /** @internal Whether something that is trained lies below it, so that its gradient is wanted. */
+  /** @internal Whether it depends on a trained parameter, so that its gradient is needed. */
   needsGrad = false;
-  /** @internal What made it of its operation's sum; `grad` may be that of the sum then. */
+  /** @internal The activation that was applied to its operation's sum; `grad` may then be that of the sum. */
   activation: Activation | undefined;
   /** Its gradient, while the tape's `backward` needs it. */
   grad: Tensor | undefined;
@@ -47,13 +47,13 @@ export class Variable {
   get value(): Tensor {
     invariant(
       this.buffer !== undefined,
-      'a variable was used that has no value: its tape went backward, or was discarded',
+      'a variable without a value was used: its tape has run backward or was discarded',
     );
     return this.buffer;
   }
 }
 
-/** The value of `x`, for one more operation. */
+/** The value of `x`, for another operation. */
 export function use(x: Variable): Tensor {
   x.uses++;
   return x.value;
@@ -65,24 +65,24 @@ export function save(x: Variable): Tensor {
   return use(x);
 }
 
-/** A weight and a bias, of a layer norm or a linear layer. */
+/** The weight and bias of a layer norm or linear layer. */
 export interface Affine {
-  /** Of a layer norm (C), of a linear layer (IC, OC). */
+  /** (C) for a layer norm, (IC, OC) for a linear layer. */
   readonly weight: Parameter;
-  /** (OC); absent in models without. */
+  /** (OC); absent in models without biases. */
   readonly bias?: Parameter | undefined;
 }
 
-/** A linear layer, with what follows it in the same pass over memory. */
+/** A linear layer, with the operations that follow in the same pass over memory. */
 export interface LinearLayer extends Affine {
   /** [OC, IC] instead of [IC, OC]. */
   readonly weightTransposed?: boolean;
   /** Excludes `residual`. */
   readonly activation?: ActivationKind;
-  /** Is added to the result, after `dropout` of that. */
+  /** Added to the result after its `dropout`. */
   readonly residual?: Variable;
-  /** Of what is added to `residual`. */
+  /** The dropout of the result before `residual` is added. */
   readonly dropout?: Dropout | undefined;
-  /** Each row of the result has the bits that it has alone. */
+  /** Whether each row of the result has the same bits as when computed alone. */
   readonly rowsApart?: boolean;
 }

@@ -1,12 +1,12 @@
 /**
- * What the arrays of a sample must be: an objective says it once, and each batch that comes from outside is held to it. Where samples
- * are shorter than others, the rules say what fills them up.
+ * The rules for the arrays of a sample. An objective declares them once, and each batch from outside is checked against them. The rules
+ * also define the padding of shorter samples.
  */
 import type { Batch, BatchArray } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
 import { sizeOf } from '../base/shape.ts';
 
-/** The types of numbers that samples are made of. */
+/** The number types of samples. */
 export type FieldType = 'int32' | 'float32';
 
 /** One array of a sample. */
@@ -15,21 +15,21 @@ export interface FieldRule {
   readonly dtype: FieldType;
   /** Outermost first. */
   readonly axes: readonly FieldAxis[];
-  /** The smallest number that it may have. */
+  /** The smallest allowed number. */
   readonly min: number;
-  /** The largest number that it may have. */
+  /** The largest allowed number. */
   readonly max: number;
 }
 
-/** One axis of an array. Axes of one name are equally long in all arrays of a batch. */
+/** One axis of an array. Axes with the same name have the same length in all arrays of a batch. */
 export interface FieldAxis {
-  /** `T`, say. */
+  /** For example, `T`. */
   readonly name: string;
-  /** The longest that it may be. */
+  /** The maximum length. */
   readonly max: number;
 }
 
-/** The arrays of a sample, by name: these and no others. */
+/** The arrays of a sample, by name; no others are allowed. */
 export type FieldRules = Readonly<Record<string, FieldRule>>;
 
 /** @throws PeerError if the batch has other arrays, other shapes, or a number that a rule forbids */
@@ -52,7 +52,7 @@ export function checkBatch(batch: Batch, rules: FieldRules): void {
   }
 }
 
-/** @param lengths of the axes seen so far, by name */
+/** @param lengths the lengths of the axes seen so far, by name */
 function checkShape(name: string, { shape, data }: BatchArray, rule: FieldRule, lengths: Map<string, number>): void {
   const dtype: FieldType = data instanceof Int32Array ? 'int32' : 'float32';
   const isLegal =

@@ -1,5 +1,5 @@
 /**
- * Next-token prediction: the arrays that its samples have, and the task that makes them of windows of a text. Everything that predicts
+ * Next-token prediction: the arrays of its samples, and the task that creates them from windows of a text. Everything that predicts
  * tokens has samples of this form: a target of -1 is masked.
  */
 import type { Batch, BatchArray } from '../base/batch.ts';
@@ -13,12 +13,12 @@ export interface TokenBatch extends Batch {
   readonly arrays: {
     /** (B, T). */
     readonly tokens: BatchArray<Int32Array>;
-    /** (B, T): the token that follows each, or -1 where there is nothing to predict. */
+    /** (B, T): the token that follows each, or -1 if there is nothing to predict. */
     readonly targets: BatchArray<Int32Array>;
   };
 }
 
-/** What a model of these sizes takes. */
+/** The input of a model of these sizes. */
 export function tokenFields({ blockSize, vocabSize }: { blockSize: number; vocabSize: number }): FieldRules {
   const axes = [{ name: 'T', max: blockSize }];
   return {
@@ -38,7 +38,7 @@ export function tokenBatch(tokens: Int32Array, targets: Int32Array, blockSize: n
   return { sampleCount, arrays: { tokens: { shape, data: tokens }, targets: { shape, data: targets } } };
 }
 
-/** The batch, seen as what it is. */
+/** The batch as a batch of tokens. */
 export function asTokenBatch({ sampleCount, arrays }: Batch): TokenBatch {
   const { tokens, targets } = arrays as Partial<Record<string, BatchArray>>;
   invariant(
@@ -54,7 +54,7 @@ export function asTokenBatch({ sampleCount, arrays }: Batch): TokenBatch {
   };
 }
 
-/** How many targets of a batch are not masked. */
+/** The number of unmasked targets in a batch. */
 export function targetsOf(batch: Batch): number {
   let count = 0;
   for (const target of asTokenBatch(batch).arrays.targets.data) if (target >= 0) count++;
@@ -64,7 +64,7 @@ export function targetsOf(batch: Batch): number {
 /** Consecutive tokens of a text. */
 export type TokenWindow = Uint16Array | Uint32Array;
 
-/** Windows of a text: each token is to be predicted from those before it in the window. */
+/** Windows of a text: each token is predicted from those before it in the window. */
 export const nextTokenWindows: Task<TokenWindow> = {
   name: 'next-token windows',
   objective: 'next-token',

@@ -1,36 +1,36 @@
 /**
- * A task: what a row of the data is, and what is to be learned from it. Pure: no engine, no sockets, no files. How a batch of its
- * samples becomes gradients is an objective's (model/objectives); which rows make a batch is the data layer's.
+ * A task defines a row of the data and what the model learns from it. It is pure: no engine, no sockets, no files. An objective
+ * (model/objectives) turns a batch of its samples into gradients; the data layer chooses the rows of a batch.
  */
 import type { Batch, BatchArray, BatchNumbers } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import { sizeOf } from '../base/shape.ts';
 import type { FieldType } from './fields.ts';
 
-/** One array of the samples that a task makes: along one axis, since rows are of different lengths. */
+/** One array of a task's samples, with one axis, because rows have different lengths. */
 export interface SampleField {
   /** The type of its numbers. */
   readonly dtype: FieldType;
-  /** What stands after the end of a sample that is shorter than others of its batch. */
+  /** The padding after the end of a sample that is shorter than others of its batch. */
   readonly padding: number;
 }
 
 /** One sample, not padded. */
 export type Sample = Readonly<Record<string, ArrayLike<number>>>;
 
-/** @typeParam Row what the data has; @typeParam Example what a row that is right says */
+/** @typeParam Row a row of the data; @typeParam Example the contents of a valid row */
 export interface Task<Row, Example = Row> {
-  /** What it is called. */
+  /** Its name. */
   readonly name: string;
-  /** What the objective is called that learns from its samples. */
+  /** The name of the objective that learns from its samples. */
   readonly objective: string;
   /** The arrays of a sample. */
   readonly fields: Readonly<Record<string, SampleField>>;
-  /** @param at names the row in messages. @throws UserError for a row that is none: what was expected, what came, and where */
+  /** @param at names the row in messages. @throws UserError for an invalid row */
   readonly parse: (row: Row, at: string) => Example;
-  /** The arrays of the sample that an example becomes. */
+  /** The arrays of an example's sample. */
   readonly encode: (example: Example) => Sample;
-  /** What the samples of a batch count together in a mean: the number of their targets, or the sum of their weights. */
+  /** The weight of a batch in a mean: the number of its targets, or the sum of their weights. */
   readonly weight: (batch: Batch) => number;
 }
 

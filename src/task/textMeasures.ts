@@ -1,20 +1,20 @@
-/** What people compare of models that predict text, from the sums of their losses. */
+/** Measures for comparing models that predict text, from the sums of their losses. */
 import { meansOf, type Sums } from '../base/sums.ts';
 
-/** How much text the targets of an evaluation stand for, if none of them is masked. */
+/** The amount of text that the targets of an evaluation represent, if none of them is masked. */
 export interface TextSize {
-  /** In UTF-8. */
+  /** Number of UTF-8 bytes. */
   readonly bytes: number;
   readonly targets: number;
 }
 
-/** Mean over the targets in nats, and e to its power. */
+/** The mean over the targets in nats, and e to that power. */
 export function lossAndPerplexity(sums: Sums): { loss: number; perplexity: number } {
   const { loss } = meansOf(sums);
   return { loss, perplexity: Math.exp(loss) };
 }
 
-/** Compares tokenizers. @param bytes of the text that the targets stand for, in UTF-8 */
+/** Comparable between tokenizers. @param bytes number of UTF-8 bytes that the targets represent */
 export function bitsPerByte(sums: Sums, bytes: number): number {
   return (meansOf(sums).loss * sums.weight) / Math.LN2 / bytes;
 }

@@ -1,14 +1,14 @@
 /**
- * Who may use a server of this package. On the loopback interface everybody on this machine, but no web page of another site: the Host header must name this
- * machine, which a name that was bent to 127.0.0.1 does not. Elsewhere whoever has the token, in the address once and in a cookie then.
+ * Access control of this package's servers. On the loopback interface everyone on this machine has access, but web pages of other sites do not: the Host
+ * header must name this machine, which a foreign name that resolves to 127.0.0.1 does not. Otherwise a client needs the token, first in the address and then in a cookie.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 
 export interface AccessOptions {
-  /** Needed for anything; undefined: the server listens on loopback only. */
+  /** Required for every request; undefined: the server listens on loopback only. */
   readonly token: string | undefined;
-  /** Where the server listens. Browsers send a cookie to every port of a host: its name tells servers on one host apart. */
+  /** Where the server listens. Browsers send a cookie to every port of a host, so its name distinguishes servers on one host. */
   readonly port: number | undefined;
 }
 
@@ -19,7 +19,7 @@ export interface AccessRequest {
   readonly authorization: string | undefined;
 }
 
-/** `cookie`: let in, and to be remembered by this cookie. */
+/** `cookie`: allowed, and remembered by this cookie. */
 export type Access =
   | { readonly allowed: true; readonly cookie?: string }
   | { readonly allowed: false; readonly reason: string };
@@ -44,20 +44,20 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
 }
 
 /**
- * Whether a request comes from a page of another site. Browsers name the page's site in `Origin` wherever a request could do more than
- * follow a link; other programs leave it out.
+ * Whether a request comes from a page of another site. Browsers send the page's site in `Origin` whenever a request could do more than
+ * follow a link; other programs do not send it.
  */
 export function isForeign(origin: string | undefined, host: string | undefined): boolean {
   return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`;
 }
 
-/** Without a DNS name of somebody else's. */
+/** Without a foreign DNS name. */
 function isThisMachine(host: string | undefined): boolean {
   const name = (host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));
 }
 
-/** In a time that does not depend on where they differ. */
+/** Compares in a time that does not depend on the position of the difference. */
 function isSame(given: string | undefined, token: string): boolean {
   if (given === undefined) return false;
   const digest = (text: string) => createHash('sha256').update(text).digest();

@@ -1,19 +1,19 @@
-/** An answer of server-sent events, to a client that may read slowly, or not at all any more. */
+/** A response of server-sent events to a client that may read slowly, or may have stopped reading. */
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
 
-/** A connection through which nothing goes for so long may be closed by something in between. */
+/** After this time without data, a proxy may close the connection. */
 const quietMs = 15_000;
-/** An answer that has ended, and of which the client takes nothing for so long, is cut off: it holds memory. */
+/** If the client reads nothing of an ended response for this time, the connection is closed, because it holds memory. */
 const unreadMs = 60_000;
 
-/** Cuts the connection if its client takes nothing of what is left of an answer for so long. For an answer that is complete. */
+/** Closes the connection if the client reads nothing of the rest of a complete response for this time. */
 export function cutOffUnread(raw: ServerResponse, timeoutMs = unreadMs): void {
-  // A timeout of the socket knows a slow reader from one that has stopped; the next request on the connection resets it.
+  // A socket timeout distinguishes a slow reader from one that has stopped; the next request on the connection resets it.
   raw.setTimeout(timeoutMs, () => raw.destroy());
 }
 
-/** What every answer tells browsers: what the page may load, and that nothing of it is to be kept or passed on. */
+/** Headers of every response: what the page may load, and that browsers must not cache it or send a referrer. */
 export function securityHeaders(contentSecurityPolicy: string): Record<string, string> {
   return {
     'content-security-policy': contentSecurityPolicy,
@@ -28,7 +28,7 @@ export class EventResponse {
   readonly #timer: NodeJS.Timeout;
   readonly #unreadMs: number;
 
-  /** Takes the connection of `reply`, and sends the headers that were set there. */
+  /** Takes over the connection of `reply` and sends the headers that were set there. */
   constructor(reply: FastifyReply, times: { readonly quietMs?: number; readonly unreadMs?: number } = {}) {
     reply.hijack();
     const { raw } = reply;
@@ -37,32 +37,32 @@ export class EventResponse {
     const headers = Object.entries(reply.getHeaders()) as [string, string][];
     raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
     raw.flushHeaders();
-    // A comment; a connection on which something waits is not quiet.
+    // A comment; a connection with waiting data is not idle.
     this.#timer = setInterval(() => {
       if (!raw.writableNeedDrain) this.#write(':\n\n');
     }, times.quietMs ?? quietMs);
     raw.on('close', () => clearInterval(this.#timer));
-    // Of this connection alone: without a listener it would end the process.
+    // An error of this connection only: without a listener it would end the process.
     raw.on('error', () => raw.destroy());
   }
 
-  /** What the client has not taken, in bytes. */
+  /** Number of bytes that the client has not read. */
   get unreadBytes(): number {
     return this.#raw.writableLength;
   }
 
-  /** Calls back whenever the client has taken everything after `send` returned false. */
+  /** Calls back whenever the client has read everything after `send` returned false. */
   onDrain(listener: () => void): void {
     this.#raw.on('drain', listener);
   }
 
-  /** Sends an event, unless the answer has ended. False: the client is behind. */
+  /** Sends an event, unless the response has ended. False: the client is behind. */
   send(data: string): boolean {
     this.#timer.refresh();
     return this.#write(`data: ${data}\n\n`);
   }
 
-  /** Ends the answer after `last`, an event as it is sent; the client has some time to take what is left. */
+  /** Ends the response after `last`, an encoded event; the client has some time to read the rest. */
   end(last = ''): void {
     clearInterval(this.#timer);
     if (this.#raw.writableEnded || this.#raw.destroyed) return;
@@ -70,7 +70,7 @@ export class EventResponse {
     cutOffUnread(this.#raw, this.#unreadMs);
   }
 
-  /** Cuts the connection. */
+  /** Closes the connection. */
   destroy(): void {
     this.#raw.destroy();
   }

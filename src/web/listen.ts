@@ -1,4 +1,4 @@
-/** Where a server of this package listens, and what to open then. */
+/** Where a server of this package listens, and the address to open. */
 import { randomBytes } from 'node:crypto';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
@@ -8,21 +8,21 @@ import { errorCode, messageOf, UserError } from '../base/errors.ts';
 export interface ListenOptions {
   /** An address of this machine. */
   readonly host: string;
-  /** 0: the system chooses. */
+  /** 0: the system chooses a free port. */
   readonly port: number;
 }
 
 export interface Urls {
-  /** What to open on this machine, with the token if there is one. */
+  /** The address to open on this machine, with the token if there is one. */
   readonly here: string;
-  /** What to open on another one, where that is another address: undefined unless the server listens on all of this machine. */
+  /** The address to open on another machine, if it differs: undefined unless the server listens on all addresses. */
   readonly elsewhere: string | undefined;
 }
 
 /**
  * Starts listening.
  * @param what the server, for messages: `the dashboard`
- * @throws UserError if the port is taken or the address is none of this machine
+ * @throws UserError if the port is taken or this machine does not have the address
  */
 export async function listen(server: FastifyInstance, what: string, { host, port }: ListenOptions): Promise<void> {
   try {
@@ -39,7 +39,7 @@ export async function listen(server: FastifyInstance, what: string, { host, port
   }
 }
 
-/** A new token for a server that others than this machine reach; undefined on loopback, where none is needed. */
+/** A new token for a server that other machines can reach; undefined on loopback, where none is needed. */
 export function tokenFor(host: string): string | undefined {
   return isLoopback(host) ? undefined : randomBytes(18).toString('base64url');
 }
@@ -48,7 +48,7 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
-/** Of a server that listens. */
+/** The addresses of a listening server. */
 export function urlsOf(server: FastifyInstance, token: string | undefined): Urls {
   const { address, port } = server.server.address() as AddressInfo;
   const urlAt = (name: string): string => {
@@ -61,7 +61,7 @@ export function urlsOf(server: FastifyInstance, token: string | undefined): Urls
   };
 }
 
-/** What others may know this machine by: its first address that is not loopback; its name, which not every network knows, where it has none. */
+/** How other machines can reach this one: its first address that is not loopback, or its name, which not every network resolves. */
 function externalHost(): string {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? hostname();

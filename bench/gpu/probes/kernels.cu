@@ -71,7 +71,7 @@ __device__ inline void productTile(const __nv_bfloat16* A, const __nv_bfloat16* 
   const int rowsOfBlocks = M / BM, columnsOfBlocks = N / BN, band = 8 * columnsOfBlocks;
   const int first = blockIdx.x / band * 8, high = min(8, rowsOfBlocks - first);
   const int row0 = (first + blockIdx.x % band % high) * BM, column0 = blockIdx.x % band / high * BN;
-  // 16-byte chunk c of row r lies at chunk c ^ (r % 8): no bank is hit twice by eight rows.
+  // 16-byte chunk c of row r is stored at chunk c ^ (r % 8), so that eight rows never access a bank twice.
   auto place = [](int row, int chunk) { return uint32_t(row * rowBytes + ((chunk ^ (row & 7)) << 4)); };
   auto fetch = [&](int k, int stage) {
 #pragma unroll

@@ -103,7 +103,7 @@ static CUdeviceptr openShared(int socket) {
   return memory;
 }
 
-// "as written", what is there instead, or the error of reading it.
+// "as written", the contents if they differ, or the error of reading them.
 static const char *contents(CUdeviceptr memory) {
   static char text[60];
   uint32_t ends[2] = {0, 0};

@@ -3,7 +3,7 @@
 // One probe a process; each prints records, one JSON object a line.
 #include "driver.h"
 
-// Of GPT-2 124M, in float32.
+// GPT-2 124M in float32.
 enum { gradientBytes = 124439808 * 4 };
 
 static int multiprocessors;

@@ -1,4 +1,4 @@
-/** Cross entropy of the token that follows each: what a language model is trained on. B batch, T time, N rows (B·T). */
+/** Cross entropy of the next token, the objective of a language model. B batch, T time, N rows (B·T). */
 import type { Batch } from '../../base/batch.ts';
 import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
 import type { LossOptions, Model } from '../model.ts';

@@ -1,6 +1,6 @@
 /**
- * An objective: how a batch becomes gradients, and sums that are worth knowing. It runs on a tape, and does not know that it is
- * distributed: its sums add up over microbatches and ranks, and its gradients do, since a target's loss weighs the same in all of them.
+ * An objective turns a batch into gradients and named sums. It runs on a tape, and does not know that training is
+ * distributed: its sums and gradients add up over microbatches and ranks, because a target's loss has the same weight in all of them.
  */
 import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
@@ -14,43 +14,43 @@ import type { DropoutSource } from '../pass.ts';
 import type { Tape } from '../tape.ts';
 
 /**
- * Sums of a pass, some of which may still be on the device: a tensor stands for the sum of its float32 numbers. Whoever runs the pass
- * begins to read them before the tape is discarded.
+ * Sums of a pass, some of which may still be on the device: a tensor stands for the sum of its float32 numbers. The caller of the pass
+ * must start to read them before the tape is discarded.
  */
 export interface PassSums extends Readonly<Record<string, number | Tensor>> {
-  /** What the targets of the batch count together; 0 if all are masked. */
+  /** The weight of the batch's targets; 0 if all are masked. */
   readonly weight: number;
-  /** Of their losses, unscaled, in nats. */
+  /** The sum of their losses, unscaled, in nats. */
   readonly loss: number | Tensor;
 }
 
 /** How a training pass runs. */
 export interface StepOptions {
-  /** What each target's loss weighs in the gradient: 1 / (weight of the global batch). */
+  /** The weight of each target's loss in the gradient: 1 / (weight of the global batch). */
   readonly scale: number;
   /** Absent: nothing is dropped. */
   readonly dropout?: DropoutSource | undefined;
   /** Default `none`. */
   readonly activationRecompute?: ActivationRecompute | undefined;
-  /** Called with the index of each parameter whose gradient gets nothing more from this pass. */
+  /** Called with the index of each parameter when its gradient from this pass is final. */
   readonly onGradReady?: ((parameterIndex: number) => void) | undefined;
   /** Awaited between forward and backward. */
   readonly onForward?: (() => Promise<void>) | undefined;
 }
 
 export interface Objective {
-  /** As `welcome` and a task call it. */
+  /** The name in `welcome` and in a task. */
   readonly name: string;
   /** The arrays of a sample, for a model of these sizes. */
   readonly fields: (model: ModelConfig) => FieldRules;
   /** Forward and backward: adds the gradient of scale · (sum of losses). */
   readonly step: (tape: Tape, model: Model, batch: Batch, options: StepOptions) => Promise<PassSums>;
-  /** Forward alone, without dropout. */
+  /** Only forward, without dropout. */
   readonly evaluate: (tape: Tape, model: Model, batch: Batch) => Promise<PassSums>;
 }
 
 /**
- * The sums as numbers: what is on the device is added up in float64. All reads are enqueued within the call, so that the tensors may be
+ * The sums as numbers; tensors are added up in float64. All reads are enqueued within the call, so the tensors may be
  * released after it.
  */
 export async function readSums(engine: Engine, { weight, loss, ...others }: PassSums): Promise<Sums> {

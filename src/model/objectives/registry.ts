@@ -7,7 +7,7 @@ const objectives: readonly Objective[] = [
   nextToken, //
 ];
 
-/** @throws PeerError if this version has none of that name */
+/** @throws PeerError if this version does not have this objective */
 export function objectiveOf(name: string): Objective {
   const found = objectives.find((objective) => objective.name === name);
   if (found !== undefined) return found;
