@@ -5,7 +5,7 @@ COPY . .
 # Installs, compiles the engine and builds; then leaves out what only building needs.
 RUN npm ci && test -f build/Release/lockstep_native.node && npm prune --omit=dev --ignore-scripts \
   && find build -mindepth 1 -maxdepth 1 ! -name Release -exec rm -r {} + \
-  && find build/Release -mindepth 1 ! -name '*.node' -delete
+  && find build/Release -mindepth 1 -maxdepth 1 ! -name 'lockstep_native.node*' -exec rm -r {} +
 
 FROM node:22-bookworm-slim
 ENV NODE_ENV=production
