@@ -1,6 +1,6 @@
 /**
- * A real run for a bench: the coordinator of `launch` in this process, worker processes, ZeroMQ sockets, keys, a run directory with its
- * journal in the system's folder for temporary files. What the workers compute on is the bench's choice.
+ * A real run for a bench: `launch`'s coordinator in this process, worker processes, ZeroMQ sockets, keys, and a run directory with its
+ * journal in the system's temporary folder. The bench chooses the workers' engine.
  */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
@@ -21,17 +21,17 @@ import { forkWorkers, type WorkerEntry, type WorkerExit } from '../worker/spawn.
 import { withTemporaryFolder } from './temporaryFolder.ts';
 
 export interface BenchRunOptions {
-  /** `train.workers` says how many processes are started. */
+  /** `train.workers` is the number of processes to start. */
   readonly config: Config;
-  /** Whether the sockets are encrypted, as those of `launch` are without `--no-encrypt`. */
+  /** Whether the sockets are encrypted, as `launch` does without `--no-encrypt`. */
   readonly encrypted: boolean;
-  /** The run waits for one worker more than there are: none of its steps begins. */
+  /** The run waits for one more worker than it has, so that no step begins. */
   readonly idle?: boolean;
-  /** Cores that the workers share; all where it is not given. */
+  /** Cores that the workers share. Default: all. */
   readonly cores?: number;
-  /** What a worker process runs, where it is not what `launch` starts. */
+  /** The program of a worker process. Default: the one that `launch` starts. */
   readonly entry?: WorkerEntry;
-  /** Told of everything that happens to the run, once it is decided. */
+  /** Called with every event of the run, once it is decided. */
   readonly observe?: Observer;
   readonly listener?: Partial<RunListener>;
   readonly onWarning: (message: string) => void;
@@ -47,10 +47,10 @@ export interface BenchRun {
   stop(): void;
 }
 
-/** How long workers have to end by themselves once the run is over. */
+/** Time that workers have to end by themselves after the run. */
 const stopGraceMs = 3_000;
 
-/** Starts a run, hands it to `body`, and leaves no process and no file behind, also where a signal ends this process. */
+/** Starts a run and passes it to `body`. Leaves no process or file behind, even if a signal ends this process. */
 export async function withBenchRun<T>(options: BenchRunOptions, body: (run: BenchRun) => Promise<T>): Promise<T> {
   const { config } = options;
   const dataset = await openDataset(config.data, {
@@ -112,7 +112,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
   });
 }
 
-/** What a run writes, as that of `launch`. */
+/** Writes the same records as `launch`. */
 async function logsIn(folder: string, address: string, onWarning: (message: string) => void) {
   const runId = randomUUID();
   const journal = Journal.create(join(folder, 'journal.jsonl'), onWarning);

@@ -1,7 +1,7 @@
 /**
- * Times generation, of one sequence or of several together: how long a prompt takes until its first token, and each token after it. To compute a
- * token every weight must be read once, so what it is measured against is the time that reading so many bytes takes on the
- * engine's threads, measured before and after each run: others may use the memory too.
+ * Times generation of one sequence or of several together: the time of a prompt until its first token, and of each later token.
+ * Every weight must be read once for each token, so the limit is the time to read that many bytes on the engine's threads. It is
+ * measured before and after each run, because other programs may use the memory too.
  */
 import { parameterCount } from '../architecture/registry.ts';
 import { weightBytes as weightBytesOf } from '../architecture/work.ts';
@@ -14,31 +14,31 @@ import { type Machine, measureMachine, renderMachine } from './machine.ts';
 import { fixed, numberColumn, percent, tableHeading, tableRow } from './table.ts';
 
 export interface GenerateBenchOptions {
-  /** Tokens of the prompts, each timed by itself. */
+  /** Numbers of prompt tokens, each timed separately. */
   readonly prompts: readonly number[];
-  /** Sequences that are decoded together, each number timed by itself with each prompt. */
+  /** Numbers of sequences decoded together, each timed separately with each prompt. */
   readonly batches: readonly number[];
-  /** Tokens timed after each prompt's first. */
+  /** Number of tokens timed after each prompt's first. */
   readonly tokens: number;
-  /** How often each prompt is continued, after once that is not timed. */
+  /** Number of timed continuations of each prompt, after an untimed one. */
   readonly runs: number;
 }
 
 export interface GenerateBenchResult {
   readonly promptTokens: number;
-  /** Sequences that were decoded together. */
+  /** Number of sequences decoded together. */
   readonly batch: number;
-  /** From the prompts to the first token of each, sampled: the median over the runs. */
+  /** Time from the prompts to each one's first sampled token: the median over the runs. */
   readonly promptMs: number;
   readonly promptTokensPerSecond: number;
-  /** Of a token of each sequence after the first, over the tokens of all runs. */
+  /** Time of one token of every sequence, after the first, over the tokens of all runs. */
   readonly medianMs: number;
   readonly minMs: number;
-  /** Of all sequences together. */
+  /** Rate of all sequences together. */
   readonly tokensPerSecond: number;
-  /** 10^9 bytes a second that the engine's threads read from as much memory: the median over the runs. Absent where the engine cannot tell. */
+  /** Memory bandwidth of the engine's threads in 10^9 bytes per second: the median over the runs. Absent if the engine cannot measure it. */
   readonly readGBs?: number;
-  /** The time that reading the weights takes at the bandwidth beside a run, over that run's median token: the median over the runs. */
+  /** Time to read the weights at the run's bandwidth, divided by its median time per token: the median over the runs. */
   readonly ofLimit?: number;
 }
 
@@ -46,16 +46,16 @@ export interface GenerateBenchReport extends GenerateBenchOptions {
   readonly machine: Machine | undefined;
   readonly engine: string;
   readonly parameters: number;
-  /** What a token reads of them. */
+  /** Bytes of weights read per token. */
   readonly weightBytes: number;
   readonly results: readonly GenerateBenchResult[];
 }
 
-/** As `launch generate` draws where nothing else is said. */
+/** The default sampling of `launch generate`. */
 const sampling = { temperature: 0.8, topK: 200, topP: 1 };
 const bandwidthSeconds = 0.1;
 
-/** @param onProgress called after each run with the share that is done */
+/** @param onProgress called after each run with the fraction done */
 export async function runGenerateBench(
   engine: Engine,
   model: Model,
@@ -108,7 +108,7 @@ async function timeRun(
   const { vocabSize } = model.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => Math.floor(randomUniform(key, i) * vocabSize));
   const tokenMs: number[] = [];
-  // All prompts in one step: then every sequence has as many tokens.
+  // All prompts in one step, so that every sequence has the same number of tokens.
   const batch = new DecodeBatch(engine, model, size === 1 ? {} : { promptChunk: Math.max(512, size * promptTokens) });
   for (let i = 0; i < size; i++) batch.add({ ...sampling, prompt, seed: seed * size + i });
   try {
@@ -148,7 +148,7 @@ function resultOf(
   };
 }
 
-/** For people. */
+/** Formats the report for people. */
 export function renderGeneration(report: GenerateBenchReport): string {
   const { machine, engine, parameters, tokens, runs, weightBytes, results } = report;
   const columns = [

@@ -1,35 +1,35 @@
-/** From the timed calls of some steps to one line for each kernel, and what is left between them. */
+/** Summarises the timed calls of some steps: one line per kernel, and the time between kernels. */
 import { median } from '../base/statistics.ts';
 import type { KernelCall, KernelTimer } from './kernelTimer.ts';
 import type { Machine } from './machine.ts';
 
 export interface KernelResult {
-  /** The kernel, as the engine interface calls it, and whether it computes with bfloat16 numbers. */
+  /** The kernel's name in the engine interface, and whether it computes in bfloat16. */
   readonly name: string;
-  /** Of all its calls, if they are told apart. */
+  /** Shape of all its calls, if shapes are separated. */
   readonly shape?: string;
-  /** In one step. */
+  /** Number of calls per step. */
   readonly calls: number;
-  /** Of all its calls in one step: the median over the steps, and the smallest. */
+  /** Time of all its calls in one step: the median over the steps, and the minimum. */
   readonly msPerStep: number;
   readonly minMsPerStep: number;
-  /** `msPerStep` over the median time of the whole step. */
+  /** `msPerStep` divided by the median time of the full step. */
   readonly share: number;
-  /** 10^9 a second: floating-point operations of products and attention, else bytes read and written. */
+  /** 10^9 per second: floating-point operations of products and attention, otherwise bytes read and written. */
   readonly gflops?: number;
-  /** `gflops` over the machine's limit for such numbers. */
+  /** `gflops` divided by the machine's limit for such numbers. */
   readonly ofLimit?: number;
   readonly gbytes?: number;
 }
 
 export interface KernelSummary {
-  /** Whose clock timed the kernels: the host's, from a call to its end, where the device has none. */
+  /** The clock that timed the kernels: the device's, or the host's from a call to its end if the device has none. */
   readonly clock: KernelTimer['clock'];
   /** Median of the steps whose kernels were timed. */
   readonly stepMs: number;
-  /** The most time first. */
+  /** In descending order of time. */
   readonly kernels: readonly KernelResult[];
-  /** Everything else in a step: the tape, copies of tokens, calls into the addon. */
+  /** The rest of a step: the tape, copies of tokens, calls to the addon. */
   readonly betweenMs: number;
 }
 
@@ -75,7 +75,7 @@ export function summariseKernels(
   };
 }
 
-/** Those of bfloat16 numbers are told apart, since their limit is another. */
+/** bfloat16 kernels are separate, because their limit differs. */
 function nameOf({ kernel, bf16 }: KernelCall): string {
   return bf16 ? `${kernel} bf16` : kernel;
 }

@@ -1,6 +1,6 @@
 /**
- * Times each kernel that an engine is asked for, and works out what it had to do: by the device's clock where it has one, else by the
- * host's, from the call of a kernel to its end.
+ * Times each kernel call of an engine and computes its amount of work. The device's clock is used if there is one, otherwise the
+ * host's, from a kernel's call to its end.
  */
 import { invariant } from '../base/errors.ts';
 import type { DeviceTimings } from '../engine/device.ts';
@@ -14,7 +14,7 @@ export interface KernelCall extends KernelWork {
   readonly ms: number;
 }
 
-/** As it is noted down; what it had to do is worked out later, so as not to take the step's time. */
+/** A recorded call. Its amount of work is computed later, so that this does not take the step's time. */
 interface NotedCall {
   readonly kernel: KernelName;
   readonly options: unknown;
@@ -22,9 +22,9 @@ interface NotedCall {
 }
 
 export class KernelTimer {
-  /** Computes what the engine inside computes. */
+  /** Computes the same as the engine it wraps. */
   readonly engine: Engine;
-  /** Whose clock times them. */
+  /** The clock that times them. */
   readonly clock: 'device' | 'host';
   readonly #timings: DeviceTimings | undefined;
   #observer: KernelObserver | undefined;
@@ -35,7 +35,7 @@ export class KernelTimer {
     this.clock = inner.timings === undefined ? 'host' : 'device';
   }
 
-  /** Times the kernels that `body` calls. */
+  /** Times the kernels called by `body`. */
   async timed<T>(body: () => Promise<T>): Promise<{ calls: readonly KernelCall[]; result: T }> {
     const noted: NotedCall[] = [];
     this.#observer = (kernel, options, startMs, endMs) => void noted.push({ kernel, options, ms: endMs - startMs });

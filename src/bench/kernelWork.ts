@@ -1,16 +1,16 @@
 /**
- * What one call of a kernel has to do, worked out from the options that it is called with: floating-point operations of matrix
- * products and attention, bytes of all kernels. A kernel that is not named here is covered too, by the size of its tensors.
+ * The work of one kernel call, computed from its options: floating-point operations of matrix products and attention, and bytes for all
+ * kernels. Kernels without a rule of their own are measured by the size of their tensors.
  */
 import type { KernelOptions, Kernels, LinearOptions } from '../engine/kernels.ts';
 import { elementBytes, type Tensor, type TensorGroup } from '../engine/tensor.ts';
 
 export interface KernelWork {
-  /** Two for each multiply-add that is executed; absent for kernels that are bound by memory. */
+  /** Two per executed multiply-add; absent for memory-bound kernels. */
   readonly flops?: number;
-  /** Whether they are of bfloat16 numbers, whose limit is another. */
+  /** Whether the operations are in bfloat16, which has its own limit. */
   readonly bf16?: boolean;
-  /** Read and written: each tensor of the options once, unless `bytesOf` below knows better. */
+  /** Bytes read and written: each tensor of the options once, unless `bytesOf` below is more precise. */
   readonly bytes: number;
 }
 
@@ -20,13 +20,13 @@ const flopsOf: PerKernel = {
   linearForward: productFlops,
   linearBackward: (options) => productFlops(options) * gradientsIn(options),
   linearCrossEntropy: (options) => productFlops(options) * (1 + gradientsIn(options)),
-  // Two products of T×T/2 by HS a head; backward five, the scores being computed again.
+  // Two products of T×T/2 by HS per head; backward has five, because it recomputes the scores.
   attentionForward: (options) => 2 * attentionFlops(options),
   attentionBackward: (options) => 5 * attentionFlops(options),
 };
 
 const bytesOf: PerKernel = {
-  // Of the tables only the rows that are looked up.
+  // Only the rows that are looked up are read from the tables.
   embeddingForward: ({ out, wpe }) => (wpe ? 3 : 2) * tensorBytes(out),
   embeddingBackward: ({ dout, dwpe }) => (dwpe ? 5 : 3) * tensorBytes(dout),
   attentionDecode: ({ qkv, sequences }) => {
@@ -34,7 +34,7 @@ const bytesOf: PerKernel = {
     const seen = sequences.map(({ keys, position }) => (position + time) * (tensorBytes(keys) / keys.shape[0]!));
     return 2 * tensorBytes(qkv) + 2 * seen.reduce((sum, bytes) => sum + bytes, 0);
   },
-  // The gradients are read, and zeroed perhaps; parameters and both moments are read and written.
+  // The gradients are read, and possibly zeroed; parameters and both moments are read and written.
   adamw: ({ params, zeroGrads }) => 4 * (zeroGrads ? 8 : 7) * params.length,
 };
 
@@ -44,13 +44,13 @@ export function kernelWork(kernel: keyof Kernels, options: unknown): KernelWork 
   return { ...(flops !== undefined && { flops, bf16: isOfBf16(options) }), bytes };
 }
 
-/** As the engine decides it: by what is multiplied with the weight, or by the queries. */
+/** The same rule as the engine's: the precision of the weight's other factor, or of the queries. */
 function isOfBf16(options: unknown): boolean {
   const { inp, dout, qkv } = options as Partial<Record<'inp' | 'dout' | 'qkv', Tensor>>;
   return [inp, dout, qkv].some((tensor) => tensor?.dtype === 'bfloat16');
 }
 
-/** The shapes that tell one call of a kernel from another: those of its largest tensors. */
+/** The shapes that distinguish calls of a kernel: those of its largest tensors. */
 export function kernelShape(options: unknown): string {
   const { inp, weight, qkv, nHead, weightTransposed } = options as Partial<Record<string, Tensor & number>>;
   if (inp !== undefined && weight !== undefined && weight.shape.length === 2) {
@@ -62,7 +62,7 @@ export function kernelShape(options: unknown): string {
   return largest === undefined ? '' : largest.shape.join('×');
 }
 
-/** How many products backward needs. */
+/** The number of products in backward. */
 function gradientsIn({ dinp, dweight }: { readonly dinp?: Tensor; readonly dweight?: Tensor }): number {
   return Number(dinp !== undefined) + Number(dweight !== undefined);
 }
@@ -72,7 +72,7 @@ function productFlops({ inp, weight }: LinearOptions): number {
   return (2 * inp.size * weight.size) / inp.shape.at(-1)!;
 }
 
-/** B·T·T·C: one product of the causal half of all heads' scores. */
+/** B·T·T·C: one product over the causal half of all heads' scores. */
 function attentionFlops({ qkv, lse }: { qkv: Tensor; lse: Tensor }): number {
   return (qkv.size / 3) * lse.shape.at(-1)!;
 }
@@ -85,7 +85,7 @@ function tensorBytes({ size, dtype }: Tensor): number {
   return elementBytes[dtype] * size;
 }
 
-/** Every tensor of the options, also inside of other objects; a group is one of them. */
+/** Every tensor of the options, including nested ones; a group counts as one. */
 function tensorsIn(value: unknown): Tensor[] {
   if (typeof value !== 'object' || value === null) return [];
   if (isTensor(value)) return [value];

@@ -1,6 +1,6 @@
 /**
- * What a bench ran on, so that its numbers mean something elsewhere: the processor, its instruction set, the versions, and the
- * floating-point limit that it reached in the same run.
+ * The machine that a bench ran on, so that its numbers can be compared elsewhere: the processor, its instruction set, the versions, and
+ * the floating-point limit reached in the same run.
  */
 import { cpus, totalmem } from 'node:os';
 import { commitOfCode } from '../base/commit.ts';
@@ -11,39 +11,39 @@ import { createEngine } from '../engine/registry.ts';
 
 export interface Host {
   readonly cpu: string;
-  /** Cores that this process may use. */
+  /** Number of cores available to this process. */
   readonly cores: number;
   readonly memoryGiB: number;
   readonly os: string;
   readonly node: string;
   readonly lockstep: string;
-  /** Of the code that ran, with `+` where files differed from it; absent where nobody knows. */
+  /** Commit of the code that ran, with `+` if files differed from it; absent if unknown. */
   readonly commit?: string;
 }
 
 export interface Machine extends Host {
-  /** What of the device computed: an instruction set, where it is a processor. */
+  /** The unit that computed: the instruction set, if the device is a processor. */
   readonly isa: string;
-  /** Threads of the host that the bench used. */
+  /** Number of host threads used by the bench. */
   readonly threads: number;
-  /** 10^9 floating-point operations a second in fused multiply-adds on registers, by that many threads together. */
+  /** 10^9 floating-point operations per second in fused multiply-adds on registers, with all these threads together. */
   readonly fmaGflops: number;
   /** The same for 1, 2, … `threads` threads, doubling. */
   readonly fmaGflopsByThreads: Readonly<Record<number, number>>;
-  /** The same in products of bfloat16 numbers summed in float32: AMX, AVX-512 BF16 or float32 multiply-adds. */
+  /** The same in products of bfloat16 numbers summed in float32, with AMX, AVX-512 BF16 or float32 multiply-adds. */
   readonly bf16Gflops: number;
-  /** 10^9 bytes a second read from memory by the threads together; absent where no bandwidth was measured. */
+  /** 10^9 bytes per second read from memory by the threads together; absent if not measured. */
   readonly readGBs?: number;
 }
 
 const measureSeconds = 0.15;
-/** More than caches hold. */
+/** More than caches can hold. */
 const bandwidthBytes = 512e6;
 
 /** An engine that can measure its limit. */
 export type MeasuredEngine = Engine & Required<Pick<Engine, 'peakFlops'>>;
 
-/** Describes this machine and measures the limit that an engine reaches on it; undefined where the engine cannot measure one. */
+/** Describes this machine and measures the limit that an engine reaches on it; undefined if the engine cannot measure one. */
 export function measureMachine(engine: MeasuredEngine): Promise<Machine>;
 export function measureMachine(engine: Engine): Promise<Machine | undefined>;
 export async function measureMachine(engine: Engine): Promise<Machine | undefined> {
@@ -66,7 +66,7 @@ export async function measureMachine(engine: Engine): Promise<Machine | undefine
   };
 }
 
-/** Everything that need not be measured. */
+/** Everything that does not need measuring. */
 export function describeHost(): Host {
   const commit = commitOfCode();
   return {
@@ -81,8 +81,8 @@ export function describeHost(): Host {
 }
 
 /**
- * The machine with its limits measured once more: others may have used it while they were measured first, and the better of
- * two is nearer to the truth.
+ * The machine with its limits measured again: other programs may have used it during the first measurement, and the better of two is
+ * closer to the truth.
  */
 export function withBetterLimit(machine: Machine, engine: Engine): Machine {
   return {
@@ -92,7 +92,7 @@ export function withBetterLimit(machine: Machine, engine: Engine): Machine {
   };
 }
 
-/** 10^9 bytes a second. It takes half a gigabyte for a moment, so it is not for benches that look at their memory. */
+/** 10^9 bytes per second. It briefly uses half a gigabyte, so benches that measure memory cannot use it. */
 export function measureBandwidth(engine: Engine): number {
   return engine.readBandwidth!(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds) / 1e9;
 }
@@ -112,7 +112,7 @@ export function renderMachine(machine: Machine): string {
   );
 }
 
-/** 10^9 floating-point operations a second: the best slice of the time, since others may use the machine too. */
+/** 10^9 floating-point operations per second: the best slice of the time, because other programs may use the machine too. */
 function fmaLimitOf(engine: Engine): number {
   return engine.peakFlops!('float32', measureSeconds) / 1e9;
 }

@@ -1,8 +1,8 @@
 /**
- * The ring all-reduce between real processes of this machine: what a step costs in communication when nothing hides it.
+ * The ring all-reduce between real processes of this machine: the cost of communication in a step if nothing hides it.
  *
- * `busGBs` is the bytes that each rank sends, 2(N-1)/N of the data, over the time: comparable between numbers of ranks, and with
- * what other all-reduce benches call bus bandwidth.
+ * `busGBs` is the number of bytes each rank sends, 2(N-1)/N of the data, divided by the time. It is comparable between numbers of ranks,
+ * and with the bus bandwidth of other all-reduce benches.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -18,9 +18,9 @@ export interface RingBenchOptions {
   repetitions: number;
   bucketBytes: number;
   chunkBytes: number;
-  /** Unix sockets, as workers of one machine use; false: ZeroMQ over loopback TCP, as between machines. */
+  /** Unix sockets, like workers of one machine. If false: ZeroMQ over loopback TCP, like workers of different machines. */
   localRing: boolean;
-  /** CURVE on the TCP connections, as between the machines of a run. */
+  /** CURVE encryption on the TCP connections, as between the machines of a run. */
   encrypted: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface RingBenchResult {
   mbytes: number;
   /** `curve`: TCP, encrypted. */
   carrier: 'unix' | 'curve' | 'tcp';
-  /** Time until the last rank has the sums: the median, and the smallest, over the repetitions. */
+  /** Time until the last rank has the sums: the median and the minimum over the repetitions. */
   medianMs: number;
   minMs: number;
   busGBs: number;
@@ -48,7 +48,7 @@ export interface RingBenchReport {
 const warmups = 3;
 
 /**
- * @param onProgress called after each all-reduce with the share that is done
+ * @param onProgress called after each all-reduce with the fraction done
  * @throws PeerError if a rank fails or a sum is wrong
  */
 export async function runRingBench(

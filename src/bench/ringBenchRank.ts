@@ -1,6 +1,6 @@
 /**
- * One rank of the ring bench: a process of its own, as a worker is, that `ringBench.ts` forks and tells what to do. The data is
- * such that the sums are exact, so that every element can be checked.
+ * One rank of the ring bench: a separate process, like a worker, that `ringBench.ts` forks and controls. The data has exact sums, so
+ * that every element can be checked.
  */
 import { InvariantError, messageOf } from '../base/errors.ts';
 import type { Bucket } from '../comm/buckets.ts';
@@ -10,7 +10,7 @@ import { localHostId } from '../comm/unixSocketRing.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
 
-/** From the parent, in this order; `prepare` and `step` as often as it likes. */
+/** Requests from the parent, in this order; `prepare` and `step` may repeat. */
 export type RingBenchRequest =
   | {
       type: 'open';
@@ -26,7 +26,7 @@ export type RingBenchRequest =
   | { type: 'prepare'; step: number }
   | { type: 'step'; check: boolean };
 
-/** To the parent, one for each request. */
+/** Answers to the parent, one per request. */
 export type RingBenchReply =
   | { type: 'opened'; address: string; local: boolean; reduce: 'native' | 'javascript' }
   | { type: 'formed' }
@@ -55,7 +55,7 @@ class BenchRank {
   }
 
   static async create(open: Extract<RingBenchRequest, { type: 'open' }>): Promise<[BenchRank, RingBenchReply]> {
-    // Each rank's ring has keys of its own; those of the run are only for the control links.
+    // Each rank's ring has its own keys; the run's keys are only for the control links.
     const keys = open.encrypted ? newRunKeys() : undefined;
     const link = await zmqTransport({ localRing: open.localRing, keys }).openRing('127.0.0.1');
     const { addInto, isNative } = hostAdd();
@@ -75,7 +75,7 @@ class BenchRank {
     this.#ring.begin({ step, data: this.#data, buckets: this.#buckets });
   }
 
-  /** One all-reduce of everything: all buckets at once, as at the end of a backward that hides nothing. */
+  /** One all-reduce of everything: all buckets at once, as at the end of a backward pass that hides nothing. */
   async step(check: boolean): Promise<RingBenchReply> {
     const cpu = process.cpuUsage();
     const from = performance.now();
@@ -127,5 +127,5 @@ process.on('message', (request: RingBenchRequest) => {
     (error: unknown) => process.send?.({ type: 'failed', message: messageOf(error) } satisfies RingBenchReply),
   );
 });
-// The parent is done, or gone.
+// The parent has finished or died.
 process.on('disconnect', () => process.exit(0));

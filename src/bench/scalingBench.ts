@@ -1,13 +1,13 @@
 /**
- * How training speeds up with the number of workers, on real runs (benchRun.ts).
+ * How the speed of training grows with the number of workers, on real runs (benchRun.ts).
  *
- * - **Weak scaling**: each worker keeps its share, the global batch grows. **Strong scaling**: the global batch stays that of the most
- *   workers, the shares shrink. With the most workers both are the same run.
- * - **Efficiency** is tokens per second over what the devices at work would make of it if they lost nothing, by the fewest workers. A
- *   simulated device is one for each worker. Of real ones, workers share the cores: there are as many as cores in use.
- * - **Share of communication** is ring wait over the time of a step: what nothing hid.
- * - **Overlap won** is the part of the all-reduce that was hidden: 1 - ring wait / the time of the same all-reduce alone, between as many
- *   processes that do nothing else (ringBench.ts).
+ * - **Weak scaling**: each worker keeps its share and the global batch grows. **Strong scaling**: the global batch stays that of the
+ *   largest number of workers and the shares shrink. With the largest number, both are the same run.
+ * - **Efficiency** is tokens per second relative to what the devices would reach without losses, based on the smallest number of
+ *   workers. Simulated devices: one per worker. Real workers share the cores: the number of devices is the number of cores in use.
+ * - **Share of communication** is ring wait divided by the time of a step: the part that nothing hid.
+ * - **Overlap won** is the hidden part of the all-reduce: 1 - ring wait / the time of the same all-reduce alone, between the same number
+ *   of processes that do nothing else (ringBench.ts).
  */
 import { availableCores } from '../base/cores.ts';
 import { median, quantile } from '../base/statistics.ts';
@@ -26,11 +26,11 @@ export interface ScalingOptions {
   /** Numbers of workers, ascending. */
   readonly workers: readonly number[];
   readonly modes: readonly ScalingMode[];
-  /** Milliseconds a sample on a simulated device; absent: the engine of the config. */
+  /** Milliseconds per sample on a simulated device; absent: the config's engine. */
   readonly computeMs?: number;
-  /** Samples of each worker in a step, with the most workers. */
+  /** Number of samples per worker in a step, with the largest number of workers. */
   readonly batch: number;
-  /** Timed, after {@link warmUpSteps}. */
+  /** Number of timed steps, after {@link warmUpSteps}. */
   readonly steps: number;
   readonly onWarning: (message: string) => void;
 }
@@ -40,23 +40,23 @@ export interface ScalingResult {
   readonly workers: number;
   readonly globalBatchSize: number;
   readonly tokensPerSecond: number;
-  /** Median, and the quartiles. */
+  /** Median and quartiles. */
   readonly stepMs: number;
   readonly stepQuartilesMs: readonly [number, number];
-  /** Of the fewest workers it is 1. */
+  /** 1 for the smallest number of workers. */
   readonly efficiency: number;
   readonly communicationShare: number;
-  /** The same all-reduce alone, median; absent where there is one worker. */
+  /** The same all-reduce alone, median; absent with one worker. */
   readonly ringAloneMs?: number;
   readonly overlapWon?: number;
-  /** Medians over the steps, of the mean over the ranks, in the order of `phaseNames` (report/rankTimes.ts); the last is the rest. */
+  /** Medians over the steps of the mean over the ranks, in the order of `phaseNames` (report/rankTimes.ts); the last is the rest. */
   readonly phaseMs: readonly number[];
 }
 
 export interface ScalingReport {
   readonly machine: Host;
   readonly device: 'real' | 'simulated';
-  /** As the workers say it. */
+  /** As reported by the workers. */
   readonly engine: string;
   readonly computeMs?: number;
   /** 10^6 bytes of float32. */
@@ -66,17 +66,17 @@ export interface ScalingReport {
   readonly results: readonly ScalingResult[];
 }
 
-/** What is known once the first run has begun. */
+/** Facts known once the first run has begun. */
 export type ScalingHead = Omit<ScalingReport, 'results'>;
 
 export interface ScalingListener {
   started?(head: ScalingHead): void;
   measured?(result: ScalingResult): void;
-  /** The part of everything that is done, from 0 to 1. */
+  /** The fraction of all work that is done, from 0 to 1. */
   progress?(done: number): void;
 }
 
-/** Both ends compile their code, memory is touched for the first time. */
+/** In the first steps both ends compile their code and touch memory for the first time. */
 export const warmUpSteps = 3;
 const ringRepetitions = 7;
 
@@ -133,7 +133,7 @@ async function timeRun(
           workers,
           globalBatchSize,
           maxSteps: warmUpSteps + steps,
-          // Every global batch is a multiple of `batch`, and has to be one of this.
+          // Every global batch is a multiple of `batch`, and must be one of this number too.
           microBatchSize: commonDivisor(batch, config.train.microBatchSize),
         },
       },
@@ -160,7 +160,7 @@ function commonDivisor(a: number, b: number): number {
   return b === 0 ? a : commonDivisor(b, a % b);
 }
 
-/** The all-reduce of as many bytes, with nothing beside it. */
+/** The all-reduce of the same number of bytes, with nothing beside it. */
 async function timeRing({ comm }: Config, ranks: number, bytes: number): Promise<number> {
   const { bucketBytesMax: bucketBytes, chunkBytes } = comm;
   const { results } = await runRingBench({
@@ -193,7 +193,7 @@ interface Measured {
   readonly globalBatchSize: number;
   readonly run: TimedRun;
   readonly ringAloneMs: number | undefined;
-  /** That of the fewest workers. */
+  /** The speed with the smallest number of workers. */
   readonly first: ScalingResult | undefined;
   readonly options: ScalingOptions;
 }
@@ -221,7 +221,7 @@ function resultOf({ mode, workers, globalBatchSize, run, ringAloneMs, first, opt
   };
 }
 
-/** Devices at work: one for each worker where they are simulated, else the cores that threads of theirs run on. */
+/** Number of active devices: one per worker if simulated, otherwise the cores used by the workers' threads. */
 function devicesOf({ computeMs, config }: ScalingOptions, workers: number): number {
   if (computeMs !== undefined) return workers;
   const cores = availableCores();

@@ -1,4 +1,4 @@
-/** What `launch bench scaling` shows: rows for a terminal, pictures, and a page. */
+/** The output of `launch bench scaling`: rows for a terminal, pictures, and a page. */
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { phaseNames } from '../records/rankTimes.ts';
@@ -33,7 +33,7 @@ export function renderScalingHead(head: ScalingHead): string {
   return `${renderHost(head.machine)}${headline(head)}\n\n${tableHeading(columns)}\n`;
 }
 
-/** What was measured, in a sentence. */
+/** One sentence about what was measured. */
 function headline({ device, engine, gradientMB, blockSize, steps }: ScalingHead): string {
   const what = device === 'simulated' ? `${engine} (compute is a timed wait)` : `real device: ${engine}`;
   return `${what}; ${gradientMB.toFixed(1)} MB of gradients, ${blockSize} tokens a sample; medians of ${steps} steps`;
@@ -59,7 +59,7 @@ function cellsOf(result: ScalingResult): string[] {
   ];
 }
 
-/** Where the time of a step went. */
+/** Where the time of a step was spent. */
 export function renderScalingPhases({ results }: ScalingReport): string {
   const rows = results.map((result) => tableRow(phaseColumns, phaseCells(result)));
   return `\nms of a step, mean of the ranks, medians:\n${[tableHeading(phaseColumns), ...rows].join('\n')}\n`;
@@ -70,12 +70,12 @@ function phaseCells({ mode, workers, phaseMs }: ScalingResult): string[] {
 }
 
 export interface Picture {
-  /** Of the file, without its end. */
+  /** File name without its extension. */
   readonly name: string;
   readonly svg: string;
 }
 
-/** @param pageSize for a page that has the charts' style sheet: how large */
+/** @param pageSize the size, for a page that has the charts' style sheet */
 export function scalingPictures(report: ScalingReport, pageSize?: ChartSize): Picture[] {
   const modes = [...new Set(report.results.map(({ mode }) => mode))];
   const of = (mode: ScalingMode) => report.results.filter((result) => result.mode === mode);
@@ -89,7 +89,7 @@ export function scalingPictures(report: ScalingReport, pageSize?: ChartSize): Pi
       points: of(mode).map((result) => [result.workers, value(result) ?? Number.NaN] as const),
       hasDots: true,
     }));
-  // Strong scaling and weak scaling have the same ideal only where they begin alike: a line for each would say no more.
+  // Strong and weak scaling have the same ideal only if they start alike; a line for each would say no more.
   const ideal: LineSeries[] = modes.slice(0, 1).map((mode) => ({
     name: 'no loss',
     points: of(mode).map(
@@ -160,7 +160,7 @@ function subtitleOf({ device, computeMs, engine, gradientMB, machine }: ScalingR
   return `${what}; ${gradientMB.toFixed(1)} MB of gradients, ${machine.cores} cores`;
 }
 
-/** A page that needs nothing from outside. */
+/** A self-contained page. */
 export function scalingPage(report: ScalingReport): string {
   const { machine, device, engine, gradientMB, blockSize, steps, results } = report;
   const facts = [

@@ -1,15 +1,15 @@
-/** The device of `launch bench scaling --device simulated`: how its workers are started. */
+/** The device of `launch bench scaling --device simulated`, and how its workers are started. */
 import { z } from 'zod';
 import type { WorkerEntry } from '../worker/spawn.ts';
 
-/** What its compute thread is told. */
+/** The data that its compute thread gets. */
 export const simulatedDevice = z.object({
-  /** Milliseconds that forward and backward of one sample take. */
+  /** Duration of forward and backward of one sample, in milliseconds. */
   computeMs: z.number().min(0),
 });
 export type SimulatedDevice = z.infer<typeof simulatedDevice>;
 
-/** Of forward and backward together: backward has twice the products of forward. */
+/** Forward's share of both: backward has twice the products of forward. */
 export const backwardShare = 2 / 3;
 
 export function simulatedWorkers(device: SimulatedDevice): WorkerEntry {

@@ -1,8 +1,8 @@
 /**
- * The compute thread of a worker with a simulated device, in the place of replicaThreadMain.ts: compute is a wait until a deadline, in
- * which the thread sleeps, so that any number of devices runs on a few cores. Gradients are real: as large as the model's, written bucket by
- * bucket over the simulated backward of the last microbatch, handed to the ring at that moment, and checked once they are reduced.
- * They are small whole numbers, whose sums are exact in any order. AdamW is not simulated: a device does it by itself.
+ * The compute thread of a worker with a simulated device, replacing replicaThreadMain.ts. It computes by sleeping until a deadline, so
+ * that any number of devices runs on a few cores. Gradients are real: as large as the model's, written bucket by bucket during the
+ * simulated backward of the last micro-batch, passed to the ring at that moment, and checked once they are reduced. They are small
+ * integers, whose sums are exact in any order. AdamW is not simulated, because a device does it by itself.
  */
 import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
@@ -35,13 +35,13 @@ interface Device {
   readonly buckets: readonly Bucket[];
   readonly port: MessagePort;
   readonly wanted: Int32Array;
-  /** The gradients of one sample, over and over. */
+  /** The gradients of one sample, repeated. */
   readonly pattern: Float32Array;
 }
 
 const { computeMs } = simulatedDevice.parse(workerData);
 const patternLength = 2 ** 14;
-/** Reduced gradients are checked at every so many places: prime to the pattern's period and to powers of two. */
+/** Interval between checked gradients: prime to the pattern's period and to powers of two. */
 const checkEvery = 997;
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const noHash = createHash('sha256').update('simulated').digest('hex');
@@ -75,7 +75,7 @@ async function buildDevice({ config, vocabSize, gradientPort, wanted }: BuildTas
   return { engine, engineId, tensors, gradients, isInPlace: true, buckets, blocks };
 }
 
-/** Tensors one after the other, without padding. */
+/** Tensors in sequence, without padding. */
 function blockOf(specs: readonly ParameterSpec[]): StateBlock {
   const sizes = specs.map(({ size }) => size);
   let length = 0;
@@ -86,7 +86,7 @@ function blockOf(specs: readonly ParameterSpec[]): StateBlock {
   return { length, offsets, sizes };
 }
 
-/** Waits as long as the samples take. The deadlines count from the start, so that no delay adds to the next. */
+/** Waits for the duration of the samples. Deadlines count from the start, so that delays do not add up. */
 async function runStep({ attempt, batch }: StepTask): Promise<Sums> {
   const { sampleCount } = batch;
   const { config, vocabSize, gradients, buckets, port, wanted, pattern } = built();
@@ -105,7 +105,7 @@ async function runStep({ attempt, batch }: StepTask): Promise<Sums> {
   return lossOf(batch, vocabSize);
 }
 
-/** The thread is asleep meanwhile; a deadline that is over costs nothing. */
+/** Sleeps until the deadline; one that has passed costs nothing. */
 function sleepUntil(deadlineMs: number): void {
   const leftMs = deadlineMs - performance.now();
   if (leftMs > 0) Atomics.wait(sleeper, 0, 0, leftMs);
@@ -126,7 +126,7 @@ function patternAt(index: number): number {
   return ((index * 7) & 63) - 31;
 }
 
-/** The norm of the sum of all ranks, which is known beforehand. @throws where the ring has left another sum */
+/** The norm of the sum over all ranks, which is known in advance. @throws if the ring's result differs */
 async function checkedNorm(): Promise<number> {
   const { config, gradients, pattern } = built();
   const { globalBatchSize } = config.train;
@@ -143,7 +143,7 @@ async function evaluateSums({ batch }: EvaluateTask): Promise<Sums> {
   return lossOf(batch, built().vocabSize);
 }
 
-/** Of a model that has learned nothing. */
+/** The loss of a model that has learned nothing. */
 function lossOf(batch: Batch, vocabSize: number): Sums {
   const weight = targetsOf(batch);
   return { weight, loss: weight * Math.log(vocabSize) };
@@ -154,17 +154,17 @@ async function closePort(): Promise<void> {
   device = undefined;
 }
 
-/** A state that is received would be somebody's who joined late: a bench has none. */
+/** Only a worker that joins late receives a state, and a bench has none. */
 async function noState(): Promise<never> {
   throw new InvariantError('a simulated device has no state to receive');
 }
 
-// The tasks, by the names that replicaThread.ts calls. The state is all zeros, as it comes to `exportState`.
+// The tasks, under the names that replicaThread.ts calls. The state is all zeros, as `exportState` receives it.
 export const build = (task: BuildTask) => outcomeOf(() => buildDevice(task));
 export const step = (task: StepTask) => outcomeOf(() => runStep(task));
 export const gradNorm = () => outcomeOf(checkedNorm);
 export const apply = () => outcomeOf(async () => undefined);
-/** Nothing is traced. */
+/** Records no traces. */
 export const takeSpans = () => outcomeOf(async () => []);
 export const evaluate = (task: EvaluateTask) => outcomeOf(() => evaluateSums(task));
 export const exportState = ({ done }: ExportTask) =>

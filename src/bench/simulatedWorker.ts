@@ -1,4 +1,4 @@
-/** The entry of a worker process with a simulated device: all of a worker but the kernels. */
+/** The entry point of a worker process with a simulated device: a complete worker except for the kernels. */
 import { ReplicaThread } from '../worker/replicaThread.ts';
 import { runWorkerProcess } from '../worker/workerProcess.ts';
 import { simulatedDevice } from './simulatedDevice.ts';

@@ -1,6 +1,6 @@
 /**
- * Times whole training steps of one replica, without data, network or checkpoints: forward, backward and AdamW, on random
- * tokens. Further steps time each kernel, so that the first are not disturbed.
+ * Times complete training steps of one replica, without data, network or checkpoints: forward, backward and AdamW on random
+ * tokens. Additional steps time each kernel, so that this does not disturb the first ones.
  */
 import { architectureOf, parameterCount } from '../architecture/registry.ts';
 import { type PhaseFlops, phaseFlops, stepFlopFormula } from '../architecture/work.ts';
@@ -13,37 +13,37 @@ import { type Machine, measureMachine, withBetterLimit } from './machine.ts';
 import { StepRunner, type StepTimes, type TrainedShape, totalMs } from './stepRunner.ts';
 
 export interface StepBenchOptions extends TrainedShape {
-  /** Steps timed, after those that warm up; and at most `kernelStepsMost` more whose kernels are. */
+  /** Number of timed steps after the warm-up. At most `kernelStepsMost` more steps time the kernels. */
   readonly steps: number;
-  /** Tells calls of a kernel with different shapes apart. */
+  /** Separates calls of a kernel with different shapes. */
   readonly byShape?: boolean;
 }
 
-/** Told what is known as soon as it is. */
+/** Receives each result as soon as it is known. */
 export interface StepBenchListener {
   started?(head: StepBenchHead): void;
-  /** The part of all steps that is done, from 0 to 1. */
+  /** The fraction of all steps that is done, from 0 to 1. */
   progress?(done: number): void;
-  /** Before the kernels are timed. */
+  /** Called before the kernels are timed. */
   stepsTimed?(results: readonly StepBenchResult[]): void;
 }
 
 export interface StepBenchResult {
-  /** The whole step, or one of its phases. */
+  /** The complete step, or one of its phases. */
   readonly name: 'step' | 'forward' | 'backward' | 'optimizer';
   readonly shape: string;
   readonly medianMs: number;
   readonly minMs: number;
-  /** 10^9 floating-point operations a second, by the median time and `formula`; absent for the optimizer. */
+  /** 10^9 floating-point operations per second, from the median time and `formula`; absent for the optimizer. */
   readonly gflops?: number;
-  /** `gflops` over the machine's `fmaGflops`; absent where the engine cannot measure that. */
+  /** `gflops` divided by the machine's `fmaGflops`; absent if the engine cannot measure that. */
   readonly ofLimit?: number;
-  /** Over its `bf16Gflops`, if that is the precision. */
+  /** `gflops` divided by the machine's `bf16Gflops`, if that is the precision. */
   readonly ofBf16Limit?: number;
   readonly tokensPerSecond?: number;
 }
 
-/** What is known before the first step. */
+/** Facts known before the first step. */
 export interface StepBenchHead {
   readonly machine: Machine | undefined;
   readonly engine: string;
@@ -58,13 +58,13 @@ export interface StepBenchReport extends StepBenchHead {
   readonly formula: string;
   readonly results: readonly StepBenchResult[];
   readonly kernels: KernelSummary;
-  /** The most that this process had resident, and that the engine's tensors took. */
+  /** The maximum resident size of this process, and the maximum size of the engine's tensors. */
   readonly peakResidentBytes: number;
   readonly peakTensorBytes: number;
 }
 
 const kernelStepsMost = 10;
-/** Not timed: two steps, or one if it takes longer than this. */
+/** Untimed warm-up: two steps, or one if it takes longer than this. */
 const warmUpSteps = 2;
 const warmUpMs = 3000;
 
@@ -97,7 +97,7 @@ export async function runStepBench(
   for (let step = 0, ms = 0; step < warmUpSteps && ms < warmUpMs; step++) ms += totalMs(await run());
   const samples: StepTimes[] = [];
   while (samples.length < steps) samples.push(await run());
-  // On the engine itself, before and right after the steps, so that all see the same neighbours and the same clock.
+  // On the engine itself, right before and after the steps, so that both see the same neighbours and clock rate.
   const machine = head.machine && withBetterLimit(head.machine, engine);
   const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep, train.trainable), machine);
   listener.stepsTimed?.(results);

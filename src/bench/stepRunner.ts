@@ -1,4 +1,4 @@
-/** Whole training steps of one replica on random tokens, one at a time: what the benches time. */
+/** Complete training steps of one replica on random tokens, one at a time: what the benches time. */
 import type { ModelConfig } from '../architecture/registry.ts';
 import { isTrainedBy } from '../architecture/trainable.ts';
 import { randomKey, randomUniform } from '../base/counterRandom.ts';

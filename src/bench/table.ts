@@ -1,10 +1,10 @@
-/** Tables whose rows are printed one by one, as they are measured: the widths are known before the first. */
+/** Tables whose rows are printed one by one as they are measured, with widths known in advance. */
 
 export interface Column {
   readonly heading: string;
-  /** Of the widest cell; the heading makes it wider if need be. */
+  /** Width of the widest cell; a wider heading widens the column. */
   readonly width: number;
-  /** Texts start at the left, numbers end at the right. */
+  /** Texts are aligned left, numbers right. */
   readonly align: 'left' | 'right';
 }
 
@@ -23,7 +23,7 @@ export function tableHeading(columns: readonly Column[]): string {
   );
 }
 
-/** One line without its end; cells that are left out at the end are empty. */
+/** One line without its line end; missing cells at the end are empty. */
 export function tableRow(columns: readonly Column[], cells: readonly string[]): string {
   return columns
     .map(({ heading, width, align }, i) => {

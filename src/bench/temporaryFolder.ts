@@ -1,4 +1,4 @@
-/** A folder below the system's for temporary files. */
+/** A folder in the system's temporary folder. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Runs `body` with a new folder that is gone afterwards, also where a signal ends this process meanwhile: `interrupted` then aborts,
+ * Runs `body` with a new folder and removes it afterwards, even if a signal ends this process in the meantime: `interrupted` then aborts,
  * for the processes that `body` has started.
  */
 export async function withTemporaryFolder<T>(
@@ -22,7 +22,7 @@ export async function withTemporaryFolder<T>(
   const onSignal = (signal: NodeJS.Signals): void => {
     interruption.abort();
     leave();
-    process.kill(process.pid, signal); // as if nobody had listened
+    process.kill(process.pid, signal); // the default action of the signal
   };
   for (const signal of signals) process.on(signal, onSignal);
   try {
