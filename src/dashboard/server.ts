@@ -5,13 +5,15 @@
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { accessOf } from '../web/access.ts';
 import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
+import { HttpError } from '../web/httpError.ts';
+import { asset, type Exchange, HttpServer, type Route, send, sendJson } from '../web/httpServer.ts';
 import { listen, tokenFor, urlsOf } from '../web/listen.ts';
 import { EventStream } from './eventStream.ts';
 import { exposition } from './exposition.ts';
@@ -42,7 +44,7 @@ const viewersMax = 64;
 export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #token: string | undefined;
-  readonly #server: FastifyInstance;
+  readonly #server: HttpServer;
   readonly #runs: readonly RunView[];
   readonly #encoder: UpdateEncoder;
   readonly #streams = new Set<EventStream>();
@@ -51,20 +53,28 @@ export class Dashboard {
   #isClosed = false;
   readonly #hasWarned = new Set<RunView>();
 
-  private constructor(options: DashboardOptions) {
+  private constructor(options: DashboardOptions, assets: Assets) {
     this.#options = options;
     this.#token = tokenFor(options.host);
     this.#runs = options.runDirs.map((path) => new RunView(path));
     this.#encoder = new UpdateEncoder(this.#runs);
-    this.#server = Fastify({ forceCloseConnections: true, bodyLimit: 1_024, exposeHeadRoutes: false });
+    this.#server = new HttpServer({
+      routes: [...assets.routes, ...this.#routes],
+      headers: securityHeaders(assets.policy),
+      admit: (exchange) => this.#admit(exchange),
+      refusal: ({ message }) => ({ type: 'text/plain; charset=utf-8', body: `${message}\n` }),
+      failure: (error) => {
+        options.onWarning(`the dashboard could not answer a request: ${messageOf(error)}`);
+        return new HttpError('the dashboard failed; the warnings of its program say why', { status: 500 });
+      },
+    });
   }
 
   /** @throws UserError if the port is taken or the address is none of this machine */
   static async open(options: DashboardOptions): Promise<Dashboard> {
-    const dashboard = new Dashboard(options);
+    const dashboard = new Dashboard(options, await readAssets());
     try {
-      await dashboard.#route();
-      await listen(dashboard.#server, 'the dashboard', options);
+      await listen(dashboard.#server.server, 'the dashboard', options);
     } catch (error) {
       await dashboard.#server.close();
       throw error;
@@ -74,12 +84,12 @@ export class Dashboard {
 
   /** What to open in a browser on this machine. */
   get url(): string {
-    return urlsOf(this.#server, this.#token).here;
+    return urlsOf(this.#server.server, this.#token).here;
   }
 
   /** What to open on another machine, where that is another address: undefined unless it listens on all of this machine. */
   get urlElsewhere(): string | undefined {
-    return urlsOf(this.#server, this.#token).elsewhere;
+    return urlsOf(this.#server.server, this.#token).elsewhere;
   }
 
   /** Reads what is new and ends every connection. */
@@ -95,44 +105,47 @@ export class Dashboard {
     await this.#server.close();
   }
 
-  async #route(): Promise<void> {
-    const assets = await readAssets();
-    this.#server.addHook('onRequest', async (request, reply) => this.#admit(request, reply, assets.policy));
-    for (const [path, { type, body }] of assets.files) {
-      this.#server.get(path, async (_, reply) => reply.type(type).send(body));
-    }
-    this.#server.get('/metrics', async (_, reply) => {
-      await this.#refresh();
-      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(exposition(this.#runs));
-    });
-    this.#server.get('/api/config', async () => {
-      await this.#refresh();
-      return this.#runs.map(({ name, config }) => ({ name, config }));
-    });
-    this.#server.get('/api/stream', async (request, reply) => this.#stream(request, reply));
+  get #routes(): Route[] {
+    return [
+      {
+        method: 'GET',
+        path: '/metrics',
+        handle: async ({ response }) => {
+          await this.#refresh();
+          send(response, { type: 'text/plain; version=0.0.4; charset=utf-8', body: exposition(this.#runs) });
+        },
+      },
+      {
+        method: 'GET',
+        path: '/api/config',
+        handle: async ({ response }) => {
+          await this.#refresh();
+          sendJson(
+            response,
+            this.#runs.map(({ name, config }) => ({ name, config })),
+          );
+        },
+      },
+      { method: 'GET', path: '/api/stream', handle: ({ response }) => this.#stream(response) },
+    ];
   }
 
-  async #admit(request: FastifyRequest, reply: FastifyReply, policy: string): Promise<unknown> {
-    reply.headers(securityHeaders(policy));
+  #admit({ request, response, query }: Exchange): void {
     const { host, cookie, authorization } = request.headers;
-    const { token } = request.query as { token?: unknown };
-    const queryToken = typeof token === 'string' ? token : undefined;
     const access = accessOf(
       { token: this.#token, port: request.socket.localPort },
-      { host, cookie, authorization, queryToken },
+      { host, cookie, authorization, queryToken: query.get('token') ?? undefined },
     );
-    if (!access.allowed) return reply.code(403).type('text/plain').send(`${access.reason}\n`);
-    if (access.cookie !== undefined) reply.header('set-cookie', access.cookie);
-    return undefined;
+    if (!access.allowed) throw new HttpError(access.reason, { status: 403 });
+    if (access.cookie !== undefined) response.setHeader('set-cookie', access.cookie);
   }
 
-  #stream(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    if (this.#streams.size >= viewersMax) return reply.code(503).type('text/plain').send('too many pages are open\n');
-    const stream = new EventStream(new EventResponse(reply), this.#encoder);
+  #stream(response: ServerResponse): void {
+    if (this.#streams.size >= viewersMax) throw new HttpError('too many pages are open', { status: 503 });
+    const stream = new EventStream(new EventResponse(response), this.#encoder);
     this.#streams.add(stream);
-    request.raw.on('close', () => this.#streams.delete(stream));
+    response.on('close', () => this.#streams.delete(stream));
     this.#tick();
-    return reply;
   }
 
   /** Tells every page what is new, now and from then on, until none is open. */
@@ -166,29 +179,30 @@ export class Dashboard {
   }
 }
 
-interface Asset {
-  readonly type: string;
-  readonly body: string;
+interface Assets {
+  readonly routes: readonly Route[];
+  /** What the page may load: these and nothing else. */
+  readonly policy: string;
 }
 
-/** The page's own files, the style of both servers' pages, and uPlot's, by path; and what the page may load: these and nothing else. */
-async function readAssets(): Promise<{ files: Map<string, Asset>; policy: string }> {
+/** The page's own files, the style of both servers' pages, and uPlot's. */
+async function readAssets(): Promise<Assets> {
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot'));
   const html = await readFile(join(page, 'index.html'), 'utf8');
-  const files = new Map<string, Asset>([
-    ['/', { type: types.html, body: html }],
-    ['/base.css', { type: types.css, body: await readFile(join(page, '../../web/base.css'), 'utf8') }],
-    ['/page.css', { type: types.css, body: await readFile(join(page, 'page.css'), 'utf8') }],
-    ['/uplot.js', { type: types.js, body: await readFile(join(uplot, 'uPlot.esm.js'), 'utf8') }],
-    ['/uplot.css', { type: types.css, body: await readFile(join(uplot, 'uPlot.min.css'), 'utf8') }],
-  ]);
+  const routes = [
+    asset('/', types.html, html),
+    asset('/base.css', types.css, await readFile(join(page, '../../web/base.css'), 'utf8')),
+    asset('/page.css', types.css, await readFile(join(page, 'page.css'), 'utf8')),
+    asset('/uplot.js', types.js, await readFile(join(uplot, 'uPlot.esm.js'), 'utf8')),
+    asset('/uplot.css', types.css, await readFile(join(uplot, 'uPlot.min.css'), 'utf8')),
+  ];
   for (const name of ['page', 'charts', 'curves', 'readout', 'panels', 'format']) {
-    files.set(`/${name}.js`, { type: types.js, body: await readFile(join(page, `${name}.js`), 'utf8') });
+    routes.push(asset(`/${name}.js`, types.js, await readFile(join(page, `${name}.js`), 'utf8')));
   }
   const importMap = /<script type="importmap">([\s\S]*?)<\/script>/.exec(html)?.[1] ?? '';
   const hash = createHash('sha256').update(importMap).digest('base64');
   const policy =
     `default-src 'none'; script-src 'self' 'sha256-${hash}'; style-src 'self'; connect-src 'self'; ` +
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-  return { files, policy };
+  return { routes, policy };
 }

@@ -1,4 +1,5 @@
 /** What a client did wrong, or cannot have now, in the shape in which OpenAI's clients expect it. */
+import { HttpError } from '../web/httpError.ts';
 
 export type ApiErrorType = 'invalid_request_error' | 'authentication_error' | 'rate_limit_error' | 'server_error';
 
@@ -13,20 +14,24 @@ export interface ApiErrorOptions {
   readonly retryAfterSeconds?: number;
 }
 
-export class ApiError extends Error {
+export class ApiError extends HttpError {
   override readonly name = 'ApiError';
-  readonly options: ApiErrorOptions;
+  readonly type: ApiErrorType | undefined;
+  readonly param: string | null;
 
-  constructor(message: string, options: ApiErrorOptions) {
-    super(message);
-    this.options = options;
+  constructor(message: string, { status, type, param, code, retryAfterSeconds }: ApiErrorOptions) {
+    const headers = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) };
+    super(message, { status, code: code ?? null, headers });
+    this.type = type;
+    this.param = param ?? null;
   }
+}
 
-  /** The body of the response. */
-  get body(): object {
-    const { type = 'invalid_request_error', param = null, code = null } = this.options;
-    return { error: { message: this.message, type, param, code } };
-  }
+/** The body of the response that tells of an error. */
+export function errorBody(error: HttpError): object {
+  const { type, param } = error instanceof ApiError ? error : { type: undefined, param: null };
+  const fallback: ApiErrorType = error.status < 500 ? 'invalid_request_error' : 'server_error';
+  return { error: { message: error.message, type: type ?? fallback, param, code: error.code } };
 }
 
 /** 400 for one parameter. */

@@ -171,8 +171,8 @@ function promptOfTokens(tokens: readonly unknown[], { tokenizer, vocabSize }: Re
     (token) => !(Number.isInteger(token) && Number(token) >= 0 && Number(token) < vocabSize),
   );
   if (wrong >= 0) {
-    const received = JSON.stringify(tokens[wrong])?.slice(0, 100);
-    throw invalid('prompt', `token ${wrong}: expected a whole number from 0 to ${vocabSize - 1}, received ${received}`);
+    const expected = `expected a whole number from 0 to ${vocabSize - 1}`;
+    throw invalid('prompt', `token ${wrong}: ${expected}, received ${shown(tokens[wrong])}`);
   }
   const checked = tokens as readonly number[];
   return { tokens: checked, text: () => tokenizer.decode(checked) };
@@ -207,12 +207,18 @@ interface Range {
 function number(body: Body, name: string, { min, max, whole = false, fallback }: Range): number {
   const value = body[name] ?? fallback;
   if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
-  const received = JSON.stringify(value).slice(0, 100);
-  throw invalid(name, `expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, received ${received}`);
+  const expected = `expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}`;
+  throw invalid(name, `${expected}, received ${shown(value)}`);
 }
 
 function flag(body: Body, name: string): boolean {
   const value = body[name] ?? false;
   if (typeof value === 'boolean') return value;
-  throw invalid(name, `expected true or false, received ${JSON.stringify(value).slice(0, 100)}`);
+  throw invalid(name, `expected true or false, received ${shown(value)}`);
+}
+
+/** A short form for messages. Nested values are not written out, because their depth has no bound. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' && value !== null ? 'an object' : JSON.stringify(value).slice(0, 100);
 }

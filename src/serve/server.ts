@@ -4,16 +4,18 @@
  */
 import { randomInt } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { errorCode, messageOf } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import { accessOf, isForeign } from '../web/access.ts';
-import { cutOffUnread, EventResponse, securityHeaders } from '../web/eventResponse.ts';
+import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
+import { asset, type Exchange, HttpServer, jsonType, type Route, sendJson } from '../web/httpServer.ts';
 import { type ListenOptions, listen, tokenFor, type Urls, urlsOf } from '../web/listen.ts';
-import { ApiError } from './apiError.ts';
+import { readJson } from '../web/requestBody.ts';
+import { ApiError, errorBody } from './apiError.ts';
 import { Completion, type CompletionListener, GatheredChoices } from './completion.ts';
 import { type CompletionRequest, parseCompletionRequest } from './completionRequest.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
@@ -23,6 +25,8 @@ export interface ServeOptions extends SchedulerOptions, ListenOptions {
   readonly modelName: string;
   /** Told of failures that are not a client's. */
   readonly onWarning: (message: string) => void;
+  /** Time in which a complete request must arrive. Default 30 s. */
+  readonly requestTimeoutMs?: number;
 }
 
 /** As the build leaves it. */
@@ -38,8 +42,6 @@ const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; " +
   "form-action 'none'; frame-ancestors 'none'";
 const bodyBytesMax = 2 ** 20;
-/** A request must have come after so long. */
-const requestTimeoutMs = 30_000;
 /** What a client may leave unread before it is cut off. */
 const unreadBytesMax = 2 ** 20;
 
@@ -50,29 +52,30 @@ export class ModelServer {
   readonly #options: ServeOptions;
   readonly #token: string | undefined;
   readonly #scheduler: Scheduler;
-  readonly #server: FastifyInstance;
+  readonly #server: HttpServer;
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   #isClosing = false;
 
-  private constructor(loaded: Loaded, options: ServeOptions) {
+  private constructor(loaded: Loaded, options: ServeOptions, assetRoutes: readonly Route[]) {
     this.#loaded = loaded;
     this.#options = options;
     this.#token = tokenFor(options.host);
     this.#scheduler = new Scheduler(loaded, options);
-    this.#server = Fastify({
-      forceCloseConnections: true,
-      bodyLimit: bodyBytesMax,
-      requestTimeout: requestTimeoutMs,
-      exposeHeadRoutes: false,
+    this.#server = new HttpServer({
+      routes: [...assetRoutes, ...this.#routes],
+      headers: securityHeaders(policy),
+      admit: (exchange) => this.#admit(exchange),
+      refusal: (error) => ({ type: jsonType, body: JSON.stringify(errorBody(error)) }),
+      failure: (error) => this.#failure(error),
+      ...(options.requestTimeoutMs !== undefined && { requestTimeoutMs: options.requestTimeoutMs }),
     });
   }
 
   /** @throws UserError if the port is taken or the address is none of this machine */
   static async open(loaded: Loaded, options: ServeOptions): Promise<ModelServer> {
-    const server = new ModelServer(loaded, options);
+    const server = new ModelServer(loaded, options, await readAssets());
     try {
-      await server.#route();
-      await listen(server.#server, 'the server', options);
+      await listen(server.#server.server, 'the server', options);
     } catch (error) {
       await server.#server.close();
       throw error;
@@ -82,7 +85,7 @@ export class ModelServer {
 
   /** What to open in a browser, with the token if one is needed. */
   get urls(): Urls {
-    return urlsOf(this.#server, this.#token);
+    return urlsOf(this.#server.server, this.#token);
   }
 
   /** Needed from everybody where it is there: `Authorization: Bearer TOKEN`. */
@@ -104,57 +107,52 @@ export class ModelServer {
     await this.#scheduler.idle();
   }
 
-  async #route(): Promise<void> {
-    const server = this.#server;
-    // Whatever a page of another site may send without asking is not JSON.
-    server.removeContentTypeParser('text/plain');
-    server.addHook('onRequest', async (request, reply) => this.#admit(request, reply));
-    server.addHook('onSend', async (_, reply) => cutOffUnread(reply.raw));
-    server.setErrorHandler(async (error: FastifyError, _, reply) => this.#refuse(error, reply));
-    server.setNotFoundHandler(async ({ method, url }, reply) => {
-      const message = `there is no ${method} ${url.split('?')[0]!.slice(0, 200)} here`;
-      return this.#refuse(new ApiError(message, { status: 404, code: 'unknown_url' }), reply);
-    });
-    for (const [path, [file, type]] of Object.entries(assets)) {
-      const body = await readFile(join(page, file), 'utf8');
-      server.get(path, async (_, reply) => reply.type(type).send(body));
-    }
-    server.get('/health', async () => ({
-      status: this.#isClosing ? 'closing' : 'ok',
-      running: this.#scheduler.running,
-      waiting: this.#scheduler.waiting,
-    }));
-    server.get('/v1/models', async () => ({ object: 'list', data: [this.#modelBody] }));
-    server.get('/v1/models/*', async (request) => {
-      const { '*': name } = request.params as { '*': string };
-      if (name === this.#options.modelName) return this.#modelBody;
-      throw new ApiError(`there is no model ${name.slice(0, 200)} here`, { status: 404, code: 'model_not_found' });
-    });
-    server.post('/v1/completions', async (request, reply) => this.#complete(request, reply));
+  get #routes(): Route[] {
+    return [
+      {
+        method: 'GET',
+        path: '/health',
+        handle: ({ response }) => {
+          const status = this.#isClosing ? 'closing' : 'ok';
+          sendJson(response, { status, running: this.#scheduler.running, waiting: this.#scheduler.waiting });
+        },
+      },
+      {
+        method: 'GET',
+        path: '/v1/models',
+        handle: ({ response }) => sendJson(response, { object: 'list', data: [this.#modelBody] }),
+      },
+      {
+        method: 'GET',
+        path: '/v1/models/*',
+        handle: ({ response, rest }) => {
+          if (rest === this.#options.modelName) return sendJson(response, this.#modelBody);
+          throw new ApiError(`there is no model ${rest.slice(0, 200)} here`, { status: 404, code: 'model_not_found' });
+        },
+      },
+      { method: 'POST', path: '/v1/completions', handle: (exchange) => this.#complete(exchange) },
+    ];
   }
 
   get #modelBody(): object {
     return { id: this.#options.modelName, object: 'model', created: this.#startedSeconds, owned_by: 'lockstep' };
   }
 
-  async #admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    reply.headers(securityHeaders(policy));
+  #admit({ request, response, path, query }: Exchange): void {
     const { host, cookie, authorization, origin } = request.headers;
     if (isForeign(origin, host)) {
       throw new ApiError('a page of another site may not use this server', { status: 403, code: 'foreign_origin' });
     }
-    const { token } = request.query as { token?: unknown };
-    const queryToken = typeof token === 'string' ? token : undefined;
     const access = accessOf(
       { token: this.#token, port: request.socket.localPort },
-      { host, cookie, authorization, queryToken },
+      { host, cookie, authorization, queryToken: query.get('token') ?? undefined },
     );
     if (access.allowed) {
-      if (access.cookie !== undefined) reply.header('set-cookie', access.cookie);
+      if (access.cookie !== undefined) response.setHeader('set-cookie', access.cookie);
       return;
     }
     // Whether the server lives is nothing to hide from who watches over it.
-    if (this.#token !== undefined && request.url === '/health') return;
+    if (this.#token !== undefined && path === '/health') return;
     if (this.#token === undefined) throw new ApiError(access.reason, { status: 403, code: 'foreign_host' });
     throw new ApiError('the token is missing or wrong: send the header Authorization: Bearer TOKEN', {
       status: 401,
@@ -163,42 +161,31 @@ export class ModelServer {
     });
   }
 
-  /** Whatever was thrown, as clients expect it. */
-  #refuse(error: Error & { readonly statusCode?: number }, reply: FastifyReply): FastifyReply {
-    if (error instanceof ApiError) {
-      const { status, retryAfterSeconds } = error.options;
-      if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds));
-      return reply.code(status).send(error.body);
-    }
-    const status = error.statusCode ?? 500;
-    if (status < 500)
-      return reply.code(status).send(new ApiError(messageOf(error), { status, code: errorCode(error) }).body);
-    return reply.code(500).send(this.#failure(error).body);
-  }
-
   /** Of the model or of this program: its text is for who runs the server. */
   #failure(error: unknown): ApiError {
     this.#options.onWarning(`a request failed: ${messageOf(error)}`);
     return new ApiError('the server failed; its log says why', { status: 500, type: 'server_error' });
   }
 
-  #complete(request: FastifyRequest, reply: FastifyReply): Promise<object | undefined> {
+  async #complete({ request, response }: Exchange): Promise<void> {
+    const body = await readJson(request, bodyBytesMax);
     if (this.#isClosing) {
       throw new ApiError('the server is closing', { status: 503, type: 'server_error', retryAfterSeconds: 5 });
     }
     const { modelName: model, batchMax, queueMax } = this.#options;
-    const parsed = parseCompletionRequest(request.body, {
+    const parsed = parseCompletionRequest(body, {
       model,
       tokenizer: this.#loaded.tokenizer,
       vocabSize: this.#loaded.model.config.vocabSize,
       choicesMax: Math.min(batchMax + queueMax, 128),
       randomSeed: () => randomInt(2 ** 32),
     });
-    return parsed.stream ? this.#stream(parsed, reply) : this.#answer(parsed, reply);
+    if (parsed.stream) this.#stream(parsed, response);
+    else await this.#answer(parsed, response);
   }
 
-  /** Queues a request whose client is on the other end of `reply`: when that goes, so does the request. */
-  #submit(parsed: CompletionRequest, reply: FastifyReply, listener: CompletionListener): Completion {
+  /** Queues a request whose client is on the other end of `response`: when that goes, so does the request. */
+  #submit(parsed: CompletionRequest, response: ServerResponse, listener: CompletionListener): Completion {
     const { modelName: model } = this.#options;
     const { tokenizer } = this.#loaded;
     const completion = new Completion(parsed, { model, tokenizer, scheduler: this.#scheduler }, listener);
@@ -210,33 +197,33 @@ export class ModelServer {
         retryAfterSeconds: this.#scheduler.retryAfterSeconds,
       });
     }
-    reply.raw.on('close', () => completion.cancel());
+    response.on('close', () => completion.cancel());
     return completion;
   }
 
-  #answer(parsed: CompletionRequest, reply: FastifyReply): Promise<object | undefined> {
+  #answer(parsed: CompletionRequest, response: ServerResponse): Promise<void> {
     return new Promise((resolve, reject) => {
       const gathered = new GatheredChoices(parsed.choices.length);
-      const completion = this.#submit(parsed, reply, {
+      const completion = this.#submit(parsed, response, {
         onChunk: (chunk) => gathered.add(chunk),
-        onEnd: () => resolve(completion.body(gathered.choices, true)),
+        onEnd: () => {
+          sendJson(response, completion.body(gathered.choices, true));
+          resolve();
+        },
         onError: reject,
       });
-      reply.raw.on('close', () => {
-        // The client is gone: there is nobody to answer.
-        if (!reply.sent) reply.hijack();
-        resolve(undefined);
-      });
+      // If the client disconnects before the end, nobody waits for the answer.
+      response.on('close', resolve);
     });
   }
 
-  async #stream(parsed: CompletionRequest, reply: FastifyReply): Promise<FastifyReply> {
+  #stream(parsed: CompletionRequest, response: ServerResponse): void {
     let events: EventResponse | undefined;
     const send = (data: string): void => {
       events?.send(data);
       if (events !== undefined && events.unreadBytes > unreadBytesMax) events.destroy();
     };
-    const completion = this.#submit(parsed, reply, {
+    const completion = this.#submit(parsed, response, {
       onChunk: (chunk) => send(JSON.stringify(completion.body([chunk], false))),
       onEnd: () => {
         if (parsed.includeUsage) send(JSON.stringify(completion.body([], true)));
@@ -244,12 +231,19 @@ export class ModelServer {
         events?.end();
       },
       onError: (error) => {
-        send(JSON.stringify(this.#failure(error).body));
+        send(JSON.stringify(errorBody(this.#failure(error))));
         events?.end();
       },
     });
     // The first piece comes in a later turn of the event loop.
-    events = new EventResponse(reply);
-    return reply;
+    events = new EventResponse(response);
   }
+}
+
+function readAssets(): Promise<Route[]> {
+  return Promise.all(
+    Object.entries(assets).map(async ([path, [file, type]]) =>
+      asset(path, type, await readFile(join(page, file), 'utf8')),
+    ),
+  );
 }

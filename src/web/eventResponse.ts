@@ -1,6 +1,5 @@
 /** A response of server-sent events to a client that may read slowly, or may have stopped reading. */
 import type { ServerResponse } from 'node:http';
-import type { FastifyReply } from 'fastify';
 
 /** After this time without data, a proxy may close the connection. */
 const quietMs = 15_000;
@@ -28,14 +27,11 @@ export class EventResponse {
   readonly #timer: NodeJS.Timeout;
   readonly #unreadMs: number;
 
-  /** Takes over the connection of `reply` and sends the headers that were set there. */
-  constructor(reply: FastifyReply, times: { readonly quietMs?: number; readonly unreadMs?: number } = {}) {
-    reply.hijack();
-    const { raw } = reply;
+  /** Sends the headers, with those that were set on `raw` before. */
+  constructor(raw: ServerResponse, times: { readonly quietMs?: number; readonly unreadMs?: number } = {}) {
     this.#raw = raw;
     this.#unreadMs = times.unreadMs ?? unreadMs;
-    const headers = Object.entries(reply.getHeaders()) as [string, string][];
-    raw.writeHead(200, { ...Object.fromEntries(headers), 'content-type': 'text/event-stream' });
+    raw.writeHead(200, { 'content-type': 'text/event-stream' });
     raw.flushHeaders();
     // A comment; a connection with waiting data is not idle.
     this.#timer = setInterval(() => {

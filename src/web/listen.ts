@@ -1,8 +1,9 @@
 /** Where a server of this package listens, and the address to open. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
-import type { FastifyInstance } from 'fastify';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
 
 export interface ListenOptions {
@@ -24,9 +25,10 @@ export interface Urls {
  * @param what the server, for messages: `the dashboard`
  * @throws UserError if the port is taken or this machine does not have the address
  */
-export async function listen(server: FastifyInstance, what: string, { host, port }: ListenOptions): Promise<void> {
+export async function listen(server: Server, what: string, { host, port }: ListenOptions): Promise<void> {
   try {
-    await server.listen({ host, port });
+    server.listen({ host, port });
+    await once(server, 'listening');
   } catch (error) {
     const where = `${host}:${port}`;
     if (errorCode(error) === 'EADDRINUSE') {
@@ -49,8 +51,8 @@ export function isLoopback(host: string): boolean {
 }
 
 /** The addresses of a listening server. */
-export function urlsOf(server: FastifyInstance, token: string | undefined): Urls {
-  const { address, port } = server.server.address() as AddressInfo;
+export function urlsOf(server: Server, token: string | undefined): Urls {
+  const { address, port } = server.address() as AddressInfo;
   const urlAt = (name: string): string => {
     const host = isIPv6(name) ? `[${name}]` : name;
     return `http://${host}:${port}/${token === undefined ? '' : `?token=${token}`}`;

@@ -56,8 +56,10 @@ async function continueText(): Promise<void> {
       const { error } = (await response.json()) as { error: { message: string } };
       throw new Error(error.message);
     }
+    let isComplete = false;
     for await (const data of readEvents(response.body)) {
-      if (data === '[DONE]') break;
+      isComplete = data === '[DONE]';
+      if (isComplete) break;
       const event = JSON.parse(data) as { choices: { text: string }[]; error?: { message: string } };
       if (event.error !== undefined) throw new Error(event.error.message);
       for (const choice of event.choices) append(choice.text);
@@ -65,13 +67,22 @@ async function continueText(): Promise<void> {
       const seconds = (performance.now() - startMs) / 1000;
       state.textContent = `${model}: ${tokens} pieces, ${(tokens / seconds).toFixed(1)} a second`;
     }
+    if (!isComplete) throw new Error('the server ended the text early');
   } catch (error) {
-    if (!abort.signal.aborted) problem.textContent = error instanceof Error ? error.message : String(error);
+    if (!abort.signal.aborted) problem.textContent = reasonOf(error);
   } finally {
     underWay = undefined;
+    // Without new text there is nothing to undo.
+    if (before.at(-1) === text.value) before.pop();
     show();
     text.focus();
   }
+}
+
+/** Browsers report a failed connection as a TypeError, in their own words. */
+function reasonOf(error: unknown): string {
+  if (error instanceof TypeError) return 'the connection to the server failed; is it still running?';
+  return error instanceof Error ? error.message : String(error);
 }
 
 function append(piece: string): void {

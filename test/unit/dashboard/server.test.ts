@@ -146,7 +146,7 @@ describe('the dashboard', () => {
     for (const path of ['/../package.json', '/%2e%2e/package.json', '/run.key', '/api/nothing']) {
       expect((await fetch(new URL(path, url))).status, path).toBe(404);
     }
-    expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(404);
+    expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(405);
     const foreign = await new Promise<number | undefined>((resolve, reject) => {
       const options = { host: url.hostname, port: url.port, path: '/api/config', headers: { host: 'evil.example' } };
       request(options, (response) => {

@@ -1,25 +1,26 @@
 /** Server-sent events to clients that read, and to one that stops. */
 import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
-import Fastify, { type FastifyInstance } from 'fastify';
 import { afterEach, expect, it } from 'vitest';
 import { EventResponse } from '../../../src/web/eventResponse.ts';
 
-let server: FastifyInstance;
-afterEach(() => server.close());
+let server: Server;
+afterEach(() => {
+  server.close();
+  server.closeAllConnections();
+});
 
 async function open(listener: (events: EventResponse) => void, times: { quietMs?: number; unreadMs?: number }) {
-  server = Fastify({ forceCloseConnections: true });
   const failures: unknown[] = [];
   const closed = new Promise<void>((resolve) => {
-    server.get('/', async (_, reply) => {
-      reply.raw.on('error', (error) => failures.push(error)).on('close', resolve);
-      listener(new EventResponse(reply, times));
-      return reply;
+    server = createServer((_, response) => {
+      response.on('error', (error) => failures.push(error)).on('close', resolve);
+      listener(new EventResponse(response, times));
     });
   });
-  await server.listen({ host: '127.0.0.1', port: 0 });
-  return { port: (server.server.address() as AddressInfo).port, failures, closed };
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return { port: (server.address() as AddressInfo).port, failures, closed };
 }
 
 it('a client that reads nothing of an answer that has ended is cut off, and nothing is written after the end', async () => {
