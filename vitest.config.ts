@@ -34,6 +34,8 @@ export default defineConfig({
         ...project,
         testTimeout: project.name === 'unit' || project.name === 'bench' ? 20_000 : 300_000,
         hookTimeout: 120_000,
+        // A second, the default, is a deadline that a busy machine misses.
+        expect: { poll: { timeout: 30_000 } },
         setupFiles: ['test/setup.ts'],
         pool: 'forks' as const,
       },

@@ -1,46 +1,18 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /** The dashboard in a real browser: headless Chromium, where it is installed. Screenshots are left in build/screenshots. */
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { packageRoot } from '../../src/base/packageRoot.ts';
+import type { Page } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
+import { hasBrowser, phone, screenshots, useBrowser } from './browser.ts';
 import { launch, metricsOf, set, start, tiny, useFolder } from './launch.ts';
 
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
-const screenshots = join(packageRoot, 'build', 'screenshots');
 const folder = useFolder();
-if (!existsSync(executablePath))
-  process.stderr.write(`skipped: no browser at ${executablePath} (CHROMIUM=… names another)\n`);
 
-describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => {
-  let browser: Browser;
-  beforeAll(async () => {
-    await mkdir(screenshots, { recursive: true });
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(() => browser?.close());
-
-  /** A page, with everything that it complains of and every host that it asks. */
-  async function openPage(url: string, options: Parameters<Browser['newPage']>[0] = {}) {
-    const page = await browser.newPage(options);
-    const complaints: string[] = [];
-    const hosts = new Set<string>();
-    page.on('console', (message) => {
-      // That of the tests' own looks at canvases is none of the page's.
-      const isOurs = message.text().includes('willReadFrequently');
-      if (message.type() !== 'log' && !isOurs) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('request', (request) => {
-      if (!request.url().startsWith('data:')) hosts.add(new URL(request.url()).host);
-    });
-    await page.goto(url);
-    return { page, complaints, hosts };
-  }
+describe.skipIf(!hasBrowser)('the dashboard in Chromium', () => {
+  const openPage = useBrowser();
 
   const tile = (page: Page, name: string) =>
     page
@@ -178,8 +150,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     }
     const server = start(['dashboard', 'a', 'b', '--port', '0'], folder());
     const [, url = ''] = await server.printed(/^dashboard (\S+) \(/m);
-    const viewport = { width: 390, height: 844 };
-    const { page, complaints } = await openPage(url, { viewport, colorScheme: 'dark', isMobile: true, hasTouch: true });
+    const { page, complaints } = await openPage(url, { ...phone, colorScheme: 'dark' });
     await page.getByText('finished').nth(1).waitFor();
     expect(await page.locator('.run').count()).toBe(2);
     expect(await page.locator('.line').allTextContents()).toContainEqual(expect.stringMatching(/^b, validation/));
@@ -189,7 +160,7 @@ describe.skipIf(!existsSync(executablePath))('the dashboard in Chromium', () => 
     const { width, colour } = await page.evaluate(() => {
       return { width: document.documentElement.scrollWidth, colour: getComputedStyle(document.body).backgroundColor };
     });
-    expect(width).toBeLessThanOrEqual(viewport.width);
+    expect(width).toBeLessThanOrEqual(phone.viewport.width);
     expect(colour).toBe('rgb(13, 17, 23)');
     expect(Math.max(...(await linesOf(page, '.lines, #legend')))).toBeLessThan(4);
     expect(await holes(page)).toEqual([]);
