@@ -33,7 +33,16 @@ ${table(required)}
 npm installs the ones that fit the platform, usually one of each family.
 
 ${table(optional)}
+
+## Copied into \`dist/\`
+
+The build copies parts of development dependencies, with their licences: the byte-pair ranks of gpt-tokenizer ${versionOf('gpt-tokenizer')} (MIT,
+\`dist/bpeRanks\`), and two weights of the font Inter from @expo-google-fonts/inter ${versionOf('@expo-google-fonts/inter')} (SIL Open Font License 1.1, \`dist/fonts\`).
 `;
+}
+
+function versionOf(name) {
+  return packages[`node_modules/${name}`].version;
 }
 
 /** For packages whose licence the lock file does not have: an old package.json, or one part of a family for another platform. */

@@ -21,7 +21,7 @@ cp -r node_modules/. "$target/node_modules"
 (cd "$target/node_modules" &&
   rm -rf @biomejs @typescript typescript playwright-core @shikijs knip uplot typedoc lunr @types .cache .vite \
     protobufjs oxc-parser @oxc-parser @oxc-resolver hyparquet-writer markdown-it lockstep-api-docs zeromq/build/darwin zeromq/build/win32 \
-    zeromq/build/linux/arm64 zeromq/build/linux/x64/node/musl-* zeromq/build/linux/x64/node/[0-9]* gpt-tokenizer/src gpt-tokenizer/data)
+    zeromq/build/linux/arm64 zeromq/build/linux/x64/node/musl-* zeromq/build/linux/x64/node/[0-9]* gpt-tokenizer @expo-google-fonts)
 npm install --prefix "$scratch" --no-save --legacy-peer-deps --ignore-scripts --no-audit --no-fund --silent \
   webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0
 rm -rf "$scratch"/node_modules/webgpu/dist/{darwin,win32}-* "$scratch"/node_modules/webgpu/dist/linux-arm64
@@ -30,6 +30,5 @@ cp -r "$scratch/node_modules/@tensorflow/tfjs-backend-webgpu" "$target/node_modu
 find "$target/node_modules" \( -name '*.map' -o -name '*.md' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*_test.js' \
   -o -name '*.fesm*.js' -o -name 'tf-*.es2017*.js' -o -name 'tf-*.min.js' \) -delete
 rm -rf "$target"/node_modules/@tensorflow/*/src
-find "$target/node_modules/@expo-google-fonts/inter" -name '*.ttf' -not -path '*/400Regular/*' -not -path '*/600SemiBold/*' -delete
 XZ_OPT=-2T0 tar -C "$scratch" -cJf "$file" lockstep
 du -h "$file"

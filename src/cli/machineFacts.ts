@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, cpus, freemem, platform, totalmem } from 'node:os';
 import { availableCores } from '../base/cores.ts';
-import { messageOf } from '../base/errors.ts';
+import { errorCode, messageOf } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import { unitsOf } from '../engine/registry.ts';
 
@@ -34,7 +34,7 @@ export async function machineFacts(): Promise<MachineFacts> {
       lockstep: version,
       node: process.versions.node,
       zeromq: await zeromqVersion(),
-      tfjs: packageVersion(createRequire(import.meta.url).resolve('@tensorflow/tfjs-core/package.json')),
+      tfjs: tfjsVersion(),
     },
   };
 }
@@ -42,6 +42,15 @@ export async function machineFacts(): Promise<MachineFacts> {
 function packageVersion(file: string): string {
   const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
   return version;
+}
+
+function tfjsVersion(): string {
+  try {
+    return packageVersion(createRequire(import.meta.url).resolve('@tensorflow/tfjs-core/package.json'));
+  } catch (error) {
+    if (errorCode(error) === 'MODULE_NOT_FOUND') return 'not installed';
+    throw error;
+  }
 }
 
 /** The version of the package; also checks that its native part loads. */

@@ -1,6 +1,6 @@
-/** Axes: where a value lies on the picture, and which values are labelled (d3-scale finds them). */
-import { scaleLinear, scaleLog } from 'd3-scale';
+/** Axes: where a value lies on the picture, and which values are labelled. */
 import { grouped } from '../base/numberText.ts';
+import { type Ends, linearScale, logScale, niceEnds, roundTicks } from './scales.ts';
 
 export interface AxisSpec {
   readonly label: string;
@@ -40,15 +40,16 @@ export function axisOf(
   const [low, high] = rangeOf([...(spec.include ?? []), ...(spec.ticks ?? [])], values, isLog);
   // Given ticks are the ends as well.
   const isNice = spec.ticks === undefined;
-  const scale = isLog
-    ? scaleLog(isNice ? [roundBelow(low), roundAbove(high)] : [low, high], [...pixels])
-    : scaleLinear([low, high], [...pixels]);
-  if (isNice && !isLog) scale.nice(count);
-  const place = (value: number) => scale(value);
-  const [from, to] = scale.domain() as [number, number];
+  const ends = endsOf([low, high], { isLog, isNice, count });
+  const place = isLog ? logScale(ends, pixels) : linearScale(ends, pixels);
   const label = isPercent ? (value: number) => `${Number((100 * value).toPrecision(4))} %` : numberLabel;
-  const labelled = spec.ticks ?? (isLog ? logTicks(from, to, count) : scale.ticks(count));
+  const labelled = spec.ticks ?? (isLog ? logTicks(...ends, count) : roundTicks(ends, count));
   return { place, ticks: labelled.map((value) => ({ at: place(value), label: label(value) })) };
+}
+
+function endsOf([low, high]: Ends, { isLog, isNice, count }: { isLog: boolean; isNice: boolean; count: number }): Ends {
+  if (!isNice) return [low, high];
+  return isLog ? [roundBelow(low), roundAbove(high)] : niceEnds([low, high], count);
 }
 
 /** The smallest and the largest of the values, made apart where they are one. */
@@ -100,7 +101,7 @@ function logTicks(low: number, high: number, count: number): number[] {
   const some = within([1, 2, 5]);
   if (some.length >= 3) return some;
   const many = within([1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]);
-  return many.length >= 2 ? many : scaleLinear([low, high], [0, 1]).ticks(count);
+  return many.length >= 2 ? many : roundTicks([low, high], count);
 }
 
 /** `1,500`, `20k`, `0.25`, `6e-5`: no longer than an axis has room for. */

@@ -1,5 +1,4 @@
 /** Stacked bars: what a whole consists of, for several of them. */
-import { scaleBand } from 'd3-scale';
 import { type AxisSpec, axisOf } from './axes.ts';
 import {
   type FrameSpec,
@@ -12,6 +11,7 @@ import {
   verticalAxis,
 } from './frame.ts';
 import { escaped } from './markup.ts';
+import { bandScale } from './scales.ts';
 import { filledSeries } from './theme.ts';
 
 export interface BarChartSpec extends FrameSpec {
@@ -35,9 +35,8 @@ export function barChart(spec: BarChartSpec, options: { inPage?: boolean } = {})
   const labels = axisOf(ySpec, totals, [1, 0], tickCount).ticks.map(({ label }) => label);
   const frame = layFrame(spec, legend, labels);
   const y = axisOf(ySpec, totals, [frame.bottom, frame.top], tickCount);
-  const band = scaleBand(bars.keys(), [frame.left, frame.right]).paddingInner(0.35).paddingOuter(0.3);
-  const width = Math.min(barWidthMax, band.bandwidth());
-  const middle = (bar: number) => (band(bar) ?? 0) + band.bandwidth() / 2;
+  const { width: bandWidth, middle } = bandScale(bars.length, [frame.left, frame.right], { inner: 0.35, outer: 0.3 });
+  const width = Math.min(barWidthMax, bandWidth);
   const every = Math.ceil((bars.length * 34) / (frame.right - frame.left));
   const ticks = bars.flatMap(({ name }, i) => (i % every === 0 ? [{ at: middle(i), label: name }] : []));
   const drawn = bars.map(({ name, values }, i) => {

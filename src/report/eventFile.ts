@@ -5,8 +5,8 @@
  * https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto (event.proto, summary.proto, tensor.proto); framing:
  * https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details.
  */
-import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import crc32c from 'crc-32/crc32c.js';
+import { bytesField, doubleField, floatField, message, varintField } from './protobuf.ts';
 
 /** What one event says. */
 export type EventContent =
@@ -41,60 +41,56 @@ const dtypeString = 7;
 
 /** One record, framed. */
 export function encodeRecord(event: TensorBoardEvent): Uint8Array {
-  const message = encodeEvent(event);
-  const record = new Uint8Array(8 + 4 + message.length + 4);
+  const bytes = encodeEvent(event);
+  const record = new Uint8Array(8 + 4 + bytes.length + 4);
   const view = new DataView(record.buffer);
-  view.setBigUint64(0, BigInt(message.length), true);
+  view.setBigUint64(0, BigInt(bytes.length), true);
   view.setUint32(8, maskedCrc(record.subarray(0, 8)), true);
-  record.set(message, 12);
-  view.setUint32(12 + message.length, maskedCrc(message), true);
+  record.set(bytes, 12);
+  view.setUint32(12 + bytes.length, maskedCrc(bytes), true);
   return record;
 }
 
 function encodeEvent({ timeMs, step, content }: TensorBoardEvent): Uint8Array {
-  const writer = new BinaryWriter();
-  writer.tag(field.event.wallTime, WireType.Bit64).double(timeMs / 1_000);
-  writer.tag(field.event.step, WireType.Varint).int64(step);
+  return message(
+    doubleField(field.event.wallTime, timeMs / 1_000),
+    varintField(field.event.step, step),
+    encodeContent(content),
+  );
+}
+
+function encodeContent(content: EventContent): Uint8Array {
   switch (content.kind) {
     case 'fileVersion':
-      writer.tag(field.event.fileVersion, WireType.LengthDelimited).string(fileVersion);
-      break;
+      return bytesField(field.event.fileVersion, fileVersion);
     case 'sessionStart':
-      writer.tag(field.event.sessionLog, WireType.LengthDelimited).fork();
-      writer.tag(field.sessionLog.status, WireType.Varint).int32(sessionStatusStart).join();
-      break;
-    case 'scalars':
-      writer.tag(field.event.summary, WireType.LengthDelimited).fork();
-      for (const [tag, value] of Object.entries(content.values)) {
-        writer.tag(field.summary.value, WireType.LengthDelimited).fork();
-        writer.tag(field.value.tag, WireType.LengthDelimited).string(tag);
-        writer.tag(field.value.simpleValue, WireType.Bit32).float(value).join();
-      }
-      writer.join();
-      break;
+      return bytesField(field.event.sessionLog, varintField(field.sessionLog.status, sessionStatusStart));
+    case 'scalars': {
+      const values = Object.entries(content.values).map(([tag, value]) =>
+        message(bytesField(field.value.tag, tag), floatField(field.value.simpleValue, value)),
+      );
+      return bytesField(field.event.summary, message(...values.map((value) => bytesField(field.summary.value, value))));
+    }
     case 'text':
-      writer.tag(field.event.summary, WireType.LengthDelimited).fork();
-      writeText(writer, content.tag, content.text);
-      writer.join();
-      break;
+      return bytesField(field.event.summary, bytesField(field.summary.value, textValue(content.tag, content.text)));
     default:
-      content satisfies never;
+      return content satisfies never;
   }
-  return writer.finish();
 }
 
 /** A scalar of strings that the text plugin shows. */
-function writeText(writer: BinaryWriter, tag: string, text: string): void {
-  writer.tag(field.summary.value, WireType.LengthDelimited).fork();
-  writer.tag(field.value.tag, WireType.LengthDelimited).string(tag);
-  writer.tag(field.value.metadata, WireType.LengthDelimited).fork();
-  writer.tag(field.metadata.pluginData, WireType.LengthDelimited).fork();
-  writer.tag(field.pluginData.pluginName, WireType.LengthDelimited).string('text').join().join();
-  writer.tag(field.value.tensor, WireType.LengthDelimited).fork();
-  writer.tag(field.tensor.dtype, WireType.Varint).int32(dtypeString);
-  writer.tag(field.tensor.shape, WireType.LengthDelimited).fork().join();
-  writer.tag(field.tensor.stringVal, WireType.LengthDelimited).bytes(new TextEncoder().encode(text)).join();
-  writer.join();
+function textValue(tag: string, text: string): Uint8Array {
+  const plugin = bytesField(field.pluginData.pluginName, 'text');
+  const tensor = message(
+    varintField(field.tensor.dtype, dtypeString),
+    bytesField(field.tensor.shape, ''),
+    bytesField(field.tensor.stringVal, text),
+  );
+  return message(
+    bytesField(field.value.tag, tag),
+    bytesField(field.value.metadata, bytesField(field.metadata.pluginData, plugin)),
+    bytesField(field.value.tensor, tensor),
+  );
 }
 
 /** Rotated, and a constant added: a CRC of data that hold CRCs would be weak. */

@@ -1,5 +1,4 @@
 /** Line charts: several series over one horizontal axis. */
-import { line } from 'd3-shape';
 import { type Axis, type AxisSpec, axisOf } from './axes.ts';
 import { downsample } from './downsample.ts';
 import {
@@ -14,6 +13,7 @@ import {
   tickCountsOf,
   verticalAxis,
 } from './frame.ts';
+import { pathThrough } from './scales.ts';
 import { filledSeries, stroked, strokedSeries } from './theme.ts';
 
 export type Point = readonly [x: number, y: number];
@@ -78,15 +78,12 @@ function canShow([x, y]: Point, xAxis: AxisSpec, yAxis: AxisSpec): boolean {
 
 function curve(series: LineSeries & { colour: number }, x: Axis, y: Axis, spec: LineChartSpec): string {
   const { points, colour, isDashed = false, hasDots = false, isPale = false } = series;
-  const path = line<Point>()
-    .defined((point) => canShow(point, spec.x, spec.y))
-    .x((point) => x.place(point[0]))
-    .y((point) => y.place(point[1]))
-    .digits(1);
   const drawn = downsample(points);
   const opacity = isPale ? ' stroke-opacity="0.3" stroke-width="1"' : ' stroke-width="2"';
   const dash = isDashed ? ' stroke-dasharray="5 4"' : '';
-  const d = path(drawn) ?? '';
+  const d = pathThrough(
+    drawn.map((point) => (canShow(point, spec.x, spec.y) ? [x.place(point[0]), y.place(point[1])] : undefined)),
+  );
   const stroke = `<path d="${d}" fill="none" stroke-linejoin="round" stroke-linecap="round" ${strokedSeries(colour)}${opacity}${dash}/>`;
   if (!hasDots && drawn.length > 1) return stroke;
   const dots = drawn

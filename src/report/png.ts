@@ -1,23 +1,22 @@
 /**
- * SVG to PNG by resvg, without a browser. Text is set in Inter, which comes with an npm package, so that pictures are alike on every
- * machine, also where no font is installed.
+ * Converts SVG to PNG with resvg, without a browser. Text is set in Inter, so pictures are the same on every machine, even without fonts. The
+ * build copies two weights of it from an npm package (scripts/finish-build.mjs).
  */
-import { createRequire } from 'node:module';
-import { messageOf, UserError } from '../base/errors.ts';
+import { join } from 'node:path';
+import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { addPackages } from '../base/installation.ts';
+import { packageRoot } from '../base/packageRoot.ts';
 
-const require = createRequire(import.meta.url);
+const fonts = join(packageRoot, 'dist', 'fonts');
 
 /**
  * @param scale pixels of the PNG to one of the SVG
- * @throws UserError where resvg has no build for this machine
+ * @throws UserError where resvg is not installed, or has no build for this machine
  */
 export async function pngOf(svg: string, scale = 2): Promise<Uint8Array> {
   const { Resvg } = await loadResvg();
   const font = {
-    fontFiles: [
-      require.resolve('@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf'),
-      require.resolve('@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf'),
-    ],
+    fontFiles: [join(fonts, 'Inter_400Regular.ttf'), join(fonts, 'Inter_600SemiBold.ttf')],
     loadSystemFonts: false,
     defaultFontFamily: 'Inter',
   };
@@ -30,6 +29,12 @@ async function loadResvg() {
   try {
     return await import('@resvg/resvg-js');
   } catch (error) {
+    if (errorCode(error) === 'ERR_MODULE_NOT_FOUND') {
+      const what = 'cannot draw a PNG: @resvg/resvg-js is not installed';
+      throw new UserError(
+        `${what}; run \`${addPackages(['@resvg/resvg-js@2.6.2'])}\`, or write an SVG: --out FILE.svg`,
+      );
+    }
     throw new UserError(
       `cannot draw a PNG: @resvg/resvg-js does not load on ${process.platform} ${process.arch} (${messageOf(error)}); ` +
         'write an SVG: --out FILE.svg',

@@ -1,6 +1,16 @@
 /** Lockstep as a dependency of another package: an installed copy of what `npm pack` packs, beside its dependencies. */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
@@ -163,5 +173,47 @@ train({ config, runDir: process.argv[2], singleProcess: true }).then(({ engine }
     expect(quick.stderr).toBe('');
   } finally {
     renameSync(`${addon}.away`, addon);
+  }
+});
+
+test('without optional packages it trains with a published tokenizer, and says what to install for the rest', async () => {
+  const modules = join(folder(), 'node_modules');
+  const { optionalDependencies, devDependencies } = JSON.parse(
+    readFileSync(join(modules, 'lockstep/package.json'), 'utf8'),
+  );
+  // A scope is one link.
+  const names = Object.keys({ ...optionalDependencies, ...devDependencies }).map((name) => name.split('/')[0]!);
+  const absent = [...new Set(names)].filter((name) => existsSync(join(modules, name)));
+  expect(absent).toEqual(expect.arrayContaining(['@resvg', '@tensorflow', '@expo-google-fonts', 'gpt-tokenizer']));
+  const keys = {
+    model: { nLayer: 1, nHead: 1, nEmbd: 8, blockSize: 8 },
+    sample: { maxTokens: 0 },
+    eval: { everySteps: 0 },
+  };
+  const data = { text, tokenizer: 'gpt2' };
+  const steps = { workers: 1, maxSteps: 2, globalBatchSize: 1, microBatchSize: 1 };
+  const program = `import { train } from 'lockstep';
+const config = ${JSON.stringify({ ...keys, data, train: steps })};
+const { engine } = await train({ config, runDir: 'bare', singleProcess: true });
+const error = await train({ config: { ...config, engine: { name: 'tfjs' } }, runDir: 'tfjs', singleProcess: true }).catch(String);
+console.log(JSON.stringify({ engine, error }));
+`;
+  writeFileSync(join(folder(), 'bare.mjs'), program);
+  for (const name of absent) rmSync(join(modules, name));
+  try {
+    const trained = await startProgram([process.execPath, 'bare.mjs'], folder()).finished;
+    expect(trained.code, trained.stderr).toBe(0);
+    expect(JSON.parse(trained.stdout)).toEqual({
+      engine: 'native (cpu)',
+      error: expect.stringMatching(/its packages are not installed.*npm install @tensorflow\/tfjs-core@/),
+    });
+    const main = join(modules, 'lockstep/dist/cli/main.js');
+    const plotted = await startProgram([process.execPath, main, 'plot', 'bare', '--out', 'loss.png'], folder())
+      .finished;
+    expect(plotted.code).toBe(2);
+    const version = optionalDependencies['@resvg/resvg-js'];
+    expect(plotted.stderr).toContain(`resvg-js is not installed; run \`npm install @resvg/resvg-js@${version}\``);
+  } finally {
+    for (const name of absent) symlinkSync(join(packageRoot, 'node_modules', name), join(modules, name));
   }
 });

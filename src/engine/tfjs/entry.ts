@@ -1,4 +1,5 @@
 /** The tfjs engine in the table of engines. */
+import { createRequire } from 'node:module';
 import type { EngineEntry } from '../engineEntry.ts';
 import { installHint, TFJS_DEVICE_KINDS, type TfjsDeviceKind } from './deviceKinds.ts';
 
@@ -7,7 +8,14 @@ export const tfjs = {
   deviceKinds: TFJS_DEVICE_KINDS,
   defaultDeviceKind: 'wasm',
   precisions: ['float32'],
-  missing: () => undefined,
+  missing() {
+    try {
+      createRequire(import.meta.url).resolve('@tensorflow/tfjs-core');
+      return undefined;
+    } catch {
+      return `the packages of TensorFlow.js are not installed; to have them: ${installHint('wasm')}`;
+    }
+  },
   installHint: (deviceKind) => installHint(deviceKind as TfjsDeviceKind),
   start: async ({ deviceKind }) => {
     const { createTfjsEngine } = await import('./tfjsEngine.ts');
