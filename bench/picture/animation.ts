@@ -35,7 +35,7 @@ const padding = 14;
 const titleHeight = 30;
 
 export function animationOf(options: AnimationOptions): string {
-  const { columns, rowCounts, titles, description } = options;
+  const { seconds, columns, rowCounts, titles, description } = options;
   const width = round(columns * cell.width + 2 * padding);
   const heights = rowCounts.map((rows) => titleHeight + rows * cell.height + padding);
   const height = heights[0]! + heights[1]!;
@@ -44,7 +44,8 @@ export function animationOf(options: AnimationOptions): string {
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">`,
     `<title>${escaped(description)}</title>`,
     `<style>${style}${groups.map(({ css }) => css).join('')}`,
-    `@media (prefers-reduced-motion:no-preference){${groups.map(({ animated }) => animated).join('')}}</style>`,
+    `@media (prefers-reduced-motion:no-preference){g[id]{animation:${seconds}s step-end infinite}`,
+    `${groups.map(({ animated }) => animated).join('')}}</style>`,
     `<rect x=".5" y=".5" width="${width - 1}" height="${height - 1}" rx="8" fill="#16181d" stroke="#3b4048"/>`,
     `<path d="M1 ${heights[0]}H${width - 1}" stroke="#3b4048"/>`,
     ...['#ff5f57', '#febc2e', '#28c840'].map(
@@ -106,20 +107,19 @@ function visibleGroups({ shots, seconds, still }: AnimationOptions, tops: readon
     if (indexes.length === shots.length) return { css: '', animated: '', markup: `<g>${body}</g>` };
     const name = `k${i}`;
     const frames = keyframes(indexes, shots, seconds);
-    const visibility = indexes.includes(still) ? 'visible' : 'hidden';
-    const css = `#${name}{visibility:${visibility}}@keyframes ${name}{${frames}}`;
-    const animated = `#${name}{animation:${name} ${seconds}s step-end infinite}`;
+    const css = `#${name}{opacity:${indexes.includes(still) ? 1 : 0}}@keyframes ${name}{${frames}}`;
+    const animated = `#${name}{animation-name:${name}}`;
     return { css, animated, markup: `<g id="${name}">${body}</g>` };
   });
 }
 
 /** Visible from the start of each shot to that of the next one, by percentages of the length. */
 function keyframes(indexes: readonly number[], shots: readonly Shot[], seconds: number): string {
-  const at = (index: number) => `${round((100 * shots[index]!.from) / seconds, 3)}%`;
-  const changes: string[] = indexes[0] === 0 ? [] : ['0%{visibility:hidden}'];
+  const at = (index: number) => `${round((100 * shots[index]!.from) / seconds, 2)}%`;
+  const changes: string[] = indexes[0] === 0 ? [] : ['0%{opacity:0}'];
   for (const [i, index] of indexes.entries()) {
-    if (indexes[i - 1] !== index - 1) changes.push(`${at(index)}{visibility:visible}`);
-    if (indexes[i + 1] !== index + 1 && index + 1 < shots.length) changes.push(`${at(index + 1)}{visibility:hidden}`);
+    if (indexes[i - 1] !== index - 1) changes.push(`${at(index)}{opacity:1}`);
+    if (indexes[i + 1] !== index + 1 && index + 1 < shots.length) changes.push(`${at(index + 1)}{opacity:0}`);
   }
   return changes.join('');
 }

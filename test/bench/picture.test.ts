@@ -78,7 +78,7 @@ describe('an animation', () => {
     expect(svg).toContain('prefers-reduced-motion');
     // What is on all screens is not animated; of the rest just what is on the still one is visible without animation.
     expect(svg).toMatch(/<g><text[^>]*>rank<\/text><text[^>]*>worker<\/text>/);
-    const visible = [...svg.matchAll(/#(k\d+)\{visibility:visible\}@/g)].map(([, id]) => id);
+    const visible = [...svg.matchAll(/#(k\d+)\{opacity:1\}@/g)].map(([, id]) => id);
     const still = visible.map((id) => svg.slice(svg.indexOf(`<g id="${id}">`)).split('</g>')[0]);
     expect(still.join()).toContain('>step 350<');
     expect(still.join()).toContain('>local-0001<');
@@ -90,8 +90,8 @@ describe('an animation', () => {
     const groups = [...svg.matchAll(id)].find(([body]) => body.includes('>local-0001<'))!;
     const frames = new RegExp(`@keyframes ${groups[1]}\\{(.*?)\\}(?=#|@|<)`).exec(svg)![1]!;
     // Away once, while it is dead: from its death until its return, in per cent of the film.
-    const [gone, returned] = [...frames.matchAll(/([\d.]+)%\{visibility:(\w+)\}/g)].slice(1);
-    expect([gone![2], returned![2]]).toEqual(['hidden', 'visible']);
+    const [gone, returned] = [...frames.matchAll(/([\d.]+)%\{opacity:(\d)\}/g)].slice(1);
+    expect([gone![2], returned![2]]).toEqual(['0', '1']);
     const seconds = [gone!, returned!].map(([, percent]) => (Number(percent) / 100) * film.seconds);
     const shown = film.shots.filter(({ rows }) => (rows[2] ?? []).length === 0).map(({ from }) => from);
     expect(seconds[0]).toBeCloseTo(shown[0]!, 2);
