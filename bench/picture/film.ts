@@ -21,7 +21,7 @@ export function filmOf({ captures, marks }: Recording): Film {
   const seconds = before + around + after + end;
   // Times of the film, and those of the recording that they show.
   const cuts = [
-    [0, marks.typed],
+    [0, marks.training],
     [before, marks.killed - aroundMs],
     [before + around, marks.back + aroundMs],
     [before + around + after, marks.done],

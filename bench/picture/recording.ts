@@ -38,8 +38,8 @@ export interface Capture {
 export interface Recording {
   /** Those that differ from the one before. */
   readonly captures: readonly Capture[];
-  /** When the command was typed, the worker was killed, all workers computed again, and the run was done. */
-  readonly marks: { readonly typed: number; readonly killed: number; readonly back: number; readonly done: number };
+  /** When the first step was shown, the worker was killed, all workers computed again, and the run was done. */
+  readonly marks: { readonly training: number; readonly killed: number; readonly back: number; readonly done: number };
 }
 
 /**
@@ -87,7 +87,8 @@ export async function record(options: RecordingOptions, progress: (what: string)
     };
 
     await until('the shells', async () => (await tmux('capture-pane', '-p', '-t', '1')).startsWith('$'));
-    const typed = await type('0', command);
+    await type('0', command);
+    const training = await until('the first step', (screen) => partDone(screen) > 0);
     await until(`${100 * killAfter} % of the steps`, (screen) => partDone(screen) >= killAfter);
     const killed = await type('1', `kill -9 ${await pidOf(worker, folder)}`);
     await until('the loss of the worker', (screen) => screen.includes('SIGKILL'));
@@ -96,7 +97,7 @@ export async function record(options: RecordingOptions, progress: (what: string)
     const done = await until('the end', (screen) => /^done: /m.test(screen));
     await sleep(500);
     await capture();
-    return { captures, marks: { typed, killed, back, done } };
+    return { captures, marks: { training, killed, back, done } };
   } finally {
     await tmux('kill-server').catch(() => {});
     await rm(folder, { recursive: true, force: true, maxRetries: 20 });

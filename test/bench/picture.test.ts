@@ -40,7 +40,7 @@ const captures = Array.from({ length: 600 }, (_, step) => ({
   upper: `step ${step}  ${'█'.repeat(step % 7)}\nrank  worker\n${step < 300 || step >= 340 ? '   1  local-0001' : ''}`,
   lower: step < 300 ? '$' : '$ kill -9 <1>',
 }));
-const film = filmOf({ captures, marks: { typed: 1_000, killed: 30_000, back: 34_000, done: 59_000 } });
+const film = filmOf({ captures, marks: { training: 1_000, killed: 30_000, back: 34_000, done: 59_000 } });
 
 describe('a film', () => {
   const stepAt = (seconds: number) => film.shots.findLast(({ from }) => from <= seconds)!.rows[0]![0]!.text;
