@@ -1,5 +1,5 @@
-// The activations, as in src/base/activations.ts: X(the name there, the type in kernels/activations.h that computes it). All else in
-// native code follows from this list.
+// The activations, as in src/base/activations.ts: X(the name there, the type in kernels/activations.h that computes it). All other
+// native code derives from this list.
 #pragma once
 
 #define LOCKSTEP_ACTIVATIONS(X) \

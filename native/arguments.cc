@@ -182,7 +182,7 @@ DropoutArguments Arguments::dropout(Index samples) {
     return {nullptr, 0, 1};
   }
   const double rate = number("dropout rate");
-  constexpr double steps = 1 << 24;  // the generator's: a rate so near to 1 that it drops each of them would overflow the threshold
+  constexpr double steps = 1 << 24;  // of the generator: a rate so close to 1 that all are dropped would overflow the threshold
   if (ok_ && !(rate >= 0 && rate <= 1 - 1 / steps)) fail("expected a dropout rate in [0, 1 - 2^-24] but received %.9g", rate);
   const Index size = sizeOf(samples, 2);
   const void* keys = typedArray("dropout keys", napi_uint32_array, "Uint32Array", size, nullptr);

@@ -1,5 +1,5 @@
-// Reads and checks the arguments of a native function one after another. The first that is wrong throws a JavaScript TypeError;
-// what is read after it is 0 or null, and `ok()` says so. No kernel runs on arguments that are not ok.
+// Reads and checks the arguments of a native function one after another. The first invalid argument throws a JavaScript TypeError.
+// All later reads return 0 or null, and `ok()` is false. Kernels never run on invalid arguments.
 #pragma once
 
 #include <node_api.h>
@@ -21,7 +21,7 @@ class Arguments {
   bool ok() const { return ok_; }
   napi_env env() const { return env_; }
 
-  // The handle of an engine that lives.
+  // The handle of a live engine.
   Engine* engine();
   // An integer in [0, 2^31).
   Index count(const char* name);
@@ -42,7 +42,7 @@ class Arguments {
   // A Float32Array or Float64Array of any size.
   float* floatsOfAnySize(const char* name, Index* size);
   double* doublesOfAnySize(const char* name, Index* size);
-  // Fails if an array that is written shares memory with one that is read meanwhile. Null shares none.
+  // Fails if a written array shares memory with an array that is read at the same time. Null shares no memory.
   void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
@@ -51,7 +51,7 @@ class Arguments {
   // A string of fewer than `capacity` bytes.
   void text(const char* name, char* into, size_t capacity);
 
-  // Throws with a message of one's own.
+  // Throws with a custom message.
   void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
   // The value that a function without a result returns: throws "out of memory" unless `enoughMemory`.
   napi_value finish(bool enoughMemory);
@@ -59,7 +59,7 @@ class Arguments {
  private:
   napi_value next();
   bool isNull(napi_value value);
-  // Whether the next argument is null; goes past it if so.
+  // Whether the next argument is null; if so, skips it.
   bool skipNull();
   void* typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size, Index* actualSize);
 
@@ -70,7 +70,7 @@ class Arguments {
   size_t count_;
   napi_value values_[24];
   MemoryFence fence_;
-  DenormalsAsZero denormalsAsZero_;  // for the kernel that is called
+  DenormalsAsZero denormalsAsZero_;  // for the called kernel
 };
 
 }  // namespace lockstep

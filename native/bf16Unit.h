@@ -1,7 +1,7 @@
-// What multiplies bfloat16 numbers and sums the products in float32.
+// The unit that multiplies bfloat16 numbers and sums the products in float32.
 #pragma once
 
-// Units that this build has kernels for: the compiler must know their instructions.
+// Units for which this build has kernels, because the compiler supports their instructions.
 #if defined(__x86_64__) && defined(__has_include)
 #if __has_include(<avx512bf16intrin.h>)
 #define LOCKSTEP_BF16_DOTS 1
@@ -14,7 +14,7 @@
 namespace lockstep {
 
 enum class Bf16Unit {
-  widened,  // none of its own: float32 multiply-adds
+  widened,  // no special unit: float32 multiply-adds
   dots,     // AVX512-BF16
   tiles,    // AMX-BF16
 };

@@ -1,5 +1,5 @@
 // Numbers too small for a normalised float32 (below 1.2e-38) count as 0 while one of these lives, on its thread: processors take some
-// hundred cycles for each, and what a softmax leaves of a logit 87 below the largest is worth none.
+// hundred cycles for each, and the softmax of a logit 87 below the largest is not worth any.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The engines of one JavaScript environment (the main thread or a worker thread), each with its thread pool. JavaScript
-// holds a number, which is looked up at every call, so that a stale or invented handle is an error and not a crash.
+// holds a number, which is looked up at every call, so an invalid handle is an error, not a crash.
 #pragma once
 
 #include <node_api.h>

@@ -45,9 +45,9 @@ struct Processor {
 #endif
 
 #if defined(LOCKSTEP_BF16_TILES)
-// AMX's registers are 8 KiB, so that Linux gives them to those processes only which ask
-// (https://docs.kernel.org/arch/x86/xstate.html). It refuses where it does not save them. Asking is the only way to learn whether it
-// would give them, so it is done for the whole process when the sets are first listed.
+// AMX's registers are 8 KiB, so Linux gives them only to processes that request them
+// (https://docs.kernel.org/arch/x86/xstate.html). It refuses if it cannot save them. Only a request shows whether it
+// grants them, so the request is made for the entire process when the sets are first listed.
 bool takeTiles() {
   constexpr long requestPermission = 0x1023, tileData = 18;
   constexpr unsigned tiles = 1u << 24, bfloat16 = 1u << 22;

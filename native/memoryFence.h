@@ -1,6 +1,6 @@
 // Under the address sanitizer: while a native function runs, the memory around its array arguments is poisoned. Tensors share big
-// buffers, so that a kernel which reads or writes outside of its arguments would mostly hit another tensor, which is no error to the
-// sanitizer. In other builds it is nothing.
+// buffers, so a kernel that reads or writes outside its arguments would usually hit another tensor, which the
+// sanitizer does not report. In other builds it does nothing.
 #pragma once
 
 #include <node_api.h>
@@ -25,8 +25,8 @@ class MemoryFence {
     for (size_t i = 0; i < count_; i++) __asan_unpoison_memory_region(fences_[i].begin, fences_[i].end - fences_[i].begin);
   }
 
-  // Fences off `bytes` at `data`, which lies at `offset` of an ArrayBuffer or SharedArrayBuffer, within the buffer. Arguments may
-  // overlap, and lie next to each other.
+  // Fences `bytes` at `data`, which starts at `offset` of an ArrayBuffer or SharedArrayBuffer, within the buffer. Arguments may
+// overlap or be adjacent.
   void open(napi_env env, napi_value buffer, size_t offset, void* data, size_t bytes) {
     napi_value byteLength;
     double bufferBytes = 0;

@@ -27,7 +27,7 @@ void pause() {
 #endif
 }
 
-// Spins until `ready()` or the time is over; says whether it became ready.
+// Spins until `ready()` or the time is over; returns whether it became ready.
 template <class Ready>
 bool spin(int64_t limitNs, Ready ready) {
   if (ready()) return true;
@@ -41,8 +41,8 @@ bool spin(int64_t limitNs, Ready ready) {
   return false;
 }
 
-// Ticket of the running job: number of the job, its task count, and the next task that nobody has claimed. All in one
-// word, so that a thread that comes late either claims a task of the job that runs now or none.
+// Ticket of the running job: number of the job, its task count, and the next unclaimed task. All are in one
+// word, so a late thread claims either a task of the current job or none.
 constexpr int fieldBits = 20;
 constexpr uint64_t fieldMask = (uint64_t(1) << fieldBits) - 1;
 
@@ -82,7 +82,7 @@ struct ThreadPool::State {
   Condition work;
   Condition allDone;
 
-  // Runs tasks until none is unclaimed.
+  // Runs tasks until all are claimed.
   void drain(int thread) {
     while (hasTask(ticket.load(std::memory_order_relaxed))) {
       const uint64_t claimed = ticket.fetch_add(1, std::memory_order_acq_rel);

@@ -1,4 +1,4 @@
-// What the addon exports. Each function reads and checks its arguments (src/engine/native/addon.ts has their types) and calls a
+// The functions that the addon exports. Each function reads and checks its arguments (src/engine/native/addon.ts has their types) and calls a
 // kernel.
 #pragma once
 

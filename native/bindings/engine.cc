@@ -1,4 +1,4 @@
-// Engines: creation, disposal, their memory, and what the machine can do.
+// Engines: creation, disposal, memory, and the abilities of the machine.
 #include "../engine.h"
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr Index enginesMost = 4096;
 
-// A handle is not used again before 500,000 engines have had its slot: the generation is part of the number.
+// A handle is reused only after 500,000 engines have had its slot, because the generation is part of the number.
 struct Engines {
   Engine* slots[enginesMost] = {};
   uint32_t generations[enginesMost] = {};
@@ -119,7 +119,7 @@ napi_value createEngine(napi_env env, napi_callback_info info) {
   return numberValue(env, double(handleOf(*engines, slot)));
 }
 
-// disposeEngine(handle): nothing happens if it is disposed already
+// disposeEngine(handle): does nothing if already disposed
 napi_value disposeEngine(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "disposeEngine");
   const Index handle = args.count("engine");
@@ -140,7 +140,7 @@ napi_value misalignment(napi_env env, napi_callback_info info) {
   return args.ok() ? numberValue(env, double(-reinterpret_cast<uintptr_t>(data) & 63)) : nullptr;
 }
 
-// adviseHugePages(array): where the system has huge pages, those that lie within the array become such when first written to
+// adviseHugePages(array): if the system supports huge pages, pages within the array become huge when first written
 napi_value adviseHugePages(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "adviseHugePages");
   Index size;
@@ -149,7 +149,7 @@ napi_value adviseHugePages(napi_env env, napi_callback_info info) {
   constexpr uintptr_t pageBytes = uintptr_t(1) << 21;
   const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + pageBytes - 1) & ~(pageBytes - 1);
   const uintptr_t end = reinterpret_cast<uintptr_t>(data + size) & ~(pageBytes - 1);
-  // Advice: a kernel without huge pages refuses it, and nothing is lost but speed.
+  // This is a hint: a kernel without huge pages refuses it, which costs only speed.
   if (args.ok() && start < end) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
 #else
   (void)data;

@@ -32,7 +32,7 @@ napi_value linearForward(napi_env env, napi_callback_info info) {
   args.apart("out", p.out, outputs, "inp", p.inp, inputs);
   args.apart("out", p.out, outputs, "preActivation", p.preActivation, outputs);
   args.apart("preActivation", p.preActivation, outputs, "inp", p.inp, inputs);
-  // In place only where an element of one is as long as one of the other.
+  // In place only if the elements of both have the same size.
   if (p.out.bfloat16 != p.residual.bfloat16 || p.residual.data != p.out.data) {
     args.apart("out", p.out, outputs, "residual", p.residual, outputs);
   }

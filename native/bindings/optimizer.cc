@@ -1,4 +1,4 @@
-// AdamW and the norm it is clipped by.
+// AdamW, and the norm for clipping.
 #include <cmath>
 #include <memory>
 #include <new>

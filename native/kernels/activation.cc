@@ -1,4 +1,4 @@
-// Activations on their own, element by element.
+// Separate activations, element by element.
 #include "activations.h"
 #include "parallel.h"
 

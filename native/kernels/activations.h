@@ -6,12 +6,12 @@
 namespace lockstep::LOCKSTEP_ISA {
 
 // GELU in its tanh form. With u = √(2/π) · (x + 0.044715 x³): ½ x (1 + tanh u) = x · sigmoid(2u) = x / (1 + 2^t), t = -2u / ln 2.
-// Within 6e-7 for x in [-12, 12]. Not a number stays so.
+// Error below 6e-7 for x in [-12, 12]. NaN stays NaN.
 constexpr float geluCubic = 0.044715f;
 constexpr float geluTwiceRoot = 1.5957691216057308f;  // 2 · √(2/π)
 constexpr float geluExponent = -2.302208198f;         // -2 · √(2/π) / ln 2
 
-// x / (1 + 2^t). exp2 has no infinity, so t ends at 126; x ends where what is left of it is below 2^-112, and not at x / 2^126.
+// x / (1 + 2^t). exp2 has no infinity, so t is limited to 126. x is limited where the result is below 2^-112, instead of being x / 2^126.
 static inline Vec overOnePlusPower(Vec x, Vec t) {
   return max(splat(-16384.0f), x) / (splat(1.0f) + exp2(min(splat(126.0f), t)));
 }
@@ -20,8 +20,8 @@ static inline Vec geluPower(Vec x, Vec xx) { return x * fma(xx, splat(geluExpone
 
 static inline Vec gelu(Vec x) { return overOnePlusPower(x, geluPower(x, x * x)); }
 
-// s + x · s (1 - s) · (2u)', s = sigmoid(2u); within 2.1e-6. Beyond ±10 it is 0 or 1 in float32; held there, since x⁴ overflows
-// before x does. Not a number stays so.
+// s + x · s (1 - s) · (2u)', s = sigmoid(2u); within 2.1e-6. Beyond ±10 it is 0 or 1 in float32; x is clamped there, because x⁴ overflows
+// before x does. NaN stays NaN.
 static inline Vec geluSlope(Vec input) {
   const Vec x = min(splat(10.0f), max(splat(-10.0f), input));
   const Vec xx = x * x;
@@ -41,7 +41,7 @@ struct Relu {
 };
 
 // x · sigmoid(x) = x / (1 + 2^t), t = -x / ln 2, and sigmoid(x) · (1 + x · (1 - sigmoid(x))). Beyond ±80 the slope is 0 or 1 in
-// float32; held there. Not a number stays so.
+// float32; x is clamped there. NaN stays NaN.
 struct Silu {
   static constexpr float exponent = -1.442695041f;  // -1 / ln 2
 
@@ -54,7 +54,7 @@ struct Silu {
   }
 };
 
-// body(Type{}) for the type of that kind; nothing for none.
+// Calls body(Type{}) for the type of this kind; does nothing for none.
 template <class Body>
 static inline void withActivation(Activation kind, Body body) {
   switch (kind) {

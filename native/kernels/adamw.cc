@@ -1,12 +1,12 @@
-// AdamW with decoupled weight decay, in PyTorch's order: decay first, then the step. One pass over four blocks, as fast as memory
-// gives them.
+// AdamW with decoupled weight decay, in PyTorch's order: decay first, then the step. One pass over four blocks, at the speed of
+// memory.
 #include "parallel.h"
 #include "simd.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// How far ahead of the arithmetic each block is fetched: its streams cross a page too often for the hardware to keep up.
+// Prefetch distance of each block: its streams cross pages too often for the hardware to keep up.
 constexpr Index ahead = 512;
 
 struct Update {
@@ -28,7 +28,7 @@ struct Update {
       storeAny(p.m + i, m, count);
       storeAny(p.v + i, v, count);
       const Vec update = m / fma(sqrt(v), correction, eps);
-      // Fused by name, not as the compiler likes: replicas built by two compilers must agree to the bit.
+      // Explicitly fused, not by the compiler's choice: replicas built by different compilers must be bit-for-bit identical.
       storeAny(p.params + i, fma(loadAny(p.params + i, count), decay, -(step * update)), count);
       if (p.zeroGrads) storeAny(p.grads + i, Vec{}, count);
     });

@@ -1,7 +1,7 @@
-// What the passes of causal attention share: the head they work on, its rows gathered out of the tensors, and products of blocks.
+// Shared by the passes of causal attention: the current head, its rows gathered from the tensors, and products of blocks.
 //
-// Scores are kept transposed: a row belongs to a key, its lanes to queries. A query's softmax then never leaves its lane, and a row
-// of weights is what the products read: one number at a time from the one side, whole rows of channels from the other.
+// Scores are kept transposed: a row belongs to a key, its lanes to queries. A query's softmax then never leaves its lane, and
+// the products read rows of weights one number at a time, and complete rows of channels.
 #pragma once
 
 #include <numeric>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr float log2e = 1.44269504f;
 
-// Tiles in registers, rows by vectors. The wide one loads less for its work, where there are enough columns.
+// Tiles in registers, rows by vectors. The wide one needs fewer loads per operation, if there are enough columns.
 template <int Rows, int Vectors>
 struct TileShape {
   static constexpr int rows = Rows, vectors = Vectors, columns = Vectors * W;
@@ -30,12 +30,12 @@ using Narrow = TileShape<6, 2>;
 using Wide = Narrow;
 #endif
 
-// Queries in a block at most; rows of blocks of keys are a multiple of rowsUnit.
+// Maximum number of queries in a block; rows of key blocks are a multiple of rowsUnit.
 constexpr Index blockQueries = 48;
 constexpr Index rowsUnit = 24;
 static_assert(blockQueries % rowsUnit == 0 && rowsUnit % Narrow::rows == 0 && rowsUnit % Wide::rows == 0 && blockQueries % W == 0);
 
-// Hands out a block of memory piece by piece, each aligned to 64 bytes; without a block, counts only.
+// Divides a block of memory into pieces, each aligned to 64 bytes; without a block, only counts.
 struct Carver {
   float* block;
   Index used = 0;
@@ -65,12 +65,12 @@ struct Head {
         scale(1.0f / __builtin_sqrtf(float(hs))),
         dropout(p.dropout) {}
 
-  // Where this head begins in a tensor whose rows have `parts` times C channels.
+  // The start of this head in a tensor whose rows have `parts` times C channels.
   Index offset(Index parts) const { return sample * t * parts * c + head * hs; }
 
   // Whether rows of channels fill the wide tile.
   bool wide() const { return width % Wide::columns == 0; }
-  // Queries of the block from i0 on: about as many in each, and so that no tile and no vector lies in two blocks.
+  // Number of queries of the block from i0 on. Blocks have about the same size, and no tile or vector spans two blocks.
   Index queriesFrom(Index i0) const {
     const Index blocks = ceilDiv(t, blockQueries);
     static constexpr Index wideUnit = std::lcm(W, Wide::rows), narrowUnit = std::lcm(W, Narrow::rows);
@@ -106,7 +106,7 @@ bool forHeads(ThreadPool& pool, const Arguments& p, Body body) {
   return true;
 }
 
-// Of the queries from i on, those that see key j.
+// The queries from i on that see key j.
 inline VecI sees(Index i, Index j) { return VecI(laneNumbers()) >= VecI(splatU(uint32_t(int32_t(j - i)))); }
 inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }
 
@@ -125,7 +125,7 @@ inline void scatterRows(const float* from, Index width, Index rows, Index size, 
   }
 }
 
-// to[x · blockQueries + i] = from[i · stride + x] · factor for `rows` rows; zeros up to whole vectors.
+// to[x · blockQueries + i] = from[i · stride + x] · factor for `rows` rows; zeros up to complete vectors.
 inline void transposeRows(const float* from, Index stride, Index rows, Index size, float factor, float* to) {
   for (Index i = 0; i < rows; i += W) {
     for (Index x = 0; x < size; x += W) {
@@ -139,7 +139,7 @@ inline void transposeRows(const float* from, Index stride, Index rows, Index siz
   }
 }
 
-// How the rows of a factor lie: one after another, or as columns.
+// The layout of a factor's rows: one after another, or as columns.
 enum class Lies { inRows, inColumns };
 
 // c = a · b, or += with `accumulate`: R rows, V vectors, a sum over `depth`.
@@ -184,7 +184,7 @@ struct Block {
 
   // Keys of this block that some of the queries before i0 + q see.
   Index keysBefore(Index q) const { return larger(0, smaller(keys, i0 + q - j0)); }
-  // Keys whose weights for W queries from q on the sums read.
+  // Number of keys whose weights for W queries from q on are read by the sums.
   Index keysReadFrom(Index q) const { return keysBefore(roundUp(q + W, head.wide() ? Wide::rows : Narrow::rows)); }
 
   // products[j][q] = keyRows[j0 + j] · queries[q], where some query of a vector sees the key. `queryColumns` are rows of blockQueries.

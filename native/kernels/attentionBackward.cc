@@ -1,5 +1,5 @@
-// The gradients of causal attention, with the weights computed again from the scores and their log-sum-exp, in the tiles of the
-// forward pass. A block of queries meets its keys from first to last, so that every sum has one order.
+// The gradients of causal attention, with the weights recomputed from the scores and their log-sum-exp, in the tiles of the
+// forward pass. A block of queries processes its keys from first to last, so every sum has a fixed order.
 #include "attentionBf16.h"
 #include "math.h"
 
@@ -24,7 +24,7 @@ struct Scratch {
   }
 };
 
-// One head: where its rows begin in the tensors, and the next head's queries, null after the last.
+// One head: the start of its rows in the tensors, and of the next head's queries, null after the last.
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
@@ -94,7 +94,7 @@ struct HeadBackward {
         store(dscores + j * blockQueries, weight * (dweight - delta));
       }
     };
-    // Keys that all the queries see.
+    // Number of keys that all queries see.
     const Index common = larger(0, smaller(keys, i + 1 - j0));
     Index j = 0;
     for (; j < common; j++) turn(j, [](Vec x) { return x; });
@@ -108,7 +108,7 @@ struct HeadBackward {
     scatterRows(scratch.dvalue + from, head.width, keys, head.hs, head.dropoutScale(), to + 2 * c, stride);
   }
 
-  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;

@@ -5,7 +5,7 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// A block of queries is of two panels.
+// A block of queries has two panels.
 constexpr Index panels = 2, queriesMost = panels * side;
 constexpr Index blockKeys = 64;
 constexpr Index pairsOfPanel = side * blockKeys;  // numbers of one panel's pairs of keys
@@ -55,7 +55,7 @@ void packQueryPairs(const uint16_t* from, Index stride, Index queries, Index siz
   }
 }
 
-// One head: where its rows begin in the tensors, and the next head's queries, null after the last.
+// One head: the start of its rows in the tensors, and of the next head's queries, null after the last.
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
@@ -209,7 +209,7 @@ struct HeadBackward {
     }
   }
 
-  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;

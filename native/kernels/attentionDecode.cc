@@ -1,7 +1,7 @@
-// Attention of the newest tokens of one sequence to its keys and values, theirs included.
+// Attention of the newest tokens of one sequence to its keys and values, including their own.
 //
-// Positions are cut into blocks whose length depends on C alone. Each block, a task, gives every head a maximum, a sum of weights and
-// a weighted sum of values; these are merged in order. So keys and values stream from memory as they lie there, row after row, and
+// Positions are divided into blocks whose length depends only on C. Each block is a task, which computes a maximum, a sum of weights and
+// a weighted sum of values for every head. These are merged in order. So keys and values are read from memory row after row, and
 // a long sequence keeps every thread busy.
 #include "attentionDecode.h"
 
@@ -11,13 +11,13 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// From so many tokens on tiles are faster.
+// From this number of tokens on, tiles are faster.
 constexpr Index tiledTokens = 8;
 
-// Numbers of a block of keys, about: below it a hand-over to another thread costs more than it saves.
+// Approximate size of a block of keys: below it, handing over to another thread costs more than it saves.
 constexpr Index blockNumbers = 1 << 16;
 
-// Keys and values are read from one end to the other; what follows this many numbers later is fetched meanwhile.
+// Keys and values are read in order; data this many numbers ahead is prefetched.
 constexpr Index fetchAhead = 1536;
 
 // One query of all heads.
@@ -30,7 +30,7 @@ struct Query {
   Index blockPositions() const { return roundUp(blockNumbers / c + 1, W); }
 };
 
-// What a block leaves of its positions, and the weights on the way there.
+// The result of a block, and its intermediate weights.
 struct Part {
   float* maximum;  // [NH]
   float* sum;      // [NH]
@@ -52,7 +52,7 @@ inline float score(const float* query, const float* key, Index hs) {
   return sumLanes(sum);
 }
 
-// Turns the scores of one head into weights and says what they add up to.
+// Turns the scores of one head into weights and returns their sum.
 float weigh(float* weights, Index positions, float& maximum) {
   Vec most = splat(-__builtin_inff());
   forVectors(positions, [&](Index j, int count) { most = max(most, firstLanes(loadAny(weights + j, count), count, most)); });

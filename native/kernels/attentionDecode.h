@@ -1,12 +1,12 @@
-// What attentionDecode shares with the forward pass.
+// Shared by attentionDecode and the forward pass.
 #pragma once
 
 #include "kernels.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 
-// The tokens of a prompt, which are many, in the tiles of attentionForward: their keys and values are in the cache already. False if
-// there was no memory.
+// Processes the many tokens of a prompt in the tiles of attentionForward; their keys and values are already in the cache. False if
+// memory is not available.
 bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p);
 
 }  // namespace lockstep::LOCKSTEP_ISA

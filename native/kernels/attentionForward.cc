@@ -1,6 +1,6 @@
 // Causal multi-head attention in tiles of queries by keys, with the softmax kept as a running maximum and sum, so that no T x T
-// matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied with those keys only that some
-// query of it sees.
+// matrix exists (FlashAttention: https://arxiv.org/abs/2205.14135). A block of queries is multiplied only with keys that at least one
+// of its queries sees.
 #include "attentionBf16.h"
 #include "attentionDecode.h"
 #include "math.h"
@@ -33,9 +33,9 @@ struct State {
 };
 
 // Turns the scores of W queries from i on into weights 2^(score - maximum), 0 where a query does not see the key, before they are
-// divided by their sum. Returns by what the queries' sums so far must be multiplied.
+// divided by their sum. Returns the factor for the queries' previous sums.
 Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, State& state) {
-  // Keys that all the queries see.
+  // Number of keys that all queries see.
   const Index common = larger(0, smaller(keys, i + 1 - j0));
   Vec most[4] = {state.maximum, state.maximum, state.maximum, state.maximum};
   Index j = 0;
@@ -61,7 +61,7 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
   return correction;
 }
 
-// One head: where its rows begin in the tensors, and the next head's, null after the last.
+// One head: the start of its rows in the tensors, and of the next head's, null after the last.
 struct HeadForward {
   const Head& head;
   const Scratch& scratch;
@@ -113,7 +113,7 @@ struct HeadForward {
     }
   }
 
-  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;

@@ -33,7 +33,7 @@ struct State {
   Vec maximum = splat(-__builtin_inff()), sum = {};
 };
 
-// One head: where its rows begin in the tensors, and the next head's, null after the last.
+// One head: the start of its rows in the tensors, and of the next head's, null after the last.
 struct HeadForward {
   const Head& head;
   const Scratch& scratch;
@@ -76,7 +76,7 @@ struct HeadForward {
   }
 
   // Turns the scores of W queries from the block's q on, the first of which is i, into weights in pairs of keys, before they are divided
-  // by their sum; multiplies the queries' sums so far by what the new maximum asks.
+  // by their sum; rescales the queries' previous sums for the new maximum.
   void softmax(Index q, Index i, Index j0, Index keys, State& state) const {
     float* scores = scratch.scores + q;
     uint16_t* weights = scratch.weights + 2 * q;
@@ -111,7 +111,7 @@ struct HeadForward {
     for (Index x = 0; x < blocksOf(head.hs) * side; x++, row += side) store(row, load(row) * correction);
   }
 
-  // What the block from i0 on writes, the next block reads, and a share of what the next head does.
+  // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;

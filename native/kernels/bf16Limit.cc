@@ -1,5 +1,5 @@
-// How many floating-point operations a second the machine can do at best in products of bfloat16 numbers summed in float32, on the
-// pool's unit: a multiply-add counts as two, as in fmaLimit.
+// The maximum rate of floating-point operations in products of bfloat16 numbers summed in float32, on the
+// pool's unit. A multiply-add counts as two, as in fmaLimit.
 #include "blockBf16.h"
 #include "registerLimit.h"
 
@@ -38,7 +38,7 @@ __attribute__((target("amx-tile,amx-bf16"))) float runTiles(int rounds, float se
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  __asm__ volatile("" ::: "memory");  // the loads do not say what they read
+  __asm__ volatile("" ::: "memory");  // the loads do not declare the memory they read
   _tile_loadd(4, numbers, 64);
   _tile_loadd(5, numbers, 64);
   _tile_loadd(6, numbers, 64);
@@ -71,7 +71,7 @@ double bf16Limit(ThreadPool& pool, double seconds) {
     return registerLimit(pool, seconds, operations, [](float seed) { return runDots(rounds, seed); });
   }
 #endif
-  return fmaLimit(pool, seconds);  // without a unit of their own they are float32 multiply-adds
+  return fmaLimit(pool, seconds);  // without a special unit, products are float32 multiply-adds
 }
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -112,7 +112,7 @@ LOCKSTEP_WITH_DOTS void multiplyDots(const Bf16Block& block) {
 
 constexpr int tileSide = 16;  // rows of a tile, and float32 or pairs in a row of it
 
-// Four tiles of sums, two of a and two of b, all of them whole: palette 1 of the manual.
+// Four tiles of sums, two of a and two of b, all complete: palette 1 of the manual.
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, startRow = 0, reserved[14] = {};
   uint16_t rowBytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

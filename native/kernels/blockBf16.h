@@ -23,10 +23,10 @@ struct Bf16Block {
 
 using Bf16BlockFunction = void (*)(const Bf16Block&);
 
-// The function of this unit, which the machine must have.
+// The function for this unit, which the machine must support.
 Bf16BlockFunction bf16BlockFunction(Bf16Unit unit);
 
-// Around the calls of it, on the thread that makes them: AMX has a state that must be set, and dropped again.
+// Surrounds its calls, on the calling thread: AMX has a state that must be set and released.
 class Bf16UnitInUse {
  public:
   explicit Bf16UnitInUse(Bf16Unit unit);

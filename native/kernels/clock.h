@@ -1,4 +1,4 @@
-// Seconds of a clock that only goes forward, for the kernels that measure the machine.
+// Seconds of a monotonic clock, for kernels that measure the machine.
 #pragma once
 
 #include <chrono>

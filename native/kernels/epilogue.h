@@ -1,5 +1,5 @@
-// What becomes of the sums of a product, c = epilogue(a · b): applied to a tile of them while it is in L1, by the float32 and the
-// bfloat16 products alike.
+// The operations on the sums of a product, c = epilogue(a · b). They are applied to a tile of sums while it is in L1, for float32 and
+// bfloat16 products.
 #pragma once
 
 #include "activations.h"
@@ -25,11 +25,11 @@ struct Epilogue {
   Index sampleRows = {};          // rows of one sample of the dropout
   bool accumulate = {};
 
-  // c = y or c += y, in float32: a product may do that itself, and add its parts up in c.
+  // c = y or c += y, in float32: a product may do this itself, and add its parts in c.
   bool plain() const { return !c.bfloat16 && activation == Activation::none && residual.data == nullptr; }
 };
 
-// A tile of sums, [rows, columns] with rows of `stride` floats, all whole vectors, and where it lies in c.
+// A tile of sums, [rows, columns] with rows of `stride` floats, in complete vectors, and its position in c.
 struct SumTile {
   const float* sums;
   Index stride;

@@ -1,4 +1,4 @@
-// How many floating-point operations a second the machine can do at best: chains of fused multiply-adds in registers.
+// The maximum rate of floating-point operations: chains of fused multiply-adds in registers.
 #include "registerLimit.h"
 #include "simd.h"
 

@@ -1,6 +1,6 @@
-// The algorithm is Goto's: panels of b go through L1 while a block of a stays in L2, both packed into the order in which a tile of
-// c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf). Rows of a that are contiguous are
-// read where they lie; contiguous rows of b are packed by the first tile that multiplies them, else b by all threads beforehand.
+// Goto's algorithm: panels of b go through L1 while a block of a stays in L2, both packed into the order in which a tile of
+// c, held in registers, reads them (https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf). Contiguous rows of a are
+// read in place. Contiguous rows of b are packed by the first tile that multiplies them; otherwise all threads pack b beforehand.
 #include "gemm.h"
 
 #include "gemmPacking.h"
@@ -22,29 +22,29 @@ constexpr int MR = 4, NV = 2;
 constexpr int NR = NV * W;
 // A panel's height is at most a vector or a multiple of it.
 constexpr int heightUnit = MR > W ? W : 1;
-// Contiguous rows of a are read where they lie, as far as there are addresses for so many.
+// Contiguous rows of a are read in place, if there are not too many for the address registers.
 #if defined(__aarch64__)
 constexpr bool readsRows = false;
 #else
 constexpr bool readsRows = true;
 #endif
 constexpr Index KC = 8192 / NR < 384 ? 8192 / NR : 384;  // depth of a block: a panel of b is two thirds of L1
-// Rows of a task: MC · KC floats of a stay in L2, beside MC · NC sums; without these, and with b from afar, more rows use it.
+// Rows of a task: MC · KC floats of a stay in L2, with MC · NC sums. Without these, and if b is far away, more rows fit.
 constexpr Index MC = 168 / MR * MR;
 constexpr Index MCMost = W == 16 ? 28 * MR : MC;
 constexpr Index NC = 512 / NR * NR;        // columns of a task
-constexpr Index packedBFloats = 1 << 20;   // of b, packed at once
+constexpr Index packedBFloats = 1 << 20;   // of b that are packed at once
 
 constexpr size_t packedAFloats = size_t(MCMost) * (KC + W);
 constexpr Index sumsStride = NC + W;  // not a multiple of 4 KiB: a tile's rows would share few lines of L1
 constexpr size_t sumsFloats = size_t(MC) * sumsStride;
 
-// Depth of every block of k but the last: the same for all of them, as far as it goes.
+// Depth of all blocks of k except the last, which has the rest.
 inline Index blockDepth(Index k) { return roundUp(ceilDiv(k, larger(1, ceilDiv(k, KC))), 8); }
 
 // ---- The tile in registers -----------------------------------------------------------------------------------------------
 
-// Rows of NR floats of b that are read soon, to be fetched into L2 meanwhile.
+// Rows of NR floats of b that are read soon and are prefetched into L2.
 struct Ahead {
   const float* from;
   Index stride, rows;
@@ -65,7 +65,7 @@ struct Tile {
   bool accumulate;
 };
 
-// One column of a of ROWS numbers after another: of a panel, or of rows as they lie in memory, of which each third has its address.
+// Iterates over columns of a with ROWS numbers: in a panel, or in rows in memory, where every third row has its own address.
 template <int ROWS, bool PANEL>
 struct ColumnsOfA {
   const float* at[PANEL ? 1 : (ROWS + 2) / 3];
@@ -85,10 +85,10 @@ struct ColumnsOfA {
   }
 };
 
-// What will be needed is fetched in so many steps, a few lines at a time: all at once would keep the loads of a waiting.
+// Number of steps in which data is prefetched, a few lines at a time: all at once would delay the loads of a.
 constexpr int fetchSteps = 4;
 
-// The loop over k is short enough to stay in the processor's loop buffer: unrolled further it is slower.
+// The loop over k is short enough for the processor's loop buffer; further unrolling makes it slower.
 template <int ROWS, int VECTORS, bool PANEL, bool PACKS>
 void multiplyTile(const Tile& tile) {
   Vec sum[ROWS][VECTORS];
@@ -152,7 +152,7 @@ void multiplyTile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// at[rows - 1][vectors - 1], and of whole tiles that pack b on the way.
+// at[rows - 1][vectors - 1], and for full tiles that pack b during the product.
 template <bool PANEL>
 struct TileFunctions {
   TileFunction at[MR][NV];
@@ -204,7 +204,7 @@ struct Part {
   Index column, columns;
 };
 
-// Some columns of c, as many as a panel of b, for all rows of a part.
+// The columns of c of one panel of b, for all rows of a part.
 struct Stripe {
   Index depth;
   const float* a;  // panels of `height` rows, panelStride apart
@@ -219,7 +219,7 @@ struct Stripe {
   bool first;  // block of k
 };
 
-// Sums go straight to c if they only are added there, else to `sums` until all of the part's are complete.
+// Sums go directly to c if they are only added there, otherwise to `sums` until the part is complete.
 template <bool PANEL>
 void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sums) {
   const Index column = part.column + s.column;
@@ -244,7 +244,7 @@ void multiplyStripe(const Gemm& p, const Part& part, const Stripe& s, float* sum
   }
 }
 
-// Multiplies all of a chunk's k.
+// Multiplies over all k of a chunk.
 void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* workspace) {
   float* packedA = workspace;
   float* sums = packedA + packedAFloats;
@@ -288,17 +288,17 @@ void multiplyPart(const Gemm& p, const Chunk& chunk, const Part& part, float* wo
 
 // ---- Threads -------------------------------------------------------------------------------------------------------------
 
-// How the rows and columns of a chunk are cut, each part the task of one thread.
+// The division of a chunk's rows and columns into parts; each part is the task of one thread.
 struct Grid {
   Index rowParts, columnParts;
 };
 
-// The cut with the least work on the busiest thread. Costs are in multiply-adds of one vector: a part computes rows · columns · k
+// The division with the least work on the busiest thread. Costs are in multiply-adds of one vector: a part computes rows · columns · k
 // of them over W, and packs rows · k numbers, each for about the price of four.
 Grid chooseGrid(Index rows, Index rowsMost, Index columns, Index depth, int threads) {
   const Index columnPanels = ceilDiv(columns, NR);
   const Index rowsLeast = ceilDiv(rows, rowsMost), columnsLeast = ceilDiv(columns, NC);
-  // More parts than threads even out interruptions, where there is enough work.
+  // More parts than threads compensate for interruptions, if there is enough work.
   const double work = double(rows) * double(columns) * double(depth);
   const Index partsMost = larger(rowsLeast * columnsLeast + threads - 1, work / threads > 4e6 ? Index(threads) * 3 : threads);
   Grid best = {rowsLeast, columnsLeast};
@@ -330,7 +330,7 @@ void multiplyChunk(ThreadPool& pool, int threads, const Gemm& p, const Chunk& ch
       for (Index panel = task * panelsAtOnce; panel < end; panel++) packPanelOfB(p, chunk, panel);
     });
   }
-  // Rows that lie a multiple of 4 KiB apart compete for the same cache sets.
+  // Rows that are a multiple of 4 KiB apart compete for the same cache sets.
   const bool crowded = p.aCol == 1 && p.aRow % 1024 == 0;
   const Index rowsMost = chunk.b == nullptr && p.to.plain() && !crowded ? MCMost : MC;
   const Grid grid = chooseGrid(p.m, rowsMost, chunk.columns, chunk.depth, threads);
@@ -350,13 +350,13 @@ size_t gemmWorkspaceBytes() { return (packedAFloats + sumsFloats + KC * NR) * si
 
 bool gemm(ThreadPool& pool, const Gemm& p) {
   const Index depthOfBlock = blockDepth(p.k);
-  // Below this a hand-over costs more than it saves.
+  // Below this size, handing over to other threads costs more than it saves.
   const int threads = double(p.m) * double(p.n) * double(p.k) < 2e5 ? 1 : pool.threads();
   if (p.bCol == 1) {
     multiplyChunk(pool, threads, p, {0, p.n, 0, p.k, depthOfBlock, nullptr});
     return true;
   }
-  // Sums that go straight to c let a long k be cut; else the epilogue waits for them. The cut does not depend on the number of threads.
+  // If sums go directly to c, a long k can be divided; otherwise the epilogue waits for complete sums. The division does not depend on the number of threads.
   const Index depth = p.to.plain() ? smaller(p.k, 4 * depthOfBlock) : p.k;
   const Index columns = larger(NR, packedBFloats / depth / NR * NR);
   float* packedB = pool.scratch(size_t(roundUp(smaller(columns, p.n), NR) * smaller(depth, p.k)));

@@ -1,7 +1,7 @@
 // Matrix products c = epilogue(a · b), packed, cache-blocked and register-tiled.
 //
-// Every element of c is summed over k in one fixed order that depends on k's length alone, never on the tile it is in or on
-// the number of threads: results are bit-identical at any thread count.
+// Every element of c is summed over k in a fixed order that depends only on the length of k, never on its tile or
+// the number of threads: results are bit-for-bit identical for any number of threads.
 #pragma once
 
 #include "epilogue.h"
@@ -20,10 +20,10 @@ struct Gemm {
   float* columnSums = {};  // [n], += the sums of b's columns; or null
 };
 
-// On the thread pool. False if there was no memory to pack into.
+// Runs on the thread pool. False if memory for packing is not available.
 bool gemm(ThreadPool& pool, const Gemm& product);
 
-// Of each thread of the pool.
+// The workspace of each thread of the pool.
 size_t gemmWorkspaceBytes();
 
 }  // namespace lockstep::LOCKSTEP_ISA

@@ -1,5 +1,5 @@
-// A block of c is summed in the thread's workspace, one chunk of k after another: of a chunk, 32 columns of b stay in L1 while the
-// rows of a stream from L2. What can be read where it lies is not packed: rows of bfloat16 along k.
+// A block of c is summed in the thread's workspace, one chunk of k after another. 32 columns of a chunk of b stay in L1 while the
+// rows of a stream from L2. Rows of bfloat16 along k are read in place, without packing.
 #include "gemmBf16.h"
 
 #include "parallel.h"
@@ -50,13 +50,13 @@ void finish(const GemmBf16& p, const float* sums, Index row, Index column, bool 
 
 // ---- Few columns, packed: a weight ---------------------------------------------------------------------------------------------
 
-// A panel of rows as the blocks read it.
+// A panel of rows in the layout that the blocks read.
 struct RowPanel {
   const uint16_t* data;
   Index row, step;
 };
 
-// Where the panel lies, or packed. All of k.
+// The panel in place or packed, for all k.
 RowPanel rowPanel(const GemmBf16& p, Index row, uint16_t* packed) {
   const LinesBf16 lines = p.a.from(row, 0);
   const Index count = smaller(side, p.m - row);
@@ -67,12 +67,12 @@ RowPanel rowPanel(const GemmBf16& p, Index row, uint16_t* packed) {
   return {packed, bf16Depth, side * bf16Depth};
 }
 
-// Rows of a one panel after another, so that rows of c are written from one end to the other: of a's panel a chunk stays in L1, and
+// Processes rows of a panel by panel, so that rows of c are written in order. A chunk of a's panel stays in L1, and
 // all these columns of b in L2.
 void multiplyRows(const GemmBf16& p, Bf16BlockFunction multiply, const uint16_t* b, Range rows, Range columns, void* memory) {
   const Workspace workspace(memory);
   const Index depth = paddedDepth(p.k);
-  // The rows of the sums must not all lie in the same few places of L1.
+  // The rows of the sums must not all compete for the same sets of L1.
   const Index sumsRow = columns.panels() * side + W;
   for (Index row = rows.begin; row < rows.end; row += side) {
     const RowPanel a = rowPanel(p, row, workspace.packed);
@@ -116,13 +116,13 @@ void multiplyLongSums(const GemmBf16& p, Bf16BlockFunction multiply, const uint1
 
 // ---- Threads -------------------------------------------------------------------------------------------------------------
 
-// Panels in a part, so that there are a few parts for each thread, if there are so many panels, and none has more than `most`.
+// Panels per part, at most `most`, so that each thread has a few parts, if there are enough panels.
 Index panelsOfPart(Index panels, Index most, Index partsWanted) {
   const Index parts = larger(ceilDiv(panels, most), smaller(panels, partsWanted));
   return ceilDiv(panels, parts);
 }
 
-// Panels in a part, at most `most`, so that the busiest of the threads gets the least work. The panels of each part come `rowParts`
+// Panels per part, at most `most`, which minimises the work of the busiest thread. The panels of each part come `rowParts`
 // times, and a part costs half a panel more than its panels do.
 Index evenPanels(Index panels, Index most, Index rowParts, int threads) {
   Index best = 1;

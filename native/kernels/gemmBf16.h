@@ -1,9 +1,9 @@
 // Products of matrices rounded to bfloat16, c = epilogue(a · b), summed in float32: with AMX up to fifteen times as fast as float32
-// multiply-adds, with AVX512-BF16 half to twice as fast, as the processor has it. Numbers that are float32 in memory are rounded as
-// they are packed.
+// multiply-adds, with AVX512-BF16 half to twice as fast, depending on the processor. Float32 numbers are rounded
+// during packing.
 //
-// Every element of c is summed over k in one fixed order that depends on k's length alone: results are bit-identical at any number
-// of threads. On units of other kinds the sums round differently.
+// Every element of c is summed over k in a fixed order that depends only on the length of k: results are bit-for-bit identical for any number
+// of threads. Other kinds of unit round sums differently.
 #pragma once
 
 #include "epilogue.h"

@@ -48,8 +48,8 @@ static inline void packPanel(const Lines& lines, float* to) {
   }
 }
 
-// Panels of `height` lines, panelStride floats apart: to[k · height + i] in each. `height` is at most W or a multiple of it. Whole
-// vectors are written, and what they write too much the next k overwrites: each panel needs room for one more.
+// Panels of `height` lines, panelStride floats apart: to[k · height + i] in each. `height` is at most W or a multiple of it. Complete
+// vectors are written; the next k overwrites the excess, so each panel needs room for one more.
 static inline void packPanels(const Lines& lines, int height, float* to, Index panelStride) {
   if (lines.alongK()) {
     for (Index first = 0; first < lines.count; first += height, to += panelStride) {
@@ -57,7 +57,7 @@ static inline void packPanels(const Lines& lines, int height, float* to, Index p
     }
     return;
   }
-  // All lines of one k after another, as they lie in memory.
+  // All lines of each k in turn, as in memory.
   const Index whole = lines.count - W;
   for (Index k = 0; k < lines.depth; k++) {
     const float* from = lines.from + k * lines.kStride;

@@ -5,7 +5,7 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// Below this a hand-over to other threads costs more than it saves.
+// Below this size, handing over to other threads costs more than it saves.
 constexpr Index sharedWorkLeast = 200'000;
 
 // Runs the tasks on the pool, or all of them here if the product is small.
@@ -15,7 +15,7 @@ void runTasks(ThreadPool& pool, const Gemm& p, Index tasks, Body body) {
   for (Index task = 0; task < tasks; task++) body(task);
 }
 
-// Rows of a that are multiplied together: with as many, their factors and sums are registers.
+// Number of rows of a that are multiplied together, such that their factors and sums fit in registers.
 constexpr int groupRows = 4;
 
 template <int M>
@@ -32,16 +32,16 @@ inline void forGroups(Index rows, Body body) {
   if (rows - i == 3) body(i, Rows<3>{});
 }
 
-// Outputs that get their epilogue together.
+// Number of outputs that get their epilogue together.
 constexpr Index tileWidth = 256;
 
 // ---- Rows of b are contiguous ----------------------------------------------------------------------------------------------
 
-// Rows of b are cut into blocks by k alone; each gives a partial sum of every output, and these are added in order. A block is
-// read from its first byte to its last, which memory delivers faster than some columns of all rows.
+// Rows of b are divided into blocks only by k. Each block gives a partial sum of every output, and these are added in order. A block is
+// read from its first byte to its last, which is faster than reading some columns of all rows.
 constexpr Index blockRows = 96;
 
-// Where there are several groups, columns of a block that meet all of them before the next: their sums stay in L1, the numbers of b
+// With several groups, the columns of a block that all groups process before the next columns: their sums stay in L1, the numbers of b
 // in L2.
 constexpr Index stripColumns = 512;
 
@@ -81,7 +81,7 @@ void addRows(const BlockPart& p, Index k) {
   });
 }
 
-// Rows of b that are added in one pass over the sums: as many as leave their factors for a group of rows of a in registers.
+// Number of rows of b added in one pass over the sums, such that their factors for a group of rows of a fit in registers.
 constexpr Index passRows = W == 16 ? 4 : 2;
 
 // The partial sums [m, columns] of one block, ROWS of b at a time.
@@ -115,11 +115,11 @@ void finishSums(const Gemm& p, const float* partial, Index blocks, Index stride,
 
 bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
   const Index blocks = ceilDiv(p.k, blockRows);
-  // Sums of rows that lie a multiple of 4 KiB apart would compete for the same cache sets.
+  // Sums of rows that are a multiple of 4 KiB apart would compete for the same cache sets.
   const Index stride = (ceilDiv(p.n, W) + 1) * W;
   float* partial = pool.scratch(size_t(blocks * p.m * stride));
   if (partial == nullptr) return false;
-  // Where threads are many, columns are shared out as well, in parts that are still long enough to stream.
+  // With many threads, columns are divided too, in parts that are still long enough to stream.
   const Index columnsLeast = 512;
   const Index wanted = ceilDiv(2 * pool.threads(), blocks);
   const Index step = ceilDiv(ceilDiv(p.n, wanted), columnsLeast) * columnsLeast;
@@ -145,15 +145,15 @@ bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
 
 // ---- Columns of b are contiguous -------------------------------------------------------------------------------------------
 
-// Numbers of b that a task reads, about.
+// Approximate number of elements of b that a task reads.
 constexpr Index taskNumbers = 1 << 18;
 
-// Columns that are multiplied at once, and how many of them with several rows: as many as leave their sums in registers.
+// Number of columns multiplied at once, for one row and for several, such that their sums fit in registers.
 constexpr int columnsAtOnce = 4;
 template <int M>
 constexpr int columnsOfRows = W == 16 || M == 1 ? columnsAtOnce : 2;
 
-// Rows that meet a tile of columns before the next rows do.
+// Number of rows that process a tile of columns before the next rows.
 constexpr Index tileRows = 16;
 
 // sums[i, j] for rows of a from `a` on and COLUMNS columns of b from `b` on.

@@ -1,4 +1,4 @@
-// Whole numbers that are sizes and positions: all of them at least 0, divisors and units at least 1.
+// Arithmetic on sizes and positions: all are at least 0, divisors and units at least 1.
 #pragma once
 
 #include "kernels.h"

@@ -1,6 +1,6 @@
-// The kernels of one instruction set as a table of functions, and the arguments of each: pointers that are already checked
+// The kernels of one instruction set as a table of functions, and the arguments of each: checked pointers
 // and sizes. B batch, T time, C channels, NH heads, HS head size, V vocabulary, N rows, IC / OC input and output channels.
-// Kernels return false if there was no memory for their scratch.
+// Kernels return false if scratch memory is not available.
 #pragma once
 
 #include <cstddef>
@@ -26,17 +26,17 @@ struct FloatArray {
   bool bfloat16;
 };
 
-// The products are of bfloat16 numbers if `inp` or `dout` are: the other operand and the weight are then rounded.
+// The products use bfloat16 numbers if `inp` or `dout` do; the other operand and the weight are then rounded.
 struct LinearForwardArguments {
   Index n, ic, oc;
   bool weightTransposed;
-  bool rowsApart;           // each row as if it were alone, bit for bit; float32 only
+  bool rowsApart;           // each row has the same bits as alone; float32 only
   FloatArray out;           // [N, OC]
   FloatArray inp;           // [N, IC]
   const float* weight;      // [IC, OC], or [OC, IC] if transposed
   const float* bias;        // [OC] or null
   Activation activation;    // out = act(inp · weight + bias)
-  FloatArray preActivation; // [N, OC], assigned: what the activation was applied to; or null
+  FloatArray preActivation; // [N, OC], assigned: the input of the activation; or null
   FloatArray residual;      // [N, OC] or null; out = residual + dropout(inp · weight + bias); may be `out`
   DropoutArguments dropout;
   Index sampleRows;         // rows of one sample of the dropout
@@ -55,7 +55,7 @@ struct LinearBackwardArguments {
   const float* weight;
 };
 
-// All tensors but lse are of one type. The products are of bfloat16 numbers if those are.
+// All tensors except lse have the same type, which is that of the products.
 struct AttentionForwardArguments {
   Index b, t, c, nHead;
   FloatArray out;  // [B, T, C]
@@ -170,8 +170,8 @@ struct AdamwArguments {
   float* m;
   float* v;
   bool zeroGrads;
-  // Everything that does not depend on the element, worked out in double precision by the caller. The rests are 1 - beta: made of
-  // the rounded beta they would be off by far more than a rounding where beta is near 1.
+  // Everything that does not depend on the element, computed in double precision by the caller. The rests are 1 - beta: computed from
+// the rounded beta, their error would be much larger than a rounding if beta is close to 1.
   float gradScale, beta1, rest1, beta2, rest2, stepSize /* lr / biasCorrection1 */, inverseSqrtBiasCorrection2, eps;
 };
 
@@ -206,11 +206,11 @@ struct KernelTable {
   bool (*zero)(ThreadPool&, float* data, Index size);
   // dst += src, on the calling thread.
   void (*addInto)(float* dst, const float* src, Index size);
-  // Fused multiply-adds a second, times two, that the pool's threads reach together in registers.
+  // Twice the number of fused multiply-adds per second that the pool's threads reach together in registers.
   double (*fmaLimit)(ThreadPool&, double seconds);
-  // The same of bfloat16 numbers on the pool's unit.
+  // The same for bfloat16 numbers on the pool's unit.
   double (*bf16Limit)(ThreadPool&, double seconds);
-  // Bytes a second at which the pool's threads together read `data`.
+  // Bytes per second at which the pool's threads together read `data`.
   double (*readBandwidth)(ThreadPool&, const float* data, Index size, double seconds);
 };
 

@@ -1,5 +1,5 @@
-// Layer norm over the last dimension. dweight and dbias are summed over pieces of rows that depend on the size alone, then over
-// the pieces in order, so that they are the same at any thread count.
+// Layer norm over the last dimension. dweight and dbias are summed over pieces of rows that depend only on the size, then over
+// the pieces in order, so they are the same for any number of threads.
 #include "parallel.h"
 #include "simd.h"
 
@@ -20,7 +20,7 @@ float sumOf(const float* x, Index c) {
 float sumOfSquaredDeviations(const float* x, Index c, float mean) {
   Vec sum = {};
   forVectors(c, [&](Index i, int count) {
-    // The lanes that are not there must not count as deviations.
+    // The unused lanes must not count as deviations.
     const Vec d = loadAny(x + i, count) - splat(mean);
     const Vec own = count == W ? d : firstLanes(d, count, Vec{});
     sum = fma(own, own, sum);
@@ -77,7 +77,7 @@ struct RowGradient {
     forVectors(p.c, [&](Index i, int count) {
       const Vec d = loadAny(dout + i, count);
       const Vec norm = (loadAny(inp + i, count) - mean) * rstd;
-      const Vec dNorm = d * loadAny(p.weight + i, count);  // 0 in the lanes that are not there
+      const Vec dNorm = d * loadAny(p.weight + i, count);  // 0 in unused lanes
       sumD += dNorm;
       sumDNorm = fma(dNorm, norm, sumDNorm);
       if constexpr (ofParameters) {

@@ -6,7 +6,7 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// The weight as the [IC, OC] matrix it stands for: its strides along IC and OC.
+// The weight as an [IC, OC] matrix: its strides along IC and OC.
 struct WeightStrides {
   Index ic, oc;
 };

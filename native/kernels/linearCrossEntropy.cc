@@ -1,4 +1,4 @@
-// The head and its loss: the logits of some rows, their softmax, and what the gradient of these logits gives, while they are near.
+// The head and its loss: computes the logits of some rows, their softmax and gradients, while they are in the cache.
 #include "kernels.h"
 
 namespace lockstep::LOCKSTEP_ISA {

@@ -6,8 +6,8 @@
 namespace lockstep::LOCKSTEP_ISA {
 
 // e^x = 2^n · e^r with r in [-ln2/2, ln2/2], e^r by a minimax polynomial of degree 6 (its own error
-// is 3e-9). Relative error below 2e-7 for x in [-87.3, 88.3]; outside, x is clamped to that range, so the result never
-// is 0 or infinite. Not a number stays so.
+// is 3e-9). Relative error below 2e-7 for x in [-87.3, 88.3]; outside, x is clamped to that range, so the result is never
+// 0 or infinite. NaN stays NaN.
 static inline Vec exp(Vec x) {
   x = max(splat(-87.3f), x);
   x = min(splat(88.3f), x);
@@ -28,7 +28,7 @@ static inline Vec exp(Vec x) {
 }
 
 // 2^x = 2^n · 2^f with f in [-1/2, 1/2], 2^f by a minimax polynomial of degree 5. Relative error below 2.5e-7 for x in [-126, 127];
-// below -126 at most 2^-126, 0 at last. Not a number stays so.
+// below -126 at most 2^-126, and finally 0. NaN stays NaN.
 static inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
   const Vec f = _mm512_maskz_reduce_ps(__mmask16(-1), x, 0);
@@ -53,7 +53,7 @@ static inline Vec exp2(Vec x) {
 #endif
 }
 
-// log2(x) = n + log2(m) with m in [√½, √2), log2(m) by a minimax polynomial of degree 9 in m - 1 whose error is 7e-8. For normal,
+// log2(x) = n + log2(m) with m in [√½, √2), log2(m) by a minimax polynomial of degree 9 in m - 1 with an error of 7e-8. For normal,
 // positive x.
 static inline Vec log2(Vec x) {
   const VecI bits = VecI(bitsOf(x)) - VecI(splatU(0x3f3504f3));  // those of √½

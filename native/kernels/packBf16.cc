@@ -27,7 +27,7 @@ inline VecU everySecond(VecU a, VecU b, std::integer_sequence<int, L...>) {
 #endif
 }
 
-// W pairs of numbers that lie side by side, of which `count` numbers exist.
+// W pairs of adjacent numbers, of which `count` numbers exist.
 inline VecU pairsAlong(const float* p, Index count) {
   const int first = count >= W ? W : count > 0 ? int(count) : 0;
   const int second = count >= 2 * W ? W : count > W ? int(count - W) : 0;
@@ -75,7 +75,7 @@ inline void transpose(VecU (&v)[W]) {
 
 inline void storePairs(uint16_t* p, VecU v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// Where the panel of line i starts.
+// The start of the panel of line i.
 inline uint16_t* panelOf(const PackBf16& p, Index i) { return p.to + i / bf16Side * p.panelStride; }
 
 inline uint16_t* rowsAt(const PackBf16& p, Index i, Index pair) {
@@ -108,7 +108,7 @@ void packColumnsAcross(const PackBf16& p, const Lines<T>& lines) {
   }
 }
 
-// The other two ways are these, with squares of W pairs transposed.
+// The other two layouts are these, with squares of W pairs transposed.
 template <class T>
 void packRowsAcross(const PackBf16& p, const Lines<T>& lines) {
   for (Index pair = 0; pair < stepsBf16(p.depth) * stepPairs; pair += W) {

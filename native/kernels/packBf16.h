@@ -1,5 +1,5 @@
-// Packs lines (rows of a, or columns of b) of float32 or bfloat16 numbers for the product of bfloat16 matrices: rounded where they
-// are float32, in panels of 32 lines, with zeros for what is missing in the last panel and in the last step.
+// Packs lines (rows of a, or columns of b) of float32 or bfloat16 numbers for the product of bfloat16 matrices: rounded if they
+// are float32, in panels of 32 lines, with zeros in the rest of the last panel and the last step.
 #pragma once
 
 #include "blockBf16.h"
@@ -13,7 +13,7 @@ struct LinesBf16 {
   bool bfloat16;
   Index line, depth;
 
-  // Those from line `i` and number k of each.
+  // The lines from `i` on and their numbers from k on.
   LinesBf16 from(Index i, Index k) const {
     const Index bytes = (i * line + k * depth) * Index(bfloat16 ? sizeof(uint16_t) : sizeof(float));
     return {static_cast<const char*>(data) + bytes, bfloat16, line, depth};

@@ -1,11 +1,11 @@
-// Loops over the thread pool. Where a loop is cut never changes a result: kernels that sum cut by size, not by thread count.
+// Loops over the thread pool. The division of a loop never changes a result: kernels that sum divide by size, not by the number of threads.
 #pragma once
 
 #include "indexMath.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 
-// body(task, thread) for every task in [0, tasks), of any number: the pool gets them in rounds of what it can count.
+// body(task, thread) for every task in [0, tasks), of any number: the pool gets them in rounds of its maximum number of tasks.
 template <class Body>
 static inline void parallelTasks(ThreadPool& pool, Index tasks, Body body) {
   if (tasks == 1) return body(0, 0);
@@ -25,7 +25,7 @@ static inline void parallelTasks(ThreadPool& pool, Index tasks, Body body) {
 }
 
 // body(begin, end, thread) over [0, size), in pieces of at least `grain` and a multiple of `unit`; a few for each thread, so that
-// one which the system interrupts does not keep the others waiting for long.
+// an interrupted thread does not delay the others for long.
 template <class Body>
 static inline void parallelRanges(ThreadPool& pool, Index size, Index grain, Index unit, Body body) {
   Index pieces = size / grain;

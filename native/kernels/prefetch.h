@@ -1,4 +1,4 @@
-// Fetches rows that lie far apart into the caches, a few at a time beside other work.
+// Prefetches rows that are far apart into the caches, a few at a time during other work.
 #pragma once
 
 #include "kernels.h"
@@ -14,7 +14,7 @@ class Prefetcher {
     rows_ += rows;
   }
 
-  // So that `steps` of them fetch all there is.
+  // Divides the rows such that `steps` calls fetch all of them.
   void spread(Index steps) { rowsAStep_ = rows_ / (steps < 1 ? 1 : steps) + 1; }
 
   void step() {

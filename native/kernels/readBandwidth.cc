@@ -1,4 +1,4 @@
-// How many bytes a second the machine can read at best: sums of an array, whose size decides which cache or memory it comes from.
+// The maximum read rate in bytes per second: sums an array, whose size determines the cache or memory it comes from.
 #include "clock.h"
 #include "parallel.h"
 #include "simd.h"
@@ -6,7 +6,7 @@
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
 
-// A task reads this many floats, as several streams at once: one alone does not keep enough lines on their way.
+// A task reads this many floats, as several streams at once: a single stream does not keep enough lines in transit.
 constexpr Index pieceFloats = 1 << 18, streams = 4;
 constexpr Index lineFloats = 16, aheadFloats = 512;
 
@@ -30,7 +30,7 @@ float sumPiece(const float* data, Index size) {
 }  // namespace
 
 double readBandwidth(ThreadPool& pool, const float* data, Index size, double seconds) {
-  // The best of some sweeps, since others may use the machine too.
+  // The best of several sweeps, because other programs may use the machine.
   double best = 0;
   const double start = now();
   double before = start;

@@ -1,4 +1,4 @@
-// The clock around computations in registers, whose rate is the limit of what kernels can reach.
+// Times computations in registers, whose rate is the upper limit for kernels.
 #pragma once
 
 #include "clock.h"
@@ -6,13 +6,13 @@
 
 namespace lockstep::LOCKSTEP_ISA {
 
-// Operations a second of all the pool's threads together. `run(seed)` does `operations` of them and returns a number that
-// depends on all; each thread counts at its best slice of the time, since others may use the machine too.
+// Operations per second of all the pool's threads together. `run(seed)` executes `operations` of them and returns a number that
+// depends on all of them. The best time slice of each thread counts, because other programs may use the machine.
 template <class Run>
 double registerLimit(ThreadPool& pool, double seconds, double operations, Run run) {
   double rates[ThreadPool::maxThreads] = {};
   parallelTasks(pool, pool.threads(), [&](Index task, int) {
-    volatile float sink = 1e-3f;  // what each run starts from and ends with, so that none can be left out
+    volatile float sink = 1e-3f;  // input and output of each run, so that the compiler cannot remove any
     const double start = now();
     double before = start;
     while (before - start < seconds) {

@@ -1,5 +1,5 @@
 // A vector of W floats for the instruction set this file is compiled for, on the vector extensions that GCC and Clang share;
-// intrinsics only where the extensions have no word for it (fused multiply-add, masks, square root).
+// intrinsics only for operations that the extensions lack (fused multiply-add, masks, square root).
 #pragma once
 
 #include <cstddef>
@@ -88,7 +88,7 @@ static inline Vec sqrt(Vec a) {
 #endif
 }
 
-// The larger and the smaller lane; where `b` is not a number, so is the result.
+// The larger and the smaller lane; if `b` is NaN, so is the result.
 #if defined(__AVX512F__)
 static inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(__mmask16(-1), a, b); }  // the plain forms make GCC 12 warn
 static inline Vec min(Vec a, Vec b) { return _mm512_maskz_min_ps(__mmask16(-1), a, b); }
@@ -130,7 +130,7 @@ static inline float maxLane8(__m256 v) {
 }
 #endif
 #if defined(__AVX512F__)
-// The masked form: the plain ones make GCC 12 warn of its own header.
+// Masked forms, because the plain ones make GCC 12 warn about its own header.
 template <int Half>
 static inline __m256 half(Vec v) {
   return _mm512_maskz_extractf32x8_ps(0xff, v, Half);
@@ -156,7 +156,7 @@ static inline VecU laneNumbers(std::integer_sequence<int, L...>) {
 }
 static inline VecU laneNumbers() { return laneNumbers(std::make_integer_sequence<int, W>()); }
 
-// Calls body(offset, count) for every vector of [0, size): count is W but for the last.
+// Calls body(offset, count) for every vector of [0, size): count is W except for the last.
 template <class Body>
 static inline void forVectors(Index size, Body body) {
   Index i = 0;
@@ -173,7 +173,7 @@ static inline void storeAny(float* p, Vec v, int count) {
 
 typedef uint16_t VecH __attribute__((vector_size(W * 2)));
 
-// Rounded to the nearest, to even between two. Not a number stays so.
+// Rounded to nearest, ties to even. NaN stays NaN.
 static inline VecH toBfloat16(Vec v) {
   const VecU bits = bitsOf(v);
   const VecU rounded = (bits + splatU(0x7fff) + ((bits >> 16) & splatU(1))) >> 16;

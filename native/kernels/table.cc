@@ -1,4 +1,4 @@
-// The kernels of this instruction set. The table must be a constant: nothing here may run where the machine lacks the set.
+// The kernels of this instruction set. The table must be a constant: nothing here may run on a machine without the set.
 #include "gemm.h"
 #include "gemmBf16.h"
 #include "kernels.h"

@@ -30,7 +30,7 @@ static inline void transposeSteps(Vec (&v)[W]) {
   }
 }
 
-// to[k · toStride + i] = from[i · fromStride + k] for `rows` <= W rows and `depth` <= W columns; writes whole vectors of W.
+// to[k · toStride + i] = from[i · fromStride + k] for `rows` <= W rows and `depth` <= W columns; writes complete vectors of W.
 static inline void transposeTile(const float* from, Index fromStride, int rows, int depth, float* to, Index toStride) {
   Vec v[W];
   if (depth == W) {
