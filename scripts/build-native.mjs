@@ -26,7 +26,7 @@ function findInProcess() {
 
 function compile() {
   const absent = process.platform === 'win32' ? [] : missingTools();
-  if (!strict && absent.length > 0) return fail(`${absent.join(' and ')} not found`);
+  if (!strict && absent.length > 0) return fail(`not found: ${absent.join(', ')}`);
   const [command, args] = nodeGyp();
   const build = spawnSync(command, [...args, 'rebuild', '--jobs', 'max'], {
     cwd: root,
