@@ -40,9 +40,9 @@ export function isCurrent(outputs, stamp, hash) {
  * Makes an output anew. The stamp is gone while it is made, so that one that was begun only does not count.
  * @param {string} stamp
  * @param {string} hash
- * @param {() => boolean} make whether it succeeded
+ * @param {() => Promise<boolean>} make whether it succeeded
  */
-export function makeStamped(stamp, hash, make) {
+export async function makeStamped(stamp, hash, make) {
   rmSync(stamp, { force: true });
-  if (make()) writeFileSync(stamp, hash);
+  if (await make()) writeFileSync(stamp, hash);
 }

@@ -30,17 +30,17 @@ it('is another for another source, name or fact, and the same for the same', () 
   expect(hash()).not.toBe(second);
 });
 
-it('says that an output is current when it was made of the same, to the end', () => {
+it('says that an output is current when it was made of the same, to the end', async () => {
   const [output, stamp] = [join(root, 'out'), join(root, 'out.stamp')];
   expect(isCurrent([output], stamp, hash())).toBe(false);
   const made = hash();
-  makeStamped(stamp, made, () => {
+  await makeStamped(stamp, made, async () => {
     writeFileSync(output, '');
     return true;
   });
   expect(isCurrent([output], stamp, made)).toBe(true);
   expect(isCurrent([output], stamp, 'another')).toBe(false);
-  makeStamped(stamp, made, () => {
+  await makeStamped(stamp, made, async () => {
     expect(isCurrent([output], stamp, made)).toBe(false);
     return false;
   });
@@ -57,11 +57,12 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
     copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
   }
   for (const name of ['write-commit.mjs', 'finish-build.mjs']) writeFileSync(join(scripts, name), '');
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  mkdirSync(join(compiler, '..'), { recursive: true });
   const build =
     "for (const path of ['dist/cli', 'build/examples']) fs.mkdirSync(path, { recursive: true });" +
     "fs.writeFileSync('dist/cli/main.js', ''); console.log('it was built')";
-  writeFileSync(join(root, 'build.cjs'), `const fs = require('node:fs');${build}`);
-  writeFileSync(join(root, 'package.json'), JSON.stringify({ scripts: { 'build:js': 'node build.cjs' } }));
+  writeFileSync(compiler, `const fs = require('node:fs');${build}`);
   const prepare = () => {
     const { status, stdout } = spawnSync(process.execPath, [join(scripts, 'prepare.mjs')], { encoding: 'utf8' });
     expect(status).toBe(0);
@@ -72,10 +73,24 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
   expect([prepare(), prepare()]).toEqual([true, false]);
 });
 
+it('a compiler that fails leaves no stamp, and its exit code', () => {
+  const scripts = join(root, 'scripts');
+  mkdirSync(scripts);
+  for (const name of ['prepare.mjs', 'outputStamp.mjs'])
+    copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  mkdirSync(join(compiler, '..'), { recursive: true });
+  writeFileSync(compiler, "process.exitCode = process.argv.includes('tsconfig.examples.json') ? 3 : 0");
+  mkdirSync(join(root, 'dist'));
+  writeFileSync(join(root, 'dist', 'build.stamp'), 'old');
+  expect(spawnSync(process.execPath, [join(scripts, 'prepare.mjs')]).status).toBe(3);
+  expect(existsSync(join(root, 'dist', 'build.stamp'))).toBe(false);
+});
+
 it('does not outlive a script that writes dist/ by itself', () => {
   const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
   const writing = Object.entries<string>(scripts).filter(([, command]) => /tsconfig\.build\.json/.test(command));
-  expect(writing.map(([name]) => name)).toEqual(['build:js', 'docs:config']);
+  expect(writing.map(([name]) => name)).toEqual(['docs:config']);
   for (const [name, command] of writing) {
     expect(command, name).toMatch(/^node -e "fs\.rmSync\('dist\/build\.stamp',\{force:true\}\)" && /);
   }
