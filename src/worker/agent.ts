@@ -1,8 +1,8 @@
 /**
- * A worker's main thread: it moves messages and gradients while the compute thread (replicaThreadMain.ts) runs the kernels, so that a
- * heartbeat is answered and a bucket travels in the middle of backward. What it does as a member of the ring is in term.ts.
+ * A worker's main thread: it moves messages and gradients while the compute thread (replicaThreadMain.ts) runs the kernels, so that
+ * heartbeats are answered and buckets travel during backward. term.ts has its work as a member of the ring.
  *
- * Its connection to the coordinator is coordinatorLink.ts: it may be lost and made again while a step goes on.
+ * coordinatorLink.ts is its connection to the coordinator, which may be lost and restored during a step.
  */
 import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -27,28 +27,28 @@ import { WorkerStatus } from './workerStatus.ts';
 export interface AgentOptions {
   readonly transport: Transport;
   readonly coordinatorAddress: string;
-  /** The run's, if it has one: shown to the coordinator when joining. */
+  /** The run's token, if it has one; presented to the coordinator when joining. */
   readonly token?: string | undefined;
-  /** The name under which the coordinator knows this worker. */
+  /** The coordinator's name for this worker. */
   readonly id: string;
-  /** Workers that share this machine's cores, this one included. */
+  /** Number of workers that share this machine's cores, including this one. */
   readonly workersOnHost: number;
-  /** Which of them it is, from 0: it takes the device of that index, where the config names none. */
+  /** Its index among them, from 0; it takes the device with that index if the config names none. */
   readonly localIndex: number;
   readonly cores: number;
   readonly clock?: Clock;
-  /** A new compute thread, or what stands for one. */
+  /** Creates a compute thread or a substitute. */
   readonly makeReplica?: () => Replica;
-  /** The process that it runs in, as others see it. */
+  /** The process it runs in, as reported to others. */
   readonly host?: string;
   readonly pid?: number;
   /** Written if this worker or the run fails. */
   readonly recorder?: FlightRecorder;
-  /** For what does not end the run. */
+  /** Called with problems that do not end the run. */
   readonly warn?: (message: string) => void;
 }
 
-/** The coordinator ended this worker's part; `failed`: because the run failed, though not by this worker. */
+/** The coordinator ended this worker's part. `failed`: the run failed, though not because of this worker. */
 class Stopped extends Error {
   override readonly name = 'Stopped';
   readonly failed: boolean;
@@ -84,9 +84,9 @@ export class Agent {
   }
 
   /**
-   * Joins the run at `coordinatorAddress` and works until it ends. What failed, if it could not work to the end: the coordinator
-   * has been told, unless it could not be reached.
-   * @param onStart told the agent, so that it can be asked to leave
+   * Joins the run at `coordinatorAddress` and works until it ends. Returns the failure if it could not work to the end; the coordinator
+   * has been told, unless it was unreachable.
+   * @param onStart receives the agent, so that it can be asked to leave
    */
   static async work(
     options: AgentOptions,
@@ -108,7 +108,7 @@ export class Agent {
     return failure;
   }
 
-  /** Asks the coordinator to let this worker go at the next step boundary: again whenever it joins, until it is gone. */
+  /** Asks the coordinator to release this worker at the next step boundary. Repeated after every join until it is released. */
   leave(): void {
     this.#isLeaving = true;
     this.#send({ type: 'leave' });
@@ -148,7 +148,7 @@ export class Agent {
     }
   }
 
-  /** Until the run ends, which is thrown. */
+  /** Works until the run ends, which throws. */
   async #run(): Promise<never> {
     invariant(this.#link !== undefined, 'an agent runs without a link');
     const welcome = await this.#inbox.orEnd(this.#link.join());
@@ -194,7 +194,7 @@ export class Agent {
 
   #welcomed(): void {
     this.#tellPrepared();
-    // It may have been said while there was no connection, or for a place that is lost.
+    // The request may have been made without a connection, or for a lost membership.
     if (this.#isLeaving) this.#send({ type: 'leave' });
   }
 
@@ -211,7 +211,7 @@ export class Agent {
     else if (message.type === 'stateAck') this.#streamOf(message.purpose).acknowledged(message);
     else if (message.type === 'stateGivenUp') this.#checkpointStream.drop(message.step);
     else if (message.type === 'form') {
-      if (message.term <= this.#status.term) return; // of a coordinator that has been replaced
+      if (message.term <= this.#status.term) return; // from a coordinator that has been replaced
       this.#inbox.deliver({ message, payload });
       this.#inbox.interrupt(new TermOver(`term ${message.term} has begun`));
     } else this.#inbox.deliver({ message, payload });
@@ -230,7 +230,7 @@ export class Agent {
     this.#options.recorder?.record(what, details);
   }
 
-  /** What failed, if this worker did: the coordinator is told. */
+  /** This worker's failure, reported to the coordinator. */
   #ended(error: unknown): WorkerFailure | undefined {
     const failure = error instanceof Stopped ? undefined : failureOf(error, this.#status.step, this.#status.phase);
     if (failure !== undefined) this.#send({ type: 'failed', ...failure });

@@ -1,6 +1,6 @@
 /**
- * What the compute thread does when, in a step that is traced: each kernel, and what it is part of. Kernels have a track of their own where
- * a device that runs them later tells of them by its clock.
+ * The compute thread's activities in a traced step: each kernel, and the larger part it belongs to. Kernels have their own track if a
+ * device runs them later and reports times by its clock.
  */
 import type { Span } from '../comm/spans.ts';
 import type { DeviceTimings } from '../engine/device.ts';
@@ -12,7 +12,7 @@ export class ComputeSpans {
   #isTraced = false;
   #timings: DeviceTimings | undefined;
 
-  /** The engine, its kernels noted down while a step is traced. */
+  /** The engine; records its kernels while a step is traced. */
   observed(engine: Engine): Engine {
     this.#timings = engine.timings;
     if (this.#timings !== undefined) return engine;
@@ -20,15 +20,15 @@ export class ComputeSpans {
     return observeKernels(engine, () => (this.#isTraced ? observer : undefined));
   }
 
-  /** A step begins. What was noted down of the one before is forgotten. */
+  /** A step begins. Discards the records of the previous one. */
   begin(isTraced: boolean): void {
     this.#spans = [];
     if (isTraced) this.#timings?.start();
-    else if (this.#isTraced) void this.#timings?.take().catch(() => undefined); // of a step that was given up
+    else if (this.#isTraced) void this.#timings?.take().catch(() => undefined); // from an abandoned step
     this.#isTraced = isTraced;
   }
 
-  /** Something begins that kernels are part of. @returns to be called at its end */
+  /** A part begins, to which the following kernels belong. @returns a function to call at its end */
   start(name: string): () => void {
     if (!this.#isTraced) return () => undefined;
     const startMs = performance.now();
@@ -53,7 +53,7 @@ export class ComputeSpans {
   }
 }
 
-/** From times of this thread's `performance.now()`. */
+/** Times are this thread's `performance.now()`. */
 function spanOf(track: Span['track'], name: string, startMs: number, endMs: number): Span {
   return { track, name, startMs: performance.timeOrigin + startMs, ms: endMs - startMs };
 }

@@ -1,6 +1,6 @@
 /**
- * A worker's connection to its coordinator: joins, gives signs of life, and joins again when the connection is lost or the
- * coordinator says that the worker no longer belongs to the run. What the worker does for its step is not disturbed by that.
+ * A worker's connection to its coordinator: it joins, sends heartbeats, and joins again when the connection is lost or the
+ * coordinator says that the worker no longer belongs to the run. The worker's computation continues undisturbed.
  */
 import type { Clock } from '../base/clock.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
@@ -13,11 +13,11 @@ import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import type { Config } from '../config/configTypes.ts';
 import { configSchema } from '../config/schema.ts';
 
-/** How long a coordinator may take to answer a join. */
+/** Time limit for the answer to a join. */
 const joinAnswerMs = 30_000;
-/** How long one attempt to reach the coordinator again may take. */
+/** Time limit for one attempt to reconnect to the coordinator. */
 const attemptMs = 2_000;
-/** Pause between two attempts to reach the coordinator again. */
+/** Pause between two attempts to reconnect. */
 const retryMs = 200;
 
 export interface CoordinatorLinkOptions {
@@ -29,19 +29,19 @@ export interface CoordinatorLinkOptions {
   readonly pid: number;
   readonly clock: Clock;
   readonly ringAddress: string;
-  /** The run's, if it has one. */
+  /** The run's token, if it has one. */
   readonly token?: string | undefined;
-  /** What the replica holds now. */
+  /** The replica's current state. */
   readonly claim: () => StateClaim | undefined;
-  /** What a heartbeat says. */
+  /** The contents of a heartbeat. */
   readonly pulse: () => Omit<WorkerMessageOf<'heartbeat'>, 'type'>;
   /** For the flight recorder. */
   readonly record: (what: string, details: object) => void;
-  /** Everything but the answers to a join. */
+  /** Receives every message except the answers to a join. */
   readonly onMessage: (message: CoordinatorMessage, payload: Uint8Array | undefined) => void;
-  /** The coordinator took this worker, for the first time or again. */
+  /** The coordinator accepted this worker, for the first time or again. */
   readonly onWelcome: () => void;
-  /** The coordinator is lost for good, or refuses this worker. */
+  /** The coordinator is lost permanently, or refuses this worker. */
   readonly onLost: (error: Error) => void;
 }
 
@@ -65,14 +65,14 @@ export class CoordinatorLink {
     this.#lastHeardMs = options.clock.monotonic();
   }
 
-  /** Connects once; whether anybody answers there is known when this resolves. */
+  /** Connects once; resolves when it is known whether anything answers. */
   static async open(options: CoordinatorLinkOptions): Promise<CoordinatorLink> {
     const link = new CoordinatorLink(options);
     link.#use(await link.#connect());
     return link;
   }
 
-  /** Asks to be taken. */
+  /** Asks to join. */
   join(): Promise<Welcome> {
     return new Promise((resolve) => {
       this.#onJoined = resolve;
@@ -80,7 +80,7 @@ export class CoordinatorLink {
     });
   }
 
-  /** Sends, if there is a connection: what is lost while there is none, the next `form` makes good. */
+  /** Sends if connected. The next `form` makes up for messages lost without a connection. */
   send(message: WorkerMessage, payload?: Uint8Array): void {
     this.#control?.send(encodeMessage(message), payload);
   }
@@ -92,7 +92,7 @@ export class CoordinatorLink {
     await this.#control?.close();
   }
 
-  /** Each connection has a name of its own, so that the coordinator cannot take a late message of an old one for a new one's. */
+  /** Each connection has its own name, so that the coordinator cannot mistake a late message from an old one for a new one. */
   #connect(timeoutMs?: number): Promise<ControlClient> {
     const { transport, address, worker, pid } = this.#options;
     return transport.connect(address, `${worker}.${pid}.${++this.#connections}`, timeoutMs);
@@ -178,7 +178,7 @@ export class CoordinatorLink {
     });
   }
 
-  /** Reaches the coordinator again, or another that took over at its address, within `comm.rejoinTimeoutMs`. */
+  /** Reconnects to the coordinator, or to a successor at its address, within `comm.rejoinTimeoutMs`. */
   async #comeBack(reason: string): Promise<void> {
     const old = this.#control;
     if (this.#closed || old === undefined) return;

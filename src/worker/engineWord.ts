@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { engineWordMax } from '../comm/messageFields.ts';
 
 /**
- * What a device says that it is, as a word of an `EngineId`: one that is too long is cut, with a hash of it all at its end, as workers
- * are compared by it.
+ * A device's description of itself, as a word of an `EngineId`. A long one is cut and ends with a hash of the entire text, because
+ * workers are compared by it.
  */
 export function engineWordOf(name: string): string {
   if (name.length <= engineWordMax) return name || 'unnamed';

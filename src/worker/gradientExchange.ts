@@ -1,8 +1,8 @@
 /**
- * Where the gradients meet the ring: one flat Float32Array on shared memory that the agent's main thread all-reduces. It is the
- * gradients themselves where the device's memory is the host's; else each bucket is copied out as it becomes final, beside the
- * rest of backward, and copied back as it is reduced, beside the rest of the ring. On a rank without others nothing is copied. It tells
- * of whole buckets, not of single gradients: each message wakes a thread that shares the cores with the kernels.
+ * The exchange of gradients between the device and the ring: one flat Float32Array in shared memory that the agent's main thread
+ * all-reduces. If the device's memory is the host's, these are the gradients themselves. Otherwise each bucket is copied out when it is
+ * final, during the rest of backward, and copied back when it is reduced, during the rest of the ring. A single rank copies nothing.
+ * Notifications are per bucket, because each message wakes a thread that shares the cores with the kernels.
  */
 import { invariant } from '../base/errors.ts';
 import { type BucketPlan, BucketTracker } from '../comm/buckets.ts';
@@ -14,7 +14,7 @@ export interface GradientExchangeOptions {
   /** The gradients. */
   readonly group: TensorGroup;
   readonly plan: BucketPlan;
-  /** Told of each bucket that the ring may read, and what the agent knows the step by. */
+  /** Called with each bucket that the ring may read, and the agent's id of the attempt. */
   readonly onReady: (attempt: number, bucket: number) => void;
 }
 
@@ -23,15 +23,15 @@ export class GradientExchange {
   readonly shared: Float32Array;
   readonly #options: GradientExchangeOptions;
   readonly #tracker: BucketTracker;
-  /** Copies to the host that are under way. */
+  /** Copies to the host in progress. */
   #leaving: Promise<void>[] = [];
-  /** The device may still read what came back: `shared` must stay as it is. */
+  /** The device may still be reading the returned data, so `shared` must not change. */
   #isReturning = false;
-  /** Buckets that are still to come back. */
+  /** Buckets not yet returned. */
   readonly #missing = new Set<number>();
   #onAllBack: () => void = () => {};
   #attempt = 0;
-  /** The ring has what the device has: nothing is copied. */
+  /** The ring and the device share memory: nothing is copied. */
   #isInPlace = true;
 
   constructor(options: GradientExchangeOptions) {
@@ -41,13 +41,13 @@ export class GradientExchange {
   }
 
   /**
-   * To be called before each step; waits for the copies, of both ways, of one that was given up.
-   * @param attempt what the agent knows this one by
-   * @param isAlone there is no other rank, whose gradients would be added: the agent is told of buckets, and has none to reduce
+   * Call it before each step. Waits for the copies, in both directions, of an abandoned step.
+   * @param attempt the agent's id of this attempt
+   * @param isAlone there is no other rank with gradients to add: the agent is told of buckets but reduces none
    */
   async begin(attempt: number, { isAlone = false } = {}): Promise<void> {
     const { engine } = this.#options;
-    this.#attempt = attempt; // what still comes back of the former one is nothing, from here on
+    this.#attempt = attempt; // from here on, buckets returned by the previous attempt are ignored
     await Promise.allSettled(this.#leaving);
     this.#leaving = [];
     if (this.#isReturning) await engine.finish();
@@ -58,7 +58,7 @@ export class GradientExchange {
     if (!this.#isInPlace) for (const bucket of this.#options.plan.buckets.keys()) this.#missing.add(bucket);
   }
 
-  /** Parameter `index` has its final gradient on this rank: the buckets that it completes are on their way to the ring. */
+  /** Parameter `index` has its final gradient on this rank; the buckets that it completes go to the ring. */
   ready(index: number): void {
     const attempt = this.#attempt;
     for (const bucket of this.#tracker.ready(index)) {
@@ -69,18 +69,18 @@ export class GradientExchange {
       const copied = this.#isInPlace ? undefined : engine.copyOut(group, from, to, into)?.then(tell);
       if (copied === undefined) tell();
       else {
-        copied.catch(() => undefined); // `flush` says so
+        copied.catch(() => undefined); // `flush` reports it
         this.#leaving.push(copied);
       }
     }
   }
 
-  /** Resolves when every bucket that was ready is where the agent can read it, and the agent has been told. */
+  /** Resolves when the agent can read every ready bucket, and has been told. */
   async flush(): Promise<void> {
     await Promise.all(this.#leaving);
   }
 
-  /** A bucket is reduced: it goes back to the device. What is of another step than this one is nothing. */
+  /** A bucket is reduced and returns to the device. Buckets of other steps are ignored. */
   takeBack(attempt: number, bucket: number): void {
     if (attempt !== this.#attempt || !this.#missing.delete(bucket)) return;
     const [from, to] = this.#range(bucket);
@@ -89,7 +89,7 @@ export class GradientExchange {
     if (this.#missing.size === 0) this.#onAllBack();
   }
 
-  /** Resolves when all that the device computes from now on sees the reduced gradients: `takeBack` was called for every bucket. */
+  /** Resolves when all later computation on the device sees the reduced gradients: `takeBack` was called for every bucket. */
   async whenBack(): Promise<void> {
     if (this.#missing.size === 0) return;
     await new Promise<void>((resolve) => {

@@ -1,7 +1,7 @@
 /**
  * Turns the coordinator's messages, which arrive as events, into values that the agent awaits in the order of its algorithm.
- * `end` (a stop, a coordinator that is lost for good) rejects every wait at once; `interrupt` (a new term, a broken ring) all but
- * those for the next `form`, until that is taken.
+ * `end` (a stop, a permanently lost coordinator) rejects every wait at once. `interrupt` (a new term, a broken ring) rejects all waits
+ * except those for the next `form`, until that is taken.
  */
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 
@@ -21,26 +21,26 @@ export class Inbox {
   #ended: { readonly cause: unknown } | undefined;
   #interrupted: { readonly cause: unknown } | undefined;
 
-  /** Keeps a message until it is taken. */
+  /** Stores a message until it is taken. */
   deliver(delivery: Delivery): void {
     this.#queue.push(delivery);
     for (const arrival of this.#arrivals) arrival();
   }
 
-  /** Rejects the present and all later waits with `cause`; only the first call counts. */
+  /** Rejects current and later waits with `cause`; only the first call counts. */
   end(cause: unknown): void {
     if (this.#ended !== undefined) return;
     this.#ended = { cause };
     for (const reject of this.#endings) reject(cause);
   }
 
-  /** Rejects the present waits of this term, and later ones until {@link takeForm}. */
+  /** Rejects this term's current waits, and later ones until {@link takeForm}. */
   interrupt(cause: unknown): void {
     this.#interrupted ??= { cause };
     for (const reject of this.#interruptions) reject(cause);
   }
 
-  /** The newest `form`; what came for the terms before it is dropped. */
+  /** The newest `form`; messages of earlier terms are dropped. */
   async takeForm(): Promise<Delivery<'form'>> {
     let newest = await this.#take(['form'], [this.#endings], () => this.#ended);
     for (let i = this.#queue.length - 1; i >= 0; i--) {
@@ -56,7 +56,7 @@ export class Inbox {
     return newest;
   }
 
-  /** The oldest message of one of these types; waits until there is one. */
+  /** The oldest message of one of these types; waits for one if needed. */
   take<T extends MessageType>(...types: readonly T[]): Promise<Delivery<T>> {
     return this.#take(types, [this.#endings, this.#interruptions], () => this.#ended ?? this.#interrupted);
   }
@@ -75,7 +75,7 @@ export class Inbox {
     });
   }
 
-  /** A message that is there is taken even when the wait is over: a commit that came before a new term counts. */
+  /** Takes an available message even if waits are rejected: a commit that came before a new term counts. */
   #take<T extends MessageType>(
     types: readonly T[],
     rejections: readonly Set<(cause: unknown) => void>[],
@@ -90,7 +90,7 @@ export class Inbox {
         const index = this.#queue.findIndex(({ message }) => (types as readonly MessageType[]).includes(message.type));
         if (index < 0) return;
         done();
-        // The type was compared above, which TypeScript cannot carry over to T.
+        // The comparison above establishes the type, but TypeScript cannot carry that over to T.
         resolve(this.#queue.splice(index, 1)[0] as unknown as Delivery<T>);
       };
       const refuse = (cause: unknown) => {

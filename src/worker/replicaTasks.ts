@@ -1,6 +1,6 @@
 /**
- * What a worker computes: the engine and the replica on it, and the tasks that the agent asks for, one at a time. It knows nothing of
- * threads and ranks: it reports each bucket whose gradients are final, and takes back those that are reduced, no more.
+ * A worker's computation: the engine, the replica on it, and the tasks that the agent requests, one at a time. It knows nothing about
+ * threads and ranks: it only reports each bucket whose gradients are final, and takes back the reduced ones.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { isTrainedBy } from '../architecture/trainable.ts';
@@ -33,13 +33,13 @@ interface Built {
   readonly wanted: Int32Array;
 }
 
-/** How many microbatches a device that computes by itself is given before the host waits for one. */
+/** Number of micro-batches queued on an asynchronous device before the host waits for one. */
 const microBatchesAhead = 2;
 
-/** Long enough for some slices of it on a machine that others use, short enough that nobody waits. */
+/** Long enough for some slices of it on a shared machine, and short enough to go unnoticed. */
 const limitSeconds = 0.03;
 
-/** What its threads reach, in the numbers that they multiply. */
+/** Peak rate of its threads, in the precision of its products. */
 function measureLimit(engine: Engine, precision: Precision): BuildResult['measured'] {
   const { threads = 1 } = engine;
   const flops = engine.peakFlops?.(precision, limitSeconds) ?? 0;
@@ -49,7 +49,7 @@ function measureLimit(engine: Engine, precision: Precision): BuildResult['measur
 export class ReplicaTasks {
   readonly #engines: EngineTable;
   #replica: Built | undefined;
-  /** Of the step that is traced. */
+  /** For the traced step. */
   readonly #spans = new ComputeSpans();
 
   /** @param table the engines that a config may name */
@@ -57,7 +57,7 @@ export class ReplicaTasks {
     this.#engines = table;
   }
 
-  /** Creates the engine and the model with its initial parameters. */
+  /** Creates the engine, and the model with its initial parameters. */
   async build(task: BuildTask): Promise<BuildResult> {
     const { config, vocabSize, threads, localIndex, trace, gradientPort, wanted } = task;
     const { precision } = config.engine;
@@ -105,13 +105,13 @@ export class ReplicaTasks {
     };
   }
 
-  /** Forward and backward of this rank's samples; afterwards its own share of the gradient is final. */
+  /** Forward and backward of this rank's samples; afterwards its share of the gradient is final. */
   async step({ attempt, step: update, sampleFrom, batch, globalWeight, isAlone, trace }: StepTask): Promise<Sums> {
     const { config, trainer, exchange, wanted } = this.#built();
     const { microBatchSize, seed } = config.train;
     await exchange.begin(attempt, { isAlone });
     this.#spans.begin(trace);
-    trainer.zeroGrads(); // of a step that was not applied
+    trainer.zeroGrads(); // from a step that was not applied
     const reads: Promise<Sums>[] = [];
     for (const { from, batch: micro } of microBatches(batch, microBatchSize)) {
       if (Atomics.load(wanted, 0) !== attempt) return noSums;
@@ -125,7 +125,7 @@ export class ReplicaTasks {
         dropout: { seed, step: update, firstSample: sampleFrom + from },
         ...(last && { onGradReady: (index: number) => exchange.ready(index) }),
       });
-      sums.catch(() => undefined); // said below, unless the step is given up
+      sums.catch(() => undefined); // reported below, unless the step is abandoned
       reads.push(sums);
       ended();
     }
@@ -135,7 +135,7 @@ export class ReplicaTasks {
     return sums;
   }
 
-  /** The global norm of the reduced gradient. Call once a step, after the ring and before `apply`. */
+  /** The global norm of the reduced gradient. Call it once per step, after the ring and before `apply`. */
   async gradNorm(): Promise<number> {
     const { trainer, exchange } = this.#built();
     const ended = this.#spans.start('gradient norm');
@@ -145,7 +145,7 @@ export class ReplicaTasks {
     return norm;
   }
 
-  /** AdamW on the reduced gradient. */
+  /** Applies AdamW with the reduced gradient. */
   async apply({ step: update, learningRate, gradNorm: norm }: ApplyTask): Promise<void> {
     const { config, engine, trainer } = this.#built();
     const { beta1, beta2, eps, weightDecay, gradClip } = config.optimizer;
@@ -155,7 +155,7 @@ export class ReplicaTasks {
     ended();
   }
 
-  /** The objective's sums, in the microbatches of training. */
+  /** The objective's sums, computed in training's micro-batches. */
   async evaluate({ batch }: EvaluateTask): Promise<Sums> {
     const { config, trainer } = this.#built();
     const parts = [...microBatches(batch, config.train.microBatchSize)];
@@ -165,13 +165,13 @@ export class ReplicaTasks {
     );
   }
 
-  /** Copies the state into `state`, block by block. */
+  /** Copies the state to `state`, block by block. */
   async exportState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
     await engine.snapshot(trainer.parameters.state, state);
   }
 
-  /** The inverse. */
+  /** The inverse of `exportState`. */
   async importState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
     for (const [i, group] of trainer.parameters.state.entries()) engine.copyIn(group, 0, group.length, state[i]!);
@@ -185,12 +185,12 @@ export class ReplicaTasks {
     this.#replica = undefined;
   }
 
-  /** What was computed since the step that is traced began. */
+  /** The computations since the traced step began. */
   async takeSpans(): Promise<Span[]> {
     return this.#spans.take();
   }
 
-  /** Checksum of the parameters, frozen ones included. */
+  /** Checksum of the parameters, including frozen ones. */
   parameterHash(): Promise<string> {
     const { engine, trainer } = this.#built();
     return engine.checksum(trainer.parameters.allValues);

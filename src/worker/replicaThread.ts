@@ -18,10 +18,10 @@ import type {
 } from './replicaProtocol.ts';
 import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 
-/** What an agent asks of what computes. */
+/** The interface of an agent's compute thread. */
 export type Replica = Pick<ReplicaThread, keyof ReplicaThread>;
 
-/** What runs on the compute thread: a module with the tasks of replicaThreadMain.ts, and what Piscina hands it as `workerData`. */
+/** The code of the compute thread: a module with replicaThreadMain.ts's tasks, and Piscina's `workerData` for it. */
 export interface ReplicaThreadModule {
   readonly url: URL;
   readonly workerData?: unknown;
@@ -35,7 +35,7 @@ export class ReplicaThread {
   readonly #gradientsFar: MessagePort;
   readonly #wanted = new Int32Array(new SharedArrayBuffer(4));
   #onBucketReady: (bucket: number) => void = () => {};
-  /** The gradients that are reduced are the device's own. */
+  /** The reduced gradients are in the device's own memory. */
   #isInPlace = true;
   /** Tasks that have not ended. */
   #running = 0;
@@ -47,14 +47,14 @@ export class ReplicaThread {
       minThreads: 1,
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
-      // Else the thread sleeps between tasks without its event loop, and takes no bucket back before the next one.
+      // Otherwise the thread sleeps between tasks without its event loop, and takes back no bucket before the next task.
       atomics: 'disabled',
     });
     const { port1, port2 } = new MessageChannel();
     this.#gradients = port1;
     this.#gradientsFar = port2;
     this.#gradients.on('message', ([attempt, bucket]: [number, number]) => {
-      // Of a step that was given up, some may still be under way.
+      // Buckets of an abandoned step may still be in progress.
       if (attempt === this.#wanted[0]) this.#onBucketReady(bucket);
     });
   }
@@ -66,19 +66,19 @@ export class ReplicaThread {
     return result;
   }
 
-  /** @param onBucketReady told each bucket whose gradients are final on this rank, while backward is still running */
+  /** @param onBucketReady called with each bucket whose gradients are final on this rank, while backward is still running */
   step(task: Omit<StepTask, 'attempt'>, onBucketReady: (bucket: number) => void): Promise<Sums> {
     this.#onBucketReady = onBucketReady;
     const attempt = Atomics.add(this.#wanted, 0, 1) + 1;
     return this.#run('step', { ...task, attempt });
   }
 
-  /** Gives up the step that is running: it ends before its next microbatch. */
+  /** Abandons the current step: it ends before its next micro-batch. */
   giveUp(): void {
     Atomics.add(this.#wanted, 0, 1);
   }
 
-  /** This bucket of the step holds the sums of all ranks: what has its own copy of it may take it back. */
+  /** This bucket of the step holds the sums of all ranks; a device with its own copy may take it back. */
   reduced(bucket: number): void {
     if (!this.#isInPlace) this.#gradients.postMessage([this.#wanted[0], bucket]);
   }
@@ -95,12 +95,12 @@ export class ReplicaThread {
     return this.#run('evaluate', task);
   }
 
-  /** What was computed since the step that is traced began. */
+  /** The computations since the traced step began. */
   takeSpans(): Promise<Span[]> {
     return this.#run('takeSpans');
   }
 
-  /** Resolves when the copy is whole. It is of the state at this moment: what is asked for meanwhile runs beside it. */
+  /** Resolves when the copy is complete. It has the state at the time of the call; later requests run beside it. */
   async exportState(task: StateTask): Promise<void> {
     const { port1: near, port2: done } = new MessageChannel();
     this.#running++;
@@ -126,7 +126,7 @@ export class ReplicaThread {
     return this.#run('stateHash');
   }
 
-  /** Ends the thread, at once if it is idle, else as soon as the kernel that it runs returns. */
+  /** Ends the thread, at once if it is idle, otherwise when its current kernel returns. */
   async close(): Promise<void> {
     if (this.#running === 0) await this.#run('dispose');
     this.#gradients.close();
@@ -144,12 +144,12 @@ export class ReplicaThread {
   }
 }
 
-/** What the compute thread posts to the other end. @throws PeerError if it ends without */
+/** The compute thread's message at the other end. @throws PeerError if the thread ends without one */
 function outcomeAt(port: MessagePort): Promise<TaskOutcome<void>> {
   const outcome = new Promise<TaskOutcome<void>>((resolve, reject) => {
     port.once('message', resolve);
     port.once('close', () => reject(new PeerError('the compute thread has ended')));
   });
-  outcome.catch(() => undefined); // whoever waits for it is told
+  outcome.catch(() => undefined); // the code that awaits it sees the error
   return outcome;
 }

@@ -1,6 +1,6 @@
 /**
- * The compute thread of a worker. Run by Piscina, which calls the exported functions by name; there is one such thread to a worker, so
- * its replica lives here. What the tasks do: replicaTasks.ts.
+ * The compute thread of a worker. Piscina runs it and calls the exported functions by name. There is one such thread per worker, so
+ * its replica is stored here. replicaTasks.ts has the tasks.
  */
 import type { ApplyTask, BuildTask, EvaluateTask, ExportTask, StateTask, StepTask } from './replicaProtocol.ts';
 import { ReplicaTasks } from './replicaTasks.ts';
@@ -8,7 +8,7 @@ import { outcomeOf } from './taskOutcome.ts';
 
 const tasks = new ReplicaTasks();
 
-// The tasks, by the names that replicaThread.ts calls.
+// The tasks, under the names that replicaThread.ts calls.
 export const build = (task: BuildTask) => outcomeOf(() => tasks.build(task));
 export const step = (task: StepTask) => outcomeOf(() => tasks.step(task));
 export const gradNorm = () => outcomeOf(() => tasks.gradNorm());

@@ -16,24 +16,24 @@ import type { Replica } from './replicaThread.ts';
 export interface LocalWorkers {
   /** Starts one of {@link StartOptions.localWorkers}, or starts it again. */
   start(worker: string): void;
-  /** Ends one at once. */
+  /** Ends one immediately. */
   kill(worker: string): void;
   /** Asks all to leave the run at the next step boundary. */
   leave(): void;
-  /** Ends those that still run and resolves when all are gone; `graceMs` is for those that end by themselves. */
+  /** Ends those still running and resolves when all have ended; `graceMs` is the time to end by themselves. */
   stop(graceMs: number): Promise<void>;
-  /** Resolves as soon as none is left. */
+  /** Resolves when the last one has ended. */
   ended(): Promise<void>;
 }
 
-/** How a worker ended. */
+/** The end of a worker. */
 export interface WorkerExit {
   /** Its name. */
   readonly worker: string;
   readonly pid: number;
   /** Completes "rank 1 …". */
   readonly description: string;
-  /** What it said before, where it said something. */
+  /** Its earlier report of a failure, if any. */
   readonly failure?: WorkerFailure;
   readonly clean: boolean;
 }
@@ -41,30 +41,30 @@ export interface WorkerExit {
 export interface StartOptions {
   readonly coordinatorAddress: string;
   /**
-   * Names of the workers that share this machine, in the order of its devices: each has that of its place here. One that an earlier
-   * program started, and that goes on, keeps its place.
+   * Names of the workers on this machine, in the order of its devices: each worker uses the device at its index. A worker that an earlier
+   * program started and that still runs keeps its place.
    */
   readonly localWorkers: readonly string[];
   readonly cores: number;
-  /** The run's, those for joining. Absent: nothing is encrypted. */
+  /** The run's keys for joining. Absent: nothing is encrypted. */
   readonly keys?: RunKeys | undefined;
-  /** Where a worker writes what it did last, if it fails or the run does. */
+  /** Where a worker writes its last events if it or the run fails. */
   readonly flightFolder: string;
   readonly onExit: (exit: WorkerExit) => void;
-  /** Takes what the processes print, line by line; without it they print where this process does. */
+  /** Receives the processes' output line by line; without it they print to this process's output. */
   readonly onOutput?: ((line: string) => void) | undefined;
 }
 
-/** What a worker process runs. */
+/** The program of a worker process. */
 export interface WorkerEntry {
   readonly url: URL;
-  /** Behind the id; other users can read them. */
+  /** Arguments after the id, which other users can read. */
   readonly arguments: readonly string[];
 }
 
 const usualEntry: WorkerEntry = { url: new URL('./workerMain.js', import.meta.url), arguments: [] };
 
-/** What a worker process is told, in its first IPC message: other users can read the arguments of a process, but not this. */
+/** A worker process's first IPC message, with data that other users must not read in the process's arguments. */
 export interface WorkerArguments {
   readonly id: string;
   readonly coordinatorAddress: string;
@@ -76,8 +76,8 @@ export interface WorkerArguments {
 }
 
 /**
- * One process to a worker. When this process is killed they go on for as long as they may wait for another coordinator
- * (`comm.rejoinTimeoutMs`), and end by themselves.
+ * One process per worker. If this process is killed, they keep running for as long as they may wait for another coordinator
+ * (`comm.rejoinTimeoutMs`), and then end by themselves.
  */
 export function forkWorkers(
   { localWorkers, onExit, onOutput, ...given }: StartOptions,
@@ -102,18 +102,18 @@ export function forkWorkers(
     start(id) {
       if (isStopped || children.has(id)) return;
       const options: WorkerArguments = { id, ...placeOf(id, localWorkers), ...given };
-      // The id is for whoever looks at a list of processes.
+      // The id is for people who look at a list of processes.
       const child = fork(entry.url, [JSON.stringify({ id }), ...entry.arguments], {
-        // Its own group: Ctrl-C in the terminal reaches the coordinator alone, which ends the run in order.
+        // Its own group, so that Ctrl-C reaches only the coordinator, which ends the run in order.
         detached: true,
-        // What a caller of the library gave Node for its own program, a script on the command line or a debugger, is not for workers.
+        // Node options of a library user's program, such as a script on the command line or a debugger, are not for workers.
         execArgv: process.execArgv.filter((flag) => !/^--(input-type|inspect)/.test(flag)),
         stdio: onOutput ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'inherit', 'inherit', 'ipc'],
       });
       for (const stream of [child.stdout, child.stderr]) {
         if (stream !== null && onOutput !== undefined) createInterface(stream).on('line', onOutput);
       }
-      // One that has ended already says so itself.
+      // One that has already ended reports itself.
       child.send(options, () => undefined);
       children.set(id, child);
       const pid = child.pid ?? 0;
@@ -143,8 +143,8 @@ export function forkWorkers(
 }
 
 /**
- * All agents in this process, over in-memory links.
- * @param makeReplica what computes; the usual compute thread where it is not given
+ * All agents in this process, connected by in-memory links.
+ * @param makeReplica creates the replicas; default: the usual compute thread
  */
 export function startInProcess(
   { coordinatorAddress, localWorkers, cores, flightFolder, onExit }: StartOptions,
@@ -171,7 +171,7 @@ export function startInProcess(
       );
       working.set(id, work);
     },
-    kill: () => {}, // one that hangs hangs this process
+    kill: () => {}, // nothing can interrupt one that hangs in this process
     leave: () => {
       for (const agent of agents.values()) agent.leave();
     },
@@ -181,7 +181,7 @@ export function startInProcess(
   };
 }
 
-/** Which of the workers of this machine it is: its device depends on nothing else, so that no other can have it. */
+/** The worker's index on this machine. Its device depends on it alone, so that no two workers share one. */
 function placeOf(worker: string, localWorkers: readonly string[]): { localIndex: number; workersOnHost: number } {
   const localIndex = localWorkers.indexOf(worker);
   invariant(localIndex >= 0, `${worker} is none of the workers of this machine: ${localWorkers.join(', ')}`);

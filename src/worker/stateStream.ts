@@ -1,6 +1,6 @@
 /**
- * A replica's state as a stream of chunks with acknowledgements: all parameters, first and second moments of the trained ones.
- * Only a few chunks are under way. What an update would change before it is sent, the sender copies aside, once.
+ * A replica's state as a stream of acknowledged chunks: all parameters, first and second moments of the trained ones. Only a few chunks
+ * are in flight. Before an update changes data that is not sent yet, the sender copies that data once.
  */
 import { setImmediate as eventLoop } from 'node:timers/promises';
 import { PeerError } from '../base/errors.ts';
@@ -11,20 +11,20 @@ import type { StateBlock } from './replicaProtocol.ts';
 
 type Send = (message: WorkerMessage, payload?: Uint8Array) => void;
 
-/** Shared memory for a whole state. */
+/** Shared memory for an entire state. */
 export function newState(blocks: readonly StateBlock[]): Float32Array[] {
   return blocks.map(({ length }) => new Float32Array(new SharedArrayBuffer(length * 4)));
 }
 
-/** Below 4 GiB, which is more than a Uint8Array holds in Node 20. */
+/** Less than 4 GiB, the maximum size of a Uint8Array in Node 20. */
 const pieceBytesMax = 1 << 30;
 
-/** A state as one row of bytes, wherever its pieces lie. */
+/** A state as one sequence of bytes, wherever its pieces are stored. */
 export class StateBytes {
   readonly byteLength: number;
   readonly #pieces: readonly Uint8Array[];
 
-  /** The tensors of `state`, which lies in memory as `blocks` say. */
+  /** The tensors of `state`, with the memory layout of `blocks`. */
   static ofBlocks(state: readonly Float32Array[], blocks: readonly StateBlock[]): StateBytes {
     return new StateBytes(
       blocks.flatMap(({ offsets, sizes }, i) =>
@@ -54,7 +54,7 @@ export class StateBytes {
     for (const [at, piece] of this.#range(from, data.byteLength)) piece.set(data.subarray(at, at + piece.byteLength));
   }
 
-  /** The pieces that lie in a range, and where in it each starts. */
+  /** The pieces in a range, and the position of each in it. */
   *#range(from: number, size: number): Generator<[at: number, piece: Uint8Array]> {
     let start = 0;
     for (const piece of this.#pieces) {
@@ -65,15 +65,15 @@ export class StateBytes {
   }
 }
 
-/** Copied at once by `keep`: some tens of milliseconds. */
+/** Copied at once by `keep`, in some tens of milliseconds. */
 const keepBytesMax = 64 << 20;
 
-/** Streams a state to the coordinator while the replica goes on with the next step, and beyond it after `keep`. */
+/** Streams a state to the coordinator while the replica continues with the next step, and beyond it after `keep`. */
 export class StateSender {
   readonly #send: Send;
   readonly #purpose: StreamPurpose;
   readonly #keepBytes: number;
-  /** What is still to be sent, from byte `#keptFrom` of the stream on. */
+  /** The data still to be sent, from byte `#keptFrom` of the stream on. */
   #state: StateBytes | undefined;
   #keptFrom = 0;
   /** Settles when no update can change `#state` any more. */
@@ -91,8 +91,8 @@ export class StateSender {
   }
 
   /**
-   * Begins to stream. One stream at a time: the coordinator asks for the next when it has this one, or has given it up.
-   * @param copied the state is a copy, which no update changes: there is nothing to keep; the stream begins when it is whole
+   * Begins to stream. There is one stream at a time: the coordinator requests the next when this one has arrived or is abandoned.
+   * @param copied the state is a copy, which no update changes, so there is nothing to keep; the stream begins when it is complete
    */
   start({ term, step }: { term: number; step: number }, state: StateBytes, copied?: Promise<void>): void {
     this.#term = term;
@@ -107,7 +107,7 @@ export class StateSender {
       this.#pump();
       return;
     }
-    // Whoever copies is told why it failed. What fails in sending is not caught here.
+    // The copying code reports its own failure. Failures of sending are not caught here.
     const isThisStream = () => this.#state === state;
     void copied.then(
       () => isThisStream() && this.#pump(),
@@ -115,18 +115,18 @@ export class StateSender {
     );
   }
 
-  /** The state is about to change: copies what has not been sent, once. The change must wait for it. */
+  /** The state is about to change: copies the unsent data, once. The change must wait for it. */
   keep(): Promise<void> {
     this.#kept ??= this.#copyRest();
     return this.#kept;
   }
 
-  /** Nobody wants the rest of the stream of `step`. */
+  /** The rest of the stream of `step` is not needed. */
   drop(step = this.#step): void {
     if (step === this.#step) this.#state = undefined;
   }
 
-  /** Piece by piece, between which messages come and go, those of this stream too. */
+  /** Sends piece by piece; other messages are processed in between, including those of this stream. */
   async #copyRest(): Promise<void> {
     const state = this.#state;
     const from = this.#sentBytes;
@@ -134,7 +134,7 @@ export class StateSender {
     const pieces: Uint8Array[] = [];
     for (let at = from; at < this.#bytes; at += this.#keepBytes) {
       if (at > from) await eventLoop();
-      // Sent to its end meanwhile, or dropped.
+      // It has been sent completely in the meantime, or dropped.
       if (this.#state !== state) return;
       pieces.push(state.copy(at, Math.min(this.#keepBytes, this.#bytes - at)));
     }
@@ -154,7 +154,7 @@ export class StateSender {
       this.#sentBytes - this.#acknowledgedBytes < stateChunkBytes * stateChunksInFlight
     ) {
       const size = Math.min(stateChunkBytes, this.#bytes - this.#sentBytes);
-      // A copy: the link may read the chunk later.
+      // A copy, because the link may read the chunk later.
       const chunk = this.#state.copy(this.#sentBytes - this.#keptFrom, size);
       const at = { term: this.#term, step: this.#step, offset: this.#sentBytes };
       this.#send({ type: 'stateChunk', purpose: this.#purpose, ...at }, chunk);
@@ -164,7 +164,7 @@ export class StateSender {
   }
 }
 
-/** Puts the state that the coordinator streams to a worker that resumes where it belongs. */
+/** Stores the state that the coordinator streams to a worker without one. */
 export class StateReceiver {
   readonly #state: StateBytes;
   readonly #acknowledge: (offset: number) => void;
@@ -179,7 +179,7 @@ export class StateReceiver {
     return this.#receivedBytes === this.#state.byteLength;
   }
 
-  /** @throws PeerError if the chunk is not the next one or goes beyond the state */
+  /** @throws PeerError if the chunk is not the next one or exceeds the state */
   add(offset: number, payload: Uint8Array | undefined): void {
     const { byteLength } = this.#state;
     const size = payload?.byteLength ?? 0;

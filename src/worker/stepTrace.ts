@@ -1,11 +1,11 @@
-/** The timeline of a step, as the agent sees it: how long each part took and, where the step is traced, what the ring did. */
+/** The agent's timeline of a step: the duration of each part and, in a traced step, the activity of the ring. */
 import type { Clock } from '../base/clock.ts';
 import { invariant } from '../base/errors.ts';
 import type { RingObserver } from '../comm/ring.ts';
 import { encodeSpans, type Span, spansMax } from '../comm/spans.ts';
 import type { WorkerMessageOf } from '../comm/workerMessages.ts';
 
-/** The parts of a step on the agent's thread, in their order. */
+/** The parts of a step on the agent's thread, in order. */
 const stepParts = [
   'wait for data',
   'forward and backward',
@@ -16,7 +16,7 @@ const stepParts = [
 ] as const;
 type StepPart = (typeof stepParts)[number];
 
-/** When the parts of a step ended. */
+/** The end times of a step's parts. */
 export class StepTimeline {
   readonly #clock: Clock;
   /** The beginning, then the end of each part. */
@@ -28,7 +28,7 @@ export class StepTimeline {
     this.#timesMs = [clock.monotonic()];
   }
 
-  /** The next part has ended. Its name is for the reader, and held to the order of `stepParts`. */
+  /** The next part has ended. Its name is for readers, and must follow the order of `stepParts`. */
   ended(part: StepPart): void {
     invariant(stepParts[this.#timesMs.length - 1] === part, `the next part of a step is not "${part}"`);
     this.#timesMs.push(this.#clock.monotonic());
@@ -41,7 +41,7 @@ export class StepTimeline {
     }
   }
 
-  /** What `applied` says of them. */
+  /** The durations reported by `applied`. */
   timings(): WorkerMessageOf<'applied'>['timings'] {
     const [dataWaitMs = 0, forwardBackwardMs = 0, ringWaitMs = 0, normMs = 0, commitWaitMs = 0, updateMs = 0] = [
       ...this.parts(),
@@ -53,7 +53,7 @@ export class StepTimeline {
 export class StepTrace {
   readonly #spans: Span[] = [];
 
-  /** Of the ring: its buckets, and its chunks. */
+  /** The ring's buckets and chunks. */
   readonly ring: RingObserver = {
     bucket: (bucket, startMs, endMs) => this.add('buckets', `bucket ${bucket}`, startMs, endMs),
     chunk: ({ phase, bucket, segment, chunk }, startMs, endMs) => {
@@ -62,12 +62,12 @@ export class StepTrace {
     },
   };
 
-  /** @param startMs and endMs are of this thread's monotonic clock */
+  /** @param startMs and endMs are on this thread's monotonic clock */
   add(track: Span['track'], name: string, startMs: number, endMs: number): void {
     this.#spans.push({ track, name, startMs: performance.timeOrigin + startMs, ms: endMs - startMs });
   }
 
-  /** The message that tells of it, with its payload. */
+  /** The message that reports it, with its payload. */
   message(
     { term, step }: { term: number; step: number },
     timeline: StepTimeline,

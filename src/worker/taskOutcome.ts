@@ -1,6 +1,6 @@
 /**
- * How a task's result crosses from the compute thread: errors of our own kinds keep their kind, which the structured clone
- * of an Error would lose.
+ * Transfers a task's result from the compute thread. Lockstep's errors keep their class, which the structured clone of an Error
+ * would lose.
  */
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
@@ -10,7 +10,7 @@ export type TaskOutcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly blame: WorkerFailure['blame']; readonly message: string; readonly stack: string };
 
-/** Runs a task and wraps what it returns or throws. */
+/** Runs a task and wraps its result or its error. */
 export async function outcomeOf<T>(task: () => Promise<T>): Promise<TaskOutcome<T>> {
   try {
     return { ok: true, value: await task() };
@@ -20,7 +20,7 @@ export async function outcomeOf<T>(task: () => Promise<T>): Promise<TaskOutcome<
   }
 }
 
-/** The value, or the error again, of its own kind. */
+/** The value, or throws the error again with its class. */
 export function unwrap<T>(outcome: TaskOutcome<T>): T {
   if (outcome.ok) return outcome.value;
   const { blame, message, stack } = outcome;

@@ -1,6 +1,6 @@
 /**
- * One membership of a worker: its place in the ring of a term, and step after step. It reads like the protocol (comm/protocol.ts); how
- * the worker comes by a term, and what ends the run, is in agent.ts.
+ * One membership of a worker: its place in the ring of a term, and its sequence of steps. It reads like the protocol (comm/protocol.ts).
+ * agent.ts decides how a worker enters a term and what ends the run.
  */
 import type { Batch } from '../base/batch.ts';
 import type { Clock } from '../base/clock.ts';
@@ -19,14 +19,14 @@ import { StepTimeline, StepTrace } from './stepTrace.ts';
 import type { TrackedReplica } from './trackedReplica.ts';
 import type { WorkerStatus } from './workerStatus.ts';
 
-/** The term is over for this rank: a new one has come, or its ring is broken. */
+/** The term is over for this rank: a new one has begun, or the ring is broken. */
 export class TermOver extends Error {
   override readonly name = 'TermOver';
 }
 
-/** What a membership works with. */
+/** The resources of a membership. */
 export interface TermParts {
-  /** The worker's place, and the state that the term begins with. */
+  /** The worker's place, and the term's initial state. */
   readonly form: CoordinatorMessageOf<'form'>;
   readonly job: Job;
   readonly ring: RingAllReduce;
@@ -36,7 +36,7 @@ export interface TermParts {
   readonly clock: Clock;
   readonly checkpointStream: StateSender;
   readonly transferStream: StateSender;
-  /** To the coordinator. */
+  /** Sends to the coordinator. */
   readonly send: (message: WorkerMessage, payload?: Uint8Array) => void;
 }
 
@@ -47,7 +47,7 @@ export class Term {
     this.#parts = parts;
   }
 
-  /** Takes the rank, gets the state in place, then step after step. Ends with TermOver, or with the run. */
+  /** Takes the rank, gets the state in place, then runs step after step. Ends with TermOver, or with the run. */
   async work(): Promise<never> {
     const { form, ring, held, inbox, status, send } = this.#parts;
     const { term, rank, worldSize, nextAddress: next, previousAddress: previous } = form;
@@ -70,7 +70,7 @@ export class Term {
     }
   }
 
-  /** One step: forward and backward, with the ring beside it; then wait until everyone is there; then AdamW. */
+  /** One step: forward and backward, with the ring beside it; then the wait for the commit; then AdamW. */
   async #trainStep(step: number): Promise<CoordinatorMessageOf<'commit'>> {
     const { form, job, ring, held, inbox, status, send } = this.#parts;
     const { term } = form;
@@ -103,14 +103,14 @@ export class Term {
 
     status.phase = 'waiting for commit';
     let { message: commit } = await inbox.take('commit');
-    // One that was being applied as this worker joined again is sent once more.
+    // A commit that was being applied when this worker rejoined is sent again.
     while (commit.step < step) commit = (await inbox.take('commit')).message;
     invariant(commit.step === step, `expected the commit of step ${step}, received that of step ${commit.step}`);
     timeline.ended('wait for commit');
 
     status.phase = 'optimizer';
     const { learningRate } = commit;
-    // A commit holds whatever comes after it: this is not interrupted.
+    // A commit is final, so this is not interrupted.
     await this.#parts.checkpointStream.keep();
     await held.apply({ step, learningRate, gradNorm: commit.gradNorm }, term);
     const parameterHash = commit.hash ? await held.replica.parameterHash() : undefined;
@@ -125,7 +125,7 @@ export class Term {
     return commit;
   }
 
-  /** Waits for the compute thread even when the term is over: its next task needs the same buffers. */
+  /** Waits for the compute thread even when the term is over, because its next task needs the same buffers. */
   async #computing<T>(work: Promise<T>): Promise<T> {
     const { ring, held, inbox } = this.#parts;
     try {
@@ -138,7 +138,7 @@ export class Term {
     }
   }
 
-  /** Tells the coordinator, which opens another term. */
+  /** Reports it to the coordinator, which opens another term. */
   #ringBroke(error: unknown): never {
     const { form, ring, status, send } = this.#parts;
     if (!(error instanceof RingError)) throw error;
@@ -149,7 +149,7 @@ export class Term {
     throw new TermOver(message);
   }
 
-  /** Between two steps: evaluations and snapshots, until the coordinator lets the next step begin. */
+  /** Between two steps: evaluations and snapshots, until the coordinator starts the next step. */
   async #hold(step: number): Promise<void> {
     const { job, held, inbox, status, send } = this.#parts;
     for (;;) {
@@ -167,14 +167,14 @@ export class Term {
         status.enter('snapshot');
         const { state, copied } = held.snapshot();
         send({ type: 'snapshotTaken', term, step, bytes: state.byteLength });
-        // The next steps are computed while it is copied. A device that cannot copy is lost.
+        // Computation continues during the copy. A device that cannot copy is lost.
         copied?.catch((error: unknown) => inbox.end(error));
         this.#parts.checkpointStream.start({ term, step }, state, copied);
       }
     }
   }
 
-  /** Leaves the ring: what was done for an uncommitted step is void. */
+  /** Leaves the ring: work on an uncommitted step is void. */
   giveUp(): void {
     const { ring, held, transferStream } = this.#parts;
     ring.abort(new PeerError('the term is over'));
@@ -183,7 +183,7 @@ export class Term {
   }
 }
 
-/** The samples of a message, held to the rules of the objective. @throws PeerError */
+/** The samples of a message, validated by the objective's rules. @throws PeerError */
 function batchOf(
   message: CoordinatorMessageOf<'assign' | 'evaluate'>,
   payload: Uint8Array | undefined,

@@ -1,6 +1,6 @@
 /**
- * A worker's replica, and which state it holds: the committed step, and a step that is reduced and not yet committed. What it
- * claims is true at every moment, since the coordinator decides by it who goes on and who must be sent a state (terms.ts).
+ * A worker's replica and the state it holds: the committed step, and possibly a step that is reduced but not committed. Its claim is
+ * true at every moment, because the coordinator uses it to decide who continues and who needs a state (terms.ts).
  */
 import { invariant } from '../base/errors.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
@@ -14,14 +14,14 @@ import { newState, StateBytes, StateReceiver } from './stateStream.ts';
 /** A replica's state at one moment. */
 export interface Snapshot {
   readonly state: StateBytes;
-  /** Resolves when `state` can be read: it is a copy, which no update changes. Absent: it is the state itself. */
+  /** Resolves when `state` can be read, if it is a copy, which no update changes. Absent: `state` is the original. */
   readonly copied?: Promise<void>;
 }
 
 export interface TrackedReplicaOptions {
   readonly makeReplica: () => Replica;
   readonly inbox: Inbox;
-  /** To the coordinator. */
+  /** Sends to the coordinator. */
   readonly send: (message: WorkerMessage) => void;
 }
 
@@ -30,10 +30,10 @@ export class TrackedReplica {
   #replica: Replica;
   #job: Job | undefined;
   #built: BuildResult | undefined;
-  /** Until the present replica is built: `#built` is then of the one before, which computed on the same. */
+  /** Set until the new replica is built. `#built` is then the previous one's, which used the same engine. */
   #building: Promise<BuildResult> | undefined;
   #claim: StateClaim | undefined = { step: 0, term: 0 };
-  /** The last copy of the state that was asked for. */
+  /** The last requested copy of the state. */
   #copying: Promise<void> = Promise.resolve();
 
   constructor(options: TrackedReplicaOptions) {
@@ -45,7 +45,7 @@ export class TrackedReplica {
     return this.#replica;
   }
 
-  /** What it holds; undefined while that is being overwritten. */
+  /** The state it holds; undefined while that is being overwritten. */
   get claim(): StateClaim | undefined {
     return this.#claim;
   }
@@ -65,14 +65,14 @@ export class TrackedReplica {
     await this.#whenBuilt();
   }
 
-  /** A build that a new term interrupted goes on: what the replica holds is used when it is through. */
+  /** A build interrupted by a new term continues; the replica is usable when it has finished. */
   async #whenBuilt(): Promise<void> {
     if (this.#building === undefined) return;
     this.#built = await this.#options.inbox.orEnd(this.#building);
     this.#building = undefined;
   }
 
-  /** Comes to hold the state that a term begins with: it has it, makes it or receives it. */
+  /** Brings the replica to a term's initial state: keeps, initialises or receives it. */
   async take(form: CoordinatorMessageOf<'form'>): Promise<void> {
     if (form.state === 'keep') {
       const { step } = this.#claim ?? { step: 'nothing' };
@@ -93,31 +93,31 @@ export class TrackedReplica {
     this.#claim = { step: form.step, term: form.committedTerm };
   }
 
-  /** The gradients of this step are reduced; its commit has not come. */
+  /** The gradients of this step are reduced; its commit has not arrived. */
   reduced(step: number, term: number): void {
     invariant(this.#claim !== undefined, 'a step is reduced on a replica without state');
     this.#claim = { step: this.#claim.step, term: this.#claim.term, pending: { step, term } };
   }
 
-  /** The commit of the reduced step has come. */
+  /** The commit of the reduced step has arrived. */
   async apply(update: Parameters<Replica['apply']>[0], term: number): Promise<void> {
     await this.#replica.apply(update);
     this.#claim = { step: update.step, term };
   }
 
-  /** What was computed for a step that is not committed is void. */
+  /** Work on an uncommitted step is void. */
   giveUpStep(): void {
     this.#replica.giveUp();
     if (this.#claim?.pending !== undefined) this.#claim = { step: this.#claim.step, term: this.#claim.term };
   }
 
-  /** The state itself where it can be read, until the next update; else a copy of it as it is now. */
+  /** The state itself if it can be read, until the next update; otherwise a copy of the current state. */
   snapshot(): Snapshot {
     const { state: own, blocks } = this.built;
     if (own) return { state: StateBytes.ofBlocks(own, blocks) };
     const state = newState(blocks);
     const copied = this.#replica.exportState({ state });
-    this.#copying = copied.catch(() => undefined); // whoever has the snapshot is told
+    this.#copying = copied.catch(() => undefined); // the receiver of the snapshot sees the error
     return { state: StateBytes.ofBlocks(state, blocks), copied };
   }
 

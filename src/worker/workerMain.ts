@@ -1,4 +1,4 @@
-/** The entry of a worker process. */
+/** The entry point of a worker process. */
 import { outliveTerminals } from '../base/lostTerminals.ts';
 import { runWorkerProcess } from './workerProcess.ts';
 

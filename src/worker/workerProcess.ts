@@ -1,4 +1,4 @@
-/** A worker process: `spawn.ts` forks it, and tells it what to do in the first IPC message. */
+/** A worker process. `spawn.ts` forks it and sends its options in the first IPC message. */
 import { once } from 'node:events';
 import { z } from 'zod';
 import { endSignals, onSignals } from '../base/endSignals.ts';
@@ -21,26 +21,26 @@ const workerArguments = z.object({
   flightFolder: z.string(),
 }) satisfies z.ZodType<WorkerArguments>;
 
-/** Warnings of the sockets that are shown: who reaches a port can cause any number of them. */
+/** Number of displayed warnings from sockets; anyone who can reach a port can cause any number of them. */
 const warningsMax = 5;
 
 /**
  * Works until the run ends, then ends this process.
- * @param makeReplica what computes; the usual compute thread where it is not given
+ * @param makeReplica creates the replica; default: the usual compute thread
  */
 export async function runWorkerProcess(makeReplica?: () => Replica): Promise<void> {
-  // Whoever started this worker may be gone: it keeps its state for a coordinator that takes over (coordinatorLink.ts), but while
-  // it has none there is nothing to keep.
+  // The process that started this worker may have died. The worker keeps its state for a successor (coordinatorLink.ts), but without a
+  // state it has nothing to keep.
   let agent: Agent | undefined;
   let isLeaving = false;
   process.on('disconnect', () => {
     if (agent === undefined) process.exit(1);
   });
-  // Nor does it read any more what this process prints; and a log that is full, or a terminal that is closed, ends no training.
+  // Nor does that process read this one's output any more; a full log or a closed terminal must not end training.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-  // The coordinator hears these as well and decides; and Node's debugger, which SIGUSR1 opens, is not for workers.
+  // The coordinator receives these signals as well and decides; Node's debugger, which SIGUSR1 opens, is not for workers.
   onSignals(endSignals, () => {});
-  // A clean leave; the second time at once.
+  // Leaves in order; the second signal ends it at once.
   process.on('SIGTERM', () => {
     if (isLeaving || agent === undefined) process.exit(143);
     isLeaving = true;
@@ -52,7 +52,7 @@ export async function runWorkerProcess(makeReplica?: () => Replica): Promise<voi
     const { keys, flightFolder, ...options } = workerArguments.parse(message);
     const warn = warningsOf(options.id);
     const recorder = new FlightRecorder({ folder: flightFolder, name: options.id });
-    // Node prints the error itself, and ends.
+    // Node prints the error itself, and exits.
     process.on('uncaughtExceptionMonitor', () => recorder.write());
     const transport = zmqTransport({ keys, log: warn });
     const replica = makeReplica && { makeReplica };
