@@ -21,7 +21,6 @@ const notYet = [
   'src/report',
   'src/run',
   'src/serve',
-  'src/worker',
   'test/bench',
   'test/e2e',
   'test/engines',

@@ -157,7 +157,7 @@ export class CoordinatorLink {
     const config = configSchema.safeParse(sent);
     if (!config.success) {
       const problem = messageOf(config.error);
-      this.#options.onLost(new PeerError(`the coordinator's config is none of this version's: ${problem}`));
+      this.#options.onLost(new PeerError(`this version cannot read the coordinator's config: ${problem}`));
       return;
     }
     const isFirst = this.#config === undefined;

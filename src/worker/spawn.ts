@@ -184,7 +184,7 @@ export function startInProcess(
 /** The worker's index on this machine. Its device depends on it alone, so that no two workers share one. */
 function placeOf(worker: string, localWorkers: readonly string[]): { localIndex: number; workersOnHost: number } {
   const localIndex = localWorkers.indexOf(worker);
-  invariant(localIndex >= 0, `${worker} is none of the workers of this machine: ${localWorkers.join(', ')}`);
+  invariant(localIndex >= 0, `${worker} is not one of the workers of this machine: ${localWorkers.join(', ')}`);
   return { localIndex, workersOnHost: localWorkers.length };
 }
 

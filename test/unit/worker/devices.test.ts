@@ -59,7 +59,7 @@ it('a process has its place of the machine, whichever others are started, and wh
     await vi.waitFor(() => expect(exits.map(({ worker }) => worker)).toEqual(['c']), 10_000);
     workers.start('c');
     await vi.waitFor(() => expect(said.toSorted()).toEqual(['b 1', 'c 2', 'c 2']), 10_000);
-    expect(() => workers.start('d')).toThrow('d is none of the workers of this machine: a, b, c');
+    expect(() => workers.start('d')).toThrow('d is not one of the workers of this machine: a, b, c');
   } finally {
     await workers.stop(0);
   }
