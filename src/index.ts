@@ -79,7 +79,7 @@ export { type ForwardOptions, type LossOptions, Model } from './model/model.ts';
 export { nextToken } from './model/objectives/nextToken.ts';
 export type { Objective, PassSums, StepOptions } from './model/objectives/objective.ts';
 export { parameterSpecs } from './model/parameterOrder.ts';
-export { type Parameter, Parameters } from './model/parameterStore.ts';
+export { type Parameter, Parameters, type ParametersOptions } from './model/parameterStore.ts';
 export type { CachedContext, DropoutSource } from './model/pass.ts';
 export type { Seed } from './model/recording.ts';
 export { type CheckpointBody, Tape } from './model/tape.ts';

@@ -1,6 +1,7 @@
 /** All architectures, and functions of a model's config for any of them. */
 import { z } from 'zod';
-import { InvariantError, invariant } from '../base/errors.ts';
+import { invariant, UserError } from '../base/errors.ts';
+import { nearestWord } from '../base/nearest.ts';
 import type { Architecture, Network, Sizes } from './architecture.ts';
 import { bigram } from './bigram.ts';
 import { gpt2 } from './gpt2.ts';
@@ -49,7 +50,9 @@ export function modelProblem(config: ModelConfig): string | undefined {
   const { keys, rules } = architectureOf(config);
   const result = keys.safeParse(config);
   if (!result.success) {
-    const { path, message } = result.error.issues[0]!;
+    const issue = result.error.issues[0]!;
+    const { path, message } = issue;
+    if (issue.code === 'unrecognized_keys') return unknownKey(issue.keys[0]!, Object.keys(keys.shape));
     return `model.${path.join('.')}: ${message}`;
   }
   if (config.vocabSize === 0) return 'model.vocabSize must be at least 1';
@@ -60,10 +63,16 @@ export function modelProblem(config: ModelConfig): string | undefined {
   );
 }
 
-/** The model of a config. InvariantError for an invalid config, because users' configs were checked before. */
+function unknownKey(name: string, known: readonly string[]): string {
+  const guess = nearestWord(name, known);
+  const hint = guess === undefined ? `Keys: ${known.join(', ')}.` : `Did you mean ${guess}?`;
+  return `unknown key model.${name.slice(0, 100)}. ${hint}`;
+}
+
+/** The model of a config. UserError for an invalid config, which a program may have built. */
 export function networkOf(config: ModelConfig): DeclaredNetwork {
   const problem = modelProblem(config);
-  if (problem !== undefined) throw new InvariantError(problem);
+  if (problem !== undefined) throw new UserError(problem);
   const declare = new Declarations();
   const network = architectureOf(config).network(config, declare);
   return { ...network, specs: declare.specs };

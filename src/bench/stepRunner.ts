@@ -36,7 +36,8 @@ export class StepRunner {
     this.#engine = engine;
     this.#options = options;
     this.#trainer = new Trainer(engine, options.model, {
-      ...options.train,
+      seed: options.train.seed,
+      activationRecompute: options.train.activationRecompute,
       precision: options.precision,
       isTrained: isTrainedBy(options.train.trainable ?? 'all'),
     });

@@ -1,6 +1,7 @@
 /** Suggestions for unknown commands and options: the nearest known one. */
 import { escapeRegExp } from '../base/escapeRegExp.ts';
-import { configKey, nearest, nearestKey } from '../config/keys.ts';
+import { nearestWord } from '../base/nearest.ts';
+import { configKey, nearestKey } from '../config/keys.ts';
 
 export interface Known {
   /** Commands at the place of the mistyped word: those of `launch`, or those of `bench`. */
@@ -46,12 +47,4 @@ function guessOf(name: string, typed: readonly string[], { commands, options }: 
   }
   const guess = nearestWord(path, options);
   return guess === undefined ? undefined : `--${guess}`;
-}
-
-/** Two swapped letters count as a distance of two, which is too much for a short word. */
-function nearestWord(word: string, known: readonly string[]): string | undefined {
-  const letters = (text: string) => [...text].sort().join('');
-  return (
-    nearest(word, known, (candidate) => candidate) ?? known.find((candidate) => letters(candidate) === letters(word))
-  );
 }

@@ -2,10 +2,10 @@
  * The schema as a list of keys: group, name, default, documentation, accepted values. Error messages, the rendered config and
  * docs/config.md come from this list, so they cannot disagree with the schema.
  */
-import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { architectureDoc } from '../architecture/architecture.ts';
 import { architectures } from '../architecture/registry.ts';
+import { nearest } from '../base/nearest.ts';
 import { modelSourceKeys } from './groups/model.ts';
 import { renamedKey } from './renamedKeys.ts';
 import { groupSchemas } from './schema.ts';
@@ -140,27 +140,4 @@ export function nearestKey(path: string, values: Readonly<Record<string, unknown
       ? nearest(lastPart, allKeys, (key) => key.name)?.path
       : undefined)
   );
-}
-
-/** The candidate whose text is nearest to `text`, if it is near enough for a typing error. */
-export function nearest<T>(text: string, candidates: readonly T[], textOf: (candidate: T) => string): T | undefined {
-  const wanted = plain(text);
-  let best: T | undefined;
-  // With half of the letters wrong it is another word.
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 2.5)) + 1;
-  for (const candidate of candidates) {
-    const candidateDistance = distance(wanted, plain(textOf(candidate)));
-    if (candidateDistance < bestDistance) {
-      best = candidate;
-      bestDistance = candidateDistance;
-    }
-  }
-  return best;
-}
-
-function plain(text: string): string {
-  return text
-    .slice(0, 200)
-    .toLowerCase()
-    .replaceAll(/[-_\s]/g, '');
 }

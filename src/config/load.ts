@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import { UserError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
@@ -32,6 +33,13 @@ export interface LoadConfigOptions {
   readonly cwd: string;
 }
 
+const loadNames = {
+  config: true,
+  file: true,
+  overrides: true,
+  cwd: true,
+} satisfies OptionNames<LoadConfigOptions>;
+
 /** A checked config. */
 export interface LoadedConfig {
   /** Has every key. */
@@ -44,9 +52,11 @@ export interface LoadedConfig {
 
 /**
  * Reads a config, applies the overrides and checks it; missing keys get their defaults.
- * @throws UserError that names each wrong key, its line, and the expected and received values
+ * @throws UserError that names each wrong key, its line, and the expected and received values; and for an unknown option
  */
-export function loadConfig({ config, file, overrides = [], cwd }: LoadConfigOptions): LoadedConfig {
+export function loadConfig(options: LoadConfigOptions): LoadedConfig {
+  checkOptionNames('loadConfig', options, loadNames);
+  const { config, file, overrides = [], cwd } = options;
   if (config !== undefined) {
     const checked = checkConfig(config, { overrides, originOf: () => objectName });
     return { config: checked, source: objectName, chosen: keysOf(config, overrides) };

@@ -5,9 +5,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
-import { nearest } from './keys.ts';
 
 /** A config is a page of text; a much longer file was named by mistake. */
 const fileBytesMax = 256 * 1024;

@@ -4,6 +4,7 @@
  */
 import type { WeighedBatch } from '../base/batch.ts';
 import { InvariantError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { nextTokenWindows, type TokenWindow } from '../task/nextToken.ts';
 import { collate, type Task } from '../task/task.ts';
 import { type CorpusShare, type SampleOptions, sampleStart } from './sampleOrder.ts';
@@ -35,8 +36,20 @@ export interface TrainBatchOptions extends Omit<SampleOptions, 'index'> {
   readonly count: number;
 }
 
-/** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of targets. */
+const trainBatchNames = {
+  from: true,
+  count: true,
+  seed: true,
+  step: true,
+  globalBatchSize: true,
+  samplesBefore: true,
+  blockSize: true,
+  sampler: true,
+} satisfies OptionNames<TrainBatchOptions>;
+
+/** Samples `from` to `from + count - 1` of a step's global batch; its `weight` is the number of targets. UserError for an unknown option. */
 export function trainBatch(split: TrainingSplit, options: TrainBatchOptions): WeighedBatch {
+  checkOptionNames('trainBatch', options, trainBatchNames);
   const { train, corpora } = split;
   const { from, count, blockSize, step } = options;
   const windows = Array.from({ length: count }, (_, row): PlacedWindow => {
@@ -83,6 +96,13 @@ export interface ValBatchesOptions {
   readonly task?: WindowTask;
 }
 
+const valBatchesNames = {
+  blockSize: true,
+  batchSize: true,
+  batches: true,
+  task: true,
+} satisfies OptionNames<ValBatchesOptions>;
+
 /** The windows of each validation batch, for {@link valWindows}. They are always the same, so estimates are comparable. */
 export function* valBatchWindows(
   tokens: number,
@@ -96,8 +116,14 @@ export function* valBatchWindows(
   }
 }
 
-/** The batches of a validation pass, in order. */
-export function* valBatches(val: TokenSequence, options: ValBatchesOptions): Generator<WeighedBatch> {
+/** The batches of a validation pass, in order. UserError for an unknown option. */
+export function valBatches(val: TokenSequence, options: ValBatchesOptions): Generator<WeighedBatch> {
+  // Here and not in the generator, which would say so only when its first batch is taken.
+  checkOptionNames('valBatches', options, valBatchesNames);
+  return batchesOf(val, options);
+}
+
+function* batchesOf(val: TokenSequence, options: ValBatchesOptions): Generator<WeighedBatch> {
   const { blockSize, task } = options;
   for (const windows of valBatchWindows(val.length, options)) yield valWindows(val, { blockSize, windows, task });
 }

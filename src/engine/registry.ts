@@ -3,6 +3,7 @@
  * there is a UserError that says what to install; only `auto` chooses, and it says what it took.
  */
 import { invariant, messageOf, UserError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Engine } from './engine.ts';
 import type { EngineEntry } from './engineEntry.ts';
 import { engines, hasDeviceKinds } from './engines.ts';
@@ -27,6 +28,17 @@ export interface EngineOptions {
   /** What of the device computes, where it can be asked for: an instruction set of the native engine. */
   readonly unit?: string | undefined;
 }
+
+/** Keys of the group `engine` of a config are known though nothing here reads them: `config.engine` may be given as it is. */
+export const engineOptionNames = {
+  name: true,
+  deviceKind: true,
+  device: true,
+  localIndex: true,
+  threads: true,
+  unit: true,
+  precision: true,
+} satisfies OptionNames<EngineOptions & { precision?: unknown }>;
 
 /** One engine on one kind of device, as `launch doctor` lists them. */
 export interface EngineTarget {
@@ -94,8 +106,9 @@ export function fallbackWarning({ name, deviceKind, reason, isFallback = false }
   return isFallback ? `using the engine ${name} (${deviceKind}), many times slower: ${reason}` : undefined;
 }
 
-/** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there. */
+/** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there; and for an unknown option. */
 export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
+  checkOptionNames('createEngine', options, engineOptionNames);
   const target = selectEngine(options, table);
   const { name, deviceKind, threads } = target;
   const { unit = 'auto' } = options;

@@ -6,6 +6,7 @@
  * N rows, IC channels, V vocabulary.
  */
 import { invariant } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { LinearCrossEntropyOptions } from '../engine/kernels.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
@@ -23,14 +24,20 @@ export interface LossGradient {
   readonly weights?: Tensor | undefined;
 }
 
+const headNames = { weight: true, weightTransposed: true } satisfies OptionNames<Head>;
+const gradientNames = { scale: true, weights: true } satisfies OptionNames<LossGradient>;
+
 /** Losses [N] of x [N, IC] @ head; see `Tape.linearCrossEntropy`. */
 export function linearCrossEntropy(
   recording: Recording,
   x: Variable,
-  { weight, weightTransposed = false }: Head,
+  head: Head,
   targets: Tensor,
   gradient: LossGradient,
 ): Variable {
+  checkOptionNames("linearCrossEntropy's head", head, headNames);
+  checkOptionNames('linearCrossEntropy', gradient, gradientNames);
+  const { weight, weightTransposed = false } = head;
   const { scale, weights } = checked(gradient);
   const { engine } = recording;
   const losses = recording.variable([targets.size]);
@@ -59,6 +66,7 @@ function headBackward(recording: Recording, x: Variable, weight: Parameter, opti
 
 /** Losses [N] of logits x [N, V]; see `Tape.crossEntropy`. */
 export function crossEntropy(recording: Recording, x: Variable, targets: Tensor, gradient: LossGradient): Variable {
+  checkOptionNames('crossEntropy', gradient, gradientNames);
   const { scale, weights } = checked(gradient);
   const { engine } = recording;
   const losses = recording.variable([targets.size]);

@@ -7,6 +7,7 @@
 import type { Network } from '../architecture/architecture.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { invariant } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { ActivationRecompute } from './computing.ts';
@@ -37,6 +38,9 @@ export interface LossOptions extends ForwardOptions {
   readonly weights?: Tensor | undefined;
 }
 
+const forwardNames = { training: true, dropout: true, activationRecompute: true } satisfies OptionNames<ForwardOptions>;
+const lossNames = { ...forwardNames, lossScale: true, weights: true } satisfies OptionNames<LossOptions>;
+
 /** A model of any architecture. It owns no memory. */
 export class Model {
   /** The architecture and its sizes. */
@@ -64,6 +68,7 @@ export class Model {
    * objectives on single logits. The losses of all targets need less memory.
    */
   forward(tape: Tape, tokens: Tensor, options: ForwardOptions = {}): Variable {
+    checkOptionNames('forward', options, forwardNames);
     return this.#logits(tape, this.#hidden(tape, tokens, passOf(options)));
   }
 
@@ -72,6 +77,7 @@ export class Model {
    * `backward` may follow: with `lossScale` it starts from lossScale · Σ weights · losses, otherwise from the losses as a seed.
    */
   losses(tape: Tape, tokens: Tensor, targets: Tensor, options: LossOptions = {}): Variable {
+    checkOptionNames('losses', options, lossNames);
     const { lossScale: scale, weights, training = scale !== undefined } = options;
     const hidden = this.#hidden(tape, tokens, passOf({ ...options, training })); // (B, T, C)
     if (this.#head === undefined) return tape.crossEntropy(hidden, targets, { scale, weights });

@@ -5,10 +5,21 @@
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Tensor, TensorGroup } from '../engine/tensor.ts';
 import { fillNormal } from './normalRandom.ts';
+
+/** What is allocated besides the values. */
+export interface ParametersOptions {
+  /** Gradients and moments too. */
+  readonly training: boolean;
+  /** Which parameters have them. Default: what `trainable` of each spec says. */
+  readonly isTrained?: IsTrained | undefined;
+}
+
+const optionNames = { training: true, isTrained: true } satisfies OptionNames<ParametersOptions>;
 
 /** One parameter for the tape: a value, and the tensor that accumulates its gradient (absent outside training). */
 export interface Parameter {
@@ -42,11 +53,8 @@ export class Parameters {
    * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, and only for parameters selected by
    * `isTrained` (default: `trainable` of each spec), which come first. They live as long as the engine.
    */
-  constructor(
-    engine: Engine,
-    specs: readonly ParameterSpec[],
-    options: { training: boolean; isTrained?: IsTrained | undefined },
-  ) {
+  constructor(engine: Engine, specs: readonly ParameterSpec[], options: ParametersOptions) {
+    checkOptionNames('Parameters', options, optionNames);
     this.#engine = engine;
     const isTrained: IsTrained = options.isTrained ?? (({ trainable = true }) => trainable);
     const [trained, frozen] = partition(specs, (spec) => !options.training || isTrained(spec));

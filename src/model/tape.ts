@@ -10,6 +10,7 @@
  * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
  */
 import { invariant } from '../base/errors.ts';
+import { checkOptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { CachedKeys, Dropout } from '../engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
@@ -17,7 +18,16 @@ import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
 import type { Parameter } from './parameterStore.ts';
 import { needsGrad, Recording, type Seed } from './recording.ts';
-import { type Affine, type FloatType, type LinearLayer, save, use, Variable } from './variable.ts';
+import {
+  type Affine,
+  affineNames,
+  type FloatType,
+  type LinearLayer,
+  linearNames,
+  save,
+  use,
+  Variable,
+} from './variable.ts';
 
 /** Runs one or more operations on x and returns the result of the last one. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
@@ -94,7 +104,9 @@ export class Tape {
   }
 
   /** Normalises the last dimension; `outShape` may give the same rows another shape. */
-  layerNorm(x: Variable, { weight, bias }: Affine, eps: number, outShape = x.shape): Variable {
+  layerNorm(x: Variable, norm: Affine, eps: number, outShape = x.shape): Variable {
+    checkOptionNames('layerNorm', norm, affineNames);
+    const { weight, bias } = norm;
     const inp = save(x);
     const rows = inp.size / inp.shape.at(-1)!;
     const out = this.#recording.variable(outShape, this.#operandType);
@@ -110,6 +122,7 @@ export class Tape {
 
   /** [..., OC] = x [..., IC] @ weight (+ bias), and the operations that follow in the layer. */
   linear(x: Variable, layer: LinearLayer): Variable {
+    checkOptionNames('linear', layer, linearNames);
     const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, rowsApart } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
     const dtype = residual ? residual.dtype : this.#operandType;

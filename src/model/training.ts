@@ -4,7 +4,8 @@
  */
 import type { IsTrained } from '../architecture/parameters.ts';
 import type { ModelConfig } from '../architecture/registry.ts';
-import type { Batch } from '../base/batch.ts';
+import type { Batch, WeighedBatch } from '../base/batch.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
@@ -61,6 +62,28 @@ export interface AdamwStep {
   readonly gradNorm?: number;
 }
 
+/** A batch with a weight is accepted too. */
+const microStepNames = {
+  sampleCount: true,
+  arrays: true,
+  weight: true,
+  lossScale: true,
+  dropout: true,
+  onGradReady: true,
+  phaseTimes: true,
+} satisfies OptionNames<MicroStepOptions & WeighedBatch>;
+
+const adamwNames = {
+  step: true,
+  learningRate: true,
+  beta1: true,
+  beta2: true,
+  eps: true,
+  weightDecay: true,
+  gradClip: true,
+  gradNorm: true,
+} satisfies OptionNames<AdamwStep>;
+
 /** Throws a UserError if the engine does not support the precision. */
 export function checkPrecision(engine: Engine, precision: Precision): void {
   if (precision === 'bf16') engine.release(engine.alloc([1], 'bfloat16'));
@@ -79,6 +102,14 @@ export interface TrainerOptions {
   /** Selects the trained parameters; the others keep their values and need no gradients, moments or computation of gradients. Default: all. */
   readonly isTrained?: IsTrained | undefined;
 }
+
+const trainerNames = {
+  seed: true,
+  objective: true,
+  activationRecompute: true,
+  precision: true,
+  isTrained: true,
+} satisfies OptionNames<TrainerOptions>;
 
 /** The result of an update. */
 export interface AppliedStep {
@@ -108,8 +139,9 @@ export class Trainer {
   /** Whether the gradients are zero, as `applyAdamw` leaves them; false once a microbatch has started to add to them. */
   #gradsAreZero = true;
 
-  /** Allocates parameters, gradients and moments on the engine, which must support the precision, and initialises the parameters. */
+  /** Allocates parameters, gradients and moments on the engine, which must support the precision, and initialises the parameters. UserError for an unknown option. */
   constructor(engine: Engine, config: ModelConfig, options: TrainerOptions) {
+    checkOptionNames('Trainer', options, trainerNames);
     this.engine = engine;
     this.objective = options.objective ?? nextToken;
     this.#activationRecompute = options.activationRecompute ?? 'none';
@@ -135,6 +167,7 @@ export class Trainer {
    * periodically; nothing else prevents the host from running far ahead.
    */
   async enqueueMicroStep(options: MicroStepOptions): Promise<EnqueuedMicroStep> {
+    checkOptionNames('microStep', options, microStepNames);
     const { dropout, phaseTimes, lossScale: scale, onGradReady } = options;
     const { engine, model, objective } = this;
     this.#gradsAreZero = false;
@@ -187,6 +220,7 @@ export class Trainer {
    * A norm that is not finite is a UserError, and nothing is updated: the run has diverged.
    */
   async applyAdamw(options: AdamwStep): Promise<AppliedStep> {
+    checkOptionNames('applyAdamw', options, adamwNames);
     const { gradClip, weightDecay, gradNorm = await this.gradNorm(), ...shared } = options;
     checkFinite(`the norm of the gradient of step ${options.step}`, gradNorm);
     const clipped = gradClip > 0 && gradNorm > gradClip;

@@ -1,6 +1,7 @@
 /** The inputs and outputs of the tape's operations (tape.ts): values with their gradients, and layers. */
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
+import type { OptionNames } from '../base/optionNames.ts';
 import type { Dropout } from '../engine/kernels.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
@@ -86,3 +87,13 @@ export interface LinearLayer extends Affine {
   /** Whether each row of the result has the same bits as when computed alone. */
   readonly rowsApart?: boolean;
 }
+
+export const affineNames = { weight: true, bias: true } satisfies OptionNames<Affine>;
+export const linearNames = {
+  ...affineNames,
+  weightTransposed: true,
+  activation: true,
+  residual: true,
+  dropout: true,
+  rowsApart: true,
+} satisfies OptionNames<LinearLayer>;

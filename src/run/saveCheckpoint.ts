@@ -1,6 +1,7 @@
 /** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
 import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { stateParts } from '../base/stateParts.ts';
 import { userPath } from '../base/userPath.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -10,7 +11,6 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Trainer } from '../model/training.ts';
 import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
 import { fillParameters } from './loadModel.ts';
-import { checkOptionNames } from './optionNames.ts';
 
 /** What a checkpoint says besides the numbers of the model and its optimizer. */
 export interface SaveCheckpointOptions {
@@ -56,9 +56,9 @@ const saveNames = {
   config: true,
   cwd: true,
   onWarning: true,
-} satisfies Record<keyof SaveCheckpointOptions, true>;
+} satisfies OptionNames<SaveCheckpointOptions>;
 
-const restoreNames = { cwd: true, onWarning: true } satisfies Record<keyof RestoreCheckpointOptions, true>;
+const restoreNames = { cwd: true, onWarning: true } satisfies OptionNames<RestoreCheckpointOptions>;
 
 /** What a loop goes on with. */
 export interface RestoredCheckpoint {

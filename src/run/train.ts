@@ -1,12 +1,12 @@
 /** Training as a library: one call from a config to a summary. What `launch train` does, without a terminal, signals or exit codes. */
 import { UserError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { bestOf } from '../coordinator/core/bestEvaluation.ts';
 import { selectEngine } from '../engine/registry.ts';
 import { executeRun } from './executeRun.ts';
 import { emitWarning } from './findCheckpoint.ts';
-import { checkOptionNames } from './optionNames.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';
 
@@ -96,7 +96,11 @@ export interface TrainSummary {
  */
 export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   checkOptionNames('train', options, optionNames);
-  const { signal, listener = {}, singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
+  const { signal, listener = {} } = options;
+  // One that is an object of a class may have data of its own; methods of the class are not among its own properties.
+  const calls = Object.entries(listener).filter(([, value]) => typeof value === 'function');
+  checkOptionNames("train's listener", Object.fromEntries(calls), listenerNames);
+  const { singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
   checkNumbers({ ...options, maxRestarts });
   signal?.throwIfAborted();
   const warn = (line: string) => listener.warning?.(line);
@@ -156,7 +160,18 @@ const optionNames = {
   encrypt: true,
   signal: true,
   listener: true,
-} satisfies Record<keyof TrainOptions, true>;
+} satisfies OptionNames<TrainOptions>;
+
+const listenerNames = {
+  started: true,
+  step: true,
+  evaluated: true,
+  checkpoint: true,
+  event: true,
+  logged: true,
+  warning: true,
+  note: true,
+} satisfies OptionNames<TrainListener>;
 
 function argumentsOf(options: TrainOptions): RunArguments {
   const { overrides, singleProcess = false, encrypt = true, ...rest } = options;

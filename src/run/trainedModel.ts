@@ -2,13 +2,13 @@
 import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import type { EngineOptions } from '../engine/registry.ts';
+import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
-import { checkOptionNames } from './optionNames.ts';
 
 /** Where a model is loaded from besides its path, and on what it computes. */
 export interface LoadCheckpointOptions {
@@ -151,14 +151,12 @@ export class TrainedModel {
  */
 export async function loadCheckpoint(path: string, options: LoadCheckpointOptions = {}): Promise<TrainedModel> {
   checkOptionNames('loadCheckpoint', options, loadNames);
+  if (options.engine !== undefined) checkOptionNames("loadCheckpoint's engine", options.engine, engineOptionNames);
   const { cwd = process.cwd(), engine = { name: 'auto' }, best, onWarning = emitWarning } = options;
   return new TrainedModel(await loadModel({ path, best, cwd, engine, onWarning }));
 }
 
-const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies Record<
-  keyof LoadCheckpointOptions,
-  true
->;
+const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies OptionNames<LoadCheckpointOptions>;
 
 const generateNames = {
   maxTokens: true,
@@ -168,7 +166,7 @@ const generateNames = {
   seed: true,
   specialTokens: true,
   signal: true,
-} satisfies Record<keyof GenerateTextOptions, true>;
+} satisfies OptionNames<GenerateTextOptions>;
 
 function checkRanges(options: Record<'maxTokens' | 'temperature' | 'topK' | 'topP' | 'seed', number>): void {
   const ranges = {

@@ -1,4 +1,5 @@
 /** The learning rate of each step: a pure function. */
+import { checkOptionNames, type OptionNames } from '../../base/optionNames.ts';
 
 /** The learning-rate curve of a run: the `schedule` group of a config. */
 export interface Schedule {
@@ -14,11 +15,21 @@ export interface Schedule {
   readonly decaySteps: number;
 }
 
+const scheduleNames = {
+  kind: true,
+  learningRate: true,
+  minLearningRate: true,
+  warmupSteps: true,
+  decaySteps: true,
+} satisfies OptionNames<Schedule>;
+
 /**
  * The learning rate of `step`, counted from 0: linear warm-up, then half a cosine down to `minLearningRate` at
  * `decaySteps`, then constant, like nanoGPT's train.py (https://github.com/karpathy/nanoGPT).
+ * UserError for an unknown key of the schedule.
  */
 export function learningRateAt(step: number, schedule: Schedule): number {
+  checkOptionNames("learningRateAt's schedule", schedule, scheduleNames);
   const { learningRate, minLearningRate, warmupSteps, decaySteps } = schedule;
   if (step < warmupSteps) return (learningRate * (step + 1)) / (warmupSteps + 1);
   switch (schedule.kind) {

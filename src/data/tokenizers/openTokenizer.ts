@@ -1,5 +1,6 @@
 /** Creates a new tokenizer of the config's kind, or opens the one in a checkpoint's files. */
 import { UserError } from '../../base/errors.ts';
+import { checkOptionNames, type OptionNames } from '../../base/optionNames.ts';
 import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../../base/tokenizerKind.ts';
 import type { TextSource } from '../textSource.ts';
 import { readByteLevel } from './byteLevelReader.ts';
@@ -22,15 +23,19 @@ export interface CreateTokenizerOptions {
   readonly onProgress?: (progress: TrainingProgress) => void;
 }
 
+const createNames = { cwd: true, onProgress: true } satisfies OptionNames<CreateTokenizerOptions>;
+
 /**
  * A new tokenizer. `char` takes its characters from `corpus`, and `bpe:N` trains on it; the others do not read it. Throws a
- * UserError for a name or file that does not describe a tokenizer.
+ * UserError for a name or file that does not describe a tokenizer, and for an unknown option.
  */
 export async function createTokenizer(
   kind: TokenizerKind,
   corpus: TextSource,
-  { cwd = process.cwd(), onProgress }: CreateTokenizerOptions = {},
+  options: CreateTokenizerOptions = {},
 ): Promise<Tokenizer> {
+  checkOptionNames('createTokenizer', options, createNames);
+  const { cwd = process.cwd(), onProgress } = options;
   const spec = parseTokenizerKind(kind);
   if (spec === undefined) throw new UserError(`data.tokenizer: expected ${expectedTokenizer}, got ${kind}.`);
   switch (spec.type) {
