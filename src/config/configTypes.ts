@@ -53,7 +53,7 @@ export interface DataKeys {
   tokenizer: TokenizerKind;
   /** Name of the JSON key or table column that holds the text, where files of `text` and `validation` are JSON or tables. Default `"text"`, a string of 1 to 1000 characters. */
   field: string;
-  /** Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected. Default `"auto"`, one of auto, text, jsonl, json, csv, tsv, parquet. */
+  /** Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected. Default `"auto"`, one of auto, text, jsonl, json, csv, tsv, parquet. */
   format: 'auto' | 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet';
   /** lf: convert Windows line endings (CRLF) to LF, with a notice. keep: leave the text unchanged. Default `"lf"`, one of lf, keep. */
   lineEndings: 'lf' | 'keep';

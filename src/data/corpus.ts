@@ -17,6 +17,8 @@ import { preparedName } from './shards/shardManifest.ts';
 /** JavaScript strings end at 2^29 - 24 units. This limit leaves some room, and is an hour of tokens for any CPU. */
 const corpusBytesMax = 500_000_000;
 const defaultField = 'text';
+/** Bytes above it are not white space. */
+const space = 0x20;
 
 export interface Corpus {
   readonly text: string;
@@ -68,7 +70,7 @@ export async function readCorpus(options: ReadCorpusOptions): Promise<Corpus> {
     for (const part of found) parts.push(part);
   }
   if (parts.length === 0) {
-    throw new UserError(`${setting}: ${quoted(entries)} is empty. Give a file with text in it.`);
+    throw new UserError(reader.lacks(quoted(entries), sources));
   }
   if (reader.normalised > 0) onNotice(normalisedNotice(grouped(reader.normalised), 'data.lineEndings=keep'));
   return { text: joined(parts), name: nameOf(entries, fileCount), fileCount, normalised: reader.normalised };
@@ -79,6 +81,8 @@ class CorpusReader {
   /** Number of line ends that were CRLF. */
   normalised = 0;
   #bytesLeft = corpusBytesMax;
+  /** Whether any source had a row, or another kind of document. */
+  #hasRows = false;
   readonly #setting: string;
   readonly #options: ReadCorpusOptions & { readonly field: string };
 
@@ -87,14 +91,25 @@ class CorpusReader {
     this.#options = options;
   }
 
+  get #fieldSetting(): string {
+    return this.#setting.startsWith('data.') ? 'data.field' : '--field';
+  }
+
   /** The documents of a source, none of them empty. A text is one document. */
   async read(source: Source): Promise<string[]> {
     const { field, lineEndings = 'lf' } = this.#options;
-    const fieldSetting = this.#setting.startsWith('data.') ? 'data.field' : '--field';
-    const fields = { field, fieldSetting, skipSetting: `\`${ownCommand('prepare', '--skip-bad')}\`` };
+    const fields = {
+      field,
+      fieldSetting: this.#fieldSetting,
+      skipSetting: `\`${ownCommand('prepare', '--skip-bad')}\``,
+    };
     const texts: string[] = [];
     for await (const { chunk } of readChunks([source], beginning, { fields, onRead: () => undefined })) {
       const found = textsOf({ chunks: [chunk], fields, skipBad: false, lineEndings });
+      this.#hasRows ||=
+        chunk.kind === 'rows'
+          ? chunk.cells.length > 0
+          : chunk.kind === 'lines' && chunk.bytes.some((byte) => byte > space);
       if ('problem' in found) throw new UserError(found.problem);
       this.normalised += found.normalised;
       for (const text of found.texts) {
@@ -107,6 +122,18 @@ class CorpusReader {
     if (source.format !== 'text') return texts;
     const text = texts.join('');
     return text === '' ? [] : [text];
+  }
+
+  /** Why nothing was found in any of the sources, which `names` lists. */
+  lacks(names: string, sources: readonly Source[]): string {
+    const setting = this.#setting;
+    if (this.#hasRows) {
+      return `${setting}: ${names} has documents, but no text in their ${this.#options.field}. Name another field with ${this.#fieldSetting}.`;
+    }
+    const isTable = sources.some(({ format, size }) => ['csv', 'tsv', 'parquet'].includes(format) && size > 0);
+    return isTable
+      ? `${setting}: ${names} has a header and no rows. Give a table with text in it.`
+      : `${setting}: ${names} is empty. Give a file with text in it.`;
   }
 
   #tooLong(name: string): UserError {

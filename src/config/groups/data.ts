@@ -28,7 +28,7 @@ export const data = z
     }),
     format: choice(['auto', 'text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'], {
       default: 'auto',
-      doc: 'Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected.',
+      doc: 'Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected.',
     }),
     lineEndings: choice(['lf', 'keep'], {
       default: 'lf',

@@ -9,6 +9,7 @@ import { createGunzip } from 'node:zlib';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { csvLines } from './csvLines.ts';
+import { damagedSource } from './damagedSource.ts';
 import type { Fields } from './fields.ts';
 import { type Compression, compressionOf } from './fileKinds.ts';
 import { arrayLines } from './jsonArray.ts';
@@ -97,9 +98,19 @@ async function* decompress(
     yield* compression === 'zstd' ? unzstd(bytes) : gunzip(bytes);
   } catch (error) {
     if (error instanceof UserError || errorCode(error).startsWith('E')) throw error;
-    throw new UserError(
-      `${name}: expected whole ${compression} data, but it cannot be decompressed (${messageOf(error)})`,
-    );
+    throw damagedSource(name, `${compression} data`, damageOf(error), error);
+  }
+}
+
+/** zlib's codes; what zstdFrames.ts throws says what is wrong. */
+function damageOf(error: unknown): string {
+  switch (errorCode(error)) {
+    case '':
+      return messageOf(error);
+    case 'Z_BUF_ERROR':
+      return 'it is cut off';
+    default:
+      return 'its content is damaged or something else';
   }
 }
 

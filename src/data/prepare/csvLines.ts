@@ -5,9 +5,10 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type CsvError, parse } from 'csv-parse';
-import { messageOf, UserError } from '../../base/errors.ts';
+import { UserError } from '../../base/errors.ts';
 import { decodeUtf8 } from '../utf8.ts';
 import type { Fields } from './fields.ts';
+import { UnfinishedRow } from './openQuote.ts';
 
 /** An unclosed quote would include the rest of the file. */
 const rowBytesMax = 32 * 2 ** 20;
@@ -30,10 +31,14 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
   const { format, name } = options;
   const iterator = bytes[Symbol.asyncIterator]();
   const head = withoutByteOrderMark(await takeHead(iterator));
+  const separator = format === 'tsv' ? '\t' : separatorOf(head);
+  const unfinished = new UnfinishedRow();
   const parser = parse({
-    delimiter: format === 'tsv' ? '\t' : separatorOf(head),
+    delimiter: separator,
     // Cells as bytes, because invalid UTF-8 must be noticed.
     encoding: null,
+    // How many bytes the rows so far have.
+    info: true,
     max_record_size: rowBytesMax,
     relax_column_count: true,
     // A quote inside a cell is an ordinary character.
@@ -41,13 +46,32 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
     skip_empty_lines: true,
   });
   // Errors of either come out of the parser, which is read here.
-  pipeline(Readable.from(rest(head, iterator)), parser).catch(() => undefined);
+  pipeline(Readable.from(rest(head, iterator, unfinished)), parser).catch(() => undefined);
   try {
-    yield* linesOf(parser as AsyncIterable<Buffer[]>, options);
+    yield* linesOf(rowsOf(parser as AsyncIterable<ParsedRow>, unfinished), options);
   } catch (error) {
     const { code } = error as Partial<CsvError>;
-    if (code?.startsWith('CSV_')) throw new UserError(`${name}: expected a table in ${format}: ${messageOf(error)}`);
-    throw error;
+    if (!code?.startsWith('CSV_')) throw error;
+    const { line, isQuote } = unfinished.openedAt(separator);
+    throw new UserError(
+      isQuote
+        ? `${name}:${line}: expected a table in ${format}, but the quote that opens here is never closed. Close it, or write it twice ("") if it belongs to the text`
+        : `${name}:${line}: expected a table in ${format}, but the row that begins here has more than ${rowBytesMax} bytes`,
+      { cause: error },
+    );
+  }
+}
+
+interface ParsedRow {
+  readonly record: Buffer[];
+  /** Of all rows so far. */
+  readonly info: { readonly bytes: number };
+}
+
+async function* rowsOf(parsed: AsyncIterable<ParsedRow>, unfinished: UnfinishedRow): AsyncGenerator<Buffer[]> {
+  for await (const { record, info } of parsed) {
+    unfinished.finished(info.bytes);
+    yield record;
   }
 }
 
@@ -115,10 +139,14 @@ async function takeHead(bytes: AsyncIterator<Buffer>): Promise<Buffer> {
 }
 
 /** Also closes the source if the table is not read to its end. */
-async function* rest(head: Buffer, bytes: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+async function* rest(head: Buffer, bytes: AsyncIterator<Buffer>, unfinished: UnfinishedRow): AsyncGenerator<Buffer> {
   try {
+    unfinished.push(head);
     if (head.length > 0) yield head;
-    for (let next = await bytes.next(); !next.done; next = await bytes.next()) yield next.value;
+    for (let next = await bytes.next(); !next.done; next = await bytes.next()) {
+      unfinished.push(next.value);
+      yield next.value;
+    }
   } finally {
     await bytes.return?.();
   }

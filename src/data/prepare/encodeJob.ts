@@ -217,6 +217,8 @@ function parseLine(bytes: Uint8Array, unit: LineUnit, fields: Fields): { text: s
   } catch {
     return { wrong: `expected a JSON object, found ${shown(line)}` };
   }
+  // A string in an array is a document by itself.
+  if (unit === 'element' && typeof value === 'string') return checkText(value);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return wrong('a JSON object', value);
   if (!Object.hasOwn(value, field)) {
     const fields = Object.keys(value);

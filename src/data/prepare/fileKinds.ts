@@ -5,7 +5,7 @@
 import { UserError } from '../../base/errors.ts';
 import { shellWord } from '../../base/shellWord.ts';
 
-/** `jsonl`: a JSON object in each line; `json`: one array of objects; `csv` and `tsv`: a table whose first row names the columns. */
+/** `jsonl`: a JSON object in each line; `json`: one array of objects or of strings; `csv` and `tsv`: a table whose first row names the columns. */
 export type SourceFormat = 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet';
 export const sourceFormats = ['text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'] as const satisfies SourceFormat[];
 export type Compression = 'none' | 'gzip' | 'zstd';
@@ -78,7 +78,14 @@ export function recognise({ name, format, stored, head, isAll }: KnownOf): FileK
   }
   const documents = jsonDocuments(head, isAll);
   const isEmpty = isAll && head.length === 0;
-  const decided = decide({ format, named: named.format, isTable, documents, isEmpty });
+  const decided = decide({
+    format,
+    named: named.format,
+    isTable,
+    documents,
+    isStringArray: beginsStringArray(head),
+    isEmpty,
+  });
   if (decided.notice !== undefined) notices.push(decided.notice);
   return {
     format: decided.format,
@@ -92,10 +99,17 @@ interface Evidence {
   readonly named: SourceFormat | undefined;
   readonly isTable: boolean;
   readonly documents: 'jsonl' | 'json' | undefined;
+  /** Counts only where the user or the name says that it is JSON: text may begin so too. */
+  readonly isStringArray: boolean;
   readonly isEmpty: boolean;
 }
 
-function decide({ format, named, isTable, documents, isEmpty }: Evidence): { format: SourceFormat; notice?: string } {
+function decide({ format, named, isTable, documents: found, isStringArray, isEmpty }: Evidence): {
+  format: SourceFormat;
+  notice?: string;
+} {
+  const isJson = [format ?? named].some((each) => each === 'json' || each === 'jsonl');
+  const documents = found ?? (isStringArray && isJson ? 'json' : undefined);
   // The content distinguishes the two forms of JSON.
   if (format === 'jsonl' || format === 'json') return { format: documents ?? format };
   if (format !== undefined) return { format };
@@ -103,7 +117,10 @@ function decide({ format, named, isTable, documents, isEmpty }: Evidence): { for
   if (named === 'jsonl') return { format: documents ?? named };
   if (named === 'json') {
     if (documents !== undefined || isEmpty) return { format: documents ?? 'jsonl' };
-    return { format: 'text', notice: 'it is neither JSON lines nor an array of objects, so it is read as text' };
+    return {
+      format: 'text',
+      notice: 'it is neither JSON lines nor an array of objects or strings, so it is read as text',
+    };
   }
   if (named !== undefined) return { format: named };
   if (documents === undefined) return { format: 'text' };
@@ -127,6 +144,12 @@ export function jsonDocuments(head: Uint8Array, isAll: boolean): 'jsonl' | 'json
   } catch {
     return undefined;
   }
+}
+
+function beginsStringArray(head: Uint8Array): boolean {
+  return /^\uFEFF?\s*\[\s*"/.test(
+    Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, 1_000)).toString(),
+  );
 }
 
 /** Common file formats that are not supported: their first bytes, their name, and the command that converts them to text. */

@@ -11,6 +11,7 @@ import {
 import { invariant, messageOf, PeerError, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
 import { readFully } from '../../base/wholeFiles.ts';
+import { damagedSource } from './damagedSource.ts';
 import type { Fields } from './fields.ts';
 import type { Source } from './source.ts';
 
@@ -51,7 +52,7 @@ export async function* tableRows(
       },
     };
     const metadata = await parquetMetadataAsync(file).catch((error: unknown) => {
-      throw damagedTable(name, error);
+      throw damagedTable(name, 'its end, which says where the rows are, is missing or damaged', error);
     });
     checkColumn(metadata, { field, fieldSetting }, name);
     const compressors = await compressorsFor(metadata);
@@ -69,7 +70,7 @@ export async function* tableRows(
           rowEnd,
           ...(compressors && { compressors }),
         }).catch((error: unknown) => {
-          throw damagedTable(name, error);
+          throw damagedTable(name, `its rows ${firstRow + 1} to ${rowEnd} cannot be decoded`, error);
         });
         yield* blocksOf(
           rows.map((row) => row[field] as unknown),
@@ -108,9 +109,14 @@ function checkColumn(
   );
 }
 
-function damagedTable(name: string, error: unknown): Error {
+function damagedTable(name: string, but: string, error: unknown): Error {
   if (error instanceof UserError || error instanceof PeerError) return error;
-  return new UserError(`${name}: expected a whole Parquet file, but it cannot be read (${messageOf(error)})`);
+  const [, feature] = /unsupported (.*)/.exec(messageOf(error)) ?? [];
+  if (feature === undefined) return damagedSource(name, 'Parquet data', but, error);
+  return new UserError(
+    `${name}: this Parquet file has a ${feature}, which cannot be read here. Write it again with the codec zstd or snappy`,
+    { cause: error },
+  );
 }
 
 /**

@@ -132,7 +132,9 @@ async function fill(
     await encodeAll(folder, options, { known: { tokenizer, facts }, writer, from: progress?.cursor ?? beginning });
     const { documents, textBytes, skipped } = writer.counts;
     if (documents === 0) {
-      const more = skipped > 0 ? ` (${skipped} documents were left out)` : '';
+      const areTables = sources.every(({ format }) => format === 'csv' || format === 'tsv' || format === 'parquet');
+      const hint = areTables ? ' (a table needs a row with text below its header)' : '';
+      const more = skipped > 0 ? ` (${skipped} documents were left out)` : hint;
       throw new UserError(`${sources.map(({ name }) => name).join(', ')}: there is no text in it${more}`);
     }
     const { shards, splits } = await folder.writing(() => writer.finish());

@@ -4,6 +4,7 @@
  */
 import { Decompress } from 'fzstd';
 import xxhash, { type XXHash } from 'xxhash-wasm';
+import { messageOf } from '../../base/errors.ts';
 
 const frameMagic = 0xfd2fb528;
 const skippableMagic = 0x184d2a50;
@@ -54,7 +55,7 @@ class Frames {
   }
 
   end(): void {
-    if (this.#step !== 'magic' || this.#head.length + this.#inside > 0) throw new Error('it ends within a frame');
+    if (this.#step !== 'magic' || this.#head.length + this.#inside > 0) throw new Error('it is cut off');
   }
 
   *#take(head: Buffer): Generator<Buffer> {
@@ -64,7 +65,7 @@ class Frames {
         // The last one may have ended with a block.
         this.#frame = undefined;
         if (magic >>> 4 === skippableMagic >>> 4) return this.#next('skippedSize', 4);
-        if (magic !== frameMagic) throw new Error('something that is no frame follows');
+        if (magic !== frameMagic) throw new Error('something else follows a part of it, or it is not zstd data');
         this.#frame = new Frame(this.#newHash());
         break;
       }
@@ -118,7 +119,12 @@ class Frame {
 
   *push(bytes: Buffer): Generator<Buffer> {
     for (let at = 0; at < bytes.length; at += pushBytes) {
-      this.#decoder.push(bytes.subarray(at, at + pushBytes));
+      try {
+        this.#decoder.push(bytes.subarray(at, at + pushBytes));
+      } catch (cause) {
+        const isLarge = messageOf(cause).includes('window size');
+        throw new Error(isLarge ? 'its window is larger than 2046 MB' : 'its content is damaged', { cause });
+      }
       for (const chunk of this.#ready.splice(0)) {
         if (this.hasChecksum) this.#hash.update(chunk);
         yield chunk;
@@ -136,6 +142,7 @@ class Frame {
   }
 
   compare(checksum: number): void {
-    if (Number(this.#hash.digest() & 0xffffffffn) !== checksum) throw new Error('its content has another checksum');
+    if (Number(this.#hash.digest() & 0xffffffffn) !== checksum)
+      throw new Error('its content does not have its checksum');
   }
 }

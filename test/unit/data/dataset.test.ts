@@ -33,6 +33,8 @@ beforeAll(() => {
   writeFileSync(join(cwd, 'corpus', 'empty.txt'), '');
   writeFileSync(join(cwd, 'corpus', 'deep', 'c.md'), 'third\n');
   writeFileSync(join(cwd, 'empty.txt'), '');
+  writeFileSync(join(cwd, 'header.csv'), 'id,text\n');
+  writeFileSync(join(cwd, 'textless.csv'), 'id,text\n1,\n2,\n');
   writeFileSync(join(cwd, 'binary.txt'), new Uint8Array([65, 66, 0, 67]));
   writeFileSync(join(cwd, 'latin1.txt'), new Uint8Array([65, 0xe9, 66]));
   writeFileSync(join(cwd, 'mixed', 'a.txt'), 'text');
@@ -96,7 +98,7 @@ describe('readCorpus', () => {
     if (isRoot) process.seteuid?.(65_534);
     try {
       for (const text of ['partly', 'partly/**/*.txt']) {
-        expect(await refusal(read(text))).toMatch(/the folder .*locked.* cannot be read \(EACCES/);
+        expect(await refusal(read(text))).toMatch(/the folder .*locked.* cannot be read \(permission denied \(EACCES/);
       }
       expect((await read('partly/*.txt')).text).toBe('text');
     } finally {
@@ -132,6 +134,12 @@ describe('readCorpus', () => {
     );
     expect(await refusal(read('no/*.txt'))).toContain('no file matches no/*.txt');
     expect(await refusal(read('empty.txt'))).toBe('data.text: empty.txt is empty. Give a file with text in it.');
+    expect(await refusal(read('header.csv'))).toBe(
+      'data.text: header.csv has a header and no rows. Give a table with text in it.',
+    );
+    expect(await refusal(read('textless.csv'))).toBe(
+      'data.text: textless.csv has documents, but no text in their text. Name another field with data.field.',
+    );
     expect(await refusal(read(['empty.txt', 'corpus/empty.txt']))).toContain('all of empty.txt, corpus/empty.txt');
     expect(await refusal(read('nothing'))).toContain('the folder nothing has no files');
     expect(await refusal(read('binary.txt'))).toContain('binary.txt: expected text, found a zero byte at offset 2');
@@ -162,6 +170,7 @@ describe('a text in any format', () => {
     const put = (name: string, content: string | Uint8Array) => writeFileSync(join(cwd, 'formats', name), content);
     put('a.json.gz', gzipSync('{"text":"one"}\n{"text":"two"}\n'));
     put('b.json', '[{"text":"three"}]');
+    put('b2.json', '\n["3a",\n "3b"]\n');
     put('c.csv', 'n,text\n1,"four\n"\n2,five\n');
     put('d.txt.gz', gzipSync('six'));
     put(
@@ -169,8 +178,8 @@ describe('a text in any format', () => {
       new Uint8Array(parquetWriteBuffer({ columnData: [{ name: 'text', data: ['seven'], type: 'STRING' }] })),
     );
     expect(await read('formats')).toMatchObject({
-      text: 'one\ntwo\nthree\nfour\nfive\nsix\nseven',
-      name: 'formats (5 files)',
+      text: 'one\ntwo\nthree\n3a\n3b\nfour\nfive\nsix\nseven',
+      name: 'formats (6 files)',
     });
     expect((await readCorpus({ text: 'formats/b.json', cwd, format: 'text' })).text).toBe('[{"text":"three"}]');
   });

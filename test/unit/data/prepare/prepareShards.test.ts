@@ -242,6 +242,11 @@ describe('prepare', () => {
 });
 
 /** The bytes with one of them changed. */
+function table(codec: 'SNAPPY' | 'UNCOMPRESSED'): Buffer {
+  const data = Array.from({ length: 100 }, (_, i) => `document number ${i}`);
+  return Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data, type: 'STRING' }], codec }));
+}
+
 function withByte(bytes: Buffer, at: number): Buffer {
   const changed = Buffer.from(bytes);
   changed[at < 0 ? bytes.length + at : at]! ^= 1;
@@ -307,18 +312,49 @@ describe('input that is no text', () => {
   });
 
   it.each<[string, Uint8Array, RegExp]>([
-    ['in.gz', gzipSync(long(1_000)).subarray(0, 200), /^in\.gz: expected whole gzip data/],
-    ['in.gz', Buffer.from('no gzip'), /^in\.gz: expected whole gzip data/],
-    ['in.zst', twoFrames.subarray(0, 40), /^in\.zst: expected whole zstd data/],
-    ['in.zst', twoFrames.subarray(0, 20), /^in\.zst: expected whole zstd data/],
-    ['in.zst', withByte(twoFrames, 12), /^in\.zst: .*\(its content has another checksum\)/],
-    ['in.zst', withByte(manyBlocks, -1), /^in\.zst: .*\(its content has another checksum\)/],
-    ['in.zst', Buffer.concat([twoFrames, Buffer.from('more')]), /^in\.zst: .*\(something that is no frame follows\)/],
-    ['in.zst', Buffer.from('this is no zstd data at all'), /^in\.zst: expected whole zstd data/],
-    ['in.parquet', Buffer.from('PAR1 this is no table PAR1'), /^in\.parquet: expected a whole Parquet file/],
+    ['in.gz', gzipSync(long(1_000)).subarray(0, 200), /^in\.gz: expected complete gzip data/],
+    ['in.gz', Buffer.from('no gzip'), /^in\.gz: expected complete gzip data/],
+    ['in.zst', twoFrames.subarray(0, 40), /^in\.zst: expected complete zstd data/],
+    ['in.zst', twoFrames.subarray(0, 20), /^in\.zst: expected complete zstd data/],
+    ['in.zst', withByte(twoFrames, 12), /^in\.zst: .* but its content does not have its checksum/],
+    ['in.zst', withByte(manyBlocks, -1), /^in\.zst: .* but its content does not have its checksum/],
+    ['in.zst', Buffer.concat([twoFrames, Buffer.from('more')]), /^in\.zst: .* but something else follows a part of it/],
+    ['in.zst', Buffer.from('this is no zstd data at all'), /^in\.zst: expected complete zstd data/],
+    [
+      'in.parquet',
+      Buffer.from('PAR1 this is no table PAR1'),
+      /^in\.parquet: expected complete Parquet data, but its end/,
+    ],
   ])('is told where %s is damaged', async (name, bytes, message) => {
     write(name, bytes);
     expect(await refusal({ names: [name] })).toMatch(message);
+  });
+
+  it.each<[string, Buffer]>([
+    ['in.gz', gzipSync(long(1_000))],
+    ['in.zst', twoFrames],
+    ['in.zst', manyBlocks],
+    ['in.parquet', table('SNAPPY')],
+    ['in.parquet', table('UNCOMPRESSED')],
+  ])('is told of in words wherever %s is cut off or changed', async (name, bytes) => {
+    const messages = new Set<string>();
+    for (let part = 0; part < 12; part++) {
+      const at = Math.floor((bytes.length * part) / 12);
+      for (const damaged of [bytes.subarray(0, at), withByte(bytes, at)]) {
+        write(name, damaged);
+        // A changed byte may change the text alone, in formats without a checksum.
+        await run({ names: [name] }).catch((error: Error) => messages.add(error.message));
+        rmSync(join(cwd, 'out'), { recursive: true, force: true });
+      }
+    }
+    expect([...messages].filter((message) => message.includes('Copy or download the file again'))).not.toEqual([]);
+    for (const message of messages) {
+      expect(message).not.toMatch(
+        /Error|undefined|null|DataView|offset|bounds|invalid|thrift|snappy error|PAR1|eof|unexpected end/i,
+      );
+      // A changed byte may also make another text, which the tokenizer may refuse.
+      expect(message).toMatch(/^(in\.\w+: |the text has characters)/);
+    }
   });
 
   it.each<[string, string, RegExp]>([
@@ -332,7 +368,22 @@ describe('input that is no text', () => {
       'id,text\n1,a\n2,b, c\n',
       /^in\.csv: row 2: expected 2 columns as in the first row, found 3; --skip-bad/,
     ],
-    ['in.csv', 'id,text\n1,"a\n2,b\n', /^in\.csv: expected a table in csv: Quote Not Closed/],
+    ['in.csv', 'id,text\n', /^in\.csv: there is no text in it \(a table needs a row with text below its header\)/],
+    [
+      'in.csv',
+      'id,text\r\n1,"a\r\nb"""\r\n\r\n2,"c","d\n',
+      /^in\.csv:5: expected a table in csv, but the quote that opens/,
+    ],
+    [
+      'in.tsv',
+      'id\ttext\n1\t"a"\n2\t"b\n'.concat('3\tc\n'.repeat(50_000)),
+      /^in\.tsv:3: expected a table in tsv, but the quote/,
+    ],
+    [
+      'in.csv',
+      'id,text\n1,"a\n2,b\n',
+      /^in\.csv:2: expected a table in csv, but the quote that opens here is never closed/,
+    ],
     ['in.json', '[{"text":"a"},{"body":"b"}]', /^in\.json: element 2: expected the field text, found body; --field/],
     [
       'in.json',
