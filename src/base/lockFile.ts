@@ -47,17 +47,20 @@ export interface HeldLock {
 export async function claimLock(path: string, options: LockOptions): Promise<HeldLock> {
   const { refusal, onWait, times = { renewEveryMs, leaseMs: lockLeaseMs } } = options;
   const own = `${JSON.stringify({ ...processOf(), claim: randomBytes(4).toString('hex') } satisfies LockOwner)}\n`;
-  let watched: Lock | undefined;
+  let watched: (Lock & { readonly sinceMs: number }) | undefined;
   while (!(await create(path, own))) {
     const lock = await readLock(path);
     if (lock === undefined) continue;
     const fate = lock.owner === undefined ? 'unknown' : fateOf(lock.owner);
     const isRenewed = watched?.text === lock.text && watched.changedMs !== lock.changedMs;
     if (fate === 'alive' || isRenewed) throw new UserError(refusal(nameOf(lock.owner)));
-    const staleMs = lock.text === '' ? writtenWithinMs : times.leaseMs;
-    if (fate === 'unknown' && (await nowAt(path)) - lock.changedMs < staleMs) {
-      if (watched === undefined && lock.text !== '') onWait?.(waitingFor(lock.owner, path, times.leaseMs));
-      watched = lock;
+    const isFirst = watched === undefined;
+    if (watched?.text !== lock.text) watched = { ...lock, sinceMs: performance.now() };
+    // By the clock of the file system, which may be set back meanwhile, or by how long it has been watched.
+    const idleMs = Math.max((await nowAt(path)) - lock.changedMs, performance.now() - watched.sinceMs);
+    const leftMs = staleAfterMs(lock, times.leaseMs) - idleMs;
+    if (fate === 'unknown' && leftMs > 0) {
+      if (isFirst) onWait?.(waitingFor(lock.owner, path, leftMs));
       await sleep(Math.min(250, times.renewEveryMs / 4));
     } else if (await takeOver(path, lock, own)) break;
   }
@@ -69,11 +72,18 @@ export async function isLocked(path: string): Promise<boolean> {
   const lock = await readLock(path);
   if (lock === undefined) return false;
   const fate = lock.owner === undefined ? 'unknown' : fateOf(lock.owner);
-  return fate === 'alive' || (fate === 'unknown' && Date.now() - lock.changedMs < lockLeaseMs);
+  // Dated in the future it was made by another clock, or by hand: nobody can say how long it has been there.
+  return fate === 'alive' || (fate === 'unknown' && Math.abs(Date.now() - lock.changedMs) < staleAfterMs(lock));
 }
 
-function waitingFor(owner: LockOwner | undefined, path: string, leaseMs: number): string {
-  return `${nameOf(owner)} has ${path}, and cannot be asked from here: waiting up to ${Math.ceil(leaseMs / 1_000)} s for it to show that it still runs`;
+/** After how long without a change a lock was left, where its process cannot be asked. What names no process protects nothing. */
+function staleAfterMs({ owner, text }: Lock, leaseMs = lockLeaseMs): number {
+  return owner === undefined && !/\d/.test(text) ? writtenWithinMs : leaseMs;
+}
+
+function waitingFor(owner: LockOwner | undefined, path: string, leftMs: number): string {
+  const seconds = Math.max(1, Math.ceil(leftMs / 1_000));
+  return `waiting up to ${seconds} s for ${nameOf(owner)}, which has ${path} and cannot be asked from here, to show that it still runs. If it has ended, remove that file`;
 }
 
 /** `process 12`, followed by `(on host a)` if it is not on this machine. */

@@ -2,6 +2,7 @@
 import type { Argv } from 'yargs';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
+import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { parseTokenizerKind, type TokenizerKind } from '../base/tokenizerKind.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
@@ -34,12 +35,15 @@ export function withBenchConfig<T>(yargs: Argv<T>): Argv<T & BenchConfigArgument
 }
 
 export function benchConfigOf(args: BenchConfigArguments): { config: Config; model: ModelConfig } {
-  const overrides = [
-    ...args.set,
-    ...(args.engine === undefined ? [] : [`engine.name=${args.engine}`]),
-    ...(args.threads === undefined ? [] : [`engine.threads=${args.threads}`]),
-    ...(args.precision === undefined ? [] : [`engine.precision=${args.precision}`]),
-  ];
+  const options = {
+    ...(args.engine === undefined ? {} : { [`--engine ${args.engine}`]: `engine.name=${args.engine}` }),
+    ...(args.threads === undefined ? {} : { [`--threads ${args.threads}`]: `engine.threads=${args.threads}` }),
+    ...(args.precision === undefined
+      ? {}
+      : { [`--precision ${args.precision}`]: `engine.precision=${args.precision}` }),
+  };
+  refuseConflicts(args.set, options);
+  const overrides = [...args.set, ...Object.values(options)];
   const file = args.config === undefined ? {} : { file: args.config };
   const { config } = loadConfig({ ...file, overrides, cwd: process.cwd() });
   const vocabSize = config.model.vocabSize || vocabSizeOf(config.data.tokenizer);

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
-import { UserError } from '../base/errors.ts';
+import { exitCodeOf, UserError } from '../base/errors.ts';
 import { Conversation } from '../run/conversation.ts';
 import { loadModel } from '../run/loadModel.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
@@ -64,8 +64,10 @@ async function talk(conversation: Conversation): Promise<void> {
       }
       process.stdout.write('\n');
     } catch (error) {
-      if (!isTerminal || !(error instanceof UserError)) throw error;
-      warn(error.message);
+      if (!(error instanceof UserError)) throw error;
+      warn(`this line gets no answer: ${error.message}`);
+      // Nobody sees the warning of a line that a program wrote.
+      if (!isTerminal) process.exitCode = exitCodeOf(error);
     } finally {
       isAnswering = false;
     }

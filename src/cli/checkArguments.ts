@@ -1,8 +1,9 @@
 /**
  * Checks for every command what yargs accepts but no user means: an option given twice (yargs makes a list of it), an invalid
- * number (yargs makes NaN of it), an empty text. The messages show the text as typed.
+ * number (yargs makes NaN of it), an empty text, two values for one key (`--set`). The messages show the text as typed.
  */
 import { UserError } from '../base/errors.ts';
+import { refuseConflicts } from '../base/overrideConflicts.ts';
 
 /** Options that can be repeated. `_` and `$0` belong to yargs. */
 const repeatable = new Set(['set', 'sources', 'rundirs', 'runs', 'stop', '_', '$0']);
@@ -17,6 +18,8 @@ const bare = new Set(['resume', 'dashboard', 'smooth', 'tensorboard']);
  * @throws UserError for the first value that cannot be meant
  */
 export function checkArguments(parsed: Readonly<Record<string, unknown>>, given: readonly string[]): true {
+  const { set } = parsed;
+  if (Array.isArray(set)) refuseConflicts(set.map(String));
   for (const [key, value] of Object.entries(parsed)) {
     if (repeatable.has(key)) continue;
     const texts = textsOf(key, given);

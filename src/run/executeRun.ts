@@ -66,7 +66,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   const { run, messages } = options;
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
-  if (!folder.isNew) await folder.claim(messages.note);
+  if (!folder.isNew) await folder.claim(messages.warn);
   try {
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
@@ -100,7 +100,7 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   const address = singleProcess ? 'memory://coordinator' : (listen ?? point?.recovered.address ?? loopback);
   const server = await transport.listen(address);
   try {
-    if (run.folder.isNew) await run.folder.claim(messages.note);
+    if (run.folder.isNew) await run.folder.claim(messages.warn);
     // What it has to tell is of an earlier failure.
     await rm(run.folder.flightPath, { recursive: true, force: true });
     await run.folder.writeConfig(renderConfig(run.config));

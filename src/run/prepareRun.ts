@@ -3,6 +3,7 @@ import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
@@ -64,6 +65,10 @@ export interface Run {
 
 /** Config, run directory, checkpoint and data. @throws UserError for what cannot be trained, or not so */
 export async function prepareRun(args: RunArguments, cwd: string, messages: RunMessages): Promise<Run> {
+  refuseConflicts(args.set ?? [], {
+    ...(args.workers === undefined ? {} : { [`--workers ${args.workers}`]: `train.workers=${args.workers}` }),
+    ...(args.initFrom === undefined ? {} : { [`--init-from ${args.initFrom}`]: `model.from=${args.initFrom}` }),
+  });
   const overrides = [
     ...(args.set ?? []),
     ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`]),

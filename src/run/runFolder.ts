@@ -7,10 +7,14 @@ import { basename, dirname, extname, join } from 'node:path';
 import { nodeDisk } from '../base/diskOperations.ts';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { claimLock, type HeldLock, isLocked } from '../base/lockFile.ts';
+import { nearestWord } from '../base/nearest.ts';
 import { shellWord } from '../base/shellWord.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { writeWhole } from '../base/writeWhole.ts';
+
+/** Runs that a message names. */
+const namesMost = 10;
 
 export class RunFolder {
   readonly path: string;
@@ -178,7 +182,10 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     const folder = new RunFolder(userPath(cwd, runDir));
     if (await exists(folder.configPath)) return folder;
     const around = await runAround(folder.path);
-    const hint = around === undefined ? '' : `; it lies in a run: give that directory, --resume ${shellWord(around)}`;
+    const hint =
+      around === undefined
+        ? await otherRuns(folder.path, cwd)
+        : `; it lies in a run: give that directory, --resume ${shellWord(around)}`;
     throw new UserError(
       `expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}${hint}`,
     );
@@ -187,6 +194,15 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
   if (newest !== undefined) return newest;
   const runs = shortPath(join(cwd, 'runs'), cwd);
   throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
+}
+
+/** The runs that there are, and which of them may have been meant. */
+async function otherRuns(path: string, cwd: string): Promise<string> {
+  const names = (await runFolders(cwd)).map((folder) => basename(folder.path));
+  if (names.length === 0) return '';
+  const guess = nearestWord(basename(path), names);
+  const more = names.length > namesMost ? `, and ${names.length - namesMost} more` : '';
+  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${guess}?`}`;
 }
 
 /** Those in `runs/` that have made a step; the one that made its newest last comes first. */

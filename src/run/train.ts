@@ -27,7 +27,7 @@ export interface TrainOptions {
   readonly config?: string | ConfigInput;
   /** Weights to begin with instead of random ones: a run directory, a checkpoint, a folder of GPT-2 weights. The key `model.from`. */
   readonly initFrom?: string;
-  /** Each `group.key=value`, as `--set` has it; they win over the config, a later one over an earlier one. */
+  /** Each `group.key=value`, as `--set` has it; they win over the config. Two values for one key are an error. */
   readonly overrides?: readonly string[];
   /** Where relative paths start. Default: the working folder of the process. */
   readonly cwd?: string;

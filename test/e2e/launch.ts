@@ -118,9 +118,10 @@ export async function launch(args: readonly string[], cwd: string): Promise<Fini
   return { ...result, orphans: await running.descendants() };
 }
 
-/** `--set` with these overrides. */
+/** `--set` with these overrides, of each key the last. */
 export function set(...overrides: readonly string[]): string[] {
-  return ['--set', ...overrides];
+  const keyOf = (override: string): string => override.split('=', 1)[0]!;
+  return ['--set', ...new Map(overrides.map((override) => [keyOf(override), override])).values()];
 }
 
 export interface MetricsLine {

@@ -85,8 +85,11 @@ describe.each([
     try {
       const waits: string[] = [];
       await expect(claim({ onWait: (message) => waits.push(message) })).rejects.toThrow(`${name} has it`);
+      expect(waits).toEqual([expect.stringMatching(/^waiting up to (30|2\d) s for /)]);
       expect(waits).toEqual([
-        `${name} has ${path}, and cannot be asked from here: waiting up to 30 s for it to show that it still runs`,
+        expect.stringContaining(
+          `${name}, which has ${path} and cannot be asked from here, to show that it still runs. If it has ended, remove that file`,
+        ),
       ]);
     } finally {
       clearInterval(renewal);
@@ -153,9 +156,27 @@ it('is not taken back by a process that slept for so long that another may have 
   }
 });
 
-it('that is empty was cut short, and counts for a moment', async () => {
-  await writeFile(path, '');
-  await utimes(path, 1, 1);
-  await claim();
+it.each(['', 'locked', '{}', '\n'])('that names no process, %j, counts for a moment, and is told of', async (text) => {
+  await writeFile(path, text);
+  const onWait = vi.fn();
+  await claim({ onWait });
+  expect(onWait.mock.calls).toEqual([
+    [expect.stringMatching(/^waiting up to [12] s for an unknown process, which has /)],
+  ]);
+  expect(await ownerNow()).toMatchObject(processOf());
+});
+
+it('says how long the wait still is', async () => {
+  await leave(elsewhere, 27);
+  const onWait = vi.fn();
+  await claim({ onWait });
+  expect(onWait.mock.calls).toEqual([[expect.stringMatching(/^waiting up to [1-4] s for process \d+ on elsewhere/)]]);
+});
+
+it('that is dated in the future is waited for no longer than another', async () => {
+  await leave(elsewhere, -3_600);
+  expect(await isLocked(path)).toBe(false);
+  // What counts is how long it was watched.
+  await claim({ times: { renewEveryMs: 20, leaseMs: 200 } });
   expect(await ownerNow()).toMatchObject(processOf());
 });

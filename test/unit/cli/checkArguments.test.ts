@@ -23,6 +23,7 @@ it.each([
   [[]],
   [['--workers', '2', '-c', 'x.yaml', '--json']],
   [['--set', 'a=1', 'b=2', '--set', 'c=']],
+  [['--set', 'a=1', '--set', 'a= 1']],
   [['--resume']],
   [['train', 'twice', 'twice']],
 ])('takes %j', (typed) => {
@@ -37,6 +38,7 @@ it.each([
   [['--workers', '1', '-w', '2'], '--workers was given 2 times: give it once'],
   [['--config', 'a', '--config', 'a'], '--config was given 2 times: give it once'],
   [['--config='], '--config: expected a non-empty text'],
+  [['--set', 'a=1', 'b=2', '--set', 'a=3'], '--set a=1 and --set a=3 give a two values: leave one out'],
 ])('refuses %j', (typed, message) => {
   expect(() => check(...typed)).toThrow(new UserError(message));
 });

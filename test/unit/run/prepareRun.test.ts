@@ -40,6 +40,16 @@ it('says that the precision changes', () => {
 
 it.each([
   ['--resume beside --init-from', { resume: '', initFrom: 'gpt2' }, /leave out --config, --run-dir and --init-from/],
+  [
+    'two values of one key',
+    { set: ['train.maxSteps=5', 'train.maxSteps=6'] },
+    /--set train.maxSteps=5 and --set train.maxSteps=6 give/,
+  ],
+  [
+    'a key beside its option',
+    { set: ['train.workers=2'], workers: 3 },
+    /--set train.workers=2 and --workers 3 give train.workers two values/,
+  ],
   ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of the two/],
 ])('refuses %s', async (_, args, message) => {
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
