@@ -270,9 +270,7 @@ export class CheckpointWriter {
   }
 
   #failure(error: unknown): PeerError {
-    const meaning = { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only' };
-    const code = errorCode(error);
-    const why = code in meaning ? `${meaning[code as keyof typeof meaning]} (${messageOf(error)})` : messageOf(error);
+    const why = messageOf(error);
     const path = join(this.#directory, this.#target);
     const message = this.#isVisible
       ? `${path} is complete, but might not survive a power failure: ${why}`

@@ -96,7 +96,7 @@ async function promptOf({ prompt, promptFile }: ArgumentsCamelCase<GenerateArgum
   if (prompt === '-') return textOf(process.stdin);
   if (promptFile === undefined) return prompt;
   return readFile(userPath(process.cwd(), promptFile), 'utf8').catch((error: unknown) => {
-    throw new UserError(`--prompt-file: ${messageOf(error)}`);
+    throw new UserError(`--prompt-file ${promptFile}: cannot be read: ${messageOf(error)}`);
   });
 }
 

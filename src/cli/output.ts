@@ -2,7 +2,7 @@
  * The output of a command. Every command prints with `print` and `warn`. A run may redirect them while it lasts: above a live view,
  * into JSON lines, or nowhere (`--quiet`).
  */
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { failedCall, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { style } from './terminal.ts';
 
 export interface Output {
@@ -75,6 +75,8 @@ function writeWarning(line: string): void {
 export function errorText(error: unknown, debug: boolean): string {
   const isExpected = error instanceof UserError || error instanceof PeerError;
   if (isExpected && !debug) return messageOf(error);
+  const call = failedCall(error);
+  if (call !== undefined && !debug) return call;
   const texts: string[] = [];
   // Causes may form a cycle.
   const seen = new Set<unknown>();

@@ -16,6 +16,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { messageOf } from '../base/errors.ts';
 import { ringHeaderBytes } from './link.ts';
 
 const lengthBytes = 4;
@@ -83,7 +84,7 @@ export class UnixSocketSender {
   constructor(events: UnixSocketSenderEvents) {
     this.#events = events;
     this.#server = createServer((socket) => this.#onConnection(socket));
-    this.#server.on('error', (error) => this.#gone(error.message));
+    this.#server.on('error', (error) => this.#gone(messageOf(error)));
     this.#server.listen(`\0${this.#name}`, () => this.#closed || events.listening());
   }
 
@@ -122,7 +123,7 @@ export class UnixSocketSender {
     this.#stopListening();
     let failure: string | undefined;
     socket.on('error', (error) => {
-      failure = error.message;
+      failure = messageOf(error);
     });
     socket.on('close', () => this.#gone(failure ?? 'its connection is closed'));
     socket.resume(); // nothing more is expected, but only who reads notices the end
@@ -190,7 +191,7 @@ export class UnixSocketReceiver {
       onread: { buffer: () => this.#target(), callback: (bytes) => this.#onBytes(bytes) },
     });
     this.#socket.on('error', (error) => {
-      this.#failure = error.message;
+      this.#failure = messageOf(error);
     });
     this.#socket.on('close', () => options.onEnd(this.#failure));
     this.#socket.write(options.offer.ticket);

@@ -6,7 +6,7 @@ import { type Dirent, readdir } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { UserError } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 
@@ -34,7 +34,7 @@ async function filesOf(given: string, cwd: string, setting: string): Promise<str
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;
-    throw new UserError(`${setting}: ${entry} cannot be read (${error.message}).`);
+    throw new UserError(`${setting}: ${entry} cannot be read (${messageOf(error)}).`);
   });
   if (found?.isFile()) return [path];
   if (found?.isDirectory()) {
@@ -84,7 +84,7 @@ async function sortedGlob(patterns: readonly string[], cwd: string, setting: str
     ignore,
     fs: { readdir: list as typeof readdir },
   });
-  if (refused) throw new UserError(`${setting}: the folder ${refused.path} cannot be read (${refused.message}).`);
+  if (refused) throw new UserError(`${setting}: the folder ${refused.path} cannot be read (${messageOf(refused)}).`);
   return files.sort();
 }
 

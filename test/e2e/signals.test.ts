@@ -189,7 +189,7 @@ describe('output that cannot be written', () => {
     expect(await eventsOf(name)).toContainEqual(
       expect.objectContaining({
         event: 'warning',
-        reason: expect.stringMatching(`^${name} cannot be written: ENOSPC`),
+        reason: expect.stringMatching(`^${name} cannot be written: the disk is full`),
       }),
     );
     await expectNothingLost(name);
@@ -201,7 +201,7 @@ describe('output that cannot be written', () => {
     const generated = await full(['generate', '--checkpoint', 'model', '--max-tokens', '20'], '>/dev/full');
     expect(generated).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/launch: standard output cannot be written: ENOSPC/),
+      stderr: expect.stringMatching(/launch: standard output cannot be written: the disk is full/),
     });
   });
 

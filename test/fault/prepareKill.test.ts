@@ -176,7 +176,7 @@ describe('a disk that fills up', () => {
     const full = await launch(args, folder());
     expect(full).toMatchObject({ code: 1, orphans: [] });
     expect(full.stderr).toMatch(
-      /launch: .*disk\/out: the disk is full \(ENOSPC.*the same command goes on where it stopped/,
+      /launch: cannot write to .*disk\/out: the disk is full \(ENOSPC\).*run the same command again to resume/,
     );
     expect(full.stderr).not.toMatch(/\n {4}at /);
     expect(await readdir(join(disk, 'out'))).not.toContain('manifest.json');

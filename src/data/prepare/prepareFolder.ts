@@ -168,11 +168,9 @@ export class PrepareFolder {
     try {
       return await write();
     } catch (error) {
-      const code = errorCode(error);
-      if (code === '' || error instanceof UserError) throw error;
-      const why = { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up' }[code] ?? 'it cannot be written';
+      if (errorCode(error) === '' || error instanceof UserError) throw error;
       throw new PeerError(
-        `${this.path}: ${why} (${messageOf(error)}). What is there is not whole, and not taken for it; when there is room, the same command goes on where it stopped.`,
+        `cannot write to ${this.path}: ${messageOf(error)}. What is there is incomplete and will not be used. Once it can be written, run the same command again to resume.`,
         { cause: error },
       );
     }

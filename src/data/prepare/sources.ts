@@ -65,8 +65,8 @@ async function sourceOf(
   name: string,
   format: SourceFormat | undefined,
 ): Promise<{ source: Source; notice?: string | undefined }> {
-  const { size, mtimeMs } = await stat(path).catch((error: Error) => {
-    throw new UserError(`${name}: cannot be read (${error.message})`);
+  const { size, mtimeMs } = await stat(path).catch((error: unknown) => {
+    throw readFailure(name, error);
   });
   const stored = await storedHead(path, name);
   const { notice, ...kind } = recognise({

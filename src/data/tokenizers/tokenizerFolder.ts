@@ -1,7 +1,7 @@
 /** Finds and reads the files of a tokenizer given by path: those of Hugging Face's fast tokenizers. */
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { errorCode, messageOf, UserError } from '../../base/errors.ts';
+import { messageOf, UserError } from '../../base/errors.ts';
 import { userPath } from '../../base/userPath.ts';
 
 const mainFile = 'tokenizer.json';
@@ -55,7 +55,7 @@ async function readText(file: string, path: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const what = errorCode(error) === 'ENOENT' ? 'it is not there' : messageOf(error);
+    const what = messageOf(error);
     throw new UserError(
       `data.tokenizer: ${path}: expected Hugging Face's tokenizer.json or a folder that has one, but ${file} cannot be read: ${what}.`,
     );

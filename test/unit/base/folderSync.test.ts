@@ -38,7 +38,9 @@ it('a folder that may be written, but not be synced, is none either, and it is s
     process.off('warning', listener);
   }
   expect(warnings).toEqual([
-    expect.stringMatching(/ cannot be synced \(EACCES\): a power failure may lose its newest files/),
+    expect.stringMatching(
+      / cannot be synced \(permission denied \(EACCES\)\): a power failure may lose its newest files/,
+    ),
   ]);
 });
 

@@ -99,7 +99,9 @@ describe('finding a config', () => {
     expect(loadConfig({ file: 'sub/a', cwd }).config.train.maxSteps).toBe(8);
     expect(loadConfig({ file: join(cwd, 'sub', 'a.yaml'), cwd: tmpdir() }).config.train.maxSteps).toBe(8);
     expect(refusal(() => loadConfig({ file: './quickstart.yaml', cwd }))).toContain('not found');
-    expect(refusal(() => loadConfig({ file: 'x'.repeat(5000), cwd }))).toMatch(/cannot be read \(ENAMETOOLONG/);
+    expect(refusal(() => loadConfig({ file: 'x'.repeat(5000), cwd }))).toMatch(
+      /cannot be read \(its name is too long \(ENAMETOOLONG/,
+    );
     expect(refusal(() => loadConfig({ file: 'a\0b', cwd }))).toContain('cannot be read');
   });
 

@@ -73,5 +73,7 @@ it('stops the start where it cannot write', async () => {
   const path = newPath();
   await mkdir(path);
   await expect(EventsLog.open(path, noWarning)).rejects.toThrow(PeerError);
-  await expect(EventsLog.open(path, noWarning)).rejects.toThrow(/cannot open .*events\.jsonl: EISDIR/);
+  await expect(EventsLog.open(path, noWarning)).rejects.toThrow(
+    /cannot open .*events\.jsonl: it is a folder, not a file \(EISDIR\)/,
+  );
 });

@@ -98,7 +98,7 @@ describe('a disk that is full for a while', () => {
       expect(found(path)).toEqual(oldStays ? expectedAfter(records) : undefined);
     }
     expect(warnings).toEqual([
-      expect.stringMatching(/^cannot write .*journal\.jsonl: ENOSPC: refused; the run goes on/),
+      expect.stringMatching(/^cannot write .*journal\.jsonl: the disk is full \(ENOSPC\); the run goes on/),
     ]);
     state.isFull = false;
     if (refused.at(-1)?.kind !== 'ended') {
@@ -132,7 +132,9 @@ describe('a disk that is full for a while', () => {
     state.isFull = true;
     journal.append(term(2, 1));
     expect(warnings).toEqual([
-      expect.stringMatching(/is outdated and could not be removed: EROFS: refused; remove it by hand$/),
+      expect.stringMatching(
+        /is outdated and could not be removed: the disk is read-only \(EROFS\); remove it by hand$/,
+      ),
       expect.stringMatching(/^cannot write /),
     ]);
   });
@@ -150,7 +152,7 @@ describe('a disk that is full for a while', () => {
     const journal = Journal.create(path, (message) => warnings.push(message), { disk: { ...disk, create } });
     for (const record of [run, term(1, 0), commit(1)]) journal.append(record);
     await journal.flush();
-    expect(warnings).toEqual([expect.stringContaining('EIO: refused')]);
+    expect(warnings).toEqual([expect.stringContaining('the disk reported an error (EIO)')]);
     expect(log).toHaveLength(1);
     journal.append(commit(2));
     expect(log).toHaveLength(2);

@@ -123,9 +123,9 @@ describe('a tokenizer by path', () => {
       return (error as UserError).message;
     };
     expect(await refusal('no/such')).toMatch(
-      /data\.tokenizer: no\/such: expected Hugging Face's tokenizer\.json.*it is not there/,
+      /data\.tokenizer: no\/such: expected Hugging Face's tokenizer\.json.*there is no such file or folder/,
     );
-    expect(await refusal('./empty')).toContain('it is not there');
+    expect(await refusal('./empty')).toContain('there is no such file or folder');
     writeFileSync(join(cwd, 'empty', 'tokenizer.json'), '{"model": {"type": "WordLevel", "vocab": {}}}');
     expect(await refusal('./empty')).toBe(
       './empty/tokenizer.json: expected a model of the type BPE or Unigram, got WordLevel.',
