@@ -16,20 +16,20 @@ import { trainCommand } from './trainCommand.ts';
 
 /** In the order of the help, without `completion`, which needs the parser. */
 export const commands: readonly CommandEntry[] = [
-  { command: ['train', '$0'], describe: 'Train a GPT (the default command)', load: () => trainCommand },
+  { command: ['train', '$0'], describe: 'Train a GPT (the default command)', load: trainCommand },
   {
     command: 'join <address>',
-    describe: 'Add workers on this machine to a run started elsewhere',
+    describe: 'Add workers to a run started elsewhere',
     load: async () => (await import('./join.ts')).joinCommand,
   },
   {
     command: 'prepare <sources..>',
-    describe: 'Convert text into a folder of tokens to train on (data.shards)',
+    describe: 'Convert text into a folder of tokens to train on',
     load: async () => (await import('./prepare.ts')).prepareCommand,
   },
   {
     command: 'inspect <dir>',
-    describe: 'Verify prepared data and show counts, histograms and samples',
+    describe: 'Verify prepared data and show statistics',
     load: async () => (await import('./inspect.ts')).inspectCommand,
   },
   {
@@ -44,7 +44,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'serve [checkpoint]',
-    describe: 'Serve a trained model over HTTP, with an OpenAI-compatible API and a page',
+    describe: 'Serve a trained model with an OpenAI-compatible API',
     load: async () => (await import('./serve.ts')).serveCommand,
   },
   {
@@ -59,7 +59,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'report <run>',
-    describe: 'Write an HTML page with curves, timings, samples, events and config of a run',
+    describe: 'Write an HTML page with the curves and events of a run',
     load: async () => (await import('./report.ts')).reportCommand,
   },
   {
@@ -69,7 +69,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'bench',
-    describe: 'Benchmark training steps, generation, the ring and scaling',
+    describe: 'Benchmark steps, generation, the ring and scaling',
     load: benchCommand,
   },
   {
@@ -79,7 +79,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'doctor',
-    describe: 'Check which engines work on this machine, and how to get the others',
+    describe: 'Check which engines work on this machine',
     load: async () => (await import('./doctor.ts')).doctorCommand,
   },
 ];
@@ -137,7 +137,7 @@ export async function commandLine(typed: readonly string[], version: string): Pr
     .epilogue('Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted (Ctrl-C).')
     .strict()
     .check((parsed) => checkArguments(parsed, typed))
-    .wrap(Math.min(120, process.stdout.columns ?? 100))
+    .wrap(Math.min(100, process.stdout.columns || 100))
     .fail((message, error, usage) => {
       // yargs reports its own errors as a message or a YError; a command throws all others.
       if (error !== undefined && error.name !== 'YError') throw error;

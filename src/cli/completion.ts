@@ -15,7 +15,7 @@ export const yargsCommand = 'yargs-completion';
 export function completionEntry(printScript: (askedFor: string) => void): CommandEntry {
   return {
     command: 'completion [shell]',
-    describe: 'Print a script that completes commands, options, configs and runs',
+    describe: 'Print a completion script for bash or zsh',
     load: () => ({
       builder: (yargs: Argv) =>
         yargs

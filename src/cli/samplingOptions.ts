@@ -24,7 +24,7 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('special-tokens', {
       type: 'boolean',
       default: false,
-      describe: 'Parse special tokens such as <|endoftext|> in the prompt',
+      describe: 'Parse <|endoftext|> and other special tokens',
     })
     .option('max-tokens', {
       type: 'number',
@@ -39,22 +39,22 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
     .option('greedy', {
       type: 'boolean',
       default: false,
-      describe: 'Always take the most likely token, as with --temperature 0',
+      describe: 'Take the most likely token (temperature 0)',
     })
     .option('temperature', {
       type: 'number',
       requiresArg: true,
-      describe: "Below 1 favours likely tokens, above 1 adds variety, 0 is greedy [default: the run's, or 0.8]",
+      describe: "Randomness: 0 is greedy, above 1 is diverse [default: the run's, or 0.8]",
     })
     .option('top-k', {
       type: 'number',
       requiresArg: true,
-      describe: "Sample from the K most likely tokens; 0: all [default: the run's, or 200]",
+      describe: "Keep the K most likely tokens; 0: all [default: the run's, or 200]",
     })
     .option('top-p', {
       type: 'number',
       requiresArg: true,
-      describe: "Sample from the most likely tokens with this total probability [default: the run's, or 1: all]",
+      describe: "Keep tokens up to this total probability [default: the run's, or 1: all]",
     })
     .option('seed', {
       type: 'number',

@@ -5,7 +5,27 @@
 import type { CommandModule, InferredOptionTypes } from 'yargs';
 import { trainOptions } from './trainOptions.ts';
 
-export const trainCommand: CommandModule<object, InferredOptionTypes<typeof trainOptions>> = {
+type TrainCommand = CommandModule<object, InferredOptionTypes<typeof trainOptions>>;
+
+/** The options in the help of `launch` itself, so that it fits one screen with the commands. */
+const shownFirst = new Set(['config', 'workers', 'set', 'resume', 'run-dir', 'dashboard']);
+const hidden = Object.keys(trainOptions).filter((name) => !shownFirst.has(name));
+
+/** @param typed the words after `launch`: without `train`, the help shows only the most important options */
+export const trainCommand = (typed: readonly string[]): TrainCommand =>
+  typed[0] === 'train' ? fullCommand : { ...fullCommand, builder: firstBuilder };
+
+const firstBuilder: TrainCommand['builder'] = (yargs) =>
+  hidden
+    .reduce((parser, name) => parser.hide(name), yargs.options(trainOptions))
+    .example('$0', 'train a small model on the built-in text with 2 workers')
+    .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data-parallel over 4 processes')
+    .example('$0 --config my.yaml --set train.maxSteps=500', 'override a key of the config')
+    .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
+    .example('$0 train --help', 'all training options')
+    .example('$0 generate --help', 'the options of another command');
+
+const fullCommand: TrainCommand = {
   builder: (yargs) =>
     yargs
       .options(trainOptions)

@@ -7,12 +7,12 @@ export const trainOptions = {
     alias: 'c',
     type: 'string',
     requiresArg: true,
-    describe: 'Config: a YAML file or the name of a shipped one [default: quickstart.yaml]',
+    describe: 'Config file or name [default: quickstart.yaml]',
   },
   'init-from': {
     type: 'string',
     requiresArg: true,
-    describe: 'Start from the weights of a run, checkpoint or GPT-2 folder (model.from)',
+    describe: 'Start from the weights of a run, checkpoint or GPT-2 folder',
   },
   workers: {
     alias: 'w',
@@ -30,7 +30,7 @@ export const trainOptions = {
     type: 'number',
     requiresArg: true,
     default: 10,
-    describe: 'Maximum number of restarts of local workers over the run',
+    describe: 'Maximum number of restarts of local workers',
   },
   set: { type: 'string', array: true, requiresArg: true, describe: 'Override config keys, such as model.nLayer=4' },
   'run-dir': {
@@ -42,12 +42,12 @@ export const trainOptions = {
   'single-process': {
     type: 'boolean',
     default: false,
-    describe: 'Run coordinator and workers in one process, without sockets',
+    describe: 'Run coordinator and workers in one process',
   },
   listen: {
     type: 'string',
     requiresArg: true,
-    describe: 'Address for workers to join; port 0: any free one [default: tcp://127.0.0.1:0]',
+    describe: 'Address for workers, port 0: any [default: tcp://127.0.0.1:0]',
   },
   encrypt: {
     type: 'boolean',
@@ -56,22 +56,22 @@ export const trainOptions = {
   },
   dashboard: {
     type: 'string',
-    describe: 'Serve a page with live curves on this port [default: 3141, or any free one]',
+    describe: 'Serve live curves on this port [default: 3141, or any]',
   },
   ...dashboardHost,
   trace: {
     type: 'number',
     requiresArg: true,
-    describe: 'Record a timeline of N steps to trace.json (open it in ui.perfetto.dev)',
+    describe: 'Record a timeline of N steps to trace.json, for ui.perfetto.dev',
   },
   tensorboard: {
     type: 'string',
-    describe: 'Write TensorBoard event files to this folder [default: tensorboard in the run directory]',
+    describe: 'Write TensorBoard files here [default: RUN-DIR/tensorboard]',
   },
   'dry-run': { type: 'boolean', default: false, describe: 'Print sizes and memory without training' },
   plain: { type: 'boolean', describe: 'Print periodic lines instead of the live view' },
   quiet: { alias: 'q', type: 'boolean', describe: 'Print warnings, errors and the last line only' },
-  json: { type: 'boolean', describe: 'Print JSON lines: every step, evaluation, checkpoint, event, warning' },
+  json: { type: 'boolean', describe: 'Print every step, evaluation and event as JSON lines' },
 } as const satisfies Record<string, Options>;
 
 /** The parsed options. */

@@ -1,5 +1,5 @@
 /**
- * `events.jsonl` of a run directory: what happened to a run and why, one JSON object a line, over all its coordinators. For
+ * `events.jsonl` of a run directory: what happened to a run and why, one JSON object per line, over all its coordinators. For
  * people and for tools that look at a run; the run itself never reads it (that is journal.ts).
  */
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -7,51 +7,51 @@ import { messageOf, PeerError } from '../base/errors.ts';
 import type { WorkerPhase } from '../comm/messageFields.ts';
 import { cutTornLine, LineLog } from './lineLog.ts';
 
-/** What is said of every event. */
+/** The fields of every event. */
 export interface EventFacts {
-  /** Why, in words: what was expected, what came. */
+  /** The reason as text: what was expected and what happened. */
   readonly reason: string;
-  /** Of the membership at that moment; 0 before the first. */
+  /** Term of the current membership; 0 before the first. */
   readonly term: number;
-  /** Updates committed by then. */
+  /** Number of updates committed so far. */
   readonly step: number;
-  /** Of the worker that it is about, if it was in the ring. */
+  /** Rank of the worker concerned, if it was in the ring. */
   readonly rank?: number | undefined;
-  /** Its id. */
+  /** Id of the worker. */
   readonly worker?: string | undefined;
   /** What the worker was doing. */
   readonly phase?: WorkerPhase | undefined;
-  /** What is thought to lie behind it: `killed by SIGKILL`, `silent for 10.0 s`. */
+  /** The likely cause: `killed by SIGKILL`, `silent for 10.0 s`. */
   readonly cause?: string | undefined;
-  /** What the coordinator does about it. */
+  /** What the coordinator does. */
   readonly action?: string | undefined;
-  /** The event before has said this as its action: of the membership that follows a loss. */
+  /** Set for the membership after a loss, which the event before already announced as its action. */
   readonly isTold?: true | undefined;
 }
 
 /**
- * What can happen to one worker: it joins; it leaves as it was asked or said; it is lost; it is started again; it says
- * something of a membership that is over, and is told to go (fenced); it wants to join and may not (refused).
+ * Events of one worker. It joins, leaves on request, is lost, or is restarted. It is fenced when it sends a message of an old membership,
+ * and refused when it is not allowed to join.
  */
 export interface WorkerEvent extends EventFacts {
-  /** What happened to it. */
+  /** The kind of event. */
   readonly event: 'join' | 'leave' | 'lost' | 'restart' | 'fenced' | 'refused';
   readonly worker: string;
 }
 
 /**
- * What can happen to the run: it begins with other weights than random ones (initialised); a membership is formed; it goes back to a checkpoint; there is something to warn of; it is asked to stop;
- * it fails or finishes; another coordinator goes on with it (resumed).
+ * Events of the run. It starts from existing weights (initialised), forms a membership (term), goes back to a checkpoint (rewind), reports
+ * a warning, is asked to stop (stopping), fails, finishes, or is continued by another coordinator (resumed).
  */
 export interface RunWideEvent extends EventFacts {
-  /** What happened to it. */
+  /** The kind of event. */
   readonly event: 'initialised' | 'term' | 'rewind' | 'warning' | 'stopping' | 'failed' | 'finished' | 'resumed';
 }
 
 /** A line of events.jsonl, without its time. */
 export type LoggedEvent = WorkerEvent | RunWideEvent;
 
-/** A reason may quote what a stranger sent. */
+/** A reason may quote text from an unknown sender. */
 const textLengthMax = 4_096;
 
 export class EventsLog {
@@ -63,7 +63,7 @@ export class EventsLog {
     this.#clock = clock;
   }
 
-  /** Goes on with the log, or begins it. @throws PeerError if it cannot be written */
+  /** Opens the log to append, or creates it. @throws PeerError if it cannot be written */
   static async open(path: string, onWarning: (message: string) => void, clock = systemClock): Promise<EventsLog> {
     try {
       await cutTornLine(path);
@@ -73,7 +73,7 @@ export class EventsLog {
     return new EventsLog(new LineLog(path, 'events', onWarning), clock);
   }
 
-  /** Queues a line, with the time. A disk that refuses it is reported once; the run goes on. */
+  /** Queues a line, with the time. A write error is reported once, and the run continues. */
   append({ event, reason, term, step, rank, worker, phase, cause, action, isTold }: LoggedEvent): void {
     const time = new Date(this.#clock.now()).toISOString();
     const facts = { event, reason: clipped(reason), term, step, rank, worker: clipped(worker), phase };

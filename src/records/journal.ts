@@ -22,22 +22,22 @@ import {
   recoveredFrom,
 } from './journalRecords.ts';
 
-/** Where decisions are kept. */
+/** Storage for decisions. */
 export interface JournalSink {
-  /** Returns once the record would survive the end of this process. */
+  /** Returns when the record would survive the end of this process. */
   append(record: JournalRecord): void;
-  /** Resolves once the records would survive a power cut, or the disk has refused. */
+  /** Resolves when the records would survive a power failure, or the disk has failed. */
   flush(): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface JournalOptions {
-  /** Above this size the file is written anew. Default 1 MiB. */
+  /** Above this size the file is rewritten. Default 1 MiB. */
   readonly compactAboveBytes?: number;
   readonly disk?: JournalDisk;
 }
 
-/** Largest file that is read: more than the records that are kept can come to. */
+/** Maximum size of a file to read: larger than any journal can be. */
 const fileBytesMax = 128 * 2 ** 20;
 
 export class Journal implements JournalSink {
@@ -46,16 +46,16 @@ export class Journal implements JournalSink {
   readonly #compactAboveBytes: number;
   readonly #disk: JournalDisk;
   #history: JournalHistory | undefined;
-  /** What of the file is records; the rest is torn. */
+  /** Length of the valid records in the file; the rest is torn. */
   #bytes: number;
   #crc: number;
-  /** Whether the file says what `#history` does, so that a line may be added to it. */
+  /** Whether the file matches `#history`, so that a line can be appended. */
   #isWhole: boolean;
   #compactAt: number;
   #descriptor: number | undefined;
   #syncing: Promise<void> | undefined;
   #isDirty = false;
-  /** Descriptors of files that were replaced. One that a sync still uses must not be closed: its number could be another file's. */
+  /** Descriptors of replaced files. One in use by a sync must not be closed, because its number could be reused for another file. */
   readonly #retired: number[] = [];
   #hasWarned = false;
   #isClosed = false;
@@ -78,9 +78,9 @@ export class Journal implements JournalSink {
   }
 
   /**
-   * Reads the journal of a run and goes on with it. Where there is nothing to recover (no journal, a run that ended, damage,
-   * which is warned of) the first record must be a `run`, which takes the place of what was there.
-   * @throws PeerError if there is a journal that cannot be read: it may hold what the run needs
+   * Opens the journal of a run to continue it. If nothing can be recovered (no journal, a run that ended, or damage, which gives a
+   * warning), the first record must be a `run`, which replaces the old contents.
+   * @throws PeerError if the journal exists but cannot be read: it may hold state that the run needs
    */
   static open(
     path: string,
@@ -91,7 +91,7 @@ export class Journal implements JournalSink {
     removeQuietly(options.disk ?? nodeJournalDisk, besideOf(path));
     const contents = 'problem' in file ? file : readContents(file);
     if ('problem' in contents) {
-      onWarning(`${path} is damaged and not used: ${contents.problem}; the run can be resumed from a checkpoint`);
+      onWarning(`${path} is damaged and not used: ${contents.problem}. The run can be resumed from a checkpoint.`);
     } else {
       const recovered = recoveredFrom(contents.history);
       if (recovered !== undefined) return { journal: new Journal(path, contents, onWarning, options), recovered };
@@ -99,12 +99,12 @@ export class Journal implements JournalSink {
     return { journal: Journal.create(path, onWarning, options), recovered: undefined };
   }
 
-  /** Starts afresh: the first record, a `run`, takes the place of what is there; until then nothing changes. */
+  /** Starts a new journal. The first record, a `run`, replaces the old contents; until then nothing changes. */
   static create(path: string, onWarning: (message: string) => void, options: JournalOptions = {}): Journal {
     return new Journal(path, { history: undefined, bytes: 0, crc: 0, isWhole: false }, onWarning, options);
   }
 
-  /** Throws only for a record that cannot come here. A disk that refuses is warned of once; the run goes on. */
+  /** Throws only for a record that cannot follow. A write error gives one warning, and the run continues. */
   append(record: JournalRecord): void {
     const problem = this.#isClosed ? 'it is closed' : misplaced(this.#history, record);
     if (problem !== undefined) throw new InvariantError(`a record for ${this.#path} cannot be written: ${problem}`);
@@ -177,8 +177,8 @@ export class Journal implements JournalSink {
   }
 
   /**
-   * The next record writes the file anew. Until then it may lack the newest commits, which workers can prove; a file that
-   * lacks any other record would be wrong, and is emptied.
+   * Makes the next record rewrite the file. Until then it may lack the newest commits, which workers can prove. A file that lacks any
+   * other record would be wrong, so it is emptied.
    */
   #refused({ kind }: JournalRecord, error: unknown): void {
     this.#isWhole = false;
@@ -186,7 +186,7 @@ export class Journal implements JournalSink {
     try {
       this.#disk.truncate(this.#path, this.#bytes);
     } catch {
-      // A torn line at the end does no harm, so that only an outdated file must go.
+      // A torn line at the end is harmless: only an outdated file must be removed.
       if (kind !== 'commit') this.#discard();
     }
     this.#warn(error);
@@ -196,7 +196,7 @@ export class Journal implements JournalSink {
     try {
       this.#disk.remove(this.#path);
     } catch (error) {
-      this.#onWarning(`${this.#path} is outdated and could not be removed: ${messageOf(error)}; remove it by hand`);
+      this.#onWarning(`${this.#path} is outdated and could not be removed: ${messageOf(error)}. Remove it by hand.`);
     }
   }
 
@@ -204,12 +204,12 @@ export class Journal implements JournalSink {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     this.#onWarning(
-      `cannot write ${this.#path}: ${messageOf(error)}; the run goes on, but until it can be written a coordinator ` +
+      `cannot write ${this.#path}: ${messageOf(error)}; the run continues, but until it can be written, a coordinator ` +
         'that dies is resumed from an earlier step or a checkpoint',
     );
   }
 
-  /** One sync at a time: what is appended meanwhile is covered by the next. */
+  /** One sync at a time: the next one covers records appended meanwhile. */
   #syncSoon(): void {
     this.#isDirty = true;
     this.#syncing ??= this.#syncWhileDirty();
@@ -249,11 +249,11 @@ function closeQuietly(disk: JournalDisk, descriptor: number): void {
   try {
     disk.close(descriptor);
   } catch {
-    // The system has let go of it all the same.
+    // The system has closed it in any case.
   }
 }
 
-/** Where the file is written anew. */
+/** Where the file is rewritten. */
 function besideOf(path: string): string {
   return `${path}.new`;
 }
@@ -263,7 +263,7 @@ function removeQuietly(disk: JournalDisk, path: string): void {
   try {
     disk.remove(path);
   } catch {
-    // It harms nobody: nobody reads it.
+    // It is harmless: nothing reads it.
   }
 }
 

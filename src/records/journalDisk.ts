@@ -20,20 +20,20 @@ import { passUnsupportedFolderSync } from '../base/folderSync.ts';
 export interface JournalDisk {
   /** Opens the file to write at its end. @returns a descriptor */
   open(path: string): number;
-  /** The same of an empty file, in place of what may lie there. */
+  /** The same for a new empty file, which replaces an existing one. */
   create(path: string): number;
-  /** @returns how many of the bytes were taken; less than all when the disk fills up */
+  /** @returns how many bytes were written; fewer than given when the disk fills up */
   write(descriptor: number, bytes: Uint8Array): number;
-  /** Returns once the content is on the disk. */
+  /** Returns when the content is on disk. */
   sync(descriptor: number): void;
   syncInBackground(descriptor: number): Promise<void>;
   close(descriptor: number): void;
-  /** Cuts the file to so many bytes, durably. */
+  /** Truncates the file to this number of bytes, durably. */
   truncate(path: string, bytes: number): void;
   rename(from: string, to: string): void;
-  /** Makes the entries of the folder in which the file lies (names made, renamed, removed) durable, where the file system can. */
+  /** Makes changed entries in the folder of the file (created, renamed, removed) durable, if the file system supports it. */
   syncFolderOf(path: string): void;
-  /** Does nothing when there is none. */
+  /** Does nothing if it does not exist. */
   remove(path: string): void;
 }
 

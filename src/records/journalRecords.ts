@@ -11,9 +11,9 @@ import { z } from 'zod';
 import { messageOf, PeerError } from '../base/errors.ts';
 import { inTodaysWords, isOfOldRun } from './oldRecords.ts';
 
-/** Longest line that is written or read: a record of ten thousand ranks. */
+/** Maximum length of a line: a record of ten thousand ranks. */
 const lineBytesMax = 2 ** 20;
-/** Steps that a journal keeps when it is compacted. */
+/** Number of steps that a compacted journal keeps. */
 export const commitsKept = 64;
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
@@ -30,11 +30,11 @@ const runRecord = z.object({
   kind: z.literal('run'),
   format: z.literal(2, { error: 'this version of Lockstep reads formats 1 and 2' }),
   runId: text,
-  /** Where workers reconnect. */
+  /** The address where workers reconnect. */
   address: text,
 });
 
-/** A membership was formed; it goes on after `step` updates. */
+/** A membership was formed; it continues after `step` updates. */
 const termRecord = z.object({
   kind: z.literal('term'),
   term: count,
@@ -43,7 +43,7 @@ const termRecord = z.object({
   members: z.array(z.object({ worker: text, host: text, pid: count, process: text.exactOptional() })).readonly(),
 });
 
-/** A step is to be applied on every replica. */
+/** Every replica must apply this step. */
 const commitRecord = z.object({
   kind: z.literal('commit'),
   term: count,
@@ -51,7 +51,7 @@ const commitRecord = z.object({
   loss: measured,
   means: z.record(text, measured).readonly().exactOptional(),
   gradNorm: measured,
-  /** Trained on so far, over the whole run. */
+  /** Number of tokens trained on so far, over the full run. */
   tokens: count,
   lr: measured,
   ranks: z.array(z.object({ rank: count, sampleFrom: count, sampleCount: count })).readonly(),
@@ -62,29 +62,29 @@ const journalRecord = z.discriminatedUnion('kind', [
   runRecord,
   termRecord,
   commitRecord,
-  /** All state was lost: the run goes on from the checkpoint of this step. Also where a run begins at a checkpoint. */
+  /** All state was lost: the run continues from the checkpoint of this step. Also used for a run that starts at a checkpoint. */
   z.object({ kind: z.literal('rewind'), step: count }),
-  /** There is nothing to recover any more. */
+  /** Nothing remains to recover. */
   z.object({ kind: z.literal('ended'), step: count }),
 ]);
 export type JournalRecord = z.infer<typeof journalRecord>;
 
-/** What records come to. */
+/** The state that the records lead to. */
 export interface JournalHistory {
   readonly run: z.infer<typeof runRecord>;
   /** The last one, if a membership was ever formed. */
   readonly term: z.infer<typeof termRecord> | undefined;
-  /** Updates committed. */
+  /** Number of updates committed. */
   readonly step: number;
   /** The last {@link commitsKept}, oldest first; none is later than `step`. */
   readonly commits: readonly CommitRecord[];
   readonly ended: boolean;
 }
 
-/** Where a run was when its coordinator ended. */
+/** The state of a run when its coordinator ended. */
 export interface Recovered {
   readonly runId: string;
-  /** Where its workers try to reconnect. */
+  /** The address where its workers try to reconnect. */
   readonly address: string;
   /** 0 if no membership had been formed. */
   readonly term: number;
@@ -92,13 +92,13 @@ export interface Recovered {
   readonly step: number;
   /** Term of the newest commit in `commits`; 0 if there is none. */
   readonly committedTerm: number;
-  /** Of the gradient of `step`, if its commit is kept. */
+  /** Gradient norm of `step`, if its commit is kept. */
   readonly gradNorm: number | undefined;
-  /** Of the update that makes `step` updates, if its commit is kept. */
+  /** Learning rate of the update of `step`, if its commit is kept. */
   readonly learningRate: number | undefined;
-  /** Trained on in `step` updates, if its commit is kept. */
+  /** Number of tokens trained on in `step` updates, if its commit is kept. */
   readonly tokens: number | undefined;
-  /** Of the term. */
+  /** Members of the term. */
   readonly members: readonly {
     readonly worker: string;
     readonly host: string;
@@ -166,7 +166,7 @@ export function compacted({ run, term, step, commits, ended }: JournalHistory): 
   return records;
 }
 
-/** What a coordinator goes on from; undefined after the end. */
+/** The state that a coordinator continues from; undefined after the end. */
 export function recoveredFrom(history: JournalHistory | undefined): Recovered | undefined {
   if (history === undefined || history.ended) return undefined;
   const { run, term, step, commits } = history;
@@ -191,21 +191,21 @@ export function encodeLine(record: JournalRecord, crc: number): { line: string; 
   const json = JSON.stringify(record);
   const next = crc32(json, crc);
   const line = `{"crc":"${next.toString(16).padStart(8, '0')}",${json.slice(1)}\n`;
-  // Nobody would read it again.
+  // No reader would accept it.
   if (Buffer.byteLength(line) > lineBytesMax) {
     throw new PeerError(`expected a record of at most ${lineBytesMax} bytes, got ${Buffer.byteLength(line)}`);
   }
   return { line, crc: next };
 }
 
-/** What a file holds, up to a last line that was torn. */
+/** The contents of a file, up to a torn last line. */
 export interface JournalContents {
   readonly history: JournalHistory | undefined;
-  /** Of the records, in bytes from the beginning. */
+  /** Length of the records, in bytes. */
   readonly bytes: number;
-  /** Of the last record. */
+  /** Checksum of the last record. */
   readonly crc: number;
-  /** Whether the records are all there is, and in today's format, so that another line may follow. */
+  /** Whether the file has nothing but records in the current format, so that a line can be appended. */
   readonly isWhole: boolean;
 }
 
@@ -234,7 +234,7 @@ export function readContents(file: Buffer): JournalContents | { readonly problem
   return { history, bytes: file.length, crc, isWhole: !isOld };
 }
 
-/** The record of a last line of which only the end is missing or damaged. */
+/** The record in a last line with only its end missing or damaged. */
 function decodeTorn(line: Buffer, crc: number): { record: JournalRecord; crc: number; bytes: number } | undefined {
   for (const bytes of [line.length, line.length - 1]) {
     const decoded = decodeLine(line.subarray(0, bytes), crc);

@@ -1,20 +1,20 @@
 /**
- * A file of JSON objects, one a line, that grows while a run goes on. Lines are written in the background, in order; a disk
- * that refuses is warned of once and costs lines, never the run. What the lines mean is metricsLog.ts and eventsLog.ts.
+ * A file of JSON objects, one per line, that grows during a run. Lines are written in the background, in order. A write error gives one
+ * warning and loses lines, but never ends the run. metricsLog.ts and eventsLog.ts define the lines.
  */
 import { appendFile, open, readFile } from 'node:fs/promises';
 import { errorCode, messageOf } from '../base/errors.ts';
 import { writeWhole } from '../base/writeWhole.ts';
 
-/** Longest torn line that {@link cutTornLine} looks for. */
+/** Maximum length of a torn line that {@link cutTornLine} looks for. */
 const tornLineBytesMax = 2 ** 20;
 
-/** Which lines to keep. */
+/** Selects the lines to keep. */
 type Keep = (line: string) => boolean;
 
 export class LineLog {
   readonly #path: string;
-  /** What is lost when the disk refuses: `metrics`. */
+  /** What is lost if the disk fails: `metrics`. */
   readonly #what: string;
   readonly #onWarning: (message: string) => void;
   #pending: (string | Keep)[] = [];
@@ -22,7 +22,7 @@ export class LineLog {
   #hasWarned = false;
   #isTorn = false;
 
-  /** @param path a file that ends with a whole line, or none */
+  /** @param path a file that ends with a complete line, or no file */
   constructor(path: string, what: string, onWarning: (message: string) => void) {
     this.#path = path;
     this.#what = what;
@@ -39,7 +39,7 @@ export class LineLog {
     this.#queue(keep);
   }
 
-  /** Resolves when everything queued is on its way to the disk, or refused by it. */
+  /** Resolves when every queued line is written, or its write has failed. */
   async flush(): Promise<void> {
     await this.#writing;
   }
@@ -109,7 +109,7 @@ export async function readLines(path: string): Promise<string[]> {
   }
 }
 
-/** Puts these lines in place of a file: a crash here must not lose the lines that are kept. */
+/** Replaces a file with these lines; a crash must not lose them. */
 export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
   await writeWhole(path, lines.map((line) => `${line}\n`).join(''));
 }

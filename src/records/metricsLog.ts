@@ -1,11 +1,11 @@
 /**
- * `metrics.jsonl` of a run directory: one JSON object a line. The step lines are the ledger of a run: every sample of every step is in
+ * `metrics.jsonl` of a run directory: one JSON object per line. The step lines are the ledger of a run: every sample of every step is in
  * one of them, once.
  *
- * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. Of each rank it has the
- *   samples that the rank computed and its phase times.
+ * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. For each rank it has
+ *   the computed samples and the phase times.
  * - A validation line has step, valLoss, valPerplexity and valBitsPerByte.
- * - Both have `means` where the objective measures more.
+ * - Both have `means` if the objective has other measures.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
 import type { StepTimings } from '../comm/messageFields.ts';
@@ -15,9 +15,9 @@ import { LineLog, readLines, replaceLines } from './lineLog.ts';
 export interface RankShare {
   /** From 0. */
   readonly rank: number;
-  /** Of the global batch, from 0. */
+  /** Index in the global batch, from 0. */
   readonly sampleFrom: number;
-  /** Samples that the rank computed. */
+  /** Number of samples that the rank computed. */
   readonly sampleCount: number;
 }
 
@@ -27,29 +27,29 @@ export interface CommittedStep {
   readonly step: number;
   /** Mean over the targets of the global batch, before the update. */
   readonly loss: number;
-  /** What else the objective measures, over the same targets; absent where that is nothing. */
+  /** Other measures of the objective, over the same targets; absent if it has none. */
   readonly means?: Readonly<Record<string, number>>;
-  /** The learning rate that the update had. */
+  /** Learning rate of the update. */
   readonly lr: number;
   /** Before clipping. */
   readonly gradNorm: number;
-  /** Trained on so far, over all of the run. */
+  /** Number of tokens trained on so far, over the full run. */
   readonly tokens: number;
-  /** Of the membership that made the step; grows whenever workers come or go. */
+  /** Term of the membership that made the step; grows whenever workers join or leave. */
   readonly term: number;
-  /** Whose samples were whose: together the global batch, each sample once. */
+  /** The samples of each rank: together the global batch, each sample once. */
   readonly ranks: readonly RankShare[];
 }
 
-/** A rank's part of a step. */
+/** The part of a rank in a step. */
 export interface RankMetrics extends RankShare, Partial<StepTimings> {
-  /** Bytes of gradients that it sent to the next rank. */
+  /** Bytes of gradients sent to the next rank. */
   readonly ringBytesSent?: number;
 }
 
 /** A line of metrics.jsonl that is about a step. */
 export interface StepMetrics extends CommittedStep {
-  /** Of this step, over all workers: from the commit of the step before it, or the end of the pause before it, to its own commit or the pause after it. */
+  /** Speed of this step over all workers: from the commit of the step before it, or the end of the pause before it, to its own commit or the pause after it. */
   readonly tokensPerSecond: number;
   /** Model FLOP utilisation, from 0 to 1 (utilisation.ts); absent where the limit of a machine is not known. */
   readonly mfu?: number;
@@ -61,7 +61,7 @@ export interface StepMetrics extends CommittedStep {
 
 /** A line of metrics.jsonl that is about the validation split, or the batches of it that `eval.batches` asks for. */
 export interface EvaluationMetrics {
-  /** Updates that the evaluated model had. */
+  /** Number of updates of the evaluated model. */
   readonly step: number;
   /** Mean over the targets, in nats. */
   readonly valLoss: number;
@@ -69,15 +69,15 @@ export interface EvaluationMetrics {
   readonly valPerplexity: number;
   /** For comparing tokenizers: of the text that the targets stand for. Absent where nobody has counted its bytes. */
   readonly valBitsPerByte?: number;
-  /** Tokens that were predicted. */
+  /** Number of predicted tokens. */
   readonly valTargets: number;
-  /** What else the objective measures, over the same targets; absent where that is nothing. */
+  /** Other measures of the objective, over the same targets; absent if it has none. */
   readonly means?: Readonly<Record<string, number>>;
 }
 
 export class MetricsLog {
   readonly #log: LineLog;
-  /** What the log had of the validation loss when it was opened, oldest first: NaN where it was no number. */
+  /** What the log had of the validation loss when it was opened, oldest first: NaN where it was not a number. */
   readonly evaluations: readonly { readonly step: number; readonly loss: number }[];
 
   private constructor(log: LineLog, evaluations: MetricsLog['evaluations']) {
@@ -86,8 +86,8 @@ export class MetricsLog {
   }
 
   /**
-   * Opens the log, dropping lines after `step`: a resumed run writes those steps again. Of `commits`, those up to `step` that
-   * are newer than the last step line get the line that they lack.
+   * Opens the log and drops lines after `step`: a resumed run repeats those steps. Then it adds the missing lines for `commits` after the
+   * last step line, up to `step`.
    * @param commits oldest first
    * @throws PeerError if it cannot be read or written
    */
@@ -117,12 +117,12 @@ export class MetricsLog {
     }
   }
 
-  /** Queues a line. A disk that refuses it is reported once; the run goes on. */
+  /** Queues a line. A write error is reported once, and the run continues. */
   append(line: StepMetrics | CommittedStep | EvaluationMetrics): void {
     this.#log.append(line);
   }
 
-  /** Drops the lines after `step`, of those appended so far: the run goes on from there and writes those steps again. */
+  /** Drops the lines after `step`, of those appended so far: the run continues from there and repeats those steps. */
   rewind(step: number): void {
     this.#log.filter((line) => parseLine(line).step <= step);
   }
@@ -143,7 +143,7 @@ interface ParsedLine {
   readonly text: string;
   readonly step: number;
   readonly isStep: boolean;
-  /** Of a line that is about the validation loss. */
+  /** The fields of a line about the validation loss. */
   readonly valLoss?: number;
 }
 

@@ -17,7 +17,7 @@ export function inTodaysWords(value: unknown): unknown {
   };
 }
 
-/** Events between a loss and the membership that follows it. */
+/** Maximum number of events between a loss and the membership after it. */
 const between = 3;
 
 interface OldEvent {
@@ -34,7 +34,7 @@ export function isToldOfOldRun(events: readonly OldEvent[], at: number): boolean
   return before.some((lost) => lost.action !== undefined && reason.startsWith(`${lost.reason}: `));
 }
 
-/** Whether it is the first record of a journal that is to be written anew before another is added. */
+/** Whether it is the first record of a journal that must be rewritten before another record is added. */
 export function isOfOldRun(value: unknown): boolean {
   return isObject(value) && value['kind'] === 'run' && value['format'] === 1;
 }

@@ -1,8 +1,8 @@
-/** Where the time of steps went, rank by rank: medians over a run of any length, in bounded memory. */
+/** The time spent in steps, by rank: medians over a run of any length, in bounded memory. */
 import { quantile } from '../base/statistics.ts';
 import type { StepTimings } from '../comm/messageFields.ts';
 
-/** The phases of a step in their order, and how a reader calls them. */
+/** The phases of a step in their order, with their names for readers. */
 export const phases = [
   ['dataWaitMs', 'data wait'],
   ['forwardBackwardMs', 'forward and backward'],
@@ -16,16 +16,16 @@ export const phaseNames: readonly string[] = [...phases.map(([, name]) => name),
 
 export interface RankTime {
   readonly rank: number;
-  /** Steps that it has told the times of. */
+  /** Number of steps with known times. */
   readonly steps: number;
-  /** Milliseconds of a step: the mean of each phase and of what remains, in the order of {@link phaseNames}. */
+  /** Milliseconds per step: the mean of each phase and of the rest, in the order of {@link phaseNames}. */
   readonly meanMs: readonly number[];
   /** Half of its steps, and 95 of 100, took no longer in forward and backward, ring wait and all phases together. */
   readonly p50Ms: number;
   readonly p95Ms: number;
 }
 
-/** What a line of metrics.jsonl says of a rank. */
+/** The fields of a rank in a line of metrics.jsonl. */
 type RankLine = { readonly rank: number } & { readonly [phase in keyof StepTimings]?: number | undefined };
 
 interface Sums {
@@ -39,7 +39,7 @@ export class RankTimes {
   readonly #ranks = new Map<number, Sums>();
   readonly #stepMs = new ThinnedSamples();
 
-  /** @param tokens of this step; without a speed nothing is known of its time */
+  /** @param tokens of this step; without a speed its time is unknown */
   add(tokens: number, tokensPerSecond: number | undefined, ranks: readonly RankLine[]): void {
     if (tokensPerSecond === undefined || !(tokensPerSecond > 0) || !(tokens > 0)) return;
     const stepMs = (1_000 * tokens) / tokensPerSecond;
@@ -60,7 +60,7 @@ export class RankTimes {
     }
   }
 
-  /** Of a step, from the one before: what half of them, or as large a share, do not exceed. NaN where none is known. */
+  /** A quantile of the time from one step to the next, in milliseconds; NaN if no time is known. */
   stepQuantileMs(share: number): number {
     return this.#stepMs.quantile(share);
   }

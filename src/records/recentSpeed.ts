@@ -1,16 +1,16 @@
 /**
- * How fast a run is, from the speeds of its steps. Those of single steps jump, and work is what adds up over time: a run that has one
- * step at 100 tokens a second and one at 10 makes 18, not 55. So times are averaged, never speeds.
+ * How fast a run is, from the speeds of its steps. The speeds of single steps vary, and work adds up over time: a run that has one
+ * step at 100 tokens per second and one at 10 makes 18, not 55. So times are averaged, never speeds.
  */
 
 const stepsMax = 10;
-/** How much of the time of a step each new one replaces. */
+/** Weight of the newest step in the average time. */
 const smoothing = 0.1;
 
 export class RecentSpeed {
   readonly #newest: number[] = [];
 
-  /** @returns work over time of the newest ten steps that are known, with this one; NaN where nothing is known of it */
+  /** @returns work over time of the newest ten steps that are known, with this one; NaN if it is unknown */
   add(speed: number | undefined): number {
     if (speed === undefined || !(speed > 0)) return Number.NaN;
     this.#newest.push(speed);

@@ -1,12 +1,12 @@
-/** The lines of metrics.jsonl, events.jsonl and samples.jsonl, for all who read what a run wrote: dashboard, charts, reports. */
+/** The lines of metrics.jsonl, events.jsonl and samples.jsonl, for all readers of a run's files: dashboard, charts, reports. */
 import { z } from 'zod';
 import { inTodaysWords } from './oldRecords.ts';
 
 const finite = z.number().finite();
-/** JSON has no NaN: a number that is none was written as null. */
+/** JSON has no NaN: it was written as null. */
 const orNaN = z.union([finite, z.null().transform(() => Number.NaN)]);
 
-/** What an objective measures besides its loss, by name. */
+/** Measures of an objective besides its loss, by name. */
 const means = z.record(z.string(), orNaN).optional();
 
 const rank = z.object({
@@ -19,7 +19,7 @@ const rank = z.object({
   optimizerMs: finite.optional(),
   ringBytesSent: finite.optional(),
 });
-/** Of a step whose coordinator was killed there is no speed and no time. */
+/** A step whose coordinator was killed has no speed and no time. */
 const stepLine = z.object({
   step: finite,
   loss: orNaN,
@@ -65,7 +65,7 @@ export type Line =
 
 const kinds = { step: stepLine, validation: validationLine, event: eventLine, sample: sampleLine } as const;
 
-/** Undefined for a line that is torn, as the last one of a killed run may be, or of no kind that is known here. */
+/** Undefined for a line that is torn, as the last one of a killed run may be, or of an unknown kind. */
 export function parseLine(text: string): Line | undefined {
   let value: unknown;
   try {

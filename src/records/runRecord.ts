@@ -1,6 +1,6 @@
 /**
  * Reads what a run left in its directory, a line at a time: `metrics.jsonl` becomes columns of numbers, `events.jsonl` and
- * `samples.jsonl` lists. A run that still goes on, or was killed, ends with half a line: what cannot be read is counted, not fatal.
+ * `samples.jsonl` lists. A run in progress, or one that was killed, may end with part of a line: unreadable lines are counted, not fatal.
  */
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { RankTimes } from './rankTimes.ts';
 import { RecentSpeed } from './recentSpeed.ts';
 import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
 
-/** What a plot can show. All but `valLoss` are columns of the steps. */
+/** The metrics of a plot. All but `valLoss` are columns of the steps. */
 export const metricNames = ['loss', 'valLoss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu'] as const;
 export type MetricName = (typeof metricNames)[number];
 
@@ -24,7 +24,7 @@ export interface RunRecord {
   readonly name: string;
   readonly path: string;
   readonly steps: Readonly<Record<'step' | Exclude<MetricName, 'valLoss'>, readonly number[]>>;
-  /** Trained on by the last step. */
+  /** Number of tokens trained on by the last step. */
   readonly tokens: number;
   readonly evaluations: readonly ValidationLine[];
   readonly rankTimes: RankTimes;
@@ -32,7 +32,7 @@ export interface RunRecord {
   /** Events that are not among `events`: of those that come most often only the last are kept. */
   readonly eventsLeftOut: number;
   readonly samples: readonly SampleLine[];
-  /** YAML as the run resolved it, where it is there. */
+  /** The resolved config of the run as YAML, if the file exists. */
   readonly config: string | undefined;
   /** Lines of all files that could not be read. */
   readonly badLines: number;
@@ -41,13 +41,13 @@ export interface RunRecord {
 const eventsMax = 2_000;
 const samplesMax = 500;
 
-/** @throws UserError where the folder is none of a run, or cannot be read */
+/** @throws UserError if the folder is not a run directory, or cannot be read */
 export async function readRun(folder: string): Promise<RunRecord> {
   const path = userPath(process.cwd(), folder);
   const metricsPath = join(path, 'metrics.jsonl');
   if (!(await isFile(metricsPath))) {
     throw new UserError(
-      `expected the directory of a run, like runs/quickstart, but ${shortPath(metricsPath)} is not there`,
+      `expected a run directory, such as runs/quickstart, but ${shortPath(metricsPath)} does not exist`,
     );
   }
   const steps = { step: [], loss: [], lr: [], gradNorm: [], tokensPerSecond: [], mfu: [] } as Record<
@@ -91,7 +91,7 @@ export async function readRun(folder: string): Promise<RunRecord> {
   };
 }
 
-/** The newest so many of what is added. */
+/** Keeps the newest N of the added items. */
 class Last<T> {
   readonly #most: number;
   readonly kept: T[] = [];
@@ -109,7 +109,7 @@ class Last<T> {
   }
 }
 
-/** Hands each line to `take`, in constant memory. How many could not be read; 0 where the file is not there. */
+/** Hands each line to `take`, in constant memory. How many could not be read; 0 if the file does not exist. */
 async function eachLine(path: string, take: (line: Line) => void): Promise<number> {
   if (!(await isFile(path))) return 0;
   let bad = 0;

@@ -1,9 +1,9 @@
 /**
- * `trace.json` of a run directory: what every worker did when, in a few steps, as one timeline in Chrome's trace event format, which
- * ui.perfetto.dev and chrome://tracing open. Times are microseconds since the file was begun, by the clock of the coordinator's machine.
+ * `trace.json` of a run directory: a timeline of all workers over a few steps in Chrome's trace event format, for ui.perfetto.dev and
+ * chrome://tracing. Times are microseconds since the file was created, by the clock of the coordinator's machine.
  *
- * Clocks of one machine agree. Of workers on others, the least delay that a message seemed to take is taken for the difference of the
- * clocks, so they are right to within the fastest message's latency.
+ * All clocks of one machine agree. For workers on other machines, the smallest apparent delay of a message counts as the difference of
+ * the clocks, so their times are exact up to the latency of the fastest message.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -11,13 +11,13 @@ import { messageOf, PeerError } from '../base/errors.ts';
 import { type Span, spanTracks } from '../comm/spans.ts';
 import type { StepMetrics } from './metricsLog.ts';
 
-/** What a worker says of a step. */
+/** A worker's report of a step. */
 export interface TracedStep {
   readonly member: { readonly worker: string; readonly rank: number; readonly host: string; readonly pid: number };
   readonly term: number;
   readonly step: number;
   readonly spans: readonly Span[];
-  /** Spans that are left out. */
+  /** Number of spans left out. */
   readonly dropped: number;
   /** By the worker's clock, and by ours: milliseconds since 1970. */
   readonly sentAtMs: number;
@@ -53,7 +53,7 @@ export class TraceFile {
   readonly #file: FileHandle;
   readonly #onWarning: (message: string) => void;
   readonly #startMs = performance.timeOrigin + performance.now();
-  /** Of each worker by name: its process in the timeline, and how far its clock is ahead of ours. */
+  /** For each worker by name: its process in the timeline, and the lead of its clock over that of this process. */
   readonly #workers = new Map<string, { pid: number; aheadMs: number }>();
   #writing: Promise<void>;
   #hasFailed = false;
@@ -68,7 +68,7 @@ export class TraceFile {
     this.#describe(coordinatorPid, 'coordinator', 0);
   }
 
-  /** Begins the file anew. @throws PeerError if it cannot be written */
+  /** Creates or truncates the file. @throws PeerError if it cannot be written */
   static async open(options: TraceFileOptions): Promise<TraceFile> {
     try {
       return new TraceFile(await open(options.path, 'w'), options);
@@ -89,7 +89,7 @@ export class TraceFile {
       const common = { name: span.name, pid, tid: spanTracks.indexOf(span.track), ts: atUs(span.startMs) };
       if (span.track !== 'buckets')
         return [{ ...common, ph: 'X', dur: Math.round(span.ms * 1_000), args: { step, term } }];
-      // Several at a time: a track of each.
+      // Several at a time: one track each.
       const id = `${pid}.${step}.${i}`;
       const ended = atUs(span.startMs + span.ms);
       return [
@@ -112,14 +112,14 @@ export class TraceFile {
     this.#write([{ name: `step ${step}`, ph: 'X', pid: coordinatorPid, tid: 0, ts, dur, args: { step, term, loss } }]);
   }
 
-  /** Ends the file as it is: another process writes there by now. */
+  /** Closes the file as it is: another process now writes it. */
   async abandon(): Promise<void> {
     this.#hasFailed = true;
     await this.#writing;
     await this.#file.close();
   }
 
-  /** Ends the file, which is whole JSON then. */
+  /** Ends the file, which is then complete JSON. */
   async close(): Promise<void> {
     await this.#writing;
     // The list's last element: every other has a comma behind it.
@@ -140,7 +140,7 @@ export class TraceFile {
         }),
       );
     }
-    // What comes late seems to be behind.
+    // A late message makes a clock seem behind.
     if (host !== hostname()) known.aheadMs = Math.max(known.aheadMs, seemsAheadMs);
     return known;
   }
@@ -160,7 +160,7 @@ export class TraceFile {
   }
 
   #warn(error: unknown): void {
-    if (!this.#hasFailed) this.#onWarning(`cannot write ${this.path}: ${messageOf(error)}; the trace ends here`);
+    if (!this.#hasFailed) this.#onWarning(`cannot write ${this.path}: ${messageOf(error)}. The trace ends here.`);
     this.#hasFailed = true;
   }
 }

@@ -1,16 +1,16 @@
-/** Axes: where a value lies on the picture, and which values are labelled. */
+/** Axes: the position of a value in the picture, and the labelled values. */
 import { grouped } from '../base/numberText.ts';
 import { type Ends, linearScale, logScale, niceEnds, roundTicks } from './scales.ts';
 
 export interface AxisSpec {
   readonly label: string;
-  /** Of values above 0 only. */
+  /** For values above 0 only. */
   readonly isLog?: boolean;
-  /** Labelled values, where they are given: worker counts that were measured. */
+  /** Given labelled values, such as measured worker counts. */
   readonly ticks?: readonly number[];
-  /** Values that the axis reaches at least. */
+  /** Values that the axis must include. */
   readonly include?: readonly number[];
-  /** Of a share, from 0 to 1. */
+  /** For a share from 0 to 1. */
   readonly isPercent?: boolean;
 }
 
@@ -70,7 +70,7 @@ function rangeOf(fixed: readonly number[], values: Iterable<number>, isLog: bool
   return [low - margin, high + margin];
 }
 
-/** The next of 1, 2 and 5 times a power of ten: whole powers would leave half a picture empty. */
+/** The next of 1, 2 and 5 times a power of ten: powers of ten alone would leave half a picture empty. */
 function roundBelow(value: number): number {
   return 1 / roundAbove(1 / value);
 }
@@ -81,7 +81,7 @@ function roundAbove(value: number): number {
   return Number(`${factor}e${power}`);
 }
 
-/** Powers of ten where there are enough, else 1, 2 and 5 times them, else all round numbers between. */
+/** Powers of ten if there are enough, otherwise 1, 2 and 5 times them, otherwise all round numbers between. */
 function logTicks(low: number, high: number, count: number): number[] {
   const within = (factors: readonly number[]) => {
     const ticks: number[] = [];

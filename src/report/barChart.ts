@@ -1,4 +1,4 @@
-/** Stacked bars: what a whole consists of, for several of them. */
+/** Stacked bars: the parts of a total, for several totals. */
 import { type AxisSpec, axisOf } from './axes.ts';
 import {
   type FrameSpec,
@@ -61,7 +61,7 @@ export function barChart(spec: BarChartSpec, options: { inPage?: boolean } = {})
   return svgOf(frame, spec.title, axes + drawn.join('') + below, options);
 }
 
-/** What is not a number, or below 0 by rounding, is not there. */
+/** Values that are not a number, or below 0 by rounding, are left out. */
 function drawable(value: number): number {
   return Number.isFinite(value) && value > 0 ? value : 0;
 }

@@ -1,6 +1,6 @@
 /** Fewer points for a picture that has fewer pixels. */
 
-/** No picture here is wider than half of it. */
+/** At least twice the width of any picture. */
 export const pointsMax = 2_000;
 
 /**

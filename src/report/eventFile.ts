@@ -8,7 +8,7 @@
 import crc32c from 'crc-32/crc32c.js';
 import { bytesField, doubleField, floatField, message, varintField } from './protobuf.ts';
 
-/** What one event says. */
+/** The content of an event. */
 export type EventContent =
   | { readonly kind: 'fileVersion' }
   /** A session starts: a reader drops what it has of this step and later ones. */

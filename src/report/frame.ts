@@ -1,5 +1,5 @@
 /**
- * What every chart has around its data: title, legend, axes, background; drawn to a string of SVG that needs nothing from outside.
+ * The frame of every chart: title, legend, axes, background. It is drawn to a self-contained SVG string.
  */
 import type { Axis } from './axes.ts';
 import { escaped } from './markup.ts';
@@ -9,7 +9,7 @@ export interface FrameSpec {
   readonly title: string;
   /** One line below the title. */
   readonly subtitle?: string;
-  /** Pixels; 760 by 420 where they are not given. */
+  /** Pixels; default 760 by 420. */
   readonly width?: number;
   readonly height?: number;
 }
@@ -20,7 +20,7 @@ export interface LegendEntry {
   readonly shape: 'line' | 'dashed' | 'box' | 'dots';
 }
 
-/** Where the data are drawn. */
+/** The area of the data. */
 export interface PlotArea {
   readonly left: number;
   readonly right: number;
@@ -64,7 +64,7 @@ export function layFrame(spec: FrameSpec, legend: readonly LegendEntry[], leftLa
     top += legendRowHeight * (1 + Math.max(...rows.map(({ row }) => row))) + 4;
   }
   const labelWidth = Math.max(20, ...leftLabels.map((label) => label.length * fontSize * glyphWidth));
-  // The name of the vertical axis stands above it.
+  // The name of the vertical axis is above it.
   return {
     width,
     height,
@@ -121,7 +121,7 @@ export function horizontalAxis({ left, right, bottom }: Frame, axis: Axis, label
   return line + labels.join('') + text((left + right) / 2, bottom + 40, label, { role: 'faint', anchor: 'middle' });
 }
 
-/** The whole picture. Its style for dark backgrounds is left out where a page has it already. */
+/** The complete picture, without the style for dark backgrounds if the page has it already. */
 export function svgOf(frame: Frame, title: string, body: string, { inPage = false } = {}): string {
   const { width, height } = frame;
   const style = inPage ? '' : `<style>${darkChartStyle()}</style>`;

@@ -22,7 +22,7 @@ export interface LineSeries {
   readonly name: string;
   /** Ascending in x. */
   readonly points: readonly Point[];
-  /** Place in the palette; its own place among the series where it is not given. */
+  /** Place in the palette; by default its index among the series. */
   readonly colour?: number;
   readonly isDashed?: boolean;
   /** Each point gets a dot. */
@@ -31,7 +31,7 @@ export interface LineSeries {
   readonly isPale?: boolean;
 }
 
-/** Something that happened at one x. */
+/** An event at one x. */
 export interface Mark {
   readonly x: number;
   readonly label: string;

@@ -1,4 +1,4 @@
-/** Text as XML and HTML take it. */
+/** Escapes text for XML and HTML. */
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -8,7 +8,7 @@ const entities: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Of content and of quoted attributes; characters that XML cannot have become U+FFFD. */
+/** For content and quoted attributes; characters that XML cannot have become U+FFFD. */
 export function escaped(text: string): string {
   return text
     .toWellFormed()

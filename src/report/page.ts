@@ -35,7 +35,7 @@ figure .narrow{display:block}
 @media print{.scroll{max-height:none}}
 `;
 
-/** Up to where the sections begin. The policy forbids what a text in them could ask for. */
+/** The page up to its sections. The policy blocks anything that text in them could load. */
 export function pageHead(title: string, lead: string): string {
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">' +
@@ -66,7 +66,7 @@ export function htmlTable(headings: readonly string[], rows: readonly (readonly 
   const numeric = (column: number) =>
     headings.length > 0 && rows.every((row) => /^$|^[-–\d.,%\s]+$/.test(row[column] ?? ''));
   const classes = headings.map((_, column) => (numeric(column) ? ' class="number"' : ''));
-  // On a phone each row stands as a list of names and values.
+  // On a phone each row is shown as a list of names and values.
   const names = headings.map((heading) => ` data-name="${escaped(heading)}"`);
   const head = headings.map((heading, i) => `<th${classes[i]}>${escaped(heading)}</th>`).join('');
   const body = rows.map(

@@ -1,4 +1,4 @@
-/** A chart as a file, in the format that its name says. */
+/** A chart as a file, in the format of its file extension. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, extname } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
@@ -12,13 +12,13 @@ export function checkPictureName(path: string): void {
   }
 }
 
-/** @throws UserError where it cannot be written */
+/** @throws UserError if it cannot be written */
 export async function writePicture(path: string, svg: string): Promise<void> {
   checkPictureName(path);
   await writeOutput(path, extname(path).toLowerCase() === '.png' ? await pngOf(svg) : svg);
 }
 
-/** Writes what a user asked for, with the folders above it. @throws UserError where it cannot be written */
+/** Writes a requested file and creates its parent folders. @throws UserError if it cannot be written */
 export async function writeOutput(path: string, content: string | Uint8Array): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });

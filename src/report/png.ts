@@ -36,8 +36,8 @@ async function loadResvg() {
       );
     }
     throw new UserError(
-      `cannot draw a PNG: @resvg/resvg-js does not load on ${process.platform} ${process.arch} (${messageOf(error)}); ` +
-        'write an SVG: --out FILE.svg',
+      `cannot draw a PNG: @resvg/resvg-js does not load on ${process.platform} ${process.arch} (${messageOf(error)}). ` +
+        'Write an SVG instead: --out FILE.svg',
     );
   }
 }

@@ -8,7 +8,7 @@ interface Shown {
   /** Differences matter as much at small values. */
   readonly isLog?: boolean;
   readonly isPercent?: boolean;
-  /** The axis begins at 0. */
+  /** The axis starts at 0. */
   readonly fromZero?: boolean;
 }
 
@@ -67,7 +67,7 @@ export function runChart(runs: readonly RunRecord[], options: RunChartOptions): 
   return lineChart(spec, { inPage });
 }
 
-/** Whether a run has anything of it. */
+/** Whether a run has values of the metric. */
 export function hasMetric(run: RunRecord, metric: MetricName): boolean {
   return pointsOf(run, metric).some(([, y]) => Number.isFinite(y));
 }
@@ -90,13 +90,13 @@ export function smoothed(points: readonly Point[], weight: number): Point[] {
   });
 }
 
-/** Their names; their paths where two have the same. */
+/** Their names, or their paths if two have the same name. */
 function namesOf(runs: readonly RunRecord[]): string[] {
   const isUnique = new Set(runs.map(({ name }) => name)).size === runs.length;
   return runs.map(({ name, path }) => (isUnique ? name : path));
 }
 
-/** Where workers were lost, and where the run was taken up again. */
+/** The steps at which workers were lost, and at which the run was resumed. */
 function marksOf({ events }: RunRecord): Mark[] {
   return events.flatMap(({ event, step, rank }) => {
     if (event === 'lost') return [{ x: step, label: rank === undefined ? 'worker lost' : `rank ${rank} lost` }];

@@ -1,4 +1,4 @@
-/** `launch report`: everything that a run directory tells, as one page. */
+/** `launch report`: the contents of a run directory, as one page. */
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -19,9 +19,9 @@ import { phaseSeries } from './theme.ts';
 export type Facts = readonly (readonly [name: string, value: string])[];
 
 /**
- * Writes section after section, so that a long run's page is never whole in memory.
+ * Writes section after section, so that the page of a long run is never held in memory completely.
  * @param machine where the report is made
- * @throws UserError where it cannot be written
+ * @throws UserError if it cannot be written
  */
 export async function writeRunReport(path: string, run: RunRecord, machine: Facts): Promise<void> {
   try {
@@ -64,7 +64,7 @@ function summaryOf({ steps, tokens, evaluations, events, rankTimes, badLines }: 
     ['a step', millis(rankTimes.stepQuantileMs(0.5), rankTimes.stepQuantileMs(0.95))],
     ['began', events[0]?.time],
     ['ended', end && `${end.time}: ${end.reason}`],
-    ['lines that could not be read', badLines > 0 ? String(badLines) : undefined],
+    ['unreadable lines', badLines > 0 ? String(badLines) : undefined],
   ];
   return facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
 }
@@ -112,7 +112,7 @@ function* samples(run: RunRecord): Generator<string> {
   yield '<section><h2>Samples</h2>';
   for (const [i, { step, prompt, text }] of run.samples.entries()) {
     const open = i === run.samples.length - 1 ? ' open' : '';
-    // The text may or may not begin with what it goes on from.
+    // The text may or may not start with its prompt.
     const rest = text.startsWith(prompt) ? text.slice(prompt.length) : text;
     yield `<details${open}><summary>step ${grouped(step)}</summary><div class="scroll"><pre><span class="prompt">${escaped(prompt)}</span>${escaped(rest)}</pre></div></details>\n`;
   }
@@ -127,6 +127,6 @@ function* events({ events: lines, eventsLeftOut }: RunRecord): Generator<string>
     line.event,
     eventText(line),
   ]);
-  const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are left out.</p>` : '';
+  const left = eventsLeftOut > 0 ? `<p>${grouped(eventsLeftOut)} earlier ones are not shown.</p>` : '';
   yield section('Events', left + htmlTable(['time', 'step', 'event', 'reason'], rows));
 }

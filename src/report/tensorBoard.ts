@@ -1,7 +1,6 @@
 /**
- * `--tensorboard`: follows a run and writes what TensorBoard shows of it, in the background. A run that goes on begins another file in
- * the same folder, and says from which step on what the others have is void. A disk that refuses is warned of once and costs events,
- * never the run.
+ * `--tensorboard`: follows a run and writes TensorBoard events in the background. A resumed run starts another file in the same folder,
+ * which marks later steps in the older files as void. A write error gives one warning and loses events, but never ends the run.
  */
 import { mkdir, open, readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -12,7 +11,7 @@ import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
 import { phases } from '../records/rankTimes.ts';
 import { type EventContent, encodeRecord } from './eventFile.ts';
 
-/** What is needed of a file: `FileHandle` of node:fs/promises. */
+/** The required part of a file: `FileHandle` of node:fs/promises. */
 export interface EventSink {
   write(bytes: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesWritten: number }>;
   close(): Promise<void>;
@@ -20,7 +19,7 @@ export interface EventSink {
 
 export interface TensorBoardOptions {
   readonly folder: string;
-  /** Steps that are done: those after it are written from here on. */
+  /** The last completed step: later ones are written from now on. */
   readonly step: number;
   /** YAML. */
   readonly config: string;
@@ -32,7 +31,7 @@ export interface TensorBoardOptions {
 export class TensorBoardLog {
   readonly #options: TensorBoardOptions;
   #sink: EventSink | undefined;
-  /** Bytes of whole records: what a write that failed has left behind is overwritten by the next. */
+  /** Bytes of complete records: the next write overwrites what a failed one left. */
   #length = 0;
   #pending: Uint8Array[] = [];
   #writing: Promise<void> | undefined;
@@ -51,7 +50,7 @@ export class TensorBoardLog {
   get listener(): Partial<RunListener> {
     return {
       step: (metrics) => {
-        // The run went back, and does these steps again.
+        // The run went back and repeats these steps.
         if (metrics.step <= this.#lastStep) this.#append(metrics.step, { kind: 'sessionStart' });
         this.#lastStep = metrics.step;
         this.#append(metrics.step, { kind: 'scalars', values: scalarsOf(metrics) });
@@ -60,7 +59,7 @@ export class TensorBoardLog {
     };
   }
 
-  /** Resolves when everything is written, or refused. */
+  /** Resolves when everything is written, or has failed. */
   async close(): Promise<void> {
     await this.#writing;
     await this.#sink?.close().catch((error: unknown) => this.#warn(error));
@@ -96,7 +95,7 @@ export class TensorBoardLog {
     return await openSink(join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${this.#options.step}`));
   }
 
-  /** TensorBoard reads files in the order of their names, and never goes back: a clock that was set back must not show there. */
+  /** TensorBoard reads files in the order of their names, and never goes back: so a clock that was set back must not affect them. */
   async #nextSecond(): Promise<number> {
     const names = await readdir(this.#options.folder);
     const taken = names.map((name) => Number(/^events\.out\.tfevents\.(\d+)\./.exec(name)?.[1] ?? -1));
@@ -113,7 +112,7 @@ export class TensorBoardLog {
   #warn(error: unknown): void {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    this.#options.onWarning(`cannot write for TensorBoard, training goes on: ${messageOf(error)}`);
+    this.#options.onWarning(`cannot write TensorBoard events, training continues: ${messageOf(error)}`);
   }
 }
 

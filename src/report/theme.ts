@@ -19,7 +19,7 @@ const roles = {
 
 export type Role = keyof typeof roles;
 
-/** Of series, in order; told apart also by those who see no red or no green (after Okabe and Ito). */
+/** Series colours, in order; distinguishable with red or green colour blindness (after Okabe and Ito). */
 const palette: readonly Tone[] = [
   { light: '#0868b5', dark: '#5aa9ee' },
   { light: '#d1570c', dark: '#f28c4b' },

@@ -1,4 +1,4 @@
-/** A loaded model continues a text: from text to tokens, and back as they come. */
+/** Continues a text with a loaded model: converts text to tokens, and new tokens back to text as they come. */
 import { UserError } from '../base/errors.ts';
 import type { TokenArray } from '../data/tokenArray.ts';
 import { encodeWithSpecialTokens } from '../data/tokenizers/specialTokens.ts';
@@ -9,9 +9,9 @@ import { type FinishReason, TextBatch, type TextRequest } from './textBatch.ts';
 /** How a text is continued; the meaning of each number is the config's group `sample`. */
 export interface TextOptions extends Omit<TextRequest, 'prompt' | 'stop' | 'logprobs'> {
   readonly prompt: string;
-  /** Names of special tokens in the prompt stand for them. Default: they are text as any other. */
+  /** Parse special tokens in the prompt. Default: they are ordinary text. */
   readonly specialTokens?: boolean;
-  /** Texts that end it, each at least one character; they are not part of it. Default: none. */
+  /** Texts that end the continuation, each of at least one character; they are not part of it. Default: none. */
   readonly stop?: readonly string[];
   /** As DecodeBatchOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
   readonly useCache?: boolean;
@@ -30,8 +30,8 @@ export function promptTokens(tokenizer: Tokenizer, prompt: string, specialTokens
 }
 
 /**
- * Yields the prompt, then the text that follows it, piece by piece; a character whose bytes are split over tokens comes whole. `onToken`
- * is called for each token as it comes.
+ * Yields the prompt, then its continuation, piece by piece. A character whose bytes are split over tokens comes in one piece. `onToken`
+ * is called for each token.
  * @throws UserError for an empty prompt or one with characters outside the vocabulary
  */
 export async function* continueText(

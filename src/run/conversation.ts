@@ -1,4 +1,4 @@
-/** Texts in turns: what somebody types, and what a model makes of it. A model of plain text continues what went before. */
+/** A conversation: the user types a text and the model continues it, in turns. A plain-text model continues all that came before. */
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { promptTokens, sampleSeed, type TextOptions } from './continueText.ts';
@@ -11,7 +11,7 @@ const charactersOfTokenMost = 16;
 export class Conversation {
   readonly #loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
   readonly #options: Omit<TextOptions, 'prompt'>;
-  /** Between an answer and what is typed next. */
+  /** Between an answer and the next text of the user. */
   readonly #separator: string;
   #text = '';
   #turn = 0;
@@ -23,15 +23,15 @@ export class Conversation {
     this.#separator = ['\n', ' '].find((text) => canEncode(loaded.tokenizer, text)) ?? '';
   }
 
-  /** What was typed and answered so far, as far back as it can matter. */
+  /** The conversation so far, as far back as the model can see. */
   get text(): string {
     return this.#text;
   }
 
   /**
-   * Yields what follows `typed`, which begins on a new line where the model knows lines; an empty text goes on where the last answer ended. An answer that is left
-   * early stays as far as it came.
-   * @throws UserError for characters outside the vocabulary, and an empty text at the beginning; nothing has changed then
+   * Yields the continuation of `typed`, which starts on a new line if the model knows line breaks. An empty text continues the last
+   * answer. If the caller stops early, the conversation keeps the part of the answer so far.
+   * @throws UserError for characters outside the vocabulary, and for an empty first text; the conversation is then unchanged
    */
   async *answer(typed: string): AsyncGenerator<string, void, undefined> {
     const { tokenizer, model } = this.#loaded;
@@ -39,7 +39,7 @@ export class Conversation {
     const before = typed === '' || this.#text === '' ? this.#text : this.#text + this.#separator;
     const { blockSize } = model.config;
     const text = (before + typed).slice(-charactersOfTokenMost * blockSize).replace(/^[\uDC00-\uDFFF]/, '');
-    // Past blockSize every token costs a whole window: there is room for the answer, or for half a window of it.
+    // Past blockSize every token needs a full window, so leave room for the answer, or for half a window of it.
     const room = blockSize - Math.min(options.maxTokens, blockSize >> 1);
     const prompt = promptTokens(tokenizer, text, specialTokens).slice(-Math.max(1, room));
     this.#text = text;

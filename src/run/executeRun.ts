@@ -32,21 +32,21 @@ import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
 
-/** How long workers have to end by themselves once the run is over, before they are killed. */
+/** The time that workers have to end after the run, before they are killed. */
 const stopGraceMs = 3_000;
-/** Only this machine, any free port. */
+/** This machine only, any free port. */
 const loopback = 'tcp://127.0.0.1:0';
 
 export interface ExecuteRunOptions {
   readonly run: Run;
-  /** Workers in this process, without sockets. */
+  /** Run the workers in this process, without sockets. */
   readonly singleProcess: boolean;
   readonly encrypt: boolean;
-  /** Where others join; absent: this machine only. */
+  /** Address for other workers to join; absent: this machine only. */
   readonly listen?: string | undefined;
-  /** How often workers of this machine that died are started again. */
+  /** Maximum number of restarts of local workers. */
   readonly maxRestarts: number;
-  /** Of so many steps `trace.json` says what every worker does when; absent: of none. */
+  /** Number of steps to record in `trace.json`; absent: none. */
   readonly traceSteps?: number | undefined;
   readonly messages: RunMessages;
   readonly observe: (view: RunView) => Promise<RunObserver>;
@@ -55,9 +55,9 @@ export interface ExecuteRunOptions {
 export interface RunOutcome {
   /** `nothingLeft`: it had come to its last step before. */
   readonly end: 'trained' | 'stopped' | 'nothingLeft';
-  /** Updates applied. */
+  /** Number of updates applied. */
   readonly step: number;
-  /** Every evaluation of the run, oldest first, those of its earlier parts included. */
+  /** Every evaluation of the run, oldest first, including those before a resume. */
   readonly evaluations: readonly EvaluatedLoss[];
 }
 
@@ -77,10 +77,10 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     }
     return await trainFrom(options, point);
   } catch (error) {
-    // To resume a run that another process has taken would take it back.
+    // A hint to resume would take the directory back from the other process.
     if (error instanceof UserError || folder.isLost) throw error;
     const flight = existsSync(folder.flightPath)
-      ? `\nwhat every process did last is in ${shortPath(folder.flightPath)}`
+      ? `\nthe last actions of every process are in ${shortPath(folder.flightPath)}`
       : '';
     if (!(error instanceof PeerError)) {
       if (flight !== '') messages.warn(flight.trim());
@@ -92,7 +92,7 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   }
 }
 
-/** Listens, claims a new directory, trains. */
+/** Listens, claims a new directory and trains. */
 async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
   const { run, singleProcess, listen, messages } = options;
   const keys = await keysOf(options);
@@ -101,7 +101,7 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   const server = await transport.listen(address);
   try {
     if (run.folder.isNew) await run.folder.claim(messages.warn);
-    // What it has to tell is of an earlier failure.
+    // Its records are of an earlier failure.
     await rm(run.folder.flightPath, { recursive: true, force: true });
     await run.folder.writeConfig(renderConfig(run.config));
     if (keys) await writeRunKeys(run.folder, keys);
@@ -113,29 +113,29 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   }
 }
 
-/** The weights that a run begins with become its first checkpoint, which workers receive as those of a resumed run do. */
+/** Makes the initial weights the first checkpoint, which workers receive as in a resumed run. */
 async function beginWithWeights(run: Run): Promise<{ run: Run; begunWith?: string }> {
   if (run.weights === undefined) return { run };
   const resume = await writeInitialCheckpoint(run.store, run.weights, run);
   return { run: { ...run, resume }, begunWith: await describeWeights(run.weights) };
 }
 
-/** None where nothing is to be encrypted. */
+/** Undefined without encryption. */
 async function keysOf({ encrypt, singleProcess, run: { folder } }: ExecuteRunOptions): Promise<RunKeys | undefined> {
   if (!encrypt || singleProcess) return undefined;
   return folder.isNew ? newRunKeys() : await keysToResumeWith(folder);
 }
 
-/** What a user can do about a run that failed. */
+/** What the user can do about a failed run. */
 async function resumeHint({ store, folder }: Run): Promise<string> {
   const newest = (await store.list()).find(({ problem }) => problem === undefined);
   return newest === undefined
-    ? 'no checkpoint was written yet (checkpoint.everySteps): the run can only start again'
+    ? 'no checkpoint exists yet (checkpoint.everySteps): start the run again'
     : `continue from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
 }
 
 interface Start extends ExecuteRunOptions {
-  /** Which weights it begins with, if not with random ones. */
+  /** A description of the initial weights, unless they are random. */
   readonly begunWith?: string;
   readonly point: ResumePoint | undefined;
   readonly keys: RunKeys | undefined;
@@ -242,12 +242,12 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
       note: (message) => coordinator.note(message),
       abandon: async () => void (await Promise.all([workers.stop(0), coordinator.close(), run.folder.release()])),
     });
-    // First of all it writes no more. Workers are told to stop: those in this process end in no other way.
+    // First stop writing. Then tell the workers to stop: those in this process end only that way.
     run.folder.lost.catch((error: PeerError) => coordinator.abandon(error));
     const step = await coordinator.finished;
     if (lastCheckpoint !== undefined && 'error' in lastCheckpoint) {
       throw new PeerError(
-        `the run came to step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}; make room`,
+        `the run reached step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}. Free some space.`,
       );
     }
     const end = isStopped && step < config.train.maxSteps ? 'stopped' : 'trained';

@@ -15,7 +15,7 @@ import { runFolders } from './runFolder.ts';
 export interface CheckpointChoice {
   /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2. Undefined: the newest run in `runs/` with a checkpoint. */
   readonly path: string | undefined;
-  /** Of a run: the checkpoint with the lowest validation loss, not the newest. Default false. */
+  /** For a run: take the checkpoint with the lowest validation loss instead of the newest. Default false. */
   readonly best?: boolean | undefined;
   /** Relative paths start here. */
   readonly cwd: string;
@@ -38,21 +38,21 @@ export async function findCheckpoint(
   if (await isCheckpointFolder(folder)) {
     if (!best) return openCheckpoint(folder, { verify });
     throw new UserError(
-      `--best chooses among the checkpoints of a run, and ${shortPath(folder, cwd)} is one checkpoint: name a run directory, or leave --best out`,
+      `--best selects one of a run's checkpoints, but ${shortPath(folder, cwd)} is a checkpoint: name a run directory, or omit --best`,
     );
   }
   const inRun = join(folder, 'checkpoints');
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
     throw new UserError(
-      `there is no folder ${shortPath(folder, cwd)}: expected a checkpoint, a run directory or a GPT-2 model`,
+      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a GPT-2 model`,
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
   const newest = await store.newestWhole({ verify });
   if (newest === undefined) {
     throw new UserError(
-      `${shortPath(folder, cwd)} holds no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
+      `${shortPath(folder, cwd)} has no checkpoint: expected a step-… folder, a run directory that has one, or a folder with ` +
         'config.json and model.safetensors',
     );
   }
@@ -61,22 +61,24 @@ export async function findCheckpoint(
     const valLoss = checkpoint.trainer?.valLoss ?? Number.NaN;
     const [least] = await store.measured();
     if (least !== undefined && least.valLoss < valLoss) {
-      choice.onNote?.(`step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: --best takes it`);
+      choice.onNote?.(
+        `step ${least.step} has a lower validation loss, ${least.valLoss.toFixed(4)}: use --best to select it`,
+      );
     }
     return checkpoint;
   }
   const lowest = await store.bestWhole({ verify });
   if (lowest !== undefined) return taken(lowest, choice);
   throw new UserError(
-    `no checkpoint in ${shortPath(directory, cwd)} has a validation loss, so none is the best: the run was never evaluated ` +
-      '(eval.everySteps); leave --best out for the newest',
+    `no checkpoint in ${shortPath(directory, cwd)} has a validation loss, because the run was never evaluated ` +
+      '(eval.everySteps): omit --best to use the newest',
   );
 }
 
-/** Nobody takes an older or a worse model for the one that was asked for. */
+/** Warns if an older or a worse model replaces the requested one. */
 function taken({ checkpoint, skipped }: WholeCheckpoint, { onWarning }: CheckpointChoice): Checkpoint {
   for (const { step, reason } of skipped) {
-    onWarning(`skipped the checkpoint of step ${step}: ${reason}; took that of step ${checkpoint.step} instead`);
+    onWarning(`skipped the checkpoint of step ${step}: ${reason}; using step ${checkpoint.step} instead`);
   }
   return checkpoint;
 }
@@ -87,17 +89,17 @@ async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> 
   for (const [index, { path, checkpointsPath }] of runs.entries()) {
     if ((await new CheckpointStore(checkpointsPath, { readOnly: true }).list()).length === 0) continue;
     for (const newer of runs.slice(0, index)) {
-      onWarning(`${shortPath(newer.path, cwd)} has no checkpoint yet: took ${shortPath(path, cwd)}`);
+      onWarning(`${shortPath(newer.path, cwd)} has no checkpoint yet: using ${shortPath(path, cwd)}`);
     }
     return path;
   }
-  const found = runs.length === 0 ? 'there is no run in runs/' : 'no run in runs/ has a checkpoint';
+  const found = runs.length === 0 ? 'no run in runs/' : 'no run in runs/ has a checkpoint';
   throw new UserError(
-    `${found} to take a model of: train one with \`${ownCommand()}\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
+    `${found} to load a model from: train one with \`${ownCommand()}\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
   );
 }
 
-/** For programs that do not say who is to be told. */
+/** The default for callers without `onWarning`. */
 export function emitWarning(message: string): void {
   process.emitWarning(message, 'LockstepWarning');
 }

@@ -1,7 +1,7 @@
 /**
- * The weights that a run begins with instead of random ones (`model.from`): found, held against the config, which gets their sizes and
- * their tokenizer, and written as the run's checkpoint of step 0. From there they reach workers as the state of a resumed run does, and
- * the run needs their folder no more.
+ * Initial weights instead of random ones (`model.from`). They are found, compared with the config, which takes their sizes and tokenizer,
+ * and written as the run's checkpoint of step 0. Workers receive them from there, as in a resumed run, and the run no longer needs their
+ * folder.
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -29,7 +29,7 @@ const ZEROS = new Uint8Array(2 ** 20);
 
 export interface InitialWeights {
   readonly checkpoint: Checkpoint;
-  /** Undefined for a folder that has none: its tokens are those of the data. */
+  /** Undefined for a folder without one: the tokenizer of the data applies. */
   readonly tokenizer: Tokenizer | undefined;
 }
 
@@ -42,7 +42,7 @@ export interface WeighedConfig {
 /**
  * Opens the weights that `model.from` names.
  * @param options `chosen` are the keys that the user chose: only those can contradict the weights
- * @throws UserError where there are none, and for a key that contradicts them
+ * @throws UserError if they are missing, and for a key that contradicts them
  */
 export async function openInitialWeights(
   given: Config,
@@ -54,7 +54,7 @@ export async function openInitialWeights(
   const tokenizer = hasTokenizer(checkpoint) ? await openTokenizer(checkpoint) : undefined;
   if (tokenizer === undefined) {
     messages.warn(
-      `${from} has no tokenizer: tokens are those of the data; they must mean what they did when the weights were trained`,
+      `${from} has no tokenizer: using that of the data, which must be the one that the weights were trained with`,
     );
   } else if (chosen.includes('data.tokenizer')) {
     await checkTokenizer(given, tokenizer, cwd);
@@ -64,14 +64,14 @@ export async function openInitialWeights(
   checkRules(config);
   const { dropout } = { dropout: undefined, ...model };
   messages.note(
-    `begins with the weights of ${shortPath(checkpoint.path, cwd)}: ${grouped(parameterCount(checkpoint.modelConfig))} parameters, ` +
+    `starts with the weights of ${shortPath(checkpoint.path, cwd)}: ${grouped(parameterCount(checkpoint.modelConfig))} parameters, ` +
       `${architectureOf(model).summary(modelOf(model, model.vocabSize))}, context ${grouped(model.blockSize)}` +
       `${dropout === undefined ? '' : `, dropout ${dropout}`}`,
   );
   return { config, weights: { checkpoint, tokenizer } };
 }
 
-/** The model of the weights; of its keys a run may choose those that change no parameter. */
+/** The model of the weights. A run may choose only keys that change no parameter. */
 function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonly string[]): Config['model'] {
   const [wanted, has]: Readonly<Record<string, unknown>>[] = [{ ...given }, { ...sizes }];
   const own: Record<string, unknown> = {};
@@ -79,12 +79,12 @@ function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonl
     const value = wanted?.[key];
     if (key === 'from' || !chosen.includes(`model.${key}`)) continue;
     if (architectureOf(sizes).trainingKeys.includes(key)) own[key] = value;
-    // 0 takes what there is.
+    // 0 uses the actual size.
     else if (value !== has?.[key] && !(key === 'vocabSize' && value === 0)) {
       const its =
         has !== undefined && key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;
       throw new UserError(
-        `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} ${its}: leave model.${key} out, sizes come from model.from`,
+        `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} ${its}: omit model.${key}, since sizes come from model.from`,
       );
     }
   }
@@ -93,16 +93,16 @@ function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonl
 
 async function checkTokenizer({ data, model }: Config, tokenizer: Tokenizer, cwd: string): Promise<void> {
   if (data.tokenizer === tokenizer.kind) return;
-  // Neither is trained on the text: its name says all of it.
+  // A tokenizer that is not trained on the text is fully defined by its name.
   const isFixed = data.tokenizer !== 'char' && !data.tokenizer.startsWith('bpe:');
   if (isFixed && tokenizerHash(await createTokenizer(data.tokenizer, '', { cwd })) === tokenizerHash(tokenizer)) return;
   throw new UserError(
     `data.tokenizer is ${data.tokenizer}, but the weights of ${model.from} were trained with ${tokenizer.kind} ` +
-      `(${grouped(tokenizer.vocabSize)} tokens): leave data.tokenizer out, it comes from model.from`,
+      `(${grouped(tokenizer.vocabSize)} tokens): omit data.tokenizer, since it comes from model.from`,
   );
 }
 
-/** The rules that wait for the sizes. */
+/** Checks the rules that need the sizes. */
 function checkRules(config: Config): void {
   const result = configSchema.safeParse({ ...config, model: { ...config.model, from: '' } });
   const issue = result.error?.issues[0];
@@ -111,7 +111,7 @@ function checkRules(config: Config): void {
   throw new UserError(`with the weights of ${config.model.from}: ${issue.message}${detail ? `: ${detail}` : ''}`);
 }
 
-/** Which weights they are, for the record of the run: where they were found, and the hashes of their files. */
+/** Describes the weights for the record of the run: their location and the hashes of their files. */
 export async function describeWeights({ checkpoint }: InitialWeights): Promise<string> {
   const { path, step, weightFiles } = checkpoint;
   const files: string[] = [];

@@ -33,11 +33,11 @@ export interface LoadedModel {
   readonly model: Model;
   /** The config of the run that wrote the checkpoint; undefined for a folder that no run wrote. */
   readonly runConfig: Config | undefined;
-  /** One line for people: which checkpoint, how large, on what. */
+  /** One line of text: the checkpoint, its size and the engine. */
   readonly description: string;
 }
 
-/** @throws UserError for a path that is no checkpoint, a damaged one, an engine that is not there */
+/** @throws UserError for a path that is not a checkpoint, a damaged checkpoint, or a missing engine */
 export async function loadModel(options: LoadModelOptions): Promise<LoadedModel> {
   const checkpoint = await findCheckpoint({ ...options, verify: 'model' });
   const tokenizer = await openTokenizer(checkpoint);
@@ -78,7 +78,7 @@ export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> 
     published === undefined ? await tokenizerFromFiles(tokenizerFiles, path) : await createTokenizer(published, '');
   if (tokenizer.vocabSize > modelConfig.vocabSize) {
     throw new UserError(
-      `${path}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${modelConfig.vocabSize}: they do not belong together`,
+      `${path}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${modelConfig.vocabSize}: they do not match`,
     );
   }
   return tokenizer;
@@ -90,11 +90,11 @@ function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new UserError(
-    `${path}/trainer.json: its config is not one of this version: ${issue?.path.join('.')}: ${issue?.message}`,
+    `${path}/trainer.json: its config does not fit this version: ${issue?.path.join('.')}: ${issue?.message}`,
   );
 }
 
-/** One tensor at a time, straight into the engine's memory where that is the host's. */
+/** One tensor at a time, directly into the engine's memory if that is host memory. */
 export async function fillParameters(
   parameters: Parameters,
   checkpoint: Checkpoint,

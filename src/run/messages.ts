@@ -1,9 +1,9 @@
-/** What is said of a run besides what its listener is told: the command line prints it, a library's caller may ignore it. */
+/** Messages about a run besides the events for its listener: the command line prints them, a caller of the library may ignore them. */
 export interface RunMessages {
   /** A fact, in one line. */
   note(line: string): void;
-  /** What a user should look at, though the run goes on. */
+  /** A problem that does not stop the run. */
   warn(line: string): void;
-  /** Called where work begins that may take long; what it returns is told the share that is done, from 0 to 1. */
+  /** Called before work that may take long. The returned function receives the completed share, from 0 to 1. */
   progress(label: string): (done: number) => void;
 }

@@ -1,4 +1,4 @@
-/** Everything a run needs before it starts: what can be wrong is found here, before a worker starts or anything is written. */
+/** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
 import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
@@ -28,11 +28,11 @@ import type { RunMessages } from './messages.ts';
 import { checkRunConfig } from './runConfig.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 
-/** What to train, as the arguments of `launch train` say it. Numbers are in their ranges. */
+/** The arguments of `launch train`. Numbers are in their ranges. */
 export interface RunArguments {
   /** A file, the name of a shipped config, or the config itself. */
   readonly config?: string | ConfigInput | undefined;
-  /** Weights to begin with: `model.from`. */
+  /** Initial weights: `model.from`. */
   readonly initFrom?: string | undefined;
   readonly workers?: number | undefined;
   readonly minWorkers?: number | undefined;
@@ -46,24 +46,24 @@ export interface RunArguments {
   readonly dryRun: boolean;
 }
 
-/** What a run needs before anything is started or written. */
+/** The inputs of a run, before anything is started or written. */
 export interface Run {
   readonly config: Config;
   readonly folder: RunFolder;
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
-  /** What a run begins with that has no checkpoint yet; undefined for random weights. */
+  /** The initial weights of a run without a checkpoint; undefined for random weights. */
   readonly weights: InitialWeights | undefined;
   readonly dataset: Dataset;
-  /** The text that the run is evaluated on; undefined where it never is. */
+  /** The size of the validation text; undefined if the run is never evaluated. */
   readonly validationText: TextSize | undefined;
-  /** Workers that the run waits for before it starts: those of this machine and those of others. */
+  /** Number of workers that the run waits for before it starts, local and joined. */
   readonly worldSize: number;
-  /** The fewest that it goes on with. */
+  /** Minimum number of workers to continue with. */
   readonly minWorkers: number;
 }
 
-/** Config, run directory, checkpoint and data. @throws UserError for what cannot be trained, or not so */
+/** Prepares config, run directory, checkpoint and data. @throws UserError if they cannot be trained with these options */
 export async function prepareRun(args: RunArguments, cwd: string, messages: RunMessages): Promise<Run> {
   refuseConflicts(args.set ?? [], {
     ...(args.workers === undefined ? {} : { [`--workers ${args.workers}`]: `train.workers=${args.workers}` }),
@@ -72,18 +72,18 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const overrides = [
     ...(args.set ?? []),
     ...(args.workers === undefined ? [] : [`train.workers=${args.workers}`]),
-    // As JSON it means what it says, whatever characters it has.
+    // JSON keeps any characters unchanged.
     ...(args.initFrom === undefined ? [] : [`model.from=${JSON.stringify(args.initFrom)}`]),
   ];
   const resuming = args.resume !== undefined;
   if (resuming && (args.config ?? args.runDir ?? args.initFrom) !== undefined) {
     throw new UserError(
-      '--resume goes on with the config, directory and weights of a run: leave out --config, --run-dir and --init-from',
+      '--resume uses the config, directory and weights of the run: omit --config, --run-dir and --init-from',
     );
   }
   const isSet = (key: string) => overrides.some((override) => override.startsWith(`${key}=`));
   if (isSet('data.text') && isSet('data.shards')) {
-    throw new UserError('data.text and data.shards: a run trains on one of the two; leave the other out');
+    throw new UserError('data.text and data.shards are both set, but a run trains on one of them: omit the other');
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   if (existing) checkRunConfig(existing, cwd);
@@ -101,11 +101,11 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const minWorkers = minWorkersOf(loaded, args.minWorkers);
   const worldSize = Math.max(loaded.train.workers, minWorkers);
   if (args.singleProcess && (args.listen !== undefined || worldSize > loaded.train.workers)) {
-    throw new UserError('nobody can join a --single-process run: leave out --listen and --min-workers');
+    throw new UserError('a --single-process run accepts no other workers: omit --listen and --min-workers');
   }
   if (!args.encrypt && args.listen !== undefined && !(await isLoopback(args.listen))) {
     throw new UserError(
-      `--no-encrypt is for this machine alone, and others reach ${args.listen}: leave it out, or listen on tcp://127.0.0.1:PORT`,
+      `--no-encrypt is allowed on this machine only, but other machines can reach ${args.listen}: omit it, or listen on tcp://127.0.0.1:PORT`,
     );
   }
   await checkEngine(loaded, messages);
@@ -132,7 +132,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   return { config, folder, store, resume, weights, dataset, validationText, worldSize, minWorkers };
 }
 
-/** With the tokenizer that the shards were made with, unless the user chose one, which is then held against them. */
+/** Takes the tokenizer from the shards, unless the user chose one, which is later compared with theirs. */
 async function withTokenizerOfShards(
   config: Config,
   { chosen, cwd }: { chosen: readonly string[]; cwd: string },
@@ -142,7 +142,7 @@ async function withTokenizerOfShards(
   return { ...config, data: { ...config.data, tokenizer: await tokenizerKindOf(first, cwd) } };
 }
 
-/** A long validation split takes a while: some 10 MB/s. */
+/** A long validation split takes a while: it is read at about 10 MB/s. */
 async function validationTextOf(
   config: Config,
   dataset: Dataset,
@@ -161,29 +161,29 @@ function minWorkersOf({ train }: Config, minWorkers = 1): number {
   return minWorkers;
 }
 
-/** What a resumed run may change, and what a user may not think of when changing it. @throws UserError for what it may not */
+/** Checks the changes to a resumed run, and notes consequences that a user may not expect. @throws UserError for a change that is not allowed */
 export function checkChanges(now: Config, before: Config, { note }: Pick<RunMessages, 'note'>): void {
   if (now.model.from !== before.model.from) {
     throw new UserError(
-      'a run that goes on has its own weights: leave model.from (--init-from) out, or start a new run without --resume',
+      'a resumed run has its own weights: omit model.from (--init-from), or start a new run without --resume',
     );
   }
-  // Parameters are float32 in either; but the run does not go on with the same bits.
+  // Parameters are float32 in both cases, but the bits of the run change.
   const { precision } = now.engine;
   if (before.engine.precision !== precision) {
-    note(`engine.precision was ${before.engine.precision} and is ${precision} from here on`);
+    note(`engine.precision was ${before.engine.precision} and is ${precision} from now on`);
   }
   const [size, sizeBefore] = [now.train.globalBatchSize, before.train.globalBatchSize];
   if (size !== sizeBefore) {
     note(
-      `train.globalBatchSize was ${sizeBefore} and is ${size} from here on; the data goes on after the samples trained so far`,
+      `train.globalBatchSize was ${sizeBefore} and is ${size} from now on; the data continues after the samples trained so far`,
     );
   }
   const said = scheduleNote(now, before);
   if (said !== undefined) note(said);
 }
 
-/** What another last step does to the learning rate; undefined where it is the same step. */
+/** The effect of another last step on the learning rate; undefined if it is the same step. */
 function scheduleNote({ train, schedule }: Config, before: Config): string | undefined {
   const [steps, stepsBefore] = [train.maxSteps, before.train.maxSteps];
   if (steps === stepsBefore) return undefined;
@@ -191,21 +191,21 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
   const { kind, decaySteps, learningRate, minLearningRate } = schedule;
   if (kind === 'constant') return `${changed}: the learning rate stays ${learningRate}`;
   if (decaySteps > 0) {
-    if (steps <= decaySteps) return `${changed}: the learning rate goes on falling until step ${decaySteps}`;
+    if (steps <= decaySteps) return `${changed}: the learning rate continues to fall until step ${decaySteps}`;
     return `${changed}: from step ${decaySteps} on (schedule.decaySteps) the learning rate is ${minLearningRate}`;
   }
   if (before.schedule.decaySteps !== 0) return `${changed}: the learning rate falls until then`;
   const step = Math.min(steps, stepsBefore);
   const rate = (curve: Schedule, end: number) => learningRateAt(step, { ...curve, decaySteps: end }).toExponential(1);
   return (
-    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on: at step ${step} ` +
-    `it is ${rate(schedule, steps)}, not ${rate(before.schedule, stepsBefore)}; schedule.decaySteps=${stepsBefore} goes on with the curve it had`
+    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it changes from now on: at step ${step} ` +
+    `it is ${rate(schedule, steps)}, not ${rate(before.schedule, stepsBefore)}; schedule.decaySteps=${stepsBefore} keeps the former curve`
   );
 }
 
 /**
- * With a prompt that the tokenizer knows, for the samples of the run: one that the user chose is better refused now than hours later; a
- * default gives way to the beginning of the text.
+ * Checks that the tokenizer knows the prompt for samples. If the user chose it, an error now is better than one hours later. A default
+ * prompt is replaced by the beginning of the text.
  */
 function withFittingPrompt(
   config: Config,
@@ -217,19 +217,19 @@ function withFittingPrompt(
   const problem = promptProblem(sample.prompt, tokenizer);
   if (problem === undefined) return config;
   const start = tokenizer.decode(train.subarray(0, promptTokens));
-  // The first word, with what stands before it.
+  // The first word and the space before it.
   const prompts = [/^\s*\S+(?=\s)/u.exec(start)?.[0], start].filter((text) => text !== undefined);
   const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
   if (isChosen || prompt === undefined)
-    throw new UserError(`sample.prompt${problem}; or set sample.maxTokens=0 for no sample`);
-  note(`samples continue ${JSON.stringify(prompt)}, from the text: it lacks characters of the default sample.prompt`);
+    throw new UserError(`sample.prompt${problem}. Set sample.maxTokens=0 for no sample.`);
+  note(`samples continue ${JSON.stringify(prompt)} from the text, which lacks characters of the default sample.prompt`);
   return { ...config, sample: { ...sample, prompt } };
 }
 
-/** Tokens of the text that a prompt is taken from. */
+/** Number of tokens at the beginning of the text to take a prompt from. */
 const promptTokens = 16;
 
-/** Why it cannot be continued, to be said after its name; undefined if it can. */
+/** Why the prompt cannot be continued, as text after its name; undefined if it can. */
 function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined {
   try {
     return tokenizer.encode(prompt).length > 0 ? undefined : ' is empty: expected at least one character';
@@ -239,11 +239,11 @@ function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined
   }
 }
 
-/** Starts the engine for a moment: one that is not there is better known now than by each worker. */
+/** Starts the engine once, so that a missing engine is reported here and not by each worker. */
 async function checkEngine({ engine: keys, train: { workers } }: Config, { warn }: RunMessages): Promise<void> {
   const slow = fallbackWarning(selectEngine(keys));
   if (slow !== undefined) warn(slow);
-  // That of the last worker here: where its device is there, so are those of the others.
+  // The device of the last local worker: if it exists, so do those of the others.
   const engine = await createEngine({ ...keys, threads: 1, localIndex: Math.max(0, workers - 1) });
   try {
     checkPrecision(engine, keys.precision);
@@ -252,7 +252,7 @@ async function checkEngine({ engine: keys, train: { workers } }: Config, { warn 
   }
 }
 
-/** Undefined if the run has written none yet. */
+/** Undefined if the run has not written one yet. */
 async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): Promise<Checkpoint | undefined> {
   const newest = await store.newestWhole();
   if (newest === undefined) {
@@ -263,7 +263,7 @@ async function newestCheckpoint(store: CheckpointStore, { warn }: RunMessages): 
   return newest.checkpoint;
 }
 
-/** The checkpoint's own: training one of the text anew takes long, and a changed text would give another. */
+/** The tokenizer in the checkpoint: training one again takes long, and a changed text would give a different one. */
 async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config: Config): Promise<Tokenizer> {
   const { tokenizer: kind } = config.data;
   const trained = configSchema.safeParse(withTodaysKeys(trainer?.config)).data?.data.tokenizer ?? kind;
@@ -275,7 +275,7 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
   return tokenizerFromFiles(tokenizerFiles, path, kind);
 }
 
-/** What the checkpoint must have in common with the config and the data. */
+/** Checks that the checkpoint matches the config and the data. */
 function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
   const wanted = modelOf(config.model, dataset.vocabSize);
@@ -287,7 +287,7 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     );
   }
   if (trainer === undefined || checkpoint.moments.length === 0) {
-    throw new UserError(`${checkpoint.path} has no optimizer state: a run can only resume what a run has written`);
+    throw new UserError(`${checkpoint.path} has no optimizer state: only a checkpoint from a run can be resumed`);
   }
   checkTrained(checkpoint, config.train.trainable);
   if (trainer.data.sha256 !== dataset.sha256) {
@@ -301,18 +301,18 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
   note(`resuming ${shortPath(checkpoint.path)} (step ${trainer.step})`);
 }
 
-/** Of data that is not what a run was trained on. The text may be the same, and what is made of its line ends another thing. */
+/** The message for data that differs from the training data. The text may be the same, but its line endings treated differently. */
 export function changedText(
   path: string,
   { description, normalised = 0 }: Pick<Dataset, 'description' | 'normalised'>,
 ): string {
-  const kept = `set data.lineEndings=keep if the run began with the CRLF of ${grouped(normalised)} line ends that are LF now, else `;
+  const kept = `set data.lineEndings=keep if the run started with CRLF in ${grouped(normalised)} line endings that are now LF, otherwise `;
   return `the text has changed since ${path} was written: it is now ${description}; ${normalised > 0 ? kept : ''}restore it, or start a new run`;
 }
 
 /**
- * Better known now than after the last step. A run that goes on is not refused: workers whose coordinator was killed may wait with a
- * state that is nowhere else, and not for long.
+ * Checks the disk space for a checkpoint before training. A resumed run only gets a warning: workers of a killed coordinator may be
+ * waiting, for a limited time, with state that exists nowhere else.
  */
 async function checkRoom(
   store: CheckpointStore,
@@ -327,7 +327,7 @@ async function checkRoom(
   warn(`${message} before the next one is due`);
 }
 
-/** A parameter that is trained from here on has no moments to go on with, and one that is frozen from here on would lose its own. */
+/** Refuses a change of `train.trainable`: a newly trained parameter has no moments, and a newly frozen one would lose its own. */
 function checkTrained({ path, modelConfig, moments }: Checkpoint, trainable: Trainable): void {
   const had = new Set(moments);
   const other = declaredTensors(modelConfig, trainable).find(({ name, trained }) => trained !== had.has(name));

@@ -1,6 +1,6 @@
 /**
- * Where a run begins or goes on: the journal of its run directory says whether a coordinator was killed whose workers may still be
- * there with their state; else it is the newest checkpoint, or the beginning.
+ * The point where a run starts or resumes. The journal in its directory shows whether a coordinator was killed and its workers may still
+ * hold their state. Otherwise the run resumes from the newest checkpoint or starts from the beginning.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -18,8 +18,8 @@ export interface ResumePoint {
 }
 
 /**
- * Where the workers of a coordinator that was killed may be waiting; undefined if none can be.
- * @param startStep of the newest checkpoint: workers that have less are of no use
+ * The point at which workers of a killed coordinator may be waiting; undefined if there cannot be any.
+ * @param startStep step of the newest checkpoint: workers behind it are not useful
  */
 export function findWaitingWorkers(
   folder: RunFolder,
@@ -29,7 +29,7 @@ export function findWaitingWorkers(
   const { recovered, journal } = Journal.open(folder.journalPath, warn);
   void journal.close();
   if (recovered === undefined || recovered.step < startStep) return undefined;
-  // Of those of this machine it is known whether they live: their pids may be other processes' by now.
+  // Local workers can be checked: a pid alone may belong to another process by now.
   const waiting = recovered.members.filter(
     ({ host, pid, process }) =>
       host !== hostname() || (process === undefined ? isAlive(pid) : fateOfWord(pid, process) !== 'gone'),
@@ -41,7 +41,7 @@ export function findWaitingWorkers(
   return { recovered, resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, workers } };
 }
 
-/** The point, if this coordinator listens where the one before did: the workers look nowhere else. */
+/** The point, if this coordinator has the address of the former one: the workers look only there. */
 export function reachable(
   point: ResumePoint | undefined,
   address: string,
@@ -50,12 +50,12 @@ export function reachable(
   if (point === undefined || point.recovered.address === address) return point;
   const { workers } = point.resumed;
   warn(
-    `${workers.join(', ')} look for their coordinator at ${point.recovered.address}, not at ${address}: others are started`,
+    `${workers.join(', ')} look for their coordinator at ${point.recovered.address}, not at ${address}: starting other workers`,
   );
   return undefined;
 }
 
-/** The journal of a run that goes on where its coordinator was killed, or begins at `startStep`; and the run's id. */
+/** The journal of a run that resumes at the point where its coordinator was killed, or starts at `startStep`; and the run's id. */
 export function openJournal(
   folder: RunFolder,
   address: string,

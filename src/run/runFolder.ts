@@ -13,14 +13,14 @@ import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { writeWhole } from '../base/writeWhole.ts';
 
-/** Runs that a message names. */
+/** Maximum number of runs in a message. */
 const namesMost = 10;
 
 export class RunFolder {
   readonly path: string;
-  /** Whether a run begins here, rather than goes on. */
+  /** Whether a new run starts here instead of a resumed one. */
   readonly isNew: boolean;
-  /** Rejects with a PeerError when another process has taken the directory, which this one must leave alone from then on. */
+  /** Rejects with a PeerError when another process has taken the directory. This one must then leave it alone. */
   readonly lost: Promise<never>;
   #onLost: (error: PeerError) => void = () => {};
   #isLost = false;
@@ -59,7 +59,7 @@ export class RunFolder {
     return join(this.path, 'events.jsonl');
   }
 
-  /** Text that a looked-at run writes from each checkpoint. */
+  /** Samples from each checkpoint, if the run has a dashboard. */
   get samplesPath(): string {
     return join(this.path, 'samples.jsonl');
   }
@@ -68,7 +68,7 @@ export class RunFolder {
     return join(this.path, 'trace.json');
   }
 
-  /** What every process of a run that failed did last. */
+  /** The last actions of every process of a failed run. */
   get flightPath(): string {
     return join(this.path, 'flight');
   }
@@ -115,18 +115,18 @@ export class RunFolder {
     }).catch((error: unknown) => {
       if (error instanceof UserError) throw error;
       if (!this.isNew && errorCode(error) === 'ENOENT') {
-        throw new UserError(`${shown} is there no more: it was removed or renamed meanwhile`);
+        throw new UserError(`${shown} no longer exists: it was removed or renamed meanwhile`);
       }
       throw new UserError(`cannot write to the run directory ${this.path}: ${messageOf(error)}`);
     });
-    // Another process may have chosen the same name, and be done already.
+    // Another process may have chosen the same name, and may already have finished.
     if (this.isNew && (await exists(this.configPath))) {
       await this.release();
       throw new UserError(`another run has begun in ${this.path} meanwhile: start again, or choose another --run-dir`);
     }
   }
 
-  /** Keeps the resolved config: whole or not at all, since a resume starts from it. */
+  /** Writes the resolved config atomically, since a resume starts from it. */
   async writeConfig(text: string): Promise<void> {
     try {
       await writeWhole(this.configPath, text);
@@ -135,12 +135,12 @@ export class RunFolder {
     }
   }
 
-  /** Whether a living process has it. */
+  /** Whether a living process holds it. */
   isInUse(): Promise<boolean> {
     return isLocked(this.#lockPath);
   }
 
-  /** Gives the claimed directory another path, and gives it back. @throws the system's error; it is given back all the same */
+  /** Moves the claimed directory to another path and releases it. @throws the system's error, after releasing it */
   async moveTo(target: string): Promise<void> {
     const lock = this.#lock;
     this.#lock = undefined;
@@ -150,7 +150,7 @@ export class RunFolder {
     });
   }
 
-  /** Without effect unless this process has it. */
+  /** No effect unless this process holds it. */
   async release(): Promise<void> {
     const lock = this.#lock;
     this.#lock = undefined;
@@ -158,13 +158,13 @@ export class RunFolder {
   }
 }
 
-/** The directory of a new run: the one asked for, which must hold no run yet, or the next free one of its name in `runs/`. */
+/** The directory of a new run: the requested one, which must not hold a run yet, or the next free one of its name in `runs/`. */
 export async function newRunFolder(runDir: string | undefined, source: string, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
     const folder = new RunFolder(userPath(cwd, runDir), { isNew: true });
     if (await exists(folder.configPath)) {
       throw new UserError(
-        `${shortPath(folder.path, cwd)} holds a run already: go on with it with --resume ${shellWord(runDir)}, or choose another --run-dir`,
+        `${shortPath(folder.path, cwd)} already holds a run: continue it with --resume ${shellWord(runDir)}, or choose another --run-dir`,
       );
     }
     return folder;
@@ -176,7 +176,7 @@ export async function newRunFolder(runDir: string | undefined, source: string, c
   }
 }
 
-/** The run to go on with: the directory given, or the newest in `runs/`. @throws UserError if there is none */
+/** The run to resume: the given directory, or the newest in `runs/`. @throws UserError if it does not exist */
 export async function existingRunFolder(runDir: string | undefined, cwd: string): Promise<RunFolder> {
   if (runDir !== undefined) {
     const folder = new RunFolder(userPath(cwd, runDir));
@@ -185,18 +185,16 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     const hint =
       around === undefined
         ? await otherRuns(folder.path, cwd)
-        : `; it lies in a run: give that directory, --resume ${shellWord(around)}`;
-    throw new UserError(
-      `expected a run directory with a config.yaml, found none in ${shortPath(folder.path, cwd)}${hint}`,
-    );
+        : `. It is inside a run: use --resume ${shellWord(around)}`;
+    throw new UserError(`${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found${hint}`);
   }
   const [newest] = await runFolders(cwd);
   if (newest !== undefined) return newest;
   const runs = shortPath(join(cwd, 'runs'), cwd);
-  throw new UserError(`there is no run to resume in ${runs}: name its directory, as in --resume DIR`);
+  throw new UserError(`no run to resume in ${runs}: name its directory with --resume DIR`);
 }
 
-/** The runs that there are, and which of them may have been meant. */
+/** The existing runs, and the one that the user probably meant. */
 async function otherRuns(path: string, cwd: string): Promise<string> {
   const names = (await runFolders(cwd)).map((folder) => basename(folder.path));
   if (names.length === 0) return '';
@@ -205,14 +203,14 @@ async function otherRuns(path: string, cwd: string): Promise<string> {
   return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${guess}?`}`;
 }
 
-/** Those in `runs/` that have made a step; the one that made its newest last comes first. */
+/** The runs in `runs/` that have made a step, most recently active first. */
 export async function runFolders(cwd: string): Promise<RunFolder[]> {
   const runs = join(cwd, 'runs');
   const found: { folder: RunFolder; changedMs: number }[] = [];
   for (const name of await readdir(runs).catch(() => [])) {
     const folder = new RunFolder(join(runs, name));
     const metrics = await stat(folder.metricsPath).catch(() => undefined);
-    // A run that ended before its first step has nothing to go on with.
+    // A run that ended before its first step cannot be resumed.
     if (metrics === undefined || metrics.size === 0 || !(await exists(folder.configPath))) continue;
     found.push({ folder, changedMs: metrics.mtimeMs });
   }
@@ -227,7 +225,7 @@ async function runAround(path: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** Makes a folder and those above it. Not `mkdir` with `recursive`, which never returns in a place like /proc (Node 20). */
+/** Makes a folder and its parents. `mkdir` with `recursive` never returns in a place like /proc (Node 20). */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);

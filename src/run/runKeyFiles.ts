@@ -9,23 +9,21 @@ import { writeWhole } from '../base/writeWhole.ts';
 import { joinKeysOf, newRunKeys, parseRunKeys, type RunKeys, renderRunKeys } from '../comm/runKeys.ts';
 import type { RunFolder } from './runFolder.ts';
 
-/** No key file is longer. */
+/** Maximum size of a key file, in bytes. */
 const fileBytesMax = 4_096;
 
-/** The environment variable that may have the content of a `join.key`. */
+/** The environment variable that can hold the contents of a `join.key`. */
 export const joinKeyVariable = 'LOCKSTEP_JOIN_KEY';
 
 /**
- * The keys of a run to go on with, so that workers can come back to it; new ones if it had none, which `writeRunKeys` keeps.
+ * The keys of a run to resume, so that its workers can return; new keys if it had none, which `writeRunKeys` keeps.
  * @throws UserError if there is a `run.key` that cannot be used
  */
 export async function keysToResumeWith({ runKeyPath }: RunFolder): Promise<RunKeys> {
   const keys = await readKeyFile(runKeyPath);
   if (keys === undefined) return newRunKeys();
   if (keys.serverSecretKey !== undefined) return keys;
-  throw new UserError(
-    `${runKeyPath}: expected the keys of the coordinator, received those for joining: restore the file`,
-  );
+  throw new UserError(`${runKeyPath}: expected the keys of the coordinator, found those for joining: restore the file`);
 }
 
 /** Writes both files of a run. */
@@ -82,7 +80,7 @@ function parsed(text: string, from: string): RunKeys {
   }
 }
 
-/** Whole or not at all, and never readable by others, not even for a moment. */
+/** Written atomically, and never readable by others, not even for a moment. */
 async function writeKeyFile(path: string, keys: RunKeys): Promise<void> {
   try {
     await writeWhole(path, renderRunKeys(keys), { mode: 0o600 });

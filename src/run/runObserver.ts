@@ -1,33 +1,33 @@
-/** Who looks at a run while it goes on, and may end it. */
+/** Observers of a run in progress, which can also end it. */
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import type { RunState } from '../coordinator/core/runState.ts';
 
-/** What can be seen of a run besides what its listeners are told. */
+/** The state of a run, in addition to the events for its listeners. */
 export interface RunView {
-  /** Updates applied before it began. */
+  /** Number of updates applied before it started. */
   readonly startStep: number;
-  /** Undefined until the coordinator is there. */
+  /** Undefined until the coordinator exists. */
   readonly state: () => RunState | undefined;
 }
 
-/** A run that is going on. */
+/** A run in progress. */
 export interface StartedRun {
-  /** Where workers join. */
+  /** The address for workers to join. */
   readonly address: string;
   readonly isEncrypted: boolean;
-  /** Ends it in order: the step in progress, a checkpoint. Without effect after the first time. @param cause for events.jsonl */
+  /** Ends the run after the current step, with a checkpoint. Later calls have no effect. @param cause for events.jsonl */
   stop(cause?: string): void;
-  /** A line for events.jsonl, of something that does not end the run. */
+  /** Adds a line to events.jsonl about something that does not end the run. */
   note(message: string): void;
-  /** Ends it at once; what was not written is lost. Resolves when nothing is left of it. */
+  /** Ends the run at once; unwritten state is lost. Resolves when everything is closed. */
   abandon(): Promise<void>;
 }
 
-/** Opened when the run has its directory, closed when nothing of the run is left. */
+/** Opened when the run has its directory, closed after the run has released everything. */
 export interface RunObserver {
-  /** Told in order. */
+  /** Called in this order. */
   readonly listeners: readonly Partial<RunListener>[];
-  /** Takes what worker processes print, line by line; without it they print where this process does. */
+  /** Receives the output of worker processes, line by line; without it they print to the output of this process. */
   readonly onWorkerOutput?: ((line: string) => void) | undefined;
   /** Called once, when the workers of this machine have been started. */
   started(run: StartedRun): void;

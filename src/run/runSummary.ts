@@ -1,4 +1,4 @@
-/** What a list of runs says of each: read from what it left in its directory, without a checkpoint and without an engine. */
+/** The summary of a run in a list: read from the files in its directory, without loading a checkpoint or an engine. */
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -8,7 +8,7 @@ import { parseLine } from '../records/runLines.ts';
 import type { RunFolder } from './runFolder.ts';
 
 /**
- * training: a process has it; finished: it came to its last step; stopped: it ended in order before that; failed; killed: it ended
+ * training: a process holds it; finished: it reached its last step; stopped: it was stopped before that; failed; killed: it ended
  * without a word.
  */
 export type RunStatus = 'training' | 'finished' | 'stopped' | 'failed' | 'killed';
@@ -19,17 +19,17 @@ export interface RunSummary {
   /** Absolute. */
   readonly path: string;
   readonly status: RunStatus;
-  /** Updates that metrics.jsonl has. */
+  /** Number of updates in metrics.jsonl. */
   readonly step: number;
-  /** Undefined where its config cannot be read. */
+  /** Undefined if its config cannot be read. */
   readonly maxSteps: number | undefined;
   /** The loss of its last step, in nats; undefined before the first. */
   readonly loss: number | undefined;
-  /** The lowest validation loss, in nats, and its step; undefined where it was never evaluated. */
+  /** The lowest validation loss, in nats, and its step; undefined if it was never evaluated. */
   readonly best: { readonly step: number; readonly valLoss: number } | undefined;
-  /** Of all files in its directory. */
+  /** Total size of the files in its directory. */
   readonly bytes: number;
-  /** When a step was last written down. ISO 8601. */
+  /** Time of the last recorded step, in ISO 8601. */
   readonly date: string;
 }
 
@@ -57,10 +57,10 @@ export async function summarise(folder: RunFolder, cwd: string): Promise<RunSumm
 async function readMetrics(path: string) {
   let last: { step: number; loss: number } | undefined;
   let best: RunSummary['best'];
-  // The last may be torn.
+  // The last line may be torn.
   let stepLines: string[] = [];
   for await (const text of linesOf(path)) {
-    // Of a long run the step lines are many, and only the last counts.
+    // A long run has many step lines, and only the last one counts.
     if (!text.includes('"valLoss"')) {
       stepLines = [...stepLines.slice(-1), text];
       continue;
@@ -96,7 +96,7 @@ function maxStepsOf(folder: RunFolder, cwd: string): number | undefined {
   try {
     return loadConfig({ file: folder.configPath, cwd }).config.train.maxSteps;
   } catch {
-    // One of another version: the run is listed all the same.
+    // Written by another version: the run is still listed.
     return undefined;
   }
 }
@@ -115,7 +115,7 @@ async function bytesIn(folder: string): Promise<number> {
   for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) total += await bytesIn(path);
-    // A file may be gone by now: the run may be going on.
+    // A file may have disappeared: the run may be in progress.
     else total += (await stat(path).catch(() => ({ size: 0 }))).size;
   }
   return total;

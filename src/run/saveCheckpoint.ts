@@ -1,4 +1,4 @@
-/** Checkpoints of a training loop of one's own: the same files as a run writes, read by all that reads those. */
+/** Checkpoints of a user's own training loop: the same files as a run writes, for the same readers. */
 import { modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
@@ -12,38 +12,38 @@ import type { Trainer } from '../model/training.ts';
 import { emitWarning, findCheckpoint } from './findCheckpoint.ts';
 import { fillParameters } from './loadModel.ts';
 
-/** What a checkpoint says besides the numbers of the model and its optimizer. */
+/** Facts in a checkpoint besides the parameters and the optimizer state. */
 export interface SaveCheckpointOptions {
-  /** Updates made so far: 0 before the first. The folder is called after it. */
+  /** Number of updates so far; 0 before the first. Part of the folder's name. */
   readonly step: number;
-  /** What the model learns from: its tokenizer becomes part of the checkpoint. */
+  /** The training data: its tokenizer becomes part of the checkpoint. */
   readonly dataset: Pick<Dataset, 'tokenizer' | 'sha256'>;
-  /** Mean over the validation targets, in nats; keeps the best checkpoint from being deleted. */
+  /** Mean over the validation targets, in nats; the checkpoint with the lowest one is never deleted. */
   readonly valLoss?: number;
-  /** So many of the newest stay, and the best; 0 keeps all. Default 0. */
+  /** Number of newest checkpoints to keep, besides the best; 0 keeps all. Default 0. */
   readonly keep?: number;
   /**
-   * Samples that the model was trained on so far, recorded beside. Default: `step` times the `train.globalBatchSize` of `config`; 0, for
-   * none that is known of, where no `config` is given.
+   * Number of samples that the model was trained on so far, recorded with the checkpoint. Default: `step` times
+   * `train.globalBatchSize` of `config`; 0 (unknown) without `config`.
    */
   readonly samplesSeen?: number;
   /**
-   * Recorded beside: what the model learns from (`data`, which `launch eval` evaluates), how a step is drawn (`train.seed`,
-   * `train.globalBatchSize`), the defaults of `launch generate` (`sample`). What is left out is recorded with its default. The model's
-   * sizes are the trainer's own.
+   * Recorded with the checkpoint: the data (`data`, which `launch eval` evaluates), how steps are drawn (`train.seed`,
+   * `train.globalBatchSize`) and the defaults of `launch generate` (`sample`). Missing keys are recorded with their defaults. The model's
+   * sizes come from the trainer.
    */
   readonly config?: ConfigInput;
   /** Where a relative path starts. Default: the working folder of the process. */
   readonly cwd?: string;
-  /** Told of older checkpoints that could not be deleted. */
+  /** Called for older checkpoints that could not be deleted. */
   readonly onWarning?: (message: string) => void;
 }
 
-/** How a checkpoint is found. */
+/** Options to find a checkpoint. */
 export interface RestoreCheckpointOptions {
   /** Where a relative path starts. Default: the working folder of the process. */
   readonly cwd?: string;
-  /** Told of newer checkpoints that were passed over since they are damaged. Default: `process.emitWarning`. */
+  /** Called for newer checkpoints that were skipped as damaged. Default: `process.emitWarning`. */
   readonly onWarning?: (message: string) => void;
 }
 
@@ -60,22 +60,22 @@ const saveNames = {
 
 const restoreNames = { cwd: true, onWarning: true } satisfies OptionNames<RestoreCheckpointOptions>;
 
-/** What a loop goes on with. */
+/** The state that a loop continues from. */
 export interface RestoredCheckpoint {
   /** The checkpoint's folder. */
   readonly path: string;
-  /** Updates that the parameters have seen; 0 for weights that no run wrote. */
+  /** Number of updates of the parameters; 0 for weights that no run wrote. */
   readonly step: number;
-  /** Whether AdamW's moments were there of all that is trained: if not they are as they were, zero in a new trainer. */
+  /** Whether the checkpoint has AdamW's moments for all trained parameters. If not, those of the trainer are unchanged: zero in a new one. */
   readonly hasOptimizer: boolean;
 }
 
 /**
- * Writes all parameters, and AdamW's moments of those that are trained, to `directory`/step-…, whole or not at all, as `launch` does: {@link loadCheckpoint},
- * `launch generate` and Hugging Face's `from_pretrained` read it.
+ * Writes all parameters, and AdamW's moments of the trained ones, to `directory`/step-…, atomically, as `launch` does. {@link loadCheckpoint},
+ * `launch generate` and Hugging Face's `from_pretrained` can read it.
  * @returns the checkpoint's folder, absolute
- * @throws UserError for a config that is none, an unknown option, and a number below 0 or with a fraction
- * @throws PeerError if the disk is full or fails: nothing is left of it, and older ones are as they were
+ * @throws UserError for an invalid config, an unknown option, and a number that is not a whole number of at least 0
+ * @throws PeerError if the disk is full or fails; nothing is left of this checkpoint, and older ones are unchanged
  */
 export async function saveCheckpoint(
   directory: string,
@@ -92,7 +92,7 @@ export async function saveCheckpoint(
   const { model, parameters } = trainer;
   const { config: parsed } = loadConfig({ config: { ...config, model: model.config }, cwd });
   const { seed, globalBatchSize } = parsed.train;
-  // Without a config nobody said how many samples a step has.
+  // Without a config, the number of samples per step is unknown.
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
   const store = new CheckpointStore(userPath(cwd, directory), { keep, onWarning });
   const writer = await store.beginWrite({
@@ -125,10 +125,10 @@ export async function saveCheckpoint(
 }
 
 /**
- * Fills a trainer with the parameters of a checkpoint, and AdamW's moments where it has those of all that is trained: a loop goes on
- * from there, or fine-tunes weights that were trained elsewhere. Gradients that wait for an update are forgotten.
- * @param path a checkpoint, a folder of them or a run directory (its newest whole one), or a GPT-2 folder in Hugging Face's layout
- * @throws UserError for a path that is no checkpoint, a damaged one, a model of other sizes, an unknown option: nothing is filled then
+ * Loads the parameters of a checkpoint into a trainer, and AdamW's moments if it has them for all trained parameters. A loop can then
+ * continue from there, or fine-tune weights trained elsewhere. Pending gradients are discarded.
+ * @param path a checkpoint, a folder of checkpoints or a run directory (the newest complete one), or a GPT-2 folder in Hugging Face's layout
+ * @throws UserError for a path that is not a checkpoint, a damaged one, a model of other sizes, an unknown option; the trainer is then unchanged
  */
 export async function restoreCheckpoint(
   path: string,

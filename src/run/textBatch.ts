@@ -1,4 +1,4 @@
-/** Several texts that a model continues at once, each as it would continue it alone: what `generate`, `serve` and `chat` run. */
+/** Several texts that a model continues at once, each with the same result as alone. Used by `generate`, `serve` and `chat`. */
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { DecodeBatch, type DecodeBatchOptions, type NextToken, type Sequence } from '../model/decodeBatch.ts';
 import { type TokenLogprobs, tokenLogprobs } from '../model/logprobs.ts';
@@ -12,29 +12,29 @@ export interface TextRequest extends SamplingOptions {
   readonly prompt: ArrayLike<number>;
   readonly maxTokens: number;
   readonly seed: number;
-  /** Texts that end it, each at least one character; they are not part of it. */
+  /** Texts that end it, each of at least one character; they are not part of it. */
   readonly stop: readonly string[];
-  /** How many of the likeliest tokens are told of each token; undefined: nothing is. */
+  /** Number of most likely alternatives to report for each token; undefined: no log probabilities. */
   readonly logprobs?: number | undefined;
 }
 
-/** Why a text ended: at a stop text, or at `maxTokens`. */
+/** Why a text ended: a stop text, or `maxTokens`. */
 export type FinishReason = 'stop' | 'length';
 
 /** What a step added to a text. */
 export interface TextPiece<T> {
-  /** What it was added with. */
+  /** The key given to `add`. */
   readonly of: T;
   /** May be empty. */
   readonly text: string;
-  /** Whether there is a new token; a text of no tokens ends without. */
+  /** Whether there is a new token; a text with no tokens to generate ends without one. */
   readonly hasToken: boolean;
-  /** Of the new token, where they were asked for. */
+  /** Log probabilities of the new token, if requested. */
   readonly logprobs?: TokenLogprobs & {
     /** Where its text begins in the continuation, in UTF-16 units. */
     readonly offset: number;
   };
-  /** This was the last piece. */
+  /** Set with the last piece. */
   readonly finish?: FinishReason;
 }
 
@@ -45,12 +45,12 @@ interface Text<T> {
   count: number;
 }
 
-/** `T` is what its owner knows a text by. */
+/** `T` is the owner's key for a text. */
 export class TextBatch<T> {
   readonly #batch: DecodeBatch;
   readonly #tokenizer: Tokenizer;
   readonly #texts = new Map<Sequence, Text<T>>();
-  /** Texts of no tokens. */
+  /** Texts with no tokens to generate. */
   readonly #empty = new Set<T>();
 
   constructor(
@@ -61,7 +61,7 @@ export class TextBatch<T> {
     this.#tokenizer = tokenizer;
   }
 
-  /** Texts that have not ended. */
+  /** Texts in progress. */
   get size(): number {
     return this.#texts.size + this.#empty.size;
   }
@@ -75,13 +75,13 @@ export class TextBatch<T> {
     this.#texts.set(this.#batch.add(request), { of, request, stream, count: 0 });
   }
 
-  /** Ends a text: there is no piece of it any more. */
+  /** Ends a text: no more pieces of it follow. */
   remove(of: T): void {
     this.#empty.delete(of);
     for (const [sequence, text] of this.#texts) if (text.of === of) this.#end(sequence);
   }
 
-  /** Lets every text grow by a token, or reads on in its prompt. Texts that end leave the batch. One step at a time. */
+  /** Adds a token to every text, or processes more of its prompt. Finished texts leave the batch. Call it one step at a time. */
   async step(): Promise<TextPiece<T>[]> {
     const empty = [...this.#empty].map((of): TextPiece<T> => ({ of, text: '', hasToken: false, finish: 'length' }));
     this.#empty.clear();

@@ -1,7 +1,7 @@
-/** From tokens to text as they come: characters come whole, and a text that must not be passed ends it. */
+/** Converts tokens to text as they come, in complete characters, up to a stop text. */
 import type { StreamDecoder, Tokenizer } from '../data/tokenizers/tokenizer.ts';
 
-/** The text after a prompt. What may be the beginning of a stop text is held back until the next token shows whether it is. */
+/** The text after a prompt. A possible beginning of a stop text is held back until the next token decides. */
 export class TextStream {
   readonly #decoder: StreamDecoder;
   readonly #stop: readonly string[];
@@ -9,30 +9,30 @@ export class TextStream {
   #length = 0;
   #isStopped = false;
 
-  /** @param stop texts that end it, each at least one character; they are not part of it */
+  /** @param stop texts that end it, each of at least one character; they are not part of it */
   constructor(tokenizer: Tokenizer, prompt: ArrayLike<number>, stop: readonly string[]) {
     this.#decoder = tokenizer.streamDecoder();
-    // What the first new token stands for may depend on those before it (the space before a word of SentencePiece's).
+    // The text of the first new token may depend on the tokens before it (the space before a word in SentencePiece).
     for (let i = 0; i < prompt.length; i++) this.#decoder.push(prompt[i]!);
     this.#stop = stop;
   }
 
-  /** Whether a stop text has come: nothing follows then. */
+  /** Whether a stop text was found, so that no more text follows. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
 
-  /** UTF-16 units decoded so far, what is held back and a stop text included. */
+  /** UTF-16 units decoded so far, including text that is held back and a stop text. */
   get length(): number {
     return this.#length;
   }
 
-  /** The text that `token` completes and no stop text can begin with; may be empty. */
+  /** The text that `token` completes, without a possible beginning of a stop text; may be empty. */
   push(token: number): string {
     return this.#append(this.#decoder.push(token));
   }
 
-  /** What is left at the end. */
+  /** The remaining text at the end. */
   end(): string {
     const text = this.#append(this.#decoder.flush()) + this.#held;
     this.#held = '';
@@ -50,7 +50,7 @@ export class TextStream {
     return text.slice(0, end);
   }
 
-  /** The length of the longest end of `text` that a stop text begins with. */
+  /** The length of the longest suffix of `text` that is a prefix of a stop text. */
   #beginningOfStop(text: string): number {
     const longest = Math.max(0, ...this.#stop.map((stop) => stop.length - 1));
     for (let length = Math.min(longest, text.length); length > 0; length--) {

@@ -1,4 +1,4 @@
-/** Training as a library: one call from a config to a summary. What `launch train` does, without a terminal, signals or exit codes. */
+/** Training as a library: one call from a config to a summary. The same as `launch train`, without terminal, signals or exit codes. */
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { ConfigInput } from '../config/configTypes.ts';
@@ -10,61 +10,61 @@ import { emitWarning } from './findCheckpoint.ts';
 import { prepareRun, type RunArguments } from './prepareRun.ts';
 import type { StartedRun } from './runObserver.ts';
 
-/** What a caller may want to see of a run. A listener that throws ends the run, and `train` throws what it threw. */
+/** Callbacks about a run. A callback that throws ends the run, and `train` throws its error. */
 export interface TrainListener extends Partial<RunListener> {
-  /** A fact in one line, such as the engine that computes and the checkpoint that the run goes on from. */
+  /** A fact in one line, such as the engine in use or the checkpoint that the run resumes from. */
   note?(line: string): void;
   /**
-   * What to look at though the run goes on, such as an engine that stands in for a faster one. Without it such warnings of what is found
-   * before the run starts are given to `process.emitWarning`, which prints them on standard error.
+   * A problem that does not stop the run, such as a slower engine in place of a faster one. Without this callback, warnings before the
+   * start of the run go to `process.emitWarning`, which prints them on standard error.
    */
   warning?(line: string): void;
 }
 
-/** How to train. Every name is that of an option of `launch`, which messages of errors use. */
+/** Options of a run. Each has the name of an option of `launch`, which error messages use. */
 export interface TrainOptions {
   /** A YAML file, the name of a shipped config (`shakespeare-char`), or a config, whose keys docs/config.md lists. Default `quickstart`. */
   readonly config?: string | ConfigInput;
-  /** Weights to begin with instead of random ones: a run directory, a checkpoint, a folder of GPT-2 weights. The key `model.from`. */
+  /** Initial weights instead of random ones: a run directory, a checkpoint, or a folder of GPT-2 weights. The key `model.from`. */
   readonly initFrom?: string;
-  /** Each `group.key=value`, as `--set` has it; they win over the config. Two values for one key are an error. */
+  /** Each `group.key=value`, as for `--set`. They take precedence over the config. Two values for one key are an error. */
   readonly overrides?: readonly string[];
   /** Where relative paths start. Default: the working folder of the process. */
   readonly cwd?: string;
-  /** Workers on this machine, instead of the config's `train.workers`. */
+  /** Number of workers on this machine, instead of the config's `train.workers`. */
   readonly workers?: number;
-  /** Fewest workers, with those that join, that the run starts and goes on with. Default 1. */
+  /** Minimum number of workers (local and joined); the run waits while there are fewer. Default 1. */
   readonly minWorkers?: number;
-  /** How often workers of this machine that died are started again. Default 10. */
+  /** Maximum number of restarts of local workers. Default 10. */
   readonly maxRestarts?: number;
-  /** Workers are threads of this process, without sockets, instead of processes. Default false. */
+  /** Run workers as threads of this process, without sockets, instead of processes. Default false. */
   readonly singleProcess?: boolean;
-  /** The directory of a new run; it must hold none yet. Default: the next free `runs/NAME`. */
+  /** The directory of a new run, which must not hold a run yet. Default: the next free `runs/NAME`. */
   readonly runDir?: string;
-  /** The directory of a run to go on with; excludes `config` and `runDir`. */
+  /** The directory of a run to resume; excludes `config` and `runDir`. */
   readonly resume?: string;
   /** `tcp://HOST:PORT` where `launch join` finds the run. Default: this machine only. */
   readonly listen?: string;
   /** Whether connections are encrypted, with the keys in the run directory. Default true. */
   readonly encrypt?: boolean;
-  /** Ends the run in order: the step in progress, a checkpoint. Aborted before training begins: `train` throws its reason. */
+  /** Ends the run after the current step, with a checkpoint. If it aborts before training starts, `train` throws its reason. */
   readonly signal?: AbortSignal;
-  /** Told of each step, evaluation, checkpoint and event. */
+  /** Called for each step, evaluation, checkpoint and event. */
   readonly listener?: TrainListener;
 }
 
-/** What a run came to. */
+/** The result of a run. */
 export interface TrainSummary {
-  /** Updates applied, over all of the run. */
+  /** Number of updates applied, over the full run. */
   readonly step: number;
-  /** Of the last step of this call, in nats; undefined if it made none. */
+  /** Loss of the last step of this call, in nats; undefined if it made no step. */
   readonly loss: number | undefined;
-  /** Of the last evaluation of this call, in nats; undefined if it made none. */
+  /** Validation loss of the last evaluation of this call, in nats; undefined if it made none. */
   readonly valLoss: number | undefined;
-  /** The lowest validation loss of the whole run, and its step; undefined if it was never evaluated. */
+  /** The lowest validation loss of the full run, and its step; undefined if it was never evaluated. */
   readonly best:
     | {
-        /** Updates that the model had. */
+        /** Number of updates of that model. */
         readonly step: number;
         /** In nats. */
         readonly valLoss: number;
@@ -76,16 +76,16 @@ export interface TrainSummary {
   readonly checkpoint: string | undefined;
   /** Whether it ended early, by `signal`. */
   readonly stopped: boolean;
-  /** What computed on the workers of this machine: `native (cpu)`. */
+  /** The engine of the workers on this machine: `native (cpu)`. */
   readonly engine: string;
 }
 
 /**
- * Trains a GPT in a run directory, data parallel over `workers`. Prints nothing, but for warnings where `listener.warning` is missing, and handles no signals; when it returns or throws,
- * its processes, threads, sockets and timers are gone.
+ * Trains a GPT in a run directory, data-parallel over `workers`. It handles no signals and prints nothing, except warnings without
+ * `listener.warning`. When it returns or throws, its processes, threads, sockets and timers have ended.
  *
- * @throws UserError for what cannot be trained; nothing was written then
- * @throws PeerError if the run failed: a disk is full, too few workers are left; it says whether it can be resumed
+ * @throws UserError for invalid input; nothing was written then
+ * @throws PeerError if the run failed, such as for a full disk or too few workers; the message says whether it can be resumed
  * @example
  * ```ts
  * const { runDir, valLoss } = await train({
@@ -129,7 +129,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
       signal?.addEventListener('abort', stop);
       return {
         listeners: [listener, recorderOf(seen)],
-        // Of a warning the word is there already.
+        // The line of a warning already has the prefix.
         onWorkerOutput: (line) => warn(line.replace(/^warning: /, '')),
         started(run) {
           started = run;
@@ -178,7 +178,7 @@ function argumentsOf(options: TrainOptions): RunArguments {
   return { ...rest, set: overrides, singleProcess, encrypt, dryRun: false };
 }
 
-/** @throws UserError for a number that cannot be meant */
+/** @throws UserError for a number out of range */
 function checkNumbers(options: TrainOptions): void {
   const ranges = { workers: [1, 1024], minWorkers: [1, 1024], maxRestarts: [0, 1_000_000] } as const;
   for (const [name, [min, max]] of Object.entries(ranges)) {

@@ -1,4 +1,4 @@
-/** A trained model as a library has it: it continues texts, measures them, and gives back what it took. */
+/** A trained model in the library: it continues and evaluates texts, and releases its resources. */
 import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
@@ -10,31 +10,34 @@ import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
 import { type LoadedModel, loadModel } from './loadModel.ts';
 
-/** Where a model is loaded from besides its path, and on what it computes. */
+/** Options to load a model, besides its path. */
 export interface LoadCheckpointOptions {
   /** Where a relative path starts. Default: the working folder of the process. */
   readonly cwd?: string;
-  /** Default: the native engine where it is built, else TensorFlow.js. */
+  /** Default: the native engine if it is built, otherwise TensorFlow.js. */
   readonly engine?: EngineOptions;
-  /** Of a run directory: the checkpoint with the lowest validation loss, not the newest. Default false. */
+  /** For a run directory: take the checkpoint with the lowest validation loss instead of the newest. Default false. */
   readonly best?: boolean;
-  /** Told of each damaged checkpoint that was passed over, and what was taken instead; and of a slow engine in place of the native one. Default: `process.emitWarning`. */
+  /**
+   * Called for each damaged checkpoint that was skipped, with the one used instead, and for a slow engine in place of the native one.
+   * Default: `process.emitWarning`.
+   */
   readonly onWarning?: (message: string) => void;
 }
 
-/** How a text is continued. */
+/** Options of a continuation. */
 export interface GenerateTextOptions {
-  /** Tokens after the prompt. Default 200. */
+  /** Number of tokens after the prompt. Default 200. */
   readonly maxTokens?: number;
-  /** Below 1 likelier tokens, above 1 more variety, 0 always the likeliest. Default 0.8. */
+  /** Below 1 favours likely tokens, above 1 adds variety, 0 always takes the most likely. Default 0.8. */
   readonly temperature?: number;
-  /** Draw from so many likeliest tokens; 0 from all. Default 200. */
+  /** Sample from the K most likely tokens; 0: all. Default 200. */
   readonly topK?: number;
-  /** Draw from the likeliest that together have this probability. Default 1: all. */
+  /** Sample from the most likely tokens with this total probability. Default 1: all. */
   readonly topP?: number;
-  /** Equal seeds give equal texts. Default 1337. */
+  /** The same seed gives the same text. Default 1337. */
   readonly seed?: number;
-  /** Names of special tokens in the prompt, like `<|endoftext|>`, stand for them. Default false: they are text. */
+  /** Parse special tokens such as `<|endoftext|>` in the prompt. Default false: they are text. */
   readonly specialTokens?: boolean;
   /** Ends the text before its next token; the iterator throws its reason. */
   readonly signal?: AbortSignal;
@@ -48,13 +51,13 @@ export interface TextEvaluation {
   readonly perplexity: number;
   /** For comparing models with different tokenizers. */
   readonly bitsPerByte: number;
-  /** Tokens that were predicted: all but the first. */
+  /** Number of predicted tokens: all but the first. */
   readonly tokens: number;
-  /** UTF-8 bytes that they stand for. */
+  /** Number of UTF-8 bytes of these tokens. */
   readonly bytes: number;
 }
 
-/** A model that can compute, from {@link loadCheckpoint}. Holds memory and threads until `dispose`. */
+/** A loaded model, from {@link loadCheckpoint}. It holds memory and threads until `dispose`. */
 export class TrainedModel {
   readonly #loaded: LoadedModel;
   #isDisposed = false;
@@ -69,7 +72,7 @@ export class TrainedModel {
     return this.#loaded.checkpoint.path;
   }
 
-  /** Updates that it was trained for; undefined for a model that no run wrote. */
+  /** Number of training updates; undefined for a model that no run wrote. */
   get step(): number | undefined {
     return this.#loaded.checkpoint.step;
   }
@@ -79,19 +82,19 @@ export class TrainedModel {
     return this.#loaded.model.config;
   }
 
-  /** The one that it was trained with. */
+  /** The tokenizer that it was trained with. */
   get tokenizer(): Tokenizer {
     return this.#loaded.tokenizer;
   }
 
-  /** One line for people: which checkpoint, how large, on what it computes. */
+  /** One line of text: the checkpoint, its size and the engine. */
   get description(): string {
     return this.#loaded.description;
   }
 
   /**
-   * Yields the text that follows `prompt`, piece by piece; a character whose bytes are split over tokens comes whole. Several may be
-   * under way: they take turns, token by token. Leaving the loop early gives back what it took.
+   * Yields the continuation of `prompt`, piece by piece. A character whose bytes are split over tokens comes in one piece. Several calls
+   * can run at once: they take turns, token by token. Leaving the loop early releases its memory.
    * @throws UserError for an empty prompt, characters outside the vocabulary, a number out of its range
    */
   async *generate(prompt: string, options: GenerateTextOptions = {}): AsyncGenerator<string, void, undefined> {
@@ -106,7 +109,7 @@ export class TrainedModel {
     await pieces.next();
     for await (const piece of pieces) {
       yield piece;
-      // On a CPU a token is computed before its promise is looked at: timers, sockets and other texts get their turn here.
+      // On a CPU a token is computed synchronously, so let timers, sockets and other texts run here.
       await setImmediate();
       signal?.throwIfAborted();
       this.#check();
@@ -126,7 +129,7 @@ export class TrainedModel {
     return measures(await evaluateTokens(this.#loaded, [tokens]));
   }
 
-  /** Gives back memory and threads, once; what is still being generated ends with an error. */
+  /** Releases memory and threads, once. Generation in progress ends with an error. */
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
@@ -140,8 +143,8 @@ export class TrainedModel {
 
 /**
  * Loads a model to generate and evaluate with.
- * @param path a checkpoint, a run directory (its newest whole checkpoint), or a GPT-2 folder in Hugging Face's layout
- * @throws UserError for a path that is no checkpoint, a damaged one, an engine that is not there
+ * @param path a checkpoint, a run directory (its newest complete checkpoint), or a GPT-2 folder in Hugging Face's layout
+ * @throws UserError for a path that is not a checkpoint, a damaged checkpoint, or a missing engine
  * @example
  * ```ts
  * const model = await loadCheckpoint('runs/quickstart');

@@ -53,7 +53,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a number, received "x"/],
   'a world of nobody': [['--min-workers', '0'], /--min-workers: expected a whole number/],
   'restarts below none': [['--max-restarts', '-1'], /--max-restarts: expected a whole number/],
-  'others in one process': [['--single-process', '--workers', '1', '--min-workers', '2'], /nobody can join/],
+  'others in one process': [['--single-process', '--workers', '1', '--min-workers', '2'], /accepts no other workers/],
   'an empty prompt for the sample': [set(...tiny, 'sample.maxTokens=5', 'sample.prompt='), /sample\.prompt/],
   'a sample of characters that the text lacks': [
     set(...tiny, 'sample.maxTokens=5', 'sample.prompt=\u2603'),
@@ -65,9 +65,9 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a text that is not UTF-8': [set('data.text=latin1.txt'), /latin1\.txt/],
   'a text that is too short': [set('data.text=short.txt'), /too short/],
   'a run to resume that is not there': [['--resume', 'bare'], /config\.yaml/],
-  'a checkpoint to resume': [['--resume', 'run/checkpoints/step-00000001'], /give that directory, --resume .*\/run\n/],
-  'the checkpoints of a run to resume': [['--resume', 'run/checkpoints'], /give that directory, --resume .*\/run\n/],
-  'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /leave out --config/],
+  'a checkpoint to resume': [['--resume', 'run/checkpoints/step-00000001'], /use --resume .*\/run\n/],
+  'the checkpoints of a run to resume': [['--resume', 'run/checkpoints'], /use --resume .*\/run\n/],
+  'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /omit --config/],
   'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
   'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
   'a join without address': [['join'], /missing argument. Usage: npx launch join <address>/],
@@ -78,7 +78,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   ],
   'a join to no address': [['join', '127.0.0.1:5555'], /tcp:\/\/127\.0\.0\.1:5555[\s\S]*received "127\.0\.0\.1:5555"/],
   'a join to no port': [['join', 'tcp://127.0.0.1:0'], /expected the address with the port that the run printed/],
-  'a bare resume where nothing was trained': [['--resume'], /there is no run to resume/],
+  'a bare resume where nothing was trained': [['--resume'], /no run to resume/],
 };
 
 describe('bad input', () => {

@@ -70,7 +70,7 @@ describe('launch generate', () => {
     appendFileSync(join(damaged, 'model.safetensors'), 'x');
     for (const [path, message] of [
       ['damaged', `${join(damaged, 'model.safetensors')} is damaged`],
-      ['absent', 'there is no folder absent'],
+      ['absent', 'folder absent not found'],
     ] as const) {
       const { stderr, status } = launch('generate', '--checkpoint', path);
       expect(status).toBe(2);

@@ -50,11 +50,11 @@ it.each([
   const args = [how, '--init-from', weights, '--run-dir', name];
   const trained = await launch([...args, ...set(...overrides, ...more)], folder());
   expect(trained).toMatchObject({ code: 0, orphans: [] });
-  expect(trained.stdout).toMatch(/^begins with the weights of .*, context 16, dropout 0$/m);
+  expect(trained.stdout).toMatch(/^starts with the weights of .*, context 16, dropout 0$/m);
   expect(trained.stderr).toBe(
     name === 'sharded'
       ? ''
-      : 'warning: bare-weights has no tokenizer: tokens are those of the data; they must mean what they did when the weights were trained\n',
+      : 'warning: bare-weights has no tokenizer: using that of the data, which must be the one that the weights were trained with\n',
   );
 
   const [first] = await metricsOf(join(folder(), name));

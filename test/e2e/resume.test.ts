@@ -48,7 +48,7 @@ it('resumes with another precision, and says so', async () => {
   await train(['--workers', '1', '--run-dir', 'changed'], ...overrides, 'train.maxSteps=15');
   const result = await launch(['--resume', 'changed', ...set(end, 'engine.precision=bf16')], folder());
   expect(result).toMatchObject({ code: 0, stderr: '' });
-  expect(result.stdout).toContain('engine.precision was float32 and is bf16 from here on');
+  expect(result.stdout).toContain('engine.precision was float32 and is bf16 from now on');
   const expected = await lossesOf(join(folder(), 'float32'));
   for (const [i, loss] of (await lossesOf(join(folder(), 'changed'))).entries()) {
     expect(Math.abs(loss / expected[i]! - 1), `step ${i + 1}`).toBeLessThan(i < 15 ? 1e-9 : 0.01);
@@ -63,7 +63,7 @@ it('goes on after the samples it was trained on, and counts them, with another b
   await train(['--workers', '1', '--run-dir', 'batches'], ...still, ...batches(4), 'train.maxSteps=10');
   const resumed = await launch(['--resume', 'batches', ...set(...batches(8), 'train.maxSteps=15')], folder());
   expect(resumed).toMatchObject({ code: 0, stderr: '' });
-  expect(resumed.stdout).toContain('train.globalBatchSize was 4 and is 8 from here on');
+  expect(resumed.stdout).toContain('train.globalBatchSize was 4 and is 8 from now on');
   const [eights, changed] = [await lossesOf(join(folder(), 'eights')), await lossesOf(join(folder(), 'batches'))];
   expect(changed.slice(10)).toEqual(eights.slice(5));
   const lines = (await readFile(join(folder(), 'batches', 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');

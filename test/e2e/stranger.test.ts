@@ -205,7 +205,7 @@ it('without encryption it listens on this machine alone', async () => {
   for (const address of ['tcp://0.0.0.0:0', 'tcp://*:0']) {
     const refused = await launch(['--no-encrypt', '--listen', address, ...set(...tiny)], folder());
     expect(refused.code).toBe(2);
-    expect(refused.stderr).toMatch(/--no-encrypt is for this machine alone, and others reach tcp:/);
+    expect(refused.stderr).toMatch(/--no-encrypt is allowed on this machine only, but other machines can reach tcp:/);
   }
   const { running, address } = await waitingRun('plain', '--no-encrypt');
   const worker = await launch(['join', address], folder());

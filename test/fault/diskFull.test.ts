@@ -48,7 +48,7 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   expect(result.stderr).toMatch(
     /warning: the checkpoint of step (300|450) was not written: .*; earlier checkpoints are kept/,
   );
-  expect(result.stderr).toMatch(/launch: the run came to step 450, but its last checkpoint could not be written/);
+  expect(result.stderr).toMatch(/launch: the run reached step 450, but its last checkpoint could not be written/);
   expect(result.stderr).not.toMatch(/\n {4}at /);
   expect(result.stdout).toMatch(/step 450\/450 +loss/);
   expect(await running.descendants()).toEqual([]);

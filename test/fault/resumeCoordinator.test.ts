@@ -117,7 +117,9 @@ it('resumed at another address, where its workers do not look: it says so, and s
   const resumed = start(['--resume', 'elsewhere', '--listen', 'tcp://127.0.0.1:0'], folder());
   const result = await resumed.finished;
   expect(result, result.stderr).toMatchObject({ code: 0 });
-  expect(result.stderr).toMatch(/local-0000, local-0001 look for their coordinator at tcp:\S+, not at tcp:\S+: others/);
+  expect(result.stderr).toMatch(
+    /local-0000, local-0001 look for their coordinator at tcp:\S+, not at tcp:\S+: starting other workers/,
+  );
   await expectWhole('elsewhere');
   await expectGone(killed, resumed);
 });

@@ -79,7 +79,7 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   // What the others had computed is saved.
   const [, step] = /\+(\d+)/.exec(String(moment)) ?? [];
   const [, saved] = /continue from step (\d+) with: npx launch --resume/.exec(result.stderr) ?? [];
-  if (step === undefined) expect(result.stderr).toMatch(/no checkpoint was written yet/);
+  if (step === undefined) expect(result.stderr).toMatch(/no checkpoint exists yet/);
   else expect(Number(saved)).toBeGreaterThanOrEqual(Number(step));
   expect(await running.descendants()).toEqual([]);
   const runDir = join(folder(), name);
@@ -110,7 +110,7 @@ it('stopped while it waits for workers: what the others hold is saved, and a res
 
 /** What every process but the lost one did last is written down: what the coordinator decided, and what the workers were told. */
 async function expectFlight(runDir: string, lost: number, stderr: string): Promise<void> {
-  expect(stderr).toContain(`what every process did last is in`);
+  expect(stderr).toContain(`the last actions of every process are in`);
   const flight = (name: string) => readFile(join(runDir, 'flight', `${name}.jsonl`), 'utf8');
   const coordinator = await flight('coordinator');
   expect(coordinator.split('\n').length).toBeLessThanOrEqual(1_001);

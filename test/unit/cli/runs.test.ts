@@ -125,7 +125,7 @@ it('a run that is gone before it is claimed is not made anew', async () => {
   make('a', { metrics: [step(1, 4)] });
   const folder = new RunFolder(join(cwd, 'runs/a'));
   await run('rm', 'a');
-  await expect(folder.claim(() => {})).rejects.toThrow('runs/a is there no more: it was removed or renamed meanwhile');
+  await expect(folder.claim(() => {})).rejects.toThrow('runs/a no longer exists: it was removed or renamed meanwhile');
   expect(existsSync(folder.path)).toBe(false);
 });
 

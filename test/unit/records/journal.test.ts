@@ -168,8 +168,8 @@ describe('a file that is not as it was written', () => {
     const warnings: string[] = [];
     const { journal } = Journal.open(path, (message) => warnings.push(message), { disk: quickDisk });
     expect(warnings).toEqual([
-      `${path} is damaged and not used: line 1: expected a record that begins with its checksum; ` +
-        'the run can be resumed from a checkpoint',
+      `${path} is damaged and not used: line 1: expected a record that begins with its checksum. ` +
+        'The run can be resumed from a checkpoint.',
     ]);
     for (const record of someSteps) journal.append(record);
     await journal.close();

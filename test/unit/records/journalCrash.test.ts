@@ -98,7 +98,7 @@ describe('a disk that is full for a while', () => {
       expect(found(path)).toEqual(oldStays ? expectedAfter(records) : undefined);
     }
     expect(warnings).toEqual([
-      expect.stringMatching(/^cannot write .*journal\.jsonl: the disk is full \(ENOSPC\); the run goes on/),
+      expect.stringMatching(/^cannot write .*journal\.jsonl: the disk is full \(ENOSPC\); the run continues/),
     ]);
     state.isFull = false;
     if (refused.at(-1)?.kind !== 'ended') {
@@ -133,7 +133,7 @@ describe('a disk that is full for a while', () => {
     journal.append(term(2, 1));
     expect(warnings).toEqual([
       expect.stringMatching(
-        /is outdated and could not be removed: the disk is read-only \(EROFS\); remove it by hand$/,
+        /is outdated and could not be removed: the disk is read-only \(EROFS\)\. Remove it by hand\.$/,
       ),
       expect.stringMatching(/^cannot write /),
     ]);
@@ -204,7 +204,7 @@ test('any run on any bad disk: what is found is what was, or an earlier commit o
         // Where nothing at all can be done about a file, its user is told.
         let isTold = false;
         const onWarning = (message: string): void => {
-          isTold ||= message.includes('remove it by hand');
+          isTold ||= message.includes('Remove it by hand');
         };
         const open = () => Journal.open(path, onWarning, { disk, compactAboveBytes });
         let { journal } = open();

@@ -89,7 +89,7 @@ describe('readRun', () => {
   });
 
   it('says what was expected where there is no run', async () => {
-    await expect(readRun(folder)).rejects.toThrow(/expected the directory of a run.*metrics\.jsonl is not there/);
+    await expect(readRun(folder)).rejects.toThrow(/expected a run directory.*metrics\.jsonl does not exist/);
   });
 });
 
@@ -130,7 +130,7 @@ describe('writeRunReport', () => {
     expect(page).not.toMatch(/<script|<img|<link|href=|src=(?!x onerror)|url\(|@import/);
     expect(page).toContain(`default-src 'none'`);
     expect(page).toContain('prefers-color-scheme:dark');
-    expect(page).toContain('1,000 earlier ones are left out');
+    expect(page).toContain('1,000 earlier ones are not shown');
     expect(page).toContain('100,000');
     expect(page).toMatch(/<\/html>\n$/);
     expect((await stat(out)).size).toBeLessThan(1.2e6);

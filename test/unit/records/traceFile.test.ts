@@ -115,7 +115,7 @@ describe('the trace file', () => {
     file.add(traced([{ track: 'agent', name: 'a', startMs: 0, ms: 1 }]));
     await file.close();
     expect(warnings.filter((line) => /lacks 3 spans of step 2 on rank 0/.test(line))).toHaveLength(1);
-    expect(warnings.filter((line) => /cannot write \/dev\/full: .*the trace ends here/.test(line))).toHaveLength(1);
+    expect(warnings.filter((line) => /cannot write \/dev\/full: .*The trace ends here/.test(line))).toHaveLength(1);
     await expect(open({ path: join(folder, 'absent', 'trace.json') })).rejects.toThrow(/cannot write .*absent/);
   });
 });

@@ -29,7 +29,7 @@ describe('the prompt of the samples', () => {
   it('of a shipped config gives way to the first word of a text without its letters, with a notice', async () => {
     const { prompt, notes } = await prepare({ set: ['data.text=ru.txt'] });
     expect(prompt).toBe('\u0416\u0438\u043b');
-    expect(notes).toEqual([expect.stringContaining('samples continue "\u0416\u0438\u043b", from the text')]);
+    expect(notes).toEqual([expect.stringContaining('samples continue "\u0416\u0438\u043b" from the text')]);
   });
 
   it('a line feed, gives way where the text has none, or no words', async () => {

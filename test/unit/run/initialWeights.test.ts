@@ -58,7 +58,7 @@ it('begins with a run, though its optimizer is gone', async () => {
 });
 
 it.each<[string, string[], string]>([
-  ['sharded', ['model.nLayer=3'], 'model.nLayer is 3, but the weights of sharded have 2: leave model.nLayer out'],
+  ['sharded', ['model.nLayer=3'], 'model.nLayer is 3, but the weights of sharded have 2: omit model.nLayer'],
   ['sharded', ['data.tokenizer=char'], 'data.tokenizer is char, but the weights of sharded were trained with byte'],
   [
     'sharded',
@@ -67,7 +67,7 @@ it.each<[string, string[], string]>([
   ],
   ['bare', ['data.tokenizer=gpt2'], 'model.vocabSize: expected 0 or at least 50257, the size of the gpt2 tokenizer'],
   ['chars', [`data.text=${text}`], 'the text has characters that are not among'],
-  ['nowhere', [], 'there is no folder nowhere'],
+  ['nowhere', [], 'folder nowhere not found'],
 ])('refuses %s with %j', async (from, set, message) => {
   const refused = prepare(from, [`data.text=${text}`, ...set]);
   await expect(refused).rejects.toThrow(UserError);
@@ -76,9 +76,7 @@ it.each<[string, string[], string]>([
 
 it('is no way to go on with a run', async () => {
   writeFileSync(join(cwd, 'chars/config.yaml'), 'model:\n  nLayer: 2\n');
-  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow(
-    'leave out --config, --run-dir and --init-from',
-  );
+  await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('omit --config, --run-dir and --init-from');
 });
 
 it.each<[string, (index: { weight_map: Record<string, string> }) => void, string]>([

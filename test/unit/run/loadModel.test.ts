@@ -63,9 +63,7 @@ describe('a checkpoint is found', () => {
     await found.engine.dispose();
     expect(found.checkpoint.trainer?.step).toBe(3);
     expect(warnings.splice(0)).toEqual([
-      expect.stringMatching(
-        /^skipped the checkpoint of step 5: .*config.json is damaged.*; took that of step 3 instead$/,
-      ),
+      expect.stringMatching(/^skipped the checkpoint of step 5: .*config.json is damaged.*; using step 3 instead$/),
     ]);
   });
 
@@ -92,26 +90,28 @@ describe('a checkpoint is found', () => {
     const onNote = (message: string) => notes.push(message);
     const newest = await findCheckpoint({ path: 'measured', cwd: folder, onWarning: onNote, onNote, verify: 'model' });
     expect(newest.step).toBe(5);
-    expect(notes).toEqual(['step 3 has a lower validation loss, 2.0000: --best takes it']);
+    expect(notes).toEqual(['step 3 has a lower validation loss, 2.0000: use --best to select it']);
     const worse = join(measured, 'checkpoints', 'step-00000003', 'model.safetensors');
     appendFileSync(worse, ' ');
     const next = await load('measured', { best: true });
     await next.engine.dispose();
     expect(next.checkpoint.step).toBe(5);
     expect(warnings.splice(0)).toEqual([
-      expect.stringMatching(/^skipped the checkpoint of step 3: .*took that of step 5 instead$/),
+      expect.stringMatching(/^skipped the checkpoint of step 3: .*using step 5 instead$/),
     ]);
     await expect(load('run', { best: true })).rejects.toThrow(
-      'no checkpoint in run/checkpoints has a validation loss, so none is the best',
+      'no checkpoint in run/checkpoints has a validation loss, because',
     );
-    await expect(load('run/checkpoints/step-00000003', { best: true })).rejects.toThrow('is one checkpoint');
+    await expect(load('run/checkpoints/step-00000003', { best: true })).rejects.toThrow(
+      'is a checkpoint: name a run directory',
+    );
   });
 
   test('in the newest run that has one', async () => {
     const cwd = join(folder, 'cwd');
     const choice = { path: undefined, cwd, onWarning: (message: string) => warnings.push(message) };
     const find = () => findCheckpoint({ ...choice, verify: 'model' });
-    await expect(find()).rejects.toThrow('there is no run in runs/ to take a model of');
+    await expect(find()).rejects.toThrow('no run in runs/ to load a model from');
     const begin = (name: string, changed: number) => {
       mkdirSync(join(cwd, 'runs', name), { recursive: true });
       writeFileSync(join(cwd, 'runs', name, 'config.yaml'), '');
@@ -125,7 +125,7 @@ describe('a checkpoint is found', () => {
     cpSync(join(folder, 'run'), join(cwd, 'runs', 'older'), { recursive: true });
     begin('older', 100);
     expect((await find()).path).toBe(join(cwd, 'runs', 'newer', 'checkpoints', 'step-00000005'));
-    expect(warnings.splice(0)).toEqual(['runs/begun has no checkpoint yet: took runs/newer']);
+    expect(warnings.splice(0)).toEqual(['runs/begun has no checkpoint yet: using runs/newer']);
   });
 
   test('as a bare model folder, which gives the same text', async () => {
@@ -142,9 +142,9 @@ describe('a checkpoint is found', () => {
     mkdirSync(join(folder, 'empty'));
     writeFileSync(join(folder, 'file'), '');
     for (const [path, message] of [
-      ['absent', 'there is no folder'],
-      ['file', 'there is no folder'],
-      ['empty', 'holds no checkpoint'],
+      ['absent', 'folder absent not found'],
+      ['file', 'folder file not found'],
+      ['empty', 'has no checkpoint'],
     ] as const) {
       await expect(load(path)).rejects.toThrow(UserError);
       await expect(load(path)).rejects.toThrow(message);

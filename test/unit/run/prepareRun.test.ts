@@ -11,8 +11,8 @@ const steps = (maxSteps: number, schedule: object = {}) => ({ train: { maxSteps 
 
 it('says that another last step changes the learning rate, and how to keep it', () => {
   expect(said(steps(1000), steps(2000))).toBe(
-    'train.maxSteps was 1000 and is 2000: the learning rate falls until then (schedule.decaySteps is 0), so it changes from here on: ' +
-      'at step 1000 it is 5.9e-4, not 1.0e-4; schedule.decaySteps=1000 goes on with the curve it had',
+    'train.maxSteps was 1000 and is 2000: the learning rate falls until then (schedule.decaySteps is 0), so it changes from now on: ' +
+      'at step 1000 it is 5.9e-4, not 1.0e-4; schedule.decaySteps=1000 keeps the former curve',
   );
 });
 
@@ -35,11 +35,11 @@ it('says nothing where the last step is the same', () => {
 });
 
 it('says that the precision changes', () => {
-  expect(said({}, { engine: { precision: 'bf16' } })).toBe('engine.precision was float32 and is bf16 from here on');
+  expect(said({}, { engine: { precision: 'bf16' } })).toBe('engine.precision was float32 and is bf16 from now on');
 });
 
 it.each([
-  ['--resume beside --init-from', { resume: '', initFrom: 'gpt2' }, /leave out --config, --run-dir and --init-from/],
+  ['--resume beside --init-from', { resume: '', initFrom: 'gpt2' }, /omit --config, --run-dir and --init-from/],
   [
     'two values of one key',
     { set: ['train.maxSteps=5', 'train.maxSteps=6'] },
@@ -50,7 +50,7 @@ it.each([
     { set: ['train.workers=2'], workers: 3 },
     /--set train.workers=2 and --workers 3 give train.workers two values/,
   ],
-  ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of the two/],
+  ['a text beside shards', { set: ['data.text=a.txt', 'data.shards=b'] }, /trains on one of them/],
 ])('refuses %s', async (_, args, message) => {
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
   await expect(
@@ -60,12 +60,12 @@ it.each([
 
 it('names the setting that keeps line ends where the text had CRLF, which a run may have begun with', () => {
   expect(changedText('step-1', { description: 'a.txt', normalised: 1200 })).toBe(
-    'the text has changed since step-1 was written: it is now a.txt; set data.lineEndings=keep if the run began with the CRLF of 1,200 line ends ' +
-      'that are LF now, else restore it, or start a new run',
+    'the text has changed since step-1 was written: it is now a.txt; set data.lineEndings=keep if the run started with CRLF in 1,200 line endings ' +
+      'that are now LF, otherwise restore it, or start a new run',
   );
   expect(changedText('step-1', { description: 'a.txt' })).toMatch(/a\.txt; restore it, or start a new run$/);
 });
 
 it('refuses other weights for a run that goes on', () => {
-  expect(() => said({}, { model: { from: 'gpt2' } })).toThrow('a run that goes on has its own weights');
+  expect(() => said({}, { model: { from: 'gpt2' } })).toThrow('a resumed run has its own weights');
 });

@@ -34,7 +34,7 @@ it.each([
   [whole.slice(0, whole.indexOf('\neval:') + 1), 'it has no eval: sample: engine: comm:'],
   [`${whole.slice(0, whole.indexOf('\ncomm:'))}\ncomm:\n`, 'it has no comm:'],
 ])('is refused where a part is missing (%#)', (text, problem) => {
-  expect(() => check(text)).toThrow(/^config\.yaml is not whole: .* trainer\.json of the newest checkpoint/);
+  expect(() => check(text)).toThrow(/^config\.yaml is incomplete: .* trainer\.json of the newest checkpoint/);
   expect(() => check(text)).toThrow(problem);
 });
 
@@ -42,5 +42,5 @@ it('is looked at before a run is resumed', async () => {
   writeFileSync(join(cwd, 'config.yaml'), '');
   const messages = { note: () => {}, warn: () => {}, progress: () => () => {} };
   const args = { resume: cwd, singleProcess: false, encrypt: true, dryRun: true };
-  await expect(prepareRun(args, cwd, messages)).rejects.toThrow('config.yaml is not whole: it is empty');
+  await expect(prepareRun(args, cwd, messages)).rejects.toThrow('config.yaml is incomplete: it is empty');
 });

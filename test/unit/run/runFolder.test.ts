@@ -29,16 +29,14 @@ it('names a run after its config, and counts further ones', async () => {
 
 it('refuses a directory that holds a run', async () => {
   const path = await makeRun('mine', 1);
-  await expect(newRunFolder(path, 'x', cwd)).rejects.toThrow(/holds a run already: go on with it with --resume/);
+  await expect(newRunFolder(path, 'x', cwd)).rejects.toThrow(/already holds a run: continue it with --resume/);
 });
 
 it('resumes the run that was written to last', async () => {
   await makeRun('older', 100);
   const newer = await makeRun('newer', 200);
   expect((await existingRunFolder(undefined, cwd)).path).toBe(newer);
-  await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(
-    /expected a run directory.*\. Runs in runs: \w+, \w+$/,
-  );
+  await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(/is not a run directory.*\. Runs in runs: \w+, \w+$/);
 });
 
 it('resumes no run that ended before its first step', async () => {
@@ -49,7 +47,7 @@ it('resumes no run that ended before its first step', async () => {
 
 it('tells who names a checkpoint which directory to resume', async () => {
   const run = await makeRun('mine', 1);
-  const message = `it lies in a run: give that directory, --resume ${run}`;
+  const message = `It is inside a run: use --resume ${run}`;
   await expect(existingRunFolder('runs/mine/checkpoints/step-00000001', cwd)).rejects.toThrow(message);
   await expect(existingRunFolder('runs/mine/checkpoints', cwd)).rejects.toThrow(message);
 });

@@ -194,7 +194,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     await expect(other).rejects.toThrow(UserError);
     await expect(other).rejects.toThrow(/has a model with nLayer = 2, but the trainer's has 1/);
     expect(await trainSteps(trainer, 0, 0)).toEqual(before);
-    await expect(restoreCheckpoint('absent', trainer, { cwd: folder })).rejects.toThrow(/there is no folder .*absent/);
+    await expect(restoreCheckpoint('absent', trainer, { cwd: folder })).rejects.toThrow(/folder .*absent not found/);
     await expect(saveCheckpoint('x', trainer, { step: 0.5, dataset })).rejects.toThrow(/step: expected a whole number/);
     await expect(
       saveCheckpoint('x', trainer, { step: 1, dataset, config: { train: { maxSteps: 0 } }, cwd: folder }),
