@@ -43,7 +43,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('split', {
         choices: splits,
         default: 'val' as const,
-        describe: 'Part of the text, split as in the run; all: a text that the run never saw',
+        describe: 'Part of the text, split as in the run; all: the full text',
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')

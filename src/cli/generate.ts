@@ -39,7 +39,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
         type: 'number',
         requiresArg: true,
         default: 1,
-        describe: 'Number of texts; each uses the next seed after --seed',
+        describe: 'Number of texts; the first uses --seed, each further one the next seed',
       })
       .option('cache', {
         type: 'boolean',

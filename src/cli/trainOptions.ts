@@ -52,7 +52,8 @@ export const trainOptions = {
   encrypt: {
     type: 'boolean',
     default: true,
-    describe: 'Encrypt all connections with the keys in the run directory; use --no-encrypt only on a private network',
+    describe:
+      'Encrypt all connections with the keys in the run directory; --no-encrypt is only for workers on this machine',
   },
   dashboard: {
     type: 'string',

@@ -49,7 +49,7 @@ export type ModelKeys = Gpt2Keys | BigramKeys;
 export interface DataKeys {
   /** Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
-  /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. Any other value is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
+  /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
   /** Name of the JSON key or table column that holds the text, where files of `text` and `validation` are JSON or tables. Default `"text"`, a string of 1 to 1000 characters. */
   field: string;
@@ -159,7 +159,7 @@ export interface SampleKeys {
 
 /** The compute engine. */
 export interface EngineKeys {
-  /** native: the C++ addon. tfjs: TensorFlow.js. auto: native if it is compiled, otherwise tfjs on wasm. Default `"auto"`, one of auto, native, tfjs. */
+  /** native: the C++ addon. tfjs: TensorFlow.js. auto: native if it is available, otherwise tfjs on wasm. Default `"auto"`, one of auto, native, tfjs. */
   name: 'auto' | 'native' | 'tfjs';
   /** Backend of the tfjs engine; auto selects wasm. Default `"auto"`, one of auto, tensorflow, webgpu, wasm, cpu. */
   deviceKind: 'auto' | 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
@@ -181,7 +181,7 @@ export interface CommKeys {
   heartbeatIntervalMs: number;
   /** Time without a sign of life after which a worker counts as dead, in milliseconds. Default `10000`, a whole number from 20 to 36000000. */
   heartbeatTimeoutMs: number;
-  /** Time limit of a step, in milliseconds. A worker that exceeds it is removed from the run. Default `600000`, a whole number from 100 to 360000000. */
+  /** Time limit of a step, in milliseconds. A worker that exceeds it leaves the ring, and may return later. Default `600000`, a whole number from 100 to 360000000. */
   stepTimeoutMs: number;
   /** Time that a run waits for workers, at its start or after a loss, in milliseconds. Default `60000`, a whole number from 100 to 36000000. */
   joinTimeoutMs: number;

@@ -124,7 +124,7 @@ export interface CoordinatorOptions {
   readonly decide?: typeof decide;
 }
 
-/** Samples trained on before, oldest first, from the checkpoint and, beyond it, the journal. */
+/** Tokens trained on before, oldest first, from the checkpoint and, beyond it, the journal. */
 export function progressBefore({ config, resume, resumed }: CoordinatorOptions): Progress[] {
   const { trainer } = resume ?? {};
   const known: Progress[] = [];

@@ -32,7 +32,7 @@ export const comm = z
       default: 600_000,
       min: 100,
       max: 360_000_000,
-      doc: 'Time limit of a step, in milliseconds. A worker that exceeds it is removed from the run.',
+      doc: 'Time limit of a step, in milliseconds. A worker that exceeds it leaves the ring, and may return later.',
     }),
     joinTimeoutMs: whole({
       default: 60_000,

@@ -12,7 +12,7 @@ export const engine = z
   .strictObject({
     name: choice(engineNames, {
       default: 'auto',
-      doc: `${engineDocs} auto: native if it is compiled, otherwise tfjs on wasm.`,
+      doc: `${engineDocs} auto: native if it is available, otherwise tfjs on wasm.`,
     }),
     deviceKind: choice(deviceKinds, {
       default: 'auto',

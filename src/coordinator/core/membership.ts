@@ -113,7 +113,7 @@ function proven(state: RunState, holds: Member['holds']): RunState {
     state.stage === 'gathering' && holds !== undefined && holds.term === state.term && holds.step > state.step;
   if (!isProof || state.term === 0) return state;
   const { step, term: committedTerm } = holds;
-  // A worker that has reduced the next step lacks only a norm that nothing records; it receives the state instead.
+  // A worker that has only reduced that step lacks a norm that nothing records; it receives the state instead.
   const committed = { ...state.committed, gradNorm: undefined, learningRate: undefined };
   return { ...state, step, committedTerm, committed, appliedStep: step, evaluatedStep: step };
 }

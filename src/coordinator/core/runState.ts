@@ -68,7 +68,7 @@ export interface Resumed {
   readonly gradNorm: number | undefined;
   /** Learning rate of the committed step's update, if the journal has it; the schedule may have changed since. */
   readonly learningRate: number | undefined;
-  /** Number of samples trained on in `step` updates, if the journal has it. */
+  /** Number of tokens trained on in `step` updates, if the journal has it. */
   readonly tokens: number | undefined;
   /** Names of the workers that may still be alive and hold their state. */
   readonly workers: readonly string[];

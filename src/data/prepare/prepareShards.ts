@@ -71,7 +71,7 @@ export interface Prepared {
 
 /**
  * @returns the result, or undefined if it already existed
- * @throws UserError for input without text, or a folder with other contents; PeerError when the disk fails
+ * @throws UserError for input that is empty or is not text, or a folder with other contents; PeerError when the disk fails
  */
 export async function prepareShards(options: PrepareOptions): Promise<Prepared | undefined> {
   const { tokenizer } = options;
