@@ -28,7 +28,7 @@ napi_value attentionForward(napi_env env, napi_callback_info info) {
   readShape(args, p);
   const Index rows = sizeOf(p.b, p.t);
   p.out = args.anyFloats("out", sizeOf(rows, p.c));
-  p.lse = args.floats("lse", sizeOf(rows, p.nHead));
+  p.lse = args.floats("lse", sizeOf(rows, p.nHead, 2));
   p.qkv = args.anyFloats("qkv", sizeOf(rows, p.c, 3));
   checkType(args, "out", p.out, p.qkv);
   p.dropout = args.dropout(p.b);
@@ -49,7 +49,7 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   checkType(args, "dqkv", p.dqkv, p.qkv);
   checkType(args, "dout", p.dout, p.qkv);
   checkType(args, "out", p.out, p.qkv);
-  p.lse = args.floats("lse", sizeOf(rows, p.nHead));
+  p.lse = args.floats("lse", sizeOf(rows, p.nHead, 2));
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }

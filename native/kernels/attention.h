@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "dropout.h"
+#include "math.h"
 #include "parallel.h"
 #include "prefetch.h"
 #include "simd.h"
@@ -106,9 +107,43 @@ bool forHeads(ThreadPool& pool, const Arguments& p, Body body) {
   return true;
 }
 
+inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }
+
+// The logs of the softmax denominators of W queries. The backward pass subtracts both numbers from the scores, which are powers of 2, to
+// compute the weights again.
+struct DenominatorLog {
+  // A smaller rest is dropped: it changes a weight by less than 2.7e-6.
+  static constexpr float restLeast = 1.0f / (1 << 18);
+  static constexpr float toNatural = 1 / log2e;
+  Vec log, rest;
+
+  // float32 rounds the log of scores of 10^6 by hundredths, and the weights would be off by as much. The rest is what rounding left out.
+  static DenominatorLog of(Vec maximum, Vec sum) {
+    const Vec logOfSum = log2(sum), log = (maximum + logOfSum) * splat(toNatural);
+    const Vec rest = (maximum - rounded(log * splat(log2e))) + logOfSum;
+    return {log, where(abs(rest) < splat(restLeast), Vec{}, rest * splat(toNatural))};
+  }
+};
+
+// The logs of a head's queries in memory.
+template <class Float>
+struct DenominatorLogs {
+  Float *logs, *rests;  // [T]
+
+  // Those of head `task` in a tensor [2, B, NH, T].
+  template <class Arguments>
+  static DenominatorLogs of(Float* lse, const Arguments& p, Index task) {
+    return {lse + task * p.t, lse + (p.b * p.nHead + task) * p.t};
+  }
+
+  void store(Index i, const DenominatorLog& log, int count) const {
+    storeAny(logs + i, log.log, count);
+    storeAny(rests + i, log.rest, count);
+  }
+};
+
 // The queries from i on that see key j.
 inline VecI sees(Index i, Index j) { return VecI(laneNumbers()) >= VecI(splatU(uint32_t(int32_t(j - i)))); }
-inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }
 
 // Rows from `from`, `stride` apart, into rows of `width`; zeros after `size` channels and after `rows` rows, up to `rowsMost`.
 inline void gatherRows(const float* from, Index stride, Index rows, Index rowsMost, Index size, float* to, Index width) {

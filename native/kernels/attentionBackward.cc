@@ -1,7 +1,6 @@
 // The gradients of causal attention, with the weights recomputed from the scores and their log-sum-exp, in the tiles of the
 // forward pass. A block of queries processes its keys from first to last, so every sum has a fixed order.
 #include "attentionBf16.h"
-#include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
@@ -14,13 +13,13 @@ struct Scratch {
   float *queryRows, *doutRows, *dquery;        // [blockQueries, width]
   float *queryColumns, *doutColumns;           // [width, blockQueries]
   float *weights, *dscores;                    // [blockKeys, blockQueries]
-  float *lse, *delta;                          // [blockQueries]
+  float *lse, *rest, *delta;                   // [blockQueries]
 
   Scratch(Carver& carver, const Head& head) {
     for (float** rows : {&keyRows, &valueRows, &dkey, &dvalue}) *rows = carver.take(head.rows * head.width);
     for (float** rows : {&queryRows, &doutRows, &dquery, &queryColumns, &doutColumns}) *rows = carver.take(blockQueries * head.width);
     for (float** tile : {&weights, &dscores}) *tile = carver.take(blockKeys * blockQueries);
-    for (float** numbers : {&lse, &delta}) *numbers = carver.take(blockQueries);
+    for (float** numbers : {&lse, &rest, &delta}) *numbers = carver.take(blockQueries);
   }
 };
 
@@ -28,7 +27,8 @@ struct Scratch {
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
-  const float *query, *nextQuery, *dout, *out, *lse;
+  const float *query, *nextQuery, *dout, *out;
+  DenominatorLogs<const float> lse;
   float* dquery;
 
   void run() const {
@@ -69,20 +69,22 @@ struct HeadBackward {
       Vec sum = {};
       forVectors(hs, [&](Index x, int count) { sum = fma(load(scratch.doutRows + q * width + x), loadAny(row + x, count), sum); });
       scratch.delta[q] = sumLanes(sum);
-      scratch.lse[q] = lse[i0 + q] * log2e;
+      scratch.lse[q] = lse.logs[i0 + q] * log2e;
+      scratch.rest[q] = lse.rests[i0 + q] * log2e;
     }
-    for (Index q = queries; q < roundUp(queries, W); q++) scratch.delta[q] = scratch.lse[q] = 0;
+    for (Index q = queries; q < roundUp(queries, W); q++) scratch.delta[q] = scratch.lse[q] = scratch.rest[q] = 0;
   }
 
   // For W queries from the block's q on, the first of which is i: turns scores into weights (0 where dropped, the others not yet
   // scaled for that) and the gradients of the weights into those of the scores.
   void scoreGradients(Index q, Index i, Index j0, Index keys) const {
-    const Vec lseOfQuery = load(scratch.lse + q), delta = load(scratch.delta + q), dropoutScale = splat(head.dropout.scale);
+    const Vec lseOfQuery = load(scratch.lse + q), rest = load(scratch.rest + q), delta = load(scratch.delta + q);
+    const Vec dropoutScale = splat(head.dropout.scale);
     VecU elements = head.elementsFrom(i, j0);
     float* weights = scratch.weights + q;
     float* dscores = scratch.dscores + q;
     const auto turn = [&](Index j, auto onlySeen) {
-      const Vec weight = onlySeen(exp2(load(weights + j * blockQueries) - lseOfQuery));
+      const Vec weight = onlySeen(exp2(load(weights + j * blockQueries) - lseOfQuery - rest));
       const Vec dweight = onlySeen(load(dscores + j * blockQueries));
       if (head.drops()) {
         const VecI keeps = head.keeps(elements);
@@ -151,7 +153,7 @@ bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
                  nextQuery,
                  dout + head.offset(1),
                  out + head.offset(1),
-                 p.lse + task * p.t,
+                 DenominatorLogs<const float>::of(p.lse, p, task),
                  dqkv + head.offset(3)}
         .run();
   });

@@ -1,6 +1,5 @@
 // The gradients of attention on bfloat16 tensors: attentionBackward.cc in blocks of the unit that multiplies them.
 #include "attentionBf16.h"
-#include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
@@ -21,7 +20,7 @@ struct Scratch {
   float *scores, *dweights;               // for each panel, [blockKeys, 32]
   uint16_t *weightRows, *dscoreRows;      // [blockKeys, queries]: for each 2 W queries, pairs of the one and the other W
   uint16_t* dscorePairs;                  // for each panel, pairs of keys
-  float *lse, *delta, *factors;           // [queries]
+  float *lse, *rest, *delta, *factors;    // [queries]
 
   Scratch(Carver& carver, const Head& head) {
     const Index channels = blocksOf(head.hs), all = blocksOf(head.t) * channels * blockFloats;
@@ -33,7 +32,7 @@ struct Scratch {
     dquery = carver.take(panels * channels * blockFloats);
     for (float** products : {&scores, &dweights}) *products = carver.take(panels * blockKeys * side);
     for (uint16_t** numbers : {&weightRows, &dscoreRows, &dscorePairs}) *numbers = takeBf16(carver, panels * pairsOfPanel);
-    for (float** numbers : {&lse, &delta, &factors}) *numbers = carver.take(queriesMost);
+    for (float** numbers : {&lse, &rest, &delta, &factors}) *numbers = carver.take(queriesMost);
   }
 };
 
@@ -61,7 +60,7 @@ struct HeadBackward {
   const Scratch& scratch;
   Bf16BlockFunction multiply;
   const uint16_t *query, *nextQuery, *dout, *out;
-  const float* lse;
+  DenominatorLogs<const float> lse;
   uint16_t* dquery;
 
   Index channels() const { return blocksOf(head.hs); }
@@ -116,7 +115,8 @@ struct HeadBackward {
         });
       }
       scratch.delta[q] = sumLanes(sum);
-      scratch.lse[q] = q < queries ? lse[i0 + q] * log2e : 0;
+      scratch.lse[q] = q < queries ? lse.logs[i0 + q] * log2e : 0;
+      scratch.rest[q] = q < queries ? lse.rests[i0 + q] * log2e : 0;
     }
   }
 
@@ -137,6 +137,7 @@ struct HeadBackward {
     uint16_t* dscorePair = scratch.dscorePairs + panel * pairsOfPanel + 2 * q;
     const Vec scale = splat(head.scale * log2e), dropoutScale = splat(head.dropout.scale);
     const Vec lseOf[2] = {load(scratch.lse + first), load(scratch.lse + first + W)};
+    const Vec rest[2] = {load(scratch.rest + first), load(scratch.rest + first + W)};
     const Vec delta[2] = {load(scratch.delta + first), load(scratch.delta + first + W)};
     VecU elements[2] = {head.elementsFrom(i + q, j0), head.elementsFrom(i + q + W, j0)};
     const auto turn = [&](Index j, auto onlySeen) {
@@ -147,7 +148,7 @@ struct HeadBackward {
 #pragma GCC unroll 2
         for (int v = 0; v < 2; v++) {
           const Index at = (j + key) * side + v * W;
-          Vec kept = onlySeen(exp2(fma(load(scores + at), scale, -lseOf[v])), j + key, v);
+          Vec kept = onlySeen(exp2(fma(load(scores + at), scale, -lseOf[v]) - rest[v]), j + key, v);
           const Vec full = kept;
           Vec dweight = load(dweights + at);
           if (head.drops()) {
@@ -248,7 +249,7 @@ bool attentionBackwardBf16(ThreadPool& pool, const AttentionBackwardArguments& p
                  nextQuery,
                  dout + head.offset(1),
                  out + head.offset(1),
-                 p.lse + task * p.t,
+                 DenominatorLogs<const float>::of(p.lse, p, task),
                  dqkv + head.offset(3)}
         .run();
   });

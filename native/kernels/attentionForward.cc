@@ -3,7 +3,6 @@
 // of its queries sees.
 #include "attentionBf16.h"
 #include "attentionDecode.h"
-#include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
@@ -69,7 +68,8 @@ struct HeadForward {
   Index keyStride;
   Index first;  // token: the one where `query`, `out` and `lse` begin
   const float *query, *nextQuery;
-  float *out, *lse;  // lse or null
+  float* out;
+  DenominatorLogs<float> lse;  // or null
 
   void run() const {
     gatherRows(key, keyStride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
@@ -107,7 +107,7 @@ struct HeadForward {
   // Writes `count` rows from `row` on, whose sums are those of queries q, q + 1, ... of the block.
   void finish(Index row, Index q, int count, const State& state) const {
     store(scratch.factors, splat(head.dropoutScale()) / state.sum);
-    if (lse != nullptr) storeAny(lse + row, (state.maximum + log2(state.sum)) * splat(1 / log2e), count);
+    if (lse.logs != nullptr) lse.store(row, DenominatorLog::of(state.maximum, state.sum), count);
     for (int i = 0; i < count; i++) {
       scatterRows(scratch.sums + (q + i) * head.width, head.width, 1, head.hs, scratch.factors[i], out + (row + i) * head.c, head.c);
     }
@@ -139,7 +139,8 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
   return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const float* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
     const float* query = qkv + head.offset(3);
-    HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1), p.lse + task * p.t}
+    HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1),
+                DenominatorLogs<float>::of(p.lse, p, task)}
         .run();
   });
 }
@@ -158,7 +159,7 @@ bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p) {
     Carver carver = {memory + thread * size.used};
     const Scratch scratch(carver, head);
     const Index x = head.offset(1);
-    HeadForward{head, scratch, p.keys + x, p.values + x, p.c, p.position, p.qkv + x, nullptr, p.out + x, nullptr}.run();
+    HeadForward{head, scratch, p.keys + x, p.values + x, p.c, p.position, p.qkv + x, nullptr, p.out + x, {}}.run();
   });
   return true;
 }

@@ -1,6 +1,5 @@
 // The forward pass of attention on bfloat16 tensors: attentionForward.cc in blocks of the unit that multiplies them.
 #include "attentionBf16.h"
-#include "math.h"
 
 namespace lockstep::LOCKSTEP_ISA {
 namespace {
@@ -40,7 +39,7 @@ struct HeadForward {
   Bf16BlockFunction multiply;
   const uint16_t *query, *nextQuery;
   uint16_t* out;
-  float* lse;
+  DenominatorLogs<float> lse;
 
   void run() const {
     const Index c = head.c, stride = 3 * c;
@@ -70,7 +69,7 @@ struct HeadForward {
     for (Index q = 0; q < queries; q += W) {
       const State& state = states[q / W];
       store(scratch.factors + q, splat(head.dropoutScale()) / state.sum);
-      storeAny(lse + i0 + q, (state.maximum + log2(state.sum)) * splat(1 / log2e), int(smaller(W, queries - q)));
+      lse.store(i0 + q, DenominatorLog::of(state.maximum, state.sum), int(smaller(W, queries - q)));
     }
     scatterTransposed(scratch.sums, scratch.factors, queries, head.hs, out + i0 * head.c, head.c);
   }
@@ -136,7 +135,8 @@ bool attentionForwardBf16(ThreadPool& pool, const AttentionForwardArguments& p) 
   return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
     const uint16_t* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
-    HeadForward{head, scratch, multiply, qkv + head.offset(3), nextQuery, out + head.offset(1), p.lse + task * p.t}.run();
+    const auto lse = DenominatorLogs<float>::of(p.lse, p, task);
+    HeadForward{head, scratch, multiply, qkv + head.offset(3), nextQuery, out + head.offset(1), lse}.run();
   });
 }
 

@@ -59,7 +59,7 @@ struct LinearBackwardArguments {
 struct AttentionForwardArguments {
   Index b, t, c, nHead;
   FloatArray out;  // [B, T, C]
-  float* lse;      // [B, NH, T]
+  float* lse;      // [2, B, NH, T]: the logs, then what rounding took from them
   FloatArray qkv;  // [B, T, 3C]
   DropoutArguments dropout;
 };
@@ -70,7 +70,7 @@ struct AttentionBackwardArguments {
   FloatArray dout;
   FloatArray out;
   FloatArray qkv;
-  const float* lse;
+  const float* lse;  // [2, B, NH, T], of the forward pass
   DropoutArguments dropout;
 };
 

@@ -100,6 +100,14 @@ static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 static inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
 #endif
 
+static inline Vec abs(Vec a) { return max(-a, a); }
+
+// `a`, rounded: a product that goes through here is not fused with the sum that it is part of.
+static inline Vec rounded(Vec a) {
+  __asm__("" : "+m"(a));
+  return a;
+}
+
 static inline Vec toFloat(VecI a) { return __builtin_convertvector(a, Vec); }
 static inline VecU bitsOf(Vec a) { return VecU(a); }
 static inline Vec fromBits(VecU a) { return Vec(a); }

@@ -114,7 +114,10 @@ export interface AttentionOptions {
   readonly qkv: Tensor;
   /** NH: heads. */
   readonly nHead: number;
-  /** (B, NH, T): log of the softmax denominator (with the maximum), saved for the backward pass. */
+  /**
+   * (2, B, NH, T), saved for the backward pass: the log of the softmax denominator (with the maximum), and what its rounding left out.
+   * Large scores need both: at 10^6 float32 rounds to 0.06.
+   */
   readonly lse: Tensor;
   /** On the attention weights; element index inside a sample is (h·T + i)·T + j for query i, key j. */
   readonly dropout?: Dropout;

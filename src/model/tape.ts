@@ -184,7 +184,7 @@ export class Tape {
   /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. */
   attention(qkv: Variable, nHead: number, dropout?: Dropout): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
-    const lse = this.#recording.buffers.alloc([B, nHead, T]);
+    const lse = this.#recording.buffers.alloc([2, B, nHead, T]);
     const out = this.#recording.variable([B, T, threeC / 3], this.#operandType);
     const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
     this.#engine.attentionForward({ ...shared, out: out.value });

@@ -71,7 +71,7 @@ void linear(ThreadPool& pool, std::vector<float>& results) {
 
 void attention(ThreadPool& pool, std::vector<float>& results) {
   const Index b = 3, t = 70, c = 32, nHead = 2;
-  std::vector<float> qkv = numbers(b * t * 3 * c, 5), out(b * t * c), lse(b * nHead * t), dout = numbers(out.size(), 6), dqkv(qkv.size());
+  std::vector<float> qkv = numbers(b * t * 3 * c, 5), out(b * t * c), lse(2 * b * nHead * t), dout = numbers(out.size(), 6), dqkv(qkv.size());
   AttentionForwardArguments forward = {};
   forward.b = b, forward.t = t, forward.c = c, forward.nHead = nHead;
   forward.out = floats(out), forward.lse = lse.data(), forward.qkv = floats(qkv), forward.dropout = {nullptr, 0, 1};

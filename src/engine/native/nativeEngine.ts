@@ -301,7 +301,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       c,
       options.nHead,
       anyFloats(options.out, 'out', b * t * c),
-      floats(options.lse, 'lse', b * options.nHead * t),
+      floats(options.lse, 'lse', 2 * b * options.nHead * t),
       anyFloats(options.qkv, 'qkv'),
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
@@ -320,7 +320,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       anyFloats(options.dout, 'dout', b * t * c),
       anyFloats(options.out, 'out', b * t * c),
       anyFloats(options.qkv, 'qkv'),
-      floats(options.lse, 'lse', b * options.nHead * t),
+      floats(options.lse, 'lse', 2 * b * options.nHead * t),
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
     );

@@ -44,15 +44,17 @@ function causalScores(ops: Ops, q: TfTensor, k: TfTensor): TfTensor {
   return tf.add(scores, tf.tensor3d(mask, [1, queries, keys]));
 }
 
-/** Over the last dimension: the weights, and the log of what they were divided by. */
+/** Over the last dimension: the weights, and the log of what they were divided by, with what its rounding left out. */
 function softmax({ tf }: Ops, scores: TfTensor) {
   const max = tf.max(scores, 2, true);
   const exponentials = tf.exp(tf.sub(scores, max));
   const sums = tf.sum(exponentials, 2, true);
-  return { weights: tf.div(exponentials, sums), lse: tf.add(max, tf.log(sums)) };
+  const logs = tf.log(sums);
+  const lse = tf.add(max, logs);
+  return { weights: tf.div(exponentials, sums), lse: tf.stack([lse, tf.add(tf.sub(max, lse), logs)]) };
 }
 
-/** `dropout`: what each attention weight is multiplied by, [B·NH, T, T]. out [B·T, C], lse [B·NH, T, 1]. */
+/** `dropout`: what each attention weight is multiplied by, [B·NH, T, T]. out [B·T, C], lse [2, B·NH, T, 1]. */
 export function attention(ops: Ops, qkv: TfTensor, dims: AttentionDims, dropout?: TfTensor) {
   const { q, k, v } = splitHeads(ops, qkv, dims);
   const { weights, lse } = softmax(ops, causalScores(ops, q, k));
@@ -60,7 +62,7 @@ export function attention(ops: Ops, qkv: TfTensor, dims: AttentionDims, dropout?
   return { out: mergeHeads(ops, matMul(ops, kept, v), dims), lse };
 }
 
-/** dqkv [B·T, 3C] from dout [B·T, C] and the forward pass's lse [B·NH, T, 1]. */
+/** dqkv [B·T, 3C] from dout [B·T, C] and the forward pass's lse [2, B·NH, T, 1]. */
 export function attentionGradient(
   ops: Ops,
   { qkv, dout, lse, dropout }: { qkv: TfTensor; dout: TfTensor; lse: TfTensor; dropout?: TfTensor | undefined },
@@ -69,7 +71,8 @@ export function attentionGradient(
   const { tf } = ops;
   const { batchSize, time, nHead, headSize } = dims;
   const { q, k, v } = splitHeads(ops, qkv, dims);
-  const weights = tf.exp(tf.sub(causalScores(ops, q, k), lse));
+  const [log, rest] = tf.unstack(lse) as [TfTensor, TfTensor];
+  const weights = tf.exp(tf.sub(tf.sub(causalScores(ops, q, k), log), rest));
   const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
   const doutHeads = tf.reshape(tf.transpose(tf.reshape(dout, [batchSize, time, nHead, headSize]), [0, 2, 1, 3]), [
     batchSize * nHead,

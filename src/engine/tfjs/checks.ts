@@ -18,7 +18,7 @@ export function attentionDims(
     qkv.shape.length === 3 && Number.isInteger(headSize),
     `${kernel}: expected qkv [B, T, 3·${nHead}·HS], received [${qkv.shape.join(', ')}]`,
   );
-  expectSizes(kernel, { lse: [lse, batchSize * nHead * time] });
+  expectSizes(kernel, { lse: [lse, 2 * batchSize * nHead * time] });
   for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
   return { batchSize, time, nHead, headSize };
 }

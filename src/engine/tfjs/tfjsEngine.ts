@@ -282,7 +282,7 @@ class TfjsEngine implements Engine {
       const operands = {
         qkv: this.read(options.qkv),
         dout: this.read(dout),
-        lse: this.ops.tf.reshape(this.read(options.lse), [-1, dims.time, 1]),
+        lse: this.ops.tf.reshape(this.read(options.lse), [2, -1, dims.time, 1]),
         dropout: this.attentionDropout(options.dropout, dims),
       };
       return [attentionGradient(this.ops, operands, dims)];

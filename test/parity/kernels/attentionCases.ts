@@ -1,10 +1,38 @@
 /** Kernel suite: attention, whole and token by token. */
 import { describe, expect, it } from 'vitest';
+import type { Tensor } from '../../../src/engine/tensor.ts';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
-import { type ContextGetter, seededDropout, seededValues, unevenValues } from './harness.ts';
+import { type ContextGetter, type KernelContext, seededDropout, seededValues, unevenValues } from './harness.ts';
 import { reference } from './sharedReference.ts';
 
 const { attentionBackward, attentionForward, attentionForwardTerms, dropoutMask } = reference;
+
+/** The logs of the softmax denominators [2, B, NH, T]: what rounding left out of them is smaller than what it does to them. */
+async function expectLogs(k: KernelContext, lse: Tensor, expected: Float64Array): Promise<void> {
+  const values = await k.read(lse);
+  const [logs, rests] = [values.subarray(0, expected.length), values.subarray(expected.length)];
+  k.expectNumbers(logs, expected, 'attentionForward', 'lse', 0, lse.shape.at(-1));
+  for (const [i, rest] of rests.entries()) expect(Math.abs(rest)).toBeLessThanOrEqual(1e-6 * Math.abs(logs[i]!));
+}
+
+/**
+ * qkv [1, T, 3C] whose scores are millions, as those of weights that were multiplied by 3000. Every second key and the one before it are
+ * equal, so that some weights are 1 and others 1/2, however scores are rounded.
+ */
+function enormousScores({ t, headSize, nHead }: { t: number; headSize: number; nHead: number }): Float32Array {
+  const c = nHead * headSize;
+  const values = seededValues(7, t * 3 * c);
+  return values.map((value, i) => {
+    const [row, column] = [Math.floor(i / (3 * c)), i % (3 * c)];
+    if (column >= 2 * c) return value;
+    return 3000 * (column >= c ? values[(row - (row % 2)) * 3 * c + column]! : value);
+  });
+}
+
+const enormous = [
+  { t: 20, nHead: 1, headSize: 8 },
+  { t: 130, nHead: 2, headSize: 64 },
+];
 
 export function attentionCases(context: ContextGetter): void {
   const shapes = [
@@ -34,12 +62,12 @@ export function attentionCases(context: ContextGetter): void {
       const mask = dropoutMask(dropout, b, nHead * t * t);
       const input = { qkv: qkvValues, b, t, nHead, headSize, mask };
       const qkv = k.put([b, t, 3 * c], qkvValues);
-      const [out, lse, dqkv] = [k.out([b, t, c]), k.out([b, nHead, t]), k.out([b, t, 3 * c])];
+      const [out, lse, dqkv] = [k.out([b, t, c]), k.out([2, b, nHead, t]), k.out([b, t, 3 * c])];
       const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
       k.engine.attentionForward(options);
       const expected = attentionForward(input);
       await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
-      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      await expectLogs(k, lse, expected.lse);
       k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], doutValues) });
       const terms = attentionBackward(input, doutValues, 'terms');
       await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', terms);
@@ -50,12 +78,29 @@ export function attentionCases(context: ContextGetter): void {
       const [b, t, nHead, headSize] = [1, 20, 2, 8];
       const qkvValues = seededValues(1, b * t * 3 * nHead * headSize).map((x) => 30 * x);
       const qkv = k.put([b, t, 3 * nHead * headSize], qkvValues);
-      const [out, lse] = [k.out([b, t, nHead * headSize]), k.out([b, nHead, t])];
+      const [out, lse] = [k.out([b, t, nHead * headSize]), k.out([2, b, nHead, t])];
       k.engine.attentionForward({ qkv, nHead, lse, out });
       const expected = attentionForward({ qkv: qkvValues, b, t, nHead, headSize });
       // Rounding a score of about 1000 moves its weight by 1e-4 relative: 20 times what the tolerance is for values of 30.
       await k.expectClose(out, expected.out, 'attentionForward', 'out', 20 * 30);
-      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      await expectLogs(k, lse, expected.lse);
+    });
+
+    it.each(enormous)('computes gradients of scores of millions: T=$t NH=$nHead HS=$headSize', async (shape) => {
+      const k = context();
+      const { t, nHead, headSize } = shape;
+      const c = nHead * headSize;
+      const input = { qkv: enormousScores(shape), b: 1, ...shape };
+      const doutValues = unevenValues(2, t, c);
+      const qkv = k.put([1, t, 3 * c], input.qkv);
+      const [out, lse, dqkv] = [k.out([1, t, c]), k.out([2, 1, nHead, t]), k.out([1, t, 3 * c])];
+      k.engine.attentionForward({ qkv, nHead, lse, out });
+      k.engine.attentionBackward({ qkv, nHead, lse, out, dqkv, dout: k.put([1, t, c], doutValues) });
+      const expected = attentionForward(input);
+      await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
+      await expectLogs(k, lse, expected.lse);
+      const terms = attentionBackward(input, doutValues, 'terms');
+      await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', terms);
     });
 
     it('neither overflows nor loses all weights where scores are 80 apart', async () => {
@@ -67,13 +112,13 @@ export function attentionCases(context: ContextGetter): void {
       );
       const input = { qkv: qkvValues, b: 1, t, nHead: 1, headSize };
       const qkv = k.put([1, t, 3 * headSize], qkvValues);
-      const [out, lse, dqkv] = [k.out([1, t, headSize]), k.out([1, 1, t]), k.out([1, t, 3 * headSize])];
+      const [out, lse, dqkv] = [k.out([1, t, headSize]), k.out([2, 1, 1, t]), k.out([1, t, 3 * headSize])];
       const doutValues = seededValues(2, t * headSize);
       k.engine.attentionForward({ qkv, nHead: 1, lse, out });
       k.engine.attentionBackward({ qkv, nHead: 1, lse, out, dqkv, dout: k.put([1, t, headSize], doutValues) });
       const expected = attentionForward(input);
       await k.expectClose(out, expected.out, 'attentionForward', 'out');
-      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      await expectLogs(k, lse, expected.lse);
       await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', 80);
     });
 
@@ -165,21 +210,40 @@ export function attentionBfloat16Cases(context: ContextGetter): void {
       const qkv = k.put([b, t, 3 * c], toBfloat16(qkvValues));
       const dout = k.put([b, t, c], toBfloat16(doutValues));
       const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, 3 * c], 'bfloat16')];
-      const lse = k.out([b, nHead, t]);
+      const lse = k.out([2, b, nHead, t]);
       const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
       k.engine.attentionForward(options);
       const expected = attentionForward(input);
       await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
-      await k.expectClose(lse, expected.lse, 'attentionForward', 'lse');
+      await expectLogs(k, lse, expected.lse);
       k.engine.attentionBackward({ ...options, dqkv, dout });
       const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
       const terms = attentionBackward(input, roundedToBfloat16(doutValues), 'terms');
       await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv', terms);
     });
 
+    it.each(enormous)('computes gradients of scores of millions: T=$t NH=$nHead HS=$headSize', async (shape) => {
+      const k = context();
+      const { t, nHead, headSize } = shape;
+      const c = nHead * headSize;
+      const qkvValues = enormousScores(shape);
+      const input = { qkv: roundedToBfloat16(qkvValues), b: 1, ...shape };
+      const doutValues = unevenValues(2, t, c);
+      const qkv = k.put([1, t, 3 * c], toBfloat16(qkvValues));
+      const dout = k.put([1, t, c], toBfloat16(doutValues));
+      const [out, dqkv] = [k.out([1, t, c], 'bfloat16'), k.out([1, t, 3 * c], 'bfloat16')];
+      const lse = k.out([2, 1, nHead, t]);
+      k.engine.attentionForward({ qkv, nHead, lse, out });
+      await expectLogs(k, lse, attentionForward(input).lse);
+      k.engine.attentionBackward({ qkv, nHead, lse, out, dqkv, dout });
+      const terms = attentionBackward(input, roundedToBfloat16(doutValues), 'terms');
+      const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
+      await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv', terms);
+    });
+
     it('wants tensors of one type', () => {
       const k = context();
-      const [qkv, out, lse] = [k.out([1, 2, 12], 'bfloat16'), k.out([1, 2, 4]), k.out([1, 2, 2])];
+      const [qkv, out, lse] = [k.out([1, 2, 12], 'bfloat16'), k.out([1, 2, 4]), k.out([2, 1, 2, 2])];
       expect(() => k.engine.attentionForward({ qkv, nHead: 2, lse, out })).toThrow('out of the type of qkv');
     });
   });

@@ -23,7 +23,7 @@ describe('kernelWork', () => {
   });
 
   it('counts the causal half of attention: two products forward, five backward', () => {
-    const options = { qkv: tensor(2, 8, 3 * 6), nHead: 2, lse: tensor(2, 2, 8), out: tensor(2, 8, 6) };
+    const options = { qkv: tensor(2, 8, 3 * 6), nHead: 2, lse: tensor(2, 2, 2, 8), out: tensor(2, 8, 6) };
     expect(kernelWork('attentionForward', options).flops).toBe(2 * 2 * 8 * 8 * 6);
     expect(kernelWork('attentionBackward', options).flops).toBe(5 * 2 * 8 * 8 * 6);
   });

@@ -54,7 +54,7 @@ async function run(isa: InstructionSet, threads: number): Promise<Buffer> {
     }
   }
   const [b, t, nHead, c, v] = [3, 70, 3, 96, 65];
-  const attention = { qkv: tensor([b, t, 3 * c]), nHead, lse: tensor([b, nHead, t], 'float32') };
+  const attention = { qkv: tensor([b, t, 3 * c]), nHead, lse: tensor([2, b, nHead, t], 'float32') };
   const [out, dqkv] = [tensor([b, t, c]), tensor([b, t, 3 * c])];
   engine.attentionForward({ ...attention, out });
   engine.attentionBackward({ ...attention, out, dout: tensor([b, t, c]), dqkv });

@@ -73,7 +73,7 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
   engine.upload(qkv, (engine.hostView(out) as Float32Array).slice());
   const [attended, lse, dqkv, dattended] = [
     random([b, t, c]),
-    random([b, nHead, t]),
+    random([2, b, nHead, t]),
     random([b, t, 3 * c]),
     random([b, t, c]),
   ];
@@ -362,7 +362,7 @@ describe('engines', () => {
   test('attend in batches of more heads than the pool counts tasks', async () => {
     const engine = engineOf(2);
     const b = 2 ** 19 + 3;
-    const [qkv, out, lse] = [engine.alloc([b, 1, 3]), engine.alloc([b, 1, 1]), engine.alloc([b, 1, 1])];
+    const [qkv, out, lse] = [engine.alloc([b, 1, 3]), engine.alloc([b, 1, 1]), engine.alloc([2, b, 1, 1])];
     engine.upload(
       qkv,
       Float32Array.from({ length: 3 * b }, (_, i) => i),

@@ -42,7 +42,7 @@ async function trainingStep(engine: Engine): Promise<number> {
     alloc(c, 3 * c),
     alloc(c, 3 * c),
     alloc(batchSize, time, c),
-    alloc(batchSize, nHead, time),
+    alloc(2, batchSize, nHead, time),
   ];
   const [gain, dgain, mean, rstd, normed] = [alloc(c), alloc(c), alloc(n), alloc(n), alloc(batchSize, time, c)];
   const [logits, losses, m, second] = [alloc(n, v), alloc(n), alloc(v, c), alloc(v, c)];
