@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 namespace lockstep {
 
@@ -102,7 +103,11 @@ Engine* Arguments::engine() {
 
 void* Arguments::typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size,
                             Index* actualSize) {
-  const napi_value value = next();
+  return typedArrayOf(next(), name, type, typeName, size, actualSize);
+}
+
+void* Arguments::typedArrayOf(napi_value value, const char* name, napi_typedarray_type type, const char* typeName, Index size,
+                              Index* actualSize) {
   if (!ok_) return nullptr;
   napi_typedarray_type actualType;
   size_t length = 0;
@@ -134,6 +139,22 @@ float* Arguments::floats(const char* name, Index size) {
 float* Arguments::floatsOfAnySize(const char* name, Index* size) {
   *size = 0;
   return static_cast<float*>(typedArray(name, napi_float32_array, "Float32Array", 0, size));
+}
+
+Arguments::FloatsList Arguments::listOfFloats(const char* name, Index count) {
+  const napi_value list = next();
+  uint32_t length = 0;
+  if (ok_ && (napi_get_array_length(env_, list, &length) != napi_ok || Index(length) != count)) {
+    fail("expected an array of %lld for %s", static_cast<long long>(count), name);
+  }
+  FloatsList arrays(ok_ ? new (std::nothrow) FloatsOfSize[size_t(count)] : nullptr);
+  if (ok_ && arrays == nullptr) fail("out of memory");
+  for (uint32_t i = 0; ok_ && i < length; i++) {
+    napi_value value = nullptr;
+    if (napi_get_element(env_, list, i, &value) != napi_ok) fail("expected a Float32Array for %s", name);
+    arrays[i].data = static_cast<float*>(typedArrayOf(value, name, napi_float32_array, "Float32Array", 0, &arrays[i].size));
+  }
+  return arrays;
 }
 
 double* Arguments::doublesOfAnySize(const char* name, Index* size) {

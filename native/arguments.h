@@ -4,6 +4,8 @@
 
 #include <node_api.h>
 
+#include <memory>
+
 #include "denormals.h"
 #include "engine.h"
 #include "memoryFence.h"
@@ -42,6 +44,13 @@ class Arguments {
   // A Float32Array or Float64Array of any size.
   float* floatsOfAnySize(const char* name, Index* size);
   double* doublesOfAnySize(const char* name, Index* size);
+  // An array of `count` Float32Arrays of any size. Null after an error.
+  struct FloatsOfSize {
+    float* data;
+    Index size;
+  };
+  using FloatsList = std::unique_ptr<FloatsOfSize[]>;
+  FloatsList listOfFloats(const char* name, Index count);
   // Fails if a written array shares memory with an array that is read at the same time. Null shares no memory.
   void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
@@ -61,6 +70,7 @@ class Arguments {
   bool isNull(napi_value value);
   // Whether the next argument is null; if so, skips it.
   bool skipNull();
+  void* typedArrayOf(napi_value value, const char* name, napi_typedarray_type type, const char* typeName, Index size, Index* actualSize);
   void* typedArray(const char* name, napi_typedarray_type type, const char* typeName, Index size, Index* actualSize);
 
   napi_env env_;

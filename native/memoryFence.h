@@ -9,6 +9,7 @@
 #include <sanitizer/asan_interface.h>
 
 #include <algorithm>
+#include <vector>
 #endif
 
 namespace lockstep {
@@ -22,7 +23,7 @@ class MemoryFence {
   MemoryFence& operator=(const MemoryFence&) = delete;
 
   ~MemoryFence() {
-    for (size_t i = 0; i < count_; i++) __asan_unpoison_memory_region(fences_[i].begin, fences_[i].end - fences_[i].begin);
+    for (const Range& fence : fences_) __asan_unpoison_memory_region(fence.begin, fence.end - fence.begin);
   }
 
   // Fences `bytes` at `data`, which starts at `offset` of an ArrayBuffer or SharedArrayBuffer, within the buffer. Arguments may
@@ -30,19 +31,17 @@ class MemoryFence {
   void open(napi_env env, napi_value buffer, size_t offset, void* data, size_t bytes) {
     napi_value byteLength;
     double bufferBytes = 0;
-    if (data == nullptr || count_ == capacity || napi_get_named_property(env, buffer, "byteLength", &byteLength) != napi_ok ||
+    if (data == nullptr || napi_get_named_property(env, buffer, "byteLength", &byteLength) != napi_ok ||
         napi_get_value_double(env, byteLength, &bufferBytes) != napi_ok) {
       return;
     }
     char* const begin = static_cast<char*>(data);
     const size_t before = std::min(offset, width), after = std::min(size_t(bufferBytes) - offset - bytes, width);
-    arguments_[count_] = {begin, begin + bytes};
-    fences_[count_++] = {begin - before, begin + bytes + after};
+    arguments_.push_back({begin, begin + bytes});
+    fences_.push_back({begin - before, begin + bytes + after});
     __asan_poison_memory_region(begin - before, before);
     __asan_poison_memory_region(begin + bytes, after);
-    for (size_t i = 0; i < count_; i++) {
-      __asan_unpoison_memory_region(arguments_[i].begin, arguments_[i].end - arguments_[i].begin);
-    }
+    for (const Range& argument : arguments_) __asan_unpoison_memory_region(argument.begin, argument.end - argument.begin);
   }
 
  private:
@@ -50,10 +49,9 @@ class MemoryFence {
     char* begin;
     char* end;
   };
-  static constexpr size_t width = 64 << 10, capacity = 24;
+  static constexpr size_t width = 64 << 10;
 
-  size_t count_ = 0;
-  Range arguments_[capacity], fences_[capacity];
+  std::vector<Range> arguments_, fences_;
 };
 
 #else

@@ -1,3 +1,6 @@
+#include <memory>
+#include <new>
+
 #include "../arguments.h"
 #include "bindings.h"
 
@@ -54,25 +57,31 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }
 
-// attentionDecode(engine, rows, t, c, nHead, position, out, qkv, keys, values), keys and values of `rows` rows
+// attentionDecode(engine, b, t, c, nHead, out, qkv, positions, keys, values): of each sequence its position, and its keys and values,
+// of as many rows
 napi_value attentionDecode(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionDecode");
   Engine* engine = args.engine();
   AttentionDecodeArguments p = {};
-  const Index rows = args.positive("rows");
-  p.t = args.positive("t");
-  p.c = args.positive("c");
-  p.nHead = args.positive("nHead");
-  p.position = args.count("position");
-  if (args.ok() && p.c % p.nHead != 0) args.fail("expected nHead to divide the channels");
-  if (args.ok() && p.position + p.t > rows) {
-    args.fail("%lld tokens from position %lld on do not fit a cache of %lld rows", static_cast<long long>(p.t),
-              static_cast<long long>(p.position), static_cast<long long>(rows));
+  readShape(args, p);
+  const Index tokens = sizeOf(p.b, p.t);
+  p.out = args.floats("out", sizeOf(tokens, p.c));
+  p.qkv = args.floats("qkv", sizeOf(tokens, p.c, 3));
+  const int32_t* positions = args.ints("positions", p.b);
+  const Arguments::FloatsList keys = args.listOfFloats("keys", p.b), values = args.listOfFloats("values", p.b);
+  const std::unique_ptr<CachedKeys[]> sequences(new (std::nothrow) CachedKeys[args.ok() ? size_t(p.b) : 0]);
+  if (args.ok() && sequences == nullptr) return args.finish(false);
+  for (Index i = 0; args.ok() && i < p.b; i++) {
+    const Index position = positions[i], rows = keys[i].size / p.c;
+    if (keys[i].size != sizeOf(rows, p.c) || values[i].size != keys[i].size) {
+      args.fail("expected keys and values of as many rows of %lld numbers", static_cast<long long>(p.c));
+    } else if (position < 0 || position + p.t > rows) {
+      args.fail("%lld tokens from position %lld on do not fit a cache of %lld rows", static_cast<long long>(p.t),
+                static_cast<long long>(position), static_cast<long long>(rows));
+    }
+    sequences[i] = {position, keys[i].data, values[i].data};
   }
-  p.out = args.floats("out", sizeOf(p.t, p.c));
-  p.qkv = args.floats("qkv", sizeOf(p.t, p.c, 3));
-  p.keys = args.floats("keys", sizeOf(rows, p.c));
-  p.values = args.floats("values", sizeOf(rows, p.c));
+  p.sequences = sequences.get();
   return args.finish(args.ok() && engine->kernels->attentionDecode(*engine->pool, p));
 }
 

@@ -1,8 +1,8 @@
-// Attention of the newest tokens of one sequence to its keys and values, including their own.
+// Attention of the newest tokens of sequences to their keys and values, including their own.
 //
 // Positions are divided into blocks whose length depends only on C. Each block is a task, which computes a maximum, a sum of weights and
 // a weighted sum of values for every head. These are merged in order. So keys and values are read from memory row after row, and
-// a long sequence keeps every thread busy.
+// a long sequence or several short ones keep every thread busy. The bits of a sequence do not depend on the others.
 #include "attentionDecode.h"
 
 #include "math.h"
@@ -28,6 +28,7 @@ struct Query {
   Index c, nHead, hs, length;
 
   Index blockPositions() const { return roundUp(blockNumbers / c + 1, W); }
+  Index blocks() const { return ceilDiv(length, blockPositions()); }
 };
 
 // The result of a block, and its intermediate weights.
@@ -94,7 +95,8 @@ void attendToBlock(const Query& q, Index first, Index positions, const Part& par
   }
 }
 
-void merge(const Query& q, float* memory, Index blocks, float* out) {
+void merge(const Query& q, float* memory, float* out) {
+  const Index blocks = q.blocks();
   const auto partOf = [&](Index block) { return Part(q, memory + block * Part::size(q)); };
   for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
     float maximum = -__builtin_inff();
@@ -117,31 +119,54 @@ void merge(const Query& q, float* memory, Index blocks, float* out) {
   }
 }
 
-bool attend(ThreadPool& pool, const Query& q, float* out) {
-  const Index step = q.blockPositions();
-  const Index blocks = ceilDiv(q.length, step);
-  float* memory = pool.scratch(size_t(blocks * Part::size(q)));
+// Every token of every sequence is a query. Every block of the positions that it sees is a task.
+struct Queries {
+  const AttentionDecodeArguments& p;
+
+  Index count() const { return p.b * p.t; }
+  Query operator[](Index i) const {
+    const CachedKeys& cache = p.sequences[i / p.t];
+    return {p.qkv + 3 * i * p.c, cache.keys, cache.values, p.c, p.nHead, p.c / p.nHead, cache.position + i % p.t + 1};
+  }
+  Index blocks() const {
+    Index sum = 0;
+    for (Index i = 0; i < count(); i++) sum += (*this)[i].blocks();
+    return sum;
+  }
+};
+
+bool attend(ThreadPool& pool, const Queries& queries, float* out) {
+  const Index blocks = queries.blocks(), partSize = Part::size(queries[0]);
+  float* memory = pool.scratch(size_t(blocks * partSize));
   if (memory == nullptr) return false;
-  parallelTasks(pool, blocks, [&](Index block, int) {
-    const Index first = block * step;
-    attendToBlock(q, first, smaller(step, q.length - first), Part(q, memory + block * Part::size(q)));
+  parallelTasks(pool, blocks, [&](Index task, int) {
+    Index query = 0, block = task;
+    for (; block >= queries[query].blocks(); query++) block -= queries[query].blocks();
+    const Query q = queries[query];
+    const Index first = block * q.blockPositions();
+    attendToBlock(q, first, smaller(q.blockPositions(), q.length - first), Part(q, memory + task * partSize));
   });
-  merge(q, memory, blocks, out);
+  for (Index i = 0; i < queries.count(); i++) {
+    const Query q = queries[i];
+    merge(q, memory, out + i * q.c);
+    memory += q.blocks() * partSize;
+  }
   return true;
 }
 
 }  // namespace
 
 bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
-  for (Index i = 0; i < p.t; i++) {
+  for (Index i = 0; i < p.b * p.t; i++) {
+    const CachedKeys& cache = p.sequences[i / p.t];
+    const Index row = (cache.position + i % p.t) * p.c;
     const float* key = p.qkv + (3 * i + 1) * p.c;
-    __builtin_memcpy(p.keys + (p.position + i) * p.c, key, size_t(p.c) * sizeof(float));
-    __builtin_memcpy(p.values + (p.position + i) * p.c, key + p.c, size_t(p.c) * sizeof(float));
+    __builtin_memcpy(cache.keys + row, key, size_t(p.c) * sizeof(float));
+    __builtin_memcpy(cache.values + row, key + p.c, size_t(p.c) * sizeof(float));
   }
-  if (p.t >= tiledTokens) return attendInTiles(pool, p);
-  for (Index i = 0; i < p.t; i++) {
-    const Query q = {p.qkv + 3 * i * p.c, p.keys, p.values, p.c, p.nHead, p.c / p.nHead, p.position + i + 1};
-    if (!attend(pool, q, p.out + i * p.c)) return false;
+  if (p.t < tiledTokens) return attend(pool, {p}, p.out);
+  for (Index sequence = 0; sequence < p.b; sequence++) {
+    if (!attendInTiles(pool, p, sequence)) return false;
   }
   return true;
 }

@@ -145,9 +145,12 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
   });
 }
 
-bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p) {
+bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p, Index sequence) {
+  const CachedKeys& cache = p.sequences[sequence];
+  const float* qkv = p.qkv + sequence * p.t * 3 * p.c;
+  float* out = p.out + sequence * p.t * p.c;
   AttentionForwardArguments whole = {};
-  whole.t = p.position + p.t;
+  whole.t = cache.position + p.t;
   whole.c = p.c;
   whole.nHead = p.nHead;
   Carver size = {nullptr};
@@ -159,7 +162,7 @@ bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p) {
     Carver carver = {memory + thread * size.used};
     const Scratch scratch(carver, head);
     const Index x = head.offset(1);
-    HeadForward{head, scratch, p.keys + x, p.values + x, p.c, p.position, p.qkv + x, nullptr, p.out + x, {}}.run();
+    HeadForward{head, scratch, cache.keys + x, cache.values + x, p.c, cache.position, qkv + x, nullptr, out + x, {}}.run();
   });
   return true;
 }

@@ -74,12 +74,18 @@ struct AttentionBackwardArguments {
   DropoutArguments dropout;
 };
 
+// What one sequence has of its earlier tokens.
+struct CachedKeys {
+  Index position;
+  float* keys;    // [>= position + T, C]; the rows from `position` on are written
+  float* values;  // the same
+};
+
 struct AttentionDecodeArguments {
-  Index t, c, nHead, position;
-  float* out;        // [T, C]
-  float* keys;       // [>= position + T, C]; the rows from `position` on are written
-  float* values;     // the same
-  const float* qkv;  // [T, 3C]
+  Index b, t, c, nHead;
+  const CachedKeys* sequences;  // [B]
+  float* out;                   // [B, T, C]
+  const float* qkv;             // [B, T, 3C]
 };
 
 struct LayerNormForwardArguments {

@@ -187,15 +187,15 @@ export interface NativeAddon {
   attentionDecode(
     ...args: [
       engine: number,
-      rows: number,
+      b: number,
       t: number,
       c: number,
       nHead: number,
-      position: number,
       out: Floats,
       qkv: Floats,
-      keys: Floats,
-      values: Floats,
+      positions: Int32Array,
+      keys: readonly Floats[],
+      values: readonly Floats[],
     ]
   ): void;
   crossEntropy(

@@ -330,22 +330,18 @@ export class NativeEngine extends NativeTensors implements Engine {
     const { out, qkv, sequences, nHead } = options;
     const { b, t, c } = attentionShape({ qkv, nHead });
     expectSequences(sequences, b);
-    const [outs, inputs] = [floats(out, 'out', b * t * c), floats(qkv, 'qkv')];
-    for (const [i, { keys, values, position }] of sequences.entries()) {
-      const [rows] = matrix(keys, 'keys');
-      this.#addon.attentionDecode(
-        this.#handle,
-        rows,
-        t,
-        c,
-        nHead,
-        position,
-        outs.subarray(i * t * c, (i + 1) * t * c),
-        inputs.subarray(3 * i * t * c, 3 * (i + 1) * t * c),
-        floats(keys, 'keys', rows * c),
-        floats(values, 'values', rows * c),
-      );
-    }
+    this.#addon.attentionDecode(
+      this.#handle,
+      b,
+      t,
+      c,
+      nHead,
+      floats(out, 'out', b * t * c),
+      floats(qkv, 'qkv'),
+      Int32Array.from(sequences, ({ position }) => position),
+      sequences.map(({ keys }) => floats(keys, 'keys')),
+      sequences.map(({ values }) => floats(values, 'values')),
+    );
   }
 
   crossEntropy(options: KernelOptions<'crossEntropy'>): void {
