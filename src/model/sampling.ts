@@ -62,9 +62,12 @@ function candidatesOf(logits: Float32Array, { temperature, topK, topP }: Samplin
 /** The position of the first maximum. UserError if a logit is not a number, because the weights diverged or are damaged. */
 function argmax(logits: Float32Array): number {
   let best = 0;
+  let largest = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) {
-    if (logits[i]! > logits[best]!) best = i;
-    if (Number.isNaN(logits[i])) best = i; // every later comparison is false
+    if (logits[i]! <= largest) continue;
+    best = i;
+    largest = logits[i]!;
+    if (Number.isNaN(largest)) break;
   }
   if (!Number.isFinite(logits[best])) {
     throw new UserError(

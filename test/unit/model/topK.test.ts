@@ -44,6 +44,20 @@ describe('largest', () => {
     );
   });
 
+  it.each<[string, (i: number) => number]>([
+    ['are anywhere', (i) => (i * 7919) % 20_011],
+    ['are those that a sample sees', (i) => (i % 16 === 0 ? 50 + (i % 37) : (i * 7919) % 43)],
+    ['are those that a sample misses', (i) => (i % 16 === 0 ? -50 : (i * 7919) % 43)],
+    ['are all equal', () => 3],
+    ['are infinite but for a few', (i) => (i % 1000 === 7 ? i : Number.NEGATIVE_INFINITY)],
+  ])('selects a few of many that %s', (_, valueAt) => {
+    const values = Float32Array.from({ length: 20_003 }, (_, i) => valueAt(i));
+    const ones = new Float64Array(values.length).fill(1);
+    for (const count of [1, 2, 40, 200, 1300, 3000]) {
+      expect([...selectTop(values, count)]).toEqual(expected(values, count, ones));
+    }
+  });
+
   it('ranks what lies closer together than a bin is wide', () => {
     const values = Float32Array.from({ length: 5000 }, (_, i) => 1 + ((i * 911) % 5000) * 2 ** -20);
     values[7] = -50;
