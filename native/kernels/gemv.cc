@@ -41,9 +41,9 @@ constexpr Index tileWidth = 256;
 // read from its first byte to its last, which is faster than reading some columns of all rows.
 constexpr Index blockRows = 96;
 
-// With several groups, the columns of a block that all groups process before the next columns: their sums stay in L1, the numbers of b
-// in L2.
-constexpr Index stripColumns = 512;
+// Rows of b that are added in one pass over the sums. With fewer, the sums are loaded and stored too often; with more, the processor
+// no longer prefetches every row.
+constexpr Index passRows = 8;
 
 // Some columns of the partial sums of one block.
 struct BlockPart {
@@ -53,47 +53,81 @@ struct BlockPart {
   Index bRow, rows;
   float* sums;
   Index stride, columns;
-
-  BlockPart ofGroup(Index row) const { return {a + row * aRow, aRow, b, bRow, rows, sums + row * stride, stride, columns}; }
-  BlockPart ofColumns(Index j, Index count) const { return {a, aRow, b + j, bRow, rows, sums + j, stride, count}; }
 };
 
-// sums [M, columns] += the product of ROWS columns of a and rows of b, from `k` on.
-template <int M, Index ROWS>
+// sums [columns] += the product of one row and ROWS rows of b, from `k` on.
+template <Index ROWS>
 void addRows(const BlockPart& p, Index k) {
-  Vec factors[M][ROWS];
-  for (int i = 0; i < M; i++) {
-    for (Index r = 0; r < ROWS; r++) factors[i][r] = splat(p.a[i * p.aRow + k + r]);
-  }
+  Vec factors[ROWS];
+  for (Index r = 0; r < ROWS; r++) factors[r] = splat(p.a[k + r]);
   const float* b = p.b + k * p.bRow;
   forVectors(p.columns, [&](Index j, int count) {
-    Vec sum[M];
-#pragma GCC unroll 4
-    for (int i = 0; i < M; i++) sum[i] = loadAny(p.sums + i * p.stride + j, count);
+    Vec sum = loadAny(p.sums + j, count);
 #pragma GCC unroll 8
-    for (Index r = 0; r < ROWS; r++) {
-      const Vec bv = loadAny(b + r * p.bRow + j, count);
-#pragma GCC unroll 4
-      for (int i = 0; i < M; i++) sum[i] = fma(factors[i][r], bv, sum[i]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < M; i++) storeAny(p.sums + i * p.stride + j, sum[i], count);
+    for (Index r = 0; r < ROWS; r++) sum = fma(factors[r], loadAny(b + r * p.bRow + j, count), sum);
+    storeAny(p.sums + j, sum, count);
   });
 }
 
-// Number of rows of b added in one pass over the sums, such that their factors for a group of rows of a fit in registers.
-constexpr Index passRows = W == 16 ? 4 : 2;
-
-// The partial sums [m, columns] of one block, ROWS of b at a time.
-template <Index ROWS>
-void sumBlock(const BlockPart& p, Index m) {
-  for (Index i = 0; i < m; i++) __builtin_memset(p.sums + i * p.stride, 0, size_t(p.columns) * sizeof(float));
+// The partial sums of one block for one row.
+void sumBlock(const BlockPart& p) {
+  __builtin_memset(p.sums, 0, size_t(p.columns) * sizeof(float));
   Index k = 0;
-  for (; k + ROWS <= p.rows; k += ROWS) {
-    forGroups(m, [&]<int M>(Index row, Rows<M>) { addRows<M, ROWS>(p.ofGroup(row), k); });
+  for (; k + passRows <= p.rows; k += passRows) addRows<passRows>(p, k);
+  for (; k < p.rows; k++) addRows<1>(p, k);
+}
+
+// Vectors of columns whose sums stay in registers during a pass, for a group of rows of a.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int tileVectors = 4;
+#else
+constexpr int tileVectors = 2;
+#endif
+
+// sums [M, VECTORS] of columns from j on += the product of M rows from `row` on and `rows` rows of b from `k` on. The last vector has
+// `count` columns.
+template <int M, int VECTORS>
+void addTile(const BlockPart& p, Index row, Index k, Index rows, Index j, int count) {
+  const float* a = p.a + row * p.aRow + k;
+  const float* b = p.b + k * p.bRow + j;
+  float* sums = p.sums + row * p.stride + j;
+  const auto lanes = [&](int v) { return v < VECTORS - 1 ? W : count; };
+  Vec sum[M][VECTORS];
+#pragma GCC unroll 4
+  for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) sum[i][v] = loadAny(sums + i * p.stride + v * W, lanes(v));
   }
-  for (; k < p.rows; k++) {
-    forGroups(m, [&]<int M>(Index row, Rows<M>) { addRows<M, 1>(p.ofGroup(row), k); });
+  for (Index r = 0; r < rows; r++, b += p.bRow) {
+    Vec bv[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) bv[v] = loadAny(b + v * W, lanes(v));
+#pragma GCC unroll 4
+    for (int i = 0; i < M; i++) {
+      const Vec factor = splat(a[i * p.aRow + r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) sum[i][v] = fma(factor, bv[v], sum[i][v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < M; i++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) storeAny(sums + i * p.stride + v * W, sum[i][v], lanes(v));
+  }
+}
+
+// The partial sums of one block for m rows.
+void sumBlockOfRows(const BlockPart& p, Index m) {
+  for (Index i = 0; i < m; i++) __builtin_memset(p.sums + i * p.stride, 0, size_t(p.columns) * sizeof(float));
+  for (Index k = 0; k < p.rows; k += passRows) {
+    const Index rows = smaller(passRows, p.rows - k);
+    Index j = 0;
+    for (; j + tileVectors * W <= p.columns; j += tileVectors * W) {
+      forGroups(m, [&]<int M>(Index row, Rows<M>) { addTile<M, tileVectors>(p, row, k, rows, j, W); });
+    }
+    for (; j < p.columns; j += W) {
+      forGroups(m, [&]<int M>(Index row, Rows<M>) { addTile<M, 1>(p, row, k, rows, j, int(smaller(W, p.columns - j))); });
+    }
   }
 }
 
@@ -128,11 +162,8 @@ bool multiplyByRows(ThreadPool& pool, const Gemm& p) {
     const Index block = task / columnParts, k = block * blockRows, j = task % columnParts * step;
     const BlockPart part = {p.a + k, p.aRow, p.b + k * p.bRow + j, p.bRow, smaller(blockRows, p.k - k),
                             partial + block * p.m * stride + j, stride, smaller(step, p.n - j)};
-    if (p.m == 1) return sumBlock<8>(part, p.m);
-    if (p.m <= groupRows) return sumBlock<passRows>(part, p.m);
-    for (Index strip = 0; strip < part.columns; strip += stripColumns) {
-      sumBlock<passRows>(part.ofColumns(strip, smaller(stripColumns, part.columns - strip)), p.m);
-    }
+    if (p.m == 1) sumBlock(part);
+    else sumBlockOfRows(part, p.m);
   });
   const auto finishTile = [&](Index tile) {
     forGroups(p.m, [&]<int M>(Index row, Rows<M>) { finishSums<M>(p, partial, blocks, stride, row, tile * tileWidth); });
@@ -156,11 +187,17 @@ constexpr int columnsOfRows = W == 16 || M == 1 ? columnsAtOnce : 2;
 // Number of rows that process a tile of columns before the next rows.
 constexpr Index tileRows = 16;
 
-// sums[i, j] for rows of a from `a` on and COLUMNS columns of b from `b` on.
+// sums[i, j] for rows of a from `a` on and COLUMNS columns of b from `b` on. With `fetch` also prefetches the next columns: with
+// several rows the processor by itself fetches them too late.
 template <int M, int COLUMNS>
-void multiplyColumns(const Gemm& p, const float* rows, const float* b, float* sums) {
+void multiplyColumns(const Gemm& p, const float* rows, const float* b, float* sums, bool fetch) {
   Vec sum[M][COLUMNS] = {};
+  const Index ahead = columnsAtOnce * p.bCol;
   forVectors(p.k, [&](Index k, int count) {
+    if (M > 1 && fetch && k % 16 == 0) {
+#pragma GCC unroll 4
+      for (int j = 0; j < COLUMNS; j++) __builtin_prefetch(b + j * p.bCol + k + ahead, 0, 2);
+    }
     Vec a[M];
 #pragma GCC unroll 4
     for (int i = 0; i < M; i++) a[i] = loadAny(rows + i * p.aRow + k, count);
@@ -185,7 +222,7 @@ void multiplyTile(const Gemm& p, Index row, Index rows, Index first, Index colum
     forGroups(rows, [&]<int M>(Index i, Rows<M>) {
       constexpr int count = COLUMNS < columnsOfRows<M> ? COLUMNS : columnsOfRows<M>;
       for (int c = 0; c < COLUMNS; c += count) {
-        multiplyColumns<M, count>(p, a + i * p.aRow, b + (j + c) * p.bCol, sums + i * tileWidth + j + c);
+        multiplyColumns<M, count>(p, a + i * p.aRow, b + (j + c) * p.bCol, sums + i * tileWidth + j + c, i == 0);
       }
     });
   };
