@@ -46,7 +46,7 @@ function enginesOf(version) {
     });
   if (engines.length === 0)
     throw new Error(
-      'build/prebuilds has no engine: run `npm run pack:engine` first, on every platform that is to have one',
+      'build/prebuilds has no engine: run `npm run pack:engine` first. Engines of other platforms come from the same command there',
     );
   return engines;
 }

@@ -34,7 +34,8 @@ export async function benchCommand(typed: readonly string[]): Promise<Command> {
       yargs
         .command(named)
         .demandCommand(1, 'Name a benchmark.')
-        .example('$0 bench step --steps 5', 'each benchmark has its own examples: $0 bench ring --help'),
+        .example('$0 bench step --steps 5', 'time five training steps')
+        .example('$0 bench ring --help', 'the options and examples of one benchmark'),
     handler: () => undefined,
   };
 }

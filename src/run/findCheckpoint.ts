@@ -93,9 +93,9 @@ async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> 
     }
     return path;
   }
-  const found = runs.length === 0 ? 'no run in runs/' : 'no run in runs/ has a checkpoint';
+  const found = runs.length === 0 ? 'There are no runs in runs/ yet' : 'No run in runs/ has a checkpoint yet';
   throw new UserError(
-    `${found} to load a model from: train one with \`${ownCommand()}\`, or name a checkpoint, a run or a GPT-2 folder with --checkpoint PATH`,
+    `${found}. Train one with \`${ownCommand()}\`, or choose a checkpoint, a run or a GPT-2 folder with --checkpoint PATH.`,
   );
 }
 

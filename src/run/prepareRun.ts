@@ -197,9 +197,11 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
   if (before.schedule.decaySteps !== 0) return `${changed}: the learning rate falls until then`;
   const step = Math.min(steps, stepsBefore);
   const rate = (curve: Schedule, end: number) => learningRateAt(step, { ...curve, decaySteps: end }).toExponential(1);
+  const [is, was] = [rate(schedule, steps), rate(before.schedule, stepsBefore)];
+  const effect = is === was ? 'changes slightly' : `changes from now on: at step ${step} it is ${is}, not ${was}`;
   return (
-    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it changes from now on: at step ${step} ` +
-    `it is ${rate(schedule, steps)}, not ${rate(before.schedule, stepsBefore)}; schedule.decaySteps=${stepsBefore} keeps the former curve`
+    `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it ${effect}; ` +
+    `schedule.decaySteps=${stepsBefore} keeps the former curve`
   );
 }
 

@@ -117,7 +117,7 @@ function checkNames(body: Body): void {
   for (const [name, value] of Object.entries(body)) {
     if (known.has(name)) continue;
     const isHarmless = Object.hasOwn(withoutEffect, name) ? withoutEffect[name]! : undefined;
-    if (isHarmless === undefined) throw invalid(name.slice(0, 100), 'there is no such parameter');
+    if (isHarmless === undefined) throw invalid(name.slice(0, 100), 'unknown parameter');
     if (!isHarmless(value, body)) throw invalid(name, 'this server cannot do that; leave it out');
   }
 }

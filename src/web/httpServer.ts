@@ -145,7 +145,10 @@ export class HttpServer {
     this.#options.admit(exchange);
     if (route !== undefined) return { handle: route.handle, exchange };
     if (routes.length > 0) throw notAllowed(method, path, routes);
-    throw new HttpError(`there is no ${method} ${path.slice(0, 200)} here`, { status: 404, code: 'unknown_url' });
+    throw new HttpError(`${method} ${path.slice(0, 200)} does not exist on this server`, {
+      status: 404,
+      code: 'unknown_url',
+    });
   }
 
   #refuse(response: ServerResponse, error: HttpError): void {

@@ -46,7 +46,8 @@ function checkType({ headers }: IncomingMessage): void {
       status: 415,
       code: 'unsupported_media_type',
     });
-  if (type !== 'application/json') throw refused('expected Content-Type: application/json', type);
+  if (type !== 'application/json')
+    throw refused('expected Content-Type: application/json (with curl: -H "Content-Type: application/json")', type);
   if (charset !== undefined && charset !== 'utf-8') throw refused('expected JSON in UTF-8', charset);
   if (encoding !== 'identity') throw refused('expected a body without Content-Encoding', encoding);
 }

@@ -131,7 +131,7 @@ it('a run that is gone before it is claimed is not made anew', async () => {
 
 it.each<[string, string[], string]>([
   ['rm', [], 'expected the runs to remove'],
-  ['rm', ['nothing'], 'expected a run directory'],
+  ['rm', ['nothing'], 'is not a run directory'],
   ['name', ['a'], 'expected a run and its new name'],
   ['name', ['a', '../b'], 'expected a plain name without slashes'],
   ['name', ['a', '..'], 'expected a plain name without slashes'],

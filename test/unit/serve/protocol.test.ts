@@ -142,9 +142,9 @@ describe('a request that is not one', () => {
       head('GET', '/v1/chat/completions'),
       404,
       'unknown_url',
-      'there is no GET /v1/chat/completions',
+      'GET /v1/chat/completions does not exist',
     ],
-    ['a path that goes up', head('GET', '/../package.json'), 404, 'unknown_url', 'there is no GET'],
+    ['a path that goes up', head('GET', '/../package.json'), 404, 'unknown_url', 'does not exist'],
     ['an unknown model', head('GET', '/v1/models/gpt%2F4'), 404, 'model_not_found', 'no model gpt/4'],
     ['a path with a bare %', head('GET', '/v1/models/%zz'), 400, 'invalid_path', '%'],
     [
@@ -211,7 +211,7 @@ describe('a request that is not one', () => {
   });
 
   it.each([
-    ['{"__proto__": {"n": 3}}', '__proto__: there is no such parameter'],
+    ['{"__proto__": {"n": 3}}', '__proto__: unknown parameter'],
     [
       '{"prompt": "a", "stream": true, "stream_options": {"__proto__": {"include_usage": true}}}',
       'stream_options: expected',
@@ -220,7 +220,7 @@ describe('a request that is not one', () => {
     ['{"prompt": {"__proto__": []}}', 'prompt: expected a text'],
     [`{"prompt": "a", "n": ${'['.repeat(400_000)}${']'.repeat(400_000)}}`, 'n: expected a whole number'],
     [`{"prompt": [${'['.repeat(400_000)}${']'.repeat(400_000)}]}`, 'prompt: token 0: expected a whole number'],
-    [`{"${'x'.repeat(500_000)}": 1}`, 'there is no such parameter'],
+    [`{"${'x'.repeat(500_000)}": 1}`, 'unknown parameter'],
   ])('%.60s changes nothing but the answer', async (body, message) => {
     const [answer] = await exchange(post(body));
     expect(answer!.status).toBe(400);

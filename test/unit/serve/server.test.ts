@@ -264,9 +264,9 @@ describe('what is no request', () => {
     [{ prompt: 'a', logprobs: 1, echo: true }, 400, 'logprobs: this server has none of a prompt'],
     [{ prompt: 'a', presence_penalty: 1 }, 400, 'presence_penalty: this server cannot do that'],
     [{ prompt: 'a', best_of: 3 }, 400, 'best_of: this server cannot do that'],
-    [{ prompt: 'a', temprature: 1 }, 400, 'temprature: there is no such parameter'],
+    [{ prompt: 'a', temprature: 1 }, 400, 'temprature: unknown parameter'],
     ['{"prompt":"a","__proto__":{"n":3}}', 400, ''],
-    ['{"prompt":"a","constructor":1}', 400, 'constructor: there is no such parameter'],
+    ['{"prompt":"a","constructor":1}', 400, 'constructor: unknown parameter'],
     [{ prompt: 'a', model: 'gpt-4' }, 404, 'model: this server has "tiny" only'],
   ])('%j is refused with a reason', async (body, status, message) => {
     const response = await post(await open(), body);
