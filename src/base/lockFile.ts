@@ -72,8 +72,10 @@ export async function isLocked(path: string): Promise<boolean> {
   const lock = await readLock(path);
   if (lock === undefined) return false;
   const fate = lock.owner === undefined ? 'unknown' : fateOf(lock.owner);
-  // Dated in the future it was made by another clock, or by hand: nobody can say how long it has been there.
-  return fate === 'alive' || (fate === 'unknown' && Math.abs(Date.now() - lock.changedMs) < staleAfterMs(lock));
+  if (fate !== 'unknown') return fate === 'alive';
+  const ageMs = Date.now() - lock.changedMs;
+  // The clock of another machine may be ahead, so a date in the future can belong to a process that runs. One that names no process was set by hand.
+  return lock.owner === undefined ? Math.abs(ageMs) < staleAfterMs(lock) : ageMs < staleAfterMs(lock);
 }
 
 /** After how long without a change a lock was left, where its process cannot be asked. What names no process protects nothing. */

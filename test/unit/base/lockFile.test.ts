@@ -173,9 +173,20 @@ it('says how long the wait still is', async () => {
   expect(onWait.mock.calls).toEqual([[expect.stringMatching(/^waiting up to [1-4] s for process \d+ on elsewhere/)]]);
 });
 
+it('of another machine counts where the clock of the file server is ahead', async () => {
+  for (const aheadSeconds of [10, 120, 86_400]) {
+    await leave(elsewhere, -aheadSeconds);
+    expect(await isLocked(path), `${aheadSeconds} s`).toBe(true);
+  }
+  // A file that names no process, dated by hand.
+  await writeFile(path, 'made by hand\n');
+  const at = Date.now() / 1_000 + 86_400;
+  await utimes(path, at, at);
+  expect(await isLocked(path)).toBe(false);
+});
+
 it('that is dated in the future is waited for no longer than another', async () => {
   await leave(elsewhere, -3_600);
-  expect(await isLocked(path)).toBe(false);
   // What counts is how long it was watched.
   await claim({ times: { renewEveryMs: 20, leaseMs: 200 } });
   expect(await ownerNow()).toMatchObject(processOf());
