@@ -97,9 +97,7 @@ export interface TrainSummary {
 export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   checkOptionNames('train', options, optionNames);
   const { signal, listener = {} } = options;
-  // One that is an object of a class may have data of its own; methods of the class are not among its own properties.
-  const calls = Object.entries(listener).filter(([, value]) => typeof value === 'function');
-  checkOptionNames("train's listener", Object.fromEntries(calls), listenerNames);
+  checkListener(listener);
   const { singleProcess = false, encrypt = true, maxRestarts = 10 } = options;
   checkNumbers({ ...options, maxRestarts });
   signal?.throwIfAborted();
@@ -176,6 +174,27 @@ const listenerNames = {
 function argumentsOf(options: TrainOptions): RunArguments {
   const { overrides, singleProcess = false, encrypt = true, ...rest } = options;
   return { ...rest, set: overrides, singleProcess, encrypt, dryRun: false };
+}
+
+/** @throws UserError for a value that is not an object, a callback that is not a function, and a callback of an unknown name */
+function checkListener(listener: TrainListener): void {
+  if (typeof listener !== 'object' || listener === null) {
+    throw new UserError(
+      `listener: expected an object, received ${listener === null ? 'null' : `a ${typeof listener}`}`,
+    );
+  }
+  for (const name of Object.keys(listenerNames) as (keyof TrainListener)[]) {
+    const given: unknown = listener[name];
+    if (given === undefined || typeof given === 'function') continue;
+    throw new UserError(
+      `listener.${name}: expected a function, received ${given === null ? 'null' : `a ${typeof given}`}`,
+    );
+  }
+  // An object of a class may have functions and data of its own.
+  const prototype: unknown = Object.getPrototypeOf(listener);
+  if (prototype !== null && prototype !== Object.prototype) return;
+  const calls = Object.entries(listener).filter(([, value]) => typeof value === 'function');
+  checkOptionNames("train's listener", Object.fromEntries(calls), listenerNames);
 }
 
 /** @throws UserError for a number out of range */

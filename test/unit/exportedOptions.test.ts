@@ -75,9 +75,28 @@ it('refuses unknown options inside options', async () => {
   await expect(lockstep.train({ listener: { stpe() {} } as object })).rejects.toThrow(
     "unknown option stpe of train's listener. Did you mean step?",
   );
+  for (const [listener, message] of [
+    [null, 'listener: expected an object, received null'],
+    ['step', 'listener: expected an object, received a string'],
+    [{ step: 1 }, 'listener.step: expected a function, received a number'],
+  ] as const) {
+    await expect(lockstep.train({ listener: listener as never })).rejects.toThrow(new lockstep.UserError(message));
+  }
   await expect(lockstep.loadCheckpoint('absent', { engine: { nme: 'native' } as never })).rejects.toThrow(
     "unknown option nme of loadCheckpoint's engine. Did you mean name?",
   );
+});
+
+it('accepts a listener of a class that has functions of its own', async () => {
+  class Listener {
+    readonly format = (loss: number) => loss.toFixed(2);
+    step({ loss }: { readonly loss: number }): void {
+      this.format(loss);
+    }
+  }
+  const listener = new Listener();
+  // What follows the check of the listener.
+  await expect(lockstep.train({ listener, workers: 0 })).rejects.toThrow('workers: expected a whole number');
 });
 
 it('refuses unknown keys of a model', () => {
