@@ -3,7 +3,7 @@
  *
  * A message says what is wrong, why, where (file and line, rank, address), and how to fix it.
  */
-import { systemReason } from './systemReason.ts';
+import { failedCall, systemReason } from './systemReason.ts';
 
 /** Invalid user input: a config, command line, data file or checkpoint. Ends the command with exit code 2, without a stack trace. */
 export class UserError extends Error {
@@ -28,17 +28,17 @@ export function invariant(condition: boolean, message: string): asserts conditio
   if (!condition) throw new InvariantError(message);
 }
 
-/** The message of any thrown value. For an error of the system, the reason in words, without the path. */
+/** The message of any thrown value. For an error of the system, the reason in words, without the file or address. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? (systemReason(error) ?? error.message) : String(error);
 }
 
-/** `cannot open /data/a.txt: permission denied (EACCES)` for an error that a system call ended with; undefined for any other. */
-export function failedCall(error: unknown): string | undefined {
-  if (!(error instanceof Error && 'syscall' in error && systemReason(error) !== undefined)) return undefined;
-  const { path, dest } = error as { path?: unknown; dest?: unknown };
-  const target = dest === undefined ? '' : ` to ${dest}`;
-  return `cannot ${error.syscall}${path === undefined ? '' : ` ${path}`}${target}: ${messageOf(error)}`;
+/**
+ * The message of any thrown value, for a reader who is told nothing else: of a failed system call, also what was attempted and where. Use
+ * {@link messageOf} in a sentence that says this already.
+ */
+export function fullMessageOf(error: unknown): string {
+  return failedCall(error) ?? messageOf(error);
 }
 
 /** The system's error code (`ENOENT`, `ENOSPC`, …) of any thrown value, or ''. */

@@ -48,3 +48,55 @@ export function systemReason(
   const reason = Object.hasOwn(reasons, systemCode) ? reasons[systemCode] : undefined;
   return reason === undefined ? undefined : `${reason} (${systemCode})`;
 }
+
+/** What a system call does, for people; any other call is shown by its name. */
+const actions: Readonly<Record<string, string>> = {
+  // Files.
+  access: 'access',
+  copyfile: 'copy',
+  fdatasync: 'sync',
+  fstat: 'inspect',
+  fsync: 'sync',
+  ftruncate: 'resize',
+  link: 'link',
+  lstat: 'inspect',
+  mkdir: 'create the folder',
+  mkdtemp: 'create a folder',
+  opendir: 'list the folder',
+  realpath: 'resolve the path',
+  rmdir: 'remove the folder',
+  scandir: 'list the folder',
+  stat: 'inspect',
+  statfs: 'inspect the disk of',
+  unlink: 'remove',
+  // Network.
+  bind: 'listen on',
+  connect: 'connect to',
+  getaddrinfo: 'look up',
+  listen: 'listen on',
+};
+
+/**
+ * `cannot open /data/a.txt: permission denied (EACCES)` or `cannot connect to 127.0.0.1:9000: nothing listens there (ECONNREFUSED)`, for an error
+ * that a system call ended with; undefined for any other.
+ */
+export function failedCall(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof AggregateError) {
+    // A connection was attempted to each address of a name.
+    const each = new Set(error.errors.map(failedCall));
+    return each.size === 0 || each.has(undefined) ? undefined : [...each].join('; ');
+  }
+  const { syscall, path, dest, address, port, hostname } = error as Partial<Record<string, unknown>> & Error;
+  const reason = systemReason(error);
+  if (typeof syscall !== 'string' || reason === undefined) return undefined;
+  const action = Object.hasOwn(actions, syscall) ? actions[syscall]! : syscall;
+  const target = path ?? (address === undefined ? hostname : placeOf(String(address), port));
+  const call = target === undefined ? action.replace(/ (to|on|of)$/, '') : `${action} ${target}`;
+  return `cannot ${call}${dest === undefined ? '' : ` to ${dest}`}: ${reason}`;
+}
+
+function placeOf(address: string, port: unknown): string {
+  if (port === undefined) return address;
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
+}

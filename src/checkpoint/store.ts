@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type DiskOperations, nodeDisk } from '../base/diskOperations.ts';
-import { errorCode, invariant, messageOf, UserError } from '../base/errors.ts';
+import { errorCode, fullMessageOf, invariant, messageOf, UserError } from '../base/errors.ts';
 import type { StateTensor } from '../base/stateParts.ts';
 import { readFailure } from '../base/strictJson.ts';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from './checkpoint.ts';
@@ -136,7 +136,7 @@ export class CheckpointStore {
         const isOf = checkpoint.step === undefined ? 'no run' : `step ${checkpoint.step}`;
         skipped.push({ step, reason: `${checkpoint.path} is the checkpoint of ${isOf}` });
       } catch (error) {
-        skipped.push({ step, reason: messageOf(error) });
+        skipped.push({ step, reason: fullMessageOf(error) });
       }
     }
     if (skipped.length === 0) return undefined;
@@ -189,7 +189,7 @@ export class CheckpointStore {
         const { valLoss } = await readTrainer(path);
         summaries.push({ step, path, valLoss, problem: undefined });
       } catch (error) {
-        summaries.push({ step, path, valLoss: null, problem: messageOf(error) });
+        summaries.push({ step, path, valLoss: null, problem: fullMessageOf(error) });
       }
     }
     return summaries;

@@ -2,7 +2,8 @@
  * The output of a command. Every command prints with `print` and `warn`. A run may redirect them while it lasts: above a live view,
  * into JSON lines, or nowhere (`--quiet`).
  */
-import { failedCall, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { failedCall } from '../base/systemReason.ts';
 import { style } from './terminal.ts';
 
 export interface Output {

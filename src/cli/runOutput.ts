@@ -1,5 +1,5 @@
 /** The output of `launch train`: a live view on a terminal, otherwise plain lines; warnings only (`--quiet`); JSON lines (`--json`). */
-import { exitCodeOf, messageOf } from '../base/errors.ts';
+import { exitCodeOf, fullMessageOf } from '../base/errors.ts';
 import type { RunListener } from '../coordinator/coordinatorOptions.ts';
 import { jsonListener, jsonOutput, writeJsonLine } from './jsonLines.ts';
 import { type LiveViewOptions, openLiveView } from './live/liveView.ts';
@@ -40,7 +40,7 @@ export async function withOutput(mode: OutputMode, command: () => Promise<number
     writeJsonLine('exit', { code });
     return code;
   } catch (error) {
-    writeJsonLine('exit', { code: exitCodeOf(error), error: messageOf(error) });
+    writeJsonLine('exit', { code: exitCodeOf(error), error: fullMessageOf(error) });
     throw error;
   } finally {
     setOutput(before);

@@ -2,7 +2,7 @@
  * Writes a worker's state stream to a checkpoint on disk, in the background, and streams a checkpoint to workers that
  * resume. Acknowledging chunks only when they are stored bounds the amount in flight.
  */
-import { messageOf, PeerError } from '../base/errors.ts';
+import { fullMessageOf, PeerError } from '../base/errors.ts';
 import { type StateTensor, stateParts, tensorsOf } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointContents, CheckpointWriter } from '../checkpoint/writer.ts';
@@ -146,7 +146,7 @@ export class Checkpointer {
         this.#forget(incoming);
         this.#giveUp(incoming.from, incoming.step);
         await incoming.writer?.abort();
-        this.#onOutcome({ step: incoming.step, error: messageOf(error) });
+        this.#onOutcome({ step: incoming.step, error: fullMessageOf(error) });
       }
     });
   }

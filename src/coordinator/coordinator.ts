@@ -5,7 +5,7 @@
  */
 import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
-import { InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
+import { fullMessageOf, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { type StateTensor, tensorsOf } from '../base/stateParts.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
@@ -244,18 +244,18 @@ export class Coordinator {
     if (this.#state.stage !== 'finished' && this.#state.stage !== 'failed') {
       const { members, joiners } = this.#state;
       this.#state = { ...this.#state, stage: 'failed' };
-      this.#writer.event({ event: 'failed', reason: messageOf(error), ...this.#at });
+      this.#writer.event({ event: 'failed', reason: fullMessageOf(error), ...this.#at });
       const stop = { type: 'stop', reason: 'the coordinator failed', failed: true } as const;
       for (const { id } of [...members, ...joiners]) this.#send(id, stop);
     }
-    this.#reject(error instanceof Error ? error : new InvariantError(messageOf(error)));
+    this.#reject(error instanceof Error ? error : new InvariantError(String(error)));
   }
 
   #reject(error: Error): void {
     // Its file is in the directory.
     if (this.#isAbandoned) return;
     const { recorder, listener } = this.#options;
-    recorder?.record('failed', { error: error.message });
+    recorder?.record('failed', { error: fullMessageOf(error) });
     const problem = recorder?.write();
     if (problem !== undefined) listener.warning(problem);
     this.#settle.reject(error);
@@ -392,7 +392,7 @@ export class Coordinator {
 
   /** It may be too late, if its outcome was already reported. */
   async #abandonCheckpoint(step: number): Promise<void> {
-    await this.#checkpointer.abort().catch((error: unknown) => this.#options.listener.warning(messageOf(error)));
+    await this.#checkpointer.abort().catch((error: unknown) => this.#options.listener.warning(fullMessageOf(error)));
     this.#handle({ kind: 'checkpointFailed', step });
   }
 

@@ -2,7 +2,7 @@
  * Transfers a task's result from the compute thread. Lockstep's errors keep their class, which the structured clone of an Error
  * would lose.
  */
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 import { blameOf } from './workerFailure.ts';
 
@@ -16,7 +16,7 @@ export async function outcomeOf<T>(task: () => Promise<T>): Promise<TaskOutcome<
     return { ok: true, value: await task() };
   } catch (error) {
     const stack = error instanceof Error ? (error.stack ?? '') : '';
-    return { ok: false, blame: blameOf(error), message: messageOf(error), stack };
+    return { ok: false, blame: blameOf(error), message: fullMessageOf(error), stack };
   }
 }
 

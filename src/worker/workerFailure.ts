@@ -1,5 +1,5 @@
 /** A worker's report of its failure, the same for the coordinator and for the process that started it: either may get it first. */
-import { messageOf, PeerError, UserError } from '../base/errors.ts';
+import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
 import type { WorkerPhase } from '../comm/messageFields.ts';
 import type { WorkerFailure } from '../comm/workerMessages.ts';
 
@@ -7,7 +7,7 @@ import type { WorkerFailure } from '../comm/workerMessages.ts';
 const messageCharsMost = 60_000;
 
 export function failureOf(error: unknown, step: number, phase: WorkerPhase): WorkerFailure {
-  return { step, phase, message: messageOf(error).slice(0, messageCharsMost), blame: blameOf(error) };
+  return { step, phase, message: fullMessageOf(error).slice(0, messageCharsMost), blame: blameOf(error) };
 }
 
 /** The origin of an error: the user, a peer, or the run itself. */

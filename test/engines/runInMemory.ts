@@ -7,6 +7,7 @@ import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import type { EngineTable } from '../../src/engine/registry.ts';
+import type { LoggedEvent } from '../../src/records/eventsLog.ts';
 import type { StepMetrics } from '../../src/records/metricsLog.ts';
 import { nextTokenWindows } from '../../src/task/nextToken.ts';
 import { startInProcess, type WorkerExit } from '../../src/worker/spawn.ts';
@@ -30,6 +31,7 @@ interface InMemoryOptions {
   readonly onStep?: (step: number, coordinator: Coordinator) => void;
   /** Told of everything that would be written in the directory of the run. */
   readonly onWrite?: (what: string) => void;
+  readonly onEvent?: (event: LoggedEvent) => void;
   /** Workers that another program started, as before a takeover. */
   readonly survivors?: readonly string[] | undefined;
 }
@@ -41,7 +43,7 @@ interface InMemoryOptions {
 export async function runInMemory(
   config: Config,
   table: EngineTable,
-  { onStep, onWrite, survivors = [] }: InMemoryOptions = {},
+  { onStep, onWrite, onEvent, survivors = [] }: InMemoryOptions = {},
 ) {
   const transport = memoryTransport();
   const server = await transport.listen('memory://0');
@@ -89,7 +91,13 @@ export async function runInMemory(
       newestWhole: async () => undefined,
     },
     metrics: { append: () => onWrite?.('metrics'), rewind: () => onWrite?.('metrics'), flush: async () => {} },
-    events: { append: () => onWrite?.('events'), flush: async () => {} },
+    events: {
+      append: (event) => {
+        onWrite?.('events');
+        onEvent?.(event);
+      },
+      flush: async () => {},
+    },
     journal: { append: () => onWrite?.('journal'), flush: async () => {}, close: async () => {} },
     listener: allListeners([
       {

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { conclude, currentOutput, print, warn } from '../../../src/cli/output.ts';
@@ -79,5 +80,9 @@ describe('where lines go', () => {
     });
     expect(out.map((line) => JSON.parse(line))).toEqual([{ type: 'exit', code: 2, error: 'no such file' }]);
     expect(code).toBe('no such file');
+    const failed = await written('json', () => readFile('/nowhere/a', 'utf8').then(() => 0));
+    expect(failed.out.map((line) => JSON.parse(line))).toEqual([
+      { type: 'exit', code: 1, error: 'cannot open /nowhere/a: there is no such file or folder (ENOENT)' },
+    ]);
   });
 });

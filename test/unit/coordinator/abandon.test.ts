@@ -1,4 +1,5 @@
-/** A run whose directory another process has taken, with the real coordinator, agents and ring. */
+/** Runs that cannot continue, because another process has taken their directory or a callback failed, with the real coordinator, agents and ring. */
+import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
 import { runInMemory } from '../../engines/runInMemory.ts';
@@ -39,4 +40,18 @@ it('ends at once: its workers stop, and nothing more is written', async () => {
   await expect(ended).rejects.toThrow('another process has taken the directory');
   expect([...before].sort()).toEqual(['checkpoint', 'events', 'journal', 'metrics']);
   expect(after).toEqual([]);
+}, 60_000);
+
+it('that fails on a system call records which file it concerned', async () => {
+  const reasons: string[] = [];
+  const ended = runInMemory(
+    config,
+    { native: testEngines.native },
+    {
+      onStep: () => readFileSync('/nowhere/a'),
+      onEvent: ({ event, reason }) => void (event === 'failed' && reasons.push(reason)),
+    },
+  );
+  await expect(ended).rejects.toThrow('ENOENT');
+  expect(reasons).toEqual(['cannot open /nowhere/a: there is no such file or folder (ENOENT)']);
 }, 60_000);

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import { outcomeOf, unwrap } from '../../../src/worker/taskOutcome.ts';
+import { failureOf } from '../../../src/worker/workerFailure.ts';
 
 /** As a result crosses from the compute thread. */
 async function cross<T>(task: () => Promise<T>): Promise<T> {
@@ -32,4 +34,13 @@ it('keeps the stack of a bug, which lies in the other thread', async () => {
 
 it('takes what was thrown and is no Error', async () => {
   await expect(cross(() => Promise.reject('a string'))).rejects.toThrow('a string');
+});
+
+it('names the file of a failed system call, across the thread and to the coordinator', async () => {
+  const message = 'cannot open /nowhere/a.bin: there is no such file or folder (ENOENT)';
+  const error: unknown = await cross(() => readFile('/nowhere/a.bin')).catch((thrown: unknown) => thrown);
+  expect((error as Error).message).toBe(message);
+  expect(failureOf(error, 3, 'evaluation').message).toBe(message);
+  const direct: unknown = await readFile('/nowhere/a.bin').catch((thrown: unknown) => thrown);
+  expect(failureOf(direct, 3, 'evaluation').message).toBe(message);
 });
