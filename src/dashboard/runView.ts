@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parse } from 'yaml';
-import { errorCode } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError } from '../base/errors.ts';
 import { isLocked } from '../base/lockFile.ts';
 import { withoutRepeats } from '../records/eventText.ts';
 import { RecentSpeed } from '../records/recentSpeed.ts';
@@ -73,12 +73,13 @@ export class RunView {
     ];
   }
 
-  /** Reads what is new in the directory. */
+  /** Reads what is new in the directory. @throws PeerError with the path of a file that cannot be read */
   async refresh(): Promise<void> {
     for (const file of this.#files) await file.read();
-    const text = await readFile(join(this.path, 'config.yaml'), 'utf8').catch((error: unknown) => {
+    const configPath = join(this.path, 'config.yaml');
+    const text = await readFile(configPath, 'utf8').catch((error: unknown) => {
       if (errorCode(error) === 'ENOENT') return '';
-      throw error;
+      throw new PeerError(`cannot read ${configPath}: ${messageOf(error)}`, { cause: error });
     });
     if (text !== this.#configText) {
       this.#configText = text;

@@ -8,9 +8,9 @@ import { readFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { messageOf } from '../base/errors.ts';
+import { fullMessageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
-import { accessOf } from '../web/access.ts';
+import { accessOf, isForeign } from '../web/access.ts';
 import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
 import { HttpError } from '../web/httpError.ts';
 import { asset, type Exchange, HttpServer, type Route, send, sendJson } from '../web/httpServer.ts';
@@ -64,7 +64,7 @@ export class Dashboard {
       admit: (exchange) => this.#admit(exchange),
       refusal: ({ message }) => ({ type: 'text/plain; charset=utf-8', body: `${message}\n` }),
       failure: (error) => {
-        options.onWarning(`the dashboard could not answer a request: ${messageOf(error)}`);
+        options.onWarning(`the dashboard could not answer a request: ${fullMessageOf(error)}`);
         return new HttpError('the dashboard failed; the warnings of its program say why', { status: 500 });
       },
     });
@@ -132,6 +132,9 @@ export class Dashboard {
 
   #admit({ request, response, query }: Exchange): void {
     const { host, cookie, authorization } = request.headers;
+    if (isForeign(request.headers)) {
+      throw new HttpError('a page of another site may not use the dashboard', { status: 403 });
+    }
     const access = accessOf(
       { token: this.#token, port: request.socket.localPort },
       { host, cookie, authorization, queryToken: query.get('token') ?? undefined },
@@ -172,7 +175,8 @@ export class Dashboard {
       try {
         await run.refresh();
       } catch (error) {
-        if (!this.#hasWarned.has(run)) this.#options.onWarning(`the dashboard cannot read a run: ${messageOf(error)}`);
+        if (!this.#hasWarned.has(run))
+          this.#options.onWarning(`the dashboard cannot read the run ${run.name}: ${fullMessageOf(error)}`);
         this.#hasWarned.add(run);
       }
     }

@@ -1,6 +1,6 @@
 /** The lines of a file that grows, or is put in place anew: read once, then what is added. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { errorCode } from '../base/errors.ts';
+import { errorCode, messageOf, PeerError } from '../base/errors.ts';
 
 const chunkBytes = 1 << 20;
 /** A longer line is none of ours: it is left out. */
@@ -26,33 +26,36 @@ export class TailFile {
     this.#events = events;
   }
 
-  /** Tells the lines that are new. A file that is not there yet has none. Lets timers and sockets run in between. */
+  /**
+   * Tells the lines that are new. A file that is not there yet has none. Lets timers and sockets run in between.
+   * @throws PeerError with the path, if it cannot be read
+   */
   async read(): Promise<void> {
-    let file: FileHandle;
     try {
-      file = await open(this.path, 'r');
+      const file = await open(this.path, 'r');
+      await this.#readNew(file).finally(() => file.close());
     } catch (error) {
       if (errorCode(error) === 'ENOENT') return;
-      throw error;
+      // The system does not name the file of a handle.
+      throw new PeerError(`cannot read ${this.path}: ${messageOf(error)}`, { cause: error });
     }
-    try {
-      const { ino, size } = await file.stat();
-      if (this.#inode !== undefined && (ino !== this.#inode || size < this.#offset)) {
-        this.#offset = 0;
-        this.#rest = Buffer.alloc(0);
-        this.#events.restarted();
-      }
-      this.#inode = ino;
-      while (this.#offset < size) {
-        const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, size - this.#offset));
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, this.#offset);
-        if (bytesRead === 0) break;
-        this.#offset += bytesRead;
-        this.#take(buffer.subarray(0, bytesRead));
-        await new Promise((resume) => setImmediate(resume));
-      }
-    } finally {
-      await file.close();
+  }
+
+  async #readNew(file: FileHandle): Promise<void> {
+    const { ino, size } = await file.stat();
+    if (this.#inode !== undefined && (ino !== this.#inode || size < this.#offset)) {
+      this.#offset = 0;
+      this.#rest = Buffer.alloc(0);
+      this.#events.restarted();
+    }
+    this.#inode = ino;
+    while (this.#offset < size) {
+      const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, size - this.#offset));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, this.#offset);
+      if (bytesRead === 0) break;
+      this.#offset += bytesRead;
+      this.#take(buffer.subarray(0, bytesRead));
+      await new Promise((resume) => setImmediate(resume));
     }
   }
 

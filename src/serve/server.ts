@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../base/errors.ts';
+import { fullMessageOf } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import { accessOf, isForeign } from '../web/access.ts';
@@ -139,8 +139,8 @@ export class ModelServer {
   }
 
   #admit({ request, response, path, query }: Exchange): void {
-    const { host, cookie, authorization, origin } = request.headers;
-    if (isForeign(origin, host)) {
+    const { host, cookie, authorization } = request.headers;
+    if (isForeign(request.headers)) {
       throw new ApiError('a page of another site may not use this server', { status: 403, code: 'foreign_origin' });
     }
     const access = accessOf(
@@ -163,12 +163,14 @@ export class ModelServer {
 
   /** Of the model or of this program: its text is for who runs the server. */
   #failure(error: unknown): ApiError {
-    this.#options.onWarning(`a request failed: ${messageOf(error)}`);
+    this.#options.onWarning(`a request failed: ${fullMessageOf(error)}`);
     return new ApiError('the server failed; its log says why', { status: 500, type: 'server_error' });
   }
 
   async #complete({ request, response }: Exchange): Promise<void> {
     const body = await readJson(request, bodyBytesMax);
+    // The client has disconnected.
+    if (response.destroyed) return;
     if (this.#isClosing) {
       throw new ApiError('the server is closing', { status: 503, type: 'server_error', retryAfterSeconds: 5 });
     }

@@ -43,12 +43,24 @@ export function accessOf(options: AccessOptions, request: AccessRequest): Access
   };
 }
 
+/** Headers that tell which site a request comes from. */
+export interface SiteHeaders {
+  readonly host?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly 'sec-fetch-site'?: string | undefined;
+  readonly 'sec-fetch-mode'?: string | undefined;
+}
+
 /**
- * Whether a request comes from a page of another site. Browsers send the page's site in `Origin` whenever a request could do more than
- * follow a link; other programs do not send it.
+ * Whether a request comes from a page of another site, other than by a link that the user follows. Browsers send the page's site in
+ * `Origin` if the page could read the answer or change something. For images and the like they send only `Sec-Fetch-Site`, in which
+ * another port of this host counts as the same site but not as the same origin. Other programs send neither.
  */
-export function isForeign(origin: string | undefined, host: string | undefined): boolean {
-  return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`;
+export function isForeign(headers: SiteHeaders): boolean {
+  const { host, origin } = headers;
+  if (origin !== undefined) return origin !== `http://${host}` && origin !== `https://${host}`;
+  const site = headers['sec-fetch-site'];
+  return (site === 'cross-site' || site === 'same-site') && headers['sec-fetch-mode'] !== 'navigate';
 }
 
 /** Without a foreign DNS name. */

@@ -9,7 +9,13 @@ const unreadMs = 60_000;
 /** Closes the connection if the client reads nothing of the rest of a complete response for this time. */
 export function cutOffUnread(raw: ServerResponse, timeoutMs = unreadMs): void {
   // A socket timeout distinguishes a slow reader from one that has stopped; the next request on the connection resets it.
-  raw.setTimeout(timeoutMs, () => raw.destroy());
+  raw.setTimeout(timeoutMs, () => disconnect(raw));
+}
+
+/** Closes the connection of a response, also where an earlier response still occupies it: Node would only mark this one as destroyed. */
+export function disconnect(raw: ServerResponse): void {
+  raw.destroy();
+  raw.req.socket.destroy();
 }
 
 /** Headers of every response: what the page may load, and that browsers must not cache it or send a referrer. */
@@ -39,7 +45,7 @@ export class EventResponse {
     }, times.quietMs ?? quietMs);
     raw.on('close', () => clearInterval(this.#timer));
     // An error of this connection only: without a listener it would end the process.
-    raw.on('error', () => raw.destroy());
+    raw.on('error', () => disconnect(raw));
   }
 
   /** Number of bytes that the client has not read. */
@@ -68,7 +74,7 @@ export class EventResponse {
 
   /** Closes the connection. */
   destroy(): void {
-    this.#raw.destroy();
+    disconnect(this.#raw);
   }
 
   #write(text: string): boolean {

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorCode } from '../base/errors.ts';
-import { cutOffUnread } from './eventResponse.ts';
+import { cutOffUnread, disconnect } from './eventResponse.ts';
 import { HttpError, protocolError } from './httpError.ts';
 
 /** A request and its response. */
@@ -74,7 +74,10 @@ export class HttpServer {
     });
     this.server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        for (const response of this.#open.get(socket) ?? []) endQueued(response);
+      });
     });
     this.server.on('request', (request, response) => void this.#answer(request, response));
     this.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
@@ -114,7 +117,7 @@ export class HttpServer {
     this.#open.set(socket, open.add(response));
     response.on('close', () => open.delete(response));
     // Concerns this connection alone; without a listener it would end the process.
-    response.on('error', () => response.destroy());
+    response.on('error', () => disconnect(response));
     for (const [name, value] of Object.entries(this.#options.headers)) response.setHeader(name, value);
     try {
       if (refused !== undefined) throw refused;
@@ -124,7 +127,7 @@ export class HttpServer {
       // The client has disconnected, or has its answer already.
       if (response.destroyed || this.#refused.has(socket)) return;
       const known = error instanceof HttpError ? error : this.#options.failure(error);
-      if (response.headersSent) response.destroy();
+      if (response.headersSent) disconnect(response);
       else this.#refuse(response, known);
     }
   }
@@ -180,6 +183,16 @@ export class HttpServer {
     const timer = setTimeout(() => socket.destroy(), lingerMs);
     socket.on('close', () => clearTimeout(timer));
   }
+}
+
+/**
+ * Closes a response whose connection has closed while it waited for an earlier response on it (pipelining). Node emits `close` only for the
+ * response that the connection serves, so handlers would work for a client that has disconnected.
+ */
+function endQueued(response: ServerResponse): void {
+  if (response.socket !== null || response.closed) return;
+  response.destroy();
+  response.emit('close');
 }
 
 /** Sends a complete body, unless the client has disconnected. */

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { appendFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import type { IndexedUpdate } from '../../../src/dashboard/runUpdate.ts';
 import { RunView } from '../../../src/dashboard/runView.ts';
@@ -157,6 +159,14 @@ describe('the dashboard', () => {
         .end();
     });
     expect(foreign).toBe(403);
+    const statusFor = async (headers: Record<string, string>) => {
+      const response = await fetch(new URL('/api/stream', url), { headers });
+      await response.body?.cancel();
+      return response.status;
+    };
+    expect(await statusFor({ origin: 'http://evil.example' })).toBe(403);
+    expect(await statusFor({ origin: `http://127.0.0.1:${Number(url.port) + 1}` })).toBe(403);
+    expect(await statusFor({ origin: url.origin })).toBe(200);
     expect(await (await fetch(new URL('/api/config', url))).json()).toEqual([
       { name: 'a', config: 'train:\n  maxSteps: 500\n' },
     ]);
@@ -175,6 +185,9 @@ describe('the dashboard', () => {
     const cookie = page.headers.get('set-cookie')?.split(';')[0] ?? '';
     expect((await fetch(new URL('/metrics', url), { headers: { cookie } })).status).toBe(200);
     expect((await fetch(new URL('/metrics', url))).status).toBe(403);
+    const origin = 'http://evil.example';
+    expect((await fetch(new URL('/metrics', url), { headers: { cookie, origin } })).status).toBe(403);
+    expect((await fetch(new URL('/metrics', url), { headers: { cookie, origin: url.origin } })).status).toBe(200);
   });
 
   it('has metrics that Prometheus reads', async () => {
@@ -214,6 +227,26 @@ describe('the dashboard', () => {
     slow.destroy();
   });
 
+  it('frees the places of pages that disconnect, also those that wait behind another on one connection', async () => {
+    const url = await open([await writeRun('a', 1)]);
+    const abort = new AbortController();
+    const status = async () => (await fetch(new URL('/api/stream', url), { signal: abort.signal })).status;
+    const clients = await Promise.all(
+      Array.from({ length: 32 }, async () => {
+        const client = connect(Number(url.port), '127.0.0.1');
+        client.on('error', () => undefined);
+        client.write(`GET /api/stream HTTP/1.1\r\nHost: ${url.host}\r\n\r\n`.repeat(2));
+        await once(client, 'data');
+        return client;
+      }),
+    );
+    expect(await status()).toBe(503);
+    for (const client of clients) client.destroy();
+    // One more than the requests that were the first of their connections.
+    for (let i = 0; i <= clients.length; i++) await vi.waitFor(async () => expect(await status()).toBe(200), 10_000);
+    abort.abort();
+  });
+
   it('reads nothing while nobody looks', async () => {
     const run = await writeRun('a', 0);
     await rm(join(run, 'metrics.jsonl'));
@@ -222,7 +255,11 @@ describe('the dashboard', () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(warnings).toEqual([]);
     await fetch(new URL('/metrics', url));
-    expect(warnings).toEqual([expect.stringMatching(/cannot read a run: .*directory/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^the dashboard cannot read the run a: cannot read \/.*\/a\/metrics\.jsonl: it is a folder, not a file \(EISDIR\)$/,
+      ),
+    ]);
   });
 
   it('tells pages that know the same the same, put together once', async () => {

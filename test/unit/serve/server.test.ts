@@ -1,6 +1,7 @@
 /** A model behind HTTP: the texts of `launch generate`, to many at once; and what is refused, and how. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -180,6 +181,21 @@ describe('completions', () => {
     await untilIdle(url);
     await server!.close(0);
     expect(loaded.engine.memory().bytesInUse).toBe(bytesInUse);
+  });
+
+  it('whose client goes away are ended, also those that wait behind another on one connection', async () => {
+    const url = await open();
+    const body = JSON.stringify({ prompt: 'the ', max_tokens: 65_536 });
+    const head = `POST /v1/completions HTTP/1.1\r\nHost: ${url.host}\r\nContent-Type: application/json\r\n`;
+    const client = connect(Number(url.port), '127.0.0.1');
+    client.write(`${head}Content-Length: ${body.length}\r\n\r\n${body}`.repeat(3));
+    for (;;) {
+      const { running } = (await (await fetch(new URL('/health', url))).json()) as { running: number };
+      if (running === 3) break;
+      await sleep(10);
+    }
+    client.destroy();
+    await untilIdle(url);
   });
 
   it('that find no room are refused with when to come again, and those under way are finished at the end', async () => {

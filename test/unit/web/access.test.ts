@@ -28,12 +28,23 @@ describe('a page of another site', () => {
   it.each(['http://evil.example', 'null', 'http://127.0.0.1:9999', 'ftp://127.0.0.1:3141'])(
     '%s is refused',
     (origin) => {
-      expect(isForeign(origin, '127.0.0.1:3141')).toBe(true);
+      expect(isForeign({ origin, host: '127.0.0.1:3141' })).toBe(true);
     },
   );
 
   it.each([undefined, 'http://127.0.0.1:3141', 'https://127.0.0.1:3141'])('%s is none', (origin) => {
-    expect(isForeign(origin, '127.0.0.1:3141')).toBe(false);
+    expect(isForeign({ origin, host: '127.0.0.1:3141' })).toBe(false);
+  });
+
+  it.each([
+    ['cross-site', 'no-cors', true],
+    ['same-site', 'no-cors', true],
+    ['cross-site', 'navigate', false],
+    ['same-origin', 'no-cors', false],
+    ['none', 'navigate', false],
+  ])('a request without Origin from %s with mode %s: %s', (site, mode, foreign) => {
+    const headers = { host: '127.0.0.1:3141', 'sec-fetch-site': site, 'sec-fetch-mode': mode };
+    expect(isForeign(headers)).toBe(foreign);
   });
 });
 
