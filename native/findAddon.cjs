@@ -63,6 +63,16 @@ function runsOnMusl() {
   }
 }
 
+/** A number that orders versions: 2.34 is 2,034,000. */
+function versionNumber(version) {
+  return [0, 1, 2].reduce((number, i) => 1000 * number + Number(version.split('.')[i] ?? 0), 0);
+}
+
+/** @returns the version of glibc that this process runs on; undefined if there is none */
+function runningGlibc() {
+  return process.platform === 'linux' ? process.report.getReport().header.glibcVersionRuntime : undefined;
+}
+
 function firstLine(error) {
   return String(error?.message ?? error).split('\n')[0];
 }
@@ -75,9 +85,11 @@ function load(file, name, hash) {
   } catch (error) {
     return { problem: `${name} cannot be loaded: ${firstLine(error)}` };
   }
-  return addon.sources === hash
-    ? { addon }
-    : { problem: `${name} was compiled from other sources than native/ has now` };
+  return addon.sources === hash ? { addon } : { problem: fromOtherSources(name) };
+}
+
+function fromOtherSources(name) {
+  return `${name} was compiled from other sources than native/ has now`;
 }
 
 /**
@@ -115,12 +127,16 @@ function findPrebuilt(root, own, hash, musl) {
     return {};
   }
   const file = join(dirname(manifest), addonName);
-  const { version, napi } = JSON.parse(readFileSync(manifest, 'utf8'));
+  const { version, napi, sources, glibc } = JSON.parse(readFileSync(manifest, 'utf8'));
   if (version !== own.version)
     return { problem: `${name} is of version ${version}, Lockstep of version ${own.version}` };
   if (!(napi <= Number(process.versions.napi)))
     return { problem: `${name} needs Node-API ${napi}, newer than this Node has` };
+  if (sources !== hash) return { problem: fromOtherSources(name) };
   if (musl) return { problem: `${name} is compiled for glibc, and this system has musl` };
+  const there = glibc === undefined ? undefined : runningGlibc();
+  if (there !== undefined && versionNumber(there) < versionNumber(glibc))
+    return { problem: `${name} needs glibc ${glibc} or newer, and this system has ${there}` };
   // A release knows the engines that were built with it: a file that somebody else published under the name is not run.
   const expected = own.packageHashes?.[name];
   if (expected !== undefined && (!existsSync(file) || fileHash(file) !== expected))
@@ -128,6 +144,6 @@ function findPrebuilt(root, own, hash, musl) {
   return { file, ...load(file, name, hash) };
 }
 
-module.exports = { addonName, compiledPath, fileHash, findAddon, packageNameFor, sourcesHash };
+module.exports = { addonName, compiledPath, fileHash, findAddon, packageNameFor, sourcesHash, versionNumber };
 
 if (require.main === module) process.stdout.write(sourcesHash(dirname(__dirname)));

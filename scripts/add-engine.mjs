@@ -1,13 +1,14 @@
 // npm run engine:add FILE.tgz: takes the engine of this platform out of a package that scripts/pack-engine.mjs made, and puts it where a
 // compiler would have put it. For checkouts; elsewhere `npm install FILE.tgz` does.
-import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findInProcess } from './ownProcess.mjs';
+import { unpack } from './unpack.mjs';
 
-const { addonName, compiledPath, findAddon, packageNameFor, sourcesHash } = createRequire(import.meta.url)(
+const { addonName, compiledPath, packageNameFor, sourcesHash } = createRequire(import.meta.url)(
   '../native/findAddon.cjs',
 );
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -29,12 +30,12 @@ try {
 /** @returns what is wrong with the file */
 function add(path) {
   if (!existsSync(path)) return `${path} does not exist`;
+  let content;
   try {
-    execFileSync('tar', ['-xzf', path, '-C', folder], { stdio: 'pipe' });
+    content = unpack(path, folder);
   } catch (error) {
     return `${path} cannot be unpacked: ${String(error.stderr ?? error.message).split('\n')[0]}`;
   }
-  const content = join(folder, 'package');
   const manifest = join(content, 'package.json');
   const { name, sources } = existsSync(manifest) ? JSON.parse(readFileSync(manifest, 'utf8')) : {};
   const wanted = packageNameFor();
@@ -48,7 +49,7 @@ function add(path) {
   copyFileSync(join(content, addonName), `${target}.new`);
   if (former) renameSync(target, former);
   renameSync(`${target}.new`, target);
-  const { problems } = findAddon(root);
+  const { problems } = findInProcess(root);
   if (problems !== undefined) {
     rmSync(target);
     if (former) renameSync(former, target);

@@ -6,23 +6,15 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeGyp } from './nodeGyp.mjs';
+import { findInProcess } from './ownProcess.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const strict = process.argv.includes('--strict');
 const isDependency = basename(dirname(root)) === 'node_modules';
 
-const found = strict ? undefined : findInProcess();
+const found = strict ? undefined : findInProcess(root).origin;
 if (found !== undefined) process.stdout.write(`lockstep: the native engine is available (${found})\n`);
 else compile();
-
-/** In a process of its own: a file that was cut off may end the one that loads it. @returns where it is from, if it is there */
-function findInProcess() {
-  const program =
-    'const { findAddon } = require(process.argv[1]); process.stdout.write(findAddon(process.argv[2]).origin ?? "")';
-  const finder = join(root, 'native', 'findAddon.cjs');
-  const { stdout } = spawnSync(process.execPath, ['-e', program, finder, root], { encoding: 'utf8' });
-  return stdout || undefined;
-}
 
 function compile() {
   const absent = process.platform === 'win32' ? [] : missingTools();

@@ -11,8 +11,10 @@ const pages = ['dashboard/page', 'serve/page'].flatMap((folder) => [`${folder}/i
 for (const name of ['web/base.css', ...pages]) copyFileSync(join(root, 'src', name), join(root, 'dist', name));
 
 const require = createRequire(import.meta.url);
+// The stamp is gone while prepare.mjs builds anew: then the packages may differ from those that were copied.
+const isNew = !existsSync(join(root, 'dist', 'build.stamp'));
 // Copies two of the 18 weights of Inter (SIL Open Font License) and the rank tables of a package of 30 MB (MIT), each with its licence.
-if (!existsSync(join(root, 'dist', 'fonts', 'LICENSE'))) {
+if (isNew || !existsSync(join(root, 'dist', 'fonts', 'LICENSE'))) {
   const weights = [
     require.resolve('@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf'),
     require.resolve('@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf'),
@@ -21,7 +23,7 @@ if (!existsSync(join(root, 'dist', 'fonts', 'LICENSE'))) {
   for (const path of weights) copyFileSync(path, join(root, 'dist', 'fonts', basename(path)));
   copyFileSync(require.resolve('@expo-google-fonts/inter/LICENSE_FONT'), join(root, 'dist', 'fonts', 'LICENSE'));
 }
-if (!existsSync(join(root, 'dist', 'bpeRanks', 'LICENSE'))) {
+if (isNew || !existsSync(join(root, 'dist', 'bpeRanks', 'LICENSE'))) {
   const ranks = join(root, 'dist', 'bpeRanks');
   mkdirSync(ranks, { recursive: true });
   for (const name of ['r50k_base', 'cl100k_base', 'o200k_base'])

@@ -1,18 +1,26 @@
 // Packs the compiled engine of one platform as a package of its own, build/prebuilds/lockstep-engine-PLATFORM-ARCH-VERSION.tgz, so
-// that those who install Lockstep need no compiler. The same sources and compiler give the same bytes. `--arch arm64` cross-compiles,
-// with CC and CXX of that target in the environment.
+// that those who install Lockstep need no compiler. `--arch arm64` cross-compiles, with CC and CXX of that target in the
+// environment; `--folder DIR` packs into another folder than build/prebuilds.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { nodeGyp } from './nodeGyp.mjs';
+import { loadInProcess } from './ownProcess.mjs';
 
-const { addonName, packageNameFor, sourcesHash } = createRequire(import.meta.url)('../native/findAddon.cjs');
+const { addonName, packageNameFor, sourcesHash, versionNumber } = createRequire(import.meta.url)(
+  '../native/findAddon.cjs',
+);
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { arch } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } }).values;
+const { arch, folder: target } = parseArgs({
+  options: {
+    arch: { type: 'string', default: process.arch },
+    folder: { type: 'string', default: join(root, 'build', 'prebuilds') },
+  },
+}).values;
 const { platform } = process;
 /**
  * What it may need of the system at most: Ubuntu 22.04, Debian 12, RHEL 9 and Amazon Linux 2023 have these or newer. libstdc++ is not
@@ -61,15 +69,13 @@ function compile() {
 /** @returns the glibc that the file needs: `2.34` */
 function neededGlibc(addon) {
   const text = execFileSync('readelf', ['--version-info', '--wide', addon], { encoding: 'utf8' });
-  // 2.34 is 2,034,000.
-  const numberOf = (version) => [0, 1, 2].reduce((number, i) => 1000 * number + Number(version.split('.')[i] ?? 0), 0);
   const newest = (library) => {
     const versions = [...text.matchAll(new RegExp(`\\b${library}_([\\d.]+)`, 'g'))].map(([, version]) => version);
-    return versions.sort((a, b) => numberOf(a) - numberOf(b)).at(-1);
+    return versions.sort((a, b) => versionNumber(a) - versionNumber(b)).at(-1);
   };
   for (const [library, version] of Object.entries(most)) {
     const needed = newest(library) ?? '0';
-    if (numberOf(needed) > numberOf(version))
+    if (versionNumber(needed) > versionNumber(version))
       throw new Error(
         `the engine needs ${library} ${needed}: expected at most ${version}, so build it on an older system`,
       );
@@ -79,9 +85,9 @@ function neededGlibc(addon) {
 
 /** That it can be loaded, and is of these sources. */
 function check(addon) {
-  const { sources, instructionSets } = createRequire(import.meta.url)(addon);
+  const { sources, instructionSets } = loadInProcess(addon);
   if (sources !== sourcesHash(root)) throw new Error('the engine was compiled from other sources');
-  process.stderr.write(`instruction sets here: ${instructionSets().join(', ')}\n`);
+  process.stderr.write(`instruction sets here: ${instructionSets.join(', ')}\n`);
 }
 
 function pack(addon, glibc) {
@@ -113,9 +119,8 @@ function pack(addon, glibc) {
     join(content, 'README.md'),
     `# ${name}\n\nThe C++ engine of Lockstep ${version}, compiled for ${platform} ${arch}. ${needs}It is an optional\ndependency of \`lockstep\` of the same version, and of no use without it.\n`,
   );
-  const target = join(root, 'build', 'prebuilds');
   mkdirSync(target, { recursive: true });
-  const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', target], {
+  const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', resolve(target)], {
     cwd: content,
     encoding: 'utf8',
     shell: platform === 'win32',

@@ -37,6 +37,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     name: whole(
       'a project that installs Lockstep has the prebuilt engine, and no warning, by import and by require',
       'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
+      'with --omit=optional and without a compiler it has no engine, and says what to do',
       'an engine of the same name and version that this release was not made with is not loaded',
       'npm install -g, of the release and of a checkout: launch and lockstep are commands',
       'the same sources give the same bytes',

@@ -16,7 +16,8 @@ import {
   type EngineChoice,
   type EngineProbe,
   type EngineTarget,
-  selectEngine,
+  findEngine,
+  type NoEngine,
 } from '../engine/registry.ts';
 import { type MachineFacts, machineFacts } from './machineFacts.ts';
 
@@ -27,7 +28,7 @@ export interface DoctorReport {
   readonly machine: MachineFacts;
   readonly engines: readonly EngineProbe[];
   /** The engine that `engine.name: auto` selects here. */
-  readonly auto: EngineChoice;
+  readonly auto: EngineChoice | NoEngine;
 }
 
 export const doctorCommand: CommandModule<object, { json: boolean }> = {
@@ -48,7 +49,7 @@ async function examine(): Promise<DoctorReport> {
   const engines: EngineProbe[] = [];
   // One after another: they share the cores, and a slow driver must not fail the others.
   for (const target of ENGINE_TARGETS) engines.push(await probeInProcess(target));
-  return { machine, engines, auto: selectEngine({ name: 'auto' }) };
+  return { machine, engines, auto: findEngine({ name: 'auto' }) };
 }
 
 async function probeInProcess(target: EngineTarget): Promise<EngineProbe> {
@@ -115,7 +116,7 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
   lines.push(
     '',
     bf16Report(machine.isa),
-    `engine.name: auto selects ${auto.name} (${auto.deviceKind}): ${auto.reason}`,
+    'missing' in auto ? auto.missing : `engine.name: auto selects ${auto.name} (${auto.deviceKind}): ${auto.reason}`,
   );
   return `${lines.join('\n')}\n`;
 }

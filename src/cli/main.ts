@@ -4,9 +4,9 @@ import { commitOfCode } from '../base/commit.ts';
 import { exitCodeOf } from '../base/errors.ts';
 import { instructionSets, isInstructionSet } from '../base/instructionSets.ts';
 import { outliveTerminals } from '../base/lostTerminals.ts';
-import { setProgram } from '../base/ownCommand.ts';
+import { ownCommand, setProgram } from '../base/ownCommand.ts';
 import { version } from '../base/version.ts';
-import { selectEngine, unitsOf } from '../engine/registry.ts';
+import { findEngine, unitsOf } from '../engine/registry.ts';
 import { calledAs, programName } from './calledAs.ts';
 import { outputCutOff, tameSignals } from './endRequests.ts';
 import { errorText } from './output.ts';
@@ -43,7 +43,9 @@ function versionLine(): string {
 }
 
 function engineName(): string {
-  const { name, deviceKind } = selectEngine({ name: 'auto' });
+  const found = findEngine({ name: 'auto' });
+  if ('missing' in found) return `none: \`${ownCommand('doctor')}\` says how to get one`;
+  const { name, deviceKind } = found;
   const [unit = deviceKind] = unitsOf(name);
   return `${name} ${isInstructionSet(unit) ? instructionSets[unit].label : unit}`;
 }

@@ -5,7 +5,7 @@ import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { selectEngine } from '../engine/registry.ts';
+import { findEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { estimatedTime } from './estimate.ts';
 import { print } from './output.ts';
@@ -29,10 +29,12 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   print(
     `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
-  const time = await estimatedTime(config, vocabSize);
+  const engine = findEngine(config.engine);
+  const isMissing = 'missing' in engine;
+  const time = isMissing ? `not estimated: ${engine.missing}` : await estimatedTime(config, vocabSize);
   if (time !== undefined) print(`time         ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
-  if (selectEngine(config.engine).name === 'tfjs') print('             for the native engine; tfjs differs');
+  if (!isMissing && engine.name === 'tfjs') print('             for the native engine; tfjs differs');
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
     `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable))} more, if a checkpoint takes longer to send than a step`,

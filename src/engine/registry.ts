@@ -55,6 +55,12 @@ export interface EngineChoice extends EngineTarget {
   readonly isFallback?: boolean;
 }
 
+/** That `auto` has no engine to choose. */
+export interface NoEngine {
+  /** Why none is available, and what to do to have one. */
+  readonly missing: string;
+}
+
 /** What was found of one engine and kind of device. */
 export interface EngineProbe extends EngineTarget {
   /** It starts, and multiplies matrices correctly. */
@@ -70,11 +76,21 @@ export const ENGINE_TARGETS: readonly EngineTarget[] = Object.entries(engines as
   ([name, { deviceKinds }]) => deviceKinds.map((deviceKind) => ({ name, deviceKind })),
 );
 
-/** Decides without starting anything; whether what is asked for is there shows when it is started. */
-export function selectEngine(
+/**
+ * Decides without starting anything; whether what is asked for is there shows when it is started.
+ * @throws UserError if the choice is left to `auto`, and no engine is available
+ */
+export function selectEngine(options: EngineOptions, table: EngineTable = engines): EngineChoice {
+  const found = findEngine(options, table);
+  if ('missing' in found) throw new UserError(found.missing);
+  return found;
+}
+
+/** As `selectEngine`, for what works without an engine too: that none is available is an answer, not an error. */
+export function findEngine(
   { name, deviceKind = 'auto', threads = 0 }: EngineOptions,
   table: EngineTable = engines,
-): EngineChoice {
+): EngineChoice | NoEngine {
   const choice = (chosen: string, reason: string): EngineChoice => {
     const { deviceKinds, defaultDeviceKind } = entryOf(chosen, table);
     const on = deviceKind === 'auto' ? defaultDeviceKind : deviceKind;
@@ -98,7 +114,7 @@ export function selectEngine(
     }
     reasons.push(missing);
   }
-  throw new UserError(`no engine is there: ${reasons.join('; ') || `none runs on ${deviceKind}`}`);
+  return { missing: `no engine is available: ${reasons.join('; ') || `none runs on ${deviceKind}`}` };
 }
 
 /** What to tell people about an engine that takes the place of faster ones; undefined for one that does not. */

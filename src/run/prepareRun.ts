@@ -20,7 +20,7 @@ import { openDataset } from '../data/openDataset.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { createEngine, fallbackWarning, selectEngine } from '../engine/registry.ts';
+import { createEngine, fallbackWarning, findEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
@@ -108,7 +108,8 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
       `--no-encrypt is allowed on this machine only, but other machines can reach ${args.listen}: omit it, or listen on tcp://127.0.0.1:PORT`,
     );
   }
-  await checkEngine(loaded, messages);
+  // A dry run computes nothing.
+  if (!(args.dryRun && 'missing' in findEngine(loaded.engine))) await checkEngine(loaded, messages);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const needsWeights = resume === undefined && loaded.model.from !== '';

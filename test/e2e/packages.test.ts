@@ -2,7 +2,7 @@
  * What is published, as those have it who install it: the package that `npm run pack:release` packs, by file, in empty projects and for
  * all projects; its engine from a registry on this machine. No compiler is on the PATH. `library.test.ts` has what a program can do.
  */
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -30,30 +30,39 @@ const { sourcesHash } = createRequire(import.meta.url)('../../native/findAddon.c
   sourcesHash(root: string): string;
 };
 const engine = `@lockstep/engine-${process.platform}-${process.arch}`;
-const prebuilds = join(packageRoot, 'build', 'prebuilds');
-const release = join(prebuilds, `lockstep-${version}.tgz`);
-const enginePackage = join(prebuilds, `lockstep-engine-${process.platform}-${process.arch}-${version}.tgz`);
+const engineFile = `lockstep-engine-${process.platform}-${process.arch}-${version}.tgz`;
 
 let folder: string;
+let release: string;
+let enginePackage: string;
 let registry: Server;
+let emptyRegistry: Server;
 let env: Record<string, string>;
 
 beforeAll(async () => {
   if (!isNightly) return;
   folder = mkdtempSync(join(tmpdir(), 'lockstep-packages-'));
+  const packages = join(folder, 'packages');
+  mkdirSync(packages);
+  release = join(packages, `lockstep-${version}.tgz`);
+  enginePackage = join(packages, engineFile);
   // Compiling takes minutes: a package of these sources will do.
-  if (sourcesOf(enginePackage) !== sourcesHash(packageRoot)) npmRun('pack:engine');
-  npmRun('pack:release');
+  const packed = join(packageRoot, 'build', 'prebuilds', engineFile);
+  if (sourcesOf(packed) === sourcesHash(packageRoot)) cpSync(packed, enginePackage);
+  else npmRun('pack:engine', '--folder', packages);
+  npmRun('pack:release', '--folder', packages);
   registry = await serveEngine();
+  emptyRegistry = await listening(createServer((_, response) => response.writeHead(404).end('{}')));
   env = { ...withoutCompiler(), 'npm_config_@lockstep:registry': addressOf(registry) };
 }, 1_800_000);
 afterAll(() => {
   registry?.close();
+  emptyRegistry?.close();
   if (folder) rmSync(folder, { recursive: true, force: true });
 });
 
-function npmRun(script: string): string {
-  const { stdout } = spawnSync('npm', ['run', '-s', script], {
+function npmRun(script: string, ...words: string[]): string {
+  const stdout = execFileSync('npm', ['run', '-s', script, '--', ...words], {
     cwd: packageRoot,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -82,7 +91,11 @@ async function serveEngine(): Promise<Server> {
       response.end(JSON.stringify({ name: engine, 'dist-tags': { latest: version }, versions }));
     } else response.writeHead(404).end('{}');
   });
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  return await listening(server);
+}
+
+async function listening(server: Server): Promise<Server> {
+  await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   return server;
 }
 
@@ -112,9 +125,9 @@ function newProject(name: string): string {
 const training = [...tiny, 'train.workers=1', 'train.maxSteps=2'];
 
 /** Runs a command line to its end, in that environment alone: npm, which runs the tests, adds to this process' own. */
-function run([command, ...words]: readonly string[], cwd: string) {
+function run([command, ...words]: readonly string[], cwd: string, own: Record<string, string> = {}) {
   return new Promise<{ code: unknown; stdout: string; stderr: string }>((done) => {
-    execFile(command!, words, { cwd, env }, (error, stdout, stderr) => {
+    execFile(command!, words, { cwd, env: { ...env, ...own } }, (error, stdout, stderr) => {
       done({ code: error === null ? 0 : error.code, stdout, stderr });
     });
   });
@@ -147,7 +160,9 @@ nightlyIt(
   'without the prebuilt engine and a compiler it is installed, and each run and program says what to do',
   async () => {
     const project = newProject('slow');
-    const installed = await run(['npm', 'install', '--omit=optional', '--foreground-scripts', release], project);
+    const installed = await run(['npm', 'install', '--foreground-scripts', release], project, {
+      'npm_config_@lockstep:registry': addressOf(emptyRegistry),
+    });
     expect(installed.code, installed.stderr).toBe(0);
     expect(installed.stdout).toContain('the native engine was not compiled: not found: python3, make, a C++ compiler');
     const cure = new RegExp(
@@ -167,12 +182,23 @@ nightlyIt(
     const library = await run(['node', '--input-type=module', '-e', program], project);
     expect(library.code).toBe(0);
     expect(library.stderr).toMatch(cure);
-    // The advice, taken.
-    const advised = await run(['npm', 'install', '--include=optional'], project);
-    expect(advised.code, advised.stderr).toBe(0);
-    expect((await run(['npx', 'lockstep', '--version'], project)).stdout).toContain('engine native ');
   },
 );
+
+nightlyIt('with --omit=optional and without a compiler it has no engine, and says what to do', async () => {
+  const project = newProject('none');
+  const installed = await run(['npm', 'install', '--omit=optional', release], project);
+  expect(installed.code, installed.stderr).toBe(0);
+  const shown = await run(['npx', 'lockstep', '--version'], project);
+  expect(shown.stdout).toMatch(/engine none: `npx lockstep doctor` says how to get one\n$/);
+  const trained = await run(['npx', 'lockstep', '--set', ...training], project);
+  expect(trained.code).toBe(2);
+  expect(trained.stderr).toMatch(/no engine is available: .*npm install --include=optional/);
+  // The advice, taken.
+  const advised = await run(['npm', 'install', '--include=optional'], project);
+  expect(advised.code, advised.stderr).toBe(0);
+  expect((await run(['npx', 'lockstep', '--version'], project)).stdout).toContain('engine native ');
+});
 
 nightlyIt('an engine of the same name and version that this release was not made with is not loaded', async () => {
   const project = newProject('stranger');
@@ -198,10 +224,9 @@ nightlyIt('npm install -g, of the release and of a checkout: launch and lockstep
 nightlyIt(
   'the same sources give the same bytes',
   () => {
-    const before = readFileSync(enginePackage);
-    const packed = npmRun('pack:engine');
-    expect(basename(packed)).toBe(basename(enginePackage));
-    expect(readFileSync(packed).equals(before)).toBe(true);
+    const packed = npmRun('pack:engine', '--folder', join(folder, 'again'));
+    expect(basename(packed)).toBe(engineFile);
+    expect(readFileSync(packed).equals(readFileSync(enginePackage))).toBe(true);
   },
   1_800_000,
 );

@@ -15,17 +15,19 @@ describe('machineFacts', () => {
 });
 
 describe('renderReport', () => {
+  const machine = {
+    platform: 'linux x64',
+    cpu: 'A processor',
+    cores: 1,
+    isa: ['avx2', 'scalar'],
+    memoryBytes: 8 * 2 ** 30,
+    memoryFreeBytes: 2 ** 30,
+    versions: { lockstep: '0.1.0', node: '20.19.0', zeromq: '6.8.0 (libzmq 4.3.5)', tfjs: '4.22.0' },
+  };
+
   it('lists what works and, for what does not, why and what to do', () => {
     const text = renderReport({
-      machine: {
-        platform: 'linux x64',
-        cpu: 'A processor',
-        cores: 1,
-        isa: ['avx2', 'scalar'],
-        memoryBytes: 8 * 2 ** 30,
-        memoryFreeBytes: 2 ** 30,
-        versions: { lockstep: '0.1.0', node: '20.19.0', zeromq: '6.8.0 (libzmq 4.3.5)', tfjs: '4.22.0' },
-      },
+      machine,
       engines: [
         { name: 'tfjs', deviceKind: 'webgpu', available: false, detail: 'no GPU adapter', install: 'install a driver' },
         { name: 'tfjs', deviceKind: 'wasm', available: true, detail: 'tfjs (wasm: 1 thread)', install: '' },
@@ -38,5 +40,12 @@ describe('renderReport', () => {
     expect(text).toMatch(/ok {7}tfjs wasm +tfjs \(wasm: 1 thread\)/);
     expect(text).toContain('auto selects tfjs (wasm): nothing else is there');
     expect(text).toContain('bf16 works here but is not accelerated');
+  });
+
+  it('says that no engine is available, and what to do', () => {
+    const report = { machine: { ...machine, isa: [] }, engines: [], auto: { missing: 'no engine is available: x' } };
+    const text = renderReport(report);
+    expect(text).toMatch(/\nno engine is available: x\n$/);
+    expect(text).toContain('bf16 needs the native engine');
   });
 });

@@ -67,7 +67,8 @@ describe.skipIf('error' in load)('findAddon', () => {
   function addPrebuilt(manifest: object = {}): string {
     const file = join(root, '..', name, addonName);
     cpSync(usable, file);
-    writeFileSync(join(file, '..', 'package.json'), JSON.stringify({ name, version: '1.2.3', napi: 8, ...manifest }));
+    const own = { name, version: '1.2.3', napi: 8, sources: sourcesHash(packageRoot), ...manifest };
+    writeFileSync(join(file, '..', 'package.json'), JSON.stringify(own));
     return file;
   }
 
@@ -128,10 +129,21 @@ describe.skipIf('error' in load)('findAddon', () => {
     { version: '1.2.4', problem: 'is of version 1.2.4, Lockstep of version 1.2.3' },
     { napi: 1_000, problem: 'needs Node-API 1000, newer than this Node has' },
     { napi: undefined, problem: 'needs Node-API undefined, newer than this Node has' },
-  ])('refuses a prebuilt package that $problem', ({ problem, ...manifest }) => {
+    { sources: 'of another commit', problem: 'was compiled from other sources than native/ has now' },
+    { sources: undefined, problem: 'was compiled from other sources than native/ has now' },
+  ])('does not load a prebuilt package that $problem', ({ problem, ...manifest }) => {
     newCopy();
-    addPrebuilt(manifest);
+    // Nothing that could be loaded.
+    writeFileSync(addPrebuilt(manifest), 'no library');
     expect(problems()).toEqual([`${name} ${problem}`]);
+  });
+
+  test.skipIf(process.platform !== 'linux')('does not load it on a system whose glibc is older than it needs', () => {
+    newCopy();
+    writeFileSync(addPrebuilt({ glibc: '99.1' }), 'no library');
+    expect(problems()).toEqual([expect.stringMatching(/ needs glibc 99\.1 or newer, and this system has [\d.]+$/)]);
+    addPrebuilt({ glibc: '2.9' });
+    expect(problems()).toBe('prebuilt');
   });
 
   test('refuses it on musl', () => {

@@ -4,6 +4,7 @@ import {
   createEngine,
   ENGINE_TARGETS,
   fallbackWarning,
+  findEngine,
   probeEngine,
   selectEngine,
 } from '../../../src/engine/registry.ts';
@@ -104,6 +105,16 @@ it('a device whose packages are there, and that does not start, has another cure
   expect(cures[0]?.message).toMatch(/no GPU adapter. To have it: a Vulkan, Metal or Direct3D 12 driver/);
   expect(cures[0]?.cure).not.toContain('npm install');
   expect(cures[1]?.cure).toMatch(/^npm install .*webgpu @tensorflow\/tfjs-backend-webgpu@/);
+});
+
+it('no engine at all is an answer to those who ask for one, and an error to those who start it', () => {
+  const table = {
+    fast: { ...testEngines['toy']!, missing: () => 'it is not compiled' },
+    slow: { ...testEngines['toy']!, missing: () => 'its packages are not installed' },
+  };
+  const missing = 'no engine is available: it is not compiled; its packages are not installed';
+  expect(findEngine({ name: 'auto' }, table)).toEqual({ missing });
+  expect(() => selectEngine({ name: 'auto' }, table)).toThrow(missing);
 });
 
 it('an engine that stands in for a missing one says so, and why', () => {
