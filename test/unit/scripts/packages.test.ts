@@ -75,7 +75,7 @@ it('a release depends on the engines and on all that the checkout does, and has 
   expect(execFileSync('tar', ['-tzf', file], { encoding: 'utf8' })).not.toMatch(/removed\.js|tsconfig|node_modules/);
   // Commands that run use it.
   expect(readFileSync(join(root, 'dist', 'cli', 'main.js'), 'utf8')).toBe('old');
-});
+}, 120_000);
 
 it('no release is packed with an engine of other sources, or with none, or after a build that failed', () => {
   writeFileSync(join(root, 'scripts', 'prepare.mjs'), '');
@@ -91,7 +91,7 @@ it('no release is packed with an engine of other sources, or with none, or after
   writeFileSync(join(root, 'scripts', 'prepare.mjs'), 'process.exitCode = 3;');
   expect(problem()).toContain('prepare.mjs');
   expect(existsSync(join(root, 'build', 'prebuilds', `lockstep-${version}.tgz`))).toBe(false);
-});
+}, 120_000);
 
 it.skipIf(usable === undefined)(
   'an engine that ends the process that loads it is not added, and the former stays',
@@ -106,5 +106,5 @@ it.skipIf(usable === undefined)(
     expect(existsSync(`${target}.former`)).toBe(false);
     expect(script('build-native.mjs').stdout).toContain('the native engine is available (compiled)');
   },
-  60_000,
+  120_000,
 );
