@@ -66,6 +66,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
     let coordinator: Coordinator | undefined;
     const start = {
       coordinatorAddress: server.address,
+      ringHost: '127.0.0.1',
       localWorkers,
       cores: options.cores ?? availableCores(),
       flightFolder: join(folder, 'flight'),

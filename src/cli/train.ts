@@ -8,6 +8,7 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
+import { joinAddresses } from '../comm/linkAddress.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
 import { selectEngine } from '../engine/registry.ts';
@@ -45,12 +46,13 @@ async function train(args: TrainArguments): Promise<number> {
     return 0;
   }
   const { config, folder } = run;
-  const { singleProcess, encrypt, listen, maxRestarts, trace } = args;
+  const { singleProcess, encrypt, listen, advertise, maxRestarts, trace } = args;
   const { end, step, evaluations } = await executeRun({
     run,
     singleProcess,
     encrypt,
     listen,
+    advertise,
     maxRestarts,
     traceSteps: trace,
     messages,
@@ -152,11 +154,7 @@ async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }
   return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
-function printHeader(
-  { config, dataset, folder, worldSize }: Run,
-  args: TrainArguments,
-  { address, isEncrypted }: StartedRun,
-): void {
+function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, started: StartedRun): void {
   print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
   if (config.engine.name === 'auto') {
@@ -165,9 +163,12 @@ function printHeader(
     print(`engine ${name} (${deviceKind})${isFallback ? '' : `: ${reason}`}`);
   }
   const others = worldSize - config.train.workers;
-  const join = ownCommand('join', address, ...(isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : []));
-  if (others > 0) print(`waiting for ${others} more: ${join}`);
-  else if (args.listen !== undefined) print(`listening on ${address} (${join})`);
+  if (others <= 0 && args.listen === undefined) return;
+  const [address = started.address, ...more] = joinAddresses(started.address, started.advertise);
+  const key = started.isEncrypted ? ['--key', shortPath(folder.joinKeyPath)] : [];
+  const join = ownCommand('join', address, ...key);
+  print(others > 0 ? `waiting for ${others} more: ${join}` : `listening on ${address} (${join})`);
+  if (more.length > 0) print(`other addresses of this machine: ${more.join(', ')}`);
 }
 
 /** @returns a function that removes the handlers */

@@ -49,6 +49,11 @@ export const trainOptions = {
     requiresArg: true,
     describe: 'Address for workers, port 0: any [default: tcp://127.0.0.1:0]',
   },
+  advertise: {
+    type: 'string',
+    requiresArg: true,
+    describe: "Where others reach --listen, if not at this machine's own address (NAT, a name): tcp://HOST:PORT",
+  },
   encrypt: {
     type: 'boolean',
     default: true,

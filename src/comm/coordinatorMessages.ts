@@ -1,6 +1,7 @@
 /** Every message that the coordinator sends to a worker, and what it means; when it is sent: protocol.ts. */
 import { z } from 'zod';
 import { batchFields, count, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
+import { ringAddressLengthMax } from './ringAddress.ts';
 
 /** Validates what the coordinator sends. */
 export const coordinatorMessage = z.discriminatedUnion('type', [
@@ -27,9 +28,9 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     rank,
     worldSize: rank.min(1),
     /** Ring address of rank + 1. */
-    nextAddress: z.string().min(1).max(512),
+    nextAddress: z.string().min(1).max(ringAddressLengthMax),
     /** Ring address of rank - 1, the only one that may connect. */
-    previousAddress: z.string().min(1).max(512),
+    previousAddress: z.string().min(1).max(ringAddressLengthMax),
     /** Updates applied to the state. */
     step: count,
     /** The term in which that step was committed. */

@@ -10,10 +10,14 @@
  * - the bytes of a message belong to its listener; those of a ring frame only during the call;
  * - after `close` no listener is called again, and nothing keeps the process alive.
  */
+import type { RingRun } from './ringReach.ts';
 
 /** The coordinator's end of the control star. */
 export interface ControlServer {
-  /** The address clients connect to; port 0 in `listen` has become the port that the system chose. */
+  /**
+   * Where it listens: port 0 in `listen` has become the port that the system chose, a name its address. Every interface stays that:
+   * `linkAddress.ts` says what to connect to then.
+   */
   readonly address: string;
   /** How many were refused: messages of a wrong number of frames or from a peer without a valid id, and connections. */
   readonly dropped: number;
@@ -40,16 +44,21 @@ export const ringHeaderBytes = 28;
 
 /** One rank's two neighbours. A frame is a header and a payload of any length, also none. */
 export interface RingLink {
-  /** Where the previous rank connects to. */
+  /** Where the previous rank connects to: perhaps several addresses, as this machine has them now. */
   readonly address: string;
+  /**
+   * The addresses at which the next rank did not answer, each with what happened, while it has answered at none; kept until `connect`.
+   */
+  readonly unreached: string | undefined;
   /** How many messages, connections and local streams were refused. */
   readonly dropped: number;
   /**
    * Sends to `next` from now on; what was queued for the rank before it is discarded. In an encrypted run only `previous` can connect
    * to this rank from now on, until then nobody.
+   * @param timeoutMs how long some address of the next rank may take to accept a connection, instead of `connectTimeoutMs`
    * @throws PeerError if one of them is no address of this transport's ring links
    */
-  connect(next: string, previous: string): void;
+  connect(next: string, previous: string, timeoutMs?: number): void;
   /** Queues a frame. The header, of ringHeaderBytes, is copied; the payload is read some time before it arrives at the next rank. */
   send(header: Uint8Array, payload: Uint8Array): void;
   /**
@@ -75,10 +84,13 @@ export interface Transport {
    *   answers in time.
    */
   connect(address: string, peerId: string, timeoutMs?: number): Promise<ControlClient>;
-  /** @param host the interface to be reached at, from {@link Transport.hostFacing} */
-  openRing(host: string): Promise<RingLink>;
-  /** The address of this machine that faces `address`: the one under which others who reach `address` reach us. */
-  hostFacing(address: string): Promise<string>;
+  /**
+   * @param host where to listen: an address of this machine, or `0.0.0.0`, `::` or `*` for every interface. Absent: every interface
+   *   where the ring is encrypted, else the one that faces the coordinator.
+   * @param run how its worker comes to the coordinator; absent where there is none
+   * @throws UserError if `host` is not this machine's, or there is no route to the coordinator
+   */
+  openRing(host: string | undefined, run?: RingRun): Promise<RingLink>;
 }
 
 export interface LinkOptions {

@@ -1,14 +1,18 @@
 /**
- * Addresses of the form `tcp://HOST:PORT`: parsing, name resolution, and which of this machine's addresses faces another.
+ * Addresses of the form `tcp://HOST:PORT`: parsing, name resolution, and at which of them a machine can be reached.
  * Everything that is wrong with an address is the user's error and is reported with what to write instead.
  */
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
-import { networkInterfaces } from 'node:os';
+import { isIPv6 } from 'node:net';
 import { messageOf, UserError } from '../base/errors.ts';
+import { externalAddresses, type Interfaces, ownAddresses } from '../base/localAddresses.ts';
 
 export interface TcpAddress {
-  /** Without brackets, if it is an IPv6 address; `*` or `0.0.0.0` means every interface. */
+  /**
+   * Without brackets, if it is an IPv6 address. Every interface: `0.0.0.0` (IPv4), `::` (IPv6 and IPv4), `*` (both, where the machine
+   * has both).
+   */
   readonly host: string;
   /** 0: let the system choose (`listen` only). */
   readonly port: number;
@@ -16,12 +20,12 @@ export interface TcpAddress {
 
 /** @throws UserError unless `text` is `tcp://HOST:PORT` */
 export function parseTcpAddress(text: string): TcpAddress {
-  const match = /^tcp:\/\/(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]/\s]+)):(\d{1,5}|\*)$/.exec(text);
+  const match = /^tcp:\/\/(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^:[\]/,\s]+)):(\d{1,5}|\*)$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3] === '*' ? 0 : Number(match?.[3]);
   if (host === undefined || !(port <= 65535)) {
     throw new UserError(
-      `Expected an address like tcp://127.0.0.1:5555 (port 0: any free port), but received "${text}".`,
+      `Expected an address like tcp://127.0.0.1:5555 or tcp://[::1]:5555 (port 0: any free port), but received "${text}".`,
     );
   }
   return { host, port };
@@ -35,41 +39,83 @@ export function isEveryInterface(host: string): boolean {
   return host === '*' || host === '0.0.0.0' || host === '::';
 }
 
-/** The numeric address of a host name. ZeroMQ would look it up too, but could not say that it is unknown. */
-export async function resolveHost(host: string): Promise<string> {
-  if (host === '*') return '0.0.0.0';
+/** The numeric addresses of a host name, IPv4 first. ZeroMQ would look it up too, but could not say that it is unknown. */
+export async function resolveHosts(host: string): Promise<string[]> {
+  // A name server knows nothing of the interface behind the `%`.
+  if (isIPv6(host)) return [host];
   try {
-    return (await lookup(host, { order: 'ipv4first' })).address;
+    return (await lookup(host, { order: 'ipv4first', all: true })).map(({ address }) => address);
   } catch (error) {
     throw new UserError(`The host "${host}" is not known here (${messageOf(error)}). Write its IP address instead.`);
   }
 }
 
+/** What to bind to. */
+export async function listeningHost(host: string): Promise<string> {
+  if (host === '*') return ownAddresses().some((address) => isIPv6(address)) ? '::' : '0.0.0.0';
+  const [first = host] = await resolveHosts(host);
+  return first;
+}
+
 /** Whether `address` can be reached from this machine only. */
 export async function isLoopback(address: string): Promise<boolean> {
-  const host = await resolveHost(parseTcpAddress(address).host);
+  const { host } = parseTcpAddress(address);
+  if (isEveryInterface(host)) return false;
+  return (await resolveHosts(host)).every(isLoopbackHost);
+}
+
+export function isLoopbackHost(host: string): boolean {
   return host === '::1' || host.startsWith('127.');
 }
 
-/** What to tell others to connect to when bound to every interface: the first address that is not loopback, if any. */
-export function firstExternalHost(): string {
-  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  return all.find((entry) => entry.family === 'IPv4' && !entry.internal)?.address ?? '127.0.0.1';
+/** Where a process of this machine reaches what listens on `bound`. */
+export function addressFromHere(bound: string): string {
+  const { host, port } = parseTcpAddress(bound);
+  return isEveryInterface(host) ? formatTcpAddress({ host: '127.0.0.1', port }) : bound;
+}
+
+/** Where other machines may reach what listens on `bound`, the likeliest first; only loopback where there is no other. */
+export function addressesFromElsewhere(bound: string, interfaces?: Interfaces): string[] {
+  const { host, port } = parseTcpAddress(bound);
+  if (!isEveryInterface(host)) return [bound];
+  const external = externalAddresses(interfaces).filter((address) => host !== '0.0.0.0' || !isIPv6(address));
+  return (external.length > 0 ? external : ['127.0.0.1']).map((address) => formatTcpAddress({ host: address, port }));
+}
+
+/**
+ * Where others join what listens on `bound`, the likeliest first: at the address that was given for them, if one was.
+ * @param advertise port 0: that of `bound`
+ */
+export function joinAddresses(bound: string, advertise: string | undefined): string[] {
+  if (advertise === undefined) return addressesFromElsewhere(bound);
+  const { host, port } = parseTcpAddress(advertise);
+  return [formatTcpAddress({ host, port: port === 0 ? parseTcpAddress(bound).port : port })];
+}
+
+/** Whether who looks for a coordinator at `wanted`, an address of this machine, reaches one that listens on `bound`. */
+export function covers(bound: string, wanted: string): boolean {
+  if (bound === wanted) return true;
+  if (!bound.startsWith('tcp:') || !wanted.startsWith('tcp:')) return false;
+  const [own, other] = [parseTcpAddress(bound), parseTcpAddress(wanted)];
+  return own.port === other.port && (own.host === '::' || (own.host === '0.0.0.0' && !isIPv6(other.host)));
 }
 
 /** The source address that the system's routes choose for packets to `address`. Sends nothing. */
 export async function hostFacing(address: string): Promise<string> {
   const { host, port } = parseTcpAddress(address);
-  const remote = await resolveHost(host);
-  const socket = createSocket(remote.includes(':') ? 'udp6' : 'udp4');
-  try {
-    return await new Promise<string>((resolve, reject) => {
-      socket.once('error', reject);
-      socket.connect(port === 0 ? 1 : port, remote, () => resolve(socket.address().address));
-    });
-  } catch (error) {
-    throw new UserError(`This machine has no route to ${address} (${messageOf(error)}).`);
-  } finally {
-    socket.close();
+  let failure: unknown;
+  for (const remote of await resolveHosts(host)) {
+    const socket = createSocket(isIPv6(remote) ? 'udp6' : 'udp4');
+    try {
+      return await new Promise<string>((resolve, reject) => {
+        socket.once('error', reject);
+        socket.connect(port === 0 ? 1 : port, remote, () => resolve(socket.address().address));
+      });
+    } catch (error) {
+      failure = error;
+    } finally {
+      socket.close();
+    }
   }
+  throw new UserError(`This machine has no route to ${address} (${messageOf(failure)}).`);
 }

@@ -112,7 +112,6 @@ export function memoryTransport(
       return client;
     },
     openRing: async () => makeRing(hub, `memory://ring-${hub.nextId++}`),
-    hostFacing: async () => 'memory',
   };
 }
 
@@ -236,6 +235,7 @@ function makeRing(hub: Hub, address: string): RingEnd {
   };
   const ring: RingEnd = {
     address,
+    unreached: undefined,
     dropped: 0,
     connect(nextAddress) {
       disconnect();

@@ -24,12 +24,15 @@ import { decodeRingHeader, encodeRingHeader, type RingHeader, type RingPhase } f
 
 /** The ring does not work. Names the neighbour that is blamed, so that nobody has to read the message for it. */
 export class RingError extends PeerError {
-  /** Rank of the neighbour that sent nothing, sent wrongly or is gone. */
+  /** Rank of the neighbour that sent nothing, sent wrongly, is gone or was not reached. */
   readonly suspect: number;
+  /** The addresses at which it was not reached, each with what happened; absent if that is not what is wrong. */
+  readonly unreached: string | undefined;
 
-  constructor(suspect: number, message: string) {
+  constructor(suspect: number, message: string, unreached?: string) {
     super(message);
     this.suspect = suspect;
+    this.unreached = unreached;
   }
 }
 
@@ -41,6 +44,8 @@ export interface RingOptions {
   chunkBytes: number;
   /** A step fails when nothing arrives for this long while a frame is due. */
   stepTimeoutMs: number;
+  /** How long the next rank may take to accept a connection; default 5 s. */
+  reachTimeoutMs?: number;
   /** Frames that are kept because their bucket, step or term has not begun here. */
   earlyBytesMax?: number;
   log?: (message: string) => void;
@@ -92,6 +97,7 @@ export interface RingStats {
   readonly malformed: number;
 }
 
+const reachTimeoutMsDefault = 5_000;
 const earlyBytesMaxDefault = 64 * 2 ** 20;
 /** Malformed frames that are logged one by one; all are counted. */
 const malformedLoggedMax = 5;
@@ -141,7 +147,8 @@ export class RingAllReduce {
   readonly #startedMs = new Map<number, number>();
 
   constructor(options: RingOptions) {
-    this.#options = { earlyBytesMax: earlyBytesMaxDefault, log: () => {}, clock: systemClock, ...options };
+    const defaults = { reachTimeoutMs: reachTimeoutMsDefault, earlyBytesMax: earlyBytesMaxDefault };
+    this.#options = { ...defaults, log: () => {}, clock: systemClock, ...options };
     this.#early = new EarlyFrames(this.#options.earlyBytesMax);
     options.link.onFrame((header, payload) => this.#onFrame(header, payload));
     options.link.onNextGone((reason) => this.#onNextGone(reason));
@@ -156,7 +163,8 @@ export class RingAllReduce {
     this.#step = -1;
     this.#nextGone = undefined;
     this.#state = { kind: 'formed' };
-    if (place.worldSize > 1) this.#options.link.connect(place.next, place.previous);
+    const { link, reachTimeoutMs } = this.#options;
+    if (place.worldSize > 1) link.connect(place.next, place.previous, reachTimeoutMs);
     this.#forgetEarly((header) => header.term < place.term);
   }
 
@@ -359,7 +367,15 @@ export class RingAllReduce {
   }
 
   #fail(suspect: number, where: string, what: string): void {
-    const { term } = this.#place;
+    const { term, rank, worldSize } = this.#place;
+    const { unreached } = this.#options.link;
+    // Whatever else does not come: who waits for this rank's frames gets none.
+    if (unreached !== undefined) {
+      const next = (rank + 1) % worldSize;
+      const message = `rank ${next} (next in the ring) cannot be reached at ${unreached} (term ${term}, step ${this.#step})`;
+      this.abort(new RingError(next, message, unreached));
+      return;
+    }
     this.abort(new RingError(suspect, `rank ${suspect} (${where}) ${what} (term ${term}, step ${this.#step})`));
   }
 

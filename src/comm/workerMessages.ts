@@ -18,6 +18,7 @@ import {
   tensorTable,
   text,
 } from './messageFields.ts';
+import { ringAddressLengthMax } from './ringAddress.ts';
 
 /** Validates what a worker sends. */
 export const workerMessage = z.discriminatedUnion('type', [
@@ -32,8 +33,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     worker: peerName,
     /** The run that it belongs to, if it was welcomed before. */
     runId: runId.optional(),
-    /** Where the previous rank of the ring connects to. */
-    ringAddress: z.string().min(1).max(512),
+    /** Where the previous rank of the ring connects to (ringAddress.ts). */
+    ringAddress: z.string().min(1).max(ringAddressLengthMax),
     /** Absent: nothing that could be used. */
     state: stateClaim.optional(),
     /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
@@ -125,6 +126,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     /** That it has received in the step. */
     ringFrames: count,
     message: text,
+    /** The addresses at which it did not reach the suspect, each with what happened, if that is what is wrong. */
+    unreached: text.exactOptional(),
   }),
   /** The worker wants to go, at the next step boundary. */
   z.object({ type: z.literal('leave') }),

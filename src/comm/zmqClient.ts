@@ -21,6 +21,9 @@ import {
  */
 const brokenHandshakesMax = 5;
 
+/** How long one address of several has to accept a connection, before the next one is tried. */
+const turnMs = 500;
+
 /** Why there is no connection. */
 type ConnectFailure = 'refused' | 'mismatch' | 'foreign' | 'broken' | 'timeout';
 
@@ -32,11 +35,44 @@ export async function connect(
   address: string,
   peerId: string,
   keys: RunKeys | undefined,
-  { maxMessageBytes, connectTimeoutMs, log }: LinkOptions,
+  options: LinkOptions,
 ): Promise<ControlClient> {
   if (!isPeerId(peerId))
     throw new UserError(`Expected a peer id of up to 64 letters and digits, received "${peerId}".`);
-  const target = await connectable(address);
+  return await connectToOne(await connectable(address), address, { peerId, keys, options });
+}
+
+/**
+ * A name may have several addresses, and the coordinator listen on one of them: each in turn, until the time is over.
+ * @param targets one at least
+ * @param address for messages
+ */
+export async function connectToOne(
+  targets: readonly string[],
+  address: string,
+  { peerId, keys, options }: { peerId: string; keys: RunKeys | undefined; options: LinkOptions },
+): Promise<ControlClient> {
+  const { connectTimeoutMs } = options;
+  const endMs = performance.now() + connectTimeoutMs;
+  for (let turn = 0; ; turn++) {
+    const target = targets[turn % targets.length] ?? address;
+    const leftMs = endMs - performance.now();
+    const acceptMs = targets.length === 1 ? leftMs : turnMs;
+    const client = openClient(target, peerId, keys, options);
+    const failure = await client.connected(leftMs, acceptMs, keys !== undefined);
+    if (failure === undefined) return client;
+    await client.close();
+    if (failure === 'timeout' && performance.now() < endMs) continue;
+    throw failureError(failure, address, connectTimeoutMs, keys !== undefined);
+  }
+}
+
+function openClient(
+  target: string,
+  peerId: string,
+  keys: RunKeys | undefined,
+  { maxMessageBytes, log }: LinkOptions,
+): DealerClient {
   const socket = new zmq.Dealer({
     ...commonOptions(maxMessageBytes),
     ...(keys && curveClient({ publicKey: keys.joinPublicKey, secretKey: keys.joinSecretKey }, keys.serverPublicKey)),
@@ -46,11 +82,7 @@ export async function connect(
     receiveHighWaterMark: queuedMessagesMax,
   });
   if (target.includes('[')) socket.ipv6 = true;
-  const client = new DealerClient(socket, target, clientMessageBytes(maxMessageBytes), log);
-  const failure = await client.connected(connectTimeoutMs, keys !== undefined);
-  if (failure === undefined) return client;
-  await client.close();
-  throw failureError(failure, address, connectTimeoutMs, keys !== undefined);
+  return new DealerClient(socket, target, clientMessageBytes(maxMessageBytes), log);
 }
 
 function failureError(failure: ConnectFailure, address: string, timeoutMs: number, keyed: boolean): Error {
@@ -94,12 +126,18 @@ class DealerClient implements ControlClient {
     this.#log = log;
   }
 
-  /** Connects; what went wrong, if there was no handshake in time or will be none. */
-  connected(timeoutMs: number, keyed: boolean): Promise<ConnectFailure | undefined> {
+  /**
+   * Connects; what went wrong, if there was no handshake in time or will be none.
+   * @param acceptMs how long to wait for the connection, of the time for the handshake
+   */
+  connected(timeoutMs: number, acceptMs: number, keyed: boolean): Promise<ConnectFailure | undefined> {
+    let acceptTimer: NodeJS.Timeout | undefined;
     const result = new Promise<ConnectFailure | undefined>((resolve) => {
-      const timer = setTimeout(() => resolve('timeout'), timeoutMs);
+      const timer = setTimeout(() => this.#settle('timeout'), timeoutMs);
+      acceptTimer = setTimeout(() => this.#settle('timeout'), acceptMs);
       this.#settle = (failure) => {
         clearTimeout(timer);
+        clearTimeout(acceptTimer);
         resolve(failure);
       };
     });
@@ -107,8 +145,10 @@ class DealerClient implements ControlClient {
     let brokenTotal = 0;
     let broken = false;
     this.#monitor = monitorLoop(this.#socket, (event) => {
-      if (event.type === 'connect') broken = false;
-      else if (event.type === 'handshake') {
+      if (event.type === 'connect') {
+        broken = false;
+        clearTimeout(acceptTimer);
+      } else if (event.type === 'handshake') {
         shaken = true;
         this.#settle(undefined);
       } else if (event.type === 'handshake:error:auth') this.#settle('refused');

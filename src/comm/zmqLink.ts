@@ -10,7 +10,6 @@
  * With the keys of a run every connection is encrypted and authenticated on both sides by CURVE (docs/decisions/encryption.md).
  */
 import { defaultLinkOptions, type LinkOptions, type Transport } from './link.ts';
-import { hostFacing } from './linkAddress.ts';
 import type { RunKeys } from './runKeys.ts';
 import { connect } from './zmqClient.ts';
 import { openZmqRing } from './zmqLinkRing.ts';
@@ -29,7 +28,6 @@ export function zmqTransport(options: Partial<ZmqOptions> = {}): Transport {
     listen: (address) => listen(address, keys, link),
     connect: (address, peerId, timeoutMs) =>
       connect(address, peerId, keys, { ...link, connectTimeoutMs: timeoutMs ?? link.connectTimeoutMs }),
-    openRing: (host) => openZmqRing(host, { ...link, localRing, encrypted: keys !== undefined }),
-    hostFacing,
+    openRing: (host, run) => openZmqRing(host, run, { ...link, localRing, encrypted: keys !== undefined }),
   };
 }

@@ -14,9 +14,10 @@
 import * as zmq from 'zeromq';
 import { InvariantError, invariant, PeerError } from '../base/errors.ts';
 import { type LinkOptions, type RingLink, ringHeaderBytes } from './link.ts';
-import { formatTcpAddress } from './linkAddress.ts';
+import { formatTcpAddress, hostFacing } from './linkAddress.ts';
 import { RefusedConnections } from './refusedConnections.ts';
 import { formatRingAddress, parseRingAddress } from './ringAddress.ts';
+import { addressesToTry, offeredAddresses, type RingRun } from './ringReach.ts';
 import { localHostId, parseOffer, type UnixSocketOffer, UnixSocketReceiver } from './unixSocketRing.ts';
 import { openZapDomain, type ZapDomain } from './zmqAuthentication.ts';
 import { NextRank } from './zmqRingNext.ts';
@@ -58,7 +59,13 @@ export interface RingLinkOptions extends LinkOptions {
   encrypted: boolean;
 }
 
-export async function openZmqRing(host: string, given: RingLinkOptions): Promise<RingLink> {
+/** As {@link Transport.openRing}. */
+export async function openZmqRing(
+  host: string | undefined,
+  run: RingRun | undefined,
+  given: RingLinkOptions,
+): Promise<RingLink> {
+  const facing = run && !run.isBeside ? await hostFacing(run.coordinatorAddress) : undefined;
   const options = { ...given, maxMessageBytes: ringMessageBytes(given.maxMessageBytes) };
   const { maxMessageBytes, encrypted, log } = options;
   const refused = new RefusedConnections("the ring's port", log);
@@ -71,8 +78,9 @@ export async function openZmqRing(host: string, given: RingLinkOptions): Promise
     receiveHighWaterMark: receivedFramesMax,
   });
   try {
-    const tcp = await bindTcp(pull, formatTcpAddress({ host, port: 0 }));
-    return new ZmqRing({ pull, tcp, keys, domain, refused }, options);
+    const at = host ?? (encrypted ? '*' : (facing ?? '127.0.0.1'));
+    const bound = await bindTcp(pull, formatTcpAddress({ host: at, port: 0 }));
+    return new ZmqRing({ pull, bound, run, facing, keys, domain, refused }, options);
   } catch (error) {
     pull.close();
     domain?.close();
@@ -82,14 +90,17 @@ export async function openZmqRing(host: string, given: RingLinkOptions): Promise
 
 interface Parts {
   readonly pull: zmq.Pull;
-  readonly tcp: string;
+  /** What it is bound to. */
+  readonly bound: string;
+  readonly run: RingRun | undefined;
+  /** This machine's address that faces the coordinator. */
+  readonly facing: string | undefined;
   readonly keys: KeyPair | undefined;
   readonly domain: ZapDomain | undefined;
   readonly refused: RefusedConnections;
 }
 
 class ZmqRing implements RingLink {
-  readonly address: string;
   readonly #parts: Parts;
   readonly #options: RingLinkOptions;
   readonly #hostId: string | undefined;
@@ -97,6 +108,8 @@ class ZmqRing implements RingLink {
   readonly #receivers = new Set<UnixSocketReceiver>();
   #malformed = 0;
   #next: NextRank | undefined;
+  /** Of the next rank that is gone. */
+  #unreached: string | undefined;
   #onNextGone: (reason: string) => void = () => {};
   #listener: FrameListener | undefined;
   #setListener: () => void = () => {};
@@ -105,24 +118,35 @@ class ZmqRing implements RingLink {
   });
 
   constructor(parts: Parts, options: RingLinkOptions) {
-    const { pull, tcp, keys, refused } = parts;
+    const { pull, refused } = parts;
     this.#parts = parts;
     this.#options = options;
     this.#pull = pull;
     this.#hostId = options.localRing ? localHostId() : undefined;
-    this.address = formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
     void monitorLoop(pull, (event) => refused.watch(event));
     void receiveLoop(pull, (frames) => this.#receive(frames));
+  }
+
+  get address(): string {
+    const { bound, run, facing, keys } = this.#parts;
+    const tcp = offeredAddresses(bound, run, facing);
+    return formatRingAddress({ tcp, hostId: this.#hostId, publicKey: keys?.publicKey });
+  }
+
+  get unreached(): string | undefined {
+    return this.#next ? this.#next.unreached : this.#unreached;
   }
 
   get dropped(): number {
     return this.#malformed + this.#parts.refused.count;
   }
 
-  connect(next: string, previous: string): void {
+  connect(next: string, previous: string, timeoutMs = this.#options.connectTimeoutMs): void {
     this.disconnect();
-    const { tcp, hostId, publicKey: serverKey } = parseRingAddress(next);
-    const { keys, domain } = this.#parts;
+    this.#unreached = undefined;
+    const offered = parseRingAddress(next);
+    const { hostId, publicKey: serverKey } = offered;
+    const { keys, domain, run } = this.#parts;
     if (domain) {
       const { publicKey } = parseRingAddress(previous);
       if (publicKey === undefined || serverKey === undefined) {
@@ -131,12 +155,14 @@ class ZmqRing implements RingLink {
       domain.allow([publicKey]);
     }
     const rank: NextRank = new NextRank({
-      tcp,
+      addresses: addressesToTry(offered, this.#hostId, run),
+      timeoutMs,
       local: hostId !== undefined && hostId === this.#hostId,
       keys: keys && serverKey !== undefined ? { own: keys, serverKey } : undefined,
       link: this.#options,
       gone: (reason) => {
         if (this.#next !== rank) return;
+        this.#unreached = rank.unreached;
         this.disconnect();
         this.#onNextGone(reason);
       },

@@ -1,23 +1,23 @@
 /**
  * The way to the next rank: a ZeroMQ PUSH, or a local stream (`unixSocketRing.ts`) that the PUSH has offered and the next rank has
- * taken up. One of them, for all frames.
- *
- * A PUSH is made anew for every `connect`: it then has one connection in its life, so that its monitor's "disconnect" can
- * only mean the next rank, and frames queued for a rank that was replaced disappear with it.
+ * taken up. One of them, for all frames. A PUSH is made anew for every `connect`, by `zmqDial.ts`.
  */
 import * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
 import type { LinkOptions } from './link.ts';
 import { parseTcpAddress } from './linkAddress.ts';
 import { UnixSocketSender } from './unixSocketRing.ts';
-import { commonOptions, curveClient, type KeyPair, monitorLoop } from './zmqSocket.ts';
+import { Dial } from './zmqDial.ts';
+import { commonOptions, curveClient, type KeyPair } from './zmqSocket.ts';
 
 /** How long an offer stands. */
 const offerTimeoutMs = 3000;
 
 export interface NextRankOptions {
-  /** `tcp://HOST:PORT` */
-  readonly tcp: string;
+  /** Each `tcp://HOST:PORT`, the likeliest first. */
+  readonly addresses: Promise<readonly string[]>;
+  /** How long to wait for one of them to accept a connection. */
+  readonly timeoutMs: number;
   /** Whether it is a process of this machine that takes offers. */
   readonly local: boolean;
   /** To encrypt with: this rank's own pair, and the public key of the next. */
@@ -28,34 +28,42 @@ export interface NextRankOptions {
 }
 
 export class NextRank {
-  readonly #push: zmq.Push;
-  readonly #gone: (reason: string) => void;
-  readonly #log: (message: string) => void;
+  readonly #options: NextRankOptions;
+  readonly #dial: Dial;
+  /** Once the next rank has answered. */
+  #push: zmq.Push | undefined;
   #local: UnixSocketSender | undefined;
   #offerTimer: NodeJS.Timeout | undefined;
-  /** Frames that wait for the decision which way is taken. */
-  #undecided: [header: Uint8Array, payload: Uint8Array][] | undefined;
+  /** Frames that wait until there is a connection, and the decision which way is taken. */
+  #undecided: [header: Uint8Array, payload: Uint8Array][] | undefined = [];
 
-  constructor({ tcp, local, keys, link, gone }: NextRankOptions) {
-    this.#gone = gone;
-    this.#log = link.log;
-    if (local) this.#undecided = [];
-    this.#push = new zmq.Push({
-      ...commonOptions(link.maxMessageBytes),
-      ...(keys && curveClient(keys.own, keys.serverKey)),
-      sendTimeout: 0,
-      // A queued frame is a reference into the gradient, not a copy, and a step has a known number of them.
-      sendHighWaterMark: 0,
-      ipv6: parseTcpAddress(tcp).host.includes(':'),
+  constructor(options: NextRankOptions) {
+    this.#options = options;
+    const { addresses, timeoutMs, gone, local, keys, link } = options;
+    this.#dial = new Dial({
+      addresses,
+      timeoutMs,
+      gone,
+      open: (address) =>
+        new zmq.Push({
+          ...commonOptions(link.maxMessageBytes),
+          ...(keys && curveClient(keys.own, keys.serverKey)),
+          sendTimeout: 0,
+          // A queued frame is a reference into the gradient, not a copy, and a step has a known number of them.
+          sendHighWaterMark: 0,
+          ipv6: parseTcpAddress(address).host.includes(':'),
+        }),
+      connected: (push) => {
+        this.#push = push;
+        if (local) this.#offer();
+        else this.#decided();
+      },
     });
-    void monitorLoop(this.#push, (event) => {
-      // Not before: the next rank may take a while to learn of this ring, and until then it lets nobody in.
-      if (event.type === 'handshake' && local) this.#offer();
-      else if (event.type === 'handshake:error:auth') gone('it does not take this rank for its previous one');
-      else if (event.type === 'handshake:error:protocol') gone(`the handshake with it failed: ${event.error.code}`);
-      else if (event.type === 'disconnect') gone('its connection is closed');
-    });
-    this.#push.connect(tcp);
+  }
+
+  /** Where nobody has answered, and how each address failed, if that is how it stands. */
+  get unreached(): string | undefined {
+    return this.#dial.unreached;
   }
 
   send(header: Uint8Array, payload: Uint8Array): void {
@@ -68,13 +76,13 @@ export class NextRank {
     clearTimeout(this.#offerTimer);
     this.#undecided = undefined;
     this.#local?.close();
-    this.#push.close();
+    this.#dial.close();
   }
 
   #offer(): void {
-    if (this.#push.closed || this.#local) return;
+    if (this.#push?.closed || this.#local) return;
     const refuse = (reason: string) => {
-      this.#log(`no local stream to the next rank (${reason}): using TCP`);
+      this.#options.link.log(`no local stream to the next rank (${reason}): using TCP`);
       this.#local?.close();
       this.#local = undefined;
       this.#decided();
@@ -82,8 +90,8 @@ export class NextRank {
     const local = new UnixSocketSender({
       listening: () => this.#post([local.offer]),
       connected: () => this.#decided(),
-      stranger: () => this.#log('a stranger came to the local stream of the ring: dropped'),
-      gone: (reason) => (this.#undecided ? refuse(reason) : this.#gone(reason)),
+      stranger: () => this.#options.link.log('a stranger came to the local stream of the ring: dropped'),
+      gone: (reason) => (this.#undecided ? refuse(reason) : this.#options.gone(reason)),
     });
     this.#local = local;
     this.#offerTimer = setTimeout(() => refuse(`not taken up within ${offerTimeoutMs} ms`), offerTimeoutMs);
@@ -98,7 +106,7 @@ export class NextRank {
 
   /** Names and headers are so short that zeromq.js copies them during the call; payloads it refers to. */
   #post(frames: Uint8Array[]): void {
-    if (this.#push.closed) return;
-    this.#push.send(frames).catch((error: unknown) => this.#gone(messageOf(error)));
+    if (this.#push === undefined || this.#push.closed) return;
+    this.#push.send(frames).catch((error: unknown) => this.#options.gone(messageOf(error)));
   }
 }

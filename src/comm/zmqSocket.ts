@@ -5,7 +5,7 @@
  */
 import * as zmq from 'zeromq';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
-import { firstExternalHost, formatTcpAddress, isEveryInterface, parseTcpAddress, resolveHost } from './linkAddress.ts';
+import { formatTcpAddress, listeningHost, parseTcpAddress, resolveHosts } from './linkAddress.ts';
 
 /** How long a closed socket may go on sending what was queued. */
 const lingerMs = 1000;
@@ -77,18 +77,19 @@ export function curveClient({ publicKey, secretKey }: KeyPair, serverKey: string
   return { curveServerKey: serverKey, curvePublicKey: publicKey, curveSecretKey: secretKey };
 }
 
-/** Binds and returns the address to advertise. */
+/** Binds, and returns the address that the socket is bound to: with the port that the system chose, and perhaps every interface. */
 export async function bindTcp(socket: zmq.Socket, address: string): Promise<string> {
   const wanted = parseTcpAddress(address);
-  const host = await resolveHost(wanted.host);
+  const host = await listeningHost(wanted.host);
+  // On `::`, connections by IPv4 are accepted too.
   if (host.includes(':')) socket.ipv6 = true;
   try {
-    await socket.bind(`tcp://${host.includes(':') ? `[${host}]` : host}:${wanted.port === 0 ? '*' : wanted.port}`);
+    await socket.bind(formatTcpAddress({ host, port: wanted.port }).replace(/:0$/, ':*'));
   } catch (error) {
     throw new UserError(bindFailure(address, error));
   }
   const { port } = parseTcpAddress(socket.lastEndpoint ?? address);
-  return formatTcpAddress({ host: isEveryInterface(wanted.host) ? firstExternalHost() : host, port });
+  return formatTcpAddress({ host, port });
 }
 
 function bindFailure(address: string, error: unknown): string {
@@ -101,12 +102,12 @@ function bindFailure(address: string, error: unknown): string {
   return `Cannot listen on ${address}: ${reason ?? messageOf(error)}.`;
 }
 
-/** The address as zeromq.js wants it, with the name looked up. */
-export async function connectable(address: string): Promise<string> {
+/** The addresses as zeromq.js wants them: one, or those that the name has. */
+export async function connectable(address: string): Promise<string[]> {
   const { host, port } = parseTcpAddress(address);
   if (port === 0)
     throw new UserError(`Expected the port that the other end listens on in "${address}", but received 0.`);
-  return formatTcpAddress({ host: await resolveHost(host), port });
+  return (await resolveHosts(host)).map((found) => formatTcpAddress({ host: found, port }));
 }
 
 /** Hands every message to `deliver`, one after the other, until the socket is closed. A promise it returns is waited for. */

@@ -30,8 +30,10 @@ const runRecord = z.object({
   kind: z.literal('run'),
   format: z.literal(2, { error: 'this version of Lockstep reads formats 1 and 2' }),
   runId: text,
-  /** The address where workers reconnect. */
+  /** The address where the coordinator listens and workers reconnect; it may stand for every interface. */
   address: text,
+  /** The address by which others know its machine, if one was given. */
+  advertise: text.exactOptional(),
 });
 
 /** A membership was formed; it continues after `step` updates. */
@@ -86,6 +88,7 @@ export interface Recovered {
   readonly runId: string;
   /** The address where its workers try to reconnect. */
   readonly address: string;
+  readonly advertise: string | undefined;
   /** 0 if no membership had been formed. */
   readonly term: number;
   /** Updates committed, or the step that the run was rewound to. */
@@ -175,6 +178,7 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
   return {
     runId: run.runId,
     address: run.address,
+    advertise: run.advertise,
     term: term?.term ?? 0,
     step,
     committedTerm: last?.term ?? 0,

@@ -11,6 +11,7 @@ import { FlightRecorder } from '../base/flightRecorder.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { ControlServer, Transport } from '../comm/link.ts';
+import { addressFromHere, parseTcpAddress } from '../comm/linkAddress.ts';
 import { memoryTransport } from '../comm/memoryLink.ts';
 import { joinKeysOf, newRunKeys, type RunKeys } from '../comm/runKeys.ts';
 import { zmqTransport } from '../comm/zmqLink.ts';
@@ -44,6 +45,8 @@ export interface ExecuteRunOptions {
   readonly encrypt: boolean;
   /** Address for other workers to join; absent: this machine only. */
   readonly listen?: string | undefined;
+  /** The address of this machine for others, `tcp://HOST:PORT`; absent: its own. Port 0: that of `listen`. */
+  readonly advertise?: string | undefined;
   /** Maximum number of restarts of local workers. */
   readonly maxRestarts: number;
   /** Number of steps to record in `trace.json`; absent: none. */
@@ -105,9 +108,10 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
     await rm(run.folder.flightPath, { recursive: true, force: true });
     await run.folder.writeConfig(renderConfig(run.config));
     if (keys) await writeRunKeys(run.folder, keys);
-    const from = reachable(point, server.address, messages);
+    const advertise = options.advertise ?? point?.recovered.advertise;
+    const from = reachable(point, { address: server.address, advertise }, messages);
     const begun = from === undefined ? await beginWithWeights(run) : { run };
-    return await runToTheEnd({ ...options, ...begun, point: from, keys, transport, server });
+    return await runToTheEnd({ ...options, ...begun, advertise, point: from, keys, transport, server });
   } finally {
     await server.close();
   }
@@ -183,7 +187,8 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   let lastCheckpoint: CheckpointOutcome | undefined;
   let coordinator: Coordinator | undefined;
   const workerStart = {
-    coordinatorAddress: server.address,
+    coordinatorAddress: singleProcess ? server.address : addressFromHere(server.address),
+    ringHost: singleProcess ? undefined : parseTcpAddress(server.address).host,
     localWorkers,
     cores: availableCores(),
     keys: keys && joinKeysOf(keys),
@@ -234,6 +239,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     let isStopped = false;
     observer.started({
       address: server.address,
+      advertise: given.advertise,
       isEncrypted: keys !== undefined,
       stop: (cause) => {
         isStopped = true;
@@ -266,9 +272,10 @@ interface Logs {
 }
 
 /** The journal, the metrics and the events of the run directory, and the run's id. The coordinator closes them. */
-async function openLogs({ run, point, server, messages }: Start, stepsDone: number): Promise<Logs> {
+async function openLogs({ run, point, server, advertise, messages }: Start, stepsDone: number): Promise<Logs> {
   const startStep = run.resume?.trainer?.step ?? 0;
-  const { journal, runId } = openJournal(run.folder, server.address, { point, startStep, messages });
+  const at = { address: server.address, advertise };
+  const { journal, runId } = openJournal(run.folder, at, { point, startStep, messages });
   try {
     const commits = point?.recovered.commits;
     const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, messages.warn, commits);

@@ -7,7 +7,7 @@ import { refuseConflicts } from '../base/overrideConflicts.ts';
 import { shortPath } from '../base/shortPath.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore } from '../checkpoint/store.ts';
-import { isLoopback } from '../comm/linkAddress.ts';
+import { isEveryInterface, isLoopback, parseTcpAddress } from '../comm/linkAddress.ts';
 import type { Config, ConfigInput } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import { loadConfig } from '../config/load.ts';
@@ -42,6 +42,7 @@ export interface RunArguments {
   readonly resume?: string | undefined;
   readonly singleProcess: boolean;
   readonly listen?: string | undefined;
+  readonly advertise?: string | undefined;
   readonly encrypt: boolean;
   readonly dryRun: boolean;
 }
@@ -108,6 +109,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
       `--no-encrypt is allowed on this machine only, but other machines can reach ${args.listen}: omit it, or listen on tcp://127.0.0.1:PORT`,
     );
   }
+  if (args.advertise !== undefined) checkAdvertise(args.advertise, { listen: args.listen, resuming });
   // A dry run computes nothing.
   if (!(args.dryRun && 'missing' in findEngine(loaded.engine))) await checkEngine(loaded, messages);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
@@ -131,6 +133,21 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   if (!args.dryRun) await checkRoom(store, config, dataset, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
   return { config, folder, store, resume, weights, dataset, validationText, worldSize, minWorkers };
+}
+
+/** @throws UserError if other machines cannot connect there, or the run does not listen for them */
+function checkAdvertise(
+  advertise: string,
+  { listen, resuming }: { listen: string | undefined; resuming: boolean },
+): void {
+  if (isEveryInterface(parseTcpAddress(advertise).host)) {
+    throw new UserError(`--advertise ${advertise}: expected an address or a name that other machines can connect to`);
+  }
+  if (listen === undefined && !resuming) {
+    throw new UserError(
+      '--advertise sets the address at which other machines reach --listen: add --listen, for example tcp://0.0.0.0:5555',
+    );
+  }
 }
 
 /** Takes the tokenizer from the shards, unless the user chose one, which is later compared with theirs. */

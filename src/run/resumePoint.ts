@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { fateOfWord, isAlive } from '../base/processes.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { covers } from '../comm/linkAddress.ts';
 import type { Resumed } from '../coordinator/core/runState.ts';
 import { Journal } from '../records/journal.ts';
 import type { Recovered } from '../records/journalRecords.ts';
@@ -41,13 +42,22 @@ export function findWaitingWorkers(
   return { recovered, resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, workers } };
 }
 
-/** The point, if this coordinator has the address of the former one: the workers look only there. */
+/** Where workers find a coordinator. */
+export interface Found {
+  /** The address that it listens on; it may stand for every interface. */
+  readonly address: string;
+  /** The value of `--advertise`, if given. */
+  readonly advertise: string | undefined;
+}
+
+/** The point, if workers find this coordinator where the former one was: they look only there. */
 export function reachable(
   point: ResumePoint | undefined,
-  address: string,
+  { address, advertise }: Found,
   { warn }: RunMessages,
 ): ResumePoint | undefined {
-  if (point === undefined || point.recovered.address === address) return point;
+  if (point === undefined || covers(address, point.recovered.address)) return point;
+  if (advertise !== undefined && advertise === point.recovered.advertise) return point;
   const { workers } = point.resumed;
   warn(
     `${workers.join(', ')} look for their coordinator at ${point.recovered.address}, not at ${address}: starting other workers`,
@@ -58,7 +68,7 @@ export function reachable(
 /** The journal of a run that resumes at the point where its coordinator was killed, or starts at `startStep`; and the run's id. */
 export function openJournal(
   folder: RunFolder,
-  address: string,
+  { address, advertise }: Found,
   {
     point,
     startStep,
@@ -70,7 +80,7 @@ export function openJournal(
   }
   const runId = randomUUID();
   const journal = Journal.create(folder.journalPath, warn);
-  journal.append({ kind: 'run', format: 2, runId, address });
+  journal.append({ kind: 'run', format: 2, runId, address, ...(advertise !== undefined && { advertise }) });
   if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
   return { journal, runId };
 }

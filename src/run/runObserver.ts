@@ -12,8 +12,10 @@ export interface RunView {
 
 /** A run in progress. */
 export interface StartedRun {
-  /** The address for workers to join. */
+  /** The address where it listens for workers; it may stand for every interface. */
   readonly address: string;
+  /** The address by which others know this machine, if one was given. */
+  readonly advertise: string | undefined;
   readonly isEncrypted: boolean;
   /** Ends the run after the current step, with a checkpoint. Later calls have no effect. @param cause for events.jsonl */
   stop(cause?: string): void;

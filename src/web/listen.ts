@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname } from 'node:os';
 import { errorCode, messageOf, UserError } from '../base/errors.ts';
+import { externalAddresses } from '../base/localAddresses.ts';
 
 export interface ListenOptions {
   /** An address of this machine. */
@@ -59,12 +60,12 @@ export function urlsOf(server: Server, token: string | undefined): Urls {
   };
   return {
     here: urlAt({ '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address),
-    elsewhere: address === '0.0.0.0' || address === '::' ? urlAt(externalHost()) : undefined,
+    elsewhere: address === '0.0.0.0' || address === '::' ? urlAt(externalHost(address)) : undefined,
   };
 }
 
-/** How other machines can reach this one: its first address that is not loopback, or its name, which not every network resolves. */
-function externalHost(): string {
-  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? hostname();
+/** How other machines can reach this one: its likeliest address, or its name, which not every network resolves. */
+function externalHost(bound: string): string {
+  const isReached = (address: string) => bound === '::' || !isIPv6(address);
+  return externalAddresses().find(isReached) ?? hostname();
 }

@@ -27,6 +27,11 @@ import { WorkerStatus } from './workerStatus.ts';
 export interface AgentOptions {
   readonly transport: Transport;
   readonly coordinatorAddress: string;
+  /**
+   * Where its ring end listens, as `openRing` of the transport takes it. For a worker on the coordinator's machine: where the coordinator
+   * listens. Absent for others.
+   */
+  readonly ringHost?: string | undefined;
   /** The run's token, if it has one; presented to the coordinator when joining. */
   readonly token?: string | undefined;
   /** The coordinator's name for this worker. */
@@ -47,6 +52,9 @@ export interface AgentOptions {
   /** Called with problems that do not end the run. */
   readonly warn?: (message: string) => void;
 }
+
+/** How long the next rank may take to accept a connection. */
+const reachTimeoutMsMax = 5_000;
 
 /** The coordinator ended this worker's part. `failed`: the run failed, though not because of this worker. */
 class Stopped extends Error {
@@ -115,8 +123,9 @@ export class Agent {
   }
 
   static async #connect(options: AgentOptions): Promise<Agent> {
-    const { transport, coordinatorAddress, id } = options;
-    const ringLink = await transport.openRing(await transport.hostFacing(coordinatorAddress));
+    const { transport, coordinatorAddress, ringHost, id } = options;
+    const isBeside = ringHost !== undefined;
+    const ringLink = await transport.openRing(ringHost, { coordinatorAddress, isBeside });
     const agent = new Agent(options, ringLink);
     try {
       agent.#link = await CoordinatorLink.open({
@@ -126,7 +135,7 @@ export class Agent {
         host: options.host ?? hostname(),
         pid: options.pid ?? process.pid,
         clock: agent.#clock,
-        ringAddress: ringLink.address,
+        ringAddress: () => ringLink.address,
         token: options.token,
         claim: () => agent.#held.claim,
         pulse: () => {
@@ -156,9 +165,17 @@ export class Agent {
     const { workersOnHost, localIndex, cores } = this.#options;
     const threads = engine.threads || Math.max(1, Math.floor(cores / workersOnHost));
     const job: Job = { ...welcome, threads, localIndex };
-    const { chunkBytes, stepTimeoutMs } = comm;
-    const reduce = hostAdd().addInto;
-    const ring = new RingAllReduce({ link: this.#ringLink, reduce, chunkBytes, stepTimeoutMs, clock: this.#clock });
+    const { chunkBytes, stepTimeoutMs, heartbeatTimeoutMs } = comm;
+    // A neighbour that cannot be reached is told of before the coordinator finds that nothing moves.
+    const reachTimeoutMs = Math.min(reachTimeoutMsMax, heartbeatTimeoutMs / 2);
+    const ring = new RingAllReduce({
+      link: this.#ringLink,
+      reduce: hostAdd().addInto,
+      chunkBytes,
+      stepTimeoutMs,
+      reachTimeoutMs,
+      clock: this.#clock,
+    });
     this.#ring = ring;
     this.#status.enter('building');
     await this.#held.build(job);

@@ -28,7 +28,8 @@ export interface CoordinatorLinkOptions {
   readonly host: string;
   readonly pid: number;
   readonly clock: Clock;
-  readonly ringAddress: string;
+  /** The current address of the ring end. */
+  readonly ringAddress: () => string;
   /** The run's token, if it has one. */
   readonly token?: string | undefined;
   /** The replica's current state. */
@@ -112,7 +113,7 @@ export class CoordinatorLink {
   #sendJoin(): void {
     const { host, pid, worker, ringAddress, token, claim, clock } = this.#options;
     const state = claim();
-    const who = { host, pid, worker, ringAddress };
+    const who = { host, pid, worker, ringAddress: ringAddress() };
     this.#options.record('joining', { ...who, state });
     this.send({
       type: 'join',

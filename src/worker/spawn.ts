@@ -40,6 +40,8 @@ export interface WorkerExit {
 
 export interface StartOptions {
   readonly coordinatorAddress: string;
+  /** Where the coordinator listens, for workers on its machine: their ring ends listen there too. Absent for those of `launch join`. */
+  readonly ringHost?: string | undefined;
   /**
    * Names of the workers on this machine, in the order of its devices: each worker uses the device at its index. A worker that an earlier
    * program started and that still runs keeps its place.
@@ -68,6 +70,7 @@ const usualEntry: WorkerEntry = { url: new URL('./workerMain.js', import.meta.ur
 export interface WorkerArguments {
   readonly id: string;
   readonly coordinatorAddress: string;
+  readonly ringHost?: string | undefined;
   readonly workersOnHost: number;
   readonly localIndex: number;
   readonly cores: number;

@@ -142,10 +142,11 @@ export class Term {
   #ringBroke(error: unknown): never {
     const { form, ring, status, send } = this.#parts;
     if (!(error instanceof RingError)) throw error;
-    const { suspect } = error;
+    const { suspect, unreached } = error;
     const message = error.message.slice(0, 4_000);
+    const where = unreached !== undefined && { unreached: unreached.slice(0, 4_000) };
     const ringFrames = ring.stats().framesReceived;
-    send({ type: 'ringBroken', term: form.term, step: status.step, suspect, ringFrames, message });
+    send({ type: 'ringBroken', term: form.term, step: status.step, suspect, ringFrames, message, ...where });
     throw new TermOver(message);
   }
 

@@ -14,6 +14,7 @@ import { failureOf } from './workerFailure.ts';
 const workerArguments = z.object({
   id: z.string(),
   coordinatorAddress: z.string(),
+  ringHost: z.string().optional(),
   workersOnHost: z.number().int().min(1),
   localIndex: z.number().int().min(0),
   cores: z.number().int().min(1),

@@ -68,6 +68,14 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a checkpoint to resume': [['--resume', 'run/checkpoints/step-00000001'], /use --resume .*\/run\n/],
   'the checkpoints of a run to resume': [['--resume', 'run/checkpoints'], /use --resume .*\/run\n/],
   'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /omit --config/],
+  'an address for others, and nothing that listens': [
+    ['--advertise', 'tcp://train.example:5555', ...set(...tiny)],
+    /--advertise sets the address at which other machines reach --listen: add --listen, for example tcp:/,
+  ],
+  'an address for others that nobody can connect to': [
+    ['--listen', 'tcp://0.0.0.0:0', '--advertise', 'tcp://[::]:5555', ...set(...tiny)],
+    /--advertise tcp:\/\/\[::\]:5555: expected an address or a name that other machines can connect to/,
+  ],
   'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
   'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
   'a join without address': [['join'], /missing argument. Usage: npx launch join <address>/],

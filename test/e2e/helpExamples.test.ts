@@ -75,6 +75,8 @@ const run: Record<string, string> = {
 const notRun: Record<string, string> = {
   'launch --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4':
     'waits for another machine; comeAndGo.test.ts has it',
+  'launch --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555':
+    'listens on every interface; addresses.test.ts has it',
   'launch join tcp://192.168.1.10:5555 --key join.key --workers 2': 'needs that machine; comeAndGo.test.ts has it',
   'launch prepare "web/*.jsonl.zst" --tokenizer gpt2 --out data/web':
     'Node 20 cannot write zstd; prepare.test.ts has it',

@@ -322,7 +322,10 @@ async function ringPair(localRing: boolean): Promise<Pair & { readonly links: [R
 describe.each([true, false])('the port of the ring, local path: %s', (localRing) => {
   it('hears no stranger, and no member but the previous one', async () => {
     const pair = await ringPair(localRing);
-    const { tcp, publicKey } = parseRingAddress(pair.links[1].address);
+    const {
+      tcp: [tcp = ''],
+      publicKey,
+    } = parseRingAddress(pair.links[1].address);
     const options = [
       {},
       curveClient(zmq.curveKeyPair(), publicKey!),
@@ -347,7 +350,9 @@ it('without keys, a ring drops what is none of its frames: sums stay right', asy
   formAll(members, 1);
   const random = new Random(1);
   const buckets = cut(300, 3, random);
-  const { tcp } = parseRingAddress(members[1]!.link.address);
+  const {
+    tcp: [tcp = ''],
+  } = parseRingAddress(members[1]!.link.address);
   let step = 0;
   const replayed = (term: number, at: number) =>
     encodeRingHeader({ term, step: at, bucket: 0, phase: 'reduceScatter', segment: 0, chunk: 0, rank: 0 });

@@ -14,6 +14,15 @@ import { readdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { signal } from './elasticRun.ts';
 
+/** How the machines of a network differ from those with one address each. */
+export interface NetworkOptions {
+  /**
+   * Each has a bridge for containers too, `docker0`, which the system lists before the cable and which has the same address on every
+   * machine; and on the cable an IPv6 address.
+   */
+  readonly manyAddresses?: boolean;
+}
+
 const run = promisify(execFile);
 const ip = (...args: readonly string[]) => run('ip', args);
 const namespacesFolder = '/run/netns';
@@ -24,9 +33,11 @@ export type Impairment = 'netem' | 'nft' | 'tbf';
 export class Network {
   readonly #prefix = `lockstep-test-${process.pid}-${randomBytes(3).toString('hex')}`;
   readonly #machines: readonly string[];
+  readonly #options: NetworkOptions;
 
-  private constructor(machines: readonly string[]) {
+  private constructor(machines: readonly string[], options: NetworkOptions) {
     this.#machines = machines;
+    this.#options = options;
   }
 
   /** Why there can be none here; undefined if there can. */
@@ -40,8 +51,8 @@ export class Network {
   }
 
   /** @throws Error with what `ip` said; nothing is left then */
-  static async open(machines: readonly string[]): Promise<Network> {
-    const network = new Network(machines);
+  static async open(machines: readonly string[], options: NetworkOptions = {}): Promise<Network> {
+    const network = new Network(machines, options);
     try {
       await network.#build();
       return network;
@@ -61,15 +72,34 @@ export class Network {
       const port = `port-${machine}`;
       await ip('netns', 'add', name);
       await ip('-n', name, 'link', 'set', 'lo', 'up');
+      if (this.#options.manyAddresses) await this.#addBridge(name);
       await ip('-n', name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port, 'netns', hub);
       await ip('-n', name, 'address', 'add', `${this.address(machine)}/24`, 'dev', 'eth0');
+      if (this.#options.manyAddresses) {
+        await ip('-n', name, 'address', 'add', `${this.address6(machine)}/64`, 'dev', 'eth0', 'nodad');
+      }
       await ip('-n', name, 'link', 'set', 'eth0', 'up');
       await ip('-n', hub, 'link', 'set', port, 'master', 'bridge', 'up');
     }
   }
 
+  /** A bridge shows as running only while something hangs on it: the end of a cable whose other end is a container's. */
+  async #addBridge(name: string): Promise<void> {
+    await ip('-n', name, 'link', 'add', 'docker0', 'type', 'bridge');
+    await ip('-n', name, 'address', 'add', '172.17.0.1/16', 'dev', 'docker0');
+    await ip('-n', name, 'link', 'add', 'veth0', 'type', 'veth', 'peer', 'name', 'container0');
+    for (const end of ['veth0', 'container0']) await ip('-n', name, 'link', 'set', end, 'up');
+    await ip('-n', name, 'link', 'set', 'veth0', 'master', 'docker0');
+    await ip('-n', name, 'link', 'set', 'docker0', 'up');
+  }
+
   address(machine: string): string {
     return `10.77.0.${this.#machines.indexOf(machine) + 1}`;
+  }
+
+  /** Of a network with many addresses. */
+  address6(machine: string): string {
+    return `fd77::${this.#machines.indexOf(machine) + 1}`;
   }
 
   /** The command that runs another one on the machine, in its place. */

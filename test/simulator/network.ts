@@ -172,7 +172,6 @@ export class Network {
       listen: async (address) => this.#listen(process, address),
       connect: (address, peerId) => this.#connect(process, address, peerId),
       openRing: async () => this.#openRing(process),
-      hostFacing: async () => process.host,
     };
   }
 
@@ -292,6 +291,7 @@ export class Network {
     };
     return {
       address,
+      unreached: undefined,
       dropped: 0,
       connect: (to) => {
         disconnect();

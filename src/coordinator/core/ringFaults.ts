@@ -13,6 +13,10 @@ export const causeGraceMs = 1_000;
 /** Number of times the ring may break at one step, without the loss of a worker, before a rank must leave. */
 const ringFaultsMax = 2;
 
+/** What to do where two ranks do not reach each other. */
+const unreachedRemedy =
+  'open all TCP ports between the two machines, or let both join by addresses of a network that both are in';
+
 export function onRingBroken(
   state: RunState,
   member: Member,
@@ -20,11 +24,21 @@ export function onRingBroken(
   nowMs: number,
 ): Decision {
   if (report.term !== state.term || state.stage === 'gathering') return stale(state, member, 'a broken ring');
-  const message = `the ring of ${nameOf(member)} broke: ${report.message}`;
-  const broken = state.broken ?? { atMs: nowMs, message, suspect: report.suspect };
+  const { suspect, unreached } = report;
+  const isUnreached = unreached !== undefined;
+  const message = isUnreached
+    ? `${nameOf(member)} cannot reach ${suspectOf(state, suspect)} at ${unreached}: ${unreachedRemedy}`
+    : `the ring of ${nameOf(member)} broke: ${report.message}`;
+  const earlier = state.broken?.isUnreached || !isUnreached ? state.broken : undefined;
+  const broken = earlier ?? { atMs: state.broken?.atMs ?? nowMs, message, suspect, isUnreached };
   const ring = { frames: report.ringFrames, sinceMs: nowMs };
   const known = withMember(state, { ...member, step: report.step, ring });
   return nothing({ ...known, broken }, `${message}; looking for the cause`);
+}
+
+function suspectOf({ members }: RunState, suspect: number): string {
+  const member = members[suspect];
+  return member === undefined ? `rank ${suspect}` : nameOf(member);
 }
 
 /**
@@ -40,7 +54,7 @@ export function stuckRing(state: RunState, nowMs: number): RunState['broken'] {
   const [first] = waiting;
   if (first?.ring === undefined || !waiting.every(isStuck)) return undefined;
   const message = `${nameOf(first)} has waited ${seconds(nowMs - first.ring.sinceMs)} for a frame of the ring in step ${step + 1}, and no other rank has received one`;
-  return { atMs: nowMs, message, suspect: undefined };
+  return { atMs: nowMs, message, suspect: undefined, isUnreached: false };
 }
 
 /** Every worker lives, but the ring does not work: retry with the same members, and finally without the one to blame. */

@@ -191,7 +191,13 @@ export interface RunState {
   readonly lastLoss: string | undefined;
   /** Set when this term's ring is broken and the cause is not known yet. */
   readonly broken:
-    | { readonly atMs: number; readonly message: string; readonly suspect: number | undefined }
+    | {
+        readonly atMs: number;
+        readonly message: string;
+        readonly suspect: number | undefined;
+        /** A rank does not reach its next one: what the others notice of the ring follows from that. */
+        readonly isUnreached: boolean;
+      }
     | undefined;
   /** Number of times the ring broke at this step without the loss of a worker. */
   readonly ringFaults: number;

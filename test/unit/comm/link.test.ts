@@ -1,19 +1,23 @@
 /** One suite over both implementations of the links, then what only sockets have. */
 import { randomFillSync } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { PeerError, UserError } from '../../../src/base/errors.ts';
 import {
   type ControlClient,
   type ControlServer,
+  defaultLinkOptions,
   type RingLink,
   ringHeaderBytes,
   type Transport,
 } from '../../../src/comm/link.ts';
+import { addressesFromElsewhere, addressFromHere, parseTcpAddress } from '../../../src/comm/linkAddress.ts';
 import { memoryTransport } from '../../../src/comm/memoryLink.ts';
 import { newRunKeys } from '../../../src/comm/runKeys.ts';
 import { hexOfKey } from '../../../src/comm/z85.ts';
+import { connectToOne } from '../../../src/comm/zmqClient.ts';
 import { zmqTransport } from '../../../src/comm/zmqLink.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 
@@ -359,15 +363,105 @@ describe('zmq link', () => {
     expect(await answered.reach(1)).toEqual([9 * 2 ** 20]);
   });
 
-  it('finds the address that faces another', async () => {
-    expect(await zmqTransport().hostFacing('tcp://127.0.0.1:5555')).toBe('127.0.0.1');
-    expect(await zmqTransport().hostFacing('tcp://localhost:5555')).toBe('127.0.0.1');
+  it.each(['tcp://0.0.0.0:0', 'tcp://*:0'])(
+    'binds to every interface, where this machine reaches it: %s',
+    async (any) => {
+      const server = closing(await zmqTransport().listen(any));
+      closing(await zmqTransport().connect(addressFromHere(server.address), 'w'));
+      for (const address of addressesFromElsewhere(server.address)) {
+        closing(await zmqTransport().connect(address, `w-${cleanups.length}`));
+      }
+    },
+  );
+
+  it('tries every address of a name in turn, as the coordinator may listen on one of them', async () => {
+    const server = closing(await zmqTransport().listen('tcp://[::1]:0'));
+    const { port } = parseTcpAddress(server.address);
+    const targets = [`tcp://127.0.0.1:${port}`, server.address];
+    const given = { peerId: 'w', keys: undefined, options: { ...defaultLinkOptions, connectTimeoutMs: 15_000 } };
+    const client = closing(await connectToOne(targets, 'tcp://both.example:1', given));
+    const got = collector<string>();
+    server.onMessage((peer) => got.push(peer));
+    client.send(bytes(1));
+    expect(await got.reach(1)).toEqual(['w']);
+    await server.close();
+    const late = connectToOne(targets, 'tcp://both.example:1', {
+      ...given,
+      options: { ...given.options, connectTimeoutMs: 700 },
+    });
+    await expect(late).rejects.toThrow(/^Nobody answers at tcp:\/\/both\.example:1 after 700 ms/);
   });
 
-  it('binds to every interface and advertises one that can be connected to', async () => {
-    const server = closing(await zmqTransport().listen('tcp://0.0.0.0:0'));
-    expect(server.address).not.toContain('0.0.0.0');
-    closing(await zmqTransport().connect(server.address, 'w'));
+  describe.each([
+    ['plain', undefined],
+    ['encrypted', keys],
+  ])('ring ends with several addresses: %s', (_, given) => {
+    const transport = zmqTransport({ keys: given, localRing: false });
+
+    /** Two ends, the second of which says that it can be reached at these addresses, and then at its own. */
+    async function ends(...before: readonly string[]) {
+      const [a, b] = [closing(await transport.openRing('127.0.0.1')), closing(await transport.openRing('127.0.0.1'))];
+      b.connect(a.address, a.address);
+      const got = collector<number>();
+      b.onFrame((bytes) => {
+        got.push(bytes[0]!);
+        return undefined;
+      });
+      const gone = collector<string>();
+      a.onNextGone((reason) => gone.push(reason));
+      return { a, b, got, gone, address: [...before, b.address].join(',') };
+    }
+
+    it('takes the first that the next rank answers at, and sends there what was sent before', async () => {
+      // Nobody listens on the first; on the second somebody who never answers.
+      const silent = createServer().listen(0, '127.0.0.1');
+      cleanups.push(async () => void silent.close());
+      await once(silent, 'listening');
+      const { port } = silent.address() as AddressInfo;
+      const { a, b, got, gone, address } = await ends('tcp://127.0.0.1:9', `tcp://127.0.0.1:${port}`);
+      a.connect(address, b.address);
+      for (let i = 1; i <= 3; i++) a.send(header(i), new Uint8Array(10));
+      expect(await got.reach(3)).toEqual([1, 2, 3]);
+      expect(a.unreached).toBeUndefined();
+      expect(gone.items).toEqual([]);
+      await b.close();
+      expect(await gone.reach(1)).toEqual(['its connection is closed']);
+      expect(a.unreached).toBeUndefined();
+    });
+
+    it('says where the next rank was not reached, until it is given another', async () => {
+      const { a, b, got, gone } = await ends();
+      const suffix = b.address.replace(/^[^/]+\/\/[^/]+/, '');
+      a.connect(`tcp://127.0.0.1:9,tcp://[::1]:9${suffix}`, b.address, 100);
+      const where = /tcp:\/\/127\.0\.0\.1:9 \(connection refused, or no route\), tcp:\/\/\[::1\]:9 \(/;
+      expect((await gone.reach(1))[0]).toMatch(/^it cannot be reached at tcp:/);
+      expect(a.unreached).toMatch(where);
+      a.connect(b.address, b.address);
+      a.send(header(7), new Uint8Array(1));
+      expect(await got.reach(1)).toEqual([7]);
+      expect(a.unreached).toBeUndefined();
+    });
+  });
+
+  it("a worker of the coordinator's machine is reached where the coordinator is", async () => {
+    const transport = zmqTransport({ keys, localRing: false });
+    const beside = { coordinatorAddress: 'tcp://127.0.0.1:1', isBeside: true };
+    const other = { coordinatorAddress: 'tcp://localhost:1', isBeside: false };
+    const b = closing(await transport.openRing('0.0.0.0', beside));
+    const a = closing(await transport.openRing(undefined, other));
+    expect(b.address).toMatch(/^tcp:\/\/\*:\d+,/);
+    expect(a.address).toMatch(/^tcp:\/\/127\.0\.0\.1:\d+[,/]/);
+    b.connect(a.address, a.address);
+    const [, port = ''] = /:(\d+)/.exec(b.address) ?? [];
+    const [, key = ''] = /\/\/([0-9a-f]{64})$/.exec(b.address) ?? [];
+    a.connect(`tcp://*:${port}//${key}`, b.address);
+    const got = collector<number>();
+    b.onFrame((bytes) => {
+      got.push(bytes[0]!);
+      return undefined;
+    });
+    a.send(header(5), new Uint8Array(1));
+    expect(await got.reach(1)).toEqual([5]);
   });
 
   it.each([

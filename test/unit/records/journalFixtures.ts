@@ -30,10 +30,11 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
   let found: Recovered | undefined;
   for (const record of records) {
     if (record.kind === 'run') {
-      const { runId, address } = record;
+      const { runId, address, advertise } = record;
       found = {
         runId,
         address,
+        advertise,
         term: 0,
         step: 0,
         committedTerm: 0,

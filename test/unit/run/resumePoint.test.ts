@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { processWord } from '../../../src/base/processes.ts';
 import { Journal } from '../../../src/records/journal.ts';
-import { findWaitingWorkers } from '../../../src/run/resumePoint.ts';
+import { findWaitingWorkers, openJournal, reachable } from '../../../src/run/resumePoint.ts';
 import { RunFolder } from '../../../src/run/runFolder.ts';
 
 let folder: RunFolder;
@@ -35,4 +35,31 @@ it.each([
   });
   expect(point?.resumed.workers).toEqual(isWaiting ? ['local-0000'] : undefined);
   expect(warnings).toEqual([]);
+});
+
+const name = 'tcp://train.example:5555';
+
+it.each([
+  { was: { address: 'tcp://0.0.0.0:5555' }, is: { address: 'tcp://0.0.0.0:5555' }, finds: true },
+  { was: { address: 'tcp://10.7.0.1:5555' }, is: { address: 'tcp://0.0.0.0:5555' }, finds: true },
+  { was: { address: 'tcp://[fd07::1]:5555' }, is: { address: 'tcp://[::]:5555' }, finds: true },
+  { was: { address: 'tcp://0.0.0.0:5555' }, is: { address: 'tcp://10.7.0.1:5555' }, finds: false },
+  { was: { address: 'tcp://10.7.0.1:5555' }, is: { address: 'tcp://10.7.0.9:5555' }, finds: false },
+  // The machine has another address, and the same name.
+  {
+    was: { address: 'tcp://10.7.0.1:5555', advertise: name },
+    is: { address: 'tcp://10.7.0.9:5555', advertise: name },
+    finds: true,
+  },
+])('workers of a coordinator at $was find one at $is: $finds', async ({ was, is, finds }) => {
+  const warnings: string[] = [];
+  const messages = { note: () => {}, warn: (message: string) => void warnings.push(message), progress: () => () => {} };
+  const found = (at: { address: string; advertise?: string }) => ({ advertise: undefined, ...at });
+  const { journal } = openJournal(folder, found(was), { point: undefined, startStep: 0, messages });
+  journal.append({ kind: 'term', term: 1, step: 0, members: [{ worker: 'w', host: 'elsewhere', pid: 1 }] });
+  await journal.close();
+  const point = findWaitingWorkers(folder, 0, messages);
+  expect(point?.recovered).toMatchObject(was);
+  expect(reachable(point, found(is), messages)).toBe(finds ? point : undefined);
+  expect(warnings).toHaveLength(finds ? 0 : 1);
 });

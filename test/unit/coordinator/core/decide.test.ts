@@ -973,6 +973,22 @@ describe('the decision core: losses', () => {
     expect(script.step(2).ids).toEqual(['w0', 'w1', 'w2b']);
   });
 
+  it('says between which ranks, and at which addresses, there is no way: before whatever else is reported', () => {
+    const script = new Script({ ...quiet, heartbeatTimeoutMs: 1e6 }).start();
+    const report = { type: 'ringBroken', term: script.state.term, step: 1, ringFrames: 0 } as const;
+    script.from('w0', { ...report, suspect: 1, message: 'sent nothing for 1500 ms' });
+    const unreached = 'tcp://172.17.0.1:4001 (no answer), tcp://[fd07::1]:4001 (connection refused, or no route)';
+    script.from('w1', { ...report, suspect: 0, message: 'cannot be reached', unreached });
+    script.from('w0', { ...report, suspect: 1, message: 'sent nothing for 1500 ms' });
+    script.tick(script.nowMs + 1_001);
+    expect(script.reason).toContain(
+      `rank 1 (pid 1 on h) cannot reach rank 0 (pid 1 on h) at ${unreached}: open all TCP`,
+    );
+    expect(script.kinds()).toEqual(['termOpened', 'form→w0', 'form→w1']);
+    const warning = script.effects.find((effect) => effect.kind === 'event' && effect.event.event === 'warning');
+    expect(warning).toMatchObject({ show: true, event: { reason: expect.stringContaining(unreached) } });
+  });
+
   it('finds a ring in which nothing moves, though everybody lives', () => {
     const script = new Script(quiet).start();
     const beat = (id: string, phase: 'forward and backward' | 'all-reduce', ringFrames: number) =>
