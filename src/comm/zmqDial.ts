@@ -1,7 +1,7 @@
 /**
- * Connects a ring end to the next rank, which may be reached at several addresses: they are tried in turn, a little apart, as browsers do
- * with the addresses of a name (https://www.rfc-editor.org/rfc/rfc8305), and the first at which the next rank answers is taken. That
- * something accepts a connection says little: only the handshake shows, in an encrypted run, that it is the next rank.
+ * Connects a ring end to the next rank, which may be reached at several addresses: they are tried in turn, shortly after one another, as
+ * browsers do with the addresses of a name (https://www.rfc-editor.org/rfc/rfc8305). The first at which the next rank completes the
+ * handshake is used: an accepted connection alone does not prove that it is the next rank.
  *
  * Each address has a socket of its own: it then has one connection in its life, so that its monitor's "disconnect" can only mean
  * the next rank, and frames queued for a rank that was replaced disappear with it.
@@ -10,12 +10,12 @@ import type * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
 import { monitorLoop } from './zmqSocket.ts';
 
-/** How long an address is tried before the one after it is tried as well. */
+/** How long an address is tried before the following one is tried too. */
 const turnMs = 250;
-/** The same where something has accepted the connection. The next rank may take long to finish a handshake: it has to know of the ring. */
+/** The same once the connection is accepted. The next rank completes the handshake when it has learned of the ring, which can take longer. */
 const handshakeTurnMs = 1_000;
 
-/** The time is over at this tick. Ticks, not clocks: a process that was suspended sees one tick, and then what came meanwhile. */
+/** The time is up at this tick. Ticks, not a clock: a process that was suspended sees one tick, then the events that came meanwhile. */
 const ticksMax = 4;
 
 export interface DialOptions {
@@ -33,9 +33,9 @@ export interface DialOptions {
 interface Attempt {
   readonly address: string;
   readonly push: zmq.Push;
-  /** Something has accepted the connection. */
+  /** The connection is accepted. */
   accepted: boolean;
-  /** Set once it has come to nothing. */
+  /** Why the attempt ended. */
   failure: string | undefined;
   wasRefused: boolean;
 }
@@ -66,7 +66,7 @@ export class Dial {
     );
   }
 
-  /** Where nobody has answered, and how each address failed, if that is how it stands. */
+  /** Each address with the reason why the next rank does not answer there; undefined if it has answered at one, or still may. */
   get unreached(): string | undefined {
     const isEarly = !this.#isOver && this.#ticks < ticksMax / 2;
     if (this.#taken || isEarly || this.#attempts.length === 0) return undefined;
@@ -110,12 +110,12 @@ export class Dial {
         if (!this.#taken) this.#nextTurn(handshakeTurnMs);
         break;
       case 'connect:retry':
-        // ZeroMQ goes on trying, and tells of each time.
+        // ZeroMQ keeps trying, and reports each attempt.
         if (!attempt.wasRefused && !attempt.accepted) this.#tryNext();
         attempt.wasRefused = true;
         break;
       case 'handshake':
-        // The other end logs a handshake that ends in the middle, so the later ones are closed when they are done.
+        // The other end logs an interrupted handshake, so later attempts are closed after theirs.
         if (this.#taken) attempt.push.close();
         else this.#take(attempt);
         break;
@@ -140,7 +140,7 @@ export class Dial {
     this.#options.connected(attempt.push);
   }
 
-  /** One address has come to nothing. */
+  /** The attempt at one address has failed. */
   #failed(attempt: Attempt, reason: string): void {
     if (attempt.failure !== undefined) return;
     attempt.push.close();

@@ -61,7 +61,7 @@ export class NextRank {
     });
   }
 
-  /** Where nobody has answered, and how each address failed, if that is how it stands. */
+  /** Each address with the reason why the next rank does not answer there; undefined if it has answered at one, or still may. */
   get unreached(): string | undefined {
     return this.#dial.unreached;
   }
