@@ -94,7 +94,11 @@ describe('launch prepare', () => {
       ['text.txt', '--val-fraction', '2'],
       /--val-fraction: expected a number from 0 to 0\.9, received 2/,
     ],
-    ['two ways to split', ['text.txt', '--val-fraction', '0.1', '--val-documents', '0.1'], /--val-fraction and --val-documents/],
+    [
+      'two ways to split',
+      ['text.txt', '--val-fraction', '0.1', '--val-documents', '0.1'],
+      /--val-fraction and --val-documents/,
+    ],
     ['standard input and more', ['-', 'text.txt'], /standard input \(-\) must be the only source/],
   ])('refuses %s with exit code 2', async (_, args, message) => {
     const tokenizer = args.includes('--tokenizer') ? [] : ['--tokenizer', 'gpt2'];
