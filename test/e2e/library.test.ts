@@ -167,7 +167,10 @@ train({ config, runDir: process.argv[2], singleProcess: true }).then(({ engine }
     const name = `@lockstep/engine-${process.platform}-${process.arch}`;
     const prebuilt = join(folder(), 'node_modules', name);
     cpSync(`${addon}.away`, join(prebuilt, 'lockstep_native.node'));
-    writeFileSync(join(prebuilt, 'package.json'), JSON.stringify({ name, version, napi: 8 }));
+    const sources = execFileSync(process.execPath, [join(folder(), 'node_modules/lockstep/native/findAddon.cjs')], {
+      encoding: 'utf8',
+    });
+    writeFileSync(join(prebuilt, 'package.json'), JSON.stringify({ name, version, napi: 8, sources }));
     const quick = await startProgram([process.execPath, 'required.cjs', 'quick'], folder()).finished;
     expect(JSON.parse(quick.stdout).engine).toBe('native (cpu)');
     expect(quick.stderr).toBe('');

@@ -116,7 +116,7 @@ it('has nothing to do where the run has come to its end, and says so', async () 
   const before = await readFile(join(folder(), 'complete/metrics.jsonl'));
   const again = await launch(['--resume', 'complete'], folder());
   expect(again).toMatchObject({ code: 0, stderr: '', orphans: [] });
-  expect(again.stdout).toMatch(/nothing left to train: .* step 5 of 5; to go on, .*train\.maxSteps=10/);
+  expect(again.stdout).toMatch(/nothing left to train: .* step 5 of 5\. To continue, .*train\.maxSteps=10/);
   expect(again.stdout).not.toMatch(/workers? ready/);
   expect((await readFile(join(folder(), 'complete/metrics.jsonl'))).equals(before)).toBe(true);
 });
