@@ -129,7 +129,7 @@ function checkParts(
   if (parts.some(({ length }) => length >= 2)) return;
   const tokens = parts.reduce((sum, { length }) => sum + length, 0);
   throw new UserError(
-    `${data === undefined ? 'data.text' : '--data'} is too short: --split ${split} of ${description} has ${tokens} tokens, expected at least 2 in a row` +
+    `${data === undefined ? 'data.text' : '--data'} is too short: ${description}. --split ${split} has ${tokens} tokens, expected at least 2 in a row` +
       (split === 'all' ? '' : ', or --split all'),
   );
 }

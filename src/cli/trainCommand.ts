@@ -12,8 +12,11 @@ const shownFirst = new Set(['config', 'workers', 'set', 'resume', 'run-dir', 'da
 const hidden = Object.keys(trainOptions).filter((name) => !shownFirst.has(name));
 
 /** @param typed the words after `launch`: without `train`, the help shows only the most important options */
-export const trainCommand = (typed: readonly string[]): TrainCommand =>
-  typed[0] === 'train' ? fullCommand : { ...fullCommand, builder: firstBuilder };
+export function trainCommand(typed: readonly string[]): TrainCommand {
+  // A shell that completes words sends them after this flag and the program's name.
+  const words = typed[0] === '--get-yargs-completions' ? typed.slice(2) : typed;
+  return words[0] === 'train' ? fullCommand : { ...fullCommand, builder: firstBuilder };
+}
 
 const firstBuilder: TrainCommand['builder'] = (yargs) =>
   hidden

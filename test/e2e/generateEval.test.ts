@@ -35,7 +35,7 @@ describe('launch generate', () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^the [^\n]{12}\n$/);
     expect(stderr).toMatch(/step-00000005 \(step 5\): [\d,]+ parameters, /);
-    expect(stderr).toMatch(/\n12 tokens: the first after \d+\.\d\d s, then [\d.]+ a second\n$/);
+    expect(stderr).toMatch(/\n12 tokens: the first after \d+\.\d\d s, then [\d.]+ per second\n$/);
   });
 
   test('gives the same text for a seed, with and without the cache, on every engine that is everywhere', () => {

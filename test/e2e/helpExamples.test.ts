@@ -13,6 +13,7 @@ import { completionEntry } from '../../src/cli/completion.ts';
 import { launch, set, tiny, useFolder } from './launch.ts';
 
 const completion = completionEntry(() => {});
+const nameOf = (entry: CommandEntry) => namesOf(entry)[0]!;
 /** `bench` itself shows an example of each of its commands, which have their own. */
 const entries = [...commands.filter(({ command }) => command !== 'bench'), ...benches, completion];
 
@@ -30,17 +31,17 @@ function examplesOf({ builder }: { builder?: unknown }): string[] {
 }
 
 const folder = useFolder();
-const small = [...tiny, 'train.maxSteps=2'].join(' ');
+const small = (...more: string[]): string => ` ${set(...tiny, 'train.maxSteps=2', ...more).join(' ')}`;
 
-/** What is run, with what is added to it: a smaller model, fewer steps. In this order: some go on from others. */
+/** The examples to run, and what is added to each: a smaller model, fewer steps. Some need the results of earlier ones. */
 const run: Record<string, string> = {
-  launch: ` --set ${small} eval.everySteps=2`,
-  'launch --workers 4 --config gpt-small.yaml': ` --set ${small}`,
-  'launch --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0': ` ${small}`,
+  launch: small('eval.everySteps=2'),
+  'launch --workers 4 --config gpt-small.yaml': small(),
+  'launch --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0': ` ${tiny.filter((each) => !each.startsWith('train.maxSteps')).join(' ')}`,
   'launch --resume runs/gpt-small': ' --set train.maxSteps=3',
-  'launch --workers 4 --min-workers 2': ` --set ${small}`,
-  'launch --dashboard': ` --set ${small}`,
-  'launch --trace 20': ` --set ${small}`,
+  'launch --workers 4 --min-workers 2': small(),
+  'launch --dashboard': small(),
+  'launch --trace 20': small(),
   'launch prepare corpus/ --tokenizer gpt2 --out data/corpus': '',
   'launch prepare "c4-train.*.json.gz" reviews.csv --field text --tokenizer gpt2 --out data/c4': '',
   'zcat dump.gz | launch prepare - --tokenizer gpt2 --out data/dump': '',
@@ -84,7 +85,8 @@ const notRun: Record<string, string> = {
     'needs a Parquet file of thousands of documents; prepare.test.ts has one',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
-  'launch --init-from gpt2/ --set data.text=book.txt': 'needs published weights; initFrom.test.ts has others',
+  'launch --init-from gpt2/ --set data.text=book.txt schedule.learningRate=3e-5 schedule.minLearningRate=0':
+    'needs published weights; initFrom.test.ts has others',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
     'minutes of 124 M parameters',
   'launch bench generate --config gpt-small.yaml': '124 M parameters',
@@ -101,12 +103,11 @@ const notRun: Record<string, string> = {
 };
 
 it('every example is one that is run, or is listed with the reason why not', async () => {
-  const modules = await Promise.all(entries.map((entry) => entry.load([])));
+  const modules = await Promise.all(entries.map((entry) => entry.load([nameOf(entry)])));
   const all = modules.flatMap(examplesOf);
   expect([...Object.keys(run), ...Object.keys(notRun)].sort()).toEqual([...all].sort());
 });
 
-const nameOf = (entry: CommandEntry) => namesOf(entry)[0]!;
 const names = ['', ...[...commands, completion].map(nameOf), ...benches.map((entry) => `bench ${nameOf(entry)}`)];
 it.each(names)('launch %s --help has an example', async (command) => {
   const { code, stdout } = await launch([...command.split(' ').filter(Boolean), '--help'], folder());

@@ -54,7 +54,7 @@ describe('records of a run', () => {
       return stderr;
     };
     expect(await wrong('run', '--out', 'x.pdf')).toContain('ends with .svg or .png, received "x.pdf"');
-    expect(await wrong('nowhere')).toContain('metrics.jsonl is not there');
+    expect(await wrong('nowhere')).toContain('metrics.jsonl does not exist');
     expect(await wrong('run', '--smooth', '1')).toContain('--smooth: expected a number from 0 to');
     await mkdir(join(folder(), 'empty'));
     await writeFile(join(folder(), 'empty/metrics.jsonl'), '');
