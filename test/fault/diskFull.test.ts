@@ -46,7 +46,7 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   const result = await running.finished;
   expect(result.code).toBe(1);
   expect(result.stderr).toMatch(
-    /warning: the checkpoint of step (300|450) was not written: .*; earlier checkpoints are kept/,
+    /warning: the checkpoint of step (300|450) was not written: .*\. Earlier checkpoints are kept/,
   );
   expect(result.stderr).toMatch(/launch: the run reached step 450, but its last checkpoint could not be written/);
   expect(result.stderr).not.toMatch(/\n {4}at /);
