@@ -141,7 +141,7 @@ test('one failure at any operation: the writer cleans up and says what happened'
       expect(outcome.message).toContain(
         renamed ? 'might not survive a power failure' : 'step-00000020 could not be written',
       );
-      expect(outcome.message).toContain('EIO: input/output error');
+      expect(outcome.message).toContain('the disk reported an error (EIO)');
     }
     expect(readdirSync(directory)).toEqual(renamed ? ['step-00000010', 'step-00000020'] : ['step-00000010']);
   }
