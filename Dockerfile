@@ -11,6 +11,6 @@ FROM node:22-bookworm-slim
 ENV NODE_ENV=production
 COPY --from=build /lockstep /lockstep
 RUN ln -s /lockstep/dist/cli/main.js /usr/local/bin/launch
-WORKDIR /work
+WORKDIR /data
 # Node itself, not npx: signals must reach the run, so that it ends with a checkpoint.
 ENTRYPOINT ["node", "/lockstep/dist/cli/main.js"]

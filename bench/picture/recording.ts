@@ -105,7 +105,7 @@ export async function record(options: RecordingOptions, progress: (what: string)
 }
 
 function withoutTmux(error: NodeJS.ErrnoException): never {
-  if (error.code === 'ENOENT') throw new UserError('there is no tmux to record in: apt-get install tmux');
+  if (error.code === 'ENOENT') throw new UserError('tmux is not installed: apt-get install tmux');
   throw error;
 }
 
