@@ -36,7 +36,7 @@ export function decodeBatch(
       `expected ${size} bytes of ${names} (${sampleCount} samples), received ${payload?.byteLength ?? 0}`,
     );
   }
-  // A copy: it lies at a multiple of four bytes, and is nobody else's.
+  // A copy of its own, aligned to four bytes.
   const { buffer } = new Uint8Array(payload ?? []);
   const arrays: Record<string, BatchArray> = {};
   let at = 0;

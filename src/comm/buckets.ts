@@ -13,7 +13,7 @@ export interface Bucket {
 export interface BucketPlan {
   /** In the order in which backward completes them. Together they cover the flat gradient without a gap. */
   readonly buckets: readonly Bucket[];
-  /** Of each tensor: its first and last bucket. They differ only where a tensor is larger than a bucket may be. */
+  /** Each tensor's first and last bucket, which only differ for a tensor larger than a bucket. */
   readonly bucketsOfTensor: readonly { readonly first: number; readonly last: number }[];
 }
 
@@ -22,7 +22,7 @@ export interface BucketOptions {
   offsets: readonly number[];
   /** Elements of each tensor. What lies between two tensors is padding, and travels with the one before. */
   sizes: readonly number[];
-  /** Elements of the whole flat gradient. */
+  /** Number of elements in the flat gradient. */
   length: number;
   bucketBytesMax: number;
 }

@@ -51,7 +51,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     sampleFrom: count,
     sampleCount: count,
     fields: batchFields,
-    /** What the targets of the whole global batch count together: every loss is divided by it. */
+    /** Total weight of the targets in the global batch, by which every loss is divided. */
     globalWeight: z.number().positive(),
     /** Tell what this worker does in the step, and when. */
     trace: z.boolean(),

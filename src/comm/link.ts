@@ -4,7 +4,7 @@
  * `memoryLink.ts` (one process). This file knows bytes only: the messages are in `protocol.ts`, the ring's frames in `ringFrames.ts`.
  *
  * Rules that hold for both implementations, and that one test suite checks on both:
- * - messages from one sender arrive whole and in order, never during the call that sent them;
+ * - messages from one sender arrive complete and in order, never during the call that sent them;
  * - a message above `maxMessageBytes` is an error at the sender and is never delivered to a receiver;
  * - the bytes given to `send` must not change until the message has arrived (they may be sent without a copy);
  * - the bytes of a message belong to its listener; those of a ring frame only during the call;
@@ -56,13 +56,13 @@ export interface RingLink {
    * Sends to `next` from now on; what was queued for the rank before it is discarded. In an encrypted run only `previous` can connect
    * to this rank from now on, until then nobody.
    * @param timeoutMs how long some address of the next rank may take to accept a connection, instead of `connectTimeoutMs`
-   * @throws PeerError if one of them is no address of this transport's ring links
+   * @throws PeerError if one of them is not an address of this transport's ring links
    */
   connect(next: string, previous: string, timeoutMs?: number): void;
   /** Queues a frame. The header, of ringHeaderBytes, is copied; the payload is read some time before it arrives at the next rank. */
   send(header: Uint8Array, payload: Uint8Array): void;
   /**
-   * Frames from whoever is connected. The bytes may be overwritten when the listener has returned. While a promise that it
+   * Frames from any connected sender. The bytes may be overwritten when the listener has returned. While a promise that it
    * returns is pending, no further frame is delivered.
    */
   onFrame(listener: (header: Uint8Array, payload: Uint8Array) => Promise<void> | undefined): void;

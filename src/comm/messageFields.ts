@@ -31,7 +31,7 @@ const workerPhases = [
 export type WorkerPhase = (typeof workerPhases)[number];
 export const phase = z.enum(workerPhases);
 
-/** Of an array of a batch, or of a sum: a word, so that it is harmless as a key. */
+/** The name of an array in a batch, or of a sum: a word, which is harmless as a key. */
 const fieldName = z.string().regex(/^[a-z][A-Za-z0-9]{0,47}$/);
 const fieldsMax = 16;
 const sumsMax = 64;
@@ -41,13 +41,13 @@ export const batchFields = z
     z.object({
       name: fieldName,
       dtype: z.enum(['int32', 'float32']),
-      /** Of one sample. */
+      /** The shape for one sample. */
       shape: z.array(z.number().int().min(1).max(0x7fff_ffff)).max(4),
     }),
   )
   .min(1)
   .max(fieldsMax);
-/** The arrays of a batch, in the order in which they lie in the payload (batchPayload.ts). */
+/** The arrays of a batch, in payload order (batchPayload.ts). */
 export type BatchFields = z.infer<typeof batchFields>;
 
 /** A measurement, which is NaN or infinite where training has diverged. */
@@ -74,7 +74,7 @@ export const tensorTable = z
   )
   .min(1)
   .max(65_536);
-/** The table of parameters, in the order in which they lie in a state stream; moments of those that are trained follow in the same order. */
+/** The table of parameters, in the order of a state stream; moments of the trained ones follow in the same order. */
 export type TensorTable = z.infer<typeof tensorTable>;
 
 /** Short, so that a refusal that names two engines is within `text`. */
@@ -88,7 +88,7 @@ export const engineId = z.object({
   deviceKind: engineWord,
   /** What of the device computes: an instruction set, a GPU's adapter. */
   unit: engineWord,
-  /** Of the products: `float32`, `bf16`. */
+  /** The precision of products: `float32`, `bf16`. */
   precision: engineWord,
 });
 /** What a worker computes on, for rules. Workers that differ in any of it may round differently. */
@@ -99,7 +99,7 @@ export const computeLimit = z.object({
   threadFlops: z.number().positive(),
   /** Compute threads of the worker. */
   threads: count.min(1),
-  /** Of its machine, which other workers may share. */
+  /** Number of cores of its machine, which other workers may share. */
   cores: count.min(1),
 });
 /** What a worker could compute at best. */
@@ -129,7 +129,7 @@ const stateStream = {
   offset: count,
 };
 export const stateChunk = z.object({ type: z.literal('stateChunk'), ...stateStream });
-/** Received and stored up to this offset: the sender may go on. */
+/** Received and stored up to this offset: the sender may continue. */
 export const stateAck = z.object({ type: z.literal('stateAck'), ...stateStream });
 /** What a stream of state is for. */
 export type StreamPurpose = z.infer<typeof stateChunk>['purpose'];

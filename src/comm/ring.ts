@@ -6,7 +6,7 @@
  * How far may a neighbour be ahead? A rank begins step s+1 only after `commit` of step s, and the coordinator sends that only
  * after every rank has reported step s as reduced. So when the first frame of step s+1 arrives here, our step s is complete:
  * the previous rank is at most one step ahead, and never while we still miss frames of our own step. Within a step it may be
- * ahead by whole buckets (its backward is faster), and after a failure by a term (it heard of the new ring first). Such
+ * ahead by entire buckets (its backward is faster), and after a failure by a term (it heard of the new ring first). Such
  * frames are kept, up to `earlyBytesMax`; above that the link is asked to wait, which fills the sender's queue of references
  * and not our memory. Waiting cannot deadlock: a queued frame is freed by starting its bucket, and when a bucket starts
  * depends on this rank's own computation only, never on a frame that waits behind.
@@ -75,7 +75,7 @@ export interface RingStep {
   observer?: RingObserver | undefined;
 }
 
-/** Who wants to know when what happened in a step; times are of the ring's clock. */
+/** Listeners for the times of events in a step, on the ring's clock. */
 export interface RingObserver {
   /** A bucket's sums are complete on this rank. */
   bucket(bucket: number, startMs: number, endMs: number): void;
@@ -83,7 +83,7 @@ export interface RingObserver {
   chunk(header: RingHeader, startMs: number, endMs: number): void;
 }
 
-/** Of the step begun last. */
+/** Statistics of the step begun last. */
 export interface RingStats {
   readonly bytesSent: number;
   readonly framesSent: number;
@@ -109,7 +109,7 @@ type State =
   | { kind: 'formed' } // between steps
   | { kind: 'active'; step: number };
 
-/** The end of a step, good or bad, for whoever waits for it now or later. */
+/** The end of a step, good or bad, for code that waits for it now or later. */
 class Completion {
   resolve: () => void = () => {};
   reject: (reason: Error) => void = () => {};

@@ -32,7 +32,7 @@ export function formatRingAddress({ tcp, hostId, publicKey }: RingAddress): stri
   return hostId === undefined && key === '' ? addresses : `${addresses}/${hostId ?? ''}${key}`;
 }
 
-/** @throws PeerError if it is no address of a ring: it was another rank that named it */
+/** @throws PeerError if it is not an address of a ring; another rank named it */
 export function parseRingAddress(text: string): RingAddress {
   const [, addresses = '', hostId, key] =
     /^(tcp:\/\/[^/]+(?:,tcp:\/\/[^/]+)*)(?:\/([^/]*)(?:\/([0-9a-f]{64}))?)?$/.exec(text) ?? [];

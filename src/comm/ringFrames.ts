@@ -69,9 +69,9 @@ export function decodeRingHeader(bytes: Uint8Array): RingHeader | undefined {
   };
 }
 
-// Payloads are sent as they lie in memory. Every platform that Node 20 runs on but s390x is little-endian.
+// Payloads are sent in their memory layout. Every platform of Node 20 except s390x is little-endian.
 if (endianness() !== 'LE')
-  throw new InvariantError('The ring sends float32 as they lie in memory: little-endian only.');
+  throw new InvariantError('The ring sends float32 in their memory layout: little-endian only.');
 
 /** The payload as floats: a view where its alignment allows one, else a copy. */
 export function floatsOf(payload: Uint8Array): Float32Array {

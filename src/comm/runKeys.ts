@@ -1,7 +1,7 @@
 /**
  * The keys of a run: what makes its sockets unintelligible and unusable to anyone who has no copy (docs/decisions/encryption.md).
  *
- * - The coordinator has a CURVE key pair. Whoever joins knows its public half and talks to nobody else.
+ * - The coordinator has a CURVE key pair. A worker that joins knows its public half and talks to no other coordinator.
  * - All who join share one key pair. The coordinator talks to nobody without it.
  * - A `join` message carries the token as well, so that a port without encryption in front of this one gives nothing away.
  *
@@ -61,7 +61,7 @@ export function parseRunKeys(text: string): RunKeys {
   try {
     value = JSON.parse(text);
   } catch {
-    throw new UserError(`${expected}, received ${text.trim() === '' ? 'nothing' : 'what is no JSON'}`);
+    throw new UserError(`${expected}, received ${text.trim() === '' ? 'nothing' : 'something that is not JSON'}`);
   }
   const parsed = runKeysSchema.safeParse(value);
   if (parsed.success) return parsed.data;

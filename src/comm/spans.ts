@@ -20,7 +20,7 @@ const span = z.object({
 /** Spans of one track lie one after the other or inside each other, but for those of `buckets`. */
 export type Span = z.infer<typeof span>;
 
-/** Of one step of one worker; what is more is left out and counted. */
+/** Maximum number of spans in one step of one worker; further ones are counted but not recorded. */
 export const spansMax = 40_000;
 const spanList = z.array(span).max(spansMax);
 
@@ -28,7 +28,7 @@ export function encodeSpans(spans: readonly Span[]): Uint8Array {
   return Buffer.from(JSON.stringify(spans));
 }
 
-/** @throws PeerError if the bytes are no list of spans */
+/** @throws PeerError if the bytes are not a list of spans */
 export function decodeSpans(payload: Uint8Array | undefined): Span[] {
   let value: unknown;
   try {

@@ -50,7 +50,7 @@ export function localHostId(): string | undefined {
   }
 }
 
-/** Undefined if the message is no offer. */
+/** Undefined if the message is not an offer. */
 export function parseOffer(message: Buffer): UnixSocketOffer | undefined {
   const [, name, ticket, proof] = offerPattern.exec(message.toString('latin1', 0, 256)) ?? [];
   if (name === undefined || ticket === undefined || proof === undefined) return undefined;
@@ -75,7 +75,7 @@ export class UnixSocketSender {
   readonly #proof = randomBytes(secretBytes);
   readonly #events: UnixSocketSenderEvents;
   readonly #server: Server;
-  /** Who has not shown the ticket yet, the oldest first. */
+  /** Connections that have not shown the ticket yet, oldest first. */
   readonly #strangers = new Set<Socket>();
   #socket: Socket | undefined;
   #closed = false;
@@ -126,7 +126,7 @@ export class UnixSocketSender {
       failure = messageOf(error);
     });
     socket.on('close', () => this.#gone(failure ?? 'its connection is closed'));
-    socket.resume(); // nothing more is expected, but only who reads notices the end
+    socket.resume(); // nothing more is expected, but the end of a connection is only noticed while reading
     socket.write(this.#proof);
     this.#events.connected();
   }
@@ -178,7 +178,7 @@ export class UnixSocketReceiver {
   /** Filled first of all; a frame may follow once it is the proof that was offered. */
   readonly #proof = Buffer.alloc(secretBytes);
   #proven = false;
-  /** Of the frame that is being read: -1 while its prefix is. */
+  /** Payload size of the current frame; -1 while reading its prefix. */
   #payloadBytes = -1;
   #got = 0;
   #failure: string | undefined;
@@ -207,7 +207,7 @@ export class UnixSocketReceiver {
     return this.#payload.subarray(this.#got, this.#payloadBytes);
   }
 
-  /** Returns whether to go on reading. */
+  /** Returns whether to continue reading. */
   #onBytes(bytes: number): boolean {
     this.#got += bytes;
     if (!this.#proven) return this.#checkProof();

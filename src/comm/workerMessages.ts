@@ -56,7 +56,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     term: count,
     /** Updates applied to the state. */
     step: count,
-    /** Of parameters and moments; present where `form` asked for it. */
+    /** Checksum of parameters and moments; present if `form` requested it. */
     stateHash: hash.optional(),
   }),
   /** The gradients of the step are summed over all ranks, on this rank. */
@@ -89,7 +89,7 @@ export const workerMessage = z.discriminatedUnion('type', [
     part: count,
     sums,
   }),
-  /** The worker can go on. The state as it is now follows as stateChunks. */
+  /** The worker can continue. The current state follows as stateChunks. */
   z.object({ type: z.literal('snapshotTaken'), term: count, step: count, bytes: count }),
   stateChunk,
   stateAck,
@@ -131,7 +131,7 @@ export const workerMessage = z.discriminatedUnion('type', [
   }),
   /** The worker wants to go, at the next step boundary. */
   z.object({ type: z.literal('leave') }),
-  /** The worker cannot go on; it ends after this message. */
+  /** The worker cannot continue; it ends after this message. */
   z.object({
     type: z.literal('failed'),
     step: count,
@@ -146,7 +146,7 @@ export const workerMessage = z.discriminatedUnion('type', [
 export type WorkerMessage = z.infer<typeof workerMessage>;
 /** One kind of worker message. */
 export type WorkerMessageOf<T extends WorkerMessage['type']> = Extract<WorkerMessage, { type: T }>;
-/** What a worker that cannot go on says of it: to the coordinator, and as it exits to whoever started it. */
+/** A worker's report that it cannot continue: sent to the coordinator, and at its exit to the process that started it. */
 export type WorkerFailure = Omit<WorkerMessageOf<'failed'>, 'type'>;
 
 /** What a `join` has in every version of the protocol, so that a peer of another one can be told so. */

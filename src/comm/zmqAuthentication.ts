@@ -1,7 +1,7 @@
 /**
  * Who may connect: the ZAP handler of this process (https://rfc.zeromq.org/spec/27). ZeroMQ asks it, over
  * `inproc://zeromq.zap.01`, about every client that has finished a CURVE handshake; here each socket with keys has a domain,
- * and each domain a list of the public keys that it lets in. Whoever is not on it is refused: nobody, until there is a list.
+ * and each domain has a list of admitted public keys. All others are refused; without a list, everyone is.
  *
  * ```
  *  request:  [ route | (empty) | "1.0" | request id | domain | address | identity | "CURVE" | public key, 32 bytes ]

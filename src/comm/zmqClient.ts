@@ -17,7 +17,7 @@ import {
 
 /**
  * A coordinator of another run does not say why it ends a handshake: it cannot read who we are. ZeroMQ tries again every 0.1 s;
- * after so many times it is no accident.
+ * after this many attempts it is not an accident.
  */
 const brokenHandshakesMax = 5;
 
@@ -97,7 +97,7 @@ function failureError(failure: ConnectFailure, address: string, timeoutMs: numbe
           : `The coordinator at ${address} expects the key of its run: pass on the join.key of its run directory.`,
       );
     case 'foreign':
-      return new PeerError(`What listens at ${address} is no coordinator: is this its address?`);
+      return new PeerError(`The server at ${address} is not a coordinator: is this its address?`);
     case 'timeout':
       return new PeerError(
         `Nobody answers at ${address} after ${timeoutMs} ms: is the coordinator running, and is this its address?`,

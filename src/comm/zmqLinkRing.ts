@@ -55,7 +55,7 @@ type FrameListener = (header: Uint8Array, payload: Uint8Array) => Promise<void> 
 export interface RingLinkOptions extends LinkOptions {
   /** Whether to use the local path where it is available. */
   localRing: boolean;
-  /** Whether to have a key pair, and to speak with nobody who has none. */
+  /** Whether to use a key pair and refuse peers without one. */
   encrypted: boolean;
 }
 
@@ -108,7 +108,7 @@ class ZmqRing implements RingLink {
   readonly #receivers = new Set<UnixSocketReceiver>();
   #malformed = 0;
   #next: NextRank | undefined;
-  /** Of the next rank that is gone. */
+  /** Set if the next rank is gone: the addresses at which it could not be reached. */
   #unreached: string | undefined;
   #onNextGone: (reason: string) => void = () => {};
   #listener: FrameListener | undefined;

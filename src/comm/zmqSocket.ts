@@ -7,7 +7,7 @@ import * as zmq from 'zeromq';
 import { errorCode, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { formatTcpAddress, listeningHost, parseTcpAddress, resolveHosts } from './linkAddress.ts';
 
-/** How long a closed socket may go on sending what was queued. */
+/** How long a closed socket may continue to send queued messages. */
 const lingerMs = 1000;
 
 // Without this the process would wait at exit for as long as a peer does not read.
@@ -147,7 +147,7 @@ export async function monitorLoop(socket: zmq.Socket, deliver: (event: zmq.Event
 
 /**
  * Closes a socket that has a monitor, and waits until ZeroMQ's own thread is done with it: what was queued is sent, or the
- * linger time is over, and the address is free again. Whoever leaves with `process.exit` afterwards loses nothing.
+ * linger time is over, and the address is free again. A later `process.exit` then loses nothing.
  */
 export async function closeGently(socket: zmq.Socket, monitor: Promise<void>): Promise<void> {
   socket.linger = lingerMs;

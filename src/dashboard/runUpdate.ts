@@ -16,9 +16,9 @@ export interface RunUpdate {
   /** Over the newest steps; undefined where no speed is known. */
   readonly tokensPerSecond: number | undefined;
   readonly mfu: number | undefined;
-  /** Of all evaluations the one with the least loss. */
+  /** The evaluation with the lowest loss. */
   readonly best: ValidationLine | undefined;
-  /** Whole lists; absent where nothing came. */
+  /** Complete lists; absent if nothing is new. */
   readonly validations?: readonly ValidationLine[];
   readonly events?: readonly EventLine[];
   readonly samples?: readonly SampleLine[];
@@ -27,5 +27,5 @@ export interface RunUpdate {
   readonly isRunning: boolean;
 }
 
-/** Of the runs that the page shows. */
+/** An update of one of the runs on the page, by its index. */
 export type IndexedUpdate = RunUpdate & { readonly index: number };

@@ -31,7 +31,7 @@ export class Series {
     this.#pointsMax = pointsMax;
   }
 
-  /** Adds a step, which follows those before. A step that was there already, since the run went back to it, replaces what came from it on. */
+  /** Adds a step after the earlier ones. If the run went back to a known step, that step replaces everything from it on. */
   add(values: StepValues): void {
     if (values.step <= (this.#points.at(-1)?.step ?? 0)) this.#forgetFrom(values.step);
     const last = this.#points.at(-1);
@@ -42,7 +42,7 @@ export class Series {
     if (this.#points.length > this.#pointsMax) this.#halve();
   }
 
-  /** The points after a step: all of it that a viewer who knows that much lacks. The last one may still change. */
+  /** The points after a step, which a viewer that knows the earlier ones lacks. The last one may still change. */
   after(step: number): readonly Point[] {
     // Few are new: from the end.
     let from = this.#points.length;

@@ -70,7 +70,7 @@ export class Dashboard {
     });
   }
 
-  /** @throws UserError if the port is taken or the address is none of this machine */
+  /** @throws UserError if the port is taken or the address does not belong to this machine */
   static async open(options: DashboardOptions): Promise<Dashboard> {
     const dashboard = new Dashboard(options, await readAssets());
     try {

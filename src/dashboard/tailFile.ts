@@ -3,11 +3,11 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { errorCode, messageOf, PeerError } from '../base/errors.ts';
 
 const chunkBytes = 1 << 20;
-/** A longer line is none of ours: it is left out. */
+/** Lockstep writes no longer line; longer ones are skipped. */
 const lineBytesMax = 8 << 20;
 
 export interface TailEvents {
-  /** A whole line, without its end. */
+  /** A complete line, without its line end. */
   readonly line: (text: string) => void;
   /** The file is another one than before, or shorter: its lines follow from the first on. */
   readonly restarted: () => void;

@@ -231,7 +231,7 @@ describe.skipIf(!hasBrowser)('the dashboard in Chromium', () => {
     await first.finished;
     await expect.poll(() => page.locator('#state').textContent()).toMatch(/connection is lost/);
     const again = start(['dashboard', 'short', '--port', new URL(url).port], folder());
-    await expect.poll(() => page.locator('#state').textContent(), { timeout: 20_000 }).toBe('no run is going on');
+    await expect.poll(() => page.locator('#state').textContent(), { timeout: 20_000 }).toBe('no active run');
     again.process.kill('SIGINT');
     await again.finished;
     await page.close();

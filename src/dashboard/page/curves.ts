@@ -32,7 +32,7 @@ export interface ChartLine {
   /** Empty where the title of the chart says it. */
   readonly name: string;
   readonly isValidation: boolean;
-  /** Of the page's colours of series. */
+  /** Index into the page's series colours. */
   readonly colour: number;
 }
 

@@ -34,7 +34,7 @@ function connect(): void {
       .join(', ')} · Lockstep`;
     areListsDrawn &&= updates.every(({ events, samples }) => events === undefined && samples === undefined);
     draw();
-    say(known().some(({ isRunning }) => isRunning) ? 'live' : 'no run is going on', false);
+    say(known().some(({ isRunning }) => isRunning) ? 'live' : 'no active run', false);
     if (wasEmpty) void loadConfigs();
   });
   source.addEventListener('end', () => {

@@ -140,7 +140,7 @@ export function drawSamples(parent: HTMLElement, runs: readonly RunState[]): voi
   const all = runs.flatMap(({ name, samples }) => samples.map((sample) => ({ name, ...sample }))).reverse();
   parent.replaceChildren(
     ...all.map(({ name, step, prompt, text }) => {
-      // The text may or may not begin with what it goes on from.
+      // The text may or may not begin with the prompt that it continues.
       const rest = text.startsWith(prompt) ? text.slice(prompt.length) : text;
       const heading = `${runs.length > 1 ? `${name}, ` : ''}step ${short(step)}`;
       return element('div', '', element('strong', '', heading), element('pre', '', element('b', '', prompt), rest));

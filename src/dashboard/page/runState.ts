@@ -9,7 +9,7 @@ export interface RunState {
   readonly newest: StepLine | undefined;
   readonly tokensPerSecond: number | undefined;
   readonly mfu: number | undefined;
-  /** Of all evaluations the one with the least loss. */
+  /** The evaluation with the lowest loss. */
   readonly best: ValidationLine | undefined;
   readonly events: readonly EventLine[];
   readonly samples: readonly SampleLine[];

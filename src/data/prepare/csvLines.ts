@@ -64,7 +64,7 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
 
 interface ParsedRow {
   readonly record: Buffer[];
-  /** Of all rows so far. */
+  /** Total of all rows so far. */
   readonly info: { readonly bytes: number };
 }
 

@@ -178,9 +178,7 @@ class JobReader {
       if (!this.#job.skipBad) {
         const { advice } = document;
         throw new UserError(
-          advice === undefined
-            ? `${message}; ${this.#job.fields.skipSetting} leaves out what is no text`
-            : `${message}; ${advice}`,
+          advice === undefined ? `${message}; ${this.#job.fields.skipSetting} skips it` : `${message}; ${advice}`,
         );
       }
       this.skipped++;

@@ -66,7 +66,7 @@ class ArrayScanner {
       if (byte === bracket && !this.#isBegun) {
         this.#isBegun = true;
         this.#depth = 1;
-      } else if (this.#isBegun) throw this.#wrong(`goes on after its end, at byte ${this.#bytes}`);
+      } else if (this.#isBegun) throw this.#wrong(`continues after its end, at byte ${this.#bytes}`);
       else if (byte !== byteOrderMark[this.#bytes]) throw this.#wrong('does not begin with [');
       return undefined;
     }

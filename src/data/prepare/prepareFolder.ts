@@ -170,7 +170,7 @@ export class PrepareFolder {
     } catch (error) {
       if (errorCode(error) === '' || error instanceof UserError) throw error;
       throw new PeerError(
-        `cannot write to ${this.path}: ${messageOf(error)}. What is there is incomplete and will not be used. Once it can be written, run the same command again to resume.`,
+        `cannot write to ${this.path}: ${messageOf(error)}. The output is incomplete and will not be used. Once it can be written, run the same command again to resume.`,
         { cause: error },
       );
     }

@@ -109,7 +109,7 @@ class Frame {
   readonly #hash: XXHash<bigint>;
   readonly #ready: Buffer[] = [];
   readonly #decoder = new Decompress((chunk) => {
-    // The decoder goes on to use the memory.
+    // The decoder reuses the memory.
     if (chunk.length > 0) this.#ready.push(Buffer.from(chunk));
   });
 

@@ -81,10 +81,10 @@ export async function readShardManifest(folder: string, setting: string): Promis
     }
     throw new UserError(
       isHalf
-        ? `${setting}: ${folder} is not finished: run the same \`prepare\` command again, it goes on where it stopped`
+        ? `${setting}: ${folder} is not finished: run the same \`prepare\` command again to resume`
         : (await isFile(folder))
           ? `${setting}: ${folder} is a file, not a folder of prepared data: make one with \`${ownCommand('prepare', folder, '--tokenizer', 'gpt2', '--out', preparedName(folder))}\``
-          : `${setting}: ${folder} is no prepared data (it has no ${SHARD_MANIFEST_FILE}): make it with \`${ownCommand('prepare', 'SOURCE', '--tokenizer', 'gpt2', '--out', folder)}\``,
+          : `${setting}: ${folder} is not a prepared-data folder (${SHARD_MANIFEST_FILE} not found): make one with \`${ownCommand('prepare', 'SOURCE', '--tokenizer', 'gpt2', '--out', folder)}\``,
     );
   }
   const value = parseJsonObject(await readBoundedFile(path, MANIFEST_BYTES_MAX), path);

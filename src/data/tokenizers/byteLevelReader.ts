@@ -74,7 +74,7 @@ function tokensOf(
   for (const [name, id] of Object.entries(vocab)) {
     if (specialTokens.get(name) === id) continue;
     const bytes = bytesOf(name);
-    if (bytes === undefined) damaged(where, `the token ${JSON.stringify(name)} is no string of bytes`);
+    if (bytes === undefined) damaged(where, `the token ${JSON.stringify(name)} is not a string of bytes`);
     while (tokens.length <= id) tokens.push(undefined);
     if (tokens[id] !== undefined) damaged(where, `two tokens have the id ${id}`);
     tokens[id] = bytes;

@@ -116,7 +116,7 @@ describe('the control link of an encrypted run', () => {
     cleanups.push(() => web.close());
     const { error } = await failureOf(zmqTransport({ keys }).connect(`tcp://127.0.0.1:${port}`, 'w'));
     expect(error).toBeInstanceOf(PeerError);
-    expect(String(error)).toMatch(/is no coordinator/);
+    expect(String(error)).toMatch(/is not a coordinator/);
   });
 
   it('cannot be opened with the keys for joining', async () => {

@@ -22,7 +22,7 @@ describe('the keys of a run', () => {
 
   it.each([
     ['', /received nothing/],
-    ['keys', /received what is no JSON/],
+    ['keys', /received something that is not JSON/],
     ['[1]', /all of it: /],
     ['x'.repeat(5000), /received 5000 characters/],
     [JSON.stringify({ ...newRunKeys(), token: 'abc' }), /token: expected 64 hex digits/],

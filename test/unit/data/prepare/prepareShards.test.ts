@@ -390,7 +390,7 @@ describe('input that is no text', () => {
       '[{"text":"a"},{"text":"b"}',
       /^in\.json: expected an array of JSON objects, but it ends before its closing/,
     ],
-    ['in.json', '[{"text":"a"}] [', /^in\.json: expected an array of JSON objects, but it goes on after its end/],
+    ['in.json', '[{"text":"a"}] [', /^in\.json: expected an array of JSON objects, but it continues after its end/],
   ])('is told of %s with %j', async (name, content, message) => {
     write(name, content);
     expect(await refusal({ names: [name] })).toMatch(message);

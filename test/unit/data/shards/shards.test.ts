@@ -236,7 +236,7 @@ describe('readShardManifest', () => {
   });
 
   it('says what a folder without one is', async () => {
-    await expect(read()).rejects.toThrow(/is no prepared data .*npx lockstep prepare/);
+    await expect(read()).rejects.toThrow(/is not a prepared-data folder .*npx lockstep prepare/);
     // Killed before the first token was written, and after it.
     for (const file of ['prepare.json', 'progress.json']) {
       writeFileSync(join(folder, file), '{}');

@@ -294,6 +294,8 @@ describe('damaged tokenizer files', () => {
     );
     expect(await changed(({ merges }) => merges.push('Ġt'))).toContain('the merge "Ġt" is not of three');
     expect(await changed(({ vocab }) => Object.assign(vocab, { Ġthe: 50 }))).toContain('two tokens have the id 50');
-    expect(await changed(({ vocab }) => Object.assign(vocab, { 日: 50_257 }))).toContain('"日" is no string of bytes');
+    expect(await changed(({ vocab }) => Object.assign(vocab, { 日: 50_257 }))).toContain(
+      '"日" is not a string of bytes',
+    );
   });
 });
