@@ -3,20 +3,19 @@ import type { DType, HostArray, Shape, Tensor, TensorGroup } from './tensor.ts';
 
 /** Device memory that the engine holds, in bytes. */
 export interface EngineMemory {
-  /** Of tensors that are in use. */
+  /** Bytes of the tensors in use. */
   readonly bytesInUse: number;
-  /** Of tensors that were given back, kept for the next. */
+  /** Bytes of released tensors, kept for reuse. */
   readonly bytesPooled: number;
   /** The most that it held at a time. */
   readonly bytesPeak: number;
 }
 
 /**
- * A device's memory and its clock. Whatever is called takes effect in the order of the calls, as if each waited for those before
- * it; but a call only enqueues, and the host goes on. What reads (`download`, `copyOut`, `snapshot`, `checksum`, `squaredNorm`)
- * sees what was enqueued before it and nothing of what comes after, and that may run beside it: a tensor that is being read may
- * be written, or released, at once. An engine whose kernels have run when their calls return reads within the call as well.
- *
+ * A device's memory and its clock. All calls take effect in call order, as if each waited for the ones before it. A call only
+ * enqueues, though, and the host continues. Calls that read (`download`, `copyOut`, `snapshot`, `checksum`, `squaredNorm`) see the
+ * effects of earlier calls and none of later ones, which may run beside them: a tensor may be written or released while it is being
+ * read. An engine whose kernels have finished when their calls return also reads within the call.
  * A device that is lost, or a kernel that fails late, rejects the next of these promises and all after it: the worker ends.
  */
 export interface Device {
@@ -41,7 +40,7 @@ export interface Device {
   release(tensor: Tensor): void;
   /** Copies `data` (the tensor's size) in; `data` may be reused at once. */
   upload(tensor: Tensor, data: HostArray): void;
-  /** Copies the contents out; resolves when they are there. */
+  /** Copies the contents out; resolves when they have arrived. */
   download(tensor: Tensor, into: HostArray): Promise<void>;
 
   /**
@@ -50,15 +49,15 @@ export interface Device {
    */
   hostRange(group: TensorGroup, from: number, to: number): Float32Array;
   /**
-   * Copies elements [from, to) of a group's block to `into`, on shared memory, which nobody may touch until the promise resolves.
-   * Undefined: they are there already.
+   * Copies elements [from, to) of a group's block to `into`, in shared memory. Nothing may touch `into` until the promise resolves.
+   * Undefined: they are in `into` already.
    */
   copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> | undefined;
   /** The inverse. It may run beside what was enqueued before; `data` must stay as it is until `finish` resolves. */
   copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void;
   /**
-   * Copies whole groups, as they are now, to `into`: for each an array of its length on shared memory. Holds the device for no
-   * longer than a copy within it takes; resolves when all is on the host.
+   * Copies entire groups, as they are now, to `into`: one array of the group's length in shared memory for each. Blocks the device
+   * only for a copy within the device; resolves when everything is on the host.
    */
   snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void>;
   /**

@@ -1,7 +1,7 @@
 /** What an engine says of itself before it is started: a line of the table in engines.ts. */
 import type { Engine } from './engine.ts';
 
-/** Of what matrix products read and write. */
+/** The precision in which matrix products are read and written. */
 export type EnginePrecision = 'float32' | 'bf16';
 
 /** How an engine is started. */
@@ -25,7 +25,7 @@ export interface EngineEntry {
   /** Which of them `auto` is. */
   readonly defaultDeviceKind: string;
   readonly precisions: readonly EnginePrecision[];
-  /** Why `auto` goes on to the next engine of the table; undefined: it takes this one. */
+  /** Why `auto` tries the next engine of the table; undefined: it takes this one. */
   missing(): string | undefined;
   /** What to do to have it on a kind of device. */
   installHint(deviceKind: string): string;

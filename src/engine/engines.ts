@@ -28,7 +28,7 @@ export const deviceKinds = [
   ),
 ] as const;
 
-/** The highest index that `engine.device` takes: no machine has so many. */
+/** The maximum of `engine.device`, more than any machine has. */
 export const deviceIndexMax = 1023;
 
 /** The names of the engines for which something holds, for messages. */

@@ -2,7 +2,7 @@
 import { invariant } from '../base/errors.ts';
 import type { TensorGroup } from './tensor.ts';
 
-/** InvariantError unless elements [from, to) lie in the group's block, and the host's array holds as many. */
+/** Throws an InvariantError unless elements [from, to) are within the group's block, and the host's array has that number of elements. */
 export function checkGroupRange(
   operation: string,
   { length }: TensorGroup,

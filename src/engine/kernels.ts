@@ -26,7 +26,7 @@ import type { Tensor, TensorGroup } from './tensor.ts';
 export interface Dropout {
   /** Probability of dropping an element. */
   readonly rate: number;
-  /** Of the run. */
+  /** The run's seed. */
   readonly seed: number;
   /** Which update of the training the pass is part of; 1 is a run's first. */
   readonly step: number;
@@ -64,7 +64,7 @@ export interface LinearForwardOptions extends LinearOptions {
   readonly activation?: ForwardActivation;
   /** [N, OC]; or bfloat16; `out` may be `residual`. */
   readonly residual?: Tensor;
-  /** Of y, before it is added to `residual`, which must be there. */
+  /** Dropout of y, before it is added to `residual`, which is then required. */
   readonly dropout?: Dropout;
   /**
    * Each row of `out` has the bits that it has with N = 1, whatever the other rows are: for rows of sequences that are decoded
@@ -143,9 +143,9 @@ export interface AdamwOptions {
   readonly m: TensorGroup;
   /** Second moments. */
   readonly v: TensorGroup;
-  /** Of each tensor. Decoupled: param -= learningRate · weightDecay · param, before the update, as PyTorch does. */
+  /** Weight decay of each tensor. Decoupled, like PyTorch's: param -= learningRate · weightDecay · param, before the update. */
   readonly weightDecay: readonly number[];
-  /** Of this update. */
+  /** Learning rate of this update. */
   readonly learningRate: number;
   /** Decay rate of the first moment. */
   readonly beta1: number;
@@ -244,7 +244,7 @@ export interface Kernels {
   /** The head and its loss in one: logits exist for some rows at a time (linearOptions.ts), never all [N, V]. */
   linearCrossEntropy(options: LinearCrossEntropyOptions): void;
 
-  /** The sum of squares of the whole group, accumulated in more than float32's precision where the device can. */
+  /** The sum of squares of the entire group, accumulated in more than float32's precision if the device can. */
   squaredNorm(group: TensorGroup): Promise<number>;
   /** One AdamW update of `params`, `m` and `v`. */
   adamw(options: AdamwOptions): void;

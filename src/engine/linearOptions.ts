@@ -33,7 +33,7 @@ export function expectSequences(sequences: readonly CachedKeys[], batchSize: num
   );
 }
 
-/** A backward kernel that is asked for nothing is a mistake of its caller. */
+/** Calling a backward kernel without any requested output is a bug in the caller. */
 export function checkGradients(kernel: string, ...gradients: readonly (Tensor | undefined)[]): void {
   invariant(
     gradients.some((gradient) => gradient !== undefined),

@@ -7,7 +7,7 @@ import type { Device } from './device.ts';
 import type { Engine } from './engine.ts';
 import type { Kernels } from './kernels.ts';
 
-/** The members of the interface that are no kernels: all of `Device`. */
+/** The members of the interface that are not kernels: all of `Device`. */
 const housekeeping = {
   name: true,
   deviceKind: true,

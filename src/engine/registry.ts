@@ -46,7 +46,7 @@ export interface EngineTarget {
   readonly deviceKind: string;
 }
 
-/** An engine that is to be started, and why this one. */
+/** An engine to start, and the reason for choosing it. */
 export interface EngineChoice extends EngineTarget {
   /** Threads of the host; 0: one for each core. */
   readonly threads: number;
@@ -122,7 +122,7 @@ export function fallbackWarning({ name, deviceKind, reason, isFallback = false }
   return isFallback ? `using the engine ${name} (${deviceKind}), many times slower: ${reason}` : undefined;
 }
 
-/** Starts the engine that `selectEngine` chooses. A UserError, saying what to install, if it is not there; and for an unknown option. */
+/** Starts the engine that `selectEngine` chooses. Throws a UserError if it is not available, saying what to install, and for an unknown option. */
 export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
   checkOptionNames('createEngine', options, engineOptionNames);
   const target = selectEngine(options, table);

@@ -1,4 +1,4 @@
-/** The checksum that engines share: SHA-256 over the numbers of tensors, one after another, as they lie in memory. */
+/** The checksum of all engines: SHA-256 over the numbers of tensors, in sequence, in their memory layout. */
 import { createHash } from 'node:crypto';
 
 /** What is hashed at once: Node refuses more than 2 GiB. */

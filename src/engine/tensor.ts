@@ -1,6 +1,6 @@
-/** What lies in the memory of a device: tensors, and groups of them. */
+/** The contents of a device's memory: tensors, and groups of them. */
 
-/** Of the elements of a tensor. */
+/** The type of a tensor's elements. */
 export type DType = 'float32' | 'bfloat16' | 'int32';
 export const elementBytes = { float32: 4, bfloat16: 2, int32: 4 } as const satisfies Record<DType, number>;
 /** Contents on the host. A bfloat16 is the upper half of a float32, in a Uint16Array. */
@@ -12,7 +12,7 @@ export type Shape = readonly number[];
 export interface Tensor {
   /** Sizes of the dimensions, outermost first. */
   readonly shape: Shape;
-  /** Of its elements. */
+  /** The type of its elements. */
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
@@ -24,6 +24,6 @@ export interface TensorGroup {
   readonly tensors: readonly Tensor[];
   /** Where each tensor starts in the block, in elements. Backends may pad between tensors; the padding is and stays 0. */
   readonly offsets: readonly number[];
-  /** Elements of the whole block, padding included. */
+  /** Number of elements in the entire block, including padding. */
   readonly length: number;
 }

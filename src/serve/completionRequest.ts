@@ -10,15 +10,15 @@ import { ApiError, invalid } from './apiError.ts';
 
 /** One of the texts that a request asks for. */
 export interface Choice extends TextRequest {
-  /** Of the request, from 0: those of the first prompt first. */
+  /** Its position in the request, from 0; texts of the first prompt come first. */
   readonly index: number;
-  /** The prompt as text, where it is to be repeated before its continuation. */
+  /** The prompt as text, if it is repeated before its continuation. */
   readonly echo: string;
 }
 
 export interface CompletionRequest {
   readonly choices: readonly Choice[];
-  /** Of all prompts, each counted once. */
+  /** Total of all prompts, each counted once. */
   readonly promptTokens: number;
   readonly stream: boolean;
   /** Whether a stream ends with the number of tokens. */
@@ -36,7 +36,7 @@ export interface RequestLimits {
   readonly randomSeed: () => number;
 }
 
-/** The most of each; `gathered`: tokens of all texts of an answer that is no stream, each with the likeliest that are told of it. */
+/** The maximum of each. `gathered`: tokens of an answer without streaming, each counted with its reported alternatives. */
 export const requestLimits = {
   ...{ maxTokens: 65_536, n: 128, prompts: 128, stops: 4, stopLength: 256, logprobs: 20 },
   gathered: 2 ** 18,
@@ -105,7 +105,7 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
   };
 }
 
-/** An answer that is no stream is held in memory until its last token. */
+/** An answer without streaming is held in memory until its last token. */
 function checkGathered(texts: number, { maxTokens, logprobs = 0 }: Pick<TextRequest, 'maxTokens' | 'logprobs'>): void {
   const most = Math.floor(requestLimits.gathered / texts / (1 + logprobs));
   if (maxTokens <= most) return;

@@ -1,6 +1,6 @@
 /**
- * Which texts are continued when: up to so many at once, in one batch that they join and leave between two tokens; the others wait in
- * the order in which they came, and there is a bound to how many may.
+ * Decides when each text is continued: a limited number at once, in one batch that they join and leave between two tokens. The others
+ * wait in order of arrival, and their number is limited.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { LoadedModel } from '../run/loadModel.ts';
@@ -28,7 +28,7 @@ export class Scheduler {
   readonly #waiting = new Set<ScheduledText>();
   readonly #running = new Set<ScheduledText>();
   #loop: Promise<void> | undefined;
-  /** Of a text, from its first step to its last. */
+  /** Time of a text, from its first step to its last. */
   #meanSeconds = 1;
 
   constructor(loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>, options: SchedulerOptions) {
@@ -125,7 +125,7 @@ export class Scheduler {
     }
   }
 
-  /** Of this text alone: the others go on. */
+  /** A failure of this text alone: the others continue. */
   #fail(text: ScheduledText, error: unknown): void {
     this.cancel(text);
     text.onError(error);

@@ -71,7 +71,7 @@ export class ModelServer {
     });
   }
 
-  /** @throws UserError if the port is taken or the address is none of this machine */
+  /** @throws UserError if the port is taken or the address does not belong to this machine */
   static async open(loaded: Loaded, options: ServeOptions): Promise<ModelServer> {
     const server = new ModelServer(loaded, options, await readAssets());
     try {
@@ -88,7 +88,7 @@ export class ModelServer {
     return urlsOf(this.#server.server, this.#token);
   }
 
-  /** Needed from everybody where it is there: `Authorization: Bearer TOKEN`. */
+  /** Required from every client if set: `Authorization: Bearer TOKEN`. */
   get token(): string | undefined {
     return this.#token;
   }
@@ -161,7 +161,7 @@ export class ModelServer {
     });
   }
 
-  /** Of the model or of this program: its text is for who runs the server. */
+  /** A failure of the model or of this program. Its text is for the operator of the server. */
   #failure(error: unknown): ApiError {
     this.#options.onWarning(`a request failed: ${fullMessageOf(error)}`);
     return new ApiError('the server failed; its log says why', { status: 500, type: 'server_error' });

@@ -29,7 +29,7 @@ export interface NativeAddon {
   disposeEngine(engine: number): void;
   /** Bytes from the array's start to the next multiple of 64. */
   misalignment(array: Floats): number;
-  /** Asks the system for huge pages where the array covers whole ones and is not yet written to; nothing where it has none. */
+  /** Asks the system for huge pages for the pages that the array covers entirely and has not written; does nothing if there are none. */
   adviseHugePages(array: Floats): void;
   /** Floating-point operations a second that all threads of the engine reach together, in registers. */
   fmaLimit(engine: number, seconds: number): number;

@@ -100,7 +100,7 @@ export class Arena {
     return slab && this.#append(slab, size);
   }
 
-  /** Gives back a block that `take` returned; it is no block afterwards. */
+  /** Returns a block from `take`, which must not be used afterwards. */
   give(block: Block): void {
     invariant(block instanceof Range && !block.isFree, 'a block was given back twice, or is not of an arena');
     block.isFree = true;

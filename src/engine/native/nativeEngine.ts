@@ -55,7 +55,7 @@ export function createNativeEngine(options: NativeEngineOptions = {}): NativeEng
 /** The most that the addon's thread pool starts (native/threadPool.h). */
 const THREADS_MAX = 256;
 
-/** How many threads an engine gets on a machine of so many cores: as asked for, as far as the pool goes. */
+/** Number of an engine's threads on a machine with `cores` cores: the requested number, limited by the pool. */
 export function threadCount(requested: number, cores: number): number {
   if (!Number.isInteger(requested) || requested < 0) {
     throw new UserError(

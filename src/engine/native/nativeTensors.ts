@@ -81,7 +81,7 @@ export abstract class NativeTensors {
   }
 }
 
-/** Whether two arrays of one length lie at one place. */
+/** Whether two arrays of the same length share their memory. */
 function isSame(one: HostArray, other: HostArray): boolean {
   return one.buffer === other.buffer && one.byteOffset === other.byteOffset;
 }

@@ -1,6 +1,6 @@
 /**
- * An engine that holds and computes nothing: it lays tensors out as the native engine does, to say how much memory they take
- * before there is any. Of the kernels only those do something that need memory of their own.
+ * An engine that stores and computes nothing: it lays out tensors like the native engine, to predict their memory. Only
+ * kernels with memory of their own do anything.
  */
 import { invariant } from '../../base/errors.ts';
 import type { EngineMemory } from '../device.ts';

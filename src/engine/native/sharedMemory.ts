@@ -147,7 +147,7 @@ export class SharedMemory {
     this.#bytesOfTensors = 0;
   }
 
-  /** Groups, and of the slabs what tensors ever lay on. */
+  /** Bytes of the groups, and of the part of the slabs that tensors have ever used. */
   #bytesHeld(): number {
     return this.#bytesOfGroups + this.#arena.touched * LINE_BYTES;
   }

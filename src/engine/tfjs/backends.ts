@@ -156,7 +156,7 @@ async function loadCore(deviceKind: TfjsDeviceKind): Promise<Tf> {
   }
 }
 
-/** Starts a device. A UserError, saying what to install, if it is not there. */
+/** Starts a device. Throws a UserError if it is not available, saying what to install. */
 export async function loadBackend(deviceKind: TfjsDeviceKind): Promise<TfjsBackend> {
   const tf = await loadCore(deviceKind);
   // Production mode: no greetings and hints on the console, no checks of every value.

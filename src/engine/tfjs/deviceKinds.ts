@@ -8,7 +8,7 @@ export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 /** In the order in which they are listed to people: fastest first. */
 export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
 
-/** Packages that lie beside this one and are no part of it, as npm is told of them. */
+/** Packages that are installed beside this one and are not part of it, as npm names them. */
 const packages = {
   tensorflow: ['@tensorflow/tfjs-node@4.22.0'],
   webgpu: ['webgpu', '@tensorflow/tfjs-backend-webgpu@4.22.0'],
@@ -28,7 +28,7 @@ export function installHint(deviceKind: TfjsDeviceKind): string {
   return addPackages(packages[deviceKind]) + needs[deviceKind];
 }
 
-/** What to do about a kind of device whose packages are there, and that does not start. */
+/** The remedy for a kind of device whose packages are installed, but which does not start. */
 const startHints = {
   tensorflow: 'Node 22 or older, and for tfjs-node-gpu an NVIDIA driver with CUDA 11.2 and cuDNN 8.1',
   webgpu:

@@ -17,7 +17,7 @@ export interface Ops {
   readonly plainMatMulOnly: boolean;
 }
 
-/** From so many products on, a matrix of a batch is worth its own multiplication; below, slicing it out costs more. */
+/** From this number of products on, each matrix of a batch gets its own multiplication; below, slicing it out would cost more. */
 const UNBATCHED_PRODUCTS = 2 ** 18;
 
 /** a @ b over the last two dimensions, either transposed; both have the same leading dimension, if any. */

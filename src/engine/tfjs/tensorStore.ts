@@ -198,7 +198,7 @@ interface Piece {
   readonly at: number;
 }
 
-/** What lies in elements [from, to) of a group. */
+/** The contents of elements [from, to) of a group. */
 function piecesOf({ tensors, offsets }: TensorGroup, from: number, to: number): Piece[] {
   return tensors.flatMap((tensor, i) => {
     const offset = offsets[i]!;

@@ -1,7 +1,7 @@
 /**
- * The tfjs engine: the kernels of engine.ts over TensorFlow.js operations, on whichever of its backends is there. It serves GPUs
- * and machines without a compiler, and is the independent implementation that parity tests hold the native engine against: it
- * shares no formula with it. Formulas are in math.ts and attention.ts; this file checks shapes and moves results into tensors.
+ * The tfjs engine: the kernels of engine.ts as TensorFlow.js operations, on any of its available backends. It serves GPUs
+ * and machines without a compiler. Parity tests compare the native engine with it as an independent implementation: it shares no
+ * formula with it. math.ts and attention.ts have the formulas; this file checks shapes and moves results into tensors.
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { invariant } from '../../base/errors.ts';
@@ -31,7 +31,7 @@ export interface TfjsEngineOptions {
   readonly deviceKind: TfjsDeviceKind;
 }
 
-/** A UserError, saying what to install, if the device is not there. */
+/** Throws a UserError if the device is not available, saying what to install. */
 export async function createTfjsEngine({ deviceKind }: TfjsEngineOptions): Promise<Engine> {
   return new TfjsEngine(await loadBackend(deviceKind));
 }
@@ -425,7 +425,7 @@ class TfjsEngine implements Engine {
   }
 }
 
-/** Those that are there. */
+/** The values that are present. */
 function present<T>(values: readonly (T | undefined)[]): T[] {
   return values.filter((value) => value !== undefined);
 }

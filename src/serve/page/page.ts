@@ -15,7 +15,7 @@ const problem = find('problem', HTMLSpanElement);
 const numbers = ['max_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
 
 let model = '';
-/** Of the continuation that is coming. */
+/** Aborts the continuation in progress. */
 let underWay: AbortController | undefined;
 /** The texts before each continuation. */
 const before: string[] = [];
