@@ -1,16 +1,16 @@
-/** Which of this machine's addresses others may reach it at, of both families. */
+/** This machine's addresses, IPv4 and IPv6, at which other machines may reach it. */
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 
-/** Bridges and pairs that containers and virtual machines hang on: most have the same address on every machine, and none leads out. */
+/** Interfaces of containers and virtual machines. Most have the same address on every machine, and none leads to another machine. */
 const virtualName =
   /^(docker|br-[0-9a-f]{12}$|virbr|veth|vnet|vmnet|vboxnet|vethernet|lxcbr|lxdbr|podman|cni|cali|cilium|flannel|kube|weave|tap\d)/i;
 
-/** As `networkInterfaces` of `node:os` gives them. */
+/** The result of `networkInterfaces` of `node:os`. */
 export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
 
 /**
- * The addresses that others may know this machine by, the likeliest first: those of virtual bridges come last, and IPv4 comes before
- * IPv6. Loopback is not among them. Nor are link-local IPv6 addresses: each machine has to add the name of its own interface to those.
+ * The addresses at which other machines may reach this one, likeliest first: virtual bridges come last, and IPv4 comes before IPv6.
+ * Excludes loopback, and link-local IPv6 addresses, to which each machine must add the name of its own interface.
  */
 export function externalAddresses(interfaces: Interfaces = networkInterfaces()): string[] {
   const all = Object.entries(interfaces).flatMap(([name, list]) =>
@@ -25,12 +25,12 @@ export function externalAddresses(interfaces: Interfaces = networkInterfaces()):
   return external.sort((a, b) => a.order - b.order).map(({ address }) => address);
 }
 
-/** Every address of this machine, loopback included. */
+/** Every address of this machine, including loopback. */
 export function ownAddresses(interfaces: Interfaces = networkInterfaces()): string[] {
   return Object.values(interfaces).flatMap((list) => (list ?? []).map(({ address }) => address));
 }
 
-/** The interfaces that have a link-local IPv6 address: what such an address of another machine needs behind its `%`. */
+/** The interfaces with a link-local IPv6 address, whose names belong behind the `%` of such addresses of other machines. */
 export function linkLocalZones(interfaces: Interfaces = networkInterfaces()): string[] {
   const hasOne = ([, list]: [string, readonly NetworkInterfaceInfo[] | undefined]) =>
     list?.some(({ address, internal }) => !internal && isLinkLocal(address));
@@ -39,7 +39,7 @@ export function linkLocalZones(interfaces: Interfaces = networkInterfaces()): st
     .map(([name]) => name);
 }
 
-/** Whether the address means a machine only together with an interface: `fe80::1%eth0`. */
+/** Whether the address identifies a machine only together with an interface: `fe80::1%eth0`. */
 export function isLinkLocal(address: string): boolean {
   return /^fe[89ab][0-9a-f]:/i.test(address);
 }

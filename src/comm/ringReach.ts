@@ -1,4 +1,4 @@
-/** At which addresses a ring end says that it can be reached, and which of them another rank tries. */
+/** The addresses that a ring end offers, and those that another rank tries. */
 import { isIPv6 } from 'node:net';
 import { type Interfaces, isLinkLocal, linkLocalZones, ownAddresses } from '../base/localAddresses.ts';
 import {
@@ -10,17 +10,17 @@ import {
 } from './linkAddress.ts';
 import type { RingAddress } from './ringAddress.ts';
 
-/** How a worker comes to its coordinator. */
+/** How a worker reaches its coordinator. */
 export interface RingRun {
-  /** Where the worker reaches it. */
+  /** The address at which the worker reaches it. */
   readonly coordinatorAddress: string;
-  /** Whether the worker is on the coordinator's machine: who reaches the one at some host reaches the other there. */
+  /** Whether the worker is on the coordinator's machine, so that both are reached at the same host. */
   readonly isBeside: boolean;
 }
 
 /**
- * What a ring end offers that listens on `bound`.
- * @param run how its worker comes to the coordinator
+ * The addresses offered by a ring end that listens on `bound`.
+ * @param run how its worker reaches the coordinator
  * @param facing the address of this machine that faces the coordinator
  */
 export function offeredAddresses(
@@ -39,8 +39,8 @@ export function offeredAddresses(
 }
 
 /**
- * Which addresses of the next rank to try, in this order. None only where the next rank offers nothing but the coordinator's host, and
- * that has a name which is not known at the moment.
+ * The addresses of the next rank to try, in order. Empty only if the next rank offers only the coordinator's host, whose name cannot be
+ * resolved at the moment.
  * @param ownHostId of the machine that asks
  */
 export async function addressesToTry(
@@ -54,7 +54,7 @@ export async function addressesToTry(
     const { host, port } = parseTcpAddress(address);
     if (host !== '*') hosts.push({ host, port });
     else if (run !== undefined) {
-      // Its name may not be known for a while; the other addresses are tried all the same.
+      // The name may not resolve for a while; the other addresses are tried anyway.
       const named = await resolveHosts(parseTcpAddress(run.coordinatorAddress).host).catch(() => []);
       hosts.push(...named.map((found) => ({ host: found, port })));
     }
@@ -65,7 +65,7 @@ export async function addressesToTry(
     return zoned.map((found) => formatTcpAddress({ host: found, port }));
   });
   const distinct = [...new Set(all)];
-  // An address of this machine leads nowhere else: a bridge for containers has the same one everywhere.
+  // An address that this machine has too does not lead to another one: container bridges have the same address everywhere.
   const own = new Set(ownAddresses(interfaces));
   const isElsewhere = (address: string) => {
     const { host } = parseTcpAddress(address);

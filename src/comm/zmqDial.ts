@@ -1,7 +1,7 @@
 /**
- * Connects a ring end to the next rank, which may be reached at several addresses: they are tried in turn, shortly after one another, as
- * browsers do with the addresses of a name (https://www.rfc-editor.org/rfc/rfc8305). The first at which the next rank completes the
- * handshake is used: an accepted connection alone does not prove that it is the next rank.
+ * Connects a ring end to the next rank. If that has several addresses, they are tried in quick succession, as browsers do with the
+ * addresses of a name (https://www.rfc-editor.org/rfc/rfc8305). The first at which the next rank completes the handshake is used,
+ * because an accepted connection alone does not prove that it is the next rank.
  *
  * Each address has a socket of its own: it then has one connection in its life, so that its monitor's "disconnect" can only mean
  * the next rank, and frames queued for a rank that was replaced disappear with it.
@@ -10,7 +10,7 @@ import type * as zmq from 'zeromq';
 import { messageOf } from '../base/errors.ts';
 import { monitorLoop } from './zmqSocket.ts';
 
-/** How long an address is tried before the following one is tried too. */
+/** Time after which the next address is tried too. */
 const turnMs = 250;
 /** The same once the connection is accepted. The next rank completes the handshake when it has learned of the ring, which can take longer. */
 const handshakeTurnMs = 1_000;
