@@ -39,7 +39,7 @@ it('messages show commands as it was called, whatever its path and the names in 
   const called = (program: string) =>
     startProgram([process.execPath, program, '--set', 'data.shards=no shards'], folder()).finished;
   const { stderr } = await called(join(place, 'main.js'));
-  expect(stderr).toMatch(/make it with `node 'a clone'\\''s\/main\.js' prepare SOURCE .* --out '.*\/no shards'`/);
+  expect(stderr).toMatch(/make one with `node 'a clone'\\''s\/main\.js' prepare SOURCE .* --out '.*\/no shards'`/);
   expect((await called(join(packageRoot, 'node_modules/.bin/lockstep'))).stderr).toMatch(
     /^lockstep: .* `npx lockstep prepare SOURCE/,
   );
