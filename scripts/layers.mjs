@@ -6,9 +6,10 @@ export const mayImport = {
   base: '',
 
   architecture: 'base',
-  engine: 'base engine/native engine/tfjs',
+  engine: 'base engine/native engine/tfjs engine/webgpu',
   'engine/native': 'base engine',
   'engine/tfjs': 'base engine',
+  'engine/webgpu': 'base engine',
 
   checkpoint: 'base architecture',
   comm: 'base',

@@ -6,14 +6,15 @@ import { messageOf } from '../../src/base/errors.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { createTfjsEngine } from '../../src/engine/tfjs/tfjsEngine.ts';
 
-export async function createWebgpuEngine(): Promise<Engine> {
+/** TensorFlow.js on WebGPU. */
+export async function createTfjsWebgpu(): Promise<Engine> {
   return createTfjsEngine({ deviceKind: 'webgpu' });
 }
 
-/** Why not; undefined if they can. */
-export async function whyNoWebgpu(): Promise<string | undefined> {
+/** Why an engine on WebGPU does not start; undefined if it does. */
+export async function whyUnavailable(createEngine: () => Promise<Engine>): Promise<string | undefined> {
   try {
-    await (await createWebgpuEngine()).dispose();
+    await (await createEngine()).dispose();
     return undefined;
   } catch (error) {
     if (process.env['LOCKSTEP_REQUIRE_WEBGPU'] === '1') throw error;

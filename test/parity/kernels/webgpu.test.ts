@@ -1,4 +1,4 @@
-import { createWebgpuEngine, whyNoWebgpu } from '../webgpu.ts';
+import { createTfjsWebgpu, whyUnavailable } from '../webgpu.ts';
 import { kernelSuite } from './kernelSuite.ts';
 
-kernelSuite('tfjs webgpu', createWebgpuEngine, { unavailable: await whyNoWebgpu() });
+kernelSuite('tfjs webgpu', createTfjsWebgpu, { unavailable: await whyUnavailable(createTfjsWebgpu) });

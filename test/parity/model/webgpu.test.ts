@@ -1,18 +1,18 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
-import { createWebgpuEngine, whyNoWebgpu } from '../webgpu.ts';
+import { createTfjsWebgpu, whyUnavailable } from '../webgpu.ts';
 import { modelSuite } from './modelSuite.ts';
 
-const unavailable = await whyNoWebgpu();
+const unavailable = await whyUnavailable(createTfjsWebgpu);
 if (unavailable !== undefined) process.stdout.write(`tfjs webgpu: model suite not run: ${unavailable}\n`);
 
 describe.runIf(unavailable === undefined)('on a GPU', () => {
   /** Held for as long as the tests run, each with an engine of its own: the device keeps its compiled kernels. */
   let device: Engine | undefined;
   beforeAll(async () => {
-    device = await createWebgpuEngine();
+    device = await createTfjsWebgpu();
   });
   afterAll(async () => device?.dispose());
 
-  modelSuite('tfjs webgpu', createWebgpuEngine, { poolFollowsTiming: true });
+  modelSuite('tfjs webgpu', createTfjsWebgpu, { poolFollowsTiming: true });
 });

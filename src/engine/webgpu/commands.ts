@@ -1,0 +1,289 @@
+/**
+ * Records and submits what the GPU does. Calls of programs and copies collect in one batch, in the order of the calls, until
+ * something is read or the batch is full; then the queue runs them in that order.
+ */
+import { invariant, messageOf, PeerError } from '../../base/errors.ts';
+import { bufferUsage, shaderStageCompute } from './constants.ts';
+import type { DeviceBuffer, GpuTensor } from './memory.ts';
+import { PARAMS_BYTES, type Program, wgslOf, writeParams } from './program.ts';
+
+/** Calls in a batch: enough to pay for the submission, few enough that the GPU starts early. */
+const CALLS_MAX = 256;
+/** Bind groups that are kept. A training step uses the same few hundred again. */
+const BIND_GROUPS_MAX = 8192;
+
+/** A tensor as a program sees it: all of it, or elements [from, from + length), `from` being a multiple of 64. */
+export type Bound = GpuTensor | { readonly tensor: GpuTensor; readonly from: number; readonly length: number };
+
+/** One call of a program. */
+export interface Call<B extends string, P extends string> {
+  readonly tensors: Readonly<Record<B, Bound>>;
+  readonly params: Readonly<Record<P, number>>;
+  /** Workgroups in x, y and z. */
+  readonly groups: readonly [number, number?, number?];
+}
+
+interface Range {
+  readonly buffer: DeviceBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+interface Compiled {
+  readonly id: number;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+export class Commands {
+  readonly device: GPUDevice;
+  /** Takes and gives back temporary buffers. */
+  readonly #scratch: {
+    take(bytes: number): DeviceBuffer;
+    give(buffer: DeviceBuffer): void;
+  };
+  readonly #compiled = new Map<Program, Compiled>();
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #paramsLayout: GPUBindGroupLayout;
+  readonly #paramsBuffer: GPUBuffer;
+  readonly #paramsGroup: GPUBindGroup;
+  readonly #params = new DataView(new ArrayBuffer(CALLS_MAX * PARAMS_BYTES));
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #calls = 0;
+  #batch = 0;
+  /** Resolves when the errors of all batches so far are known. */
+  #checked: Promise<void> = Promise.resolve();
+  #failure: Error | undefined;
+  #isClosed = false;
+
+  constructor(device: GPUDevice, scratch: { take(bytes: number): DeviceBuffer; give(buffer: DeviceBuffer): void }) {
+    this.device = device;
+    this.#scratch = scratch;
+    this.#paramsLayout = device.createBindGroupLayout({
+      entries: [
+        {
+          binding: 0,
+          visibility: shaderStageCompute,
+          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: 0 },
+        },
+      ],
+    });
+    this.#paramsBuffer = device.createBuffer({ size: CALLS_MAX * PARAMS_BYTES, usage: bufferUsage.uniform });
+    this.#paramsGroup = device.createBindGroup({
+      layout: this.#paramsLayout,
+      entries: [{ binding: 0, resource: { buffer: this.#paramsBuffer, size: PARAMS_BYTES } }],
+    });
+    this.#openScopes();
+    void device.lost.then(({ message }) => {
+      if (this.#isClosed) return;
+      this.fail(new PeerError(`the GPU was lost: ${message || 'its driver gives no reason'}; start this worker again`));
+    });
+  }
+
+  /** Why every promise of the engine is rejected from now on; undefined while the device works. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Only the first failure is reported: later ones follow from it. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  /** Records one call. */
+  run<B extends string, P extends string>(program: Program<B, P>, call: Call<B, P>): void {
+    const { id, pipeline, layout } = this.#compile(program);
+    if (this.#calls === CALLS_MAX) this.submit();
+    const { ranges, copies } = this.#ranges(program, call.tensors);
+    const pass = this.#openPass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, this.#bindGroup(id, layout, ranges));
+    if (Object.keys(program.params).length > 0) {
+      const offset = this.#calls * PARAMS_BYTES;
+      writeParams(program, call.params, new DataView(this.#params.buffer, offset, PARAMS_BYTES));
+      pass.setBindGroup(1, this.#paramsGroup, [offset]);
+    }
+    pass.dispatchWorkgroups(call.groups[0], call.groups[1] ?? 1, call.groups[2] ?? 1);
+    this.#calls += 1;
+    for (const copy of copies) this.#scratch.give(copy);
+  }
+
+  /** Records a copy between buffers; offsets and length in bytes, multiples of 4. */
+  copy(from: DeviceBuffer, fromOffset: number, to: DeviceBuffer, toOffset: number, bytes: number): void {
+    this.#endPass();
+    this.#use(from);
+    this.#use(to);
+    this.#open().copyBufferToBuffer(from.gpu, fromOffset, to.gpu, toOffset, bytes);
+  }
+
+  /** Records that a range becomes 0. */
+  clear(buffer: DeviceBuffer, offset: number, bytes: number): void {
+    this.#endPass();
+    this.#use(buffer);
+    this.#open().clearBuffer(buffer.gpu, offset, bytes);
+  }
+
+  /** Writes host data to a buffer, after all that is recorded with that buffer. */
+  write(buffer: DeviceBuffer, offset: number, data: Float32Array | Int32Array): void {
+    if (buffer.batch === this.#batch) this.submit();
+    // Dawn takes no shared memory.
+    const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+    this.device.queue.writeBuffer(buffer.gpu, offset, own.buffer as ArrayBuffer, own.byteOffset, own.byteLength);
+  }
+
+  /** Gives the queue all that is recorded. */
+  submit(): void {
+    if (this.#encoder === undefined) return;
+    this.#endPass();
+    const { queue } = this.device;
+    if (this.#calls > 0) queue.writeBuffer(this.#paramsBuffer, 0, this.#params.buffer, 0, this.#calls * PARAMS_BYTES);
+    queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+    this.#calls = 0;
+    this.#batch += 1;
+    this.#closeScopes();
+    this.#openScopes();
+  }
+
+  /** Resolves when the errors of all that was submitted are known. @throws the failure */
+  async check(): Promise<void> {
+    await this.#checked;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves when all that is recorded has run. */
+  async finish(): Promise<void> {
+    this.submit();
+    await this.device.queue.onSubmittedWorkDone();
+    await this.check();
+  }
+
+  /** From now on, the end of the device is not a failure. */
+  close(): void {
+    this.#isClosed = true;
+    this.#encoder = undefined;
+    this.#paramsBuffer.destroy();
+  }
+
+  #open(): GPUCommandEncoder {
+    this.#encoder ??= this.device.createCommandEncoder();
+    return this.#encoder;
+  }
+
+  #openPass(): GPUComputePassEncoder {
+    this.#pass ??= this.#open().beginComputePass();
+    return this.#pass;
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+
+  #use(buffer: DeviceBuffer): void {
+    buffer.batch = this.#batch;
+  }
+
+  /**
+   * What a call binds. WebGPU refuses a call that reads and writes one buffer under two names, as when `out` is `inp`: then a copy
+   * is read. Two names that are written may not overlap.
+   */
+  #ranges(program: Program, tensors: Readonly<Record<string, Bound>>) {
+    const names = Object.keys(program.bindings);
+    const isWritten = (name: string) => program.bindings[name]!.startsWith('read_write');
+    const written = new Set(names.filter(isWritten).map((name) => rangeOf(tensors[name]!).buffer));
+    const copies: DeviceBuffer[] = [];
+    const ranges = names.map((name): Range => {
+      const range = rangeOf(tensors[name]!);
+      const { maxStorageBufferBindingSize } = this.device.limits;
+      invariant(
+        range.bytes <= maxStorageBufferBindingSize,
+        `${program.name}: ${name} has ${range.bytes} bytes, more than ${maxStorageBufferBindingSize} in one binding`,
+      );
+      this.#use(range.buffer);
+      if (isWritten(name) || !written.has(range.buffer)) return range;
+      const copy = this.#scratch.take(range.bytes);
+      copies.push(copy);
+      this.copy(range.buffer, range.offset, copy, 0, range.bytes);
+      return { buffer: copy, offset: 0, bytes: range.bytes };
+    });
+    return { ranges, copies };
+  }
+
+  #bindGroup(program: number, layout: GPUBindGroupLayout, ranges: readonly Range[]): GPUBindGroup {
+    let key = `${program}`;
+    for (const { buffer, offset, bytes } of ranges) key += `,${buffer.id}:${offset}:${bytes}`;
+    const known = this.#bindGroups.get(key);
+    if (known !== undefined) return known;
+    if (this.#bindGroups.size === BIND_GROUPS_MAX) this.#bindGroups.clear();
+    const made = this.device.createBindGroup({
+      layout,
+      entries: ranges.map(({ buffer, offset, bytes }, binding) => ({
+        binding,
+        resource: { buffer: buffer.gpu, offset, size: bytes },
+      })),
+    });
+    this.#bindGroups.set(key, made);
+    return made;
+  }
+
+  #compile(program: Program): Compiled {
+    const known = this.#compiled.get(program);
+    if (known !== undefined) return known;
+    const { device } = this;
+    const layout = device.createBindGroupLayout({
+      label: program.name,
+      entries: Object.values<string>(program.bindings).map((binding, i) => ({
+        binding: i,
+        visibility: shaderStageCompute,
+        buffer: { type: binding.startsWith('read_write') ? 'storage' : 'read-only-storage' },
+      })),
+    });
+    const pipeline = device.createComputePipeline({
+      label: program.name,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout, this.#paramsLayout] }),
+      compute: {
+        module: device.createShaderModule({ label: program.name, code: wgslOf(program) }),
+        entryPoint: 'main',
+      },
+    });
+    const compiled = { id: this.#compiled.size, pipeline, layout };
+    this.#compiled.set(program, compiled);
+    return compiled;
+  }
+
+  #openScopes(): void {
+    for (const kind of ['validation', 'out-of-memory', 'internal'] as const) this.device.pushErrorScope(kind);
+  }
+
+  #closeScopes(): void {
+    const errors = [1, 2, 3].map(() => this.device.popErrorScope());
+    this.#checked = Promise.all([this.#checked, ...errors]).then(
+      ([, ...found]) => {
+        for (const error of found) if (error) this.fail(failureOf(error));
+      },
+      (error: unknown) => {
+        if (!this.#isClosed) this.fail(new PeerError(`the GPU does not answer: ${messageOf(error)}`));
+      },
+    );
+  }
+}
+
+/** WebGPU's kinds of error as ours: what it refuses is a bug of a kernel, what it lacks is the machine's. */
+function failureOf(error: GPUError): Error {
+  const first = error.message.split('\n', 1)[0]!;
+  if (error.constructor.name === 'GPUOutOfMemoryError') {
+    return new PeerError(
+      `the GPU has too little free memory: ${first}; lower batchSize or blockSize, or end other programs on this GPU`,
+    );
+  }
+  return new PeerError(`the GPU refused a command: ${error.message}`);
+}
+
+function rangeOf(bound: Bound): Range {
+  if (!('tensor' in bound)) return { buffer: bound.buffer, offset: bound.byteOffset, bytes: 4 * bound.size };
+  const { tensor, from, length } = bound;
+  invariant(from % 64 === 0 && from + length <= tensor.size, `elements [${from}, +${length}) of [${tensor.shape}]`);
+  return { buffer: tensor.buffer, offset: tensor.byteOffset + 4 * from, bytes: 4 * length };
+}

@@ -1,0 +1,68 @@
+/** One open GPU as kernels see it: its commands, its memory, and what it can do. */
+import type { DType, Shape } from '../tensor.ts';
+import { type Bound, type Call, Commands } from './commands.ts';
+import { DeviceMemory, type GpuTensor } from './memory.ts';
+import { flatGroups, type Program } from './program.ts';
+import { Transfers } from './transfers.ts';
+
+export class Gpu {
+  readonly device: GPUDevice;
+  readonly info: GPUAdapterInfo;
+  readonly commands: Commands;
+  readonly memory: DeviceMemory;
+  readonly transfers: Transfers;
+  /** The most float32 numbers that a program can bind as one array, a multiple of 64. */
+  readonly bindingFloatsMax: number;
+
+  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+    this.device = device;
+    this.info = info;
+    this.memory = new DeviceMemory(device);
+    this.commands = new Commands(device, this.memory);
+    this.transfers = new Transfers(this.commands, this.memory);
+    this.bindingFloatsMax = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 64;
+  }
+
+  /** Records one call of a program. */
+  run<B extends string, P extends string>(program: Program<B, P>, call: Call<B, P>): void {
+    this.commands.run(program, call);
+  }
+
+  /** Calls `use` with tensors that nobody needs afterwards. */
+  withTemporary<T>(shape: Shape, use: (tensor: GpuTensor) => T, dtype: DType = 'float32'): T {
+    const tensor = this.memory.alloc(shape, dtype);
+    try {
+      return use(tensor);
+    } finally {
+      this.memory.release(tensor);
+    }
+  }
+
+  /**
+   * Calls a program of `flatMain` for every element of tensors of `size` elements each, in parts that fit a binding. `params.count` is the
+   * number of elements of a part, `params.first` its first.
+   */
+  runFlat<B extends string, P extends string>(
+    flat: Program<B, P>,
+    tensors: Readonly<Record<B, GpuTensor>>,
+    params: Readonly<Record<Exclude<P, 'count' | 'first'>, number>>,
+    size: number,
+  ): void {
+    for (let from = 0; from < size; from += this.bindingFloatsMax) {
+      const length = Math.min(this.bindingFloatsMax, size - from);
+      const bound = Object.entries<GpuTensor>(tensors).map(([name, tensor]) => [name, { tensor, from, length }]);
+      this.run(flat, {
+        tensors: Object.fromEntries(bound) as Record<B, Bound>,
+        params: { ...params, count: length, first: from } as Record<P, number>,
+        groups: flatGroups(length),
+      });
+    }
+  }
+
+  /** Ends the device. Destroyed before its thread ends: a thread that ends while the GPU maps memory would abort the process. */
+  close(): void {
+    this.commands.close();
+    this.memory.clear();
+    this.device.destroy();
+  }
+}

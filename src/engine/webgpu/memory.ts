@@ -1,0 +1,192 @@
+/**
+ * The memory of the WebGPU engine. Each tensor has a buffer of its own: WebGPU refuses a call that reads one part of a buffer and
+ * writes another. Released buffers serve later tensors of about their size, so a training step after the first takes no new memory.
+ */
+import { InvariantError, invariant, UserError } from '../../base/errors.ts';
+import { grouped } from '../../base/numberText.ts';
+import type { EngineMemory } from '../device.ts';
+import type { DType, Shape, Tensor, TensorGroup } from '../tensor.ts';
+import { bufferUsage } from './constants.ts';
+
+/** Where a binding may start, on any device: a multiple of this number of bytes. */
+const ALIGNMENT_BYTES = 256;
+
+/** A range of device memory that one tensor, group or transfer has. */
+export interface DeviceBuffer {
+  readonly gpu: GPUBuffer;
+  /** Never used twice, for the cache of bind groups. */
+  readonly id: number;
+  readonly bytes: number;
+  /** The last batch of commands that uses it. */
+  batch: number;
+}
+
+/** A tensor on the GPU. */
+export class GpuTensor implements Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly size: number;
+  readonly buffer: DeviceBuffer;
+  /** Where it starts in its buffer. */
+  readonly byteOffset: number;
+  /** What of the pool it gives back; false for tensors of a group. */
+  readonly isPooled: boolean;
+  /** Set when it is released: its buffer may be another tensor's. */
+  isReleased = false;
+
+  constructor(shape: Shape, dtype: DType, buffer: DeviceBuffer, groupOffset?: number) {
+    this.shape = [...shape];
+    this.dtype = dtype;
+    this.size = sizeOfShape(shape);
+    this.buffer = buffer;
+    this.byteOffset = groupOffset ?? 0;
+    this.isPooled = groupOffset === undefined;
+  }
+}
+
+/** Tensors one after another in one buffer. */
+export class GpuTensorGroup implements TensorGroup {
+  readonly tensors: readonly GpuTensor[];
+  readonly offsets: readonly number[];
+  readonly length: number;
+  readonly buffer: DeviceBuffer;
+  /** The entire block as one tensor, padding included. */
+  readonly block: GpuTensor;
+
+  constructor(tensors: readonly GpuTensor[], offsets: readonly number[], length: number, buffer: DeviceBuffer) {
+    this.tensors = tensors;
+    this.offsets = offsets;
+    this.length = length;
+    this.buffer = buffer;
+    this.block = new GpuTensor([length], 'float32', buffer, 0);
+  }
+}
+
+/** The tensor as this engine's own; anything else is a bug of the caller. */
+export function gpuTensor(tensor: Tensor, name = 'tensor'): GpuTensor {
+  if (!(tensor instanceof GpuTensor)) throw new InvariantError(`${name} is not a tensor of the webgpu engine`);
+  invariant(!tensor.isReleased, `${name}: a released tensor of shape [${tensor.shape.join(', ')}] was used`);
+  return tensor;
+}
+
+/** The group as this engine's own. */
+export function gpuGroup(group: TensorGroup): GpuTensorGroup {
+  if (group instanceof GpuTensorGroup) return group;
+  throw new InvariantError('not a tensor group of the webgpu engine');
+}
+
+function sizeOfShape(shape: Shape): number {
+  for (const extent of shape) {
+    invariant(
+      Number.isInteger(extent) && extent >= 1,
+      `a tensor's extents must be integers of at least 1, but its shape is [${shape}]`,
+    );
+  }
+  return shape.reduce((size, extent) => size * extent, 1);
+}
+
+/** Buffers of a size class serve each other: eight classes per power of two, so at most an eighth of a buffer is unused. */
+function classBytes(bytes: number): number {
+  const step = Math.max(ALIGNMENT_BYTES, 2 ** Math.max(0, Math.floor(Math.log2(bytes)) - 3));
+  return Math.ceil(bytes / step) * step;
+}
+
+export class DeviceMemory {
+  readonly #device: GPUDevice;
+  /** For messages about memory: what the device allows in one buffer. */
+  readonly #bufferBytesMax: number;
+  readonly #free = new Map<string, DeviceBuffer[]>();
+  readonly #all = new Set<DeviceBuffer>();
+  #nextId = 0;
+  #bytesInUse = 0;
+  #bytesHeld = 0;
+  #bytesPeak = 0;
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.#bufferBytesMax = device.limits.maxBufferSize;
+  }
+
+  alloc(shape: Shape, dtype: DType): GpuTensor {
+    if (dtype === 'bfloat16') {
+      throw new UserError('engine webgpu has no bfloat16: set engine.precision to float32, or engine.name to native');
+    }
+    const buffer = this.take(4 * sizeOfShape(shape));
+    this.#count(buffer.bytes);
+    return new GpuTensor(shape, dtype, buffer);
+  }
+
+  release(tensor: GpuTensor): void {
+    invariant(
+      tensor.isPooled && !tensor.isReleased,
+      `a tensor [${tensor.shape}] was released twice, or belongs to a group`,
+    );
+    tensor.isReleased = true;
+    this.#count(-tensor.buffer.bytes);
+    this.give(tensor.buffer);
+  }
+
+  /** Zero-filled, as WebGPU makes every buffer; each tensor where a binding may start. */
+  allocGroup(shapes: readonly Shape[]): GpuTensorGroup {
+    const floats = ALIGNMENT_BYTES / 4;
+    const offsets: number[] = [];
+    let length = 0;
+    for (const shape of shapes) {
+      offsets.push(length);
+      length += Math.ceil(sizeOfShape(shape) / floats) * floats;
+    }
+    const buffer = this.#create(4 * Math.max(length, floats), bufferUsage.tensor);
+    this.#count(buffer.bytes);
+    const tensors = shapes.map((shape, i) => new GpuTensor(shape, 'float32', buffer, 4 * offsets[i]!));
+    return new GpuTensorGroup(tensors, offsets, length, buffer);
+  }
+
+  /** A buffer of at least `bytes` with the given usage, from the pool; its contents are unspecified. */
+  take(bytes: number, usage: number = bufferUsage.tensor): DeviceBuffer {
+    const size = classBytes(bytes);
+    return this.#free.get(`${usage} ${size}`)?.pop() ?? this.#create(size, usage);
+  }
+
+  /** Gives it back. Commands that were recorded with it run first, because the queue keeps their order. */
+  give(buffer: DeviceBuffer): void {
+    const key = `${buffer.gpu.usage} ${buffer.bytes}`;
+    const free = this.#free.get(key);
+    if (free === undefined) this.#free.set(key, [buffer]);
+    else free.push(buffer);
+  }
+
+  memory(): EngineMemory {
+    return {
+      bytesInUse: this.#bytesInUse,
+      bytesPooled: this.#bytesHeld - this.#bytesInUse,
+      bytesPeak: this.#bytesPeak,
+    };
+  }
+
+  clear(): void {
+    for (const { gpu } of this.#all) gpu.destroy();
+    this.#all.clear();
+    this.#free.clear();
+    this.#bytesInUse = 0;
+    this.#bytesHeld = 0;
+  }
+
+  #count(bytes: number): void {
+    this.#bytesInUse += bytes;
+    this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld);
+  }
+
+  #create(bytes: number, usage: number): DeviceBuffer {
+    if (bytes > this.#bufferBytesMax) {
+      throw new UserError(
+        `a tensor of ${grouped(bytes)} bytes does not fit this GPU: its driver allows ${grouped(this.#bufferBytesMax)} in one ` +
+          'buffer; lower batchSize or the size of the model, or set engine.name to native',
+      );
+    }
+    const buffer = { gpu: this.#device.createBuffer({ size: bytes, usage }), id: this.#nextId++, bytes, batch: -1 };
+    this.#all.add(buffer);
+    this.#bytesHeld += bytes;
+    this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld);
+    return buffer;
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * The WebGPU engine: the kernels of the interface as WGSL programs, on any GPU that Dawn drives. Calls record commands; the GPU runs them
+ * in their order. Each kernel has its file in kernels/; this one gives them the device.
+ */
+import { invariant } from '../../base/errors.ts';
+import type { EngineMemory } from '../device.ts';
+import type { Engine } from '../engine.ts';
+import { checkGroupRange } from '../groupRange.ts';
+import type { KernelOptions } from '../kernels.ts';
+import { sha256Of } from '../sha256.ts';
+import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
+import type { Gpu } from './gpu.ts';
+import { activationBackward, activationForward } from './kernels/activation.ts';
+import { adamw } from './kernels/adamw.ts';
+import { attentionForward } from './kernels/attention.ts';
+import { attentionBackward } from './kernels/attentionBackward.ts';
+import { attentionDecode } from './kernels/attentionDecode.ts';
+import { crossEntropy } from './kernels/crossEntropy.ts';
+import { add, copy, dropout, zero, zeroGroup } from './kernels/elementwise.ts';
+import { embeddingBackward, embeddingForward } from './kernels/embedding.ts';
+import { layerNormBackward, layerNormForward } from './kernels/layerNorm.ts';
+import { linearBackward, linearForward } from './kernels/linear.ts';
+import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
+import { squaredNorm } from './kernels/squaredNorm.ts';
+import { gpuGroup, gpuTensor } from './memory.ts';
+import { openGpu } from './openDevice.ts';
+
+/** Throws a UserError if there is no GPU, saying what to install. */
+export async function createWebgpuEngine(): Promise<Engine> {
+  return new WebgpuEngine(await openGpu());
+}
+
+class WebgpuEngine implements Engine {
+  readonly name = 'webgpu';
+  readonly deviceKind = 'gpu';
+  readonly device = 0;
+  readonly unit: string;
+  readonly description: string;
+  readonly isHost = false;
+  readonly #gpu: Gpu;
+  #isDisposed = false;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+    const { vendor, architecture, device, description } = gpu.info;
+    this.unit = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed GPU';
+    this.description = `webgpu (${this.unit})`;
+  }
+
+  alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
+    return this.#gpu.memory.alloc(shape, dtype);
+  }
+
+  allocGroup(shapes: readonly Shape[]): TensorGroup {
+    return this.#gpu.memory.allocGroup(shapes);
+  }
+
+  release(tensor: Tensor): void {
+    this.#gpu.memory.release(gpuTensor(tensor));
+  }
+
+  upload(tensor: Tensor, data: HostArray): void {
+    const { buffer, byteOffset, dtype, size } = gpuTensor(tensor);
+    const expected = dtype === 'int32' ? Int32Array : Float32Array;
+    invariant(
+      data instanceof expected && !(data instanceof Uint16Array) && data.length === size,
+      `upload: the tensor is ${dtype} [${tensor.shape}], the array ${data.constructor.name}(${data.length})`,
+    );
+    this.#gpu.commands.write(buffer, byteOffset, data);
+  }
+
+  async download(tensor: Tensor, into: HostArray): Promise<void> {
+    const { buffer, byteOffset, dtype, size } = gpuTensor(tensor);
+    const expected = dtype === 'int32' ? Int32Array : Float32Array;
+    invariant(
+      into instanceof expected && into.length === size,
+      `download: the tensor is ${dtype} [${tensor.shape}], the array ${into.constructor.name}(${into.length})`,
+    );
+    await this.#gpu.transfers.read(buffer, byteOffset, into);
+  }
+
+  hostRange(_: TensorGroup, from: number, to: number): Float32Array {
+    return new Float32Array(new SharedArrayBuffer((to - from) * Float32Array.BYTES_PER_ELEMENT));
+  }
+
+  copyOut(group: TensorGroup, from: number, to: number, into: Float32Array): Promise<void> {
+    checkGroupRange('copyOut', group, from, to, into);
+    return this.#gpu.transfers.read(gpuGroup(group).buffer, 4 * from, into);
+  }
+
+  copyIn(group: TensorGroup, from: number, to: number, data: Float32Array): void {
+    checkGroupRange('copyIn', group, from, to, data);
+    if (data.length > 0) this.#gpu.commands.write(gpuGroup(group).buffer, 4 * from, data);
+  }
+
+  async snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void> {
+    await this.#gpu.transfers.snapshot(
+      groups.map((group) => gpuGroup(group).buffer),
+      into,
+    );
+  }
+
+  /** SHA-256, on the host. */
+  async checksum(groups: readonly TensorGroup[]): Promise<string> {
+    const copies = groups.map(({ length }) => new Float32Array(length));
+    await this.snapshot(groups, copies);
+    const tensors = groups.flatMap(({ tensors, offsets }, i) =>
+      tensors.map(({ size }, j) => copies[i]!.subarray(offsets[j]!, offsets[j]! + size)),
+    );
+    return sha256Of(tensors);
+  }
+
+  async finish(): Promise<void> {
+    await this.#gpu.commands.finish();
+  }
+
+  memory(): EngineMemory {
+    return this.#gpu.memory.memory();
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    this.#gpu.close();
+  }
+
+  zero(tensor: Tensor): void {
+    zero(this.#gpu, tensor);
+  }
+
+  zeroGroup(group: TensorGroup): void {
+    zeroGroup(this.#gpu, group);
+  }
+
+  add(options: KernelOptions<'add'>): void {
+    add(this.#gpu, options);
+  }
+
+  copy(options: KernelOptions<'copy'>): void {
+    copy(this.#gpu, options);
+  }
+
+  dropout(options: KernelOptions<'dropout'>): void {
+    dropout(this.#gpu, options);
+  }
+
+  embeddingForward(options: KernelOptions<'embeddingForward'>): void {
+    embeddingForward(this.#gpu, options);
+  }
+
+  embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
+    embeddingBackward(this.#gpu, options);
+  }
+
+  layerNormForward(options: KernelOptions<'layerNormForward'>): void {
+    layerNormForward(this.#gpu, options);
+  }
+
+  layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
+    layerNormBackward(this.#gpu, options);
+  }
+
+  linearForward(options: KernelOptions<'linearForward'>): void {
+    linearForward(this.#gpu, options);
+  }
+
+  linearBackward(options: KernelOptions<'linearBackward'>): void {
+    linearBackward(this.#gpu, options);
+  }
+
+  activationForward(options: KernelOptions<'activationForward'>): void {
+    activationForward(this.#gpu, options);
+  }
+
+  activationBackward(options: KernelOptions<'activationBackward'>): void {
+    activationBackward(this.#gpu, options);
+  }
+
+  attentionForward(options: KernelOptions<'attentionForward'>): void {
+    attentionForward(this.#gpu, options);
+  }
+
+  attentionBackward(options: KernelOptions<'attentionBackward'>): void {
+    attentionBackward(this.#gpu, options);
+  }
+
+  attentionDecode(options: KernelOptions<'attentionDecode'>): void {
+    attentionDecode(this.#gpu, options);
+  }
+
+  crossEntropy(options: KernelOptions<'crossEntropy'>): void {
+    crossEntropy(this.#gpu, options);
+  }
+
+  linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
+    linearCrossEntropy(this.#gpu, options);
+  }
+
+  adamw(options: KernelOptions<'adamw'>): void {
+    adamw(this.#gpu, options);
+  }
+
+  squaredNorm(group: TensorGroup): Promise<number> {
+    return squaredNorm(this.#gpu, group);
+  }
+}

@@ -1,0 +1,49 @@
+/** Dropout in WGSL: the generator of base/counterRandom.ts, bit for bit, and the parameters of a call. */
+import { randomKey } from '../../../base/counterRandom.ts';
+import type { Dropout } from '../../kernels.ts';
+import type { Scalar } from '../program.ts';
+
+/** Parameters that a program with dropout declares. */
+export const dropoutParams = {
+  stepK0: 'u32',
+  stepK1: 'u32',
+  firstSample: 'u32',
+  site: 'u32',
+  rate: 'f32',
+  keepScale: 'f32',
+} as const satisfies Readonly<Record<string, Scalar>>;
+
+/** Their values. */
+export function dropoutValues({
+  seed,
+  step,
+  firstSample,
+  site,
+  rate,
+}: Dropout): Record<keyof typeof dropoutParams, number> {
+  const { k0, k1 } = randomKey(seed, step);
+  return { stepK0: k0, stepK1: k1, firstSample, site, rate, keepScale: 1 / (1 - rate) };
+}
+
+/**
+ * `dropoutKey(sample) -> vec2u`, the key of a sample counted from the call's first, and `keep(key, index, x) -> f32`: x scaled, or 0
+ * where it is dropped.
+ */
+export const dropoutFunctions = `
+fn mix32(value: u32) -> u32 {
+  var x = value;
+  x = (x ^ (x >> 16u)) * 0x7feb352du;
+  x = (x ^ (x >> 15u)) * 0x846ca68bu;
+  return x ^ (x >> 16u);
+}
+fn extendKey(key: vec2u, word: u32) -> vec2u {
+  let k0 = mix32(key.x ^ word);
+  return vec2u(k0, mix32((key.y + word * 0x27d4eb2fu) ^ k0));
+}
+fn dropoutKey(sample: u32) -> vec2u {
+  return extendKey(extendKey(vec2u(params.stepK0, params.stepK1), params.firstSample + sample), params.site);
+}
+fn keep(key: vec2u, index: u32, x: f32) -> f32 {
+  let bits = mix32(mix32(index ^ key.x) + key.y);
+  return select(x * params.keepScale, 0.0, f32(bits >> 8u) * 0x1p-24 < params.rate);
+}`;
