@@ -1,5 +1,4 @@
 /** The commit of this code: written by the build (scripts/write-commit.mjs), or read from git in a checkout. */
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from './packageRoot.ts';
@@ -14,6 +13,8 @@ export function commitOfCode(): string | undefined {
     // A package inside another repository does not have that repository's commit.
     if (!existsSync(join(packageRoot, '.git'))) return undefined;
     const describe = ['describe', '--always', '--exclude=*', '--dirty=+'];
+    // Loaded only here: built code has no need of it, and it takes as long to load as ten modules.
+    const { execFileSync } = process.getBuiltinModule('node:child_process');
     return execFileSync('git', describe, { cwd: packageRoot, stdio: 'pipe', encoding: 'utf8' }).trim();
   } catch {
     // Without git or access, the version is shown without a commit.

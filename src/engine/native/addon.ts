@@ -1,14 +1,13 @@
 /**
- * The compiled addon (native/addon.cc): its functions as TypeScript sees them. `native/findAddon.cjs` finds it. Every function checks its
+ * The compiled addon (native/addon.cc): its functions as TypeScript sees them. `native/findAddon.cjs` finds it. `launch --version` loads this module:
+ * it imports little. Every function checks its
  * arguments and throws a TypeError that names the wrong one; none keeps a reference to an array after it returns.
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { ActivationKind } from '../../base/activations.ts';
-import { getNativeEngine } from '../../base/installation.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { packageRoot } from '../../base/packageRoot.ts';
-import { EngineUnavailableError } from '../engineUnavailable.ts';
 
 type Floats = Float32Array;
 type FloatsOrNull = Float32Array | null;
@@ -259,35 +258,21 @@ export interface NativeFound {
   readonly origin: 'compiled' | 'prebuilt';
 }
 
-export type NativeLoad = NativeFound | NativeMissing;
-
-interface NativeMissing {
-  /** Why the native engine is not available, in one line. */
-  readonly error: string;
-  /** What to do to have it. */
-  readonly cure: string;
+export interface NativeNotFound {
+  /** Why none of the files that were found is used, in the order in which they were tried. */
+  readonly problems: readonly string[];
+  /** Whether the package of this platform is among the optional dependencies. */
+  readonly isListed: boolean;
 }
 
-let loaded: NativeLoad | undefined;
+let search: NativeFound | NativeNotFound | undefined;
 
-/** Loads the addon once. */
-export function loadNative(): NativeLoad {
-  loaded ??= tryLoad();
-  return loaded;
-}
-
-/** What is thrown where the native engine is needed. */
-export function unavailable({ error, cure }: NativeMissing): EngineUnavailableError {
-  return new EngineUnavailableError('the native engine', error, cure);
-}
-
-function tryLoad(): NativeLoad {
-  const { findAddon } = createRequire(import.meta.url)(join(packageRoot, 'native', 'findAddon.cjs')) as {
-    findAddon(root: string): NativeFound | { readonly problems: readonly string[]; readonly isListed: boolean };
-  };
-  const found = findAddon(packageRoot);
-  if ('addon' in found) return found;
-  const why =
-    found.problems.length > 0 ? found.problems.join('; ') : 'it is not compiled, and no prebuilt one is installed';
-  return { error: why, cure: getNativeEngine(found.isListed) };
+/** Searches once. */
+export function findNative(): NativeFound | NativeNotFound {
+  search ??= (
+    createRequire(import.meta.url)(join(packageRoot, 'native', 'findAddon.cjs')) as {
+      findAddon(root: string): NativeFound | NativeNotFound;
+    }
+  ).findAddon(packageRoot);
+  return search;
 }

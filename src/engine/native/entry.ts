@@ -1,7 +1,7 @@
 /** The native engine in the table of engines. */
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import type { EngineEntry } from '../engineEntry.ts';
-import { loadNative, unavailable } from './addon.ts';
+import { loadNative, unavailable } from './loadNative.ts';
 import { PlanningEngine } from './planningEngine.ts';
 
 export const native = {

@@ -17,7 +17,7 @@ import {
   logitsRows,
 } from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
-import { loadNative, type NativeAddon, unavailable } from './addon.ts';
+import type { NativeAddon } from './addon.ts';
 import {
   anyFloats,
   attentionShape,
@@ -29,6 +29,7 @@ import {
   matrix,
   nativeTensor,
 } from './checks.ts';
+import { loadNative, unavailable } from './loadNative.ts';
 import { NativeTensors } from './nativeTensors.ts';
 
 export interface NativeEngineOptions {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/loadNative.ts';
 import { createNativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import { kernelSuite } from './kernelSuite.ts';
 

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import type { InstructionSet } from '../../../src/base/instructionSets.ts';
 import { alike } from '../../../src/coordinator/core/engineMix.ts';
-import { loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/loadNative.ts';
 import { createNativeEngine, nativeAddInto } from '../../../src/engine/native/nativeEngine.ts';
 import { seededValues } from './harness.ts';
 

@@ -1,9 +1,12 @@
-/** What `launch` loads before it knows which command it runs: next to nothing, so that help, versions and mistakes are quick. */
+/** What `launch` loads before it knows which command it runs: very little, so that help, versions and mistakes are quick. */
 import { readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { parseSync } from 'oxc-parser';
 import { expect, it } from 'vitest';
+import { instructionSets, isInstructionSet } from '../../../src/base/instructionSets.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
+import { versionLine } from '../../../src/cli/versionLine.ts';
+import { selectEngine, unitsOf } from '../../../src/engine/registry.ts';
 
 /** Modules of the project and of packages that importing `path` loads, without what is imported when it is used. */
 function loadedBy(path: string, found = new Set<string>()): Set<string> {
@@ -18,8 +21,28 @@ function loadedBy(path: string, found = new Set<string>()): Set<string> {
   return found;
 }
 
-it('launch --version loads no package', () => {
-  expect([...loadedBy('src/cli/main.ts')].filter((name) => !name.startsWith('src/'))).toEqual([]);
+it('launch --version alone loads only what its line is made of', () => {
+  expect([...loadedBy('src/cli/main.ts')]).toEqual(['src/cli/main.ts']);
+  expect([...loadedBy('src/cli/versionLine.ts')].sort()).toEqual([
+    'src/base/commit.ts',
+    'src/base/instructionSets.ts',
+    'src/base/packageRoot.ts',
+    'src/base/version.ts',
+    'src/cli/versionLine.ts',
+    'src/engine/native/addon.ts',
+    'src/engine/nativeName.ts',
+  ]);
+});
+
+it('what launch loads before it reads the command line includes no package', () => {
+  expect([...loadedBy('src/cli/program.ts')].filter((name) => !name.startsWith('src/'))).toEqual([]);
+});
+
+it('the line of launch --version names the engine that is chosen by default', async () => {
+  const { name, deviceKind } = selectEngine({ name: 'auto' });
+  const [unit = deviceKind] = unitsOf(name);
+  const label = isInstructionSet(unit) ? instructionSets[unit].label : unit;
+  expect(await versionLine()).toMatch(new RegExp(`, engine ${name} ${label}$`));
 });
 
 const parser = [...loadedBy('src/cli/commandLine.ts')];

@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import type { InstructionSet } from '../../../src/base/instructionSets.ts';
-import { loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/loadNative.ts';
 import { createNativeEngine, type NativeEngine } from '../../../src/engine/native/nativeEngine.ts';
 import type { DType, Shape, Tensor } from '../../../src/engine/tensor.ts';
 

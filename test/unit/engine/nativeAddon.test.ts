@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
-import { loadNative, type NativeFound } from '../../../src/engine/native/addon.ts';
+import type { NativeFound } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/loadNative.ts';
 
 const load = loadNative();
 

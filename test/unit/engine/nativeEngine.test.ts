@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { randomKey, randomUniform } from '../../../src/base/counterRandom.ts';
 import { InvariantError, UserError } from '../../../src/base/errors.ts';
 import type { InstructionSet } from '../../../src/base/instructionSets.ts';
-import { loadNative } from '../../../src/engine/native/addon.ts';
+import { loadNative } from '../../../src/engine/native/loadNative.ts';
 import {
   createNativeEngine,
   type NativeEngine,
