@@ -1,4 +1,4 @@
-/** `npm run bench -- engine`: times the native engine's kernels against the machine's floating-point limit and other libraries. */
+/** `npm run bench -- engine`: times an engine's kernels against its device's floating-point limit and other libraries. */
 import type { CommandModule } from 'yargs';
 import { UserError } from '../../src/base/errors.ts';
 import { renderMachine } from '../../src/bench/machine.ts';
@@ -13,9 +13,11 @@ import {
 } from '../../src/bench/table.ts';
 import { type IsaOption, isaOption } from '../../src/cli/options.ts';
 import { statusLine } from '../../src/cli/terminal.ts';
+import { engineNames } from '../../src/engine/engines.ts';
 import { type BenchResult, type EngineBenchHead, type EngineBenchListener, runEngineBench } from './engineBench.ts';
 
 interface BenchEngineArguments {
+  engine: (typeof engineNames)[number];
   threads: number;
   isa: IsaOption;
   peers: 'auto' | 'none';
@@ -25,9 +27,11 @@ interface BenchEngineArguments {
 
 export const benchEngineCommand: CommandModule<unknown, BenchEngineArguments> = {
   command: 'engine',
-  describe: "Time the native engine's kernels against the machine's FMA limit, oneDNN and OpenBLAS",
+  describe:
+    "Time an engine's kernels against its device's FMA limit, and the native engine's against oneDNN and OpenBLAS",
   builder: (yargs) =>
     yargs
+      .option('engine', { choices: engineNames, default: 'native' as const, describe: 'Compute engine (engine.name)' })
       .option('threads', { type: 'number', default: 0, describe: 'Threads of a kernel; 0: one per core' })
       .option('isa', isaOption)
       .option('peers', {
@@ -44,8 +48,9 @@ export const benchEngineCommand: CommandModule<unknown, BenchEngineArguments> = 
       .example('npm run bench -- engine', 'all cores, the best instruction set')
       .example("npm run bench -- engine --only 'linear.* 768×'", 'the products of shakespeare-char')
       .example('npm run bench -- engine --threads 1 --isa avx2 --json', 'for a program to read'),
-  handler: async ({ threads, isa, peers, only, json }) => {
-    const options = { threads, isa, peers: peers === 'auto', ...(only !== undefined && { only: patternOf(only) }) };
+  handler: async ({ engine: name, threads, isa, peers, only, json }) => {
+    const engine = { name, threads, unit: isa };
+    const options = { engine, peers: peers === 'auto', ...(only !== undefined && { only: patternOf(only) }) };
     const report = await runEngineBench(options, json ? progressOnly() : printer());
     if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   },

@@ -1,19 +1,16 @@
 /**
- * Times the native engine's kernels against the floating-point limit that the machine reaches in the same run, and its matrix
- * products against other libraries', in turns. Speed only: test/parity/kernels compares the results with the reference; here a
+ * Times an engine's kernels against the floating-point limit that its device reaches in the same run, and the matrix products of the
+ * native engine against other libraries', in turns. Speed only: test/parity/kernels compares the results with the reference; here a
  * checksum shows that all libraries computed the same product.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { InvariantError, UserError } from '../../src/base/errors.ts';
+import { InvariantError, invariant, UserError } from '../../src/base/errors.ts';
 import { median } from '../../src/base/statistics.ts';
 import { type Machine, measureBandwidth, measureMachine, withBetterLimit } from '../../src/bench/machine.ts';
-import {
-  createNativeEngine,
-  type NativeEngine,
-  type NativeEngineOptions,
-} from '../../src/engine/native/nativeEngine.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { createEngine, type EngineOptions } from '../../src/engine/registry.ts';
 import type { Shape, Tensor } from '../../src/engine/tensor.ts';
-import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
+import { cycledValues, type KernelCase, type MakeTensor, type PreparedCase } from './kernelCase.ts';
 import { kernelCases } from './kernelCases.ts';
 import { openProductPeers, type PeerName, type Product, type ProductPeer, type ProductPeers } from './productPeers.ts';
 
@@ -25,7 +22,8 @@ const slowMs = 150;
 /** Pause between two libraries, whose threads keep spinning for a moment. */
 const pauseMs = 3;
 
-export interface EngineBenchOptions extends NativeEngineOptions {
+export interface EngineBenchOptions {
+  readonly engine: EngineOptions;
   /** Whether other libraries are timed beside. */
   readonly peers: boolean;
   /** Only the cases whose name and shape, like `linearForward NN 768×128×384`, match. */
@@ -75,12 +73,14 @@ export async function runEngineBench(
   options: EngineBenchOptions,
   listener: EngineBenchListener = {},
 ): Promise<EngineBenchReport> {
-  const cases = casesMatching(options.only);
-  const engine = createNativeEngine(options);
-  const limits = await measureMachine(engine);
-  const machine = { ...limits, readGBs: measureBandwidth(engine) };
-  const opened = options.peers ? await openProductPeers(machine) : noPeers;
+  const engine = await createEngine(options.engine);
+  let opened = noPeers;
   try {
+    const limits = await measureMachine(engine);
+    invariant(limits !== undefined, `${engine.description} cannot measure its limit`);
+    const machine = { ...limits, ...measureBandwidth(engine) };
+    const cases = casesMatching(options.only).filter(({ bf16 }) => !bf16 || machine.bf16Gflops !== undefined);
+    if (options.peers && engine.isHost) opened = await openProductPeers(machine);
     const peers = opened.peers.map(({ name, version }) => ({ name, version }));
     const head = { machine, peers, missingPeers: opened.missing };
     listener.started?.({ ...head, cases });
@@ -90,7 +90,7 @@ export async function runEngineBench(
       measured.push({ kernel, times });
       listener.measured?.(resultOf(kernel, times, machine));
     }
-    const better = withBetterLimit(machine, engine);
+    const better = await withBetterLimit(machine, engine);
     const results = measured.map(({ kernel, times }) => resultOf(kernel, times, better));
     return { ...head, machine: better, results };
   } finally {
@@ -115,7 +115,7 @@ interface SourceTimes {
 }
 
 function resultOf(
-  { name, shape, flops, bf16, bytes, product }: KernelCase,
+  { name, shape, flops, bf16, bytes }: KernelCase,
   times: readonly SourceTimes[],
   machine: Machine,
 ): BenchResult {
@@ -125,12 +125,12 @@ function resultOf(
     return { source, times: { medianUs, minUs: Math.min(...us), ...rate } };
   });
   const { medianUs, gflops } = ours!.times;
-  const limit = bf16 || product?.dtype === 'bf16' ? machine.bf16Gflops : machine.fmaGflops;
+  const limit = bf16 ? machine.bf16Gflops : machine.fmaGflops;
   return {
     name,
     shape,
     ...ours!.times,
-    ...(gflops !== undefined && { ofLimit: gflops / limit }),
+    ...(gflops !== undefined && limit !== undefined && { ofLimit: gflops / limit }),
     ...(bytes !== undefined && { gbytes: bytes / medianUs / 1e3 }),
     peers: Object.fromEntries(
       others.map(({ source, times }) => [source, { ...times, ratio: times.medianUs / medianUs }]),
@@ -139,15 +139,11 @@ function resultOf(
 }
 
 /** Every library that has the case, ours first, sampled in turns. */
-async function timeCase(
-  engine: NativeEngine,
-  kernel: KernelCase,
-  peers: readonly ProductPeer[],
-): Promise<SourceTimes[]> {
+async function timeCase(engine: Engine, kernel: KernelCase, peers: readonly ProductPeer[]): Promise<SourceTimes[]> {
   const tensors: Tensor[] = [];
   const maker = (dtype: 'float32' | 'bfloat16'): MakeTensor => {
     return (...shape) => {
-      const tensor = randomTensor(engine, shape, dtype);
+      const tensor = filledTensor(engine, shape, dtype);
       tensors.push(tensor);
       return tensor;
     };
@@ -155,7 +151,7 @@ async function timeCase(
   const prepared = kernel.prepare(engine, maker('float32'), maker('bfloat16'));
   prepared.call();
   const others = kernel.product ? await preparePeers(engine, kernel.product, prepared, peers) : [];
-  const { sample, callMs } = sampler(prepared.call);
+  const { sample, callMs } = await sampler(engine, prepared.call);
   const sources = [
     { source: 'ours' as const, sample, us: [] as number[] },
     ...others.map((peer) => ({ source: peer.name, sample: (ms: number) => peer.sample(ms), us: [] as number[] })),
@@ -171,16 +167,21 @@ async function timeCase(
   return sources;
 }
 
-function sampler(call: () => void): { sample: (ms: number) => number; callMs: number } {
-  const timeOf = (repetitions: number): number => {
+async function sampler(
+  engine: Engine,
+  call: () => void,
+): Promise<{ sample: (ms: number) => Promise<number>; callMs: number }> {
+  const timeOf = async (repetitions: number): Promise<number> => {
+    await engine.finish();
     const start = performance.now();
     for (let i = 0; i < repetitions; i++) call();
+    await engine.finish();
     return (performance.now() - start) / repetitions;
   };
-  let callMs = timeOf(1);
-  const sample = (ms: number): number => {
+  let callMs = await timeOf(1);
+  const sample = async (ms: number): Promise<number> => {
     if (callMs < slowMs) call(); // others have used the caches meanwhile
-    callMs = timeOf(Math.max(1, Math.round(ms / callMs)));
+    callMs = await timeOf(Math.max(1, Math.round(ms / callMs)));
     return callMs * 1000;
   };
   return { sample, callMs };
@@ -188,13 +189,15 @@ function sampler(call: () => void): { sample: (ms: number) => number; callMs: nu
 
 /** The peers that can compute the product; each must have computed the same. */
 async function preparePeers(
-  engine: NativeEngine,
+  engine: Engine,
   product: Product,
   { result }: PreparedCase,
   peers: readonly ProductPeer[],
 ): Promise<ProductPeer[]> {
   const able: ProductPeer[] = [];
-  const ours = checksum(engine.hostView(result!)!);
+  const values = new Float32Array(result!.size);
+  await engine.download(result!, values);
+  const ours = checksum(values);
   for (const peer of peers) {
     const theirs = await peer.prepare(product);
     if (theirs === undefined) continue;
@@ -222,12 +225,10 @@ function checksum(values: Float32Array): { sum: number; scale: number } {
   return { sum, scale };
 }
 
-/** Values in [-0.5, 0.5) from a short cycle: kernels take as long whatever the values, while zeros or denormals might not. */
-function randomTensor(engine: NativeEngine, shape: Shape, dtype: 'float32' | 'bfloat16'): Tensor {
+function filledTensor(engine: Engine, shape: Shape, dtype: 'float32' | 'bfloat16'): Tensor {
   const tensor = engine.alloc(shape, dtype);
-  const values = engine.hostView(tensor) ?? new Float32Array(tensor.size);
-  for (let i = 0; i < values.length; i++) values[i] = ((i * 7919) % 8191) / 8191 - 0.5;
-  if (dtype === 'bfloat16') engine.upload(tensor, bfloat16Of(values));
+  const values = cycledValues(tensor.size);
+  engine.upload(tensor, dtype === 'bfloat16' ? bfloat16Of(values) : values);
   return tensor;
 }
 

@@ -1,4 +1,4 @@
-import type { NativeEngine } from '../../src/engine/native/nativeEngine.ts';
+import type { Engine } from '../../src/engine/engine.ts';
 import type { Tensor } from '../../src/engine/tensor.ts';
 import type { Product } from './productPeers.ts';
 
@@ -12,6 +12,11 @@ export interface PreparedCase {
   readonly result?: Tensor;
 }
 
+/** Values in [-scale / 2, scale / 2) from a short cycle: kernels take as long whatever the values, while zeros or denormals might not. */
+export function cycledValues(size: number, scale = 1): Float32Array {
+  return Float32Array.from({ length: size }, (_, i) => (((i * 7919) % 8191) / 8191 - 0.5) * scale);
+}
+
 /** One kernel at one shape. */
 export interface KernelCase {
   readonly name: string;
@@ -23,5 +28,5 @@ export interface KernelCase {
   readonly bytes?: number;
   /** The same work for other libraries. */
   readonly product?: Product;
-  readonly prepare: (engine: NativeEngine, tensor: MakeTensor, bf16Tensor: MakeTensor) => PreparedCase;
+  readonly prepare: (engine: Engine, tensor: MakeTensor, bf16Tensor: MakeTensor) => PreparedCase;
 }

@@ -59,7 +59,7 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
         flops: 2 * product,
         bf16,
         prepare: (engine, tensor, bf16Tensor) => {
-          const options = optionsOf(bf16 ? bf16Tensor : tensor, tensor(b, nHead, t));
+          const options = optionsOf(bf16 ? bf16Tensor : tensor, tensor(2, b, nHead, t));
           return { call: () => engine.attentionForward(options) };
         },
       },
@@ -70,7 +70,7 @@ function attentionCases(b: number, t: number, c: number, nHead: number): KernelC
         bf16,
         prepare: (engine, tensor, bf16Tensor) => {
           const make = bf16 ? bf16Tensor : tensor;
-          const options = { ...optionsOf(make, tensor(b, nHead, t)), dout: make(b, t, c), dqkv: make(b, t, 3 * c) };
+          const options = { ...optionsOf(make, tensor(2, b, nHead, t)), dout: make(b, t, c), dqkv: make(b, t, 3 * c) };
           engine.attentionForward(options);
           return { call: () => engine.attentionBackward(options) };
         },

@@ -1,6 +1,6 @@
 /** The matrix products of linear layers, each as the case of a bench and as what another library is asked to compute. */
-import type { NativeEngine } from '../../src/engine/native/nativeEngine.ts';
-import type { KernelCase, MakeTensor, PreparedCase } from './kernelCase.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { cycledValues, type KernelCase, type MakeTensor, type PreparedCase } from './kernelCase.ts';
 import type { Product } from './productPeers.ts';
 
 /** A linear layer on N rows; the weight of a tied head lies as [OC, IC]. */
@@ -42,6 +42,7 @@ function productCases(shape: LinearShape, dtype: Product['dtype']): KernelCase[]
     name: `${name} ${of.transposedA ? 'T' : 'N'}${of.transposedB ? 'T' : 'N'}${dtype === 'bf16' ? ' bf16' : ''}`,
     shape: `${n}×${ic}×${oc}`,
     flops: 2 * n * ic * oc,
+    bf16: dtype === 'bf16',
     product: of,
     prepare,
   });
@@ -110,8 +111,7 @@ export function headCase(n: number, c: number, v: number): KernelCase {
       const [inp, weight, losses] = [tensor(n, c), tensor(v, c), tensor(n)];
       const gradients = { dinp: tensor(n, c), dweight: tensor(v, c) };
       // Logits near 0, as when training starts: of large ones most probabilities are denormal, which is slow.
-      const values = engine.hostView(weight)!;
-      for (let i = 0; i < values.length; i++) values[i]! *= 0.01;
+      engine.upload(weight, cycledValues(weight.size, 0.01));
       const targets = engine.alloc([n], 'int32');
       engine.zero(targets);
       const head = { inp, weight, weightTransposed: true, losses, targets };
@@ -122,7 +122,7 @@ export function headCase(n: number, c: number, v: number): KernelCase {
 
 /** The gradient of the inputs is a forward product with the weight lying the other way. */
 function prepareForward(
-  engine: NativeEngine,
+  engine: Engine,
   { m, k, n, transposedB }: Product,
   tensor: MakeTensor,
   activation: MakeTensor,
@@ -133,12 +133,7 @@ function prepareForward(
   return { call: () => engine.linearForward({ inp, weight, weightTransposed: transposedB, out }), result: out };
 }
 
-function prepareDweight(
-  engine: NativeEngine,
-  shape: LinearShape,
-  tensor: MakeTensor,
-  activation: MakeTensor,
-): PreparedCase {
+function prepareDweight(engine: Engine, shape: LinearShape, tensor: MakeTensor, activation: MakeTensor): PreparedCase {
   const { n, ic, oc, weightTransposed } = shape;
   const [inp, dout] = [activation(n, ic), activation(n, oc)];
   const dweight = tensor(...weightShape(shape));

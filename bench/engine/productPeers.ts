@@ -55,7 +55,7 @@ const isaLimits: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 export interface ProductPeer {
   readonly name: PeerName;
   readonly version: string;
-  /** Computes the product once on the values of `randomTensor`: its checksum, or undefined if the library cannot. */
+  /** Computes the product once on the values of `cycledValues`: its checksum, or undefined if the library cannot. */
   prepare(product: Product): Promise<number | undefined>;
   /** Microseconds of one call, from about `ms` milliseconds of calls. */
   sample(ms: number): Promise<number>;

@@ -35,7 +35,7 @@ inline double nowUs() {
   return duration<double, std::micro>(steady_clock::now().time_since_epoch()).count();
 }
 
-// The same values as randomTensor in bench/engine/engineBench.ts.
+// The same values as cycledValues in bench/engine/kernelCase.ts.
 inline std::vector<uint8_t> operand(int64_t size, bool bf16) {
   std::vector<uint8_t> bytes(size * (bf16 ? 2 : 4));
   for (int64_t i = 0; i < size; i++) {

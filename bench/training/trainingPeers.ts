@@ -71,7 +71,7 @@ export async function runTrainingPeers(
 ): Promise<TrainingPeersReport> {
   const engine = createNativeEngine({ threads: options.threads });
   const measured = await measureMachine(engine);
-  const machine = { ...measured, readGBs: measureBandwidth(engine) };
+  const machine = { ...measured, ...measureBandwidth(engine) };
   await engine.dispose();
   listener.started?.(
     machine,
@@ -122,7 +122,7 @@ async function compare(
       for (const { step, ms } of contenders) ms.push(await step());
       progress(Math.min(0.99, Math.max((performance.now() - start) / budgetMs, 0.01)));
     }
-    return resultsOf(contenders, shape, withBetterLimit(machine, engine));
+    return resultsOf(contenders, shape, await withBetterLimit(machine, engine));
   } finally {
     for (const peer of opened) peer.close();
     await engine.dispose();
@@ -177,7 +177,7 @@ function resultsOf(contenders: readonly Contender[], shape: NamedShape, machine:
   const flops = stepFlops(shape.model, tokens);
   const medians = new Map(contenders.map(({ name, ms }) => [name, median(ms)]));
   const float32Ms = medians.get('Lockstep float32');
-  const limits: Readonly<Record<Precision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops };
+  const limits: Readonly<Record<Precision, number>> = { float32: machine.fmaGflops, bf16: machine.bf16Gflops! };
   return contenders.map(({ name, precision, threads, ms }) => {
     const medianMs = medians.get(name)!;
     const gflops = flops / medianMs / 1e6;

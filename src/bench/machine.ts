@@ -5,6 +5,7 @@
 import { cpus, totalmem } from 'node:os';
 import { commitOfCode } from '../base/commit.ts';
 import { availableCores } from '../base/cores.ts';
+import { invariant } from '../base/errors.ts';
 import { version } from '../base/version.ts';
 import type { Engine } from '../engine/engine.ts';
 import { createEngine } from '../engine/registry.ts';
@@ -30,8 +31,11 @@ export interface Machine extends Host {
   readonly fmaGflops: number;
   /** The same for 1, 2, … `threads` threads, doubling. */
   readonly fmaGflopsByThreads: Readonly<Record<number, number>>;
-  /** The same in products of bfloat16 numbers summed in float32, with AMX, AVX-512 BF16 or float32 multiply-adds. */
-  readonly bf16Gflops: number;
+  /**
+   * The same in products of bfloat16 numbers summed in float32, with AMX, AVX-512 BF16 or float32 multiply-adds; absent if the engine
+   * has none.
+   */
+  readonly bf16Gflops?: number;
   /** 10^9 bytes per second read from memory by the threads together; absent if not measured. */
   readonly readGBs?: number;
 }
@@ -49,11 +53,11 @@ export function measureMachine(engine: Engine): Promise<Machine | undefined>;
 export async function measureMachine(engine: Engine): Promise<Machine | undefined> {
   if (engine.peakFlops === undefined) return undefined;
   const { name, deviceKind, device, unit, threads = 1 } = engine;
-  const fmaGflops = fmaLimitOf(engine);
+  const { fmaGflops, ...bf16 } = await limitsOf(engine);
   const fmaGflopsByThreads: Record<number, number> = { [threads]: fmaGflops };
   for (let count = 1; count < threads; count *= 2) {
     const fewer = await createEngine({ name, deviceKind, device, unit, threads: count });
-    fmaGflopsByThreads[count] = fmaLimitOf(fewer);
+    fmaGflopsByThreads[count] = (await limitsOf(fewer)).fmaGflops;
     await fewer.dispose();
   }
   return {
@@ -62,7 +66,7 @@ export async function measureMachine(engine: Engine): Promise<Machine | undefine
     threads,
     fmaGflops,
     fmaGflopsByThreads,
-    bf16Gflops: bf16LimitOf(engine),
+    ...bf16,
   };
 }
 
@@ -84,17 +88,19 @@ export function describeHost(): Host {
  * The machine with its limits measured again: other programs may have used it during the first measurement, and the better of two is
  * closer to the truth.
  */
-export function withBetterLimit(machine: Machine, engine: Engine): Machine {
+export async function withBetterLimit<M extends Machine>(machine: M, engine: Engine): Promise<M> {
+  const { fmaGflops, bf16Gflops } = await limitsOf(engine);
   return {
     ...machine,
-    fmaGflops: Math.max(machine.fmaGflops, fmaLimitOf(engine)),
-    bf16Gflops: Math.max(machine.bf16Gflops, bf16LimitOf(engine)),
+    fmaGflops: Math.max(machine.fmaGflops, fmaGflops),
+    ...(bf16Gflops !== undefined && { bf16Gflops: Math.max(machine.bf16Gflops ?? 0, bf16Gflops) }),
   };
 }
 
-/** 10^9 bytes per second. It briefly uses half a gigabyte, so benches that measure memory cannot use it. */
-export function measureBandwidth(engine: Engine): number {
-  return engine.readBandwidth!(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds) / 1e9;
+/** 10^9 bytes per second, if the engine can measure it. It briefly uses half a gigabyte, so benches that measure memory cannot use it. */
+export function measureBandwidth(engine: Engine): Pick<Machine, 'readGBs'> {
+  const bytes = engine.readBandwidth?.(new Float32Array(bandwidthBytes / 4).fill(1), measureSeconds);
+  return bytes === undefined ? {} : { readGBs: bytes / 1e9 };
 }
 
 /** One line for people. */
@@ -108,15 +114,15 @@ export function renderMachine(machine: Machine): string {
   return (
     renderHost(machine) +
     `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, FMA limit ${fmaGflops.toFixed(0)} GFLOP/s` +
-    `, bf16 limit ${bf16Gflops.toFixed(0)} GFLOP/s${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
+    (bf16Gflops === undefined ? '' : `, bf16 limit ${bf16Gflops.toFixed(0)} GFLOP/s`) +
+    `${readGBs === undefined ? '' : `, reads ${readGBs.toFixed(1)} GB/s`}\n`
   );
 }
 
 /** 10^9 floating-point operations per second: the best slice of the time, because other programs may use the machine too. */
-function fmaLimitOf(engine: Engine): number {
-  return engine.peakFlops!('float32', measureSeconds) / 1e9;
-}
-
-function bf16LimitOf(engine: Engine): number {
-  return engine.peakFlops!('bf16', measureSeconds) / 1e9;
+async function limitsOf(engine: Engine): Promise<Pick<Machine, 'fmaGflops' | 'bf16Gflops'>> {
+  const float32 = await engine.peakFlops!('float32', measureSeconds);
+  invariant(float32 !== undefined, `${engine.description} measures no limit in float32`);
+  const bf16 = await engine.peakFlops!('bf16', measureSeconds);
+  return { fmaGflops: float32 / 1e9, ...(bf16 !== undefined && { bf16Gflops: bf16 / 1e9 }) };
 }

@@ -98,7 +98,7 @@ export async function runStepBench(
   const samples: StepTimes[] = [];
   while (samples.length < steps) samples.push(await run());
   // On the engine itself, right before and after the steps, so that both see the same neighbours and clock rate.
-  const machine = head.machine && withBetterLimit(head.machine, engine);
+  const machine = head.machine && (await withBetterLimit(head.machine, engine));
   const results = resultsOf(samples, head, phaseFlops(model, head.tokensPerStep, train.trainable), machine);
   listener.stepsTimed?.(results);
 
@@ -134,7 +134,10 @@ function resultsOf(
       minMs: Math.min(...times),
       ...(flops > 0 && { gflops }),
       ...(flops > 0 && machine && { ofLimit: gflops / machine.fmaGflops }),
-      ...(flops > 0 && machine && precision === 'bf16' && { ofBf16Limit: gflops / machine.bf16Gflops }),
+      ...(flops > 0 &&
+        machine &&
+        machine.bf16Gflops &&
+        precision === 'bf16' && { ofBf16Limit: gflops / machine.bf16Gflops }),
       ...(name === 'step' && { tokensPerSecond: (1000 * tokensPerStep) / medianMs }),
     };
   };

@@ -22,7 +22,7 @@ export async function estimatedTime(
   const engine = await createEngine({ ...wanted, threads: Math.min(cores, perWorker * train.workers) }, table);
   let limit: number | undefined;
   try {
-    limit = engine.peakFlops?.(wanted.precision, measureSeconds);
+    limit = await engine.peakFlops?.(wanted.precision, measureSeconds);
   } finally {
     await engine.dispose();
   }

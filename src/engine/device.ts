@@ -73,8 +73,11 @@ export interface Device {
   /** Ends threads and frees memory. The engine must not be used afterwards. */
   dispose(): Promise<void>;
 
-  /** Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`. */
-  peakFlops?(precision: 'float32' | 'bf16', seconds: number): number;
+  /**
+   * Floating-point operations a second that it reaches at best in products of numbers of this precision, measured for `seconds`;
+   * undefined for a precision that it lacks.
+   */
+  peakFlops?(precision: 'float32' | 'bf16', seconds: number): Promise<number | undefined>;
   /** Bytes a second at which it reads `array` of the host, measured for `seconds`. */
   readBandwidth?(array: Float32Array, seconds: number): number;
   /** Threads of the host that its kernels run on. */

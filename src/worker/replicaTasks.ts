@@ -40,9 +40,9 @@ const microBatchesAhead = 2;
 const limitSeconds = 0.03;
 
 /** Peak rate of its threads, in the precision of its products. */
-function measureLimit(engine: Engine, precision: Precision): BuildResult['measured'] {
+async function measureLimit(engine: Engine, precision: Precision): Promise<BuildResult['measured']> {
   const { threads = 1 } = engine;
-  const flops = engine.peakFlops?.(precision, limitSeconds) ?? 0;
+  const flops = (await engine.peakFlops?.(precision, limitSeconds)) ?? 0;
   return flops > 0 ? { threadFlops: flops / threads, threads } : undefined;
 }
 
@@ -87,7 +87,7 @@ export class ReplicaTasks {
     }
     const state = engine.isHost && groups.map((group) => engine.hostRange(group, 0, group.length));
     this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
-    const measured = measureLimit(engine, precision);
+    const measured = await measureLimit(engine, precision);
     return {
       engine: engine.description.slice(0, textMax),
       engineId: { engine: engine.name, deviceKind: engine.deviceKind, unit: engineWordOf(engine.unit), precision },

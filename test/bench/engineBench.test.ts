@@ -58,7 +58,7 @@ describe('runEngineBench', () => {
   it('times what matches, and tells each result when it is there', async () => {
     const told: string[] = [];
     const report = await runEngineBench(
-      { threads: 1, peers: false, only: /(Forward|Backward).* 768×128×65$/ },
+      { engine: { name: 'native', threads: 1 }, peers: false, only: /(Forward|Backward).* 768×128×65$/ },
       {
         started: ({ cases }) => told.push(`${cases.length} cases`),
         measured: ({ name }) => told.push(name),
@@ -68,13 +68,18 @@ describe('runEngineBench', () => {
     for (const { name, medianUs, minUs, gflops, ofLimit, peers } of report.results) {
       expect(minUs > 0 && medianUs >= minUs && gflops! > 0).toBe(true);
       const { fmaGflops, bf16Gflops } = report.machine;
-      expect(ofLimit).toBeCloseTo(gflops! / (name.endsWith('bf16') ? bf16Gflops : fmaGflops), 9);
+      expect(ofLimit).toBeCloseTo(gflops! / (name.endsWith('bf16') ? bf16Gflops! : fmaGflops), 9);
       expect(peers).toEqual({});
     }
   });
 
+  it('has all that attention needs, forward and backward', async () => {
+    const report = await runEngineBench({ engine: { name: 'native' }, peers: false, only: /attention.* B=12 T=64 / });
+    expect(report.results.map(({ name }) => name)).toHaveLength(8);
+  });
+
   it('says which kernels there are if none matches', async () => {
-    const run = runEngineBench({ threads: 1, peers: false, only: /nothing/ });
+    const run = runEngineBench({ engine: { name: 'native', threads: 1 }, peers: false, only: /nothing/ });
     await expect(run).rejects.toThrow(UserError);
     await expect(run).rejects.toThrow('no kernel and shape matches /nothing/; the kernels are linearForward NN, ');
   });

@@ -98,7 +98,7 @@ export class NativeEngine extends NativeTensors implements Engine {
     this.clear();
   }
 
-  peakFlops(precision: 'float32' | 'bf16', seconds: number): number {
+  async peakFlops(precision: 'float32' | 'bf16', seconds: number): Promise<number> {
     return precision === 'bf16' ? this.bf16Limit(seconds) : this.fmaLimit(seconds);
   }
 
