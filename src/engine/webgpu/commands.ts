@@ -124,6 +124,18 @@ export class Commands {
     this.#open().clearBuffer(buffer.gpu, offset, bytes);
   }
 
+  /** Records a timestamp, after all before and before all after it. */
+  mark(timestampWrites: GPUComputePassTimestampWrites): void {
+    this.#endPass();
+    this.#open().beginComputePass({ timestampWrites }).end();
+  }
+
+  /** Records what has no method of its own. */
+  encode(record: (encoder: GPUCommandEncoder) => void): void {
+    this.#endPass();
+    record(this.#open());
+  }
+
   /** Writes host data to a buffer, after all that is recorded with that buffer. */
   write(buffer: DeviceBuffer, offset: number, data: Float32Array | Int32Array): void {
     if (buffer.batch === this.#batch) this.submit();

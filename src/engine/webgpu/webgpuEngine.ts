@@ -3,7 +3,7 @@
  * in their order. Each kernel has its file in kernels/; this one gives them the device.
  */
 import { invariant } from '../../base/errors.ts';
-import type { EngineMemory } from '../device.ts';
+import type { DeviceTimings, EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { checkGroupRange } from '../groupRange.ts';
 import type { KernelOptions } from '../kernels.ts';
@@ -24,6 +24,7 @@ import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
 import { squaredNorm } from './kernels/squaredNorm.ts';
 import { gpuGroup, gpuTensor } from './memory.ts';
 import { openGpu } from './openDevice.ts';
+import { GpuTimings } from './timings.ts';
 
 /** Throws a UserError if there is no GPU, saying what to install. */
 export async function createWebgpuEngine(): Promise<Engine> {
@@ -37,11 +38,16 @@ class WebgpuEngine implements Engine {
   readonly unit: string;
   readonly description: string;
   readonly isHost = false;
+  /** Absent on a device without timestamps. */
+  readonly timings?: DeviceTimings;
   readonly #gpu: Gpu;
+  readonly #gpuTimings: GpuTimings;
   #isDisposed = false;
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
+    this.#gpuTimings = new GpuTimings(gpu.commands);
+    if (gpu.device.features.has('timestamp-query')) this.timings = this.#gpuTimings;
     const { vendor, architecture, device, description } = gpu.info;
     this.unit = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed GPU';
     this.description = `webgpu (${this.unit})`;
@@ -125,82 +131,87 @@ class WebgpuEngine implements Engine {
   }
 
   zero(tensor: Tensor): void {
-    zero(this.#gpu, tensor);
+    this.#record(zero, tensor);
   }
 
   zeroGroup(group: TensorGroup): void {
-    zeroGroup(this.#gpu, group);
+    this.#record(zeroGroup, group);
   }
 
   add(options: KernelOptions<'add'>): void {
-    add(this.#gpu, options);
+    this.#record(add, options);
   }
 
   copy(options: KernelOptions<'copy'>): void {
-    copy(this.#gpu, options);
+    this.#record(copy, options);
   }
 
   dropout(options: KernelOptions<'dropout'>): void {
-    dropout(this.#gpu, options);
+    this.#record(dropout, options);
   }
 
   embeddingForward(options: KernelOptions<'embeddingForward'>): void {
-    embeddingForward(this.#gpu, options);
+    this.#record(embeddingForward, options);
   }
 
   embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
-    embeddingBackward(this.#gpu, options);
+    this.#record(embeddingBackward, options);
   }
 
   layerNormForward(options: KernelOptions<'layerNormForward'>): void {
-    layerNormForward(this.#gpu, options);
+    this.#record(layerNormForward, options);
   }
 
   layerNormBackward(options: KernelOptions<'layerNormBackward'>): void {
-    layerNormBackward(this.#gpu, options);
+    this.#record(layerNormBackward, options);
   }
 
   linearForward(options: KernelOptions<'linearForward'>): void {
-    linearForward(this.#gpu, options);
+    this.#record(linearForward, options);
   }
 
   linearBackward(options: KernelOptions<'linearBackward'>): void {
-    linearBackward(this.#gpu, options);
+    this.#record(linearBackward, options);
   }
 
   activationForward(options: KernelOptions<'activationForward'>): void {
-    activationForward(this.#gpu, options);
+    this.#record(activationForward, options);
   }
 
   activationBackward(options: KernelOptions<'activationBackward'>): void {
-    activationBackward(this.#gpu, options);
+    this.#record(activationBackward, options);
   }
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {
-    attentionForward(this.#gpu, options);
+    this.#record(attentionForward, options);
   }
 
   attentionBackward(options: KernelOptions<'attentionBackward'>): void {
-    attentionBackward(this.#gpu, options);
+    this.#record(attentionBackward, options);
   }
 
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
-    attentionDecode(this.#gpu, options);
+    this.#record(attentionDecode, options);
   }
 
   crossEntropy(options: KernelOptions<'crossEntropy'>): void {
-    crossEntropy(this.#gpu, options);
+    this.#record(crossEntropy, options);
   }
 
   linearCrossEntropy(options: KernelOptions<'linearCrossEntropy'>): void {
-    linearCrossEntropy(this.#gpu, options);
+    this.#record(linearCrossEntropy, options);
   }
 
   adamw(options: KernelOptions<'adamw'>): void {
-    adamw(this.#gpu, options);
+    this.#record(adamw, options);
   }
 
   squaredNorm(group: TensorGroup): Promise<number> {
-    return squaredNorm(this.#gpu, group);
+    return this.#record(squaredNorm, group);
+  }
+
+  /** Records one kernel of the interface, whose function has its name. */
+  #record<O, R>(kernel: (gpu: Gpu, options: O) => R, options: O): R {
+    return this.#gpuTimings.kernel(kernel.name, () => kernel(this.#gpu, options));
   }
 }
