@@ -8,13 +8,11 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { errorCode, messageOf, UserError } from '../../base/errors.ts';
 import { readFailure } from '../../base/strictJson.ts';
-import { csvLines } from './csvLines.ts';
 import { damagedSource } from './damagedSource.ts';
 import type { Fields } from './fields.ts';
 import { type Compression, compressionOf } from './fileKinds.ts';
 import { arrayLines } from './jsonArray.ts';
 import type { Source } from './source.ts';
-import { unzstd } from './zstdFrames.ts';
 
 const READ_BYTES = 2 ** 18;
 
@@ -39,7 +37,7 @@ export async function* byteStream(source: Source, options: ByteStreamOptions): A
     return;
   }
   let left = from;
-  for await (const chunk of converted(source, options.fields, decompressed(source, onRead))) {
+  for await (const chunk of await converted(source, options.fields, decompressed(source, onRead))) {
     const skipped = Math.min(left, chunk.length);
     if (skipped > 0) onSkipped(chunk.subarray(0, skipped));
     left -= skipped;
@@ -47,10 +45,12 @@ export async function* byteStream(source: Source, options: ByteStreamOptions): A
   }
 }
 
-function converted(source: Source, fields: ByteStreamOptions['fields'], bytes: AsyncGenerator<Buffer>) {
+async function converted(source: Source, fields: ByteStreamOptions['fields'], bytes: AsyncGenerator<Buffer>) {
   const { name, format } = source;
   if (format === 'json') return arrayLines(bytes, name);
-  return format === 'csv' || format === 'tsv' ? csvLines(bytes, { ...fields, name, format }) : bytes;
+  if (format !== 'csv' && format !== 'tsv') return bytes;
+  const { csvLines } = await import('./csvLines.ts');
+  return csvLines(bytes, { ...fields, name, format });
 }
 
 async function* decompressed(source: Source, onRead: (bytes: number) => void): AsyncGenerator<Buffer> {
@@ -95,7 +95,7 @@ async function* decompress(
     return;
   }
   try {
-    yield* compression === 'zstd' ? unzstd(bytes) : gunzip(bytes);
+    yield* compression === 'zstd' ? (await import('./zstdFrames.ts')).unzstd(bytes) : gunzip(bytes);
   } catch (error) {
     if (error instanceof UserError || errorCode(error).startsWith('E')) throw error;
     throw damagedSource(name, `${compression} data`, damageOf(error), error);

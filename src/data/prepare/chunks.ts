@@ -6,7 +6,6 @@ import { byteStream } from './byteStream.ts';
 import { partBytes, partEnd } from './cuts.ts';
 import type { Fields } from './fields.ts';
 import type { SourceFormat } from './fileKinds.ts';
-import { tableRows } from './parquetRows.ts';
 import type { Source } from './source.ts';
 
 /** Maximum size in bytes of a JSON line, which is held in memory in full. */
@@ -143,6 +142,8 @@ async function* lineChunks(
 }
 
 async function* rowChunks(source: Source, start: Cursor, options: ReadOptions): AsyncGenerator<Reading> {
+  // Loaded only here, as are other formats that few runs read: with their packages they are tens of modules.
+  const { tableRows } = await import('./parquetRows.ts');
   for await (const { cells, firstRow, size } of tableRows(source, start.offset, partBytes, {
     ...options.fields,
     onRead: options.onRead,
