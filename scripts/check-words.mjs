@@ -2,7 +2,7 @@
  * Holds that text for people is plain English (CONTRIBUTING.md): the phrases of wordTable.mjs, sentences that start with "Of", long
  * ones, and chains of semicolons. Prints `file:line:column: phrase: what to write instead` for each finding, and ends with 1 if there
  * is any. A comment with `words: allow` and the reason excuses its own line and the next.
- * Usage: node scripts/check-words.mjs [--root folder] [file or folder ...]; the named ones are checked even if they are in `notYet`.
+ * Usage: node scripts/check-words.mjs [--root folder] [file or folder ...]; without names, all files are checked.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -10,19 +10,6 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isRead, readableText } from './readableText.mjs';
 import { phrases } from './wordTable.mjs';
-
-/** Files and folders that are still to be rewritten. The list only shrinks: one without findings must leave it. */
-const notYet = [
-  'test/bench',
-  'test/e2e',
-  'test/engines',
-  'test/fault',
-  'test/parity',
-  'test/sanitizers',
-  'test/simulator',
-  'test/skippedTests.ts',
-  'test/unit',
-];
 
 /** They quote what they forbid. */
 const quoting = ['scripts/wordTable.mjs', 'test/unit/scripts/checkWords.test.ts'];
@@ -49,30 +36,17 @@ const patterns = phrases.map(([pattern, plain]) => ({
 
 const { values, positionals } = parseArgs({ options: { root: { type: 'string' } }, allowPositionals: true });
 const root = values.root ?? fileURLToPath(new URL('..', import.meta.url));
-const complaints = positionals.length > 0 ? findingsUnder(positionals) : [...findingsOfAll()];
+const named = positionals.length > 0 ? positionals : [root];
+const complaints = filesOf(named).flatMap((path) => [...findingsIn(path)]);
 for (const complaint of complaints) process.stderr.write(`${complaint}\n`);
 if (complaints.length > 0) process.exitCode = 1;
 
-function* findingsOfAll() {
-  const files = filesUnder('').filter((path) => !quoting.includes(path));
-  for (const path of files.filter((path) => waitingFor(path) === undefined)) yield* findingsIn(path);
-  for (const waiting of notYet) {
-    const isClean = files.every((path) => waitingFor(path) !== waiting || findingsIn(path).next().done);
-    if (isClean) yield `scripts/check-words.mjs: ${waiting} has no findings: remove it from notYet`;
-  }
-}
-
-function findingsUnder(paths) {
+function filesOf(paths) {
   const files = paths.flatMap((path) => {
     const inside = relative(root, path).replaceAll('\\', '/');
     return statSync(path).isDirectory() ? filesUnder(inside) : [inside];
   });
-  return files.filter((path) => !quoting.includes(path)).flatMap((path) => [...findingsIn(path)]);
-}
-
-/** The entry of `notYet` that a file belongs to. */
-function waitingFor(path) {
-  return notYet.find((waiting) => path === waiting || path.startsWith(`${waiting}/`));
+  return files.filter((path) => !quoting.includes(path));
 }
 
 /** @returns {string[]} paths from the root */

@@ -18,7 +18,7 @@ export const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
 
 const webgpu = 'needs packages that npm does not install; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
 
-/** Cases of `nightlyIt` (test/nightly.ts), each by its whole name: nothing but the time of day may skip them, and no others. */
+/** Cases of `nightlyIt` (test/nightly.ts), each by its full name: nothing but the time of day may skip them, and no others. */
 const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
   {
     file: 'test/fault/namespaces.test.ts',
@@ -26,7 +26,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
       'machines > three of them train together',
       'machines > a worker behind a cut says so and ends when it may wait no longer; another is let in after the mend',
       'machines > a worker behind a cut that is asked to leave: it does when it reaches the coordinator again',
-      'machines > the cable of the coordinator: its own workers go on, and the others come back',
+      'machines > the cable of the coordinator: its own workers continue, and the others come back',
       'machines > cuts that are shorter than the deadline are ridden out',
       'machines > a slow or lossy way to a machine, by netem',
       'machines > a slow or lossy way to a machine, by tbf',
@@ -55,7 +55,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
     file: 'test/fault/resumeCoordinator.test.ts',
     name: whole(
       ...['forward', 'reduceScatter', 'allGather', 'optimizer', 'checkpoint', 'evaluate'].map(
-        (moment) => `killed at a moment of a step, ${moment}: all its workers go on`,
+        (moment) => `killed at a moment of a step, ${moment}: all its workers continue`,
       ),
     ),
   },

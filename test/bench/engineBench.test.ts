@@ -14,7 +14,7 @@ describe('linearCases', () => {
       ...(p ? [p.m, p.k, p.n, p.accumulate] : []),
     ]);
 
-  it('are the three products of a layer in both precisions, and its whole backward', () => {
+  it('are the three products of a layer in both precisions, and its complete backward pass', () => {
     expect(products(false)).toEqual([
       ['linearForward NN', 300, 10, 3, 5, false],
       ['linearBackward dinp NT', 300, 10, 5, 3, false],
@@ -55,7 +55,7 @@ describe('kernelCases', () => {
 });
 
 describe('runEngineBench', () => {
-  it('times what matches, and tells each result when it is there', async () => {
+  it('times what matches, and reports each result as soon as it is known', async () => {
     const told: string[] = [];
     const report = await runEngineBench(
       { engine: { name: 'native', threads: 1 }, peers: false, only: /(Forward|Backward).* 768×128×65$/ },

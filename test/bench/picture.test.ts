@@ -85,7 +85,7 @@ describe('an animation', () => {
     expect(still.join().match(/>step \d+</g)).toHaveLength(1);
   });
 
-  it('shows each piece for as long as its screens are there', () => {
+  it('shows each piece for as long as its screens last', () => {
     const id = /<g id="(k\d+)">[^§]*?<\/g>/g;
     const groups = [...svg.matchAll(id)].find(([body]) => body.includes('>local-0001<'))!;
     const frames = new RegExp(`@keyframes ${groups[1]}\\{(.*?)\\}(?=#|@|<)`).exec(svg)![1]!;

@@ -37,7 +37,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a batch that does not divide': [set('train.microBatchSize=5'), /globalBatchSize[\s\S]*microBatchSize/],
   'a vocabulary smaller than the tokenizer': [set('model.vocabSize=10'), /vocabSize/],
   'more workers than sequences': [['--workers', '20', ...set('train.globalBatchSize=16')], /globalBatchSize/],
-  'workers that are no number': [['--workers', 'two'], /--workers: expected a number, received "two"/],
+  'a number of workers that is not a number': [['--workers', 'two'], /--workers: expected a number, received "two"/],
   'no workers': [['--workers', '0'], /--workers: expected a whole number from 1 to 1024, received 0/],
   'half a worker': [['--workers=1.5'], /--workers: expected a whole number from 1 to 1024, received 1\.5/],
   'an option given twice': [['--workers', '2', '--workers', '3'], /--workers was given 2 times/],
@@ -50,7 +50,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   ],
   'a run directory below a file': [['--run-dir', 'short.txt/x', ...set(...tiny)], /cannot make the run directory/],
   'a world larger than the batch': [['--min-workers', '20'], /globalBatchSize is 16, fewer sequences than the 20/],
-  'a world that is no number': [['--min-workers', 'x'], /--min-workers: expected a number, received "x"/],
+  'a minimum that is not a number': [['--min-workers', 'x'], /--min-workers: expected a number, received "x"/],
   'a world of nobody': [['--min-workers', '0'], /--min-workers: expected a whole number/],
   'restarts below none': [['--max-restarts', '-1'], /--max-restarts: expected a whole number/],
   'others in one process': [['--single-process', '--workers', '1', '--min-workers', '2'], /accepts no other workers/],
@@ -64,7 +64,7 @@ const cases: Record<string, [readonly string[], RegExp]> = {
   'a binary text': [set('data.text=binary.txt'), /binary\.txt/],
   'a text that is not UTF-8': [set('data.text=latin1.txt'), /latin1\.txt/],
   'a text that is too short': [set('data.text=short.txt'), /too short/],
-  'a run to resume that is not there': [['--resume', 'bare'], /config\.yaml/],
+  'a run to resume that does not exist': [['--resume', 'bare'], /config\.yaml/],
   'a checkpoint to resume': [['--resume', 'run/checkpoints/step-00000001'], /use --resume .*\/run\n/],
   'the checkpoints of a run to resume': [['--resume', 'run/checkpoints'], /use --resume .*\/run\n/],
   'resume with another config': [['--resume', 'bare', '--config', 'quickstart'], /omit --config/],
@@ -76,11 +76,11 @@ const cases: Record<string, [readonly string[], RegExp]> = {
     ['--listen', 'tcp://0.0.0.0:0', '--advertise', 'tcp://[::]:5555', ...set(...tiny)],
     /--advertise tcp:\/\/\[::\]:5555: expected an address or a name that other machines can connect to/,
   ],
-  'an address that is none': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
-  'a checkpoint that is none': [['generate', '--checkpoint', 'bare'], /bare/],
+  'an invalid address': [['--listen', 'localhost', ...set(...tiny)], /localhost/],
+  'a folder that is not a checkpoint': [['generate', '--checkpoint', 'bare'], /bare/],
   'a join without address': [['join'], /missing argument. Usage: npx launch join <address>/],
   'a join of no workers': [['join', 'tcp://127.0.0.1:5555', '--workers', '0'], /--workers: expected a whole number/],
-  'a join of workers that are no number': [
+  'a join with a number of workers that is not a number': [
     ['join', 'tcp://127.0.0.1:5555', '-w', 'abc'],
     /-w: expected .* received "abc"/,
   ],
@@ -112,7 +112,7 @@ describe('bad input', () => {
     expect(result.stderr).toMatch(new RegExp(`${port}[\\s\\S]*in use`));
   });
 
-  it('an engine whose device is not there', async () => {
+  it('an engine whose device is missing', async () => {
     const overrides = [...tiny, 'engine.name=tfjs', 'engine.deviceKind=tensorflow'];
     const result = await launch(['--run-dir', 'nodevice', ...set(...overrides)], folder());
     expect(result.code).toBe(2);

@@ -1,4 +1,4 @@
-/** A model that is no transformer through the whole command line: trained, resumed, evaluated and sampled. */
+/** A model that is not a transformer, through every command: trained, resumed, evaluated and sampled. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';

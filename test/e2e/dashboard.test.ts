@@ -58,7 +58,7 @@ describe.skipIf(!hasBrowser)('the dashboard in Chromium', () => {
     );
   }
 
-  /** Of every legend: on how many lines it stands. */
+  /** The number of lines that each legend takes. */
   function linesOf(page: Page, selector: string): Promise<number[]> {
     return page.evaluate(
       (wanted) =>
@@ -253,7 +253,7 @@ describe('launch dashboard', () => {
     expect(await readdir(join(runDir, 'checkpoints')), 'what was held is gone').toHaveLength(1);
   });
 
-  it('refuses what is no run, and a port that is none', async () => {
+  it('refuses a folder that is not a run, and an invalid port', async () => {
     const absent = await launch(['dashboard', 'absent'], folder());
     expect(absent).toMatchObject({ code: 2 });
     expect(absent.stderr).toMatch(/absent is not a run directory: config\.yaml not found/);

@@ -35,7 +35,7 @@ it.each<[string, string[], RegExp]>([
   const run = join(folder(), 'run');
   expect((await metricsOf(run)).flatMap(({ loss, valLoss }) => loss ?? valLoss ?? [])).toHaveLength(4);
   const { model } = JSON.parse(readFileSync(join(run, 'checkpoints/step-00000003/tokenizer.json'), 'utf8'));
-  // Of the text alone: neither markup nor other columns.
+  // From the text alone: neither markup nor other columns.
   expect(Object.keys(model.vocab).filter((character) => '{};\r'.includes(character))).toEqual([]);
   rmSync(run, { recursive: true });
 });

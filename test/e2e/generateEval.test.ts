@@ -110,7 +110,7 @@ describe('launch eval', () => {
     writeFileSync(join(folder, 'short.txt'), 'a cat sat.');
     const short = (...more: string[]) => launch('eval', '--checkpoint', 'run', '--data', 'short.txt', ...more);
     const all = JSON.parse(short('--split', 'all', '--json').stdout);
-    // Of the 9 characters before the split, the first is predicted by none.
+    // The first of the 9 characters before the split is not predicted.
     expect(all).toMatchObject({ split: 'all', tokens: 8 });
     expect(JSON.parse(short('--split', 'train', '--json').stdout).loss).toBe(all.loss);
     const { stderr, status } = short();

@@ -84,7 +84,7 @@ describe('train', () => {
     expect(await lossesOf(join(folder(), 'one'))).toEqual(await lossesOf(join(folder(), 'two')));
   });
 
-  test('goes on with a run; of one that has come to its end it names the best', async () => {
+  test('continues a run, and names the best checkpoint of one that has ended', async () => {
     const { summary, told, finished } = await run('resume', 'one');
     expect(summary).toMatchObject({ step: 8, runDir: join(folder(), 'one') });
     expect(summary.best.step).toBeGreaterThan(0);

@@ -31,7 +31,7 @@ it.each([
   ['with processes', 'SIGINT', []],
   ['in one process', 'SIGTERM', ['--single-process']],
 ] as const)(
-  'on Ctrl-C finishes the step, writes a checkpoint, ends with 130, and can go on: %s',
+  'on Ctrl-C finishes the step, writes a checkpoint, ends with 130, and can be resumed: %s',
   async (label, signal, flags) => {
     const runDir = `interrupted ${label}`;
     const running = start(['--workers', '2', '--run-dir', runDir, ...flags, ...set(...long)], folder());
@@ -112,7 +112,7 @@ it('stops in order, with a checkpoint, when nobody reads its output any more', a
 it.each([
   ['with processes', []],
   ['in one process', ['--single-process']],
-])('saves the last good state, and says what to do, when the loss is no number any more: %s', async (label, flags) => {
+])('saves the last good state, and says what to do, when the loss is no longer a number: %s', async (label, flags) => {
   const diverging = ['schedule.learningRate=100', 'schedule.warmupSteps=10', 'optimizer.gradClip=0'];
   const keeping = ['checkpoint.everySteps=4', 'checkpoint.keep=1'];
   const args = [

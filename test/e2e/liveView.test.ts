@@ -1,4 +1,4 @@
-/** The live view in a real terminal, at two sizes: what it shows while a run goes on, and what it leaves behind. */
+/** The live view in a real terminal, at two sizes: what it shows during a run, and what it leaves behind. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -56,7 +56,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     ]);
     expect(await terminal.isCursorVisible()).toBe(true);
     expect(screenClears(await terminal.raw())).toEqual([]);
-    // What it shows is no other than what is written down.
+    // It shows exactly what is written to the files.
     const steps = readFileSync(join(folder(), runDir, 'metrics.jsonl'), 'utf8')
       .split('\n')
       .filter((line) => line.includes('"loss"'));
@@ -114,7 +114,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
     expect(await terminal.isCursorVisible()).toBe(true);
   });
 
-  it('makes way for the shell on Ctrl-Z, and goes on after fg, with its worker, though it was away for long', async () => {
+  it('makes way for the shell on Ctrl-Z, and continues after fg, with its worker, even after a long time', async () => {
     const beats = ['comm.heartbeatIntervalMs=100', 'comm.heartbeatTimeoutMs=1000'];
     const args = ['--run-dir', 'stopped', ...set(...tiny, 'train.maxSteps=1000000', ...beats)];
     terminal = await openTerminal(args, { cwd: folder(), columns: 80, rows: 24 });
@@ -196,7 +196,7 @@ describe.skipIf(!hasTmux)('the live view in a terminal', () => {
   });
 });
 
-/** What clears a whole screen or switches to another; the `clear` before the command is not counted. */
+/** What clears the screen or switches to another; the `clear` before the command is not counted. */
 function screenClears(raw: string): string[] {
   const ours = raw.slice(raw.indexOf(`${ESC}[?25l`));
   return ['[2J', '[3J', '[H', '[?1049h', 'c'].map((code) => ESC + code).filter((code) => ours.includes(code));

@@ -1,6 +1,6 @@
 /**
  * A mean loss is over all targets that count, however these are divided: rows with 1 and with 99 targets, in microbatches of every size,
- * on any number of workers, through the real coordinator and real agents. The reference is the whole batch at once, in float64.
+ * on any number of workers, through the real coordinator and real agents. The reference is the complete batch at once, in float64.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { memoryTransport } from '../../src/comm/memoryLink.ts';
@@ -21,7 +21,7 @@ import { ReplicaThread } from '../../src/worker/replicaThread.ts';
 import { Float64Engine, numbers } from '../parity/model/float64Engine.ts';
 
 const [B, T, V, seed] = [8, 100, 128, 5];
-/** Windows begin at one of so many tokens, each of which is there once: by its first token a window is known. */
+/** Number of tokens at which windows begin. Each occurs once, so that its first token identifies a window. */
 const starts = 64;
 const train = Uint16Array.from({ length: starts + T }, (_, i) => (i < starts ? i : (i * i + (i >> 2)) % V));
 const corpora = [{ tokens: train.length, weight: 1 }];
@@ -42,12 +42,12 @@ const firstTokens = Array.from({ length: B }, (_, index) => {
   return sampleStart(corpora, { seed, step: 0, index, globalBatchSize: B, blockSize: T, sampler: 'random' });
 });
 
-/** Of each sample so many targets, spread over its row. */
+/** Number of targets in each sample, spread over its row. */
 function isKept(position: number, targets: number): boolean {
   return Math.floor(((position + 1) * targets) / T) > Math.floor((position * targets) / T);
 }
 
-/** Windows of which the samples of the first step keep so many targets. */
+/** Windows that give the samples of the first step these numbers of targets. */
 function maskedWindows(kept: readonly number[]): WindowTask {
   return {
     ...nextTokenWindows,
@@ -170,7 +170,7 @@ interface Expected {
   readonly gradients: readonly Float64Array[];
 }
 
-/** cross_entropy(sum) / targets in float64: the loss by hand from the logits, its gradient from the tape on the whole batch. */
+/** cross_entropy(sum) / targets in float64: the loss by hand from the logits, its gradient from the tape on the complete batch. */
 async function expectedOf(kept: readonly number[]): Promise<Expected> {
   const engine = new Float64Engine();
   const trainer = new Trainer(engine, modelConfig, { seed });
@@ -249,7 +249,7 @@ describe('rows with 1 and with 99 targets', () => {
   });
 });
 
-it('a rank whose share has no target at all adds nothing, and the others are as if it were not there', async () => {
+it('a rank whose share has no target adds nothing, and the others compute what they would without it', async () => {
   const kept = [0, 0, 0, 0, 1, 99, 3, 0];
   const expected = await expectedOf(kept);
   for (const workers of [1, 2, 4]) {

@@ -87,10 +87,10 @@ describe('launch prepare', () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ['a source that is not there', ['nothing.txt'], /there is no file or folder nothing\.txt/],
+    ['a source that does not exist', ['nothing.txt'], /there is no file or folder nothing\.txt/],
     ['an unknown tokenizer', ['text.txt', '--tokenizer', 'words'], /--tokenizer: expected one of char, byte, gpt2/],
     [
-      'a share that is none',
+      'an invalid share',
       ['text.txt', '--val-fraction', '2'],
       /--val-fraction: expected a number from 0 to 0\.9, received 2/,
     ],
@@ -160,7 +160,7 @@ describe('a run on prepared data', () => {
     expect(c.loss).toBe(a.loss);
   });
 
-  it('validates on the whole split, and counts the bytes of the text without the ends of documents', async () => {
+  it('validates on the complete split, and counts the bytes of the text without the ends of documents', async () => {
     const lines = Array.from({ length: 300 }, (_, i) => JSON.stringify({ text: `Document ${i}, naïve as ever.` }));
     await writeFile(join(folder(), 'many.jsonl'), lines.join('\n'));
     await launch(
@@ -188,7 +188,7 @@ describe('a run on prepared data', () => {
     expect((await evaluate('val')).loss).toBeCloseTo(periodic!, 4);
   });
 
-  it('goes on in a shuffled mixture where it was, with the samples of a run that was not interrupted', async () => {
+  it('continues in a shuffled mixture where it was, with the samples of a run that was not interrupted', async () => {
     const made = await launch(['prepare', '*.txt', '--tokenizer', 'data/chars', '--out', 'data/more'], folder());
     expect(made.code).toBe(0);
     const mixture = ['data.shards=[data/chars,data/more]', 'data.weights=[3,1]', 'data.sampler=shuffled'];

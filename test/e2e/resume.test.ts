@@ -1,4 +1,4 @@
-/** Going on with a run is the same as never having stopped. */
+/** A resumed run is the same as one that never stopped. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -55,7 +55,7 @@ it('resumes with another precision, and says so', async () => {
   }
 });
 
-it('goes on after the samples it was trained on, and counts them, with another batch size from some step on', async () => {
+it('continues after the samples it was trained on, and counts them, with another batch size from some step on', async () => {
   const batches = (size: number) => [`train.globalBatchSize=${size}`, 'train.microBatchSize=4'];
   // A model that does not change has the losses of its samples.
   const still = [...tiny, 'schedule.learningRate=0', 'schedule.minLearningRate=0', 'data.sampler=shuffled'];
@@ -77,7 +77,7 @@ it('goes on after the samples it was trained on, and counts them, with another b
   expect(trainer.data.samplesSeen).toBe(80);
 });
 
-it('goes on from the newest whole checkpoint after SIGKILL, whenever it comes', async () => {
+it('resumes from the newest complete checkpoint after SIGKILL at any moment', async () => {
   const options = ['train.maxSteps=120', 'checkpoint.everySteps=10', 'checkpoint.keep=2'];
   await train(['--workers', '2', '--run-dir', 'undisturbed'], ...overrides, ...options);
   const expected = await checkpoint('undisturbed', 120);

@@ -58,7 +58,7 @@ test('chat continues line after line of a pipe, and sees what went before', () =
   expect(stdout).toMatch(/^.{5}\n.{5}\n.{5}\n$/);
 });
 
-test('chat says which line it cannot continue, and goes on to the next', () => {
+test('chat says which line it cannot continue, and continues with the next', () => {
   const { status, stdout, stderr } = launch(['chat', 'run', '--max-tokens', '5', '--greedy'], '\u0416\nthe cat\n');
   expect(stderr).toMatch(/warning: this line gets no answer: .*\u0416/);
   expect(stdout).toMatch(/^.{5}\n$/);

@@ -33,7 +33,7 @@ describe('a signal', () => {
   it.each(['SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGXCPU', 'SIGPWR'] as const)('%s ends a run in order', async (signal) => {
     const running = start(['--workers', '1', '--run-dir', signal, ...long], folder());
     await running.printed(/step +2\//);
-    // To every process of the job, as batch systems do; and they may repeat themselves: that is no impatience.
+    // To every process of the job, as batch systems do; and they may repeat the signal, which does not mean impatience.
     for (const pid of await running.descendants()) process.kill(pid, signal);
     running.process.kill(signal);
     if (signal !== 'SIGQUIT') running.process.kill(signal); // that is a key: twice is impatience
@@ -95,7 +95,7 @@ describe('a signal', () => {
     expect(await readdir(join(folder(), 'insisted'))).not.toContain('checkpoints');
   });
 
-  it('Ctrl-C that also ends who reads its output, as `| tee log`, ends the run in order', async () => {
+  it('Ctrl-C that also ends the reader of its output, as with `| tee log`, ends the run in order', async () => {
     const running = start(['--workers', '1', '--run-dir', 'tee', ...long], folder());
     await running.printed(/step +2\//);
     running.process.stdout?.destroy();
@@ -104,7 +104,7 @@ describe('a signal', () => {
     await expectNothingLost('tee');
   });
 
-  it('a run goes on when the shell ends in which npm was started', async () => {
+  it('a run continues when the shell ends in which npm was started', async () => {
     const npm = "require('node:child_process').spawn(process.execPath, process.argv.slice(1), { stdio: 'inherit' })";
     const run = [entry, '--workers', '1', '--run-dir', 'logged out', ...long];
     const words = [process.execPath, '-e', npm, '--', ...run].map(quoted).join(' ');
@@ -180,7 +180,7 @@ describe('output that cannot be written', () => {
   it.each([
     ['standard output', '>/dev/full'],
     ['standard error', '2>/dev/full'],
-  ])('on a full disk, %s: the run goes on to its end, and says so in its events', async (name, redirection) => {
+  ])('on a full disk, %s: the run continues to its end, and says so in its events', async (name, redirection) => {
     // What cannot be written for TensorBoard is warned of.
     const shown = ['--run-dir', name, '--tensorboard', '/dev/null/none'];
     const args = ['--workers', '1', ...shown, ...set(...tiny, 'train.maxSteps=20')];
@@ -205,7 +205,7 @@ describe('output that cannot be written', () => {
     });
   });
 
-  it('is none of `prepare`, whose product is a folder', async () => {
+  it('is not an error for `prepare`, whose product is a folder', async () => {
     const args = ['prepare', join(packageRoot, 'README.md'), '--tokenizer', 'byte', '--out', 'prepared'];
     expect((await full(args, '>/dev/full')).code).toBe(0);
     expect(await readdir(join(folder(), 'prepared'))).toContain('manifest.json');

@@ -1,4 +1,4 @@
-/** Who knocks at the coordinator's port and is no worker of this run: gets an answer where there is one, and harms nobody. */
+/** Connections to the coordinator's port that are not from a worker of this run: they get an answer where one exists, and harm nobody. */
 import { chmod, copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { join as joinPath } from 'node:path';
 import { Packr } from 'msgpackr';
@@ -85,7 +85,7 @@ it('nonsense at the port is ignored with a few warnings; the run waits on and tr
   expect(result.stderr.split('\n').length).toBeLessThan(20);
 });
 
-it('who has not the keys of the run cannot even speak: one warning for each way of it, and the run trains', async () => {
+it('a program without the keys of the run is not heard: one warning for each kind, and the run trains', async () => {
   const { running, address, keyPath } = await waitingRun('no keys');
   const keys = parseRunKeys(await readFile(keyPath, 'utf8'));
   const { joinPublicKey, joinSecretKey } = newRunKeys();
@@ -168,7 +168,7 @@ it('launch join says what is wrong with its keys, and takes them from the enviro
   expect((await running.finished).code).toBe(0);
 });
 
-it('a run that goes on has the keys that it had, and not where others could read them', async () => {
+it('a resumed run keeps its keys, where others cannot read them', async () => {
   const { running, address, keyPath } = await waitingRun('kept keys');
   const copied = joinPath(folder(), 'kept.key');
   await copyFile(keyPath, copied);

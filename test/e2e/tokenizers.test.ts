@@ -89,7 +89,7 @@ it('is taken from the checkpoint by a resume, not trained again', async () => {
   expect(await readFile(join((await savedTokenizer('own')).newest, 'tokenizer.json'), 'utf8')).toBe(before);
 });
 
-it('is refused where the name is none, or the file is not there', async () => {
+it('is refused if the name is unknown or the file does not exist', async () => {
   for (const [kind, message] of [
     ['bpe:100', 'expected one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens'],
     ['./absent', "./absent: expected Hugging Face's tokenizer.json or a folder that has one"],

@@ -67,7 +67,7 @@ it('shows kernels, waits, buckets and chunks of every worker, in the steps asked
   );
 });
 
-/** A timeline draws what lies inside each other; halves that overlap it cannot. Times are rounded to microseconds. */
+/** A timeline can draw spans inside each other, but not spans that overlap in part. Times are rounded to microseconds. */
 function expectNested(events: readonly Event[]): void {
   const open: Event[] = [];
   for (const event of [...events].sort((a, b) => a.ts - b.ts || b.dur - a.dur)) {

@@ -1,4 +1,4 @@
-/** A run that trains some parameters: the others keep their bits, and whoever resumes or joins goes on with the same. */
+/** A run that trains some parameters: the others keep their bits, and a worker that resumes or joins continues with the same. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
@@ -34,7 +34,7 @@ async function tensorsOf(path: string): Promise<Map<string, Buffer>> {
   return tensors;
 }
 
-/** Of the seed. */
+/** The parameters that the seed gives. */
 async function initialOf(path: string): Promise<Map<string, Buffer>> {
   const { modelConfig, trainer } = await openCheckpoint(path);
   const engine = await createEngine({ name: 'native' });

@@ -13,7 +13,7 @@ import type { HostArray, Tensor, TensorGroup } from '../../src/engine/tensor.ts'
 export interface DeviceTimes {
   /** Milliseconds that a kernel takes. */
   readonly kernelMs: (kernel: KernelName) => number;
-  /** Milliseconds that a copy of so many numbers takes, to the device or from it. */
+  /** Milliseconds that a copy of that many numbers takes, to the device or from it. */
   readonly copyMs: (numbers: number) => number;
   /** Milliseconds until the host learns that the device is through: 0 if absent. */
   readonly answerMs?: number;

@@ -1,4 +1,4 @@
-/** An engine that is nothing but its kernels in plain loops, as whoever writes a new one may begin: this file, and a line in a table. */
+/** An engine that is only its kernels in plain loops, as a new one may begin: this file, and a line in a table. */
 import type { EngineEntry } from '../../src/engine/engineEntry.ts';
 import { Float64Engine } from '../parity/model/float64Engine.ts';
 
@@ -8,6 +8,6 @@ export const toy: EngineEntry = {
   defaultDeviceKind: 'none',
   precisions: ['float32'],
   missing: () => undefined,
-  installHint: () => 'it is there',
+  installHint: () => 'it is available',
   start: async ({ device }) => new Float64Engine({ device }),
 };

@@ -1,6 +1,6 @@
 /**
  * Machines with several addresses, of both families, some of which lead nowhere: a bridge for containers, which has the same address on
- * every machine. Whoever joins by a printed command takes part, and two machines that do not reach each other are named. Needs root on Linux.
+ * every machine. Anyone who joins by a printed command takes part, and two machines that do not reach each other are named. Needs root on Linux.
  */
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

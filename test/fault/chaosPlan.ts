@@ -3,7 +3,7 @@ import { randomKey, randomUniform } from '../../src/base/counterRandom.ts';
 
 interface Common {
   readonly atMs: number;
-  /** In [0, 1): which of the workers or commands that are there. */
+  /** In [0, 1): which of the present workers or commands. */
   readonly who: number;
 }
 

@@ -7,7 +7,7 @@ import { type StepClock, signal, workerPids } from './elasticRun.ts';
 /** Fewer workers than this, and another `launch join` comes. */
 const workersMin = 3;
 const workersMax = 6;
-/** Of this machine's workers so many are never asked to leave: those who have left are not started again. */
+/** Number of this machine's workers that are never asked to leave, because those that have left are not started again. */
 const localStayersMin = 2;
 
 interface Worker {
@@ -31,7 +31,7 @@ export interface ChaosOptions {
 export class Chaos {
   readonly #options: ChaosOptions;
   readonly #startMs = Date.now();
-  /** Of every `launch join`, also of those that have ended. */
+  /** One for every `launch join`, also for those that have ended. */
   readonly guests: Running[] = [];
   /** What was done, with the second and the step. */
   readonly record: string[] = [];
@@ -57,7 +57,7 @@ export class Chaos {
     }
   }
 
-  /** Nothing is frozen any more. Whoever was asked to leave does so, then all guests are. Resolves when they are gone. */
+  /** Nothing is frozen any longer. Workers that were asked to leave do so, then all guests are asked. Resolves when they are gone. */
   async calm(): Promise<void> {
     this.thaw();
     for (const [pid, name] of this.#leaving) {

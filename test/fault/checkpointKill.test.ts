@@ -23,7 +23,7 @@ function runProcess(step: number | 'open', killAt: number) {
   return spawnSync(process.execPath, [script, folder, `${step}`, `${killAt}`], { encoding: 'utf8' });
 }
 
-/** What the next start finds: the newest whole step, its values all equal to it, and nothing else but whole checkpoints. */
+/** What the next start finds: the newest complete step, its values all equal to it, and nothing else but complete checkpoints. */
 async function stateAfterRestart(): Promise<number | undefined> {
   const newest = await new CheckpointStore(folder).newestWhole();
   expect(existsSync(folder) ? readdirSync(folder).filter((name) => !/^step-\d{8}$/.test(name)) : []).toEqual([]);
@@ -48,9 +48,9 @@ interface Scenario {
   /** Steps written before. */
   before: number[];
   step: number;
-  /** The newest whole one before, and after. */
+  /** The newest complete one before, and after. */
   newest: [before: number | undefined, after: number];
-  /** What kills leave in the folder besides whole checkpoints, over all moments. */
+  /** What kills leave in the folder besides complete checkpoints, over all moments. */
   leaves: string[];
 }
 

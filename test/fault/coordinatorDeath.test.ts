@@ -30,7 +30,7 @@ it('a coordinator that is killed: every worker ends, and `launch join` says why'
   while ((await running.descendants()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
-it('Ctrl-C on `launch join` takes its workers along, at a step boundary, and the run goes on without them', async () => {
+it('Ctrl-C on `launch join` takes its workers along, at a step boundary, and the run continues without them', async () => {
   const { running, joined } = await joinedRun('left');
   joined.process.kill('SIGINT');
   expect(await joined.finished).toMatchObject({ code: 130, stderr: '' });

@@ -1,4 +1,4 @@
-/** A disk that fills up while a run goes on: the run trains to its end, its last checkpoint stays, the user is told. */
+/** A disk that fills up during a run: the run trains to its end, its last checkpoint stays, the user is told. */
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +16,9 @@ async function mountSmallDisk(path: string, bytes: number): Promise<boolean> {
   try {
     await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
   } catch (error) {
-    process.stdout.write(`no disk of its own (${String(error).split('\n')[0]}): a file stands where checkpoints go\n`);
+    process.stdout.write(
+      `no disk of its own (${String(error).split('\n')[0]}): a file blocks the folder of checkpoints\n`,
+    );
     return false;
   }
   mounted = path;
@@ -53,7 +55,7 @@ it('keeps the checkpoint before, trains on, and ends with code 1 and what to do'
   expect(result.stdout).toMatch(/step 450\/450 +loss/);
   expect(await running.descendants()).toEqual([]);
 
-  // Room again: nothing half written is left, and the run goes on from the checkpoint that stayed.
+  // Room again: nothing half written is left, and the run resumes from the checkpoint that stayed.
   if (isDisk) await rm(filler);
   else {
     await rm(checkpoints);
@@ -88,7 +90,7 @@ it('refuses a run at its start where no checkpoint would ever fit', async () => 
   expect(await readdir(disk)).toEqual([]);
 });
 
-it('goes on with a run although no checkpoint would fit any more, and says so', async () => {
+it('continues a run although no checkpoint would fit any longer, and says so', async () => {
   const disk = join(folder(), 'filled');
   if (!(await mountSmallDisk(disk, 8 << 20))) return;
   const runDir = join(disk, 'run');

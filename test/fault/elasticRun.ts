@@ -31,14 +31,14 @@ export interface EventLine {
   readonly worker?: string;
 }
 
-/** The whole lines: the run may be writing another. */
+/** The complete lines: the run may be writing another. */
 async function linesOf<T>(path: string): Promise<T[]> {
   const text = await readFile(path, 'utf8').catch(() => '');
   const whole = text.split('\n').slice(0, -1);
   return whole.map((line) => JSON.parse(line) as T);
 }
 
-/** The step lines of `metrics.jsonl`, in the order in which they are there. */
+/** The step lines of `metrics.jsonl`, in the order of the file. */
 export async function stepsOf(runDir: string): Promise<StepLine[]> {
   return (await linesOf<StepLine>(join(runDir, 'metrics.jsonl'))).filter(({ loss }) => loss !== undefined);
 }

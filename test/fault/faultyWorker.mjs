@@ -36,7 +36,7 @@ function onSend(message, deliver) {
   if (moment === 'optimizer' && message.type === 'applied' && message.step === faultStep) fault(message.step);
   deliver();
   if (moment === 'beforeCommit' && message.type === 'reduced' && message.step === faultStep) fault(message.step);
-  // Nothing more is told before the gradients are there: the compute thread is at work when the loop comes round.
+  // Nothing more is told before the gradients are computed: the compute thread is at work when the loop comes round.
   const isNext = message.type === 'applied' && message.step === faultStep - 1;
   if (moment === 'forward' && isNext) setImmediate(() => fault(faultStep));
 }

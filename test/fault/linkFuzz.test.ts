@@ -184,7 +184,7 @@ describe('the port of the coordinator', () => {
     expect(log.filter((line) => line.startsWith('refused')).length).toBeLessThanOrEqual(4);
   });
 
-  it('bytes that are no ZeroMQ, or begin like it, harm nobody', async () => {
+  it('bytes that are not ZeroMQ, or only begin like it, harm nobody', async () => {
     await fc.assert(
       fc.asyncProperty(raw, async (bytes) => {
         await Promise.all([sendRaw(portOf(server.address), bytes), pair.work()]);
@@ -344,7 +344,7 @@ describe.each([true, false])('the port of the ring, local path: %s', (localRing)
   });
 });
 
-it('without keys, a ring drops what is none of its frames: sums stay right', async () => {
+it('without keys, a ring drops frames that are not its own: sums stay right', async () => {
   const members = await openMembers(2, {}, zmqTransport(), '127.0.0.1');
   for (const { link } of members) closing(link);
   formAll(members, 1);
@@ -382,7 +382,7 @@ describe.runIf(localHostId())('the local stream', () => {
   const names = () =>
     [...readFileSync('/proc/net/unix', 'utf8').matchAll(/@(lockstep-ring-[0-9a-f]{32})/g)].map(([, name]) => name!);
 
-  it('is joined by nobody who has only read its name', async () => {
+  it('cannot be joined with only its name', async () => {
     const pair = await ringPair(true);
     const [a, b] = pair.links;
     await fc.assert(
@@ -405,7 +405,7 @@ describe.runIf(localHostId())('the local stream', () => {
     );
   });
 
-  it('ends where its bytes are no frames, and takes no memory for what they claim', async () => {
+  it('ends where its bytes are not frames, and takes no memory for what they claim', async () => {
     const proof = Buffer.alloc(32, 7);
     const offer = { name: `lockstep-ring-${'0'.repeat(31)}1`, ticket: Buffer.alloc(32, 1), proof };
     let bytes: Uint8Array = new Uint8Array(0);

@@ -23,7 +23,7 @@ import { usageOf } from './processUsage.ts';
 
 const folder = useFolder();
 const obstacle = await Network.obstacle();
-/** Steps that show that a run goes on. */
+/** Steps that show that a run continues. */
 const someSteps = 20;
 
 let network: Network;
@@ -87,13 +87,13 @@ class Run {
     return events.map(({ event }) => event).filter((event) => event !== 'fenced');
   }
 
-  /** Resolves when so many ranks have done some steps together. */
+  /** Resolves when that many ranks have done some steps together. */
   async ranks(count: number): Promise<void> {
     await until(async () => (await lastStepOf(this.runDir))?.ranks.length === count, this.running);
     await this.clock.reached(this.clock.newest + someSteps);
   }
 
-  /** Ctrl-C: the run is whole, computed what an undisturbed one does, and leaves nothing. @returns its standard error */
+  /** Ctrl-C: the run is complete, computed what an undisturbed one does, and leaves nothing. @returns its standard error */
   async finish(): Promise<string> {
     this.running.process.kill('SIGINT');
     const result = await this.running.finished;
@@ -145,7 +145,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     ]);
   });
 
-  it('a cable that is pulled for longer than the deadline: the others go on, and the worker comes back', async () => {
+  it('a cable that is pulled for longer than the deadline: the others continue, and the worker comes back', async () => {
     const run = await Run.ofFour('long cut');
     const before = (await usageOf(run.running.process.pid!))!;
     await network.plug('c', 'down');
@@ -196,7 +196,7 @@ describe.skipIf(obstacle)(`machines${obstacle === undefined ? '' : ` (skipped: $
     expect(await run.storyOf(1)).toEqual(['join', 'lost', 'join', 'leave']);
   });
 
-  nightlyIt('the cable of the coordinator: its own workers go on, and the others come back', async () => {
+  nightlyIt('the cable of the coordinator: its own workers continue, and the others come back', async () => {
     const run = await Run.ofFour('coordinator cut');
     await network.plug('a', 'down');
     await run.ranks(2);

@@ -97,7 +97,7 @@ export class Network {
     return `10.77.0.${this.#machines.indexOf(machine) + 1}`;
   }
 
-  /** Of a network with many addresses. */
+  /** For a network with many addresses. */
   address6(machine: string): string {
     return `fd77::${this.#machines.indexOf(machine) + 1}`;
   }

@@ -103,7 +103,7 @@ describe('killed again and again', () => {
       const left = await readdir(join(folder(), `killed-${whole}`)).catch(() => []);
       expect(left).not.toContain('manifest.json');
     }
-    process.stdout.write(`${source}: killed ${kills} times, went on ${wentOn} times\n`);
+    process.stdout.write(`${source}: killed ${kills} times, continued ${wentOn} times\n`);
     expect(kills).toBeGreaterThan(0);
     expect(wentOn).toBeGreaterThan(0);
     expect(await contentsOf(`killed-${whole}`)).toEqual(await contentsOf(whole));
@@ -113,7 +113,7 @@ describe('killed again and again', () => {
 });
 
 describe('standard input', () => {
-  /** Runs to the end, or until something is in `out` that can be gone on with. */
+  /** Runs to the end, or until `out` has something to resume from. */
   async function fromInput(
     input: string,
     out: string,
@@ -138,7 +138,7 @@ describe('standard input', () => {
     return { code, stderr };
   }
 
-  it('is gone on with if it is the same, and refused if it is not', async () => {
+  it('is resumed if it is the same, and refused if it is not', async () => {
     expect(await fromInput('text.txt', 'input', true)).toMatchObject({ code: null });
     const changed = await readFile(join(folder(), 'text.txt'));
     changed.write('X');
@@ -189,7 +189,7 @@ describe('a disk that fills up', () => {
 });
 
 describe('two in one folder', () => {
-  it('the second is refused, the first goes on', async () => {
+  it('the second is refused, the first continues', async () => {
     const first = start(prepare('text.txt', 'both'), folder());
     for (;;) {
       if ((await readdir(join(folder(), 'both')).catch(() => [] as string[])).includes('prepare.lock')) break;

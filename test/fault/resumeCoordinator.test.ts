@@ -1,6 +1,6 @@
 /**
  * `launch` is killed, in different moments, and resumed: its workers are still there, and nothing is lost or done twice. When they
- * are gone too, the newest checkpoint is where it goes on.
+ * are gone too, it resumes from the newest checkpoint.
  */
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
@@ -48,7 +48,7 @@ it.each([
   ['in its first steps', /step +3\//],
   ['as a checkpoint is written', /step +40\/\d+ +loss/],
   ['between two checkpoints', /step +71\//],
-])('%s: its workers go on from the last committed step, without a checkpoint', async (runDir, moment) => {
+])('%s: its workers continue from the last committed step, without a checkpoint', async (runDir, moment) => {
   const killed = await killedRun(runDir, moment);
   const resumed = start(['--resume', runDir], folder());
   const result = await resumed.finished;
@@ -69,7 +69,7 @@ const moments = ['forming', ...stepMoments, 'evaluate', 'snapshot'] as const;
 /** Before the first step, with the sums of a step made and not yet committed, committed and not yet applied, and with a state under way. */
 const representative: readonly string[] = ['forming', 'beforeCommit', 'afterCommit', 'snapshot'];
 const isRepresentative = (moment: string) => representative.includes(moment);
-const killedAt = 'killed at a moment of a step, %s: all its workers go on';
+const killedAt = 'killed at a moment of a step, %s: all its workers continue';
 
 it.each(moments.filter(isRepresentative))(killedAt, goesOnAfter);
 nightlyIt.each(moments.filter((moment) => !isRepresentative(moment)))(killedAt, goesOnAfter);

@@ -1,5 +1,5 @@
 /**
- * Run by unevenWorkers.test.ts in a process of its own: a worker that takes so many milliseconds longer for each sample than its
+ * Run by unevenWorkers.test.ts in a process of its own: a worker that takes a number of milliseconds longer for each sample than its
  * processor needs, as on a slower machine.
  * usage: node slowWorker.mjs '{"id":…,"coordinatorAddress":…,"msPerSample":…}'
  */

@@ -1,5 +1,5 @@
 /**
- * A worker that is killed or stopped at any moment of a step: the others go on, and what they compute is what they would have
+ * A worker that is killed or stopped at any moment of a step: the others continue, and what they compute is what they would have
  * computed with it. How long they stood still is measured and printed, not asserted.
  */
 import { once } from 'node:events';

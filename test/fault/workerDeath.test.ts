@@ -1,4 +1,4 @@
-/** A run that cannot go on without a worker ends: with an error that names it, in bounded time, and with no process left. */
+/** A run that cannot continue without a worker ends: with an error that names it, in bounded time, and with no process left. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -87,7 +87,7 @@ it.each(Object.entries(faults))('%s', async (name, { signal, rank, moment, messa
   await expectFlight(runDir, rank, result.stderr);
 });
 
-it('stopped while it waits for workers: what the others hold is saved, and a resume goes on from there', async () => {
+it('stopped while it waits for workers: what the others hold is saved, and a resume continues from there', async () => {
   const args = ['--listen', 'tcp://127.0.0.1:0', '--workers', '2', '--min-workers', '2', '--max-restarts', '0'];
   const long = ['comm.joinTimeoutMs=600000', 'comm.heartbeatIntervalMs=100'];
   const steps = set(...tiny, 'train.maxSteps=1000000', ...long);

@@ -152,7 +152,7 @@ int main() {
   for (int round = 0; round < 5; round++) {
     for (int i = 0; i < 200; i++) everyTaskOnce(*pool, 1 + i % 37);
     expect(step(*pool) == expected, "the same bits with any number of threads");
-    // Now the helpers sleep, and are to be woken.
+    // Now the helpers sleep, and must be woken.
     usleep(5'000);
   }
   delete pool;

@@ -1,4 +1,4 @@
-/** What survives a crash: the journal, with its real lines, and checkpoints that are there whole or not at all. */
+/** What survives a crash: the journal, with its real lines, and checkpoints that are complete or absent. */
 import { stateParts } from '../../src/base/stateParts.ts';
 import type { CheckpointContents } from '../../src/checkpoint/writer.ts';
 import type { StateStore, StoredState } from '../../src/coordinator/checkpointer.ts';
@@ -43,7 +43,7 @@ export class JournalFile {
     }
   }
 
-  /** @param isNew the first record takes the place of what is there */
+  /** @param isNew the first record replaces the present records */
   open(isNew: boolean, onRecord: (record: JournalRecord) => void): JournalSink {
     let { history, crc }: { history: JournalHistory | undefined; crc: number } = isNew
       ? { history: undefined, crc: 0 }

@@ -3,7 +3,7 @@ import type { Random } from './world.ts';
 
 interface Common {
   readonly atMs: number;
-  /** In [0, 1): which of those that are there. */
+  /** In [0, 1): which of the present ones. */
   readonly who: number;
 }
 

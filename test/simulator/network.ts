@@ -1,5 +1,5 @@
 /**
- * A network of TCP-like connections behind the interfaces of comm/link.ts: what one connection carries arrives whole and in
+ * A network of TCP-like connections behind the interfaces of comm/link.ts: what one connection carries arrives complete and in
  * order, after delays that differ; between connections nothing is ordered. A connection that is cut loses what is under way, and
  * each end learns of it late. Between hosts that are partitioned nothing arrives, and nobody learns of it, until they are not.
  */

@@ -22,14 +22,14 @@ export const tensors = [
 ];
 
 const trainedBlock = { length: blockLength, offsets, sizes };
-/** Of a state: values of what is trained, of what is frozen, and both moments. */
+/** The parts of a state: trained values, frozen values, and both moments. */
 export const stateBlocks = [trainedBlock, { length: 4, offsets: [1], sizes: [2] }, trainedBlock, trainedBlock];
 /** Numbers of parameters, m and v in a stream. */
 export const partLengths = [10, 8, 8] as const;
 
 export type Blocks = readonly [p: Float32Array, frozen: Float32Array, m: Float32Array, v: Float32Array];
 
-/** Of one sample. */
+/** For one sample. */
 function gradientOf(step: number, sample: number, element: number): number {
   return (mix32(step * 65_537 + sample * 257 + element) % 15) - 7;
 }
@@ -96,7 +96,7 @@ export function gradientOfShare(step: number, { sampleFrom, sampleCount }: Share
 
 /** What every replica must be after each step: a pure function of the steps committed and of how each was divided. */
 export class Reference {
-  /** Of each step, over the global batch. */
+  /** One for each step, over the global batch. */
   readonly gradients: Float32Array[] = [new Float32Array(blockLength)];
   readonly states: Float32Array[] = [dense(newBlocks())];
   /** What every replica must clip the gradient of each step by. */

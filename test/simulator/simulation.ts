@@ -262,7 +262,7 @@ export class Simulation {
     this.#resumeLater(process, children);
   }
 
-  /** The command ends, with its workers. Whoever watches it starts it again, and the workers of other machines, which were told to stop. */
+  /** The command ends, with its workers. A supervisor starts it again, and also the workers of other machines, which were told to stop. */
   #resumeLater(process: SimProcess, children: Map<string, Worker>): void {
     // What kills a command has it started again too.
     if (this.#coordinator?.process === process) this.#coordinator = undefined;
@@ -516,7 +516,7 @@ export class Simulation {
     }
   }
 
-  /** Every window was evaluated once, whoever came or went. */
+  /** Every window was evaluated once, whichever workers came or left. */
   #checkEvaluated({ step, valLoss, valTargets }: EvaluationMetrics): void {
     const { config } = this.#setting;
     const { loss, weight } = simulatedLoss(new ValidationPlan(dataset, config, 2 ** 30).share(0, 1, 0));
@@ -558,7 +558,7 @@ export class Simulation {
     for (let line = last + 1; line <= step; line++) this.#lines.push(line);
   }
 
-  /** Of steps that only a worker knew of after a power cut. */
+  /** Steps that only a worker knew after a power cut. */
   #addLostLines(): void {
     for (let step = this.#lines.length + 1; this.#journal.lostSteps.has(step); step++) this.#lines.push(step);
   }

@@ -1,6 +1,6 @@
 /**
  * Virtual time: events in the order of their times, one after the other, each with all that follows from it without further
- * time (promises). Everything random comes from one generator, so that a seed is a whole run.
+ * time (promises). Everything random comes from one generator, so that a seed determines a run.
  */
 import type { Clock } from '../../src/base/clock.ts';
 import { mix32, type RandomKey, randomBits, randomKey } from '../../src/base/counterRandom.ts';
@@ -46,7 +46,7 @@ export class Random {
 export class World {
   readonly random: Random;
   nowMs = 0;
-  /** Of all that happened so far. */
+  /** A hash of all that has happened so far. */
   traceHash = 0;
   /** The last things that happened, for a failure's report. */
   readonly recent: string[] = [];
@@ -146,7 +146,7 @@ function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** An operating system's process: it dies, or is frozen and finds all that came meanwhile when it goes on. */
+/** An operating system's process: it dies, or is frozen and finds all that has arrived when it continues. */
 export class SimProcess implements Clock {
   readonly world: World;
   readonly host: string;

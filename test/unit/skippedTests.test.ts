@@ -50,7 +50,7 @@ it('a case that is left to the night is counted, with the reason; at night it ma
 
 it.each([
   ['survive', ['SIGKILL forward', 'SIGSTOP reduceScatter', 'SIGKILL checkpoint twice']],
-  ['resumeCoordinator', ['killed at a moment of a step, forming: all its workers go on']],
+  ['resumeCoordinator', ['killed at a moment of a step, forming: all its workers continue']],
   ['namespaces', ['machines, three of them train together', 'a slow or lossy way to a machine, by nft']],
 ])('a representative case of %s may be skipped by nothing', (name, cases) => {
   const file = `test/fault/${name}.test.ts`;

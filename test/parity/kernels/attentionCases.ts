@@ -1,4 +1,4 @@
-/** Kernel suite: attention, whole and token by token. */
+/** Kernel suite: attention, all at once and token by token. */
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../../src/engine/tensor.ts';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
@@ -44,7 +44,7 @@ export function attentionCases(context: ContextGetter): void {
     { b: 2, t: 64, nHead: 4, headSize: 32 },
     { b: 1, t: 130, nHead: 2, headSize: 64 },
     { b: 1, t: 257, nHead: 1, headSize: 20 },
-    // Around the edges of a vector and of a block, and head sizes with whole vectors, half ones and hardly any.
+    // Around the edges of a vector and of a block, and head sizes of full vectors, half ones and less.
     ...[2, 15, 16, 17, 31, 32, 65].map((t) => ({ b: 2, t, nHead: 2, headSize: 5 })),
     ...[63, 127, 128, 129].map((t) => ({ b: 1, t, nHead: 1, headSize: 80 })),
     { b: 1, t: 193, nHead: 1, headSize: 128 },

@@ -45,7 +45,7 @@ const shapes = [
   [64, 96, 129],
   [39, 300, 40],
   [300, 40, 33],
-  // Several parts of rows and of columns of a weight's gradient; a weight too deep to be packed whole.
+  // Several parts of rows and of columns of a weight's gradient; a weight too deep to be packed at once.
   [9, 1060, 1090],
   [3, 5, 17_000],
 ] as const;

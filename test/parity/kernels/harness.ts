@@ -116,7 +116,7 @@ export class KernelContext {
     return tensor;
   }
 
-  /** A tensor full of NaN: what a kernel assigns must not depend on what was there, and must all be written. */
+  /** A tensor full of NaN: what a kernel assigns must not depend on the previous content, and must all be written. */
   out(shape: Shape, dtype: 'float32' | 'bfloat16' = 'float32'): Tensor {
     const data = new Float32Array(sizeOf(shape)).fill(Number.NaN);
     return this.put(shape, dtype === 'bfloat16' ? toBfloat16(data) : data);

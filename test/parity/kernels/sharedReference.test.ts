@@ -11,7 +11,7 @@ function counted() {
   return { calls, scaled };
 }
 
-it('equal operands are computed once, whoever holds them', () => {
+it('equal operands are computed once, whichever array holds them', () => {
   const { calls, scaled } = counted();
   const first = scaled({ values: Float32Array.of(1, 2) }, 3);
   expect(scaled({ values: Float32Array.of(0, 1, 2).subarray(1), bias: undefined }, 3)).toEqual(first);

@@ -15,7 +15,7 @@ export const TOLERANCES = {
   /** Sums of up to 600 products. */
   linearForward: 1e-5,
   linearBackward: 1e-5,
-  /** Of a bfloat16 result: half the distance of two neighbours. */
+  /** For a bfloat16 result: half the distance of two neighbours. */
   roundedToBfloat16: 2 ** -8 + 1e-5,
   activationForward: 2e-6,
   activationBackward: 4e-6,

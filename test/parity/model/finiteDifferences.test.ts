@@ -1,4 +1,4 @@
-/** The gradients of the tape, for whole models, against central finite differences, both in float64. */
+/** The gradients of the tape, for complete models, against central finite differences, both in float64. */
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../../src/engine/tensor.ts';
 import { Model } from '../../../src/model/model.ts';
@@ -12,7 +12,7 @@ const step = 1e-5;
 /** A central difference is off by about step² of the third derivative, and by 1e-14 of the loss divided by the step. */
 const tolerance = 1e-6;
 
-describe('whole model, every parameter', () => {
+describe('complete model, every parameter', () => {
   it.each(variants)('$name', ({ config }) => {
     const engine = new Float64Engine();
     const parameters = new Parameters(engine, parameterSpecs(config), { training: true });

@@ -1,6 +1,6 @@
 /**
  * An engine in float64: the kernels are the reference of test/parity/kernels, plain loops from the definitions. Through it
- * the tape and the model can be held against finite differences to many digits, and fast engines against the whole model.
+ * the tape and the model can be held against finite differences to many digits, and fast engines against the complete model.
  * It is strict: fresh tensors are NaN, and a released tensor must not be used.
  */
 import { InvariantError, invariant } from '../../../src/base/errors.ts';

@@ -1,4 +1,4 @@
-/** The common suite: a whole model on one engine against PyTorch's fixtures and against the float64 engine. */
+/** The common suite: a complete model on one engine against PyTorch's fixtures and against the float64 engine. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';
@@ -13,7 +13,7 @@ import { Float64Engine } from './float64Engine.ts';
 import { fixtureTraining, fixtureVariants, initialParameters } from './pytorchFixtures.ts';
 import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
 
-/** Of the largest magnitude in each tensor. */
+/** Relative to the largest magnitude in each tensor. */
 const tolerance = 1e-4;
 
 export interface ModelSuiteOptions {

@@ -9,7 +9,7 @@ import { Trainer } from '../../../src/model/training.ts';
 import { Float64Engine } from '../../parity/model/float64Engine.ts';
 import { randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
-/** Of one sequence: of each weight of a product 2 a token in forward, and 2 for each gradient that a kernel is asked for. */
+/** For one sequence: each weight of a product does 2 a token in forward, and 2 for each requested gradient. */
 async function flopsOfKernels(config: ModelConfig, trainable: Trainable): Promise<number> {
   let flops = 0;
   const T = config.blockSize;

@@ -53,7 +53,7 @@ describe('a flight recorder', () => {
     );
   });
 
-  it('cuts what is long, counts bytes, and survives what is no JSON', () => {
+  it('cuts what is long, counts bytes, and survives values that are not JSON', () => {
     const recorder = new FlightRecorder({ folder: 'unwritten', name: 'it' });
     const circular: { self?: object } = {};
     circular.self = circular;

@@ -8,13 +8,13 @@ import { nodeJournalDisk } from '../../../src/records/journalDisk.ts';
 
 const failure = (code: string) => Object.assign(new Error(code), { code });
 
-it.runIf(process.platform === 'linux')('a folder that cannot be synced is no failure of the disk', async () => {
+it.runIf(process.platform === 'linux')('a folder that cannot be synced is not a failure of the disk', async () => {
   expect(() => fsyncSync(openSync('/proc', 'r'))).toThrow('EINVAL');
   await nodeDisk.syncDirectory('/proc');
   nodeJournalDisk.syncFolderOf('/proc/version');
 });
 
-it('a folder that is not there is one', async () => {
+it('a folder that does not exist is one', async () => {
   await expect(nodeDisk.syncDirectory('/proc/none')).rejects.toThrow('ENOENT');
   expect(() => nodeJournalDisk.syncFolderOf('/proc/none/file')).toThrow('ENOENT');
 });
@@ -23,11 +23,11 @@ it.each(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS', 'ESTALE', 'EBADF'])('%s is a failur
   expect(() => passUnsupportedFolderSync(failure(code), tmpdir())).toThrow(code);
 });
 
-it.each(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'EISDIR'])('%s of a folder is none', (code) => {
+it.each(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'EISDIR'])('%s of a folder is not', (code) => {
   passUnsupportedFolderSync(failure(code), '/proc/none');
 });
 
-it('a folder that may be written, but not be synced, is none either, and it is said once', async () => {
+it('a folder that may be written but not synced is not, which is said once', async () => {
   const warnings: string[] = [];
   const listener = ({ message }: Error) => void warnings.push(message);
   process.on('warning', listener);

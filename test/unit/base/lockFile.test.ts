@@ -127,7 +127,7 @@ it('is renewed, and made again where somebody removed it', async () => {
   await vi.waitFor(async () => expect(await ownerNow()).toMatchObject(processOf()), 10_000);
 });
 
-it('tells who has taken it, and leaves it to them', async () => {
+it('names the process that holds it, and leaves it there', async () => {
   const taker = await new Promise<string>((resolve) => {
     void claim({ times: short, onLost: resolve }).then(() => leave(elsewhere));
   });

@@ -40,7 +40,7 @@ describe('KernelTimer', () => {
 
   it('times every kernel that an engine runs, those that resolve later too, and only while it is told to', async () => {
     const called: string[] = [];
-    // Every method of the engine that is no housekeeping, found by looking at what a training step calls.
+    // Every method of the engine that computes, found by looking at what a training step calls.
     const spy = new Proxy(new Float64Engine(), {
       get: (target, key) => {
         const member: unknown = Reflect.get(target, key, target);

@@ -20,7 +20,7 @@ describe('stepFlops', () => {
     }
   });
 
-  it('counts the whole head with the forward pass, where its gradients are computed', () => {
+  it('counts the complete head with the forward pass, where its gradients are computed', () => {
     const model = { ...tinyConfig, nLayer: 1, nEmbd: 2, nHead: 1, blockSize: 4, vocabSize: 100, bias: false };
     const layer = 12 * 2 * 2 + 2 * 4; // weights, attention
     expect(phaseFlops(model, 3)).toEqual({ forward: 3 * (2 * layer + 6 * 200), backward: 3 * 4 * layer });
@@ -48,7 +48,7 @@ describe('runStepBench', () => {
     expect(kernels.kernels.map(({ name }) => name)).toContain('squaredNorm');
   });
 
-  it('times every phase of whole steps in microbatches', async () => {
+  it('times every phase of complete steps in microbatches', async () => {
     const report = await runStepBench(new Float64Engine(), {
       model: { ...tinyConfig, dropout: 0.1 },
       train: { globalBatchSize: 4, microBatchSize: 2, activationRecompute: 'none', seed: 1 },

@@ -1,6 +1,6 @@
 /**
  * A write is stopped before each of its disk operations, and in the middle of those that have one. Whatever the moment,
- * the next start must find the old state or the whole new one, and clear away the rest.
+ * the next start must find the old state or the complete new one, and clear away the rest.
  */
 import { cpSync, readdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -72,7 +72,7 @@ interface Scenario {
   /** Steps written before. */
   before: number[];
   step: number;
-  /** Steps that may be the newest whole one afterwards. */
+  /** Steps that may be the newest complete one afterwards. */
   after: number[];
 }
 

@@ -167,7 +167,7 @@ describe('a folder that Lockstep did not write', () => {
     { holds: false, says: undefined },
   ])('has biases: $holds, whatever config.json says ($says)', async ({ holds, says }) => {
     const model = { ...tinyModel, bias: holds };
-    // The mask of attention has a name like a bias, and is none.
+    // The mask of attention has a name like a bias, but is not one.
     const mask = { name: 'transformer.h.0.attn.bias', shape: [1, 1, 8, 8] };
     const config = { ...published, ...(says !== undefined && { lockstep: { version: 1, bias: says } }) };
     const checkpoint = await openCheckpoint(publishedFolder({ tensors: [...tensorsOf(model), mask], config }));
@@ -233,7 +233,7 @@ describe('a folder that Lockstep did not write', () => {
     await expect(openCheckpoint(integers)).rejects.toThrow('has pytorch_model.bin, which can run code');
   });
 
-  test('an empty folder, a file and an absent path are no checkpoint', async () => {
+  test('an empty folder, a file and an absent path are not checkpoints', async () => {
     const folder = temporaryFolder();
     mkdirSync(join(folder, 'empty'));
     writeFileSync(join(folder, 'file'), '');

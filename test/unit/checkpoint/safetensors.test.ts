@@ -15,7 +15,7 @@ import { contentsAt, temporaryFolder, tensorsOf, tinyModel, valuesOf, writeTiny 
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** Parses a header that stands before `dataBytes` bytes of data. */
+/** Parses a header that precedes `dataBytes` bytes of data. */
 function parse(header: unknown, dataBytes: number) {
   const json = encode(typeof header === 'string' ? header : JSON.stringify(header));
   return parseSafetensorsHeader(json, 8 + json.length + dataBytes, 'x.safetensors');
@@ -176,7 +176,7 @@ test('a valid file with some bytes of its header changed is a covering table or 
   );
 });
 
-test('the published layout, read by nothing of ours: length, JSON, data at data_offsets after the header', async () => {
+test('the published layout, read without our code: length, JSON, data at data_offsets after the header', async () => {
   const store = new CheckpointStore(temporaryFolder());
   const contents = contentsAt(2);
   const path = await writeTiny(store, contents);

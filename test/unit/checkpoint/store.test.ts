@@ -88,7 +88,7 @@ describe('writing and reading', () => {
     expect(await collect(checkpoint.stream('v', trainedNames))).toEqual(values[2]);
   });
 
-  test('moments of no tensor, or of one that is not there, are refused', async () => {
+  test('moments of no tensor, or of one that does not exist, are refused', async () => {
     const store = new CheckpointStore(temporaryFolder());
     await expect(store.beginWrite({ ...contentsAt(1), moments: [] })).rejects.toThrow('has no moments');
     await expect(store.beginWrite({ ...contentsAt(1), moments: ['x'] })).rejects.toThrow(
@@ -249,7 +249,7 @@ describe('newestWhole', () => {
     for (const step of [100, 200, 300, 400]) await writeTiny(store, contentsAt(step));
     flipBit(join(store.directory, 'step-00000400', 'optimizer.safetensors'), 3000);
     renameSync(join(store.directory, 'step-00000300', 'manifest.json'), join(store.directory, 'away'));
-    mkdirSync(join(store.directory, 'step-1')); // not a name of ours
+    mkdirSync(join(store.directory, 'step-1')); // not a name that we write
     const newest = await store.newestWhole();
     expect(newest?.checkpoint.trainer?.step).toBe(200);
     expect(newest?.skipped.map(({ step }) => step)).toEqual([400, 300]);
@@ -284,7 +284,7 @@ describe('retention', () => {
     expect(await stepsOf(store)).toEqual([4, 3, 2, 1]);
   });
 
-  test('a damaged or a later checkpoint never costs a whole one its place', async () => {
+  test('a damaged or a later checkpoint never displaces a complete one', async () => {
     const store = new CheckpointStore(temporaryFolder(), { keep: 1 });
     await writeTiny(store, contentsAt(300));
     await writeTiny(store, contentsAt(100)); // the run was taken back to an earlier step
@@ -335,7 +335,7 @@ interface Writer {
 describe('what dead writers left', () => {
   const deadPid = spawnSync(process.execPath, ['-e', '']).pid;
 
-  /** Of a writer of the checkpoint of step 5. */
+  /** The name of the hidden folder of a writer of step 5. */
   function hiddenName(kind: 'tmp' | 'old', { pid, place = placeWord(), word = processWord(pid) }: Writer): string {
     return `.${kind}-step-00000005-${place}-${pid}-${word}-0123abcd`;
   }
@@ -371,7 +371,7 @@ describe('what dead writers left', () => {
     expect((await again.newestWhole())?.checkpoint.trainer?.step).toBe(5);
   });
 
-  test('a write that is going on in this process is left alone by another store', async () => {
+  test('a write in progress in this process is left alone by another store', async () => {
     const directory = temporaryFolder();
     const contents = contentsAt(5);
     const writer = await new CheckpointStore(directory).beginWrite(contents);

@@ -58,7 +58,7 @@ export function streamBytes(tensors: readonly TensorShape[], seed: number): Uint
   return Buffer.concat(parts.map((values) => new Uint8Array(values.buffer)));
 }
 
-/** Writes a whole checkpoint, in odd-sized chunks. */
+/** Writes a complete checkpoint, in odd-sized chunks. */
 export async function writeTiny(store: CheckpointStore, contents: CheckpointContents): Promise<string> {
   const writer = await store.beginWrite(contents);
   const bytes = streamBytes(contents.tensors, contents.trainer.step);

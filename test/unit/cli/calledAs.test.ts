@@ -16,7 +16,7 @@ it.each([
   ['npx launch', start('/home/me/.npm/_npx/b388654678d519d9/node_modules/.bin/launch', npx("'launch'"))],
   // On Windows npx starts the file.
   ['npx lockstep', start('/home/me/project/node_modules/lockstep/dist/cli/main.js', npx('lockstep doctor'))],
-  // A script of package.json has the folder in its PATH; whoever reads the message has not.
+  // A script of package.json has the folder in its PATH; the reader of the message does not.
   ['npx launch', start(`${linked}/launch`, { PATH: `${linked}:/usr/bin`, npm_command: 'run-script' })],
   ['launch', start('/usr/local/bin/launch')],
   ['lockstep', start('/usr/local/bin/lockstep')],

@@ -105,7 +105,7 @@ describe('the control link of an encrypted run', () => {
     expect(heard).toEqual([]);
   });
 
-  it('says that what answers is no coordinator', async () => {
+  it('says that what answers is not a coordinator', async () => {
     const web = createServer((socket) => {
       socket.on('error', () => {});
       socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'.padEnd(200));
@@ -240,7 +240,7 @@ describe.each([true, false])('the ring of an encrypted run, local path: %s', (lo
     await until(() => heard[1]!.includes(66));
   });
 
-  it('sends nothing to who has only the address of the next rank', async () => {
+  it('sends nothing to a program that has only the address of the next rank', async () => {
     const { links } = await ranks(1);
     const [a] = links as [RingLink];
     const impostor = closing(new zmq.Pull({ linger: 0, receiveTimeout: 500 }));

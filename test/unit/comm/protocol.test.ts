@@ -46,9 +46,9 @@ describe('control messages', () => {
   });
 
   it.each<[string, unknown]>([
-    ['a step that is no count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
+    ['a step that is not a count', { type: 'heartbeat', step: -1, phase: 'all-reduce', ringFrames: 0 }],
     ['an unknown phase', { type: 'heartbeat', step: 1, phase: 'lunch', ringFrames: 0 }],
-    ['a loss that is no number', { ...reduced, sums: { weight: 1, loss: 'much' } }],
+    ['a loss that is not a number', { ...reduced, sums: { weight: 1, loss: 'much' } }],
     ['a hash of another length', { type: 'ready', term: 1, step: 0, stateHash: 'ab' }],
     ['nothing', null],
   ])('are refused with %s', (_, value) => {
@@ -103,9 +103,9 @@ describe('sums', () => {
     ['no weight', { loss: 1 }],
     ['no loss', { weight: 1 }],
     ['a weight below 0', { weight: -1, loss: 1 }],
-    ['a weight that is no number', { weight: Number.NaN, loss: 1 }],
-    ['one that is no number', { weight: 1, loss: 1, correct: 'many' }],
-    ['a name that is no word', { weight: 1, loss: 1, 'a b': 1 }],
+    ['a weight that is not a number', { weight: Number.NaN, loss: 1 }],
+    ['one that is not a number', { weight: 1, loss: 1, correct: 'many' }],
+    ['a name that is not a word', { weight: 1, loss: 1, 'a b': 1 }],
     ['too many', { weight: 1, loss: 1, ...Object.fromEntries(Array.from({ length: 63 }, (_, i) => [`sum${i}`, 1])) }],
   ])('are refused with %s', (_, sums) => {
     const frame = new Packr({ useRecords: false }).pack({ ...reduced, sums });
@@ -156,8 +156,8 @@ describe('batches', () => {
   it.each<[string, object]>([
     ['no array', { fields: [] }],
     ['too many arrays', { fields: Array.from({ length: 17 }, (_, i) => ({ ...fields[0], name: `f${i}` })) }],
-    ['a type that is none', { fields: [{ ...fields[0], dtype: 'float64' }] }],
-    ['a name that is no word', { fields: [{ ...fields[0], name: '__proto__' }] }],
+    ['an unknown type', { fields: [{ ...fields[0], dtype: 'float64' }] }],
+    ['a name that is not a word', { fields: [{ ...fields[0], name: '__proto__' }] }],
     ['too many axes', { fields: [{ ...fields[0], shape: [1, 1, 1, 1, 1] }] }],
     ['an axis of no length', { fields: [{ ...fields[0], shape: [0] }] }],
   ])('are refused with %s', (_, change) => {

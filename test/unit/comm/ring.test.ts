@@ -154,7 +154,7 @@ describe('frames that must not count', () => {
     ['too few bytes', {}, 60, 'malformed'],
     ['too many bytes', {}, 68, 'malformed'],
     ['no bytes', {}, 0, 'malformed'],
-    ['not whole floats', {}, 63, 'malformed'],
+    ['not a multiple of a float', {}, 63, 'malformed'],
   ] as const)('%s', async (_name, change, bytes, count) => {
     const ranks = await formed(2);
     await run(ranks, 4);
@@ -302,7 +302,7 @@ describe('failure', () => {
     await expect(ranks[0]!.ring.whenDone()).rejects.toMatchObject({ suspect: 1 });
   });
 
-  it('abort rejects, frees what is held, and the survivors go on in a new term', async () => {
+  it('abort rejects, frees what is held, and the survivors continue in a new term', async () => {
     const ranks = await formed(3);
     for (const { ring, data } of ranks) ring.begin({ step: 0, data, buckets });
     ranks[0]!.ring.start(0);
@@ -320,7 +320,7 @@ describe('failure', () => {
     expectSums(survivors, sum);
   });
 
-  it('misuse is an error of ours', async () => {
+  it('misuse throws an InvariantError', async () => {
     const [a] = await formed(2);
     const step = { step: 0, data: a!.data, buckets };
     expect(() => a!.ring.start(0)).toThrow(InvariantError);

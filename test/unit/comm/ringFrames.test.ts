@@ -16,7 +16,7 @@ const header = fc.record({
 });
 
 describe('ring header', () => {
-  it('comes back as it was, wherever it lies in memory, also from bytes that were used before', () => {
+  it('comes back as it was, wherever it is in memory, also from bytes that were used before', () => {
     fc.assert(
       fc.property(header, fc.nat(5), (value, at) => {
         const bytes = new Uint8Array(at + ringHeaderBytes).fill(0xff).subarray(at);

@@ -29,7 +29,7 @@ describe('the keys of a run', () => {
     [JSON.stringify({ ...newRunKeys(), joinPublicKey: 'x'.repeat(39) }), /joinPublicKey: expected a CURVE key/],
     [JSON.stringify({ ...newRunKeys(), joinSecretKey: undefined }), /joinSecretKey/],
     [JSON.stringify({ ...newRunKeys(), more: 1 }), /more/],
-  ])('refuses what is none, and says why: %.30s', (text, problem) => {
+  ])('refuses what is not a key, and says why: %.30s', (text, problem) => {
     expect(() => parseRunKeys(text)).toThrow(UserError);
     expect(() => parseRunKeys(text)).toThrow(problem);
   });

@@ -108,7 +108,7 @@ describe.runIf(localHostId())('local stream', () => {
     expect(seen.gone).toBe('');
   });
 
-  it('takes no frame from who has only taken over the name', async () => {
+  it('takes no frame from a process that has only taken over the name', async () => {
     const { sender, offer } = await offered();
     sender.close();
     await pause(20);

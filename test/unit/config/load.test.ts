@@ -105,7 +105,7 @@ describe('finding a config', () => {
     expect(refusal(() => loadConfig({ file: 'a\0b', cwd }))).toContain('cannot be read');
   });
 
-  it('lists the shipped configs and the nearest of them for a name that is not there', () => {
+  it('lists the shipped configs and the nearest of them for a name that does not exist', () => {
     const message = refusal(() => loadConfig({ file: 'gpt-smal.yaml', cwd }));
     expect(message).toContain('Did you mean gpt-small.yaml?');
     expect(message).toContain('quickstart.yaml, shakespeare-char.yaml, shakespeare-gpt.yaml');
@@ -287,7 +287,7 @@ describe('--set', () => {
     expect(parse('', ['model.bias=false']).model).toMatchObject({ bias: false });
   });
 
-  it('takes what begins with [ as a list where the key takes one, and says why it is none', () => {
+  it('takes what begins with [ as a list where the key takes one, and says why it is not a list', () => {
     const trainable = (value: string) => `train.trainable=${value}`;
     expect(parse('', [trainable('["*.attn.*", transformer.ln_f.*]')]).train.trainable).toEqual([
       '*.attn.*',

@@ -55,7 +55,7 @@ function stream(checkpointer: Checkpointer, step: number, bytes: Uint8Array, fro
   }
 }
 
-/** A disk that refuses every write after so many bytes. */
+/** A disk that refuses every write after that many bytes. */
 function smallDisk(capacity: number): DiskOperations {
   let left = capacity;
   return {

@@ -25,7 +25,7 @@ function transfers(newestWhole: StateStore['newestWhole'] = async () => ({ check
     store: { newestWhole } as StateStore,
     resume: undefined,
     forward: (to, { term }) => sent.push(`${to}@${term}`),
-    acknowledge: (from, { offset }) => sent.push(`${from} may go on from ${offset}`),
+    acknowledge: (from, { offset }) => sent.push(`${from} may continue from ${offset}`),
     onError: (error) => errors.push(error),
   });
   return { transfer, sent, errors };

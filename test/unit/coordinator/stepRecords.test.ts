@@ -37,7 +37,7 @@ it('counts what was trained on, with another batch size before', () => {
   expect(records.metrics(done(12), 1_000)).toMatchObject({ step: 12, tokens: 640 + 256, tokensPerSecond: 256 });
 });
 
-it('goes on from the journal, and back to the checkpoint when that is all there is', () => {
+it('continues from the journal, or from the checkpoint when that is all there is', () => {
   const records = new StepRecords(config, 0, progressBefore(before));
   expect([12, 13].map((step) => records.tokensAfter(step))).toEqual([832, 960]);
   records.rewind(10);
@@ -60,7 +60,7 @@ it('the loss is the sum of the losses over what the targets weigh, in the journa
   expect(record).toMatchObject({ kind: 'commit', loss: 2 });
   const line = records.metrics({ kind: 'stepDone', ...step, sums: given, ranks: [] }, 1_000);
   expect(line).toMatchObject({ loss: 2, ranks });
-  // Of an objective that has no more sums nothing is said.
+  // An objective without other sums logs nothing more.
   expect(record).not.toHaveProperty('means');
   expect(line).not.toHaveProperty('means');
 });
@@ -109,7 +109,7 @@ describe('the time of a step', () => {
     expect([first, second].map(({ tokensPerSecond }) => tokens / tokensPerSecond)).toEqual([1, 1]);
   });
 
-  it('gives an mfu of the whole step where it began before the last one was reported', () => {
+  it('gives an mfu of the complete step where it began before the last one was reported', () => {
     // Half of what the machine could do in a second.
     const peak = configSchema.parse({
       model: { blockSize: 16 },

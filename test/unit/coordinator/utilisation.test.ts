@@ -23,7 +23,7 @@ describe('what the machines of a run can do', () => {
     expect(limitOf([worker('a', 1, 2, 0.6e11), worker('a', 1, 2, 1e11)])).toBe(2e11);
   });
 
-  it('is unknown where somebody has not measured, or nobody is there', () => {
+  it('is unknown where a worker has not measured, or there is none', () => {
     expect(limitOf([worker('a', 1, 2), { host: 'b', prepared: {} }])).toBeUndefined();
     expect(limitOf([])).toBeUndefined();
   });

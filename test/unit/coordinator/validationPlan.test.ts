@@ -51,7 +51,7 @@ describe('the validation plan', () => {
     expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
   });
 
-  it('spreads an estimate over the whole split', () => {
+  it('spreads an estimate over the complete split', () => {
     const [starts = []] = startsOf(planOf(1_000, 3), 1);
     expect(starts[0]).toBe(0);
     const gaps = starts.slice(1).map((start, i) => start - starts[i]!);
@@ -59,19 +59,19 @@ describe('the validation plan', () => {
     expect(starts.at(-1)).toBeGreaterThan(900);
   });
 
-  it('takes a short split whole: every token but the first is a target once, the rest is padding', () => {
+  it('takes all of a short split: every token but the first is a target once, the rest is padding', () => {
     const { targets } = shareOf(planOf(30, 50), 0, 1);
     expect([...targets].filter((target) => target >= 0)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1));
     expect(targets).toHaveLength(4 * blockSize);
   });
 
-  it('takes a long split whole where it should: every token but the first is a target once', () => {
+  it('takes all of a long split where it should: every token but the first is a target once', () => {
     const plan = planOf(1_000, 0);
     const targets = [0, 1, 2].flatMap((rank) => [...shareOf(plan, rank, 3).targets]);
     expect(targets.filter((target) => target >= 0)).toEqual(Array.from({ length: 999 }, (_, i) => i + 1));
   });
 
-  it('comes in parts of whole micro-batches, which are the same windows in the same order', () => {
+  it('comes in parts of full micro-batches, which are the same windows in the same order', () => {
     const val = Uint16Array.from({ length: 1_000 }, (_, i) => i);
     // 4 windows of 8 tokens: 125 windows over 3 ranks are 42, 42 and 41, in 11 parts each.
     const plan = planOver(val, 0, undefined, 50);
@@ -90,7 +90,7 @@ describe('the validation plan', () => {
     expect(tokens).toHaveLength(0);
   });
 
-  it('measures the text of its targets: of the whole split all but the first token, no character cut', async () => {
+  it('measures the text of its targets: in the complete split all but the first token, no character cut', async () => {
     const tokenizer = await createTokenizer('byte', '');
     const text = 'é日本😀 plain '.repeat(50);
     const done: number[] = [];

@@ -285,7 +285,7 @@ describe('the dashboard', () => {
     await expect(fetch(url)).rejects.toThrow();
   });
 
-  it('refuses a port that is taken, and an address that is none of this machine, in words', async () => {
+  it('refuses a port that is taken, and an address that this machine does not have, in words', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => other.once('listening', resolve));
     const { port } = other.address() as { port: number };
@@ -305,7 +305,7 @@ interface Family {
   readonly samples: { readonly labels: Record<string, string>; readonly value: number }[];
 }
 
-/** Of the text format as its documentation describes it: HELP and TYPE once before the samples of a family, labels quoted and escaped. */
+/** The rules of the text format in its documentation: HELP and TYPE once before the samples of a family, labels quoted and escaped. */
 function parseExposition(text: string): Map<string, Family> {
   expect(text.endsWith('\n')).toBe(true);
   const families = new Map<string, Family>();

@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-it('tells each line once, when it is whole', async () => {
+it('tells each line once, when it is complete', async () => {
   await file.read();
   expect(told).toEqual([]);
   await writeFile(path(), 'one\ntwo\nthr');
@@ -48,7 +48,7 @@ it('starts again when the file is another one, or shorter', async () => {
   expect(told.slice(6)).toEqual(['RESTARTED', 'uno']);
 });
 
-it('keeps no line in memory that does not end, and goes on with the next', async () => {
+it('keeps no line in memory that does not end, and continues with the next', async () => {
   await writeFile(path(), 'x'.repeat(9 << 20));
   await file.read();
   await appendFile(path(), '\nnext\n');

@@ -229,7 +229,7 @@ describe('validation data of its own', () => {
   const textOf = ({ tokenizer }: { tokenizer: Tokenizer }, split: TokenSequence) =>
     tokenizer.decode(split.subarray(0, split.length));
 
-  it('validates as a whole, while all of the text trains', async () => {
+  it('is used in full, while all of the text is for training', async () => {
     writeFileSync(join(cwd, 'val.csv'), 'text\nxyz\n');
     const dataset = await open({ validation: 'val.csv' });
     expect(textOf(dataset, dataset.train)).toBe('abcdefghij'.repeat(100));

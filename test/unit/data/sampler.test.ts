@@ -70,7 +70,7 @@ describe('windowStart', () => {
     expect(starts).toEqual([662300, 565446, 242450]);
   });
 
-  it('refuses a corpus without a whole window', () => {
+  it('refuses a corpus without a complete window', () => {
     expect(() => windowStart({ seed: 1, step: 0, index: 0, tokens: 8, blockSize: 8 })).toThrow(InvariantError);
   });
 });
@@ -151,7 +151,7 @@ describe('validation windows', () => {
     );
   });
 
-  it('are spread over the whole split when only some are used, each at most once', () => {
+  it('are spread over the complete split when only some are used, each at most once', () => {
     const windows = [...valBatchWindows(64 * 100 + 1, { blockSize: 64, batchSize: 4, batches: 5 })];
     expect(windows.map((batch) => batch.length)).toEqual([4, 4, 4, 4, 4]);
     expect(windows.flat()).toEqual(Array.from({ length: 20 }, (_, i) => 5 * i));
@@ -160,7 +160,7 @@ describe('validation windows', () => {
     expect(valWindowCount(64 * 3 + 2, 64)).toBe(4);
   });
 
-  it('refuse a window that is not there', () => {
+  it('refuse a window that does not exist', () => {
     expect(() => valWindows(counting(65), { blockSize: 64, windows: [1] })).toThrow(InvariantError);
     expect(() => valWindows(counting(65), { blockSize: 64, windows: [-1] })).toThrow(InvariantError);
   });

@@ -57,7 +57,7 @@ describe('TrainBatches', () => {
   });
 
   it.each(['random', 'shuffled'] as const)(
-    'goes on after the samples so far where the size has changed: %s',
+    'continues after the samples so far where the size has changed: %s',
     (sampler) => {
       const { split } = disk();
       // 40 steps of 6 samples, then 20 of 3: in a run of 3 samples from the start these are the steps from 80 on.
@@ -91,7 +91,7 @@ describe('TrainBatches', () => {
     expect(batches.batch(10)).toEqual(expected(11));
   });
 
-  it('reads at once what is not there yet, and what a step that is done again needs', async () => {
+  it('reads at once what is not in memory yet, and what a repeated step needs', async () => {
     const { counts, split } = disk();
     const batches = new TrainBatches(split, options);
     for (const step of [10, 11, 12, 11, 10, 3, 4]) {

@@ -56,7 +56,7 @@ it('the pages have command lines', () => {
 
 it.each(lines)('$page: $line', async ({ words }) => {
   if (words.at(-1) === '--help') {
-    // Of a command that does not exist it would be that of all.
+    // For a command that does not exist, it would be the general help.
     const help = await (await commandLine(words.slice(0, -1), '')).getHelp();
     expect(help.startsWith(ownCommand(...words.slice(0, -1)))).toBe(true);
     return;

@@ -24,7 +24,7 @@ export function readPages(): Page[] {
 
 const fence = /^( *)(`{3,})([^\n`]*)\n([\s\S]*?)^\1\2 *$/gm;
 
-/** Targets of the links and pictures in the prose: what is in fences and code spans is none. */
+/** Targets of the links and pictures in the prose: those in fences and code spans do not count. */
 export function linksOf({ text }: Page): string[] {
   const prose = text.replaceAll(fence, '').replaceAll(/(`+)(?!`)[^\n]*?[^`]\1(?!`)/g, '');
   const inline = [...prose.matchAll(/\]\(([^)\s]+)\)/g)];

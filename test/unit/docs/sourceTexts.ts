@@ -5,7 +5,7 @@ import { parseSync } from 'oxc-parser';
 import { globSync } from 'tinyglobby';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 
-/** Stands in a text for what is put in when the program runs. */
+/** Represents, in a text, what is inserted when the program runs. */
 export const hole = '\0';
 
 /** As much of ESTree as is needed here. */
@@ -24,7 +24,7 @@ export function textsOfSource(): Set<string> {
   return texts;
 }
 
-/** The texts in a tree: a whole one, and those inside its holes. */
+/** The texts in a tree: a complete one, and those inside its holes. */
 export function* textsIn(tree: unknown): Generator<string> {
   if (Array.isArray(tree)) {
     for (const item of tree) yield* textsIn(item);
@@ -36,7 +36,7 @@ export function* textsIn(tree: unknown): Generator<string> {
   for (const child of whole === undefined ? Object.values(tree) : holesOf(tree)) yield* textsIn(child);
 }
 
-/** Undefined for what is no text, like a sum of numbers. */
+/** Undefined for what is not text, like a sum of numbers. */
 function textOf(node: Node): string | undefined {
   if (node.type === 'Literal') return typeof node['value'] === 'string' ? node['value'] : undefined;
   if (node.type === 'TemplateLiteral') {

@@ -39,7 +39,7 @@ describe('selectEngine', () => {
 });
 
 describe('createEngine', () => {
-  it('says what to install when a device is not there, and takes no other', async () => {
+  it('says what to install when a device is missing, and takes no other', async () => {
     const probes = await Promise.all(ENGINE_TARGETS.map(probeEngine));
     const missing = probes.find(({ name, available }) => name === 'tfjs' && !available);
     expect(missing, 'no machine has every TensorFlow.js backend').toBeDefined();
@@ -98,7 +98,7 @@ describe('tryEngine', () => {
   });
 });
 
-it('a device whose packages are there, and that does not start, has another cure than to install them', () => {
+it('a device that does not start although its packages are installed has another cure than to install them', () => {
   const cures = [true, false].map(
     (isInstalled) => new DeviceUnavailableError('webgpu', 'no GPU adapter', { isInstalled }),
   );
@@ -117,7 +117,7 @@ it('no engine at all is an answer to those who ask for one, and an error to thos
   expect(() => selectEngine({ name: 'auto' }, table)).toThrow(missing);
 });
 
-it('an engine that stands in for a missing one says so, and why', () => {
+it('an engine that replaces a missing one says so, and why', () => {
   const table = { absent: { ...testEngines['toy']!, missing: () => 'it is not compiled' }, toy: testEngines['toy']! };
   expect(selectEngine({ name: 'auto' }, table)).toMatchObject({
     name: 'toy',

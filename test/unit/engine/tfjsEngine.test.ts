@@ -7,7 +7,7 @@ import type { Tensor } from '../../../src/engine/tensor.ts';
 import type { TfjsDeviceKind } from '../../../src/engine/tfjs/deviceKinds.ts';
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 
-/** All that TensorFlow.js holds in this thread, whoever made it. */
+/** All that TensorFlow.js holds in this thread, whichever engine made it. */
 const liveTensors = () => tf.engine().state.numTensors;
 
 /** A forward and backward pass through every kernel that a training step uses. */

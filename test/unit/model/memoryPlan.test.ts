@@ -30,7 +30,7 @@ describe('memoryPerWorker', () => {
     expect(parts.activations / residualBytes).toBeLessThan(perLayer + 12);
   });
 
-  it('keeps the inputs of blocks that are computed again, and one block as a whole', () => {
+  it('keeps the inputs of blocks that are computed again, and all of one block', () => {
     const { activations } = memoryPerWorker(gpt2, { microBatchSize: 4, activationRecompute: 'block' });
     expect(activations / residualBytes).toBeGreaterThan(12 + 16);
     expect(activations / residualBytes).toBeLessThan(12 + 16 + 12);

@@ -196,7 +196,7 @@ describe('frozen parameters', () => {
     expect(ready).toEqual([...parameters.trained.keys()]);
   });
 
-  it('have no gradients and no moments, and are no part of what a step changes', async () => {
+  it('have no gradients and no moments, and are not part of what a step changes', async () => {
     const [{ parameters, trainer }, all] = [await trained({ isTrained }), await trained({})];
     expect(parameters.specs.map(({ name }) => name).toSorted()).toEqual(
       all.parameters.specs.map(({ name }) => name).toSorted(),

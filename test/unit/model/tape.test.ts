@@ -296,7 +296,7 @@ describe('where backward starts', () => {
     });
   });
 
-  /** Of a head, whose logits never exist all at once, or of logits that are there. */
+  /** From a head, whose logits never exist all at once, or from logits in memory. */
   const kinds = ['a head', 'logits'] as const;
   const lossesOf = (kind: (typeof kinds)[number], tape: Tape, x: Variable, p: Record<string, Parameter>) => {
     const [targets, head] = [tape.upload(targetsA, [6]), { weight: p['head']! }];

@@ -1,5 +1,5 @@
 /**
- * Reads TensorBoard's event files with nothing of ours: messages by protobufjs from their documented fields, checksums by the
+ * Reads TensorBoard's event files without our code: messages by protobufjs from their documented fields, checksums by the
  * definition of CRC-32C, bit by bit.
  */
 import protobuf from 'protobufjs';
@@ -74,7 +74,7 @@ function check(bytes: Buffer, masked: number): void {
   if (crc !== crc32c(bytes)) throw new Error(`the checksum of ${bytes.length} bytes is wrong`);
 }
 
-/** Of RFC 3720, whose examples the test of event files checks. */
+/** Defined in RFC 3720, whose examples the test of event files checks. */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) {

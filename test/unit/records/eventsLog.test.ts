@@ -28,7 +28,7 @@ const lost: LoggedEvent = {
   worker: 'w1',
   phase: 'all-reduce',
   cause: 'killed by SIGKILL',
-  action: 'the others go on without it',
+  action: 'the others continue without it',
 };
 
 it('writes what happened, with its time', async () => {
@@ -44,7 +44,7 @@ it('writes what happened, with its time', async () => {
   ]);
 });
 
-it('goes on where another coordinator stopped, without the line that it left torn', async () => {
+it('continues where another coordinator stopped, without the line that it left torn', async () => {
   const path = newPath();
   for (const torn of ['', '{"time":"2026', 'x'.repeat(5_000)]) {
     const log = await EventsLog.open(path, noWarning, clock);

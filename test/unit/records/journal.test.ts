@@ -36,7 +36,7 @@ describe('what comes back', () => {
     ['of the term after a rewind', [...someSteps, { kind: 'rewind', step: 1 }, term(3, 1, 1), commit(2, 3)]],
     ['of a run that begins at a checkpoint', [run, { kind: 'rewind', step: 50 }, term(1, 50), commit(51)]],
     ['where workers proved later steps', [...someSteps, term(5, 4), commit(5, 5)]],
-    ['of a loss that is no number', [run, term(1, 0), { ...commit(1), loss: Number.NaN, gradNorm: Number.NaN }]],
+    ['of a loss that is not a number', [run, term(1, 0), { ...commit(1), loss: Number.NaN, gradNorm: Number.NaN }]],
   ])('%s', async (_, records) => {
     const path = newPath();
     await written(path, records);
@@ -54,7 +54,7 @@ describe('what comes back', () => {
     await journal.close();
   });
 
-  test('a recovered journal goes on, any number of times', async () => {
+  test('a recovered journal continues, any number of times', async () => {
     const path = newPath();
     await written(path, someSteps);
     const later: JournalRecord[] = [term(3, 3), commit(4, 3), term(4, 4)];
@@ -66,7 +66,7 @@ describe('what comes back', () => {
     }
   });
 
-  test('a journal that starts afresh leaves the old one until its first record is there', async () => {
+  test('a journal that starts afresh leaves the old one until its first record is written', async () => {
     const path = newPath();
     await written(path, someSteps);
     const journal = Journal.create(path, noWarning);
@@ -93,7 +93,7 @@ describe('what comes back', () => {
     ['that goes back without a rewind', [...someSteps, term(3, 2)], 'term 3 at step 2 after step 3'],
     ['that leaves a step out', [...someSteps, commit(5, 2)], 'a commit of step 5 in term 2 after step 3 in term 2'],
     ['of another term', [...someSteps, commit(4, 1)], 'a commit of step 4 in term 1 after step 3 in term 2'],
-  ])('a record %s is a bug of ours', async (_, records, message) => {
+  ])('a record %s is an InvariantError', async (_, records, message) => {
     const journal = Journal.create(newPath(), noWarning, { disk: quickDisk });
     for (const record of records.slice(0, -1)) journal.append(record);
     expect(() => journal.append(records.at(-1)!)).toThrow(InvariantError);
@@ -108,7 +108,7 @@ describe('a file that is not as it was written', () => {
     ['a commit', commit(4, 2)],
     ['a rewind', { kind: 'rewind', step: 1 }],
     ['a term', term(3, 3, 3)],
-  ])('%s torn at every byte counts for nothing, and the journal goes on', async (_, last) => {
+  ])('%s torn at every byte is ignored, and the journal continues', async (_, last) => {
     const path = newPath();
     await written(path, someSteps);
     const from = statSync(path).size;
@@ -116,7 +116,7 @@ describe('a file that is not as it was written', () => {
     const whole = readFileSync(path);
     for (let bytes = from; bytes < whole.length; bytes++) {
       writeFileSync(path, whole.subarray(0, bytes));
-      // Only its newline is missing: all of the record is there.
+      // Only its newline is missing: the record is complete.
       const there = bytes === whole.length - 1 ? [...someSteps, last] : someSteps;
       expect(reopened(path), `${bytes} bytes`).toEqual({ recovered: expectedAfter(there), warnings: [] });
       const { journal } = Journal.open(path, noWarning, { disk: quickDisk });

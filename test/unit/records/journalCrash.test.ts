@@ -80,7 +80,7 @@ function refusing(state: { isFull: boolean }, operations: readonly string[], cod
 
 describe('a disk that is full for a while', () => {
   test.each<[string, JournalRecord[], boolean]>([
-    ['commits: the last whole one stays', [commit(4), commit(5), commit(6)], true],
+    ['commits: the last complete one stays', [commit(4), commit(5), commit(6)], true],
     ['a term: an outdated membership must not come back', [term(2, 3), commit(4, 2)], false],
     ['a rewind: what was given up must not come back', [{ kind: 'rewind', step: 1 }, term(2, 1)], false],
     ['the end: the run must not come back', [{ kind: 'ended', step: 3 }], false],
@@ -209,14 +209,14 @@ test('any run on any bad disk: what is found is what was, or an earlier commit o
         const open = () => Journal.open(path, onWarning, { disk, compactAboveBytes });
         let { journal } = open();
         let records: JournalRecord[] = [];
-        // Of the last record that must not be forgotten while later ones are remembered.
+        // The last record that must not be forgotten while later ones are remembered.
         let lastDecisive = 0;
         for (const [number, kind] of moves.entries()) {
-          // Whoever begins another run after the end opens the journal anew.
+          // Another run after the end opens the journal anew.
           if (kind === 'reopen' || records.at(-1)?.kind === 'ended') {
             const reopened = open();
             journal = reopened.journal;
-            // The run goes on from what was found, as its coordinator would.
+            // The run continues from what was found, as its coordinator would.
             const length = reopened.recovered === undefined ? 0 : lengthOf(reopened.recovered, records);
             records = records.slice(0, length);
             continue;

@@ -72,7 +72,7 @@ function ofStep(
 /** Equal but for commits that a journal need not keep: those it has must be the newest. */
 export function isRecovery(found: Recovered, expected: Recovered | undefined): boolean {
   if (expected === undefined) return false;
-  // Of which term a commit was that is not kept nobody knows.
+  // The term of a commit that is not kept is unknown.
   const commits = found.commits.length === 0 ? [] : expected.commits.slice(-found.commits.length);
   const committedTerm = commits.at(-1)?.term ?? 0;
   return (

@@ -36,7 +36,7 @@ it('starts empty when the run starts from the beginning', async () => {
   expect(await readFile(path, 'utf8')).toBe('');
 });
 
-it('warns once when the disk refuses, and goes on', async () => {
+it('warns once when the disk refuses, and continues', async () => {
   const path = join(folder, 'd.jsonl');
   const warnings: string[] = [];
   const log = await MetricsLog.open(path, 0, (message) => warnings.push(message));
@@ -74,7 +74,7 @@ it('rewinds in order with what is appended before and after', async () => {
   expect(await readFile(path, 'utf8')).toBe(`${JSON.stringify(line(1))}\n`);
 });
 
-it('a rewind that the disk refuses is warned of, and the run goes on', async () => {
+it('a rewind that the disk refuses is warned of, and the run continues', async () => {
   const path = join(folder, 'refused', 'metrics.jsonl');
   await mkdir(dirname(path));
   const warnings: string[] = [];
@@ -115,7 +115,7 @@ it('writes of a committed step what else its objective measured', async () => {
   expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ step: 1, means: { correct: 0.25 } });
 });
 
-it('a validation line is no step line: the step before it is still missing', async () => {
+it('a validation line is not a step line: the step before it is still missing', async () => {
   const path = join(folder, 'validation.jsonl');
   await writeFile(path, '{"step":1,"loss":4}\n{"step":2,"valLoss":3}\n');
   await MetricsLog.open(path, 2, () => {}, [commit(1), commit(2)]);

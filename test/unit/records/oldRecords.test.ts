@@ -19,7 +19,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-it('the journal is gone on with, and written anew in the format of today', async () => {
+it('the journal is continued, and written anew in the current format', async () => {
   const path = join(folder, 'journal.jsonl');
   const { journal, recovered } = Journal.open(path, none);
   expect(recovered).toMatchObject({ term: 1, step: 12, committedTerm: 1, tokens: 384 });

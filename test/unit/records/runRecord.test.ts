@@ -97,14 +97,14 @@ describe('events as people read them', () => {
   const line = (event: string, reason: string, more: object = {}) => ({ time: '', step: 1, event, reason, ...more });
 
   it('leave out a membership that the loss before it has told of, and causes that are in the reason', () => {
-    const lost = line('lost', 'rank 1 was killed', { cause: 'was killed', action: '1 worker goes on' });
+    const lost = line('lost', 'rank 1 was killed', { cause: 'was killed', action: '1 worker continues' });
     const silent = line('lost', 'rank 1 is gone', { cause: 'silent for 10 s' });
     const restart = line('restart', 'started again');
-    const told = line('term', 'it was killed, and one goes on', { isTold: true });
-    const other = line('term', 'local-0001 joined: 2 workers go on');
+    const told = line('term', 'it was killed, and one continues', { isTold: true });
+    const other = line('term', 'local-0001 joined: 2 workers continue');
     expect(withoutRepeats([lost, restart, told, silent, other])).toEqual([lost, restart, silent, other]);
     expect([lost, silent].map(eventText)).toEqual([
-      'rank 1 was killed; 1 worker goes on',
+      'rank 1 was killed; 1 worker continues',
       'rank 1 is gone; silent for 10 s',
     ]);
   });

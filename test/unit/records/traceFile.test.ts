@@ -57,7 +57,7 @@ describe('the trace file', () => {
     expect(await stepsOf({ maxSteps: 4 })).toEqual([2, 4]);
   });
 
-  it('is one whole JSON list: named processes and threads, spans in microseconds, buckets that overlap', async () => {
+  it('is one complete JSON list: named processes and threads, spans in microseconds, buckets that overlap', async () => {
     const startMs = now();
     const file = await open();
     file.add(

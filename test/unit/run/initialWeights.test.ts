@@ -74,7 +74,7 @@ it.each<[string, string[], string]>([
   await expect(refused).rejects.toThrow(message);
 });
 
-it('is no way to go on with a run', async () => {
+it('cannot be used to resume a run', async () => {
   writeFileSync(join(cwd, 'chars/config.yaml'), 'model:\n  nLayer: 2\n');
   await expect(prepare('sharded', [], { resume: 'chars' })).rejects.toThrow('omit --config, --run-dir and --init-from');
 });

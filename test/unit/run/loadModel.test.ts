@@ -80,7 +80,7 @@ describe('a checkpoint is found', () => {
     await expect(openCheckpoint(newest)).rejects.toThrow(name);
   });
 
-  test('by its validation loss, though newer ones are there', async () => {
+  test('by its validation loss, although newer ones exist', async () => {
     const measured = join(folder, 'measured');
     await (await trainRun(measured, { steps: [2, 3, 5], valLosses: { 2: 3, 3: 2, 5: 2.5 } })).dispose();
     const found = await load('measured', { best: true });
@@ -185,7 +185,7 @@ describe('generated text', () => {
     await expect(textOf(loaded, { prompt: 'THE' })).rejects.toThrow(UserError);
   });
 
-  test('comes in whole characters, though a token may hold a part of one', async () => {
+  test('comes in complete characters, though a token may hold a part of one', async () => {
     // GPT-2's first 256 tokens are the single bytes; a hot model of 256 tokens draws all of them.
     const ofBytes = await trainRun(join(folder, 'bytes'), { steps: [1], model: { vocabSize: 256, nLayer: 1 } });
     const model = { ...(await load('bytes')), tokenizer: await createTokenizer('gpt2', '') };

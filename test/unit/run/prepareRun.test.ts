@@ -66,6 +66,6 @@ it('names the setting that keeps line ends where the text had CRLF, which a run 
   expect(changedText('step-1', { description: 'a.txt' })).toMatch(/a\.txt; restore it, or start a new run$/);
 });
 
-it('refuses other weights for a run that goes on', () => {
+it('refuses other weights for a run that is resumed', () => {
   expect(() => said({}, { model: { from: 'gpt2' } })).toThrow('a resumed run has its own weights');
 });

@@ -22,7 +22,7 @@ function check(text: string): void {
   checkRunConfig(new RunFolder(cwd), cwd);
 }
 
-it('is taken when it is whole, as rendered or as JSON', () => {
+it('is taken when it is complete, as rendered or as JSON', () => {
   check(whole);
   check(JSON.stringify(config));
 });

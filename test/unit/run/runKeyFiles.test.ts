@@ -27,7 +27,7 @@ describe('the key files of a run', () => {
     expect(await joinKeys(folder.joinKeyPath, undefined)).toEqual(joinKeysOf(keys));
   });
 
-  it('are replaced whole, also where others could read what was there', async () => {
+  it('are replaced completely, also where others could read the former ones', async () => {
     for (const path of [folder.runKeyPath, `${folder.runKeyPath}.new`]) await writeFile(path, 'old', { mode: 0o644 });
     const target = join(folder.path, 'elsewhere');
     await writeFile(target, 'untouched');
@@ -66,7 +66,7 @@ describe('the key files of a run', () => {
 });
 
 describe('what launch join joins with', () => {
-  it('may lie in the home folder', async () => {
+  it('may be in the home folder', async () => {
     const keys = newRunKeys();
     await writeRunKeys(folder, keys);
     const { HOME } = process.env;

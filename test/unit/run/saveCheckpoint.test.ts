@@ -1,4 +1,4 @@
-/** A training loop of one's own saves, and goes on from what it saved to the same bits. */
+/** A training loop in user code saves, and continues from what it saved to the same bits. */
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -56,7 +56,7 @@ async function trainSteps(trainer: Trainer, from: number, to: number): Promise<F
 }
 
 describe('saveCheckpoint and restoreCheckpoint', () => {
-  it('go on to the same bits, optimizer included', async () => {
+  it('continue to the same bits, optimizer included', async () => {
     const trainer = newTrainer(1);
     await trainSteps(trainer, 0, 3);
     const path = await saveCheckpoint('loop', trainer, { step: 3, dataset, valLoss: 2.5, cwd: folder });
@@ -66,7 +66,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect(written).toMatchObject({ bos_token_id: 256, eos_token_id: 256 });
     const uninterrupted = await trainSteps(trainer, 3, 5);
     const another = newTrainer(2);
-    // Gradients that wait for an update are none of the restored state's.
+    // Gradients that wait for an update are not part of the restored state.
     const batch = trainBatch(dataset, {
       seed: 9,
       step: 0,
@@ -101,7 +101,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     expect(await trainSteps(trainer, 0, 0)).toEqual(await trainSteps(original, 0, 0));
   });
 
-  it('go on to the same bits where parameters are frozen, which have no moments in the file', async () => {
+  it('continue to the same bits where parameters are frozen, which have no moments in the file', async () => {
     const trainer = newTrainer(1, 2, isOfBlock1);
     await trainSteps(trainer, 0, 3);
     const path = await saveCheckpoint('frozen', trainer, { step: 3, dataset, cwd: folder });
@@ -187,7 +187,7 @@ describe('saveCheckpoint and restoreCheckpoint', () => {
     await expect(samplesAfter(4, { samplesSeen: -1 })).rejects.toThrow(/samplesSeen: expected a whole number/);
   });
 
-  it('refuse other sizes, what is no checkpoint, and steps that are none', async () => {
+  it('refuse other sizes, a folder that is not a checkpoint, and invalid steps', async () => {
     const before = await trainSteps(newTrainer(1, 1), 0, 0);
     const trainer = newTrainer(1, 1);
     const other = restoreCheckpoint('loop', trainer, { cwd: folder });

@@ -55,7 +55,7 @@ describe('check-layers', () => {
     });
   });
 
-  it('refuses to import what lies beside src/, or src/index.ts', () => {
+  it('refuses to import what is beside src/, or src/index.ts', () => {
     const { lines } = check({
       'src/base/a.ts': "import '../../bench/b.ts'; import '../index.ts';",
       'bench/b.ts': '',

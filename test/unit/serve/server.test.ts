@@ -247,7 +247,7 @@ describe('a failure', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('an invalid request', () => {
   it.each<[unknown, number, string]>([
     ['{', 400, 'not valid JSON'],
     ['', 400, 'cannot be empty'],
@@ -292,7 +292,7 @@ describe('what is no request', () => {
     expect(Object.keys(error)).toEqual(['message', 'type', 'param', 'code']);
   });
 
-  it('is a path that is not there, a page of another site, a name that leads here, a text that is no JSON or too long', async () => {
+  it('is an unknown path, a page of another site, a name that leads here, a text that is not JSON or too long', async () => {
     const url = await open();
     const tooLong = await post(url, { prompt: 'a'.repeat(2 ** 20) });
     expect(tooLong.status).toBe(413);

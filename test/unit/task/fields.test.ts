@@ -50,7 +50,7 @@ describe('a batch that came from outside', () => {
 });
 
 describe('a batch of tokens', () => {
-  it('has whole rows', () => {
+  it('has full rows', () => {
     expect(tokenBatch(new Int32Array(6), new Int32Array(6), 3)).toMatchObject({ sampleCount: 2 });
     expect(() => tokenBatch(new Int32Array(7), new Int32Array(7), 3)).toThrow(/rows of 3 tokens/);
     expect(() => tokenBatch(new Int32Array(6), new Int32Array(5), 3)).toThrow(/as many targets/);

@@ -32,7 +32,7 @@ describe('a page of another site', () => {
     },
   );
 
-  it.each([undefined, 'http://127.0.0.1:3141', 'https://127.0.0.1:3141'])('%s is none', (origin) => {
+  it.each([undefined, 'http://127.0.0.1:3141', 'https://127.0.0.1:3141'])('%s is not foreign', (origin) => {
     expect(isForeign({ origin, host: '127.0.0.1:3141' })).toBe(false);
   });
 
@@ -53,7 +53,7 @@ describe('with a token', () => {
   const access = (request: Partial<typeof nothing> | object) =>
     accessOf({ token, port: 3141 }, { ...nothing, host: 'any.example', ...request });
 
-  it('whoever has it in the address gets a cookie, and is let in by that, or as a bearer', () => {
+  it('a browser that has it in the address gets a cookie, and is let in by that, or as a bearer', () => {
     const first = access({ queryToken: token });
     expect(first).toEqual({ allowed: true, cookie: `lockstep-3141=${token}; HttpOnly; SameSite=Strict; Path=/` });
     expect(access({ cookie: `lockstep-8000=other; lockstep-3141=${token}` })).toEqual({ allowed: true });

@@ -27,7 +27,7 @@ it('gives the bits of the same run in the memory of the host', async () => {
   expect(other.results).toEqual(results);
 }, 60_000);
 
-it('goes on while a checkpoint is copied from the device, and writes the state that it had', async () => {
+it('continues while a checkpoint is copied from the device, and writes the state that it had', async () => {
   const checkpointed = {
     ...config,
     checkpoint: { ...config.checkpoint, everySteps: 2 },

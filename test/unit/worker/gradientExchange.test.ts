@@ -77,7 +77,7 @@ describe.each(['native', 'tfjs'] as const)('with the engine %s', (name) => {
     }
   });
 
-  it('lies on shared memory, which the main thread reduces in place', () => {
+  it('is in shared memory, which the main thread reduces in place', () => {
     expect(exchange.shared.buffer).toBeInstanceOf(SharedArrayBuffer);
     expect(exchange.shared).toHaveLength(group.length);
   });

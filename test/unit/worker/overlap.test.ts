@@ -1,5 +1,5 @@
 /**
- * What a device with its own memory gains: gradients leave it while backward runs, and come back while the ring goes on. The device
+ * What a device with its own memory gains: gradients leave it while backward runs, and come back while the ring is running. The device
  * and the time are simulated (engines/timedEngine.ts), so that the figures are exact.
  */
 import { MessageChannel } from 'node:worker_threads';

@@ -77,7 +77,7 @@ async function receiveAll(
 }
 
 describe('a state stream', () => {
-  it('arrives whole, with a bounded number of chunks under way', async () => {
+  it('arrives complete, with a bounded number of chunks under way', async () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     const state = numbered(newState(sizes));
@@ -132,7 +132,7 @@ describe('a state stream', () => {
     expect(bytesOf(received).equals(bytesOf(numbered(numbers)))).toBe(true);
   });
 
-  it('is not copied aside if it is a copy, and is read when that is whole', async () => {
+  it('is not copied aside if it is a copy, and is read when that is complete', async () => {
     const sender = senderTo([]);
     const state = new CountedState([newState(nineChunks)]);
     let resolve = (): void => undefined;
@@ -148,7 +148,7 @@ describe('a state stream', () => {
     expect(state.readBytes).toBe(stateChunksInFlight * stateChunkBytes);
   });
 
-  it('is not sent if nobody wants it any more when its copy is whole', async () => {
+  it('is not sent if nobody wants it any longer when its copy is complete', async () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     let resolve = (): void => undefined;
@@ -162,7 +162,7 @@ describe('a state stream', () => {
     expect(sent).toEqual([]);
   });
 
-  it('goes on when the copy of a stream before it, of the same step, has failed', async () => {
+  it('continues when the copy of a stream before it, of the same step, has failed', async () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent);
     let fail = (_: Error): void => undefined;
@@ -202,7 +202,7 @@ describe('a state stream', () => {
     }
   });
 
-  it('lets the event loop turn while it is copied aside, and goes on meanwhile', async () => {
+  it('lets the event loop turn while it is copied aside, and continues meanwhile', async () => {
     const sent: Sent[] = [];
     const sender = senderTo(sent, stateChunkBytes);
     const numbers = numbered(newState(nineChunks));
@@ -229,7 +229,7 @@ describe('a state stream', () => {
     ['before an update', 0],
     ['while it is copied aside', 1],
     ['after an update', 2],
-  ])('is let go of when its checkpoint is given up %s; the next arrives whole', async (_, when) => {
+  ])('is released when its checkpoint is given up %s; the next arrives complete', async (_, when) => {
     const sent: Sent[] = [];
     const sender = senderTo(sent, stateChunkBytes);
     const state = new CountedState([newState(nineChunks)]);

@@ -21,7 +21,7 @@ it.each([UserError, PeerError])('keeps the kind and the message of %o', async (K
   await expect(failed).rejects.toThrow('which and why');
 });
 
-it('keeps the stack of a bug, which lies in the other thread', async () => {
+it('keeps the stack of a bug, which is in the other thread', async () => {
   async function theFaultyKernel(): Promise<void> {
     throw new RangeError('out of bounds');
   }
@@ -32,7 +32,7 @@ it('keeps the stack of a bug, which lies in the other thread', async () => {
   expect(error.stack).toContain('theFaultyKernel');
 });
 
-it('takes what was thrown and is no Error', async () => {
+it('takes a thrown value that is not an Error', async () => {
   await expect(cross(() => Promise.reject('a string'))).rejects.toThrow('a string');
 });
 

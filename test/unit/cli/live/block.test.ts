@@ -82,7 +82,7 @@ describe('rows that change in place', () => {
     block.close();
   });
 
-  it('go whole when the terminal has broken them', () => {
+  it('are cleared completely when the terminal has broken them', () => {
     const screen = new Screen();
     const block = new LiveBlock(screen);
     screen.write('before\n');

@@ -57,7 +57,7 @@ describe('a sparkline', () => {
     expect(sparkline([], 9)).toBe('');
   });
 
-  it('leaves out what is no number: a run may diverge', () => {
+  it('leaves out what is not a number: a run may diverge', () => {
     expect(sparkline([Number.NaN, 1, Number.POSITIVE_INFINITY, 2], 9)).toBe('▁█');
   });
 });

@@ -100,7 +100,7 @@ describe('the live view', () => {
   });
 
   it.each([80, 100, 120, 200])(
-    'shows the whole row of each worker in %i columns, and a bar where there is room',
+    'shows the full row of each worker in %i columns, and a bar where there is room',
     (columns) => {
       const members = ['local-0000', 'gpu-node-17.example-0003'].map((worker, rank) => member(rank, { worker }));
       const ranks = [0, 1].map((rank) => ({ rank, sampleFrom: 0, sampleCount: 1_024, ...timings }));
@@ -152,7 +152,7 @@ describe('the live view', () => {
     [{ stage: 'evaluating' }, 'evaluating'],
     [{ stopRequested: true }, 'stopping after this step'],
     [{ stage: 'finishing' }, 'writing the last checkpoint'],
-  ] as const)('says what the run does as a whole: %o', (changes, words) => {
+  ] as const)('says what the run is doing: %o', (changes, words) => {
     expect(show(trained(1), run(changes))[1]).toContain(words);
   });
 

@@ -133,7 +133,7 @@ class Script {
     );
   }
 
-  /** Of two instruction sets, which update alike. */
+  /** With two instruction sets, which update alike. */
   mixed(): this {
     this.engineOf = (id) => ({ unit: id === 'w0' ? 'avx2' : 'avx512' });
     return this;
@@ -396,7 +396,7 @@ describe('the decision core: steps', () => {
       expect(said(evaluate(script, 5))).toEqual([]);
     });
 
-    it('is not said to go on where the run ends', () => {
+    it('is not said to continue where the run ends', () => {
       const atTheEnd = evaluate(new Script({ ...many, maxSteps: 5 }).start(), 3, 2, 4, 4, 5);
       expect(said(atTheEnd)).toEqual([expect.stringMatching(/^warning: .* and is 5\.0000$/)]);
     });
@@ -439,7 +439,7 @@ describe('the decision core: steps', () => {
     expect(script.effects[0]).toMatchObject({ kind: 'evaluationDone', sums: { weight: 16, loss: 4 } });
   });
 
-  it('goes on training when a checkpoint could not be written', () => {
+  it('continues training when a checkpoint could not be written', () => {
     const script = new Script().start().step(1).step(2).evaluated(2).snapshotTaken(2);
     script.event({ kind: 'checkpointFailed', step: 2 });
     expect(script.state.stage).toBe('stepping');
@@ -556,7 +556,7 @@ describe('the decision core: losses', () => {
     ]);
   });
 
-  it('goes on with the others from the committed step, and starts another in its place', () => {
+  it('continues with the others from the committed step, and starts another in its place', () => {
     const script = new Script().start().step(1).reduced('w0', 2).exited('w1');
     expect(script.kinds()).toEqual(['startWorker', 'termOpened', 'form→w0']);
     expect(script.forms()).toMatchObject([{ term: 2, rank: 0, worldSize: 1, step: 1, state: 'keep', verify: false }]);
@@ -644,7 +644,7 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).not.toContain('transfer');
   });
 
-  it('gives the commit to whoever comes back with the reduced gradient, and with it only', () => {
+  it('gives the commit to a worker that comes back with the reduced gradient, and only to it', () => {
     const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
     script.reduced('w0', 2).reduced('w1', 2).applied('w0', 2);
     script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
@@ -750,7 +750,7 @@ describe('the decision core: losses', () => {
     expect(waiting.kinds()).toEqual(['stop→w0']);
   });
 
-  it('counts on who has received the state, though the ring broke before it said so', () => {
+  it('counts on a worker that has received the state, though the ring broke before it said so', () => {
     const script = new Script({ ...quiet, minWorkers: 2, open: true }).start().step(1);
     script.event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
     script.join('w2').prepared('w2');
@@ -804,7 +804,7 @@ describe('the decision core: losses', () => {
     expect(script.state).toMatchObject({ missing: [], restarts: 0 });
   });
 
-  it('goes on when a guest fails, or computes on another engine', () => {
+  it('continues when a guest fails, or computes on another engine', () => {
     const failed = { type: 'failed', step: 0, phase: 'building', message: 'no addon', blame: 'user' } as const;
     const script = new Script({ ...quiet, open: true }).start().join('w2').from('w2', failed);
     expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
@@ -890,7 +890,7 @@ describe('the decision core: losses', () => {
     expect(script.kinds()).toEqual(['welcome']);
   });
 
-  it('goes on when a newcomer is refused for want of room', () => {
+  it('continues when a newcomer is refused for want of room', () => {
     const script = new Script({ ...quiet, open: true }).start();
     const failure = {
       step: 0,
@@ -1042,7 +1042,7 @@ describe('the decision core: losses', () => {
     });
   });
 
-  it('lets a worker leave at the boundary, and the others go on', () => {
+  it('lets a worker leave at the boundary, and the others continue', () => {
     const script = new Script(quiet).start().from('w1', { type: 'leave' });
     expect(script.kinds()).toEqual([]);
     script.step(1);
@@ -1106,7 +1106,7 @@ describe('the decision core: a coordinator that takes over', () => {
   const committed = { step: 7, committedTerm: 2, gradNorm: 0.75, learningRate: 0.125, tokens: 7 };
   const resumed: Resumed = { term: 3, ...committed, workers: ['w0', 'w1'] };
 
-  it('goes on with the workers that kept their state, and without a checkpoint', () => {
+  it('continues with the workers that kept their state, and without a checkpoint', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
@@ -1118,7 +1118,7 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(script.assigned().map(([, step]) => step)).toEqual([8, 8, 9, 9]);
   });
 
-  it('sends the state to whoever lacks a commit that no journal has', () => {
+  it('sends the state to workers that lack a commit that no journal has', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, { ...resumed, gradNorm: undefined, learningRate: undefined });
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 6, term: 2, pending: { step: 7, term: 2 } });
     script.prepared('w0', 'w1');
@@ -1131,7 +1131,7 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(script.state).toMatchObject({ step: 8, committedTerm: 3 });
   });
 
-  it('starts one that is lost later and does not come back: it is no child of its own', () => {
+  it('starts one that is lost later and does not come back: it is not a child of its own', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed);
     script.join('w0', { step: 7, term: 2 }).join('w1', { step: 7, term: 2 }).prepared('w0', 'w1');
     script.ready('w0').ready('w1').event({ kind: 'peerGone', id: 'w1', reason: 'its connection is closed' });
@@ -1142,7 +1142,7 @@ describe('the decision core: a coordinator that takes over', () => {
     expect(script.tick(1_100).kinds()).toEqual([]);
   });
 
-  it('waits for who holds the state before it stops, but not for ever', () => {
+  it('waits for the worker that holds the state before it stops, but not for ever', () => {
     const back = new Script({ ...quiet, maxSteps: 20 }, resumed).event({ kind: 'stopRequested' });
     expect(back.kinds()).toEqual([]);
     back.join('w0', { step: 7, term: 2 }).prepared('w0').ready('w0');

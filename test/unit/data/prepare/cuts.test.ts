@@ -1,4 +1,4 @@
-/** Parts of a text, encoded one by one, are the text encoded as a whole. */
+/** Parts of a text, encoded one by one, are the text encoded at once. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { partEnd } from '../../../../src/data/prepare/cuts.ts';
@@ -65,7 +65,7 @@ describe('partEnd', () => {
     gpt2 = await createTokenizer('gpt2', '');
   });
 
-  it("cuts where GPT-2's tokens are those of the whole", () => {
+  it("cuts where GPT-2's tokens are those of the complete text", () => {
     fc.assert(
       fc.property(texts, fc.integer({ min: 1, max: 60 }), (text, aim) => {
         const parts = partsOf(text, aim);

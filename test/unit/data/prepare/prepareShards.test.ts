@@ -1,4 +1,4 @@
-/** `launch prepare` in this thread: what comes out of every kind of input, what is refused, and how it goes on after an end. */
+/** `launch prepare` in this thread: what comes out of every kind of input, what is refused, and how it resumes after an end. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -161,7 +161,7 @@ describe('prepare', () => {
     expect(await documents()).toEqual([...expected, 'six; seven', 'eight, nine']);
   });
 
-  it('reads zstd in any number of frames, of which some are to be passed over', async () => {
+  it('reads zstd in any number of frames, some of which must be skipped', async () => {
     const lines = 'a line of text\n'.repeat(20_000);
     write('a.zst', Buffer.concat([skippable, manyBlocks, skippable, withoutChecksum, skippable, twoFrames, skippable]));
     write('b.zst', Buffer.concat([withoutChecksum, manyBlocks]));
@@ -253,14 +253,14 @@ function withByte(bytes: Buffer, at: number): Buffer {
   return changed;
 }
 
-describe('input that is no text', () => {
+describe('input that is not text', () => {
   const refusal = async (given: Given = {}) => {
     const error = await run(given).then(
       () => undefined,
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(UserError);
-    // Nobody takes what is there for whole.
+    // The output is not taken for complete.
     await expect(open()).rejects.toThrow(UserError);
     expect(readdirSync(join(cwd, 'out'))).not.toContain('prepare.lock');
     return (error as UserError).message;
@@ -319,10 +319,10 @@ describe('input that is no text', () => {
     ['in.zst', withByte(twoFrames, 12), /^in\.zst: .* but its content does not have its checksum/],
     ['in.zst', withByte(manyBlocks, -1), /^in\.zst: .* but its content does not have its checksum/],
     ['in.zst', Buffer.concat([twoFrames, Buffer.from('more')]), /^in\.zst: .* but something else follows a part of it/],
-    ['in.zst', Buffer.from('this is no zstd data at all'), /^in\.zst: expected complete zstd data/],
+    ['in.zst', Buffer.from('this is not zstd data at all'), /^in\.zst: expected complete zstd data/],
     [
       'in.parquet',
-      Buffer.from('PAR1 this is no table PAR1'),
+      Buffer.from('PAR1 this has no table PAR1'),
       /^in\.parquet: expected complete Parquet data, but its end/,
     ],
   ])('is told where %s is damaged', async (name, bytes, message) => {
@@ -438,7 +438,7 @@ describe('input that is no text', () => {
   });
 });
 
-describe('going on', () => {
+describe('resuming', () => {
   class Killed extends Error {}
 
   /** Ends after `jobs` jobs, with every one made sure of, or none. */
@@ -513,13 +513,13 @@ describe('going on', () => {
     const prepared = await run({ names: ['in.jsonl'], ...change });
     expect(prepared?.documents).toBe(second === '' ? 500 : 1);
     expect(readdirSync(join(cwd, 'out')).filter((name) => ['failed', 'progress.json'].includes(name))).toEqual([]);
-    // What is whole is not taken over.
+    // A complete output is not resumed.
     await expect(run({ names: ['in.jsonl'], ...change, shardTokens: 2 ** 21 })).rejects.toThrow(
       /was prepared with shardTokens/,
     );
   });
 
-  it('forgets a failure when the same command goes on: what it does then is kept from other commands', async () => {
+  it('forgets a failure when the same command resumes, and keeps other commands out', async () => {
     const given: Given = { names: ['in.jsonl'], keepIntervalMs: 0 };
     write('in.jsonl', `${jsonLines(100_000)}{"text":1}  \n`);
     utimesSync(join(cwd, 'in.jsonl'), 1, 1);

@@ -86,7 +86,7 @@ describe('ShardWriter and ShardFiles', () => {
     },
   );
 
-  it('goes on from a flush to the same bytes, whatever was written after it', async () => {
+  it('continues from a flush to the same bytes, whatever was written after it', async () => {
     const tokens = counting(100, 500);
     const whole = await openWriter(100, 64);
     await whole.append(tokens);
@@ -109,7 +109,7 @@ describe('ShardWriter and ShardFiles', () => {
     }
   });
 
-  it('does not go on in a file that is shorter than it was', async () => {
+  it('does not continue a file that is shorter than it was', async () => {
     const writer = await openWriter(100, 64);
     await writer.append(counting(100, 40));
     const state = await writer.flush();
@@ -220,7 +220,7 @@ describe('readShardManifest', () => {
       /not a plain file name/,
     ],
     [
-      'with a split of a shard that is not there',
+      'with a split of a shard that does not exist',
       { ...good, splits: { train: [{ shard: 'y', from: 0, to: 1 }], val: [] } },
       /train names y/,
     ],

@@ -87,7 +87,7 @@ describe('a text that is long', () => {
     expect(ends.every((end) => lines[end - 1] === '\n')).toBe(true);
     expect(step.value).toEqual(tokenizer.encode(lines));
     const word = '🙂'.repeat(50_000);
-    // A space stands before each part, as before each text.
+    // Each part begins with a space, as each text does.
     expect(tokenizer.decode(tokenizer.encode(word)).replaceAll(' ', '') === word).toBe(true);
     const unigram = await tokenizerFromFiles(unigramFiles);
     expect(unigram.encode('x'.repeat(200_000)).length).toBeGreaterThan(200_000);
@@ -116,7 +116,7 @@ describe('a tokenizer by path', () => {
     expect(tokenizerHash(read)).toBe(tokenizerHash(trained));
   });
 
-  it('is refused with its path where it is not there, or is none', async () => {
+  it('is refused with its path if it does not exist, or is not a tokenizer', async () => {
     const refusal = async (name: `${string}/${string}`) => {
       const error = await createTokenizer(name, '', { cwd }).catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(UserError);

@@ -251,7 +251,7 @@ describe('damaged tokenizer files', () => {
   });
 
   it('have the classes of Unicode 16, whatever the version of Node', () => {
-    // Letters of Unicode 17, which are no letters of 16; and one that was a letter in lower case there.
+    // Letters of Unicode 17, which are not letters in 16; and one that was a letter in lower case there.
     expect([classAt('\u{16ea0}', 0), classAt('\u{323b0}', 0), classAt('\ua7ce', 0)]).toEqual([other, other, other]);
     expect(classAt('\u0295', 0)).toBe(lower);
     expect([...'a\u{16ea0}b'].map((character) => classAt(character, 0))).toEqual([lower, other, lower]);

@@ -155,7 +155,7 @@ describe('WordCounts', () => {
     expect(unitsOf(words)).toBeGreaterThan(1900);
     expect(unitsOf(words)).toBeLessThanOrEqual(4000);
     for (const often of [' the', ' of', ' and']) expect(words.get(often)).toBe(5000);
-    // Of the rare ones it has the last.
+    // It has the last of the rare ones.
     expect(words.has(` rare${word(4999)}`)).toBe(true);
     expect(words.has(` rare${word(0)}`)).toBe(false);
   });

@@ -94,7 +94,7 @@ function passes(tape: Tape, model: Model, batch: Batch, options: Partial<StepOpt
   );
 }
 
-/** Of losses, which are -log π of each target: the derivative of a pair's loss to those of the chosen side. */
+/** From losses, which are -log π of each target: the derivative of a pair's loss to those of the chosen side. */
 function pairs(chosen: ArrayLike<number>, rejected: ArrayLike<number>, { sampleCount, arrays }: Batch) {
   let [loss, right] = [0, 0];
   const gradients = Array.from({ length: sampleCount }, (_, pair) => {

@@ -12,7 +12,7 @@ import { targetsOf } from '../../../../src/task/nextToken.ts';
 import { Float64Engine, numbers } from '../../../parity/model/float64Engine.ts';
 import { randomBatch, tinyConfig } from '../../../parity/model/tinyModels.ts';
 
-/** What a batch has besides: the losses once more, as they lie on the device, and how many samples there were. */
+/** What a batch has besides: the losses once more, as they are on the device, and how many samples there were. */
 const measured: Objective = {
   ...nextToken,
   name: 'measured',
