@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Measures and checks what only a GPU can show, on a machine with an NVIDIA GPU that needs no network: docs/benchmarks.md.
-#   bench/gpu/check.sh [--out FOLDER] [--parts ceilings,driver,peer,webgpu] [--node FILE] [--root FOLDER] [--python FILE] [--seconds 360]
+# Measures and checks what only a GPU can show, on a machine that needs no network: docs/benchmarks.md. Linux or macOS, any GPU; all parts
+# but webgpu need an NVIDIA GPU, and are left out where nvidia-smi is missing.
+#   bench/gpu/check.sh [--out FOLDER] [--parts ceilings,driver,peer,webgpu] [--node FILE] [--root FOLDER] [--python FILE] [--seconds 480]
 # Each part that lacks what it needs says so, and counts as failed. Prints one table; results.json in the folder has all of it.
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-out=gpu-check parts=ceilings,driver,peer,webgpu node=node root="$(cd "$here/../.." && pwd)" python=python3 seconds=360
+out=gpu-check parts=webgpu node=node root="$(cd "$here/../.." && pwd)" python=python3 seconds=480
+command -v nvidia-smi >/dev/null && parts=ceilings,driver,peer,webgpu
 while [ $# -gt 0 ]; do
   case "$1" in
     --out | --parts | --node | --root | --python | --seconds) declare "${1#--}=${2:?"$1 needs a value"}" && shift 2 ;;
-    *) sed -n '2,4s/^# *//p' "$0" && exit 2 ;;
+    *) sed -n '2,5s/^# *//p' "$0" && exit 2 ;;
   esac
 done
 mkdir -p "$out" && out="$(cd "$out" && pwd)" && rm -f "$out"/*.jsonl "$out"/*.log
@@ -25,12 +27,21 @@ failure() {
   printf '{"part": "%s", "name": "%s", "failed": "%s"}\n' "$1" "$2" "$(tr -d '\\"\n\t' <<<"$3" | cut -c1-300)" >>"$out/$1.jsonl"
 }
 
+# limited SECONDS COMMAND...: ends what takes longer, with exit code 124. macOS has no `timeout`.
+limited() {
+  if command -v timeout >/dev/null; then
+    timeout -k 5 "$@"
+  else
+    perl -e 'my $s = shift; my $p = fork; if (!$p) { exec @ARGV; exit 127 } local $SIG{ALRM} = sub { kill "TERM", $p; exit 124 }; alarm $s; waitpid $p, 0; exit($? >> 8)' "$@"
+  fi
+}
+
 # attempt PART NAME SECONDS COMMAND...: runs it, what it says kept in NAME.log; a record if it fails or takes too long.
 attempt() {
   local part="$1" name="$2" limit="$3" code=0
   shift 3
   note "$part: $name"
-  timeout -k 5 "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/${name// /-}.log" 2>&1 || code=$?
+  limited "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/${name// /-}.log" 2>&1 || code=$?
   # Dawn says on the console that it refused what it was given, and computes nothing of it.
   grep -q '^validation:' "$out/${name// /-}.log" && failure "$part" "$name" "Dawn refused: $(sed -n 2p "$out/${name// /-}.log")"
   [ $code = 0 ] && return
@@ -91,33 +102,21 @@ driverPart() {
   done
 }
 
-# launchStep NAME SETTINGS...: the step of the tfjs engine on the GPU.
-launchStep() {
+# step NAME SETTINGS...: complete training steps of one replica.
+step() {
   local name="$1" log
   shift
   log="$out/${name// /-}.log"
-  attempt webgpu "$name" 90 "$node" dist/cli/main.js bench step --json "$@" || return
-  grep -q '^validation:' "$log" && return
-  "$python" - "$log" "$name" >>"$out/webgpu.jsonl" <<'PYTHON' || failure webgpu "$name" 'its JSON cannot be read'
-import json, sys
-text = open(sys.argv[1]).read()
-report = json.loads(text[text.index("{"):])
-step = report["results"][0]
-print(json.dumps(dict(part="webgpu", name=sys.argv[2], value=step["tokensPerSecond"], unit="tokens/s", ms=step["medianMs"], gflops=step.get("gflops"))))
-PYTHON
+  attempt webgpu "$name" 90 "$node" dist/cli/main.js bench step --json --engine webgpu "$@" || return
+  "$node" bench/gpu/jsonRecords.mjs step "$log" "$name" >>"$out/webgpu.jsonl" || failure webgpu "$name" 'its JSON cannot be read'
 }
 
 # Complete runs of one and two workers that share the GPU: gradients leave it, the ring adds them, sums return.
 ringRun() {
-  attempt webgpu 'tfjs ring' 120 "$node" dist/cli/main.js bench scaling --mode strong --workers 1,2 --batch 1 --steps 3 \
-    --config gpt-small.yaml --set engine.name=tfjs engine.device=webgpu --out "$out/scaling" || return
-  "$python" - "$out/scaling/bench.json" >>"$out/webgpu.jsonl" <<'PYTHON' || failure webgpu 'tfjs ring' 'its JSON cannot be read'
-import json, sys
-for run in json.load(open(sys.argv[1]))["results"]:
-    more = {key: run.get(key) for key in ("stepMs", "ringAloneMs", "communicationShare", "overlapWon")}
-    name = f"tfjs gpt-small, run of {run['workers']} on one GPU"
-    print(json.dumps(dict(part="webgpu", name=name, value=run["tokensPerSecond"], unit="tokens/s", **more)))
-PYTHON
+  attempt webgpu 'ring' 100 "$node" dist/cli/main.js bench scaling --mode strong --workers 1,2 --batch 4 --steps 3 \
+    --config gpt-small.yaml --set engine.name=webgpu --out "$out/scaling" || return
+  "$node" bench/gpu/jsonRecords.mjs scaling "$out/scaling/bench.json" >>"$out/webgpu.jsonl" ||
+    failure webgpu ring 'its JSON cannot be read'
 }
 
 webgpuPart() {
@@ -128,14 +127,17 @@ webgpuPart() {
   cd "$root" || return
   export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$scratch}" LOCKSTEP_REQUIRE_WEBGPU=1 NO_COLOR=1
   attempt webgpu 'webgpu device' 60 "$node" bench/gpu/webgpuDevice.mjs "$out/webgpu.jsonl"
-  if attempt webgpu 'parity suites' 120 "$node" node_modules/vitest/vitest.mjs run --project parity webgpu; then
+  if attempt webgpu 'parity suites' 120 "$node" node_modules/vitest/vitest.mjs run --project parity webgpuEngine parity/webgpu/; then
     printf '{"part": "webgpu", "name": "parity suites", "value": "%s", "unit": ""}\n' \
       "$(grep -E '^ *(Test Files|Tests) ' "$out/parity-suites.log" | tr -s ' ' | tr '\n' ' ')" >>"$out/webgpu.jsonl"
   fi
-  local gpu=(--set engine.name=tfjs engine.device=webgpu)
-  launchStep 'tfjs shakespeare-gpt B 16' --config shakespeare-gpt.yaml --steps 5 "${gpu[@]}" train.globalBatchSize=16
-  launchStep 'tfjs gpt-small B 1' --config gpt-small.yaml --steps 3 "${gpu[@]}" train.globalBatchSize=1
-  launchStep 'tfjs gpt-small B 4' --config gpt-small.yaml --steps 3 "${gpu[@]}" train.globalBatchSize=4 train.microBatchSize=4
+  local only='^(linear|attention).* (4096×|1024×|B=16 T=256|B=1 T=1024)'
+  if attempt webgpu kernels 100 "$node" build/bench/bench/main.js engine --engine webgpu --peers none --json --only "$only"; then
+    "$node" bench/gpu/jsonRecords.mjs kernels "$out/kernels.log" >>"$out/webgpu.jsonl" || failure webgpu kernels 'its JSON cannot be read'
+  fi
+  step 'shakespeare-gpt B 64' --config shakespeare-gpt.yaml --steps 5 --set train.globalBatchSize=64 train.microBatchSize=64
+  step 'gpt-small B 4' --config gpt-small.yaml --steps 3 --set train.globalBatchSize=4 train.microBatchSize=4
+  step 'gpt-small B 16' --config gpt-small.yaml --steps 3 --set train.globalBatchSize=16 train.microBatchSize=16
   ringRun
 }
 
