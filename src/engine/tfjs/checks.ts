@@ -1,4 +1,4 @@
-/** What the tfjs engine's kernels take: shapes that fit each other, tokens and targets in their range. Anything else is an InvariantError. */
+/** What the tfjs engine's kernels take: shapes that fit each other. Anything else is an InvariantError. */
 import { invariant } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
 import type { AttentionOptions, LinearOptions } from '../kernels.ts';
@@ -53,17 +53,4 @@ export function expectRows(
     mean: [mean, inp.size / c],
     rstd: [rstd, inp.size / c],
   });
-}
-
-/** Each target is a class or -1. */
-export function expectTargets(kernel: string, targets: Int32Array, classes: number): void {
-  const wrong = targets.find((target) => target < -1 || target >= classes);
-  invariant(wrong === undefined, `${kernel}: target ${wrong} is outside of the ${classes} classes`);
-}
-
-/** Each token has a row in the table. */
-export function expectTokens(kernel: string, tokens: Int32Array, table: Tensor): void {
-  const vocabSize = table.size / lastExtent(table);
-  const wrong = tokens.find((token) => token < 0 || token >= vocabSize);
-  invariant(wrong === undefined, `${kernel}: token ${wrong} is outside of the vocabulary of ${vocabSize}`);
 }

@@ -8,6 +8,7 @@ import { invariant } from '../../base/errors.ts';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
+import { expectTargets, expectTokens } from '../hostIntegers.ts';
 import type { Dropout, KernelOptions } from '../kernels.ts';
 import {
   checkGradients,
@@ -21,7 +22,7 @@ import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts'
 import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
-import { attentionDims, expectLinear, expectRows, expectTargets, expectTokens } from './checks.ts';
+import { attentionDims, expectLinear, expectRows } from './checks.ts';
 import type { TfjsDeviceKind } from './deviceKinds.ts';
 import { deviceTensor, expectSizes } from './deviceTensor.ts';
 import * as math from './math.ts';

@@ -31,6 +31,8 @@ export class GpuTensor implements Tensor {
   readonly byteOffset: number;
   /** What of the pool it gives back; false for tensors of a group. */
   readonly isPooled: boolean;
+  /** What was uploaded last to an int32 tensor: tokens and targets are checked and sorted on the host. */
+  hostValues: Int32Array | undefined;
   /** Set when it is released: its buffer may be another tensor's. */
   isReleased = false;
 
@@ -67,6 +69,12 @@ export function gpuTensor(tensor: Tensor, name = 'tensor'): GpuTensor {
   if (!(tensor instanceof GpuTensor)) throw new InvariantError(`${name} is not a tensor of the webgpu engine`);
   invariant(!tensor.isReleased, `${name}: a released tensor of shape [${tensor.shape.join(', ')}] was used`);
   return tensor;
+}
+
+/** What was uploaded to an int32 tensor. */
+export function hostIntegers(tensor: GpuTensor, name: string): Int32Array {
+  invariant(tensor.hostValues !== undefined, `${name}: expected an int32 tensor that was uploaded`);
+  return tensor.hostValues;
 }
 
 /** The group as this engine's own. */

@@ -66,12 +66,14 @@ class WebgpuEngine implements Engine {
   }
 
   upload(tensor: Tensor, data: HostArray): void {
-    const { buffer, byteOffset, dtype, size } = gpuTensor(tensor);
+    const own = gpuTensor(tensor);
+    const { buffer, byteOffset, dtype, size } = own;
     const expected = dtype === 'int32' ? Int32Array : Float32Array;
     invariant(
       data instanceof expected && !(data instanceof Uint16Array) && data.length === size,
       `upload: the tensor is ${dtype} [${tensor.shape}], the array ${data.constructor.name}(${data.length})`,
     );
+    if (data instanceof Int32Array) own.hostValues = data.slice();
     this.#gpu.commands.write(buffer, byteOffset, data);
   }
 

@@ -196,6 +196,7 @@ function embeddingCases(context: ContextGetter): void {
       { b: 2, t: 13, c: 3, v: 7, positions: 16 },
       { b: 3, t: 5, c: 65, v: 50, positions: 5 },
       { b: 4, t: 64, c: 96, v: 301, positions: 64 },
+      { b: 5, t: 100, c: 20, v: 3, positions: 100 }, // many rows of each token
     ];
     it.each(cases)('B=$b T=$t C=$c V=$v, forward and backward', async ({ b, t, c, v, positions }) => {
       const k = context();

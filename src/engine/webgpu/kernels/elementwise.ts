@@ -55,8 +55,9 @@ export function copy(gpu: Gpu, options: KernelOptions<'copy'>): void {
 }
 
 export function zero(gpu: Gpu, tensor: Tensor): void {
-  const { buffer, byteOffset, size } = gpuTensor(tensor);
-  gpu.commands.clear(buffer, byteOffset, 4 * size);
+  const own = gpuTensor(tensor);
+  if (own.dtype === 'int32') own.hostValues = new Int32Array(own.size);
+  gpu.commands.clear(own.buffer, own.byteOffset, 4 * own.size);
 }
 
 export function zeroGroup(gpu: Gpu, group: TensorGroup): void {

@@ -1,11 +1,199 @@
-import { InvariantError } from '../../../base/errors.ts';
+/** Token and position embeddings. */
+import { invariant } from '../../../base/errors.ts';
+import { lastExtent } from '../../../base/shape.ts';
+import { expectTokens } from '../../hostIntegers.ts';
 import type { KernelOptions } from '../../kernels.ts';
+import { checkGradients } from '../../linearOptions.ts';
 import type { Gpu } from '../gpu.ts';
+import { type GpuTensor, gpuTensor, hostIntegers } from '../memory.ts';
+import { flatGroups, flatMain, memoized, program } from '../program.ts';
+import { vectorOf, type Width, widthOf } from '../wgsl/vectors.ts';
+import { partOf, type RowPart, rowParts } from './rowParts.ts';
+import { ofSize } from './sameSize.ts';
+import { planOfSums, SUM_WORDS } from './tokenSums.ts';
 
-export function embeddingForward(_gpu: Gpu, _options: KernelOptions<'embeddingForward'>): void {
-  throw new InvariantError('embeddingForward: not written yet');
+/** Looks up the tokens that have a row in the bound part of the table. */
+const lookUp = (position: string): string =>
+  flatMain(`
+  let row = i / params.columns;
+  let column = i - row * params.columns;
+  let token = u32(tokens[row]) - params.firstToken;
+  if (token >= params.tokenCount) { return; }
+  out[i] = wte[token * params.columns + column]${position};`);
+
+const lookUpParams = { count: 'u32', columns: 'u32', firstToken: 'u32', tokenCount: 'u32' } as const;
+
+const forward = memoized((width: Width) =>
+  program({
+    name: `embeddingForward x${width}`,
+    bindings: { out: `read_write ${vectorOf(width)}`, tokens: 'read i32', wte: `read ${vectorOf(width)}` },
+    params: lookUpParams,
+    code: lookUp(''),
+  }),
+);
+
+const forwardWithPositions = memoized((width: Width) =>
+  program({
+    name: `embeddingForward positions x${width}`,
+    bindings: {
+      out: `read_write ${vectorOf(width)}`,
+      tokens: 'read i32',
+      wte: `read ${vectorOf(width)}`,
+      wpe: `read ${vectorOf(width)}`,
+    },
+    params: { ...lookUpParams, firstRow: 'u32', time: 'u32', positionOffset: 'u32' },
+    code: lookUp(' + wpe[(params.positionOffset + (params.firstRow + row) % params.time) * params.columns + column]'),
+  }),
+);
+
+/** Sums of rows: sum k goes to row plan[first + 3k], of the plan[first + 3k + 2] rows that plan names from plan[first + 3k + 1] on. */
+const rowSums = memoized((width: Width) =>
+  program({
+    name: `embeddingBackward tokens x${width}`,
+    bindings: { to: `read_write ${vectorOf(width)}`, rows: `read ${vectorOf(width)}`, plan: 'read u32' },
+    params: { count: 'u32', columns: 'u32', first: 'u32', accumulate: 'u32' },
+    code: flatMain(`
+  let k = i / params.columns;
+  let column = i - k * params.columns;
+  let at = params.first + ${SUM_WORDS}u * k;
+  let start = plan[at + 1u];
+  let end = start + plan[at + 2u];
+  var sum = ${vectorOf(width)}();
+  for (var j = start; j < end; j++) { sum += rows[plan[j] * params.columns + column]; }
+  let into = plan[at] * params.columns + column;
+  if (params.accumulate == 1u) { sum += to[into]; }
+  to[into] = sum;`),
+  }),
+);
+
+const positionSums = memoized((width: Width) =>
+  program({
+    name: `embeddingBackward positions x${width}`,
+    bindings: { dwpe: `read_write ${vectorOf(width)}`, dout: `read ${vectorOf(width)}` },
+    params: { count: 'u32', columns: 'u32', rows: 'u32', firstRow: 'u32', time: 'u32' },
+    code: flatMain(`
+  let position = i / params.columns;
+  let column = i - position * params.columns;
+  var sum = ${vectorOf(width)}();
+  for (var row = (position + params.time - params.firstRow % params.time) % params.time; row < params.rows; row += params.time) {
+    sum += dout[row * params.columns + column];
+  }
+  dwpe[i] += sum;`),
+  }),
+);
+
+export function embeddingForward(gpu: Gpu, options: KernelOptions<'embeddingForward'>): void {
+  const { positionOffset = 0 } = options;
+  const wte = gpuTensor(options.wte, 'wte');
+  const tokens = gpuTensor(options.tokens, 'tokens');
+  const c = lastExtent(wte);
+  const time = lastExtent(tokens);
+  const out = ofSize(options.out, 'out', tokens.size * c);
+  const wpe = options.wpe && positionTable(options.wpe, 'wpe', c, positionOffset + time);
+  expectTokens('embeddingForward', hostIntegers(tokens, 'tokens'), wte);
+  const width = widthOf(c);
+  const columns = c / width;
+  for (const rows of rowParts(gpu, tokens.size, c)) {
+    const count = rows.rows * columns;
+    for (const table of rowParts(gpu, wte.size / c, c)) {
+      const tensors = { out: partOf(out, rows, c), tokens: partOf(tokens, rows, 1), wte: partOf(wte, table, c) };
+      const params = { count, columns, firstToken: table.first, tokenCount: table.rows };
+      const groups = flatGroups(count);
+      if (wpe === undefined) gpu.run(forward(width), { tensors, params, groups });
+      else {
+        const position = { firstRow: rows.first, time, positionOffset };
+        const call = { tensors: { ...tensors, wpe }, params: { ...params, ...position }, groups };
+        gpu.run(forwardWithPositions(width), call);
+      }
+    }
+  }
 }
 
-export function embeddingBackward(_gpu: Gpu, _options: KernelOptions<'embeddingBackward'>): void {
-  throw new InvariantError('embeddingBackward: not written yet');
+export function embeddingBackward(gpu: Gpu, options: KernelOptions<'embeddingBackward'>): void {
+  checkGradients('embeddingBackward', options.dwte, options.dwpe);
+  const tokens = gpuTensor(options.tokens, 'tokens');
+  const c = lastExtent(options.dout);
+  const time = lastExtent(tokens);
+  const dout = ofSize(options.dout, 'dout', tokens.size * c);
+  const dwte = options.dwte && gpuTensor(options.dwte, 'dwte');
+  const dwpe = options.dwpe && positionTable(options.dwpe, 'dwpe', c, time);
+  const values = hostIntegers(tokens, 'tokens');
+  if (dwte !== undefined) {
+    invariant(lastExtent(dwte) === c, `dwte is [${dwte.shape}]; expected rows of ${c} numbers`);
+    expectTokens('embeddingBackward', values, dwte);
+  }
+  const width = widthOf(c);
+  const columns = c / width;
+  for (const part of rowParts(gpu, tokens.size, c)) {
+    if (dwte !== undefined) tokenGradient(gpu, { dwte, dout, values, part, c });
+    if (dwpe === undefined) continue;
+    const count = time * columns;
+    gpu.run(positionSums(width), {
+      tensors: { dwpe: { tensor: dwpe, from: 0, length: time * c }, dout: partOf(dout, part, c) },
+      params: { count, columns, rows: part.rows, firstRow: part.first, time },
+      groups: flatGroups(count),
+    });
+  }
+}
+
+interface TokenGradient {
+  readonly dwte: GpuTensor;
+  readonly dout: GpuTensor;
+  readonly values: Int32Array;
+  /** The rows of dout. */
+  readonly part: RowPart;
+  readonly c: number;
+}
+
+/** Adds the rows of dout that belong to a token to the token's row of dwte. */
+function tokenGradient(gpu: Gpu, { dwte, dout, values, part, c }: TokenGradient): void {
+  const width = widthOf(c);
+  const columns = c / width;
+  const tokens = values.subarray(part.first, part.first + part.rows);
+  for (const table of rowParts(gpu, dwte.size / c, c)) {
+    const plan = planOfSums(tokens, table);
+    if (plan.words.length === 0) continue;
+    const toTable = partOf(dwte, table, c);
+    const fromRows = partOf(dout, part, c);
+    gpu.withTemporary(
+      [plan.words.length],
+      (words) => {
+        gpu.commands.write(words.buffer, words.byteOffset, plan.words);
+        const sum = (
+          { first, sums }: { first: number; sums: number },
+          to: typeof toTable,
+          rows: typeof toTable,
+          isAdded: boolean,
+        ): void => {
+          if (sums === 0) return;
+          gpu.run(rowSums(width), {
+            tensors: { to, rows, plan: words },
+            params: { count: sums * columns, columns, first, accumulate: isAdded ? 1 : 0 },
+            groups: flatGroups(sums * columns),
+          });
+        };
+        sum(plan.direct, toTable, fromRows, true);
+        if (plan.pieces.sums === 0) return;
+        gpu.withTemporary([plan.pieces.sums, c], (pieces) => {
+          sum(plan.pieces, pieces, fromRows, false);
+          sum(plan.ofPieces, toTable, pieces, true);
+        });
+      },
+      'int32',
+    );
+  }
+}
+
+function positionTable(
+  tensor: GpuTensor | KernelOptions<'embeddingForward'>['out'],
+  name: string,
+  c: number,
+  rows: number,
+) {
+  const table = gpuTensor(tensor, name);
+  invariant(
+    lastExtent(table) === c && table.size >= rows * c,
+    `${name} is [${table.shape}]; expected at least ${rows} rows of ${c} numbers`,
+  );
+  return table;
 }
