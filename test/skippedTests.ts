@@ -16,7 +16,8 @@ interface ExpectedSkip {
 
 export const isNightly = process.env['LOCKSTEP_NIGHTLY'] === '1';
 
-const webgpu = 'needs packages that npm does not install; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
+const webgpu =
+  'needs a GPU or its software driver, and tfjs also a package; scripts/ciWebgpu.sh runs it, and there it may not be skipped';
 
 /** Cases of `nightlyIt` (test/nightly.ts), each by its full name: nothing but the time of day may skip them, and no others. */
 const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
@@ -69,6 +70,9 @@ function whole(...names: readonly string[]): RegExp {
 const expectedSkips: readonly ExpectedSkip[] = [
   ...(isNightly ? [] : nightlyCases.map((cases) => ({ ...cases, reason: 'scripts/nightly.sh runs it' }))),
   { file: 'test/parity/kernels/webgpu.test.ts', reason: webgpu },
+  { file: 'test/parity/kernels/webgpuEngine.test.ts', reason: webgpu },
+  { file: 'test/parity/kernels/webgpuSoftFloat.test.ts', reason: webgpu },
+  { file: 'test/parity/kernels/webgpuUpdate.test.ts', reason: webgpu },
   { file: 'test/parity/model/webgpu.test.ts', reason: webgpu },
   {
     file: 'test/fault/namespaces.test.ts',
