@@ -71,9 +71,12 @@ const expectedSkips: readonly ExpectedSkip[] = [
   ...(isNightly ? [] : nightlyCases.map((cases) => ({ ...cases, reason: 'scripts/nightly.sh runs it' }))),
   { file: 'test/parity/kernels/webgpu.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuEngine.test.ts', reason: webgpu },
+  { file: 'test/parity/kernels/webgpuParts.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuSoftFloat.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuUpdate.test.ts', reason: webgpu },
   { file: 'test/parity/model/webgpu.test.ts', reason: webgpu },
+  { file: 'test/parity/model/webgpuEngine.test.ts', reason: webgpu },
+  { file: 'test/parity/model/webgpuTraining.test.ts', reason: webgpu },
   {
     file: 'test/fault/namespaces.test.ts',
     name: /by netem$/,

@@ -11,16 +11,17 @@ export class Gpu {
   readonly commands: Commands;
   readonly memory: DeviceMemory;
   readonly transfers: Transfers;
-  /** The most float32 numbers that a program can bind as one array, a multiple of 64. */
-  readonly bindingFloatsMax: number;
-
   constructor(device: GPUDevice, info: GPUAdapterInfo) {
     this.device = device;
     this.info = info;
     this.memory = new DeviceMemory(device);
     this.commands = new Commands(device, this.memory);
     this.transfers = new Transfers(this.commands, this.memory);
-    this.bindingFloatsMax = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 64;
+  }
+
+  /** The most float32 numbers that a program can bind as one array, a multiple of 64. */
+  get bindingFloatsMax(): number {
+    return Math.floor(this.device.limits.maxStorageBufferBindingSize / 256) * 64;
   }
 
   /** Records one call of a program. */

@@ -19,19 +19,22 @@ const tolerance = 1e-4;
 export interface ModelSuiteOptions {
   /** The size of the pool depends on how far the device has come, as on a GPU, and is not compared between steps. */
   readonly poolFollowsTiming?: boolean;
+  /** One engine runs all tests, because its device compiles each kernel when it is first used. Default: each test has its own. */
+  readonly oneEngine?: boolean;
 }
 
 export function modelSuite(
   name: string,
   createEngine: () => Promise<Engine>,
-  { poolFollowsTiming = false }: ModelSuiteOptions = {},
+  { poolFollowsTiming = false, oneEngine = false }: ModelSuiteOptions = {},
 ): void {
   describe(name, () => {
     let engine: Engine;
-    beforeEach(async () => {
+    const [start, end] = oneEngine ? [beforeAll, afterAll] : [beforeEach, afterEach];
+    start(async () => {
       engine = await createEngine();
     });
-    afterEach(async () => engine.dispose());
+    end(async () => engine.dispose());
 
     describe('against PyTorch', () => {
       it.each(fixtureVariants)('$name: logits, loss and every gradient', async ({ config, batch, ...expected }) => {

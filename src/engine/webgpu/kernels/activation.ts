@@ -25,6 +25,15 @@ const backward = memoized((kind: ActivationKind) =>
   }),
 );
 
+const backwardInPlace = memoized((kind: ActivationKind) =>
+  program({
+    name: `activationBackward in place ${kind}`,
+    bindings: { dinp: 'read_write f32', inp: 'read f32' },
+    params: { count: 'u32' },
+    code: activationFunctions(kind) + flatMain('dinp[i] *= activationSlope(inp[i]);'),
+  }),
+);
+
 export function activationForward(gpu: Gpu, { kind, out, inp }: KernelOptions<'activationForward'>): void {
   const to = gpuTensor(out, 'out');
   const tensors = { out: to, inp: sameSize(inp, 'inp', to) };
@@ -33,6 +42,7 @@ export function activationForward(gpu: Gpu, { kind, out, inp }: KernelOptions<'a
 
 export function activationBackward(gpu: Gpu, { kind, dinp, dout, inp }: KernelOptions<'activationBackward'>): void {
   const to = gpuTensor(dinp, 'dinp');
-  const tensors = { dinp: to, dout: sameSize(dout, 'dout', to), inp: sameSize(inp, 'inp', to) };
-  gpu.runFlat(backward(kind), tensors, {}, to.size);
+  const tensors = { dinp: to, inp: sameSize(inp, 'inp', to) };
+  if (dout === dinp) gpu.runFlat(backwardInPlace(kind), tensors, {}, to.size);
+  else gpu.runFlat(backward(kind), { ...tensors, dout: sameSize(dout, 'dout', to) }, {}, to.size);
 }

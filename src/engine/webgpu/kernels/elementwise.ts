@@ -22,15 +22,26 @@ const sumInPlace = program({
   code: flatMain('out[i] += other[i];'),
 });
 
+const maskedParams = { ...dropoutParams, count: 'u32', first: 'u32', sampleSize: 'u32' } as const;
+
+const mask = (inp: string): string =>
+  dropoutFunctions +
+  flatMain(`
+  let sample = (params.first + i) / params.sampleSize;
+  out[i] = keep(dropoutKey(sample), params.first + i - sample * params.sampleSize, ${inp}[i]);`);
+
 const masked = program({
   name: 'dropout',
   bindings: { out: 'read_write f32', inp: 'read f32' },
-  params: { ...dropoutParams, count: 'u32', first: 'u32', sampleSize: 'u32' },
-  code:
-    dropoutFunctions +
-    flatMain(`
-  let sample = (params.first + i) / params.sampleSize;
-  out[i] = keep(dropoutKey(sample), params.first + i - sample * params.sampleSize, inp[i]);`),
+  params: maskedParams,
+  code: mask('inp'),
+});
+
+const maskedInPlace = program({
+  name: 'dropout in place',
+  bindings: { out: 'read_write f32' },
+  params: maskedParams,
+  code: mask('out'),
 });
 
 export function add(gpu: Gpu, options: KernelOptions<'add'>): void {
@@ -44,8 +55,9 @@ export function add(gpu: Gpu, options: KernelOptions<'add'>): void {
 export function dropout(gpu: Gpu, options: KernelOptions<'dropout'>): void {
   const out = gpuTensor(options.out, 'out');
   const inp = sameSize(options.inp, 'inp', out);
-  const sampleSize = out.size / (out.shape[0] ?? 1);
-  gpu.runFlat(masked, { out, inp }, { ...dropoutValues(options.dropout), sampleSize }, out.size);
+  const params = { ...dropoutValues(options.dropout), sampleSize: out.size / (out.shape[0] ?? 1) };
+  if (inp === out) gpu.runFlat(maskedInPlace, { out }, params, out.size);
+  else gpu.runFlat(masked, { out, inp }, params, out.size);
 }
 
 export function copy(gpu: Gpu, options: KernelOptions<'copy'>): void {

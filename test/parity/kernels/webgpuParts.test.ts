@@ -1,0 +1,104 @@
+/** Tensors that exceed what a GPU binds at a time: they are computed in parts, with the results of one piece. */
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Engine } from '../../../src/engine/engine.ts';
+import type { Tensor } from '../../../src/engine/tensor.ts';
+import { Commands } from '../../../src/engine/webgpu/commands.ts';
+import { Gpu } from '../../../src/engine/webgpu/gpu.ts';
+import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
+import { whyUnavailable } from '../webgpu.ts';
+import { KernelContext, relativeError, seededIntegers, seededValues } from './harness.ts';
+
+/** Numbers in a binding: less than most tensors here have. */
+const FLOATS_MAX = 8192;
+
+const unavailable = await whyUnavailable(createWebgpuEngine);
+if (unavailable !== undefined) process.stdout.write(`webgpu: tensors in parts not run: ${unavailable}\n`);
+
+describe.runIf(unavailable === undefined)('tensors in parts', () => {
+  let k: KernelContext;
+  beforeAll(async () => {
+    k = new KernelContext(await createWebgpuEngine(), 1);
+  });
+  afterEach(() => {
+    k.releaseAll();
+    vi.restoreAllMocks();
+  });
+  afterAll(async () => k?.engine.dispose());
+
+  /** Calls kernels twice, with the limit of the device and with the small one, and compares what they leave in each tensor. */
+  async function expectSame(run: (engine: Engine) => readonly Tensor[], tolerance = 0): Promise<void> {
+    const results: Float32Array[][] = [];
+    const calls: number[] = [];
+    for (const isSmall of [false, true]) {
+      const limit = vi.spyOn(Gpu.prototype, 'bindingFloatsMax', 'get');
+      if (isSmall) limit.mockReturnValue(FLOATS_MAX);
+      const record = vi.spyOn(Commands.prototype, 'run');
+      const tensors = run(k.engine);
+      calls.push(record.mock.calls.length);
+      record.mockRestore();
+      expect(Math.max(...tensors.map(({ size }) => size))).toBeGreaterThan(FLOATS_MAX);
+      results.push(await Promise.all(tensors.map((tensor) => k.read(tensor))));
+      limit.mockRestore();
+    }
+    expect(calls[1], 'more parts').toBeGreaterThan(calls[0]!);
+    const [expected, actual] = results as [Float32Array[], Float32Array[]];
+    for (const [i, values] of actual.entries()) {
+      expect(relativeError(values, expected[i]!), `result ${i}`).toBeLessThanOrEqual(tolerance);
+      expect(values.some((value) => value !== 0)).toBe(true);
+    }
+  }
+
+  it.each([20, 21])('embedding of %i channels', async (c) => {
+    const [b, t, v] = [5, 100, 700];
+    const tokens = k.put([b, t], seededIntegers(1, b * t, v));
+    const [wte, wpe] = [k.put([v, c], seededValues(2, v * c)), k.put([t, c], seededValues(3, t * c))];
+    await expectSame((engine) => {
+      const [plain, out] = [k.out([b, t, c]), k.out([b, t, c])];
+      engine.embeddingForward({ out: plain, tokens, wte });
+      engine.embeddingForward({ out, tokens, wte, wpe });
+      return [plain, out];
+    });
+    const dout = k.put([b, t, c], seededValues(4, b * t * c));
+    await expectSame((engine) => {
+      const [dwte, dwpe] = [k.zeros([v, c]), k.zeros([t, c])];
+      engine.embeddingBackward({ dout, tokens, dwte, dwpe });
+      return [dwte, dwpe];
+    }, 1e-6);
+  });
+
+  it('layer norm', async () => {
+    const [n, c] = [300, 65];
+    const [inp, dout] = [k.put([n, c], seededValues(1, n * c)), k.put([n, c], seededValues(2, n * c))];
+    const [weight, bias] = [k.put([c], seededValues(3, c)), k.put([c], seededValues(4, c))];
+    const [mean, rstd] = [k.out([n]), k.out([n])];
+    await expectSame((engine) => {
+      const out = k.out([n, c]);
+      engine.layerNormForward({ out, mean, rstd, inp, weight, bias, eps: 1e-5 });
+      return [out, mean, rstd];
+    });
+    await expectSame((engine) => {
+      const [dinp, dweight, dbias] = [k.out([n, c]), k.zeros([c]), k.zeros([c])];
+      engine.layerNormBackward({ dinp, dweight, dbias, dout, inp, weight, mean, rstd });
+      return [dinp, dweight, dbias];
+    }, 1e-6);
+  });
+
+  it('cross-entropy', async () => {
+    const [n, v] = [300, 65];
+    const [logits, targets] = [k.put([n, v], seededValues(1, n * v)), k.put([n], seededIntegers(2, n, v))];
+    const weights = k.put([n], seededValues(3, n));
+    await expectSame((engine) => {
+      const [losses, dlogits] = [k.out([n]), k.out([n, v])];
+      engine.crossEntropy({ losses, logits, targets, dlogits, weights });
+      return [losses, dlogits];
+    });
+  });
+
+  it('squared norm', async () => {
+    const group = k.engine.allocGroup([[20_000], [3], [17, 1000]]);
+    k.fillGroup(group, 1);
+    const expected = await k.engine.squaredNorm(group);
+    vi.spyOn(Gpu.prototype, 'bindingFloatsMax', 'get').mockReturnValue(FLOATS_MAX);
+    expect(await k.engine.squaredNorm(group)).toBe(expected);
+  });
+});
