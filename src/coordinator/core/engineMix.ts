@@ -12,11 +12,11 @@ interface Alike {
   readonly engine: string;
   readonly deviceKind: string;
   /** Units whose updates give the same bits. */
-  readonly units: readonly string[];
+  readonly units: readonly string[] | 'all';
   readonly reason: string;
 }
 
-/** Different units that may be mixed. test/parity/kernels/updateBits.test.ts verifies these. */
+/** Different units that may be mixed. test/parity/kernels/updateBits.test.ts and webgpuUpdate.test.ts verify these. */
 export const alike: readonly Alike[] = [
   {
     engine: 'native',
@@ -24,12 +24,18 @@ export const alike: readonly Alike[] = [
     units: instructionSetNames.filter((name) => instructionSets[name].update === 'x86'),
     reason: 'AdamW does the same fused multiply-adds, divisions and roots on each number, however wide the vector is',
   },
+  {
+    engine: 'webgpu',
+    deviceKind: 'gpu',
+    units: 'all',
+    reason: 'AdamW runs in integers, which every GPU computes alike',
+  },
 ];
 
 /** Why workers that differ in a field may not share a ring, and the remedy. Units only matter if no row of `alike` has both. */
 const refusals = {
   engine: {
-    reason: 'each engine rounds the update in its own way',
+    reason: 'each engine rounds the update in its own way or lays out the gradients differently',
     remedy: 'use the same engine everywhere: compile the native engine there too, or set engine.name=tfjs for the run',
   },
   deviceKind: {
@@ -55,8 +61,7 @@ export function mixRefusal(one: EngineId, other: EngineId): { reason: string; re
   const isAlike = (row: Alike) =>
     row.engine === engine &&
     row.deviceKind === deviceKind &&
-    row.units.includes(one.unit) &&
-    row.units.includes(other.unit);
+    (row.units === 'all' || (row.units.includes(one.unit) && row.units.includes(other.unit)));
   return one.unit === other.unit || alike.some(isAlike) ? undefined : refusals.unit;
 }
 

@@ -2,13 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { engineText, mixRefusal } from '../../../../src/coordinator/core/engineMix.ts';
 
 const native = { engine: 'native', deviceKind: 'cpu', unit: 'avx512', precision: 'float32' };
-const webgpu = { engine: 'tfjs', deviceKind: 'webgpu', unit: 'nvidia hopper', precision: 'float32' };
+const tfjs = { engine: 'tfjs', deviceKind: 'webgpu', unit: 'nvidia hopper', precision: 'float32' };
+const webgpu = { engine: 'webgpu', deviceKind: 'gpu', unit: 'NVIDIA H100', precision: 'float32' };
 
 describe('which workers may share a ring', () => {
   it.each([
     ['equals', native, native],
-    ['equals of an engine that no rule names', webgpu, webgpu],
+    ['equals of an engine that no rule names', tfjs, tfjs],
     ['x86 instruction sets with fused multiply-adds', native, { ...native, unit: 'avx2' }],
+    ['GPUs of any two kinds', webgpu, { ...webgpu, unit: 'Apple M2' }],
     [
       'units that differ in their products alone',
       { ...native, precision: 'bf16' },
@@ -20,18 +22,19 @@ describe('which workers may share a ring', () => {
   });
 
   it.each([
-    ['two engines', native, { ...webgpu, deviceKind: 'cpu' }, /each engine/, /engine.name/],
+    ['two engines', native, { ...tfjs, deviceKind: 'cpu' }, /each engine/, /engine.name/],
+    ['processors and GPUs', native, webgpu, /lays out the gradients differently/, /engine.name/],
     [
       'two devices of one engine',
-      webgpu,
-      { ...webgpu, deviceKind: 'wasm', unit: 'simd' },
+      tfjs,
+      { ...tfjs, deviceKind: 'wasm', unit: 'simd' },
       /each kind of device/,
       /engine.device/,
     ],
     [
-      'two graphics processors',
-      webgpu,
-      { ...webgpu, unit: 'apple m2' },
+      'two GPUs of an engine that no rule names',
+      tfjs,
+      { ...tfjs, unit: 'apple m2' },
       /may round the update differently/,
       /one kind/,
     ],
@@ -45,8 +48,8 @@ describe('which workers may share a ring', () => {
     ],
     [
       'a unit that another engine may mix',
-      webgpu,
-      { ...webgpu, unit: 'avx2' },
+      tfjs,
+      { ...tfjs, unit: 'avx2' },
       /may round the update differently/,
       /one kind/,
     ],
