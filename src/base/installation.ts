@@ -34,6 +34,16 @@ export function addPackages(
   return inFolder(`npm install ${options}${packages.map(shellWord).join(' ')}`, { kind, folder }, cwd);
 }
 
+/** Installs the optional dependencies that npm was told to leave out. */
+export function addOptionalDependencies(
+  { kind, folder }: Installation = installationAt(),
+  cwd: string = process.cwd(),
+): string {
+  // A global package is not named: it may have come from a file, and the registry may have another of this name.
+  if (kind === 'global') return 'install Lockstep again without --omit=optional';
+  return inFolder('npm install --include=optional', { kind, folder }, cwd);
+}
+
 /**
  * What to do to have the native engine.
  * @param isListed whether this package has the prebuilt engine of this platform as an optional dependency: then npm was told to leave

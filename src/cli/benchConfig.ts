@@ -60,7 +60,7 @@ function vocabSizeOf(tokenizer: TokenizerKind): number {
 
 /** The engine that the options name, on the requested instruction set. */
 export async function benchEngineOf(options: EngineOptions, isa: IsaOption): Promise<Engine> {
-  const { name } = selectEngine(options);
+  const { name } = await selectEngine(options);
   if (isa !== 'auto' && name !== 'native') {
     throw new UserError(`--isa ${isa} needs the native engine, but the engine is ${name}`);
   }

@@ -49,7 +49,7 @@ async function examine(): Promise<DoctorReport> {
   const engines: EngineProbe[] = [];
   // One after another: they share the cores, and a slow driver must not fail the others.
   for (const target of ENGINE_TARGETS) engines.push(await probeInProcess(target));
-  return { machine, engines, auto: findEngine({ name: 'auto' }) };
+  return { machine, engines, auto: await findEngine({ name: 'auto' }) };
 }
 
 async function probeInProcess(target: EngineTarget): Promise<EngineProbe> {

@@ -29,12 +29,12 @@ export async function printPlan(config: Config, dataset: Dataset): Promise<void>
   print(
     `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
   );
-  const engine = findEngine(config.engine);
+  const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;
   const time = isMissing ? `not estimated: ${engine.missing}` : await estimatedTime(config, vocabSize);
   if (time !== undefined) print(`time         ${time}`);
   print(`memory       ${bytes(total)} per worker, ${bytes(total * train.workers)} in total`);
-  if (!isMissing && engine.name === 'tfjs') print('             for the native engine; tfjs differs');
+  if (!isMissing && engine.name !== 'native') print(`             for the native engine; ${engine.name} differs`);
   for (const [name, size] of Object.entries(parts)) print(`  ${name.padEnd(14)} ${bytes(size)}`);
   print(
     `  first worker   up to ${bytes(checkpointCopyBytes(modelConfig, train.trainable))} more, if a checkpoint takes longer to send than a step`,

@@ -19,7 +19,7 @@ export async function printSample(config: Config, folder: RunFolder): Promise<vo
   if (config.sample.maxTokens === 0 || sample === undefined) return;
   const { deviceKind, device, threads } = config.engine;
   // By name: the run has already warned of a slow engine.
-  const { name } = selectEngine(config.engine);
+  const { name } = await selectEngine(config.engine);
   const loaded = await loadModel({
     path: folder.path,
     cwd: folder.path,

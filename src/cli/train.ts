@@ -11,7 +11,7 @@ import { expandHome } from '../base/userPath.ts';
 import { joinAddresses } from '../comm/linkAddress.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
-import { selectEngine } from '../engine/registry.ts';
+import { type EngineChoice, selectEngine } from '../engine/registry.ts';
 import { executeRun } from '../run/executeRun.ts';
 import type { RunMessages } from '../run/messages.ts';
 import { prepareRun, type Run } from '../run/prepareRun.ts';
@@ -104,6 +104,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
     ...view,
     runDir: run.folder.path,
   });
+  const chosen = run.config.engine.name === 'auto' ? await selectEngine(run.config.engine) : undefined;
   let ignoreSignals = () => {};
   let ignorePrintFailures = () => {};
   return {
@@ -114,7 +115,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
       ignorePrintFailures = onPrintFailure((problem) =>
         started.note(`${problem}; training continues without this output`),
       );
-      printHeader(run, args, started);
+      printHeader(run, args, started, chosen);
       if (urls !== undefined) print(`dashboard ${urls}`);
     },
     async close() {
@@ -154,11 +155,17 @@ async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }
   return new TensorBoardLog({ folder: into, step, config: renderConfig(config), onWarning: warn });
 }
 
-function printHeader({ config, dataset, folder, worldSize }: Run, args: TrainArguments, started: StartedRun): void {
+/** @param chosen the engine that `auto` selects */
+function printHeader(
+  { config, dataset, folder, worldSize }: Run,
+  args: TrainArguments,
+  started: StartedRun,
+  chosen: EngineChoice | undefined,
+): void {
   print(`run ${shortPath(folder.path)}`);
   print(`data ${dataset.description}`);
-  if (config.engine.name === 'auto') {
-    const { name, deviceKind, reason, isFallback } = selectEngine(config.engine);
+  if (chosen !== undefined) {
+    const { name, deviceKind, reason, isFallback } = chosen;
     // A warning already gave the reason.
     print(`engine ${name} (${deviceKind})${isFallback ? '' : `: ${reason}`}`);
   }

@@ -33,7 +33,7 @@ function lineOf(engine: string): string {
 async function otherEngine(): Promise<string> {
   const { findEngine } = await import('../engine/registry.ts');
   const { ownCommand } = await import('../base/ownCommand.ts');
-  const found = findEngine({ name: 'auto' });
+  const found = await findEngine({ name: 'auto' });
   return 'missing' in found
     ? `none: \`${ownCommand('doctor')}\` says how to get one`
     : `${found.name} ${found.deviceKind}`;

@@ -4,11 +4,21 @@ import type { Engine } from './engine.ts';
 /** The precision in which matrix products are read and written. */
 export type EnginePrecision = 'float32' | 'bf16';
 
+/** Whether `auto` takes an engine. */
+export type Presence =
+  | { /** Why it does. */ readonly found: string }
+  | {
+      /** Why it does not. */
+      readonly missing: string;
+      /** Many machines lack it, so the next engine is as good as expected: no warning. */
+      readonly isUsual?: boolean;
+    };
+
 /** How an engine is started. */
 export interface StartOptions {
   /** One of its kinds of device. */
   readonly deviceKind: string;
-  /** Which device of that kind, from 0: below its `deviceCount`, or 0. */
+  /** Which device of that kind, from 0: one of its `devices`, or 0. */
   readonly device: number;
   /** Threads of the host; 0: one for each core. */
   readonly threads: number;
@@ -25,16 +35,20 @@ export interface EngineEntry {
   /** Which of them `auto` is. */
   readonly defaultDeviceKind: string;
   readonly precisions: readonly EnginePrecision[];
-  /** Why `auto` tries the next engine of the table; undefined: it takes this one. */
-  missing(): string | undefined;
+  /** Whether `auto` takes it, or tries the next engine of the table. */
+  presence(): Presence | Promise<Presence>;
   /** What to do to have it on a kind of device. */
   installHint(deviceKind: string): string;
   /**
-   * How many devices of a kind this machine has, of which each worker takes one. Absent: there is one, and every worker of the machine
-   * takes it, as they do a processor, or the adapter that a system hands out.
-   * @throws UserError if none is there
+   * The names of the devices of a kind on this machine, in the order of their indexes; each worker takes one. Absent: there is one, which
+   * all workers of the machine share, such as the processor.
+   * @throws UserError if there is none
    */
-  deviceCount?(deviceKind: string): Promise<number>;
+  devices?(deviceKind: string): Promise<readonly string[]>;
+  /** What people should know before they compute on these devices, as the text of a warning; undefined if nothing. */
+  caution?(): Promise<string | undefined>;
+  /** What `launch doctor` says of the devices: a line for each, those that cannot be used too. */
+  details?(): Promise<readonly string[]>;
   /** @throws UserError if it is not there */
   start(options: StartOptions): Promise<Engine>;
   /** What of a device may compute, best first, where that can be asked for: the instruction sets of a processor. */

@@ -5,7 +5,7 @@
 import { invariant, messageOf, UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Engine } from './engine.ts';
-import type { EngineEntry } from './engineEntry.ts';
+import type { EngineEntry, EnginePrecision } from './engineEntry.ts';
 import { engines, hasDeviceKinds } from './engines.ts';
 import { EngineUnavailableError } from './engineUnavailable.ts';
 import { tryEngine } from './trial.ts';
@@ -15,11 +15,11 @@ export type EngineTable = Readonly<Record<string, EngineEntry>>;
 
 /** Which engine, on which device. A worker passes `localIndex`, and has a device of its own where there are several. */
 export interface EngineOptions {
-  /** `auto`: the first of the table that is not missing: the native engine where it is built, else TensorFlow.js. */
+  /** `auto`: the first of the table that is present: a GPU, else the native engine where it is built, else TensorFlow.js. */
   readonly name: string;
   /** One of the engine's kinds of device; `auto` (or absent) is its usual one. */
   readonly deviceKind?: string | undefined;
-  /** Which device of that kind, from 0; `auto` (or absent): that of `localIndex`, or the one that all workers of a machine share. */
+  /** Which device of that kind, from 0; `auto` (or absent): that of `localIndex`; more workers than devices share them in turn. */
   readonly device?: number | 'auto' | undefined;
   /** Which of the workers that share this machine's devices the engine is for, from 0. Default 0. */
   readonly localIndex?: number | undefined;
@@ -27,9 +27,11 @@ export interface EngineOptions {
   readonly threads?: number | undefined;
   /** What of the device computes, where it can be asked for: an instruction set of the native engine. */
   readonly unit?: string | undefined;
+  /** The precision of the products; `auto` takes only engines that have it. Default float32. */
+  readonly precision?: EnginePrecision | undefined;
 }
 
-/** Keys of the group `engine` of a config are known though nothing here reads them: `config.engine` may be given as it is. */
+/** All keys of the group `engine` of a config are among them: `config.engine` may be given as it is. */
 export const engineOptionNames = {
   name: true,
   deviceKind: true,
@@ -38,7 +40,7 @@ export const engineOptionNames = {
   threads: true,
   unit: true,
   precision: true,
-} satisfies OptionNames<EngineOptions & { precision?: unknown }>;
+} satisfies OptionNames<EngineOptions>;
 
 /** One engine on one kind of device, as `launch doctor` lists them. */
 export interface EngineTarget {
@@ -69,6 +71,8 @@ export interface EngineProbe extends EngineTarget {
   readonly detail: string;
   /** What to do to have it. */
   readonly install: string;
+  /** A line for each of its devices, for engines that may have several. */
+  readonly devices?: readonly string[];
 }
 
 /** Every engine on every kind of device. */
@@ -80,17 +84,17 @@ export const ENGINE_TARGETS: readonly EngineTarget[] = Object.entries(engines as
  * Decides without starting anything; whether what is asked for is there shows when it is started.
  * @throws UserError if the choice is left to `auto`, and no engine is available
  */
-export function selectEngine(options: EngineOptions, table: EngineTable = engines): EngineChoice {
-  const found = findEngine(options, table);
+export async function selectEngine(options: EngineOptions, table: EngineTable = engines): Promise<EngineChoice> {
+  const found = await findEngine(options, table);
   if ('missing' in found) throw new UserError(found.missing);
   return found;
 }
 
 /** As `selectEngine`, for what works without an engine too: that none is available is an answer, not an error. */
-export function findEngine(
-  { name, deviceKind = 'auto', threads = 0 }: EngineOptions,
+export async function findEngine(
+  { name, deviceKind = 'auto', threads = 0, precision = 'float32' }: EngineOptions,
   table: EngineTable = engines,
-): EngineChoice | NoEngine {
+): Promise<EngineChoice | NoEngine> {
   const choice = (chosen: string, reason: string): EngineChoice => {
     const { deviceKinds, defaultDeviceKind } = entryOf(chosen, table);
     const on = deviceKind === 'auto' ? defaultDeviceKind : deviceKind;
@@ -107,25 +111,34 @@ export function findEngine(
         return choice(candidate, `${deviceKind} was asked for`);
       continue;
     }
-    const missing = entry.missing();
-    if (missing === undefined) {
-      const first = choice(candidate, reasons.join('; ') || `the ${candidate} engine is available`);
-      return reasons.length > 0 ? { ...first, isFallback: true } : first;
+    if (!entry.precisions.includes(precision)) continue;
+    const presence = await entry.presence();
+    if ('found' in presence) {
+      if (reasons.length === 0) return choice(candidate, presence.found);
+      return { ...choice(candidate, reasons.join('; ')), isFallback: true };
     }
-    reasons.push(missing);
+    if (!presence.isUsual) reasons.push(presence.missing);
   }
   return { missing: `no engine is available: ${reasons.join('; ') || `none runs on ${deviceKind}`}` };
 }
 
-/** What to tell people about an engine that takes the place of faster ones; undefined for one that does not. */
-export function fallbackWarning({ name, deviceKind, reason, isFallback = false }: EngineChoice): string | undefined {
-  return isFallback ? `using the engine ${name} (${deviceKind}), many times slower: ${reason}` : undefined;
+/**
+ * The text of a warning about an engine: it takes the place of faster ones, or people should know something of its devices. Undefined if
+ * there is nothing to say.
+ * @throws UserError if its devices are not available
+ */
+export async function engineWarning(
+  { name, deviceKind, reason, isFallback = false }: EngineChoice,
+  table: EngineTable = engines,
+): Promise<string | undefined> {
+  if (isFallback) return `using the engine ${name} (${deviceKind}), many times slower: ${reason}`;
+  return await entryOf(name, table).caution?.();
 }
 
 /** Starts the engine that `selectEngine` chooses. Throws a UserError if it is not available, saying what to install, and for an unknown option. */
 export async function createEngine(options: EngineOptions, table: EngineTable = engines): Promise<Engine> {
   checkOptionNames('createEngine', options, engineOptionNames);
-  const target = selectEngine(options, table);
+  const target = await selectEngine(options, table);
   const { name, deviceKind, threads } = target;
   const { unit = 'auto' } = options;
   const entry = entryOf(name, table);
@@ -142,23 +155,28 @@ async function deviceOf(
   { name, deviceKind }: EngineTarget,
   entry: EngineEntry,
 ): Promise<number> {
-  const count = await entry.deviceCount?.(deviceKind);
-  if (count === undefined) {
+  const devices = await entry.devices?.(deviceKind);
+  if (devices === undefined) {
     if (device === 'auto' || device === 0) return 0;
     throw new UserError(
       `device ${device} was asked for, but the engine ${name} has one (${deviceKind}), which all workers of a machine share: ` +
         'set engine.device to auto',
     );
   }
-  const index = device === 'auto' ? localIndex : device;
-  if (index < count) return index;
-  const there = `the engine ${name} finds ${count} here (${deviceKind}), counted from 0`;
+  const index = device === 'auto' ? localIndex % devices.length : device;
+  if (index < devices.length) return index;
+  const list = devices.map((text, i) => `${i}: ${text}`).join(', ');
   throw new UserError(
-    device === 'auto'
-      ? `worker ${index} of this machine takes device ${index}, but ${there}: start at most ${count} workers on it, or set ` +
-          'engine.device, and they share that one'
-      : `device ${device} was asked for, but ${there}`,
+    `device ${device} was asked for, but the engine ${name} finds ${devices.length} here (${list}): set engine.device to one of these, or to auto`,
   );
+}
+
+/** The devices that `workers` workers of this machine take, for engines with several; undefined for others. */
+export async function devicesOf(
+  { name, deviceKind }: EngineTarget,
+  table: EngineTable = engines,
+): Promise<readonly string[] | undefined> {
+  return await entryOf(name, table).devices?.(deviceKind);
 }
 
 /** What of a device may compute, best first: instruction sets, for the native engine. */
@@ -179,15 +197,20 @@ export function installHint({ name, deviceKind }: EngineTarget): string {
 /** Starts an engine, multiplies two matrices on it, ends it. */
 export async function probeEngine(target: EngineTarget): Promise<EngineProbe> {
   const install = installHint(target);
+  const listed = async () => {
+    const devices = await entryOf(target.name, engines).details?.();
+    return devices === undefined || devices.length === 0 ? {} : { devices };
+  };
   try {
     const engine = await createEngine(target);
     const { correct, maxError } = await tryEngine(engine).finally(() => engine.dispose());
     const detail = correct ? engine.description : `${engine.description} multiplies wrongly: off by ${maxError}`;
-    return { ...target, available: correct, detail, install };
+    return { ...target, available: correct, detail, install, ...(await listed()) };
   } catch (error) {
     const { reason: detail = messageOf(error), cure = install } =
       error instanceof EngineUnavailableError ? error : ({} as Partial<EngineUnavailableError>);
-    return { ...target, available: false, detail, install: cure };
+    const devices = await listed().catch(() => ({})); // the same error
+    return { ...target, available: false, detail, install: cure, ...devices };
   }
 }
 

@@ -15,7 +15,7 @@ import { configSchema } from '../config/schema.ts';
 import { createTokenizer, tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { Engine } from '../engine/engine.ts';
-import { createEngine, type EngineOptions, fallbackWarning, selectEngine } from '../engine/registry.ts';
+import { createEngine, type EngineOptions, engineWarning, selectEngine } from '../engine/registry.ts';
 import { Model } from '../model/model.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
@@ -42,8 +42,8 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   const checkpoint = await findCheckpoint({ ...options, verify: 'model' });
   const tokenizer = await openTokenizer(checkpoint);
   const runConfig = readRunConfig(checkpoint);
-  const slow = fallbackWarning(selectEngine(options.engine));
-  if (slow !== undefined) options.onWarning(slow);
+  const warning = await engineWarning(await selectEngine(options.engine));
+  if (warning !== undefined) options.onWarning(warning);
   const engine = await createEngine(options.engine);
   try {
     const parameters = new Parameters(engine, parameterSpecs(checkpoint.modelConfig), { training: false });

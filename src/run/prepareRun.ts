@@ -20,7 +20,7 @@ import { openDataset } from '../data/openDataset.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
-import { createEngine, fallbackWarning, findEngine, selectEngine } from '../engine/registry.ts';
+import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
@@ -111,7 +111,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   }
   if (args.advertise !== undefined) checkAdvertise(args.advertise, { listen: args.listen, resuming });
   // A dry run computes nothing.
-  if (!(args.dryRun && 'missing' in findEngine(loaded.engine))) await checkEngine(loaded, messages);
+  if (!(args.dryRun && 'missing' in (await findEngine(loaded.engine)))) await checkEngine(loaded, messages);
   const store = new CheckpointStore(folder.checkpointsPath, { keep: loaded.checkpoint.keep, onWarning: messages.warn });
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const needsWeights = resume === undefined && loaded.model.from !== '';
@@ -261,9 +261,15 @@ function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined
 
 /** Starts the engine once, so that a missing engine is reported here and not by each worker. */
 async function checkEngine({ engine: keys, train: { workers } }: Config, { warn }: RunMessages): Promise<void> {
-  const slow = fallbackWarning(selectEngine(keys));
-  if (slow !== undefined) warn(slow);
-  // The device of the last local worker: if it exists, so do those of the others.
+  const choice = await selectEngine(keys);
+  const warning = await engineWarning(choice);
+  if (warning !== undefined) warn(warning);
+  const devices = await devicesOf(choice);
+  if (keys.device === 'auto' && devices !== undefined && workers > devices.length) {
+    const shared = devices.length === 1 ? `share one device, ${devices[0]}` : `share ${devices.length} devices`;
+    warn(`${workers} workers ${shared}: that needs more memory, and is not faster than one worker per device`);
+  }
+  // The device of the last local worker: if it starts, so do those of the others.
   const engine = await createEngine({ ...keys, threads: 1, localIndex: Math.max(0, workers - 1) });
   try {
     checkPrecision(engine, keys.precision);

@@ -109,7 +109,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainSummary> {
   });
   signal?.throwIfAborted();
 
-  const { name, deviceKind } = selectEngine(run.config.engine);
+  const { name, deviceKind } = await selectEngine(run.config.engine);
   const engine = `${name} (${deviceKind})`;
   messages.note(`engine ${engine}`);
 

@@ -14,7 +14,7 @@ const timed: EngineEntry = {
 };
 
 /** A machine with two devices. */
-const twoDevices: EngineEntry = { ...toy, deviceCount: async () => 2 };
+const twoDevices: EngineEntry = { ...toy, devices: async () => ['left', 'right'] };
 
 export const testEngines = {
   ...engines,

@@ -7,7 +7,7 @@ export const toy: EngineEntry = {
   deviceKinds: ['none'],
   defaultDeviceKind: 'none',
   precisions: ['float32'],
-  missing: () => undefined,
+  presence: () => ({ found: 'the toy engine is available' }),
   installHint: () => 'it is available',
   start: async ({ device }) => new Float64Engine({ device }),
 };

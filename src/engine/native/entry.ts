@@ -9,9 +9,9 @@ export const native = {
   deviceKinds: ['cpu'],
   defaultDeviceKind: 'cpu',
   precisions: ['float32', 'bf16'],
-  missing() {
+  presence() {
     const load = loadNative();
-    return 'addon' in load ? undefined : unavailable(load).message;
+    return 'addon' in load ? { found: 'the native engine is available' } : { missing: unavailable(load).message };
   },
   installHint() {
     const load = loadNative();

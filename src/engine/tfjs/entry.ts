@@ -8,12 +8,12 @@ export const tfjs = {
   deviceKinds: TFJS_DEVICE_KINDS,
   defaultDeviceKind: 'wasm',
   precisions: ['float32'],
-  missing() {
+  presence() {
     try {
       createRequire(import.meta.url).resolve('@tensorflow/tfjs-core');
-      return undefined;
+      return { found: 'the tfjs engine is available' };
     } catch {
-      return `the packages of TensorFlow.js are not installed; to have them: ${installHint('wasm')}`;
+      return { missing: `the packages of TensorFlow.js are not installed; to have them: ${installHint('wasm')}` };
     }
   },
   installHint: (deviceKind) => installHint(deviceKind as TfjsDeviceKind),

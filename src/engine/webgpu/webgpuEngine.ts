@@ -26,15 +26,19 @@ import { gpuGroup, gpuTensor } from './memory.ts';
 import { openGpu } from './openDevice.ts';
 import { GpuTimings } from './timings.ts';
 
-/** Throws a UserError if there is no GPU, saying what to install. */
-export async function createWebgpuEngine(): Promise<Engine> {
-  return new WebgpuEngine(await openGpu());
+/**
+ * @param device which GPU, from 0
+ * @throws UserError if there is none, saying what to install
+ */
+export async function createWebgpuEngine({ device = 0 } = {}): Promise<Engine> {
+  const { gpu, name } = await openGpu(device);
+  return new WebgpuEngine(gpu, { name, device });
 }
 
 class WebgpuEngine implements Engine {
   readonly name = 'webgpu';
   readonly deviceKind = 'gpu';
-  readonly device = 0;
+  readonly device: number;
   readonly unit: string;
   readonly description: string;
   readonly isHost = false;
@@ -44,13 +48,14 @@ class WebgpuEngine implements Engine {
   readonly #gpuTimings: GpuTimings;
   #isDisposed = false;
 
-  constructor(gpu: Gpu) {
+  constructor(gpu: Gpu, { name, device }: { name: string; device: number }) {
     this.#gpu = gpu;
+    this.device = device;
     this.#gpuTimings = new GpuTimings(gpu.commands);
     if (gpu.device.features.has('timestamp-query')) this.timings = this.#gpuTimings;
-    const { vendor, architecture, device, description } = gpu.info;
-    this.unit = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed GPU';
-    this.description = `webgpu (${this.unit})`;
+    // Another driver may compile the same program to other instructions.
+    this.unit = [name, gpu.info.description].filter(Boolean).join(', ');
+    this.description = `webgpu (${name})`;
   }
 
   alloc(shape: Shape, dtype: DType = 'float32'): Tensor {

@@ -39,7 +39,7 @@ it('what launch loads before it reads the command line includes no package', () 
 });
 
 it('the line of launch --version names the engine that is chosen by default', async () => {
-  const { name, deviceKind } = selectEngine({ name: 'auto' });
+  const { name, deviceKind } = await selectEngine({ name: 'auto' });
   const [unit = deviceKind] = unitsOf(name);
   const label = isInstructionSet(unit) ? instructionSets[unit].label : unit;
   expect(await versionLine()).toMatch(new RegExp(`, engine ${name} ${label}$`));

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import type { EngineEntry, Presence } from '../../../src/engine/engineEntry.ts';
 import {
   createEngine,
+  devicesOf,
   ENGINE_TARGETS,
-  fallbackWarning,
+  engineWarning,
   findEngine,
   probeEngine,
   selectEngine,
@@ -13,28 +15,53 @@ import { tryEngine } from '../../../src/engine/trial.ts';
 import { testEngines } from '../../engines/testEngines.ts';
 
 describe('selectEngine', () => {
-  it('takes what is named, and the device that is named', () => {
-    expect(selectEngine({ name: 'tfjs' })).toMatchObject({ name: 'tfjs', deviceKind: 'wasm' });
-    expect(selectEngine({ name: 'tfjs', deviceKind: 'auto' })).toMatchObject({ name: 'tfjs', deviceKind: 'wasm' });
-    expect(selectEngine({ name: 'tfjs', deviceKind: 'cpu' })).toMatchObject({ name: 'tfjs', deviceKind: 'cpu' });
-  });
-
-  it('takes native by itself, where it is built, and says why', () => {
-    expect(selectEngine({ name: 'auto', deviceKind: 'auto', threads: 3 })).toMatchObject({
-      name: 'native',
-      threads: 3,
+  it('takes what is named, and the device that is named', async () => {
+    expect(await selectEngine({ name: 'tfjs' })).toMatchObject({ name: 'tfjs', deviceKind: 'wasm' });
+    expect(await selectEngine({ name: 'tfjs', deviceKind: 'auto' })).toMatchObject({
+      name: 'tfjs',
+      deviceKind: 'wasm',
     });
-    expect(selectEngine({ name: 'auto' }).reason).not.toBe('');
+    expect(await selectEngine({ name: 'tfjs', deviceKind: 'cpu' })).toMatchObject({ name: 'tfjs', deviceKind: 'cpu' });
   });
 
-  it('refuses the native engine on a GPU', () => {
-    expect(() => selectEngine({ name: 'native', deviceKind: 'webgpu' })).toThrow(UserError);
+  it('takes native by itself, where it is built and there is no GPU, and says why', async () => {
+    const { native, tfjs } = testEngines;
+    const chosen = await selectEngine({ name: 'auto', deviceKind: 'auto', threads: 3 }, { native, tfjs });
+    expect(chosen).toMatchObject({ name: 'native', threads: 3, reason: 'the native engine is available' });
   });
 
-  it('takes tfjs when only a device is named, and says why', () => {
-    const choice = selectEngine({ name: 'auto', deviceKind: 'cpu' });
+  it('refuses the native engine on a GPU', async () => {
+    await expect(selectEngine({ name: 'native', deviceKind: 'gpu' })).rejects.toThrow(UserError);
+  });
+
+  it('takes tfjs when only a device is named, and says why', async () => {
+    const choice = await selectEngine({ name: 'auto', deviceKind: 'cpu' });
     expect(choice).toMatchObject({ name: 'tfjs', deviceKind: 'cpu' });
     expect(choice.reason).toContain('cpu');
+  });
+
+  describe('auto with a GPU in the table', () => {
+    const gpuOf = (presence: Presence): EngineEntry => ({ ...testEngines.twoDevices, presence: async () => presence });
+    const tableOf = (presence: Presence) => ({ gpu: gpuOf(presence), toy: testEngines.toy });
+
+    it('takes it where it is present, and says which', async () => {
+      const chosen = await selectEngine({ name: 'auto' }, tableOf({ found: 'a GPU is available: A' }));
+      expect(chosen).toMatchObject({ name: 'gpu', reason: 'a GPU is available: A' });
+      expect(chosen.isFallback).toBeUndefined();
+    });
+
+    it('takes the next without a warning where there is usually none', async () => {
+      const table = tableOf({ missing: 'there is no GPU', isUsual: true });
+      const chosen = await selectEngine({ name: 'auto' }, table);
+      expect(chosen).toMatchObject({ name: 'toy', reason: 'the toy engine is available' });
+      expect(await engineWarning(chosen, table)).toBeUndefined();
+    });
+
+    it('takes an engine that has the precision', async () => {
+      const gpu = gpuOf({ found: 'a GPU is available: A' });
+      const table = { gpu, toy: { ...testEngines.toy, precisions: ['float32', 'bf16'] as const } };
+      expect(await selectEngine({ name: 'auto', precision: 'bf16' }, table)).toMatchObject({ name: 'toy' });
+    });
   });
 });
 
@@ -52,8 +79,17 @@ describe('createEngine', () => {
     ['the one of its place', { localIndex: 1 }, 1],
     ['the one of the first place', {}, 0],
     ['the one that is named, whatever its place', { localIndex: 5, device: 1 }, 1],
+    ['the first again for the third worker', { localIndex: 2 }, 0],
   ])('takes of two devices %s', async (_, options, device) => {
     expect((await createEngine({ name: 'twoDevices', ...options }, testEngines)).device).toBe(device);
+  });
+
+  it('lists the devices if it has no such index', async () => {
+    await expect(createEngine({ name: 'twoDevices', device: 5 }, testEngines)).rejects.toThrow(
+      'device 5 was asked for, but the engine twoDevices finds 2 here (0: left, 1: right)',
+    );
+    expect(await devicesOf({ name: 'twoDevices', deviceKind: 'none' }, testEngines)).toEqual(['left', 'right']);
+    expect(await devicesOf({ name: 'toy', deviceKind: 'none' }, testEngines)).toBeUndefined();
   });
 
   it('shares a device that is the only one, and takes no other for it', async () => {
@@ -67,7 +103,7 @@ describe('createEngine', () => {
   });
 
   it('starts the native engine with as many threads as asked for', async () => {
-    const engine = await createEngine({ name: 'auto', threads: 2 });
+    const engine = await createEngine({ name: 'native', threads: 2 });
     expect(engine.description).toMatch(/^native \(\w+, 2 threads\)$/);
     await engine.dispose();
   });
@@ -107,27 +143,29 @@ it('a device that does not start although its packages are installed has another
   expect(cures[1]?.cure).toMatch(/^npm install .*webgpu @tensorflow\/tfjs-backend-webgpu@/);
 });
 
-it('no engine at all is an answer to those who ask for one, and an error to those who start it', () => {
-  const table = {
-    fast: { ...testEngines['toy']!, missing: () => 'it is not compiled' },
-    slow: { ...testEngines['toy']!, missing: () => 'its packages are not installed' },
-  };
+const absent = (reason: string): EngineEntry => ({ ...testEngines.toy, presence: () => ({ missing: reason }) });
+
+it('no engine at all is an answer to those who ask for one, and an error to those who start it', async () => {
+  const table = { fast: absent('it is not compiled'), slow: absent('its packages are not installed') };
   const missing = 'no engine is available: it is not compiled; its packages are not installed';
-  expect(findEngine({ name: 'auto' }, table)).toEqual({ missing });
-  expect(() => selectEngine({ name: 'auto' }, table)).toThrow(missing);
+  expect(await findEngine({ name: 'auto' }, table)).toEqual({ missing });
+  await expect(selectEngine({ name: 'auto' }, table)).rejects.toThrow(missing);
 });
 
-it('an engine that replaces a missing one says so, and why', () => {
-  const table = { absent: { ...testEngines['toy']!, missing: () => 'it is not compiled' }, toy: testEngines['toy']! };
-  expect(selectEngine({ name: 'auto' }, table)).toMatchObject({
-    name: 'toy',
-    reason: 'it is not compiled',
-    isFallback: true,
-  });
-  expect(fallbackWarning(selectEngine({ name: 'auto' }, table))).toMatch(
+it('an engine that replaces a missing one says so, and why', async () => {
+  const table = { absent: absent('it is not compiled'), toy: testEngines.toy };
+  const chosen = await selectEngine({ name: 'auto' }, table);
+  expect(chosen).toMatchObject({ name: 'toy', reason: 'it is not compiled', isFallback: true });
+  expect(await engineWarning(chosen, table)).toMatch(
     /^using the engine toy \(.*\), many times slower: it is not compiled$/,
   );
-  expect(fallbackWarning(selectEngine({ name: 'toy' }, table))).toBeUndefined();
-  expect(selectEngine({ name: 'toy' }, table)).not.toHaveProperty('isFallback');
-  expect(selectEngine({ name: 'auto' }, { toy: testEngines['toy']! })).not.toHaveProperty('isFallback');
+  const named = await selectEngine({ name: 'toy' }, table);
+  expect(await engineWarning(named, table)).toBeUndefined();
+  expect(named).not.toHaveProperty('isFallback');
+  expect(await selectEngine({ name: 'auto' }, { toy: testEngines.toy })).not.toHaveProperty('isFallback');
+});
+
+it('what people should know of the devices of an engine is its warning', async () => {
+  const table = { toy: { ...testEngines.toy, caution: async () => 'it is slow' } };
+  expect(await engineWarning(await selectEngine({ name: 'toy' }, table), table)).toBe('it is slow');
 });

@@ -35,8 +35,10 @@ async function firstStep(name: string) {
 }
 
 it('is found by its name, starts and computes', async () => {
-  expect(selectEngine({ name: 'toy' }, testEngines)).toMatchObject({ name: 'toy', deviceKind: 'none' });
-  expect(() => selectEngine({ name: 'toy', deviceKind: 'wasm' }, testEngines)).toThrow('set engine.name to tfjs');
+  expect(await selectEngine({ name: 'toy' }, testEngines)).toMatchObject({ name: 'toy', deviceKind: 'none' });
+  await expect(selectEngine({ name: 'toy', deviceKind: 'wasm' }, testEngines)).rejects.toThrow(
+    'set engine.name to tfjs',
+  );
   const toy = await createEngine({ name: 'toy' }, testEngines);
   expect(toy.name).toBe('float64');
   expect((await tryEngine(toy)).correct).toBe(true);
