@@ -1,4 +1,4 @@
-/** The messages between the agent (main thread) and the replica (compute thread). Types only. */
+/** The messages between the agent (main thread) and the replica (compute thread). No code. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Batch } from '../base/batch.ts';
 import type { Bucket } from '../comm/buckets.ts';
@@ -22,12 +22,22 @@ export interface Job {
 export interface BuildTask extends Job {
   /**
    * The replica posts [attempt, bucket] here when all gradients of a bucket are final. The same comes back when the bucket is reduced,
-   * unless the gradients are in host memory.
+   * unless the gradients are in host memory. `endDevice` may come at any time.
    */
   readonly gradientPort: MessagePort;
-  /** The requested attempt: a step of another one ends before its next micro-batch. On a SharedArrayBuffer. */
+  /**
+   * On a SharedArrayBuffer. Element 0: the requested attempt; a step of another one ends before its next micro-batch. Element
+   * `deviceFlag`: whether the thread has a device, which it must end before it is ended itself.
+   */
   readonly wanted: Int32Array;
 }
+
+export const deviceFlag = 1;
+/** `none`: it computes on the host, or its device has ended. */
+export const deviceFlags = { none: 0, open: 1 } as const;
+
+/** Sent on `gradientPort`: end the device now, whatever is being computed. Tasks that wait for it then fail. */
+export const endDevice = 'end';
 
 export interface BuildResult {
   /** For display. */

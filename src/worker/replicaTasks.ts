@@ -14,7 +14,7 @@ import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { Engine } from '../engine/engine.ts';
 import { engines } from '../engine/engines.ts';
-import { createEngine, type EngineTable } from '../engine/registry.ts';
+import { createEngine, type EngineOptions, type EngineTable } from '../engine/registry.ts';
 import type { Precision } from '../model/computing.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
@@ -22,7 +22,17 @@ import { Trainer } from '../model/training.ts';
 import { ComputeSpans } from './computeSpans.ts';
 import { engineWordOf } from './engineWord.ts';
 import { GradientExchange } from './gradientExchange.ts';
-import type { ApplyTask, BuildResult, BuildTask, EvaluateTask, StateTask, StepTask } from './replicaProtocol.ts';
+import {
+  type ApplyTask,
+  type BuildResult,
+  type BuildTask,
+  deviceFlag,
+  deviceFlags,
+  type EvaluateTask,
+  endDevice,
+  type StateTask,
+  type StepTask,
+} from './replicaProtocol.ts';
 
 interface Built {
   readonly config: Config;
@@ -49,6 +59,8 @@ async function measureLimit(engine: Engine, precision: Precision): Promise<Build
 export class ReplicaTasks {
   readonly #engines: EngineTable;
   #replica: Built | undefined;
+  /** Ends the engine; what waits for its device then fails. */
+  #endDevice: () => Promise<void> = async () => undefined;
   /** For the traced step. */
   readonly #spans = new ComputeSpans();
 
@@ -62,7 +74,7 @@ export class ReplicaTasks {
     const { config, vocabSize, threads, localIndex, trace, gradientPort, wanted } = task;
     const { precision } = config.engine;
     const modelConfig = modelOf(config.model, vocabSize);
-    const plainEngine = await createEngine({ ...config.engine, threads, localIndex }, this.#engines);
+    const plainEngine = await this.#open({ ...config.engine, threads, localIndex }, wanted);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
     const { seed, activationRecompute, trainable } = config.train;
     const objective = objectiveOf(task.objective);
@@ -83,7 +95,10 @@ export class ReplicaTasks {
       onReady: (attempt, bucket) => gradientPort.postMessage([attempt, bucket]),
     });
     if (!engine.isHost) {
-      gradientPort.on('message', ([attempt, bucket]: [number, number]) => exchange.takeBack(attempt, bucket));
+      gradientPort.on('message', (message: [number, number] | typeof endDevice) => {
+        if (message === endDevice) void this.#endDevice();
+        else exchange.takeBack(message[0], message[1]);
+      });
     }
     const state = engine.isHost && groups.map((group) => engine.hostRange(group, 0, group.length));
     this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
@@ -180,7 +195,7 @@ export class ReplicaTasks {
 
   /** Ends the engine's threads. */
   async dispose(): Promise<void> {
-    await this.#replica?.engine.dispose();
+    await this.#endDevice();
     this.#replica?.port.close();
     this.#replica = undefined;
   }
@@ -200,6 +215,24 @@ export class ReplicaTasks {
   stateHash(): Promise<string> {
     const { engine, trainer } = this.#built();
     return engine.checksum(trainer.parameters.state);
+  }
+
+  /** Starts the engine. `wanted` has the flag of its device from before it is opened, because its opening must not be interrupted either. */
+  async #open(options: EngineOptions, wanted: Int32Array): Promise<Engine> {
+    const setFlag = (flag: number) => {
+      Atomics.store(wanted, deviceFlag, flag);
+      Atomics.notify(wanted, deviceFlag);
+    };
+    setFlag(deviceFlags.open);
+    try {
+      const engine = await createEngine(options, this.#engines);
+      if (engine.isHost) setFlag(deviceFlags.none);
+      this.#endDevice = () => engine.dispose().finally(() => setFlag(deviceFlags.none));
+      return engine;
+    } catch (error) {
+      setFlag(deviceFlags.none);
+      throw error;
+    }
   }
 
   #built(): Built {

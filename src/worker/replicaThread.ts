@@ -7,24 +7,42 @@ import { Piscina } from 'piscina';
 import { PeerError } from '../base/errors.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Span } from '../comm/spans.ts';
-import type {
-  ApplyTask,
-  BuildResult,
-  BuildTask,
-  EvaluateTask,
-  ExportTask,
-  StateTask,
-  StepTask,
+import {
+  type ApplyTask,
+  type BuildResult,
+  type BuildTask,
+  deviceFlag,
+  deviceFlags,
+  type EvaluateTask,
+  type ExportTask,
+  endDevice,
+  type StateTask,
+  type StepTask,
 } from './replicaProtocol.ts';
 import { type TaskOutcome, unwrap } from './taskOutcome.ts';
 
 /** The interface of an agent's compute thread. */
-export type Replica = Pick<ReplicaThread, keyof ReplicaThread>;
+export type Replica = Omit<ReplicaThread, 'endDevice' | 'waitForDevice'>;
 
 /** The code of the compute thread: a module with replicaThreadMain.ts's tasks, and Piscina's `workerData` for it. */
 export interface ReplicaThreadModule {
   readonly url: URL;
   readonly workerData?: unknown;
+}
+
+/** How long an exit waits for the device: a thread that compiles or computes on the host does not answer at once. */
+const exitWaitMs = 5_000;
+
+/** Those that have not been closed. */
+const openThreads = new Set<ReplicaThread>();
+
+/**
+ * The program exits, and Node is about to end its threads. Dawn aborts the process if a thread ends while a GPU still owes it an answer,
+ * so each thread ends its device first. Nothing can be awaited at an exit.
+ */
+function endDevices(): void {
+  for (const thread of openThreads) thread.endDevice();
+  for (const thread of openThreads) thread.waitForDevice();
 }
 
 const usualThread: ReplicaThreadModule = { url: new URL('./replicaThreadMain.js', import.meta.url) };
@@ -33,12 +51,13 @@ export class ReplicaThread {
   readonly #pool: Piscina;
   readonly #gradients: MessagePort;
   readonly #gradientsFar: MessagePort;
-  readonly #wanted = new Int32Array(new SharedArrayBuffer(4));
+  /** The requested attempt, and whether the thread has a device of its own (see `BuildTask.wanted`). */
+  readonly #wanted = new Int32Array(new SharedArrayBuffer(8));
   #onBucketReady: (bucket: number) => void = () => {};
   /** The reduced gradients are in the device's own memory. */
   #isInPlace = true;
   /** Tasks that have not ended. */
-  #running = 0;
+  readonly #running = new Set<Promise<unknown>>();
 
   constructor({ url, workerData }: ReplicaThreadModule = usualThread) {
     this.#pool = new Piscina({
@@ -57,6 +76,8 @@ export class ReplicaThread {
       // Buckets of an abandoned step may still be in progress.
       if (attempt === this.#wanted[0]) this.#onBucketReady(bucket);
     });
+    if (openThreads.size === 0) process.on('exit', endDevices);
+    openThreads.add(this);
   }
 
   async build(options: Omit<BuildTask, 'gradientPort' | 'wanted'>): Promise<BuildResult> {
@@ -101,17 +122,8 @@ export class ReplicaThread {
   }
 
   /** Resolves when the copy is complete. It has the state at the time of the call; later requests run beside it. */
-  async exportState(task: StateTask): Promise<void> {
-    const { port1: near, port2: done } = new MessageChannel();
-    this.#running++;
-    try {
-      const outcome = outcomeAt(near);
-      await this.#run('exportState', { ...task, done } satisfies ExportTask, [done]);
-      unwrap(await outcome);
-    } finally {
-      this.#running--;
-      near.close();
-    }
+  exportState(task: StateTask): Promise<void> {
+    return this.#tracked(this.#export(task));
   }
 
   importState(task: StateTask): Promise<void> {
@@ -128,18 +140,55 @@ export class ReplicaThread {
 
   /** Ends the thread, at once if it is idle, otherwise when its current kernel returns. */
   async close(): Promise<void> {
-    if (this.#running === 0) await this.#run('dispose');
+    if (this.#running.size === 0) await this.#run('dispose');
+    else if (this.#hasDevice) {
+      this.endDevice();
+      await Promise.allSettled(this.#running);
+      await this.#run('dispose'); // a device that was opened since
+    }
+    openThreads.delete(this);
+    if (openThreads.size === 0) process.off('exit', endDevices);
     this.#gradients.close();
     await this.#pool.destroy();
   }
 
-  async #run<T>(name: string, task: unknown = undefined, transferList: MessagePort[] = []): Promise<T> {
-    this.#running++;
+  get #hasDevice(): boolean {
+    return Atomics.load(this.#wanted, deviceFlag) === deviceFlags.open;
+  }
+
+  /** Requests the end of its device, if it has one. */
+  endDevice(): void {
+    if (this.#hasDevice) this.#gradients.postMessage(endDevice);
+  }
+
+  /** Blocks this thread until the device has ended. */
+  waitForDevice(): void {
+    if (this.#hasDevice) Atomics.wait(this.#wanted, deviceFlag, deviceFlags.open, exitWaitMs);
+  }
+
+  async #export(task: StateTask): Promise<void> {
+    const { port1: near, port2: done } = new MessageChannel();
     try {
-      const outcome: TaskOutcome<T> = await this.#pool.run(task, { name, transferList });
-      return unwrap(outcome);
+      const outcome = outcomeAt(near);
+      await this.#run('exportState', { ...task, done } satisfies ExportTask, [done]);
+      unwrap(await outcome);
     } finally {
-      this.#running--;
+      near.close();
+    }
+  }
+
+  #run<T>(name: string, task: unknown = undefined, transferList: MessagePort[] = []): Promise<T> {
+    return this.#tracked(
+      this.#pool.run(task, { name, transferList }).then((outcome: TaskOutcome<T>) => unwrap(outcome)),
+    );
+  }
+
+  async #tracked<T>(task: Promise<T>): Promise<T> {
+    this.#running.add(task);
+    try {
+      return await task;
+    } finally {
+      this.#running.delete(task);
     }
   }
 }

@@ -7,7 +7,7 @@ import type { Replica } from '../../src/worker/replicaThread.ts';
 
 export class InProcessReplica extends ReplicaTasks implements Replica {
   readonly #channel = new MessageChannel();
-  readonly #wanted = new Int32Array(1);
+  readonly #wanted = new Int32Array(2);
   #isInPlace = true;
   #onBucketReady: (bucket: number) => void = () => undefined;
 

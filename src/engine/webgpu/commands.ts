@@ -2,13 +2,16 @@
  * Records and submits what the GPU does. Calls of programs and copies collect in one batch, in the order of the calls, until
  * something is read or the batch is full; then the queue runs them in that order.
  */
+import { setTimeout } from 'node:timers/promises';
 import { invariant, messageOf, PeerError } from '../../base/errors.ts';
-import { bufferUsage, shaderStageCompute } from './constants.ts';
+import { bufferUsage, mapModeRead, shaderStageCompute } from './constants.ts';
 import type { DeviceBuffer, GpuTensor } from './memory.ts';
 import { PARAMS_BYTES, type Program, wgslOf, writeParams } from './program.ts';
 
 /** Calls in a batch: enough to pay for the submission, few enough that the GPU starts early. */
 const CALLS_MAX = 256;
+/** How long after a rejected promise Dawn may say that the device is lost. */
+const LOSS_MS = 1000;
 /** Bind groups that are kept. A training step uses the same few hundred again. */
 const BIND_GROUPS_MAX = 8192;
 
@@ -56,6 +59,8 @@ export class Commands {
   #checked: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
   #isClosed = false;
+  /** Promises of Dawn that are pending. */
+  readonly #pending = new Set<Promise<unknown>>();
 
   constructor(device: GPUDevice, scratch: { take(bytes: number): DeviceBuffer; give(buffer: DeviceBuffer): void }) {
     this.device = device;
@@ -76,8 +81,8 @@ export class Commands {
     });
     this.#openScopes();
     void device.lost.then(({ message }) => {
-      if (this.#isClosed) return;
-      this.fail(new PeerError(`the GPU was lost: ${message || 'its driver gives no reason'}; start this worker again`));
+      const reason = message.trim().split('\n', 1)[0] || 'its driver gives no reason';
+      if (!this.#isClosed) this.fail(new PeerError(`the GPU was lost: ${reason}; start this worker again`));
     });
   }
 
@@ -167,13 +172,35 @@ export class Commands {
   /** Resolves when all that is recorded has run. */
   async finish(): Promise<void> {
     this.submit();
-    await this.device.queue.onSubmittedWorkDone();
+    await this.answer(this.device.queue.onSubmittedWorkDone()).catch((error: unknown) => this.#unanswered(error));
     await this.check();
   }
 
-  /** From now on, the end of the device is not a failure. */
+  /** A promise of Dawn, to be waited for before its thread ends. */
+  async answer<T>(promise: Promise<T>): Promise<T> {
+    this.#pending.add(promise);
+    try {
+      return await promise;
+    } finally {
+      this.#pending.delete(promise);
+    }
+  }
+
+  /** Maps a staging buffer, when what was submitted with it has run. @throws the failure */
+  async map(staging: GPUBuffer): Promise<void> {
+    await this.answer(staging.mapAsync(mapModeRead)).catch((error: unknown) => this.#unanswered(error));
+    await this.check();
+  }
+
+  /** Resolves when no promise of Dawn is pending. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#pending);
+  }
+
+  /** From now on, what waits for the device is rejected, and its end is not a failure. */
   close(): void {
     this.#isClosed = true;
+    this.fail(new PeerError('the GPU was closed before it had answered'));
     this.#encoder = undefined;
     this.#paramsBuffer.destroy();
   }
@@ -270,15 +297,20 @@ export class Commands {
   }
 
   #closeScopes(): void {
-    const errors = [1, 2, 3].map(() => this.device.popErrorScope());
+    const errors = [1, 2, 3].map(() => this.answer(this.device.popErrorScope()));
     this.#checked = Promise.all([this.#checked, ...errors]).then(
       ([, ...found]) => {
         for (const error of found) if (error) this.fail(failureOf(error));
       },
-      (error: unknown) => {
-        if (!this.#isClosed) this.fail(new PeerError(`the GPU does not answer: ${messageOf(error)}`));
-      },
+      (error: unknown) => this.#unanswered(error),
     );
+  }
+
+  /** Dawn rejects what it does not answer any more: because the device is lost, which it says at the same time, or for another reason. */
+  async #unanswered(error: unknown): Promise<void> {
+    if (this.#isClosed) return;
+    await Promise.race([this.device.lost, setTimeout(LOSS_MS, undefined, { ref: false })]);
+    this.fail(new PeerError(`the GPU does not answer: ${messageOf(error)}`));
   }
 }
 

@@ -8,12 +8,16 @@ import { Transfers } from './transfers.ts';
 export class Gpu {
   readonly device: GPUDevice;
   readonly info: GPUAdapterInfo;
+  /** The name of the product, such as `NVIDIA GeForce RTX 4090`. */
+  readonly name: string;
   readonly commands: Commands;
   readonly memory: DeviceMemory;
   readonly transfers: Transfers;
-  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+
+  constructor(device: GPUDevice, info: GPUAdapterInfo, name: string) {
     this.device = device;
     this.info = info;
+    this.name = name;
     this.memory = new DeviceMemory(device);
     this.commands = new Commands(device, this.memory);
     this.transfers = new Transfers(this.commands, this.memory);
@@ -60,10 +64,15 @@ export class Gpu {
     }
   }
 
-  /** Ends the device. Destroyed before its thread ends: a thread that ends while the GPU maps memory would abort the process. */
-  close(): void {
+  /**
+   * Ends the device. Reads that have not ended are rejected. Dawn aborts the process if a thread ends while one of its promises is
+   * pending, so this resolves when none is.
+   */
+  async close(): Promise<void> {
     this.commands.close();
     this.memory.clear();
     this.device.destroy();
+    await this.device.lost;
+    await this.commands.settled();
   }
 }

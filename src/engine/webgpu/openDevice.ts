@@ -10,7 +10,7 @@ const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
  * @param device which of the counted adapters
  * @throws UserError if there is no GPU, or it does not start
  */
-export async function openGpu(device: number): Promise<{ readonly gpu: Gpu; readonly name: string }> {
+export async function openGpu(device = 0): Promise<Gpu> {
   const adapters = await countedAdapters();
   const chosen = adapters[device];
   invariant(chosen !== undefined, `there is no GPU ${device} of ${adapters.length}`);
@@ -31,7 +31,7 @@ export async function openGpu(device: number): Promise<{ readonly gpu: Gpu; read
         maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
       },
     });
-    return { gpu: new Gpu(opened, info), name };
+    return new Gpu(opened, info, name);
   } catch (error) {
     throw new UserError(
       `engine webgpu: the GPU ${name} did not start: ${messageOf(error)}; end other programs that use it, update its driver, or set engine.name to native`,

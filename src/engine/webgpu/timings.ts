@@ -1,7 +1,7 @@
 /** The time of each kernel by the GPU's clock: timestamps before and after the passes that a kernel records. */
 import type { DeviceTimings, KernelTime } from '../device.ts';
 import type { Commands } from './commands.ts';
-import { bufferUsage, mapModeRead } from './constants.ts';
+import { bufferUsage } from './constants.ts';
 
 /** Timestamps in one set: the most that WebGPU allows. Each takes 8 bytes. */
 const SET_SIZE = 4096;
@@ -82,8 +82,7 @@ export class GpuTimings implements DeviceTimings {
         encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
       });
       this.#commands.submit();
-      await staging.mapAsync(mapModeRead);
-      await this.#commands.check();
+      await this.#commands.map(staging);
       return new BigUint64Array(staging.getMappedRange().slice(0));
     } finally {
       staging.destroy();

@@ -1,8 +1,7 @@
 /** Copies between the host and the GPU. The host reads through staging buffers, which it maps when their copies have run. */
-import { messageOf, PeerError } from '../../base/errors.ts';
 import type { HostArray } from '../tensor.ts';
 import type { Commands } from './commands.ts';
-import { bufferUsage, mapModeRead } from './constants.ts';
+import { bufferUsage } from './constants.ts';
 import type { DeviceBuffer, DeviceMemory } from './memory.ts';
 
 /** What a staging buffer of a snapshot holds at most: some drivers have little memory that the host can map. */
@@ -50,13 +49,7 @@ export class Transfers {
   }
 
   async #mapped(staging: DeviceBuffer, into: HostArray): Promise<void> {
-    try {
-      await staging.gpu.mapAsync(mapModeRead);
-    } catch (error) {
-      await this.#commands.check();
-      throw new PeerError(`the GPU does not give its results: ${messageOf(error)}`);
-    }
-    await this.#commands.check();
+    await this.#commands.map(staging.gpu);
     const bytes = staging.gpu.getMappedRange(0, into.byteLength);
     into.set(into instanceof Int32Array ? new Int32Array(bytes) : new Float32Array(bytes));
     staging.gpu.unmap();

@@ -31,8 +31,7 @@ import { GpuTimings } from './timings.ts';
  * @throws UserError if there is none, saying what to install
  */
 export async function createWebgpuEngine({ device = 0 } = {}): Promise<Engine> {
-  const { gpu, name } = await openGpu(device);
-  return new WebgpuEngine(gpu, { name, device });
+  return new WebgpuEngine(await openGpu(device), device);
 }
 
 class WebgpuEngine implements Engine {
@@ -46,16 +45,16 @@ class WebgpuEngine implements Engine {
   readonly timings?: DeviceTimings;
   readonly #gpu: Gpu;
   readonly #gpuTimings: GpuTimings;
-  #isDisposed = false;
+  #closed: Promise<void> | undefined;
 
-  constructor(gpu: Gpu, { name, device }: { name: string; device: number }) {
+  constructor(gpu: Gpu, device: number) {
     this.#gpu = gpu;
     this.device = device;
     this.#gpuTimings = new GpuTimings(gpu.commands);
     if (gpu.device.features.has('timestamp-query')) this.timings = this.#gpuTimings;
     // Another driver may compile the same program to other instructions.
-    this.unit = [name, gpu.info.description].filter(Boolean).join(', ');
-    this.description = `webgpu (${name})`;
+    this.unit = [gpu.name, gpu.info.description].filter(Boolean).join(', ');
+    this.description = `webgpu (${gpu.name})`;
   }
 
   alloc(shape: Shape, dtype: DType = 'float32'): Tensor {
@@ -131,10 +130,9 @@ class WebgpuEngine implements Engine {
     return this.#gpu.memory.memory();
   }
 
-  async dispose(): Promise<void> {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    this.#gpu.close();
+  dispose(): Promise<void> {
+    this.#closed ??= this.#gpu.close();
+    return this.#closed;
   }
 
   zero(tensor: Tensor): void {

@@ -119,7 +119,7 @@ describe.runIf(unavailable === undefined)('AdamW of the WebGPU engine', () => {
         results.push(result);
       }
     }
-    gpu.close();
+    await gpu.close();
     for (const [i, name] of names.entries()) expectSameBits(results[i + names.length]!, results[i]!, name);
     expect(results[1]!.slice(0, 3), 'the gradients of the first tensor').toEqual(new Float32Array(3));
   });

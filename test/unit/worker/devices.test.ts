@@ -33,8 +33,11 @@ it('engine.device is that of all workers', async () => {
   expect(await devicesOf(2, 1)).toEqual(['device 1', 'device 1']);
 });
 
-it('more workers than devices are refused, unless they are to share one', async () => {
-  await expect(devicesOf(3)).rejects.toThrow(/worker 2 of this machine takes device 2, .* finds 2 here/);
+it('more workers than devices share them in turn', async () => {
+  expect(await devicesOf(3)).toEqual(['device 0', 'device 1', 'device 0']);
+});
+
+it('a device that is not there is refused', async () => {
   await expect(devicesOf(1, 2)).rejects.toThrow(/device 2 was asked for, .* finds 2 here/);
 });
 

@@ -149,7 +149,7 @@ async function makeTasks(times: DeviceTimes, microBatches: number) {
   });
   const { port1, port2 } = new MessageChannel();
   const shared = { vocabSize: 16, objective: 'next-token', threads: 1, localIndex: 0, trace: false };
-  const wanted = Int32Array.of(1);
+  const wanted = Int32Array.of(1, 0);
   const { blocks } = await tasks.build({ config, ...shared, gradientPort: port2, wanted });
   const timed = async (work: () => Promise<unknown>): Promise<number> => {
     const startMs = world.nowMs;

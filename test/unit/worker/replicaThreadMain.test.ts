@@ -17,7 +17,7 @@ it('refuses to build in bf16 where the engine that it finds has none', async () 
     trace: false,
     gradientPort: port2,
   };
-  const outcome = await build({ ...options, wanted: new Int32Array(1) });
+  const outcome = await build({ ...options, wanted: new Int32Array(2) });
   port1.close();
   expect(outcome).toMatchObject({ ok: false, blame: 'user', message: expect.stringContaining('tfjs has no bfloat16') });
 });
