@@ -1,8 +1,7 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
-import { lastExtent } from '../../base/shape.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { AttentionOptions, Dropout, LinearOptions } from '../kernels.ts';
+import type { AttentionOptions, Dropout } from '../kernels.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -38,26 +37,6 @@ export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Arr
 export function floatsOfGroup(group: TensorGroup): Float32Array {
   if (group instanceof NativeTensorGroup) return group.data;
   throw new InvariantError('not a tensor group of the native engine');
-}
-
-/** The two extents of a matrix. */
-export function matrix(tensor: Tensor, name: string): [rows: number, columns: number] {
-  const [rows, columns] = tensor.shape;
-  if (tensor.shape.length !== 2 || rows === undefined || columns === undefined) {
-    throw new InvariantError(`${name} is [${tensor.shape}]; expected two dimensions`);
-  }
-  return [rows, columns];
-}
-
-/** N, IC and OC; the last extent of `inp` must be the weight's IC. */
-export function linearShape({ inp, weight, weightTransposed = false }: LinearOptions) {
-  const [rows, columns] = matrix(weight, 'weight');
-  const [ic, oc] = weightTransposed ? [columns, rows] : [rows, columns];
-  if (lastExtent(inp) !== ic) {
-    const form = weightTransposed ? '[OC, IC]' : '[IC, OC]';
-    throw new InvariantError(`inp is [${inp.shape}] but weight ${form} is [${weight.shape}]`);
-  }
-  return { n: inp.size / ic, ic, oc, transposed: weightTransposed };
 }
 
 /** B, T and C of qkv [B, T, 3C]. */

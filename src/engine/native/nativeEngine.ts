@@ -14,21 +14,13 @@ import {
   checkLinearBackward,
   checkLinearForward,
   expectSequences,
+  linearShape,
   logitsRows,
+  matrix,
 } from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
-import {
-  anyFloats,
-  attentionShape,
-  floats,
-  floatsOfGroup,
-  ints,
-  keysOf,
-  linearShape,
-  matrix,
-  nativeTensor,
-} from './checks.ts';
+import { anyFloats, attentionShape, floats, floatsOfGroup, ints, keysOf, nativeTensor } from './checks.ts';
 import { loadNative, unavailable } from './loadNative.ts';
 import { NativeTensors } from './nativeTensors.ts';
 
@@ -231,9 +223,8 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   linearForward(options: KernelOptions<'linearForward'>): void {
-    checkLinearForward(options);
     const { out, bias, inp, weight, activation, residual, dropout, rowsApart = false } = options;
-    const { n, ic, oc, transposed } = linearShape(options);
+    const { n, ic, oc, transposed } = checkLinearForward(options);
     const samples = dropout ? (out.shape[0] ?? 1) : 1;
     this.#addon.linearForward(
       this.#handle,
@@ -256,9 +247,8 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   linearBackward(options: KernelOptions<'linearBackward'>): void {
-    checkLinearBackward(options);
     const { dinp, dinpActivation, dweight, dbias, dout, inp, weight } = options;
-    const { n, ic, oc, transposed } = linearShape(options);
+    const { n, ic, oc, transposed } = checkLinearBackward(options);
     this.#addon.linearBackward(
       this.#handle,
       n,

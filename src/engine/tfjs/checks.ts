@@ -1,7 +1,7 @@
 /** What the tfjs engine's kernels take: shapes that fit each other. Anything else is an InvariantError. */
 import { invariant } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
-import type { AttentionOptions, LinearOptions } from '../kernels.ts';
+import type { AttentionOptions } from '../kernels.ts';
 import type { Tensor } from '../tensor.ts';
 import type { AttentionDims } from './attention.ts';
 import { expectSizes } from './deviceTensor.ts';
@@ -23,23 +23,7 @@ export function attentionDims(
   return { batchSize, time, nHead, headSize };
 }
 
-/** The operands of a linear layer fit each other. */
-export function expectLinear(
-  kernel: string,
-  options: LinearOptions,
-  { out, bias }: { out?: Tensor; bias?: Tensor | undefined },
-): void {
-  const { inp, weight, weightTransposed } = options;
-  const [rows = 0, columns = 0] = weight.shape;
-  const [ic, oc] = weightTransposed === true ? [columns, rows] : [rows, columns];
-  invariant(
-    weight.shape.length === 2 && lastExtent(inp) === ic,
-    `${kernel}: inp [${inp.shape.join(', ')}] does not fit weight [${weight.shape.join(', ')}]${weightTransposed ? ' (transposed)' : ''}`,
-  );
-  expectSizes(kernel, { out: [out, (inp.size / ic) * oc], bias: [bias, oc] });
-}
-
-/** Those of a layer norm do. */
+/** The operands of a layer norm fit each other. */
 export function expectRows(
   kernel: string,
   tensors: Record<'inp' | 'weight' | 'mean' | 'rstd' | 'out', Tensor> & { bias: Tensor | undefined },

@@ -42,6 +42,17 @@ export function memoized<K extends readonly (string | number | boolean)[], T>(
   };
 }
 
+/** The same where the key is an object of primitive values, always with its fields in one order. */
+export function memoizedByFields<K extends object, T>(make: (key: K) => T): (key: K) => T {
+  const made = new Map<string, T>();
+  return (key) => {
+    const id = Object.values(key).join();
+    const known = made.get(id) ?? make(key);
+    made.set(id, known);
+    return known;
+  };
+}
+
 /** The most bytes that the parameters of one call take: a slot of the uniform buffer. */
 export const PARAMS_BYTES = 256;
 

@@ -1,0 +1,103 @@
+/**
+ * The matrix product for software drivers, in WGSL. Such a driver runs an invocation per lane of a vector register and reaches memory
+ * lane by lane, so a workgroup is one subgroup, which holds many sums in registers and hands operands from lane to lane instead of
+ * reading them twice. Every element is summed over k in ascending order.
+ */
+import { type Binding, memoizedByFields, program, type Scalar } from '../program.ts';
+import { type EpilogueVariant, epilogueText } from './epilogue.ts';
+
+/** What a subgroup computes. */
+export interface LanesTile {
+  /** The size of a subgroup. */
+  readonly lanes: number;
+  /** Rows and columns per lane: a subgroup has `lanes` times as many of both. */
+  readonly rowsPerLane: number;
+  readonly columnsPerLane: number;
+  /** Terms of a sum between two checks of the loop. */
+  readonly unroll: number;
+}
+
+/** All that the WGSL depends on. */
+export interface LanesVariant extends LanesTile, EpilogueVariant {
+  /** Whether sums start with those of an earlier call instead of 0. */
+  readonly continues: boolean;
+}
+
+/** Parameters of both operands: the distances of their elements, whichever way they are stored. */
+const operandParams: Record<string, Scalar> = {
+  k: 'u32',
+  depth: 'u32',
+  aFrom: 'u32',
+  aRowStride: 'u32',
+  aStride: 'u32',
+  bFrom: 'u32',
+  bColumnStride: 'u32',
+  bStride: 'u32',
+};
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/** The program of one variant; the grid is [columns / (lanes · columnsPerLane), rows / (lanes · rowsPerLane), slices of k]. */
+export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
+  const { lanes, rowsPerLane, columnsPerLane, unroll, continues } = variant;
+  const epilogue = epilogueText({ ...variant, vector: false });
+  const [rows, columns] = [lanes * rowsPerLane, lanes * columnsPerLane];
+  const [groups, laneColumns, terms] = [range(rowsPerLane), range(columnsPerLane), range(unroll)];
+  const sums = range(rows).flatMap((r) => laneColumns.map((c) => `s${r}x${c}`));
+  const lines = [
+    ...groups.map(
+      (g) => `let aAt${g} = params.aFrom + min(row + ${g * lanes}u + lane, params.m - 1u) * params.aRowStride;`,
+    ),
+    ...laneColumns.map(
+      (c) => `let bAt${c} = params.bFrom + min(column + ${c * lanes}u, params.n - 1u) * params.bColumnStride;`,
+    ),
+    ...range(rows).flatMap((r) =>
+      laneColumns.map(
+        (c) =>
+          `var s${r}x${c} = ${continues ? `initial[min(row + ${r}u, params.m - 1u) * params.n + min(column + ${c * lanes}u, params.n - 1u)]` : '0.0'};`,
+      ),
+    ),
+    `for (var k = kFrom; k < kEnd; k += ${unroll}u) {`,
+    ...terms.flatMap((t) => [
+      `let k${t} = min(k + ${t}u, kEnd - 1u);`,
+      ...groups.map((g) => `let a${g}t${t} = a[aAt${g} + k${t} * params.aStride];`),
+      ...laneColumns.map((c) => {
+        const value = `b[bAt${c} + k${t} * params.bStride]`;
+        return `let b${c}t${t} = ${t === 0 ? value : `select(0.0, ${value}, k + ${t}u < kEnd)`};`;
+      }),
+    ]),
+    ...range(rows).flatMap((r) => [
+      ...terms.map((t) => `let r${r}t${t} = subgroupBroadcast(a${Math.floor(r / lanes)}t${t}, ${r % lanes}u);`),
+      ...laneColumns.flatMap((c) => terms.map((t) => `s${r}x${c} = fma(r${r}t${t}, b${c}t${t}, s${r}x${c});`)),
+    ]),
+    '}',
+  ];
+  const bindings: Record<string, Binding> = {
+    ...epilogue.bindings,
+    a: 'read f32',
+    b: 'read f32',
+    ...(continues && { initial: 'read f32' }),
+  };
+  return program({
+    name: `product ${rows}×${columns} in lanes`,
+    bindings,
+    params: { ...operandParams, ...epilogue.params },
+    enables: ['subgroups'],
+    code: `${epilogue.code}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let kFrom = group.z * params.depth;
+  let kEnd = min(params.k, kFrom + params.depth);
+  let row = group.y * ${rows}u;
+  let column = group.x * ${columns}u + lane;
+  ${lines.join('\n  ')}
+  // One copy of what follows, because a software driver compiles each access to memory lane by lane.
+  var sums = array<f32, ${sums.length}>(${sums.join(', ')});
+  for (var i = 0u; i < ${sums.length}u; i++) {
+    let r = row + i / ${columnsPerLane}u;
+    let c = column + i % ${columnsPerLane}u * ${lanes}u;
+    if (r < params.m && c < params.n) { finish(r + group.z * params.m, c, sums[i]); }
+  }
+}`,
+  });
+});

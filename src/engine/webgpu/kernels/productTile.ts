@@ -1,0 +1,185 @@
+/**
+ * The matrix product of a tile of rows and columns, in WGSL. The invocations of a workgroup bring slices of both operands into shared
+ * memory, four by four elements at a time, and each sums its own rows and columns in registers. Every element is summed over k in
+ * ascending order, whatever the tile.
+ */
+import { type Binding, memoizedByFields, program, type Scalar } from '../program.ts';
+import { type EpilogueVariant, epilogueText } from './epilogue.ts';
+
+/** The sizes of a tile; all are multiples of 4. */
+export interface Tile {
+  /** Rows, columns and depth of what a workgroup holds. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  /** Rows and columns of one invocation. */
+  readonly threadRows: number;
+  readonly threadColumns: number;
+}
+
+/** All that the WGSL depends on. */
+export interface TileVariant extends Tile, EpilogueVariant {
+  /** Whether a is stored [k, m], b [n, k]. */
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Whether four elements of a row are read at once. */
+  readonly vectorA: boolean;
+  readonly vectorB: boolean;
+  /** Whether sums start with those of an earlier call instead of 0. */
+  readonly continues: boolean;
+}
+
+/** Parameters of both operands. */
+const operandParams: Record<string, Scalar> = {
+  k: 'u32',
+  /** What one z of the grid sums. */
+  depth: 'u32',
+  aFrom: 'u32',
+  aStride: 'u32',
+  bFrom: 'u32',
+  bStride: 'u32',
+};
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+const components = ['x', 'y', 'z', 'w'] as const;
+
+/** `load_NAME(x, k, kEnd)`: elements x to x + 3 of `extent` at k to k + 3, 0 outside. */
+function loadText(name: string, extent: string, contiguousK: boolean, vector: boolean): string {
+  const from = `params.${name}From`;
+  const stride = `params.${name}Stride`;
+  const [outer, outerEnd, inner, innerEnd] = contiguousK
+    ? ['x', `params.${extent}`, 'k', 'kEnd']
+    : ['k', 'kEnd', 'x', `params.${extent}`];
+  const rows = range(4).map((i) => {
+    const at = `${from} + (${outer} + ${i}u) * ${stride} + ${inner}`;
+    if (vector)
+      return `  if (${outer} + ${i}u < ${outerEnd} && ${inner} < ${innerEnd}) { v${i} = ${name}[(${at}) / 4u]; }`;
+    const elements = components.map(
+      (component, j) => `if (${inner} + ${j}u < ${innerEnd}) { v${i}.${component} = ${name}[at + ${j}u]; }`,
+    );
+    return `  if (${outer} + ${i}u < ${outerEnd}) { let at = ${at}; ${elements.join(' ')} }`;
+  });
+  // What lies after the last k would be multiplied with the other operand's 0, and may be no number.
+  const masked =
+    vector && contiguousK
+      ? `  if (k + 4u > kEnd) { let within = vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(kEnd);
+    ${range(4)
+      .map((i) => `v${i} = select(vec4f(), v${i}, within);`)
+      .join(' ')} }\n`
+      : '';
+  const result = contiguousK
+    ? components
+        .map(
+          (component) =>
+            `vec4f(${range(4)
+              .map((i) => `v${i}.${component}`)
+              .join(', ')})`,
+        )
+        .join(', ')
+    : 'v0, v1, v2, v3';
+  return `
+fn load_${name}(x: u32, k: u32, kEnd: u32) -> array<vec4f, 4> {
+  var v0: vec4f; var v1: vec4f; var v2: vec4f; var v3: vec4f;
+${rows.join('\n')}
+${masked}  return array<vec4f, 4>(${result});
+}`;
+}
+
+/** All invocations bring `extent` × `depth` elements into shared memory. */
+function fillText(
+  name: string,
+  first: string,
+  extent: number,
+  depth: number,
+  threads: number,
+  contiguousK: boolean,
+): string {
+  const [wide, deep] = [extent / 4, depth / 4];
+  const [x, k] = contiguousK ? [`block / ${deep}u`, `block % ${deep}u`] : [`block % ${wide}u`, `block / ${wide}u`];
+  const body = `let bx = ${x}; let bk = ${k};
+      let v = load_${name}(${first} + 4u * bx, k + 4u * bk, kEnd);
+      let to = 4u * bk * ${wide}u + bx;
+      ${range(4)
+        .map((i) => `${name}Tile[to + ${i * wide}u] = v[${i}];`)
+        .join(' ')}`;
+  const blocks = wide * deep;
+  return range(Math.ceil(blocks / threads))
+    .map((i) => {
+      const isPart = (i + 1) * threads > blocks;
+      return `    ${isPart ? `if (local + ${i * threads}u < ${blocks}u) ` : ''}{ let block = local + ${i * threads}u;
+      ${body} }`;
+    })
+    .join('\n');
+}
+
+/** The program of one variant; the grid is [columns / tile.columns, rows / tile.rows, slices of k]. */
+export const tileProgram = memoizedByFields((variant: TileVariant) => {
+  const { rows, columns, depth, threadRows, threadColumns, transposeA, transposeB, vector, continues } = variant;
+  const epilogue = epilogueText(variant);
+  const [across, down] = [columns / threadColumns, rows / threadRows];
+  const threads = across * down;
+  const [rowGroups, columnGroups] = [range(threadRows / 4), range(threadColumns / 4)];
+  const sums = rowGroups.flatMap((i) =>
+    range(4).flatMap((r) => columnGroups.map((j) => ({ i, r, j, name: `s${i}${r}${j}` }))),
+  );
+  const rowOf = (i: number, r: number) => `row + ${4 * i * down + r}u`;
+  const columnOf = (j: number) => `column + ${4 * j * across}u`;
+  const start = sums.map(({ i, r, j, name }) => {
+    if (!continues) return `  var ${name} = vec4f();`;
+    const elements = components.map(
+      (component, q) =>
+        `if (${columnOf(j)} + ${q}u < params.n) { ${name}.${component} = initial[(${rowOf(i, r)}) * params.n + ${columnOf(j)} + ${q}u]; }`,
+    );
+    return `  var ${name} = vec4f(); if (${rowOf(i, r)} < params.m) { ${elements.join(' ')} }`;
+  });
+  const stores = sums.map(({ i, r, j, name }) => {
+    const to = `${rowOf(i, r)} + group.z * params.m`;
+    const elements = components.map(
+      (component, q) =>
+        `if (${columnOf(j)} + ${q}u < params.n) { finish(${to}, ${columnOf(j)} + ${q}u, ${name}.${component}); }`,
+    );
+    const stored = vector
+      ? `if (${columnOf(j)} < params.n) { finish(${to}, ${columnOf(j)}, ${name}); }`
+      : elements.join(' ');
+    return `  if (${rowOf(i, r)} < params.m) { ${stored} }`;
+  });
+  const bindings: Record<string, Binding> = {
+    ...epilogue.bindings,
+    a: variant.vectorA ? 'read vec4f' : 'read f32',
+    b: variant.vectorB ? 'read vec4f' : 'read f32',
+    ...(continues && { initial: 'read f32' }),
+  };
+  return program({
+    name: `product ${rows}×${columns}×${depth}`,
+    bindings,
+    params: { ...operandParams, ...epilogue.params },
+    code: `${epilogue.code}
+${loadText('a', 'm', !transposeA, variant.vectorA)}
+${loadText('b', 'n', transposeB, variant.vectorB)}
+var<workgroup> aTile: array<vec4f, ${(depth * rows) / 4}>;
+var<workgroup> bTile: array<vec4f, ${(depth * columns) / 4}>;
+
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let kFrom = group.z * params.depth;
+  let kEnd = min(params.k, kFrom + params.depth);
+  let tx = local % ${across}u;
+  let ty = local / ${across}u;
+  let row = group.y * ${rows}u + 4u * ty;
+  let column = group.x * ${columns}u + 4u * tx;
+${start.join('\n')}
+  for (var k = kFrom; k < kEnd; k += ${depth}u) {
+${fillText('a', `group.y * ${rows}u`, rows, depth, threads, !transposeA)}
+${fillText('b', `group.x * ${columns}u`, columns, depth, threads, transposeB)}
+    workgroupBarrier();
+    for (var step = 0u; step < ${depth}u; step++) {
+      ${rowGroups.map((i) => `let a${i} = aTile[step * ${rows / 4}u + ${i * down}u + ty];`).join(' ')}
+      ${columnGroups.map((j) => `let b${j} = bTile[step * ${columns / 4}u + ${j * across}u + tx];`).join(' ')}
+      ${sums.map(({ i, r, j, name }) => `${name} = fma(vec4f(a${i}.${components[r]!}), b${j}, ${name});`).join('\n      ')}
+    }
+    workgroupBarrier();
+  }
+${stores.join('\n')}
+}`,
+  });
+});
