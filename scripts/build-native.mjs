@@ -5,34 +5,39 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { compileEngine } from './compileEngine.mjs';
 import { nodeGyp } from './nodeGyp.mjs';
 import { findInProcess } from './ownProcess.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const strict = process.argv.includes('--strict');
 const isDependency = basename(dirname(root)) === 'node_modules';
+/** Whether npm hides what this script prints: for a dependency, and for `npx launch` in a checkout. */
+const isHidden = isDependency || process.env.npm_command === 'exec';
 
 const found = strict ? undefined : findInProcess(root).origin;
 if (found !== undefined) process.stdout.write(`lockstep: the native engine is available (${found})\n`);
-else compile();
+else if (strict) compileLoudly();
+else await compile();
 
-function compile() {
+async function compile() {
   const absent = process.platform === 'win32' ? [] : missingTools();
-  if (!strict && absent.length > 0) return fail(`not found: ${absent.join(', ')}`);
+  if (absent.length > 0) return fail(`not found: ${absent.join(', ')}`);
+  const onBegin = isHidden ? (line) => tellTerminal(`${line}\n`) : undefined;
+  const { status, said, seconds } = await compileEngine(root, { onBegin });
+  if (status === 0) process.stdout.write(`lockstep: the native engine is compiled (${seconds} s)\n`);
+  else fail(said.split('\n').find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '');
+}
+
+function compileLoudly() {
   const [command, args] = nodeGyp();
-  const build = spawnSync(command, [...args, 'rebuild', '--jobs', 'max'], {
+  const { status } = spawnSync(command, [...args, 'rebuild', '--jobs', 'max'], {
     cwd: root,
-    stdio: strict ? 'inherit' : 'pipe',
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
+    stdio: 'inherit',
     shell: process.platform === 'win32' && command === 'npx',
   });
-  if (build.status === 0) process.stdout.write('lockstep: the native engine is compiled\n');
-  else if (strict) process.exit(build.status ?? 1);
-  else {
-    const said = build.error?.message ?? build.stderr ?? '';
-    fail(said.split('\n').find((line) => /not found|no such file|error|ERR!/i.test(line)) ?? '');
-  }
+  if (status === 0) process.stdout.write('lockstep: the native engine is compiled\n');
+  else process.exit(status ?? 1);
 }
 
 /** What node-gyp would look for in vain, after two seconds. */
@@ -54,10 +59,10 @@ function fail(reason) {
     : 'Install python3, make and a C++20 compiler, then run `npm run build:native`; or add a prebuilt engine: `npm run engine:add FILE.tgz`.';
   const text = `lockstep: the native engine was not compiled: ${reason.trim()}. Training will use the tfjs engine, many times slower. ${cure}\n`;
   process.stdout.write(text);
-  if (isDependency) tellTerminal(text);
+  if (isHidden) tellTerminal(text);
 }
 
-/** npm hides what the scripts of dependencies print. Someone who sits at a terminal would learn nothing until the first run. */
+/** Without this, someone who sits at a terminal would learn nothing until the first run. */
 function tellTerminal(text) {
   if (process.env.npm_config_foreground_scripts === 'true' || process.env.npm_config_loglevel === 'silent') return;
   try {

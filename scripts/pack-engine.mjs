@@ -1,14 +1,14 @@
 // Packs the compiled engine of one platform as a package of its own, build/prebuilds/lockstep-engine-PLATFORM-ARCH-VERSION.tgz, so
 // that those who install Lockstep need no compiler. `--arch arm64` cross-compiles, with CC and CXX of that target in the
 // environment; `--folder DIR` packs into another folder than build/prebuilds.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { nodeGyp } from './nodeGyp.mjs';
+import { compileEngine } from './compileEngine.mjs';
 import { loadInProcess } from './ownProcess.mjs';
 
 const { addonName, packageNameFor, sourcesHash, versionNumber } = createRequire(import.meta.url)(
@@ -30,7 +30,7 @@ const most = { GLIBC: '2.34', GLIBCXX: '3.4.29', CXXABI: '1.3.13' };
 
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-prebuild-'));
 try {
-  const addon = compile();
+  const addon = await compile();
   const glibc = platform === 'linux' ? neededGlibc(addon) : undefined;
   if (arch === process.arch) check(addon);
   process.stdout.write(`${pack(addon, glibc)}\n`);
@@ -39,7 +39,7 @@ try {
 }
 
 /** Beside the checkout, whose own build stays. */
-function compile() {
+async function compile() {
   for (const name of ['native', 'binding.gyp']) cpSync(join(root, name), join(folder, name), { recursive: true });
   const { CXXFLAGS = '', LDFLAGS = '' } = process.env;
   // No path of this machine is in it, and no symbol that nobody needs.
@@ -50,18 +50,15 @@ function compile() {
           LDFLAGS: `${LDFLAGS} -s`,
         }
       : {};
-  const [command, args] = nodeGyp();
-  const build = spawnSync(command, [...args, 'rebuild', '--jobs', 'max', `--arch=${arch}`], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
-    shell: platform === 'win32' && command === 'npx',
+  // Standard output has the name of the package alone.
+  const { status, said } = await compileEngine(folder, {
+    args: [`--arch=${arch}`],
     env: { ...process.env, ...flags },
+    stream: process.stderr,
   });
-  if (build.status !== 0) {
-    process.stderr.write(build.error?.message ?? build.stdout + build.stderr);
-    process.exit(build.status ?? 1);
+  if (status !== 0) {
+    process.stderr.write(said);
+    process.exit(status);
   }
   return join(folder, 'build', 'Release', addonName);
 }

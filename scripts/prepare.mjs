@@ -1,8 +1,10 @@
 // Builds dist/ and build/examples, unless they are current already. Run by npm as `prepare`, and by `npm run build`. Types are not checked
 // here, which makes the install faster: `npm run check:static` does that.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { requireOf } from './buildTools.mjs';
 import { hashOf, isCurrent, makeStamped } from './outputStamp.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -23,7 +25,8 @@ const compilations = [
 if (isCurrent(outputs, stamp, hash)) await finish();
 else {
   await makeStamped(stamp, hash, async () => {
-    const codes = await Promise.all(compilations.map(compile));
+    const tsc = join(dirname(requireOf('typescript', root).resolve('typescript/package.json')), 'bin', 'tsc');
+    const codes = await Promise.all(compilations.map((options) => compile(tsc, options)));
     process.exitCode = codes.find((code) => code !== 0) ?? 0;
     if (process.exitCode === 0) await finish();
     return process.exitCode === 0;
@@ -31,9 +34,10 @@ else {
 }
 
 /** @returns the exit code */
-function compile(options) {
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const compiler = spawn(process.execPath, [tsc, ...options, '--noCheck'], { cwd: root, stdio: 'inherit' });
+function compile(tsc, options) {
+  // `npm ci --omit=dev` installs no types of Node.js and WebGPU. They matter to what is declared, not to what runs.
+  const types = existsSync(join(root, 'node_modules', 'typescript')) ? [] : ['--types', 'null'];
+  const compiler = spawn(process.execPath, [tsc, ...options, '--noCheck', ...types], { cwd: root, stdio: 'inherit' });
   return new Promise((ended, failed) => {
     compiler.on('error', failed).on('close', (code) => ended(code ?? 1));
   });

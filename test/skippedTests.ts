@@ -43,6 +43,7 @@ const nightlyCases: readonly Omit<ExpectedSkip, 'reason'>[] = [
       'npm install -g, of the release and of a checkout: launch and lockstep are commands',
       'the same sources give the same bytes',
       'engine:add takes the engine out of a package, and refuses one of other sources',
+      'a clone that is installed with --omit=dev, without a compiler, builds and trains on a prebuilt engine',
     ),
   },
   {

@@ -245,3 +245,21 @@ nightlyIt('engine:add takes the engine out of a package, and refuses one of othe
   expect(refused.code).toBe(2);
   expect(refused.stderr).toContain('was compiled from other sources than native/ has');
 });
+
+nightlyIt(
+  'a clone that is installed with --omit=dev, without a compiler, builds and trains on a prebuilt engine',
+  async () => {
+    const clone = join(folder, 'clone');
+    expect((await run(['git', 'clone', '--quiet', packageRoot, clone], folder)).code).toBe(0);
+    const installed = await run(['npm', 'ci', '--omit=dev', '--omit=optional'], clone);
+    expect(installed.code, installed.stderr).toBe(0);
+    expect(installed.stdout).toContain('lockstep: installing what only the build needs: typescript');
+    expect((await run(['npm', 'run', 'engine:add', enginePackage], clone)).code).toBe(0);
+    const trained = await run(['npx', 'launch', '--set', ...training], clone);
+    expect(trained.code, trained.stderr).toBe(0);
+    expect(trained.stdout).toContain('1 worker ready: native ');
+    // Parts of packages that only the build needs.
+    for (const part of ['fonts/LICENSE', 'bpeRanks/r50k_base.json'])
+      expect(existsSync(join(clone, 'dist', part))).toBe(true);
+  },
+);

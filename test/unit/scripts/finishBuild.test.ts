@@ -11,7 +11,8 @@ const ranks = ['r50k_base', 'cl100k_base', 'o200k_base'];
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'lockstep-finish-'));
-  cpSync(join(packageRoot, 'scripts', 'finish-build.mjs'), join(root, 'scripts', 'finish-build.mjs'));
+  for (const name of ['finish-build.mjs', 'buildTools.mjs'])
+    cpSync(join(packageRoot, 'scripts', name), join(root, 'scripts', name));
   for (const folder of ['web', 'dashboard/page', 'serve/page'])
     mkdirSync(join(root, 'dist', folder), { recursive: true });
   for (const page of ['dashboard/page', 'serve/page'])
