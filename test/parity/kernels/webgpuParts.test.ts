@@ -94,6 +94,19 @@ describe.runIf(unavailable === undefined)('tensors in parts', () => {
     });
   });
 
+  it.each([true, false])('linear cross-entropy, weight transposed: %s', async (weightTransposed) => {
+    const [n, c, v] = [150, 80, 119];
+    const inp = k.put([n, c], seededValues(1, n * c));
+    const shape = weightTransposed ? [v, c] : [c, v];
+    const weight = k.put(shape, seededValues(2, v * c));
+    const targets = k.put([n], seededIntegers(3, n, v));
+    await expectSame((engine) => {
+      const [losses, dinp, dweight] = [k.out([n]), k.out([n, c]), k.zeros(shape)];
+      engine.linearCrossEntropy({ losses, inp, weight, weightTransposed, targets, dinp, dweight, scale: 0.1 });
+      return [losses, dinp, dweight];
+    }, 2e-6);
+  });
+
   it('squared norm', async () => {
     const group = k.engine.allocGroup([[20_000], [3], [17, 1000]]);
     k.fillGroup(group, 1);
