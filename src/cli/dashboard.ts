@@ -5,7 +5,7 @@ import { interruptedExitCode, UserError } from '../base/errors.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { Dashboard } from '../dashboard/server.ts';
-import { existingRunFolder, RunFolder } from '../run/runFolder.ts';
+import { existingRunFolder, RunFolder, runsHint } from '../run/runFolder.ts';
 import { isLoopback } from '../web/listen.ts';
 import { onEndRequest } from './endRequests.ts';
 import { dashboardHost } from './options.ts';
@@ -60,11 +60,15 @@ async function run(args: ArgumentsCamelCase<DashboardArguments>): Promise<void> 
 
 async function runDirsOf(given: readonly string[], cwd: string): Promise<string[]> {
   if (given.length === 0) return [(await existingRunFolder(undefined, cwd)).path];
-  return given.map((runDir) => {
-    const folder = new RunFolder(userPath(cwd, runDir));
-    if (existsSync(folder.configPath)) return folder.path;
-    throw new UserError(`${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found`);
-  });
+  return await Promise.all(
+    given.map(async (runDir) => {
+      const folder = new RunFolder(userPath(cwd, runDir));
+      if (existsSync(folder.configPath)) return folder.path;
+      throw new UserError(
+        `${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found${await runsHint(folder.path, cwd)}`,
+      );
+    }),
+  );
 }
 
 /** The addresses to open, for the user. */

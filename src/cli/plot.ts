@@ -5,6 +5,7 @@ import { expandHome } from '../base/userPath.ts';
 import { metricNames, readRun } from '../records/runRecord.ts';
 import { checkPictureName, writePicture } from '../report/picture.ts';
 import { hasMetric, runChart } from '../report/runChart.ts';
+import { runsHint } from '../run/runFolder.ts';
 import { numberOption } from './options.ts';
 import { print, warn } from './output.ts';
 
@@ -40,7 +41,7 @@ async function plot({ runs, metric, smooth, ...args }: ArgumentsCamelCase<PlotAr
   numberOption('smooth', smoothing, { min: 0, max: 0.9999 });
   const records = [];
   for (const run of runs) {
-    const record = await readRun(run);
+    const record = await readRun(run, (path) => runsHint(path, process.cwd()));
     if (record.badLines > 0) warn(`${run}: ${record.badLines} unreadable lines in its logs were skipped`);
     if (!hasMetric(record, metric)) warn(`${run} has no ${metric} yet`);
     records.push(record);

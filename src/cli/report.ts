@@ -4,6 +4,7 @@ import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } 
 import { expandHome } from '../base/userPath.ts';
 import { readRun } from '../records/runRecord.ts';
 import { type Facts, writeRunReport } from '../report/runReport.ts';
+import { runsHint } from '../run/runFolder.ts';
 import { machineFacts } from './machineFacts.ts';
 import { print, warn } from './output.ts';
 import { bytes } from './progress.ts';
@@ -26,7 +27,7 @@ export const reportCommand: CommandModule<object, ReportArguments> = {
 
 async function report({ run, ...args }: ArgumentsCamelCase<ReportArguments>): Promise<void> {
   const out = expandHome(args.out ?? join(run, 'report.html'));
-  const record = await readRun(run);
+  const record = await readRun(run, (path) => runsHint(path, process.cwd()));
   if (record.badLines > 0) warn(`${run}: ${record.badLines} unreadable lines in its logs were skipped`);
   await writeRunReport(out, record, await machine());
   print(out);

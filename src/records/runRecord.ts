@@ -41,13 +41,19 @@ export interface RunRecord {
 const eventsMax = 2_000;
 const samplesMax = 500;
 
-/** @throws UserError if the folder is not a run directory, or cannot be read */
-export async function readRun(folder: string): Promise<RunRecord> {
+/**
+ * @param hintFor ends the message about a folder that is not a run directory: what may have been meant
+ * @throws UserError if the folder is not a run directory, or cannot be read
+ */
+export async function readRun(
+  folder: string,
+  hintFor: (path: string) => Promise<string> = async () => '',
+): Promise<RunRecord> {
   const path = userPath(process.cwd(), folder);
   const metricsPath = join(path, 'metrics.jsonl');
   if (!(await isFile(metricsPath))) {
     throw new UserError(
-      `expected a run directory, such as runs/quickstart, but ${shortPath(metricsPath)} does not exist`,
+      `expected a run directory, such as runs/quickstart, but ${shortPath(metricsPath)} does not exist${await hintFor(path)}`,
     );
   }
   const steps = { step: [], loss: [], lr: [], gradNorm: [], tokensPerSecond: [], mfu: [] } as Record<

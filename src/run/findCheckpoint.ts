@@ -10,7 +10,7 @@ import { shortPath } from '../base/shortPath.ts';
 import { userPath } from '../base/userPath.ts';
 import { type Checkpoint, isCheckpointFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { CheckpointStore, type WholeCheckpoint } from '../checkpoint/store.ts';
-import { runFolders } from './runFolder.ts';
+import { runFolders, runsHint } from './runFolder.ts';
 
 export interface CheckpointChoice {
   /** A checkpoint, a run directory or a folder in Hugging Face's layout for GPT-2. Undefined: the newest run in `runs/` with a checkpoint. */
@@ -45,7 +45,7 @@ export async function findCheckpoint(
   const directory = (await isDirectory(inRun)) ? inRun : folder;
   if (!(await isDirectory(directory))) {
     throw new UserError(
-      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a GPT-2 model`,
+      `folder ${shortPath(folder, cwd)} not found: expected a checkpoint, a run directory or a GPT-2 model${await runsHint(folder, cwd)}`,
     );
   }
   const store = new CheckpointStore(directory, { readOnly: true });
@@ -99,8 +99,12 @@ async function newestRun({ cwd, onWarning }: CheckpointChoice): Promise<string> 
   );
 }
 
-/** The default for callers without `onWarning`. */
+const emitted = new Set<string>();
+
+/** The default for callers without `onWarning`. A program that trains a model and loads it hears of a slow engine once. */
 export function emitWarning(message: string): void {
+  if (emitted.has(message)) return;
+  emitted.add(message);
   process.emitWarning(message, 'LockstepWarning');
 }
 

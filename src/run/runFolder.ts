@@ -184,7 +184,7 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
     const around = await runAround(folder.path);
     const hint =
       around === undefined
-        ? await otherRuns(folder.path, cwd)
+        ? await runsHint(folder.path, cwd)
         : `. It is inside a run: use --resume ${shellWord(around)}`;
     throw new UserError(`${shortPath(folder.path, cwd)} is not a run directory: config.yaml not found${hint}`);
   }
@@ -194,13 +194,14 @@ export async function existingRunFolder(runDir: string | undefined, cwd: string)
   throw new UserError(`no run to resume in ${runs}: name its directory with --resume DIR`);
 }
 
-/** The existing runs, and the one that the user probably meant. */
-async function otherRuns(path: string, cwd: string): Promise<string> {
-  const names = (await runFolders(cwd)).map((folder) => basename(folder.path));
-  if (names.length === 0) return '';
-  const guess = nearestWord(basename(path), names);
+/** Ends a message about a folder that does not exist: the existing runs, and the one that the user probably meant. */
+export async function runsHint(path: string, cwd: string): Promise<string> {
+  const runs = await runFolders(cwd);
+  if (runs.length === 0) return '';
+  const names = runs.map((folder) => basename(folder.path));
+  const guess = runs.find((folder) => basename(folder.path) === nearestWord(basename(path), names))?.path;
   const more = names.length > namesMost ? `, and ${names.length - namesMost} more` : '';
-  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${guess}?`}`;
+  return `. Runs in ${shortPath(join(cwd, 'runs'), cwd)}: ${names.slice(0, namesMost).join(', ')}${more}${guess === undefined ? '' : `. Did you mean ${shortPath(guess, cwd)}?`}`;
 }
 
 /** The runs in `runs/` that have made a step, most recently active first. */

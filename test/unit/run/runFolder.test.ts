@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { processOf } from '../../../src/base/processes.ts';
-import { existingRunFolder, newRunFolder, RunFolder } from '../../../src/run/runFolder.ts';
+import { readRun } from '../../../src/records/runRecord.ts';
+import { emitWarning, findCheckpoint } from '../../../src/run/findCheckpoint.ts';
+import { existingRunFolder, newRunFolder, RunFolder, runsHint } from '../../../src/run/runFolder.ts';
 
 const note = () => {};
 let cwd = '';
@@ -37,6 +39,30 @@ it('resumes the run that was written to last', async () => {
   const newer = await makeRun('newer', 200);
   expect((await existingRunFolder(undefined, cwd)).path).toBe(newer);
   await expect(existingRunFolder('nosuch', cwd)).rejects.toThrow(/is not a run directory.*\. Runs in runs: \w+, \w+$/);
+});
+
+const commands: [string, (path: string) => Promise<unknown>][] = [
+  ['resume', (path) => existingRunFolder(path, cwd)],
+  ['generate', (path) => findCheckpoint({ path, cwd, verify: 'model', onWarning: () => {} })],
+  ['plot', (path) => readRun(join(cwd, path), (absent) => runsHint(absent, cwd))],
+];
+
+it.each(commands)('%s suggests the run whose name is nearest, as a path that can be typed', async (_, open) => {
+  await makeRun('shakespeare', 100);
+  await makeRun('quickstart', 200);
+  await expect(open('runs/shakespaere')).rejects.toThrow(
+    /runs\/shakespaere.*\. Runs in runs: quickstart, shakespeare\. Did you mean runs\/shakespeare\?$/,
+  );
+});
+
+it('a program is warned of the same thing once', () => {
+  const emit = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  for (const message of ['a slow engine', 'a damaged checkpoint', 'a slow engine']) emitWarning(message);
+  expect(emit.mock.calls).toEqual([
+    ['a slow engine', 'LockstepWarning'],
+    ['a damaged checkpoint', 'LockstepWarning'],
+  ]);
+  emit.mockRestore();
 });
 
 it('resumes no run that ended before its first step', async () => {
