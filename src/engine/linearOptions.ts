@@ -1,7 +1,7 @@
 /** What every backend makes of the options of the linear kernels: which exclude one another, and how the head is cut. */
 import { invariant } from '../base/errors.ts';
 import { lastExtent } from '../base/shape.ts';
-import type { CachedKeys, KernelOptions, LinearOptions } from './kernels.ts';
+import type { KernelOptions, LinearOptions } from './kernels.ts';
 import type { Tensor } from './tensor.ts';
 
 /** N, IC and OC; the last extent of `inp` must be the weight's IC. @throws InvariantError */
@@ -70,14 +70,6 @@ export function checkLinearBackward(options: KernelOptions<'linearBackward'>) {
     dbias: [dbias, shape.oc],
   });
   return shape;
-}
-
-/** What `attentionDecode` gets: a cache for each of B sequences. */
-export function expectSequences(sequences: readonly CachedKeys[], batchSize: number): void {
-  invariant(
-    sequences.length === batchSize,
-    `attentionDecode: expected the caches of ${batchSize} sequences, received ${sequences.length}`,
-  );
 }
 
 /** Calling a backward kernel without any requested output is a bug in the caller. */

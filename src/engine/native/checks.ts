@@ -1,7 +1,7 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { AttentionOptions, Dropout } from '../kernels.ts';
+import type { Dropout } from '../kernels.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -37,21 +37,6 @@ export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Arr
 export function floatsOfGroup(group: TensorGroup): Float32Array {
   if (group instanceof NativeTensorGroup) return group.data;
   throw new InvariantError('not a tensor group of the native engine');
-}
-
-/** B, T and C of qkv [B, T, 3C]. */
-export function attentionShape({ qkv, nHead }: Pick<AttentionOptions, 'qkv' | 'nHead'>) {
-  const [b, t, width] = qkv.shape;
-  if (
-    qkv.shape.length !== 3 ||
-    b === undefined ||
-    t === undefined ||
-    width === undefined ||
-    width % (3 * nHead) !== 0
-  ) {
-    throw new InvariantError(`qkv is [${qkv.shape}]; expected [B, T, 3C] with C a multiple of nHead = ${nHead}`);
-  }
-  return { b, t, c: width / 3 };
 }
 
 /** Where `keysOf` writes: the addon keeps no reference, and the number of samples hardly ever changes. */

@@ -7,20 +7,20 @@ import { availableCores } from '../../base/cores.ts';
 import { UserError } from '../../base/errors.ts';
 import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
+import { attentionShape, expectSequences } from '../attentionOptions.ts';
 import type { Engine } from '../engine.ts';
 import type { KernelOptions } from '../kernels.ts';
 import {
   checkGradients,
   checkLinearBackward,
   checkLinearForward,
-  expectSequences,
   linearShape,
   logitsRows,
   matrix,
 } from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
-import { anyFloats, attentionShape, floats, floatsOfGroup, ints, keysOf, nativeTensor } from './checks.ts';
+import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor } from './checks.ts';
 import { loadNative, unavailable } from './loadNative.ts';
 import { NativeTensors } from './nativeTensors.ts';
 

@@ -1,6 +1,6 @@
 /** What the tfjs engine's kernels take: shapes that fit each other. Anything else is an InvariantError. */
-import { invariant } from '../../base/errors.ts';
 import { lastExtent } from '../../base/shape.ts';
+import { attentionShape } from '../attentionOptions.ts';
 import type { AttentionOptions } from '../kernels.ts';
 import type { Tensor } from '../tensor.ts';
 import type { AttentionDims } from './attention.ts';
@@ -12,15 +12,10 @@ export function attentionDims(
   { qkv, nHead, lse }: AttentionOptions,
   outs: Record<string, Tensor>,
 ): AttentionDims {
-  const [batchSize = 0, time = 0, width = 0] = qkv.shape;
-  const headSize = width / (3 * nHead);
-  invariant(
-    qkv.shape.length === 3 && Number.isInteger(headSize),
-    `${kernel}: expected qkv [B, T, 3·${nHead}·HS], received [${qkv.shape.join(', ')}]`,
-  );
-  expectSizes(kernel, { lse: [lse, 2 * batchSize * nHead * time] });
+  const { b, t, c } = attentionShape({ qkv, nHead });
+  expectSizes(kernel, { lse: [lse, 2 * b * nHead * t] });
   for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
-  return { batchSize, time, nHead, headSize };
+  return { batchSize: b, time: t, nHead, headSize: c / nHead };
 }
 
 /** The operands of a layer norm fit each other. */

@@ -4,20 +4,13 @@
  * formula with it. math.ts and attention.ts have the formulas; this file checks shapes and moves results into tensors.
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
-import { invariant } from '../../base/errors.ts';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
+import { expectCache, expectSequences } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { expectTargets, expectTokens } from '../hostIntegers.ts';
 import type { Dropout, KernelOptions } from '../kernels.ts';
-import {
-  checkGradients,
-  checkLinearBackward,
-  checkLinearForward,
-  expectSequences,
-  linearShape,
-  logitsRows,
-} from '../linearOptions.ts';
+import { checkGradients, checkLinearBackward, checkLinearForward, linearShape, logitsRows } from '../linearOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { activation as activate, activationGradient } from './activations.ts';
@@ -292,10 +285,9 @@ class TfjsEngine implements Engine {
     const part = (sequence: number, index: number) =>
       tf.slice(tf.reshape(this.read(qkv), [b * t, width]), [sequence * t, index * c], [t, c]);
     for (const [i, { keys, values, position }] of sequences.entries()) {
+      expectCache({ keys, values, position }, t, c);
       const blockSize = keys.size / c;
       const end = position + t;
-      invariant(end <= blockSize, `attentionDecode: position ${end - 1} is past the cache's ${blockSize} rows`);
-      expectSizes('attentionDecode', { values: [values, keys.size] });
       const extended = (cache: Tensor, rows: TfTensor) => {
         const old = this.rows(cache);
         const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];

@@ -1,7 +1,146 @@
-import { InvariantError } from '../../../base/errors.ts';
+/**
+ * Causal attention in tiles of queries by keys. The softmax is a running maximum and sum, so no [T, T] matrix exists (FlashAttention-2:
+ * https://arxiv.org/abs/2307.08691). Tiles that no query of the workgroup sees are not read.
+ */
+import { attentionShape } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
+import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
+import { type GpuTensor, gpuTensor } from '../memory.ts';
+import { memoized, program } from '../program.ts';
+import { softwareLanes } from '../softwareLanes.ts';
+import { attentionForwardLanes } from '../wgsl/attentionForwardLanes.ts';
+import { attentionForwardTiles } from '../wgsl/attentionForwardTiles.ts';
+import { laneRows } from '../wgsl/attentionLanes.ts';
+import { ROWS, rowElement } from '../wgsl/attentionTiles.ts';
+import { dropoutParams } from '../wgsl/dropout.ts';
+import { ofSize } from './sameSize.ts';
+import { rangeDropout, sampleRanges } from './sampleRanges.ts';
 
-export function attentionForward(_gpu: Gpu, _options: KernelOptions<'attentionForward'>): void {
-  throw new InvariantError('attentionForward: not written yet');
+const tensors = (element: 'f32' | 'vec4f') =>
+  ({
+    out: `read_write ${element}`,
+    queries: `read ${element}`,
+    keys: `read ${element}`,
+    values: `read ${element}`,
+  }) as const;
+
+const params = {
+  time: 'u32',
+  position: 'u32',
+  queryFrom: 'u32',
+  queryStride: 'u32',
+  keyFrom: 'u32',
+  valueFrom: 'u32',
+  keyStride: 'u32',
+  outFrom: 'u32',
+  /** For programs that serve any head size. */
+  headSize: 'u32',
+  scale: 'f32',
+} as const;
+
+const paramsOfTraining = {
+  ...params,
+  lseFrom: 'u32',
+  restOffset: 'u32',
+  zero: 'u32',
+  ...dropoutParams,
+} as const;
+
+const forward = memoized((lanes: number, headSize: number, hasDropout: boolean) =>
+  program({
+    name: `attentionForward${hasDropout ? ' with dropout' : ''}`,
+    bindings: { ...tensors(lanes > 0 ? 'f32' : rowElement(headSize)), lse: 'read_write f32' },
+    params: paramsOfTraining,
+    ...(lanes > 0
+      ? { code: attentionForwardLanes(lanes, hasDropout, true), enables: ['subgroups'] }
+      : { code: attentionForwardTiles(headSize, hasDropout, true) }),
+  }),
+);
+
+const decode = memoized((lanes: number, headSize: number) =>
+  program({
+    name: 'attentionDecode in tiles',
+    bindings: tensors(lanes > 0 ? 'f32' : rowElement(headSize)),
+    params,
+    ...(lanes > 0
+      ? { code: attentionForwardLanes(lanes, false, false), enables: ['subgroups'] }
+      : { code: attentionForwardTiles(headSize, false, false) }),
+  }),
+);
+
+/** Workgroups for `t` rows. */
+export function rowGroups(t: number, lanes: number): number {
+  return Math.ceil(t / (lanes > 0 ? laneRows(lanes) : ROWS));
+}
+
+export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForward'>): void {
+  const { nHead, dropout } = options;
+  const { b, t, c } = attentionShape(options);
+  const qkv = gpuTensor(options.qkv, 'qkv');
+  const out = ofSize(options.out, 'out', b * t * c);
+  const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
+  const lanes = softwareLanes(gpu);
+  const headSize = c / nHead;
+  const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined);
+  for (const range of sampleRanges(gpu, b, 3 * t * c, 'qkv')) {
+    const rows = range.bind(qkv, 3 * t * c);
+    const to = range.bind(out, t * c);
+    gpu.run(attend, {
+      tensors: { out: to.bound, queries: rows.bound, keys: rows.bound, values: rows.bound, lse },
+      params: {
+        time: t,
+        position: 0,
+        queryFrom: rows.from,
+        queryStride: 3 * c,
+        keyFrom: rows.from + c,
+        valueFrom: rows.from + 2 * c,
+        keyStride: 3 * c,
+        outFrom: to.from,
+        headSize,
+        scale: 1 / Math.sqrt(headSize),
+        lseFrom: range.first * nHead * t,
+        restOffset: b * nHead * t,
+        zero: 0,
+        ...rangeDropout(dropout, range.first),
+      },
+      groups: [rowGroups(t, lanes), nHead, range.count],
+    });
+  }
+}
+
+/** T queries of one sequence, whose own keys and values are already in the cache. */
+export interface CacheQueries {
+  /** [T, C]. */
+  readonly out: { readonly bound: Bound; readonly from: number };
+  /** [T, 3C]. */
+  readonly qkv: { readonly bound: Bound; readonly from: number };
+  readonly keys: GpuTensor;
+  readonly values: GpuTensor;
+  readonly position: number;
+  readonly t: number;
+  readonly c: number;
+  readonly nHead: number;
+}
+
+/** Attention over the rows of a cache up to each query's own. */
+export function attendInTiles(gpu: Gpu, { out, qkv, keys, values, position, t, c, nHead }: CacheQueries): void {
+  const lanes = softwareLanes(gpu);
+  const headSize = c / nHead;
+  gpu.run(decode(lanes, lanes > 0 ? 0 : headSize), {
+    tensors: { out: out.bound, queries: qkv.bound, keys, values },
+    params: {
+      time: t,
+      position,
+      queryFrom: qkv.from,
+      queryStride: 3 * c,
+      keyFrom: 0,
+      valueFrom: 0,
+      keyStride: c,
+      outFrom: out.from,
+      headSize,
+      scale: 1 / Math.sqrt(headSize),
+    },
+    groups: [rowGroups(t, lanes), nHead],
+  });
 }

@@ -1,7 +1,103 @@
-import { InvariantError } from '../../../base/errors.ts';
+/**
+ * The gradients of causal attention, with the weights recomputed from the scores and their saved logs, in two passes without
+ * atomics: one whose workgroups have queries and meet keys, then one whose workgroups have keys and meet queries. Sums have the
+ * order of the rows that are met.
+ */
+import { attentionShape } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
+import { type GpuTensor, gpuTensor } from '../memory.ts';
+import { memoized, program } from '../program.ts';
+import { softwareLanes } from '../softwareLanes.ts';
+import { attentionKeyLanes, attentionQueryLanes } from '../wgsl/attentionBackwardLanes.ts';
+import { attentionKeyTiles, attentionQueryTiles } from '../wgsl/attentionBackwardTiles.ts';
+import { rowElement } from '../wgsl/attentionTiles.ts';
+import { dropoutParams } from '../wgsl/dropout.ts';
+import { rowGroups } from './attention.ts';
+import { ofSize } from './sameSize.ts';
+import { rangeDropout, sampleRanges } from './sampleRanges.ts';
 
-export function attentionBackward(_gpu: Gpu, _options: KernelOptions<'attentionBackward'>): void {
-  throw new InvariantError('attentionBackward: not written yet');
+const params = {
+  time: 'u32',
+  qkvFrom: 'u32',
+  dqkvFrom: 'u32',
+  outFrom: 'u32',
+  lseFrom: 'u32',
+  restOffset: 'u32',
+  zero: 'u32',
+  /** For programs that serve any head size. */
+  headSize: 'u32',
+  scale: 'f32',
+  ...dropoutParams,
+} as const;
+
+const queryPass = memoized((lanes: number, headSize: number, hasDropout: boolean) => {
+  const element = lanes > 0 ? 'f32' : rowElement(headSize);
+  return program({
+    name: `attentionBackward of queries${hasDropout ? ' with dropout' : ''}`,
+    bindings: {
+      dqkv: `read_write ${element}`,
+      meanGradients: 'read_write f32',
+      qkv: `read ${element}`,
+      dout: `read ${element}`,
+      out: `read ${element}`,
+      lse: 'read f32',
+    },
+    params,
+    ...(lanes > 0
+      ? { code: attentionQueryLanes(lanes, hasDropout), enables: ['subgroups'] }
+      : { code: attentionQueryTiles(headSize, hasDropout) }),
+  });
+});
+
+const keyPass = memoized((lanes: number, headSize: number, hasDropout: boolean) => {
+  const element = lanes > 0 ? 'f32' : rowElement(headSize);
+  return program({
+    name: `attentionBackward of keys${hasDropout ? ' with dropout' : ''}`,
+    bindings: {
+      dqkv: `read_write ${element}`,
+      qkv: `read ${element}`,
+      dout: `read ${element}`,
+      lse: 'read f32',
+      meanGradients: 'read f32',
+    },
+    params,
+    ...(lanes > 0
+      ? { code: attentionKeyLanes(lanes, hasDropout), enables: ['subgroups'] }
+      : { code: attentionKeyTiles(headSize, hasDropout) }),
+  });
+});
+
+export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBackward'>): void {
+  const { nHead, dropout } = options;
+  const { b, t, c } = attentionShape(options);
+  const [qkv, dqkv] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.dqkv, 'dqkv', options.qkv.size)];
+  const [out, dout] = [ofSize(options.out, 'out', b * t * c), ofSize(options.dout, 'dout', b * t * c)];
+  const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
+  const ranges = sampleRanges(gpu, b, 3 * t * c, 'qkv');
+  const lanes = softwareLanes(gpu);
+  const headSize = c / nHead;
+  const key = [lanes, lanes > 0 ? 0 : headSize, dropout !== undefined] as const;
+  gpu.withTemporary([ranges[0]!.count, nHead, t], (meanGradients: GpuTensor) => {
+    for (const range of ranges) {
+      const [from, to] = [range.bind(qkv, 3 * t * c), range.bind(dqkv, 3 * t * c)];
+      const [result, gradient] = [range.bind(out, t * c), range.bind(dout, t * c)];
+      const tensors = { dqkv: to.bound, meanGradients, qkv: from.bound, dout: gradient.bound, lse };
+      const params = {
+        time: t,
+        qkvFrom: from.from,
+        dqkvFrom: to.from,
+        outFrom: result.from,
+        lseFrom: range.first * nHead * t,
+        restOffset: b * nHead * t,
+        zero: 0,
+        headSize,
+        scale: 1 / Math.sqrt(headSize),
+        ...rangeDropout(dropout, range.first),
+      };
+      const groups = [rowGroups(t, lanes), nHead, range.count] as const;
+      gpu.run(queryPass(...key), { tensors: { ...tensors, out: result.bound }, params, groups });
+      gpu.run(keyPass(...key), { tensors, params, groups });
+    }
+  });
 }

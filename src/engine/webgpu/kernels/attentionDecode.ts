@@ -1,7 +1,162 @@
-import { InvariantError } from '../../../base/errors.ts';
-import type { KernelOptions } from '../../kernels.ts';
+/**
+ * Attention of the newest tokens of sequences to their keys and values, including their own. A few tokens are queries by themselves:
+ * blocks of the positions that a query sees are workgroups, and what they find is merged in order. Many are attended to in the tiles
+ * of the forward pass.
+ */
+import { attentionShape, expectCache, expectSequences } from '../../attentionOptions.ts';
+import type { CachedKeys, KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
+import { gpuTensor } from '../memory.ts';
+import { flatGroups, flatMain, program } from '../program.ts';
+import { scoreMin } from '../wgsl/attentionTiles.ts';
+import { attendInTiles } from './attention.ts';
+import { ofSize } from './sameSize.ts';
+import { SampleRange } from './sampleRanges.ts';
 
-export function attentionDecode(_gpu: Gpu, _options: KernelOptions<'attentionDecode'>): void {
-  throw new InvariantError('attentionDecode: not written yet');
+/** From this number of tokens on, tiles are faster. */
+const TILED_TOKENS = 8;
+/** Positions of a block: the invocations of a workgroup. Those that a reduction takes at once are its square root. */
+const BLOCK = 64;
+const REDUCED = 8;
+
+const append = program({
+  name: 'attentionDecode, cache',
+  bindings: { keys: 'read_write f32', values: 'read_write f32', qkv: 'read f32' },
+  params: { count: 'u32', c: 'u32', qkvFrom: 'u32', position: 'u32' },
+  code: flatMain(`
+  let inp = params.qkvFrom + i + (2u * (i / params.c) + 1u) * params.c;
+  keys[params.position * params.c + i] = qkv[inp];
+  values[params.position * params.c + i] = qkv[inp + params.c];`),
+});
+
+const blocks = program({
+  name: 'attentionDecode',
+  bindings: { parts: 'read_write f32', keys: 'read_write f32', values: 'read_write f32', qkv: 'read f32' },
+  params: { c: 'u32', headSize: 'u32', scale: 'f32', qkvFrom: 'u32', position: 'u32' },
+  code: `
+var<workgroup> weights: array<f32, ${BLOCK}>;
+var<workgroup> maxima: array<f32, ${REDUCED}>;
+fn key(j: u32, x: u32) -> f32 {
+  if (j < params.position) { return keys[j * params.c + x]; }
+  return qkv[params.qkvFrom + (j - params.position) * 3u * params.c + params.c + x];
+}
+fn value(j: u32, x: u32) -> f32 {
+  if (j < params.position) { return values[j * params.c + x]; }
+  return qkv[params.qkvFrom + (j - params.position) * 3u * params.c + 2u * params.c + x];
+}
+@compute @workgroup_size(${BLOCK})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let x0 = group.y * params.headSize;
+  let query = params.qkvFrom + group.z * 3u * params.c + x0;
+  let length = params.position + group.z + 1u;
+  let first = group.x * ${BLOCK}u;
+  let count = min(${BLOCK}u, length - min(length, first));
+  var score = ${scoreMin};
+  if (local < count) {
+    score = 0.0;
+    for (var x = 0u; x < params.headSize; x++) {
+      score = fma(qkv[query + x] * params.scale, key(first + local, x0 + x), score);
+    }
+  }
+  weights[local] = score;
+  workgroupBarrier();
+  if (local < ${REDUCED}u) {
+    var most = ${scoreMin};
+    for (var n = local; n < ${BLOCK}u; n += ${REDUCED}u) { most = max(most, weights[n]); }
+    maxima[local] = most;
+  }
+  workgroupBarrier();
+  var maximum = ${scoreMin};
+  for (var n = 0u; n < ${REDUCED}u; n++) { maximum = max(maximum, maxima[n]); }
+  weights[local] = exp(score - maximum);
+  workgroupBarrier();
+  let part = ((group.z * groups.y + group.y) * groups.x + group.x) * (params.headSize + 2u);
+  for (var x = local; x < params.headSize; x += ${BLOCK}u) {
+    var sum = 0.0;
+    for (var n = 0u; n < count; n++) { sum = fma(weights[n], value(first + n, x0 + x), sum); }
+    parts[part + 2u + x] = sum;
+    // Nobody reads the rows from the position on here, so one block of each token may write them.
+    if (group.x == 0u) {
+      keys[(length - 1u) * params.c + x0 + x] = qkv[query + params.c + x];
+      values[(length - 1u) * params.c + x0 + x] = qkv[query + 2u * params.c + x];
+    }
+  }
+  if (local == 0u) {
+    var sum = 0.0;
+    for (var n = 0u; n < count; n++) { sum += weights[n]; }
+    parts[part] = maximum;
+    parts[part + 1u] = sum;
+  }
+}`,
+});
+
+const merge = program({
+  name: 'attentionDecode, merge',
+  bindings: { out: 'read_write f32', parts: 'read f32' },
+  params: { c: 'u32', headSize: 'u32', outFrom: 'u32', blocks: 'u32' },
+  code: `
+@compute @workgroup_size(${BLOCK})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+  let size = params.headSize + 2u;
+  let begin = (group.z * groups.y + group.y) * params.blocks * size;
+  let end = begin + params.blocks * size;
+  var maximum = ${scoreMin};
+  for (var part = begin; part < end; part += size) { maximum = max(maximum, parts[part]); }
+  for (var x = local; x < params.headSize; x += ${BLOCK}u) {
+    var sum = 0.0;
+    var total = 0.0;
+    for (var part = begin; part < end; part += size) {
+      let factor = exp(parts[part] - maximum);
+      total = fma(factor, parts[part + 1u], total);
+      sum = fma(factor, parts[part + 2u + x], sum);
+    }
+    out[params.outFrom + group.z * params.c + group.y * params.headSize + x] = sum / total;
+  }
+}`,
+});
+
+export function attentionDecode(gpu: Gpu, options: KernelOptions<'attentionDecode'>): void {
+  const { sequences, nHead } = options;
+  const { b, t, c } = attentionShape(options);
+  const [qkv, out] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.out, 'out', b * t * c)];
+  expectSequences(sequences, b);
+  for (const cache of sequences) expectCache(cache, t, c);
+  for (const [i, cache] of sequences.entries()) {
+    const range = new SampleRange(i, 1);
+    const tokens = { out: range.bind(out, t * c), qkv: range.bind(qkv, 3 * t * c), ...gpuCache(cache), t, c, nHead };
+    if (t < TILED_TOKENS) attendInBlocks(gpu, tokens);
+    else {
+      const { keys, values, position } = tokens;
+      gpu.run(append, {
+        tensors: { keys, values, qkv: tokens.qkv.bound },
+        params: { count: t * c, c, qkvFrom: tokens.qkv.from, position },
+        groups: flatGroups(t * c),
+      });
+      attendInTiles(gpu, tokens);
+    }
+  }
+}
+
+function gpuCache({ keys, values, position }: CachedKeys) {
+  return { keys: gpuTensor(keys, 'keys'), values: gpuTensor(values, 'values'), position };
+}
+
+function attendInBlocks(
+  gpu: Gpu,
+  { out, qkv, keys, values, position, t, c, nHead }: Parameters<typeof attendInTiles>[1],
+) {
+  const count = Math.ceil((position + t) / BLOCK);
+  const headSize = c / nHead;
+  gpu.withTemporary([t, nHead, count, headSize + 2], (parts) => {
+    gpu.run(blocks, {
+      tensors: { parts, keys, values, qkv: qkv.bound },
+      params: { c, headSize, scale: 1 / Math.sqrt(headSize), qkvFrom: qkv.from, position },
+      groups: [count, nHead, t],
+    });
+    gpu.run(merge, {
+      tensors: { out: out.bound, parts },
+      params: { c, headSize, outFrom: out.from, blocks: count },
+      groups: [1, nHead, t],
+    });
+  });
 }

@@ -1,18 +1,19 @@
 /** Which program and which tile a device gets for a product. The order of its sums, and so its results, do not depend on them. */
 import type { Gpu } from '../gpu.ts';
+import { softwareLanes } from '../softwareLanes.ts';
 import type { LanesTile } from './productLanes.ts';
 import type { Tile } from './productTile.ts';
 
 export type ProductPlan = ({ readonly program: 'tile' } & Tile) | ({ readonly program: 'lanes' } & LanesTile);
 
 /** The plan for a product of `m` rows. */
-export function planFor({ device, info }: Gpu, m: number): ProductPlan {
-  const { isFallbackAdapter, subgroupMinSize, subgroupMaxSize } = info;
-  if (isFallbackAdapter && device.features.has('subgroups') && subgroupMinSize === subgroupMaxSize) {
+export function planFor(gpu: Gpu, m: number): ProductPlan {
+  const lanes = softwareLanes(gpu);
+  if (lanes > 0) {
     return {
       program: 'lanes',
-      lanes: subgroupMaxSize,
-      rowsPerLane: m <= subgroupMaxSize ? 1 : 4,
+      lanes,
+      rowsPerLane: m <= lanes ? 1 : 4,
       columnsPerLane: 4,
       unroll: 1,
     };

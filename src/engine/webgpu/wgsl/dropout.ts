@@ -47,3 +47,16 @@ fn keep(key: vec2u, index: u32, x: f32) -> f32 {
   let bits = mix32(mix32(index ^ key.x) + key.y);
   return select(x * params.keepScale, 0.0, f32(bits >> 8u) * 0x1p-24 < params.rate);
 }`;
+
+/** `keep4(key, indices, x) -> vec4f`: `keep` of four elements. */
+export const dropoutVectorFunctions = `${dropoutFunctions}
+fn mix32x4(value: vec4u) -> vec4u {
+  var x = value;
+  x = (x ^ (x >> vec4u(16u))) * vec4u(0x7feb352du);
+  x = (x ^ (x >> vec4u(15u))) * vec4u(0x846ca68bu);
+  return x ^ (x >> vec4u(16u));
+}
+fn keep4(key: vec2u, indices: vec4u, x: vec4f) -> vec4f {
+  let bits = mix32x4(mix32x4(indices ^ vec4u(key.x)) + vec4u(key.y));
+  return select(x * params.keepScale, vec4f(), vec4f(bits >> vec4u(8u)) * 0x1p-24 < vec4f(params.rate));
+}`;

@@ -1,0 +1,161 @@
+/** The passes of the backward pass of attention for GPUs (attentionTiles.ts). */
+import {
+  addWeighted,
+  COLUMNS,
+  declareSums,
+  forEach,
+  forProducts,
+  products,
+  ROWS,
+  rounded,
+  scoreScale,
+  storeSums,
+  storeWeights,
+  sumProducts,
+  tileFunctions,
+  tileMain,
+} from './attentionTiles.ts';
+import { dropoutVectorFunctions } from './dropout.ts';
+
+/** The rows of the tensors in both passes; `first` and `limit` are those of the queries or keys. */
+function rowsOf(headSize: number) {
+  const width = `(groups.y * ${headSize}u)`;
+  const start = (from: string, parts: number, part: number) =>
+    `(params.${from} + (sample * params.time * ${parts}u + ${part}u) * ${width} + head * ${headSize}u)`;
+  const tall = { stride: `(3u * ${width})`, limit: 'params.time' };
+  const flat = { stride: width, limit: 'params.time' };
+  return {
+    query: { binding: 'qkv', start: start('qkvFrom', 3, 0), ...tall, first: 'i0', scale: scoreScale(headSize) },
+    key: { binding: 'qkv', start: start('qkvFrom', 3, 1), ...tall, first: 'j0' },
+    value: { binding: 'qkv', start: start('qkvFrom', 3, 2), ...tall, first: 'j0' },
+    dquery: { binding: 'dqkv', start: start('dqkvFrom', 3, 0), ...tall, first: 'i0' },
+    dkey: { binding: 'dqkv', start: start('dqkvFrom', 3, 1), ...tall, first: 'j0' },
+    dvalue: { binding: 'dqkv', start: start('dqkvFrom', 3, 2), ...tall, first: 'j0' },
+    dout: { binding: 'dout', start: start('outFrom', 1, 0), ...flat, first: 'i0' },
+    out: { binding: 'out', start: start('outFrom', 1, 0), ...flat, first: 'i0' },
+  };
+}
+
+/** Weights of scores: the log and its rest are subtracted one after the other, because their sum would round the rest away. */
+const weightFunction = `
+${rounded}
+fn weightsOf(scores: vec4f, logs: vec4f, rests: vec4f) -> vec4f {
+  return exp(min(rounded4(scores - logs) - rests, vec4f()));
+}`;
+
+/** The pass whose workgroups have queries. */
+export function attentionQueryTiles(headSize: number, hasDropout: boolean): string {
+  const rows = rowsOf(headSize);
+  return `
+${tileFunctions(headSize, ['qkv', 'dout', 'out'])}
+/** For each query the sum of the gradients of its weights times the weights. */
+var<workgroup> means: array<f32, ${ROWS}>;
+${hasDropout ? dropoutVectorFunctions : ''}
+${weightFunction}
+${tileMain}
+  // The last queries see most keys, and begin first.
+  let i0 = (groups.x - 1u - group.x) * ${ROWS}u;
+  let keysMost = min(i0 + ${ROWS}u, params.time);
+  /** Number of keys that some of the invocation's queries see. */
+  let seen = i0 + 8u * y + 8u;
+  let rows0 = vec4u(seen - 8u) + vec4u(0u, 1u, 2u, 3u);
+  let rows1 = rows0 + 4u;
+  let numbers = (sample * groups.y + head) * params.time;
+  ${sumProducts(headSize, rows.dout, rows.out)}
+  means[local] = mean;
+  if (i0 + local < params.time) { meanGradients[numbers + i0 + local] = mean; }
+  workgroupBarrier();
+  ${forEach(
+    2,
+    (h) => `
+  let at${h} = numbers + min(rows${h}, vec4u(params.time - 1u));
+  let logs${h} = numbersAt(at${h} + params.lseFrom);
+  let rests${h} = numbersAt(at${h} + params.lseFrom + params.restOffset);
+  let means${h} = vec4f(${[0, 1, 2, 3].map((i) => `means[8u * y + ${4 * h + i}u]`).join(', ')});`,
+  )}
+  ${declareSums(headSize, 'g')}
+  ${
+    hasDropout
+      ? `
+  let dropped = dropoutKey(sample);
+  let elements0 = (head * params.time + rows0) * params.time;
+  let elements1 = (head * params.time + rows1) * params.time;`
+      : ''
+  }
+  for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
+    ${products(headSize, 's', rows.query, rows.key, 'j0 < seen')}
+    ${products(headSize, 'w', rows.dout, rows.value, 'j0 < seen')}
+    ${forProducts((id, j, h) => {
+      const key = `vec4u(j0 + 4u * x + ${j}u)`;
+      const gradient = hasDropout ? `keep4(dropped, elements${h} + ${key}, w${id})` : `w${id}`;
+      const product = `weightsOf(s${id}, logs${h}, rests${h}) * (${gradient} - means${h})`;
+      return `s${id} = select(vec4f(), ${product}, rows${h} >= ${key});`;
+    })}
+    ${storeWeights('s')}
+    ${addWeighted(headSize, 'g', rows.key, '0u', 'seen - min(seen, j0)')}
+  }
+  ${storeSums(headSize, 'g', rows.dquery, () => scoreScale(headSize))}
+}
+fn numbersAt(at: vec4u) -> vec4f { return vec4f(lse[at.x], lse[at.y], lse[at.z], lse[at.w]); }`;
+}
+
+/** The pass whose workgroups have keys and values. */
+export function attentionKeyTiles(headSize: number, hasDropout: boolean): string {
+  const rows = rowsOf(headSize);
+  return `
+${tileFunctions(headSize, ['qkv', 'dout'])}
+/** For each query of the tile the log of the softmax denominator, its rest, and the mean of the gradients of the weights. */
+var<workgroup> logs: array<f32, ${COLUMNS}>;
+var<workgroup> rests: array<f32, ${COLUMNS}>;
+var<workgroup> means: array<f32, ${COLUMNS}>;
+${hasDropout ? dropoutVectorFunctions : ''}
+${weightFunction}
+${tileMain}
+  let j0 = group.x * ${ROWS}u;
+  let rows0 = vec4u(j0 + 8u * y) + vec4u(0u, 1u, 2u, 3u);
+  let rows1 = rows0 + 4u;
+  let numbers = (sample * groups.y + head) * params.time;
+  ${declareSums(headSize, 'dk')}
+  ${declareSums(headSize, 'dv')}
+  ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
+  for (var i0 = j0; i0 < params.time; i0 += ${COLUMNS}u) {
+    // Number of queries of the tile that see none of the invocation's keys.
+    let blind = j0 + 8u * y - min(j0 + 8u * y, i0);
+    if (local < ${COLUMNS}u) {
+      let at = numbers + min(i0 + local, params.time - 1u);
+      logs[local] = lse[params.lseFrom + at];
+      rests[local] = lse[params.lseFrom + params.restOffset + at];
+      means[local] = meanGradients[at];
+    }
+    ${products(headSize, 's', rows.key, rows.query, `blind < ${COLUMNS}u`)}
+    ${products(headSize, 'w', rows.value, rows.dout, `blind < ${COLUMNS}u`)}
+    ${forEach(
+      4,
+      (j) => `
+    let m${j} = 4u * x + ${j}u;
+    let i${j} = i0 + m${j};
+    let last${j} = select(0u, i${j} + 1u, i${j} < params.time);`,
+    )}
+    ${forProducts((id, j, h) => {
+      const weight = `weightsOf(s${id}, vec4f(logs[m${j}]), vec4f(rests[m${j}]))`;
+      const seen = `s${id} = select(vec4f(), ${weight}, rows${h} < vec4u(last${j}));`;
+      const gradient = (value: string) => `w${id} = s${id} * (${value} - vec4f(means[m${j}]));`;
+      if (!hasDropout) return `${seen} ${gradient(`w${id}`)}`;
+      const elements = `(head * params.time + i${j}) * params.time + rows${h}`;
+      return `{
+        let elements = ${elements};
+        ${seen}
+        ${gradient(`keep4(dropped, elements, w${id})`)}
+        s${id} = keep4(dropped, elements, s${id});
+      }`;
+    })}
+    ${storeWeights('s')}
+    ${addWeighted(headSize, 'dv', rows.dout, 'blind', `${COLUMNS}u`)}
+    workgroupBarrier();
+    ${storeWeights('w')}
+    ${addWeighted(headSize, 'dk', rows.query, 'blind', `${COLUMNS}u`)}
+  }
+  ${storeSums(headSize, 'dk', rows.dkey, () => '1.0')}
+  ${storeSums(headSize, 'dv', rows.dvalue, () => '1.0')}
+}`;
+}

@@ -1,0 +1,128 @@
+/** The forward pass of attention for GPUs (attentionTiles.ts). */
+import {
+  addWeighted,
+  COLUMNS,
+  declareSums,
+  forEach,
+  forProducts,
+  forSums,
+  products,
+  ROWS,
+  rounded,
+  scoreMin,
+  scoreScale,
+  storeSums,
+  storeWeights,
+  tileFunctions,
+  tileMain,
+} from './attentionTiles.ts';
+import { dropoutVectorFunctions } from './dropout.ts';
+
+/** Turns the scores of a tile into weights before they are divided by their sum. */
+function softmax(hasDropout: boolean): string {
+  return `
+    ${forProducts((id, j, h) => `s${id} = select(vec4f(${scoreMin}), s${id}, rows${h} >= vec4u(j0 + 4u * x + ${j}u));`)}
+    workgroupBarrier();
+    ${forEach(2, (h) => `operands[x * ${ROWS / 4}u + 2u * y + ${h}u] = max(max(s0${h}, s1${h}), max(s2${h}, s3${h}));`)}
+    workgroupBarrier();
+    ${forEach(
+      2,
+      (h) => `
+    var most${h} = maximum${h};
+    for (var n = 0u; n < 8u; n++) { most${h} = max(most${h}, operands[n * ${ROWS / 4}u + 2u * y + ${h}u]); }
+    let factor${h} = exp(maximum${h} - most${h});
+    maximum${h} = most${h};`,
+    )}
+    ${forProducts((id, _, h) => `s${id} = exp(s${id} - most${h});`)}
+    ${forEach(2, (h) => `sum${h} = fma(sum${h}, factor${h}, (s0${h} + s1${h}) + (s2${h} + s3${h}));`)}
+    ${hasDropout ? forProducts((id, j, h) => `s${id} = keep4(dropped, elements${h} + vec4u(j0 + 4u * x + ${j}u), s${id});`) : ''}`;
+}
+
+/** float32 rounds the log of scores of 10^6 by hundredths. The rest is what that left out, unless it is too small to matter. */
+const storeLse = `
+  if (x == 0u) {
+    for (var r = 0u; r < 8u; r++) {
+      if (i0 + 8u * y + r >= params.time) { break; }
+      let maximum = select(maximum1, maximum0, r < 4u)[r % 4u];
+      let logOfSum = log(select(sum1, sum0, r < 4u)[r % 4u]);
+      let logSum = rounded(maximum + logOfSum);
+      let rest = rounded(maximum - logSum) + logOfSum;
+      let at = params.lseFrom + (sample * groups.y + head) * params.time + i0 + 8u * y + r;
+      lse[at] = logSum;
+      lse[at + params.restOffset] = select(rest, 0.0, abs(rest) < 0x1p-18);
+    }
+  }`;
+
+export function attentionForwardTiles(headSize: number, hasDropout: boolean, hasLse: boolean): string {
+  const x0 = `head * ${headSize}u`;
+  const sampleRow = 'sample * params.time *';
+  const queries = {
+    binding: 'queries',
+    start: `(params.queryFrom + ${sampleRow} params.queryStride + ${x0})`,
+    stride: 'params.queryStride',
+    first: 'i0',
+    limit: 'params.time',
+    scale: scoreScale(headSize),
+  };
+  const keys = {
+    binding: 'keys',
+    start: `(params.keyFrom + ${sampleRow} params.keyStride + ${x0})`,
+    stride: 'params.keyStride',
+    first: 'j0',
+    limit: 'keysMost',
+  };
+  const values = {
+    ...keys,
+    binding: 'values',
+    start: `(params.valueFrom + ${sampleRow} params.keyStride + ${x0})`,
+  };
+  const out = {
+    binding: 'out',
+    start: `(params.outFrom + ${sampleRow} groups.y * ${headSize}u + ${x0})`,
+    stride: `(groups.y * ${headSize}u)`,
+    first: 'i0',
+    limit: 'params.time',
+  };
+  return `
+${tileFunctions(headSize, ['queries', 'keys', 'values'])}
+${hasDropout ? dropoutVectorFunctions : ''}
+${hasLse ? rounded : ''}
+${tileMain}
+  // The last queries see most keys, and begin first.
+  let i0 = (groups.x - 1u - group.x) * ${ROWS}u;
+  let keysMost = params.position + min(i0 + ${ROWS}u, params.time);
+  /** Number of keys that some of the invocation's queries see. */
+  let seen = params.position + i0 + 8u * y + 8u;
+  let rows0 = vec4u(seen - 8u) + vec4u(0u, 1u, 2u, 3u);
+  let rows1 = rows0 + 4u;
+  var maximum0 = vec4f(${scoreMin});
+  var maximum1 = maximum0;
+  var sum0 = vec4f();
+  var sum1 = vec4f();
+  ${declareSums(headSize, 'o')}
+  ${
+    hasDropout
+      ? `
+  let dropped = dropoutKey(sample);
+  let elements0 = (head * params.time + rows0) * params.time;
+  let elements1 = (head * params.time + rows1) * params.time;`
+      : ''
+  }
+  for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
+    ${products(headSize, 's', queries, keys, 'j0 < seen')}
+    ${softmax(hasDropout)}
+    ${storeWeights('s')}
+    ${forSums(headSize, (r, u) => `o${r}_${u} *= factor${r >> 2}.${'xyzw'[r % 4]};`)}
+    ${addWeighted(headSize, 'o', values, '0u', 'seen - min(seen, j0)')}
+  }
+  workgroupBarrier();
+  ${forEach(2, (h) => `operands[x * ${ROWS / 4}u + 2u * y + ${h}u] = sum${h}; sum${h} = vec4f();`)}
+  workgroupBarrier();
+  for (var n = 0u; n < 8u; n++) {
+    ${forEach(2, (h) => `sum${h} += operands[n * ${ROWS / 4}u + 2u * y + ${h}u];`)}
+  }
+  ${forEach(2, (h) => `let share${h} = 1.0 / sum${h};`)}
+  ${storeSums(headSize, 'o', out, (r) => `share${r >> 2}.${'xyzw'[r % 4]}`)}
+  ${hasLse ? storeLse : ''}
+}`;
+}
