@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the kernel and model suites on WebGPU without a GPU: on a software Vulkan driver, Mesa's lavapipe where it can be installed, else
-# that of Debian's chromium, SwiftShader. For CI: as root on Debian, after `npm ci`. It copies the optional packages into node_modules.
-# Without a driver the tests fail.
+# Runs the kernel and model suites of the webgpu engine without a GPU, and those of TensorFlow.js' WebGPU backend: on a software Vulkan
+# driver, Mesa's lavapipe where it can be installed, else that of Debian's chromium, SwiftShader. For CI: as root on Debian, after
+# `npm ci`. It copies TensorFlow.js' backend into node_modules. Without a driver the tests fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,13 +31,11 @@ fi
 echo "WebGPU on $icd"
 
 # Installed elsewhere and copied in: npm does not install a package's own optional peers without writing them down as dependencies.
-# No scripts: neither needs one on Linux.
+# No scripts: on Linux it needs none.
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-npm install --prefix "$scratch" --no-save --legacy-peer-deps --ignore-scripts --no-audit --no-fund \
-  webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0
-rm -rf node_modules/webgpu node_modules/@tensorflow/tfjs-backend-webgpu
-cp -r "$scratch/node_modules/webgpu" node_modules/
+npm install --prefix "$scratch" --no-save --legacy-peer-deps --ignore-scripts --no-audit --no-fund @tensorflow/tfjs-backend-webgpu@4.22.0
+rm -rf node_modules/@tensorflow/tfjs-backend-webgpu
 cp -r "$scratch/node_modules/@tensorflow/tfjs-backend-webgpu" node_modules/@tensorflow/
 
 # The driver asks for XDG_RUNTIME_DIR.
