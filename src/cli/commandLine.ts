@@ -2,9 +2,12 @@
  * The parser of `launch`: its commands, and the checks before any of them runs. Used by `main.ts`. The module of a command is imported
  * only if the command line names it, so `launch --help` loads none.
  */
+import { join } from 'node:path';
 import yargs, { type Argv } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { ownCommand } from '../base/ownCommand.ts';
+import { packageRoot } from '../base/packageRoot.ts';
+import { shortPath } from '../base/shortPath.ts';
 import { standardInput } from '../base/userPath.ts';
 import { benchCommand, benches } from './bench.ts';
 import { programName } from './calledAs.ts';
@@ -111,6 +114,11 @@ export async function runCommandLine(typed: readonly string[], version: string):
   }
 }
 
+/** Where those who installed the package find what README links to. */
+function guidePath(): string {
+  return shortPath(join(packageRoot, 'docs', 'guide', 'README.md'), process.cwd());
+}
+
 /**
  * The parser; its `parseAsync()` runs the command.
  * @param typed the words after `launch`
@@ -134,7 +142,7 @@ export async function commandLine(typed: readonly string[], version: string): Pr
       describe: 'Print stack traces and causes with errors',
     })
     .version(version)
-    .epilogue('Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted (Ctrl-C).')
+    .epilogue(`Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted (Ctrl-C).\nGuide: ${guidePath()}`)
     .strict()
     .check((parsed) => checkArguments(parsed, typed))
     .wrap(Math.min(100, process.stdout.columns || 100))

@@ -1,7 +1,7 @@
 /** What `launch` says of itself: its version, completion in a real bash, errors with their causes. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import { version } from '../../src/base/version.ts';
@@ -20,10 +20,10 @@ it('--version names version, commit and engine', async () => {
   );
 });
 
-it('--help ends with the exit codes', async () => {
-  expect((await launch(['--help'], folder())).stdout).toMatch(
-    /Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted/,
-  );
+it('--help ends with the exit codes and the path of the guide', async () => {
+  const { stdout } = await launch(['--help'], folder());
+  const [, path] = /Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted.*\nGuide: (.+)\n$/.exec(stdout)!;
+  expect(existsSync(resolve(folder(), path!))).toBe(true);
 });
 
 it('guesses what was meant', async () => {
