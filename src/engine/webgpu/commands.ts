@@ -176,6 +176,16 @@ export class Commands {
     await this.check();
   }
 
+  /** An error that is known later is a failure, which the next `check` waits for. */
+  watch(error: Promise<GPUError | null>, report: (error: GPUError) => Error): void {
+    this.#checked = Promise.all([this.#checked, this.answer(error)]).then(
+      ([, found]) => {
+        if (found !== null) this.fail(report(found));
+      },
+      (reason: unknown) => this.#unanswered(reason),
+    );
+  }
+
   /** A promise of Dawn, to be waited for before its thread ends. */
   async answer<T>(promise: Promise<T>): Promise<T> {
     this.#pending.add(promise);
@@ -297,13 +307,7 @@ export class Commands {
   }
 
   #closeScopes(): void {
-    const errors = [1, 2, 3].map(() => this.answer(this.device.popErrorScope()));
-    this.#checked = Promise.all([this.#checked, ...errors]).then(
-      ([, ...found]) => {
-        for (const error of found) if (error) this.fail(failureOf(error));
-      },
-      (error: unknown) => this.#unanswered(error),
-    );
+    for (const _ of [1, 2, 3]) this.watch(this.device.popErrorScope(), failureOf);
   }
 
   /** Dawn rejects what it does not answer any more: because the device is lost, which it says at the same time, or for another reason. */
@@ -319,7 +323,7 @@ function failureOf(error: GPUError): Error {
   const first = error.message.split('\n', 1)[0]!;
   if (error.constructor.name === 'GPUOutOfMemoryError') {
     return new PeerError(
-      `the GPU has too little free memory: ${first}; lower batchSize or blockSize, or end other programs on this GPU`,
+      `the GPU has too little free memory: ${first}; lower train.microBatchSize or model.blockSize, or end other programs on this GPU`,
     );
   }
   return new PeerError(`the GPU refused a command: ${error.message}`);

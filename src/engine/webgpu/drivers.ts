@@ -3,7 +3,6 @@
  * there is no GPU, so the missing part is looked for here. macOS and Windows have all of it.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { messageOf } from '../../base/errors.ts';
 
 /** What a search finds; the functions below read it, so that tests can describe any machine. */
 export interface LinuxGpuParts {
@@ -74,7 +73,7 @@ function hasVulkanLoader(): boolean {
     return true;
   } catch (error) {
     // It is not an addon: if it was found, Node complains of that.
-    return /did not self-register/.test(messageOf(error));
+    return /did not self-register/.test(String(error));
   }
 }
 

@@ -18,7 +18,7 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.name = name;
-    this.memory = new DeviceMemory(device);
+    this.memory = new DeviceMemory(device, (error, report) => this.commands.watch(error, report));
     this.commands = new Commands(device, this.memory);
     this.transfers = new Transfers(this.commands, this.memory);
   }

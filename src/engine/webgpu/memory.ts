@@ -2,7 +2,7 @@
  * The memory of the WebGPU engine. Each tensor has a buffer of its own: WebGPU refuses a call that reads one part of a buffer and
  * writes another. Released buffers serve later tensors of about their size, so a training step after the first takes no new memory.
  */
-import { InvariantError, invariant, UserError } from '../../base/errors.ts';
+import { InvariantError, invariant, PeerError, UserError } from '../../base/errors.ts';
 import { grouped } from '../../base/numberText.ts';
 import type { EngineMemory } from '../device.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../tensor.ts';
@@ -101,6 +101,7 @@ function classBytes(bytes: number): number {
 
 export class DeviceMemory {
   readonly #device: GPUDevice;
+  readonly #watch: (error: Promise<GPUError | null>, report: () => Error) => void;
   /** For messages about memory: what the device allows in one buffer. */
   readonly #bufferBytesMax: number;
   readonly #free = new Map<string, DeviceBuffer[]>();
@@ -110,8 +111,12 @@ export class DeviceMemory {
   #bytesHeld = 0;
   #bytesPeak = 0;
 
-  constructor(device: GPUDevice) {
+  /**
+   * @param watch receives the answer whether there was memory for a buffer, which comes later, and what to report if there was none
+   */
+  constructor(device: GPUDevice, watch: (error: Promise<GPUError | null>, report: () => Error) => void) {
     this.#device = device;
+    this.#watch = watch;
     this.#bufferBytesMax = device.limits.maxBufferSize;
   }
 
@@ -188,10 +193,21 @@ export class DeviceMemory {
     if (bytes > this.#bufferBytesMax) {
       throw new UserError(
         `a tensor of ${grouped(bytes)} bytes does not fit this GPU: its driver allows ${grouped(this.#bufferBytesMax)} in one ` +
-          'buffer; lower batchSize or the size of the model, or set engine.name to native',
+          'buffer. Lower train.microBatchSize or the size of the model, or set engine.name to native',
       );
     }
+    const held = this.#bytesHeld;
+    this.#device.pushErrorScope('out-of-memory');
     const buffer = { gpu: this.#device.createBuffer({ size: bytes, usage }), id: this.#nextId++, bytes, batch: -1 };
+    this.#watch(
+      this.#device.popErrorScope(),
+      () =>
+        new PeerError(
+          `the GPU has no memory for a tensor of ${grouped(bytes)} bytes: this worker already uses ${grouped(held)} bytes. Lower ` +
+            'train.microBatchSize, model.blockSize or the size of the model, set train.activationRecompute to block, or end other programs ' +
+            'on this GPU',
+        ),
+    );
     this.#all.add(buffer);
     this.#bytesHeld += bytes;
     this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld);
