@@ -109,9 +109,10 @@ export function renderReport({ machine, engines, auto }: DoctorReport): string {
     '',
     'engines (each started and its matrix product checked):',
   ];
-  for (const { name, deviceKind, available, detail, install } of engines) {
+  for (const { name, deviceKind, available, detail, install, devices = [] } of engines) {
     lines.push(`  ${available ? 'ok     ' : 'missing'}  ${`${name} ${deviceKind}`.padEnd(16)} ${detail}`);
     if (!available) lines.push(`${' '.repeat(28)}to get it: ${install}`);
+    for (const [i, device] of devices.entries()) lines.push(`${' '.repeat(28)}device ${i}: ${device}`);
   }
   lines.push(
     '',

@@ -31,10 +31,11 @@ function lineOf(engine: string): string {
 }
 
 async function otherEngine(): Promise<string> {
-  const { findEngine } = await import('../engine/registry.ts');
+  const { findEngine, unitsOf } = await import('../engine/registry.ts');
+  const { instructionSets, isInstructionSet } = await import('../base/instructionSets.ts');
   const { ownCommand } = await import('../base/ownCommand.ts');
   const found = await findEngine({ name: 'auto' });
-  return 'missing' in found
-    ? `none: \`${ownCommand('doctor')}\` says how to get one`
-    : `${found.name} ${found.deviceKind}`;
+  if ('missing' in found) return `none: \`${ownCommand('doctor')}\` says how to get one`;
+  const [unit = found.deviceKind] = unitsOf(found.name);
+  return `${found.name} ${isInstructionSet(unit) ? instructionSets[unit].label : unit}`;
 }

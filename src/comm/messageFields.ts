@@ -84,7 +84,7 @@ const engineWord = z.string().min(1).max(engineWordMax);
 export const engineId = z.object({
   /** `native`, `tfjs`. */
   engine: engineWord,
-  /** `cpu`, `webgpu`. */
+  /** `cpu`, `gpu`. */
   deviceKind: engineWord,
   /** What of the device computes: an instruction set, a GPU's adapter. */
   unit: engineWord,

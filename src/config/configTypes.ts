@@ -159,11 +159,11 @@ export interface SampleKeys {
 
 /** The compute engine. */
 export interface EngineKeys {
-  /** native: the C++ addon. tfjs: TensorFlow.js. auto: native if it is available, otherwise tfjs on wasm. Default `"auto"`, one of auto, native, tfjs. */
-  name: 'auto' | 'native' | 'tfjs';
-  /** Backend of the tfjs engine; auto selects wasm. Default `"auto"`, one of auto, tensorflow, webgpu, wasm, cpu. */
-  deviceKind: 'auto' | 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
-  /** Index of the device that all workers use, for engines with several. auto gives each worker on a machine its own, starting at 0. Default `"auto"`, auto or a whole number from 0 to 1023. */
+  /** webgpu: a GPU, by WebGPU. native: the C++ addon. tfjs: TensorFlow.js. auto: webgpu if this machine has a GPU (not only a software driver), otherwise native if it is available, otherwise tfjs on wasm. Default `"auto"`, one of auto, webgpu, native, tfjs. */
+  name: 'auto' | 'webgpu' | 'native' | 'tfjs';
+  /** Backend of the tfjs engine; auto selects wasm. Default `"auto"`, one of auto, tensorflow, wasm, cpu. */
+  deviceKind: 'auto' | 'tensorflow' | 'wasm' | 'cpu';
+  /** Index of the device that all workers use, for engines with several (`launch doctor` lists them). auto gives each worker on a machine its own, starting at 0; more workers than devices share them. Default `"auto"`, auto or a whole number from 0 to 1023. */
   device: 'auto' | number;
   /** Compute threads per worker. 0 divides the cores of a machine among its workers. Default `0`, a whole number from 0 to 256. */
   threads: number;

@@ -9,7 +9,7 @@ import type { Config, ConfigInput } from './configTypes.ts';
 import { configGroups, configKey, nearestKey, variantsWith } from './keys.ts';
 import { readConfigFile } from './locate.ts';
 import { type Override, parseOverride } from './overrides.ts';
-import { formerPath, withTodaysKeys } from './renamedKeys.ts';
+import { formerPath, replacementText, withTodaysKeys } from './renamedKeys.ts';
 import { configSchema, crossChecks } from './schema.ts';
 import { parseYaml } from './yamlSource.ts';
 
@@ -163,7 +163,9 @@ function describeIssue(
   }
   const group = recordAt(input, issue.path.slice(0, 1));
   const expected = configKey(dotted, group)?.expects ?? 'a group of keys, indented below it';
-  return [`${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`];
+  const problem = `${origin(issue.path.slice(0, 2))}: ${dotted}: expected ${expected}, got ${shown(got)}.`;
+  const instead = replacementText(dotted, got);
+  return [instead === undefined ? problem : `${problem} ${instead}`];
 }
 
 /** A value as the user would recognise it, with its type if the text alone is ambiguous. */

@@ -14,6 +14,41 @@ const moves = Object.entries({
   ...parted,
 });
 
+/** Values that a key no longer takes, with the keys to set instead. */
+const removedValues: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>> = {
+  // Formerly TensorFlow.js on a GPU.
+  'engine.deviceKind': { webgpu: { 'engine.name': 'webgpu', 'engine.deviceKind': 'auto' } },
+};
+
+function replacementOf(path: string, value: unknown): Readonly<Record<string, string>> | undefined {
+  const values = Object.hasOwn(removedValues, path) ? removedValues[path]! : {};
+  return typeof value === 'string' && Object.hasOwn(values, value) ? values[value] : undefined;
+}
+
+/** What to set instead of a value that a key no longer takes, as a sentence; undefined for others. */
+export function replacementText(path: string, value: unknown): string | undefined {
+  const keys = Object.entries(replacementOf(path, value) ?? {});
+  if (keys.length === 0) return undefined;
+  return `Set ${keys.map(([key, to]) => `${key} to ${to}`).join(' and ')} instead.`;
+}
+
+/** The config of an old run, as it would be written today: with current names and values. */
+export function storedConfig(config: unknown): unknown {
+  const today = withTodaysKeys(config);
+  if (!isRecord(today)) return today;
+  const result: Record<string, unknown> = { ...today };
+  for (const path of Object.keys(removedValues)) {
+    const [group = '', name = ''] = path.split('.');
+    const keys = result[group];
+    const replacement = isRecord(keys) ? replacementOf(path, keys[name]) : undefined;
+    for (const [key, value] of Object.entries(replacement ?? {})) {
+      const [toGroup = '', toName = ''] = key.split('.');
+      result[toGroup] = { ...(result[toGroup] as object), [toName]: value };
+    }
+  }
+  return result;
+}
+
 /** The current name of a renamed key; undefined if it was never renamed. */
 export function renamedKey(path: string): string | undefined {
   return Object.hasOwn(renamed, path) ? renamed[path] : undefined;

@@ -19,15 +19,15 @@ export interface EngineMemory {
  * A device that is lost, or a kernel that fails late, rejects the next of these promises and all after it: the worker ends.
  */
 export interface Device {
-  /** The backend, as in the config: `native` or `tfjs`. */
+  /** The engine, as in the config: `native`, `tfjs` or `webgpu`. */
   readonly name: string;
-  /** The kind of device it runs on, as in the config: `cpu`, `wasm`, `webgpu`. */
+  /** The kind of device it runs on: `cpu`, `wasm`, `gpu`. */
   readonly deviceKind: string;
   /** Which device of that kind it runs on, from 0. Engines on different devices of a kind compute alike. */
   readonly device: number;
   /** What of the device computes: an instruction set (`avx512`), a GPU's adapter. Engines that differ in it may round differently. */
   readonly unit: string;
-  /** What it runs on, for people: `native (avx512, 2 threads)`, `tfjs (webgpu)`. */
+  /** What it runs on, for people: `native (avx512, 2 threads)`, `webgpu (Apple M2)`. */
   readonly description: string;
   /** Its memory is the host's: `hostRange` gives the groups themselves, and copies between a group and its range move nothing. */
   readonly isHost: boolean;

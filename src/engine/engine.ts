@@ -1,6 +1,6 @@
 /**
  * The engine interface: a device (device.ts) and the kernels that run on it (kernels.ts). Why it is so: docs/decisions/engine-contract.md.
- * Engines: `native/` (C++), `tfjs/` (TensorFlow.js).
+ * Engines: `native/` (C++), `tfjs/` (TensorFlow.js), `webgpu/` (WGSL on GPUs).
  */
 import type { Device } from './device.ts';
 import type { Kernels } from './kernels.ts';

@@ -1,12 +1,13 @@
 /**
- * The engines, by the names that `engine.name` takes; `auto` takes the first that is not missing. To add one: its folder, and its
+ * The engines, by the names that `engine.name` takes; `auto` takes the first that is present. To add one: its folder, and its
  * line here. The keys of the config, the choices of the command line and `launch doctor` follow.
  */
 import type { EngineEntry } from './engineEntry.ts';
 import { native } from './native/entry.ts';
 import { tfjs } from './tfjs/entry.ts';
+import { webgpu } from './webgpu/entry.ts';
 
-export const engines = { native, tfjs } as const satisfies Readonly<Record<string, EngineEntry>>;
+export const engines = { webgpu, native, tfjs } as const satisfies Readonly<Record<string, EngineEntry>>;
 
 export type EngineName = keyof typeof engines;
 /** Kinds of device of engines that run on several, and so can be asked for. */

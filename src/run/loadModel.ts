@@ -10,7 +10,7 @@ import { shortPath } from '../base/shortPath.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { Config } from '../config/configTypes.ts';
-import { withTodaysKeys } from '../config/renamedKeys.ts';
+import { storedConfig } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { createTokenizer, tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
@@ -86,7 +86,7 @@ export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer> 
 
 function readRunConfig({ trainer, path }: Checkpoint): Config | undefined {
   if (trainer === undefined) return undefined;
-  const result = configSchema.safeParse(withTodaysKeys(trainer.config));
+  const result = configSchema.safeParse(storedConfig(trainer.config));
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new UserError(

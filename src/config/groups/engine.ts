@@ -12,7 +12,7 @@ export const engine = z
   .strictObject({
     name: choice(engineNames, {
       default: 'auto',
-      doc: `${engineDocs} auto: native if it is available, otherwise tfjs on wasm.`,
+      doc: `${engineDocs} auto: webgpu if this machine has a GPU (not only a software driver), otherwise native if it is available, otherwise tfjs on wasm.`,
     }),
     deviceKind: choice(deviceKinds, {
       default: 'auto',
@@ -20,7 +20,7 @@ export const engine = z
     }),
     device: indexOrAuto({
       max: deviceIndexMax,
-      doc: 'Index of the device that all workers use, for engines with several. auto gives each worker on a machine its own, starting at 0.',
+      doc: 'Index of the device that all workers use, for engines with several (`launch doctor` lists them). auto gives each worker on a machine its own, starting at 0; more workers than devices share them.',
     }),
     threads: whole({
       default: 0,

@@ -6,13 +6,13 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as TfCore from '@tensorflow/tfjs-core';
 import { messageOf } from '../../base/errors.ts';
-import { DeviceUnavailableError, type TfjsDeviceKind } from './deviceKinds.ts';
+import { DeviceUnavailableError, type TfjsBackendName } from './deviceKinds.ts';
 
 export type Tf = typeof TfCore;
 
 export interface TfjsBackend {
   readonly tf: Tf;
-  readonly deviceKind: TfjsDeviceKind;
+  readonly deviceKind: TfjsBackendName;
   /** For people: `wasm`, `webgpu: NVIDIA H200`. */
   readonly detail: string;
   /** Its kernels run after their calls have returned. */
@@ -96,7 +96,7 @@ async function withoutNewProcessHandlers<T>(load: () => Promise<T>): Promise<T> 
 let wasmPathIsSet = false;
 
 /** Registers a device's backend with TensorFlow.js. Returns what to tell people about it. */
-async function register(deviceKind: TfjsDeviceKind): Promise<string> {
+async function register(deviceKind: TfjsBackendName): Promise<string> {
   switch (deviceKind) {
     case 'tensorflow':
       // Read by the C++ library when it loads: only warnings and errors.
@@ -123,9 +123,9 @@ async function register(deviceKind: TfjsDeviceKind): Promise<string> {
 }
 
 /** How many engines of this thread hold each device. */
-const users = new Map<TfjsDeviceKind, number>();
+const users = new Map<TfjsBackendName, number>();
 
-function releaseDevice(tf: Tf, deviceKind: TfjsDeviceKind): void {
+function releaseDevice(tf: Tf, deviceKind: TfjsBackendName): void {
   const left = (users.get(deviceKind) ?? 1) - 1;
   users.set(deviceKind, left);
   if (left > 0) return;
@@ -147,7 +147,7 @@ interface GpuQueue {
 }
 
 /** TensorFlow.js is an optional dependency: npm may have left it out. */
-async function loadCore(deviceKind: TfjsDeviceKind): Promise<Tf> {
+async function loadCore(deviceKind: TfjsBackendName): Promise<Tf> {
   try {
     return await import('@tensorflow/tfjs-core');
   } catch (error) {
@@ -157,7 +157,7 @@ async function loadCore(deviceKind: TfjsDeviceKind): Promise<Tf> {
 }
 
 /** Starts a device. Throws a UserError if it is not available, saying what to install. */
-export async function loadBackend(deviceKind: TfjsDeviceKind): Promise<TfjsBackend> {
+export async function loadBackend(deviceKind: TfjsBackendName): Promise<TfjsBackend> {
   const tf = await loadCore(deviceKind);
   // Production mode: no greetings and hints on the console, no checks of every value.
   tf.env().set('PROD', true);

@@ -2,11 +2,14 @@
 import { addPackages } from '../../base/installation.ts';
 import { EngineUnavailableError } from '../engineUnavailable.ts';
 
-/** A backend of TensorFlow.js. */
-export type TfjsDeviceKind = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+/** A backend of TensorFlow.js that users can choose. */
+export type TfjsDeviceKind = 'tensorflow' | 'wasm' | 'cpu';
+
+/** Its backend for GPUs too, to which the webgpu engine is compared. */
+export type TfjsBackendName = TfjsDeviceKind | 'webgpu';
 
 /** In the order in which they are listed to people: fastest first. */
-export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
+export const TFJS_DEVICE_KINDS: readonly TfjsDeviceKind[] = ['tensorflow', 'wasm', 'cpu'];
 
 /** Packages that are installed beside this one and are not part of it, as npm names them. */
 const packages = {
@@ -14,17 +17,17 @@ const packages = {
   webgpu: ['webgpu', '@tensorflow/tfjs-backend-webgpu@4.22.0'],
   wasm: ['@tensorflow/tfjs-core@4.22.0', '@tensorflow/tfjs-backend-wasm@4.22.0'],
   cpu: ['@tensorflow/tfjs-core@4.22.0', '@tensorflow/tfjs-backend-cpu@4.22.0'],
-} as const satisfies Record<TfjsDeviceKind, readonly string[]>;
+} as const satisfies Record<TfjsBackendName, readonly string[]>;
 
 const needs = {
   tensorflow: ' (CPU), or @tensorflow/tfjs-node-gpu@4.22.0 in its place (NVIDIA, CUDA 11.2); Node 22 or older',
   webgpu: ', and a Vulkan, Metal or Direct3D 12 driver for the GPU',
   wasm: '',
   cpu: '',
-} as const satisfies Record<TfjsDeviceKind, string>;
+} as const satisfies Record<TfjsBackendName, string>;
 
 /** What to do to have a kind of device whose packages are missing, for messages. */
-export function installHint(deviceKind: TfjsDeviceKind): string {
+export function installHint(deviceKind: TfjsBackendName): string {
   return addPackages(packages[deviceKind]) + needs[deviceKind];
 }
 
@@ -35,11 +38,11 @@ const startHints = {
     "a Vulkan, Metal or Direct3D 12 driver for the GPU; on Linux `vulkaninfo --summary` (package vulkan-tools) lists what a driver finds, in a container the GPU and its driver's files must be passed on",
   wasm: 'a processor and a Node.js that run WebAssembly with SIMD',
   cpu: 'nothing but Node.js: what stopped it is a bug',
-} as const satisfies Record<TfjsDeviceKind, string>;
+} as const satisfies Record<TfjsBackendName, string>;
 
 /** A kind of device was asked for that this machine does not have. */
 export class DeviceUnavailableError extends EngineUnavailableError {
-  constructor(deviceKind: TfjsDeviceKind, reason: string, { isInstalled }: { isInstalled: boolean }) {
+  constructor(deviceKind: TfjsBackendName, reason: string, { isInstalled }: { isInstalled: boolean }) {
     super(`engine tfjs: ${deviceKind}`, reason, isInstalled ? startHints[deviceKind] : installHint(deviceKind));
   }
 }

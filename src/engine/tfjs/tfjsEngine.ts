@@ -17,13 +17,13 @@ import { activation as activate, activationGradient } from './activations.ts';
 import { type AttentionDims, attendToCache, attention, attentionGradient } from './attention.ts';
 import { loadBackend, type TfjsBackend } from './backends.ts';
 import { attentionDims, expectRows } from './checks.ts';
-import type { TfjsDeviceKind } from './deviceKinds.ts';
+import type { TfjsBackendName } from './deviceKinds.ts';
 import { deviceTensor, expectSizes } from './deviceTensor.ts';
 import * as math from './math.ts';
 import { TensorStore } from './tensorStore.ts';
 
 export interface TfjsEngineOptions {
-  readonly deviceKind: TfjsDeviceKind;
+  readonly deviceKind: TfjsBackendName;
 }
 
 /** Throws a UserError if the device is not available, saying what to install. */

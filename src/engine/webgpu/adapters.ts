@@ -4,7 +4,7 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import { gpuUnavailable, loadDawn } from './dawn.ts';
-import { missingGpu } from './drivers.ts';
+import { hideSoftwareDrivers, missingGpu } from './drivers.ts';
 
 /** A GPU, or a driver that computes on the processor. */
 export interface GpuAdapter {
@@ -45,6 +45,7 @@ export function allAdapters(): Promise<readonly GpuAdapter[]> {
 
 async function search(): Promise<readonly GpuAdapter[]> {
   const dawn = await loadDawn();
+  hideSoftwareDrivers();
   const names = await adapterNames(dawn.create([...options, `adapter=${nobody}`]));
   const adapters = new Map<string, GpuAdapter>();
   for (const name of new Set(names)) {

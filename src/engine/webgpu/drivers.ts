@@ -34,6 +34,23 @@ export function mayHaveGpu(platform: string = process.platform): boolean {
   return gpuNodes().length > 0 && driverManifests().some((name) => !software.test(name));
 }
 
+/** Variables by which users choose their Vulkan drivers. */
+const driverVariables = [
+  'VK_DRIVER_FILES',
+  'VK_ICD_FILENAMES',
+  'VK_LOADER_DRIVERS_SELECT',
+  'VK_LOADER_DRIVERS_DISABLE',
+];
+
+/**
+ * On a machine with a GPU, keeps the Vulkan loader from starting software drivers, which Mesa installs beside those of GPUs: Dawn prints
+ * warnings about them. Programs that this one starts inherit it. Nothing changes if the user has chosen the drivers.
+ */
+export function hideSoftwareDrivers(env: NodeJS.ProcessEnv = process.env, isGpuThere: boolean = mayHaveGpu()): void {
+  if (process.platform !== 'linux' || !isGpuThere || driverVariables.some((name) => env[name] !== undefined)) return;
+  env['VK_LOADER_DRIVERS_DISABLE'] = 'lvp_*,vk_swiftshader*';
+}
+
 /** The drivers that the Vulkan loader would try: their manifests' names. */
 export function driverManifests(env: NodeJS.ProcessEnv = process.env): string[] {
   const given = env['VK_DRIVER_FILES'] ?? env['VK_ICD_FILENAMES'];

@@ -3,7 +3,12 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { addPackages, getNativeEngine, installationAt } from '../../../src/base/installation.ts';
+import {
+  addOptionalDependencies,
+  addPackages,
+  getNativeEngine,
+  installationAt,
+} from '../../../src/base/installation.ts';
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'lockstep-installation-')));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -44,4 +49,12 @@ it('a package for all projects is compiled and added to wherever one is', () => 
   expect(getNativeEngine(true, at, folder)).toMatch(
     /`npm rebuild -g lockstep --foreground-scripts`.* or install Lockstep again without --omit=optional$/,
   );
+});
+
+it('optional dependencies that were left out are added where the package is', () => {
+  expect(addOptionalDependencies(installationAt(checkout), folder)).toBe(
+    "cd 'a clone' && npm install --include=optional",
+  );
+  expect(addOptionalDependencies(installationAt(dependency), project)).toBe('npm install --include=optional');
+  expect(addOptionalDependencies(installationAt(shared), folder)).toMatch(/^install Lockstep again/);
 });

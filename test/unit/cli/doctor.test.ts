@@ -29,14 +29,23 @@ describe('renderReport', () => {
     const text = renderReport({
       machine,
       engines: [
-        { name: 'tfjs', deviceKind: 'webgpu', available: false, detail: 'no GPU adapter', install: 'install a driver' },
+        {
+          name: 'webgpu',
+          deviceKind: 'gpu',
+          available: false,
+          detail: 'no GPU was found',
+          install: 'install a driver',
+          devices: ['one, with what it has', 'another'],
+        },
         { name: 'tfjs', deviceKind: 'wasm', available: true, detail: 'tfjs (wasm: 1 thread)', install: '' },
       ],
       auto: { name: 'tfjs', deviceKind: 'wasm', threads: 0, reason: 'nothing else is available' },
     });
     expect(text).toContain('A processor: 1 core, linux x64, avx2, scalar');
     expect(text).toContain('memory 8.0 GiB, 1.0 GiB free');
-    expect(text).toMatch(/missing {2}tfjs webgpu +no GPU adapter\n +to get it: install a driver/);
+    expect(text).toMatch(
+      /missing {2}webgpu gpu +no GPU was found\n +to get it: install a driver\n +device 0: one, with what it has\n +device 1: another\n/,
+    );
     expect(text).toMatch(/ok {7}tfjs wasm +tfjs \(wasm: 1 thread\)/);
     expect(text).toContain('auto selects tfjs (wasm): nothing else is available');
     expect(text).toContain('bf16 works here but is not accelerated');

@@ -31,6 +31,7 @@ it('launch --version alone loads only what its line is made of', () => {
     'src/cli/versionLine.ts',
     'src/engine/native/addon.ts',
     'src/engine/nativeName.ts',
+    'src/engine/webgpu/drivers.ts',
   ]);
 });
 

@@ -8,6 +8,7 @@ import type { Config } from '../../../src/config/configTypes.ts';
 import { configGroups, nearestKey } from '../../../src/config/keys.ts';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { shippedConfigs } from '../../../src/config/locate.ts';
+import { storedConfig } from '../../../src/config/renamedKeys.ts';
 import { renderConfig } from '../../../src/config/render.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 
@@ -46,6 +47,20 @@ it('takes a key by the name that it had before in a file and on the command line
     'engine.name',
     'engine.deviceKind',
   ]);
+});
+
+it('says what to set instead of a value that is gone, and reads it in the config of an old run', () => {
+  const problem =
+    /expected one of auto, tensorflow, wasm, cpu, got "webgpu". Set engine.name to webgpu and .* instead.$/;
+  expect(refused('engine:\n  name: tfjs\n  deviceKind: webgpu\n')).toMatch(problem);
+  expect(refused('', ['engine.name=tfjs', 'engine.device=webgpu'])).toMatch(problem);
+  for (const key of ['device', 'deviceKind']) {
+    const stored = { train: { maxSteps: 7 }, engine: { name: 'tfjs', [key]: 'webgpu' } };
+    expect(storedConfig(stored)).toEqual({ train: { maxSteps: 7 }, engine: { name: 'webgpu', deviceKind: 'auto' } });
+  }
+  expect(storedConfig({ engine: { name: 'tfjs', deviceKind: 'wasm' } })).toEqual({
+    engine: { name: 'tfjs', deviceKind: 'wasm' },
+  });
 });
 
 it('takes a kind of device where it was written before there were indices', () => {

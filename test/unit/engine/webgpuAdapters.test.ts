@@ -1,9 +1,16 @@
 /** What is known of GPUs without one: Dawn's list, who counts, and what each missing part of a machine is called. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { adapterText, cautionOf, counted, type GpuAdapter, namesOf } from '../../../src/engine/webgpu/adapters.ts';
 import { unloadable } from '../../../src/engine/webgpu/dawn.ts';
-import { driverManifests, type LinuxGpuParts, mayHaveGpu, missingGpu } from '../../../src/engine/webgpu/drivers.ts';
+import {
+  driverManifests,
+  hideSoftwareDrivers,
+  type LinuxGpuParts,
+  mayHaveGpu,
+  missingGpu,
+} from '../../../src/engine/webgpu/drivers.ts';
 import { webgpu } from '../../../src/engine/webgpu/entry.ts';
+import { DeviceMemory } from '../../../src/engine/webgpu/memory.ts';
 
 const adapter = (name: string, more: Partial<GpuAdapter> = {}): GpuAdapter => ({
   name,
@@ -102,6 +109,20 @@ describe('a GPU that is not found', () => {
   });
 });
 
+it.runIf(process.platform === 'linux')(
+  'software drivers are hidden beside a GPU, unless the user has chosen the drivers',
+  () => {
+    const hidden = (env: Record<string, string>, isGpuThere: boolean) => {
+      hideSoftwareDrivers(env, isGpuThere);
+      return env['VK_LOADER_DRIVERS_DISABLE'];
+    };
+    expect(hidden({}, true)).toBe('lvp_*,vk_swiftshader*');
+    expect(hidden({}, false)).toBeUndefined();
+    expect(hidden({ VK_ICD_FILENAMES: '/a/lvp_icd.json' }, true)).toBeUndefined();
+    expect(hidden({ VK_LOADER_DRIVERS_DISABLE: 'x' }, true)).toBe('x');
+  },
+);
+
 describe('a package webgpu that does not load', () => {
   const linux = { platform: 'linux', arch: 'x64', glibc: '2.36' as string | null };
   it.each([
@@ -123,4 +144,24 @@ describe('a package webgpu that does not load', () => {
     expect(error.reason).toContain(reason);
     expect(error.cure).not.toBe('');
   });
+});
+
+it('a GPU without memory is reported with the sizes and the keys to lower', async () => {
+  const device = {
+    limits: { maxBufferSize: 2 ** 32 },
+    createBuffer: () => ({}),
+    pushErrorScope: () => undefined,
+    popErrorScope: async () => ({ message: 'out of memory' }),
+  } as unknown as GPUDevice;
+  const reports: string[] = [];
+  const memory = new DeviceMemory(device, (error, report) => {
+    void error.then((found) => found && reports.push(report().message));
+  });
+  memory.alloc([1024], 'float32');
+  memory.alloc([2 ** 20], 'float32');
+  await vi.waitFor(() => expect(reports).toHaveLength(2));
+  expect(reports[1]).toMatch(
+    /^the GPU has no memory for a tensor of 4,194,304 bytes: this worker already uses 4,096 bytes\. Lower train\.microBatchSize/,
+  );
+  expect(() => memory.alloc([2 ** 31], 'float32')).toThrow(/its driver allows 4,294,967,296 in one buffer/);
 });
