@@ -20,7 +20,8 @@ const packages = {
 } as const satisfies Record<TfjsBackendName, readonly string[]>;
 
 const needs = {
-  tensorflow: ' (CPU), or @tensorflow/tfjs-node-gpu@4.22.0 in its place (NVIDIA, CUDA 11.2); Node 22 or older',
+  tensorflow:
+    ' (CPU), or @tensorflow/tfjs-node-gpu@4.22.0 in its place (NVIDIA, CUDA 11.2); Node 22 or older. On any Node.js: scripts/tfjsNode.sh',
   webgpu: ', and a Vulkan, Metal or Direct3D 12 driver for the GPU',
   wasm: '',
   cpu: '',
