@@ -71,6 +71,7 @@ function whole(...names: readonly string[]): RegExp {
 const expectedSkips: readonly ExpectedSkip[] = [
   ...(isNightly ? [] : nightlyCases.map((cases) => ({ ...cases, reason: 'scripts/nightly.sh runs it' }))),
   { file: 'test/e2e/webgpu.test.ts', reason: webgpu },
+  { file: 'test/e2e/webgpuLosses.test.ts', reason: `${webgpu}, at night` },
   { file: 'test/parity/kernels/webgpu.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuEngine.test.ts', reason: webgpu },
   { file: 'test/parity/kernels/webgpuParts.test.ts', reason: webgpu },
