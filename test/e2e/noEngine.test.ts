@@ -1,4 +1,4 @@
-/** A package without any engine: neither compiled nor prebuilt, and installed with `--omit=optional`, which leaves out TensorFlow.js. */
+/** A package without any engine: neither compiled nor prebuilt, and installed with `--omit=optional`, which leaves out TensorFlow.js and WebGPU. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join, sep } from 'node:path';
@@ -20,7 +20,7 @@ it('what needs no engine works, and what does says how to get one', () => {
   }
   mkdirSync(join(own, 'node_modules'));
   for (const name of readdirSync(join(packageRoot, 'node_modules')))
-    if (!name.startsWith('.') && name !== '@tensorflow' && name !== '@lockstep')
+    if (!name.startsWith('.') && name !== '@tensorflow' && name !== '@lockstep' && name !== 'webgpu')
       symlinkSync(join(packageRoot, 'node_modules', name), join(own, 'node_modules', name));
   const lockstep = (...words: string[]) =>
     spawnSync(process.execPath, [join(own, 'dist', 'cli', 'main.js'), ...words], { cwd: folder(), encoding: 'utf8' });
