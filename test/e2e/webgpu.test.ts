@@ -21,7 +21,7 @@ const lose = (name: string) => ({
   NODE_OPTIONS: `--import=${pathToFileURL(join(packageRoot, 'test/e2e/loseGpu.mjs')).href}`,
 });
 
-describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 120_000 }, () => {
+describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 300_000 }, () => {
   describe('a program ends while the GPU works', () => {
     const program = async (way: string, env: Record<string, string> = {}) => {
       const words = [process.execPath, join(packageRoot, 'test/e2e/gpuExit.mjs'), join(packageRoot, 'dist'), way];

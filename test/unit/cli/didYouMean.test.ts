@@ -47,7 +47,7 @@ it.each([
   [['--set'], '--set: expected a value after it'],
   [['prepare', 'a.txt'], 'expected --tokenizer, --out'],
   [['generate', '--prompt', 'a', '--prompt-file', 'b'], '--prompt-file and --prompt exclude each other: leave one out'],
-  [['generate', '--engine', 'abacus'], '--engine: expected one of auto, native, tfjs, received "abacus"'],
+  [['generate', '--engine', 'abacus'], '--engine: expected one of auto, webgpu, native, tfjs, received "abacus"'],
   [['runs', 'remove'], 'action: expected one of list, rm, name, received "remove"'],
   [['--debug', 'join'], 'missing argument'],
   [['join'], 'missing argument. Usage: launch join <address>'],
