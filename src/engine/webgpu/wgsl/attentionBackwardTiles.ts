@@ -133,15 +133,15 @@ ${tileMain}
       4,
       (j) => `
     let m${j} = 4u * x + ${j}u;
-    let i${j} = i0 + m${j};
-    let last${j} = select(0u, i${j} + 1u, i${j} < params.time);`,
+    let query${j} = i0 + m${j};
+    let last${j} = select(0u, query${j} + 1u, query${j} < params.time);`,
     )}
     ${forProducts((id, j, h) => {
       const weight = `weightsOf(s${id}, vec4f(logs[m${j}]), vec4f(rests[m${j}]))`;
       const seen = `s${id} = select(vec4f(), ${weight}, rows${h} < vec4u(last${j}));`;
       const gradient = (value: string) => `w${id} = s${id} * (${value} - vec4f(means[m${j}]));`;
       if (!hasDropout) return `${seen} ${gradient(`w${id}`)}`;
-      const elements = `(head * params.time + i${j}) * params.time + rows${h}`;
+      const elements = `(head * params.time + query${j}) * params.time + rows${h}`;
       return `{
         let elements = ${elements};
         ${seen}

@@ -1,0 +1,116 @@
+/** Attention of the webgpu engine: what the kernel suite does not reach on the one device it runs on. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Gpu } from '../../../src/engine/webgpu/gpu.ts';
+import { attentionForward } from '../../../src/engine/webgpu/kernels/attention.ts';
+import { attentionBackward } from '../../../src/engine/webgpu/kernels/attentionBackward.ts';
+import { attentionDecode } from '../../../src/engine/webgpu/kernels/attentionDecode.ts';
+import type { GpuTensor } from '../../../src/engine/webgpu/memory.ts';
+import { openGpu } from '../../../src/engine/webgpu/openDevice.ts';
+import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
+import { nightlyIt } from '../../nightly.ts';
+import { whyUnavailable } from '../webgpu.ts';
+import { errorByRow, seededDropout, seededValues, unevenValues } from './harness.ts';
+import { reference } from './sharedReference.ts';
+import { TOLERANCES } from './tolerances.ts';
+
+const unavailable = await whyUnavailable(createWebgpuEngine);
+
+/** The same device, as if its driver bound less at a time. */
+class SmallBindings extends Gpu {
+  override get bindingFloatsMax(): number {
+    return 1024;
+  }
+}
+
+interface Shape {
+  readonly b: number;
+  readonly t: number;
+  readonly nHead: number;
+  readonly headSize: number;
+  readonly rate: number;
+}
+
+function put(gpu: Gpu, shape: readonly number[], data?: Float32Array): GpuTensor {
+  const tensor = gpu.memory.alloc(shape, 'float32');
+  gpu.commands.write(tensor.buffer, 0, data ?? new Float32Array(tensor.size).fill(Number.NaN));
+  return tensor;
+}
+
+async function read(gpu: Gpu, tensor: GpuTensor): Promise<Float32Array> {
+  const data = new Float32Array(tensor.size);
+  await gpu.transfers.read(tensor.buffer, 0, data);
+  return data;
+}
+
+/** Results of both directions, and what goes in. */
+async function attend(gpu: Gpu, { b, t, nHead, headSize, rate }: Shape) {
+  const c = nHead * headSize;
+  const [qkvValues, doutValues] = [seededValues(1, b * t * 3 * c).map((x) => 2 * x), unevenValues(2, b * t, c)];
+  const [qkv, dout] = [put(gpu, [b, t, 3 * c], qkvValues), put(gpu, [b, t, c], doutValues)];
+  const [out, lse, dqkv] = [put(gpu, [b, t, c]), put(gpu, [2, b, nHead, t]), put(gpu, [b, t, 3 * c])];
+  const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout: seededDropout(3, rate) }) };
+  attentionForward(gpu, options);
+  attentionBackward(gpu, { ...options, dqkv, dout });
+  const [outValues, lseValues, dqkvValues] = [await read(gpu, out), await read(gpu, lse), await read(gpu, dqkv)];
+  for (const tensor of [qkv, dout, out, lse, dqkv]) gpu.memory.release(tensor);
+  return { qkv: qkvValues, dout: doutValues, out: outValues, lse: lseValues, dqkv: dqkvValues };
+}
+
+describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () => {
+  let gpu: Gpu;
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
+  afterAll(() => gpu?.close());
+
+  it('treats tensors that exceed a binding some samples at a time, to the same bits', async () => {
+    // 405 numbers a sample of qkv: two samples are bound at a time, from where samples do not start.
+    const shape = { b: 5, t: 9, nHead: 3, headSize: 5, rate: 0.2 };
+    const small = new SmallBindings(gpu.device, gpu.info, gpu.name);
+    expect(await attend(small, shape)).toEqual(await attend(gpu, shape));
+    await expect(attend(small, { ...shape, t: 99 })).rejects.toThrow('a sample of qkv has 17,820 bytes');
+  });
+
+  // Compiling these for a software driver takes most of the time.
+  const shapes = [
+    { b: 2, t: 70, nHead: 2, headSize: 5, rate: 0 },
+    { b: 1, t: 130, nHead: 2, headSize: 40, rate: 0.2 },
+  ];
+  nightlyIt.each(shapes)(
+    'in the tiles of real GPUs: T=$t HS=$headSize dropout $rate',
+    { timeout: 600_000 },
+    async (shape) => {
+      const { isFallbackAdapter: _, ...info } = gpu.info;
+      const real = new Gpu(gpu.device, { ...info, isFallbackAdapter: false }, gpu.name);
+      const { b, t, nHead, headSize, rate } = shape;
+      const c = nHead * headSize;
+      const actual = await attend(real, shape);
+      const mask = reference.dropoutMask(seededDropout(3, rate), b, nHead * t * t);
+      const input = { qkv: actual.qkv, b, t, nHead, headSize, mask };
+      const expected = reference.attentionForward(input);
+      const terms = reference.attentionForwardTerms(input);
+      expect(errorByRow(actual.out, expected.out, c, terms)).toBeLessThan(TOLERANCES.attentionForward);
+      expect(errorByRow(actual.lse.subarray(0, b * nHead * t), expected.lse, t)).toBeLessThan(
+        TOLERANCES.attentionForward,
+      );
+      const dqkv = reference.attentionBackward(input, actual.dout);
+      const gradientTerms = reference.attentionBackward(input, actual.dout, 'terms');
+      expect(errorByRow(actual.dqkv, dqkv, 3 * c, gradientTerms)).toBeLessThan(TOLERANCES.attentionBackward);
+      if (rate > 0) return;
+      const [keys, values] = [put(real, [t, c]), put(real, [t, c])];
+      for (const [from, to] of [
+        [0, 11],
+        [11, t],
+      ] as const) {
+        const qkv = put(real, [1, to - from, 3 * c], actual.qkv.slice(from * 3 * c, to * 3 * c));
+        const out = put(real, [1, to - from, c]);
+        attentionDecode(real, { out, qkv, sequences: [{ keys, values, position: from }], nHead });
+        const [want, size] = [expected.out, terms].map((all) => all.subarray(from * c, to * c)) as [
+          Float64Array,
+          Float64Array,
+        ];
+        expect(errorByRow(await read(real, out), want, c, size)).toBeLessThan(TOLERANCES.attentionForward);
+      }
+    },
+  );
+});
