@@ -18,6 +18,7 @@ import { attentionDecode } from './kernels/attentionDecode.ts';
 import { crossEntropy } from './kernels/crossEntropy.ts';
 import { add, copy, dropout, zero, zeroGroup } from './kernels/elementwise.ts';
 import { embeddingBackward, embeddingForward } from './kernels/embedding.ts';
+import { fmaRate } from './kernels/fmaLimit.ts';
 import { layerNormBackward, layerNormForward } from './kernels/layerNorm.ts';
 import { linearBackward, linearForward } from './kernels/linear.ts';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
@@ -124,6 +125,11 @@ class WebgpuEngine implements Engine {
 
   async finish(): Promise<void> {
     await this.#gpu.commands.finish();
+  }
+
+  /** In multiply-adds that stay in registers. */
+  async peakFlops(precision: 'float32' | 'bf16', seconds: number): Promise<number | undefined> {
+    return precision === 'float32' ? fmaRate(this.#gpu, seconds) : undefined;
   }
 
   memory(): EngineMemory {

@@ -5,8 +5,10 @@ import type { Tensor } from '../../../src/engine/tensor.ts';
 import { Commands } from '../../../src/engine/webgpu/commands.ts';
 import { Gpu } from '../../../src/engine/webgpu/gpu.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
+import { nightlyIt } from '../../nightly.ts';
 import { whyUnavailable } from '../webgpu.ts';
-import { KernelContext, relativeError, seededIntegers, seededValues } from './harness.ts';
+import { KernelContext, relativeError, seededDropout, seededIntegers, seededValues } from './harness.ts';
+import { reference } from './sharedReference.ts';
 
 /** Numbers in a binding: less than most tensors here have. */
 const FLOATS_MAX = 8192;
@@ -105,6 +107,48 @@ describe.runIf(unavailable === undefined)('tensors in parts', () => {
       engine.linearCrossEntropy({ losses, inp, weight, weightTransposed, targets, dinp, dweight, scale: 0.1 });
       return [losses, dinp, dweight];
     }, 2e-6);
+  });
+
+  it.each([true, false])('linear layers, weight transposed: %s', async (weightTransposed) => {
+    const [n, ic, oc] = [150, 300, 79];
+    const shape = weightTransposed ? [oc, ic] : [ic, oc];
+    const [inp, weight] = [k.put([n, ic], seededValues(1, n * ic)), k.put(shape, seededValues(2, ic * oc))];
+    const [bias, residual] = [k.put([oc], seededValues(3, oc)), k.put([n, oc], seededValues(4, n * oc))];
+    const dout = k.put([n, oc], seededValues(5, n * oc));
+    const layer = { inp, weight, weightTransposed, bias };
+    await expectSame((engine) => {
+      const [out, preActivation, added, apart] = [k.out([n, oc]), k.out([n, oc]), k.out([n, oc]), k.out([n, oc])];
+      engine.linearForward({ ...layer, out, activation: { kind: 'gelu', preActivation } });
+      engine.linearForward({ ...layer, out: added, residual, dropout: seededDropout(6, 0.3) });
+      engine.linearForward({ ...layer, out: apart, rowsApart: true });
+      return [out, preActivation, added, apart];
+    });
+    const preActivation = k.put([n, ic], seededValues(7, n * ic));
+    await expectSame((engine) => {
+      const [dinp, dweight, dbias] = [k.out([n, ic]), k.zeros(shape), k.zeros([oc])];
+      const more = k.put([n, ic], seededValues(8, n * ic));
+      engine.linearBackward({ ...layer, dout, dinp, dinpActivation: { kind: 'gelu', preActivation }, dweight, dbias });
+      engine.linearBackward({ ...layer, dout, dinp: more, accumulate: true });
+      return [dinp, dweight, dbias, more];
+    });
+  });
+
+  nightlyIt('the token embedding of GPT-2 as a weight of either layout', { timeout: 600_000 }, async () => {
+    const [n, ic, oc] = [3, 768, 50_257];
+    const inputs = { inp: seededValues(1, n * ic), weight: seededValues(2, oc * ic), dout: seededValues(3, n * oc) };
+    for (const transposed of [true, false]) {
+      const [inp, dout] = [k.put([n, ic], inputs.inp), k.put([n, oc], inputs.dout)];
+      const weight = k.put(transposed ? [oc, ic] : [ic, oc], inputs.weight);
+      const [out, dinp, dweight] = [k.out([n, oc]), k.out([n, ic]), k.zeros(weight.shape)];
+      k.engine.linearForward({ inp, weight, weightTransposed: transposed, out });
+      k.engine.linearBackward({ inp, weight, weightTransposed: transposed, dout, dinp, dweight });
+      const shape = { n, ic, oc, transposed, bias: undefined };
+      const expected = reference.linearBackward({ ...inputs, ...shape }, inputs.dout);
+      await k.expectClose(out, reference.linearForward({ ...inputs, ...shape }), 'linearForward', 'out');
+      await k.expectClose(dinp, expected.dinp, 'linearBackward', 'dinp');
+      await k.expectClose(dweight, expected.dweight, 'linearBackward', 'dweight');
+      k.releaseAll();
+    }
   });
 
   it('squared norm', async () => {

@@ -13,8 +13,6 @@ export interface LanesTile {
   /** Rows and columns per lane: a subgroup has `lanes` times as many of both. */
   readonly rowsPerLane: number;
   readonly columnsPerLane: number;
-  /** Terms of a sum between two checks of the loop. */
-  readonly unroll: number;
 }
 
 /** All that the WGSL depends on. */
@@ -37,12 +35,20 @@ const operandParams: Record<string, Scalar> = {
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
+/** Reads where the sums start. */
+function startText(columnsPerLane: number, lanes: number): string {
+  return `for (var i = 0u; i < count; i++) {
+    let r = min(row + i / ${columnsPerLane}u, params.m - 1u);
+    sums[i] = initial[r * params.n + min(column + i % ${columnsPerLane}u * ${lanes}u, params.n - 1u)];
+  }`;
+}
+
 /** The program of one variant; the grid is [columns / (lanes · columnsPerLane), rows / (lanes · rowsPerLane), slices of k]. */
 export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
-  const { lanes, rowsPerLane, columnsPerLane, unroll, continues } = variant;
+  const { lanes, rowsPerLane, columnsPerLane, continues } = variant;
   const epilogue = epilogueText({ ...variant, vector: false });
   const [rows, columns] = [lanes * rowsPerLane, lanes * columnsPerLane];
-  const [groups, laneColumns, terms] = [range(rowsPerLane), range(columnsPerLane), range(unroll)];
+  const [groups, laneColumns] = [range(rowsPerLane), range(columnsPerLane)];
   const sums = range(rows).flatMap((r) => laneColumns.map((c) => `s${r}x${c}`));
   const lines = [
     ...groups.map(
@@ -51,24 +57,13 @@ export const lanesProgram = memoizedByFields((variant: LanesVariant) => {
     ...laneColumns.map(
       (c) => `let bAt${c} = params.bFrom + min(column + ${c * lanes}u, params.n - 1u) * params.bColumnStride;`,
     ),
-    ...range(rows).flatMap((r) =>
-      laneColumns.map(
-        (c) =>
-          `var s${r}x${c} = ${continues ? `initial[min(row + ${r}u, params.m - 1u) * params.n + min(column + ${c * lanes}u, params.n - 1u)]` : '0.0'};`,
-      ),
-    ),
-    `for (var k = kFrom; k < kEnd; k += ${unroll}u) {`,
-    ...terms.flatMap((t) => [
-      `let k${t} = min(k + ${t}u, kEnd - 1u);`,
-      ...groups.map((g) => `let a${g}t${t} = a[aAt${g} + k${t} * params.aStride];`),
-      ...laneColumns.map((c) => {
-        const value = `b[bAt${c} + k${t} * params.bStride]`;
-        return `let b${c}t${t} = ${t === 0 ? value : `select(0.0, ${value}, k + ${t}u < kEnd)`};`;
-      }),
-    ]),
+    ...sums.map((name, i) => `var ${name} = ${continues ? `sums[${i}]` : '0.0'};`),
+    'for (var k = kFrom; k < kEnd; k++) {',
+    ...groups.map((g) => `let a${g} = a[aAt${g} + k * params.aStride];`),
+    ...laneColumns.map((c) => `let b${c} = b[bAt${c} + k * params.bStride];`),
     ...range(rows).flatMap((r) => [
-      ...terms.map((t) => `let r${r}t${t} = subgroupBroadcast(a${Math.floor(r / lanes)}t${t}, ${r % lanes}u);`),
-      ...laneColumns.flatMap((c) => terms.map((t) => `s${r}x${c} = fma(r${r}t${t}, b${c}t${t}, s${r}x${c});`)),
+      `let r${r} = subgroupBroadcast(a${Math.floor(r / lanes)}, ${r % lanes}u);`,
+      ...laneColumns.map((c) => `s${r}x${c} = fma(r${r}, b${c}, s${r}x${c});`),
     ]),
     '}',
   ];
@@ -90,10 +85,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   let kEnd = min(params.k, kFrom + params.depth);
   let row = group.y * ${rows}u;
   let column = group.x * ${columns}u + lane;
+  // Sums start and end in a loop, because a software driver takes long to compile an access to memory. It would unroll one of a
+  // constant length.
+  let count = ${sums.length}u * min(params.m, 1u);
+  var sums: array<f32, ${sums.length}>;
+  ${continues ? startText(columnsPerLane, lanes) : ''}
   ${lines.join('\n  ')}
-  // One copy of what follows, because a software driver compiles each access to memory lane by lane.
-  var sums = array<f32, ${sums.length}>(${sums.join(', ')});
-  for (var i = 0u; i < ${sums.length}u; i++) {
+  sums = array<f32, ${sums.length}>(${sums.join(', ')});
+  for (var i = 0u; i < count; i++) {
     let r = row + i / ${columnsPerLane}u;
     let c = column + i % ${columnsPerLane}u * ${lanes}u;
     if (r < params.m && c < params.n) { finish(r + group.z * params.m, c, sums[i]); }

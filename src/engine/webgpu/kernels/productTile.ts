@@ -30,7 +30,7 @@ export interface TileVariant extends Tile, EpilogueVariant {
 }
 
 /** Parameters of both operands. */
-const operandParams: Record<string, Scalar> = {
+export const operandParams: Record<string, Scalar> = {
   k: 'u32',
   /** What one z of the grid sums. */
   depth: 'u32',
@@ -122,27 +122,31 @@ export const tileProgram = memoizedByFields((variant: TileVariant) => {
   const sums = rowGroups.flatMap((i) =>
     range(4).flatMap((r) => columnGroups.map((j) => ({ i, r, j, name: `s${i}${r}${j}` }))),
   );
-  const rowOf = (i: number, r: number) => `row + ${4 * i * down + r}u`;
-  const columnOf = (j: number) => `column + ${4 * j * across}u`;
-  const start = sums.map(({ i, r, j, name }) => {
-    if (!continues) return `  var ${name} = vec4f();`;
-    const elements = components.map(
-      (component, q) =>
-        `if (${columnOf(j)} + ${q}u < params.n) { ${name}.${component} = initial[(${rowOf(i, r)}) * params.n + ${columnOf(j)} + ${q}u]; }`,
-    );
-    return `  var ${name} = vec4f(); if (${rowOf(i, r)} < params.m) { ${elements.join(' ')} }`;
-  });
-  const stores = sums.map(({ i, r, j, name }) => {
-    const to = `${rowOf(i, r)} + group.z * params.m`;
-    const elements = components.map(
-      (component, q) =>
-        `if (${columnOf(j)} + ${q}u < params.n) { finish(${to}, ${columnOf(j)} + ${q}u, ${name}.${component}); }`,
-    );
-    const stored = vector
-      ? `if (${columnOf(j)} < params.n) { finish(${to}, ${columnOf(j)}, ${name}); }`
-      : elements.join(' ');
-    return `  if (${rowOf(i, r)} < params.m) { ${stored} }`;
-  });
+  const places = `let part = i / ${columnGroups.length}u;
+    let r = row + part / 4u * ${4 * down}u + part % 4u;
+    let c = column + i % ${columnGroups.length}u * ${4 * across}u;`;
+  const start = `
+  var sums: array<vec4f, ${sums.length}>;
+  ${
+    continues
+      ? `for (var i = 0u; i < ${sums.length}u; i++) {
+    ${places}
+    for (var q = 0u; q < 4u; q++) { sums[i][q] = initial[min(r, params.m - 1u) * params.n + min(c + q, params.n - 1u)]; }
+  }`
+      : ''
+  }
+  ${sums.map(({ name }, i) => `var ${name} = ${continues ? `sums[${i}]` : 'vec4f()'};`).join(' ')}`;
+  const element = vector
+    ? 'if (c < params.n) { finish(r + group.z * params.m, c, sum); }'
+    : 'for (var q = 0u; q < min(4u, params.n - min(c, params.n)); q++) { finish(r + group.z * params.m, c + q, sum[q]); }';
+  // A loop instead of a copy for each sum, which would make the program long.
+  const stores = `
+  sums = array<vec4f, ${sums.length}>(${sums.map(({ name }) => name).join(', ')});
+  for (var i = 0u; i < ${sums.length}u; i++) {
+    ${places}
+    var sum = sums[i];
+    if (r < params.m) { ${element} }
+  }`;
   const bindings: Record<string, Binding> = {
     ...epilogue.bindings,
     a: variant.vectorA ? 'read vec4f' : 'read f32',
@@ -167,7 +171,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let ty = local / ${across}u;
   let row = group.y * ${rows}u + 4u * ty;
   let column = group.x * ${columns}u + 4u * tx;
-${start.join('\n')}
+${start}
   for (var k = kFrom; k < kEnd; k += ${depth}u) {
 ${fillText('a', `group.y * ${rows}u`, rows, depth, threads, !transposeA)}
 ${fillText('b', `group.x * ${columns}u`, columns, depth, threads, transposeB)}
@@ -179,7 +183,7 @@ ${fillText('b', `group.x * ${columns}u`, columns, depth, threads, transposeB)}
     }
     workgroupBarrier();
   }
-${stores.join('\n')}
+${stores}
 }`,
   });
 });

@@ -1,0 +1,97 @@
+/**
+ * Which program and which tile a device gets for a product. All sum an element in one order, which depends on the shapes alone. The
+ * tiles for GPUs follow the literature: none has been measured on one yet.
+ */
+import type { Gpu } from '../gpu.ts';
+import { softwareLanes } from '../softwareLanes.ts';
+import type { LanesTile } from './productLanes.ts';
+import { FEW_COLUMNS, FEW_ROWS, FEW_SLICES } from './productRows.ts';
+import type { Tile } from './productTile.ts';
+
+export type ProductPlan =
+  | ({ readonly program: 'tile' } & Tile)
+  | ({ readonly program: 'lanes' } & LanesTile)
+  | { readonly program: 'rows' };
+
+const tile = (
+  rows: number,
+  columns: number,
+  depth: number,
+  threadRows: number,
+  threadColumns: number,
+): ProductPlan => ({
+  program: 'tile',
+  rows,
+  columns,
+  depth,
+  threadRows,
+  threadColumns,
+});
+
+/** For many and for few workgroups, by the vendor's name in WebGPU. All stay within 16 KiB of shared memory and 256 invocations. */
+const tiles: Readonly<Record<string, { readonly large: ProductPlan; readonly small: ProductPlan }>> = {
+  nvidia: { large: tile(128, 128, 16, 8, 8), small: tile(64, 64, 16, 4, 8) },
+  amd: { large: tile(128, 64, 16, 8, 4), small: tile(64, 64, 16, 4, 4) },
+  apple: { large: tile(64, 64, 16, 8, 4), small: tile(64, 32, 16, 4, 4) },
+  intel: { large: tile(64, 64, 16, 4, 4), small: tile(32, 64, 16, 4, 4) },
+};
+const otherTiles = { large: tile(64, 64, 16, 4, 8), small: tile(64, 32, 16, 4, 4) };
+
+/** All of them, for tests. */
+export const gpuPlans = [...Object.values(tiles), otherTiles].flatMap(({ large, small }) => [large, small]);
+
+/** Workgroups of a large tile that fill a GPU. */
+const GROUPS_FULL = 128;
+
+/** Multiply-adds below which a software driver takes longer to compile a large tile than it saves. */
+const SMALL_SOFTWARE = 2 ** 22;
+
+interface ProductShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly rowsApart?: boolean;
+}
+
+/** Whether rows are summed apart: a row's order of summation may not depend on the other rows then. */
+export function areRowsApart({ m, rowsApart }: ProductShape): boolean {
+  return m === 1 || rowsApart === true;
+}
+
+/** The plan for a product. */
+export function planFor(gpu: Gpu, shape: ProductShape): ProductPlan {
+  const { m, n, k } = shape;
+  const lanes = softwareLanes(gpu);
+  if (lanes > 0) {
+    const isSmall = m <= lanes || m * n * k < SMALL_SOFTWARE;
+    return { program: 'lanes', lanes, rowsPerLane: isSmall ? 1 : 4, columnsPerLane: isSmall ? 2 : 4 };
+  }
+  if (areRowsApart(shape)) return { program: 'rows' };
+  const { large, small } = tiles[gpu.info.vendor] ?? otherTiles;
+  const { rows, columns } = extentOf(large);
+  return Math.ceil(m / rows) * Math.ceil(n / columns) >= GROUPS_FULL ? large : small;
+}
+
+/** Rows and columns of a workgroup. */
+export function extentOf(plan: ProductPlan): { readonly rows: number; readonly columns: number } {
+  switch (plan.program) {
+    case 'tile':
+      return plan;
+    case 'lanes':
+      return { rows: plan.lanes * plan.rowsPerLane, columns: plan.lanes * plan.columnsPerLane };
+    case 'rows':
+      return { rows: FEW_ROWS, columns: FEW_COLUMNS };
+  }
+}
+
+/**
+ * In how many slices k is summed. Rows apart: as many as invocations of a workgroup read side by side. Else so that a product of few
+ * tiles and long sums, as of a weight's gradient, fills a GPU: about 256 workgroups of 64 × 64 elements.
+ */
+export function sliceCount(shape: ProductShape): number {
+  const { m, n, k } = shape;
+  if (areRowsApart(shape)) return k >= 256 ? FEW_SLICES : 1;
+  const groups = Math.ceil(m / 64) * Math.ceil(n / 64);
+  if (groups >= 128) return 1;
+  return Math.max(1, Math.min(Math.ceil(256 / groups), Math.floor(k / 256), 32));
+}
