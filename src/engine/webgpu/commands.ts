@@ -3,7 +3,7 @@
  * something is read or the batch is full; then the queue runs them in that order.
  */
 import { setTimeout } from 'node:timers/promises';
-import { invariant, messageOf, PeerError } from '../../base/errors.ts';
+import { InvariantError, invariant, messageOf, PeerError } from '../../base/errors.ts';
 import { bufferUsage, mapModeRead, shaderStageCompute } from './constants.ts';
 import type { DeviceBuffer, GpuTensor } from './memory.ts';
 import { PARAMS_BYTES, type Program, wgslOf, writeParams } from './program.ts';
@@ -26,10 +26,26 @@ export interface Call<B extends string, P extends string> {
   readonly groups: readonly [number, number?, number?];
 }
 
+/** Leaves everything as it is. */
+const nothing: Program = {
+  name: 'timestamp',
+  bindings: {},
+  params: {},
+  code: '@compute @workgroup_size(1) fn main() {}',
+};
+
 interface Range {
   readonly buffer: DeviceBuffer;
   readonly offset: number;
   readonly bytes: number;
+}
+
+/** Where temporary buffers come from. */
+interface TemporaryMemory {
+  take(bytes: number): DeviceBuffer;
+  give(buffer: DeviceBuffer): void;
+  /** Frees what is kept in excess and no batch from `batch` on uses. */
+  trim(batch: number): void;
 }
 
 interface Compiled {
@@ -40,11 +56,7 @@ interface Compiled {
 
 export class Commands {
   readonly device: GPUDevice;
-  /** Takes and gives back temporary buffers. */
-  readonly #scratch: {
-    take(bytes: number): DeviceBuffer;
-    give(buffer: DeviceBuffer): void;
-  };
+  readonly #memory: TemporaryMemory;
   readonly #compiled = new Map<Program, Compiled>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #paramsLayout: GPUBindGroupLayout;
@@ -62,9 +74,9 @@ export class Commands {
   /** Promises of Dawn that are pending. */
   readonly #pending = new Set<Promise<unknown>>();
 
-  constructor(device: GPUDevice, scratch: { take(bytes: number): DeviceBuffer; give(buffer: DeviceBuffer): void }) {
+  constructor(device: GPUDevice, memory: TemporaryMemory) {
     this.device = device;
-    this.#scratch = scratch;
+    this.#memory = memory;
     this.#paramsLayout = device.createBindGroupLayout({
       entries: [
         {
@@ -111,11 +123,19 @@ export class Commands {
     }
     pass.dispatchWorkgroups(call.groups[0], call.groups[1] ?? 1, call.groups[2] ?? 1);
     this.#calls += 1;
-    for (const copy of copies) this.#scratch.give(copy);
+    for (const copy of copies) this.#memory.give(copy);
   }
 
   /** Records a copy between buffers; offsets and length in bytes, multiples of 4. */
   copy(from: DeviceBuffer, fromOffset: number, to: DeviceBuffer, toOffset: number, bytes: number): void {
+    if (from === to) {
+      // WebGPU copies between two buffers only.
+      const between = this.#memory.take(bytes);
+      this.copy(from, fromOffset, between, 0, bytes);
+      this.copy(between, 0, to, toOffset, bytes);
+      this.#memory.give(between);
+      return;
+    }
     this.#endPass();
     this.#use(from);
     this.#use(to);
@@ -129,10 +149,13 @@ export class Commands {
     this.#open().clearBuffer(buffer.gpu, offset, bytes);
   }
 
-  /** Records a timestamp, after all before and before all after it. */
+  /** Records a timestamp, after all before and before all after it. Some drivers write none for a pass without a call. */
   mark(timestampWrites: GPUComputePassTimestampWrites): void {
     this.#endPass();
-    this.#open().beginComputePass({ timestampWrites }).end();
+    const pass = this.#open().beginComputePass({ timestampWrites });
+    pass.setPipeline(this.#compile(nothing).pipeline);
+    pass.dispatchWorkgroups(1);
+    pass.end();
   }
 
   /** Records what has no method of its own. */
@@ -159,6 +182,7 @@ export class Commands {
     this.#encoder = undefined;
     this.#calls = 0;
     this.#batch += 1;
+    this.#memory.trim(this.#batch);
     this.#closeScopes();
     this.#openScopes();
   }
@@ -211,11 +235,13 @@ export class Commands {
   close(): void {
     this.#isClosed = true;
     this.fail(new PeerError('the GPU was closed before it had answered'));
+    this.#pass = undefined;
     this.#encoder = undefined;
     this.#paramsBuffer.destroy();
   }
 
   #open(): GPUCommandEncoder {
+    invariant(!this.#isClosed, 'the webgpu engine was used after its end');
     this.#encoder ??= this.device.createCommandEncoder();
     return this.#encoder;
   }
@@ -252,7 +278,7 @@ export class Commands {
       );
       this.#use(range.buffer);
       if (isWritten(name) || !written.has(range.buffer)) return range;
-      const copy = this.#scratch.take(range.bytes);
+      const copy = this.#memory.take(range.bytes);
       copies.push(copy);
       this.copy(range.buffer, range.offset, copy, 0, range.bytes);
       return { buffer: copy, offset: 0, bytes: range.bytes };
@@ -291,7 +317,9 @@ export class Commands {
     });
     const pipeline = device.createComputePipeline({
       label: program.name,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout, this.#paramsLayout] }),
+      layout: device.createPipelineLayout({
+        bindGroupLayouts: Object.keys(program.params).length > 0 ? [layout, this.#paramsLayout] : [layout],
+      }),
       compute: {
         module: device.createShaderModule({ label: program.name, code: wgslOf(program) }),
         entryPoint: 'main',
@@ -326,7 +354,10 @@ function failureOf(error: GPUError): Error {
       `the GPU has too little free memory: ${first}; lower train.microBatchSize or model.blockSize, or end other programs on this GPU`,
     );
   }
-  return new PeerError(`the GPU refused a command: ${error.message}`);
+  if (error.constructor.name === 'GPUValidationError') {
+    return new InvariantError(`the GPU refused a command: ${error.message}`);
+  }
+  return new PeerError(`the GPU failed: ${error.message}`);
 }
 
 function rangeOf(bound: Bound): Range {

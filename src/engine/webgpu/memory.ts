@@ -11,7 +11,7 @@ import { bufferUsage } from './constants.ts';
 /** Where a binding may start, on any device: a multiple of this number of bytes. */
 const ALIGNMENT_BYTES = 256;
 
-/** A range of device memory that one tensor, group or transfer has. */
+/** The device memory of one tensor, group or transfer. */
 export interface DeviceBuffer {
   readonly gpu: GPUBuffer;
   /** Never used twice, for the cache of bind groups. */
@@ -29,7 +29,7 @@ export class GpuTensor implements Tensor {
   readonly buffer: DeviceBuffer;
   /** Where it starts in its buffer. */
   readonly byteOffset: number;
-  /** What of the pool it gives back; false for tensors of a group. */
+  /** Whether it has its buffer for itself, which the pool takes back; tensors of a group share one. */
   readonly isPooled: boolean;
   /** What was uploaded last to an int32 tensor: tokens and targets are checked and sorted on the host. */
   hostValues: Int32Array | undefined;
@@ -60,7 +60,7 @@ export class GpuTensorGroup implements TensorGroup {
     this.offsets = offsets;
     this.length = length;
     this.buffer = buffer;
-    this.block = new GpuTensor([length], 'float32', buffer, 0);
+    this.block = new GpuTensor([Math.max(ALIGNMENT_BYTES / 4, length)], 'float32', buffer, 0);
   }
 }
 
@@ -93,10 +93,17 @@ function sizeOfShape(shape: Shape): number {
   return shape.reduce((size, extent) => size * extent, 1);
 }
 
+/** Pooled memory that is not worth freeing. */
+const POOL_BYTES_MIN = 2 ** 26;
+
 /** Buffers of a size class serve each other: eight classes per power of two, so at most an eighth of a buffer is unused. */
 function classBytes(bytes: number): number {
   const step = Math.max(ALIGNMENT_BYTES, 2 ** Math.max(0, Math.floor(Math.log2(bytes)) - 3));
   return Math.ceil(bytes / step) * step;
+}
+
+function keyOf({ gpu, bytes }: DeviceBuffer): string {
+  return `${gpu.usage} ${bytes}`;
 }
 
 export class DeviceMemory {
@@ -108,6 +115,7 @@ export class DeviceMemory {
   readonly #all = new Set<DeviceBuffer>();
   #nextId = 0;
   #bytesInUse = 0;
+  #bytesInUsePeak = 0;
   #bytesHeld = 0;
   #bytesPeak = 0;
 
@@ -117,7 +125,7 @@ export class DeviceMemory {
   constructor(device: GPUDevice, watch: (error: Promise<GPUError | null>, report: () => Error) => void) {
     this.#device = device;
     this.#watch = watch;
-    this.#bufferBytesMax = device.limits.maxBufferSize;
+    this.#bufferBytesMax = 4 * Math.floor(device.limits.maxBufferSize / 4);
   }
 
   alloc(shape: Shape, dtype: DType): GpuTensor {
@@ -156,16 +164,40 @@ export class DeviceMemory {
 
   /** A buffer of at least `bytes` with the given usage, from the pool; its contents are unspecified. */
   take(bytes: number, usage: number = bufferUsage.tensor): DeviceBuffer {
-    const size = classBytes(bytes);
+    const size = Math.max(bytes, Math.min(classBytes(bytes), this.#bufferBytesMax));
     return this.#free.get(`${usage} ${size}`)?.pop() ?? this.#create(size, usage);
   }
 
   /** Gives it back. Commands that were recorded with it run first, because the queue keeps their order. */
   give(buffer: DeviceBuffer): void {
-    const key = `${buffer.gpu.usage} ${buffer.bytes}`;
+    const key = keyOf(buffer);
     const free = this.#free.get(key);
     if (free === undefined) this.#free.set(key, [buffer]);
     else free.push(buffer);
+  }
+
+  /** Frees a buffer of `take` instead of keeping it. Commands with it have been submitted. */
+  discard(buffer: DeviceBuffer): void {
+    this.#all.delete(buffer);
+    this.#bytesHeld -= buffer.bytes;
+    buffer.gpu.destroy();
+  }
+
+  /**
+   * Frees the pooled buffers that were used longest ago, those of batches before `batch`, while more is pooled than tensors ever took: what
+   * an evaluation with other shapes left, for example.
+   */
+  trim(batch: number): void {
+    let excess = this.#bytesHeld - this.#bytesInUse - Math.max(POOL_BYTES_MIN, this.#bytesInUsePeak);
+    if (excess <= 0) return;
+    const idle = [...this.#free.values()].flat().filter((buffer) => buffer.batch < batch);
+    for (const buffer of idle.sort((one, other) => one.batch - other.batch)) {
+      if (excess <= 0) return;
+      const free = this.#free.get(keyOf(buffer))!;
+      free.splice(free.indexOf(buffer), 1);
+      this.discard(buffer);
+      excess -= buffer.bytes;
+    }
   }
 
   memory(): EngineMemory {
@@ -186,6 +218,7 @@ export class DeviceMemory {
 
   #count(bytes: number): void {
     this.#bytesInUse += bytes;
+    this.#bytesInUsePeak = Math.max(this.#bytesInUsePeak, this.#bytesInUse);
     this.#bytesPeak = Math.max(this.#bytesPeak, this.#bytesHeld);
   }
 

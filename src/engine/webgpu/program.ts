@@ -2,6 +2,7 @@
  * A WGSL program: what it binds, its parameters, its text. The declarations of bindings and parameters are written from the same
  * tables that type the call, so a kernel's text holds only functions.
  */
+import { invariant } from '../../base/errors.ts';
 
 /** The element type of a bound array, as in WGSL. */
 export type Element = 'f32' | 'vec4f' | 'i32' | 'u32' | 'vec4u';
@@ -72,7 +73,8 @@ export function wgslOf({ bindings, params, code, enables = [] }: Program): strin
 export function writeParams({ params }: Program, values: Readonly<Record<string, number>>, slot: DataView): void {
   let at = 0;
   for (const [name, type] of Object.entries(params)) {
-    const value = values[name]!;
+    const value = values[name];
+    invariant(value !== undefined && at < PARAMS_BYTES, `the parameter ${name} has no value, or is one too many`);
     if (type === 'f32') slot.setFloat32(at, value, true);
     else slot.setInt32(at, value | 0, true);
     at += 4;

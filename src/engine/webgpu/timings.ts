@@ -90,7 +90,9 @@ export class GpuTimings implements DeviceTimings {
     }
   }
 
+  /** A batch that is recorded may still write to the sets. */
   #clear(): void {
+    if (this.#sets.length > 0) this.#commands.submit();
     for (const { querySet } of this.#sets) querySet.destroy();
     this.#sets = [];
   }

@@ -18,7 +18,7 @@ export class Transfers {
 
   /** Copies the bytes from `offset` on, as they are now, to all of `into`. */
   async read(buffer: DeviceBuffer, offset: number, into: HostArray): Promise<void> {
-    if (into.byteLength === 0) return;
+    if (into.byteLength === 0) return this.#commands.check();
     const staging = this.#memory.take(into.byteLength, bufferUsage.staging);
     this.#commands.copy(buffer, offset, staging, 0, into.byteLength);
     this.#commands.submit();
@@ -44,7 +44,7 @@ export class Transfers {
         }
       }
     } finally {
-      for (const copy of copies) this.#memory.give(copy);
+      for (const copy of copies) this.#memory.discard(copy);
     }
   }
 

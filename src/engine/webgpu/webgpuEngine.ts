@@ -107,6 +107,7 @@ class WebgpuEngine implements Engine {
   }
 
   async snapshot(groups: readonly TensorGroup[], into: readonly Float32Array[]): Promise<void> {
+    for (const [i, group] of groups.entries()) checkGroupRange('snapshot', group, 0, group.length, into[i]!);
     await this.#gpu.transfers.snapshot(
       groups.map((group) => gpuGroup(group).buffer),
       into,

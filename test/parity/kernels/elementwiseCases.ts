@@ -103,6 +103,16 @@ export function elementwiseCases(context: ContextGetter): void {
     });
   });
 
+  it('dropout compares with the rate itself, not with a rounded one', async () => {
+    // The 24 random bits of this element are 0.7 rounded down to float32.
+    const k = context();
+    const size = 870_345;
+    const out = k.out([1, size]);
+    const dropout = { rate: 0.7, seed: 1, step: 1, firstSample: 3, site: 3 };
+    k.engine.dropout({ out, inp: k.put([1, size], new Float32Array(size).fill(1)), dropout });
+    expect((await k.read(out)).at(-1)).toBe(0);
+  });
+
   describe.each(activationKinds)('%s', (kind) => {
     it.each([[1], [3, 13], [2, 3, 6_007]])('forward and backward of [%s, …]', async (...shape) => {
       const k = context();

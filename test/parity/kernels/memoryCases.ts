@@ -145,6 +145,31 @@ export function memoryCases(context: ContextGetter): void {
       expect([...read.subarray(10, 14)]).toEqual([0, 7, 8, 0]);
     });
 
+    it('may be empty', async () => {
+      const k = context();
+      const group = k.engine.allocGroup([]);
+      expect(group.tensors).toEqual([]);
+      k.engine.zeroGroup(group);
+      expect(await k.engine.squaredNorm(group)).toBe(0);
+    });
+
+    it('may have one tensor copied to another', async () => {
+      const k = context();
+      const group = k.engine.allocGroup([[5], [5]]);
+      const [values] = k.fillGroup(group, 1);
+      k.engine.copy({ out: group.tensors[1]!, inp: group.tensors[0]! });
+      expect(await k.read(group.tensors[1]!)).toEqual(values);
+    });
+
+    it('are not copied as a snapshot to arrays of another length', async () => {
+      const k = context();
+      const group = k.engine.allocGroup([[5], [5]]);
+      for (const length of [group.length - 1, group.length + 1]) {
+        const array = new Float32Array(new SharedArrayBuffer(4 * length));
+        await expect(k.engine.snapshot([group], [array])).rejects.toThrow(InvariantError);
+      }
+    });
+
     it('are not copied by ranges outside their block, nor with arrays of another length', async () => {
       const k = context();
       const { engine } = k;

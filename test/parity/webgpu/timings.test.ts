@@ -26,6 +26,13 @@ describe.skipIf(unavailable !== undefined)('timings of the webgpu engine', () =>
       const starts = times.map(({ startMs }) => startMs);
       expect(starts).toEqual(starts.toSorted((one, other) => one - other));
       expect(await engine.timings!.take()).toEqual([]);
+
+      // A step that is given up leaves timestamps that nobody takes.
+      engine.timings!.start();
+      engine.add({ out, a, b });
+      engine.timings!.start();
+      engine.zero(out);
+      expect((await engine.timings!.take()).map(({ kernel }) => kernel)).toEqual(['zero']);
     } finally {
       await engine.dispose();
     }

@@ -9,7 +9,7 @@ export const dropoutParams = {
   stepK1: 'u32',
   firstSample: 'u32',
   site: 'u32',
-  rate: 'f32',
+  threshold: 'u32',
   keepScale: 'f32',
 } as const satisfies Readonly<Record<string, Scalar>>;
 
@@ -22,7 +22,7 @@ export function dropoutValues({
   rate,
 }: Dropout): Record<keyof typeof dropoutParams, number> {
   const { k0, k1 } = randomKey(seed, step);
-  return { stepK0: k0, stepK1: k1, firstSample, site, rate, keepScale: 1 / (1 - rate) };
+  return { stepK0: k0, stepK1: k1, firstSample, site, threshold: Math.ceil(rate * 2 ** 24), keepScale: 1 / (1 - rate) };
 }
 
 /**
@@ -45,7 +45,7 @@ fn dropoutKey(sample: u32) -> vec2u {
 }
 fn keep(key: vec2u, index: u32, x: f32) -> f32 {
   let bits = mix32(mix32(index ^ key.x) + key.y);
-  return select(x * params.keepScale, 0.0, f32(bits >> 8u) * 0x1p-24 < params.rate);
+  return select(x * params.keepScale, 0.0, (bits >> 8u) < params.threshold);
 }`;
 
 /** `keep4(key, indices, x) -> vec4f`: `keep` of four elements. */
@@ -58,5 +58,5 @@ fn mix32x4(value: vec4u) -> vec4u {
 }
 fn keep4(key: vec2u, indices: vec4u, x: vec4f) -> vec4f {
   let bits = mix32x4(mix32x4(indices ^ vec4u(key.x)) + vec4u(key.y));
-  return select(x * params.keepScale, vec4f(), vec4f(bits >> vec4u(8u)) * 0x1p-24 < vec4f(params.rate));
+  return select(x * params.keepScale, vec4f(), (bits >> vec4u(8u)) < vec4u(params.threshold));
 }`;
