@@ -5,5 +5,5 @@ import type { Gpu } from './gpu.ts';
 export function softwareLanes({ device, info }: Gpu): number {
   const { isFallbackAdapter, subgroupMinSize, subgroupMaxSize } = info;
   const isKnown = isFallbackAdapter && device.features.has('subgroups') && subgroupMinSize === subgroupMaxSize;
-  return isKnown ? subgroupMaxSize : 0;
+  return isKnown ? (subgroupMaxSize ?? 0) : 0;
 }
