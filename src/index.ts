@@ -58,6 +58,7 @@ export type { EncodeSteps, StreamDecoder, Tokenizer } from './data/tokenizers/to
 export type { TrainingProgress } from './data/tokenizers/trainTokenizer.ts';
 export type { DeviceTimings, EngineMemory, KernelTime } from './engine/device.ts';
 export type { Engine } from './engine/engine.ts';
+export type { EnginePrecision } from './engine/engineEntry.ts';
 export type {
   AdamwOptions,
   AttentionOptions,
