@@ -71,6 +71,12 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
     await expect(attend(small, { ...shape, t: 99 })).rejects.toThrow('a sample of qkv has 17,820 bytes');
   });
 
+  it('refuses heads that are wider than its registers, and says what to change', async () => {
+    await expect(attend(gpu, { b: 1, t: 2, nHead: 1, headSize: 257, rate: 0 })).rejects.toThrow(
+      'a head has 257 channels, but at most 256 are supported: raise model.nHead',
+    );
+  });
+
   // Compiling these for a software driver takes most of the time.
   const shapes = [
     { b: 2, t: 70, nHead: 2, headSize: 5, rate: 0 },

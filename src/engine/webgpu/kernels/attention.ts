@@ -2,7 +2,6 @@
  * Causal attention in tiles of queries by keys. The softmax is a running maximum and sum, so no [T, T] matrix exists (FlashAttention-2:
  * https://arxiv.org/abs/2307.08691). Tiles that no query of the workgroup sees are not read.
  */
-import { attentionShape } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
@@ -14,6 +13,7 @@ import { attentionForwardTiles } from '../wgsl/attentionForwardTiles.ts';
 import { laneRows } from '../wgsl/attentionLanes.ts';
 import { ROWS, rowElement } from '../wgsl/attentionTiles.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
+import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { rangeDropout, sampleRanges } from './sampleRanges.ts';
 
@@ -76,12 +76,11 @@ export function rowGroups(t: number, lanes: number): number {
 
 export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForward'>): void {
   const { nHead, dropout } = options;
-  const { b, t, c } = attentionShape(options);
+  const { b, t, c, headSize } = headShape(options);
   const qkv = gpuTensor(options.qkv, 'qkv');
   const out = ofSize(options.out, 'out', b * t * c);
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
   const lanes = softwareLanes(gpu);
-  const headSize = c / nHead;
   const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined);
   for (const range of sampleRanges(gpu, b, 3 * t * c, 'qkv')) {
     const rows = range.bind(qkv, 3 * t * c);

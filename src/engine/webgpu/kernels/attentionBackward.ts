@@ -3,7 +3,6 @@
  * atomics: one whose workgroups have queries and meet keys, then one whose workgroups have keys and meet queries. Sums have the
  * order of the rows that are met.
  */
-import { attentionShape } from '../../attentionOptions.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensor, gpuTensor } from '../memory.ts';
@@ -14,6 +13,7 @@ import { attentionKeyTiles, attentionQueryTiles } from '../wgsl/attentionBackwar
 import { rowElement } from '../wgsl/attentionTiles.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
 import { rowGroups } from './attention.ts';
+import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { rangeDropout, sampleRanges } from './sampleRanges.ts';
 
@@ -70,13 +70,12 @@ const keyPass = memoized((lanes: number, headSize: number, hasDropout: boolean) 
 
 export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBackward'>): void {
   const { nHead, dropout } = options;
-  const { b, t, c } = attentionShape(options);
+  const { b, t, c, headSize } = headShape(options);
   const [qkv, dqkv] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.dqkv, 'dqkv', options.qkv.size)];
   const [out, dout] = [ofSize(options.out, 'out', b * t * c), ofSize(options.dout, 'dout', b * t * c)];
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
   const ranges = sampleRanges(gpu, b, 3 * t * c, 'qkv');
   const lanes = softwareLanes(gpu);
-  const headSize = c / nHead;
   const key = [lanes, lanes > 0 ? 0 : headSize, dropout !== undefined] as const;
   gpu.withTemporary([ranges[0]!.count, nHead, t], (meanGradients: GpuTensor) => {
     for (const range of ranges) {

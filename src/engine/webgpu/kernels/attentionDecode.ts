@@ -3,13 +3,14 @@
  * blocks of the positions that a query sees are workgroups, and what they find is merged in order. Many are attended to in the tiles
  * of the forward pass.
  */
-import { attentionShape, expectCache, expectSequences } from '../../attentionOptions.ts';
+import { expectCache, expectSequences } from '../../attentionOptions.ts';
 import type { CachedKeys, KernelOptions } from '../../kernels.ts';
 import type { Gpu } from '../gpu.ts';
 import { gpuTensor } from '../memory.ts';
 import { flatGroups, flatMain, program } from '../program.ts';
 import { scoreMin } from '../wgsl/attentionTiles.ts';
 import { attendInTiles } from './attention.ts';
+import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { SampleRange } from './sampleRanges.ts';
 
@@ -117,7 +118,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 export function attentionDecode(gpu: Gpu, options: KernelOptions<'attentionDecode'>): void {
   const { sequences, nHead } = options;
-  const { b, t, c } = attentionShape(options);
+  const { b, t, c } = headShape(options);
   const [qkv, out] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.out, 'out', b * t * c)];
   expectSequences(sequences, b);
   for (const cache of sequences) expectCache(cache, t, c);
