@@ -50,21 +50,28 @@ it('says that an output is current when it was made of the same, to the end', as
   expect(isCurrent([output], stamp, made)).toBe(false);
 });
 
-it('builds again when the examples are gone, as after node-gyp, and only then', () => {
+/** prepare.mjs in a folder of its own, with a compiler that is this program. @returns its path */
+function prepareWith(compiler: string): string {
   const scripts = join(root, 'scripts');
   mkdirSync(scripts);
-  for (const name of ['prepare.mjs', 'outputStamp.mjs']) {
+  for (const name of ['prepare.mjs', 'outputStamp.mjs', 'buildTools.mjs']) {
     copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
   }
   for (const name of ['write-commit.mjs', 'finish-build.mjs']) writeFileSync(join(scripts, name), '');
-  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  mkdirSync(join(compiler, '..'), { recursive: true });
+  const typescript = join(root, 'node_modules', 'typescript');
+  mkdirSync(join(typescript, 'bin'), { recursive: true });
+  writeFileSync(join(typescript, 'package.json'), '{}');
+  writeFileSync(join(typescript, 'bin', 'tsc'), compiler);
+  return join(scripts, 'prepare.mjs');
+}
+
+it('builds again when the examples are gone, as after node-gyp, and only then', () => {
   const build =
     "for (const path of ['dist/cli', 'build/examples']) fs.mkdirSync(path, { recursive: true });" +
     "fs.writeFileSync('dist/cli/main.js', ''); console.log('it was built')";
-  writeFileSync(compiler, `const fs = require('node:fs');${build}`);
+  const script = prepareWith(`const fs = require('node:fs');${build}`);
   const prepare = () => {
-    const { status, stdout } = spawnSync(process.execPath, [join(scripts, 'prepare.mjs')], { encoding: 'utf8' });
+    const { status, stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
     expect(status).toBe(0);
     return stdout.includes('it was built');
   };
@@ -74,22 +81,18 @@ it('builds again when the examples are gone, as after node-gyp, and only then', 
 });
 
 it('a compiler that fails leaves no stamp, and its exit code', () => {
-  const scripts = join(root, 'scripts');
-  mkdirSync(scripts);
-  for (const name of ['prepare.mjs', 'outputStamp.mjs'])
-    copyFileSync(join(packageRoot, 'scripts', name), join(scripts, name));
-  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  mkdirSync(join(compiler, '..'), { recursive: true });
-  writeFileSync(compiler, "process.exitCode = process.argv.includes('tsconfig.examples.json') ? 3 : 0");
+  const script = prepareWith("process.exitCode = process.argv.includes('tsconfig.examples.json') ? 3 : 0");
   mkdirSync(join(root, 'dist'));
   writeFileSync(join(root, 'dist', 'build.stamp'), 'old');
-  expect(spawnSync(process.execPath, [join(scripts, 'prepare.mjs')]).status).toBe(3);
+  expect(spawnSync(process.execPath, [script]).status).toBe(3);
   expect(existsSync(join(root, 'dist', 'build.stamp'))).toBe(false);
 });
 
 it('does not outlive a script that writes dist/ by itself', () => {
   const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
-  const writing = Object.entries<string>(scripts).filter(([, command]) => /tsconfig\.build\.json/.test(command));
+  const writing = Object.entries<string>(scripts).filter(([, command]) =>
+    /tsconfig\.build\.json(?! --noEmit)/.test(command),
+  );
   expect(writing.map(([name]) => name)).toEqual(['docs:config']);
   for (const [name, command] of writing) {
     expect(command, name).toMatch(/^node -e "fs\.rmSync\('dist\/build\.stamp',\{force:true\}\)" && /);
