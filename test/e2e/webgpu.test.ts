@@ -53,7 +53,7 @@ describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 300_000 }
     it('a device that is lost', async () => {
       const { code, stdout, stderr } = await program('lost', {
         ...lose('lost-in-program'),
-        LOCKSTEP_TEST_LOSE_AFTER: '2',
+        LOCKSTEP_TEST_LOSE_AT_READ: '2',
       });
       expect(stderr).not.toMatch(/FATAL|not resolved or rejected/);
       expect(stdout).toMatch(/^the GPU was lost: .*; start this worker again$/m);

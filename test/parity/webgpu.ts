@@ -5,19 +5,29 @@
 import { messageOf } from '../../src/base/errors.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { createTfjsEngine } from '../../src/engine/tfjs/tfjsEngine.ts';
+import { isNightly } from '../skippedTests.ts';
+
+/** Whether TensorFlow.js' backend was installed: at night. */
+export const isTfjsRequired = process.env['LOCKSTEP_REQUIRE_WEBGPU'] === '1' && isNightly;
 
 /** TensorFlow.js on WebGPU. */
 export async function createTfjsWebgpu(): Promise<Engine> {
   return createTfjsEngine({ deviceKind: 'webgpu' });
 }
 
-/** Why an engine on WebGPU does not start; undefined if it does. */
-export async function whyUnavailable(createEngine: () => Promise<Engine>): Promise<string | undefined> {
+/**
+ * Why an engine on WebGPU does not start; undefined if it does.
+ * @param isRequired then its absence is thrown
+ */
+export async function whyUnavailable(
+  createEngine: () => Promise<Engine>,
+  isRequired = process.env['LOCKSTEP_REQUIRE_WEBGPU'] === '1',
+): Promise<string | undefined> {
   try {
     await (await createEngine()).dispose();
     return undefined;
   } catch (error) {
-    if (process.env['LOCKSTEP_REQUIRE_WEBGPU'] === '1') throw error;
+    if (isRequired) throw error;
     return messageOf(error);
   }
 }

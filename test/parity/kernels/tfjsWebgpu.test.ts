@@ -1,4 +1,4 @@
-import { createTfjsWebgpu, whyUnavailable } from '../webgpu.ts';
+import { createTfjsWebgpu, isTfjsRequired, whyUnavailable } from '../webgpu.ts';
 import { kernelSuite } from './kernelSuite.ts';
 
-kernelSuite('tfjs webgpu', createTfjsWebgpu, { unavailable: await whyUnavailable(createTfjsWebgpu) });
+kernelSuite('tfjs webgpu', createTfjsWebgpu, { unavailable: await whyUnavailable(createTfjsWebgpu, isTfjsRequired) });

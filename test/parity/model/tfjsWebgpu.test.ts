@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
-import { createTfjsWebgpu, whyUnavailable } from '../webgpu.ts';
+import { createTfjsWebgpu, isTfjsRequired, whyUnavailable } from '../webgpu.ts';
 import { modelSuite } from './modelSuite.ts';
 
-const unavailable = await whyUnavailable(createTfjsWebgpu);
+const unavailable = await whyUnavailable(createTfjsWebgpu, isTfjsRequired);
 if (unavailable !== undefined) process.stdout.write(`tfjs webgpu: model suite not run: ${unavailable}\n`);
 
 describe.runIf(unavailable === undefined)('on a GPU', () => {
