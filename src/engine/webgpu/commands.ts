@@ -4,16 +4,15 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import { InvariantError, invariant, messageOf, PeerError } from '../../base/errors.ts';
-import { bufferUsage, mapModeRead, shaderStageCompute } from './constants.ts';
+import { bufferUsage, mapModeRead } from './constants.ts';
 import type { DeviceBuffer, GpuTensor } from './memory.ts';
-import { PARAMS_BYTES, type Program, wgslOf, writeParams } from './program.ts';
+import { type BoundRange, Pipelines } from './pipelines.ts';
+import { PARAMS_BYTES, type Program, writeParams } from './program.ts';
 
 /** Calls in a batch: enough to pay for the submission, few enough that the GPU starts early. */
 const CALLS_MAX = 256;
 /** How long after a rejected promise Dawn may say that the device is lost. */
 const LOSS_MS = 1000;
-/** Bind groups that are kept. A training step uses the same few hundred again. */
-const BIND_GROUPS_MAX = 8192;
 
 /** A tensor as a program sees it: all of it, or elements [from, from + length), `from` being a multiple of 64. */
 export type Bound = GpuTensor | { readonly tensor: GpuTensor; readonly from: number; readonly length: number };
@@ -34,12 +33,6 @@ const nothing: Program = {
   code: '@compute @workgroup_size(1) fn main() {}',
 };
 
-interface Range {
-  readonly buffer: DeviceBuffer;
-  readonly offset: number;
-  readonly bytes: number;
-}
-
 /** Where temporary buffers come from. */
 interface TemporaryMemory {
   take(bytes: number): DeviceBuffer;
@@ -48,18 +41,10 @@ interface TemporaryMemory {
   trim(batch: number): void;
 }
 
-interface Compiled {
-  readonly id: number;
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
-}
-
 export class Commands {
   readonly device: GPUDevice;
   readonly #memory: TemporaryMemory;
-  readonly #compiled = new Map<Program, Compiled>();
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
-  readonly #paramsLayout: GPUBindGroupLayout;
+  readonly #pipelines: Pipelines;
   readonly #paramsBuffer: GPUBuffer;
   readonly #paramsGroup: GPUBindGroup;
   readonly #params = new DataView(new ArrayBuffer(CALLS_MAX * PARAMS_BYTES));
@@ -77,18 +62,10 @@ export class Commands {
   constructor(device: GPUDevice, memory: TemporaryMemory) {
     this.device = device;
     this.#memory = memory;
-    this.#paramsLayout = device.createBindGroupLayout({
-      entries: [
-        {
-          binding: 0,
-          visibility: shaderStageCompute,
-          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: 0 },
-        },
-      ],
-    });
+    this.#pipelines = new Pipelines(device);
     this.#paramsBuffer = device.createBuffer({ size: CALLS_MAX * PARAMS_BYTES, usage: bufferUsage.uniform });
     this.#paramsGroup = device.createBindGroup({
-      layout: this.#paramsLayout,
+      layout: this.#pipelines.paramsLayout,
       entries: [{ binding: 0, resource: { buffer: this.#paramsBuffer, size: PARAMS_BYTES } }],
     });
     this.#openScopes();
@@ -110,12 +87,12 @@ export class Commands {
 
   /** Records one call. */
   run<B extends string, P extends string>(program: Program<B, P>, call: Call<B, P>): void {
-    const { id, pipeline, layout } = this.#compile(program);
+    const compiled = this.#pipelines.compile(program);
     if (this.#calls === CALLS_MAX) this.submit();
     const { ranges, copies } = this.#ranges(program, call.tensors);
     const pass = this.#openPass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, this.#bindGroup(id, layout, ranges));
+    pass.setPipeline(compiled.pipeline);
+    pass.setBindGroup(0, this.#pipelines.bindGroup(compiled, ranges));
     if (Object.keys(program.params).length > 0) {
       const offset = this.#calls * PARAMS_BYTES;
       writeParams(program, call.params, new DataView(this.#params.buffer, offset, PARAMS_BYTES));
@@ -153,7 +130,7 @@ export class Commands {
   mark(timestampWrites: GPUComputePassTimestampWrites): void {
     this.#endPass();
     const pass = this.#open().beginComputePass({ timestampWrites });
-    pass.setPipeline(this.#compile(nothing).pipeline);
+    pass.setPipeline(this.#pipelines.compile(nothing).pipeline);
     pass.dispatchWorkgroups(1);
     pass.end();
   }
@@ -269,7 +246,7 @@ export class Commands {
     const isWritten = (name: string) => program.bindings[name]!.startsWith('read_write');
     const written = new Set(names.filter(isWritten).map((name) => rangeOf(tensors[name]!).buffer));
     const copies: DeviceBuffer[] = [];
-    const ranges = names.map((name): Range => {
+    const ranges = names.map((name): BoundRange => {
       const range = rangeOf(tensors[name]!);
       const { maxStorageBufferBindingSize } = this.device.limits;
       invariant(
@@ -284,50 +261,6 @@ export class Commands {
       return { buffer: copy, offset: 0, bytes: range.bytes };
     });
     return { ranges, copies };
-  }
-
-  #bindGroup(program: number, layout: GPUBindGroupLayout, ranges: readonly Range[]): GPUBindGroup {
-    let key = `${program}`;
-    for (const { buffer, offset, bytes } of ranges) key += `,${buffer.id}:${offset}:${bytes}`;
-    const known = this.#bindGroups.get(key);
-    if (known !== undefined) return known;
-    if (this.#bindGroups.size === BIND_GROUPS_MAX) this.#bindGroups.clear();
-    const made = this.device.createBindGroup({
-      layout,
-      entries: ranges.map(({ buffer, offset, bytes }, binding) => ({
-        binding,
-        resource: { buffer: buffer.gpu, offset, size: bytes },
-      })),
-    });
-    this.#bindGroups.set(key, made);
-    return made;
-  }
-
-  #compile(program: Program): Compiled {
-    const known = this.#compiled.get(program);
-    if (known !== undefined) return known;
-    const { device } = this;
-    const layout = device.createBindGroupLayout({
-      label: program.name,
-      entries: Object.values<string>(program.bindings).map((binding, i) => ({
-        binding: i,
-        visibility: shaderStageCompute,
-        buffer: { type: binding.startsWith('read_write') ? 'storage' : 'read-only-storage' },
-      })),
-    });
-    const pipeline = device.createComputePipeline({
-      label: program.name,
-      layout: device.createPipelineLayout({
-        bindGroupLayouts: Object.keys(program.params).length > 0 ? [layout, this.#paramsLayout] : [layout],
-      }),
-      compute: {
-        module: device.createShaderModule({ label: program.name, code: wgslOf(program) }),
-        entryPoint: 'main',
-      },
-    });
-    const compiled = { id: this.#compiled.size, pipeline, layout };
-    this.#compiled.set(program, compiled);
-    return compiled;
   }
 
   #openScopes(): void {
@@ -360,7 +293,7 @@ function failureOf(error: GPUError): Error {
   return new PeerError(`the GPU failed: ${error.message}`);
 }
 
-function rangeOf(bound: Bound): Range {
+function rangeOf(bound: Bound): BoundRange {
   if (!('tensor' in bound)) return { buffer: bound.buffer, offset: bound.byteOffset, bytes: 4 * bound.size };
   const { tensor, from, length } = bound;
   invariant(from % 64 === 0 && from + length <= tensor.size, `elements [${from}, +${length}) of [${tensor.shape}]`);
