@@ -99,15 +99,16 @@ export function cautionOf(adapters: readonly GpuAdapter[]): string | undefined {
   return `${list}, and only the first of each name can be used: start one program per GPU, each in a container with one of them`;
 }
 
-const wanted = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
+/** Optional features that a device is opened with where it has them. */
+export const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
 
 /** One adapter in a line, for `launch doctor`. */
 export function adapterText({ name, info, features, limits, isSoftware, count }: GpuAdapter): string {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toLocaleString('en-US', { maximumFractionDigits: 2 })} GiB`;
-  const present = wanted.filter((feature) => features.has(feature));
+  const present = wantedFeatures.filter((feature) => features.has(feature));
   const subgroups = info.subgroupMinSize ? `subgroups of ${sizes(info)}` : 'subgroups';
   const texts = present.map((feature) => (feature === 'subgroups' ? subgroups : feature));
-  const missing = wanted.filter((feature) => !features.has(feature)).map((feature) => `no ${feature}`);
+  const missing = wantedFeatures.filter((feature) => !features.has(feature)).map((feature) => `no ${feature}`);
   return [
     `${name}${count > 1 ? ` (one of ${count})` : ''}${isSoftware ? ' (software driver, for tests only)' : ''}`,
     ...[...texts, ...missing],

@@ -1,10 +1,7 @@
 /** Opens a GPU. */
 import { invariant, messageOf, UserError } from '../../base/errors.ts';
-import { countedAdapters } from './adapters.ts';
+import { countedAdapters, wantedFeatures } from './adapters.ts';
 import { Gpu } from './gpu.ts';
-
-/** What kernels use where the device has it. */
-const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
 
 /**
  * @param device which of the counted adapters
