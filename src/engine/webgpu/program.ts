@@ -96,7 +96,7 @@ ${body}
 }
 
 /** The most workgroups in one dimension that every device allows. */
-const GROUPS_MAX = 65_535;
+export const GROUPS_MAX = 65_535;
 
 /** The workgroups that cover `count` invocations of `flatMain`. */
 export function flatGroups(count: number): readonly [number, number] {

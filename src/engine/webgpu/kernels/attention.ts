@@ -70,7 +70,7 @@ const decode = memoized((lanes: number, headSize: number) =>
 );
 
 /** Workgroups for `t` rows. */
-export function rowGroups(t: number, lanes: number): number {
+export function tileGroups(t: number, lanes: number): number {
   return Math.ceil(t / (lanes > 0 ? laneRows(lanes) : ROWS));
 }
 
@@ -103,7 +103,7 @@ export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForw
         zero: 0,
         ...rangeDropout(dropout, range.first),
       },
-      groups: [rowGroups(t, lanes), nHead, range.count],
+      groups: [tileGroups(t, lanes), nHead, range.count],
     });
   }
 }
@@ -140,6 +140,6 @@ export function attendInTiles(gpu: Gpu, { out, qkv, keys, values, position, t, c
       headSize,
       scale: 1 / Math.sqrt(headSize),
     },
-    groups: [rowGroups(t, lanes), nHead],
+    groups: [tileGroups(t, lanes), nHead],
   });
 }

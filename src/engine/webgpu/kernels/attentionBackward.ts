@@ -12,7 +12,7 @@ import { attentionKeyLanes, attentionQueryLanes } from '../wgsl/attentionBackwar
 import { attentionKeyTiles, attentionQueryTiles } from '../wgsl/attentionBackwardTiles.ts';
 import { rowElement } from '../wgsl/attentionTiles.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
-import { rowGroups } from './attention.ts';
+import { tileGroups } from './attention.ts';
 import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { rangeDropout, sampleRanges } from './sampleRanges.ts';
@@ -94,7 +94,7 @@ export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBac
         scale: 1 / Math.sqrt(headSize),
         ...rangeDropout(dropout, range.first),
       };
-      const groups = [rowGroups(t, lanes), nHead, range.count] as const;
+      const groups = [tileGroups(t, lanes), nHead, range.count] as const;
       gpu.run(queryPass(...key), { tensors: { ...tensors, out: result.bound }, params, groups });
       gpu.run(keyPass(...key), { tensors, params, groups });
     }

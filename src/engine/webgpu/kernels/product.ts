@@ -3,11 +3,9 @@
  * Tensors that exceed a binding are multiplied part by part. The order in which an element is summed depends on the shapes alone.
  */
 import type { Gpu } from '../gpu.ts';
+import { GROUPS_MAX } from '../program.ts';
 import { addSlices, type Matrix, type Place, type ProductOptions, runProduct, stridesOf } from './productCall.ts';
 import { extentOf, planFor, sliceCount } from './productPlan.ts';
-
-/** The most workgroups in one dimension that every device allows. */
-const GROUPS_MAX = 65_535;
 
 type Interval = readonly [from: number, to: number];
 
@@ -21,7 +19,7 @@ export function product(gpu: Gpu, options: ProductOptions): void {
   for (const rows of intervals(m, steps.m)) {
     for (const columns of intervals(n, steps.n)) {
       const place = { firstRow: rows[0], firstColumn: columns[0], width: n };
-      inSlices(gpu, partOf(planned, { m: rows, n: columns }), depth, steps.k, place);
+      inSlices(gpu, partOfProduct(planned, { m: rows, n: columns }), depth, steps.k, place);
     }
   }
 }
@@ -38,7 +36,7 @@ function inSlices(gpu: Gpu, options: ProductOptions, depth: number, termsMax: nu
       if (k <= termsMax) runProduct(gpu, sliced, { depth });
       else {
         for (const [i, slice] of slices.entries()) {
-          const part = partOf(sliced, { k: slice });
+          const part = partOfProduct(sliced, { k: slice });
           inTerms(gpu, { ...part, out: { tensor: sums, from: i * m * n } }, termsMax, {});
         }
       }
@@ -54,7 +52,7 @@ function inTerms(gpu: Gpu, options: ProductOptions, termsMax: number, place: Pla
     runProduct(gpu, options, place);
     return;
   }
-  const parts = intervals(k, termsMax).map((terms) => partOf(options, { k: terms }));
+  const parts = intervals(k, termsMax).map((terms) => partOfProduct(options, { k: terms }));
   gpu.withTemporary([m, n], (sums) => {
     for (const [i, part] of parts.entries()) {
       const initial = i > 0 ? { initial: sums } : {};
@@ -69,7 +67,10 @@ function withoutEpilogue({ epilogue: _, ...options }: ProductOptions): ProductOp
 }
 
 /** The product of some rows, columns or terms. */
-function partOf(options: ProductOptions, { m, n, k }: { m?: Interval; n?: Interval; k?: Interval }): ProductOptions {
+function partOfProduct(
+  options: ProductOptions,
+  { m, n, k }: { m?: Interval; n?: Interval; k?: Interval },
+): ProductOptions {
   const { a, b, out, transposeA = false, transposeB = false } = options;
   const [m0, m1] = m ?? [0, options.m];
   const [n0, n1] = n ?? [0, options.n];
