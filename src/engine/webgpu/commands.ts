@@ -5,7 +5,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { InvariantError, invariant, messageOf, PeerError } from '../../base/errors.ts';
 import { bufferUsage, mapModeRead } from './constants.ts';
-import type { DeviceBuffer, GpuTensor } from './memory.ts';
+import { BINDING_ALIGNMENT, type DeviceBuffer, type GpuTensor } from './memory.ts';
 import { type BoundRange, Pipelines } from './pipelines.ts';
 import { PARAMS_BYTES, type Program, writeParams } from './program.ts';
 
@@ -14,7 +14,7 @@ const CALLS_MAX = 256;
 /** How long after a rejected promise Dawn may say that the device is lost. */
 const LOSS_MS = 1000;
 
-/** A tensor as a program sees it: all of it, or elements [from, from + length), `from` being a multiple of 64. */
+/** A tensor as a program sees it: all of it, or elements [from, from + length), `from` being a multiple of BINDING_ALIGNMENT. */
 export type Bound = GpuTensor | { readonly tensor: GpuTensor; readonly from: number; readonly length: number };
 
 /** One call of a program. */
@@ -296,6 +296,9 @@ function failureOf(error: GPUError): Error {
 function rangeOf(bound: Bound): BoundRange {
   if (!('tensor' in bound)) return { buffer: bound.buffer, offset: bound.byteOffset, bytes: 4 * bound.size };
   const { tensor, from, length } = bound;
-  invariant(from % 64 === 0 && from + length <= tensor.size, `elements [${from}, +${length}) of [${tensor.shape}]`);
+  invariant(
+    from % BINDING_ALIGNMENT === 0 && from + length <= tensor.size,
+    `elements [${from}, +${length}) of [${tensor.shape}]`,
+  );
   return { buffer: tensor.buffer, offset: tensor.byteOffset + 4 * from, bytes: 4 * length };
 }

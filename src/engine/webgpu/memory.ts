@@ -8,8 +8,8 @@ import type { EngineMemory } from '../device.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { bufferUsage } from './constants.ts';
 
-/** Where a binding may start, on any device: a multiple of this number of bytes. */
-const ALIGNMENT_BYTES = 256;
+/** Where a binding may start, on any device: a multiple of this number of elements, 256 bytes. */
+export const BINDING_ALIGNMENT = 64;
 
 /** The device memory of one tensor, group or transfer. */
 export interface DeviceBuffer {
@@ -60,7 +60,7 @@ export class GpuTensorGroup implements TensorGroup {
     this.offsets = offsets;
     this.length = length;
     this.buffer = buffer;
-    this.block = new GpuTensor([Math.max(ALIGNMENT_BYTES / 4, length)], 'float32', buffer, 0);
+    this.block = new GpuTensor([Math.max(BINDING_ALIGNMENT, length)], 'float32', buffer, 0);
   }
 }
 
@@ -98,7 +98,7 @@ const POOL_BYTES_MIN = 2 ** 26;
 
 /** Buffers of a size class serve each other: eight classes per power of two, so at most an eighth of a buffer is unused. */
 function classBytes(bytes: number): number {
-  const step = Math.max(ALIGNMENT_BYTES, 2 ** Math.max(0, Math.floor(Math.log2(bytes)) - 3));
+  const step = Math.max(4 * BINDING_ALIGNMENT, 2 ** Math.max(0, Math.floor(Math.log2(bytes)) - 3));
   return Math.ceil(bytes / step) * step;
 }
 
@@ -149,7 +149,7 @@ export class DeviceMemory {
 
   /** Zero-filled, as WebGPU makes every buffer; each tensor where a binding may start. */
   allocGroup(shapes: readonly Shape[]): GpuTensorGroup {
-    const floats = ALIGNMENT_BYTES / 4;
+    const floats = BINDING_ALIGNMENT;
     const offsets: number[] = [];
     let length = 0;
     for (const shape of shapes) {

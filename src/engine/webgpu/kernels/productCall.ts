@@ -2,7 +2,7 @@
 import { invariant } from '../../../base/errors.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
-import type { GpuTensor } from '../memory.ts';
+import { BINDING_ALIGNMENT, type GpuTensor } from '../memory.ts';
 import { type Binding, flatGroups, flatMain, memoizedByFields, program, type Scalar } from '../program.ts';
 import { type Epilogue, type EpilogueVariant, epilogueCall, epilogueText, epilogueVariant } from './epilogue.ts';
 import { lanesProgram } from './productLanes.ts';
@@ -59,10 +59,10 @@ export function stridesOf({ a, b, out, transposeA = false, transposeB = false, m
 
 /** The range of a tensor that holds a matrix, and where it starts in that range. */
 function bind({ tensor, from = 0 }: Matrix, rows: number, columns: number, stride: number) {
-  const start = Math.floor(from / 64) * 64;
+  const start = Math.floor(from / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
   const end = from + (rows - 1) * stride + columns;
   invariant(columns <= stride && end <= tensor.size, `a matrix [${rows}, ${columns}] in a tensor [${tensor.shape}]`);
-  const length = Math.min(tensor.size, Math.ceil(end / 64) * 64) - start;
+  const length = Math.min(tensor.size, Math.ceil(end / BINDING_ALIGNMENT) * BINDING_ALIGNMENT) - start;
   const bound: Bound & object = { tensor, from: start, length };
   return { bound, from: from - start, isVector: [stride, from, tensor.size].every((size) => size % 4 === 0) };
 }

@@ -2,10 +2,10 @@
 import { invariant } from '../../../base/errors.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
-import type { GpuTensor } from '../memory.ts';
+import { BINDING_ALIGNMENT, type GpuTensor } from '../memory.ts';
 
 /** A part starts at a multiple of this number of rows, so that every array with a number or more for each row can be bound from there. */
-const PART_ROWS = 64;
+const PART_ROWS = BINDING_ALIGNMENT;
 
 /** Rows [first, first + rows) of a matrix. */
 export interface RowPart {

@@ -4,11 +4,8 @@ import { grouped } from '../../../base/numberText.ts';
 import type { Dropout } from '../../kernels.ts';
 import type { Bound } from '../commands.ts';
 import type { Gpu } from '../gpu.ts';
-import type { GpuTensor } from '../memory.ts';
+import { BINDING_ALIGNMENT, type GpuTensor } from '../memory.ts';
 import { dropoutValues } from '../wgsl/dropout.ts';
-
-/** Where a binding may start: a multiple of this number of elements. */
-const ALIGNMENT = 64;
 
 /** Some of the samples of tensors. */
 export class SampleRange {
@@ -23,7 +20,7 @@ export class SampleRange {
   /** These samples of a tensor of `sampleSize` elements each, and the element of the bound array where they begin. */
   bind(tensor: GpuTensor, sampleSize: number): { readonly bound: Bound; readonly from: number } {
     const begin = this.first * sampleSize;
-    const from = begin - (begin % ALIGNMENT);
+    const from = begin - (begin % BINDING_ALIGNMENT);
     return { bound: { tensor, from, length: begin + this.count * sampleSize - from }, from: begin - from };
   }
 }
@@ -32,7 +29,7 @@ export class SampleRange {
 export function sampleRanges(gpu: Gpu, samples: number, sampleSize: number, name: string): SampleRange[] {
   const most = gpu.bindingFloatsMax;
   if (samples * sampleSize <= most) return [new SampleRange(0, samples)];
-  const step = Math.floor((most - (sampleSize % ALIGNMENT === 0 ? 0 : ALIGNMENT - 1)) / sampleSize);
+  const step = Math.floor((most - (sampleSize % BINDING_ALIGNMENT === 0 ? 0 : BINDING_ALIGNMENT - 1)) / sampleSize);
   if (step < 1) {
     throw new UserError(
       `a sample of ${name} has ${grouped(4 * sampleSize)} bytes, but this GPU's driver binds at most ${grouped(4 * most)}; ` +
