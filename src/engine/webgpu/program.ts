@@ -30,28 +30,30 @@ export function program<B extends string, P extends string>(definition: Program<
   return definition;
 }
 
-/** A function that makes each of its programs once: `key` is all that the text depends on. */
-export function memoized<K extends readonly (string | number | boolean)[], T>(
-  make: (...key: K) => T,
-): (...key: K) => T {
+/** A function that makes what it returns once for each text of its arguments. */
+function memoizedBy<A extends readonly unknown[], T>(idOf: (...args: A) => string, make: (...args: A) => T) {
   const made = new Map<string, T>();
-  return (...key) => {
-    const id = key.join();
-    const known = made.get(id) ?? make(...key);
-    made.set(id, known);
+  return (...args: A): T => {
+    const id = idOf(...args);
+    let known = made.get(id);
+    if (known === undefined) {
+      known = make(...args);
+      made.set(id, known);
+    }
     return known;
   };
 }
 
+/** A function that makes each of its programs once: `key` is all that the text depends on. */
+export function memoized<K extends readonly (string | number | boolean)[], T>(
+  make: (...key: K) => T,
+): (...key: K) => T {
+  return memoizedBy((...key) => key.join(), make);
+}
+
 /** The same where the key is an object of primitive values, always with its fields in one order. */
 export function memoizedByFields<K extends object, T>(make: (key: K) => T): (key: K) => T {
-  const made = new Map<string, T>();
-  return (key) => {
-    const id = Object.values(key).join();
-    const known = made.get(id) ?? make(key);
-    made.set(id, known);
-    return known;
-  };
+  return memoizedBy((key) => Object.values(key).join(), make);
 }
 
 /** The most bytes that the parameters of one call take: a slot of the uniform buffer. */
