@@ -3,6 +3,7 @@ import {
   addWeighted,
   COLUMNS,
   declareSums,
+  droppedElements,
   forEach,
   forProducts,
   products,
@@ -74,14 +75,7 @@ ${tileMain}
   let means${h} = vec4f(${[0, 1, 2, 3].map((i) => `means[8u * y + ${4 * h + i}u]`).join(', ')});`,
   )}
   ${declareSums(headSize, 'g')}
-  ${
-    hasDropout
-      ? `
-  let dropped = dropoutKey(sample);
-  let elements0 = (head * params.time + rows0) * params.time;
-  let elements1 = (head * params.time + rows1) * params.time;`
-      : ''
-  }
+  ${hasDropout ? droppedElements : ''}
   for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
     ${products(headSize, 's', rows.query, rows.key, 'j0 < seen')}
     ${products(headSize, 'w', rows.dout, rows.value, 'j0 < seen')}

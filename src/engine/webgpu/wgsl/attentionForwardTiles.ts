@@ -3,6 +3,7 @@ import {
   addWeighted,
   COLUMNS,
   declareSums,
+  droppedElements,
   forEach,
   forProducts,
   forSums,
@@ -100,14 +101,7 @@ ${tileMain}
   var sum0 = vec4f();
   var sum1 = vec4f();
   ${declareSums(headSize, 'o')}
-  ${
-    hasDropout
-      ? `
-  let dropped = dropoutKey(sample);
-  let elements0 = (head * params.time + rows0) * params.time;
-  let elements1 = (head * params.time + rows1) * params.time;`
-      : ''
-  }
+  ${hasDropout ? droppedElements : ''}
   for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
     ${products(headSize, 's', queries, keys, 'j0 < seen')}
     ${softmax(hasDropout)}
