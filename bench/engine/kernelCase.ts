@@ -12,7 +12,7 @@ export interface PreparedCase {
   readonly result?: Tensor;
 }
 
-/** Values in [-scale / 2, scale / 2) from a short cycle: kernels take as long whatever the values, while zeros or denormals might not. */
+/** Values in [-scale / 2, scale / 2) from a short cycle. A kernel takes the same time for all such values, but could be faster with zeros or slower with denormals. */
 export function cycledValues(size: number, scale = 1): Float32Array {
   return Float32Array.from({ length: size }, (_, i) => (((i * 7919) % 8191) / 8191 - 0.5) * scale);
 }

@@ -79,7 +79,7 @@ export function counted(adapters: readonly GpuAdapter[]): readonly GpuAdapter[] 
   return real.length > 0 ? real : adapters;
 }
 
-/** @throws UserError if there is no adapter at all */
+/** @throws UserError if no adapter was found, not even of a software driver */
 export async function countedAdapters(): Promise<readonly GpuAdapter[]> {
   const adapters = counted(await allAdapters());
   if (adapters.length > 0) return adapters;

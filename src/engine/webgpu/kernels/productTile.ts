@@ -1,7 +1,7 @@
 /**
  * The matrix product of a tile of rows and columns, in WGSL. The invocations of a workgroup bring slices of both operands into shared
  * memory, four by four elements at a time, and each sums its own rows and columns in registers. Every element is summed over k in
- * ascending order, whatever the tile.
+ * ascending order, with every tile.
  */
 import { type Binding, memoizedByFields, program, type Scalar } from '../program.ts';
 import { type EpilogueVariant, epilogueText } from './epilogue.ts';
