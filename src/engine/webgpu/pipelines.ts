@@ -20,7 +20,7 @@ interface Compiled {
 }
 
 export class Pipelines {
-  /** Of group 1: a slot of the buffer of parameters. */
+  /** The layout of group 1: a slot of the buffer of parameters. */
   readonly paramsLayout: GPUBindGroupLayout;
   readonly #device: GPUDevice;
   readonly #compiled = new Map<Program, Compiled>();
