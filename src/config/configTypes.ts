@@ -49,11 +49,15 @@ export type ModelKeys = Gpt2Keys | BigramKeys;
 export interface DataKeys {
   /** Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
+  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. Default `[]`, a path, folder or glob, or a list of them. */
+  examples: string | string[];
+  /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. Default `[]`, a list of column names. */
+  columns: string[];
   /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
   /** Name of the JSON key or table column that holds the text, where files of `text` and `validation` are JSON or tables. Default `"text"`, a string of 1 to 1000 characters. */
   field: string;
-  /** Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected. Default `"auto"`, one of auto, text, jsonl, json, csv, tsv, parquet. */
+  /** Format of the files of `text`, `examples` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected. Default `"auto"`, one of auto, text, jsonl, json, csv, tsv, parquet. */
   format: 'auto' | 'text' | 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet';
   /** lf: convert Windows line endings (CRLF) to LF, with a notice. keep: leave the text unchanged. Default `"lf"`, one of lf, keep. */
   lineEndings: 'lf' | 'keep';
@@ -63,16 +67,32 @@ export interface DataKeys {
   weights: number[];
   /** random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step. Default `"random"`, one of random, shuffled. */
   sampler: 'random' | 'shuffled';
-  /** Fraction of the characters to hold out for validation, from the end of the text. 0 needs `validation`, or eval.everySteps: 0. Default `0.1`, a number from 0 to 0.9. */
+  /** Fraction to hold out for validation: of the characters, from the end of the text; or of the rows of `examples`, which the seed chooses. 0 needs `validation`, or eval.everySteps: 0. Default `0.1`, a number from 0 to 0.9. */
   valFraction: number;
-  /** Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. Default `[]`, a path, folder or glob, or a list of them. */
+  /** Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form; all rows of `examples` train. Default `[]`, a path, folder or glob, or a list of them. */
   validation: string | string[];
+}
+
+/** What a row of `data.examples` contains, and what the run learns from it. */
+export interface TaskKeys {
+  /** lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. Default `"lm"`, one of lm, sft, classify, dpo, reward. */
+  kind: 'lm' | 'sft' | 'classify' | 'dpo' | 'reward';
+  /** Text form of a conversation for sft, dpo and reward: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
+  template: string;
+  /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer. Default `"error"`, one of error, drop, truncatePrompt. */
+  tooLong: 'error' | 'drop' | 'truncatePrompt';
+  /** Put several short rows into one sequence, so that less of a batch is padding. Rows in a sequence do not see each other. For lm and sft. Default `false`, true or false. */
+  pack: boolean;
+  /** dpo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. Default `0.1`, a number from 0.0001 to 1000. */
+  beta: number;
 }
 
 /** The run. */
 export interface TrainKeys {
-  /** Number of optimizer steps. Default `2000`, a whole number from 1 to 2147483647. */
+  /** Number of optimizer steps. `epochs` above 0 replaces it. Default `2000`, a whole number from 1 to 2147483647. */
   maxSteps: number;
+  /** Number of times that the run trains on each row of `data.examples`, exactly: the number of steps follows from it, and the last batch may have fewer rows. 0: `maxSteps` counts. Default `0`, a whole number from 0 to 1000000. */
+  epochs: number;
   /** Seed of initialisation, sample order and dropout. The same seed gives the same run. Default `1337`, a whole number from 0 to 4294967295. */
   seed: number;
   /** Sequences per optimizer step, over all workers. Default `12`, a whole number from 1 to 1048576. */
@@ -195,6 +215,8 @@ export interface Config {
   model: ModelKeys;
   /** The training data. */
   data: DataKeys;
+  /** What a row of `data.examples` contains, and what the run learns from it. */
+  task: TaskKeys;
   /** The run. */
   train: TrainKeys;
   /** The optimizer, AdamW. */

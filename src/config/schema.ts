@@ -22,6 +22,7 @@ import { model, modelOf } from './groups/model.ts';
 import { optimizer } from './groups/optimizer.ts';
 import { sample } from './groups/sample.ts';
 import { schedule } from './groups/schedule.ts';
+import { task } from './groups/task.ts';
 import { train } from './groups/train.ts';
 
 const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): boolean =>
@@ -30,6 +31,7 @@ const hasPrecision = ({ precisions }: EngineEntry, precision: EnginePrecision): 
 const groups = z.strictObject({
   model: model.prefault({}),
   data: data.prefault({}),
+  task: task.prefault({}),
   train: train.prefault({}),
   optimizer: optimizer.prefault({}),
   schedule: schedule.prefault({}),
@@ -61,7 +63,58 @@ function trainableProblemOf({ train, model }: Config): string | undefined {
   return modelProblem(sized) === undefined ? trainableProblem(train.trainable, networkOf(sized).specs) : undefined;
 }
 
+/** Whether the run trains on rows. */
+const hasExamples = ({ data }: Config): boolean => data.examples.length > 0;
+
 export const crossChecks: readonly CrossCheck[] = [
+  {
+    key: 'data.examples',
+    other: 'data.shards',
+    must: 'replaces text and shards, but there is',
+    holds: (config) => !hasExamples(config) || config.data.shards.length === 0,
+  },
+  {
+    key: 'data.columns',
+    other: 'data.examples',
+    must: 'is for tables of rows, but there is',
+    holds: (config) => config.data.columns.length === 0 || hasExamples(config),
+  },
+  {
+    key: 'data.field',
+    other: 'data.examples',
+    must: 'is for text only, but there is',
+    holds: (config) => config.data.field === 'text' || !hasExamples(config),
+  },
+  {
+    key: 'data.format',
+    other: 'data.examples',
+    must: 'has no rows, but there is',
+    holds: (config) => config.data.format !== 'text' || !hasExamples(config),
+  },
+  {
+    key: 'task.kind',
+    other: 'data.examples',
+    must: 'needs rows to learn from, but there is',
+    holds: (config) => config.task.kind === 'lm' || hasExamples(config),
+  },
+  {
+    key: 'task.pack',
+    other: 'data.examples',
+    must: 'needs rows to pack, but there is',
+    holds: (config) => !config.task.pack || hasExamples(config),
+  },
+  {
+    key: 'task.pack',
+    other: 'task.kind',
+    must: 'is for lm and sft only, but there is',
+    holds: ({ task }) => !task.pack || task.kind === 'lm' || task.kind === 'sft',
+  },
+  {
+    key: 'train.epochs',
+    other: 'data.examples',
+    must: 'counts how often each row is used, but there is',
+    holds: (config) => config.train.epochs === 0 || hasExamples(config),
+  },
   {
     key: 'data.weights',
     other: 'data.shards',
@@ -155,6 +208,7 @@ export const configSchema: z.ZodType<Config, ConfigInput> = groups.superRefine((
 export const groupSchemas = {
   model,
   data,
+  task,
   train,
   optimizer,
   schedule,

@@ -1,3 +1,4 @@
+import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { DataOptions, Dataset, DatasetOptions } from './dataset.ts';
 import { openShardDataset } from './shards/shardDataset.ts';
@@ -15,7 +16,9 @@ const dataNames = {
   format: true,
   lineEndings: true,
   sampler: true,
-} satisfies OptionNames<DataOptions & { sampler?: unknown }>;
+  columns: true,
+  examples: true,
+} satisfies OptionNames<DataOptions & { sampler?: unknown; columns?: unknown; examples?: unknown }>;
 
 const optionNames = {
   blockSize: true,
@@ -35,6 +38,9 @@ const optionNames = {
 export async function openDataset(data: DataOptions, options: DatasetOptions): Promise<Dataset> {
   checkOptionNames("openDataset's data", data, dataNames);
   checkOptionNames('openDataset', options, optionNames);
+  if ([(data as { examples?: string | readonly string[] }).examples ?? []].flat().length > 0) {
+    throw new UserError('openDataset opens text and shards, which data.examples replaces: leave examples out');
+  }
   const { shards = [] } = data;
   return shards.length > 0 ? openShardDataset({ ...data, shards }, options) : openTextDataset(data, options);
 }

@@ -97,6 +97,9 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     overrides,
     cwd,
   });
+  if (loaded.data.examples.length > 0) {
+    throw new UserError('data.examples: this version reads the key, but cannot train on rows yet. Use data.text.');
+  }
   if (existing) checkChanges(loaded, loadConfig({ file: existing.configPath, cwd }).config, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
   const minWorkers = minWorkersOf(loaded, args.minWorkers);

@@ -13,6 +13,19 @@ export const data = z
           'Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package.',
         expects: 'builtin, or a path, folder or glob, or a list of them',
       }),
+    examples: z
+      .union([path, z.array(path).max(pathsMax)])
+      .default([])
+      .meta({
+        description:
+          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory.',
+        expects: 'a path, folder or glob, or a list of them',
+      }),
+    columns: z.array(z.string().min(1).max(1000)).max(1000).default([]).meta({
+      description:
+        'Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns.',
+      expects: 'a list of column names',
+    }),
     tokenizer: z
       .custom<TokenizerKind>((value) => typeof value === 'string' && value.length <= pathMax && isTokenizerKind(value))
       .default('char')
@@ -28,7 +41,7 @@ export const data = z
     }),
     format: choice(['auto', 'text', 'jsonl', 'json', 'csv', 'tsv', 'parquet'], {
       default: 'auto',
-      doc: 'Format of the files of `text` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected.',
+      doc: 'Format of the files of `text`, `examples` and `validation`. auto: detect it from name and content. jsonl: one JSON object per line. json: an array of objects or strings. csv, tsv: a table whose first row names the columns. gzip and zstd compression is always detected.',
     }),
     lineEndings: choice(['lf', 'keep'], {
       default: 'lf',
@@ -55,14 +68,14 @@ export const data = z
       default: 0.1,
       min: 0,
       max: 0.9,
-      doc: 'Fraction of the characters to hold out for validation, from the end of the text. 0 needs `validation`, or eval.everySteps: 0.',
+      doc: 'Fraction to hold out for validation: of the characters, from the end of the text; or of the rows of `examples`, which the seed chooses. 0 needs `validation`, or eval.everySteps: 0.',
     }),
     validation: z
       .union([path, z.array(path).max(pathsMax)])
       .default([])
       .meta({
         description:
-          'Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`.',
+          'Text to validate on, in any form that `text` accepts, or a folder that `launch prepare` made with the same tokenizer (all of it is used). Training then uses all of `text`, or the training splits of `shards`. With `examples`: rows of the same form; all rows of `examples` train.',
         expects: 'a path, folder or glob, or a list of them',
       }),
   })

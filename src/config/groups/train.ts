@@ -7,7 +7,16 @@ const namePattern = z.string().min(1).max(256);
 
 export const train = z
   .strictObject({
-    maxSteps: whole({ default: 2000, min: 1, doc: 'Number of optimizer steps.' }),
+    maxSteps: whole({
+      default: 2000,
+      min: 1,
+      doc: 'Number of optimizer steps. `epochs` above 0 replaces it.',
+    }),
+    epochs: whole({
+      default: 0,
+      max: 1_000_000,
+      doc: 'Number of times that the run trains on each row of `data.examples`, exactly: the number of steps follows from it, and the last batch may have fewer rows. 0: `maxSteps` counts.',
+    }),
     seed: whole({
       default: 1337,
       max: 2 ** 32 - 1,

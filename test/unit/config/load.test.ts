@@ -173,7 +173,7 @@ describe('what is wrong, and where', () => {
     expect(refused('model:\n  maxSteps: 4\n')).toBe(
       'my.yaml:2: unknown key model.maxSteps. Did you mean train.maxSteps?',
     );
-    expect(refused('zzzzzzzz: 4\n')).toContain('my.yaml:1: unknown key zzzzzzzz. Groups: model, data, train');
+    expect(refused('zzzzzzzz: 4\n')).toContain('my.yaml:1: unknown key zzzzzzzz. Groups: model, data, task, train');
   });
 
   it('takes every name of a tokenizer', () => {
@@ -256,6 +256,23 @@ describe('what is wrong, and where', () => {
     expect(refused('comm:\n  heartbeatTimeoutMs: 1500\n')).toContain('at least twice');
     expect(refused('comm:\n  bucketBytesMax: 1024\n')).toContain('must be at least comm.chunkBytes');
     expect(refused('comm:\n  chunkBytes: 1022\n')).toContain('comm.chunkBytes: expected');
+  });
+
+  it('refuses keys of rows without rows, and keys that rows do not have', () => {
+    expect(refused('task:\n  kind: sft\n')).toBe(
+      'my.yaml:2: task.kind = "sft" needs rows to learn from, but there is data.examples = an empty list (default).',
+    );
+    expect(refused('train:\n  epochs: 2\n')).toContain('train.epochs = 2 counts how often each row is used, but');
+    expect(refused('data:\n  columns: [label, text]\n')).toContain('is for tables of rows, but there is data.examples');
+    expect(refused('task:\n  pack: true\n')).toContain('needs rows to pack, but there is data.examples');
+    const rows = 'data:\n  examples: rows.jsonl\n';
+    expect(refused(rows, ['data.shards=tokens'])).toBe(
+      'my.yaml:2: data.examples = "rows.jsonl" replaces text and shards, but there is data.shards = "tokens" (--set data.shards=tokens).',
+    );
+    expect(refused(rows, ['data.field=body'])).toContain('is for text only, but there is data.examples');
+    expect(refused(rows, ['data.format=text'])).toContain('has no rows, but there is data.examples');
+    expect(refused(rows, ['task.kind=classify', 'task.pack=true'])).toContain('is for lm and sft only, but there is');
+    expect(refused(rows, ['task.kind=chat'])).toContain('one of lm, sft, classify, dpo, reward');
   });
 
   it('refuses YAML that is broken, doubled, aliased or nested without end', () => {
