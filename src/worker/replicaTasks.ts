@@ -77,7 +77,7 @@ export class ReplicaTasks {
     const plainEngine = await this.#open({ ...config.engine, threads, localIndex }, wanted);
     const engine = trace ? this.#spans.observed(plainEngine) : plainEngine;
     const { seed, activationRecompute, trainable } = config.train;
-    const objective = objectiveOf(task.objective);
+    const objective = objectiveOf(task.objective, config.task);
     const isTrained = isTrainedBy(trainable);
     const trainer = new Trainer(engine, modelConfig, { seed, objective, activationRecompute, precision, isTrained });
     const { specs, trained, grads, state: groups } = trainer.parameters;

@@ -191,6 +191,6 @@ function batchOf(
   { config, vocabSize, objective }: Job,
 ): Batch {
   const batch = decodeBatch(message, payload);
-  checkBatch(batch, objectiveOf(objective).fields(modelOf(config.model, vocabSize)));
+  checkBatch(batch, objectiveOf(objective, config.task).fields(modelOf(config.model, vocabSize)));
   return batch;
 }

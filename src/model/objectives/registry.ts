@@ -1,16 +1,24 @@
 /** Every objective, by its name: one line each. */
 import { PeerError } from '../../base/errors.ts';
+import { dpo } from './dpo.ts';
 import { nextToken } from './nextToken.ts';
 import type { Objective } from './objective.ts';
 
-const objectives: readonly Objective[] = [
-  nextToken, //
-];
+/** Config keys that an objective may depend on, those of `task`. */
+export interface ObjectiveKeys {
+  /** DPO: how strongly preferences change the model. */
+  readonly beta: number;
+}
+
+const objectives: Readonly<Record<string, (keys: ObjectiveKeys) => Objective>> = {
+  'next-token': () => nextToken,
+  dpo,
+};
 
 /** @throws PeerError if this version does not have this objective */
-export function objectiveOf(name: string): Objective {
-  const found = objectives.find((objective) => objective.name === name);
-  if (found !== undefined) return found;
-  const known = objectives.map((objective) => objective.name).join(', ');
+export function objectiveOf(name: string, keys: ObjectiveKeys): Objective {
+  // The name comes over the wire; `constructor` is a name that every object inherits.
+  if (Object.hasOwn(objectives, name)) return objectives[name]!(keys);
+  const known = Object.keys(objectives).join(', ');
   throw new PeerError(`expected an objective that this version has (${known}), received ${name}`);
 }

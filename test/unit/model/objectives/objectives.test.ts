@@ -30,9 +30,9 @@ const batch = randomBatch(tinyConfig, { seed: 3, batchSize: 5, ignoreEvery: 3 })
 
 describe('an objective', () => {
   it('is known by its name, or the peer that named it is told which there are', () => {
-    expect(objectiveOf(nextToken.name)).toBe(nextToken);
-    expect(() => objectiveOf('telepathy')).toThrow(PeerError);
-    expect(() => objectiveOf('telepathy')).toThrow(/\(next-token\), received telepathy/);
+    expect(objectiveOf(nextToken.name, { beta: 0.1 })).toBe(nextToken);
+    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(PeerError);
+    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(/\(next-token, dpo\), received telepathy/);
   });
 
   it('may have sums of its own, on the device or not, which add up over microbatches', async () => {

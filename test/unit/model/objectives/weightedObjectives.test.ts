@@ -1,17 +1,16 @@
 /**
- * Objectives that are written without touching the model, against finite differences of the same losses in float64: rows that
- * weigh, and pairs whose loss depends on both passes (Rafailov et al., "Direct Preference Optimization", 2023,
- * https://arxiv.org/abs/2305.18290).
+ * Objectives whose rows do not weigh the same, against finite differences of the same losses in float64: one with weights in its
+ * samples, written without touching the model, and pairs, whose weights depend on the losses of both sides.
  */
 import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../../src/architecture/registry.ts';
 import { type Batch, type BatchNumbers, samplesOf } from '../../../../src/base/batch.ts';
 import { addSums } from '../../../../src/base/sums.ts';
 import type { Model } from '../../../../src/model/model.ts';
+import { dpo } from '../../../../src/model/objectives/dpo.ts';
 import type { Objective, PassSums, StepOptions } from '../../../../src/model/objectives/objective.ts';
 import { Tape } from '../../../../src/model/tape.ts';
 import { Trainer, type TrainerOptions } from '../../../../src/model/training.ts';
-import type { Variable } from '../../../../src/model/variable.ts';
 import { tokenFields } from '../../../../src/task/nextToken.ts';
 import { Float64Engine, numbers } from '../../../parity/model/float64Engine.ts';
 import { dropoutSource, randomBatch, tinyConfig } from '../../../parity/model/tinyModels.ts';
@@ -53,58 +52,34 @@ function weightedSums(losses: ArrayLike<number>, { arrays }: Batch): PassSums {
 }
 
 const beta = 0.5;
-const sides = ['chosen', 'rejected'] as const;
+const preference = dpo({ beta });
 
-/** -log σ(β (log π(chosen) - log π(rejected) - reference)), a pair each. */
-const preference: Objective = {
-  name: 'preference',
-  fields: (sizes) => {
-    const { tokens, targets } = tokenFields(sizes);
-    const pair = { chosen: tokens!, chosenTargets: targets!, rejected: tokens!, rejectedTargets: targets! };
-    return { ...pair, reference: { dtype: 'float32', axes: [{ name: '1', max: 1 }], min: -1e4, max: 1e4 } };
-  },
-  async step(tape, model, batch, options) {
-    const [chosen, rejected] = passes(tape, model, batch, options);
-    const { gradients, ...sums } = pairs(await tape.read(chosen!), await tape.read(rejected!), batch);
-    const seed = (of: Variable, sign: number) => {
-      const grad = Float32Array.from(
-        { length: of.value.size },
-        (_, n) => sign * options.scale * gradients[(n / T) | 0]!,
-      );
-      return { of, grad: tape.upload(grad, of.shape) };
-    };
-    tape.backward([seed(chosen!, 1), seed(rejected!, -1)], options.onGradReady);
-    return sums;
-  },
-  async evaluate(tape, model, batch) {
-    const [chosen, rejected] = passes(tape, model, batch, {});
-    const { gradients: _, ...sums } = pairs(await tape.read(chosen!), await tape.read(rejected!), batch);
-    return sums;
-  },
-};
-
-function passes(tape: Tape, model: Model, batch: Batch, options: Partial<StepOptions>): Variable[] {
-  const { dropout, activationRecompute, scale } = options;
-  return sides.map((side) =>
-    model.losses(tape, upload(tape, batch, side), upload(tape, batch, `${side}Targets`, true), {
-      training: scale !== undefined,
-      dropout,
-      activationRecompute,
-    }),
+/** Rows of both sides by turns, as one batch. */
+function rowsOf({ sampleCount, arrays }: Batch, name: 'tokens' | 'targets'): Int32Array {
+  const [chosen, rejected] = (name === 'tokens' ? ['chosen', 'rejected'] : ['chosenTargets', 'rejectedTargets']) as [
+    string,
+    string,
+  ];
+  const numbersOf = (side: string, i: number) => [...arrays[side]!.data.subarray(i * T, (i + 1) * T)];
+  return Int32Array.from(
+    Array.from({ length: sampleCount }, (_, i) => [...numbersOf(chosen, i), ...numbersOf(rejected, i)]).flat(),
   );
 }
 
-/** From losses, which are -log π of each target: the derivative of a pair's loss to those of the chosen side. */
-function pairs(chosen: ArrayLike<number>, rejected: ArrayLike<number>, { sampleCount, arrays }: Batch) {
-  let [loss, right] = [0, 0];
-  const gradients = Array.from({ length: sampleCount }, (_, pair) => {
-    let margin = -arrays['reference']!.data[pair]!;
-    for (let n = pair * T; n < (pair + 1) * T; n++) margin += rejected[n]! - chosen[n]!;
+/** Σ -log σ(β (log π(chosen) - log π(rejected) - reference)) in float64. */
+function preferenceLoss(tape: Tape, model: Model, batch: Batch, options: Pick<StepOptions, 'dropout'>): number {
+  const { sampleCount, arrays } = batch;
+  const tokens = tape.upload(rowsOf(batch, 'tokens'), [2 * sampleCount, T]);
+  const targets = tape.upload(rowsOf(batch, 'targets'), [2 * sampleCount * T]);
+  const losses = numbers(model.losses(tape, tokens, targets, options).value);
+  let loss = 0;
+  for (let pair = 0; pair < sampleCount; pair++) {
+    const [chosen, rejected] = arrays['reference']!.data.subarray(2 * pair, 2 * pair + 2);
+    let margin = rejected! - chosen!;
+    for (let t = 0; t < T; t++) margin += losses[(2 * pair + 1) * T + t]! - losses[2 * pair * T + t]!;
     loss += Math.log1p(Math.exp(-beta * margin));
-    right += Number(margin > 0);
-    return beta / (1 + Math.exp(beta * margin));
-  });
-  return { weight: sampleCount, loss, right, gradients };
+  }
+  return loss;
 }
 
 function batchOf(arrays: Record<string, { data: BatchNumbers; width: number }>, sampleCount: number): Batch {
@@ -121,13 +96,13 @@ const batches: Record<string, Batch> = {
     { tokens: row(one!.tokens.data), targets: row(one!.targets.data), weights: row(weights) },
     B,
   ),
-  preference: batchOf(
+  dpo: batchOf(
     {
       chosen: row(one!.tokens.data),
       chosenTargets: row(one!.targets.data),
       rejected: row(other!.tokens.data),
       rejectedTargets: row(other!.targets.data),
-      reference: { data: Float32Array.of(0.3, -1, 0), width: 1 },
+      reference: { data: Float32Array.of(-0.3, -1, 0, -2, -4, -4), width: 2 },
     },
     B,
   ),
@@ -137,12 +112,12 @@ const batches: Record<string, Batch> = {
 function exactLoss({ engine, model, objective }: Trainer, batch: Batch, drops: boolean): number {
   const tape = new Tape(engine);
   const dropout = drops ? dropoutSource() : undefined;
-  const isPair = objective === preference;
-  const all = isPair
-    ? passes(tape, model, batch, { dropout })
-    : [model.losses(tape, upload(tape, batch, 'tokens'), upload(tape, batch, 'targets', true), { dropout })];
-  const [first, second] = all.map(({ value }) => numbers(value));
-  const { loss } = isPair ? pairs(first!, second!, batch) : weightedSums(first!, batch);
+  const tokens = () =>
+    model.losses(tape, upload(tape, batch, 'tokens'), upload(tape, batch, 'targets', true), { dropout });
+  const loss =
+    objective === preference
+      ? preferenceLoss(tape, model, batch, { dropout })
+      : weightedSums(numbers(tokens().value), batch).loss;
   tape.discard();
   return loss as number;
 }
