@@ -61,6 +61,12 @@ export function targetsOf(batch: Batch): number {
   return count;
 }
 
+/** The arrays of a sample that predicts tokens; padding has no targets. */
+export const tokenSampleFields: Task<never>['fields'] = {
+  tokens: { dtype: 'int32', padding: 0 },
+  targets: { dtype: 'int32', padding: -1 },
+};
+
 /** Consecutive tokens of a text. */
 export type TokenWindow = Uint16Array | Uint32Array;
 
@@ -68,7 +74,7 @@ export type TokenWindow = Uint16Array | Uint32Array;
 export const nextTokenWindows: Task<TokenWindow> = {
   name: 'next-token windows',
   objective: 'next-token',
-  fields: { tokens: { dtype: 'int32', padding: 0 }, targets: { dtype: 'int32', padding: -1 } },
+  fields: tokenSampleFields,
   parse(window, at) {
     if (window.length >= 2) return window;
     throw new UserError(`${at}: expected at least 2 tokens, one to predict from another, received ${window.length}`);

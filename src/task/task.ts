@@ -30,6 +30,11 @@ export interface Task<Row, Example = Row> {
   readonly parse: (row: Row, at: string) => Example;
   /** The arrays of an example's sample. */
   readonly encode: (example: Example) => Sample;
+  /**
+   * The sample of an example that is too long, without tokens of its prompt, so that no array has more than `tokens` numbers. Undefined if
+   * that is impossible without losing the answer. A task without this cannot shorten.
+   */
+  readonly shorten?: (example: Example, tokens: number) => Sample | undefined;
   /** The weight of a batch in a mean: the number of its targets, or the sum of their weights. */
   readonly weight: (batch: Batch) => number;
 }

@@ -1,0 +1,161 @@
+/**
+ * A chat template with a tokenizer: turns a conversation into tokens, and says which of them a model learns to write. Training, `chat` and
+ * `serve` use this one way.
+ *
+ * The tokens of an answer are found by rendering the conversation up to it, then with it: what the second text adds is the answer. Both
+ * sides of that border are encoded apart, so it is a token border in training exactly as at inference.
+ */
+import { UserError } from '../base/errors.ts';
+import type { Message } from './messages.ts';
+import { endMark, SpecialNames, type TextPart } from './specialNames.ts';
+import type { Template } from './template.ts';
+
+/** What this needs of a tokenizer (data/tokenizers/tokenizer.ts). */
+export interface ChatTokenizer {
+  /** Its name, for messages. */
+  readonly kind: string;
+  /** The end-of-document token. */
+  readonly endOfText: number | undefined;
+  /** Ids of the special tokens by name. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** Plain text: nothing in it becomes a special token. */
+  encode(text: string): ArrayLike<number>;
+  /** The template that came with it, and the values of its variables, such as `bos_token`. */
+  readonly chat?: { readonly variables: Readonly<Record<string, string>> } | undefined;
+}
+
+/** A part of a rendered conversation, encoded by itself. */
+export interface Segment extends TextPart {
+  /** Whether the model learns to write it: the answers of the assistant, and the token that ends each. */
+  readonly isTarget: boolean;
+}
+
+/** The tokens of a conversation. */
+export interface ChatTokens {
+  readonly tokens: number[];
+  /** Whether each token is one that the model learns to write. */
+  readonly isTarget: boolean[];
+}
+
+export class ChatFormat {
+  readonly #template: Template;
+  readonly #tokenizer: ChatTokenizer;
+  readonly #names: SpecialNames;
+  readonly #variables: Readonly<Record<string, string>>;
+  /** The end-of-document token by name. */
+  readonly #end: string;
+
+  /** @throws UserError for a tokenizer without an end-of-document token: no answer could end */
+  constructor(template: Template, tokenizer: ChatTokenizer) {
+    const end = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.endOfText)?.[0];
+    if (end === undefined) {
+      throw new UserError(
+        `the tokenizer ${tokenizer.kind} has no end-of-document token, so a model could not learn to end an answer. ` +
+          'Name one of its special tokens as eos_token in tokenizer_config.json, or train a new model with data.tokenizer: gpt2, byte, char or bpe:N.',
+      );
+    }
+    this.#template = template;
+    this.#tokenizer = tokenizer;
+    this.#names = new SpecialNames(tokenizer.specialTokens.keys());
+    this.#variables = { bos_token: end, eos_token: end, ...tokenizer.chat?.variables };
+    this.#end = end;
+  }
+
+  /**
+   * The parts of a conversation that ends with an answer.
+   * @throws UserError naming the template if it does not render a beginning of the conversation to a beginning of its text
+   */
+  segments(messages: readonly Message[]): Segment[] {
+    const all = this.#split(messages, this.#render(messages, false));
+    // What follows the end of the last answer teaches nothing.
+    return all.slice(0, all.findLastIndex(({ isTarget }) => isTarget) + 1);
+  }
+
+  /** The parts of a conversation that ends with a message of the user, up to where the answer starts. Throws as {@link segments}. */
+  prompt(messages: readonly Message[]): Segment[] {
+    return this.#split(messages, this.#render(messages, true));
+  }
+
+  /** The tokens of segments. @throws UserError for characters that the tokenizer cannot represent */
+  encode(segments: readonly Segment[]): ChatTokens {
+    const tokens: number[] = [];
+    const isTarget: boolean[] = [];
+    for (const segment of segments) {
+      const { text, isSpecial } = segment;
+      const ids = isSpecial ? [this.#tokenizer.specialTokens.get(text)!] : Array.from(this.#tokenizer.encode(text));
+      for (const id of ids) {
+        tokens.push(id);
+        isTarget.push(segment.isTarget);
+      }
+    }
+    return { tokens, isTarget };
+  }
+
+  /** The id of the token that ends an answer: the first that the template renders after it, or the end-of-document token. */
+  get endToken(): number {
+    const question: Message = { role: 'user', content: 'a' };
+    const { tokens } = this.encode(this.segments([question, { role: 'assistant', content: 'a' }]).slice(-1));
+    return tokens.at(-1)!;
+  }
+
+  #render(messages: readonly Message[], addGenerationPrompt: boolean): string {
+    const hide = (text: string | undefined): string => this.#names.hide(text ?? '');
+    const hidden = messages.map(({ role, content, instruction, input }): Message => {
+      const message = { role, content: content === endMark ? content : hide(content) };
+      return input === undefined ? message : { ...message, instruction: hide(instruction), input: hide(input) };
+    });
+    return this.#template.render(hidden, { addGenerationPrompt, variables: this.#variables });
+  }
+
+  /** Splits `full`, the text of all messages, at the borders of the answers in it. */
+  #split(messages: readonly Message[], full: string): Segment[] {
+    const segments: Segment[] = [];
+    let from = 0;
+    const addParts = (parts: readonly TextPart[], isTarget: boolean): void => {
+      for (const part of parts) addSegment(segments, { ...part, isTarget });
+    };
+    const add = (text: string, isTarget: boolean): void => addParts(this.#names.split(text), isTarget);
+    for (const [index, { role }] of messages.entries()) {
+      if (role !== 'assistant') continue;
+      const before = this.#render(messages.slice(0, index), true);
+      const after = this.#render(messages.slice(0, index + 1), false);
+      const ending = this.#ending(messages, index);
+      if (before.length < from || !full.startsWith(after) || !after.startsWith(before)) throw this.#notNested(index);
+      if (!after.endsWith(ending) || after.length - ending.length < before.length) throw this.#notNested(index);
+      add(full.slice(from, before.length), false);
+      add(after.slice(before.length, after.length - ending.length), true);
+      // Up to the first special token of the ending, the model writes it.
+      const parts = this.#names.split(ending);
+      const end = parts.findIndex(({ isSpecial }) => isSpecial);
+      if (end < 0) segments.push({ text: this.#end, isSpecial: true, isTarget: true });
+      addParts(parts.slice(0, end + 1), true);
+      addParts(parts.slice(end + 1), false);
+      from = after.length;
+    }
+    add(full.slice(from), false);
+    return segments;
+  }
+
+  /** What the template renders after the content of an answer. */
+  #ending(messages: readonly Message[], index: number): string {
+    const marked = this.#render([...messages.slice(0, index), { role: 'assistant', content: endMark }], false);
+    const at = marked.lastIndexOf(endMark);
+    if (at >= 0) return marked.slice(at + endMark.length);
+    throw new UserError(`the chat template ${this.#template.name} leaves out the text of the assistant's messages.`);
+  }
+
+  #notNested(index: number): UserError {
+    return new UserError(
+      `the chat template ${this.#template.name} renders message ${index + 1} differently with the messages after it, or with its answer, ` +
+        'so what a model sees in training would differ from what it sees in use. Use another template in task.template, or conversations of one turn.',
+    );
+  }
+}
+
+/** Neighbours of one kind are encoded together. */
+function addSegment(segments: Segment[], next: Segment): void {
+  const last = segments.at(-1);
+  const joins = last !== undefined && !last.isSpecial && !next.isSpecial && last.isTarget === next.isTarget;
+  if (joins) segments[segments.length - 1] = { ...last, text: last.text + next.text };
+  else segments.push(next);
+}

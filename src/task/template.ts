@@ -1,0 +1,92 @@
+/**
+ * A chat template: Jinja, over `messages` and `add_generation_prompt`, as Hugging Face's models have it. It turns a conversation into text;
+ * chatFormat.ts turns that into tokens and targets. Rendering is pure, so a template cannot ask for today's date.
+ */
+import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { invariant, messageOf, UserError } from '../base/errors.ts';
+import { builtInTemplates, isBuiltInTemplate } from './builtInTemplates.ts';
+import type { Message } from './messages.ts';
+
+/** Published templates have at most some 20,000 characters. */
+const sourceLengthMax = 2 ** 18;
+const renderedLengthMax = 2 ** 24;
+const rangeMax = 10_000;
+
+/** What every template can use. There is no clock: a template that finds none shows a date of its own. */
+const globals = {
+  ...{ true: true, false: false, none: null, True: true, False: false, None: null },
+  range: boundedRange,
+  raise_exception: (message: unknown): never => {
+    throw new Error(String(message));
+  },
+};
+
+/** What a template shows besides the messages. */
+export interface RenderOptions {
+  /** Whether the text ends where the assistant's next message starts. */
+  readonly addGenerationPrompt: boolean;
+  /** Further variables by name, such as `eos_token`. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/** A parsed template. */
+export class Template {
+  /** For messages: a built-in name, or the file or folder that it comes from. */
+  readonly name: string;
+  /** The Jinja source. */
+  readonly source: string;
+  readonly #program: ReturnType<typeof parse>;
+
+  /** @internal use {@link parseTemplate} */
+  constructor(name: string, source: string) {
+    this.name = name;
+    this.source = source;
+    // As transformers sets it up.
+    this.#program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+  }
+
+  /** The text of a conversation. @throws UserError if the template refuses it, or renders too much */
+  render(messages: readonly Message[], { addGenerationPrompt, variables }: RenderOptions): string {
+    const environment = new Environment();
+    const known = { ...variables, ...globals, messages, add_generation_prompt: addGenerationPrompt };
+    for (const [name, value] of Object.entries(known)) environment.set(name, value);
+    let text: unknown;
+    try {
+      text = (new Interpreter(environment).run(this.#program) as { value: unknown }).value;
+    } catch (error) {
+      throw new UserError(`the chat template ${this.name} cannot render this conversation: ${messageOf(error)}`);
+    }
+    invariant(typeof text === 'string', `a template renders text, not ${typeof text}`);
+    if (text.length <= renderedLengthMax) return text;
+    throw new UserError(
+      `the chat template ${this.name} renders a conversation to ${text.length} characters: expected at most ${renderedLengthMax}.`,
+    );
+  }
+}
+
+/** @param name for messages. @throws UserError for a source that is too long, or not a template */
+export function parseTemplate(source: string, name: string): Template {
+  if (source.length > sourceLengthMax) {
+    throw new UserError(
+      `the chat template ${name} has ${source.length} characters: expected at most ${sourceLengthMax}.`,
+    );
+  }
+  try {
+    return new Template(name, source);
+  } catch (error) {
+    throw new UserError(`the chat template ${name} is not a Jinja template that can be read: ${messageOf(error)}`);
+  }
+}
+
+/** The built-in template of this name; undefined if there is none. */
+export function builtInTemplate(name: string): Template | undefined {
+  return isBuiltInTemplate(name) ? parseTemplate(builtInTemplates[name], name) : undefined;
+}
+
+/** Jinja's `range`, for at most {@link rangeMax} numbers. */
+function boundedRange(first: number, second?: number, step = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  const count = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(count <= rangeMax)) throw new Error(`range: expected at most ${rangeMax} numbers`);
+  return Array.from({ length: count }, (_, index) => start + index * step);
+}
