@@ -23,6 +23,8 @@ export interface Network {
   forward<V>(ops: Ops<V>, tokens: Tokens): V;
   /** Separate from forward, because training computes it together with the loss and never holds all logits. */
   readonly head?: Linear;
+  /** Names of the classes whose logits the head computes, in order; absent: it computes those of the vocabulary. */
+  readonly labels?: readonly string[];
 }
 
 /** Costs of a token that cannot be derived from the forward pass (work.ts). */
@@ -77,6 +79,11 @@ export interface Architecture<Config extends Sizes = Sizes> {
   readonly keys: z.ZodObject;
   /** Keys that do not change the parameters: a resumed run may change them. */
   readonly trainingKeys: readonly string[];
+  /**
+   * Keys that add parameters to those of a model's weights. A run may choose them for weights that have nothing of the kind; the new
+   * parameters are then initialised by the seed, and those that the new model lacks are dropped.
+   */
+  readonly addedKeys: readonly string[];
   readonly rules: readonly KeyRule<Config>[];
   /** Declares the parameters in reading order, and returns the model that uses them. */
   network(config: Config, declare: Declarations): Network;

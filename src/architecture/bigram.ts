@@ -31,6 +31,7 @@ export const bigram = {
   doc: 'A table of logits in which each token predicts the next.',
   keys,
   trainingKeys: [],
+  addedKeys: [],
   rules: [],
   network: table,
   /** Only looks up a row; nothing is multiplied. */

@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { activationKinds, activations } from '../base/activations.ts';
-import { choice, flag, real, whole } from '../base/keyTypes.ts';
+import { choice, flag, names, real, whole } from '../base/keyTypes.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
 import type { Linear, Module, Ops } from './ops.ts';
 import type { Declarations } from './parameters.ts';
@@ -34,10 +34,19 @@ const keys = z.strictObject({
     doc: `The MLP's non-linearity. ${activations.map(({ kind, doc }) => `${kind}: ${doc}.`).join(' ')}`,
   }),
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
+  labels: names({
+    max: 10_000,
+    doc: 'Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`.',
+  }),
 });
 
+/** Keys that may be missing: then nothing is added. */
+const addedKeys = ['labels'] as const;
+type AddedKey = (typeof addedKeys)[number];
+type Keys = z.output<typeof keys>;
+
 /** The sizes and options of a GPT-2. */
-export type Gpt2Config = Readonly<z.output<typeof keys>>;
+export type Gpt2Config = Readonly<Omit<Keys, AddedKey> & Partial<Pick<Keys, AddedKey>>>;
 
 /** The standard deviation of initial weights. */
 export const std = 0.02;
@@ -49,20 +58,27 @@ export const gpt2 = {
   doc: 'A GPT-2 with these sizes.',
   keys,
   trainingKeys: ['dropout'],
+  addedKeys,
   rules: [{ key: 'nEmbd', other: 'nHead', must: 'must be divisible by', holds: (c) => c.nEmbd % c.nHead === 0 }],
   network: transformer,
   tokenWork,
-  summary: ({ nLayer, nHead, nEmbd }) => `${nLayer} layers, ${nHead} heads, ${nEmbd} wide`,
+  summary: ({ nLayer, nHead, nEmbd, labels = [] }) =>
+    `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${labels.length > 0 ? `, labels ${labels.join(', ')}` : ''}`,
 } satisfies Architecture<Gpt2Config>;
 
 function transformer(config: Gpt2Config, declare: Declarations): Network {
-  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead } = config;
+  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels = [] } = config;
   const inside = declare.in('transformer');
   const wte = inside.parameter('wte.weight', [V, C], { std });
   const wpe = inside.parameter('wpe.weight', [blockSize, C], { std });
-  const blocks = Array.from({ length: nLayer }, (_, layer) => block(config, inside.in(`h.${layer}`)));
-  const lnF = layerNorm(config, inside.in('ln_f'));
-  const head = tiedHead ? wte : declare.parameter('lm_head.weight', [V, C], { std });
+  const blocks = Array.from({ length: nLayer }, (_, layer) =>
+    block(config, inside.in(`h.${layer}`, { fromEnd: nLayer - layer })),
+  );
+  const lnF = layerNorm(config, inside.in('ln_f', { fromEnd: 0 }));
+  const headOf = (part: string, outputs: number) =>
+    declare.in(part, { fromEnd: 0, isHead: true }).parameter('weight', [outputs, C], { std });
+  const isClassifier = labels.length > 0;
+  const head = isClassifier ? headOf('score', labels.length) : tiedHead ? wte : headOf('lm_head', V);
 
   return {
     forward(ops, tokens) {
@@ -71,6 +87,7 @@ function transformer(config: Gpt2Config, declare: Declarations): Network {
       return lnF(ops, x);
     },
     head: { weight: head, weightTransposed: true },
+    ...(isClassifier && { labels }),
   };
 }
 
@@ -133,10 +150,11 @@ function residualStd({ nLayer }: Gpt2Config): number {
 }
 
 function tokenWork(config: Gpt2Config, parameterCount: number): TokenWork {
-  const { nLayer, nHead, nEmbd: C, blockSize, vocabSize: V, tiedHead } = config;
+  const { nLayer, nHead, nEmbd: C, blockSize, vocabSize: V, tiedHead, labels = [] } = config;
+  const isHeadTied = tiedHead && labels.length === 0;
   return {
     // The position table is only looked up, as is a token table that is not also the head.
-    parametersRead: parameterCount - C * blockSize - (tiedHead ? 0 : V * C),
+    parametersRead: parameterCount - C * blockSize - (isHeadTied ? 0 : V * C),
     // The input of each block, the activations of one block, and its attention weights twice, because tfjs materialises them.
     activations: (nLayer + 16) * C + 2 * nHead * blockSize,
   };

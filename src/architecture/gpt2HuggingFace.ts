@@ -1,6 +1,6 @@
 /**
  * Hugging Face's format of a GPT-2 (https://huggingface.co/docs/transformers/model_doc/gpt2), both ways: `config.json`, and the names of
- * tensors, which are ours as `GPT2LMHeadModel` saves them. The format cannot express that a model has no biases. Its tensors show this, and so does our own key
+ * tensors, which are ours as `GPT2LMHeadModel` and `GPT2ForSequenceClassification` save them. The format cannot express that a model has no biases. Its tensors show this, and so does our own key
  * `lockstep`, which transformers keeps after adding biases.
  */
 import { z } from 'zod';
@@ -33,11 +33,20 @@ const hfConfigSchema = z.object({
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.boolean().default(false),
+  id2label: z.record(z.string(), z.string()).optional(),
+  num_labels: size.optional(),
+  problem_type: z.string().nullish(),
   lockstep: z.object({ version: z.number(), bias: z.boolean() }).optional(),
 });
 
+/** The classes that save a model with and without a classification head. Headless exports have the tensors of a tied head. */
+const CLASSIFIER = 'GPT2ForSequenceClassification';
+const LANGUAGE_MODELS = ['GPT2LMHeadModel', 'GPT2Model'];
+
 /** Buffers that older exports of GPT-2 contain, not parameters: the causal mask and its fill value. */
 const MASK_BUFFER = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/;
+
+const HEADS = ['lm_head.weight', 'score.weight'];
 
 export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   modelType: 'gpt2',
@@ -50,15 +59,16 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   /** OpenAI's own export lacks the prefix `transformer.`; a tied head may be stored twice. */
   parameterName(name, { tiedHead }) {
     if (MASK_BUFFER.test(name) || (name === 'lm_head.weight' && tiedHead)) return undefined;
-    return name.startsWith('transformer.') || name === 'lm_head.weight' ? name : `transformer.${name}`;
+    return name.startsWith('transformer.') || HEADS.includes(name) ? name : `transformer.${name}`;
   },
   tokenizer: ({ vocabSize }) => (vocabSize >= GPT2_VOCABULARY ? 'gpt2' : undefined),
 };
 
 /** Without an id the keys are null, not absent: absent keys would mean GPT-2's own id, 50256. */
 function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record<string, unknown> {
+  const { labels = [] } = config;
   return {
-    architectures: ['GPT2LMHeadModel'],
+    architectures: [labels.length > 0 ? CLASSIFIER : LANGUAGE_MODELS[0]],
     model_type: 'gpt2',
     n_layer: config.nLayer,
     n_head: config.nHead,
@@ -75,19 +85,40 @@ function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record
     tie_word_embeddings: config.tiedHead,
     bos_token_id: endOfText ?? null,
     eos_token_id: endOfText ?? null,
+    ...(labels.length > 0 && encodeLabels(labels, endOfText)),
     torch_dtype: 'float32',
     lockstep: { version: 1, bias: config.bias },
   };
+}
+
+/**
+ * transformers takes the logits at the last token that is not `pad_token_id`, so this must not be the last token of a text. A classified
+ * text does not contain the end-of-text token, but one that is scored ends with it: null then allows only one text at a time.
+ */
+function encodeLabels(labels: readonly string[], endOfText: number | undefined): Record<string, unknown> {
+  return {
+    id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
+    label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
+    pad_token_id: (labels.length > 1 ? endOfText : undefined) ?? null,
+  };
+}
+
+/** Without names they are those of transformers, which has two labels by default. */
+function decodeLabels({ id2label, num_labels: count = 2 }: z.output<typeof hfConfigSchema>, path: string): string[] {
+  if (id2label === undefined) return Array.from({ length: count }, (_, id) => `LABEL_${id}`);
+  const labels = Object.keys(id2label).map((_, id) => id2label[id]);
+  if (labels.includes(undefined)) throw damaged(path, 'the keys of id2label are not the numbers from 0');
+  return labels as string[];
 }
 
 /** Reads the residual dropout; GPT-2's own configs have the same value three times. */
 function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): Gpt2Config {
   const architectures = value['architectures'];
   const named = Array.isArray(architectures) ? architectures : [];
-  // Headless exports ("GPT2Model") have the same tensors; the head is the embedding.
-  if (!named.every((name) => name === 'GPT2LMHeadModel' || name === 'GPT2Model')) {
+  const isClassifier = named.includes(CLASSIFIER);
+  if (!named.every((name) => (isClassifier ? name === CLASSIFIER : LANGUAGE_MODELS.includes(name)))) {
     throw new UserError(
-      `${path} describes another architecture: ${JSON.stringify(architectures).slice(0, 300)}; expected architectures ["GPT2LMHeadModel"]`,
+      `${path} describes another architecture: ${JSON.stringify(architectures).slice(0, 300)}; expected architectures ["GPT2LMHeadModel"] or ["${CLASSIFIER}"]`,
     );
   }
   const result = hfConfigSchema.safeParse(value);
@@ -109,6 +140,9 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): G
   if (!hf.scale_attn_weights) throw unsupported('scale_attn_weights', false, 'true');
   if (hf.scale_attn_by_inverse_layer_idx) throw unsupported('scale_attn_by_inverse_layer_idx', true, 'false');
   if (hf.add_cross_attention) throw unsupported('add_cross_attention', true, 'false');
+  if (isClassifier && hf.problem_type === 'multi_label_classification') {
+    throw unsupported('problem_type', hf.problem_type, 'single_label_classification, one label per text');
+  }
   const activation = activationOfHuggingFace(hf.activation_function);
   if (activation === undefined) {
     throw unsupported('activation_function', hf.activation_function, huggingFaceActivations.join(' or '));
@@ -124,5 +158,6 @@ function decodeConfig(value: Readonly<Record<string, unknown>>, path: string): G
     bias: hf.lockstep?.bias ?? true,
     activation,
     tiedHead: hf.tie_word_embeddings,
+    labels: isClassifier ? decodeLabels(hf, path) : [],
   };
 }

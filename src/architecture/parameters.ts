@@ -25,6 +25,10 @@ export interface ParameterSpec {
   readonly decay: boolean;
   /** Whether training changes it; default true. Otherwise it has no gradient and no moments. */
   readonly trainable?: boolean;
+  /** Its place from the end of the network: n in the n-th last block, 0 after the last block, undefined before the first. */
+  readonly fromEnd?: number | undefined;
+  /** Whether it belongs to the head and to nothing else. */
+  readonly isHead?: boolean | undefined;
   /** Initial values: a constant, or normal with this standard deviation. */
   readonly init: ConstantInit | NormalInit;
 }
@@ -32,13 +36,18 @@ export interface ParameterSpec {
 /** Selects the trained parameters; the others are frozen. */
 export type IsTrained = (spec: ParameterSpec) => boolean;
 
+/** Where the parameters of a part of the network are. */
+export type PartPlace = Pick<ParameterSpec, 'fromEnd' | 'isHead'>;
+
 /** Collects the parameters that a network declares next to their use. */
 export class Declarations {
   readonly #prefix: string;
+  readonly #place: PartPlace;
   readonly #specs: Map<string, ParameterSpec>;
 
-  constructor(prefix = '', specs = new Map<string, ParameterSpec>()) {
+  constructor(prefix = '', place: PartPlace = {}, specs = new Map<string, ParameterSpec>()) {
     this.#prefix = prefix;
+    this.#place = place;
     this.#specs = specs;
   }
 
@@ -47,9 +56,9 @@ export class Declarations {
     return [...this.#specs.values()];
   }
 
-  /** The declarations of a part of the network, whose names start with `name` and a dot. */
-  in(name: string): Declarations {
-    return new Declarations(`${this.#prefix}${name}.`, this.#specs);
+  /** The declarations of a part of the network, whose names start with `name` and a dot. @param place by default that of these */
+  in(name: string, place = this.#place): Declarations {
+    return new Declarations(`${this.#prefix}${name}.`, place, this.#specs);
   }
 
   /** Declares a parameter with this name, prefixed by that of the part. InvariantError for invalid sizes or a duplicate name. */
@@ -61,7 +70,7 @@ export class Declarations {
     );
     invariant(!this.#specs.has(full), `two parameters are called ${full}`);
     const size = shape.reduce((product, n) => product * n, 1);
-    const spec = { name: full, shape, size, decay: shape.length >= 2, init };
+    const spec = { name: full, shape, size, decay: shape.length >= 2, init, ...this.#place };
     this.#specs.set(full, spec);
     return spec;
   }

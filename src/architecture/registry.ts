@@ -25,7 +25,7 @@ export const keysOfEach = [first.keys, ...others.map(({ keys }) => keys)] as con
 export const modelKeys = z.discriminatedUnion('architecture', keysOfEach);
 
 /** The config of a model: its architecture and sizes. `vocabSize` is not 0 here. */
-export type ModelConfig = Readonly<z.output<(typeof all)[number]['keys']>>;
+export type ModelConfig = Parameters<(typeof all)[number]['network']>[0];
 
 /** A network with its declared parameters. */
 export interface DeclaredNetwork extends Network {
@@ -83,6 +83,23 @@ export function parameterCount(config: ModelConfig): number {
   return networkOf(config).specs.reduce((sum, { size }) => sum + size, 0);
 }
 
+/** The classes of a model's head, in order; none for a language model. */
+export function labelsOf(config: ModelConfig): readonly string[] {
+  return ('labels' in config && config.labels) || [];
+}
+
+/** Why a model cannot predict or generate text, after "the model"; undefined if it can. */
+export function generationProblem(config: ModelConfig): string | undefined {
+  const labels = labelsOf(config);
+  if (labels.length === 0) return undefined;
+  const shown = labels.length > labelsShown ? [...labels.slice(0, labelsShown), '…'] : labels;
+  return labels.length === 1
+    ? `scores texts (${labels[0]}) and does not predict or generate them`
+    : `classifies texts (${shown.join(', ')}) and does not predict or generate them`;
+}
+
+const labelsShown = 10;
+
 /** A key in which two models differ. */
 export interface ModelDifference {
   readonly key: string;
@@ -96,8 +113,21 @@ export function modelDifference(one: ModelConfig, other: ModelConfig): ModelDiff
     return { key: 'architecture', one: one.architecture, other: other.architecture };
   }
   const { keys, trainingKeys } = architectureOf(one);
-  const [values, otherValues]: Readonly<Record<string, unknown>>[] = [{ ...one }, { ...other }];
-  const differing = (key: string) => values?.[key] !== otherValues?.[key];
-  const key = Object.keys(keys.shape).find((each) => !trainingKeys.some((own) => own === each) && differing(each));
-  return key === undefined ? undefined : { key, one: values?.[key], other: otherValues?.[key] };
+  const [values, otherValues] = [withAddedKeys(one), withAddedKeys(other)];
+  const key = Object.keys(keys.shape).find(
+    (each) => !trainingKeys.some((own) => own === each) && !isSameValue(values[each], otherValues[each]),
+  );
+  return key === undefined ? undefined : { key, one: values[key], other: otherValues[key] };
+}
+
+/** The keys of a model by name, including those of which nothing is added. */
+export function withAddedKeys(config: ModelConfig): Readonly<Record<string, unknown>> {
+  const { keys, addedKeys } = architectureOf(config);
+  const added = addedKeys.map((key) => [key, (keys.shape[key] as z.ZodType).parse(undefined)] as const);
+  return { ...Object.fromEntries(added), ...config };
+}
+
+/** Whether two values of a config are equal. */
+export function isSameValue(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }

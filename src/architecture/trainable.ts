@@ -1,15 +1,28 @@
-/** Selects the parameters that a run trains, by name: the key `train.trainable`. It needs only the config, not an engine. */
+/**
+ * Selects the parameters that a run trains, by name or by their place in the network: the key `train.trainable`. It needs only the
+ * config, not an engine.
+ */
 import type { StateTensor } from '../base/stateParts.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { type ModelConfig, networkOf } from './registry.ts';
 
-/** `all`, or patterns of names in which `*` stands for any characters. */
+/** One or more selections: `all`, `head`, `lastBlocks:N`, or a pattern of names in which `*` stands for any characters. */
 export type Trainable = string | readonly string[];
 
-/** Whether a parameter has a gradient and moments: a pattern matches it, and the architecture does not freeze it. */
+/** Whether a parameter has a gradient and moments: a selection includes it, and the architecture does not freeze it. */
 export function isTrainedBy(trainable: Trainable): IsTrained {
-  const patterns = patternsOf(trainable);
-  return ({ name, trainable: canBe = true }) => canBe && patterns.some((pattern) => matches(pattern, name));
+  const selections = [trainable].flat().map(selectionOf);
+  return (spec) => (spec.trainable ?? true) && selections.some((includes) => includes(spec));
+}
+
+const LAST_BLOCKS = /^lastBlocks:([1-9]\d{0,8})$/;
+
+function selectionOf(selection: string): IsTrained {
+  if (selection === 'all') return () => true;
+  if (selection === 'head') return ({ isHead = false }) => isHead;
+  const blocks = LAST_BLOCKS.exec(selection)?.[1];
+  if (blocks !== undefined) return ({ fromEnd = Number.POSITIVE_INFINITY }) => fromEnd <= Number(blocks);
+  return ({ name }) => matches(selection, name);
 }
 
 /** The parameters of a model, in the order of their declaration. */
@@ -24,20 +37,32 @@ export function trainedCount(model: ModelConfig, trainable: Trainable): number {
   return trained.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** Describes the problem of the patterns for these parameters in one sentence; undefined if they are valid. */
+/** Describes the problem of the selections for these parameters in one sentence; undefined if they are valid. */
 export function trainableProblem(trainable: Trainable, specs: readonly ParameterSpec[]): string | undefined {
-  const unused = patternsOf(trainable).find((pattern) => !specs.some(isTrainedBy([pattern])));
-  if (unused === undefined) return undefined;
+  for (const selection of [trainable].flat()) {
+    const problem = selectionProblem(selection, specs);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function selectionProblem(selection: string, specs: readonly ParameterSpec[]): string | undefined {
+  if (selection.startsWith('lastBlocks')) {
+    const blocks = Math.max(0, ...specs.map(({ fromEnd = 0 }) => fromEnd));
+    const asked = Number(LAST_BLOCKS.exec(selection)?.[1]);
+    if (asked <= blocks) return undefined;
+    return `${selection} expects a number of blocks from 1 to ${blocks}, as in lastBlocks:1`;
+  }
+  if (specs.some(isTrainedBy([selection]))) return undefined;
+  if (selection === 'head') {
+    return 'head selects nothing, because the output is computed from a weight that is not only the head: name that weight instead';
+  }
   const names = specs.filter(isTrainedBy('all')).map(({ name }) => name);
   const some = names.slice(0, namesShown).join(', ');
-  return `${unused} is the name of none that can be trained; there are ${some}${names.length > namesShown ? ', …' : ''}`;
+  return `${selection} is the name of none that can be trained; there are ${some}${names.length > namesShown ? ', …' : ''}`;
 }
 
 const namesShown = 6;
-
-function patternsOf(trainable: Trainable): readonly string[] {
-  return [trainable].flat().map((pattern) => (pattern === 'all' ? '*' : pattern));
-}
 
 /** Whether the pattern, in which `*` stands for any characters, matches the complete name. */
 function matches(pattern: string, name: string): boolean {

@@ -55,6 +55,17 @@ export function string({ doc, max, ...rest }: KeyDoc & { default: string; max: n
   return z.string().min(1).max(max).default(rest.default).meta({ description: doc, expects });
 }
 
+/** A list of different names. */
+export function names({ doc, max }: KeyDoc & { max: number }) {
+  const expects = `a list of different names, at most ${max}`;
+  return z
+    .array(z.string().min(1).max(1000))
+    .max(max)
+    .refine((list) => new Set(list).size === list.length, 'the same name twice')
+    .default([])
+    .meta({ description: doc, expects });
+}
+
 export const pathMax = 4096;
 export const pathsMax = 1000;
 export const path = z.string().min(1).max(pathMax);

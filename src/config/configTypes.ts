@@ -28,6 +28,8 @@ export interface Gpt2Keys {
   activation: 'gelu' | 'relu' | 'silu';
   /** Share the token embedding with the output projection, as in GPT-2. Default `true`, true or false. */
   tiedHead: boolean;
+  /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
+  labels: string[];
 }
 
 /** A table of logits in which each token predicts the next. */
@@ -105,7 +107,7 @@ export interface TrainKeys {
   batchSplit: 'equal' | 'proportional';
   /** Combined peak of all workers in TFLOP/s, the denominator of `mfu` in metrics.jsonl. 0 uses the peak that workers measure when they start (native engine). Default `0`, a number from 0 to 1000000000. */
   peakTflops: number;
-  /** Parameters to train: all, or those whose names match a pattern such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments. Default `"all"`, all, or a pattern of parameter names, or a list of them. */
+  /** Parameters to train. all: every parameter. head: the output projection, unless it is also the token embedding. lastBlocks:N, such as lastBlocks:1: the last N blocks, the final layer norm and that head. Otherwise a pattern of names, or a list of these, such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments. Default `"all"`, all, head, lastBlocks:N, or a pattern of parameter names, or a list of them. */
   trainable: string | string[];
   /** Worker processes to start on this machine. Default `1`, a whole number from 1 to 1024. */
   workers: number;

@@ -122,8 +122,8 @@ export function variantsWith(path: string): { chooser: string; names: string[] }
 const shortNameMax = 4;
 
 /**
- * The known key nearest to a mistyped one. A renamed key gives its new name. Otherwise the search covers the keys of its group, which
- * has `values`, then all groups (`nLayer` finds `model.nLayer`, `model.maxSteps` finds `train.maxSteps`), then the group names. It
+ * The known key nearest to a mistyped one. A renamed key gives its new name, and a name that only one other group has gives that key.
+ * Otherwise the search covers the keys of its group, which has `values`, then all groups (`nLayer` finds `model.nLayer`, `model.maxSteps` finds `train.maxSteps`), then the group names. It
  * ignores case, `_` and `-`, so `n_layer` finds `nLayer`.
  */
 export function nearestKey(path: string, values: Readonly<Record<string, unknown>> = {}): string | undefined {
@@ -132,6 +132,8 @@ export function nearestKey(path: string, values: Readonly<Record<string, unknown
   const [group = '', name] = path.split('.');
   const found = configGroups.find((candidate) => candidate.name === group);
   const lastPart = name ?? group;
+  const elsewhere = new Set(allKeys.filter((key) => key.name === lastPart).map((key) => key.path));
+  if (name !== undefined && lastPart.length > shortNameMax && elsewhere.size === 1) return [...elsewhere][0];
   return (
     nearest(lastPart, found === undefined ? [] : keysIn(found, values), (key) => key.name)?.path ??
     (name === undefined ? nearest(group, configGroups, (candidate) => candidate.name)?.name : undefined) ??

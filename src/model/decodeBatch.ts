@@ -7,8 +7,9 @@
  * the context is the last blockSize tokens, as in nanoGPT's `generate`. This shifts the position of every token, so each step
  * recomputes the sequence's window separately.
  */
+import { generationProblem } from '../architecture/registry.ts';
 import { type RandomKey, randomKey, randomUniform } from '../base/counterRandom.ts';
-import { invariant } from '../base/errors.ts';
+import { invariant, UserError } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
@@ -85,12 +86,14 @@ export class DecodeBatch {
   #logitsUsed = 0;
   #isStepping = false;
 
-  /** @throws InvariantError for a `promptChunk` that is not a whole number of at least 1 */
+  /** @throws InvariantError for a `promptChunk` that is not a whole number of at least 1. @throws UserError for a model that does not generate text */
   constructor(engine: Engine, model: Model, { useCache = true, promptChunk = 512 }: DecodeBatchOptions = {}) {
     invariant(
       Number.isInteger(promptChunk) && promptChunk >= 1,
       `promptChunk must be a whole number of at least 1, got ${promptChunk}`,
     );
+    const problem = generationProblem(model.config);
+    if (problem !== undefined) throw new UserError(`the model ${problem}: expected a language model`);
     this.#engine = engine;
     this.#model = model;
     this.#tape = new Tape(engine);

@@ -4,7 +4,7 @@ import { addSums, noSums, type Sums } from '../base/sums.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Precision } from './computing.ts';
 import type { Model } from './model.ts';
-import { type Objective, readSums } from './objectives/objective.ts';
+import { checkObjective, type Objective, readSums } from './objectives/objective.ts';
 import { Tape } from './tape.ts';
 
 /** The input of an evaluation. */
@@ -22,6 +22,7 @@ export async function evaluateBatches(
   batches: Iterable<Batch>,
   onBatch: (batch: Batch) => void = () => undefined,
 ): Promise<Sums> {
+  checkObjective(objective, model.config);
   let total = noSums;
   for (const batch of batches) {
     const tape = new Tape(engine, precision);

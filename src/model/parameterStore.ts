@@ -135,10 +135,9 @@ export class Parameters {
    * random stream, selected by its name.
    */
   initialise(seed: number): void {
-    for (const [index, { name, init }] of this.specs.entries()) {
+    for (const [index, spec] of this.specs.entries()) {
       const numbers = this.hostTensor('params', index);
-      if ('constant' in init) numbers.fill(init.constant);
-      else fillNormal(numbers, streamKey(seed, name), init.std);
+      fillInitial(numbers, spec, seed);
       this.writeTensor('params', index, numbers);
     }
   }
@@ -206,6 +205,12 @@ function partition<T>(values: readonly T[], isFirst: (value: T) => boolean): [fi
 
 function sizeOf(specs: readonly ParameterSpec[]): number {
   return specs.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** Fills `into`, of the parameter's size, with its initial values. They do not depend on the other parameters. */
+export function fillInitial(into: Float32Array, { name, init }: ParameterSpec, seed: number): void {
+  if ('constant' in init) into.fill(init.constant);
+  else fillNormal(into, streamKey(seed, name), init.std);
 }
 
 /** The random stream of one tensor. */

@@ -13,7 +13,7 @@ import { checkFinite } from './divergence.ts';
 import { evaluateBatches } from './evaluation.ts';
 import { Model } from './model.ts';
 import { nextToken } from './objectives/nextToken.ts';
-import { type Objective, readSums } from './objectives/objective.ts';
+import { checkObjective, type Objective, readSums } from './objectives/objective.ts';
 import { parameterSpecs } from './parameterOrder.ts';
 import { Parameters } from './parameterStore.ts';
 import type { DropoutSource } from './pass.ts';
@@ -139,11 +139,12 @@ export class Trainer {
   /** Whether the gradients are zero, as `applyAdamw` leaves them; false once a microbatch has started to add to them. */
   #gradsAreZero = true;
 
-  /** Allocates parameters, gradients and moments on the engine, which must support the precision, and initialises the parameters. UserError for an unknown option. */
+  /** Allocates parameters, gradients and moments on the engine, which must support the precision, and initialises the parameters. UserError for an unknown option, and for an objective that does not fit the model. */
   constructor(engine: Engine, config: ModelConfig, options: TrainerOptions) {
     checkOptionNames('Trainer', options, trainerNames);
     this.engine = engine;
     this.objective = options.objective ?? nextToken;
+    checkObjective(this.objective, config);
     this.#activationRecompute = options.activationRecompute ?? 'none';
     this.precision = options.precision ?? 'float32';
     checkPrecision(engine, this.precision);

@@ -1,13 +1,21 @@
 /**
  * Initial weights instead of random ones (`model.from`). They are found, compared with the config, which takes their sizes and tokenizer,
  * and written as the run's checkpoint of step 0. Workers receive them from there, as in a resumed run, and the run no longer needs their
- * folder.
+ * folder. Parameters that the weights lack have the values of a model without weights, and those that the model lacks are dropped.
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { architectureOf, type ModelConfig, parameterCount } from '../architecture/registry.ts';
+import type { ParameterSpec } from '../architecture/parameters.ts';
+import {
+  architectureOf,
+  isSameValue,
+  type ModelConfig,
+  networkOf,
+  parameterCount,
+  withAddedKeys,
+} from '../architecture/registry.ts';
 import { declaredTensors } from '../architecture/trainable.ts';
-import { UserError } from '../base/errors.ts';
+import { invariant, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { hashFile } from '../base/wholeFiles.ts';
@@ -21,6 +29,7 @@ import type { Dataset } from '../data/dataset.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../data/tokenizers/tokenizerHash.ts';
+import { fillInitial } from '../model/parameterStore.ts';
 import { findCheckpoint } from './findCheckpoint.ts';
 import { hasTokenizer, openTokenizer } from './loadModel.ts';
 import type { RunMessages } from './messages.ts';
@@ -63,26 +72,42 @@ export async function openInitialWeights(
   const config = { ...given, model, data };
   checkRules(config);
   const { dropout } = { dropout: undefined, ...model };
+  const sizes = modelOf(model, model.vocabSize);
   messages.note(
     `starts with the weights of ${shortPath(checkpoint.path, cwd)}: ${grouped(parameterCount(checkpoint.modelConfig))} parameters, ` +
-      `${architectureOf(model).summary(modelOf(model, model.vocabSize))}, context ${grouped(model.blockSize)}` +
-      `${dropout === undefined ? '' : `, dropout ${dropout}`}`,
+      `${architectureOf(model).summary(sizes)}, context ${grouped(model.blockSize)}` +
+      `${dropout === undefined ? '' : `, dropout ${dropout}`}${changesOf(sizes, checkpoint.modelConfig)}`,
   );
   return { config, weights: { checkpoint, tokenizer } };
 }
 
-/** The model of the weights. A run may choose only keys that change no parameter. */
+/** The parameters in which the model differs from its weights, for people. */
+function changesOf(model: ModelConfig, weights: ModelConfig): string {
+  const [now, before] = [model, weights].map((config) => networkOf(config).specs) as [ParameterSpec[], ParameterSpec[]];
+  const lacking = (specs: readonly ParameterSpec[], others: readonly ParameterSpec[]) => {
+    const names = specs.filter(({ name }) => !others.some((other) => other.name === name)).map(({ name }) => name);
+    return names.length > namesShown ? [...names.slice(0, namesShown), '…'].join(', ') : names.join(', ');
+  };
+  const [added, dropped] = [lacking(now, before), lacking(before, now)];
+  return `${added && `; new, with random values: ${added}`}${dropped && `; not used: ${dropped}`}`;
+}
+
+const namesShown = 4;
+
+/** The model of the weights. A run may choose only keys that change no parameter, or add some to weights that have none of the kind. */
 function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonly string[]): Config['model'] {
-  const [wanted, has]: Readonly<Record<string, unknown>>[] = [{ ...given }, { ...sizes }];
+  const [wanted, has] = [{ ...given } as Readonly<Record<string, unknown>>, withAddedKeys(sizes)];
+  const { trainingKeys, addedKeys, keys } = architectureOf(sizes);
+  const isAbsent = (key: string, value: unknown) => isSameValue(value, keys.shape[key]?.safeParse(undefined).data);
   const own: Record<string, unknown> = {};
   for (const key of Object.keys(given)) {
-    const value = wanted?.[key];
+    const value = wanted[key];
     if (key === 'from' || !chosen.includes(`model.${key}`)) continue;
-    if (architectureOf(sizes).trainingKeys.includes(key)) own[key] = value;
+    if (trainingKeys.includes(key)) own[key] = value;
+    else if (addedKeys.includes(key) && (isAbsent(key, has[key]) || isAbsent(key, value))) own[key] = value;
     // 0 uses the actual size.
-    else if (value !== has?.[key] && !(key === 'vocabSize' && value === 0)) {
-      const its =
-        has !== undefined && key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;
+    else if (!isSameValue(value, has[key]) && !(key === 'vocabSize' && value === 0)) {
+      const its = key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;
       throw new UserError(
         `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} ${its}: omit model.${key}, since sizes come from model.from`,
       );
@@ -122,6 +147,13 @@ export async function describeWeights({ checkpoint }: InitialWeights): Promise<s
   return `the weights of ${path}${step === undefined ? '' : ` (step ${step})`}: ${files.join(', ')}`;
 }
 
+/** As in a model without weights. */
+function initialBytes(spec: ParameterSpec, seed: number): Uint8Array {
+  const values = new Float32Array(spec.size);
+  fillInitial(values, spec, seed);
+  return new Uint8Array(values.buffer);
+}
+
 /**
  * Writes the weights as the checkpoint of step 0, with the moments of an optimizer that has made no step.
  * @throws PeerError if the disk is full or fails
@@ -134,7 +166,6 @@ export async function writeInitialCheckpoint(
   const modelConfig = modelOf(config.model, dataset.vocabSize);
   const tensors = declaredTensors(modelConfig, config.train.trainable);
   const trained = tensors.filter((tensor) => tensor.trained);
-  const names = tensors.map(({ name }) => name);
   const writer = await store.beginWrite({
     tensors,
     moments: trained.map(({ name }) => name),
@@ -150,7 +181,16 @@ export async function writeInitialCheckpoint(
     },
   });
   try {
-    for await (const chunk of checkpoint.stream('params', names)) await writer.write(chunk);
+    const given = new Map(checkpoint.tensors.map(({ name, shape }) => [name, shape]));
+    for (const spec of networkOf(modelConfig).specs) {
+      const shape = given.get(spec.name);
+      invariant(
+        shape === undefined || `${shape}` === `${spec.shape}`,
+        `the weights of ${spec.name} have another shape`,
+      );
+      if (shape === undefined) await writer.write(initialBytes(spec, config.train.seed));
+      else for await (const chunk of checkpoint.stream('params', [spec.name])) await writer.write(chunk);
+    }
     for (let left = stateBytes(tensors, trained) - stateBytes(tensors, []); left > 0; left -= ZEROS.length) {
       await writer.write(ZEROS.subarray(0, Math.min(left, ZEROS.length)));
     }

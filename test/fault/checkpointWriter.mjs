@@ -60,6 +60,7 @@ const modelConfig = {
   bias: true,
   activation: 'gelu',
   tiedHead: true,
+  labels: [],
 };
 const tensors = networkOf(modelConfig).specs.map(({ name, shape }) => ({ name, shape }));
 const trainer = {

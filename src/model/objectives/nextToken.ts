@@ -1,4 +1,5 @@
 /** Cross entropy of the next token, the objective of a language model. B batch, T time, N rows (B·T). */
+import { generationProblem } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
 import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
 import type { LossOptions, Model } from '../model.ts';
@@ -7,6 +8,7 @@ import type { Objective, PassSums } from './objective.ts';
 
 export const nextToken: Objective = {
   name: 'next-token',
+  modelProblem: generationProblem,
   fields: tokenFields,
 
   async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {

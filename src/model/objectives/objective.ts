@@ -4,6 +4,7 @@
  */
 import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
+import { UserError } from '../../base/errors.ts';
 import type { Sums } from '../../base/sums.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { Tensor } from '../../engine/tensor.ts';
@@ -41,12 +42,20 @@ export interface StepOptions {
 export interface Objective {
   /** The name in `welcome` and in a task. */
   readonly name: string;
+  /** Why it cannot train or evaluate this model, after "the model"; undefined if it can. Absent: it can with every model. */
+  readonly modelProblem?: (model: ModelConfig) => string | undefined;
   /** The arrays of a sample, for a model of these sizes. */
   readonly fields: (model: ModelConfig) => FieldRules;
   /** Forward and backward: adds the gradient of scale · (sum of losses). */
   readonly step: (tape: Tape, model: Model, batch: Batch, options: StepOptions) => Promise<PassSums>;
   /** Only forward, without dropout. */
   readonly evaluate: (tape: Tape, model: Model, batch: Batch) => Promise<PassSums>;
+}
+
+/** Throws a UserError if the objective cannot train or evaluate this model. */
+export function checkObjective({ name, modelProblem }: Objective, model: ModelConfig): void {
+  const problem = modelProblem?.(model);
+  if (problem !== undefined) throw new UserError(`objective ${name}: the model ${problem}`);
 }
 
 /**

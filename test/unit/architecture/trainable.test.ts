@@ -40,6 +40,32 @@ describe('train.trainable', () => {
     expect(trainableProblem('table', specs)).toMatch(/^table is the name of none/);
   });
 
+  it('selects by the place in the network', () => {
+    const keys = { nLayer: 3, nHead: 1, nEmbd: 4, blockSize: 8, vocabSize: 5, bias: false };
+    const namesOf = (trainable: string | string[], more: object = {}) => {
+      const { model } = configSchema.parse({ model: { ...keys, ...more } });
+      const names = declaredTensors(modelOf(model, 5), trainable).flatMap(({ name, trained }) => (trained ? name : []));
+      return [...new Set(names.map((name) => name.replace(/(h\.\d).*/, '$1')))];
+    };
+    const labels = { labels: ['a', 'b'] };
+    expect(namesOf('head', labels)).toEqual(['score.weight']);
+    expect(namesOf('head', { tiedHead: false })).toEqual(['lm_head.weight']);
+    expect(namesOf('lastBlocks:1', labels)).toEqual(['transformer.h.2', 'transformer.ln_f.weight', 'score.weight']);
+    expect(namesOf('lastBlocks:2')).toEqual(['transformer.h.1', 'transformer.h.2', 'transformer.ln_f.weight']);
+    expect(namesOf(['head', 'transformer.wpe.*'], labels)).toEqual(['transformer.wpe.weight', 'score.weight']);
+  });
+
+  it.each([
+    ['head', 'head selects nothing, because the output is computed from a weight that is not only the head'],
+    ['lastBlocks:3', 'lastBlocks:3 expects a number of blocks from 1 to 2, as in lastBlocks:1'],
+    ['lastBlocks:0', 'lastBlocks:0 expects a number'],
+    ['lastBlocks', 'lastBlocks expects a number'],
+    [['all', 'lastBlocks:x'], 'lastBlocks:x expects a number'],
+  ])('refuses %j for a model of 2 blocks with a tied head', (trainable, message) => {
+    const { error } = configSchema.safeParse({ model: { nLayer: 2 }, train: { trainable } });
+    expect(JSON.stringify(error?.issues)).toContain(message);
+  });
+
   it('says of each parameter of a model whether it is trained', () => {
     const { model } = configSchema.parse({ model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: 8, bias: false } });
     const tensors = declaredTensors(modelOf(model, 3), '*.mlp.*');

@@ -33,12 +33,16 @@ const published = {
   vocab_size: 11,
 };
 
+const classifier = { architectures: ['GPT2ForSequenceClassification'] };
+
 describe('config.json', () => {
   test.each<Partial<Gpt2Config>>([
     {},
     { bias: false },
     { tiedHead: false, activation: 'relu', dropout: 0 },
     { vocabSize: 50257, blockSize: 1024, nLayer: 12, nHead: 12, nEmbd: 768 },
+    { labels: ['ham', '__proto__', '10'] },
+    { labels: ['reward'], tiedHead: false },
   ])('holds every field of a model: %o', (changes) => {
     const config = { ...tinyModel, ...changes };
     expect(decodeModelConfig(JSON.parse(encodeModelConfig(config, undefined)), 'config.json')).toEqual(config);
@@ -66,13 +70,36 @@ describe('config.json', () => {
     expect(config).toMatchObject({ bos_token_id: null, eos_token_id: null });
   });
 
+  test('names the classes, and a padding token that a text cannot end with', () => {
+    const of = (labels: string[]) => JSON.parse(encodeModelConfig({ ...tinyModel, labels }, 7));
+    expect(of([])).not.toHaveProperty('id2label');
+    expect(of(['ham', 'spam'])).toMatchObject({
+      ...classifier,
+      id2label: { 0: 'ham', 1: 'spam' },
+      label2id: { ham: 0, spam: 1 },
+      pad_token_id: 7,
+    });
+    expect(of(['reward']).pad_token_id).toBeNull(); // because a scored text ends with token 7
+  });
+
+  test('names classes as transformers does, where it left their names out', () => {
+    const labelsOf = (more: object) => decodeModelConfig({ ...published, ...classifier, ...more }, 'config.json');
+    expect(labelsOf({})).toMatchObject({ labels: ['LABEL_0', 'LABEL_1'] });
+    expect(labelsOf({ num_labels: 1 })).toMatchObject({ labels: ['LABEL_0'] });
+    expect(labelsOf({ id2label: { 1: 'b', 0: 'a' } })).toMatchObject({ labels: ['a', 'b'] });
+  });
+
   test('GPT-2 as published is read', () => {
     expect(decodeModelConfig(published, 'config.json')).toEqual(tinyModel);
   });
 
   test.each<[Record<string, unknown>, string]>([
     [{ model_type: 'llama', architectures: ['LlamaForCausalLM'] }, 'another architecture: {"model_type":"llama"'],
-    [{ architectures: ['GPT2ForSequenceClassification'] }, 'another architecture'],
+    [{ architectures: ['GPT2ForTokenClassification'] }, 'another architecture'],
+    [{ architectures: ['GPT2ForSequenceClassification', 'GPT2LMHeadModel'] }, 'another architecture'],
+    [{ ...published, ...classifier, id2label: { 1: 'spam' } }, 'id2label'],
+    [{ ...published, ...classifier, id2label: { 0: 'spam', 1: 'spam' } }, 'model.labels: the same name twice'],
+    [{ ...published, ...classifier, problem_type: 'multi_label_classification' }, 'problem_type is "multi_label'],
     [{ model_type: undefined }, 'supported: model_type gpt2'],
     [{ n_inner: 100 }, 'n_inner is 100, which is not supported: expected 24'],
     [

@@ -20,6 +20,7 @@ export const tinyModel: Gpt2Config = {
   bias: true,
   activation: 'gelu',
   tiedHead: true,
+  labels: [],
 };
 
 /** Tensors in an order that is not that of their declaration, as the model layer's is not. */

@@ -5,10 +5,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
-import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { type Checkpoint, openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { SHARD_INDEX_FILE } from '../../../src/checkpoint/shardIndex.ts';
+import { modelOf } from '../../../src/config/groups/model.ts';
+import { createEngine } from '../../../src/engine/registry.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
 import { prepareRun, type Run, type RunArguments } from '../../../src/run/prepareRun.ts';
-import { trainRun } from './trainedModel.ts';
+import { cpu, trainRun } from './trainedModel.ts';
 
 const engine = ['engine.name=tfjs', 'engine.deviceKind=cpu'];
 const text = join(packageRoot, 'test/fixtures/gpt2/text.txt');
@@ -55,6 +60,54 @@ it('begins with a run, though its optimizer is gone', async () => {
   const { config, weights } = await prepare('chars', ['data.text=chars/text.txt']);
   expect(config.data.tokenizer).toBe('char');
   expect(weights?.checkpoint.step).toBe(5);
+});
+
+/** The parameters that begin the run, by name. */
+async function begunWith(run: Run): Promise<Map<string, Float32Array>> {
+  const { path } = await writeInitialCheckpoint(run.store, run.weights!, run);
+  return await parametersOf(await openCheckpoint(path));
+}
+
+async function parametersOf(checkpoint: Checkpoint): Promise<Map<string, Float32Array>> {
+  const values = new Map<string, Float32Array>();
+  for (const { name } of checkpoint.tensors) {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+    values.set(name, new Float32Array(Uint8Array.from(Buffer.concat(chunks)).buffer));
+  }
+  return values;
+}
+
+it('adds a classification head, with the values that the seed gives it in a new model', async () => {
+  notes.length = 0;
+  const labels = ['ham', 'spam', 'other'];
+  const set = [`data.text=${text}`, 'train.seed=5', 'eval.everySteps=0'];
+  const chosen = `model.labels=${JSON.stringify(labels)}`;
+  const run = await prepare('sharded', [...set, chosen, 'train.trainable=lastBlocks:1']);
+  expect(notes.join()).toMatch(/labels ham, spam, other.*; new, with random values: score\.weight$/);
+  const [begun, given] = [await begunWith(run), await parametersOf(run.weights!.checkpoint)];
+  expect([...begun.keys()].sort()).toEqual([...given.keys(), 'score.weight'].sort());
+  for (const [name, values] of given) expect(begun.get(name), name).toEqual(values);
+  const engine = await createEngine(cpu);
+  const fresh = new Parameters(engine, parameterSpecs(modelOf(run.config.model, 256)), { training: false });
+  fresh.initialise(5);
+  const expected = new Float32Array(3 * 16);
+  await fresh.readTensor('params', fresh.indexOf('score.weight'), expected);
+  await engine.dispose();
+  expect(begun.get('score.weight')).toEqual(expected);
+
+  // Its checkpoint is such a model, whose labels come from there like its sizes.
+  const folder = join(run.store.directory, 'step-00000000');
+  const again = await prepare(folder, set);
+  expect(await begunWith(again)).toEqual(begun);
+  expect(await begunWith(await prepare(folder, [...set, chosen]))).toEqual(begun);
+  await expect(prepare(folder, [...set, 'model.labels=[spam, ham, other]'])).rejects.toThrow(
+    'model.labels is ["spam","ham","other"], but the weights of',
+  );
+  notes.length = 0;
+  const plain = await prepare(folder, [...set, 'model.labels=[]']);
+  expect(notes.join()).toMatch(/; not used: score\.weight$/);
+  expect(await begunWith(plain)).toEqual(given);
 });
 
 it.each<[string, string[], string]>([
