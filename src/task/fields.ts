@@ -25,6 +25,8 @@ export interface FieldRule {
 export interface FieldAxis {
   /** For example, `T`. */
   readonly name: string;
+  /** The minimum length. Default 0. */
+  readonly min?: number;
   /** The maximum length. */
   readonly max: number;
 }
@@ -58,10 +60,16 @@ function checkShape(name: string, { shape, data }: BatchArray, rule: FieldRule, 
   const isLegal =
     dtype === rule.dtype &&
     shape.length === rule.axes.length &&
-    rule.axes.every((axis, i) => shape[i]! <= axis.max && (lengths.get(axis.name) ?? shape[i]) === shape[i]);
+    rule.axes.every((axis, i) => fits(shape[i]!, axis, lengths));
   if (!isLegal) {
-    const axes = rule.axes.map((axis) => `${axis.name} ≤ ${lengths.get(axis.name) ?? axis.max}`).join(', ');
+    const axes = rule.axes
+      .map(({ name: axis, min, max }) => `${axis} ${min === max ? '=' : '≤'} ${lengths.get(axis) ?? max}`)
+      .join(', ');
     throw new PeerError(`${name}: expected ${rule.dtype} [${axes}], received ${dtype} [${shape.join(', ')}]`);
   }
   for (const [i, { name: axis }] of rule.axes.entries()) lengths.set(axis, shape[i]!);
+}
+
+function fits(length: number, { name, min = 0, max }: FieldAxis, lengths: ReadonlyMap<string, number>): boolean {
+  return length >= min && length <= max && (lengths.get(name) ?? length) === length;
 }

@@ -5,7 +5,7 @@ import type { FieldRules } from './fields.ts';
 import { tokenFields } from './nextToken.ts';
 
 /** The sides of a pair, in the order of their rows. */
-export const pairSides = ['chosen', 'rejected'] as const;
+const sides = ['chosen', 'rejected'] as const;
 
 /** The input of a model of these sizes. @param targetMax the largest target. Default: that of a token */
 export function pairFields(sizes: { blockSize: number; vocabSize: number }, targetMax = sizes.vocabSize - 1) {
@@ -17,7 +17,7 @@ export function pairFields(sizes: { blockSize: number; vocabSize: number }, targ
 /** For each pair, whether it counts: it has a target on both sides. Padding has none. */
 export function countedPairs(batch: Batch): boolean[] {
   return Array.from({ length: batch.sampleCount }, (_, pair) =>
-    pairSides.every((side) => pairNumbers(batch, `${side}Targets`, pair).some((target: number) => target >= 0)),
+    sides.every((side) => pairNumbers(batch, `${side}Targets`, pair).some((target: number) => target >= 0)),
   );
 }
 

@@ -7,12 +7,14 @@ import { invariant } from '../base/errors.ts';
 import { sizeOf } from '../base/shape.ts';
 import type { FieldType } from './fields.ts';
 
-/** One array of a task's samples, with one axis, because rows have different lengths. */
+/** One array of a task's samples, with one axis. */
 export interface SampleField {
   /** The type of its numbers. */
   readonly dtype: FieldType;
   /** The padding after the end of a sample that is shorter than others of its batch. */
   readonly padding: number;
+  /** The length of every sample. Absent: rows have different lengths, and are padded to that of the batch. */
+  readonly length?: number | undefined;
 }
 
 /** One sample, not padded. */
@@ -39,21 +41,20 @@ export interface Task<Row, Example = Row> {
   readonly weight: (batch: Batch) => number;
 }
 
-/** A batch of samples, each padded to `length`. */
+/** A batch of samples, each padded to `length`, except the arrays whose field has a length of its own. */
 export function collate(fields: Task<never>['fields'], samples: readonly Sample[], length: number): Batch {
-  const arrays = Object.entries(fields).map(([name, { dtype, padding }]): [string, BatchArray] => {
-    const size = samples.length * sizeOf([length]);
-    const data: BatchNumbers = dtype === 'int32' ? new Int32Array(size) : new Float32Array(size);
-    if (padding !== 0) data.fill(padding);
-    for (const [row, sample] of samples.entries()) {
+  const arrays = Object.entries(fields).map(([name, field]): [string, BatchArray] => {
+    const shape = [field.length ?? length];
+    const row = sizeOf(shape);
+    const size = samples.length * row;
+    const data: BatchNumbers = field.dtype === 'int32' ? new Int32Array(size) : new Float32Array(size);
+    if (field.padding !== 0) data.fill(field.padding);
+    for (const [index, sample] of samples.entries()) {
       const values = sample[name];
-      invariant(
-        values !== undefined && values.length <= length,
-        `a sample has no ${name} of at most ${length} numbers`,
-      );
-      data.set(values, row * length);
+      invariant(values !== undefined && values.length <= row, `a sample has no ${name} of at most ${row} numbers`);
+      data.set(values, index * row);
     }
-    return [name, { shape: [length], data }];
+    return [name, { shape, data }];
   });
   return { sampleCount: samples.length, arrays: Object.fromEntries(arrays) };
 }

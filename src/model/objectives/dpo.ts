@@ -4,18 +4,32 @@
  * reference, the model at the start of the run, come with the pair, so no second model is in memory.
  */
 import type { ModelConfig } from '../../architecture/registry.ts';
+import type { Batch } from '../../base/batch.ts';
 import type { FieldRules } from '../../task/fields.ts';
 import { pairFields } from '../../task/pairBatch.ts';
+import type { Model } from '../model.ts';
+import type { Tape } from '../tape.ts';
 import type { Objective } from './objective.ts';
-import { logisticLoss, pairObjective } from './pairs.ts';
+import { logisticLoss, type PairScoring, pairObjective, pairScores } from './pairs.ts';
 
 /** The lowest log probability of a sequence: e.g. 10^6 tokens at -100 each. */
 const logprobMin = -1e8;
 
 /** A pair, and the log probabilities [2] of its chosen and rejected targets under the reference. */
 function dpoFields(model: ModelConfig): FieldRules {
-  const axes = [{ name: 'sides', max: 2 }];
+  const axes = [{ name: 'sides', min: 2, max: 2 }];
   return { ...pairFields(model), reference: { dtype: 'float32', axes, min: logprobMin, max: 0 } };
+}
+
+/** Losses of targets are their negative log probabilities. */
+const logprobs: PairScoring = {
+  values: (tape, model, { tokens, targets }, options) => model.losses(tape, tokens, targets, options),
+  sign: -1,
+};
+
+/** The log probabilities of a batch's targets, summed in float64: [B, 2], chosen and rejected. */
+export function pairLogprobs(tape: Tape, model: Model, batch: Batch): Promise<Float64Array> {
+  return pairScores(tape, model, batch, logprobs);
 }
 
 /** DPO with this β. */
@@ -23,9 +37,7 @@ export function dpo({ beta }: { readonly beta: number }): Objective {
   return pairObjective({
     name: 'dpo',
     fields: dpoFields,
-    // Losses of targets: their negative log probabilities.
-    values: (tape, model, { tokens, targets }, options) => model.losses(tape, tokens, targets, options),
-    sign: -1,
+    ...logprobs,
     loss({ chosen, rejected, field }) {
       const reference = field('reference');
       const margin = beta * (chosen - rejected - (reference[0]! - reference[1]!));

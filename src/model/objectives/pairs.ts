@@ -9,7 +9,7 @@ import type { ModelConfig } from '../../architecture/registry.ts';
 import type { Batch, BatchArray } from '../../base/batch.ts';
 import type { Tensor } from '../../engine/tensor.ts';
 import type { FieldRules } from '../../task/fields.ts';
-import { countedPairs, pairArray, pairFields, pairNumbers, pairSides } from '../../task/pairBatch.ts';
+import { countedPairs, pairArray, pairFields, pairNumbers } from '../../task/pairBatch.ts';
 import type { ForwardOptions, Model } from '../model.ts';
 import type { DropoutSource } from '../pass.ts';
 import type { Tape } from '../tape.ts';
@@ -42,75 +42,82 @@ export interface PairLoss {
   readonly sums: Readonly<Record<string, number>>;
 }
 
+/** How a row gets its score: `sign` times the sum of the values at its targets. */
+export interface PairScoring {
+  /** 2B·T float32 numbers. */
+  readonly values: (tape: Tape, model: Model, rows: PairRows, options: ForwardOptions) => Variable;
+  readonly sign: 1 | -1;
+}
+
 /** What distinguishes one such objective from another. */
-export interface PairObjective {
+export interface PairObjective extends PairScoring {
   readonly name: string;
   /** Default: those of `pairFields`. */
   readonly fields?: (model: ModelConfig) => FieldRules;
-  /** 2B·T float32 numbers. */
-  readonly values: (tape: Tape, model: Model, rows: PairRows, options: ForwardOptions) => Variable;
-  /** A row's score is this times the sum of the values at its targets. */
-  readonly sign: 1 | -1;
   readonly loss: (pair: ScoredPair) => PairLoss;
 }
 
 /** An objective from its scores and the loss of a pair. */
-export function pairObjective({ name, fields = pairFields, values, ...judge }: PairObjective): Objective {
-  const forward = (tape: Tape, model: Model, rows: Interleaved, options: ForwardOptions): Variable =>
-    values(
-      tape,
-      model,
-      {
-        tokens: tape.upload(rows.tokens, [rows.count, rows.length]),
-        targets: tape.upload(rows.targets, [rows.targets.length]),
-      },
-      options,
-    );
+export function pairObjective(pairs: PairObjective): Objective {
   return {
-    name,
-    fields,
+    name: pairs.name,
+    fields: pairs.fields ?? pairFields,
     async step(tape, model, batch, { scale, dropout, activationRecompute, onForward, onGradReady }) {
       const rows = interleaved(batch);
-      const options = { training: true, dropout: dropout && ofRows(dropout), activationRecompute };
-      const of = forward(tape, model, rows, options);
-      const { sums, gradient } = judgePairs(batch, rows, await tape.read(of), judge);
+      const of = forward(tape, model, rows, pairs, {
+        training: true,
+        dropout: dropout && ofRows(dropout),
+        activationRecompute,
+      });
+      const { sums, slopes } = judge(batch, scoresOf(await tape.read(of), rows, pairs), pairs);
       await onForward?.();
-      const scaled = Float32Array.from(gradient, (slope) => scale * slope);
-      tape.backward([{ of, grad: tape.upload(scaled, of.shape) }], onGradReady);
+      const grad = Float32Array.from(rows.targets, (target, n) =>
+        target < 0 ? 0 : scale * pairs.sign * slopes[Math.floor(n / rows.length)]!,
+      );
+      tape.backward([{ of, grad: tape.upload(grad, of.shape) }], onGradReady);
       return sums;
     },
-    async evaluate(tape, model, batch) {
-      const rows = interleaved(batch);
-      return judgePairs(batch, rows, await tape.read(forward(tape, model, rows, {})), judge).sums;
-    },
+    evaluate: async (tape, model, batch) => judge(batch, await pairScores(tape, model, batch, pairs), pairs).sums,
   };
 }
 
-/** The sums over all pairs, and the derivative of the loss by each of the pass's numbers, both in float64. */
-function judgePairs(
-  batch: Batch,
-  { length, targets }: Interleaved,
-  values: Float32Array,
-  { sign, loss }: Pick<PairObjective, 'sign' | 'loss'>,
-): { sums: PassSums; gradient: Float64Array } {
-  const gradient = new Float64Array(values.length);
+/** The scores of all rows of a batch: [B, 2], chosen and rejected. */
+export async function pairScores(tape: Tape, model: Model, batch: Batch, scoring: PairScoring): Promise<Float64Array> {
+  const rows = interleaved(batch);
+  return scoresOf(await tape.read(forward(tape, model, rows, scoring, {})), rows, scoring);
+}
+
+function forward(
+  tape: Tape,
+  model: Model,
+  { count, length, tokens, targets }: Interleaved,
+  { values }: PairScoring,
+  options: ForwardOptions,
+): Variable {
+  const rows = { tokens: tape.upload(tokens, [count, length]), targets: tape.upload(targets, [targets.length]) };
+  return values(tape, model, rows, options);
+}
+
+function scoresOf(values: Float32Array, { count, length, targets }: Interleaved, { sign }: PairScoring): Float64Array {
+  const scores = new Float64Array(count);
+  for (const [n, value] of values.entries()) if (targets[n]! >= 0) scores[Math.floor(n / length)]! += sign * value;
+  return scores;
+}
+
+/** The sums over all pairs, and the derivatives of the loss by their scores, as in `pairScores`. */
+function judge(batch: Batch, scores: Float64Array, { loss }: PairObjective): { sums: PassSums; slopes: Float64Array } {
+  const slopes = new Float64Array(scores.length);
   const sums: Record<string, number> & { weight: number; loss: number } = { weight: 0, loss: 0 };
   for (const [pair, isCounted] of countedPairs(batch).entries()) {
     if (!isCounted) continue;
-    const places = pairSides.map((_, side) => {
-      const from = (2 * pair + side) * length;
-      return Array.from({ length }, (_, t) => from + t).filter((n) => targets[n]! >= 0);
-    });
-    const [chosen, rejected] = places.map((row) => sign * row.reduce((sum, n) => sum + values[n]!, 0));
+    const [chosen, rejected] = scores.subarray(2 * pair, 2 * pair + 2);
     const field = (name: string) => pairNumbers(batch, name, pair);
     const judged = loss({ chosen: chosen!, rejected: rejected!, field });
     const added = { ...judged.sums, weight: 1, loss: judged.loss };
     for (const [name, value] of Object.entries(added)) sums[name] = (sums[name] ?? 0) + value;
-    for (const [side, name] of pairSides.entries()) {
-      for (const n of places[side]!) gradient[n] = sign * judged.slopes[name];
-    }
+    slopes.set([judged.slopes.chosen, judged.slopes.rejected], 2 * pair);
   }
-  return { sums, gradient };
+  return { sums, slopes };
 }
 
 /** -log σ(margin), the loss of a pair that is chosen with probability σ(margin), and its derivative. */

@@ -39,6 +39,19 @@ describe('a batch that came from outside', () => {
     expect(() => checkBatch(batch, rules)).toThrow(/expected samples of targets, tokens, received tokens/);
   });
 
+  it('has axes of a fixed length beside those that vary', () => {
+    const axes = [{ name: 'sides', min: 2, max: 2 }];
+    const fixed: FieldRules = { ...rules, reference: { dtype: 'float32', axes, min: -9, max: 0 } };
+    const of = (length: number): Batch => {
+      const reference = { shape: [length], data: new Float32Array(2 * length) };
+      return { sampleCount: 2, arrays: { ...good.arrays, reference } };
+    };
+    expect(() => checkBatch(of(2), fixed)).not.toThrow();
+    for (const length of [1, 3]) {
+      expect(() => checkBatch(of(length), fixed)).toThrow(`float32 [sides = 2], received float32 [${length}]`);
+    }
+  });
+
   it('has no NaN', () => {
     const scores: FieldRules = { score: { dtype: 'float32', axes: [], min: -1, max: 1 } };
     const of = (value: number): Batch => {
