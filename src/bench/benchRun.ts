@@ -14,6 +14,7 @@ import { allListeners, type RunListener } from '../coordinator/coordinatorOption
 import { decide } from '../coordinator/core/decide.ts';
 import type { Decision, RunEvent } from '../coordinator/core/runState.ts';
 import { openDataset } from '../data/openDataset.ts';
+import { textRunData } from '../data/textRunData.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
@@ -83,7 +84,7 @@ export async function withBenchRun<T>(options: BenchRunOptions, body: (run: Benc
       const worldSize = idle ? count + 1 : count;
       const started = new Coordinator({
         config,
-        dataset,
+        data: textRunData(dataset, config.model.blockSize),
         server,
         localWorkers,
         worldSize,

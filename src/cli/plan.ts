@@ -4,30 +4,31 @@ import { trainedCount } from '../architecture/trainable.ts';
 import { grouped } from '../base/numberText.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { RunData } from '../data/runData.ts';
 import { findEngine } from '../engine/registry.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../model/memoryPlan.ts';
 import { estimatedTime } from './estimate.ts';
 import { print } from './output.ts';
 import { bytes } from './progress.ts';
 
-export async function printPlan(config: Config, dataset: Dataset): Promise<void> {
+export async function printPlan(config: Config, data: RunData): Promise<void> {
   const { model, train } = config;
-  const { vocabSize } = dataset;
+  const { vocabSize, kind } = data;
   const modelConfig = modelOf(model, vocabSize);
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
-  const stepTokens = train.globalBatchSize * model.blockSize;
+  const stepTokens = train.globalBatchSize * data.sampleTokens;
+  const passes = (train.globalBatchSize * train.maxSteps) / data.epochSamples;
   const [count, trained] = [parameterCount(modelConfig), trainedCount(modelConfig, train.trainable)];
   const frozen = trained === count ? '' : `, ${grouped(trained)} of them trained (train.trainable)`;
   print(`model        ${grouped(count)} parameters${frozen}`);
   const { name, summary } = architectureOf(modelConfig);
   print(`             ${name}: ${summary(modelConfig)}, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`);
-  print(`data         ${dataset.description}`);
+  print(`data         ${data.description}`);
   print(
     `step         ${grouped(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
   );
   print(
-    `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${((stepTokens * train.maxSteps) / dataset.train.length).toFixed(1)} times the text)`,
+    `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${passes.toFixed(1)} times the ${kind})`,
   );
   const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;

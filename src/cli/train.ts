@@ -42,7 +42,7 @@ async function train(args: TrainArguments): Promise<number> {
   checkNumbers(args);
   const run = await prepareRun(args, process.cwd(), messages);
   if (args.dryRun) {
-    await printPlan(run.config, run.dataset);
+    await printPlan(run.config, run.data);
     return 0;
   }
   const { config, folder } = run;
@@ -100,7 +100,7 @@ async function observe(args: TrainArguments, run: Run, view: RunView): Promise<R
   const output = openRunOutput(outputModeOf(args, process.stdout.isTTY), {
     maxSteps,
     logEverySteps,
-    stepTokens: globalBatchSize * run.config.model.blockSize,
+    stepTokens: globalBatchSize * run.data.sampleTokens,
     ...view,
     runDir: run.folder.path,
   });
@@ -157,13 +157,13 @@ async function tensorBoardOf({ tensorboard }: TrainArguments, { folder, config }
 
 /** @param chosen the engine that `auto` selects */
 function printHeader(
-  { config, dataset, folder, worldSize }: Run,
+  { config, data, folder, worldSize }: Run,
   args: TrainArguments,
   started: StartedRun,
   chosen: EngineChoice | undefined,
 ): void {
   print(`run ${shortPath(folder.path)}`);
-  print(`data ${dataset.description}`);
+  print(`data ${data.description}`);
   if (chosen !== undefined) {
     const { name, deviceKind, reason, isFallback } = chosen;
     // A warning already gave the reason.

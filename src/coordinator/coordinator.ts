@@ -1,6 +1,6 @@
 /**
  * Connects the decision core with the outside: turns messages, process exits and time into events, and carries out the effects on
- * the control link, the dataset, the checkpoint store and the metrics. It makes no decisions and no computations, so it runs on a
+ * the control link, the data, the checkpoint store and the metrics. It makes no decisions and no computations, so it runs on a
  * machine without an engine.
  */
 import { samplesOf } from '../base/batch.ts';
@@ -16,10 +16,9 @@ import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { modelOf } from '../config/groups/model.ts';
-import { taskOf } from '../data/sampler.ts';
-import { TrainBatches } from '../data/trainBatches.ts';
+import type { TrainingSamples } from '../data/runData.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
-import { type CoordinatorOptions, planOf } from './coordinatorOptions.ts';
+import { type CoordinatorOptions, planOf, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
@@ -39,7 +38,7 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #server: ControlServer;
   readonly #checkpointer: Checkpointer;
-  readonly #batches: TrainBatches;
+  readonly #training: TrainingSamples;
   readonly #validation: ValidationPlan;
   readonly #transfers: StateTransfers;
   readonly #writer: RunWriter;
@@ -59,17 +58,11 @@ export class Coordinator {
     this.#server = server;
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
-    this.#writer = new RunWriter(options, nowMs);
-    this.#validation = new ValidationPlan(options.dataset, options.config, options.evalPartTokens);
+    const { data, config } = options;
+    this.#training = data.training(trainingOptions(config, (step) => this.#writer.samplesAfter(step)));
+    this.#writer = new RunWriter(options, nowMs, this.#training);
+    this.#validation = new ValidationPlan(data, config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
-    const { model, train, data } = options.config;
-    this.#batches = new TrainBatches(options.dataset, {
-      seed: train.seed,
-      globalBatchSize: train.globalBatchSize,
-      blockSize: model.blockSize,
-      sampler: data.sampler,
-      samplesBefore: (step) => this.#writer.samplesAfter(step),
-    });
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -137,6 +130,11 @@ export class Coordinator {
   /** The current state of the run. */
   get state(): RunState {
     return this.#state;
+  }
+
+  /** Number of tokens of one step. */
+  stepTokens(step: number): number {
+    return this.#writer.stepTokens(step);
   }
 
   /** Ends the run in order: the step in progress, a checkpoint, then `finished`. @param cause a signal or another reason */
@@ -262,7 +260,7 @@ export class Coordinator {
   }
 
   #carryOut(effect: Effect): void {
-    const { listener, config, dataset, runId } = this.#options;
+    const { listener, config, data, runId } = this.#options;
     switch (effect.kind) {
       case 'send':
         this.#sendDecided(effect.to, effect.message);
@@ -272,8 +270,8 @@ export class Coordinator {
           type: 'welcome',
           runId,
           config: { ...config },
-          vocabSize: dataset.vocabSize,
-          objective: taskOf(dataset).objective,
+          vocabSize: data.vocabSize,
+          objective: data.objective,
           trace: this.#options.tracer !== undefined,
         });
         break;
@@ -348,7 +346,7 @@ export class Coordinator {
 
   #assign({ to, term, step, sampleFrom, sampleCount }: Extract<Effect, { kind: 'assign' }>): void {
     // The sampler counts steps from 0.
-    const whole = this.#batches.batch(step - 1);
+    const whole = this.#training.batch(step - 1);
     const { fields, payload } = encodeBatch(samplesOf(whole, sampleFrom, sampleCount));
     const trace = this.#options.tracer?.isTraced(step) ?? false;
     const share = { term, step, sampleFrom, sampleCount, fields, globalWeight: whole.weight, trace };
@@ -372,18 +370,18 @@ export class Coordinator {
   }
 
   #checkpointContents(step: number, tensors: readonly StateTensor[]): CheckpointContents {
-    const { config, dataset } = this.#options;
+    const { config, data } = this.#options;
     const { samplesSeen, valLoss } = this.#writer.checkpointFacts(step);
     return {
       tensors,
       moments: tensorsOf('m', tensors).map(({ name }) => name),
-      modelConfig: modelOf(config.model, dataset.vocabSize),
-      tokenizerFiles: dataset.tokenizer.files(),
-      endOfText: dataset.tokenizer.endOfText,
+      modelConfig: modelOf(config.model, data.vocabSize),
+      tokenizerFiles: data.tokenizer.files(),
+      endOfText: data.tokenizer.endOfText,
       trainer: {
         step,
         seed: config.train.seed,
-        data: { sha256: dataset.sha256, samplesSeen },
+        data: { sha256: data.sha256, samplesSeen },
         valLoss,
         config: { ...config },
       },

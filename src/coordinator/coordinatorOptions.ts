@@ -6,7 +6,7 @@ import type { StateTensor } from '../base/stateParts.ts';
 import type { ControlServer } from '../comm/link.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { RunData, TrainingOptions } from '../data/runData.ts';
 import type { EventsLog, LoggedEvent } from '../records/eventsLog.ts';
 import type { JournalSink } from '../records/journal.ts';
 import type { EvaluationMetrics, MetricsLog, StepMetrics } from '../records/metricsLog.ts';
@@ -78,14 +78,14 @@ export function allListeners(listeners: readonly Partial<RunListener>[]): RunLis
 export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
-  readonly dataset: Dataset;
+  readonly data: RunData;
   /** The parameters that workers must train. Default: those of the config's model. */
   readonly tensors?: readonly StateTensor[];
   /** Floating-point operations of a step's forward and backward passes, for the utilisation (mfu). */
   readonly stepFlops?: number;
   /** The text of an evaluation's targets if none is masked, for bits per byte. */
   readonly validationText?: TextSize;
-  /** Number of tokens of a rank's validation windows evaluated at a time. Default 32,768. */
+  /** Number of tokens of a rank's validation samples evaluated at a time. Default 32,768. */
   readonly evalPartTokens?: number;
   /** The link on which workers join; the caller closes it. */
   readonly server: ControlServer;
@@ -124,18 +124,29 @@ export interface CoordinatorOptions {
   readonly decide?: typeof decide;
 }
 
-/** Tokens trained on before, oldest first, from the checkpoint and, beyond it, the journal. */
+/** What determines the samples of each step. @param samplesBefore number of samples in all steps before a step, counted from 0 */
+export function trainingOptions(
+  { model, train, data }: Config,
+  samplesBefore: (step: number) => number,
+): TrainingOptions {
+  const { seed, globalBatchSize, epochs } = train;
+  const { blockSize } = model;
+  return { seed, globalBatchSize, epochs, blockSize, sampler: data.sampler, samplesBefore };
+}
+
+/** Samples trained on before, oldest first, from the checkpoint and, beyond it, the journal. */
 export function progressBefore({ config, resume, resumed }: CoordinatorOptions): Progress[] {
   const { trainer } = resume ?? {};
   const known: Progress[] = [];
-  if (trainer) known.push({ step: trainer.step, tokens: trainer.data.samplesSeen * config.model.blockSize });
-  if (resumed?.tokens !== undefined) known.push({ step: resumed.step, tokens: resumed.tokens });
+  if (trainer) known.push({ step: trainer.step, samples: trainer.data.samplesSeen });
+  const { step = 0, tokens, samples = tokens && tokens / config.model.blockSize } = resumed ?? {};
+  if (samples !== undefined) known.push({ step, samples });
   return known;
 }
 
 /** The part that the decision core needs. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
-  const { runId, config, dataset, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
+  const { runId, config, data, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint, schedule } = config;
   return {
     runId,
@@ -144,7 +155,7 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     localWorkers,
     restartsMax,
     open,
-    tensors: options.tensors ?? declaredTensors(modelOf(config.model, dataset.vocabSize), train.trainable),
+    tensors: options.tensors ?? declaredTensors(modelOf(config.model, data.vocabSize), train.trainable),
     startStep: resume?.trainer?.step ?? 0,
     startsFromCheckpoint: resume !== undefined,
     maxSteps: train.maxSteps,
@@ -153,8 +164,8 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     precision: config.engine.precision,
     globalBatchSize: train.globalBatchSize,
     evalEverySteps: config.eval.everySteps,
-    evalWindows: validation.windowCount,
-    evalPartWindows: validation.partWindows,
+    evalSamples: validation.sampleCount,
+    evalPartSamples: validation.partSamples,
     stopAfter: config.eval.stopAfter,
     evaluations: options.evaluations ?? [],
     checkpointEverySteps: checkpoint.everySteps,

@@ -8,7 +8,7 @@ import { isAlive, processWord } from '../base/processes.ts';
 import type { LoggedEvent } from '../records/eventsLog.ts';
 import { type CoordinatorOptions, progressBefore } from './coordinatorOptions.ts';
 import type { Effect, Member } from './core/runState.ts';
-import { evaluationMetrics, StepRecords } from './stepRecords.ts';
+import { type CountedSamples, evaluationMetrics, StepRecords } from './stepRecords.ts';
 
 type EffectOf<K extends Effect['kind']> = Extract<Effect, { kind: K }>;
 
@@ -23,9 +23,9 @@ export class RunWriter {
   #validation: { step: number; loss: number } | undefined;
 
   /** @param nowMs time on the run's monotonic clock, as everywhere below */
-  constructor(options: CoordinatorOptions, nowMs: number) {
+  constructor(options: CoordinatorOptions, nowMs: number, counted: CountedSamples) {
     this.#options = options;
-    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), options.stepFlops);
+    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), counted, options.stepFlops);
   }
 
   /** The members begin the next step now. */
@@ -100,7 +100,12 @@ export class RunWriter {
 
   /** Number of samples trained on in the first `step` updates, where the data of the next update begins. */
   samplesAfter(step: number): number {
-    return this.#steps.tokensAfter(step) / this.#options.config.model.blockSize;
+    return this.#steps.samplesAfter(step);
+  }
+
+  /** Number of tokens of one step. */
+  stepTokens(step: number): number {
+    return this.#steps.stepTokens(step);
   }
 
   /** The facts about a step that its checkpoint records. */

@@ -4,6 +4,7 @@
  */
 import { meansOf, type Sums } from '../base/sums.ts';
 import type { Config } from '../config/configTypes.ts';
+import type { TrainingSamples } from '../data/runData.ts';
 import type { JournalRecord } from '../records/journalRecords.ts';
 import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
 import { bitsPerByte, lossAndPerplexity, type TextSize } from '../task/textMeasures.ts';
@@ -13,12 +14,16 @@ import { utilisation } from './utilisation.ts';
 /** Amount of data trained on after a number of updates. */
 export interface Progress {
   readonly step: number;
-  readonly tokens: number;
+  readonly samples: number;
 }
+
+/** What the records need to know of the training samples. */
+export type CountedSamples = Pick<TrainingSamples, 'sampleLimit' | 'tokensIn'>;
 
 export class StepRecords {
   readonly #config: Config;
-  /** Positions from which tokens are counted, oldest first; the batch size may have changed at each. */
+  readonly #counted: CountedSamples;
+  /** Positions from which samples are counted, oldest first; the batch size may have changed at each. */
   #known: readonly Progress[];
   /** The rank that each sample of the committed step belonged to. */
   #shares: readonly { rank: number; sampleFrom: number; sampleCount: number }[] = [];
@@ -31,9 +36,10 @@ export class StepRecords {
   /**
    * @param nowMs time on the run's monotonic clock, as everywhere below
    * @param known amounts trained on before, from checkpoint and journal, oldest first
-   * @param stepFlops floating-point operations of a step
+   * @param stepFlops floating-point operations of a step whose samples have model.blockSize tokens each
    */
-  constructor(config: Config, nowMs: number, known: readonly Progress[], stepFlops?: number) {
+  constructor(config: Config, nowMs: number, known: readonly Progress[], counted: CountedSamples, stepFlops?: number) {
+    this.#counted = counted;
     this.#known = known;
     this.#stepFlops = stepFlops;
     this.#config = config;
@@ -52,15 +58,30 @@ export class StepRecords {
 
   /** Number of tokens trained on in the first `step` updates, at whatever batch sizes. */
   tokensAfter(step: number): number {
-    const last = this.#known.findLast((progress) => progress.step <= step) ?? { step: 0, tokens: 0 };
-    return last.tokens + (step - last.step) * this.#stepTokens;
+    return this.#counted.tokensIn(this.samplesAfter(step));
+  }
+
+  /** Number of samples trained on in the first `step` updates. The padding that completes the last batch does not count. */
+  samplesAfter(step: number): number {
+    const last = this.#known.findLast((progress) => progress.step <= step) ?? { step: 0, samples: 0 };
+    const samples = last.samples + (step - last.step) * this.#config.train.globalBatchSize;
+    return Math.min(samples, Math.max(last.samples, this.#counted.sampleLimit));
+  }
+
+  /** Number of tokens of one step. */
+  stepTokens(step: number): number {
+    const after = this.samplesAfter(step);
+    // Earlier steps, which another process committed, may have had another batch size.
+    const before = Math.max(this.samplesAfter(step - 1), after - this.#config.train.globalBatchSize);
+    return this.#counted.tokensIn(after) - this.#counted.tokensIn(before);
   }
 
   commit(committed: Extract<Effect, { kind: 'committed' }>, nowMs: number): JournalRecord {
     this.#commit = { atMs: nowMs, hold: committed.hold };
     const { term, ranks, step, learningRate: lr, sums, gradNorm } = committed;
     this.#shares = ranks;
-    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens: this.tokensAfter(step), lr, ranks };
+    const [tokens, samples] = [this.tokensAfter(step), this.samplesAfter(step)];
+    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens, samples, lr, ranks };
   }
 
   /** The line of a step that every remaining member has now applied. */
@@ -73,7 +94,8 @@ export class StepRecords {
     const [first] = ranks;
     const endMs = this.#endOf(ranks.length > 0, nowMs);
     const seconds = (endMs - this.#startedMs) / 1_000;
-    const mfu = utilisation(this.#stepFlops, seconds, this.#config.train.peakTflops, members);
+    const stepTokens = this.stepTokens(step);
+    const mfu = utilisation(this.#flopsOf(stepTokens), seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       step,
       ...measuresOf(sums),
@@ -81,7 +103,7 @@ export class StepRecords {
       gradNorm,
       tokens: this.tokensAfter(step),
       term,
-      tokensPerSecond: this.#stepTokens / seconds,
+      tokensPerSecond: stepTokens / seconds,
       ...(mfu !== undefined && { mfu }),
       // Workers lost after the commit computed their shares all the same.
       ranks: this.#shares.map((share) => {
@@ -104,9 +126,10 @@ export class StepRecords {
     return this.#commit.atMs;
   }
 
-  get #stepTokens(): number {
+  /** Padding is not work; the operations of attention, which grow faster than the number of tokens, are counted a little too high. */
+  #flopsOf(tokens: number): number | undefined {
     const { train, model } = this.#config;
-    return train.globalBatchSize * model.blockSize;
+    return this.#stepFlops && this.#stepFlops * (tokens / (train.globalBatchSize * model.blockSize));
   }
 }
 

@@ -1,56 +1,42 @@
 /**
- * The training batches of a run: each step's global batch and its weight. Ranks get slices of the batch, and every loss is divided by
- * the weight of the entire batch. For tokens on disk, the next steps' windows are read during the current step, so that a batch is
+ * The training batches of a text. For tokens on disk, the next steps' windows are read during the current step, so that a batch is
  * ready when it is requested; windows that are not ready yet are read at once.
  */
 import type { WeighedBatch } from '../base/batch.ts';
-import { UserError } from '../base/errors.ts';
+import type { TrainingSamples } from './runData.ts';
 import { type SampleOptions, sampleStart } from './sampleOrder.ts';
 import { type TrainingSplit, trainBatch } from './sampler.ts';
+import { isNear, StepBatches, stepsAhead } from './stepBatches.ts';
 import type { TokenArray } from './tokenArray.ts';
-
-/** Number of steps read ahead of the newest requested one. */
-const stepsAhead = 2;
-/** Number of earlier steps kept, because a step may be requested again after the loss of a worker. */
-const stepsBehind = 2;
 
 export interface BatchOptions extends Omit<SampleOptions, 'step' | 'index' | 'samplesBefore'> {
   /** Number of samples in all steps before the given one. Default: all steps have the same size. */
   readonly samplesBefore?: (step: number) => number;
 }
 
-export class TrainBatches {
+export class TrainBatches implements TrainingSamples {
+  readonly sampleLimit = Number.POSITIVE_INFINITY;
   readonly #split: TrainingSplit;
   readonly #options: BatchOptions;
-  /** The most recently requested batches: each rank requests its share. */
-  readonly #batches = new Map<number, { batch: WeighedBatch; samplesBefore: number }>();
+  readonly #batches: StepBatches;
   /** The windows read so far for each step, by their first token. */
   readonly #windows = new Map<number, Map<number, TokenArray>>();
 
   constructor(split: TrainingSplit, options: BatchOptions) {
     this.#split = split;
     this.#options = options;
+    this.#batches = new StepBatches(
+      (step) => this.#samplesBefore(step),
+      (step) => this.#encode(step),
+    );
   }
 
-  /**
-   * The global batch of a step, counted from 0.
-   * @throws UserError if it has no target at all: its mean loss would be a division by 0
-   */
+  tokensIn(samples: number): number {
+    return samples * this.#options.blockSize;
+  }
+
   batch(step: number): WeighedBatch {
-    const samplesBefore = this.#samplesBefore(step);
-    const known = this.#batches.get(step);
-    // A run that lost its state resumes from a step before the one where its batch size changed.
-    if (known?.samplesBefore === samplesBefore) return known.batch;
-    const batch = this.#encode(step);
-    if (!(batch.weight > 0)) {
-      throw new UserError(
-        `step ${step + 1} has nothing to learn from: none of its ${batch.sampleCount} samples has a target; use data with ` +
-          'more targets, or a larger train.globalBatchSize',
-      );
-    }
-    this.#batches.set(step, { batch, samplesBefore });
-    for (const other of this.#batches.keys()) if (!isNear(other, step)) this.#batches.delete(other);
-    return batch;
+    return this.#batches.batch(step);
   }
 
   #samplesBefore(step: number): number {
@@ -96,9 +82,4 @@ export class TrainBatches {
       () => undefined,
     );
   }
-}
-
-/** Whether a step is kept after another was requested. */
-function isNear(step: number, asked: number): boolean {
-  return step >= asked - stepsBehind && step <= asked + stepsAhead;
 }

@@ -55,6 +55,8 @@ const commitRecord = z.object({
   gradNorm: measured,
   /** Number of tokens trained on so far, over the full run. */
   tokens: count,
+  /** The same in samples. Older versions left it out: their samples all had the same number of tokens. */
+  samples: count.exactOptional(),
   lr: measured,
   ranks: z.array(z.object({ rank: count, sampleFrom: count, sampleCount: count })).readonly(),
 });
@@ -101,6 +103,8 @@ export interface Recovered {
   readonly learningRate: number | undefined;
   /** Number of tokens trained on in `step` updates, if its commit is kept. */
   readonly tokens: number | undefined;
+  /** The same in samples. */
+  readonly samples: number | undefined;
   /** Members of the term. */
   readonly members: readonly {
     readonly worker: string;
@@ -185,6 +189,7 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
     gradNorm: ofStep?.gradNorm,
     learningRate: ofStep?.lr,
     tokens: ofStep?.tokens,
+    samples: ofStep?.samples,
     members: term?.members ?? [],
     commits,
   };

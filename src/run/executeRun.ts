@@ -180,7 +180,7 @@ interface Coordination extends Start, Logs {
 
 async function coordinate(given: Coordination, onCreated: (coordinator: Coordinator) => void): Promise<RunOutcome> {
   const { run, point, keys, transport, server, singleProcess, observer, tracer } = given;
-  const { config, dataset, validationText, store, resume, worldSize, minWorkers } = run;
+  const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
   const stepTokens = config.train.globalBatchSize * config.model.blockSize;
@@ -200,7 +200,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
   coordinator = new Coordinator({
     runId,
     config,
-    dataset,
+    data,
     server,
     worldSize,
     minWorkers,
@@ -210,7 +210,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     events,
     journal,
     evaluations: metrics.evaluations,
-    stepFlops: stepFlops(modelOf(config.model, dataset.vocabSize), stepTokens, config.train.trainable),
+    stepFlops: stepFlops(modelOf(config.model, data.vocabSize), stepTokens, config.train.trainable),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
     open: given.listen !== undefined || point !== undefined || worldSize > config.train.workers,
@@ -228,7 +228,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
         checkpoint(outcome) {
           lastCheckpoint = outcome;
         },
-        step: (line) => tracer?.step(line, stepTokens),
+        step: (line) => tracer?.step(line, coordinator?.stepTokens(line.step) ?? 0),
       },
     ]),
   });

@@ -25,7 +25,7 @@ import { stateBytes } from '../checkpoint/writer.ts';
 import type { Config } from '../config/configTypes.ts';
 import { modelOf } from '../config/groups/model.ts';
 import { configSchema } from '../config/schema.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { RunData } from '../data/runData.ts';
 import { createTokenizer } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { tokenizerHash } from '../data/tokenizers/tokenizerHash.ts';
@@ -161,21 +161,21 @@ function initialBytes(spec: ParameterSpec, seed: number): Uint8Array {
 export async function writeInitialCheckpoint(
   store: CheckpointStore,
   { checkpoint }: InitialWeights,
-  { config, dataset }: { config: Config; dataset: Dataset },
+  { config, data }: { config: Config; data: RunData },
 ): Promise<Checkpoint> {
-  const modelConfig = modelOf(config.model, dataset.vocabSize);
+  const modelConfig = modelOf(config.model, data.vocabSize);
   const tensors = declaredTensors(modelConfig, config.train.trainable);
   const trained = tensors.filter((tensor) => tensor.trained);
   const writer = await store.beginWrite({
     tensors,
     moments: trained.map(({ name }) => name),
     modelConfig,
-    tokenizerFiles: dataset.tokenizer.files(),
-    endOfText: dataset.tokenizer.endOfText,
+    tokenizerFiles: data.tokenizer.files(),
+    endOfText: data.tokenizer.endOfText,
     trainer: {
       step: 0,
       seed: config.train.seed,
-      data: { sha256: dataset.sha256, samplesSeen: 0 },
+      data: { sha256: data.sha256, samplesSeen: 0 },
       valLoss: null,
       config: { ...config },
     },

@@ -14,9 +14,8 @@ import { loadConfig } from '../config/load.ts';
 import { withTodaysKeys } from '../config/renamedKeys.ts';
 import { configSchema } from '../config/schema.ts';
 import { learningRateAt, type Schedule } from '../coordinator/core/schedule.ts';
-import { ValidationPlan } from '../coordinator/validationPlan.ts';
-import type { Dataset } from '../data/dataset.ts';
-import { openDataset } from '../data/openDataset.ts';
+import { validationSamples } from '../coordinator/validationPlan.ts';
+import type { RunData } from '../data/runData.ts';
 import { tokenizerKindOf } from '../data/shards/shardDataset.ts';
 import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
@@ -25,6 +24,7 @@ import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
+import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
 
@@ -55,7 +55,7 @@ export interface Run {
   readonly resume: Checkpoint | undefined;
   /** The initial weights of a run without a checkpoint; undefined for random weights. */
   readonly weights: InitialWeights | undefined;
-  readonly dataset: Dataset;
+  readonly data: RunData;
   /** The size of the validation text; undefined if the run is never evaluated. */
   readonly validationText: TextSize | undefined;
   /** Number of workers that the run waits for before it starts, local and joined. */
@@ -122,20 +122,12 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     ? await openInitialWeights(loaded, { chosen, cwd, messages })
     : { config: await withTokenizerOfShards(loaded, { chosen, cwd }), weights: undefined };
   const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
-  const dataset = await openDataset(given.data, {
-    blockSize: given.model.blockSize,
-    vocabSize: given.model.vocabSize,
-    ...(tokenizer && { tokenizer }),
-    cwd,
-    validates: given.eval.everySteps > 0,
-    onNotice: messages.note,
-    onProgress: messages.progress('encoding the text'),
-  });
-  const config = withFittingPrompt(given, dataset, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
-  if (resume !== undefined) checkResume(resume, config, dataset, messages);
-  if (!args.dryRun) await checkRoom(store, config, dataset, { resuming, warn: messages.warn });
-  const validationText = args.dryRun ? undefined : await validationTextOf(config, dataset, messages);
-  return { config, folder, store, resume, weights, dataset, validationText, worldSize, minWorkers };
+  const data = await openRunData(given, { cwd, tokenizer, messages });
+  const config = withFittingPrompt(given, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
+  if (resume !== undefined) checkResume(resume, config, data, messages);
+  if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
+  const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
+  return { config, folder, store, resume, weights, data, validationText, worldSize, minWorkers };
 }
 
 /** @throws UserError if other machines cannot connect there, or the run does not listen for them */
@@ -164,13 +156,9 @@ async function withTokenizerOfShards(
 }
 
 /** A long validation split takes a while: it is read at about 10 MB/s. */
-async function validationTextOf(
-  config: Config,
-  dataset: Dataset,
-  messages: RunMessages,
-): Promise<TextSize | undefined> {
+async function validationTextOf(config: Config, data: RunData, messages: RunMessages): Promise<TextSize | undefined> {
   if (config.eval.everySteps === 0) return undefined;
-  return new ValidationPlan(dataset, config).targetText(messages.progress('measuring the validation text'));
+  return validationSamples(data, config).targetText?.(messages.progress('measuring the validation text'));
 }
 
 function minWorkersOf({ train }: Config, minWorkers = 1): number {
@@ -232,25 +220,21 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
  */
 function withFittingPrompt(
   config: Config,
-  { tokenizer, train }: Dataset,
+  { tokenizer, opening }: RunData,
   { isChosen, note }: Pick<RunMessages, 'note'> & { isChosen: boolean },
 ): Config {
   const { sample } = config;
   if (sample.maxTokens === 0) return config;
   const problem = promptProblem(sample.prompt, tokenizer);
   if (problem === undefined) return config;
-  const start = tokenizer.decode(train.subarray(0, promptTokens));
   // The first word and the space before it.
-  const prompts = [/^\s*\S+(?=\s)/u.exec(start)?.[0], start].filter((text) => text !== undefined);
+  const prompts = [/^\s*\S+(?=\s)/u.exec(opening)?.[0], opening].filter((text) => text !== undefined);
   const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
   if (isChosen || prompt === undefined)
     throw new UserError(`sample.prompt${problem}. Set sample.maxTokens=0 for no sample.`);
   note(`samples continue ${JSON.stringify(prompt)} from the text, which lacks characters of the default sample.prompt`);
   return { ...config, sample: { ...sample, prompt } };
 }
-
-/** Number of tokens at the beginning of the text to take a prompt from. */
-const promptTokens = 16;
 
 /** Why the prompt cannot be continued, as text after its name; undefined if it can. */
 function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined {
@@ -305,9 +289,9 @@ async function tokenizerOf({ path, trainer, tokenizerFiles }: Checkpoint, config
 }
 
 /** Checks that the checkpoint matches the config and the data. */
-function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, { note }: RunMessages): void {
+function checkResume(checkpoint: Checkpoint, config: Config, data: RunData, { note }: RunMessages): void {
   const { trainer, modelConfig } = checkpoint;
-  const wanted = modelOf(config.model, dataset.vocabSize);
+  const wanted = modelOf(config.model, data.vocabSize);
   const difference = modelDifference(wanted, modelConfig);
   if (difference !== undefined) {
     const { key, one, other } = difference;
@@ -319,8 +303,8 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
     throw new UserError(`${checkpoint.path} has no optimizer state: only a checkpoint from a run can be resumed`);
   }
   checkTrained(checkpoint, config.train.trainable);
-  if (trainer.data.sha256 !== dataset.sha256) {
-    throw new UserError(changedText(checkpoint.path, dataset));
+  if (trainer.data.sha256 !== data.sha256) {
+    throw new UserError(changedText(checkpoint.path, data));
   }
   if (trainer.seed !== config.train.seed) {
     throw new UserError(
@@ -333,10 +317,12 @@ function checkResume(checkpoint: Checkpoint, config: Config, dataset: Dataset, {
 /** The message for data that differs from the training data. The text may be the same, but its line endings treated differently. */
 export function changedText(
   path: string,
-  { description, normalised = 0 }: Pick<Dataset, 'description' | 'normalised'>,
+  { kind, description, normalised = 0 }: Pick<RunData, 'kind' | 'description' | 'normalised'>,
 ): string {
+  const [changed, are, them] =
+    kind === 'text' ? ['the text has', 'it is', 'it'] : ['the examples have', 'they are', 'them'];
   const kept = `set data.lineEndings=keep if the run started with CRLF in ${grouped(normalised)} line endings that are now LF, otherwise `;
-  return `the text has changed since ${path} was written: it is now ${description}; ${normalised > 0 ? kept : ''}restore it, or start a new run`;
+  return `${changed} changed since ${path} was written: ${are} now ${description}; ${normalised > 0 ? kept : ''}restore ${them}, or start a new run`;
 }
 
 /**
@@ -346,7 +332,7 @@ export function changedText(
 async function checkRoom(
   store: CheckpointStore,
   { model, train }: Config,
-  { vocabSize }: Dataset,
+  { vocabSize }: RunData,
   { resuming, warn }: { resuming: boolean; warn: RunMessages['warn'] },
 ): Promise<void> {
   const problem = await store.roomProblem(declaredTensors(modelOf(model, vocabSize), train.trainable));

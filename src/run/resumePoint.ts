@@ -36,10 +36,10 @@ export function findWaitingWorkers(
       host !== hostname() || (process === undefined ? isAlive(pid) : fateOfWord(pid, process) !== 'gone'),
   );
   if (waiting.length === 0) return undefined;
-  const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;
+  const { term, step, committedTerm, gradNorm, learningRate, tokens, samples } = recovered;
   const workers = waiting.map(({ worker }) => worker);
   note(`the coordinator of ${shortPath(folder.path)} ended at step ${step}: looking for ${workers.join(', ')}`);
-  return { recovered, resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, workers } };
+  return { recovered, resumed: { term, step, committedTerm, gradNorm, learningRate, tokens, samples, workers } };
 }
 
 /** Where workers find a coordinator. */

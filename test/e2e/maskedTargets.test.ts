@@ -11,6 +11,7 @@ import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import { sampleStart } from '../../src/data/sampleOrder.ts';
 import type { WindowTask } from '../../src/data/sampler.ts';
+import { textRunData } from '../../src/data/textRunData.ts';
 import { Tape } from '../../src/model/tape.ts';
 import { Trainer } from '../../src/model/training.ts';
 import type { StepMetrics } from '../../src/records/metricsLog.ts';
@@ -135,7 +136,7 @@ async function trainOneStep(task: WindowTask, { workers, microBatchSize, evalEve
   const coordinator: Coordinator = new Coordinator({
     runId: 'masked',
     config: configOf(microBatchSize, evalEverySteps),
-    dataset: datasetOf(task),
+    data: textRunData(datasetOf(task), T),
     server,
     worldSize: workers,
     minWorkers: workers,

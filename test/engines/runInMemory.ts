@@ -6,6 +6,7 @@ import type { Config } from '../../src/config/configTypes.ts';
 import { Coordinator } from '../../src/coordinator/coordinator.ts';
 import { allListeners } from '../../src/coordinator/coordinatorOptions.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
+import { textRunData } from '../../src/data/textRunData.ts';
 import type { EngineTable } from '../../src/engine/registry.ts';
 import type { LoggedEvent } from '../../src/records/eventsLog.ts';
 import type { StepMetrics } from '../../src/records/metricsLog.ts';
@@ -65,7 +66,7 @@ export async function runInMemory(
   const coordinator: Coordinator = new Coordinator({
     runId: 'memory',
     config,
-    dataset,
+    data: textRunData(dataset, config.model.blockSize),
     server,
     worldSize: count,
     minWorkers: count,

@@ -10,6 +10,7 @@ import { decide as realDecide } from '../../src/coordinator/core/decide.ts';
 import type { Decision, Effect, RunEvent, RunState } from '../../src/coordinator/core/runState.ts';
 import { ValidationPlan } from '../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
+import { textRunData } from '../../src/data/textRunData.ts';
 import type { JournalRecord } from '../../src/records/journalRecords.ts';
 import type { EvaluationMetrics } from '../../src/records/metricsLog.ts';
 import { Agent } from '../../src/worker/agent.ts';
@@ -196,7 +197,7 @@ export class Simulation {
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
       config,
-      dataset,
+      data,
       server,
       minWorkers,
       localWorkers,
@@ -249,8 +250,9 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { term, step, committedTerm, gradNorm, learningRate, tokens } = recovered;
-    return { term, step, committedTerm, gradNorm, learningRate, tokens, workers: waiting.map(({ worker }) => worker) };
+    const { term, step, committedTerm, gradNorm, learningRate, tokens, samples } = recovered;
+    const workers = waiting.map(({ worker }) => worker);
+    return { term, step, committedTerm, gradNorm, learningRate, tokens, samples, workers };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {
@@ -519,7 +521,7 @@ export class Simulation {
   /** Every window was evaluated once, whichever workers came or left. */
   #checkEvaluated({ step, valLoss, valTargets }: EvaluationMetrics): void {
     const { config } = this.#setting;
-    const { loss, weight } = simulatedLoss(new ValidationPlan(dataset, config, 2 ** 30).share(0, 1, 0));
+    const { loss, weight } = simulatedLoss(new ValidationPlan(data, config, 2 ** 30).share(0, 1, 0));
     if (valTargets === weight && valLoss === loss / weight) return;
     this.#world.wrong(
       `the evaluation of step ${step} has loss ${valLoss} of ${valTargets} targets, not ${loss / weight} of ${weight}`,
@@ -616,7 +618,7 @@ export class Simulation {
   }
 }
 
-const dataset: Dataset = {
+const dataset = {
   tokenizer: { files: () => ({}) } as unknown as Dataset['tokenizer'],
   vocabSize: 8,
   train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
@@ -625,4 +627,5 @@ const dataset: Dataset = {
   description: 'simulated',
   sha256: '',
   tokenizerSha256: '',
-};
+} satisfies Dataset;
+const data = textRunData(dataset, 2);

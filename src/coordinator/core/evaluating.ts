@@ -1,5 +1,5 @@
 /**
- * An evaluation in parts: each rank gets a bounded number of its windows at a time, and more when it has finished those. An entire
+ * An evaluation in parts: each rank gets a bounded number of its samples at a time, and more when it has finished those. An entire
  * validation split may exceed a message's size limit and a step's time limit. Pure, a part of decide.ts.
  */
 import { addSums, noSums } from '../../base/sums.ts';
@@ -7,7 +7,7 @@ import type { WorkerMessageOf } from '../../comm/workerMessages.ts';
 import { idle, withMember } from './decisionParts.ts';
 import type { Effect, Member, RunState } from './runState.ts';
 
-/** Sends a rank a part of its windows. */
+/** Sends a rank a part of its samples. */
 export function evaluatePart({ term, step }: RunState, { id, rank }: Member, part: number): Effect {
   return { kind: 'evaluate', to: id, term, step, rank, part };
 }
@@ -46,5 +46,5 @@ function partsDone({ step }: RunState, { evaluated }: Member): number {
 
 /** The same number for every rank, though the last part may be empty on some. */
 function partsOf({ plan, members }: RunState): number {
-  return Math.max(1, Math.ceil(Math.ceil(plan.evalWindows / members.length) / plan.evalPartWindows));
+  return Math.max(1, Math.ceil(Math.ceil(plan.evalSamples / members.length) / plan.evalPartSamples));
 }

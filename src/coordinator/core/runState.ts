@@ -41,9 +41,9 @@ export interface RunPlan {
   readonly globalBatchSize: number;
   /** Interval in steps; 0 disables it. */
   readonly evalEverySteps: number;
-  /** Number of windows in an evaluation, over all ranks, and the maximum that a rank gets at a time. */
-  readonly evalWindows: number;
-  readonly evalPartWindows: number;
+  /** Number of samples in an evaluation, over all ranks, and the maximum that a rank gets at a time. */
+  readonly evalSamples: number;
+  readonly evalPartSamples: number;
   /** Number of evaluations without a lower validation loss after which the run ends; 0 never ends it. */
   readonly stopAfter: number;
   /** The evaluations of earlier parts of the run. */
@@ -70,6 +70,8 @@ export interface Resumed {
   readonly learningRate: number | undefined;
   /** Number of tokens trained on in `step` updates, if the journal has it. */
   readonly tokens: number | undefined;
+  /** The same in samples. */
+  readonly samples: number | undefined;
   /** Names of the workers that may still be alive and hold their state. */
   readonly workers: readonly string[];
 }

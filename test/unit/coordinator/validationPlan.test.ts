@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { configSchema } from '../../../src/config/schema.ts';
-import { ValidationPlan } from '../../../src/coordinator/validationPlan.ts';
+import { ValidationPlan, validationSamples } from '../../../src/coordinator/validationPlan.ts';
 import type { Dataset } from '../../../src/data/dataset.ts';
+import { textRunData } from '../../../src/data/textRunData.ts';
 import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 import { asTokenBatch } from '../../../src/task/nextToken.ts';
@@ -17,13 +18,17 @@ function planOf(valTokens: number, batches: number): ValidationPlan {
 }
 
 function planOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: Tokenizer, partTokens?: number) {
-  const dataset = { val, tokenizer } as unknown as Dataset;
+  return new ValidationPlan(...dataOver(val, batches, tokenizer), partTokens);
+}
+
+function dataOver(val: Uint16Array | Uint32Array, batches: number, tokenizer?: Tokenizer) {
+  const dataset = { train: val, val, tokenizer } as unknown as Dataset;
   const config = configSchema.parse({
     model: { blockSize },
     train: { globalBatchSize: 4, microBatchSize: 4 },
     eval: { batches },
   });
-  return new ValidationPlan(dataset, config, partTokens);
+  return [textRunData(dataset, blockSize), config] as const;
 }
 
 function shareOf(plan: ValidationPlan, rank: number, worldSize: number, part = 0) {
@@ -75,7 +80,7 @@ describe('the validation plan', () => {
     const val = Uint16Array.from({ length: 1_000 }, (_, i) => i);
     // 4 windows of 8 tokens: 125 windows over 3 ranks are 42, 42 and 41, in 11 parts each.
     const plan = planOver(val, 0, undefined, 50);
-    expect(plan).toMatchObject({ windowCount: 125, partWindows: 4 });
+    expect(plan).toMatchObject({ sampleCount: 125, partSamples: 4 });
     const whole = planOver(val, 0);
     for (const rank of [0, 1, 2]) {
       const parts = Array.from({ length: 12 }, (_, part) => shareOf(plan, rank, 3, part));
@@ -94,10 +99,10 @@ describe('the validation plan', () => {
     const tokenizer = await createTokenizer('byte', '');
     const text = 'é日本😀 plain '.repeat(50);
     const done: number[] = [];
-    const plan = planOver(tokenizer.encode(text), 0, tokenizer);
+    const samples = validationSamples(...dataOver(tokenizer.encode(text), 0, tokenizer));
     // The first token is half of the first character: its other half completes it.
     const bytes = Buffer.byteLength(text);
-    expect(await plan.targetText((share) => done.push(share))).toEqual({ bytes, targets: bytes - 1 });
+    expect(await samples.targetText!((share) => done.push(share))).toEqual({ bytes, targets: bytes - 1 });
     expect(done.at(-1)).toBeGreaterThan(0.9);
     expect(done.at(-1)).toBeLessThanOrEqual(1);
   });
@@ -106,8 +111,9 @@ describe('the validation plan', () => {
     const tokenizer = await createTokenizer('byte', '');
     const targets = 12 * blockSize;
     const val = tokenizer.encode('x'.repeat(1_000));
-    expect(await planOver(val, 3, tokenizer).targetText(() => {})).toEqual({ bytes: targets, targets });
+    const textOf = (tokens: typeof val) => validationSamples(...dataOver(tokens, 3, tokenizer)).targetText!(() => {});
+    expect(await textOf(val)).toEqual({ bytes: targets, targets });
     val[1] = tokenizer.endOfText!;
-    expect(await planOver(val, 3, tokenizer).targetText(() => {})).toEqual({ bytes: targets - 1, targets });
+    expect(await textOf(val)).toEqual({ bytes: targets - 1, targets });
   });
 });

@@ -41,6 +41,7 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
         gradNorm: undefined,
         learningRate: undefined,
         tokens: undefined,
+        samples: undefined,
         members: [],
         commits: [],
       };
@@ -62,11 +63,11 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
 function ofStep(
   step: number,
   commits: readonly CommitRecord[],
-): Pick<Recovered, 'gradNorm' | 'learningRate' | 'tokens'> {
+): Pick<Recovered, 'gradNorm' | 'learningRate' | 'tokens' | 'samples'> {
   const last = commits.at(-1);
   return last?.step === step
-    ? { gradNorm: last.gradNorm, learningRate: last.lr, tokens: last.tokens }
-    : { gradNorm: undefined, learningRate: undefined, tokens: undefined };
+    ? { gradNorm: last.gradNorm, learningRate: last.lr, tokens: last.tokens, samples: last.samples }
+    : { gradNorm: undefined, learningRate: undefined, tokens: undefined, samples: undefined };
 }
 
 /** Equal but for commits that a journal need not keep: those it has must be the newest. */

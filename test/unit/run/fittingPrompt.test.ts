@@ -22,7 +22,7 @@ async function prepare(args: Partial<RunArguments>): Promise<{ prompt: string; n
   const notes: string[] = [];
   const messages = { note: (line: string) => notes.push(line), warn: () => {}, progress: () => () => {} };
   const run = await prepareRun({ singleProcess: true, encrypt: true, dryRun: true, ...args }, cwd, messages);
-  return { prompt: run.config.sample.prompt, notes, description: run.dataset.description };
+  return { prompt: run.config.sample.prompt, notes, description: run.data.description };
 }
 
 describe('the prompt of the samples', () => {

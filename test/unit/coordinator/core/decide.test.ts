@@ -32,8 +32,8 @@ const plan: RunPlan = {
   precision: 'float32',
   globalBatchSize: 5,
   evalEverySteps: 2,
-  evalWindows: 8,
-  evalPartWindows: 8,
+  evalSamples: 8,
+  evalPartSamples: 8,
   stopAfter: 0,
   evaluations: [],
   checkpointEverySteps: 2,
@@ -356,7 +356,7 @@ describe('the decision core: steps', () => {
 
   it('evaluates part by part, each rank at its own pace, and adds up', () => {
     // 5 windows a rank, 2 at a time.
-    const script = new Script({ evalWindows: 9, evalPartWindows: 2 }).start().step(1).step(2);
+    const script = new Script({ evalSamples: 9, evalPartSamples: 2 }).start().step(1).step(2);
     expect(script.effects.slice(1)).toMatchObject([
       { kind: 'evaluate', to: 'w0', rank: 0, part: 0 },
       { kind: 'evaluate', to: 'w1', rank: 1, part: 0 },
@@ -432,7 +432,7 @@ describe('the decision core: steps', () => {
   });
 
   it('begins the next evaluation with nothing of the one before', () => {
-    const script = new Script({ evalWindows: 9, evalPartWindows: 3, checkpointEverySteps: 0 }).start().step(1).step(2);
+    const script = new Script({ evalSamples: 9, evalPartSamples: 3, checkpointEverySteps: 0 }).start().step(1).step(2);
     for (const part of [0, 1]) script.evaluatedPart('w0', 2, part, 9).evaluatedPart('w1', 2, part, 9);
     script.step(3).step(4);
     for (const part of [0, 1]) script.evaluatedPart('w0', 4, part, 1).evaluatedPart('w1', 4, part, 1);
@@ -1103,7 +1103,7 @@ describe('the decision core: losses', () => {
 });
 
 describe('the decision core: a coordinator that takes over', () => {
-  const committed = { step: 7, committedTerm: 2, gradNorm: 0.75, learningRate: 0.125, tokens: 7 };
+  const committed = { step: 7, committedTerm: 2, gradNorm: 0.75, learningRate: 0.125, tokens: 7, samples: 7 };
   const resumed: Resumed = { term: 3, ...committed, workers: ['w0', 'w1'] };
 
   it('continues with the workers that kept their state, and without a checkpoint', () => {
