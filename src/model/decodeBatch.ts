@@ -132,10 +132,13 @@ export class DecodeBatch {
     this.#logitsUsed = 0;
     try {
       const continued = all.filter((sequence) => !isReading(sequence));
+      // Before any of them draws a token, which may end its cache: it would get a second one.
+      const withCache = continued.filter(({ cache }) => cache !== undefined);
+      const without = continued.filter(({ cache }) => cache === undefined);
       const tokens = [
         ...(await this.#readPrompts(all.filter(isReading))),
-        ...(await this.#decodeEach(continued.filter(({ cache }) => cache !== undefined))),
-        ...(await this.#recompute(continued.filter(({ cache }) => cache === undefined))),
+        ...(await this.#decodeEach(withCache)),
+        ...(await this.#recompute(without)),
       ];
       return tokens.filter(({ sequence }) => this.#sequences.has(sequence));
     } finally {

@@ -73,6 +73,14 @@ export function generationSuite(name: string, createEngine: () => Promise<Engine
       },
     );
 
+    it('gives exactly maxTokens tokens, also if the last one is the first beyond blockSize', async () => {
+      for (const useCache of [true, false]) {
+        for (let count = tinyConfig.blockSize - 2; count <= tinyConfig.blockSize + 2; count++) {
+          expect(await tokensOf({ prompt: [1], maxTokens: count, useCache })).toHaveLength(count);
+        }
+      }
+    });
+
     it('predicts the same from a prompt in one piece, in chunks, and token by token', async () => {
       const tokens = Int32Array.of(3, 1, 4, 1, 5, 9, 2);
       const tape = new Tape(engine);
