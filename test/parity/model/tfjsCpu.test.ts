@@ -1,6 +1,8 @@
 import { createTfjsEngine } from '../../../src/engine/tfjs/tfjsEngine.ts';
 import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
+import { preferenceSuite } from './preferenceSuite.ts';
 
 modelSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));
 generationSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));
+preferenceSuite('tfjs cpu', () => createTfjsEngine({ deviceKind: 'cpu' }));

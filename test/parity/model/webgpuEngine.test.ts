@@ -3,6 +3,7 @@ import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { whyUnavailable } from '../webgpu.ts';
 import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
+import { preferenceSuite } from './preferenceSuite.ts';
 
 const unavailable = await whyUnavailable(createWebgpuEngine);
 if (unavailable !== undefined) process.stdout.write(`webgpu: model suite not run: ${unavailable}\n`);
@@ -10,4 +11,5 @@ if (unavailable !== undefined) process.stdout.write(`webgpu: model suite not run
 describe.runIf(unavailable === undefined)('on a GPU', () => {
   modelSuite('webgpu', createWebgpuEngine, { oneEngine: true });
   generationSuite('webgpu', createWebgpuEngine);
+  preferenceSuite('webgpu', createWebgpuEngine);
 });
