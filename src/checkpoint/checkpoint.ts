@@ -47,6 +47,7 @@ const HF_TOKENIZER_FILES = [
   'merges.txt',
   'special_tokens_map.json',
   'added_tokens.json',
+  'chat_template.jinja',
 ];
 
 /** A tensor and the file in the checkpoint's folder that contains it. */

@@ -20,8 +20,6 @@ export interface ChatTokenizer {
   readonly specialTokens: ReadonlyMap<string, number>;
   /** Plain text: nothing in it becomes a special token. */
   encode(text: string): ArrayLike<number>;
-  /** The template that came with it, and the values of its variables, such as `bos_token`. */
-  readonly chat?: { readonly variables: Readonly<Record<string, string>> } | undefined;
 }
 
 /** A part of a rendered conversation, encoded by itself. */
@@ -41,7 +39,6 @@ export class ChatFormat {
   readonly #template: Template;
   readonly #tokenizer: ChatTokenizer;
   readonly #names: SpecialNames;
-  readonly #variables: Readonly<Record<string, string>>;
   /** The end-of-document token by name. */
   readonly #end: string;
 
@@ -57,7 +54,6 @@ export class ChatFormat {
     this.#template = template;
     this.#tokenizer = tokenizer;
     this.#names = new SpecialNames(tokenizer.specialTokens.keys());
-    this.#variables = { bos_token: end, eos_token: end, ...tokenizer.chat?.variables };
     this.#end = end;
   }
 
@@ -104,7 +100,7 @@ export class ChatFormat {
       const message = { role, content: content === endMark ? content : hide(content) };
       return input === undefined ? message : { ...message, instruction: hide(instruction), input: hide(input) };
     });
-    return this.#template.render(hidden, { addGenerationPrompt, variables: this.#variables });
+    return this.#template.render(hidden, { addGenerationPrompt, end: this.#end });
   }
 
   /** Splits `full`, the text of all messages, at the borders of the answers in it. */

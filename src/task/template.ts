@@ -4,7 +4,7 @@
  */
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { invariant, messageOf, UserError } from '../base/errors.ts';
-import { builtInTemplates, isBuiltInTemplate } from './builtInTemplates.ts';
+import { type BuiltInTemplate, builtInTemplates } from './builtInTemplates.ts';
 import type { Message } from './messages.ts';
 
 /** Published templates have at most some 20,000 characters. */
@@ -25,8 +25,8 @@ const globals = {
 export interface RenderOptions {
   /** Whether the text ends where the assistant's next message starts. */
   readonly addGenerationPrompt: boolean;
-  /** Further variables by name, such as `eos_token`. */
-  readonly variables: Readonly<Record<string, string>>;
+  /** The name of the token that ends a text: what `eos_token` and `bos_token` are by default. */
+  readonly end: string;
 }
 
 /** A parsed template. */
@@ -35,10 +35,12 @@ export class Template {
   readonly name: string;
   /** The Jinja source. */
   readonly source: string;
+  readonly #variables: Readonly<Record<string, string>>;
   readonly #program: ReturnType<typeof parse>;
 
   /** @internal use {@link parseTemplate} */
-  constructor(name: string, source: string) {
+  constructor(name: string, source: string, variables: Readonly<Record<string, string>>) {
+    this.#variables = variables;
     this.name = name;
     this.source = source;
     // As transformers sets it up.
@@ -46,9 +48,10 @@ export class Template {
   }
 
   /** The text of a conversation. @throws UserError if the template refuses it, or renders too much */
-  render(messages: readonly Message[], { addGenerationPrompt, variables }: RenderOptions): string {
+  render(messages: readonly Message[], { addGenerationPrompt, end }: RenderOptions): string {
     const environment = new Environment();
-    const known = { ...variables, ...globals, messages, add_generation_prompt: addGenerationPrompt };
+    const tokens = { bos_token: end, eos_token: end, ...this.#variables };
+    const known = { ...tokens, ...globals, messages, add_generation_prompt: addGenerationPrompt };
     for (const [name, value] of Object.entries(known)) environment.set(name, value);
     let text: unknown;
     try {
@@ -64,23 +67,32 @@ export class Template {
   }
 }
 
-/** @param name for messages. @throws UserError for a source that is too long, or not a template */
-export function parseTemplate(source: string, name: string): Template {
+/**
+ * Parses the Jinja source of a template.
+ * @param name for messages
+ * @param variables values that the template may show, such as `bos_token`
+ * @throws UserError for a source that is too long, or not a template
+ */
+export function parseTemplate(
+  source: string,
+  name: string,
+  variables: Readonly<Record<string, string>> = {},
+): Template {
   if (source.length > sourceLengthMax) {
     throw new UserError(
       `the chat template ${name} has ${source.length} characters: expected at most ${sourceLengthMax}.`,
     );
   }
   try {
-    return new Template(name, source);
+    return new Template(name, source, variables);
   } catch (error) {
     throw new UserError(`the chat template ${name} is not a Jinja template that can be read: ${messageOf(error)}`);
   }
 }
 
-/** The built-in template of this name; undefined if there is none. */
-export function builtInTemplate(name: string): Template | undefined {
-  return isBuiltInTemplate(name) ? parseTemplate(builtInTemplates[name], name) : undefined;
+/** The template of this name that comes with Lockstep. */
+export function builtInTemplate(name: BuiltInTemplate, variables: Readonly<Record<string, string>> = {}): Template {
+  return parseTemplate(builtInTemplates[name], name, variables);
 }
 
 /** Jinja's `range`, for at most {@link rangeMax} numbers. */

@@ -5,6 +5,7 @@
 import type { ByteLevelTables } from './byteLevelTables.ts';
 import type { Splitting } from './preTokenizers.ts';
 import { cl100kPattern, o200kPattern } from './tiktokenPreTokenizers.ts';
+import { addedToken } from './tokenizerFiles.ts';
 
 /** GPT-2 represents a byte by itself if that is a visible Latin-1 character, otherwise by the next free character from U+0100 on. */
 export const byteCharacters: readonly string[] = (() => {
@@ -47,15 +48,7 @@ function tokenizerJson(tables: ByteLevelTables, vocab: Record<string, number>, m
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: [...tables.specialTokens].map(([content, id]) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
+    added_tokens: [...tables.specialTokens].map(addedToken),
     normalizer: null,
     pre_tokenizer: preTokenizer(tables.splitting),
     post_processor: { ...byteLevel, trim_offsets: false },

@@ -7,6 +7,7 @@ import { readByteLevel } from './byteLevelReader.ts';
 import type { ByteLevelTables } from './byteLevelTables.ts';
 import { ByteLevelTokenizer } from './byteLevelTokenizer.ts';
 import { CharTokenizer } from './charTokenizer.ts';
+import { chatTemplateIn, withChatTemplate } from './chatTemplate.ts';
 import { LibraryTokenizer } from './libraryTokenizer.ts';
 import { loadPublishedTokenizer, publishedHashes } from './publishedTokenizers.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -19,11 +20,13 @@ import { byteTokenizer, type TrainingProgress, trainTokenizer } from './trainTok
 export interface CreateTokenizerOptions {
   /** The folder that the path of a tokenizer.json starts from. Default: the working folder. */
   readonly cwd?: string;
+  /** Whether `char` has `<|endoftext|>` after its characters, to end an answer or a row. The others have it anyway. Default: no. */
+  readonly endOfText?: boolean;
   /** Called periodically with the progress of training a `bpe:N`. */
   readonly onProgress?: (progress: TrainingProgress) => void;
 }
 
-const createNames = { cwd: true, onProgress: true } satisfies OptionNames<CreateTokenizerOptions>;
+const createNames = { cwd: true, endOfText: true, onProgress: true } satisfies OptionNames<CreateTokenizerOptions>;
 
 /**
  * A new tokenizer. `char` takes its characters from `corpus`, and `bpe:N` trains on it; the others do not read it. Throws a
@@ -35,12 +38,12 @@ export async function createTokenizer(
   options: CreateTokenizerOptions = {},
 ): Promise<Tokenizer> {
   checkOptionNames('createTokenizer', options, createNames);
-  const { cwd = process.cwd(), onProgress } = options;
+  const { cwd = process.cwd(), endOfText = false, onProgress } = options;
   const spec = parseTokenizerKind(kind);
   if (spec === undefined) throw new UserError(`data.tokenizer: expected ${expectedTokenizer}, got ${kind}.`);
   switch (spec.type) {
     case 'char':
-      return CharTokenizer.fromText(corpus);
+      return CharTokenizer.fromText(corpus, endOfText);
     case 'byte':
       return byteTokenizer();
     case 'bpe':
@@ -69,7 +72,11 @@ export async function tokenizerFromFiles(
   kind?: TokenizerKind,
 ): Promise<Tokenizer> {
   const json = parseTokenizerJson(files['tokenizer.json'], where);
-  if (CharTokenizer.describes(json)) return CharTokenizer.fromJson(json, where);
+  if (CharTokenizer.describes(json)) {
+    const template = chatTemplateIn(files, where);
+    const tokenizer = CharTokenizer.fromJson(json, where);
+    return template === undefined ? tokenizer : withChatTemplate(tokenizer, template);
+  }
   const config = parseTokenizerConfig(files['tokenizer_config.json'], where);
   const tables = readByteLevel(json, config, where);
   if (tables !== undefined) return new ByteLevelTokenizer(kind ?? byteLevelKind(tables, files), tables, files);

@@ -60,12 +60,13 @@ export function parseTokenizerJson(text: string | undefined, where: string): Tok
 const tokenName = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)]);
 const tokenizerConfigSchema = z.looseObject({ eos_token: tokenName.nullish() });
 
-/** Parses a tokenizer_config.json like {@link parseTokenizerJson}; a missing one sets nothing. */
+/** Parses a tokenizer_config.json, or a file like it, like {@link parseTokenizerJson}; a missing one sets nothing. */
 export function parseTokenizerConfig(
   text: string | undefined,
   where: string,
+  file = 'tokenizer_config.json',
 ): Record<string, unknown> & { eos_token?: string | null | undefined } {
-  const name = `${where}/tokenizer_config.json`;
+  const name = `${where}/${file}`;
   const result = tokenizerConfigSchema.safeParse(text === undefined ? {} : parseJson(text, name));
   if (result.success) return result.data;
   const issue = result.error.issues[0];
@@ -83,6 +84,11 @@ export function endOfTextId(
   const names = [config.eos_token ?? [], endOfTextNames].flat();
   const name = names.find((text) => specialTokens.has(text));
   return name === undefined ? undefined : specialTokens.get(name);
+}
+
+/** A special token as tokenizer.json lists it. */
+export function addedToken([content, id]: readonly [string, number]): object {
+  return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
 }
 
 /** The tokens of a vocabulary by id. Throws a UserError unless the ids are exactly 0 .. n - 1. */

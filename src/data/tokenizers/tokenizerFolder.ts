@@ -5,7 +5,7 @@ import { messageOf, UserError } from '../../base/errors.ts';
 import { userPath } from '../../base/userPath.ts';
 
 const mainFile = 'tokenizer.json';
-const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json'];
+const settingsFiles = ['tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'];
 /** The largest published ones have about 35 MB. */
 const fileBytesMax = 200_000_000;
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { BuiltInTemplate } from '../../../src/task/builtInTemplates.ts';
 import { ChatFormat, type ChatTokenizer, type Segment } from '../../../src/task/chatFormat.ts';
 import type { Message } from '../../../src/task/messages.ts';
 import { builtInTemplate, parseTemplate } from '../../../src/task/template.ts';
@@ -39,7 +40,7 @@ const segmentsOf = (source: string, tokenizer = all, messages = conversation): s
   shown(new ChatFormat(parseTemplate(source, 'mine'), tokenizer).segments(messages));
 
 describe('the built-in templates', () => {
-  const format = (name: string) => new ChatFormat(builtInTemplate(name)!, all);
+  const format = (name: BuiltInTemplate) => new ChatFormat(builtInTemplate(name), all);
 
   it('alpaca has the headings of Stanford Alpaca', () => {
     const message: Message = { role: 'user', content: 'Add.\n\n1 + 1', instruction: 'Add.', input: '1 + 1' };
@@ -66,7 +67,7 @@ describe('the built-in templates', () => {
   });
 
   it('a prompt is the beginning of what the model was trained on', () => {
-    for (const name of ['alpaca', 'chatml', 'plain']) {
+    for (const name of ['alpaca', 'chatml', 'plain'] as const) {
       const prompt = shown(format(name).prompt(conversation.slice(0, 4)));
       expect(shown(format(name).segments(conversation)).startsWith(prompt)).toBe(true);
       expect(prompt).toContain('Bye');
@@ -120,8 +121,9 @@ describe('published templates', () => {
   });
 
   it('values of its variables come from the tokenizer', () => {
-    const tokenizer = { ...all, chat: { variables: { eos_token: '<|eot_id|>', bos_token: '<|im_start|>' } } };
-    expect(segmentsOf(publishedTemplates.llama2, tokenizer, conversation.slice(3))).toBe(
+    const variables = { eos_token: '<|eot_id|>', bos_token: '<|im_start|>' };
+    const template = parseTemplate(publishedTemplates.llama2, 'mine', variables);
+    expect(shown(new ChatFormat(template, all).segments(conversation.slice(3)))).toBe(
       '[<|im_start|>][INST] Bye [/INST]« ok [<|eot_id|>]»',
     );
   });

@@ -27,7 +27,7 @@ const tokenizer: ChatTokenizer = {
 function refuse(letter: string): never {
   throw new UserError(`no token for ${letter}`);
 }
-const template = builtInTemplate('plain')!;
+const template = builtInTemplate('plain');
 
 const written = (tokens: ArrayLike<number>): string =>
   Array.from(tokens, (token) => (token < 0 ? '.' : token === end ? '$' : letters[token])).join('');

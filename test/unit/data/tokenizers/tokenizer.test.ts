@@ -204,6 +204,33 @@ describe('char', () => {
   it('decodes an id outside the vocabulary as U+FFFD', async () => {
     expect((await createTokenizer('char', 'abc')).decode([0, 7])).toBe('a\ufffd');
   });
+
+  it('has an end-of-document token after its characters if one is requested, and through its files', async () => {
+    const tokenizer = await createTokenizer('char', 'cab|<>', { endOfText: true });
+    expect([tokenizer.vocabSize, tokenizer.endOfText]).toEqual([7, 6]);
+    expect([...tokenizer.specialTokens]).toEqual([['<|endoftext|>', 6]]);
+    expect(tokenizer.decode([...tokenizer.encode('cab'), 6])).toBe('cab<|endoftext|>');
+    expect([...encodeWithSpecialTokens(tokenizer, 'a<|endoftext|>b')]).toEqual([2, 6, 3]);
+    expect(() => tokenizer.encode('x')).toThrow('not among the 6 of this character tokenizer');
+    const loaded = await tokenizerFromFiles(tokenizer.files());
+    expect(loaded.files()).toEqual(tokenizer.files());
+    expect(loaded.endOfText).toBe(6);
+    const theirs = inHuggingFace(tokenizer);
+    expect(theirs.encode('cab<|endoftext|>', { add_special_tokens: false }).ids).toEqual([4, 2, 3, 6]);
+    expect((await createTokenizer('char', 'abc')).endOfText).toBeUndefined();
+  });
+
+  it('refuses files with other special tokens', async () => {
+    const files = (await createTokenizer('char', 'abc', { endOfText: true })).files();
+    const json = JSON.parse(files['tokenizer.json']!) as { added_tokens: { id: number; content: string }[] };
+    for (const wrong of [{ id: 1 }, { content: '<|im_end|>' }]) {
+      const changed = JSON.stringify({ ...json, added_tokens: [{ ...json.added_tokens[0], ...wrong }] });
+      const opened = tokenizerFromFiles({ ...files, 'tokenizer.json': changed }, 'here');
+      expect(await refusal(opened)).toMatch(
+        /^here\/tokenizer\.json: expected a character tokenizer, got special tokens other/,
+      );
+    }
+  });
 });
 
 describe('damaged tokenizer files', () => {
