@@ -177,6 +177,7 @@ bool Arguments::skipNull() {
 }
 
 float* Arguments::floatsOrNull(const char* name, Index size) { return skipNull() ? nullptr : floats(name, size); }
+int32_t* Arguments::intsOrNull(const char* name, Index size) { return skipNull() ? nullptr : ints(name, size); }
 
 FloatArray Arguments::anyFloats(const char* name, Index size) {
   napi_typedarray_type type = napi_float32_array;
@@ -195,6 +196,21 @@ void Arguments::apart(const char* name, FloatArray array, Index size, const char
   const uintptr_t end = begin + uintptr_t(size) * (array.bfloat16 ? 2 : 4);
   const uintptr_t otherEnd = otherBegin + uintptr_t(otherSize) * (other.bfloat16 ? 2 : 4);
   if (begin < otherEnd && otherBegin < end) fail("expected %s and %s to share no memory", name, otherName);
+}
+
+const int32_t* Arguments::startsOrNull(const char* name, Index samples, Index time) {
+  const int32_t* starts = intsOrNull(name, sizeOf(samples, time));
+  for (Index sample = 0; starts != nullptr && ok_ && sample < samples; sample++) {
+    const int32_t* ofSample = starts + sample * time;
+    for (Index row = 0, least = 0; row < time; least = ofSample[row++]) {
+      if (ofSample[row] < least || ofSample[row] > row) {
+        fail("expected %s from %lld to %lld at row %lld of sample %lld, received %d", name, static_cast<long long>(least),
+             static_cast<long long>(row), static_cast<long long>(row), static_cast<long long>(sample), ofSample[row]);
+        break;
+      }
+    }
+  }
+  return starts;
 }
 
 DropoutArguments Arguments::dropout(Index samples) {

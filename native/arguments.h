@@ -36,6 +36,7 @@ class Arguments {
   int32_t* ints(const char* name, Index size);
   // The same, or null for null.
   float* floatsOrNull(const char* name, Index size);
+  int32_t* intsOrNull(const char* name, Index size);
   // A Float32Array, or a Uint16Array of bfloat16 numbers, of exactly `size` elements.
   FloatArray anyFloats(const char* name, Index size);
   FloatArray anyFloatsOrNull(const char* name, Index size);
@@ -53,6 +54,8 @@ class Arguments {
   FloatsList listOfFloats(const char* name, Index count);
   // Fails if a written array shares memory with an array that is read at the same time. Null shares no memory.
   void apart(const char* name, FloatArray array, Index size, const char* otherName, FloatArray other, Index otherSize);
+  // An Int32Array of [samples, time], or null: for each row of a sample a row that is not after it, ascending.
+  const int32_t* startsOrNull(const char* name, Index samples, Index time);
   // rate, and a Uint32Array with the two words of each sample's key; or null twice.
   DropoutArguments dropout(Index samples);
   // The name of one of activations.h, or 'none'.

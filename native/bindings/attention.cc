@@ -23,7 +23,7 @@ void checkType(Arguments& args, const char* name, FloatArray array, FloatArray q
 
 }  // namespace
 
-// attentionForward(engine, b, t, c, nHead, out, lse, qkv, rate, keys | null)
+// attentionForward(engine, b, t, c, nHead, out, lse, qkv, starts | null, rate, keys | null)
 napi_value attentionForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionForward");
   Engine* engine = args.engine();
@@ -34,11 +34,12 @@ napi_value attentionForward(napi_env env, napi_callback_info info) {
   p.lse = args.floats("lse", sizeOf(rows, p.nHead, 2));
   p.qkv = args.anyFloats("qkv", sizeOf(rows, p.c, 3));
   checkType(args, "out", p.out, p.qkv);
+  p.starts = args.startsOrNull("starts", p.b, p.t);
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionForward(*engine->pool, p));
 }
 
-// attentionBackward(engine, b, t, c, nHead, dqkv, dout, out, qkv, lse, rate, keys | null)
+// attentionBackward(engine, b, t, c, nHead, dqkv, dout, out, qkv, lse, starts | null, rate, keys | null)
 napi_value attentionBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "attentionBackward");
   Engine* engine = args.engine();
@@ -53,6 +54,7 @@ napi_value attentionBackward(napi_env env, napi_callback_info info) {
   checkType(args, "dout", p.dout, p.qkv);
   checkType(args, "out", p.out, p.qkv);
   p.lse = args.floats("lse", sizeOf(rows, p.nHead, 2));
+  p.starts = args.startsOrNull("starts", p.b, p.t);
   p.dropout = args.dropout(p.b);
   return args.finish(args.ok() && engine->kernels->attentionBackward(*engine->pool, p));
 }

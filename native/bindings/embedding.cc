@@ -15,7 +15,7 @@ void checkTokens(Arguments& args, const int32_t* tokens, Index count, Index voca
 
 }  // namespace
 
-// embeddingForward(engine, b, t, c, v, positions, positionOffset, out, tokens, wte, wpe | null)
+// embeddingForward(engine, b, t, c, v, positions, positionOffset, out, tokens, wte, wpe | null, starts | null)
 napi_value embeddingForward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "embeddingForward");
   Engine* engine = args.engine();
@@ -30,12 +30,13 @@ napi_value embeddingForward(napi_env env, napi_callback_info info) {
   p.tokens = args.ints("tokens", sizeOf(p.b, p.t));
   p.wte = args.floats("wte", sizeOf(v, p.c));
   p.wpe = args.floatsOrNull("wpe", sizeOf(positions, p.c));
+  p.starts = args.startsOrNull("starts", p.b, p.t);
   if (p.wpe != nullptr && p.positionOffset + p.t > positions) args.fail("expected wpe to have a row for every position");
   checkTokens(args, p.tokens, p.b * p.t, v);
   return args.finish(args.ok() && engine->kernels->embeddingForward(*engine->pool, p));
 }
 
-// embeddingBackward(engine, b, t, c, v, positions, dwte | null, dwpe | null, dout, tokens)
+// embeddingBackward(engine, b, t, c, v, positions, dwte | null, dwpe | null, dout, tokens, starts | null)
 napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   Arguments args(env, info, "embeddingBackward");
   Engine* engine = args.engine();
@@ -49,6 +50,7 @@ napi_value embeddingBackward(napi_env env, napi_callback_info info) {
   p.dwpe = args.floatsOrNull("dwpe", sizeOf(positions, p.c));
   p.dout = args.floats("dout", sizeOf(p.b, p.t, p.c));
   p.tokens = args.ints("tokens", sizeOf(p.b, p.t));
+  p.starts = args.startsOrNull("starts", p.b, p.t);
   if (p.dwpe != nullptr && p.t > positions) args.fail("expected dwpe to have a row for every position");
   if (p.dwte != nullptr) checkTokens(args, p.tokens, p.b * p.t, v);
   return args.finish(args.ok() && engine->kernels->embeddingBackward(*engine->pool, p));

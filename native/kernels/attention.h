@@ -53,6 +53,7 @@ struct Head {
   Index sample, head, t, hs, c, width, rows;
   float scale;
   const DropoutArguments& dropout;
+  const int32_t* starts;  // [T] or null: the first key that each query sees
 
   template <class Arguments>
   Head(const Arguments& p, Index task)
@@ -64,7 +65,8 @@ struct Head {
         width(roundUp(hs, W)),
         rows(roundUp(t, rowsUnit)),
         scale(1.0f / __builtin_sqrtf(float(hs))),
-        dropout(p.dropout) {}
+        dropout(p.dropout),
+        starts(p.starts == nullptr ? nullptr : p.starts + sample * p.t) {}
 
   // The start of this head in a tensor whose rows have `parts` times C channels.
   Index offset(Index parts) const { return sample * t * parts * c + head * hs; }
@@ -78,6 +80,9 @@ struct Head {
     const Index unit = wide() ? wideUnit : narrowUnit;
     return smaller(roundUp(ceilDiv(t, blocks), unit), t - i0);
   }
+
+  // The first key that the block of queries from i0 on sees, rounded down to a multiple of `unit`.
+  Index firstKey(Index i0, Index unit) const { return starts == nullptr ? 0 : starts[i0] / unit * unit; }
 
   bool drops() const { return dropout.keys != nullptr; }
   float dropoutScale() const { return drops() ? dropout.scale : 1.0f; }
@@ -142,8 +147,29 @@ struct DenominatorLogs {
   }
 };
 
-// The queries from i on that see key j.
+// The queries from i on that see key j of their document.
 inline VecI sees(Index i, Index j) { return VecI(laneNumbers()) >= VecI(splatU(uint32_t(int32_t(j - i)))); }
+
+// Where the documents of W queries from i on begin, of which those from T on do not matter.
+struct Documents {
+  VecI starts = {};
+  Index last = 0;  // the start of the last query's document
+
+  Documents(const Head& head, Index i) {
+    if (head.starts == nullptr || i >= head.t) return;
+    int32_t lanes[W] = {};
+    const Index count = smaller(W, head.t - i);
+    for (Index n = 0; n < count; n++) lanes[n] = head.starts[i + n];
+    __builtin_memcpy(&starts, lanes, sizeof starts);
+    last = lanes[count - 1];
+  }
+
+  // Of `keys` keys from j0 on, the number before the first one that is in or after the last query's document. Only for these
+  // keys does a query not see a key that is not after it.
+  Index keysToCheck(Index j0, Index keys) const { return larger(0, smaller(keys, last - j0)); }
+  // The queries whose document contains key j, or begins before it.
+  VecI reach(Index j) const { return starts <= VecI(splatU(uint32_t(j))); }
+};
 
 // Rows from `from`, `stride` apart, into rows of `width`; zeros after `size` channels and after `rows` rows, up to `rowsMost`.
 inline void gatherRows(const float* from, Index stride, Index rows, Index rowsMost, Index size, float* to, Index width) {
@@ -213,7 +239,7 @@ inline void multiplyRows(const float* a, Index lda, const float* b, Index ldb, I
 
 // A block of queries against a block of keys. Products and weights have a row of blockQueries for each key.
 struct Block {
-  Index i0, queries, j0, keys;
+  Index i0, queries, first, j0, keys;  // `first`: of all keys that the queries meet
   const Head& head;
   Prefetcher& prefetcher;
 
@@ -256,7 +282,7 @@ struct Block {
       prefetcher.step();
       if (depth == 0) continue;
       multiplyRows<Lies::inColumns, Shape::rows, Shape::vectors>(weights + q, blockQueries, rows + j0 * width, width, depth,
-                                                                 sums + q * width, width, width, j0 > 0);
+                                                                 sums + q * width, width, width, j0 > first);
     }
   }
 

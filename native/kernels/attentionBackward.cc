@@ -42,10 +42,11 @@ struct HeadBackward {
     const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
     const Index keysMost = i0 + queries;
     const bool last = keysMost == head.t;
-    Prefetcher prefetcher = fetchAhead(i0, queries);
+    const Index firstKey = head.firstKey(i0, rowsUnit);
+    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     gatherQueries(i0, queries);
-    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
-      const Block block = {i0, queries, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+    for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
+      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
       if (last) fetchKeyGradients(prefetcher, j0, block.keys);
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       block.multiplyQueries(scratch.doutColumns, scratch.valueRows, scratch.dscores);
@@ -55,6 +56,7 @@ struct HeadBackward {
       block.sumOverQueries(scratch.dscores, scratch.queryRows, scratch.dkey);
       if (last) scatterKeyGradients(j0, block.keys);
     }
+    if (last) scatterKeyGradients(0, firstKey);
     scatterRows(scratch.dquery, head.width, queries, head.hs, head.scale, dquery + i0 * stride, stride);
   }
 
@@ -96,9 +98,12 @@ struct HeadBackward {
         store(dscores + j * blockQueries, weight * (dweight - delta));
       }
     };
-    // Number of keys that all queries see.
-    const Index common = larger(0, smaller(keys, i + 1 - j0));
+    const Documents documents(head, i);
+    const Index checked = documents.keysToCheck(j0, keys);
+    // The end of the keys that all queries see.
+    const Index common = larger(checked, smaller(keys, i + 1 - j0));
     Index j = 0;
+    for (; j < checked; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j) & documents.reach(j0 + j), x, Vec{}); });
     for (; j < common; j++) turn(j, [](Vec x) { return x; });
     for (; j < keys; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j), x, Vec{}); });
   }
@@ -111,7 +116,7 @@ struct HeadBackward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
     const Index nextQueries = smaller(queries, head.t - next);
@@ -124,7 +129,7 @@ struct HeadBackward {
     prefetcher.add(dout + next * c, c * size, nextQueries, bytes);
     prefetcher.add(out + next * c, c * size, nextQueries, bytes);
     prefetcher.add(dquery + i0 * stride, stride * size, queries, bytes, true);
-    prefetcher.spread(4 * next / Narrow::rows);
+    prefetcher.spread(4 * (next - firstKey) / Narrow::rows);
     return prefetcher;
   }
 

@@ -76,9 +76,10 @@ struct HeadBackward {
   void queriesFrom(Index i0) const {
     const Index queries = smaller(queriesMost, head.t - i0), keysMost = roundUp(i0 + queries, side);
     const bool last = i0 + queries == head.t;
-    Prefetcher prefetcher = fetchAhead(i0, queries);
+    const Index firstKey = head.firstKey(i0, side);
+    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     packQueries(i0, queries);
-    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
+    for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
       const Index keys = smaller(blockKeys, keysMost - j0);
       for (Index panel = 0; panel * side < queries; panel++) {
         const Index i = i0 + panel * side, seen = larger(0, smaller(keys, i + side - j0));
@@ -88,11 +89,12 @@ struct HeadBackward {
           prefetcher.step();
         }
         for (Index q = 0; q < side; q += 2 * W) scoreGradients(panel, q, i, j0, seen);
-        if (seen > 0) sumOverKeys(panel, j0, seen);
+        if (seen > 0) sumOverKeys(panel, j0, seen, j0 > firstKey);
       }
       for (Index j = 0; j < keys; j += side) sumOverQueries(i0, queries, j0, j);
       if (last) scatterKeyGradients(j0, smaller(keys, head.t - j0));
     }
+    if (last) scatterKeyGradients(0, firstKey);
     for (Index q = 0; q < side; q++) scratch.factors[q] = head.scale;
     for (Index q = 0; q < queries; q += side) {
       scatterTransposed(scratch.dquery + q / side * channels() * blockFloats, scratch.factors, smaller(side, queries - q), head.hs,
@@ -166,19 +168,26 @@ struct HeadBackward {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; v++) storePairs(dscorePair + j * side + 2 * v * W, pairOf(dscore[0][v], dscore[1][v]));
     };
-    const Index common = larger(0, smaller(keys, i - j0));  // keys before the panel's queries
-    for (Index j = 0; j < common; j += 2) turn(j, [](Vec x, Index, int) { return x; });
+    const Documents documents[2] = {{head, i + q}, {head, i + q + W}};
+    const Index checked = roundUp(larger(documents[0].keysToCheck(j0, keys), documents[1].keysToCheck(j0, keys)), 2);
+    const Index common = larger(checked, smaller(keys, i - j0));  // the end of the keys before the panel's queries
+    for (Index j = 0; j < checked; j += 2) {
+      turn(j, [&](Vec x, Index key, int v) {
+        return where(sees(i + q + v * W, j0 + key) & documents[v].reach(j0 + key), x, Vec{});
+      });
+    }
+    for (Index j = checked; j < common; j += 2) turn(j, [](Vec x, Index, int) { return x; });
     for (Index j = common; j < keys; j += 2) {
       turn(j, [&](Vec x, Index key, int v) { return where(sees(i + q + v * W, j0 + key), x, Vec{}); });
     }
   }
 
   // dquery of a panel = or += Σ over keys from j0 on.
-  void sumOverKeys(Index panel, Index j0, Index keys) const {
+  void sumOverKeys(Index panel, Index j0, Index keys, bool accumulate) const {
     for (Index x = 0; x < channels(); x++) {
       multiply({scratch.keyColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats, side, blockFloats,
                 scratch.dscorePairs + panel * pairsOfPanel, int(keys / side), scratch.dquery + (panel * channels() + x) * blockFloats,
-                j0 > 0});
+                accumulate});
     }
   }
 
@@ -211,7 +220,7 @@ struct HeadBackward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
     const Index nextQueries = smaller(queries, head.t - next);
@@ -226,7 +235,7 @@ struct HeadBackward {
     for (uint16_t* part = dquery + i0 * stride; part < dquery + i0 * stride + stride; part += c) {
       prefetcher.add(part, stride * size, queries, bytes, true);
     }
-    prefetcher.spread(panels * blocksOf(next));
+    prefetcher.spread(panels * blocksOf(next - firstKey));
     return prefetcher;
   }
 };

@@ -26,18 +26,22 @@ struct Scratch {
   }
 };
 
-// The running softmax of W queries; scores are powers of 2.
+// The running softmax of W queries; scores are powers of 2. The first maximum is finite: it may remain for some blocks of keys.
 struct State {
-  Vec maximum = splat(-__builtin_inff()), sum = {};
+  Vec maximum = splat(-__FLT_MAX__), sum = {};
 };
 
 // Turns the scores of W queries from i on into weights 2^(score - maximum), 0 where a query does not see the key, before they are
 // divided by their sum. Returns the factor for the queries' previous sums.
 Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, State& state) {
-  // Number of keys that all queries see.
-  const Index common = larger(0, smaller(keys, i + 1 - j0));
+  const Documents documents(head, i);
+  const Index checked = documents.keysToCheck(j0, keys);
+  // The end of the keys that all queries see.
+  const Index common = larger(checked, smaller(keys, i + 1 - j0));
   Vec most[4] = {state.maximum, state.maximum, state.maximum, state.maximum};
+  const auto seesChecked = [&](Index j) { return sees(i, j0 + j) & documents.reach(j0 + j); };
   Index j = 0;
+  for (; j < checked; j++) most[0] = max(most[0], where(seesChecked(j), load(weights + j * blockQueries), most[0]));
   for (; j + 4 <= common; j += 4) {
 #pragma GCC unroll 4
     for (int n = 0; n < 4; n++) most[n] = max(most[n], load(weights + (j + n) * blockQueries));
@@ -53,7 +57,8 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
     store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements), weight, Vec{}) : weight);
     elements += 1;
   };
-  for (j = 0; j < common; j++) keep(j, weigh(j));
+  for (j = 0; j < checked; j++) keep(j, where(seesChecked(j), weigh(j), Vec{}));
+  for (; j < common; j++) keep(j, weigh(j));
   for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));
   const Vec correction = exp2(state.maximum - maximum);
   state = {maximum, fma(state.sum, correction, sum)};
@@ -79,16 +84,16 @@ struct HeadForward {
 
   void queriesFrom(Index i0) const {
     const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
-    const Index keysMost = i0 + queries;
-    Prefetcher prefetcher = fetchAhead(i0, queries);
+    const Index keysMost = i0 + queries, firstKey = head.firstKey(i0, rowsUnit);
+    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     State states[blockQueries / W];
     transposeRows(query + (i0 - first) * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
-    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
-      const Block block = {i0, queries, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+    for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
+      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       for (Index q = 0; q < queries; q += W) {
         const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.keysReadFrom(q), states[q / W]);
-        if (j0 > 0) multiplySums(q, correction);
+        if (j0 > firstKey) multiplySums(q, correction);
       }
       block.sumOverKeys(scratch.weights, scratch.valueRows, scratch.sums);
     }
@@ -114,7 +119,7 @@ struct HeadForward {
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(float);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
     const Index row = i0 - first;
@@ -125,7 +130,8 @@ struct HeadForward {
     }
     prefetcher.add(query + (row + queries) * stride, stride * size, smaller(queries, head.t - next), bytes);
     prefetcher.add(out + row * c, c * size, queries, bytes, true);
-    prefetcher.spread(next / Narrow::rows + ceilDiv(next, blockKeys) * queries / Narrow::rows);
+    const Index keys = next - firstKey;
+    prefetcher.spread(keys / Narrow::rows + ceilDiv(keys, blockKeys) * queries / Narrow::rows);
     return prefetcher;
   }
 };

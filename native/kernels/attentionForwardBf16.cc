@@ -27,9 +27,9 @@ struct Scratch {
   }
 };
 
-// The running softmax of W queries; scores are powers of 2.
+// The running softmax of W queries; scores are powers of 2. The first maximum is finite: it may remain for some blocks of keys.
 struct State {
-  Vec maximum = splat(-__builtin_inff()), sum = {};
+  Vec maximum = splat(-__FLT_MAX__), sum = {};
 };
 
 // One head: the start of its rows in the tensors, and of the next head's, null after the last.
@@ -50,20 +50,21 @@ struct HeadForward {
 
   void queriesFrom(Index i0) const {
     const Index queries = smaller(side, head.t - i0), stride = 3 * head.c, channels = blocksOf(head.hs), keysMost = i0 + side;
-    Prefetcher prefetcher = fetchAhead(i0, queries);
+    const Index firstKey = head.firstKey(i0, side);
+    Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     State states[side / W];
     packColumnsOf(query + i0 * stride, stride, queries, head.hs, scratch.queryColumns);
-    for (Index j0 = 0; j0 < keysMost; j0 += blockKeys) {
+    for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
       const Index keys = smaller(blockKeys, keysMost - j0);
       for (Index j = 0; j < keys; j += side) {
         const uint16_t* rows = scratch.keyRows + (j0 + j) / side * channels * blockFloats;
         multiply({rows, side, blockFloats, scratch.queryColumns, int(channels), scratch.scores + j * side, false});
         prefetcher.step();
       }
-      for (Index q = 0; q < side; q += W) softmax(q, i0 + q, j0, keys, states[q / W]);
+      for (Index q = 0; q < side; q += W) softmax(q, i0 + q, j0, keys, j0 == firstKey, states[q / W]);
       for (Index x = 0; x < channels; x++) {
         const uint16_t* columns = scratch.valueColumns + (x * blocksOf(head.t) + j0 / side) * blockFloats;
-        multiply({columns, side, blockFloats, scratch.weights, int(keys / side), scratch.sums + x * blockFloats, j0 > 0});
+        multiply({columns, side, blockFloats, scratch.weights, int(keys / side), scratch.sums + x * blockFloats, j0 > firstKey});
       }
     }
     for (Index q = 0; q < queries; q += W) {
@@ -76,12 +77,17 @@ struct HeadForward {
 
   // Turns the scores of W queries from the block's q on, the first of which is i, into weights in pairs of keys, before they are divided
   // by their sum; rescales the queries' previous sums for the new maximum.
-  void softmax(Index q, Index i, Index j0, Index keys, State& state) const {
+  void softmax(Index q, Index i, Index j0, Index keys, bool isFirst, State& state) const {
     float* scores = scratch.scores + q;
     uint16_t* weights = scratch.weights + 2 * q;
-    const Index common = larger(0, smaller(keys, i / side * side - j0));  // keys before the block of the queries
+    const Documents documents(head, i);
+    const Index checked = roundUp(documents.keysToCheck(j0, keys), 4);
+    const auto seesChecked = [&](Index j) { return sees(i, j0 + j) & documents.reach(j0 + j); };
+    // The end of the keys before the block of the queries.
+    const Index common = larger(checked, smaller(keys, i / side * side - j0));
     Vec most[4] = {splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff()), splat(-__builtin_inff())};
-    for (Index j = 0; j < common; j += 4) {
+    for (Index j = 0; j < checked; j++) most[0] = max(most[0], where(seesChecked(j), load(scores + j * side), most[0]));
+    for (Index j = checked; j < common; j += 4) {
 #pragma GCC unroll 4
       for (int n = 0; n < 4; n++) most[n] = max(most[n], load(scores + (j + n) * side));
     }
@@ -101,17 +107,18 @@ struct HeadForward {
       const VecU lower = weigh(j, onlySeen), upper = weigh(j + 1, onlySeen);
       storePairs(weights + j * side, pairOf(lower, upper));
     };
-    for (Index j = 0; j < common; j += 2) keep(j, [](Vec x, Index) { return x; });
+    for (Index j = 0; j < checked; j += 2) keep(j, [&](Vec x, Index key) { return where(seesChecked(key), x, Vec{}); });
+    for (Index j = checked; j < common; j += 2) keep(j, [](Vec x, Index) { return x; });
     for (Index j = common; j < keys; j += 2) keep(j, [&](Vec x, Index key) { return where(sees(i, j0 + key), x, Vec{}); });
     const Vec correction = exp2(state.maximum - maximum);
     state = {maximum, fma(state.sum, correction, sum)};
-    if (j0 == 0) return;
+    if (isFirst) return;
     float* row = scratch.sums + q;
     for (Index x = 0; x < blocksOf(head.hs) * side; x++, row += side) store(row, load(row) * correction);
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
-  Prefetcher fetchAhead(Index i0, Index queries) const {
+  Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(uint16_t);
     const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
     Prefetcher prefetcher;
@@ -121,7 +128,7 @@ struct HeadForward {
     }
     prefetcher.add(query + next * stride, stride * size, smaller(queries, head.t - next), bytes);
     prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
-    prefetcher.spread(blocksOf(next));
+    prefetcher.spread(blocksOf(next - firstKey));
     return prefetcher;
   }
 };

@@ -4,12 +4,21 @@
 #include "simd.h"
 
 namespace lockstep::LOCKSTEP_ISA {
+namespace {
+
+// The position of a row's token in its document, or in its sequence if documents are not given.
+template <class Arguments>
+Index positionOf(Index row, const Arguments& p) {
+  return row % p.t - (p.starts == nullptr ? 0 : Index(p.starts[row]));
+}
+
+}  // namespace
 
 bool embeddingForward(ThreadPool& pool, const EmbeddingForwardArguments& p) {
   parallelRanges(pool, p.b * p.t, 1 + 16384 / (p.c + 1), 1, [&](Index begin, Index end, int) {
     for (Index row = begin; row < end; row++) {
       const float* token = p.wte + Index(p.tokens[row]) * p.c;
-      const float* position = p.wpe == nullptr ? nullptr : p.wpe + (p.positionOffset + row % p.t) * p.c;
+      const float* position = p.wpe == nullptr ? nullptr : p.wpe + (p.positionOffset + positionOf(row, p)) * p.c;
       float* out = p.out + row * p.c;
       forVectors(p.c, [&](Index i, int count) {
         Vec x = loadAny(token + i, count);
@@ -32,7 +41,7 @@ bool embeddingBackward(ThreadPool& pool, const EmbeddingBackwardArguments& p) {
     for (Index row = 0; row < p.b * p.t; row++) {
       const float* dout = p.dout + row * p.c;
       if (p.dwte != nullptr) addRow(p.dwte + Index(p.tokens[row]) * p.c, dout);
-      if (p.dwpe != nullptr) addRow(p.dwpe + row % p.t * p.c, dout);
+      if (p.dwpe != nullptr) addRow(p.dwpe + positionOf(row, p) * p.c, dout);
     }
   });
   return true;

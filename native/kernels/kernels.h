@@ -61,6 +61,7 @@ struct AttentionForwardArguments {
   FloatArray out;  // [B, T, C]
   float* lse;      // [2, B, NH, T]: the logs, then what rounding took from them
   FloatArray qkv;  // [B, T, 3C]
+  const int32_t* starts;  // [B, T] or null: the first key that each query sees; ascending, none after its query
   DropoutArguments dropout;
 };
 
@@ -71,6 +72,7 @@ struct AttentionBackwardArguments {
   FloatArray out;
   FloatArray qkv;
   const float* lse;  // [2, B, NH, T], of the forward pass
+  const int32_t* starts;  // as in the forward pass
   DropoutArguments dropout;
 };
 
@@ -127,6 +129,7 @@ struct EmbeddingForwardArguments {
   const int32_t* tokens;
   const float* wte;
   const float* wpe;  // or null
+  const int32_t* starts;  // [B, T] or null: the row of a token that has position 0 in wpe; none after the token
 };
 
 struct EmbeddingBackwardArguments {
@@ -135,6 +138,7 @@ struct EmbeddingBackwardArguments {
   float* dwpe;  // or null
   const float* dout;
   const int32_t* tokens;
+  const int32_t* starts;  // as in the forward pass
 };
 
 struct CrossEntropyArguments {

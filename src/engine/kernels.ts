@@ -105,8 +105,17 @@ export interface LinearCrossEntropyOptions extends LinearOptions {
   readonly dweight?: Tensor;
 }
 
-/** Causal multi-head attention. */
-export interface AttentionOptions {
+/** The documents that share a sample of T positions: packed, one after another. */
+export interface Documents {
+  /**
+   * [B, T] int32: the first position of the document that each position belongs to. In a sample it never decreases, and is never
+   * greater than the position. Absent: a sample is one document.
+   */
+  readonly starts?: Tensor;
+}
+
+/** Causal multi-head attention. A query sees the keys of its own document up to its own. */
+export interface AttentionOptions extends Documents {
   /**
    * (B, T, 3C): query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
    * `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in float32.
@@ -177,10 +186,15 @@ export interface Kernels {
    */
   dropout(options: { out: Tensor; inp: Tensor; dropout: Dropout }): void;
 
-  /** out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe [≥ positionOffset + T, C]. */
-  embeddingForward(options: { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number }): void;
+  /**
+   * out [B, T, C] = wte[token] (+ wpe[position]); tokens [B, T] int32; wte [V, C] (leading dimensions are flattened); wpe
+   * [≥ positionOffset + T, C]. Positions count from positionOffset at the start of the token's document.
+   */
+  embeddingForward(
+    options: Documents & { out: Tensor; tokens: Tensor; wte: Tensor; wpe?: Tensor; positionOffset?: number },
+  ): void;
   /** Accumulates dwte and dwpe from dout [B, T, C]. Deterministic: rows are summed in token order. */
-  embeddingBackward(options: { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;
+  embeddingBackward(options: Documents & { dout: Tensor; tokens: Tensor; dwte?: Tensor; dwpe?: Tensor }): void;
 
   /** out [N, C] = (inp - mean) · rstd · weight + bias over the last dimension; saves mean [N] and rstd [N]. `out` and `dout` may be bfloat16. */
   layerNormForward(options: {

@@ -65,6 +65,7 @@ export interface NativeAddon {
       tokens: Int32Array,
       wte: Floats,
       wpe: FloatsOrNull,
+      starts: Int32Array | null,
     ]
   ): void;
   embeddingBackward(
@@ -79,6 +80,7 @@ export interface NativeAddon {
       dwpe: FloatsOrNull,
       dout: Floats,
       tokens: Int32Array,
+      starts: Int32Array | null,
     ]
   ): void;
   layerNormForward(
@@ -163,6 +165,7 @@ export interface NativeAddon {
       out: AnyFloats,
       lse: Floats,
       qkv: AnyFloats,
+      starts: Int32Array | null,
       rate: number,
       keys: Keys,
     ]
@@ -179,6 +182,7 @@ export interface NativeAddon {
       out: AnyFloats,
       qkv: AnyFloats,
       lse: Floats,
+      starts: Int32Array | null,
       rate: number,
       keys: Keys,
     ]

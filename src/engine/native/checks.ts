@@ -1,7 +1,8 @@
 /** Shape checks of the native engine: each returns what a kernel needs and throws an InvariantError that names the tensor. */
 import { InvariantError } from '../../base/errors.ts';
 import { forEachSampleKey } from '../dropoutKeys.ts';
-import type { Dropout } from '../kernels.ts';
+import { expectStarts } from '../hostIntegers.ts';
+import type { Documents, Dropout } from '../kernels.ts';
 import type { HostArray, Tensor, TensorGroup } from '../tensor.ts';
 import { NativeTensor, NativeTensorGroup } from './sharedMemory.ts';
 
@@ -32,6 +33,14 @@ export function ints(tensor: Tensor, name: string, size = tensor.size): Int32Arr
   if (!(data instanceof Int32Array)) throw new InvariantError(`${name} [${shape}] is ${dtype}; expected int32`);
   if (data.length !== size) throw new InvariantError(`${name} is [${shape}]; expected ${size} elements`);
   return data;
+}
+
+/** The starts of documents that the options of a kernel name, [B, T], or null; see `Documents` in kernels.ts. */
+export function startsOf(kernel: string, { starts }: Documents, b: number, t: number): Int32Array | null {
+  if (starts === undefined) return null;
+  const values = ints(starts, 'starts', b * t);
+  expectStarts(kernel, values, t);
+  return values;
 }
 
 export function floatsOfGroup(group: TensorGroup): Float32Array {

@@ -20,7 +20,7 @@ import {
 } from '../linearOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
-import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor } from './checks.ts';
+import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor, startsOf } from './checks.ts';
 import { loadNative, unavailable } from './loadNative.ts';
 import { NativeTensors } from './nativeTensors.ts';
 
@@ -161,6 +161,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       ints(tokens, 'tokens'),
       floats(wte, 'wte'),
       wpe ? floats(wpe, 'wpe') : null,
+      startsOf('embeddingForward', options, b, t),
     );
   }
 
@@ -180,6 +181,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       dwpe ? floats(dwpe, 'dwpe') : null,
       floats(dout, 'dout', b * t * c),
       ints(tokens, 'tokens'),
+      startsOf('embeddingBackward', options, b, t),
     );
   }
 
@@ -294,6 +296,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       anyFloats(options.out, 'out', b * t * c),
       floats(options.lse, 'lse', 2 * b * options.nHead * t),
       anyFloats(options.qkv, 'qkv'),
+      startsOf('attentionForward', options, b, t),
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
     );
@@ -312,6 +315,7 @@ export class NativeEngine extends NativeTensors implements Engine {
       anyFloats(options.out, 'out', b * t * c),
       anyFloats(options.qkv, 'qkv'),
       floats(options.lse, 'lse', 2 * b * options.nHead * t),
+      startsOf('attentionBackward', options, b, t),
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
     );

@@ -12,6 +12,8 @@ export interface AttentionDims {
   readonly time: number;
   readonly nHead: number;
   readonly headSize: number;
+  /** [B, T]: the first key that each query sees; null: they see all from the first on. */
+  readonly starts: Int32Array | null;
 }
 
 /** Low enough that its exponential is 0, and finite: not every GPU has infinities. */
@@ -33,15 +35,20 @@ function mergeHeads({ tf }: Ops, heads: TfTensor, { batchSize, time, nHead, head
   return tf.reshape(merged, [batchSize * time, nHead * headSize]);
 }
 
-/** Scores of the last queries with every key, those in a query's future masked: [B·NH, queries, keys]. */
-function causalScores(ops: Ops, q: TfTensor, k: TfTensor): TfTensor {
+/** Scores of the last queries with every key, those in a query's future or in another document masked: [B·NH, queries, keys]. */
+function causalScores(ops: Ops, q: TfTensor, k: TfTensor, starts: Int32Array | null): TfTensor {
   const { tf } = ops;
-  const [, queries, headSize] = q.shape as [number, number, number];
+  const [heads, queries, headSize] = q.shape as [number, number, number];
   const keys = k.shape[1]!;
-  const mask = new Float32Array(queries * keys);
-  for (let i = 0; i < queries; i++) mask.fill(MASKED_SCORE, i * keys + keys - queries + i + 1, (i + 1) * keys);
+  const samples = starts === null ? 1 : starts.length / queries;
+  const mask = new Float32Array(samples * queries * keys);
+  for (let row = 0; row < samples * queries; row++) {
+    mask.fill(MASKED_SCORE, row * keys, row * keys + (starts?.[row] ?? 0));
+    mask.fill(MASKED_SCORE, row * keys + keys - queries + (row % queries) + 1, (row + 1) * keys);
+  }
   const scores = tf.mul(matMul(ops, q, k, false, true), 1 / Math.sqrt(headSize));
-  return tf.add(scores, tf.tensor3d(mask, [1, queries, keys]));
+  const bySample = tf.reshape(scores, [samples, heads / samples, queries, keys]);
+  return tf.reshape(tf.add(bySample, tf.tensor4d(mask, [samples, 1, queries, keys])), [heads, queries, keys]);
 }
 
 /** Over the last dimension: the weights, and the log of what they were divided by, with what its rounding left out. */
@@ -57,7 +64,7 @@ function softmax({ tf }: Ops, scores: TfTensor) {
 /** `dropout`: what each attention weight is multiplied by, [B·NH, T, T]. out [B·T, C], lse [2, B·NH, T, 1]. */
 export function attention(ops: Ops, qkv: TfTensor, dims: AttentionDims, dropout?: TfTensor) {
   const { q, k, v } = splitHeads(ops, qkv, dims);
-  const { weights, lse } = softmax(ops, causalScores(ops, q, k));
+  const { weights, lse } = softmax(ops, causalScores(ops, q, k, dims.starts));
   const kept = dropout === undefined ? weights : ops.tf.mul(weights, dropout);
   return { out: mergeHeads(ops, matMul(ops, kept, v), dims), lse };
 }
@@ -72,7 +79,7 @@ export function attentionGradient(
   const { batchSize, time, nHead, headSize } = dims;
   const { q, k, v } = splitHeads(ops, qkv, dims);
   const [log, rest] = tf.unstack(lse) as [TfTensor, TfTensor];
-  const weights = tf.exp(tf.sub(tf.sub(causalScores(ops, q, k), log), rest));
+  const weights = tf.exp(tf.sub(tf.sub(causalScores(ops, q, k, dims.starts), log), rest));
   const kept = dropout === undefined ? weights : tf.mul(weights, dropout);
   const doutHeads = tf.reshape(tf.transpose(tf.reshape(dout, [batchSize, time, nHead, headSize]), [0, 2, 1, 3]), [
     batchSize * nHead,
@@ -101,6 +108,6 @@ export function attendToCache(
   const [time, headSize] = [q.shape[0]!, q.shape[1]! / nHead];
   const headsOf = (rows: TfTensor) =>
     ops.tf.transpose(ops.tf.reshape(rows, [rows.shape[0]!, nHead, headSize]), [1, 0, 2]);
-  const { weights } = softmax(ops, causalScores(ops, headsOf(q), headsOf(keys)));
-  return mergeHeads(ops, matMul(ops, weights, headsOf(values)), { batchSize: 1, time, nHead, headSize });
+  const { weights } = softmax(ops, causalScores(ops, headsOf(q), headsOf(keys), null));
+  return mergeHeads(ops, matMul(ops, weights, headsOf(values)), { batchSize: 1, time, nHead, headSize, starts: null });
 }

@@ -10,12 +10,13 @@ import { expectSizes } from './deviceTensor.ts';
 export function attentionDims(
   kernel: string,
   { qkv, nHead, lse }: AttentionOptions,
+  starts: Int32Array | null,
   outs: Record<string, Tensor>,
 ): AttentionDims {
   const { b, t, c } = attentionShape({ qkv, nHead });
   expectSizes(kernel, { lse: [lse, 2 * b * nHead * t] });
   for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
-  return { batchSize: b, time: t, nHead, headSize: c / nHead };
+  return { batchSize: b, time: t, nHead, headSize: c / nHead, starts };
 }
 
 /** The operands of a layer norm fit each other. */

@@ -8,8 +8,8 @@ import { lastExtent, sizeOf } from '../../base/shape.ts';
 import { expectCache, expectSequences } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
-import { expectTargets, expectTokens } from '../hostIntegers.ts';
-import type { Dropout, KernelOptions } from '../kernels.ts';
+import { expectStarts, expectTargets, expectTokens, positionsOf } from '../hostIntegers.ts';
+import type { Documents, Dropout, KernelOptions } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, linearShape, logitsRows } from '../linearOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
@@ -139,21 +139,38 @@ class TfjsEngine implements Engine {
     });
   }
 
-  embeddingForward({ out, tokens, wte, wpe, positionOffset = 0 }: KernelOptions<'embeddingForward'>): void {
+  /** The starts of documents of samples [B, T, ...], or null. */
+  private startsOf(kernel: string, { starts }: Documents, samples: Tensor): Int32Array | null {
+    if (starts === undefined) return null;
+    const [b = 0, t = 0] = samples.shape;
+    expectSizes(kernel, { starts: [starts, b * t] });
+    const values = this.hostIntegers(starts);
+    expectStarts(kernel, values, t);
+    return values;
+  }
+
+  embeddingForward(options: KernelOptions<'embeddingForward'>): void {
+    const { out, tokens, wte, wpe, positionOffset = 0 } = options;
     const { tf } = this.ops;
     const c = lastExtent(wte);
     const time = lastExtent(tokens);
     expectTokens('embeddingForward', this.hostIntegers(tokens), wte);
     expectSizes('embeddingForward', { out: [out, tokens.size * c] });
+    const starts = this.startsOf('embeddingForward', options, tokens);
     this.write([out], () => {
       const rows = tf.gather(this.rows(wte), tf.reshape(this.read(tokens), [-1]));
       if (wpe === undefined) return [rows];
+      if (starts !== null) {
+        const positions = positionsOf(starts, time).map((position) => positionOffset + position);
+        return [tf.add(rows, tf.gather(this.rows(wpe), tf.tensor1d(positions, 'int32')))];
+      }
       const positions = tf.slice(this.rows(wpe), [positionOffset, 0], [time, c]);
       return [tf.add(tf.reshape(rows, [-1, time, c]), positions)];
     });
   }
 
-  embeddingBackward({ dout, tokens, dwte, dwpe }: KernelOptions<'embeddingBackward'>): void {
+  embeddingBackward(options: KernelOptions<'embeddingBackward'>): void {
+    const { dout, tokens, dwte, dwpe } = options;
     checkGradients('embeddingBackward', dwte, dwpe);
     const { tf } = this.ops;
     const c = lastExtent(dout);
@@ -166,8 +183,14 @@ class TfjsEngine implements Engine {
         tf.add(this.rows(dwte), math.embeddingGradient(this.ops, host, this.rows(dout), dwte.size / c)),
       ]);
     }
+    const starts = this.startsOf('embeddingBackward', options, tokens);
     if (dwpe === undefined) return;
     this.write([dwpe], () => {
+      if (starts !== null) {
+        const positions = positionsOf(starts, time);
+        const sums = math.embeddingGradient(this.ops, positions, this.rows(dout), dwpe.size / c);
+        return [tf.add(this.rows(dwpe), sums)];
+      }
       const sums = tf.sum(tf.reshape(this.read(dout), [-1, time, c]), 0);
       const unused = dwpe.size / c - time;
       const padded = unused === 0 ? sums : tf.concat([sums, tf.zeros([unused, c])]);
@@ -255,7 +278,8 @@ class TfjsEngine implements Engine {
 
   attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {
     const { qkv, lse } = options;
-    const dims = attentionDims('attentionForward', options, { out });
+    const starts = this.startsOf('attentionForward', options, options.qkv);
+    const dims = attentionDims('attentionForward', options, starts, { out });
     this.write([out, lse], () => {
       const results = attention(this.ops, this.read(qkv), dims, this.attentionDropout(options.dropout, dims));
       return [results.out, results.lse];
@@ -263,7 +287,8 @@ class TfjsEngine implements Engine {
   }
 
   attentionBackward({ dqkv, dout, out, ...options }: KernelOptions<'attentionBackward'>): void {
-    const dims = attentionDims('attentionBackward', options, { out, dout });
+    const starts = this.startsOf('attentionBackward', options, options.qkv);
+    const dims = attentionDims('attentionBackward', options, starts, { out, dout });
     expectSizes('attentionBackward', { dqkv: [dqkv, options.qkv.size] });
     this.write([dqkv], () => {
       const operands = {

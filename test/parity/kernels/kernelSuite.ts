@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { attentionBfloat16Cases, attentionCases } from './attentionCases.ts';
 import { bfloat16Cases } from './bfloat16Cases.ts';
+import { documentBfloat16Cases, documentCases } from './documentCases.ts';
 import { elementwiseCases } from './elementwiseCases.ts';
 import { KernelContext } from './harness.ts';
 import { lossCases } from './lossCases.ts';
@@ -36,11 +37,13 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     elementwiseCases(getContext);
     matrixCases(getContext);
     attentionCases(getContext);
+    documentCases(getContext);
     lossCases(getContext);
     memoryCases(getContext);
     if (options.bfloat16) {
       bfloat16Cases(getContext);
       attentionBfloat16Cases(getContext);
+      documentBfloat16Cases(getContext);
     }
   });
 }

@@ -69,6 +69,23 @@ describe('the reference against finite differences', () => {
     expectGradient(wpe, gradients.dwpe, loss);
   });
 
+  it('embedding of documents', () => {
+    const input = {
+      tokens: Int32Array.of(2, 0, 2, 4, 4, 2),
+      b: 2,
+      t: 3,
+      c: 2,
+      starts: Int32Array.of(0, 1, 1, 0, 0, 2),
+    };
+    const [wte, wpe, dout] = [values(1, 10), values(2, 8), values(3, 12)];
+    const loss = () => dot(reference.embeddingForward(input, wte, wpe), dout);
+    const gradients = reference.embeddingBackward(input, dout, { v: 5, positions: 4 });
+    expectGradient(wte, gradients.dwte, loss);
+    expectGradient(wpe, gradients.dwpe, loss);
+    // Positions 0, 0, 1 and 0, 1, 0: the third row of the table is not used.
+    expect(gradients.dwpe.subarray(4)).toEqual(new Float64Array(4));
+  });
+
   it('dropout: its own backward', () => {
     const mask = reference.dropoutMask(seededDropout(1, 0.4), 2, 5);
     const [inp, dout] = [values(1, 10), values(2, 10)];
@@ -82,6 +99,26 @@ describe('the reference against finite differences', () => {
     const input = { qkv: values(1, b * t * 3 * nHead * headSize), b, t, nHead, headSize, mask };
     const dout = values(2, b * t * nHead * headSize);
     expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
+  });
+
+  it.each([0, 0.3])('attention of documents with dropout %s', (rate) => {
+    const [b, t, nHead, headSize] = [2, 5, 2, 3];
+    const mask = reference.dropoutMask(seededDropout(5, rate), b, nHead * t * t);
+    const starts = Int32Array.of(0, 0, 2, 2, 4, 0, 1, 1, 1, 1);
+    const input = { qkv: values(1, b * t * 3 * nHead * headSize), b, t, nHead, headSize, mask, starts };
+    const dout = values(2, b * t * nHead * headSize);
+    expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
+  });
+
+  it('attention of a document is that of a sample by itself', () => {
+    const [t, nHead, headSize] = [7, 2, 3];
+    const c = nHead * headSize;
+    const [first, second] = [values(1, 4 * 3 * c), values(2, 3 * 3 * c)];
+    const own = { b: 1, nHead, headSize };
+    const starts = Int32Array.of(0, 0, 0, 0, 4, 4, 4);
+    const packed = attentionForward({ ...own, t, qkv: Float64Array.of(...first, ...second), starts });
+    expect(packed.out.subarray(0, 4 * c)).toEqual(attentionForward({ ...own, t: 4, qkv: first }).out);
+    expect(packed.out.subarray(4 * c)).toEqual(attentionForward({ ...own, t: 3, qkv: second }).out);
   });
 
   it('attention: the log of the denominator', () => {

@@ -211,18 +211,21 @@ export interface EmbeddingInput {
   readonly b: number;
   readonly t: number;
   readonly c: number;
+  /** [B, T]: the first position of each one's document. */
+  readonly starts?: Int32Array | undefined;
 }
 
 export function embeddingForward(
-  { tokens, b, t, c }: EmbeddingInput,
+  { tokens, b, t, c, starts }: EmbeddingInput,
   wte: Numbers,
   wpe?: Numbers,
   positionOffset = 0,
 ): Float64Array {
   const out = new Float64Array(b * t * c);
   for (let row = 0; row < b * t; row++) {
+    const position = positionOffset + (row % t) - (starts?.[row] ?? 0);
     for (let i = 0; i < c; i++) {
-      out[row * c + i] = wte[tokens[row]! * c + i]! + (wpe?.[(positionOffset + (row % t)) * c + i] ?? 0);
+      out[row * c + i] = wte[tokens[row]! * c + i]! + (wpe?.[position * c + i] ?? 0);
     }
   }
   return out;
@@ -230,7 +233,7 @@ export function embeddingForward(
 
 /** Gradients of a [V, C] token table and a [positions, C] position table. */
 export function embeddingBackward(
-  { tokens, b, t, c }: EmbeddingInput,
+  { tokens, b, t, c, starts }: EmbeddingInput,
   dout: Numbers,
   sizes: { v: number; positions: number },
 ) {
@@ -239,7 +242,7 @@ export function embeddingBackward(
   for (let row = 0; row < b * t; row++) {
     for (let i = 0; i < c; i++) {
       dwte[tokens[row]! * c + i]! += dout[row * c + i]!;
-      dwpe[(row % t) * c + i]! += dout[row * c + i]!;
+      dwpe[((row % t) - (starts?.[row] ?? 0)) * c + i]! += dout[row * c + i]!;
     }
   }
   return { dwte, dwpe };

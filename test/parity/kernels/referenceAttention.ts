@@ -14,6 +14,8 @@ export interface AttentionInput {
   readonly headSize: number;
   /** [B, NH, T, T], multiplies the attention weights: dropout. */
   readonly mask?: Float64Array | undefined;
+  /** [B, T]: the first key that each query sees; absent: all see key 0. */
+  readonly starts?: Int32Array | undefined;
 }
 
 type Part = 'q' | 'k' | 'v';
@@ -30,12 +32,12 @@ function indexer({ t, nHead, headSize }: AttentionInput) {
   };
 }
 
-/** The weights of query i over keys 0..i, and the log of their denominator. */
+/** The weights of query i over keys 0..i, 0 before the start of its document, and the log of their denominator. */
 function softmaxRow(input: AttentionInput, sample: number, head: number, i: number) {
   const { qkv, headSize } = input;
   const { qkvAt } = indexer(input);
-  const scores = new Float64Array(i + 1);
-  for (let j = 0; j <= i; j++) {
+  const scores = new Float64Array(i + 1).fill(-Infinity);
+  for (let j = input.starts?.[sample * input.t + i] ?? 0; j <= i; j++) {
     let dot = 0;
     for (let e = 0; e < headSize; e++) {
       dot += qkv[qkvAt('q', sample, i, head, e)]! * qkv[qkvAt('k', sample, j, head, e)]!;

@@ -6,6 +6,7 @@
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
 import type { EngineMemory } from '../../../src/engine/device.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
+import { expectStarts } from '../../../src/engine/hostIntegers.ts';
 import type {
   AdamwOptions,
   AttentionOptions,
@@ -150,16 +151,17 @@ export class Float64Engine implements Engine {
     );
   }
 
-  embeddingForward({ out, tokens, wte, wpe, positionOffset }: Kernel<'embeddingForward'>): void {
+  embeddingForward({ out, tokens, wte, wpe, positionOffset, starts }: Kernel<'embeddingForward'>): void {
     const position = wpe && numbers(wpe);
-    assign(out, reference.embeddingForward(embeddingInput(tokens, wte), numbers(wte), position, positionOffset));
+    const input = embeddingInput(tokens, wte, starts);
+    assign(out, reference.embeddingForward(input, numbers(wte), position, positionOffset));
   }
 
-  embeddingBackward({ dout, tokens, dwte, dwpe }: Kernel<'embeddingBackward'>): void {
+  embeddingBackward({ dout, tokens, dwte, dwpe, starts }: Kernel<'embeddingBackward'>): void {
     checkGradients('embeddingBackward', dwte, dwpe);
     const vocabSize = dwte?.shape[0] ?? 1 + numbers(tokens).reduce((most, token) => Math.max(most, token));
     const sizes = { v: vocabSize, positions: dwpe?.shape[0] ?? tokens.shape[1]! };
-    const gradients = reference.embeddingBackward(embeddingInput(tokens, dout), numbers(dout), sizes);
+    const gradients = reference.embeddingBackward(embeddingInput(tokens, dout, starts), numbers(dout), sizes);
     if (dwte !== undefined) put(dwte, gradients.dwte, true);
     if (dwpe !== undefined) put(dwpe, gradients.dwpe, true);
   }
@@ -307,9 +309,17 @@ function rowsOf(tensor: Tensor): { n: number; c: number } {
   return { n: tensor.size / c, c };
 }
 
-function embeddingInput(tokens: Tensor, table: Tensor): reference.EmbeddingInput {
+function embeddingInput(tokens: Tensor, table: Tensor, starts: Tensor | undefined): reference.EmbeddingInput {
   const [b, t] = tokens.shape as [number, number];
-  return { tokens: Int32Array.from(numbers(tokens)), b, t, c: table.shape.at(-1)! };
+  return { tokens: Int32Array.from(numbers(tokens)), b, t, c: table.shape.at(-1)!, starts: startsOf(starts, b, t) };
+}
+
+function startsOf(starts: Tensor | undefined, b: number, t: number): Int32Array | undefined {
+  if (starts === undefined) return undefined;
+  const values = Int32Array.from(numbers(starts));
+  invariant(values.length === b * t, `starts are [${starts.shape}]; expected ${b * t} elements`);
+  expectStarts('float64', values, t);
+  return values;
 }
 
 function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Tensor): reference.LinearInput {
@@ -328,9 +338,10 @@ function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Te
   };
 }
 
-function attentionInput({ qkv, nHead, dropout }: AttentionOptions): AttentionInput {
+function attentionInput({ qkv, nHead, dropout, starts }: AttentionOptions): AttentionInput {
   const [b, t, threeC] = qkv.shape as [number, number, number];
-  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask: maskOf(dropout, b, nHead * t * t) };
+  const mask = maskOf(dropout, b, nHead * t * t);
+  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask, starts: startsOf(starts, b, t) };
 }
 
 /** A group's numbers one after another: there is no padding. */

@@ -12,7 +12,9 @@ import { attentionForwardLanes } from '../wgsl/attentionForwardLanes.ts';
 import { attentionForwardTiles } from '../wgsl/attentionForwardTiles.ts';
 import { laneRows } from '../wgsl/attentionLanes.ts';
 import { ROWS, rowElement } from '../wgsl/attentionTiles.ts';
+import { documentBindings, documentParams } from '../wgsl/documents.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
+import { boundDocuments, startsOf } from './documents.ts';
 import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { rangeDropout, sampleRanges } from './sampleRanges.ts';
@@ -44,19 +46,24 @@ const paramsOfTraining = {
   lseFrom: 'u32',
   restOffset: 'u32',
   zero: 'u32',
+  ...documentParams,
   ...dropoutParams,
 } as const;
 
-const forward = memoized((lanes: number, headSize: number, hasDropout: boolean) =>
-  program({
-    name: `attentionForward${hasDropout ? ' with dropout' : ''}`,
-    bindings: { ...tensors(lanes > 0 ? 'f32' : rowElement(headSize)), lse: 'read_write f32' },
+const forward = memoized((lanes: number, headSize: number, hasDropout: boolean, hasDocuments: boolean) => {
+  const traits = { hasDropout, hasLse: true, hasDocuments };
+  const bindings = { ...tensors(lanes > 0 ? 'f32' : rowElement(headSize)), lse: 'read_write f32' } as const;
+  return program({
+    name: `attentionForward${hasDocuments ? ' of documents' : ''}${hasDropout ? ' with dropout' : ''}`,
+    bindings: documentBindings(bindings, hasDocuments),
     params: paramsOfTraining,
     ...(lanes > 0
-      ? { code: attentionForwardLanes(lanes, hasDropout, true), enables: ['subgroups'] }
-      : { code: attentionForwardTiles(headSize, hasDropout, true) }),
-  }),
-);
+      ? { code: attentionForwardLanes(lanes, traits), enables: ['subgroups'] }
+      : { code: attentionForwardTiles(headSize, traits) }),
+  });
+});
+
+const untrained = { hasDropout: false, hasLse: false, hasDocuments: false };
 
 const decode = memoized((lanes: number, headSize: number) =>
   program({
@@ -64,8 +71,8 @@ const decode = memoized((lanes: number, headSize: number) =>
     bindings: tensors(lanes > 0 ? 'f32' : rowElement(headSize)),
     params,
     ...(lanes > 0
-      ? { code: attentionForwardLanes(lanes, false, false), enables: ['subgroups'] }
-      : { code: attentionForwardTiles(headSize, false, false) }),
+      ? { code: attentionForwardLanes(lanes, untrained), enables: ['subgroups'] }
+      : { code: attentionForwardTiles(headSize, untrained) }),
   }),
 );
 
@@ -81,12 +88,14 @@ export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForw
   const out = ofSize(options.out, 'out', b * t * c);
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
   const lanes = softwareLanes(gpu);
-  const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined);
+  const starts = startsOf('attentionForward', options, b, t);
+  const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined, starts !== undefined);
   for (const range of sampleRanges(gpu, b, 3 * t * c, 'qkv')) {
     const rows = range.bind(qkv, 3 * t * c);
     const to = range.bind(out, t * c);
+    const documents = boundDocuments(range, starts, t);
     gpu.run(attend, {
-      tensors: { out: to.bound, queries: rows.bound, keys: rows.bound, values: rows.bound, lse },
+      tensors: { out: to.bound, queries: rows.bound, keys: rows.bound, values: rows.bound, lse, ...documents.tensors },
       params: {
         time: t,
         position: 0,
@@ -101,6 +110,7 @@ export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForw
         lseFrom: range.first * nHead * t,
         restOffset: b * nHead * t,
         zero: 0,
+        ...documents.params,
         ...rangeDropout(dropout, range.first),
       },
       groups: [tileGroups(t, lanes), nHead, range.count],

@@ -11,8 +11,10 @@ import { softwareLanes } from '../softwareLanes.ts';
 import { attentionKeyLanes, attentionQueryLanes } from '../wgsl/attentionBackwardLanes.ts';
 import { attentionKeyTiles, attentionQueryTiles } from '../wgsl/attentionBackwardTiles.ts';
 import { rowElement } from '../wgsl/attentionTiles.ts';
+import { documentBindings, documentParams } from '../wgsl/documents.ts';
 import { dropoutParams } from '../wgsl/dropout.ts';
 import { tileGroups } from './attention.ts';
+import { boundDocuments, startsOf } from './documents.ts';
 import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { rangeDropout, sampleRanges } from './sampleRanges.ts';
@@ -28,43 +30,52 @@ const params = {
   /** For programs that serve any head size. */
   headSize: 'u32',
   scale: 'f32',
+  ...documentParams,
   ...dropoutParams,
 } as const;
 
-const queryPass = memoized((lanes: number, headSize: number, hasDropout: boolean) => {
+const queryPass = memoized((lanes: number, headSize: number, hasDropout: boolean, hasDocuments: boolean) => {
   const element = lanes > 0 ? 'f32' : rowElement(headSize);
+  const traits = { hasDropout, hasDocuments };
   return program({
-    name: `attentionBackward of queries${hasDropout ? ' with dropout' : ''}`,
-    bindings: {
-      dqkv: `read_write ${element}`,
-      meanGradients: 'read_write f32',
-      qkv: `read ${element}`,
-      dout: `read ${element}`,
-      out: `read ${element}`,
-      lse: 'read f32',
-    },
+    name: `attentionBackward of queries${hasDocuments ? ' of documents' : ''}${hasDropout ? ' with dropout' : ''}`,
+    bindings: documentBindings(
+      {
+        dqkv: `read_write ${element}`,
+        meanGradients: 'read_write f32',
+        qkv: `read ${element}`,
+        dout: `read ${element}`,
+        out: `read ${element}`,
+        lse: 'read f32',
+      } as const,
+      hasDocuments,
+    ),
     params,
     ...(lanes > 0
-      ? { code: attentionQueryLanes(lanes, hasDropout), enables: ['subgroups'] }
-      : { code: attentionQueryTiles(headSize, hasDropout) }),
+      ? { code: attentionQueryLanes(lanes, traits), enables: ['subgroups'] }
+      : { code: attentionQueryTiles(headSize, traits) }),
   });
 });
 
-const keyPass = memoized((lanes: number, headSize: number, hasDropout: boolean) => {
+const keyPass = memoized((lanes: number, headSize: number, hasDropout: boolean, hasDocuments: boolean) => {
   const element = lanes > 0 ? 'f32' : rowElement(headSize);
+  const traits = { hasDropout, hasDocuments };
   return program({
-    name: `attentionBackward of keys${hasDropout ? ' with dropout' : ''}`,
-    bindings: {
-      dqkv: `read_write ${element}`,
-      qkv: `read ${element}`,
-      dout: `read ${element}`,
-      lse: 'read f32',
-      meanGradients: 'read f32',
-    },
+    name: `attentionBackward of keys${hasDocuments ? ' of documents' : ''}${hasDropout ? ' with dropout' : ''}`,
+    bindings: documentBindings(
+      {
+        dqkv: `read_write ${element}`,
+        qkv: `read ${element}`,
+        dout: `read ${element}`,
+        lse: 'read f32',
+        meanGradients: 'read f32',
+      } as const,
+      hasDocuments,
+    ),
     params,
     ...(lanes > 0
-      ? { code: attentionKeyLanes(lanes, hasDropout), enables: ['subgroups'] }
-      : { code: attentionKeyTiles(headSize, hasDropout) }),
+      ? { code: attentionKeyLanes(lanes, traits), enables: ['subgroups'] }
+      : { code: attentionKeyTiles(headSize, traits) }),
   });
 });
 
@@ -76,12 +87,21 @@ export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBac
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
   const ranges = sampleRanges(gpu, b, 3 * t * c, 'qkv');
   const lanes = softwareLanes(gpu);
-  const key = [lanes, lanes > 0 ? 0 : headSize, dropout !== undefined] as const;
+  const starts = startsOf('attentionBackward', options, b, t);
+  const key = [lanes, lanes > 0 ? 0 : headSize, dropout !== undefined, starts !== undefined] as const;
   gpu.withTemporary([ranges[0]!.count, nHead, t], (meanGradients: GpuTensor) => {
     for (const range of ranges) {
       const [from, to] = [range.bind(qkv, 3 * t * c), range.bind(dqkv, 3 * t * c)];
       const [result, gradient] = [range.bind(out, t * c), range.bind(dout, t * c)];
-      const tensors = { dqkv: to.bound, meanGradients, qkv: from.bound, dout: gradient.bound, lse };
+      const documents = boundDocuments(range, starts, t);
+      const tensors = {
+        ...documents.tensors,
+        dqkv: to.bound,
+        meanGradients,
+        qkv: from.bound,
+        dout: gradient.bound,
+        lse,
+      };
       const params = {
         time: t,
         qkvFrom: from.from,
@@ -92,6 +112,7 @@ export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBac
         zero: 0,
         headSize,
         scale: 1 / Math.sqrt(headSize),
+        ...documents.params,
         ...rangeDropout(dropout, range.first),
       };
       const groups = [tileGroups(t, lanes), nHead, range.count] as const;

@@ -1,13 +1,15 @@
 /** Token and position embeddings. */
 import { invariant } from '../../../base/errors.ts';
 import { lastExtent } from '../../../base/shape.ts';
-import { expectTokens } from '../../hostIntegers.ts';
+import { expectTokens, positionsOf } from '../../hostIntegers.ts';
 import type { KernelOptions } from '../../kernels.ts';
 import { checkGradients } from '../../linearOptions.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensor, gpuTensor, hostIntegers } from '../memory.ts';
 import { flatGroups, flatMain, memoized, program } from '../program.ts';
+import { documentBindings } from '../wgsl/documents.ts';
 import { vectorOf, type Width, widthOf } from '../wgsl/vectors.ts';
+import { startsOf } from './documents.ts';
 import { partOf, type RowPart, rowParts } from './rowParts.ts';
 import { ofSize } from './sameSize.ts';
 import { planOfSums, SUM_WORDS } from './tokenSums.ts';
@@ -32,19 +34,24 @@ const forward = memoized((width: Width) =>
   }),
 );
 
-const forwardWithPositions = memoized((width: Width) =>
-  program({
-    name: `embeddingForward positions x${width}`,
-    bindings: {
-      out: `read_write ${vectorOf(width)}`,
-      tokens: 'read i32',
-      wte: `read ${vectorOf(width)}`,
-      wpe: `read ${vectorOf(width)}`,
-    },
+const forwardWithPositions = memoized((width: Width, hasDocuments: boolean) => {
+  const start = hasDocuments ? ' - u32(starts[row])' : '';
+  const position = `params.positionOffset + (params.firstRow + row) % params.time${start}`;
+  return program({
+    name: `embeddingForward positions${hasDocuments ? ' in documents' : ''} x${width}`,
+    bindings: documentBindings(
+      {
+        out: `read_write ${vectorOf(width)}`,
+        tokens: 'read i32',
+        wte: `read ${vectorOf(width)}`,
+        wpe: `read ${vectorOf(width)}`,
+      } as const,
+      hasDocuments,
+    ),
     params: { ...lookUpParams, firstRow: 'u32', time: 'u32', positionOffset: 'u32' },
-    code: lookUp(' + wpe[(params.positionOffset + (params.firstRow + row) % params.time) * params.columns + column]'),
-  }),
-);
+    code: lookUp(` + wpe[(${position}) * params.columns + column]`),
+  });
+});
 
 /** Sums of rows: sum k goes to row plan[first + 3k], of the plan[first + 3k + 2] rows that plan names from plan[first + 3k + 1] on. */
 const rowSums = memoized((width: Width) =>
@@ -91,6 +98,7 @@ export function embeddingForward(gpu: Gpu, options: KernelOptions<'embeddingForw
   const out = ofSize(options.out, 'out', tokens.size * c);
   const wpe = options.wpe && positionTable(options.wpe, 'wpe', c, positionOffset + time);
   expectTokens('embeddingForward', hostIntegers(tokens, 'tokens'), wte);
+  const starts = startsOf('embeddingForward', options, tokens.size / time, time);
   const width = widthOf(c);
   const columns = c / width;
   for (const rows of rowParts(gpu, tokens.size, c)) {
@@ -102,8 +110,9 @@ export function embeddingForward(gpu: Gpu, options: KernelOptions<'embeddingForw
       if (wpe === undefined) gpu.run(forward(width), { tensors, params, groups });
       else {
         const position = { firstRow: rows.first, time, positionOffset };
-        const call = { tensors: { ...tensors, wpe }, params: { ...params, ...position }, groups };
-        gpu.run(forwardWithPositions(width), call);
+        const documents = starts && { starts: partOf(starts, rows, 1) };
+        const call = { tensors: { ...tensors, wpe, ...documents }, params: { ...params, ...position }, groups };
+        gpu.run(forwardWithPositions(width, starts !== undefined), call);
       }
     }
   }
@@ -122,11 +131,17 @@ export function embeddingBackward(gpu: Gpu, options: KernelOptions<'embeddingBac
     invariant(lastExtent(dwte) === c, `dwte is [${dwte.shape}]; expected rows of ${c} numbers`);
     expectTokens('embeddingBackward', values, dwte);
   }
+  const starts = startsOf('embeddingBackward', options, tokens.size / time, time);
+  const positions = starts && positionsOf(hostIntegers(starts, 'starts'), time);
   const width = widthOf(c);
   const columns = c / width;
   for (const part of rowParts(gpu, tokens.size, c)) {
-    if (dwte !== undefined) tokenGradient(gpu, { dwte, dout, values, part, c });
+    if (dwte !== undefined) tokenGradient(gpu, { table: dwte, dout, values, part, c });
     if (dwpe === undefined) continue;
+    if (positions !== undefined) {
+      tokenGradient(gpu, { table: dwpe, dout, values: positions, part, c });
+      continue;
+    }
     const count = time * columns;
     gpu.run(positionSums(width), {
       tensors: { dwpe: { tensor: dwpe, from: 0, length: time * c }, dout: partOf(dout, part, c) },
@@ -137,23 +152,24 @@ export function embeddingBackward(gpu: Gpu, options: KernelOptions<'embeddingBac
 }
 
 interface TokenGradient {
-  readonly dwte: GpuTensor;
+  readonly table: GpuTensor;
   readonly dout: GpuTensor;
+  /** For each row of dout the row of the table. */
   readonly values: Int32Array;
   /** The rows of dout. */
   readonly part: RowPart;
   readonly c: number;
 }
 
-/** Adds the rows of dout that belong to a token to the token's row of dwte. */
-function tokenGradient(gpu: Gpu, { dwte, dout, values, part, c }: TokenGradient): void {
+/** Adds the rows of dout that belong to a token, or to a position, to its row of the table. */
+function tokenGradient(gpu: Gpu, { table, dout, values, part, c }: TokenGradient): void {
   const width = widthOf(c);
   const columns = c / width;
   const tokens = values.subarray(part.first, part.first + part.rows);
-  for (const table of rowParts(gpu, dwte.size / c, c)) {
-    const plan = planOfSums(tokens, table);
+  for (const rows of rowParts(gpu, table.size / c, c)) {
+    const plan = planOfSums(tokens, rows);
     if (plan.words.length === 0) continue;
-    const toTable = partOf(dwte, table, c);
+    const toTable = partOf(table, rows, c);
     const fromRows = partOf(dout, part, c);
     gpu.withTemporary(
       [plan.words.length],

@@ -11,6 +11,7 @@ import {
   ownPlaces,
 } from './attentionLanes.ts';
 import { forEach, rounded } from './attentionTiles.ts';
+import { startOf } from './documents.ts';
 import { dropoutFunctions } from './dropout.ts';
 
 const width = '(groups.y * params.headSize)';
@@ -33,9 +34,15 @@ fn weightOf(score: f32, logSum: f32, rest: f32) -> f32 {
   return exp(min(rounded(score - logSum) - rest, 0.0));
 }`;
 
+export interface BackwardTraits {
+  readonly hasDropout: boolean;
+  readonly hasDocuments: boolean;
+}
+
 /** The pass whose lanes have queries. */
-export function attentionQueryLanes(lanes: number, hasDropout: boolean): string {
+export function attentionQueryLanes(lanes: number, { hasDropout, hasDocuments }: BackwardTraits): string {
   const row = (r: number) => `(i0 + ${r * lanes}u + lane)`;
+  const firstKey = hasDocuments ? 'first' : '0u';
   return `
 ${hasDropout ? dropoutFunctions : ''}
 ${weightFunction}
@@ -60,7 +67,8 @@ ${laneMain(lanes)}
   if (${row(r)} < params.time) { meanGradients[at${r}] = mean${r}; }`,
   )}
   ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.time;`)}` : ''}
-  for (var j0 = 0u; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
+  ${hasDocuments ? `let first = ${startOf('i0')}; ${forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`)}` : ''}
+  for (var j0 = ${firstKey}; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'key', key, 'j0', 'keysMost')}
     ${broughtPlaces(lanes, 'value', value, 'j0', 'keysMost')}
     ${laneProducts(lanes, [
@@ -70,13 +78,14 @@ ${laneMain(lanes)}
     ${forPairs(lanes, (id, m, r) => {
       const gradient = hasDropout ? `keep(dropped, elements${r} + j0 + ${m}u, w${id})` : `w${id}`;
       const product = `weightOf(s${id}, log${r}, rest${r}) * (${gradient} - mean${r})`;
-      return `s${id} = select(0.0, ${product}, j0 + ${m}u <= ${row(r)});`;
+      const inDocument = hasDocuments ? ` && j0 + ${m}u >= start${r}` : '';
+      return `s${id} = select(0.0, ${product}, j0 + ${m}u <= ${row(r)}${inDocument});`;
     })}
     let factor = select(1.0, params.scale, j0 + ${laneColumns(lanes)}u >= keysMost);
     ${laneSums(
       lanes,
       [{ weights: 's', columns: key, columnPlace: 'key', to: dquery, toPlace: 'dquery', after: () => 'factor' }],
-      'j0 == 0u',
+      `j0 == ${firstKey}`,
       (r) => `${row(r)} < params.time`,
     )}
   }
@@ -84,7 +93,7 @@ ${laneMain(lanes)}
 }
 
 /** The pass whose lanes have keys and values. */
-export function attentionKeyLanes(lanes: number, hasDropout: boolean): string {
+export function attentionKeyLanes(lanes: number, { hasDropout, hasDocuments }: BackwardTraits): string {
   const row = (r: number) => `(j0 + ${r * lanes}u + lane)`;
   const numbersOf = (name: string, value: string) => `
     ${forEach(laneColumns(lanes) / lanes, (b) => `let ${name}${b} = ${value.replace('AT', `(numbers + min(i0 + ${b * lanes}u + lane, params.time - 1u))`)};`)}
@@ -100,12 +109,13 @@ ${laneMain(lanes)}
   ${ownPlaces(lanes, 'dvalue', dvalue, 'j0', 'params.time')}
   let numbers = (sample * groups.y + head) * params.time;
   ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
-  for (var i0 = j0; i0 < params.time; i0 += ${laneColumns(lanes)}u) {
+  for (var i0 = j0; i0 < params.time${hasDocuments ? ` && ${startOf('i0')} < j0 + ${laneRows(lanes)}u` : ''}; i0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'query', query, 'i0', 'params.time')}
     ${broughtPlaces(lanes, 'dout', dout, 'i0', 'params.time')}
     ${numbersOf('log', 'lse[params.lseFrom + AT]')}
     ${numbersOf('rest', 'lse[params.lseFrom + params.restOffset + AT]')}
     ${numbersOf('mean', 'meanGradients[AT]')}
+    ${hasDocuments ? forEach(laneColumns(lanes), (m) => `let start${m} = ${startOf(`i0 + ${m}u`)};`) : ''}
     ${laneProducts(lanes, [
       { name: 's', own: key, ownPlace: 'key', other: query, otherPlace: 'query' },
       { name: 'w', own: value, ownPlace: 'value', other: dout, otherPlace: 'dout' },
@@ -115,7 +125,8 @@ ${laneMain(lanes)}
       const weight = `weightOf(s${id}, logm${m}, restm${m})`;
       const element = `(head * params.time + ${i}) * params.time + ${row(r)}`;
       const keeps = (x: string) => (hasDropout ? `keep(dropped, ${element}, ${x})` : x);
-      return `s${id} = select(0.0, ${weight}, ${row(r)} <= ${i} && ${i} < params.time);
+      const inDocument = hasDocuments ? ` && ${row(r)} >= start${m}` : '';
+      return `s${id} = select(0.0, ${weight}, ${row(r)} <= ${i} && ${i} < params.time${inDocument});
       w${id} = s${id} * (${keeps(`w${id}`)} - meanm${m});
       ${hasDropout ? `s${id} = ${keeps(`s${id}`)};` : ''}`;
     })}

@@ -1,4 +1,6 @@
 /** The passes of the backward pass of attention for GPUs (attentionTiles.ts). */
+
+import type { BackwardTraits } from './attentionBackwardLanes.ts';
 import {
   addWeighted,
   COLUMNS,
@@ -16,6 +18,7 @@ import {
   tileFunctions,
   tileMain,
 } from './attentionTiles.ts';
+import { firstBegin, keyBegins, startOf } from './documents.ts';
 import { dropoutVectorFunctions } from './dropout.ts';
 
 /** The rows of the tensors in both passes; `first` and `limit` are those of the queries or keys. */
@@ -45,7 +48,8 @@ fn weightsOf(scores: vec4f, logs: vec4f, rests: vec4f) -> vec4f {
 }`;
 
 /** The pass whose workgroups have queries. */
-export function attentionQueryTiles(headSize: number, hasDropout: boolean): string {
+export function attentionQueryTiles(headSize: number, { hasDropout, hasDocuments }: BackwardTraits): string {
+  const isSeen = `j0 < seen${hasDocuments ? ` && j0 + ${COLUMNS}u > begins0.x` : ''}`;
   const rows = rowsOf(headSize);
   return `
 ${tileFunctions(headSize, ['qkv', 'dout', 'out'])}
@@ -76,17 +80,19 @@ ${tileMain}
   )}
   ${declareSums(headSize, 'g')}
   ${hasDropout ? droppedElements : ''}
-  for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
-    ${products(headSize, 's', rows.query, rows.key, 'j0 < seen')}
-    ${products(headSize, 'w', rows.dout, rows.value, 'j0 < seen')}
+  ${hasDocuments ? keyBegins : ''}
+  for (var j0 = ${hasDocuments ? 'begin' : '0u'}; j0 < keysMost; j0 += ${COLUMNS}u) {
+    ${products(headSize, 's', rows.query, rows.key, isSeen)}
+    ${products(headSize, 'w', rows.dout, rows.value, isSeen)}
     ${forProducts((id, j, h) => {
       const key = `vec4u(j0 + 4u * x + ${j}u)`;
       const gradient = hasDropout ? `keep4(dropped, elements${h} + ${key}, w${id})` : `w${id}`;
       const product = `weightsOf(s${id}, logs${h}, rests${h}) * (${gradient} - means${h})`;
-      return `s${id} = select(vec4f(), ${product}, rows${h} >= ${key});`;
+      const isInDocument = hasDocuments ? ` & (begins${h} <= ${key})` : '';
+      return `s${id} = select(vec4f(), ${product}, (rows${h} >= ${key})${isInDocument});`;
     })}
     ${storeWeights('s')}
-    ${addWeighted(headSize, 'g', rows.key, '0u', 'seen - min(seen, j0)')}
+    ${addWeighted(headSize, 'g', rows.key, hasDocuments ? firstBegin : '0u', 'seen - min(seen, j0)')}
   }
   ${storeSums(headSize, 'g', rows.dquery, () => scoreScale(headSize))}
 }
@@ -94,7 +100,7 @@ fn numbersAt(at: vec4u) -> vec4f { return vec4f(lse[at.x], lse[at.y], lse[at.z],
 }
 
 /** The pass whose workgroups have keys and values. */
-export function attentionKeyTiles(headSize: number, hasDropout: boolean): string {
+export function attentionKeyTiles(headSize: number, { hasDropout, hasDocuments }: BackwardTraits): string {
   const rows = rowsOf(headSize);
   return `
 ${tileFunctions(headSize, ['qkv', 'dout'])}
@@ -102,6 +108,7 @@ ${tileFunctions(headSize, ['qkv', 'dout'])}
 var<workgroup> logs: array<f32, ${COLUMNS}>;
 var<workgroup> rests: array<f32, ${COLUMNS}>;
 var<workgroup> means: array<f32, ${COLUMNS}>;
+${hasDocuments ? `var<workgroup> begins: array<u32, ${COLUMNS}>;` : ''}
 ${hasDropout ? dropoutVectorFunctions : ''}
 ${weightFunction}
 ${tileMain}
@@ -112,7 +119,7 @@ ${tileMain}
   ${declareSums(headSize, 'dk')}
   ${declareSums(headSize, 'dv')}
   ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
-  for (var i0 = j0; i0 < params.time; i0 += ${COLUMNS}u) {
+  for (var i0 = j0; i0 < params.time${hasDocuments ? ` && ${startOf('i0')} < j0 + ${ROWS}u` : ''}; i0 += ${COLUMNS}u) {
     // Number of queries of the tile that see none of the invocation's keys.
     let blind = j0 + 8u * y - min(j0 + 8u * y, i0);
     if (local < ${COLUMNS}u) {
@@ -120,6 +127,7 @@ ${tileMain}
       logs[local] = lse[params.lseFrom + at];
       rests[local] = lse[params.lseFrom + params.restOffset + at];
       means[local] = meanGradients[at];
+      ${hasDocuments ? `begins[local] = ${startOf('(i0 + local)')};` : ''}
     }
     ${products(headSize, 's', rows.key, rows.query, `blind < ${COLUMNS}u`)}
     ${products(headSize, 'w', rows.value, rows.dout, `blind < ${COLUMNS}u`)}
@@ -132,7 +140,8 @@ ${tileMain}
     )}
     ${forProducts((id, j, h) => {
       const weight = `weightsOf(s${id}, vec4f(logs[m${j}]), vec4f(rests[m${j}]))`;
-      const seen = `s${id} = select(vec4f(), ${weight}, rows${h} < vec4u(last${j}));`;
+      const isInDocument = hasDocuments ? ` & (rows${h} >= vec4u(begins[m${j}]))` : '';
+      const seen = `s${id} = select(vec4f(), ${weight}, (rows${h} < vec4u(last${j}))${isInDocument});`;
       const gradient = (value: string) => `w${id} = s${id} * (${value} - vec4f(means[m${j}]));`;
       if (!hasDropout) return `${seen} ${gradient(`w${id}`)}`;
       const elements = `(head * params.time + query${j}) * params.time + rows${h}`;

@@ -11,6 +11,7 @@ import {
   ownPlaces,
 } from './attentionLanes.ts';
 import { forEach, rounded, scoreMin } from './attentionTiles.ts';
+import { startOf } from './documents.ts';
 import { dropoutFunctions } from './dropout.ts';
 
 /** A balanced expression of `max` or + over the tile of row r. */
@@ -20,7 +21,13 @@ function overColumns(names: readonly string[], join: (a: string, b: string) => s
   return join(overColumns(names.slice(0, half), join), overColumns(names.slice(half), join));
 }
 
-export function attentionForwardLanes(lanes: number, hasDropout: boolean, hasLse: boolean): string {
+export interface ForwardTraits {
+  readonly hasDropout: boolean;
+  readonly hasLse: boolean;
+  readonly hasDocuments: boolean;
+}
+
+export function attentionForwardLanes(lanes: number, { hasDropout, hasLse, hasDocuments }: ForwardTraits): string {
   const x0 = 'head * params.headSize';
   const queries = {
     binding: 'queries',
@@ -40,6 +47,11 @@ export function attentionForwardLanes(lanes: number, hasDropout: boolean, hasLse
   };
   const columns = (r: number) => Array.from({ length: laneColumns(lanes) }, (_, m) => `s${m}_${r}`);
   const row = (r: number) => `(i0 + ${r * lanes}u + lane)`;
+  const firstKey = hasDocuments ? 'first' : '0u';
+  const isSeen = (m: number, r: number) => `j0 + ${m}u <= last${r}${hasDocuments ? ` && j0 + ${m}u >= start${r}` : ''}`;
+  // While a query has seen no key, its maximum is that of masked scores.
+  const weight = (id: string, m: number, r: number) =>
+    hasDocuments ? `select(0.0, exp(s${id} - most${r}), ${isSeen(m, r)})` : `exp(s${id} - most${r})`;
   return `
 ${hasDropout ? dropoutFunctions : ''}
 ${hasLse ? rounded : ''}
@@ -51,11 +63,12 @@ ${laneMain(lanes)}
   ${ownPlaces(lanes, 'to', out, 'i0', 'params.time')}
   ${forEach(OWN, (r) => `let last${r} = params.position + ${row(r)}; var maximum${r} = ${scoreMin}; var sum${r} = 0.0;`)}
   ${hasDropout ? `let dropped = dropoutKey(sample); ${forEach(OWN, (r) => `let elements${r} = (head * params.time + ${row(r)}) * params.time;`)}` : ''}
-  for (var j0 = 0u; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
+  ${hasDocuments ? `let first = ${startOf('i0')}; ${forEach(OWN, (r) => `let start${r} = ${startOf(row(r))};`)}` : ''}
+  for (var j0 = ${firstKey}; j0 < keysMost; j0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'key', keys, 'j0', 'keysMost')}
     ${broughtPlaces(lanes, 'value', values, 'j0', 'keysMost')}
     ${laneProducts(lanes, [{ name: 's', own: queries, ownPlace: 'query', other: keys, otherPlace: 'key' }])}
-    ${forPairs(lanes, (id, m, r) => `s${id} = select(${scoreMin}, s${id}, j0 + ${m}u <= last${r});`)}
+    ${forPairs(lanes, (id, m, r) => `s${id} = select(${scoreMin}, s${id}, ${isSeen(m, r)});`)}
     ${forEach(
       OWN,
       (r) => `
@@ -63,7 +76,7 @@ ${laneMain(lanes)}
     let factor${r} = exp(maximum${r} - most${r});
     maximum${r} = most${r};`,
     )}
-    ${forPairs(lanes, (id, _, r) => `s${id} = exp(s${id} - most${r});`)}
+    ${forPairs(lanes, (id, m, r) => `s${id} = ${weight(id, m, r)};`)}
     ${forEach(OWN, (r) => `sum${r} = fma(sum${r}, factor${r}, ${overColumns(columns(r), (a, b) => `(${a} + ${b})`)});`)}
     ${hasDropout ? forPairs(lanes, (id, m, r) => `s${id} = keep(dropped, elements${r} + j0 + ${m}u, s${id});`) : ''}
     let isLast = j0 + ${laneColumns(lanes)}u >= keysMost;
@@ -81,7 +94,7 @@ ${laneMain(lanes)}
           after: (r) => `share${r}`,
         },
       ],
-      'j0 == 0u',
+      `j0 == ${firstKey}`,
       (r) => `${row(r)} < params.time`,
     )}
   }

@@ -1,4 +1,6 @@
 /** The forward pass of attention for GPUs (attentionTiles.ts). */
+
+import type { ForwardTraits } from './attentionForwardLanes.ts';
 import {
   addWeighted,
   COLUMNS,
@@ -17,12 +19,20 @@ import {
   tileFunctions,
   tileMain,
 } from './attentionTiles.ts';
+import { firstBegin, keyBegins } from './documents.ts';
 import { dropoutVectorFunctions } from './dropout.ts';
 
 /** Turns the scores of a tile into weights before they are divided by their sum. */
-function softmax(hasDropout: boolean): string {
+function softmax({ hasDropout, hasDocuments }: ForwardTraits): string {
+  const isSeen = (j: number, h: number) => {
+    const key = `vec4u(j0 + 4u * x + ${j}u)`;
+    return hasDocuments ? `(rows${h} >= ${key}) & (begins${h} <= ${key})` : `rows${h} >= ${key}`;
+  };
+  // While a query has seen no key, its maximum is that of masked scores.
+  const weight = (id: string, j: number, h: number) =>
+    hasDocuments ? `select(vec4f(), exp(s${id} - most${h}), ${isSeen(j, h)})` : `exp(s${id} - most${h})`;
   return `
-    ${forProducts((id, j, h) => `s${id} = select(vec4f(${scoreMin}), s${id}, rows${h} >= vec4u(j0 + 4u * x + ${j}u));`)}
+    ${forProducts((id, j, h) => `s${id} = select(vec4f(${scoreMin}), s${id}, ${isSeen(j, h)});`)}
     workgroupBarrier();
     ${forEach(2, (h) => `operands[x * ${ROWS / 4}u + 2u * y + ${h}u] = max(max(s0${h}, s1${h}), max(s2${h}, s3${h}));`)}
     workgroupBarrier();
@@ -34,7 +44,7 @@ function softmax(hasDropout: boolean): string {
     let factor${h} = exp(maximum${h} - most${h});
     maximum${h} = most${h};`,
     )}
-    ${forProducts((id, _, h) => `s${id} = exp(s${id} - most${h});`)}
+    ${forProducts((id, j, h) => `s${id} = ${weight(id, j, h)};`)}
     ${forEach(2, (h) => `sum${h} = fma(sum${h}, factor${h}, (s0${h} + s1${h}) + (s2${h} + s3${h}));`)}
     ${hasDropout ? forProducts((id, j, h) => `s${id} = keep4(dropped, elements${h} + vec4u(j0 + 4u * x + ${j}u), s${id});`) : ''}`;
 }
@@ -54,7 +64,8 @@ const storeLse = `
     }
   }`;
 
-export function attentionForwardTiles(headSize: number, hasDropout: boolean, hasLse: boolean): string {
+export function attentionForwardTiles(headSize: number, traits: ForwardTraits): string {
+  const { hasDropout, hasLse, hasDocuments } = traits;
   const x0 = `head * ${headSize}u`;
   const sampleRow = 'sample * params.time *';
   const queries = {
@@ -102,12 +113,13 @@ ${tileMain}
   var sum1 = vec4f();
   ${declareSums(headSize, 'o')}
   ${hasDropout ? droppedElements : ''}
-  for (var j0 = 0u; j0 < keysMost; j0 += ${COLUMNS}u) {
-    ${products(headSize, 's', queries, keys, 'j0 < seen')}
-    ${softmax(hasDropout)}
+  ${hasDocuments ? keyBegins : ''}
+  for (var j0 = ${hasDocuments ? 'begin' : '0u'}; j0 < keysMost; j0 += ${COLUMNS}u) {
+    ${products(headSize, 's', queries, keys, `j0 < seen${hasDocuments ? ` && j0 + ${COLUMNS}u > begins0.x` : ''}`)}
+    ${softmax(traits)}
     ${storeWeights('s')}
     ${forSums(headSize, (r, u) => `o${r}_${u} *= factor${r >> 2}.${'xyzw'[r % 4]};`)}
-    ${addWeighted(headSize, 'o', values, '0u', 'seen - min(seen, j0)')}
+    ${addWeighted(headSize, 'o', values, hasDocuments ? firstBegin : '0u', 'seen - min(seen, j0)')}
   }
   workgroupBarrier();
   ${forEach(2, (h) => `operands[x * ${ROWS / 4}u + 2u * y + ${h}u] = sum${h}; sum${h} = vec4f();`)}
