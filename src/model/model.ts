@@ -28,6 +28,11 @@ export interface ForwardOptions {
   readonly dropout?: DropoutSource | undefined;
   /** Recomputation in a training pass. Default `none`. */
   readonly activationRecompute?: ActivationRecompute | undefined;
+  /**
+   * [B, T] int32, for documents that share a row: the first position of the document that each position belongs to. A token then
+   * attends only to its own document, from whose start positions count. Absent: each row is one document.
+   */
+  readonly starts?: Tensor | undefined;
 }
 
 /** How losses are computed. */
@@ -38,7 +43,12 @@ export interface LossOptions extends ForwardOptions {
   readonly weights?: Tensor | undefined;
 }
 
-const forwardNames = { training: true, dropout: true, activationRecompute: true } satisfies OptionNames<ForwardOptions>;
+const forwardNames = {
+  training: true,
+  dropout: true,
+  activationRecompute: true,
+  starts: true,
+} satisfies OptionNames<ForwardOptions>;
 const lossNames = { ...forwardNames, lossScale: true, weights: true } satisfies OptionNames<LossOptions>;
 
 /** A model of any architecture. It owns no memory. */
@@ -133,6 +143,6 @@ export class Model {
 }
 
 /** A pass without backward releases its activations block by block. */
-function passOf({ training = false, dropout, activationRecompute }: ForwardOptions): PassOptions {
-  return { dropout, training, checkpoints: !training || activationRecompute === 'block' };
+function passOf({ training = false, dropout, activationRecompute, starts }: ForwardOptions): PassOptions {
+  return { dropout, training, starts, checkpoints: !training || activationRecompute === 'block' };
 }

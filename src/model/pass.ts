@@ -41,6 +41,8 @@ export interface PassOptions {
    * Absent: the tokens are complete sequences.
    */
   readonly contexts?: readonly CachedContext[] | undefined;
+  /** The starts of documents [B, T] int32 (see `ForwardOptions`). Excludes `contexts`. */
+  readonly starts?: Tensor | undefined;
   /** Whether a block's activations are released after the block. */
   readonly checkpoints: boolean;
 }
@@ -78,7 +80,7 @@ export class Pass implements Ops<Variable> {
     const [wte, wpe] = [this.#parameter(tokenTable), positionTable && this.#parameter(positionTable)];
     const positions = this.#options.contexts?.map(({ position }) => position) ?? [0];
     if (positions.length > 1) return this.#tape.embeddingEach(this.#tokens, positions, wte, wpe);
-    return this.#tape.embedding(this.#tokens, wte, wpe, positions[0]);
+    return this.#tape.embedding(this.#tokens, wte, wpe, positions[0], this.#options.starts);
   }
 
   layerNorm(x: Variable, norm: DeclaredAffine, eps: number): Variable {
@@ -97,10 +99,10 @@ export class Pass implements Ops<Variable> {
   }
 
   attention(qkv: Variable, { nHead, dropout }: { readonly nHead: number; readonly dropout?: number }): Variable {
-    const { contexts } = this.#options;
+    const { contexts, starts } = this.#options;
     const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
-    if (contexts === undefined) return this.#tape.attention(qkv, nHead, masks);
+    if (contexts === undefined) return this.#tape.attention(qkv, nHead, masks, starts);
     const width = qkv.shape.at(-1)! / 3;
     const sequences = contexts.map(({ cache, position }) => ({ ...cache.layer(index, width), position }));
     return this.#tape.attentionDecode(qkv, sequences, nHead);

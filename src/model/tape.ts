@@ -73,12 +73,16 @@ export class Tape {
     return numbers;
   }
 
-  /** [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32. */
-  embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, positionOffset = 0): Variable {
+  /**
+   * [B, T, C] = wte[token] + wpe[positionOffset + t]; tokens [B, T] int32. With the starts of documents [B, T], t counts from the start of
+   * the token's document.
+   */
+  embedding(tokens: Tensor, wte: Parameter, wpe?: Parameter, positionOffset = 0, starts?: Tensor): Variable {
     const out = this.#recording.variable([...tokens.shape, wte.value.shape[1]!]);
+    const shared = { tokens, ...(starts && { starts }) };
     this.#engine.embeddingForward({
+      ...shared,
       out: out.value,
-      tokens,
       wte: wte.value,
       ...(wpe && { wpe: wpe.value, positionOffset }),
     });
@@ -86,7 +90,7 @@ export class Tape {
       invariant(positionOffset === 0, 'the embedding has no backward at a position offset');
       const dwte = wte.grad && { dwte: wte.grad };
       const dwpe = wpe?.grad && { dwpe: wpe.grad };
-      this.#engine.embeddingBackward({ dout, tokens, ...dwte, ...dwpe });
+      this.#engine.embeddingBackward({ ...shared, dout, ...dwte, ...dwpe });
     });
   }
 
@@ -181,12 +185,12 @@ export class Tape {
     if (dsum !== dout) this.#recording.buffers.release(dsum);
   }
 
-  /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. */
-  attention(qkv: Variable, nHead: number, dropout?: Dropout): Variable {
+  /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. With the starts of documents [B, T], each document by itself. */
+  attention(qkv: Variable, nHead: number, dropout?: Dropout, starts?: Tensor): Variable {
     const [B, T, threeC] = qkv.shape as [number, number, number];
     const lse = this.#recording.buffers.alloc([2, B, nHead, T]);
     const out = this.#recording.variable([B, T, threeC / 3], this.#operandType);
-    const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }) };
+    const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }), ...(starts && { starts }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
     out.saved = true;

@@ -2,7 +2,7 @@
  * The rules for the arrays of a sample. An objective declares them once, and each batch from outside is checked against them. The rules
  * also define the padding of shorter samples.
  */
-import type { Batch, BatchArray } from '../base/batch.ts';
+import type { Batch, BatchArray, BatchNumbers } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
 import { sizeOf } from '../base/shape.ts';
 
@@ -19,6 +19,8 @@ export interface FieldRule {
   readonly min: number;
   /** The largest allowed number. */
   readonly max: number;
+  /** A further rule for the numbers of one sample: what is wrong with them, or undefined if they are legal. */
+  readonly problem?: (numbers: BatchNumbers) => string | undefined;
 }
 
 /** One axis of an array. Axes with the same name have the same length in all arrays of a batch. */
@@ -47,10 +49,24 @@ export function checkBatch(batch: Batch, rules: FieldRules): void {
     if (array.data.length !== batch.sampleCount * sizeOf(array.shape)) {
       throw new PeerError(`${name}: expected ${batch.sampleCount} samples, received ${array.data.length} numbers`);
     }
-    const { min, max } = rule;
+    const { min, max, problem } = rule;
     // Not (a number is outside): NaN is neither below nor above.
     const wrong = array.data.find((value) => !(value >= min && value <= max));
     if (wrong !== undefined) throw new PeerError(`${name}: expected numbers from ${min} to ${max}, received ${wrong}`);
+    if (problem !== undefined) checkSamples(name, array, batch.sampleCount, problem);
+  }
+}
+
+function checkSamples(
+  name: string,
+  { shape, data }: BatchArray,
+  sampleCount: number,
+  problem: NonNullable<FieldRule['problem']>,
+): void {
+  const size = sizeOf(shape);
+  for (let sample = 0; sample < sampleCount; sample++) {
+    const text = problem(data.subarray(sample * size, (sample + 1) * size));
+    if (text !== undefined) throw new PeerError(`${name} of sample ${sample}: ${text}`);
   }
 }
 

@@ -11,8 +11,8 @@ import type { FieldType } from './fields.ts';
 export interface SampleField {
   /** The type of its numbers. */
   readonly dtype: FieldType;
-  /** The padding after the end of a sample that is shorter than others of its batch. */
-  readonly padding: number;
+  /** The padding after the end of a sample that is shorter than others of its batch: a number, or the position of each padded number. */
+  readonly padding: number | 'position';
   /** The length of every sample. Absent: rows have different lengths, and are padded to that of the batch. */
   readonly length?: number | undefined;
 }
@@ -48,7 +48,8 @@ export function collate(fields: Task<never>['fields'], samples: readonly Sample[
     const row = sizeOf(shape);
     const size = samples.length * row;
     const data: BatchNumbers = field.dtype === 'int32' ? new Int32Array(size) : new Float32Array(size);
-    if (field.padding !== 0) data.fill(field.padding);
+    if (field.padding === 'position') data.set(data.map((_, i) => i % row));
+    else if (field.padding !== 0) data.fill(field.padding);
     for (const [index, sample] of samples.entries()) {
       const values = sample[name];
       invariant(values !== undefined && values.length <= row, `a sample has no ${name} of at most ${row} numbers`);

@@ -1,25 +1,44 @@
 /** Cross entropy of the next token, the objective of a language model. B batch, T time, N rows (B·T). */
-import { generationProblem } from '../../architecture/registry.ts';
+import { generationProblem, type ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
+import type { FieldRules } from '../../task/fields.ts';
 import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
+import { packedFields, startsOf } from '../../task/packing.ts';
 import type { LossOptions, Model } from '../model.ts';
 import type { Tape } from '../tape.ts';
 import type { Objective, PassSums } from './objective.ts';
 
-export const nextToken: Objective = {
-  name: 'next-token',
-  modelProblem: generationProblem,
-  fields: tokenFields,
+export const nextToken = objective('next-token', tokenFields, losses);
 
-  async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {
-    const sums = losses(tape, model, batch, { lossScale, dropout, activationRecompute });
-    await onForward?.();
-    tape.backward([], onGradReady);
-    return sums;
-  },
+/**
+ * The same for samples that hold several documents. A document's losses and gradients are those that it has in a sample of its own: its
+ * tokens attend to no others, and its positions count from its start.
+ */
+export const packedTokens = objective('packed-tokens', packedFields, (tape, model, batch, options) => {
+  const { shape, data } = startsOf(batch);
+  return losses(tape, model, batch, { ...options, starts: tape.upload(data, [batch.sampleCount, ...shape]) });
+});
 
-  evaluate: async (tape, model, batch) => losses(tape, model, batch),
-};
+function objective(
+  name: string,
+  fields: (model: ModelConfig) => FieldRules,
+  compute: (tape: Tape, model: Model, batch: Batch, options?: LossOptions) => PassSums,
+): Objective {
+  return {
+    name,
+    modelProblem: generationProblem,
+    fields,
+
+    async step(tape, model, batch, { scale: lossScale, dropout, activationRecompute, onForward, onGradReady }) {
+      const sums = compute(tape, model, batch, { lossScale, dropout, activationRecompute });
+      await onForward?.();
+      tape.backward([], onGradReady);
+      return sums;
+    },
+
+    evaluate: async (tape, model, batch) => compute(tape, model, batch),
+  };
+}
 
 function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): PassSums {
   const { sampleCount: B, arrays } = asTokenBatch(batch);

@@ -1,7 +1,7 @@
 /** Every objective, by its name: one line each. */
 import { PeerError } from '../../base/errors.ts';
 import { dpo } from './dpo.ts';
-import { nextToken } from './nextToken.ts';
+import { nextToken, packedTokens } from './nextToken.ts';
 import type { Objective } from './objective.ts';
 
 /** Config keys that an objective may depend on, those of `task`. */
@@ -12,6 +12,7 @@ export interface ObjectiveKeys {
 
 const objectives: Readonly<Record<string, (keys: ObjectiveKeys) => Objective>> = {
   'next-token': () => nextToken,
+  'packed-tokens': () => packedTokens,
   dpo,
 };
 
