@@ -121,7 +121,7 @@ export function packSamples(samples: readonly Sample[]): Sample {
 }
 
 /** Whether the samples of a task can be packed: each is tokens and their targets. */
-export function isPackable({ objective, fields }: Pick<Task<never>, 'objective' | 'fields'>): boolean {
+function isPackable({ objective, fields }: Pick<Task<never>, 'objective' | 'fields'>): boolean {
   return objective === 'next-token' && Object.keys(fields).sort().join() === 'targets,tokens';
 }
 

@@ -9,6 +9,7 @@ import { openGpu } from '../../../src/engine/webgpu/openDevice.ts';
 import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { nightlyIt } from '../../nightly.ts';
 import { whyUnavailable } from '../webgpu.ts';
+import { startsOf } from './documentCases.ts';
 import { errorByRow, seededDropout, seededValues, unevenValues } from './harness.ts';
 import { reference } from './sharedReference.ts';
 import { TOLERANCES } from './tolerances.ts';
@@ -28,6 +29,15 @@ interface Shape {
   readonly nHead: number;
   readonly headSize: number;
   readonly rate: number;
+  /** Lengths of the documents of each sample; absent: each is one. */
+  readonly documents?: readonly (readonly number[])[];
+}
+
+function putStarts(gpu: Gpu, shape: readonly number[], starts: Int32Array): GpuTensor {
+  const tensor = gpu.memory.alloc(shape, 'int32');
+  tensor.hostValues = starts;
+  gpu.commands.write(tensor.buffer, tensor.byteOffset, starts);
+  return tensor;
 }
 
 function put(gpu: Gpu, shape: readonly number[], data?: Float32Array): GpuTensor {
@@ -43,16 +53,18 @@ async function read(gpu: Gpu, tensor: GpuTensor): Promise<Float32Array> {
 }
 
 /** Results of both directions, and what goes in. */
-async function attend(gpu: Gpu, { b, t, nHead, headSize, rate }: Shape) {
+async function attend(gpu: Gpu, { b, t, nHead, headSize, rate, documents }: Shape) {
   const c = nHead * headSize;
   const [qkvValues, doutValues] = [seededValues(1, b * t * 3 * c).map((x) => 2 * x), unevenValues(2, b * t, c)];
   const [qkv, dout] = [put(gpu, [b, t, 3 * c], qkvValues), put(gpu, [b, t, c], doutValues)];
   const [out, lse, dqkv] = [put(gpu, [b, t, c]), put(gpu, [2, b, nHead, t]), put(gpu, [b, t, 3 * c])];
-  const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout: seededDropout(3, rate) }) };
+  const starts = documents && { starts: putStarts(gpu, [b, t], startsOf(documents)) };
+  const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout: seededDropout(3, rate) }), ...starts };
   attentionForward(gpu, options);
   attentionBackward(gpu, { ...options, dqkv, dout });
   const [outValues, lseValues, dqkvValues] = [await read(gpu, out), await read(gpu, lse), await read(gpu, dqkv)];
   for (const tensor of [qkv, dout, out, lse, dqkv]) gpu.memory.release(tensor);
+  if (starts !== undefined) gpu.memory.release(starts.starts);
   return { qkv: qkvValues, dout: doutValues, out: outValues, lse: lseValues, dqkv: dqkvValues };
 }
 
@@ -68,6 +80,8 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
     const shape = { b: 5, t: 9, nHead: 3, headSize: 5, rate: 0.2 };
     const small = new SmallBindings(gpu.device, gpu.info, gpu.name);
     expect(await attend(small, shape)).toEqual(await attend(gpu, shape));
+    const packed = { ...shape, documents: [[9], [2, 7], [1, 1, 7], [8, 1], [3, 3, 3]] };
+    expect(await attend(small, packed)).toEqual(await attend(gpu, packed));
     await expect(attend(small, { ...shape, t: 99 })).rejects.toThrow('a sample of qkv has 17,820 bytes');
   });
 
@@ -81,18 +95,41 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
   const shapes = [
     { b: 2, t: 70, nHead: 2, headSize: 5, rate: 0 },
     { b: 1, t: 130, nHead: 2, headSize: 40, rate: 0.2 },
-  ];
+    // Documents within tiles, across them and at their edges.
+    {
+      b: 2,
+      t: 130,
+      nHead: 1,
+      headSize: 5,
+      rate: 0,
+      documents: [
+        [64, 32, 34],
+        [1, 1, 128],
+      ],
+    },
+    {
+      b: 2,
+      t: 100,
+      nHead: 2,
+      headSize: 40,
+      rate: 0.2,
+      documents: [
+        [3, 90, 7],
+        [31, 2, 31, 36],
+      ],
+    },
+  ] satisfies Shape[];
   nightlyIt.each(shapes)(
-    'in the tiles of real GPUs: T=$t HS=$headSize dropout $rate',
+    'in the tiles of real GPUs: T=$t HS=$headSize dropout $rate, documents $documents',
     { timeout: 600_000 },
-    async (shape) => {
+    async (shape: Shape) => {
       const { isFallbackAdapter: _, ...info } = gpu.info;
       const real = new Gpu(gpu.device, { ...info, isFallbackAdapter: false }, gpu.name);
-      const { b, t, nHead, headSize, rate } = shape;
+      const { b, t, nHead, headSize, rate, documents } = shape;
       const c = nHead * headSize;
       const actual = await attend(real, shape);
       const mask = reference.dropoutMask(seededDropout(3, rate), b, nHead * t * t);
-      const input = { qkv: actual.qkv, b, t, nHead, headSize, mask };
+      const input = { qkv: actual.qkv, b, t, nHead, headSize, mask, starts: documents && startsOf(documents) };
       const expected = reference.attentionForward(input);
       const terms = reference.attentionForwardTerms(input);
       expect(errorByRow(actual.out, expected.out, c, terms)).toBeLessThan(TOLERANCES.attentionForward);
@@ -102,7 +139,7 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
       const dqkv = reference.attentionBackward(input, actual.dout);
       const gradientTerms = reference.attentionBackward(input, actual.dout, 'terms');
       expect(errorByRow(actual.dqkv, dqkv, 3 * c, gradientTerms)).toBeLessThan(TOLERANCES.attentionBackward);
-      if (rate > 0) return;
+      if (rate > 0 || documents !== undefined) return;
       const [keys, values] = [put(real, [t, c]), put(real, [t, c])];
       for (const [from, to] of [
         [0, 11],
