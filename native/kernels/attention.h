@@ -164,8 +164,8 @@ struct Documents {
     last = lanes[count - 1];
   }
 
-  // Of `keys` keys from j0 on, the number before the first one that is in or after the last query's document. Only for these
-  // keys does a query not see a key that is not after it.
+  // Number of keys from j0 on, at most `keys`, before the last query's document: only these may be before the document of a query
+  // that they are not after.
   Index keysToCheck(Index j0, Index keys) const { return larger(0, smaller(keys, last - j0)); }
   // The queries whose document contains key j, or begins before it.
   VecI reach(Index j) const { return starts <= VecI(splatU(uint32_t(j))); }

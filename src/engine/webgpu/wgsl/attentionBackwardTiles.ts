@@ -1,5 +1,4 @@
 /** The passes of the backward pass of attention for GPUs (attentionTiles.ts). */
-
 import type { BackwardTraits } from './attentionBackwardLanes.ts';
 import {
   addWeighted,

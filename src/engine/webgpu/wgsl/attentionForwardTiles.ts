@@ -1,5 +1,4 @@
 /** The forward pass of attention for GPUs (attentionTiles.ts). */
-
 import type { ForwardTraits } from './attentionForwardLanes.ts';
 import {
   addWeighted,
