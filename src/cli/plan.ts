@@ -16,19 +16,23 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
   const { vocabSize, kind } = data;
   const modelConfig = modelOf(model, vocabSize);
   const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
-  const stepTokens = train.globalBatchSize * data.sampleTokens;
-  const passes = (train.globalBatchSize * train.maxSteps) / data.epochSamples;
+  const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
+  const samples = Math.min(
+    train.globalBatchSize * train.maxSteps,
+    (train.epochs || Number.POSITIVE_INFINITY) * data.epochSamples,
+  );
   const [count, trained] = [parameterCount(modelConfig), trainedCount(modelConfig, train.trainable)];
   const frozen = trained === count ? '' : `, ${grouped(trained)} of them trained (train.trainable)`;
   print(`model        ${grouped(count)} parameters${frozen}`);
   const { name, summary } = architectureOf(modelConfig);
   print(`             ${name}: ${summary(modelConfig)}, context ${model.blockSize}, vocabulary ${grouped(vocabSize)}`);
   print(`data         ${data.description}`);
+  const [about, what] = kind === 'text' ? ['', 'sequences'] : ['about ', 'examples'];
   print(
-    `step         ${grouped(stepTokens)} tokens: ${train.globalBatchSize} sequences over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
+    `step         ${about}${grouped(stepTokens)} tokens: ${train.globalBatchSize} ${what} over ${train.workers} worker${train.workers === 1 ? '' : 's'}`,
   );
   print(
-    `run          ${grouped(train.maxSteps)} steps, ${grouped(stepTokens * train.maxSteps)} tokens (${passes.toFixed(1)} times the ${kind})`,
+    `run          ${grouped(train.maxSteps)} steps, ${about}${grouped(Math.round(samples * data.sampleTokens))} tokens (${(samples / data.epochSamples).toFixed(1)} times the ${kind})`,
   );
   const engine = await findEngine(config.engine);
   const isMissing = 'missing' in engine;

@@ -61,7 +61,9 @@ async function train(args: TrainArguments): Promise<number> {
   if (end === 'nothingLeft') {
     conclude(
       `nothing left to train: ${shortPath(folder.path)} is at step ${step} of ${config.train.maxSteps}. ` +
-        `To continue, raise the last step: --set train.maxSteps=${2 * step}`,
+        (config.train.epochs > 0
+          ? `To continue, add epochs: --set train.epochs=${config.train.epochs + 1}`
+          : `To continue, raise the last step: --set train.maxSteps=${2 * step}`),
     );
     return 0;
   }

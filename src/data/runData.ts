@@ -27,8 +27,12 @@ export interface RunData {
   readonly epochSamples: number;
   /** Mean number of tokens in a training sample. */
   readonly sampleTokens: number;
-  /** The beginning of the training data as text, in which a prompt for a sample can be found. */
-  readonly opening: string;
+  /** The beginning of the training data, where that is a text. */
+  readonly opening: string | undefined;
+  /** A prompt for the sample at the end of the run. Absent: that of the config. */
+  readonly samplePrompt?: string | undefined;
+  /** The classes of a classification, in order. Absent or empty: the model predicts tokens. */
+  readonly labels?: readonly string[];
   training(options: TrainingOptions): TrainingSamples;
   validation(options: ValidationOptions): ValidationSamples;
 }

@@ -31,6 +31,7 @@ import type { RunMessages } from './messages.ts';
 import type { Run } from './prepareRun.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
+import { withRunLength } from './runLength.ts';
 import type { RunObserver, RunView } from './runObserver.ts';
 
 /** The time that workers have to end after the run, before they are killed. */
@@ -66,7 +67,8 @@ export interface RunOutcome {
 
 /** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
 export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome> {
-  const { run, messages } = options;
+  const { messages } = options;
+  let { run } = options;
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
   if (!folder.isNew) await folder.claim(messages.warn);
@@ -74,11 +76,12 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
+    run = atPoint(run, point);
     if (stepsDone >= run.config.train.maxSteps) {
       const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, stepsDone);
       return { end: 'nothingLeft', step: stepsDone, evaluations };
     }
-    return await trainFrom(options, point);
+    return await trainFrom({ ...options, run }, point);
   } catch (error) {
     // A hint to resume would take the directory back from the other process.
     if (error instanceof UserError || folder.isLost) throw error;
@@ -93,6 +96,13 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   } finally {
     await folder.release();
   }
+}
+
+/** Where workers have come further than the checkpoint, the remaining epochs begin there. */
+function atPoint(run: Run, point: ResumePoint | undefined): Run {
+  if (point?.resumed.samples === undefined) return run;
+  const { step, samples } = point.resumed;
+  return { ...run, config: withRunLength(run.config, run.data, { step, samples }) };
 }
 
 /** Listens, claims a new directory and trains. */

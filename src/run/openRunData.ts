@@ -1,5 +1,8 @@
-/** Opens the data of a run: text or shards. */
+/** Opens the data of a run: text, shards or examples. */
 import type { Config } from '../config/configTypes.ts';
+import { exampleRunData } from '../data/examples/exampleRunData.ts';
+import { openExamples } from '../data/examples/exampleSet.ts';
+import { exampleTask } from '../data/examples/exampleTask.ts';
 import { openDataset } from '../data/openDataset.ts';
 import type { RunData } from '../data/runData.ts';
 import { textRunData } from '../data/textRunData.ts';
@@ -14,7 +17,11 @@ export interface OpenRunDataOptions {
 }
 
 /** @throws UserError for data that is missing or cannot be trained on with this config */
-export async function openRunData(
+export async function openRunData(config: Config, options: OpenRunDataOptions): Promise<RunData> {
+  return config.data.examples.length > 0 ? await openRows(config, options) : await openText(config, options);
+}
+
+async function openText(
   { data, model, eval: evaluation }: Config,
   { cwd, tokenizer, messages }: OpenRunDataOptions,
 ): Promise<RunData> {
@@ -28,4 +35,23 @@ export async function openRunData(
     onProgress: messages.progress('encoding the text'),
   });
   return textRunData(dataset, model.blockSize);
+}
+
+async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDataOptions): Promise<RunData> {
+  const { data, model, task, train } = config;
+  const labels = 'labels' in model ? model.labels : [];
+  const set = await openExamples({
+    data,
+    tooLong: task.tooLong,
+    seed: train.seed,
+    blockSize: model.blockSize,
+    canLengthen: model.from === '',
+    validates: config.eval.everySteps > 0,
+    cwd,
+    taskFor: (rows) => exampleTask(rows, { kind: task.kind, labels, tokenizerKind: data.tokenizer, tokenizer, cwd }),
+    onNotice: messages.note,
+    onWarning: messages.warn,
+    onProgress: messages.progress('encoding the examples'),
+  });
+  return exampleRunData(set, model.vocabSize);
 }

@@ -27,6 +27,7 @@ import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
 import { existingRunFolder, newRunFolder, type RunFolder } from './runFolder.ts';
+import { withRunLength } from './runLength.ts';
 
 /** The arguments of `launch train`. Numbers are in their ranges. */
 export interface RunArguments {
@@ -83,8 +84,9 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     );
   }
   const isSet = (key: string) => overrides.some((override) => override.startsWith(`${key}=`));
-  if (isSet('data.text') && isSet('data.shards')) {
-    throw new UserError('data.text and data.shards are both set, but a run trains on one of them: omit the other');
+  const [source1, source2] = ['data.text', 'data.shards', 'data.examples'].filter(isSet);
+  if (source2 !== undefined) {
+    throw new UserError(`${source1} and ${source2} are both set, but a run trains on one of them: omit the other`);
   }
   const existing = resuming ? await existingRunFolder(args.resume || undefined, cwd) : undefined;
   if (existing) checkRunConfig(existing, cwd);
@@ -97,10 +99,13 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     overrides,
     cwd,
   });
-  if (loaded.data.examples.length > 0) {
-    throw new UserError('data.examples: this version reads the key, but cannot train on rows yet. Use data.text.');
+  if (isSet('train.maxSteps') && loaded.train.epochs > 0) {
+    throw new UserError(
+      `train.epochs: ${loaded.train.epochs} determines the number of steps: omit train.maxSteps, or add train.epochs=0`,
+    );
   }
-  if (existing) checkChanges(loaded, loadConfig({ file: existing.configPath, cwd }).config, messages);
+  const before = existing && loadConfig({ file: existing.configPath, cwd }).config;
+  if (before) checkChanges(loaded, before, messages);
   const folder = existing ?? (await newRunFolder(args.runDir, typeof args.config === 'object' ? 'run' : source, cwd));
   const minWorkers = minWorkersOf(loaded, args.minWorkers);
   const worldSize = Math.max(loaded.train.workers, minWorkers);
@@ -123,7 +128,11 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     : { config: await withTokenizerOfShards(loaded, { chosen, cwd }), weights: undefined };
   const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
   const data = await openRunData(given, { cwd, tokenizer, messages });
-  const config = withFittingPrompt(given, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
+  const { step = 0, data: { samplesSeen = 0 } = {} } = resume?.trainer ?? {};
+  const counted = withRunLength(withLabels(given, data), data, { step, samples: samplesSeen });
+  const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
+  if (longer !== undefined) messages.note(longer);
+  const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
   if (resume !== undefined) checkResume(resume, config, data, messages);
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
@@ -153,6 +162,13 @@ async function withTokenizerOfShards(
   const [first] = [config.data.shards].flat();
   if (first === undefined || chosen.includes('data.tokenizer')) return config;
   return { ...config, data: { ...config.data, tokenizer: await tokenizerKindOf(first, cwd) } };
+}
+
+/** The model of a classification has the labels of its data. */
+function withLabels(config: Config, { labels = [] }: RunData): Config {
+  return labels.length === 0
+    ? config
+    : { ...config, model: { ...config.model, labels: [...labels] } as Config['model'] };
 }
 
 /** A long validation split takes a while: it is read at about 10 MB/s. */
@@ -216,19 +232,21 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
 
 /**
  * Checks that the tokenizer knows the prompt for samples. If the user chose it, an error now is better than one hours later. A default
- * prompt is replaced by the beginning of the text.
+ * prompt is replaced by one from the data. A model that does not generate text has no samples.
  */
 function withFittingPrompt(
   config: Config,
-  { tokenizer, opening }: RunData,
+  { tokenizer, opening, samplePrompt, labels = [] }: RunData,
   { isChosen, note }: Pick<RunMessages, 'note'> & { isChosen: boolean },
 ): Config {
   const { sample } = config;
   if (sample.maxTokens === 0) return config;
+  if (labels.length > 0) return { ...config, sample: { ...sample, maxTokens: 0 } };
+  if (samplePrompt !== undefined && !isChosen) return { ...config, sample: { ...sample, prompt: samplePrompt } };
   const problem = promptProblem(sample.prompt, tokenizer);
   if (problem === undefined) return config;
   // The first word and the space before it.
-  const prompts = [/^\s*\S+(?=\s)/u.exec(opening)?.[0], opening].filter((text) => text !== undefined);
+  const prompts = [/^\s*\S+(?=\s)/u.exec(opening ?? '')?.[0], opening].filter((text) => text !== undefined);
   const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
   if (isChosen || prompt === undefined)
     throw new UserError(`sample.prompt${problem}. Set sample.maxTokens=0 for no sample.`);

@@ -62,7 +62,7 @@ export const data = z
     }),
     sampler: choice(['random', 'shuffled'], {
       default: 'random',
-      doc: 'random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step.',
+      doc: 'random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step. Rows of `examples` are always shuffled.',
     }),
     valFraction: real({
       default: 0.1,

@@ -1,4 +1,4 @@
-/** One column of a Parquet file, row group by row group. A group's column is in memory as a unit, because it is compressed as one. */
+/** The rows of a Parquet file, row group by row group. A group's columns are in memory as units, because each is compressed as one. */
 import { open } from 'node:fs/promises';
 import {
   type AsyncBuffer,
@@ -37,7 +37,58 @@ export async function* tableRows(
   blockBytes: number,
   { field, fieldSetting, onRead }: TableOptions,
 ): AsyncGenerator<TableRows> {
-  const { path, name, size } = source;
+  const check = (metadata: FileMetaData) => checkColumn(metadata, { field, fieldSetting }, source.name);
+  for await (const { rows, firstRow } of rowGroups(source, { from, columns: [field], check, onRead })) {
+    yield* blocksOf(
+      rows.map((row) => row[field] as unknown),
+      firstRow,
+      blockBytes,
+    );
+  }
+}
+
+/** A row of a table, by column. */
+export interface TableObject {
+  readonly row: Readonly<Record<string, unknown>>;
+  /** Counted from 1. */
+  readonly number: number;
+  /** Approximate size of its text. */
+  readonly bytes: number;
+}
+
+/**
+ * Every row, with all columns. Whole numbers of 64 bits become numbers if these represent them exactly, otherwise text.
+ * @throws UserError for a file that is missing or damaged
+ */
+export async function* parquetObjects(source: Source): AsyncGenerator<TableObject> {
+  for await (const { rows, firstRow } of rowGroups(source, { from: 0 })) {
+    for (const [i, cells] of rows.entries()) {
+      const row = Object.fromEntries(Object.entries(cells).map(([name, cell]) => [name, withoutBigInts(cell)]));
+      yield { row, number: firstRow + i + 1, bytes: JSON.stringify(row).length };
+    }
+  }
+}
+
+function withoutBigInts(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  if (Array.isArray(value)) return value.map(withoutBigInts);
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, withoutBigInts(part)]));
+}
+
+interface RowGroupOptions {
+  /** The first row, counted from 0. */
+  readonly from: number;
+  /** Default: all. */
+  readonly columns?: string[];
+  readonly check?: (metadata: FileMetaData) => void;
+  readonly onRead?: (bytes: number) => void;
+}
+
+async function* rowGroups(
+  { path, name, size }: Source,
+  { from, columns, check, onRead = () => undefined }: RowGroupOptions,
+): AsyncGenerator<{ rows: Record<string, unknown>[]; firstRow: number }> {
   invariant(path !== undefined, 'a table is a file');
   const handle = await open(path, 'r').catch((error: unknown) => {
     throw readFailure(name, error);
@@ -54,7 +105,7 @@ export async function* tableRows(
     const metadata = await parquetMetadataAsync(file).catch((error: unknown) => {
       throw damagedTable(name, 'its end, which says where the rows are, is missing or damaged', error);
     });
-    checkColumn(metadata, { field, fieldSetting }, name);
+    check?.(metadata);
     const compressors = await compressorsFor(metadata);
     let firstRow = 0;
     for (const group of metadata.row_groups) {
@@ -65,18 +116,14 @@ export async function* tableRows(
         const rows = await parquetReadObjects({
           file,
           metadata,
-          columns: [field],
           rowStart,
           rowEnd,
+          ...(columns && { columns }),
           ...(compressors && { compressors }),
         }).catch((error: unknown) => {
           throw damagedTable(name, `its rows ${firstRow + 1} to ${rowEnd} cannot be decoded`, error);
         });
-        yield* blocksOf(
-          rows.map((row) => row[field] as unknown),
-          rowStart,
-          blockBytes,
-        );
+        yield { rows, firstRow: rowStart };
       }
       firstRow = rowEnd;
     }

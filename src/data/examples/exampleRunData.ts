@@ -1,0 +1,134 @@
+/** The data of a run on examples: batches of samples of different lengths, padded to the longest of their step. */
+import type { Batch, WeighedBatch } from '../../base/batch.ts';
+import { collate, type Sample } from '../../task/task.ts';
+import { embeddingRows } from '../embeddingRows.ts';
+import type { RunData, TrainingOptions, TrainingSamples, ValidationOptions, ValidationSamples } from '../runData.ts';
+import { StepBatches } from '../stepBatches.ts';
+import { ExampleOrder } from './exampleOrder.ts';
+import { countTokens, lengthOf, type SampleForm } from './exampleSamples.ts';
+import type { ExampleSet } from './exampleSet.ts';
+
+/** Lengths are multiples of it: batches then have few shapes, and buffers are used again. */
+const lengthUnit = 32;
+/** Number of epochs whose sums of tokens are kept. */
+const epochsKept = 2;
+
+/** @param vocabSize number of rows of the token embedding; 0 uses the tokenizer's size */
+export function exampleRunData(set: ExampleSet, vocabSize: number): RunData {
+  const { form, tokenizer, description, sha256, train } = set;
+  const tokens = train.map((sample) => countTokens(form.fields, sample).tokens);
+  return {
+    kind: 'examples',
+    tokenizer,
+    vocabSize: embeddingRows(tokenizer, vocabSize),
+    objective: form.objective,
+    labels: set.labels,
+    description,
+    sha256,
+    epochSamples: train.length,
+    sampleTokens: tokens.reduce((a, b) => a + b, 0) / train.length,
+    opening: undefined,
+    samplePrompt: promptOf(set),
+    training: (options) => new ExampleBatches(set, tokens, options),
+    validation: (options) => new ExampleValidation(set, options),
+  };
+}
+
+/**
+ * The prompt of the first validation example, or of the first example: the text before its first target. Undefined if it is only one token,
+ * or if its text does not give the same tokens.
+ */
+function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | undefined {
+  const [tokens, targets] = ['tokens', 'targets'].map((name) => (validation[0] ?? train[0])?.[name] as Int32Array);
+  if (tokens === undefined || targets === undefined || form.objective !== 'next-token') return undefined;
+  const prompt = tokens.slice(0, targets.findIndex((target) => target >= 0) + 1);
+  const text = tokenizer.decode(prompt);
+  const isSame = prompt.length > 1 && !text.includes('\uFFFD') && tokenizer.encode(text).join() === prompt.join();
+  return isSame ? text : undefined;
+}
+
+/** The length to which the samples of a batch are padded: a function of all of them, never of a share, because dropout depends on it. */
+function paddedLength({ fields }: SampleForm, samples: readonly Sample[], blockSize: number): number {
+  const longest = samples.reduce((length, sample) => Math.max(length, lengthOf(fields, sample)), 1);
+  return Math.min(blockSize, Math.ceil(longest / lengthUnit) * lengthUnit);
+}
+
+class ExampleBatches implements TrainingSamples {
+  readonly sampleLimit: number;
+  readonly #set: ExampleSet;
+  /** Number of tokens of each training sample. */
+  readonly #tokens: readonly number[];
+  readonly #options: TrainingOptions;
+  readonly #order: ExampleOrder;
+  readonly #batches: StepBatches;
+  /** For an epoch, the number of tokens in its first samples, by their number. */
+  readonly #sums = new Map<number, Float64Array>();
+
+  constructor(set: ExampleSet, tokens: readonly number[], options: TrainingOptions) {
+    const { globalBatchSize, samplesBefore = (step: number) => step * globalBatchSize } = options;
+    this.#set = set;
+    this.#tokens = tokens;
+    this.#options = options;
+    this.#order = new ExampleOrder(set.train.length, options.seed);
+    this.sampleLimit = options.epochs === 0 ? Number.POSITIVE_INFINITY : options.epochs * set.train.length;
+    this.#batches = new StepBatches(samplesBefore, (_, before) => this.#make(before));
+  }
+
+  batch(step: number): WeighedBatch {
+    return this.#batches.batch(step);
+  }
+
+  tokensIn(samples: number): number {
+    const perEpoch = this.#tokens.length;
+    const epoch = Math.floor(samples / perEpoch);
+    const sums = this.#sumsOf(epoch);
+    return epoch * sums[perEpoch]! + sums[samples % perEpoch]!;
+  }
+
+  /** Places after the last epoch, in the last step, have padding: samples without a token and without a target. */
+  #make(samplesBefore: number): WeighedBatch {
+    const { form, train } = this.#set;
+    const nothing = Object.fromEntries(Object.keys(form.fields).map((name) => [name, []]));
+    const samples = Array.from({ length: this.#options.globalBatchSize }, (_, index) => {
+      const place = samplesBefore + index;
+      return place < this.sampleLimit ? train[this.#order.at(place)]! : nothing;
+    });
+    const batch = collate(form.fields, samples, paddedLength(form, samples, this.#options.blockSize));
+    return { ...batch, weight: form.weight(batch) };
+  }
+
+  #sumsOf(epoch: number): Float64Array {
+    const known = this.#sums.get(epoch);
+    if (known !== undefined) return known;
+    const count = this.#tokens.length;
+    const sums = new Float64Array(count + 1);
+    // Its own order: the permutation of the batches' epoch stays.
+    const order = new ExampleOrder(count, this.#options.seed);
+    for (let i = 0; i < count; i++) sums[i + 1] = sums[i]! + this.#tokens[order.at(epoch * count + i)]!;
+    for (const other of [...this.#sums.keys()].slice(0, 1 - epochsKept)) this.#sums.delete(other);
+    this.#sums.set(epoch, sums);
+    return sums;
+  }
+}
+
+class ExampleValidation implements ValidationSamples {
+  readonly #form: SampleForm;
+  readonly #blockSize: number;
+  readonly #samples: readonly Sample[];
+
+  constructor({ form, validation }: ExampleSet, { blockSize, batchSize, batches }: ValidationOptions) {
+    this.#form = form;
+    this.#blockSize = blockSize;
+    const used = batches === 0 ? validation.length : Math.min(validation.length, batches * batchSize);
+    this.#samples = Array.from({ length: used }, (_, i) => validation[Math.floor((i * validation.length) / used)]!);
+  }
+
+  get count(): number {
+    return this.#samples.length;
+  }
+
+  batch(from: number, count: number): Batch {
+    const samples = this.#samples.slice(from, from + count);
+    return collate(this.#form.fields, samples, paddedLength(this.#form, samples, this.#blockSize));
+  }
+}

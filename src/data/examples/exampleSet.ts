@@ -1,0 +1,148 @@
+/** Opens the examples of a run: reads their rows, splits them into training and validation, and encodes them with a task. */
+import { createHash } from 'node:crypto';
+import { UserError } from '../../base/errors.ts';
+import { grouped } from '../../base/numberText.ts';
+import type { PlacedRow } from '../../task/rows.ts';
+import type { Sample } from '../../task/task.ts';
+import type { SourceFormat } from '../prepare/fileKinds.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
+import { heldOut } from './exampleOrder.ts';
+import {
+  countTokens,
+  exampleSamples,
+  type RowTask,
+  type SampleForm,
+  sampleHash,
+  type TooLong,
+} from './exampleSamples.ts';
+import { readRows } from './readRows.ts';
+
+/** Training and validation samples of rows. */
+export interface ExampleSet {
+  /** The arrays of the samples, and the objective that learns from them. */
+  readonly form: SampleForm;
+  readonly tokenizer: Tokenizer;
+  /** The classes of a classification, in order; empty for other tasks. */
+  readonly labels: readonly string[];
+  /** At least one. */
+  readonly train: readonly Sample[];
+  readonly validation: readonly Sample[];
+  /** A one-line description for display. */
+  readonly description: string;
+  /** Hash of all samples, in order. Hexadecimal. */
+  readonly sha256: string;
+}
+
+/** A task, and what was made for it from the rows. */
+export interface ExampleTask {
+  readonly task: RowTask;
+  readonly tokenizer: Tokenizer;
+  /** Absent: none. */
+  readonly labels?: readonly string[];
+}
+
+export interface ExampleSetOptions {
+  /** The keys of the group `data`. */
+  readonly data: {
+    readonly examples: string | readonly string[];
+    readonly columns: readonly string[];
+    readonly format: SourceFormat | 'auto';
+    readonly validation: string | readonly string[];
+    readonly valFraction: number;
+  };
+  readonly tooLong: TooLong;
+  /** Chooses the validation rows. */
+  readonly seed: number;
+  readonly blockSize: number;
+  /** Whether a larger blockSize is possible. */
+  readonly canLengthen: boolean;
+  /** Whether validation rows are required. */
+  readonly validates: boolean;
+  readonly cwd: string;
+  /** Makes the task, from the training rows and all rows. */
+  readonly taskFor: (rows: { train: readonly PlacedRow[]; all: readonly PlacedRow[] }) => Promise<ExampleTask>;
+  readonly onNotice: (line: string) => void;
+  readonly onWarning: (line: string) => void;
+  /** Called periodically with the fraction done, from 0 to 1. */
+  readonly onProgress: (done: number) => void;
+}
+
+/** @throws UserError for missing or damaged files, for a row that the task refuses, and for too few rows; it names the file and line */
+export async function openExamples(options: ExampleSetOptions): Promise<ExampleSet> {
+  const { data, taskFor } = options;
+  const names = [data.examples].flat();
+  const rows = await readSplit(options);
+  const {
+    task,
+    tokenizer,
+    labels = [],
+  } = await taskFor({
+    train: rows.train,
+    all: [...rows.train, ...rows.validation],
+  });
+  const { blockSize, tooLong, canLengthen, onNotice, onProgress } = options;
+  const [train = [], validation = []] = await exampleSamples([rows.train, rows.validation], {
+    task,
+    blockSize,
+    tooLong,
+    canLengthen,
+    onNotice,
+    onProgress,
+  });
+  if (train.length === 0) throw new UserError('data.examples: all training rows are too long (task.tooLong: drop)');
+  if (options.validates && validation.length === 0) {
+    throw new UserError('data.examples: all validation rows are too long (task.tooLong: drop)');
+  }
+  const hashes = [train, validation].map((samples) => samples.map(sampleHash));
+  warnOfOverlap(hashes, options);
+  const { form } = task;
+  const counts = train.map((sample) => countTokens(form.fields, sample));
+  const [tokens, targets] = [sumOf(counts.map((count) => count.tokens)), sumOf(counts.map((count) => count.targets))];
+  return {
+    form,
+    tokenizer,
+    labels,
+    train,
+    validation,
+    description:
+      `${names.join(', ')}: ${grouped(train.length)} examples, ${grouped(targets)} of ${grouped(tokens)} tokens are targets, ` +
+      `${grouped(validation.length)} examples to validate, ${tokenizer.kind} tokenizer with ${grouped(tokenizer.vocabSize)} tokens`,
+    sha256: createHash('sha256')
+      .update(JSON.stringify([form.objective, ...hashes]))
+      .digest('hex'),
+  };
+}
+
+async function readSplit(
+  options: ExampleSetOptions,
+): Promise<{ train: readonly PlacedRow[]; validation: readonly PlacedRow[] }> {
+  const { data, seed, validates, cwd, onNotice } = options;
+  const format = data.format === 'auto' ? undefined : data.format;
+  const read = (paths: readonly string[], setting: string) =>
+    readRows({ paths, setting, cwd, format, columns: data.columns, onNotice });
+  const rows = await read([data.examples].flat(), 'data.examples');
+  const others = [data.validation].flat();
+  if (others.length > 0) return { train: rows, validation: await read(others, 'data.validation') };
+  const chosen = new Set(heldOut(rows.length, data.valFraction, seed));
+  const train = rows.filter((_, i) => !chosen.has(i));
+  const validation = rows.filter((_, i) => chosen.has(i));
+  if (train.length > 0 && (validation.length > 0 || !validates)) return { train, validation };
+  throw new UserError(
+    `data.examples: found ${grouped(rows.length)} rows, of which data.valFraction: ${data.valFraction} leaves ${train.length} to train on and ` +
+      `${validation.length} to validate: both need at least 1. Give more rows, rows of their own to validate (data.validation), or set eval.everySteps=0 and data.valFraction=0`,
+  );
+}
+
+/** A model that has seen a validation row in training looks better than it is. */
+function warnOfOverlap([train = [], validation = []]: readonly string[][], { onWarning }: ExampleSetOptions): void {
+  const known = new Set(train);
+  const both = validation.filter((hash) => known.has(hash)).length;
+  if (both === 0) return;
+  onWarning(
+    `${grouped(both)} of ${grouped(validation.length)} validation rows are training rows too, which makes the validation loss look better than it is`,
+  );
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
+}

@@ -1,0 +1,164 @@
+/**
+ * Reads the rows of examples into memory, each with its place: from JSON Lines, JSON, CSV, TSV and Parquet, also compressed. What a row must
+ * contain is not known here; a task checks it.
+ */
+import { UserError } from '../../base/errors.ts';
+import { grouped } from '../../base/numberText.ts';
+import { standardInput } from '../../base/userPath.ts';
+import type { PlacedRow, Row } from '../../task/rows.ts';
+import { byteStream } from '../prepare/byteStream.ts';
+import { prepareFields } from '../prepare/fields.ts';
+import type { SourceFormat } from '../prepare/fileKinds.ts';
+import type { Source } from '../prepare/source.ts';
+import { findSources } from '../prepare/sources.ts';
+import { decodeUtf8 } from '../utf8.ts';
+import { jsonArray, jsonLines } from './jsonText.ts';
+import { tableRows } from './tableText.ts';
+
+/** JavaScript strings end at 2^29 - 24 units. */
+const bytesMax = 500_000_000;
+const lineFeed = 0x0a;
+
+export interface ReadRowsOptions {
+  /** Files, folders and globs. */
+  readonly paths: readonly string[];
+  /** The setting that names them, for messages: `data.examples`. */
+  readonly setting: string;
+  /** The folder that relative paths start from. */
+  readonly cwd: string;
+  /** Names of the columns of tables without a header row. Empty: the first row of each table names its columns. */
+  readonly columns: readonly string[];
+  /** The files' format. Absent: determined by their names and content. */
+  readonly format?: SourceFormat | undefined;
+  readonly onNotice: (line: string) => void;
+}
+
+/** @throws UserError for missing and damaged files, and for what is not a row; it names the file and the line, or the row in Parquet */
+export async function readRows(options: ReadRowsOptions): Promise<PlacedRow[]> {
+  const { paths, setting, cwd, format, onNotice } = options;
+  if (paths.includes(standardInput)) {
+    throw new UserError(`${setting}: a run reads its rows again when it resumes: name a file, not standard input (-)`);
+  }
+  const notices: string[] = [];
+  const sources = await findSources(paths, { cwd, format, setting, onNotice: (line) => notices.push(line) });
+  for (const source of sources) checkFormat(source, setting);
+  for (const line of notices) onNotice(line);
+  const rows: PlacedRow[] = [];
+  let bytesLeft = bytesMax;
+  for (const source of sources) {
+    const tooMany = () =>
+      new UserError(
+        `${setting}: the rows have more than ${grouped(bytesMax / 1e6)} MB up to ${source.name}, which do not fit in memory. Use fewer of them`,
+      );
+    if (source.format === 'parquet') {
+      const { parquetObjects } = await import('../prepare/parquetRows.ts');
+      for await (const { row, number, bytes } of parquetObjects(source)) {
+        bytesLeft -= bytes;
+        if (bytesLeft < 0) throw tooMany();
+        rows.push(placed(row, `${source.name}: row ${number}`));
+      }
+      continue;
+    }
+    const bytes = await readBytes(source, bytesLeft, tooMany);
+    bytesLeft -= bytes.length;
+    for (const row of rowsIn(textOf(bytes, source.name), source, options)) rows.push(row);
+  }
+  if (rows.length === 0) throw new UserError(`${setting}: found no rows in ${paths.join(', ')}`);
+  return rows;
+}
+
+function checkFormat({ format, name }: Source, setting: string): void {
+  if (format !== 'text') return;
+  throw new UserError(
+    `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, set data.format=jsonl, json, csv, tsv or parquet`,
+  );
+}
+
+async function readBytes(source: Source, most: number, tooMany: () => UserError): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  // As text: the bytes of the file, decompressed.
+  for await (const part of byteStream({ ...source, format: 'text' }, { from: 0, fields: prepareFields('') })) {
+    length += part.length;
+    if (length > most) throw tooMany();
+    parts.push(part);
+  }
+  return Buffer.concat(parts, length);
+}
+
+/** The text, without a byte order mark. @throws UserError naming the first line that is not UTF-8 */
+function textOf(bytes: Buffer, name: string): string {
+  const text = decodeUtf8(bytes, { ignoreBOM: false });
+  if (text !== undefined) return text;
+  let line = 1;
+  for (let start = 0; start < bytes.length; line++) {
+    const end = bytes.indexOf(lineFeed, start);
+    const part = bytes.subarray(start, end < 0 ? bytes.length : end);
+    if (decodeUtf8(part, { ignoreBOM: true }) === undefined) break;
+    start += part.length + 1;
+  }
+  throw new UserError(
+    `${name}:${line}: expected text in UTF-8, found bytes that are not. \`iconv -f ENCODING -t UTF-8\` converts a file`,
+  );
+}
+
+function* rowsIn(text: string, { name, format }: Source, { columns }: ReadRowsOptions): Generator<PlacedRow> {
+  if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, columns });
+  else {
+    for (const { row, line } of format === 'json' ? jsonArray(text, name) : jsonLines(text, name)) {
+      yield placed(row, `${name}:${line}`);
+    }
+  }
+}
+
+interface TableOptions {
+  readonly name: string;
+  readonly format: 'csv' | 'tsv';
+  readonly columns: readonly string[];
+}
+
+function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Generator<PlacedRow> {
+  let names = columns.length > 0 ? columns : undefined;
+  const origin = names === undefined ? 'the first row' : 'data.columns';
+  for (const { cells, line } of tableRows(text, format, name)) {
+    const at = `${name}:${line}`;
+    if (names === undefined) {
+      names = cells.map((cell) => cell.trim());
+      checkNames(names, at);
+      continue;
+    }
+    if (cells.length !== names.length) {
+      const advice = format === 'csv' ? 'quote cells that contain separators' : 'a text in TSV cannot contain a tab';
+      throw new UserError(
+        `${at}: expected ${names.length} columns as in ${origin} (${shownNames(names)}), found ${cells.length}: ${advice}`,
+      );
+    }
+    yield placed(Object.fromEntries(names.map((column, i) => [column, cells[i]])), at);
+  }
+}
+
+function checkNames(names: readonly string[], at: string): void {
+  const advice = 'If the first row is an example, name the columns with data.columns';
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (names.includes('')) throw new UserError(`${at}: expected a name for each column, found an empty one. ${advice}`);
+  if (twice !== undefined) throw new UserError(`${at}: two columns have the name ${shownNames([twice])}. ${advice}`);
+}
+
+function shownNames(names: readonly string[]): string {
+  const shown = names.slice(0, 8).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
+  return names.length > shown.length ? `${shown.join(', ')}, …` : shown.join(', ');
+}
+
+/** @throws UserError for text that no tokenizer can represent */
+function placed(row: Row, at: string): PlacedRow {
+  const values: unknown[] = [row];
+  for (let value = values.pop(); value !== undefined; value = values.pop()) {
+    if (typeof value === 'string') {
+      if (value.includes('\0')) throw new UserError(`${at}: expected text, found a zero character`);
+      if (!value.isWellFormed()) throw new UserError(`${at}: expected text, found half a surrogate pair`);
+    } else if (typeof value === 'object' && value !== null) {
+      for (const part of Object.values(value)) if (part !== undefined) values.push(part);
+    }
+  }
+  return { row, at };
+}

@@ -1,0 +1,27 @@
+/** The number of steps of a run that counts epochs (`train.epochs`). */
+import { UserError } from '../base/errors.ts';
+import type { Config } from '../config/configTypes.ts';
+import type { RunData } from '../data/runData.ts';
+
+const stepsMax = 2 ** 31 - 1;
+
+/** How far a run has come. */
+export interface RunProgress {
+  readonly step: number;
+  /** Number of samples in these steps. */
+  readonly samples: number;
+}
+
+/**
+ * The config with the number of steps that completes the epochs; unchanged if the config counts steps. Progress counts, because earlier steps may have had another
+ * batch size, and because a run that has ended may be given more epochs.
+ * @throws UserError if there are too many steps
+ */
+export function withRunLength(config: Config, data: RunData, { step, samples }: RunProgress): Config {
+  const { train } = config;
+  if (train.epochs === 0) return config;
+  const left = Math.max(0, train.epochs * data.epochSamples - samples);
+  const maxSteps = step + Math.ceil(left / train.globalBatchSize);
+  if (maxSteps <= stepsMax) return { ...config, train: { ...train, maxSteps } };
+  throw new UserError(`train.epochs: ${train.epochs} are ${maxSteps} steps, but a run has at most ${stepsMax}`);
+}

@@ -1,0 +1,91 @@
+/** Rows of every format come with the place where a person finds them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readRows } from '../../../../src/data/examples/readRows.ts';
+
+let cwd: string;
+beforeAll(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-rows-'));
+});
+afterAll(() => rmSync(cwd, { recursive: true }));
+
+async function rowsOf(name: string, content: string | Uint8Array, columns: readonly string[] = []) {
+  writeFileSync(join(cwd, name), content);
+  const notices: string[] = [];
+  const rows = await readRows({
+    paths: [name],
+    setting: 'data.examples',
+    cwd,
+    columns,
+    onNotice: (line) => notices.push(line),
+  });
+  expect(notices).toEqual([]);
+  return rows;
+}
+
+const two = [
+  { row: { text: 'héllo', label: 'ham' }, line: 2 },
+  { row: { text: 'a, "b"\nc', label: 'spam' }, line: 4 },
+];
+
+describe('rows with the lines where they begin', () => {
+  it.each<[name: string, content: string | Uint8Array]>([
+    ['a.jsonl', '\n{"text":"héllo","label":"ham"}\n\n{"text":"a, \\"b\\"\\nc","label":"spam"}\n'],
+    ['bom.jsonl', '\ufeff\r\n{"text":"héllo","label":"ham"}\r\n\r\n{"text":"a, \\"b\\"\\nc","label":"spam"}'],
+    ['a.json', '[\n{"text":"héllo",\n"label":"ham"},\n {"text":"a, \\"b\\"\\nc","label":"spam"}\n]\n'],
+    ['a.csv', 'text,label\nhéllo,ham\n\n"a, ""b""\nc",spam\n'],
+    ['crlf.csv', '\ufefftext,label\r\nhéllo,ham\r\n\r\n"a, ""b""\nc",spam'],
+    ['semicolon.csv', 'text;label\nhéllo;ham\n\n"a, ""b""\nc";spam\n'],
+    ['a.jsonl.gz', gzipSync('\n{"text":"héllo","label":"ham"}\n\n{"text":"a, \\"b\\"\\nc","label":"spam"}\n')],
+  ])('%s', async (name, content) => {
+    expect(await rowsOf(name, content)).toEqual(two.map(({ row, line }) => ({ row, at: `${name}:${line}` })));
+  });
+
+  it('in Parquet with the number of the row, whole numbers as numbers', async () => {
+    const bytes = parquetWriteBuffer({
+      columnData: [
+        { name: 'text', data: ['one', 'two'], type: 'STRING' },
+        { name: 'label', data: [7n, 8n], type: 'INT64' },
+      ],
+    });
+    expect(await rowsOf('a.parquet', new Uint8Array(bytes))).toEqual([
+      { row: { text: 'one', label: 7 }, at: 'a.parquet: row 1' },
+      { row: { text: 'two', label: 8 }, at: 'a.parquet: row 2' },
+    ]);
+  });
+
+  it('of nested values, whatever their keys are called', async () => {
+    const [{ row } = { row: {} }] = await rowsOf(
+      'n.jsonl',
+      '{"messages":[{"role":"user","content":"a"}],"__proto__":1}',
+    );
+    expect(Object.keys(row)).toEqual(['messages', '__proto__']);
+    expect(Object.getPrototypeOf(row)).toBe(Object.prototype);
+  });
+});
+
+describe('tables', () => {
+  it('without a header get the names of data.columns, and their first row counts', async () => {
+    expect(await rowsOf('plain.tsv', 'ham\thi\nspam\twin\n', ['label', 'text'])).toEqual([
+      { row: { label: 'ham', text: 'hi' }, at: 'plain.tsv:1' },
+      { row: { label: 'spam', text: 'win' }, at: 'plain.tsv:2' },
+    ]);
+  });
+
+  it('in TSV have quotes as ordinary characters: one that opens a text would swallow the rows after it', async () => {
+    const rows = await rowsOf('quotes.tsv', 'label\ttext\nham\t"Hi its Kate\nham\t"HEY" she said\n');
+    expect(rows.map(({ row }) => row['text'])).toEqual(['"Hi its Kate', '"HEY" she said']);
+  });
+
+  it('in CSV may have a quote inside a cell that is not quoted, and empty cells', async () => {
+    const rows = await rowsOf('inch.csv', 'text,label\na 5" pipe,\n"",x\n');
+    expect(rows.map(({ row }) => row)).toEqual([
+      { text: 'a 5" pipe', label: '' },
+      { text: '', label: 'x' },
+    ]);
+  });
+});
