@@ -67,7 +67,7 @@ export interface DataKeys {
   shards: string | string[];
   /** Relative share of each folder of `shards` in the samples: [3, 1] takes three from the first for each one from the second. Empty: in proportion to their tokens. Default `[]`, a list of numbers above 0. */
   weights: number[];
-  /** random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step. Default `"random"`, one of random, shuffled. */
+  /** random: draw windows at random, with replacement. shuffled: use every window once per epoch, with a new order and offset each time. Both depend only on the seed and the step. Rows of `examples` are always shuffled. Default `"random"`, one of random, shuffled. */
   sampler: 'random' | 'shuffled';
   /** Fraction to hold out for validation: of the characters, from the end of the text; or of the rows of `examples`, which the seed chooses. 0 needs `validation`, or eval.everySteps: 0. Default `0.1`, a number from 0 to 0.9. */
   valFraction: number;

@@ -48,7 +48,7 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
     canLengthen: model.from === '',
     validates: config.eval.everySteps > 0,
     cwd,
-    taskFor: (rows) => exampleTask(rows, { kind: task.kind, labels, tokenizerKind: data.tokenizer, tokenizer, cwd }),
+    taskFor: (rows) => exampleTask(rows, { ...task, labels, tokenizerKind: data.tokenizer, tokenizer, cwd }),
     onNotice: messages.note,
     onWarning: messages.warn,
     onProgress: messages.progress('encoding the examples'),

@@ -1,9 +1,12 @@
 /** The task that the config names (`task.kind`), with the tokenizer and the labels that it needs. */
-import { UserError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { classifyTask, labelsOf } from '../../task/classify.ts';
+import { pairsTask } from '../../task/pairs.ts';
 import type { PlacedRow } from '../../task/rows.ts';
+import { type ChatExample, sftTask } from '../../task/sft.ts';
+import type { Template } from '../../task/template.ts';
 import { textTask } from '../../task/textRows.ts';
+import { openTemplate, withChatTemplate } from '../tokenizers/chatTemplate.ts';
 import { createTokenizer } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { rowTask } from './exampleSamples.ts';
@@ -12,8 +15,13 @@ import type { ExampleTask } from './exampleSet.ts';
 /** What a row contains. */
 export type TaskKind = 'lm' | 'sft' | 'classify' | 'dpo' | 'reward';
 
+/** The label of a model that scores texts. */
+const rewardLabels = ['reward'];
+
 export interface ExampleTaskOptions {
   readonly kind: TaskKind;
+  /** `task.template`. */
+  readonly template: string;
   /** The labels of a model that has some; empty: those of the training rows. */
   readonly labels: readonly string[];
   /** The tokenizer to create. */
@@ -23,12 +31,16 @@ export interface ExampleTaskOptions {
   readonly cwd: string;
 }
 
+export interface TaskRows {
+  readonly train: readonly PlacedRow[];
+  /** Also those that validate. */
+  readonly all: readonly PlacedRow[];
+}
+
 /** @throws UserError for rows that do not fit the task, and for a tokenizer that cannot be created */
-export async function exampleTask(
-  rows: { readonly train: readonly PlacedRow[]; readonly all: readonly PlacedRow[] },
-  { kind, labels: known, tokenizerKind, tokenizer: given, cwd }: ExampleTaskOptions,
-): Promise<ExampleTask> {
-  const tokenizer = given ?? (await createTokenizer(tokenizerKind, textsOf(rows.all), { cwd }));
+export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): Promise<ExampleTask> {
+  const { kind, labels: known, cwd } = options;
+  const tokenizer = options.tokenizer ?? (await newTokenizer(rows.all, options));
   switch (kind) {
     case 'lm':
       return { task: rowTask(textTask({ tokenizer })), tokenizer };
@@ -36,13 +48,69 @@ export async function exampleTask(
       const labels = known.length > 0 ? known : labelsOf(rows.train);
       return { task: rowTask(classifyTask({ tokenizer, labels })), tokenizer, labels };
     }
+    case 'sft':
+    case 'dpo':
+    case 'reward': {
+      const template = await openTemplate(options.template, tokenizer, cwd);
+      // Whoever uses the model has its template then.
+      const withTemplate = withChatTemplate(tokenizer, template.source);
+      if (kind === 'sft') return { task: rowTask(sftTask({ tokenizer, template })), tokenizer: withTemplate };
+      const task = rowTask(pairsTask({ tokenizer, template, objective: kind }));
+      return { task, tokenizer: withTemplate, ...(kind === 'reward' && { labels: rewardLabels }) };
+    }
     default:
-      throw new UserError(`task.kind: this version reads ${kind}, but cannot train it yet`);
+      return kind satisfies never;
   }
 }
 
-/** All texts in the rows. A vocabulary for them includes the characters of validation rows. */
-function* textsOf(rows: readonly PlacedRow[]): Generator<string> {
+/** A tokenizer for these rows. A vocabulary includes the characters of validation rows and of the template. */
+async function newTokenizer(
+  rows: readonly PlacedRow[],
+  { kind, template: choice, tokenizerKind, cwd }: ExampleTaskOptions,
+): Promise<Tokenizer> {
+  if (kind === 'lm' || kind === 'classify') {
+    return createTokenizer(tokenizerKind, stringsIn(rows), { cwd, endOfText: true });
+  }
+  const isFromText = tokenizerKind === 'char' || tokenizerKind.startsWith('bpe:');
+  if (!isFromText) return createTokenizer(tokenizerKind, '', { cwd });
+  // Any tokenizer renders the same text, as long as it has the same special token.
+  const renderer = await createTokenizer('byte', '');
+  const template = await openTemplate(choice, renderer, cwd);
+  return createTokenizer(tokenizerKind, renderedTexts(rows, { kind, template, renderer }), { cwd, endOfText: true });
+}
+
+/** The rows as the model reads them, without special tokens. */
+function* renderedTexts(
+  rows: readonly PlacedRow[],
+  { kind, template, renderer }: { kind: 'sft' | 'dpo' | 'reward'; template: Template; renderer: Tokenizer },
+): Generator<string> {
+  const chatsIn = chatReader(kind, { template, tokenizer: renderer });
+  for (const { row, at } of rows) {
+    for (const { segments } of chatsIn(row, at)) {
+      for (const { text, isSpecial } of segments) if (!isSpecial) yield text;
+    }
+  }
+}
+
+type ChatReader = (row: PlacedRow['row'], at: string) => readonly ChatExample[];
+
+function chatReader(
+  kind: 'sft' | 'dpo' | 'reward',
+  options: { readonly template: Template; readonly tokenizer: Tokenizer },
+): ChatReader {
+  if (kind === 'sft') {
+    const task = sftTask(options);
+    return (row, at) => [task.parse(row, at)];
+  }
+  const task = pairsTask({ ...options, objective: kind });
+  return (row, at) => {
+    const { chosen, rejected } = task.parse(row, at);
+    return [chosen, rejected];
+  };
+}
+
+/** All texts in the rows. */
+function* stringsIn(rows: readonly PlacedRow[]): Generator<string> {
   for (const { row } of rows) {
     const values: unknown[] = Object.values(row);
     while (values.length > 0) {
