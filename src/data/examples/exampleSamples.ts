@@ -107,7 +107,7 @@ function withTargets({ fields, weight }: SampleForm, sample: Sample, at: string)
   throw new UserError(`${at}: this row has nothing to learn: none of its tokens is a target`);
 }
 
-/** @throws UserError for rows that are too long, unless these are to be dropped */
+/** @throws UserError for rows that are too long, unless these are dropped */
 function tell(
   long: readonly LongRow[],
   shortened: number,

@@ -52,7 +52,7 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
     case 'dpo':
     case 'reward': {
       const template = await openTemplate(options.template, tokenizer, cwd);
-      // Whoever uses the model has its template then.
+      // A checkpoint includes the template, for those who use the model.
       const withTemplate = withChatTemplate(tokenizer, template.source);
       if (kind === 'sft') return { task: rowTask(sftTask({ tokenizer, template })), tokenizer: withTemplate };
       const task = rowTask(pairsTask({ tokenizer, template, objective: kind }));
