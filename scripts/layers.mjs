@@ -30,7 +30,7 @@ export const mayImport = {
     'base architecture checkpoint comm config coordinator coordinator/core data engine model records report task worker',
   web: 'base',
   dashboard: 'base records report web',
-  serve: 'base data model run web',
+  serve: 'base data model run task web',
 
   cli: 'base architecture bench checkpoint comm config coordinator coordinator/core dashboard data engine model records report run serve task web worker',
 };

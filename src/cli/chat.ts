@@ -1,10 +1,16 @@
-/** `launch chat`: the user types a text, a trained model continues it, in turns. The model sees the earlier turns. */
+/**
+ * `launch chat`: the user types a text, a trained model continues it, in turns. A model with a chat template answers messages. The model sees the
+ * earlier turns.
+ */
 import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
 import { exitCodeOf, UserError } from '../base/errors.ts';
+import { templateOf } from '../data/tokenizers/chatTemplate.ts';
+import { ChatConversation } from '../run/chatConversation.ts';
 import { Conversation } from '../run/conversation.ts';
-import { loadModel } from '../run/loadModel.ts';
+import { type LoadedModel, loadModel } from '../run/loadModel.ts';
+import { ChatFormat } from '../task/chatFormat.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { warn } from './output.ts';
 import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions } from './samplingOptions.ts';
@@ -29,16 +35,30 @@ async function run(args: ArgumentsCamelCase<ChatArguments>): Promise<void> {
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    await talk(new Conversation(loaded, samplingOf(args, loaded.runConfig)));
+    await talk(conversationWith(loaded, args));
   } finally {
     await loaded.engine.dispose();
   }
 }
 
+/** @throws UserError for an option that has no effect on messages */
+function conversationWith(loaded: LoadedModel, args: ChatArguments): Conversation | ChatConversation {
+  const sampling = samplingOf(args, loaded.runConfig);
+  const template = templateOf(loaded.tokenizer);
+  if (template === undefined) return new Conversation(loaded, sampling);
+  if (args['special-tokens']) {
+    throw new UserError(
+      '--special-tokens: the model has a chat template, and messages are plain text: omit this option',
+    );
+  }
+  return new ChatConversation(loaded, new ChatFormat(template, loaded.tokenizer), sampling);
+}
+
 /** Reads each line and writes its continuation, until the input ends. */
-async function talk(conversation: Conversation): Promise<void> {
+async function talk(conversation: Conversation | ChatConversation): Promise<void> {
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  if (isTerminal) process.stderr.write('Type a text to continue. Ctrl-C stops the answer, Ctrl-D quits.\n');
+  const what = conversation instanceof ChatConversation ? 'Type a message.' : 'Type a text to continue.';
+  if (isTerminal) process.stderr.write(`${what} Ctrl-C stops the answer, Ctrl-D quits.\n`);
   const lines = createInterface({
     input: process.stdin,
     output: isTerminal ? process.stdout : undefined,

@@ -14,11 +14,13 @@ export interface TextRequest extends SamplingOptions {
   readonly seed: number;
   /** Texts that end it, each of at least one character; they are not part of it. */
   readonly stop: readonly string[];
+  /** Tokens that end it, such as the end of an answer; they are not part of it. Default: none. */
+  readonly endTokens?: readonly number[];
   /** Number of most likely alternatives to report for each token; undefined: no log probabilities. */
   readonly logprobs?: number | undefined;
 }
 
-/** Why a text ended: a stop text, or `maxTokens`. */
+/** Why a text ended: a stop text or an end token, or `maxTokens`. */
 export type FinishReason = 'stop' | 'length';
 
 /** What a step added to a text. */
@@ -105,8 +107,9 @@ export class TextBatch<T> {
     const logprobs = request.logprobs !== undefined && {
       logprobs: { ...tokenLogprobs(logits, token, request.logprobs), offset },
     };
-    const added = stream.push(token);
-    const finish = stream.isStopped ? 'stop' : text.count === request.maxTokens ? 'length' : undefined;
+    const isEnd = request.endTokens?.includes(token) ?? false;
+    const added = isEnd ? '' : stream.push(token);
+    const finish = isEnd || stream.isStopped ? 'stop' : text.count === request.maxTokens ? 'length' : undefined;
     if (finish === undefined) return [{ of, text: added, hasToken: true, ...logprobs }];
     this.#end(sequence);
     return [{ of, text: added + stream.end(), hasToken: true, ...logprobs, finish }];

@@ -3,23 +3,8 @@ import { randomUUID } from 'node:crypto';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { TextPiece } from '../run/textBatch.ts';
 import type { Choice, CompletionRequest } from './completionRequest.ts';
+import type { ChoiceBody } from './responseForm.ts';
 import type { ScheduledText, Scheduler } from './scheduler.ts';
-
-/** OpenAI's form of what a token could have been; each list has an entry for each token. */
-interface Logprobs {
-  readonly tokens: string[];
-  readonly token_logprobs: number[];
-  readonly top_logprobs: Record<string, number>[];
-  readonly text_offset: number[];
-}
-
-/** What is told of one text, a part of it in a stream. */
-export interface ChoiceBody {
-  readonly text: string;
-  readonly index: number;
-  readonly logprobs: Logprobs | null;
-  readonly finish_reason: 'stop' | 'length' | null;
-}
 
 /** Told of a request: pieces, and then how it ended. */
 export interface CompletionListener {
@@ -33,7 +18,7 @@ export class Completion {
   readonly #request: CompletionRequest;
   readonly #model: string;
   readonly #tokenizer: Tokenizer;
-  readonly #id = `cmpl-${randomUUID()}`;
+  readonly #id: string;
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #texts: ScheduledText[];
   readonly #scheduler: Scheduler;
@@ -46,6 +31,7 @@ export class Completion {
     listener: CompletionListener,
   ) {
     this.#request = request;
+    this.#id = `${request.form.prefix}-${randomUUID()}`;
     this.#model = model;
     this.#tokenizer = tokenizer;
     this.#scheduler = scheduler;
@@ -82,8 +68,8 @@ export class Completion {
   }
 
   /** A response, or an event of a stream. */
-  body(choices: readonly ChoiceBody[], withUsage: boolean): object {
-    const { promptTokens } = this.#request;
+  body(choices: readonly ChoiceBody[], { withUsage, isEvent }: { withUsage: boolean; isEvent: boolean }): object {
+    const { promptTokens, form } = this.#request;
     const usage = {
       prompt_tokens: promptTokens,
       completion_tokens: this.#tokens,
@@ -91,10 +77,10 @@ export class Completion {
     };
     return {
       id: this.#id,
-      object: 'text_completion',
+      object: isEvent ? form.eventObject : form.object,
       created: this.#created,
       model: this.#model,
-      choices,
+      choices: choices.map((choice) => (isEvent ? form.event(choice) : form.choice(choice))),
       ...(withUsage && { usage }),
     };
   }

@@ -6,7 +6,24 @@ import { messageOf, UserError } from '../base/errors.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { promptTokens, sampleSeed } from '../run/continueText.ts';
 import type { TextRequest } from '../run/textBatch.ts';
-import { ApiError, invalid } from './apiError.ts';
+import { invalid } from './apiError.ts';
+import {
+  type Body,
+  bodyOf,
+  checkGathered,
+  checkModel,
+  checkNames,
+  flag,
+  harmless,
+  includesUsage,
+  type KnownNames,
+  number,
+  requestLimits,
+  samplingOf,
+  seedOf,
+  shown,
+} from './requestFields.ts';
+import { type ResponseForm, textForm } from './responseForm.ts';
 
 /** One of the texts that a request asks for. */
 export interface Choice extends TextRequest {
@@ -23,6 +40,8 @@ export interface CompletionRequest {
   readonly stream: boolean;
   /** Whether a stream ends with the number of tokens. */
   readonly includeUsage: boolean;
+  /** How its texts are told. */
+  readonly form: ResponseForm;
 }
 
 /** What a server and its model allow. */
@@ -36,36 +55,18 @@ export interface RequestLimits {
   readonly randomSeed: () => number;
 }
 
-/** The maximum of each. `gathered`: tokens of an answer without streaming, each counted with its reported alternatives. */
-export const requestLimits = {
-  ...{ maxTokens: 65_536, n: 128, prompts: 128, stops: 4, stopLength: 256, logprobs: 20 },
-  gathered: 2 ** 18,
+const names: KnownNames = {
+  known: new Set([
+    ...['model', 'prompt', 'max_tokens', 'temperature', 'top_p', 'top_k', 'n', 'seed', 'stop', 'stream'],
+    ...['stream_options', 'logprobs', 'echo', 'special_tokens'],
+  ]),
+  withoutEffect: { ...harmless, suffix: (value) => value === '', best_of: (value, { n }) => value === (n ?? 1) },
 };
-
-type Body = Readonly<Record<string, unknown>>;
-
-/** Parameters of OpenAI's that do nothing here, and the values with which they do nothing there. */
-const withoutEffect: Readonly<Record<string, (value: unknown, body: Body) => boolean>> = {
-  user: (value) => typeof value === 'string',
-  presence_penalty: (value) => value === 0,
-  frequency_penalty: (value) => value === 0,
-  logit_bias: (value) => typeof value === 'object' && Object.keys(value ?? {}).length === 0,
-  suffix: (value) => value === '',
-  best_of: (value, { n }) => value === (n ?? 1),
-};
-const known = new Set([
-  ...['model', 'prompt', 'max_tokens', 'temperature', 'top_p', 'top_k', 'n', 'seed', 'stop', 'stream'],
-  ...['stream_options', 'logprobs', 'echo', 'special_tokens'],
-]);
 
 /** @throws ApiError for the first parameter that is wrong */
 export function parseCompletionRequest(given: unknown, limits: RequestLimits): CompletionRequest {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw new ApiError('expected a JSON object as the body of the request', { status: 400 });
-  }
-  // A parameter that is null is one that is left out.
-  const body: Body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
-  checkNames(body);
+  const body = bodyOf(given);
+  checkNames(body, names);
   checkModel(body, limits.model);
   const n = number(body, 'n', { min: 1, max: requestLimits.n, whole: true, fallback: 1 });
   const prompts = promptsOf(body, limits);
@@ -73,16 +74,13 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
     const most = `this server takes ${limits.choicesMax} texts a request`;
     throw invalid('n', `${prompts.length} prompts times ${n} are ${prompts.length * n} texts; ${most}`);
   }
-  const seed = number(body, 'seed', { min: 0, max: 2 ** 32 - 1, whole: true, fallback: limits.randomSeed() });
+  const seed = seedOf(body, limits.randomSeed);
   const logprobs = body['logprobs'] !== undefined;
   const echo = flag(body, 'echo');
   if (logprobs && echo) throw invalid('logprobs', 'this server has none of a prompt; leave out echo or logprobs');
   const shared = {
     maxTokens: number(body, 'max_tokens', { min: 0, max: requestLimits.maxTokens, whole: true, fallback: 16 }),
-    temperature: number(body, 'temperature', { min: 0, max: 100, fallback: 1 }),
-    topP: number(body, 'top_p', { min: 1e-4, max: 1, fallback: 1 }),
-    topK: number(body, 'top_k', { min: 0, max: 2 ** 31, whole: true, fallback: 0 }),
-    stop: stopsOf(body),
+    ...samplingOf(body),
     logprobs: logprobs
       ? number(body, 'logprobs', { min: 0, max: requestLimits.logprobs, whole: true, fallback: 0 })
       : undefined,
@@ -102,33 +100,8 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
     promptTokens: prompts.reduce((sum, { tokens }) => sum + tokens.length, 0),
     stream,
     includeUsage: includesUsage(body),
+    form: textForm,
   };
-}
-
-/** An answer without streaming is held in memory until its last token. */
-function checkGathered(texts: number, { maxTokens, logprobs = 0 }: Pick<TextRequest, 'maxTokens' | 'logprobs'>): void {
-  const most = Math.floor(requestLimits.gathered / texts / (1 + logprobs));
-  if (maxTokens <= most) return;
-  const of = `${texts === 1 ? 'one text' : `${texts} texts`}${logprobs > 0 ? ` with logprobs of ${logprobs}` : ''}`;
-  throw invalid('max_tokens', `an answer of ${of} has up to ${most} tokens each; ask for fewer, or set stream`);
-}
-
-function checkNames(body: Body): void {
-  for (const [name, value] of Object.entries(body)) {
-    if (known.has(name)) continue;
-    const isHarmless = Object.hasOwn(withoutEffect, name) ? withoutEffect[name]! : undefined;
-    if (isHarmless === undefined) throw invalid(name.slice(0, 100), 'unknown parameter');
-    if (!isHarmless(value, body)) throw invalid(name, 'this server cannot do that; leave it out');
-  }
-}
-
-function checkModel({ model = undefined }: Body & { model?: unknown }, served: string): void {
-  if (model === undefined || model === served) return;
-  throw new ApiError(`model: this server has ${JSON.stringify(served)} only`, {
-    status: typeof model === 'string' ? 404 : 400,
-    param: 'model',
-    code: 'model_not_found',
-  });
 }
 
 interface Prompt {
@@ -176,49 +149,4 @@ function promptOfTokens(tokens: readonly unknown[], { tokenizer, vocabSize }: Re
   }
   const checked = tokens as readonly number[];
   return { tokens: checked, text: () => tokenizer.decode(checked) };
-}
-
-function stopsOf({ stop = [] }: Body & { stop?: unknown }): string[] {
-  const stops: unknown[] = Array.isArray(stop) ? stop : [stop];
-  const { stops: most, stopLength } = requestLimits;
-  if (stops.length > most) throw invalid('stop', `received ${stops.length} texts; at most ${most}`);
-  return stops.map((text) => {
-    if (typeof text === 'string' && text.length >= 1 && text.length <= stopLength) return text;
-    throw invalid('stop', `expected a text of 1 to ${stopLength} characters, or an array of up to ${most}`);
-  });
-}
-
-function includesUsage(body: Body): boolean {
-  const options = body['stream_options'];
-  if (options === undefined) return false;
-  if (!flag(body, 'stream')) throw invalid('stream_options', 'only a stream has them; leave them out, or set stream');
-  const { include_usage: include = false, ...others } = Object(options) as Body;
-  if (typeof include === 'boolean' && Object.keys(others).length === 0) return include;
-  throw invalid('stream_options', 'expected {"include_usage": true} or false');
-}
-
-interface Range {
-  readonly min: number;
-  readonly max: number;
-  readonly whole?: boolean;
-  readonly fallback: number;
-}
-
-function number(body: Body, name: string, { min, max, whole = false, fallback }: Range): number {
-  const value = body[name] ?? fallback;
-  if (typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
-  const expected = `expected ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}`;
-  throw invalid(name, `${expected}, received ${shown(value)}`);
-}
-
-function flag(body: Body, name: string): boolean {
-  const value = body[name] ?? false;
-  if (typeof value === 'boolean') return value;
-  throw invalid(name, `expected true or false, received ${shown(value)}`);
-}
-
-/** A short form for messages. Nested values are not written out, because their depth has no bound. */
-function shown(value: unknown): string {
-  if (Array.isArray(value)) return 'an array';
-  return typeof value === 'object' && value !== null ? 'an object' : JSON.stringify(value).slice(0, 100);
 }

@@ -1,5 +1,5 @@
 /**
- * A model behind HTTP: OpenAI's completions, and a page to type in. Requests are continued together (scheduler.ts), each to the text that
+ * A model behind HTTP: OpenAI's completions and chat completions, and a page to type in. Requests are continued together (scheduler.ts), each to the text that
  * `launch generate` prints with its seed and options.
  */
 import { randomInt } from 'node:crypto';
@@ -7,15 +7,19 @@ import { readFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fullMessageOf } from '../base/errors.ts';
+import { fullMessageOf, messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
+import { templateOf } from '../data/tokenizers/chatTemplate.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
+import { ChatFormat } from '../task/chatFormat.ts';
 import { accessOf, isForeign } from '../web/access.ts';
 import { EventResponse, securityHeaders } from '../web/eventResponse.ts';
 import { asset, type Exchange, HttpServer, jsonType, type Route, sendJson } from '../web/httpServer.ts';
 import { type ListenOptions, listen, tokenFor, type Urls, urlsOf } from '../web/listen.ts';
 import { readJson } from '../web/requestBody.ts';
 import { ApiError, errorBody } from './apiError.ts';
+import { parseChatRequest } from './chatRequest.ts';
 import { Completion, type CompletionListener, GatheredChoices } from './completion.ts';
 import { type CompletionRequest, parseCompletionRequest } from './completionRequest.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
@@ -53,6 +57,8 @@ export class ModelServer {
   readonly #token: string | undefined;
   readonly #scheduler: Scheduler;
   readonly #server: HttpServer;
+  /** Or why the model has none. */
+  readonly #chatFormat: ChatFormat | string;
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   #isClosing = false;
 
@@ -61,6 +67,7 @@ export class ModelServer {
     this.#options = options;
     this.#token = tokenFor(options.host);
     this.#scheduler = new Scheduler(loaded, options);
+    this.#chatFormat = chatFormatOf(loaded.tokenizer);
     this.#server = new HttpServer({
       routes: [...assetRoutes, ...this.#routes],
       headers: securityHeaders(policy),
@@ -130,7 +137,16 @@ export class ModelServer {
           throw new ApiError(`there is no model ${rest.slice(0, 200)} here`, { status: 404, code: 'model_not_found' });
         },
       },
-      { method: 'POST', path: '/v1/completions', handle: (exchange) => this.#complete(exchange) },
+      {
+        method: 'POST',
+        path: '/v1/completions',
+        handle: (exchange) => this.#complete(exchange, (body) => this.#parseCompletion(body)),
+      },
+      {
+        method: 'POST',
+        path: '/v1/chat/completions',
+        handle: (exchange) => this.#complete(exchange, (body) => this.#parseChat(body)),
+      },
     ];
   }
 
@@ -167,23 +183,33 @@ export class ModelServer {
     return new ApiError('the server failed; its log says why', { status: 500, type: 'server_error' });
   }
 
-  async #complete({ request, response }: Exchange): Promise<void> {
+  async #complete({ request, response }: Exchange, parse: (body: unknown) => CompletionRequest): Promise<void> {
     const body = await readJson(request, bodyBytesMax);
     // The client has disconnected.
     if (response.destroyed) return;
     if (this.#isClosing) {
       throw new ApiError('the server is closing', { status: 503, type: 'server_error', retryAfterSeconds: 5 });
     }
-    const { modelName: model, batchMax, queueMax } = this.#options;
-    const parsed = parseCompletionRequest(body, {
-      model,
-      tokenizer: this.#loaded.tokenizer,
-      vocabSize: this.#loaded.model.config.vocabSize,
-      choicesMax: Math.min(batchMax + queueMax, 128),
-      randomSeed: () => randomInt(2 ** 32),
-    });
+    const parsed = parse(body);
     if (parsed.stream) this.#stream(parsed, response);
     else await this.#answer(parsed, response);
+  }
+
+  #parseCompletion(body: unknown): CompletionRequest {
+    const { modelName: model, batchMax, queueMax } = this.#options;
+    const { tokenizer } = this.#loaded;
+    const { vocabSize } = this.#loaded.model.config;
+    const choicesMax = Math.min(batchMax + queueMax, 128);
+    return parseCompletionRequest(body, { model, tokenizer, vocabSize, choicesMax, randomSeed });
+  }
+
+  #parseChat(body: unknown): CompletionRequest {
+    const format = this.#chatFormat;
+    if (typeof format === 'string') {
+      throw new ApiError(`${format}; use /v1/completions`, { status: 400, code: 'no_chat_template' });
+    }
+    const { blockSize } = this.#loaded.model.config;
+    return parseChatRequest(body, { model: this.#options.modelName, format, blockSize, randomSeed });
   }
 
   /** Queues a request whose client is on the other end of `response`: when that goes, so does the request. */
@@ -209,7 +235,7 @@ export class ModelServer {
       const completion = this.#submit(parsed, response, {
         onChunk: (chunk) => gathered.add(chunk),
         onEnd: () => {
-          sendJson(response, completion.body(gathered.choices, true));
+          sendJson(response, completion.body(gathered.choices, { withUsage: true, isEvent: false }));
           resolve();
         },
         onError: reject,
@@ -226,9 +252,9 @@ export class ModelServer {
       if (events !== undefined && events.unreadBytes > unreadBytesMax) events.destroy();
     };
     const completion = this.#submit(parsed, response, {
-      onChunk: (chunk) => send(JSON.stringify(completion.body([chunk], false))),
+      onChunk: (chunk) => send(JSON.stringify(completion.body([chunk], { withUsage: false, isEvent: true }))),
       onEnd: () => {
-        if (parsed.includeUsage) send(JSON.stringify(completion.body([], true)));
+        if (parsed.includeUsage) send(JSON.stringify(completion.body([], { withUsage: true, isEvent: true })));
         send('[DONE]');
         events?.end();
       },
@@ -239,6 +265,21 @@ export class ModelServer {
     });
     // The first piece comes in a later turn of the event loop.
     events = new EventResponse(response);
+  }
+}
+
+function randomSeed(): number {
+  return randomInt(2 ** 32);
+}
+
+/** Most models continue text and have no template; they are served as well. */
+function chatFormatOf(tokenizer: Tokenizer): ChatFormat | string {
+  try {
+    const template = templateOf(tokenizer);
+    return template === undefined ? 'this model has no chat template' : new ChatFormat(template, tokenizer);
+  } catch (error) {
+    if (error instanceof UserError) return messageOf(error);
+    throw error;
   }
 }
 

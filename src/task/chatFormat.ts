@@ -90,8 +90,13 @@ export class ChatFormat {
   /** The id of the token that ends an answer: the first that the template renders after it, or the end-of-document token. */
   get endToken(): number {
     const question: Message = { role: 'user', content: 'a' };
-    const { tokens } = this.encode(this.segments([question, { role: 'assistant', content: 'a' }]).slice(-1));
-    return tokens.at(-1)!;
+    const segments = this.segments([question, { role: 'assistant', content: 'a' }]);
+    return this.#tokenizer.specialTokens.get(segments.at(-1)!.text)!;
+  }
+
+  /** The ids of the tokens at which generation stops: the end of an answer, and the end of a document. */
+  get endTokens(): number[] {
+    return [...new Set([this.endToken, this.#tokenizer.specialTokens.get(this.#end)!])];
   }
 
   #render(messages: readonly Message[], addGenerationPrompt: boolean): string {

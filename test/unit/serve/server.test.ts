@@ -297,7 +297,7 @@ describe('an invalid request', () => {
     const tooLong = await post(url, { prompt: 'a'.repeat(2 ** 20) });
     expect(tooLong.status).toBe(413);
     expect(await tooLong.json()).toMatchObject({ error: { type: 'invalid_request_error' } });
-    expect((await fetch(new URL('/v1/chat/completions', url), { method: 'POST' })).status).toBe(404);
+    expect((await fetch(new URL('/v1/embeddings', url), { method: 'POST' })).status).toBe(404);
     expect((await fetch(new URL('/v1/models/other', url))).status).toBe(404);
     expect(await (await fetch(new URL('/v1/models/tiny', url))).json()).toMatchObject({ id: 'tiny', object: 'model' });
     expect((await post(url, { prompt: 'a' }, { headers: { origin: 'http://evil.example' } })).status).toBe(403);
