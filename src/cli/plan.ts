@@ -12,10 +12,14 @@ import { print } from './output.ts';
 import { bytes } from './progress.ts';
 
 export async function printPlan(config: Config, data: RunData): Promise<void> {
-  const { model, train } = config;
+  const { model, train, task } = config;
   const { vocabSize, kind } = data;
   const modelConfig = modelOf(model, vocabSize);
-  const { total, ...parts } = memoryPerWorker(modelConfig, { ...train, precision: config.engine.precision });
+  const { total, ...parts } = memoryPerWorker(modelConfig, {
+    ...train,
+    precision: config.engine.precision,
+    pairs: task.kind === 'dpo' || task.kind === 'reward',
+  });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
   const samples = Math.min(
     train.globalBatchSize * train.maxSteps,

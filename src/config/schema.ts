@@ -57,10 +57,30 @@ export interface CrossCheck {
 const sizesComeFromWeights = ({ model: { from } }: Config): boolean => from !== '';
 
 /** What is wrong with `train.trainable`. Invalid model sizes are ignored here: other rules report them. */
-function trainableProblemOf({ train, model }: Config): string | undefined {
+function trainableProblemOf({ train, model, task }: Config): string | undefined {
   if (train.trainable === 'all') return undefined;
-  const sized = modelOf(model, model.vocabSize || 1);
+  const sized = modelOf(withHead(model, task), model.vocabSize || 1);
   return modelProblem(sized) === undefined ? trainableProblem(train.trainable, networkOf(sized).specs) : undefined;
+}
+
+/** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */
+function expectedLabels({ labels }: { labels: string[] }, { kind }: Config['task']): string[] {
+  if (labels.length > 0) return labels;
+  return { lm: [], sft: [], dpo: [], classify: ['0', '1'], reward: ['reward'] }[kind];
+}
+
+/** The model with the head that it gets with the labels of its rows. */
+function withHead(model: Config['model'], task: Config['task']): Config['model'] {
+  return 'labels' in model ? { ...model, labels: expectedLabels(model, task) } : model;
+}
+
+/** Why the head of `model.labels` cannot learn the task; undefined if it can. */
+function headProblemOf({ model, task: { kind } }: Config): string | undefined {
+  const labels = 'labels' in model ? model.labels.length : 0;
+  if (labels === 0 || (kind === 'classify' && labels > 1) || (kind === 'reward' && labels === 1)) return undefined;
+  if (kind === 'classify') return 'expected the names of at least two classes, or [] for those of the rows';
+  if (kind === 'reward') return 'expected one name, or [] for [reward]';
+  return `expected [], because ${kind} needs a language model`;
 }
 
 /** Whether the run trains on rows. */
@@ -96,6 +116,19 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'data.examples',
     must: 'needs rows to learn from, but there is',
     holds: (config) => config.task.kind === 'lm' || hasExamples(config),
+  },
+  {
+    key: 'model.labels',
+    other: 'task.kind',
+    must: 'must fit',
+    holds: (config) => headProblemOf(config) === undefined,
+    detail: headProblemOf,
+  },
+  {
+    key: 'task.kind',
+    other: 'model.architecture',
+    must: 'needs a model with a classification head, but there is',
+    holds: ({ model, task: { kind } }) => (kind !== 'classify' && kind !== 'reward') || 'labels' in model,
   },
   {
     key: 'task.pack',

@@ -1,5 +1,5 @@
 /** The memory that training needs, from a step that is planned without computing. */
-import { type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
+import { labelsOf, type ModelConfig, networkOf, parameterCount } from '../architecture/registry.ts';
 import { isTrainedBy, type Trainable, trainedCount } from '../architecture/trainable.ts';
 import { planEngine } from '../engine/registry.ts';
 import type { TensorGroup } from '../engine/tensor.ts';
@@ -35,12 +35,15 @@ export function memoryPerWorker(
     activationRecompute,
     precision,
     trainable = 'all',
+    pairs = false,
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
     precision?: Precision | undefined;
     /** Which parameters are trained. Default: all. */
     trainable?: Trainable | undefined;
+    /** Whether a sample is a pair of sequences, whose loss is computed on the host. Default false. */
+    pairs?: boolean;
   },
 ): MemoryEstimate {
   const engine = planEngine();
@@ -49,11 +52,19 @@ export function memoryPerWorker(
   const model = new Model(engine, config, parameters);
   const state = engine.memory().bytesInUse;
   const tape = new Tape(engine, precision);
-  const tokens = engine.alloc([B, config.blockSize], 'int32');
-  const targets = engine.alloc([B * config.blockSize], 'int32');
+  const rows = pairs ? 2 * B : B;
+  const tokens = engine.alloc([rows, config.blockSize], 'int32');
+  const targets = engine.alloc([rows * config.blockSize], 'int32');
   const dropout = { seed: 0, step: 0, firstSample: 0 };
-  model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
-  tape.backward();
+  if (pairs) {
+    const options = { training: true, activationRecompute, dropout };
+    const isScored = labelsOf(config).length > 0;
+    const of = isScored ? model.forward(tape, tokens, options) : model.losses(tape, tokens, targets, options);
+    tape.backward([{ of, grad: engine.alloc(of.shape) }]);
+  } else {
+    model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
+    tape.backward();
+  }
   const total = engine.memory().bytesPeak;
   const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);
   return {

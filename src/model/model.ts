@@ -75,7 +75,8 @@ export class Model {
 
   /**
    * All logits [B, T, V] of tokens [B, T] int32, which may be a seed of the tape's `backward`. Use them to compare models, or for
-   * objectives on single logits. The losses of all targets need less memory.
+   * objectives on single logits. The losses of all targets need less memory. The logits of a model with labels are [B, T, K], and
+   * float32 in any precision.
    */
   forward(tape: Tape, tokens: Tensor, options: ForwardOptions = {}): Variable {
     checkOptionNames('forward', options, forwardNames);
@@ -83,7 +84,7 @@ export class Model {
   }
 
   /**
-   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (-1: masked, its loss is 0), valid until the tape's `discard`.
+   * Losses [B·T] of tokens [B, T] int32 against targets [B·T] int32 (a token or class; -1: masked, its loss is 0), valid until the tape's `discard`.
    * `backward` may follow: with `lossScale` it starts from lossScale · Σ weights · losses, otherwise from the losses as a seed.
    */
   losses(tape: Tape, tokens: Tensor, targets: Tensor, options: LossOptions = {}): Variable {
@@ -138,7 +139,10 @@ export class Model {
   }
 
   #logits(tape: Tape, hidden: Variable, rowsApart = false): Variable {
-    return this.#head === undefined ? hidden : tape.linear(hidden, { ...this.#head, rowsApart });
+    if (this.#head === undefined) return hidden;
+    // Losses of classes and scores are computed from these numbers, not from probabilities that a kernel computes.
+    const float32 = this.#network.labels !== undefined;
+    return tape.linear(hidden, { ...this.#head, rowsApart, float32 });
   }
 }
 

@@ -113,11 +113,15 @@ export class Pass implements Ops<Variable> {
   }
 
   block(x: Variable, module: Module): Variable {
-    if (!this.#options.checkpoints) return module(this, x);
+    const on = (tape: Tape) => new Pass(tape, this.#tokens, this.#parameters, this.#options, this.#places);
+    const { checkpoints, training = false } = this.#options;
+    if (!checkpoints) {
+      return training ? this.#tape.part(x, (tape, input) => module(on(tape), input)) : module(this, x);
+    }
     const start = { ...this.#places };
     return this.#tape.checkpoint(x, (tape, input) => {
       Object.assign(this.#places, start); // the second run uses the same sites as the first
-      return module(new Pass(tape, this.#tokens, this.#parameters, this.#options, this.#places), input);
+      return module(on(tape), input);
     });
   }
 

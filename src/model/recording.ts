@@ -90,10 +90,21 @@ export class Recording {
     const parameters = (inputs.parameters ?? []).filter(isTrained);
     if (out !== undefined) out.needsGrad = needsGrad(inputs);
     this.#recorded.push({ out, scratch, parameters, backward });
-    for (const parameter of parameters) {
-      this.#pendingUses.set(parameter, (this.#pendingUses.get(parameter) ?? 0) + 1);
-    }
+    for (const parameter of parameters) this.#addUse(parameter);
     return out;
+  }
+
+  /** Takes over the operations of another recording with the same buffers, as if they had been recorded here. */
+  absorb(other: Recording): void {
+    for (const { out, scratch, parameters, backward } of other.#recorded.splice(0)) {
+      this.#recorded.push({ out, scratch, parameters, backward });
+      for (const parameter of parameters) this.#addUse(parameter);
+    }
+    other.#pendingUses.clear();
+  }
+
+  #addUse(parameter: Parameter): void {
+    this.#pendingUses.set(parameter, (this.#pendingUses.get(parameter) ?? 0) + 1);
   }
 
   /** Adds the gradients from which a backward pass starts. */

@@ -127,9 +127,9 @@ export class Tape {
   /** [..., OC] = x [..., IC] @ weight (+ bias), and the operations that follow in the layer. */
   linear(x: Variable, layer: LinearLayer): Variable {
     checkOptionNames('linear', layer, linearNames);
-    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, rowsApart } = layer;
+    const { weight, bias, weightTransposed = false, activation: kind, residual, dropout, float32, rowsApart } = layer;
     const shape = [...x.shape.slice(0, -1), weight.value.shape[weightTransposed ? 0 : 1]!];
-    const dtype = residual ? residual.dtype : this.#operandType;
+    const dtype = residual ? residual.dtype : float32 ? 'float32' : this.#operandType;
     // An activation's backward needs values that exist only if it is computed.
     if (this.#recording.length === this.#knownAt && !kind) {
       return this.#recordLinear(new Variable(shape, dtype), x, layer);
@@ -258,6 +258,24 @@ export class Tape {
       tape.#recording.replay(useDone);
       if (tapeX.grad !== undefined) this.#recording.give(x, tapeX.grad);
     });
+  }
+
+  /**
+   * Applies `body` to x. If its result depends on no trained parameter, intermediate results are released at once, because no backward
+   * needs them.
+   */
+  part(x: Variable, body: CheckpointBody): Variable {
+    if (x.needsGrad) return body(this, x);
+    const tape = new Tape(this.#engine, this.#precision, new Recording(this.#engine, this.#recording.buffers));
+    const out = body(tape, x);
+    if (out.needsGrad) {
+      this.#recording.absorb(tape.#recording);
+      return out;
+    }
+    const result = new Variable(out.shape, out.dtype, out.value);
+    out.buffer = undefined;
+    tape.#recording.forget();
+    return this.#recording.record(result, [], {}, () => undefined);
   }
 
   /** Tokens of B sequences against their caches (see Kernels.attentionDecode): qkv [B, T, 3C] to [B, T, C]. It has no backward. */

@@ -84,6 +84,8 @@ export interface LinearLayer extends Affine {
   readonly residual?: Variable;
   /** The dropout of the result before `residual` is added. */
   readonly dropout?: Dropout | undefined;
+  /** Whether the result is float32 in any precision. */
+  readonly float32?: boolean;
   /** Whether each row of the result has the same bits as when computed alone. */
   readonly rowsApart?: boolean;
 }
@@ -95,5 +97,6 @@ export const linearNames = {
   activation: true,
   residual: true,
   dropout: true,
+  float32: true,
   rowsApart: true,
 } satisfies OptionNames<LinearLayer>;

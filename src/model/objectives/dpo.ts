@@ -3,7 +3,7 @@
  * margin = β · ((log π(chosen) - log π(rejected)) - (log π_ref(chosen) - log π_ref(rejected))). The log probabilities under the
  * reference, the model at the start of the run, come with the pair, so no second model is in memory.
  */
-import type { ModelConfig } from '../../architecture/registry.ts';
+import { generationProblem, type ModelConfig } from '../../architecture/registry.ts';
 import type { Batch } from '../../base/batch.ts';
 import type { FieldRules } from '../../task/fields.ts';
 import { pairFields } from '../../task/pairBatch.ts';
@@ -36,6 +36,7 @@ export function pairLogprobs(tape: Tape, model: Model, batch: Batch): Promise<Fl
 export function dpo({ beta }: { readonly beta: number }): Objective {
   return pairObjective({
     name: 'dpo',
+    modelProblem: generationProblem,
     fields: dpoFields,
     ...logprobs,
     loss({ chosen, rejected, field }) {

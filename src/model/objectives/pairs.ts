@@ -52,6 +52,8 @@ export interface PairScoring {
 /** What distinguishes one such objective from another. */
 export interface PairObjective extends PairScoring {
   readonly name: string;
+  /** As in {@link Objective}. */
+  readonly modelProblem: NonNullable<Objective['modelProblem']>;
   /** Default: those of `pairFields`. */
   readonly fields?: (model: ModelConfig) => FieldRules;
   readonly loss: (pair: ScoredPair) => PairLoss;
@@ -61,6 +63,7 @@ export interface PairObjective extends PairScoring {
 export function pairObjective(pairs: PairObjective): Objective {
   return {
     name: pairs.name,
+    modelProblem: pairs.modelProblem,
     fields: pairs.fields ?? pairFields,
     async step(tape, model, batch, { scale, dropout, activationRecompute, onForward, onGradReady }) {
       const rows = interleaved(batch);

@@ -1,8 +1,10 @@
 /** Every objective, by its name: one line each. */
 import { PeerError } from '../../base/errors.ts';
+import { classes } from './classes.ts';
 import { dpo } from './dpo.ts';
 import { nextToken, packedTokens } from './nextToken.ts';
 import type { Objective } from './objective.ts';
+import { reward } from './reward.ts';
 
 /** Config keys that an objective may depend on, those of `task`. */
 export interface ObjectiveKeys {
@@ -13,7 +15,9 @@ export interface ObjectiveKeys {
 const objectives: Readonly<Record<string, (keys: ObjectiveKeys) => Objective>> = {
   'next-token': () => nextToken,
   'packed-tokens': () => packedTokens,
+  classes: () => classes,
   dpo,
+  reward: () => reward,
 };
 
 /** @throws PeerError if this version does not have this objective */

@@ -1,8 +1,9 @@
 /** The common suite: a complete model on one engine against PyTorch's fixtures and against the float64 engine. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import { isTrainedBy } from '../../../src/architecture/trainable.ts';
 import { type Batch, samplesOf } from '../../../src/base/batch.ts';
-import { meansOf } from '../../../src/base/sums.ts';
+import { addSums, meansOf, noSums } from '../../../src/base/sums.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { Tape } from '../../../src/model/tape.ts';
@@ -10,11 +11,14 @@ import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
 import { type TokenBatch, targetsOf } from '../../../src/task/nextToken.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { Float64Engine } from './float64Engine.ts';
+import { headCases } from './headCases.ts';
 import { fixtureTraining, fixtureVariants, initialParameters } from './pytorchFixtures.ts';
 import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
 
 /** Relative to the largest magnitude in each tensor. */
 const tolerance = 1e-4;
+/** The same for gradients of classes and scores, which come from one position of a row. */
+const headTolerance = 1e-5;
 
 export interface ModelSuiteOptions {
   /** The size of the pool depends on how far the device has come, as on a GPU, and is not compared between steps. */
@@ -92,6 +96,36 @@ export function modelSuite(
         await expectGradients(actual, await read(expected, 'grads'));
       });
 
+      it.each(headCases)(
+        '$name: sums and every gradient, in any microbatches, with rows of padding',
+        async (headCase) => {
+          const { objective, batch, weight } = headCase;
+          const config = { ...headCase.config, dropout: 0.2 };
+          const [actual, expected] = [engine, reference].map(
+            (each) => new Trainer(each, config, { seed: 5, objective }),
+          ) as [Trainer, Trainer];
+          const lossScale = 1 / weight;
+          const sums = await expected.microStep({ ...batch, lossScale, dropout: dropoutSource() });
+          let total = noSums;
+          let from = 0;
+          for (const size of [3, 1, 1]) {
+            const part = samplesOf(batch, from, size);
+            total = addSums(total, await actual.microStep({ ...part, lossScale, dropout: dropoutSource(from) }));
+            from += size;
+          }
+          expect(total.weight).toBe(weight);
+          expect(relative(total.loss, sums.loss)).toBeLessThan(headTolerance);
+          const gradients = await read(expected, 'grads');
+          for (const [name, gradient] of await read(actual, 'grads')) {
+            expect(relativeError(gradient, gradients.get(name)!), name).toBeLessThan(headTolerance);
+          }
+          const [evaluated, whole] = [await actual.evaluate(batch), await expected.evaluate(batch)];
+          expect(Object.keys(evaluated).sort()).toEqual(Object.keys(whole).sort());
+          expect(relative(evaluated.loss, whole.loss)).toBeLessThan(headTolerance);
+          expect(evaluated).toMatchObject({ weight, accuracy: whole['accuracy'] });
+        },
+      );
+
       it('dropout belongs to the sample, not to the microbatch', async () => {
         const config: Gpt2Config = { ...tinyConfig, dropout: 0.3 };
         const batch = randomBatch(config, { seed: 8, batchSize: 4 });
@@ -115,6 +149,28 @@ export function modelSuite(
       expect(await again.microStep(step)).toEqual(await kept.microStep(step));
       expect(await read(again, 'grads')).toEqual(await read(kept, 'grads'));
     });
+
+    it.each(['head', 'lastBlocks:1'])(
+      '%s: frozen blocks keep nothing, and the gradients are the same to the bit',
+      async (trainable) => {
+        const { config: plain, objective, batch } = headCases[0]!;
+        const config = { ...plain, dropout: 0.2, nLayer: 3 };
+        const isTrained = isTrainedBy(trainable);
+        const step = { ...batch, lossScale: 1, dropout: dropoutSource() };
+        const all = new Trainer(engine, config, { seed: 5, objective });
+        const some = new Trainer(engine, config, { seed: 5, objective, isTrained });
+        const idle = engine.memory().bytesInUse;
+        expect(await some.microStep(step)).toEqual(await all.microStep(step));
+        expect(engine.memory().bytesInUse).toBe(idle);
+        const gradients = await read(all, 'grads');
+        for (const { name, size } of some.parameters.trained) {
+          const gradient = new Float32Array(size);
+          await some.parameters.readTensor('grads', some.parameters.indexOf(name), gradient);
+          expect(gradient, name).toEqual(gradients.get(name));
+          expect(gradient.some((value) => value !== 0)).toBe(true);
+        }
+      },
+    );
 
     it('an untrained model predicts nothing: its loss is the logarithm of the vocabulary', async () => {
       const config: Gpt2Config = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };

@@ -43,7 +43,8 @@ describe('train.trainable', () => {
   it('selects by the place in the network', () => {
     const keys = { nLayer: 3, nHead: 1, nEmbd: 4, blockSize: 8, vocabSize: 5, bias: false };
     const namesOf = (trainable: string | string[], more: object = {}) => {
-      const { model } = configSchema.parse({ model: { ...keys, ...more } });
+      const task = 'labels' in more ? { task: { kind: 'classify' as const }, data: { examples: 'rows.csv' } } : {};
+      const { model } = configSchema.parse({ model: { ...keys, ...more }, ...task });
       const names = declaredTensors(modelOf(model, 5), trainable).flatMap(({ name, trained }) => (trained ? name : []));
       return [...new Set(names.map((name) => name.replace(/(h\.\d).*/, '$1')))];
     };
@@ -64,6 +65,28 @@ describe('train.trainable', () => {
   ])('refuses %j for a model of 2 blocks with a tied head', (trainable, message) => {
     const { error } = configSchema.safeParse({ model: { nLayer: 2 }, train: { trainable } });
     expect(JSON.stringify(error?.issues)).toContain(message);
+  });
+
+  it('may name the head that comes with the labels of the rows', () => {
+    const problemsOf = (task: object, more: object = {}) =>
+      configSchema.safeParse({ train: { trainable: 'head' }, data: { examples: 'rows.csv' }, task, ...more }).error
+        ?.issues;
+    expect(problemsOf({ kind: 'classify' })).toBeUndefined();
+    expect(problemsOf({ kind: 'reward' })).toBeUndefined();
+    expect(problemsOf({ kind: 'sft' })).toHaveLength(1);
+    const labels = (...names: string[]) => ({ model: { labels: names } });
+    expect(problemsOf({ kind: 'classify' }, labels('a', 'b'))).toBeUndefined();
+    const detail = (problem: string) => [
+      expect.objectContaining({ params: expect.objectContaining({ detail: problem }) }),
+    ];
+    expect(problemsOf({ kind: 'classify' }, labels('a'))).toEqual(
+      detail('expected the names of at least two classes, or [] for those of the rows'),
+    );
+    expect(problemsOf({ kind: 'reward' }, labels('a', 'b'))).toEqual(detail('expected one name, or [] for [reward]'));
+    expect(problemsOf({ kind: 'lm' }, labels('a', 'b'))).toEqual(
+      detail('expected [], because lm needs a language model'),
+    );
+    expect(problemsOf({ kind: 'classify' }, { model: { architecture: 'bigram' }, train: {} })).toHaveLength(1);
   });
 
   it('says of each parameter of a model whether it is trained', () => {

@@ -53,6 +53,19 @@ describe('memoryPerWorker', () => {
     expect(checkpointCopyBytes(gpt2, 'transformer.h.11.*')).toBe(all.parameters + 2 * (trained - 8 * 768));
   });
 
+  it('plans two sequences for each pair, and a head of classes in place of the vocabulary', () => {
+    const options = { microBatchSize: 2, pairs: true };
+    const single = memoryPerWorker(gpt2, { microBatchSize: 4 });
+    // The gradient of its losses is computed from them, not with them.
+    expect(memoryPerWorker(gpt2, options).activations / single.activations).toBeCloseTo(1, 1);
+    const reward = memoryPerWorker({ ...gpt2, labels: ['reward'] }, options);
+    expect(reward.parameters).toBe(single.parameters + 4 * 768);
+    expect(reward.activations).toBeLessThan(single.activations);
+    const last = memoryPerWorker({ ...gpt2, labels: ['a', 'b'] }, { microBatchSize: 4, trainable: 'head' });
+    expect(last).toMatchObject({ gradients: 4 * 2 * 768, moments: 8 * 2 * 768 });
+    expect(last.activations).toBeLessThan(single.activations / 7);
+  });
+
   it('can plan what no machine holds', () => {
     const config = { ...gpt2, nLayer: 512, nHead: 1024, nEmbd: 65_536, blockSize: 65_536 };
     expect(memoryPerWorker(config, { microBatchSize: 1024 }).total).toBeGreaterThan(2 ** 50);

@@ -7,11 +7,13 @@ import { UserError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { type Checkpoint, openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { SHARD_INDEX_FILE } from '../../../src/checkpoint/shardIndex.ts';
+import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { modelOf } from '../../../src/config/groups/model.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
-import { writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
+import { openInitialWeights, writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
 import { prepareRun, type Run, type RunArguments } from '../../../src/run/prepareRun.ts';
 import { cpu, trainRun } from './trainedModel.ts';
 
@@ -28,9 +30,9 @@ beforeAll(async () => {
 afterAll(() => rmSync(cwd, { recursive: true }));
 
 const notes: string[] = [];
+const tell = (line: string) => void notes.push(line);
+const messages = { note: tell, warn: tell, progress: () => () => {} };
 function prepare(initFrom: string, set: readonly string[], more: Partial<RunArguments> = {}): Promise<Run> {
-  const tell = (line: string) => void notes.push(line);
-  const messages = { note: tell, warn: tell, progress: () => () => {} };
   const overrides = ['sample.maxTokens=0', ...engine, ...set];
   return prepareRun(
     { singleProcess: true, encrypt: true, dryRun: true, initFrom, set: overrides, ...more },
@@ -62,11 +64,18 @@ it('begins with a run, though its optimizer is gone', async () => {
   expect(weights?.checkpoint.step).toBe(5);
 });
 
-/** The parameters that begin the run, by name. */
-async function begunWith(run: Run): Promise<Map<string, Float32Array>> {
-  const { path } = await writeInitialCheckpoint(run.store, run.weights!, run);
-  return await parametersOf(await openCheckpoint(path));
+/** The parameters that begin a run on rows with these weights, by name, its config, and the path of its first checkpoint. */
+async function beginOnRows(from: string, set: readonly string[]) {
+  const overrides = [`model.from=${from}`, 'train.seed=5', 'data.examples=rows.csv', ...set];
+  if (!set.some((key) => key.startsWith('task.kind='))) overrides.push('task.kind=classify');
+  const { config: given, chosen } = loadConfig({ overrides, cwd });
+  const { config, weights } = await openInitialWeights(given, { chosen, cwd, messages });
+  const { data } = await prepare('sharded', [`data.text=${text}`]);
+  const store = new CheckpointStore(join(cwd, `begun-${begun++}`), { keep: 0, onWarning: messages.warn });
+  const { path } = await writeInitialCheckpoint(store, weights, { config, data });
+  return { path, config, weights, parameters: await parametersOf(await openCheckpoint(path)) };
 }
+let begun = 0;
 
 async function parametersOf(checkpoint: Checkpoint): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
@@ -80,34 +89,30 @@ async function parametersOf(checkpoint: Checkpoint): Promise<Map<string, Float32
 
 it('adds a classification head, with the values that the seed gives it in a new model', async () => {
   notes.length = 0;
-  const labels = ['ham', 'spam', 'other'];
-  const set = [`data.text=${text}`, 'train.seed=5', 'eval.everySteps=0'];
-  const chosen = `model.labels=${JSON.stringify(labels)}`;
-  const run = await prepare('sharded', [...set, chosen, 'train.trainable=lastBlocks:1']);
-  expect(notes.join()).toMatch(/labels ham, spam, other.*; new, with random values: score\.weight$/);
-  const [begun, given] = [await begunWith(run), await parametersOf(run.weights!.checkpoint)];
-  expect([...begun.keys()].sort()).toEqual([...given.keys(), 'score.weight'].sort());
-  for (const [name, values] of given) expect(begun.get(name), name).toEqual(values);
+  const labels = 'model.labels=[ham, spam, other]';
+  const { path, config, weights, parameters } = await beginOnRows('sharded', [labels, 'train.trainable=lastBlocks:1']);
+  expect(notes.join()).toMatch(/labels ham, spam, other.*; new, with random values: score\.weight(,|$)/);
+  const given = await parametersOf(weights.checkpoint);
+  expect([...parameters.keys()].sort()).toEqual([...given.keys(), 'score.weight'].sort());
+  for (const [name, values] of given) expect(parameters.get(name), name).toEqual(values);
   const engine = await createEngine(cpu);
-  const fresh = new Parameters(engine, parameterSpecs(modelOf(run.config.model, 256)), { training: false });
+  const fresh = new Parameters(engine, parameterSpecs(modelOf(config.model, 256)), { training: false });
   fresh.initialise(5);
   const expected = new Float32Array(3 * 16);
   await fresh.readTensor('params', fresh.indexOf('score.weight'), expected);
   await engine.dispose();
-  expect(begun.get('score.weight')).toEqual(expected);
+  expect(parameters.get('score.weight')).toEqual(expected);
 
   // Its checkpoint is such a model, whose labels come from there like its sizes.
-  const folder = join(run.store.directory, 'step-00000000');
-  const again = await prepare(folder, set);
-  expect(await begunWith(again)).toEqual(begun);
-  expect(await begunWith(await prepare(folder, [...set, chosen]))).toEqual(begun);
-  await expect(prepare(folder, [...set, 'model.labels=[spam, ham, other]'])).rejects.toThrow(
+  for (const set of [[], [labels]]) expect((await beginOnRows(path, set)).parameters).toEqual(parameters);
+  await expect(beginOnRows(path, ['model.labels=[spam, ham, other]'])).rejects.toThrow(
     'model.labels is ["spam","ham","other"], but the weights of',
   );
+  await expect(beginOnRows(path, ['task.kind=sft'])).rejects.toThrow('expected [], because sft needs a language model');
   notes.length = 0;
-  const plain = await prepare(folder, [...set, 'model.labels=[]']);
-  expect(notes.join()).toMatch(/; not used: score\.weight$/);
-  expect(await begunWith(plain)).toEqual(given);
+  const plain = await beginOnRows(path, ['task.kind=sft', 'model.labels=[]']);
+  expect(notes.join()).toMatch(/; not used: score\.weight(,|$)/);
+  expect(plain.parameters).toEqual(given);
 });
 
 it.each<[string, string[], string]>([

@@ -32,7 +32,9 @@ describe('an objective', () => {
   it('is known by its name, or the peer that named it is told which there are', () => {
     expect(objectiveOf(nextToken.name, { beta: 0.1 })).toBe(nextToken);
     expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(PeerError);
-    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(/\(next-token, dpo\), received telepathy/);
+    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(
+      /\(next-token, packed-tokens, classes, dpo, reward\), received telepathy/,
+    );
   });
 
   it('may have sums of its own, on the device or not, which add up over microbatches', async () => {
