@@ -1,7 +1,9 @@
 /** Preference pairs: where training starts, what is counted, and that padding adds nothing. */
 import { describe, expect, it } from 'vitest';
+import type { ModelConfig } from '../../../../src/architecture/registry.ts';
 import { type Batch, samplesOf } from '../../../../src/base/batch.ts';
 import { meansOf } from '../../../../src/base/sums.ts';
+import { createEngine } from '../../../../src/engine/registry.ts';
 import { dpo } from '../../../../src/model/objectives/dpo.ts';
 import { logisticLoss } from '../../../../src/model/objectives/pairs.ts';
 import { Trainer } from '../../../../src/model/training.ts';
@@ -100,6 +102,63 @@ describe('DPO', () => {
       ).toBe(true);
     },
   );
+
+  it('converges to the closed form π_ref · exp(r / β) / Z of a table', async () => {
+    // One prompt, eight answers of one token. The reward of an answer is log k: people prefer i to j with probability k_i / (k_i + k_j),
+    // so k_i copies of "i before j" and k_j of "j before i" have the exact weights of all pairs.
+    const [V, beta, k] = [8, 0.5, [3, 1, 7, 2, 5, 8, 4, 6]];
+    const config: ModelConfig = { architecture: 'bigram', vocabSize: V, blockSize: 1 };
+    const trainer = new Trainer(await createEngine({ name: 'native', threads: 1 }), config, {
+      seed: 3,
+      objective: dpo({ beta }),
+    });
+    const { parameters, engine } = trainer;
+    const table = Float32Array.from({ length: V * V }, (_, i) => Math.sin(3 * i + 1));
+    parameters.writeTensor('params', 0, table);
+    const probabilities = (logits: ArrayLike<number>) => {
+      const powers = Array.from({ length: V }, (_, y) => Math.exp(logits[y]!));
+      return powers.map((power) => power / powers.reduce((a, b) => a + b));
+    };
+    const reference = probabilities(table);
+    const answers = [...k.keys()];
+    const copies = answers.flatMap((i) =>
+      answers.flatMap((j) => (i === j ? [] : Array(k[i]).fill([i, j]))),
+    ) as number[][];
+    const array = (data: Int32Array | Float32Array, length = 1) => ({ shape: [length], data });
+    const batch: Batch = {
+      sampleCount: copies.length,
+      arrays: {
+        chosen: array(new Int32Array(copies.length)),
+        chosenTargets: array(Int32Array.from(copies, ([i]) => i!)),
+        rejected: array(new Int32Array(copies.length)),
+        rejectedTargets: array(Int32Array.from(copies, ([, j]) => j!)),
+        reference: array(
+          Float32Array.from(copies.flat(), (y) => Math.log(reference[y]!)),
+          2,
+        ),
+      },
+    };
+    const lossScale = 1 / pairWeight(batch);
+    const adamw = { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0, gradClip: 0 };
+    const steps = 200;
+    for (let step = 1; step <= steps; step++) {
+      const { loss, others } = meansOf(await trainer.microStep({ ...batch, lossScale }));
+      if (step === 1) {
+        expect(Math.abs(loss - Math.LN2)).toBeLessThan(1e-6);
+        expect(Math.abs(others['margin']!)).toBeLessThan(1e-6);
+      }
+      await trainer.applyAdamw({ ...adamw, learningRate: 0.1 * (1 - step / (steps + 1)), step });
+    }
+    const trained = new Float32Array(V * V);
+    await parameters.readTensor('params', 0, trained);
+    await engine.dispose();
+    const policy = probabilities(trained);
+    const optimum = probabilities(reference.map((p, y) => Math.log(p) + Math.log(k[y]!) / beta));
+    const kl = (p: number[], q: number[]) => p.reduce((sum, at, y) => sum + at * Math.log(at / q[y]!), 0);
+    expect(kl(reference, optimum)).toBeGreaterThan(0.3);
+    expect(kl(policy, optimum)).toBeLessThan(1e-4);
+    expect(trained.subarray(V), 'other prompts are as before').toEqual(table.subarray(V));
+  });
 
   it('has a finite loss and slope for any margin', () => {
     expect(logisticLoss(0)).toEqual({ loss: Math.LN2, slope: -0.5 });
