@@ -44,7 +44,7 @@ const trainerSchema = z.strictObject({
   version: z.literal(FORMAT_VERSION),
   step: count,
   seed: z.number().int(),
-  data: z.strictObject({ sha256: z.string().max(128), samplesSeen: count }),
+  data: z.strictObject({ sha256: z.string().max(128), samplesSeen: count, reference: sha256.optional() }),
   valLoss: z.number().nullable(),
   config: z.record(z.string(), z.unknown()),
 });
@@ -54,8 +54,14 @@ export interface TrainerState {
   /** Number of optimizer steps applied to the tensors; training resumes at step number `step` (counted from 0). */
   readonly step: number;
   readonly seed: number;
-  /** `sha256` identifies the tokens; `samplesSeen` is the number of samples trained on, at any batch size. */
-  readonly data: { readonly sha256: string; readonly samplesSeen: number };
+  readonly data: {
+    /** Identifies the tokens. */
+    readonly sha256: string;
+    /** Number of samples trained on, at any batch size. */
+    readonly samplesSeen: number;
+    /** Identifies the reference log probabilities of preferences (run/referenceFile.ts). */
+    readonly reference?: string | undefined;
+  };
   /** The validation loss at this step, in nats per token; null when it was not measured. */
   readonly valLoss: number | null;
   /** The full resolved config, as written by the config layer's schema. */
@@ -104,7 +110,11 @@ export function encodeTrainer(state: TrainerState): string {
     version: FORMAT_VERSION,
     step: state.step,
     seed: state.seed,
-    data: { sha256: state.data.sha256, samplesSeen: state.data.samplesSeen },
+    data: {
+      sha256: state.data.sha256,
+      samplesSeen: state.data.samplesSeen,
+      ...(state.data.reference !== undefined && { reference: state.data.reference }),
+    },
     valLoss: state.valLoss !== null && Number.isFinite(state.valLoss) ? state.valLoss : null,
     config: { ...state.config },
   };

@@ -381,7 +381,7 @@ export class Coordinator {
       trainer: {
         step,
         seed: config.train.seed,
-        data: { sha256: data.sha256, samplesSeen },
+        data: { sha256: data.sha256, samplesSeen, reference: data.reference },
         valLoss,
         config: { ...config },
       },

@@ -3,6 +3,7 @@
  * from text or shards, examples/exampleRunData.ts from rows.
  */
 import type { Batch, WeighedBatch } from '../base/batch.ts';
+import type { Sample } from '../task/task.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import type { SamplerKind } from './sampleOrder.ts';
 import type { Tokenizer } from './tokenizers/tokenizer.ts';
@@ -33,8 +34,24 @@ export interface RunData {
   readonly samplePrompt?: string | undefined;
   /** The classes of a classification, in order. Absent or empty: the model predicts tokens. */
   readonly labels?: readonly string[];
+  /** The pairs of preferences, to be completed before training. Absent: the samples are complete. */
+  readonly pairs?: IncompletePairs | undefined;
+  /** Identifies the reference log probabilities with which pairs were completed. Hexadecimal. */
+  readonly reference?: string | undefined;
   training(options: TrainingOptions): TrainingSamples;
   validation(options: ValidationOptions): ValidationSamples;
+}
+
+/** Pairs without the log probabilities of a reference, which are known only when the run has its weights. */
+export interface IncompletePairs {
+  readonly train: readonly Sample[];
+  readonly validation: readonly Sample[];
+  /**
+   * The data with complete samples.
+   * @param values [pairs, 2] each: chosen and rejected
+   * @param sha256 identifies the values
+   */
+  withReference(values: { train: Float32Array; validation: Float32Array }, sha256: string): RunData;
 }
 
 /** What determines the samples of each step. */

@@ -29,6 +29,7 @@ import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts
 import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import type { Run } from './prepareRun.ts';
+import { withReference } from './reference.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
 import { keysToResumeWith, writeRunKeys } from './runKeyFiles.ts';
 import { withRunLength } from './runLength.ts';
@@ -121,7 +122,17 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
     const advertise = options.advertise ?? point?.recovered.advertise;
     const from = reachable(point, { address: server.address, advertise }, messages);
     const begun = from === undefined ? await beginWithWeights(run) : { run };
-    return await runToTheEnd({ ...options, ...begun, advertise, point: from, keys, transport, server });
+    const complete = await withReference(begun.run, messages);
+    return await runToTheEnd({
+      ...options,
+      ...begun,
+      run: complete,
+      advertise,
+      point: from,
+      keys,
+      transport,
+      server,
+    });
   } finally {
     await server.close();
   }

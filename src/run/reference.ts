@@ -5,9 +5,12 @@
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { shortPath } from '../base/shortPath.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Config } from '../config/configTypes.ts';
+import { modelOf } from '../config/groups/model.ts';
 import type { Sample } from '../task/task.ts';
 import type { RunMessages } from './messages.ts';
+import type { Run } from './prepareRun.ts';
 import {
   hashReference,
   type ReferenceLogprobs,
@@ -16,6 +19,30 @@ import {
   writeReference,
 } from './referenceFile.ts';
 import { computeReference, hashPairs, hashWeights, type StartWeights } from './referenceLogprobs.ts';
+
+/** The run, whose pairs have the log probabilities of the reference. Other runs are not changed. @throws as {@link openReference} */
+export async function withReference(run: Run, messages: RunMessages): Promise<Run> {
+  const { pairs } = run.data;
+  if (pairs === undefined) return run;
+  const values = await openReference({
+    path: run.folder.referencePath,
+    config: run.config,
+    pairs,
+    start: await startWeights(run),
+    trainedWith: run.resume?.trainer?.data.reference,
+    messages,
+  });
+  return { ...run, data: pairs.withReference(values, hashReference(values)) };
+}
+
+/** Undefined if they no longer exist. */
+async function startWeights({ config, data, resume, store }: Run): Promise<StartWeights | undefined> {
+  const modelConfig = modelOf(config.model, data.vocabSize);
+  if (resume?.trainer?.step === 0) return { modelConfig, checkpoint: resume };
+  if (config.model.from === '') return { modelConfig, checkpoint: undefined };
+  const first = (await store.list()).find(({ step, problem }) => step === 0 && problem === undefined);
+  return first && { modelConfig, checkpoint: await openCheckpoint(first.path) };
+}
 
 export interface ReferenceOptions {
   readonly path: string;

@@ -48,10 +48,17 @@ export function hashPairs(pairs: readonly Sample[]): string {
 
 /** Identifies weights: by their bytes, or by what random ones follow from. Hexadecimal. */
 export async function hashWeights({ modelConfig, checkpoint }: StartWeights, seed: number): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(modelConfig));
-  if (checkpoint === undefined) return hash.update(`random weights of seed ${seed}`).digest('hex');
-  const names = parameterSpecs(modelConfig).map(({ name }) => name);
-  for await (const chunk of checkpoint.stream('params', names)) hash.update(chunk);
+  const specs = parameterSpecs(modelConfig);
+  const hash = createHash('sha256').update(JSON.stringify(specs.map(({ name, shape }) => [name, shape])));
+  if (checkpoint === undefined) {
+    return hash.update(JSON.stringify(['random', seed, specs.map(({ init }) => init)])).digest('hex');
+  }
+  for await (const chunk of checkpoint.stream(
+    'params',
+    specs.map(({ name }) => name),
+  )) {
+    hash.update(chunk);
+  }
   return hash.digest('hex');
 }
 

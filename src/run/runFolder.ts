@@ -1,6 +1,6 @@
 /**
  * The run directory: `config.yaml` (resolved), `metrics.jsonl`, `events.jsonl`, `journal.jsonl`, `checkpoints/`, the keys of an
- * encrypted run (`runKeyFiles.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
+ * encrypted run (`runKeyFiles.ts`), the reference of preferences (`reference.ts`), and a lock while a run writes to it. Finds the place for a new run, and the run to resume.
  */
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
@@ -71,6 +71,11 @@ export class RunFolder {
   /** The last actions of every process of a failed run. */
   get flightPath(): string {
     return join(this.path, 'flight');
+  }
+
+  /** The reference log probabilities of preferences. */
+  get referencePath(): string {
+    return join(this.path, 'reference.safetensors');
   }
 
   get checkpointsPath(): string {

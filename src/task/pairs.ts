@@ -2,10 +2,9 @@
  * Learning from pairs of answers to one prompt, of which people prefer the first. `dpo` changes the probabilities of the answers; `reward`
  * gives each a score after its last token.
  */
-import type { Batch } from '../base/batch.ts';
-import { invariant } from '../base/errors.ts';
 import { ChatFormat, type ChatTokens } from './chatFormat.ts';
 import { labelledSample } from './classify.ts';
+import { pairWeight } from './pairBatch.ts';
 import { parsePairRow } from './pairRows.ts';
 import type { Row } from './rows.ts';
 import {
@@ -64,7 +63,7 @@ export function pairsTask({
       if (from === undefined || contextStart(rejected, from) !== from) return undefined;
       return pairSample(withoutStart(chosen, from), withoutStart(rejected, from), sampleOf);
     },
-    weight: pairsOf,
+    weight: pairWeight,
   };
 }
 
@@ -87,16 +86,4 @@ function pairSample(chosen: ChatTokens, rejected: ChatTokens, sampleOf: PartSamp
     rejected: second.tokens,
     rejectedTargets: second.targets,
   };
-}
-
-/** The number of pairs with targets: all but padding. */
-export function pairsOf({ sampleCount, arrays }: Batch): number {
-  const targets = arrays['chosenTargets']?.data;
-  invariant(targets !== undefined, 'a batch of pairs has chosenTargets');
-  const length = sampleCount === 0 ? 0 : targets.length / sampleCount;
-  let count = 0;
-  for (let pair = 0; pair < sampleCount; pair++) {
-    if (targets.subarray(pair * length, (pair + 1) * length).some((target) => target >= 0)) count++;
-  }
-  return count;
 }

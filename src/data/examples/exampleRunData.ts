@@ -7,14 +7,18 @@ import { StepBatches } from '../stepBatches.ts';
 import { ExampleOrder } from './exampleOrder.ts';
 import { countTokens, lengthOf, type SampleForm } from './exampleSamples.ts';
 import type { ExampleSet } from './exampleSet.ts';
+import { completePairs, lacksReference } from './referencePairs.ts';
 
 /** Lengths are multiples of it: batches then have few shapes, and buffers are used again. */
 const lengthUnit = 32;
 /** Number of epochs whose sums of tokens are kept. */
 const epochsKept = 2;
 
-/** @param vocabSize number of rows of the token embedding; 0 uses the tokenizer's size */
-export function exampleRunData(set: ExampleSet, vocabSize: number): RunData {
+/**
+ * @param vocabSize number of rows of the token embedding; 0 uses the tokenizer's size
+ * @param reference identifies the reference log probabilities in the samples
+ */
+export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: string): RunData {
   const { form, tokenizer, description, sha256, train } = set;
   const tokens = train.map((sample) => countTokens(form.fields, sample).tokens);
   return {
@@ -29,6 +33,14 @@ export function exampleRunData(set: ExampleSet, vocabSize: number): RunData {
     sampleTokens: tokens.reduce((a, b) => a + b, 0) / train.length,
     opening: undefined,
     samplePrompt: promptOf(set),
+    pairs: lacksReference(set)
+      ? {
+          train,
+          validation: set.validation,
+          withReference: (values, hash) => exampleRunData(completePairs(set, values), vocabSize, hash),
+        }
+      : undefined,
+    reference,
     training: (options) => new ExampleBatches(set, tokens, options),
     validation: (options) => new ExampleValidation(set, options),
   };

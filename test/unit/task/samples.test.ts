@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import type { ChatTokenizer } from '../../../src/task/chatFormat.ts';
 import { classifyTask, labelsOf } from '../../../src/task/classify.ts';
-import { pairsOf, pairsTask } from '../../../src/task/pairs.ts';
+import { pairWeight } from '../../../src/task/pairBatch.ts';
+import { pairsTask } from '../../../src/task/pairs.ts';
 import type { Row } from '../../../src/task/rows.ts';
 import { sftTask } from '../../../src/task/sft.ts';
 import { collate, type Sample, type Task } from '../../../src/task/task.ts';
@@ -182,8 +183,8 @@ describe('pairs', () => {
   it('padding does not count as a pair', () => {
     const sample = dpo.encode(dpo.parse({ prompt: 'ab', chosen: 'xy', rejected: 'z' }, 'a:1'));
     const nothing = { chosen: [], chosenTargets: [], rejected: [], rejectedTargets: [] };
-    expect(pairsOf(collate(dpo.fields, [sample, nothing, sample], 8))).toBe(2);
-    expect(pairsOf(collate(dpo.fields, [], 8))).toBe(0);
+    expect(pairWeight(collate(dpo.fields, [sample, nothing, sample], 8))).toBe(2);
+    expect(pairWeight(collate(dpo.fields, [], 8))).toBe(0);
   });
 
   it.each([
