@@ -245,18 +245,21 @@ struct Block {
 
   // Keys of this block that some of the queries before i0 + q see.
   Index keysBefore(Index q) const { return larger(0, smaller(keys, i0 + q - j0)); }
-  // Number of keys whose weights for W queries from q on are read by the sums.
-  Index keysReadFrom(Index q) const { return keysBefore(roundUp(q + W, head.wide() ? Wide::rows : Narrow::rows)); }
+  // Number of keys whose weights for W queries from q on are read by the sums, and the first of them.
+  Index keysReadFrom(Index q) const { return keysBefore(roundUp(q + W, tileRows())); }
+  Index firstReadFrom(Index q) const { return smaller(keysUnseen(q / tileRows() * tileRows()), keysUnseen(q) / tileRows() * tileRows()); }
 
-  // products[j][q] = keyRows[j0 + j] · queries[q], where some query of a vector sees the key. `queryColumns` are rows of blockQueries.
+  // products[j][q] = keyRows[j0 + j] · queries[q], where weights of a vector are read. `queryColumns` are rows of blockQueries.
   void multiplyQueries(const float* queryColumns, const float* keyRows, float* products) const {
     for (Index j = 0; j < keys; j += Narrow::rows) {
       const Index q = larger(0, (j0 + j - i0) / W * W);
+      Index end = roundUp(queries, W);
+      while (end > q && firstReadFrom(end - W) >= j + Narrow::rows) end -= W;
       prefetcher.step();
-      if (q >= queries) continue;
+      if (q >= end) continue;
       multiplyRows<Lies::inRows, Narrow::rows, Narrow::vectors>(keyRows + (j0 + j) * head.width, head.width, queryColumns + q,
                                                                 blockQueries, head.hs, products + j * blockQueries + q,
-                                                                blockQueries, roundUp(queries, W) - q, false);
+                                                                blockQueries, end - q, false);
     }
   }
 
@@ -274,27 +277,36 @@ struct Block {
   }
 
  private:
+  Index tileRows() const { return head.wide() ? Wide::rows : Narrow::rows; }
+  // Number of keys of this block before the document of query q: neither it nor a later query sees them.
+  Index keysUnseen(Index q) const { return head.starts == nullptr ? 0 : larger(0, smaller(keys, head.starts[i0 + q] - j0)); }
+  // Whether query q sees keys before this block, and after `first`.
+  bool sawKeys(Index q) const { return j0 > (head.starts == nullptr ? first : larger(first, head.starts[i0 + q])); }
+
   template <class Shape>
   void sumOverKeysWith(const float* weights, const float* rows, float* sums) const {
     const Index width = head.width;
     for (Index q = 0; q < queries; q += Shape::rows) {
-      const Index depth = keysBefore(q + Shape::rows);
+      const Index begin = keysUnseen(q), depth = keysBefore(q + Shape::rows) - begin;
       prefetcher.step();
-      if (depth == 0) continue;
-      multiplyRows<Lies::inColumns, Shape::rows, Shape::vectors>(weights + q, blockQueries, rows + j0 * width, width, depth,
-                                                                 sums + q * width, width, width, j0 > first);
+      if (depth <= 0) continue;
+      multiplyRows<Lies::inColumns, Shape::rows, Shape::vectors>(weights + begin * blockQueries + q, blockQueries,
+                                                                 rows + (j0 + begin) * width, width, depth, sums + q * width, width,
+                                                                 width, sawKeys(q));
     }
   }
 
   template <class Shape>
   void sumOverQueriesWith(const float* weights, const float* rows, float* sums) const {
     const Index width = head.width;
+    Index end = head.starts == nullptr ? queries : 0;  // the end of the queries whose documents begin before the end of the keys
     for (Index j = 0; j < keys; j += Shape::rows) {
-      const Index q = larger(0, j0 + j - i0);
+      const Index q = larger(0, j0 + j - i0), keysEnd = j0 + smaller(keys, j + Shape::rows);
+      while (end < queries && head.starts[i0 + end] < keysEnd) end++;
       prefetcher.step();
-      if (q >= queries) continue;
+      if (q >= end) continue;
       multiplyRows<Lies::inRows, Shape::rows, Shape::vectors>(weights + j * blockQueries + q, blockQueries, rows + q * width, width,
-                                                              queries - q, sums + (j0 + j) * width, width, width, j0 + j < i0);
+                                                              end - q, sums + (j0 + j) * width, width, width, j0 + j < i0);
     }
   }
 };

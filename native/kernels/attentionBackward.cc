@@ -50,7 +50,7 @@ struct HeadBackward {
       if (last) fetchKeyGradients(prefetcher, j0, block.keys);
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       block.multiplyQueries(scratch.doutColumns, scratch.valueRows, scratch.dscores);
-      for (Index q = 0; q < queries; q += W) scoreGradients(q, i0 + q, j0, block.keysReadFrom(q));
+      for (Index q = 0; q < queries; q += W) scoreGradients(q, i0 + q, j0, block.firstReadFrom(q), block.keysReadFrom(q));
       block.sumOverKeys(scratch.dscores, scratch.keyRows, scratch.dquery);
       block.sumOverQueries(scratch.weights, scratch.doutRows, scratch.dvalue);
       block.sumOverQueries(scratch.dscores, scratch.queryRows, scratch.dkey);
@@ -79,10 +79,10 @@ struct HeadBackward {
 
   // For W queries from the block's q on, the first of which is i: turns scores into weights (0 where dropped, the others not yet
   // scaled for that) and the gradients of the weights into those of the scores.
-  void scoreGradients(Index q, Index i, Index j0, Index keys) const {
+  void scoreGradients(Index q, Index i, Index j0, Index from, Index keys) const {
     const Vec lseOfQuery = load(scratch.lse + q), rest = load(scratch.rest + q), delta = load(scratch.delta + q);
     const Vec dropoutScale = splat(head.dropout.scale);
-    VecU elements = head.elementsFrom(i, j0);
+    VecU elements = head.elementsFrom(i, j0 + from);
     float* weights = scratch.weights + q;
     float* dscores = scratch.dscores + q;
     const auto turn = [&](Index j, auto onlySeen) {
@@ -99,10 +99,10 @@ struct HeadBackward {
       }
     };
     const Documents documents(head, i);
-    const Index checked = documents.keysToCheck(j0, keys);
+    const Index checked = larger(from, documents.keysToCheck(j0, keys));
     // The end of the keys that all queries see.
     const Index common = larger(checked, smaller(keys, i + 1 - j0));
-    Index j = 0;
+    Index j = from;
     for (; j < checked; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j) & documents.reach(j0 + j), x, Vec{}); });
     for (; j < common; j++) turn(j, [](Vec x) { return x; });
     for (; j < keys; j++) turn(j, [&](Vec x) { return where(sees(i, j0 + j), x, Vec{}); });

@@ -31,16 +31,16 @@ struct State {
   Vec maximum = splat(-__FLT_MAX__), sum = {};
 };
 
-// Turns the scores of W queries from i on into weights 2^(score - maximum), 0 where a query does not see the key, before they are
-// divided by their sum. Returns the factor for the queries' previous sums.
-Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, State& state) {
+// Turns the scores of W queries from i on with keys [from, keys) into weights 2^(score - maximum), 0 where a query does not see the key,
+// before they are divided by their sum. Returns the factor for the queries' previous sums.
+Vec softmax(const Head& head, float* weights, Index i, Index j0, Index from, Index keys, State& state) {
   const Documents documents(head, i);
-  const Index checked = documents.keysToCheck(j0, keys);
+  const Index checked = larger(from, documents.keysToCheck(j0, keys));
   // The end of the keys that all queries see.
   const Index common = larger(checked, smaller(keys, i + 1 - j0));
   Vec most[4] = {state.maximum, state.maximum, state.maximum, state.maximum};
   const auto seesChecked = [&](Index j) { return sees(i, j0 + j) & documents.reach(j0 + j); };
-  Index j = 0;
+  Index j = from;
   for (; j < checked; j++) most[0] = max(most[0], where(seesChecked(j), load(weights + j * blockQueries), most[0]));
   for (; j + 4 <= common; j += 4) {
 #pragma GCC unroll 4
@@ -50,14 +50,14 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index keys, Sta
   for (; j < keys; j++) most[1] = max(most[1], where(sees(i, j0 + j), load(weights + j * blockQueries), most[1]));
   const Vec maximum = max(max(most[0], most[1]), max(most[2], most[3]));
   Vec sum = {};
-  VecU elements = head.elementsFrom(i, j0);
+  VecU elements = head.elementsFrom(i, j0 + from);
   const auto weigh = [&](Index j) { return exp2(load(weights + j * blockQueries) - maximum); };
   const auto keep = [&](Index j, Vec weight) {
     sum += weight;
     store(weights + j * blockQueries, head.drops() ? where(head.keeps(elements), weight, Vec{}) : weight);
     elements += 1;
   };
-  for (j = 0; j < checked; j++) keep(j, where(seesChecked(j), weigh(j), Vec{}));
+  for (j = from; j < checked; j++) keep(j, where(seesChecked(j), weigh(j), Vec{}));
   for (; j < common; j++) keep(j, weigh(j));
   for (; j < keys; j++) keep(j, where(sees(i, j0 + j), weigh(j), Vec{}));
   const Vec correction = exp2(state.maximum - maximum);
@@ -92,7 +92,7 @@ struct HeadForward {
       const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       for (Index q = 0; q < queries; q += W) {
-        const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.keysReadFrom(q), states[q / W]);
+        const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.firstReadFrom(q), block.keysReadFrom(q), states[q / W]);
         if (j0 > firstKey) multiplySums(q, correction);
       }
       block.sumOverKeys(scratch.weights, scratch.valueRows, scratch.sums);

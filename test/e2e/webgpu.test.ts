@@ -84,6 +84,27 @@ describe.skipIf(adapters.length === 0)('the webgpu engine', { timeout: 300_000 }
     );
     expect(text).toMatchObject({ code: 0, orphans: [] });
     expect(text.stdout.length).toBeGreaterThan(0);
+
+    const server = start(['serve', 'whole', '--engine', 'webgpu', '--port', '0'], folder());
+    const [, url = ''] = await server.printed(/serving whole at (http:\S+)/);
+    const complete = (max_tokens: number) =>
+      fetch(new URL('/v1/completions', url), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'whole', prompt: 'the ', max_tokens }),
+      });
+    const textOf = async (response: Promise<Response>) =>
+      ((await (await response).json()) as { choices: { text: string }[] }).choices[0]!.text;
+    expect(await textOf(complete(5))).toHaveLength(5);
+    // It ends while the GPU computes the answer to a request, which is given first.
+    const last = complete(200);
+    await complete(1);
+    server.process.kill('SIGTERM');
+    expect(await textOf(last)).toHaveLength(200);
+    const { code, stderr } = await server.finished;
+    expect(code).toBe(0);
+    expect(stderr).not.toMatch(/FATAL|not resolved or rejected/);
+    expect(await server.descendants()).toEqual([]);
   });
 
   it('two workers share a device; one is killed, and the run continues', async () => {

@@ -39,11 +39,12 @@ interface InMemoryOptions {
 
 /**
  * What `train.workers` workers compute, what they compute on, and what they hold at the end.
+ * @param table what all workers find, or what each finds, in the order in which they start
  * @throws what the run fails with
  */
 export async function runInMemory(
   config: Config,
-  table: EngineTable,
+  table: EngineTable | readonly EngineTable[],
   { onStep, onWrite, onEvent, survivors = [] }: InMemoryOptions = {},
 ) {
   const transport = memoryTransport();
@@ -61,7 +62,10 @@ export async function runInMemory(
     flightFolder: tmpdir(),
     onExit: (exit: WorkerExit) => coordinator.workerExited(exit),
   };
-  const startProgram = () => startInProcess(start, transport, () => new InProcessReplica(table));
+  const tables = Array.isArray(table) ? (table as readonly EngineTable[]) : undefined;
+  let started = 0;
+  const tableOfNext = () => tables?.[started++] ?? (table as EngineTable);
+  const startProgram = () => startInProcess(start, transport, () => new InProcessReplica(tableOfNext()));
   const [workers, before] = [startProgram(), startProgram()];
   const coordinator: Coordinator = new Coordinator({
     runId: 'memory',

@@ -120,7 +120,7 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
     },
   ] satisfies Shape[];
   nightlyIt.each(shapes)(
-    'in the tiles of real GPUs: T=$t HS=$headSize dropout $rate, documents $documents',
+    'in the tiles of real GPUs: T=$t HS=$headSize dropout $rate',
     { timeout: 600_000 },
     async (shape: Shape) => {
       const { isFallbackAdapter: _, ...info } = gpu.info;
