@@ -3,6 +3,7 @@ import type { Config } from '../config/configTypes.ts';
 import { exampleRunData } from '../data/examples/exampleRunData.ts';
 import { openExamples } from '../data/examples/exampleSet.ts';
 import { exampleTask } from '../data/examples/exampleTask.ts';
+import { packExamples } from '../data/examples/packExamples.ts';
 import { openDataset } from '../data/openDataset.ts';
 import type { RunData } from '../data/runData.ts';
 import { textRunData } from '../data/textRunData.ts';
@@ -53,5 +54,5 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
     onWarning: messages.warn,
     onProgress: messages.progress('encoding the examples'),
   });
-  return exampleRunData(set, model.vocabSize);
+  return exampleRunData(task.pack ? packExamples(set, model.blockSize) : set, model.vocabSize);
 }

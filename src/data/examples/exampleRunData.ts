@@ -46,13 +46,16 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
   };
 }
 
+/** Those whose samples begin with an example's tokens, the prompt first. */
+const promptObjectives: ReadonlySet<string> = new Set(['next-token', 'packed-tokens']);
+
 /**
  * The prompt of the first validation example, or of the first example: the text before its first target. Undefined if it is only one token,
  * or if its text does not give the same tokens.
  */
 function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | undefined {
   const [tokens, targets] = ['tokens', 'targets'].map((name) => (validation[0] ?? train[0])?.[name] as Int32Array);
-  if (tokens === undefined || targets === undefined || form.objective !== 'next-token') return undefined;
+  if (tokens === undefined || targets === undefined || !promptObjectives.has(form.objective)) return undefined;
   const prompt = tokens.slice(0, targets.findIndex((target) => target >= 0) + 1);
   const text = tokenizer.decode(prompt);
   const isSame = prompt.length > 1 && !text.includes('\uFFFD') && tokenizer.encode(text).join() === prompt.join();
