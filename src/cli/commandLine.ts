@@ -31,8 +31,8 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./prepare.ts')).prepareCommand,
   },
   {
-    command: 'inspect <dir>',
-    describe: 'Verify prepared data and show statistics',
+    command: 'inspect <path>',
+    describe: 'Verify prepared data or rows to learn from, and show statistics',
     load: async () => (await import('./inspect.ts')).inspectCommand,
   },
   {

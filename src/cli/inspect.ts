@@ -1,8 +1,14 @@
-/** `launch inspect`: the contents of a folder of prepared data, and whether it is complete. */
+/**
+ * `launch inspect`: the contents of a folder of prepared data, and whether it is complete; or the rows of a file, as a task reads them
+ * (inspectRows.ts).
+ */
 import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
+import { isFile } from '../base/wholeFiles.ts';
+import type { TaskKind } from '../data/examples/exampleTask.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
 import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
@@ -12,6 +18,7 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { numberOption } from './options.ts';
 import { statusLine } from './terminal.ts';
 
+const taskKinds = ['lm', 'sft', 'classify', 'dpo', 'reward'] as const satisfies readonly TaskKind[];
 const barCells = 40;
 const tokensShown = 10;
 const sampleTokens = 48;
@@ -19,18 +26,49 @@ const sampleTokens = 48;
 const inspectOptions = {
   samples: { type: 'number', requiresArg: true, default: 3, describe: 'Decoded samples to show' },
   seed: { type: 'number', requiresArg: true, default: 1337, describe: 'Seed that selects the samples' },
+  tokenizer: {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'For rows: char, byte, gpt2, cl100k, o200k, bpe:N, or a run, checkpoint or folder with a tokenizer.json [default: gpt2]',
+  },
+  task: {
+    choices: taskKinds,
+    requiresArg: true,
+    describe: 'For rows: what is learned from them, as task.kind [default: by the keys of the first row]',
+  },
+  template: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'For rows: chat template, as task.template [default: auto]',
+  },
+  columns: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'For rows: names of the columns of a table without a header row, such as label,text',
+  },
   json: { type: 'boolean', default: false, describe: 'Print one JSON object' },
 } as const satisfies Record<string, Options>;
 
-type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly dir: string };
+type InspectArguments = InferredOptionTypes<typeof inspectOptions> & { readonly path: string };
 
 export const inspectCommand: CommandModule<object, InspectArguments> = {
   builder: (yargs) =>
     yargs
-      .positional('dir', { type: 'string', demandOption: true, describe: 'Folder written by prepare' })
+      .positional('path', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Folder written by prepare, or a file of rows: JSONL, JSON, CSV, TSV, Parquet',
+      })
       .options(inspectOptions)
       .example('$0 inspect data/corpus', 'counts, histograms and three samples')
-      .example('$0 inspect data/corpus --samples 20 --seed 1', '20 other samples') as never,
+      .example('$0 inspect data/corpus --samples 20 --seed 1', '20 other samples')
+      .example('$0 inspect rows.jsonl --tokenizer gpt2', 'which tokens of conversations are targets')
+      .example(
+        '$0 inspect rows.jsonl --tokenizer runs/base --task sft --template chatml --samples 10',
+        'with the tokenizer of a run',
+      )
+      .example('$0 inspect spam.tsv --columns label,text --json', 'labels and their counts, as JSON') as never,
   handler: run,
 };
 
@@ -44,14 +82,28 @@ interface Sample {
 async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('samples', args.samples, { min: 0, max: 10_000, whole: true });
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
-  const folder = userPath(process.cwd(), args.dir);
+  const folder = userPath(process.cwd(), args.path);
+  if (await isFile(folder)) return ofRows(args);
+  const foreign = (['tokenizer', 'task', 'template', 'columns'] as const).find((name) => args[name] !== undefined);
+  if (foreign !== undefined) {
+    throw new UserError(
+      `--${foreign}: expected a file of rows, received ${args.path}; omit this option for prepared data`,
+    );
+  }
   const manifest = await readShardManifest(folder, ownCommand('inspect'));
   const tokenizer = await tokenizerOf(folder, manifest);
   const found = await survey(folder, manifest, statusLine('reading the shards'));
   const samples = samplesOf(folder, manifest, { tokenizer, count: args.samples, seed: args.seed });
   process.stdout.write(
-    args.json ? `${toJson(manifest, found, samples)}\n` : toText(args.dir, { manifest, found, samples, tokenizer }),
+    args.json ? `${toJson(manifest, found, samples)}\n` : toText(args.path, { manifest, found, samples, tokenizer }),
   );
+}
+
+async function ofRows(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
+  const { path, tokenizer = 'gpt2', task, template = 'auto', samples, seed, json } = args;
+  const columns = args.columns?.split(',').map((name) => name.trim()) ?? [];
+  const { inspectRows } = await import('./inspectRows.ts');
+  await inspectRows({ path, tokenizer, task, template, columns, samples, seed, json }, process.cwd());
 }
 
 interface SampleOptions {

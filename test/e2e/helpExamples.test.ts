@@ -49,6 +49,8 @@ const run: Record<string, string> = {
   'launch prepare builtin --tokenizer char --out data/shakespeare': '',
   'launch inspect data/corpus': '',
   'launch inspect data/corpus --samples 20 --seed 1': '',
+  'launch inspect rows.jsonl --tokenizer gpt2': '',
+  'launch inspect spam.tsv --columns label,text --json': '',
   'launch generate': ' --max-tokens 5',
   'cat start.txt | launch generate --prompt -': ' --max-tokens 5',
   'launch generate --checkpoint runs/quickstart': ' --max-tokens 5',
@@ -83,6 +85,8 @@ const notRun: Record<string, string> = {
     'Node 20 cannot write zstd; prepare.test.ts has it',
   'launch prepare wiki.parquet --field body --tokenizer gpt2 --val-documents 0.001 --out data/wiki':
     'needs a Parquet file of thousands of documents; prepare.test.ts has one',
+  'launch inspect rows.jsonl --tokenizer runs/base --task sft --template chatml --samples 10':
+    'needs a run whose tokenizer has an end token; inspectRows.test.ts has one',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
   'launch --init-from gpt2/ --set data.text=book.txt schedule.learningRate=3e-5 schedule.minLearningRate=0':
@@ -129,6 +133,8 @@ describe('the examples', () => {
     writeFileSync(join(here, 'dump.gz'), gzipSync('A line of a dump.\n'.repeat(5_000)));
     writeFileSync(join(here, 'c4-train.0.json.gz'), gzipSync('{"text":"A document."}\n'.repeat(500)));
     writeFileSync(join(here, 'reviews.csv'), `text,stars\n${'"Good, at times.",4\n'.repeat(500)}`);
+    writeFileSync(join(here, 'rows.jsonl'), '{"instruction":"Add.","input":"1 + 1","output":"2"}\n');
+    writeFileSync(join(here, 'spam.tsv'), 'ham\tSee you at five.\nspam\tYou have won!\n');
     const overrides = set(...tiny, 'train.maxSteps=1');
     const { code, stderr } = await launch(['--run-dir', 'runs/shakespeare-char', ...overrides], here);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
