@@ -49,10 +49,11 @@ export interface HuggingFaceFormat<Config> {
   /** `model_type` in its config.json. */
   readonly modelType: string;
   /**
-   * The contents of config.json for a model, in the order of its lines.
+   * The contents of config.json for a model, in the order of its lines; undefined for one that the format cannot express, whose config.json
+   * then has `model_type: lockstep`.
    * @param endOfText the id of the token that ends a document, and so comes before the next; undefined if the tokenizer has none
    */
-  encode(config: Config, endOfText: number | undefined): Readonly<Record<string, unknown>>;
+  encode(config: Config, endOfText: number | undefined): Readonly<Record<string, unknown>> | undefined;
   /**
    * The config of a parsed config.json.
    * @throws UserError for a variant that the architecture does not compute
@@ -87,6 +88,7 @@ export interface Architecture<Config extends Sizes = Sizes> {
   readonly rules: readonly KeyRule<Config>[];
   /** Declares the parameters in reading order, and returns the model that uses them. */
   network(config: Config, declare: Declarations): Network;
+  /** @param parameterCount without adapters, which are part of the weights when a token is computed */
   tokenWork(config: Config, parameterCount: number): TokenWork;
   /** A description of its size for people: `4 layers, 4 heads, 128 wide`. */
   summary(config: Config): string;

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { activationKinds, activations } from '../base/activations.ts';
 import { choice, flag, names, real, whole } from '../base/keyTypes.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
+import { declareAdapter, isTarget, loraKeys, loraOf, loraSummary } from './lora.ts';
 import type { Linear, Module, Ops } from './ops.ts';
 import type { Declarations } from './parameters.ts';
 
@@ -38,10 +39,11 @@ const keys = z.strictObject({
     max: 10_000,
     doc: 'Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`.',
   }),
+  ...loraKeys,
 });
 
 /** Keys that may be missing: then nothing is added. */
-const addedKeys = ['labels'] as const;
+const addedKeys = ['labels', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
 type AddedKey = (typeof addedKeys)[number];
 type Keys = z.output<typeof keys>;
 
@@ -59,26 +61,35 @@ export const gpt2 = {
   keys,
   trainingKeys: ['dropout'],
   addedKeys,
-  rules: [{ key: 'nEmbd', other: 'nHead', must: 'must be divisible by', holds: (c) => c.nEmbd % c.nHead === 0 }],
+  rules: [
+    { key: 'nEmbd', other: 'nHead', must: 'must be divisible by', holds: (c) => c.nEmbd % c.nHead === 0 },
+    { key: 'loraRank', other: 'nEmbd', must: 'must not exceed', holds: ({ loraRank = 0, nEmbd }) => loraRank <= nEmbd },
+  ],
   network: transformer,
   tokenWork,
-  summary: ({ nLayer, nHead, nEmbd, labels = [] }) =>
-    `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${labels.length > 0 ? `, labels ${labels.join(', ')}` : ''}`,
+  summary,
 } satisfies Architecture<Gpt2Config>;
+
+function summary(config: Gpt2Config): string {
+  const { nLayer, nHead, nEmbd, labels = [] } = config;
+  const classes = labels.length > 0 ? `, labels ${labels.join(', ')}` : '';
+  return `${nLayer} layers, ${nHead} heads, ${nEmbd} wide${classes}${loraSummary(config)}`;
+}
 
 function transformer(config: Gpt2Config, declare: Declarations): Network {
   const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels = [] } = config;
-  const inside = declare.in('transformer');
+  const base = loraOf(config) ? declare.marked({ trainable: 'ifNamed' }) : declare;
+  const inside = base.in('transformer');
   const wte = inside.parameter('wte.weight', [V, C], { std });
   const wpe = inside.parameter('wpe.weight', [blockSize, C], { std });
   const blocks = Array.from({ length: nLayer }, (_, layer) =>
     block(config, inside.in(`h.${layer}`, { fromEnd: nLayer - layer })),
   );
   const lnF = layerNorm(config, inside.in('ln_f', { fromEnd: 0 }));
-  const headOf = (part: string, outputs: number) =>
-    declare.in(part, { fromEnd: 0, isHead: true }).parameter('weight', [outputs, C], { std });
+  const headOf = (part: string, outputs: number, into = base) =>
+    into.in(part, { fromEnd: 0, isHead: true }).parameter('weight', [outputs, C], { std });
   const isClassifier = labels.length > 0;
-  const head = isClassifier ? headOf('score', labels.length) : tiedHead ? wte : headOf('lm_head', V);
+  const head = isClassifier ? headOf('score', labels.length, declare) : tiedHead ? wte : headOf('lm_head', V);
 
   return {
     forward(ops, tokens) {
@@ -93,9 +104,9 @@ function transformer(config: Gpt2Config, declare: Declarations): Network {
 
 function block(config: Gpt2Config, declare: Declarations): Module {
   const ln1 = layerNorm(config, declare.in('ln_1'));
-  const attention = selfAttention(config, declare.in('attn'));
+  const attention = selfAttention(config, declare);
   const ln2 = layerNorm(config, declare.in('ln_2'));
-  const mlp = feedForward(config, declare.in('mlp'));
+  const mlp = feedForward(config, declare);
 
   return (ops, x) => {
     const y = attention(ops, ln1(ops, x), x);
@@ -108,8 +119,8 @@ type Branch = <V>(ops: Ops<V>, x: V, residual: V) => V;
 
 function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
   const { nHead, nEmbd: C, dropout } = config;
-  const cAttn = linear(config, declare.in('c_attn'), C, 3 * C);
-  const cProj = linear(config, declare.in('c_proj'), C, C, residualStd(config));
+  const cAttn = linear(config, declare, 'attn.c_attn', [C, 3 * C]);
+  const cProj = linear(config, declare, 'attn.c_proj', [C, C], residualStd(config));
 
   return (ops, x, residual) => {
     const qkv = ops.linear(x, cAttn); // (B, T, 3C)
@@ -120,8 +131,8 @@ function selfAttention(config: Gpt2Config, declare: Declarations): Branch {
 
 function feedForward(config: Gpt2Config, declare: Declarations): Branch {
   const { nEmbd: C, activation, dropout } = config;
-  const cFc = linear(config, declare.in('c_fc'), C, 4 * C);
-  const cProj = linear(config, declare.in('c_proj'), 4 * C, C, residualStd(config));
+  const cFc = linear(config, declare, 'mlp.c_fc', [C, 4 * C]);
+  const cProj = linear(config, declare, 'mlp.c_proj', [4 * C, C], residualStd(config));
 
   return (ops, x, residual) => {
     const active = ops.linear(x, cFc, { activation }); // (B, T, 4C)
@@ -129,10 +140,19 @@ function feedForward(config: Gpt2Config, declare: Declarations): Branch {
   };
 }
 
-function linear({ bias }: Gpt2Config, declare: Declarations, inputs: number, outputs: number, weightStd = std): Linear {
+function linear(
+  config: Gpt2Config,
+  declare: Declarations,
+  name: string,
+  shape: readonly [inputs: number, outputs: number],
+  weightStd = std,
+): Linear {
+  const inside = declare.in(name);
+  const lora = loraOf(config);
+  const adapter = lora && isTarget(name, lora.loraTargets) ? declareAdapter(inside, shape, lora) : undefined;
   return {
-    weight: declare.parameter('weight', [inputs, outputs], { std: weightStd }),
-    bias: bias ? declare.parameter('bias', [outputs], { constant: 0 }) : undefined,
+    weight: inside.parameter('weight', shape, { std: weightStd }, adapter),
+    bias: config.bias ? inside.parameter('bias', [shape[1]], { constant: 0 }) : undefined,
   };
 }
 

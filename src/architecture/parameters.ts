@@ -13,6 +13,18 @@ export interface NormalInit {
   readonly std: number;
 }
 
+/**
+ * A low-rank addition to a weight W [inputs, outputs] (Hu et al., "LoRA", 2021): the model multiplies with W + scale · (B·A)ᵀ, which is
+ * exactly W while B is 0.
+ */
+export interface Adapter {
+  /** A [rank, inputs]. */
+  readonly a: ParameterSpec;
+  /** B [outputs, rank]. */
+  readonly b: ParameterSpec;
+  readonly scale: number;
+}
+
 /** Properties of a parameter before it has memory. */
 export interface ParameterSpec {
   /** As in checkpoints: `transformer.h.0.attn.c_attn.weight`. */
@@ -23,21 +35,28 @@ export interface ParameterSpec {
   readonly size: number;
   /** Whether AdamW's weight decay applies: matrices only, never biases or layer norms. */
   readonly decay: boolean;
-  /** Whether training changes it; default true. Otherwise it has no gradient and no moments. */
-  readonly trainable?: boolean;
+  /**
+   * Whether training changes it; default true. `ifNamed`: only if the run selects it by other means than `all`. A parameter that is not
+   * trained has no gradient and no moments.
+   */
+  readonly trainable?: boolean | 'ifNamed' | undefined;
   /** Its place from the end of the network: n in the n-th last block, 0 after the last block, undefined before the first. */
   readonly fromEnd?: number | undefined;
   /** Whether it belongs to the head and to nothing else. */
   readonly isHead?: boolean | undefined;
   /** Initial values: a constant, or normal with this standard deviation. */
   readonly init: ConstantInit | NormalInit;
+  /** What is added to this weight wherever it is used. */
+  readonly adapter?: Adapter | undefined;
+  /** Whether it is a factor of an adapter. */
+  readonly isAdapter?: boolean | undefined;
 }
 
 /** Selects the trained parameters; the others are frozen. */
 export type IsTrained = (spec: ParameterSpec) => boolean;
 
-/** Where the parameters of a part of the network are. */
-export type PartPlace = Pick<ParameterSpec, 'fromEnd' | 'isHead'>;
+/** Properties that the parameters of a part of the network have in common. */
+export type PartPlace = Pick<ParameterSpec, 'fromEnd' | 'isHead' | 'trainable' | 'isAdapter'>;
 
 /** Collects the parameters that a network declares next to their use. */
 export class Declarations {
@@ -56,13 +75,18 @@ export class Declarations {
     return [...this.#specs.values()];
   }
 
-  /** The declarations of a part of the network, whose names start with `name` and a dot. @param place by default that of these */
-  in(name: string, place = this.#place): Declarations {
-    return new Declarations(`${this.#prefix}${name}.`, place, this.#specs);
+  /** The declarations of a part of the network, whose names start with `name` and a dot. @param place in addition to that of these */
+  in(name: string, place: PartPlace = {}): Declarations {
+    return new Declarations(`${this.#prefix}${name}.`, { ...this.#place, ...place }, this.#specs);
+  }
+
+  /** The same part, but its parameters also have these properties. */
+  marked(place: PartPlace): Declarations {
+    return new Declarations(this.#prefix, { ...this.#place, ...place }, this.#specs);
   }
 
   /** Declares a parameter with this name, prefixed by that of the part. InvariantError for invalid sizes or a duplicate name. */
-  parameter(name: string, shape: readonly number[], init: ParameterSpec['init']): ParameterSpec {
+  parameter(name: string, shape: readonly number[], init: ParameterSpec['init'], adapter?: Adapter): ParameterSpec {
     const full = `${this.#prefix}${name}`;
     invariant(
       shape.every((length) => Number.isInteger(length) && length > 0),
@@ -70,7 +94,15 @@ export class Declarations {
     );
     invariant(!this.#specs.has(full), `two parameters are called ${full}`);
     const size = shape.reduce((product, n) => product * n, 1);
-    const spec = { name: full, shape, size, decay: shape.length >= 2, init, ...this.#place };
+    const spec = {
+      name: full,
+      shape,
+      size,
+      decay: shape.length >= 2,
+      init,
+      ...this.#place,
+      ...(adapter && { adapter }),
+    };
     this.#specs.set(full, spec);
     return spec;
   }

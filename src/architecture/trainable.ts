@@ -6,19 +6,20 @@ import type { StateTensor } from '../base/stateParts.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { type ModelConfig, networkOf } from './registry.ts';
 
-/** One or more selections: `all`, `head`, `lastBlocks:N`, or a pattern of names in which `*` stands for any characters. */
+/** One or more selections: `all`, `head`, `lora`, `lastBlocks:N`, or a pattern of names in which `*` stands for any characters. */
 export type Trainable = string | readonly string[];
 
 /** Whether a parameter has a gradient and moments: a selection includes it, and the architecture does not freeze it. */
 export function isTrainedBy(trainable: Trainable): IsTrained {
   const selections = [trainable].flat().map(selectionOf);
-  return (spec) => (spec.trainable ?? true) && selections.some((includes) => includes(spec));
+  return (spec) => spec.trainable !== false && selections.some((includes) => includes(spec));
 }
 
 const LAST_BLOCKS = /^lastBlocks:([1-9]\d{0,8})$/;
 
 function selectionOf(selection: string): IsTrained {
-  if (selection === 'all') return () => true;
+  if (selection === 'all') return ({ trainable = true }) => trainable === true;
+  if (selection === 'lora') return ({ isAdapter = false }) => isAdapter;
   if (selection === 'head') return ({ isHead = false }) => isHead;
   const blocks = LAST_BLOCKS.exec(selection)?.[1];
   if (blocks !== undefined) return ({ fromEnd = Number.POSITIVE_INFINITY }) => fromEnd <= Number(blocks);
@@ -57,7 +58,8 @@ function selectionProblem(selection: string, specs: readonly ParameterSpec[]): s
   if (selection === 'head') {
     return 'head selects nothing, because the output is computed from a weight that is not only the head: name that weight instead';
   }
-  const names = specs.filter(isTrainedBy('all')).map(({ name }) => name);
+  if (selection === 'lora') return 'lora selects nothing, because model.loraRank is 0: set it, for example to 8';
+  const names = specs.filter(isTrainedBy('*')).map(({ name }) => name);
   const some = names.slice(0, namesShown).join(', ');
   return `${selection} is the name of none that can be trained; there are ${some}${names.length > namesShown ? ', …' : ''}`;
 }

@@ -3,12 +3,12 @@
  * 2 more, and the gradient of its parameter another 2, if these are needed.
  *
  * A forward pass over values that only count determines the number of multiply-adds. Each weight of a matrix product has one per token;
- * attention has those of its causal half. Biases, layer norms and table lookups do not count. Operations that are computed
+ * attention has those of its causal half. What an adapter needs for each update, and not for each token, does not count either. Biases, layer norms and table lookups do not count. Operations that are computed
  * twice, like attention's scores, count once.
  */
 import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
-import { architectureOf, type ModelConfig, networkOf, parameterCount } from './registry.ts';
+import { architectureOf, type ModelConfig, networkOf } from './registry.ts';
 import { isTrainedBy, type Trainable } from './trainable.ts';
 
 /** Explains to people how `phaseFlops` counts. */
@@ -37,12 +37,18 @@ export function stepFlops(model: ModelConfig, tokens: number, trainable: Trainab
 
 /** Bytes of the parameters read to generate a token. */
 export function weightBytes(model: ModelConfig): number {
-  return 4 * architectureOf(model).tokenWork(model, parameterCount(model)).parametersRead;
+  return 4 * architectureOf(model).tokenWork(model, countWithoutAdapters(model)).parametersRead;
 }
 
 /** Maximum number of values that an evaluation holds per token. */
 export function tokenActivations(model: ModelConfig): number {
-  return architectureOf(model).tokenWork(model, parameterCount(model)).activations;
+  return architectureOf(model).tokenWork(model, countWithoutAdapters(model)).activations;
+}
+
+/** A product reads one matrix, to which the adapter has been added before. */
+function countWithoutAdapters(model: ModelConfig): number {
+  const { specs } = networkOf(model);
+  return specs.reduce((sum, { size, isAdapter }) => (isAdapter ? sum : sum + size), 0);
 }
 
 /** A value of which only these properties are known. */
@@ -100,12 +106,18 @@ class CountedPass implements Ops<Counted> {
   /** Counts the operations of a product with x; returns those of backward. */
   product(x: Counted, { weight }: Linear): number {
     this.forward += 2 * weight.size;
-    const backward = 2 * weight.size * (Number(x.needsGrad) + Number(this.#isTrained(weight)));
+    const backward = 2 * weight.size * (Number(x.needsGrad) + Number(this.#needsGradient(weight)));
     this.backward += backward;
     return backward;
   }
 
+  /** An adapter needs the gradient of the matrix that it adds to. */
+  #needsGradient(weight: ParameterSpec): boolean {
+    const { adapter } = weight;
+    return [weight, ...(adapter ? [adapter.a, adapter.b] : [])].some(this.#isTrained);
+  }
+
   #reaches(x: Counted, { weight, bias }: Affine): boolean {
-    return x.needsGrad || this.#isTrained(weight) || (bias !== undefined && this.#isTrained(bias));
+    return x.needsGrad || this.#needsGradient(weight) || (bias !== undefined && this.#isTrained(bias));
   }
 }

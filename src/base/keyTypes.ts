@@ -55,6 +55,20 @@ export function string({ doc, max, ...rest }: KeyDoc & { default: string; max: n
   return z.string().min(1).max(max).default(rest.default).meta({ description: doc, expects });
 }
 
+/** A list of different values of these, at least one. */
+export function choices<const T extends readonly [string, ...string[]]>(
+  values: T,
+  { doc, ...rest }: KeyDoc & { default: T[number][] },
+) {
+  const expects = `a list of different names, each one of ${values.join(', ')}`;
+  return z
+    .array(z.enum(values))
+    .min(1)
+    .refine((list) => new Set(list).size === list.length, 'the same name twice')
+    .default(rest.default as z.core.util.NoUndefined<T[number]>[])
+    .meta({ description: doc, expects });
+}
+
 /** A list of different names. */
 export function names({ doc, max }: KeyDoc & { max: number }) {
   const expects = `a list of different names, at most ${max}`;

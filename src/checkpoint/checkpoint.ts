@@ -4,8 +4,9 @@
  * only the structure is verified, because it has no hashes). Tensors are streamed; no tensor is ever held in memory as a unit.
  */
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { ModelConfig } from '../architecture/registry.ts';
+import { join, resolve } from 'node:path';
+import { loraOf } from '../architecture/lora.ts';
+import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { InvariantError, UserError } from '../base/errors.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import { damaged, parseJsonObject, readBoundedFile, readFailure } from '../base/strictJson.ts';
@@ -25,6 +26,13 @@ import {
   tokenizerFileNames,
 } from './manifest.ts';
 import { decodeModelConfig, matchTensors, modelConfigOf } from './modelConfig.ts';
+import {
+  ADAPTER_CONFIG_FILE,
+  ADAPTER_FILE,
+  decodeAdapterConfig,
+  type PeftAdapter,
+  parameterOfPeft,
+} from './peftAdapter.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type TensorShape } from './safetensors.ts';
 import { readShardIndex, SHARD_INDEX_FILE } from './shardIndex.ts';
 
@@ -50,7 +58,7 @@ const HF_TOKENIZER_FILES = [
   'chat_template.jinja',
 ];
 
-/** A tensor and the file in the checkpoint's folder that contains it. */
+/** A tensor and the file that contains it, in the checkpoint's folder unless its path is absolute. */
 type PlacedTensor = SafetensorsEntry & { readonly file: string };
 
 type TensorTable = ReadonlyMap<string, PlacedTensor>;
@@ -66,6 +74,8 @@ export class Checkpoint {
   readonly tokenizerFiles: Readonly<Record<string, string>>;
   /** The parameters under Lockstep's names, in file order. */
   readonly tensors: readonly TensorShape[];
+  /** Why it cannot be trained further, as a sentence; undefined if it can. */
+  readonly trainingProblem: string | undefined;
   readonly #tables: Readonly<Record<StatePart, TensorTable | undefined>>;
 
   /** @internal use {@link openCheckpoint} */
@@ -76,6 +86,7 @@ export class Checkpoint {
     trainer: TrainerState | undefined;
     tokenizerFiles: Record<string, string>;
     tables: Record<StatePart, TensorTable | undefined>;
+    trainingProblem?: string | undefined;
   }) {
     this.path = fields.path;
     this.step = fields.step;
@@ -83,6 +94,7 @@ export class Checkpoint {
     this.trainer = fields.trainer;
     this.tokenizerFiles = fields.tokenizerFiles;
     this.#tables = fields.tables;
+    this.trainingProblem = fields.trainingProblem;
     this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
@@ -109,7 +121,7 @@ export class Checkpoint {
       for (const name of inOrder) {
         const entry = table.get(name);
         if (entry === undefined) throw new InvariantError(`${this.path} has no tensor ${name} for part ${part}`);
-        const path = join(this.path, entry.file);
+        const path = resolve(this.path, entry.file);
         const handle = handles.get(path) ?? (await openToRead(path));
         handles.set(path, handle);
         const widen = WIDEN[entry.dtype as keyof typeof WIDEN];
@@ -126,10 +138,16 @@ export class Checkpoint {
     }
   }
 
+  /** @internal The parameters and their absolute files. */
+  get placedTensors(): TensorTable {
+    const params = [...(this.#tables.params ?? [])];
+    return new Map(params.map(([name, entry]) => [name, { ...entry, file: resolve(this.path, entry.file) }]));
+  }
+
   /** The files that hold the parameters, absolute. */
   get weightFiles(): readonly string[] {
     const names = new Set([...(this.#tables.params?.values() ?? [])].map(({ file }) => file));
-    return [...names].sort().map((name) => join(this.path, name));
+    return [...names].sort().map((name) => resolve(this.path, name));
   }
 }
 
@@ -157,12 +175,12 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
       throw damaged(path, `${MANIFEST_FILE} is missing (it has ${name}, so a Lockstep run wrote it)`);
     }
   }
-  return openHuggingFace(path);
+  return (await isFile(join(path, ADAPTER_CONFIG_FILE))) ? openAdapter(path) : openHuggingFace(path);
 }
 
 /** Whether `path` looks like a checkpoint folder of either kind, damaged or not. */
 export async function isCheckpointFolder(path: string): Promise<boolean> {
-  for (const name of [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE]) {
+  for (const name of [MANIFEST_FILE, TRAINER_FILE, CONFIG_FILE, MODEL_FILE, ADAPTER_CONFIG_FILE]) {
     if (await isFile(join(path, name))) return true;
   }
   return false;
@@ -211,6 +229,76 @@ async function openHuggingFace(path: string): Promise<Checkpoint> {
   });
 }
 
+/** An adapter of PEFT, with the weights of its base. */
+async function openAdapter(path: string): Promise<Checkpoint> {
+  const configPath = join(path, ADAPTER_CONFIG_FILE);
+  const adapter = decodeAdapterConfig(
+    parseJsonObject(await readBoundedFile(configPath, CONFIG_BYTES_MAX), configPath),
+    configPath,
+  );
+  const base = await openBase(adapter, path);
+  const filePath = join(path, ADAPTER_FILE);
+  const own = (await readTensors(path, ADAPTER_FILE)).map((entry) => ({
+    ...entry,
+    name: parameterOfPeft(entry.name, filePath),
+  }));
+  const modelConfig = { ...base.modelConfig, ...adapter.lora, ...labelsOfAdapter(adapter, base, own, filePath) };
+  const expected = new Set(networkOf(modelConfig).specs.map(({ name }) => name));
+  const ownNames = new Set(own.map(({ name }) => name));
+  const kept = [...base.placedTensors].filter(([name]) => expected.has(name) && !ownNames.has(name));
+  const params = matchTensors([...kept.map(([name, entry]) => ({ ...entry, name })), ...own], modelConfig, filePath);
+  checkDtypes(params, path);
+  const { dropout } = adapter;
+  return new Checkpoint({
+    path,
+    step: undefined,
+    modelConfig,
+    trainer: undefined,
+    tokenizerFiles: base.tokenizerFiles,
+    tables: { params, ...noMoments },
+    ...(dropout > 0 && {
+      trainingProblem: `${configPath}: lora_dropout is ${dropout}, but Lockstep trains adapters without dropout of their own: set it to 0 there`,
+    }),
+  });
+}
+
+/** The base is a folder, found from that of the adapter or from the working folder. */
+async function openBase({ base: named }: PeftAdapter, adapterPath: string): Promise<Checkpoint> {
+  const configPath = join(adapterPath, ADAPTER_CONFIG_FILE);
+  for (const path of named === undefined ? [] : [resolve(adapterPath, named), resolve(named)]) {
+    if (path === adapterPath || !(await isCheckpointFolder(path))) continue;
+    const base = await openCheckpoint(path, { verify: 'model' });
+    if (base.modelConfig.architecture !== 'gpt2') {
+      throw new UserError(
+        `${configPath}: its base ${path} is a ${base.modelConfig.architecture}, which has no adapters`,
+      );
+    }
+    if (loraOf(base.modelConfig) === undefined) return base;
+    throw new UserError(`${configPath}: its base ${path} has adapters itself: merge them first (launch merge)`);
+  }
+  const which =
+    named === undefined ? 'is missing' : `is ${JSON.stringify(named)}, which is not a folder of weights here`;
+  throw new UserError(
+    `${configPath}: base_model_name_or_path ${which}: set it there to the folder of the model that the adapter was trained for`,
+  );
+}
+
+/** PEFT does not save the names of the classes: they are those of the base, or numbered as in transformers. */
+function labelsOfAdapter(
+  { isClassifier }: PeftAdapter,
+  { modelConfig }: Checkpoint,
+  tensors: readonly TensorShape[],
+  path: string,
+): { labels?: string[] } {
+  if (!isClassifier) return {};
+  const count = tensors.find(({ name }) => name === 'score.weight')?.shape[0] ?? 0;
+  const labels = labelsOf(modelConfig);
+  if (count === 0 && labels.length === 0)
+    throw new UserError(`${path} lacks tensor score.weight, the head of its classes`);
+  if (count === 0 || labels.length === count) return { labels: [...labels] };
+  return { labels: Array.from({ length: count }, (_, i) => `LABEL_${i}`) };
+}
+
 async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, CONFIG_FILE);
   return decodeModelConfig(parseJsonObject(await readBoundedFile(path, CONFIG_BYTES_MAX), path), path);
@@ -226,12 +314,15 @@ async function readModelTable(
   const entries = await (path.endsWith(MODEL_FILE) ? readTensors(folder, MODEL_FILE) : readShards(folder));
   const modelConfig = modelConfigOf(entries, described);
   const params = matchTensors(entries, modelConfig, path);
-  for (const { name, dtype, file } of params.values()) {
-    if (!FLOAT_DTYPES.includes(dtype)) {
-      throw new UserError(`${join(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
-    }
-  }
+  checkDtypes(params, folder);
   return { modelConfig, params };
+}
+
+function checkDtypes(params: TensorTable, folder: string): void {
+  for (const { name, dtype, file } of params.values()) {
+    if (FLOAT_DTYPES.includes(dtype)) continue;
+    throw new UserError(`${resolve(folder, file)}: tensor ${name} is ${dtype}: expected ${FLOAT_DTYPES.join(', ')}`);
+  }
 }
 
 /** Every tensor of the files listed in the index. Checks that each tensor is in the file that the index says. */

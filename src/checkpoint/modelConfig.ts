@@ -69,8 +69,10 @@ function ownModel(json: Readonly<Record<string, unknown>>, path: string): unknow
       `${path}: unknown architecture ${JSON.stringify(model['architecture'].slice(0, 100))}, known: ${known} (a newer Lockstep may have written this)`,
     );
   }
-  // A default could describe a different model from the saved one. `architecture` has a default too.
-  const missing = ['architecture', ...Object.keys(architecture?.keys.shape ?? {})].find((key) => !(key in model));
+  // A default could describe a different model from the saved one. `architecture` has a default too. Absent added keys add nothing.
+  const { keys, addedKeys = [] } = architecture ?? {};
+  const needed = Object.keys(keys?.shape ?? {}).filter((key) => !addedKeys.includes(key));
+  const missing = ['architecture', ...needed].find((key) => !(key in model));
   if (missing !== undefined) throw damaged(path, `lockstep.model.${missing} is missing`);
   return model;
 }

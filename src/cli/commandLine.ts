@@ -56,6 +56,16 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./evaluate.ts')).evaluateCommand,
   },
   {
+    command: 'merge <model>',
+    describe: 'Write a model with LoRA adapters as ordinary weights',
+    load: async () => (await import('./merge.ts')).mergeCommand,
+  },
+  {
+    command: 'export <model>',
+    describe: 'Write the LoRA adapters of a model for PEFT',
+    load: async () => (await import('./export.ts')).exportCommand,
+  },
+  {
     command: 'plot <runs..>',
     describe: 'Plot curves of one or more runs as SVG or PNG',
     load: async () => (await import('./plot.ts')).plotCommand,

@@ -17,13 +17,19 @@ export interface ModelArguments {
 }
 
 export function withModelOptions<T>(yargs: Argv<T>): Argv<T & ModelArguments> {
-  return yargs
-    .option('checkpoint', {
+  return withEngineOptions(
+    yargs.option('checkpoint', {
       type: 'string',
       requiresArg: true,
       describe:
         'Checkpoint, run directory (its newest checkpoint) or GPT-2 folder from Hugging Face [default: the newest run in runs/]',
-    })
+    }),
+  );
+}
+
+/** The same for a command that has the checkpoint as a positional. */
+export function withEngineOptions<T>(yargs: Argv<T>): Argv<T & Omit<ModelArguments, 'checkpoint'>> {
+  return yargs
     .option('best', {
       type: 'boolean',
       default: false,
@@ -45,7 +51,12 @@ export function checkpointChoiceOf(
 }
 
 /** The requested engine. @throws UserError for an invalid device or number of threads */
-export function engineOptionsOf({ engine, 'device-kind': deviceKind, device, threads }: ModelArguments): EngineOptions {
+export function engineOptionsOf({
+  engine,
+  'device-kind': deviceKind,
+  device,
+  threads,
+}: Omit<ModelArguments, 'checkpoint'>): EngineOptions {
   return {
     name: engine,
     deviceKind,

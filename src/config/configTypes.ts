@@ -30,6 +30,12 @@ export interface Gpt2Keys {
   tiedHead: boolean;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
+  /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
+  loraRank: number;
+  /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
+  loraAlpha: number;
+  /** Linear layers that LoRA adapts, in every block. A name without attn or mlp means both. Default `["c_attn"]`, a list of different names, each one of c_attn, c_proj, attn.c_proj, c_fc, mlp.c_proj. */
+  loraTargets: ('c_attn' | 'c_proj' | 'attn.c_proj' | 'c_fc' | 'mlp.c_proj')[];
 }
 
 /** A table of logits in which each token predicts the next. */
@@ -107,7 +113,7 @@ export interface TrainKeys {
   batchSplit: 'equal' | 'proportional';
   /** Combined peak of all workers in TFLOP/s, the denominator of `mfu` in metrics.jsonl. 0 uses the peak that workers measure when they start (native engine). Default `0`, a number from 0 to 1000000000. */
   peakTflops: number;
-  /** Parameters to train. all: every parameter. head: the output projection, unless it is also the token embedding. lastBlocks:N, such as lastBlocks:1: the last N blocks, the final layer norm and that head. Otherwise a pattern of names, or a list of these, such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments. Default `"all"`, all, head, lastBlocks:N, or a pattern of parameter names, or a list of them. */
+  /** Parameters to train. all: every parameter, or with LoRA (`model.loraRank`) only its factors and a head for labels. lora: only its factors. head: the output projection, unless it is also the token embedding. lastBlocks:N, such as lastBlocks:1: the last N blocks, the final layer norm and that head. Otherwise a pattern of names, or a list of these, such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments. Default `"all"`, all, lora, head, lastBlocks:N, or a pattern of parameter names, or a list of them. */
   trainable: string | string[];
   /** Worker processes to start on this machine. Default `1`, a whole number from 1 to 1024. */
   workers: number;

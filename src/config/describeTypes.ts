@@ -70,6 +70,6 @@ function typeText({ type, const: constant, enum: values, anyOf, items }: JsonTyp
   if (constant !== undefined) return `'${constant}'`;
   if (values !== undefined) return values.map((value) => `'${value}'`).join(' | ');
   if (anyOf !== undefined) return anyOf.map(typeText).join(' | ');
-  if (items !== undefined) return `${typeText(items)}[]`;
+  if (items !== undefined) return items.enum ? `(${typeText(items)})[]` : `${typeText(items)}[]`;
   return type === 'integer' ? 'number' : String(type);
 }

@@ -15,6 +15,7 @@ export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 
 
 /** Bytes that training needs on one worker. */
 export interface MemoryEstimate {
+  /** Their values, and with LoRA a second copy of the adapted weights. */
   readonly parameters: number;
   readonly gradients: number;
   /** AdamW's first and second moments. */
@@ -68,7 +69,7 @@ export function memoryPerWorker(
   const total = engine.memory().bytesPeak;
   const bytesOf = (groups: readonly TensorGroup[]) => groups.reduce((sum, { length }) => sum + 4 * length, 0);
   return {
-    parameters: bytesOf(parameters.allValues),
+    parameters: bytesOf(parameters.allValues) + parameters.derivedBytes,
     gradients: bytesOf([parameters.grads]),
     moments: bytesOf([parameters.m, parameters.v]),
     activations: total - state,

@@ -135,6 +135,7 @@ export class Model {
     const end = Math.max(...positions) + tokens.shape[1]!;
     const { blockSize } = this.config;
     invariant(end <= blockSize, `a sequence of ${end} tokens is longer than blockSize ${blockSize}`);
+    this.#parameters.refresh();
     return this.#network.forward(new Pass(tape, tokens, this.#parameters, options), tokens);
   }
 

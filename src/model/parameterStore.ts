@@ -3,12 +3,14 @@
  * in the same order (parameterOrder.ts). The store fills, reads and writes them; the model defines their meaning.
  */
 import type { IsTrained, ParameterSpec } from '../architecture/parameters.ts';
+import { isTrainedBy } from '../architecture/trainable.ts';
 import { type RandomKey, randomKey } from '../base/counterRandom.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Tensor, TensorGroup } from '../engine/tensor.ts';
+import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
 import { fillNormal } from './normalRandom.ts';
 
 /** What is allocated besides the values. */
@@ -31,6 +33,8 @@ export interface Parameter {
   readonly value: Tensor;
   /** Its accumulated gradient; undefined if it is frozen, and outside training. */
   readonly grad: Tensor | undefined;
+  /** The matrix that replaces `value` in computations; undefined without an adapter. */
+  readonly adapted?: AdaptedWeight<Parameter> | undefined;
 }
 
 /** All parameters of a model, with their gradients and AdamW's moments during training. */
@@ -48,6 +52,10 @@ export class Parameters {
   /** The values of the other parameters, in the order of `specs`. */
   readonly #frozen: TensorGroup | undefined;
   readonly #indexOf: ReadonlyMap<string, number>;
+  readonly #adapted: readonly AdaptedWeight<Parameter>[];
+  /** Matrices that follow from the values: those of adapted weights, and their factors. */
+  readonly #derived: TensorGroup | undefined;
+  #isDerivedStale = true;
 
   /**
    * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, and only for parameters selected by
@@ -56,7 +64,7 @@ export class Parameters {
   constructor(engine: Engine, specs: readonly ParameterSpec[], options: ParametersOptions) {
     checkOptionNames('Parameters', options, optionNames);
     this.#engine = engine;
-    const isTrained: IsTrained = options.isTrained ?? (({ trainable = true }) => trainable);
+    const isTrained: IsTrained = options.isTrained ?? isTrainedBy('all');
     const [trained, frozen] = partition(specs, (spec) => !options.training || isTrained(spec));
     invariant(trained.length > 0, 'expected at least one parameter that is trained');
     this.trained = trained;
@@ -69,12 +77,53 @@ export class Parameters {
       ? { params: allocate(), grads: allocate(), m: allocate(), v: allocate() }
       : { params: allocate() };
     this.#frozen = frozen.length > 0 ? engine.allocGroup(shapesOf(frozen)) : undefined;
-    this.list = this.specs.map(({ name }, index) => ({
+    const list = this.specs.map(({ name }, index) => ({
       index,
       name,
       value: this.#tensor('params', index),
       grad: this.#groups.grads?.tensors[index],
+      adapted: undefined as AdaptedWeight<Parameter> | undefined,
     }));
+    this.list = list;
+    const adapted = this.specs.flatMap(({ adapter }, index) => (adapter === undefined ? [] : [{ adapter, index }]));
+    if (adapted.length > 0) {
+      const shapes = adapted.map(({ adapter: { a, b }, index }) => {
+        const [rank, outputs] = [a.shape[0]!, b.shape[0]!];
+        return [this.specs[index]!.shape, [rank, outputs], [rank, rank]];
+      });
+      this.#derived = engine.allocGroup(shapes.flat());
+      const { tensors } = this.#derived;
+      for (const [i, { adapter, index }] of adapted.entries()) {
+        const [effective, scaledB, identity] = tensors.slice(3 * i) as [Tensor, Tensor, Tensor];
+        engine.upload(identity, scaledIdentity(identity.shape[0]!, adapter.scale));
+        const [a, b] = [this.get(adapter.a.name), this.get(adapter.b.name)];
+        const weight = list[index]!;
+        weight.adapted = new AdaptedWeight(engine, a, b, {
+          weight: weight.value,
+          effective,
+          scaledB,
+          scaledIdentity: identity,
+        });
+      }
+    }
+    this.#adapted = list.flatMap(({ adapted: each }) => each ?? []);
+  }
+
+  /** Memory of the matrices that follow from the values, such as those of adapted weights; in bytes. */
+  get derivedBytes(): number {
+    return 4 * (this.#derived?.length ?? 0);
+  }
+
+  /** Values were written without a method of this class: what follows from them is computed again before its next use. */
+  valuesChanged(): void {
+    this.#isDerivedStale = true;
+  }
+
+  /** Brings the matrices of adapted weights up to date, if values have changed. Call it before their use; a model does. */
+  refresh(): void {
+    if (!this.#isDerivedStale) return;
+    for (const each of this.#adapted) each.rebuild();
+    this.#isDerivedStale = false;
   }
 
   /** The values of the trained parameters, in one block as long as `grads`, `m` and `v`. Outside training: all values. */
@@ -147,6 +196,13 @@ export class Parameters {
     await this.#engine.download(this.#tensor(part, index), into);
   }
 
+  /** Copies out what the model computes with: the value of a parameter, or with an adapter the matrix to which that is added. */
+  async readMerged(index: number, into: Float32Array): Promise<void> {
+    this.refresh();
+    const { adapted, value } = this.list[index]!;
+    await this.#engine.download(adapted?.effective ?? value, into);
+  }
+
   /** Host memory for one tensor, to be filled for `writeTensor`: the tensor's own if the device uses the host's memory. */
   hostTensor(part: StatePart | 'grads', index: number): Float32Array {
     const [group, at] = this.#place(part, index);
@@ -157,6 +213,7 @@ export class Parameters {
   /** Overwrites one tensor; `data` has its size. */
   writeTensor(part: StatePart | 'grads', index: number, data: Float32Array): void {
     this.#engine.upload(this.#tensor(part, index), data);
+    if (part === 'params') this.valuesChanged();
   }
 
   /** Copies a complete part out, tensor after tensor in the order of `specsOf(part)`, unpadded: `into` has as many elements. */

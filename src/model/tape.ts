@@ -136,12 +136,12 @@ export class Tape {
     }
     const out = this.#recording.variable(shape, dtype);
     // The input of the activation is kept only if a backward needs it.
-    if (kind && needsGrad({ variables: [x], parameters: [weight, bias] })) {
+    if (kind && needsGrad({ variables: [x], parameters: parametersOf(layer) })) {
       out.activation = { kind, preActivation: this.#recording.buffers.alloc(out.shape, out.dtype) };
     }
     this.#engine.linearForward({
       inp: x.value,
-      weight: weight.value,
+      weight: factorOf(weight),
       weightTransposed,
       out: out.value,
       ...(bias && { bias: bias.value }),
@@ -154,11 +154,11 @@ export class Tape {
   }
 
   #recordLinear(out: Variable, x: Variable, layer: LinearLayer): Variable {
-    const { weight, bias, residual } = layer;
+    const { residual } = layer;
     const inp = save(x);
     if (residual) use(residual);
     const scratch = out.activation ? [out.activation.preActivation] : [];
-    const parameters = [weight, bias];
+    const parameters = parametersOf(layer);
     return this.#recording.record(out, scratch, { variables: [x, residual], parameters }, (dout) => {
       if (needsGrad({ variables: [x], parameters })) this.#linearBackward(out, dout, x, inp, layer);
       if (residual?.needsGrad) this.#recording.handOn(out, residual);
@@ -168,12 +168,14 @@ export class Tape {
   /** The gradients of the layer's factors; `out.grad` remains that of the residual. */
   #linearBackward(out: Variable, dout: Tensor, x: Variable, inp: Tensor, layer: LinearLayer): void {
     const { weight, weightTransposed = false, dropout } = layer;
+    const gradient = weight.adapted?.isTrained ? this.#zeros(weight.value.shape) : undefined;
     if (out.activation && !out.gradIsOfPreActivation) {
       const { kind, preActivation } = out.activation;
       this.#engine.activationBackward({ kind, dinp: dout, dout, inp: preActivation });
     }
     const dsum = dropout ? this.#dropped(dout, dropout) : dout;
-    const shared = { inp, weight: weight.value, weightTransposed, dout: dsum, ...gradientsOf(layer) };
+    const gradients = { ...gradientsOf(layer), ...(gradient && { dweight: gradient }) };
+    const shared = { inp, weight: factorOf(weight), weightTransposed, dout: dsum, ...gradients };
     if (x.activation && x.uses === 1) {
       // Nothing else adds to the gradient of x, so the gradient of the sum can be computed at once.
       x.grad = this.#recording.buffers.alloc(x.shape, x.dtype);
@@ -183,6 +185,11 @@ export class Tape {
       this.#recording.flow(x, (into) => this.#engine.linearBackward({ ...shared, ...into }));
     }
     if (dsum !== dout) this.#recording.buffers.release(dsum);
+    if (gradient !== undefined) {
+      weight.adapted!.project(gradient, this.#recording.buffers);
+      if (weight.grad !== undefined) this.#engine.add({ out: weight.grad, a: weight.grad, b: gradient });
+      this.#recording.buffers.release(gradient);
+    }
   }
 
   /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. With the starts of documents [B, T], each document by itself. */
@@ -314,12 +321,27 @@ export class Tape {
     this.#recording.discard();
   }
 
+  #zeros(shape: Shape): Tensor {
+    const zeros = this.#recording.buffers.alloc(shape);
+    this.#engine.zero(zeros);
+    return zeros;
+  }
+
   /** A copy of `dout` without the elements that dropout dropped. */
   #dropped(dout: Tensor, dropout: Dropout): Tensor {
     const out = this.#recording.buffers.alloc(dout.shape, this.#operandType);
     this.#engine.dropout({ out, inp: dout, dropout });
     return out;
   }
+}
+
+/** What a product with this weight reads. */
+function factorOf({ adapted, value }: Parameter): Tensor {
+  return adapted?.effective ?? value;
+}
+
+function parametersOf({ weight, bias }: Affine): (Parameter | undefined)[] {
+  return [weight, bias, weight.adapted?.a, weight.adapted?.b];
 }
 
 /** The tensors that accumulate the gradients of the trained ones. */

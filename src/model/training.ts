@@ -229,6 +229,7 @@ export class Trainer {
     const { trained, values: params, grads, m, v } = this.parameters;
     const decays = trained.map(({ decay }) => (decay ? weightDecay : 0));
     this.engine.adamw({ params, grads, m, v, ...shared, weightDecay: decays, gradScale, zeroGrads: true });
+    this.parameters.valuesChanged();
     this.#gradsAreZero = true;
     return { gradNorm };
   }

@@ -5,6 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { loraOf } from '../architecture/lora.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import {
   architectureOf,
@@ -17,6 +18,7 @@ import {
 import { declaredTensors } from '../architecture/trainable.ts';
 import { invariant, UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
+import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { hashFile } from '../base/wholeFiles.ts';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -59,6 +61,7 @@ export async function openInitialWeights(
 ): Promise<WeighedConfig> {
   const { from } = given.model;
   const checkpoint = await findCheckpoint({ path: from, cwd, onWarning: messages.warn, verify: 'model' });
+  if (checkpoint.trainingProblem !== undefined) throw new UserError(checkpoint.trainingProblem);
   const model = withSizes(given, checkpoint.modelConfig, chosen);
   const tokenizer = hasTokenizer(checkpoint) ? await openTokenizer(checkpoint) : undefined;
   if (tokenizer === undefined) {
@@ -99,12 +102,18 @@ function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonl
   const [wanted, has] = [{ ...given } as Readonly<Record<string, unknown>>, withAddedKeys(sizes)];
   const { trainingKeys, addedKeys, keys } = architectureOf(sizes);
   const isAbsent = (key: string, value: unknown) => isSameValue(value, keys.shape[key]?.safeParse(undefined).data);
+  const lora: Readonly<Record<string, unknown>> = { ...loraOf(sizes) };
   const own: Record<string, unknown> = {};
   for (const key of Object.keys(given)) {
     const value = wanted[key];
     if (key === 'from' || !chosen.includes(`model.${key}`)) continue;
     if (trainingKeys.includes(key)) own[key] = value;
-    else if (addedKeys.includes(key) && (isAbsent(key, has[key]) || isAbsent(key, value))) own[key] = value;
+    else if (key in lora && !isSameValue(value, lora[key])) {
+      throw new UserError(
+        `model.${key} is ${JSON.stringify(value)}, but the weights of ${given.from} have adapters with ${JSON.stringify(lora[key])}: ` +
+          `omit model.${key} to train these further, or first merge them (${ownCommand('merge')})`,
+      );
+    } else if (addedKeys.includes(key) && (isAbsent(key, has[key]) || isAbsent(key, value))) own[key] = value;
     // 0 uses the actual size.
     else if (!isSameValue(value, has[key]) && !(key === 'vocabSize' && value === 0)) {
       const its = key in has ? `have ${JSON.stringify(has[key])}` : `are of a ${sizes.architecture}`;

@@ -42,15 +42,27 @@ export async function loadModel(options: LoadModelOptions): Promise<LoadedModel>
   const checkpoint = await findCheckpoint({ ...options, verify: 'model' });
   const tokenizer = await openTokenizer(checkpoint);
   const runConfig = readRunConfig(checkpoint);
+  const { engine, parameters } = await loadParameters(checkpoint, options);
+  const model = new Model(engine, checkpoint.modelConfig, parameters);
+  const description = describe(checkpoint, parameters.count, { engine, cwd: options.cwd });
+  return { checkpoint, tokenizer, engine, model, runConfig, description };
+}
+
+/**
+ * Starts an engine and fills in the parameters of a checkpoint.
+ * @returns the engine, which the caller ends with `dispose`, and the parameters on it
+ */
+export async function loadParameters(
+  checkpoint: Checkpoint,
+  options: Pick<LoadModelOptions, 'engine' | 'onWarning'>,
+): Promise<{ readonly engine: Engine; readonly parameters: Parameters }> {
   const warning = await engineWarning(await selectEngine(options.engine));
   if (warning !== undefined) options.onWarning(warning);
   const engine = await createEngine(options.engine);
   try {
     const parameters = new Parameters(engine, parameterSpecs(checkpoint.modelConfig), { training: false });
     await fillParameters(parameters, checkpoint);
-    const model = new Model(engine, checkpoint.modelConfig, parameters);
-    const description = describe(checkpoint, parameters.count, { engine, cwd: options.cwd });
-    return { checkpoint, tokenizer, engine, model, runConfig, description };
+    return { engine, parameters };
   } catch (error) {
     await engine.dispose();
     throw error;

@@ -1,4 +1,5 @@
 /** Everything that a run needs before it starts. It finds errors before a worker starts or anything is written. */
+import { loraOf } from '../architecture/lora.ts';
 import { modelDifference } from '../architecture/registry.ts';
 import { declaredTensors, type Trainable } from '../architecture/trainable.ts';
 import { UserError } from '../base/errors.ts';
@@ -134,6 +135,11 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   if (longer !== undefined) messages.note(longer);
   const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });
   if (resume !== undefined) checkResume(resume, config, data, messages);
+  else if (weights === undefined && loraOf(config.model) !== undefined) {
+    messages.warn(
+      'model.loraRank adds adapters to random weights, which stay random: name the weights to adapt with --init-from (model.from)',
+    );
+  }
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
   return { config, folder, store, resume, weights, data, validationText, worldSize, minWorkers };

@@ -186,10 +186,11 @@ export class ReplicaTasks {
     await engine.snapshot(trainer.parameters.state, state);
   }
 
-  /** The inverse of `exportState`. */
+  /** The inverse of `exportState`. Required after any change of the state, even if `state` is the engine's own memory. */
   async importState({ state }: StateTask): Promise<void> {
     const { engine, trainer } = this.#built();
     for (const [i, group] of trainer.parameters.state.entries()) engine.copyIn(group, 0, group.length, state[i]!);
+    trainer.parameters.valuesChanged();
     await engine.finish();
   }
 

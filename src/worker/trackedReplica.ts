@@ -136,6 +136,6 @@ export class TrackedReplica {
       const { message, payload } = await inbox.take('stateChunk');
       if (message.term === term) receiver.add(message.offset, payload);
     }
-    if (!own) await inbox.orEnd(this.#replica.importState({ state }));
+    await inbox.orEnd(this.#replica.importState({ state })); // also tells the replica that its own memory has changed
   }
 }

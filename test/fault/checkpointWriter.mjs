@@ -61,6 +61,9 @@ const modelConfig = {
   activation: 'gelu',
   tiedHead: true,
   labels: [],
+  loraRank: 0,
+  loraAlpha: 16,
+  loraTargets: ['c_attn'],
 };
 const tensors = networkOf(modelConfig).specs.map(({ name, shape }) => ({ name, shape }));
 const trainer = {

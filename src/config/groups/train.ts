@@ -53,8 +53,8 @@ export const train = z
       .default('all')
       .meta({
         description:
-          'Parameters to train. all: every parameter. head: the output projection, unless it is also the token embedding. lastBlocks:N, such as lastBlocks:1: the last N blocks, the final layer norm and that head. Otherwise a pattern of names, or a list of these, such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments.',
-        expects: 'all, head, lastBlocks:N, or a pattern of parameter names, or a list of them',
+          'Parameters to train. all: every parameter, or with LoRA (`model.loraRank`) only its factors and a head for labels. lora: only its factors. head: the output projection, unless it is also the token embedding. lastBlocks:N, such as lastBlocks:1: the last N blocks, the final layer norm and that head. Otherwise a pattern of names, or a list of these, such as `[transformer.h.3.*, transformer.ln_f.*]`, in which * matches any characters. A pattern that begins with * needs quotes, as in `["*.attn.*"]`. The other parameters are frozen: they keep their initial values and have no gradients or moments.',
+        expects: 'all, lora, head, lastBlocks:N, or a pattern of parameter names, or a list of them',
       }),
     workers: whole({ default: 1, min: 1, max: 1024, doc: 'Worker processes to start on this machine.' }),
     hashEverySteps: whole({

@@ -6,16 +6,19 @@ import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
 import { Float64Engine, numbers } from './float64Engine.ts';
+import { loraConfig } from './loraSuite.ts';
 import { dropoutSource, randomBatch, variants } from './tinyModels.ts';
 
 const step = 1e-5;
 /** A central difference is off by about step² of the third derivative, and by 1e-14 of the loss divided by the step. */
 const tolerance = 1e-6;
 
+const smallLora = { ...loraConfig, vocabSize: 7, blockSize: 5, nLayer: 1, nEmbd: 8 };
+
 describe('complete model, every parameter', () => {
-  it.each(variants)('$name', ({ config }) => {
+  it.each([...variants, { name: 'lora', config: smallLora }])('$name', ({ config }) => {
     const engine = new Float64Engine();
-    const parameters = new Parameters(engine, parameterSpecs(config), { training: true });
+    const parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained: () => true });
     parameters.initialise(3);
     // Away from the initial point, where biases are 0 and layer norms 1, so that a swapped or missing term shows.
     for (const { value } of parameters.list) {
@@ -29,6 +32,7 @@ describe('complete model, every parameter', () => {
     const tape = new Tape(engine);
     const forward = (withGradient: boolean): number => {
       const lossScale = withGradient ? 1 : undefined;
+      parameters.valuesChanged(); // they are written in place
       const losses = model.losses(tape, tokens, targets, { lossScale, dropout: dropoutSource() });
       return numbers(losses.value).reduce((total, loss) => total + loss, 0);
     };

@@ -2,21 +2,19 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { isTrainedBy } from '../../../src/architecture/trainable.ts';
-import { type Batch, samplesOf } from '../../../src/base/batch.ts';
+import { samplesOf } from '../../../src/base/batch.ts';
 import { addSums, meansOf, noSums } from '../../../src/base/sums.ts';
 import { learningRateAt } from '../../../src/coordinator/core/schedule.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
-import { Tape } from '../../../src/model/tape.ts';
-import { type MicroStepOptions, Trainer } from '../../../src/model/training.ts';
-import { type TokenBatch, targetsOf } from '../../../src/task/nextToken.ts';
+import { Trainer } from '../../../src/model/training.ts';
 import { relativeError } from '../kernels/harness.ts';
 import { Float64Engine } from './float64Engine.ts';
 import { headCases } from './headCases.ts';
+import { loraSuite } from './loraSuite.ts';
 import { fixtureTraining, fixtureVariants, initialParameters } from './pytorchFixtures.ts';
 import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
+import { expectClose, expectGradients, logitsOf, meanLoss, read, relative, split, tolerance } from './trainers.ts';
 
-/** Relative to the largest magnitude in each tensor. */
-const tolerance = 1e-4;
 /** The same for gradients of classes and scores, which come from one position of a row. */
 const headTolerance = 1e-5;
 
@@ -172,6 +170,8 @@ export function modelSuite(
       },
     );
 
+    loraSuite(() => engine);
+
     it('an untrained model predicts nothing: its loss is the logarithm of the vocabulary', async () => {
       const config: Gpt2Config = { ...tinyConfig, vocabSize: 300, nEmbd: 32, blockSize: 16 };
       const trainer = new Trainer(engine, config, { seed: 2 });
@@ -225,47 +225,3 @@ function fromFixture(engine: Engine, config: Gpt2Config): Trainer {
   }
   return trainer;
 }
-
-function meanLoss(batch: Batch): MicroStepOptions {
-  return { ...batch, lossScale: 1 / targetsOf(batch) };
-}
-
-/** The samples of a batch in microbatches of these sizes. */
-function split(batch: Batch, sizes: readonly number[]): Batch[] {
-  let from = 0;
-  return sizes.map((size) => {
-    from += size;
-    return samplesOf(batch, from - size, size);
-  });
-}
-
-async function logitsOf({ engine, model }: Trainer, { sampleCount, arrays }: TokenBatch): Promise<Float32Array> {
-  const tape = new Tape(engine);
-  const logits = model.forward(tape, tape.upload(arrays.tokens.data, [sampleCount, ...arrays.tokens.shape])).value;
-  const into = new Float32Array(logits.size);
-  await engine.download(logits, into);
-  tape.discard();
-  return into;
-}
-
-async function read({ parameters }: Trainer, part: 'params' | 'grads'): Promise<Map<string, Float32Array>> {
-  const result = new Map<string, Float32Array>();
-  for (const [index, { name, size }] of parameters.specs.entries()) {
-    const into = new Float32Array(size);
-    await parameters.readTensor(part, index, into);
-    result.set(name, into);
-  }
-  return result;
-}
-
-async function expectGradients(trainer: Trainer, expected: ReadonlyMap<string, Float32Array>): Promise<void> {
-  const actual = await read(trainer, 'grads');
-  expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
-  for (const [name, gradient] of actual) expectClose(gradient, expected.get(name)!, name);
-}
-
-function expectClose(actual: Float32Array, expected: Float32Array, what: string): void {
-  expect(relativeError(actual, expected), what).toBeLessThan(tolerance);
-}
-
-const relative = (actual: number, expected: number): number => Math.abs(actual / expected - 1);

@@ -21,6 +21,9 @@ export const tinyModel: Gpt2Config = {
   activation: 'gelu',
   tiedHead: true,
   labels: [],
+  loraRank: 0,
+  loraAlpha: 16,
+  loraTargets: ['c_attn'],
 };
 
 /** Tensors in an order that is not that of their declaration, as the model layer's is not. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import { trainedCount } from '../../../src/architecture/trainable.ts';
 import { checkpointCopyBytes, memoryPerWorker } from '../../../src/model/memoryPlan.ts';
 
 const gpt2: Gpt2Config = {
@@ -64,6 +65,33 @@ describe('memoryPerWorker', () => {
     const last = memoryPerWorker({ ...gpt2, labels: ['a', 'b'] }, { microBatchSize: 4, trainable: 'head' });
     expect(last).toMatchObject({ gradients: 4 * 2 * 768, moments: 8 * 2 * 768 });
     expect(last.activations).toBeLessThan(single.activations / 7);
+  });
+
+  it.each([
+    { rank: 8, targets: ['c_attn'] as const, trained: 294_912, adapted: 12 * 3 * 768 * 768, widest: 3 },
+    {
+      rank: 16,
+      targets: ['c_attn', 'c_proj', 'c_fc'] as const,
+      trained: 2_359_296,
+      adapted: 12 * 12 * 768 * 768,
+      widest: 4,
+    },
+  ])('has moments of $trained parameters with LoRA of rank $rank, and the adapted weights twice', (lora) => {
+    const { rank, targets, trained, adapted, widest } = lora;
+    const all = memoryPerWorker(gpt2, { microBatchSize: 4 });
+    const config: Gpt2Config = { ...gpt2, loraRank: rank, loraTargets: [...targets] };
+    const plan = memoryPerWorker(config, { microBatchSize: 4 });
+    expect(trainedCount(config, 'all')).toBe(trained);
+    expect(trainedCount(config, 'lora')).toBe(trained);
+    expect(plan).toMatchObject({ gradients: 4 * trained, moments: 8 * trained });
+    // Beside both: scale · Bᵀ of each, and scale · I.
+    const small = plan.parameters - all.parameters - 4 * (trained + adapted);
+    expect(small).toBeGreaterThan(0);
+    expect(small).toBeLessThan(4 * trained);
+    expect(plan.total).toBe(plan.parameters + plan.gradients + plan.moments + plan.activations);
+    // Backward holds the gradient of one adapted weight at a time, which it does not have without LoRA.
+    expect(plan.activations - all.activations).toBeLessThanOrEqual(4 * (widest * 768 * 768 + rank * widest * 768));
+    expect(checkpointCopyBytes(config)).toBe(all.parameters + 3 * 4 * trained);
   });
 
   it('can plan what no machine holds', () => {

@@ -115,6 +115,47 @@ it('adds a classification head, with the values that the seed gives it in a new 
   expect(plain.parameters).toEqual(given);
 });
 
+/** The parameters that begin the run, by name. */
+async function begunWith({ store, weights, config, data }: Run): Promise<Map<string, Float32Array>> {
+  const { path } = await writeInitialCheckpoint(store, weights!, { config, data });
+  return await parametersOf(await openCheckpoint(path));
+}
+
+it('adds adapters, with the values of the seed, and trains those of its weights further', async () => {
+  notes.length = 0;
+  const set = [`data.text=${text}`, 'eval.everySteps=0'];
+  const lora = ['model.loraRank=2', 'model.loraTargets=[mlp.c_proj]'];
+  const run = await prepare('sharded', [...set, ...lora]);
+  expect(notes.join()).toMatch(
+    /LoRA of rank 2 and alpha 16 on mlp\.c_proj, .*; new, .*: transformer\.h\.0\.mlp\.c_proj\.lora_A/,
+  );
+  const [begun, given] = [await begunWith(run), await parametersOf(run.weights!.checkpoint)];
+  expect(begun.size).toBe(given.size + 4);
+  for (const [name, values] of given) expect(begun.get(name), name).toEqual(values);
+  expect(begun.get('transformer.h.1.mlp.c_proj.lora_B.weight')).toEqual(new Float32Array(16 * 2));
+  const a = begun.get('transformer.h.1.mlp.c_proj.lora_A.weight')!;
+  const variance = a.reduce((sum, x) => sum + x * x, 0) / a.length;
+  expect(variance * 3 * 64).toBeGreaterThan(0.7);
+  expect(variance * 3 * 64).toBeLessThan(1.3);
+  // Its checkpoint has only moments of the adapters, and its adapters stay as they are.
+  const folder = join(run.store.directory, 'step-00000000');
+  const { moments } = await openCheckpoint(folder);
+  expect(moments.toSorted()).toEqual([...begun.keys()].filter((name) => !given.has(name)).toSorted());
+  expect(await begunWith(await prepare(folder, set))).toEqual(begun);
+  expect(await begunWith(await prepare(folder, [...set, ...lora]))).toEqual(begun);
+  for (const other of ['model.loraRank=0', 'model.loraAlpha=8', 'model.loraTargets=[c_attn]']) {
+    await expect(prepare(folder, [...set, other])).rejects.toThrow(
+      /have adapters with .* first merge them \(.*\w+ merge\)/,
+    );
+  }
+});
+
+it('warns of adapters of random weights', async () => {
+  notes.length = 0;
+  await prepare('', [`data.text=${text}`, 'model.loraRank=2'], { initFrom: undefined });
+  expect(notes.join()).toContain('model.loraRank adds adapters to random weights, which stay random');
+});
+
 it.each<[string, string[], string]>([
   ['sharded', ['model.nLayer=3'], 'model.nLayer is 3, but the weights of sharded have 2: omit model.nLayer'],
   ['sharded', ['data.tokenizer=char'], 'data.tokenizer is char, but the weights of sharded were trained with byte'],

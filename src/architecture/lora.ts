@@ -1,0 +1,78 @@
+/**
+ * LoRA (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, https://arxiv.org/abs/2106.09685): keys and declarations of
+ * low-rank additions to linear layers. The weights themselves are frozen, unless the run names them. Rationale: docs/decisions/lora.md.
+ */
+import { choices, real, whole } from '../base/keyTypes.ts';
+import type { Adapter, Declarations } from './parameters.ts';
+
+/** Names of linear layers of GPT-2, as in PEFT's `target_modules`. */
+export const loraTargetNames = ['c_attn', 'c_proj', 'attn.c_proj', 'c_fc', 'mlp.c_proj'] as const;
+
+/** The keys of a model that can have adapters. */
+export const loraKeys = {
+  loraRank: whole({
+    default: 0,
+    max: 65_536,
+    doc: 'Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`.',
+  }),
+  loraAlpha: real({
+    default: 16,
+    min: 0,
+    max: 1e6,
+    doc: 'Scale of what LoRA adds, multiplied by 1 / loraRank.',
+  }),
+  loraTargets: choices(loraTargetNames, {
+    default: ['c_attn'],
+    doc: 'Linear layers that LoRA adapts, in every block. A name without attn or mlp means both.',
+  }),
+};
+
+/** What the adapters of a model are. */
+export interface Lora {
+  readonly loraRank: number;
+  readonly loraAlpha: number;
+  readonly loraTargets: (typeof loraTargetNames)[number][];
+}
+
+/** The keys of a model, in which those of adapters may be missing. */
+export type MaybeLora = { readonly architecture: string } & Partial<Lora>;
+
+/** The adapters of a model; undefined if it has none. */
+export function loraOf({ loraRank = 0, loraAlpha = 16, loraTargets = ['c_attn'] }: MaybeLora): Lora | undefined {
+  return loraRank > 0 ? { loraRank, loraAlpha, loraTargets } : undefined;
+}
+
+/** The model that remains when adapters are added to their weights. */
+export function withoutLora<Config extends MaybeLora>(config: Config): Config {
+  const { loraRank: _, loraAlpha: __, loraTargets: ___, ...others } = config;
+  return others as Config;
+}
+
+/** What the adapters are, for the summary of a model; empty without any. */
+export function loraSummary(config: MaybeLora): string {
+  const lora = loraOf(config);
+  if (lora === undefined) return '';
+  return `, LoRA of rank ${lora.loraRank} and alpha ${lora.loraAlpha} on ${lora.loraTargets.join(', ')}`;
+}
+
+/** Whether `targets` name this layer: `c_proj` and `attn.c_proj` both name `attn.c_proj`. */
+export function isTarget(layer: string, targets: readonly string[]): boolean {
+  return targets.some((target) => layer === target || layer.endsWith(`.${target}`));
+}
+
+/**
+ * Declares the adapter of a weight [inputs, outputs]: A normal with the variance 1 / (3 · inputs) of PyTorch's linear layers, which PEFT
+ * uses too, and B zero, so that the first step computes with the weight itself.
+ */
+export function declareAdapter(
+  declare: Declarations,
+  [inputs, outputs]: readonly [number, number],
+  { loraRank: rank, loraAlpha: alpha }: Lora,
+): Adapter {
+  const factors = declare.marked({ isAdapter: true, trainable: true });
+  return {
+    a: factors.parameter('lora_A.weight', [rank, inputs], { std: 1 / Math.sqrt(3 * inputs) }),
+    b: factors.parameter('lora_B.weight', [outputs, rank], { constant: 0 }),
+    scale: alpha / rank,
+  };
+}

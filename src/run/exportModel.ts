@@ -1,0 +1,157 @@
+/** Models with adapters as folders for other programs: merged into ordinary weights (`launch merge`), or the adapters alone (`launch export`). */
+import { type Lora, loraOf, withoutLora } from '../architecture/lora.ts';
+import { labelsOf, networkOf } from '../architecture/registry.ts';
+import { UserError } from '../base/errors.ts';
+import { type NewFile, refuseExisting, writeNewFolder } from '../base/newFolder.ts';
+import { ownCommand } from '../base/ownCommand.ts';
+import { shortPath } from '../base/shortPath.ts';
+import { userPath } from '../base/userPath.ts';
+import { type Checkpoint, isCheckpointFolder } from '../checkpoint/checkpoint.ts';
+import { CONFIG_FILE, MODEL_FILE } from '../checkpoint/manifest.ts';
+import { encodeModelConfig } from '../checkpoint/modelConfig.ts';
+import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, encodeAdapterConfig, peftName } from '../checkpoint/peftAdapter.ts';
+import { encodeSafetensorsHeader } from '../checkpoint/safetensors.ts';
+import type { EngineOptions } from '../engine/registry.ts';
+import type { Parameters } from '../model/parameterStore.ts';
+import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
+import { hasTokenizer, loadParameters, openTokenizer } from './loadModel.ts';
+
+/**
+ * Writes the model with its adapters added to the weights, in Hugging Face's layout. The engine adds them as it does for training and
+ * generation, so the folder's model computes the same bits on it.
+ * @param out the new folder, relative to `cwd`
+ * @returns its path, and a description of the engine
+ * @throws UserError for a model without adapters, and if `out` exists
+ */
+export async function mergeModel(
+  choice: CheckpointChoice & { readonly engine: EngineOptions },
+  out: string,
+): Promise<{ readonly path: string; readonly engine: string }> {
+  const path = userPath(choice.cwd, out);
+  const checkpoint = await findCheckpoint({ ...choice, verify: 'model' });
+  adaptersOf(checkpoint);
+  await refuseExisting(path);
+  const tokenizer = hasTokenizer(checkpoint) ? await openTokenizer(checkpoint) : undefined;
+  const { engine, parameters } = await loadParameters(checkpoint, choice);
+  try {
+    await writeNewFolder(path, mergedFiles(checkpoint, parameters, tokenizer?.endOfText));
+    return { path, engine: engine.description };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function* mergedFiles(
+  { modelConfig, tokenizerFiles }: Checkpoint,
+  parameters: Parameters,
+  endOfText: number | undefined,
+): Generator<NewFile> {
+  const config = withoutLora(modelConfig);
+  const texts = { [CONFIG_FILE]: encodeModelConfig(config, endOfText), ...tokenizerFiles };
+  for (const [name, text] of Object.entries(texts)) yield textFile(name, text);
+  const { specs } = networkOf(config);
+  async function* content() {
+    yield encodeSafetensorsHeader(specs, { format: 'pt' });
+    for (const { name, size } of specs) {
+      const values = new Float32Array(size);
+      await parameters.readMerged(parameters.indexOf(name), values);
+      yield new Uint8Array(values.buffer);
+    }
+  }
+  yield { name: MODEL_FILE, content: content() };
+}
+
+/**
+ * Writes the adapters, and a head for labels, in PEFT's layout.
+ * @param out the new folder, relative to `cwd`
+ * @param base the weights to which they belong, which PEFT loads first: a folder, or a published name. Default: `model.from` of the run
+ * @returns the new folder's path, and the base that it names
+ * @throws UserError for a model without adapters, for one that has also trained other weights, for a base with other weights, and if `out` exists
+ */
+export async function exportAdapter(
+  choice: CheckpointChoice,
+  out: string,
+  base?: string,
+): Promise<{ readonly path: string; readonly base: string }> {
+  const path = userPath(choice.cwd, out);
+  await refuseExisting(path);
+  const checkpoint = await findCheckpoint({ ...choice, verify: 'all' });
+  const lora = adaptersOf(checkpoint);
+  const { specs } = networkOf(checkpoint.modelConfig);
+  const isClassifier = labelsOf(checkpoint.modelConfig).length > 0;
+  const belongs = specs.filter(({ isAdapter, isHead }) => isAdapter || (isHead && isClassifier));
+  const own = new Set(belongs.map(({ name }) => name));
+  const other = checkpoint.moments.find((name) => !own.has(name));
+  if (other !== undefined) {
+    throw new UserError(
+      `${shortPath(checkpoint.path)} has also trained ${other}, which an adapter cannot hold: write the complete model with ${ownCommand('merge')}`,
+    );
+  }
+  const named = await baseOf(checkpoint, choice, base, own);
+  await writeNewFolder(path, [
+    textFile(ADAPTER_CONFIG_FILE, encodeAdapterConfig(lora, named, isClassifier)),
+    { name: ADAPTER_FILE, content: adapterContent(checkpoint, belongs) },
+  ]);
+  return { path, base: named };
+}
+
+async function* adapterContent(checkpoint: Checkpoint, specs: readonly { name: string; shape: readonly number[] }[]) {
+  yield encodeSafetensorsHeader(
+    specs.map(({ name, shape }) => ({ name: peftName(name), shape })),
+    { format: 'pt' },
+  );
+  yield* checkpoint.stream(
+    'params',
+    specs.map(({ name }) => name),
+  );
+}
+
+/** The base as PEFT is to find it. A folder must have the weights that the run started with. */
+async function baseOf(
+  checkpoint: Checkpoint,
+  { cwd, onWarning }: CheckpointChoice,
+  base: string | undefined,
+  own: ReadonlySet<string>,
+): Promise<string> {
+  const config = checkpoint.trainer?.config as { model?: { from?: string } } | undefined;
+  const from = base ?? (config?.model?.from || undefined);
+  if (from === undefined) {
+    throw new UserError(
+      `${shortPath(checkpoint.path)} does not name the weights that its adapters were trained for: name their folder with --base`,
+    );
+  }
+  const folder = userPath(cwd, from);
+  const isFolder = (await isCheckpointFolder(folder)) || base === undefined;
+  if (!isFolder) return from; // the name of published weights
+  const found = await findCheckpoint({ path: from, cwd, onWarning, verify: 'model' });
+  const shared = checkpoint.tensors.filter(({ name }) => !own.has(name)).map(({ name }) => name);
+  const has = new Set(found.tensors.map(({ name }) => name));
+  for (const name of shared) {
+    if (has.has(name) && (await isSameTensor(checkpoint, found, name))) continue;
+    throw new UserError(
+      `${shortPath(found.path)} is not the base of ${shortPath(checkpoint.path)}: ${name} differs. Name the folder with the weights that the run started with (--base)`,
+    );
+  }
+  return found.path;
+}
+
+async function isSameTensor(one: Checkpoint, other: Checkpoint, name: string): Promise<boolean> {
+  const [bytes, others] = await Promise.all([one, other].map((each) => bytesOf(each, name)));
+  return bytes!.equals(others!);
+}
+
+async function bytesOf(checkpoint: Checkpoint, name: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function adaptersOf({ modelConfig, path }: Checkpoint): Lora {
+  const lora = loraOf(modelConfig);
+  if (lora !== undefined) return lora;
+  throw new UserError(`${shortPath(path)} has no adapters: it is a complete model already (model.loraRank is 0)`);
+}
+
+function textFile(name: string, text: string): NewFile {
+  return { name, content: [new TextEncoder().encode(text)] };
+}

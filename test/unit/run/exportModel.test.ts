@@ -1,0 +1,106 @@
+/** Models with adapters as folders: merged, and as an adapter of PEFT. The fixtures are those of test/parity/model/makePeftFixtures.py. */
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { packageRoot } from '../../../src/base/packageRoot.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { createEngine } from '../../../src/engine/registry.ts';
+import { Model } from '../../../src/model/model.ts';
+import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
+import { Parameters } from '../../../src/model/parameterStore.ts';
+import { Tape } from '../../../src/model/tape.ts';
+import { exportAdapter, mergeModel } from '../../../src/run/exportModel.ts';
+import { fillParameters } from '../../../src/run/loadModel.ts';
+import { relativeError } from '../../parity/kernels/harness.ts';
+import { cpu } from './trainedModel.ts';
+
+const fixtures = join(packageRoot, 'test/parity/model/fixtures/peft');
+const expected = JSON.parse(readFileSync(join(fixtures, 'expected.json'), 'utf8'));
+const tokens = Int32Array.from(expected.tokens as number[]);
+let cwd: string;
+beforeAll(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'lockstep-merge-'));
+  cpSync(fixtures, cwd, { recursive: true });
+});
+afterAll(() => rmSync(cwd, { recursive: true }));
+
+const choiceOf = (path: string) => ({ path, cwd, engine: cpu, onWarning: () => {} });
+
+async function logitsOf(path: string): Promise<Float32Array> {
+  const checkpoint = await openCheckpoint(path);
+  const engine = await createEngine(cpu);
+  const parameters = new Parameters(engine, parameterSpecs(checkpoint.modelConfig), { training: false });
+  await fillParameters(parameters, checkpoint);
+  const tape = new Tape(engine);
+  const { value } = new Model(engine, checkpoint.modelConfig, parameters).forward(tape, tape.upload(tokens, [3, 8]));
+  const logits = new Float32Array(value.size);
+  await engine.download(value, logits);
+  tape.discard();
+  await engine.dispose();
+  return logits;
+}
+
+it("has PEFT's logits for the last tokens of a classifier", async () => {
+  const logits = await logitsOf(join(cwd, 'classes'));
+  const last = Float32Array.from(
+    [0, 1, 2].flatMap((row) => [...logits.subarray((row * 8 + 7) * 3, (row * 8 + 8) * 3)]),
+  );
+  expect(relativeError(last, Float32Array.from(expected.adapters.classes.logits))).toBeLessThan(1e-5);
+});
+
+it.each(['lm', 'classes'])(
+  "merges %s into a folder of Hugging Face's, with the same logits to the bit",
+  async (name) => {
+    const { path } = await mergeModel(choiceOf(name), `merged/${name}`);
+    expect(readdirSync(path).sort()).toEqual(['config.json', 'model.safetensors']);
+    expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toMatchObject({
+      architectures: [name === 'lm' ? 'GPT2LMHeadModel' : 'GPT2ForSequenceClassification'],
+      model_type: 'gpt2',
+    });
+    const { modelConfig, tensors } = await openCheckpoint(path);
+    expect(modelConfig).toMatchObject({ loraRank: 0, labels: name === 'lm' ? [] : ['LABEL_0', 'LABEL_1', 'LABEL_2'] });
+    expect(tensors.some(({ name: each }) => each.includes('lora'))).toBe(false);
+    const logits = await logitsOf(path);
+    expect(logits.some((logit) => logit !== 0)).toBe(true);
+    expect(logits).toEqual(await logitsOf(join(cwd, name)));
+  },
+);
+
+it('refuses a folder that exists, and a model without adapters, and leaves nothing', async () => {
+  mkdirSync(join(cwd, 'there'));
+  await expect(mergeModel(choiceOf('lm'), 'there')).rejects.toThrow('there already exists: choose another folder');
+  await expect(exportAdapter(choiceOf('lm'), 'there', 'base')).rejects.toThrow('there already exists');
+  await expect(mergeModel(choiceOf('base'), 'new')).rejects.toThrow(
+    'base has no adapters: it is a complete model already',
+  );
+  await expect(exportAdapter(choiceOf('base'), 'new')).rejects.toThrow('has no adapters');
+  expect(existsSync(join(cwd, 'new'))).toBe(false);
+});
+
+it.each(['lm', 'classes'])("exports %s as PEFT has it, with the base's folder", async (name) => {
+  const { path, base } = await exportAdapter(choiceOf(name), `exported/${name}`, 'base');
+  expect(base).toBe(join(cwd, 'base'));
+  const [own, theirs] = [path, join(cwd, name)].map((folder) =>
+    JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')),
+  );
+  for (const [key, value] of Object.entries(own)) {
+    if (key === 'base_model_name_or_path') expect(value).toBe(base);
+    else if (key === 'modules_to_save' && name === 'classes')
+      expect(theirs[key]).toEqual(expect.arrayContaining(value as string[]));
+    else if (key === 'target_modules') expect([...(value as string[])].sort()).toEqual([...theirs[key]].sort());
+    else expect(value, key).toEqual(theirs[key]);
+  }
+  expect(await logitsOf(path)).toEqual(await logitsOf(join(cwd, name)));
+});
+
+it('exports for published weights by name, and refuses a base with other weights', async () => {
+  expect((await exportAdapter(choiceOf('lm'), 'published', 'openai-community/gpt2')).base).toBe(
+    'openai-community/gpt2',
+  );
+  await expect(exportAdapter(choiceOf('lm'), 'none')).rejects.toThrow('name their folder with --base');
+  await mergeModel(choiceOf('lm'), 'other');
+  await expect(exportAdapter(choiceOf('lm'), 'none', 'other')).rejects.toThrow(
+    /other is not the base of .*c_attn\.weight differs/,
+  );
+});
