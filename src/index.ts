@@ -104,6 +104,7 @@ export type {
   RankShare,
   StepMetrics,
 } from './records/metricsLog.ts';
+export type { Classification } from './run/classifyTexts.ts';
 export {
   type RestoreCheckpointOptions,
   type RestoredCheckpoint,

@@ -66,6 +66,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./export.ts')).exportCommand,
   },
   {
+    command: 'classify [text]',
+    describe: 'Classify texts with a trained classifier',
+    load: async () => (await import('./classify.ts')).classifyCommand,
+  },
+  {
     command: 'plot <runs..>',
     describe: 'Plot curves of one or more runs as SVG or PNG',
     load: async () => (await import('./plot.ts')).plotCommand,

@@ -1,5 +1,5 @@
 /** Checkpoints of a user's own training loop: the same files as a run writes, for the same readers. */
-import { modelDifference } from '../architecture/registry.ts';
+import { type ModelConfig, modelDifference } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import { stateParts } from '../base/stateParts.ts';
@@ -90,7 +90,7 @@ export async function saveCheckpoint(
     throw new UserError(`${name}: expected a whole number, 0 or more, received ${value}`);
   }
   const { model, parameters } = trainer;
-  const { config: parsed } = loadConfig({ config: { ...config, model: model.config }, cwd });
+  const { config: parsed } = loadConfig({ config: { ...config, model: recordedModel(model.config, config) }, cwd });
   const { seed, globalBatchSize } = parsed.train;
   // Without a config, the number of samples per step is unknown.
   const samplesOfSteps = config === undefined ? 0 : step * globalBatchSize;
@@ -122,6 +122,12 @@ export async function saveCheckpoint(
     await writer.abort();
     throw error;
   }
+}
+
+/** A config without such a task cannot have labels; those of the checkpoint are in its config.json. */
+function recordedModel(model: ModelConfig, config: ConfigInput | undefined): ModelConfig {
+  const { kind } = { kind: 'lm', ...config?.task };
+  return 'labels' in model && kind !== 'classify' && kind !== 'reward' ? { ...model, labels: [] } : model;
 }
 
 /**

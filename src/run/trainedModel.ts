@@ -5,6 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
+import { type Classification, classifyTexts } from './classifyTexts.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
@@ -127,6 +128,15 @@ export class TrainedModel {
       throw new UserError(`expected a text of at least 2 tokens to evaluate, received ${tokens.length}`);
     }
     return measures(await evaluateTokens(this.#loaded, [tokens]));
+  }
+
+  /**
+   * The class of each text, for a model with labels.
+   * @throws UserError for a model without classes, and for a text that is empty, too long, or has characters outside the vocabulary
+   */
+  async classify(texts: readonly string[]): Promise<Classification[]> {
+    this.#check();
+    return classifyTexts(this.#loaded, texts);
   }
 
   /** Releases memory and threads, once. Generation in progress ends with an error. */

@@ -89,6 +89,10 @@ const notRun: Record<string, string> = {
     'needs a run whose tokenizer has an end token; inspectRows.test.ts has one',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
+  'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
+  'launch classify --checkpoint runs/spam "You have won a prize, call now"':
+    'needs a classifier; classifier.test.ts has one',
+  'launch classify --checkpoint runs/spam --file messages.csv --json': 'needs a classifier; classifier.test.ts has one',
   'launch --init-from gpt2/ --set data.text=book.txt schedule.learningRate=3e-5 schedule.minLearningRate=0':
     'needs published weights; initFrom.test.ts has others',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
