@@ -80,12 +80,15 @@ it('takes a kind of device where it was written before there were indices', () =
 });
 
 describe('shipped configs', () => {
-  it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small'])('%s is shipped and loads', (name) => {
-    expect(shippedConfigs()).toContain(name);
-    const withoutEnding = loadConfig({ file: name, cwd });
-    expect(withoutEnding.config).toEqual(loadConfig({ file: `${name}.yaml`, cwd }).config);
-    expect(withoutEnding.source).toMatch(new RegExp(`${name}\\.yaml$`));
-  });
+  it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small', 'dpo', 'reward'])(
+    '%s is shipped and loads',
+    (name) => {
+      expect(shippedConfigs()).toContain(name);
+      const withoutEnding = loadConfig({ file: name, cwd });
+      expect(withoutEnding.config).toEqual(loadConfig({ file: `${name}.yaml`, cwd }).config);
+      expect(withoutEnding.source).toMatch(new RegExp(`${name}\\.yaml$`));
+    },
+  );
 
   it('has the sizes of GPT-2 small', () => {
     const { model, data } = loadConfig({ file: 'gpt-small.yaml', cwd }).config;
@@ -123,7 +126,11 @@ describe('finding a config', () => {
   it('lists the shipped configs and the nearest of them for a name that does not exist', () => {
     const message = refusal(() => loadConfig({ file: 'gpt-smal.yaml', cwd }));
     expect(message).toContain('Did you mean gpt-small.yaml?');
-    expect(message).toContain('quickstart.yaml, shakespeare-char.yaml, shakespeare-gpt.yaml');
+    expect(message).toContain(
+      shippedConfigs()
+        .map((name) => `${name}.yaml`)
+        .join(', '),
+    );
   });
 
   it('refuses a file that is too long or not UTF-8', () => {
