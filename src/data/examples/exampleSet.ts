@@ -15,7 +15,7 @@ import {
   sampleHash,
   type TooLong,
 } from './exampleSamples.ts';
-import { readRows } from './readRows.ts';
+import { type ReadRow, readRows, withHeaderAdvice } from './readRows.ts';
 
 /** Training and validation samples of rows. */
 export interface ExampleSet {
@@ -69,9 +69,22 @@ export interface ExampleSetOptions {
 
 /** @throws UserError for missing or damaged files, for a row that the task refuses, and for too few rows; it names the file and line */
 export async function openExamples(options: ExampleSetOptions): Promise<ExampleSet> {
+  const rows = await readSplit(options);
+  try {
+    return await encode(rows, options);
+  } catch (error) {
+    throw withHeaderAdvice(error, [...rows.train, ...rows.validation]);
+  }
+}
+
+interface SplitRows {
+  readonly train: readonly ReadRow[];
+  readonly validation: readonly ReadRow[];
+}
+
+async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<ExampleSet> {
   const { data, taskFor } = options;
   const names = [data.examples].flat();
-  const rows = await readSplit(options);
   const {
     task,
     tokenizer,
@@ -113,9 +126,7 @@ export async function openExamples(options: ExampleSetOptions): Promise<ExampleS
   };
 }
 
-async function readSplit(
-  options: ExampleSetOptions,
-): Promise<{ train: readonly PlacedRow[]; validation: readonly PlacedRow[] }> {
+async function readSplit(options: ExampleSetOptions): Promise<SplitRows> {
   const { data, seed, validates, cwd, onNotice } = options;
   const format = data.format === 'auto' ? undefined : data.format;
   const read = (paths: readonly string[], setting: string) =>

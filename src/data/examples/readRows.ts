@@ -33,8 +33,14 @@ export interface ReadRowsOptions {
   readonly onNotice: (line: string) => void;
 }
 
+/** A row that was read. */
+export interface ReadRow extends PlacedRow {
+  /** The names of its columns, if they come from the first row of its table. */
+  readonly header?: readonly string[];
+}
+
 /** @throws UserError for missing and damaged files, and for what is not a row; it names the file and the line, or the row in Parquet */
-export async function readRows(options: ReadRowsOptions): Promise<PlacedRow[]> {
+export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
   const { paths, setting, cwd, format, onNotice } = options;
   if (paths.includes(standardInput)) {
     throw new UserError(`${setting}: a run reads its rows again when it resumes: name a file, not standard input (-)`);
@@ -43,7 +49,7 @@ export async function readRows(options: ReadRowsOptions): Promise<PlacedRow[]> {
   const sources = await findSources(paths, { cwd, format, setting, onNotice: (line) => notices.push(line) });
   for (const source of sources) checkFormat(source, setting);
   for (const line of notices) onNotice(line);
-  const rows: PlacedRow[] = [];
+  const rows: ReadRow[] = [];
   let bytesLeft = bytesMax;
   for (const source of sources) {
     const tooMany = () =>
@@ -102,7 +108,7 @@ function textOf(bytes: Buffer, name: string): string {
   );
 }
 
-function* rowsIn(text: string, { name, format }: Source, { columns }: ReadRowsOptions): Generator<PlacedRow> {
+function* rowsIn(text: string, { name, format }: Source, { columns }: ReadRowsOptions): Generator<ReadRow> {
   if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, columns });
   else {
     for (const { row, line } of format === 'json' ? jsonArray(text, name) : jsonLines(text, name)) {
@@ -117,7 +123,7 @@ interface TableOptions {
   readonly columns: readonly string[];
 }
 
-function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Generator<PlacedRow> {
+function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Generator<ReadRow> {
   let names = columns.length > 0 ? columns : undefined;
   const origin = names === undefined ? 'the first row' : 'data.columns';
   for (const { cells, line } of tableRows(text, format, name)) {
@@ -133,7 +139,8 @@ function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Ge
         `${at}: expected ${names.length} columns as in ${origin} (${shownNames(names)}), found ${cells.length}: ${advice}`,
       );
     }
-    yield placed(Object.fromEntries(names.map((column, i) => [column, cells[i]])), at);
+    const row = placed(Object.fromEntries(names.map((column, i) => [column, cells[i]])), at);
+    yield columns.length > 0 ? row : { ...row, header: names };
   }
 }
 
@@ -147,6 +154,18 @@ function checkNames(names: readonly string[], at: string): void {
 function shownNames(names: readonly string[]): string {
   const shown = names.slice(0, 8).map((name) => (name.length > 40 ? `${name.slice(0, 40)}…` : name));
   return names.length > shown.length ? `${shown.join(', ')}, …` : shown.join(', ');
+}
+
+/** The error about a row, with advice if it is about a column whose name may be an example. */
+export function withHeaderAdvice(error: unknown, rows: readonly ReadRow[]): unknown {
+  if (!(error instanceof UserError)) return error;
+  const { message } = error;
+  const header = rows.find(({ at }) => message.startsWith(`${at}:`))?.header;
+  if (header?.some((name) => message.includes(JSON.stringify(name))) !== true) return error;
+  return new UserError(
+    `${message} The first row of the table names its columns (${shownNames(header)}): if it is an example, name them with data.columns`,
+    { cause: error },
+  );
 }
 
 /** @throws UserError for text that no tokenizer can represent */

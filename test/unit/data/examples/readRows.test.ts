@@ -42,7 +42,10 @@ describe('rows with the lines where they begin', () => {
     ['semicolon.csv', 'text;label\nhéllo;ham\n\n"a, ""b""\nc";spam\n'],
     ['a.jsonl.gz', gzipSync('\n{"text":"héllo","label":"ham"}\n\n{"text":"a, \\"b\\"\\nc","label":"spam"}\n')],
   ])('%s', async (name, content) => {
-    expect(await rowsOf(name, content)).toEqual(two.map(({ row, line }) => ({ row, at: `${name}:${line}` })));
+    const rows = await rowsOf(name, content);
+    expect(rows.map(({ row, at }) => ({ row, at }))).toEqual(
+      two.map(({ row, line }) => ({ row, at: `${name}:${line}` })),
+    );
   });
 
   it('in Parquet with the number of the row, whole numbers as numbers', async () => {
