@@ -155,7 +155,9 @@ const cases: readonly Case[] = [
   ],
 ];
 
-it.each(cases)('%s', async (_, name, content, message, ...set) => {
+const named = cases.map(([what, name, content, message, ...set]) => ({ what, name, content, message, set }));
+
+it.each(named)('$what', async ({ name, content, message, set }) => {
   const cwd = join(root, name);
   mkdirSync(cwd);
   writeFileSync(join(cwd, name), content);
