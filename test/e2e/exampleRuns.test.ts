@@ -7,7 +7,7 @@ import { ExampleOrder } from '../../src/data/examples/exampleOrder.ts';
 import { launch, lossesOf, metricsOf, set, start, useFolder } from './launch.ts';
 
 const folder = useFolder();
-/** Of 24 rows, 2 validate. With 3 epochs the last of 17 steps has 2 examples and 2 rows of padding. */
+/** 2 of 24 rows validate. With 3 epochs the last of 17 steps has 2 examples and 2 rows of padding. */
 const [rows, held, epochs, batch, steps, seed] = [24, 2, 3, 4, 17, 11];
 const words = 'one two three four five six seven eight nine ten'.split(' ');
 const phrase = (row: number, count: number) =>

@@ -29,12 +29,12 @@ const dpo = 'task.kind=dpo';
 
 const cases: readonly Case[] = [
   [
-    'a line that is no JSON',
+    'a line that is not JSON',
     'a.jsonl',
     lines(...texts, '{"text": "no end'),
     /^a\.jsonl:10: expected a JSON object in each line, found/,
   ],
-  ['a line that is no object', 'b.jsonl', lines(...texts, '["text"]'), /^b\.jsonl:10: expected a JSON object/],
+  ['a line that is not an object', 'b.jsonl', lines(...texts, '["text"]'), /^b\.jsonl:10: expected a JSON object/],
   [
     'bytes that are not UTF-8',
     'c.jsonl',
@@ -64,7 +64,7 @@ const cases: readonly Case[] = [
   ],
   ['text after an array', 'j.json', `${JSON.stringify(texts)}\nmore`, /^j\.json:2: .*found text after its end/],
   [
-    'an element of an array that is no object',
+    'an element of an array that is not an object',
     'k.json',
     '[{"text":"one two"},\n"two"]',
     /^k\.json:2: expected an array of JSON objects, found "two"/,
@@ -137,7 +137,7 @@ const cases: readonly Case[] = [
     gzipSync(lines(...texts, '{')),
     /^aa\.jsonl\.gz:10: expected a JSON object/,
   ],
-  ['text that is no rows', 'ab.txt', 'only words\n', /^data\.examples: ab\.txt is text, not rows/],
+  ['text in place of rows', 'ab.txt', 'only words\n', /^data\.examples: ab\.txt is text, not rows/],
   ['no rows at all', 'ac.csv', 'text,label\n', /^data\.examples: found no rows in ac\.csv/, classify],
   [
     'too few rows',
