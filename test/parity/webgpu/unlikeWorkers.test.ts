@@ -27,7 +27,9 @@ it.skipIf(unavailable !== undefined)(
       (error: Error) => error.message,
     );
     const [gpu, cpu] = ['webgpu .+ \\(gpu, float32\\)', 'native \\w+ \\(cpu, float32\\)'];
-    expect(message).toMatch(new RegExp(`it computes on (${gpu}, worker local-\\d .+ on ${cpu}|${cpu}, worker local-\\d .+ on ${gpu})`));
+    expect(message).toMatch(
+      new RegExp(`it computes on (${gpu}, worker local-\\d .+ on ${cpu}|${cpu}, worker local-\\d .+ on ${gpu})`),
+    );
     expect(message).toContain('each engine rounds the update in its own way or lays out the gradients differently');
     expect(message).toContain('use the same engine everywhere');
   },
