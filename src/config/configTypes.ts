@@ -57,7 +57,7 @@ export type ModelKeys = Gpt2Keys | BigramKeys;
 export interface DataKeys {
   /** Text to train on: a file, a folder, a glob, or a list of these, relative to the working folder. `builtin` is Tiny Shakespeare, which comes with the package. Default `"builtin"`, builtin, or a path, folder or glob, or a list of them. */
   text: string | string[];
-  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. Default `[]`, a path, folder or glob, or a list of them. */
+  /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
   examples: string | string[];
   /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. Default `[]`, a list of column names. */
   columns: string[];

@@ -10,7 +10,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { expandHome } from '../base/userPath.ts';
 
-/** The name by which users request the text in the package. */
+/** The name by which users request the data in the package. */
 const builtin = 'builtin';
 /** Tiny Shakespeare; data/README.md gives its source. */
 const builtinPath = join(packageRoot, 'data', 'tinyshakespeare.txt');
@@ -18,19 +18,25 @@ const builtinPath = join(packageRoot, 'data', 'tinyshakespeare.txt');
 /**
  * The files of all entries, each once, the files of one entry in path order.
  * @param setting the name, in messages, of the setting that names them
+ * @param ownPath the file that `builtin` stands for
  */
-export async function findFiles(entries: readonly string[], cwd: string, setting: string): Promise<string[]> {
+export async function findFiles(
+  entries: readonly string[],
+  cwd: string,
+  setting: string,
+  ownPath = builtinPath,
+): Promise<string[]> {
   const paths = new Set<string>();
   for (const entry of entries) {
     // A link to a parent folder would list the same file many times under different paths.
-    for (const path of await filesOf(entry, cwd, setting)) paths.add(await realpath(path).catch(() => path));
+    for (const path of await filesOf(entry, cwd, setting, ownPath)) paths.add(await realpath(path).catch(() => path));
   }
   return [...paths];
 }
 
-async function filesOf(given: string, cwd: string, setting: string): Promise<string[]> {
+async function filesOf(given: string, cwd: string, setting: string, ownPath: string): Promise<string[]> {
   const entry = expandHome(given);
-  if (entry === builtin) return [builtinPath];
+  if (entry === builtin) return [ownPath];
   const path = resolve(cwd, entry);
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG') return undefined;

@@ -1,5 +1,6 @@
 /** Opens the data of a run: text, shards or examples. */
 import type { Config } from '../config/configTypes.ts';
+import { builtinRows } from '../data/examples/builtinRows.ts';
 import { exampleRunData } from '../data/examples/exampleRunData.ts';
 import { openExamples } from '../data/examples/exampleSet.ts';
 import { exampleTask } from '../data/examples/exampleTask.ts';
@@ -43,6 +44,7 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
   const labels = 'labels' in model ? model.labels : [];
   const set = await openExamples({
     data,
+    builtinPath: builtinRows(task.kind),
     tooLong: task.tooLong,
     seed: train.seed,
     blockSize: model.blockSize,

@@ -18,7 +18,7 @@ export const data = z
       .default([])
       .meta({
         description:
-          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory.',
+          'Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. `builtin` is a small set that comes with the package, for every kind but lm.',
         expects: 'a path, folder or glob, or a list of them',
       }),
     columns: z.array(z.string().min(1).max(1000)).max(1000).default([]).meta({

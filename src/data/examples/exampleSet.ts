@@ -50,6 +50,8 @@ export interface ExampleSetOptions {
     readonly validation: string | readonly string[];
     readonly valFraction: number;
   };
+  /** The file that `builtin` stands for in `data.examples`; undefined: there is none. */
+  readonly builtinPath: string | undefined;
   readonly tooLong: TooLong;
   /** Chooses the validation rows. */
   readonly seed: number;
@@ -127,10 +129,10 @@ async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<Exam
 }
 
 async function readSplit(options: ExampleSetOptions): Promise<SplitRows> {
-  const { data, seed, validates, cwd, onNotice } = options;
+  const { data, builtinPath, seed, validates, cwd, onNotice } = options;
   const format = data.format === 'auto' ? undefined : data.format;
   const read = (paths: readonly string[], setting: string) =>
-    readRows({ paths, setting, cwd, format, columns: data.columns, onNotice });
+    readRows({ paths, setting, cwd, format, builtinPath, columns: data.columns, onNotice });
   const rows = await read([data.examples].flat(), 'data.examples');
   const others = [data.validation].flat();
   if (others.length > 0) return { train: rows, validation: await read(others, 'data.validation') };

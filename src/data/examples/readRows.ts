@@ -30,6 +30,8 @@ export interface ReadRowsOptions {
   readonly columns: readonly string[];
   /** The files' format. Absent: determined by their names and content. */
   readonly format?: SourceFormat | undefined;
+  /** The file that `builtin` stands for. Absent: the text in the package, which has no rows. */
+  readonly builtinPath?: string | undefined;
   readonly onNotice: (line: string) => void;
 }
 
@@ -41,12 +43,18 @@ export interface ReadRow extends PlacedRow {
 
 /** @throws UserError for missing and damaged files, and for what is not a row; it names the file and the line, or the row in Parquet */
 export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
-  const { paths, setting, cwd, format, onNotice } = options;
+  const { paths, setting, cwd, format, builtinPath, onNotice } = options;
   if (paths.includes(standardInput)) {
     throw new UserError(`${setting}: a run reads its rows again when it resumes: name a file, not standard input (-)`);
   }
   const notices: string[] = [];
-  const sources = await findSources(paths, { cwd, format, setting, onNotice: (line) => notices.push(line) });
+  const sources = await findSources(paths, {
+    cwd,
+    format,
+    setting,
+    builtinPath,
+    onNotice: (line) => notices.push(line),
+  });
   for (const source of sources) checkFormat(source, setting);
   for (const line of notices) onNotice(line);
   const rows: ReadRow[] = [];

@@ -27,6 +27,8 @@ export interface FindOptions {
   readonly format?: SourceFormat | undefined;
   /** The name, in messages, of the setting that names the sources. Default `launch prepare`. */
   readonly setting?: string;
+  /** The file that `builtin` stands for. Default: the built-in text. */
+  readonly builtinPath?: string | undefined;
   /** Called for each file whose content contradicts its name. */
   readonly onNotice?: (line: string) => void;
 }
@@ -37,14 +39,14 @@ export interface FindOptions {
  * @throws UserError for missing files and unsupported formats
  */
 export async function findSources(names: readonly string[], options: FindOptions): Promise<Source[]> {
-  const { cwd, format, setting = ownCommand('prepare'), onNotice = () => undefined } = options;
+  const { cwd, format, setting = ownCommand('prepare'), builtinPath, onNotice = () => undefined } = options;
   if (names.includes(standardInput)) {
     if (names.length > 1) throw new UserError('standard input (-) must be the only source');
     if (format === 'parquet')
       throw new UserError('a Parquet file is read from its end: give its name, not standard input');
     return [{ path: undefined, name: '-', format: format ?? 'text', compression: 'sniff', size: 0, mtimeMs: 0 }];
   }
-  const paths = await findFiles(names, cwd, setting);
+  const paths = await findFiles(names, cwd, setting, builtinPath);
   const sources: Source[] = [];
   const notices: string[] = [];
   for (let from = 0; from < paths.length; from += openMost) {
