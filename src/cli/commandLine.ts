@@ -52,7 +52,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     command: 'eval',
-    describe: 'Compute loss and perplexity over a full split',
+    describe: 'Compute loss and perplexity, or other measures, on data',
     load: async () => (await import('./evaluate.ts')).evaluateCommand,
   },
   {

@@ -9,9 +9,9 @@ import { openDataset } from '../data/openDataset.ts';
 import { type SourceFormat, sourceFormats } from '../data/prepare/fileKinds.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
-import { type ClassesEvaluation, evaluateRows, type PairsEvaluation } from '../run/evaluateRows.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
+import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
 
@@ -22,6 +22,8 @@ interface EvaluateArguments extends ModelArguments {
   readonly field: string | undefined;
   readonly format: SourceFormat | undefined;
   readonly split: (typeof splits)[number];
+  readonly task: (typeof rowTasks)[number] | undefined;
+  readonly template: string | undefined;
   readonly json: boolean;
 }
 
@@ -47,9 +49,19 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         default: 'val' as const,
         describe: 'Part of the text, split as in the run; all: the full text',
       })
+      .option('task', {
+        choices: rowTasks,
+        describe: 'What --data has: exact: questions with answers; choices: contexts with endings',
+      })
+      .option('template', {
+        type: 'string',
+        requiresArg: true,
+        describe: "Chat template of --task exact, as task.template [default: the checkpoint's]",
+      })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
+      .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl', 'share of correct answers')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
 };
@@ -61,10 +73,11 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    if (labelsOf(loaded.model.config).length > 0) {
+    if (args.task !== undefined || labelsOf(loaded.model.config).length > 0) {
       await evaluateOnRows(loaded, args, cwd);
       return;
     }
+    if (args.template !== undefined) throw new UserError('--template is for --task exact: add it, or omit both');
     const dataset = await openData(loaded, args, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
     const parts = partsOf(dataset, args.split);
@@ -76,55 +89,6 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   } finally {
     await loaded.engine.dispose();
   }
-}
-
-/** Prints the measures of a model with labels over the rows of `--data`. */
-async function evaluateOnRows(
-  loaded: LoadedModel,
-  { data, format, json, field, split }: ArgumentsCamelCase<EvaluateArguments>,
-  cwd: string,
-): Promise<void> {
-  if (data === undefined) throw new UserError('this model has labels: give rows to evaluate with --data');
-  if (field !== undefined || split !== 'val') {
-    throw new UserError('--field and --split are for text, but this model has labels: omit them');
-  }
-  const evaluation = await evaluateRows(loaded, {
-    paths: [data],
-    cwd,
-    format,
-    onNotice: (line) => void process.stderr.write(`${line}\n`),
-    onProgress: statusLine('evaluating'),
-  });
-  const { checkpoint, engine } = loaded;
-  const facts = { checkpoint: checkpoint.path, step: checkpoint.step ?? null, engine: engine.description, data };
-  process.stdout.write(json ? `${JSON.stringify({ ...facts, ...evaluation })}\n` : rowsText(evaluation));
-}
-
-function rowsText(evaluation: ClassesEvaluation | PairsEvaluation): string {
-  const { rows, loss, accuracy } = evaluation;
-  const head = `loss ${loss.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(2)} %`;
-  if ('margin' in evaluation) return `${head}, margin ${evaluation.margin.toFixed(4)}, over ${grouped(rows)} pairs\n`;
-  const { macroF1, classes, confusion } = evaluation;
-  const measures = classes.map(({ label, precision, recall, f1, support }) => [
-    label,
-    ...[precision, recall, f1].map((value) => value.toFixed(4)),
-    grouped(support),
-  ]);
-  const labels = classes.map(({ label }) => label);
-  const counts = confusion.map((row, k) => [labels[k]!, ...row.map(grouped)]);
-  return (
-    `${head}, macro F1 ${macroF1.toFixed(4)}, over ${grouped(rows)} rows\n\n` +
-    `${table([['class', 'precision', 'recall', 'F1', 'rows'], ...measures])}\n\n` +
-    `${table([['class \\ predicted', ...labels], ...counts])}\n`
-  );
-}
-
-/** Lines of columns: the first aligned to the left, the others to the right. */
-function table(lines: readonly (readonly string[])[]): string {
-  const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
-  return lines
-    .map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
-    .join('\n');
 }
 
 /** The run's data, tokenized with the checkpoint's own tokenizer; `--data` replaces its `data.text`. */

@@ -90,6 +90,8 @@ const notRun: Record<string, string> = {
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
   'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
+  'launch eval --checkpoint runs/sft --task exact --data test.jsonl':
+    'needs a run with a chat template; preferences.test.ts has one',
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':
     'needs a classifier; classifier.test.ts has one',
   'launch classify --checkpoint runs/spam --file messages.csv --json': 'needs a classifier; classifier.test.ts has one',

@@ -91,3 +91,14 @@ it('starts at log 2, records what it does to both answers, and survives kills to
   expect(await run('--resume', 'one', ...set('train.maxSteps=2'))).toContain('computing the reference');
   expect((await readFile(path)).equals(reference)).toBe(true);
 });
+
+it('eval --task answers questions with the template of the checkpoint', async () => {
+  const rows = ['{"prompt":"say 1","completion":"1"}', '{"prompt":"say 2","completion":"2"}'];
+  await writeFile(join(folder(), 'questions.jsonl'), rows.join('\n'));
+  const exact = ['eval', '--checkpoint', 'base', '--task', 'exact'];
+  const json = await launch([...exact, '--data', 'questions.jsonl', '--json'], folder());
+  expect(JSON.parse(json.stdout)).toMatchObject({ task: 'exact', rows: 2, matches: expect.any(Number), step: 3 });
+  const shown = await launch([...exact, '--data', 'questions.jsonl'], folder());
+  expect(shown.stdout).toMatch(/^exact match \d+\.00 % \(\d of 2 answers\), ended by themselves \d+\.00 % \(\d\)\n$/);
+  expect(await launch(exact, folder())).toMatchObject({ code: 2, stdout: '' });
+});

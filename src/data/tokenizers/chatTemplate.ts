@@ -46,13 +46,19 @@ export function templateOf(tokenizer: Tokenizer): Template | undefined {
 /**
  * The template that `task.template` names: `auto` is the one that came with the tokenizer, otherwise alpaca.
  * @param choice `auto`, a built-in name, or the path of a Jinja file, relative to `cwd`
+ * @param setting what the user set, for messages
  * @throws UserError for a file that cannot be read or parsed
  */
-export async function openTemplate(choice: string, tokenizer: Tokenizer, cwd: string): Promise<Template> {
+export async function openTemplate(
+  choice: string,
+  tokenizer: Tokenizer,
+  cwd: string,
+  setting = 'task.template',
+): Promise<Template> {
   const variables = tokenNames(tokenizer.files(), tokenizer.kind);
   if (choice === 'auto') return templateOf(tokenizer) ?? builtInTemplate('alpaca', variables);
   if (isBuiltInTemplate(choice)) return builtInTemplate(choice, variables);
-  return parseTemplate(await readTemplate(choice, cwd), choice, variables);
+  return parseTemplate(await readTemplate(choice, cwd, setting), choice, variables);
 }
 
 /** The tokenizer, whose files include this template in place of any that it came with. */
@@ -91,9 +97,9 @@ function fieldOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-async function readTemplate(path: string, cwd: string): Promise<string> {
+async function readTemplate(path: string, cwd: string, setting: string): Promise<string> {
   const file = userPath(cwd, path);
-  const expected = 'task.template: expected auto, alpaca, chatml, plain, or the path of a Jinja chat template';
+  const expected = `${setting}: expected auto, alpaca, chatml, plain, or the path of a Jinja chat template`;
   try {
     const { size } = await stat(file);
     if (size > templateBytesMax) {

@@ -10,9 +10,9 @@ import { trainRun } from './trainedModel.ts';
 
 export const chatBlockSize = 32;
 
-/** Trains it in the folder `tiny` of `folder`; the caller disposes of its engine. */
-export async function loadChatModel(folder: string): Promise<LoadedModel> {
-  const run = await trainRun(join(folder, 'tiny'), { model: { blockSize: chatBlockSize } });
+/** Trains it for `step` steps in the folder `tiny` of `folder`; the caller disposes of its engine. */
+export async function loadChatModel(folder: string, step = 5): Promise<LoadedModel> {
+  const run = await trainRun(join(folder, 'tiny'), { steps: [step], model: { blockSize: chatBlockSize } });
   await run.dispose();
   const onWarning = (message: string) => expect.unreachable(message);
   const loaded = await loadModel({ path: 'tiny', cwd: folder, engine: { name: 'auto' }, onWarning });

@@ -1,0 +1,109 @@
+/** `launch eval` on rows: the measures of a classifier, of a reward model, and of the tasks of a language model. */
+import { labelsOf } from '../architecture/registry.ts';
+import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
+import { readRows } from '../data/examples/readRows.ts';
+import type { SourceFormat } from '../data/prepare/fileKinds.ts';
+import { evaluateAnswers } from '../run/evaluateAnswers.ts';
+import { type ClassesEvaluation, evaluateRows, type PairsEvaluation } from '../run/evaluateRows.ts';
+import type { LoadedModel } from '../run/loadModel.ts';
+import type { ExactMatch } from '../task/exactMatch.ts';
+import { statusLine } from './terminal.ts';
+
+/** What a language model can be evaluated on besides text. */
+export const rowTasks = ['exact'] as const;
+
+/** The options of `eval` for rows, and those that do not apply to them. */
+export interface EvaluateRowsArguments {
+  readonly data: string | undefined;
+  readonly format: SourceFormat | undefined;
+  readonly field: string | undefined;
+  readonly split: string;
+  readonly task: (typeof rowTasks)[number] | undefined;
+  readonly template: string | undefined;
+  readonly json: boolean;
+}
+
+type Measured = ClassesEvaluation | PairsEvaluation | ExactMatch;
+
+/**
+ * Prints the measures over the rows of `--data`, which has labels, or what `--task` says.
+ * @throws UserError for options and rows that do not fit the model
+ */
+export async function evaluateOnRows(loaded: LoadedModel, args: EvaluateRowsArguments, cwd: string): Promise<void> {
+  const { data, json, task } = args;
+  checkOptions(loaded, args);
+  const evaluation = await evaluate(loaded, { ...args, data: data! }, cwd);
+  const { checkpoint, engine } = loaded;
+  const facts = { checkpoint: checkpoint.path, step: checkpoint.step ?? null, engine: engine.description, data };
+  const named = { ...facts, ...(task && { task }) };
+  process.stdout.write(json ? `${JSON.stringify({ ...named, ...evaluation })}\n` : textOf(evaluation));
+}
+
+function checkOptions({ model }: LoadedModel, { data, field, split, task, template }: EvaluateRowsArguments): void {
+  const hasLabels = labelsOf(model.config).length > 0;
+  if (hasLabels && task !== undefined) {
+    throw new UserError(`--task ${task} needs a language model, but this model has labels: omit --task`);
+  }
+  const why = hasLabels ? 'this model has labels' : `--task ${task} reads rows`;
+  if (data === undefined) throw new UserError(`${why}: give rows to evaluate with --data`);
+  if (field !== undefined || split !== 'val') {
+    throw new UserError(`--field and --split are for text, but ${why}: omit them`);
+  }
+  if (template !== undefined && task !== 'exact') throw new UserError('--template is for --task exact: omit it');
+}
+
+async function evaluate(
+  loaded: LoadedModel,
+  { data, format, task, template }: EvaluateRowsArguments & { readonly data: string },
+  cwd: string,
+): Promise<Measured> {
+  const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
+  const onProgress = statusLine('evaluating');
+  if (task === undefined) return evaluateRows(loaded, { paths: [data], cwd, format, onNotice, onProgress });
+  const rows = await readRows({ paths: [data], setting: '--data', cwd, columns: [], format, onNotice });
+  return evaluateAnswers(loaded, rows, { template, cwd, onProgress });
+}
+
+function textOf(evaluation: Measured): string {
+  if ('exactMatch' in evaluation) return exactText(evaluation);
+  return labelsText(evaluation);
+}
+
+function exactText({ rows, matches, exactMatch, ended, endedShare }: ExactMatch): string {
+  return (
+    `exact match ${percent(exactMatch)} (${grouped(matches)} of ${grouped(rows)} answers), ` +
+    `ended by themselves ${percent(endedShare)} (${grouped(ended)})\n`
+  );
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(2)} %`;
+}
+
+function labelsText(evaluation: ClassesEvaluation | PairsEvaluation): string {
+  const { rows, loss, accuracy } = evaluation;
+  const head = `loss ${loss.toFixed(4)}, accuracy ${percent(accuracy)}`;
+  if ('margin' in evaluation) return `${head}, margin ${evaluation.margin.toFixed(4)}, over ${grouped(rows)} pairs\n`;
+  const { macroF1, classes, confusion } = evaluation;
+  const measures = classes.map(({ label, precision, recall, f1, support }) => [
+    label,
+    ...[precision, recall, f1].map((value) => value.toFixed(4)),
+    grouped(support),
+  ]);
+  const labels = classes.map(({ label }) => label);
+  const counts = confusion.map((row, k) => [labels[k]!, ...row.map(grouped)]);
+  return (
+    `${head}, macro F1 ${macroF1.toFixed(4)}, over ${grouped(rows)} rows\n\n` +
+    `${table([['class', 'precision', 'recall', 'F1', 'rows'], ...measures])}\n\n` +
+    `${table([['class \\ predicted', ...labels], ...counts])}\n`
+  );
+}
+
+/** Lines of columns: the first aligned to the left, the others to the right. */
+function table(lines: readonly (readonly string[])[]): string {
+  const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
+  return lines
+    .map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
+    .join('\n');
+}
