@@ -62,6 +62,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
       .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl', 'share of correct answers')
+      .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
 };

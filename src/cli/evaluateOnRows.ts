@@ -5,13 +5,14 @@ import { grouped } from '../base/numberText.ts';
 import { readRows } from '../data/examples/readRows.ts';
 import type { SourceFormat } from '../data/prepare/fileKinds.ts';
 import { evaluateAnswers } from '../run/evaluateAnswers.ts';
+import { type ChoicesEvaluation, evaluateChoices } from '../run/evaluateChoices.ts';
 import { type ClassesEvaluation, evaluateRows, type PairsEvaluation } from '../run/evaluateRows.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import type { ExactMatch } from '../task/exactMatch.ts';
 import { statusLine } from './terminal.ts';
 
 /** What a language model can be evaluated on besides text. */
-export const rowTasks = ['exact'] as const;
+export const rowTasks = ['exact', 'choices'] as const;
 
 /** The options of `eval` for rows, and those that do not apply to them. */
 export interface EvaluateRowsArguments {
@@ -24,7 +25,7 @@ export interface EvaluateRowsArguments {
   readonly json: boolean;
 }
 
-type Measured = ClassesEvaluation | PairsEvaluation | ExactMatch;
+type Measured = ClassesEvaluation | PairsEvaluation | ExactMatch | ChoicesEvaluation;
 
 /**
  * Prints the measures over the rows of `--data`, which has labels, or what `--task` says.
@@ -62,11 +63,13 @@ async function evaluate(
   const onProgress = statusLine('evaluating');
   if (task === undefined) return evaluateRows(loaded, { paths: [data], cwd, format, onNotice, onProgress });
   const rows = await readRows({ paths: [data], setting: '--data', cwd, columns: [], format, onNotice });
+  if (task === 'choices') return evaluateChoices(loaded, rows, onProgress);
   return evaluateAnswers(loaded, rows, { template, cwd, onProgress });
 }
 
 function textOf(evaluation: Measured): string {
   if ('exactMatch' in evaluation) return exactText(evaluation);
+  if ('accNorm' in evaluation) return choicesText(evaluation);
   return labelsText(evaluation);
 }
 
@@ -74,6 +77,14 @@ function exactText({ rows, matches, exactMatch, ended, endedShare }: ExactMatch)
   return (
     `exact match ${percent(exactMatch)} (${grouped(matches)} of ${grouped(rows)} answers), ` +
     `ended by themselves ${percent(endedShare)} (${grouped(ended)})\n`
+  );
+}
+
+function choicesText({ rows, acc, accNorm, chance, shortened }: ChoicesEvaluation): string {
+  const lost = shortened === 0 ? '' : `; ${grouped(shortened)} contexts were too long and lost their beginning`;
+  return (
+    `accuracy ${percent(acc)}, normalized by bytes ${percent(accNorm)}, ` +
+    `over ${grouped(rows)} rows; guessing has ${percent(chance)}${lost}\n`
   );
 }
 

@@ -89,6 +89,7 @@ const notRun: Record<string, string> = {
     'needs a run whose tokenizer has an end token; inspectRows.test.ts has one',
   'launch generate --checkpoint gpt2/ --prompt "Once upon" --temperature 0': 'needs published weights',
   'launch eval --checkpoint gpt2/ --data book.txt --split all': 'needs published weights',
+  'launch eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl': 'needs published weights',
   'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
   'launch eval --checkpoint runs/sft --task exact --data test.jsonl':
     'needs a run with a chat template; preferences.test.ts has one',

@@ -92,7 +92,7 @@ it('starts at log 2, records what it does to both answers, and survives kills to
   expect((await readFile(path)).equals(reference)).toBe(true);
 });
 
-it('eval --task answers questions with the template of the checkpoint', async () => {
+it('eval --task answers questions in the template of the checkpoint, and multiple choice', async () => {
   const rows = ['{"prompt":"say 1","completion":"1"}', '{"prompt":"say 2","completion":"2"}'];
   await writeFile(join(folder(), 'questions.jsonl'), rows.join('\n'));
   const exact = ['eval', '--checkpoint', 'base', '--task', 'exact'];
@@ -101,4 +101,11 @@ it('eval --task answers questions with the template of the checkpoint', async ()
   const shown = await launch([...exact, '--data', 'questions.jsonl'], folder());
   expect(shown.stdout).toMatch(/^exact match \d+\.00 % \(\d of 2 answers\), ended by themselves \d+\.00 % \(\d\)\n$/);
   expect(await launch(exact, folder())).toMatchObject({ code: 2, stdout: '' });
+
+  await writeFile(join(folder(), 'choices.jsonl'), '{"ctx":"say 1","endings":["1","2!"],"label":"0","ind":4}');
+  const choices = ['eval', '--checkpoint', 'base', '--task', 'choices', '--data', 'choices.jsonl'];
+  const chosen = await launch(choices, folder());
+  expect(chosen.stdout).toMatch(
+    /^accuracy \d+\.00 %, normalized by bytes \d+\.00 %, over 1 rows; guessing has 50\.00 %\n$/,
+  );
 });

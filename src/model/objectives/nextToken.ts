@@ -6,6 +6,7 @@ import { asTokenBatch, targetsOf, tokenFields } from '../../task/nextToken.ts';
 import { packedFields, startsOf } from '../../task/packing.ts';
 import type { LossOptions, Model } from '../model.ts';
 import type { Tape } from '../tape.ts';
+import type { Variable } from '../variable.ts';
 import type { Objective, PassSums } from './objective.ts';
 
 export const nextToken = objective('next-token', tokenFields, losses);
@@ -41,9 +42,24 @@ function objective(
 }
 
 function losses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): PassSums {
+  return { weight: targetsOf(batch), loss: targetLosses(tape, model, batch, options).value };
+}
+
+function targetLosses(tape: Tape, model: Model, batch: Batch, options?: LossOptions): Variable {
   const { sampleCount: B, arrays } = asTokenBatch(batch);
   const { shape, data: ids } = arrays.tokens;
   const tokens = tape.upload(ids, [B, ...shape]); // (B, T)
   const targets = tape.upload(arrays.targets.data, [ids.length]); // (N)
-  return { weight: targetsOf(batch), loss: model.losses(tape, tokens, targets, options).value };
+  return model.losses(tape, tokens, targets, options); // (N)
+}
+
+/** The log probability of the targets of each sample, in nats, summed in float64: [B]. It has no backward. */
+export async function targetLogprobs(tape: Tape, model: Model, batch: Batch): Promise<Float64Array> {
+  const losses = await tape.read(targetLosses(tape, model, batch));
+  const length = losses.length / batch.sampleCount;
+  const logprobs = new Float64Array(batch.sampleCount);
+  for (const [n, target] of asTokenBatch(batch).arrays.targets.data.entries()) {
+    if (target >= 0) logprobs[Math.floor(n / length)]! -= losses[n]!;
+  }
+  return logprobs;
 }

@@ -1,0 +1,89 @@
+/** Multiple choice by likelihood: the log probability of each ending after its context under a language model. */
+import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
+import { nextToken, targetLogprobs } from '../model/objectives/nextToken.ts';
+import { checkObjective } from '../model/objectives/objective.ts';
+import { Tape } from '../model/tape.ts';
+import { type Choice, type ChoiceMeasures, choiceMeasures, continuations, parseChoice } from '../task/choices.ts';
+import { tokenSampleFields } from '../task/nextToken.ts';
+import type { PlacedRow } from '../task/rows.ts';
+import { placed } from '../task/sft.ts';
+import { evaluationBatches } from './classifyTexts.ts';
+import type { LoadedModel } from './loadModel.ts';
+
+/** The measures of a language model. */
+export interface ChoicesEvaluation extends ChoiceMeasures {
+  /** Number of rows whose context lost its beginning, because the model cannot read all of it. */
+  readonly shortened: number;
+}
+
+interface EndingSample {
+  readonly tokens: readonly number[];
+  /** -1 in the context. */
+  readonly targets: readonly number[];
+  readonly isShortened: boolean;
+}
+
+type Loaded = Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>;
+
+/**
+ * @param onProgress called with the share of endings that are done
+ * @throws UserError for a model with labels, and for rows that are invalid or whose endings are longer than the model's context
+ */
+export async function evaluateChoices(
+  loaded: Loaded,
+  rows: readonly PlacedRow[],
+  onProgress: (done: number) => void,
+): Promise<ChoicesEvaluation> {
+  checkObjective(nextToken, loaded.model.config);
+  const choices = rows.map(({ row, at }) => parseChoice(row, at));
+  const samples = choices.map((choice) => samplesOf(choice, loaded));
+  const logprobs = await logprobsOf(samples.flat(), loaded, onProgress);
+  const ofRows: Float64Array[] = [];
+  for (let [i, from] = [0, 0]; i < samples.length; from += samples[i++]!.length) {
+    ofRows.push(logprobs.subarray(from, from + samples[i]!.length));
+  }
+  const shortened = samples.filter((each) => each.some(({ isShortened }) => isShortened)).length;
+  return { ...choiceMeasures(choices, ofRows), shortened };
+}
+
+/** The context and each ending are encoded one by one, so that the border between them is a token border. */
+function samplesOf(choice: Choice, { tokenizer, model }: Loaded): EndingSample[] {
+  const { at, context } = choice;
+  const { blockSize } = model.config;
+  const before = placed(at, () => Array.from(tokenizer.encode(context)));
+  return continuations(choice).map((text, index) => {
+    const ending = placed(at, () => Array.from(tokenizer.encode(text)));
+    if (ending.length > blockSize) {
+      throw new UserError(
+        `${at}: endings[${index}] has ${grouped(ending.length)} tokens, but the model reads at most ${grouped(blockSize)}. Shorten or remove it.`,
+      );
+    }
+    const kept = before.slice(-(blockSize + 1 - ending.length));
+    const targets = [...kept.slice(1).fill(-1), ...ending];
+    return { tokens: [...kept, ...ending.slice(0, -1)], targets, isShortened: kept.length < before.length };
+  });
+}
+
+/** The log probability of the targets of each sample, summed. */
+async function logprobsOf(
+  samples: readonly EndingSample[],
+  { engine, model }: Loaded,
+  onProgress: (done: number) => void,
+): Promise<Float64Array> {
+  const logprobs = new Float64Array(samples.length);
+  // Samples of similar lengths need little padding.
+  const order = [...samples.keys()].sort((a, b) => samples[b]!.tokens.length - samples[a]!.tokens.length || a - b);
+  const sorted = order.map((index) => ({ tokens: samples[index]!.tokens, targets: samples[index]!.targets }));
+  let done = 0;
+  for (const batch of evaluationBatches(model.config, tokenSampleFields, sorted)) {
+    const tape = new Tape(engine);
+    try {
+      for (const logprob of await targetLogprobs(tape, model, batch)) logprobs[order[done++]!] = logprob;
+    } finally {
+      tape.discard();
+    }
+    onProgress(done / samples.length);
+  }
+  return logprobs;
+}
