@@ -28,8 +28,8 @@ export interface RunData {
   readonly epochSamples: number;
   /** Mean number of tokens in a training sample. */
   readonly sampleTokens: number;
-  /** The beginning of the training data, where that is a text. */
-  readonly opening: string | undefined;
+  /** The first characters of the data: of the text, or of an example. */
+  readonly opening: string;
   /** A prompt for the sample at the end of the run. Absent: that of the config. */
   readonly samplePrompt?: string | undefined;
   /** The classes of a classification, in order. Absent or empty: the model predicts tokens. */

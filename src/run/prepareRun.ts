@@ -23,6 +23,7 @@ import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
+import { withFittingPrompt } from './fittingPrompt.ts';
 import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
@@ -234,40 +235,6 @@ function scheduleNote({ train, schedule }: Config, before: Config): string | und
     `${changed}: the learning rate falls until then (schedule.decaySteps is 0), so it ${effect}; ` +
     `schedule.decaySteps=${stepsBefore} keeps the former curve`
   );
-}
-
-/**
- * Checks that the tokenizer knows the prompt for samples. If the user chose it, an error now is better than one hours later. A default
- * prompt is replaced by one from the data. A model that does not generate text has no samples.
- */
-function withFittingPrompt(
-  config: Config,
-  { tokenizer, opening, samplePrompt, labels = [] }: RunData,
-  { isChosen, note }: Pick<RunMessages, 'note'> & { isChosen: boolean },
-): Config {
-  const { sample } = config;
-  if (sample.maxTokens === 0) return config;
-  if (labels.length > 0) return { ...config, sample: { ...sample, maxTokens: 0 } };
-  if (samplePrompt !== undefined && !isChosen) return { ...config, sample: { ...sample, prompt: samplePrompt } };
-  const problem = promptProblem(sample.prompt, tokenizer);
-  if (problem === undefined) return config;
-  // The first word and the space before it.
-  const prompts = [/^\s*\S+(?=\s)/u.exec(opening ?? '')?.[0], opening].filter((text) => text !== undefined);
-  const prompt = prompts.find((text) => promptProblem(text, tokenizer) === undefined);
-  if (isChosen || prompt === undefined)
-    throw new UserError(`sample.prompt${problem}. Set sample.maxTokens=0 for no sample.`);
-  note(`samples continue ${JSON.stringify(prompt)} from the text, which lacks characters of the default sample.prompt`);
-  return { ...config, sample: { ...sample, prompt } };
-}
-
-/** Why the prompt cannot be continued, as text after its name; undefined if it can. */
-function promptProblem(prompt: string, tokenizer: Tokenizer): string | undefined {
-  try {
-    return tokenizer.encode(prompt).length > 0 ? undefined : ' is empty: expected at least one character';
-  } catch (error) {
-    if (error instanceof UserError) return `: ${error.message.replace(/\.$/, '')}`;
-    throw error;
-  }
 }
 
 /** Starts the engine once, so that a missing engine is reported here and not by each worker. */

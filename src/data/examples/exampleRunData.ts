@@ -11,6 +11,8 @@ import { completePairs, lacksReference } from './referencePairs.ts';
 
 /** Lengths are multiples of it: batches then have few shapes, and buffers are used again. */
 const lengthUnit = 32;
+/** Number of tokens at the start of an example that its first word is looked for in. */
+const openingTokens = 16;
 /** Number of epochs whose sums of tokens are kept. */
 const epochsKept = 2;
 
@@ -31,7 +33,9 @@ export function exampleRunData(set: ExampleSet, vocabSize: number, reference?: s
     sha256,
     epochSamples: train.length,
     sampleTokens: tokens.reduce((a, b) => a + b, 0) / train.length,
-    opening: undefined,
+    get opening() {
+      return openingOf(set);
+    },
     samplePrompt: promptOf(set),
     pairs: lacksReference(set)
       ? {
@@ -60,6 +64,14 @@ function promptOf({ form, tokenizer, train, validation }: ExampleSet): string | 
   const text = tokenizer.decode(prompt);
   const isSame = prompt.length > 1 && !text.includes('\uFFFD') && tokenizer.encode(text).join() === prompt.join();
   return isSame ? text : undefined;
+}
+
+/** The first characters of the first validation example, or of the first example. */
+function openingOf({ tokenizer, train, validation }: ExampleSet): string {
+  const sample = validation[0] ?? train[0]!;
+  const first = Array.from((sample['tokens'] ?? sample['chosen'])!).slice(0, openingTokens);
+  const end = first.indexOf(tokenizer.endOfText ?? -1);
+  return tokenizer.decode(end < 0 ? first : first.slice(0, end));
 }
 
 /** The length to which the samples of a batch are padded: a function of all of them, never of a share, because dropout depends on it. */

@@ -134,7 +134,7 @@ interface TableOptions {
 function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Generator<ReadRow> {
   let names = columns.length > 0 ? columns : undefined;
   const origin = names === undefined ? 'the first row' : 'data.columns';
-  for (const { cells, line } of tableRows(text, format, name)) {
+  for (const { cells, line } of tableRows(text, { format, name, columns: columns.length })) {
     const at = `${name}:${line}`;
     if (names === undefined) {
       names = cells.map((cell) => cell.trim());

@@ -1,5 +1,6 @@
 /** Rows of a table in CSV (RFC 4180) or TSV, each with the line where it begins. The table is in memory. */
 import { UserError } from '../../base/errors.ts';
+import { frequentSeparator, separatorSample, separators } from '../prepare/separator.ts';
 
 export interface TableRow {
   readonly cells: readonly string[];
@@ -7,15 +8,29 @@ export interface TableRow {
   readonly line: number;
 }
 
-const separators = [',', ';', '\t', '|'] as const;
+/** Number of rows that show which separator gives the number of columns. */
+const rowsCompared = 100;
+
+export interface TableFormat {
+  readonly format: 'csv' | 'tsv';
+  /** The name of the file, for messages. */
+  readonly name: string;
+  /** The number of columns, if the first row is not a header; otherwise 0. */
+  readonly columns: number;
+}
 
 /**
- * The rows, without blank lines. In CSV a cell may be quoted, and then contain separators and line ends; the separator is the most frequent
- * of `,`, `;`, tab and `|` in the first row. In TSV a tab always ends a cell and a line feed a row: quotes are ordinary characters.
+ * The rows, without blank lines. In CSV a cell may be quoted, and then contain separators and line ends. The separator is one of `,`, `;`, tab
+ * and `|`: the most frequent in a header, otherwise the one that gives most rows the number of columns. In TSV a tab always ends a cell and
+ * a line feed a row: quotes are ordinary characters.
  * @throws UserError for a quote that is never closed, or text after the one that closes a cell
  */
-export function* tableRows(text: string, format: 'csv' | 'tsv', name: string): Generator<TableRow> {
-  const table = new Table(text, format === 'tsv' ? '\t' : separatorOf(text), { isQuoted: format === 'csv', name });
+export function* tableRows(text: string, { format, name, columns }: TableFormat): Generator<TableRow> {
+  const separator = format === 'tsv' ? '\t' : separatorOf(text, columns);
+  yield* rowsIn(new Table(text, separator, { isQuoted: format === 'csv', name }));
+}
+
+function* rowsIn(table: Table): Generator<TableRow> {
   for (let row = table.next(); row !== undefined; row = table.next()) {
     if (row.cells.length > 1 || row.cells[0] !== '') yield row;
   }
@@ -100,13 +115,26 @@ function lineFeedsIn(text: string): number {
   return count;
 }
 
-/** The most frequent separator in the first row, outside quotes. */
-function separatorOf(text: string): string {
-  const row = text
-    .slice(0, 2 ** 16)
-    .replaceAll(/"[^"]*"/g, '')
-    .trimStart()
-    .split('\n', 1)[0]!;
-  const count = (separator: string): number => row.split(separator).length;
-  return separators.reduce((best, other) => (count(other) > count(best) ? other : best));
+/** @param columns 0: the first row is a header */
+function separatorOf(text: string, columns: number): string {
+  const sample = text.slice(0, separatorSample);
+  if (columns === 0) return frequentSeparator(sample);
+  const fits = separators.map((separator) => fittingRows(sample, separator, columns));
+  const most = Math.max(...fits);
+  return most === 0 ? frequentSeparator(sample) : separators[fits.indexOf(most)]!;
+}
+
+/** The number of rows, among the first, with this number of columns. Those after a row that this separator makes invalid do not count. */
+function fittingRows(text: string, separator: string, columns: number): number {
+  const table = new Table(text, separator, { isQuoted: true, name: '' });
+  let [rows, fitting] = [0, 0];
+  try {
+    for (const { cells } of rowsIn(table)) {
+      if (cells.length === columns) fitting++;
+      if (++rows === rowsCompared) break;
+    }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+  return fitting;
 }

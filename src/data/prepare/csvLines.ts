@@ -9,14 +9,12 @@ import { UserError } from '../../base/errors.ts';
 import { decodeUtf8 } from '../utf8.ts';
 import type { Fields } from './fields.ts';
 import { UnfinishedRow } from './openQuote.ts';
+import { frequentSeparator, separatorSample } from './separator.ts';
 
 /** An unclosed quote would include the rest of the file. */
 const rowBytesMax = 32 * 2 ** 20;
 /** Size of the pieces passed on at a time. */
 const lineBytes = 2 ** 16;
-/** Number of bytes of the first row examined to detect the column separator. */
-const sampleBytes = 2 ** 16;
-const separators = [',', ';', '\t', '|'] as const;
 
 /** The form of a row in a line. */
 export type CsvRow = string | { readonly wrong: string };
@@ -31,7 +29,7 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
   const { format, name } = options;
   const iterator = bytes[Symbol.asyncIterator]();
   const head = withoutByteOrderMark(await takeHead(iterator));
-  const separator = format === 'tsv' ? '\t' : separatorOf(head);
+  const separator = format === 'tsv' ? '\t' : frequentSeparator(head.toString());
   const unfinished = new UnfinishedRow();
   const parser = parse({
     delimiter: separator,
@@ -113,16 +111,6 @@ function cellOf(row: readonly Buffer[], column: number, columns: number): CsvRow
   return decodeUtf8(row[column]!, { ignoreBOM: true }) ?? { wrong: 'expected text in UTF-8, found bytes that are not' };
 }
 
-/** The most frequent separator in the first row, outside quotes. */
-function separatorOf(head: Buffer): string {
-  const row = head
-    .toString()
-    .replaceAll(/"[^"]*"/g, '')
-    .split('\n', 1)[0]!;
-  const count = (separator: string): number => row.split(separator).length;
-  return separators.reduce((best, other) => (count(other) > count(best) ? other : best));
-}
-
 /** csv-parse would interpret its option for a byte order mark as a request for strings. */
 function withoutByteOrderMark(head: Buffer): Buffer {
   return head.subarray(0, 3).toString('hex') === 'efbbbf' ? head.subarray(3) : head;
@@ -130,7 +118,7 @@ function withoutByteOrderMark(head: Buffer): Buffer {
 
 async function takeHead(bytes: AsyncIterator<Buffer>): Promise<Buffer> {
   let head: Buffer = Buffer.alloc(0);
-  while (head.length < sampleBytes) {
+  while (head.length < separatorSample) {
     const { value, done } = await bytes.next();
     if (done) break;
     head = Buffer.concat([head, value]);

@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
+import { withFittingPrompt } from '../../../src/run/fittingPrompt.ts';
 import { prepareRun, type RunArguments } from '../../../src/run/prepareRun.ts';
 
 let cwd: string;
@@ -13,6 +16,8 @@ beforeAll(() => {
   writeFileSync(join(cwd, 'ru.txt'), '\u0416\u0438\u043b \u0434\u0430 \u0431\u044b\u043b. '.repeat(200));
   writeFileSync(join(cwd, 'one.txt'), 'abcdefgh'.repeat(200));
   writeFileSync(join(cwd, 'emoji.txt'), '\u{1f600}'.repeat(1_000));
+  writeFileSync(join(cwd, 'rows.jsonl'), '{"text":"one two three"}\n'.repeat(20));
+  writeFileSync(join(cwd, 'short.jsonl'), '{"text":"ab"}\n'.repeat(20));
   writeFileSync(join(cwd, 'own.yaml'), 'data:\n  text: ru.txt\nsample:\n  prompt: once\n');
   writeFileSync(join(cwd, 'none.yaml'), 'data:\n  text: one.txt\n');
 });
@@ -36,6 +41,26 @@ describe('the prompt of the samples', () => {
     for (const args of [{ config: 'none.yaml' }, { config: { data: { text: 'one.txt' } } }]) {
       expect((await prepare(args)).prompt).toBe('abcdefghabcdefgh');
     }
+  });
+
+  it('gives way where rows of text have no line feed, and the end of a short row is not part of it', async () => {
+    for (const [file, start] of [
+      ['rows.jsonl', 'one'],
+      ['short.jsonl', 'ab'],
+    ]) {
+      const { prompt, notes } = await prepare({ config: { data: { examples: file! } } });
+      expect(prompt).toBe(start);
+      expect(notes.filter((note) => note.includes(`samples continue "${start}" from the examples`))).toHaveLength(1);
+    }
+  });
+
+  it('gives way to none, with a notice, where neither it nor the data has one', async () => {
+    const tokenizer = await createTokenizer('char', 'xyz');
+    const notes: string[] = [];
+    const data = { kind: 'examples', tokenizer, opening: '' } as const;
+    const options = { isChosen: false, note: (line: string) => void notes.push(line) };
+    expect(withFittingPrompt(configSchema.parse({}), data, options).sample.maxTokens).toBe(0);
+    expect(notes).toEqual([expect.stringMatching(/^the run writes no samples, because the default sample\.prompt: /)]);
   });
 
   it('stays where it fits', async () => {

@@ -79,6 +79,16 @@ describe('tables', () => {
     ]);
   });
 
+  it.each<[what: string, content: string]>([
+    ['a tab', 'ham\thi, my friend, how are you, today\nspam\twin; now; or never\n'],
+    ['a semicolon, where commas give the first row as many cells', 'ham;hi, you\nspam;"win; now"\nham;hello\n'],
+    ['a comma, where only a later row has other marks', 'ham,hi\nspam,one; two; three | four\n'],
+    ['a bar, where a comma and a quote would make a row invalid', 'ham|hi,"you" there\nspam|win\n'],
+  ])('without a header are separated by what gives the number of data.columns: %s', async (_, content) => {
+    const rows = await rowsOf('headless.csv', content, ['label', 'text']);
+    expect(rows.map(({ row }) => row['label']).slice(0, 2)).toEqual(['ham', 'spam']);
+  });
+
   it('in TSV have quotes as ordinary characters: one that opens a text would swallow the rows after it', async () => {
     const rows = await rowsOf('quotes.tsv', 'label\ttext\nham\t"Hi its Kate\nham\t"HEY" she said\n');
     expect(rows.map(({ row }) => row['text'])).toEqual(['"Hi its Kate', '"HEY" she said']);
