@@ -166,7 +166,12 @@ describe('refused templates, by name', () => {
     [
       'too much text',
       "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(22) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
-      /mine renders a conversation to 33554432 characters: expected at most 16777216\./,
+      /mine cannot render this conversation: a text of 33554432 characters: expected at most 16777216/,
+    ],
+    [
+      'loops in loops',
+      "{% for i in range(10000) %}{% for j in range(10000) %}{{ 'a' }}{% endfor %}{% endfor %}",
+      /mine cannot render this conversation: it takes more than 1000000 steps\. Shorten the conversation, or use/,
     ],
     ['too long a source', 'x'.repeat(2 ** 18 + 1), /mine has 262145 characters: expected at most 262144\./],
   ])('%s', (_, source, message) => {
