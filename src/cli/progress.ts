@@ -33,7 +33,8 @@ export function progressPrinter(options: ProgressOptions): RunListener {
       print(`${stepLine(metrics, maxSteps, tokensPerSecond)}  ${duration(left)} left`);
     },
     evaluated({ step, valLoss, valPerplexity, valBitsPerByte, means = {} }) {
-      const parts = [`validation loss ${valLoss.toFixed(4)}`, `perplexity ${valPerplexity.toPrecision(5)}`];
+      const parts = [`validation loss ${valLoss.toFixed(4)}`];
+      if (valPerplexity !== undefined) parts.push(`perplexity ${valPerplexity.toPrecision(5)}`);
       if (valBitsPerByte !== undefined) parts.push(`${valBitsPerByte.toFixed(4)} bits per byte`);
       for (const [name, mean] of Object.entries(means)) parts.push(`${name} ${mean.toPrecision(4)}`);
       print([stepLabel(step), ...parts].join('  '));

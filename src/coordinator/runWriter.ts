@@ -60,7 +60,8 @@ export class RunWriter {
         `the validation data has nothing to measure after step ${step}: none of its samples has a target`,
       );
     }
-    const line = evaluationMetrics(step, sums, this.#options.validationText);
+    const { data, validationText: text } = this.#options;
+    const line = evaluationMetrics(step, sums, { objective: data.objective, text });
     this.#validation = { step, loss: line.valLoss };
     this.#options.metrics.append(line);
     this.#options.listener.evaluated(line);

@@ -7,7 +7,7 @@ import type { Config } from '../config/configTypes.ts';
 import type { TrainingSamples } from '../data/runData.ts';
 import type { JournalRecord } from '../records/journalRecords.ts';
 import type { EvaluationMetrics, StepMetrics } from '../records/metricsLog.ts';
-import { bitsPerByte, lossAndPerplexity, type TextSize } from '../task/textMeasures.ts';
+import { bitsPerByte, lossAndPerplexity, predictsTokens, type TextSize } from '../task/textMeasures.ts';
 import type { Effect, Member } from './core/runState.ts';
 import { utilisation } from './utilisation.ts';
 
@@ -133,14 +133,22 @@ export class StepRecords {
   }
 }
 
-/** The line of an evaluation, with bits per byte if its targets are those of `text`; the bytes of a part of them are not known. */
-export function evaluationMetrics(step: number, sums: Sums, text: TextSize | undefined): EvaluationMetrics {
+/** What an evaluation measured. */
+export interface Evaluated {
+  /** The name of its objective; perplexity is for those that predict tokens. */
+  readonly objective: string;
+  /** For bits per byte, if the targets are those of this text; the bytes of a part of them are not known. */
+  readonly text: TextSize | undefined;
+}
+
+/** The line of an evaluation. */
+export function evaluationMetrics(step: number, sums: Sums, { objective, text }: Evaluated): EvaluationMetrics {
   const { loss, perplexity } = lossAndPerplexity(sums);
   const { loss: _, ...others } = measuresOf(sums);
   return {
     step,
     valLoss: loss,
-    valPerplexity: perplexity,
+    ...(predictsTokens(objective) && { valPerplexity: perplexity }),
     valTargets: sums.weight,
     ...(text?.targets === sums.weight && { valBitsPerByte: bitsPerByte(sums, text.bytes) }),
     ...others,

@@ -4,7 +4,7 @@
  *
  * - A step line has step, loss, lr, gradNorm, tokens (trained on so far), tokensPerSecond, mfu and term. For each rank it has
  *   the computed samples and the phase times.
- * - A validation line has step, valLoss, valPerplexity and valBitsPerByte.
+ * - A validation line has step and valLoss; valPerplexity if the objective predicts tokens, and valBitsPerByte if their bytes are known.
  * - Both have `means` if the objective has other measures.
  */
 import { messageOf, PeerError } from '../base/errors.ts';
@@ -65,8 +65,8 @@ export interface EvaluationMetrics {
   readonly step: number;
   /** Mean over the targets, in nats. */
   readonly valLoss: number;
-  /** e to the power of `valLoss`. */
-  readonly valPerplexity: number;
+  /** e to the power of `valLoss`. Absent for an objective that predicts no tokens; logs of earlier versions always have it. */
+  readonly valPerplexity?: number;
   /** For comparing tokenizers: of the text that the targets stand for. Absent where nobody has counted its bytes. */
   readonly valBitsPerByte?: number;
   /** Number of predicted tokens. */

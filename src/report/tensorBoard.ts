@@ -140,8 +140,9 @@ function scalarsOf({
 
 function evaluationScalars(metrics: EvaluationMetrics): Record<string, number> {
   const { valLoss, valPerplexity, valBitsPerByte, means } = metrics;
+  const perplexity = valPerplexity !== undefined && { valPerplexity };
   const perByte = valBitsPerByte !== undefined && { valBitsPerByte };
-  return { valLoss, valPerplexity, ...perByte, ...tagged('validation', means) };
+  return { valLoss, ...perplexity, ...perByte, ...tagged('validation', means) };
 }
 
 function tagged(folder: string, means: Readonly<Record<string, number>> = {}): Record<string, number> {

@@ -8,6 +8,14 @@ export interface TextSize {
   readonly targets: number;
 }
 
+/** The objectives whose losses are those of predicted tokens. */
+const tokenObjectives: readonly string[] = ['next-token', 'packed-tokens'];
+
+/** Whether the perplexity of this objective means something: its targets are tokens. */
+export function predictsTokens(objective: string): boolean {
+  return tokenObjectives.includes(objective);
+}
+
 /** The mean over the targets in nats, and e to that power. */
 export function lossAndPerplexity(sums: Sums): { loss: number; perplexity: number } {
   const { loss } = meansOf(sums);

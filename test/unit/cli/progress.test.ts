@@ -66,6 +66,10 @@ it('shows what an objective measures besides its loss', () => {
   const line = { step: 20, valLoss: 0.25, valPerplexity: 1.284, valTargets: 100, means: { accuracy: 0.9125 } };
   printer().evaluated(line);
   expect(out).toEqual(['step  20/100  validation loss 0.2500  perplexity 1.2840  accuracy 0.9125\n']);
+  out.length = 0;
+  const { valPerplexity: _, ...pairs } = line;
+  printer().evaluated(pairs);
+  expect(out).toEqual(['step  20/100  validation loss 0.2500  accuracy 0.9125\n']);
 });
 
 it.each([

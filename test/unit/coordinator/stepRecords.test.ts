@@ -80,19 +80,24 @@ it('other sums of an objective become means beside the loss', () => {
     loss: 2,
     means,
   });
-  expect(evaluationMetrics(3, given, undefined)).toEqual({
-    step: 3,
-    valLoss: 2,
-    valPerplexity: Math.exp(2),
-    valTargets: 4,
-    means,
-  });
+  const line = { step: 3, valLoss: 2, valTargets: 4, means };
+  for (const objective of ['next-token', 'packed-tokens']) {
+    const expected = { ...line, valPerplexity: Math.exp(2) };
+    expect(evaluationMetrics(3, given, { objective, text: undefined })).toEqual(expected);
+  }
+  // Perplexity is a measure of predicted tokens.
+  for (const objective of ['dpo', 'reward', 'classes']) {
+    expect(evaluationMetrics(3, given, { objective, text: undefined })).toEqual(line);
+  }
 });
 
 it('an evaluation has bits per byte where the bytes of its targets are known, which those of a part are not', () => {
   const sums = { weight: 4, loss: 4 * Math.LN2 };
-  expect(evaluationMetrics(3, sums, { bytes: 8, targets: 4 }).valBitsPerByte).toBeCloseTo(0.5, 12);
-  expect(evaluationMetrics(3, sums, { bytes: 8, targets: 5 })).not.toHaveProperty('valBitsPerByte');
+  const objective = 'next-token';
+  expect(evaluationMetrics(3, sums, { objective, text: { bytes: 8, targets: 4 } }).valBitsPerByte).toBeCloseTo(0.5, 12);
+  expect(evaluationMetrics(3, sums, { objective, text: { bytes: 8, targets: 5 } })).not.toHaveProperty(
+    'valBitsPerByte',
+  );
 });
 
 describe('the time of a step', () => {
