@@ -15,7 +15,7 @@ import type { TextSize } from '../task/textMeasures.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
 import type { EvaluatedLoss } from './core/bestEvaluation.ts';
 import type { decide } from './core/decide.ts';
-import type { Resumed, RunPlan } from './core/runState.ts';
+import type { Resumed, RunLength, RunPlan } from './core/runState.ts';
 import type { Progress } from './stepRecords.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
@@ -112,6 +112,11 @@ export interface CoordinatorOptions {
   readonly begunWith?: string;
   /** The progress of a killed coordinator, if its workers may still be alive. */
   readonly resumed?: Resumed;
+  /**
+   * The number of steps of the run if the state of the resumed workers is lost and it continues from `resume`: an epoch then may take
+   * another number of steps. Default: `train.maxSteps`.
+   */
+  readonly maxStepsFromCheckpoint?: number;
   readonly listener: RunListener;
   /** The token that a worker must present to join; without one every worker may join. */
   readonly token?: string | undefined;
@@ -144,10 +149,16 @@ export function progressBefore({ config, resume, resumed }: CoordinatorOptions):
   return known;
 }
 
+/** A run of that number of steps. */
+function lengthOf({ schedule }: Config, maxSteps: number): RunLength {
+  return { maxSteps, schedule: { ...schedule, decaySteps: schedule.decaySteps || maxSteps } };
+}
+
 /** The part that the decision core needs. */
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, data, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
-  const { train, comm, checkpoint, schedule } = config;
+  const { train, comm, checkpoint } = config;
+  const { maxStepsFromCheckpoint: others } = options;
   return {
     runId,
     worldSize,
@@ -158,8 +169,8 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     tensors: options.tensors ?? declaredTensors(modelOf(config.model, data.vocabSize), train.trainable),
     startStep: resume?.trainer?.step ?? 0,
     startsFromCheckpoint: resume !== undefined,
-    maxSteps: train.maxSteps,
-    schedule: { ...schedule, decaySteps: schedule.decaySteps || train.maxSteps },
+    ...lengthOf(config, train.maxSteps),
+    ...(others !== undefined && { fromCheckpoint: lengthOf(config, others) }),
     gradClip: config.optimizer.gradClip,
     precision: config.engine.precision,
     globalBatchSize: train.globalBatchSize,

@@ -68,8 +68,7 @@ export interface RunOutcome {
 
 /** @throws UserError, PeerError with what can be done about it; the run directory is given back in any case */
 export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome> {
-  const { messages } = options;
-  let { run } = options;
+  const { run, messages } = options;
   const { folder } = run;
   // A directory that exists is claimed before its journal is read; a new one is made when nothing more can be wrong.
   if (!folder.isNew) await folder.claim(messages.warn);
@@ -77,12 +76,8 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
     // Beyond the checkpoint there may be workers with more: even after the last step, its checkpoint is still to be written.
     const stepsDone = run.resume?.trainer?.step ?? 0;
     const point = folder.isNew ? undefined : findWaitingWorkers(folder, stepsDone, messages);
-    run = atPoint(run, point);
-    if (stepsDone >= run.config.train.maxSteps) {
-      const evaluations = await MetricsLog.readEvaluations(folder.metricsPath, stepsDone);
-      return { end: 'nothingLeft', step: stepsDone, evaluations };
-    }
-    return await trainFrom({ ...options, run }, point);
+    if (isComplete(atPoint(run, point))) return await nothingLeft(run);
+    return await trainFrom(options, point);
   } catch (error) {
     // A hint to resume would take the directory back from the other process.
     if (error instanceof UserError || folder.isLost) throw error;
@@ -99,6 +94,15 @@ export async function executeRun(options: ExecuteRunOptions): Promise<RunOutcome
   }
 }
 
+function isComplete({ resume, config }: Run): boolean {
+  return (resume?.trainer?.step ?? 0) >= config.train.maxSteps;
+}
+
+async function nothingLeft({ folder, resume }: Run): Promise<RunOutcome> {
+  const step = resume?.trainer?.step ?? 0;
+  return { end: 'nothingLeft', step, evaluations: await MetricsLog.readEvaluations(folder.metricsPath, step) };
+}
+
 /** Where workers have come further than the checkpoint, the remaining epochs begin there. */
 function atPoint(run: Run, point: ResumePoint | undefined): Run {
   if (point?.resumed.samples === undefined) return run;
@@ -112,21 +116,27 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   const keys = await keysOf(options);
   const transport = singleProcess ? memoryTransport() : zmqTransport({ log: messages.warn, keys });
   const address = singleProcess ? 'memory://coordinator' : (listen ?? point?.recovered.address ?? loopback);
+  const hasReference = run.data.pairs !== undefined;
+  let begun: Begun = { run };
+  if (hasReference) {
+    // An address where nothing can listen is reported before the long computation.
+    if (run.folder.isNew) await (await transport.listen(address)).close();
+    begun = await beginWithReference(options, { keys, point });
+  }
   const server = await transport.listen(address);
   try {
-    if (run.folder.isNew) await run.folder.claim(messages.warn);
-    // Its records are of an earlier failure.
-    await rm(run.folder.flightPath, { recursive: true, force: true });
-    await run.folder.writeConfig(renderConfig(run.config));
-    if (keys) await writeRunKeys(run.folder, keys);
+    if (!hasReference) await claimFolder(run, keys, messages);
     const advertise = options.advertise ?? point?.recovered.advertise;
     const from = reachable(point, { address: server.address, advertise }, messages);
-    const begun = from === undefined ? await beginWithWeights(run) : { run };
-    const complete = await withReference(begun.run, messages);
+    if (from === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
+    const complete = atPoint(begun.run, from);
+    if (isComplete(complete)) return await nothingLeft(complete);
+    if (from !== undefined) await run.folder.writeConfig(renderConfig(complete.config));
     return await runToTheEnd({
       ...options,
       ...begun,
       run: complete,
+      maxStepsFromCheckpoint: run.config.train.maxSteps,
       advertise,
       point: from,
       keys,
@@ -138,8 +148,36 @@ async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefi
   }
 }
 
+/** A run with its initial weights. */
+interface Begun {
+  readonly run: Run;
+  /** A description of the initial weights, unless they are random. */
+  readonly begunWith?: string;
+}
+
+/**
+ * Computes the reference log probabilities before workers can connect: a worker that joins expects an answer within seconds, and there
+ * is no coordinator yet.
+ */
+async function beginWithReference(
+  { run, messages }: ExecuteRunOptions,
+  { keys, point }: { keys: RunKeys | undefined; point: ResumePoint | undefined },
+): Promise<Begun> {
+  await claimFolder(run, keys, messages);
+  const begun: Begun = point === undefined ? await beginWithWeights(run) : { run };
+  return { ...begun, run: await withReference(begun.run, messages) };
+}
+
+async function claimFolder({ folder, config }: Run, keys: RunKeys | undefined, messages: RunMessages): Promise<void> {
+  if (folder.isNew) await folder.claim(messages.warn);
+  // Its records are of an earlier failure.
+  await rm(folder.flightPath, { recursive: true, force: true });
+  await folder.writeConfig(renderConfig(config));
+  if (keys) await writeRunKeys(folder, keys);
+}
+
 /** Makes the initial weights the first checkpoint, which workers receive as in a resumed run. */
-async function beginWithWeights(run: Run): Promise<{ run: Run; begunWith?: string }> {
+async function beginWithWeights(run: Run): Promise<Begun> {
   if (run.weights === undefined) return { run };
   const resume = await writeInitialCheckpoint(run.store, run.weights, run);
   return { run: { ...run, resume }, begunWith: await describeWeights(run.weights) };
@@ -159,9 +197,10 @@ async function resumeHint({ store, folder }: Run): Promise<string> {
     : `continue from step ${newest.step} with: ${ownCommand('--resume', shortPath(folder.path))}`;
 }
 
-interface Start extends ExecuteRunOptions {
-  /** A description of the initial weights, unless they are random. */
-  readonly begunWith?: string;
+interface Start extends ExecuteRunOptions, Begun {
+  readonly run: Run;
+  /** The number of steps if the state of the waiting workers is lost. */
+  readonly maxStepsFromCheckpoint: number;
   readonly point: ResumePoint | undefined;
   readonly keys: RunKeys | undefined;
   readonly transport: Transport;
@@ -242,7 +281,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     recorder: new FlightRecorder({ folder: run.folder.flightPath, name: 'coordinator' }),
     ...(resume !== undefined && { resume }),
     ...(given.begunWith !== undefined && { begunWith: given.begunWith }),
-    ...(point !== undefined && { resumed: point.resumed }),
+    ...(point !== undefined && { resumed: point.resumed, maxStepsFromCheckpoint: given.maxStepsFromCheckpoint }),
     listener: allListeners([
       ...observer.listeners,
       {
@@ -277,7 +316,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
         `the run reached step ${step}, but its last checkpoint could not be written: ${lastCheckpoint.error}. Free some space.`,
       );
     }
-    const end = isStopped && step < config.train.maxSteps ? 'stopped' : 'trained';
+    const end = isStopped && step < coordinator.state.plan.maxSteps ? 'stopped' : 'trained';
     return { end, step, evaluations: coordinator.state.evaluations };
   } finally {
     await workers.stop(stopGraceMs);

@@ -4,6 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { ExampleOrder } from '../../src/data/examples/exampleOrder.ts';
+import { Journal } from '../../src/records/journal.ts';
+import { RunFolder } from '../../src/run/runFolder.ts';
 import { launch, lossesOf, metricsOf, set, start, useFolder } from './launch.ts';
 
 const folder = useFolder();
@@ -143,9 +145,26 @@ it('continues with the examples after the last one when it gets another epoch, a
   expect(more).toMatchObject({ code: 0, stderr: '' });
   // 22 examples in 6 steps, the last with 2; then 22 more.
   expect(await lossesOf(join(folder(), 'short'))).toHaveLength(12);
-  const trainer = JSON.parse(await readFile(join(folder(), 'short/checkpoints/step-00000012/trainer.json'), 'utf8'));
-  expect(trainer.data.samplesSeen).toBe(44);
+  expect(await samplesSeen('short', 12)).toBe(44);
+
+  // Workers on another machine made two steps more, whose coordinator was killed; they cannot find the next one.
+  const journal = Journal.create(new RunFolder(join(folder(), 'short')).journalPath, expect.unreachable);
+  journal.append({ kind: 'run', format: 2, runId: 'r-1', address: 'tcp://127.0.0.1:5555' });
+  journal.append({ kind: 'term', term: 9, step: 12, members: [{ worker: 'w', host: 'elsewhere', pid: 1 }] });
+  const commit = { kind: 'commit', term: 9, loss: 1, gradNorm: 1, tokens: 2_000, lr: 0.001, ranks: [] } as const;
+  for (const step of [13, 14]) journal.append({ ...commit, step, samples: 44 + batch * (step - 12) });
+  await journal.close();
+  const changed = set('train.epochs=3', 'train.globalBatchSize=2');
+  const third = await launch(['--resume', 'short', '--single-process', ...changed], folder());
+  expect(third.code).toBe(0);
+  expect(third.stderr).toContain('w look for their coordinator at tcp://127.0.0.1:5555');
+  expect(await samplesSeen('short', 12 + 11)).toBe(66);
 });
+
+async function samplesSeen(run: string, step: number): Promise<number> {
+  const path = join(folder(), run, 'checkpoints', `step-${String(step).padStart(8, '0')}`, 'trainer.json');
+  return JSON.parse(await readFile(path, 'utf8')).data.samplesSeen;
+}
 
 it('ends with code 2 and writes nothing for a row that is wrong', async () => {
   writeFileSync(join(folder(), 'bad.jsonl'), '{"prompt":"a","completion":"b"}\n{"prompt":"a","answer":"b"}\n');

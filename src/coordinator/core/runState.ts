@@ -11,8 +11,15 @@ import type { LoggedEvent } from '../../records/eventsLog.ts';
 import type { EvaluatedLoss } from './bestEvaluation.ts';
 import type { Schedule } from './schedule.ts';
 
-/** The part of a run that never changes. */
-export interface RunPlan {
+/** The number of steps of a run, and what follows from it. */
+export interface RunLength {
+  readonly maxSteps: number;
+  /** The learning rate of each step. */
+  readonly schedule: Schedule;
+}
+
+/** What was decided before the run. Only its length may change, and only once: see `fromCheckpoint`. */
+export interface RunPlan extends RunLength {
   /** Identifies this run; workers left over from an earlier run, which may still look for their coordinator, have another id. */
   readonly runId: string;
   /** Number of workers that should join before the run starts; after `joinTimeoutMs` fewer suffice, down to `minWorkers`. */
@@ -31,9 +38,11 @@ export interface RunPlan {
   readonly startStep: number;
   /** Whether a checkpoint has the state of `startStep`. If not, `startStep` is 0 and every replica initialises from the seed. */
   readonly startsFromCheckpoint: boolean;
-  readonly maxSteps: number;
-  /** The learning rate of each step. */
-  readonly schedule: Schedule;
+  /**
+   * The run's length if it goes back to `startStep` because no resumed worker has its state any more. In a run that counts epochs it
+   * may differ, because the lost steps may have had another batch size. Absent: the same.
+   */
+  readonly fromCheckpoint?: RunLength;
   /** `optimizer.gradClip` and `engine.precision`, which decide what advice applies. */
   readonly gradClip: number;
   readonly precision: string;

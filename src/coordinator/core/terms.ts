@@ -100,7 +100,9 @@ function rewound(state: RunState, term: number): RunState {
   const step = state.checkpointStep;
   const evaluations = state.evaluations.filter((evaluated) => evaluated.step <= step);
   const back = { step, appliedStep: step, snapshotStep: step, evaluatedStep: step, evaluations };
-  return { ...state, ...back, committedTerm: term };
+  // Without a newer checkpoint, steps of before the resume are repeated, with the batch size of today.
+  const plan = step === state.plan.startStep ? { ...state.plan, ...state.plan.fromCheckpoint } : state.plan;
+  return { ...state, ...back, plan, committedTerm: term };
 }
 
 /** After a loss or a departure: the others continue if there are enough of them, otherwise the run gathers. */

@@ -1155,6 +1155,27 @@ describe('the decision core: a coordinator that takes over', () => {
     ]);
   });
 
+  it('has the length that its epochs have from the checkpoint, if no worker kept the later state', () => {
+    const schedule = { ...plan.schedule, decaySteps: 6 };
+    const changes = {
+      maxSteps: 9,
+      startStep: 4,
+      startsFromCheckpoint: true,
+      fromCheckpoint: { maxSteps: 6, schedule },
+    };
+    const kept = new Script({ ...quiet, ...changes }, resumed).join('w0', { step: 7, term: 2 }).prepared('w0');
+    expect(kept.state.plan).toMatchObject({ maxSteps: 9, schedule: plan.schedule });
+
+    const elsewhere = { ...changes, localWorkers: [], worldSize: 1 };
+    const lost = new Script({ ...quiet, ...elsewhere }, resumed).join('w2').prepared('w2');
+    lost.nowMs = 900;
+    lost.beat('w2').tick(1_001);
+    expect(lost.kinds()).toContain('rewind');
+    expect(lost.state).toMatchObject({ step: 4, plan: { maxSteps: 6, schedule } });
+    lost.ready('w2');
+    expect(lost.assigned().map(([, step]) => step)).toEqual([5, 6]);
+  });
+
   it('starts those that do not come back', () => {
     const script = new Script({ ...quiet, maxSteps: 20 }, resumed).join('w0', { step: 7, term: 2 }).prepared('w0');
     script.nowMs = 900;
