@@ -21,6 +21,11 @@ import { trainCommand } from './trainCommand.ts';
 export const commands: readonly CommandEntry[] = [
   { command: ['train', '$0'], describe: 'Train a GPT (the default command)', load: trainCommand },
   {
+    command: 'finetune <model> <rows>',
+    describe: 'Fine-tune weights on rows: instructions, labels or pairs',
+    load: async () => (await import('./finetune.ts')).finetuneCommand,
+  },
+  {
     command: 'join <address>',
     describe: 'Add workers to a run started elsewhere',
     load: async () => (await import('./join.ts')).joinCommand,

@@ -35,10 +35,6 @@ const fullCommand: TrainCommand = {
       .example('$0', 'train a small model on the built-in text with 2 workers')
       .example('$0 --workers 4 --config gpt-small.yaml', 'GPT-2 124M, data-parallel over 4 processes')
       .example('$0 --config my.yaml --set train.maxSteps=500 optimizer.weightDecay=0', 'override keys')
-      .example(
-        '$0 --init-from gpt2/ --set data.text=book.txt schedule.learningRate=3e-5 schedule.minLearningRate=0',
-        'fine-tune published weights',
-      )
       .example('$0 --resume runs/gpt-small', 'resume from the newest complete checkpoint')
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 workers to join')
       .example('$0 --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555', 'workers join at that name')

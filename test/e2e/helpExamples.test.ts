@@ -96,8 +96,10 @@ const notRun: Record<string, string> = {
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':
     'needs a classifier; classifier.test.ts has one',
   'launch classify --checkpoint runs/spam --file messages.csv --json': 'needs a classifier; classifier.test.ts has one',
-  'launch --init-from gpt2/ --set data.text=book.txt schedule.learningRate=3e-5 schedule.minLearningRate=0':
-    'needs published weights; initFrom.test.ts has others',
+  'launch finetune gpt2/ instructions.jsonl': 'needs published weights; finetune.test.ts has others',
+  'launch finetune gpt2/ spam.csv --set train.trainable=lastBlocks:1':
+    'needs published weights; finetune.test.ts has others',
+  'launch finetune runs/sft pairs.jsonl --task reward': 'needs weights; finetune.test.ts has some',
   'launch bench step --config gpt-small.yaml --set train.globalBatchSize=4 train.microBatchSize=4 --steps 3':
     'minutes of 124 M parameters',
   'launch bench generate --config gpt-small.yaml': '124 M parameters',

@@ -1,0 +1,84 @@
+/** `launch finetune MODEL ROWS`: trains weights on rows with settings that suit them. It is a shorter form of `launch --config KIND --set …`, which it prints. */
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes } from 'yargs';
+import { ownCommand } from '../base/ownCommand.ts';
+import { loadConfig } from '../config/load.ts';
+import { readRows } from '../data/examples/readRows.ts';
+import { kindOfRow } from '../task/kindOfRow.ts';
+import { print, warn } from './output.ts';
+import { runTrain } from './train.ts';
+import { trainOptions } from './trainOptions.ts';
+
+const kinds = ['sft', 'classify', 'dpo', 'reward', 'lm'] as const;
+type Kind = (typeof kinds)[number];
+
+/** The shipped config of each task, and what differs for weights that are already trained. */
+const starts: Readonly<Record<Kind, { readonly config: string; readonly settings: readonly string[] }>> = {
+  sft: { config: 'sft', settings: ['task.template=auto', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
+  classify: { config: 'classify', settings: ['schedule.learningRate=5e-5', 'train.epochs=3'] },
+  dpo: { config: 'dpo', settings: [] },
+  reward: { config: 'reward', settings: [] },
+  lm: { config: 'sft', settings: ['task.kind=lm', 'schedule.learningRate=5e-5', 'train.epochs=2'] },
+};
+
+// What these options would set is what the command is for.
+const { config: _config, 'init-from': _initFrom, resume: _resume, ...options } = trainOptions;
+
+interface Positionals {
+  readonly model: string;
+  readonly rows: string;
+  readonly task: Kind | undefined;
+}
+
+type FinetuneArguments = InferredOptionTypes<typeof options> & Positionals;
+
+export const finetuneCommand: CommandModule<object, FinetuneArguments> = {
+  builder: (yargs) =>
+    yargs
+      .positional('model', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Weights to start from: a run, a checkpoint or a GPT-2 folder',
+      })
+      .positional('rows', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Rows to train on: JSON Lines, JSON, CSV, TSV or Parquet',
+      })
+      .option('task', { choices: kinds, describe: 'What to learn from the rows [default: what their keys show]' })
+      .options(options)
+      .example('$0 finetune gpt2/ instructions.jsonl', 'answer instructions')
+      .example('$0 finetune gpt2/ spam.csv --set train.trainable=lastBlocks:1', 'classify texts: columns text, label')
+      .example('$0 finetune runs/sft pairs.jsonl --task reward', 'a reward model from pairs of answers'),
+  handler: run,
+};
+
+async function run(args: ArgumentsCamelCase<FinetuneArguments>): Promise<void> {
+  const kind = args.task ?? (await kindOf(args));
+  const { config, settings } = starts[kind];
+  const chosen = args.set ?? [];
+  const isChosen = (key: string) => chosen.some((setting) => setting.startsWith(`${key}=`));
+  const set = [
+    `model.from=${JSON.stringify(args.model)}`,
+    `data.examples=${JSON.stringify(args.rows)}`,
+    ...settings.filter((setting) => !isChosen(setting.slice(0, setting.indexOf('=')))),
+    ...chosen,
+  ];
+  print(`the same as: ${ownCommand('--config', config, '--set', ...set)}`);
+  await runTrain({ ...args, config, set, initFrom: undefined, 'init-from': undefined, resume: undefined });
+}
+
+/** The task that the first row shows. */
+async function kindOf({ rows: path, set = [] }: Pick<FinetuneArguments, 'rows' | 'set'>): Promise<Kind> {
+  const cwd = process.cwd();
+  const overrides = [...set, `data.examples=${JSON.stringify(path)}`];
+  const { columns, format } = loadConfig({ file: 'sft', overrides, cwd }).config.data;
+  const rows = await readRows({
+    paths: [path],
+    setting: 'finetune',
+    cwd,
+    columns,
+    format: format === 'auto' ? undefined : format,
+    onNotice: warn,
+  });
+  return kindOfRow(rows[0]!);
+}
