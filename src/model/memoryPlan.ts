@@ -15,7 +15,7 @@ export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 
 
 /** Bytes that training needs on one worker. */
 export interface MemoryEstimate {
-  /** Their values, and with LoRA a second copy of the adapted weights. */
+  /** Their values, and with LoRA the matrices that products read: the adapted weights with their adapters added. */
   readonly parameters: number;
   readonly gradients: number;
   /** AdamW's first and second moments. */

@@ -67,16 +67,16 @@ export async function openReference(options: ReferenceOptions): Promise<Referenc
   const counts = { train: pairs.train.length, validation: pairs.validation.length };
   const found = await readReference(path, counts);
   if (found === undefined) return await compute(options, weights === undefined ? undefined : { ...source, weights });
-  if (found.source.pairs !== source.pairs) throw of(path, 'other pairs', 'restore the examples');
+  if (found.source.pairs !== source.pairs) throw wrongReference(path, 'other pairs', 'restore the examples');
   if (trainedWith === undefined) {
-    if (found.source.weights !== weights) throw of(path, 'other weights', 'remove it to compute it again');
+    if (found.source.weights !== weights) throw wrongReference(path, 'other weights', 'remove it to compute it again');
   } else if (hashReference(found.values) !== trainedWith) {
-    throw of(path, 'another run', 'restore the file of this run');
+    throw wrongReference(path, 'another run', 'restore the file of this run');
   }
   return found.values;
 }
 
-function of(path: string, whose: string, cure: string): UserError {
+function wrongReference(path: string, whose: string, cure: string): UserError {
   return new UserError(`${path} has the reference log probabilities of ${whose}: ${cure}, or start a new run`);
 }
 
@@ -96,7 +96,7 @@ async function compute(
   const values = { train: logprobs.subarray(0, split), validation: logprobs.subarray(split) };
   if (trainedWith !== undefined && hashReference(values) !== trainedWith) {
     throw new UserError(
-      `${lost}; with the weights of its start other numbers follow than those it was trained with: restore the file, or start a new run`,
+      `${lost}; the weights at its start now give other numbers than the run was trained with: restore the file, or start a new run`,
     );
   }
   await writeReference(path, values, source).catch((error: unknown) => {
