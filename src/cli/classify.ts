@@ -3,14 +3,16 @@ import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
 import { readRows } from '../data/examples/readRows.ts';
 import { type Classification, classifyTexts } from '../run/classifyTexts.ts';
-import { loadModel } from '../run/loadModel.ts';
+import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { textField } from '../task/rows.ts';
+import { columnNames, columnsOption } from './columns.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { warn } from './output.ts';
 
 interface ClassifyArguments extends ModelArguments {
   readonly text: string | undefined;
   readonly file: string | undefined;
+  readonly columns: string | undefined;
   readonly json: boolean;
 }
 
@@ -24,6 +26,7 @@ export const classifyCommand: CommandModule<object, ClassifyArguments> = {
         conflicts: 'text',
         describe: 'Rows with a text each, as data.examples: JSON lines, JSON, CSV, TSV or Parquet',
       })
+      .option('columns', { ...columnsOption, implies: 'file' })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object for each text' })
       .example('$0 classify --checkpoint runs/spam "You have won a prize, call now"', 'the label and its probability')
       .example('$0 classify --checkpoint runs/spam --file messages.csv --json', 'all rows of a table'),
@@ -31,10 +34,10 @@ export const classifyCommand: CommandModule<object, ClassifyArguments> = {
 };
 
 async function run(args: ArgumentsCamelCase<ClassifyArguments>): Promise<void> {
-  const texts = await textsOf(args);
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
+    const texts = await textsOf(args, loaded);
     const classified = await classifyTexts(loaded, texts);
     process.stdout.write(classified.map((each) => `${args.json ? JSON.stringify(each) : lineOf(each)}\n`).join(''));
   } finally {
@@ -42,13 +45,19 @@ async function run(args: ArgumentsCamelCase<ClassifyArguments>): Promise<void> {
   }
 }
 
-async function textsOf({ text, file }: ClassifyArguments): Promise<string[]> {
+async function textsOf({ text, file, columns }: ClassifyArguments, { runConfig }: LoadedModel): Promise<string[]> {
   if (file === undefined) {
     if (text === undefined) throw new UserError('expected a text to classify, or --file with rows');
     return [text];
   }
   const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
-  const rows = await readRows({ paths: [file], setting: '--file', cwd: process.cwd(), columns: [], onNotice });
+  const rows = await readRows({
+    paths: [file],
+    setting: '--file',
+    cwd: process.cwd(),
+    columns: columnNames(columns) ?? runConfig?.data.columns ?? [],
+    onNotice,
+  });
   return rows.map(({ row, at }) => textField(row, 'text', at));
 }
 

@@ -1,16 +1,20 @@
-/** `launch eval`: the mean loss of a trained model over a full split of its own data, or of another text; the accuracy of a classifier or reward model over rows. */
+/** `launch eval`: the mean loss of a trained model over a full split of its own data, or of other data; the accuracy of a classifier or reward model. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { labelsOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { userPath } from '../base/userPath.ts';
 import type { DataOptions, Dataset } from '../data/dataset.ts';
+import { builtinRows } from '../data/examples/builtinRows.ts';
 import { openDataset } from '../data/openDataset.ts';
 import { type SourceFormat, sourceFormats } from '../data/prepare/fileKinds.ts';
+import { findSources } from '../data/prepare/sources.ts';
 import { isPreparedFolder } from '../data/shards/shardManifest.ts';
 import type { TokenSequence } from '../data/tokenArray.ts';
 import { type Evaluation, evaluateTokens, measures } from '../run/evaluateTokens.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
+import { rowKindOf } from '../run/rowsToEvaluate.ts';
+import { columnsOption } from './columns.ts';
 import { evaluateOnRows, rowTasks } from './evaluateOnRows.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { statusLine } from './terminal.ts';
@@ -21,6 +25,7 @@ interface EvaluateArguments extends ModelArguments {
   readonly data: string | undefined;
   readonly field: string | undefined;
   readonly format: SourceFormat | undefined;
+  readonly columns: string | undefined;
   readonly split: (typeof splits)[number];
   readonly task: (typeof rowTasks)[number] | undefined;
   readonly template: string | undefined;
@@ -33,7 +38,8 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('data', {
         type: 'string',
         requiresArg: true,
-        describe: "Text to evaluate: file, folder, glob, builtin, or a folder from prepare [default: the run's]",
+        describe:
+          "Text or rows to evaluate: file, folder, glob, builtin, or a folder from prepare [default: the run's]",
       })
       .option('field', {
         type: 'string',
@@ -44,10 +50,11 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
         choices: sourceFormats,
         describe: 'Format of --data [default: detected from name and content]',
       })
+      .option('columns', columnsOption)
       .option('split', {
         choices: splits,
         default: 'val' as const,
-        describe: 'Part of the text, split as in the run; all: the full text',
+        describe: 'Part of the data, split as in the run; all: all of it',
       })
       .option('task', {
         choices: rowTasks,
@@ -61,6 +68,7 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
+      .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of the answers that the run validates on')
       .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl', 'share of correct answers')
       .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
@@ -74,10 +82,11 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    if (args.task !== undefined || labelsOf(loaded.model.config).length > 0) {
+    if (args.task !== undefined || (await readsRows(loaded, args, cwd))) {
       await evaluateOnRows(loaded, args, cwd);
       return;
     }
+    if (args.columns !== undefined) throw new UserError('--columns is for rows, but this is text: omit it');
     if (args.template !== undefined) throw new UserError('--template is for --task exact: add it, or omit both');
     const dataset = await openData(loaded, args, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
@@ -90,6 +99,28 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
   } finally {
     await loaded.engine.dispose();
   }
+}
+
+/** A model with labels reads rows. One that generates text reads those of its run, or `--data` unless it is text. */
+async function readsRows(
+  loaded: LoadedModel,
+  { data, field, format, split }: ArgumentsCamelCase<EvaluateArguments>,
+  cwd: string,
+): Promise<boolean> {
+  if (labelsOf(loaded.model.config).length > 0) return true;
+  const kind = rowKindOf(loaded);
+  if (kind === undefined) return false;
+  if (data === undefined) return true;
+  if (field !== undefined || split !== 'val') return false;
+  if (await isPreparedFolder(userPath(cwd, data))) return false;
+  const sources = await findSources([data], {
+    cwd,
+    format,
+    setting: '--data',
+    builtinPath: builtinRows(kind),
+    onNotice: () => undefined,
+  });
+  return sources.every((source) => source.format !== 'text');
 }
 
 /** The run's data, tokenized with the checkpoint's own tokenizer; `--data` replaces its `data.text`. */

@@ -1,4 +1,4 @@
-/** `launch eval` on rows: the measures of a classifier, of a reward model, and of the tasks of a language model. */
+/** `launch eval` on rows: the measures of what the model was trained for, or of another task of a language model. */
 import { labelsOf } from '../architecture/registry.ts';
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
@@ -6,9 +6,18 @@ import { readRows } from '../data/examples/readRows.ts';
 import type { SourceFormat } from '../data/prepare/fileKinds.ts';
 import { evaluateAnswers } from '../run/evaluateAnswers.ts';
 import { type ChoicesEvaluation, evaluateChoices } from '../run/evaluateChoices.ts';
-import { type ClassesEvaluation, evaluateRows, type PairsEvaluation } from '../run/evaluateRows.ts';
+import {
+  type AnswersEvaluation,
+  type ClassesEvaluation,
+  evaluateRows,
+  type PairsEvaluation,
+  type PreferencesEvaluation,
+  type RowsEvaluation,
+} from '../run/evaluateRows.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
+import type { RowSplit } from '../run/rowsToEvaluate.ts';
 import type { ExactMatch } from '../task/exactMatch.ts';
+import { columnNames } from './columns.ts';
 import { statusLine } from './terminal.ts';
 
 /** What a language model can be evaluated on besides text. */
@@ -18,51 +27,60 @@ export const rowTasks = ['exact', 'choices'] as const;
 export interface EvaluateRowsArguments {
   readonly data: string | undefined;
   readonly format: SourceFormat | undefined;
+  readonly columns: string | undefined;
   readonly field: string | undefined;
-  readonly split: string;
+  readonly split: RowSplit;
   readonly task: (typeof rowTasks)[number] | undefined;
   readonly template: string | undefined;
   readonly json: boolean;
 }
 
-type Measured = ClassesEvaluation | PairsEvaluation | ExactMatch | ChoicesEvaluation;
+type Measured = RowsEvaluation | ExactMatch | ChoicesEvaluation;
 
 /**
- * Prints the measures over the rows of `--data`, which has labels, or what `--task` says.
+ * Prints the measures over the rows of `--data`, or of the model's run.
  * @throws UserError for options and rows that do not fit the model
  */
 export async function evaluateOnRows(loaded: LoadedModel, args: EvaluateRowsArguments, cwd: string): Promise<void> {
-  const { data, json, task } = args;
+  const { data = null, split, json, task } = args;
   checkOptions(loaded, args);
-  const evaluation = await evaluate(loaded, { ...args, data: data! }, cwd);
+  const evaluation = await evaluate(loaded, args, cwd);
   const { checkpoint, engine } = loaded;
   const facts = { checkpoint: checkpoint.path, step: checkpoint.step ?? null, engine: engine.description, data };
-  const named = { ...facts, ...(task && { task }) };
+  const named = { ...facts, ...(data === null && { split }), ...(task && { task }) };
   process.stdout.write(json ? `${JSON.stringify({ ...named, ...evaluation })}\n` : textOf(evaluation));
 }
 
-function checkOptions({ model }: LoadedModel, { data, field, split, task, template }: EvaluateRowsArguments): void {
+function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void {
+  const { data, field, format, columns, split, task, template } = args;
   const hasLabels = labelsOf(model.config).length > 0;
   if (hasLabels && task !== undefined) {
     throw new UserError(`--task ${task} needs a language model, but this model has labels: omit --task`);
   }
   const why = hasLabels ? 'this model has labels' : `--task ${task} reads rows`;
-  if (data === undefined) throw new UserError(`${why}: give rows to evaluate with --data`);
-  if (field !== undefined || split !== 'val') {
-    throw new UserError(`--field and --split are for text, but ${why}: omit them`);
+  if (data === undefined && task !== undefined) throw new UserError(`${why}: give rows to evaluate with --data`);
+  if (data === undefined && (field ?? format ?? columns) !== undefined) {
+    throw new UserError("--field, --format and --columns need --data: add it, or omit them to use the run's own rows");
+  }
+  if (field !== undefined) throw new UserError(`--field is for text, but ${why}: omit it`);
+  if (data !== undefined && split !== 'val') {
+    throw new UserError("--split is for text and for the run's own rows, but --data has rows: omit it");
   }
   if (template !== undefined && task !== 'exact') throw new UserError('--template is for --task exact: omit it');
 }
 
 async function evaluate(
   loaded: LoadedModel,
-  { data, format, task, template }: EvaluateRowsArguments & { readonly data: string },
+  { data, format, columns, split, task, template }: EvaluateRowsArguments,
   cwd: string,
 ): Promise<Measured> {
   const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
   const onProgress = statusLine('evaluating');
-  if (task === undefined) return evaluateRows(loaded, { paths: [data], cwd, format, onNotice, onProgress });
-  const rows = await readRows({ paths: [data], setting: '--data', cwd, columns: [], format, onNotice });
+  const read = { cwd, columns: columnNames(columns), format, onNotice };
+  if (task === undefined || data === undefined) {
+    return evaluateRows(loaded, { ...read, paths: data === undefined ? [] : [data], split, onProgress });
+  }
+  const rows = await readRows({ ...read, paths: [data], setting: '--data', columns: read.columns ?? [] });
   if (task === 'choices') return evaluateChoices(loaded, rows, onProgress);
   return evaluateAnswers(loaded, rows, { template, cwd, onProgress });
 }
@@ -70,7 +88,24 @@ async function evaluate(
 function textOf(evaluation: Measured): string {
   if ('exactMatch' in evaluation) return exactText(evaluation);
   if ('accNorm' in evaluation) return choicesText(evaluation);
+  if ('perplexity' in evaluation) return answersText(evaluation);
+  if ('chosenLogprob' in evaluation) return preferencesText(evaluation);
   return labelsText(evaluation);
+}
+
+function answersText({ rows, loss, perplexity, targets }: AnswersEvaluation): string {
+  return (
+    `loss ${loss.toFixed(4)}, perplexity ${perplexity.toPrecision(5)}, ` +
+    `over ${grouped(targets)} tokens of ${grouped(rows)} rows\n`
+  );
+}
+
+function preferencesText({ rows, accuracy, chosenLogprob, rejectedLogprob }: PreferencesEvaluation): string {
+  const means = [chosenLogprob, rejectedLogprob].map((value) => value.toFixed(4));
+  return (
+    `chosen answer more probable ${percent(accuracy)}, over ${grouped(rows)} pairs; ` +
+    `mean log probability ${means[0]} chosen, ${means[1]} rejected\n`
+  );
 }
 
 function exactText({ rows, matches, exactMatch, ended, endedShare }: ExactMatch): string {

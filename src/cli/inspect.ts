@@ -8,17 +8,17 @@ import { grouped } from '../base/numberText.ts';
 import { ownCommand } from '../base/ownCommand.ts';
 import { userPath } from '../base/userPath.ts';
 import { isFile } from '../base/wholeFiles.ts';
-import type { TaskKind } from '../data/examples/exampleTask.ts';
 import { windowStart } from '../data/sampleOrder.ts';
 import { tokenizerOf } from '../data/shards/shardDataset.ts';
 import { readShardManifest, type ShardManifest } from '../data/shards/shardManifest.ts';
 import { ShardFiles } from '../data/shards/shardSequence.ts';
 import { type Survey, survey } from '../data/shards/survey.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { taskKinds } from '../task/kinds.ts';
+import { columnNames, columnsOption } from './columns.ts';
 import { numberOption } from './options.ts';
 import { statusLine } from './terminal.ts';
 
-const taskKinds = ['lm', 'sft', 'classify', 'dpo', 'reward'] as const satisfies readonly TaskKind[];
 const barCells = 40;
 const tokensShown = 10;
 const sampleTokens = 48;
@@ -42,11 +42,7 @@ const inspectOptions = {
     requiresArg: true,
     describe: 'For rows: chat template, as task.template [default: auto]',
   },
-  columns: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'For rows: names of the columns of a table without a header row, such as label,text',
-  },
+  columns: columnsOption,
   json: { type: 'boolean', default: false, describe: 'Print one JSON object' },
 } as const satisfies Record<string, Options>;
 
@@ -101,7 +97,7 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
 
 async function ofRows(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   const { path, tokenizer = 'gpt2', task, template = 'auto', samples, seed, json } = args;
-  const columns = args.columns?.split(',').map((name) => name.trim()) ?? [];
+  const columns = columnNames(args.columns) ?? [];
   const { inspectRows } = await import('./inspectRows.ts');
   await inspectRows({ path, tokenizer, task, template, columns, samples, seed, json }, process.cwd());
 }

@@ -59,7 +59,7 @@ export interface DataKeys {
   text: string | string[];
   /** Rows to train on instead of text: files, folders or globs of JSON Lines, JSON, CSV, TSV or Parquet, also compressed, relative to the working folder. `task.kind` says what a row contains. Each row is one sample. All rows are in memory. `builtin` is a small set that comes with the package, for every kind but lm. Default `[]`, a path, folder or glob, or a list of them. */
   examples: string | string[];
-  /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. Default `[]`, a list of column names. */
+  /** Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Default `[]`, a list of column names. */
   columns: string[];
   /** char: one token per distinct character of the text. byte: one token per byte. gpt2, cl100k, o200k: the published byte-pair encodings, with 50257, 100277 and 200019 tokens. bpe:N, such as bpe:8000: a byte-pair encoding of N tokens, trained on the text. A value with a slash, or one that ends in .json, is the path of a tokenizer.json in Hugging Face's format (BPE or Unigram), or of its folder, relative to the working folder. Default `"char"`, one of char, byte, gpt2, cl100k, o200k, bpe:N with N from 257 to 1000000 tokens, or the path of a tokenizer.json or its folder (with a / in it). */
   tokenizer: TokenizerKind;
@@ -87,7 +87,7 @@ export interface TaskKeys {
   kind: 'lm' | 'sft' | 'classify' | 'dpo' | 'reward';
   /** Text form of a conversation for sft, dpo and reward: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
   template: string;
-  /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer. Default `"error"`, one of error, drop, truncatePrompt. */
+  /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened. Default `"error"`, one of error, drop, truncatePrompt. */
   tooLong: 'error' | 'drop' | 'truncatePrompt';
   /** Put several short rows into one sequence, so that less of a batch is padding. Rows in a sequence do not see each other. For lm and sft. Default `false`, true or false. */
   pack: boolean;

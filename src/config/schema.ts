@@ -12,6 +12,7 @@ import { architectures, modelProblem, networkOf } from '../architecture/registry
 import { trainableProblem } from '../architecture/trainable.ts';
 import type { EngineEntry, EnginePrecision } from '../engine/engineEntry.ts';
 import { engines, enginesThat, hasDeviceKinds } from '../engine/engines.ts';
+import { rewardLabels } from '../task/kinds.ts';
 import type { Config, ConfigInput } from './configTypes.ts';
 import { checkpoint } from './groups/checkpoint.ts';
 import { comm } from './groups/comm.ts';
@@ -66,7 +67,7 @@ function trainableProblemOf({ train, model, task }: Config): string | undefined 
 /** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */
 function expectedLabels({ labels }: { labels: string[] }, { kind }: Config['task']): string[] {
   if (labels.length > 0) return labels;
-  return { lm: [], sft: [], dpo: [], classify: ['0', '1'], reward: ['reward'] }[kind];
+  return { lm: [], sft: [], dpo: [], classify: ['0', '1'], reward: [...rewardLabels] }[kind];
 }
 
 /** The model with the head that it gets with the labels of its rows. */

@@ -1,25 +1,20 @@
-/** Evaluates a classifier or a reward model over rows, as its run evaluates them. */
+/** Evaluates a model over rows, as its run evaluates them. */
 import { labelsOf } from '../architecture/registry.ts';
-import { UserError } from '../base/errors.ts';
-import { meansOf } from '../base/sums.ts';
-import { exampleSamples } from '../data/examples/exampleSamples.ts';
-import { exampleTask } from '../data/examples/exampleTask.ts';
-import { readRows } from '../data/examples/readRows.ts';
-import type { SourceFormat } from '../data/prepare/fileKinds.ts';
+import { meansOf, type Sums } from '../base/sums.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { tokenLogprobs } from '../model/logprobs.ts';
+import { pairLogprobs } from '../model/objectives/dpo.ts';
+import { nextToken } from '../model/objectives/nextToken.ts';
+import type { Objective } from '../model/objectives/objective.ts';
 import { reward } from '../model/objectives/reward.ts';
+import { Tape } from '../model/tape.ts';
 import { type Classified, classMeasures, noConfusion } from '../task/classMeasures.ts';
+import { lossAndPerplexity } from '../task/textMeasures.ts';
 import { evaluationBatches, logitsOf } from './classifyTexts.ts';
 import type { LoadedModel } from './loadModel.ts';
+import { openRowsToEvaluate, type RowsToEvaluate, type RowsToEvaluateOptions } from './rowsToEvaluate.ts';
 
-export interface EvaluateRowsOptions {
-  /** Files, folders and globs. */
-  readonly paths: readonly string[];
-  /** Absent: determined by names and content. */
-  readonly format?: SourceFormat | undefined;
-  readonly cwd: string;
-  readonly onNotice: (line: string) => void;
+export interface EvaluateRowsOptions extends RowsToEvaluateOptions {
   readonly onProgress: (done: number) => void;
 }
 
@@ -41,45 +36,72 @@ export interface PairsEvaluation {
   readonly margin: number;
 }
 
-/** @throws UserError for a language model, and for rows that are missing or do not fit the model */
-export async function evaluateRows(
-  loaded: LoadedModel,
-  { paths, format, cwd, onNotice, onProgress }: EvaluateRowsOptions,
-): Promise<ClassesEvaluation | PairsEvaluation> {
-  const { model, tokenizer, runConfig } = loaded;
-  const labels = labelsOf(model.config);
-  if (labels.length === 0) throw new UserError('a language model is evaluated on text, not on rows');
-  const columns = runConfig?.data.columns ?? [];
-  const rows = await readRows({ paths, setting: '--data', cwd, columns, format, onNotice });
-  const { task } = await exampleTask(
-    { train: rows, all: rows },
-    {
-      kind: labels.length === 1 ? 'reward' : 'classify',
-      template: runConfig?.task.template ?? 'auto',
-      labels,
-      tokenizerKind: tokenizer.kind,
-      tokenizer,
-      cwd,
-    },
-  );
-  const [samples = []] = await exampleSamples([rows], {
-    task,
-    blockSize: model.config.blockSize,
-    tooLong: runConfig?.task.tooLong ?? 'truncatePrompt',
-    canLengthen: false,
-    onNotice,
-    onProgress: () => undefined,
-  });
-  if (labels.length === 1) {
-    const batches = evaluationBatches(model.config, task.form.fields, samples);
-    let done = 0;
-    const sums = await evaluateBatches({ ...loaded, objective: reward }, batches, ({ sampleCount }) => {
-      done += sampleCount;
-      onProgress(done / samples.length);
-    });
-    const { loss, others } = meansOf(sums);
-    return { rows: samples.length, loss, accuracy: others['accuracy'] ?? 0, margin: others['margin'] ?? 0 };
+/** The measures of a language model over its answers, or over texts. */
+export interface AnswersEvaluation {
+  readonly rows: number;
+  /** Mean cross entropy of the targets in nats. */
+  readonly loss: number;
+  readonly perplexity: number;
+  /** Number of tokens that were predicted. */
+  readonly targets: number;
+}
+
+/** How probable the answers of pairs are for a model itself, without the reference that it was trained with. */
+export interface PreferencesEvaluation {
+  readonly rows: number;
+  /** Fraction of pairs whose chosen answer is more probable than the rejected one. */
+  readonly accuracy: number;
+  /** Mean log probability of the chosen answers, and of the rejected ones: sums over their tokens, in nats. */
+  readonly chosenLogprob: number;
+  readonly rejectedLogprob: number;
+}
+
+export type RowsEvaluation = ClassesEvaluation | PairsEvaluation | AnswersEvaluation | PreferencesEvaluation;
+
+/** @throws UserError for a model of text, and for rows that are missing or do not fit the model */
+export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOptions): Promise<RowsEvaluation> {
+  const rows = await openRowsToEvaluate(loaded, options);
+  const { onProgress } = options;
+  switch (rows.kind) {
+    case 'classify':
+      return evaluateClasses(loaded, rows, onProgress);
+    case 'dpo':
+      return evaluatePreferences(loaded, rows, onProgress);
+    case 'reward': {
+      const { loss, others } = meansOf(await sumsOver(loaded, rows, { objective: reward, onProgress }));
+      const { accuracy = 0, margin = 0 } = others as { accuracy?: number; margin?: number };
+      return { rows: rows.samples.length, loss, accuracy, margin };
+    }
+    case 'lm':
+    case 'sft': {
+      const sums = await sumsOver(loaded, rows, { objective: nextToken, onProgress });
+      return { rows: rows.samples.length, ...lossAndPerplexity(sums), targets: sums.weight };
+    }
+    default:
+      return rows.kind satisfies never;
   }
+}
+
+/** The sums of an objective over all samples. */
+function sumsOver(
+  loaded: LoadedModel,
+  { form, samples }: RowsToEvaluate,
+  { objective, onProgress }: { readonly objective: Objective; readonly onProgress: (done: number) => void },
+): Promise<Sums> {
+  let done = 0;
+  const batches = evaluationBatches(loaded.model.config, form.fields, samples);
+  return evaluateBatches({ ...loaded, objective }, batches, ({ sampleCount }) => {
+    done += sampleCount;
+    onProgress(done / samples.length);
+  });
+}
+
+async function evaluateClasses(
+  loaded: LoadedModel,
+  { samples }: RowsToEvaluate,
+  onProgress: (done: number) => void,
+): Promise<ClassesEvaluation> {
+  const labels = labelsOf(loaded.model.config);
   const confusion = noConfusion(labels.length);
   let [loss, done] = [0, 0];
   for await (const logits of logitsOf(loaded, samples)) {
@@ -90,4 +112,30 @@ export async function evaluateRows(
     onProgress(done / samples.length);
   }
   return { rows: samples.length, loss: loss / samples.length, ...classMeasures(confusion, labels) };
+}
+
+async function evaluatePreferences(
+  { engine, model }: LoadedModel,
+  { form, samples }: RowsToEvaluate,
+  onProgress: (done: number) => void,
+): Promise<PreferencesEvaluation> {
+  const rows = samples.length;
+  let [right, chosenLogprob, rejectedLogprob, done] = [0, 0, 0, 0];
+  for (const batch of evaluationBatches(model.config, form.fields, samples)) {
+    const tape = new Tape(engine);
+    try {
+      const logprobs = await pairLogprobs(tape, model, batch);
+      for (let pair = 0; pair < batch.sampleCount; pair++) {
+        const [chosen, rejected] = [logprobs[2 * pair]!, logprobs[2 * pair + 1]!];
+        if (chosen > rejected) right++;
+        chosenLogprob += chosen / rows;
+        rejectedLogprob += rejected / rows;
+      }
+    } finally {
+      tape.discard();
+    }
+    done += batch.sampleCount;
+    onProgress(done / rows);
+  }
+  return { rows, accuracy: right / rows, chosenLogprob, rejectedLogprob };
 }

@@ -14,7 +14,8 @@ import { pairLogprobs } from '../model/objectives/dpo.ts';
 import { parameterSpecs } from '../model/parameterOrder.ts';
 import { Parameters } from '../model/parameterStore.ts';
 import { Tape } from '../model/tape.ts';
-import { collate, type Sample, type SampleField } from '../task/task.ts';
+import { pairSampleFields } from '../task/pairBatch.ts';
+import { collate, paddedTo, type Sample } from '../task/task.ts';
 import { fillParameters } from './loadModel.ts';
 
 /** The weights of a run before its first step. */
@@ -24,21 +25,11 @@ export interface StartWeights {
   readonly checkpoint: Checkpoint | undefined;
 }
 
-const pairFields: Readonly<Record<string, SampleField>> = {
-  chosen: { dtype: 'int32', padding: 0 },
-  chosenTargets: { dtype: 'int32', padding: -1 },
-  rejected: { dtype: 'int32', padding: 0 },
-  rejectedTargets: { dtype: 'int32', padding: -1 },
-};
-
-/** Lengths are rounded up, so that few buffers serve all batches. */
-const lengthMultiple = 32;
-
 /** Identifies pairs and their order. Hexadecimal. */
 export function hashPairs(pairs: readonly Sample[]): string {
   const hash = createHash('sha256');
   for (const pair of pairs) {
-    for (const name of Object.keys(pairFields)) {
+    for (const name of Object.keys(pairSampleFields)) {
       const numbers = Int32Array.from([pair[name]!.length, ...Array.from(pair[name]!)]);
       hash.update(new Uint8Array(numbers.buffer));
     }
@@ -101,8 +92,7 @@ async function logprobsOf(
   for (let from = 0; from < order.length; from += train.microBatchSize) {
     const indices = order.slice(from, from + train.microBatchSize);
     const samples = indices.map((index) => pairs[index]!);
-    const rounded = Math.ceil(longer(samples[0]!) / lengthMultiple) * lengthMultiple;
-    const batch = collate(pairFields, samples, Math.min(rounded, model.config.blockSize));
+    const batch = collate(pairSampleFields, samples, paddedTo(longer(samples[0]!), model.config.blockSize));
     const tape = new Tape(engine, precision);
     try {
       const both = await pairLogprobs(tape, model, batch);

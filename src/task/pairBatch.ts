@@ -2,7 +2,8 @@
 import type { Batch, BatchArray, BatchNumbers } from '../base/batch.ts';
 import { invariant } from '../base/errors.ts';
 import type { FieldRules } from './fields.ts';
-import { tokenFields } from './nextToken.ts';
+import { tokenFields, tokenSampleFields } from './nextToken.ts';
+import type { Task } from './task.ts';
 
 /** The sides of a pair, in the order of their rows. */
 const sides = ['chosen', 'rejected'] as const;
@@ -13,6 +14,14 @@ export function pairFields(sizes: { blockSize: number; vocabSize: number }, targ
   const labels = { ...targets, max: targetMax };
   return { chosen: tokens, chosenTargets: labels, rejected: tokens, rejectedTargets: labels } satisfies FieldRules;
 }
+
+/** The arrays of a pair's sample, without what comes from a reference. */
+export const pairSampleFields: Task<never>['fields'] = {
+  chosen: tokenSampleFields['tokens']!,
+  chosenTargets: tokenSampleFields['targets']!,
+  rejected: tokenSampleFields['tokens']!,
+  rejectedTargets: tokenSampleFields['targets']!,
+};
 
 /** For each pair, whether it counts: it has a target on both sides. Padding has none. */
 export function countedPairs(batch: Batch): boolean[] {

@@ -4,7 +4,7 @@
  */
 import { ChatFormat, type ChatTokens } from './chatFormat.ts';
 import { labelledSample } from './classify.ts';
-import { pairWeight } from './pairBatch.ts';
+import { pairSampleFields, pairWeight } from './pairBatch.ts';
 import { parsePairRow } from './pairRows.ts';
 import type { Row } from './rows.ts';
 import {
@@ -27,9 +27,6 @@ export interface PairExample {
   readonly rejected: ChatExample;
 }
 
-const tokenField = { dtype: 'int32', padding: 0 } as const;
-const targetField = { dtype: 'int32', padding: -1 } as const;
-
 /**
  * Samples have `chosen` and `rejected` (tokens), `chosenTargets` and `rejectedTargets`. For `dpo` a target is the next token of the last answer
  * or of its end, otherwise -1. For `reward` it is 0 at the last token, otherwise -1.
@@ -49,7 +46,7 @@ export function pairsTask({
   return {
     name: objective === 'dpo' ? 'direct preference optimisation' : 'reward model',
     objective,
-    fields: { chosen: tokenField, chosenTargets: targetField, rejected: tokenField, rejectedTargets: targetField },
+    fields: pairSampleFields,
     parse: (row, at) => {
       const { chosen, rejected } = parsePairRow(row, at);
       return { chosen: chatExample(format, chosen, at), rejected: chatExample(format, rejected, at) };

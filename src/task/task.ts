@@ -41,6 +41,14 @@ export interface Task<Row, Example = Row> {
   readonly weight: (batch: Batch) => number;
 }
 
+/** Lengths of batches are multiples of it: batches then have few shapes, and buffers are used again. */
+const lengthUnit = 32;
+
+/** The length to which samples are padded whose longest has `longest` positions. */
+export function paddedTo(longest: number, blockSize: number): number {
+  return Math.min(blockSize, Math.ceil(longest / lengthUnit) * lengthUnit);
+}
+
 /** A batch of samples, each padded to `length`, except the arrays whose field has a length of its own. */
 export function collate(fields: Task<never>['fields'], samples: readonly Sample[], length: number): Batch {
   const arrays = Object.entries(fields).map(([name, field]): [string, BatchArray] => {

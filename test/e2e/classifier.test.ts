@@ -36,9 +36,21 @@ it('is trained, evaluated and used', async () => {
   const shown = await launch(['eval', '--checkpoint', 'trained', '--data', 'rows.jsonl'], cwd);
   expect(shown.stdout).toMatch(/^loss 0\.\d+, accuracy 100\.00 %, macro F1 1\.0000, over 8 rows\n\nclass +precision/);
 
+  writeFileSync(join(cwd, 'headless.tsv'), `${texts.map((text, i) => `${labels[i % 3]}\t${text}`).join('\n')}\n`);
+  const headless = await launch(
+    ['eval', '--checkpoint', 'trained', '--data', 'headless.tsv', '--columns', 'label,text'],
+    cwd,
+  );
+  expect(headless.stdout).toBe(shown.stdout);
+  const own = await launch(['eval', '--checkpoint', 'trained', '--split', 'train'], cwd);
+  expect(own.stdout).toBe(shown.stdout);
+
   const classified = await launch(['classify', '--checkpoint', 'trained', texts[1]!], cwd);
   expect(classified.stdout).toMatch(/^spam {2}spam \d+\.\d %, /);
-  const all = await launch(['classify', '--checkpoint', 'trained', '--file', 'rows.jsonl', '--json'], cwd);
+  const all = await launch(
+    ['classify', '--checkpoint', 'trained', '--file', 'headless.tsv', '--columns', 'label,text', '--json'],
+    cwd,
+  );
   expect(
     all.stdout
       .trimEnd()

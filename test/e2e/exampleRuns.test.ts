@@ -81,6 +81,12 @@ it('gives the losses of one process on 1, 2 and 4 workers, and says what the dat
   expect(stdout).toMatch(/^--- sample ---\n[a-z]+/m);
   const expected = await metricsOf(join(folder(), 'single'));
   expect(expected.filter(({ loss }) => loss !== undefined)).toHaveLength(steps);
+  const evaluated = await launch(['eval', '--checkpoint', 'single', '--json'], folder());
+  expect(evaluated).toMatchObject({ code: 0 });
+  expect(evaluated.stderr).not.toContain('changed');
+  const measured = JSON.parse(evaluated.stdout);
+  expect(measured).toMatchObject({ rows: held, split: 'val', data: null });
+  expect(measured.loss).toBeCloseTo(expected.findLast(({ valLoss }) => valLoss !== undefined)!.valLoss!, 5);
   for (const workers of [1, 2, 4]) {
     const run = `workers-${workers}`;
     await train(run, workers);

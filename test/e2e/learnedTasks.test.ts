@@ -12,7 +12,7 @@ import { extendKey, type RandomKey, randomKey, randomUniform } from '../../src/b
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import type { ConfigInput } from '../../src/config/configTypes.ts';
 import { templateOf } from '../../src/data/tokenizers/chatTemplate.ts';
-import { evaluateRows } from '../../src/run/evaluateRows.ts';
+import { type ClassesEvaluation, evaluateRows } from '../../src/run/evaluateRows.ts';
 import { type LoadedModel, loadModel } from '../../src/run/loadModel.ts';
 import { TextBatch } from '../../src/run/textBatch.ts';
 import { ChatFormat } from '../../src/task/chatFormat.ts';
@@ -248,8 +248,9 @@ describe('spam among text messages', () => {
     };
     const [test, rest] = [lines.slice(0, heldOut), lines.slice(heldOut)];
     const loaded = await trained(name, settings, write('train', rest));
-    const rows = { paths: [write('test', test)], cwd: folder(), onNotice: note, onProgress: () => undefined };
-    const { accuracy, rows: count } = await evaluateRows(loaded, rows);
+    const paths = [write('test', test)];
+    const rows = { paths, split: 'all', cwd: folder(), onNotice: note, onProgress: () => undefined } as const;
+    const { accuracy, rows: count } = (await evaluateRows(loaded, rows)) as ClassesEvaluation;
     await loaded.engine.dispose();
     expect(count).toBe(heldOut);
     const bayes = naiveBayes(rest);

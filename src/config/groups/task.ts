@@ -1,10 +1,11 @@
 /** The group `task` of a config: what a run learns from the rows of `data.examples`. */
 import { z } from 'zod';
 import { choice, flag, pathMax, real, string } from '../../base/keyTypes.ts';
+import { taskKinds } from '../../task/kinds.ts';
 
 export const task = z
   .strictObject({
-    kind: choice(['lm', 'sft', 'classify', 'dpo', 'reward'], {
+    kind: choice(taskKinds, {
       default: 'lm',
       doc: 'lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo.',
     }),
@@ -15,7 +16,7 @@ export const task = z
     }),
     tooLong: choice(['error', 'drop', 'truncatePrompt'], {
       default: 'error',
-      doc: 'What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer.',
+      doc: 'What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened.',
     }),
     pack: flag({
       default: false,

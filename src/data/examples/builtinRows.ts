@@ -1,7 +1,7 @@
 /** The rows that come with the package, for trying a task: `data.examples: builtin`. data/README.md describes them. */
 import { join } from 'node:path';
 import { packageRoot } from '../../base/packageRoot.ts';
-import type { TaskKind } from './exampleTask.ts';
+import type { TaskKind } from '../../task/kinds.ts';
 
 const files: Partial<Record<TaskKind, string>> = {
   sft: 'instructions.jsonl',

@@ -1,6 +1,6 @@
 /** The data of a run on examples: batches of samples of different lengths, padded to the longest of their step. */
 import type { Batch, WeighedBatch } from '../../base/batch.ts';
-import { collate, type Sample } from '../../task/task.ts';
+import { collate, paddedTo, type Sample } from '../../task/task.ts';
 import { embeddingRows } from '../embeddingRows.ts';
 import type { RunData, TrainingOptions, TrainingSamples, ValidationOptions, ValidationSamples } from '../runData.ts';
 import { StepBatches } from '../stepBatches.ts';
@@ -9,8 +9,6 @@ import { countTokens, lengthOf, type SampleForm } from './exampleSamples.ts';
 import type { ExampleSet } from './exampleSet.ts';
 import { completePairs, lacksReference } from './referencePairs.ts';
 
-/** Lengths are multiples of it: batches then have few shapes, and buffers are used again. */
-const lengthUnit = 32;
 /** Number of tokens at the start of an example that its first word is looked for in. */
 const openingTokens = 16;
 /** Number of epochs whose sums of tokens are kept. */
@@ -77,7 +75,7 @@ function openingOf({ tokenizer, train, validation }: ExampleSet): string {
 /** The length to which the samples of a batch are padded: a function of all of them, never of a share, because dropout depends on it. */
 function paddedLength({ fields }: SampleForm, samples: readonly Sample[], blockSize: number): number {
   const longest = samples.reduce((length, sample) => Math.max(length, lengthOf(fields, sample)), 1);
-  return Math.min(blockSize, Math.ceil(longest / lengthUnit) * lengthUnit);
+  return paddedTo(longest, blockSize);
 }
 
 class ExampleBatches implements TrainingSamples {

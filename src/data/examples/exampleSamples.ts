@@ -8,6 +8,9 @@ import { collate, type Sample, type SampleField, type Task } from '../../task/ta
 /** What happens to rows that are longer than the context. */
 export type TooLong = 'error' | 'drop' | 'truncatePrompt';
 
+/** Also without a key of a config: rows lose tokens of their prompt, and those that cannot are left out. */
+type LongRows = TooLong | 'truncateOrDrop';
+
 /** The arrays of a sample, and how they are batched. */
 export type SampleForm = Pick<Task<never>, 'fields' | 'weight' | 'objective'>;
 
@@ -41,7 +44,7 @@ export interface ExampleSampleOptions {
   readonly task: RowTask;
   /** Maximum number of tokens in a sample. */
   readonly blockSize: number;
-  readonly tooLong: TooLong;
+  readonly tooLong: LongRows;
   /** Whether a longer context is possible: the sizes of existing weights are fixed. */
   readonly canLengthen: boolean;
   readonly onNotice: (line: string) => void;
@@ -75,7 +78,7 @@ export async function exampleSamples(
       let sample: Sample | undefined = opened.sample;
       const length = lengthOf(task.form.fields, sample);
       if (length > blockSize) {
-        sample = tooLong === 'truncatePrompt' ? opened.shortened(blockSize) : undefined;
+        sample = tooLong.startsWith('truncate') ? opened.shortened(blockSize) : undefined;
         if (sample === undefined) long.push({ at, length });
         else shortened++;
       }
@@ -86,7 +89,7 @@ export async function exampleSamples(
       }
     }
   }
-  tell(long, shortened, total, options);
+  reportLongRows(long, { shortened, total }, options);
   return samples;
 }
 
@@ -107,29 +110,29 @@ function withTargets({ fields, weight }: SampleForm, sample: Sample, at: string)
   throw new UserError(`${at}: this row has nothing to learn: none of its tokens is a target`);
 }
 
-/** @throws UserError for rows that are too long, unless these are dropped */
-function tell(
+/** @throws UserError for rows that are too long, unless these are left out */
+function reportLongRows(
   long: readonly LongRow[],
-  shortened: number,
-  total: number,
+  { shortened, total }: { shortened: number; total: number },
   { blockSize, tooLong, canLengthen, onNotice }: ExampleSampleOptions,
 ): void {
   const limit = `model.blockSize: ${blockSize}`;
-  if (shortened > 0) onNotice(`shortened the prompts of ${countOf(shortened, total)} to ${limit} (task.tooLong)`);
+  const setting = tooLong === 'truncateOrDrop' ? '' : ' (task.tooLong)';
+  if (shortened > 0) onNotice(`shortened ${countOf(shortened, total)} to ${limit}${setting}`);
   const [first] = long;
   if (first === undefined) return;
   const longest = long.reduce((a, b) => (b.length > a.length ? b : a));
   const found = `${countOf(long.length, total)} with more than ${limit} tokens, the longest with ${grouped(longest.length)} (${longest.at})`;
-  if (tooLong === 'drop') {
-    onNotice(`left out ${found} (task.tooLong)`);
+  if (tooLong === 'drop' || tooLong === 'truncateOrDrop') {
+    onNotice(`left out ${found}${setting}`);
     return;
   }
   const room = canLengthen ? `model.blockSize=${longest.length}` : undefined;
   const cures =
     tooLong === 'error'
-      ? ['task.tooLong=truncatePrompt to shorten their prompts', 'task.tooLong=drop to leave them out']
+      ? ['task.tooLong=truncatePrompt to shorten them', 'task.tooLong=drop to leave them out']
       : ['task.tooLong=drop to leave them out'];
-  const why = tooLong === 'truncatePrompt' ? ', whose prompts cannot be shortened enough' : '';
+  const why = tooLong === 'truncatePrompt' ? ', which cannot be shortened enough' : '';
   throw new UserError(
     `data.examples: found ${found}${why}. Set ${[...cures, ...(room === undefined ? [] : [room])].join(', or ')}`,
   );

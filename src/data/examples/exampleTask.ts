@@ -1,6 +1,7 @@
 /** The task that the config names (`task.kind`), with the tokenizer and the labels that it needs. */
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { classifyTask, labelsOf } from '../../task/classify.ts';
+import { rewardLabels, type TaskKind } from '../../task/kinds.ts';
 import { pairsTask } from '../../task/pairs.ts';
 import type { PlacedRow } from '../../task/rows.ts';
 import { type ChatExample, sftTask } from '../../task/sft.ts';
@@ -11,12 +12,6 @@ import { createTokenizer } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { rowTask } from './exampleSamples.ts';
 import type { ExampleTask } from './exampleSet.ts';
-
-/** What a row contains. */
-export type TaskKind = 'lm' | 'sft' | 'classify' | 'dpo' | 'reward';
-
-/** The label of a model that scores texts. */
-const rewardLabels = ['reward'];
 
 export interface ExampleTaskOptions {
   readonly kind: TaskKind;

@@ -26,7 +26,7 @@ export interface ReadRowsOptions {
   readonly setting: string;
   /** The folder that relative paths start from. */
   readonly cwd: string;
-  /** Names of the columns of tables without a header row. Empty: the first row of each table names its columns. */
+  /** Names of the columns of tables without a header row. Empty: the first row of each table names its columns. A first row that has all these names is a header. */
   readonly columns: readonly string[];
   /** The files' format. Absent: determined by their names and content. */
   readonly format?: SourceFormat | undefined;
@@ -45,7 +45,7 @@ export interface ReadRow extends PlacedRow {
 export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
   const { paths, setting, cwd, format, builtinPath, onNotice } = options;
   if (paths.includes(standardInput)) {
-    throw new UserError(`${setting}: a run reads its rows again when it resumes: name a file, not standard input (-)`);
+    throw new UserError(`${setting}: expected a file of rows, not standard input (-), which can be read only once`);
   }
   const notices: string[] = [];
   const sources = await findSources(paths, {
@@ -81,10 +81,17 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
   return rows;
 }
 
+/** The names of the settings that describe the rows: keys of a config, or options of a command. */
+function keysOf(setting: string): { readonly columns: string; readonly format: string } {
+  return setting.startsWith('data.')
+    ? { columns: 'data.columns', format: 'data.format' }
+    : { columns: '--columns', format: '--format' };
+}
+
 function checkFormat({ format, name }: Source, setting: string): void {
   if (format !== 'text') return;
   throw new UserError(
-    `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, set data.format=jsonl, json, csv, tsv or parquet`,
+    `${setting}: ${name} is text, not rows. Expected JSON Lines, JSON, CSV, TSV or Parquet; if it is one of these, set ${keysOf(setting).format}=jsonl, json, csv, tsv or parquet`,
   );
 }
 
@@ -116,8 +123,9 @@ function textOf(bytes: Buffer, name: string): string {
   );
 }
 
-function* rowsIn(text: string, { name, format }: Source, { columns }: ReadRowsOptions): Generator<ReadRow> {
-  if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, columns });
+function* rowsIn(text: string, { name, format }: Source, { columns, setting }: ReadRowsOptions): Generator<ReadRow> {
+  const { columns: key } = keysOf(setting);
+  if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, columns, key });
   else {
     for (const { row, line } of format === 'json' ? jsonArray(text, name) : jsonLines(text, name)) {
       yield placed(row, `${name}:${line}`);
@@ -129,31 +137,38 @@ interface TableOptions {
   readonly name: string;
   readonly format: 'csv' | 'tsv';
   readonly columns: readonly string[];
+  /** The setting that names the columns, for messages. */
+  readonly key: string;
 }
 
-function* rowsOfTable(text: string, { name, format, columns }: TableOptions): Generator<ReadRow> {
-  let names = columns.length > 0 ? columns : undefined;
-  const origin = names === undefined ? 'the first row' : 'data.columns';
+/** A first row that has all the names of `columns` is a header, not an example. */
+function* rowsOfTable(text: string, { name, format, columns, key }: TableOptions): Generator<ReadRow> {
+  let names: readonly string[] | undefined;
+  let hasHeader = columns.length === 0;
   for (const { cells, line } of tableRows(text, { format, name, columns: columns.length })) {
     const at = `${name}:${line}`;
     if (names === undefined) {
-      names = cells.map((cell) => cell.trim());
-      checkNames(names, at);
-      continue;
+      const first = cells.map((cell) => cell.trim());
+      hasHeader ||= columns.every((column) => first.includes(column));
+      names = hasHeader ? first : columns;
+      if (hasHeader) {
+        checkNames(names, { at, key });
+        continue;
+      }
     }
     if (cells.length !== names.length) {
       const advice = format === 'csv' ? 'quote cells that contain separators' : 'a text in TSV cannot contain a tab';
       throw new UserError(
-        `${at}: expected ${names.length} columns as in ${origin} (${shownNames(names)}), found ${cells.length}: ${advice}`,
+        `${at}: expected ${names.length} columns as in ${hasHeader ? 'the first row' : key} (${shownNames(names)}), found ${cells.length}: ${advice}`,
       );
     }
     const row = placed(Object.fromEntries(names.map((column, i) => [column, cells[i]])), at);
-    yield columns.length > 0 ? row : { ...row, header: names };
+    yield hasHeader ? { ...row, header: names } : row;
   }
 }
 
-function checkNames(names: readonly string[], at: string): void {
-  const advice = 'If the first row is an example, name the columns with data.columns';
+function checkNames(names: readonly string[], { at, key }: { at: string; key: string }): void {
+  const advice = `If the first row is an example, name the columns with ${key}`;
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (names.includes('')) throw new UserError(`${at}: expected a name for each column, found an empty one. ${advice}`);
   if (twice !== undefined) throw new UserError(`${at}: two columns have the name ${shownNames([twice])}. ${advice}`);

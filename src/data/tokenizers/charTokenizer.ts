@@ -1,7 +1,7 @@
 /**
  * One token for each distinct character (Unicode code point) of a text, numbered in code point order. nanoGPT's shakespeare_char uses
- * it: with a tiny vocabulary, small models spend their parameters elsewhere. One that is made for rows has `<|endoftext|>` as well, after the
- * characters.
+ * it: with a tiny vocabulary, small models spend their parameters elsewhere. A tokenizer made for
+ * rows also has `<|endoftext|>`, after the characters.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../base/errors.ts';

@@ -153,12 +153,14 @@ describe('texts', () => {
     );
     const loaded = await loadModel({ path: 'classes', cwd, engine: cpu, onWarning });
     const notices: string[] = [];
-    const options = { cwd, onNotice: (line: string) => notices.push(line), onProgress: () => undefined };
+    const onNotice = (line: string) => void notices.push(line);
+    const options = { cwd, split: 'val', onNotice, onProgress: () => undefined } as const;
     const evaluation = await evaluateRows(loaded, { paths: ['rows.jsonl'], ...options });
     const right = targets.filter((target, i) => {
       const logits: number[] = expected.classes.logits[i];
       return logits.indexOf(Math.max(...logits)) === target;
     }).length;
+    if (!('confusion' in evaluation)) return expect.unreachable();
     expect(evaluation).toMatchObject({ rows: 8, accuracy: right / 8 });
     expect(Math.abs(evaluation.loss - expected.classes.loss)).toBeLessThan(1e-5);
     writeFileSync(join(cwd, 'wrong.csv'), 'text,label\nhello,maybe\n');

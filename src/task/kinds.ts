@@ -1,0 +1,7 @@
+/** What a row contains, and what a model learns from it: the values of `task.kind`. */
+export const taskKinds = ['lm', 'sft', 'classify', 'dpo', 'reward'] as const;
+
+export type TaskKind = (typeof taskKinds)[number];
+
+/** The only label of a model that scores texts. */
+export const rewardLabels: readonly string[] = ['reward'];
