@@ -9,6 +9,7 @@ import { ownCommand } from '../base/ownCommand.ts';
 import { shortPath } from '../base/shortPath.ts';
 import { expandHome } from '../base/userPath.ts';
 import { joinAddresses } from '../comm/linkAddress.ts';
+import type { Config } from '../config/configTypes.ts';
 import { renderConfig } from '../config/render.ts';
 import { bestOf, type EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
 import { type EngineChoice, selectEngine } from '../engine/registry.ts';
@@ -72,19 +73,40 @@ async function train(args: TrainArguments): Promise<number> {
     return interruptedExitCode;
   }
   const shown = shortPath(folder.path);
-  printBest(evaluations, shown);
+  const use = useOf(config.task.kind, shown);
+  printBest(evaluations, use.command);
   await printSample(config, folder);
-  conclude(`done: ${shown}. Generate more text: ${ownCommand('generate', '--checkpoint', shown)}`);
+  conclude(`done: ${shown}. ${use.purpose}: ${ownCommand(...use.command)}`);
   return 0;
 }
 
 /** Names the best model, since the sample and `generate` use the last one. */
-function printBest(evaluations: readonly EvaluatedLoss[], run: string): void {
+function printBest(evaluations: readonly EvaluatedLoss[], command: readonly string[]): void {
   const [best, last] = [bestOf(evaluations), evaluations.at(-1)];
   if (best === undefined || last === undefined) return;
   const at = `best validation loss ${best.loss.toFixed(4)} at step ${grouped(best.step)}`;
   if (best === last) print(at);
-  else print(`${at}, ${last.loss.toFixed(4)} at the end: ${ownCommand('generate', '--checkpoint', run, '--best')}`);
+  else print(`${at}, ${last.loss.toFixed(4)} at the end: ${ownCommand(...command, '--best')}`);
+}
+
+/** What a user does with a model that has learned this task. */
+function useOf(
+  kind: Config['task']['kind'],
+  run: string,
+): { readonly purpose: string; readonly command: readonly string[] } {
+  switch (kind) {
+    case 'lm':
+      return { purpose: 'Generate more text', command: ['generate', '--checkpoint', run] };
+    case 'sft':
+    case 'dpo':
+      return { purpose: 'Talk to the model', command: ['chat', '--checkpoint', run] };
+    case 'classify':
+      return { purpose: 'Classify a text', command: ['classify', 'TEXT', '--checkpoint', run] };
+    case 'reward':
+      return { purpose: 'Judge pairs of answers', command: ['eval', '--checkpoint', run] };
+    default:
+      return kind satisfies never;
+  }
 }
 
 function checkNumbers({ workers, minWorkers, maxRestarts, trace }: TrainArguments): void {

@@ -48,6 +48,8 @@ export interface LoadedConfig {
   readonly source: string;
   /** Each `group.key` that the user set, in an override or in their own config. Values of a shipped config count as defaults. */
   readonly chosen: readonly string[];
+  /** Each `group.key` in a shipped config that the user named, not in the default one. */
+  readonly suggested: readonly string[];
 }
 
 /**
@@ -59,13 +61,16 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
   const { config, file, overrides = [], cwd } = options;
   if (config !== undefined) {
     const checked = checkConfig(config, { overrides, originOf: () => objectName });
-    return { config: checked, source: objectName, chosen: keysOf(config, overrides) };
+    return { config: checked, source: objectName, chosen: keysOf(config, overrides), suggested: [] };
   }
   const { text, name, isShipped } = readConfigFile(file ?? defaultConfig, cwd);
+  const parsed = parseConfig({ text, name, overrides });
+  const { value } = parseYaml(text, name);
   return {
-    config: parseConfig({ text, name, overrides }),
+    config: parsed,
     source: name,
-    chosen: keysOf(isShipped ? {} : parseYaml(text, name).value, overrides),
+    chosen: keysOf(isShipped ? {} : value, overrides),
+    suggested: isShipped && file !== undefined ? keysOf(value, []) : [],
   };
 }
 

@@ -52,17 +52,23 @@ export interface WeighedConfig {
 
 /**
  * Opens the weights that `model.from` names.
- * @param options `chosen` are the keys that the user chose: only those can contradict the weights
+ * @param options `chosen` are the keys that the user chose: only those can contradict the weights. `suggested` are those of the shipped config that
+ * the user named: they apply where the weights leave a choice
  * @throws UserError if they are missing, and for a key that contradicts them
  */
 export async function openInitialWeights(
   given: Config,
-  { chosen, cwd, messages }: { chosen: readonly string[]; cwd: string; messages: RunMessages },
+  {
+    chosen,
+    suggested,
+    cwd,
+    messages,
+  }: { chosen: readonly string[]; suggested: readonly string[]; cwd: string; messages: RunMessages },
 ): Promise<WeighedConfig> {
   const { from } = given.model;
   const checkpoint = await findCheckpoint({ path: from, cwd, onWarning: messages.warn, verify: 'model' });
   if (checkpoint.trainingProblem !== undefined) throw new UserError(checkpoint.trainingProblem);
-  const model = withSizes(given, checkpoint.modelConfig, chosen);
+  const model = withSizes(given, checkpoint.modelConfig, { chosen, suggested });
   const tokenizer = hasTokenizer(checkpoint) ? await openTokenizer(checkpoint) : undefined;
   if (tokenizer === undefined) {
     messages.warn(
@@ -98,15 +104,21 @@ function changesOf(model: ModelConfig, weights: ModelConfig): string {
 const namesShown = 4;
 
 /** The model of the weights. A run may choose only keys that change no parameter, or add some to weights that have none of the kind. */
-function withSizes({ model: given }: Config, sizes: ModelConfig, chosen: readonly string[]): Config['model'] {
+function withSizes(
+  { model: given }: Config,
+  sizes: ModelConfig,
+  { chosen, suggested }: { chosen: readonly string[]; suggested: readonly string[] },
+): Config['model'] {
   const [wanted, has] = [{ ...given } as Readonly<Record<string, unknown>>, withAddedKeys(sizes)];
   const { trainingKeys, addedKeys, keys } = architectureOf(sizes);
   const isAbsent = (key: string, value: unknown) => isSameValue(value, keys.shape[key]?.safeParse(undefined).data);
   const lora: Readonly<Record<string, unknown>> = { ...loraOf(sizes) };
   const own: Record<string, unknown> = {};
+  const isFree = (key: string) => trainingKeys.includes(key) || (addedKeys.includes(key) && isAbsent(key, has[key]));
   for (const key of Object.keys(given)) {
     const value = wanted[key];
-    if (key === 'from' || !chosen.includes(`model.${key}`)) continue;
+    const applies = chosen.includes(`model.${key}`) || (suggested.includes(`model.${key}`) && isFree(key));
+    if (key === 'from' || !applies) continue;
     if (trainingKeys.includes(key)) own[key] = value;
     else if (key in lora && !isSameValue(value, lora[key])) {
       throw new UserError(

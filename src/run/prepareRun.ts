@@ -96,6 +96,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
     config: loaded,
     source,
     chosen,
+    suggested,
   } = loadConfig({
     ...(typeof args.config === 'object' ? { config: args.config } : { file: existing?.configPath ?? args.config }),
     overrides,
@@ -126,7 +127,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const resume = resuming ? await newestCheckpoint(store, messages) : undefined;
   const needsWeights = resume === undefined && loaded.model.from !== '';
   const { config: given, weights } = needsWeights
-    ? await openInitialWeights(loaded, { chosen, cwd, messages })
+    ? await openInitialWeights(loaded, { chosen, suggested, cwd, messages })
     : { config: await withTokenizerOfShards(loaded, { chosen, cwd }), weights: undefined };
   const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
   const data = await openRunData(given, { cwd, tokenizer, messages });

@@ -97,7 +97,9 @@ describe('shipped configs', () => {
   });
 
   it('runs quickstart when no config is named', () => {
-    expect(loadConfig({ cwd })).toEqual(loadConfig({ file: 'quickstart.yaml', cwd }));
+    const { suggested, ...named } = loadConfig({ file: 'quickstart.yaml', cwd });
+    expect(loadConfig({ cwd })).toEqual({ ...named, suggested: [] });
+    expect(suggested).toContain('model.nLayer');
   });
 });
 

@@ -57,6 +57,15 @@ it('has the sizes and the tokenizer of the weights, whatever a shipped config sa
   expect(bare.config.model).toMatchObject({ bias: false, dropout: 0 });
 });
 
+it('takes adapters and dropout from a shipped config that the user names, and sizes from the weights', async () => {
+  const args = { singleProcess: true, encrypt: true, dryRun: true, config: 'lora' } as const;
+  const set = ['model.from=sharded', `data.text=${text}`, 'eval.everySteps=0', 'sample.maxTokens=0'];
+  const { config } = await prepareRun({ ...args, set }, cwd, messages);
+  expect(config.model).toMatchObject({ loraRank: 8, loraTargets: ['c_attn'], dropout: 0, nEmbd: 16, blockSize: 16 });
+  const own = await prepareRun({ ...args, set: [...set, 'model.dropout=0.1', 'model.loraRank=4'] }, cwd, messages);
+  expect(own.config.model).toMatchObject({ loraRank: 4, dropout: 0.1 });
+});
+
 it('begins with a run, though its optimizer is gone', async () => {
   rmSync(join(cwd, 'chars/checkpoints/step-00000005/optimizer.safetensors'));
   const { config, weights } = await prepare('chars', ['data.text=chars/text.txt']);
@@ -69,7 +78,7 @@ async function beginOnRows(from: string, set: readonly string[]) {
   const overrides = [`model.from=${from}`, 'train.seed=5', 'data.examples=rows.csv', ...set];
   if (!set.some((key) => key.startsWith('task.kind='))) overrides.push('task.kind=classify');
   const { config: given, chosen } = loadConfig({ overrides, cwd });
-  const { config, weights } = await openInitialWeights(given, { chosen, cwd, messages });
+  const { config, weights } = await openInitialWeights(given, { chosen, suggested: [], cwd, messages });
   const { data } = await prepare('sharded', [`data.text=${text}`]);
   const store = new CheckpointStore(join(cwd, `begun-${begun++}`), { keep: 0, onWarning: messages.warn });
   const { path } = await writeInitialCheckpoint(store, weights, { config, data });
