@@ -35,7 +35,7 @@ const hfConfigSchema = z.object({
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.boolean().default(false),
   id2label: z.record(z.string(), z.string()).optional(),
-  num_labels: size.optional(),
+  num_labels: z.number().int().min(1).max(10_000).optional(),
   problem_type: z.string().nullish(),
   lockstep: z.object({ version: z.number(), bias: z.boolean() }).optional(),
 });

@@ -76,6 +76,8 @@ export class Checkpoint {
   readonly tensors: readonly TensorShape[];
   /** Why it cannot be trained further, as a sentence; undefined if it can. */
   readonly trainingProblem: string | undefined;
+  /** The folder of the base of an adapter of PEFT; otherwise undefined. */
+  readonly base: string | undefined;
   readonly #tables: Readonly<Record<StatePart, TensorTable | undefined>>;
 
   /** @internal use {@link openCheckpoint} */
@@ -87,6 +89,7 @@ export class Checkpoint {
     tokenizerFiles: Record<string, string>;
     tables: Record<StatePart, TensorTable | undefined>;
     trainingProblem?: string | undefined;
+    base?: string;
   }) {
     this.path = fields.path;
     this.step = fields.step;
@@ -95,6 +98,7 @@ export class Checkpoint {
     this.tokenizerFiles = fields.tokenizerFiles;
     this.#tables = fields.tables;
     this.trainingProblem = fields.trainingProblem;
+    this.base = fields.base;
     this.tensors = [...(fields.tables.params ?? [])].map(([name, { shape }]) => ({ name, shape }));
   }
 
@@ -256,6 +260,7 @@ async function openAdapter(path: string): Promise<Checkpoint> {
     trainer: undefined,
     tokenizerFiles: base.tokenizerFiles,
     tables: { params, ...noMoments },
+    base: base.path,
     ...(dropout > 0 && {
       trainingProblem: `${configPath}: lora_dropout is ${dropout}, but Lockstep trains adapters without dropout of their own: set it to 0 there`,
     }),
@@ -267,6 +272,8 @@ async function openBase({ base: named }: PeftAdapter, adapterPath: string): Prom
   const configPath = join(adapterPath, ADAPTER_CONFIG_FILE);
   for (const path of named === undefined ? [] : [resolve(adapterPath, named), resolve(named)]) {
     if (path === adapterPath || !(await isCheckpointFolder(path))) continue;
+    // Before it is opened: adapters can name each other.
+    if (await isFile(join(path, ADAPTER_CONFIG_FILE))) throw hasAdapters(configPath, path);
     const base = await openCheckpoint(path, { verify: 'model' });
     if (base.modelConfig.architecture !== 'gpt2') {
       throw new UserError(
@@ -274,13 +281,17 @@ async function openBase({ base: named }: PeftAdapter, adapterPath: string): Prom
       );
     }
     if (loraOf(base.modelConfig) === undefined) return base;
-    throw new UserError(`${configPath}: its base ${path} has adapters itself: merge them first (launch merge)`);
+    throw hasAdapters(configPath, path);
   }
   const which =
     named === undefined ? 'is missing' : `is ${JSON.stringify(named)}, which is not a folder of weights here`;
   throw new UserError(
     `${configPath}: base_model_name_or_path ${which}: set it there to the folder of the model that the adapter was trained for`,
   );
+}
+
+function hasAdapters(configPath: string, base: string): UserError {
+  return new UserError(`${configPath}: its base ${base} has adapters itself: merge them first (launch merge)`);
 }
 
 /** PEFT does not save the names of the classes: they are those of the base, or numbered as in transformers. */

@@ -16,6 +16,9 @@ import type { Parameters } from '../model/parameterStore.ts';
 import { type CheckpointChoice, findCheckpoint } from './findCheckpoint.ts';
 import { hasTokenizer, loadParameters, openTokenizer } from './loadModel.ts';
 
+/** Folders are written again: one can be named by those that it names. */
+const othersMax = 100;
+
 /**
  * Writes the model with its adapters added to the weights, in Hugging Face's layout. The engine adds them as it does for training and
  * generation, so the folder's model computes the same bits on it.
@@ -64,7 +67,7 @@ function* mergedFiles(
 /**
  * Writes the adapters, and a head for labels, in PEFT's layout.
  * @param out the new folder, relative to `cwd`
- * @param base the weights to which they belong, which PEFT loads first: a folder, or a published name. Default: `model.from` of the run
+ * @param base the weights to which they belong, which PEFT loads first: a folder, or a published name. Default: `model.from` of the run, or what its adapters were for
  * @returns the new folder's path, and the base that it names
  * @throws UserError for a model without adapters, for one that has also trained other weights, for a base with other weights, and if `out` exists
  */
@@ -106,15 +109,14 @@ async function* adapterContent(checkpoint: Checkpoint, specs: readonly { name: s
   );
 }
 
-/** The base as PEFT is to find it. A folder must have the weights that the run started with. */
+/** The base as PEFT is to find it. A folder must have the weights that the adapters were trained for, and none of its own. */
 async function baseOf(
   checkpoint: Checkpoint,
   { cwd, onWarning }: CheckpointChoice,
   base: string | undefined,
   own: ReadonlySet<string>,
 ): Promise<string> {
-  const config = checkpoint.trainer?.config as { model?: { from?: string } } | undefined;
-  const from = base ?? (config?.model?.from || undefined);
+  const from = base ?? startOf(checkpoint);
   if (from === undefined) {
     throw new UserError(
       `${shortPath(checkpoint.path)} does not name the weights that its adapters were trained for: name their folder with --base`,
@@ -123,7 +125,17 @@ async function baseOf(
   const folder = userPath(cwd, from);
   const isFolder = (await isCheckpointFolder(folder)) || base === undefined;
   if (!isFolder) return from; // the name of published weights
-  const found = await findCheckpoint({ path: from, cwd, onWarning, verify: 'model' });
+  let found = await findCheckpoint({ path: from, cwd, onWarning, verify: 'model' });
+  // A run can continue the adapters of another run, or those of PEFT. All were trained for the same weights.
+  for (let others = 0; loraOf(found.modelConfig) !== undefined; others++) {
+    const path = base === undefined && others < othersMax ? startOf(found) : undefined;
+    if (path === undefined) {
+      throw new UserError(
+        `${shortPath(found.path)} has adapters itself, and PEFT loads a base without: name the folder with the weights that they were trained for (--base)`,
+      );
+    }
+    found = await findCheckpoint({ path, cwd, onWarning, verify: 'model' });
+  }
   const shared = checkpoint.tensors.filter(({ name }) => !own.has(name)).map(({ name }) => name);
   const has = new Set(found.tensors.map(({ name }) => name));
   for (const name of shared) {
@@ -133,6 +145,12 @@ async function baseOf(
     );
   }
   return found.path;
+}
+
+/** The weights that a run started with, or those that an adapter of PEFT is for. */
+function startOf({ base, trainer }: Checkpoint): string | undefined {
+  const config = trainer?.config as { model?: { from?: string } } | undefined;
+  return base ?? (config?.model?.from || undefined);
 }
 
 async function isSameTensor(one: Checkpoint, other: Checkpoint, name: string): Promise<boolean> {

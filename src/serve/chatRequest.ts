@@ -34,6 +34,9 @@ const names: KnownNames = {
   },
 };
 
+/** GPT-2's longest tokens; those of a text have four on average. */
+const charactersPerToken = 128;
+
 /** What a server and its model allow. */
 export interface ChatLimits {
   readonly model: string;
@@ -51,13 +54,8 @@ export function parseChatRequest(given: unknown, limits: ChatLimits): Completion
   checkNames(body, names);
   checkModel(body, limits.model);
   number(body, 'n', { min: 1, max: 1, whole: true, fallback: 1 });
-  const prompt = promptOf(body, format);
-  if (prompt.length >= blockSize) {
-    throw new ApiError(
-      `messages: the conversation has ${prompt.length} tokens, and this model sees ${blockSize} with the answer: shorten it`,
-      { status: 400, param: 'messages', code: 'context_length_exceeded' },
-    );
-  }
+  const prompt = promptOf(body, limits);
+  if (prompt.length >= blockSize) throw tooLong(`${prompt.length} tokens`, blockSize);
   const name = body['max_completion_tokens'] === undefined ? 'max_tokens' : 'max_completion_tokens';
   const maxTokens = number(body, name, {
     ...{ min: 1, max: requestLimits.maxTokens, whole: true },
@@ -76,16 +74,26 @@ export function parseChatRequest(given: unknown, limits: ChatLimits): Completion
 }
 
 /** The tokens of the conversation, up to where the answer starts. */
-function promptOf({ messages }: Body & { messages?: unknown }, format: ChatFormat): number[] {
+function promptOf({ messages }: Body & { messages?: unknown }, { format, blockSize }: ChatLimits): number[] {
   if (Array.isArray(messages) && messages.length > requestLimits.messages) {
     throw invalid('messages', `received ${messages.length} messages; at most ${requestLimits.messages} a request`);
   }
   try {
     const parsed = parseMessages(messages, messageForm, { key: 'item', at: 'messages' });
     checkTurns(parsed, 'user', 'messages');
+    // Every message is rendered several times, and nobody else is served meanwhile: what is surely too long is refused before.
+    const characters = parsed.reduce((sum, { content }) => sum + content.length, 0);
+    if (characters > blockSize * charactersPerToken) throw tooLong(`${characters} characters`, blockSize);
     return format.encode(format.prompt(parsed)).tokens;
   } catch (error) {
     if (error instanceof UserError) throw new ApiError(messageOf(error), { status: 400, param: 'messages' });
     throw error;
   }
+}
+
+function tooLong(found: string, blockSize: number): ApiError {
+  return new ApiError(
+    `messages: the conversation has ${found}, and this model sees ${blockSize} tokens with the answer: shorten it`,
+    { status: 400, param: 'messages', code: 'context_length_exceeded' },
+  );
 }

@@ -19,6 +19,9 @@ const [charactersPerStep, valuesPerStep] = [1024, 16];
 /** A loop makes its variables for each value. */
 const stepsPerIteration = 10;
 
+/** The values of the texts in templates. Values do not change, and making them is much of the work. */
+const literals = new WeakMap<Statement, { readonly value: unknown }>();
+
 /** What remains of the work that rendering may take. Several renderings can share it. */
 export class RenderBudget {
   readonly #steps: number;
@@ -55,6 +58,11 @@ export class BoundedInterpreter extends Interpreter {
     if (statement === undefined) return super.evaluate(statement, environment);
     this.#budget.take(1);
     const { type, iterable } = statement;
+    if (type === 'StringLiteral') {
+      const literal = literals.get(statement) ?? super.evaluate(statement, environment);
+      literals.set(statement, literal);
+      return literal;
+    }
     if (type === 'For') this.#looped.add(iterable.type === 'SelectExpression' ? iterable.lhs : iterable);
     const result = super.evaluate(statement, environment);
     this.#budget.take(this.#sizeOf(statement, result.value));

@@ -6,6 +6,7 @@
  * sides of that border are encoded apart, so it is a token border in training exactly as at inference.
  */
 import { UserError } from '../base/errors.ts';
+import { RenderBudget } from './boundedInterpreter.ts';
 import type { Message } from './messages.ts';
 import { endMark, SpecialNames, type TextPart } from './specialNames.ts';
 import type { Template } from './template.ts';
@@ -35,12 +36,19 @@ export interface ChatTokens {
   readonly isTarget: boolean[];
 }
 
+/** Renders messages in which names of special tokens are hidden. */
+type Render = (hidden: readonly Message[], addGenerationPrompt: boolean) => string;
+
+const question: Message = { role: 'user', content: 'a' };
+
 export class ChatFormat {
   readonly #template: Template;
   readonly #tokenizer: ChatTokenizer;
   readonly #names: SpecialNames;
   /** The end-of-document token by name. */
   readonly #end: string;
+  #endToken: number | undefined;
+  #usualEnding: string | undefined;
 
   /** @throws UserError for a tokenizer without an end-of-document token: no answer could end */
   constructor(template: Template, tokenizer: ChatTokenizer) {
@@ -62,14 +70,14 @@ export class ChatFormat {
    * @throws UserError naming the template if it does not render a beginning of the conversation to a beginning of its text
    */
   segments(messages: readonly Message[]): Segment[] {
-    const all = this.#split(messages, this.#render(messages, false));
+    const all = this.#split(messages, false);
     // What follows the end of the last answer teaches nothing.
     return all.slice(0, all.findLastIndex(({ isTarget }) => isTarget) + 1);
   }
 
   /** The parts of a conversation that ends with a message of the user, up to where the answer starts. Throws as {@link segments}. */
   prompt(messages: readonly Message[]): Segment[] {
-    return this.#split(messages, this.#render(messages, true));
+    return this.#split(messages, true);
   }
 
   /** The tokens of segments. @throws UserError for characters that the tokenizer cannot represent */
@@ -89,9 +97,11 @@ export class ChatFormat {
 
   /** The id of the token that ends an answer: the first that the template renders after it, or the end-of-document token. */
   get endToken(): number {
-    const question: Message = { role: 'user', content: 'a' };
-    const segments = this.segments([question, { role: 'assistant', content: 'a' }]);
-    return this.#tokenizer.specialTokens.get(segments.at(-1)!.text)!;
+    if (this.#endToken === undefined) {
+      const segments = this.segments([question, { role: 'assistant', content: 'a' }]);
+      this.#endToken = this.#tokenizer.specialTokens.get(segments.at(-1)!.text)!;
+    }
+    return this.#endToken;
   }
 
   /** The ids of the tokens at which generation stops: the end of an answer, and the end of a document. */
@@ -99,17 +109,18 @@ export class ChatFormat {
     return [...new Set([this.endToken, this.#tokenizer.specialTokens.get(this.#end)!])];
   }
 
-  #render(messages: readonly Message[], addGenerationPrompt: boolean): string {
+  /** The message with a mark for each name of a special token. */
+  #hidden({ role, content, instruction, input }: Message): Message {
     const hide = (text: string | undefined): string => this.#names.hide(text ?? '');
-    const hidden = messages.map(({ role, content, instruction, input }): Message => {
-      const message = { role, content: content === endMark ? content : hide(content) };
-      return input === undefined ? message : { ...message, instruction: hide(instruction), input: hide(input) };
-    });
-    return this.#template.render(hidden, { addGenerationPrompt, end: this.#end });
+    const message = { role, content: hide(content) };
+    return input === undefined ? message : { ...message, instruction: hide(instruction), input: hide(input) };
   }
 
-  /** Splits `full`, the text of all messages, at the borders of the answers in it. */
-  #split(messages: readonly Message[], full: string): Segment[] {
+  /** Splits the text of all messages at the borders of the answers in it. */
+  #split(plain: readonly Message[], addGenerationPrompt: boolean): Segment[] {
+    const messages = plain.map((message) => this.#hidden(message));
+    const render = this.#renderWithin(new RenderBudget());
+    const full = render(messages, addGenerationPrompt);
     const segments: Segment[] = [];
     let from = 0;
     const addParts = (parts: readonly TextPart[], isTarget: boolean): void => {
@@ -118,10 +129,11 @@ export class ChatFormat {
     const add = (text: string, isTarget: boolean): void => addParts(this.#names.split(text), isTarget);
     for (const [index, { role }] of messages.entries()) {
       if (role !== 'assistant') continue;
-      const before = this.#render(messages.slice(0, index), true);
-      const after = this.#render(messages.slice(0, index + 1), false);
-      const ending = this.#ending(messages, index);
+      const before = render(messages.slice(0, index), true);
+      const isAll = index === messages.length - 1 && !addGenerationPrompt;
+      const after = isAll ? full : render(messages.slice(0, index + 1), false);
       if (before.length < from || !full.startsWith(after) || !after.startsWith(before)) throw this.#notNested(index);
+      const ending = this.#ending(messages.slice(0, index + 1), after.slice(before.length), render);
       if (!after.endsWith(ending) || after.length - ending.length < before.length) throw this.#notNested(index);
       add(full.slice(from, before.length), false);
       add(after.slice(before.length, after.length - ending.length), true);
@@ -137,12 +149,36 @@ export class ChatFormat {
     return segments;
   }
 
-  /** What the template renders after the content of an answer. */
-  #ending(messages: readonly Message[], index: number): string {
-    const marked = this.#render([...messages.slice(0, index), { role: 'assistant', content: endMark }], false);
+  /** What the template renders after the content of the last of `messages`. `answer`: that content and its ending, as rendered. */
+  #ending(messages: readonly Message[], answer: string, render: Render): string {
+    this.#usualEnding ??= this.#endingOfShort();
+    const usual = this.#usualEnding;
+    // Where only the content is before the usual ending, it is this answer's too. That saves a rendering for each answer.
+    const isUsual = usual !== '' && answer.endsWith(usual);
+    if (isUsual && answer.slice(0, -usual.length).trim() === messages.at(-1)!.content.trim()) return usual;
+    return this.#endingAfter(messages.slice(0, -1), render);
+  }
+
+  /** The ending of an answer in the shortest conversation, or '' if the template does not render that. */
+  #endingOfShort(): string {
+    try {
+      return this.#endingAfter([question], this.#renderWithin(new RenderBudget()));
+    } catch (error) {
+      if (error instanceof UserError) return '';
+      throw error;
+    }
+  }
+
+  #endingAfter(messages: readonly Message[], render: Render): string {
+    const marked = render([...messages, { role: 'assistant', content: endMark }], false);
     const at = marked.lastIndexOf(endMark);
     if (at >= 0) return marked.slice(at + endMark.length);
     throw new UserError(`the chat template ${this.#template.name} leaves out the text of the assistant's messages.`);
+  }
+
+  #renderWithin(budget: RenderBudget): Render {
+    return (hidden, addGenerationPrompt) =>
+      this.#template.render(hidden, { addGenerationPrompt, end: this.#end, budget });
   }
 
   #notNested(index: number): UserError {

@@ -112,6 +112,15 @@ it('merges and exports, and each folder computes as the run', async () => {
   expect((await evaluate('merged')).loss).toBe(loss);
   expect((await evaluate('adapter')).loss).toBe(loss);
   expect(loss).not.toBe((await evaluate('base')).loss);
+  // A run that continues adapters exports them with the base of these, which has none.
+  const more = ['--workers', '1', '--init-from', 'adapter', '--run-dir', 'continued'];
+  await run(more, ...keys.filter((key) => !key.startsWith('model.lora')), 'train.maxSteps=1');
+  await run(['export', 'continued', '--out', 'further']);
+  const { base_model_name_or_path: base } = JSON.parse(
+    readFileSync(join(folder(), 'further/adapter_config.json'), 'utf8'),
+  );
+  expect(base).toBe(checkpointOf('base', 20));
+  expect((await evaluate('further')).loss).toBe((await evaluate('continued')).loss);
   // Trained further: an adapter continues as one, and merged weights are weights like any others.
   const plan = ['--dry-run', ...set('train.maxSteps=5', 'data.text=builtin')];
   const trained = 2 * (3 * (32 + 96) + 3 * (128 + 32));

@@ -36,7 +36,8 @@ export const alike: readonly Alike[] = [
 const refusals = {
   engine: {
     reason: 'each engine rounds the update in its own way or lays out the gradients differently',
-    remedy: 'use the same engine everywhere: compile the native engine there too, or set engine.name=tfjs for the run',
+    remedy:
+      'use the same engine everywhere: set engine.name=native for the run, or engine.name=tfjs where a machine cannot compile the native engine',
   },
   deviceKind: {
     reason: 'each kind of device rounds the update in its own way',

@@ -98,6 +98,7 @@ describe('config.json', () => {
     [{ architectures: ['GPT2ForTokenClassification'] }, 'another architecture'],
     [{ architectures: ['GPT2ForSequenceClassification', 'GPT2LMHeadModel'] }, 'another architecture'],
     [{ ...published, ...classifier, id2label: { 1: 'spam' } }, 'id2label'],
+    [{ ...published, ...classifier, num_labels: 2 ** 31 - 1 }, 'num_labels: Too big'],
     [{ ...published, ...classifier, id2label: { 0: 'spam', 1: 'spam' } }, 'model.labels: the same name twice'],
     [{ ...published, ...classifier, problem_type: 'multi_label_classification' }, 'problem_type is "multi_label'],
     [{ model_type: undefined }, 'supported: model_type gpt2'],

@@ -63,6 +63,14 @@ it.each<[string, Record<string, unknown>, string]>([
   await expect(openCheckpoint(changed(name, keys))).rejects.toThrow(message);
 });
 
+it('refuses adapters that name each other', async () => {
+  const folder = changed('lm', { base_model_name_or_path: '../other' });
+  cpSync(folder, join(folder, '../other'), { recursive: true });
+  const path = join(folder, '../other/adapter_config.json');
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), base_model_name_or_path: '../lm' }));
+  await expect(openCheckpoint(folder)).rejects.toThrow(/its base .*other has adapters itself: merge them first/);
+});
+
 it('computes an adapter that was trained with dropout, and does not train it further', async () => {
   const { trainingProblem } = await openCheckpoint(changed('lm', { lora_dropout: 0.05 }));
   expect(trainingProblem).toMatch(/lora_dropout is 0\.05, but .* set it to 0 there$/);

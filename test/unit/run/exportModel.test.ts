@@ -94,11 +94,15 @@ it.each(['lm', 'classes'])("exports %s as PEFT has it, with the base's folder", 
   expect(await logitsOf(path)).toEqual(await logitsOf(join(cwd, name)));
 });
 
+it('exports with the base of the adapters by default, and refuses a base with adapters: PEFT could not load it', async () => {
+  expect((await exportAdapter(choiceOf('lm'), 'default')).base).toBe(join(cwd, 'base'));
+  await expect(exportAdapter(choiceOf('lm'), 'none', 'lm')).rejects.toThrow(/lm has adapters itself.*\(--base\)/);
+});
+
 it('exports for published weights by name, and refuses a base with other weights', async () => {
   expect((await exportAdapter(choiceOf('lm'), 'published', 'openai-community/gpt2')).base).toBe(
     'openai-community/gpt2',
   );
-  await expect(exportAdapter(choiceOf('lm'), 'none')).rejects.toThrow('name their folder with --base');
   await mergeModel(choiceOf('lm'), 'other');
   await expect(exportAdapter(choiceOf('lm'), 'none', 'other')).rejects.toThrow(
     /other is not the base of .*c_attn\.weight differs/,

@@ -170,6 +170,18 @@ describe('a request that is refused', () => {
     });
   });
 
+  it('has a conversation that is too long in any tokens: it is not rendered', async () => {
+    const many = Array.from({ length: 4 }, () => [user('a'.repeat(640)), assistant('b'.repeat(500))]);
+    const response = await post({ messages: [...many.flat(), user('a')] });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: {
+        code: 'context_length_exceeded',
+        message: expect.stringMatching(/has 4561 characters, and this model sees 32 tokens with the answer/),
+      },
+    });
+  });
+
   it.each<[string, () => Promise<Tokenizer>, RegExp]>([
     ['no template', () => createTokenizer('byte', ''), /^this model has no chat template; use \/v1\/completions$/],
     [

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { BuiltInTemplate } from '../../../src/task/builtInTemplates.ts';
 import { ChatFormat, type ChatTokenizer, type Segment } from '../../../src/task/chatFormat.ts';
 import type { Message } from '../../../src/task/messages.ts';
@@ -63,6 +63,18 @@ describe('the built-in templates', () => {
   it('plain adds nothing but the end of an answer', () => {
     expect(shown(format('plain').segments(conversation))).toBe(
       'Be <|im_end|>.Hi« Yo <|endoftext|>\ufdd00 [<|endoftext|>]»Bye«ok[<|endoftext|>]»',
+    );
+  });
+
+  it('a message of the marks that the code uses is text', () => {
+    const odd: Message[] = [
+      { role: 'user', content: '\ufdd0\ufdd1' },
+      { role: 'assistant', content: '\ufdd0\ufdd1' },
+      { role: 'user', content: '\ufdd01\ufdd1' },
+      { role: 'assistant', content: 'ok' },
+    ];
+    expect(shown(format('plain').segments(odd))).toBe(
+      '\ufdd0\ufdd1«\ufdd0\ufdd1[<|endoftext|>]»\ufdd01\ufdd1«ok[<|endoftext|>]»',
     );
   });
 
@@ -134,6 +146,19 @@ describe('published templates', () => {
   });
 });
 
+it('a row of one turn is rendered twice: there are many', () => {
+  for (const source of Object.values(publishedTemplates)) {
+    const template = parseTemplate(source, 'mine');
+    const format = new ChatFormat(template, all);
+    expect(format.endTokens).toContain(all.endOfText);
+    const render = vi.spyOn(template, 'render');
+    format.segments(conversation.slice(3));
+    expect(render).toHaveBeenCalledTimes(2);
+    expect(format.endToken).toBe(format.endTokens[0]);
+    expect(render).toHaveBeenCalledTimes(2);
+  }
+});
+
 describe('refused templates, by name', () => {
   const turns = "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}";
   it.each([
@@ -168,14 +193,27 @@ describe('refused templates, by name', () => {
       "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(22) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
       /mine cannot render this conversation: a text of 33554432 characters: expected at most 16777216/,
     ],
-    [
-      'loops in loops',
-      "{% for i in range(10000) %}{% for j in range(10000) %}{{ 'a' }}{% endfor %}{% endfor %}",
-      /mine cannot render this conversation: it takes more than 1000000 steps\. Shorten the conversation, or use/,
-    ],
     ['too long a source', 'x'.repeat(2 ** 18 + 1), /mine has 262145 characters: expected at most 262144\./],
   ])('%s', (_, source, message) => {
     expect(refusalOf(() => segmentsOf(source))).toMatch(message);
+  });
+
+  it('leaves out answers, where a message of the user is the mark for their end', () => {
+    const source = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}";
+    const odd: Message[] = [
+      { role: 'user', content: '\ufdd0\ufdd1' },
+      { role: 'assistant', content: 'ok' },
+    ];
+    expect(refusalOf(() => segmentsOf(source, all, odd))).toMatch(/mine leaves out the text of the assistant/);
+  });
+
+  it('too much work in all renderings of a conversation, each of which is allowed', () => {
+    const source = `{% for i in range(4000) %}{% endfor %}${publishedTemplates.gpt2}`;
+    expect(segmentsOf(source)).toContain('«ok');
+    const long = Array.from({ length: 20 }, () => conversation.slice(3)).flat();
+    expect(refusalOf(() => segmentsOf(source, all, long))).toMatch(
+      /mine cannot render this conversation: it takes more than 1000000 steps\. Shorten the conversation, or use/,
+    );
   });
 
   it('a tokenizer without an end-of-document token', () => {

@@ -814,7 +814,7 @@ describe('the decision core: losses', () => {
     script.from('w2', { type: 'leave' }).join('w3').prepared('w3');
     expect(script.kinds()).toEqual(['refused→w3']);
     const reason = expect.stringMatching(
-      /w3 .* computes on tfjs wasm: simd \(cpu, float32\), rank 0 \(.*\) on native avx512 .*, and each engine rounds .* set engine.name=tfjs/,
+      /w3 .* computes on tfjs wasm: simd \(cpu, float32\), rank 0 \(.*\) on native avx512 .*, and each engine rounds .* set engine.name=native for the run/,
     );
     expect(script.effects).toContainEqual(expect.objectContaining({ event: expect.objectContaining({ reason }) }));
     expect(script.state).toMatchObject({ stage: 'stepping', joiners: [] });
