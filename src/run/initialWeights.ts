@@ -10,6 +10,7 @@ import type { ParameterSpec } from '../architecture/parameters.ts';
 import {
   architectureOf,
   isSameValue,
+  labelsOf,
   type ModelConfig,
   networkOf,
   parameterCount,
@@ -80,25 +81,45 @@ export async function openInitialWeights(
   const data = { ...given.data, ...(tokenizer && { tokenizer: tokenizer.kind }) };
   const config = { ...given, model, data };
   checkRules(config);
+  return { config, weights: { checkpoint, tokenizer } };
+}
+
+/**
+ * Tells what the run takes from its weights.
+ * @param model with the labels of its rows
+ */
+export function noteInitialWeights(
+  { checkpoint }: InitialWeights,
+  model: Config['model'],
+  { cwd, note }: { cwd: string; note: RunMessages['note'] },
+): void {
   const { dropout } = { dropout: undefined, ...model };
   const sizes = modelOf(model, model.vocabSize);
-  messages.note(
+  note(
     `starts with the weights of ${shortPath(checkpoint.path, cwd)}: ${grouped(parameterCount(checkpoint.modelConfig))} parameters, ` +
       `${architectureOf(model).summary(sizes)}, context ${grouped(model.blockSize)}` +
       `${dropout === undefined ? '' : `, dropout ${dropout}`}${changesOf(sizes, checkpoint.modelConfig)}`,
   );
-  return { config, weights: { checkpoint, tokenizer } };
 }
 
 /** The parameters in which the model differs from its weights, for people. */
 function changesOf(model: ModelConfig, weights: ModelConfig): string {
-  const [now, before] = [model, weights].map((config) => networkOf(config).specs) as [ParameterSpec[], ParameterSpec[]];
-  const lacking = (specs: readonly ParameterSpec[], others: readonly ParameterSpec[]) => {
-    const names = specs.filter(({ name }) => !others.some((other) => other.name === name)).map(({ name }) => name);
-    return names.length > namesShown ? [...names.slice(0, namesShown), '…'].join(', ') : names.join(', ');
-  };
-  const [added, dropped] = [lacking(now, before), lacking(before, now)];
+  const now = networkOf(model).specs.map(({ name }) => name);
+  const before = networkOf(weights).specs.map(({ name }) => name);
+  const used = usedNames(weights, model);
+  const shown = (names: readonly string[]) =>
+    names.length > namesShown ? [...names.slice(0, namesShown), '…'].join(', ') : names.join(', ');
+  const added = shown(now.filter((name) => !used.has(name)));
+  const dropped = shown(before.filter((name) => !now.includes(name) || !used.has(name)));
   return `${added && `; new, with random values: ${added}`}${dropped && `; not used: ${dropped}`}`;
+}
+
+/** The names of the parameters that the weights give to the model. A head for other labels gives none: its rows are other classes. */
+function usedNames(weights: ModelConfig, model: ModelConfig): ReadonlySet<string> {
+  const isSameHead = isSameValue(labelsOf(weights), labelsOf(model));
+  const given = isSameHead ? weights : ({ ...weights, labels: [] } as ModelConfig);
+  const has = new Set(networkOf(weights).specs.map(({ name }) => name));
+  return new Set(networkOf(given).specs.flatMap(({ name }) => (has.has(name) ? [name] : [])));
 }
 
 const namesShown = 4;
@@ -202,7 +223,8 @@ export async function writeInitialCheckpoint(
     },
   });
   try {
-    const given = new Map(checkpoint.tensors.map(({ name, shape }) => [name, shape]));
+    const used = usedNames(checkpoint.modelConfig, modelConfig);
+    const given = new Map(checkpoint.tensors.map(({ name, shape }) => [name, used.has(name) ? shape : undefined]));
     for (const spec of networkOf(modelConfig).specs) {
       const shape = given.get(spec.name);
       invariant(

@@ -24,7 +24,7 @@ import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from
 import { checkPrecision } from '../model/training.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { withFittingPrompt } from './fittingPrompt.ts';
-import { type InitialWeights, openInitialWeights } from './initialWeights.ts';
+import { type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
 import type { RunMessages } from './messages.ts';
 import { openRunData } from './openRunData.ts';
 import { checkRunConfig } from './runConfig.ts';
@@ -132,7 +132,9 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
   const data = await openRunData(given, { cwd, tokenizer, messages });
   const { step = 0, data: { samplesSeen = 0 } = {} } = resume?.trainer ?? {};
-  const counted = withRunLength(withLabels(given, data), data, { step, samples: samplesSeen });
+  const labelled = withLabels(given, data);
+  if (weights !== undefined) noteInitialWeights(weights, labelled.model, { cwd, note: messages.note });
+  const counted = withRunLength(labelled, data, { step, samples: samplesSeen });
   const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
   if (longer !== undefined) messages.note(longer);
   const config = withFittingPrompt(counted, data, { isChosen: chosen.includes('sample.prompt'), note: messages.note });

@@ -13,7 +13,7 @@ import { loadConfig } from '../../../src/config/load.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
-import { openInitialWeights, writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
+import { noteInitialWeights, openInitialWeights, writeInitialCheckpoint } from '../../../src/run/initialWeights.ts';
 import { prepareRun, type Run, type RunArguments } from '../../../src/run/prepareRun.ts';
 import { cpu, trainRun } from './trainedModel.ts';
 
@@ -79,6 +79,7 @@ async function beginOnRows(from: string, set: readonly string[]) {
   if (!set.some((key) => key.startsWith('task.kind='))) overrides.push('task.kind=classify');
   const { config: given, chosen } = loadConfig({ overrides, cwd });
   const { config, weights } = await openInitialWeights(given, { chosen, suggested: [], cwd, messages });
+  noteInitialWeights(weights, config.model, { cwd, note: tell });
   const { data } = await prepare('sharded', [`data.text=${text}`]);
   const store = new CheckpointStore(join(cwd, `begun-${begun++}`), { keep: 0, onWarning: messages.warn });
   const { path } = await writeInitialCheckpoint(store, weights, { config, data });
@@ -122,6 +123,28 @@ it('adds a classification head, with the values that the seed gives it in a new 
   const plain = await beginOnRows(path, ['task.kind=sft', 'model.labels=[]']);
   expect(notes.join()).toMatch(/; not used: score\.weight(,|$)/);
   expect(plain.parameters).toEqual(given);
+});
+
+it('keeps a classification head only for the labels that it was trained with', async () => {
+  const { path, parameters } = await beginOnRows('sharded', ['model.labels=[a, b]', 'train.seed=4']);
+  const trained = parameters.get('score.weight');
+  const rows = async (labels: readonly string[]) => {
+    writeFileSync(join(cwd, 'classes.csv'), `text,label\n${labels.map((l) => `one,${l}\ntwo,${l}\n`).join('')}`);
+    notes.length = 0;
+    const set = ['data.examples=classes.csv', 'data.valFraction=0', 'eval.everySteps=0', 'task.kind=classify'];
+    return await begunWith(await prepare(path, [...set, 'model.labels=[]', 'train.seed=5']));
+  };
+  for (const labels of [
+    ['a', 'c'],
+    ['a', 'b', 'c'],
+  ]) {
+    const head = (await rows(labels)).get('score.weight');
+    expect(notes.join()).toMatch(/; new, with random values: score\.weight; not used: score\.weight(,|$)/);
+    expect(head).toHaveLength(labels.length * 16);
+    expect(head?.subarray(0, 16)).not.toEqual(trained?.subarray(0, 16));
+  }
+  expect((await rows(['a', 'b'])).get('score.weight')).toEqual(trained);
+  expect(notes.join()).not.toContain('score.weight');
 });
 
 /** The parameters that begin the run, by name. */
