@@ -5,7 +5,7 @@
  * @packageDocumentation
  */
 
-export type { ConstantInit, IsTrained, NormalInit, ParameterSpec } from './architecture/parameters.ts';
+export type { Adapter, ConstantInit, IsTrained, NormalInit, ParameterSpec } from './architecture/parameters.ts';
 export type { ModelConfig } from './architecture/registry.ts';
 export type { ActivationKind } from './base/activations.ts';
 export type { Batch, BatchArray, BatchNumbers, WeighedBatch } from './base/batch.ts';
@@ -32,6 +32,7 @@ export type {
   OptimizerKeys,
   SampleKeys,
   ScheduleKeys,
+  TaskKeys,
   TrainKeys,
 } from './config/configTypes.ts';
 export { type LoadConfigOptions, type LoadedConfig, loadConfig } from './config/load.ts';
@@ -63,6 +64,7 @@ export type {
   AdamwOptions,
   AttentionOptions,
   CachedKeys,
+  Documents,
   Dropout,
   ForwardActivation,
   LinearBackwardOptions,

@@ -22,6 +22,7 @@ export interface Adapter {
   readonly a: ParameterSpec;
   /** B [outputs, rank]. */
   readonly b: ParameterSpec;
+  /** alpha / rank. */
   readonly scale: number;
 }
 

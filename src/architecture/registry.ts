@@ -25,7 +25,7 @@ export const keysOfEach = [first.keys, ...others.map(({ keys }) => keys)] as con
 export const modelKeys = z.discriminatedUnion('architecture', keysOfEach);
 
 /** The config of a model: its architecture and sizes. `vocabSize` is not 0 here. */
-export type ModelConfig = Parameters<(typeof all)[number]['network']>[0];
+export type ModelConfig = Readonly<Parameters<(typeof all)[number]['network']>[0]>;
 
 /** A network with its declared parameters. */
 export interface DeclaredNetwork extends Network {

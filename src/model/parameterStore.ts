@@ -33,7 +33,7 @@ export interface Parameter {
   readonly value: Tensor;
   /** Its accumulated gradient; undefined if it is frozen, and outside training. */
   readonly grad: Tensor | undefined;
-  /** The matrix that replaces `value` in computations; undefined without an adapter. */
+  /** @internal The matrix that replaces `value` in computations; undefined without an adapter. */
   readonly adapted?: AdaptedWeight<Parameter> | undefined;
 }
 
