@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { activationKinds, activations } from '../base/activations.ts';
 import { choice, flag, names, real, whole } from '../base/keyTypes.ts';
+import { labelsMax } from '../base/labelLimits.ts';
 import { type Architecture, defaultArchitectureKey, type Network, type TokenWork } from './architecture.ts';
 import { declareAdapter, isTarget, loraKeys, loraOf, loraSummary } from './lora.ts';
 import type { Linear, Module, Ops } from './ops.ts';
@@ -36,7 +37,7 @@ const keys = z.strictObject({
   }),
   tiedHead: flag({ default: true, doc: 'Share the token embedding with the output projection, as in GPT-2.' }),
   labels: names({
-    max: 10_000,
+    max: labelsMax,
     doc: 'Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`.',
   }),
   ...loraKeys,

@@ -1,11 +1,12 @@
 /**
  * Hugging Face's format of a GPT-2 (https://huggingface.co/docs/transformers/model_doc/gpt2), both ways: `config.json`, and the names of
- * tensors, which are ours as `GPT2LMHeadModel` and `GPT2ForSequenceClassification` save them. The format cannot express that a model has no biases. Its tensors show this, and so does our own key
- * `lockstep`, which transformers keeps after adding biases.
+ * tensors, which are ours as `GPT2LMHeadModel` and `GPT2ForSequenceClassification` save them. The format cannot express that a model has no
+ * biases. Its tensors show this, and so does our own key `lockstep`, which transformers keeps after adding biases.
  */
 import { z } from 'zod';
 import { activationOfHuggingFace, huggingFaceActivation, huggingFaceActivations } from '../base/activations.ts';
 import { UserError } from '../base/errors.ts';
+import { labelsMax } from '../base/labelLimits.ts';
 import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
 import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
@@ -35,7 +36,7 @@ const hfConfigSchema = z.object({
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.boolean().default(false),
   id2label: z.record(z.string(), z.string()).optional(),
-  num_labels: z.number().int().min(1).max(10_000).optional(),
+  num_labels: z.number().int().min(1).max(labelsMax).optional(),
   problem_type: z.string().nullish(),
   lockstep: z.object({ version: z.number(), bias: z.boolean() }).optional(),
 });

@@ -1,5 +1,6 @@
 /** The types of config keys: each is a zod type with a default, bounds, a description of allowed values (for messages) and a documentation text. */
 import { z } from 'zod';
+import { labelLengthMax } from './labelLimits.ts';
 
 /** The properties of a schema leaf that zod does not store. */
 interface KeyDoc {
@@ -73,7 +74,7 @@ export function choices<const T extends readonly [string, ...string[]]>(
 export function names({ doc, max }: KeyDoc & { max: number }) {
   const expects = `a list of different names, at most ${max}`;
   return z
-    .array(z.string().min(1).max(1000))
+    .array(z.string().min(1).max(labelLengthMax))
     .max(max)
     .refine((list) => new Set(list).size === list.length, 'the same name twice')
     .default([])

@@ -77,7 +77,7 @@ export async function inspectRows(options: InspectRowsOptions, cwd: string): Pro
     tokenizer,
     labels = [],
   } = await exampleTask(
-    { train: rows, all: rows },
+    { examples: rows, all: rows },
     { kind, template, labels: [], tokenizerKind: spec, tokenizer: given, cwd },
   );
   const endToken = endTokenOf(kind, tokenizer);

@@ -63,9 +63,11 @@ export interface ReferenceOptions {
 export async function openReference(options: ReferenceOptions): Promise<ReferenceLogprobs> {
   const { path, pairs, start, config, trainedWith } = options;
   const source = { pairs: hashPairs([...pairs.train, ...pairs.validation]) };
-  const weights = start && (await hashWeights(start, config.train.seed));
   const counts = { train: pairs.train.length, validation: pairs.validation.length };
   const found = await readReference(path, counts);
+  // A run that was trained with the file has a hash of its numbers, so the weights need not be read.
+  const isByWeights = found === undefined || trainedWith === undefined;
+  const weights = start && isByWeights ? await hashWeights(start, config.train.seed) : undefined;
   if (found === undefined) return await compute(options, weights === undefined ? undefined : { ...source, weights });
   if (found.source.pairs !== source.pairs) throw wrongReference(path, 'other pairs', 'restore the examples');
   if (trainedWith === undefined) {

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { ModelConfig } from '../architecture/registry.ts';
+import { UserError } from '../base/errors.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { Config } from '../config/configTypes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -56,7 +57,7 @@ export async function hashWeights({ modelConfig, checkpoint }: StartWeights, see
 /**
  * The log probabilities [pairs, 2] of the targets of each pair, chosen and rejected, summed in float64 and rounded to float32.
  * @param onProgress called with the share that is done, from 0 to 1
- * @throws UserError if the engine is not available
+ * @throws UserError if the engine is not available, and if the weights give numbers that are not finite
  */
 export async function computeReference(
   pairs: readonly Sample[],
@@ -96,7 +97,10 @@ async function logprobsOf(
     const tape = new Tape(engine, precision);
     try {
       const both = await pairLogprobs(tape, model, batch);
-      for (const [i, index] of indices.entries()) logprobs.set(both.subarray(2 * i, 2 * i + 2), 2 * index);
+      for (const [i, index] of indices.entries()) {
+        // A device's logarithm of 1 may be slightly above 0.
+        for (const side of [0, 1]) logprobs[2 * index + side] = finite(Math.min(0, both[2 * i + side]!));
+      }
     } finally {
       tape.discard();
     }
@@ -104,6 +108,13 @@ async function logprobsOf(
     await setImmediate(); // timers renew the lock of the run directory
   }
   return logprobs;
+}
+
+function finite(logprob: number): number {
+  if (Number.isFinite(logprob)) return logprob;
+  throw new UserError(
+    `a log probability under the starting weights is ${logprob}: the weights are damaged, or their run had diverged`,
+  );
 }
 
 function longer({ chosen, rejected }: Sample): number {

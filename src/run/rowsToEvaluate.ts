@@ -71,7 +71,7 @@ async function readGiven(
     builtinPath: builtinRows(kind),
     onNotice,
   });
-  const { task } = await exampleTask({ train: rows, all: rows }, taskOptions(loaded, kind, cwd));
+  const { task } = await exampleTask({ examples: rows, all: rows }, taskOptions(loaded, kind, cwd));
   const [samples = []] = await exampleSamples([rows], {
     task,
     blockSize,

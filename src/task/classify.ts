@@ -1,6 +1,8 @@
 /** Classification: a row is a text and its label, and the model says the label after the last token. */
 import { UserError } from '../base/errors.ts';
+import { labelLengthMax, labelsMax } from '../base/labelLimits.ts';
 import { nearestWord } from '../base/nearest.ts';
+import { grouped } from '../base/numberText.ts';
 import type { ChatTokenizer } from './chatFormat.ts';
 import { targetsOf, tokenSampleFields } from './nextToken.ts';
 import { checkKeys, namesOf, type PlacedRow, type Row, shownValue, textField } from './rows.ts';
@@ -54,8 +56,8 @@ export function labelledSample(tokens: number[], label: number): Sample & { toke
 }
 
 /**
- * The distinct labels of the training rows: whole numbers by value, texts by code unit.
- * @throws UserError for a row without a label, and for rows of one class only
+ * The distinct labels of rows: whole numbers by value, texts by code unit.
+ * @throws UserError for a row without a label, for rows of one class only, and for more classes than a model may have
  */
 export function labelsOf(rows: Iterable<PlacedRow>): string[] {
   const labels = new Set<string>();
@@ -63,6 +65,11 @@ export function labelsOf(rows: Iterable<PlacedRow>): string[] {
   for (const { row, at } of rows) {
     first ??= at;
     labels.add(labelOf(row, at));
+    if (labels.size > labelsMax) {
+      throw new UserError(
+        `${at}: this row has a label that no row before it has, and there are ${grouped(labelsMax)} classes already, the maximum. Does label contain classes, or a different value in each row?`,
+      );
+    }
   }
   const sorted = [...labels].sort(byCodeUnit);
   if (sorted.length < 2) {
@@ -80,6 +87,11 @@ function byCodeUnit(a: string, b: string): number {
 /** The name of a row's class. @throws UserError if the row has none */
 function labelOf(row: Row, at: string): string {
   const label = row['label'];
+  if (typeof label === 'string' && label.length > labelLengthMax) {
+    throw new UserError(
+      `${at}: the label has ${grouped(label.length)} characters, expected at most ${grouped(labelLengthMax)}. Are text and label exchanged?`,
+    );
+  }
   if (typeof label === 'string' && label.trim() !== '') return label;
   if (typeof label === 'boolean' || Number.isSafeInteger(label)) return String(label);
   if (typeof label === 'bigint') return String(label);
@@ -93,6 +105,6 @@ function unknownLabel(name: string, labels: readonly string[], at: string): User
   const more = labels.length > labelsShown ? ` and ${labels.length - labelsShown} more` : '';
   const advice = guess === undefined ? '' : ` Did you mean ${guess}?`;
   return new UserError(
-    `${at}: the label ${shownValue(name)} does not occur in the training rows, which have ${shown.join(', ')}${more}.${advice}`,
+    `${at}: the label ${shownValue(name)} is not one of the classes, which are ${shown.join(', ')}${more}. They come from the training rows, model.labels or the weights.${advice}`,
   );
 }

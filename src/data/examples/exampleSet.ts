@@ -61,8 +61,8 @@ export interface ExampleSetOptions {
   /** Whether validation rows are required. */
   readonly validates: boolean;
   readonly cwd: string;
-  /** Makes the task, from the training rows and all rows. */
-  readonly taskFor: (rows: { train: readonly PlacedRow[]; all: readonly PlacedRow[] }) => Promise<ExampleTask>;
+  /** Makes the task. */
+  readonly taskFor: (rows: TaskRows) => Promise<ExampleTask>;
   readonly onNotice: (line: string) => void;
   readonly onWarning: (line: string) => void;
   /** Called periodically with the fraction done, from 0 to 1. */
@@ -79,6 +79,14 @@ export async function openExamples(options: ExampleSetOptions): Promise<ExampleS
   }
 }
 
+/** The rows from which a task is made. */
+export interface TaskRows {
+  /** Those of `data.examples`, also those that are held out to validate. */
+  readonly examples: readonly PlacedRow[];
+  /** Also those of `data.validation`. */
+  readonly all: readonly PlacedRow[];
+}
+
 interface SplitRows {
   readonly train: readonly ReadRow[];
   readonly validation: readonly ReadRow[];
@@ -92,7 +100,7 @@ async function encode(rows: SplitRows, options: ExampleSetOptions): Promise<Exam
     tokenizer,
     labels = [],
   } = await taskFor({
-    train: rows.train,
+    examples: [data.validation].flat().length > 0 ? rows.train : [...rows.train, ...rows.validation],
     all: [...rows.train, ...rows.validation],
   });
   const { blockSize, tooLong, canLengthen, onNotice, onProgress } = options;

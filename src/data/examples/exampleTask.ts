@@ -11,25 +11,19 @@ import { openTemplate, withChatTemplate } from '../tokenizers/chatTemplate.ts';
 import { createTokenizer } from '../tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { rowTask } from './exampleSamples.ts';
-import type { ExampleTask } from './exampleSet.ts';
+import type { ExampleTask, TaskRows } from './exampleSet.ts';
 
 export interface ExampleTaskOptions {
   readonly kind: TaskKind;
   /** `task.template`. */
   readonly template: string;
-  /** The labels of a model that has some; empty: those of the training rows. */
+  /** The labels of a model that has some; empty: those of the rows. */
   readonly labels: readonly string[];
   /** The tokenizer to create. */
   readonly tokenizerKind: TokenizerKind;
   /** That of existing weights. */
   readonly tokenizer: Tokenizer | undefined;
   readonly cwd: string;
-}
-
-export interface TaskRows {
-  readonly train: readonly PlacedRow[];
-  /** Also those that validate. */
-  readonly all: readonly PlacedRow[];
 }
 
 /** @throws UserError for rows that do not fit the task, and for a tokenizer that cannot be created */
@@ -40,7 +34,7 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
     case 'lm':
       return { task: rowTask(textTask({ tokenizer })), tokenizer };
     case 'classify': {
-      const labels = known.length > 0 ? known : labelsOf(rows.train);
+      const labels = known.length > 0 ? known : labelsOf(rows.examples);
       return { task: rowTask(classifyTask({ tokenizer, labels })), tokenizer, labels };
     }
     case 'sft':

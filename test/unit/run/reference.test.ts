@@ -1,14 +1,17 @@
 /** Reference log probabilities: computed once, kept in the run directory, and never mixed up with those of another run. */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { configSchema } from '../../../src/config/schema.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { dpo } from '../../../src/model/objectives/dpo.ts';
 import { Trainer } from '../../../src/model/training.ts';
 import { openReference, type ReferenceOptions } from '../../../src/run/reference.ts';
 import { hashReference } from '../../../src/run/referenceFile.ts';
+import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { collate, type Sample } from '../../../src/task/task.ts';
 import { tinyConfig } from '../../parity/model/tinyModels.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
@@ -40,6 +43,19 @@ function newRun(changes: Partial<ReferenceOptions> = {}) {
     ...changes,
   };
   return { options, notes };
+}
+
+/** Weights whose first parameter was changed. */
+async function checkpointOf(change: (numbers: Float32Array) => void) {
+  const trainer = new Trainer(await createEngine(engine), tinyConfig, { seed: 5 });
+  const numbers = new Float32Array(trainer.parameters.specs[0]!.size);
+  await trainer.parameters.readTensor('params', 0, numbers);
+  change(numbers);
+  trainer.parameters.writeTensor('params', 0, numbers);
+  const dataset = { tokenizer: await createTokenizer('byte', ''), sha256: '0'.repeat(64) };
+  const path = await saveCheckpoint(temporaryFolder(), trainer, { step: 0, dataset });
+  await trainer.engine.dispose();
+  return openCheckpoint(path);
 }
 
 describe('the reference of a run', () => {
@@ -79,6 +95,25 @@ describe('the reference of a run', () => {
       ),
     );
     expect(one).toEqual(two);
+  });
+
+  it('of a resumed run does not need the weights of its start', async () => {
+    const { options } = newRun();
+    const start = { modelConfig: tinyConfig, checkpoint: await checkpointOf(() => undefined) };
+    const first = await openReference({ ...options, start });
+    rmSync(start.checkpoint.path, { recursive: true });
+    expect(await openReference({ ...options, start, trainedWith: hashReference(first) })).toEqual(first);
+    await expect(openReference({ ...options, start })).rejects.toThrow();
+  });
+
+  it('is refused for weights that are not finite, and nothing is written', async () => {
+    const { options } = newRun();
+    const checkpoint = await checkpointOf((numbers) => numbers.fill(Number.NaN));
+    const start = { modelConfig: tinyConfig, checkpoint };
+    await expect(openReference({ ...options, start })).rejects.toThrow(
+      /^a log probability under the starting weights is NaN: the weights are damaged/,
+    );
+    expect(existsSync(options.path)).toBe(false);
   });
 
   it('is computed again if its file is lost, but only with the numbers that the run was trained with', async () => {

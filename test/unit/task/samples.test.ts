@@ -1,6 +1,7 @@
 /** The samples of each task: what is a target, and what remains of an example that is too long. */
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../../src/base/errors.ts';
+import { labelsMax } from '../../../src/base/labelLimits.ts';
 import type { ChatTokenizer } from '../../../src/task/chatFormat.ts';
 import { classifyTask, labelsOf } from '../../../src/task/classify.ts';
 import { pairWeight } from '../../../src/task/pairBatch.ts';
@@ -113,6 +114,13 @@ describe('classification', () => {
     expect(refusalOf(() => labelsOf(rows('ham', 'ham')))).toBe(
       'a.csv:2: expected rows of at least two classes, but all rows have the label "ham".',
     );
+    expect(labelsOf(rows(...Array(labelsMax).keys()))).toHaveLength(labelsMax);
+    expect(refusalOf(() => labelsOf(rows(...Array(labelsMax + 1).keys())))).toMatch(
+      /^a\.csv:10002: .* there are 10,000 classes already, the maximum\. Does label contain classes/,
+    );
+    expect(refusalOf(() => labelsOf(rows('ham', 'x'.repeat(1001))))).toMatch(
+      /^a\.csv:3: the label has 1,001 characters, expected at most 1,000\./,
+    );
     expect(refusalOf(() => labelsOf([]))).toMatch(/^data\.examples: .* there are no rows\./);
     expect(refusalOf(() => labelsOf(rows('ham', ' ')))).toMatch(
       /^a\.csv:3: expected a text, a whole number or a boolean/,
@@ -122,7 +130,7 @@ describe('classification', () => {
   it.each([
     [
       { text: 'a', label: 'sapm' },
-      /the label "sapm" does not occur in the training rows, which have "ham", "spam"\. Did you mean spam\?/,
+      /the label "sapm" is not one of the classes, which are "ham", "spam"\. .* Did you mean spam\?/,
     ],
     [{ text: 'a', label: 1.5 }, /in label, received 1\.5\./],
     [{ text: 'a' }, /in label, but the row has only "text"\./],

@@ -149,7 +149,7 @@ const cases: readonly Case[] = [
     'a label that no training row has',
     'ae.jsonl',
     lines(...labelled),
-    /^val\.jsonl:1: the label "other" does not occur in the training rows/,
+    /^val\.jsonl:1: the label "other" is not one of the classes, which are "ham", "spam"\./,
     classify,
     'data.validation=val.jsonl',
   ],
