@@ -136,8 +136,10 @@ export interface MetricsLine {
 }
 
 export async function metricsOf(runDir: string): Promise<MetricsLine[]> {
-  const lines = (await readFile(join(runDir, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
-  return lines.map((line) => JSON.parse(line) as MetricsLine);
+  const text = await readFile(join(runDir, 'metrics.jsonl'), 'utf8');
+  // A run that trains may be writing the last line.
+  const complete = text.split('\n').slice(0, -1);
+  return complete.map((line) => JSON.parse(line) as MetricsLine);
 }
 
 /** The losses of the training steps. */
