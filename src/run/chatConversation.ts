@@ -54,7 +54,7 @@ export class ChatConversation {
     }
   }
 
-  /** The conversation and its tokens, without the earliest turns if there is no room for them. */
+  /** The conversation and its tokens. The earliest turns are left out if they do not fit. */
   #fitting(messages: readonly Message[]): { asked: readonly Message[]; prompt: number[] } {
     const { blockSize } = this.#loaded.model.config;
     const room = blockSize - Math.min(this.#options.maxTokens, blockSize >> 1);

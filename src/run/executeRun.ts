@@ -156,8 +156,8 @@ interface Begun {
 }
 
 /**
- * Computes the reference log probabilities before workers can connect: a worker that joins expects an answer within seconds, and there
- * is no coordinator yet.
+ * Computes the reference log probabilities before workers can connect. A worker that joins expects an answer within seconds, and only the
+ * coordinator, which starts later, can give it.
  */
 async function beginWithReference(
   { run, messages }: ExecuteRunOptions,

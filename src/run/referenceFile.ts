@@ -45,7 +45,7 @@ export async function writeReference(path: string, values: ReferenceLogprobs, so
 }
 
 /**
- * Undefined if there is no such file.
+ * Undefined if the file does not exist.
  * @param pairs the number of pairs of the run
  * @throws UserError if it is damaged, or has other numbers of pairs; PeerError if it cannot be read
  */

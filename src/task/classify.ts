@@ -74,7 +74,7 @@ export function labelsOf(rows: Iterable<PlacedRow>): string[] {
   const sorted = [...labels].sort(byCodeUnit);
   if (sorted.length < 2) {
     const found =
-      sorted[0] === undefined ? 'there are no rows' : `all rows have the label ${JSON.stringify(sorted[0])}`;
+      sorted[0] === undefined ? 'the data has no rows' : `all rows have the label ${JSON.stringify(sorted[0])}`;
     throw new UserError(`${first ?? 'data.examples'}: expected rows of at least two classes, but ${found}.`);
   }
   return sorted.every((label) => /^-?\d{1,15}$/.test(label)) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted;

@@ -12,7 +12,7 @@ import type { Message } from './messages.ts';
 const sourceLengthMax = 2 ** 18;
 const rangeMax = 10_000;
 
-/** What every template can use. There is no clock: a template that finds none shows a date of its own. */
+/** The names that every template can use. The clock is not among them, so that rendering is pure; templates that want one have a fixed date as a default. */
 const shared = environmentOf({
   ...{ true: true, false: false, none: null, True: true, False: false, None: null },
   range: boundedRange,

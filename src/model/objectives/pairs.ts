@@ -132,7 +132,7 @@ export function logisticLoss(margin: number): { loss: number; slope: number } {
   };
 }
 
-/** The masks of the rows: two for each sample, whatever the microbatch it is in. */
+/** The dropout masks of the rows. Each sample has two, which do not depend on its microbatch. */
 function ofRows(dropout: DropoutSource): DropoutSource {
   return { ...dropout, firstSample: 2 * dropout.firstSample };
 }

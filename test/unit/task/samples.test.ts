@@ -121,7 +121,7 @@ describe('classification', () => {
     expect(refusalOf(() => labelsOf(rows('ham', 'x'.repeat(1001))))).toMatch(
       /^a\.csv:3: the label has 1,001 characters, expected at most 1,000\./,
     );
-    expect(refusalOf(() => labelsOf([]))).toMatch(/^data\.examples: .* there are no rows\./);
+    expect(refusalOf(() => labelsOf([]))).toMatch(/^data\.examples: .* the data has no rows\./);
     expect(refusalOf(() => labelsOf(rows('ham', ' ')))).toMatch(
       /^a\.csv:3: expected a text, a whole number or a boolean/,
     );
