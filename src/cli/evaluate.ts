@@ -58,18 +58,19 @@ export const evaluateCommand: CommandModule<object, EvaluateArguments> = {
       })
       .option('task', {
         choices: rowTasks,
-        describe: 'What --data has: exact: questions with answers; choices: contexts with endings',
+        describe: 'What --data has: exact, bleu: questions with answers; choices: contexts with endings',
       })
       .option('template', {
         type: 'string',
         requiresArg: true,
-        describe: "Chat template of --task exact, as task.template [default: the checkpoint's]",
+        describe: "Chat template of --task exact and bleu, as task.template [default: the checkpoint's]",
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object' })
       .example('$0 eval --checkpoint runs/shakespeare-char', 'the validation split of the run')
       .example('$0 eval --checkpoint runs/spam --data test.csv', 'accuracy, F1 and confusion matrix of a classifier')
       .example('$0 eval --checkpoint runs/sft', 'loss and perplexity of the answers that the run validates on')
       .example('$0 eval --checkpoint runs/sft --task exact --data test.jsonl', 'share of correct answers')
+      .example('$0 eval --checkpoint runs/sft --task bleu --data test.jsonl', 'BLEU of the answers')
       .example('$0 eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl', 'multiple choice by likelihood')
       .example('$0 eval --checkpoint gpt2/ --data book.txt --split all', 'published weights on a full text'),
   handler: run,
@@ -87,7 +88,8 @@ async function run(args: ArgumentsCamelCase<EvaluateArguments>): Promise<void> {
       return;
     }
     if (args.columns !== undefined) throw new UserError('--columns is for rows, but this is text: omit it');
-    if (args.template !== undefined) throw new UserError('--template is for --task exact: add it, or omit both');
+    if (args.template !== undefined)
+      throw new UserError('--template is for --task exact and bleu: add one, or omit it');
     const dataset = await openData(loaded, args, cwd);
     const isOwnData = compareData(loaded, dataset, text, warn);
     const parts = partsOf(dataset, args.split);

@@ -16,12 +16,13 @@ import {
 } from '../run/evaluateRows.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import type { RowSplit } from '../run/rowsToEvaluate.ts';
-import type { ExactMatch } from '../task/exactMatch.ts';
+import { type AnswersBleu, answersBleu } from '../task/bleu.ts';
+import { type ExactMatch, exactMatch } from '../task/exactMatch.ts';
 import { columnNames } from './columns.ts';
 import { statusLine } from './terminal.ts';
 
 /** What a language model can be evaluated on besides text. */
-export const rowTasks = ['exact', 'choices'] as const;
+export const rowTasks = ['exact', 'bleu', 'choices'] as const;
 
 /** The options of `eval` for rows, and those that do not apply to them. */
 export interface EvaluateRowsArguments {
@@ -35,7 +36,7 @@ export interface EvaluateRowsArguments {
   readonly json: boolean;
 }
 
-type Measured = RowsEvaluation | ExactMatch | ChoicesEvaluation;
+type Measured = RowsEvaluation | ExactMatch | AnswersBleu | ChoicesEvaluation;
 
 /**
  * Prints the measures over the rows of `--data`, or of the model's run.
@@ -66,7 +67,9 @@ function checkOptions({ model }: LoadedModel, args: EvaluateRowsArguments): void
   if (data !== undefined && split !== 'val') {
     throw new UserError("--split is for text and for the run's own rows, but --data has rows: omit it");
   }
-  if (template !== undefined && task !== 'exact') throw new UserError('--template is for --task exact: omit it');
+  if (template !== undefined && task !== 'exact' && task !== 'bleu') {
+    throw new UserError('--template is for --task exact and bleu: omit it');
+  }
 }
 
 async function evaluate(
@@ -82,11 +85,15 @@ async function evaluate(
   }
   const rows = await readRows({ ...read, paths: [data], setting: '--data', columns: read.columns ?? [] });
   if (task === 'choices') return evaluateChoices(loaded, rows, onProgress);
-  return evaluateAnswers(loaded, rows, { template, cwd, onProgress });
+  const answering = { template, cwd, onProgress };
+  return task === 'bleu'
+    ? evaluateAnswers(loaded, rows, { ...answering, measure: answersBleu })
+    : evaluateAnswers(loaded, rows, { ...answering, measure: exactMatch });
 }
 
 function textOf(evaluation: Measured): string {
   if ('exactMatch' in evaluation) return exactText(evaluation);
+  if ('bleu' in evaluation) return bleuText(evaluation);
   if ('accNorm' in evaluation) return choicesText(evaluation);
   if ('perplexity' in evaluation) return answersText(evaluation);
   if ('chosenLogprob' in evaluation) return preferencesText(evaluation);
@@ -112,6 +119,14 @@ function exactText({ rows, matches, exactMatch, ended, endedShare }: ExactMatch)
   return (
     `exact match ${percent(exactMatch)} (${grouped(matches)} of ${grouped(rows)} answers), ` +
     `ended by themselves ${percent(endedShare)} (${grouped(ended)})\n`
+  );
+}
+
+function bleuText({ rows, bleu, precisions, brevityPenalty, ended }: AnswersBleu): string {
+  const shares = precisions.map((precision) => precision.toFixed(1)).join('/');
+  return (
+    `BLEU ${bleu.toFixed(2)}, n-grams ${shares} %, brevity penalty ${brevityPenalty.toFixed(3)}, ` +
+    `over ${grouped(rows)} answers, of which ${grouped(ended)} ended by themselves\n`
   );
 }
 

@@ -1,9 +1,9 @@
-/** Lets a language model answer the questions of rows, greedily, and compares its answers with those of the rows. */
+/** Lets a language model answer the questions of rows, greedily, and measures its answers beside those of the rows. */
 import { UserError } from '../base/errors.ts';
 import { grouped } from '../base/numberText.ts';
 import { openTemplate, templateOf } from '../data/tokenizers/chatTemplate.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
-import { type Answer, type ExactMatch, exactMatch, parseQuestion, type Question } from '../task/exactMatch.ts';
+import { type Answer, parseQuestion, type Question } from '../task/exactMatch.ts';
 import type { PlacedRow } from '../task/rows.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { TextBatch } from './textBatch.ts';
@@ -11,7 +11,9 @@ import { TextBatch } from './textBatch.ts';
 /** Answers that are generated at once: each has its own key-value cache. */
 const together = 16;
 
-export interface EvaluateAnswersOptions {
+export interface EvaluateAnswersOptions<Measured> {
+  /** Measures the answers to the questions, in their order. */
+  readonly measure: (questions: readonly Question[], answers: readonly Answer[]) => Measured;
   /** Absent: the one that came with the checkpoint. As `task.template`. */
   readonly template: string | undefined;
   /** Where the path of a template starts. */
@@ -24,17 +26,17 @@ export interface EvaluateAnswersOptions {
  * An answer ends with its end token, or where the context is full.
  * @throws UserError for a model that generates no text, a missing template, and rows that are invalid or too long
  */
-export async function evaluateAnswers(
+export async function evaluateAnswers<Measured>(
   loaded: Pick<LoadedModel, 'checkpoint' | 'engine' | 'model' | 'tokenizer'>,
   rows: readonly PlacedRow[],
-  options: EvaluateAnswersOptions,
-): Promise<ExactMatch> {
+  options: EvaluateAnswersOptions<Measured>,
+): Promise<Measured> {
   const batch = new TextBatch<number>(loaded);
   try {
     const format = await formatOf(loaded, options);
     const questions = rows.map(({ row, at }) => parseQuestion(format, row, at));
     checkLengths(questions, loaded.model.config.blockSize);
-    return exactMatch(questions, await answersTo(questions, { batch, format, loaded, onProgress: options.onProgress }));
+    return options.measure(questions, await answersTo(questions, { batch, format, loaded, ...options }));
   } finally {
     batch.release();
   }
@@ -42,7 +44,7 @@ export async function evaluateAnswers(
 
 async function formatOf(
   { checkpoint, tokenizer }: Pick<LoadedModel, 'checkpoint' | 'tokenizer'>,
-  { template, cwd }: EvaluateAnswersOptions,
+  { template, cwd }: Pick<EvaluateAnswersOptions<unknown>, 'template' | 'cwd'>,
 ): Promise<ChatFormat> {
   const chosen =
     template === undefined ? templateOf(tokenizer) : await openTemplate(template, tokenizer, cwd, '--template');
@@ -67,7 +69,7 @@ interface Answering {
   readonly batch: TextBatch<number>;
   readonly format: ChatFormat;
   readonly loaded: Pick<LoadedModel, 'model'>;
-  readonly onProgress: EvaluateAnswersOptions['onProgress'];
+  readonly onProgress: EvaluateAnswersOptions<unknown>['onProgress'];
 }
 
 async function answersTo(

@@ -92,6 +92,8 @@ const notRun: Record<string, string> = {
   'launch eval --checkpoint gpt2/ --task choices --data hellaswag_val.jsonl': 'needs published weights',
   'launch eval --checkpoint runs/spam --data test.csv': 'needs a classifier; classifier.test.ts has one',
   'launch eval --checkpoint runs/sft': 'needs a run on rows; exampleRuns.test.ts has one',
+  'launch eval --checkpoint runs/sft --task bleu --data test.jsonl':
+    'needs a run with a chat template; preferences.test.ts has one',
   'launch eval --checkpoint runs/sft --task exact --data test.jsonl':
     'needs a run with a chat template; preferences.test.ts has one',
   'launch classify --checkpoint runs/spam "You have won a prize, call now"':

@@ -101,6 +101,10 @@ it('eval --task answers questions in the template of the checkpoint, and multipl
   const shown = await launch([...exact, '--data', 'questions.jsonl'], folder());
   expect(shown.stdout).toMatch(/^exact match \d+\.00 % \(\d of 2 answers\), ended by themselves \d+\.00 % \(\d\)\n$/);
   expect(await launch(exact, folder())).toMatchObject({ code: 2, stdout: '' });
+  const bleu = await launch(['eval', '--checkpoint', 'base', '--task', 'bleu', '--data', 'questions.jsonl'], folder());
+  expect(bleu.stdout).toMatch(
+    /^BLEU \d+\.\d\d, n-grams .+ %, brevity penalty \d\.\d{3}, over 2 answers, of which \d ended/,
+  );
 
   await writeFile(join(folder(), 'choices.jsonl'), '{"ctx":"say 1","endings":["1","2!"],"label":"0","ind":4}');
   const choices = ['eval', '--checkpoint', 'base', '--task', 'choices', '--data', 'choices.jsonl'];

@@ -6,6 +6,7 @@ import type { Tokenizer } from '../../../src/data/tokenizers/tokenizer.ts';
 import { continueText } from '../../../src/run/continueText.ts';
 import { evaluateAnswers } from '../../../src/run/evaluateAnswers.ts';
 import type { LoadedModel } from '../../../src/run/loadModel.ts';
+import { exactMatch } from '../../../src/task/exactMatch.ts';
 import { chatBlockSize, loadChatModel } from './chatModel.ts';
 
 let folder: string;
@@ -51,7 +52,7 @@ const evaluated = (model: LoadedModel, rows: readonly object[], template?: strin
   evaluateAnswers(
     model,
     rows.map((row, i) => ({ row: { ...row }, at: `rows.jsonl:${i + 1}` })),
-    { template, cwd: folder, onProgress: () => undefined },
+    { template, cwd: folder, onProgress: () => undefined, measure: exactMatch },
   );
 
 it('answers as greedy generation does, text by text, up to the end token or a full context', async () => {
