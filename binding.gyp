@@ -24,6 +24,8 @@
       "native/kernels/linearCrossEntropy.cc",
       "native/kernels/packBf16.cc",
       "native/kernels/readBandwidth.cc",
+      "native/kernels/rmsNorm.cc",
+      "native/kernels/rope.cc",
       "native/kernels/squaredNorm.cc",
       "native/kernels/table.cc"
     ]
@@ -66,6 +68,8 @@
         "native/bindings/layerNorm.cc",
         "native/bindings/linear.cc",
         "native/bindings/optimizer.cc",
+        "native/bindings/rmsNorm.cc",
+        "native/bindings/rope.cc",
         "native/instructionSet.cc",
         "native/threadPool.cc"
       ],

@@ -34,4 +34,37 @@ napi_value activationBackward(napi_env env, napi_callback_info info) {
   return args.finish(args.ok() && engine->kernels->activationBackward(*engine->pool, p));
 }
 
+// gatedActivationForward(engine, n, inner, kind, out, inp)
+napi_value gatedActivationForward(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "gatedActivationForward");
+  Engine* engine = args.engine();
+  GatedActivationArguments p = {};
+  p.n = args.positive("n");
+  p.inner = args.positive("inner");
+  p.kind = args.activation("kind");
+  if (args.ok() && p.kind == Activation::none) args.fail("expected an activation for kind");
+  p.out = args.anyFloats("out", sizeOf(p.n, p.inner));
+  p.inp = args.anyFloats("inp", sizeOf(p.n, 2, p.inner));
+  if (args.ok() && p.out.bfloat16 != p.inp.bfloat16) args.fail("expected out and inp of one type");
+  return args.finish(args.ok() && engine->kernels->gatedActivationForward(*engine->pool, p));
+}
+
+// gatedActivationBackward(engine, n, inner, kind, dinp, dout, inp)
+napi_value gatedActivationBackward(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, "gatedActivationBackward");
+  Engine* engine = args.engine();
+  GatedActivationArguments p = {};
+  p.n = args.positive("n");
+  p.inner = args.positive("inner");
+  p.kind = args.activation("kind");
+  if (args.ok() && p.kind == Activation::none) args.fail("expected an activation for kind");
+  p.out = args.anyFloats("dinp", sizeOf(p.n, 2, p.inner));
+  p.dout = args.anyFloats("dout", sizeOf(p.n, p.inner));
+  p.inp = args.anyFloats("inp", sizeOf(p.n, 2, p.inner));
+  if (args.ok() && (p.out.bfloat16 != p.inp.bfloat16 || p.dout.bfloat16 != p.inp.bfloat16)) {
+    args.fail("expected dinp, dout and inp of one type");
+  }
+  return args.finish(args.ok() && engine->kernels->gatedActivationBackward(*engine->pool, p));
+}
+
 }  // namespace lockstep

@@ -114,6 +114,36 @@ struct LayerNormBackwardArguments {
   const float* rstd;
 };
 
+struct RmsNormForwardArguments {
+  Index n, c;
+  FloatArray out;
+  float* rstd;
+  const float* inp;
+  const float* weight;
+  float eps;
+};
+
+struct RmsNormBackwardArguments {
+  Index n, c;
+  bool accumulate;
+  float* dinp;     // or null; assigned, or accumulated
+  float* dweight;  // or null; accumulated
+  FloatArray dout;
+  const float* inp;
+  const float* weight;
+  const float* rstd;
+};
+
+struct RopeArguments {
+  Index b, t, width, heads, headSize;
+  bool inverse;
+  FloatArray out;      // [B, T, width]; may be `inp`, whose type it has
+  FloatArray inp;
+  const float* table;  // [positions, 2, HS/2]: cosines, then sines
+  const int32_t* positions;  // [B] or null: of the first token of each sequence
+  const int32_t* starts;     // [B, T] or null: the row of a sequence that has its first position; none after the row
+};
+
 // All of one type.
 struct ActivationArguments {
   Index size;
@@ -121,6 +151,15 @@ struct ActivationArguments {
   FloatArray out;   // dinp in the backward pass
   FloatArray inp;
   FloatArray dout;  // backward only
+};
+
+// All of one type. Rows of gate|up, 2I wide, and rows of act(gate) · up, I wide.
+struct GatedActivationArguments {
+  Index n, inner;
+  Activation kind;
+  FloatArray out;   // [N, I]; dinp [N, 2I] in the backward pass, where it may be `inp`
+  FloatArray inp;   // [N, 2I]
+  FloatArray dout;  // [N, I], backward only
 };
 
 struct EmbeddingForwardArguments {
@@ -201,6 +240,11 @@ struct KernelTable {
   bool (*attentionDecode)(ThreadPool&, const AttentionDecodeArguments&);
   bool (*layerNormForward)(ThreadPool&, const LayerNormForwardArguments&);
   bool (*layerNormBackward)(ThreadPool&, const LayerNormBackwardArguments&);
+  bool (*rmsNormForward)(ThreadPool&, const RmsNormForwardArguments&);
+  bool (*rmsNormBackward)(ThreadPool&, const RmsNormBackwardArguments&);
+  bool (*rope)(ThreadPool&, const RopeArguments&);
+  bool (*gatedActivationForward)(ThreadPool&, const GatedActivationArguments&);
+  bool (*gatedActivationBackward)(ThreadPool&, const GatedActivationArguments&);
   bool (*activationForward)(ThreadPool&, const ActivationArguments&);
   bool (*activationBackward)(ThreadPool&, const ActivationArguments&);
   bool (*embeddingForward)(ThreadPool&, const EmbeddingForwardArguments&);

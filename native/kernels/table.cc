@@ -12,6 +12,11 @@ bool attentionBackward(ThreadPool&, const AttentionBackwardArguments&);
 bool attentionDecode(ThreadPool&, const AttentionDecodeArguments&);
 bool layerNormForward(ThreadPool&, const LayerNormForwardArguments&);
 bool layerNormBackward(ThreadPool&, const LayerNormBackwardArguments&);
+bool rmsNormForward(ThreadPool&, const RmsNormForwardArguments&);
+bool rmsNormBackward(ThreadPool&, const RmsNormBackwardArguments&);
+bool rope(ThreadPool&, const RopeArguments&);
+bool gatedActivationForward(ThreadPool&, const GatedActivationArguments&);
+bool gatedActivationBackward(ThreadPool&, const GatedActivationArguments&);
 bool activationForward(ThreadPool&, const ActivationArguments&);
 bool activationBackward(ThreadPool&, const ActivationArguments&);
 bool embeddingForward(ThreadPool&, const EmbeddingForwardArguments&);
@@ -41,6 +46,11 @@ constinit const KernelTable kernelTable = {workspaceBytes,
                                  attentionDecode,
                                  layerNormForward,
                                  layerNormBackward,
+                                 rmsNormForward,
+                                 rmsNormBackward,
+                                 rope,
+                                 gatedActivationForward,
+                                 gatedActivationBackward,
                                  activationForward,
                                  activationBackward,
                                  embeddingForward,

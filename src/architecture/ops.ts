@@ -31,6 +31,18 @@ export interface AfterLinear<V> {
   readonly dropout?: number;
 }
 
+/** Rotary position embedding. */
+export interface Rope {
+  /** How many heads are rotated, from the first: the queries and keys of qkv. What follows them is not changed. */
+  readonly heads: number;
+  /** HS, which is even. */
+  readonly headSize: number;
+  /** The base of the angles: number i of the first half of a head turns by position · theta^(-2i/HS). */
+  readonly theta: number;
+  /** The number of positions that the model has: blockSize. */
+  readonly positions: number;
+}
+
 /** A part of a model: a function of values that owns its parameters. */
 export type Module = <V>(ops: Ops<V>, x: V) => V;
 
@@ -43,10 +55,19 @@ export interface Ops<V> {
   embedding(tokens: Tokens, tokenTable: ParameterSpec, positionTable?: ParameterSpec): V;
   /** Normalises the last dimension. */
   layerNorm(x: V, norm: Affine, eps: number): V;
+  /** Divides by the root mean square of the last dimension, and multiplies by the weight. */
+  rmsNorm(x: V, norm: Pick<Affine, 'weight'>, eps: number): V;
   /** [..., OC] = x [..., IC] @ weight + bias, and what follows. */
   linear(x: V, layer: Linear, after?: AfterLinear<V>): V;
   /** Causal multi-head attention of qkv [B, T, 3C] with scale 1/sqrt(C/NH), dropout on its weights: [B, T, C]. */
   attention(qkv: V, options: { readonly nHead: number; readonly dropout?: number }): V;
+  /**
+   * Rotates heads of qkv [B, T, W] by their positions, which count from the start of the context, or of the document. It may overwrite
+   * `qkv`: no other operation may read that.
+   */
+  rope(qkv: V, options: Rope): V;
+  /** [..., I] = act(gate) · up, where x [..., 2I] is gate|up. */
+  gated(x: V, kind: ActivationKind): V;
   /** Drops elements of x with this probability. */
   dropout(x: V, rate: number): V;
   /** Applies `module` to x. Its activations need not be kept: backward may run it again. */

@@ -3,7 +3,7 @@
  * 2 more, and the gradient of its parameter another 2, if these are needed.
  *
  * A forward pass over values that only count determines the number of multiply-adds. Each weight of a matrix product has one per token;
- * attention has those of its causal half. What an adapter needs for each update, and not for each token, does not count either. Biases, layer norms and table lookups do not count. Operations that are computed
+ * attention has those of its causal half. What an adapter needs for each update, and not for each token, does not count either. Biases, norms, rotations, activations and table lookups do not count. Operations that are computed
  * twice, like attention's scores, count once.
  */
 import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
@@ -79,6 +79,18 @@ class CountedPass implements Ops<Counted> {
 
   layerNorm(x: Counted, norm: Affine): Counted {
     return { width: x.width, needsGrad: this.#reaches(x, norm) };
+  }
+
+  rmsNorm(x: Counted, norm: Affine): Counted {
+    return this.layerNorm(x, norm);
+  }
+
+  rope(qkv: Counted): Counted {
+    return qkv;
+  }
+
+  gated(x: Counted): Counted {
+    return { width: x.width / 2, needsGrad: x.needsGrad };
   }
 
   linear(x: Counted, layer: Linear, { residual }: AfterLinear<Counted> = {}): Counted {

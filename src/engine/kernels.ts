@@ -132,6 +132,25 @@ export interface AttentionOptions extends Documents {
   readonly dropout?: Dropout;
 }
 
+/**
+ * Rotary position embedding (Su et al., 2021, https://arxiv.org/abs/2104.09864), as in Hugging Face's Llama: in each head, number i
+ * and number i + HS/2 are rotated together, by an angle proportional to the position.
+ */
+export interface RopeOptions extends Documents {
+  /** [B, T, W], or bfloat16. The row of a token begins with the heads to rotate; the rest of it is copied. */
+  readonly inp: Tensor;
+  /** [B, T, W], of the type of `inp`; may be `inp`. */
+  readonly out: Tensor;
+  /** [positions, 2, HS/2]: for each position the cosines of its angles, then the sines. */
+  readonly table: Tensor;
+  /** How many heads are rotated: the first `heads` · HS numbers of each row. */
+  readonly heads: number;
+  /** [B] int32: the position of the first token of each sequence. Absent: 0. With `starts`, what is added to the position in the document. */
+  readonly positions?: Tensor;
+  /** Rotates back, by the negative angles: the gradient of `inp`, from that of `out`. */
+  readonly inverse?: boolean;
+}
+
 /** The keys and values of one sequence, and how far they go. */
 export interface CachedKeys {
   /** [blockSize, C] */
@@ -219,6 +238,25 @@ export interface Kernels {
     rstd: Tensor;
   }): void;
 
+  /**
+   * out [N, C] = inp · rstd · weight with rstd = 1/sqrt(mean(inp²) + eps) over the last dimension (Zhang and Sennrich, 2019); saves rstd
+   * [N]. `out` and `dout` may be bfloat16.
+   */
+  rmsNormForward(options: { out: Tensor; rstd: Tensor; inp: Tensor; weight: Tensor; eps: number }): void;
+  /** Gradients of `rmsNormForward`, from what it saved: `dinp`, and added to `dweight`. */
+  rmsNormBackward(options: {
+    dinp?: Tensor;
+    accumulate?: boolean;
+    dweight?: Tensor;
+    dout: Tensor;
+    inp: Tensor;
+    weight: Tensor;
+    rstd: Tensor;
+  }): void;
+
+  /** Rotates queries and keys by their positions. A row's bits depend only on that row and its position. */
+  rope(options: RopeOptions): void;
+
   /** One linear layer, with the bias, activation, dropout and residual add that follow it. */
   linearForward(options: LinearForwardOptions): void;
   /** Gradients of `linearForward`. */
@@ -228,6 +266,14 @@ export interface Kernels {
   activationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
   /** `dinp` may be `dout`. All three may be bfloat16. */
   activationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
+
+  /**
+   * out [N, I] = act(gate) · up, where each row of inp [N, 2I] is gate|up, as in SwiGLU (Shazeer, 2020). Both of one type, which may be
+   * bfloat16.
+   */
+  gatedActivationForward(options: { kind: ActivationKind; out: Tensor; inp: Tensor }): void;
+  /** dinp [N, 2I] is assigned, from dout [N, I]; it may be `inp`. All three of one type, which may be bfloat16. */
+  gatedActivationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
 
   /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, C]. */
   attentionForward(options: AttentionOptions & { out: Tensor }): void;

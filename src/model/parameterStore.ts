@@ -9,7 +9,7 @@ import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { StatePart } from '../base/stateParts.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Tensor, TensorGroup } from '../engine/tensor.ts';
+import type { Shape, Tensor, TensorGroup } from '../engine/tensor.ts';
 import { AdaptedWeight, scaledIdentity } from './adaptedWeight.ts';
 import { fillNormal } from './normalRandom.ts';
 
@@ -56,6 +56,7 @@ export class Parameters {
   /** Matrices that follow from the values: those of adapted weights, and their factors. */
   readonly #derived: TensorGroup | undefined;
   #isDerivedStale = true;
+  readonly #constants = new Map<string, Tensor>();
 
   /**
    * Allocates everything in the order of `specs`, zero-filled; gradients and moments only for `training`, and only for parameters selected by
@@ -107,6 +108,22 @@ export class Parameters {
       }
     }
     this.#adapted = list.flatMap(({ adapted: each }) => each ?? []);
+  }
+
+  /** A table of constants, which `numbers` computes at its first use; equal names mean equal numbers. It lives as long as the engine. */
+  constant(name: string, shape: Shape, numbers: () => Float32Array): Tensor {
+    const known = this.#constants.get(name);
+    if (known !== undefined) return known;
+    const values = numbers();
+    const tensor = this.#engine.alloc(shape);
+    try {
+      this.#engine.upload(tensor, values);
+    } catch (error) {
+      this.#engine.release(tensor);
+      throw error;
+    }
+    this.#constants.set(name, tensor);
+    return tensor;
   }
 
   /** Memory of the matrices that follow from the values, such as those of adapted weights; in bytes. */

@@ -2,8 +2,10 @@
  * One pass of a model: the operations of `architecture/ops.ts`, computed on a tape. A pass manages what the model need not know: the random
  * streams of dropout, the cache of keys and values, and whether blocks are recomputed.
  */
-import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Tokens } from '../architecture/ops.ts';
+import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Rope, Tokens } from '../architecture/ops.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
+import { rotaryTable } from '../architecture/rotaryTable.ts';
+import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import type { Dropout } from '../engine/kernels.ts';
 import type { Tensor } from '../engine/tensor.ts';
@@ -47,10 +49,13 @@ export interface PassOptions {
   readonly checkpoints: boolean;
 }
 
-/** Sites of a pass, numbered as forward reaches them. */
+/** What the blocks of a pass share. */
 interface Places {
+  /** Sites, numbered as forward reaches them. */
   dropout: number;
   attention: number;
+  /** The positions of the contexts' next tokens, from their first use on. */
+  positions?: Tensor;
 }
 
 export class Pass implements Ops<Variable> {
@@ -85,6 +90,27 @@ export class Pass implements Ops<Variable> {
 
   layerNorm(x: Variable, norm: DeclaredAffine, eps: number): Variable {
     return this.#tape.layerNorm(x, this.#affine(norm), eps);
+  }
+
+  rmsNorm(x: Variable, { weight }: Pick<DeclaredAffine, 'weight'>, eps: number): Variable {
+    return this.#tape.rmsNorm(x, this.#parameter(weight), eps);
+  }
+
+  rope(qkv: Variable, { heads, headSize, theta, positions: rows }: Rope): Variable {
+    const name = `rotary table of ${rows} positions, ${headSize} numbers, theta ${theta}`;
+    const shape = [rows, 2, headSize / 2];
+    const table = this.#parameters.constant(name, shape, () => rotaryTable(rows, headSize, theta));
+    const { contexts, starts } = this.#options;
+    return this.#tape.rope(qkv, {
+      table,
+      heads,
+      ...(contexts && { positions: this.#positionsOf(contexts) }),
+      ...(starts && { starts }),
+    });
+  }
+
+  gated(x: Variable, kind: ActivationKind): Variable {
+    return this.#tape.gated(x, kind);
   }
 
   linear(x: Variable, layer: Linear, { activation, residual, dropout }: AfterLinear<Variable> = {}): Variable {
@@ -123,6 +149,15 @@ export class Pass implements Ops<Variable> {
       Object.assign(this.#places, start); // the second run uses the same sites as the first
       return module(on(tape), input);
     });
+  }
+
+  /** The positions of the contexts' next tokens, uploaded once in a pass. */
+  #positionsOf(contexts: readonly CachedContext[]): Tensor {
+    this.#places.positions ??= this.#tape.upload(
+      Int32Array.from(contexts, ({ position }) => position),
+      [contexts.length],
+    );
+    return this.#places.positions;
   }
 
   /** The masks of the next site with dropout. */

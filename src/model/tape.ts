@@ -9,6 +9,7 @@
  * linear layers without a residual, and of attention. The residual stream, its gradient and all statistics stay float32. If a
  * bfloat16 variable has several uses, each adds to its gradient in float32 and rounds the sum.
  */
+import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -24,6 +25,8 @@ import {
   type FloatType,
   type LinearLayer,
   linearNames,
+  type Rotation,
+  rotationNames,
   save,
   use,
   Variable,
@@ -121,6 +124,54 @@ export class Tape {
     return this.#recording.record(out, [mean, rstd], { variables: [x], parameters: [weight, bias] }, (dout) => {
       const gradients = gradientsOf({ weight, bias });
       this.#recording.flow(x, (into) => this.#engine.layerNormBackward({ ...shared, ...gradients, dout, ...into }));
+    });
+  }
+
+  /** Divides by the root mean square of the last dimension, and multiplies by the weight. */
+  rmsNorm(x: Variable, weight: Parameter, eps: number): Variable {
+    const inp = save(x);
+    const out = this.#recording.variable(x.shape, this.#operandType);
+    const rstd = this.#recording.buffers.alloc([inp.size / inp.shape.at(-1)!]);
+    const shared = { inp, weight: weight.value, rstd };
+    this.#engine.rmsNormForward({ ...shared, out: out.value, eps });
+    return this.#recording.record(out, [rstd], { variables: [x], parameters: [weight] }, (dout) => {
+      const gradient = weight.grad && { dweight: weight.grad };
+      this.#recording.flow(x, (into) => this.#engine.rmsNormBackward({ ...shared, ...gradient, dout, ...into }));
+    });
+  }
+
+  /**
+   * Rotates the first heads of each row of x [B, T, W] by their positions (see Kernels.rope). If no other operation has used x, it is
+   * rotated in its place, and no later one may use it.
+   */
+  rope(x: Variable, rotation: Rotation): Variable {
+    checkOptionNames('rope', rotation, rotationNames);
+    const inPlace = x.uses === 0 && !x.saved && !x.kept;
+    const inp = use(x);
+    const out = inPlace ? new Variable(x.shape, x.dtype, inp) : this.#recording.variable(x.shape, x.dtype);
+    if (inPlace) x.buffer = undefined;
+    this.#engine.rope({ ...rotation, inp, out: out.value });
+    return this.#recording.record(out, [], { variables: [x] }, (dout) => {
+      this.#engine.rope({ ...rotation, inp: dout, out: dout, inverse: true });
+      this.#recording.handOn(out, x);
+    });
+  }
+
+  /** [..., I] = act(gate) · up, where x [..., 2I] is gate|up. */
+  gated(x: Variable, kind: ActivationKind): Variable {
+    const wasSaved = x.saved;
+    const inp = save(x);
+    const out = this.#recording.variable([...x.shape.slice(0, -1), x.shape.at(-1)! / 2], x.dtype);
+    this.#engine.gatedActivationForward({ kind, inp, out: out.value });
+    return this.#recording.record(out, [], { variables: [x] }, (dout) => {
+      if (wasSaved || x.kept || x.uses > 1) {
+        this.#recording.flowAssigned(x, (dinp) => this.#engine.gatedActivationBackward({ kind, inp, dinp, dout }));
+        return;
+      }
+      // Nothing else needs x any more: its gradient takes its place.
+      this.#engine.gatedActivationBackward({ kind, inp, dinp: inp, dout });
+      x.buffer = undefined;
+      this.#recording.give(x, inp);
     });
   }
 

@@ -2,7 +2,7 @@
 import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import type { OptionNames } from '../base/optionNames.ts';
-import type { Dropout } from '../engine/kernels.ts';
+import type { Dropout, RopeOptions } from '../engine/kernels.ts';
 import type { Shape, Tensor } from '../engine/tensor.ts';
 import type { Parameter } from './parameterStore.ts';
 
@@ -48,7 +48,7 @@ export class Variable {
   get value(): Tensor {
     invariant(
       this.buffer !== undefined,
-      'a variable without a value was used: its tape has run backward or was discarded',
+      'a variable without a value was used: its tape has run backward or was discarded, or `rope` has overwritten it',
     );
     return this.buffer;
   }
@@ -89,6 +89,16 @@ export interface LinearLayer extends Affine {
   /** Whether each row of the result has the same bits as when computed alone. */
   readonly rowsApart?: boolean;
 }
+
+/** What rotates the heads of a variable by their positions. */
+export type Rotation = Omit<RopeOptions, 'inp' | 'out' | 'inverse'>;
+
+export const rotationNames = {
+  table: true,
+  heads: true,
+  positions: true,
+  starts: true,
+} satisfies OptionNames<Rotation>;
 
 export const affineNames = { weight: true, bias: true } satisfies OptionNames<Affine>;
 export const linearNames = {

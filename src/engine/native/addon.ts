@@ -113,6 +113,55 @@ export interface NativeAddon {
       rstd: Floats,
     ]
   ): void;
+  rmsNormForward(
+    ...args: [
+      engine: number,
+      n: number,
+      c: number,
+      eps: number,
+      out: AnyFloats,
+      rstd: Floats,
+      inp: Floats,
+      weight: Floats,
+    ]
+  ): void;
+  rmsNormBackward(
+    ...args: [
+      engine: number,
+      n: number,
+      c: number,
+      accumulate: boolean,
+      dinp: FloatsOrNull,
+      dweight: FloatsOrNull,
+      dout: AnyFloats,
+      inp: Floats,
+      weight: Floats,
+      rstd: Floats,
+    ]
+  ): void;
+  rope(
+    ...args: [
+      engine: number,
+      b: number,
+      t: number,
+      width: number,
+      heads: number,
+      headSize: number,
+      rows: number,
+      inverse: boolean,
+      out: AnyFloats,
+      inp: AnyFloats,
+      table: Floats,
+      positions: Int32Array | null,
+      starts: Int32Array | null,
+    ]
+  ): void;
+  gatedActivationForward(
+    ...args: [engine: number, n: number, inner: number, kind: string, out: AnyFloats, inp: AnyFloats]
+  ): void;
+  gatedActivationBackward(
+    ...args: [engine: number, n: number, inner: number, kind: string, dinp: AnyFloats, dout: AnyFloats, inp: AnyFloats]
+  ): void;
   linearForward(
     ...args: [
       engine: number,

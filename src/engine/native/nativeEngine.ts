@@ -9,6 +9,7 @@ import type { InstructionSet } from '../../base/instructionSets.ts';
 import { lastExtent } from '../../base/shape.ts';
 import { attentionShape, expectSequences } from '../attentionOptions.ts';
 import type { Engine } from '../engine.ts';
+import { gatedShape } from '../gatedOptions.ts';
 import type { KernelOptions } from '../kernels.ts';
 import {
   checkGradients,
@@ -18,6 +19,7 @@ import {
   logitsRows,
   matrix,
 } from '../linearOptions.ts';
+import { expectPositions, ropeShape } from '../ropeOptions.ts';
 import type { Tensor, TensorGroup } from '../tensor.ts';
 import type { NativeAddon } from './addon.ts';
 import { anyFloats, floats, floatsOfGroup, ints, keysOf, nativeTensor, startsOf } from './checks.ts';
@@ -224,6 +226,62 @@ export class NativeEngine extends NativeTensors implements Engine {
     );
   }
 
+  rmsNormForward({ out, rstd, inp, weight, eps }: KernelOptions<'rmsNormForward'>): void {
+    const c = lastExtent(inp);
+    const n = inp.size / c;
+    this.#addon.rmsNormForward(
+      this.#handle,
+      n,
+      c,
+      eps,
+      anyFloats(out, 'out', inp.size),
+      floats(rstd, 'rstd', n),
+      floats(inp, 'inp'),
+      floats(weight, 'weight', c),
+    );
+  }
+
+  rmsNormBackward(options: KernelOptions<'rmsNormBackward'>): void {
+    const { dinp, dweight, dout, inp, weight, rstd } = options;
+    checkGradients('rmsNormBackward', dinp, dweight);
+    const c = lastExtent(inp);
+    const n = inp.size / c;
+    this.#addon.rmsNormBackward(
+      this.#handle,
+      n,
+      c,
+      options.accumulate ?? false,
+      dinp ? floats(dinp, 'dinp', inp.size) : null,
+      dweight ? floats(dweight, 'dweight', c) : null,
+      anyFloats(dout, 'dout', inp.size),
+      floats(inp, 'inp'),
+      floats(weight, 'weight', c),
+      floats(rstd, 'rstd', n),
+    );
+  }
+
+  rope(options: KernelOptions<'rope'>): void {
+    const { out, inp, table, heads, positions, inverse = false } = options;
+    const { b, t, width, headSize, rows } = ropeShape(options);
+    const first = positions ? ints(positions, 'positions') : null;
+    expectPositions(first, t, rows);
+    this.#addon.rope(
+      this.#handle,
+      b,
+      t,
+      width,
+      heads,
+      headSize,
+      rows,
+      inverse,
+      anyFloats(out, 'out'),
+      anyFloats(inp, 'inp'),
+      floats(table, 'table'),
+      first,
+      startsOf('rope', options, b, t),
+    );
+  }
+
   linearForward(options: KernelOptions<'linearForward'>): void {
     const { out, bias, inp, weight, activation, residual, dropout, rowsApart = false } = options;
     const { n, ic, oc, transposed } = checkLinearForward(options);
@@ -281,6 +339,24 @@ export class NativeEngine extends NativeTensors implements Engine {
       kind,
       anyFloats(dinp, 'dinp', inp.size),
       anyFloats(dout, 'dout', inp.size),
+      anyFloats(inp, 'inp'),
+    );
+  }
+
+  gatedActivationForward({ kind, out, inp }: KernelOptions<'gatedActivationForward'>): void {
+    const { n, inner } = gatedShape('gatedActivationForward', inp, out);
+    this.#addon.gatedActivationForward(this.#handle, n, inner, kind, anyFloats(out, 'out'), anyFloats(inp, 'inp'));
+  }
+
+  gatedActivationBackward({ kind, dinp, dout, inp }: KernelOptions<'gatedActivationBackward'>): void {
+    const { n, inner } = gatedShape('gatedActivationBackward', inp, dout);
+    this.#addon.gatedActivationBackward(
+      this.#handle,
+      n,
+      inner,
+      kind,
+      anyFloats(dinp, 'dinp', inp.size),
+      anyFloats(dout, 'dout'),
       anyFloats(inp, 'inp'),
     );
   }

@@ -109,10 +109,15 @@ export class PlanningEngine implements Engine {
   embeddingBackward(): void {}
   layerNormForward(): void {}
   layerNormBackward(): void {}
+  rmsNormForward(): void {}
+  rmsNormBackward(): void {}
+  rope(): void {}
   linearForward(): void {}
   linearBackward(): void {}
   activationForward(): void {}
   activationBackward(): void {}
+  gatedActivationForward(): void {}
+  gatedActivationBackward(): void {}
   attentionForward(): void {}
   attentionBackward(): void {}
   attentionDecode(): void {}

@@ -19,10 +19,10 @@ export function attentionDims(
   return { batchSize: b, time: t, nHead, headSize: c / nHead, starts };
 }
 
-/** The operands of a layer norm fit each other. */
+/** The operands of a norm fit each other. */
 export function expectRows(
   kernel: string,
-  tensors: Record<'inp' | 'weight' | 'mean' | 'rstd' | 'out', Tensor> & { bias: Tensor | undefined },
+  tensors: Record<'inp' | 'weight' | 'rstd' | 'out', Tensor> & { mean?: Tensor; bias?: Tensor | undefined },
 ): void {
   const { inp, weight, mean, rstd, out, bias } = tensors;
   const c = lastExtent(inp);

@@ -77,6 +77,49 @@ export function layerNormGradients(
   return { dinp, dweight: tf.sum(tf.mul(dout, normalised), 0), dbias: tf.sum(dout, 0) };
 }
 
+/** inp [N, C]; rstd comes out as [N, 1]. */
+export function rmsNorm({ tf }: Ops, inp: TfTensor, weight: TfTensor, eps: number) {
+  const rstd = tf.rsqrt(tf.add(tf.mean(tf.square(inp), 1, true), eps));
+  return { out: tf.mul(tf.mul(inp, rstd), weight), rstd };
+}
+
+/** All [N, C], weight [C], rstd [N, 1]. */
+export function rmsNormGradients(
+  { tf }: Ops,
+  { dout, inp, weight, rstd }: Record<'dout' | 'inp' | 'weight' | 'rstd', TfTensor>,
+) {
+  const normalised = tf.mul(inp, rstd);
+  const dnormalised = tf.mul(dout, weight);
+  const along = tf.mean(tf.mul(dnormalised, normalised), 1, true);
+  const dinp = tf.mul(rstd, tf.sub(dnormalised, tf.mul(normalised, along)));
+  return { dinp, dweight: tf.sum(tf.mul(dout, normalised), 0) };
+}
+
+/**
+ * The rows of inp [N, W], whose first `heads` heads are rotated by the angles of their positions. The halves of the heads are the real
+ * and imaginary parts of numbers that are multiplied by those of the table [rows, 2, HS/2].
+ */
+export function rope(
+  { tf }: Ops,
+  inp: TfTensor,
+  table: TfTensor,
+  { heads, positions, inverse }: { heads: number; positions: Int32Array; inverse: boolean },
+): TfTensor {
+  const [n, width] = inp.shape as [number, number];
+  const half = table.shape[2]!;
+  const rotated = 2 * heads * half;
+  const turns = tf.gather(table, tf.tensor1d(positions, 'int32')); // [N, 2, HS/2]
+  const [cosines, sines] = tf.split(turns, 2, 1) as [TfTensor, TfTensor]; // [N, 1, HS/2]
+  const numbers = tf.reshape(tf.slice(inp, [0, 0], [n, rotated]), [n, heads, 2 * half]);
+  const [real, imaginary] = tf.split(numbers, 2, 2) as [TfTensor, TfTensor];
+  const [realBySine, imaginaryBySine] = [tf.mul(real, sines), tf.mul(imaginary, sines)];
+  const parts = inverse
+    ? [tf.add(tf.mul(real, cosines), imaginaryBySine), tf.sub(tf.mul(imaginary, cosines), realBySine)]
+    : [tf.sub(tf.mul(real, cosines), imaginaryBySine), tf.add(tf.mul(imaginary, cosines), realBySine)];
+  const result = tf.reshape(tf.concat(parts, 2), [n, rotated]);
+  return rotated === width ? result : tf.concat([result, tf.slice(inp, [0, rotated], [n, width - rotated])], 1);
+}
+
 /**
  * The sum of the rows of dout [N, C] that belong to each token, as a [V, C] table. The rows of a token are summed by a product
  * with a 0/1 matrix over the tokens that occur: scattering them would sum in an order that GPUs do not fix.

@@ -8,9 +8,11 @@ import { lastExtent, sizeOf } from '../../base/shape.ts';
 import { expectCache, expectSequences } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
+import { gatedShape } from '../gatedOptions.ts';
 import { expectStarts, expectTargets, expectTokens, positionsOf } from '../hostIntegers.ts';
 import type { Documents, Dropout, KernelOptions } from '../kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward, linearShape, logitsRows } from '../linearOptions.ts';
+import { expectPositions, ropeShape, rowPositions } from '../ropeOptions.ts';
 import { sha256Of } from '../sha256.ts';
 import type { DType, HostArray, Shape, Tensor, TensorGroup } from '../tensor.ts';
 import { activation as activate, activationGradient } from './activations.ts';
@@ -228,6 +230,42 @@ class TfjsEngine implements Engine {
     });
   }
 
+  rmsNormForward({ out, rstd, inp, weight, eps }: KernelOptions<'rmsNormForward'>): void {
+    expectRows('rmsNormForward', { inp, weight, rstd, out });
+    this.write([out, rstd], () => {
+      const results = math.rmsNorm(this.ops, this.rows(inp), this.read(weight), eps);
+      return [results.out, results.rstd];
+    });
+  }
+
+  rmsNormBackward(options: KernelOptions<'rmsNormBackward'>): void {
+    const { dinp, accumulate, dweight, dout, inp, weight, rstd } = options;
+    checkGradients('rmsNormBackward', dinp, dweight);
+    expectRows('rmsNormBackward', { inp, weight, rstd, out: dout });
+    expectSizes('rmsNormBackward', { dinp: [dinp, inp.size], dweight: [dweight, weight.size] });
+    this.write(present([dinp, dweight]), () => {
+      const gradients = math.rmsNormGradients(this.ops, {
+        dout: this.rows(dout),
+        inp: this.rows(inp),
+        weight: this.read(weight),
+        rstd: this.ops.tf.reshape(this.read(rstd), [-1, 1]),
+      });
+      return present([
+        dinp && this.accumulated(dinp, gradients.dinp, accumulate),
+        dweight && this.accumulated(dweight, gradients.dweight, true),
+      ]);
+    });
+  }
+
+  rope(options: KernelOptions<'rope'>): void {
+    const { out, inp, table, heads, inverse = false } = options;
+    const { t, rows } = ropeShape(options);
+    const first = options.positions ? this.hostIntegers(options.positions) : null;
+    expectPositions(first, t, rows);
+    const positions = rowPositions(inp, first, this.startsOf('rope', options, inp));
+    this.write([out], () => [math.rope(this.ops, this.rows(inp), this.read(table), { heads, positions, inverse })]);
+  }
+
   linearForward(options: KernelOptions<'linearForward'>): void {
     checkLinearForward(options);
     const { out, inp, weight, weightTransposed = false, bias, activation, residual, dropout, rowsApart } = options;
@@ -274,6 +312,26 @@ class TfjsEngine implements Engine {
   activationBackward({ kind, dinp, dout, inp }: KernelOptions<'activationBackward'>): void {
     expectSizes('activationBackward', { dinp: [dinp, inp.size], dout: [dout, inp.size] });
     this.write([dinp], () => [activationGradient(this.ops, kind, this.rows(inp), this.rows(dout))]);
+  }
+
+  gatedActivationForward({ kind, out, inp }: KernelOptions<'gatedActivationForward'>): void {
+    gatedShape('gatedActivationForward', inp, out);
+    this.write([out], () => {
+      const [gate, up] = this.halves(inp);
+      return [this.ops.tf.mul(activate(this.ops, kind, gate), up)];
+    });
+  }
+
+  gatedActivationBackward({ kind, dinp, dout, inp }: KernelOptions<'gatedActivationBackward'>): void {
+    const { n } = gatedShape('gatedActivationBackward', inp, dout);
+    expectSizes('gatedActivationBackward', { dinp: [dinp, inp.size] });
+    const { tf } = this.ops;
+    this.write([dinp], () => {
+      const [gate, up] = this.halves(inp);
+      const gradient = tf.reshape(this.read(dout), [n, -1]);
+      const dgate = activationGradient(this.ops, kind, gate, tf.mul(gradient, up));
+      return [tf.concat([dgate, tf.mul(gradient, activate(this.ops, kind, gate))], 1)];
+    });
   }
 
   attentionForward({ out, ...options }: KernelOptions<'attentionForward'>): void {
@@ -412,6 +470,11 @@ class TfjsEngine implements Engine {
   /** As a matrix: leading dimensions flattened. */
   private rows(tensor: Tensor): TfTensor {
     return this.ops.tf.reshape(this.read(tensor), [-1, lastExtent(tensor)]);
+  }
+
+  /** The two halves of the rows. */
+  private halves(tensor: Tensor): [TfTensor, TfTensor] {
+    return this.ops.tf.split(this.rows(tensor), 2, 1) as [TfTensor, TfTensor];
   }
 
   private accumulated(into: Tensor, value: TfTensor, accumulate: boolean | undefined): TfTensor {

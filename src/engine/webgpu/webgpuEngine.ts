@@ -19,9 +19,12 @@ import { crossEntropy } from './kernels/crossEntropy.ts';
 import { add, copy, dropout, zero, zeroGroup } from './kernels/elementwise.ts';
 import { embeddingBackward, embeddingForward } from './kernels/embedding.ts';
 import { fmaRate } from './kernels/fmaLimit.ts';
+import { gatedActivationBackward, gatedActivationForward } from './kernels/gatedActivation.ts';
 import { layerNormBackward, layerNormForward } from './kernels/layerNorm.ts';
 import { linearBackward, linearForward } from './kernels/linear.ts';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.ts';
+import { rmsNormBackward, rmsNormForward } from './kernels/rmsNorm.ts';
+import { rope } from './kernels/rope.ts';
 import { squaredNorm } from './kernels/squaredNorm.ts';
 import { gpuGroup, gpuTensor } from './memory.ts';
 import { openGpu } from './openDevice.ts';
@@ -178,6 +181,18 @@ class WebgpuEngine implements Engine {
     this.#record(layerNormBackward, options);
   }
 
+  rmsNormForward(options: KernelOptions<'rmsNormForward'>): void {
+    this.#record(rmsNormForward, options);
+  }
+
+  rmsNormBackward(options: KernelOptions<'rmsNormBackward'>): void {
+    this.#record(rmsNormBackward, options);
+  }
+
+  rope(options: KernelOptions<'rope'>): void {
+    this.#record(rope, options);
+  }
+
   linearForward(options: KernelOptions<'linearForward'>): void {
     this.#record(linearForward, options);
   }
@@ -192,6 +207,14 @@ class WebgpuEngine implements Engine {
 
   activationBackward(options: KernelOptions<'activationBackward'>): void {
     this.#record(activationBackward, options);
+  }
+
+  gatedActivationForward(options: KernelOptions<'gatedActivationForward'>): void {
+    this.#record(gatedActivationForward, options);
+  }
+
+  gatedActivationBackward(options: KernelOptions<'gatedActivationBackward'>): void {
+    this.#record(gatedActivationBackward, options);
   }
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { attentionBfloat16Cases, attentionCases } from './attentionCases.ts';
 import { bfloat16Cases } from './bfloat16Cases.ts';
+import { blockVariantBfloat16Cases, blockVariantCases } from './blockVariantCases.ts';
 import { documentBfloat16Cases, documentCases } from './documentCases.ts';
 import { elementwiseCases } from './elementwiseCases.ts';
 import { KernelContext } from './harness.ts';
@@ -38,12 +39,14 @@ export function kernelSuite(name: string, createEngine: () => Promise<Engine>, o
     matrixCases(getContext);
     attentionCases(getContext);
     documentCases(getContext);
+    blockVariantCases(getContext);
     lossCases(getContext);
     memoryCases(getContext);
     if (options.bfloat16) {
       bfloat16Cases(getContext);
       attentionBfloat16Cases(getContext);
       documentBfloat16Cases(getContext);
+      blockVariantBfloat16Cases(getContext);
     }
   });
 }

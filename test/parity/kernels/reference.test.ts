@@ -1,5 +1,6 @@
 /** The reference's backward functions against central finite differences of its forward functions, in float64. */
 import { describe, expect, it } from 'vitest';
+import { rotaryTable } from '../../../src/architecture/rotaryTable.ts';
 import { activationKinds } from '../../../src/base/activations.ts';
 import { seededDropout, seededValues } from './harness.ts';
 import * as reference from './reference.ts';
@@ -50,6 +51,41 @@ describe('the reference against finite differences', () => {
     expectGradient(input.inp, gradients.dinp, loss);
     expectGradient(input.weight, gradients.dweight, loss);
     expectGradient(input.bias, gradients.dbias, loss);
+  });
+
+  it('rms norm', () => {
+    const [n, c] = [4, 6];
+    const input = { inp: values(1, n * c), weight: values(2, c), n, c };
+    const dout = values(4, n * c);
+    const loss = () => dot(reference.rmsNormForward(input, 1e-5).out, dout);
+    const gradients = reference.rmsNormBackward(input, reference.rmsNormForward(input, 1e-5).rstd, dout);
+    expectGradient(input.inp, gradients.dinp, loss);
+    expectGradient(input.weight, gradients.dweight, loss);
+  });
+
+  it('rotary positions: back by the inverse, and scores depend on the distance alone', () => {
+    const [b, t, width, heads, headSize, rows] = [2, 4, 14, 2, 6, 9];
+    const table = Float64Array.from(rotaryTable(rows, headSize, 100));
+    const positions = Int32Array.of(5, 2);
+    const starts = Int32Array.of(0, 0, 2, 2, 0, 1, 1, 3);
+    const input = { inp: values(1, b * t * width), table, b, t, width, heads, headSize, positions, starts };
+    const dout = values(2, b * t * width);
+    expectGradient(input.inp, reference.rope({ ...input, inp: dout, inverse: true }), () =>
+      dot(reference.rope(input), dout),
+    );
+    const row = { table, b: 1, t: 1, width: headSize, heads: 1, headSize };
+    const [query, key] = [values(3, headSize), values(4, headSize)];
+    const at = (inp: Float64Array, position: number) =>
+      reference.rope({ ...row, inp, positions: Int32Array.of(position) });
+    expect(dot(at(query, 7), at(key, 4))).toBeCloseTo(dot(at(query, 3), at(key, 0)), 6);
+    expect(at(query, 0)).toEqual(query);
+  });
+
+  it.each(activationKinds)('a gated %s', (kind) => {
+    const [n, inner] = [3, 5];
+    const input = { kind, inp: values(1, n * 2 * inner).map((x) => 3 * x), n, inner };
+    const dout = values(2, n * inner);
+    expectGradient(input.inp, reference.gatedBackward(input, dout), () => dot(reference.gatedForward(input), dout));
   });
 
   it.each(activationKinds)('%s', (kind) => {

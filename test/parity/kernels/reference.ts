@@ -178,6 +178,93 @@ export function layerNormBackward(input: LayerNormInput, dout: Numbers) {
   return { dinp, dweight, dbias };
 }
 
+export interface RmsNormInput {
+  readonly inp: Numbers;
+  readonly weight: Numbers;
+  readonly n: number;
+  readonly c: number;
+}
+
+/** out = inp / sqrt(mean(inp²) + eps) · weight over the C values of each row. */
+export function rmsNormForward({ inp, weight, n, c }: RmsNormInput, eps: number) {
+  const out = new Float64Array(n * c);
+  const rstd = new Float64Array(n);
+  for (let row = 0; row < n; row++) {
+    let squares = 0;
+    for (let i = 0; i < c; i++) squares += inp[row * c + i]! ** 2;
+    rstd[row] = 1 / Math.sqrt(squares / c + eps);
+    for (let i = 0; i < c; i++) out[row * c + i] = inp[row * c + i]! * rstd[row]! * weight[i]!;
+  }
+  return { out, rstd };
+}
+
+export function rmsNormBackward({ inp, weight, n, c }: RmsNormInput, rstd: Numbers, dout: Numbers) {
+  const dinp = new Float64Array(n * c);
+  const dweight = new Float64Array(c);
+  for (let row = 0; row < n; row++) {
+    let meanDNorm = 0;
+    for (let i = 0; i < c; i++) {
+      const normalised = inp[row * c + i]! * rstd[row]!;
+      dweight[i]! += dout[row * c + i]! * normalised;
+      meanDNorm += (dout[row * c + i]! * weight[i]! * normalised) / c;
+    }
+    for (let i = 0; i < c; i++) {
+      const normalised = inp[row * c + i]! * rstd[row]!;
+      dinp[row * c + i] = rstd[row]! * (dout[row * c + i]! * weight[i]! - normalised * meanDNorm);
+    }
+  }
+  return { dinp, dweight };
+}
+
+/** The sizes of what the gradients are made of. */
+export function rmsNormBackwardTerms({ inp, weight, n, c }: RmsNormInput, rstd: Numbers, dout: Numbers) {
+  const sizes = { inp: inp.map(Math.abs), weight: weight.map(Math.abs), n, c };
+  const positive = rmsNormBackward(sizes, rstd, dout.map(Math.abs));
+  const dinp = new Float64Array(n * c);
+  for (let row = 0; row < n; row++) {
+    for (let i = 0; i < c; i++) {
+      const own = rstd[row]! * Math.abs(dout[row * c + i]! * weight[i]!);
+      dinp[row * c + i] = own + Math.abs(own - positive.dinp[row * c + i]!);
+    }
+  }
+  return { dinp, dweight: positive.dweight };
+}
+
+export interface RopeInput {
+  readonly inp: Numbers;
+  /** [positions, 2, HS/2]: cosines, then sines. */
+  readonly table: Numbers;
+  readonly b: number;
+  readonly t: number;
+  readonly width: number;
+  readonly heads: number;
+  readonly headSize: number;
+  /** The position of the first token of each sequence. */
+  readonly positions?: Int32Array | undefined;
+  readonly starts?: Int32Array | undefined;
+  readonly inverse?: boolean | undefined;
+}
+
+/** The first `heads` heads of each row as complex numbers, multiplied by e^(i · angle). */
+export function rope(input: RopeInput): Float64Array {
+  const { inp, table, b, t, width, heads, headSize, positions, starts, inverse } = input;
+  const out = Float64Array.from(inp);
+  const half = headSize / 2;
+  for (let row = 0; row < b * t; row++) {
+    const position = (positions?.[Math.floor(row / t)] ?? 0) + (row % t) - (starts?.[row] ?? 0);
+    for (let head = 0; head < heads; head++) {
+      for (let i = 0; i < half; i++) {
+        const at = row * width + head * headSize + i;
+        const cosine = table[position * headSize + i]!;
+        const sine = (inverse ? -1 : 1) * table[position * headSize + half + i]!;
+        out[at] = inp[at]! * cosine - inp[at + half]! * sine;
+        out[at + half] = inp[at + half]! * cosine + inp[at]! * sine;
+      }
+    }
+  }
+  return out;
+}
+
 const GELU_SCALE = Math.sqrt(2 / Math.PI);
 
 const geluTanh = (x: number): number => Math.tanh(GELU_SCALE * (x + 0.044715 * x ** 3));
@@ -204,6 +291,33 @@ export function activationForward(kind: ActivationKind, inp: Numbers): Float64Ar
 
 export function activationBackward(kind: ActivationKind, inp: Numbers, dout: Numbers): Float64Array {
   return Float64Array.from(inp, (x, i) => dout[i]! * activations[kind].slope(x));
+}
+
+export interface GatedInput {
+  readonly kind: ActivationKind;
+  /** [N, 2I]: each row is gate|up. */
+  readonly inp: Numbers;
+  readonly n: number;
+  readonly inner: number;
+}
+
+/** out [N, I] = act(gate) · up. */
+export function gatedForward({ kind, inp, n, inner }: GatedInput): Float64Array {
+  return Float64Array.from({ length: n * inner }, (_, i) => {
+    const at = Math.floor(i / inner) * 2 * inner + (i % inner);
+    return activations[kind].value(inp[at]!) * inp[at + inner]!;
+  });
+}
+
+/** dinp [N, 2I]. */
+export function gatedBackward({ kind, inp, n, inner }: GatedInput, dout: Numbers): Float64Array {
+  const dinp = new Float64Array(n * 2 * inner);
+  for (let i = 0; i < n * inner; i++) {
+    const at = Math.floor(i / inner) * 2 * inner + (i % inner);
+    dinp[at] = dout[i]! * inp[at + inner]! * activations[kind].slope(inp[at]!);
+    dinp[at + inner] = dout[i]! * activations[kind].value(inp[at]!);
+  }
+  return dinp;
 }
 
 export interface EmbeddingInput {

@@ -12,6 +12,12 @@ export const TOLERANCES = {
   embeddingBackward: 3e-6,
   layerNormForward: 5e-6,
   layerNormBackward: 1e-5,
+  rmsNormForward: 2e-6,
+  rmsNormBackward: 1e-5,
+  /** Two products and their sum. */
+  rope: 2.4e-7,
+  gatedActivationForward: 2e-6,
+  gatedActivationBackward: 4e-6,
   /** Sums of up to 600 products. */
   linearForward: 1e-5,
   linearBackward: 1e-5,

@@ -6,6 +6,7 @@
 import { InvariantError, invariant } from '../../../src/base/errors.ts';
 import type { EngineMemory } from '../../../src/engine/device.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
+import { gatedShape } from '../../../src/engine/gatedOptions.ts';
 import { expectStarts } from '../../../src/engine/hostIntegers.ts';
 import type {
   AdamwOptions,
@@ -19,6 +20,7 @@ import type {
   LinearOptions,
 } from '../../../src/engine/kernels.ts';
 import { checkGradients, checkLinearBackward, checkLinearForward } from '../../../src/engine/linearOptions.ts';
+import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 import * as reference from '../kernels/reference.ts';
@@ -186,6 +188,32 @@ export class Float64Engine implements Engine {
     if (dbias !== undefined) put(dbias, gradients.dbias, true);
   }
 
+  rmsNormForward({ out, rstd, inp, weight, eps }: Kernel<'rmsNormForward'>): void {
+    const input = { inp: numbers(inp), weight: numbers(weight), ...rowsOf(inp) };
+    const result = reference.rmsNormForward(input, eps);
+    assign(out, result.out);
+    assign(rstd, result.rstd);
+  }
+
+  rmsNormBackward(options: Kernel<'rmsNormBackward'>): void {
+    const { dinp, accumulate, dweight, dout, inp, weight, rstd } = options;
+    checkGradients('rmsNormBackward', dinp, dweight);
+    const input = { inp: numbers(inp), weight: numbers(weight), ...rowsOf(inp) };
+    const gradients = reference.rmsNormBackward(input, numbers(rstd), numbers(dout));
+    if (dinp !== undefined) put(dinp, gradients.dinp, accumulate);
+    if (dweight !== undefined) put(dweight, gradients.dweight, true);
+  }
+
+  rope(options: Kernel<'rope'>): void {
+    const { inp, out, table, heads, inverse } = options;
+    const { b, t, width, headSize, rows } = ropeShape(options);
+    const positions = options.positions && Int32Array.from(numbers(options.positions));
+    expectPositions(positions ?? null, t, rows);
+    const starts = startsOf(options.starts, b, t);
+    const sizes = { b, t, width, heads, headSize };
+    assign(out, reference.rope({ ...sizes, inp: numbers(inp), table: numbers(table), positions, starts, inverse }));
+  }
+
   linearForward(options: LinearForwardOptions): void {
     checkLinearForward(options);
     const { out, bias, activation, residual, dropout } = options;
@@ -216,6 +244,16 @@ export class Float64Engine implements Engine {
 
   activationBackward({ kind, dinp, dout, inp }: Kernel<'activationBackward'>): void {
     assign(dinp, reference.activationBackward(kind, numbers(inp), numbers(dout)));
+  }
+
+  gatedActivationForward({ kind, out, inp }: Kernel<'gatedActivationForward'>): void {
+    const shape = gatedShape('gatedActivationForward', inp, out);
+    assign(out, reference.gatedForward({ kind, inp: numbers(inp), ...shape }));
+  }
+
+  gatedActivationBackward({ kind, dinp, dout, inp }: Kernel<'gatedActivationBackward'>): void {
+    const shape = gatedShape('gatedActivationBackward', inp, dout);
+    assign(dinp, reference.gatedBackward({ kind, inp: numbers(inp), ...shape }, numbers(dout)));
   }
 
   attentionForward(options: AttentionOptions & { out: Tensor }): void {

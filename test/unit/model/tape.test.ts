@@ -1,6 +1,7 @@
 /** What the tape adds to the kernels: the routing of gradients, their order, and the release of buffers. */
 import { describe, expect, it } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
+import { rotaryTable } from '../../../src/architecture/rotaryTable.ts';
 import type { Sums } from '../../../src/base/sums.ts';
 import { observeKernels } from '../../../src/engine/observeKernels.ts';
 import type { ActivationRecompute } from '../../../src/model/computing.ts';
@@ -8,7 +9,7 @@ import type { LossGradient } from '../../../src/model/losses.ts';
 import type { Parameter } from '../../../src/model/parameterStore.ts';
 import { type CheckpointBody, Tape } from '../../../src/model/tape.ts';
 import { Trainer } from '../../../src/model/training.ts';
-import type { Variable } from '../../../src/model/variable.ts';
+import type { Rotation, Variable } from '../../../src/model/variable.ts';
 import { Float64Engine, numbers } from '../../parity/model/float64Engine.ts';
 import { dropoutSource, randomBatch, tinyConfig } from '../../parity/model/tinyModels.ts';
 
@@ -56,6 +57,11 @@ function expectDerivatives(parameters: readonly Parameter[], loss: () => number)
   }
 }
 
+/** Two heads of 4 and as many numbers again: rows of 3C. */
+function rotation(tape: Tape): Rotation {
+  return { table: tape.upload(rotaryTable(T, 4, 3), [T, 2, 2]), heads: 2 };
+}
+
 /** Each operation once, and the ways in which gradients can meet. */
 const graphs: Record<string, Graph> = {
   'embedding, token and position': { shapes: {}, hidden: (_, x) => x, width: V },
@@ -73,6 +79,33 @@ const graphs: Record<string, Graph> = {
     shapes: { w: [V] },
     hidden: (tape, x, p) => tape.layerNorm(x, { weight: p['w']! }, 1e-5, [2 * T, V]),
     width: V,
+  },
+  'rms norm': { shapes: { w: [V] }, hidden: (tape, x, p) => tape.rmsNorm(x, p['w']!, 1e-5), width: V },
+  'rotary positions, in place': {
+    shapes: { w: [C, 3 * C], v: [3 * C, V] },
+    hidden: (tape, x, p) => {
+      const rotated = tape.rope(tape.linear(x, { weight: p['w']! }), rotation(tape));
+      return tape.linear(rotated, { weight: p['v']! });
+    },
+  },
+  'rotary positions of what another layer has used, and of documents': {
+    shapes: { u: [3 * C, V], v: [3 * C, V] },
+    hidden: (tape, x, p) => {
+      const starts = tape.upload(Int32Array.of(0, 1, 1, 0, 0, 2), [2, T]);
+      const y = tape.linear(x, { weight: p['u']! });
+      return tape.linear(tape.rope(x, { ...rotation(tape), starts }), { weight: p['v']!, residual: y });
+    },
+    width: 3 * C,
+  },
+  'a gated activation': { shapes: {}, hidden: (tape, x) => tape.gated(x, 'silu'), width: 2 * V },
+  'a gated activation of what another layer uses before and after it': {
+    shapes: { u: [V, V], v: [2 * V, V], w: [2 * V, V] },
+    hidden: (tape, x, p) => {
+      const before = tape.linear(x, { weight: p['v']! });
+      const product = tape.gated(x, 'gelu');
+      return tape.linear(x, { weight: p['w']!, residual: tape.linear(product, { weight: p['u']!, residual: before }) });
+    },
+    width: 2 * V,
   },
   attention: {
     shapes: { w: [C, V] },
@@ -206,6 +239,23 @@ const graphs: Record<string, Graph> = {
       return tape.checkpoint(y, (on, inp) => on.linear(on.checkpoint(inp, body), { weight: p['v']!, residual: inp }));
     },
     width: V,
+  },
+  'checkpoints of an rms norm, a layer with rotary positions and a gate': {
+    shapes: { u: [V], v: [V, 3 * C], w: [3 * C, 2 * V] },
+    hidden: (tape, x, p) =>
+      tape.checkpoint(x, (on, inp) => {
+        const wide = on.linear(on.rmsNorm(inp, p['u']!, 1e-5), { weight: p['v']! });
+        return on.gated(on.linear(on.rope(wide, rotation(on)), { weight: p['w']! }), 'silu');
+      }),
+    width: V,
+  },
+  'checkpoints of rotary positions alone, and of a gate alone': {
+    shapes: { w: [3 * C, 2 * V] },
+    hidden: (tape, x, p) => {
+      const rotated = tape.checkpoint(x, (on, inp) => on.rope(inp, rotation(on)));
+      return tape.checkpoint(tape.linear(rotated, { weight: p['w']! }), (on, inp) => on.gated(inp, 'gelu'));
+    },
+    width: 3 * C,
   },
   'checkpoints that end in an activation, in a norm and in another checkpoint': {
     shapes: { v: [V, V], w: [V, V], b: [V] },
@@ -518,6 +568,16 @@ describe('blocks that are computed again', () => {
     await trainer.evaluate(batch);
     expect(engine.memory().bytesPeak - engine.memory().bytesInUse).toBe(bytes);
   });
+});
+
+it('a variable cannot be used after it was rotated in its place', () => {
+  const engine = new Float64Engine();
+  const p = parametersOf(engine, { wte: [6, 3 * C] });
+  const tape = new Tape(engine);
+  const x = tape.embedding(tape.upload(Int32Array.of(2, 1, 0), [1, T]), p['wte']!);
+  tape.rope(x, rotation(tape));
+  expect(() => tape.dropout(x, dropout)).toThrow('`rope` has overwritten it');
+  tape.discard();
 });
 
 it('a variable cannot be used after its tape went backward', () => {

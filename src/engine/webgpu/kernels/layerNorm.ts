@@ -4,9 +4,10 @@ import type { KernelOptions } from '../../kernels.ts';
 import { checkGradients } from '../../linearOptions.ts';
 import type { Gpu } from '../gpu.ts';
 import { type GpuTensor, gpuTensor } from '../memory.ts';
-import { FLAT_GROUP, flatGroups, flatMain, memoized, program } from '../program.ts';
+import { flatGroups, flatMain, memoized, program } from '../program.ts';
 import { type Lanes, laneFunctions, lanesOf, rowGroups, rowMain } from '../wgsl/lanes.ts';
 import { sumOfVector, vectorOf, type Width, widthOf } from '../wgsl/vectors.ts';
+import { addBlockSums, blocksOf } from './blockSums.ts';
 import { partOf, type RowPart, rowParts } from './rowParts.ts';
 import { ofSize } from './sameSize.ts';
 
@@ -135,38 +136,6 @@ const blockSums = memoized((width: Width) =>
   }),
 );
 
-const SLICES = 8;
-const SUM_COLUMNS = FLAT_GROUP / SLICES;
-
-/** Adds row `which`, `which + 2`, … of the partials: each of some slices of the blocks, then the slices in their order. */
-const sumOfBlocks = program({
-  name: 'layerNormBackward sums',
-  bindings: { to: 'read_write f32', partials: 'read f32' },
-  params: { size: 'u32', blocks: 'u32', which: 'u32' },
-  code: `
-var<workgroup> slices: array<f32, ${FLAT_GROUP}>;
-@compute @workgroup_size(${FLAT_GROUP})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let slice = local / ${SUM_COLUMNS}u;
-  let column = group.x * ${SUM_COLUMNS}u + local % ${SUM_COLUMNS}u;
-  let sliceBlocks = (params.blocks + ${SLICES - 1}u) / ${SLICES}u;
-  let end = select(0u, min(params.blocks, (slice + 1u) * sliceBlocks), column < params.size);
-  var sum = 0.0;
-  for (var block = slice * sliceBlocks; block < end; block++) {
-    sum += partials[(2u * block + params.which) * params.size + column];
-  }
-  slices[local] = sum;
-  workgroupBarrier();
-  if (slice > 0u || column >= params.size) { return; }
-  for (var i = 1u; i < ${SLICES}u; i++) { sum += slices[local + i * ${SUM_COLUMNS}u]; }
-  to[column] += sum;
-}`,
-});
-
-/** Rows of a block, and how many blocks there are at most: enough invocations for a large GPU, and few partial sums. */
-const BLOCK_ROWS_MIN = 32;
-const BLOCKS_MAX = 256;
-
 export function layerNormForward(gpu: Gpu, options: KernelOptions<'layerNormForward'>): void {
   const inp = gpuTensor(options.inp, 'inp');
   const c = lastExtent(inp);
@@ -232,8 +201,7 @@ interface ParameterGradients {
 }
 
 function parameterGradients(gpu: Gpu, { tensors, part, c, dweight, dbias }: ParameterGradients): void {
-  const blockRows = Math.max(BLOCK_ROWS_MIN, Math.ceil(part.rows / BLOCKS_MAX));
-  const blocks = Math.ceil(part.rows / blockRows);
+  const { blockRows, blocks } = blocksOf(part.rows);
   const width = widthOf(c);
   const columns = c / width;
   gpu.withTemporary([blocks, 2, c], (partials) => {
@@ -243,12 +211,7 @@ function parameterGradients(gpu: Gpu, { tensors, part, c, dweight, dbias }: Para
       groups: flatGroups(blocks * columns),
     });
     for (const [which, to] of [dweight, dbias].entries()) {
-      if (to === undefined) continue;
-      gpu.run(sumOfBlocks, {
-        tensors: { to, partials },
-        params: { size: c, blocks, which },
-        groups: [Math.ceil(c / SUM_COLUMNS)],
-      });
+      if (to !== undefined) addBlockSums(gpu, { to, partials }, { blocks, which, stride: 2 });
     }
   });
 }

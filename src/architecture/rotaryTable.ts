@@ -1,0 +1,20 @@
+/** The angles of the rotary position embedding, which all engines read from one table, so that they have equal ones. */
+import { invariant } from '../base/errors.ts';
+
+/**
+ * [positions, 2, headSize/2]: for each position the cosines, then the sines, of position · theta^(-2i/headSize), computed in float64 and
+ * rounded once. InvariantError for a head size that is not even.
+ */
+export function rotaryTable(positions: number, headSize: number, theta: number): Float32Array {
+  invariant(headSize >= 2 && headSize % 2 === 0, `expected an even head size, received ${headSize}`);
+  const half = headSize / 2;
+  const frequencies = Array.from({ length: half }, (_, i) => theta ** ((-2 * i) / headSize));
+  const table = new Float32Array(positions * headSize);
+  for (let position = 0; position < positions; position++) {
+    for (const [i, frequency] of frequencies.entries()) {
+      table[position * headSize + i] = Math.cos(position * frequency);
+      table[position * headSize + half + i] = Math.sin(position * frequency);
+    }
+  }
+  return table;
+}
