@@ -1,4 +1,7 @@
-/** The chat templates that come with Lockstep, as Jinja sources: transformers renders them to the same text. */
+/**
+ * The chat templates that come with Lockstep, as Jinja sources: transformers renders them to the same text. What each message adds depends on
+ * that message alone, except for the first.
+ */
 
 const preamble =
   'Below is an instruction that describes a task. Write a response that appropriately completes the request.';
@@ -22,6 +25,11 @@ export const builtInTemplates = {
   plain:
     "{% for message in messages %}{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}",
 } as const;
+
+/** Whether a template, such as that of a checkpoint, is one of these. */
+export function isBuiltInSource(source: string): boolean {
+  return Object.values<string>(builtInTemplates).includes(source);
+}
 
 /** The name of a built-in template. */
 export type BuiltInTemplate = keyof typeof builtInTemplates;

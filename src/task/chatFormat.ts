@@ -39,7 +39,12 @@ export interface ChatTokens {
 /** Renders messages in which names of special tokens are hidden. */
 type Render = (hidden: readonly Message[], addGenerationPrompt: boolean) => string;
 
+/** Renders the first `count` messages of a conversation. */
+type RenderFirst = (count: number, addGenerationPrompt: boolean) => string;
+
 const question: Message = { role: 'user', content: 'a' };
+/** Comes before a message to find out what it adds. */
+const anchor: Message = { role: 'system', content: 'a' };
 
 export class ChatFormat {
   readonly #template: Template;
@@ -49,6 +54,8 @@ export class ChatFormat {
   readonly #end: string;
   #endToken: number | undefined;
   #usualEnding: string | undefined;
+  /** The length of the anchor's text, and what starts an answer. */
+  #anchored: { readonly length: number; readonly answerStart: string } | undefined;
 
   /** @throws UserError for a tokenizer without an end-of-document token: no answer could end */
   constructor(template: Template, tokenizer: ChatTokenizer) {
@@ -120,7 +127,10 @@ export class ChatFormat {
   #split(plain: readonly Message[], addGenerationPrompt: boolean): Segment[] {
     const messages = plain.map((message) => this.#hidden(message));
     const render = this.#renderWithin(new RenderBudget());
-    const full = render(messages, addGenerationPrompt);
+    const renderFirst = this.#template.addsUp
+      ? this.#summed(messages, render)
+      : (count: number, prompts: boolean): string => render(messages.slice(0, count), prompts);
+    const full = renderFirst(messages.length, addGenerationPrompt);
     const segments: Segment[] = [];
     let from = 0;
     const addParts = (parts: readonly TextPart[], isTarget: boolean): void => {
@@ -129,9 +139,9 @@ export class ChatFormat {
     const add = (text: string, isTarget: boolean): void => addParts(this.#names.split(text), isTarget);
     for (const [index, { role }] of messages.entries()) {
       if (role !== 'assistant') continue;
-      const before = render(messages.slice(0, index), true);
+      const before = renderFirst(index, true);
       const isAll = index === messages.length - 1 && !addGenerationPrompt;
-      const after = isAll ? full : render(messages.slice(0, index + 1), false);
+      const after = isAll ? full : renderFirst(index + 1, false);
       if (before.length < from || !full.startsWith(after) || !after.startsWith(before)) throw this.#notNested(index);
       const ending = this.#ending(messages.slice(0, index + 1), after.slice(before.length), render);
       if (!after.endsWith(ending) || after.length - ending.length < before.length) throw this.#notNested(index);
@@ -147,6 +157,21 @@ export class ChatFormat {
     }
     add(full.slice(from), false);
     return segments;
+  }
+
+  /** Renders each message once, for a template whose texts add up. Otherwise the work grows with the square of the number of messages. */
+  #summed(messages: readonly Message[], render: Render): RenderFirst {
+    if (this.#anchored === undefined) {
+      const text = render([anchor], false);
+      this.#anchored = { length: text.length, answerStart: render([anchor], true).slice(text.length) };
+    }
+    const { length, answerStart } = this.#anchored;
+    const texts = [''];
+    for (const [index, message] of messages.entries()) {
+      const added = index === 0 ? render([message], false) : render([anchor, message], false).slice(length);
+      texts.push(texts[index]! + added);
+    }
+    return (count, addGenerationPrompt) => texts[count]! + (addGenerationPrompt ? answerStart : '');
   }
 
   /** What the template renders after the content of the last of `messages`. `answer`: that content and its ending, as rendered. */

@@ -32,10 +32,18 @@ export const chatForm: MessageForm = { role: 'role', content: 'content', roles: 
 /** ShareGPT's form. */
 export const shareGptForm: MessageForm = { role: 'from', content: 'value', roles: shareGptRoles };
 
-/** Parses an array of messages. @throws UserError for a message of another form; `key` names the array */
+/** More than the context of a model holds. */
+const messagesMax = 1000;
+
+/** Parses an array of messages. @throws UserError for too many messages or one of another form; `key` names the array */
 export function parseMessages(value: unknown, form: MessageForm, { key, at }: { key: string; at: string }): Message[] {
   if (!Array.isArray(value)) {
     throw new UserError(`${at}: expected an array of messages in ${key}, received ${shownValue(value)}.`);
+  }
+  if (value.length > messagesMax) {
+    throw new UserError(
+      `${at}: found ${value.length} messages in ${key}, expected at most ${messagesMax}. Split the conversation into several.`,
+    );
   }
   return value.map((item: unknown, index) => {
     const where = `${at}: ${key}[${index}]`;

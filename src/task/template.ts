@@ -5,7 +5,7 @@
 import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { invariant, messageOf, UserError } from '../base/errors.ts';
 import { BoundedInterpreter, RenderBudget } from './boundedInterpreter.ts';
-import { type BuiltInTemplate, builtInTemplates } from './builtInTemplates.ts';
+import { type BuiltInTemplate, builtInTemplates, isBuiltInSource } from './builtInTemplates.ts';
 import type { Message } from './messages.ts';
 
 /** Published templates have at most some 20,000 characters. */
@@ -37,6 +37,8 @@ export class Template {
   readonly name: string;
   /** The Jinja source. */
   readonly source: string;
+  /** Whether each message adds a text of its own after the first, whatever comes before and after it. */
+  readonly addsUp: boolean;
   readonly #variables: Readonly<Record<string, string>>;
   readonly #program: ReturnType<typeof parse>;
 
@@ -45,6 +47,7 @@ export class Template {
     this.#variables = variables;
     this.name = name;
     this.source = source;
+    this.addsUp = isBuiltInSource(source);
     // As transformers sets it up.
     this.#program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
   }

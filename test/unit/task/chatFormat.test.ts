@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { BuiltInTemplate } from '../../../src/task/builtInTemplates.ts';
+import { type BuiltInTemplate, builtInTemplates } from '../../../src/task/builtInTemplates.ts';
 import { ChatFormat, type ChatTokenizer, type Segment } from '../../../src/task/chatFormat.ts';
 import type { Message } from '../../../src/task/messages.ts';
 import { builtInTemplate, parseTemplate } from '../../../src/task/template.ts';
@@ -157,6 +157,45 @@ it('a row of one turn is rendered twice: there are many', () => {
     expect(format.endToken).toBe(format.endTokens[0]);
     expect(render).toHaveBeenCalledTimes(2);
   }
+});
+
+describe('a long conversation', () => {
+  const names: BuiltInTemplate[] = ['alpaca', 'chatml', 'plain'];
+  /** The same template, which the code does not recognise as one that is built in. */
+  const unknown = (name: BuiltInTemplate) => parseTemplate(`${builtInTemplates[name]}{# #}`, 'mine');
+  const texts = ['a', '\n', ' b ', '<|im_end|>', '<|endoftext|>', '### Response:', '\ufdd0\ufdd1'];
+  const talk = (turns: number, seed: number): Message[] => {
+    const text = (index: number) => texts.filter((_, bit) => (seed * 31 + index * 7) & (1 << bit)).join('') || 'c';
+    const messages = Array.from({ length: 2 * turns }, (_, index): Message => {
+      if (index % 2 === 1) return { role: 'assistant', content: text(index) };
+      if (index % 3 > 0) return { role: 'user', content: text(index) };
+      const [instruction, input] = [text(index), text(index + 1)];
+      return { role: 'user', content: `${instruction}\n\n${input}`, instruction, input };
+    });
+    return seed % 2 === 0 ? messages : [{ role: 'system', content: text(99) }, ...messages];
+  };
+
+  it.each(names)('in the template %s has the parts that rendering each of its beginnings gives', (name) => {
+    for (let seed = 0; seed < 40; seed++) {
+      const messages = talk(1 + (seed % 5), seed);
+      const [fast, slow] = [new ChatFormat(builtInTemplate(name), all), new ChatFormat(unknown(name), all)];
+      expect(fast.segments(messages)).toEqual(slow.segments(messages));
+      expect(fast.prompt(messages.slice(0, -1))).toEqual(slow.prompt(messages.slice(0, -1)));
+    }
+  });
+
+  it.each(names)('in the template %s takes work in proportion to its messages', (name) => {
+    const messages = talk(500, 0);
+    const template = builtInTemplate(name);
+    const render = vi.spyOn(template, 'render');
+    expect(new ChatFormat(template, all).segments(messages).filter(({ isTarget }) => isTarget).length).toBeGreaterThan(
+      499,
+    );
+    for (const [rendered] of render.mock.calls) expect(rendered.length).toBeLessThanOrEqual(2);
+    expect(render.mock.calls.length).toBeLessThan(1010);
+    // Rendering every beginning is more work than the bound on it.
+    expect(refusalOf(() => new ChatFormat(unknown(name), all).segments(messages))).toMatch(/more than 1000000 steps/);
+  });
 });
 
 describe('refused templates, by name', () => {

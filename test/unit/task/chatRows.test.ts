@@ -65,6 +65,10 @@ describe('refused rows, each with its place', () => {
     [{ prompt: 'a', chosen: 'b', rejected: 'c' }, /Set task\.kind to dpo or reward/],
     [{ prompt: 'Once', completion: '' }, 'rows.jsonl:7: expected a text in completion, but it is empty.'],
     [{ messages: 'Hi' }, 'rows.jsonl:7: expected an array of messages in messages, received "Hi".'],
+    [
+      { messages: Array.from({ length: 1002 }, (_, index) => (index % 2 === 0 ? user('Hi') : assistant('Yo'))) },
+      'rows.jsonl:7: found 1002 messages in messages, expected at most 1000. Split the conversation into several.',
+    ],
     [{ messages: [] }, 'rows.jsonl:7: expected the last message to be of the assistant, received no message.'],
     [{ messages: ['Hi'] }, 'rows.jsonl:7: messages[0]: expected a message with role and content, received "Hi".'],
     [{ messages: [user('Hi')] }, /expected the last message to be of the assistant, received user\./],
