@@ -2,7 +2,7 @@
  * `launch chat`: the user types a text, a trained model continues it, in turns. A model with a chat template answers messages. The model sees the
  * earlier turns.
  */
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
 import type { ArgumentsCamelCase, CommandModule } from 'yargs';
 import { exitCodeOf, UserError } from '../base/errors.ts';
@@ -17,6 +17,11 @@ import { checkSampling, type SamplingArguments, samplingOf, withSamplingOptions 
 
 type ChatArguments = ModelArguments & SamplingArguments;
 
+/** Before the first line of a message, and before the others. */
+const [firstPrompt, nextPrompt] = ['> ', '. '];
+/** A line that starts a new conversation. */
+const clearCommand = '/clear';
+
 export const chatCommand: CommandModule<object, ChatArguments> = {
   builder: (yargs) =>
     withSamplingOptions(withModelOptions(yargs))
@@ -24,7 +29,7 @@ export const chatCommand: CommandModule<object, ChatArguments> = {
         type: 'string',
         describe: 'Checkpoint, run directory or GPT-2 folder, as --checkpoint [default: the newest run]',
       })
-      .example('$0 chat', 'the newest run; Ctrl-C stops a text, Ctrl-D quits')
+      .example('$0 chat', 'the newest run; a backslash at the end of a line continues the message on the next')
       .example('$0 chat runs/quickstart --max-tokens 60 --stop .', 'short texts that end at a full stop'),
   handler: run,
 };
@@ -54,15 +59,20 @@ function conversationWith(loaded: LoadedModel, args: ChatArguments): Conversatio
   return new ChatConversation(loaded, new ChatFormat(template, loaded.tokenizer), sampling);
 }
 
-/** Reads each line and writes its continuation, until the input ends. */
+/** Reads each message and writes its continuation, until the input ends. */
 async function talk(conversation: Conversation | ChatConversation): Promise<void> {
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
   const what = conversation instanceof ChatConversation ? 'Type a message.' : 'Type a text to continue.';
-  if (isTerminal) process.stderr.write(`${what} Ctrl-C stops the answer, Ctrl-D quits.\n`);
+  if (isTerminal) {
+    process.stderr.write(
+      `${what} A backslash at its end continues it on the next line, ${clearCommand} starts again.\n` +
+        'Ctrl-C stops the answer, Ctrl-D quits.\n',
+    );
+  }
   const lines = createInterface({
     input: process.stdin,
     output: isTerminal ? process.stdout : undefined,
-    prompt: '> ',
+    prompt: firstPrompt,
   });
   let isAnswering = false;
   let isStopped = false;
@@ -93,7 +103,10 @@ async function talk(conversation: Conversation | ChatConversation): Promise<void
     }
   };
   try {
-    for await (const line of linesOf(lines, isTerminal)) await answer(line);
+    for await (const message of messagesIn(linesOf(lines, isTerminal), lines)) {
+      if (message === clearCommand) conversation.clear();
+      else await answer(message);
+    }
   } finally {
     // Otherwise an input that stays open keeps a failed command running.
     lines.close();
@@ -101,8 +114,25 @@ async function talk(conversation: Conversation | ChatConversation): Promise<void
   if (isTerminal) process.stdout.write('\n');
 }
 
+/** Joins a line that ends with a backslash and the one after it. Two backslashes are text, as in LaTeX. */
+async function* messagesIn(typed: AsyncIterable<string>, lines: Interface): AsyncGenerator<string> {
+  let before = '';
+  for await (const line of typed) {
+    if (/(?<!\\)\\$/.test(line)) {
+      before += `${line.slice(0, -1)}\n`;
+      lines.setPrompt(nextPrompt);
+      continue;
+    }
+    lines.setPrompt(firstPrompt);
+    const message = before + line;
+    before = '';
+    yield message;
+  }
+  if (before !== '') yield before.slice(0, -1);
+}
+
 /** Lines as they arrive, including those typed during an answer. */
-async function* linesOf(lines: ReturnType<typeof createInterface>, isTerminal: boolean): AsyncGenerator<string> {
+async function* linesOf(lines: Interface, isTerminal: boolean): AsyncGenerator<string> {
   const typed: string[] = [];
   let isOpen = true;
   let wake = (): void => {};

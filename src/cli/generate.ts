@@ -49,7 +49,10 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .example('$0 generate', "continue the newest run's own prompt")
       .example('cat start.txt | $0 generate --prompt -', 'continue text from a pipe')
       .example('$0 generate --prompt-file start.txt --num-samples 3', 'three continuations of a file')
-      .example('$0 generate --greedy --stop .', 'the most likely text, up to a full stop')
+      .example(
+        '$0 generate --greedy --ignore-eos --stop .',
+        'the most likely text, beyond ends of documents, up to a full stop',
+      )
       .example('$0 generate --checkpoint runs/quickstart', "the run's own prompt, with its newest checkpoint")
       .example('$0 generate --checkpoint runs/quickstart --best', 'the checkpoint with the lowest validation loss')
       .example(

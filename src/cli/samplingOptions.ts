@@ -7,6 +7,7 @@ import { numberOption } from './options.ts';
 
 export interface SamplingArguments {
   readonly 'special-tokens': boolean;
+  readonly 'ignore-eos': boolean;
   readonly 'max-tokens': number | undefined;
   readonly stop: string | readonly string[] | undefined;
   readonly greedy: boolean;
@@ -35,6 +36,11 @@ export function withSamplingOptions<T>(yargs: Argv<T>): Argv<T & SamplingArgumen
       type: 'string',
       requiresArg: true,
       describe: 'Stop before this text; can be repeated',
+    })
+    .option('ignore-eos', {
+      type: 'boolean',
+      default: false,
+      describe: 'Continue after the end-of-text token; by default it ends the text',
     })
     .option('greedy', {
       type: 'boolean',
@@ -86,6 +92,7 @@ export function samplingOf(args: SamplingArguments, runConfig: Config | undefine
   const sample = runConfig?.sample ?? fallback;
   return {
     specialTokens: args['special-tokens'],
+    ignoreEos: args['ignore-eos'],
     // A run without a sample has 0 here, but this command must generate text.
     maxTokens: args['max-tokens'] ?? (sample.maxTokens || fallback.maxTokens),
     temperature: args.greedy ? 0 : (args.temperature ?? sample.temperature),

@@ -29,19 +29,26 @@ export class ChatConversation {
     return this.#messages;
   }
 
+  /** Begins a new conversation, whose answers are those that the first one would give. */
+  clear(): void {
+    this.#messages = [];
+    this.#turn = 0;
+  }
+
   /**
    * Yields the answer to a message. If the caller stops early, the conversation keeps the part of the answer so far.
    * @throws UserError for an empty message, and for characters outside the vocabulary; the conversation is then unchanged
    */
   async *answer(typed: string): AsyncGenerator<string, void, undefined> {
     if (typed.trim() === '') throw new UserError('the message is empty: expected a text to answer');
-    const { stop = [], useCache, ...options } = this.#options;
+    const { stop = [], ignoreEos = false, useCache, ...options } = this.#options;
+    const endTokens = ignoreEos ? [] : this.#format.endTokens;
     const { asked, prompt } = this.#fitting([...this.#messages, { role: 'user', content: typed }]);
     let content = '';
     const batch = new TextBatch<ChatConversation>(this.#loaded, { useCache });
     try {
       const seed = sampleSeed(options.seed, this.#turn++);
-      batch.add(this, { ...options, stop, prompt, seed, endTokens: this.#format.endTokens });
+      batch.add(this, { ...options, stop, prompt, seed, endTokens });
       while (batch.size > 0) {
         for (const { text } of await batch.step()) {
           content += text;

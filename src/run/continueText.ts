@@ -3,16 +3,19 @@ import { UserError } from '../base/errors.ts';
 import type { TokenArray } from '../data/tokenArray.ts';
 import { encodeWithSpecialTokens } from '../data/tokenizers/specialTokens.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { endTokensOf } from './endTokens.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { type FinishReason, TextBatch, type TextRequest } from './textBatch.ts';
 
 /** How a text is continued; the meaning of each number is the config's group `sample`. */
-export interface TextOptions extends Omit<TextRequest, 'prompt' | 'stop' | 'logprobs'> {
+export interface TextOptions extends Omit<TextRequest, 'prompt' | 'stop' | 'endTokens' | 'logprobs'> {
   readonly prompt: string;
   /** Parse special tokens in the prompt. Default: they are ordinary text. */
   readonly specialTokens?: boolean;
   /** Texts that end the continuation, each of at least one character; they are not part of it. Default: none. */
   readonly stop?: readonly string[];
+  /** Continue after the tokens that end a text ({@link endTokensOf}), which are then part of it. Default: they end it. */
+  readonly ignoreEos?: boolean;
   /** As DecodeBatchOptions has it: without, slower, the same tokens, unless two are so nearly as good that rounding decides. */
   readonly useCache?: boolean;
 }
@@ -36,14 +39,15 @@ export function promptTokens(tokenizer: Tokenizer, prompt: string, specialTokens
  */
 export async function* continueText(
   loaded: Loaded,
-  { prompt, specialTokens, stop = [], useCache, ...options }: TextOptions,
+  { prompt, specialTokens, stop = [], ignoreEos = false, useCache, ...options }: TextOptions,
   onToken: () => void = () => undefined,
 ): AsyncGenerator<string, void, undefined> {
   const tokens = promptTokens(loaded.tokenizer, prompt, specialTokens);
+  const endTokens = ignoreEos ? [] : endTokensOf(loaded.tokenizer);
   yield prompt;
   const batch = new TextBatch<string>(loaded, { useCache });
   try {
-    batch.add(prompt, { ...options, stop, prompt: tokens });
+    batch.add(prompt, { ...options, stop, endTokens, prompt: tokens });
     while (batch.size > 0) {
       for (const { text, hasToken } of await batch.step()) {
         if (hasToken) onToken();
@@ -76,10 +80,11 @@ export function sampleSeed(seed: number, index: number): number {
  */
 export async function* continueTextOften(
   loaded: Loaded,
-  { prompt, specialTokens, stop = [], useCache, ...options }: TextOptions,
+  { prompt, specialTokens, stop = [], ignoreEos = false, useCache, ...options }: TextOptions,
   { count, together, onToken = () => undefined }: { count: number; together: number; onToken?: () => void },
 ): AsyncGenerator<Sample, void, undefined> {
   const tokens = promptTokens(loaded.tokenizer, prompt, specialTokens);
+  const endTokens = ignoreEos ? [] : endTokensOf(loaded.tokenizer);
   const batch = new TextBatch<number>(loaded, { useCache });
   const texts = new Map<number, string>();
   const complete = new Map<number, Sample>();
@@ -87,7 +92,7 @@ export async function* continueTextOften(
     for (let [next, told] = [0, 0]; told < count; ) {
       for (; next < count && batch.size < together; next++) {
         texts.set(next, '');
-        batch.add(next, { ...options, stop, prompt: tokens, seed: sampleSeed(options.seed, next) });
+        batch.add(next, { ...options, stop, endTokens, prompt: tokens, seed: sampleSeed(options.seed, next) });
       }
       for (const { of: index, text, hasToken, finish } of await batch.step()) {
         if (hasToken) onToken();

@@ -2,6 +2,7 @@
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { promptTokens, sampleSeed, type TextOptions } from './continueText.ts';
+import { endTokensOf } from './endTokens.ts';
 import type { LoadedModel } from './loadModel.ts';
 import { TextBatch } from './textBatch.ts';
 
@@ -28,6 +29,12 @@ export class Conversation {
     return this.#text;
   }
 
+  /** Begins a new conversation, whose answers are those that the first one would give. */
+  clear(): void {
+    this.#text = '';
+    this.#turn = 0;
+  }
+
   /**
    * Yields the continuation of `typed`, which starts on a new line if the model knows line breaks. An empty text continues the last
    * answer. If the caller stops early, the conversation keeps the part of the answer so far.
@@ -35,7 +42,8 @@ export class Conversation {
    */
   async *answer(typed: string): AsyncGenerator<string, void, undefined> {
     const { tokenizer, model } = this.#loaded;
-    const { specialTokens, stop = [], useCache, ...options } = this.#options;
+    const { specialTokens, stop = [], ignoreEos = false, useCache, ...options } = this.#options;
+    const endTokens = ignoreEos ? [] : endTokensOf(tokenizer);
     const before = typed === '' || this.#text === '' ? this.#text : this.#text + this.#separator;
     const { blockSize } = model.config;
     const text = (before + typed).slice(-charactersOfTokenMost * blockSize).replace(/^[\uDC00-\uDFFF]/, '');
@@ -45,7 +53,7 @@ export class Conversation {
     this.#text = text;
     const batch = new TextBatch<Conversation>(this.#loaded, { useCache });
     try {
-      batch.add(this, { ...options, stop, prompt, seed: sampleSeed(options.seed, this.#turn++) });
+      batch.add(this, { ...options, stop, endTokens, prompt, seed: sampleSeed(options.seed, this.#turn++) });
       while (batch.size > 0) {
         for (const piece of await batch.step()) {
           this.#text += piece.text;

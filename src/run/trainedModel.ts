@@ -40,6 +40,8 @@ export interface GenerateTextOptions {
   readonly seed?: number;
   /** Parse special tokens such as `<|endoftext|>` in the prompt. Default false: they are text. */
   readonly specialTokens?: boolean;
+  /** Continue after the token that ends a document or an answer; its name is then part of the text. Default false: it ends the text. */
+  readonly ignoreEos?: boolean;
   /** Ends the text before its next token; the iterator throws its reason. */
   readonly signal?: AbortSignal;
 }
@@ -94,7 +96,7 @@ export class TrainedModel {
   }
 
   /**
-   * Yields the continuation of `prompt`, piece by piece. A character whose bytes are split over tokens comes in one piece. Several calls
+   * Yields the continuation of `prompt`, piece by piece, up to the model's end token or `maxTokens`. A character whose bytes are split over tokens comes in one piece. Several calls
    * can run at once: they take turns, token by token. Leaving the loop early releases its memory.
    * @throws UserError for an empty prompt, characters outside the vocabulary, a number out of its range
    */
@@ -178,6 +180,7 @@ const generateNames = {
   topP: true,
   seed: true,
   specialTokens: true,
+  ignoreEos: true,
   signal: true,
 } satisfies OptionNames<GenerateTextOptions>;
 

@@ -1,5 +1,5 @@
 /**
- * The body of `POST /v1/completions`: OpenAI's parameters, with `top_k` and `special_tokens` of our own. Every parameter has a range, and
+ * The body of `POST /v1/completions`: OpenAI's parameters, with `top_k`, `special_tokens` and `ignore_eos` of our own. Every parameter has a range, and
  * one that this server does not know is an error: left out in silence, it would not do what its sender means.
  */
 import { messageOf, UserError } from '../base/errors.ts';
@@ -49,6 +49,8 @@ export interface RequestLimits {
   readonly model: string;
   readonly tokenizer: Tokenizer;
   readonly vocabSize: number;
+  /** Tokens that end a text, unless the request has `ignore_eos`. */
+  readonly endTokens: readonly number[];
   /** Texts of one request. */
   readonly choicesMax: number;
   /** The seed of a request that names none. */
@@ -58,7 +60,7 @@ export interface RequestLimits {
 const names: KnownNames = {
   known: new Set([
     ...['model', 'prompt', 'max_tokens', 'temperature', 'top_p', 'top_k', 'n', 'seed', 'stop', 'stream'],
-    ...['stream_options', 'logprobs', 'echo', 'special_tokens'],
+    ...['stream_options', 'logprobs', 'echo', 'special_tokens', 'ignore_eos'],
   ]),
   withoutEffect: { ...harmless, suffix: (value) => value === '', best_of: (value, { n }) => value === (n ?? 1) },
 };
@@ -81,6 +83,7 @@ export function parseCompletionRequest(given: unknown, limits: RequestLimits): C
   const shared = {
     maxTokens: number(body, 'max_tokens', { min: 0, max: requestLimits.maxTokens, whole: true, fallback: 16 }),
     ...samplingOf(body),
+    endTokens: flag(body, 'ignore_eos') ? [] : limits.endTokens,
     logprobs: logprobs
       ? number(body, 'logprobs', { min: 0, max: requestLimits.logprobs, whole: true, fallback: 0 })
       : undefined,

@@ -11,6 +11,7 @@ import { fullMessageOf, messageOf, UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/packageRoot.ts';
 import { templateOf } from '../data/tokenizers/chatTemplate.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { endTokensOf } from '../run/endTokens.ts';
 import type { LoadedModel } from '../run/loadModel.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
 import { accessOf, isForeign } from '../web/access.ts';
@@ -59,6 +60,7 @@ export class ModelServer {
   readonly #server: HttpServer;
   /** Or why the model has none. */
   readonly #chatFormat: ChatFormat | string;
+  readonly #endTokens: readonly number[];
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   #isClosing = false;
 
@@ -68,6 +70,7 @@ export class ModelServer {
     this.#token = tokenFor(options.host);
     this.#scheduler = new Scheduler(loaded, options);
     this.#chatFormat = chatFormatOf(loaded.tokenizer);
+    this.#endTokens = endTokensOf(loaded.tokenizer);
     this.#server = new HttpServer({
       routes: [...assetRoutes, ...this.#routes],
       headers: securityHeaders(policy),
@@ -200,7 +203,8 @@ export class ModelServer {
     const { tokenizer } = this.#loaded;
     const { vocabSize } = this.#loaded.model.config;
     const choicesMax = Math.min(batchMax + queueMax, 128);
-    return parseCompletionRequest(body, { model, tokenizer, vocabSize, choicesMax, randomSeed });
+    const endTokens = this.#endTokens;
+    return parseCompletionRequest(body, { model, tokenizer, vocabSize, endTokens, choicesMax, randomSeed });
   }
 
   #parseChat(body: unknown): CompletionRequest {

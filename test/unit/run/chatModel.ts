@@ -29,7 +29,7 @@ export async function answerTo(
   { seed, maxTokens }: { seed: number; maxTokens: number },
 ): Promise<{ text: string; isComplete: boolean }> {
   let all = '';
-  const options = { seed, maxTokens, temperature: 1, topK: 0, topP: 1, specialTokens: true };
+  const options = { seed, maxTokens, temperature: 1, topK: 0, topP: 1, specialTokens: true, ignoreEos: true };
   for await (const piece of continueText(loaded, { prompt, ...options })) all += piece;
   const [text = '', ...rest] = all.slice(prompt.length).split('<|endoftext|>');
   return { text, isComplete: rest.length > 0 };

@@ -39,7 +39,14 @@ function endingWith(character: string): LoadedModel {
 /** Everything up to the end of the context, one text at a time. */
 async function greedily(prompt: string): Promise<string> {
   let all = '';
-  const options = { maxTokens: chatBlockSize + 1 - prompt.length, temperature: 0, topK: 0, topP: 1, seed: 0 };
+  const options = {
+    maxTokens: chatBlockSize + 1 - prompt.length,
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    seed: 0,
+    ignoreEos: true,
+  };
   for await (const piece of continueText(loaded, { prompt, ...options })) all += piece;
   return all.slice(prompt.length);
 }

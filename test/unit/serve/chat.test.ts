@@ -112,6 +112,26 @@ describe('an answer', () => {
     expect(events.at(-1)?.usage).toMatchObject({ prompt_tokens: 15 });
   });
 
+  it('as a plain completion ends there too, unless the request ignores the end token', async () => {
+    const { ended } = await seeds();
+    const { text } = await answerTo(loaded, prompt, { seed: ended, maxTokens: 9 });
+    const body = { prompt, special_tokens: true, seed: ended, max_tokens: 9 };
+    const completed = async (more: object) => {
+      const response = await fetch(new URL('/v1/completions', server.urls.here), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...body, ...more }),
+      });
+      const { choices } = (await response.json()) as { choices: { text: string; finish_reason: string }[] };
+      return choices.map((choice) => [choice.text, choice.finish_reason])[0];
+    };
+    expect(await completed({})).toEqual([text, 'stop']);
+    const [all, finish] = (await completed({ ignore_eos: true }))!;
+    expect(all).toMatch(/<\|endoftext\|>/);
+    expect(all!.startsWith(text)).toBe(true);
+    expect(finish).toBe('length');
+  });
+
   it('may continue to the end of the context if no maximum is given, and ends before a stop text', async () => {
     const { endless } = await seeds();
     const { text } = await answerTo(loaded, prompt, { seed: endless, maxTokens: 9 });

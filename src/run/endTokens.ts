@@ -1,0 +1,22 @@
+/** The tokens at which a model's texts end, unless the user asks to ignore them. */
+import { UserError } from '../base/errors.ts';
+import { templateOf } from '../data/tokenizers/chatTemplate.ts';
+import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { ChatFormat } from '../task/chatFormat.ts';
+
+/**
+ * The end-of-document token, and for a model with a chat template also the token that ends an answer. Empty for a tokenizer without an
+ * end-of-document token.
+ */
+export function endTokensOf(tokenizer: Tokenizer): number[] {
+  const { endOfText } = tokenizer;
+  if (endOfText === undefined) return [];
+  try {
+    const template = templateOf(tokenizer);
+    return template === undefined ? [endOfText] : new ChatFormat(template, tokenizer).endTokens;
+  } catch (error) {
+    // A text needs no template. Whoever chats with the model is told what is wrong with it.
+    if (error instanceof UserError) return [endOfText];
+    throw error;
+  }
+}
