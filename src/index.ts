@@ -116,6 +116,7 @@ export {
 } from './run/saveCheckpoint.ts';
 export { type TrainListener, type TrainOptions, type TrainSummary, train } from './run/train.ts';
 export {
+  type ClassifyOptions,
   type GenerateTextOptions,
   type LoadCheckpointOptions,
   loadCheckpoint,

@@ -1,11 +1,12 @@
 /** `launch classify`: the class of texts, from a model with labels. */
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UserError } from '../base/errors.ts';
+import { grouped } from '../base/numberText.ts';
 import { readRows } from '../data/examples/readRows.ts';
-import { type Classification, classifyTexts } from '../run/classifyTexts.ts';
+import { type Classification, classifyTexts, type TooLongTexts, tooLongTexts } from '../run/classifyTexts.ts';
 import { type LoadedModel, loadModel } from '../run/loadModel.ts';
 import { textField } from '../task/rows.ts';
-import { columnNames, columnsOption } from './columns.ts';
+import { columnNames, columnsOption, rowFormatOption } from './columns.ts';
 import { checkpointChoiceOf, engineOptionsOf, type ModelArguments, withModelOptions } from './options.ts';
 import { warn } from './output.ts';
 
@@ -13,6 +14,8 @@ interface ClassifyArguments extends ModelArguments {
   readonly text: string | undefined;
   readonly file: string | undefined;
   readonly columns: string | undefined;
+  readonly format: (typeof rowFormatOption.choices)[number] | undefined;
+  readonly 'too-long': TooLongTexts;
   readonly json: boolean;
 }
 
@@ -27,9 +30,19 @@ export const classifyCommand: CommandModule<object, ClassifyArguments> = {
         describe: 'Rows with a text each, as data.examples: JSON lines, JSON, CSV, TSV or Parquet',
       })
       .option('columns', { ...columnsOption, implies: 'file' })
+      .option('format', { ...rowFormatOption, implies: 'file' })
+      .option('too-long', {
+        choices: tooLongTexts,
+        requiresArg: true,
+        default: 'error' as const,
+        describe: "Texts that are longer than the model's context: refuse them, or classify their beginning",
+      })
       .option('json', { type: 'boolean', default: false, describe: 'Print one JSON object for each text' })
       .example('$0 classify --checkpoint runs/spam "You have won a prize, call now"', 'the label and its probability')
-      .example('$0 classify --checkpoint runs/spam --file messages.csv --json', 'all rows of a table'),
+      .example(
+        '$0 classify --checkpoint runs/spam --file messages.csv --too-long truncate --json',
+        'all rows of a table; of long texts the beginning counts',
+      ),
   handler: run,
 };
 
@@ -37,28 +50,44 @@ async function run(args: ArgumentsCamelCase<ClassifyArguments>): Promise<void> {
   const loaded = await loadModel({ ...checkpointChoiceOf(args, warn), engine: engineOptionsOf(args) });
   try {
     process.stderr.write(`${loaded.description}\n`);
-    const texts = await textsOf(args, loaded);
-    const classified = await classifyTexts(loaded, texts);
+    const { texts, places } = await textsOf(args, loaded);
+    const classified = await classifyTexts(loaded, texts, {
+      ...{ tooLong: args.tooLong, cure: '--too-long truncate', places },
+      onShortened: (count) =>
+        notice(
+          `shortened ${grouped(count)} of ${grouped(texts.length)} texts to ${grouped(loaded.model.config.blockSize)} tokens`,
+        ),
+    });
     process.stdout.write(classified.map((each) => `${args.json ? JSON.stringify(each) : lineOf(each)}\n`).join(''));
   } finally {
     await loaded.engine.dispose();
   }
 }
 
-async function textsOf({ text, file, columns }: ClassifyArguments, { runConfig }: LoadedModel): Promise<string[]> {
+/** Texts and the place of each in messages. */
+interface Texts {
+  readonly texts: readonly string[];
+  readonly places: readonly string[];
+}
+
+async function textsOf({ text, file, columns, format }: ClassifyArguments, { runConfig }: LoadedModel): Promise<Texts> {
   if (file === undefined) {
     if (text === undefined) throw new UserError('expected a text to classify, or --file with rows');
-    return [text];
+    return { texts: [text], places: ['the text'] };
   }
-  const onNotice = (line: string): void => void process.stderr.write(`${line}\n`);
   const rows = await readRows({
     paths: [file],
     setting: '--file',
     cwd: process.cwd(),
     columns: columnNames(columns) ?? runConfig?.data.columns ?? [],
-    onNotice,
+    format,
+    onNotice: notice,
   });
-  return rows.map(({ row, at }) => textField(row, 'text', at));
+  return { texts: rows.map(({ row, at }) => textField(row, 'text', at)), places: rows.map(({ at }) => at) };
+}
+
+function notice(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 /** The label, and the probabilities of all classes in descending order. */

@@ -1,9 +1,17 @@
-/** The option `--columns` of commands that read rows. */
+/** The options `--columns` and `--format` of commands that read rows. */
+import { sourceFormats } from '../data/prepare/fileKinds.ts';
 
 export const columnsOption = {
   type: 'string',
   requiresArg: true,
-  describe: 'For rows: names of the columns of a table without a header row, such as label,text',
+  describe:
+    'For rows: names of the columns of a table without a header row, such as label,text; or the columns to take, such as label=v1,text=v2',
+} as const;
+
+export const rowFormatOption = {
+  choices: sourceFormats.filter((format) => format !== 'text'),
+  requiresArg: true,
+  describe: 'For rows: format of the file [default: by its name and content]',
 } as const;
 
 /** The names; undefined without the option. */

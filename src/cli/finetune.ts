@@ -80,5 +80,5 @@ async function kindOf({ rows: path, set = [] }: Pick<FinetuneArguments, 'rows' |
     format: format === 'auto' ? undefined : format,
     onNotice: warn,
   });
-  return kindOfRow(rows[0]!);
+  return kindOfRow(rows[0]!, (...names) => `--set data.columns=[${names.join(',')}]`);
 }

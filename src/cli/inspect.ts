@@ -15,7 +15,7 @@ import { ShardFiles } from '../data/shards/shardSequence.ts';
 import { type Survey, survey } from '../data/shards/survey.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { taskKinds } from '../task/kinds.ts';
-import { columnNames, columnsOption } from './columns.ts';
+import { columnNames, columnsOption, rowFormatOption } from './columns.ts';
 import { numberOption } from './options.ts';
 import { statusLine } from './terminal.ts';
 
@@ -43,6 +43,7 @@ const inspectOptions = {
     describe: 'For rows: chat template, as task.template [default: auto]',
   },
   columns: columnsOption,
+  format: rowFormatOption,
   json: { type: 'boolean', default: false, describe: 'Print one JSON object' },
 } as const satisfies Record<string, Options>;
 
@@ -80,7 +81,9 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
   numberOption('seed', args.seed, { min: 0, max: 2 ** 32 - 1, whole: true });
   const folder = userPath(process.cwd(), args.path);
   if (await isFile(folder)) return ofRows(args);
-  const foreign = (['tokenizer', 'task', 'template', 'columns'] as const).find((name) => args[name] !== undefined);
+  const foreign = (['tokenizer', 'task', 'template', 'columns', 'format'] as const).find(
+    (name) => args[name] !== undefined,
+  );
   if (foreign !== undefined) {
     throw new UserError(
       `--${foreign}: expected a file of rows, received ${args.path}; omit this option for prepared data`,
@@ -96,10 +99,10 @@ async function run(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
 }
 
 async function ofRows(args: ArgumentsCamelCase<InspectArguments>): Promise<void> {
-  const { path, tokenizer = 'gpt2', task, template = 'auto', samples, seed, json } = args;
+  const { path, tokenizer = 'gpt2', task, template = 'auto', format, samples, seed, json } = args;
   const columns = columnNames(args.columns) ?? [];
   const { inspectRows } = await import('./inspectRows.ts');
-  await inspectRows({ path, tokenizer, task, template, columns, samples, seed, json }, process.cwd());
+  await inspectRows({ path, tokenizer, task, template, columns, format, samples, seed, json }, process.cwd());
 }
 
 interface SampleOptions {

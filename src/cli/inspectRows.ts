@@ -8,13 +8,15 @@ import { expectedTokenizer, parseTokenizerKind, type TokenizerKind } from '../ba
 import { userPath } from '../base/userPath.ts';
 import { countTokens, lengthOf, type RowTask } from '../data/examples/exampleSamples.ts';
 import { exampleTask } from '../data/examples/exampleTask.ts';
-import { readRows } from '../data/examples/readRows.ts';
+import { readRows, withHeaderAdvice } from '../data/examples/readRows.ts';
 import { permutation } from '../data/permutation.ts';
+import type { SourceFormat } from '../data/prepare/fileKinds.ts';
 import { templateOf } from '../data/tokenizers/chatTemplate.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { findCheckpoint } from '../run/findCheckpoint.ts';
 import { openTokenizer } from '../run/loadModel.ts';
 import { ChatFormat } from '../task/chatFormat.ts';
+import { kindOfRow } from '../task/kindOfRow.ts';
 import type { TaskKind } from '../task/kinds.ts';
 import type { PlacedRow } from '../task/rows.ts';
 import type { Sample } from '../task/task.ts';
@@ -28,6 +30,8 @@ export interface InspectRowsOptions {
   readonly task: TaskKind | undefined;
   readonly template: string;
   readonly columns: readonly string[];
+  /** Undefined: determined by the name and content of the file. */
+  readonly format: SourceFormat | undefined;
   readonly samples: number;
   readonly seed: number;
   readonly json: boolean;
@@ -68,9 +72,18 @@ interface Counts {
 
 /** @throws UserError for a row that the task refuses, with its file and line */
 export async function inspectRows(options: InspectRowsOptions, cwd: string): Promise<void> {
-  const { path, template, columns, json } = options;
-  const rows = await readRows({ paths: [path], setting: 'inspect', cwd, columns, onNotice: warn });
-  const kind = options.task ?? taskOf(rows[0]!);
+  const { path, columns, format } = options;
+  const rows = await readRows({ paths: [path], setting: 'inspect', cwd, columns, format, onNotice: warn });
+  try {
+    print(await inspected(rows, options, cwd));
+  } catch (error) {
+    throw withHeaderAdvice(error, rows, 'inspect');
+  }
+}
+
+async function inspected(rows: readonly PlacedRow[], options: InspectRowsOptions, cwd: string): Promise<string> {
+  const { template, json } = options;
+  const kind = options.task ?? kindOfRow(rows[0]!, (...names) => `--columns ${names.join(',')}`);
   const { spec, tokenizer: given } = await tokenizerOf(options.tokenizer, cwd);
   const {
     task,
@@ -85,15 +98,7 @@ export async function inspectRows(options: InspectRowsOptions, cwd: string): Pro
   const shown = chosen(rows, options).map((row) => show(row, { task, kind, tokenizer, labels }));
   const end = endToken === undefined ? undefined : tokenizer.decode([endToken]);
   const facts = { kind, tokenizer: tokenizer.kind, examples: rows.length, end };
-  if (json) print(toJson(facts, counts, shown));
-  else print(toText(facts, counts, shown));
-}
-
-/** What the keys of a row suggest; the task itself checks them. */
-function taskOf({ row }: PlacedRow): TaskKind {
-  if ('chosen' in row || 'rejected' in row) return 'dpo';
-  if ('label' in row) return 'classify';
-  return 'text' in row ? 'lm' : 'sft';
+  return json ? toJson(facts, counts, shown) : toText(facts, counts, shown);
 }
 
 /** The name of a tokenizer, or the tokenizer of a run or a checkpoint. */

@@ -19,6 +19,21 @@ export interface Classification {
   readonly probabilities: Readonly<Record<string, number>>;
 }
 
+/** What happens to a text that is longer than the model's context: `truncate` classifies its beginning. */
+export const tooLongTexts = ['error', 'truncate'] as const;
+export type TooLongTexts = (typeof tooLongTexts)[number];
+
+export interface ClassifyTextsOptions {
+  /** Default `error`. */
+  readonly tooLong?: TooLongTexts;
+  /** The setting that shortens texts, for messages. */
+  readonly cure: string;
+  /** The place of each text in messages. Default: its number. */
+  readonly places?: readonly string[];
+  /** Told how many texts were shortened, if any. */
+  readonly onShortened?: (count: number) => void;
+}
+
 const rowsMax = 64;
 const activationsMax = 2 ** 28;
 
@@ -26,21 +41,28 @@ const activationsMax = 2 ** 28;
 export async function classifyTexts(
   loaded: Pick<LoadedModel, 'engine' | 'model' | 'tokenizer'>,
   texts: readonly string[],
+  { tooLong = 'error', cure, places, onShortened }: ClassifyTextsOptions,
 ): Promise<Classification[]> {
   const { tokenizer, model } = loaded;
   const labels = labelsOf(model.config);
   if (labels.length < 2)
     throw new UserError(`the model ${classesProblem(labels)}: expected one with at least two classes`);
   const { blockSize } = model.config;
+  let shortened = 0;
   const samples = texts.map((text, index) => {
     const tokens = Array.from(tokenizer.encode(text));
-    const at = texts.length === 1 ? 'the text' : `text ${index + 1}`;
+    const at = places?.[index] ?? (texts.length === 1 ? 'the text' : `text ${index + 1}`);
     if (tokens.length === 0) throw new UserError(`${at} is empty: expected at least one character`);
     if (tokens.length <= blockSize) return labelledSample(tokens, 0);
-    throw new UserError(
-      `${at} has ${grouped(tokens.length)} tokens, but the model reads at most ${grouped(blockSize)}: shorten it`,
-    );
+    if (tooLong === 'error') {
+      const found = `${at} has ${grouped(tokens.length)} tokens, but the model reads at most ${grouped(blockSize)}`;
+      throw new UserError(`${found}: shorten it, or set ${cure} to classify its beginning`);
+    }
+    shortened++;
+    // As rows are in training.
+    return labelledSample(tokens.slice(0, blockSize), 0);
   });
+  if (shortened > 0) onShortened?.(shortened);
   const classified: Classification[] = [];
   for await (const logits of logitsOf(loaded, samples)) {
     const probabilities = tokenProbabilities(logits, { temperature: 1, topK: 0, topP: 1 });

@@ -5,7 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { type EngineOptions, engineOptionNames } from '../engine/registry.ts';
-import { type Classification, classifyTexts } from './classifyTexts.ts';
+import { type Classification, classifyTexts, tooLongTexts } from './classifyTexts.ts';
 import { continueText } from './continueText.ts';
 import { evaluateTokens, measures } from './evaluateTokens.ts';
 import { emitWarning } from './findCheckpoint.ts';
@@ -44,6 +44,12 @@ export interface GenerateTextOptions {
   readonly ignoreEos?: boolean;
   /** Ends the text before its next token; the iterator throws its reason. */
   readonly signal?: AbortSignal;
+}
+
+/** Options of a classification. */
+export interface ClassifyOptions {
+  /** What happens to a text that is longer than the model's context: `truncate` classifies its beginning. Default `error`. */
+  readonly tooLong?: 'error' | 'truncate';
 }
 
 /** How well a model predicts a text. */
@@ -134,11 +140,17 @@ export class TrainedModel {
 
   /**
    * The class of each text, for a model with labels.
-   * @throws UserError for a model without classes, and for a text that is empty, too long, or has characters outside the vocabulary
+   * @throws UserError for a model without classes, and for a text that is empty, too long without `tooLong: 'truncate'`, or has characters
+   * outside the vocabulary
    */
-  async classify(texts: readonly string[]): Promise<Classification[]> {
+  async classify(texts: readonly string[], options: ClassifyOptions = {}): Promise<Classification[]> {
     this.#check();
-    return classifyTexts(this.#loaded, texts);
+    checkOptionNames('classify', options, classifyNames);
+    const { tooLong = 'error' } = options;
+    if (!tooLongTexts.includes(tooLong)) {
+      throw new UserError(`tooLong: expected ${tooLongTexts.join(' or ')}, received ${JSON.stringify(tooLong)}`);
+    }
+    return classifyTexts(this.#loaded, texts, { tooLong, cure: "tooLong: 'truncate'" });
   }
 
   /** Releases memory and threads, once. Generation in progress ends with an error. */
@@ -172,6 +184,8 @@ export async function loadCheckpoint(path: string, options: LoadCheckpointOption
 }
 
 const loadNames = { cwd: true, engine: true, best: true, onWarning: true } satisfies OptionNames<LoadCheckpointOptions>;
+
+const classifyNames = { tooLong: true } satisfies OptionNames<ClassifyOptions>;
 
 const generateNames = {
   maxTokens: true,

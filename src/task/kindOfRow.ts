@@ -13,13 +13,17 @@ const kinds = [
 /** A kind of task that rows show: `reward` has the same rows as `dpo`. */
 export type RecognisedKind = (typeof kinds)[number][0];
 
-/** The task for rows like this. @throws UserError for a row of no known form */
-export function kindOfRow({ row, at }: PlacedRow): RecognisedKind {
+/**
+ * The task for rows like this.
+ * @param columns a setting with the names of columns, such as `--columns a,b`, for messages
+ * @throws UserError for a row of no known form
+ */
+export function kindOfRow({ row, at }: PlacedRow, columns: (...names: string[]) => string): RecognisedKind {
   const found = kinds.find(([, sets]) => sets.some((keys) => keys.every((key) => Object.hasOwn(row, key))));
   if (found !== undefined) return found[0];
   const expected = kinds.flatMap(([, sets]) => sets.map((keys) => `{${keys.join(', ')}}`)).join(', ');
   throw new UserError(
     `${at}: expected a row with one of ${expected}, received one with ${namesOf(row)}. ` +
-      'Rename the keys, or name the columns of a table without a header row: --set data.columns=[label,text]',
+      `If the row has them under other names, take these: ${columns('text=NAME', 'label=OTHER')}. If it is a table without a header row, name its columns: ${columns('label', 'text')}`,
   );
 }

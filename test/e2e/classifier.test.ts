@@ -47,15 +47,17 @@ it('is trained, evaluated and used', async () => {
 
   const classified = await launch(['classify', '--checkpoint', 'trained', texts[1]!], cwd);
   expect(classified.stdout).toMatch(/^spam {2}spam \d+\.\d %, /);
-  const all = await launch(
-    ['classify', '--checkpoint', 'trained', '--file', 'headless.tsv', '--columns', 'label,text', '--json'],
-    cwd,
-  );
+  // One more, which is longer than the context.
+  writeFileSync(join(cwd, 'long.txt'), `${readFileSync(join(cwd, 'headless.tsv'), 'utf8')}ham\t${'b'.repeat(99)}\n`);
+  const file = ['--file', 'long.txt', '--format', 'tsv', '--columns', 'label,text', '--too-long', 'truncate'];
+  const all = await launch(['classify', '--checkpoint', 'trained', ...file, '--json'], cwd);
+  expect(all.stderr).toContain(`\nshortened 1 of ${texts.length + 1} texts to 24 tokens\n`);
   expect(
     all.stdout
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line).label),
+      .map((line) => JSON.parse(line).label)
+      .slice(0, -1),
   ).toEqual(texts.map((_, i) => labels[i % 3]));
 
   const refused = await launch(['generate', '--checkpoint', 'trained', '--prompt', 'a'], cwd);

@@ -23,7 +23,7 @@ export const data = z
       }),
     columns: z.array(z.string().min(1).max(1000)).max(1000).default([]).meta({
       description:
-        'Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too.',
+        'Names of the columns of the CSV and TSV files of `examples` and their `validation`, if these have no header row: [label, text]. Empty: the first row of each table names its columns. A first row that has all of these names is a header too. Or the columns or keys to take from rows of any format, and what they become: [label=v1, text=v2].',
       expects: 'a list of column names',
     }),
     tokenizer: z

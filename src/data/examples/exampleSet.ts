@@ -75,7 +75,7 @@ export async function openExamples(options: ExampleSetOptions): Promise<ExampleS
   try {
     return await encode(rows, options);
   } catch (error) {
-    throw withHeaderAdvice(error, [...rows.train, ...rows.validation]);
+    throw withHeaderAdvice(error, [...rows.train, ...rows.validation], 'data.examples');
   }
 }
 

@@ -12,6 +12,7 @@ import type { SourceFormat } from '../prepare/fileKinds.ts';
 import type { Source } from '../prepare/source.ts';
 import { findSources } from '../prepare/sources.ts';
 import { decodeUtf8 } from '../utf8.ts';
+import { type ChosenColumns, chosenColumns, withChosenColumns } from './chosenColumns.ts';
 import { jsonArray, jsonLines } from './jsonText.ts';
 import { tableRows } from './tableText.ts';
 
@@ -26,7 +27,10 @@ export interface ReadRowsOptions {
   readonly setting: string;
   /** The folder that relative paths start from. */
   readonly cwd: string;
-  /** Names of the columns of tables without a header row. Empty: the first row of each table names its columns. A first row that has all these names is a header. */
+  /**
+   * Names of the columns of tables without a header row. Empty: the first row of each table names its columns. A first row that has all these
+   * names is a header. Or `KEY=COLUMN` each: the columns or keys to take, and what they become.
+   */
   readonly columns: readonly string[];
   /** The files' format. Absent: determined by their names and content. */
   readonly format?: SourceFormat | undefined;
@@ -47,6 +51,10 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
   if (paths.includes(standardInput)) {
     throw new UserError(`${setting}: expected a file of rows, not standard input (-), which can be read only once`);
   }
+  const { columns: key } = keysOf(setting);
+  const chosen = chosenColumns(options.columns, key);
+  const renamed = (row: ReadRow): ReadRow =>
+    chosen === undefined ? row : { row: withChosenColumns(row.row, chosen, { at: row.at, setting: key }), at: row.at };
   const notices: string[] = [];
   const sources = await findSources(paths, {
     cwd,
@@ -69,13 +77,14 @@ export async function readRows(options: ReadRowsOptions): Promise<ReadRow[]> {
       for await (const { row, number, bytes } of parquetObjects(source)) {
         bytesLeft -= bytes;
         if (bytesLeft < 0) throw tooMany();
-        rows.push(placed(row, `${source.name}: row ${number}`));
+        rows.push(renamed(placed(row, `${source.name}: row ${number}`)));
       }
       continue;
     }
     const bytes = await readBytes(source, bytesLeft, tooMany);
     bytesLeft -= bytes.length;
-    for (const row of rowsIn(textOf(bytes, source.name), source, options)) rows.push(row);
+    const columns = chosen === undefined ? options.columns : [];
+    for (const row of rowsIn(textOf(bytes, source.name), source, { columns, chosen, key })) rows.push(renamed(row));
   }
   if (rows.length === 0) throw new UserError(`${setting}: found no rows in ${paths.join(', ')}`);
   return rows;
@@ -119,13 +128,16 @@ function textOf(bytes: Buffer, name: string): string {
     start += part.length + 1;
   }
   throw new UserError(
-    `${name}:${line}: expected text in UTF-8, found bytes that are not. \`iconv -f ENCODING -t UTF-8\` converts a file`,
+    `${name}:${line}: expected text in UTF-8, found bytes that are not. \`iconv -f WINDOWS-1252 -t UTF-8\` converts what a spreadsheet on Windows saves`,
   );
 }
 
-function* rowsIn(text: string, { name, format }: Source, { columns, setting }: ReadRowsOptions): Generator<ReadRow> {
-  const { columns: key } = keysOf(setting);
-  if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, columns, key });
+function* rowsIn(
+  text: string,
+  { name, format }: Source,
+  options: Omit<TableOptions, 'name' | 'format'>,
+): Generator<ReadRow> {
+  if (format === 'csv' || format === 'tsv') yield* rowsOfTable(text, { name, format, ...options });
   else {
     for (const { row, line } of format === 'json' ? jsonArray(text, name) : jsonLines(text, name)) {
       yield placed(row, `${name}:${line}`);
@@ -136,13 +148,16 @@ function* rowsIn(text: string, { name, format }: Source, { columns, setting }: R
 interface TableOptions {
   readonly name: string;
   readonly format: 'csv' | 'tsv';
+  /** The names of all columns of a table without a header row. */
   readonly columns: readonly string[];
+  /** The columns that are taken, if not all. */
+  readonly chosen: ChosenColumns | undefined;
   /** The setting that names the columns, for messages. */
   readonly key: string;
 }
 
 /** A first row that has all the names of `columns` is a header, not an example. */
-function* rowsOfTable(text: string, { name, format, columns, key }: TableOptions): Generator<ReadRow> {
+function* rowsOfTable(text: string, { name, format, columns, chosen, key }: TableOptions): Generator<ReadRow> {
   let names: readonly string[] | undefined;
   let hasHeader = columns.length === 0;
   for (const { cells, line } of tableRows(text, { format, name, columns: columns.length })) {
@@ -152,7 +167,7 @@ function* rowsOfTable(text: string, { name, format, columns, key }: TableOptions
       hasHeader ||= columns.every((column) => first.includes(column));
       names = hasHeader ? first : columns;
       if (hasHeader) {
-        checkNames(names, { at, key });
+        checkNames(chosen === undefined ? names : names.filter((column) => isChosen(column, chosen)), { at, key });
         continue;
       }
     }
@@ -167,8 +182,12 @@ function* rowsOfTable(text: string, { name, format, columns, key }: TableOptions
   }
 }
 
+function isChosen(column: string, chosen: ChosenColumns): boolean {
+  return chosen.has(column) || [...chosen.values()].includes(column);
+}
+
 function checkNames(names: readonly string[], { at, key }: { at: string; key: string }): void {
-  const advice = `If the first row is an example, name the columns with ${key}`;
+  const advice = `If the first row is an example, name the columns with ${key}; otherwise choose columns with it, such as text=NAME`;
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (names.includes('')) throw new UserError(`${at}: expected a name for each column, found an empty one. ${advice}`);
   if (twice !== undefined) throw new UserError(`${at}: two columns have the name ${shownNames([twice])}. ${advice}`);
@@ -179,14 +198,18 @@ function shownNames(names: readonly string[]): string {
   return names.length > shown.length ? `${shown.join(', ')}, …` : shown.join(', ');
 }
 
-/** The error about a row, with advice if it is about a column whose name may be an example. */
-export function withHeaderAdvice(error: unknown, rows: readonly ReadRow[]): unknown {
+/**
+ * The error about a row, with advice if it is about a column of its table.
+ * @param setting that names the rows, for messages
+ */
+export function withHeaderAdvice(error: unknown, rows: readonly ReadRow[], setting: string): unknown {
+  const { columns } = keysOf(setting);
   if (!(error instanceof UserError)) return error;
   const { message } = error;
   const header = rows.find(({ at }) => message.startsWith(`${at}:`))?.header;
   if (header?.some((name) => message.includes(JSON.stringify(name))) !== true) return error;
   return new UserError(
-    `${message} The first row of the table names its columns (${shownNames(header)}): if it is an example, name them with data.columns`,
+    `${message} The first row of the table names its columns (${shownNames(header)}): if it is an example, name them with ${columns}; otherwise take some of them with it, such as text=NAME`,
     { cause: error },
   );
 }

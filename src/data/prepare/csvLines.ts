@@ -1,6 +1,7 @@
 /**
  * Converts one column of a CSV or TSV table to JSON lines, one per row: a string, which is the cell, or an object that describes an error
- * in the row. Tables are then cut, encoded and resumed like lines. Cells may be quoted as in RFC 4180, and contain line feeds.
+ * in the row. Tables are then cut, encoded and resumed like lines. In CSV, cells may be quoted as in RFC 4180, and contain line feeds. In TSV
+ * quotes are ordinary characters.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -30,6 +31,7 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
   const iterator = bytes[Symbol.asyncIterator]();
   const head = withoutByteOrderMark(await takeHead(iterator));
   const separator = format === 'tsv' ? '\t' : frequentSeparator(head.toString());
+  const isQuoted = format === 'csv';
   const unfinished = new UnfinishedRow();
   const parser = parse({
     delimiter: separator,
@@ -39,8 +41,8 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
     info: true,
     max_record_size: rowBytesMax,
     relax_column_count: true,
-    // A quote inside a cell is an ordinary character.
-    relax_quotes: true,
+    // A quote inside a cell is an ordinary character, and in TSV every quote.
+    ...(isQuoted ? { relax_quotes: true } : { quote: null }),
     skip_empty_lines: true,
   });
   // Errors of either come out of the parser, which is read here.
@@ -52,7 +54,7 @@ export async function* csvLines(bytes: AsyncIterable<Buffer>, options: CsvOption
     if (!code?.startsWith('CSV_')) throw error;
     const { line, isQuote } = unfinished.openedAt(separator);
     throw new UserError(
-      isQuote
+      isQuoted && isQuote
         ? `${name}:${line}: expected a table in ${format}, but the quote that opens here is never closed. Close it, or write it twice ("") if it belongs to the text`
         : `${name}:${line}: expected a table in ${format}, but the row that begins here has more than ${rowBytesMax} bytes`,
       { cause: error },

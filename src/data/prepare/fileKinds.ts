@@ -156,7 +156,7 @@ function beginsStringArray(head: Uint8Array): boolean {
 const unreadableKinds: readonly (readonly [
   begins: string,
   what: string,
-  cure: (file: string, stem: string) => string,
+  cure: (file: string, stem: string, ending: string) => string,
 ])[] = [
   ['425a68', 'a bzip2 file', (file, stem) => `bzcat ${file} > ${stem}`],
   ['fd377a585a00', 'an xz file', (file, stem) => `xzcat ${file} > ${stem}`],
@@ -165,11 +165,12 @@ const unreadableKinds: readonly (readonly [
   ['377abcaf271c', 'a 7z archive', (file, stem) => `7z x ${file} -o${stem}`],
   ['526172211a07', 'a rar archive', (file, stem) => `unrar x ${file} ${stem}/`],
   ['255044462d', 'a PDF file', (file, stem) => `pdftotext ${file} ${stem}.txt`],
-  ['fffe', 'text in UTF-16', (file, stem) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.txt`],
-  ['feff', 'text in UTF-16', (file, stem) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.txt`],
+  ['fffe', 'text in UTF-16', (file, stem, ending) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.${ending}`],
+  ['feff', 'text in UTF-16', (file, stem, ending) => `iconv -f UTF-16 -t UTF-8 ${file} > ${stem}.utf8.${ending}`],
 ];
 /** Office documents and books are zip archives whose text can be extracted. */
 const packedDocument = /\.(docx|odt|epub)$/i;
+const packedTable = /\.(xlsx|ods)$/i;
 const tarMagicAt = 257;
 
 /** The error for an unsupported format, with the command that helps; undefined for all other files. */
@@ -180,7 +181,8 @@ function unreadable(name: string, head: Uint8Array): string | undefined {
     `${name}: expected text, found ${what}. Make text of it with \`${command}\``;
   const [, what, cure] = unreadableKinds.find(([begins]) => startsWith(head, begins)) ?? [];
   if (what !== undefined && cure !== undefined && isCertain(what, head)) {
-    if (!packedDocument.test(name)) return told(what, cure(file, stem));
+    if (packedTable.test(name)) return `${name}: expected text, found a spreadsheet. Save it as CSV in UTF-8`;
+    if (!packedDocument.test(name)) return told(what, cure(file, stem, kindOfName(name).format ?? 'txt'));
     return told('a document of a word processor', `pandoc ${file} -t plain -o ${stem}.txt`);
   }
   if (!startsWith(head.subarray(tarMagicAt), '7573746172')) return undefined;

@@ -49,6 +49,7 @@ async function printed(path: string, options: Partial<InspectRowsOptions> = {}, 
     task: undefined,
     template: 'auto',
     columns: [],
+    format: undefined,
     samples: 3,
     seed: 1,
     json: false,
@@ -102,6 +103,26 @@ it('prints one JSON object', async () => {
     { name: 'rejected', parts: parts('no') },
   ];
   expect(samples).toEqual([{ at: 'pairs.json:1', tokens: 7, targets: 7, texts }]);
+});
+
+it('of a table with other columns, offers every form of row and says how to name columns', async () => {
+  writeFileSync(join(folder, 'foreign.csv'), 'v1,v2\nham,the cat\n');
+  const forms = [
+    '{chosen, rejected}, {text, label}, {instruction, output}, {messages}, {conversations}, {prompt, completion}, {text}',
+  ];
+  await expect(printed('foreign.csv')).rejects.toThrow(
+    `foreign.csv:2: expected a row with one of ${forms}, received one with "v1", "v2". ` +
+      'If the row has them under other names, take these: --columns text=NAME,label=OTHER. If it is a table without a header row, name its columns: --columns label,text',
+  );
+  writeFileSync(join(folder, 'more.csv'), 'v1,v2,,\nham,the cat,,\nspam,the mat,1,\n');
+  expect(await printed('more.csv', { columns: ['label=v1', 'text=v2'] })).toContain('\nlabels: ham 1, spam 1\n');
+});
+
+it('reads a file in the given format, whatever its name says', async () => {
+  writeFileSync(join(folder, 'spam.txt'), 'ham\tthe "cat\nspam\tthe mat\n');
+  const text = await printed('spam.txt', { format: 'tsv', columns: ['label', 'text'] });
+  expect(text).toContain('the "cat → ham\n');
+  await expect(printed('spam.txt')).rejects.toThrow(/^inspect: spam\.txt is text, not rows.* set --format=jsonl/);
 });
 
 it('refuses a wrong row with its place, and a tokenizer that does not exist', async () => {

@@ -133,7 +133,12 @@ describe('texts', () => {
     }
     await expect(model.classify([''])).rejects.toThrow('the text is empty');
     await expect(model.classify(['a', 'b'.repeat(25)])).rejects.toThrow(
-      'text 2 has 25 tokens, but the model reads at most 24',
+      "text 2 has 25 tokens, but the model reads at most 24: shorten it, or set tooLong: 'truncate' to classify its beginning",
+    );
+    const [long, start] = await model.classify([`${'b'.repeat(24)}aaa`, 'b'.repeat(24)], { tooLong: 'truncate' });
+    expect(long).toEqual(start);
+    await expect(model.classify(['a'], { tooLong: 'drop' as never })).rejects.toThrow(
+      'tooLong: expected error or truncate, received "drop"',
     );
     await expect(model.generate('a').next()).rejects.toThrow('classifies texts (ham, spam, other)');
     await expect(model.evaluate('some text')).rejects.toThrow('classifies texts');

@@ -71,6 +71,33 @@ describe('rows with the lines where they begin', () => {
   });
 });
 
+describe('columns that are chosen', () => {
+  const chosen = ['label=v1', 'text = v2'];
+  const row = { label: 'ham', text: 'hi' };
+
+  it.each([
+    ['of a table, whatever the others are called', 'chosen.csv', 'v1,v2,,\nham,hi,,\n', 2],
+    ['of JSON lines', 'chosen.jsonl', '{"v2":"hi","idx":3,"v1":"ham"}\n', 1],
+    ['where rows have their names already', 'named.tsv', 'text\tlabel\nhi\tham\n', 2],
+  ])('%s', async (_, name, content, line) => {
+    expect(await rowsOf(name, content, chosen)).toEqual([{ row, at: `${name}:${line}` }]);
+  });
+
+  it.each([
+    ['v1,v2\nham,hi\n', ['label=v1', 'text'], /^data\.columns: expected KEY=COLUMN .*, received text$/],
+    ['v1,v2\nham,hi\n', ['label=v1', 'label=v2'], 'data.columns: two columns for label: remove one'],
+    [
+      'v1,v2\nham,hi\n',
+      ['label=v1', 'text=v3'],
+      /^wrong\.csv:2: expected a column v3 \(data\.columns\), .* "v1", "v2"$/,
+    ],
+    ['v1,v2,v2\nham,hi,ho\n', chosen, /^wrong\.csv:1: two columns have the name v2\./],
+    ['a,\nham,hi\n', [], /found an empty one\. .*otherwise choose columns with it, such as text=NAME$/],
+  ])('%j with %j is refused', async (content, columns, message) => {
+    await expect(rowsOf('wrong.csv', content, columns)).rejects.toThrow(message);
+  });
+});
+
 describe('tables', () => {
   it('without a header get the names of data.columns, and their first row counts', async () => {
     expect(await rowsOf('plain.tsv', 'ham\thi\nspam\twin\n', ['label', 'text'])).toEqual([

@@ -66,13 +66,21 @@ it.each<[string, string, string, string]>([
   ['a.7z', '377abcaf271c', 'a 7z archive', '7z x a.7z -oa'],
   ['a.rar', '526172211a0701', 'a rar archive', 'unrar x a.rar a/'],
   ['a.pdf', '255044462d312e37', 'a PDF file', 'pdftotext a.pdf a.txt'],
-  ['a.csv', 'fffe6100', 'text in UTF-16', 'iconv -f UTF-16 -t UTF-8 a.csv > a.utf8.txt'],
+  ['a.csv', 'fffe6100', 'text in UTF-16', 'iconv -f UTF-16 -t UTF-8 a.csv > a.utf8.csv'],
+  ['a', 'feff0061', 'text in UTF-16', 'iconv -f UTF-16 -t UTF-8 a > a.utf8.txt'],
   ['a.tar', `${'00'.repeat(257)}7573746172`, 'a tar archive', 'mkdir a && tar xf a.tar -C a'],
 ])('refuses %s, and names the command that makes text of it', (name, hex, what, command) => {
   const bytes = Buffer.from(hex, 'hex');
   const read = () => recognise({ name, stored: bytes, head: bytes, isAll: true });
   expect(read).toThrow(UserError);
   expect(read).toThrow(`${name}: expected text, found ${what}. Make text of it with \`${command}\``);
+});
+
+it('of a spreadsheet says how to save it', () => {
+  const bytes = Buffer.from('504b0304', 'hex');
+  expect(() => recognise({ name: 'a.xlsx', stored: bytes, head: bytes, isAll: true })).toThrow(
+    'a.xlsx: expected text, found a spreadsheet. Save it as CSV in UTF-8',
+  );
 });
 
 it('takes a word that begins as bzip2 does for a word', () => {
