@@ -3,6 +3,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { exitCodeOf, UserError } from '../src/base/errors.ts';
 import { errorText } from '../src/cli/output.ts';
+import { benchClassifyCommand } from './classify/command.ts';
 import { benchCurveCommand } from './curve/command.ts';
 import { benchEngineCommand } from './engine/command.ts';
 import { benchPictureCommand } from './picture/command.ts';
@@ -18,6 +19,7 @@ try {
     .command(benchEngineCommand)
     .command(benchTrainingCommand)
     .command(benchSeedsCommand)
+    .command(benchClassifyCommand)
     .command(benchCurveCommand)
     .command(benchTokenizerCommand)
     .command(benchProtocolCommand)

@@ -8,6 +8,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, vi } from 'vitest';
+import { type LabelledText, naiveBayes } from '../../bench/classify/naiveBayes.ts';
 import { extendKey, type RandomKey, randomKey, randomUniform } from '../../src/base/counterRandom.ts';
 import { packageRoot } from '../../src/base/packageRoot.ts';
 import type { ConfigInput } from '../../src/config/configTypes.ts';
@@ -229,8 +230,6 @@ describe('spam among text messages', () => {
       byText.set(line.slice(line.indexOf('\t')), line);
     return [...byText.values()];
   };
-  const isSpam = (line: string): boolean => line.startsWith('spam\t');
-
   const config = (seed: number): ConfigInput => ({
     model: { bias: false, dropout: 0.2, nLayer: 2, nHead: 4, nEmbd: 64, blockSize: 128 },
     data: { tokenizer: 'bpe:1000', columns: ['label', 'text'] },
@@ -252,42 +251,17 @@ describe('spam among text messages', () => {
     const { accuracy, rows: count } = (await evaluateRows(loaded, rows)) as ClassesEvaluation;
     await loaded.engine.dispose();
     expect(count).toBe(heldOut);
-    const bayes = naiveBayes(rest);
-    const baseline = test.filter((line) => bayes(line) === isSpam(line)).length / heldOut;
+    const bayes = naiveBayes(rest.map(rowOf));
+    const baseline = test.map(rowOf).filter(({ text, label }) => bayes(text) === label).length / heldOut;
     note(
       `${name}: ${percent(accuracy)} of ${heldOut} right; naive Bayes ${percent(baseline)}, from ${rest.length} rows`,
     );
     return accuracy;
   }
 
-  /** Multinomial, over words in lower case, with one added to each count. */
-  function naiveBayes(lines: readonly string[]): (line: string) => boolean {
-    const wordsOf = (line: string) =>
-      line
-        .slice(line.indexOf('\t'))
-        .toLowerCase()
-        .match(/[\p{L}\p{N}]+/gu) ?? [];
-    /** Per word, its number in ham and in spam. */
-    const counts = new Map<string, [number, number]>();
-    const [words, rows] = [
-      [0, 0],
-      [0, 0],
-    ];
-    for (const line of lines) {
-      const kind = Number(isSpam(line));
-      rows[kind]!++;
-      for (const word of wordsOf(line)) {
-        const count = counts.get(word) ?? [0, 0];
-        count[kind]!++;
-        words[kind]!++;
-        counts.set(word, count);
-      }
-    }
-    const evidence = (word: string) => {
-      const [ham, spam] = counts.get(word) ?? [0, 0];
-      return Math.log((spam + 1) / (words[1]! + counts.size)) - Math.log((ham + 1) / (words[0]! + counts.size));
-    };
-    return (line) => wordsOf(line).reduce((sum, word) => sum + evidence(word), Math.log(rows[1]! / rows[0]!)) > 0;
+  function rowOf(line: string): LabelledText {
+    const tab = line.indexOf('\t');
+    return { label: line.slice(0, tab), text: line.slice(tab) };
   }
 
   nightlyIt('a classifier from random weights, on 1,000 unseen messages, with three seeds', async (context) => {
