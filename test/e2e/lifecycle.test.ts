@@ -12,7 +12,7 @@ const files = ['checkpoints', 'config.yaml', 'events.jsonl', 'join.key', 'journa
 const long = [...tiny, 'train.maxSteps=100000'];
 
 it('runs again and again, ends with code 0, and leaves no process, lock or temporary file', async () => {
-  const runs = isNightly ? 10 : 4;
+  const runs = isNightly ? 10 : 3;
   for (let i = 0; i < runs; i++) {
     const result = await launch(['--workers', '2', ...set(...tiny, 'train.maxSteps=5')], folder());
     expect(result).toMatchObject({ code: 0, stderr: '', orphans: [] });

@@ -6,6 +6,8 @@ import { beforeAll, expect, it } from 'vitest';
 import { launch, lossesOf, set, start, useFolder } from './launch.ts';
 
 const folder = useFolder();
+/** The runs that are not killed need no processes of their own, which take longer to start than to train. */
+const inOne = ['--single-process'];
 const model = ['model.nLayer=2', 'model.nHead=2', 'model.nEmbd=32', 'model.blockSize=64'];
 const steps = ['train.globalBatchSize=12', 'train.microBatchSize=4', 'train.logEverySteps=1', 'sample.maxTokens=0'];
 const dpo = [
@@ -40,12 +42,12 @@ beforeAll(async () => {
   const rows = pairs.map(({ prompt, chosen, rejected }, i) => ({ prompt, completion: i % 2 ? chosen : rejected }));
   await writeFile(join(folder(), 'rows.jsonl'), lines(rows));
   const sft = ['task.kind=sft', 'task.template=plain', 'data.examples=rows.jsonl', 'eval.everySteps=0'];
-  await run('--run-dir', 'base', '--workers', '1', ...set(...model, ...sft, ...steps, 'train.maxSteps=3'));
+  await run('--run-dir', 'base', ...inOne, '--workers', '1', ...set(...model, ...sft, ...steps, 'train.maxSteps=3'));
 });
 
 it('starts at log 2, records what it does to both answers, and survives kills to the bit', async () => {
   const start2 = ['--workers', '2', '--run-dir'];
-  const printed = await run(...start2, 'whole', ...set(...dpo));
+  const printed = await run(...inOne, ...start2, 'whole', ...set(...dpo));
   expect(printed).toContain('computing the reference log probabilities of 600 pairs');
   const lines = (await read('whole', 'metrics.jsonl'))
     .toString()
@@ -84,11 +86,11 @@ it('starts at log 2, records what it does to both answers, and survives kills to
   expect(await lossesOf(join(folder(), 'killed'))).toEqual(await lossesOf(join(folder(), 'whole')));
 
   // One worker has the same reference. If the file is lost, the checkpoint tells whether it is made again with the same numbers.
-  await run('--workers', '1', '--run-dir', 'one', ...set(...dpo, 'train.maxSteps=1', 'checkpoint.keep=9'));
+  await run(...inOne, '--workers', '1', '--run-dir', 'one', ...set(...dpo, 'train.maxSteps=1', 'checkpoint.keep=9'));
   const path = join(folder(), 'one', 'reference.safetensors');
   expect((await readFile(path)).equals(reference)).toBe(true);
   await rm(path);
-  expect(await run('--resume', 'one', ...set('train.maxSteps=2'))).toContain('computing the reference');
+  expect(await run(...inOne, '--resume', 'one', ...set('train.maxSteps=2'))).toContain('computing the reference');
   expect((await readFile(path)).equals(reference)).toBe(true);
 });
 

@@ -32,7 +32,7 @@ describe('launch prepare', () => {
       ['plain', content],
       ['gzip', (await run('gzip', ['-c', 'text.txt'], { cwd: folder(), encoding: 'buffer' })).stdout],
     ] as const) {
-      const args = ['prepare', '-', '--tokenizer', 'gpt2', '--out', `stdin-${name}`];
+      const args = ['prepare', '-', '--tokenizer', 'byte', '--out', `stdin-${name}`];
       const { status, stderr } = spawnSync(process.execPath, [join(packageRoot, 'dist/cli/main.js'), ...args], {
         cwd: folder(),
         input,
@@ -40,7 +40,7 @@ describe('launch prepare', () => {
       });
       expect({ status, stderr: withoutProgress(stderr) }).toEqual({ status: 0, stderr: '' });
     }
-    await launch(['prepare', 'text.txt', '--tokenizer', 'gpt2', '--out', 'from-file'], folder());
+    await launch(['prepare', 'text.txt', '--tokenizer', 'byte', '--out', 'from-file'], folder());
     const shard = (name: string) => readFile(join(folder(), name, 'tokens-00000.bin'));
     expect(await shard('stdin-plain')).toEqual(await shard('from-file'));
     expect(await shard('stdin-gzip')).toEqual(await shard('from-file'));
@@ -65,9 +65,9 @@ describe('launch prepare', () => {
       const overrides = set(...model, `data.shards=data/${data}`, `data.tokenizer=${tokenizer}`, 'train.maxSteps=3');
       const trained = await launch(['--workers', '1', '--run-dir', `on-${data}`, ...overrides], folder());
       expect(trained, trained.stderr).toMatchObject({ code: 0, orphans: [] });
-      const resumed = await launch(['--resume', `on-${data}`, ...set('train.maxSteps=5')], folder());
-      expect(resumed, resumed.stderr).toMatchObject({ code: 0 });
     }
+    const resumed = await launch(['--resume', 'on-again', ...set('train.maxSteps=5')], folder());
+    expect(resumed, resumed.stderr).toMatchObject({ code: 0 });
     const spoken = await launch(
       ['generate', '--checkpoint', 'on-pairs', '--prompt', 'Line', '--max-tokens', '5'],
       folder(),
@@ -164,20 +164,19 @@ describe('a run on prepared data', () => {
     const lines = Array.from({ length: 300 }, (_, i) => JSON.stringify({ text: `Document ${i}, naïve as ever.` }));
     await writeFile(join(folder(), 'many.jsonl'), lines.join('\n'));
     await launch(
-      ['prepare', 'many.jsonl', '--tokenizer', 'gpt2', '--val-documents', '0.2', '--out', 'data/many'],
+      ['prepare', 'many.jsonl', '--tokenizer', 'bpe:300', '--val-documents', '0.2', '--out', 'data/many'],
       folder(),
     );
     const manifest = JSON.parse(await readFile(join(folder(), 'data/many/manifest.json'), 'utf8'));
     const overrides = [
       'data.shards=data/many',
-      'data.tokenizer=gpt2',
+      'data.tokenizer=bpe:300',
       'train.maxSteps=2',
       'eval.everySteps=2',
       'eval.batches=0',
     ];
-    expect((await launch(['--workers', '2', '--run-dir', 'rm', ...set(...model, ...overrides)], folder())).code).toBe(
-      0,
-    );
+    const options = ['--single-process', '--workers', '2', '--run-dir', 'rm', ...set(...model, ...overrides)];
+    expect((await launch(options, folder())).code).toBe(0);
     const evaluate = async (split: string) =>
       JSON.parse((await launch(['eval', '--checkpoint', 'rm', '--json', '--split', split], folder())).stdout);
     const all = await evaluate('all');
@@ -194,7 +193,7 @@ describe('a run on prepared data', () => {
     const mixture = ['data.shards=[data/chars,data/more]', 'data.weights=[3,1]', 'data.sampler=shuffled'];
     const begin = (runDir: string, maxSteps: number) => {
       const overrides = options(...mixture, 'schedule.kind=constant', `train.maxSteps=${maxSteps}`);
-      return launch(['--workers', '2', '--run-dir', runDir, ...overrides], folder());
+      return launch(['--single-process', '--workers', '2', '--run-dir', runDir, ...overrides], folder());
     };
     expect(await begin('whole', 20)).toMatchObject({ code: 0, orphans: [] });
     expect(await begin('part', 10)).toMatchObject({ code: 0, orphans: [] });

@@ -17,11 +17,12 @@ const helps = [
 const helpOf = async (words: readonly string[]) => (await commandLine(words, '')).getHelp();
 
 describe('the help', () => {
-  it.each(helps)('of $command fits a screen', async ({ words }) => {
+  it.each(helps)('of $command fits a screen, and has an example', async ({ words }) => {
     const lines = (await helpOf(words)).split('\n');
     expect(lines.length).toBeGreaterThan(10);
     expect(lines.filter((line) => line.length > columnsMax)).toEqual([]);
     expect(lines.length).toBeLessThanOrEqual(linesMax);
+    expect(lines.slice(lines.indexOf('Examples:') + 1)[0]).toMatch(/^ {2}npx lockstep\b/);
   });
 
   it('of launch shows the commands and the first options, of launch train all options', async () => {
