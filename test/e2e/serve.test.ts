@@ -52,15 +52,18 @@ test('serve prints where it is, gives the text of generate, and ends in order on
   expect(`the ${texts.join('')}\n`).toBe(generated.stdout);
 });
 
-test('chat continues line after line of a pipe, and sees what went before', () => {
-  const { status, stdout, stderr } = launch(['chat', 'run', '--max-tokens', '5', '--greedy'], 'the cat\n\nsat\n');
+test('chat continues line after line of a pipe, and sees what went before, up to /clear', () => {
+  const input = 'the cat\n\nsat\n/clear\nthe cat\n\n';
+  const { status, stdout, stderr } = launch(['chat', 'run', '--max-tokens', '5', '--greedy'], input);
   expect(status, stderr).toBe(0);
-  expect(stdout).toMatch(/^.{5}\n.{5}\n.{5}\n$/);
+  expect(stdout).toMatch(/^(.{5}\n.{5}\n).{5}\n\1$/);
 });
 
 test('chat says which line it cannot continue, and continues with the next', () => {
-  const { status, stdout, stderr } = launch(['chat', 'run', '--max-tokens', '5', '--greedy'], '\u0416\nthe cat\n');
-  expect(stderr).toMatch(/warning: this line gets no answer: .*\u0416/);
+  // The second message has a line break, which the model does not know either.
+  const input = '\u0416\nthe\\\ncat\nthe cat\n';
+  const { status, stdout, stderr } = launch(['chat', 'run', '--max-tokens', '5', '--greedy'], input);
+  expect(stderr).toMatch(/warning: this line gets no answer: .*\u0416.*\nwarning: this line gets no answer: .*\\n/);
   expect(stdout).toMatch(/^.{5}\n$/);
   expect(status).toBe(2);
 });
