@@ -28,7 +28,7 @@ export interface ClassifyResult {
   readonly macroF1: number;
   /** The accuracy of naive Bayes on the same split. */
   readonly naiveBayes: number;
-  /** Of training. */
+  /** The time of training. */
   readonly seconds: number;
 }
 

