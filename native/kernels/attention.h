@@ -50,26 +50,31 @@ struct Carver {
 
 // One head of one sample. Gathered rows are `width` floats long and end with zeros; there are `rows` of them.
 struct Head {
-  Index sample, head, t, hs, c, width, rows;
+  Index sample, head, kvHead, t, hs, c, width, rows;
+  AttentionStrides strides;
   float scale;
   const DropoutArguments& dropout;
   const int32_t* starts;  // [T] or null: the first key that each query sees
 
   template <class Arguments>
   Head(const Arguments& p, Index task)
-      : sample(task / p.nHead),
-        head(task % p.nHead),
+      : sample(task / p.heads.nHead),
+        head(task % p.heads.nHead),
+        kvHead(head / p.heads.perKvHead()),
         t(p.t),
-        hs(p.c / p.nHead),
-        c(p.c),
+        hs(p.heads.hs),
+        c(p.heads.c()),
         width(roundUp(hs, W)),
         rows(roundUp(t, rowsUnit)),
+        strides(p.strides),
         scale(1.0f / __builtin_sqrtf(float(hs))),
         dropout(p.dropout),
         starts(p.starts == nullptr ? nullptr : p.starts + sample * p.t) {}
 
-  // The start of this head in a tensor whose rows have `parts` times C channels.
-  Index offset(Index parts) const { return sample * t * parts * c + head * hs; }
+  // The start of this head in the queries, in the keys and in the values, and in a tensor [B, T, C].
+  Index inQueries() const { return sample * t * strides.query + head * hs; }
+  Index inKeys() const { return sample * t * strides.key + kvHead * hs; }
+  Index inOut() const { return sample * t * c + head * hs; }
 
   // Whether rows of channels fill the wide tile.
   bool wide() const { return width % Wide::columns == 0; }
@@ -95,21 +100,47 @@ struct Head {
 };
 
 // body(head, scratch, task, hasNext) for every head of every sample, one after another on each thread, the next being task + 1 if
-// there is one. False if there is no memory.
+// there is one. Groups of `together` heads stay on one thread. False if there is no memory.
 template <class Scratch, class Arguments, class Body>
-bool forHeads(ThreadPool& pool, const Arguments& p, Body body) {
+bool forHeads(ThreadPool& pool, const Arguments& p, Index together, Body body) {
   Carver size = {nullptr};
   Scratch(size, Head(p, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
-  parallelRanges(pool, p.b * p.nHead, 1, 1, [&](Index begin, Index end, int thread) {
-    for (Index task = begin; task < end; task++) {
+  parallelRanges(pool, p.b * p.heads.nHead / together, 1, 1, [&](Index begin, Index end, int thread) {
+    for (Index task = begin * together; task < end * together; task++) {
       const Head head(p, task);
       Carver carver = {memory + thread * size.used};
-      body(head, Scratch(carver, head), task, task + 1 < end);
+      body(head, Scratch(carver, head), task, task + 1 < end * together);
     }
   });
   return true;
+}
+
+// The start of a head's rows in the tensors.
+template <class Float>
+struct HeadRows {
+  Float *query, *key, *value;
+
+  static HeadRows of(const Head& head, const FloatArray& query, const FloatArray& key, const FloatArray& value) {
+    return {static_cast<Float*>(query.data) + head.inQueries(), static_cast<Float*>(key.data) + head.inKeys(),
+            static_cast<Float*>(value.data) + head.inKeys()};
+  }
+
+  template <class Arguments>
+  static HeadRows of(const Arguments& p, Index task) { return of(Head(p, task), p.query, p.key, p.value); }
+  // Those of the next head to prefetch; null after the last.
+  template <class Arguments>
+  static HeadRows next(const Arguments& p, Index task, bool hasNext) { return hasNext ? of(p, task + 1) : HeadRows{}; }
+};
+
+// Prefetches `rows` rows of a head from row i0 on; nothing if there is no head.
+template <class Float>
+inline void fetchHead(Prefetcher& prefetcher, const HeadRows<Float>& from, const Head& head, Index i0, Index rows) {
+  if (from.query == nullptr) return;
+  const Index bytes = head.hs * Index(sizeof(Float)), query = head.strides.query, key = head.strides.key;
+  prefetcher.add(from.query + i0 * query, query * Index(sizeof(Float)), rows, bytes);
+  for (const Float* part : {from.key, from.value}) prefetcher.add(part + i0 * key, key * Index(sizeof(Float)), rows, bytes);
 }
 
 inline Vec where(VecI condition, Vec a, Vec b) { return condition ? a : b; }
@@ -138,7 +169,7 @@ struct DenominatorLogs {
   // Those of head `task` in a tensor [2, B, NH, T].
   template <class Arguments>
   static DenominatorLogs of(Float* lse, const Arguments& p, Index task) {
-    return {lse + task * p.t, lse + (p.b * p.nHead + task) * p.t};
+    return {lse + task * p.t, lse + (p.b * p.heads.nHead + task) * p.t};
   }
 
   void store(Index i, const DenominatorLog& log, int count) const {
@@ -240,6 +271,7 @@ inline void multiplyRows(const float* a, Index lda, const float* b, Index ldb, I
 // A block of queries against a block of keys. Products and weights have a row of blockQueries for each key.
 struct Block {
   Index i0, queries, first, j0, keys;  // `first`: of all keys that the queries meet
+  bool addsToKeys;                     // whether another head added to the sums of the keys before
   const Head& head;
   Prefetcher& prefetcher;
 
@@ -270,7 +302,7 @@ struct Block {
   }
 
   // sums[j0 + j] = or += Σ over the queries that may see key j of weights[j][q] · rows[q]. The first block of queries that sees a key
-  // assigns.
+  // assigns, unless it adds to the sums of another head.
   void sumOverQueries(const float* weights, const float* rows, float* sums) const {
     if (head.wide()) sumOverQueriesWith<Wide>(weights, rows, sums);
     else sumOverQueriesWith<Narrow>(weights, rows, sums);
@@ -306,7 +338,8 @@ struct Block {
       prefetcher.step();
       if (q >= end) continue;
       multiplyRows<Lies::inRows, Shape::rows, Shape::vectors>(weights + j * blockQueries + q, blockQueries, rows + q * width, width,
-                                                              end - q, sums + (j0 + j) * width, width, width, j0 + j < i0);
+                                                              end - q, sums + (j0 + j) * width, width, width,
+                                                              addsToKeys || j0 + j < i0);
     }
   }
 };

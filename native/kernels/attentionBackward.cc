@@ -27,26 +27,29 @@ struct Scratch {
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
-  const float *query, *nextQuery, *dout, *out;
+  bool addsToKeys, endsKeys;  // whether it is not the first of the heads that share keys, and whether it is the last
+  HeadRows<const float> from, next;
+  const float *dout, *out;
   DenominatorLogs<const float> lse;
-  float* dquery;
+  HeadRows<float> to;
 
   void run() const {
-    const Index c = head.c, stride = 3 * c;
-    gatherRows(query + c, stride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(query + 2 * c, stride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    if (!addsToKeys) {
+      gatherRows(from.key, head.strides.key, head.t, head.rows, head.hs, scratch.keyRows, head.width);
+      gatherRows(from.value, head.strides.key, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    }
     for (Index i0 = 0; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
+    const Index queries = head.queriesFrom(i0), stride = head.strides.query;
     const Index keysMost = i0 + queries;
-    const bool last = keysMost == head.t;
+    const bool last = endsKeys && keysMost == head.t;
     const Index firstKey = head.firstKey(i0, rowsUnit);
     Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     gatherQueries(i0, queries);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
-      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), addsToKeys, head, prefetcher};
       if (last) fetchKeyGradients(prefetcher, j0, block.keys);
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       block.multiplyQueries(scratch.doutColumns, scratch.valueRows, scratch.dscores);
@@ -57,12 +60,12 @@ struct HeadBackward {
       if (last) scatterKeyGradients(j0, block.keys);
     }
     if (last) scatterKeyGradients(0, firstKey);
-    scatterRows(scratch.dquery, head.width, queries, head.hs, head.scale, dquery + i0 * stride, stride);
+    scatterRows(scratch.dquery, head.width, queries, head.hs, head.scale, to.query + i0 * stride, stride);
   }
 
   void gatherQueries(Index i0, Index queries) const {
     const Index hs = head.hs, c = head.c, width = head.width;
-    gatherRows(query + i0 * 3 * c, 3 * c, queries, blockQueries, hs, scratch.queryRows, width);
+    gatherRows(from.query + i0 * head.strides.query, head.strides.query, queries, blockQueries, hs, scratch.queryRows, width);
     gatherRows(dout + i0 * c, c, queries, blockQueries, hs, scratch.doutRows, width);
     transposeRows(scratch.queryRows, width, queries, hs, head.scale * log2e, scratch.queryColumns);
     transposeRows(scratch.doutRows, width, queries, hs, 1, scratch.doutColumns);
@@ -109,57 +112,52 @@ struct HeadBackward {
   }
 
   void scatterKeyGradients(Index j0, Index keys) const {
-    const Index c = head.c, stride = 3 * c, from = j0 * head.width;
-    float* to = dquery + j0 * stride;
-    scatterRows(scratch.dkey + from, head.width, keys, head.hs, head.scale, to + c, stride);
-    scatterRows(scratch.dvalue + from, head.width, keys, head.hs, head.dropoutScale(), to + 2 * c, stride);
+    const Index stride = head.strides.key, sums = j0 * head.width;
+    scatterRows(scratch.dkey + sums, head.width, keys, head.hs, head.scale, to.key + j0 * stride, stride);
+    scatterRows(scratch.dvalue + sums, head.width, keys, head.hs, head.dropoutScale(), to.value + j0 * stride, stride);
   }
 
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(float);
-    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
-    const Index nextQueries = smaller(queries, head.t - next);
+    const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
+    const Index nextQueries = smaller(queries, head.t - end);
     Prefetcher prefetcher;
-    if (nextQuery != nullptr) {
-      const float* row = nextQuery + i0 * stride;
-      for (const float* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
-    }
-    prefetcher.add(query + next * stride, stride * size, nextQueries, bytes);
-    prefetcher.add(dout + next * c, c * size, nextQueries, bytes);
-    prefetcher.add(out + next * c, c * size, nextQueries, bytes);
-    prefetcher.add(dquery + i0 * stride, stride * size, queries, bytes, true);
-    prefetcher.spread(4 * (next - firstKey) / Narrow::rows);
+    fetchHead(prefetcher, next, head, i0, queries);
+    prefetcher.add(from.query + end * stride, stride * size, nextQueries, bytes);
+    prefetcher.add(dout + end * c, c * size, nextQueries, bytes);
+    prefetcher.add(out + end * c, c * size, nextQueries, bytes);
+    prefetcher.add(to.query + i0 * stride, stride * size, queries, bytes, true);
+    prefetcher.spread(4 * (end - firstKey) / Narrow::rows);
     return prefetcher;
   }
 
   void fetchKeyGradients(Prefetcher& prefetcher, Index j0, Index keys) const {
     constexpr Index size = sizeof(float);
-    const Index stride = 3 * head.c;
-    float* to = dquery + j0 * stride;
-    prefetcher.add(to + head.c, stride * size, keys, head.hs * size, true);
-    prefetcher.add(to + 2 * head.c, stride * size, keys, head.hs * size, true);
+    const Index stride = head.strides.key;
+    for (float* part : {to.key, to.value}) prefetcher.add(part + j0 * stride, stride * size, keys, head.hs * size, true);
   }
 };
 
 }  // namespace
 
 bool attentionBackward(ThreadPool& pool, const AttentionBackwardArguments& p) {
-  if (p.qkv.bfloat16) return attentionBackwardBf16(pool, p);
-  const auto* qkv = static_cast<const float*>(p.qkv.data);
+  if (p.query.bfloat16) return attentionBackwardBf16(pool, p);
+  using Rows = HeadRows<const float>;
   const auto* dout = static_cast<const float*>(p.dout.data);
   const auto* out = static_cast<const float*>(p.out.data);
-  auto* dqkv = static_cast<float*>(p.dqkv.data);
-  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
-    const float* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
+  const Index together = p.heads.perKvHead();
+  return forHeads<Scratch>(pool, p, together, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     HeadBackward{head,
                  scratch,
-                 qkv + head.offset(3),
-                 nextQuery,
-                 dout + head.offset(1),
-                 out + head.offset(1),
+                 task % together > 0,
+                 (task + 1) % together == 0,
+                 Rows::of(p, task),
+                 Rows::next(p, task, hasNext),
+                 dout + head.inOut(),
+                 out + head.inOut(),
                  DenominatorLogs<const float>::of(p.lse, p, task),
-                 dqkv + head.offset(3)}
+                 HeadRows<float>::of(head, p.dquery, p.dkey, p.dvalue)}
         .run();
   });
 }

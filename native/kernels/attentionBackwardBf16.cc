@@ -58,24 +58,27 @@ void packQueryPairs(const uint16_t* from, Index stride, Index queries, Index siz
 struct HeadBackward {
   const Head& head;
   const Scratch& scratch;
+  bool addsToKeys, endsKeys;  // whether it is not the first of the heads that share keys, and whether it is the last
   Bf16BlockFunction multiply;
-  const uint16_t *query, *nextQuery, *dout, *out;
+  HeadRows<const uint16_t> from, next;
+  const uint16_t *dout, *out;
   DenominatorLogs<const float> lse;
-  uint16_t* dquery;
+  HeadRows<uint16_t> to;
 
   Index channels() const { return blocksOf(head.hs); }
 
   void run() const {
-    const Index c = head.c, stride = 3 * c;
-    packRowsOf(query + c, stride, head.t, head.hs, scratch.keyRows);
-    packRowsOf(query + 2 * c, stride, head.t, head.hs, scratch.valueRows);
-    packRowsTransposed(query + c, stride, head.t, head.hs, scratch.keyColumns);
+    if (!addsToKeys) {
+      packRowsOf(from.key, head.strides.key, head.t, head.hs, scratch.keyRows);
+      packRowsOf(from.value, head.strides.key, head.t, head.hs, scratch.valueRows);
+      packRowsTransposed(from.key, head.strides.key, head.t, head.hs, scratch.keyColumns);
+    }
     for (Index i0 = 0; i0 < head.t; i0 += queriesMost) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
     const Index queries = smaller(queriesMost, head.t - i0), keysMost = roundUp(i0 + queries, side);
-    const bool last = i0 + queries == head.t;
+    const bool last = endsKeys && i0 + queries == head.t;
     const Index firstKey = head.firstKey(i0, side);
     Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     packQueries(i0, queries);
@@ -98,16 +101,17 @@ struct HeadBackward {
     for (Index q = 0; q < side; q++) scratch.factors[q] = head.scale;
     for (Index q = 0; q < queries; q += side) {
       scatterTransposed(scratch.dquery + q / side * channels() * blockFloats, scratch.factors, smaller(side, queries - q), head.hs,
-                        dquery + (i0 + q) * 3 * head.c, 3 * head.c);
+                        to.query + (i0 + q) * head.strides.query, head.strides.query);
     }
   }
 
   void packQueries(Index i0, Index queries) const {
     const Index hs = head.hs, c = head.c;
-    const uint16_t *queryRows = query + i0 * 3 * c, *doutRows = dout + i0 * c;
-    packColumnsOf(queryRows, 3 * c, queries, hs, scratch.queryColumns);
+    const Index stride = head.strides.query;
+    const uint16_t *queryRows = from.query + i0 * stride, *doutRows = dout + i0 * c;
+    packColumnsOf(queryRows, stride, queries, hs, scratch.queryColumns);
     packColumnsOf(doutRows, c, queries, hs, scratch.doutColumns);
-    packQueryPairs(queryRows, 3 * c, queries, hs, scratch.queryPairs);
+    packQueryPairs(queryRows, stride, queries, hs, scratch.queryPairs);
     packQueryPairs(doutRows, c, queries, hs, scratch.doutPairs);
     for (Index q = 0; q < queriesMost; q++) {
       Vec sum = {};
@@ -191,11 +195,12 @@ struct HeadBackward {
     }
   }
 
-  // dkey and dvalue of 32 keys from j0 + j on = or += Σ over the panels that see them. The first block of queries that sees a key assigns.
+  // dkey and dvalue of 32 keys from j0 + j on = or += Σ over the panels that see them. The first block of queries that sees a key assigns,
+  // unless it adds to the sums of another head.
   void sumOverQueries(Index i0, Index queries, Index j0, Index j) const {
     const Index panel = larger(0, (j0 + j - i0) / side), from = panel * side;
     const int steps = int(blocksOf(queries) - panel);
-    const bool accumulate = j0 + j < i0;
+    const bool accumulate = addsToKeys || j0 + j < i0;
     for (Index x = 0; x < channels(); x++) {
       const Index sums = ((j0 + j) / side * channels() + x) * blockFloats;
       const Index columns = (x * panels + panel) * blockFloats, row = j * queriesMost + from;
@@ -205,15 +210,13 @@ struct HeadBackward {
   }
 
   void scatterKeyGradients(Index j0, Index keys) const {
-    const Index c = head.c;
     for (Index j = j0; j < j0 + keys; j++) {
-      const Index sums = j / side * channels() * blockFloats + j % side * side;
-      uint16_t* to = dquery + j * 3 * c + c;
+      const Index sums = j / side * channels() * blockFloats + j % side * side, row = j * head.strides.key;
       for (Index x0 = 0; x0 < head.hs; x0 += side) {
         forVectors(smaller(side, head.hs - x0), [&](Index x, int count) {
           const Index at = sums + x0 * side + x;
-          storeAny(to + x0 + x, load(scratch.dkey + at) * splat(head.scale), count);
-          storeAny(to + c + x0 + x, load(scratch.dvalue + at) * splat(head.dropoutScale()), count);
+          storeAny(to.key + row + x0 + x, load(scratch.dkey + at) * splat(head.scale), count);
+          storeAny(to.value + row + x0 + x, load(scratch.dvalue + at) * splat(head.dropoutScale()), count);
         });
       }
     }
@@ -222,20 +225,18 @@ struct HeadBackward {
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(uint16_t);
-    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
-    const Index nextQueries = smaller(queries, head.t - next);
+    const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
+    const Index nextQueries = smaller(queries, head.t - end);
     Prefetcher prefetcher;
-    if (nextQuery != nullptr) {
-      const uint16_t* row = nextQuery + i0 * stride;
-      for (const uint16_t* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
+    fetchHead(prefetcher, next, head, i0, queries);
+    prefetcher.add(from.query + end * stride, stride * size, nextQueries, bytes);
+    prefetcher.add(dout + end * c, c * size, nextQueries, bytes);
+    prefetcher.add(out + end * c, c * size, nextQueries, bytes);
+    prefetcher.add(to.query + i0 * stride, stride * size, queries, bytes, true);
+    for (uint16_t* part : {to.key, to.value}) {
+      prefetcher.add(part + i0 * head.strides.key, head.strides.key * size, queries, bytes, true);
     }
-    prefetcher.add(query + next * stride, stride * size, nextQueries, bytes);
-    prefetcher.add(dout + next * c, c * size, nextQueries, bytes);
-    prefetcher.add(out + next * c, c * size, nextQueries, bytes);
-    for (uint16_t* part = dquery + i0 * stride; part < dquery + i0 * stride + stride; part += c) {
-      prefetcher.add(part, stride * size, queries, bytes, true);
-    }
-    prefetcher.spread(panels * blocksOf(next - firstKey));
+    prefetcher.spread(panels * blocksOf(end - firstKey));
     return prefetcher;
   }
 };
@@ -243,23 +244,24 @@ struct HeadBackward {
 }  // namespace
 
 bool attentionBackwardBf16(ThreadPool& pool, const AttentionBackwardArguments& p) {
-  const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
+  using Rows = HeadRows<const uint16_t>;
   const auto* dout = static_cast<const uint16_t*>(p.dout.data);
   const auto* out = static_cast<const uint16_t*>(p.out.data);
-  auto* dqkv = static_cast<uint16_t*>(p.dqkv.data);
   const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
-  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
+  const Index together = p.heads.perKvHead();
+  return forHeads<Scratch>(pool, p, together, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
-    const uint16_t* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
     HeadBackward{head,
                  scratch,
+                 task % together > 0,
+                 (task + 1) % together == 0,
                  multiply,
-                 qkv + head.offset(3),
-                 nextQuery,
-                 dout + head.offset(1),
-                 out + head.offset(1),
+                 Rows::of(p, task),
+                 Rows::next(p, task, hasNext),
+                 dout + head.inOut(),
+                 out + head.inOut(),
                  DenominatorLogs<const float>::of(p.lse, p, task),
-                 dqkv + head.offset(3)}
+                 HeadRows<uint16_t>::of(head, p.dquery, p.dkey, p.dvalue)}
         .run();
   });
 }

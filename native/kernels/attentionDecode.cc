@@ -1,6 +1,6 @@
 // Attention of the newest tokens of sequences to their keys and values, including their own.
 //
-// Positions are divided into blocks whose length depends only on C. Each block is a task, which computes a maximum, a sum of weights and
+// Positions are divided into blocks whose length depends only on the width of keys. Each block is a task, which computes a maximum, a sum of weights and
 // a weighted sum of values for every head. These are merged in order. So keys and values are read from memory row after row, and
 // a long sequence or several short ones keep every thread busy. The bits of a sequence do not depend on the others.
 #include "attentionDecode.h"
@@ -23,11 +23,12 @@ constexpr Index fetchAhead = 1536;
 // One query of all heads.
 struct Query {
   const float* query;  // [C]
-  const float* keys;   // [length, C]
+  const float* keys;   // [length, NKV HS]
   const float* values;
-  Index c, nHead, hs, length;
+  Index length;
+  AttentionHeads heads;
 
-  Index blockPositions() const { return roundUp(blockNumbers / c + 1, W); }
+  Index blockPositions() const { return roundUp(blockNumbers / heads.kvWidth() + 1, W); }
   Index blocks() const { return ceilDiv(length, blockPositions()); }
 };
 
@@ -38,9 +39,10 @@ struct Part {
   float* values;   // [C]
   float* weights;  // [NH, blockPositions]
 
-  static Index size(const Query& q) { return roundUp(2 * q.nHead + q.c, W) + q.nHead * q.blockPositions(); }
+  static Index results(const AttentionHeads& heads) { return roundUp(2 * heads.nHead + heads.c(), W); }
+  static Index size(const Query& q) { return results(q.heads) + q.heads.nHead * q.blockPositions(); }
   Part(const Query& q, float* memory)
-      : maximum(memory), sum(memory + q.nHead), values(sum + q.nHead), weights(memory + roundUp(2 * q.nHead + q.c, W)) {}
+      : maximum(memory), sum(memory + q.heads.nHead), values(sum + q.heads.nHead), weights(memory + results(q.heads)) {}
 };
 
 // query · key of one head.
@@ -77,20 +79,22 @@ inline void addValue(float weight, const float* value, Index hs, float* sums) {
 }
 
 void attendToBlock(const Query& q, Index first, Index positions, const Part& part) {
-  const float scale = 1.0f / __builtin_sqrtf(float(q.hs));
+  const AttentionHeads& heads = q.heads;
+  const Index nHead = heads.nHead, hs = heads.hs, together = heads.perKvHead();
+  const float scale = 1.0f / __builtin_sqrtf(float(hs));
   const Index stride = q.blockPositions();
   for (Index j = 0; j < positions; j++) {
-    const float* key = q.keys + (first + j) * q.c;
-    for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
-      part.weights[h * stride + j] = score(q.query + x, key + x, q.hs) * scale;
+    const float* key = q.keys + (first + j) * heads.kvWidth();
+    for (Index h = 0; h < nHead; key += hs) {
+      for (const Index end = h + together; h < end; h++) part.weights[h * stride + j] = score(q.query + h * hs, key, hs) * scale;
     }
   }
-  for (Index h = 0; h < q.nHead; h++) part.sum[h] = weigh(part.weights + h * stride, positions, part.maximum[h]);
-  __builtin_memset(part.values, 0, size_t(q.c) * sizeof(float));
+  for (Index h = 0; h < nHead; h++) part.sum[h] = weigh(part.weights + h * stride, positions, part.maximum[h]);
+  __builtin_memset(part.values, 0, size_t(heads.c()) * sizeof(float));
   for (Index j = 0; j < positions; j++) {
-    const float* value = q.values + (first + j) * q.c;
-    for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
-      addValue(part.weights[h * stride + j], value + x, q.hs, part.values + x);
+    const float* value = q.values + (first + j) * heads.kvWidth();
+    for (Index h = 0; h < nHead; value += hs) {
+      for (const Index end = h + together; h < end; h++) addValue(part.weights[h * stride + j], value, hs, part.values + h * hs);
     }
   }
 }
@@ -98,7 +102,8 @@ void attendToBlock(const Query& q, Index first, Index positions, const Part& par
 void merge(const Query& q, float* memory, float* out) {
   const Index blocks = q.blocks();
   const auto partOf = [&](Index block) { return Part(q, memory + block * Part::size(q)); };
-  for (Index h = 0, x = 0; h < q.nHead; h++, x += q.hs) {
+  const Index hs = q.heads.hs;
+  for (Index h = 0, x = 0; h < q.heads.nHead; h++, x += hs) {
     float maximum = -__builtin_inff();
     for (Index block = 0; block < blocks; block++) {
       const float other = partOf(block).maximum[h];
@@ -109,13 +114,13 @@ void merge(const Query& q, float* memory, float* out) {
       const Part part = partOf(block);
       const float factor = exp(splat(part.maximum[h] - maximum))[0];
       total += factor * part.sum[h];
-      forVectors(q.hs, [&](Index i, int count) {
+      forVectors(hs, [&](Index i, int count) {
         const Vec before = block == 0 ? Vec{} : loadAny(out + x + i, count);
         storeAny(out + x + i, fma(splat(factor), loadAny(part.values + x + i, count), before), count);
       });
     }
     const Vec factor = splat(1.0f / total);
-    forVectors(q.hs, [&](Index i, int count) { storeAny(out + x + i, loadAny(out + x + i, count) * factor, count); });
+    forVectors(hs, [&](Index i, int count) { storeAny(out + x + i, loadAny(out + x + i, count) * factor, count); });
   }
 }
 
@@ -126,7 +131,7 @@ struct Queries {
   Index count() const { return p.b * p.t; }
   Query operator[](Index i) const {
     const CachedKeys& cache = p.sequences[i / p.t];
-    return {p.qkv + 3 * i * p.c, cache.keys, cache.values, p.c, p.nHead, p.c / p.nHead, cache.position + i % p.t + 1};
+    return {p.qkv + i * p.heads.qkvWidth(), cache.keys, cache.values, cache.position + i % p.t + 1, p.heads};
   }
   Index blocks() const {
     Index sum = 0;
@@ -148,7 +153,7 @@ bool attend(ThreadPool& pool, const Queries& queries, float* out) {
   });
   for (Index i = 0; i < queries.count(); i++) {
     const Query q = queries[i];
-    merge(q, memory, out + i * q.c);
+    merge(q, memory, out + i * q.heads.c());
     memory += q.blocks() * partSize;
   }
   return true;
@@ -157,12 +162,13 @@ bool attend(ThreadPool& pool, const Queries& queries, float* out) {
 }  // namespace
 
 bool attentionDecode(ThreadPool& pool, const AttentionDecodeArguments& p) {
+  const Index width = p.heads.kvWidth();
   for (Index i = 0; i < p.b * p.t; i++) {
     const CachedKeys& cache = p.sequences[i / p.t];
-    const Index row = (cache.position + i % p.t) * p.c;
-    const float* key = p.qkv + (3 * i + 1) * p.c;
-    __builtin_memcpy(cache.keys + row, key, size_t(p.c) * sizeof(float));
-    __builtin_memcpy(cache.values + row, key + p.c, size_t(p.c) * sizeof(float));
+    const Index row = (cache.position + i % p.t) * width;
+    const float* key = p.qkv + i * p.heads.qkvWidth() + p.heads.c();
+    __builtin_memcpy(cache.keys + row, key, size_t(width) * sizeof(float));
+    __builtin_memcpy(cache.values + row, key + width, size_t(width) * sizeof(float));
   }
   if (p.t < tiledTokens) return attend(pool, {p}, p.out);
   for (Index sequence = 0; sequence < p.b; sequence++) {

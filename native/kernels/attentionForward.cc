@@ -69,27 +69,25 @@ Vec softmax(const Head& head, float* weights, Index i, Index j0, Index from, Ind
 struct HeadForward {
   const Head& head;
   const Scratch& scratch;
-  const float *key, *value;  // of token 0, rows of keyStride
-  Index keyStride;
-  Index first;  // token: the one where `query`, `out` and `lse` begin
-  const float *query, *nextQuery;
+  Index first;  // token: the one where the queries, `out` and `lse` begin; keys and values begin with token 0
+  HeadRows<const float> from, next;
   float* out;
   DenominatorLogs<float> lse;  // or null
 
   void run() const {
-    gatherRows(key, keyStride, head.t, head.rows, head.hs, scratch.keyRows, head.width);
-    gatherRows(value, keyStride, head.t, head.rows, head.hs, scratch.valueRows, head.width);
+    gatherRows(from.key, head.strides.key, head.t, head.rows, head.hs, scratch.keyRows, head.width);
+    gatherRows(from.value, head.strides.key, head.t, head.rows, head.hs, scratch.valueRows, head.width);
     for (Index i0 = first; i0 < head.t; i0 += head.queriesFrom(i0)) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = head.queriesFrom(i0), stride = 3 * head.c;
+    const Index queries = head.queriesFrom(i0), stride = head.strides.query;
     const Index keysMost = i0 + queries, firstKey = head.firstKey(i0, rowsUnit);
     Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     State states[blockQueries / W];
-    transposeRows(query + (i0 - first) * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
+    transposeRows(from.query + (i0 - first) * stride, stride, queries, head.hs, head.scale * log2e, scratch.queryColumns);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
-      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), head, prefetcher};
+      const Block block = {i0, queries, firstKey, j0, smaller(blockKeys, keysMost - j0), false, head, prefetcher};
       block.multiplyQueries(scratch.queryColumns, scratch.keyRows, scratch.weights);
       for (Index q = 0; q < queries; q += W) {
         const Vec correction = softmax(head, scratch.weights + q, i0 + q, j0, block.firstReadFrom(q), block.keysReadFrom(q), states[q / W]);
@@ -121,16 +119,13 @@ struct HeadForward {
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(float);
-    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
     const Index row = i0 - first;
     Prefetcher prefetcher;
-    if (nextQuery != nullptr) {
-      const float* from = nextQuery + row * stride;
-      for (const float* part : {from, from + c, from + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
-    }
-    prefetcher.add(query + (row + queries) * stride, stride * size, smaller(queries, head.t - next), bytes);
+    fetchHead(prefetcher, next, head, row, queries);
+    prefetcher.add(from.query + (row + queries) * stride, stride * size, smaller(queries, head.t - end), bytes);
     prefetcher.add(out + row * c, c * size, queries, bytes, true);
-    const Index keys = next - firstKey;
+    const Index keys = end - firstKey;
     prefetcher.spread(keys / Narrow::rows + ceilDiv(keys, blockKeys) * queries / Narrow::rows);
     return prefetcher;
   }
@@ -139,13 +134,11 @@ struct HeadForward {
 }  // namespace
 
 bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
-  if (p.qkv.bfloat16) return attentionForwardBf16(pool, p);
-  const auto* qkv = static_cast<const float*>(p.qkv.data);
+  if (p.query.bfloat16) return attentionForwardBf16(pool, p);
+  using Rows = HeadRows<const float>;
   auto* out = static_cast<float*>(p.out.data);
-  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
-    const float* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
-    const float* query = qkv + head.offset(3);
-    HeadForward{head, scratch, query + p.c, query + 2 * p.c, 3 * p.c, 0, query, nextQuery, out + head.offset(1),
+  return forHeads<Scratch>(pool, p, 1, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
+    HeadForward{head, scratch, 0, Rows::of(p, task), Rows::next(p, task, hasNext), out + head.inOut(),
                 DenominatorLogs<float>::of(p.lse, p, task)}
         .run();
   });
@@ -153,22 +146,23 @@ bool attentionForward(ThreadPool& pool, const AttentionForwardArguments& p) {
 
 bool attendInTiles(ThreadPool& pool, const AttentionDecodeArguments& p, Index sequence) {
   const CachedKeys& cache = p.sequences[sequence];
-  const float* qkv = p.qkv + sequence * p.t * 3 * p.c;
-  float* out = p.out + sequence * p.t * p.c;
+  const float* qkv = p.qkv + sequence * p.t * p.heads.qkvWidth();
+  float* out = p.out + sequence * p.t * p.heads.c();
   AttentionForwardArguments whole = {};
   whole.t = cache.position + p.t;
-  whole.c = p.c;
-  whole.nHead = p.nHead;
+  whole.heads = p.heads;
+  whole.strides = {p.heads.qkvWidth(), p.heads.kvWidth()};
   Carver size = {nullptr};
   Scratch(size, Head(whole, 0));
   float* memory = pool.scratch(size_t(size.used * pool.threads()));
   if (memory == nullptr) return false;
-  parallelTasks(pool, p.nHead, [&](Index task, int thread) {
+  parallelTasks(pool, p.heads.nHead, [&](Index task, int thread) {
     const Head head(whole, task);
     Carver carver = {memory + thread * size.used};
     const Scratch scratch(carver, head);
-    const Index x = head.offset(1);
-    HeadForward{head, scratch, cache.keys + x, cache.values + x, p.c, cache.position, qkv + x, nullptr, out + x, {}}.run();
+    const Index x = head.inKeys();
+    const HeadRows<const float> from = {qkv + head.inQueries(), cache.keys + x, cache.values + x};
+    HeadForward{head, scratch, cache.position, from, {}, out + head.inOut(), {}}.run();
   });
   return true;
 }

@@ -37,23 +37,22 @@ struct HeadForward {
   const Head& head;
   const Scratch& scratch;
   Bf16BlockFunction multiply;
-  const uint16_t *query, *nextQuery;
+  HeadRows<const uint16_t> from, next;
   uint16_t* out;
   DenominatorLogs<float> lse;
 
   void run() const {
-    const Index c = head.c, stride = 3 * c;
-    packRowsOf(query + c, stride, head.t, head.hs, scratch.keyRows);
-    packRowsTransposed(query + 2 * c, stride, head.t, head.hs, scratch.valueColumns);
+    packRowsOf(from.key, head.strides.key, head.t, head.hs, scratch.keyRows);
+    packRowsTransposed(from.value, head.strides.key, head.t, head.hs, scratch.valueColumns);
     for (Index i0 = 0; i0 < head.t; i0 += side) queriesFrom(i0);
   }
 
   void queriesFrom(Index i0) const {
-    const Index queries = smaller(side, head.t - i0), stride = 3 * head.c, channels = blocksOf(head.hs), keysMost = i0 + side;
+    const Index queries = smaller(side, head.t - i0), stride = head.strides.query, channels = blocksOf(head.hs), keysMost = i0 + side;
     const Index firstKey = head.firstKey(i0, side);
     Prefetcher prefetcher = fetchAhead(i0, queries, firstKey);
     State states[side / W];
-    packColumnsOf(query + i0 * stride, stride, queries, head.hs, scratch.queryColumns);
+    packColumnsOf(from.query + i0 * stride, stride, queries, head.hs, scratch.queryColumns);
     for (Index j0 = firstKey; j0 < keysMost; j0 += blockKeys) {
       const Index keys = smaller(blockKeys, keysMost - j0);
       for (Index j = 0; j < keys; j += side) {
@@ -120,15 +119,12 @@ struct HeadForward {
   // Prefetches the output of the block from i0 on, the input of the next block, and a share of the next head's input.
   Prefetcher fetchAhead(Index i0, Index queries, Index firstKey) const {
     constexpr Index size = sizeof(uint16_t);
-    const Index c = head.c, stride = 3 * c, bytes = head.hs * size, next = i0 + queries;
+    const Index c = head.c, stride = head.strides.query, bytes = head.hs * size, end = i0 + queries;
     Prefetcher prefetcher;
-    if (nextQuery != nullptr) {
-      const uint16_t* row = nextQuery + i0 * stride;
-      for (const uint16_t* part : {row, row + c, row + 2 * c}) prefetcher.add(part, stride * size, queries, bytes);
-    }
-    prefetcher.add(query + next * stride, stride * size, smaller(queries, head.t - next), bytes);
+    fetchHead(prefetcher, next, head, i0, queries);
+    prefetcher.add(from.query + end * stride, stride * size, smaller(queries, head.t - end), bytes);
     prefetcher.add(out + i0 * c, c * size, queries, bytes, true);
-    prefetcher.spread(blocksOf(next - firstKey));
+    prefetcher.spread(blocksOf(end - firstKey));
     return prefetcher;
   }
 };
@@ -136,14 +132,13 @@ struct HeadForward {
 }  // namespace
 
 bool attentionForwardBf16(ThreadPool& pool, const AttentionForwardArguments& p) {
-  const auto* qkv = static_cast<const uint16_t*>(p.qkv.data);
+  using Rows = HeadRows<const uint16_t>;
   auto* out = static_cast<uint16_t*>(p.out.data);
   const Bf16BlockFunction multiply = bf16BlockFunction(pool.bf16Unit());
-  return forHeads<Scratch>(pool, p, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
+  return forHeads<Scratch>(pool, p, 1, [&](const Head& head, const Scratch& scratch, Index task, bool hasNext) {
     const Bf16UnitInUse inUse(pool.bf16Unit());
-    const uint16_t* nextQuery = hasNext ? qkv + Head(p, task + 1).offset(3) : nullptr;
     const auto lse = DenominatorLogs<float>::of(p.lse, p, task);
-    HeadForward{head, scratch, multiply, qkv + head.offset(3), nextQuery, out + head.offset(1), lse}.run();
+    HeadForward{head, scratch, multiply, Rows::of(p, task), Rows::next(p, task, hasNext), out + head.inOut(), lse}.run();
   });
 }
 

@@ -24,6 +24,8 @@ struct DropoutArguments {
 struct FloatArray {
   void* data;
   bool bfloat16;
+
+  FloatArray from(Index element) const { return {static_cast<char*>(data) + element * (bfloat16 ? 2 : 4), bfloat16}; }
 };
 
 // The products use bfloat16 numbers if `inp` or `dout` do; the other operand and the weight are then rounded.
@@ -55,22 +57,42 @@ struct LinearBackwardArguments {
   const float* weight;
 };
 
+// Heads of HS channels. NKV divides NH: NH / NKV heads of queries, one after another, share a head of keys and values.
+struct AttentionHeads {
+  Index nHead, nKvHead, hs;
+
+  Index perKvHead() const { return nHead / nKvHead; }
+  Index c() const { return nHead * hs; }
+  Index kvWidth() const { return nKvHead * hs; }
+  // The width of rows q|k|v.
+  Index qkvWidth() const { return c() + 2 * kvWidth(); }
+};
+
 // All tensors except lse have the same type, which is that of the products.
+// Rows of queries [B, T, C], of keys and of values [B, T, NKV HS] begin these numbers of elements apart: they are parts of wider rows.
+struct AttentionStrides {
+  Index query, key;
+};
+
 struct AttentionForwardArguments {
-  Index b, t, c, nHead;
+  Index b, t;
+  AttentionHeads heads;
+  AttentionStrides strides;
   FloatArray out;  // [B, T, C]
   float* lse;      // [2, B, NH, T]: the logs, then what rounding took from them
-  FloatArray qkv;  // [B, T, 3C]
+  FloatArray query, key, value;
   const int32_t* starts;  // [B, T] or null: the first key that each query sees; ascending, none after its query
   DropoutArguments dropout;
 };
 
 struct AttentionBackwardArguments {
-  Index b, t, c, nHead;
-  FloatArray dqkv;  // [B, T, 3C], assigned
+  Index b, t;
+  AttentionHeads heads;
+  AttentionStrides strides;         // of the gradients as well
+  FloatArray dquery, dkey, dvalue;  // assigned
   FloatArray dout;
   FloatArray out;
-  FloatArray qkv;
+  FloatArray query, key, value;
   const float* lse;  // [2, B, NH, T], of the forward pass
   const int32_t* starts;  // as in the forward pass
   DropoutArguments dropout;
@@ -79,15 +101,16 @@ struct AttentionBackwardArguments {
 // What one sequence has of its earlier tokens.
 struct CachedKeys {
   Index position;
-  float* keys;    // [>= position + T, C]; the rows from `position` on are written
+  float* keys;    // [>= position + T, NKV HS]; the rows from `position` on are written
   float* values;  // the same
 };
 
 struct AttentionDecodeArguments {
-  Index b, t, c, nHead;
+  Index b, t;
+  AttentionHeads heads;
   const CachedKeys* sequences;  // [B]
   float* out;                   // [B, T, C]
-  const float* qkv;             // [B, T, 3C]
+  const float* qkv;             // [B, T, C + 2 NKV HS]
 };
 
 struct LayerNormForwardArguments {

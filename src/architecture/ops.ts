@@ -2,8 +2,8 @@
  * The operations of a forward pass. Types only: `model/pass.ts` computes them on an engine's tape, and manages what a
  * model need not know: dropout's random streams, the cache of keys and values during generation, and the activations to keep.
  *
- * `V` is the type of values in the pass. Dimension letters: B batch, T time, C channels, V vocabulary, NH heads, IC / OC
- * input and output channels.
+ * `V` is the type of values in the pass. Dimension letters: B batch, T time, C channels, V vocabulary, NH heads, NKV heads of keys
+ * and values, HS head size, IC / OC input and output channels.
  */
 import type { ActivationKind } from '../base/activations.ts';
 import type { ParameterSpec } from './parameters.ts';
@@ -20,6 +20,16 @@ export interface Affine {
 export interface Linear extends Affine {
   /** The weight is [OC, IC], as in a head that is the token embedding. */
   readonly weightTransposed?: boolean;
+}
+
+/** The heads of an attention, and its dropout. */
+export interface Attention {
+  /** NH. */
+  readonly nHead: number;
+  /** NKV, by default NH, which it divides: NH / NKV heads of queries, one after another, share a head of keys and values. */
+  readonly nKvHead?: number;
+  /** Probability of dropping an attention weight. */
+  readonly dropout?: number;
 }
 
 /** Operations after a linear layer in the same pass over memory: an activation or a residual. */
@@ -59,8 +69,11 @@ export interface Ops<V> {
   rmsNorm(x: V, norm: Pick<Affine, 'weight'>, eps: number): V;
   /** [..., OC] = x [..., IC] @ weight + bias, and what follows. */
   linear(x: V, layer: Linear, after?: AfterLinear<V>): V;
-  /** Causal multi-head attention of qkv [B, T, 3C] with scale 1/sqrt(C/NH), dropout on its weights: [B, T, C]. */
-  attention(qkv: V, options: { readonly nHead: number; readonly dropout?: number }): V;
+  /**
+   * Causal multi-head attention of qkv [B, T, (NH + 2 NKV)·HS], which is q|k|v, with scale 1/sqrt(HS), dropout on its weights:
+   * [B, T, NH·HS].
+   */
+  attention(qkv: V, options: Attention): V;
   /**
    * Rotates heads of qkv [B, T, W] by their positions, which count from the start of the context, or of the document. It may overwrite
    * `qkv`: no other operation may read that.

@@ -6,7 +6,7 @@
  * attention has those of its causal half. What an adapter needs for each update, and not for each token, does not count either. Biases, norms, rotations, activations and table lookups do not count. Operations that are computed
  * twice, like attention's scores, count once.
  */
-import type { Affine, AfterLinear, Linear, Module, Ops, Tokens } from './ops.ts';
+import type { Affine, AfterLinear, Attention, Linear, Module, Ops, Tokens } from './ops.ts';
 import type { IsTrained, ParameterSpec } from './parameters.ts';
 import { architectureOf, type ModelConfig, networkOf } from './registry.ts';
 import { isTrainedBy, type Trainable } from './trainable.ts';
@@ -99,8 +99,8 @@ class CountedPass implements Ops<Counted> {
     return { width, needsGrad: this.#reaches(x, layer) || (residual?.needsGrad ?? false) };
   }
 
-  attention(qkv: Counted): Counted {
-    const width = qkv.width / 3;
+  attention(qkv: Counted, { nHead, nKvHead = nHead }: Attention): Counted {
+    const width = (qkv.width * nHead) / (nHead + 2 * nKvHead);
     // T/2 for a token's scores and T/2 for their sum, on average, in each channel.
     this.forward += 2 * width * this.#length;
     if (qkv.needsGrad) this.backward += 4 * width * this.#length;

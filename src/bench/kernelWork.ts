@@ -52,12 +52,15 @@ function isOfBf16(options: unknown): boolean {
 
 /** The shapes that distinguish calls of a kernel: those of its largest tensors. */
 export function kernelShape(options: unknown): string {
-  const { inp, weight, qkv, nHead, weightTransposed } = options as Partial<Record<string, Tensor & number>>;
+  const { inp, weight, qkv, nHead, nKvHead, weightTransposed } = options as Partial<Record<string, Tensor & number>>;
   if (inp !== undefined && weight !== undefined && weight.shape.length === 2) {
     const ic = inp.shape.at(-1)!;
     return `${inp.size / ic}×${ic}×${weight.size / ic}${weightTransposed ? ' transposed' : ''}`;
   }
-  if (qkv !== undefined) return `${qkv.shape.join('×')} NH ${nHead}`;
+  if (qkv !== undefined) {
+    const shared = nKvHead === undefined || nKvHead === nHead ? '' : ` NKV ${nKvHead}`;
+    return `${qkv.shape.join('×')} NH ${nHead}${shared}`;
+  }
   const largest = tensorsIn(options).toSorted((a, b) => b.size - a.size)[0];
   return largest === undefined ? '' : largest.shape.join('×');
 }
@@ -73,8 +76,8 @@ function productFlops({ inp, weight }: LinearOptions): number {
 }
 
 /** B·T·T·C: one product over the causal half of all heads' scores. */
-function attentionFlops({ qkv, lse }: { qkv: Tensor; lse: Tensor }): number {
-  return (qkv.size / 3) * lse.shape.at(-1)!;
+function attentionFlops({ qkv, nHead, nKvHead = nHead, lse }: KernelOptions<'attentionForward'>): number {
+  return ((qkv.size * nHead) / (nHead + 2 * nKvHead)) * lse.shape.at(-1)!;
 }
 
 function bytesIn(options: unknown): number {

@@ -1,8 +1,8 @@
 /**
  * The kernels that a GPT needs, forward and backward side by side, and their options. They know nothing of models, tapes or workers.
  *
- * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, HS head size, V vocabulary, N rows (B·T),
- * IC / OC input and output channels.
+ * Dimension letters: B batch, T time, C channels (nEmbd), NH heads, NKV heads of keys and values, HS head size, V vocabulary,
+ * N rows (B·T), IC / OC input and output channels.
  *
  * Contract of every kernel:
  * - All tensors are float32, row-major and contiguous unless said otherwise; shapes are checked, a wrong one is an InvariantError.
@@ -117,12 +117,18 @@ export interface Documents {
 /** Causal multi-head attention. A query sees the keys of its own document up to its own. */
 export interface AttentionOptions extends Documents {
   /**
-   * (B, T, 3C): query, key and value of every head, as GPT-2's c_attn gives them: q|k|v, each NH·HS wide. Or bfloat16: then so are
-   * `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in float32.
+   * [B, T, (NH + 2 NKV)·HS]: queries, keys and values of all heads, as GPT-2's c_attn gives them: q|k|v, NH·HS wide and twice NKV·HS. Or
+   * bfloat16: then so are `out`, `dout` and `dqkv`, and the products are of bfloat16 numbers, weights and their gradients rounded, summed in
+   * float32.
    */
   readonly qkv: Tensor;
-  /** NH: heads. */
+  /** NH: heads of queries, of results and of attention weights. */
   readonly nHead: number;
+  /**
+   * NKV: heads of keys and values, by default NH; it divides NH. Heads h·NH/NKV to (h + 1)·NH/NKV - 1 of the queries share head h of keys and
+   * values (grouped-query attention: https://arxiv.org/abs/2305.13245).
+   */
+  readonly nKvHead?: number;
   /**
    * (2, B, NH, T), saved for the backward pass: the log of the softmax denominator (with the maximum), and what its rounding left out.
    * Large scores need both: at 10^6 float32 rounds to 0.06.
@@ -153,9 +159,9 @@ export interface RopeOptions extends Documents {
 
 /** The keys and values of one sequence, and how far they go. */
 export interface CachedKeys {
-  /** [blockSize, C] */
+  /** [blockSize, NKV·HS] */
   readonly keys: Tensor;
-  /** [blockSize, C] */
+  /** [blockSize, NKV·HS] */
   readonly values: Tensor;
   /** Rows that are filled: the position of the sequence's next token. */
   readonly position: number;
@@ -275,16 +281,22 @@ export interface Kernels {
   /** dinp [N, 2I] is assigned, from dout [N, I]; it may be `inp`. All three of one type, which may be bfloat16. */
   gatedActivationBackward(options: { kind: ActivationKind; dinp: Tensor; dout: Tensor; inp: Tensor }): void;
 
-  /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, C]. */
+  /** Causal multi-head attention with scale 1/sqrt(HS): out [B, T, NH·HS]. */
   attentionForward(options: AttentionOptions & { out: Tensor }): void;
-  /** dqkv [B, T, 3C] is assigned. */
+  /** dqkv, of the shape of `qkv`, is assigned. */
   attentionBackward(options: AttentionOptions & { dqkv: Tensor; dout: Tensor; out: Tensor }): void;
   /**
-   * The next T tokens of each of B sequences: writes the keys and values of qkv [B, T, 3C] to the rows from `position` on of the
-   * sequence's keys and values, and each token attends over the rows up to its own. out [B, T, C]. The bits of a sequence do not
+   * The next T tokens of each of B sequences: writes the keys and values of `qkv` (see `AttentionOptions`) to the rows from `position` on of
+   * the sequence's keys and values, and each token attends over the rows up to its own. out [B, T, NH·HS]. The bits of a sequence do not
    * depend on the others.
    */
-  attentionDecode(options: { out: Tensor; qkv: Tensor; sequences: readonly CachedKeys[]; nHead: number }): void;
+  attentionDecode(options: {
+    out: Tensor;
+    qkv: Tensor;
+    sequences: readonly CachedKeys[];
+    nHead: number;
+    nKvHead?: number;
+  }): void;
 
   /**
    * Fused softmax and cross-entropy. losses [N] = -log softmax(logits [N, V])[target]; targets [N] int32. A target of -1 is

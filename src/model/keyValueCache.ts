@@ -14,7 +14,7 @@ export class KeyValueCache {
     this.#blockSize = blockSize;
   }
 
-  /** Keys and values [blockSize, C] of the `index`-th attention of a pass, from 0. */
+  /** Keys and values [blockSize, width] of the `index`-th attention of a pass, from 0. */
   layer(index: number, width: number): Omit<CachedKeys, 'position'> {
     const found = this.#layers[index];
     if (found !== undefined) return found;

@@ -2,7 +2,16 @@
  * One pass of a model: the operations of `architecture/ops.ts`, computed on a tape. A pass manages what the model need not know: the random
  * streams of dropout, the cache of keys and values, and whether blocks are recomputed.
  */
-import type { AfterLinear, Affine as DeclaredAffine, Linear, Module, Ops, Rope, Tokens } from '../architecture/ops.ts';
+import type {
+  AfterLinear,
+  Attention,
+  Affine as DeclaredAffine,
+  Linear,
+  Module,
+  Ops,
+  Rope,
+  Tokens,
+} from '../architecture/ops.ts';
 import type { ParameterSpec } from '../architecture/parameters.ts';
 import { rotaryTable } from '../architecture/rotaryTable.ts';
 import type { ActivationKind } from '../base/activations.ts';
@@ -124,14 +133,15 @@ export class Pass implements Ops<Variable> {
     });
   }
 
-  attention(qkv: Variable, { nHead, dropout }: { readonly nHead: number; readonly dropout?: number }): Variable {
+  attention(qkv: Variable, { nHead, nKvHead = nHead, dropout }: Attention): Variable {
     const { contexts, starts } = this.#options;
+    const heads = { nHead, nKvHead };
     const index = this.#places.attention++;
     const masks = this.#dropoutOf(dropout);
-    if (contexts === undefined) return this.#tape.attention(qkv, nHead, masks, starts);
-    const width = qkv.shape.at(-1)! / 3;
+    if (contexts === undefined) return this.#tape.attention(qkv, heads, masks, starts);
+    const width = (qkv.shape.at(-1)! * nKvHead) / (nHead + 2 * nKvHead);
     const sequences = contexts.map(({ cache, position }) => ({ ...cache.layer(index, width), position }));
-    return this.#tape.attentionDecode(qkv, sequences, nHead);
+    return this.#tape.attentionDecode(qkv, sequences, heads);
   }
 
   dropout(x: Variable, rate: number): Variable {

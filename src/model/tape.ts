@@ -13,7 +13,7 @@ import type { ActivationKind } from '../base/activations.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames } from '../base/optionNames.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { CachedKeys, Dropout } from '../engine/kernels.ts';
+import type { AttentionOptions, CachedKeys, Dropout } from '../engine/kernels.ts';
 import type { DType, HostArray, Shape, Tensor } from '../engine/tensor.ts';
 import type { Precision } from './computing.ts';
 import { crossEntropy, type Head, type LossGradient, linearCrossEntropy } from './losses.ts';
@@ -31,6 +31,9 @@ import {
   use,
   Variable,
 } from './variable.ts';
+
+/** The heads of an attention. */
+export type Heads = Pick<AttentionOptions, 'nHead' | 'nKvHead'>;
 
 /** Runs one or more operations on x and returns the result of the last one. */
 export type CheckpointBody = (tape: Tape, x: Variable) => Variable;
@@ -243,12 +246,14 @@ export class Tape {
     }
   }
 
-  /** Causal multi-head attention: qkv [B, T, 3C] to [B, T, C]. With the starts of documents [B, T], each document by itself. */
-  attention(qkv: Variable, nHead: number, dropout?: Dropout, starts?: Tensor): Variable {
-    const [B, T, threeC] = qkv.shape as [number, number, number];
-    const lse = this.#recording.buffers.alloc([2, B, nHead, T]);
-    const out = this.#recording.variable([B, T, threeC / 3], this.#operandType);
-    const shared = { qkv: save(qkv), nHead, lse, ...(dropout && { dropout }), ...(starts && { starts }) };
+  /**
+   * Causal multi-head attention: qkv [B, T, (NH + 2 NKV)·HS] to [B, T, NH·HS]. With the starts of documents [B, T], each document by itself.
+   */
+  attention(qkv: Variable, heads: Heads, dropout?: Dropout, starts?: Tensor): Variable {
+    const [B, T] = qkv.shape as [number, number, number];
+    const lse = this.#recording.buffers.alloc([2, B, heads.nHead, T]);
+    const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)], this.#operandType);
+    const shared = { qkv: save(qkv), ...heads, lse, ...(dropout && { dropout }), ...(starts && { starts }) };
     this.#engine.attentionForward({ ...shared, out: out.value });
     const result = out.value;
     out.saved = true;
@@ -336,11 +341,11 @@ export class Tape {
     return this.#recording.record(result, [], {}, () => undefined);
   }
 
-  /** Tokens of B sequences against their caches (see Kernels.attentionDecode): qkv [B, T, 3C] to [B, T, C]. It has no backward. */
-  attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], nHead: number): Variable {
-    const [B, T, threeC] = qkv.shape as [number, number, number];
-    const out = this.#recording.variable([B, T, threeC / 3]);
-    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, nHead });
+  /** `attention` of tokens of B sequences against their caches (see Kernels.attentionDecode). It has no backward. */
+  attentionDecode(qkv: Variable, sequences: readonly CachedKeys[], heads: Heads): Variable {
+    const [B, T] = qkv.shape as [number, number, number];
+    const out = this.#recording.variable([B, T, attendedWidth(qkv, heads)]);
+    this.#engine.attentionDecode({ out: out.value, qkv: use(qkv), sequences, ...heads });
     return this.#recording.record(out, [], { variables: [qkv] }, () =>
       invariant(false, 'attentionDecode has no backward'),
     );
@@ -384,6 +389,11 @@ export class Tape {
     this.#engine.dropout({ out, inp: dout, dropout });
     return out;
   }
+}
+
+/** The width of the result of attention. */
+function attendedWidth(qkv: Variable, { nHead, nKvHead = nHead }: Heads): number {
+  return (qkv.shape.at(-1)! * nHead) / (nHead + 2 * nKvHead);
 }
 
 /** What a product with this weight reads. */

@@ -70,15 +70,22 @@ void linear(ThreadPool& pool, std::vector<float>& results) {
 }
 
 void attention(ThreadPool& pool, std::vector<float>& results) {
-  const Index b = 3, t = 70, c = 32, nHead = 2;
-  std::vector<float> qkv = numbers(b * t * 3 * c, 5), out(b * t * c), lse(2 * b * nHead * t), dout = numbers(out.size(), 6), dqkv(qkv.size());
+  const Index b = 3, t = 70;
+  const AttentionHeads heads = {4, 2, 16};
+  const Index c = heads.c(), width = heads.qkvWidth();
+  std::vector<float> qkv = numbers(b * t * width, 5), out(b * t * c), lse(2 * b * heads.nHead * t), dout = numbers(out.size(), 6);
+  std::vector<float> dqkv(qkv.size());
+  const auto part = [](std::vector<float>& rows, Index from) { return floats(rows).from(from); };
   AttentionForwardArguments forward = {};
-  forward.b = b, forward.t = t, forward.c = c, forward.nHead = nHead;
-  forward.out = floats(out), forward.lse = lse.data(), forward.qkv = floats(qkv), forward.dropout = {nullptr, 0, 1};
+  forward.b = b, forward.t = t, forward.heads = heads, forward.strides = {width, width};
+  forward.query = floats(qkv), forward.key = part(qkv, c), forward.value = part(qkv, c + heads.kvWidth());
+  forward.out = floats(out), forward.lse = lse.data(), forward.dropout = {nullptr, 0, 1};
   expect(kernels.attentionForward(pool, forward), "attentionForward to have memory");
   AttentionBackwardArguments backward = {};
-  backward.b = b, backward.t = t, backward.c = c, backward.nHead = nHead;
-  backward.dqkv = floats(dqkv), backward.dout = floats(dout), backward.out = floats(out), backward.qkv = floats(qkv);
+  backward.b = b, backward.t = t, backward.heads = heads, backward.strides = forward.strides;
+  backward.query = forward.query, backward.key = forward.key, backward.value = forward.value;
+  backward.dquery = floats(dqkv), backward.dkey = part(dqkv, c), backward.dvalue = part(dqkv, c + heads.kvWidth());
+  backward.dout = floats(dout), backward.out = floats(out);
   backward.lse = lse.data(), backward.dropout = {nullptr, 0, 1};
   expect(kernels.attentionBackward(pool, backward), "attentionBackward to have memory");
   for (const auto& part : {out, dqkv}) results.insert(results.end(), part.begin(), part.end());

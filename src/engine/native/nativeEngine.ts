@@ -362,15 +362,16 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionForward(options: KernelOptions<'attentionForward'>): void {
-    const { b, t, c } = attentionShape(options);
+    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
     this.#addon.attentionForward(
       this.#handle,
       b,
       t,
-      c,
-      options.nHead,
+      nHead,
+      nKvHead,
+      headSize,
       anyFloats(options.out, 'out', b * t * c),
-      floats(options.lse, 'lse', 2 * b * options.nHead * t),
+      floats(options.lse, 'lse', 2 * b * nHead * t),
       anyFloats(options.qkv, 'qkv'),
       startsOf('attentionForward', options, b, t),
       options.dropout?.rate ?? 0,
@@ -379,18 +380,19 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionBackward(options: KernelOptions<'attentionBackward'>): void {
-    const { b, t, c } = attentionShape(options);
+    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
     this.#addon.attentionBackward(
       this.#handle,
       b,
       t,
-      c,
-      options.nHead,
+      nHead,
+      nKvHead,
+      headSize,
       anyFloats(options.dqkv, 'dqkv', options.qkv.size),
       anyFloats(options.dout, 'dout', b * t * c),
       anyFloats(options.out, 'out', b * t * c),
       anyFloats(options.qkv, 'qkv'),
-      floats(options.lse, 'lse', 2 * b * options.nHead * t),
+      floats(options.lse, 'lse', 2 * b * nHead * t),
       startsOf('attentionBackward', options, b, t),
       options.dropout?.rate ?? 0,
       options.dropout ? keysOf(options.dropout, b) : null,
@@ -398,15 +400,16 @@ export class NativeEngine extends NativeTensors implements Engine {
   }
 
   attentionDecode(options: KernelOptions<'attentionDecode'>): void {
-    const { out, qkv, sequences, nHead } = options;
-    const { b, t, c } = attentionShape({ qkv, nHead });
+    const { out, qkv, sequences } = options;
+    const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
     expectSequences(sequences, b);
     this.#addon.attentionDecode(
       this.#handle,
       b,
       t,
-      c,
       nHead,
+      nKvHead,
+      headSize,
       floats(out, 'out', b * t * c),
       floats(qkv, 'qkv'),
       Int32Array.from(sequences, ({ position }) => position),

@@ -9,14 +9,14 @@ import { expectSizes } from './deviceTensor.ts';
 /** The extents that `qkv` means, which the others fit. */
 export function attentionDims(
   kernel: string,
-  { qkv, nHead, lse }: AttentionOptions,
+  options: AttentionOptions,
   starts: Int32Array | null,
   outs: Record<string, Tensor>,
 ): AttentionDims {
-  const { b, t, c } = attentionShape({ qkv, nHead });
-  expectSizes(kernel, { lse: [lse, 2 * b * nHead * t] });
-  for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, qkv.size / 3] });
-  return { batchSize: b, time: t, nHead, headSize: c / nHead, starts };
+  const { b, t, nHead, nKvHead, headSize, c } = attentionShape(options);
+  expectSizes(kernel, { lse: [options.lse, 2 * b * nHead * t] });
+  for (const [name, tensor] of Object.entries(outs)) expectSizes(kernel, { [name]: [tensor, b * t * c] });
+  return { batchSize: b, time: t, nHead, nKvHead, headSize, starts };
 }
 
 /** The operands of a norm fit each other. */

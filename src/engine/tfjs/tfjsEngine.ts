@@ -5,7 +5,7 @@
  */
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
 import { lastExtent, sizeOf } from '../../base/shape.ts';
-import { expectCache, expectSequences } from '../attentionOptions.ts';
+import { attentionShape, expectCache, expectSequences } from '../attentionOptions.ts';
 import type { EngineMemory } from '../device.ts';
 import type { Engine } from '../engine.ts';
 import { gatedShape } from '../gatedOptions.ts';
@@ -359,30 +359,34 @@ class TfjsEngine implements Engine {
     });
   }
 
-  attentionDecode({ out, qkv, sequences, nHead }: KernelOptions<'attentionDecode'>): void {
+  attentionDecode({ out, ...options }: KernelOptions<'attentionDecode'>): void {
     const { tf } = this.ops;
-    const [b = 0, t = 0, width = 0] = qkv.shape;
-    const c = width / 3;
+    const { qkv, sequences } = options;
+    const { b, t, nHead, headSize, c, kvWidth } = attentionShape(options);
     expectSequences(sequences, b);
     expectSizes('attentionDecode', { out: [out, b * t * c] });
-    const part = (sequence: number, index: number) =>
-      tf.slice(tf.reshape(this.read(qkv), [b * t, width]), [sequence * t, index * c], [t, c]);
+    const part = (sequence: number, from: number, width: number) =>
+      tf.slice(tf.reshape(this.read(qkv), [b * t, c + 2 * kvWidth]), [sequence * t, from], [t, width]);
     for (const [i, { keys, values, position }] of sequences.entries()) {
-      expectCache({ keys, values, position }, t, c);
-      const blockSize = keys.size / c;
+      expectCache({ keys, values, position }, t, kvWidth);
+      const blockSize = keys.size / kvWidth;
       const end = position + t;
       const extended = (cache: Tensor, rows: TfTensor) => {
         const old = this.rows(cache);
-        const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, c])];
+        const before = position === 0 ? [] : [tf.slice(old, [0, 0], [position, kvWidth])];
         const after = blockSize - end;
-        return tf.concat([...before, rows, ...(after === 0 ? [] : [tf.slice(old, [end, 0], [after, c])])]);
+        return tf.concat([...before, rows, ...(after === 0 ? [] : [tf.slice(old, [end, 0], [after, kvWidth])])]);
       };
-      this.write([keys, values], () => [extended(keys, part(i, 1)), extended(values, part(i, 2))]);
+      this.write([keys, values], () => [
+        extended(keys, part(i, c, kvWidth)),
+        extended(values, part(i, c + kvWidth, kvWidth)),
+      ]);
     }
     this.write([out], () => {
       const attended = sequences.map(({ keys, values, position }, i) => {
-        const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + t, c]);
-        return attendToCache(this.ops, { q: part(i, 0), keys: seen(keys), values: seen(values) }, nHead);
+        const seen = (cache: Tensor) => tf.slice(this.rows(cache), [0, 0], [position + t, kvWidth]);
+        const operands = { q: part(i, 0, c), keys: seen(keys), values: seen(values) };
+        return attendToCache(this.ops, operands, { nHead, headSize });
       });
       return [attended.length === 1 ? attended[0]! : tf.concat(attended)];
     });

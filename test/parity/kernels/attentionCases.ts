@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../../src/engine/tensor.ts';
 import { roundedToBfloat16, toBfloat16 } from './bfloat16.ts';
 import { type ContextGetter, type KernelContext, seededDropout, seededValues, unevenValues } from './harness.ts';
+import { qkvWidth } from './referenceAttention.ts';
 import { reference } from './sharedReference.ts';
 
 const { attentionBackward, attentionForward, attentionForwardTerms, dropoutMask } = reference;
@@ -29,13 +30,21 @@ function enormousScores({ t, headSize, nHead }: { t: number; headSize: number; n
   });
 }
 
+interface Shape {
+  readonly b: number;
+  readonly t: number;
+  readonly nHead: number;
+  readonly nKvHead?: number;
+  readonly headSize: number;
+}
+
 const enormous = [
   { t: 20, nHead: 1, headSize: 8 },
   { t: 130, nHead: 2, headSize: 64 },
 ];
 
 export function attentionCases(context: ContextGetter): void {
-  const shapes = [
+  const shapes: readonly Shape[] = [
     { b: 1, t: 1, nHead: 1, headSize: 1 },
     { b: 3, t: 1, nHead: 2, headSize: 8 },
     { b: 2, t: 13, nHead: 1, headSize: 3 },
@@ -48,30 +57,39 @@ export function attentionCases(context: ContextGetter): void {
     ...[2, 15, 16, 17, 31, 32, 65].map((t) => ({ b: 2, t, nHead: 2, headSize: 5 })),
     ...[63, 127, 128, 129].map((t) => ({ b: 1, t, nHead: 1, headSize: 80 })),
     { b: 1, t: 193, nHead: 1, headSize: 128 },
+    // Grouped queries.
+    { b: 2, t: 1, nHead: 4, nKvHead: 2, headSize: 4 },
+    { b: 2, t: 33, nHead: 6, nKvHead: 2, headSize: 5 },
+    { b: 2, t: 70, nHead: 4, nKvHead: 1, headSize: 16 },
+    { b: 1, t: 130, nHead: 4, nKvHead: 2, headSize: 64 },
   ];
-  const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ ...shape, rate })));
+  const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ nKvHead: shape.nHead, ...shape, rate })));
 
   describe('attention', () => {
-    it.each(cases)('B=$b T=$t NH=$nHead HS=$headSize dropout $rate, forward and backward', async (shape) => {
-      const k = context();
-      const { b, t, nHead, headSize, rate } = shape;
-      const c = nHead * headSize;
-      const dropout = seededDropout(3, rate);
-      const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
-      const doutValues = unevenValues(2, b * t, c);
-      const mask = dropoutMask(dropout, b, nHead * t * t);
-      const input = { qkv: qkvValues, b, t, nHead, headSize, mask };
-      const qkv = k.put([b, t, 3 * c], qkvValues);
-      const [out, lse, dqkv] = [k.out([b, t, c]), k.out([2, b, nHead, t]), k.out([b, t, 3 * c])];
-      const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
-      k.engine.attentionForward(options);
-      const expected = attentionForward(input);
-      await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
-      await expectLogs(k, lse, expected.lse);
-      k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], doutValues) });
-      const terms = attentionBackward(input, doutValues, 'terms');
-      await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', terms);
-    });
+    it.each(cases)(
+      'B=$b T=$t NH=$nHead NKV=$nKvHead HS=$headSize dropout $rate, forward and backward',
+      async (shape) => {
+        const k = context();
+        const { b, t, nHead, nKvHead, headSize, rate } = shape;
+        const [c, width] = [nHead * headSize, qkvWidth(shape)];
+        const dropout = seededDropout(3, rate);
+        const qkvValues = seededValues(1, b * t * width).map((x) => 2 * x);
+        const doutValues = unevenValues(2, b * t, c);
+        const mask = dropoutMask(dropout, b, nHead * t * t);
+        const input = { qkv: qkvValues, b, t, nHead, nKvHead, headSize, mask };
+        const qkv = k.put([b, t, width], qkvValues);
+        const [out, lse, dqkv] = [k.out([b, t, c]), k.out([2, b, nHead, t]), k.out([b, t, width])];
+        const heads = { nHead, ...(nKvHead !== nHead && { nKvHead }) };
+        const options = { qkv, ...heads, lse, out, ...(rate > 0 && { dropout }) };
+        k.engine.attentionForward(options);
+        const expected = attentionForward(input);
+        await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
+        await expectLogs(k, lse, expected.lse);
+        k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], doutValues) });
+        const terms = attentionBackward(input, doutValues, 'terms');
+        await k.expectClose(dqkv, attentionBackward(input, doutValues), 'attentionBackward', 'dqkv', terms);
+      },
+    );
 
     it('is stable for large scores', async () => {
       const k = context();
@@ -123,56 +141,66 @@ export function attentionCases(context: ContextGetter): void {
     });
 
     it.each([
-      { chunks: [1], nHead: 1, headSize: 1 },
-      { chunks: Array(13).fill(1), nHead: 5, headSize: 3 },
-      { chunks: [4, 1, 2, 33], nHead: 2, headSize: 32 },
-      { chunks: [70, 1, 130], nHead: 3, headSize: 20 },
-      { chunks: [570, 1, 1, 28], nHead: 4, headSize: 64 },
-    ])('decodes chunk by chunk what it computes at once: $chunks NH=$nHead HS=$headSize', async (shape) => {
-      const k = context();
-      const { chunks, nHead, headSize } = shape;
-      const t = chunks.reduce((sum, size) => sum + size);
-      const c = nHead * headSize;
-      const qkvValues = seededValues(1, t * 3 * c).map((x) => 2 * x);
-      const whole = attentionForward({ qkv: qkvValues, b: 1, t, nHead, headSize });
-      const wholeTerms = attentionForwardTerms({ qkv: qkvValues, b: 1, t, nHead, headSize });
-      const [keys, values] = [k.out([t + 3, c]), k.out([t + 3, c])];
-      let position = 0;
-      for (const size of chunks) {
-        const end = position + size;
-        const qkv = k.put([1, size, 3 * c], qkvValues.slice(position * 3 * c, end * 3 * c));
-        const out = k.out([1, size, c]);
-        k.engine.attentionDecode({ out, qkv, sequences: [{ keys, values, position }], nHead });
-        const [expected, terms] = [whole.out, wholeTerms].map((all) => all.subarray(position * c, end * c));
-        await k.expectClose(out, expected!, 'attentionForward', `from ${position}`, terms);
-        position = end;
-      }
-    });
+      { chunks: [1], nHead: 1, nKvHead: 1, headSize: 1 },
+      { chunks: Array(13).fill(1), nHead: 5, nKvHead: 5, headSize: 3 },
+      { chunks: [4, 1, 2, 33], nHead: 2, nKvHead: 2, headSize: 32 },
+      { chunks: [70, 1, 130], nHead: 3, nKvHead: 3, headSize: 20 },
+      { chunks: [570, 1, 1, 28], nHead: 4, nKvHead: 4, headSize: 64 },
+      { chunks: [9, 1, 3, 70, 2], nHead: 6, nKvHead: 2, headSize: 5 },
+      { chunks: [70, 1, 130], nHead: 4, nKvHead: 1, headSize: 16 },
+    ])(
+      'decodes chunk by chunk what it computes at once: $chunks NH=$nHead NKV=$nKvHead HS=$headSize',
+      async (shape) => {
+        const k = context();
+        const { chunks, nHead, nKvHead, headSize } = shape;
+        const t = chunks.reduce((sum, size) => sum + size);
+        const [c, kvWidth, width] = [nHead * headSize, nKvHead * headSize, qkvWidth(shape)];
+        const qkvValues = seededValues(1, t * width).map((x) => 2 * x);
+        const whole = attentionForward({ qkv: qkvValues, b: 1, t, nHead, nKvHead, headSize });
+        const wholeTerms = attentionForwardTerms({ qkv: qkvValues, b: 1, t, nHead, nKvHead, headSize });
+        const [keys, values] = [k.out([t + 3, kvWidth]), k.out([t + 3, kvWidth])];
+        let position = 0;
+        for (const size of chunks) {
+          const end = position + size;
+          const qkv = k.put([1, size, width], qkvValues.slice(position * width, end * width));
+          const out = k.out([1, size, c]);
+          k.engine.attentionDecode({ out, qkv, sequences: [{ keys, values, position }], nHead, nKvHead });
+          const [expected, terms] = [whole.out, wholeTerms].map((all) => all.subarray(position * c, end * c));
+          await k.expectClose(out, expected!, 'attentionForward', `from ${position}`, terms);
+          position = end;
+        }
+      },
+    );
 
-    it('decodes each of several sequences as if it were alone, bit for bit', async () => {
-      const k = context();
-      const [nHead, c] = [3, 36];
-      const positions = [0, 5, 131, 17, 2];
-      const rows = positions.length;
-      const qkvValues = seededValues(1, rows * 3 * c);
-      const caches = () =>
-        positions.map((position, i) => ({
-          keys: k.put([140, c], seededValues(10 + i, 140 * c)),
-          values: k.put([140, c], seededValues(30 + i, 140 * c)),
-          position,
-        }));
-      const [out, together, apart] = [k.out([rows, 1, c]), caches(), caches()];
-      k.engine.attentionDecode({ out, qkv: k.put([rows, 1, 3 * c], qkvValues), sequences: together, nHead });
-      const values = await k.read(out);
-      for (const [i, sequence] of apart.entries()) {
-        const one = k.out([1, 1, c]);
-        const qkv = k.put([1, 1, 3 * c], qkvValues.slice(i * 3 * c, (i + 1) * 3 * c));
-        k.engine.attentionDecode({ out: one, qkv, sequences: [sequence], nHead });
-        expect(values.slice(i * c, (i + 1) * c), `sequence ${i}`).toEqual(await k.read(one));
-        expect(await k.read(together[i]!.keys)).toEqual(await k.read(sequence.keys));
-        expect(await k.read(together[i]!.values)).toEqual(await k.read(sequence.values));
-      }
-    });
+    it.each([3, 1])(
+      'decodes each of several sequences as if it were alone, bit for bit: NH=3 NKV=%s',
+      async (nKvHead) => {
+        const k = context();
+        const [nHead, headSize] = [3, 12];
+        const [c, kvWidth, width] = [nHead * headSize, nKvHead * headSize, qkvWidth({ nHead, nKvHead, headSize })];
+        const positions = [0, 5, 131, 17, 2];
+        const rows = positions.length;
+        const qkvValues = seededValues(1, rows * width);
+        const caches = () =>
+          positions.map((position, i) => ({
+            keys: k.put([140, kvWidth], seededValues(10 + i, 140 * kvWidth)),
+            values: k.put([140, kvWidth], seededValues(30 + i, 140 * kvWidth)),
+            position,
+          }));
+        const [out, together, apart] = [k.out([rows, 1, c]), caches(), caches()];
+        const heads = { nHead, nKvHead };
+        k.engine.attentionDecode({ out, qkv: k.put([rows, 1, width], qkvValues), sequences: together, ...heads });
+        const values = await k.read(out);
+        for (const [i, sequence] of apart.entries()) {
+          const one = k.out([1, 1, c]);
+          const qkv = k.put([1, 1, width], qkvValues.slice(i * width, (i + 1) * width));
+          k.engine.attentionDecode({ out: one, qkv, sequences: [sequence], ...heads });
+          expect(values.slice(i * c, (i + 1) * c), `sequence ${i}`).toEqual(await k.read(one));
+          expect(await k.read(together[i]!.keys)).toEqual(await k.read(sequence.keys));
+          expect(await k.read(together[i]!.values)).toEqual(await k.read(sequence.values));
+        }
+      },
+    );
 
     it('refuses tokens that do not fit the cache', () => {
       const k = context();
@@ -181,12 +209,20 @@ export function attentionCases(context: ContextGetter): void {
       expect(() => k.engine.attentionDecode({ ...decode, sequences: [{ ...cache, position: 3 }] })).toThrow('cache');
       expect(() => k.engine.attentionDecode({ ...decode, sequences: [] })).toThrow('caches of 1');
     });
+
+    it('refuses heads of keys that do not divide those of queries, and rows that are not made of heads', () => {
+      const k = context();
+      const options = { qkv: k.out([1, 3, 16]), lse: k.out([2, 1, 4, 3]), out: k.out([1, 3, 8]), nHead: 4 };
+      expect(() => k.engine.attentionForward({ ...options, nKvHead: 3 })).toThrow('does not divide nHead = 4');
+      expect(() => k.engine.attentionForward({ ...options, nKvHead: 1 })).toThrow('nHead = 4 and nKvHead = 1');
+      k.engine.attentionForward({ ...options, nKvHead: 2 });
+    });
   });
 }
 
 /** For engines with tensors of bfloat16. The reference computes with the rounded inputs. */
 export function attentionBfloat16Cases(context: ContextGetter): void {
-  const shapes = [
+  const shapes: readonly Shape[] = [
     { b: 3, t: 1, nHead: 2, headSize: 8 },
     ...[2, 15, 16, 17, 31, 32, 33].map((t) => ({ b: 1, t, nHead: 3, headSize: 5 })),
     { b: 2, t: 64, nHead: 4, headSize: 32 },
@@ -194,33 +230,38 @@ export function attentionBfloat16Cases(context: ContextGetter): void {
     ...[63, 127, 128, 130].map((t) => ({ b: 1, t, nHead: 1, headSize: 64 })),
     { b: 1, t: 257, nHead: 1, headSize: 32 },
     { b: 1, t: 97, nHead: 1, headSize: 128 },
+    { b: 2, t: 70, nHead: 6, nKvHead: 2, headSize: 40 },
+    { b: 1, t: 130, nHead: 4, nKvHead: 1, headSize: 64 },
   ];
-  const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ ...shape, rate })));
+  const cases = shapes.flatMap((shape) => [0, 0.2].map((rate) => ({ nKvHead: shape.nHead, ...shape, rate })));
 
   describe('attention on bfloat16', () => {
-    it.each(cases)('B=$b T=$t NH=$nHead HS=$headSize dropout $rate, forward and backward', async (shape) => {
-      const k = context();
-      const { b, t, nHead, headSize, rate } = shape;
-      const c = nHead * headSize;
-      const dropout = seededDropout(3, rate);
-      const qkvValues = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
-      const doutValues = unevenValues(2, b * t, c);
-      const mask = dropoutMask(dropout, b, nHead * t * t);
-      const input = { qkv: roundedToBfloat16(qkvValues), b, t, nHead, headSize, mask };
-      const qkv = k.put([b, t, 3 * c], toBfloat16(qkvValues));
-      const dout = k.put([b, t, c], toBfloat16(doutValues));
-      const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, 3 * c], 'bfloat16')];
-      const lse = k.out([2, b, nHead, t]);
-      const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout }) };
-      k.engine.attentionForward(options);
-      const expected = attentionForward(input);
-      await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
-      await expectLogs(k, lse, expected.lse);
-      k.engine.attentionBackward({ ...options, dqkv, dout });
-      const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
-      const terms = attentionBackward(input, roundedToBfloat16(doutValues), 'terms');
-      await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv', terms);
-    });
+    it.each(cases)(
+      'B=$b T=$t NH=$nHead NKV=$nKvHead HS=$headSize dropout $rate, forward and backward',
+      async (shape) => {
+        const k = context();
+        const { b, t, nHead, nKvHead, headSize, rate } = shape;
+        const [c, width] = [nHead * headSize, qkvWidth(shape)];
+        const dropout = seededDropout(3, rate);
+        const qkvValues = seededValues(1, b * t * width).map((x) => 2 * x);
+        const doutValues = unevenValues(2, b * t, c);
+        const mask = dropoutMask(dropout, b, nHead * t * t);
+        const input = { qkv: roundedToBfloat16(qkvValues), b, t, nHead, nKvHead, headSize, mask };
+        const qkv = k.put([b, t, width], toBfloat16(qkvValues));
+        const dout = k.put([b, t, c], toBfloat16(doutValues));
+        const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, width], 'bfloat16')];
+        const lse = k.out([2, b, nHead, t]);
+        const options = { qkv, nHead, nKvHead, lse, out, ...(rate > 0 && { dropout }) };
+        k.engine.attentionForward(options);
+        const expected = attentionForward(input);
+        await k.expectClose(out, expected.out, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
+        await expectLogs(k, lse, expected.lse);
+        k.engine.attentionBackward({ ...options, dqkv, dout });
+        const gradients = attentionBackward(input, roundedToBfloat16(doutValues));
+        const terms = attentionBackward(input, roundedToBfloat16(doutValues), 'terms');
+        await k.expectClose(dqkv, gradients, 'attentionBackwardBfloat16', 'dqkv', terms);
+      },
+    );
 
     it.each(enormous)('computes gradients of scores of millions: T=$t NH=$nHead HS=$headSize', async (shape) => {
       const k = context();

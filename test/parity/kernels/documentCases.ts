@@ -11,6 +11,7 @@ import {
   smallValues,
   unevenValues,
 } from './harness.ts';
+import { qkvWidth } from './referenceAttention.ts';
 import { reference } from './sharedReference.ts';
 
 const { attentionBackward, attentionForward, attentionForwardTerms, dropoutMask } = reference;
@@ -41,32 +42,36 @@ const layouts: readonly { name: string; documents: readonly (readonly number[])[
   { name: 'long ones', documents: [[130, 127]] },
 ];
 const heads = [
-  { nHead: 2, headSize: 5 },
-  { nHead: 1, headSize: 64 },
+  { nHead: 2, nKvHead: 2, headSize: 5 },
+  { nHead: 1, nKvHead: 1, headSize: 64 },
 ];
 const cases = layouts.flatMap((layout) =>
   heads.flatMap((head) => [0, 0.2].map((rate) => ({ ...layout, ...head, rate }))),
 );
+cases.push({ ...layouts[3]!, nHead: 4, nKvHead: 2, headSize: 5, rate: 0.2 });
 type Case = (typeof cases)[number];
 
 export function documentCases(context: ContextGetter): void {
   describe('documents', () => {
-    it.each(cases)('attention of $name, HS=$headSize dropout $rate, forward and backward', async (shape) => {
-      const k = context();
-      const { input, dout } = operands(shape);
-      const { b, t, nHead, headSize } = input;
-      const c = nHead * headSize;
-      const [out, lse, dqkv] = [k.out([b, t, c]), k.out([2, b, nHead, t]), k.out([b, t, 3 * c])];
-      const options = { ...shared(k, shape), qkv: k.put([b, t, 3 * c], input.qkv), lse, out };
-      k.engine.attentionForward(options);
-      const expected = attentionForward(input);
-      await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
-      const logs = (await k.read(lse)).subarray(0, expected.lse.length);
-      k.expectNumbers(logs, expected.lse, 'attentionForward', 'lse', 0, t);
-      k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], dout) });
-      const terms = attentionBackward(input, dout, 'terms');
-      await k.expectClose(dqkv, attentionBackward(input, dout), 'attentionBackward', 'dqkv', terms);
-    });
+    it.each(cases)(
+      'attention of $name, NKV=$nKvHead HS=$headSize dropout $rate, forward and backward',
+      async (shape) => {
+        const k = context();
+        const { input, dout } = operands(shape);
+        const { b, t, nHead, headSize } = input;
+        const [c, width] = [nHead * headSize, qkvWidth(input)];
+        const [out, lse, dqkv] = [k.out([b, t, c]), k.out([2, b, nHead, t]), k.out([b, t, width])];
+        const options = { ...shared(k, shape), qkv: k.put([b, t, width], input.qkv), lse, out };
+        k.engine.attentionForward(options);
+        const expected = attentionForward(input);
+        await k.expectClose(out, expected.out, 'attentionForward', 'out', attentionForwardTerms(input));
+        const logs = (await k.read(lse)).subarray(0, expected.lse.length);
+        k.expectNumbers(logs, expected.lse, 'attentionForward', 'lse', 0, t);
+        k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], dout) });
+        const terms = attentionBackward(input, dout, 'terms');
+        await k.expectClose(dqkv, attentionBackward(input, dout), 'attentionBackward', 'dqkv', terms);
+      },
+    );
 
     it('the position embedding, forward and backward', async () => {
       const k = context();
@@ -117,39 +122,42 @@ export function documentCases(context: ContextGetter): void {
 
 /** For engines with tensors of bfloat16. */
 export function documentBfloat16Cases(context: ContextGetter): void {
-  it.each(cases)('documents on bfloat16: attention of $name, HS=$headSize dropout $rate', async (shape) => {
-    const k = context();
-    const { input: exact, dout } = operands(shape);
-    const { b, t, nHead, headSize } = exact;
-    const c = nHead * headSize;
-    const input = { ...exact, qkv: roundedToBfloat16(exact.qkv) };
-    const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, 3 * c], 'bfloat16')];
-    const lse = k.out([2, b, nHead, t]);
-    const options = { ...shared(k, shape), qkv: k.put([b, t, 3 * c], toBfloat16(exact.qkv)), lse, out };
-    k.engine.attentionForward(options);
-    const expected = attentionForward(input).out;
-    await k.expectClose(out, expected, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
-    k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], toBfloat16(dout)) });
-    const [gradients, terms] = (['gradients', 'terms'] as const).map((of) =>
-      attentionBackward(input, roundedToBfloat16(dout), of),
-    );
-    await k.expectClose(dqkv, gradients!, 'attentionBackwardBfloat16', 'dqkv', terms);
-  });
+  it.each(cases)(
+    'documents on bfloat16: attention of $name, NKV=$nKvHead HS=$headSize dropout $rate',
+    async (shape) => {
+      const k = context();
+      const { input: exact, dout } = operands(shape);
+      const { b, t, nHead, headSize } = exact;
+      const [c, width] = [nHead * headSize, qkvWidth(exact)];
+      const input = { ...exact, qkv: roundedToBfloat16(exact.qkv) };
+      const [out, dqkv] = [k.out([b, t, c], 'bfloat16'), k.out([b, t, width], 'bfloat16')];
+      const lse = k.out([2, b, nHead, t]);
+      const options = { ...shared(k, shape), qkv: k.put([b, t, width], toBfloat16(exact.qkv)), lse, out };
+      k.engine.attentionForward(options);
+      const expected = attentionForward(input).out;
+      await k.expectClose(out, expected, 'attentionForwardBfloat16', 'out', attentionForwardTerms(input));
+      k.engine.attentionBackward({ ...options, dqkv, dout: k.put([b, t, c], toBfloat16(dout)) });
+      const [gradients, terms] = (['gradients', 'terms'] as const).map((of) =>
+        attentionBackward(input, roundedToBfloat16(dout), of),
+      );
+      await k.expectClose(dqkv, gradients!, 'attentionBackwardBfloat16', 'dqkv', terms);
+    },
+  );
 }
 
-function operands({ documents, nHead, headSize, rate }: Case) {
+function operands({ documents, nHead, nKvHead, headSize, rate }: Case) {
   const starts = startsOf(documents);
   const b = documents.length;
   const t = starts.length / b;
   const c = nHead * headSize;
-  const qkv = seededValues(1, b * t * 3 * c).map((x) => 2 * x);
+  const qkv = seededValues(1, b * t * qkvWidth({ nHead, nKvHead, headSize })).map((x) => 2 * x);
   const mask = dropoutMask(seededDropout(3, rate), b, nHead * t * t);
-  return { input: { qkv, b, t, nHead, headSize, mask, starts }, dout: unevenValues(2, b * t, c) };
+  return { input: { qkv, b, t, nHead, nKvHead, headSize, mask, starts }, dout: unevenValues(2, b * t, c) };
 }
 
 /** The options that both passes share with each other, and all types of number. */
-function shared(k: KernelContext, { documents, nHead, rate }: Case) {
+function shared(k: KernelContext, { documents, nHead, nKvHead, rate }: Case) {
   const starts = startsOf(documents);
   const dropout = rate > 0 && { dropout: seededDropout(3, rate) };
-  return { nHead, starts: k.put([documents.length, starts.length / documents.length], starts), ...dropout };
+  return { nHead, nKvHead, starts: k.put([documents.length, starts.length / documents.length], starts), ...dropout };
 }

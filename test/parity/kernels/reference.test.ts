@@ -146,6 +146,14 @@ describe('the reference against finite differences', () => {
     expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
   });
 
+  it('attention with grouped queries', () => {
+    const [b, t, nHead, nKvHead, headSize] = [2, 4, 4, 2, 3];
+    const mask = reference.dropoutMask(seededDropout(5, 0.3), b, nHead * t * t);
+    const input = { qkv: values(1, b * t * (nHead + 2 * nKvHead) * headSize), b, t, nHead, nKvHead, headSize, mask };
+    const dout = values(2, b * t * nHead * headSize);
+    expectGradient(input.qkv, attentionBackward(input, dout), () => dot(attentionForward(input).out, dout));
+  });
+
   it('attention of a document is that of a sample by itself', () => {
     const [t, nHead, headSize] = [7, 2, 3];
     const c = nHead * headSize;

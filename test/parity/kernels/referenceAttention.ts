@@ -1,16 +1,18 @@
 /**
  * Causal multi-head attention from its definition, in float64 (see reference.ts).
  *
- * B batch, T time, NH heads, HS head size, C = NH·HS channels.
+ * B batch, T time, NH heads, NKV heads of keys and values, HS head size, C = NH·HS channels.
  */
 import type { Numbers } from './reference.ts';
 
 export interface AttentionInput {
-  /** [B, T, 3C]: q|k|v. */
+  /** [B, T, (NH + 2 NKV)·HS]: q|k|v. */
   readonly qkv: Numbers;
   readonly b: number;
   readonly t: number;
   readonly nHead: number;
+  /** Absent: NH. Each head of keys and values serves NH / NKV heads of queries that follow each other. */
+  readonly nKvHead?: number | undefined;
   readonly headSize: number;
   /** [B, NH, T, T], multiplies the attention weights: dropout. */
   readonly mask?: Float64Array | undefined;
@@ -19,14 +21,25 @@ export interface AttentionInput {
 }
 
 type Part = 'q' | 'k' | 'v';
-const PART_OFFSET: Record<Part, number> = { q: 0, k: 1, v: 2 };
 
-function indexer({ t, nHead, headSize }: AttentionInput) {
+/** The width of rows q|k|v. */
+export function qkvWidth({ nHead, nKvHead = nHead, headSize }: Pick<AttentionInput, 'nHead' | 'nKvHead' | 'headSize'>) {
+  return (nHead + 2 * nKvHead) * headSize;
+}
+
+function indexer(input: AttentionInput) {
+  const { t, nHead, nKvHead = nHead, headSize } = input;
   const c = nHead * headSize;
+  const width = qkvWidth(input);
+  const headOf = (part: Part, head: number) => {
+    if (part === 'q') return head;
+    const shared = Math.floor(head / (nHead / nKvHead));
+    return nHead + (part === 'k' ? 0 : nKvHead) + shared;
+  };
   return {
     c,
     qkvAt: (part: Part, sample: number, time: number, head: number, e: number) =>
-      (sample * t + time) * 3 * c + PART_OFFSET[part] * c + head * headSize + e,
+      (sample * t + time) * width + headOf(part, head) * headSize + e,
     outAt: (sample: number, time: number, head: number, e: number) => (sample * t + time) * c + head * headSize + e,
     maskAt: (sample: number, head: number, i: number, j: number) => ((sample * nHead + head) * t + i) * t + j,
   };
@@ -73,12 +86,14 @@ export function attentionForward(input: AttentionInput) {
 
 /** The size of what `out` is made of: the same weights over values without their signs. */
 export function attentionForwardTerms(input: AttentionInput): Float64Array {
-  const c = input.nHead * input.headSize;
-  const qkv = input.qkv.map((value, i) => (i % (3 * c) >= 2 * c ? Math.abs(value) : value));
+  const { nHead, nKvHead = nHead, headSize } = input;
+  const width = qkvWidth(input);
+  const valuesFrom = width - nKvHead * headSize;
+  const qkv = input.qkv.map((value, i) => (i % width >= valuesFrom ? Math.abs(value) : value));
   return attentionForward({ ...input, qkv }).out;
 }
 
-/** dqkv [B, T, 3C] for dout [B, T, C]; or, of the `terms` that its numbers are sums of, the magnitudes. */
+/** dqkv, of the shape of qkv, for dout [B, T, C]; or, of the `terms` that its numbers are sums of, the magnitudes. */
 export function attentionBackward(
   input: AttentionInput,
   dout: Numbers,

@@ -11,6 +11,7 @@ import { nightlyIt } from '../../nightly.ts';
 import { whyUnavailable } from '../webgpu.ts';
 import { startsOf } from './documentCases.ts';
 import { errorByRow, seededDropout, seededValues, unevenValues } from './harness.ts';
+import { qkvWidth } from './referenceAttention.ts';
 import { reference } from './sharedReference.ts';
 import { TOLERANCES } from './tolerances.ts';
 
@@ -27,6 +28,7 @@ interface Shape {
   readonly b: number;
   readonly t: number;
   readonly nHead: number;
+  readonly nKvHead?: number;
   readonly headSize: number;
   readonly rate: number;
   /** Lengths of the documents of each sample; absent: each is one. */
@@ -53,13 +55,13 @@ async function read(gpu: Gpu, tensor: GpuTensor): Promise<Float32Array> {
 }
 
 /** Results of both directions, and what goes in. */
-async function attend(gpu: Gpu, { b, t, nHead, headSize, rate, documents }: Shape) {
-  const c = nHead * headSize;
-  const [qkvValues, doutValues] = [seededValues(1, b * t * 3 * c).map((x) => 2 * x), unevenValues(2, b * t, c)];
-  const [qkv, dout] = [put(gpu, [b, t, 3 * c], qkvValues), put(gpu, [b, t, c], doutValues)];
-  const [out, lse, dqkv] = [put(gpu, [b, t, c]), put(gpu, [2, b, nHead, t]), put(gpu, [b, t, 3 * c])];
+async function attend(gpu: Gpu, { b, t, nHead, nKvHead = nHead, headSize, rate, documents }: Shape) {
+  const [c, width] = [nHead * headSize, qkvWidth({ nHead, nKvHead, headSize })];
+  const [qkvValues, doutValues] = [seededValues(1, b * t * width).map((x) => 2 * x), unevenValues(2, b * t, c)];
+  const [qkv, dout] = [put(gpu, [b, t, width], qkvValues), put(gpu, [b, t, c], doutValues)];
+  const [out, lse, dqkv] = [put(gpu, [b, t, c]), put(gpu, [2, b, nHead, t]), put(gpu, [b, t, width])];
   const starts = documents && { starts: putStarts(gpu, [b, t], startsOf(documents)) };
-  const options = { qkv, nHead, lse, out, ...(rate > 0 && { dropout: seededDropout(3, rate) }), ...starts };
+  const options = { qkv, nHead, nKvHead, lse, out, ...(rate > 0 && { dropout: seededDropout(3, rate) }), ...starts };
   attentionForward(gpu, options);
   attentionBackward(gpu, { ...options, dqkv, dout });
   const [outValues, lseValues, dqkvValues] = [await read(gpu, out), await read(gpu, lse), await read(gpu, dqkv)];
@@ -80,6 +82,7 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
     const shape = { b: 5, t: 9, nHead: 3, headSize: 5, rate: 0.2 };
     const small = new SmallBindings(gpu.device, gpu.info, gpu.name);
     expect(await attend(small, shape)).toEqual(await attend(gpu, shape));
+    expect(await attend(small, { ...shape, nKvHead: 1 })).toEqual(await attend(gpu, { ...shape, nKvHead: 1 }));
     const packed = { ...shape, documents: [[9], [2, 7], [1, 1, 7], [8, 1], [3, 3, 3]] };
     expect(await attend(small, packed)).toEqual(await attend(gpu, packed));
     await expect(attend(small, { ...shape, t: 99 })).rejects.toThrow('a sample of qkv has 17,820 bytes');
@@ -95,6 +98,7 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
   const shapes = [
     { b: 2, t: 70, nHead: 2, headSize: 5, rate: 0 },
     { b: 1, t: 130, nHead: 2, headSize: 40, rate: 0.2 },
+    { b: 2, t: 70, nHead: 4, nKvHead: 2, headSize: 12, rate: 0 },
     // Documents within tiles, across them and at their edges.
     {
       b: 2,
@@ -125,11 +129,11 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
     async (shape: Shape) => {
       const { isFallbackAdapter: _, ...info } = gpu.info;
       const real = new Gpu(gpu.device, { ...info, isFallbackAdapter: false }, gpu.name);
-      const { b, t, nHead, headSize, rate, documents } = shape;
-      const c = nHead * headSize;
+      const { b, t, nHead, nKvHead = nHead, headSize, rate, documents } = shape;
+      const [c, kvWidth, width] = [nHead * headSize, nKvHead * headSize, qkvWidth(shape)];
       const actual = await attend(real, shape);
       const mask = reference.dropoutMask(seededDropout(3, rate), b, nHead * t * t);
-      const input = { qkv: actual.qkv, b, t, nHead, headSize, mask, starts: documents && startsOf(documents) };
+      const input = { qkv: actual.qkv, b, t, nHead, nKvHead, headSize, mask, starts: documents && startsOf(documents) };
       const expected = reference.attentionForward(input);
       const terms = reference.attentionForwardTerms(input);
       expect(errorByRow(actual.out, expected.out, c, terms)).toBeLessThan(TOLERANCES.attentionForward);
@@ -138,16 +142,16 @@ describe.skipIf(unavailable !== undefined)('attention of the webgpu engine', () 
       );
       const dqkv = reference.attentionBackward(input, actual.dout);
       const gradientTerms = reference.attentionBackward(input, actual.dout, 'terms');
-      expect(errorByRow(actual.dqkv, dqkv, 3 * c, gradientTerms)).toBeLessThan(TOLERANCES.attentionBackward);
+      expect(errorByRow(actual.dqkv, dqkv, width, gradientTerms)).toBeLessThan(TOLERANCES.attentionBackward);
       if (rate > 0 || documents !== undefined) return;
-      const [keys, values] = [put(real, [t, c]), put(real, [t, c])];
+      const [keys, values] = [put(real, [t, kvWidth]), put(real, [t, kvWidth])];
       for (const [from, to] of [
         [0, 11],
         [11, t],
       ] as const) {
-        const qkv = put(real, [1, to - from, 3 * c], actual.qkv.slice(from * 3 * c, to * 3 * c));
+        const qkv = put(real, [1, to - from, width], actual.qkv.slice(from * width, to * width));
         const out = put(real, [1, to - from, c]);
-        attentionDecode(real, { out, qkv, sequences: [{ keys, values, position: from }], nHead });
+        attentionDecode(real, { out, qkv, sequences: [{ keys, values, position: from }], nHead, nKvHead });
         const [want, size] = [expected.out, terms].map((all) => all.subarray(from * c, to * c)) as [
           Float64Array,
           Float64Array,

@@ -24,7 +24,7 @@ import { expectPositions, ropeShape } from '../../../src/engine/ropeOptions.ts';
 import { sha256Of } from '../../../src/engine/sha256.ts';
 import type { DType, Shape, Tensor, TensorGroup } from '../../../src/engine/tensor.ts';
 import * as reference from '../kernels/reference.ts';
-import { type AttentionInput, attentionBackward, attentionForward } from '../kernels/referenceAttention.ts';
+import { type AttentionInput, attentionBackward, attentionForward, qkvWidth } from '../kernels/referenceAttention.ts';
 
 type Kernel<Name extends keyof Kernels> = Kernels[Name] extends (options: infer Options) => unknown ? Options : never;
 
@@ -268,28 +268,32 @@ export class Float64Engine implements Engine {
     assign(options.dqkv, attentionBackward(attentionInput(options), numbers(options.dout)));
   }
 
-  attentionDecode({ out, qkv, sequences, nHead }: Kernel<'attentionDecode'>): void {
+  attentionDecode({ out, qkv, sequences, nHead, nKvHead }: Kernel<'attentionDecode'>): void {
     const size = qkv.size / sequences.length;
     const results = sequences.flatMap((sequence, i) => [
-      ...this.#decodeSequence(numbers(qkv).subarray(i * size, (i + 1) * size), sequence, nHead),
+      ...this.#decodeSequence(numbers(qkv).subarray(i * size, (i + 1) * size), sequence, nHead, nKvHead),
     ]);
     assign(out, Float64Array.from(results));
   }
 
-  #decodeSequence(fresh: Float64Array, { keys, values, position }: CachedKeys, nHead: number): Float64Array {
-    const C = keys.shape[1]!;
-    const T = position + fresh.length / (3 * C);
-    const all = new Float64Array(T * 3 * C);
-    all.set(fresh, position * 3 * C);
+  #decodeSequence(fresh: Float64Array, cached: CachedKeys, nHead: number, nKvHead = nHead): Float64Array {
+    const { keys, values, position } = cached;
+    const kvWidth = keys.shape[1]!;
+    const headSize = kvWidth / nKvHead;
+    const [C, width] = [nHead * headSize, qkvWidth({ nHead, nKvHead, headSize })];
+    const T = position + fresh.length / width;
+    const all = new Float64Array(T * width);
+    all.set(fresh, position * width);
     for (let t = 0; t < T; t++) {
       for (const [part, cache] of [keys, values].entries()) {
-        const row = numbers(cache).subarray(t * C, (t + 1) * C);
-        const inAll = all.subarray((3 * t + 1 + part) * C, (3 * t + 2 + part) * C);
+        const row = numbers(cache).subarray(t * kvWidth, (t + 1) * kvWidth);
+        const from = t * width + C + part * kvWidth;
+        const inAll = all.subarray(from, from + kvWidth);
         if (t < position) inAll.set(row);
         else row.set(inAll);
       }
     }
-    const result = attentionForward({ qkv: all, b: 1, t: T, nHead, headSize: C / nHead });
+    const result = attentionForward({ qkv: all, b: 1, t: T, nHead, nKvHead, headSize });
     return result.out.subarray(position * C);
   }
 
@@ -376,10 +380,11 @@ function linearInput({ inp, weight, weightTransposed }: LinearOptions, bias?: Te
   };
 }
 
-function attentionInput({ qkv, nHead, dropout, starts }: AttentionOptions): AttentionInput {
-  const [b, t, threeC] = qkv.shape as [number, number, number];
+function attentionInput({ qkv, nHead, nKvHead = nHead, dropout, starts }: AttentionOptions): AttentionInput {
+  const [b, t, width] = qkv.shape as [number, number, number];
   const mask = maskOf(dropout, b, nHead * t * t);
-  return { qkv: numbers(qkv), b, t, nHead, headSize: threeC / 3 / nHead, mask, starts: startsOf(starts, b, t) };
+  const headSize = width / (nHead + 2 * nKvHead);
+  return { qkv: numbers(qkv), b, t, nHead, nKvHead, headSize, mask, starts: startsOf(starts, b, t) };
 }
 
 /** A group's numbers one after another: there is no padding. */

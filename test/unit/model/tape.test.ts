@@ -109,12 +109,17 @@ const graphs: Record<string, Graph> = {
   },
   attention: {
     shapes: { w: [C, V] },
-    hidden: (tape, x, p) => tape.linear(tape.attention(x, 2), { weight: p['w']! }),
+    hidden: (tape, x, p) => tape.linear(tape.attention(x, { nHead: 2 }), { weight: p['w']! }),
     width: 3 * C,
+  },
+  'attention with grouped queries': {
+    shapes: { w: [C, V] },
+    hidden: (tape, x, p) => tape.linear(tape.attention(x, { nHead: 2, nKvHead: 1 }), { weight: p['w']! }),
+    width: 2 * C,
   },
   'attention with dropout': {
     shapes: { w: [C, V] },
-    hidden: (tape, x, p) => tape.linear(tape.attention(x, 2, dropout), { weight: p['w']! }),
+    hidden: (tape, x, p) => tape.linear(tape.attention(x, { nHead: 2 }, dropout), { weight: p['w']! }),
     width: 3 * C,
   },
   dropout: { shapes: {}, hidden: (tape, x) => tape.dropout(x, dropout), width: V },

@@ -36,6 +36,8 @@ const params = {
   valueFrom: 'u32',
   keyStride: 'u32',
   outFrom: 'u32',
+  /** Heads of queries that share a head of keys and values. */
+  headsPerKv: 'u32',
   /** For programs that serve any head size. */
   headSize: 'u32',
   scale: 'f32',
@@ -82,16 +84,16 @@ export function tileGroups(t: number, lanes: number): number {
 }
 
 export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForward'>): void {
-  const { nHead, dropout } = options;
-  const { b, t, c, headSize } = headShape(options);
+  const { dropout } = options;
+  const { b, t, nHead, nKvHead, headSize, c, kvWidth, width } = headShape(options);
   const qkv = gpuTensor(options.qkv, 'qkv');
   const out = ofSize(options.out, 'out', b * t * c);
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
   const lanes = softwareLanes(gpu);
   const starts = startsOf('attentionForward', options, b, t);
   const attend = forward(lanes, lanes > 0 ? 0 : headSize, dropout !== undefined, starts !== undefined);
-  for (const range of sampleRanges(gpu, b, 3 * t * c, 'qkv')) {
-    const rows = range.bind(qkv, 3 * t * c);
+  for (const range of sampleRanges(gpu, b, t * width, 'qkv')) {
+    const rows = range.bind(qkv, t * width);
     const to = range.bind(out, t * c);
     const documents = boundDocuments(range, starts, t);
     gpu.run(attend, {
@@ -100,11 +102,12 @@ export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForw
         time: t,
         position: 0,
         queryFrom: rows.from,
-        queryStride: 3 * c,
+        queryStride: width,
         keyFrom: rows.from + c,
-        valueFrom: rows.from + 2 * c,
-        keyStride: 3 * c,
+        valueFrom: rows.from + c + kvWidth,
+        keyStride: width,
         outFrom: to.from,
+        headsPerKv: nHead / nKvHead,
         headSize,
         scale: 1 / Math.sqrt(headSize),
         lseFrom: range.first * nHead * t,
@@ -118,35 +121,34 @@ export function attentionForward(gpu: Gpu, options: KernelOptions<'attentionForw
   }
 }
 
-/** T queries of one sequence, whose own keys and values are already in the cache. */
+/** T queries of one sequence. */
 export interface CacheQueries {
   /** [T, C]. */
   readonly out: { readonly bound: Bound; readonly from: number };
-  /** [T, 3C]. */
+  /** [T, width]. */
   readonly qkv: { readonly bound: Bound; readonly from: number };
   readonly keys: GpuTensor;
   readonly values: GpuTensor;
   readonly position: number;
-  readonly t: number;
-  readonly c: number;
-  readonly nHead: number;
+  readonly shape: ReturnType<typeof headShape>;
 }
 
-/** Attention over the rows of a cache up to each query's own. */
-export function attendInTiles(gpu: Gpu, { out, qkv, keys, values, position, t, c, nHead }: CacheQueries): void {
+/** Attention over the rows of a cache, where the queries' own keys and values already are, up to each query's own. */
+export function attendInTiles(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries): void {
   const lanes = softwareLanes(gpu);
-  const headSize = c / nHead;
+  const { t, nHead, nKvHead, headSize, kvWidth, width } = shape;
   gpu.run(decode(lanes, lanes > 0 ? 0 : headSize), {
     tensors: { out: out.bound, queries: qkv.bound, keys, values },
     params: {
       time: t,
       position,
       queryFrom: qkv.from,
-      queryStride: 3 * c,
+      queryStride: width,
       keyFrom: 0,
       valueFrom: 0,
-      keyStride: c,
+      keyStride: kvWidth,
       outFrom: out.from,
+      headsPerKv: nHead / nKvHead,
       headSize,
       scale: 1 / Math.sqrt(headSize),
     },

@@ -23,6 +23,12 @@ const params = {
   time: 'u32',
   qkvFrom: 'u32',
   dqkvFrom: 'u32',
+  /** Widths: rows q|k|v, their queries and their keys. */
+  width: 'u32',
+  queryWidth: 'u32',
+  keyWidth: 'u32',
+  /** Heads of queries that share a head of keys and values. */
+  headsPerKv: 'u32',
   outFrom: 'u32',
   lseFrom: 'u32',
   restOffset: 'u32',
@@ -80,18 +86,18 @@ const keyPass = memoized((lanes: number, headSize: number, hasDropout: boolean, 
 });
 
 export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBackward'>): void {
-  const { nHead, dropout } = options;
-  const { b, t, c, headSize } = headShape(options);
+  const { dropout } = options;
+  const { b, t, nHead, nKvHead, headSize, c, kvWidth, width } = headShape(options);
   const [qkv, dqkv] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.dqkv, 'dqkv', options.qkv.size)];
   const [out, dout] = [ofSize(options.out, 'out', b * t * c), ofSize(options.dout, 'dout', b * t * c)];
   const lse = ofSize(options.lse, 'lse', 2 * b * nHead * t);
-  const ranges = sampleRanges(gpu, b, 3 * t * c, 'qkv');
+  const ranges = sampleRanges(gpu, b, t * width, 'qkv');
   const lanes = softwareLanes(gpu);
   const starts = startsOf('attentionBackward', options, b, t);
   const key = [lanes, lanes > 0 ? 0 : headSize, dropout !== undefined, starts !== undefined] as const;
   gpu.withTemporary([ranges[0]!.count, nHead, t], (meanGradients: GpuTensor) => {
     for (const range of ranges) {
-      const [from, to] = [range.bind(qkv, 3 * t * c), range.bind(dqkv, 3 * t * c)];
+      const [from, to] = [range.bind(qkv, t * width), range.bind(dqkv, t * width)];
       const [result, gradient] = [range.bind(out, t * c), range.bind(dout, t * c)];
       const documents = boundDocuments(range, starts, t);
       const tensors = {
@@ -106,6 +112,10 @@ export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBac
         time: t,
         qkvFrom: from.from,
         dqkvFrom: to.from,
+        width,
+        queryWidth: c,
+        keyWidth: kvWidth,
+        headsPerKv: nHead / nKvHead,
         outFrom: result.from,
         lseFrom: range.first * nHead * t,
         restOffset: b * nHead * t,
@@ -115,9 +125,9 @@ export function attentionBackward(gpu: Gpu, options: KernelOptions<'attentionBac
         ...documents.params,
         ...rangeDropout(dropout, range.first),
       };
-      const groups = [tileGroups(t, lanes), nHead, range.count] as const;
-      gpu.run(queryPass(...key), { tensors: { ...tensors, out: result.bound }, params, groups });
-      gpu.run(keyPass(...key), { tensors, params, groups });
+      const groups = (heads: number) => [tileGroups(t, lanes), heads, range.count] as const;
+      gpu.run(queryPass(...key), { tensors: { ...tensors, out: result.bound }, params, groups: groups(nHead) });
+      gpu.run(keyPass(...key), { tensors, params, groups: groups(nKvHead) });
     }
   });
 }

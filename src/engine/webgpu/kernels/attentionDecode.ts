@@ -9,7 +9,7 @@ import type { Gpu } from '../gpu.ts';
 import { gpuTensor } from '../memory.ts';
 import { flatGroups, flatMain, program } from '../program.ts';
 import { scoreMin } from '../wgsl/attentionTiles.ts';
-import { attendInTiles } from './attention.ts';
+import { attendInTiles, type CacheQueries } from './attention.ts';
 import { headShape } from './headSize.ts';
 import { ofSize } from './sameSize.ts';
 import { SampleRange } from './sampleRanges.ts';
@@ -23,32 +23,42 @@ const REDUCED = 8;
 const append = program({
   name: 'attentionDecode, cache',
   bindings: { keys: 'read_write f32', values: 'read_write f32', qkv: 'read f32' },
-  params: { count: 'u32', c: 'u32', qkvFrom: 'u32', position: 'u32' },
+  params: { count: 'u32', kvWidth: 'u32', width: 'u32', keyFrom: 'u32', position: 'u32' },
   code: flatMain(`
-  let inp = params.qkvFrom + i + (2u * (i / params.c) + 1u) * params.c;
-  keys[params.position * params.c + i] = qkv[inp];
-  values[params.position * params.c + i] = qkv[inp + params.c];`),
+  let inp = params.keyFrom + i / params.kvWidth * params.width + i % params.kvWidth;
+  keys[params.position * params.kvWidth + i] = qkv[inp];
+  values[params.position * params.kvWidth + i] = qkv[inp + params.kvWidth];`),
 });
 
 const blocks = program({
   name: 'attentionDecode',
   bindings: { parts: 'read_write f32', keys: 'read_write f32', values: 'read_write f32', qkv: 'read f32' },
-  params: { c: 'u32', headSize: 'u32', scale: 'f32', qkvFrom: 'u32', position: 'u32' },
+  params: {
+    c: 'u32',
+    kvWidth: 'u32',
+    width: 'u32',
+    headsPerKv: 'u32',
+    headSize: 'u32',
+    scale: 'f32',
+    qkvFrom: 'u32',
+    position: 'u32',
+  },
   code: `
 var<workgroup> weights: array<f32, ${BLOCK}>;
 var<workgroup> maxima: array<f32, ${REDUCED}>;
 fn key(j: u32, x: u32) -> f32 {
-  if (j < params.position) { return keys[j * params.c + x]; }
-  return qkv[params.qkvFrom + (j - params.position) * 3u * params.c + params.c + x];
+  if (j < params.position) { return keys[j * params.kvWidth + x]; }
+  return qkv[params.qkvFrom + (j - params.position) * params.width + params.c + x];
 }
 fn value(j: u32, x: u32) -> f32 {
-  if (j < params.position) { return values[j * params.c + x]; }
-  return qkv[params.qkvFrom + (j - params.position) * 3u * params.c + 2u * params.c + x];
+  if (j < params.position) { return values[j * params.kvWidth + x]; }
+  return qkv[params.qkvFrom + (j - params.position) * params.width + params.c + params.kvWidth + x];
 }
 @compute @workgroup_size(${BLOCK})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-  let x0 = group.y * params.headSize;
-  let query = params.qkvFrom + group.z * 3u * params.c + x0;
+  let x0 = group.y / params.headsPerKv * params.headSize;
+  let row = params.qkvFrom + group.z * params.width;
+  let query = row + group.y * params.headSize;
   let length = params.position + group.z + 1u;
   let first = group.x * ${BLOCK}u;
   let count = min(${BLOCK}u, length - min(length, first));
@@ -77,9 +87,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var n = 0u; n < count; n++) { sum = fma(weights[n], value(first + n, x0 + x), sum); }
     parts[part + 2u + x] = sum;
     // Nobody reads the rows from the position on here, so one block of each token may write them.
-    if (group.x == 0u) {
-      keys[(length - 1u) * params.c + x0 + x] = qkv[query + params.c + x];
-      values[(length - 1u) * params.c + x0 + x] = qkv[query + 2u * params.c + x];
+    if (group.x == 0u && group.y % params.headsPerKv == 0u) {
+      keys[(length - 1u) * params.kvWidth + x0 + x] = qkv[row + params.c + x0 + x];
+      values[(length - 1u) * params.kvWidth + x0 + x] = qkv[row + params.c + params.kvWidth + x0 + x];
     }
   }
   if (local == 0u) {
@@ -117,21 +127,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 });
 
 export function attentionDecode(gpu: Gpu, options: KernelOptions<'attentionDecode'>): void {
-  const { sequences, nHead } = options;
-  const { b, t, c } = headShape(options);
+  const { sequences } = options;
+  const shape = headShape(options);
+  const { b, t, c, kvWidth, width } = shape;
   const [qkv, out] = [gpuTensor(options.qkv, 'qkv'), ofSize(options.out, 'out', b * t * c)];
   expectSequences(sequences, b);
-  for (const cache of sequences) expectCache(cache, t, c);
+  for (const cache of sequences) expectCache(cache, t, kvWidth);
   for (const [i, cache] of sequences.entries()) {
     const range = new SampleRange(i, 1);
-    const tokens = { out: range.bind(out, t * c), qkv: range.bind(qkv, 3 * t * c), ...gpuCache(cache), t, c, nHead };
+    const tokens = { out: range.bind(out, t * c), qkv: range.bind(qkv, t * width), ...gpuCache(cache), shape };
     if (t < TILED_TOKENS) attendInBlocks(gpu, tokens);
     else {
       const { keys, values, position } = tokens;
       gpu.run(append, {
         tensors: { keys, values, qkv: tokens.qkv.bound },
-        params: { count: t * c, c, qkvFrom: tokens.qkv.from, position },
-        groups: flatGroups(t * c),
+        params: { count: t * kvWidth, kvWidth, width, keyFrom: tokens.qkv.from + c, position },
+        groups: flatGroups(t * kvWidth),
       });
       attendInTiles(gpu, tokens);
     }
@@ -142,16 +153,14 @@ function gpuCache({ keys, values, position }: CachedKeys) {
   return { keys: gpuTensor(keys, 'keys'), values: gpuTensor(values, 'values'), position };
 }
 
-function attendInBlocks(
-  gpu: Gpu,
-  { out, qkv, keys, values, position, t, c, nHead }: Parameters<typeof attendInTiles>[1],
-) {
+function attendInBlocks(gpu: Gpu, { out, qkv, keys, values, position, shape }: CacheQueries) {
+  const { t, nHead, nKvHead, headSize, c, kvWidth, width } = shape;
   const count = Math.ceil((position + t) / BLOCK);
-  const headSize = c / nHead;
+  const headsPerKv = nHead / nKvHead;
   gpu.withTemporary([t, nHead, count, headSize + 2], (parts) => {
     gpu.run(blocks, {
       tensors: { parts, keys, values, qkv: qkv.bound },
-      params: { c, headSize, scale: 1 / Math.sqrt(headSize), qkvFrom: qkv.from, position },
+      params: { c, kvWidth, width, headsPerKv, headSize, scale: 1 / Math.sqrt(headSize), qkvFrom: qkv.from, position },
       groups: [count, nHead, t],
     });
     gpu.run(merge, {

@@ -14,19 +14,24 @@ import { forEach, rounded } from './attentionTiles.ts';
 import { startOf } from './documents.ts';
 import { dropoutFunctions } from './dropout.ts';
 
-const width = '(groups.y * params.headSize)';
-const start = (from: string, parts: number, part: number) =>
-  `params.${from} + (sample * params.time * ${parts}u + ${part}u) * ${width} + head * params.headSize`;
-const tall = { stride: `3u * ${width}` };
-const query = { binding: 'qkv', start: start('qkvFrom', 3, 0), ...tall, scale: 'params.scale' };
-const key = { binding: 'qkv', start: start('qkvFrom', 3, 1), ...tall };
-const value = { binding: 'qkv', start: start('qkvFrom', 3, 2), ...tall };
-const [dquery, dkey, dvalue] = [0, 1, 2].map((part) => ({
-  binding: 'dqkv',
-  start: start('dqkvFrom', 3, part),
-  ...tall,
-})) as [typeof key, typeof key, typeof key];
-const dout = { binding: 'dout', start: start('outFrom', 1, 0), stride: width };
+const startOfHead = (from: string, width: string, part: string, head: string) =>
+  `params.${from} + sample * params.time * params.${width}${part} + ${head} * params.headSize`;
+const query = {
+  binding: 'qkv',
+  start: startOfHead('qkvFrom', 'width', '', 'head'),
+  stride: 'params.width',
+  scale: 'params.scale',
+};
+const dquery = { binding: 'dqkv', start: startOfHead('dqkvFrom', 'width', '', 'head'), stride: 'params.width' };
+const dout = { binding: 'dout', start: startOfHead('outFrom', 'queryWidth', '', 'head'), stride: 'params.queryWidth' };
+/** Rows of the head of keys and values that `head` uses. */
+const [key, dkey, value, dvalue] = ['', ' + params.keyWidth'].flatMap((part) =>
+  (['qkv', 'dqkv'] as const).map((binding) => ({
+    binding,
+    start: startOfHead(`${binding}From`, 'width', ` + params.queryWidth${part}`, 'kvHead'),
+    stride: 'params.width',
+  })),
+) as [typeof dquery, typeof dquery, typeof dquery, typeof dquery];
 
 const weightFunction = `
 ${rounded}
@@ -47,13 +52,15 @@ export function attentionQueryLanes(lanes: number, { hasDropout, hasDocuments }:
 ${hasDropout ? dropoutFunctions : ''}
 ${weightFunction}
 ${laneMain(lanes)}
+  let kvHead = head / params.headsPerKv;
+  let nHead = groups.y;
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${laneRows(lanes)}u;
   let keysMost = min(i0 + ${laneRows(lanes)}u, params.time);
   ${ownPlaces(lanes, 'query', query, 'i0', 'params.time')}
   ${ownPlaces(lanes, 'dquery', dquery, 'i0', 'params.time')}
   ${ownPlaces(lanes, 'dout', dout, 'i0', 'params.time')}
-  let numbers = (sample * groups.y + head) * params.time;
+  let numbers = (sample * nHead + head) * params.time;
   ${forEach(
     OWN,
     (r) => `
@@ -101,14 +108,17 @@ export function attentionKeyLanes(lanes: number, { hasDropout, hasDocuments }: B
   return `
 ${hasDropout ? dropoutFunctions : ''}
 ${weightFunction}
-${laneMain(lanes)}
+${laneMain(lanes, 'kvHead')}
+  let nHead = groups.y * params.headsPerKv;
   let j0 = group.x * ${laneRows(lanes)}u;
   ${ownPlaces(lanes, 'key', key, 'j0', 'params.time')}
   ${ownPlaces(lanes, 'value', value, 'j0', 'params.time')}
   ${ownPlaces(lanes, 'dkey', dkey, 'j0', 'params.time')}
   ${ownPlaces(lanes, 'dvalue', dvalue, 'j0', 'params.time')}
-  let numbers = (sample * groups.y + head) * params.time;
   ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
+  let headsFrom = kvHead * params.headsPerKv;
+  for (var head = headsFrom; head < headsFrom + params.headsPerKv; head++) {
+  let numbers = (sample * nHead + head) * params.time;
   for (var i0 = j0; i0 < params.time${hasDocuments ? ` && ${startOf('i0')} < j0 + ${laneRows(lanes)}u` : ''}; i0 += ${laneColumns(lanes)}u) {
     ${broughtPlaces(lanes, 'query', query, 'i0', 'params.time')}
     ${broughtPlaces(lanes, 'dout', dout, 'i0', 'params.time')}
@@ -136,9 +146,10 @@ ${laneMain(lanes)}
         { weights: 's', columns: dout, columnPlace: 'dout', to: dvalue, toPlace: 'dvalue' },
         { weights: 'w', columns: query, columnPlace: 'query', to: dkey, toPlace: 'dkey' },
       ],
-      'i0 == j0',
+      'i0 == j0 && head == headsFrom',
       (r) => `${row(r)} < params.time`,
     )}
+  }
   }
 }`;
 }

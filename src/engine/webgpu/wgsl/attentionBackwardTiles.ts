@@ -22,20 +22,38 @@ import { dropoutVectorFunctions } from './dropout.ts';
 
 /** The rows of the tensors in both passes; `first` and `limit` are those of the queries or keys. */
 function rowsOf(headSize: number) {
-  const width = `(groups.y * ${headSize}u)`;
-  const start = (from: string, parts: number, part: number) =>
-    `(params.${from} + (sample * params.time * ${parts}u + ${part}u) * ${width} + head * ${headSize}u)`;
-  const tall = { stride: `(3u * ${width})`, limit: 'params.time' };
-  const flat = { stride: width, limit: 'params.time' };
+  const start = (from: string, width: string, part: string, head: string) =>
+    `(params.${from} + sample * params.time * params.${width}${part} + ${head} * ${headSize}u)`;
+  const tall = { stride: 'params.width', limit: 'params.time' };
+  const queryAt = (binding: string) => ({
+    binding,
+    start: start(`${binding}From`, 'width', '', 'head'),
+    ...tall,
+    first: 'i0',
+  });
+  const keyAt = (binding: string, part: string) => ({
+    binding,
+    start: start(`${binding}From`, 'width', part, 'kvHead'),
+    ...tall,
+    first: 'j0',
+  });
+  const result = {
+    start: start('outFrom', 'queryWidth', '', 'head'),
+    stride: 'params.queryWidth',
+    limit: 'params.time',
+    first: 'i0',
+  };
+  const keys = ' + params.queryWidth';
+  const values = `${keys} + params.keyWidth`;
   return {
-    query: { binding: 'qkv', start: start('qkvFrom', 3, 0), ...tall, first: 'i0', scale: scoreScale(headSize) },
-    key: { binding: 'qkv', start: start('qkvFrom', 3, 1), ...tall, first: 'j0' },
-    value: { binding: 'qkv', start: start('qkvFrom', 3, 2), ...tall, first: 'j0' },
-    dquery: { binding: 'dqkv', start: start('dqkvFrom', 3, 0), ...tall, first: 'i0' },
-    dkey: { binding: 'dqkv', start: start('dqkvFrom', 3, 1), ...tall, first: 'j0' },
-    dvalue: { binding: 'dqkv', start: start('dqkvFrom', 3, 2), ...tall, first: 'j0' },
-    dout: { binding: 'dout', start: start('outFrom', 1, 0), ...flat, first: 'i0' },
-    out: { binding: 'out', start: start('outFrom', 1, 0), ...flat, first: 'i0' },
+    query: { ...queryAt('qkv'), scale: scoreScale(headSize) },
+    key: keyAt('qkv', keys),
+    value: keyAt('qkv', values),
+    dquery: queryAt('dqkv'),
+    dkey: keyAt('dqkv', keys),
+    dvalue: keyAt('dqkv', values),
+    dout: { binding: 'dout', ...result },
+    out: { binding: 'out', ...result },
   };
 }
 
@@ -56,7 +74,8 @@ ${tileFunctions(headSize, ['qkv', 'dout', 'out'])}
 var<workgroup> means: array<f32, ${ROWS}>;
 ${hasDropout ? dropoutVectorFunctions : ''}
 ${weightFunction}
-${tileMain}
+${tileMain()}
+  let kvHead = head / params.headsPerKv;
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${ROWS}u;
   let keysMost = min(i0 + ${ROWS}u, params.time);
@@ -110,14 +129,16 @@ var<workgroup> means: array<f32, ${COLUMNS}>;
 ${hasDocuments ? `var<workgroup> begins: array<u32, ${COLUMNS}>;` : ''}
 ${hasDropout ? dropoutVectorFunctions : ''}
 ${weightFunction}
-${tileMain}
+${tileMain('kvHead')}
   let j0 = group.x * ${ROWS}u;
   let rows0 = vec4u(j0 + 8u * y) + vec4u(0u, 1u, 2u, 3u);
   let rows1 = rows0 + 4u;
-  let numbers = (sample * groups.y + head) * params.time;
   ${declareSums(headSize, 'dk')}
   ${declareSums(headSize, 'dv')}
   ${hasDropout ? 'let dropped = dropoutKey(sample);' : ''}
+  let headsFrom = kvHead * params.headsPerKv;
+  for (var head = headsFrom; head < headsFrom + params.headsPerKv; head++) {
+  let numbers = (sample * groups.y * params.headsPerKv + head) * params.time;
   for (var i0 = j0; i0 < params.time${hasDocuments ? ` && ${startOf('i0')} < j0 + ${ROWS}u` : ''}; i0 += ${COLUMNS}u) {
     // Number of queries of the tile that see none of the invocation's keys.
     let blind = j0 + 8u * y - min(j0 + 8u * y, i0);
@@ -156,6 +177,7 @@ ${tileMain}
     workgroupBarrier();
     ${storeWeights('w')}
     ${addWeighted(headSize, 'dk', rows.query, 'blind', `${COLUMNS}u`)}
+  }
   }
   ${storeSums(headSize, 'dk', rows.dkey, () => '1.0')}
   ${storeSums(headSize, 'dv', rows.dvalue, () => '1.0')}

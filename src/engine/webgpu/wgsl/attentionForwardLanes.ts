@@ -37,7 +37,7 @@ export function attentionForwardLanes(lanes: number, { hasDropout, hasLse, hasDo
   };
   const [keys, values] = (['key', 'value'] as const).map((name) => ({
     binding: `${name}s`,
-    start: `params.${name}From + sample * params.time * params.keyStride + ${x0}`,
+    start: `params.${name}From + sample * params.time * params.keyStride + head / params.headsPerKv * params.headSize`,
     stride: 'params.keyStride',
   })) as [typeof queries, typeof queries];
   const out = {

@@ -66,6 +66,7 @@ const storeLse = `
 export function attentionForwardTiles(headSize: number, traits: ForwardTraits): string {
   const { hasDropout, hasLse, hasDocuments } = traits;
   const x0 = `head * ${headSize}u`;
+  const kvX0 = `head / params.headsPerKv * ${headSize}u`;
   const sampleRow = 'sample * params.time *';
   const queries = {
     binding: 'queries',
@@ -77,7 +78,7 @@ export function attentionForwardTiles(headSize: number, traits: ForwardTraits): 
   };
   const keys = {
     binding: 'keys',
-    start: `(params.keyFrom + ${sampleRow} params.keyStride + ${x0})`,
+    start: `(params.keyFrom + ${sampleRow} params.keyStride + ${kvX0})`,
     stride: 'params.keyStride',
     first: 'j0',
     limit: 'keysMost',
@@ -85,7 +86,7 @@ export function attentionForwardTiles(headSize: number, traits: ForwardTraits): 
   const values = {
     ...keys,
     binding: 'values',
-    start: `(params.valueFrom + ${sampleRow} params.keyStride + ${x0})`,
+    start: `(params.valueFrom + ${sampleRow} params.keyStride + ${kvX0})`,
   };
   const out = {
     binding: 'out',
@@ -98,7 +99,7 @@ export function attentionForwardTiles(headSize: number, traits: ForwardTraits): 
 ${tileFunctions(headSize, ['queries', 'keys', 'values'])}
 ${hasDropout ? dropoutVectorFunctions : ''}
 ${hasLse ? rounded : ''}
-${tileMain}
+${tileMain()}
   // The last queries see most keys, and begin first.
   let i0 = (groups.x - 1u - group.x) * ${ROWS}u;
   let keysMost = params.position + min(i0 + ${ROWS}u, params.time);

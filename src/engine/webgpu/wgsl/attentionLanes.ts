@@ -134,11 +134,11 @@ export function laneSums(
     }`;
 }
 
-/** The entry point, up to where it is which lane of which workgroup. */
-export function laneMain(lanes: number): string {
+/** The entry point, up to where it is which lane of which workgroup; `head` is the name of the number of its head. */
+export function laneMain(lanes: number, head = 'head'): string {
   return `
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let head = group.y;
+  let ${head} = group.y;
   let sample = group.z;`;
 }

@@ -74,13 +74,13 @@ var<workgroup> weights: array<vec4f, ${(COLUMNS * ROWS) / 4}>;
 ${bindings.map((name) => loadFunction(headSize, name)).join('\n')}`;
 }
 
-/** The entry point, up to where it is which invocation of which workgroup. */
-export const tileMain = `
+/** The entry point, up to where it is which invocation of which workgroup; `head` is the name of the number of its head. */
+export const tileMain = (head = 'head'): string => `
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
   let x = local % 8u;
   let y = local / 8u;
-  let head = group.y;
+  let ${head} = group.y;
   let sample = group.z;`;
 
 /** Rows in WGSL: where row `r` of a head begins in a binding. `limit` is the number of rows there are. */
