@@ -49,25 +49,32 @@ const things = [
   'film',
   'jacket',
 ];
-const opinions = {
-  positive: [
-    'a pleasure from start to finish',
-    'better than we had hoped',
-    'worth every penny',
-    'simply wonderful',
-    'good value, and we will come back',
-    'not bad at all',
-  ],
-  negative: [
-    'a waste of an evening',
-    'far worse than we had feared',
-    'not worth the money',
-    'simply dreadful',
-    'poor value, and we will not come back',
-    'not good at all',
-  ],
+const adjectives = {
+  // words: allow, because reviews are not texts of this project
+  positive: 'amazing brilliant charming clever delightful excellent great lovely pleasant superb warm wonderful'.split(
+    ' ',
+  ),
+  negative: 'awful boring broken cheap clumsy dirty dreadful dull horrible rude terrible ugly'.split(' '),
 };
-const openings = ['The {} was', 'I thought the {} was', 'We found that the {} was', 'My sister says the {} was'];
+/**
+ * Sentences about a thing. The class is that of `{b}`; `{a}` is an adjective of the other class, which a part of the sentences
+ * have: there counting words misleads.
+ */
+const sentences = [
+  'The {t} was {b}.',
+  'I found the {t} {b}.',
+  'They told us that the {t} is {b}.',
+  'What a {b} {t}!',
+  'A {b} {t}, and I will say so to everyone.',
+  'My sister found the {t} {b} too.',
+  'The {t} was {b} from start to finish.',
+  'Simply {b}, this {t}.',
+  'The {t} was not {a}.',
+  'Nobody would call the {t} {a}.',
+  'The {t} was anything but {a}.',
+  'The {t} looked {a}, but it was {b}.',
+  'Although the {t} looked {a}, it was {b}.',
+];
 
 /** mulberry32: a small generator of numbers from 0 to 1, the same on every machine. */
 function generator(seed) {
@@ -98,16 +105,25 @@ const instructions = shuffled(
   1,
 );
 
-const reviews = shuffled(
-  Object.entries(opinions).flatMap(([label, endings]) =>
-    endings.flatMap((ending) =>
-      things.flatMap((thing) =>
-        openings.map((opening) => ({ text: `${opening.replace('{}', thing)} ${ending}.`, label })),
-      ),
-    ),
-  ),
-  2,
-);
+const reviews = writeReviews(1200, 2);
+
+/** Different reviews of both classes in turn, drawn by a seeded generator. */
+function writeReviews(count, seed) {
+  const random = generator(seed);
+  const oneOf = (list) => list[Math.floor(random() * list.length)];
+  const rows = new Map();
+  while (rows.size < count) {
+    const [label, other] = rows.size % 2 === 0 ? ['positive', 'negative'] : ['negative', 'positive'];
+    const words = {
+      t: oneOf(things),
+      a: oneOf(adjectives[other]),
+      b: oneOf(adjectives[label]),
+    };
+    const text = oneOf(sentences).replaceAll(/\{(\w+)\}/g, (_, name) => words[name]);
+    if (!rows.has(text)) rows.set(text, { text, label });
+  }
+  return shuffled([...rows.values()], seed);
+}
 
 // The better answer is the right one; the other belongs to another question about the word.
 const preferences = instructions.flatMap(({ instruction, input, output }, index) => {

@@ -164,13 +164,13 @@ describe('a run on prepared data', () => {
     const lines = Array.from({ length: 300 }, (_, i) => JSON.stringify({ text: `Document ${i}, naïve as ever.` }));
     await writeFile(join(folder(), 'many.jsonl'), lines.join('\n'));
     await launch(
-      ['prepare', 'many.jsonl', '--tokenizer', 'bpe:300', '--val-documents', '0.2', '--out', 'data/many'],
+      ['prepare', 'many.jsonl', '--tokenizer', 'gpt2', '--val-documents', '0.2', '--out', 'data/many'],
       folder(),
     );
     const manifest = JSON.parse(await readFile(join(folder(), 'data/many/manifest.json'), 'utf8'));
     const overrides = [
       'data.shards=data/many',
-      'data.tokenizer=bpe:300',
+      'data.tokenizer=gpt2',
       'train.maxSteps=2',
       'eval.everySteps=2',
       'eval.batches=0',

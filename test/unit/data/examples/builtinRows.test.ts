@@ -14,7 +14,7 @@ const read = (kind: Parameters<typeof builtinRows>[0]) =>
 
 test.each([
   ['sft', 1984, ['instruction', 'input', 'output']],
-  ['classify', 480, ['text', 'label']],
+  ['classify', 1_200, ['text', 'label']],
   ['dpo', 1984, ['instruction', 'input', 'chosen', 'rejected']],
   ['reward', 1984, ['instruction', 'input', 'chosen', 'rejected']],
 ] as const)('the package has rows for %s', async (kind, count, keys) => {
