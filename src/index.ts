@@ -71,6 +71,7 @@ export type {
   LinearCrossEntropyOptions,
   LinearForwardOptions,
   LinearOptions,
+  RopeOptions,
 } from './engine/kernels.ts';
 export { createEngine, type EngineOptions } from './engine/registry.ts';
 export type { DType, HostArray, Shape, Tensor, TensorGroup } from './engine/tensor.ts';
@@ -97,7 +98,7 @@ export {
   Trainer,
   type TrainerOptions,
 } from './model/training.ts';
-export type { Affine, FloatType, LinearLayer, Variable } from './model/variable.ts';
+export type { Affine, FloatType, LinearLayer, Rotation, Variable } from './model/variable.ts';
 export type { EventFacts, LoggedEvent, RunWideEvent, WorkerEvent } from './records/eventsLog.ts';
 export type {
   CommittedStep,

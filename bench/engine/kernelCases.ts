@@ -1,5 +1,6 @@
 /** What `npm run bench -- engine` times: the native engine's kernels at the shapes of the shipped configs. */
 import type { Tensor } from '../../src/engine/tensor.ts';
+import { blockVariantCases } from './blockVariantCases.ts';
 import type { KernelCase, MakeTensor } from './kernelCase.ts';
 import { fusedCases, headCase, linearCases } from './productCases.ts';
 
@@ -19,7 +20,11 @@ const modelShapes: readonly ModelShape[] = [
 ];
 
 export function kernelCases(): KernelCase[] {
-  return modelShapes.flatMap(({ rows, t, c, nHead, v }) => [
+  return [...modelShapes.flatMap(casesOf), ...blockVariantCases()];
+}
+
+function casesOf({ rows, t, c, nHead, v }: ModelShape): KernelCase[] {
+  return [
     ...linearCases({ n: rows, ic: c, oc: 3 * c, weightTransposed: false }),
     ...linearCases({ n: rows, ic: c, oc: c, weightTransposed: false }),
     ...linearCases({ n: rows, ic: c, oc: 4 * c, weightTransposed: false }),
@@ -29,7 +34,7 @@ export function kernelCases(): KernelCase[] {
     headCase(rows, c, v),
     ...attentionCases(rows / t, t, c, nHead),
     ...rowCases(rows, c, v),
-  ]);
+  ];
 }
 
 /** Forward and backward: plain, with dropout, and on bfloat16 tensors. */

@@ -85,6 +85,40 @@ describe.runIf(unavailable === undefined)('tensors in parts', () => {
     }, 1e-6);
   });
 
+  it('rms norm, rotary positions and gates', async () => {
+    const [b, t, c] = [3, 100, 64];
+    const n = b * t;
+    const [inp, dout] = [k.put([b, t, c], seededValues(1, n * c)), k.put([n, c], seededValues(2, n * c))];
+    const [weight, rstd] = [k.put([c], seededValues(3, c)), k.out([n])];
+    await expectSame((engine) => {
+      const out = k.out([n, c]);
+      engine.rmsNormForward({ out, rstd, inp, weight, eps: 1e-5 });
+      return [out, rstd];
+    });
+    await expectSame((engine) => {
+      const [dinp, dweight] = [k.out([n, c]), k.zeros([c])];
+      engine.rmsNormBackward({ dinp, dweight, dout, inp, weight, rstd });
+      return [dinp, dweight];
+    }, 1e-6);
+    const table = k.put([t + 9, 2, 8], seededValues(4, (t + 9) * 16));
+    const positions = k.put([b], Int32Array.of(9, 0, 4));
+    const starts = k.put(
+      [b, t],
+      Int32Array.from({ length: n }, (_, row) => (row % t > 30 ? 31 : 0)),
+    );
+    await expectSame((engine) => {
+      const out = k.out([b, t, c]);
+      engine.rope({ inp, out, table, heads: 3, positions, starts });
+      return [out];
+    });
+    await expectSame((engine) => {
+      const [out, dinp] = [k.out([n, c / 2]), k.out([n, c])];
+      engine.gatedActivationForward({ kind: 'silu', out, inp });
+      engine.gatedActivationBackward({ kind: 'silu', dinp, dout: out, inp });
+      return [out, dinp];
+    });
+  });
+
   it('cross-entropy', async () => {
     const [n, v] = [300, 65];
     const [logits, targets] = [k.put([n, v], seededValues(1, n * v)), k.put([n], seededIntegers(2, n, v))];

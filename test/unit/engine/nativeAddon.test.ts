@@ -9,7 +9,7 @@ import { loadNative } from '../../../src/engine/native/loadNative.ts';
 
 const load = loadNative();
 
-test.skipIf('error' in load)('a layer norm that is to give no gradient is refused, not written through null', () => {
+test.skipIf('error' in load)('a norm that is to give no gradient is refused, not written through null', () => {
   if ('error' in load) return;
   const { addon } = load;
   const engine = addon.createEngine(1, 'auto');
@@ -18,6 +18,41 @@ test.skipIf('error' in load)('a layer norm that is to give no gradient is refuse
     expect(() => addon.layerNormBackward(engine, 1, 2, false, null, null, null, row, row, row, one, one)).toThrow(
       'expected dinp, dweight or dbias',
     );
+    expect(() => addon.rmsNormBackward(engine, 1, 2, false, null, null, row, row, row, one)).toThrow(
+      'expected dinp or dweight',
+    );
+  } finally {
+    addon.disposeEngine(engine);
+  }
+});
+
+test.skipIf('error' in load)('rotations that would read past their table or row are refused', () => {
+  if ('error' in load) return;
+  const { addon } = load;
+  const engine = addon.createEngine(1, 'auto');
+  const rope = (sizes: { width: number; heads: number; headSize: number; positions: number[] }) =>
+    addon.rope(
+      engine,
+      1,
+      2,
+      sizes.width,
+      sizes.heads,
+      sizes.headSize,
+      3,
+      false,
+      new Float32Array(2 * sizes.width),
+      new Float32Array(2 * sizes.width),
+      new Float32Array(3 * sizes.headSize),
+      Int32Array.from(sizes.positions),
+      null,
+    );
+  const fitting = { width: 8, heads: 2, headSize: 4, positions: [1] };
+  try {
+    expect(() => rope(fitting)).not.toThrow();
+    expect(() => rope({ ...fitting, positions: [2] })).toThrow('have a row in the table');
+    expect(() => rope({ ...fitting, positions: [-1] })).toThrow('have a row in the table');
+    expect(() => rope({ ...fitting, heads: 3 })).toThrow('fit in the width');
+    expect(() => rope({ ...fitting, headSize: 3 })).toThrow('of an even size');
   } finally {
     addon.disposeEngine(engine);
   }

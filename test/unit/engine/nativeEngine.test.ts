@@ -89,6 +89,15 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
   engine.layerNormForward({ out: norm, mean, rstd, inp, weight: scale, bias: shift, eps: 1e-5 });
   const [dnorm, dscale, dshift] = [random([n, c]), random([c]), random([c])];
   engine.layerNormBackward({ dinp: dnorm, dweight: dscale, dbias: dshift, dout: dinp, inp, weight: scale, mean, rstd });
+  const variants = [random([n, c]), random([n, c]), random([c]), random([n, c]), random([n, 2 * c])];
+  const [rms, drms, drmsScale, gated, dgated] = variants as [Tensor, Tensor, Tensor, Tensor, Tensor];
+  engine.rmsNormForward({ out: rms, rstd, inp, weight: scale, eps: 1e-5 });
+  engine.rmsNormBackward({ dinp: drms, dweight: drmsScale, dout: dinp, inp, weight: scale, rstd });
+  const [pairs, turns] = [random([n, 2 * c]), random([t, 2, 4])];
+  engine.gatedActivationForward({ kind: 'silu', inp: pairs, out: gated });
+  engine.gatedActivationBackward({ kind: 'silu', inp: pairs, dout: drms, dinp: dgated });
+  const rotated = random([b, t, 3 * c]);
+  engine.rope({ inp: qkv, out: rotated, table: turns, heads: Math.floor((2 * c) / 8) });
   const [dwte, dwpe] = [random([v, c]), random([t, c])];
   engine.embeddingBackward({ dout: dnorm, tokens, dwte, dwpe });
   const [logits, losses] = [random([n, v]), random([n])];
@@ -129,6 +138,8 @@ async function runKernels(engine: NativeEngine): Promise<Float32Array> {
     dshift,
     dwte,
     dwpe,
+    ...variants,
+    rotated,
     logits,
     losses,
     headLosses,
