@@ -72,8 +72,9 @@ void gatedBackward(ThreadPool& pool, const GatedActivationArguments& p) {
       T* dup = dgate + p.inner;
       forVectors(columns, [&](Index i, int count) {
         const Vec x = loadAny(gate + i, count), u = loadAny(up + i, count), d = loadAny(dout + i, count);
-        storeAny(dgate + i, Act::timesSlope(d * u, x), count);
-        storeAny(dup + i, d * Act::forward(x), count);
+        const auto [value, slope] = Act::valueAndSlope(x);
+        storeAny(dgate + i, d * u * slope, count);
+        storeAny(dup + i, d * value, count);
       });
     });
   });

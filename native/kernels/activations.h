@@ -1,4 +1,5 @@
-// The activations: each a type with forward(x) = act(x) and timesSlope(d, x) = d · act'(x). Their list is in ../activations.h.
+// The activations: each a type with forward(x) = act(x), timesSlope(d, x) = d · act'(x), and valueAndSlope(x), which computes both with one
+// exponential. Their list is in ../activations.h.
 #pragma once
 
 #include "math.h"
@@ -30,14 +31,26 @@ static inline Vec geluSlope(Vec input) {
   return fma(s - s * s, x * du2, s);
 }
 
+struct ValueAndSlope {
+  Vec value, slope;
+};
+
 struct Gelu {
   static inline Vec forward(Vec x) { return gelu(x); }
   static inline Vec timesSlope(Vec d, Vec x) { return d * geluSlope(x); }
+  static inline ValueAndSlope valueAndSlope(Vec input) {
+    const Vec x = min(splat(10.0f), max(splat(-10.0f), input));
+    const Vec xx = x * x;
+    const Vec s = splat(1.0f) / (splat(1.0f) + exp2(geluPower(x, xx)));
+    const Vec du2 = fma(xx, splat(3 * geluTwiceRoot * geluCubic), splat(geluTwiceRoot));
+    return {max(splat(-16384.0f), input) * s, fma(s - s * s, x * du2, s)};
+  }
 };
 
 struct Relu {
   static inline Vec forward(Vec x) { return max(Vec{}, x); }
   static inline Vec timesSlope(Vec d, Vec x) { return x > Vec{} ? d : Vec{}; }
+  static inline ValueAndSlope valueAndSlope(Vec x) { return {forward(x), timesSlope(splat(1.0f), x)}; }
 };
 
 // x · sigmoid(x) = x / (1 + 2^t), t = -x / ln 2, and sigmoid(x) · (1 + x · (1 - sigmoid(x))). Beyond ±80 the slope is 0 or 1 in
@@ -51,6 +64,12 @@ struct Silu {
     const Vec power = exp2(x * splat(exponent));
     const Vec s = splat(1.0f) / (splat(1.0f) + power);
     return d * (s * fma(x, power * s, splat(1.0f)));
+  }
+  static inline ValueAndSlope valueAndSlope(Vec input) {
+    const Vec x = min(splat(80.0f), max(splat(-80.0f), input));
+    const Vec power = exp2(x * splat(exponent));
+    const Vec s = splat(1.0f) / (splat(1.0f) + power);
+    return {max(splat(-16384.0f), input) * s, s * fma(x, power * s, splat(1.0f))};
   }
 };
 
