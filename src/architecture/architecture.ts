@@ -25,6 +25,8 @@ export interface Network {
   readonly head?: Linear;
   /** Names of the classes whose logits the head computes, in order; absent: it computes those of the vocabulary. */
   readonly labels?: readonly string[];
+  /** A second head with one output, the value of a prefix; absent: the model predicts no values. */
+  readonly valueHead?: Linear;
 }
 
 /** Costs of a token that cannot be derived from the forward pass (work.ts). */

@@ -12,6 +12,7 @@ import { type Architecture, defaultArchitectureKey, type Network, type TokenWork
 import { declareAdapter, isTarget, loraKeys, loraOf, loraSummary } from './lora.ts';
 import type { Linear, Module, Ops } from './ops.ts';
 import type { Declarations } from './parameters.ts';
+import { declareValueHead, valueHeadKey } from './valueHead.ts';
 
 const keys = z.strictObject({
   architecture: defaultArchitectureKey('gpt2'),
@@ -40,11 +41,12 @@ const keys = z.strictObject({
     max: labelsMax,
     doc: 'Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`.',
   }),
+  valueHead: valueHeadKey,
   ...loraKeys,
 });
 
 /** Keys that may be missing: then nothing is added. */
-const addedKeys = ['labels', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
+const addedKeys = ['labels', 'valueHead', 'loraRank', 'loraAlpha', 'loraTargets'] as const;
 type AddedKey = (typeof addedKeys)[number];
 type Keys = z.output<typeof keys>;
 
@@ -78,7 +80,7 @@ function summary(config: Gpt2Config): string {
 }
 
 function transformer(config: Gpt2Config, declare: Declarations): Network {
-  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels = [] } = config;
+  const { nLayer, nEmbd: C, vocabSize: V, blockSize, dropout, tiedHead, labels = [], valueHead = false } = config;
   const base = loraOf(config) ? declare.marked({ trainable: 'ifNamed' }) : declare;
   const inside = base.in('transformer');
   const wte = inside.parameter('wte.weight', [V, C], { std });
@@ -100,6 +102,7 @@ function transformer(config: Gpt2Config, declare: Declarations): Network {
     },
     head: { weight: head, weightTransposed: true },
     ...(isClassifier && { labels }),
+    ...(valueHead && { valueHead: declareValueHead(declare, C) }),
   };
 }
 

@@ -68,8 +68,8 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
 
 /** Without an id the keys are null, not absent: absent keys would mean GPT-2's own id, 50256. */
 function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record<string, unknown> | undefined {
-  // transformers would load the weights and ignore the adapters.
-  if (loraOf(config) !== undefined) return undefined;
+  // transformers would load the weights and ignore the adapters and the value head.
+  if (loraOf(config) !== undefined || config.valueHead) return undefined;
   const { labels = [] } = config;
   return {
     architectures: [labels.length > 0 ? CLASSIFIER : LANGUAGE_MODELS[0]],

@@ -26,6 +26,7 @@ export function phaseFlops(model: ModelConfig, tokens: number, trainable: Traina
   const network = networkOf(model);
   const pass = new CountedPass(isTrainedBy(trainable));
   const hidden = network.forward(pass, { shape: [1, model.blockSize] });
+  if (network.valueHead) pass.product(hidden, network.valueHead);
   const head = network.head && pass.product(hidden, network.head);
   return { forward: tokens * (pass.forward + (head ?? 0)), backward: tokens * (pass.backward - (head ?? 0)) };
 }

@@ -19,6 +19,7 @@ export async function printPlan(config: Config, data: RunData): Promise<void> {
     ...train,
     precision: config.engine.precision,
     pairs: task.kind === 'dpo' || task.kind === 'reward',
+    policy: task.kind === 'grpo' || task.kind === 'ppo',
   });
   const stepTokens = Math.round(train.globalBatchSize * data.sampleTokens);
   const samples = Math.min(

@@ -99,6 +99,8 @@ function useOf(
       return { purpose: 'Generate more text', command: ['generate', '--checkpoint', run] };
     case 'sft':
     case 'dpo':
+    case 'grpo':
+    case 'ppo':
       return { purpose: 'Talk to the model', command: ['chat', '--checkpoint', run] };
     case 'classify':
       return { purpose: 'Classify a text', command: ['classify', 'TEXT', '--checkpoint', run] };

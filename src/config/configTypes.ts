@@ -30,6 +30,8 @@ export interface Gpt2Keys {
   tiedHead: boolean;
   /** Names of the classes of a classification head, in order, which replaces the output projection; one name is a score, as of a reward model. [] is a language model. A run may add them to the weights of `from`. Default `[]`, a list of different names, at most 10000. */
   labels: string[];
+  /** Add a value head, which predicts the reward of a text from its start. Runs of task.kind ppo have it, and no others: they choose it themselves. Default `false`, true or false. */
+  valueHead: boolean;
   /** Rank r of LoRA: the layers of loraTargets compute with W + loraAlpha / r · (B·A)ᵀ, and only A [r, inputs] and B [outputs, r] are trained. 0 is without LoRA. A run may add it to the weights of `from`. Default `0`, a whole number from 0 to 65536. */
   loraRank: number;
   /** Scale of what LoRA adds, multiplied by 1 / loraRank. Default `16`, a number from 0 to 1000000. */
@@ -83,16 +85,40 @@ export interface DataKeys {
 
 /** What a row of `data.examples` contains, and what the run learns from it. */
 export interface TaskKeys {
-  /** lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. Default `"lm"`, one of lm, sft, classify, dpo, reward. */
-  kind: 'lm' | 'sft' | 'classify' | 'dpo' | 'reward';
-  /** Text form of a conversation for sft, dpo and reward: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
+  /** lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with. Default `"lm"`, one of lm, sft, classify, dpo, reward, grpo, ppo. */
+  kind: 'lm' | 'sft' | 'classify' | 'dpo' | 'reward' | 'grpo' | 'ppo';
+  /** Text form of a conversation for every kind but lm and classify: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca. Default `"auto"`, a string of 1 to 4096 characters. */
   template: string;
   /** What to do with rows of more than model.blockSize tokens. error: end before training, with their number and the longest. drop: leave them out, with a notice. truncatePrompt: remove tokens from the start of the prompt, never from the answer; for classify from the end of the text. Rows of lm cannot be shortened. Default `"error"`, one of error, drop, truncatePrompt. */
   tooLong: 'error' | 'drop' | 'truncatePrompt';
   /** Put several short rows into one sequence, so that less of a batch is padding. Rows in a sequence do not see each other. For lm and sft. Default `false`, true or false. */
   pack: boolean;
-  /** dpo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. Default `0.1`, a number from 0.0001 to 1000. */
+  /** dpo, grpo and ppo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. For grpo and ppo the weight of the divergence (KL) from that model, in units of reward per nat; 0 does not limit it. Default `0.1`, a number from 0 to 1000. */
   beta: number;
+  /** grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward. Default `"match"`, a string of 1 to 4096 characters. */
+  reward: string;
+  /** grpo and ppo: prompts of an iteration, which are answered with the model as it is before the steps of the iteration. Default `16`, a whole number from 1 to 65536. */
+  prompts: number;
+  /** grpo and ppo: answers to each prompt of an iteration. grpo compares them with each other, so it needs at least 2. Default `8`, a whole number from 1 to 1024. */
+  group: number;
+  /** grpo and ppo: how often the steps of an iteration use each answer. Default `1`, a whole number from 1 to 1024. */
+  inner: number;
+  /** grpo and ppo: maximum length of an answer in tokens. It is also cut off where prompt and answer fill model.blockSize. Default `64`, a whole number from 1 to 65536. */
+  maxTokens: number;
+  /** grpo and ppo: how far the probability of a token may move in an iteration: from 1 - clip to 1 + clip times that at the time of the answer. Beyond that, an answer teaches nothing more. Default `0.2`, a number from 0.001 to 1000. */
+  clip: number;
+  /** Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo and false, beta has the meaning that it has in theory. Default `true`, true or false. */
+  scaleAdvantages: boolean;
+  /** grpo and ppo: end the run when the mean divergence (KL) of a token from the starting model exceeds this, in nats; 0 does not limit it. Default `0`, a number from 0 to 1000000. */
+  klMax: number;
+  /** ppo: discount of a reward for each token before it. Default `1`, a number from 0 to 1. */
+  gamma: number;
+  /** ppo: how much advantages rely on later rewards (1) or on predicted values (0). Default `0.95`, a number from 0 to 1. */
+  gaeLambda: number;
+  /** ppo: weight of the loss of predicted values. Default `0.1`, a number from 0 to 1000. */
+  valueCoefficient: number;
+  /** ppo: how far a predicted value may move in an iteration, in units of reward; 0 does not limit it. Default `0.2`, a number from 0 to 1000000. */
+  valueClip: number;
 }
 
 /** The run. */

@@ -67,12 +67,16 @@ function trainableProblemOf({ train, model, task }: Config): string | undefined 
 /** The labels of a task that are known before its rows: those of `model.labels`, or a number of them that stands for any. */
 function expectedLabels({ labels }: { labels: string[] }, { kind }: Config['task']): string[] {
   if (labels.length > 0) return labels;
-  return { lm: [], sft: [], dpo: [], classify: ['0', '1'], reward: [...rewardLabels] }[kind];
+  return { lm: [], sft: [], dpo: [], grpo: [], ppo: [], classify: ['0', '1'], reward: [...rewardLabels] }[kind];
 }
 
 /** The model with the head that it gets with the labels of its rows. */
 function withHead(model: Config['model'], task: Config['task']): Config['model'] {
-  return 'labels' in model ? { ...model, labels: expectedLabels(model, task) } : model;
+  return {
+    ...model,
+    ...('labels' in model && { labels: expectedLabels(model, task) }),
+    ...('valueHead' in model && { valueHead: task.kind === 'ppo' }),
+  } as Config['model'];
 }
 
 /** Why the head of `model.labels` cannot learn the task; undefined if it can. */
@@ -83,6 +87,9 @@ function headProblemOf({ model, task: { kind } }: Config): string | undefined {
   if (kind === 'reward') return 'expected one name, or [] for [reward]';
   return `expected [], because ${kind} needs a language model`;
 }
+
+/** Whether the run learns from its own answers. */
+const isPolicy = ({ task: { kind } }: Config): boolean => kind === 'grpo' || kind === 'ppo';
 
 /** Whether the run trains on rows. */
 const hasExamples = ({ data }: Config): boolean => data.examples.length > 0;
@@ -130,6 +137,37 @@ export const crossChecks: readonly CrossCheck[] = [
     other: 'model.architecture',
     must: 'needs a model with a classification head, but there is',
     holds: ({ model, task: { kind } }) => (kind !== 'classify' && kind !== 'reward') || 'labels' in model,
+  },
+  {
+    key: 'task.beta',
+    other: 'task.kind',
+    must: 'must be above 0 for dpo:',
+    holds: ({ task: { kind, beta } }) => kind !== 'dpo' || beta > 0,
+  },
+  {
+    key: 'task.group',
+    other: 'task.kind',
+    must: 'must be at least 2 for grpo, which compares the answers of a group:',
+    holds: ({ task: { kind, group } }) => kind !== 'grpo' || group >= 2,
+  },
+  {
+    key: 'model.dropout',
+    other: 'task.kind',
+    must: 'must be 0 for grpo and ppo, whose answers are drawn without dropout:',
+    holds: (config) =>
+      sizesComeFromWeights(config) || !isPolicy(config) || !('dropout' in config.model) || config.model.dropout === 0,
+  },
+  {
+    key: 'task.kind',
+    other: 'model.architecture',
+    must: 'needs a model with a value head, but there is',
+    holds: ({ model, task: { kind } }) => kind !== 'ppo' || 'valueHead' in model,
+  },
+  {
+    key: 'model.valueHead',
+    other: 'task.kind',
+    must: 'is for ppo only, which adds it by itself:',
+    holds: ({ model, task: { kind } }) => kind === 'ppo' || !('valueHead' in model) || !model.valueHead,
   },
   {
     key: 'task.pack',

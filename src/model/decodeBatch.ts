@@ -23,8 +23,8 @@ import type { Variable } from './variable.ts';
 export interface SequenceOptions extends SamplingOptions {
   /** At least one token. */
   readonly prompt: ArrayLike<number>;
-  /** Equal seeds give equal tokens. */
-  readonly seed: number;
+  /** One or more whole numbers; equal seeds give equal tokens. */
+  readonly seed: number | readonly number[];
 }
 
 export interface DecodeBatchOptions {
@@ -63,7 +63,7 @@ export class Sequence {
   /** @internal Created by `DecodeBatch.add`. */
   constructor({ prompt, seed, ...sampling }: SequenceOptions, blockSize: number, cache: KeyValueCache | undefined) {
     this.sampling = sampling;
-    this.key = randomKey(seed);
+    this.key = randomKey(...[seed].flat());
     this.window = Array.from(prompt).slice(-blockSize);
     this.cache = cache;
   }

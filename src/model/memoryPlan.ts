@@ -6,7 +6,9 @@ import type { TensorGroup } from '../engine/tensor.ts';
 import type { ActivationRecompute, Precision } from './computing.ts';
 import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';
+import { planReference } from './referenceModel.ts';
 import { Tape } from './tape.ts';
+import type { Variable } from './variable.ts';
 
 /** Maximum size of parameters and moments that the first worker holds twice, if an update is due before a checkpoint is sent. */
 export function checkpointCopyBytes(config: ModelConfig, trainable: Trainable = 'all'): number {
@@ -20,6 +22,8 @@ export interface MemoryEstimate {
   readonly gradients: number;
   /** AdamW's first and second moments. */
   readonly moments: number;
+  /** The model at the start of the run, only for policy gradients; 0 if it is the trained model without its adapters. */
+  readonly reference?: number;
   /** Everything that exists only during a pass: what forward keeps for backward, gradients of activations, and logits. */
   readonly activations: number;
   readonly total: number;
@@ -37,6 +41,7 @@ export function memoryPerWorker(
     precision,
     trainable = 'all',
     pairs = false,
+    policy = false,
   }: {
     microBatchSize: number;
     activationRecompute?: ActivationRecompute | undefined;
@@ -45,23 +50,31 @@ export function memoryPerWorker(
     trainable?: Trainable | undefined;
     /** Whether a sample is a pair of sequences, whose loss is computed on the host. Default false. */
     pairs?: boolean;
+    /** Whether the run learns from rollouts, so that it also has a reference. The caches of rollouts are not included. Default false. */
+    policy?: boolean;
   },
 ): MemoryEstimate {
   const engine = planEngine();
   const isTrained = isTrainedBy(trainable);
-  const parameters = new Parameters(engine, networkOf(config).specs, { training: true, isTrained });
+  const { specs, valueHead } = networkOf(config);
+  const parameters = new Parameters(engine, specs, { training: true, isTrained });
   const model = new Model(engine, config, parameters);
+  const beforeReference = engine.memory().bytesInUse;
+  if (policy) planReference(engine, config, isTrained);
   const state = engine.memory().bytesInUse;
   const tape = new Tape(engine, precision);
   const rows = pairs ? 2 * B : B;
   const tokens = engine.alloc([rows, config.blockSize], 'int32');
   const targets = engine.alloc([rows * config.blockSize], 'int32');
   const dropout = { seed: 0, step: 0, firstSample: 0 };
-  if (pairs) {
-    const options = { training: true, activationRecompute, dropout };
+  const backwardFrom = (outputs: readonly Variable[]) =>
+    tape.backward(outputs.map((of) => ({ of, grad: engine.alloc(of.shape) })));
+  const options = { training: true, activationRecompute, dropout };
+  if (valueHead !== undefined) {
+    backwardFrom(Object.values(model.lossesAndValues(tape, tokens, targets, options)));
+  } else if (pairs || policy) {
     const isScored = labelsOf(config).length > 0;
-    const of = isScored ? model.forward(tape, tokens, options) : model.losses(tape, tokens, targets, options);
-    tape.backward([{ of, grad: engine.alloc(of.shape) }]);
+    backwardFrom([isScored ? model.forward(tape, tokens, options) : model.losses(tape, tokens, targets, options)]);
   } else {
     model.losses(tape, tokens, targets, { activationRecompute, lossScale: 1, dropout });
     tape.backward();
@@ -72,6 +85,7 @@ export function memoryPerWorker(
     parameters: bytesOf(parameters.allValues) + parameters.derivedBytes,
     gradients: bytesOf([parameters.grads]),
     moments: bytesOf([parameters.m, parameters.v]),
+    ...(policy && { reference: state - beforeReference }),
     activations: total - state,
     total,
   };

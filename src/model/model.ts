@@ -5,6 +5,7 @@
  * B batch, T time, C channels, V vocabulary.
  */
 import type { Network } from '../architecture/architecture.ts';
+import type { Linear } from '../architecture/ops.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { invariant } from '../base/errors.ts';
 import { checkOptionNames, type OptionNames } from '../base/optionNames.ts';
@@ -12,7 +13,8 @@ import type { Engine } from '../engine/engine.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { ActivationRecompute } from './computing.ts';
 import { KeyValueCache } from './keyValueCache.ts';
-import type { Parameters } from './parameterStore.ts';
+import type { LossGradient } from './losses.ts';
+import type { ModelParameters } from './parameterStore.ts';
 import { type CachedContext, type DropoutSource, Pass, type PassOptions } from './pass.ts';
 import type { Tape } from './tape.ts';
 import type { LinearLayer, Variable } from './variable.ts';
@@ -56,21 +58,20 @@ export class Model {
   /** The architecture and its sizes. */
   readonly config: ModelConfig;
   readonly #engine: Engine;
-  readonly #parameters: Parameters;
+  readonly #parameters: ModelParameters;
   readonly #network: Network;
   readonly #head: LinearLayer | undefined;
+  readonly #valueHead: LinearLayer | undefined;
 
   /** The parameters must be those of this config, on this engine. */
-  constructor(engine: Engine, config: ModelConfig, parameters: Parameters) {
+  constructor(engine: Engine, config: ModelConfig, parameters: ModelParameters) {
     this.config = config;
     this.#engine = engine;
     this.#parameters = parameters;
     this.#network = networkOf(config);
-    const { head } = this.#network;
-    this.#head = head && {
-      weight: parameters.get(head.weight.name),
-      weightTransposed: head.weightTransposed ?? false,
-    };
+    const { head, valueHead } = this.#network;
+    this.#head = head && layerOf(head, parameters);
+    this.#valueHead = valueHead && layerOf(valueHead, parameters);
   }
 
   /**
@@ -91,8 +92,25 @@ export class Model {
     checkOptionNames('losses', options, lossNames);
     const { lossScale: scale, weights, training = scale !== undefined } = options;
     const hidden = this.#hidden(tape, tokens, passOf({ ...options, training })); // (B, T, C)
-    if (this.#head === undefined) return tape.crossEntropy(hidden, targets, { scale, weights });
-    return tape.linearCrossEntropy(hidden, this.#head, targets, { scale, weights });
+    return this.#losses(tape, hidden, targets, { scale, weights });
+  }
+
+  /** The values [B, T, 1] of a model with a value head: float32, for each token of [B, T] int32 that of its prefix. */
+  values(tape: Tape, tokens: Tensor, options: ForwardOptions = {}): Variable {
+    checkOptionNames('values', options, forwardNames);
+    return this.#values(tape, this.#hidden(tape, tokens, passOf(options)));
+  }
+
+  /** Losses without a scale, as `losses` computes them, and values, from one pass. Both may be seeds of the tape's `backward`. */
+  lossesAndValues(
+    tape: Tape,
+    tokens: Tensor,
+    targets: Tensor,
+    options: ForwardOptions = {},
+  ): { readonly losses: Variable; readonly values: Variable } {
+    checkOptionNames('lossesAndValues', options, forwardNames);
+    const hidden = this.#hidden(tape, tokens, passOf(options)); // (B, T, C)
+    return { losses: this.#losses(tape, hidden, targets, {}), values: this.#values(tape, hidden) };
   }
 
   /** Logits [1, V] of only the last of tokens [1, T], for generation from a complete window. It has no backward. */
@@ -139,12 +157,27 @@ export class Model {
     return this.#network.forward(new Pass(tape, tokens, this.#parameters, options), tokens);
   }
 
+  /** Losses [B·T] from what `#hidden` returns. */
+  #losses(tape: Tape, hidden: Variable, targets: Tensor, gradient: LossGradient): Variable {
+    if (this.#head === undefined) return tape.crossEntropy(hidden, targets, gradient);
+    return tape.linearCrossEntropy(hidden, this.#head, targets, gradient);
+  }
+
+  #values(tape: Tape, hidden: Variable): Variable {
+    invariant(this.#valueHead !== undefined, 'the model has no value head');
+    return tape.linear(hidden, { ...this.#valueHead, float32: true });
+  }
+
   #logits(tape: Tape, hidden: Variable, rowsApart = false): Variable {
     if (this.#head === undefined) return hidden;
     // Losses of classes and scores are computed from these numbers, not from probabilities that a kernel computes.
     const float32 = this.#network.labels !== undefined;
     return tape.linear(hidden, { ...this.#head, rowsApart, float32 });
   }
+}
+
+function layerOf({ weight, weightTransposed = false }: Linear, parameters: ModelParameters): LinearLayer {
+  return { weight: parameters.get(weight.name), weightTransposed };
 }
 
 /** A pass without backward releases its activations block by block. */

@@ -13,18 +13,25 @@ import { Tape } from './tape.ts';
  * trained parameter that the forward pass does not use.
  */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
-  const { specs } = networkOf(config);
+  const { specs, valueHead } = networkOf(config);
   const engine = planEngine();
   const parameters = new Parameters(engine, specs, { training: true, isTrained: () => true }); // the order covers all parameters
   const model = new Model(engine, config, parameters);
   const tape = new Tape(engine);
   const dropout = { seed: 0, step: 0, firstSample: 0 };
-  model.losses(tape, tape.upload(new Int32Array(1), [1, 1]), tape.upload(new Int32Array(1), [1]), {
-    lossScale: 1,
-    dropout,
-  });
+  const [tokens, targets] = [tape.upload(new Int32Array(1), [1, 1]), tape.upload(new Int32Array(1), [1])];
   const ordered = new Set<ParameterSpec>();
-  tape.backward([], (index) => ordered.add(specs[index]!));
+  const isFinal = (index: number) => ordered.add(specs[index]!);
+  if (valueHead === undefined) {
+    model.losses(tape, tokens, targets, { lossScale: 1, dropout });
+    tape.backward([], isFinal);
+  } else {
+    const seeds = Object.values(model.lossesAndValues(tape, tokens, targets, { training: true, dropout }));
+    tape.backward(
+      seeds.map((of) => ({ of, grad: engine.alloc(of.shape) })),
+      isFinal,
+    );
+  }
   for (const spec of specs) {
     invariant(
       ordered.has(spec) || spec.trainable === false, // its gradient would never become final

@@ -37,8 +37,16 @@ export interface Parameter {
   readonly adapted?: AdaptedWeight<Parameter> | undefined;
 }
 
+/** What a model reads of its parameters. */
+export interface ModelParameters {
+  /** The parameter with this name; InvariantError if the name is unknown. */
+  get(name: string): Parameter;
+  /** Brings the matrices of adapted weights up to date, if values have changed. */
+  refresh(): void;
+}
+
 /** All parameters of a model, with their gradients and AdamW's moments during training. */
-export class Parameters {
+export class Parameters implements ModelParameters {
   /** Names, shapes and initial values, in the order of everything here. */
   readonly specs: readonly ParameterSpec[];
   /** The trained parameters, which come first; only they have gradients and moments. Outside training: all parameters. */

@@ -19,7 +19,7 @@ import { invariant } from '../base/errors.ts';
 import type { Dropout } from '../engine/kernels.ts';
 import type { Tensor } from '../engine/tensor.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
-import type { Parameter, Parameters } from './parameterStore.ts';
+import type { ModelParameters, Parameter } from './parameterStore.ts';
 import type { Tape } from './tape.ts';
 import type { Affine, Variable } from './variable.ts';
 
@@ -70,7 +70,7 @@ interface Places {
 export class Pass implements Ops<Variable> {
   readonly #tape: Tape;
   readonly #tokens: Tensor;
-  readonly #parameters: Parameters;
+  readonly #parameters: ModelParameters;
   readonly #options: PassOptions;
   readonly #places: Places;
 
@@ -78,7 +78,7 @@ export class Pass implements Ops<Variable> {
   constructor(
     tape: Tape,
     tokens: Tensor,
-    parameters: Parameters,
+    parameters: ModelParameters,
     options: PassOptions,
     places: Places = { dropout: 0, attention: 0 },
   ) {

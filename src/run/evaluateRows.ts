@@ -73,7 +73,9 @@ export async function evaluateRows(loaded: LoadedModel, options: EvaluateRowsOpt
       return { rows: rows.samples.length, loss, accuracy, margin };
     }
     case 'lm':
-    case 'sft': {
+    case 'sft':
+    case 'grpo':
+    case 'ppo': {
       const sums = await sumsOver(loaded, rows, { objective: nextToken, onProgress });
       return { rows: rows.samples.length, ...lossAndPerplexity(sums), targets: sums.weight };
     }

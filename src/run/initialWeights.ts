@@ -126,7 +126,7 @@ const namesShown = 4;
 
 /** The model of the weights. A run may choose only keys that change no parameter, or add some to weights that have none of the kind. */
 function withSizes(
-  { model: given }: Config,
+  { model: given, task }: Config,
   sizes: ModelConfig,
   { chosen, suggested }: { chosen: readonly string[]; suggested: readonly string[] },
 ): Config['model'] {
@@ -139,7 +139,7 @@ function withSizes(
   for (const key of Object.keys(given)) {
     const value = wanted[key];
     const applies = chosen.includes(`model.${key}`) || (suggested.includes(`model.${key}`) && isFree(key));
-    if (key === 'from' || !applies) continue;
+    if (key === 'from' || key === 'valueHead' || !applies) continue;
     if (trainingKeys.includes(key)) own[key] = value;
     else if (key in lora && !isSameValue(value, lora[key])) {
       throw new UserError(
@@ -155,6 +155,8 @@ function withSizes(
       );
     }
   }
+  // The task decides, not the run that the weights come from.
+  if (Object.hasOwn(keys.shape, 'valueHead')) own['valueHead'] = task.kind === 'ppo';
   return { ...sizes, ...own, from: given.from } as Config['model'];
 }
 

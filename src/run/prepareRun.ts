@@ -132,7 +132,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   const tokenizer = resume === undefined ? weights?.tokenizer : await tokenizerOf(resume, given);
   const data = await openRunData(given, { cwd, tokenizer, messages });
   const { step = 0, data: { samplesSeen = 0 } = {} } = resume?.trainer ?? {};
-  const labelled = withLabels(given, data);
+  const labelled = withHeads(given, data);
   if (weights !== undefined) noteInitialWeights(weights, labelled.model, { cwd, note: messages.note });
   const counted = withRunLength(labelled, data, { step, samples: samplesSeen });
   const longer = before && counted.train.epochs > 0 ? scheduleNote(counted, before) : undefined;
@@ -174,11 +174,14 @@ async function withTokenizerOfShards(
   return { ...config, data: { ...config.data, tokenizer: await tokenizerKindOf(first, cwd) } };
 }
 
-/** The model of a classification has the labels of its data. */
-function withLabels(config: Config, { labels = [] }: RunData): Config {
-  return labels.length === 0
-    ? config
-    : { ...config, model: { ...config.model, labels: [...labels] } as Config['model'] };
+/** The model of a classification has the labels of its data, and that of PPO a value head. */
+function withHeads(config: Config, { labels = [] }: RunData): Config {
+  const { model, task } = config;
+  const heads = {
+    ...(labels.length > 0 && { labels: [...labels] }),
+    ...('valueHead' in model && { valueHead: task.kind === 'ppo' }),
+  };
+  return { ...config, model: { ...model, ...heads } as Config['model'] };
 }
 
 /** A long validation split takes a while: it is read at about 10 MB/s. */

@@ -40,7 +40,10 @@ export interface RowsToEvaluate {
 export function rowKindOf({ model, runConfig }: Pick<LoadedModel, 'model' | 'runConfig'>): TaskKind | undefined {
   const labels = labelsOf(model.config).length;
   if (labels > 0) return labels === 1 ? 'reward' : 'classify';
-  return runConfig !== undefined && runConfig.data.examples.length > 0 ? runConfig.task.kind : undefined;
+  if (runConfig === undefined || runConfig.data.examples.length === 0) return undefined;
+  const { kind } = runConfig.task;
+  // Prompts with answers are rows of sft.
+  return kind === 'grpo' || kind === 'ppo' ? 'sft' : kind;
 }
 
 /** @throws UserError for a model of text, for rows that are missing or invalid, and if none fits the model */

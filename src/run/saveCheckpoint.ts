@@ -124,10 +124,14 @@ export async function saveCheckpoint(
   }
 }
 
-/** A config without such a task cannot have labels; those of the checkpoint are in its config.json. */
+/** A config without such a task cannot have labels or a value head; those of the checkpoint are in its config.json. */
 function recordedModel(model: ModelConfig, config: ConfigInput | undefined): ModelConfig {
   const { kind } = { kind: 'lm', ...config?.task };
-  return 'labels' in model && kind !== 'classify' && kind !== 'reward' ? { ...model, labels: [] } : model;
+  return {
+    ...model,
+    ...('labels' in model && kind !== 'classify' && kind !== 'reward' && { labels: [] }),
+    ...('valueHead' in model && kind !== 'ppo' && { valueHead: false }),
+  };
 }
 
 /**

@@ -50,6 +50,41 @@ export function parseChatRow(row: Row, at: string): Message[] {
   return messages;
 }
 
+/** A conversation that wants an answer, and that of the row if it has one. */
+export interface PromptMessages {
+  /** The last is the user's. */
+  readonly messages: readonly Message[];
+  readonly expected: string | undefined;
+}
+
+/**
+ * The prompt of a row of any form; its answer may be missing. Earlier answers of a conversation are part of the prompt.
+ * @throws UserError for a row of no known form, and for one that breaks the rules of its form
+ */
+export function parsePromptRow(row: Row, at: string): PromptMessages {
+  for (const [key, form] of [
+    ['messages', chatForm],
+    ['conversations', shareGptForm],
+  ] as const) {
+    if (!(key in row)) continue;
+    const messages = parseMessages(row[key], form, { key, at });
+    if (messages.at(-1)?.role === 'assistant') break;
+    checkKeys(row, [key], at);
+    checkTurns(messages, 'user', at);
+    return { messages, expected: undefined };
+  }
+  if ('instruction' in row && !('output' in row)) {
+    checkKeys(row, ['instruction', 'input'], at);
+    return { messages: [instructionOf(row, at)], expected: undefined };
+  }
+  if ('prompt' in row && !('completion' in row) && !('chosen' in row)) {
+    checkKeys(row, ['prompt', 'completion'], at);
+    return { messages: [{ role: 'user', content: textField(row, 'prompt', at) }], expected: undefined };
+  }
+  const messages = parseChatRow(row, at);
+  return { messages: messages.slice(0, -1), expected: messages.at(-1)!.content };
+}
+
 /** The user's message of an Alpaca row: the instruction, and the input that it is about, if any. */
 export function instructionOf(row: Row, at: string): Message {
   const instruction = textField(row, 'instruction', at);

@@ -1,18 +1,18 @@
 /** The group `task` of a config: what a run learns from the rows of `data.examples`. */
 import { z } from 'zod';
-import { choice, flag, pathMax, real, string } from '../../base/keyTypes.ts';
+import { choice, flag, pathMax, real, string, whole } from '../../base/keyTypes.ts';
 import { taskKinds } from '../../task/kinds.ts';
 
 export const task = z
   .strictObject({
     kind: choice(taskKinds, {
       default: 'lm',
-      doc: 'lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo.',
+      doc: 'lm: predict each next token, of text or of rows {text}. The other kinds need `data.examples`. sft: predict the answers of instructions and conversations, rows {instruction, input, output}, {messages}, {conversations} or {prompt, completion}. classify: predict the label of a text, rows {text, label}. dpo: prefer one of two answers to the other, rows {prompt, chosen, rejected}. reward: score answers, from the same rows as dpo. grpo and ppo: write answers to prompts and learn from their rewards, rows {prompt} or those of sft, whose answers a reward may compare with.',
     }),
     template: string({
       default: 'auto',
       max: pathMax,
-      doc: 'Text form of a conversation for sft, dpo and reward: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca.',
+      doc: 'Text form of a conversation for every kind but lm and classify: alpaca, chatml, plain, or the path of a chat template in Jinja. auto: the template that comes with the tokenizer of the weights (`model.from`), otherwise alpaca.',
     }),
     tooLong: choice(['error', 'drop', 'truncatePrompt'], {
       default: 'error',
@@ -24,9 +24,78 @@ export const task = z
     }),
     beta: real({
       default: 0.1,
-      min: 0.0001,
+      min: 0,
       max: 1000,
-      doc: 'dpo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes.',
+      doc: 'dpo, grpo and ppo: how strongly the model is kept near the one it starts from. Higher values allow smaller changes. For grpo and ppo the weight of the divergence (KL) from that model, in units of reward per nat; 0 does not limit it.',
+    }),
+    reward: string({
+      default: 'match',
+      max: pathMax,
+      doc: 'grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward.',
+    }),
+    prompts: whole({
+      default: 16,
+      min: 1,
+      max: 65_536,
+      doc: 'grpo and ppo: prompts of an iteration, which are answered with the model as it is before the steps of the iteration.',
+    }),
+    group: whole({
+      default: 8,
+      min: 1,
+      max: 1024,
+      doc: 'grpo and ppo: answers to each prompt of an iteration. grpo compares them with each other, so it needs at least 2.',
+    }),
+    inner: whole({
+      default: 1,
+      min: 1,
+      max: 1024,
+      doc: 'grpo and ppo: how often the steps of an iteration use each answer.',
+    }),
+    maxTokens: whole({
+      default: 64,
+      min: 1,
+      max: 65_536,
+      doc: 'grpo and ppo: maximum length of an answer in tokens. It is also cut off where prompt and answer fill model.blockSize.',
+    }),
+    clip: real({
+      default: 0.2,
+      min: 0.001,
+      max: 1000,
+      doc: 'grpo and ppo: how far the probability of a token may move in an iteration: from 1 - clip to 1 + clip times that at the time of the answer. Beyond that, an answer teaches nothing more.',
+    }),
+    scaleAdvantages: flag({
+      default: true,
+      doc: 'Divide advantages by their standard deviation: grpo by that of the rewards in a group, ppo by that over the iteration. With grpo and false, beta has the meaning that it has in theory.',
+    }),
+    klMax: real({
+      default: 0,
+      min: 0,
+      max: 1e6,
+      doc: 'grpo and ppo: end the run when the mean divergence (KL) of a token from the starting model exceeds this, in nats; 0 does not limit it.',
+    }),
+    gamma: real({
+      default: 1,
+      min: 0,
+      max: 1,
+      doc: 'ppo: discount of a reward for each token before it.',
+    }),
+    gaeLambda: real({
+      default: 0.95,
+      min: 0,
+      max: 1,
+      doc: 'ppo: how much advantages rely on later rewards (1) or on predicted values (0).',
+    }),
+    valueCoefficient: real({
+      default: 0.1,
+      min: 0,
+      max: 1000,
+      doc: 'ppo: weight of the loss of predicted values.',
+    }),
+    valueClip: real({
+      default: 0.2,
+      min: 0,
+      max: 1e6,
+      doc: 'ppo: how far a predicted value may move in an iteration, in units of reward; 0 does not limit it.',
     }),
   })
   .meta({ description: 'What a row of `data.examples` contains, and what the run learns from it.' });

@@ -1,4 +1,5 @@
 /** The task that the config names (`task.kind`), with the tokenizer and the labels that it needs. */
+import { UserError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
 import { classifyTask, labelsOf } from '../../task/classify.ts';
 import { rewardLabels, type TaskKind } from '../../task/kinds.ts';
@@ -47,6 +48,9 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
       const task = rowTask(pairsTask({ tokenizer, template, objective: kind }));
       return { task, tokenizer: withTemplate, ...(kind === 'reward' && { labels: rewardLabels }) };
     }
+    case 'grpo':
+    case 'ppo':
+      throw new UserError(`task.kind is ${kind}, which this version cannot run yet`);
     default:
       return kind satisfies never;
   }
@@ -71,7 +75,7 @@ async function newTokenizer(
 /** The rows as the model reads them, without special tokens. */
 function* renderedTexts(
   rows: readonly PlacedRow[],
-  { kind, template, renderer }: { kind: 'sft' | 'dpo' | 'reward'; template: Template; renderer: Tokenizer },
+  { kind, template, renderer }: { kind: ChatKind; template: Template; renderer: Tokenizer },
 ): Generator<string> {
   const chatsIn = chatReader(kind, { template, tokenizer: renderer });
   for (const { row, at } of rows) {
@@ -81,13 +85,16 @@ function* renderedTexts(
   }
 }
 
+/** The kinds whose rows are conversations. */
+type ChatKind = Exclude<TaskKind, 'lm' | 'classify'>;
+
 type ChatReader = (row: PlacedRow['row'], at: string) => readonly ChatExample[];
 
 function chatReader(
-  kind: 'sft' | 'dpo' | 'reward',
+  kind: ChatKind,
   options: { readonly template: Template; readonly tokenizer: Tokenizer },
 ): ChatReader {
-  if (kind === 'sft') {
+  if (kind === 'sft' || kind === 'grpo' || kind === 'ppo') {
     const task = sftTask(options);
     return (row, at) => [task.parse(row, at)];
   }

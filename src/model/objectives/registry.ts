@@ -4,11 +4,12 @@ import { classes } from './classes.ts';
 import { dpo } from './dpo.ts';
 import { nextToken, packedTokens } from './nextToken.ts';
 import type { Objective } from './objective.ts';
+import { grpo, type PolicyKeys, ppo } from './policy.ts';
 import { reward } from './reward.ts';
 
 /** Config keys that an objective may depend on, those of `task`. */
-export interface ObjectiveKeys {
-  /** DPO: how strongly preferences change the model. */
+export interface ObjectiveKeys extends PolicyKeys {
+  /** DPO and GRPO: how strongly the model is kept near the one it starts from. */
   readonly beta: number;
 }
 
@@ -17,6 +18,8 @@ const objectives: Readonly<Record<string, (keys: ObjectiveKeys) => Objective>> =
   'packed-tokens': () => packedTokens,
   classes: () => classes,
   dpo,
+  grpo,
+  ppo,
   reward: () => reward,
 };
 

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
 import { readSafetensorsHeader } from '../../../src/checkpoint/safetensors.ts';
+import { configSchema } from '../../../src/config/schema.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { objectiveOf } from '../../../src/model/objectives/registry.ts';
 import { Trainer } from '../../../src/model/training.ts';
@@ -97,7 +98,7 @@ describe.each(names)('%s', (name) => {
   it('has the loss and the gradients of PyTorch, and the same logits in a folder of our own', async () => {
     const engine = await createEngine(cpu);
     const { modelConfig } = await openCheckpoint(join(cwd, name));
-    const objective = objectiveOf(name, { beta: 0.1 });
+    const objective = objectiveOf(name, configSchema.parse({}).task);
     const trainer = new Trainer(engine, modelConfig, { seed: 1, objective });
     await restoreCheckpoint(name, trainer, { cwd });
     const batch = batchOf(name);

@@ -1,6 +1,7 @@
 /** A packed run uses each example exactly once per epoch, and its losses are those of the examples by themselves. */
 import { expect, it } from 'vitest';
 import type { Batch } from '../../../../src/base/batch.ts';
+import { configSchema } from '../../../../src/config/schema.ts';
 import { exampleRunData } from '../../../../src/data/examples/exampleRunData.ts';
 import type { ExampleSet } from '../../../../src/data/examples/exampleSet.ts';
 import { packExamples } from '../../../../src/data/examples/packExamples.ts';
@@ -58,7 +59,7 @@ it('has each example once per epoch, in packs that fill the context', async () =
   const used: number[] = [];
   for (let step = 0; step < Math.ceil((2 * packs) / 3); step++) {
     const batch = training.batch(step);
-    checkBatch(batch, objectiveOf(set.form.objective, { beta: 0.1 }).fields(config));
+    checkBatch(batch, objectiveOf(set.form.objective, configSchema.parse({}).task).fields(config));
     used.push(...examplesIn(batch));
   }
   const all = lengths.map((_, i) => i + 1);
@@ -71,7 +72,10 @@ it('has the mean loss of all targets, in training and in validation', async () =
   const engine = createNativeEngine({ threads: 2 });
   const sumsOf = async (set: ExampleSet) => {
     const data: RunData = exampleRunData(set, 0);
-    const trainer = new Trainer(engine, config, { seed: 1, objective: objectiveOf(data.objective, { beta: 0.1 }) });
+    const trainer = new Trainer(engine, config, {
+      seed: 1,
+      objective: objectiveOf(data.objective, configSchema.parse({}).task),
+    });
     const training = data.training({ ...optionsOf(1), globalBatchSize: set.train.length });
     const validation = data.validation({ blockSize, batchSize: 2, batches: 0 });
     return [

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { samplesOf } from '../../../../src/base/batch.ts';
 import { PeerError, UserError } from '../../../../src/base/errors.ts';
 import { addSums, meansOf } from '../../../../src/base/sums.ts';
+import { configSchema } from '../../../../src/config/schema.ts';
 import { checkFinite } from '../../../../src/model/divergence.ts';
 import { evaluateBatches } from '../../../../src/model/evaluation.ts';
 import { nextToken } from '../../../../src/model/objectives/nextToken.ts';
@@ -30,10 +31,10 @@ const batch = randomBatch(tinyConfig, { seed: 3, batchSize: 5, ignoreEvery: 3 })
 
 describe('an objective', () => {
   it('is known by its name, or the peer that named it is told which there are', () => {
-    expect(objectiveOf(nextToken.name, { beta: 0.1 })).toBe(nextToken);
-    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(PeerError);
-    expect(() => objectiveOf('telepathy', { beta: 0.1 })).toThrow(
-      /\(next-token, packed-tokens, classes, dpo, reward\), received telepathy/,
+    expect(objectiveOf(nextToken.name, configSchema.parse({}).task)).toBe(nextToken);
+    expect(() => objectiveOf('telepathy', configSchema.parse({}).task)).toThrow(PeerError);
+    expect(() => objectiveOf('telepathy', configSchema.parse({}).task)).toThrow(
+      /\(next-token, packed-tokens, classes, dpo, grpo, ppo, reward\), received telepathy/,
     );
   });
 
