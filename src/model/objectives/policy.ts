@@ -159,8 +159,11 @@ interface TokenNumbers {
   readonly advantage: number;
 }
 
-/** The loss of a token, and its derivative by the log probability. */
-function tokenLoss({ logprob, old, reference, advantage }: TokenNumbers, { clip, beta }: PolicyLoss) {
+/** The loss of a token without its value, and its derivative by the log probability. */
+export function tokenLoss(
+  { logprob, old, reference, advantage }: TokenNumbers,
+  { clip, beta }: Pick<PolicyKeys, 'clip' | 'beta'>,
+) {
   const ratio = Math.exp(logprob - old);
   // The limit is in the direction of the advantage: a ratio beyond it has no gradient.
   const isClipped = advantage > 0 ? ratio > 1 + clip : advantage < 0 && ratio < 1 - clip;
@@ -181,14 +184,30 @@ function judgeValues(values: Float32Array, batch: Batch, { valueClip }: NonNulla
   let loss = 0;
   for (const [n, target] of targets.entries()) {
     if (target < 0) continue;
-    const error = values[n]! - returns[n]!;
-    const moved = values[n]! - old[n]!;
-    const limit = valueClip > 0 ? Math.min(valueClip, Math.max(-valueClip, moved)) : moved;
-    const limited = old[n]! + limit - returns[n]!;
-    // The larger error counts. If that is the limited one, the value has no influence unless it is within the limit.
-    const isLimited = limit !== moved && limited ** 2 > error ** 2;
-    loss += 0.5 * (isLimited ? limited : error) ** 2;
-    slopes[n] = isLimited ? 0 : error;
+    const judged = valueLoss({ value: values[n]!, old: old[n]!, target: returns[n]! }, valueClip);
+    loss += judged.loss;
+    slopes[n] = judged.slope;
   }
   return { loss, slopes };
+}
+
+interface ValueNumbers {
+  readonly value: number;
+  /** The value at the time of the rollout. */
+  readonly old: number;
+  /** The return. */
+  readonly target: number;
+}
+
+/**
+ * ½ · (error of a value)², and its derivative by the value. The larger one counts of the errors with and without the limit on how far a
+ * value may move; a limited value has no influence.
+ */
+export function valueLoss({ value, old, target }: ValueNumbers, valueClip: number) {
+  const error = value - target;
+  const moved = value - old;
+  const limit = valueClip > 0 ? Math.min(valueClip, Math.max(-valueClip, moved)) : moved;
+  const limited = old + limit - target;
+  const isLimited = limit !== moved && limited ** 2 > error ** 2;
+  return { loss: 0.5 * (isLimited ? limited : error) ** 2, slope: isLimited ? 0 : error };
 }

@@ -4,10 +4,12 @@ import type { Tensor } from '../../../src/engine/tensor.ts';
 import { Model } from '../../../src/model/model.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
+import type { Seed } from '../../../src/model/recording.ts';
 import { Tape } from '../../../src/model/tape.ts';
+import type { Variable } from '../../../src/model/variable.ts';
 import { Float64Engine, numbers } from './float64Engine.ts';
 import { loraConfig } from './loraSuite.ts';
-import { dropoutSource, randomBatch, variants } from './tinyModels.ts';
+import { dropoutSource, randomBatch, tinyConfig, variants } from './tinyModels.ts';
 
 /** With 1e-5, the third derivative by a factor of LoRA would be the larger error. */
 const step = 3e-6;
@@ -17,7 +19,11 @@ const tolerance = 1e-6;
 const smallLora = { ...loraConfig, vocabSize: 7, blockSize: 5, nLayer: 1, nEmbd: 8 };
 
 describe('complete model, every parameter', () => {
-  it.each([...variants, { name: 'lora', config: smallLora }])('$name', ({ config }) => {
+  it.each([
+    ...variants,
+    { name: 'lora', config: smallLora },
+    { name: 'value head', config: { ...tinyConfig, valueHead: true } },
+  ])('$name', ({ config }) => {
     const engine = new Float64Engine();
     const parameters = new Parameters(engine, parameterSpecs(config), { training: true, isTrained: () => true });
     parameters.initialise(3);
@@ -31,14 +37,25 @@ describe('complete model, every parameter', () => {
     const tokens = tensorOf(engine, batch.arrays.tokens.data, [2, config.blockSize]);
     const targets = tensorOf(engine, batch.arrays.targets.data, [2 * config.blockSize]);
     const tape = new Tape(engine);
+    let seeds: Seed[] = [];
+    const sumOf = ({ value }: Variable) => numbers(value).reduce((total, each) => total + each, 0);
     const forward = (withGradient: boolean): number => {
+      if ('valueHead' in config && config.valueHead) {
+        parameters.valuesChanged();
+        const options = { training: withGradient, dropout: dropoutSource() };
+        const outputs = Object.values(model.lossesAndValues(tape, tokens, targets, options));
+        if (withGradient) {
+          seeds = outputs.map((of) => ({ of, grad: tape.upload(new Float32Array(of.value.size).fill(1), of.shape) }));
+        }
+        return outputs.reduce((total, output) => total + sumOf(output), 0);
+      }
       const lossScale = withGradient ? 1 : undefined;
       parameters.valuesChanged(); // they are written in place
       const losses = model.losses(tape, tokens, targets, { lossScale, dropout: dropoutSource() });
-      return numbers(losses.value).reduce((total, loss) => total + loss, 0);
+      return sumOf(losses);
     };
     forward(true);
-    tape.backward();
+    tape.backward(seeds);
     tape.discard();
 
     for (const { name, value, grad } of parameters.list) {

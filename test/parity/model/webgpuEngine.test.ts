@@ -3,6 +3,7 @@ import { createWebgpuEngine } from '../../../src/engine/webgpu/webgpuEngine.ts';
 import { whyUnavailable } from '../webgpu.ts';
 import { generationSuite } from './generationSuite.ts';
 import { modelSuite } from './modelSuite.ts';
+import { policySuite } from './policySuite.ts';
 import { preferenceSuite } from './preferenceSuite.ts';
 
 const unavailable = await whyUnavailable(createWebgpuEngine);
@@ -12,4 +13,5 @@ describe.runIf(unavailable === undefined)('on a GPU', () => {
   modelSuite('webgpu', createWebgpuEngine, { oneEngine: true });
   generationSuite('webgpu', createWebgpuEngine);
   preferenceSuite('webgpu', createWebgpuEngine);
+  policySuite('webgpu', createWebgpuEngine);
 });
