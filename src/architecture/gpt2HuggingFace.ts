@@ -11,6 +11,7 @@ import { damaged } from '../base/strictJson.ts';
 import type { HuggingFaceFormat } from './architecture.ts';
 import { type Gpt2Config, layerNormEps, std } from './gpt2.ts';
 import { loraOf } from './lora.ts';
+import { hasValueHead } from './valueHead.ts';
 
 /** GPT-2's vocabulary size; a folder with this number of tokens and no tokenizer files uses GPT-2's tokenizer. */
 const GPT2_VOCABULARY = 50257;
@@ -69,7 +70,7 @@ export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
 /** Without an id the keys are null, not absent: absent keys would mean GPT-2's own id, 50256. */
 function encodeConfig(config: Gpt2Config, endOfText: number | undefined): Record<string, unknown> | undefined {
   // transformers would load the weights and ignore the adapters and the value head.
-  if (loraOf(config) !== undefined || config.valueHead) return undefined;
+  if (loraOf(config) !== undefined || hasValueHead(config)) return undefined;
   const { labels = [] } = config;
   return {
     architectures: [labels.length > 0 ? CLASSIFIER : LANGUAGE_MODELS[0]],

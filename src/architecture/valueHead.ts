@@ -16,3 +16,15 @@ export function declareValueHead(declare: Declarations, C: number): Linear {
   const inside = declare.in('value', { fromEnd: 0, isHead: true });
   return { weight: inside.parameter('weight', [1, C], { constant: 0 }), weightTransposed: true };
 }
+
+/** Whether a model has one. */
+export function hasValueHead(config: { readonly architecture: string; readonly valueHead?: boolean }): boolean {
+  return config.valueHead ?? false;
+}
+
+/** The language model without its value head, which nothing but PPO needs. */
+export function withoutValueHead<Config extends { readonly architecture: string; readonly valueHead?: boolean }>(
+  config: Config,
+): Config {
+  return hasValueHead(config) ? { ...config, valueHead: false } : config;
+}

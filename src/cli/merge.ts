@@ -15,7 +15,7 @@ export const mergeCommand: CommandModule<object, MergeArguments> = {
       .positional('model', {
         type: 'string',
         demandOption: true,
-        describe: 'Run directory or checkpoint with LoRA, or an adapter of PEFT',
+        describe: 'Run directory or checkpoint with LoRA or of PPO, or an adapter of PEFT',
       })
       .option('out', {
         type: 'string',

@@ -5,6 +5,7 @@
 import { loraOf, withoutLora } from '../architecture/lora.ts';
 import type { IsTrained } from '../architecture/parameters.ts';
 import { type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { withoutValueHead } from '../architecture/valueHead.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Model } from './model.ts';
 import { Parameters } from './parameterStore.ts';
@@ -48,18 +49,13 @@ export function planReference(engine: Engine, config: ModelConfig, isTrained: Is
 /** Whether the model without its adapters remains what it was. */
 function sharesWeights(config: ModelConfig, isTrained: IsTrained): boolean {
   if (loraOf(config) === undefined) return false;
-  const base = new Set(networkOf(withoutLora(languageModel(config))).specs.map(({ name }) => name));
+  const base = new Set(networkOf(withoutLora(withoutValueHead(config))).specs.map(({ name }) => name));
   return networkOf(config).specs.every((spec) => !base.has(spec.name) || !isTrained(spec));
 }
 
 function referenceConfig(config: ModelConfig, isTrained: IsTrained): ModelConfig {
-  const language = languageModel(config);
+  const language = withoutValueHead(config);
   return sharesWeights(config, isTrained) ? withoutLora(language) : language;
-}
-
-/** Without a value head, which a reference does not need. */
-function languageModel(config: ModelConfig): ModelConfig {
-  return 'valueHead' in config ? { ...config, valueHead: false } : config;
 }
 
 function referenceParameters(engine: Engine, config: ModelConfig): Parameters {

@@ -8,6 +8,7 @@
  * texts.
  */
 
+import { hasValueHead } from '../architecture/valueHead.ts';
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Rollout, RolloutPrompt, RolloutRequest } from '../task/rollouts.ts';
@@ -113,7 +114,7 @@ async function judged(models: RolloutModels, draft: Draft): Promise<Rollout> {
   const text = paddedText(draft, model.config.blockSize);
   const own =
     precision === 'float32' ? Float32Array.from(draft.logprobs) : await logprobsOf(engine, model, text, precision);
-  const values = hasValues(model) ? await valuesOf(engine, model, text, precision) : undefined;
+  const values = hasValueHead(model.config) ? await valuesOf(engine, model, text, precision) : undefined;
   return {
     prompt: prompt.index,
     member,
@@ -177,8 +178,4 @@ async function valuesOf(engine: Engine, model: Model, { tokens, from, to }: Padd
 function finite(what: string, number: number): number {
   checkFinite(`${what} of a rollout`, number);
   return number;
-}
-
-function hasValues({ config }: Model): boolean {
-  return 'valueHead' in config && config.valueHead === true;
 }

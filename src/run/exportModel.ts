@@ -1,6 +1,10 @@
-/** Models with adapters as folders for other programs: merged into ordinary weights (`launch merge`), or the adapters alone (`launch export`). */
+/**
+ * Models with adapters as folders for other programs: merged into ordinary weights (`launch merge`), or the adapters alone (`launch export`).
+ * A value head is left out, because only training needs it.
+ */
 import { type Lora, loraOf, withoutLora } from '../architecture/lora.ts';
-import { labelsOf, networkOf } from '../architecture/registry.ts';
+import { labelsOf, type ModelConfig, networkOf } from '../architecture/registry.ts';
+import { hasValueHead, withoutValueHead } from '../architecture/valueHead.ts';
 import { UserError } from '../base/errors.ts';
 import { type NewFile, refuseExisting, writeNewFolder } from '../base/newFolder.ts';
 import { ownCommand } from '../base/ownCommand.ts';
@@ -20,11 +24,11 @@ import { hasTokenizer, loadParameters, openTokenizer } from './loadModel.ts';
 const othersMax = 100;
 
 /**
- * Writes the model with its adapters added to the weights, in Hugging Face's layout. The engine adds them as it does for training and
+ * Writes the model with its adapters added to the weights, and without a value head, in Hugging Face's layout. The engine adds them as it does for training and
  * generation, so the folder's model computes the same bits on it.
  * @param out the new folder, relative to `cwd`
  * @returns its path, and a description of the engine
- * @throws UserError for a model without adapters, and if `out` exists
+ * @throws UserError for a model with neither, and if `out` exists
  */
 export async function mergeModel(
   choice: CheckpointChoice & { readonly engine: EngineOptions },
@@ -32,8 +36,9 @@ export async function mergeModel(
 ): Promise<{ readonly path: string; readonly engine: string }> {
   const path = userPath(choice.cwd, out);
   const checkpoint = await findCheckpoint({ ...choice, verify: 'model' });
-  adaptersOf(checkpoint);
+  if (!hasValueHead(checkpoint.modelConfig)) adaptersOf(checkpoint);
   await refuseExisting(path);
+  noteValueHead(checkpoint, choice);
   const tokenizer = hasTokenizer(checkpoint) ? await openTokenizer(checkpoint) : undefined;
   const { engine, parameters } = await loadParameters(checkpoint, choice);
   try {
@@ -49,7 +54,7 @@ function* mergedFiles(
   parameters: Parameters,
   endOfText: number | undefined,
 ): Generator<NewFile> {
-  const config = withoutLora(modelConfig);
+  const config = withoutValueHead(withoutLora(modelConfig));
   const texts = { [CONFIG_FILE]: encodeModelConfig(config, endOfText), ...tokenizerFiles };
   for (const [name, text] of Object.entries(texts)) yield textFile(name, text);
   const { specs } = networkOf(config);
@@ -80,11 +85,13 @@ export async function exportAdapter(
   await refuseExisting(path);
   const checkpoint = await findCheckpoint({ ...choice, verify: 'all' });
   const lora = adaptersOf(checkpoint);
+  noteValueHead(checkpoint, choice);
+  const valueHead = valueHeadOf(checkpoint.modelConfig);
   const { specs } = networkOf(checkpoint.modelConfig);
   const isClassifier = labelsOf(checkpoint.modelConfig).length > 0;
   const belongs = specs.filter(({ isAdapter, isHead }) => isAdapter || (isHead && isClassifier));
   const own = new Set(belongs.map(({ name }) => name));
-  const other = checkpoint.moments.find((name) => !own.has(name));
+  const other = checkpoint.moments.find((name) => !own.has(name) && name !== valueHead);
   if (other !== undefined) {
     throw new UserError(
       `${shortPath(checkpoint.path)} has also trained ${other}, which an adapter cannot hold: write the complete model with ${ownCommand('merge')}`,
@@ -136,7 +143,8 @@ async function baseOf(
     }
     found = await findCheckpoint({ path, cwd, onWarning, verify: 'model' });
   }
-  const shared = checkpoint.tensors.filter(({ name }) => !own.has(name)).map(({ name }) => name);
+  const valueHead = valueHeadOf(checkpoint.modelConfig);
+  const shared = checkpoint.tensors.map(({ name }) => name).filter((name) => !own.has(name) && name !== valueHead);
   const has = new Set(found.tensors.map(({ name }) => name));
   for (const name of shared) {
     if (has.has(name) && (await isSameTensor(checkpoint, found, name))) continue;
@@ -162,6 +170,15 @@ async function bytesOf(checkpoint: Checkpoint, name: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of checkpoint.stream('params', [name])) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+/** The name of the weight of a value head. */
+function valueHeadOf(config: ModelConfig): string | undefined {
+  return networkOf(config).valueHead?.weight.name;
+}
+
+function noteValueHead({ path, modelConfig }: Checkpoint, { onWarning }: CheckpointChoice): void {
+  if (hasValueHead(modelConfig)) onWarning(`the value head of ${shortPath(path)} is left out: only training needs it`);
 }
 
 function adaptersOf({ modelConfig, path }: Checkpoint): Lora {

@@ -3,16 +3,23 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { packageRoot } from '../../../src/base/packageRoot.ts';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.ts';
+import { createTokenizer } from '../../../src/data/tokenizers/openTokenizer.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
 import { Model } from '../../../src/model/model.ts';
+import { nextToken } from '../../../src/model/objectives/nextToken.ts';
+import { ppo } from '../../../src/model/objectives/policy.ts';
 import { parameterSpecs } from '../../../src/model/parameterOrder.ts';
 import { Parameters } from '../../../src/model/parameterStore.ts';
 import { Tape } from '../../../src/model/tape.ts';
+import { Trainer } from '../../../src/model/training.ts';
 import { exportAdapter, mergeModel } from '../../../src/run/exportModel.ts';
 import { fillParameters } from '../../../src/run/loadModel.ts';
+import { saveCheckpoint } from '../../../src/run/saveCheckpoint.ts';
 import { relativeError } from '../../parity/kernels/harness.ts';
+import { tinyConfig } from '../../parity/model/tinyModels.ts';
 import { cpu } from './trainedModel.ts';
 
 const fixtures = join(packageRoot, 'test/parity/model/fixtures/peft');
@@ -107,4 +114,34 @@ it('exports for published weights by name, and refuses a base with other weights
   await expect(exportAdapter(choiceOf('lm'), 'none', 'other')).rejects.toThrow(
     /other is not the base of .*c_attn\.weight differs/,
   );
+});
+
+it('leaves out the value head of PPO, and says so: merged, from a complete model too, and as an adapter', async () => {
+  const engine = await createEngine(cpu);
+  const tokenizer = await createTokenizer('byte', '');
+  const base = { ...tinyConfig, vocabSize: tokenizer.vocabSize, valueHead: false };
+  const save = (name: string, config: Gpt2Config) => {
+    const objective = config.valueHead ? ppo({ clip: 0.2, beta: 0, valueClip: 0, valueCoefficient: 1 }) : nextToken;
+    return saveCheckpoint(name, new Trainer(engine, config, { seed: 1, objective }), {
+      step: 1,
+      dataset: { tokenizer, sha256: '0'.repeat(64) },
+      cwd,
+    });
+  };
+  await save('plainRun', base);
+  await save('ppoRun', { ...base, valueHead: true });
+  await save('ppoLoraRun', { ...base, valueHead: true, loraRank: 2 });
+  await engine.dispose();
+  const warnings: string[] = [];
+  const choice = (path: string) => ({ ...choiceOf(path), onWarning: (line: string) => void warnings.push(line) });
+  for (const name of ['ppoRun', 'ppoLoraRun']) {
+    const { path } = await mergeModel(choice(name), `merged/${name}`);
+    const { tensors } = await openCheckpoint(path);
+    expect(tensors.map((tensor) => tensor.name)).not.toContain('value.weight');
+    expect(JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'gpt2' });
+  }
+  const { path } = await exportAdapter(choice('ppoLoraRun'), 'exported/ppo', 'plainRun');
+  expect(readFileSync(join(path, 'adapter_model.safetensors')).includes('value')).toBe(false);
+  expect(warnings).toHaveLength(3);
+  expect(warnings[0]).toMatch(/^the value head of .* is left out: only training needs it$/);
 });

@@ -1,6 +1,7 @@
 /**
  * Objectives whose rows do not weigh the same, against finite differences of the same losses in float64: one with weights in its
- * samples, written without touching the model, and pairs, whose weights depend on the losses of both sides.
+ * samples, written without touching the model, pairs, whose weights depend on the losses of both sides, and policies, which may also
+ * have values.
  */
 import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../../src/architecture/registry.ts';
@@ -9,6 +10,7 @@ import { addSums } from '../../../../src/base/sums.ts';
 import type { Model } from '../../../../src/model/model.ts';
 import { dpo } from '../../../../src/model/objectives/dpo.ts';
 import type { Objective, PassSums, StepOptions } from '../../../../src/model/objectives/objective.ts';
+import { grpo, ppo } from '../../../../src/model/objectives/policy.ts';
 import { Tape } from '../../../../src/model/tape.ts';
 import { Trainer, type TrainerOptions } from '../../../../src/model/training.ts';
 import { tokenFields } from '../../../../src/task/nextToken.ts';
@@ -82,6 +84,33 @@ function preferenceLoss(tape: Tape, model: Model, batch: Batch, options: Pick<St
   return loss;
 }
 
+const keys = { clip: 0.2, beta: 0.4, valueClip: 0.2, valueCoefficient: 0.6 };
+const policies: readonly Objective[] = [grpo(keys), ppo(keys)];
+
+/** Σ of the losses of tokens and values, as policy.ts defines them, in float64. */
+function policyLoss(tape: Tape, model: Model, batch: Batch): number {
+  const [tokens, targets] = [upload(tape, batch, 'tokens'), upload(tape, batch, 'targets', true)];
+  const field = (name: string, n: number) => batch.arrays[name]!.data[n]!;
+  const hasValues = batch.arrays['values'] !== undefined;
+  const beta = hasValues ? 0 : keys.beta;
+  const outputs = hasValues
+    ? model.lossesAndValues(tape, tokens, targets)
+    : { losses: model.losses(tape, tokens, targets) };
+  let loss = 0;
+  for (const [n, negative] of numbers(outputs.losses.value).entries()) {
+    if (field('targets', n) < 0) continue;
+    const [ratio, difference] = [Math.exp(-negative - field('logprobs', n)), field('reference', n) + negative];
+    const clipped = Math.min(1 + keys.clip, Math.max(1 - keys.clip, ratio));
+    const advantage = field('advantages', n);
+    loss += beta * ratio * (Math.exp(difference) - 1 - difference) - Math.min(ratio * advantage, clipped * advantage);
+    if (!('values' in outputs)) continue;
+    const [value, old, target] = [numbers(outputs.values.value)[n]!, field('values', n), field('returns', n)];
+    const limited = Math.min(old + keys.valueClip, Math.max(old - keys.valueClip, value));
+    loss += (keys.valueCoefficient / 2) * Math.max((value - target) ** 2, (limited - target) ** 2);
+  }
+  return loss;
+}
+
 function batchOf(arrays: Record<string, { data: BatchNumbers; width: number }>, sampleCount: number): Batch {
   const shaped = Object.entries(arrays).map(([name, { data, width }]) => [name, { shape: [width], data }] as const);
   return { sampleCount, arrays: Object.fromEntries(shaped) };
@@ -91,11 +120,24 @@ const B = 3;
 const [one, other] = [4, 5].map((seed) => randomBatch(small, { seed, batchSize: B, ignoreEvery: 5 }).arrays);
 const row = (data: BatchNumbers) => ({ data, width: T });
 const weights = Float32Array.from({ length: B * T }, (_, n) => [0.5, -2, 0, 1, 0.25, 3][n % 6]!);
+/** Numbers from -size to size. */
+const wave = (size: number, seed: number) =>
+  Float32Array.from({ length: B * T }, (_, n) => size * Math.sin(seed * n + 1));
+/** Near log 11, which are the losses of a model that knows nothing: some ratios are clipped. */
+const policyRows = {
+  tokens: row(one!.tokens.data),
+  targets: row(one!.targets.data),
+  advantages: row(wave(1.5, 2)),
+  logprobs: row(wave(0.4, 3).map((each) => each - 2.4)),
+  reference: row(wave(0.4, 4).map((each) => each - 2.4)),
+};
 const batches: Record<string, Batch> = {
   'weighted-tokens': batchOf(
     { tokens: row(one!.tokens.data), targets: row(one!.targets.data), weights: row(weights) },
     B,
   ),
+  grpo: batchOf(policyRows, B),
+  ppo: batchOf({ ...policyRows, values: row(wave(0.8, 5)), returns: row(wave(0.9, 7)) }, B),
   dpo: batchOf(
     {
       chosen: row(one!.tokens.data),
@@ -114,8 +156,9 @@ function exactLoss({ engine, model, objective }: Trainer, batch: Batch, drops: b
   const dropout = drops ? dropoutSource() : undefined;
   const tokens = () =>
     model.losses(tape, upload(tape, batch, 'tokens'), upload(tape, batch, 'targets', true), { dropout });
-  const loss =
-    objective === preference
+  const loss = policies.includes(objective)
+    ? policyLoss(tape, model, batch)
+    : objective === preference
       ? preferenceLoss(tape, model, batch, { dropout })
       : weightedSums(numbers(tokens().value), batch).loss;
   tape.discard();
@@ -139,6 +182,10 @@ for (const objective of [weightedTokens, preference]) {
     { isTrained: ({ name }) => !name.startsWith('lm_head') },
   ]);
   cases.push(['a bigram', objective, bigram, {}]);
+}
+
+for (const objective of policies) {
+  cases.push(['GPT-2 without dropout', objective, { ...small, valueHead: objective.name === 'ppo' }, {}]);
 }
 
 describe.each(cases)('with %s', (_, objective, config, options) => {
