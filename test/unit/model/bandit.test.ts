@@ -3,7 +3,7 @@
  * J = E r - β · KL(π‖π_ref), is proportional to π_ref · exp(r / β), and has J = β · log Σ π_ref · exp(r / β). The loop is that of a run:
  * rollouts, rewards, advantages, and steps on the rows.
  */
-import { describe, expect, it } from 'vitest';
+import { describe, expect } from 'vitest';
 import type { Gpt2Config } from '../../../src/architecture/gpt2.ts';
 import { randomKey } from '../../../src/base/counterRandom.ts';
 import { createEngine } from '../../../src/engine/registry.ts';
@@ -94,6 +94,6 @@ async function expectBest(kind: 'grpo' | 'ppo'): Promise<void> {
 }
 
 describe('the best policy of a bandit near the reference', () => {
-  it('is found by GRPO', () => expectBest('grpo'));
-  nightlyIt('is found by PPO', () => expectBest('ppo'));
+  nightlyIt('is found by GRPO', () => expectBest('grpo'), 120_000);
+  nightlyIt('is found by PPO', () => expectBest('ppo'), 120_000);
 });
