@@ -86,7 +86,7 @@ async function expectBest(kind: 'grpo' | 'ppo'): Promise<void> {
     p.reduce((sum, each, i) => sum + each * rewards[i]!, 0) - beta * divergence(p, start);
   expect(Math.abs(firstKl)).toBeLessThan(1e-6);
   expect(objectiveOf(best)).toBeCloseTo(beta * Math.log(z), 10);
-  expect(objectiveOf(start)).toBeLessThan(0.5 * objectiveOf(best));
+  expect(objectiveOf(start)).toBeLessThan(0.6 * objectiveOf(best));
   expect(objectiveOf(policy)).toBeGreaterThan(0.98 * objectiveOf(best));
   const ratio = divergence(policy, start) / divergence(best, start);
   expect(ratio).toBeGreaterThan(0.9);
