@@ -41,6 +41,8 @@ export interface Parameter {
 export interface ModelParameters {
   /** The parameter with this name; InvariantError if the name is unknown. */
   get(name: string): Parameter;
+  /** A table of constants, which `numbers` computes at its first use; equal names mean equal numbers. */
+  constant(name: string, shape: Shape, numbers: () => Float32Array): Tensor;
   /** Brings the matrices of adapted weights up to date, if values have changed. */
   refresh(): void;
 }

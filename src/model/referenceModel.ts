@@ -8,7 +8,7 @@ import { type ModelConfig, networkOf } from '../architecture/registry.ts';
 import { withoutValueHead } from '../architecture/valueHead.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Model } from './model.ts';
-import { Parameters } from './parameterStore.ts';
+import { type ModelParameters, Parameters } from './parameterStore.ts';
 import type { Trainer } from './training.ts';
 
 /** The model at the start of a run, which does not change. */
@@ -26,8 +26,9 @@ export async function referenceOf({ engine, model, parameters }: Trainer): Promi
   const isTrained: IsTrained = ({ name }) => parameters.get(name).grad !== undefined;
   const config = referenceConfig(model.config, isTrained);
   if (sharesWeights(model.config, isTrained)) {
-    const without = {
-      get: (name: string) => ({ ...parameters.get(name), grad: undefined, adapted: undefined }),
+    const without: ModelParameters = {
+      get: (name) => ({ ...parameters.get(name), grad: undefined, adapted: undefined }),
+      constant: (name, shape, numbers) => parameters.constant(name, shape, numbers),
       refresh: () => undefined,
     };
     return { model: new Model(engine, config, without), parameters: undefined };
