@@ -49,7 +49,7 @@ const LANGUAGE_MODELS = ['GPT2LMHeadModel', 'GPT2Model'];
 /** Buffers that older exports of GPT-2 contain, not parameters: the causal mask and its fill value. */
 const MASK_BUFFER = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/;
 
-const HEADS = ['lm_head.weight', 'score.weight'];
+const HEADS = ['lm_head.weight', 'score.weight', 'value.weight'];
 
 export const gpt2HuggingFace: HuggingFaceFormat<Gpt2Config> = {
   modelType: 'gpt2',
