@@ -94,6 +94,21 @@ describe('memoryPerWorker', () => {
     expect(checkpointCopyBytes(config)).toBe(all.parameters + 3 * 4 * trained);
   });
 
+  it('counts the reference of a policy, unless it is the model without its adapters, and no value head in it', () => {
+    const [parameters, valueHead] = [4 * 124_439_808, 4 * 768];
+    const { total, ...parts } = memoryPerWorker({ ...gpt2, valueHead: true }, { microBatchSize: 4, policy: true });
+    expect(parts).toMatchObject({ parameters: parameters + valueHead, reference: parameters });
+    expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
+    const adapted: Gpt2Config = { ...gpt2, loraRank: 8, valueHead: true };
+    expect(memoryPerWorker(adapted, { microBatchSize: 4, policy: true }).reference).toBe(0);
+    const both = memoryPerWorker(adapted, {
+      microBatchSize: 4,
+      policy: true,
+      trainable: ['all', 'transformer.ln_f.*'],
+    });
+    expect(both.reference).toBe(parameters + 4 * 294_912);
+  });
+
   it('can plan what no machine holds', () => {
     const config = { ...gpt2, nLayer: 512, nHead: 1024, nEmbd: 65_536, blockSize: 65_536 };
     expect(memoryPerWorker(config, { microBatchSize: 1024 }).total).toBeGreaterThan(2 ** 50);
