@@ -7,7 +7,6 @@
  * follow from its place, decoding together changes no bit (decodeBatch.ts), and each rollout goes alone through the passes over complete
  * texts.
  */
-
 import { hasValueHead } from '../architecture/valueHead.ts';
 import { invariant } from '../base/errors.ts';
 import type { Engine } from '../engine/engine.ts';
