@@ -44,7 +44,13 @@ const trainerSchema = z.strictObject({
   version: z.literal(FORMAT_VERSION),
   step: count,
   seed: z.number().int(),
-  data: z.strictObject({ sha256: z.string().max(128), samplesSeen: count, reference: sha256.optional() }),
+  data: z.strictObject({
+    sha256: z.string().max(128),
+    samplesSeen: count,
+    reference: sha256.optional(),
+    tokensSeen: count.optional(),
+    rollouts: z.strictObject({ iteration: count.min(1), sha256 }).optional(),
+  }),
   valLoss: z.number().nullable(),
   config: z.record(z.string(), z.unknown()),
 });
@@ -61,6 +67,10 @@ export interface TrainerState {
     readonly samplesSeen: number;
     /** Identifies the reference log probabilities of preferences (run/referenceFile.ts). */
     readonly reference?: string | undefined;
+    /** Number of tokens trained on, if only the samples tell. */
+    readonly tokensSeen?: number | undefined;
+    /** The samples that the run wrote itself for its next step; absent between two iterations. */
+    readonly rollouts?: { readonly iteration: number; readonly sha256: string } | undefined;
   };
   /** The validation loss at this step, in nats per token; null when it was not measured. */
   readonly valLoss: number | null;
@@ -114,6 +124,8 @@ export function encodeTrainer(state: TrainerState): string {
       sha256: state.data.sha256,
       samplesSeen: state.data.samplesSeen,
       ...(state.data.reference !== undefined && { reference: state.data.reference }),
+      ...(state.data.tokensSeen !== undefined && { tokensSeen: state.data.tokensSeen }),
+      ...(state.data.rollouts && { rollouts: state.data.rollouts }),
     },
     valLoss: state.valLoss !== null && Number.isFinite(state.valLoss) ? state.valLoss : null,
     config: { ...state.config },

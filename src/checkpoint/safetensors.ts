@@ -137,6 +137,12 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
+/** The header of a file that is in memory. @throws UserError naming `path` and the problem */
+export function headerOf(file: Uint8Array, path: string): SafetensorsHeader {
+  const length = headerLength(file.subarray(0, LENGTH_BYTES), file.length, path);
+  return parseSafetensorsHeader(file.subarray(LENGTH_BYTES, LENGTH_BYTES + length), file.length, path);
+}
+
 /** Opens `path`, reads and validates its header. @throws UserError naming the file; PeerError when reading fails */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   try {
@@ -163,20 +169,26 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
+/** A tensor to be written. */
+export interface WrittenTensor extends TensorShape {
+  /** Default: F32. */
+  readonly dtype?: SafetensorsDtype;
+}
+
 /**
- * The start of a file (length and JSON header) of float32 tensors that follow in this order. Deterministic. Spaces pad the
+ * The start of a file (length and JSON header) of tensors that follow in this order. Deterministic. Spaces pad the
  * header to a multiple of 8 bytes, so that the data is aligned.
  */
 export function encodeSafetensorsHeader(
-  tensors: readonly TensorShape[],
+  tensors: readonly WrittenTensor[],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
   const table = new Map<string, unknown>([['__metadata__', metadata]]);
   let offset = 0;
-  for (const { name, shape } of tensors) {
+  for (const { name, shape, dtype = 'F32' } of tensors) {
     invariant(!table.has(name), `two tensors are named ${name}`);
-    const end = offset + elementCount(shape) * DTYPE_BYTES.F32;
-    table.set(name, { dtype: 'F32', shape, data_offsets: [offset, end] });
+    const end = offset + elementCount(shape) * DTYPE_BYTES[dtype];
+    table.set(name, { dtype, shape, data_offsets: [offset, end] });
     offset = end;
   }
   // Built by hand, because an object would move names that look like integers to the front.

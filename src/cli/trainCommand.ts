@@ -39,6 +39,7 @@ const fullCommand: TrainCommand = {
       .example('$0 --listen tcp://0.0.0.0:5555 --workers 2 --min-workers 4', 'wait for 2 workers to join')
       .example('$0 --listen tcp://0.0.0.0:5555 --advertise tcp://train.example.org:5555', 'workers join at that name')
       .example('$0 --config lora --init-from gpt2/ --set data.text=book.txt', 'train only LoRA adapters of weights')
+      .example('$0 --config grpo --init-from runs/sft', 'learn from rewards of its own answers')
       .example('$0 --dashboard', 'serve a page with live curves')
       .example('$0 --trace 20', 'record a timeline of 20 steps')
       .example('$0 --workers 4 --min-workers 2', 'continue with at least 2 of 4 if workers die'),

@@ -1,6 +1,6 @@
 /** Every message that the coordinator sends to a worker, and what it means; when it is sent: protocol.ts. */
 import { z } from 'zod';
-import { batchFields, count, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
+import { batchFields, count, hash, rank, runId, stateAck, stateChunk, text } from './messageFields.ts';
 import { ringAddressLengthMax } from './ringAddress.ts';
 
 /** Validates what the coordinator sends. */
@@ -16,7 +16,11 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     objective: text,
     /** Some steps will be traced. */
     trace: z.boolean(),
+    /** The file of the weights that a policy is compared with; absent: a worker has or makes them itself. */
+    reference: z.object({ sha256: hash, bytes: count.min(1) }).exactOptional(),
   }),
+  /** The answer to `referenceWanted`; payload: the bytes of the file from `offset` on. */
+  z.object({ type: z.literal('referenceChunk'), offset: count }),
   /** The worker is not wanted: it speaks another version, or the run has ended. */
   z.object({ type: z.literal('refused'), reason: text }),
   /** The sender does not belong to the run any more, since it was silent for too long, say: it may join again. */
@@ -76,6 +80,19 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
     part: count,
     sampleCount: count,
     fields: batchFields,
+  }),
+  /** A part of the rollouts of an iteration. Payload: its prompts, as in `assign`, which the worker completes. */
+  z.object({
+    type: z.literal('rollout'),
+    term: count,
+    step: count,
+    /** Counted from 1. */
+    iteration: count.min(1),
+    part: count,
+    sampleCount: count,
+    fields: batchFields,
+    /** The token that ends a completion; absent: only its length does. */
+    endToken: count.exactOptional(),
   }),
   z.object({ type: z.literal('snapshot'), term: count, step: count }),
   z.object({ type: z.literal('proceed'), term: count, step: count }),

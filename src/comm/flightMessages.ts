@@ -4,7 +4,7 @@ import type { WorkerMessage } from './workerMessages.ts';
 
 /** What comes all the time would drive out the rest. */
 export function isTelling({ type }: CoordinatorMessage | WorkerMessage): boolean {
-  return type !== 'heartbeat' && type !== 'stateChunk' && type !== 'stateAck';
+  return !['heartbeat', 'stateChunk', 'stateAck', 'referenceChunk', 'referenceWanted'].includes(type);
 }
 
 /** A `join` shows the run's token. */

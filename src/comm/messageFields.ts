@@ -25,6 +25,7 @@ const workerPhases = [
   'waiting for commit',
   'optimizer',
   'evaluation',
+  'rollout',
   'snapshot',
   'stopping',
 ] as const;

@@ -11,14 +11,15 @@
  * The life of a worker W in a run of the coordinator C:
  *
  *     W→C join      with the step that its replica is at         C→W welcome | refused
- *     W→C prepared  the replica is built: it may be taken in at the next step boundary
+ *     W→C referenceWanted  what a policy is compared with, piece by piece, if the run has it   C→W referenceChunk
+     W→C prepared  the replica is built: it may be taken in at the next step boundary
  *     C→W form      a new term: rank, ring neighbours, and whether to keep the state, to receive it, or to send it to others
  *     W→C ready     (with a hash of the state, where somebody received it: all ranks must agree)
  *     C→W proceed   train; a term begins held
  *     C→W assign    step s+1 while step s runs: one step ahead
  *     W→C reduced   gradients of step s are summed on this rank
  *     C→W commit    every rank said so: apply AdamW; W→C applied
- *     C→W evaluate, snapshot, then proceed or form: only while the workers hold
+ *     C→W evaluate, snapshot, rollout, then proceed or form: only while the workers hold
  *     W→C leave     it wants to go: C→W stop at the next boundary
  *     C→W stop
  *
@@ -35,7 +36,7 @@ import { type CoordinatorMessage, coordinatorMessage } from './coordinatorMessag
 import { anyJoin, type WorkerMessage, workerMessage } from './workerMessages.ts';
 
 /** Raised with every incompatible change of a message; peers of another version are refused. */
-export const protocolVersion = 10;
+export const protocolVersion = 11;
 
 /** Largest control message, payload excluded, that is decoded. The tensor table of a deep model is the biggest part of any. */
 const messageBytesMax = 4 << 20;

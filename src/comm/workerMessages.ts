@@ -1,6 +1,7 @@
 /** Every message that a worker sends to the coordinator, and what it means; when it is sent: protocol.ts. */
 import { z } from 'zod';
 import {
+  batchFields,
   computeLimit,
   count,
   engineId,
@@ -40,6 +41,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     /** What `launch` gave out for joining this run; absent where it gave out nothing (`--no-encrypt`). */
     token: z.string().max(256).exactOptional(),
   }),
+  /** Asks for the reference named in `welcome`, from this byte on. Asked again after a lost connection. */
+  z.object({ type: z.literal('referenceWanted'), offset: count }),
   /** The replica is built. */
   z.object({
     type: z.literal('prepared'),
@@ -49,6 +52,8 @@ export const workerMessage = z.discriminatedUnion('type', [
     tensors: tensorTable,
     /** Absent where it cannot be measured. */
     limit: computeLimit.exactOptional(),
+    /** Checksum of what a policy is compared with; absent if the replica has no parameters of its own for it. */
+    referenceHash: hash.exactOptional(),
   }),
   /** The state is in place and the ring is connected. */
   z.object({
@@ -88,6 +93,16 @@ export const workerMessage = z.discriminatedUnion('type', [
     step: count,
     part: count,
     sums,
+  }),
+  /** A part of the rollouts is made. Payload: their arrays, as in `assign`. */
+  z.object({
+    type: z.literal('rolledOut'),
+    term: count,
+    step: count,
+    iteration: count.min(1),
+    part: count,
+    sampleCount: count,
+    fields: batchFields,
   }),
   /** The worker can continue. The current state follows as stateChunks. */
   z.object({ type: z.literal('snapshotTaken'), term: count, step: count, bytes: count }),

@@ -170,6 +170,21 @@ export const crossChecks: readonly CrossCheck[] = [
     holds: ({ model, task: { kind } }) => kind === 'ppo' || !('valueHead' in model) || !model.valueHead,
   },
   {
+    key: 'train.globalBatchSize',
+    other: 'task.kind',
+    must: 'must divide the answers of an iteration (task.prompts × task.group) without remainder for grpo and ppo:',
+    holds: (config) =>
+      !isPolicy(config) || (config.task.prompts * config.task.group) % config.train.globalBatchSize === 0,
+    detail: ({ task: { prompts, group }, train }) =>
+      `${prompts} × ${group} = ${prompts * group} answers, ${train.globalBatchSize} in each step`,
+  },
+  {
+    key: 'eval.everySteps',
+    other: 'task.kind',
+    must: 'must be 0 for grpo and ppo, which are measured by the rewards of every iteration:',
+    holds: (config) => !isPolicy(config) || config.eval.everySteps === 0,
+  },
+  {
     key: 'task.pack',
     other: 'data.examples',
     must: 'needs rows to pack, but there is',

@@ -3,25 +3,28 @@
  * the control link, the data, the checkpoint store and the metrics. It makes no decisions and no computations, so it runs on a
  * machine without an engine.
  */
+import { open } from 'node:fs/promises';
 import { samplesOf } from '../base/batch.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { fullMessageOf, InvariantError, messageOf, PeerError, UserError } from '../base/errors.ts';
 import { type StateTensor, tensorsOf } from '../base/stateParts.ts';
+import { readFully } from '../base/wholeFiles.ts';
 import type { CheckpointContents } from '../checkpoint/writer.ts';
 import { encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
 import { isTelling, withoutSecrets } from '../comm/flightMessages.ts';
 import type { ControlServer } from '../comm/link.ts';
-import { decodeWorkerMessage, encodeMessage } from '../comm/protocol.ts';
+import { decodeWorkerMessage, encodeMessage, stateChunkBytes } from '../comm/protocol.ts';
 import { decodeSpans } from '../comm/spans.ts';
 import type { WorkerMessage, WorkerMessageOf } from '../comm/workerMessages.ts';
 import { modelOf } from '../config/groups/model.ts';
 import type { TrainingSamples } from '../data/runData.ts';
 import { Checkpointer, type CheckpointOutcome } from './checkpointer.ts';
-import { type CoordinatorOptions, planOf, trainingOptions } from './coordinatorOptions.ts';
+import { type CoordinatorOptions, planOf, tokensBefore, trainingOptions } from './coordinatorOptions.ts';
 import { decide } from './core/decide.ts';
 import { type Effect, initialState, type RunEvent, type RunState } from './core/runState.ts';
 import { tokenRefusal } from './joinToken.ts';
+import { RolloutDriver } from './rollouts/rolloutDriver.ts';
 import { RunWriter } from './runWriter.ts';
 import { StateTransfers } from './stateTransfers.ts';
 import { ValidationPlan } from './validationPlan.ts';
@@ -46,6 +49,7 @@ export class Coordinator {
   readonly #timers = new Set<() => void>();
   readonly #clock: Clock;
   #tickedMs: number | undefined;
+  readonly #rollouts: RolloutDriver | undefined;
   readonly #stopTicking: () => void;
   #state: RunState;
   #isClosed = false;
@@ -59,10 +63,13 @@ export class Coordinator {
     this.#clock = options.clock ?? systemClock;
     const nowMs = this.#clock.monotonic();
     const { data, config } = options;
-    this.#training = data.training(trainingOptions(config, (step) => this.#writer.samplesAfter(step)));
+    const { rollouts } = options;
+    this.#training =
+      rollouts?.samples ?? data.training(trainingOptions(config, (step) => this.#writer.samplesAfter(step)));
     this.#writer = new RunWriter(options, nowMs, this.#training);
     this.#validation = new ValidationPlan(data, config, options.evalPartTokens);
     this.#state = initialState(planOf(options, this.#validation), nowMs, options.resumed);
+    this.#rollouts = this.#newRollouts();
     this.#settle = { resolve: () => {}, reject: () => {} };
     this.finished = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -95,6 +102,27 @@ export class Coordinator {
     server.onMessage((peer, frame, payload) => this.#receive(peer, frame, payload));
     server.onPeerGone((peer, reason) => this.#peerGone(peer, reason));
     this.#stopTicking = this.#clock.every(tickIntervalMs, () => this.#tick());
+  }
+
+  #newRollouts(): RolloutDriver | undefined {
+    const { rollouts, journal, listener } = this.#options;
+    if (rollouts === undefined) return undefined;
+    for (const known of this.#state.iterations) rollouts.known(known);
+    for (const { samples, tokens } of tokensBefore(this.#options)) rollouts.resumeAt(samples, tokens);
+    return new RolloutDriver({
+      rollouts,
+      journal,
+      state: () => this.#state,
+      tokensAfter: (step) => this.#writer.tokensAfter(step),
+      send: (to, message, payload) => this.#send(to, message, payload),
+      announce: (reason) => {
+        const event = { event: 'rollouts', reason, ...this.#at } as const;
+        this.#writer.event(event);
+        listener.event(event);
+      },
+      onEvent: (event) => this.#handle(event),
+      onError: (error) => this.#fail(error),
+    });
   }
 
   /** After a pause of this process, messages are waiting too: they are processed before any worker counts as silent. */
@@ -205,7 +233,29 @@ export class Coordinator {
       else this.#transfers.chunk(peer, message, payload);
     } else if (message.type === 'stateAck') this.#transfers.acknowledged(peer, message);
     else if (message.type === 'trace') this.#traced(peer, message, payload);
-    this.#handle({ kind: 'message', from: peer, message });
+    else if (message.type === 'referenceWanted') void this.#sendReference(peer, message.offset);
+    const problem = message.type === 'rolledOut' ? this.#rollouts?.receive(message, payload) : undefined;
+    if (problem !== undefined) this.#handle({ kind: 'malformed', from: peer, problem });
+    else this.#handle({ kind: 'message', from: peer, message });
+  }
+
+  /** Only to workers that were welcomed. A lost connection makes the worker ask again. */
+  async #sendReference(peer: string, offset: number): Promise<void> {
+    const { reference } = this.#options;
+    const { joiners } = this.#state;
+    if (reference === undefined || offset >= reference.bytes || !joiners.some(({ id }) => id === peer)) return;
+    try {
+      const handle = await open(reference.path, 'r');
+      try {
+        const chunk = new Uint8Array(Math.min(stateChunkBytes, reference.bytes - offset));
+        await readFully(handle, chunk, offset, reference.path);
+        this.#send(peer, { type: 'referenceChunk', offset }, chunk);
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   /** Accepts traces only from members, because only they were asked. */
@@ -260,7 +310,7 @@ export class Coordinator {
   }
 
   #carryOut(effect: Effect): void {
-    const { listener, config, data, runId } = this.#options;
+    const { listener, config, data, runId, reference } = this.#options;
     switch (effect.kind) {
       case 'send':
         this.#sendDecided(effect.to, effect.message);
@@ -273,6 +323,7 @@ export class Coordinator {
           vocabSize: data.vocabSize,
           objective: data.objective,
           trace: this.#options.tracer !== undefined,
+          ...(reference && { reference: { sha256: reference.sha256, bytes: reference.bytes } }),
         });
         break;
       case 'assign':
@@ -285,11 +336,19 @@ export class Coordinator {
         this.#send(to, { type: 'evaluate', term, step, part, sampleCount: batch.sampleCount, fields }, payload);
         break;
       }
+      case 'beginRollouts':
+      case 'rollout':
+      case 'keepRollouts':
+      case 'judgeRollouts':
+      case 'rolloutsKnown':
+        this.#rollouts?.carryOut(effect);
+        break;
       case 'transfer':
         this.#transfers.begin(effect);
         break;
       case 'rewind':
         this.#writer.rewind(effect, this.#at);
+        this.#rollouts?.recordAgain(effect.step);
         break;
       case 'termOpened':
         this.#writer.termOpened(effect);
@@ -381,7 +440,7 @@ export class Coordinator {
       trainer: {
         step,
         seed: config.train.seed,
-        data: { sha256: data.sha256, samplesSeen, reference: data.reference },
+        data: { sha256: data.sha256, samplesSeen, reference: data.reference, ...this.#rollouts?.checkpointFacts(step) },
         valLoss,
         config: { ...config },
       },

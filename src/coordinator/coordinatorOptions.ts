@@ -15,7 +15,8 @@ import type { TextSize } from '../task/textMeasures.ts';
 import type { CheckpointOutcome, StateStore, StoredState } from './checkpointer.ts';
 import type { EvaluatedLoss } from './core/bestEvaluation.ts';
 import type { decide } from './core/decide.ts';
-import type { Resumed, RunLength, RunPlan } from './core/runState.ts';
+import type { KnownIteration, Resumed, RunLength, RunPlan } from './core/runState.ts';
+import type { Rollouts } from './rollouts/rollouts.ts';
 import type { Progress } from './stepRecords.ts';
 import type { ValidationPlan } from './validationPlan.ts';
 
@@ -75,10 +76,24 @@ export function allListeners(listeners: readonly Partial<RunListener>[]): RunLis
   };
 }
 
+/** The weights of a policy at its start, in a file. */
+export interface ReferenceFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Hexadecimal. */
+  readonly sha256: string;
+}
+
 export interface CoordinatorOptions {
   readonly runId: string;
   readonly config: Config;
   readonly data: RunData;
+  /** For a run that writes its own samples. */
+  readonly rollouts?: Rollouts | undefined;
+  /** The iteration that the checkpoint is within, whose rollouts are on disk. */
+  readonly knownRollouts?: KnownIteration | undefined;
+  /** What its workers compare their policy with, unless they have or make it themselves. */
+  readonly reference?: ReferenceFile | undefined;
   /** The parameters that workers must train. Default: those of the config's model. */
   readonly tensors?: readonly StateTensor[];
   /** Floating-point operations of a step's forward and backward passes, for the utilisation (mfu). */
@@ -149,6 +164,17 @@ export function progressBefore({ config, resume, resumed }: CoordinatorOptions):
   return known;
 }
 
+/** The progress of a run that writes its own samples, whose lengths only their files tell: from the checkpoint and, beyond it, the journal. */
+export function tokensBefore({ resume, resumed }: CoordinatorOptions): { samples: number; tokens: number }[] {
+  const known: { samples: number; tokens: number }[] = [];
+  const { samplesSeen: samples, tokensSeen: tokens } = resume?.trainer?.data ?? {};
+  if (samples !== undefined && tokens !== undefined) known.push({ samples, tokens });
+  if (resumed?.samples !== undefined && resumed.tokens !== undefined) {
+    known.push({ samples: resumed.samples, tokens: resumed.tokens });
+  }
+  return known;
+}
+
 /** A run of that number of steps. */
 function lengthOf({ schedule }: Config, maxSteps: number): RunLength {
   return { maxSteps, schedule: { ...schedule, decaySteps: schedule.decaySteps || maxSteps } };
@@ -158,7 +184,7 @@ function lengthOf({ schedule }: Config, maxSteps: number): RunLength {
 export function planOf(options: CoordinatorOptions, validation: ValidationPlan): RunPlan {
   const { runId, config, data, worldSize, minWorkers, localWorkers, restartsMax, open, resume } = options;
   const { train, comm, checkpoint } = config;
-  const { maxStepsFromCheckpoint: others } = options;
+  const { maxStepsFromCheckpoint: others, rollouts } = options;
   return {
     runId,
     worldSize,
@@ -187,5 +213,6 @@ export function planOf(options: CoordinatorOptions, validation: ValidationPlan):
     joinTimeoutMs: comm.joinTimeoutMs,
     stepTimeoutMs: comm.stepTimeoutMs,
     batchSplit: train.batchSplit,
+    ...(rollouts && { rollouts: { ...rollouts.plan, known: options.knownRollouts } }),
   };
 }

@@ -25,7 +25,9 @@ export class RunWriter {
   /** @param nowMs time on the run's monotonic clock, as everywhere below */
   constructor(options: CoordinatorOptions, nowMs: number, counted: CountedSamples) {
     this.#options = options;
-    this.#steps = new StepRecords(options.config, nowMs, progressBefore(options), counted, options.stepFlops);
+    const { config, stepFlops, rollouts } = options;
+    const meansAt = rollouts && ((step: number) => rollouts.meansAt(step));
+    this.#steps = new StepRecords(config, nowMs, progressBefore(options), { counted, stepFlops, meansAt });
   }
 
   /** The members begin the next step now. */
@@ -102,6 +104,11 @@ export class RunWriter {
   /** Number of samples trained on in the first `step` updates, where the data of the next update begins. */
   samplesAfter(step: number): number {
     return this.#steps.samplesAfter(step);
+  }
+
+  /** Number of tokens trained on in the first `step` updates. */
+  tokensAfter(step: number): number {
+    return this.#steps.tokensAfter(step);
   }
 
   /** Number of tokens of one step. */

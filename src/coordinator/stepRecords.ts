@@ -20,6 +20,14 @@ export interface Progress {
 /** What the records need to know of the training samples. */
 export type CountedSamples = Pick<TrainingSamples, 'sampleLimit' | 'tokensIn'>;
 
+export interface StepFacts {
+  readonly counted: CountedSamples;
+  /** Floating-point operations of a step whose samples have model.blockSize tokens each; absent: not known. */
+  readonly stepFlops?: number | undefined;
+  /** Other means of a step, by name. Default: none. */
+  readonly meansAt?: ((step: number) => Readonly<Record<string, number>>) | undefined;
+}
+
 export class StepRecords {
   readonly #config: Config;
   readonly #counted: CountedSamples;
@@ -32,13 +40,19 @@ export class StepRecords {
   #commit: { readonly atMs: number; readonly hold: boolean } | undefined;
 
   readonly #stepFlops: number | undefined;
+  readonly #meansAt: (step: number) => Readonly<Record<string, number>>;
 
   /**
    * @param nowMs time on the run's monotonic clock, as everywhere below
    * @param known amounts trained on before, from checkpoint and journal, oldest first
-   * @param stepFlops floating-point operations of a step whose samples have model.blockSize tokens each
    */
-  constructor(config: Config, nowMs: number, known: readonly Progress[], counted: CountedSamples, stepFlops?: number) {
+  constructor(
+    config: Config,
+    nowMs: number,
+    known: readonly Progress[],
+    { counted, stepFlops, meansAt = () => ({}) }: StepFacts,
+  ) {
+    this.#meansAt = meansAt;
     this.#counted = counted;
     this.#known = known;
     this.#stepFlops = stepFlops;
@@ -81,7 +95,7 @@ export class StepRecords {
     const { term, ranks, step, learningRate: lr, sums, gradNorm } = committed;
     this.#shares = ranks;
     const [tokens, samples] = [this.tokensAfter(step), this.samplesAfter(step)];
-    return { kind: 'commit', term, ...measuresOf(sums), gradNorm, step, tokens, samples, lr, ranks };
+    return { kind: 'commit', term, ...this.#measuresOf(step, sums), gradNorm, step, tokens, samples, lr, ranks };
   }
 
   /** The line of a step that every remaining member has now applied. */
@@ -98,7 +112,7 @@ export class StepRecords {
     const mfu = utilisation(this.#flopsOf(stepTokens), seconds, this.#config.train.peakTflops, members);
     const line: StepMetrics = {
       step,
-      ...measuresOf(sums),
+      ...this.#measuresOf(step, sums),
       lr: learningRate,
       gradNorm,
       tokens: this.tokensAfter(step),
@@ -124,6 +138,12 @@ export class StepRecords {
   #endOf(isReported: boolean, nowMs: number): number {
     if (this.#commit === undefined || (this.#commit.hold && isReported)) return nowMs;
     return this.#commit.atMs;
+  }
+
+  #measuresOf(step: number, sums: Sums): ReturnType<typeof measuresOf> {
+    const { loss, means } = measuresOf(sums);
+    const all = { ...means, ...this.#meansAt(step) };
+    return { loss, ...(Object.keys(all).length > 0 && { means: all }) };
   }
 
   /** Padding is not work; the operations of attention, which grow faster than the number of tokens, are counted a little too high. */

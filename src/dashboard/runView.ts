@@ -174,7 +174,10 @@ export class RunView {
     const { step, loss, lr, gradNorm } = line;
     const tokensPerSecond = this.#speeds.tokensPerSecond.add(line.tokensPerSecond);
     const mfu = this.#speeds.mfu.add(line.mfu);
-    this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond: ringRate(line) });
+    const ringBytesPerSecond = ringRate(line);
+    // A run that learns from given samples has neither.
+    const { reward = Number.NaN, rolloutKl = Number.NaN } = line.means ?? {};
+    this.#series.add({ step, loss, lr, gradNorm, tokensPerSecond, mfu, ringBytesPerSecond, reward, rolloutKl });
     if (line.tokensPerSecond !== undefined) this.#tokensPerSecond = tokensPerSecond;
     if (line.mfu !== undefined) this.#mfu = mfu;
     this.#newest = line;

@@ -5,7 +5,16 @@
 import { meanSpeed } from '../records/recentSpeed.ts';
 
 /** What is drawn of each step. */
-export const curves = ['loss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu', 'ringBytesPerSecond'] as const;
+export const curves = [
+  'loss',
+  'lr',
+  'gradNorm',
+  'tokensPerSecond',
+  'mfu',
+  'ringBytesPerSecond',
+  'reward',
+  'rolloutKl',
+] as const;
 export type Curve = (typeof curves)[number];
 export type StepValues = { readonly step: number } & { readonly [K in Curve]: number };
 
@@ -85,6 +94,8 @@ function joined(first: Weighted, second: Weighted): Weighted {
     tokensPerSecond: speed('tokensPerSecond'),
     mfu: speed('mfu'),
     ringBytesPerSecond: mean('ringBytesPerSecond'),
+    reward: mean('reward'),
+    rolloutKl: mean('rolloutKl'),
     lossMin: Math.min(first.lossMin, second.lossMin),
     lossMax: Math.max(first.lossMax, second.lossMax),
     count,

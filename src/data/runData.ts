@@ -3,6 +3,7 @@
  * from text or shards, examples/exampleRunData.ts from rows.
  */
 import type { Batch, WeighedBatch } from '../base/batch.ts';
+import type { Prompt } from '../task/prompts.ts';
 import type { Sample } from '../task/task.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import type { SamplerKind } from './sampleOrder.ts';
@@ -36,6 +37,8 @@ export interface RunData {
   readonly labels?: readonly string[];
   /** The pairs of preferences, to be completed before training. Absent: the samples are complete. */
   readonly pairs?: IncompletePairs | undefined;
+  /** What the model answers, in a run that learns from its own answers. Then there are no samples before it has written them. */
+  readonly prompts?: { readonly prompts: readonly Prompt[]; readonly endToken: number } | undefined;
   /** Identifies the reference log probabilities with which pairs were completed. Hexadecimal. */
   readonly reference?: string | undefined;
   training(options: TrainingOptions): TrainingSamples;

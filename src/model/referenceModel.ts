@@ -47,8 +47,8 @@ export function planReference(engine: Engine, config: ModelConfig, isTrained: Is
   if (!sharesWeights(config, isTrained)) referenceParameters(engine, referenceConfig(config, isTrained));
 }
 
-/** Whether the model without its adapters remains what it was. */
-function sharesWeights(config: ModelConfig, isTrained: IsTrained): boolean {
+/** Whether the model without its adapters remains what it was, so that it is its own reference. */
+export function sharesWeights(config: ModelConfig, isTrained: IsTrained): boolean {
   if (loraOf(config) === undefined) return false;
   const base = new Set(networkOf(withoutLora(withoutValueHead(config))).specs.map(({ name }) => name));
   return networkOf(config).specs.every((spec) => !base.has(spec.name) || !isTrained(spec));

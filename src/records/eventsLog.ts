@@ -40,12 +40,21 @@ export interface WorkerEvent extends EventFacts {
 }
 
 /**
- * Events of the run. It starts from existing weights (initialised), forms a membership (term), goes back to a checkpoint (rewind), reports
- * a warning, is asked to stop (stopping), fails, finishes, or is continued by another coordinator (resumed).
+ * Events of the run. It starts from existing weights (initialised), forms a membership (term), has written the samples of an iteration
+ * (rollouts), goes back to a checkpoint (rewind), reports a warning, is asked to stop (stopping), fails, finishes, or is continued by another coordinator (resumed).
  */
 export interface RunWideEvent extends EventFacts {
   /** The kind of event. */
-  readonly event: 'initialised' | 'term' | 'rewind' | 'warning' | 'stopping' | 'failed' | 'finished' | 'resumed';
+  readonly event:
+    | 'initialised'
+    | 'term'
+    | 'rollouts'
+    | 'rewind'
+    | 'warning'
+    | 'stopping'
+    | 'failed'
+    | 'finished'
+    | 'resumed';
 }
 
 /** A line of events.jsonl, without its time. */

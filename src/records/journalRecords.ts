@@ -62,10 +62,20 @@ const commitRecord = z.object({
 });
 export type CommitRecord = z.infer<typeof commitRecord>;
 
+/** The samples of an iteration are on disk: the steps after `step` learn from them. */
+const rolloutsRecord = z.object({
+  kind: z.literal('rollouts'),
+  step: count,
+  /** Counted from 1. */
+  iteration: count.min(1),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
 const journalRecord = z.discriminatedUnion('kind', [
   runRecord,
   termRecord,
   commitRecord,
+  rolloutsRecord,
   /** All state was lost: the run continues from the checkpoint of this step. Also used for a run that starts at a checkpoint. */
   z.object({ kind: z.literal('rewind'), step: count }),
   /** Nothing remains to recover. */
@@ -82,6 +92,8 @@ export interface JournalHistory {
   readonly step: number;
   /** The last {@link commitsKept}, oldest first; none is later than `step`. */
   readonly commits: readonly CommitRecord[];
+  /** The last one, if the run writes its own samples; it is of an iteration that begins at `step` or before. */
+  readonly rollouts: z.infer<typeof rolloutsRecord> | undefined;
   readonly ended: boolean;
 }
 
@@ -114,6 +126,8 @@ export interface Recovered {
   }[];
   /** The newest ones that are kept, oldest first. */
   readonly commits: readonly CommitRecord[];
+  /** The newest iteration whose samples are on disk; its first step follows `step` updates. */
+  readonly rollouts: { readonly step: number; readonly iteration: number; readonly sha256: string } | undefined;
 }
 
 /** Why `record` cannot come after `history`, or undefined. */
@@ -140,6 +154,9 @@ export function misplaced(history: JournalHistory | undefined, record: JournalRe
         ? undefined
         : `a commit of step ${record.step} in term ${record.term} after step ${step} in term ${lastTerm}`;
     }
+    case 'rollouts':
+      // A run that returns to a checkpoint within an iteration records its rollouts again.
+      return record.step <= step ? undefined : `rollouts made at step ${record.step} after step ${step}`;
     default:
       return undefined;
   }
@@ -148,7 +165,14 @@ export function misplaced(history: JournalHistory | undefined, record: JournalRe
 /** @param record one that is not {@link misplaced} */
 export function follow(history: JournalHistory | undefined, record: JournalRecord): JournalHistory {
   if (record.kind === 'run' || history === undefined) {
-    return { run: record as JournalHistory['run'], term: undefined, step: 0, commits: [], ended: false };
+    return {
+      run: record as JournalHistory['run'],
+      term: undefined,
+      step: 0,
+      commits: [],
+      rollouts: undefined,
+      ended: false,
+    };
   }
   switch (record.kind) {
     case 'term':
@@ -157,16 +181,25 @@ export function follow(history: JournalHistory | undefined, record: JournalRecor
       return { ...history, step: record.step, commits: [...history.commits.slice(1 - commitsKept), record] };
     case 'rewind': {
       const commits = history.commits.filter(({ step }) => step <= record.step);
-      return { ...history, step: record.step, commits };
+      // Another state follows the same step.
+      const rollouts = history.rollouts && history.rollouts.step < record.step ? history.rollouts : undefined;
+      return { ...history, step: record.step, commits, rollouts };
     }
+    case 'rollouts':
+      return { ...history, rollouts: record };
     case 'ended':
       return { ...history, ended: true };
   }
 }
 
 /** The fewest records that come to `history`. */
-export function compacted({ run, term, step, commits, ended }: JournalHistory): JournalRecord[] {
+export function compacted({ run, term, step, commits, rollouts, ended }: JournalHistory): JournalRecord[] {
   const records: JournalRecord[] = [run, ...commits];
+  // Their step may not be among the commits that are kept.
+  if (rollouts !== undefined && rollouts.step > (commits.at(-1)?.step ?? 0)) {
+    records.push({ kind: 'rewind', step: rollouts.step });
+  }
+  if (rollouts !== undefined) records.push(rollouts);
   if (term !== undefined) records.push({ ...term, step });
   else if (step > 0) records.push({ kind: 'rewind', step });
   if (ended) records.push({ kind: 'ended', step });
@@ -176,7 +209,7 @@ export function compacted({ run, term, step, commits, ended }: JournalHistory): 
 /** The state that a coordinator continues from; undefined after the end. */
 export function recoveredFrom(history: JournalHistory | undefined): Recovered | undefined {
   if (history === undefined || history.ended) return undefined;
-  const { run, term, step, commits } = history;
+  const { run, term, step, commits, rollouts } = history;
   const last = commits.at(-1);
   const ofStep = last?.step === step ? last : undefined;
   return {
@@ -192,6 +225,7 @@ export function recoveredFrom(history: JournalHistory | undefined): Recovered | 
     samples: ofStep?.samples,
     members: term?.members ?? [],
     commits,
+    rollouts: rollouts && { step: rollouts.step, iteration: rollouts.iteration, sha256: rollouts.sha256 },
   };
 }
 

@@ -15,10 +15,19 @@ import { RecentSpeed } from './recentSpeed.ts';
 import { type EventLine, type Line, parseLine, type SampleLine, type ValidationLine } from './runLines.ts';
 
 /** The metrics of a plot. All but `valLoss` are columns of the steps. */
-export const metricNames = ['loss', 'valLoss', 'lr', 'gradNorm', 'tokensPerSecond', 'mfu'] as const;
+export const metricNames = [
+  'loss',
+  'valLoss',
+  'lr',
+  'gradNorm',
+  'tokensPerSecond',
+  'mfu',
+  'reward',
+  'rolloutKl',
+] as const;
 export type MetricName = (typeof metricNames)[number];
 
-/** What is known of a run. Index i of every column is of one step; NaN where it has none. Speed and MFU are over ten steps. */
+/** What is known of a run. Index i of every column is of one step; NaN where it has none. Speed and MFU are over ten steps; reward and KL are those of the iteration. */
 export interface RunRecord {
   /** The last part of its path. */
   readonly name: string;
@@ -56,7 +65,8 @@ export async function readRun(
       `expected a run directory, such as runs/quickstart, but ${shortPath(metricsPath)} does not exist${await hintFor(path)}`,
     );
   }
-  const steps = { step: [], loss: [], lr: [], gradNorm: [], tokensPerSecond: [], mfu: [] } as Record<
+  const columns = ['step', ...metricNames.filter((name) => name !== 'valLoss')] as const;
+  const steps = Object.fromEntries(columns.map((name): [string, number[]] => [name, []])) as Record<
     keyof RunRecord['steps'],
     number[]
   >;
@@ -74,6 +84,7 @@ export async function readRun(
     else {
       for (const name of ['step', 'loss', 'lr', 'gradNorm'] as const) steps[name].push(line[name]);
       for (const name of ['tokensPerSecond', 'mfu'] as const) steps[name].push(speeds[name].add(line[name]));
+      for (const name of ['reward', 'rolloutKl'] as const) steps[name].push(line.means?.[name] ?? Number.NaN);
       // Beyond lines that are missing, the tokens are those of many steps, and would make a long one of this.
       if (line.step === lastStep + 1) rankTimes.add(line.tokens - tokens, line.tokensPerSecond, line.ranks);
       ({ step: lastStep, tokens } = line);

@@ -18,6 +18,8 @@ const shownAs = {
   lr: { title: 'Learning rate', label: 'learning rate', fromZero: true },
   gradNorm: { title: 'Gradient norm, before clipping', label: 'norm', isLog: true },
   tokensPerSecond: { title: 'Speed, over ten steps', label: 'tokens/s', fromZero: true },
+  reward: { title: 'Reward of the rollouts', label: 'mean reward' },
+  rolloutKl: { title: 'KL divergence of the rollouts from the start', label: 'nats per token', fromZero: true },
   mfu: { title: 'Model FLOPs utilization, over ten steps', label: 'of the peak', isPercent: true, fromZero: true },
 } as const satisfies Record<MetricName, Shown>;
 

@@ -21,13 +21,16 @@ import type { CheckpointOutcome } from '../coordinator/checkpointer.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { allListeners } from '../coordinator/coordinatorOptions.ts';
 import type { EvaluatedLoss } from '../coordinator/core/bestEvaluation.ts';
+import type { Judge } from '../coordinator/rollouts/rollouts.ts';
 import { EventsLog } from '../records/eventsLog.ts';
 import type { Journal } from '../records/journal.ts';
 import { MetricsLog } from '../records/metricsLog.ts';
 import { TraceFile } from '../records/traceFile.ts';
 import { forkWorkers, startInProcess, type WorkerExit } from '../worker/spawn.ts';
 import { describeWeights, writeInitialCheckpoint } from './initialWeights.ts';
+import { openJudge } from './judge.ts';
 import type { RunMessages } from './messages.ts';
+import { openPolicy, type PolicyParts, type PolicyPoint, policyPoint } from './policyRollouts.ts';
 import type { Run } from './prepareRun.ts';
 import { withReference } from './reference.ts';
 import { findWaitingWorkers, openJournal, type ResumePoint, reachable } from './resumePoint.ts';
@@ -112,30 +115,49 @@ function atPoint(run: Run, point: ResumePoint | undefined): Run {
 
 /** Listens, claims a new directory and trains. */
 async function trainFrom(options: ExecuteRunOptions, point: ResumePoint | undefined): Promise<RunOutcome> {
+  const { data, config, cwd } = options.run;
+  const opened = data.prompts && (await openJudge(config, cwd));
+  try {
+    return await trainWith(opened?.judge, options, point);
+  } finally {
+    await opened?.close();
+  }
+}
+
+async function trainWith(
+  judge: Judge | undefined,
+  options: ExecuteRunOptions,
+  point: ResumePoint | undefined,
+): Promise<RunOutcome> {
   const { run, singleProcess, listen, messages } = options;
   const keys = await keysOf(options);
   const transport = singleProcess ? memoryTransport() : zmqTransport({ log: messages.warn, keys });
   const address = singleProcess ? 'memory://coordinator' : (listen ?? point?.recovered.address ?? loopback);
-  const hasReference = run.data.pairs !== undefined;
+  const hasReference = run.data.pairs !== undefined || judge !== undefined;
   let begun: Begun = { run };
+  let policy: PolicyParts | undefined;
   if (hasReference) {
     // An address where nothing can listen is reported before the long computation.
     if (run.folder.isNew) await (await transport.listen(address)).close();
     begun = await beginWithReference(options, { keys, point });
+    policy = await openPolicy(begun.run, { judge, messages });
   }
   const server = await transport.listen(address);
   try {
     if (!hasReference) await claimFolder(run, keys, messages);
     const advertise = options.advertise ?? point?.recovered.advertise;
-    const from = reachable(point, { address: server.address, advertise }, messages);
-    if (from === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
-    const complete = atPoint(begun.run, from);
+    const found = reachable(point, { address: server.address, advertise }, messages);
+    if (found === undefined && begun.run.resume === undefined) begun = await beginWithWeights(begun.run);
+    const complete = atPoint(begun.run, found);
     if (isComplete(complete)) return await nothingLeft(complete);
+    const { known, point: from } = policy ? policyPoint(policy, complete, found) : { known: undefined, point: found };
     if (from !== undefined) await run.folder.writeConfig(renderConfig(complete.config));
+    const { reference } = policy ?? {};
     return await runToTheEnd({
       ...options,
       ...begun,
-      run: complete,
+      run: reference ? { ...complete, data: { ...complete.data, reference: reference.sha256 } } : complete,
+      ...(policy && { policy: { ...policy, known } }),
       maxStepsFromCheckpoint: run.config.train.maxSteps,
       advertise,
       point: from,
@@ -202,6 +224,8 @@ interface Start extends ExecuteRunOptions, Begun {
   /** The number of steps if the state of the waiting workers is lost. */
   readonly maxStepsFromCheckpoint: number;
   readonly point: ResumePoint | undefined;
+  /** For a run that learns from what it writes itself. */
+  readonly policy?: (PolicyParts & Pick<PolicyPoint, 'known'>) | undefined;
   readonly keys: RunKeys | undefined;
   readonly transport: Transport;
   readonly server: ControlServer;
@@ -239,7 +263,7 @@ interface Coordination extends Start, Logs {
 }
 
 async function coordinate(given: Coordination, onCreated: (coordinator: Coordinator) => void): Promise<RunOutcome> {
-  const { run, point, keys, transport, server, singleProcess, observer, tracer } = given;
+  const { run, point, keys, transport, server, singleProcess, observer, tracer, policy } = given;
   const { config, data, validationText, store, resume, worldSize, minWorkers } = run;
   const { runId, journal, metrics, events } = given;
   const localWorkers = Array.from({ length: config.train.workers }, (_, i) => `local-${String(i).padStart(4, '0')}`);
@@ -270,6 +294,7 @@ async function coordinate(given: Coordination, onCreated: (coordinator: Coordina
     events,
     journal,
     evaluations: metrics.evaluations,
+    ...(policy && { rollouts: policy.rollouts, reference: policy.reference, knownRollouts: policy.known }),
     stepFlops: stepFlops(modelOf(config.model, data.vocabSize), stepTokens, config.train.trainable),
     ...(validationText !== undefined && { validationText }),
     restartsMax: singleProcess ? 0 : given.maxRestarts,
@@ -332,11 +357,13 @@ interface Logs {
 }
 
 /** The journal, the metrics and the events of the run directory, and the run's id. The coordinator closes them. */
-async function openLogs({ run, point, server, advertise, messages }: Start, stepsDone: number): Promise<Logs> {
+async function openLogs({ run, point, server, advertise, messages, policy }: Start, stepsDone: number): Promise<Logs> {
   const startStep = run.resume?.trainer?.step ?? 0;
   const at = { address: server.address, advertise };
   const { journal, runId } = openJournal(run.folder, at, { point, startStep, messages });
   try {
+    const known = point === undefined ? policy?.known : undefined;
+    if (policy && known) journal.append({ kind: 'rollouts', step: policy.rollouts.startOf(known.iteration), ...known });
     const commits = point?.recovered.commits;
     const metrics = await MetricsLog.open(run.folder.metricsPath, stepsDone, messages.warn, commits);
     const events = await EventsLog.open(run.folder.eventsPath, messages.warn);

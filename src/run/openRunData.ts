@@ -3,12 +3,14 @@ import type { Config } from '../config/configTypes.ts';
 import { builtinRows } from '../data/examples/builtinRows.ts';
 import { exampleRunData } from '../data/examples/exampleRunData.ts';
 import { openExamples } from '../data/examples/exampleSet.ts';
-import { exampleTask } from '../data/examples/exampleTask.ts';
+import { exampleTask, promptTask } from '../data/examples/exampleTask.ts';
 import { packExamples } from '../data/examples/packExamples.ts';
+import { promptData } from '../data/examples/promptData.ts';
 import { openDataset } from '../data/openDataset.ts';
 import type { RunData } from '../data/runData.ts';
 import { textRunData } from '../data/textRunData.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
+import { isPolicyKind, type PolicyKind } from '../task/kinds.ts';
 import type { RunMessages } from './messages.ts';
 
 export interface OpenRunDataOptions {
@@ -41,6 +43,7 @@ async function openText(
 
 async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDataOptions): Promise<RunData> {
   const { data, model, task, train } = config;
+  if (isPolicyKind(task.kind)) return await openPrompts(config, task.kind, { cwd, tokenizer, messages });
   const labels = 'labels' in model ? model.labels : [];
   const set = await openExamples({
     data,
@@ -57,4 +60,22 @@ async function openRows(config: Config, { cwd, tokenizer, messages }: OpenRunDat
     onProgress: messages.progress('encoding the examples'),
   });
   return exampleRunData(task.pack ? packExamples(set, model.blockSize) : set, model.vocabSize);
+}
+
+async function openPrompts(
+  { data, model, task }: Config,
+  kind: PolicyKind,
+  { cwd, tokenizer, messages }: OpenRunDataOptions,
+): Promise<RunData> {
+  const { blockSize, vocabSize } = model;
+  return await promptData({
+    ...task,
+    kind,
+    data,
+    blockSize,
+    vocabSize,
+    cwd,
+    readerFor: (rows) => promptTask(rows, { ...task, kind, labels: [], tokenizerKind: data.tokenizer, tokenizer, cwd }),
+    onNotice: messages.note,
+  });
 }

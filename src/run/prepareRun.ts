@@ -22,6 +22,7 @@ import { tokenizerFromFiles } from '../data/tokenizers/openTokenizer.ts';
 import type { Tokenizer } from '../data/tokenizers/tokenizer.ts';
 import { createEngine, devicesOf, engineWarning, findEngine, selectEngine } from '../engine/registry.ts';
 import { checkPrecision } from '../model/training.ts';
+import { isPolicyKind } from '../task/kinds.ts';
 import type { TextSize } from '../task/textMeasures.ts';
 import { withFittingPrompt } from './fittingPrompt.ts';
 import { type InitialWeights, noteInitialWeights, openInitialWeights } from './initialWeights.ts';
@@ -53,6 +54,8 @@ export interface RunArguments {
 /** The inputs of a run, before anything is started or written. */
 export interface Run {
   readonly config: Config;
+  /** Where relative paths of the config start. */
+  readonly cwd: string;
   readonly folder: RunFolder;
   readonly store: CheckpointStore;
   readonly resume: Checkpoint | undefined;
@@ -146,7 +149,7 @@ export async function prepareRun(args: RunArguments, cwd: string, messages: RunM
   }
   if (!args.dryRun) await checkRoom(store, config, data, { resuming, warn: messages.warn });
   const validationText = args.dryRun ? undefined : await validationTextOf(config, data, messages);
-  return { config, folder, store, resume, weights, data, validationText, worldSize, minWorkers };
+  return { config, cwd, folder, store, resume, weights, data, validationText, worldSize, minWorkers };
 }
 
 /** @throws UserError if other machines cannot connect there, or the run does not listen for them */
@@ -217,8 +220,28 @@ export function checkChanges(now: Config, before: Config, { note }: Pick<RunMess
       `train.globalBatchSize was ${sizeBefore} and is ${size} from now on; the data continues after the samples trained so far`,
     );
   }
+  checkIterations(now, before);
   const said = scheduleNote(now, before);
   if (said !== undefined) note(said);
+}
+
+/** The steps of a run that writes its own samples are divided into iterations, of which one may be in progress. */
+function checkIterations(now: Config, before: Config): void {
+  if (!isPolicyKind(before.task.kind) && !isPolicyKind(now.task.kind)) return;
+  const settings = ({ task, train }: Config) => ({
+    'task.kind': task.kind,
+    'task.prompts': task.prompts,
+    'task.group': task.group,
+    'task.inner': task.inner,
+    'train.globalBatchSize': train.globalBatchSize,
+  });
+  const [is, was] = [Object.entries(settings(now)), Object.values(settings(before))];
+  const changed = is.findIndex(([, value], i) => value !== was[i]);
+  if (changed < 0) return;
+  const [key, value] = is[changed]!;
+  throw new UserError(
+    `${key} was ${was[changed]} and is ${value}: a run that learns from its own answers resumes with its own iterations. Omit ${key}, or start a new run from its weights (--init-from)`,
+  );
 }
 
 /** The effect of another last step on the learning rate; undefined if it is the same step. */

@@ -78,6 +78,16 @@ export class RunFolder {
     return join(this.path, 'reference.safetensors');
   }
 
+  /** What a run writes itself to learn from. */
+  get rolloutsPath(): string {
+    return join(this.path, 'rollouts');
+  }
+
+  /** The weights that a policy started with. */
+  get policyReferencePath(): string {
+    return join(this.rolloutsPath, 'reference.safetensors');
+  }
+
   get checkpointsPath(): string {
     return join(this.path, 'checkpoints');
   }

@@ -5,3 +5,10 @@ export type TaskKind = (typeof taskKinds)[number];
 
 /** The only label of a model that scores texts. */
 export const rewardLabels: readonly string[] = ['reward'];
+
+/** The kinds whose runs learn from what they write themselves. */
+export type PolicyKind = 'grpo' | 'ppo';
+
+export function isPolicyKind(kind: TaskKind): kind is PolicyKind {
+  return kind === 'grpo' || kind === 'ppo';
+}

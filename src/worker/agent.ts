@@ -6,7 +6,7 @@
  */
 import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
-import { invariant } from '../base/errors.ts';
+import { invariant, PeerError } from '../base/errors.ts';
 import type { FlightRecorder } from '../base/flightRecorder.ts';
 import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { isTelling } from '../comm/flightMessages.ts';
@@ -14,6 +14,7 @@ import type { RingLink, Transport } from '../comm/link.ts';
 import { RingAllReduce } from '../comm/ring.ts';
 import type { WorkerFailure, WorkerMessage } from '../comm/workerMessages.ts';
 import { hostAdd } from '../engine/hostAdd.ts';
+import { isPolicyKind } from '../task/kinds.ts';
 import { CoordinatorLink } from './coordinatorLink.ts';
 import { Inbox } from './inbox.ts';
 import type { Job } from './replicaProtocol.ts';
@@ -79,6 +80,11 @@ export class Agent {
   #ring: RingAllReduce | undefined;
   readonly #status = new WorkerStatus(({ step, phase }) => this.#send({ type: 'phase', step, phase }));
   #isLeaving = false;
+  /** The replica is built and has its reference. */
+  #isPrepared = false;
+  #referenceHash: string | undefined;
+  /** Where the requested piece of the reference begins. */
+  #wanted: number | undefined;
 
   private constructor(options: AgentOptions, ringLink: RingLink) {
     this.#options = options;
@@ -179,6 +185,11 @@ export class Agent {
     this.#ring = ring;
     this.#status.enter('building');
     await this.#held.build(job);
+    if (welcome.reference) await this.#receiveReference(welcome.reference);
+    if (isPolicyKind(welcome.config.task.kind)) {
+      this.#referenceHash = await this.#inbox.orEnd(this.#held.replica.referenceHash());
+    }
+    this.#isPrepared = true;
     this.#tellPrepared();
     for (;;) {
       this.#status.enter('waiting for work');
@@ -209,17 +220,41 @@ export class Agent {
     });
   }
 
+  /** The weights that a policy is compared with: asked for piece by piece. */
+  async #receiveReference({ bytes, sha256 }: NonNullable<CoordinatorMessageOf<'welcome'>['reference']>): Promise<void> {
+    const file = new Uint8Array(new SharedArrayBuffer(bytes));
+    for (let offset = 0; offset < bytes; ) {
+      this.#wanted = offset;
+      this.#send({ type: 'referenceWanted', offset });
+      const { message, payload } = await this.#inbox.take('referenceChunk');
+      // The answer to a request that was repeated, because the connection was lost, may come twice.
+      if (message.offset !== offset) continue;
+      if (payload === undefined || payload.length === 0 || payload.length > bytes - offset) {
+        throw new PeerError(
+          `expected at most ${bytes - offset} bytes of the reference, received ${payload?.length ?? 0}`,
+        );
+      }
+      file.set(payload, offset);
+      offset += payload.length;
+    }
+    this.#wanted = undefined;
+    await this.#inbox.orEnd(this.#held.replica.takeReference({ file, sha256 }));
+  }
+
   #welcomed(): void {
+    if (this.#wanted !== undefined) this.#send({ type: 'referenceWanted', offset: this.#wanted });
     this.#tellPrepared();
     // The request may have been made without a connection, or for a lost membership.
     if (this.#isLeaving) this.#send({ type: 'leave' });
   }
 
   #tellPrepared(): void {
-    if (!this.#held.isBuilt) return;
+    if (!this.#isPrepared) return;
     const { engine, engineId, tensors, measured } = this.#held.built;
     const limit = measured && { ...measured, cores: this.#options.cores };
-    this.#send({ type: 'prepared', engine, engineId, tensors, ...(limit && { limit }) });
+    const referenceHash = this.#referenceHash;
+    const optional = { ...(limit && { limit }), ...(referenceHash !== undefined && { referenceHash }) };
+    this.#send({ type: 'prepared', engine, engineId, tensors, ...optional });
   }
 
   #receive(message: CoordinatorMessage, payload: Uint8Array | undefined): void {

@@ -5,7 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf, PeerError, UserError } from '../base/errors.ts';
 import { version } from '../base/version.ts';
-import type { CoordinatorMessage } from '../comm/coordinatorMessages.ts';
+import type { CoordinatorMessage, CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import type { ControlClient, Transport } from '../comm/link.ts';
 import type { StateClaim } from '../comm/messageFields.ts';
 import { decodeCoordinatorMessage, encodeMessage, protocolVersion } from '../comm/protocol.ts';
@@ -46,7 +46,9 @@ export interface CoordinatorLinkOptions {
   readonly onLost: (error: Error) => void;
 }
 
-type Welcome = { config: Config; vocabSize: number; objective: string; trace: boolean };
+type Welcome = Pick<CoordinatorMessageOf<'welcome'>, 'vocabSize' | 'objective' | 'trace' | 'reference'> & {
+  config: Config;
+};
 
 export class CoordinatorLink {
   readonly #options: CoordinatorLinkOptions;
@@ -147,13 +149,7 @@ export class CoordinatorLink {
     else if (message.type !== 'heartbeat') this.#options.onMessage(message, payload);
   }
 
-  #welcomed({
-    runId,
-    config: sent,
-    vocabSize,
-    objective,
-    trace,
-  }: Extract<CoordinatorMessage, { type: 'welcome' }>): void {
+  #welcomed({ runId, config: sent, vocabSize, objective, trace, reference }: CoordinatorMessageOf<'welcome'>): void {
     this.#answered();
     const config = configSchema.safeParse(sent);
     if (!config.success) {
@@ -165,7 +161,7 @@ export class CoordinatorLink {
     this.#config = config.data;
     this.#runId = runId;
     if (isFirst) this.#startHeartbeat(config.data);
-    this.#onJoined({ config: config.data, vocabSize, objective, trace });
+    this.#onJoined({ config: config.data, vocabSize, objective, trace, ...(reference && { reference }) });
     this.#options.onWelcome();
   }
 

@@ -101,6 +101,24 @@ export interface EvaluateTask {
   readonly batch: Batch;
 }
 
+/** The weights of a policy at its start. */
+export interface ReferenceTask {
+  /** A safetensors file. */
+  readonly file: Uint8Array;
+  /** Hexadecimal. */
+  readonly sha256: string;
+}
+
+/** A part of the rollouts of an iteration. */
+export interface RolloutTask {
+  /** Counted from 1. */
+  readonly iteration: number;
+  /** As the coordinator sent them (task/rolloutBatch.ts); checked on the compute thread, which knows the model. */
+  readonly prompts: Batch;
+  /** The token that ends a completion; undefined: each is cut off. */
+  readonly endToken: number | undefined;
+}
+
 export interface ApplyTask {
   /** Counted from 1. */
   readonly step: number;

@@ -2,11 +2,13 @@
  * A worker's computation: the engine, the replica on it, and the tasks that the agent requests, one at a time. It knows nothing about
  * threads and ranks: it only reports each bucket whose gradients are final, and takes back the reduced ones.
  */
+import { createHash } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { isTrainedBy } from '../architecture/trainable.ts';
-import { microBatches } from '../base/batch.ts';
-import { invariant } from '../base/errors.ts';
+import { type Batch, microBatches } from '../base/batch.ts';
+import { invariant, PeerError } from '../base/errors.ts';
 import { addSums, noSums, type Sums } from '../base/sums.ts';
+import { headerOf } from '../checkpoint/safetensors.ts';
 import { makeBuckets } from '../comm/buckets.ts';
 import { textMax } from '../comm/messageFields.ts';
 import type { Span } from '../comm/spans.ts';
@@ -18,7 +20,11 @@ import { createEngine, type EngineOptions, type EngineTable } from '../engine/re
 import type { Precision } from '../model/computing.ts';
 import { evaluateBatches } from '../model/evaluation.ts';
 import { objectiveOf } from '../model/objectives/registry.ts';
+import { type ReferenceModel, referenceOf } from '../model/referenceModel.ts';
+import { rolloutPart } from '../model/rollout.ts';
 import { Trainer } from '../model/training.ts';
+import { isPolicyKind } from '../task/kinds.ts';
+import { promptsOf, rolloutBatch } from '../task/rolloutBatch.ts';
 import { ComputeSpans } from './computeSpans.ts';
 import { engineWordOf } from './engineWord.ts';
 import { GradientExchange } from './gradientExchange.ts';
@@ -30,6 +36,8 @@ import {
   deviceFlags,
   type EvaluateTask,
   endDevice,
+  type ReferenceTask,
+  type RolloutTask,
   type StateTask,
   type StepTask,
 } from './replicaProtocol.ts';
@@ -39,6 +47,8 @@ interface Built {
   readonly engine: Engine;
   readonly trainer: Trainer;
   readonly exchange: GradientExchange;
+  /** The model at the start of the run, if the run compares with it. */
+  readonly reference: ReferenceModel | undefined;
   readonly port: MessagePort;
   readonly wanted: Int32Array;
 }
@@ -101,7 +111,8 @@ export class ReplicaTasks {
       });
     }
     const state = engine.isHost && groups.map((group) => engine.hostRange(group, 0, group.length));
-    this.#replica = { config, engine, trainer, exchange, port: gradientPort, wanted };
+    const reference = isPolicyKind(config.task.kind) ? await referenceOf(trainer) : undefined;
+    this.#replica = { config, engine, trainer, exchange, reference, port: gradientPort, wanted };
     const measured = await measureLimit(engine, precision);
     return {
       engine: engine.description.slice(0, textMax),
@@ -178,6 +189,44 @@ export class ReplicaTasks {
       trainer,
       parts.map((part) => part.batch),
     );
+  }
+
+  /** @throws PeerError if the file is not the one that the run names, or lacks a parameter */
+  async takeReference({ file, sha256 }: ReferenceTask): Promise<void> {
+    const { reference } = this.#built();
+    const found = createHash('sha256').update(file).digest('hex');
+    if (found !== sha256) throw new PeerError(`received a reference with sha256 ${found}, expected ${sha256}`);
+    const own = reference?.parameters;
+    if (own === undefined) return; // adapters that are switched off
+    const { entries } = headerOf(file, 'the reference');
+    for (const [index, { name, size }] of own.specs.entries()) {
+      const entry = entries.find((other) => other.name === name);
+      if (entry?.dtype !== 'F32' || entry.end - entry.begin !== 4 * size) {
+        throw new PeerError(`the reference has no ${name} with ${size} numbers of float32`);
+      }
+      own.writeTensor('params', index, new Float32Array(file.slice(entry.begin, entry.end).buffer));
+    }
+    own.valuesChanged();
+  }
+
+  /** Checksum of the reference; undefined if it has no parameters of its own. */
+  async referenceHash(): Promise<string | undefined> {
+    const { engine, reference } = this.#built();
+    return reference?.parameters && (await engine.checksum(reference.parameters.allValues));
+  }
+
+  /** The rollouts of a part of an iteration. @throws PeerError for prompts outside the limits of the model */
+  async rollOut({ iteration, prompts, endToken }: RolloutTask): Promise<Batch> {
+    const { config, engine, trainer, reference } = this.#built();
+    invariant(reference !== undefined, 'a run that writes no samples is asked for rollouts');
+    const { group, maxTokens, kind } = config.task;
+    const { blockSize, vocabSize } = trainer.model.config;
+    const limits = { blockSize, vocabSize, group, maxTokens, hasValues: kind === 'ppo' };
+    const { precision } = config.engine;
+    const models = { engine, model: trainer.model, reference: reference.model, precision };
+    const { seed } = config.train;
+    const request = { seed, iteration, prompts: promptsOf(prompts, limits), group, maxTokens, endToken };
+    return rolloutBatch(await rolloutPart(models, request));
   }
 
   /** Copies the state to `state`, block by block. */

@@ -4,6 +4,7 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import type { Batch } from '../base/batch.ts';
 import { PeerError } from '../base/errors.ts';
 import type { Sums } from '../base/sums.ts';
 import type { Span } from '../comm/spans.ts';
@@ -16,6 +17,8 @@ import {
   type EvaluateTask,
   type ExportTask,
   endDevice,
+  type ReferenceTask,
+  type RolloutTask,
   type StateTask,
   type StepTask,
 } from './replicaProtocol.ts';
@@ -114,6 +117,21 @@ export class ReplicaThread {
 
   evaluate(task: EvaluateTask): Promise<Sums> {
     return this.#run('evaluate', task);
+  }
+
+  /** Replaces the reference, which has the initial values of a new replica. */
+  takeReference(task: ReferenceTask): Promise<void> {
+    return this.#run('takeReference', task);
+  }
+
+  /** Checksum of the reference; undefined if it has no parameters of its own. */
+  referenceHash(): Promise<string | undefined> {
+    return this.#run('referenceHash');
+  }
+
+  /** The rollouts of a part, a sample each. */
+  rollOut(task: RolloutTask): Promise<Batch> {
+    return this.#run('rollOut', task);
   }
 
   /** The computations since the traced step began. */

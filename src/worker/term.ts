@@ -5,7 +5,7 @@
 import type { Batch } from '../base/batch.ts';
 import type { Clock } from '../base/clock.ts';
 import { invariant, PeerError } from '../base/errors.ts';
-import { decodeBatch } from '../comm/batchPayload.ts';
+import { decodeBatch, encodeBatch } from '../comm/batchPayload.ts';
 import type { CoordinatorMessageOf } from '../comm/coordinatorMessages.ts';
 import { type RingAllReduce, RingError } from '../comm/ring.ts';
 import type { WorkerMessage } from '../comm/workerMessages.ts';
@@ -155,7 +155,7 @@ export class Term {
     const { job, held, inbox, status, send } = this.#parts;
     for (;;) {
       status.phase = 'waiting for work';
-      const { message, payload } = await inbox.take('evaluate', 'snapshot', 'proceed');
+      const { message, payload } = await inbox.take('evaluate', 'rollout', 'snapshot', 'proceed');
       const { term } = message;
       if (message.type === 'proceed') return;
       if (message.type === 'evaluate') {
@@ -164,6 +164,8 @@ export class Term {
         const batch = batchOf(message, payload, job);
         const sums = await inbox.orEnd(held.replica.evaluate({ batch }));
         send({ type: 'evaluated', term, step, part, sums });
+      } else if (message.type === 'rollout') {
+        await this.#rollOut(message, payload);
       } else {
         status.enter('snapshot');
         const { state, copied } = held.snapshot();
@@ -173,6 +175,18 @@ export class Term {
         this.#parts.checkpointStream.start({ term, step }, state, copied);
       }
     }
+  }
+
+  /** A part of the rollouts. It is not sent if the term ends before, because the run leases it again. */
+  async #rollOut(message: CoordinatorMessageOf<'rollout'>, payload: Uint8Array | undefined): Promise<void> {
+    const { held, inbox, status, send } = this.#parts;
+    status.enter('rollout');
+    const { term, step, iteration, part, endToken } = message;
+    const task = { iteration, prompts: decodeBatch(message, payload), endToken };
+    const batch = await inbox.orEnd(held.replica.rollOut(task));
+    const { fields, payload: rollouts } = encodeBatch(batch);
+    const place = { term, step, iteration, part, sampleCount: batch.sampleCount };
+    send({ type: 'rolledOut', ...place, fields }, rollouts);
   }
 
   /** Leaves the ring: work on an uncommitted step is void. */

@@ -122,6 +122,7 @@ const notRun: Record<string, string> = {
   'launch merge runs/lora --best --out merged/': 'needs a run with LoRA; lora.test.ts has one',
   'launch export runs/lora --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
   'launch export runs/lora --base openai-community/gpt2 --out adapter/': 'needs a run with LoRA; lora.test.ts has one',
+  'launch --config grpo --init-from runs/sft': 'needs weights; rollouts.test.ts has some',
   'launch --config lora --init-from gpt2/ --set data.text=book.txt': 'needs published weights; lora.test.ts has others',
   'launch plot runs/a runs/b --metric valLoss --out val.png': 'needs two runs; records.test.ts has them',
   'launch plot runs/a runs/b --smooth 0.98': 'needs two runs; records.test.ts has them',

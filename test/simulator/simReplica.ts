@@ -3,6 +3,7 @@ import type { Batch } from '../../src/base/batch.ts';
 import { noSums, type Sums } from '../../src/base/sums.ts';
 import type { Span } from '../../src/comm/spans.ts';
 import { asTokenBatch } from '../../src/task/nextToken.ts';
+import { promptsOf, rolloutBatch } from '../../src/task/rolloutBatch.ts';
 import { GradientExchange } from '../../src/worker/gradientExchange.ts';
 import type { StateTask } from '../../src/worker/replicaProtocol.ts';
 import type { Replica } from '../../src/worker/replicaThread.ts';
@@ -21,6 +22,7 @@ import {
   update,
 } from './reference.ts';
 import { SimDevice } from './simDevice.ts';
+import { rolloutLimits, simulatedRollouts } from './simRollouts.ts';
 import type { SimProcess } from './world.ts';
 
 export interface SimReplicaOptions {
@@ -32,6 +34,8 @@ export interface SimReplicaOptions {
   readonly isMember: () => boolean;
   /** Told of every update, after it. */
   readonly onApplied: (step: number) => void;
+  /** Told of the samples of every step, before it. */
+  readonly onStep?: (step: number, sampleFrom: number, batch: Batch) => void;
 }
 
 export class SimReplica implements Replica {
@@ -72,10 +76,9 @@ export class SimReplica implements Replica {
     }));
   }
 
-  step(
-    { step, sampleFrom, batch: { sampleCount }, isAlone }: Parameters<Replica['step']>[0],
-    onBucketReady: (bucket: number) => void,
-  ) {
+  step({ step, sampleFrom, batch, isAlone }: Parameters<Replica['step']>[0], onBucketReady: (bucket: number) => void) {
+    const { sampleCount } = batch;
+    this.#options.onStep?.(step, sampleFrom, batch);
     const attempt = ++this.#attempt;
     this.#onBucketReady = onBucketReady;
     const { gradients } = this.device;
@@ -137,6 +140,23 @@ export class SimReplica implements Replica {
 
   evaluate({ batch }: Parameters<Replica['evaluate']>[0]) {
     return this.#task(5, () => simulatedLoss(batch));
+  }
+
+  async referenceHash() {
+    return undefined;
+  }
+
+  takeReference() {
+    return this.#task(1, () => undefined);
+  }
+
+  /** A function of the state and the prompts, which takes a while for each. */
+  rollOut({ iteration, prompts, endToken }: Parameters<Replica['rollOut']>[0]) {
+    return this.#task(15 * prompts.sampleCount, () =>
+      rolloutBatch(
+        simulatedRollouts(hashOf(dense(this.blocks)), promptsOf(prompts, rolloutLimits), iteration, endToken),
+      ),
+    );
   }
 
   takeSpans() {

@@ -17,15 +17,18 @@ import { Agent } from '../../src/worker/agent.ts';
 import { CheckpointDisk, JournalFile } from './disks.ts';
 import { drawFaults, type Fault } from './faults.ts';
 import { Network } from './network.ts';
-import { dense, Reference, tensors } from './reference.ts';
+import { dense, hashOf, Reference, tensors } from './reference.ts';
 import type { SimDevice } from './simDevice.ts';
-import { SimReplica, simulatedLoss } from './simReplica.ts';
+import { SimReplica, type SimReplicaOptions, simulatedLoss } from './simReplica.ts';
+import { RolloutDisk, type RolloutSetting } from './simRollouts.ts';
 import { SimProcess, World } from './world.ts';
 
 export interface SimulationOptions {
   readonly seed: number;
   /** Which kinds of faults may come; absent: all. */
   readonly faults?: readonly Fault['kind'][];
+  /** Whether the run writes its own samples; by default it learns from a text. */
+  readonly rollsOut?: boolean;
   /** Another core, to see that the checks notice. */
   readonly decide?: typeof realDecide;
 }
@@ -43,6 +46,8 @@ export interface SimulationResult {
   readonly takenBack: number;
   readonly terms: number;
   readonly faults: number;
+  /** Number of times that rollouts were written. */
+  readonly rollouts: number;
   /** Why the command ended and was started again with --resume, each time. */
   readonly failures: readonly string[];
 }
@@ -71,6 +76,7 @@ interface Setting {
   readonly isShared: boolean;
   readonly config: Config;
   readonly evalPartTokens: number;
+  readonly rollouts: Omit<RolloutSetting, 'seed'> | undefined;
 }
 
 export class Simulation {
@@ -81,6 +87,7 @@ export class Simulation {
   readonly #reference: Reference;
   readonly #journal: JournalFile;
   readonly #checkpoints: CheckpointDisk;
+  readonly #rollouts: RolloutDisk | undefined;
   readonly #workers = new Set<Worker>();
   #coordinator: { readonly process: SimProcess; readonly rim: Coordinator } | undefined;
   #pids = 100;
@@ -110,6 +117,8 @@ export class Simulation {
     this.#journal = new JournalFile(this.#world);
     this.#checkpoints = new CheckpointDisk(this.#world, this.#reference);
     this.#faultsLeft = 0;
+    const { rollouts } = this.#setting;
+    this.#rollouts = rollouts && new RolloutDisk(this.#world, { ...rollouts, seed: options.seed });
   }
 
   async run(): Promise<SimulationResult> {
@@ -137,7 +146,7 @@ export class Simulation {
     const local = random.whole(0, 3);
     const remote = random.whole(local === 0 ? 2 : 0, 2);
     const config = configSchema.parse({
-      model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: 2 },
+      model: { nLayer: 1, nHead: 1, nEmbd: 4, blockSize: this.#options.rollsOut ? 8 : 2 },
       train: {
         maxSteps: random.whole(6, 16),
         globalBatchSize: random.whole(6, 9),
@@ -147,7 +156,8 @@ export class Simulation {
         batchSplit: random.pick(['equal', 'proportional']),
       },
       checkpoint: { everySteps: random.pick([0, 2, 4]) },
-      eval: { everySteps: random.pick([0, 0, 3]) },
+      // Rollouts have no validation samples.
+      eval: { everySteps: random.pick(this.#options.rollsOut ? [0] : [0, 0, 3]) },
       comm: {
         chunkBytes: random.pick([4, 1024]),
         heartbeatIntervalMs: 250,
@@ -159,7 +169,20 @@ export class Simulation {
     });
     const minWorkers = random.whole(1, Math.max(1, local + remote - 1));
     const isShared = random.chance(0.5);
-    return { local, remote, minWorkers, isShared, config, evalPartTokens: random.pick([2, 6, 2 ** 15]) };
+    const evalPartTokens = random.pick([2, 6, 2 ** 15]);
+    const rollouts = this.#options.rollsOut ? this.#drawRollouts(config.train.globalBatchSize) : undefined;
+    return { local, remote, minWorkers, isShared, config, evalPartTokens, rollouts };
+  }
+
+  /** Iterations of 1 to 4 steps, in up to 8 parts. */
+  #drawRollouts(globalBatchSize: number): Setting['rollouts'] {
+    const { random } = this.#world;
+    const prompts = (globalBatchSize / 2) * random.pick([1, 2]);
+    return {
+      prompts: Number.isInteger(prompts) ? prompts : globalBatchSize,
+      inner: random.pick([1, 2]),
+      globalBatchSize,
+    };
   }
 
   // The command `launch`, which is the coordinator and forks the local workers.
@@ -175,6 +198,8 @@ export class Simulation {
     const point = this.#resumePoint();
     const resume = this.#checkpoints.newest();
     const startStep = resume?.trainer?.step ?? 0;
+    const rollouts = this.#rollouts?.of(process, () => [this.#checkpoints.newestStep]);
+    const known = rollouts?.continued(startStep, resume?.trainer?.data.rollouts, 'restore it');
     const stepsDone = point?.step ?? startStep;
     this.#world.trace(
       `launch, from step ${stepsDone}${point === undefined ? '' : `, looking for ${point.workers.join(', ')}`}`,
@@ -189,6 +214,7 @@ export class Simulation {
       this.#runId = `run-${this.#pids}`;
       journal.append({ kind: 'run', format: 2, runId: this.#runId, address });
       if (startStep > 0) journal.append({ kind: 'rewind', step: startStep });
+      if (rollouts && known) journal.append({ kind: 'rollouts', step: rollouts.startOf(known.iteration), ...known });
       this.#committedStep = startStep;
       this.#term = 0;
     }
@@ -197,7 +223,7 @@ export class Simulation {
     const localWorkers = Array.from({ length: local }, (_, i) => `local-${i}`);
     const rim: Coordinator = new Coordinator({
       config,
-      data,
+      data: this.#rollouts === undefined ? data : policyData,
       server,
       minWorkers,
       localWorkers,
@@ -231,7 +257,10 @@ export class Simulation {
       clock: process,
       decide: (state, event, nowMs) => this.#decide(state, event, nowMs),
       ...(resume !== undefined && { resume }),
-      ...(point !== undefined && { resumed: point }),
+      ...(point !== undefined && {
+        resumed: { ...point, rollouts: rollouts?.continued(point.step, point.rollouts, 'restore it') },
+      }),
+      ...(rollouts && { rollouts, knownRollouts: known }),
     });
     this.#coordinator = { process, rim };
     for (const worker of localWorkers) {
@@ -250,9 +279,9 @@ export class Simulation {
     const isAlive = (pid: number) => [...this.#workers].some(({ process }) => process.pid === pid && !process.isDead);
     const waiting = recovered.members.filter(({ host, pid }) => host !== mainHost || isAlive(pid));
     if (waiting.length === 0) return undefined;
-    const { term, step, committedTerm, gradNorm, learningRate, tokens, samples } = recovered;
+    const { term, step, committedTerm, gradNorm, learningRate, tokens, samples, rollouts } = recovered;
     const workers = waiting.map(({ worker }) => worker);
-    return { term, step, committedTerm, gradNorm, learningRate, tokens, samples, workers };
+    return { term, step, committedTerm, gradNorm, learningRate, tokens, samples, rollouts, workers };
   }
 
   #failed(error: Error, process: SimProcess, children: Map<string, Worker>): void {
@@ -337,7 +366,10 @@ export class Simulation {
       const { isShared } = this.#setting;
       const isMember = () => this.#ring.includes(process.pid);
       const onApplied = (step: number) => this.#applied(worker, step);
-      const replica = new SimReplica({ process, reference: this.#reference, isShared, isMember, onApplied });
+      const onStep: SimReplicaOptions['onStep'] = (step, sampleFrom, batch) => {
+        if (isMember()) this.#rollouts?.given(step, sampleFrom, batch);
+      };
+      const replica = new SimReplica({ process, reference: this.#reference, isShared, isMember, onApplied, onStep });
       worker.replicas.push(replica);
       this.#devices.push(replica.device);
       return replica;
@@ -503,7 +535,13 @@ export class Simulation {
       }
       this.#committedStep = record.step;
       this.#reference.commit(record.step, record.ranks, record.gradNorm);
-    } else if (record.kind === 'rewind') this.#committedStep = record.step;
+      this.#rollouts?.committed(record.step, record.ranks);
+    } else if (record.kind === 'rewind') {
+      this.#committedStep = record.step;
+      this.#rollouts?.rewound(record.step);
+    } else if (record.kind === 'rollouts') {
+      this.#rollouts?.journalled(record, hashOf(this.#reference.states[record.step]!));
+    }
   }
 
   #applied({ name, process, replicas }: Worker, step: number): void {
@@ -585,6 +623,7 @@ export class Simulation {
     } else if (this.#lines.length !== maxSteps) {
       world.wrong(`the run ended with ${this.#lines.length} lines of ${maxSteps} steps`);
     }
+    this.#rollouts?.check(maxSteps);
     if (this.#rewindsLogged !== this.#rewinds) {
       world.wrong(`${this.#rewinds} times the run went back, ${this.#rewindsLogged} events say so`);
     }
@@ -613,13 +652,14 @@ export class Simulation {
       takenBack: this.#devices.reduce((sum, { copiedIn }) => sum + copiedIn, 0),
       terms: this.#term,
       faults: faults.length,
+      rollouts: this.#rollouts?.written ?? 0,
       failures: this.#failures,
     };
   }
 }
 
 const dataset = {
-  tokenizer: { files: () => ({}) } as unknown as Dataset['tokenizer'],
+  tokenizer: { files: () => ({}), decode: () => '' } as unknown as Dataset['tokenizer'],
   vocabSize: 8,
   train: Uint16Array.from({ length: 64 }, (_, i) => i % 8),
   corpora: [{ tokens: 64, weight: 1 }],
@@ -629,3 +669,4 @@ const dataset = {
   tokenizerSha256: '',
 } satisfies Dataset;
 const data = textRunData(dataset, 2);
+const policyData = { ...data, objective: 'grpo' };

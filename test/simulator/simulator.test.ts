@@ -10,6 +10,8 @@ import { Simulation } from './simulation.ts';
 
 const from = Number(process.env['LOCKSTEP_SIMULATE_FROM'] ?? 1);
 const seeds = Number(process.env['LOCKSTEP_SIMULATE_SEEDS'] ?? 2_000);
+/** They test only what is different. */
+const rolloutSeeds = Math.ceil(seeds / 10);
 /** Where to write what the seeds came to. */
 const summaryPath = process.env['LOCKSTEP_SIMULATE_SUMMARY'];
 
@@ -47,6 +49,30 @@ describe('a run in virtual time', () => {
   });
 });
 
+describe('a run that writes its own samples, in virtual time', () => {
+  it('without faults ends as it should', async () => {
+    let rollouts = 0;
+    for (let seed = 1; seed <= 20; seed++) {
+      const result = await new Simulation({ seed, faults: [], rollsOut: true }).run();
+      rollouts += result.rollouts;
+      expect(result.violation, result.report).toBeUndefined();
+      expect(result.failures).toEqual([]);
+      expect(result.rewinds).toBe(0);
+    }
+    expect(rollouts).toBeGreaterThan(100);
+  });
+
+  it(`keeps what must hold whatever happens: ${rolloutSeeds} seeds`, { timeout: 3_600_000 }, async () => {
+    const sum = { faults: 0, rewinds: 0, rollouts: 0 };
+    for (let seed = from; seed < from + rolloutSeeds; seed++) {
+      const result = await new Simulation({ seed, rollsOut: true }).run();
+      expect(result.violation, result.report).toBeUndefined();
+      for (const key of ['faults', 'rewinds', 'rollouts'] as const) sum[key] += result[key];
+    }
+    if (summaryPath !== undefined) appendFileSync(summaryPath, `${JSON.stringify(sum)}\n`);
+  });
+});
+
 /** Each is caught by the rule that it breaks: a run that ends badly in another way, such as by a crash, is not enough. */
 describe('what it would catch', () => {
   /** Others hide what this one shows. */
@@ -67,6 +93,21 @@ describe('what it would catch', () => {
   });
 });
 
+it('a core that uses rollouts that are not in the journal is caught too', async () => {
+  const { violation } = await new Simulation({ seed: 1, faults: [], rollsOut: true, decide: forgetsRollouts }).run();
+  expect(violation).toMatch(/samples of step 1 are used before the journal has the rollouts of iteration 1/);
+});
+
+it('a core that keeps parts of rollouts when their state is lost is caught too', async () => {
+  const violations: (string | undefined)[] = [];
+  for (let seed = 1; seed <= 400 && !violations.some((found) => found !== undefined); seed++) {
+    violations.push((await new Simulation({ seed, rollsOut: true, decide: keepsParts }).run()).violation);
+  }
+  expect(violations.at(-1)).toMatch(
+    /the rollouts of iteration \d+ (are made at step|were not made by)|has written other rollouts/,
+  );
+});
+
 /** What is wrong in the runs of one seed after the other, to the first that breaks this rule. */
 async function violationsOf(broken: typeof decide, rule: RegExp, faults?: readonly ['cut']): Promise<string[]> {
   const violations: string[] = [];
@@ -77,6 +118,20 @@ async function violationsOf(broken: typeof decide, rule: RegExp, faults?: readon
     if (rule.test(violation)) break;
   }
   return violations;
+}
+
+function forgetsRollouts(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = decide(state, event, nowMs);
+  return { ...decision, effects: decision.effects.filter(({ kind }) => kind !== 'rolloutsKnown') };
+}
+
+function keepsParts(state: RunState, event: RunEvent, nowMs: number): Decision {
+  const decision = decide(state, event, nowMs);
+  const { rollout } = state;
+  const isLost = decision.effects.some(({ kind }) => kind === 'rewind');
+  if (!isLost || rollout === undefined) return decision;
+  const { step, committedTerm } = decision.state;
+  return { ...decision, state: { ...decision.state, rollout: { ...rollout, step, committedTerm, isJudging: false } } };
 }
 
 function commitsEarly(state: RunState, event: RunEvent, nowMs: number): Decision {

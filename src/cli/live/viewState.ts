@@ -151,6 +151,7 @@ export function stageWords({ stage, needed, members, joiners, stopRequested }: R
     stepping: stopRequested ? 'stopping after this step' : '',
     evaluating: 'evaluating',
     snapshotting: 'taking a snapshot',
+    rollingOut: 'writing rollouts',
     finishing: 'writing the last checkpoint',
     finished: 'finished',
     failed: 'failed',
@@ -168,6 +169,7 @@ const words = {
   'waiting for commit': 'waiting',
   optimizer: 'updating',
   evaluation: 'evaluating',
+  rollout: 'writing rollouts',
   snapshot: 'saving',
   stopping: 'stopping',
 } satisfies Record<WorkerPhase, string>;

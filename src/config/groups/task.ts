@@ -33,6 +33,12 @@ export const task = z
       max: pathMax,
       doc: 'grpo and ppo: where the reward of an answer comes from. match: 1 if the answer ended and equals that of its row, otherwise 0. contains: 1 if it contains that of its row. regex:PATTERN: 1 if the regular expression of JavaScript matches, as in `regex:^\\d+$`. Otherwise a path: of a reward model (a run of task.kind reward), or of a module (.mjs, .js) whose default export returns the reward.',
     }),
+    rewardTimeoutMs: whole({
+      default: 60_000,
+      min: 1,
+      max: 86_400_000,
+      doc: 'grpo and ppo: time limit of a module (`task.reward`) for each answer, in milliseconds. The run ends when it is exceeded.',
+    }),
     prompts: whole({
       default: 16,
       min: 1,

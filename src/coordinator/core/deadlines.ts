@@ -58,10 +58,12 @@ function onLate(state: RunState, nowMs: number): Decision {
   const cause = `has not finished within ${seconds(state.plan.stepTimeoutMs)} (comm.stepTimeoutMs)`;
   if (late.length === 0) return nothing({ ...state, sinceMs: nowMs });
   if (late.length === state.members.length) {
-    return fail(
-      state,
-      `no worker has finished step ${state.step + 1} within ${seconds(state.plan.stepTimeoutMs)}: raise comm.stepTimeoutMs`,
-    );
+    const limit = seconds(state.plan.stepTimeoutMs);
+    const message =
+      state.stage === 'rollingOut'
+        ? `no worker has finished its part of the rollouts within ${limit}: raise comm.stepTimeoutMs, or lower task.maxTokens`
+        : `no worker has finished step ${state.step + 1} within ${limit}: raise comm.stepTimeoutMs`;
+    return fail(state, message);
   }
   const fenced = late.map(({ id }): Effect => ({ kind: 'send', to: id, message: { type: 'fenced', reason: cause } }));
   // A worker whose computation hangs would report and be late again.
@@ -75,6 +77,8 @@ function isLate(state: RunState, member: Member): boolean {
       return member.ready?.term !== state.term;
     case 'evaluating':
       return !isEvaluated(state, member);
+    case 'rollingOut':
+      return member.lease !== undefined;
     case 'snapshotting':
       return member.phase === 'snapshot';
     case 'stepping':

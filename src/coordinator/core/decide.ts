@@ -2,7 +2,7 @@
  * The decisions of a run as one pure function: (state, event, now) → (state, effects, reason). It has no clock, socket, file or
  * randomness: coordinator.ts supplies events and carries out the effects. A step is committed only when every member has
  * reduced it, so every replica applies it or none does. Its parts: membership.ts (workers come and go), deadlines.ts (waiting),
- * ringFaults.ts, terms.ts (who is in the ring), stepping.ts (the sequence of steps).
+ * ringFaults.ts, terms.ts (who is in the ring), stepping.ts (the sequence of steps), rollingOut.ts (samples that the model writes).
  *
  * It follows the decision cores of raft and torchft: the same state and event give the same decision.
  */
@@ -12,8 +12,9 @@ import { onTick } from './deadlines.ts';
 import { everyone, finish, nothing, refuse, seen } from './decisionParts.ts';
 import { onFailed, onJoin, onLeave, onPeerGone, onPrepared, onWorkerExited } from './membership.ts';
 import { onRingBroken } from './ringFaults.ts';
+import { onRolloutsFailed, onRolloutsWritten } from './rollingOut.ts';
 import type { Decision, Effect, RunEvent, RunState } from './runState.ts';
-import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onSnapshotTaken } from './stepping.ts';
+import { atBoundary, onApplied, onEvaluated, onReady, onReduced, onRolledOut, onSnapshotTaken } from './stepping.ts';
 import { endGathering, tryToOpen } from './terms.ts';
 
 export function decide(state: RunState, event: RunEvent, nowMs: number): Decision {
@@ -34,6 +35,10 @@ export function decide(state: RunState, event: RunEvent, nowMs: number): Decisio
     case 'checkpointWritten':
     case 'checkpointFailed':
       return onCheckpointEnded(state, event, nowMs);
+    case 'rolloutsWritten':
+      return onRolloutsWritten(state, event, nowMs, atBoundary);
+    case 'rolloutsFailed':
+      return onRolloutsFailed(state, event, nowMs, atBoundary);
     case 'stopRequested':
       return onStopRequested(state, nowMs);
     case 'tick':
@@ -58,6 +63,8 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
       return onApplied(state, member, message, nowMs);
     case 'evaluated':
       return onEvaluated(state, member, message, nowMs);
+    case 'rolledOut':
+      return onRolledOut(state, member, message, nowMs);
     case 'snapshotTaken':
       return onSnapshotTaken(state, member, message, nowMs);
     case 'ringBroken':
@@ -70,6 +77,7 @@ function onMessage(state: RunState, from: string, message: WorkerMessage, nowMs:
       // The answer tells a worker in a long step that the coordinator lives.
       return { state, effects: [{ kind: 'send', to: from, message: { type: 'heartbeat' } }], reason: '' };
     case 'phase':
+    case 'referenceWanted':
     case 'trace':
     case 'stateChunk':
     case 'stateAck':

@@ -23,7 +23,9 @@ export function refuse(state: RunState, from: string, reason: string): Decision 
 
 /** The orderly end of a run, or its failure if it gives up. */
 export function finish(state: RunState, before: readonly Effect[], why: string): Decision {
-  if (state.givingUp !== undefined) return after(before, fail(state, state.givingUp));
+  if (state.givingUp !== undefined) {
+    return after(before, fail(state, state.givingUp, state.isUsersFault ? 'user' : 'run'));
+  }
   const effects: Effect[] = [
     ...before,
     ...stopAll(state, 'the run is complete', false),

@@ -124,12 +124,18 @@ export function onPrepared(
   message: WorkerMessageOf<'prepared'>,
   nowMs: number,
 ): Decision {
-  const { engine, engineId, tensors, limit } = message;
+  const { engine, engineId, tensors, limit, referenceHash } = message;
   if (member.rank >= 0) return stale(state, member, 'prepared');
   const now: Member = {
     ...member,
     phase: 'waiting for work',
-    prepared: { engine, engineId, tensors, ...(limit && { limit }) },
+    prepared: {
+      engine,
+      engineId,
+      tensors,
+      ...(limit && { limit }),
+      ...(referenceHash !== undefined && { referenceHash }),
+    },
   };
   const problem = unlikeDeclared(tensors, state.plan.tensors);
   if (problem !== undefined) return turnAway(state, now, `${problem}: ${sameVersion}`, nowMs);
@@ -159,6 +165,9 @@ function misfit(member: Member, other: Member): string | undefined {
   const [its, others] = [required(member.prepared), required(other.prepared)];
   const order = unlikeOrder(its.tensors, others.tensors);
   if (order !== undefined) return `${order}: ${sameVersion}`;
+  if (its.referenceHash !== others.referenceHash) {
+    return `it compares the policy with another model than ${nameOf(other)}: ${sameVersion}`;
+  }
   const refusal = mixRefusal(its.engineId, others.engineId);
   if (refusal === undefined) return undefined;
   const [own, theirs] = [engineText(its.engineId), engineText(others.engineId)];

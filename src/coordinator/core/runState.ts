@@ -66,6 +66,39 @@ export interface RunPlan extends RunLength {
   readonly stepTimeoutMs: number;
   /** Whether every rank gets the same number of samples, or a number in proportion to its speed. */
   readonly batchSplit: 'equal' | 'proportional';
+  /** For a run that writes its own samples. */
+  readonly rollouts?: RolloutPlan;
+}
+
+/** How a run writes its own samples, iteration by iteration. */
+export interface RolloutPlan {
+  /** Number of updates with the samples of one iteration. */
+  readonly stepsPerIteration: number;
+  /** Number of parts in which an iteration's samples are written. */
+  readonly parts: number;
+  /** The KL divergence from the reference at which the run ends; 0 never ends it. */
+  readonly klMax: number;
+  /** The iteration of the checkpoint's step, if the step is within one. */
+  readonly known?: KnownIteration | undefined;
+}
+
+/** An iteration whose samples are on disk. */
+export interface KnownIteration {
+  /** Counted from 1. */
+  readonly iteration: number;
+  /** Hash of the file. */
+  readonly sha256: string;
+}
+
+/** The rollouts that are being made, by the state of `step` and `committedTerm`. */
+export interface RolloutPhase {
+  readonly iteration: number;
+  readonly step: number;
+  readonly committedTerm: number;
+  /** The finished parts, counted from 0. */
+  readonly done: readonly number[];
+  /** All are finished; the rewards are being computed and the file written. */
+  readonly isJudging: boolean;
 }
 
 /** The progress of a coordinator that was killed (journal.ts). */
@@ -83,6 +116,8 @@ export interface Resumed {
   readonly samples: number | undefined;
   /** Names of the workers that may still be alive and hold their state. */
   readonly workers: readonly string[];
+  /** The newest iteration whose rollouts are in the journal and on disk. */
+  readonly rollouts?: KnownIteration | undefined;
 }
 
 /** One worker as the coordinator knows it. `step` counts updates: step 1 is the first. */
@@ -109,6 +144,7 @@ export interface Member {
     readonly engineId: EngineId;
     readonly tensors: readonly StateTensor[];
     readonly limit?: ComputeLimit;
+    readonly referenceHash?: string;
   };
   /** The term that it is ready for, and the hash of its state if the coordinator asked for one. */
   readonly ready?: { readonly term: number; readonly stateHash: string | undefined };
@@ -140,6 +176,8 @@ export interface Member {
     readonly parts: number;
     readonly sums: Sums;
   };
+  /** The part of the rollouts that it is making. */
+  readonly lease?: number | undefined;
   /** Number of ring frames received in its current step, and the time of the last one (or of the last change of activity). */
   readonly ring?: { readonly frames: number; readonly sinceMs: number };
   /** It leaves at the next step boundary. */
@@ -149,7 +187,7 @@ export interface Member {
 }
 
 /**
- * gathering → forming → stepping ⇄ (evaluating, snapshotting) → finishing → finished; failed from anywhere. A loss leads to
+ * gathering → forming → stepping ⇄ (evaluating, snapshotting, rollingOut) → finishing → finished; failed from anywhere. A loss leads to
  * forming, or to gathering if too few are left. In `finishing` the last checkpoint is still being written.
  */
 export type Stage =
@@ -158,6 +196,7 @@ export type Stage =
   | 'stepping'
   | 'evaluating'
   | 'snapshotting'
+  | 'rollingOut'
   | 'finishing'
   | 'finished'
   | 'failed';
@@ -218,6 +257,8 @@ export interface RunState {
   readonly stopRequested: boolean;
   /** Why the run gives up: it fails with this message once the workers' state is saved. */
   readonly givingUp: string | undefined;
+  /** The input is the cause. */
+  readonly isUsersFault: boolean;
   /** The members wait for `proceed` after the committed step. */
   readonly holding: boolean;
   /** The checkpoint being written: its step, and the connection that sends it. */
@@ -233,6 +274,12 @@ export interface RunState {
   readonly evaluations: readonly EvaluatedLoss[];
   /** A due checkpoint was lost; the next boundary writes one. */
   readonly checkpointOwed: boolean;
+  /** The iterations whose rollouts are in the journal, ascending. Their samples are used in order, and nobody has used later ones. */
+  readonly iterations: readonly KnownIteration[];
+  /** The rollouts in progress, or interrupted. */
+  readonly rollout: RolloutPhase | undefined;
+  /** The number of their parts that were finished when the term was opened. */
+  readonly openedAtPart: number;
 }
 
 export type RunEvent =
@@ -256,6 +303,25 @@ export type RunEvent =
     }
   | { readonly kind: 'checkpointWritten'; readonly step: number }
   | { readonly kind: 'checkpointFailed'; readonly step: number }
+  /** The rollouts of an iteration are on disk, made by the state of this step and term. */
+  | {
+      readonly kind: 'rolloutsWritten';
+      readonly iteration: number;
+      readonly step: number;
+      readonly committedTerm: number;
+      readonly sha256: string;
+      /** Mean KL divergence from the reference. */
+      readonly kl: number;
+    }
+  /** They cannot be rewarded or written. */
+  | {
+      readonly kind: 'rolloutsFailed';
+      readonly iteration: number;
+      readonly step: number;
+      readonly committedTerm: number;
+      readonly message: string;
+      readonly blame: 'user' | 'run';
+    }
   | { readonly kind: 'stopRequested' }
   | { readonly kind: 'tick' };
 
@@ -288,6 +354,28 @@ export type Effect =
       readonly rank: number;
       readonly part: number;
     }
+  /** Forget the parts of earlier rollouts: those of this iteration follow. */
+  | { readonly kind: 'beginRollouts'; readonly iteration: number }
+  /** Send the prompts of a part of the rollouts. */
+  | {
+      readonly kind: 'rollout';
+      readonly to: string;
+      readonly term: number;
+      readonly step: number;
+      readonly iteration: number;
+      readonly part: number;
+    }
+  /** Keep the part that has just arrived. */
+  | { readonly kind: 'keepRollouts'; readonly iteration: number; readonly part: number }
+  /** Compute the rewards and write the file; answered by `rolloutsWritten`. */
+  | {
+      readonly kind: 'judgeRollouts';
+      readonly iteration: number;
+      readonly step: number;
+      readonly committedTerm: number;
+    }
+  /** Record this before any of the iteration's samples is sent. */
+  | { readonly kind: 'rolloutsKnown'; readonly iteration: number; readonly step: number; readonly sha256: string }
   /** Send the newest checkpoint's state, or forward the stream from `from`, to workers without state. */
   | {
       readonly kind: 'transfer';
@@ -385,6 +473,7 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     absences: [],
     stopRequested: false,
     givingUp: undefined,
+    isUsersFault: false,
     holding: true,
     checkpointInFlight: undefined,
     checkpointAbandoned: undefined,
@@ -394,5 +483,14 @@ export function initialState(plan: RunPlan, nowMs: number, resumed?: Resumed): R
     evaluatedStep: beginsWithWeights ? -1 : step,
     evaluations: plan.evaluations,
     checkpointOwed: false,
+    iterations: knownAtStart(plan, resumed),
+    rollout: undefined,
+    openedAtPart: 0,
   };
+}
+
+/** That of the checkpoint, and that of the killed coordinator, which is the same or a later one. */
+function knownAtStart({ rollouts }: RunPlan, resumed: Resumed | undefined): KnownIteration[] {
+  const known = [rollouts?.known, resumed?.rollouts].filter((found) => found !== undefined);
+  return known.filter(({ iteration }, i) => !known.slice(i + 1).some((later) => later.iteration === iteration));
 }

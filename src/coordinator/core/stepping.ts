@@ -29,6 +29,8 @@ import {
 } from './decisionParts.ts';
 import { endDiverged, endingDiverged, notFinite, notFiniteEvaluation } from './divergence.ts';
 import { evaluatePart, isEvaluated, isNextPart, withPart } from './evaluating.ts';
+import { needsRollouts, partsDone, samplesThrough } from './iterations.ts';
+import { onRolledOut as onPartRolledOut, rollOut } from './rollingOut.ts';
 import type { Decision, Effect, Member, RankReport, RunState } from './runState.ts';
 import { letGo, openTerm, reform, tryToOpen } from './terms.ts';
 
@@ -67,7 +69,7 @@ export function onReady(state: RunState, member: Member, ready: WorkerMessageOf<
 
 /** Assigns the samples of the next two steps, unless already assigned. */
 function assignAhead(state: RunState): { state: RunState; effects: Effect[] } {
-  const through = Math.min(state.step + 2, state.plan.maxSteps);
+  const through = Math.min(state.step + 2, state.plan.maxSteps, samplesThrough(state));
   const effects: Effect[] = [];
   for (let step = state.assignedStep + 1; step <= through; step++) {
     const shares = sharesOf(state.plan.globalBatchSize, state.members, state.plan.batchSplit);
@@ -136,6 +138,7 @@ function isBoundaryNeeded(state: RunState, step: number, nowMs: number): boolean
   return (
     state.stopRequested ||
     state.checkpointOwed ||
+    step === samplesThrough(state) ||
     isDue(step, plan.evalEverySteps) ||
     isDue(step, plan.checkpointEverySteps) ||
     members.some(({ leaving }) => leaving) ||
@@ -251,15 +254,35 @@ export function atBoundary(state: RunState, nowMs: number, why: string): Decisio
     return after(gone.effects, openTerm(gone.state, ring, nowMs, `${gone.names.join(', ')} left, others joined`));
   }
   // Without a step between two terms, workers that fail at once could block the run forever.
-  if (comers.length > 0 && step !== state.openedAtStep) {
+  if (comers.length > 0 && hasAdvanced(state)) {
     const names = comers.map(({ worker }) => worker).join(', ');
     return openTerm(state, [...state.members, ...comers], nowMs, `${names} joined`);
   }
+  if (needsRollouts(state)) return rollOut(state, nowMs, why);
   const proceed = state.members.map(({ id }): Effect => {
     return { kind: 'send', to: id, message: { type: 'proceed', term: state.term, step } };
   });
   const { state: assigned, effects } = assignAhead({ ...allTraining(state), holding: false, sinceMs: nowMs });
   return { state: assigned, effects: [...proceed, ...effects], reason: why };
+}
+
+/** Whether a step or a part of rollouts was completed since the term was opened. */
+function hasAdvanced(state: RunState): boolean {
+  return state.step !== state.openedAtStep || partsDone(state) > state.openedAtPart;
+}
+
+export function onRolledOut(
+  state: RunState,
+  member: Member,
+  message: WorkerMessageOf<'rolledOut'>,
+  nowMs: number,
+): Decision {
+  const mayChange = (now: RunState) => {
+    const { stopRequested, members, joiners } = now;
+    const comes = (joiner: Member) => !joiner.leaving && mayComeIn(now, joiner, nowMs) && hasAdvanced(now);
+    return stopRequested || members.some(({ leaving }) => leaving) || joiners.some(comes);
+  };
+  return onPartRolledOut(state, member, message, { nowMs, mayChange, atBoundary });
 }
 
 export function onEvaluated(

@@ -23,6 +23,7 @@ import {
   withoutSource,
   workersOf,
 } from './decisionParts.ts';
+import { iterationsAt, partsDone } from './iterations.ts';
 import type { Decision, Effect, Member, RunState } from './runState.ts';
 
 /**
@@ -47,7 +48,7 @@ export function openTerm(
   const members = sorted.map((member, rank): Member => {
     const keeps = hasState(state, member) || lacksCommit(state, member);
     // Results of an abandoned step or of a repeated evaluation do not count.
-    const { evaluated: _, reduced: __, ready: ___, ...rest } = member;
+    const { evaluated: _, reduced: __, ready: ___, lease: ____, ...rest } = member;
     return { ...rest, ...idle, rank, step, holds: keeps ? held : undefined };
   });
   effects.push({ kind: 'termOpened', term, step, members });
@@ -91,6 +92,7 @@ export function openTerm(
     holding: true,
     broken: undefined,
     openedAtStep: step,
+    openedAtPart: partsDone(state),
   } as const;
   return { state: { ...state, ...opened, assignedStep: step }, effects, ...decided };
 }
@@ -99,7 +101,9 @@ export function openTerm(
 function rewound(state: RunState, term: number): RunState {
   const step = state.checkpointStep;
   const evaluations = state.evaluations.filter((evaluated) => evaluated.step <= step);
-  const back = { step, appliedStep: step, snapshotStep: step, evaluatedStep: step, evaluations };
+  const iterations = iterationsAt(state, step);
+  const position = { step, appliedStep: step, snapshotStep: step, evaluatedStep: step };
+  const back = { ...position, evaluations, iterations, rollout: undefined };
   // Without a newer checkpoint, steps of before the resume are repeated, with the batch size of today.
   const plan = step === state.plan.startStep ? { ...state.plan, ...state.plan.fromCheckpoint } : state.plan;
   return { ...state, ...back, plan, committedTerm: term };
@@ -116,7 +120,7 @@ export function reform(state: RunState, nowMs: number, why: string): Decision {
     return openTerm(state, state.members, nowMs, why);
   // Without a ring there is no boundary to wait for.
   const { state: rest, effects } = letGo(state);
-  const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1 }));
+  const joiners = everyone(rest).map((member): Member => ({ ...member, ...idle, rank: -1, lease: undefined }));
   const needed = state.plan.minWorkers;
   const gathering = { stage: 'gathering', sinceMs: nowMs, members: [], joiners, needed, broken: undefined } as const;
   return after(effects, tryToOpen({ ...rest, ...gathering }, nowMs, why));

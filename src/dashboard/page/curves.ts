@@ -16,6 +16,8 @@ export interface ChartKind {
 
 const kinds: readonly ChartKind[] = [
   { title: 'Loss', values: ({ loss }) => loss, validation: true, marks: true },
+  { title: 'Reward', values: ({ reward }) => reward, optional: true },
+  { title: 'KL from the start', values: ({ rolloutKl }) => rolloutKl, optional: true },
   { title: 'Tokens per second', values: ({ tokensPerSecond }) => tokensPerSecond },
   { title: 'MFU, % of the peak', values: ({ mfu }) => percentOf(mfu), optional: true },
   { title: 'Gradient norm', values: ({ gradNorm }) => gradNorm },

@@ -8,6 +8,8 @@ const files: Partial<Record<TaskKind, string>> = {
   classify: 'reviews.csv',
   dpo: 'preferences.jsonl',
   reward: 'preferences.jsonl',
+  grpo: 'instructions.jsonl',
+  ppo: 'instructions.jsonl',
 };
 
 /** The file of the built-in rows for a task; undefined if it has none. */

@@ -1,11 +1,14 @@
 /** The task that the config names (`task.kind`), with the tokenizer and the labels that it needs. */
-import { UserError } from '../../base/errors.ts';
+import { InvariantError } from '../../base/errors.ts';
 import type { TokenizerKind } from '../../base/tokenizerKind.ts';
+import { ChatFormat } from '../../task/chatFormat.ts';
+import { parsePromptRow } from '../../task/chatRows.ts';
 import { classifyTask, labelsOf } from '../../task/classify.ts';
-import { rewardLabels, type TaskKind } from '../../task/kinds.ts';
+import { isPolicyKind, rewardLabels, type TaskKind } from '../../task/kinds.ts';
 import { pairsTask } from '../../task/pairs.ts';
+import { type PromptReader, promptReader } from '../../task/prompts.ts';
 import type { PlacedRow } from '../../task/rows.ts';
-import { type ChatExample, sftTask } from '../../task/sft.ts';
+import { type ChatExample, placed, sftTask } from '../../task/sft.ts';
 import type { Template } from '../../task/template.ts';
 import { textTask } from '../../task/textRows.ts';
 import { openTemplate, withChatTemplate } from '../tokenizers/chatTemplate.ts';
@@ -50,10 +53,23 @@ export async function exampleTask(rows: TaskRows, options: ExampleTaskOptions): 
     }
     case 'grpo':
     case 'ppo':
-      throw new UserError(`task.kind is ${kind}, which this version cannot run yet`);
+      throw new InvariantError(`the rows of ${kind} are prompts, not samples`);
     default:
       return kind satisfies never;
   }
+}
+
+/**
+ * How the prompts of a policy are read.
+ * @throws UserError as {@link exampleTask}
+ */
+export async function promptTask(
+  rows: TaskRows,
+  options: ExampleTaskOptions,
+): Promise<{ reader: PromptReader; tokenizer: Tokenizer }> {
+  const tokenizer = options.tokenizer ?? (await newTokenizer(rows.all, options));
+  const template = await openTemplate(options.template, tokenizer, options.cwd);
+  return { reader: promptReader({ tokenizer, template }), tokenizer: withChatTemplate(tokenizer, template.source) };
 }
 
 /** A tokenizer for these rows. A vocabulary includes the characters of validation rows and of the template. */
@@ -97,6 +113,14 @@ function chatReader(
   if (kind === 'sft' || kind === 'grpo' || kind === 'ppo') {
     const task = sftTask(options);
     return (row, at) => [task.parse(row, at)];
+  }
+  if (isPolicyKind(kind)) {
+    const format = new ChatFormat(options.template, options.tokenizer);
+    return (row, at) => {
+      const { messages, expected } = parsePromptRow(row, at);
+      const answer = { text: expected ?? '', isSpecial: false, isTarget: true };
+      return [{ at, segments: [...placed(at, () => format.prompt(messages)), answer] }];
+    };
   }
   const task = pairsTask({ ...options, objective: kind });
   return (row, at) => {

@@ -80,7 +80,7 @@ it('takes a kind of device where it was written before there were indices', () =
 });
 
 describe('shipped configs', () => {
-  it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small', 'dpo', 'reward'])(
+  it.each(['quickstart', 'shakespeare-char', 'shakespeare-gpt', 'gpt-small', 'dpo', 'reward', 'grpo', 'ppo'])(
     '%s is shipped and loads',
     (name) => {
       expect(shippedConfigs()).toContain(name);

@@ -33,7 +33,7 @@ it('counts what was trained on, with another batch size before', () => {
     config,
     0,
     progressBefore({ ...before, resumed: undefined } as unknown as CoordinatorOptions),
-    counted,
+    { counted },
   );
   expect(records.tokensAfter(10)).toBe(640);
   expect(records.commit(committed(11), 500)).toMatchObject({ step: 11, tokens: 640 + 128 });
@@ -41,18 +41,18 @@ it('counts what was trained on, with another batch size before', () => {
 });
 
 it('continues from the journal, or from the checkpoint when that is all there is', () => {
-  const records = new StepRecords(config, 0, progressBefore(before), counted);
+  const records = new StepRecords(config, 0, progressBefore(before), { counted });
   expect([12, 13].map((step) => records.tokensAfter(step))).toEqual([832, 960]);
   records.rewind(10);
   expect([10, 11, 13].map((step) => records.tokensAfter(step))).toEqual([640, 768, 1_024]);
 });
 
 it('counts from nothing in a run that begins', () => {
-  const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions), counted);
+  const records = new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions), { counted });
   expect(records.commit(committed(3), 0)).toMatchObject({ tokens: 3 * 128 });
 });
 
-const newRecords = () => new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions), counted);
+const newRecords = () => new StepRecords(config, 0, progressBefore({ config } as CoordinatorOptions), { counted });
 const ranks = [{ rank: 0, sampleFrom: 0, sampleCount: 8 }];
 const step = { step: 1, term: 1, learningRate: 0.1, gradNorm: 2 };
 
@@ -123,7 +123,10 @@ describe('the time of a step', () => {
       model: { blockSize: 16 },
       train: { globalBatchSize: 8, microBatchSize: 4, peakTflops: 1 },
     });
-    const records = new StepRecords(peak, 0, progressBefore({ config: peak } as CoordinatorOptions), counted, 0.5e12);
+    const records = new StepRecords(peak, 0, progressBefore({ config: peak } as CoordinatorOptions), {
+      counted,
+      stepFlops: 0.5e12,
+    });
     records.commit(committed(1), 1_000);
     records.metrics(finished(1), 1_900);
     records.commit(committed(2), 2_000);
@@ -131,7 +134,7 @@ describe('the time of a step', () => {
   });
 
   it('has nothing of what came before a resumed run began to step', () => {
-    const records = new StepRecords(config, 0, progressBefore(before), counted);
+    const records = new StepRecords(config, 0, progressBefore(before), { counted });
     records.begin(96_000);
     records.commit(committed(13), 97_000);
     expect(tokens / records.metrics(finished(13), 97_100).tokensPerSecond).toBe(1);

@@ -3,7 +3,17 @@ import { describe, expect, it } from 'vitest';
 import { Series, type StepValues } from '../../../src/dashboard/series.ts';
 
 const values = (step: number, loss = step): StepValues => {
-  return { step, loss, lr: 2 * step, gradNorm: 1, tokensPerSecond: 10, mfu: 0.5, ringBytesPerSecond: 0 };
+  return {
+    step,
+    loss,
+    lr: 2 * step,
+    gradNorm: 1,
+    tokensPerSecond: 10,
+    mfu: 0.5,
+    ringBytesPerSecond: 0,
+    reward: step,
+    rolloutKl: 0,
+  };
 };
 
 describe('a series', () => {

@@ -6,7 +6,7 @@ import { InvariantError, PeerError } from '../../../src/base/errors.ts';
 import { Journal } from '../../../src/records/journal.ts';
 import { commitsKept, type JournalRecord, type Recovered } from '../../../src/records/journalRecords.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
-import { commit, expectedAfter, intercepted, isRecovery, quickDisk, run, term } from './journalFixtures.ts';
+import { commit, expectedAfter, intercepted, isRecovery, quickDisk, rollouts, run, term } from './journalFixtures.ts';
 
 const noWarning = (message: string): never => expect.fail(message);
 const otherRun: JournalRecord = { kind: 'run', format: 2, runId: 'r-2', address: 'tcp://10.0.0.1:1' };
@@ -36,6 +36,12 @@ describe('what comes back', () => {
     ['of the term after a rewind', [...someSteps, { kind: 'rewind', step: 1 }, term(3, 1, 1), commit(2, 3)]],
     ['of a run that begins at a checkpoint', [run, { kind: 'rewind', step: 50 }, term(1, 50), commit(51)]],
     ['where workers proved later steps', [...someSteps, term(5, 4), commit(5, 5)]],
+    ['of a run that writes its samples', [run, term(1, 0), rollouts(0), commit(1), commit(2), rollouts(2), commit(3)]],
+    ['of rollouts before a membership', [...someSteps, rollouts(3), term(3, 3), commit(4, 3)]],
+    ['of rollouts at a step that workers proved', [...someSteps, term(5, 4), rollouts(4), commit(5, 5)]],
+    ['of rollouts that a rewind made void', [...someSteps, rollouts(3), { kind: 'rewind', step: 3 }, term(3, 3)]],
+    ['of rollouts recorded again', [...someSteps, rollouts(3), { kind: 'rewind', step: 3 }, rollouts(2), term(3, 3)]],
+    ['of rollouts that a rewind left', [...someSteps, rollouts(3), commit(4, 2), { kind: 'rewind', step: 4 }]],
     ['of a loss that is not a number', [run, term(1, 0), { ...commit(1), loss: Number.NaN, gradNorm: Number.NaN }]],
   ])('%s', async (_, records) => {
     const path = newPath();
@@ -92,6 +98,7 @@ describe('what comes back', () => {
     ['of a term again', [...someSteps, term(2, 3)], 'term 2 after term 2'],
     ['that goes back without a rewind', [...someSteps, term(3, 2)], 'term 3 at step 2 after step 3'],
     ['that leaves a step out', [...someSteps, commit(5, 2)], 'a commit of step 5 in term 2 after step 3 in term 2'],
+    ['of rollouts at a later step', [...someSteps, rollouts(4)], 'rollouts made at step 4 after step 3'],
     ['of another term', [...someSteps, commit(4, 1)], 'a commit of step 4 in term 1 after step 3 in term 2'],
   ])('a record %s is an InvariantError', async (_, records, message) => {
     const journal = Journal.create(newPath(), noWarning, { disk: quickDisk });

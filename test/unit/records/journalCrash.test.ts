@@ -11,7 +11,17 @@ import { Journal } from '../../../src/records/journal.ts';
 import type { JournalDisk } from '../../../src/records/journalDisk.ts';
 import type { JournalRecord, Recovered } from '../../../src/records/journalRecords.ts';
 import { temporaryFolder } from '../checkpoint/tinyCheckpoint.ts';
-import { commit, dyingAfter, expectedAfter, intercepted, isRecovery, quickDisk, run, term } from './journalFixtures.ts';
+import {
+  commit,
+  dyingAfter,
+  expectedAfter,
+  intercepted,
+  isRecovery,
+  quickDisk,
+  rollouts,
+  run,
+  term,
+} from './journalFixtures.ts';
 
 const noWarning = (message: string): never => expect.fail(message);
 
@@ -173,13 +183,24 @@ describe('a disk that is full for a while', () => {
 });
 
 /** One move of a run: what it appends depends on where the run is. */
-type Move = 'commit' | 'term' | 'rewind' | 'ended' | 'reopen';
-const move = fc.constantFrom<Move>('commit', 'commit', 'commit', 'commit', 'term', 'rewind', 'ended', 'reopen');
+type Move = 'commit' | 'term' | 'rollouts' | 'rewind' | 'ended' | 'reopen';
+const move = fc.constantFrom<Move>(
+  'commit',
+  'commit',
+  'commit',
+  'commit',
+  'term',
+  'rollouts',
+  'rewind',
+  'ended',
+  'reopen',
+);
 
 function recordOf(kind: Exclude<Move, 'reopen'>, now: Recovered | undefined, number: number): JournalRecord {
   if (now === undefined) return run;
   if (kind === 'ended') return { kind, step: now.step };
   if (now.term === 0 || kind === 'term') return term(number + 1, now.step, 1 + (number % 3));
+  if (kind === 'rollouts') return rollouts(now.step);
   return kind === 'commit' ? commit(now.step + 1, now.term) : { kind, step: now.step >> 1 };
 }
 

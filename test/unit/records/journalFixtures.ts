@@ -25,6 +25,11 @@ export function commit(step: number, inTerm = 1): CommitRecord {
   };
 }
 
+/** The record of an iteration that begins after `step`. */
+export function rollouts(step: number): JournalRecord & { kind: 'rollouts' } {
+  return { kind: 'rollouts', step, iteration: step + 1, sha256: (step % 16).toString(16).repeat(64) };
+}
+
 /** What records come to, said a second time and simply: all commits, not only those that are kept. */
 export function expectedAfter(records: readonly JournalRecord[]): Recovered | undefined {
   let found: Recovered | undefined;
@@ -44,9 +49,13 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
         samples: undefined,
         members: [],
         commits: [],
+        rollouts: undefined,
       };
     } else if (record.kind === 'ended') found = undefined;
-    else if (record.kind === 'term') {
+    else if (record.kind === 'rollouts') {
+      const { step, iteration, sha256 } = record;
+      found = { ...found!, rollouts: { step, iteration, sha256 } };
+    } else if (record.kind === 'term') {
       const { term, step, members } = record;
       found = { ...found!, term, step, members, ...ofStep(step, found!.commits) };
     } else {
@@ -54,7 +63,9 @@ export function expectedAfter(records: readonly JournalRecord[]): Recovered | un
       const commits = found!.commits.filter(({ step }) => step <= before);
       if (record.kind === 'commit') commits.push(record);
       const committedTerm = commits.at(-1)?.term ?? 0;
-      found = { ...found!, step: record.step, commits, committedTerm, ...ofStep(record.step, commits) };
+      const isVoid = record.kind === 'rewind' && (found!.rollouts?.step ?? -1) >= record.step;
+      const rollouts = isVoid ? undefined : found!.rollouts;
+      found = { ...found!, step: record.step, commits, committedTerm, ...ofStep(record.step, commits), rollouts };
     }
   }
   return found;

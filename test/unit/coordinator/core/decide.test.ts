@@ -163,6 +163,21 @@ class Script {
     return this.from(id, { type: 'evaluated', term, step, part, sums: { weight: 4, loss } });
   }
 
+  rolledOut(id: string, part: number, iteration = 1): this {
+    const { term, step } = this.state;
+    return this.from(id, { type: 'rolledOut', term, step, iteration, part, sampleCount: 1, fields: [] });
+  }
+
+  written(iteration: number, kl = 0): this {
+    const { step, committedTerm } = this.state;
+    return this.event({ kind: 'rolloutsWritten', iteration, step, committedTerm, sha256: hash('c'), kl });
+  }
+
+  /** Parts of rollouts and who gets them. */
+  leased() {
+    return this.effects.flatMap((effect) => (effect.kind === 'rollout' ? [[effect.to, effect.part]] : []));
+  }
+
   snapshotTaken(step: number): this {
     return this.from('w0', { type: 'snapshotTaken', term: this.state.term, step, bytes: 24 });
   }
@@ -1181,5 +1196,151 @@ describe('the decision core: a coordinator that takes over', () => {
     script.nowMs = 900;
     script.beat('w0').tick(1_001);
     expect(script.effects).toContainEqual({ kind: 'startWorker', worker: 'w1', afterMs: 0 });
+  });
+});
+
+describe('the decision core: rollouts', () => {
+  const policy = { ...quiet, rollouts: { stepsPerIteration: 2, parts: 3, klMax: 0.5 } };
+  /** Every part is finished. */
+  const rolledOut = (changes: Partial<RunPlan> = {}) =>
+    new Script({ ...policy, ...changes }).start().rolledOut('w1', 1).rolledOut('w1', 2).rolledOut('w0', 0);
+
+  it('leases a part to each member, has them judged, and begins with the iteration when its record is written', () => {
+    const script = new Script(policy).start();
+    expect(script.kinds()).toEqual(['started', 'beginRollouts', 'rollout', 'rollout']);
+    expect(script.leased()).toEqual([
+      ['w0', 0],
+      ['w1', 1],
+    ]);
+    // The faster one gets the next part; another's part, or one that is finished, is not taken from it.
+    expect(script.rolledOut('w1', 1).leased()).toEqual([['w1', 2]]);
+    for (const [id, part] of [
+      ['w1', 1],
+      ['w1', 0],
+      ['w0', 2],
+    ] as const) {
+      expect(script.rolledOut(id, part).effects).toEqual([]);
+    }
+    expect(script.rolledOut('w1', 2).kinds()).toEqual(['keepRollouts']);
+    expect(script.rolledOut('w0', 0).kinds()).toEqual(['keepRollouts', 'judgeRollouts']);
+    expect(script.assigned()).toEqual([]);
+    expect(script.written(1).kinds().slice(0, 3)).toEqual(['rolloutsKnown', 'proceed→w0', 'proceed→w1']);
+    expect(new Set(script.assigned().map(([, step]) => step))).toEqual(new Set([1, 2]));
+    // The samples of step 3 do not exist yet.
+    script.reduced('w0', 1).reduced('w1', 1);
+    expect(script.assigned()).toEqual([]);
+    script.applied('w0', 1).applied('w1', 1).step(2);
+    expect(script.state.stage).toBe('rollingOut');
+    expect(script.effects.find(({ kind }) => kind === 'beginRollouts')).toEqual({
+      kind: 'beginRollouts',
+      iteration: 2,
+    });
+  });
+
+  it('leases the part of a lost worker again, and keeps the finished ones', () => {
+    const script = new Script(policy).start().rolledOut('w1', 1);
+    script.exited('w1').ready('w0');
+    expect(script.kinds()).toEqual(['started', 'rollout']);
+    expect(script.leased()).toEqual([['w0', 0]]);
+    expect(script.rolledOut('w0', 0).leased()).toEqual([['w0', 2]]);
+    expect(script.rolledOut('w0', 2).kinds()).toEqual(['keepRollouts', 'judgeRollouts']);
+  });
+
+  it('takes in a worker when nobody has a part, and leases the rest in the new term', () => {
+    const script = new Script({ ...policy, rollouts: { ...policy.rollouts, parts: 5 }, open: true }).start();
+    script.join('w2').prepared('w2');
+    expect(script.rolledOut('w0', 0).kinds()).toEqual(['keepRollouts']);
+    expect(script.rolledOut('w1', 1).kinds()).toContain('termOpened');
+    expect(script.ids).toEqual(['w0', 'w1', 'w2']);
+    for (const id of script.ids) script.ready(id);
+    expect(script.leased()).toEqual([
+      ['w0', 2],
+      ['w1', 3],
+      ['w2', 4],
+    ]);
+  });
+
+  it('ends in order during rollouts, when nobody has a part', () => {
+    const script = new Script(policy).start().event({ kind: 'stopRequested' });
+    expect(script.rolledOut('w1', 1).kinds()).toEqual(['keepRollouts']);
+    expect(script.rolledOut('w0', 0).kinds()).toContain('finish');
+  });
+
+  it('loses a worker that holds up the others, and none that waits for the rewards', () => {
+    const script = new Script(policy).start().rolledOut('w1', 1).rolledOut('w1', 2);
+    script.state = { ...script.state, members: script.state.members.map((each) => ({ ...each, lastSeenMs: 60_100 })) };
+    expect(script.tick(60_100).events('lost')).toMatchObject([{ worker: 'w0' }]);
+    const judging = rolledOut();
+    judging.state = {
+      ...judging.state,
+      members: judging.state.members.map((each) => ({ ...each, lastSeenMs: 60_100 })),
+    };
+    expect(judging.tick(60_100).effects).toEqual([]);
+  });
+
+  it('ignores the rollouts of a state that was lost', () => {
+    const script = rolledOut();
+    script.event({
+      kind: 'rolloutsWritten',
+      iteration: 1,
+      step: 0,
+      committedTerm: script.state.committedTerm + 1,
+      sha256: hash('c'),
+      kl: 0,
+    });
+    expect(script.effects).toEqual([]);
+    expect(script.state.iterations).toEqual([]);
+  });
+
+  it('saves the state and fails where the policy is too far from its reference', () => {
+    const script = rolledOut().written(1).step(1).step(2);
+    script.rolledOut('w0', 0, 2).rolledOut('w1', 1, 2).rolledOut('w0', 2, 2).written(2, 0.6);
+    expect(script.kinds()).toEqual(['rolloutsKnown', 'snapshot→w0']);
+    script.snapshotTaken(2).event({ kind: 'checkpointWritten', step: 2 });
+    expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', blame: 'run' });
+    expect(script.reason).toMatch(/is 0.600 in iteration 2, above task.klMax \(0.5\). The state of step 2 is saved/);
+  });
+
+  it('saves the state and fails where a completion cannot be rewarded', () => {
+    const script = rolledOut();
+    const { step, committedTerm } = script.state;
+    const message = 'reward.mjs returned NaN';
+    script.event({ kind: 'rolloutsFailed', iteration: 1, step, committedTerm, message, blame: 'user' });
+    expect(script.effects.at(-1)).toMatchObject({ kind: 'fail', blame: 'user', message });
+  });
+
+  it('uses the rollouts that a killed coordinator recorded, and makes those that it did not', () => {
+    const resumed = {
+      term: 3,
+      step: 2,
+      committedTerm: 3,
+      gradNorm: 1,
+      learningRate: 1,
+      tokens: undefined,
+      samples: undefined,
+      workers: ['w0', 'w1'],
+    };
+    const back = (rollouts?: { iteration: number; sha256: string }) =>
+      new Script(policy, { ...resumed, rollouts })
+        .join('w0', { step: 2, term: 3 })
+        .join('w1', { step: 2, term: 3 })
+        .prepared('w0', 'w1')
+        .ready('w0')
+        .ready('w1');
+    expect(back({ iteration: 2, sha256: hash('c') }).assigned()).not.toEqual([]);
+    expect(back({ iteration: 1, sha256: hash('c') }).kinds()).toContain('beginRollouts');
+    expect(back().kinds()).toContain('beginRollouts');
+  });
+
+  it('refuses a worker that compares the policy with another model', () => {
+    const script = new Script(policy).join('w0').join('w1');
+    const engineId = { engine: 'native', deviceKind: 'cpu', unit: 'avx512', precision: 'float32' };
+    for (const [id, digit] of [
+      ['w0', 'a'],
+      ['w1', 'b'],
+    ] as const) {
+      script.from(id, { type: 'prepared', engine: '', engineId, tensors, referenceHash: hash(digit) });
+    }
+    expect(JSON.stringify(script.effects)).toContain('it compares the policy with another model than');
   });
 });

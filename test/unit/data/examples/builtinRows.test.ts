@@ -17,6 +17,8 @@ test.each([
   ['classify', 1_200, ['text', 'label']],
   ['dpo', 1984, ['instruction', 'input', 'chosen', 'rejected']],
   ['reward', 1984, ['instruction', 'input', 'chosen', 'rejected']],
+  ['grpo', 1984, ['instruction', 'input', 'output']],
+  ['ppo', 1984, ['instruction', 'input', 'output']],
 ] as const)('the package has rows for %s', async (kind, count, keys) => {
   const rows = await read(kind);
   expect(rows).toHaveLength(count);

@@ -1,0 +1,145 @@
+/**
+ * The rewards of a run's completions: from a check, a reward model, or a module of the user. All are computed in the process of the
+ * coordinator: no code of the user reaches the machines that join.
+ */
+import { existsSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { fullMessageOf, PeerError, UserError } from '../base/errors.ts';
+import { userPath } from '../base/userPath.ts';
+import type { Config } from '../config/configTypes.ts';
+import type { Judge, JudgedCompletion } from '../coordinator/rollouts/rollouts.ts';
+import { rewardSource } from '../task/rewards.ts';
+import { unwrap } from '../worker/taskOutcome.ts';
+import type { RewardAnswer, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
+
+export interface OpenJudge {
+  readonly judge: Judge;
+  close(): Promise<void>;
+}
+
+/** A module may wait for a service when it is loaded, and a model is read from the disk. */
+const startLimitMs = 120_000;
+/** Characters of a completion in a message. */
+const shownMax = 400;
+
+/** @throws UserError for a module or a model that cannot be opened */
+export async function openJudge({ task, engine }: Config, cwd: string): Promise<OpenJudge> {
+  const source = rewardSource(task.reward);
+  if (source.kind === 'check') {
+    const judge: Judge = async (completions) =>
+      completions.map(({ prompt: { expected, at }, text, ended }) => source.check({ text, ended, expected, at }));
+    return { judge, close: async () => undefined };
+  }
+  const path = userPath(cwd, source.path);
+  if (!existsSync(path))
+    throw new UserError(`task.reward: ${path} not found: expected a reward model or a module (.mjs, .js)`);
+  const thread = new RewardThread(
+    source.kind === 'module' ? { kind: 'module', path } : { kind: 'model', path, cwd, engine },
+  );
+  await thread.ready();
+  const judge: Judge =
+    source.kind === 'module'
+      ? (completions) => thread.oneByOne(completions, { name: source.path, timeoutMs: task.rewardTimeoutMs })
+      : async (completions) => (await thread.request(completions.map(inputOf))) as number[];
+  return { judge, close: () => thread.close() };
+}
+
+class RewardThread {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<
+    number,
+    { resolve: (rewards: readonly unknown[]) => void; reject: (error: unknown) => void }
+  >();
+  readonly #ready: Promise<unknown>;
+  #requests = 0;
+
+  constructor(source: RewardThreadSource) {
+    this.#worker = new Worker(new URL('./rewardThreadMain.js', import.meta.url), { workerData: source });
+    this.#ready = this.#answerTo(0);
+    this.#worker.on('message', ({ id, outcome }: RewardAnswer) => {
+      const waiting = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      try {
+        waiting?.resolve(unwrap(outcome));
+      } catch (error) {
+        waiting?.reject(error);
+      }
+    });
+    this.#worker.on('error', (error) => this.#end(error));
+    this.#worker.on('exit', () => this.#end(new PeerError('the reward thread has ended')));
+  }
+
+  async ready(): Promise<void> {
+    const late = () => new UserError(`task.reward: the module or model was not ready within ${startLimitMs / 1_000} s`);
+    await this.#within(this.#ready, startLimitMs, late);
+  }
+
+  async request(inputs: readonly RewardInput[]): Promise<readonly unknown[]> {
+    const id = ++this.#requests;
+    const answer = this.#answerTo(id);
+    this.#worker.postMessage({ id, inputs } satisfies RewardRequest);
+    return await answer;
+  }
+
+  /** Each completion has its time. @throws UserError that shows the completion */
+  async oneByOne(
+    completions: readonly JudgedCompletion[],
+    { name, timeoutMs }: { name: string; timeoutMs: number },
+  ): Promise<number[]> {
+    const rewards: number[] = [];
+    for (const completion of completions) {
+      const problem = (what: string) => new UserError(`task.reward: ${name} ${what} for ${described(completion)}`);
+      const late = () => problem(`did not return within ${timeoutMs} ms (task.rewardTimeoutMs)`);
+      const answer = this.request([inputOf(completion)]).catch((error: unknown) => {
+        throw problem(`threw ${JSON.stringify(fullMessageOf(error).slice(0, shownMax))}`);
+      });
+      const [reward] = await this.#within(answer, timeoutMs, late);
+      if (typeof reward !== 'number' || !Number.isFinite(reward)) {
+        throw problem(`returned ${typeof reward === 'number' ? reward : typeof reward}, expected a finite number,`);
+      }
+      rewards.push(reward);
+    }
+    return rewards;
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  /** A thread that is late may compute forever: it is ended. */
+  async #within<T>(work: Promise<T>, timeoutMs: number, late: () => UserError): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(late());
+        void this.close();
+      }, timeoutMs);
+    });
+    try {
+      return await Promise.race([work, timeout]);
+    } finally {
+      clearTimeout(timer);
+      work.catch(() => undefined); // of a thread that was ended
+    }
+  }
+
+  #answerTo(id: number): Promise<readonly unknown[]> {
+    const answer = new Promise<readonly unknown[]>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    answer.catch(() => undefined); // the code that awaits it sees the error
+    return answer;
+  }
+
+  #end(error: unknown): void {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+}
+
+function inputOf({ prompt: { messages, expected }, text, ended }: JudgedCompletion): RewardInput {
+  return { prompt: messages.at(-1)!.content, messages, completion: text, ended, expected };
+}
+
+function described({ prompt: { at }, text }: JudgedCompletion): string {
+  const shown = text.length <= shownMax ? text : `${text.slice(0, shownMax)}…`;
+  return `the completion ${JSON.stringify(shown)} of ${at}`;
+}

@@ -1,0 +1,68 @@
+/**
+ * The reward thread: it runs the module of a user, or a reward model. In a thread of its own neither can keep the coordinator from its
+ * workers, and it can be ended.
+ */
+import { pathToFileURL } from 'node:url';
+import { parentPort, workerData } from 'node:worker_threads';
+import { invariant, messageOf, UserError } from '../base/errors.ts';
+import { templateOf } from '../data/tokenizers/chatTemplate.ts';
+import { scoreTexts } from '../model/scoreTexts.ts';
+import { ChatFormat } from '../task/chatFormat.ts';
+import { outcomeOf } from '../worker/taskOutcome.ts';
+import { loadModel } from './loadModel.ts';
+import type { RewardAnswer, RewardFunction, RewardInput, RewardRequest, RewardThreadSource } from './rewardTasks.ts';
+
+type Reward = (inputs: readonly RewardInput[]) => Promise<readonly unknown[]>;
+
+async function openModule(path: string): Promise<Reward> {
+  const { default: reward } = (await import(pathToFileURL(path).href).catch((error: unknown) => {
+    throw new UserError(`task.reward: ${path} cannot be loaded: ${messageOf(error)}`);
+  })) as { default?: RewardFunction };
+  if (typeof reward !== 'function') {
+    throw new UserError(
+      `task.reward: ${path} has no default export that is a function: expected export default function reward({ prompt, completion, expected }) { … }`,
+    );
+  }
+  return async (inputs) => {
+    const rewards: unknown[] = [];
+    for (const input of inputs) rewards.push(await reward(input));
+    return rewards;
+  };
+}
+
+async function openModel({
+  path,
+  cwd,
+  engine: options,
+}: Extract<RewardThreadSource, { kind: 'model' }>): Promise<Reward> {
+  const { engine, model, tokenizer } = await loadModel({ path, cwd, engine: options, onWarning: () => undefined });
+  const template = templateOf(tokenizer);
+  if (template === undefined)
+    throw new UserError(`task.reward: ${path} has no chat template, with which it was to be trained`);
+  const format = new ChatFormat(template, tokenizer);
+  const { blockSize } = model.config;
+  return async (inputs) => {
+    const texts = inputs.map(({ messages, completion }) => {
+      const { tokens } = format.encode(format.segments([...messages, { role: 'assistant', content: completion }]));
+      // A longer conversation loses its start.
+      return tokens.slice(-blockSize);
+    });
+    return Array.from(await scoreTexts({ engine, model }, texts));
+  };
+}
+
+const port = parentPort;
+invariant(port !== null, 'the reward thread is started as a thread');
+const source = workerData as RewardThreadSource;
+const answer = (message: RewardAnswer): void => port.postMessage(message);
+const opening = source.kind === 'module' ? openModule(source.path) : openModel(source);
+answer({
+  id: 0,
+  outcome: await outcomeOf(async () => {
+    await opening;
+    return [];
+  }),
+});
+port.on('message', async ({ id, inputs }: RewardRequest) => {
+  answer({ id, outcome: await outcomeOf(async () => await (await opening)(inputs)) });
+});
